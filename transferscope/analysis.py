@@ -6,9 +6,9 @@ record, so a report can be drawn again without the results it was made from.
 In:   nothing; `assemble.analyze` fills the record.
 Out:  `to_json` and `from_json`, which is checked: a damaged or foreign file is a `DataError`.
 
-A number that is not known is NaN here and null in JSON. Effects (`mean`, `positive`, ...) are in the
-units of `settings.measure`; with PGF, the part of the remaining gap that was closed. An interval
-`ci` is `(low, high)` at `1 - settings.alpha`.
+A number that is not known is NaN here and null in JSON. Effects (`mean`, `positive`, ...) are in
+the units of `settings.measure`; with PGF, the part of the remaining gap that was closed. An
+interval `ci` is `(low, high)` at `1 - settings.alpha`.
 """
 
 import math
@@ -26,6 +26,7 @@ Interval = tuple[Number, Number]
 Sign = Literal["positive", "negative"]
 Basis = Literal["seeds and items", "seeds", "items", "none"]
 Items = Literal["predictions", "counts", "none"]
+Null = Literal["no transfer", "column shift"]
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class CategoryAxis:
     """One way to group tasks."""
 
     rests_on_self: list[str]
-    """Trends (`transferability.positive`, ...) whose order changes when self-transfer is left out."""
+    """Trends (`transferability.positive`, ...) whose order changes without self-transfer."""
     effects: dict[str, dict[str, Signed]]
     """Mean positive and mean negative effect over all ordered task pairs: source, then target
     category. Self-transfer as in `settings.include_self`."""
@@ -189,7 +190,7 @@ class Clique:
 class CliqueNull:
     """How large the largest clique is under one null model."""
 
-    null: Literal["no transfer", "column shift"]
+    null: Null
     sign: Sign
     observed: int
     """Size of the largest clique in the data (0 where none reaches three tasks)."""
@@ -217,7 +218,7 @@ class Cliques:
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """What the averages would be with no transfer at all: sampling noise and the shared baseline."""
+    """The averages with no transfer at all: sampling noise and the shared baseline."""
 
     transferability: Signed
     malleability: Signed
@@ -415,11 +416,13 @@ def from_json(data: bytes, name: str = "analysis.json") -> Analysis:
     """The analysis that `to_json` wrote.
 
     Raises:
-        DataError: the bytes are not an analysis of schema 1; the message names `name` and the field.
+        DataError: the bytes are not an analysis of schema 1; the message names the file and field.
     """
     try:
         return _adapter().validate_json(data)
     except ValidationError as error:
         first: Any = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise DataError(f"{name}: {where}: {first['msg']}; expected an analysis, schema 1") from None
+        raise DataError(
+            f"{name}: {where}: {first['msg']}; expected an analysis, schema 1"
+        ) from None

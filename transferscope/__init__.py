@@ -1,0 +1,75 @@
+"""See what finetuning a vision-language model on one task does to all the others.
+
+    import transferscope as ts
+    matrix = ts.read_results({"3B": "qwen2.5-vl-3b.csv", "32B": "qwen2.5-vl-32b.csv"})
+    ts.transferability(matrix.pgf)
+    analysis = ts.analyze(matrix)
+
+Every public name is loaded when first used, so that importing the package is cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transferscope.analysis import Analysis as Analysis
+    from transferscope.analysis import Settings as Settings
+    from transferscope.assemble import analyze as analyze
+    from transferscope.errors import DataError as DataError
+    from transferscope.errors import MissingExtra as MissingExtra
+    from transferscope.errors import StudyError as StudyError
+    from transferscope.errors import TransferscopeError as TransferscopeError
+    from transferscope.graph import cliques as cliques
+    from transferscope.graph import transfer_graph as transfer_graph
+    from transferscope.matrix import apply_ceiling as apply_ceiling
+    from transferscope.measure import averages as averages
+    from transferscope.measure import category_effects as category_effects
+    from transferscope.measure import category_trends as category_trends
+    from transferscope.measure import decompose as decompose
+    from transferscope.measure import malleability as malleability
+    from transferscope.measure import pgf as pgf
+    from transferscope.measure import raw_gain as raw_gain
+    from transferscope.measure import relative_gain as relative_gain
+    from transferscope.measure import transferability as transferability
+    from transferscope.persona import personas as personas
+    from transferscope.readers import read_results as read_results
+    from transferscope.stats import benjamini_hochberg as benjamini_hochberg
+    from transferscope.stats import mcnemar as mcnemar
+    from transferscope.stats import power as power
+
+_HOME = {
+    "analysis": ("Analysis", "Settings"),
+    "assemble": ("analyze",),
+    "errors": ("DataError", "MissingExtra", "StudyError", "TransferscopeError"),
+    "graph": ("cliques", "transfer_graph"),
+    "matrix": ("apply_ceiling",),
+    "measure": (
+        "averages",
+        "category_effects",
+        "category_trends",
+        "decompose",
+        "malleability",
+        "pgf",
+        "raw_gain",
+        "relative_gain",
+        "transferability",
+    ),
+    "persona": ("personas",),
+    "readers": ("read_results",),
+    "stats": ("benjamini_hochberg", "mcnemar", "power"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,259 @@
+"""From the matrix to the analysis: every number, each with its uncertainty.
+
+Point estimates come from `measure`, `graph` and `persona`; intervals from one bootstrap per model
+(`evidence`), in whose draws all quantities of that model move together.
+
+In:   the matrix (`matrix`, `readers`) and the settings.
+Out:  an `analysis.Analysis`.
+
+Opens no file, prints nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transferscope import claims, graph, measure, persona, stats
+from transferscope.analysis import (
+    Analysis,
+    Decomposition,
+    Input,
+    ModelAnalysis,
+    Persona,
+    Personas,
+    Power,
+    Scale,
+    Settings,
+    TaskRecord,
+    Trend,
+)
+from transferscope.errors import StudyError
+from transferscope.evidence import Evidence, gather
+from transferscope.one_model import BOUNDS, QUANTITIES, SIGNS, describe, over_tasks, pair
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:
+    """The effects of every cell in the named measure, dimensions (model, seed, source, target).
+
+    Args:
+        name: `pgf`, `relative_gain` or `raw_gain`; the last two need accuracies.
+    """
+    if name == "pgf":
+        return matrix["pgf"]
+    if matrix["accuracy"].isnull().all():
+        raise StudyError(f"{name} needs accuracies, and these results hold only PGF values")
+    change = getattr(measure, name)(matrix["base_accuracy"], matrix["accuracy"])
+    return change.transpose(*matrix["pgf"].dims).assign_coords(matrix["pgf"].coords)
+
+
+def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
+    """Everything that can be said about a transfer matrix.
+
+    Args:
+        matrix: what `read_results` returns.
+        settings: the choices; `ceiling` is taken from the matrix, where it was applied.
+
+    Returns:
+        The analysis, ready to be printed, drawn or written.
+
+    Raises:
+        StudyError: a setting is out of its range, or the measure needs what the matrix lacks.
+    """
+    settings = replace(settings or Settings(), ceiling=matrix.attrs["ceiling"])
+    check_settings(settings)
+    mu = effects(matrix, settings.measure)
+    names = mu["model"].values.tolist()
+    evidence = {name: gather(matrix, mu, name, settings) for name in names}
+    models = {name: describe(matrix, mu, evidence[name], settings) for name in names}
+    tasks = _tasks(mu)
+    return Analysis(
+        version=version("transferscope"),
+        settings=settings,
+        inputs=[Input(**entry) for entry in matrix.attrs["inputs"]],
+        tasks=tasks,
+        models=models,
+        personas=_personas(mu, evidence, settings),
+        decomposition={name: _decomposition(mu, evidence[name]) for name in names},
+        scale=_scale(mu, evidence, settings),
+        claims=claims.audit(mu, evidence),
+        power=_power(matrix, evidence, settings),
+        notes=_notes(matrix, evidence, models, settings),
+    )
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse settings out of their range."""
+    for name, low, high in (
+        ("alpha", 0.0, 1.0),
+        ("graph_keep", 0.0, 1.0 + 1e-12),
+        ("item_correlation", -1e-12, 1.0),
+    ):
+        value = getattr(settings, name)
+        if not low < value < high:
+            raise StudyError(f"{name} is {value:g}, expected a number between 0 and 1")
+    for name, least in (("bootstrap", 100), ("null_draws", 100), ("seed", 0)):
+        value = getattr(settings, name)
+        if value < least:
+            raise StudyError(f"{name} is {value}, expected at least {least}")
+
+
+def _tasks(mu: xr.DataArray) -> list[TaskRecord]:
+    records: dict[str, dict[str, Any]] = {}
+    for dim, prefix in (("target", ""), ("source", "source_")):
+        for i, name in enumerate(mu[dim].values.tolist()):
+            entry = records.setdefault(name, {"source": False, "target": False})
+            entry[dim] = True
+            for field in ("abbreviation", "level", "granularity"):
+                entry[field] = mu[prefix + field].values[i].item() or None
+    return [TaskRecord(name=name, **entry) for name, entry in records.items()]
+
+
+def _decomposition(mu: xr.DataArray, evidence: Evidence) -> Decomposition:
+    one = mu.sel(model=[evidence.model], seed=evidence.seeds)
+    shares = {str(name): part.item() for name, part in measure.decompose(one).items()}
+    ci: dict[Any, tuple[float, float]] = dict.fromkeys(shares, (np.nan, np.nan))
+    if evidence.draws:
+        mean = graph.seed_mean(evidence.data.effects)
+        known = np.isfinite(mean) & ~evidence.data.itself
+        drawn = np.nan_to_num(np.moveaxis(evidence.draws.cells, -1, 0))
+        parts = measure.variance_shares(drawn, known)
+        ci = {
+            name: pair(
+                evidence.interval(getattr(parts, name), np.asarray(shares[name]), low=0.0, high=1.0)
+            )
+            for name in shares
+        }
+    return Decomposition(**shares, ci=ci)
+
+
+def _scale(mu: xr.DataArray, evidence: dict[str, Evidence], settings: Settings) -> Scale:
+    means = measure.averages(mu, include_self=settings.include_self).mean("seed")
+    names = list(evidence)
+    trends = {}
+    for quantity in QUANTITIES:
+        values, ci, steps = {}, {}, {}
+        for sign in SIGNS:
+            estimate = means[f"{quantity}_{sign}"].sel(model=names).values
+            values[sign] = estimate.tolist()
+            tasks = [
+                e.drawn(quantity, sign, include_self=settings.include_self)
+                for e in evidence.values()
+            ]
+            drawn = [None if d is None else over_tasks(d) for d in tasks]
+            low, high = BOUNDS[sign]
+            ci[sign] = [
+                pair(e.interval(d, np.asarray(v), low=low, high=high))
+                for e, d, v in zip(evidence.values(), drawn, estimate, strict=True)
+            ]
+            steps[sign] = [
+                pair(
+                    evidence[names[k]].interval(
+                        None if a is None or b is None else b - a,
+                        np.asarray(estimate[k] - estimate[k - 1]),
+                    )
+                )
+                for k, (a, b) in enumerate(pairwise(drawn), start=1)
+            ]
+        trends[quantity] = Trend(**values, ci=ci, steps=steps)
+    return Scale(models=names, **trends)
+
+
+def _personas(mu: xr.DataArray, evidence: dict[str, Evidence], settings: Settings) -> Personas:
+    found = persona.personas(mu, include_self=settings.include_self)
+    if not all(e.draws for e in evidence.values()):
+        return found
+    return Personas(
+        **{
+            role: [_with_support(p, trait, evidence, settings) for p in getattr(found, role)]
+            for role, trait in persona.TRAITS.items()
+        }
+    )
+
+
+def _with_support(
+    member: Persona, trait: persona.Trait, evidence: dict[str, Evidence], settings: Settings
+) -> Persona:
+    """The persona with intervals, and the share of draws in which it plays its role everywhere."""
+    everywhere, models = np.asarray(True), {}
+    for name, one in evidence.items():
+        tasks = one.sources if trait.quantity == "transferability" else list(one.data.targets)
+        drawn = one.drawn(trait.quantity, trait.sign, include_self=settings.include_self)
+        assert drawn is not None  # the caller made sure that every model has draws
+        ahead = drawn[tasks.index(member.task)] - over_tasks(drawn)
+        known = member.models[name]
+        ci = one.interval(ahead, np.asarray(known.value - known.average))
+        models[name] = replace(known, ci=pair(ci))
+        everywhere = everywhere & (trait.direction * ahead > 0)
+    return Persona(member.task, models, float(everywhere.mean()))
+
+
+def _power(matrix: xr.Dataset, evidence: dict[str, Evidence], settings: Settings) -> list[Power]:
+    rows = []
+    for name, one in evidence.items():
+        base = matrix["base_accuracy"].sel(model=name).mean("seed")
+        for table, target in zip(one.data.items, one.data.targets, strict=True):
+            accuracy = float(base.sel(target=target))
+            if table is None or not 0 <= accuracy < 1:
+                continue
+            smallest = stats.power(
+                table.base.shape[1],
+                len(one.seeds),
+                accuracy,
+                alpha=settings.alpha,
+                item_correlation=settings.item_correlation,
+                seed_correlation=max(settings.item_correlation, stats.simulate.SEED_CORRELATION),
+            )
+            rows.append(
+                Power(name, target, table.base.shape[1], len(one.seeds), accuracy, smallest)
+            )
+    return rows
+
+
+def _notes(
+    matrix: xr.Dataset,
+    evidence: dict[str, Evidence],
+    models: dict[str, ModelAnalysis],
+    settings: Settings,
+) -> list[str]:
+    notes = list(matrix.attrs["notes"])
+    if settings.preset == "paper":
+        notes.append("Preset 'paper': the paper's tests alone, without intervals or null models.")
+        return notes
+    counted = [name for name, one in evidence.items() if one.items == "counts"]
+    if counted:
+        notes.append(
+            f"{', '.join(counted)}: only counts of correct answers are known, not which items. "
+            "Intervals use a made-up item table with exactly these counts, in which answers of two "
+            f"adapters correlate {settings.item_correlation:g} (an assumption)."
+        )
+    for name, one in evidence.items():
+        if one.basis == "seeds":
+            notes.append(
+                f"{name}: no counts, so intervals account for seeds alone and say nothing about "
+                "another sample of items."
+            )
+        if len(one.seeds) == 1:
+            kept = "intervals account for items alone" if one.basis == "items" else "no intervals"
+            notes.append(
+                f"{name}: one seed. {kept}, tests over seeds are left out; what is said holds for "
+                "these adapters, not for the recipe."
+            )
+        if not models[name].cliques.complete:
+            notes.append(
+                f"{name}: more than {graph.MOST_CLIQUES} maximal cliques; the list is incomplete "
+                "and the largest may be missing."
+            )
+        if one.basis != "none" and models[name].noise_floor is None:
+            notes.append(
+                f"{name}: items are not known for every target, so there is no noise floor and no "
+                "null model without transfer."
+            )
+    return notes

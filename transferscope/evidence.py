@@ -1,0 +1,226 @@
+"""What is known of one model beyond its averages: item-level answers, and the draws made from them.
+
+Item-level uncertainty comes from predictions where they exist. Where only counts do (accuracy
+tables with counts, published PGF tables), a plausible item table with exactly those counts stands
+in; where not even counts are known, intervals account for seeds alone, and say so.
+
+In:   the matrix, a model's name, the settings.
+Out:  `Evidence`: arrays, bootstrap draws, and null models of that model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from transferscope import simulate
+from transferscope.analysis import Basis, Items, Settings, Sign
+from transferscope.measure import signed_parts
+from transferscope.stats import (
+    Draws,
+    ItemTable,
+    ModelData,
+    SignDraws,
+    bootstrap,
+    draw_mean,
+    intervals,
+    no_transfer_effects,
+    seed_correlation,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Quantity = Literal["transferability", "malleability"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One model's effects with what is known about their uncertainty."""
+
+    model: str
+    seeds: list[str]
+    sources: list[str]
+    data: ModelData
+    items: Items
+    basis: Basis
+    draws: Draws | None
+    """Centred on the estimates; None where nothing could be resampled, or under preset `paper`."""
+    alpha: float
+
+    @property
+    def single(self) -> np.ndarray:
+        """Cells of a study with several seeds that were measured in one only, (source, target)."""
+        return (np.isfinite(self.data.effects).sum(axis=0) == 1) & (len(self.seeds) > 1)
+
+    def drawn(self, quantity: Quantity, sign: Sign, *, include_self: bool) -> np.ndarray | None:
+        """Draws of every task's transferability or malleability, (task, draw)."""
+        if self.draws is None:
+            return None
+        both = getattr(self.draws, quantity + ("_with_self" if include_self else ""))
+        return getattr(both, sign)
+
+    def interval(
+        self,
+        draws: np.ndarray | None,
+        estimate: Float[np.ndarray, "*shape"],
+        *,
+        low: float = -np.inf,
+        high: float = np.inf,
+    ) -> Float[np.ndarray, "*shape 2"]:
+        """`stats.intervals`, or NaN where there are no draws."""
+        if draws is None:
+            return np.full((*np.shape(estimate), 2), np.nan)
+        return intervals(draws, estimate, self.alpha, low=low, high=high)
+
+
+def gather(matrix: xr.Dataset, mu: xr.DataArray, model: str, settings: Settings) -> Evidence:
+    """The evidence on one model.
+
+    Args:
+        matrix: the whole matrix, for its counts and item-level answers.
+        mu: effects in the chosen measure, dimensions (model, seed, source, target).
+    """
+    effects = mu.sel(model=model).transpose("seed", "source", "target").values
+    present = np.isfinite(effects).any(axis=(1, 2))
+    one = matrix.sel(model=model).isel(seed=np.flatnonzero(present))
+    sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
+    tables = _item_tables(one, model, settings)
+    ceiling = one["ceiling"].values
+    data = ModelData(
+        effects=effects[present],
+        itself=np.array(sources)[:, None] == np.array(targets),
+        items=tables,
+        targets=tuple(targets),
+        ceiling=None if settings.ceiling == "self" else ceiling,
+        measure=settings.measure,
+    )
+    items: Items = "none"
+    if any(table is not None for table in tables):
+        items = "predictions" if "item_correct" in matrix else "counts"
+    several = int(present.sum()) > 1
+    basis: Basis = "none"
+    if several:
+        basis = "seeds" if items == "none" else "seeds and items"
+    elif items != "none" and present.any():
+        basis = "items"
+    draws = None
+    if basis != "none" and settings.preset == "default":
+        raw = bootstrap(
+            data,
+            draws=settings.bootstrap,
+            seed=settings.seed,
+            model=model,
+        )
+        draws = _centred(raw, data)
+    seeds = one["seed"].values.tolist()
+    return Evidence(model, seeds, sources, data, items, basis, draws, settings.alpha)
+
+
+def _item_tables(one: xr.Dataset, model: str, settings: Settings) -> tuple[ItemTable | None, ...]:
+    targets = one["target"].values.tolist()
+    if "item_correct" in one:
+        tuned = one["item_correct"].transpose("seed", "source", "item").values
+        base = one["base_item_correct"].transpose("seed", "item").values
+        asked_of = one["item_target"].values
+        return tuple(
+            ItemTable(
+                np.where(base[:, asked_of == name] < 0, np.nan, base[:, asked_of == name]),
+                np.where(tuned[..., asked_of == name] < 0, np.nan, tuned[..., asked_of == name]),
+            )
+            for name in targets
+        )
+    return tuple(_plausible_table(one.sel(target=name), model, settings) for name in targets)
+
+
+def _plausible_table(column: xr.Dataset, model: str, settings: Settings) -> ItemTable | None:
+    """A stand-in for one target's answers; None where its counts are not known throughout."""
+    tuned = column["correct"].transpose("seed", "source").values
+    base = column["base_correct"].transpose("seed").values
+    totals = np.unique(np.append(column["total"].values, column["base_total"].values))
+    totals = totals[np.isfinite(totals)]
+    if len(totals) != 1 or not np.isfinite(base).all() or not np.isfinite(tuned).any():
+        return None
+    target = column["target"].item()
+    answers = simulate.plausible_answers(
+        base.astype(int),
+        np.nan_to_num(tuned).astype(int),
+        int(totals[0]),
+        item_correlation=settings.item_correlation,
+        seeds=([settings.seed, *target.encode()], [settings.seed, *f"{target}/{model}".encode()]),
+    )
+    return ItemTable(answers.base.astype(np.float32), answers.tuned.astype(np.float32))
+
+
+def _centred(draws: Draws, data: ModelData) -> Draws:
+    """The draws moved so that their means are the estimates (see `stats.intervals`)."""
+    effects = data.effects
+    apart = np.where(data.itself, np.nan, effects)
+
+    def move(values: np.ndarray, estimate: np.ndarray) -> np.ndarray:
+        known = np.isfinite(estimate).sum(axis=0)
+        mean = np.nan_to_num(estimate).sum(axis=0) / np.where(known > 0, known, np.nan)
+        shift = mean - draw_mean(values)
+        return np.add(values, shift[..., None].astype(np.float32), out=values)
+
+    moved: dict[str, Any] = {"cells": move(draws.cells, effects)}
+    for suffix, values in (("", apart), ("_with_self", effects)):
+        for name, axis in (("transferability", 2), ("malleability", 1)):
+            parts, drawn = signed_parts(values, axis=axis), getattr(draws, name + suffix)
+            moved[name + suffix] = SignDraws(
+                move(drawn.positive, parts.positive), move(drawn.negative, parts.negative)
+            )
+    moved["sides"] = SignDraws(
+        move(draws.sides.positive, np.maximum(effects, 0)),
+        move(draws.sides.negative, np.minimum(effects, 0)),
+    )
+    return Draws(**moved)
+
+
+def no_transfer(
+    evidence: Evidence, matrix: xr.Dataset, settings: Settings
+) -> Float[np.ndarray, "draw seed source target"] | None:
+    """Effects of this model under null model (a); None where items are not known for all targets.
+
+    The correlations are those of the predictions where they exist; from counts, only the one
+    between seeds can be told, and the one between adapters is the assumed one.
+    """
+    data = evidence.data
+    if any(table is None for table in data.items) or data.ceiling is None:
+        return None
+    one = matrix.sel(model=evidence.model, seed=evidence.seeds)
+    counts = np.array([table.base.shape[1] for table in data.items if table is not None])
+    base = one["base_accuracy"].mean("seed").transpose("target").values
+    tuned = one["accuracy"].transpose("seed", "source", "target").values
+    between = settings.item_correlation
+    if evidence.items == "predictions":
+        between = _answer_correlation([t for t in data.items if t is not None])
+    within = seed_correlation(tuned, counts)
+    effects = no_transfer_effects(
+        base,
+        counts,
+        (settings.null_draws, *data.effects.shape[:2]),
+        correlations=(between, between if np.isnan(within) else within),
+        measure=settings.measure,
+        ceiling=data.ceiling,
+        seed=settings.seed,
+    )
+    return np.where(np.isfinite(data.effects), effects, np.nan)
+
+
+def _answer_correlation(tables: list[ItemTable]) -> float:
+    """Correlation between the base's and an adapter's answers to one item, pooled over runs."""
+    shared = total = 0.0
+    for table in tables:
+        base, tuned = np.broadcast_arrays(table.base[:, None], table.tuned)
+        both = np.isfinite(base) & np.isfinite(tuned)
+        number = np.maximum(both.sum(-1, keepdims=True), 1)
+        one, two = (np.where(both, values, 0) for values in (base, tuned))
+        one = np.where(both, one - one.sum(-1, keepdims=True) / number, 0)
+        two = np.where(both, two - two.sum(-1, keepdims=True) / number, 0)
+        shared += (one * two).sum()
+        total += np.sqrt((one**2).sum(-1) * (two**2).sum(-1)).sum()
+    return float(np.clip(shared / total, 0, 1)) if total > 0 else 0.0

@@ -1,0 +1,343 @@
+"""What finetuning on a source did to a target, and what that says about each task.
+
+The central quantity is mu, the effect of one source on one target: by default the Perfection Gap
+Factor (PGF), the part of the target's remaining gap that was closed. From it follow transferability
+(of a source), malleability (of a target), their means over categories, and how much of the matrix
+the tasks explain by themselves.
+
+In:   accuracies, or mu as an `xarray.DataArray` with dimensions `source` and `target`; any further
+      dimensions (model, seed, a bootstrap draw) are carried along.
+Out:  `xarray.Dataset`s with the dimension that is left. Below the labels, plain numpy functions.
+
+NaN means "not measured" or "undefined": such a cell is not considered, and never counts as 0.
+Opens no file, draws nothing at random.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from transferscope.errors import DataError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Axis = Literal["level", "granularity"]
+PERCENT_EPSILON = 1e-8
+"""The paper's epsilon, 1e-6 on its percent scale, as a fraction."""
+
+
+def check_fraction(name: str, accuracy: Any) -> None:
+    """Refuse accuracies outside [0, 1]; NaN passes."""
+    values = np.atleast_1d(np.asarray(accuracy, float))
+    outside = values[(values < 0) | (values > 1)]
+    if outside.size:
+        remedy = "; divide percent by 100" if outside.max() > 1 else ""
+        raise DataError(
+            f"{name} must be fractions in [0, 1], but {outside.size} of {values.size} are outside, "
+            f"the first {outside[0]:g}{remedy}"
+        )
+
+
+def pgf(base: Any, tuned: Any, ceiling: Any = 1.0, *, epsilon: float = 0.0) -> Any:
+    """Part of each target's gap to its ceiling that finetuning closed.
+
+        pgf = (tuned - base) / (ceiling - base + epsilon)
+
+    1 closes the whole gap, 0 changes nothing, negative is harm. The range is lopsided: at most 1
+    where no accuracy exceeds the ceiling, but as low as -(m - 1) on m items, so never clip it to
+    [-1, 1].
+
+    Args:
+        base: accuracy of the untuned model, a fraction in [0, 1].
+        tuned: accuracy after finetuning, a fraction in [0, 1].
+        ceiling: best reachable accuracy of the target, a fraction in [0, 1].
+        epsilon: added to the gap, as a fraction. The paper states 1e-6 on its percent scale
+            (`PERCENT_EPSILON`); its published values contain none.
+
+    The three broadcast against each other: numbers, numpy arrays or labelled xarray arrays.
+
+    Returns:
+        PGF, without unit. NaN where there is no gap (`base` at or above `ceiling`): PGF is then
+        undefined, not 0 and not a million.
+
+    Raises:
+        DataError: a value lies outside [0, 1], as when percent is passed.
+
+    Source:
+        Sachdeva et al., "Understanding Task Transfer in Vision-Language Models", eq. 3.
+    """
+    for name, accuracy in (("base", base), ("tuned", tuned), ("ceiling", ceiling)):
+        check_fraction(name, accuracy)
+    gap = ceiling - base + epsilon
+    return (tuned - base) / _or_nan(gap)
+
+
+def relative_gain(base: Any, tuned: Any) -> Any:
+    """Change relative to the baseline, `(tuned - base) / base`; NaN where the baseline is 0.
+
+    Arguments and errors as in `pgf`.
+
+    Source:
+        The paper's alternative measure (section 3, note to definition 2).
+    """
+    check_fraction("base", base)
+    check_fraction("tuned", tuned)
+    return (tuned - base) / _or_nan(base + 0.0)
+
+
+def raw_gain(base: Any, tuned: Any) -> Any:
+    """Change in accuracy, `tuned - base`, as a fraction. Arguments and errors as in `pgf`."""
+    check_fraction("base", base)
+    check_fraction("tuned", tuned)
+    return tuned - base
+
+
+def _or_nan(denominator: Any) -> Any:
+    """The denominator with NaN where it is not positive, labels kept."""
+    return denominator + np.where(np.asarray(denominator) > 0, 0.0, np.nan)
+
+
+class SignedParts(NamedTuple):
+    """The positive and the negative side of a set of effects."""
+
+    positive: np.ndarray
+    """Eq. 1's positive part: mean positive effect, weighted by how many there are."""
+    negative: np.ndarray
+    breadth_positive: np.ndarray
+    """Share of the considered effects that are above 0."""
+    breadth_negative: np.ndarray
+
+
+def signed_parts(
+    effects: Float[np.ndarray, "..."], *, axis: int = -1, considered: int | None = None
+) -> SignedParts:
+    """Eq. 1 and 2 along one axis: magnitude and breadth of each sign.
+
+        positive = (1 - exp(-p / N)) / p * (sum of the p positive effects)
+
+    and the same for negative ones; 0 where there is none. `N` is `considered`, or else the number
+    of known effects. NaN where no effect is known.
+    """
+    known = np.isfinite(effects).sum(axis=axis, dtype=effects.dtype)
+    total = np.where(known > 0, known if considered is None else considered, np.nan)
+    parts = []
+    for side, chosen in ((np.fmax, effects > 0), (np.fmin, effects < 0)):
+        count = chosen.sum(axis=axis, dtype=effects.dtype)
+        mean = side(effects, 0).sum(axis=axis) / np.maximum(count, 1)
+        parts.append((mean * -np.expm1(-count / total), count / total))
+    (positive, breadth_positive), (negative, breadth_negative) = parts
+    return SignedParts(positive, negative, breadth_positive, breadth_negative)
+
+
+def without_self(mu: xr.DataArray) -> xr.DataArray:
+    """mu with NaN where source and target are the same task."""
+    return mu.where(mu["source"] != mu["target"])
+
+
+def _signed(mu: xr.DataArray, over: str, include_self: bool, considered: int | None) -> xr.Dataset:
+    import xarray as xr
+
+    parts = xr.apply_ufunc(
+        lambda effects: tuple(signed_parts(effects.astype(float), considered=considered)),
+        mu if include_self else without_self(mu),
+        input_core_dims=[[over]],
+        output_core_dims=[[]] * len(SignedParts._fields),
+    )
+    return xr.Dataset(dict(zip(SignedParts._fields, parts, strict=True)))
+
+
+def transferability(
+    mu: xr.DataArray, *, include_self: bool = False, considered: int | None = None
+) -> xr.Dataset:
+    """What finetuning on each source does to the other tasks, positive and negative apart.
+
+    Args:
+        mu: effects, dimensions (..., source, target), in any measure.
+        include_self: whether a source's effect on itself counts. The published personas come out
+            only without it.
+        considered: `N` of eq. 1; by default the number of known effects of that source.
+
+    Returns:
+        `positive`, `negative` (in mu's unit), `breadth_positive`, `breadth_negative` (shares),
+        dimensions (..., source). Per seed: average over seeds afterwards, never before, or sign
+        changes are hidden. NaN where a source has no known effect.
+
+    Source:
+        Eq. 1.
+    """
+    return _signed(mu, "target", include_self, considered)
+
+
+def malleability(
+    mu: xr.DataArray, *, include_self: bool = False, considered: int | None = None
+) -> xr.Dataset:
+    """How each target responds to finetuning on the other tasks; see `transferability`.
+
+    Returns:
+        The same variables, dimensions (..., target).
+
+    Source:
+        Eq. 2.
+    """
+    return _signed(mu, "source", include_self, considered)
+
+
+def averages(mu: xr.DataArray, *, include_self: bool = False) -> xr.Dataset:
+    """Transferability and malleability, mean over tasks: the scale trend when models are sizes.
+
+    Returns:
+        `transferability_positive`, `transferability_negative`, `malleability_positive`,
+        `malleability_negative`, dimensions (..., without source and target).
+
+    Source:
+        Figure 5.
+    """
+    import xarray as xr
+
+    given = transferability(mu, include_self=include_self)
+    taken = malleability(mu, include_self=include_self)
+    return xr.Dataset(
+        {f"transferability_{sign}": given[sign].mean("source") for sign in ("positive", "negative")}
+        | {f"malleability_{sign}": taken[sign].mean("target") for sign in ("positive", "negative")}
+    )
+
+
+def category_trends(
+    mu: xr.DataArray, by: Axis = "level", *, include_self: bool = True
+) -> xr.Dataset:
+    """Mean transferability and malleability of each category's tasks.
+
+    Self-transfer counts by default, which is what the paper's Figures 3 and 4 show. Tasks without
+    a category are left out.
+
+    Returns:
+        `transferability_positive`, `transferability_negative`, `malleability_positive`,
+        `malleability_negative`, dimensions (..., category).
+    """
+    import xarray as xr
+
+    given = transferability(mu, include_self=include_self)
+    taken = malleability(mu, include_self=include_self)
+    trends = {}
+    for sign in ("positive", "negative"):
+        for name, values, dimension, labels in (
+            ("transferability", given[sign], "source", mu[f"source_{by}"]),
+            ("malleability", taken[sign], "target", mu[by]),
+        ):
+            classified = values.isel({dimension: np.flatnonzero(labels.values != "")})
+            means = classified.groupby(f"source_{by}" if dimension == "source" else by).mean()
+            trends[f"{name}_{sign}"] = means.rename({means.dims[-1]: "category"})
+    return xr.Dataset(trends)
+
+
+def category_effects(
+    mu: xr.DataArray, by: Axis = "level", *, include_self: bool = False
+) -> xr.Dataset:
+    """Mean positive and mean negative effect of each category on each, over all task pairs.
+
+    A pair counts in both means: with its effect in the one of its sign, with 0 in the other.
+
+    Returns:
+        `positive` and `negative`, dimensions (..., source_category, target_category).
+
+    Source:
+        Section 4.1.
+    """
+    import xarray as xr
+
+    effects = mu if include_self else without_self(mu)
+    effects = effects.isel(
+        source=np.flatnonzero(mu[f"source_{by}"].values != ""),
+        target=np.flatnonzero(mu[by].values != ""),
+    )
+    rows = xr.DataArray(*_membership(effects[f"source_{by}"], "source"))
+    columns = xr.DataArray(*_membership(effects[by], "target"))
+    rows = rows.rename(category="source_category")
+    columns = columns.rename(category="target_category")
+    known = effects.notnull()
+    pairs = xr.dot(known.astype(float), rows, columns, dim=["source", "target"])
+    sums = {
+        "positive": effects.where(effects > 0, 0.0),
+        "negative": effects.where(effects < 0, 0.0),
+    }
+    return xr.Dataset(
+        {
+            sign: xr.dot(part, rows, columns, dim=["source", "target"]) / pairs.where(pairs > 0)
+            for sign, part in sums.items()
+        }
+    )
+
+
+def _membership(labels: xr.DataArray, dimension: str) -> tuple[np.ndarray, dict[str, Any]]:
+    """One column of 0 and 1 for each category, as the arguments of a DataArray."""
+    categories = np.unique(labels.values)
+    member = (labels.values[:, None] == categories).astype(float)
+    return member, {dimension: labels[dimension].values, "category": categories}
+
+
+class VarianceShares(NamedTuple):
+    """Share of variance explained by the parts of `mean + source + target + interaction`."""
+
+    target: np.ndarray
+    source: np.ndarray
+    both: np.ndarray
+
+
+def variance_shares(
+    effects: Float[np.ndarray, "*batch source target"], known: Bool[np.ndarray, "source target"]
+) -> VarianceShares:
+    """How much of the variance of the `known` cells target means, source means, or both explain.
+
+    `both` is the least-squares fit of `mean + source + target`, which is not the sum of the two
+    where cells are missing (the diagonal always is). NaN where the cells do not vary.
+    """
+    rows, columns = known.sum(axis=1), known.sum(axis=0)
+    count = max(int(known.sum()), 1)
+    values = np.where(known, effects, 0.0).astype(float)
+    centred = np.where(known, values - values.sum((-2, -1), keepdims=True) / count, 0.0)
+    total = (centred**2).sum((-2, -1))
+    total = np.where(total > 1e-20 * np.maximum((values**2).sum((-2, -1)), 1e-300), total, np.nan)
+    row_sums, column_sums = centred.sum(axis=-1), centred.sum(axis=-2)
+    design = np.block(
+        [
+            [np.diag(rows).astype(float), known.astype(float)],
+            [known.T.astype(float), np.diag(columns).astype(float)],
+        ]
+    )
+    sums = np.concatenate([row_sums, column_sums], axis=-1)
+    both = (sums @ np.linalg.pinv(design, hermitian=True) * sums).sum(-1)
+    return VarianceShares(
+        target=(column_sums**2 / np.maximum(columns, 1)).sum(-1) / total,
+        source=(row_sums**2 / np.maximum(rows, 1)).sum(-1) / total,
+        both=np.minimum(both / total, 1.0),
+    )
+
+
+def decompose(mu: xr.DataArray) -> xr.Dataset:
+    """Share of the off-diagonal variance that targets, sources, or both explain additively.
+
+    Of the seed mean, self-transfer left out. `1 - both` is interaction: what depends on the pair
+    (and on noise). A high `target` share says that some targets move whatever one trains on.
+
+    Returns:
+        `target`, `source`, `both`, dimensions (...,) without seed, source and target.
+    """
+    import xarray as xr
+
+    mean = without_self(mu.mean("seed") if "seed" in mu.dims else mu)
+
+    def shares(effects: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(np.asarray(s) for s in variance_shares(effects, np.isfinite(effects)))
+
+    parts = xr.apply_ufunc(
+        shares,
+        mean,
+        input_core_dims=[["source", "target"]],
+        output_core_dims=[[]] * len(VarianceShares._fields),
+        vectorize=True,
+    )
+    return xr.Dataset(dict(zip(VarianceShares._fields, parts, strict=True)))

@@ -1,0 +1,119 @@
+"""The role a task plays in every model: donor, pirate, sponge or sieve.
+
+A donor's positive transferability lies above its model's average in *every* model of the study, a
+pirate's negative transferability is more negative than average in every model; a sponge and a sieve
+are the same for malleability.
+
+In:   mu as an `xarray.DataArray` with dimensions (model, seed, source, target).
+Out:  `analysis.Personas`, with the paper's test for each task and model.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from transferscope import measure
+from transferscope.analysis import Persona, PersonaEvidence, Personas, Sign
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Role = Literal["donor", "pirate", "sponge", "sieve"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class Trait(NamedTuple):
+    """What a role is judged by."""
+
+    quantity: Literal["transferability", "malleability"]
+    sign: Sign
+
+    @property
+    def direction(self) -> int:
+        """1 where more is more positive, -1 where more is more negative."""
+        return 1 if self.sign == "positive" else -1
+
+
+TRAITS: dict[Role, Trait] = {
+    "donor": Trait("transferability", "positive"),
+    "pirate": Trait("transferability", "negative"),
+    "sponge": Trait("malleability", "positive"),
+    "sieve": Trait("malleability", "negative"),
+}
+
+
+def personas(mu: xr.DataArray, *, include_self: bool = False) -> Personas:
+    """Tasks that play one role in every model.
+
+    Args:
+        mu: effects, dimensions (model, seed, source, target).
+        include_self: whether self-transfer counts; the published personas come out only without.
+
+    Returns:
+        For each role its tasks, strongest first. `value` and `average` are means over seeds. The
+        p-value is the paper's: a one-sided unpaired t-test with pooled variance of the task's
+        per-seed values against the model's per-seed averages over tasks; NaN with one seed. A
+        task without a value in some model has no persona. `ci` and `support` are NaN; `analyze`
+        fills them from the bootstrap.
+
+    Source:
+        Section 5.2.
+    """
+    found: dict[Role, list[Persona]] = {}
+    for role, trait in TRAITS.items():
+        quantity = getattr(measure, trait.quantity)(mu, include_self=include_self)[trait.sign]
+        found[role] = _members(quantity.transpose("model", "seed", ...), trait.direction)
+    return Personas(**found)
+
+
+def _members(values: xr.DataArray, direction: int) -> list[Persona]:
+    task_dim = str(values.dims[-1])
+    average = values.mean(task_dim)
+    value_mean, average_mean = values.mean("seed"), average.mean("seed")
+    above = (direction * (value_mean - average_mean) > 0).all("model").values
+    p_values = unpaired_t(values.values, average.values[..., None], direction)
+    members = []
+    for index in np.flatnonzero(above):
+        evidence = {
+            model: PersonaEvidence(
+                value=float(value_mean[m, index]),
+                average=float(average_mean[m]),
+                p_value=float(p_values[m, index]),
+                ci=(np.nan, np.nan),
+            )
+            for m, model in enumerate(values["model"].values.tolist())
+        }
+        members.append(Persona(values[task_dim].values[index].item(), evidence, np.nan))
+    return sorted(members, key=_distance, reverse=True)
+
+
+def _distance(persona: Persona) -> float:
+    return float(np.mean([abs(e.value - e.average) for e in persona.models.values()]))
+
+
+def unpaired_t(
+    values: np.ndarray, average: np.ndarray, direction: int, *, pooled: bool = True, sides: int = 1
+) -> np.ndarray:
+    """p-value that per-seed `values` (axis 1) lie beyond the per-seed `average`; NaN with one seed.
+
+    Args:
+        direction: 1 for above, -1 for below.
+        pooled: Student's test with one variance, as in the paper; else Welch's.
+        sides: 1 as in the paper, or 2.
+    """
+    import scipy.stats
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # one seed, or no variation: NaN
+        _, p_values = scipy.stats.ttest_ind(
+            direction * values,
+            np.broadcast_to(direction * average, values.shape),
+            axis=1,
+            equal_var=pooled,
+            nan_policy="omit",
+            alternative="greater" if sides == 1 else "two-sided",
+        )
+    return np.asarray(p_values)

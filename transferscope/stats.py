@@ -1,0 +1,398 @@
+"""How sure one can be: intervals, tests, corrections, null models, power.
+
+The central idea is one bootstrap that all numbers share. A draw gives every item a random weight,
+the same for the base and all adapters, and every seed a random weight, the same for all cells; each
+quantity is computed anew from the draw. So an interval accounts for both kinds of chance and for
+what cells have in common, above all the baseline.
+
+In:   effects and, where they exist, item-level answers of one model, as arrays.
+Out:  draws, intervals, p-values. Draws are always the last axis.
+
+Randomness comes in as a seed. Opens no file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import scipy.special
+from jaxtyping import Bool, Float
+
+from transferscope import simulate
+from transferscope.errors import DataError
+from transferscope.measure import check_fraction, signed_parts
+
+Measure = Literal["pgf", "relative_gain", "raw_gain"]
+CHUNK_VALUES = 500_000
+"""Effects the bootstrap holds at once, so that its few arrays of that size stay in cache."""
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """Answers of one model to one target's items: 1 correct, 0 wrong, NaN not asked."""
+
+    base: Float[np.ndarray, "seed item"]
+    tuned: Float[np.ndarray, "seed source item"]
+
+
+@dataclass(frozen=True)
+class ModelData:
+    """One model's part of the matrix, as the bootstrap needs it."""
+
+    effects: Float[np.ndarray, "seed source target"]
+    """mu; NaN where not measured or undefined."""
+    itself: Bool[np.ndarray, "source target"]
+    """True where source and target are the same task."""
+    items: tuple[ItemTable | None, ...]
+    """For each target; None where only averages are known."""
+    targets: tuple[str, ...]
+    """Each target's randomness hangs on its name, not on its place."""
+    ceiling: Float[np.ndarray, " target"] | None = None
+    """Fractions; None where the ceiling is the diagonal's own accuracy."""
+    measure: Measure = "pgf"
+
+
+class SignDraws(NamedTuple):
+    """Draws of transferability or malleability, each (task, draw)."""
+
+    positive: np.ndarray
+    negative: np.ndarray
+
+
+class Draws(NamedTuple):
+    """Bootstrap draws of what is measured on one model."""
+
+    cells: np.ndarray
+    """Seed-mean effects, (source, target, draw)."""
+    transferability: SignDraws
+    malleability: SignDraws
+    transferability_with_self: SignDraws
+    malleability_with_self: SignDraws
+    sides: SignDraws
+    """Seed means of the effects' positive and negative parts, (source, target, draw)."""
+
+
+class _SeedNoise(NamedTuple):
+    """Random weights of the seeds: the t distribution, one draw for all quantities."""
+
+    normal: np.ndarray
+    """(seed, draw)"""
+    stretch: np.ndarray
+    """(number of seeds - 1, draw): what makes a normal draw one of Student's t."""
+
+
+def _seed_noise(seeds: int, draws: int, seed: list[int]) -> _SeedNoise:
+    rng = np.random.default_rng(seed)
+    normal = rng.standard_normal((seeds, draws), dtype=np.float32)
+    squares = np.cumsum(rng.standard_normal((max(seeds - 1, 1), draws)) ** 2, axis=0)
+    degrees = np.arange(1, len(squares) + 1)[:, None]
+    stretch = np.concatenate([np.zeros((1, draws)), np.sqrt(degrees / squares)])
+    return _SeedNoise(normal, stretch.astype(np.float32))
+
+
+def _over_seeds(values: np.ndarray, noise: _SeedNoise) -> np.ndarray:
+    """Mean over the first axis (seeds) plus its random error; the last axis is the draw.
+
+    The error is that of a mean of n values with unknown variance: on its own it gives exactly the
+    t interval. One seed has no error that could be known.
+    """
+    known = np.isfinite(values)
+    count = known.sum(axis=0)[..., :1]
+    if not known.all():
+        values = np.where(known, values, 0)
+    mean = values.sum(axis=0) / np.where(count > 0, count, np.nan).astype(np.float32)
+    deviation = np.where(known, values - mean, 0) if not known.all() else values - mean
+    error = np.einsum("s...d,sd->...d", deviation, noise.normal)
+    number = np.maximum(count, 2)
+    scale = (1 / np.sqrt(number * (number - 1))).astype(np.float32)
+    return mean + error * scale * noise.stretch[np.maximum(count[..., 0] - 1, 0)]
+
+
+def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
+    """Resample the seeds and, where known, the items of one model.
+
+    Items are weighted by a Bayesian bootstrap (Rubin, 1981), the same weights for the base and all
+    adapters, so that what they share cancels as it should; a baseline below 1 never becomes 1, so
+    no effect turns undefined by chance. Seeds are weighted so that a mean over seeds has exactly
+    its t interval, where resampling four seeds would give one far too narrow.
+
+    Args:
+        model: the model's name: models draw different seeds but the same items.
+
+    Returns:
+        Draws, float32.
+    """
+    seeds, sources, targets = data.effects.shape
+    noise = _seed_noise(seeds, draws, [seed, *model.encode()])
+    streams = [np.random.default_rng([seed, *name.encode()]) for name in data.targets]
+    itself = data.itself[None, :, :, None]
+    tasks = {"transferability": (sources, 2), "malleability": (targets, 1)}
+    out = {
+        f"{name}{suffix}": SignDraws(*np.empty((2, size, draws), np.float32))
+        for name, (size, _) in tasks.items()
+        for suffix in ("", "_with_self")
+    }
+    sides = SignDraws(*np.empty((2, sources, targets, draws), np.float32))
+    cells = np.empty((sources, targets, draws), np.float32)
+    step = draws if not any(data.items) else max(1, CHUNK_VALUES // data.effects.size)
+    for start in range(0, draws, step):
+        now = slice(start, min(start + step, draws))
+        part = _SeedNoise(noise.normal[:, now], noise.stretch[:, now])
+        effects = _resampled_effects(data, streams, now.stop - now.start)
+        apart = np.where(itself, np.float32(np.nan), effects)
+        cells[..., now] = _over_seeds(effects, part)
+        sides.positive[..., now] = _over_seeds(np.maximum(effects, 0), part)
+        sides.negative[..., now] = _over_seeds(np.minimum(effects, 0), part)
+        for suffix, values in (("", apart), ("_with_self", effects)):
+            for name, (_, axis) in tasks.items():
+                signs = signed_parts(values, axis=axis)
+                out[name + suffix].positive[:, now] = _over_seeds(signs.positive, part)
+                out[name + suffix].negative[:, now] = _over_seeds(signs.negative, part)
+    return Draws(cells=cells, sides=sides, **out)
+
+
+def _resampled_effects(
+    data: ModelData, streams: list[np.random.Generator], draws: int
+) -> np.ndarray:
+    """mu on reweighted items, (seed, source, target, draw); one draw serves all without items."""
+    if not any(data.items):
+        return data.effects[..., None].astype(np.float32)
+    seeds, sources, targets = data.effects.shape
+    effects = np.empty((seeds, sources, targets, draws), np.float32)
+    for j, (table, rng) in enumerate(zip(data.items, streams, strict=True)):
+        if table is None:
+            effects[:, :, j] = data.effects[:, :, j, None]
+            continue
+        weights = rng.standard_exponential((draws, table.base.shape[1]), dtype=np.float32)
+        base = _error_rates(table.base, weights)[:, None]
+        tuned = _error_rates(table.tuned, weights)
+        if data.ceiling is not None:
+            shortfall = 1 - data.ceiling[j]
+        else:
+            own = np.flatnonzero(data.itself[:, j])
+            shortfall = tuned[:, own].mean((0, 1)) if own.size else np.nan
+        effects[:, :, j] = _effect(data.measure, base, tuned, shortfall)
+        effects[:, :, j][~np.isfinite(data.effects[:, :, j])] = np.nan
+    return effects
+
+
+def _error_rates(answers: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted share of wrong answers, (..., draw)."""
+    asked = np.isfinite(answers)
+    wrong = np.where(asked, 1 - answers, 0).astype(np.float32)
+    if asked.all():
+        return (wrong.reshape(-1, wrong.shape[-1]) @ (weights.T / weights.sum(axis=1))).reshape(
+            *wrong.shape[:-1], len(weights)
+        )
+    with np.errstate(invalid="ignore"):  # a run without any answer is 0 / 0: NaN
+        return (wrong @ weights.T) / (asked.astype(np.float32) @ weights.T)
+
+
+def _effect(measure: Measure, base: np.ndarray, tuned: np.ndarray, shortfall: object) -> np.ndarray:
+    """mu from error rates, which keep their precision near an accuracy of 1."""
+    if measure == "raw_gain":
+        return base - tuned
+    gap = base - np.asarray(shortfall, np.float32) if measure == "pgf" else 1 - base
+    return (base - tuned) / np.where(gap > 0, gap, np.float32(np.nan))
+
+
+def intervals(
+    draws: Float[np.ndarray, "*shape draw"],
+    estimate: Float[np.ndarray, "*shape"],
+    alpha: float,
+    *,
+    low: float = -np.inf,
+    high: float = np.inf,
+) -> Float[np.ndarray, "*shape 2"]:
+    """Where the quantity would lie, in 1 - alpha of studies of this size.
+
+    The draws' quantiles, moved so that the draws' mean is the estimate: a sum of positive parts is
+    larger in every noisier draw, which says nothing about its spread. (How much of it noise alone
+    would make is the noise floor, `no_transfer_effects`.)
+
+    Returns:
+        (low, high), NaN where the estimate is, or where more than 5 % of draws are undefined.
+    """
+    draws = np.asarray(draws, np.float32)
+    undefined = ~np.isfinite(draws)
+    few = undefined.mean(axis=-1) <= 0.05
+    middle = draw_mean(draws)
+    if undefined.any():
+        draws = np.where(undefined, middle[..., None], draws)
+    ends = np.quantile(draws, [alpha / 2, 1 - alpha / 2], axis=-1)
+    moved = np.moveaxis(ends - middle + estimate, 0, -1)
+    return np.where(few[..., None], np.clip(moved, low, high), np.nan)
+
+
+def draw_mean(draws: Float[np.ndarray, "*shape draw"]) -> Float[np.ndarray, "*shape"]:
+    """Mean over the defined draws; NaN where none is."""
+    known = np.isfinite(draws)
+    if known.all():
+        return draws.mean(axis=-1, dtype=float)
+    count = known.sum(axis=-1)
+    return np.where(known, draws, 0).sum(-1, dtype=float) / np.where(count > 0, count, np.nan)
+
+
+def sign_p_values(
+    draws: Float[np.ndarray, "*shape draw"], estimate: Float[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
+    """Two-sided p-value that the quantity is 0, from the draws behind its interval.
+
+    Never below 2 / (draws + 1); NaN where the estimate is.
+    """
+    shift = (estimate - draw_mean(draws))[..., None].astype(np.float32)
+    below = (draws <= -shift).sum(axis=-1)
+    above = (draws >= -shift).sum(axis=-1)
+    p_values = np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (draws.shape[-1] + 1))
+    return np.where(np.isfinite(estimate), p_values, np.nan)
+
+
+def benjamini_hochberg(p_values: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """q-values: the smallest false discovery rate at which each test would be a discovery.
+
+    NaN p-values stay NaN and do not count as tests.
+
+    Source:
+        Benjamini and Hochberg (1995).
+    """
+    import scipy.stats
+
+    known = np.isfinite(p_values)
+    q_values = np.full(p_values.shape, np.nan)
+    if known.any():
+        q_values[known] = scipy.stats.false_discovery_control(p_values[known])
+    return q_values
+
+
+def mcnemar(
+    base: Bool[np.ndarray, "*shape item"], tuned: Bool[np.ndarray, "*shape item"]
+) -> np.ndarray:
+    """Exact two-sided McNemar test that finetuning fixed as many items as it broke.
+
+    Args:
+        base: whether the untuned model answered each item correctly.
+        tuned: the same after finetuning, items in the same order.
+
+    Returns:
+        p-values; 1 where no item changed.
+    """
+    fixed = (~base & tuned).sum(-1)
+    broken = (base & ~tuned).sum(-1)
+    tail = scipy.special.bdtr(np.minimum(fixed, broken), np.maximum(fixed + broken, 1), 0.5)
+    return np.minimum(1.0, 2 * tail)
+
+
+def no_transfer_effects(
+    base_accuracy: Float[np.ndarray, " target"],
+    items: Float[np.ndarray, " target"],
+    shape: tuple[int, int, int],
+    *,
+    correlations: tuple[float, float],
+    measure: Measure,
+    ceiling: Float[np.ndarray, " target"],
+    seed: int,
+) -> Float[np.ndarray, "draw seed source target"]:
+    """Null model (a): mu where no finetune does anything: sampling noise and a shared baseline.
+
+    The baseline is measured once, so what it got wrong by bad luck looks like a gain of every
+    source: whole columns turn positive, and cliques appear.
+
+    Args:
+        shape: draws, seeds, sources.
+        correlations: of answers to one item, between adapters and between seeds of one.
+    """
+    rng = np.random.default_rng([seed, 1])
+    base, tuned = simulate.no_transfer_accuracies(base_accuracy, items, shape, correlations, rng)
+    return _effect(measure, 1 - base[:, None, None], 1 - tuned, 1 - ceiling)
+
+
+def column_shift_effects(
+    mean: Float[np.ndarray, "source target"],
+    itself: Bool[np.ndarray, "source target"],
+    draws: int,
+    seed: int,
+) -> Float[np.ndarray, "draw source target"]:
+    """Null model (b): targets differ, sources do not. Residuals permuted across sources.
+
+    Each target keeps its mean and its values; which source they came from is shuffled, the
+    diagonal left in place.
+    """
+    rng = np.random.default_rng([seed, 2])
+    shuffled = np.broadcast_to(mean, (draws, *mean.shape)).copy()
+    for j in range(mean.shape[1]):
+        others = np.flatnonzero(~itself[:, j])
+        order = rng.random((draws, len(others))).argsort(axis=1)
+        shuffled[:, others, j] = mean[others[order], j]
+    return shuffled
+
+
+def seed_correlation(
+    accuracy: Float[np.ndarray, "seed source target"], items: Float[np.ndarray, " target"]
+) -> float:
+    """How far two seeds of one adapter agree on items, from how little their counts differ.
+
+    The variance of a count between seeds is n p (1 - p) (1 - correlation) where seeds differ item
+    by item; where training also moves a seed as a whole, the correlation comes out too low, never
+    too high. NaN with one seed or no variation.
+    """
+    if len(accuracy) < 2:
+        return np.nan
+    spread = accuracy.var(axis=0, ddof=1) * items
+    chance = accuracy.mean(axis=0) * (1 - accuracy.mean(axis=0))
+    known = np.isfinite(spread) & np.isfinite(chance)
+    total = chance[known].sum()
+    return float(np.clip(1 - spread[known].sum() / total, 0, 1)) if total > 0 else np.nan
+
+
+def power(
+    items: int,
+    seeds: int,
+    base_accuracy: float,
+    *,
+    level: float = 0.8,
+    alpha: float = 0.05,
+    item_correlation: float = simulate.ITEM_CORRELATION,
+    seed_correlation: float = simulate.SEED_CORRELATION,
+) -> float:
+    """The smallest PGF of one cell that a study detects, at ceiling 1.
+
+    "Detects" means that the bootstrap interval of the seed mean leaves out 0. It counts seeds and
+    items both, and with few seeds pays for not knowing their spread.
+
+    Args:
+        items: questions of the target.
+        seeds: finetuning seeds; with 1, only this one adapter's effect can be detected.
+        base_accuracy: accuracy of the untuned model, a fraction.
+        level: probability of detection.
+        alpha: two-sided level of the test.
+        item_correlation, seed_correlation: see `simulate.World`.
+
+    Returns:
+        A PGF in (0, 1]; NaN where even closing the whole gap would go unseen.
+
+    Raises:
+        DataError: no items, no seeds, or a base accuracy without a gap above it.
+    """
+    check_fraction("base_accuracy", base_accuracy)
+    if items < 1 or seeds < 1 or base_accuracy == 1:
+        raise DataError(
+            "power needs at least one item, one seed and a base accuracy below 1, not "
+            f"items={items}, seeds={seeds}, base_accuracy={base_accuracy:g}"
+        )
+    base, smallest, needed = base_accuracy, 0.0, 0.0
+    for _ in range(100):  # the spread depends on the effect; the iteration contracts fast
+        tuned = base + smallest * (1 - base)
+        spread_base, spread_tuned = base * (1 - base) / items, tuned * (1 - tuned) / items
+        shared = 2 * item_correlation * np.sqrt(spread_base * spread_tuned)
+        by_seed = (1 - seed_correlation) * spread_tuned / seeds
+        by_item = spread_base + seed_correlation * spread_tuned - shared + by_seed
+        seen = by_item + (by_seed if seeds > 1 else 0)  # the interval counts seed noise twice
+        degrees = seen**2 / (
+            by_item**2 / max(items - 1, 1) + (by_seed**2 / (seeds - 1) if seeds > 1 else 0)
+        )
+        needed = scipy.special.stdtrit(degrees, 1 - alpha / 2) * np.sqrt(seen)
+        needed += scipy.special.stdtrit(degrees, level) * np.sqrt(by_item)
+        smallest = min(needed / (1 - base), 1.0)
+    return float(smallest) if needed <= 1 - base else np.nan
