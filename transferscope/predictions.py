@@ -1,0 +1,166 @@
+"""The predictions table: one row per run and item. The seam between the lab and the desk.
+
+The lab writes it, everything after it is a pure function of it. Items are stored, not averages: one
+item can move a cell by 0.06, and only pairing by item makes small effects visible.
+
+In:   a polars frame from a run, a study folder or somebody's file.
+Out:  the same rows with the columns and types of `COLUMNS`, or a `DataError`.
+
+A row whose `source` is null is the base's answer. A base that was run once for all seeds leaves
+`seed` null. Opens no file.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import polars as pl
+
+from transferscope.errors import DataError
+
+COLUMNS: dict[str, Any] = {
+    "model": pl.String,
+    "seed": pl.String,  # null: a base run that serves all seeds of its model
+    "source": pl.String,  # null: the base
+    "target": pl.String,
+    "item": pl.String,
+    "choice": pl.Int64,  # index of the chosen option; null where the reply was unreadable
+    "answer": pl.Int64,  # index of the right option
+    "correct": pl.Boolean,  # an unreadable reply is not correct
+    "unreadable": pl.Boolean,
+    "margin": pl.Float64,  # log-probability of the best option minus that of the next
+    "logprobs": pl.List(pl.Float64),  # of every option, in the item's order
+}
+REQUIRED = ("model", "seed", "source", "target", "item", "correct")
+CELL = ("model", "seed", "source", "target")
+BY_ROW = ("file", "row")
+"""Columns a reader may add so that messages can say where a row came from."""
+
+_TRUTH = {"1": True, "true": True, "1.0": True, "0": False, "false": False, "0.0": False}
+
+
+def check_predictions(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The rows as a predictions table: known columns alone, in the order and types of `COLUMNS`.
+
+    Columns beyond `REQUIRED` are optional; columns nobody knows are left out. Integer seeds and
+    items become text, and 0 and 1 become truth values.
+
+    Args:
+        frame: the rows; columns of `BY_ROW` are kept and used in messages.
+        name: what to call the table in a message, such as its file's name.
+
+    Raises:
+        DataError: a column is missing or of the wrong type, a value is null where it may not be, or
+            two rows give the same model, seed, source, target and item.
+    """
+    missing = [column for column in REQUIRED if column not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{name}: missing column {missing[0]!r}; a predictions table has the columns "
+            f"{', '.join(REQUIRED)}"
+        )
+    kept = [column for column in COLUMNS if column in frame.columns]
+    checked = frame.select(
+        *(_as_type(frame, column, name) for column in kept),
+        *(column for column in BY_ROW if column in frame.columns),
+    )
+    for column in ("model", "target", "item", "correct"):
+        refuse(checked[column].is_null(), checked, name, f"{column} is empty")
+    seedless = checked["seed"].is_null() & checked["source"].is_not_null()
+    refuse(seedless, checked, name, "seed is empty; only a base row (source null) may leave it so")
+    check_unique(spread_base(checked), (*CELL, "item"), name)
+    return checked
+
+
+def check_unique(frame: pl.DataFrame, keys: Sequence[str], name: str) -> None:
+    """Refuse two rows with the same `keys`, naming both."""
+    if frame.select(keys).n_unique() == frame.height:
+        return
+    numbered = frame.with_row_index("_index")
+    first = pl.col("_index").first().over(list(keys))
+    again = numbered.with_columns(first.alias("_first")).filter(pl.col("_first") < pl.col("_index"))
+    index, before = again.select("_index", "_first").row(0)
+    what = ", ".join(
+        f"{key} {value!r}" for key, value in zip(keys, again.select(keys).row(0), strict=True)
+    )
+    raise DataError(
+        f"{name}: {_place(frame, index)} repeats {_place(frame, before)}: {what} "
+        f"{'is' if len(keys) == 1 else 'are'} given twice; keep one"
+    )
+
+
+def spread_base(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows, with each base row that has no seed repeated for every seed of its model."""
+    seedless = pl.col("source").is_null() & pl.col("seed").is_null()
+    numbered = frame.with_row_index("_index")
+    once = numbered.filter(seedless).drop("seed")
+    if once.is_empty():
+        return frame
+    seeds = frame.drop_nulls("source").select("model", "seed").unique(maintain_order=True)
+    repeated = once.join(seeds, on="model", how="left").select(numbered.columns)
+    whole = pl.concat([numbered.filter(~seedless), repeated])
+    return whole.sort("_index", maintain_order=True).drop("_index")
+
+
+def refuse(bad: pl.Series, frame: pl.DataFrame, name: str, what: str) -> None:
+    """Raise a `DataError` that names the first row where `bad` is true."""
+    index = bad.arg_max() if bad.any() else None
+    if index is not None:
+        raise DataError(f"{name}: {_place(frame, index)}: {what}")
+
+
+def shown(name: str) -> str:
+    """A name that stands for itself in a message, on one line: what does not print is escaped."""
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first few names, quoted, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name) for name in names[:most]) + more
+
+
+def _place(frame: pl.DataFrame, index: int) -> str:
+    """Where a row came from: its own numbers if a reader left them, else its position from 1."""
+    row = frame["row"][index] if "row" in frame.columns else index + 1
+    return f"{frame['file'][index]!r} row {row}" if "file" in frame.columns else f"row {row}"
+
+
+def _as_type(frame: pl.DataFrame, column: str, name: str) -> pl.Series:
+    """One column in its type of `COLUMNS`; what cannot be converted is refused with its row."""
+    values, wanted = frame[column], COLUMNS[column]
+    if column == "correct":
+        return _as_truth(values, frame, name)
+    if wanted == pl.String:
+        return text_column(values, frame, name)
+    try:
+        return values.cast(wanted)
+    except pl.exceptions.PolarsError:
+        raise DataError(
+            f"{name}: column {column!r} holds {values.dtype}, expected {wanted}"
+        ) from None
+
+
+def text_column(values: pl.Series, frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column of names as text: whole numbers are written out, anything else is refused."""
+    if values.dtype.is_float():  # how pandas stores integers beside a missing one
+        known = values.fill_nan(None)
+        whole = known.is_null() | (known.is_finite() & (known == known.round(0)))
+        refuse(~whole, frame, name, f"{values.name} is not a name or a whole number")
+        return known.cast(pl.Int64).cast(pl.String)
+    if values.dtype.is_integer() or values.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        return values.cast(pl.String)
+    raise DataError(f"{name}: column {values.name!r} holds {values.dtype}, expected text")
+
+
+def _as_truth(values: pl.Series, frame: pl.DataFrame, name: str) -> pl.Series:
+    if values.dtype == pl.Boolean:
+        return values
+    if values.dtype.is_nested() or values.dtype.is_temporal():
+        raise DataError(f"{name}: column 'correct' holds {values.dtype}, expected true and false")
+    text = values.cast(pl.String).str.strip_chars().str.to_lowercase()
+    truth = text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
+    unclear = truth.is_null() & text.is_not_null() & (text != "")
+    shown = values.filter(unclear).head(1).to_list()
+    refuse(unclear, frame, name, f"correct is {shown[0]!r}, expected 0 or 1" if shown else "")
+    return truth

@@ -1,0 +1,187 @@
+"""Other people's results into the same matrix.
+
+In:   CSV or Parquet tables in a known format (`formats`), or study folders, one or more models.
+Out:  the labelled matrix of `matrix`, with what was read in `attrs["inputs"]`.
+
+Bad input is a `DataError` of one line that names the file, the row, what was found and what was
+expected. Nothing is written.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import xarray as xr
+
+from transferscope.errors import DataError
+from transferscope.matrix import (
+    Ceiling,
+    apply_ceiling,
+    check_same_tasks,
+    from_accuracy,
+    from_pgf,
+    from_predictions,
+)
+from transferscope.predictions import CELL, check_unique, shown, spread_base
+from transferscope.readers.counts import recover_counts, with_counts
+from transferscope.readers.files import read_file
+from transferscope.readers.formats import FORMATS, Kind, Table, check_name, read_table, rename_model
+from transferscope.results import prediction_files
+
+__all__ = ["FORMATS", "Inputs", "read_results", "recover_counts"]
+
+PathLike = str | os.PathLike[str]
+Inputs = PathLike | Sequence[PathLike | tuple[str, PathLike]] | Mapping[str, PathLike]
+"""A path, several, or several under names; in a list, a pair (name, path) names its model."""
+
+
+class _Input(NamedTuple):
+    table: Table
+    file: str
+    sha256: str
+
+    @property
+    def models(self) -> list[str]:
+        return self.table.rows["model"].unique(maintain_order=True).to_list()
+
+
+def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
+    """Results of one or more models as a transfer matrix.
+
+    Args:
+        inputs: CSV or Parquet files or study folders; the order of models is size order. A name
+            renames an input's single model.
+        ceiling: best reachable accuracy; see `matrix.apply_ceiling`.
+
+    Returns:
+        The dataset that `transferscope.matrix` describes.
+
+    Raises:
+        DataError: an input is missing, damaged or not what it must be, or the models do not have
+            the same tasks.
+    """
+    read = [_read(name, path) for name, path in _named(inputs)]
+    if not read:
+        raise DataError("no input; give at least one file or study folder")
+    owner: dict[str, str] = {}
+    for one in read:
+        for model in one.models:
+            if model in owner:
+                raise DataError(
+                    f"model {model!r} is in two inputs, {owner[model]} and {one.file}; "
+                    f"give each its own name, as in NAME=PATH"
+                )
+            owner[model] = one.file
+    dataset = _matrix([one.table for one in read]).sel(model=list(owner))
+    dataset.attrs["inputs"] = [
+        {
+            "model": ", ".join(one.models),
+            "file": one.file,
+            "sha256": one.sha256,
+            "kind": one.table.kind,
+        }
+        for one in read
+    ]
+    return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
+
+
+def _named(inputs: Inputs) -> Iterator[tuple[str | None, Path]]:
+    if isinstance(inputs, str | os.PathLike):
+        inputs = [inputs]
+    pairs = inputs.items() if isinstance(inputs, Mapping) else inputs
+    for entry in pairs:
+        name, path = entry if isinstance(entry, tuple) else (None, entry)
+        if name is not None:
+            check_name(name, "the model name")
+        yield name, Path(path)
+
+
+def _read(name: str | None, path: Path) -> _Input:
+    if path.is_dir():
+        one = _read_folder(name, path)
+    else:
+        raw = read_file(path)
+        one = _Input(read_table(raw, name), raw.name, raw.sha256)
+    if one.table.rows["source"].is_null().all():
+        raise DataError(f"{one.file}: only base rows; there is nothing to compare the base with")
+    return one
+
+
+def _read_folder(name: str | None, path: Path) -> _Input:
+    """A study folder's predictions; its hash is that of its tables' names and hashes."""
+    label, tables, whole = shown(path.resolve().name), [], hashlib.sha256()
+    for file in prediction_files(path):
+        raw = read_file(file)
+        table = read_table(raw, None)
+        if table.kind != "predictions":
+            article = "an" if table.kind[0] == "a" else "a"
+            raise DataError(
+                f"{label}: {raw.name!r} has the format of {article} {table.kind}, "
+                f"expected predictions"
+            )
+        tables.append(table.rows.with_columns(file=pl.lit(raw.name)))
+        whole.update(f"{raw.name} {raw.sha256}\n".encode())
+    if not tables:
+        raise DataError(f"{label}: a folder without predictions/*.parquet; is it a study folder?")
+    rows = pl.concat(tables)
+    check_unique(spread_base(rows), (*CELL, "item"), label)
+    rows = rename_model(rows.drop("file"), name, label)
+    return _Input(Table("predictions", rows), label, whole.hexdigest())
+
+
+_BUILD: dict[Kind, Callable[[pl.DataFrame], xr.Dataset]] = {
+    "pgf table": lambda rows: with_counts(from_pgf(rows)),
+    "accuracy table": from_accuracy,
+    "predictions": from_predictions,
+}
+_ITEM_VARIABLES = {
+    "item_correct": ("model", "seed", "source", "item"),
+    "base_item_correct": ("model", "seed", "item"),
+}
+
+
+def _matrix(tables: list[Table]) -> xr.Dataset:
+    """The matrix of all tables; those of one kind are built together, then put side by side."""
+    kinds: list[Kind] = list(dict.fromkeys(table.kind for table in tables))
+    parts = []
+    for kind in kinds:
+        rows = pl.concat([t.rows for t in tables if t.kind == kind], how="diagonal")
+        parts.append(_BUILD[kind](rows.drop("row")))
+    return parts[0] if len(parts) == 1 else _side_by_side(parts)
+
+
+def _side_by_side(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Matrices of different models as one; items nobody asked a model are -1."""
+    first = parts[0]
+    check_same_tasks(
+        {
+            model: (set(part["source"].values.tolist()), set(part["target"].values.tolist()))
+            for part in parts
+            for model in part["model"].values.tolist()
+        }
+    )
+    seeds = list(dict.fromkeys(seed for part in parts for seed in part["seed"].values.tolist()))
+    items = next((part for part in parts if "item" in part.dims), None)
+    aligned: list[xr.Dataset] = []
+    for part in parts:
+        if items is not None and "item" not in part.dims:
+            sizes = {**part.sizes, "item": items.sizes["item"]}
+            part = part.assign_coords(item=items["item"], item_target=items["item_target"]).assign(
+                {
+                    name: (dims, np.full([sizes[d] for d in dims], -1, np.int8))
+                    for name, dims in _ITEM_VARIABLES.items()
+                }
+            )
+        filled = {name: np.nan if name not in _ITEM_VARIABLES else -1 for name in part.data_vars}
+        part = part.reindex(seed=seeds, fill_value=filled)
+        aligned.append(part.sel(source=first["source"].values, target=first["target"].values))
+    whole = xr.concat(
+        aligned, "model", data_vars="minimal", coords="minimal", compat="override", join="exact"
+    )
+    for key in ("notes", "ceiling_notes"):
+        whole.attrs[key] = list(dict.fromkeys(note for part in parts for note in part.attrs[key]))
+    return whole

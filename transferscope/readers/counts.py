@@ -1,0 +1,191 @@
+"""The integer counts behind published PGF values.
+
+Without an epsilon and at ceiling 1, a PGF is (change in right answers) / (errors of the base), so
+the values of one target and seed share a denominator: the smallest that makes them all whole is
+the number of base errors. With the target's number of items, accuracies follow.
+
+In:   PGF values, or the matrix that `matrix.from_pgf` makes of them.
+Out:  the same matrix with counts and accuracies where they can be told, and a note where not.
+
+The smallest denominator is only a divisor of the true one, so it is believed where chance is an
+unlikely explanation: twice of it would exceed the items, or enough different values support it.
+Nothing is borrowed from one seed for another.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+
+from transferscope.errors import DataError
+from transferscope.predictions import shown, some
+from transferscope.suites import KNOWN_TASKS
+
+MOST_ERRORS = 2_000
+"""Largest number of base errors looked for where the target's number of items is not known."""
+_EXACT = 1e-9  # distance at which a value is that fraction; two fractions differ by 2.5e-7 or more
+_SHORT = 6  # values with at most so many decimals may have been rounded
+_LUCK = 0.01  # a coincidence less likely than this is not believed in
+_FEWEST = 3  # different values, without which a divisor of the base errors is too likely
+
+_REASONS = (
+    "the values are no exact fractions, perhaps because they were rounded",
+    "every known value is 0",
+    "too few different values",
+    "another seed has a multiple of the base errors found, so they may be only a divisor",
+    "the counts found do not fit the number of items in the benchmark",
+)
+
+
+class _Found(NamedTuple):
+    errors: Float[np.ndarray, "seed target"]
+    """Errors of the base; NaN where they cannot be told."""
+    reason: Int[np.ndarray, "seed target"]
+    """Index into `_REASONS`; -1 where the errors are known or nothing was measured."""
+
+
+def recover_counts(values: Float[np.ndarray, " source"], items: int | None = None) -> int | None:
+    """The smallest number of base errors that makes every PGF of one target and seed a count.
+
+    Args:
+        values: PGF at ceiling 1 of each source on the target; NaN is not measured.
+        items: the target's number of questions, which the errors cannot exceed; None is unknown
+            and then `MOST_ERRORS` is the limit.
+
+    Returns:
+        The number, a divisor of the true one. None where every value is 0 or NaN, where no number
+        fits, and where all values have few decimals and may fit only because they were rounded.
+
+    Raises:
+        DataError: a value is above 1.
+    """
+    column = np.append(np.asarray(values, float), np.nan)[:, None]
+    if np.nanmax(column, initial=0) > 1 + _EXACT:
+        raise DataError(f"a PGF is at most 1, but {np.nanmax(column):g} was found")
+    limit = np.array([MOST_ERRORS if items is None else items])
+    errors = _smallest(column, limit, rounded=bool(_decimals(column).max() <= _SHORT))
+    return int(errors[0]) if errors[0] and _different(column)[0] else None
+
+
+def with_counts(dataset: xr.Dataset) -> xr.Dataset:
+    """The matrix of a PGF table, with the counts and accuracies behind it where they can be told.
+
+    Where a target's number of items is not known, `base_errors` alone is filled in.
+    """
+    names = dataset["target"].values.tolist()
+    known = [getattr(KNOWN_TASKS.get(name), "items", None) for name in names]
+    items = np.array([np.nan if number is None else number for number in known], float)
+    values, notes = dataset["pgf"].values, list(dataset.attrs["notes"])
+    errors = np.full((*values.shape[:2], len(items)), np.nan)
+    for m, model in enumerate(dataset["model"].values.tolist()):
+        errors[m], reason = _base_errors(values[m], items)
+        notes += [
+            f"{shown(model)}: the counts behind the PGF could not be recovered for "
+            f"{some(np.array(names)[(reason == index).any(axis=0)].tolist())}: {text}"
+            for index, text in enumerate(_REASONS)
+            if (reason == index).any()
+        ]
+    unsized = [name for name, size in zip(names, items, strict=True) if np.isnan(size)]
+    if unsized:
+        notes.append(f"accuracies are unknown where the number of items is: {some(unsized)}")
+    base_correct = items - errors
+    correct = base_correct[:, :, None] + np.round(values * errors[:, :, None])
+    tuned_dims, base_dims = dataset["pgf"].dims, dataset["base_errors"].dims
+    return dataset.assign(
+        correct=(tuned_dims, correct),
+        total=(tuned_dims, np.where(np.isnan(correct), np.nan, items)),
+        accuracy=(tuned_dims, correct / items),
+        base_correct=(base_dims, base_correct),
+        base_total=(base_dims, np.where(np.isnan(errors), np.nan, items)),
+        base_accuracy=(base_dims, base_correct / items),
+        base_errors=(base_dims, errors),
+    ).assign_attrs(notes=notes)
+
+
+def _base_errors(
+    values: Float[np.ndarray, "seed source target"], items: Float[np.ndarray, " target"]
+) -> _Found:
+    """One model's base errors, and why where they are unknown."""
+    limit = np.where(np.isnan(items), MOST_ERRORS, items).astype(int)
+    errors = _smallest(values, limit, rounded=bool(_decimals(values).max() <= _SHORT))
+    different = _different(values)
+    changes = np.round(values * errors[:, None])
+    conflicts = (changes < -(items - errors)[:, None]).any(axis=1)
+    multiple = (errors % np.maximum(errors[:, None], 1) == 0) & (errors > errors[:, None])
+    ratio = np.where(multiple, errors / np.maximum(errors[:, None], 1), np.inf).min(axis=1)
+    reason = np.select(
+        [
+            np.isnan(values).all(axis=1),
+            different == 0,
+            errors == 0,
+            (different < _FEWEST) & (2 * errors <= limit),
+            np.where(np.isinf(ratio), 0.0, ratio ** -different.astype(float)) > _LUCK,
+            conflicts,
+        ],
+        [-1, 1, 0, 2, 3, 4],
+        default=-2,
+    )
+    return _Found(np.where(reason == -2, errors, np.nan), np.maximum(reason, -1))
+
+
+def _smallest(
+    values: Float[np.ndarray, "*seed source target"],
+    limit: Int[np.ndarray, " target"],
+    *,
+    rounded: bool,
+) -> Int[np.ndarray, "*seed target"]:
+    """Smallest common denominator over sources up to `limit`; 0 where there is none.
+
+    Where all values are `rounded` to a few decimals d, that 10^d and its divisors fit proves
+    nothing: a denominator g counts only where random d-digit values would hardly all fit it.
+    """
+    denominators = _denominators(values, limit)
+    common = np.ones((*values.shape[:-2], values.shape[-1]), int)
+    for i in range(values.shape[-2]):
+        common = np.lcm(common, denominators[..., i, :])  # 0 stays 0
+        common[common > limit] = 0
+    if rounded:
+        digits = _decimals(values).max(axis=-2).astype(float)
+        common[(common / 10**digits) ** _different(values) > _LUCK] = 0
+    return common
+
+
+def _denominators(
+    values: Float[np.ndarray, "*any target"], limit: Int[np.ndarray, " target"]
+) -> Int[np.ndarray, "*any target"]:
+    """Denominator of the fraction that each value is, 1 for NaN, 0 for none up to `limit`.
+
+    A fraction that near with a denominator that small is a convergent of the continued fraction.
+    """
+    rest = np.nan_to_num(values)
+    top, bottom = np.floor(rest), np.ones(values.shape)
+    last_top, last_bottom = np.ones(values.shape), np.zeros(values.shape)
+    found = np.zeros(values.shape, int)
+    active = np.ones(values.shape, bool)
+    while active.any():
+        near = np.abs(np.nan_to_num(values) - top / bottom) < _EXACT
+        found = np.where(active & near, bottom, found).astype(int)
+        part = rest - np.floor(rest)
+        active &= ~near & (bottom <= limit) & (part > 1e-12)
+        rest = np.where(active, 1 / np.where(active, part, 1), 0)
+        whole = np.floor(rest)
+        top, last_top = np.where(active, whole * top + last_top, top), top
+        bottom, last_bottom = np.where(active, whole * bottom + last_bottom, bottom), bottom
+    return np.where(found <= limit, found, 0)
+
+
+def _decimals(values: Float[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
+    """Decimals that a value is written with, `_SHORT` + 1 for more; 0 for NaN."""
+    known, decimals = np.nan_to_num(values), np.zeros(values.shape, int)
+    for places in range(_SHORT + 1):
+        longer = np.abs(known - np.round(known, places)) > 1e-12 * np.maximum(np.abs(known), 1)
+        decimals = np.where(longer, places + 1, decimals)
+    return decimals
+
+
+def _different(values: Float[np.ndarray, "*seed source target"]) -> Int[np.ndarray, "*seed target"]:
+    """How many different values other than 0 each column has."""
+    ordered = np.sort(np.where(np.abs(values) > _EXACT, values, np.nan), axis=-2)
+    steps = (np.diff(ordered, axis=-2) > _EXACT).sum(axis=-2)
+    return steps + (~np.isnan(ordered)).any(axis=-2)

@@ -1,0 +1,140 @@
+"""A table file, CSV or Parquet, as untouched columns with the line each row stands on.
+
+In:   a path.
+Out:  a `Raw`: CSV columns are all text, Parquet columns have the file's types.
+
+What is wrong with a file is one line that names it and the row; no library's own message gets out.
+"""
+
+import csv
+import hashlib
+import io
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from jaxtyping import Int
+
+from transferscope.errors import DataError
+from transferscope.predictions import shown
+
+_LONGEST_HEADER = 200  # characters shown of a header that is not understood
+
+
+class Raw(NamedTuple):
+    """A file as it was found."""
+
+    name: str
+    """File name without its folder."""
+    sha256: str
+    frame: pl.DataFrame
+    lines: Int[np.ndarray, " row"]
+    """Line of each row in a CSV file, where the header is line 1; in Parquet, rows from 1."""
+
+
+def read_file(path: str | os.PathLike[str]) -> Raw:
+    """Read a CSV or Parquet file; which of them it is, the first bytes say.
+
+    Raises:
+        DataError: the file is missing, empty, has no rows, or is neither CSV nor Parquet.
+    """
+    path = Path(path)
+    name = shown(path.name)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{shown(str(path))}: no such file or folder") from None
+    except OSError as error:
+        raise DataError(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
+    if not data.strip():
+        raise DataError(f"{name}: the file is empty")
+    if data[:4] == b"PAR1" or path.suffix.lower() == ".parquet":
+        frame, lines = _parquet(data, name)
+    else:
+        frame, lines = _csv(data, name)
+    if frame.is_empty():
+        raise DataError(f"{name}: the file has a header but no rows")
+    return Raw(name, hashlib.sha256(data).hexdigest(), frame, lines)
+
+
+def _parquet(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
+    try:
+        frame = pl.read_parquet(io.BytesIO(data))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        raise DataError(f"{name}: not a readable Parquet file; was it cut short?") from None
+    return frame, np.arange(1, frame.height + 1)
+
+
+def _csv(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{name}: row {line}: not UTF-8 text; save the file as UTF-8") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(f"{name}: row {line}: a NUL character; expected CSV text or Parquet")
+    if '"' not in text:  # so every line is a row
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    records = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [column.strip() for column in next(records)]
+    except (csv.Error, StopIteration):
+        raise DataError(f"{name}: row 1: no header that can be read") from None
+    if not header:
+        raise DataError(f"{name}: row 1 is blank; expected the header")
+    _check_header(header, name)
+    if '"' in text:
+        return _quoted(records, header, name)
+    return _plain(text.split("\n"), records.line_num, header, name)
+
+
+def _check_header(header: list[str], name: str) -> None:
+    again = [column for column, count in Counter(header).items() if count > 1]
+    if again:
+        raise DataError(f"{name}: duplicated column {again[0]!r}; keep one")
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+        shown = header[0][:_LONGEST_HEADER]
+        raise DataError(f"{name}: the header is {shown!r}; separate the columns with commas")
+
+
+def _plain(
+    all_lines: list[str], first: int, header: list[str], name: str
+) -> tuple[pl.DataFrame, np.ndarray]:
+    """Rows of a file without quotes, where every line that is not blank is a row."""
+    rows = pl.Series(all_lines[first:], dtype=pl.String)
+    filled = rows.str.strip_chars() != ""
+    lines = np.flatnonzero(filled.to_numpy()) + first + 1
+    rows = rows.filter(filled)
+    _check_widths((rows.str.count_matches(",", literal=True) + 1).to_numpy(), lines, header, name)
+    schema = dict.fromkeys(header, pl.String)
+    if rows.is_empty():
+        return pl.DataFrame(schema=schema), lines
+    data = io.BytesIO(rows.str.join("\n")[0].encode())
+    return pl.read_csv(data, has_header=False, schema=schema, quote_char=None), lines
+
+
+def _quoted(records: Any, header: list[str], name: str) -> tuple[pl.DataFrame, np.ndarray]:
+    """Rows of a file whose quoted fields may hold commas and line breaks."""
+    rows, lines, start = [], [], records.line_num + 1
+    try:
+        for record in records:
+            if record:
+                rows.append(record)
+                lines.append(start)
+            start = records.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{name}: row {start}: not readable as CSV: {error}") from None
+    _check_widths(np.array([len(row) for row in rows]), np.array(lines), header, name)
+    schema = dict.fromkeys(header, pl.String)
+    return pl.DataFrame(rows, schema=schema, orient="row"), np.array(lines)
+
+
+def _check_widths(widths: np.ndarray, lines: np.ndarray, header: list[str], name: str) -> None:
+    wrong = np.flatnonzero(widths != len(header))
+    if wrong.size:
+        line, width = lines[wrong[0]], widths[wrong[0]]
+        raise DataError(f"{name}: row {line}: {width} fields, expected {len(header)}")
