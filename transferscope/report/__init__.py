@@ -1,0 +1,73 @@
+"""The report: every figure, and the page that holds them all.
+
+In:   an `Analysis`, and nothing else.
+Out:  a self-contained HTML page, Altair charts, and their bytes as SVG, PNG or PDF.
+
+Altair is imported when `figures` is called, vl-convert when a chart is rendered; the page needs
+neither. Writes no file: `results.py` does.
+"""
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from transferscope.analysis import Analysis
+
+if TYPE_CHECKING:
+    from transferscope.report.vegalite import Chart
+
+Format = Literal["svg", "png", "pdf"]
+
+__all__ = ["Format", "figures", "page", "render"]
+
+
+def page(analysis: Analysis) -> str:
+    """The whole report as one HTML page that opens offline and asks the network for nothing.
+
+    The same analysis gives the same page, to the byte. Write it as UTF-8: the page's security
+    policy holds checksums of its scripts.
+    """
+    from transferscope.report.page import write
+
+    return write(analysis)
+
+
+def figures(analysis: Analysis) -> "dict[str, Chart]":
+    """The page's charts by readable file stems, such as `heatmap-3B`, in the page's order.
+
+    Stems hold model names as they were given, which may be no safe file names.
+    """
+    from transferscope.report.gallery import gallery
+    from transferscope.report.vegalite import chart
+
+    return {figure.stem: chart(figure.spec) for figure in gallery(analysis)}
+
+
+def render(chart: "Chart", format: Format) -> bytes:
+    """One chart as the bytes of an SVG, PNG (at twice its size) or PDF file, on white.
+
+    Raises:
+        ValueError: the format is none of these.
+    """
+    import vl_convert
+
+    from transferscope.report.vegalite import specification
+
+    picture = _svg(json.dumps(specification(chart)))
+    if format == "svg":
+        return picture.encode()
+    if format == "png":
+        return vl_convert.svg_to_png(picture, scale=2)
+    if format == "pdf":
+        return vl_convert.svg_to_pdf(picture)
+    raise ValueError(f"format must be svg, png or pdf, but is {format!r}")
+
+
+@lru_cache(maxsize=1)
+def _svg(spec: str) -> str:
+    """A Vega-Lite specification as SVG. The last is kept, as its PNG and PDF are made from it."""
+    import altair as alt
+    import vl_convert
+
+    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    return vl_convert.vegalite_to_svg(spec, vl_version=version)

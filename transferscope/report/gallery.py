@@ -1,0 +1,222 @@
+"""All figures of a report, in the order of the page, each with a sentence on how to read it.
+
+In:   an `Analysis`.
+Out:  `Figure`s. One with nothing to show is left out.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from transferscope.analysis import Analysis, Sign
+from transferscope.report.behaviour import behaviour
+from transferscope.report.effects import decomposition, power, task_effects
+from transferscope.report.heatmaps import category_effects, heatmap
+from transferscope.report.networks import clique, graph
+from transferscope.report.personas import personas
+from transferscope.report.trends import categories, scale_trend
+from transferscope.report.vegalite import Spec
+from transferscope.report.words import (
+    MEASURES,
+    Labels,
+    clean,
+    covers,
+    labels,
+    model_labels,
+    percent,
+)
+
+SECTIONS = {
+    "effects": "Every effect",
+    "tasks": "Task by task",
+    "cliques": "Cliques",
+    "categories": "Groups of tasks",
+    "scale": "Model size",
+    "limits": "What the study can show",
+}
+
+
+class Figure(NamedTuple):
+    """One chart and what stands below it."""
+
+    stem: str
+    """Name of its files, without ending; holds model names as they were given."""
+    section: str
+    """A key of `SECTIONS`."""
+    reading: str
+    """How to read it."""
+    caption: str
+    """What its intervals account for; empty where it has none."""
+    spec: Spec
+
+
+class _Subject(NamedTuple):
+    """What the makers of figures share."""
+
+    analysis: Analysis
+    names: Labels
+    models: dict[str, str]
+
+
+_Draft = tuple[str, str, str, str, Spec | None]
+"""The parts of a `Figure`; its chart is None where there is nothing to show."""
+
+
+def gallery(analysis: Analysis) -> list[Figure]:
+    """Every figure that has something to show."""
+    subject = _Subject(analysis, labels(analysis), model_labels(analysis))
+    makers = (_effects, _tasks, _cliques, _categories, _scale, _limits)
+    return [
+        Figure(stem, section, reading, caption, spec)
+        for make in makers
+        for stem, section, reading, caption, spec in make(subject)
+        if spec is not None
+    ]
+
+
+def accounts(analysis: Analysis, models: dict[str, str]) -> str:
+    """What the intervals of several models account for, said once where they agree."""
+    said = {
+        label: covers(analysis.models[name], analysis.settings) for name, label in models.items()
+    }
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return " ".join(f"{label}: {words}" for label, words in said.items())
+
+
+def _effects(subject: _Subject) -> Iterator[_Draft]:
+    analysis, names, models = subject
+    measure = MEASURES[analysis.settings.measure]
+    share = percent(analysis.settings.graph_keep)
+    for model, label in models.items():
+        yield (
+            f"heatmap-{model}",
+            "effects",
+            f"Each cell is the {measure} of one target (column) after finetuning {label} on one "
+            "source (row): blue helped, orange harmed, and a hollow cell may well be noise.",
+            covers(analysis.models[model], analysis.settings),
+            heatmap(analysis, model, f"{label}: what each source does to each target", names),
+        )
+    for model, label in models.items():
+        yield (
+            f"graph-{model}",
+            "effects",
+            f"Only the strongest {share} of the effects of each sign are drawn; point at a task to "
+            "see what it gives.",
+            "Edges are chosen by size, not by certainty: the heatmap shows which are hollow.",
+            graph(analysis, model, f"{label}: transfer graph", names),
+        )
+
+
+def _tasks(subject: _Subject) -> Iterator[_Draft]:
+    analysis, names, models = subject
+    whole = "included" if analysis.settings.include_self else "left out"
+    for model, label in models.items():
+        caption = f"{covers(analysis.models[model], analysis.settings)} Self-transfer is {whole}."
+        yield (
+            f"transferability-{model}",
+            "tasks",
+            "A source far to the right helps many tasks or helps much; one far to the left harms. "
+            "Inside the dashed lines it does no more than noise would.",
+            caption,
+            task_effects(
+                analysis, model, "transferability", f"{label}: what each source gives", names
+            ),
+        )
+        yield (
+            f"malleability-{model}",
+            "tasks",
+            "The same for targets: how much finetunes on other tasks help or harm each of them.",
+            caption,
+            task_effects(
+                analysis, model, "malleability", f"{label}: what each target takes", names
+            ),
+        )
+    yield (
+        "personas",
+        "tasks",
+        "A task is named where it lies on the same side of the average in every model: donors and "
+        "sponges right of the vertical line, pirates and sieves below the horizontal one.",
+        "How sure each persona is stands in the table of personas.",
+        personas(analysis, models, "Personas", names),
+    )
+
+
+def _cliques(subject: _Subject) -> Iterator[_Draft]:
+    analysis, names, models = subject
+    for model, label in models.items():
+        verbs: dict[Sign, str] = {"positive": "help", "negative": "harm"}
+        for sign, verb in verbs.items():
+            yield (
+                f"clique-{sign}-{model}",
+                "cliques",
+                f"The largest set of tasks in {label} that all {verb} each other, in both "
+                "directions. It means something where it is larger than the bars, the sizes that "
+                "arise without any such bond.",
+                "The sign of each effect is that of its mean over seeds.",
+                clique(analysis, model, sign, f"{label}: largest {sign} clique", names),
+            )
+
+
+def _categories(subject: _Subject) -> Iterator[_Draft]:
+    analysis, _, models = subject
+    caption = accounts(analysis, models)
+    titles = {"level": "By perceptual level", "granularity": "By granularity"}
+    kinds = dict.fromkeys(kind for model in models for kind in analysis.models[model].categories)
+    for kind in kinds:
+        title = titles.get(kind, f"By {clean(kind)}")
+        yield (
+            f"categories-{kind}",
+            "categories",
+            "Longer bars are groups of tasks that give (upper row) or take (lower row) more. Where "
+            "diamond and bar end apart, the group’s effect on itself makes the difference.",
+            caption,
+            categories(analysis, kind, models, title),
+        )
+        yield (
+            f"category-effects-{kind}",
+            "categories",
+            "Mean of the helpful effects (blue) and mean of the harmful ones (orange) over all "
+            "pairs of tasks from one group to another.",
+            "",
+            category_effects(analysis, kind, models, f"{title}: from group to group"),
+        )
+
+
+def _scale(subject: _Subject) -> Iterator[_Draft]:
+    analysis, _, models = subject
+    yield (
+        "scale",
+        "scale",
+        "Models from small to large; a step counts as a change only where its line is solid.",
+        accounts(analysis, models),
+        scale_trend(analysis, models, "Transfer and model size"),
+    )
+
+
+def _limits(subject: _Subject) -> Iterator[_Draft]:
+    analysis, names, models = subject
+    for model, label in models.items():
+        yield (
+            f"power-{model}",
+            "limits",
+            "An effect inside its target’s grey band is more likely missed than found with this "
+            "number of items and seeds; absence of evidence there is not evidence of absence.",
+            "",
+            power(analysis, model, f"{label}: the smallest effect that could be seen", names),
+        )
+    yield (
+        "decomposition",
+        "limits",
+        "Bars say how much of the pattern needs no pairs at all: it follows from which target is "
+        "easy to move, or which source moves all. What both leave is specific to the pair.",
+        accounts(analysis, models),
+        decomposition(analysis, models, "How much is the task, how much the pair"),
+    )
+    yield (
+        "pgf-behaviour",
+        "limits",
+        "The same change in accuracy counts for more the nearer a target is to its ceiling; gains "
+        "end at 1, losses do not end at −1.",
+        "",
+        behaviour(analysis, models, "How PGF behaves", names),
+    )

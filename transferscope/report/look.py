@@ -1,0 +1,97 @@
+"""How every chart looks, on paper and on a dark screen.
+
+Charts are drawn once, in the light colours below. `DARK` gives each colour its dark counterpart;
+the page swaps them at run time, so a colour that a chart uses must stand in that table. Colours for
+positive and negative (blue, orange) stay apart for every common kind of colour blindness.
+
+In:   nothing.
+Out:  colours and Vega-Lite's configuration.
+"""
+
+import math
+from typing import Any
+
+PAPER, INK, SOFT, MUTED = "#ffffff", "#1c2026", "#4b535e", "#6a7380"
+RULE, GRID, SHADE = "#b4bac3", "#e6e8ec", "#f1f2f5"
+POSITIVE, NEGATIVE = "#1c6bb0", "#c04a0c"
+POSITIVE_PALE, NEGATIVE_PALE = "#a9cbea", "#f3bf9c"
+ON_STRONG = "#fffffe"
+DIVERGING = ("#8f3203", "#cf5b14", "#f2a66f", "#f6f6f4", "#8fbde6", "#2c7cc4", "#0b437f")
+
+DARK = {
+    PAPER: "#15181d",
+    INK: "#eceef1",
+    SOFT: "#c3c9d1",
+    MUTED: "#98a1ad",
+    RULE: "#59626e",
+    GRID: "#2b3038",
+    SHADE: "#20242b",
+    POSITIVE: "#6fb1ee",
+    NEGATIVE: "#f2915a",
+    POSITIVE_PALE: "#2f5a82",
+    NEGATIVE_PALE: "#7d4522",
+    ON_STRONG: "#0d0f12",
+    **dict(
+        zip(
+            DIVERGING,
+            ("#ffb68a", "#ee8648", "#93502a", "#262b32", "#2f628f", "#5fa5e6", "#a8d3fb"),
+            strict=True,
+        )
+    ),
+}
+"""Light colour -> dark colour, for everything that a chart may use."""
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
+
+CONFIG: dict[str, Any] = {
+    "background": PAPER,
+    "font": FONT,
+    "padding": 8,
+    "view": {"stroke": None},
+    "mark": {"aria": False},
+    "text": {"color": INK, "fontSize": 11},
+    "axis": {
+        "labelColor": SOFT,
+        "titleColor": SOFT,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "titlePadding": 8,
+        "labelPadding": 5,
+        "gridColor": GRID,
+        "domain": False,
+        "ticks": False,
+        "labelLimit": 190,
+    },
+    "title": {
+        "anchor": "start",
+        "frame": "group",
+        "color": INK,
+        "fontSize": 14,
+        "fontWeight": 600,
+        "subtitleColor": MUTED,
+        "subtitleFontSize": 11,
+        "subtitlePadding": 5,
+        "offset": 12,
+        "limit": 620,
+    },
+    "legend": {
+        "labelColor": SOFT,
+        "titleColor": SOFT,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "symbolStrokeWidth": 1.5,
+    },
+    "header": {"labelColor": INK, "titleColor": SOFT},
+}
+
+
+def ceil_nice(value: float) -> float:
+    """The smallest of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten that is at least `value`."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(
+        round(step * power, 12)
+        for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
+        if step * power >= value * (1 - 1e-9)
+    )

@@ -1,0 +1,142 @@
+"""The page: what happened, what to know before believing it, the figures, claims and settings.
+
+Untrusted text (names of tasks, models and files; notes, which may quote them) is escaped by the
+template. Charts travel as JSON in data blocks, in which nothing can end the block. A security
+policy allows the page's own two scripts by checksum and nothing else; Vega runs with its
+expression interpreter, so not even `eval` is allowed.
+
+`vega.js` is the output of `vl_convert.javascript_bundle(vl_version="6.4")`, kept with the package
+because making it takes seconds.
+
+In:   an `Analysis`.
+Out:  HTML.
+"""
+
+import base64
+import hashlib
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from transferscope.analysis import Analysis
+from transferscope.report.gallery import SECTIONS, Figure, accounts, gallery
+from transferscope.report.look import CONFIG, DARK
+from transferscope.report.summary import (
+    Summary,
+    claim_rows,
+    glance,
+    input_rows,
+    persona_rows,
+    setting_rows,
+    task_rows,
+)
+from transferscope.report.words import MEASURES, clean, counted, listed, model_labels
+
+
+class _Section(NamedTuple):
+    """A heading and its figures, numbered through the page."""
+
+    id: str
+    title: str
+    figures: list[tuple[int, Figure]]
+
+
+def write(analysis: Analysis) -> str:
+    """The page of one analysis."""
+    drawn = gallery(analysis)
+    scripts = {"vega": Markup(_wrapped(_asset("vega.js"))), "page": Markup(_asset("page.js"))}
+    specs = {f"figure-{number}": _spec(figure) for number, figure in enumerate(drawn, 1)}
+    return _template().render(
+        policy=_policy(scripts.values()),
+        style=Markup(_asset("page.css")),
+        scripts=scripts,
+        look=_data({"config": {**CONFIG, "background": "transparent"}, "dark": DARK}),
+        specs={key: _data(spec) for key, spec in specs.items()},
+        sections=_sections(drawn),
+        summary=_summary(analysis),
+        accounts=accounts(analysis, model_labels(analysis)),
+        glance=glance(analysis),
+        personas=persona_rows(analysis),
+        claims=claim_rows(analysis),
+        settings=setting_rows(analysis),
+        inputs=input_rows(analysis),
+        tasks=task_rows(analysis),
+        notes=analysis.notes,
+        version=analysis.version,
+    )
+
+
+def _summary(analysis: Analysis) -> Summary:
+    models = list(model_labels(analysis).values())
+    seeds = sorted({len(model.seeds) for model in analysis.models.values()})
+    return Summary(
+        models=listed(models),
+        facts=[
+            counted(len(models), "model"),
+            counted(sum(task.source for task in analysis.tasks), "source task"),
+            counted(sum(task.target for task in analysis.tasks), "target task"),
+            f"{listed(map(str, seeds))} seed{'' if seeds == [1] else 's'}",
+        ],
+        measure=MEASURES[analysis.settings.measure],
+    )
+
+
+def _sections(drawn: list[Figure]) -> list[_Section]:
+    numbered = list(enumerate(drawn, 1))
+    groups = [
+        _Section(key, title, [(n, figure) for n, figure in numbered if figure.section == key])
+        for key, title in SECTIONS.items()
+    ]
+    return [group for group in groups if group.figures]
+
+
+def _spec(figure: Figure) -> dict[str, Any]:
+    """A chart without its colours' configuration, which the page holds once."""
+    return {key: part for key, part in figure.spec.items() if key != "config"}
+
+
+def _data(value: Any) -> Markup:
+    """JSON that is safe inside a script element: ASCII, and no character that HTML knows."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def _policy(scripts: Any) -> str:
+    """The page's Content-Security-Policy.
+
+    Styles may stand inline, as Vega sets them on the elements that it makes.
+    """
+    sums = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    allowed = " ".join(f"'sha256-{each}'" for each in sums)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _wrapped(script: str) -> str:
+    return f"(function () {{\n{script}\n}})();"
+
+
+@cache
+def _asset(name: str) -> str:
+    return files("transferscope.report").joinpath(name).read_text("utf-8")
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: clean(value) if type(value) is str else value,
+    )
+    return environment.get_template("page.html.jinja")

@@ -1,0 +1,141 @@
+"""The summary that the command prints: an analysis in some thirty lines.
+
+In:   an `Analysis`.
+Out:  `rich` renderables; `cli` prints them. Names are text, never markup.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from transferscope.analysis import Analysis, Claim, Interval, ModelAnalysis, Sign, TaskEffect
+
+SHOWN = 3
+VERDICTS = {
+    True: ("depends", "yellow"),
+    False: ("does not hold", "red"),
+    None: ("cannot tell", "dim"),
+}
+
+
+def summary(analysis: Analysis) -> RenderableType:
+    """Per model the averages, strongest donors and pirates, largest cliques; personas; claims."""
+    parts: list[RenderableType] = [_averages(analysis)]
+    for name, model in analysis.models.items():
+        parts += [Text(), Text(name, style="bold"), Padding(_model(analysis, model), (0, 0, 0, 2))]
+    parts += [Text(), Text("Personas, in every model", style="bold"), _personas(analysis)]
+    parts += [Text(), Text("The paper's findings", style="bold"), _claims(analysis.claims)]
+    if analysis.notes:
+        parts += [Text(), Text("Before you believe the numbers", style="bold")]
+        notes = Table.grid(padding=(0, 1))
+        for note in analysis.notes:
+            notes.add_row("  •", Text(note))
+        parts.append(notes)
+    return Group(*parts)
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def _with_interval(value: float, ci: Interval) -> str:
+    if math.isnan(ci[0]):
+        return _number(value)
+    return f"{_number(value)} [{_number(ci[0])}, {_number(ci[1])}]"
+
+
+def _averages(analysis: Analysis) -> Table:
+    measure = analysis.settings.measure.replace("_", " ").replace("pgf", "PGF")
+    table = Table(
+        title=f"Average effect on other tasks ({measure})", title_justify="left", box=None
+    )
+    table.add_column("model", style="bold")
+    table.add_column("seeds", justify="right")
+    table.add_column("positive transferability")
+    table.add_column("negative")
+    table.add_column("by chance alone")
+    for name, model in analysis.models.items():
+        average, floor = model.average.transferability, model.noise_floor
+        chance = "–"
+        if floor:
+            by_chance = floor.transferability
+            chance = f"{_number(by_chance.positive)} / {_number(by_chance.negative)}"
+        table.add_row(
+            Text(name),
+            str(len(model.seeds)),
+            _with_interval(average.positive, average.ci.positive),
+            _with_interval(average.negative, average.ci.negative),
+            chance,
+        )
+    return table
+
+
+def _model(analysis: Analysis, model: ModelAnalysis) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    signs: tuple[Sign, ...] = get_args(Sign)
+    for label, sign in zip(("strongest donors", "strongest pirates"), signs, strict=True):
+        table.add_row(label, Text(", ".join(_strongest(model.transferability, sign))))
+    for sign in signs:
+        table.add_row(f"largest {sign} clique", Text(_clique(analysis, model, sign)))
+    return table
+
+
+def _strongest(effects: dict[str, TaskEffect], sign: Sign) -> list[str]:
+    values = {name: getattr(effect, sign).mean for name, effect in effects.items()}
+    known = {name: value for name, value in values.items() if value and not math.isnan(value)}
+    order = sorted(known, key=lambda name: -abs(known[name]))
+    return [f"{name} {_number(known[name])}" for name in order[:SHOWN]] or ["none"]
+
+
+def _clique(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> str:
+    found = getattr(model.cliques, sign)
+    if not found:
+        return "none of three tasks or more"
+    short = {task.name: task.abbreviation for task in analysis.tasks}
+    first = found[0]
+    ties = sum(clique.size == first.size for clique in found) - 1
+    text = f"{first.size} tasks ({' '.join(short[name] for name in first.tasks)})"
+    text += f" and {ties} more of that size" if ties else ""
+    nulls = [n for n in model.cliques.nulls if n.sign == sign]
+    if nulls:
+        text += "; " + ", ".join(f"{n.null}: up to {n.upper}, p = {n.p_value:.2g}" for n in nulls)
+    return text
+
+
+def _personas(analysis: Analysis) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    for role in ("donor", "pirate", "sponge", "sieve"):
+        members = getattr(analysis.personas, role)
+        names = [
+            persona.task + ("" if math.isnan(persona.support) else f" ({persona.support:.0%})")
+            for persona in members
+        ]
+        table.add_row(f"  {role}s", Text(", ".join(names) or "none"))
+    return table
+
+
+def _claims(claims: list[Claim]) -> Table:
+    """How many findings hold, and a line for each that does not, or not under every choice."""
+    table = Table.grid(padding=(0, 2))
+    firm = [claim for claim in claims if claim.holds and claim.held == claim.tried]
+    table.add_row(Text("  hold", "green"), Text(f"{len(firm)} of {len(claims)}, however analysed"))
+    for claim in claims:
+        if claim in firm:
+            continue
+        word, style = VERDICTS[claim.holds]
+        detail = claim.evidence
+        if claim.holds is not None:
+            detail = f"in {claim.held} of {claim.tried} ways to analyse"
+        if claim.sensitive_to:
+            detail += f"; not with {', '.join(claim.sensitive_to)}"
+        row = Text(claim.statement).append(f": {detail}", "dim")
+        table.add_row(Text(f"  {word}", style=style), row)
+    return table
