@@ -96,6 +96,7 @@ class Study:
         self.models = tuple(mu["model"].values.tolist())
         self.evidence = evidence
         self.values = lru_cache(maxsize=None)(self._values)
+        self.tests = lru_cache(maxsize=None)(self._tests)
 
     def _values(
         self, quantity: Quantity, include_self: bool, all_tasks: bool, mean_first: bool
@@ -136,17 +137,22 @@ class Study:
     def p_values(self, finding: Finding, choice: Choice) -> dict[str, float]:
         """The tested task's p-value in each model."""
         assert finding.test is not None
-        effect = self.values(finding.quantity, choice.include_self, choice.all_tasks, False)
-        values = effect[finding.sign].values
-        tasks = self.panel(finding, choice).tasks
-        p_values = unpaired_t(
-            values[..., tasks.index(finding.test[0])],
-            np.nanmean(values, axis=-1),
-            1 if finding.sign == "positive" else -1,
+        p_values = self.tests(finding.quantity, finding.sign, replace(choice, mean_first=False))
+        tasks = self.mu["source" if finding.quantity == "transferability" else "target"]
+        column = p_values[:, tasks.values.tolist().index(finding.test[0])]
+        return dict(zip(self.models, column.tolist(), strict=True))
+
+    def _tests(self, quantity: Quantity, sign: Sign, choice: Choice) -> np.ndarray:
+        """The p-value of every task in every model, (model, task)."""
+        effect = self.values(quantity, choice.include_self, choice.all_tasks, False)[sign]
+        task_dim = str(effect.dims[-1])
+        return unpaired_t(
+            effect.values,
+            effect.mean(task_dim).values[..., None],
+            1 if sign == "positive" else -1,
             pooled=not choice.welch,
             sides=2 if choice.two_sided else 1,
         )
-        return dict(zip(self.models, p_values.tolist(), strict=True))
 
 
 def named(models: Iterable[str], size: str) -> str | None:

@@ -100,7 +100,7 @@ def gather(matrix: xr.Dataset, mu: xr.DataArray, model: str, settings: Settings)
     )
     items: Items = "none"
     if any(table is not None for table in tables):
-        items = "predictions" if "item_correct" in matrix else "counts"
+        items = "predictions" if _has_answers(one) else "counts"
     several = int(present.sum()) > 1
     basis: Basis = "none"
     if several:
@@ -120,9 +120,14 @@ def gather(matrix: xr.Dataset, mu: xr.DataArray, model: str, settings: Settings)
     return Evidence(model, seeds, sources, data, items, basis, draws, settings.alpha)
 
 
+def _has_answers(one: xr.Dataset) -> bool:
+    """Whether this model's items are known; beside it may stand models that have none."""
+    return "item_correct" in one and bool((one["item_correct"] >= 0).any())
+
+
 def _item_tables(one: xr.Dataset, model: str, settings: Settings) -> tuple[ItemTable | None, ...]:
     targets = one["target"].values.tolist()
-    if "item_correct" in one:
+    if _has_answers(one):
         tuned = one["item_correct"].transpose("seed", "source", "item").values
         base = one["base_item_correct"].transpose("seed", "item").values
         asked_of = one["item_target"].values

@@ -222,16 +222,19 @@ def category_trends(
 
     given = transferability(mu, include_self=include_self)
     taken = malleability(mu, include_self=include_self)
+    labels = np.concatenate([mu[f"source_{by}"].values, mu[by].values])
+    categories = np.unique(labels[labels != ""])
     trends = {}
     for sign in ("positive", "negative"):
-        for name, values, dimension, labels in (
-            ("transferability", given[sign], "source", mu[f"source_{by}"]),
-            ("malleability", taken[sign], "target", mu[by]),
+        for name, values, dim, of in (
+            ("transferability", given[sign], "source", mu[f"source_{by}"].values),
+            ("malleability", taken[sign], "target", mu[by].values),
         ):
-            classified = values.isel({dimension: np.flatnonzero(labels.values != "")})
-            means = classified.groupby(f"source_{by}" if dimension == "source" else by).mean()
-            trends[f"{name}_{sign}"] = means.rename({means.dims[-1]: "category"})
-    return xr.Dataset(trends)
+            members = [values.isel({dim: np.flatnonzero(of == c)}).mean(dim) for c in categories]
+            none = values.isel({dim: []}).drop_vars(dim).rename({dim: "category"})
+            means = xr.concat(members, "category") if members else none
+            trends[f"{name}_{sign}"] = means.transpose(..., "category")
+    return xr.Dataset(trends, coords={"category": categories})
 
 
 def category_effects(

@@ -114,7 +114,8 @@ def _cells(evidence: Evidence, mean: np.ndarray) -> tuple[dict[str, dict[str, Ce
     """Every cell, and the q-values of the off-diagonal ones."""
     values, data = evidence.data.effects, evidence.data
     drawn = evidence.draws.cells if evidence.draws else None
-    ci = evidence.interval(drawn, mean, high=1.0 if data.measure == "pgf" else np.inf)
+    capped = data.measure == "pgf" and data.ceiling is not None and np.all(data.ceiling == 1)
+    ci = evidence.interval(drawn, mean, high=1.0 if capped else np.inf)
     p_values = np.full(mean.shape, np.nan)
     if drawn is not None:
         p_values = stats.sign_p_values(drawn, mean)
@@ -220,7 +221,7 @@ def _noise_floor(
     signed = {}
     for name, axis in (("transferability", -1), ("malleability", -2)):
         parts = stats.signed_parts(chosen, axis=axis)
-        drawn = {sign: np.nanmean(getattr(parts, sign), axis=(1, 2)) for sign in SIGNS}
+        drawn = {s: over_tasks(getattr(parts, s).reshape(len(null), -1).T) for s in SIGNS}
         means = {sign: float(values.mean()) for sign, values in drawn.items()}
         level = [settings.alpha / 2, 1 - settings.alpha / 2]
         ends = {sign: pair(np.quantile(values, level)) for sign, values in drawn.items()}
@@ -249,7 +250,8 @@ def _cliques(
         shift = stats.column_shift_effects(mean, same, settings.null_draws, settings.seed)
         means: dict[Null, np.ndarray] = {"column shift": shift}
         if null is not None:
-            means = {"no transfer": np.nanmean(null, axis=1)[:, *square], **means}
+            by_chance = graph.seed_mean(np.moveaxis(null, 1, 0))
+            means = {"no transfer": by_chance[:, *square], **means}
         nulls = [
             graph.clique_null(
                 name, sign, max((c.size for c in found[sign]), default=0), drawn, settings.alpha

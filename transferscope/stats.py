@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.special
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from transferscope import simulate
 from transferscope.errors import DataError
@@ -230,9 +230,10 @@ def draw_mean(draws: Float[np.ndarray, "*shape draw"]) -> Float[np.ndarray, "*sh
     """Mean over the defined draws; NaN where none is."""
     known = np.isfinite(draws)
     if known.all():
-        return draws.mean(axis=-1, dtype=float)
+        return np.asarray(draws.mean(axis=-1, dtype=float))
     count = known.sum(axis=-1)
-    return np.where(known, draws, 0).sum(-1, dtype=float) / np.where(count > 0, count, np.nan)
+    total = np.where(known, draws, 0).sum(-1, dtype=float)
+    return np.asarray(total / np.where(count > 0, count, np.nan))
 
 
 def sign_p_values(
@@ -281,12 +282,12 @@ def mcnemar(
     fixed = (~base & tuned).sum(-1)
     broken = (base & ~tuned).sum(-1)
     tail = scipy.special.bdtr(np.minimum(fixed, broken), np.maximum(fixed + broken, 1), 0.5)
-    return np.minimum(1.0, 2 * tail)
+    return np.asarray(np.minimum(1.0, 2 * tail))
 
 
 def no_transfer_effects(
     base_accuracy: Float[np.ndarray, " target"],
-    items: Float[np.ndarray, " target"],
+    items: Int[np.ndarray, " target"],
     shape: tuple[int, int, int],
     *,
     correlations: tuple[float, float],
@@ -329,7 +330,7 @@ def column_shift_effects(
 
 
 def seed_correlation(
-    accuracy: Float[np.ndarray, "seed source target"], items: Float[np.ndarray, " target"]
+    accuracy: Float[np.ndarray, "seed source target"], items: Int[np.ndarray, " target"]
 ) -> float:
     """How far two seeds of one adapter agree on items, from how little their counts differ.
 

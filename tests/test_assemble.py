@@ -1,0 +1,307 @@
+"""The analysis as a whole: what is in it, and what must not change it."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+import transferscope as ts
+from transferscope import simulate
+from transferscope.analysis import Settings, from_json, to_json
+from transferscope.errors import DataError, StudyError
+from transferscope.matrix import from_accuracy, from_pgf, from_predictions
+
+QUICK = Settings(bootstrap=400, null_draws=100)
+
+
+@pytest.fixture(scope="module")
+def predictions() -> pl.DataFrame:
+    frame = simulate.example_predictions(seeds=3, seed=0)
+    tasks = frame["target"].unique(maintain_order=True)[:5].to_list()
+    keep = pl.col("target").is_in(tasks) & (
+        pl.col("source").is_in(tasks) | pl.col("source").is_null()
+    )
+    return frame.filter(keep, pl.col("model") != "medium")
+
+
+def counts(predictions: pl.DataFrame) -> pl.DataFrame:
+    cell = ["model", "seed", "source", "target"]
+    return predictions.group_by(cell, maintain_order=True).agg(
+        pl.col("correct").sum().cast(pl.Float64), pl.len().cast(pl.Float64).alias("total")
+    )
+
+
+def test_every_number_has_an_interval_around_it(predictions):
+    analysis = ts.analyze(from_predictions(predictions), QUICK)
+    for model in analysis.models.values():
+        assert (model.basis, model.items) == ("seeds and items", "predictions")
+        for row in model.pgf.values():
+            for cell in row.values():
+                assert cell.ci[0] <= cell.mean <= cell.ci[1]
+                assert cell.mcnemar is not None
+        for effects in (model.transferability, model.malleability):
+            for effect in effects.values():
+                assert effect.positive.ci[0] <= effect.positive.mean <= effect.positive.ci[1]
+                assert effect.negative.ci[0] <= effect.negative.mean <= effect.negative.ci[1]
+        for records in model.categories.values():
+            for category in records.values():
+                part = category.without_self.malleability
+                if len(category.tasks) > 1:
+                    assert part.ci.positive[0] <= part.positive <= part.ci.positive[1]
+        for by, axis in model.category_axes.items():
+            for giving, row in axis.effects.items():
+                for taking, effect in row.items():
+                    alone = len(model.categories[by][giving].tasks) == 1
+                    if giving == taking and alone:  # self-transfer is left out
+                        assert math.isnan(effect.positive)
+                        continue
+                    assert effect.ci.positive[0] <= effect.positive <= effect.ci.positive[1]
+                    assert effect.ci.negative[0] <= effect.negative <= effect.ci.negative[1]
+        assert {null.null for null in model.cliques.nulls} == {"no transfer", "column shift"}
+        assert model.noise_floor is not None
+        assert model.noise_floor.transferability.positive > 0
+    for parts in analysis.decomposition.values():
+        assert parts.ci["target"][0] <= parts.target <= parts.ci["target"][1]
+        assert max(parts.target, parts.source) <= parts.both <= 1
+    assert len(analysis.scale.transferability.steps["positive"]) == 1
+    assert len(analysis.power) == 2 * 5
+
+
+def test_an_analysis_survives_the_journey_through_json(predictions):
+    analysis = ts.analyze(from_accuracy(counts(predictions)), QUICK)
+    data = to_json(analysis)
+    assert to_json(from_json(data)) == data
+    assert b"NaN" not in data
+    assert json.loads(data)["schema"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schema": 2}', r"study: .*expected an analysis, schema 1"),
+        ("not json", r"study: the file: .*schema 1"),
+        ("{}", r"study: version: Field required"),
+    ],
+)
+def test_a_foreign_analysis_file_is_refused_in_one_line(text, message):
+    with pytest.raises(DataError, match=message) as caught:
+        from_json(text.encode(), "study")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_json_has_the_keys_that_scripts_rely_on(predictions):
+    data = json.loads(to_json(ts.analyze(from_predictions(predictions), QUICK)))
+    model = data["models"]["small"]
+    source, target = data["tasks"][0]["name"], data["tasks"][1]["name"]
+    assert set(model["pgf"][source][target]) >= {"mean", "std", "ci", "seeds"}
+    assert set(model["transferability"][source]) == {
+        "positive",
+        "negative",
+        "breadth_positive",
+        "breadth_negative",
+    }
+    assert set(model["transferability"][source]["positive"]) >= {"mean", "seeds"}
+    assert isinstance(model["average"]["malleability"]["negative"], float)
+    level = next(iter(model["categories"]["level"].values()))
+    assert isinstance(level["without_self"]["transferability"]["positive"], float)
+    assert set(model["graph"]["edges"][0]) >= {"source", "target", "pgf"}
+    assert set(data["personas"]) == {"donor", "pirate", "sponge", "sieve"}
+    assert set(data["decomposition"]["small"]) >= {"target", "source", "both"}
+    assert data["scale"]["models"] == ["small", "large"]
+    assert isinstance(data["scale"]["transferability"]["positive"][0], float)
+    assert set(data["claims"][0]) >= {"id", "statement", "holds", "evidence", "sensitive_to"}
+    assert set(data["settings"]) >= {
+        "ceiling",
+        "include_self",
+        "alpha",
+        "graph_keep",
+        "bootstrap",
+        "seed",
+    }
+
+
+def test_the_order_of_rows_changes_no_number(predictions):
+    one = ts.analyze(from_accuracy(counts(predictions)), QUICK)
+    shuffled = counts(predictions).sample(fraction=1.0, shuffle=True, seed=3)
+    two = ts.analyze(from_accuracy(shuffled), QUICK)
+    for name, model in one.models.items():
+        other = two.models[name]
+        for source, row in model.pgf.items():
+            for target, cell in row.items():
+                assert cell.mean == pytest.approx(other.pgf[source][target].mean, abs=1e-12)
+        for task, effect in model.transferability.items():
+            assert effect.positive.mean == pytest.approx(
+                other.transferability[task].positive.mean, abs=1e-12
+            )
+        assert [sorted(c.tasks) for c in model.cliques.positive] == [
+            sorted(c.tasks) for c in other.cliques.positive
+        ]
+        assert model.average.transferability.positive == pytest.approx(
+            other.average.transferability.positive, abs=1e-12
+        )
+    assert {p.task for p in one.personas.donor} == {p.task for p in two.personas.donor}
+
+
+def test_the_same_study_gives_the_same_bytes(predictions):
+    matrix = from_accuracy(counts(predictions))
+    assert to_json(ts.analyze(matrix, QUICK)) == to_json(ts.analyze(matrix, QUICK))
+    other = dataclasses.replace(QUICK, seed=1)
+    assert to_json(ts.analyze(matrix, QUICK)) != to_json(ts.analyze(matrix, other))
+
+
+def test_preset_paper_leaves_only_the_papers_tests(predictions):
+    settings = dataclasses.replace(QUICK, preset="paper")
+    analysis = ts.analyze(from_accuracy(counts(predictions)), settings)
+    for model in analysis.models.values():
+        assert model.noise_floor is None
+        assert model.cliques.nulls == []
+        assert all(math.isnan(c.ci[0]) for row in model.pgf.values() for c in row.values())
+        for clique in model.cliques.positive:
+            assert 0 < clique.p_value < 1
+    for persona in analysis.personas.donor:
+        assert all(0 < e.p_value < 1 for e in persona.models.values())
+
+
+def test_one_seed_leaves_tests_out_and_says_so(predictions):
+    single = predictions.filter(pl.col("seed") == "seed_0")
+    analysis = ts.analyze(from_predictions(single), QUICK)
+    model = analysis.models["small"]
+    assert model.basis == "items"
+    cell = next(iter(next(iter(model.pgf.values())).values()))
+    assert math.isnan(cell.std)
+    assert cell.ci[0] < cell.ci[1]
+    assert any("one seed" in note for note in analysis.notes)
+    bare = ts.analyze(
+        from_accuracy(
+            counts(single).select(
+                "model",
+                "seed",
+                "source",
+                "target",
+                accuracy=pl.col("correct") / pl.col("total"),
+            )
+        ),
+        QUICK,
+    )
+    assert bare.models["small"].basis == "none"
+    cell = next(iter(next(iter(bare.models["small"].pgf.values())).values()))
+    assert math.isnan(cell.ci[0])
+
+
+def test_sources_and_targets_may_be_different_tasks(predictions):
+    targets = predictions["target"].unique(maintain_order=True).to_list()
+    part = counts(predictions).filter(
+        pl.col("target").is_in(targets[:3]),
+        pl.col("source").is_null() | pl.col("source").is_in(targets[2:]),
+    )
+    analysis = ts.analyze(from_accuracy(part), QUICK)
+    model = analysis.models["small"]
+    assert list(model.transferability) == targets[2:]
+    assert list(model.malleability) == targets[:3]
+    assert model.cliques.positive == []
+    assert {t.name for t in analysis.tasks if t.source and t.target} == {targets[2]}
+
+
+def test_what_was_not_measured_is_counted_and_never_zero(predictions):
+    table = counts(predictions)
+    source, target = table["source"].drop_nulls()[0], table["target"][-1]
+    gone = (pl.col("source") == source) & (pl.col("model") == "small")
+    partial = table.filter(~(gone & (pl.col("target") != target)).fill_null(False))
+    analysis = ts.analyze(from_accuracy(partial), QUICK)
+    model = analysis.models["small"]
+    assert model.gaps.missing == 3 * 4
+    known = {name for name, cell in model.pgf[source].items() if not math.isnan(cell.mean)}
+    assert known == {target}
+    # eq. 1 with one effect considered: the effect itself, times 1 - 1 / e
+    cell, effect = model.pgf[source][target], model.transferability[source]
+    expected = [max(v, 0) * (1 - math.exp(-1)) for v in cell.seeds.values()]
+    assert list(effect.positive.seeds.values()) == pytest.approx(expected)
+    assert all(source not in clique.tasks for clique in model.cliques.positive)
+    assert any("not measured" in note or "missing" in note for note in analysis.notes)
+    assert to_json(from_json(to_json(analysis))) == to_json(analysis)
+
+
+def test_a_pgf_table_without_counts_says_what_its_intervals_leave_out():
+    rng = np.random.default_rng(0)
+    rows = [
+        {"model": "m", "seed": f"s{s}", "source": a, "target": b, "pgf": float(v)}
+        for s in range(3)
+        for a in "xyz"
+        for b in "xyz"
+        for v in [rng.normal()]
+    ]
+    frame = pl.DataFrame(rows).with_columns(pl.col("pgf").clip(-0.9, 0.9))
+    analysis = ts.analyze(from_pgf(frame), QUICK)
+    assert analysis.models["m"].basis == "seeds"
+    assert any("account for seeds alone" in note for note in analysis.notes)
+    with pytest.raises(StudyError, match="needs accuracies"):
+        ts.analyze(from_pgf(frame), dataclasses.replace(QUICK, measure="raw_gain"))
+
+
+@pytest.mark.parametrize("measure", ["relative_gain", "raw_gain"])
+def test_any_measure_can_take_the_place_of_pgf(predictions, measure):
+    matrix = from_predictions(predictions)
+    analysis = ts.analyze(matrix, dataclasses.replace(QUICK, measure=measure))
+    name, source, target = "small", *matrix["target"].values[:2].tolist()
+    base = matrix["base_accuracy"].sel(model=name, target=target).values
+    tuned = matrix["accuracy"].sel(model=name, source=source, target=target).values
+    expected = tuned - base if measure == "raw_gain" else (tuned - base) / base
+    cell = analysis.models[name].pgf[source][target]
+    assert cell.mean == pytest.approx(expected.mean(), abs=1e-12)
+    assert cell.ci[0] <= cell.mean <= cell.ci[1]
+
+
+@pytest.mark.parametrize("ceiling", [0.95, "self"])
+def test_intervals_follow_the_ceiling(predictions, ceiling):
+    matrix = ts.apply_ceiling(from_predictions(predictions), ceiling)
+    analysis = ts.analyze(matrix, QUICK)
+    assert analysis.settings.ceiling == ceiling
+    model = analysis.models["small"]
+    for row in model.pgf.values():
+        for cell in row.values():
+            if not math.isnan(cell.ci[0]):
+                assert cell.ci[0] <= cell.mean <= cell.ci[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"alpha": 1.5}, "alpha is 1.5"),
+        ({"graph_keep": 0.0}, "graph_keep is 0"),
+        ({"bootstrap": 3}, "bootstrap is 3, expected at least 100"),
+        ({"item_correlation": 1.0}, "item_correlation is 1"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(predictions, change, message):
+    with pytest.raises(StudyError, match=message):
+        ts.analyze(from_predictions(predictions), dataclasses.replace(QUICK, **change))
+
+
+def test_published_numbers_come_out(published):
+    matrix = ts.read_results(
+        {"3B": published / "qwen2.5-vl-3b.csv", "32B": published / "qwen2.5-vl-32b.csv"}
+    )
+    analysis = ts.analyze(matrix, QUICK)
+    small, large = analysis.models.values()
+    # reference/datasets.md 5.3: the formula on these files, self-transfer left out
+    assert small.average.transferability.positive == pytest.approx(0.0440, abs=5e-5)
+    assert large.average.transferability.positive == pytest.approx(0.1284, abs=5e-5)
+    assert small.average.transferability.negative == pytest.approx(-0.0350, abs=5e-5)
+    assert large.average.transferability.negative == pytest.approx(-0.0269, abs=5e-5)
+    assert large.cliques.positive[0].size == 9
+    assert large.cliques.negative[0].size == 4
+    assert set(small.base_errors["Visual_Similarity"].values()) == {56}
+    assert set(small.base_errors["Counting"].values()) == {39}
+    # section 5.2: the published personas are among those that these two models support
+    named = {
+        role: {p.task for p in getattr(analysis.personas, role)}
+        for role in ("donor", "pirate", "sponge", "sieve")
+    }
+    assert "Semantic_Correspondence" in named["donor"]
+    assert "Functional_Correspondence" in named["pirate"]
+    assert named["sponge"] >= {"Visual_Similarity", "Relative_Depth", "Relative_Reflectance"}
+    assert "Forensic_Detection" in named["sieve"]

@@ -1,0 +1,288 @@
+"""Intervals cover what they claim; tests, corrections and null models are what they say."""
+
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transferscope import graph, simulate, stats
+from transferscope.errors import DataError
+from transferscope.measure import signed_parts
+
+TASKS = 6
+SEEDS = 4
+ITSELF = np.eye(TASKS, dtype=bool)
+
+
+def a_world(spread: float, *, items: int = 120, mean: float = 0.0) -> simulate.World:
+    rng = np.random.default_rng(7)
+    return simulate.World(
+        tasks=tuple(f"task {i}" for i in range(TASKS)),
+        base_accuracy=rng.uniform(0.35, 0.75, TASKS),
+        pgf=mean + spread * rng.standard_normal((TASKS, TASKS)),
+        items=np.full(TASKS, items),
+    )
+
+
+def a_study(world: simulate.World, seeds: int, seed: int, known: str) -> stats.ModelData:
+    """One simulated study as the bootstrap sees it, with items, counts alone, or neither."""
+    answers = simulate.simulate_answers(world, seeds, seed)
+    base = np.stack([a.base.mean(-1) for a in answers], axis=-1)
+    tuned = np.stack([a.tuned.mean(-1) for a in answers], axis=-1)
+    if known == "counts":
+        answers = [
+            simulate.plausible_answers(
+                a.base.sum(-1, dtype=int),
+                a.tuned.sum(-1, dtype=int),
+                a.base.shape[1],
+                item_correlation=world.item_correlation,
+                seeds=([seed, j], [seed, j, 1]),
+            )
+            for j, a in enumerate(answers)
+        ]
+    tables = [stats.ItemTable(a.base.astype(float), a.tuned.astype(float)) for a in answers]
+    return stats.ModelData(
+        effects=(tuned - base[:, None]) / (1 - base[:, None]),
+        itself=ITSELF,
+        items=(None,) * TASKS if known == "nothing" else tuple(tables),
+        targets=world.tasks,
+        ceiling=np.ones(TASKS),
+    )
+
+
+def averages(effects: np.ndarray) -> np.ndarray:
+    """Positive and negative transferability, mean over seeds and sources, self left out."""
+    parts = signed_parts(np.where(ITSELF, np.nan, effects), axis=2)
+    return np.array([parts.positive.mean(), parts.negative.mean()])
+
+
+@pytest.mark.parametrize("known", ["items", "counts"])
+@pytest.mark.parametrize("seeds", [1, SEEDS])
+def test_intervals_cover_the_simulated_true_matrix(known, seeds):
+    world, covered, drawn, real = a_world(0.1), [], [], []
+    for study in range(80):
+        data = a_study(world, seeds, 100 + study, known)
+        estimate = data.effects.mean(axis=0)
+        draws = stats.bootstrap(data, draws=400, seed=study, model="m")
+        low, high = np.moveaxis(stats.intervals(draws.cells, estimate, 0.05), -1, 0)
+        covered.append((low <= world.pgf) & (world.pgf <= high))
+        drawn.append(draws.cells.std(axis=-1))
+        real.append(estimate - world.pgf)
+    assert 0.93 <= np.mean(covered) <= 0.99
+    # and they are not wide for nothing: the draws spread about as the estimates do
+    assert 0.9 < np.mean(drawn) / np.std(real) < 1.4
+
+
+def test_intervals_cover_the_average_transferability_of_a_study_of_this_size():
+    world, ends, estimates = a_world(0.1), [], []
+    for study in range(120):
+        data = a_study(world, SEEDS, 500 + study, "items")
+        estimate = averages(data.effects)
+        draws = stats.bootstrap(data, draws=400, seed=study, model="m").transferability
+        means = np.stack([draws.positive.mean(axis=0), draws.negative.mean(axis=0)])
+        ends.append(stats.intervals(means, estimate, 0.05))
+        estimates.append(estimate)
+    truth = np.mean(estimates, axis=0)
+    low, high = np.moveaxis(np.array(ends), -1, 0)
+    assert 0.9 <= np.mean((low <= truth) & (truth <= high)) <= 0.995
+
+
+def test_without_items_intervals_promise_too_little_about_other_items():
+    # Why item-level results matter: seeds alone do not see the shared baseline's luck.
+    world, covered = a_world(0.1), []
+    for study in range(40):
+        data = a_study(world, SEEDS, 900 + study, "nothing")
+        draws = stats.bootstrap(data, draws=400, seed=study, model="m").cells
+        low, high = np.moveaxis(stats.intervals(draws, data.effects.mean(0), 0.05), -1, 0)
+        covered.append((low <= world.pgf) & (world.pgf <= high))
+    assert np.mean(covered) < 0.8
+
+
+@pytest.mark.parametrize("seeds", [2, 4, 10])
+def test_seeds_alone_give_the_t_interval(seeds):
+    effects = np.random.default_rng(1).standard_normal((seeds, 2, 3)) * 0.1
+    data = stats.ModelData(effects, np.zeros((2, 3), bool), (None,) * 3, ("a", "b", "c"))
+    draws = stats.bootstrap(data, draws=60_000, seed=0, model="m").cells
+    interval = stats.intervals(draws, effects.mean(0), 0.05)
+    error = effects.std(axis=0, ddof=1) / np.sqrt(seeds)
+    exact = scipy.stats.t.interval(0.95, seeds - 1, loc=effects.mean(0), scale=error)
+    width = np.diff(interval, axis=-1)[..., 0] / (exact[1] - exact[0])
+    assert np.allclose(width, 1, atol=0.06)
+
+
+def test_a_seed_that_was_not_measured_is_left_out_of_the_interval():
+    effects = np.random.default_rng(1).standard_normal((4, 1, 2)) * 0.1
+    effects[3, 0, 0] = np.nan
+    data = stats.ModelData(effects, np.zeros((1, 2), bool), (None,) * 2, ("a", "b"))
+    draws = stats.bootstrap(data, draws=60_000, seed=0, model="m").cells
+    mean = np.nanmean(effects, axis=0)
+    three = effects[:3, 0, 0]
+    exact = scipy.stats.t.interval(0.95, 2, loc=mean[0, 0], scale=scipy.stats.sem(three))
+    interval = stats.intervals(draws, mean, 0.05)[0, 0]
+    assert np.allclose(np.diff(interval) / np.diff(exact), 1, atol=0.06)
+
+
+def test_items_alone_give_the_standard_error_of_a_paired_difference():
+    rng = np.random.default_rng(2)
+    base, tuned = rng.random((1, 150)) < 0.5, rng.random((1, 1, 150)) < 0.6
+    effects = (tuned.mean(-1) - base.mean(-1)[:, None])[..., None]
+    table = stats.ItemTable(base.astype(float), tuned.astype(float))
+    data = stats.ModelData(
+        effects, np.zeros((1, 1), bool), (table,), ("a",), np.ones(1), measure="raw_gain"
+    )
+    draws = stats.bootstrap(data, draws=20_000, seed=0, model="m").cells[0, 0]
+    paired = (tuned[0, 0].astype(float) - base[0]).std() / np.sqrt(151)
+    assert draws.mean() == pytest.approx(effects.item(), abs=0.002)
+    assert draws.std() == pytest.approx(paired, rel=0.03)
+
+
+def test_base_and_adapter_share_their_items():
+    # An adapter that answers every item as the base does has changed nothing, for certain.
+    answers = (np.random.default_rng(3).random((4, 90)) < 0.6).astype(float)
+    table = stats.ItemTable(answers, answers[:, None].copy())
+    data = stats.ModelData(
+        np.zeros((4, 1, 1)), np.zeros((1, 1), bool), (table,), ("a",), np.ones(1)
+    )
+    assert np.all(stats.bootstrap(data, draws=500, seed=0, model="m").cells == 0)
+
+
+def test_a_baseline_near_the_ceiling_stays_below_it_in_every_draw():
+    base, tuned = np.ones((4, 40)), np.ones((4, 1, 40))
+    base[:, 0] = 0
+    tuned[:, :, :2] = 0
+    data = stats.ModelData(
+        np.full((4, 1, 1), -1.0),
+        np.zeros((1, 1), bool),
+        (stats.ItemTable(base, tuned),),
+        ("a",),
+        np.ones(1),
+    )
+    draws = stats.bootstrap(data, draws=2_000, seed=0, model="m").cells
+    assert np.isfinite(draws).all()
+    assert draws.max() <= 0
+
+
+def test_the_bootstrap_hangs_on_its_seed_and_on_nothing_else():
+    data = a_study(a_world(0.1), SEEDS, 0, "items")
+
+    def cells(seed: int) -> np.ndarray:
+        return stats.bootstrap(data, draws=200, seed=seed, model="m").cells
+
+    first = cells(5)
+    np.random.seed(1)  # noqa: NPY002  the global state must not matter
+    assert np.array_equal(first, cells(5), equal_nan=True)
+    assert not np.array_equal(first, cells(6), equal_nan=True)
+
+
+def test_a_models_draws_do_not_depend_on_the_order_of_its_tasks():
+    data = a_study(a_world(0.1), SEEDS, 0, "items")
+    order = np.random.default_rng(0).permutation(TASKS)
+    turned = stats.ModelData(
+        data.effects[:, order][:, :, order],
+        ITSELF,
+        tuple(stats.ItemTable(data.items[j].base, data.items[j].tuned[:, order]) for j in order),
+        tuple(data.targets[j] for j in order),
+        np.ones(TASKS),
+    )
+    one = stats.bootstrap(data, draws=200, seed=0, model="m").cells
+    two = stats.bootstrap(turned, draws=200, seed=0, model="m").cells
+    assert np.allclose(one[order][:, order], two, atol=1e-5)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 3))
+def test_q_values_ignore_tests_that_were_not_made(p_values, gaps):
+    padded = np.array(p_values + [np.nan] * gaps)
+    q_values = stats.benjamini_hochberg(padded)
+    expected = scipy.stats.false_discovery_control(p_values)
+    assert np.allclose(q_values[: len(p_values)], expected)
+    assert np.isnan(q_values[len(p_values) :]).all()
+
+
+@given(st.integers(0, 12), st.integers(0, 12))
+def test_mcnemar_is_the_sign_test_of_the_items_that_changed(fixed, broken):
+    base = np.array([False] * fixed + [True] * broken + [True, False])
+    tuned = np.array([True] * fixed + [False] * broken + [True, False])
+    expected = 1.0
+    if fixed + broken:
+        expected = scipy.stats.binomtest(fixed, fixed + broken).pvalue
+    assert stats.mcnemar(base, tuned) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("seeds", "base"), [(4, 0.4), (1, 0.6), (10, 0.75)])
+def test_power_is_reached_at_the_effect_it_names(seeds, base):
+    smallest = stats.power(150, seeds, base)
+    world = simulate.World(("a",), np.array([base]), np.array([[smallest]]), np.array([150]))
+    found = []
+    for study in range(250):
+        answers = simulate.simulate_answers(world, seeds, 3000 + study)[0]
+        right, tuned = answers.base.mean(-1)[:, None], answers.tuned.mean(-1)
+        effects = ((tuned - right) / (1 - right))[..., None]
+        table = stats.ItemTable(answers.base.astype(float), answers.tuned.astype(float))
+        data = stats.ModelData(effects, np.zeros((1, 1), bool), (table,), ("a",), np.ones(1))
+        draws = stats.bootstrap(data, draws=400, seed=study, model="m").cells
+        found.append(stats.intervals(draws, effects.mean(0), 0.05)[0, 0, 0] > 0)
+    assert 0.7 < np.mean(found) < 0.9
+
+
+def test_power_improves_with_items_and_seeds():
+    assert stats.power(400, 4, 0.5) < stats.power(100, 4, 0.5)
+    assert stats.power(100, 10, 0.5) < stats.power(100, 3, 0.5)
+    assert np.isnan(stats.power(10, 4, 0.9))
+
+
+@pytest.mark.parametrize("wrong", [(0, 4, 0.5), (100, 0, 0.5), (100, 4, 1.0), (100, 4, 60.0)])
+def test_power_refuses_a_study_that_cannot_be(wrong):
+    with pytest.raises(DataError, match=r"at least one item|divide percent by 100"):
+        stats.power(*wrong)
+
+
+def test_the_null_model_without_transfer_agrees_with_simulated_items():
+    # The null draws counts from a normal approximation; the simulation answers item by item.
+    world = a_world(0.0)
+    simulated, sizes = [], []
+    for study in range(300):
+        effects = a_study(world, SEEDS, 6000 + study, "nothing").effects
+        simulated.append(averages(effects))
+        sizes.append(graph.largest_cliques(effects.mean(0)[None], "positive")[0])
+    null = stats.no_transfer_effects(
+        world.base_accuracy,
+        world.items,
+        (300, SEEDS, TASKS),
+        correlations=(world.item_correlation, world.seed_correlation),
+        measure="pgf",
+        ceiling=np.ones(TASKS),
+        seed=0,
+    )
+    drawn = np.array([averages(effects) for effects in null])
+    assert np.allclose(drawn.mean(0), np.mean(simulated, axis=0), rtol=0.12)
+    largest = graph.largest_cliques(null.mean(axis=1), "positive")
+    assert np.mean(largest) == pytest.approx(np.mean(sizes), abs=0.25)
+
+
+def test_a_column_shift_keeps_every_targets_values_and_the_diagonal():
+    mean = np.random.default_rng(0).standard_normal((TASKS, TASKS))
+    for shuffled in stats.column_shift_effects(mean, ITSELF, 20, 0):
+        assert np.array_equal(np.diag(shuffled), np.diag(mean))
+        assert np.array_equal(np.sort(shuffled, axis=0), np.sort(mean, axis=0))
+    draws = stats.column_shift_effects(mean, ITSELF, 20, 0)
+    assert len({draw.tobytes() for draw in draws}) > 15
+
+
+@given(st.integers(0, 10_000), st.integers(3, 12), st.floats(0.1, 0.9))
+def test_the_largest_clique_is_that_of_networkx(seed, size, density):
+    signs = np.random.default_rng(seed).random((1, size, size)) - (1 - density)
+    mutual = (signs[0] > 0) & (signs[0].T > 0) & ~np.eye(size, dtype=bool)
+    largest = max(len(clique) for clique in nx.find_cliques(nx.from_numpy_array(mutual)))
+    assert graph.largest_cliques(signs, "positive")[0] == largest
+    assert graph.largest_cliques(-signs, "negative")[0] == largest
+
+
+def test_seed_correlation_is_recovered():
+    world = a_world(0.1, items=2_000)
+    answers = simulate.simulate_answers(world, 12, 3)
+    accuracy = np.stack([a.tuned.mean(-1) for a in answers], axis=-1)
+    found = stats.seed_correlation(accuracy, world.items)
+    assert found == pytest.approx(world.seed_correlation, abs=0.06)
+    assert np.isnan(stats.seed_correlation(accuracy[:1], world.items))

@@ -1,0 +1,230 @@
+"""The command line: parse, call, print.
+
+The only module that prints or exits. Exit code 0: done; 1: the work failed; 2: the command or an
+input was wrong, said in one line on standard error, and nothing was written.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import typer
+
+from transferscope.errors import TransferscopeError
+
+if TYPE_CHECKING:
+    from transferscope.analysis import Analysis
+
+app = typer.Typer(
+    name="transferscope",
+    help="See what finetuning a vision-language model on one task does to all the others.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Folder for analysis.json, report.html, figures/."),
+]
+NoFigures = Annotated[
+    bool, typer.Option("--no-figures", help="Leave out the figures folder (the page stays).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def main() -> None:
+    """Run the command; our own errors become one line and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except TransferscopeError as error:
+        message = " ".join(str(error).split("\n"))
+        print(f"transferscope: {message}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+@app.command(epilog="Example: `transferscope analyze 3B=small.csv 32B=large.csv --out study/`")
+def analyze(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]PATH...",
+            help="PGF tables, accuracy tables (CSV or Parquet) or study folders, smallest model "
+            "first. NAME= names a table's model.",
+        ),
+    ],
+    out: Out = None,
+    ceiling: Annotated[
+        str,
+        typer.Option(
+            help="Best reachable accuracy: a fraction, `self` (the diagonal's own accuracy), or a "
+            "CSV with columns target, ceiling."
+        ),
+    ] = "1",
+    measure: Annotated[
+        Literal["pgf", "relative_gain", "raw_gain"], typer.Option(help="Measure of change.")
+    ] = "pgf",
+    include_self: Annotated[
+        bool, typer.Option("--include-self", help="Count a task's effect on itself.")
+    ] = False,
+    preset: Annotated[
+        Literal["default", "paper"],
+        typer.Option(help="`paper`: the paper's tests alone, no intervals or null models."),
+    ] = "default",
+    keep: Annotated[
+        float, typer.Option(help="Share of each sign's edges in the transfer graph.")
+    ] = 0.2,
+    alpha: Annotated[float, typer.Option(help="Level of tests and intervals.")] = 0.05,
+    bootstrap: Annotated[int, typer.Option(help="Bootstrap draws.")] = 10_000,
+    item_correlation: Annotated[
+        float, typer.Option(help="Assumed where only counts of correct answers are known.")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(help="Seed of the analysis's own randomness.")] = 0,
+    no_figures: NoFigures = False,
+    as_json: AsJson = False,
+) -> None:
+    """Results into an analysis: summary, `analysis.json`, `report.html` and figures.
+
+    Without `--out` only the summary is printed and nothing is written.
+    """
+    from transferscope.analysis import Settings
+    from transferscope.assemble import check_settings
+
+    settings = Settings(
+        measure=measure,
+        include_self=include_self,
+        preset=preset,
+        alpha=alpha,
+        graph_keep=keep,
+        bootstrap=bootstrap,
+        item_correlation=item_correlation,
+        seed=seed,
+    )
+    check_settings(settings)
+    from transferscope.assemble import analyze as run
+    from transferscope.readers import read_results
+    from transferscope.readers.ceilings import read_ceiling
+
+    with _status("reading"):
+        matrix = read_results(_named(inputs), ceiling=read_ceiling(ceiling))
+    with _status("analysing"):
+        analysis = run(matrix, settings)
+    _finish(analysis, out, figures=not no_figures, as_json=as_json)
+
+
+@app.command(epilog="Example: `transferscope demo --out demo/`")
+def demo(out: Out = Path("demo"), no_figures: NoFigures = False, as_json: AsJson = False) -> None:
+    """A simulated study with a known matrix, analysed from beginning to end.
+
+    The models and their effects are made up; nothing is trained. It shows what an analysis looks
+    like, in seconds and without a download.
+    """
+    from transferscope.assemble import analyze as run
+    from transferscope.matrix import from_predictions
+    from transferscope.simulate import example_predictions
+
+    if not as_json:
+        print("A simulated study: three made-up models whose true effects are known.\n")
+    with _status("simulating"):
+        matrix = from_predictions(example_predictions())
+    note = "Simulated: the models, their answers and their effects are made up."
+    matrix.attrs["notes"] = [note, *matrix.attrs["notes"]]
+    with _status("analysing"):
+        analysis = run(matrix)
+    _finish(analysis, out, figures=not no_figures, as_json=as_json)
+
+
+@app.command(epilog="Example: `transferscope report study/`")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with analysis.json.")],
+    no_figures: NoFigures = False,
+) -> None:
+    """The page and the figures again, from `analysis.json`."""
+    from transferscope import results
+    from transferscope.analysis import from_json
+
+    data = results.read_analysis(folder)
+    _write(from_json(data, str(folder)), data, folder, figures=not no_figures)
+
+
+@app.command(epilog="Example: `transferscope tasks --json`")
+def tasks(as_json: AsJson = False) -> None:
+    """The tasks that are known by name, with their perceptual level and granularity."""
+    from dataclasses import asdict
+
+    from transferscope.suites import SUITES
+
+    if as_json:
+        print(json.dumps({suite: [asdict(t) for t in known] for suite, known in SUITES.items()}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for column in ("suite", "task", "short", "level", "granularity"):
+        table.add_column(column)
+    table.add_column("items", justify="right")
+    for suite, known in SUITES.items():
+        for t in known:
+            table.add_row(suite, t.name, t.abbreviation, t.level, t.granularity, str(t.items or ""))
+    Console().print(table)
+
+
+def _named(inputs: list[str]) -> list[str | tuple[str, str]]:
+    """`NAME=PATH` as a pair. A path that exists as it stands may hold an equals sign."""
+    named: list[str | tuple[str, str]] = []
+    for text in inputs:
+        name, equals, path = text.partition("=")
+        named.append((name, path) if equals and not Path(text).exists() else text)
+    return named
+
+
+def _status(doing: str) -> AbstractContextManager[object]:
+    """What is being done, on standard error where somebody watches."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(f"{doing} ...")
+
+
+def _finish(analysis: Analysis, out: Path | None, *, figures: bool, as_json: bool) -> None:
+    from transferscope.analysis import to_json
+
+    data = to_json(analysis)
+    if as_json:
+        print(data.decode(), end="")
+    else:
+        from rich.console import Console
+
+        from transferscope.report.terminal import summary
+
+        Console().print(summary(analysis))
+    if out is not None:
+        _write(analysis, data, out, figures=figures, quiet=as_json)
+
+
+def _write(
+    analysis: Analysis, data: bytes, out: Path, *, figures: bool, quiet: bool = False
+) -> None:
+    """The three outputs; all are made before the first is written."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from transferscope import report as reports
+    from transferscope import results
+
+    drawn: dict[str, bytes] = {}
+    if figures:
+        charts = reports.figures(analysis)
+        jobs = [(stem, form) for stem in charts for form in get_args(reports.Format)]
+        console = Console(stderr=True)
+        for stem, form in track(jobs, "drawing", console=console, transient=True):
+            drawn[f"{stem}.{form}"] = reports.render(charts[stem], form)
+    with _status("writing"):
+        written = results.save(out, data, reports.page(analysis), drawn)
+    if not quiet:
+        print(f"\nOpen {written[1]} in a browser; every number is in {written[0]}.")
