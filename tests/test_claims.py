@@ -7,7 +7,8 @@ import oracle
 import pytest
 import xarray as xr
 
-from transferscope import claims, read_results
+from transferscope import audit, claims, read_results
+from transferscope.analysis import Claim
 from transferscope.suites import KNOWN_TASKS
 
 TASKS = list(KNOWN_TASKS)
@@ -34,21 +35,21 @@ def noise(seed: int) -> np.ndarray:
     return 0.01 * np.random.default_rng(seed).standard_normal((4, 13, 13))
 
 
-def audit(models: dict[str, np.ndarray]) -> dict[str, claims.Claim]:
-    return {claim.id: claim for claim in claims.audit(a_matrix(models), {})}
+def audited(models: dict[str, np.ndarray]) -> dict[str, Claim]:
+    return {claim.id: claim for claim in audit.audit(a_matrix(models), {})}
 
 
 def test_average_transferability_that_rises_with_size_holds_and_reversed_does_not():
     small, large = noise(0) + 0.05, noise(1) + 0.2
-    assert audit({"3B": small, "32B": large})["scale-positive-transferability"].holds is True
-    assert audit({"3B": large, "32B": small})["scale-positive-transferability"].holds is False
+    assert audited({"3B": small, "32B": large})["scale-positive-transferability"].holds is True
+    assert audited({"3B": large, "32B": small})["scale-positive-transferability"].holds is False
 
 
 def test_no_trend_of_the_negative_needs_three_models_that_go_up_and_down():
     a, b, c = noise(0) - 0.1, noise(1) - 0.3, noise(2) - 0.2
-    assert audit({"a": a, "b": b, "c": c})["scale-negative-transferability"].holds is True
-    assert audit({"a": a, "c": c, "b": b})["scale-negative-transferability"].holds is False
-    two = audit({"a": a, "b": b})["scale-negative-transferability"]
+    assert audited({"a": a, "b": b, "c": c})["scale-negative-transferability"].holds is True
+    assert audited({"a": a, "c": c, "b": b})["scale-negative-transferability"].holds is False
+    two = audited({"a": a, "b": b})["scale-negative-transferability"]
     assert two.holds is None
     assert two.tried == 0
     assert "needs at least 3 models, and 2 given" in two.evidence
@@ -69,10 +70,10 @@ def test_a_role_holds_where_it_was_put_in_and_only_in_every_model(claim, task, a
     place[axis] = TASKS.index(task)
     with_role[tuple(place)] += amount
     without[tuple(place)] -= amount
-    found = audit({"3B": with_role, "32B": with_role + 0.001})
+    found = audited({"3B": with_role, "32B": with_role + 0.001})
     assert found[claim].holds is True
     assert found[claim].held == found[claim].tried == 8
-    assert audit({"3B": with_role, "32B": without})[claim].holds is False
+    assert audited({"3B": with_role, "32B": without})[claim].holds is False
 
 
 def test_a_trend_that_rests_on_self_transfer_is_said_to():
@@ -80,14 +81,14 @@ def test_a_trend_that_rests_on_self_transfer_is_said_to():
     low = [TASKS.index(name) for name in TASKS if KNOWN_TASKS[name].level == "low"]
     effects[:, low] -= 0.02
     effects[:, low, low] = 0.9
-    found = audit({"any": effects})["low-level-transferable"]
+    found = audited({"any": effects})["low-level-transferable"]
     assert found.holds is True
     assert found.sensitive_to == ["self-transfer left out"]
     assert found.held == 4
 
 
 def test_findings_about_models_that_were_not_given_say_so():
-    found = audit({"my-model": noise(0)})
+    found = audited({"my-model": noise(0)})
     assert found["clique-32b"].holds is None
     assert "needs a model named 32B" in found["clique-32b"].evidence
     assert found["pirate-functional-correspondence-significant"].holds is None
@@ -110,17 +111,17 @@ def test_a_models_size_is_a_word_of_its_name(names, size, found):
 def test_the_size_of_a_clique_is_compared_with_the_published_one():
     effects = noise(0) - 0.5
     effects[:, :9, :9] = 0.3 + noise(1)[:, :9, :9]
-    found = audit({"32B": effects})
+    found = audited({"32B": effects})
     assert found["clique-32b"].holds is True
     assert found["clique-32b-negative"].holds is False
-    assert audit({"32B": effects[:, ::-1, ::-1] * -1})["clique-32b"].holds is False
+    assert audited({"32B": effects[:, ::-1, ::-1] * -1})["clique-32b"].holds is False
 
 
 def test_the_published_findings_hold_on_the_published_values(published):
     matrix = read_results(
         {"3B": published / "qwen2.5-vl-3b.csv", "32B": published / "qwen2.5-vl-32b.csv"}
     )
-    found = {claim.id: claim for claim in claims.audit(matrix.pgf, {})}
+    found = {claim.id: claim for claim in audit.audit(matrix.pgf, {})}
     for name in (  # sections 4.1 to 5.2 of the paper, as far as two models can tell
         "scale-positive-transferability",
         "scale-positive-malleability",
@@ -162,9 +163,9 @@ def test_choices_are_what_they_say_on_the_published_values(published, model):
         for source in TASKS
     }
     donor = next(f for f in claims.FINDINGS if f.id == "donor-semantic-correspondence")
-    study = claims.Study(matrix.pgf, {})
+    study = audit.Study(matrix.pgf, {})
     for include_self, all_tasks, mean_first in product([False, True], repeat=3):
-        choice = claims.Choice(include_self, all_tasks, mean_first)
+        choice = audit.Choice(include_self, all_tasks, mean_first)
         cubes = [mean] if mean_first else list(by_seed.values())
         for index, source in enumerate(study.panel(donor, choice).tasks):
             expected = oracle.mean(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis as Analysis
-    from transferscope.analysis import Settings as Settings
     from transferscope.assemble import analyze as analyze
     from transferscope.errors import DataError as DataError
     from transferscope.errors import MissingExtra as MissingExtra
@@ -33,12 +32,13 @@ if TYPE_CHECKING:
     from transferscope.measure import transferability as transferability
     from transferscope.persona import personas as personas
     from transferscope.readers import read_results as read_results
+    from transferscope.settings import Settings as Settings
     from transferscope.stats import benjamini_hochberg as benjamini_hochberg
     from transferscope.stats import mcnemar as mcnemar
     from transferscope.stats import power as power
 
 _HOME = {
-    "analysis": ("Analysis", "Settings"),
+    "analysis": ("Analysis",),
     "assemble": ("analyze",),
     "errors": ("DataError", "MissingExtra", "StudyError", "TransferscopeError"),
     "graph": ("cliques", "transfer_graph"),
@@ -56,6 +56,7 @@ _HOME = {
     ),
     "persona": ("personas",),
     "readers": ("read_results",),
+    "settings": ("Settings",),
     "stats": ("benjamini_hochberg", "mcnemar", "power"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

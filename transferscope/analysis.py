@@ -3,8 +3,7 @@
 Everything the summary, the page, the figures and a user's own scripts read comes from this one
 record, so a report can be drawn again without the results it was made from.
 
-In:   nothing; `assemble.analyze` fills the record.
-Out:  `to_json` and `from_json`, which is checked: a damaged or foreign file is a `DataError`.
+`assemble.analyze` fills it; `serial` turns it into `analysis.json` and back.
 
 A number that is not known is NaN here and null in JSON. Effects (`mean`, `positive`, ...) are in
 the units of `settings.measure`; with PGF, the part of the remaining gap that was closed. An
@@ -13,12 +12,11 @@ interval `ci` is `(low, high)` at `1 - settings.alpha`.
 
 import math
 from dataclasses import dataclass
-from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BeforeValidator
 
-from transferscope.errors import DataError
+from transferscope.settings import Settings
 from transferscope.suite import Granularity, Level
 
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
@@ -27,32 +25,6 @@ Sign = Literal["positive", "negative"]
 Basis = Literal["seeds and items", "seeds", "items", "none"]
 Items = Literal["predictions", "counts", "none"]
 Null = Literal["no transfer", "column shift"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Every choice that can change a number."""
-
-    measure: Literal["pgf", "relative_gain", "raw_gain"] = "pgf"
-    """The measure of change, mu."""
-    ceiling: float | dict[str, float] | Literal["self"] = 1.0
-    """Best reachable accuracy: one fraction, one per task, or `self`, the diagonal's accuracy."""
-    include_self: bool = False
-    """Whether a task's effect on itself counts in transferability and malleability."""
-    preset: Literal["default", "paper"] = "default"
-    """`paper`: the paper's tests alone, no intervals, corrections or null models."""
-    alpha: float = 0.05
-    """Level of tests and intervals."""
-    graph_keep: float = 0.2
-    """Share of the edges of each sign that the transfer graph keeps."""
-    bootstrap: int = 10_000
-    """Bootstrap draws."""
-    null_draws: int = 1_000
-    """Draws of each null model."""
-    item_correlation: float = 0.5
-    """Assumed correlation of two adapters' answers to one item, where only counts are known."""
-    seed: int = 0
-    """Seed of all randomness in the analysis."""
 
 
 @dataclass(frozen=True)
@@ -242,9 +214,9 @@ class ModelAnalysis:
 
     seeds: list[str]
     basis: Basis
-    """What the intervals of this model account for."""
+    """What the intervals account for."""
     items: Items
-    """Where the item-level part comes from."""
+    """Where their item-level part comes from."""
     gaps: Gaps
     base_accuracy: dict[str, Number]
     """Accuracy of the untuned model on each target, mean over seeds; NaN where unknown."""
@@ -400,29 +372,3 @@ class Analysis:
     notes: list[str]
     """What a reader must know before believing the numbers."""
     schema: Literal[1] = 1
-
-
-@cache
-def _adapter() -> TypeAdapter[Analysis]:
-    return TypeAdapter(Analysis)
-
-
-def to_json(analysis: Analysis) -> bytes:
-    """The analysis as the bytes of `analysis.json`: UTF-8, NaN as null, keys in reading order."""
-    return _adapter().dump_json(analysis, indent=1) + b"\n"
-
-
-def from_json(data: bytes, name: str = "analysis.json") -> Analysis:
-    """The analysis that `to_json` wrote.
-
-    Raises:
-        DataError: the bytes are not an analysis of schema 1; the message names the file and field.
-    """
-    try:
-        return _adapter().validate_json(data)
-    except ValidationError as error:
-        first: Any = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise DataError(
-            f"{name}: {where}: {first['msg']}; expected an analysis, schema 1"
-        ) from None

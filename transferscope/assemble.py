@@ -11,6 +11,7 @@ Opens no file, prints nothing.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import pairwise
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferscope import claims, graph, measure, persona, stats
+from transferscope import audit, graph, measure, persona, stats
 from transferscope.analysis import (
     Analysis,
     Decomposition,
@@ -28,13 +29,13 @@ from transferscope.analysis import (
     Personas,
     Power,
     Scale,
-    Settings,
     TaskRecord,
     Trend,
 )
 from transferscope.errors import StudyError
 from transferscope.evidence import Evidence, gather
 from transferscope.one_model import BOUNDS, QUANTITIES, SIGNS, describe, over_tasks, pair
+from transferscope.settings import Settings
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -68,10 +69,12 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         StudyError: a setting is out of its range, or the measure needs what the matrix lacks.
     """
     settings = replace(settings or Settings(), ceiling=matrix.attrs["ceiling"])
-    check_settings(settings)
+    settings.check()
     mu = effects(matrix, settings.measure)
     names = mu["model"].values.tolist()
-    evidence = {name: gather(matrix, mu, name, settings) for name in names}
+    with ThreadPoolExecutor() as pool:  # numpy lets go of the interpreter in the bootstrap
+        gathered = pool.map(lambda name: gather(matrix, mu, name, settings), names)
+        evidence = dict(zip(names, gathered, strict=True))
     models = {name: describe(matrix, mu, evidence[name], settings) for name in names}
     tasks = _tasks(mu)
     return Analysis(
@@ -83,26 +86,10 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         personas=_personas(mu, evidence, settings),
         decomposition={name: _decomposition(mu, evidence[name]) for name in names},
         scale=_scale(mu, evidence, settings),
-        claims=claims.audit(mu, evidence),
+        claims=audit.audit(mu, evidence),
         power=_power(matrix, evidence, settings),
         notes=_notes(matrix, evidence, models, settings),
     )
-
-
-def check_settings(settings: Settings) -> None:
-    """Refuse settings out of their range."""
-    for name, low, high in (
-        ("alpha", 0.0, 1.0),
-        ("graph_keep", 0.0, 1.0 + 1e-12),
-        ("item_correlation", -1e-12, 1.0),
-    ):
-        value = getattr(settings, name)
-        if not low < value < high:
-            raise StudyError(f"{name} is {value:g}, expected a number between 0 and 1")
-    for name, least in (("bootstrap", 100), ("null_draws", 100), ("seed", 0)):
-        value = getattr(settings, name)
-        if value < least:
-            raise StudyError(f"{name} is {value}, expected at least {least}")
 
 
 def _tasks(mu: xr.DataArray) -> list[TaskRecord]:

@@ -7,6 +7,7 @@ input was wrong, said in one line on standard error, and nothing was written.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from transferscope.errors import TransferscopeError
+from transferscope.errors import StudyError, TransferscopeError
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
@@ -28,10 +29,42 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[NAME=]PATH...",
+        help="PGF tables, accuracy tables (CSV or Parquet) or study folders, smallest model first. "
+        "NAME= names a table's model.",
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Folder for analysis.json, report.html, figures/."),
 ]
+Ceiling = Annotated[
+    str,
+    typer.Option(
+        help="Best reachable accuracy: a fraction, `self` (the diagonal's own accuracy), or a CSV "
+        "with columns target, ceiling."
+    ),
+]
+Measure = Annotated[
+    Literal["pgf", "relative_gain", "raw_gain"], typer.Option(help="Measure of change.")
+]
+IncludeSelf = Annotated[
+    bool, typer.Option("--include-self", help="Count a task's effect on itself.")
+]
+Preset = Annotated[
+    Literal["default", "paper"],
+    typer.Option(help="`paper`: the paper's tests alone, no intervals or null models."),
+]
+Keep = Annotated[float, typer.Option(help="Share of each sign's edges in the transfer graph.")]
+Alpha = Annotated[float, typer.Option(help="Level of tests and intervals.")]
+Bootstrap = Annotated[int, typer.Option(help="Bootstrap draws.")]
+ItemCorrelation = Annotated[
+    float, typer.Option(help="Assumed where only counts of correct answers are known.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the analysis's own randomness.")]
 NoFigures = Annotated[
     bool, typer.Option("--no-figures", help="Leave out the figures folder (the page stays).")
 ]
@@ -40,8 +73,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 
 def main() -> None:
     """Run the command; our own errors become one line and exit code 2."""
+    # The analysis multiplies many small matrices, for which BLAS threads cost more than they give.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        app(standalone_mode=True)
+        app()
     except TransferscopeError as error:
         message = " ".join(str(error).split("\n"))
         print(f"transferscope: {message}", file=sys.stderr)
@@ -50,41 +85,17 @@ def main() -> None:
 
 @app.command(epilog="Example: `transferscope analyze 3B=small.csv 32B=large.csv --out study/`")
 def analyze(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[NAME=]PATH...",
-            help="PGF tables, accuracy tables (CSV or Parquet) or study folders, smallest model "
-            "first. NAME= names a table's model.",
-        ),
-    ],
+    inputs: Inputs,
     out: Out = None,
-    ceiling: Annotated[
-        str,
-        typer.Option(
-            help="Best reachable accuracy: a fraction, `self` (the diagonal's own accuracy), or a "
-            "CSV with columns target, ceiling."
-        ),
-    ] = "1",
-    measure: Annotated[
-        Literal["pgf", "relative_gain", "raw_gain"], typer.Option(help="Measure of change.")
-    ] = "pgf",
-    include_self: Annotated[
-        bool, typer.Option("--include-self", help="Count a task's effect on itself.")
-    ] = False,
-    preset: Annotated[
-        Literal["default", "paper"],
-        typer.Option(help="`paper`: the paper's tests alone, no intervals or null models."),
-    ] = "default",
-    keep: Annotated[
-        float, typer.Option(help="Share of each sign's edges in the transfer graph.")
-    ] = 0.2,
-    alpha: Annotated[float, typer.Option(help="Level of tests and intervals.")] = 0.05,
-    bootstrap: Annotated[int, typer.Option(help="Bootstrap draws.")] = 10_000,
-    item_correlation: Annotated[
-        float, typer.Option(help="Assumed where only counts of correct answers are known.")
-    ] = 0.5,
-    seed: Annotated[int, typer.Option(help="Seed of the analysis's own randomness.")] = 0,
+    ceiling: Ceiling = "1",
+    measure: Measure = "pgf",
+    include_self: IncludeSelf = False,
+    preset: Preset = "default",
+    keep: Keep = 0.2,
+    alpha: Alpha = 0.05,
+    bootstrap: Bootstrap = 10_000,
+    item_correlation: ItemCorrelation = 0.5,
+    seed: Seed = 0,
     no_figures: NoFigures = False,
     as_json: AsJson = False,
 ) -> None:
@@ -92,8 +103,7 @@ def analyze(
 
     Without `--out` only the summary is printed and nothing is written.
     """
-    from transferscope.analysis import Settings
-    from transferscope.assemble import check_settings
+    from transferscope.settings import Settings
 
     settings = Settings(
         measure=measure,
@@ -105,14 +115,16 @@ def analyze(
         item_correlation=item_correlation,
         seed=seed,
     )
-    check_settings(settings)
-    from transferscope.assemble import analyze as run
-    from transferscope.readers import read_results
-    from transferscope.readers.ceilings import read_ceiling
-
+    settings.check()
+    _check_folder(out)
     with _status("reading"):
+        from transferscope.readers import read_results
+        from transferscope.readers.ceilings import read_ceiling
+
         matrix = read_results(_named(inputs), ceiling=read_ceiling(ceiling))
     with _status("analysing"):
+        from transferscope.assemble import analyze as run
+
         analysis = run(matrix, settings)
     _finish(analysis, out, figures=not no_figures, as_json=as_json)
 
@@ -124,17 +136,19 @@ def demo(out: Out = Path("demo"), no_figures: NoFigures = False, as_json: AsJson
     The models and their effects are made up; nothing is trained. It shows what an analysis looks
     like, in seconds and without a download.
     """
-    from transferscope.assemble import analyze as run
-    from transferscope.matrix import from_predictions
-    from transferscope.simulate import example_predictions
-
+    _check_folder(out)
     if not as_json:
         print("A simulated study: three made-up models whose true effects are known.\n")
     with _status("simulating"):
+        from transferscope.matrix import from_predictions
+        from transferscope.simulate import example_predictions
+
         matrix = from_predictions(example_predictions())
     note = "Simulated: the models, their answers and their effects are made up."
     matrix.attrs["notes"] = [note, *matrix.attrs["notes"]]
     with _status("analysing"):
+        from transferscope.assemble import analyze as run
+
         analysis = run(matrix)
     _finish(analysis, out, figures=not no_figures, as_json=as_json)
 
@@ -146,7 +160,7 @@ def report(
 ) -> None:
     """The page and the figures again, from `analysis.json`."""
     from transferscope import results
-    from transferscope.analysis import from_json
+    from transferscope.serial import from_json
 
     data = results.read_analysis(folder)
     _write(from_json(data, str(folder)), data, folder, figures=not no_figures)
@@ -184,6 +198,12 @@ def _named(inputs: list[str]) -> list[str | tuple[str, str]]:
     return named
 
 
+def _check_folder(out: Path | None) -> None:
+    """Refuse a folder that cannot be one before any work is done."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise StudyError(f"--out {out}: a file is there, expected a folder or a new name")
+
+
 def _status(doing: str) -> AbstractContextManager[object]:
     """What is being done, on standard error where somebody watches."""
     from rich.console import Console
@@ -192,7 +212,7 @@ def _status(doing: str) -> AbstractContextManager[object]:
 
 
 def _finish(analysis: Analysis, out: Path | None, *, figures: bool, as_json: bool) -> None:
-    from transferscope.analysis import to_json
+    from transferscope.serial import to_json
 
     data = to_json(analysis)
     if as_json:

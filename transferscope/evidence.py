@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Float
 
 from transferscope import simulate
-from transferscope.analysis import Basis, Items, Settings, Sign
+from transferscope.analysis import Basis, Items, Sign
 from transferscope.measure import signed_parts
+from transferscope.settings import Settings
 from transferscope.stats import (
     Draws,
     ItemTable,

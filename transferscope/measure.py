@@ -135,7 +135,9 @@ def signed_parts(
 
 def without_self(mu: xr.DataArray) -> xr.DataArray:
     """mu with NaN where source and target are the same task."""
-    return mu.where(mu["source"] != mu["target"])
+    mu = mu.transpose(..., "source", "target")
+    itself = mu["source"].values[:, None] == mu["target"].values
+    return mu.copy(data=np.where(itself, np.nan, mu.values))
 
 
 def _signed(mu: xr.DataArray, over: str, include_self: bool, considered: int | None) -> xr.Dataset:
@@ -230,11 +232,15 @@ def category_trends(
             ("transferability", given[sign], "source", mu[f"source_{by}"].values),
             ("malleability", taken[sign], "target", mu[by].values),
         ):
-            members = [values.isel({dim: np.flatnonzero(of == c)}).mean(dim) for c in categories]
-            none = values.isel({dim: []}).drop_vars(dim).rename({dim: "category"})
-            means = xr.concat(members, "category") if members else none
-            trends[f"{name}_{sign}"] = means.transpose(..., "category")
-    return xr.Dataset(trends, coords={"category": categories})
+            values = values.transpose(..., dim)
+            effects, member = values.values[..., None], (of[:, None] == categories)
+            known = np.isfinite(effects) & member
+            count = known.sum(axis=-2)
+            total = np.where(known, effects, 0.0).sum(axis=-2)
+            means = total / np.where(count > 0, count, np.nan)
+            trends[f"{name}_{sign}"] = ((*values.dims[:-1], "category"), means)
+    kept = {dim: mu[dim] for dim in mu.dims if dim not in ("source", "target")}
+    return xr.Dataset(trends, coords={**kept, "category": categories})
 
 
 def category_effects(

@@ -26,13 +26,13 @@ from transferscope.analysis import (
     NoiseFloor,
     Null,
     Profile,
-    Settings,
     Sign,
     Signed,
     SignedCI,
     TaskEffect,
 )
 from transferscope.evidence import Evidence, Quantity, no_transfer
+from transferscope.settings import Settings
 from transferscope.suite import GRANULARITIES, LEVELS
 
 if TYPE_CHECKING:
@@ -209,6 +209,8 @@ def _average(one: xr.DataArray, evidence: Evidence, include_self: bool) -> Profi
 def over_tasks(draws: np.ndarray) -> np.ndarray:
     """Mean over tasks (the first axis) of those that have a value."""
     known = np.isfinite(draws)
+    if known.all():
+        return draws.mean(axis=0)
     return np.where(known, draws, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
 
 

@@ -113,7 +113,7 @@ def unpaired_t(
             np.broadcast_to(direction * average, values.shape),
             axis=1,
             equal_var=pooled,
-            nan_policy="omit",
+            nan_policy="omit" if np.isnan(values).any() else "propagate",
             alternative="greater" if sides == 1 else "two-sided",
         )
     return np.asarray(p_values)

@@ -14,7 +14,7 @@ Randomness comes in as a seed. Opens no file.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.special
@@ -23,9 +23,9 @@ from jaxtyping import Bool, Float, Int
 from transferscope import simulate
 from transferscope.errors import DataError
 from transferscope.measure import check_fraction, signed_parts
+from transferscope.settings import Measure
 
-Measure = Literal["pgf", "relative_gain", "raw_gain"]
-CHUNK_VALUES = 500_000
+CHUNK_VALUES = 1_000_000
 """Effects the bootstrap holds at once, so that its few arrays of that size stay in cache."""
 
 
@@ -136,7 +136,7 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     }
     sides = SignDraws(*np.empty((2, sources, targets, draws), np.float32))
     cells = np.empty((sources, targets, draws), np.float32)
-    step = draws if not any(data.items) else max(1, CHUNK_VALUES // data.effects.size)
+    step = draws if not any(data.items) else max(16, CHUNK_VALUES // data.effects.size)
     for start in range(0, draws, step):
         now = slice(start, min(start + step, draws))
         part = _SeedNoise(noise.normal[:, now], noise.stretch[:, now])

@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from transferscope.analysis import Analysis, Interval, ModelAnalysis, Settings
+from transferscope.analysis import Analysis, Interval, ModelAnalysis
+from transferscope.settings import Settings
 from transferscope.suite import GRANULARITIES, LEVELS
 
 UNKNOWN = "–"

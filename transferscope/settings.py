@@ -1,0 +1,53 @@
+"""Every choice that can change a number of an analysis, in one frozen record."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from transferscope.errors import StudyError
+
+Measure = Literal["pgf", "relative_gain", "raw_gain"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every choice that can change a number."""
+
+    measure: Measure = "pgf"
+    """The measure of change, mu."""
+    ceiling: float | dict[str, float] | Literal["self"] = 1.0
+    """Best reachable accuracy: one fraction, one per task, or `self`, the diagonal's accuracy."""
+    include_self: bool = False
+    """Whether a task's effect on itself counts in transferability and malleability."""
+    preset: Literal["default", "paper"] = "default"
+    """`paper`: the paper's tests alone, no intervals, corrections or null models."""
+    alpha: float = 0.05
+    """Level of tests and intervals."""
+    graph_keep: float = 0.2
+    """Share of the edges of each sign that the transfer graph keeps."""
+    bootstrap: int = 10_000
+    """Bootstrap draws."""
+    null_draws: int = 1_000
+    """Draws of each null model."""
+    item_correlation: float = 0.5
+    """Assumed correlation of two adapters' answers to one item, where only counts are known."""
+    seed: int = 0
+    """Seed of all randomness in the analysis."""
+
+    def check(self) -> None:
+        """Refuse what is out of its range.
+
+        Raises:
+            StudyError: naming the setting, its value and what was expected.
+        """
+        for name, low, high in (
+            ("alpha", 0.0, 1.0),
+            ("graph_keep", 0.0, 1.0 + 1e-12),
+            ("item_correlation", -1e-12, 1.0),
+        ):
+            value = getattr(self, name)
+            if not low < value < high:
+                raise StudyError(f"{name} is {value:g}, expected a number between 0 and 1")
+        for name, least in (("bootstrap", 100), ("null_draws", 100), ("seed", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise StudyError(f"{name} is {value}, expected at least {least}")
