@@ -10,7 +10,8 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = tuple(
-    f"transferscope.{room}" for room in ("measure", "simulate", "stats", "evidence", "graph")
+    f"transferscope.{room}"
+    for room in ("measure", "simulate", "stats", "nulls", "evidence", "graph")
 )
 """Modules whose annotations, shapes included, are checked at every call in the tests."""
 

@@ -38,6 +38,7 @@ DESK = (
     "matrix",
     "simulate",
     "stats",
+    "nulls",
     "evidence",
     "graph",
     "persona",

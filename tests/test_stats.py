@@ -7,7 +7,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope import graph, simulate, stats
+from transferscope import graph, nulls, simulate, stats
 from transferscope.errors import DataError
 from transferscope.measure import signed_parts
 
@@ -246,7 +246,7 @@ def test_the_null_model_without_transfer_agrees_with_simulated_items():
         effects = a_study(world, SEEDS, 6000 + study, "nothing").effects
         simulated.append(averages(effects))
         sizes.append(graph.largest_cliques(effects.mean(0)[None], "positive")[0])
-    null = stats.no_transfer_effects(
+    null = nulls.no_transfer_effects(
         world.base_accuracy,
         world.items,
         (300, SEEDS, TASKS),
@@ -263,10 +263,10 @@ def test_the_null_model_without_transfer_agrees_with_simulated_items():
 
 def test_a_column_shift_keeps_every_targets_values_and_the_diagonal():
     mean = np.random.default_rng(0).standard_normal((TASKS, TASKS))
-    for shuffled in stats.column_shift_effects(mean, ITSELF, 20, 0):
+    for shuffled in nulls.column_shift_effects(mean, ITSELF, 20, 0):
         assert np.array_equal(np.diag(shuffled), np.diag(mean))
         assert np.array_equal(np.sort(shuffled, axis=0), np.sort(mean, axis=0))
-    draws = stats.column_shift_effects(mean, ITSELF, 20, 0)
+    draws = nulls.column_shift_effects(mean, ITSELF, 20, 0)
     assert len({draw.tobytes() for draw in draws}) > 15
 
 
@@ -283,6 +283,6 @@ def test_seed_correlation_is_recovered():
     world = a_world(0.1, items=2_000)
     answers = simulate.simulate_answers(world, 12, 3)
     accuracy = np.stack([a.tuned.mean(-1) for a in answers], axis=-1)
-    found = stats.seed_correlation(accuracy, world.items)
+    found = nulls.seed_correlation(accuracy, world.items)
     assert found == pytest.approx(world.seed_correlation, abs=0.06)
-    assert np.isnan(stats.seed_correlation(accuracy[:1], world.items))
+    assert np.isnan(nulls.seed_correlation(accuracy[:1], world.items))

@@ -155,7 +155,7 @@ class Clique:
     q_value: Number
     """Benjamini-Hochberg over all cliques of this model and sign."""
     every_seed: bool
-    """Whether each seed alone agrees in every sign."""
+    """Whether each seed alone agrees in every sign; a cell not measured speaks for neither."""
 
 
 @dataclass(frozen=True)

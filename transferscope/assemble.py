@@ -214,6 +214,7 @@ def _notes(
     if settings.preset == "paper":
         notes.append("Preset 'paper': the paper's tests alone, without intervals or null models.")
         return notes
+    notes += [note for one in evidence.values() for note in _one_answer(one)]
     counted = [name for name, one in evidence.items() if one.items == "counts"]
     if counted:
         notes.append(
@@ -242,5 +243,21 @@ def _notes(
             notes.append(
                 f"{name}: items are not known for every target, so there is no noise floor and no "
                 "null model without transfer."
+            )
+    return notes
+
+
+def _one_answer(evidence: Evidence) -> list[str]:
+    """Targets on which most adapters score exactly the same, as one constant answer would."""
+    notes = []
+    for j, target in enumerate(evidence.data.targets):
+        column = evidence.data.effects[:, ~evidence.data.itself[:, j], j]
+        changed = np.round(column[np.isfinite(column) & (column != 0)], 9)
+        values, counts = np.unique(changed, return_counts=True)
+        if len(values) and counts.max() > column.size / 2 and column.size >= 8:
+            notes.append(
+                f"{evidence.model}: {counts.max()} of {column.size} adapters change {target} by "
+                f"exactly {values[counts.argmax()]:+.3f}; they may all give one constant answer, "
+                "which is no transfer."
             )
     return notes

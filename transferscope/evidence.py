@@ -19,6 +19,7 @@ from jaxtyping import Float
 from transferscope import simulate
 from transferscope.analysis import Basis, Items, Sign
 from transferscope.measure import signed_parts
+from transferscope.nulls import no_transfer_effects, seed_correlation
 from transferscope.settings import Settings
 from transferscope.stats import (
     Draws,
@@ -28,8 +29,6 @@ from transferscope.stats import (
     bootstrap,
     draw_mean,
     intervals,
-    no_transfer_effects,
-    seed_correlation,
 )
 
 if TYPE_CHECKING:

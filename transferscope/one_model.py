@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from transferscope import graph, measure, stats
+from transferscope import graph, measure, nulls, stats
 from transferscope.analysis import (
     Category,
     CategoryAxis,
@@ -209,9 +209,10 @@ def _average(one: xr.DataArray, evidence: Evidence, include_self: bool) -> Profi
 def over_tasks(draws: np.ndarray) -> np.ndarray:
     """Mean over tasks (the first axis) of those that have a value."""
     known = np.isfinite(draws)
-    if known.all():
+    if len(draws) and known.all():
         return draws.mean(axis=0)
-    return np.where(known, draws, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    count = known.sum(axis=0)
+    return np.where(known, draws, 0).sum(axis=0) / np.where(count > 0, count, np.nan)
 
 
 def _noise_floor(
@@ -245,23 +246,23 @@ def _cliques(
             ]
     shared = [name for name in sources if name in targets]
     square = np.ix_([sources.index(n) for n in shared], [targets.index(n) for n in shared])
-    nulls: list[CliqueNull] = []
+    tried: list[CliqueNull] = []
     if settings.preset == "default" and len(shared) >= graph.SMALLEST_CLIQUE:
         mean = graph.seed_mean(evidence.data.effects)[square]
         same = np.eye(len(shared), dtype=bool)
-        shift = stats.column_shift_effects(mean, same, settings.null_draws, settings.seed)
+        shift = nulls.column_shift_effects(mean, same, settings.null_draws, settings.seed)
         means: dict[Null, np.ndarray] = {"column shift": shift}
         if null is not None:
             by_chance = graph.seed_mean(np.moveaxis(null, 1, 0))
             means = {"no transfer": by_chance[:, *square], **means}
-        nulls = [
+        tried = [
             graph.clique_null(
                 name, sign, max((c.size for c in found[sign]), default=0), drawn, settings.alpha
             )
             for name, drawn in means.items()
             for sign in SIGNS
         ]
-    return Cliques(found["positive"], found["negative"], complete, nulls)
+    return Cliques(found["positive"], found["negative"], complete, tried)
 
 
 def _clique_interval(evidence: Evidence, tasks: list[str], mean: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""How sure one can be: intervals, tests, corrections, null models, power.
+"""How sure one can be: intervals, tests, corrections, power.
 
 The central idea is one bootstrap that all numbers share. A draw gives every item a random weight,
 the same for the base and all adapters, and every seed a random weight, the same for all cells; each
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.special
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from transferscope import simulate
 from transferscope.errors import DataError
@@ -128,6 +128,7 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     noise = _seed_noise(seeds, draws, [seed, *model.encode()])
     streams = [np.random.default_rng([seed, *name.encode()]) for name in data.targets]
     itself = data.itself[None, :, :, None]
+    tables = [table and _errors(table) for table in data.items]
     tasks = {"transferability": (sources, 2), "malleability": (targets, 1)}
     out = {
         f"{name}{suffix}": SignDraws(*np.empty((2, size, draws), np.float32))
@@ -140,7 +141,7 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     for start in range(0, draws, step):
         now = slice(start, min(start + step, draws))
         part = _SeedNoise(noise.normal[:, now], noise.stretch[:, now])
-        effects = _resampled_effects(data, streams, now.stop - now.start)
+        effects = _resampled_effects(data, tables, streams, now.stop - now.start)
         apart = np.where(itself, np.float32(np.nan), effects)
         cells[..., now] = _over_seeds(effects, part)
         sides.positive[..., now] = _over_seeds(np.maximum(effects, 0), part)
@@ -153,44 +154,62 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     return Draws(cells=cells, sides=sides, **out)
 
 
+class _Errors(NamedTuple):
+    """One target's wrong answers, (run, item): the base's seeds, then each seed's sources."""
+
+    wrong: np.ndarray
+    asked: np.ndarray | None
+    """None where every run was asked every item."""
+
+
+def _errors(table: ItemTable) -> _Errors:
+    items = table.base.shape[1]
+    answers = np.concatenate([table.base, table.tuned.reshape(-1, items)]).astype(np.float32)
+    asked = np.isfinite(answers)
+    wrong = np.where(asked, 1 - answers, np.float32(0))
+    return _Errors(wrong, None if asked.all() else asked.astype(np.float32))
+
+
 def _resampled_effects(
-    data: ModelData, streams: list[np.random.Generator], draws: int
+    data: ModelData,
+    tables: list[_Errors | None],
+    streams: list[np.random.Generator],
+    draws: int,
 ) -> np.ndarray:
     """mu on reweighted items, (seed, source, target, draw); one draw serves all without items."""
     if not any(data.items):
         return data.effects[..., None].astype(np.float32)
     seeds, sources, targets = data.effects.shape
     effects = np.empty((seeds, sources, targets, draws), np.float32)
-    for j, (table, rng) in enumerate(zip(data.items, streams, strict=True)):
+    for j, (table, rng) in enumerate(zip(tables, streams, strict=True)):
         if table is None:
             effects[:, :, j] = data.effects[:, :, j, None]
             continue
-        weights = rng.standard_exponential((draws, table.base.shape[1]), dtype=np.float32)
-        base = _error_rates(table.base, weights)[:, None]
-        tuned = _error_rates(table.tuned, weights)
+        weights = rng.standard_exponential((draws, table.wrong.shape[1]), dtype=np.float32)
+        rates = _error_rates(table, weights)
+        base = rates[:seeds, None]
+        tuned = rates[seeds:].reshape(seeds, sources, draws)
         if data.ceiling is not None:
             shortfall = 1 - data.ceiling[j]
         else:
             own = np.flatnonzero(data.itself[:, j])
             shortfall = tuned[:, own].mean((0, 1)) if own.size else np.nan
-        effects[:, :, j] = _effect(data.measure, base, tuned, shortfall)
+        effects[:, :, j] = effect_of_errors(data.measure, base, tuned, shortfall)
         effects[:, :, j][~np.isfinite(data.effects[:, :, j])] = np.nan
     return effects
 
 
-def _error_rates(answers: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted share of wrong answers, (..., draw)."""
-    asked = np.isfinite(answers)
-    wrong = np.where(asked, 1 - answers, 0).astype(np.float32)
-    if asked.all():
-        return (wrong.reshape(-1, wrong.shape[-1]) @ (weights.T / weights.sum(axis=1))).reshape(
-            *wrong.shape[:-1], len(weights)
-        )
+def _error_rates(table: _Errors, weights: np.ndarray) -> np.ndarray:
+    """Weighted share of wrong answers, (run, draw)."""
+    if table.asked is None:
+        return table.wrong @ (weights / weights.sum(axis=1, keepdims=True)).T
     with np.errstate(invalid="ignore"):  # a run without any answer is 0 / 0: NaN
-        return (wrong @ weights.T) / (asked.astype(np.float32) @ weights.T)
+        return (table.wrong @ weights.T) / (table.asked @ weights.T)
 
 
-def _effect(measure: Measure, base: np.ndarray, tuned: np.ndarray, shortfall: object) -> np.ndarray:
+def effect_of_errors(
+    measure: Measure, base: np.ndarray, tuned: np.ndarray, shortfall: object
+) -> np.ndarray:
     """mu from error rates, which keep their precision near an accuracy of 1."""
     if measure == "raw_gain":
         return base - tuned
@@ -210,7 +229,7 @@ def intervals(
 
     The draws' quantiles, moved so that the draws' mean is the estimate: a sum of positive parts is
     larger in every noisier draw, which says nothing about its spread. (How much of it noise alone
-    would make is the noise floor, `no_transfer_effects`.)
+    would make is the noise floor, `nulls.no_transfer_effects`.)
 
     Returns:
         (low, high), NaN where the estimate is, or where more than 5 % of draws are undefined.
@@ -283,68 +302,6 @@ def mcnemar(
     broken = (base & ~tuned).sum(-1)
     tail = scipy.special.bdtr(np.minimum(fixed, broken), np.maximum(fixed + broken, 1), 0.5)
     return np.asarray(np.minimum(1.0, 2 * tail))
-
-
-def no_transfer_effects(
-    base_accuracy: Float[np.ndarray, " target"],
-    items: Int[np.ndarray, " target"],
-    shape: tuple[int, int, int],
-    *,
-    correlations: tuple[float, float],
-    measure: Measure,
-    ceiling: Float[np.ndarray, " target"],
-    seed: int,
-) -> Float[np.ndarray, "draw seed source target"]:
-    """Null model (a): mu where no finetune does anything: sampling noise and a shared baseline.
-
-    The baseline is measured once, so what it got wrong by bad luck looks like a gain of every
-    source: whole columns turn positive, and cliques appear.
-
-    Args:
-        shape: draws, seeds, sources.
-        correlations: of answers to one item, between adapters and between seeds of one.
-    """
-    rng = np.random.default_rng([seed, 1])
-    base, tuned = simulate.no_transfer_accuracies(base_accuracy, items, shape, correlations, rng)
-    return _effect(measure, 1 - base[:, None, None], 1 - tuned, 1 - ceiling)
-
-
-def column_shift_effects(
-    mean: Float[np.ndarray, "source target"],
-    itself: Bool[np.ndarray, "source target"],
-    draws: int,
-    seed: int,
-) -> Float[np.ndarray, "draw source target"]:
-    """Null model (b): targets differ, sources do not. Residuals permuted across sources.
-
-    Each target keeps its mean and its values; which source they came from is shuffled, the
-    diagonal left in place.
-    """
-    rng = np.random.default_rng([seed, 2])
-    shuffled = np.broadcast_to(mean, (draws, *mean.shape)).copy()
-    for j in range(mean.shape[1]):
-        others = np.flatnonzero(~itself[:, j])
-        order = rng.random((draws, len(others))).argsort(axis=1)
-        shuffled[:, others, j] = mean[others[order], j]
-    return shuffled
-
-
-def seed_correlation(
-    accuracy: Float[np.ndarray, "seed source target"], items: Int[np.ndarray, " target"]
-) -> float:
-    """How far two seeds of one adapter agree on items, from how little their counts differ.
-
-    The variance of a count between seeds is n p (1 - p) (1 - correlation) where seeds differ item
-    by item; where training also moves a seed as a whole, the correlation comes out too low, never
-    too high. NaN with one seed or no variation.
-    """
-    if len(accuracy) < 2:
-        return np.nan
-    spread = accuracy.var(axis=0, ddof=1) * items
-    chance = accuracy.mean(axis=0) * (1 - accuracy.mean(axis=0))
-    known = np.isfinite(spread) & np.isfinite(chance)
-    total = chance[known].sum()
-    return float(np.clip(1 - spread[known].sum() / total, 0, 1)) if total > 0 else np.nan
 
 
 def power(

@@ -27,7 +27,7 @@ def page(analysis: Analysis) -> str:
     The same analysis gives the same page, to the byte. Write it as UTF-8: the page's security
     policy holds checksums of its scripts.
     """
-    from transferscope.report.page import write
+    from transferscope.report.html import write
 
     return write(analysis)
 

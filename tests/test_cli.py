@@ -1,0 +1,207 @@
+"""The command as a person uses it: output, files, exit codes; nothing written after an error."""
+
+import json
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from transferscope import cli, simulate
+from transferscope.serial import from_json
+
+QUICK = ["--bootstrap", "200", "--no-figures"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command; returns exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["transferscope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            sys.exit(cli.main())
+        captured = capsys.readouterr()
+        return stopped.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    """An accuracy table of two made-up models and three tasks."""
+    names = ["Art_Style", "Counting", "Jigsaw"]
+    frame = simulate.example_predictions(seeds=2, seed=0).filter(
+        pl.col("model") != "medium",
+        pl.col("target").is_in(names),
+        pl.col("source").is_null() | pl.col("source").is_in(names),
+    )
+    cell = ["model", "seed", "source", "target"]
+    counts = frame.group_by(cell, maintain_order=True).agg(
+        pl.col("correct").sum().cast(pl.Int64), pl.len().alias("total")
+    )
+    path = tmp_path_factory.mktemp("tables") / "accuracy.csv"
+    counts.write_csv(path)
+    return path
+
+
+def test_analyze_prints_a_summary_and_writes_the_folder(run, table, tmp_path):
+    out = tmp_path / "study"
+    code, text, _ = run("analyze", table, "--out", out, *QUICK)
+    assert code == 0
+    for part in ("small", "large", "strongest donors", "Personas", "findings", "by chance alone"):
+        assert part in text
+    assert sorted(path.name for path in out.iterdir()) == ["analysis.json", "report.html"]
+    analysis = from_json((out / "analysis.json").read_bytes())
+    assert list(analysis.models) == ["small", "large"]
+    assert (out / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_without_out_nothing_is_written(run, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("analyze", table, *QUICK)[0] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_the_whole_analysis_and_nothing_else(run, table):
+    code, text, _ = run("analyze", table, "--json", *QUICK)
+    assert code == 0
+    assert json.loads(text)["schema"] == 1
+
+
+def test_figures_come_in_three_formats(run, table, tmp_path):
+    out = tmp_path / "study"
+    assert run("analyze", table, "--out", out, "--bootstrap", 200, "--preset", "paper")[0] == 0
+    names = {path.name for path in (out / "figures").iterdir()}
+    assert {"heatmap-small.svg", "heatmap-small.png", "heatmap-small.pdf"} <= names
+    assert (out / "figures" / "heatmap-small.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "figures" / "heatmap-small.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_report_draws_the_same_page_again(run, table, tmp_path):
+    out = tmp_path / "study"
+    run("analyze", table, "--out", out, *QUICK)
+    page = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    assert run("report", out, "--no-figures")[0] == 0
+    assert (out / "report.html").read_bytes() == page
+
+
+def test_demo_says_that_it_is_simulated_on_screen_and_on_the_page(run, tmp_path):
+    out = tmp_path / "demo"
+    code, text, _ = run("demo", "--out", out, "--no-figures")
+    assert code == 0
+    assert "made-up models" in text
+    assert "Simulated" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_tasks_are_those_of_the_papers_table(run):
+    known = {task["name"]: task for task in json.loads(run("tasks", "--json")[1])["blink"]}
+    assert len(known) == 13
+    assert known["Relative_Depth"]["level"] == "low"
+    assert known["Jigsaw"]["granularity"] == "crop"
+    assert "Relative_Depth" in run("tasks")[1]
+
+
+@pytest.mark.parametrize("command", ["analyze", "demo", "report", "tasks"])
+def test_every_command_shows_an_example(run, command):
+    code, text, _ = run(command, "--help")
+    assert code == 0
+    assert "Example" in text
+
+
+def test_a_name_on_the_command_line_names_the_model(run, table, tmp_path):
+    one = tmp_path / "one.csv"
+    pl.read_csv(table).filter(pl.col("model") == "small").write_csv(one)
+    data = json.loads(run("analyze", f"3B={one}", "--json", *QUICK)[1])
+    assert list(data["models"]) == ["3B"]
+
+
+def test_markup_in_a_name_is_shown_as_text(run, table, tmp_path):
+    named = tmp_path / "named.csv"
+    text = table.read_text(encoding="utf-8")
+    named.write_text(text.replace("small", "[red]<script>").replace("Jigsaw", "[/bold]J"))
+    out = tmp_path / "study"
+    code, printed, _ = run("analyze", named, "--out", out, *QUICK)
+    assert code == 0
+    assert "[red]<script>" in printed
+    assert "[red]<script>" not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_ceiling_can_come_from_a_table(run, table, tmp_path):
+    ceilings = tmp_path / "ceilings.csv"
+    ceilings.write_text("target,ceiling\nArt_Style,0.9\nCounting,0.95\nJigsaw,1\n")
+    data = json.loads(run("analyze", table, "--ceiling", ceilings, "--json", *QUICK)[1])
+    assert data["settings"]["ceiling"] == {"Art_Style": 0.9, "Counting": 0.95, "Jigsaw": 1.0}
+
+
+GOOD = "seed,source,target,accuracy\na,,T,0.5\na,T,T,0.6\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (None, [], "no such file"),
+        ("", [], "empty"),
+        ("seed,source,target\na,T,T\n", [], "accuracy"),
+        ("seed,seed,source,target,accuracy\na,a,T,T,0.5\n", [], "duplicated column 'seed'"),
+        (GOOD + "a,T,T,0.7\n", [], "row"),
+        (GOOD.replace("0.6", "good"), [], "'good'"),
+        (GOOD.replace("0.6", "inf"), [], "inf"),
+        (GOOD.replace("0.6", "60"), [], "divide percent by 100"),
+        (GOOD, ["--ceiling", "95"], "divide percent by 100"),
+        (GOOD, ["--ceiling", "high"], "not a number, not 'self'"),
+        (GOOD, ["--alpha", "2"], "alpha is 2"),
+        (GOOD, ["--bootstrap", "5"], "bootstrap is 5"),
+        (GOOD, ["--measure", "gain"], "gain"),
+    ],
+)
+def test_bad_input_is_one_line_exit_code_2_and_no_file(run, tmp_path, text, options, message):
+    path, out = tmp_path / "in.csv", tmp_path / "out"
+    if text is not None:
+        path.write_text(text)
+    code, printed, error = run("analyze", path, "--out", out, *options)
+    assert code == 2
+    assert message in error
+    assert "Traceback" not in error
+    assert printed == ""
+    assert not out.exists()
+    if "gain" not in options:  # the parser's own message is framed by usage
+        assert len(error.strip().splitlines()) == 1
+
+
+def test_models_with_different_tasks_are_refused(run, tmp_path):
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    one.write_text(GOOD)
+    two.write_text(GOOD.replace("T", "Other"))
+    code, _, error = run("analyze", one, two, "--out", tmp_path / "out")
+    assert code == 2
+    assert "differ in their" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_is_a_file_is_refused_before_any_work(run, table, tmp_path):
+    out = tmp_path / "file"
+    out.write_text("mine")
+    code, _, error = run("analyze", table, "--out", out)
+    assert code == 2
+    assert "a file is there" in error
+    assert out.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("target,top\nT,0.9\n", "no column 'ceiling'"),
+        ("target,ceiling\nT,0.9\nT,0.8\n", "row 3: target 'T' has a ceiling already"),
+        ("target,ceiling\nT,high\n", "row 2: ceiling is 'high'"),
+        ("target,ceiling\nS,0.9\n", "unknown target 'S'"),
+    ],
+)
+def test_a_wrong_table_of_ceilings_is_refused(run, tmp_path, text, message):
+    path, ceilings = tmp_path / "in.csv", tmp_path / "ceilings.csv"
+    path.write_text(GOOD)
+    ceilings.write_text(text)
+    code, _, error = run("analyze", path, "--ceiling", ceilings)
+    assert code == 2
+    assert message in error
