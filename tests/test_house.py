@@ -379,7 +379,7 @@ def test_a_broken_rule_raises_exactly_one_complaint(tmp_path, rule, name, text, 
     [
         ("cd {}home/me/x", 1),
         ("see `{}tmp/out`", 1),
-        ("../work/main and https://example.org/work/ and ~/tmp/x", 0),
+        ("../home/main and https://example.org/home/ and ~/tmp/x", 0),
     ],
 )
 def test_a_machine_path_is_found(tmp_path, text, count):

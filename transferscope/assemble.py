@@ -33,7 +33,7 @@ from transferscope.analysis import (
     Trend,
 )
 from transferscope.errors import StudyError
-from transferscope.evidence import Evidence, gather
+from transferscope.evidence import Evidence, gather, null_draws
 from transferscope.one_model import BOUNDS, QUANTITIES, SIGNS, describe, over_tasks, pair
 from transferscope.settings import Settings
 
@@ -234,6 +234,8 @@ def _notes(
                 f"{name}: one seed. {kept}, tests over seeds are left out; what is said holds for "
                 "these adapters, not for the recipe."
             )
+        if (draws := null_draws(one, settings)) < settings.null_draws:
+            notes.append(f"{name}: null models have {draws} draws, as the matrix is large.")
         if not models[name].cliques.complete:
             notes.append(
                 f"{name}: more than {graph.MOST_CLIQUES} maximal cliques; the list is incomplete "

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Quantity = Literal["transferability", "malleability"]
+NULL_VALUES = 50_000_000
+"""Effects that the draws of a null model may hold together: a few hundred MB."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,12 @@ def _centred(draws: Draws, data: ModelData) -> Draws:
     return Draws(**moved)
 
 
+def null_draws(evidence: Evidence, settings: Settings) -> int:
+    """Draws of a null model: fewer than asked for where the matrix is so large that memory ends."""
+    affordable = NULL_VALUES // evidence.data.effects.size
+    return min(settings.null_draws, max(100, affordable))
+
+
 def no_transfer(
     evidence: Evidence, matrix: xr.Dataset, settings: Settings
 ) -> Float[np.ndarray, "draw seed source target"] | None:
@@ -207,7 +215,7 @@ def no_transfer(
     effects = no_transfer_effects(
         base,
         counts,
-        (settings.null_draws, *data.effects.shape[:2]),
+        (null_draws(evidence, settings), *data.effects.shape[:2]),
         correlations=(between, between if np.isnan(within) else within),
         measure=settings.measure,
         ceiling=data.ceiling,

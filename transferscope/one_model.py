@@ -31,7 +31,7 @@ from transferscope.analysis import (
     SignedCI,
     TaskEffect,
 )
-from transferscope.evidence import Evidence, Quantity, no_transfer
+from transferscope.evidence import Evidence, Quantity, no_transfer, null_draws
 from transferscope.settings import Settings
 from transferscope.suite import GRANULARITIES, LEVELS
 
@@ -250,7 +250,8 @@ def _cliques(
     if settings.preset == "default" and len(shared) >= graph.SMALLEST_CLIQUE:
         mean = graph.seed_mean(evidence.data.effects)[square]
         same = np.eye(len(shared), dtype=bool)
-        shift = nulls.column_shift_effects(mean, same, settings.null_draws, settings.seed)
+        draws = null_draws(evidence, settings)
+        shift = nulls.column_shift_effects(mean, same, draws, settings.seed)
         means: dict[Null, np.ndarray] = {"column shift": shift}
         if null is not None:
             by_chance = graph.seed_mean(np.moveaxis(null, 1, 0))

@@ -199,8 +199,8 @@ def _limits(subject: _Subject) -> Iterator[_Draft]:
         yield (
             f"power-{model}",
             "limits",
-            "An effect inside its target’s grey band is more likely missed than found with this "
-            "number of items and seeds; absence of evidence there is not evidence of absence.",
+            "An effect inside its target’s grey band goes unseen in at least one such study in "
+            "five; near 0 in almost all. Absence of evidence there is not evidence of absence.",
             "",
             power(analysis, model, f"{label}: the smallest effect that could be seen", names),
         )
