@@ -1,6 +1,7 @@
 """The command as a person uses it: output, files, exit codes; nothing written after an error."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -205,3 +206,12 @@ def test_a_wrong_table_of_ceilings_is_refused(run, tmp_path, text, message):
     code, _, error = run("analyze", path, "--ceiling", ceilings)
     assert code == 2
     assert message in error
+
+
+def test_the_readmes_python_runs(published, monkeypatch):
+    readme = Path(__file__).resolve().parents[1] / "README.md"
+    (block,) = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(published)
+    names: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert "analysis" in names
