@@ -1,0 +1,279 @@
+"""What a scene is made of: colored shapes with places and names, and what can be asked about them.
+
+A `World` is one drawn scene: its images, the task's question, and what else its maker knows: the
+parameters, auxiliary questions, and a word for every place, which is what the bases are pretrained
+on.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from transferscope.suites.glimpse.canvas import (
+    SIZE,
+    Point,
+    Rgb,
+    backdrop,
+    develop,
+    ellipse,
+    jitter,
+    polygon,
+)
+
+COLORS: dict[str, Rgb] = {
+    "red": (215, 40, 40),
+    "green": (45, 165, 60),
+    "blue": (50, 80, 215),
+    "yellow": (235, 215, 50),
+    "purple": (140, 50, 170),
+    "orange": (240, 135, 25),
+    "cyan": (60, 200, 210),
+    "white": (238, 238, 238),
+}
+SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "ring", "bar")
+ORDINALS = ("first", "second", "third", "fourth")
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+YES_NO = ("yes", "no")
+
+
+def _star() -> list[Point]:
+    reach = [1 if i % 2 == 0 else 0.42 for i in range(10)]
+    turns = [i * math.pi / 5 for i in range(10)]
+    return [(r * math.sin(t), -r * math.cos(t)) for r, t in zip(reach, turns, strict=True)]
+
+
+_A = 0.3
+OUTLINES: dict[str, list[Point]] = {
+    "square": [(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)],
+    "triangle": [(0, -1), (0.9, 0.7), (-0.9, 0.7)],
+    "diamond": [(0, -1), (0.6, 0), (0, 1), (-0.6, 0)],
+    "bar": [(-1, -0.33), (1, -0.33), (1, 0.33), (-1, 0.33)],
+    "star": _star(),
+    "cross": [
+        *[(-_A, -1), (_A, -1), (_A, -_A), (1, -_A), (1, _A), (_A, _A)],
+        *[(_A, 1), (-_A, 1), (-_A, _A), (-1, _A), (-1, -_A), (-_A, -_A)],
+    ],
+}
+"""Polygons of radius 1; circle and ring are ellipses."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One colored shape; lengths in pixels, y downwards, turn in radians."""
+
+    x: float
+    y: float
+    radius: float
+    turn: float
+    color: str
+    shape: str
+    rgb: Rgb
+
+    @property
+    def name(self) -> str:
+        return f"{self.color} {self.shape}"
+
+    def draw(self, picture: np.ndarray) -> None:
+        """Onto the picture, in place."""
+        shape(picture, self.shape, (self.x, self.y), self.radius, self.turn, self.rgb)
+
+    def facts(self) -> dict[str, object]:
+        """For an item's origin."""
+        place = {"x": round(self.x, 1), "y": round(self.y, 1), "radius": round(self.radius, 1)}
+        return {"name": self.name, **place}
+
+
+class Ask(NamedTuple):
+    """An auxiliary question about a scene."""
+
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+    """Answers it could have; empty where it is only asked openly."""
+
+
+class Label(NamedTuple):
+    """A word that is true at a place of an image; everywhere where the place is None."""
+
+    place: Point | None
+    word: str
+
+
+@dataclass
+class World:
+    """One drawn scene with everything its maker knows about it."""
+
+    images: list[np.ndarray]
+    """uint8 (112, 112, 3) each, not yet framed."""
+
+    question: str = ""
+    """The task's question; empty for the scenes that serve pretraining alone."""
+
+    choices: tuple[str, ...] = ()
+    answer: int = 0
+    lead: str = "Select from the following choices."
+    scene: dict[str, object] = field(default_factory=dict)
+    """The parameters that say why the item is easy or hard."""
+
+    labels: list[list[Label]] = field(default_factory=list)
+    """For each image."""
+
+    asides: list[list[Ask]] = field(default_factory=list)
+    """Auxiliary questions; those of one inner list are asked in its order."""
+
+
+def between(difficulty: float, easy: float, hard: float) -> float:
+    """The value of a knob: `easy` at difficulty 0, `hard` at 1."""
+    return easy + (hard - easy) * difficulty
+
+
+def count_between(
+    rng: random.Random, difficulty: float, easy: tuple[int, int], hard: tuple[int, int]
+) -> int:
+    """A random whole number from a range that moves with the difficulty."""
+    low, high = (round(between(difficulty, e, h)) for e, h in zip(easy, hard, strict=True))
+    return rng.randint(low, high)
+
+
+def span_between(
+    rng: random.Random, difficulty: float, easy: tuple[float, float], hard: tuple[float, float]
+) -> float:
+    """A random number from a range that moves with the difficulty."""
+    low, high = (between(difficulty, e, h) for e, h in zip(easy, hard, strict=True))
+    return rng.uniform(low, high)
+
+
+def shape(
+    picture: np.ndarray,
+    kind: str,
+    center: Point,
+    radius: float,
+    turn: float,
+    color: Sequence[float],
+) -> None:
+    """One of `SHAPES` onto the picture, in place."""
+    x, y = center
+    if kind in ("circle", "ring"):
+        ellipse(picture, center, (radius, radius), color, hole=0.62 if kind == "ring" else 0)
+        return
+    c, s = math.cos(turn) * radius, math.sin(turn) * radius
+    polygon(picture, [(x + c * u - s * v, y + s * u + c * v) for u, v in OUTLINES[kind]], color)
+
+
+def scatter(
+    rng: random.Random,
+    count: int,
+    radii: tuple[float, float],
+    looks: Sequence[tuple[str, str]] = (),
+    gap: float = 2,
+) -> list[Thing]:
+    """Up to `count` things that keep apart by `gap`; fewer where the picture is full.
+
+    Args:
+        rng: source of randomness.
+        count: how many to try.
+        radii: smallest and largest radius.
+        looks: (color, shape) of the first things; random after those.
+        gap: distance between outlines; negative lets them overlap.
+    """
+    things: list[Thing] = []
+    for index in range(count):
+        for attempt in range(40):
+            radius = rng.uniform(*radii) * (1 if attempt < 20 else 0.8)
+            x, y = (rng.uniform(radius + 2, SIZE - radius - 2) for _ in range(2))
+            if all(math.hypot(x - t.x, y - t.y) > radius + t.radius + gap for t in things):
+                given = index < len(looks)
+                color, kind = looks[index] if given else (pick(rng, COLORS), pick(rng, SHAPES))
+                rgb = jitter(rng, COLORS[color])
+                things.append(Thing(x, y, radius, rng.uniform(-0.5, 0.5), color, kind, rgb))
+                break
+    return things
+
+
+def paint(
+    rng: random.Random, things: Iterable[Thing], ground: np.ndarray | None = None, noise: float = 4
+) -> np.ndarray:
+    """The things on a backdrop, developed."""
+    picture = backdrop(rng) if ground is None else ground.copy()
+    for thing in things:
+        thing.draw(picture)
+    return develop(rng, picture, noise)
+
+
+def edited(rng: random.Random, things: Sequence[Thing], changes: int) -> list[Thing]:
+    """A slightly moved copy in which that many things differ in color, shape or place."""
+    copy = []
+    for t in things:
+        x, y = (min(SIZE - 14, max(14, v + rng.uniform(-4, 4))) for v in (t.x, t.y))
+        copy.append(replace(t, x=x, y=y, turn=t.turn + rng.uniform(-0.3, 0.3)))
+    for index in rng.sample(range(len(copy)), min(changes, len(copy))):
+        old, kind = copy[index], rng.choice(("color", "color", "shape", "shape", "place"))
+        if kind == "color":
+            color = pick(rng, [c for c in COLORS if c != old.color])
+            copy[index] = replace(old, color=color, rgb=jitter(rng, COLORS[color]))
+        elif kind == "shape":
+            copy[index] = replace(old, shape=pick(rng, [s for s in SHAPES if s != old.shape]))
+        else:
+            copy[index] = _moved(rng, old)
+    return copy
+
+
+def _moved(rng: random.Random, thing: Thing, far: float = 34) -> Thing:
+    x, y = thing.x, thing.y
+    for _ in range(20):
+        x, y = rng.uniform(16, SIZE - 16), rng.uniform(16, SIZE - 16)
+        if math.hypot(x - thing.x, y - thing.y) > far:
+            break
+    return replace(thing, x=x, y=y)
+
+
+def unique(things: Sequence[Thing], by: str = "name") -> list[Thing]:
+    """The things that no other shares an attribute with."""
+    values = [getattr(t, by) for t in things]
+    return [t for t, value in zip(things, values, strict=True) if values.count(value) == 1]
+
+
+def relation(dx: float, dy: float) -> str:
+    """Where something `dx` right of and `dy` below another lies: along the larger of the two."""
+    if abs(dx) > abs(dy):
+        return "left of" if dx < 0 else "right of"
+    return "above" if dy < 0 else "below"
+
+
+def region(x: float, y: float) -> str:
+    """One of nine places, e.g. `top left`."""
+    row = ("top", "middle", "bottom")[min(2, int(y * 3 / SIZE))]
+    return f"{row} {('left', 'center', 'right')[min(2, int(x * 3 / SIZE))]}"
+
+
+def thing_labels(things: Iterable[Thing]) -> list[Label]:
+    """Color and shape at each thing's center."""
+    return [Label((t.x, t.y), word) for t in things for word in (t.color, t.shape)]
+
+
+def point_labels(points: Mapping[str, Point]) -> list[Label]:
+    """The marker's letter at each point."""
+    return [Label(place, f"@{letter}") for letter, place in points.items()]
+
+
+def band(distance: float, near: float, far: float) -> str:
+    """Near, middle or far."""
+    return "near" if distance < near else "middle" if distance < far else "far"
+
+
+def pick(rng: random.Random, options: Iterable[str]) -> str:
+    """One of the options."""
+    return rng.choice(list(options))
+
+
+def retry(attempt: Callable[[], World | None], tries: int = 400) -> World:
+    """The first world that meets its maker's conditions."""
+    for _ in range(tries):
+        world = attempt()
+        if world is not None:
+            return world
+    raise AssertionError(f"no scene met its conditions in {tries} tries")

@@ -1,0 +1,242 @@
+"""Worlds of flat shapes on a soft ground: counting, localization, spatial relation, similarity."""
+
+import random
+
+from transferscope.suites.glimpse.asking import (
+    COUNTS,
+    listing,
+    same_things,
+    scene_questions,
+    where_questions,
+)
+from transferscope.suites.glimpse.canvas import SIZE, backdrop, box, relight
+from transferscope.suites.glimpse.scene import (
+    COLORS,
+    OPPOSITE,
+    ORDINALS,
+    SHAPES,
+    YES_NO,
+    Ask,
+    Label,
+    Thing,
+    World,
+    between,
+    count_between,
+    edited,
+    paint,
+    pick,
+    relation,
+    retry,
+    scatter,
+    span_between,
+    thing_labels,
+    unique,
+)
+
+
+def counting(rng: random.Random, difficulty: float) -> World:
+    """How many things of one color and shape there are, among others that share one of the two.
+
+    The four choices are consecutive numbers drawn first, and the true number is any one of them:
+    the choices alone tell nothing.
+    """
+    first = rng.randrange(3) + round(between(difficulty, 0, 2))
+    choices = rng.sample(range(first, first + 4), 4)
+    answer = rng.randrange(4)
+    color, kind = pick(rng, COLORS), pick(rng, SHAPES)
+    looks = [(color, kind)] * choices[answer]
+    while len(looks) < choices[answer] + count_between(rng, difficulty, (1, 4), (3, 6)):
+        share = rng.random()
+        look = (
+            color if share < 0.35 else pick(rng, COLORS),
+            kind if 0.35 <= share < 0.7 else pick(rng, SHAPES),
+        )
+        looks += [look] * (look != (color, kind))
+    rng.shuffle(looks)
+    radii = (between(difficulty, 7.5, 6), between(difficulty, 11.5, 8.5))
+
+    def attempt() -> World | None:
+        things = scatter(rng, len(looks), radii, looks)
+        if len(things) < len(looks):
+            return None
+        number = [str(sum(getattr(t, by) == v for t in things)) for by, v in _by(color, kind)]
+        asides = [
+            *scene_questions(rng, things, 2),
+            [Ask(f"How many {color} objects are there?", number[0], COUNTS)],
+            [Ask(f"How many {kind} objects are there?", number[1], COUNTS)],
+            [Ask(f"Count the {color} {kind} objects.", str(choices[answer]), COUNTS[:7])],
+        ]
+        return World(
+            images=[paint(rng, things)],
+            question=f"How many {color} {kind} objects are there?",
+            choices=tuple(str(n) for n in choices),
+            answer=answer,
+            scene={"count": choices[answer], "distractors": len(looks) - choices[answer]},
+            labels=[thing_labels(things)],
+            asides=asides,
+        )
+
+    return retry(attempt)
+
+
+def _by(color: str, kind: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("color", color), ("shape", kind)
+
+
+FITS = ("fits", "big", "small", "left", "right", "up", "down")
+"""How a box lies to its object."""
+SHIFTS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+
+
+def localization(rng: random.Random, difficulty: float) -> World:
+    """Which of two boxes encloses a thing tightly.
+
+    Both boxes are drawn first, and the thing fills one or the other with equal chance: nothing
+    about the boxes alone tells which.
+    """
+    answer, wrong = rng.randrange(2), rng.choice(FITS[1:])
+    kinds = ("circle", "square", "triangle", "star", "cross", "ring")
+    colors = [c for c in COLORS if c not in ("red", "blue")]  # the boxes' own colors
+    off = span_between(rng, difficulty, (0.65, 1.0), (0.25, 0.45))
+
+    def attempt() -> World | None:
+        looks = [(pick(rng, colors), pick(rng, kinds)) for _ in range(rng.randint(1, 3))]
+        if wrong in SHIFTS:
+            radii = [rng.uniform(13, 20)] * 2
+        else:
+            small = rng.uniform(11, 14)
+            radii = [small, small * (1 + off)][:: 1 if wrong == "big" else -1]
+        things = scatter(rng, 1, (radii[0], radii[0]), looks)
+        things += _apart(scatter(rng, 2, (13, 18), looks[1:]), things[0])
+        target = things[0]
+        if target.radius != radii[0] or target not in unique(things):
+            return None
+        dx, dy = SHIFTS.get(wrong, (0, 0))
+        shift = off * radii[0]
+        centers = [(target.x, target.y), (target.x + dx * shift, target.y + dy * shift)]
+        boxes = [
+            [v + rng.uniform(-1, 1) for v in (x - r, y - r, x + r, y + r)]
+            for (x, y), r in zip(centers, radii, strict=True)
+        ]
+        if any(min(b) < 1 or max(b) > SIZE - 2 for b in boxes):
+            return None
+        image = paint(rng, things)
+        letters = "AB"[answer], "AB"[1 - answer]
+        for letter in "AB":
+            box(image, boxes[letters.index(letter)], letter)
+        labels = thing_labels(things)
+        for letter, how in zip(letters, ("fits", wrong), strict=True):
+            labels.append(Label((target.x, target.y), f"{letter}_{how}"))
+        return World(
+            images=[image],
+            question="Given the two bounding boxes on the image, labeled by A and B, which "
+            f"bounding box more accurately localizes and encloses the {target.name}?",
+            lead="Select from the following options.",
+            choices=("Box A", "Box B"),
+            answer=answer,
+            scene={"object": target.facts(), "wrong_box": wrong, "mismatch": round(off, 2)},
+            labels=[labels],
+            asides=_box_questions(rng, things, target.name, wrong, answer),
+        )
+
+    return retry(attempt)
+
+
+def _apart(things: list[Thing], target: Thing) -> list[Thing]:
+    """Those that stay clear of the target, with room for a box around it."""
+    reach = [((t.x - target.x) ** 2 + (t.y - target.y) ** 2) ** 0.5 for t in things]
+    limit = [1.2 * target.radius + t.radius for t in things]
+    return [t for t, r, near in zip(things, reach, limit, strict=True) if r > near]
+
+
+def _box_questions(
+    rng: random.Random, things: list[Thing], name: str, wrong: str, answer: int
+) -> list[list[Ask]]:
+    boxes, shown = ("box A", "box B"), rng.randrange(2)
+    good, bad = boxes[answer], boxes[1 - answer]
+    asks = [
+        Ask(f"How does {boxes[shown]} fit the {name}?", "fits" if shown == answer else wrong, FITS),
+        Ask(f"How does {bad} fit the {name}?", wrong, FITS),
+        Ask(
+            f"Is {boxes[1 - shown]} tight around the {name}?",
+            "yes" if 1 - shown == answer else "no",
+            YES_NO,
+        ),
+        Ask(f"What object is in {boxes[shown]}?", name),
+    ]
+    if wrong in ("big", "small"):
+        asks.append(Ask("Which box is larger?", bad if wrong == "big" else good, boxes))
+    elif wrong in ("left", "right"):
+        asks.append(Ask("Which box is more to the left?", bad if wrong == "left" else good, boxes))
+    else:
+        asks.append(Ask("Which box is more to the top?", bad if wrong == "up" else good, boxes))
+    return [*scene_questions(rng, things, 1), *([ask] for ask in asks)]
+
+
+def spatial(rng: random.Random, difficulty: float) -> World:
+    """Whether one thing lies left of, right of, above or below another."""
+    choices = rng.sample(YES_NO, 2)
+    yes = rng.random() < 0.5
+    apart = between(difficulty, 18, 10)
+    radii = (between(difficulty, 13, 8), between(difficulty, 20, 12))
+
+    def attempt() -> World | None:
+        things = scatter(rng, count_between(rng, difficulty, (2, 3), (4, 6)), radii)
+        known = unique(things)
+        if len(known) < 2:
+            return None
+        a, b = rng.sample(known, 2)
+        dx, dy = a.x - b.x, a.y - b.y
+        if max(abs(dx), abs(dy)) < apart or abs(abs(dx) - abs(dy)) < 6:
+            return None
+        true = relation(dx, dy)
+        across = relation(0, -dy) if abs(dx) > abs(dy) else relation(-dx, 0)
+        asked = true if yes else OPPOSITE[true] if rng.random() < 0.7 else across
+        where = Ask(f"Where is the {a.name} relative to the {b.name}?", true, tuple(OPPOSITE))
+        return World(
+            images=[paint(rng, things)],
+            question=f"Is the {a.name} {asked} the {b.name}?",
+            choices=tuple(choices),
+            answer=choices.index("yes" if yes else "no"),
+            scene={"objects": [t.facts() for t in things], "relation": true, "asked": asked},
+            labels=[thing_labels(things)],
+            asides=[*scene_questions(rng, things, 1), *where_questions(rng, things, 2), [where]],
+        )
+
+    return retry(attempt)
+
+
+def similarity(rng: random.Random, difficulty: float) -> World:
+    """Which of two pictures has more of the reference's things.
+
+    Each picture has its own ground and its own mean color, so that neither tells.
+    """
+    answer = rng.randrange(2)
+    count = count_between(rng, difficulty, (2, 3), (4, 5))
+    reference: list[Thing] = []
+    while len(reference) < 2:
+        radii = (between(difficulty, 14, 9), between(difficulty, 20, 13))
+        reference = scatter(rng, count, radii)
+    fewer = int(len(reference) > 2 and rng.random() < between(difficulty, 0.25, 0.65))
+    more = fewer + (1 if rng.random() < between(difficulty, 0.5, 1) else 2)
+    edits = [fewer, more] if answer == 0 else [more, fewer]
+    shown = [reference, *(edited(rng, reference, n) for n in edits)]
+    images = [relight(rng, paint(rng, things, backdrop(rng)), 80, 110) for things in shown]
+    index = rng.randrange(3)
+    asides = scene_questions(rng, shown[index], 1, f"In the {ORDINALS[index]} image, ")
+    for k in (1, 2):
+        same = "yes" if same_things(reference, shown[k]) else "no"
+        text = f"Does the {ORDINALS[k]} image have the same objects as the first image?"
+        asides.append([Ask(text, same, YES_NO)])
+    index = rng.randrange(3)
+    asides.append([Ask(f"What is in the {ORDINALS[index]} image?", listing(shown[index]))])
+    return World(
+        images=images,
+        question="Given three similar images, take the first image as the reference image. Which "
+        "one of the second or the third image is most similar to the first image?",
+        choices=("the second image", "the third image"),
+        answer=answer,
+        scene={"objects": [t.facts() for t in reference], "edits": edits},
+        labels=[thing_labels(things) for things in shown],
+        asides=asides,
+    )
