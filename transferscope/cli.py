@@ -29,6 +29,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+suites_app = typer.Typer(
+    invoke_without_command=True, rich_markup_mode="markdown", add_completion=False
+)
+app.add_typer(suites_app, name="suites")
+
 Inputs = Annotated[
     list[str],
     typer.Argument(
@@ -171,10 +176,10 @@ def tasks(as_json: AsJson = False) -> None:
     """The tasks that are known by name, with their perceptual level and granularity."""
     from dataclasses import asdict
 
-    from transferscope.suites import SUITES
+    from transferscope.suites import TASKS
 
     if as_json:
-        print(json.dumps({suite: [asdict(t) for t in known] for suite, known in SUITES.items()}))
+        print(json.dumps({suite: [asdict(t) for t in known] for suite, known in TASKS.items()}))
         return
     from rich.console import Console
     from rich.table import Table
@@ -183,10 +188,52 @@ def tasks(as_json: AsJson = False) -> None:
     for column in ("suite", "task", "short", "level", "granularity"):
         table.add_column(column)
     table.add_column("items", justify="right")
-    for suite, known in SUITES.items():
+    for suite, known in TASKS.items():
         for t in known:
             table.add_row(suite, t.name, t.abbreviation, t.level, t.granularity, str(t.items or ""))
     Console().print(table)
+
+
+@suites_app.callback(epilog="Example: `transferscope suites`")
+def suites(context: typer.Context) -> None:
+    """The suites whose questions can be had; `show` draws some of them."""
+    if context.invoked_subcommand is not None:
+        return
+    from transferscope.suites import SUITES
+
+    for name, make in SUITES.items():
+        suite = make()
+        print(f"{name}  {len(suite.tasks)} tasks, version {suite.version}")
+    print("A folder with suite.yaml is a suite too.")
+
+
+@suites_app.command(
+    epilog="Example: `transferscope suites show glimpse --task Jigsaw --n 8 --out sheet.png`"
+)
+def show(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="Name, or folder with suite.yaml.")],
+    task: Annotated[str | None, typer.Option(help="One task; all of them if left out.")] = None,
+    split: Annotated[Literal["train", "eval"], typer.Option(help="Which items.")] = "eval",
+    n: Annotated[int, typer.Option("--n", help="Items of each task.")] = 4,
+    difficulty: Annotated[float, typer.Option(help="0 to 1, for glimpse.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG file.")] = Path("sheet.png"),
+) -> None:
+    """A contact sheet: items with their questions, choices and right answers, as one PNG."""
+    from transferscope import results
+    from transferscope.suites import open_suite
+    from transferscope.suites.glimpse import Glimpse
+    from transferscope.suites.sheet import contact_sheet
+
+    if n < 1:
+        raise StudyError(f"--n must be at least 1, but is {n}")
+    opened = Glimpse(difficulty) if suite == "glimpse" else open_suite(suite)
+    if difficulty and suite != "glimpse":
+        raise StudyError(f"--difficulty is for glimpse; {suite} has none")
+    names = [known.name for known in opened.tasks] if task is None else [task]
+    items = [item for name in names for item in opened.items(name, split)[:n]]
+    with _status("drawing"):
+        results.write_whole(out, contact_sheet(items, columns=min(n, 4)))
+    print(f"{len(items)} items in {out}")
 
 
 def _named(inputs: list[str]) -> list[str | tuple[str, str]]:

@@ -3,11 +3,19 @@
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from transferscope.suites.glimpse.canvas import Point, Rgb, backdrop, develop, jitter, polygon
+from transferscope.suites.glimpse.canvas import (
+    SIZE,
+    Point,
+    Rgb,
+    backdrop,
+    develop,
+    jitter,
+    polygon,
+)
 from transferscope.suites.glimpse.scene import COLORS, between, pick, span_between
 
 KINDS = ("horse", "car", "fish", "bird", "chair")
@@ -81,6 +89,12 @@ class Figure:
     """Degrees, clockwise."""
     mirrored: bool
 
+    def moved(self, dx: float, dy: float) -> "Figure":
+        """The figure in another place."""
+        parts = {name: (x + dx, y + dy) for name, (x, y) in self.parts.items()}
+        strokes = [([(x + dx, y + dy) for x, y in line], color) for line, color in self.strokes]
+        return replace(self, parts=parts, strokes=strokes)
+
     def image(self, rng: random.Random) -> np.ndarray:
         """The figure on a backdrop, uint8."""
         picture = backdrop(rng)
@@ -95,20 +109,20 @@ def _figure(kind: str, brush: Brush, parts: Parts) -> Figure:
     return Figure(kind, placed, brush.strokes, round(math.degrees(pose.turn)), pose.flip < 0)
 
 
-def creature(rng: random.Random, kind: str, difficulty: float) -> Figure:
+def creature(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) -> Figure:
     """One of `KINDS`, turned to either side and perhaps mirrored."""
-    turn = rng.uniform(-1, 1) * between(difficulty, 60, 110)
-    scale = span_between(rng, difficulty, (34, 44), (24, 34))
-    center = (56 + rng.uniform(-7, 7), 56 + rng.uniform(-7, 7))
-    brush = Brush(Pose(center, scale, math.radians(turn), rng.choice((1, -1))))
+    turn = math.radians(rng.uniform(-1, 1) * between(difficulty, 20, 90))
+    scale = span_between(rng, difficulty, (34, 42), (22, 30)) * shrink
+    brush = Brush(Pose((SIZE / 2, SIZE / 2), scale, turn, rng.choice((1, -1))))
     body, limbs = (jitter(rng, COLORS[pick(rng, COLORS)], 30) for _ in range(2))
     return _figure(kind, brush, CREATURES[kind](rng, brush, body, limbs))
 
 
-def tool(rng: random.Random, kind: str, difficulty: float) -> Figure:
+def tool(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) -> Figure:
     """One of `TOOLS`, turned any way."""
-    scale = span_between(rng, difficulty, (36, 44), (22, 30))
-    brush = Brush(Pose((56, 56), scale, rng.uniform(0, 2 * math.pi), rng.choice((1, -1))))
+    scale = span_between(rng, difficulty, (34, 42), (22, 30)) * shrink
+    turn = rng.uniform(0, 2 * math.pi)
+    brush = Brush(Pose((SIZE / 2, SIZE / 2), scale, turn, rng.choice((1, -1))))
     wood, metal = jitter(rng, rng.choice(WOODS), 20), jitter(rng, rng.choice(METALS), 20)
     half, neck = rng.uniform(0.07, 0.1), rng.uniform(-0.3, -0.1)
     brush.bar(-half, neck, half, 1, wood)
@@ -116,6 +130,22 @@ def tool(rng: random.Random, kind: str, difficulty: float) -> Figure:
     edge = _tool_head(brush, kind, neck, wood, metal)
     parts = {"end": (0, 0.95), "grip": (0, 0.5), "neck": (0, neck + 0.06), "edge": edge}
     return _figure(kind, brush, parts)
+
+
+def posed(make: Callable[[float], Figure], part: str, place: Point) -> Figure:
+    """A figure one of whose parts lies at a place, and all of whose parts are in the picture.
+
+    The place is never given up for a part's sake: poses are tried, ever smaller, until one fits. So
+    where the part lies says nothing about which part it is.
+    """
+    shrink = 1.0
+    while True:
+        figure = make(shrink)
+        x, y = figure.parts[part]
+        moved = figure.moved(place[0] - x, place[1] - y)
+        if all(4 < v < SIZE - 4 for spot in moved.parts.values() for v in spot):
+            return moved
+        shrink *= 0.985
 
 
 def _tool_head(brush: Brush, kind: str, neck: float, wood: Rgb, metal: Rgb) -> Point:

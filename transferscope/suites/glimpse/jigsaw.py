@@ -57,7 +57,7 @@ def jigsaw(rng: random.Random, difficulty: float) -> World:
     shown = picture.copy()
     shown[HALF:, HALF:] = 0
     pieces = [piece, bad] if answer == 0 else [bad, piece]
-    images = [develop(rng, p, 3) for p in (shown, *(_in_place(p) for p in pieces))]
+    images = [develop(rng, p, rng.uniform(3, 8)) for p in (shown, *(_in_place(p) for p in pieces))]
     visible = [t for t in things if t.x < HALF or t.y < HALF]
     run = _slant(slant)
     hidden = [*thing_labels(t for t in things if t.x > HALF and t.y > HALF), Label((90, 90), run)]

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -43,76 +44,115 @@ NEAR, FAR = 2.6, 4.3
 
 
 def depth(rng: random.Random, difficulty: float) -> World:
-    """Which of two marked things is closer.
+    """Which of two marked things is closer: size, haze and the shadow on the floor tell.
 
-    Size, haze and the shadow on the floor tell. Half of the items show the closer thing higher in
-    the image, so that height alone does not.
+    Both may float, and both places are drawn before it is decided which is the closer one, so that
+    height in the image tells nothing.
     """
-    answer, higher = rng.randrange(2), rng.random() < 0.5
-    floating = between(difficulty, 0.45, 0.7)
-    ratio = (between(difficulty, 1.25, 1.08), between(difficulty, 5, 1.6))
+    answer = rng.randrange(2)
+    ratio = (between(difficulty, 1.25, 1.08), between(difficulty, 4.4, 1.6))
 
     def attempt() -> World | None:
-        horizon = rng.uniform(18, 45)
-        sky = jitter(rng, rng.choice(SKIES), 15)
-        floor = (rng.randint(60, 120), rng.randint(60, 120), rng.randint(60, 120))
-        placed = [_stand(rng, horizon, sky, floating) for _ in range(rng.randint(3, 5))]
-        placed.sort(key=lambda p: -p[0])
-        clear = [p for i, p in enumerate(placed) if _clear(p[1], [q[1] for q in placed[i + 1 :]])]
-        if len(clear) < 2:
+        room = Room.draw(rng)
+        near = math.exp(rng.uniform(math.log(1.6), math.log(5.6)))
+        far = near * math.exp(rng.uniform(*(math.log(r) for r in ratio)))
+        if far > 7:
             return None
-        (near_z, near, _), (far_z, far, _) = sorted(rng.sample(clear, 2), key=lambda p: p[0])
-        if not ratio[0] <= far_z / near_z <= ratio[1] or (near.y < far.y) != higher:
+        marked = [_stand(rng, room, z) for z in ((near, far) if answer == 0 else (far, near))]
+        lowest = room.ground(far) - max(s.thing.radius for s in marked)
+        places = [(rng.uniform(12, SIZE - 12), rng.uniform(10, lowest)) for _ in range(2)]
+        apart = max(s.thing.radius for s in marked) + 6
+        if math.dist(*places) < apart or any(abs(x - 56) > room.reach(far) for x, _ in places):
             return None
-        if math.hypot(near.x - far.x, near.y - far.y) < 12:
-            return None
-        picture = _room(horizon, sky, floor)
-        for _, thing, ground in placed:
-            wide = thing.radius * 0.9
-            shadow = [clamp(v * 0.45) for v in floor]
-            ellipse(picture, (thing.x, ground), (wide, max(1.0, wide * 0.25)), shadow)
-            thing.draw(picture)
-        image = develop(rng, picture)
-        marked = [(near_z, near), (far_z, far)][:: 1 if answer == 0 else -1]
-        points = {letter: (t.x, t.y) for letter, (_, t) in zip("AB", marked, strict=True)}
+        marked = [stood.at(*place) for stood, place in zip(marked, places, strict=True)]
+        others = [_stand(rng, room) for _ in range(rng.randint(1, 3))]
+        clear = [s for s in others if all(_apart(s.thing, m.thing) for m in marked)]
+        stands = [*marked, *clear]
+        image = develop(rng, _seen(room, stands))
+        points = {x: (s.thing.x, s.thing.y) for x, s in zip("AB", marked, strict=True)}
         mark(image, [(x, y, letter) for letter, (x, y) in points.items()])
-        labels = thing_labels([t for _, t, _ in clear]) + point_labels(points)
-        labels += [Label((t.x, t.y), band(z, NEAR, FAR)) for z, t, _ in clear]
+        seen = [s for s in stands if 4 < s.thing.x < SIZE - 4 and 4 < s.thing.y < SIZE - 4]
+        labels = thing_labels([s.thing for s in seen]) + point_labels(points)
+        labels += [Label((s.thing.x, s.thing.y), band(s.z, NEAR, FAR)) for s in seen]
         return World(
             images=[image],
             question="Two points are circled on the image, labeled by A and B. Which point is "
             "closer to the camera?",
             choices=("A is closer", "B is closer"),
             answer=answer,
-            scene={"distances": [round(z, 2) for z, _ in marked], "closer_is_higher": higher},
+            scene={"distances": [round(s.z, 2) for s in marked]},
             labels=[labels],
-            asides=_depth_questions(rng, [(z, t) for z, t, _ in clear], marked),
+            asides=_depth_questions(rng, seen, marked),
         )
 
-    return retry(attempt)
+    return retry(attempt, 4000)
 
 
-def _stand(
-    rng: random.Random, horizon: float, sky: Rgb, floating: float
-) -> tuple[float, Thing, float]:
-    """Something that stands or floats in the room: its distance, itself, its shadow's row."""
-    z = math.exp(rng.uniform(math.log(1.6), math.log(7)))
+@dataclass(frozen=True)
+class Room:
+    """A floor under a sky."""
+
+    horizon: float
+    sky: Rgb
+    floor: Rgb
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> "Room":
+        """A room at random."""
+        floor = (rng.randint(60, 120), rng.randint(60, 120), rng.randint(60, 120))
+        return cls(rng.uniform(30, 55), jitter(rng, rng.choice(SKIES), 15), floor)
+
+    def ground(self, z: float) -> float:
+        """Row of the floor at a distance."""
+        return self.horizon + 75 / z
+
+    def reach(self, z: float) -> float:
+        """How far from the middle column things at a distance lie, in pixels."""
+        return 44 * (1.2 - 0.3 / z)
+
+
+class Stand(NamedTuple):
+    """A thing at a distance, standing or floating above its shadow."""
+
+    z: float
+    thing: Thing
+
+    def at(self, x: float, y: float) -> "Stand":
+        """The same in another place of the image."""
+        return Stand(self.z, replace(self.thing, x=x, y=y))
+
+
+def _stand(rng: random.Random, room: Room, z: float | None = None) -> Stand:
+    """Something on or above the floor."""
+    z = math.exp(rng.uniform(math.log(1.6), math.log(7))) if z is None else z
     scale = 62 / z
-    radius = min(26, rng.uniform(0.28, 0.5) * scale)
-    lift = rng.uniform(0.3, 1.0) * scale if rng.random() < floating else 0
-    x, ground = 56 + rng.uniform(-1, 1) * 44 * (1.2 - 0.3 / z), horizon + 75 / z
+    radius = min(24, rng.uniform(0.28, 0.5) * scale)
+    lift = rng.uniform(0.3, 1.0) * scale if rng.random() < 0.5 else 0
+    x, y = 56 + rng.uniform(-1, 1) * room.reach(z), room.ground(z) - radius - lift
     color, haze = pick(rng, COLORS), min(0.75, z / 7 * 0.75)
     lit = jitter(rng, COLORS[color])
-    red, green, blue = (clamp(v * (1 - haze) + s * haze) for v, s in zip(lit, sky, strict=True))
+    red, green, blue = (
+        clamp(v * (1 - haze) + s * haze) for v, s in zip(lit, room.sky, strict=True)
+    )
     kinds = ("circle", "square", "diamond", "star", "triangle", "cross")
-    y, turn = ground - radius - lift, rng.uniform(-0.3, 0.3)
-    return z, Thing(x, y, radius, turn, color, rng.choice(kinds), (red, green, blue)), ground
+    turn = rng.uniform(-0.3, 0.3)
+    return Stand(z, Thing(x, y, radius, turn, color, rng.choice(kinds), (red, green, blue)))
 
 
-def _clear(thing: Thing, nearer: list[Thing]) -> bool:
-    """Whether its center is in the picture and not hidden."""
-    seen = 5 < thing.x < SIZE - 5 and 4 < thing.y < SIZE - 4
-    return seen and all(math.hypot(thing.x - t.x, thing.y - t.y) > t.radius + 4 for t in nearer)
+def _apart(a: Thing, b: Thing) -> bool:
+    """Whether two things do not cover each other."""
+    return math.hypot(a.x - b.x, a.y - b.y) > a.radius + b.radius + 2
+
+
+def _seen(room: Room, stands: list[Stand]) -> np.ndarray:
+    """The room with everything in it, the farthest drawn first."""
+    picture = _room(room.horizon, room.sky, room.floor)
+    shadow = [clamp(v * 0.45) for v in room.floor]
+    for z, thing in sorted(stands, key=lambda s: -s.z):
+        wide = thing.radius * 0.9
+        ellipse(picture, (thing.x, room.ground(z)), (wide, max(1.0, wide * 0.25)), shadow)
+        thing.draw(picture)
+    return picture
 
 
 def _room(horizon: float, sky: Rgb, floor: Rgb) -> np.ndarray:
@@ -130,7 +170,7 @@ def _room(horizon: float, sky: Rgb, floor: Rgb) -> np.ndarray:
 
 
 def _depth_questions(
-    rng: random.Random, things: list[tuple[float, Thing]], marked: list[tuple[float, Thing]]
+    rng: random.Random, things: list[Stand], marked: list[Stand]
 ) -> list[list[Ask]]:
     asks: list[list[Ask]] = []
     alone = unique([t for _, t in things], "color")

@@ -46,9 +46,9 @@ WEIGHTS: Mapping[str, float] = {
     "Relative_Depth": 0.8,
     "Relative_Reflectance": 0.8,
     "Multi-view_Reasoning": 1.2,
-    "Functional_Correspondence": 1.4,
-    "Semantic_Correspondence": 1.4,
-    "Visual_Correspondence": 1.4,
+    "Functional_Correspondence": 2,
+    "Semantic_Correspondence": 3,
+    "Visual_Correspondence": 2,
 }
 """How often a world is drawn, relative to the others; 1 where not named."""
 

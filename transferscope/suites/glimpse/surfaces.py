@@ -131,7 +131,7 @@ def art_style(rng: random.Random, difficulty: float) -> World:
         share = span_between(rng, difficulty, (0.55, 0.95), (0.15, 0.4))
         styled = _styled(rng, picture, style)
         mixed = picture + (styled - picture) * np.float32(round(share, 3))
-        images.append(relight(rng, develop(rng, mixed, 3)))
+        images.append(relight(rng, develop(rng, mixed, rng.uniform(3, 8))))
         labels.append([*thing_labels(things), Label(None, style)])
     index = rng.randrange(3)
     asides = [[Ask(f"What is the style of the {ORDINALS[index]} image?", styles[index], STYLES)]]
@@ -204,7 +204,7 @@ def _dotted(rng: random.Random, picture: np.ndarray) -> np.ndarray:
 def forensic(rng: random.Random, difficulty: float) -> World:
     """Which of four photographs is real; the others have a grid, lost detail, a seam or two suns.
 
-    All have the same grain and a random mean, so that neither a mean nor a file's size tells.
+    Each has its own amount of grain and its own mean, so that neither tells.
     """
     answer = rng.randrange(4)
     kinds = [rng.choice(FAKES) for _ in range(4)]
@@ -262,5 +262,5 @@ def _photograph(rng: random.Random, flaw: str, difficulty: float) -> tuple[np.nd
         patch = picture[y : y + high, x : x + wide][::-1].copy()
         shift = np.float32(rng.choice((-1, 1)) * rng.randint(14, 24) * weak)
         picture[y : y + high, x : x + wide] = patch * np.float32(0.85) + 18 + shift
-    picture = picture + grain(rng) * np.float32(8)
+    picture = picture + grain(rng) * np.float32(rng.uniform(5, 12))
     return np.clip(picture, 0, 255).astype(np.uint8), balls

@@ -1,0 +1,216 @@
+"""A user's own suite: a folder of questions, answers and images.
+
+    suite.yaml          name, version, tasks: [{name, abbreviation, level, granularity}]
+    TASK/train.jsonl    one question a line
+    TASK/eval.jsonl
+    TASK/...            images, wherever the lines say, within the folder
+
+A line:
+
+    {"id": "cat-1", "images": ["images/1.png"], "question": "How many cats?",
+     "choices": ["1", "2"], "answer": "B"}
+
+`prompt` (the whole text put to a model) and `origin` (anything) may be added. Every line is checked
+when its file is read; images are opened to see that they are images, and decoded when somebody asks
+for their pixels.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from transferscope.errors import DataError, StudyError
+from transferscope.suite import (
+    LETTERS,
+    SPLITS,
+    Granularity,
+    Item,
+    Level,
+    Split,
+    Task,
+    lettered,
+)
+
+MOST_PIXELS = 50_000_000
+"""Larger images are refused: a small file can claim any size."""
+
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _TaskEntry(_Strict):
+    name: Name
+    abbreviation: Text | None = None
+    level: Level | None = None
+    granularity: Granularity | None = None
+
+
+class _Heading(_Strict):
+    name: Text
+    version: Text = "1"
+    tasks: Annotated[list[_TaskEntry], Field(min_length=1)]
+
+
+class _Row(_Strict):
+    id: Text
+    images: Annotated[list[Text], Field(min_length=1)]
+    question: Text
+    choices: Annotated[list[Text], Field(min_length=2, max_length=len(LETTERS))]
+    answer: Annotated[str, Field(pattern=r"^(\([A-J]\)|[A-J])$")]
+    prompt: Text | None = None
+    origin: Mapping[str, object] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A picture in a file."""
+
+    path: Path
+
+    def pixels(self) -> np.ndarray:
+        """The image as (height, width, 3) uint8, red green blue.
+
+        Raises:
+            DataError: the file cannot be decoded.
+        """
+        from PIL import Image
+
+        try:
+            with Image.open(self.path) as image:
+                return np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DataError(f"{self.path}: cannot be decoded as an image: {error}") from None
+
+
+class FolderSuite:
+    """A suite read from a folder.
+
+    Args:
+        folder: the folder with `suite.yaml`.
+
+    Raises:
+        StudyError: there is no `suite.yaml`, or it is not what it must be.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        heading = _heading(folder / "suite.yaml")
+        self.name, self.version = heading.name, heading.version
+        self.tasks = tuple(
+            Task(t.name, t.abbreviation or t.name, t.level, t.granularity) for t in heading.tasks
+        )
+
+    def items(self, task: str, split: Split) -> Sequence[Item]:
+        """All items of a task's split, every line checked.
+
+        Raises:
+            StudyError: there is no such task or split.
+            DataError: a file is missing, or a line is not what it must be.
+        """
+        names = [known.name for known in self.tasks]
+        if task not in names:
+            raise StudyError(f"{self.folder}: unknown task {task!r}; known: {', '.join(names)}")
+        if split not in SPLITS:
+            raise StudyError(f"{self.folder}: unknown split {split!r}; known: {', '.join(SPLITS)}")
+        path = self.folder / task / f"{split}.jsonl"
+        found: dict[str, int] = {}
+        items = []
+        for line, row in _rows(path):
+            where = f"{path}:{line}"
+            if row.id in found:
+                raise DataError(f"{where}: id {row.id!r} is also in line {found[row.id]}")
+            found[row.id] = line
+            items.append(_item(row, task, path.parent, self.folder, where))
+        if not items:
+            raise DataError(f"{path}: has no questions")
+        return items
+
+
+def _heading(path: Path) -> _Heading:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _Heading.model_validate(content)
+    except OSError:
+        raise StudyError(f"{path}: not found; a suite's folder has a suite.yaml") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise StudyError(f"{path}: not YAML: {_one_line(error)}") from None
+    except ValidationError as error:
+        raise StudyError(f"{path}: {_complaint(error)}") from None
+
+
+def _rows(path: Path) -> Iterator[tuple[int, _Row]]:
+    """Line numbers and rows; empty lines are passed over."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        raise DataError(f"{path}: not found; expected one question a line, as JSON") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+    for line, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
+        try:
+            yield line, _Row.model_validate(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}:{line}: not JSON: {error}") from None
+        except ValidationError as error:
+            raise DataError(f"{path}:{line}: {_complaint(error)}") from None
+
+
+def _item(row: _Row, task: str, beside: Path, folder: Path, where: str) -> Item:
+    answer = LETTERS.index(row.answer.strip("()"))
+    if answer >= len(row.choices):
+        raise DataError(f"{where}: answer {row.answer!r}, but there are {len(row.choices)} choices")
+    return Item(
+        id=row.id,
+        task=task,
+        images=tuple(_picture(name, beside, folder, where) for name in row.images),
+        question=row.question,
+        choices=tuple(row.choices),
+        answer=answer,
+        prompt=row.prompt or lettered(row.question, row.choices),
+        origin=row.origin,
+    )
+
+
+def _picture(name: str, beside: Path, folder: Path, where: str) -> Stored:
+    """An image of a line, whose path counts from the line's file and stays within the suite."""
+    from PIL import Image
+
+    path = beside / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{where}: image {name!r} lies outside the suite's folder")
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except FileNotFoundError:
+        raise DataError(f"{where}: image {name!r} not found; looked for {path}") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{where}: image {name!r} is not an image: {error}") from None
+    if width * height > MOST_PIXELS:
+        raise DataError(
+            f"{where}: image {name!r} has {width} x {height} pixels; at most {MOST_PIXELS:,}"
+        )
+    return Stored(path)
+
+
+def _complaint(error: ValidationError) -> str:
+    """The first thing wrong, with its field."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "the whole"
+    found = f"; found {str(first['input'])[:60]!r}" if first["type"] != "missing" else ""
+    return f"field {field!r}: {first['msg']}{found}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
