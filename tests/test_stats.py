@@ -7,7 +7,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope import graph, nulls, simulate, stats
+from transferscope import graph, nulls, persona, simulate, stats
 from transferscope.errors import DataError
 from transferscope.measure import signed_parts
 
@@ -268,6 +268,29 @@ def test_a_column_shift_keeps_every_targets_values_and_the_diagonal():
         assert np.array_equal(np.sort(shuffled, axis=0), np.sort(mean, axis=0))
     draws = nulls.column_shift_effects(mean, ITSELF, 20, 0)
     assert len({draw.tobytes() for draw in draws}) > 15
+
+
+@pytest.mark.filterwarnings("ignore:After omitting NaNs")
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("sides", [1, 2])
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_the_t_tests_are_scipys(pooled, sides, direction, missing):
+    chance = np.random.default_rng(3)
+    values = chance.standard_normal((3, 5, 20)) * chance.uniform(0.1, 3, 20)
+    average = chance.standard_normal((3, 5, 1)) + 0.5
+    values[chance.random(values.shape) < missing] = np.nan
+    values[0, 1:, 0] = np.nan  # one seed left
+    expected = scipy.stats.ttest_ind(
+        direction * values,
+        np.broadcast_to(direction * average, values.shape),
+        axis=1,
+        equal_var=pooled,
+        nan_policy="omit",
+        alternative="greater" if sides == 1 else "two-sided",
+    )
+    found = persona.unpaired_t(values, average, direction, pooled=pooled, sides=sides)
+    np.testing.assert_allclose(found, expected.pvalue, rtol=1e-9)
 
 
 @given(st.integers(0, 10_000), st.integers(3, 12), st.floats(0.1, 0.9))

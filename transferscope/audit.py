@@ -50,6 +50,13 @@ WORDS: dict[str, tuple[str, str]] = {
 """What each choice means when it is False, and when it is True."""
 
 
+ENDS: dict[Quantity, tuple[str, str]] = {
+    "transferability": ("source", "source_"),
+    "malleability": ("target", ""),
+}
+"""The dimension of a quantity's tasks, and what stands before the names of their categories."""
+
+
 class Study:
     """The matrix, with what the findings ask of it computed once."""
 
@@ -57,6 +64,11 @@ class Study:
         self.mu = mu
         self.models = tuple(mu["model"].values.tolist())
         self.evidence = evidence
+        self.tasks = {q: tuple(mu[dim].values.tolist()) for q, (dim, _) in ENDS.items()}
+        self.categories = {
+            q: {by: mu[prefix + by].values for by in ("level", "granularity")}
+            for q, (_, prefix) in ENDS.items()
+        }
         self.values = lru_cache(maxsize=None)(self._values)
         self.panels = lru_cache(maxsize=None)(self._panels)
         self.tests = lru_cache(maxsize=None)(self._tests)
@@ -90,22 +102,13 @@ class Study:
         return self._panel(finding.quantity, known) if len(known) == len(draws) else None
 
     def _panel(self, quantity: Quantity, values: list[np.ndarray]) -> Panel:
-        dim, prefix = ("source", "source_")
-        if quantity == "malleability":
-            dim, prefix = ("target", "")
-        return Panel(
-            models=self.models,
-            tasks=tuple(self.mu[dim].values.tolist()),
-            values=values,
-            categories={by: self.mu[prefix + by].values for by in ("level", "granularity")},
-        )
+        return Panel(self.models, self.tasks[quantity], values, self.categories[quantity])
 
     def p_values(self, finding: Finding, choice: Choice) -> dict[str, float]:
         """The tested task's p-value in each model."""
         assert finding.test is not None
         p_values = self.tests(finding.quantity, finding.sign, replace(choice, mean_first=False))
-        tasks = self.mu["source" if finding.quantity == "transferability" else "target"]
-        column = p_values[:, tasks.values.tolist().index(finding.test[0])]
+        column = p_values[:, self.tasks[finding.quantity].index(finding.test[0])]
         return dict(zip(self.models, column.tolist(), strict=True))
 
     def _tests(self, quantity: Quantity, sign: Sign, choice: Choice) -> np.ndarray:

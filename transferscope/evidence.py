@@ -140,18 +140,25 @@ def _item_tables(one: xr.Dataset, model: str, settings: Settings) -> tuple[ItemT
             )
             for name in targets
         )
-    return tuple(_plausible_table(one.sel(target=name), model, settings) for name in targets)
+    counts = {
+        name: one[name].transpose("seed", ..., "target").values
+        for name in ("correct", "base_correct", "total", "base_total")
+    }
+    return tuple(
+        _plausible_table({name: v[..., j] for name, v in counts.items()}, target, model, settings)
+        for j, target in enumerate(targets)
+    )
 
 
-def _plausible_table(column: xr.Dataset, model: str, settings: Settings) -> ItemTable | None:
+def _plausible_table(
+    column: dict[str, np.ndarray], target: str, model: str, settings: Settings
+) -> ItemTable | None:
     """A stand-in for one target's answers; None where its counts are not known throughout."""
-    tuned = column["correct"].transpose("seed", "source").values
-    base = column["base_correct"].transpose("seed").values
-    totals = np.unique(np.append(column["total"].values, column["base_total"].values))
+    tuned, base = column["correct"], column["base_correct"]
+    totals = np.unique(np.append(column["total"], column["base_total"]))
     totals = totals[np.isfinite(totals)]
     if len(totals) != 1 or not np.isfinite(base).all() or not np.isfinite(tuned).any():
         return None
-    target = column["target"].item()
     answers = simulate.plausible_answers(
         base.astype(int),
         np.nan_to_num(tuned).astype(int),

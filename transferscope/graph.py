@@ -11,12 +11,12 @@ how large.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
+import scipy.special
 from jaxtyping import Bool, Float, Int
 
 from transferscope.analysis import Clique, CliqueNull, Null, Sign
@@ -24,6 +24,7 @@ from transferscope.errors import StudyError
 from transferscope.stats import benjamini_hochberg
 
 if TYPE_CHECKING:
+    import networkx as nx
     import xarray as xr
 
 NO_EFFECT = 1e-12
@@ -80,6 +81,8 @@ def transfer_graph(mu: xr.DataArray, *, keep: float = 0.2) -> dict[str, nx.DiGra
     Source:
         Figure 1.
     """
+    import networkx as nx
+
     if not 0 < keep <= 1:
         raise StudyError(f"keep is the share of edges to keep, in (0, 1], not {keep:g}")
     sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
@@ -130,12 +133,12 @@ def cliques(mu: xr.DataArray, *, sign: Sign = "positive") -> dict[str, list[Cliq
 def _model_cliques(effects: np.ndarray, tasks: list[str], sign: Sign) -> list[Clique]:
     direction = 1 if sign == "positive" else -1
     mean = seed_mean(effects)
-    mutual = _mutual(direction * mean)
-    found = nx.find_cliques(nx.from_numpy_array(mutual))
+    (neighbours,) = _bit_sets(_mutual(direction * mean)[None])
+    found = _maximal_cliques(neighbours, [], (1 << len(tasks)) - 1, 0)
     large = (sorted(clique) for clique in found if len(clique) >= SMALLEST_CLIQUE)
     members = list(islice(large, MOST_CLIQUES))
     pairs = [_ordered_pairs(clique) for clique in members]
-    p_values = _wilcoxon([direction * effects[:, *pair] for pair in pairs])
+    p_values = np.array([_wilcoxon(direction * effects[:, *pair]) for pair in pairs])
     q_values = benjamini_hochberg(p_values)
     agree = (direction * effects > 0) | ~np.isfinite(effects)
     records = [
@@ -162,44 +165,68 @@ def _mutual(mean: np.ndarray) -> np.ndarray:
     return mutual
 
 
+def _bit_sets(mutual: np.ndarray) -> list[list[int]]:
+    """For each draw (first axis) every task's neighbours: bit j is set where j is one."""
+    packed = np.packbits(mutual, axis=-1, bitorder="little")
+    return [[int.from_bytes(row.tobytes(), "little") for row in rows] for rows in packed]
+
+
+def _maximal_cliques(
+    neighbours: list[int], clique: list[int], candidates: int, done: int
+) -> Iterator[list[int]]:
+    """All maximal cliques with `clique` in them, its common neighbours in two bit sets.
+
+    Args:
+        candidates: those to go through.
+        done: those whose cliques are listed already.
+
+    Source:
+        Bron and Kerbosch (1973), with the pivot of Tomita et al. (2006).
+    """
+    if not candidates | done:
+        yield clique
+        return
+    shared = [
+        (candidates & neighbours[i]).bit_count() if (candidates | done) >> i & 1 else -1
+        for i in range(len(neighbours))
+    ]
+    waiting = candidates & ~neighbours[shared.index(max(shared))]
+    for i, others in enumerate(neighbours):
+        if waiting >> i & 1:
+            yield from _maximal_cliques(
+                neighbours, [*clique, i], candidates & others, done & others
+            )
+            candidates ^= 1 << i
+            done |= 1 << i
+
+
 def _ordered_pairs(members: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     ordered = [(i, j) for i in members for j in members if i != j]
     first, second = np.array(ordered).T
     return first, second
 
 
-def _wilcoxon(samples: list[np.ndarray]) -> np.ndarray:
-    """One-sided p-value of each sample, as scipy's default gives it, some batches faster.
+def _wilcoxon(sample: np.ndarray) -> float:
+    """One-sided signed-rank p-value that the known values lie above 0, as scipy's default gives it.
 
-    Samples of one size go together where scipy's choice of method does not depend on the company
-    (above 50 values it is always the normal approximation). Up to 13 values scipy goes through all
-    signs one by one where there are ties, which takes a second.
+    Exact for up to 50 values without zeros or ties and for up to 13 with them; beyond, the normal
+    approximation. NaN where no value differs from 0.
     """
-    import scipy.stats
-
-    p_values = np.full(len(samples), np.nan)
-    batches: dict[int, list[int]] = {}
-    for index, sample in enumerate(samples):
-        values = sample[np.isfinite(sample)]
-        if values.size > 50:
-            batches.setdefault(values.size, []).append(index)
-        elif 0 < values.size <= 13 and values.any():
-            p_values[index] = _all_signs(values[values != 0])
-        elif values.any():
-            _, p_values[index] = scipy.stats.wilcoxon(values, alternative="greater")
-    for indices in batches.values():
-        stacked = np.array([samples[i][np.isfinite(samples[i])] for i in indices])
-        _, p_values[indices] = scipy.stats.wilcoxon(stacked, axis=1, alternative="greater")
-    return p_values
-
-
-def _all_signs(values: np.ndarray) -> float:
-    """Exact signed-rank test that the values lie above 0, ties included, from all their signs."""
-    import scipy.stats
-
-    ranks = scipy.stats.rankdata(np.abs(values))
-    signs = (np.arange(2**values.size)[:, None] >> np.arange(values.size)) & 1
-    return float(np.mean(signs @ ranks >= ranks[values > 0].sum() - 1e-9))
+    known = sample[np.isfinite(sample)]
+    values = known[known != 0]
+    sizes, place, ties = np.unique(np.abs(values), return_inverse=True, return_counts=True)
+    doubled = (2 * np.cumsum(ties) - ties + 1)[place]  # twice the mean rank, a whole number
+    above, count = doubled[values > 0].sum(), len(values)
+    if not count:
+        return np.nan
+    if known.size <= (50 if len(sizes) == known.size else 13):
+        ways = np.zeros(doubled.sum() + 1)
+        ways[0] = 1  # ways[r]: how many of all choices of signs give the rank sum r / 2
+        for rank in doubled:
+            ways[rank:] += ways[:-rank]
+        return float(ways[above:].sum() / 2**count)
+    variance = count * (count + 1) * (2 * count + 1) / 24 - (ties**3 - ties).sum() / 48
+    return float(scipy.special.ndtr((count * (count + 1) / 4 - above / 2) / np.sqrt(variance)))
 
 
 def largest_cliques(
@@ -207,13 +234,7 @@ def largest_cliques(
 ) -> Int[np.ndarray, " draw"]:
     """Number of tasks in the largest clique of each draw; 1 where no pair of tasks agrees."""
     mutual = _mutual(means if sign == "positive" else -means)
-    packed = np.packbits(mutual, axis=-1, bitorder="little")
-    return np.array(
-        [
-            _largest_clique([int.from_bytes(row.tobytes(), "little") for row in rows])
-            for rows in packed
-        ]
-    )
+    return np.array([_largest_clique(neighbours) for neighbours in _bit_sets(mutual)])
 
 
 def _largest_clique(neighbours: list[int], limit: int = 20_000) -> int:

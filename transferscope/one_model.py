@@ -64,10 +64,9 @@ def describe(
         basis=evidence.basis,
         items=evidence.items,
         gaps=_gaps(matrix, one),
-        base_accuracy={
-            name: float(base["base_accuracy"].sel(target=name).mean())
-            for name in evidence.data.targets
-        },
+        base_accuracy=dict(
+            zip(names[1], base["base_accuracy"].mean("seed").values.tolist(), strict=True)
+        ),
         base_errors=_base_errors(base),
         pgf=cells,
         transferability=_task_effects(one, evidence, "transferability", include_self),
@@ -297,10 +296,9 @@ def _profiles(
 ) -> dict[str, Profile]:
     """Mean transferability and mean malleability of each category."""
     trends = measure.category_trends(one, by, include_self=include_self).isel(model=0).mean("seed")
+    known = trends["category"].values.tolist()
     profiles = {}
-    for category in ORDER[by]:
-        if category not in trends["category"]:
-            continue
+    for category in [c for c in ORDER[by] if c in known]:
         signed = {}
         for quantity in QUANTITIES:
             members = _members(one, by, DIMENSION[quantity], category)
@@ -308,8 +306,9 @@ def _profiles(
             for sign in SIGNS:
                 all_tasks = evidence.drawn(quantity, sign, include_self=include_self)
                 drawn[sign] = None if all_tasks is None else all_tasks[members]
-            chosen = trends.sel(category=category)
-            means: dict[Sign, float] = {s: float(chosen[f"{quantity}_{s}"]) for s in SIGNS}
+            means: dict[Sign, float] = {
+                s: trends[f"{quantity}_{s}"].values[known.index(category)].item() for s in SIGNS
+            }
             signed[quantity] = _signed(evidence, means, drawn)
         profiles[category] = Profile(**signed)
     return profiles
@@ -353,17 +352,18 @@ def _category_effects(
 ) -> dict[str, dict[str, Signed]]:
     means = measure.category_effects(one, by, include_self=include_self).isel(model=0).mean("seed")
     apart = np.zeros_like(evidence.data.itself) if include_self else evidence.data.itself
+    rows, columns = (means[f"{end}_category"].values.tolist() for end in ("source", "target"))
     effects: dict[str, dict[str, Signed]] = {}
-    for giving in [c for c in ORDER[by] if c in means["source_category"]]:
-        for taking in [c for c in ORDER[by] if c in means["target_category"]]:
+    for giving in [c for c in ORDER[by] if c in rows]:
+        for taking in [c for c in ORDER[by] if c in columns]:
             block = np.outer(
                 _members(one, by, "source", giving), _members(one, by, "target", taking)
             )
-            chosen = means.sel(source_category=giving, target_category=taking)
+            place = rows.index(giving), columns.index(taking)
             drawn: dict[Sign, np.ndarray | None] = dict.fromkeys(SIGNS)
             if evidence.draws:
                 sides = evidence.draws.sides
                 drawn = {s: getattr(sides, s)[block & ~apart] for s in SIGNS}
-            values: dict[Sign, float] = {sign: float(chosen[sign]) for sign in SIGNS}
+            values: dict[Sign, float] = {s: means[s].values[place].item() for s in SIGNS}
             effects.setdefault(giving, {})[taking] = _signed(evidence, values, drawn)
     return effects

@@ -277,13 +277,12 @@ def benjamini_hochberg(p_values: Float[np.ndarray, " test"]) -> Float[np.ndarray
     Source:
         Benjamini and Hochberg (1995).
     """
-    import scipy.stats
-
-    known = np.isfinite(p_values)
+    known = np.flatnonzero(np.isfinite(p_values))
+    falling = known[np.argsort(p_values[known])[::-1]]
+    rank = np.arange(len(falling), 0, -1)
     q_values = np.full(p_values.shape, np.nan)
-    if known.any():
-        q_values[known] = scipy.stats.false_discovery_control(p_values[known])
-    return q_values
+    q_values[falling] = np.minimum.accumulate(p_values[falling] * (len(falling) / rank))
+    return np.minimum(q_values, 1.0)
 
 
 def mcnemar(
