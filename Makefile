@@ -47,5 +47,5 @@ $(VENV)/core: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: pyproject.toml constraints.txt
-	$(call install,[dev])
+	$(call install,[train,dev])
 	@touch $(VENV)/core $@

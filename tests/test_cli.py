@@ -215,3 +215,34 @@ def test_the_readmes_python_runs(published, monkeypatch):
     names: dict[str, object] = {}
     exec(compile(block, "README.md", "exec"), names)
     assert "analysis" in names
+
+
+def test_suites_lists_what_there_is(run):
+    code, text, _ = run("suites")
+    assert code == 0
+    assert "glimpse  13 tasks, version glimpse-1" in text
+
+
+def test_suites_show_draws_a_sheet(run, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    code, text, _ = run("suites", "show", "glimpse", "--task", "Jigsaw", "--n", 3, "--out", sheet)
+    assert (code, text) == (0, f"3 items in {sheet}\n")
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    assert run("suites", "show", "glimpse", "--n", 1, "--out", sheet)[1].startswith("13 items")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["glimps"], "unknown suite 'glimps'; did you mean 'glimpse'?"),
+        (["glimpse", "--task", "Jigsaws"], "unknown task 'Jigsaws'; known: Art_Style"),
+        (["glimpse", "--n", "-3"], "--n must be at least 1, but is -3"),
+        (["glimpse", "--difficulty", "2"], "difficulty must be from 0 to 1, but is 2.0"),
+    ],
+)
+def test_suites_show_refuses_what_does_not_exist(run, tmp_path, arguments, said):
+    sheet = tmp_path / "sheet.png"
+    code, _, error = run("suites", "show", *arguments, "--out", sheet)
+    assert code == 2
+    assert said in error
+    assert not sheet.exists()

@@ -177,7 +177,7 @@ def _parts_world(
         choices=CHOICES,
         answer=answer,
         scene={
-            "figures": [figure.kind for figure in pair],
+            "kinds": [figure.kind for figure in pair],
             "part": part,
             "turns": [figure.turn for figure in pair],
             "mirrored": [figure.mirrored for figure in pair],
