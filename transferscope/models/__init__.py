@@ -1,0 +1,1 @@
+"""The models: vision-language models that are finetuned and asked, and the embedded small ones."""
