@@ -3,11 +3,16 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transferscope.errors import StudyError, TransferscopeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Weights = Mapping[str, Tensor]
 
 WEIGHTS = Path(__file__).with_name("weights")
 Command = Callable[[str, str, str], argparse.ArgumentParser]
@@ -62,12 +67,15 @@ def _weight_options(command: Command) -> None:
 
     add = command(
         "mix",
-        "Mix two weight files of one training.",
-        "--early m-early-50.safetensors --late m.safetensors --share 0.6 --out mixed/m.safetensors",
+        "Mix two weight files of one training, so that finetuning has something left to add.",
+        "--size m --early run/m-early-50.safetensors --late run/m.safetensors --out m.safetensors",
     ).add_argument
     add("--early", type=Path, required=True)
     add("--late", type=Path, required=True)
-    add("--share", type=float, required=True, help="share of the late weights, 0 to 1")
+    add("--size", required=True, help="size of both")
+    add("--share", type=float, help="share of the late weights (default: found from --target)")
+    add("--target", type=float, default=0.6, help="zero-shot mean wanted (default: %(default)s)")
+    add("--items", type=int, default=100, help="training items of each task to find it with")
     add("--out", type=Path, required=True, help="file to write")
 
 
@@ -218,11 +226,34 @@ def grow(options: argparse.Namespace) -> None:
 
 
 def mix(options: argparse.Namespace) -> None:
-    """Write a mixture of two weight files."""
+    """Write a mixture of two weight files: of a share, or as near as can be to a target."""
     from transferscope.models.glimpse.weights import mix, read_weights, save_weights
 
-    weights = mix(read_weights(options.early), read_weights(options.late), options.share)
-    _say(save_weights(options.out, weights))
+    early, late = read_weights(options.early), read_weights(options.late)
+    share = options.share
+    if share is None:
+        levels = _levels(early, late, options.size, options.items)
+        share = min(levels, key=lambda tried: abs(levels[tried] - options.target))
+    _say(f"share of the late weights: {share:.2f}")
+    _say(save_weights(options.out, mix(early, late, share)))
+
+
+def _levels(early: "Weights", late: "Weights", size: str, items: int) -> dict[float, float]:
+    """Zero-shot mean of each mixture, on training items: evaluation items are for later."""
+    from transferscope.models.glimpse.architecture import build
+    from transferscope.models.glimpse.weights import load_weights, mix
+    from transferscope.models.glimpse.zero_shot import encode_suite, zero_shot
+    from transferscope.suites.glimpse import Glimpse
+
+    tasks, model = encode_suite(Glimpse(), items, where="train"), build(size).eval()
+    levels = {}
+    for share in (k / 20 for k in range(8, 21)):
+        load_weights(model, mix(early, late, share))
+        scores = zero_shot(model, tasks)
+        levels[share] = sum(score.accuracy for score in scores) / len(scores)
+        shown = " ".join(f"{score.accuracy:.2f}" for score in scores)
+        _say(f"share {share:.2f}: mean {levels[share]:.3f}  ({shown})")
+    return levels
 
 
 def export(options: argparse.Namespace) -> None:

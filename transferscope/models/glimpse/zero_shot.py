@@ -13,7 +13,7 @@ from transferscope.models.glimpse import forward
 from transferscope.models.glimpse.architecture import width
 from transferscope.models.glimpse.prompts import padded, prompt
 from transferscope.models.glimpse.tokenizer import letters
-from transferscope.suite import Item, Suite
+from transferscope.suite import Item, Split, Suite
 
 BATCH = 64
 """Rows of a forward on a CPU; a GPU takes eight times as many."""
@@ -116,13 +116,13 @@ def score(task: str, correct: np.ndarray, questions: Questions) -> Score:
 
 
 def encode_suite(
-    suite: Suite, items: int, tasks: Sequence[str] | None = None
+    suite: Suite, items: int, tasks: Sequence[str] | None = None, where: Split = "eval"
 ) -> list[tuple[str, Questions]]:
-    """The first items of the evaluation split of a suite's tasks."""
+    """The first items of a split of a suite's tasks."""
     names = [task.name for task in suite.tasks] if tasks is None else tasks
     encoded = []
     for name in names:
-        split = suite.items(name, "eval")
+        split = suite.items(name, where)
         encoded.append(
             (name, encode_items(split[index] for index in range(min(items, len(split)))))
         )
