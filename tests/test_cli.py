@@ -208,13 +208,20 @@ def test_a_wrong_table_of_ceilings_is_refused(run, tmp_path, text, message):
     assert message in error
 
 
-def test_the_readmes_python_runs(published, monkeypatch):
-    readme = Path(__file__).resolve().parents[1] / "README.md"
-    (block,) = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+README = Path(__file__).resolve().parents[1] / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_readmes_analysis_runs(published, monkeypatch):
     monkeypatch.chdir(published)
     names: dict[str, object] = {}
-    exec(compile(block, "README.md", "exec"), names)
+    exec(compile(BLOCKS[0], "README.md", "exec"), names)
     assert "analysis" in names
+
+
+@pytest.mark.parametrize("block", BLOCKS[1:])
+def test_the_readmes_other_python_runs(block):
+    exec(compile(block, "README.md", "exec"), {})
 
 
 def test_suites_lists_what_there_is(run):
