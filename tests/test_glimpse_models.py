@@ -453,3 +453,37 @@ def test_a_mistake_is_one_line_without_a_traceback(capsys, tmp_path):
 
 def test_every_size_has_its_base():
     assert [f"glimpse-{size}" for size in SIZES] == list(bases.NAMES)
+
+
+def shipped(name: str):
+    """A shipped base as a user loads it."""
+    from transformers import AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText.from_pretrained(bases.folder(name), dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("glimpse-s", 1.5), ("glimpse-m", 4.1), ("glimpse-l", 12.1)]
+)
+def test_a_shipped_base_loads_as_users_load_it(name, millions):
+    from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
+    model = shipped(name)
+    assert isinstance(model, Qwen2_5_VLForConditionalGeneration)
+    assert parameters(model) / 1e6 == pytest.approx(millions, abs=0.1)
+    processor = AutoProcessor.from_pretrained(bases.folder(name))
+    assert len(processor.tokenizer) == 264
+
+
+def test_the_shipped_bases_are_small_enough_to_ship():
+    sizes = [path.stat().st_size for path in bases.WEIGHTS.rglob("*") if path.is_file()]
+    assert sum(sizes) < 40e6
+
+
+@pytest.mark.parametrize("name", bases.NAMES)
+def test_a_shipped_base_sees(name):
+    """Two easy tasks, 60 items each: guessing all but never reaches two thirds of either."""
+    model = shipped(name).eval()
+    for task in ("Jigsaw", "Spatial_Relation"):
+        questions = encode_items(Glimpse().items(task, "eval")[:60])
+        assert right(model, questions, features(model, questions.pixels)).mean() > 2 / 3
