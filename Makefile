@@ -9,14 +9,14 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .PHONY: help demo test test-all lint clean
 
 help:
-	@echo "make demo      analyse a small study from nothing into demo/"
+	@echo "make demo      train and analyse a small study from nothing into demo/"
 	@echo "make test      run the tests, less those marked slow"
 	@echo "make test-all  run all the tests"
 	@echo "make lint      check style, formatting and types"
 	@echo "make clean     remove the environment and everything made"
 	@echo "PYTHON=python3.12 make ... picks the interpreter (3.11 or newer)"
 
-demo: $(VENV)/core
+demo: $(VENV)/train
 	@$(BIN)/transferscope demo --out demo
 
 test: $(VENV)/dev
@@ -34,7 +34,7 @@ clean:
 	@rm -rf $(VENV) demo dist .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Each stamp is newer than the two files it was installed from; `dev` is `core` with the tools.
+# Each stamp is newer than the two files it was installed from; `dev` is `train` with the tools.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit("transferscope needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/pip || { echo "creating $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
@@ -42,10 +42,10 @@ define install
 	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.$(1)'
 endef
 
-$(VENV)/core: pyproject.toml constraints.txt
-	$(call install,)
+$(VENV)/train: pyproject.toml constraints.txt
+	$(call install,[train])
 	@touch $@
 
 $(VENV)/dev: pyproject.toml constraints.txt
 	$(call install,[train,dev])
-	@touch $(VENV)/core $@
+	@touch $(VENV)/train $@
