@@ -130,7 +130,7 @@ def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -
         if not found:
             raise DataError(f"{folder / WEIGHTS}: unknown tensor {key!r}; LoRA factors alone are run")
         pairs.setdefault(found[1], {})[found[2]] = tensor
-    for name, pair in pairs.items():
+    for name, pair in sorted(pairs.items(), key=lambda its: [*shapes, its[0]].index(its[0])):
         if name not in shapes:
             raise DataError(
                 f"{folder}: changes {name!r}, no linear layer of {base.name}'s language model; "
@@ -143,7 +143,13 @@ def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -
                 f"{folder}: of another base than {base.name}: {name} is {rows} x {columns}, "
                 f"its factors {sizes}"
             )
-    return Adapter(source or folder.resolve().parent.name, seed, config, tensors)
+    ordered = {
+        key: tensors[key]
+        for name in shapes
+        for letter in "AB"
+        if (key := f"base_model.model.{name}.lora_{letter}.weight") in tensors
+    }
+    return Adapter(source or folder.resolve().parent.name, seed, config, ordered)
 
 
 def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:

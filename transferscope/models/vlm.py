@@ -143,18 +143,24 @@ def _fetched(hub_id: str, trust_remote_code: bool) -> Path:
 
 
 def _model(folder: Path, precision: Precision, trust_remote_code: bool) -> Any:
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
     try:
-        return AutoModelForImageTextToText.from_pretrained(
+        model, found = AutoModelForImageTextToText.from_pretrained(
             folder,
             dtype=getattr(torch, precision),
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             attn_implementation="sdpa",
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{folder}: not a vision-language model: {_line(error)}") from None
+    if found["missing_keys"]:  # transformers would fill them with random numbers
+        missing = sorted(found["missing_keys"])
+        raise DataError(f"{folder}: {len(missing)} weights are missing, the first {missing[0]}")
+    return model
 
 
 def _processor(folder: Path, trust_remote_code: bool) -> Any:
