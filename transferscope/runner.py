@@ -92,6 +92,7 @@ def load_lab() -> Lab:
         MissingExtra: torch, transformers or peft is not installed.
     """
     try:
+        import torch  # noqa: F401 - before transformers, which warns where it is missing
         from transformers.utils import logging
 
         from transferscope.fleet.adapter import load_adapter, save_adapter

@@ -146,8 +146,10 @@ def open_store(folder: Path, planned: set[Path], note: Callable[[str], None]) ->
 def _put_aside(store: Store, path: Path) -> None:
     """Move a table and its record out of the way of the analysis."""
     folder = store.folder
-    aside = results.aside_path(path, results.checksum(folder / path))
-    old, new = results.record_of(folder / path), results.record_of(aside)
+    old = results.record_of(folder / path)
+    # By the record: equal answers may be those of different cells.
+    aside = results.aside_path(path, results.checksum(old) or results.checksum(folder / path))
+    new = results.record_of(aside)
     with results.staged(folder) as stage:
         (stage / aside).parent.mkdir()
         shutil.copyfile(folder / path, stage / aside)

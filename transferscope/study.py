@@ -194,14 +194,17 @@ class _Loader(yaml.SafeLoader):
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    pairs = [(loader.construct_object(key, deep=True), value) for key, value in node.value]
-    keys = [key for key, _ in pairs]
-    for (key, _), (key_node, _) in zip(pairs, node.value, strict=True):
-        if keys.count(key) > 1:
-            raise yaml.MarkedYAMLError(
-                problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
-            )
-    return {key: loader.construct_object(value, deep=True) for key, value in pairs}
+    found: dict[Any, Any] = {}
+    for key_node, value in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int):
+            problem = "a key must be a name or a whole number"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+        if key in found:
+            problem = f"key {key!r} is given twice"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+        found[key] = loader.construct_object(value, deep=True)
+    return found
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -244,8 +247,8 @@ def parse_study(text: str, file: str, folder: Path | None = None) -> Study:
         study = Study.model_validate(data)
     except ValidationError as error:
         raise StudyError(f"{file}: {_explain(error)}") from None
-    study = _with_paths(study, folder or Path())
     try:
+        study = _with_paths(study, folder or Path())
         suite = suite_of(study)
         study = _with_tasks(study, suite.tasks)
         _check(study)
@@ -284,7 +287,8 @@ def nearest(name: object, known: Sequence[str]) -> str:
 
 def _explain(error: ValidationError) -> str:
     """The first thing that is wrong, on one line."""
-    first: Any = error.errors()[0]
+    found: list[Any] = error.errors()  # a misspelled key also leaves the right one missing
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     parts = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
         section = _SECTIONS[parts[0]] if len(parts) > 1 else Study
