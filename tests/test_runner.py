@@ -327,6 +327,64 @@ def test_a_log_line_after_one_that_was_cut_short_stands_alone(tmp_path):
     assert json.loads((tmp_path / results.LOG).read_text().splitlines()[1])["cells"] == 1
 
 
+@pytest.fixture
+def command(monkeypatch, capsys, text, tmp_path):
+    """A command on the study; returns exit code, standard output, standard error."""
+    (tmp_path / "study.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+
+    def call(name, *arguments):
+        monkeypatch.setattr(sys, "argv", ["transferscope", name, "study.yaml", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            sys.exit(cli.main())
+        shown = capsys.readouterr()
+        return stopped.value.code or 0, shown.out, shown.err
+
+    return call
+
+
+def test_the_plan_counts_what_there_is_to_do_and_what_is_done(command, carry_out, text, tmp_path):
+    plan = json.loads(command("plan", "--json")[1])
+    assert (plan["adapters to train"], plan["cells"], plan["cells finished"]) == (8, 27, 0)
+    assert not (tmp_path / "one").exists()
+    carry_out(text, out=tmp_path / "one")
+    assert json.loads(command("plan", "--json")[1])["cells finished"] == 27
+    assert "27 cells finished" in command("plan")[1]
+    (tmp_path / "study.yaml").write_text(text.replace("items: 6", "items: 7"))
+    assert "3 cells finished" in command("plan")[1]  # the base's
+
+
+def test_a_study_that_is_stopped_says_how_to_go_on_and_does(command, lab, monkeypatch):
+    fake = lab()
+
+    def interrupted():
+        if len(fake.trained) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fake, "step", interrupted)
+    code, _, error = command("run", "--no-figures")
+    assert (code, error.splitlines()[-1]) == (
+        1,
+        "transferscope: stopped; the same command continues",
+    )
+    fake = lab()
+    code, shown, _ = command("run", "--no-figures")
+    assert (code, len(fake.trained)) == (0, 5)
+    assert "Open one/report.html" in shown
+
+
+def test_a_study_that_failed_in_part_is_analysed_with_exit_code_1(command, lab, tmp_path):
+    lab().fail = {"shuffled"}
+    (tmp_path / "study.yaml").write_text((tmp_path / "study.yaml").read_text().replace("3}", "1}"))
+    code, shown, error = command("run", "--no-figures")
+    assert code == 1
+    assert "Open one/report.html" in shown
+    assert "6 of 27 cells are missing: s, shuffled, seed 0: out of memory" in error
+    lab().fail = {*SOURCES, "shuffled"}
+    assert command("run", "--no-figures", "--out", "none")[0] == 1
+    assert not (tmp_path / "none" / "analysis.json").exists()
+
+
 # The real lab, on an untrained base.
 
 
