@@ -128,7 +128,9 @@ def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -
     for key, tensor in tensors.items():
         found = _KEY.fullmatch(key)
         if not found:
-            raise DataError(f"{folder / WEIGHTS}: unknown tensor {key!r}; LoRA factors alone are run")
+            raise DataError(
+                f"{folder / WEIGHTS}: unknown tensor {key!r}; LoRA factors alone are run"
+            )
         pairs.setdefault(found[1], {})[found[2]] = tensor
     for name, pair in sorted(pairs.items(), key=lambda its: [*shapes, its[0]].index(its[0])):
         if name not in shapes:
@@ -161,7 +163,7 @@ def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:
     parts = [{_KEY.fullmatch(key)[1]: key for key in one.tensors} for one in adapters]  # pyright: ignore[reportOptionalSubscript]
     names = [name for name in linears if any(name in part for part in parts)]
     rank = max((min(its.shape) for one in adapters for its in one.tensors.values()), default=1)
-    shapes = {name: tuple(linears[name].weight.shape) for name in names}
+    shapes = {name: (linears[name].out_features, linears[name].in_features) for name in names}
     dtype = torch.promote_types(base.dtype, torch.float32)
     stack = Stack(shapes, len(adapters), rank, 1.0, dtype=dtype, device=base.device)
     for index, one in enumerate(adapters):
@@ -220,6 +222,9 @@ def _canonical(base: Base, tensors: dict[str, Tensor], folder: Path) -> dict[str
     changed = {}
     for key, tensor in tensors.items():
         head, middle, tail = key.partition(".layers.")
-        older = middle and head in ("base_model.model.model", "base_model.model.language_model.model")
+        older = middle and head in (
+            "base_model.model.model",
+            "base_model.model.language_model.model",
+        )
         changed[f"base_model.model.{start}layers.{tail}" if older else key] = tensor
     return changed

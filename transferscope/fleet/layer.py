@@ -9,13 +9,14 @@ different adapters never mix, so a fleet equals separate runs.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Drop = Callable[[Tensor], Tensor]
-"""Dropout of a layer's input (adapters, tokens, in)."""
+Drop = Callable[[int, Tensor], Tensor]
+"""Dropout of a layer's input (adapters, tokens, in), given the layer's number in the stack."""
 
 
 class Stack:
@@ -61,7 +62,8 @@ class Stack:
         """Add a loss's gradients to `gradients`."""
         # Not loss.backward(): it wants gradients as dense as their leaves.
         made = torch.autograd.grad(loss, self._leaves)
-        torch._foreach_add_(self._slots, list(made))
+        for slot, gradient in zip(self._slots, made, strict=True):
+            slot.add_(gradient)
 
     def initialise(self, seeds: Sequence[int]) -> None:
         """Give every adapter PEFT's start: A uniform in +-1/sqrt(in) from its own seed, B zero."""
@@ -87,17 +89,34 @@ class Stack:
 
 
 @contextmanager
-def attached(model: nn.Module, stack: Stack, drop: Drop | None = None) -> Iterator[None]:
-    """While this is open, the model's batches are the stack's adapters' rows, one after another."""
-    handles = [
-        model.get_submodule(name).register_forward_hook(_hook(a, b, stack.scaling, drop))
-        for name, (a, b) in stack.factors.items()
-    ]
+def attached(
+    model: nn.Module, stack: Stack, drop: Drop | None = None, *, folded: bool = False
+) -> Iterator[None]:
+    """While this is open, the model's batches are the stack's adapters' rows, one after another.
+
+    Args:
+        folded: add the factors to the weights in each forward rather than their product to the
+            output: the same numbers for fewer operations, where tokens are many and weights small.
+            Not with dropout, which the weights do not see.
+    """
+    assert not (folded and drop)
+    modules = {name: model.get_submodule(name) for name in stack.factors}
+    handles = []
     try:
+        for number, (name, module) in enumerate(modules.items()):
+            a, b = stack.factors[name]
+            if folded:
+                module.forward = _folding(module, a, b, stack.scaling)
+            else:
+                its_drop = partial(drop, number) if drop is not None else None
+                hook = _hook(a, b, stack.scaling, its_drop)
+                handles.append(module.register_forward_hook(hook))
         yield
     finally:
         for handle in handles:
             handle.remove()
+        for module in modules.values():
+            module.__dict__.pop("forward", None)
 
 
 @contextmanager
@@ -122,7 +141,7 @@ def merged(model: nn.Module, stack: Stack, index: int) -> Iterator[None]:
             model.get_submodule(name).weight = weight
 
 
-def _hook(a: Tensor, b: Tensor, scaling: float, drop: Drop | None) -> Any:
+def _hook(a: Tensor, b: Tensor, scaling: float, drop: Callable[[Tensor], Tensor] | None) -> Any:
     def add(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
         x = inputs[0].reshape(len(a), -1, inputs[0].shape[-1])
         if drop is not None:
@@ -135,3 +154,35 @@ def _hook(a: Tensor, b: Tensor, scaling: float, drop: Drop | None) -> Any:
         return full.view_as(out)
 
     return add
+
+
+def _folding(module: Any, a: Tensor, b: Tensor, scaling: float) -> Any:
+    def forward(x: Tensor) -> Tensor:
+        rows = x.reshape(len(a), -1, x.shape[-1])
+        out: Any = _Folded.apply(rows, module.weight, a, b, scaling)
+        out = out.view(*x.shape[:-1], -1)
+        return out if module.bias is None else out + module.bias
+
+    return forward
+
+
+class _Folded(torch.autograd.Function):
+    """x @ (weight + scaling * B @ A).T for each adapter, with gradients for x, A and B."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scaling: float
+    ) -> Tensor:
+        whole = torch.baddbmm(weight.expand(len(a), -1, -1), b, a, alpha=scaling)
+        ctx.save_for_backward(x, whole, a, b)
+        ctx.scaling = scaling
+        return torch.bmm(x, whole.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (g,) = gradients
+        x, whole, a, b = ctx.saved_tensors
+        for_x = torch.bmm(g, whole) if ctx.needs_input_grad[0] else None
+        for_a = torch.bmm(torch.bmm(g, b).transpose(1, 2), x)
+        for_b = torch.bmm(g.transpose(1, 2), torch.bmm(x, a.transpose(1, 2)))
+        return for_x, None, for_a.mul_(ctx.scaling), for_b.mul_(ctx.scaling), None

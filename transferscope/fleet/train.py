@@ -8,7 +8,8 @@ state and schedule. The loss is the cross-entropy of the answer's first tokens, 
 computed there alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, nullcontext
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -18,8 +19,8 @@ from torch.nn import functional
 
 from transferscope.errors import StudyError
 from transferscope.fleet.adapter import Adapter, adapter_of, peft_config
-from transferscope.fleet.layer import Drop, Stack, attached
-from transferscope.fleet.memory import tokens_at_once
+from transferscope.fleet.layer import Stack, attached
+from transferscope.fleet.memory import Room, checkpointing, folding_pays, training_room
 from transferscope.fleet.optimiser import AdamW, clip
 from transferscope.models.paths import forward_path, target_linears
 from transferscope.models.rows import ForwardPath, Letters, Row, letters
@@ -27,6 +28,9 @@ from transferscope.models.vlm import Base
 from transferscope.suite import Item
 
 Progress = Callable[[int, int], None]
+
+CLOSE = 0.9
+"""Jobs share forwards where the shorter one's rows are at least this part of the longer one's."""
 
 _NO_TOKEN = -100
 
@@ -64,9 +68,25 @@ class Job(NamedTuple):
 class _Squad(NamedTuple):
     """Jobs that are trained in the same forwards."""
 
-    jobs: list[int]
+    indices: list[int]
+    """Their places among all jobs."""
+    jobs: list[Job]
     rows: list[list[Row]]
+    targets: list[list[tuple[int, ...]]]
+    """Of each item the answer's first tokens."""
     steps: list[int]
+    room: Room
+
+    def batches(self, recipe: Any) -> Iterator[list[np.ndarray]]:
+        """Of each step and job the items of its batch; none where the job is over."""
+        orders = [epoch_orders(len(job.items), recipe.epochs, job.order_seed) for job in self.jobs]
+        for step in range(max(self.steps)):
+            batch = []
+            for job, its, steps in zip(self.jobs, orders, self.steps, strict=True):
+                epoch, place = divmod(step, -(-len(job.items) // recipe.batch_size))
+                order = its[epoch] if step < steps else np.arange(0)
+                batch.append(order[place * recipe.batch_size : (place + 1) * recipe.batch_size])
+            yield batch
 
 
 def train_fleet(
@@ -87,19 +107,17 @@ def train_fleet(
     names = list(target_linears(base.model, recipe.targets))
     config = peft_config(base, recipe, names)
     path = forward_path(base, [item for job in jobs for item in job.items])
-    its_letters = letters(base.processor)
-    rows = _encoded(path, jobs)
-    steps = [recipe.epochs * -(-len(its) // recipe.batch_size) for its in rows]
-    done, trained = 0, {}
-    for squad in _squads(rows, steps, tokens_at_once(base, training=True), recipe.batch_size):
-        stack = _start(base, [jobs[index] for index in squad.jobs], recipe, names)
-        its = [jobs[index] for index in squad.jobs]
-        for active in _train(base, path, stack, squad, its, its_letters, recipe):
-            done += active
-            if progress is not None:
-                progress(done, sum(steps))
-        for place, index in enumerate(squad.jobs):
-            job = jobs[index]
+    squads = list(_squads(base, path, jobs, recipe))
+    done, total = 0, sum(sum(squad.steps) for squad in squads)
+    trained: dict[int, Adapter] = {}
+    for squad in squads:
+        stack = _start(base, squad.jobs, recipe, names)
+        with closing(_train(base, path, stack, squad, recipe)) as steps:
+            for active in steps:
+                done += active
+                if progress is not None:
+                    progress(done, total)
+        for place, (index, job) in enumerate(zip(squad.indices, squad.jobs, strict=True)):
             trained[index] = adapter_of(stack, place, job.source, job.seed, config)
     return [trained[index] for index in range(len(jobs))]
 
@@ -128,27 +146,41 @@ def _encoded(path: ForwardPath, jobs: Sequence[Job]) -> list[list[Row]]:
     return [[made[id(item)] for item in job.items] for job in jobs]
 
 
-def _squads(
-    rows: list[list[Row]], steps: list[int], tokens: int, batch: int
-) -> Iterator[_Squad]:
-    """Jobs of similar length together, as many as `tokens` allow, at least one."""
+def _squads(base: Base, path: ForwardPath, jobs: Sequence[Job], recipe: Any) -> Iterator[_Squad]:
+    """Jobs of similar length together, as many as memory allows."""
+    rows, its_letters = _encoded(path, jobs), letters(base.processor)
+    targets = [_targets(job, its_letters) for job in jobs]
+    steps = [recipe.epochs * -(-len(job.items) // recipe.batch_size) for job in jobs]
     longest = [max(row.length for row in its) for its in rows]
-    squad: list[int] = []
-    for index in sorted(range(len(rows)), key=lambda index: (longest[index], steps[index])):
-        width = max((longest[index], 1))
-        far = squad and longest[squad[0]] < 0.9 * width
-        if squad and (far or (len(squad) + 1) * batch * width > tokens):
-            yield _Squad(squad, [rows[i] for i in squad], [steps[i] for i in squad])
-            squad = []
-        squad.append(index)
-    if squad:
-        yield _Squad(squad, [rows[i] for i in squad], [steps[i] for i in squad])
+
+    def squad(indices: list[int], room: Room) -> _Squad:
+        return _Squad(
+            indices,
+            [jobs[index] for index in indices],
+            [rows[index] for index in indices],
+            [targets[index] for index in indices],
+            [steps[index] for index in indices],
+            room,
+        )
+
+    members: list[int] = []
+    room = Room(1, 1, False)
+    for index in sorted(range(len(jobs)), key=lambda index: (-longest[index], -steps[index])):
+        far = members and longest[index] < CLOSE * longest[members[0]]
+        if members and (far or len(members) == room.adapters):
+            yield squad(members, room)
+            members = []
+        if not members:
+            room = training_room(base, recipe.batch_size, longest[index])
+        members.append(index)
+    if members:
+        yield squad(members, room)
 
 
 def _start(base: Base, jobs: Sequence[Job], recipe: Any, names: Sequence[str]) -> Stack:
     linears = {name: base.model.get_submodule(name) for name in names}
     stack = Stack(
-        {name: tuple(module.weight.shape) for name, module in linears.items()},
+        {name: (its.out_features, its.in_features) for name, its in linears.items()},
         len(jobs),
         recipe.rank,
         recipe.alpha / recipe.rank,
@@ -161,35 +193,47 @@ def _start(base: Base, jobs: Sequence[Job], recipe: Any, names: Sequence[str]) -
 
 
 def _train(
-    base: Base,
-    path: ForwardPath,
-    stack: Stack,
-    squad: _Squad,
-    jobs: Sequence[Job],
-    its_letters: Letters,
-    recipe: Any,
-) -> Iterator[int]:
+    base: Base, path: ForwardPath, stack: Stack, squad: _Squad, recipe: Any
+) -> Generator[int]:
     """Train a squad; yields after each step how many adapters took it."""
-    optimiser = AdamW(stack.values, recipe, squad.steps)
-    targets = [_targets(job, its_letters) for job in jobs]
-    orders = [
-        epoch_orders(len(job.items), recipe.epochs, job.order_seed) for job in jobs
-    ]
-    per_epoch = [-(-len(job.items) // recipe.batch_size) for job in jobs]
-    drop = _dropout(jobs, recipe.dropout, base.device)
-    with attached(base.model, stack, drop):
-        for step in range(max(squad.steps)):
-            batches = []
-            for index, count in enumerate(per_epoch):
-                epoch, place = divmod(step, count)
-                order = orders[index][epoch] if step < squad.steps[index] else np.arange(0)
-                batches.append(order[place * recipe.batch_size : (place + 1) * recipe.batch_size])
-            stack.gradients.zero_()
-            stack.backward(_loss(path, squad.rows, targets, batches))
+    optimiser, room = AdamW(stack.values, recipe, squad.steps), squad.room
+    drop = _Dropout(squad.jobs, recipe.dropout, base.device) if recipe.dropout else None
+    folded = drop is None and folding_pays(base, stack)
+    with attached(base.model, stack, drop, folded=folded):
+        for step, batches in enumerate(squad.batches(recipe)):
+
+            def loss(part: slice, step: int = step, batches: list[np.ndarray] = batches) -> Tensor:
+                if drop is not None:
+                    drop.now = (step, part.start)
+                return _loss(path, squad, batches, part)
+
+            room = _gradients(base, stack, loss, max(map(len, batches)), room)
             clip(stack.gradients, recipe.clip)
             with torch.no_grad():
                 optimiser.step(stack.gradients)
             yield sum(step < its for its in squad.steps)
+
+
+def _gradients(
+    base: Base, stack: Stack, loss: Callable[[slice], Tensor], size: int, room: Room
+) -> Room:
+    """Fill the stack's gradients for one step of `size` rows; answers with the room it took."""
+    while True:
+        width = -(-size // room.parts)
+        try:
+            stack.gradients.zero_()
+            with checkpointing(base.model) if room.checkpointing else nullcontext():
+                for start in range(0, size, width):
+                    stack.backward(loss(slice(start, start + width)))
+            return room
+        except torch.OutOfMemoryError as error:
+            smaller = room.smaller(size)
+            if smaller is None:
+                raise StudyError(
+                    f"{base.device}: out of memory with one row at a time; lower recipe.max_pixels"
+                ) from error
+            room = smaller
+        torch.cuda.empty_cache()
 
 
 def _targets(job: Job, its_letters: Letters) -> list[tuple[int, ...]]:
@@ -198,47 +242,52 @@ def _targets(job: Job, its_letters: Letters) -> list[tuple[int, ...]]:
     return [its_letters.stem + its_letters.tails[answer] for answer in answers]
 
 
-def _loss(
-    path: ForwardPath,
-    rows: list[list[Row]],
-    targets: list[list[tuple[int, ...]]],
-    batches: list[np.ndarray],
-) -> Tensor:
-    """The sum over adapters of the mean loss of their answers' tokens.
+def _loss(path: ForwardPath, squad: _Squad, batches: list[np.ndarray], part: slice) -> Tensor:
+    """The sum over adapters of what a part of their batches adds to their mean loss.
 
     A batch smaller than the others is filled up with rows that count nothing.
     """
-    size = max(len(batch) for batch in batches)
+    size = max(len(batch[part]) for batch in batches)
     asked: list[Row] = []
     wanted: list[tuple[int, ...]] = []
-    for index, batch in enumerate(batches):
-        for place in range(size):
-            item = int(batch[place]) if place < len(batch) else 0
-            target = targets[index][item]
-            asked.append(rows[index][item]._replace(said=target[:-1]))
-            wanted.append(target if place < len(batch) else ())
+    shares: list[float] = []
+    for rows, targets, batch in zip(squad.rows, squad.targets, batches, strict=True):
+        tokens = max(1, sum(len(targets[item]) for item in batch))
+        its = batch[part].tolist()
+        for item in its + [0] * (size - len(its)):
+            asked.append(rows[item]._replace(said=targets[item][:-1]))
+        wanted += [targets[item] for item in its] + [()] * (size - len(its))
+        shares += [1 / tokens] * len(its) + [0.0] * (size - len(its))
     read = max(map(len, wanted))
     table = torch.tensor([(_NO_TOKEN,) * (read - len(target)) + target for target in wanted])
     logits = path.logits(asked, read)
-    table = table.to(logits.device)
     losses = functional.cross_entropy(
-        logits.flatten(0, 1), table.flatten(), reduction="none", ignore_index=_NO_TOKEN
-    ).view(len(batches), -1)
-    counts = (table != _NO_TOKEN).view(len(batches), -1).sum(1).clamp(min=1)
-    return (losses.sum(1) / counts).sum()
+        logits.flatten(0, 1),
+        table.flatten().to(logits.device),
+        reduction="none",
+        ignore_index=_NO_TOKEN,
+    )
+    return losses.view(table.shape).sum(1) @ logits.new_tensor(shares)
 
 
-def _dropout(jobs: Sequence[Job], share: float, device: torch.device) -> Drop | None:
-    """Dropout in which each adapter draws from its own generator."""
-    if not share:
-        return None
-    generators = [torch.Generator(device).manual_seed(job.dropout_seed) for job in jobs]
+class _Dropout:
+    """Dropout in which each adapter draws its own masks.
 
-    def drop(x: Tensor) -> Tensor:
-        masks = [
-            torch.rand(one.shape, generator=generator, device=x.device) >= share
-            for one, generator in zip(x, generators, strict=True)
-        ]
-        return x * torch.stack(masks).to(x.dtype) / (1 - share)
+    A mask is a function of the adapter's seed, the step, the part of the batch and the layer, so
+    that activations that are computed again meet the same one.
+    """
 
-    return drop
+    def __init__(self, jobs: Sequence[Job], share: float, device: torch.device) -> None:
+        self._seeds, self._share = [job.dropout_seed for job in jobs], share
+        self._generator = torch.Generator(device)
+        self.now: tuple[int, int] = (0, 0)
+        """Step and first row of the part."""
+
+    def __call__(self, layer: int, x: Tensor) -> Tensor:
+        masks = []
+        for seed, one in zip(self._seeds, x, strict=True):
+            (mixed,) = np.random.SeedSequence((seed, *self.now, layer)).generate_state(1)
+            drawn = torch.empty(one.shape, device=x.device)
+            masks.append(drawn.uniform_(generator=self._generator.manual_seed(int(mixed))))
+        kept = torch.stack(masks) >= self._share
+        return x * kept / (1 - self._share)

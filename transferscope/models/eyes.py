@@ -24,7 +24,9 @@ Seen = tuple[str, Picture]
 def content_key(picture: Picture) -> str:
     """A key of a picture's pixels: the same pixels, the same key."""
     pixels = np.ascontiguousarray(picture.pixels())
-    return hashlib.blake2b(pixels.tobytes() + repr(pixels.shape).encode(), digest_size=20).hexdigest()
+    return hashlib.blake2b(
+        pixels.tobytes() + repr(pixels.shape).encode(), digest_size=20
+    ).hexdigest()
 
 
 class Eyes:

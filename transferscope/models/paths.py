@@ -56,6 +56,8 @@ def target_linears(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Lin
         if not any(name == target or name.endswith("." + target) for name in linears):
             near = get_close_matches(target, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise StudyError(f"recipe.targets: no layer {target!r}; {hint}known: {', '.join(known)}")
+            raise StudyError(
+                f"recipe.targets: no layer {target!r}; {hint}known: {', '.join(known)}"
+            )
     ends = tuple("." + target for target in targets)
     return {name: module for name, module in linears.items() if ("." + name).endswith(ends)}

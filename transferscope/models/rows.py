@@ -44,7 +44,7 @@ class ForwardPath(Protocol):
         ...
 
     def logits(self, rows: Sequence[Row], read: int = 1) -> Tensor:
-        """Scores (rows, read, vocabulary), float32 or finer, of what follows the last `read` places."""
+        """Scores (rows, read, vocabulary) of what follows the last `read` places, in float32."""
         ...
 
 

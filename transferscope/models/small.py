@@ -17,8 +17,8 @@ from torch.nn import functional
 from transferscope.models.eyes import Eyes, content_key
 from transferscope.models.glimpse import forward
 from transferscope.models.glimpse.architecture import HEAD, MROPE_SECTION, ROPE_THETA
-from transferscope.models.glimpse.prompts import SIDE, TOKENS, opening, picture_slots, positions
-from transferscope.models.glimpse.tokenizer import PAD, SPECIAL, ASSISTANT, TURN, TURN_END
+from transferscope.models.glimpse.prompts import SIDE, opening, picture_slots, positions
+from transferscope.models.glimpse.tokenizer import ASSISTANT, PAD, SPECIAL, TURN, TURN_END
 from transferscope.models.rows import Row
 from transferscope.models.vlm import Base
 from transferscope.suite import Item, Picture

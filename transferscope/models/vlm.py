@@ -139,7 +139,9 @@ def _fetched(hub_id: str, trust_remote_code: bool) -> Path:
     try:
         return Path(snapshot_download(hub_id, allow_patterns=kept))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise StudyError(f"{hub_id}: neither a folder here nor on the hub: {_line(error)}") from None
+        raise StudyError(
+            f"{hub_id}: neither a folder here nor on the hub: {_line(error)}"
+        ) from None
 
 
 def _model(folder: Path, precision: Precision, trust_remote_code: bool) -> Any:
@@ -147,7 +149,7 @@ def _model(folder: Path, precision: Precision, trust_remote_code: bool) -> Any:
     from transformers import AutoModelForImageTextToText
 
     try:
-        model, found = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder,
             dtype=getattr(torch, precision),
             use_safetensors=True,
@@ -157,6 +159,7 @@ def _model(folder: Path, precision: Precision, trust_remote_code: bool) -> Any:
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{folder}: not a vision-language model: {_line(error)}") from None
+    model, found = loaded
     if found["missing_keys"]:  # transformers would fill them with random numbers
         missing = sorted(found["missing_keys"])
         raise DataError(f"{folder}: {len(missing)} weights are missing, the first {missing[0]}")
