@@ -499,6 +499,14 @@ def test_scores_equal_the_plain_peft_forward(family):
             assert answer.margin == pytest.approx(best - second, abs=2e-4)
 
 
+def test_a_tasks_answers_are_the_same_whatever_else_is_asked(small):
+    mine, others = factory.items(5, 2), factory.items(4, 1, seed=1, task="other")
+    adapter = random_adapter(small, 0)
+    (alone,) = score_fleet(small, [adapter], mine, batch_size=3)
+    (among,) = score_fleet(small, [adapter], [*others, *mine], batch_size=3)
+    assert among[4:] == alone
+
+
 def test_stacked_scoring_equals_merged_scoring(small, monkeypatch):
     items, adapters = factory.items(5, None), [random_adapter(small, seed) for seed in range(3)]
     alone = score_fleet(small, [*adapters[:1], None, *adapters[1:]], items)

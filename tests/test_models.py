@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from transferscope.errors import DataError, StudyError
-from transferscope.models.eyes import Eyes, content_key
+from transferscope.models.eyes import Budget, Eyes, seen
 from transferscope.models.glimpse import base as bases
 from transferscope.models.glimpse import tokenizer
 from transferscope.models.paths import forward_path, language_linears, target_linears
 from transferscope.models.qwen import FAMILIES
 from transferscope.models.rows import Letters, letters, told_apart
-from transferscope.models.vlm import load_base, weights_hash
+from transferscope.models.vlm import load_base, make_base, weights_hash
 from transferscope.suite import Drawn
 
 torch.set_num_threads(1)
@@ -189,8 +189,7 @@ def test_text_that_holds_a_picture_token_is_refused():
 
 def pictures(count):
     draw = np.random.default_rng(0)
-    drawn = [Drawn(draw.integers(0, 256, (4, 4, 3), dtype=np.uint8)) for _ in range(count)]
-    return [(content_key(one), one) for one in drawn]
+    return [seen(Drawn(draw.integers(0, 256, (4, 4, 3), dtype=np.uint8))) for _ in range(count)]
 
 
 def looking(calls):
@@ -202,10 +201,10 @@ def looking(calls):
 
 
 def test_each_distinct_picture_is_looked_at_once():
-    calls, seen = [], pictures(5)
-    eyes = Eyes(looking(calls), at_once=2)
-    first = eyes.features([*seen, seen[0]])
-    again = eyes.features(seen[::-1])
+    calls, some = [], pictures(5)
+    eyes = Eyes(looking(calls), 2, Budget())
+    first = eyes.features([*some, some[0]])
+    again = eyes.features(some[::-1])
     assert calls == [2, 2, 1]
     assert all(torch.equal(a, b) for a, b in zip(first[:5], again[::-1], strict=True))
     assert torch.equal(first[5], first[0])
@@ -213,15 +212,81 @@ def test_each_distinct_picture_is_looked_at_once():
 
 def test_the_same_pixels_have_the_same_key():
     array = np.zeros((4, 6, 3), np.uint8)
-    assert content_key(Drawn(array)) == content_key(Drawn(array.copy()))
-    assert content_key(Drawn(array)) != content_key(Drawn(array.reshape(6, 4, 3)))
+    assert seen(Drawn(array)).key == seen(Drawn(array.copy())).key
+    assert seen(Drawn(array)).key != seen(Drawn(array.reshape(6, 4, 3))).key
+
+
+def test_a_picture_is_read_once():
+    class File:
+        reads = 0
+
+        def pixels(self):
+            self.reads += 1
+            return np.zeros((4, 6, 3), np.uint8)
+
+    picture = File()
+    assert seen(picture) == seen(picture)
+    assert seen(picture).shape == (4, 6, 3)
+    assert picture.reads == 1
+
+
+ONE = 16 * 3 * 4
+"""Bytes of a picture's features in these tests."""
 
 
 def test_the_memory_of_features_keeps_to_its_budget():
-    calls, seen = [], pictures(5)
-    eyes = Eyes(looking(calls), at_once=8, budget=3 * 16 * 3 * 4)
-    whole = eyes.features(seen)
-    assert eyes.held == eyes.budget
-    again = eyes.features(seen)
+    calls, some = [], pictures(5)
+    eyes = Eyes(looking(calls), 8, Budget(memory=3 * ONE))
+    whole = eyes.features(some)
+    assert eyes.held == 3 * ONE
+    again = eyes.features(some)
     assert calls == [5, 2]
     assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
+
+
+def test_what_does_not_fit_in_memory_goes_to_disk_and_what_fits_nowhere_is_computed(tmp_path):
+    calls, some = [], pictures(6)
+    budget = Budget(memory=2 * ONE, folder=tmp_path, disk=3 * ONE)
+    eyes = Eyes(looking(calls), 8, budget)
+    whole = eyes.features(some)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 3
+    again = eyes.features(some)
+    assert calls == [6, 1]
+    assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
+    next_one = Eyes(looking(calls), 8, budget)  # in a later process
+    next_one.features(some)
+    assert calls == [6, 1, 3]
+
+
+def test_damaged_features_on_disk_are_computed_again(tmp_path):
+    calls, some = [], pictures(1)
+    budget = Budget(memory=0, folder=tmp_path)
+    (whole,) = Eyes(looking(calls), 8, budget).features(some)
+    (path,) = tmp_path.rglob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:20])
+    for _ in range(2):
+        (again,) = Eyes(looking(calls), 8, budget).features(some)
+        assert torch.equal(whole, again)
+    assert calls == [1, 1]
+
+
+def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    eyes = Eyes(looking([]), 8, Budget(memory=0, folder=tmp_path / "file"))
+    assert len(eyes.features(pictures(3))) == 3
+
+
+def test_little_room_changes_no_score(tmp_path):
+    items = factory.items(4, 2, size=None)
+    base = factory.family_base("qwen3_vl")
+    tight = make_base(
+        base.model, base.processor, name="tight", budget=Budget(0, tmp_path, 4 * 10**4)
+    )
+    found = []
+    for its in (base, tight, tight):
+        path = forward_path(its, items)
+        with torch.no_grad():
+            found.append(path.logits(path.encode(items)))
+    assert 0 < len(list(tmp_path.rglob("*.safetensors"))) < 8
+    torch.testing.assert_close(found[0], found[1])
+    torch.testing.assert_close(found[0], found[2])

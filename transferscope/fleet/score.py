@@ -60,7 +60,8 @@ def score_fleet(
     """The answers of each adapter, None being the base itself, to each item.
 
     Args:
-        items: preferably of one target: how they share forwards may move a last bit.
+        items: of any tasks; those of different ones never share a forward, so that a task's
+            answers are the same whatever else is asked.
         batch_size: items of a forward.
         progress: called with the answers given and the answers in all.
 
@@ -75,8 +76,7 @@ def score_fleet(
             raise StudyError(f"item {item.id!r}: {len(item.choices)} choices; 1 to {len(LETTERS)}")
     path, its_letters = forward_path(base, items), letters(base.processor)
     rows = path.encode(items)
-    order = sorted(range(len(rows)), key=lambda index: rows[index].length)
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches = list(_batches(rows, batch_size))
     longest = max((row.length for row in rows), default=1)
     found: dict[tuple[int, int], Answer] = {}
     for crew in _crews(base, adapters, batch_size * max(longest, 1)):
@@ -89,6 +89,16 @@ def score_fleet(
                 if progress is not None:
                     progress(len(found), len(adapters) * len(items))
     return [[found[its, index] for index in range(len(items))] for its in range(len(adapters))]
+
+
+def _batches(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
+    """Places of rows of one task and of similar length."""
+    tasks: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        tasks.setdefault(row.item.task, []).append(index)
+    for own in tasks.values():
+        own.sort(key=lambda index: rows[index].length)
+        yield from (own[start : start + size] for start in range(0, len(own), size))
 
 
 def judged(logprobs: Sequence[float]) -> Answer:

@@ -229,7 +229,7 @@ def _gradients(
         except torch.OutOfMemoryError as error:
             smaller = room.smaller(size)
             if smaller is None:
-                raise StudyError(
+                raise torch.OutOfMemoryError(
                     f"{base.device}: out of memory with one row at a time; lower recipe.max_pixels"
                 ) from error
             room = smaller

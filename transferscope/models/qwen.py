@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import DataError
-from transferscope.models.eyes import Eyes, content_key
+from transferscope.models.eyes import Eyes, Seen, seen
 from transferscope.models.rows import Row, chat
 from transferscope.models.vlm import Base
 from transferscope.suite import Item, Picture
@@ -30,7 +30,8 @@ class QwenPath:
         self._token = base.processor.tokenizer.convert_ids_to_tokens(self._image)
         self._merge: int = base.model.config.vision_config.spatial_merge_size
         self._grids: dict[tuple[int, ...], tuple[int, int, int]] = {}
-        self.eyes = Eyes(self._look, 16 if base.device.type == "cpu" else 64)
+        at_once = 16 if base.device.type == "cpu" else 64
+        self.eyes = Eyes(self._look, at_once, base.budget, base.cache_name("qwen"))
 
     def encode(self, items: Sequence[Item]) -> list[Row]:
         """Items as rows.
@@ -46,12 +47,12 @@ class QwenPath:
             parts = text.split(self._token)
             if len(parts) != len(item.images) + 1:
                 raise DataError(f"item {item.id!r}: its text holds {self._token}")
-            grids = tuple(self._grid(image) for image in item.images)
+            pictures = tuple(map(seen, item.images))
+            grids = tuple(map(self._grid, pictures))
             full = parts[0]
             for grid, part in zip(grids, parts[1:], strict=True):
                 full += self._token * self._tokens(grid) + part
             ids = self._base.processor.tokenizer(full)["input_ids"]
-            pictures = tuple((content_key(image), image) for image in item.images)
             rows.append(Row(item, tuple(ids), pictures, grids))
         return rows
 
@@ -70,8 +71,8 @@ class QwenPath:
         extra: dict[str, Any] = {}
         wanted = [picture for row in rows for picture in row.pictures]
         if wanted:
-            seen = torch.cat(self.eyes.features(wanted)).to(x.dtype)
-            first, *deep = seen.split(x.shape[-1], -1)
+            features = torch.cat([its.to(x) for its in self.eyes.features(wanted)])
+            first, *deep = features.split(x.shape[-1], -1)
             x = x.masked_scatter(image[..., None], first)
             if deep:
                 extra = {"visual_pos_masks": image, "deepstack_visual_embeds": deep}
@@ -97,9 +98,9 @@ class QwenPath:
     def _tokens(self, grid: tuple[int, int, int]) -> int:
         return int(np.prod(grid)) // self._merge**2
 
-    def _grid(self, picture: Picture) -> tuple[int, int, int]:
+    def _grid(self, picture: Seen) -> tuple[int, int, int]:
         """A picture's grid of patches, which depends on its size alone."""
-        shape = picture.pixels().shape
+        shape = picture.shape
         if shape not in self._grids:
             made = self._processed([np.zeros(shape, dtype=np.uint8)])
             time, height, width = made["image_grid_thw"][0].tolist()

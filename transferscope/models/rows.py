@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from transferscope.errors import DataError
-from transferscope.suite import LETTERS, Item, Picture
+from transferscope.models.eyes import Seen
+from transferscope.suite import LETTERS, Item
 
 ANSWER = "({})"
 """How an answer is said: a letter in parentheses, as BLINK's prompts write the choices."""
@@ -23,8 +24,8 @@ class Row(NamedTuple):
     item: Item
     ids: tuple[int, ...]
     """The prompt's tokens, picture tokens included; empty on the plain path."""
-    pictures: tuple[tuple[str, Picture], ...]
-    """Content key and picture, in order; empty on the plain path."""
+    pictures: tuple[Seen, ...]
+    """In order; empty on the plain path."""
     grids: tuple[tuple[int, int, int], ...] = ()
     """Time, height and width of each picture in patches; Qwen's path alone."""
     said: tuple[int, ...] = ()

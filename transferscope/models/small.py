@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from transferscope.models.eyes import Eyes, content_key
+from transferscope.models.eyes import Eyes, seen
 from transferscope.models.glimpse import forward
 from transferscope.models.glimpse.architecture import HEAD, MROPE_SECTION, ROPE_THETA
 from transferscope.models.glimpse.prompts import SIDE, opening, picture_slots, positions
@@ -47,7 +47,7 @@ def is_embedded(base: Base) -> bool:
 
 def fits(items: Sequence[Item]) -> bool:
     """Whether all pictures have the embedded bases' size."""
-    return all(image.pixels().shape == (SIDE, SIDE, 3) for item in items for image in item.images)
+    return all(seen(image).shape == (SIDE, SIDE, 3) for item in items for image in item.images)
 
 
 class SmallPath:
@@ -55,7 +55,8 @@ class SmallPath:
 
     def __init__(self, base: Base) -> None:
         self._model, self._tokenizer = base.model, base.processor.tokenizer
-        self.eyes = Eyes(self._look, 64 if base.device.type == "cpu" else 1024)
+        at_once = 64 if base.device.type == "cpu" else 1024
+        self.eyes = Eyes(self._look, at_once, base.budget, base.cache_name("small"))
 
     def encode(self, items: Sequence[Item]) -> list[Row]:
         """Items as rows."""
@@ -64,7 +65,7 @@ class SmallPath:
             Row(
                 item,
                 (*opening(len(item.images)), *ids, *_ENDING),
-                tuple((content_key(image), image) for image in item.images),
+                tuple(map(seen, item.images)),
             )
             for item, ids in zip(items, texts["input_ids"], strict=True)
         ]
@@ -91,13 +92,13 @@ class SmallPath:
         wanted = [picture for row in rows for picture in row.pictures]
         if not wanted:
             return x
-        seen = torch.cat(self.eyes.features(wanted)).to(x.dtype)
+        features = torch.cat([its.to(x) for its in self.eyes.features(wanted)])
         slots = [
             index * ids.shape[1] + slot
             for index, count in enumerate(pictures.tolist())
             for slot in picture_slots(count)
         ]
-        flat = x.flatten(0, 1).index_copy(0, torch.tensor(slots, device=x.device), seen)
+        flat = x.flatten(0, 1).index_copy(0, torch.tensor(slots, device=x.device), features)
         return flat.view_as(x)
 
     def _angles(self, pictures: np.ndarray, length: int, x: Tensor) -> tuple[Tensor, Tensor]:

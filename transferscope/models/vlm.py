@@ -15,9 +15,12 @@ from typing import Any, Literal
 import torch
 
 from transferscope.errors import DataError, MissingExtra, StudyError
+from transferscope.models.eyes import Budget
 from transferscope.models.glimpse.base import folder as embedded_folder
 
 Precision = Literal["float32", "bfloat16"]
+
+BUDGET = Budget()
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -36,8 +39,15 @@ class Base:
     """SHA-256 over the contents of its safetensors files, in the order of their names."""
     max_pixels: int | None = None
     """Most pixels of a picture after resizing; None: as the processor comes."""
+    budget: Budget = BUDGET
+    """Room for vision features."""
     paths: dict[str, Any] = field(default_factory=dict, repr=False)
     """The forward paths in use, with the vision features that they have computed."""
+
+    def cache_name(self, path: str) -> str:
+        """A folder's name for the vision features of a forward path: all that they depend on."""
+        pixels = self.max_pixels or "all"
+        return f"{self.weights_hash[:20]}-{path}-{pixels}-{str(self.dtype).removeprefix('torch.')}"
 
     @property
     def device(self) -> torch.device:
@@ -58,6 +68,7 @@ def load_base(
     device: str | None = None,
     trust_remote_code: bool = False,
     max_pixels: int | None = None,
+    budget: Budget = BUDGET,
 ) -> Base:
     """A base from disk or from the hub.
 
@@ -66,6 +77,7 @@ def load_base(
         name: what to call it; else the last part of `where`.
         device: where to put it; else the GPU if there is one.
         max_pixels: most pixels of a picture after resizing; else as the processor says.
+        budget: room for vision features.
 
     Raises:
         StudyError: there is no such base, folder or hub id.
@@ -81,11 +93,18 @@ def load_base(
         name=name or Path(where).name,
         weights_hash=weights_hash(folder),
         max_pixels=max_pixels,
+        budget=budget,
     )
 
 
 def make_base(
-    model: Any, processor: Any, *, name: str, weights_hash: str = "", max_pixels: int | None = None
+    model: Any,
+    processor: Any,
+    *,
+    name: str,
+    weights_hash: str = "",
+    max_pixels: int | None = None,
+    budget: Budget = BUDGET,
 ) -> Base:
     """A base from a model and a processor in memory; both are changed to fit.
 
@@ -101,7 +120,7 @@ def make_base(
             content.update(key.encode())
             content.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         weights_hash = content.hexdigest()
-    return Base(name, model, processor, weights_hash, max_pixels)
+    return Base(name, model, processor, weights_hash, max_pixels, budget)
 
 
 def weights_hash(folder: Path) -> str:
