@@ -87,6 +87,8 @@ def load_base(
     folder = _folder(where, trust_remote_code)
     model = _model(folder, precision, trust_remote_code)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    # Once a large block was freed, glibc keeps activations' memory instead of asking for it again.
+    bytes(31 << 20)
     return make_base(
         model.to(place),
         _processor(folder, trust_remote_code),
