@@ -90,7 +90,7 @@ def test_report_draws_the_same_page_again(run, table, tmp_path):
 
 def test_demo_says_that_it_is_simulated_on_screen_and_on_the_page(run, tmp_path):
     out = tmp_path / "demo"
-    code, text, _ = run("demo", "--out", out, "--no-figures")
+    code, text, _ = run("demo", "--simulated", "--out", out, "--no-figures")
     assert code == 0
     assert "made-up models" in text
     assert "Simulated" in (out / "report.html").read_text(encoding="utf-8")
@@ -104,7 +104,7 @@ def test_tasks_are_those_of_the_papers_table(run):
     assert "Relative_Depth" in run("tasks")[1]
 
 
-@pytest.mark.parametrize("command", ["analyze", "demo", "report", "tasks"])
+@pytest.mark.parametrize("command", ["analyze", "run", "plan", "demo", "report", "tasks"])
 def test_every_command_shows_an_example(run, command):
     code, text, _ = run(command, "--help")
     assert code == 0

@@ -31,6 +31,7 @@ ASKED = (
     "serial",
     "predictions",
     "results",
+    "store",
 )
 LAB = ("models", "fleet", "runner", "executors", "forecast")
 DESK = (

@@ -10,7 +10,8 @@ import gc
 import json
 import os
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -20,6 +21,8 @@ from transferscope.errors import StudyError, TransferscopeError
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
+    from transferscope.runner import Event
+    from transferscope.study import Study
 
 app = typer.Typer(
     name="transferscope",
@@ -45,7 +48,7 @@ Inputs = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Folder for analysis.json, report.html, figures/."),
+    typer.Option("--out", "-o", help="Results folder; of a study, its name if left out."),
 ]
 Ceiling = Annotated[
     str,
@@ -74,6 +77,7 @@ Seed = Annotated[int, typer.Option(help="Seed of the analysis's own randomness."
 NoFigures = Annotated[
     bool, typer.Option("--no-figures", help="Leave out the figures folder (the page stays).")
 ]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -149,27 +153,59 @@ def analyze(
     _finish(analysis, out, figures=not no_figures, as_json=as_json)
 
 
-@app.command(epilog="Example: `transferscope demo --out demo/`")
-def demo(out: Out = Path("demo"), no_figures: NoFigures = False, as_json: AsJson = False) -> None:
-    """A simulated study with a known matrix, analysed from beginning to end.
+@app.command(epilog="Example: `transferscope run studies/glimpse.yaml --out out/`")
+def run(
+    study: StudyFile, out: Out = None, no_figures: NoFigures = False, as_json: AsJson = False
+) -> None:
+    """A study: train, score, analyse. Stop it at any time; the same command continues."""
+    from transferscope.study import read_study
 
-    The models and their effects are made up; nothing is trained. It shows what an analysis looks
-    like, in seconds and without a download.
-    """
+    read = read_study(study)
+    _run(read, out or Path(read.name), figures=not no_figures, as_json=as_json)
+
+
+@app.command(epilog="Example: `transferscope plan studies/glimpse.yaml --out out/`")
+def plan(study: StudyFile, out: Out = None, as_json: AsJson = False) -> None:
+    """What a study will do, before anything is spent."""
+    from transferscope.plan import Stock, plan_study
+    from transferscope.runner import finished_cells
+    from transferscope.study import read_study, suite_of
+
+    stock = Stock(suite_of(read := read_study(study)))
+    made = plan_study(read, stock)
+    finished = finished_cells(read, made, stock, out or Path(read.name))
+    summary = made.summary() | {"cells finished": finished}
+    lines = [f"{count:>12,} {what}" for what, count in summary.items()]
+    print(json.dumps(summary) if as_json else "\n".join(lines))
+
+
+@app.command(epilog="Example: `transferscope demo --out demo/`")
+def demo(
+    out: Out = Path("demo"),
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Made-up models; trains nothing, needs no torch.")
+    ] = False,
+    no_figures: NoFigures = False,
+    as_json: AsJson = False,
+) -> None:
+    """A whole study from nothing: 13 tasks, a small base, minutes on two CPU cores."""
     _check_folder(out)
+    if not simulated:
+        from transferscope.study import DEMO, parse_study
+
+        study = parse_study(DEMO, "the demo's study")
+        return _run(study, out or Path(study.name), figures=not no_figures, as_json=as_json)
     if not as_json:
         print("A simulated study: three made-up models whose true effects are known.\n")
-    with _status("simulating"):
+    with _status("simulating and analysing"):
+        from transferscope.assemble import analyze as analyzed
         from transferscope.matrix import from_predictions
         from transferscope.simulate import example_predictions
 
         matrix = from_predictions(example_predictions())
-    note = "Simulated: the models, their answers and their effects are made up."
-    matrix.attrs["notes"] = [note, *matrix.attrs["notes"]]
-    with _status("analysing"):
-        from transferscope.assemble import analyze as run
-
-        analysis = run(matrix)
+        note = "Simulated: the models, their answers and their effects are made up."
+        matrix.attrs["notes"] = [note, *matrix.attrs["notes"]]
+        analysis = analyzed(matrix)
     _finish(analysis, out, figures=not no_figures, as_json=as_json)
 
 
@@ -199,9 +235,8 @@ def tasks(as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, header_style="bold")
-    for column in ("suite", "task", "short", "level", "granularity"):
-        table.add_column(column)
+    heads = ("suite", "task", "short", "level", "granularity")
+    table = Table(*heads, box=None, header_style="bold")
     table.add_column("items", justify="right")
     for suite, known in TASKS.items():
         for t in known:
@@ -212,10 +247,10 @@ def tasks(as_json: AsJson = False) -> None:
 @suites_app.callback(epilog="Example: `transferscope suites`")
 def suites(context: typer.Context) -> None:
     """The suites whose questions can be had; `show` draws some of them."""
-    if context.invoked_subcommand is not None:
-        return
     from transferscope.suites import SUITES
 
+    if context.invoked_subcommand is not None:
+        return
     for name, make in SUITES.items():
         suite = make()
         print(f"{name}  {len(suite.tasks)} tasks, version {suite.version}")
@@ -264,6 +299,59 @@ def _check_folder(out: Path | None) -> None:
     """Refuse a folder that cannot be one before any work is done."""
     if out is not None and out.exists() and not out.is_dir():
         raise StudyError(f"--out {out}: a file is there, expected a folder or a new name")
+
+
+def _run(study: Study, out: Path, *, figures: bool, as_json: bool) -> None:
+    """A study, then its analysis; exit code 1 where some of it failed."""
+    from transferscope.assemble import analyze as analyzed
+    from transferscope.readers import read_results
+    from transferscope.runner import run_study
+
+    _check_folder(out)
+    gc.set_threshold(1000)  # a lab that runs for hours does make garbage
+    try:
+        with _progress() as tell:
+            outcome = run_study(study, out, tell=tell)
+    except KeyboardInterrupt:
+        print("transferscope: stopped; the same command continues", file=sys.stderr)
+        raise SystemExit(1) from None
+    if outcome.cells > 0 and outcome.adapters > 0:
+        with _status("analysing"):
+            analysis = analyzed(read_results(out, ceiling=study.ceilings or 1.0))
+        _finish(analysis, out, figures=figures, as_json=as_json)
+    if outcome.failed:
+        missing = f"{outcome.of - outcome.cells} of {outcome.of} cells are missing"
+        print(f"transferscope: {missing}: {'; '.join(outcome.failed)}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Event], None]]:
+    """What is being done, how much of all is done and how long it will take, while it goes on."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False)
+    live, cells = console.is_terminal, TextColumn("{task.fields[cells]} cells, left:")
+    columns = (TextColumn("{task.description}"), BarColumn(), cells, TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not live) as bar:
+        task, said = bar.add_task("starting", total=None, cells="0"), ""
+
+        def tell(event: Event) -> None:
+            nonlocal said
+            cells = f"{event.cells} of {event.of}"
+            if event.note:
+                console.print(event.note, markup=False)
+            if event.doing != said and not live:
+                console.print(f"[{cells} cells] {event.doing}", markup=False, soft_wrap=True)
+            said = event.doing
+            doing = escape(event.doing)
+            bar.update(
+                task, description=doing, completed=event.work, total=event.total, cells=cells
+            )
+
+        yield tell
 
 
 def _status(doing: str) -> AbstractContextManager[object]:

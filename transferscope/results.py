@@ -1,30 +1,46 @@
 """The results folder of a study: the only module that knows the file names inside it.
 
     study.yaml                    the study as run
-    adapters/MODEL/SOURCE/SEED/   LoRA weights in PEFT's format
-    predictions/*.parquet         one predictions table per run
+    adapters/MODEL/SOURCE/SEED/   LoRA weights in PEFT's format, and the record of their run
+    predictions/*.parquet         one predictions table per run, each with its record (.json)
+    controls/*.parquet            the same of placebo runs
+    aside/                        tables that the study as it is now does not ask for
+    digests.json                  digests of items that take long to make
+    run.jsonl                     what happened when
     analysis.json                 the analysis, schema 1
     report.html                   the page
     figures/                      the page's charts as files
 
 In:   a folder's path, and bytes that somebody else decided on.
-Out:  the same bytes on disk, each file written whole or not at all.
+Out:  the same bytes on disk, each file written whole or not at all. Files that belong together are
+      `staged`: after a crash there are all of them or none.
 
 It decides nothing about content.
 """
 
 import contextlib
+import hashlib
+import json
 import os
 import re
+import shutil
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from transferscope.errors import DataError
+from transferscope.errors import DataError, StudyError
 
 STUDY = "study.yaml"
 ADAPTERS = "adapters"
 PREDICTIONS = "predictions"
+CONTROLS = "controls"
+ASIDE = "aside"
+DIGESTS = "digests.json"
+LOG = "run.jsonl"
+LOCK = ".lock"
+RUN = "run.json"
 ANALYSIS = "analysis.json"
 REPORT = "report.html"
 FIGURES = "figures"
@@ -126,3 +142,194 @@ def safe_name(name: str, taken: Collection[str] = ()) -> str:
         tail = f"-{number}{dot}{suffix}"
         safe = stem[: _LONGEST - len(tail)] + tail
     return safe
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """The folder, made if need be, for this process alone; what a crash left is put right first.
+
+    The lock goes with the process, however it ends.
+
+    Raises:
+        StudyError: another process has it.
+        DataError: the folder cannot be made.
+    """
+    root = Path(folder)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        handle = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise DataError(f"{root}: cannot be written: {error.strerror}") from None
+    try:
+        if not _take(handle):
+            owner = os.pread(handle, 20, 0).decode(errors="replace").strip()
+            who = f" (process {owner})" if owner.isdigit() else ""
+            raise StudyError(
+                f"{root}: another run{who} works in this folder; wait for it, or give another --out"
+            )
+        os.truncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        _recover(root)
+        yield root
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int) -> bool:
+    """Whether the open lock file is now ours."""
+    try:
+        import fcntl
+    except ImportError:  # Windows; there the study engine is not tested
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def staged(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """An empty folder whose files move into `folder`, by the same relative paths, all or none.
+
+    They move when the block ends. A crash before leaves nothing; one after its rename is made good
+    by the next `locked`. Nothing moves when the block raises.
+
+    Raises:
+        DataError: the files cannot be written.
+    """
+    root, mark = Path(folder), uuid.uuid4().hex
+    stage, ready = root / f".staged-{mark}", root / f".ready-{mark}"
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+        for path in stage.rglob("*"):
+            _sync(path)
+        os.rename(stage, ready)
+        _sync(root)
+        _move(ready, root)
+    except OSError as error:
+        where = error.filename or root
+        raise DataError(f"{where}: cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _recover(root: Path) -> None:
+    """Finish what was ready when a process died, and remove what was not."""
+    for ready in sorted(root.glob(".ready-*")):
+        _move(ready, root)
+    for stage in root.glob(".staged-*"):
+        shutil.rmtree(stage, ignore_errors=True)
+    for part in (root, root / FIGURES):
+        for temporary in part.glob(".writing-*"):
+            temporary.unlink(missing_ok=True)
+
+
+def _move(ready: Path, root: Path) -> None:
+    """Every file of a ready folder to its place; may be done again after a crash."""
+    places = set()
+    for path in sorted(ready.rglob("*")):
+        if path.is_file():
+            place = root / path.relative_to(ready)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, place)
+            places.add(place.parent)
+    for folder in places:
+        _sync(folder)
+    shutil.rmtree(ready)
+
+
+def _sync(path: Path) -> None:
+    """Onto the disk, so that a power loss cannot take it back."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder, where folders cannot be opened
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def table_path(*parts: str, control: bool = False) -> Path:
+    """Where a run's predictions lie in the folder, e.g. of rank, model, seed and source.
+
+    Tables are read in the order of their names.
+    """
+    name = ".".join(safe_name(part) for part in parts)
+    if len(name) > _LONGEST - 20:  # what would be cut off tells runs apart
+        name = f"{name[: _LONGEST - 35]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return Path(CONTROLS if control else PREDICTIONS, f"{name}.parquet")
+
+
+def aside_path(table: Path, key: str) -> Path:
+    """Where a table that is no longer asked for lies in the folder."""
+    return Path(ASIDE, f"{table.stem}-{key[:12]}.parquet")
+
+
+def adapter_path(model: str, source: str, seed: int) -> Path:
+    """Where an adapter lies in the folder."""
+    return Path(ADAPTERS, safe_name(model), safe_name(source), str(seed))
+
+
+def tables(folder: str | os.PathLike[str]) -> list[Path]:
+    """All prediction tables of runs, placebos and those set aside, relative to the folder."""
+    root = Path(folder)
+    found = (path for room in (PREDICTIONS, CONTROLS, ASIDE) for path in root.glob(f"{room}/*"))
+    return sorted(path.relative_to(root) for path in found if path.suffix == ".parquet")
+
+
+def record_of(path: Path) -> Path:
+    """Where the record of a table or an adapter's folder lies."""
+    return path.with_suffix(".json") if path.suffix == ".parquet" else path / RUN
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty where there is none, or none that can be read."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def as_json(value: Mapping[str, Any]) -> bytes:
+    """A record as the bytes of its file."""
+    return json.dumps(value, indent=1).encode() + b"\n"
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder, its record aside, by name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): checksum(path) for path in files if path.name != RUN
+    }
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def log(folder: str | os.PathLike[str], event: str, **what: object) -> None:
+    """Append a line to the folder's log.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **what}
+    path = Path(folder, LOG)
+    try:
+        with path.open("ab+") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:  # a line that a crash cut short stays alone
+                file.seek(end - 1)
+                file.write(b"" if file.read(1) == b"\n" else b"\n")
+            file.write(json.dumps(line).encode() + b"\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,137 @@
+"""A lab that trains nothing: answers are a hash of all that should determine them.
+
+An "adapter" is a hash over its lesson, seeds, recipe and the whole fleet it was trained in, so a
+study that goes on with other fleets than it began with ends with other answers. Run as a script it
+carries out a study and kills itself, as hard as can be, after a number of steps.
+"""
+
+import hashlib
+import os
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+from transferscope import runner
+from transferscope.errors import DataError
+from transferscope.study import read_study
+
+
+class Job(NamedTuple):
+    source: str
+    seed: int
+    items: list
+    init_seed: int
+    order_seed: int
+    dropout_seed: int
+    answers: list | None = None
+
+
+class Answer(NamedTuple):
+    choice: int | None
+    logprobs: tuple[float, ...]
+    margin: float
+
+
+class FakeLab:
+    """Notes what it is asked to do; `fail` holds sources whose training fails."""
+
+    def __init__(self):
+        self.trained: list[tuple[str, int]] = []
+        self.scored: list[tuple[str, str]] = []
+        self.loaded: list[Path] = []
+        self.jobs: list[Job] = []
+        self.fail: set[str] = set()
+
+    def step(self):
+        """One step of work; the script dies in some."""
+
+    def lab(self):
+        return runner.Lab(
+            self.load_base,
+            Job,
+            self.train_fleet,
+            self.save_adapter,
+            self.load_adapter,
+            self.score_fleet,
+        )
+
+    def load_base(self, where, *, name, precision, trust_remote_code, max_pixels):
+        return SimpleNamespace(name=name, weights_hash=digest(Path(where, "weights").read_text()))
+
+    def train_fleet(self, base, jobs, recipe, *, progress):
+        if self.fail & {job.source for job in jobs}:
+            raise RuntimeError("out of memory\nand more")
+        own = [
+            digest(
+                [item.id for item in job.items], job.answers, job[3:6], recipe, base.weights_hash
+            )
+            for job in jobs
+        ]
+        self.jobs += jobs
+        adapters = []
+        for number, (job, one) in enumerate(zip(jobs, own, strict=True), 1):
+            self.step()
+            progress(number, len(jobs))
+            self.trained.append((job.source, job.seed))
+            adapters.append(digest(one, own))
+        return adapters
+
+    def save_adapter(self, adapter, folder):
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").write_text("{}")
+        self.step()
+        (folder / "adapter_model.safetensors").write_text(adapter)
+
+    def load_adapter(self, base, folder):
+        self.loaded.append(folder)
+        text = (Path(folder) / "adapter_model.safetensors").read_text()
+        if text.startswith("wrong"):
+            raise DataError(f"{folder}: of another base")
+        return text
+
+    def score_fleet(self, base, adapters, items, *, scoring, batch_size, progress):
+        answers = []
+        for number, adapter in enumerate(adapters, 1):
+            self.step()
+            progress(number * len(items), len(adapters) * len(items))
+            self.scored += [(adapter or "base", item.task) for item in items]
+            answers.append([answer(adapter or base.weights_hash, item, scoring) for item in items])
+        return answers
+
+
+def digest(*parts):
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def answer(adapter, item, scoring):
+    number = int(digest(adapter, item.id, scoring)[:8], 16)
+    if scoring == "generate" and number % 5 == 0:
+        return Answer(None, (), float("nan"))
+    choice = number % len(item.choices)
+    return Answer(choice, tuple(-float(k != choice) for k in range(len(item.choices))), 1.0)
+
+
+def main(study, out, steps):
+    """Carry out a study, and die at the given step: of work, or of moving a file into place."""
+    fake, left = FakeLab(), int(steps)
+    replace = os.replace
+
+    def step():
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def replaced(*paths):
+        step()
+        replace(*paths)
+
+    fake.step, os.replace = step, replaced
+    runner.load_lab = fake.lab
+    runner.run_study(read_study(study), out, tell=lambda event: None)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Many LoRA adapters over one frozen base: the layer, training, scoring."""

@@ -1,0 +1,230 @@
+"""An adapter: the LoRA weights of one source and seed, always in PEFT's own file format.
+
+In:   factors from training, or a folder that PEFT or we have written.
+Out:  a folder that `PeftModel.from_pretrained` loads with the same outputs.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transferscope.errors import DataError
+from transferscope.fleet.layer import Stack
+from transferscope.models.paths import language_linears
+from transferscope.models.vlm import Base
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+
+_KEY = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """The LoRA weights from one source and seed."""
+
+    source: str
+    seed: int
+    config: dict[str, Any]
+    """As in `adapter_config.json`."""
+    tensors: dict[str, Tensor] = field(repr=False)
+    """By PEFT's key, on the CPU."""
+
+    def digest(self) -> str:
+        """SHA-256 over names and contents of the tensors."""
+        content = hashlib.sha256()
+        for key, tensor in sorted(self.tensors.items()):
+            content.update(key.encode())
+            content.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+        return content.hexdigest()
+
+
+def adapter_of(stack: Stack, index: int, source: str, seed: int, config: dict[str, Any]) -> Adapter:
+    """One adapter of a stack, copied out."""
+    tensors = {}
+    for name, factors in stack.factors.items():
+        for letter, factor in zip("AB", factors, strict=True):
+            key = f"base_model.model.{name}.lora_{letter}.weight"
+            tensors[key] = factor.detach()[index].cpu().clone()
+    return Adapter(source, seed, config, tensors)
+
+
+def peft_config(base: Base, recipe: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The `adapter_config.json` of a recipe for some linear layers."""
+    ends = sorted({name.rpartition(".")[2] for name in names})
+    linears = language_linears(base.model)
+    same = [name for name in linears if name.rpartition(".")[2] in ends]
+    start = names[0].split(".layers.")[0] + ".layers." if ".layers." in names[0] else None
+    pattern = f"{re.escape(start)}.*\\.({'|'.join(ends)})" if start else ""
+    whole = start and set(same) == set(names) and all(name.startswith(start) for name in names)
+    return {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": base.name,
+        "r": recipe.rank,
+        "lora_alpha": recipe.alpha,
+        "lora_dropout": recipe.dropout,
+        "target_modules": pattern if whole else list(names),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "use_rslora": False,
+        "use_dora": False,
+        "modules_to_save": None,
+    }
+
+
+def save_adapter(adapter: Adapter, folder: Path) -> Path:
+    """Write an adapter as PEFT does; the folder is there whole or not at all.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    mark = uuid.uuid4().hex
+    new, old = folder.with_name(f".new-{mark}"), folder.with_name(f".old-{mark}")
+    try:
+        new.mkdir(parents=True)
+        (new / WEIGHTS).write_bytes(save(adapter.tensors, metadata={"format": "pt"}))
+        (new / CONFIG).write_text(json.dumps(adapter.config, indent=2) + "\n", encoding="utf-8")
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -> Adapter:
+    """Read an adapter that we or PEFT have written.
+
+    Args:
+        source: its source; else the name of the folder above, as in `SOURCE/SEED`.
+
+    Raises:
+        DataError: files are missing or damaged, the adapter is of a kind that the fleet does not
+            run, or it belongs to another base.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    tensors = _canonical(base, _read_tensors(folder / WEIGHTS), folder)
+    shapes = {name: tuple(its.weight.shape) for name, its in language_linears(base.model).items()}
+    pairs: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        found = _KEY.fullmatch(key)
+        if not found:
+            raise DataError(
+                f"{folder / WEIGHTS}: unknown tensor {key!r}; LoRA factors alone are run"
+            )
+        pairs.setdefault(found[1], {})[found[2]] = tensor
+    for name, pair in sorted(pairs.items(), key=lambda its: [*shapes, its[0]].index(its[0])):
+        if name not in shapes:
+            raise DataError(
+                f"{folder}: changes {name!r}, no linear layer of {base.name}'s language model; "
+                "merge the adapter into a checkpoint and name that"
+            )
+        rows, columns = shapes[name]
+        if len(pair) < 2 or pair["A"].shape[1] != columns or pair["B"].shape[0] != rows:
+            sizes = {letter: tuple(its.shape) for letter, its in sorted(pair.items())}
+            raise DataError(
+                f"{folder}: of another base than {base.name}: {name} is {rows} x {columns}, "
+                f"its factors {sizes}"
+            )
+    ordered = {
+        key: tensors[key]
+        for name in shapes
+        for letter in "AB"
+        if (key := f"base_model.model.{name}.lora_{letter}.weight") in tensors
+    }
+    return Adapter(source or folder.resolve().parent.name, seed, config, ordered)
+
+
+def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:
+    """Adapters of any rank, scaling and layers as one stack with scaling 1.
+
+    Smaller ranks and missing layers are filled with zeros, which changes no output.
+    """
+    linears = language_linears(base.model)
+    parts = [{_KEY.fullmatch(key)[1]: key for key in one.tensors} for one in adapters]  # pyright: ignore[reportOptionalSubscript]
+    names = [name for name in linears if any(name in part for part in parts)]
+    rank = max((min(its.shape) for one in adapters for its in one.tensors.values()), default=1)
+    shapes = {name: (linears[name].out_features, linears[name].in_features) for name in names}
+    dtype = torch.promote_types(base.dtype, torch.float32)
+    stack = Stack(shapes, len(adapters), rank, 1.0, dtype=dtype, device=base.device)
+    for index, one in enumerate(adapters):
+        for name in parts[index]:
+            a = one.tensors[f"base_model.model.{name}.lora_A.weight"]
+            b = one.tensors[f"base_model.model.{name}.lora_B.weight"]
+            into_a, into_b = stack.factors[name]
+            into_a[index, : len(a)] = a.to(into_a)
+            into_b[index, :, : len(a)] = b.to(into_b) * _scaling(one.config, name, len(a))
+    return stack
+
+
+def _scaling(config: dict[str, Any], name: str, rank: int) -> float:
+    """alpha / rank of one layer, with PEFT's exceptions by pattern."""
+    alpha = config["lora_alpha"]
+    for pattern, value in (config.get("alpha_pattern") or {}).items():
+        if re.fullmatch(rf"(.*\.)?({pattern})$", name):
+            alpha = value
+            break
+    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path}: no JSON: {error}") from None
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise DataError(f"{path}: no LoRA adapter; peft_type must be 'LORA'")
+    for key in ("use_dora", "modules_to_save", "fan_in_fan_out", "layer_replication"):
+        if config.get(key):
+            raise DataError(f"{path}: {key} is not run by the fleet; merge it into a checkpoint")
+    if config.get("bias", "none") != "none":
+        raise DataError(f"{path}: bias {config['bias']!r}; only 'none' is run by the fleet")
+    return config
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except SafetensorError as error:
+        raise DataError(f"{path}: damaged: {error}") from None
+
+
+def _canonical(base: Base, tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
+    """The tensors by today's module names: older transformers left out `language_model`."""
+    start = next(iter(language_linears(base.model)), "").split("layers.")[0]
+    changed = {}
+    for key, tensor in tensors.items():
+        head, middle, tail = key.partition(".layers.")
+        older = middle and head in (
+            "base_model.model.model",
+            "base_model.model.language_model.model",
+        )
+        changed[f"base_model.model.{start}layers.{tail}" if older else key] = tensor
+    return changed

@@ -1,0 +1,188 @@
+"""Stacked LoRA: the adapters of a fleet beside each frozen linear layer, as one batched product.
+
+    out[k] = base(x[k]) + scaling * dropout(x[k]) @ A[k].T @ B[k].T
+
+Rows are grouped by adapter: of a batch of K n rows the first n belong to adapter 0. Gradients of
+different adapters never mix, so a fleet equals separate runs.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Drop = Callable[[int, Tensor], Tensor]
+"""Dropout of a layer's input (adapters, tokens, in), given the layer's number in the stack."""
+
+
+class Stack:
+    """The LoRA factors of K adapters for some linear layers.
+
+    All numbers of an adapter stand in one row, so that an optimiser works on two tensors.
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, int]],
+        size: int,
+        rank: int,
+        scaling: float,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        """All factors zero.
+
+        Args:
+            shapes: layer name to (out, in).
+            size: how many adapters.
+        """
+        width = sum(rank * (rows + columns) for rows, columns in shapes.values())
+        self.size, self.rank, self.scaling = size, rank, scaling
+        self.values = torch.zeros(size, width, dtype=dtype, device=device)
+        """(adapters, numbers of an adapter)."""
+        self.gradients = torch.zeros(0, dtype=dtype, device=device)
+        """Like `values`, once training has begun."""
+        self._shapes = dict(shapes)
+        self.factors = self._parted(self.values)
+        """Layer name to A (adapters, rank, in) and B (adapters, out, rank)."""
+
+    def train(self) -> None:
+        """From now on the factors require gradients, which `backward` adds up in `gradients`."""
+        self.gradients = torch.zeros_like(self.values)
+        parted = self._parted(self.gradients)
+        self._leaves = [its.requires_grad_() for pair in self.factors.values() for its in pair]
+        self._slots = [slot for name in self.factors for slot in parted[name]]
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradients to `gradients`."""
+        # Not loss.backward(): it wants gradients as dense as their leaves.
+        made = torch.autograd.grad(loss, self._leaves)
+        for slot, gradient in zip(self._slots, made, strict=True):
+            slot.add_(gradient)
+
+    def initialise(self, seeds: Sequence[int]) -> None:
+        """Give every adapter PEFT's start: A uniform in +-1/sqrt(in) from its own seed, B zero."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        for a, b in self.factors.values():
+            b.zero_()
+            bound = 1 / math.sqrt(a.shape[2])
+            for index, generator in enumerate(generators):
+                drawn = torch.rand(a.shape[1:], generator=generator, dtype=torch.float32)
+                a[index] = (2 * drawn - 1) * bound
+
+    def _parted(self, flat: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Views of (adapters, numbers) as each layer's two factors."""
+        parted, start = {}, 0
+        for name, (rows, columns) in self._shapes.items():
+            middle, end = start + self.rank * columns, start + self.rank * (rows + columns)
+            parted[name] = (
+                flat[:, start:middle].view(self.size, self.rank, columns),
+                flat[:, middle:end].view(self.size, rows, self.rank),
+            )
+            start = end
+        return parted
+
+
+@contextmanager
+def attached(
+    model: nn.Module, stack: Stack, drop: Drop | None = None, *, folded: bool = False
+) -> Iterator[None]:
+    """While this is open, the model's batches are the stack's adapters' rows, one after another.
+
+    Args:
+        folded: add the factors to the weights in each forward rather than their product to the
+            output: the same numbers for fewer operations, where tokens are many and weights small.
+            Not with dropout, which the weights do not see.
+    """
+    assert not (folded and drop)
+    modules = {name: model.get_submodule(name) for name in stack.factors}
+    handles = []
+    try:
+        for number, (name, module) in enumerate(modules.items()):
+            a, b = stack.factors[name]
+            if folded:
+                module.forward = _folding(module, a, b, stack.scaling)
+            else:
+                its_drop = partial(drop, number) if drop is not None else None
+                hook = _hook(a, b, stack.scaling, its_drop)
+                handles.append(module.register_forward_hook(hook))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module in modules.values():
+            module.__dict__.pop("forward", None)
+
+
+@contextmanager
+def merged(model: nn.Module, stack: Stack, index: int) -> Iterator[None]:
+    """While this is open, the model's weights include one adapter of the stack.
+
+    The base's own weights are put back as they were, the same tensors.
+    """
+    kept: dict[str, nn.Parameter] = {}
+    try:
+        for name, (a, b) in stack.factors.items():
+            module: Any = model.get_submodule(name)
+            kept[name] = module.weight
+            changed = torch.addmm(
+                module.weight, b[index].to(module.weight), a[index].to(module.weight),
+                alpha=stack.scaling,
+            )  # fmt: skip
+            module.weight = nn.Parameter(changed, requires_grad=False)
+        yield
+    finally:
+        for name, weight in kept.items():
+            model.get_submodule(name).weight = weight
+
+
+def _hook(a: Tensor, b: Tensor, scaling: float, drop: Callable[[Tensor], Tensor] | None) -> Any:
+    def add(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        x = inputs[0].reshape(len(a), -1, inputs[0].shape[-1])
+        if drop is not None:
+            x = drop(x)
+        low = torch.bmm(x, a.to(x.dtype).transpose(1, 2))
+        full = torch.baddbmm(
+            out.reshape(len(a), -1, out.shape[-1]), low, b.to(x.dtype).transpose(1, 2),
+            alpha=scaling,
+        )  # fmt: skip
+        return full.view_as(out)
+
+    return add
+
+
+def _folding(module: Any, a: Tensor, b: Tensor, scaling: float) -> Any:
+    def forward(x: Tensor) -> Tensor:
+        rows = x.reshape(len(a), -1, x.shape[-1])
+        out: Any = _Folded.apply(rows, module.weight, a, b, scaling)
+        out = out.view(*x.shape[:-1], -1)
+        return out if module.bias is None else out + module.bias
+
+    return forward
+
+
+class _Folded(torch.autograd.Function):
+    """x @ (weight + scaling * B @ A).T for each adapter, with gradients for x, A and B."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scaling: float
+    ) -> Tensor:
+        whole = torch.baddbmm(weight.expand(len(a), -1, -1), b, a, alpha=scaling)
+        ctx.save_for_backward(x, whole, a, b)
+        ctx.scaling = scaling
+        return torch.bmm(x, whole.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (g,) = gradients
+        x, whole, a, b = ctx.saved_tensors
+        for_x = torch.bmm(g, whole) if ctx.needs_input_grad[0] else None
+        for_a = torch.bmm(torch.bmm(g, b).transpose(1, 2), x)
+        for_b = torch.bmm(g.transpose(1, 2), torch.bmm(x, a.transpose(1, 2)))
+        return for_x, None, for_a.mul_(ctx.scaling), for_b.mul_(ctx.scaling), None

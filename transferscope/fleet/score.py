@@ -1,0 +1,193 @@
+"""Ask all adapters of a fleet the same items.
+
+Options are compared by the log-probability of their letters where the answer begins, in one
+forward pass; `generate` decodes a reply and reads the option in it, or says that it cannot.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from transferscope.errors import StudyError
+from transferscope.fleet.adapter import Adapter, stacked
+from transferscope.fleet.layer import attached, merged
+from transferscope.fleet.memory import tokens_at_once
+from transferscope.fleet.reply import is_settled, read_reply
+from transferscope.models.paths import forward_path
+from transferscope.models.rows import ForwardPath, Letters, Row, letters
+from transferscope.models.vlm import Base
+from transferscope.suite import LETTERS, Item
+
+Scoring = Literal["letters", "generate"]
+Progress = Callable[[int, int], None]
+
+LONGEST_REPLY = 16
+"""Tokens of a reply at most."""
+
+
+class Answer(NamedTuple):
+    """One adapter's answer to one item."""
+
+    choice: int | None
+    """Index of the chosen option, the first of equals; None: the reply was unreadable."""
+    logprobs: tuple[float, ...]
+    """Log-probability of each option's letter, in the item's order."""
+    margin: float
+    """Log-probability of the best option less that of the next; 0 is a tie."""
+
+
+class _Crew(NamedTuple):
+    """Adapters that answer in the same forwards."""
+
+    adapters: list[int]
+    open: Callable[[], AbstractContextManager[None]]
+    """Puts them onto the base."""
+
+
+@torch.no_grad()
+def score_fleet(
+    base: Base,
+    adapters: Sequence[Adapter | None],
+    items: Sequence[Item],
+    *,
+    scoring: Scoring = "letters",
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> list[list[Answer]]:
+    """The answers of each adapter, None being the base itself, to each item.
+
+    Args:
+        items: of any tasks; those of different ones never share a forward, so that a task's
+            answers are the same whatever else is asked.
+        batch_size: items of a forward.
+        progress: called with the answers given and the answers in all.
+
+    Returns:
+        A list for each adapter with an answer for each item, in their order.
+
+    Raises:
+        StudyError: an item has more choices than there are letters, or none.
+    """
+    for item in items:
+        if not 0 < len(item.choices) <= len(LETTERS):
+            raise StudyError(f"item {item.id!r}: {len(item.choices)} choices; 1 to {len(LETTERS)}")
+    path, its_letters = forward_path(base, items), letters(base.processor)
+    rows = path.encode(items)
+    batches = list(_batches(rows, batch_size))
+    longest = max((row.length for row in rows), default=1)
+    found: dict[tuple[int, int], Answer] = {}
+    for crew in _crews(base, adapters, batch_size * max(longest, 1)):
+        with crew.open():
+            for batch in batches:
+                asked = [rows[index] for index in batch]
+                answers = _answers(base, path, its_letters, asked * len(crew.adapters), scoring)
+                places = [(its, index) for its in crew.adapters for index in batch]
+                found.update(zip(places, answers, strict=True))
+                if progress is not None:
+                    progress(len(found), len(adapters) * len(items))
+    return [[found[its, index] for index in range(len(items))] for its in range(len(adapters))]
+
+
+def _batches(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
+    """Places of rows of one task and of similar length."""
+    tasks: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        tasks.setdefault(row.item.task, []).append(index)
+    for own in tasks.values():
+        own.sort(key=lambda index: rows[index].length)
+        yield from (own[start : start + size] for start in range(0, len(own), size))
+
+
+def judged(logprobs: Sequence[float]) -> Answer:
+    """The answer that some options' log-probabilities amount to."""
+    best, *others = sorted(logprobs, reverse=True)
+    margin = best - others[0] if others else float("inf")
+    return Answer(logprobs.index(best), tuple(logprobs), margin)
+
+
+def _crews(base: Base, adapters: Sequence[Adapter | None], tokens: int) -> Iterator[_Crew]:
+    """Adapters in groups: the base alone; on a CPU each merged into the weights; else stacked."""
+    bare = [index for index, adapter in enumerate(adapters) if adapter is None]
+    for index in bare:
+        yield _Crew([index], nullcontext)
+    tuned = [(index, adapter) for index, adapter in enumerate(adapters) if adapter is not None]
+    size, alone = 1, base.device.type == "cpu"
+    if not alone:
+        size = max(1, tokens_at_once(base, training=False) // tokens)
+    for start in range(0, len(tuned), size):
+        part = tuned[start : start + size]
+        stack = stacked(base, [adapter for _, adapter in part])
+        # In half precision a merged weight is rounded, and an adapter's effect with it.
+        if alone and base.dtype != torch.bfloat16:
+            yield _Crew([part[0][0]], lambda its=stack: merged(base.model, its, 0))
+        else:
+            yield _Crew([i for i, _ in part], lambda its=stack: attached(base.model, its))
+
+
+def _answers(
+    base: Base, path: ForwardPath, its_letters: Letters, rows: Sequence[Row], scoring: Scoring
+) -> list[Answer]:
+    table = _logprobs(path, its_letters, rows)
+    answers = [
+        judged(line[: len(row.item.choices)])
+        for line, row in zip(table.tolist(), rows, strict=True)
+    ]
+    if scoring == "letters":
+        return answers
+    return [
+        answer._replace(choice=read_reply(reply, row.item.choices))
+        for answer, reply, row in zip(answers, replies(base, path, rows), rows, strict=True)
+    ]
+
+
+def _logprobs(path: ForwardPath, its_letters: Letters, rows: Sequence[Row]) -> Tensor:
+    """Log-probability (rows, letters) of each letter after the stem that all answers share."""
+    most = max(len(row.item.choices) for row in rows)
+    stem, tails = its_letters.stem, its_letters.tails[:most]
+    if its_letters.single:
+        asked = [row._replace(said=stem) for row in rows]
+        logprobs = path.logits(asked)[:, -1].log_softmax(-1)
+        return logprobs[:, [tail[0] for tail in tails]]
+    columns = []
+    for tail in tails:
+        asked = [row._replace(said=stem + tail[:-1]) for row in rows]
+        logprobs = path.logits(asked, len(tail)).log_softmax(-1)
+        said = torch.tensor(tail, device=logprobs.device).expand(len(rows), -1)
+        columns.append(logprobs.gather(2, said[..., None]).sum((1, 2)))
+    return torch.stack(columns, 1)
+
+
+def replies(base: Base, path: ForwardPath, rows: Sequence[Row]) -> list[str]:
+    """What a base says to some rows, decoded greedily up to `LONGEST_REPLY` tokens.
+
+    A reply also ends where nothing that may follow changes what is read in it.
+    """
+    tokenizer, ends = base.processor.tokenizer, _ends(base)
+    said: list[tuple[int, ...]] = [()] * len(rows)
+    texts, going = [""] * len(rows), [True] * len(rows)
+    for _ in range(LONGEST_REPLY):
+        if not any(going):
+            break
+        # Rows that have ended stay in the batch: an adapter is known by its rows' places.
+        asked = [row._replace(said=its) for row, its in zip(rows, said, strict=True)]
+        chosen = path.logits(asked)[:, -1].argmax(-1).tolist()
+        for index, token in enumerate(chosen):
+            said[index] += (token,)
+            if going[index] and token in ends:
+                going[index] = False
+            elif going[index]:
+                texts[index] = tokenizer.decode(said[index], skip_special_tokens=True)
+                going[index] = not is_settled(texts[index])
+    return texts
+
+
+def _ends(base: Base) -> set[int]:
+    """The tokens that end a reply."""
+    ends: set[int] = set()
+    for config in (base.model.generation_config, base.processor.tokenizer):
+        its = getattr(config, "eos_token_id", None)
+        ends |= {its} if isinstance(its, int) else set(its or ())
+    return ends

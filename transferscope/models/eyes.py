@@ -1,0 +1,152 @@
+"""Vision features once: what a frozen vision tower makes of a picture serves every adapter.
+
+Features are kept by the picture's content: in memory up to a budget of bytes, the longest unused
+given up first; beyond that, where a folder is named, on disk up to a second budget; what is found
+in neither is computed again when it is wanted.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transferscope.errors import DataError
+from transferscope.results import write_whole
+from transferscope.suite import Picture
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much room vision features may take."""
+
+    memory: int = 2 << 30
+    """Bytes in memory."""
+    folder: Path | None = None
+    """Where to keep on disk what does not fit in memory; None: nowhere."""
+    disk: int = 20 << 30
+    """Bytes in the folder."""
+
+
+class Seen(NamedTuple):
+    """A picture and what is known about it."""
+
+    picture: Picture
+    key: str
+    """Of its pixels: the same pixels, the same key."""
+    shape: tuple[int, ...]
+    """(height, width, 3)."""
+
+
+_KNOWN: WeakKeyDictionary[Picture, tuple[str, tuple[int, ...]]] = WeakKeyDictionary()
+
+
+def seen(picture: Picture) -> Seen:
+    """A picture with its key and its size; each object is read and hashed once."""
+    if picture not in _KNOWN:
+        pixels = np.ascontiguousarray(picture.pixels())
+        content = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=20)
+        content.update(pixels.data)
+        _KNOWN[picture] = content.hexdigest(), pixels.shape
+    return Seen(picture, *_KNOWN[picture])
+
+
+class Eyes:
+    """A vision tower with a memory."""
+
+    def __init__(
+        self,
+        look: Callable[[Sequence[Picture]], list[Tensor]],
+        at_once: int,
+        budget: Budget,
+        name: str = "features",
+    ) -> None:
+        """Args:
+        look: pictures to features, one tensor (tokens, width) a picture.
+        at_once: how many pictures to look at in one call.
+        name: folder of these features in the budget's folder; names everything they depend on.
+        """
+        self._look, self._at_once, self._memory = look, at_once, budget.memory
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._folder = budget.folder / name if budget.folder else None
+        self._free = budget.disk - (_size(budget.folder) if budget.folder else 0)
+        self.held = 0
+        """Bytes in memory."""
+        self.looked = 0
+        """Pictures computed."""
+
+    def features(self, wanted: Sequence[Seen]) -> list[Tensor]:
+        """The features (tokens, width) of each picture; each distinct one is looked at once."""
+        found: dict[str, Tensor] = {}
+        missing: dict[str, Picture] = {}
+        for one in wanted:
+            if one.key in found or one.key in missing:
+                continue
+            features = self._recalled(one.key)
+            if features is None:
+                missing[one.key] = one.picture
+            else:
+                found[one.key] = features
+        keys = list(missing)
+        for start in range(0, len(keys), self._at_once):
+            part = keys[start : start + self._at_once]
+            with torch.no_grad():
+                made = self._look([missing[key] for key in part])
+            self.looked += len(part)
+            for key, features in zip(part, made, strict=True):
+                found[key] = features.clone()  # a view would keep the whole batch alive
+                self._keep(key, found[key])
+        return [found[one.key] for one in wanted]
+
+    def _recalled(self, key: str) -> Tensor | None:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        if self._folder is None or not (path := self._path(key)).is_file():
+            return None
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            return load(path.read_bytes())["features"]
+        except (OSError, SafetensorError, KeyError):  # damaged: it is computed and written again
+            return None
+
+    def _keep(self, key: str, features: Tensor) -> None:
+        size = features.numel() * features.element_size()
+        if self.held + size > self._memory and self._write(key, features, size):
+            return
+        self._kept[key] = features
+        self.held += size
+        while self.held > self._memory:
+            _, old = self._kept.popitem(last=False)
+            self.held -= old.numel() * old.element_size()
+
+    def _write(self, key: str, features: Tensor, size: int) -> bool:
+        """Whether the features are on disk now."""
+        from safetensors.torch import save
+
+        if self._folder is None or size > self._free:
+            return False
+        try:
+            write_whole(self._path(key), save({"features": features.cpu().contiguous()}))
+        except DataError:  # a full disk is no reason to stop: features can be computed again
+            self._free = 0
+            return False
+        self._free -= size
+        return True
+
+    def _path(self, key: str) -> Path:
+        assert self._folder is not None
+        return self._folder / key[:2] / f"{key}.safetensors"
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))

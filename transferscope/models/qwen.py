@@ -1,0 +1,126 @@
+"""The forward path for Qwen2-VL, Qwen2.5-VL and Qwen3-VL: pictures once, then the language model.
+
+The model's own vision tower, position index and language model are called one by one, so that
+vision features can be kept. Rows are padded on the right, where causal attention cannot see.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transferscope.errors import DataError
+from transferscope.models.eyes import Eyes, Seen, seen
+from transferscope.models.rows import Row, chat
+from transferscope.models.vlm import Base
+from transferscope.suite import Item, Picture
+
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+"""Model types, as a configuration names them."""
+
+
+class QwenPath:
+    """Items on a base of one of Qwen's families."""
+
+    def __init__(self, base: Base) -> None:
+        self._base, self._body = base, base.model.model
+        self._image: int = base.model.config.image_token_id
+        self._token = base.processor.tokenizer.convert_ids_to_tokens(self._image)
+        self._merge: int = base.model.config.vision_config.spatial_merge_size
+        self._grids: dict[tuple[int, ...], tuple[int, int, int]] = {}
+        at_once = 16 if base.device.type == "cpu" else 64
+        self.eyes = Eyes(self._look, at_once, base.budget, base.cache_name("qwen"))
+
+    def encode(self, items: Sequence[Item]) -> list[Row]:
+        """Items as rows.
+
+        Raises:
+            DataError: an item's text holds the model's own picture token.
+        """
+        rows = []
+        for item in items:
+            text = self._base.processor.apply_chat_template(
+                chat(item), add_generation_prompt=True, tokenize=False
+            )
+            parts = text.split(self._token)
+            if len(parts) != len(item.images) + 1:
+                raise DataError(f"item {item.id!r}: its text holds {self._token}")
+            pictures = tuple(map(seen, item.images))
+            grids = tuple(map(self._grid, pictures))
+            full = parts[0]
+            for grid, part in zip(grids, parts[1:], strict=True):
+                full += self._token * self._tokens(grid) + part
+            ids = self._base.processor.tokenizer(full)["input_ids"]
+            rows.append(Row(item, tuple(ids), pictures, grids))
+        return rows
+
+    def logits(self, rows: Sequence[Row], read: int = 1) -> Tensor:
+        """Scores (rows, read, vocabulary) of what follows the last `read` places."""
+        device = self._base.device
+        lengths = np.array([row.length for row in rows])
+        ids = torch.zeros((len(rows), int(lengths.max())), dtype=torch.long)
+        positions = torch.zeros((3, *ids.shape), dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids[index, : row.length] = torch.tensor(row.ids + row.said)
+            positions[:, index, : row.length] = self._positions(row, ids[index, : row.length])
+        ids = ids.to(device)
+        x = self._body.get_input_embeddings()(ids)
+        image = ids == self._image
+        extra: dict[str, Any] = {}
+        wanted = [picture for row in rows for picture in row.pictures]
+        if wanted:
+            features = torch.cat([its.to(x) for its in self.eyes.features(wanted)])
+            first, *deep = features.split(x.shape[-1], -1)
+            x = x.masked_scatter(image[..., None], first)
+            if deep:
+                extra = {"visual_pos_masks": image, "deepstack_visual_embeds": deep}
+        states = self._body.language_model(
+            inputs_embeds=x, position_ids=positions.to(device), use_cache=False, **extra
+        ).last_hidden_state
+        places = torch.from_numpy(lengths[:, None] - np.arange(read, 0, -1)).to(device)
+        said = states[torch.arange(len(rows), device=device)[:, None], places]
+        scores = self._base.model.get_output_embeddings()(said)
+        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+    def _positions(self, row: Row, ids: Tensor) -> Tensor:
+        """Time, row and column of every token (3, length)."""
+        if not row.grids:
+            return torch.arange(len(ids)).expand(3, -1)
+        index, _ = self._body.get_rope_index(
+            ids[None],
+            mm_token_type_ids=(ids == self._image).int()[None],
+            image_grid_thw=torch.tensor(row.grids),
+        )
+        return index[:, 0]
+
+    def _tokens(self, grid: tuple[int, int, int]) -> int:
+        return int(np.prod(grid)) // self._merge**2
+
+    def _grid(self, picture: Seen) -> tuple[int, int, int]:
+        """A picture's grid of patches, which depends on its size alone."""
+        shape = picture.shape
+        if shape not in self._grids:
+            made = self._processed([np.zeros(shape, dtype=np.uint8)])
+            time, height, width = made["image_grid_thw"][0].tolist()
+            self._grids[shape] = (time, height, width)
+        return self._grids[shape]
+
+    def _processed(self, arrays: Sequence[np.ndarray]) -> Any:
+        from PIL import Image
+
+        images = [Image.fromarray(array) for array in arrays]
+        return self._base.processor.image_processor(images=images, return_tensors="pt")
+
+    def _look(self, pictures: Sequence[Picture]) -> list[Tensor]:
+        made = self._processed([picture.pixels() for picture in pictures])
+        device, grids = self._base.device, made["image_grid_thw"]
+        out = self._body.get_image_features(
+            made["pixel_values"].to(device, self._base.dtype), grids.to(device), return_dict=True
+        )
+        layers = [torch.cat(list(out.pooler_output))]
+        for deep in getattr(out, "deepstack_features", None) or ():
+            layers.append(deep if isinstance(deep, Tensor) else torch.cat(list(deep)))
+        sizes = [self._tokens(grid) for grid in grids.tolist()]
+        return list(torch.cat(layers, -1).split(sizes))

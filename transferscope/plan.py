@@ -1,0 +1,316 @@
+"""A study as runs, shards, lessons and keys: what there is to do, and what makes each part itself.
+
+A run is one (model, seed, source), a base, or a placebo; its answers to one target are a cell. Runs
+are grouped into shards: one base and a fleet of adapters over it. A cell's key is a hash over
+everything that can change its numbers, so what has a key already is never done again.
+
+In:   a `Study` and its `Suite`.
+Out:  a `Plan`; the items a run learns from; keys.
+
+Draws items, opens no file, knows no torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from transferscope.errors import StudyError
+from transferscope.study import Study
+from transferscope.suite import Item, Split, Suite
+
+Kind = Literal["base", "source", "control", "brought"]
+
+ENGINE = 1
+"""Part of every key; raise it when the same study gives other numbers than before."""
+
+TRAINING = 3.0
+"""Work of training on an item, in evaluations of it: one pass forward, two back."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One adapter, or a base."""
+
+    model: str
+    kind: Kind
+    """A base, an adapter to train on a source or a placebo, or one brought from elsewhere."""
+    source: str | None = None
+    """The source, or the placebo's name; None for the base."""
+    seed: int | None = None
+    """None for the base, which serves all seeds."""
+
+    def __str__(self) -> str:
+        if self.kind == "base":
+            return f"{self.model}, base"
+        return f"{self.model}, {self.source}, seed {self.seed}"
+
+
+class Shard(NamedTuple):
+    """Runs that are trained and scored together over one base."""
+
+    model: str
+    runs: tuple[Run, ...]
+
+
+class Lesson(NamedTuple):
+    """What a run learns from."""
+
+    items: Sequence[Item]
+    answers: Sequence[int] | None
+    """A placebo's labels; None for the items' own answers."""
+    digest: str
+    """SHA-256 of all items and labels."""
+
+
+class Plan(NamedTuple):
+    """All that a study asks for."""
+
+    bases: tuple[Run, ...]
+    shards: tuple[Shard, ...]
+    targets: dict[str, int]
+    """Evaluation items of each target."""
+    lessons: dict[str, int]
+    """Training items of each source and placebo."""
+    epochs: int
+    batch_size: int
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Bases first, then the adapters."""
+        return (*self.bases, *(run for shard in self.shards for run in shard.runs))
+
+    @property
+    def cells(self) -> int:
+        """(model, seed, source, target), placebos and bases included."""
+        return len(self.runs) * len(self.targets)
+
+    @property
+    def questions(self) -> int:
+        """Evaluation items of all targets."""
+        return sum(self.targets.values())
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all adapters."""
+        return sum(self.steps_of(run) for run in self.runs)
+
+    def summary(self) -> dict[str, int]:
+        """What there is to do, in numbers."""
+        trained = [run for run in self.runs if run.kind in ("source", "control")]
+        return {
+            "bases": len(self.bases),
+            "adapters to train": len(trained),
+            "adapters brought": len(self.runs) - len(self.bases) - len(trained),
+            "fleets": len(self.shards),
+            "training steps": self.steps,
+            "answers": len(self.runs) * self.questions,
+            "cells": self.cells,
+        }
+
+    def steps_of(self, run: Run) -> int:
+        """Optimiser steps of one adapter."""
+        if run.kind not in ("source", "control"):
+            return 0
+        return self.epochs * -(-self.lessons[run.source or ""] // self.batch_size)
+
+    def training_work(self, run: Run) -> float:
+        """Work of training a run, in evaluations of an item."""
+        trained = run.kind in ("source", "control")
+        return TRAINING * self.epochs * self.lessons[run.source or ""] if trained else 0.0
+
+
+class Stock:
+    """A suite's items, each split opened once, and the evaluation items kept once drawn.
+
+    Args:
+        digests: known digests, by what determines them; grows with what has to be drawn.
+    """
+
+    def __init__(self, suite: Suite, digests: Mapping[str, str] | None = None) -> None:
+        self.suite = suite
+        self.digests = dict(digests or {}) if self.stable else {}
+        self._splits: dict[tuple[str, Split], Sequence[Item]] = {}
+        self._asked: dict[tuple[str, int], list[Item]] = {}
+
+    @property
+    def stable(self) -> bool:
+        """Whether the suite's version determines its items; a user's files may change in place."""
+        return self.suite.name == "glimpse"
+
+    def split(self, task: str, split: Split) -> Sequence[Item]:
+        """All items of a task's split, as the suite gives them.
+
+        Raises:
+            StudyError: there are none.
+        """
+        if (task, split) not in self._splits:
+            items = self.suite.items(task, split)
+            if not len(items):
+                raise StudyError(f"{self.suite.name}: {task} has no {split} items")
+            self._splits[task, split] = items
+        return self._splits[task, split]
+
+    def questions(self, target: str, count: int) -> list[Item]:
+        """The first evaluation items of a target."""
+        if (target, count) not in self._asked:
+            self._asked[target, count] = list(self.split(target, "eval")[:count])
+        return self._asked[target, count]
+
+
+def plan_study(study: Study, stock: Stock) -> Plan:
+    """The study's runs, grouped: adapters with equally many items, evenly, up to `budget.fleet`."""
+    sources, targets = study.sources or (), study.targets or ()
+    wanted = study.recipe.items
+    lessons = {name: min(wanted, len(stock.split(name, "train"))) for name in sources}
+    if study.controls:
+        available = {name: len(stock.split(name, "train")) for name in sources}
+        count = sum(min(available[name], n) for name, n in _shares(sources, wanted).items())
+        lessons |= dict.fromkeys(study.controls, count)
+    counts = {}
+    for name in targets:
+        size = len(stock.split(name, "eval"))
+        counts[name] = min(study.evaluation.items or size, size)
+    shards: list[Shard] = []
+    for model, described in study.models.items():
+        groups: dict[int, list[Run]] = {}
+        for seed in study.seeds:
+            for name in sources:
+                brought = seed in described.adapters.get(name, {})
+                run = Run(model, "brought" if brought else "source", name, seed)
+                groups.setdefault(0 if brought else lessons[name], []).append(run)
+            for control in study.controls:
+                run = Run(model, "control", control, seed)
+                groups.setdefault(lessons[control], []).append(run)
+        for runs in groups.values():
+            number = -(-len(runs) // study.budget.fleet)
+            cuts = [round(k * len(runs) / number) for k in range(number + 1)]
+            shards += [Shard(model, tuple(runs[a:b])) for a, b in pairwise(cuts)]
+    return Plan(
+        bases=tuple(Run(model, "base") for model in study.models),
+        shards=tuple(shards),
+        targets=counts,
+        lessons=lessons,
+        epochs=study.recipe.epochs,
+        batch_size=study.recipe.batch_size,
+    )
+
+
+def derived_seed(seed: int, purpose: str, source: str) -> int:
+    """A seed of its own for each purpose and source, below 2**48."""
+    text = f"{seed}/{purpose}/{source}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:6])
+
+
+def lesson(study: Study, stock: Stock, run: Run) -> Lesson:
+    """The items that a run learns from, chosen by its seed; a placebo's with labels of its own."""
+    if run.source is None or run.seed is None:
+        raise ValueError(f"{run} learns nothing")
+    wanted = study.recipe.items
+    if run.kind != "control":
+        items = _choice(stock, run.source, wanted, derived_seed(run.seed, "items", run.source))
+        items = _ordered(items, run)
+        return Lesson(items, None, _digest(items, None))
+    items = []
+    for name, count in _shares(study.sources or (), wanted).items():
+        seed = derived_seed(run.seed, "items", f"{run.source}/{name}")
+        items += _choice(stock, name, count, seed)
+    items = _ordered(items, run)
+    rng = np.random.default_rng(derived_seed(run.seed, "labels", run.source))
+    answers = _random_letters(items, rng) if run.source == "format-only" else _shuffled(items, rng)
+    return Lesson(items, answers, _digest(items, answers))
+
+
+def run_keys(
+    study: Study, stock: Stock, plan: Plan, run: Run, hashes: tuple[str, str]
+) -> tuple[str, dict[str, str], Lesson | None]:
+    """What makes a run's adapter itself, and what makes each of its cells so.
+
+    Args:
+        hashes: of the base's weights, and of the adapter where the run brings one.
+
+    Returns:
+        The training key; target to the cell's key; the lesson, if it had to be made for that.
+    """
+    recipe, made = study.recipe_of(run.model), None
+    parts: dict[str, object] = {"engine": ENGINE, "base": hashes[0], "adapter": hashes[1]}
+    if run.kind in ("source", "control"):
+        name = _lesson_name(study, stock, run)
+        if name not in stock.digests:
+            made = lesson(study, stock, run)
+            stock.digests[name] = made.digest
+        parts |= {"recipe": recipe.model_dump(mode="json"), "items": stock.digests[name]}
+        parts |= {"seed": run.seed, "source": run.source, "control": run.kind == "control"}
+    else:
+        parts |= {"precision": recipe.precision, "max_pixels": recipe.max_pixels}
+    training, scoring = _hash(parts), study.evaluation.scoring
+    cells = {}
+    for target, count in plan.targets.items():
+        asked = _questions_digest(stock, target, count)
+        cells[target] = _hash({"training": training, "items": asked, "scoring": scoring})
+    return training, cells, made
+
+
+def _lesson_name(study: Study, stock: Stock, run: Run) -> str:
+    """All that determines a run's lesson, where the suite's version determines its items."""
+    parts = [ENGINE, stock.suite.name, stock.suite.version, run.kind, run.source, run.seed]
+    parts += [study.recipe.items, study.sources if run.kind == "control" else ()]
+    return f"train {_hash(parts)}"
+
+
+def _questions_digest(stock: Stock, target: str, count: int) -> str:
+    """SHA-256 of evaluation items, ids included: predictions name items by them."""
+    name = f"eval {_hash([stock.suite.name, stock.suite.version, target, count])}"
+    if name not in stock.digests:
+        items = stock.questions(target, count)
+        stock.digests[name] = _hash([[item.id, item.digest(), len(item.choices)] for item in items])
+    return stock.digests[name]
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(items: Sequence[Item], answers: Sequence[int] | None) -> str:
+    labels = [item.answer for item in items] if answers is None else list(answers)
+    return _hash([[item.digest() for item in items], labels])
+
+
+def _shares(sources: Sequence[str], count: int) -> dict[str, int]:
+    """`count` items spread evenly over the sources."""
+    each, more = divmod(count, len(sources))
+    return {name: each + (k < more) for k, name in enumerate(sources)}
+
+
+def _choice(stock: Stock, task: str, count: int, seed: int) -> list[Item]:
+    """`count` training items of a task, or all of them, in the suite's order."""
+    items = stock.split(task, "train")
+    chosen = np.random.default_rng(seed).permutation(len(items))[:count]
+    return [items[index] for index in sorted(chosen.tolist())]
+
+
+def _ordered(items: Sequence[Item], run: Run) -> list[Item]:
+    """In the order of the first epoch, by a seed of its own."""
+    seed = derived_seed(run.seed or 0, "first epoch", run.source or "")
+    return [items[k] for k in np.random.default_rng(seed).permutation(len(items)).tolist()]
+
+
+def _random_letters(items: Sequence[Item], rng: np.random.Generator) -> list[int]:
+    """Any of each item's own letters, whatever is asked."""
+    return [int(rng.integers(len(item.choices))) for item in items]
+
+
+def _shuffled(items: Sequence[Item], rng: np.random.Generator) -> list[int]:
+    """The items' answers exchanged among those of one task with equally many choices."""
+    answers = [item.answer for item in items]
+    groups: dict[tuple[str, int], list[int]] = {}
+    for index, item in enumerate(items):
+        groups.setdefault((item.task, len(item.choices)), []).append(index)
+    for places in groups.values():
+        for place, other in zip(places, rng.permutation(places).tolist(), strict=True):
+            answers[place] = items[other].answer
+    return answers
