@@ -96,9 +96,6 @@ def main() -> None:
     """Run the command; our own errors become one line and exit code 2."""
     # The analysis multiplies many small matrices, for which BLAS threads cost more than they give.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Once a large block was freed, glibc keeps what is freed later instead of handing it back to
-    # the system and asking again, which takes up to a second. The block itself is never touched.
-    bytes(31 << 20)
     try:
         app()
     except TransferscopeError as error:
