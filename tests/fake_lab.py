@@ -13,9 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from transferscope import runner
+from transferscope import lab, runner
 from transferscope.errors import DataError
-from transferscope.study import read_study
+from transferscope.study_file import read_study
 
 
 class Job(NamedTuple):
@@ -48,7 +48,7 @@ class FakeLab:
         """One step of work; the script dies in some."""
 
     def lab(self):
-        return runner.Lab(
+        return lab.Lab(
             self.load_base,
             Job,
             self.train_fleet,

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from transferscope.plan import Run, Stock, derived_seed, lesson, plan_study, run_keys
-from transferscope.study import Recipe, parse_study, suite_of
+from transferscope.study import Recipe
+from transferscope.study_file import parse_study, suite_of
 
 TEXT = """\
 name: one

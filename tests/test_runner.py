@@ -13,7 +13,7 @@ from transferscope import cli, results, runner
 from transferscope.errors import DataError, StudyError
 from transferscope.readers import read_results
 from transferscope.runner import run_study
-from transferscope.study import parse_study, read_study
+from transferscope.study_file import parse_study, read_study
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ["Counting", "Relative_Reflectance", "Spatial_Relation"]

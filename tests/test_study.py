@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from transferscope.errors import StudyError
-from transferscope.study import DEMO, Recipe, parse_study, read_study, resolved
+from transferscope.study import Recipe
+from transferscope.study_file import DEMO, parse_study, read_study, resolved
 from transferscope.suites import SUITES
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from transferscope import results
-from transferscope.errors import MissingExtra, StudyError
+from transferscope.errors import StudyError
+from transferscope.lab import Lab, load_lab
 from transferscope.plan import (
     Lesson,
     Plan,
@@ -45,7 +46,8 @@ from transferscope.store import (
     path_of,
     versions,
 )
-from transferscope.study import Study, suite_of
+from transferscope.study import Study
+from transferscope.study_file import suite_of
 
 
 class Event(NamedTuple):
@@ -72,42 +74,6 @@ class Outcome(NamedTuple):
     """Finished ones: without any there is nothing to analyse."""
     failed: tuple[str, ...]
     """One line for each shard that failed; its cells are missing."""
-
-
-class Lab(NamedTuple):
-    """What trains and scores."""
-
-    load_base: Callable[..., Any]
-    Job: Callable[..., Any]
-    train_fleet: Callable[..., list[Any]]
-    save_adapter: Callable[..., Any]
-    load_adapter: Callable[..., Any]
-    score_fleet: Callable[..., list[list[Any]]]
-
-
-def load_lab() -> Lab:
-    """The lab's functions.
-
-    Raises:
-        MissingExtra: torch, transformers or peft is not installed.
-    """
-    try:
-        import torch  # noqa: F401 - before transformers, which warns where it is missing
-        from transformers.utils import logging
-
-        from transferscope.fleet.adapter import load_adapter, save_adapter
-        from transferscope.fleet.score import score_fleet
-        from transferscope.fleet.train import Job, train_fleet
-        from transferscope.models.vlm import load_base
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("transferscope"):
-            raise
-        raise MissingExtra(
-            f"training needs {error.name}; install the extra: pip install 'transferscope[train]'"
-        ) from None
-    logging.set_verbosity_error()  # its bars and remarks would tear ours apart
-    logging.disable_progress_bar()
-    return Lab(load_base, Job, train_fleet, save_adapter, load_adapter, score_fleet)
 
 
 @dataclass

@@ -27,7 +27,8 @@ from transferscope import results
 from transferscope.errors import DataError, StudyError
 from transferscope.plan import Run
 from transferscope.predictions import COLUMNS
-from transferscope.study import Study, resolved
+from transferscope.study import Study
+from transferscope.study_file import resolved
 from transferscope.suite import Item
 
 

@@ -1,0 +1,40 @@
+"""The command line: parse, call, print.
+
+The only room that prints or exits. Exit code 0: done; 1: the work failed; 2: the command or an
+input was wrong, said in one line on standard error, and nothing was written.
+"""
+
+import gc
+import os
+import sys
+
+from transferscope.cli import results, studies, suites
+from transferscope.cli.app import app
+from transferscope.errors import TransferscopeError
+
+__all__ = ["command", "main"]
+_COMMANDS = (results, studies, suites)
+"""What imports them brings their commands in, in the order in which `--help` lists them."""
+
+
+def command() -> None:
+    """`main` in a process of its own, as the installed command runs it."""
+    # Next to nothing made here becomes garbage: looking for it as often as usual, and once more at
+    # the end, would take a quarter of a second.
+    gc.set_threshold(100_000)
+    try:
+        main()
+    finally:
+        gc.freeze()
+
+
+def main() -> None:
+    """Run the command; our own errors become one line and exit code 2."""
+    # The analysis multiplies many small matrices, for which BLAS threads cost more than they give.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        app()
+    except TransferscopeError as error:
+        message = " ".join(str(error).split("\n"))
+        print(f"transferscope: {message}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,66 @@
+"""What several commands take, and how they show that they are at work."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from transferscope.errors import StudyError
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[NAME=]PATH...",
+        help="PGF tables, accuracy tables (CSV or Parquet) or study folders, smallest model first. "
+        "NAME= names a table's model.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Results folder; of a study, its name if left out."),
+]
+Ceiling = Annotated[
+    str,
+    typer.Option(
+        help="Best reachable accuracy: a fraction, `self` (the diagonal's own accuracy), or a CSV "
+        "with columns target, ceiling."
+    ),
+]
+Measure = Annotated[
+    Literal["pgf", "relative_gain", "raw_gain"], typer.Option(help="Measure of change.")
+]
+IncludeSelf = Annotated[
+    bool, typer.Option("--include-self", help="Count a task's effect on itself.")
+]
+Preset = Annotated[
+    Literal["default", "paper"],
+    typer.Option(help="`paper`: the paper's tests alone, no intervals or null models."),
+]
+Keep = Annotated[float, typer.Option(help="Share of each sign's edges in the transfer graph.")]
+Alpha = Annotated[float, typer.Option(help="Level of tests and intervals.")]
+Bootstrap = Annotated[int, typer.Option(help="Bootstrap draws.")]
+ItemCorrelation = Annotated[
+    float, typer.Option(help="Assumed where only counts of correct answers are known.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the analysis's own randomness.")]
+NoFigures = Annotated[
+    bool, typer.Option("--no-figures", help="Leave out the figures folder (the page stays).")
+]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def check_folder(out: Path | None) -> None:
+    """Refuse a folder that cannot be one before any work is done."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise StudyError(f"--out {out}: a file is there, expected a folder or a new name")
+
+
+def status(doing: str) -> AbstractContextManager[object]:
+    """What is being done, on standard error where somebody watches."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(f"{doing} ...")

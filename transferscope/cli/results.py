@@ -1,0 +1,160 @@
+"""The commands that turn results into an analysis, and an analysis into a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from transferscope.cli.app import app
+from transferscope.cli.options import (
+    Alpha,
+    AsJson,
+    Bootstrap,
+    Ceiling,
+    IncludeSelf,
+    Inputs,
+    ItemCorrelation,
+    Keep,
+    Measure,
+    NoFigures,
+    Out,
+    Preset,
+    Seed,
+    check_folder,
+    status,
+)
+
+if TYPE_CHECKING:
+    from transferscope.analysis import Analysis
+
+
+@app.command(epilog="Example: `transferscope analyze 3B=small.csv 32B=large.csv --out study/`")
+def analyze(
+    inputs: Inputs,
+    out: Out = None,
+    ceiling: Ceiling = "1",
+    measure: Measure = "pgf",
+    include_self: IncludeSelf = False,
+    preset: Preset = "default",
+    keep: Keep = 0.2,
+    alpha: Alpha = 0.05,
+    bootstrap: Bootstrap = 10_000,
+    item_correlation: ItemCorrelation = 0.5,
+    seed: Seed = 0,
+    no_figures: NoFigures = False,
+    as_json: AsJson = False,
+) -> None:
+    """Results into an analysis: summary, `analysis.json`, `report.html` and figures.
+
+    Without `--out` only the summary is printed and nothing is written.
+    """
+    from transferscope.settings import Settings
+
+    settings = Settings(
+        measure=measure,
+        include_self=include_self,
+        preset=preset,
+        alpha=alpha,
+        graph_keep=keep,
+        bootstrap=bootstrap,
+        item_correlation=item_correlation,
+        seed=seed,
+    )
+    settings.check()
+    check_folder(out)
+    with status("reading"):
+        from transferscope.readers import read_results
+        from transferscope.readers.ceilings import read_ceiling
+
+        matrix = read_results(named(inputs), ceiling=read_ceiling(ceiling))
+    with status("analysing"):
+        from transferscope.assemble import analyze as run
+
+        analysis = run(matrix, settings)
+    finish(analysis, out, figures=not no_figures, as_json=as_json)
+
+
+@app.command(epilog="Example: `transferscope report study/`")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with analysis.json.")],
+    no_figures: NoFigures = False,
+) -> None:
+    """The page and the figures again, from `analysis.json`."""
+    from transferscope import results
+    from transferscope.serial import from_json
+
+    data = results.read_analysis(folder)
+    write(from_json(data, str(folder)), data, folder, figures=not no_figures)
+
+
+@app.command(epilog="Example: `transferscope tasks --json`")
+def tasks(as_json: AsJson = False) -> None:
+    """The tasks that are known by name, with their perceptual level and granularity."""
+    from dataclasses import asdict
+
+    from transferscope.suites import TASKS
+
+    if as_json:
+        print(json.dumps({suite: [asdict(t) for t in known] for suite, known in TASKS.items()}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    heads = ("suite", "task", "short", "level", "granularity")
+    table = Table(*heads, box=None, header_style="bold")
+    table.add_column("items", justify="right")
+    for suite, known in TASKS.items():
+        for t in known:
+            table.add_row(suite, t.name, t.abbreviation, t.level, t.granularity, str(t.items or ""))
+    Console().print(table)
+
+
+def named(inputs: list[str]) -> list[str | tuple[str, str]]:
+    """`NAME=PATH` as a pair. A path that exists as it stands may hold an equals sign."""
+    named: list[str | tuple[str, str]] = []
+    for text in inputs:
+        name, equals, path = text.partition("=")
+        named.append((name, path) if equals and not Path(text).exists() else text)
+    return named
+
+
+def finish(analysis: Analysis, out: Path | None, *, figures: bool, as_json: bool) -> None:
+    from transferscope.serial import to_json
+
+    data = to_json(analysis)
+    if as_json:
+        print(data.decode(), end="")
+    else:
+        from rich.console import Console
+
+        from transferscope.report.terminal import summary
+
+        Console().print(summary(analysis))
+    if out is not None:
+        write(analysis, data, out, figures=figures, quiet=as_json)
+
+
+def write(
+    analysis: Analysis, data: bytes, out: Path, *, figures: bool, quiet: bool = False
+) -> None:
+    """The three outputs; all are made before the first is written."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from transferscope import report as reports
+    from transferscope import results
+
+    drawn: dict[str, bytes] = {}
+    if figures:
+        charts = reports.figures(analysis)
+        jobs = [(stem, form) for stem in charts for form in get_args(reports.Format)]
+        console = Console(stderr=True)
+        for stem, form in track(jobs, "drawing", console=console, transient=True):
+            drawn[f"{stem}.{form}"] = reports.render(charts[stem], form)
+    with status("writing"):
+        written = results.save(out, data, reports.page(analysis), drawn)
+    if not quiet:
+        print(f"\nOpen {written[1]} in a browser; every number is in {written[0]}.")

@@ -1,0 +1,130 @@
+"""The commands that carry out studies."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferscope.cli.app import app
+from transferscope.cli.options import AsJson, NoFigures, Out, StudyFile, check_folder, status
+from transferscope.cli.results import finish
+
+if TYPE_CHECKING:
+    from transferscope.runner import Event
+    from transferscope.study import Study
+
+
+@app.command(epilog="Example: `transferscope run studies/glimpse.yaml --out out/`")
+def run(
+    study: StudyFile, out: Out = None, no_figures: NoFigures = False, as_json: AsJson = False
+) -> None:
+    """A study: train, score, analyse. Stop it at any time; the same command continues."""
+    from transferscope.study_file import read_study
+
+    read = read_study(study)
+    carry_out(read, out or Path(read.name), figures=not no_figures, as_json=as_json)
+
+
+@app.command(epilog="Example: `transferscope plan studies/glimpse.yaml --out out/`")
+def plan(study: StudyFile, out: Out = None, as_json: AsJson = False) -> None:
+    """What a study will do, before anything is spent."""
+    from transferscope.plan import Stock, plan_study
+    from transferscope.runner import finished_cells
+    from transferscope.study_file import read_study, suite_of
+
+    stock = Stock(suite_of(read := read_study(study)))
+    made = plan_study(read, stock)
+    finished = finished_cells(read, made, stock, out or Path(read.name))
+    summary = made.summary() | {"cells finished": finished}
+    lines = [f"{count:>12,} {what}" for what, count in summary.items()]
+    print(json.dumps(summary) if as_json else "\n".join(lines))
+
+
+@app.command(epilog="Example: `transferscope demo --out demo/`")
+def demo(
+    out: Out = Path("demo"),
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Made-up models; trains nothing, needs no torch.")
+    ] = False,
+    no_figures: NoFigures = False,
+    as_json: AsJson = False,
+) -> None:
+    """A whole study from nothing: 13 tasks, a small base, minutes on two CPU cores."""
+    check_folder(out)
+    if not simulated:
+        from transferscope.study_file import DEMO, parse_study
+
+        study = parse_study(DEMO, "the demo's study")
+        return carry_out(study, out or Path(study.name), figures=not no_figures, as_json=as_json)
+    if not as_json:
+        print("A simulated study: three made-up models whose true effects are known.\n")
+    with status("simulating and analysing"):
+        from transferscope.assemble import analyze as analyzed
+        from transferscope.matrix import from_predictions
+        from transferscope.simulate import example_predictions
+
+        matrix = from_predictions(example_predictions())
+        note = "Simulated: the models, their answers and their effects are made up."
+        matrix.attrs["notes"] = [note, *matrix.attrs["notes"]]
+        analysis = analyzed(matrix)
+    finish(analysis, out, figures=not no_figures, as_json=as_json)
+
+
+def carry_out(study: Study, out: Path, *, figures: bool, as_json: bool) -> None:
+    """A study, then its analysis; exit code 1 where some of it failed."""
+    from transferscope.assemble import analyze as analyzed
+    from transferscope.readers import read_results
+    from transferscope.runner import run_study
+
+    check_folder(out)
+    gc.set_threshold(1000)  # a lab that runs for hours does make garbage
+    try:
+        with progress() as tell:
+            outcome = run_study(study, out, tell=tell)
+    except KeyboardInterrupt:
+        print("transferscope: stopped; the same command continues", file=sys.stderr)
+        raise SystemExit(1) from None
+    if outcome.cells > 0 and outcome.adapters > 0:
+        with status("analysing"):
+            analysis = analyzed(read_results(out, ceiling=study.ceilings or 1.0))
+        finish(analysis, out, figures=figures, as_json=as_json)
+    if outcome.failed:
+        missing = f"{outcome.of - outcome.cells} of {outcome.of} cells are missing"
+        print(f"transferscope: {missing}: {'; '.join(outcome.failed)}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Event], None]]:
+    """What is being done, how much of all is done and how long it will take, while it goes on."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False)
+    live, cells = console.is_terminal, TextColumn("{task.fields[cells]} cells, left:")
+    columns = (TextColumn("{task.description}"), BarColumn(), cells, TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not live) as bar:
+        task, said = bar.add_task("starting", total=None, cells="0"), ""
+
+        def tell(event: Event) -> None:
+            nonlocal said
+            cells = f"{event.cells} of {event.of}"
+            if event.note:
+                console.print(event.note, markup=False)
+            if event.doing != said and not live:
+                console.print(f"[{cells} cells] {event.doing}", markup=False, soft_wrap=True)
+            said = event.doing
+            doing = escape(event.doing)
+            bar.update(
+                task, description=doing, completed=event.work, total=event.total, cells=cells
+            )
+
+        yield tell

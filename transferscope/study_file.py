@@ -1,0 +1,229 @@
+"""The study file: YAML into a `Study` whose tasks and paths are spelled out.
+
+Unknown keys and unknown task names are errors that name the nearest valid one, before anything
+runs. `resolved` writes a study out in full, as it stands beside the results.
+
+In:   a YAML file.
+Out:  a `Study`, and its `Suite`.
+
+Opens the study file and the suite's heading, draws no item, knows no torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from transferscope.errors import StudyError
+from transferscope.study import Budget, Evaluation, Model, Recipe, Study, SuiteChoice
+from transferscope.suite import Suite, Task
+from transferscope.suites import open_suite
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "recipe": Recipe,
+    "evaluation": Evaluation,
+    "budget": Budget,
+    "suite": SuiteChoice,
+    "models": Model,
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without tags that make objects, and without two values under one key."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for key_node, value in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int):
+            problem = "a key must be a name or a whole number"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+        if key in found:
+            problem = f"key {key!r} is given twice"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+        found[key] = loader.construct_object(value, deep=True)
+    return found
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_study(path: str | Path) -> Study:
+    """The study that a YAML file describes, with everything spelled out.
+
+    Relative paths in it are taken from the file's folder where something is there.
+
+    Raises:
+        StudyError: the file cannot be read, a key or a task is unknown, or a value is not what it
+            must be; the message names the file, the key and the nearest valid one.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise StudyError(f"{path}: no such study file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: cannot be read: {error}") from None
+    return parse_study(text, path.name, path.parent)
+
+
+def parse_study(text: str, file: str, folder: Path | None = None) -> Study:
+    """The study that YAML text describes; `file` names it in messages.
+
+    Raises:
+        StudyError: see `read_study`.
+    """
+    try:
+        data = yaml.load(text, _Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise StudyError(f"{file}:{line} {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(data, dict):
+        raise StudyError(f"{file}: expected keys such as name, models and suite")
+    try:
+        study = Study.model_validate(data)
+    except ValidationError as error:
+        raise StudyError(f"{file}: {_explain(error)}") from None
+    try:
+        study = _with_paths(study, folder or Path())
+        suite = suite_of(study)
+        study = _with_tasks(study, suite.tasks)
+        _check(study)
+    except StudyError as error:
+        raise StudyError(f"{file}: {error}") from None
+    return study
+
+
+def suite_of(study: Study) -> Suite:
+    """The study's suite.
+
+    Raises:
+        StudyError: there is no such suite, or it has no difficulties.
+    """
+    if study.suite.name == "glimpse":
+        from transferscope.suites.glimpse import Glimpse
+
+        return Glimpse(study.suite.difficulty)
+    suite = open_suite(study.suite.name)
+    if study.suite.difficulty:
+        raise StudyError(f"suite.difficulty is for glimpse; {study.suite.name} has none")
+    return suite
+
+
+def resolved(study: Study) -> bytes:
+    """The study as YAML with every default spelled out."""
+    data = study.model_dump(mode="json")
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode()
+
+
+def nearest(name: object, known: Sequence[str]) -> str:
+    """`; did you mean 'seeds'?` where a known name is near, else the known names."""
+    near = get_close_matches(str(name), known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+
+
+def _explain(error: ValidationError) -> str:
+    """The first thing that is wrong, on one line."""
+    found: list[Any] = error.errors()  # a misspelled key also leaves the right one missing
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    parts = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        section = _SECTIONS[parts[0]] if len(parts) > 1 else Study
+        where = f"{'.'.join(parts[:-1])}: " if len(parts) > 1 else ""
+        return f"{where}unknown key {parts[-1]!r}{nearest(parts[-1], list(section.model_fields))}"
+    where = ".".join(part for part in parts if part != "[key]") or "the file"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[0].lower()}{message[1:]}; found {str(first['input'])[:60]!r}"
+
+
+def _with_paths(study: Study, folder: Path) -> Study:
+    """The study with paths that lie beside the file made absolute."""
+
+    def found(text: str) -> str:
+        path = folder / Path(text).expanduser()
+        return str(path.resolve()) if path.exists() else text
+
+    def brought(adapters: Mapping[str, Mapping[int, str]]) -> dict[str, dict[int, str]]:
+        return {
+            source: {seed: found(text) for seed, text in by_seed.items()}
+            for source, by_seed in adapters.items()
+        }
+
+    if study.adapters and len(study.models) > 1:
+        raise StudyError("adapters: with several models, give each model its own, under models")
+    models = {
+        name: model.model_copy(
+            update={
+                "where": found(model.where),
+                "adapters": brought(model.adapters or study.adapters),
+            }
+        )
+        for name, model in study.models.items()
+    }
+    suite = study.suite
+    if (folder / suite.name / "suite.yaml").is_file():
+        suite = suite.model_copy(update={"name": found(suite.name)})
+    return study.model_copy(update={"models": models, "suite": suite, "adapters": {}})
+
+
+def _with_tasks(study: Study, tasks: Sequence[Task]) -> Study:
+    """The study with its sources, targets and ceilings spelled out, all of them known."""
+    known = [task.name for task in tasks]
+    if taken := set(study.controls) & set(known):
+        raise StudyError(f"controls: {min(taken)!r} is the name of a task of the suite too")
+    chosen: dict[str, Any] = {}
+    for field in ("sources", "targets"):
+        names = getattr(study, field)
+        for name in names or ():
+            if name not in known:
+                raise StudyError(f"{field}: unknown task {name!r}{nearest(name, known)}")
+        if names is not None and (len(set(names)) < len(names) or not names):
+            raise StudyError(f"{field}: expected at least one task, and none twice")
+        chosen[field] = tuple(name for name in known if names is None or name in names)
+    if isinstance(study.ceilings, dict):
+        for name in study.ceilings:
+            if name not in chosen["targets"]:
+                hint = nearest(name, chosen["targets"])
+                raise StudyError(f"ceilings: {name!r} is no target of the study{hint}")
+        chosen["ceilings"] = {name: study.ceilings.get(name, 1.0) for name in chosen["targets"]}
+    return study.model_copy(update=chosen)
+
+
+def _check(study: Study) -> None:
+    """Refuse what no single field can know."""
+    if len(set(study.seeds)) < len(study.seeds):
+        raise StudyError(f"seeds: a seed is given twice in {list(study.seeds)}")
+    if len({name.lower().replace(" ", "_") for name in study.models}) < len(study.models):
+        raise StudyError("models: two names differ in case or blanks alone")
+    for name, model in study.models.items():
+        for source, by_seed in model.adapters.items():
+            where = f"adapters of {name}"
+            if source not in (study.sources or ()):
+                hint = nearest(source, study.sources or ())
+                raise StudyError(f"{where}: {source!r} is no source of the study{hint}")
+            for seed, folder in by_seed.items():
+                if seed not in study.seeds:
+                    raise StudyError(f"{where}: {source}: {seed} is no seed of the study")
+                if not Path(folder, "adapter_config.json").is_file():
+                    raise StudyError(
+                        f"{where}: {source}: {seed}: {folder}: not a PEFT folder, there is no "
+                        f"adapter_config.json"
+                    )
+
+
+DEMO = """\
+name: demo
+models: {glimpse-s: {where: glimpse-s, learning_rate: 4.0e-3}}
+suite: glimpse
+seeds: 2
+recipe: {items: 512, epochs: 3}
+evaluation: {items: 150}
+"""
+"""The study of `transferscope demo`."""
