@@ -221,7 +221,7 @@ def as_table(run: Run, items: Sequence[Item], answers: Sequence[Any]) -> pl.Data
         (
             *(run.model, _text(run.seed), run.source, item.task, item.id),
             *(given.choice, item.answer, given.choice == item.answer, given.choice is None),
-            *(given.margin, list(given.logprobs)),
+            *(given.margin, list(given.logprobs), None),
         )
         for item, given in zip(items, answers, strict=True)
     ]

@@ -45,6 +45,7 @@ _TELLING: dict[Kind, set[str]] = {
 _VALUE = "perfection_gap_factor"
 _LONGEST_NAME = 200
 _AGREE = 0.0005  # accuracies beside counts may be rounded to three decimals
+_ANSWERS = ("choice", "answer", "correct", "unreadable", "score")
 _MEASURES = ("accuracy", "correct", "total")
 
 
@@ -72,7 +73,8 @@ def read_table(raw: Raw, model: str | None) -> Table:
     frame = frame.with_columns(pl.Series("row", raw.lines))
     if kind == "predictions":
         names = [text_column(frame[column], frame, raw.name) for column in (*CELL, "item")]
-        rows = _blanks_to_null(frame.select(*names, "correct", "row"))
+        given = [column for column in _ANSWERS if column in frame.columns]
+        rows = _blanks_to_null(frame.select(*names, *given, "row"))
         _check_names(rows, (*CELL, "item"), raw.name)
         rows = check_predictions(rows, raw.name)
     else:
