@@ -50,6 +50,7 @@ class FakeLab:
     def lab(self):
         return lab.Lab(
             self.load_base,
+            lambda *room: room,
             Job,
             self.train_fleet,
             self.save_adapter,
@@ -57,7 +58,7 @@ class FakeLab:
             self.score_fleet,
         )
 
-    def load_base(self, where, *, name, precision, trust_remote_code, max_pixels):
+    def load_base(self, where, *, name, precision, trust_remote_code, max_pixels, budget):
         return SimpleNamespace(name=name, weights_hash=digest(Path(where, "weights").read_text()))
 
     def train_fleet(self, base, jobs, recipe, *, progress):

@@ -1,6 +1,5 @@
 """Tiny random bases of every family and items for them: what tests of the lab share."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from transferscope.models.glimpse import tokenizer
 from transferscope.models.glimpse.architecture import build
 from transferscope.models.glimpse.processor import processor as small_processor
 from transferscope.models.vlm import Base, make_base
+from transferscope.study import Recipe
 from transferscope.suite import Drawn, Item, lettered
 
 WORDS = ("closer", "box", "point", "the camera", "which is closer to the box")
@@ -34,8 +34,8 @@ TEXT = {
 }
 
 
-def recipe(**changes: Any) -> SimpleNamespace:
-    """A recipe small enough for a test."""
+def recipe(**changes: Any) -> Recipe:
+    """A recipe small enough for a test, unchecked: its learning rate may be 0."""
     its = {
         "rank": 4,
         "alpha": 8,
@@ -49,7 +49,7 @@ def recipe(**changes: Any) -> SimpleNamespace:
         "weight_decay": 0.0,
         "clip": 1.0,
     }
-    return SimpleNamespace(**(its | changes))
+    return Recipe.model_construct(**(its | changes))
 
 
 def items(

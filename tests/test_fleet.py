@@ -241,6 +241,16 @@ def test_the_same_seeds_give_the_same_adapter_and_others_another(small):
         assert other.digest() != first.digest(), part
 
 
+def test_steps_are_counted_through_the_epochs(small):
+    its, seen = job(0, factory.items(6)), []
+    (by_epochs,) = train_fleet(small, [its], factory.recipe(epochs=2))  # 4 and 2 items, twice
+    (by_steps,) = train_fleet(small, [its], factory.recipe(epochs=None, steps=4))
+    assert by_steps.digest() == by_epochs.digest()
+    more = factory.recipe(epochs=None, steps=7)
+    train_fleet(small, [its], more, progress=lambda *count: seen.append(count))
+    assert seen == [(step, 7) for step in range(1, 8)]
+
+
 def test_training_teaches_the_answers_and_leaves_the_base_alone(small):
     before = copy.deepcopy(small.model.state_dict())
     items = factory.items(8, seed=5)

@@ -24,6 +24,7 @@ ASKED = (
     "suites",
     "training",
     "answers",
+    "choices",
     "study",
     "study_file",
     "plan",

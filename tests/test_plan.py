@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from transferscope.plan import Run, Stock, derived_seed, lesson, plan_study, run_keys
+from transferscope.plan import Run, Stock, derived_seed, lesson, plan_study, run_keys, stock_of
 from transferscope.study import Recipe
 from transferscope.study_file import parse_study, suite_of
 
@@ -24,7 +24,7 @@ budget: {fleet: 6}
 
 def made(text: str = TEXT):
     study = parse_study(text, "study.yaml")
-    stock = Stock(suite_of(study))
+    stock = stock_of(study)
     return study, stock, plan_study(study, stock)
 
 
@@ -126,6 +126,7 @@ OTHER = {
     "schedule": "cosine",
     "warmup": 0.2,
     "epochs": 3,
+    "steps": 9,
     "batch_size": 5,
     "weight_decay": 0.1,
     "clip": 2.0,
@@ -168,8 +169,30 @@ def test_scoring_and_questions_change_the_cells_alone():
         after = keys(TEXT.replace(f"{{{old}}}", f"{{{new}}}"))
         assert after[0] == before[0]
         assert not set(after[1].values()) & set(before[1].values())
+    circular = keys(TEXT.replace("items: 5}", "items: 5, choice_order: circular}"))
+    assert circular[0] == before[0]
+    assert not set(circular[1].values()) & set(before[1].values())
     fewer = keys(TEXT.replace("[Counting, Relative_Depth]", "[Counting]"))
     assert fewer[1]["Counting"] == before[1]["Counting"]
+
+
+def test_the_style_of_the_prompt_changes_adapters_and_cells():
+    before, after = keys(), keys(TEXT.replace("items: 5}", "items: 5, prompt: direct}"))
+    assert before[0] != after[0]
+    assert not set(after[1].values()) & set(before[1].values())
+
+
+def test_a_base_asked_again_has_keys_of_its_own_for_each_seed():
+    runs = [Run("s", "base"), *(Run("s", "again", "reordered", seed) for seed in (0, 1))]
+    assert len({key for run in runs for key in keys(run=run)[1].values()}) == 3 * 2
+
+
+def test_a_base_asked_again_trains_nothing():
+    _, _, plan = made(TEXT.replace("format-only, shuffled", "reordered"))
+    again = [shard.runs for shard in plan.shards if shard.runs[0].kind == "again"]
+    assert [len(runs) for runs in again] == [1] * 6
+    assert plan.summary()["bases asked again"] == 6
+    assert plan.summary()["adapters to train"] == 2 * 3 * 3
 
 
 def test_an_adapter_from_elsewhere_is_known_by_its_files():

@@ -94,6 +94,39 @@ def test_placebos_are_kept_apart_from_the_sources(carry_out, text, tmp_path):
     assert "shuffled" not in read_results(tmp_path / "out")["source"].values
 
 
+def test_the_base_is_asked_again_in_another_order(carry_out, text, tmp_path):
+    fake, _, outcome = carry_out(text.replace("[shuffled]", "[reordered]"))
+    assert {source for source, _ in fake.trained} == set(SOURCES)
+    assert (outcome.cells, outcome.of, outcome.adapters) == (27, 27, 6)
+    first, again = (
+        pl.read_parquet(tmp_path / "out" / path).sort("target", "item")
+        for path in results.tables(tmp_path / "out")
+        if "base" in path.name or "seed-0.reordered" in path.name
+    )
+    if first["source"][0] is not None:
+        first, again = again, first
+    assert (again["seed"][0], again["source"][0]) == ("0", "reordered")
+    assert again["item"].equals(first["item"])
+    assert again["answer"].equals(first["answer"])
+    # The fake base goes by the item's id and says the same letter: never the same option.
+    assert not (first["choice"] == again["choice"]).any()
+
+
+def test_in_a_circle_every_item_is_asked_once_for_each_choice(carry_out, text, tmp_path):
+    circle = text.replace("items: 4}", "items: 4, choice_order: circular}")
+    fake, _, _ = carry_out(circle)
+    asked = {
+        task: sum(task == its for one, its in fake.scored if one == "base") for task in SOURCES
+    }
+    assert asked == {"Counting": 16, "Relative_Reflectance": 12, "Spatial_Relation": 8}
+    # A letter that does not depend on the order stands for every option once.
+    spread = (
+        rows(tmp_path / "out")["logprobs"].list.max()
+        - rows(tmp_path / "out")["logprobs"].list.min()
+    )
+    assert float(spread.max()) < 1e-9
+
+
 def test_seeds_for_different_purposes_differ(carry_out, text):
     fake, _, _ = carry_out(text)
     seeds = [seed for job in fake.jobs for seed in job[3:6]]

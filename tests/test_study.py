@@ -61,6 +61,15 @@ def test_paths_are_taken_from_the_files_folder(tmp_path, monkeypatch):
     assert read.models["s"].where == str((tmp_path / "studies" / "base").resolve())
 
 
+def test_an_adapter_is_trained_for_epochs_or_for_steps():
+    by_epochs = study("recipe: {epochs: 2, batch_size: 4}").recipe
+    assert (by_epochs.steps_for(10), by_epochs.passes_for(10)) == (6, 20)
+    by_steps = study("recipe: {steps: 7, batch_size: 4}").recipe
+    assert by_steps.epochs is None
+    assert (by_steps.steps_for(10), by_steps.passes_for(10)) == (7, 24)  # 4 4 2, 4 4 2, 4
+    assert study("").recipe.epochs == 3
+
+
 def test_the_demos_study_is_all_tasks_and_two_seeds():
     read = parse_study(DEMO, "demo")
     assert (len(read.sources), len(read.seeds), read.recipe.items) == (13, 2, 512)
@@ -92,6 +101,9 @@ def test_the_papers_study_reads_or_says_what_is_missing():
         ("recipe: {epochs: yes}", "recipe.epochs: input should be a valid integer; found 'True'"),
         ("recipe: {epochs: 0}", "recipe.epochs: input should be greater than or equal to 1"),
         ("recipe: {learning_rate: .inf}", "recipe.learning_rate: input should be a finite number"),
+        ("recipe: {epochs: 1, steps: 9}", "recipe: epochs and steps are both given; give one"),
+        ("evaluation: {choice_order: round}", "evaluation.choice_order: input should be 'given'"),
+        ("budget: {memory: 0}", "budget.memory: input should be greater than 0"),
         ("sources: [Jigsw]", "sources: unknown task 'Jigsw'; did you mean 'Jigsaw'?"),
         ("targets: [Jigsaw, Jigsaw]", "targets: expected at least one task, and none twice"),
         ("sources: []", "sources: expected at least one task"),
@@ -101,14 +113,17 @@ def test_the_papers_study_reads_or_says_what_is_missing():
         ("ceilings: 95", "ceilings: expected fractions in (0, 1], found 95; divide percent by 100"),
         ("ceilings: {Jigsaw: high}", "ceilings: expected a fraction in (0, 1], one for each"),
         ("ceilings: {Jigsw: 0.9}", "ceilings: 'Jigsw' is no target of the study; did you mean"),
-        ("controls: [shuffle]", "controls.0: input should be 'format-only' or 'shuffled'"),
+        (
+            "controls: [shuffle]",
+            "controls.0: input should be 'format-only', 'shuffled' or 'reordered'",
+        ),
         ("seeds: 2\nseeds: 3", "line 5: key 'seeds' is given twice"),
         ("seeds: [", "study.yaml: line 4:"),
         ("? [a]\n: b", "line 4: a key must be a name or a whole number"),
         ("x: !!python/object/apply:os.getcwd []", "line 4: could not determine a constructor"),
         ("adapters: {Jigsw: {0: a}}", "adapters of s: 'Jigsw' is no source of the study; did you"),
         ("adapters: {Jigsaw: {9: a}}", "adapters of s: Jigsaw: 9 is no seed of the study"),
-        ("adapters: {Jigsaw: {0: a}}", "adapters of s: Jigsaw: 0: a: not a PEFT folder"),
+        ("adapters: {Jigsaw: {0: a}}", "adapters of s: Jigsaw: 0: a: neither a PEFT folder nor"),
     ],
 )
 def test_what_it_may_not_say_is_one_line_that_names_it(text, said):

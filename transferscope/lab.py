@@ -10,6 +10,7 @@ class Lab(NamedTuple):
     """What trains and scores."""
 
     load_base: Callable[..., Any]
+    Budget: Callable[..., Any]
     Job: Callable[..., Any]
     train_fleet: Callable[..., list[Any]]
     save_adapter: Callable[..., Any]
@@ -30,6 +31,7 @@ def load_lab() -> Lab:
         from transferscope.fleet.adapter import load_adapter, save_adapter
         from transferscope.fleet.score import score_fleet
         from transferscope.fleet.train import Job, train_fleet
+        from transferscope.models.eyes import Budget
         from transferscope.models.vlm import load_base
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("transferscope"):
@@ -39,4 +41,4 @@ def load_lab() -> Lab:
         ) from None
     logging.set_verbosity_error()  # its bars and remarks would tear ours apart
     logging.disable_progress_bar()
-    return Lab(load_base, Job, train_fleet, save_adapter, load_adapter, score_fleet)
+    return Lab(load_base, Budget, Job, train_fleet, save_adapter, load_adapter, score_fleet)

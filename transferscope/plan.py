@@ -12,6 +12,7 @@ Draws items, opens no file, knows no torch.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,11 +20,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from transferscope.choices import Prompt, styled
 from transferscope.errors import StudyError
-from transferscope.study import Study
+from transferscope.study import Recipe, Study
+from transferscope.study_file import suite_of
 from transferscope.suite import Item, Split, Suite
 
-Kind = Literal["base", "source", "control", "brought"]
+Kind = Literal["base", "again", "source", "control", "brought"]
 
 ENGINE = 1
 """Part of every key; raise it when the same study gives other numbers than before."""
@@ -38,11 +41,17 @@ class Run:
 
     model: str
     kind: Kind
-    """A base, an adapter to train on a source or a placebo, or one brought from elsewhere."""
+    """A base, a base asked in another order, an adapter to train on a source or a placebo, or one
+    brought from elsewhere."""
     source: str | None = None
-    """The source, or the placebo's name; None for the base."""
+    """The source, or the control's name; None for the base."""
     seed: int | None = None
     """None for the base, which serves all seeds."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether the study trains its adapter."""
+        return self.kind in ("source", "control")
 
     def __str__(self) -> str:
         if self.kind == "base":
@@ -76,8 +85,8 @@ class Plan(NamedTuple):
     """Evaluation items of each target."""
     lessons: dict[str, int]
     """Training items of each source and placebo."""
-    epochs: int
-    batch_size: int
+    recipe: Recipe
+    """For how long adapters are trained."""
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -101,11 +110,12 @@ class Plan(NamedTuple):
 
     def summary(self) -> dict[str, int]:
         """What there is to do, in numbers."""
-        trained = [run for run in self.runs if run.kind in ("source", "control")]
+        kinds = Counter(run.kind for run in self.runs)
         return {
-            "bases": len(self.bases),
-            "adapters to train": len(trained),
-            "adapters brought": len(self.runs) - len(self.bases) - len(trained),
+            "bases": kinds["base"],
+            "adapters to train": kinds["source"] + kinds["control"],
+            "adapters brought": kinds["brought"],
+            "bases asked again": kinds["again"],
             "fleets": len(self.shards),
             "training steps": self.steps,
             "answers": len(self.runs) * self.questions,
@@ -114,25 +124,28 @@ class Plan(NamedTuple):
 
     def steps_of(self, run: Run) -> int:
         """Optimiser steps of one adapter."""
-        if run.kind not in ("source", "control"):
-            return 0
-        return self.epochs * -(-self.lessons[run.source or ""] // self.batch_size)
+        return self.recipe.steps_for(self.lessons[run.source or ""]) if run.trained else 0
 
     def training_work(self, run: Run) -> float:
         """Work of training a run, in evaluations of an item."""
-        trained = run.kind in ("source", "control")
-        return TRAINING * self.epochs * self.lessons[run.source or ""] if trained else 0.0
+        if not run.trained:
+            return 0.0
+        return TRAINING * self.recipe.passes_for(self.lessons[run.source or ""])
 
 
 class Stock:
     """A suite's items, each split opened once, and the evaluation items kept once drawn.
 
     Args:
+        prompt: how every item is asked.
         digests: known digests, by what determines them; grows with what has to be drawn.
     """
 
-    def __init__(self, suite: Suite, digests: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, suite: Suite, prompt: Prompt = "benchmark", digests: Mapping[str, str] | None = None
+    ) -> None:
         self.suite = suite
+        self.prompt: Prompt = prompt
         self.digests = dict(digests or {}) if self.stable else {}
         self._splits: dict[tuple[str, Split], Sequence[Item]] = {}
         self._asked: dict[tuple[str, int], list[Item]] = {}
@@ -158,8 +171,18 @@ class Stock:
     def questions(self, target: str, count: int) -> list[Item]:
         """The first evaluation items of a target."""
         if (target, count) not in self._asked:
-            self._asked[target, count] = list(self.split(target, "eval")[:count])
+            items = self.split(target, "eval")[:count]
+            self._asked[target, count] = [styled(item, self.prompt) for item in items]
         return self._asked[target, count]
+
+
+def stock_of(study: Study, digests: Mapping[str, str] | None = None) -> Stock:
+    """The study's items.
+
+    Args:
+        digests: as for `Stock`.
+    """
+    return Stock(suite_of(study), study.evaluation.prompt, digests)
 
 
 def plan_study(study: Study, stock: Stock) -> Plan:
@@ -167,10 +190,11 @@ def plan_study(study: Study, stock: Stock) -> Plan:
     sources, targets = study.sources or (), study.targets or ()
     wanted = study.recipe.items
     lessons = {name: min(wanted, len(stock.split(name, "train"))) for name in sources}
-    if study.controls:
+    placebos = [name for name in study.controls if name != "reordered"]
+    if placebos:
         available = {name: len(stock.split(name, "train")) for name in sources}
         count = sum(min(available[name], n) for name, n in _shares(sources, wanted).items())
-        lessons |= dict.fromkeys(study.controls, count)
+        lessons |= dict.fromkeys(placebos, count)
     counts = {}
     for name in targets:
         size = len(stock.split(name, "eval"))
@@ -183,9 +207,11 @@ def plan_study(study: Study, stock: Stock) -> Plan:
                 brought = seed in described.adapters.get(name, {})
                 run = Run(model, "brought" if brought else "source", name, seed)
                 groups.setdefault(0 if brought else lessons[name], []).append(run)
-            for control in study.controls:
+            for control in placebos:
                 run = Run(model, "control", control, seed)
                 groups.setdefault(lessons[control], []).append(run)
+        if "reordered" in study.controls:
+            shards += [Shard(model, (Run(model, "again", "reordered", s),)) for s in study.seeds]
         for runs in groups.values():
             number = -(-len(runs) // study.budget.fleet)
             cuts = [round(k * len(runs) / number) for k in range(number + 1)]
@@ -195,8 +221,7 @@ def plan_study(study: Study, stock: Stock) -> Plan:
         shards=tuple(shards),
         targets=counts,
         lessons=lessons,
-        epochs=study.recipe.epochs,
-        batch_size=study.recipe.batch_size,
+        recipe=study.recipe,
     )
 
 
@@ -238,7 +263,7 @@ def run_keys(
     """
     recipe, made = study.recipe_of(run.model), None
     parts: dict[str, object] = {"engine": ENGINE, "base": hashes[0], "adapter": hashes[1]}
-    if run.kind in ("source", "control"):
+    if run.trained:
         name = _lesson_name(study, stock, run)
         if name not in stock.digests:
             made = lesson(study, stock, run)
@@ -247,24 +272,28 @@ def run_keys(
         parts |= {"seed": run.seed, "source": run.source, "control": run.kind == "control"}
     else:
         parts |= {"precision": recipe.precision, "max_pixels": recipe.max_pixels}
-    training, scoring = _hash(parts), study.evaluation.scoring
+        parts |= {"again": run.seed if run.kind == "again" else None}
+    training, asked = _hash(parts), study.evaluation
+    how: dict[str, object] = {"scoring": asked.scoring, "order": asked.choice_order}
     cells = {}
     for target, count in plan.targets.items():
-        asked = _questions_digest(stock, target, count)
-        cells[target] = _hash({"training": training, "items": asked, "scoring": scoring})
+        items = _questions_digest(stock, target, count)
+        cells[target] = _hash({"training": training, "items": items, **how})
     return training, cells, made
 
 
 def _lesson_name(study: Study, stock: Stock, run: Run) -> str:
     """All that determines a run's lesson, where the suite's version determines its items."""
-    parts = [ENGINE, stock.suite.name, stock.suite.version, run.kind, run.source, run.seed]
+    suite = (stock.suite.name, stock.suite.version, stock.prompt)
+    parts = [ENGINE, *suite, run.kind, run.source, run.seed]
     parts += [study.recipe.items, study.sources if run.kind == "control" else ()]
     return f"train {_hash(parts)}"
 
 
 def _questions_digest(stock: Stock, target: str, count: int) -> str:
     """SHA-256 of evaluation items, ids included: predictions name items by them."""
-    name = f"eval {_hash([stock.suite.name, stock.suite.version, target, count])}"
+    suite = (stock.suite.name, stock.suite.version, stock.prompt)
+    name = f"eval {_hash([*suite, target, count])}"
     if name not in stock.digests:
         items = stock.questions(target, count)
         stock.digests[name] = _hash([[item.id, item.digest(), len(item.choices)] for item in items])
@@ -290,7 +319,7 @@ def _choice(stock: Stock, task: str, count: int, seed: int) -> list[Item]:
     """`count` training items of a task, or all of them, in the suite's order."""
     items = stock.split(task, "train")
     chosen = np.random.default_rng(seed).permutation(len(items))[:count]
-    return [items[index] for index in sorted(chosen.tolist())]
+    return [styled(items[index], stock.prompt) for index in sorted(chosen.tolist())]
 
 
 def _ordered(items: Sequence[Item], run: Run) -> list[Item]:

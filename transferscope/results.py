@@ -6,6 +6,7 @@
     controls/*.parquet            the same of placebo runs
     aside/                        tables that the study as it is now does not ask for
     digests.json                  digests of items that take long to make
+    features/                     vision features that did not fit in memory; may be deleted
     run.jsonl                     what happened when
     analysis.json                 the analysis, schema 1
     report.html                   the page
@@ -44,6 +45,7 @@ RUN = "run.json"
 ANALYSIS = "analysis.json"
 REPORT = "report.html"
 FIGURES = "figures"
+FEATURES = "features"
 
 _LONGEST = 100  # characters of a file name; some file systems stop at 143
 

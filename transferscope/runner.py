@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from transferscope import results
+from transferscope.choices import combined, other_order, reordered, rotations
 from transferscope.errors import StudyError
 from transferscope.lab import Lab, load_lab
 from transferscope.plan import (
@@ -33,6 +34,7 @@ from transferscope.plan import (
     lesson,
     plan_study,
     run_keys,
+    stock_of,
 )
 from transferscope.store import (
     Store,
@@ -47,7 +49,9 @@ from transferscope.store import (
     versions,
 )
 from transferscope.study import Study
-from transferscope.study_file import suite_of
+from transferscope.suite import Item
+
+GIB = 1 << 30
 
 
 class Event(NamedTuple):
@@ -124,14 +128,13 @@ def run_study(study: Study, out: str | Path, *, tell: Callable[[Event], None]) -
         DataError: a file cannot be read or written.
         MissingExtra: what trains is not installed.
     """
-    suite = suite_of(study)
     _check_places(study)
     lab = load_lab()
     with results.locked(out) as folder:
-        stock = Stock(suite, results.read_json(folder / results.DIGESTS))
+        stock = stock_of(study, results.read_json(folder / results.DIGESTS))
         plan = plan_study(study, stock)
         claim(study, folder)
-        _check_brought(study, lab)
+        _check_brought(study, lab, folder)
         total = sum(map(plan.training_work, plan.runs)) + len(plan.runs) * plan.questions
         notes: list[str] = []
         store = open_store(folder, {path_of(study, run) for run in plan.runs}, notes.append)
@@ -141,7 +144,7 @@ def run_study(study: Study, out: str | Path, *, tell: Callable[[Event], None]) -
         results.log(folder, "begin", study=study.name, cells=plan.cells, versions=versions())
         for base_run in plan.bases:
             work.say(f"{base_run.model}: loading")
-            base = _load(study, lab, base_run.model)
+            base = _load(study, lab, base_run.model, folder)
             own = [shard for shard in plan.shards if shard.model == base_run.model]
             for shard in [Shard(base_run.model, (base_run,)), *own]:
                 _attempt(work, base, shard)
@@ -178,11 +181,11 @@ def _check_places(study: Study) -> None:
             )
 
 
-def _check_brought(study: Study, lab: Lab) -> None:
+def _check_brought(study: Study, lab: Lab, out: Path) -> None:
     """Load every adapter from elsewhere once, so that a wrong one is refused before any work."""
     for name, model in study.models.items():
         if model.adapters:
-            base = _load(study, lab, name)
+            base = _load(study, lab, name, out)
             for by_seed in model.adapters.values():
                 for folder in by_seed.values():
                     lab.load_adapter(base, Path(folder))
@@ -201,14 +204,16 @@ def _brought_hash(study: Study, run: Run) -> str:
     return str({name: sums[name] for name in sorted(sums) if name.startswith("adapter_")})
 
 
-def _load(study: Study, lab: Lab, name: str) -> Any:
-    model, recipe = study.models[name], study.recipe
+def _load(study: Study, lab: Lab, name: str, out: Path) -> Any:
+    model, recipe, budget = study.models[name], study.recipe, study.budget
+    room = Path(budget.cache) if budget.cache else out / results.FEATURES
     return lab.load_base(
         model.where,
         name=name,
         precision=recipe.precision,
         trust_remote_code=model.trust_remote_code,
         max_pixels=recipe.max_pixels,
+        budget=lab.Budget(int(budget.memory * GIB), room, int(budget.disk * GIB)),
     )
 
 
@@ -250,7 +255,7 @@ def _examine(work: _Work, base: Any, run: Run) -> _Todo:
     wanted = Wanted(run, path_of(study, run), base.weights_hash, training, cells)
     missing = work.store.missing(wanted)
     train = bool(missing) and not has_adapter(work.store, wanted)
-    if not train:
+    if run.trained and not train:
         work.total -= plan.training_work(run)
     work.total -= plan.questions - sum(plan.targets[name] for name in missing)
     return _Todo(wanted, missing, train, made if train else None)
@@ -262,7 +267,7 @@ def _adapters(work: _Work, base: Any, todo: Sequence[_Todo]) -> list[Any]:
     trained = _train(work, base, lacking) if lacking else {}
     adapters: list[Any] = []
     for one in todo:
-        if one.run.kind == "base" or one.train:
+        if one.run.kind in ("base", "again") or one.train:
             adapters.append(trained.get(one.run))
         elif one.run.kind == "brought":
             adapters.append(work.lab.load_adapter(base, _brought(work.study, one.run)))
@@ -290,7 +295,7 @@ def _train(work: _Work, base: Any, lacking: Sequence[_Todo]) -> dict[Run, Any]:
     adapters = work.lab.train_fleet(
         base, jobs, recipe, progress=lambda n, of: work.say(doing, amount * n / max(of, 1))
     )
-    passes = sum(len(job.items) for job in jobs) * recipe.epochs
+    passes = sum(recipe.passes_for(len(job.items)) for job in jobs)
     _measured(work, "train", runs, passes, time.perf_counter() - begun)
     with results.staged(work.store.folder) as stage:
         for run, adapter, record in zip(runs, adapters, records, strict=True):
@@ -309,6 +314,7 @@ def _score(
 ) -> dict[Run, dict[str, pl.DataFrame]]:
     """The answers that runs lack, by run and target."""
     counts, runs = work.plan.targets, [one.run for one in todo]
+    scoring = work.study.evaluation.scoring
     wanted = {name for one in todo for name in one.missing}
     items = [
         item
@@ -316,30 +322,49 @@ def _score(
         if name in wanted
         for item in work.stock.questions(name, count)
     ]
+    orders = [_orders(work.study, runs[0], item) for item in items]
+    asked = [
+        reordered(item, order) for item, its in zip(items, orders, strict=True) for order in its
+    ]
     amount = sum(counts[name] for one in todo for name in one.missing)
     doing, begun = f"{runs[0].model}: scoring {_what(runs)}", time.perf_counter()
     work.say(doing)
-    answers = work.lab.score_fleet(
+    found = work.lab.score_fleet(
         base,
         adapters,
-        items,
-        scoring=work.study.evaluation.scoring,
+        asked,
+        scoring=scoring,
         batch_size=work.study.evaluation.batch_size,
         progress=lambda n, of: work.say(doing, amount * n / max(of, 1)),
     )
-    _measured(work, "score", runs, len(items) * len(runs), time.perf_counter() - begun)
+    _measured(work, "score", runs, len(asked) * len(runs), time.perf_counter() - begun)
     work.spent += amount
     fresh: dict[Run, dict[str, pl.DataFrame]] = {}
-    for one, own in zip(todo, answers, strict=True):
-        frame = as_table(one.run, items, own)
+    for one, own in zip(todo, found, strict=True):
+        given = iter(own)
+        answers = [
+            combined([next(given) for _ in its], its, by_reply=scoring == "generate")
+            for its in orders
+        ]
+        frame = as_table(one.run, items, answers)
         fresh[one.run] = {name: frame.filter(pl.col("target") == name) for name in one.missing}
     return fresh
 
 
+def _orders(study: Study, run: Run, item: Item) -> list[tuple[int, ...]]:
+    """The orders of its choices in which a run is asked an item."""
+    first = tuple(range(len(item.choices)))
+    if run.kind == "again":
+        first = other_order(item, run.seed or 0)
+    if study.evaluation.choice_order == "given":
+        return [first]
+    return [tuple(first[place] for place in turned) for turned in rotations(item)]
+
+
 def _what(runs: Sequence[Run]) -> str:
     """Runs in a few words."""
-    if runs[0].kind == "base":
-        return "the base"
+    if runs[0].kind in ("base", "again"):
+        return "the base" + ("" if runs[0].kind == "base" else " in another order")
     seeds = list(dict.fromkeys(run.seed for run in runs))
     one = runs[0].source if len(runs) == 1 else f"{len(runs)} adapters"
     return f"{one}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

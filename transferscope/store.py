@@ -83,7 +83,7 @@ def path_of(study: Study, run: Run) -> Path:
     """Where a run's table lies: models in the study's order, each with its base first."""
     rank = f"{list(study.models).index(run.model) + 1:02}"
     parts = ("base",) if run.kind == "base" else (f"seed-{run.seed}", run.source or "")
-    return results.table_path(rank, run.model, *parts, control=run.kind == "control")
+    return results.table_path(rank, run.model, *parts, control=run.kind in ("control", "again"))
 
 
 def adapter_folder(run: Run) -> Path:
@@ -93,7 +93,7 @@ def adapter_folder(run: Run) -> Path:
 
 def has_adapter(store: Store, wanted: Wanted) -> bool:
     """Whether a run's adapter need not be trained: it lies in the folder, whole."""
-    if wanted.run.kind not in ("source", "control"):
+    if not wanted.run.trained:
         return True
     folder = store.folder / adapter_folder(wanted.run)
     record = results.read_json(results.record_of(folder))

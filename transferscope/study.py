@@ -6,9 +6,11 @@ below. Unknown keys are errors.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Control = Literal["format-only", "shuffled"]
+from transferscope.choices import Prompt
+
+Control = Literal["format-only", "shuffled", "reordered"]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -63,8 +65,10 @@ class Recipe(_Strict):
     """How the learning rate falls after the warmup."""
     warmup: Share = 0.1
     """Share of the steps over which the learning rate rises."""
-    epochs: Count = 3
-    """Passes over a source's items."""
+    epochs: Count | None = None
+    """Passes over a source's items; 3 where nothing is said."""
+    steps: Count | None = None
+    """Optimiser steps, in place of epochs."""
     batch_size: Count = 32
     """Items a step, for each adapter."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -78,12 +82,36 @@ class Recipe(_Strict):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the frozen base."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_length(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        epochs, steps = given.get("epochs"), given.get("steps")
+        if epochs is not None and steps is not None:
+            raise ValueError("epochs and steps are both given; give one")
+        return given | {"epochs": 3} if epochs is None and steps is None else given
+
+    def steps_for(self, items: int) -> int:
+        """Optimiser steps of an adapter that learns from so many items."""
+        return self.steps or (self.epochs or 0) * -(-items // self.batch_size)
+
+    def passes_for(self, items: int) -> int:
+        """Items that it sees in all of them, repeated ones counted again."""
+        epochs, more = divmod(self.steps_for(items), -(-items // self.batch_size))
+        return epochs * items + min(items, more * self.batch_size)
+
 
 class Evaluation(_Strict):
     """How answers are got."""
 
     scoring: Literal["letters", "generate"] = "letters"
     """By the option letters' log-probabilities, or by a generated reply that is then read."""
+    prompt: Prompt = "benchmark"
+    """As the benchmark asks, or followed by a call for the letter alone; in training too."""
+    choice_order: Literal["given", "circular"] = "given"
+    """Each item once as it is, or once for every rotation of its choices, the log-probabilities
+    averaged (by `generate`: the option named most often)."""
     items: Count | None = None
     """The first so many evaluation items of each target; null for all."""
     batch_size: Count = 64
@@ -95,6 +123,12 @@ class Budget(_Strict):
 
     fleet: Count = 16
     """Adapters trained or scored at once."""
+    memory: Positive = 2.0
+    """GiB of vision features kept in memory."""
+    disk: Annotated[float, Field(ge=0)] = 20.0
+    """GiB of them kept on disk where they do not fit in memory; 0 for none."""
+    cache: str | None = None
+    """Folder for those on disk; null for one in the results folder, which may be deleted."""
 
 
 class SuiteChoice(_Strict):
@@ -116,7 +150,8 @@ class Model(_Strict):
     trust_remote_code: Annotated[bool, Field(strict=True)] = False
     """Whether code that lies beside the weights may run."""
     adapters: dict[str, dict[int, str]] = {}
-    """PEFT folders from elsewhere, by source and seed, used instead of training."""
+    """Adapters from elsewhere, by source and seed, used instead of training: PEFT folders, or
+    folders of whole finetuned models."""
 
 
 def _where(value: Any) -> Any:
@@ -156,8 +191,9 @@ class Study(_Strict):
     adapters: dict[str, dict[int, str]] = {}
     """As a model's own `adapters`, where there is a single model."""
     controls: tuple[Control, ...] = ()
-    """Placebo sources: a mixture of all sources' items with random letters, or with their
-    answers exchanged among the items of a task."""
+    """Placebo sources: a mixture of all sources' items with random letters (`format-only`) or
+    with their answers exchanged among the items of a task (`shuffled`); and the base asked again
+    with the choices in another order (`reordered`)."""
     budget: Budget = Budget()
 
     def recipe_of(self, model: str) -> Recipe:

@@ -22,6 +22,9 @@ from transferscope.study import Budget, Evaluation, Model, Recipe, Study, SuiteC
 from transferscope.suite import Suite, Task
 from transferscope.suites import open_suite
 
+BROUGHT = ("adapter_config.json", "config.json")
+"""What tells a PEFT folder, and the folder of a whole finetuned model."""
+
 _SECTIONS: dict[str, type[BaseModel]] = {
     "recipe": Recipe,
     "evaluation": Evaluation,
@@ -170,7 +173,12 @@ def _with_paths(study: Study, folder: Path) -> Study:
     suite = study.suite
     if (folder / suite.name / "suite.yaml").is_file():
         suite = suite.model_copy(update={"name": found(suite.name)})
-    return study.model_copy(update={"models": models, "suite": suite, "adapters": {}})
+    budget = study.budget
+    if budget.cache:
+        place = folder / Path(budget.cache).expanduser()
+        budget = budget.model_copy(update={"cache": str(place.resolve())})
+    changed = {"models": models, "suite": suite, "budget": budget, "adapters": {}}
+    return study.model_copy(update=changed)
 
 
 def _with_tasks(study: Study, tasks: Sequence[Task]) -> Study:
@@ -211,10 +219,10 @@ def _check(study: Study) -> None:
             for seed, folder in by_seed.items():
                 if seed not in study.seeds:
                     raise StudyError(f"{where}: {source}: {seed} is no seed of the study")
-                if not Path(folder, "adapter_config.json").is_file():
+                if not any(Path(folder, file).is_file() for file in BROUGHT):
                     raise StudyError(
-                        f"{where}: {source}: {seed}: {folder}: not a PEFT folder, there is no "
-                        f"adapter_config.json"
+                        f"{where}: {source}: {seed}: {folder}: neither a PEFT folder nor a whole "
+                        f"model's, there is no {' and no '.join(BROUGHT)}"
                     )
 
 
@@ -225,5 +233,6 @@ suite: glimpse
 seeds: 2
 recipe: {items: 512, epochs: 3}
 evaluation: {items: 150}
+controls: [format-only, reordered]
 """
 """The study of `transferscope demo`."""

@@ -35,11 +35,11 @@ def run(
 @app.command(epilog="Example: `transferscope plan studies/glimpse.yaml --out out/`")
 def plan(study: StudyFile, out: Out = None, as_json: AsJson = False) -> None:
     """What a study will do, before anything is spent."""
-    from transferscope.plan import Stock, plan_study
+    from transferscope.plan import plan_study, stock_of
     from transferscope.runner import finished_cells
-    from transferscope.study_file import read_study, suite_of
+    from transferscope.study_file import read_study
 
-    stock = Stock(suite_of(read := read_study(study)))
+    stock = stock_of(read := read_study(study))
     made = plan_study(read, stock)
     finished = finished_cells(read, made, stock, out or Path(read.name))
     summary = made.summary() | {"cells finished": finished}

@@ -45,10 +45,13 @@ class Recipe(Protocol):
     learning_rate: float
     schedule: Literal["linear", "cosine", "constant"]
     warmup: float
-    epochs: int
     batch_size: int
     weight_decay: float
     clip: float
+
+    def steps_for(self, items: int) -> int:
+        """Optimiser steps of an adapter that learns from so many items."""
+        ...
 
 
 class Job(NamedTuple):
@@ -79,11 +82,15 @@ class _Squad(NamedTuple):
 
     def batches(self, recipe: Any) -> Iterator[list[np.ndarray]]:
         """Of each step and job the items of its batch; none where the job is over."""
-        orders = [epoch_orders(len(job.items), recipe.epochs, job.order_seed) for job in self.jobs]
+        lengths = [-(-len(job.items) // recipe.batch_size) for job in self.jobs]
+        orders = [
+            epoch_orders(len(job.items), -(-steps // length), job.order_seed)
+            for job, steps, length in zip(self.jobs, self.steps, lengths, strict=True)
+        ]
         for step in range(max(self.steps)):
             batch = []
-            for job, its, steps in zip(self.jobs, orders, self.steps, strict=True):
-                epoch, place = divmod(step, -(-len(job.items) // recipe.batch_size))
+            for length, its, steps in zip(lengths, orders, self.steps, strict=True):
+                epoch, place = divmod(step, length)
                 order = its[epoch] if step < steps else np.arange(0)
                 batch.append(order[place * recipe.batch_size : (place + 1) * recipe.batch_size])
             yield batch
@@ -150,7 +157,7 @@ def _squads(base: Base, path: ForwardPath, jobs: Sequence[Job], recipe: Any) -> 
     """Jobs of similar length together, as many as memory allows."""
     rows, its_letters = _encoded(path, jobs), letters(base.processor)
     targets = [_targets(job, its_letters) for job in jobs]
-    steps = [recipe.epochs * -(-len(job.items) // recipe.batch_size) for job in jobs]
+    steps = [recipe.steps_for(len(job.items)) for job in jobs]
     longest = [max(row.length for row in its) for its in rows]
 
     def squad(indices: list[int], room: Room) -> _Squad:

@@ -22,6 +22,9 @@ Precision = Literal["float32", "bfloat16"]
 
 BUDGET = Budget()
 
+KEPT = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+"""The files of a model's folder that a base is made of."""
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -36,7 +39,7 @@ class Base:
     processor: Any
     """Its processor, with a chat template."""
     weights_hash: str
-    """SHA-256 over the contents of its safetensors files, in the order of their names."""
+    """SHA-256 over all that its answers come from; see `weights_hash`."""
     max_pixels: int | None = None
     """Most pixels of a picture after resizing; None: as the processor comes."""
     budget: Budget = BUDGET
@@ -126,9 +129,12 @@ def make_base(
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 over the contents of a folder's safetensors files, in the order of their names."""
+    """SHA-256 over a folder's weights, and over what else decides how they answer: its
+    configuration, tokenizer, processor and chat template, file by file in the order of their names.
+    """
     content = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted({path for pattern in KEPT for path in folder.glob(pattern)}):
+        content.update(path.name.encode())
         with path.open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())
     return content.hexdigest()
@@ -155,8 +161,7 @@ def _fetched(hub_id: str, trust_remote_code: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    kept = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
-    kept += ["*.py"] if trust_remote_code else []
+    kept = [*KEPT, "*.py"] if trust_remote_code else [*KEPT]
     try:
         return Path(snapshot_download(hub_id, allow_patterns=kept))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
