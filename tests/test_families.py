@@ -5,6 +5,7 @@ question at a time in plain words.
 """
 
 import json
+import re
 import sys
 from dataclasses import replace
 from functools import cache
@@ -31,7 +32,10 @@ from transferscope.models import processors
 from transferscope.models.paths import forward_path, language_linears
 from transferscope.models.rows import Row, letters
 from transferscope.models.vlm import Base, load_base
-from transferscope.suites import open_suite
+from transferscope.study import Study
+from transferscope.study_file import read_study
+from transferscope.suites import SUITES, open_suite
+from transferscope.suites.blink import BLINK
 
 torch.set_num_threads(1)
 
@@ -439,3 +443,30 @@ def test_a_reply_never_says_a_picture(loaded):
 
 def rows_of(items):
     return [Row(item, (), ()) for item in items]
+
+
+# The paper's studies.
+
+STUDIES = Path(__file__).resolve().parent.parent / "studies"
+SIZES = ["3B", "7B", "32B"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_papers_studies_have_its_recipe_and_say_where_every_value_is_from(size):
+    text = (STUDIES / f"blink-qwen2.5-vl-{size.lower()}.yaml").read_text(encoding="utf-8")
+    study = Study.model_validate(yaml.safe_load(text) | {"suite": "blink"})
+    assert study.models[size].where == f"Qwen/Qwen2.5-VL-{size}-Instruct"
+    assert study.seeds == (0, 1, 2, 3)
+    recipe = study.recipe
+    assert (recipe.rank, recipe.alpha, recipe.schedule) == (8, 16, "cosine")
+    assert (recipe.items, recipe.max_pixels, recipe.precision) == (1000, 512 * 512, "bfloat16")
+    origin = re.compile(r"# (the paper|digest|LF|ours)")
+    for line in text[text.index("seeds:") :].splitlines():
+        assert line.endswith(":") or origin.search(line), line
+
+
+@pytest.mark.skipif("blink" not in SUITES, reason="needs the suite blink")
+@pytest.mark.parametrize("size", SIZES)
+def test_the_papers_studies_ask_all_thirteen_tasks(size):
+    study = read_study(STUDIES / f"blink-qwen2.5-vl-{size.lower()}.yaml")
+    assert study.sources == study.targets == tuple(task.name for task in BLINK)
