@@ -226,6 +226,11 @@ def test_power_is_reached_at_the_effect_it_names(seeds, base):
     assert 0.7 < np.mean(found) < 0.9
 
 
+def test_power_is_known_where_the_base_gets_nothing_right():
+    assert 0 < stats.power(150, 4, 0.0) == stats.power(150, 4, 1 / 300) < 0.2
+    assert np.isnan(stats.power(3, 2, 0.0))
+
+
 def test_power_improves_with_items_and_seeds():
     assert stats.power(400, 4, 0.5) < stats.power(100, 4, 0.5)
     assert stats.power(100, 10, 0.5) < stats.power(100, 3, 0.5)

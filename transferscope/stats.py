@@ -321,7 +321,8 @@ def power(
     Args:
         items: questions of the target.
         seeds: finetuning seeds; with 1, only this one adapter's effect can be detected.
-        base_accuracy: accuracy of the untuned model, a fraction.
+        base_accuracy: accuracy of the untuned model, a fraction; 0 counts as half an item, as it
+            would have no spread at all.
         level: probability of detection.
         alpha: two-sided level of the test.
         item_correlation, seed_correlation: see `simulate.World`.
@@ -338,7 +339,7 @@ def power(
             "power needs at least one item, one seed and a base accuracy below 1, not "
             f"items={items}, seeds={seeds}, base_accuracy={base_accuracy:g}"
         )
-    base, smallest, needed = base_accuracy, 0.0, 0.0
+    base, smallest, needed = base_accuracy or 0.5 / items, 0.0, 0.0
     for _ in range(100):  # the spread depends on the effect; the iteration contracts fast
         tuned = base + smallest * (1 - base)
         spread_base, spread_tuned = base * (1 - base) / items, tuned * (1 - tuned) / items

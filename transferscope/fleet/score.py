@@ -163,9 +163,10 @@ def _logprobs(path: ForwardPath, its_letters: Letters, rows: Sequence[Row]) -> T
 def replies(base: Base, path: ForwardPath, rows: Sequence[Row]) -> list[str]:
     """What a base says to some rows, decoded greedily up to `LONGEST_REPLY` tokens.
 
-    A reply also ends where nothing that may follow changes what is read in it.
+    A reply also ends where nothing that may follow changes what is read in it. It is text: no
+    token that stands for a picture is said.
     """
-    tokenizer, ends = base.processor.tokenizer, _ends(base)
+    tokenizer, ends, unsaid = base.processor.tokenizer, _ends(base), _picture_tokens(base)
     said: list[tuple[int, ...]] = [()] * len(rows)
     texts, going = [""] * len(rows), [True] * len(rows)
     for _ in range(LONGEST_REPLY):
@@ -173,7 +174,9 @@ def replies(base: Base, path: ForwardPath, rows: Sequence[Row]) -> list[str]:
             break
         # Rows that have ended stay in the batch: an adapter is known by its rows' places.
         asked = [row._replace(said=its) for row, its in zip(rows, said, strict=True)]
-        chosen = path.logits(asked)[:, -1].argmax(-1).tolist()
+        logits = path.logits(asked)[:, -1]
+        logits[:, unsaid] = -torch.inf
+        chosen = logits.argmax(-1).tolist()
         for index, token in enumerate(chosen):
             said[index] += (token,)
             if going[index] and token in ends:
@@ -182,6 +185,12 @@ def replies(base: Base, path: ForwardPath, rows: Sequence[Row]) -> list[str]:
                 texts[index] = tokenizer.decode(said[index], skip_special_tokens=True)
                 going[index] = not is_settled(texts[index])
     return texts
+
+
+def _picture_tokens(base: Base) -> list[int]:
+    """The tokens in whose place a picture's or a video's features stand."""
+    named = (getattr(base.model.config, f"{kind}_token_id", None) for kind in ("image", "video"))
+    return [token for token in named if isinstance(token, int)]
 
 
 def _ends(base: Base) -> set[int]:

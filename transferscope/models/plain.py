@@ -1,4 +1,4 @@
-"""The forward path for any model: its own processor, its own forward, nothing kept.
+"""The forward path for any model: its own processor, its own forward, no features kept.
 
 Slower than the others, as pictures are looked at in every call, and right by construction.
 """
@@ -6,10 +6,12 @@ Slower than the others, as pictures are looked at in every call, and right by co
 import inspect
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from transferscope.errors import DataError
 from transferscope.models.rows import Row, chat
 from transferscope.models.vlm import Base
 from transferscope.suite import Item
@@ -23,10 +25,18 @@ class PlainPath:
         base.processor.tokenizer.padding_side = "left"
         parameters = inspect.signature(base.model.forward).parameters
         self._keeps = "logits_to_keep" in parameters
+        self._known: WeakKeyDictionary[Item, tuple[int, ...]] = WeakKeyDictionary()
 
     def encode(self, items: Sequence[Item]) -> list[Row]:
-        """Items as rows without tokens: the processor makes those batch by batch."""
-        return [Row(item, (), ()) for item in items]
+        """Items as rows whose tokens tell their length; each batch is made by the processor.
+
+        Raises:
+            DataError: the processor cannot make an item.
+        """
+        for item in items:
+            if item not in self._known:
+                self._known[item] = self._ids(item)
+        return [Row(item, self._known[item], ()) for item in items]
 
     def logits(self, rows: Sequence[Row], read: int = 1) -> Tensor:
         """Scores (rows, read, vocabulary) of what follows the last `read` places."""
@@ -37,34 +47,60 @@ class PlainPath:
 
     def inputs(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """What the model's forward takes, rows padded on the left."""
-        from PIL import Image
-
-        lengths = {len(row.said) for row in rows}
-        if len(lengths) > 1:
-            raise ValueError("rows of one call must have said equally much")
-        chats = [
-            chat(row.item, [Image.fromarray(image.pixels()) for image in row.item.images])
-            for row in rows
-        ]
-        made: dict[str, Any] = dict(
-            self._base.processor.apply_chat_template(
-                chats,
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                processor_kwargs={"return_tensors": "pt", "padding": True},
-            )
-        )
-        said = torch.tensor([row.said for row in rows], dtype=torch.long)
+        made = self._made([row.item for row in rows])
+        said = [row.said for row in rows]
+        pad = self._base.processor.tokenizer.pad_token_id or 0
         for key, value in made.items():
             if key == "input_ids":
-                made[key] = torch.cat([value, said], 1)
+                made[key] = _continued(value, said, pad)
             elif key == "attention_mask":
-                made[key] = torch.cat([value, torch.ones_like(said, dtype=value.dtype)], 1)
+                made[key] = _continued(value, [(1,) * len(its) for its in said], 0)
             elif key in ("token_type_ids", "mm_token_type_ids"):
-                made[key] = torch.cat([value, torch.zeros_like(said, dtype=value.dtype)], 1)
+                made[key] = _continued(value, [(0,) * len(its) for its in said], 0)
         return {key: self._placed(value) for key, value in made.items()}
+
+    def _made(self, items: Sequence[Item]) -> dict[str, Any]:
+        """Items as the processor makes them."""
+        from PIL import Image
+
+        chats = [
+            chat(item, [Image.fromarray(image.pixels()) for image in item.images]) for item in items
+        ]
+        made = self._base.processor.apply_chat_template(
+            chats,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",  # not among the processor's: SmolVLM's would overwrite it there
+            processor_kwargs={"padding": True},
+        )
+        return dict(made)
+
+    def _ids(self, item: Item) -> tuple[int, ...]:
+        """An item's tokens."""
+        processor = self._base.processor
+        own = [getattr(processor, "image_token", None)]
+        if (image := getattr(self._base.model.config, "image_token_id", None)) is not None:
+            own.append(processor.tokenizer.convert_ids_to_tokens(image))
+        for token in own:
+            if token and token in item.prompt:
+                raise DataError(f"item {item.id!r}: its text holds {token}")
+        try:
+            return tuple(self._made([item])["input_ids"][0].tolist())
+        except ValueError as error:
+            line = str(error).splitlines()[0]
+            name = type(processor).__name__
+            raise DataError(f"item {item.id!r}: {name} cannot read it: {line}") from None
 
     def _placed(self, value: Tensor) -> Tensor:
         dtype = self._base.dtype if value.is_floating_point() else value.dtype
         return value.to(self._base.device, dtype)
+
+
+def _continued(value: Tensor, said: Sequence[tuple[int, ...]], pad: int) -> Tensor:
+    """Rows (rows, length) with what each has said after them, padded on the left."""
+    most = max(map(len, said))
+    longer = value.new_full((len(value), value.shape[1] + most), pad)
+    for row, its, own in zip(longer, said, value, strict=True):
+        row[most - len(its) :] = torch.cat([own, own.new_tensor(its)])
+    return longer

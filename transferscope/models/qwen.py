@@ -37,7 +37,8 @@ class QwenPath:
         """Items as rows.
 
         Raises:
-            DataError: an item's text holds the model's own picture token.
+            DataError: an item's text holds the model's own picture token, or a picture of it is
+                too long and thin.
         """
         rows = []
         for item in items:
@@ -48,7 +49,10 @@ class QwenPath:
             if len(parts) != len(item.images) + 1:
                 raise DataError(f"item {item.id!r}: its text holds {self._token}")
             pictures = tuple(map(seen, item.images))
-            grids = tuple(map(self._grid, pictures))
+            try:
+                grids = tuple(map(self._grid, pictures))
+            except ValueError as error:
+                raise DataError(f"item {item.id!r}: {error}") from None
             full = parts[0]
             for grid, part in zip(grids, parts[1:], strict=True):
                 full += self._token * self._tokens(grid) + part

@@ -23,7 +23,7 @@ class Row(NamedTuple):
 
     item: Item
     ids: tuple[int, ...]
-    """The prompt's tokens, picture tokens included; empty on the plain path."""
+    """The prompt's tokens, picture tokens included."""
     pictures: tuple[Seen, ...]
     """In order; empty on the plain path."""
     grids: tuple[tuple[int, int, int], ...] = ()
@@ -72,14 +72,24 @@ def letters(processor: Any) -> Letters:
     tokenizer = processor.tokenizer
     chat = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
     before = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-    lead = tokenizer(before)["input_ids"]
+    lead, blank = tokenizer(before)["input_ids"], _blank(processor, chat, before)
     written = []
     for letter in LETTERS:
-        ids = tokenizer(before + ANSWER.format(letter))["input_ids"]
+        answer = blank + ANSWER.format(letter)
+        ids = tokenizer(before + answer)["input_ids"]
         if ids[: len(lead)] != lead:  # the answer melts into the prompt: write it alone
-            ids = lead + tokenizer(ANSWER.format(letter), add_special_tokens=False)["input_ids"]
+            ids = lead + tokenizer(answer, add_special_tokens=False)["input_ids"]
         written.append(tuple(ids[len(lead) :]))
     return told_apart(written)
+
+
+def _blank(processor: Any, chat: list[dict[str, Any]], before: str) -> str:
+    """White space that a chat template writes before a reply, as SmolVLM's in `Assistant: (A)`."""
+    answer = ANSWER.format(LETTERS[0])
+    reply = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+    whole = processor.apply_chat_template([*chat, reply], tokenize=False)
+    blank, found, _ = whole.removeprefix(before).partition(answer)
+    return blank if whole.startswith(before) and found and not blank.strip() else ""
 
 
 def told_apart(written: Sequence[tuple[int, ...]]) -> Letters:

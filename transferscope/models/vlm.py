@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import torch
 
-from transferscope.errors import DataError, MissingExtra, StudyError
+from transferscope.errors import DataError, StudyError
 from transferscope.models.eyes import Budget
 from transferscope.models.glimpse.base import folder as embedded_folder
+from transferscope.models.processors import first_line, limit_pixels, load_processor
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -50,7 +51,9 @@ class Base:
     def cache_name(self, path: str) -> str:
         """A folder's name for the vision features of a forward path: all that they depend on."""
         pixels = self.max_pixels or "all"
-        return f"{self.weights_hash[:20]}-{path}-{pixels}-{str(self.dtype).removeprefix('torch.')}"
+        made = type(self.processor.image_processor).__name__  # PIL and torchvision differ a little
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{self.weights_hash[:20]}-{path}-{made}-{pixels}-{dtype}"
 
     @property
     def device(self) -> torch.device:
@@ -88,13 +91,13 @@ def load_base(
         MissingExtra: the processor needs a library that is not installed.
     """
     folder = _folder(where, trust_remote_code)
-    model = _model(folder, precision, trust_remote_code)
+    model, _ = load_model(folder, getattr(torch, precision), trust_remote_code=trust_remote_code)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     # Once a large block was freed, glibc keeps activations' memory instead of asking for it again.
     bytes(31 << 20)
     return make_base(
         model.to(place),
-        _processor(folder, trust_remote_code),
+        load_processor(folder, trust_remote_code),
         name=name or Path(where).name,
         weights_hash=weights_hash(folder),
         max_pixels=max_pixels,
@@ -118,7 +121,7 @@ def make_base(
     """
     model.requires_grad_(False).eval()
     if max_pixels is not None:
-        _limit_pixels(processor, max_pixels)
+        limit_pixels(model.config, processor, max_pixels)
     if not weights_hash:
         content = hashlib.sha256()
         for key, tensor in sorted(model.state_dict().items()):
@@ -166,56 +169,43 @@ def _fetched(hub_id: str, trust_remote_code: bool) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=kept))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise StudyError(
-            f"{hub_id}: neither a folder here nor on the hub: {_line(error)}"
+            f"{hub_id}: neither a folder here nor on the hub: {first_line(error)}"
         ) from None
 
 
-def _model(folder: Path, precision: Precision, trust_remote_code: bool) -> Any:
+def load_model(
+    folder: Path, dtype: torch.dtype, *, trust_remote_code: bool = False
+) -> tuple[Any, list[str]]:
+    """A folder's model on the CPU, and the weights in the folder that it has no use for.
+
+    Raises:
+        DataError: the files are damaged, not what transformers wants, or lack weights.
+    """
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
     try:
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder,
-            dtype=getattr(torch, precision),
+            dtype=dtype,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             attn_implementation="sdpa",
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise DataError(f"{folder}: not a vision-language model: {_line(error)}") from None
+    except (
+        *(OSError, ValueError, KeyError, RuntimeError),
+        *(SafetensorError, StrictDataclassError),
+    ) as error:
+        raise DataError(f"{folder}: not a vision-language model: {first_line(error)}") from None
     model, found = loaded
+    for name, theirs, its in sorted(found["mismatched_keys"]):
+        raise DataError(
+            f"{folder}: weight {name} is {list(theirs)}, its configuration wants {list(its)}"
+        )
     if found["missing_keys"]:  # transformers would fill them with random numbers
         missing = sorted(found["missing_keys"])
         raise DataError(f"{folder}: {len(missing)} weights are missing, the first {missing[0]}")
-    return model
-
-
-def _processor(folder: Path, trust_remote_code: bool) -> Any:
-    from transformers import AutoProcessor
-
-    try:
-        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except ImportError as error:
-        raise MissingExtra(f"{folder}: its processor needs a library: {_line(error)}") from None
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{folder}: no processor: {_line(error)}") from None
-    if not getattr(processor, "chat_template", None):
-        raise DataError(f"{folder}: its processor has no chat template")
-    return processor
-
-
-def _limit_pixels(processor: Any, most: int) -> None:
-    size = dict(getattr(processor.image_processor, "size", None) or {})
-    if "longest_edge" not in size or "shortest_edge" not in size:
-        raise StudyError(
-            f"max_pixels: {type(processor.image_processor).__name__} has no limit of pixels"
-        )
-    smallest = min(size["shortest_edge"], most)
-    processor.image_processor.size = {"shortest_edge": smallest, "longest_edge": most}
-
-
-def _line(error: Exception) -> str:
-    """An error's first line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return model, sorted(found["unexpected_keys"])
