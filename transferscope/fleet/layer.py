@@ -8,12 +8,14 @@ different adapters never mix, so a fleet equals separate runs.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from transferscope.models.compiled import eagerly
 
 Drop = Callable[[int, Tensor], Tensor]
 """Dropout of a layer's input (adapters, tokens, in), given the layer's number in the stack."""
@@ -101,22 +103,21 @@ def attached(
     """
     assert not (folded and drop)
     modules = {name: model.get_submodule(name) for name in stack.factors}
-    handles = []
-    try:
-        for number, (name, module) in enumerate(modules.items()):
-            a, b = stack.factors[name]
-            if folded:
-                module.forward = _folding(module, a, b, stack.scaling)
-            else:
-                its_drop = partial(drop, number) if drop is not None else None
-                hook = _hook(a, b, stack.scaling, its_drop)
-                handles.append(module.register_forward_hook(hook))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module in modules.values():
-            module.__dict__.pop("forward", None)
+    # Masks are drawn by generators that nothing compiled can hold.
+    with eagerly(model) if drop is not None else nullcontext():
+        try:
+            for number, (name, module) in enumerate(modules.items()):
+                a, b = stack.factors[name]
+                if folded:
+                    module.forward = _folding(module, a, b, stack.scaling)
+                else:
+                    its_drop = partial(drop, number) if drop is not None else None
+                    model.set_submodule(name, Tuned(module, a, b, stack.scaling, its_drop))
+            yield
+        finally:
+            for name, module in modules.items():
+                module.__dict__.pop("forward", None)
+                model.set_submodule(name, module)
 
 
 @contextmanager
@@ -141,19 +142,47 @@ def merged(model: nn.Module, stack: Stack, index: int) -> Iterator[None]:
             model.get_submodule(name).weight = weight
 
 
-def _hook(a: Tensor, b: Tensor, scaling: float, drop: Callable[[Tensor], Tensor] | None) -> Any:
-    def add(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        x = inputs[0].reshape(len(a), -1, inputs[0].shape[-1])
-        if drop is not None:
-            x = drop(x)
-        low = torch.bmm(x, a.to(x.dtype).transpose(1, 2))
-        full = torch.baddbmm(
-            out.reshape(len(a), -1, out.shape[-1]), low, b.to(x.dtype).transpose(1, 2),
-            alpha=scaling,
-        )  # fmt: skip
-        return full.view_as(out)
+class Tuned(nn.Module):
+    """A linear layer with the factors of its adapters.
 
-    return add
+    A module in the layer's place rather than a hook: what is compiled takes the factors as inputs,
+    whichever fleet's they are, while hooks that come and go it does not see.
+    """
+
+    def __init__(
+        self,
+        linear: nn.Module,
+        a: Tensor,
+        b: Tensor,
+        scaling: float,
+        drop: Callable[[Tensor], Tensor] | None,
+    ) -> None:
+        super().__init__()
+        self.linear, self.a, self.b, self.scaling, self.drop = linear, a, b, scaling, drop
+
+    @property
+    def weight(self) -> Any:
+        """The layer's own."""
+        return self.linear.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(adapters x rows, ..., in) -> (adapters x rows, ..., out)."""
+        out, size = self.linear(x), self.a.shape[0]
+        rows = x if x.dim() == 3 else x.reshape(size, -1, x.shape[-1])
+        if self.drop is not None:
+            rows = self.drop(rows.reshape(size, -1, x.shape[-1])).view_as(rows)
+        # Each row meets its own factors: sizes that divide by the adapters are slow to compile.
+        a, b = (_of_rows(its.to(x.dtype), len(rows)) for its in (self.a, self.b))
+        low = torch.bmm(rows, a.transpose(1, 2))
+        said = out if x.dim() == 3 else out.reshape(size, -1, out.shape[-1])
+        return torch.baddbmm(said, low, b.transpose(1, 2), alpha=self.scaling).view_as(out)
+
+
+def _of_rows(factor: Tensor, rows: int) -> Tensor:
+    """Factors (adapters, ., .) as those of each row (rows, ., .)."""
+    if factor.shape[0] in (1, rows):
+        return factor.expand(rows, -1, -1)
+    return factor[:, None].expand(-1, rows // factor.shape[0], -1, -1).flatten(0, 1)
 
 
 def _folding(module: Any, a: Tensor, b: Tensor, scaling: float) -> Any:

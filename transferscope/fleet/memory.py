@@ -74,10 +74,11 @@ def folding_pays(base: Base, stack: Stack) -> bool:
 def checkpointing(model: Any) -> Iterator[None]:
     """While this is open, a backward computes the decoder layers' activations again."""
     layers = list(model.get_decoder().layers)
+    own = [layer.forward for layer in layers]
     for layer in layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
     try:
         yield
     finally:
-        for layer in layers:
-            del layer.forward
+        for layer, forward in zip(layers, own, strict=True):
+            layer.forward = forward

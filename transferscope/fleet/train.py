@@ -22,6 +22,7 @@ from transferscope.fleet.adapter import Adapter, adapter_of, peft_config
 from transferscope.fleet.layer import Stack, attached
 from transferscope.fleet.memory import Room, checkpointing, folding_pays, training_room
 from transferscope.fleet.optimiser import AdamW, clip
+from transferscope.models.compiled import CompileError, give_up
 from transferscope.models.paths import forward_path, target_linears
 from transferscope.models.rows import ForwardPath, Letters, Row, letters
 from transferscope.models.vlm import Base
@@ -240,6 +241,9 @@ def _gradients(
                     f"{base.device}: out of memory with one row at a time; lower recipe.max_pixels"
                 ) from error
             room = smaller
+        except CompileError as error:
+            if not give_up(base.model, error):
+                raise
         torch.cuda.empty_cache()
 
 

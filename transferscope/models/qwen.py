@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import DataError
+from transferscope.models.compiled import compile_layers
 from transferscope.models.eyes import Eyes, Seen, seen
 from transferscope.models.rows import Row, chat
 from transferscope.models.vlm import Base
+from transferscope.models.windows import see_in_windows
 from transferscope.suite import Item, Picture
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -32,6 +34,10 @@ class QwenPath:
         self._grids: dict[tuple[int, ...], tuple[int, int, int]] = {}
         at_once = 16 if base.device.type == "cpu" else 64
         self.eyes = Eyes(self._look, at_once, base.budget, base.cache_name("qwen"))
+        whole = see_in_windows(base.model)
+        if base.device.type == "cuda":
+            compile_layers(self._body.language_model.layers)
+            compile_layers(self._body.visual.blocks if whole else ())
 
     def encode(self, items: Sequence[Item]) -> list[Row]:
         """Items as rows.
