@@ -22,7 +22,6 @@ ASKED = (
     "errors",
     "suite",
     "suites",
-    "training",
     "answers",
     "study",
     "study_file",
@@ -32,6 +31,7 @@ ASKED = (
     "serial",
     "predictions",
     "results",
+    "training",
     "store",
 )
 LAB = ("models", "fleet", "lab", "runner", "executors", "forecast")
