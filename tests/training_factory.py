@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ Colour = tuple[int, int, int]
 RED, WHITE, BLACK, GREEN = (255, 0, 0), (255, 255, 255), (0, 0, 0), (0, 255, 0)
 
 
+@cache
 def photo(seed: int, size: tuple[int, int] = (500, 375)) -> Image.Image:
     """Something photo-like, never red, black or white: soft blobs of all sizes, and some grain."""
     rng = np.random.default_rng(seed)
@@ -30,6 +32,8 @@ def photo(seed: int, size: tuple[int, int] = (500, 375)) -> Image.Image:
 def save(image: Image.Image, path: Path, **options: Any) -> None:
     """An image into a file whose folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".png":
+        options.setdefault("compress_level", 0)
     image.save(path, **options)
 
 

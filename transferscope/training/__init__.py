@@ -4,6 +4,8 @@
     layout.py      finding and reading a data set's files
     pictures.py    images opened safely, in RGB, at the benchmark's sizes
     markers.py     circled points and boxes, with letters
+    points.py      points as lettered choices
+    corners.py     points that stand out in an image
     prompts.py     the benchmark's wording
     leaks.py       images that are in the evaluation split too
     driver.py      picks, balances, makes, writes, resumes
@@ -27,10 +29,24 @@ What a task's module holds, `relative_depth` being the model for all:
 It writes nothing, and does not balance, shuffle items, or look for leaks: that is the driver's.
 """
 
-from transferscope.training import relative_depth
+from transferscope.training import (
+    counting,
+    functional_correspondence,
+    relative_depth,
+    relative_reflectance,
+    semantic_correspondence,
+    spatial_relation,
+    visual_correspondence,
+)
 from transferscope.training.shape import Builder
 
 BUILDERS: dict[str, Builder] = {
+    "Counting": counting.BUILDER,
+    "Functional_Correspondence": functional_correspondence.BUILDER,
     "Relative_Depth": relative_depth.BUILDER,
+    "Relative_Reflectance": relative_reflectance.BUILDER,
+    "Semantic_Correspondence": semantic_correspondence.BUILDER,
+    "Spatial_Relation": spatial_relation.BUILDER,
+    "Visual_Correspondence": visual_correspondence.BUILDER,
 }
 """How the items of each task are made."""

@@ -79,3 +79,8 @@ def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]] | Skip]:
         except (json.JSONDecodeError, RecursionError):
             row = None
         yield (where, row) if isinstance(row, dict) else Skip("a line that is not JSON", where)
+
+
+def first_there(paths: list[Path]) -> Path:
+    """The first of some files that is there; the first of all where none is."""
+    return next((path for path in paths if path.is_file()), paths[0])

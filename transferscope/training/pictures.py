@@ -3,6 +3,7 @@
 import io
 import struct
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -93,6 +94,12 @@ def at_most(image: Image.Image, side: int) -> tuple[Image.Image, float]:
         return image, 1.0
     width, height = (max(1, round(length * factor)) for length in image.size)
     return image.resize((width, height), Image.Resampling.LANCZOS), factor
+
+
+def scaled(point: Sequence[float], factor: float) -> tuple[float, float]:
+    """Where a point (x, y), from the centre of the top left pixel, is on the resized image."""
+    x, y = point
+    return (x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5
 
 
 def jpeg(image: Image.Image) -> bytes:

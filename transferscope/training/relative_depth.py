@@ -17,7 +17,7 @@ import numpy as np
 
 from transferscope.training.layout import find, text_of, within
 from transferscope.training.markers import circled, legible
-from transferscope.training.pictures import at_most, open_picture
+from transferscope.training.pictures import at_most, open_picture, scaled
 from transferscope.training.prompts import relative_depth
 from transferscope.training.shape import Builder, Candidate, Made, Skip, Unusable
 
@@ -75,8 +75,8 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
         raise Unusable("an image whose size is not the annotation's", candidate.key)
     image, factor = at_most(source, LONG_SIDE)
     points = {
-        "AB"[answer]: tuple((value - 1) * factor for value in near),
-        "AB"[1 - answer]: tuple((value - 1) * factor for value in far),
+        "AB"[answer]: scaled((near[0] - 1, near[1] - 1), factor),
+        "AB"[1 - answer]: scaled((far[0] - 1, far[1] - 1), factor),
     }
     if not legible(points, image.size):
         raise Unusable("points too close to each other or to the border", candidate.key)
