@@ -95,8 +95,9 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
 
 def _told(done: Built, out: Path) -> str:
     """What was made, and what was left out and why."""
-    answers = ", ".join(f"{letter} {count}" for letter, count in done.answers.items())
-    lines = [f"{done.made} items of {done.task} in {out} (right answers: {answers})"]
+    from transferscope.training.driver import told
+
+    lines = [f"{done.made} items of {done.task} in {out} (right answers: {told(done.answers)})"]
     for reason, found in done.skipped.items():
         first = ", ".join(found["first"])
         more = ", ..." if found["count"] > len(found["first"]) else ""

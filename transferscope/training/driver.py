@@ -233,8 +233,8 @@ def _carry_out(
     skipped += [Skip(UNBALANCED, row["id"]) for row in rows if row["id"] not in ids]
     if not kept:
         raise DataError(
-            f"{job.root}: not one balanced set of items could be made: {len(rows)} items, answers "
-            f"{_by_letter(rows, job.builder.letters)}{_why(skipped)}"
+            f"{job.root}: no items with balanced answers could be made: "
+            f"{told(_by_letter(rows, job.builder.letters))}{_why(skipped)}"
         )
     record = Built(
         task=job.builder.task,
@@ -327,10 +327,13 @@ def _written(image: Image, folder: Path) -> str:
 
 
 def _balanced(rows: list[dict[str, Any]], letters: int, *, full: bool) -> list[dict[str, Any]]:
-    """The rows, of no letter more than one above the rarest; none where a letter has none."""
-    fewest = min(_by_letter(rows, letters).values())
-    if full or not fewest:
-        return rows if full else []
+    """The rows, of no letter more than one above the rarest; none where a letter cannot be had."""
+    counts = _by_letter(rows, letters).values()
+    fewest = min(counts)
+    if full or max(counts) - fewest <= 1:
+        return rows
+    if not fewest:
+        return []
     used: Counter[str] = Counter()
     kept = []
     for row in rows:
@@ -343,6 +346,11 @@ def _balanced(rows: list[dict[str, Any]], letters: int, *, full: bool) -> list[d
 def _by_letter(rows: list[dict[str, Any]], letters: int) -> dict[str, int]:
     counts = Counter(row["answer"] for row in rows)
     return {letter: counts[letter] for letter in LETTERS[:letters]}
+
+
+def told(answers: dict[str, int]) -> str:
+    """How many items there are of each letter, for people."""
+    return ", ".join(f"{letter} {count}" for letter, count in answers.items())
 
 
 def _summary(skipped: list[Skip]) -> dict[str, dict[str, Any]]:
