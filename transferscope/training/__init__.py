@@ -2,6 +2,7 @@
 
     shape.py       Candidate, Made, Skip, Unusable, Builder: what all builders share
     layout.py      finding and reading a data set's files
+    table.py       annotation files that are CSV
     pictures.py    images opened safely, in RGB, at the benchmark's sizes
     markers.py     circled points and boxes, with letters
     points.py      points as lettered choices
@@ -31,22 +32,26 @@ It writes nothing, and does not balance, shuffle items, or look for leaks: that 
 
 from transferscope.training import (
     counting,
+    forensic_detection,
     functional_correspondence,
     relative_depth,
     relative_reflectance,
     semantic_correspondence,
     spatial_relation,
     visual_correspondence,
+    visual_similarity,
 )
 from transferscope.training.shape import Builder
 
 BUILDERS: dict[str, Builder] = {
     "Counting": counting.BUILDER,
+    "Forensic_Detection": forensic_detection.BUILDER,
     "Functional_Correspondence": functional_correspondence.BUILDER,
     "Relative_Depth": relative_depth.BUILDER,
     "Relative_Reflectance": relative_reflectance.BUILDER,
     "Semantic_Correspondence": semantic_correspondence.BUILDER,
     "Spatial_Relation": spatial_relation.BUILDER,
     "Visual_Correspondence": visual_correspondence.BUILDER,
+    "Visual_Similarity": visual_similarity.BUILDER,
 }
 """How the items of each task are made."""
