@@ -31,9 +31,11 @@ It writes nothing, and does not balance, shuffle items, or look for leaks: that 
 """
 
 from transferscope.training import (
+    art_style,
     counting,
     forensic_detection,
     functional_correspondence,
+    jigsaw,
     relative_depth,
     relative_reflectance,
     semantic_correspondence,
@@ -44,9 +46,11 @@ from transferscope.training import (
 from transferscope.training.shape import Builder
 
 BUILDERS: dict[str, Builder] = {
+    "Art_Style": art_style.BUILDER,
     "Counting": counting.BUILDER,
     "Forensic_Detection": forensic_detection.BUILDER,
     "Functional_Correspondence": functional_correspondence.BUILDER,
+    "Jigsaw": jigsaw.BUILDER,
     "Relative_Depth": relative_depth.BUILDER,
     "Relative_Reflectance": relative_reflectance.BUILDER,
     "Semantic_Correspondence": semantic_correspondence.BUILDER,
