@@ -66,7 +66,9 @@ def _seen(against: Path | None) -> Seen | None:
     if against is None:
         return None
     with status("reading the evaluation images"):
-        return seen_in(against)
+        seen = seen_in(against)
+    print(f"compared with {len(seen.names)} evaluation images of {against}", file=sys.stderr)
+    return seen
 
 
 @contextmanager

@@ -4,10 +4,12 @@ In:   a folder with the benchmark (Parquet files with columns `image_1` .. `imag
       of `bytes` and `path`; both splits count), or a suite's folder (its `eval` items).
 Out:  `Seen`, which names the evaluation image that an image repeats.
 
-An image repeats another if all pixels are equal, or if their perceptual hashes differ in at most
-`MOST_BITS` of 64 bits. The hash looks at the coarsest brightness pattern (the 8 x 8 lowest
-frequencies of the image at 32 x 32, each above or below their median), which coding anew, resizing,
-small crops and drawn markers hardly change. Unrelated images differ in about 32 bits.
+An image repeats another if all pixels are equal; or if it looks the same: their perceptual hashes
+differ in at most `MOST_BITS` of 64 bits, and their brightness at 16 x 16 correlates by at least
+`ALIKE`. The hash is of the coarsest pattern (the 8 x 8 lowest frequencies of the brightness at
+32 x 32, each above or below their median), which coding anew, resizing, cropping a few percent and
+drawing markers hardly change. Unrelated images differ in about 32 bits; the correlation tells apart
+the few that happen to come closer.
 """
 
 import hashlib
@@ -16,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from PIL import Image
 from scipy.fft import dctn
 
@@ -24,8 +26,11 @@ from transferscope.errors import DataError, StudyError
 from transferscope.training.pictures import open_picture
 from transferscope.training.shape import Unusable
 
-MOST_BITS = 10
+MOST_BITS = 14
 """Images whose hashes differ in more bits are different images."""
+
+ALIKE = 0.9
+"""Images whose brightness correlates less are different images."""
 
 IMAGES = ("image_1", "image_2", "image_3", "image_4")
 
@@ -39,13 +44,15 @@ class Seen:
 
     def __init__(self, images: Iterator[tuple[str, Image.Image]] | None = None) -> None:
         self.exact: dict[str, str] = {}
-        names, bits = [], []
+        names, bits, coarse = [], [], []
         for name, image in images or ():
             self.exact.setdefault(exact_hash(image), name)
             names.append(name)
             bits.append(perceptual_hash(image))
+            coarse.append(coarse_brightness(image))
         self.names = tuple(names)
         self._bits = np.array(bits, dtype=bool).reshape(-1, 64)
+        self._coarse = np.array(coarse, dtype=np.float32).reshape(-1, 256)
         self.digest = hashlib.sha256("".join(sorted(self.exact)).encode()).hexdigest()
         """Changes whenever another image is seen."""
 
@@ -55,9 +62,9 @@ class Seen:
             return None
         if name := self.exact.get(exact_hash(image)):
             return name
-        differ = (self._bits != perceptual_hash(image)).sum(axis=1)
-        closest = int(differ.argmin())
-        return self.names[closest] if differ[closest] <= MOST_BITS else None
+        close = np.flatnonzero((self._bits != perceptual_hash(image)).sum(axis=1) <= MOST_BITS)
+        alike = self._coarse[close] @ coarse_brightness(image)
+        return self.names[close[alike.argmax()]] if alike.max(initial=0) >= ALIKE else None
 
 
 def exact_hash(image: Image.Image) -> str:
@@ -77,6 +84,14 @@ def perceptual_hash(image: Image.Image) -> Bool[np.ndarray, "64"]:
     bits = waves > np.median(waves[1:])
     bits[0] = False
     return bits
+
+
+def coarse_brightness(image: Image.Image) -> Float[np.ndarray, "256"]:
+    """Brightness at 16 x 16, without its mean and at length 1: products are correlations."""
+    small = image.convert("L").resize((16, 16), Image.Resampling.BOX)
+    values = np.asarray(small, dtype=np.float32).ravel()
+    values = values - values.mean()
+    return values / max(float(np.linalg.norm(values)), 1e-6)
 
 
 def seen_in(folder: Path, tell: Callable[[int, int], None] = lambda done, of: None) -> Seen:
