@@ -22,7 +22,6 @@ ASKED = (
     "errors",
     "suite",
     "suites",
-    "training",
     "answers",
     "choices",
     "study",
@@ -33,6 +32,7 @@ ASKED = (
     "serial",
     "predictions",
     "results",
+    "training",
     "store",
 )
 LAB = ("models", "fleet", "lab", "runner", "executors", "forecast")

@@ -1,0 +1,186 @@
+"""Jigsaw items from a miniature of TARA, laid out and written as the original is."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from training_factory import built, difference, files_of, photo, save, shown, turned
+
+from transferscope.errors import DataError
+from transferscope.training.driver import build
+
+TASK = "Jigsaw"
+PROMPT = (
+    "Given the first image with the lower right corner missing, can you tell which one of the "
+    "second image or the third image is the missing part? Imagine which image would be more "
+    "appropriate to place in the missing spot. You can also carefully observe and compare the "
+    "edges of the images.\nSelect from the following choices.\n\n(A) the second image\n"
+    "(B) the third image\n"
+)
+SIZE = (600, 400)
+
+
+def url(name: str) -> str:
+    return f"https://static01.nyt.com/images/2020/06/{name}/{name}-articleLarge.jpg"
+
+
+def line(address: object) -> str:
+    fields = {"image_url": address, "abstract": "Ein Bild aus Köln", "gold_time": "2020-6-1"}
+    return json.dumps(fields, ensure_ascii=False) + "\n"
+
+
+def write(root: Path, *lines: str) -> None:
+    (root / "input").mkdir(exist_ok=True)
+    (root / "input" / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def add(root: Path, *lines: str) -> None:
+    with (root / "input" / "train.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def place(root: Path, name: str) -> Path:
+    """Where the data set's `eval.py` saves an image."""
+    return root / "images" / f"images-2020-06-{name}-{name}-articleLarge.jpg"
+
+
+@pytest.fixture
+def tara(tmp_path: Path) -> Path:
+    """Eight photographs of 600 x 400, the newspaper's usual size."""
+    root = tmp_path / "nyt_preprocessed"
+    for number in range(8):
+        save(photo(number, SIZE), place(root, f"photo{number}"))
+    write(root, *(line(url(f"photo{number}")) for number in range(8)))
+    return root
+
+
+def whole(seed: int) -> Image.Image:
+    return photo(seed, SIZE).resize((400, 266), Image.Resampling.LANCZOS)
+
+
+def test_the_missing_quarter_is_black_and_the_right_piece_fills_it(
+    tara: Path, tmp_path: Path
+) -> None:
+    done, rows = built(TASK, tara, tmp_path / "out", 8)
+    assert done.answers == {"A": 4, "B": 4}
+    for row in rows:
+        assert row["prompt"] == PROMPT
+        first, second, third = shown(tmp_path / "out", TASK, row)
+        # The benchmark's sizes: 400 x 266 for photographs of 3:2, and pieces of half that.
+        assert first.shape == (266, 400, 3)
+        assert second.shape == third.shape == (133, 200, 3)
+        assert first[135:, 202:].max() < 12
+        seed = int(row["origin"]["file"].split("photo")[1][0])
+        seen = first.copy()
+        seen[133:, 200:] = second if row["answer"] == "A" else third
+        assert difference(seen, whole(seed)) < 3
+
+
+def test_the_wrong_piece_is_another_part_of_the_photograph(tara: Path, tmp_path: Path) -> None:
+    _, rows = built(TASK, tara, tmp_path / "out", 8)
+    corners = set()
+    for row in rows:
+        left, top = row["origin"]["wrong_piece"]
+        corners.add((left, top))
+        assert left == 0 or top == 0  # else it would reach into the missing quarter
+        assert 0 <= left <= 200
+        assert 0 <= top <= 133
+        seed = int(row["origin"]["file"].split("photo")[1][0])
+        wrong = shown(tmp_path / "out", TASK, row)["BA".index(row["answer"]) + 1]
+        assert difference(wrong, whole(seed).crop((left, top, left + 200, top + 133))) < 3
+    assert len(corners) > 3
+
+
+def test_images_of_the_other_script_are_found_too(tara: Path, tmp_path: Path) -> None:
+    # download_images.py: slashes to underscores, .png, a folder for each split.
+    name = url("other").replace("/", "_").removesuffix(".jpg") + ".png"
+    assert name.startswith("https:__static01.nyt.com_images_2020_06_other_")
+    save(photo(20, SIZE), tara / "train" / name)
+    add(tara, line(url("other")))
+    done, rows = built(TASK, tara, tmp_path / "out", 9)
+    assert done.made == 9
+    assert any(row["origin"]["file"] == f"train/{name}" for row in rows)
+
+
+def test_grey_palette_turned_and_oddly_named_images_are_used(tara: Path, tmp_path: Path) -> None:
+    save(photo(30, SIZE).convert("L"), place(tara, "photo0"))
+    save(photo(31, SIZE).convert("P"), place(tara, "photo1"), format="PNG")
+    image, exif = turned(photo(2, SIZE))
+    save(image, place(tara, "photo2"), exif=exif)
+    save(photo(33, SIZE), tara / "images" / "images-2020-Zürich.jpg")
+    add(tara, line("https://static01.nyt.com/images/2020/Zürich"))
+    done, rows = built(TASK, tara, tmp_path / "out", 9)
+    assert done.made == 9
+    (row,) = [row for row in rows if "photo2" in row["id"]]
+    first = shown(tmp_path / "out", TASK, row)[0]
+    assert difference(first[:130], whole(2).crop((0, 0, 400, 130))) < 3
+
+
+def test_what_cannot_be_an_item_is_counted_and_named(tara: Path, tmp_path: Path) -> None:
+    save(photo(40, (300, 200)), place(tara, "small"))
+    save(photo(41, (400, 600)), place(tara, "upright"))
+    save(photo(42, (1000, 300)), place(tara, "panorama"))
+    save(Image.new("RGB", SIZE, (90, 90, 90)), place(tara, "plain"))
+    place(tara, "text").write_text("no image")
+    extra = ("small", "upright", "panorama", "plain", "text", "gone")
+    add(tara, *(line(url(name)) for name in extra))
+    add(tara, line(None), '{"abstract": "no address"}\n', line("x" * 300), "no json\n")
+    add(tara, line(url("photo0")))
+    done, _ = built(TASK, tara, tmp_path / "out", 20)
+    assert done.made == 8
+    counts = {reason: found["count"] for reason, found in done.skipped.items()}
+    assert counts == {
+        "an annotation without a usable image_url": 3,
+        "a line that is not JSON": 1,
+        "an annotation that is there twice": 1,
+        "an image of other proportions than the benchmark's": 2,
+        "an image that is too small": 1,
+        "pieces that look alike": 1,
+        "an image that cannot be decoded": 1,
+        "an image that is missing": 1,
+    }
+    assert any("-gone-" in name for name in done.skipped["an image that is missing"]["first"])
+
+
+def test_an_address_leads_nowhere_outside_the_folder(tara: Path, tmp_path: Path) -> None:
+    # Slashes become dashes, so what is left to try is a bare name.
+    save(photo(50, SIZE), tmp_path / "secret.jpg")
+    add(tara, line("../../secret.jpg"), line(".."))
+    done, rows = built(TASK, tara, tmp_path / "out", 20)
+    assert done.made == 8
+    assert done.skipped["an image that is missing"]["count"] == 2
+    assert not any("secret" in row["id"] for row in rows)
+
+
+def test_the_evaluation_annotations_are_never_read(tara: Path, tmp_path: Path) -> None:
+    (tara / "input" / "train.jsonl").rename(tara / "input" / "gold_test.jsonl")
+    with pytest.raises(DataError, match=r"found no input/train\.jsonl and no train\.jsonl in it"):
+        build(TASK, tara, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_images_is_refused(tara: Path, tmp_path: Path) -> None:
+    (tara / "images").rename(tara / "pictures")
+    with pytest.raises(DataError, match=r"found no images and no train and no input_zip_nyt_final"):
+        build(TASK, tara, tmp_path / "out")
+
+
+def test_the_same_seed_makes_the_same_bytes_and_another_seed_others(
+    tara: Path, tmp_path: Path
+) -> None:
+    for out in ("one", "two"):
+        build(TASK, tara, tmp_path / out, items=4, seed=3)
+    build(TASK, tara, tmp_path / "three", items=4, seed=4)
+    one, two, three = (files_of(tmp_path / out) for out in ("one", "two", "three"))
+    assert one == two
+    assert one != three
+
+
+def test_a_piece_of_an_even_photograph_is_exactly_a_quarter(tara: Path, tmp_path: Path) -> None:
+    save(photo(60, (800, 461)), place(tara, "photo0"))  # 400 x 230.5
+    _, rows = built(TASK, tara, tmp_path / "out", 8)
+    (row,) = [row for row in rows if "photo0" in row["id"]]
+    shapes = [np.shape(pixels)[:2] for pixels in shown(tmp_path / "out", TASK, row)]
+    assert shapes == [(230, 400), (115, 200), (115, 200)]

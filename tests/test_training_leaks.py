@@ -1,0 +1,206 @@
+"""Images of the evaluation split are recognised, however they were changed, and no others are."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image, ImageDraw
+from training_factory import built, photo, save
+
+from transferscope.errors import DataError, StudyError
+from transferscope.training.driver import LEAKED
+from transferscope.training.leaks import Seen, exact_hash, perceptual_hash, seen_in
+from transferscope.training.markers import boxed, circled
+
+SIZE = (320, 240)
+COUNT = 40
+
+
+def scene(seed: int) -> Image.Image:
+    """Things in front of a bright sky and dark ground: images of one layout are easily confused."""
+    rng = np.random.default_rng(seed)
+    image = photo(seed, SIZE).copy()
+    draw = ImageDraw.Draw(image)
+    horizon = rng.uniform(70, 170)
+    draw.rectangle((0, 0, SIZE[0], horizon), fill=(200, 210, 230))
+    draw.rectangle((0, horizon, *SIZE), fill=(70, 80, 40))
+    for _ in range(8):
+        x, y, wide, high = rng.uniform(0, 1, 4) * (*SIZE, 120, 120)
+        colour = tuple(rng.integers(0, 256, 3).tolist())
+        draw.ellipse((x - wide, y - high, x + wide, y + high), fill=colour)
+    return image
+
+
+def coded(image: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+def cropped(image: Image.Image, part: float) -> Image.Image:
+    width, height = image.size
+    x, y = round(part * width), round(part * height)
+    return image.crop((x, y, width - x, height - y))
+
+
+def marked(image: Image.Image) -> Image.Image:
+    big = image.resize((1365, 1024))
+    return circled(big, {"A": (300, 200), "B": (900, 300), "C": (600, 800), "D": (1200, 900)})
+
+
+CHANGES = {
+    "coded anew": lambda image: coded(image, 40),
+    "half as large": lambda image: image.resize((160, 120)),
+    "twice as large": lambda image: image.resize((640, 480), Image.Resampling.LANCZOS),
+    "cropped by 1 % on every side": lambda image: cropped(image, 0.01),
+    "cropped by 2 % on every side": lambda image: cropped(image, 0.02),
+    "circled": marked,
+    "boxed": lambda image: boxed(  # at COCO's size
+        image.resize((640, 480)), {"A": (120, 120, 320, 320), "B": (180, 160, 400, 380)}
+    ),
+    "grey": lambda image: image.convert("L").convert("RGB"),
+    "resized, marked and coded": lambda image: coded(marked(image), 75),
+}
+
+
+@pytest.fixture(scope="module")
+def seen() -> Seen:
+    return Seen(
+        (f"{make.__name__} {n}", make(n)) for make in (photo_of, scene) for n in range(COUNT)
+    )
+
+
+def photo_of(seed: int) -> Image.Image:
+    return photo(seed, SIZE)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("make", [photo_of, scene])
+def test_a_changed_image_is_recognised(seen: Seen, make, change: str) -> None:
+    for n in range(0, COUNT, 2):
+        assert seen.match(CHANGES[change](make(n))) == f"{make.__name__} {n}"
+
+
+def test_other_images_are_not_recognised(seen: Seen) -> None:
+    others = [make(1000 + n) for make in (photo_of, scene) for n in range(100)]
+    assert [seen.match(image) for image in others] == [None] * 200
+
+
+def test_plain_images_are_recognised_by_their_pixels_alone() -> None:
+    seen = Seen(iter([("white", Image.new("RGB", (20, 20), "white"))]))
+    assert seen.match(Image.new("RGB", (20, 20), "white")) == "white"
+    assert seen.match(Image.new("RGB", (20, 21), "white")) is None
+    assert seen.match(Image.new("RGB", (20, 20), "black")) is None
+
+
+def test_hashes_are_what_they_say() -> None:
+    one, other = photo_of(1), photo_of(1).copy()
+    assert exact_hash(one) == exact_hash(other)
+    other.putpixel((0, 0), (1, 2, 3))
+    assert exact_hash(one) != exact_hash(other)
+    distances = [
+        int((perceptual_hash(photo_of(n)) != perceptual_hash(photo_of(n + 1))).sum())
+        for n in range(60)
+    ]
+    assert 28 < np.mean(distances) < 36  # half of 63 bits
+
+
+def test_nothing_is_like_nothing() -> None:
+    assert Seen().match(photo_of(1)) is None
+
+
+def parquet(path: Path, images: list[Image.Image], other: Image.Image | None = None) -> None:
+    """A file as the benchmark's: a struct of bytes and path for each image column."""
+
+    def cell(image: Image.Image | None) -> dict[str, object] | None:
+        if image is None:
+            return None
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=90)
+        return {"bytes": file.getvalue(), "path": "image.jpg"}
+
+    kind = pl.Struct({"bytes": pl.Binary, "path": pl.String})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(
+        {
+            "idx": [f"val_X_{n}" for n in range(len(images))],
+            "image_1": pl.Series([cell(image) for image in images], dtype=kind),
+            "image_2": pl.Series([cell(other)] * len(images), dtype=kind),
+            "image_3": pl.Series([None] * len(images), dtype=kind),
+            "answer": ["(A)"] * len(images),
+        }
+    ).write_parquet(path)
+
+
+def test_the_benchmarks_files_are_read_all_splits_and_columns(tmp_path: Path) -> None:
+    parquet(tmp_path / "BLINK" / "Counting" / "val-00000-of-00001.parquet", [photo_of(1)])
+    parquet(tmp_path / "BLINK" / "Jigsaw" / "test-00000-of-00001.parquet", [scene(2)], scene(3))
+    told = []
+    seen = seen_in(tmp_path / "BLINK", lambda done, of: told.append((done, of)))
+    assert len(seen.names) == 3
+    assert seen.match(photo_of(1)) == "Counting/val-00000-of-00001.parquet, row 1, image_1"
+    assert seen.match(scene(3)) == "Jigsaw/test-00000-of-00001.parquet, row 1, image_2"
+    assert seen.match(scene(4)) is None
+    assert told == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_a_suites_evaluation_items_are_read(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text("name: mine\ntasks: [{name: T}, {name: U}]\n")
+    for split, number in (("train", 5), ("eval", 6)):
+        save(photo_of(number), tmp_path / "T" / f"{number}.png")
+        row = {"id": split, "images": [f"{number}.png"], "question": "?", "choices": ["a", "b"]}
+        (tmp_path / "T" / f"{split}.jsonl").write_text(json.dumps(row | {"answer": "A"}))
+    seen = seen_in(tmp_path)
+    assert seen.match(photo_of(6)) == "eval, image 1"
+    assert seen.match(photo_of(5)) is None
+
+
+@pytest.mark.parametrize("case", ["none", "empty", "cut", "columns", "plain", "image"])
+def test_what_is_not_the_benchmark_is_refused(tmp_path: Path, case: str) -> None:
+    root = tmp_path / "BLINK"
+    path = root / "val.parquet"
+    complaint = {
+        "none": "no such folder",
+        "empty": "holds no Parquet files and no suite.yaml",
+        "cut": "not a readable Parquet file",
+        "columns": "has no column image_1",
+        "plain": "is not a struct with the field bytes",
+        "image": r"row 1, image_1: an image that cannot be decoded",
+    }[case]
+    if case != "none":
+        root.mkdir()
+    if case == "cut":
+        path.write_bytes(b"PAR1")
+    elif case == "columns":
+        pl.DataFrame({"a": [1]}).write_parquet(path)
+    elif case == "plain":
+        pl.DataFrame({"image_1": ["x.jpg"]}).write_parquet(path)
+    elif case == "image":
+        pl.DataFrame({"image_1": [{"bytes": b"no image", "path": ""}]}).write_parquet(path)
+    with pytest.raises((DataError, StudyError), match=complaint):
+        seen_in(root)
+
+
+def diw(root: Path, images: list[Image.Image]) -> None:
+    lines = []
+    for n, image in enumerate(images):
+        save(image, root / "DIW_train_val" / f"{n}.thumb", format="JPEG", quality=90)
+        width, height = image.size
+        lines.append(f"./DIW_train_val/{n}.thumb\n61,61,161,221,<,{width},{height}\n")
+    (root / "DIW_train_val.csv").write_text("".join(lines))
+
+
+def test_items_whose_images_are_evaluated_are_left_out_and_named(tmp_path: Path) -> None:
+    diw(tmp_path / "DIW", [scene(n) for n in range(6)])
+    # The benchmark shows two of them with markers: one in another place, one resized as well.
+    shown = [circled(scene(1), {"A": (200, 100), "B": (50, 180)}), marked(scene(4))]
+    parquet(tmp_path / "BLINK" / "Relative_Depth" / "val.parquet", shown)
+    against = seen_in(tmp_path / "BLINK")
+    done, rows = built("Relative_Depth", tmp_path / "DIW", tmp_path / "out", 6, against=against)
+    assert {row["origin"]["file"][-7] for row in rows} == set("0235")
+    assert done.skipped[LEAKED]["count"] == 2
+    assert "Relative_Depth/val.parquet, row" in done.skipped[LEAKED]["first"][0]
+    assert done.against == 2

@@ -1,0 +1,115 @@
+"""The shape that the builders of all tasks share: what a data set offers, and an item made of it.
+
+A builder first lists `Candidate`s, cheaply, from annotation files alone; the driver (`driver`)
+picks among them, and the builder then makes each picked one, opening its images, with the right
+answer in the position that the driver asks for. What cannot be an item is a `Skip` in the list, or
+an `Unusable` when it is made: the driver counts both by their reason and goes on.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL.Image import Image
+
+from transferscope.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One annotation that may become an item. A data set may have half a million: keep it small."""
+
+    key: str
+    """What tells it apart in its data set for ever: an annotation's id, or file names."""
+
+    group: str
+    """What it shares with others that look alike, usually its image: every group is used once
+    before any is used twice."""
+
+    answers: tuple[int, ...]
+    """The positions in which the right answer can be put. All of them where points can be labelled
+    or images ordered at will; one where the annotation itself decides, as with yes and no."""
+
+    facts: Any = None
+    """Whatever the builder's own `make` needs."""
+
+
+class Skip(NamedTuple):
+    """An annotation that cannot become an item."""
+
+    reason: str
+    """A few words that are the same for all of its kind, e.g. `incomplete annotation`."""
+    where: str
+    """File, or file and line."""
+
+
+class Unusable(DataError):
+    """A candidate that turns out not to be an item: its image is damaged, its points too close.
+
+    Args:
+        reason: a few words that are the same for all of its kind.
+        where: file or annotation.
+    """
+
+    def __init__(self, reason: str, where: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.reason, self.where = reason, where
+
+
+@dataclass(frozen=True)
+class Made:
+    """An item, ready to be written."""
+
+    question: str
+    """The short question, as the benchmark's `question` column has it."""
+
+    prompt: str
+    """The whole text put to a model, word for word as the benchmark has it."""
+
+    choices: tuple[str, ...]
+    """Texts without letters. The one at the position that was asked for is right."""
+
+    images: tuple[Image, ...]
+    """What the item shows, RGB, markers drawn."""
+
+    sources: tuple[Image, ...]
+    """The images that it was made of, RGB, unmarked: compared with the evaluation images."""
+
+    origin: Mapping[str, object] = field(default_factory=dict)
+    """Files (relative to the data set's folder), annotation ids, coordinates: JSON values only."""
+
+
+@dataclass(frozen=True)
+class Builder:
+    """How the items of one task are made."""
+
+    task: str
+    """Name, as the benchmark spells it."""
+
+    dataset: str
+    """Name of the original data set."""
+
+    looks_for: tuple[str, ...]
+    """What the data set's folder must hold, as `build --help` and errors name it."""
+
+    letters: int
+    """Number of choices of every item."""
+
+    candidates: Callable[[Path, int], Iterator[Candidate | Skip]]
+    """`(root, seed)` to everything that the annotations offer, in any order that is always the
+    same. Opens annotation files, never images.
+
+    Raises:
+        DataError: the folder does not hold what is looked for, or an annotation file is damaged.
+    """
+
+    make: Callable[[Path, Candidate, int, np.random.Generator], Made]
+    """`(root, candidate, answer, rng)` to an item whose right choice stands at index `answer`.
+
+    `rng` belongs to this candidate alone, so an item does not depend on those made before it.
+
+    Raises:
+        Unusable: it cannot be an item.
+    """
