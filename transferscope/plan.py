@@ -21,7 +21,7 @@ import numpy as np
 
 from transferscope.errors import StudyError
 from transferscope.study import Study
-from transferscope.suite import Item, Split, Suite
+from transferscope.suite import Item, Split, Suite, gold
 
 Kind = Literal["base", "source", "control", "brought"]
 
@@ -156,17 +156,70 @@ class Stock:
         return self._splits[task, split]
 
     def questions(self, target: str, count: int) -> list[Item]:
-        """The first evaluation items of a target."""
+        """The first evaluation items of a target.
+
+        Raises:
+            StudyError: a right answer is hidden.
+        """
         if (target, count) not in self._asked:
-            self._asked[target, count] = list(self.split(target, "eval")[:count])
+            items = list(self.split(target, "eval")[:count])
+            if hidden := sum(item.hidden for item in items):
+                raise StudyError(
+                    f"{self.suite.name}: {target}: the right answers of {hidden} of {len(items)} "
+                    "items are hidden, so nothing can be scored on them"
+                )
+            self._asked[target, count] = items
         return self._asked[target, count]
+
+    def gold(self, target: str, count: int) -> str:
+        """`suite.gold` of a target's first items."""
+        name = f"gold {_hash([self.suite.name, self.suite.version, target, count])}"
+        if name not in self.digests:
+            self.digests[name] = gold(self.questions(target, count))
+        return self.digests[name]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of results must know of the items drawn so far."""
+        return list(getattr(self.suite, "notes", ()))
+
+    def refuse_asked(self, learned: Sequence[Item], targets: Mapping[str, int]) -> None:
+        """Refuse to train on what is evaluated.
+
+        Pixels and question are compared, not files: a picture that was stored anew is the same.
+
+        Args:
+            targets: evaluation items of each target.
+
+        Raises:
+            StudyError: naming both items.
+        """
+        if self.stable:  # a test of the suite shows that its splits share nothing
+            return
+        questions = {(item.question, len(item.images)) for item in learned}
+        asked = {
+            item.shown(): item
+            for target, count in targets.items()
+            for item in self.questions(target, count)
+            if (item.question, len(item.images)) in questions
+        }
+        for item in learned if asked else ():
+            if same := asked.get(item.shown()):
+                raise StudyError(
+                    f"training item {item.id!r} of {item.task} is evaluation item {same.id!r} of "
+                    f"{same.task}: the same question and pictures; take it out of the training "
+                    "items"
+                )
 
 
 def plan_study(study: Study, stock: Stock) -> Plan:
     """The study's runs, grouped: adapters with equally many items, evenly, up to `budget.fleet`."""
     sources, targets = study.sources or (), study.targets or ()
     wanted = study.recipe.items
-    lessons = {name: min(wanted, len(stock.split(name, "train"))) for name in sources}
+    lessons = {
+        name: min(wanted, len(stock.split(name, "train"))) if _is_trained(study, name) else 0
+        for name in sources
+    }
     if study.controls:
         available = {name: len(stock.split(name, "train")) for name in sources}
         count = sum(min(available[name], n) for name, n in _shares(sources, wanted).items())
@@ -200,27 +253,42 @@ def plan_study(study: Study, stock: Stock) -> Plan:
     )
 
 
+def _is_trained(study: Study, source: str) -> bool:
+    """Whether any adapter of a source has to be trained: not every one is brought."""
+    return any(
+        seed not in model.adapters.get(source, {})
+        for model in study.models.values()
+        for seed in study.seeds
+    )
+
+
 def derived_seed(seed: int, purpose: str, source: str) -> int:
     """A seed of its own for each purpose and source, below 2**48."""
     text = f"{seed}/{purpose}/{source}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:6])
 
 
-def lesson(study: Study, stock: Stock, run: Run) -> Lesson:
-    """The items that a run learns from, chosen by its seed; a placebo's with labels of its own."""
+def learned(study: Study, stock: Stock, run: Run) -> list[Item]:
+    """The items that a run learns from, chosen by its seed, in the order of the first epoch."""
     if run.source is None or run.seed is None:
         raise ValueError(f"{run} learns nothing")
     wanted = study.recipe.items
     if run.kind != "control":
-        items = _choice(stock, run.source, wanted, derived_seed(run.seed, "items", run.source))
-        items = _ordered(items, run)
-        return Lesson(items, None, _digest(items, None))
+        seed = derived_seed(run.seed, "items", run.source)
+        return _ordered(_choice(stock, run.source, wanted, seed), run)
     items = []
     for name, count in _shares(study.sources or (), wanted).items():
         seed = derived_seed(run.seed, "items", f"{run.source}/{name}")
         items += _choice(stock, name, count, seed)
-    items = _ordered(items, run)
-    rng = np.random.default_rng(derived_seed(run.seed, "labels", run.source))
+    return _ordered(items, run)
+
+
+def lesson(study: Study, stock: Stock, run: Run) -> Lesson:
+    """What a run learns from; a placebo's items have labels of its own."""
+    items = learned(study, stock, run)
+    if run.kind != "control":
+        return Lesson(items, None, _digest(items, None))
+    rng = np.random.default_rng(derived_seed(run.seed or 0, "labels", run.source or ""))
     answers = _random_letters(items, rng) if run.source == "format-only" else _shuffled(items, rng)
     return Lesson(items, answers, _digest(items, answers))
 

@@ -30,6 +30,7 @@ from transferscope.plan import (
     Shard,
     Stock,
     derived_seed,
+    learned,
     lesson,
     plan_study,
     run_keys,
@@ -134,11 +135,15 @@ def run_study(study: Study, out: str | Path, *, tell: Callable[[Event], None]) -
         _check_brought(study, lab)
         total = sum(map(plan.training_work, plan.runs)) + len(plan.runs) * plan.questions
         notes: list[str] = []
+        _refuse_asked(study, plan, stock, folder)
         store = open_store(folder, {path_of(study, run) for run in plan.runs}, notes.append)
+        store.notes = stock.notes
         work = _Work(study, plan, stock, store, lab, tell, total)
-        for note in notes:
+        for note in [*notes, *stock.notes]:
             work.say("looking at what there is", note=note)
         results.log(folder, "begin", study=study.name, cells=plan.cells, versions=versions())
+        if stock.notes:
+            results.log(folder, "notes", notes=stock.notes)
         for base_run in plan.bases:
             work.say(f"{base_run.model}: loading")
             base = _load(study, lab, base_run.model)
@@ -152,15 +157,31 @@ def run_study(study: Study, out: str | Path, *, tell: Callable[[Event], None]) -
 
 def finished_cells(study: Study, plan: Plan, stock: Stock, out: str | Path) -> int:
     """Cells that the folder has, if the bases are still the same; loads none."""
-    folder, found = Path(out), 0
-    stock.digests |= results.read_json(folder / results.DIGESTS) if stock.stable else {}
+    stock.digests |= results.read_json(Path(out, results.DIGESTS)) if stock.stable else {}
+    return sum(_finished(study, plan, stock, Path(out), run) for run in plan.runs)
+
+
+def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) -> int:
+    """Cells of a run that the folder has, if its base is still the same."""
+    record = results.read_json(results.record_of(folder / path_of(study, run)))
+    if not record:
+        return 0
+    hashes = (str(record.get("base")), _brought_hash(study, run))
+    cells, have = run_keys(study, stock, plan, run, hashes)[1], record.get("cells", {})
+    return sum(have.get(target) == key for target, key in cells.items())
+
+
+def _refuse_asked(study: Study, plan: Plan, stock: Stock, folder: Path) -> None:
+    """Refuse to train on what is evaluated, before the first base is loaded."""
+    if stock.stable:
+        return
+    checked = set()
     for run in plan.runs:
-        record = results.read_json(results.record_of(folder / path_of(study, run)))
-        if record:
-            hashes = (str(record.get("base")), _brought_hash(study, run))
-            cells, have = run_keys(study, stock, plan, run, hashes)[1], record.get("cells", {})
-            found += sum(have.get(target) == key for target, key in cells.items())
-    return found
+        if run.kind not in ("source", "control") or (run.source, run.seed) in checked:
+            continue
+        if _finished(study, plan, stock, folder, run) < len(plan.targets):
+            stock.refuse_asked(learned(study, stock, run), plan.targets)
+            checked.add((run.source, run.seed))
 
 
 def _check_places(study: Study) -> None:
@@ -247,7 +268,8 @@ def _examine(work: _Work, base: Any, run: Run) -> _Todo:
     work.say(f"{run.model}: looking at the items for {_what([run])}")
     hashes = (base.weights_hash, _brought_hash(study, run))
     training, cells, made = run_keys(study, work.stock, plan, run, hashes)
-    wanted = Wanted(run, path_of(study, run), base.weights_hash, training, cells)
+    gold = {target: work.stock.gold(target, count) for target, count in plan.targets.items()}
+    wanted = Wanted(run, path_of(study, run), base.weights_hash, training, cells, gold)
     missing = work.store.missing(wanted)
     train = bool(missing) and not has_adapter(work.store, wanted)
     if not train:
@@ -277,10 +299,10 @@ def _train(work: _Work, base: Any, lacking: Sequence[_Todo]) -> dict[Run, Any]:
     jobs, records, runs = [], [], [one.run for one in lacking]
     for one in lacking:
         source, seed = one.run.source or "", one.run.seed or 0
-        learned = one.lesson or lesson(work.study, work.stock, one.run)
+        taught = one.lesson or lesson(work.study, work.stock, one.run)
         seeds = {f"{k}_seed": derived_seed(seed, k, source) for k in ("init", "order", "dropout")}
-        jobs.append(work.lab.Job(source, seed, learned.items, answers=learned.answers, **seeds))
-        made_of = {"run": asdict(one.run), "items": learned.digest, **seeds}
+        jobs.append(work.lab.Job(source, seed, taught.items, answers=taught.answers, **seeds))
+        made_of = {"run": asdict(one.run), "items": taught.digest, **seeds}
         records.append({"key": one.wanted.training, **made_of, "versions": versions()})
     model = runs[0].model
     recipe = work.study.recipe_of(model)
