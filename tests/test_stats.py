@@ -309,3 +309,9 @@ def test_seed_correlation_is_recovered():
     found = nulls.seed_correlation(accuracy, world.items)
     assert found == pytest.approx(world.seed_correlation, abs=0.06)
     assert np.isnan(nulls.seed_correlation(accuracy[:1], world.items))
+
+
+def test_power_is_known_where_the_base_gets_nothing_right():
+    found = stats.power(130, 4, 0.0)
+    assert 0 < found < stats.power(130, 4, 0.05)
+    assert np.isnan(stats.power(2, 2, 0.0))

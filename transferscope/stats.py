@@ -362,6 +362,8 @@ def power(
             f"items={items}, seeds={seeds}, base_accuracy={base_accuracy:g}"
         )
     base, smallest, needed = base_accuracy, 0.0, 0.0
+    if base == 0:  # without an effect there would be no chance in it: begin with one answer's
+        smallest = 1 / items
     for _ in range(100):  # the spread depends on the effect; the iteration contracts fast
         tuned = base + smallest * (1 - base)
         spread_base, spread_tuned = base * (1 - base) / items, tuned * (1 - tuned) / items
@@ -369,6 +371,8 @@ def power(
         by_seed = (1 - seed_correlation) * spread_tuned / seeds
         by_item = spread_base + seed_correlation * spread_tuned - shared + by_seed
         seen = by_item + (by_seed if seeds > 1 else 0)  # the interval counts seed noise twice
+        if seen == 0:  # all wrong before, all right after: nothing is left to chance
+            break
         degrees = seen**2 / (
             by_item**2 / max(items - 1, 1) + (by_seed**2 / (seeds - 1) if seeds > 1 else 0)
         )

@@ -129,6 +129,8 @@ def open_choice(choice: SuiteChoice) -> Suite:
     Raises:
         StudyError: there is no such suite or folder, or it does not have a setting that is given.
     """
+    if choice.name not in _OPTIONS and not Path(choice.name).is_dir():
+        return open_suite(choice.name)  # which knows what to say
     known, options = _OPTIONS.get(choice.name, ()), {}
     for name, field in SuiteChoice.model_fields.items():
         value = getattr(choice, name)
