@@ -32,6 +32,7 @@ class Answer(NamedTuple):
     choice: int | None
     logprobs: tuple[float, ...]
     margin: float
+    score: float | None = None
 
 
 class FakeLab:
@@ -55,6 +56,7 @@ class FakeLab:
             self.train_fleet,
             self.save_adapter,
             self.load_adapter,
+            self.load_tuned,
             self.score_fleet,
         )
 
@@ -92,6 +94,11 @@ class FakeLab:
             raise DataError(f"{folder}: of another base")
         return text
 
+    def load_tuned(self, base, folder):
+        self.loaded.append(folder)
+        weights = (Path(folder) / "model.safetensors").read_text()
+        return SimpleNamespace(name=base.name, weights_hash=digest(weights))
+
     def score_fleet(self, base, adapters, items, *, scoring, batch_size, progress):
         answers = []
         for number, adapter in enumerate(adapters, 1):
@@ -108,6 +115,8 @@ def digest(*parts):
 
 def answer(adapter, item, scoring):
     number = int(digest(adapter, item.id, scoring)[:8], 16)
+    if item.truth is not None:
+        return Answer(None, (), float("nan"), None if number % 5 == 0 else number % 11 / 10)
     if scoring == "generate" and number % 5 == 0:
         return Answer(None, (), float("nan"))
     choice = number % len(item.choices)

@@ -10,8 +10,9 @@ import xarray as xr
 from transferscope import audit, claims, read_results
 from transferscope.analysis import Claim
 from transferscope.suites import KNOWN_TASKS
+from transferscope.suites.blink import BLINK
 
-TASKS = list(KNOWN_TASKS)
+TASKS = [task.name for task in BLINK]
 
 
 def a_matrix(models: dict[str, np.ndarray]) -> xr.DataArray:

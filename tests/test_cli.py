@@ -98,7 +98,8 @@ def test_demo_says_that_it_is_simulated_on_screen_and_on_the_page(run, tmp_path)
 
 def test_tasks_are_those_of_the_papers_table(run):
     known = {task["name"]: task for task in json.loads(run("tasks", "--json")[1])["blink"]}
-    assert len(known) == 13
+    assert len(known) == 14
+    assert known["IQ_Test"]["level"] is None  # the paper leaves it out
     assert known["Relative_Depth"]["level"] == "low"
     assert known["Jigsaw"]["granularity"] == "crop"
     assert "Relative_Depth" in run("tasks")[1]
@@ -228,6 +229,8 @@ def test_suites_lists_what_there_is(run):
     code, text, _ = run("suites")
     assert code == 0
     assert "glimpse  13 tasks, version glimpse-1" in text
+    assert "blink  14 tasks, from the hub or a local copy" in text
+    assert "vsi-bench  11 tasks, from the hub or a local copy" in text
 
 
 def test_suites_show_draws_a_sheet(run, tmp_path):

@@ -33,9 +33,7 @@ from transferscope.models.paths import forward_path, language_linears
 from transferscope.models.rows import Row, letters
 from transferscope.models.vlm import Base, load_base
 from transferscope.study import Study
-from transferscope.study_file import read_study
-from transferscope.suites import SUITES, open_suite
-from transferscope.suites.blink import BLINK
+from transferscope.suites import open_suite
 
 torch.set_num_threads(1)
 
@@ -463,10 +461,3 @@ def test_the_papers_studies_have_its_recipe_and_say_where_every_value_is_from(si
     origin = re.compile(r"# (the paper|digest|LF|ours)")
     for line in text[text.index("seeds:") :].splitlines():
         assert line.endswith(":") or origin.search(line), line
-
-
-@pytest.mark.skipif("blink" not in SUITES, reason="needs the suite blink")
-@pytest.mark.parametrize("size", SIZES)
-def test_the_papers_studies_ask_all_thirteen_tasks(size):
-    study = read_study(STUDIES / f"blink-qwen2.5-vl-{size.lower()}.yaml")
-    assert study.sources == study.targets == tuple(task.name for task in BLINK)

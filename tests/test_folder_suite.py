@@ -150,7 +150,7 @@ def test_a_damaged_image_is_an_error_when_it_is_looked_at(folder: Path) -> None:
 
 
 def test_an_image_that_claims_a_huge_size_is_refused(folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr("transferscope.suites.folder.MOST_PIXELS", 150)
+    monkeypatch.setattr("transferscope.suites.pictures.MOST_PIXELS", 150)
     assert "20 x 10 pixels; at most 150" in refusal(folder, row())
 
 

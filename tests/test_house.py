@@ -26,6 +26,7 @@ ASKED = (
     "choices",
     "study",
     "study_file",
+    "stock",
     "plan",
     "settings",
     "analysis",
@@ -35,7 +36,7 @@ ASKED = (
     "training",
     "store",
 )
-LAB = ("models", "fleet", "lab", "runner", "executors", "forecast")
+LAB = ("models", "fleet", "lab", "bases", "runner", "executors", "forecast")
 DESK = (
     "measure",
     "matrix",

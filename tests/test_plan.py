@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from transferscope.plan import Run, Stock, derived_seed, lesson, plan_study, run_keys, stock_of
+from transferscope.plan import Run, derived_seed, lesson, plan_study, run_keys
+from transferscope.stock import Stock, stock_of
 from transferscope.study import Recipe
 from transferscope.study_file import parse_study, suite_of
 

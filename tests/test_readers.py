@@ -133,6 +133,7 @@ def test_what_was_read_is_recorded(write):
             "file": "t.csv",
             "sha256": hashlib.sha256(text).hexdigest(),
             "kind": "pgf table",
+            "gold": {},
         }
     ]
 

@@ -295,6 +295,21 @@ def test_an_adapter_from_elsewhere_is_scored_and_not_trained(carry_out, text, tm
     assert len(carry_out(text)[0].scored) == 12
 
 
+def test_a_whole_model_from_elsewhere_is_scored_in_place_of_its_base(carry_out, text, tmp_path):
+    folder = tmp_path / "merged"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text("merged")
+    text += f"adapters: {{Counting: {{1: {folder}}}}}\n"
+    fake, _, outcome = carry_out(text)
+    assert len(fake.trained) == 7
+    assert outcome.cells == 27
+    assert sum(who == "base" for who, _ in fake.scored) == 2 * 12  # the base's items, and its own
+    assert carry_out(text)[0].scored == []
+    (folder / "model.safetensors").write_text("changed")
+    assert len(carry_out(text)[0].scored) == 12
+
+
 def test_an_adapter_of_the_wrong_base_is_refused_before_any_work(carry_out, lab, text, tmp_path):
     text += f"adapters: {{Counting: {{1: {peft(tmp_path / 'mine', 'wrong')}}}}}\n"
     fake = lab()

@@ -8,7 +8,6 @@ import yaml
 from transferscope.errors import StudyError
 from transferscope.study import Recipe
 from transferscope.study_file import DEMO, parse_study, read_study, resolved
-from transferscope.suites import SUITES
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAST = "name: one\nmodels: {s: glimpse-s}\nsuite: glimpse\n"
@@ -80,13 +79,14 @@ def test_the_embedded_study_reads():
     assert list(read.models) == ["glimpse-s", "glimpse-m", "glimpse-l"]
 
 
-def test_the_papers_study_reads_or_says_what_is_missing():
-    path = ROOT / "studies" / "blink-qwen2.5-vl-7b.yaml"
-    if "blink" in SUITES:
-        assert len(read_study(path).seeds) == 4
-        return
-    with pytest.raises(StudyError, match=rf"{path.name}: unknown suite 'blink'"):
-        read_study(path)
+@pytest.mark.parametrize("size", ["3b", "7b", "32b"])
+def test_the_papers_studies_read_where_their_training_items_are(size, tmp_path):
+    text = (ROOT / "studies" / f"blink-qwen2.5-vl-{size}.yaml").read_text(encoding="utf-8")
+    with pytest.raises(StudyError, match=r"suite.training: .*`transferscope build"):
+        parse_study(text, "study.yaml", tmp_path)
+    (tmp_path / "blink-training").mkdir()
+    read = parse_study(text, "study.yaml", tmp_path)
+    assert (len(read.seeds), len(read.sources), len(read.targets)) == (4, 13, 13)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ interval `ci` is `(low, high)` at `1 - settings.alpha`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
@@ -351,6 +351,8 @@ class Input:
     """File name without its folder."""
     sha256: str
     kind: Literal["pgf table", "accuracy table", "predictions", "simulated"]
+    gold: dict[str, str] = field(default_factory=dict)
+    """{target: SHA-256 of its right answers}, where they are known."""
 
 
 @dataclass(frozen=True)

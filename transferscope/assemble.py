@@ -191,7 +191,7 @@ def _power(matrix: xr.Dataset, evidence: dict[str, Evidence], settings: Settings
             if table is None or not 0 <= accuracy < 1:
                 continue
             smallest = stats.power(
-                table.base.shape[1],
+                table.equivalent_items,
                 len(one.seeds),
                 accuracy,
                 alpha=settings.alpha,

@@ -212,7 +212,7 @@ def no_transfer(
     if any(table is None for table in data.items) or data.ceiling is None:
         return None
     one = matrix.sel(model=evidence.model, seed=evidence.seeds)
-    counts = np.array([table.base.shape[1] for table in data.items if table is not None])
+    counts = np.array([table.equivalent_items for table in data.items if table is not None])
     base = one["base_accuracy"].mean("seed").transpose("target").values
     tuned = one["accuracy"].transpose("seed", "source", "target").values
     between = settings.item_correlation

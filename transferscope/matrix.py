@@ -8,14 +8,14 @@ Out:  an `xarray.Dataset` with dimensions (model, seed, source, target):
       pgf, accuracy, correct, total                          (model, seed, source, target)
       base_accuracy, base_correct, base_total, base_errors   (model, seed, target)
       ceiling                                                (target); (model, target) if "self"
-      item_correct (.., source, item), base_item_correct (.., item): 1, 0, or -1 for not asked;
-                                                             from predictions alone
+      item_correct (.., source, item), base_item_correct (.., item): 1, 0, a score between, or -1
+                                                             (not asked); from predictions alone
       coordinates on target: level, granularity, abbreviation, and with `source_` before them on
       source; "" is unknown. On item: item_target.
       attrs: `notes`, sentences a reader must know; `ceiling_notes`, those of them that another
       ceiling replaces; `inputs`, what was read.
 
-Not measured and not known are NaN. Trains nothing, draws nothing, opens no file.
+Not measured and not known are NaN; so are counts where answers have scores. Opens no file.
 """
 
 import math
@@ -31,7 +31,7 @@ from jaxtyping import Bool, Float, UInt
 
 from transferscope.errors import DataError
 from transferscope.measure import pgf
-from transferscope.predictions import CELL, check_unique, shown, some, spread_base
+from transferscope.predictions import CELL, check_unique, shown, some, spread_base, with_marks
 from transferscope.suites import KNOWN_TASKS
 
 Ceiling = float | Mapping[str, float] | Literal["self"]
@@ -88,10 +88,12 @@ def from_predictions(table: pl.DataFrame) -> xr.Dataset:
     Args:
         table: as `check_predictions` returns it.
     """
-    table = spread_base(table)
+    table = with_marks(spread_base(table))
     check_unique(table, (*CELL, "item"), "predictions")
     counts = table.group_by(CELL, maintain_order=True).agg(
-        pl.col("correct").sum().cast(pl.Float64), pl.len().cast(pl.Float64).alias("total")
+        pl.col("mark").mean().alias("accuracy"),
+        pl.when(~pl.col("scored").any()).then(pl.col("mark").sum()).alias("correct"),
+        pl.len().cast(pl.Float64).alias("total"),
     )
     dataset = from_accuracy(counts)
     items = _items(table, dataset["target"].values.tolist())
@@ -103,9 +105,9 @@ def from_predictions(table: pl.DataFrame) -> xr.Dataset:
         shape = [*(dataset.sizes[d] for d in dims), items.height]
         if math.prod(shape) > max(LARGEST, 100 * part.height):
             raise DataError(f"{part.height} answers span {shape} cells; is a column mistaken?")
-        answers = np.full(shape, -1, np.int8)
+        answers = np.full(shape, -1, np.float32 if table["scored"].any() else np.int8)
         where = [_codes(part[d], dataset[d].values.tolist()) for d in dims]
-        answers[(*where, part["index"].to_numpy())] = part["correct"].to_numpy()
+        answers[(*where, part["index"].to_numpy())] = part["mark"].to_numpy()
         dataset[name] = ((*dims, "item"), answers)
     asked = items.group_by("target").len("asked")
     runs = counts.join(asked, on="target").with_columns(partial=pl.col("total") < pl.col("asked"))

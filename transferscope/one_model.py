@@ -148,14 +148,18 @@ def _cells(evidence: Evidence, mean: np.ndarray) -> tuple[dict[str, dict[str, Ce
 
 
 def _mcnemar(evidence: Evidence) -> list[np.ndarray]:
-    """For each target, p-values (seed, source); only items that both runs answered count."""
+    """For each target, p-values (seed, source); only items that both runs answered count.
+
+    NaN where answers have scores: an item is not fixed or broken there.
+    """
     found = []
     for table in evidence.data.items:
         assert table is not None  # predictions give every target a table
         base = np.broadcast_to(table.base[:, None], table.tuned.shape)
         asked = np.isfinite(base) & np.isfinite(table.tuned)
         p_values = stats.mcnemar((base == 1) & asked, (table.tuned == 1) & asked)
-        found.append(np.where(asked.any(axis=-1), p_values, np.nan))
+        counts = asked.any(axis=-1) & table.right_or_wrong
+        found.append(np.where(counts, p_values, np.nan))
     return found
 
 

@@ -11,20 +11,18 @@ Draws items, opens no file, knows no torch.
 """
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from transferscope.choices import Prompt, styled
-from transferscope.errors import StudyError
+from transferscope.choices import styled
+from transferscope.stock import Stock, hashed
 from transferscope.study import Recipe, Study
-from transferscope.study_file import suite_of
-from transferscope.suite import Item, Split, Suite
+from transferscope.suite import Item
 
 Kind = Literal["base", "again", "source", "control", "brought"]
 
@@ -133,63 +131,14 @@ class Plan(NamedTuple):
         return TRAINING * self.recipe.passes_for(self.lessons[run.source or ""])
 
 
-class Stock:
-    """A suite's items, each split opened once, and the evaluation items kept once drawn.
-
-    Args:
-        prompt: how every item is asked.
-        digests: known digests, by what determines them; grows with what has to be drawn.
-    """
-
-    def __init__(
-        self, suite: Suite, prompt: Prompt = "benchmark", digests: Mapping[str, str] | None = None
-    ) -> None:
-        self.suite = suite
-        self.prompt: Prompt = prompt
-        self.digests = dict(digests or {}) if self.stable else {}
-        self._splits: dict[tuple[str, Split], Sequence[Item]] = {}
-        self._asked: dict[tuple[str, int], list[Item]] = {}
-
-    @property
-    def stable(self) -> bool:
-        """Whether the suite's version determines its items; a user's files may change in place."""
-        return self.suite.name == "glimpse"
-
-    def split(self, task: str, split: Split) -> Sequence[Item]:
-        """All items of a task's split, as the suite gives them.
-
-        Raises:
-            StudyError: there are none.
-        """
-        if (task, split) not in self._splits:
-            items = self.suite.items(task, split)
-            if not len(items):
-                raise StudyError(f"{self.suite.name}: {task} has no {split} items")
-            self._splits[task, split] = items
-        return self._splits[task, split]
-
-    def questions(self, target: str, count: int) -> list[Item]:
-        """The first evaluation items of a target."""
-        if (target, count) not in self._asked:
-            items = self.split(target, "eval")[:count]
-            self._asked[target, count] = [styled(item, self.prompt) for item in items]
-        return self._asked[target, count]
-
-
-def stock_of(study: Study, digests: Mapping[str, str] | None = None) -> Stock:
-    """The study's items.
-
-    Args:
-        digests: as for `Stock`.
-    """
-    return Stock(suite_of(study), study.evaluation.prompt, digests)
-
-
 def plan_study(study: Study, stock: Stock) -> Plan:
     """The study's runs, grouped: adapters with equally many items, evenly, up to `budget.fleet`."""
     sources, targets = study.sources or (), study.targets or ()
     wanted = study.recipe.items
-    lessons = {name: min(wanted, len(stock.split(name, "train"))) for name in sources}
+    lessons = {
+        name: min(wanted, len(stock.split(name, "train"))) if _is_trained(study, name) else 0
+        for name in sources
+    }
     placebos = [name for name in study.controls if name != "reordered"]
     if placebos:
         available = {name: len(stock.split(name, "train")) for name in sources}
@@ -225,27 +174,42 @@ def plan_study(study: Study, stock: Stock) -> Plan:
     )
 
 
+def _is_trained(study: Study, source: str) -> bool:
+    """Whether any adapter of a source has to be trained: not every one is brought."""
+    return any(
+        seed not in model.adapters.get(source, {})
+        for model in study.models.values()
+        for seed in study.seeds
+    )
+
+
 def derived_seed(seed: int, purpose: str, source: str) -> int:
     """A seed of its own for each purpose and source, below 2**48."""
     text = f"{seed}/{purpose}/{source}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:6])
 
 
-def lesson(study: Study, stock: Stock, run: Run) -> Lesson:
-    """The items that a run learns from, chosen by its seed; a placebo's with labels of its own."""
+def learned(study: Study, stock: Stock, run: Run) -> list[Item]:
+    """The items that a run learns from, chosen by its seed, in the order of the first epoch."""
     if run.source is None or run.seed is None:
         raise ValueError(f"{run} learns nothing")
     wanted = study.recipe.items
     if run.kind != "control":
-        items = _choice(stock, run.source, wanted, derived_seed(run.seed, "items", run.source))
-        items = _ordered(items, run)
-        return Lesson(items, None, _digest(items, None))
+        seed = derived_seed(run.seed, "items", run.source)
+        return _ordered(_choice(stock, run.source, wanted, seed), run)
     items = []
     for name, count in _shares(study.sources or (), wanted).items():
         seed = derived_seed(run.seed, "items", f"{run.source}/{name}")
         items += _choice(stock, name, count, seed)
-    items = _ordered(items, run)
-    rng = np.random.default_rng(derived_seed(run.seed, "labels", run.source))
+    return _ordered(items, run)
+
+
+def lesson(study: Study, stock: Stock, run: Run) -> Lesson:
+    """What a run learns from; a placebo's items have labels of its own."""
+    items = learned(study, stock, run)
+    if run.kind != "control":
+        return Lesson(items, None, _digest(items, None))
+    rng = np.random.default_rng(derived_seed(run.seed or 0, "labels", run.source or ""))
     answers = _random_letters(items, rng) if run.source == "format-only" else _shuffled(items, rng)
     return Lesson(items, answers, _digest(items, answers))
 
@@ -273,12 +237,12 @@ def run_keys(
     else:
         parts |= {"precision": recipe.precision, "max_pixels": recipe.max_pixels}
         parts |= {"again": run.seed if run.kind == "again" else None}
-    training, asked = _hash(parts), study.evaluation
+    training, asked = hashed(parts), study.evaluation
     how: dict[str, object] = {"scoring": asked.scoring, "order": asked.choice_order}
     cells = {}
     for target, count in plan.targets.items():
         items = _questions_digest(stock, target, count)
-        cells[target] = _hash({"training": training, "items": items, **how})
+        cells[target] = hashed({"training": training, "items": items, **how})
     return training, cells, made
 
 
@@ -287,26 +251,24 @@ def _lesson_name(study: Study, stock: Stock, run: Run) -> str:
     suite = (stock.suite.name, stock.suite.version, stock.prompt)
     parts = [ENGINE, *suite, run.kind, run.source, run.seed]
     parts += [study.recipe.items, study.sources if run.kind == "control" else ()]
-    return f"train {_hash(parts)}"
+    return f"train {hashed(parts)}"
 
 
 def _questions_digest(stock: Stock, target: str, count: int) -> str:
     """SHA-256 of evaluation items, ids included: predictions name items by them."""
     suite = (stock.suite.name, stock.suite.version, stock.prompt)
-    name = f"eval {_hash([*suite, target, count])}"
+    name = f"eval {hashed([*suite, target, count])}"
     if name not in stock.digests:
         items = stock.questions(target, count)
-        stock.digests[name] = _hash([[item.id, item.digest(), len(item.choices)] for item in items])
+        stock.digests[name] = hashed(
+            [[item.id, item.digest(), len(item.choices)] for item in items]
+        )
     return stock.digests[name]
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(items: Sequence[Item], answers: Sequence[int] | None) -> str:
     labels = [item.answer for item in items] if answers is None else list(answers)
-    return _hash([[item.digest() for item in items], labels])
+    return hashed([[item.digest() for item in items], labels])
 
 
 def _shares(sources: Sequence[str], count: int) -> dict[str, int]:

@@ -29,7 +29,7 @@ COLUMNS: dict[str, Any] = {
     "unreadable": pl.Boolean,
     "margin": pl.Float64,  # log-probability of the best option minus that of the next
     "logprobs": pl.List(pl.Float64),  # of every option, in the item's order
-    "score": pl.Float64,  # in [0, 1], where an item is not just right or wrong; else null
+    "score": pl.Float64,  # part of full marks in [0, 1]; null where right or wrong is all
 }
 REQUIRED = ("model", "seed", "source", "target", "item", "correct")
 CELL = ("model", "seed", "source", "target")
@@ -66,10 +66,25 @@ def check_predictions(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     )
     for column in ("model", "target", "item", "correct"):
         refuse(checked[column].is_null(), checked, name, f"{column} is empty")
+    if "score" in checked.columns:
+        outside = ~checked["score"].is_between(0, 1).fill_null(True)  # NaN is outside
+        refuse(outside, checked, name, "score is no fraction in [0, 1]; divide percent by 100")
     seedless = checked["seed"].is_null() & checked["source"].is_not_null()
     refuse(seedless, checked, name, "seed is empty; only a base row (source null) may leave it so")
     check_unique(spread_base(checked), (*CELL, "item"), name)
     return checked
+
+
+def with_marks(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows with `mark`, what each answer is worth in [0, 1]: its score, else 1 where correct.
+
+    `scored` says whether any answer to the target has a score, so that marks are no counts there.
+    """
+    right = pl.col("correct").cast(pl.Float64)
+    if "score" not in frame.columns:
+        return frame.with_columns(mark=right, scored=pl.lit(False))
+    scored = pl.col("score").is_not_null().any().over("target")
+    return frame.with_columns(mark=pl.coalesce("score", right), scored=scored)
 
 
 def check_unique(frame: pl.DataFrame, keys: Sequence[str], name: str) -> None:

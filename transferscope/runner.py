@@ -21,21 +21,28 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from transferscope import results
+from transferscope.bases import (
+    brought,
+    brought_hash,
+    check_brought,
+    check_places,
+    is_whole,
+    open_base,
+)
 from transferscope.choices import combined, other_order, reordered, rotations
-from transferscope.errors import StudyError
 from transferscope.lab import Lab, load_lab
 from transferscope.plan import (
     Lesson,
     Plan,
     Run,
     Shard,
-    Stock,
     derived_seed,
+    learned,
     lesson,
     plan_study,
     run_keys,
-    stock_of,
 )
+from transferscope.stock import Stock, stock_of
 from transferscope.store import (
     Store,
     Wanted,
@@ -50,8 +57,6 @@ from transferscope.store import (
 )
 from transferscope.study import Study
 from transferscope.suite import Item
-
-GIB = 1 << 30
 
 
 class Event(NamedTuple):
@@ -128,23 +133,27 @@ def run_study(study: Study, out: str | Path, *, tell: Callable[[Event], None]) -
         DataError: a file cannot be read or written.
         MissingExtra: what trains is not installed.
     """
-    _check_places(study)
+    check_places(study)
     lab = load_lab()
     with results.locked(out) as folder:
         stock = stock_of(study, results.read_json(folder / results.DIGESTS))
         plan = plan_study(study, stock)
         claim(study, folder)
-        _check_brought(study, lab, folder)
+        check_brought(study, lab, folder)
         total = sum(map(plan.training_work, plan.runs)) + len(plan.runs) * plan.questions
         notes: list[str] = []
+        _refuse_asked(study, plan, stock, folder)
         store = open_store(folder, {path_of(study, run) for run in plan.runs}, notes.append)
+        store.notes = stock.notes
         work = _Work(study, plan, stock, store, lab, tell, total)
-        for note in notes:
+        for note in [*notes, *stock.notes]:
             work.say("looking at what there is", note=note)
         results.log(folder, "begin", study=study.name, cells=plan.cells, versions=versions())
+        if stock.notes:
+            results.log(folder, "notes", notes=stock.notes)
         for base_run in plan.bases:
             work.say(f"{base_run.model}: loading")
-            base = _load(study, lab, base_run.model, folder)
+            base = open_base(study, lab, base_run.model, folder)
             own = [shard for shard in plan.shards if shard.model == base_run.model]
             for shard in [Shard(base_run.model, (base_run,)), *own]:
                 _attempt(work, base, shard)
@@ -155,66 +164,31 @@ def run_study(study: Study, out: str | Path, *, tell: Callable[[Event], None]) -
 
 def finished_cells(study: Study, plan: Plan, stock: Stock, out: str | Path) -> int:
     """Cells that the folder has, if the bases are still the same; loads none."""
-    folder, found = Path(out), 0
-    stock.digests |= results.read_json(folder / results.DIGESTS) if stock.stable else {}
+    stock.digests |= results.read_json(Path(out, results.DIGESTS)) if stock.stable else {}
+    return sum(_finished(study, plan, stock, Path(out), run) for run in plan.runs)
+
+
+def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) -> int:
+    """Cells of a run that the folder has, if its base is still the same."""
+    record = results.read_json(results.record_of(folder / path_of(study, run)))
+    if not record:
+        return 0
+    hashes = (str(record.get("base")), brought_hash(study, run))
+    cells, have = run_keys(study, stock, plan, run, hashes)[1], record.get("cells", {})
+    return sum(have.get(target) == key for target, key in cells.items())
+
+
+def _refuse_asked(study: Study, plan: Plan, stock: Stock, folder: Path) -> None:
+    """Refuse to train on what is evaluated, before the first base is loaded."""
+    if stock.stable:
+        return
+    checked = set()
     for run in plan.runs:
-        record = results.read_json(results.record_of(folder / path_of(study, run)))
-        if record:
-            hashes = (str(record.get("base")), _brought_hash(study, run))
-            cells, have = run_keys(study, stock, plan, run, hashes)[1], record.get("cells", {})
-            found += sum(have.get(target) == key for target, key in cells.items())
-    return found
-
-
-def _check_places(study: Study) -> None:
-    """Refuse a model that is nowhere before the first one is loaded."""
-    from transferscope.models.glimpse.base import folder as embedded
-
-    for name, model in study.models.items():
-        if Path(model.where).is_dir():
+        if not run.trained or (run.source, run.seed) in checked:
             continue
-        if model.where.startswith("glimpse"):
-            embedded(model.where)
-        elif model.where.count("/") != 1 or model.where.startswith((".", "/", "~")):
-            raise StudyError(
-                f"models: {name}: {model.where}: no such folder, no embedded base and no hub id"
-            )
-
-
-def _check_brought(study: Study, lab: Lab, out: Path) -> None:
-    """Load every adapter from elsewhere once, so that a wrong one is refused before any work."""
-    for name, model in study.models.items():
-        if model.adapters:
-            base = _load(study, lab, name, out)
-            for by_seed in model.adapters.values():
-                for folder in by_seed.values():
-                    lab.load_adapter(base, Path(folder))
-
-
-def _brought(study: Study, run: Run) -> Path:
-    """The folder of an adapter from elsewhere."""
-    return Path(study.models[run.model].adapters[run.source or ""][run.seed or 0])
-
-
-def _brought_hash(study: Study, run: Run) -> str:
-    """What makes an adapter from elsewhere itself; empty for other runs."""
-    if run.kind != "brought":
-        return ""
-    sums = results.checksums(_brought(study, run))
-    return str({name: sums[name] for name in sorted(sums) if name.startswith("adapter_")})
-
-
-def _load(study: Study, lab: Lab, name: str, out: Path) -> Any:
-    model, recipe, budget = study.models[name], study.recipe, study.budget
-    room = Path(budget.cache) if budget.cache else out / results.FEATURES
-    return lab.load_base(
-        model.where,
-        name=name,
-        precision=recipe.precision,
-        trust_remote_code=model.trust_remote_code,
-        max_pixels=recipe.max_pixels,
-        budget=lab.Budget(int(budget.memory * GIB), room, int(budget.disk * GIB)),
-    )
+        if _finished(study, plan, stock, folder, run) < len(plan.targets):
+            stock.refuse_asked(learned(study, stock, run), plan.targets)
+            checked.add((run.source, run.seed))
 
 
 def _attempt(work: _Work, base: Any, shard: Shard) -> None:
@@ -239,7 +213,13 @@ def _carry_out(work: _Work, base: Any, shard: Shard) -> None:
         path = work.store.folder / results.DIGESTS
         results.write_whole(path, results.as_json(work.stock.digests))
     missing = [one for one in todo if one.missing]
-    fresh = _score(work, base, missing, _adapters(work, base, missing)) if missing else {}
+    fresh: dict[Run, dict[str, pl.DataFrame]] = {}
+    whole = [one for one in missing if is_whole(work.study, one.run)]
+    if stacked := [one for one in missing if one not in whole]:
+        fresh |= _score(work, base, stacked, _adapters(work, base, stacked))
+    for one in whole:
+        tuned = work.lab.load_tuned(base, brought(work.study, one.run))
+        fresh |= _score(work, tuned, [one], [None])
     keep(work.store, [one.wanted for one in todo], fresh)
     work.cells += sum(len(one.wanted.cells) for one in todo)
     work.adapters += sum(one.run.kind in ("source", "brought") for one in todo)
@@ -250,9 +230,10 @@ def _examine(work: _Work, base: Any, run: Run) -> _Todo:
     """What a run lacks; work that need not be done is taken from the total."""
     study, plan = work.study, work.plan
     work.say(f"{run.model}: looking at the items for {_what([run])}")
-    hashes = (base.weights_hash, _brought_hash(study, run))
+    hashes = (base.weights_hash, brought_hash(study, run))
     training, cells, made = run_keys(study, work.stock, plan, run, hashes)
-    wanted = Wanted(run, path_of(study, run), base.weights_hash, training, cells)
+    gold = {target: work.stock.gold(target, count) for target, count in plan.targets.items()}
+    wanted = Wanted(run, path_of(study, run), base.weights_hash, training, cells, gold)
     missing = work.store.missing(wanted)
     train = bool(missing) and not has_adapter(work.store, wanted)
     if run.trained and not train:
@@ -270,7 +251,7 @@ def _adapters(work: _Work, base: Any, todo: Sequence[_Todo]) -> list[Any]:
         if one.run.kind in ("base", "again") or one.train:
             adapters.append(trained.get(one.run))
         elif one.run.kind == "brought":
-            adapters.append(work.lab.load_adapter(base, _brought(work.study, one.run)))
+            adapters.append(work.lab.load_adapter(base, brought(work.study, one.run)))
         else:
             folder = work.store.folder / adapter_folder(one.run)
             adapters.append(work.lab.load_adapter(base, folder))
@@ -282,10 +263,10 @@ def _train(work: _Work, base: Any, lacking: Sequence[_Todo]) -> dict[Run, Any]:
     jobs, records, runs = [], [], [one.run for one in lacking]
     for one in lacking:
         source, seed = one.run.source or "", one.run.seed or 0
-        learned = one.lesson or lesson(work.study, work.stock, one.run)
+        taught = one.lesson or lesson(work.study, work.stock, one.run)
         seeds = {f"{k}_seed": derived_seed(seed, k, source) for k in ("init", "order", "dropout")}
-        jobs.append(work.lab.Job(source, seed, learned.items, answers=learned.answers, **seeds))
-        made_of = {"run": asdict(one.run), "items": learned.digest, **seeds}
+        jobs.append(work.lab.Job(source, seed, taught.items, answers=taught.answers, **seeds))
+        made_of = {"run": asdict(one.run), "items": taught.digest, **seeds}
         records.append({"key": one.wanted.training, **made_of, "versions": versions()})
     model = runs[0].model
     recipe = work.study.recipe_of(model)

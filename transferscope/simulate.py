@@ -20,7 +20,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Int, Int8
 
-from transferscope.suites import KNOWN_TASKS
+from transferscope.suites.blink import BLINK
 
 if TYPE_CHECKING:
     import polars as pl
@@ -161,7 +161,7 @@ def example_world(scale: float, seed: int) -> World:
     and every finetune helps itself.
     """
     rng = np.random.default_rng(seed)
-    tasks = [task for task in KNOWN_TASKS.values() if task.items]
+    tasks = [task for task in BLINK if task.items]
     low = np.array([task.level == "low" for task in tasks])
     names = [task.name for task in tasks]
     give = np.where(low, 0.10, 0.03) * scale

@@ -31,10 +31,33 @@ CHUNK_VALUES = 1_000_000
 
 @dataclass(frozen=True)
 class ItemTable:
-    """Answers of one model to one target's items: 1 correct, 0 wrong, NaN not asked."""
+    """Answers of one model to one target's items: 1 correct, 0 wrong, NaN not asked.
+
+    Answers that are not right or wrong have scores between.
+    """
 
     base: Float[np.ndarray, "seed item"]
     tuned: Float[np.ndarray, "seed source item"]
+
+    @property
+    def right_or_wrong(self) -> bool:
+        """Whether every answer is."""
+        return all(bool(np.isin(a[np.isfinite(a)], (0, 1)).all()) for a in (self.base, self.tuned))
+
+    @property
+    def equivalent_items(self) -> int:
+        """Right-or-wrong items whose mean would be as uncertain as that of these.
+
+        The items themselves where they are right or wrong. Scores vary less around their mean p
+        than p (1 - p), so there they are worth more.
+        """
+        number, asked = self.base.shape[1], np.isfinite(self.base).any(axis=1)
+        if self.right_or_wrong or not asked.any():
+            return number
+        marks = self.base[asked].astype(float)
+        mean, spread = np.nanmean(marks, axis=1), np.nanvar(marks, axis=1).mean()
+        chance = (mean * (1 - mean)).mean()
+        return round(number * min(chance / spread, 100)) if spread > 0 else number
 
 
 @dataclass(frozen=True)
@@ -347,6 +370,8 @@ def power(
         by_seed = (1 - seed_correlation) * spread_tuned / seeds
         by_item = spread_base + seed_correlation * spread_tuned - shared + by_seed
         seen = by_item + (by_seed if seeds > 1 else 0)  # the interval counts seed noise twice
+        if seen == 0:  # all wrong before, all right after: nothing is left to chance
+            break
         degrees = seen**2 / (
             by_item**2 / max(items - 1, 1) + (by_seed**2 / (seeds - 1) if seeds > 1 else 0)
         )

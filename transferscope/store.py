@@ -44,6 +44,8 @@ class Wanted(NamedTuple):
     """Its training key."""
     cells: dict[str, str]
     """Target to key, in the plan's order."""
+    gold: dict[str, str]
+    """Target to the hash of its right answers."""
 
 
 @dataclass
@@ -53,6 +55,8 @@ class Store:
     folder: Path
     tables: dict[Path, dict[str, str]] = field(default_factory=dict)
     """Whole tables, relative to the folder, with their cells: target to key."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader of the tables must know of the items."""
 
     def place(self, key: str) -> tuple[Path, str] | None:
         """A table that has the cell, and the target in it."""
@@ -190,6 +194,7 @@ def keep(
             (stage / one.path).write_bytes(buffer.getvalue())
             record: dict[str, Any] = {"run": asdict(one.run), "base": one.base}
             record |= {"training": one.training, "cells": one.cells, "versions": versions()}
+            record |= {"gold": one.gold, "notes": store.notes}
             record["sha256"] = results.checksum(stage / one.path)
             results.record_of(stage / one.path).write_bytes(results.as_json(record))
     for one in stale:
@@ -215,17 +220,24 @@ def as_table(run: Run, items: Sequence[Item], answers: Sequence[Any]) -> pl.Data
     """A run's answers as a predictions table.
 
     Args:
-        answers: for each item its `choice` (None where unreadable), `margin` and `logprobs`.
+        answers: for each item its `choice` (None where unreadable), `margin` and `logprobs`; where
+            the answer is a number, its `score`, None where no number can be read.
     """
     rows = [
-        (
-            *(run.model, _text(run.seed), run.source, item.task, item.id),
-            *(given.choice, item.answer, given.choice == item.answer, given.choice is None),
-            *(given.margin, list(given.logprobs), None),
-        )
-        for item, given in zip(items, answers, strict=True)
+        (*(run.model, _text(run.seed), run.source, item.task, item.id), *_given(item, one))
+        for item, one in zip(items, answers, strict=True)
     ]
     return pl.DataFrame(rows, schema=COLUMNS, orient="row")
+
+
+def _given(item: Item, given: Any) -> tuple[Any, ...]:
+    """An answer as the rest of its row: choice, answer, correct, unreadable, margin and so on."""
+    if item.truth is None:
+        right = given.choice == item.answer
+        logprobs = list(given.logprobs)
+        return given.choice, item.answer, right, given.choice is None, given.margin, logprobs, None
+    score = given.score or 0.0
+    return None, None, score == 1, given.score is None, None, None, score
 
 
 def _text(seed: int | None) -> str | None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from transferscope.errors import StudyError
 from transferscope.study import Budget, Evaluation, Model, Recipe, Study, SuiteChoice
-from transferscope.suite import Suite, Task
+from transferscope.suite import Suite
 from transferscope.suites import open_suite
 
 BROUGHT = ("adapter_config.json", "config.json")
@@ -32,6 +32,15 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "suite": SuiteChoice,
     "models": Model,
 }
+
+
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "glimpse": ("difficulty",),
+    "blink": ("path", "revision", "split", "training"),
+    "vsi-bench": ("path", "revision", "training", "frames", "strict"),
+}
+"""The settings of each suite."""
+_FOLDERS = ("path", "training")
 
 
 class _Loader(yaml.SafeLoader):
@@ -95,7 +104,7 @@ def parse_study(text: str, file: str, folder: Path | None = None) -> Study:
     try:
         study = _with_paths(study, folder or Path())
         suite = suite_of(study)
-        study = _with_tasks(study, suite.tasks)
+        study = _with_tasks(study, suite)
         _check(study)
     except StudyError as error:
         raise StudyError(f"{file}: {error}") from None
@@ -106,16 +115,34 @@ def suite_of(study: Study) -> Suite:
     """The study's suite.
 
     Raises:
-        StudyError: there is no such suite, or it has no difficulties.
+        StudyError: there is no such suite, it does not have a setting that is given, or its right
+            answers are hidden.
     """
-    if study.suite.name == "glimpse":
-        from transferscope.suites.glimpse import Glimpse
+    if study.suite.split == "test":
+        raise StudyError(
+            "suite.split: the answers of BLINK's test split are hidden, so nothing can be scored "
+            "on it; use split: val"
+        )
+    return open_choice(study.suite)
 
-        return Glimpse(study.suite.difficulty)
-    suite = open_suite(study.suite.name)
-    if study.suite.difficulty:
-        raise StudyError(f"suite.difficulty is for glimpse; {study.suite.name} has none")
-    return suite
+
+def open_choice(choice: SuiteChoice) -> Suite:
+    """A suite with its settings.
+
+    Raises:
+        StudyError: there is no such suite or folder, or it does not have a setting that is given.
+    """
+    if choice.name not in _OPTIONS and not Path(choice.name).is_dir():
+        return open_suite(choice.name)  # which knows what to say
+    known, options = _OPTIONS.get(choice.name, ()), {}
+    for name, field in SuiteChoice.model_fields.items():
+        value = getattr(choice, name)
+        if name in known:
+            options[name] = Path(value) if name in _FOLDERS and value is not None else value
+        elif name != "name" and value != field.default:
+            owners = [suite for suite, its in _OPTIONS.items() if name in its]
+            raise StudyError(f"suite.{name} is for {' and '.join(owners)}; {choice.name} has none")
+    return open_suite(choice.name, **options)
 
 
 def resolved(study: Study) -> bytes:
@@ -173,6 +200,8 @@ def _with_paths(study: Study, folder: Path) -> Study:
     suite = study.suite
     if (folder / suite.name / "suite.yaml").is_file():
         suite = suite.model_copy(update={"name": found(suite.name)})
+    folders = {name: getattr(suite, name) for name in _FOLDERS}
+    suite = suite.model_copy(update={k: found(text) for k, text in folders.items() if text})
     budget = study.budget
     if budget.cache:
         place = folder / Path(budget.cache).expanduser()
@@ -181,20 +210,25 @@ def _with_paths(study: Study, folder: Path) -> Study:
     return study.model_copy(update=changed)
 
 
-def _with_tasks(study: Study, tasks: Sequence[Task]) -> Study:
+def _with_tasks(study: Study, suite: Suite) -> Study:
     """The study with its sources, targets and ceilings spelled out, all of them known."""
-    known = [task.name for task in tasks]
-    if taken := set(study.controls) & set(known):
+    tasks = [task.name for task in suite.tasks]
+    usual = {field: getattr(suite, field, tasks) for field in ("defaults", "sources")}
+    trained = list(dict.fromkeys([*usual["sources"], *tasks]))
+    if taken := set(study.controls) & set(trained):
         raise StudyError(f"controls: {min(taken)!r} is the name of a task of the suite too")
     chosen: dict[str, Any] = {}
-    for field in ("sources", "targets"):
+    for field, known, usually in (
+        ("sources", trained, usual["sources"]),
+        ("targets", tasks, usual["defaults"]),
+    ):
         names = getattr(study, field)
         for name in names or ():
             if name not in known:
                 raise StudyError(f"{field}: unknown task {name!r}{nearest(name, known)}")
         if names is not None and (len(set(names)) < len(names) or not names):
             raise StudyError(f"{field}: expected at least one task, and none twice")
-        chosen[field] = tuple(name for name in known if names is None or name in names)
+        chosen[field] = tuple(name for name in known if name in (names or usually))
     if isinstance(study.ceilings, dict):
         for name in study.ceilings:
             if name not in chosen["targets"]:

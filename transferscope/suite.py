@@ -7,9 +7,11 @@ somebody asks for its pixels.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -45,7 +47,10 @@ class Task:
 
 
 class Picture(Protocol):
-    """One image of an item: drawn in memory, or a file that is read when needed."""
+    """One image of an item: drawn in memory, or a file that is read when needed.
+
+    One that is stored may have `content()` too: bytes that make it itself, had without decoding.
+    """
 
     def pixels(self) -> np.ndarray:
         """The image as (height, width, 3) uint8, red green blue."""
@@ -66,7 +71,7 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One multiple-choice question."""
+    """One question: multiple choice, or one whose answer is a number."""
 
     id: str
     """Unique within its suite and never reused for another question."""
@@ -81,10 +86,10 @@ class Item:
     """The question, without the choices."""
 
     choices: tuple[str, ...]
-    """The choices' texts, without letters."""
+    """The choices' texts, without letters; none where the answer is a number."""
 
     answer: int
-    """Index of the right choice."""
+    """Index of the right choice; -1 where the answer is a number, or hidden."""
 
     prompt: str
     """The whole text put to a model, choices and letters included."""
@@ -92,14 +97,76 @@ class Item:
     origin: Mapping[str, object] = field(default_factory=dict)
     """What made the item: a scene's parameters, or the file and annotation it was built from."""
 
+    truth: float | None = None
+    """The right number where the answer is one; None for multiple choice."""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the right answer is not known."""
+        return self.answer < 0 and self.truth is None
+
     def digest(self) -> str:
-        """SHA-256 of what is seen and asked: pixels, prompt and answer; not the id."""
-        content = hashlib.sha256(f"{self.prompt}\0{self.answer}".encode())
+        """SHA-256 of what is seen and asked: pictures, prompt and answer; not the id.
+
+        Stored pictures count by their bytes, drawn ones by their pixels.
+        """
+        answer = self.answer if self.truth is None else repr(self.truth)
+        content = hashlib.sha256(f"{self.prompt}\0{answer}".encode())
         for picture in self.images:
+            if (stored := getattr(picture, "content", None)) is not None:
+                content.update(hashlib.sha256(stored()).digest())
+                continue
             pixels = picture.pixels()
             content.update(repr(pixels.shape).encode())
             content.update(np.ascontiguousarray(pixels).tobytes())
         return content.hexdigest()
+
+    def shown(self) -> str:
+        """A hash of the pixels and the question alone: equal where one gives the other away."""
+        content = hashlib.blake2b(self.question.encode(), digest_size=20)
+        for picture in self.images:
+            content.update(fingerprint(picture).key.encode())
+        return content.hexdigest()
+
+
+class Fingerprint(NamedTuple):
+    """What is known of a picture's pixels."""
+
+    key: str
+    """The same pixels, the same key."""
+    shape: tuple[int, ...]
+    """(height, width, 3)."""
+
+
+_FINGERPRINTS: WeakKeyDictionary[Picture, Fingerprint] = WeakKeyDictionary()
+
+
+def fingerprint(picture: Picture) -> Fingerprint:
+    """A picture's key and size; each object is decoded and hashed once."""
+    if picture not in _FINGERPRINTS:
+        pixels = np.ascontiguousarray(picture.pixels())
+        content = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=20)
+        content.update(pixels.data)
+        _FINGERPRINTS[picture] = Fingerprint(content.hexdigest(), pixels.shape)
+    return _FINGERPRINTS[picture]
+
+
+def gold_hash(task: str, answers: Iterable[tuple[str, int | float]]) -> str:
+    """SHA-256 of a task's right answers, whatever their order.
+
+    Benchmarks correct their labels; two results with different hashes answer different questions.
+
+    Args:
+        answers: each item's id with the index of its right choice, or its right number.
+    """
+    content = json.dumps([task, sorted([str(item), answer] for item, answer in answers)])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def gold(items: Sequence[Item]) -> str:
+    """The `gold_hash` of items of one task."""
+    right = ((i.id, i.answer if i.truth is None else i.truth) for i in items)
+    return gold_hash(items[0].task if items else "", right)
 
 
 class Suite(Protocol):
@@ -117,7 +184,12 @@ class Suite(Protocol):
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The tasks, in the order in which tables show them."""
+        """The tasks, in the order in which tables show them.
+
+        A suite may also have `defaults` and `sources`, names of the tasks that a study takes as
+        targets and as sources where it names none, and `notes`, what a reader of results must know
+        of the items read so far.
+        """
         ...
 
     def items(self, task: str, split: Split) -> Sequence[Item]:

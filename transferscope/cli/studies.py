@@ -23,20 +23,29 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Example: `transferscope run studies/glimpse.yaml --out out/`")
 def run(
-    study: StudyFile, out: Out = None, no_figures: NoFigures = False, as_json: AsJson = False
+    study: StudyFile,
+    out: Out = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse missing or damaged videos; do not skip them.")
+    ] = False,
+    no_figures: NoFigures = False,
+    as_json: AsJson = False,
 ) -> None:
     """A study: train, score, analyse. Stop it at any time; the same command continues."""
     from transferscope.study_file import read_study
 
     read = read_study(study)
+    if strict:
+        read = read.model_copy(update={"suite": read.suite.model_copy(update={"strict": True})})
     carry_out(read, out or Path(read.name), figures=not no_figures, as_json=as_json)
 
 
 @app.command(epilog="Example: `transferscope plan studies/glimpse.yaml --out out/`")
 def plan(study: StudyFile, out: Out = None, as_json: AsJson = False) -> None:
     """What a study will do, before anything is spent."""
-    from transferscope.plan import plan_study, stock_of
+    from transferscope.plan import plan_study
     from transferscope.runner import finished_cells
+    from transferscope.stock import stock_of
     from transferscope.study_file import read_study
 
     stock = stock_of(read := read_study(study))
@@ -45,6 +54,8 @@ def plan(study: StudyFile, out: Out = None, as_json: AsJson = False) -> None:
     summary = made.summary() | {"cells finished": finished}
     lines = [f"{count:>12,} {what}" for what, count in summary.items()]
     print(json.dumps(summary) if as_json else "\n".join(lines))
+    for note in stock.notes:
+        print(note, file=sys.stderr)
 
 
 @app.command(epilog="Example: `transferscope demo --out demo/`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,7 +27,8 @@ def suites(context: typer.Context) -> None:
         return
     for name, make in SUITES.items():
         suite = make()
-        print(f"{name}  {len(suite.tasks)} tasks, version {suite.version}")
+        where = f"version {suite.version}" if name == "glimpse" else "from the hub or a local copy"
+        print(f"{name}  {len(suite.tasks)} tasks, {where}")
     print("A folder with suite.yaml is a suite too.")
 
 
@@ -36,24 +38,43 @@ def suites(context: typer.Context) -> None:
 def show(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="Name, or folder with suite.yaml.")],
     task: Annotated[str | None, typer.Option(help="One task; all of them if left out.")] = None,
-    split: Annotated[Literal["train", "eval"], typer.Option(help="Which items.")] = "eval",
+    split: Annotated[
+        Literal["train", "eval", "val", "test"],
+        typer.Option(help="Which items; `val` and `test` are BLINK's."),
+    ] = "eval",
     n: Annotated[int, typer.Option("--n", help="Items of each task.")] = 4,
     difficulty: Annotated[float, typer.Option(help="0 to 1, for glimpse.")] = 0,
+    path: Annotated[
+        Path | None, typer.Option(help="A benchmark's local copy; else it comes from the hub.")
+    ] = None,
+    training: Annotated[
+        Path | None, typer.Option(help="Training items for a benchmark, from `build`.")
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Pictures of each video.", min=1, max=512)] = 32,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG file.")] = Path("sheet.png"),
 ) -> None:
     """A contact sheet: items with their questions, choices and right answers, as one PNG."""
     from transferscope import results
-    from transferscope.suites import open_suite
-    from transferscope.suites.glimpse import Glimpse
+    from transferscope.study import SuiteChoice
+    from transferscope.study_file import open_choice
     from transferscope.suites.sheet import contact_sheet
 
     if n < 1:
         raise StudyError(f"--n must be at least 1, but is {n}")
-    opened = Glimpse(difficulty) if suite == "glimpse" else open_suite(suite)
-    if difficulty and suite != "glimpse":
-        raise StudyError(f"--difficulty is for glimpse; {suite} has none")
-    names = [known.name for known in opened.tasks] if task is None else [task]
-    items = [item for name in names for item in opened.items(name, split)[:n]]
+    choice = SuiteChoice(
+        name=suite,
+        path=str(path) if path else None,
+        training=str(training) if training else None,
+        split="test" if split == "test" else "val",
+        frames=frames,
+    )
+    opened = open_choice(choice.model_copy(update={"difficulty": difficulty}))
+    usual = getattr(opened, "defaults", [known.name for known in opened.tasks])
+    names = usual if task is None else [task]
     with status("drawing"):
+        kind = "train" if split == "train" else "eval"
+        items = [item for name in names for item in opened.items(name, kind)[:n]]
         results.write_whole(out, contact_sheet(items, columns=min(n, 4)))
     print(f"{len(items)} items in {out}")
+    for note in getattr(opened, "notes", ()):
+        print(note, file=sys.stderr)

@@ -11,10 +11,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from transferscope.answers import mean_relative_accuracy
 from transferscope.errors import StudyError
 from transferscope.fleet.adapter import Adapter, stacked
 from transferscope.fleet.layer import attached, merged
 from transferscope.fleet.memory import tokens_at_once
+from transferscope.fleet.number import number_is_settled, read_number
 from transferscope.fleet.reply import is_settled, read_reply
 from transferscope.models.paths import forward_path
 from transferscope.models.rows import ForwardPath, Letters, Row, letters
@@ -37,6 +39,8 @@ class Answer(NamedTuple):
     """Log-probability of each option's letter, in the item's order."""
     margin: float
     """Log-probability of the best option less that of the next; 0 is a tie."""
+    score: float | None = None
+    """Mark of a number in [0, 1], where that is asked; None: no number could be read."""
 
 
 class _Crew(NamedTuple):
@@ -72,7 +76,7 @@ def score_fleet(
         StudyError: an item has more choices than there are letters, or none.
     """
     for item in items:
-        if not 0 < len(item.choices) <= len(LETTERS):
+        if item.truth is None and not 0 < len(item.choices) <= len(LETTERS):
             raise StudyError(f"item {item.id!r}: {len(item.choices)} choices; 1 to {len(LETTERS)}")
     path, its_letters = forward_path(base, items), letters(base.processor)
     rows = path.encode(items)
@@ -130,6 +134,8 @@ def _crews(base: Base, adapters: Sequence[Adapter | None], tokens: int) -> Itera
 def _answers(
     base: Base, path: ForwardPath, its_letters: Letters, rows: Sequence[Row], scoring: Scoring
 ) -> list[Answer]:
+    if rows[0].item.truth is not None:
+        return _numbers(base, path, rows)
     table = _logprobs(path, its_letters, rows)
     answers = [
         judged(line[: len(row.item.choices)])
@@ -141,6 +147,17 @@ def _answers(
         answer._replace(choice=read_reply(reply, row.item.choices))
         for answer, reply, row in zip(answers, replies(base, path, rows), rows, strict=True)
     ]
+
+
+def _numbers(base: Base, path: ForwardPath, rows: Sequence[Row]) -> list[Answer]:
+    """Answers that are numbers, which are always generated; a task's items are all of one kind."""
+    answers = []
+    for row, reply in zip(rows, replies(base, path, rows, number_is_settled), strict=True):
+        said, truth = read_number(reply), row.item.truth
+        assert truth is not None, f"{row.item.task} asks for numbers and for letters"
+        mark = None if said is None else mean_relative_accuracy(said, truth)
+        answers.append(Answer(None, (), float("nan"), mark))
+    return answers
 
 
 def _logprobs(path: ForwardPath, its_letters: Letters, rows: Sequence[Row]) -> Tensor:
@@ -160,7 +177,12 @@ def _logprobs(path: ForwardPath, its_letters: Letters, rows: Sequence[Row]) -> T
     return torch.stack(columns, 1)
 
 
-def replies(base: Base, path: ForwardPath, rows: Sequence[Row]) -> list[str]:
+def replies(
+    base: Base,
+    path: ForwardPath,
+    rows: Sequence[Row],
+    settled: Callable[[str], bool] = is_settled,
+) -> list[str]:
     """What a base says to some rows, decoded greedily up to `LONGEST_REPLY` tokens.
 
     A reply also ends where nothing that may follow changes what is read in it. It is text: no
@@ -183,7 +205,7 @@ def replies(base: Base, path: ForwardPath, rows: Sequence[Row]) -> list[str]:
                 going[index] = False
             elif going[index]:
                 texts[index] = tokenizer.decode(said[index], skip_special_tokens=True)
-                going[index] = not is_settled(texts[index])
+                going[index] = not settled(texts[index])
     return texts
 
 

@@ -5,21 +5,18 @@ given up first; beyond that, where a folder is named, on disk up to a second bud
 in neither is computed again when it is wanted.
 """
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from transferscope.errors import DataError
 from transferscope.results import write_whole
-from transferscope.suite import Picture
+from transferscope.suite import Picture, fingerprint
 
 
 @dataclass(frozen=True)
@@ -44,17 +41,9 @@ class Seen(NamedTuple):
     """(height, width, 3)."""
 
 
-_KNOWN: WeakKeyDictionary[Picture, tuple[str, tuple[int, ...]]] = WeakKeyDictionary()
-
-
 def seen(picture: Picture) -> Seen:
     """A picture with its key and its size; each object is read and hashed once."""
-    if picture not in _KNOWN:
-        pixels = np.ascontiguousarray(picture.pixels())
-        content = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=20)
-        content.update(pixels.data)
-        _KNOWN[picture] = content.hexdigest(), pixels.shape
-    return Seen(picture, *_KNOWN[picture])
+    return Seen(picture, *fingerprint(picture))
 
 
 class Eyes:

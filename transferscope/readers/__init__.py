@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -30,7 +30,8 @@ from transferscope.predictions import CELL, check_unique, shown, spread_base
 from transferscope.readers.counts import recover_counts, with_counts
 from transferscope.readers.files import read_file
 from transferscope.readers.formats import FORMATS, Kind, Table, check_name, read_table, rename_model
-from transferscope.results import prediction_files
+from transferscope.readers.gold import gold_notes, gold_of, record_notes
+from transferscope.results import prediction_files, read_json, record_of
 
 __all__ = ["FORMATS", "Inputs", "read_results", "recover_counts"]
 
@@ -43,6 +44,8 @@ class _Input(NamedTuple):
     table: Table
     file: str
     sha256: str
+    records: tuple[Mapping[str, Any], ...] = ()
+    """What a study keeps beside its tables."""
 
     @property
     def models(self) -> list[str]:
@@ -77,15 +80,21 @@ def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
                 )
             owner[model] = one.file
     dataset = _matrix([one.table for one in read]).sel(model=list(owner))
+    gold = [gold_of(one.table.rows, one.records) for one in read]
     dataset.attrs["inputs"] = [
         {
             "model": ", ".join(one.models),
             "file": one.file,
             "sha256": one.sha256,
             "kind": one.table.kind,
+            "gold": its,
         }
-        for one in read
+        for one, its in zip(read, gold, strict=True)
     ]
+    judged = [one.table.rows for one in read if one.table.kind == "predictions"]
+    named = [(one.file, its) for one, its in zip(read, gold, strict=True)]
+    told = [record for one in read for record in one.records]
+    dataset.attrs["notes"] += [*gold_notes(judged, named), *record_notes(told)]
     return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
 
 
@@ -114,6 +123,7 @@ def _read(name: str | None, path: Path) -> _Input:
 def _read_folder(name: str | None, path: Path) -> _Input:
     """A study folder's predictions; its hash is that of its tables' names and hashes."""
     label, tables, whole = shown(path.resolve().name), [], hashlib.sha256()
+    records = []
     for file in prediction_files(path):
         raw = read_file(file)
         table = read_table(raw, None)
@@ -125,12 +135,13 @@ def _read_folder(name: str | None, path: Path) -> _Input:
             )
         tables.append(table.rows.with_columns(file=pl.lit(raw.name)))
         whole.update(f"{raw.name} {raw.sha256}\n".encode())
+        records.append(read_json(record_of(file)))
     if not tables:
         raise DataError(f"{label}: a folder without predictions/*.parquet; is it a study folder?")
     rows = pl.concat(tables)
     check_unique(spread_base(rows), (*CELL, "item"), label)
     rows = rename_model(rows.drop("file"), name, label)
-    return _Input(Table("predictions", rows), label, whole.hexdigest())
+    return _Input(Table("predictions", rows), label, whole.hexdigest(), tuple(records))
 
 
 _BUILD: dict[Kind, Callable[[pl.DataFrame], xr.Dataset]] = {

@@ -283,6 +283,16 @@ def input_rows(analysis: Analysis) -> list[tuple[str, str, str, str]]:
     return [(each.model, each.file, each.kind, each.sha256) for each in analysis.inputs]
 
 
+def gold_rows(analysis: Analysis) -> list[tuple[str, str, str]]:
+    """Task, file and hash of the right answers that results were judged by."""
+    names = labels(analysis)
+    return [
+        (names.long.get(target, clean(target)), each.file, value)
+        for each in analysis.inputs
+        for target, value in each.gold.items()
+    ]
+
+
 class TaskRow(NamedTuple):
     """A task and how it is classified."""
 

@@ -17,11 +17,9 @@ for their pixels.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,32 +34,30 @@ from transferscope.suite import (
     Task,
     lettered,
 )
-
-MOST_PIXELS = 50_000_000
-"""Larger images are refused: a small file can claim any size."""
+from transferscope.suites.pictures import Stored, look
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _TaskEntry(_Strict):
+class _TaskEntry(Strict):
     name: Name
     abbreviation: Text | None = None
     level: Level | None = None
     granularity: Granularity | None = None
 
 
-class _Heading(_Strict):
+class _Heading(Strict):
     name: Text
     version: Text = "1"
     tasks: Annotated[list[_TaskEntry], Field(min_length=1)]
 
 
-class _Row(_Strict):
+class _Row(Strict):
     id: Text
     images: Annotated[list[Text], Field(min_length=1)]
     question: Text
@@ -69,27 +65,6 @@ class _Row(_Strict):
     answer: Annotated[str, Field(pattern=r"^(\([A-J]\)|[A-J])$")]
     prompt: Text | None = None
     origin: Mapping[str, object] = Field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A picture in a file."""
-
-    path: Path
-
-    def pixels(self) -> np.ndarray:
-        """The image as (height, width, 3) uint8, red green blue.
-
-        Raises:
-            DataError: the file cannot be decoded.
-        """
-        from PIL import Image
-
-        try:
-            with Image.open(self.path) as image:
-                return np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{self.path}: cannot be decoded as an image: {error}") from None
 
 
 class FolderSuite:
@@ -122,18 +97,50 @@ class FolderSuite:
             raise StudyError(f"{self.folder}: unknown task {task!r}; known: {', '.join(names)}")
         if split not in SPLITS:
             raise StudyError(f"{self.folder}: unknown split {split!r}; known: {', '.join(SPLITS)}")
-        path = self.folder / task / f"{split}.jsonl"
-        found: dict[str, int] = {}
-        items = []
-        for line, row in _rows(path):
-            where = f"{path}:{line}"
-            if row.id in found:
-                raise DataError(f"{where}: id {row.id!r} is also in line {found[row.id]}")
-            found[row.id] = line
-            items.append(_item(row, task, path.parent, self.folder, where))
-        if not items:
-            raise DataError(f"{path}: has no questions")
-        return items
+        return read_items(self.folder / task / f"{split}.jsonl", task, self.folder)
+
+
+def read_items(path: Path, task: str, folder: Path) -> list[Item]:
+    """The items of a file of JSON lines.
+
+    Args:
+        path: the file; images' paths count from where it lies.
+        task: the task that the items are of.
+        folder: what the images must lie within.
+
+    Raises:
+        DataError: the file is missing or empty, or a line is not what it must be.
+    """
+    found: dict[str, int] = {}
+    items = []
+    for line, row in _rows(path):
+        where = f"{path}:{line}"
+        if row.id in found:
+            raise DataError(f"{where}: id {row.id!r} is also in line {found[row.id]}")
+        found[row.id] = line
+        items.append(_item(row, task, path.parent, folder, where))
+    if not items:
+        raise DataError(f"{path}: has no questions")
+    return items
+
+
+def read_training(training: Path | None, task: str, suite: str) -> list[Item]:
+    """Training items of a benchmark that has none of its own: `TASK/train.jsonl` of a folder.
+
+    Raises:
+        StudyError: no folder is given, or it does not have the task.
+        DataError: a line is not what it must be.
+    """
+    build = f"`transferscope build {task}` writes them"
+    if training is None:
+        raise StudyError(
+            f"{suite} has no training items; {build} into a folder, "
+            f"which the study names: suite: {{name: {suite}, training: FOLDER}}"
+        )
+    path = training / task / "train.jsonl"
+    if not path.is_file():
+        raise StudyError(f"{path}: not found, so there are no training items for {task}; {build}")
+    return read_items(path, task, training)
 
 
 def _heading(path: Path) -> _Heading:
@@ -145,7 +152,7 @@ def _heading(path: Path) -> _Heading:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise StudyError(f"{path}: not YAML: {_one_line(error)}") from None
     except ValidationError as error:
-        raise StudyError(f"{path}: {_complaint(error)}") from None
+        raise StudyError(f"{path}: {complaint(error)}") from None
 
 
 def _rows(path: Path) -> Iterator[tuple[int, _Row]]:
@@ -164,7 +171,7 @@ def _rows(path: Path) -> Iterator[tuple[int, _Row]]:
         except json.JSONDecodeError as error:
             raise DataError(f"{path}:{line}: not JSON: {error}") from None
         except ValidationError as error:
-            raise DataError(f"{path}:{line}: {_complaint(error)}") from None
+            raise DataError(f"{path}:{line}: {complaint(error)}") from None
 
 
 def _item(row: _Row, task: str, beside: Path, folder: Path, where: str) -> Item:
@@ -185,26 +192,19 @@ def _item(row: _Row, task: str, beside: Path, folder: Path, where: str) -> Item:
 
 def _picture(name: str, beside: Path, folder: Path, where: str) -> Stored:
     """An image of a line, whose path counts from the line's file and stays within the suite."""
-    from PIL import Image
-
     path = beside / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{where}: image {name!r} lies outside the suite's folder")
     try:
-        with Image.open(path) as image:
-            width, height = image.size
+        problem = look(path)
     except FileNotFoundError:
         raise DataError(f"{where}: image {name!r} not found; looked for {path}") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{where}: image {name!r} is not an image: {error}") from None
-    if width * height > MOST_PIXELS:
-        raise DataError(
-            f"{where}: image {name!r} has {width} x {height} pixels; at most {MOST_PIXELS:,}"
-        )
+    if problem:
+        raise DataError(f"{where}: image {name!r} {problem}")
     return Stored(path)
 
 
-def _complaint(error: ValidationError) -> str:
+def complaint(error: ValidationError) -> str:
     """The first thing wrong, with its field."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or "the whole"

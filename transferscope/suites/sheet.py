@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 PICTURE = 224
 """Longest side of an image on the sheet, in pixels."""
+MOST = 4
+"""Images of an item on the sheet: of a video, the first frames."""
 MARGIN = 16
 LINE = 20
 INK, QUIET, GROUND, RIGHT = "#1b1b1b", "#6a6a6a", "#ffffff", "#0a7d33"
@@ -44,7 +46,7 @@ def _card(item: Item) -> "Image":
 
     font = ImageFont.load_default(14)
     pictures = []
-    for picture in item.images:
+    for picture in item.images[:MOST]:
         image = Image.fromarray(picture.pixels())
         scale = PICTURE / max(image.size)
         smooth = Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS
@@ -56,7 +58,11 @@ def _card(item: Item) -> "Image":
         right = index == item.answer
         text = f"({LETTERS[index]}) {choice}" + ("  (right)" if right else "")
         lines.append((text, RIGHT if right else INK))
-    lines.append((f"{item.task}  {item.id}", QUIET))
+    if item.truth is not None:
+        lines.append((f"= {item.truth:g}  (right)", RIGHT))
+    hidden = ["answer hidden"] if item.hidden else []
+    more = [f"and {len(item.images) - MOST} images more"] if item.images[MOST:] else []
+    lines.append(("  ".join([item.task, item.id, *more, *hidden]), QUIET))
     height = PICTURE + LINE * len(lines) + 3 * MARGIN
     card = Image.new("RGB", (width, height), GROUND)
     x = MARGIN

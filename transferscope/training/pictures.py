@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from transferscope.suites.folder import MOST_PIXELS
+from transferscope.suites.pictures import MOST_PIXELS
 from transferscope.training.shape import Unusable
 
 HEIGHT = 1024

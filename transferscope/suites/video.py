@@ -1,0 +1,200 @@
+"""Frames of a video as pictures: sampled evenly, decoded together when the first is asked for.
+
+In:   a video file, or one in a zip archive.
+Out:  `Frame`s, or what is wrong with the video.
+
+Needs PyAV (the extra `video`), which is imported when a video is opened.
+"""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transferscope.errors import DataError, MissingExtra
+
+MOST_PIXELS = 400_000_000
+"""Pixels of all frames of a video that are held together: about 1 GB."""
+LARGEST = 1 << 30
+"""Bytes of a video in an archive."""
+_ENOUGH = 0.95  # an edit list may hide a few of the frames that a file declares
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file."""
+
+    path: Path
+    """The file, or the zip archive it is in."""
+    member: str | None = None
+    """Its name in the archive."""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame of a video."""
+
+    decode: Callable[[], list[np.ndarray]]
+    """All frames that are sampled from the video."""
+    index: int
+    """Which of them this is."""
+    identity: str
+    """Of the video's bytes and the frame's place."""
+
+    def pixels(self) -> np.ndarray:
+        """The frame as (height, width, 3) uint8, red green blue.
+
+        Raises:
+            DataError: the video cannot be decoded.
+        """
+        return self.decode()[self.index]
+
+    def content(self) -> bytes:
+        """What makes the frame itself, without decoding it."""
+        return self.identity.encode()
+
+
+def locate(folder: Path, dataset: str, scene: str) -> Video | None:
+    """A scene's video: FOLDER/DATASET/SCENE.mp4, or the same in FOLDER/DATASET.zip.
+
+    Raises:
+        DataError: the archive is damaged.
+    """
+    path = folder / dataset / f"{scene}.mp4"
+    if path.is_file():
+        return Video(path)
+    archive = folder / f"{dataset}.zip"
+    if not archive.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            names = set(opened.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{archive}: not a readable zip archive: {error}") from None
+    inside = [name for name in (f"{dataset}/{scene}.mp4", f"{scene}.mp4") if name in names]
+    return Video(archive, inside[0]) if inside else None
+
+
+def inspect(video: Video, count: int) -> tuple[str | None, int]:
+    """What is wrong with a video (None: nothing), and its number of frames.
+
+    All packets are read but none is decoded, so a file that was cut short is noticed soon.
+    """
+    try:
+        with _opened(video) as (container, stream):
+            size = stream.codec_context.width * stream.codec_context.height
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            declared = stream.frames
+    except _errors() as error:
+        return f"cannot be read as a video: {_line(error)}", 0
+    found = sum(not packet.is_corrupt for packet in packets)
+    if not found or found < declared * _ENOUGH or found < len(packets):
+        return f"is damaged: {found} of {max(declared, len(packets))} frames can be read", found
+    if min(count, found) * size > MOST_PIXELS:
+        return f"has {size:,} pixels a frame, too many for {count} frames", found
+    return None, found
+
+
+def identity(video: Video) -> str:
+    """SHA-256 of a video's bytes.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        if video.member is None:
+            with video.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(_extracted(video).getvalue()).hexdigest()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{video}: cannot be read: {_line(error)}") from None
+
+
+def sampled(video: Video, total: int, count: int) -> list[np.ndarray]:
+    """`count` frames (height, width, 3), spread evenly from the first to the last of `total`.
+
+    All frames where the video has no more. As in VSI-Bench's code, the places are those of
+    `linspace`, rounded down.
+
+    Raises:
+        DataError: the video cannot be decoded.
+    """
+    wanted = np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
+    frames: list[np.ndarray] = []
+    last, number = None, 0
+    try:
+        with _opened(video) as (container, stream):
+            stream.thread_type = "AUTO"
+            for last in _decoded(container, stream):
+                if wanted[len(frames)] == number:
+                    frames.append(last.to_ndarray(format="rgb24"))
+                number += 1
+                if len(frames) == len(wanted):
+                    return frames
+    except _errors() as error:
+        raise DataError(f"{video}: cannot be decoded as a video: {_line(error)}") from None
+    if last is None or number < total * _ENOUGH:
+        raise DataError(
+            f"{video}: {number} of {total} frames can be decoded; take the file away to leave its "
+            "items out"
+        )
+    rest = len(wanted) - len(frames)
+    return frames + [last.to_ndarray(format="rgb24")] * rest
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """All frames that can be decoded; a damaged one costs itself alone, as in any player."""
+    damaged = _library().error.InvalidDataError
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except damaged:
+            continue
+
+
+@contextmanager
+def _opened(video: Video) -> Iterator[tuple[Any, Any]]:
+    av = _library()
+    source: Any = str(video.path) if video.member is None else _extracted(video)
+    with av.open(source) as container:
+        if not container.streams.video:
+            raise ValueError("it has no pictures")
+        yield container, container.streams.video[0]
+
+
+def _extracted(video: Video) -> io.BytesIO:
+    with zipfile.ZipFile(video.path) as archive:
+        info = archive.getinfo(video.member or "")
+        if info.file_size > LARGEST:
+            raise ValueError(f"it has {info.file_size:,} bytes; at most {LARGEST:,}")
+        with archive.open(info) as file:
+            return io.BytesIO(file.read(LARGEST))
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    return (_library().FFmpegError, OSError, ValueError, EOFError, zipfile.BadZipFile)
+
+
+def _library() -> Any:
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise MissingExtra(
+            "reading videos needs av; install the extra: pip install 'transferscope[video]'"
+        ) from None
+    return av
+
+
+def _line(error: Exception) -> str:
+    """What an error says, on one line and without the path that the message has already."""
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(text).splitlines()[0]
