@@ -138,7 +138,7 @@ class VsiBench:
         if task not in names and not (split == "train" and task in self.sources):
             raise StudyError(f"{self.name}: unknown task {task!r}; known: {', '.join(names)}")
         if split == "train":
-            return read_training(self.training, task, self.name)
+            return read_training(self.training, task, self.name, built=task in self.sources)
         types = DIRECTIONS if task == "object_rel_direction" else (task,)
         rows = [(where, row) for where, row in self._table() if row.question_type in types]
         if not rows:
