@@ -185,8 +185,7 @@ def test_an_item_without_a_video_is_left_out_counted_and_named(folder: Path, har
 
 def long_video(path: Path) -> Path:
     """A video of 60 frames of noise, with its table of contents in front."""
-    import av
-
+    av = pytest.importorskip("av")
     draw = np.random.default_rng(0)
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -199,8 +198,7 @@ def long_video(path: Path) -> Path:
 
 
 def test_half_a_video_is_no_video(tmp_path: Path) -> None:
-    import av
-
+    av = pytest.importorskip("av")
     path = long_video(tmp_path / "long.mp4")
     assert inspect(Video(path), 4) == (None, 60)
     with av.open(str(path)) as container:
