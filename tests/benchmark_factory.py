@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from PIL import Image
 
 CELL = pl.Struct({"bytes": pl.Binary, "path": pl.String})
@@ -144,9 +145,8 @@ def vsi_row(number: int, kind: str, **changes: object) -> dict[str, object]:
 
 
 def write_video(path: Path, frames: int = 12, size: tuple[int, int] = (64, 48)) -> Path:
-    """A video whose frame k is a grey of about 20 * k."""
-    import av
-
+    """A video whose frame k is a grey of about 20 * k; without PyAV its test is skipped."""
+    av = pytest.importorskip("av")
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)

@@ -613,6 +613,38 @@ def test_generate_reads_replies_and_counts_what_it_cannot_read(small):
     assert [answer.logprobs for answer in base] == [answer.logprobs for answer in by_letter[0]]
 
 
+def test_numbers_are_generated_read_and_marked_whatever_the_scoring(small, monkeypatch):
+    """Three items of one task, whose replies are written by hand, token by token."""
+    tokenizer = small.processor.tokenizer
+    scripts = {"made-0": "3 closer", "made-1": "the box", "made-2": "5 closer"}
+    written = {name: tokenizer(text)["input_ids"] for name, text in scripts.items()}
+    asked = []
+
+    def logits(self, rows, read=1):
+        asked.append(max(len(row.said) for row in rows))
+        scores = torch.zeros(len(rows), 1, len(tokenizer))
+        for index, row in enumerate(rows):
+            script = [*written[row.item.id], *[tokenizer.eos_token_id] * 20]
+            scores[index, 0, script[len(row.said)]] = 1.0
+        return scores
+
+    monkeypatch.setattr(SmallPath, "logits", logits)
+    items = [
+        type(item)(**(vars(item) | {"choices": (), "answer": -1, "truth": 4.0}))
+        for item in factory.items(3)
+    ]
+    for scoring in ("letters", "generate"):
+        (answers,) = score_fleet(small, [None], items, scoring=scoring)
+        # 3 and 5 are a quarter of 4 away: thetas .50 to .75, six of ten.
+        assert [answer.score for answer in answers] == [
+            pytest.approx(0.6),
+            None,
+            pytest.approx(0.6),
+        ]
+        assert {answer.choice for answer in answers} == {None}
+    assert max(asked) < 15  # ended where the replies end
+
+
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [

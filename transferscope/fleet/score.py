@@ -181,7 +181,7 @@ def replies(
     base: Base,
     path: ForwardPath,
     rows: Sequence[Row],
-    settled: Callable[[str], bool] = is_settled,
+    settled: Callable[[str], bool] | None = None,
 ) -> list[str]:
     """What a base says to some rows, decoded greedily up to `LONGEST_REPLY` tokens.
 
@@ -205,7 +205,7 @@ def replies(
                 going[index] = False
             elif going[index]:
                 texts[index] = tokenizer.decode(said[index], skip_special_tokens=True)
-                going[index] = not settled(texts[index])
+                going[index] = not (settled or is_settled)(texts[index])
     return texts
 
 

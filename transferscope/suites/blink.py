@@ -119,7 +119,7 @@ class Blink:
         if split not in SPLITS:
             raise StudyError(f"{self.name}: unknown split {split!r}; known: {', '.join(SPLITS)}")
         if split == "train":
-            return read_training(self.training, task, self.name)
+            return read_training(self.training, task, self.name, built=task in self.sources)
         items: list[Item] = []
         found: dict[str, str] = {}
         for path in self._files(task):

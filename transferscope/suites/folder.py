@@ -124,14 +124,17 @@ def read_items(path: Path, task: str, folder: Path) -> list[Item]:
     return items
 
 
-def read_training(training: Path | None, task: str, suite: str) -> list[Item]:
+def read_training(training: Path | None, task: str, suite: str, *, built: bool) -> list[Item]:
     """Training items of a benchmark that has none of its own: `TASK/train.jsonl` of a folder.
+
+    Args:
+        built: whether `transferscope build` knows the task.
 
     Raises:
         StudyError: no folder is given, or it does not have the task.
         DataError: a line is not what it must be.
     """
-    build = f"`transferscope build {task}` writes them"
+    build = f"`transferscope build {task}` writes them" if built else "write them yourself"
     if training is None:
         raise StudyError(
             f"{suite} has no training items; {build} into a folder, "

@@ -111,6 +111,7 @@ class VsiBench:
         self.path, self.training, self.revision = path, training, revision
         self.frames, self.strict = frames, strict
         self.notes: list[str] = []
+        self._fetched: Path | None = None
         self._rows: list[tuple[str, _Row]] | None = None
         self._videos: dict[tuple[str, str], tuple[Frame, ...] | str] = {}
         # Decoded frames are large, and the items of one video stand together.
@@ -137,7 +138,7 @@ class VsiBench:
         if task not in names and not (split == "train" and task in self.sources):
             raise StudyError(f"{self.name}: unknown task {task!r}; known: {', '.join(names)}")
         if split == "train":
-            return read_training(self.training, task, self.name)
+            return read_training(self.training, task, self.name, built=task in self.sources)
         types = DIRECTIONS if task == "object_rel_direction" else (task,)
         rows = [(where, row) for where, row in self._table() if row.question_type in types]
         if not rows:
@@ -179,11 +180,9 @@ class VsiBench:
 
     def _folder(self) -> Path:
         """The folder of the snapshot, with everything in it."""
-        if self.path is None:
-            found = snapshot(HUB, [*_TABLES, "*.zip"], self.revision)
-            self.revision = self.revision or found.name
-            self.path = found
-        return self.path
+        if self._fetched is None:
+            self._fetched = self.path or snapshot(HUB, [*_TABLES, "*.zip"], self.revision)
+        return self._fetched
 
     def _table(self) -> list[tuple[str, _Row]]:
         """The benchmark's rows, each with the place that messages name."""
