@@ -152,6 +152,7 @@ def check(left: Left, checkpoint: Path, blank: str, bare: Base) -> None:
     assert left.rows.height == 3 * 2 * 4
     assert set(left.rows["source"].to_list()) == {None, *sources}
     assert events(left).count("train") == 1
+    assert events(left).count("score") == 2
     assert events(left).count("end") == 2
     items = {
         item.id: item
