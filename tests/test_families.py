@@ -6,6 +6,7 @@ question at a time in plain words.
 
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from functools import cache
@@ -468,6 +469,10 @@ def test_the_papers_studies_have_its_recipe_and_say_where_every_value_is_from(si
 
 @pytest.mark.skipif("blink" not in SUITES, reason="needs the suite blink")
 @pytest.mark.parametrize("size", SIZES)
-def test_the_papers_studies_ask_all_thirteen_tasks(size):
-    study = read_study(STUDIES / f"blink-qwen2.5-vl-{size.lower()}.yaml")
+def test_the_papers_studies_ask_all_thirteen_tasks(size, tmp_path):
+    name = f"blink-qwen2.5-vl-{size.lower()}.yaml"
+    shutil.copy(STUDIES / name, tmp_path)
+    for folder in ("blink", "blink-training"):
+        (tmp_path / folder).mkdir()
+    study = read_study(tmp_path / name)
     assert study.sources == study.targets == tuple(task.name for task in BLINK)
