@@ -109,7 +109,10 @@ def checkpoint(family: str, folder: Path, seed: int = 0) -> Path:
     model.generation_config.eos_token_id = made.ends
     model.save_pretrained(folder)
     made.tokenizer.save_pretrained(folder)
-    (folder / "chat_template.jinja").write_text(made.template, encoding="utf-8")
+    if family in ("qwen2-vl", "qwen2.5-vl", "llava-onevision"):  # as the hub's are still written
+        made.files["chat_template.json"] = {"chat_template": made.template}
+    else:
+        (folder / "chat_template.jinja").write_text(made.template, encoding="utf-8")
     for name, content in made.files.items():
         (folder / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
     return folder

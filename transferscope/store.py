@@ -31,6 +31,12 @@ from transferscope.study import Study
 from transferscope.study_file import resolved
 from transferscope.suite import Item
 
+LIBRARIES = (
+    *("transferscope", "torch", "transformers", "peft", "numpy"),
+    *("tokenizers", "pillow", "torchvision"),
+)
+"""What can change a number; pictures are made by torchvision where it is, else by pillow."""
+
 
 class Wanted(NamedTuple):
     """A run as the plan wants it."""
@@ -246,9 +252,9 @@ def _text(seed: int | None) -> str | None:
 
 @cache
 def versions() -> dict[str, str]:
-    """Of the libraries that can change a number."""
+    """Of `LIBRARIES`."""
     found = {}
-    for name in ("transferscope", "torch", "transformers", "peft", "numpy"):
+    for name in LIBRARIES:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

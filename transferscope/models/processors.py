@@ -57,7 +57,9 @@ def _without_videos(folder: Path) -> Any:
     """
     from transformers import PROCESSOR_MAPPING, AutoConfig, AutoImageProcessor, AutoTokenizer
 
-    family: Any = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(folder))]
+    family: Any = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder)), None)
+    if family is None:
+        raise ImportError("it needs torchvision: pip install torchvision")
 
     class Pictures(family):
         """Takes `_NoVideos` for a video part."""
