@@ -98,13 +98,17 @@ def test_continuing_makes_no_item_again(use, tmp_path: Path) -> None:
     assert set(made.values()) == {1}
 
 
-def test_a_line_that_a_crash_cut_short_is_made_again(use, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [1, 20])
+def test_a_line_that_a_crash_cut_short_is_made_again(use, tmp_path: Path, lost: int) -> None:
     use(builder(FREE))
     build(TASK, tmp_path, tmp_path / "whole", items=20)
     with pytest.raises(Stopped):
         build(TASK, tmp_path, tmp_path / "cut", items=20, tell=stop_after(8))
     path = tmp_path / "cut" / TASK / driver.JOURNAL
-    path.write_bytes(path.read_bytes()[:-20])
+    path.write_bytes(path.read_bytes()[:-lost])
+    with pytest.raises(Stopped):
+        build(TASK, tmp_path, tmp_path / "cut", items=20, tell=stop_after(10))
+    assert [json.loads(line) for line in path.read_text().splitlines()][1:]
     build(TASK, tmp_path, tmp_path / "cut", items=20)
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
@@ -116,6 +120,7 @@ def test_an_image_lost_meanwhile_is_made_again(use, tmp_path: Path) -> None:
         build(TASK, tmp_path, tmp_path / "cut", items=20, tell=stop_after(8))
     next((tmp_path / "cut" / TASK / "images").iterdir()).unlink()
     build(TASK, tmp_path, tmp_path / "cut", items=20)
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
     next((tmp_path / "cut" / TASK / "images").iterdir()).unlink()
     build(TASK, tmp_path, tmp_path / "cut", items=20)  # a finished build is put right too
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
