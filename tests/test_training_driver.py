@@ -130,6 +130,7 @@ def test_other_settings_start_anew_and_leave_no_image_behind(use, tmp_path: Path
     use(builder(FREE))
     with pytest.raises(Stopped):
         build(TASK, tmp_path, tmp_path / "out", items=20, seed=1, tell=stop_after(8))
+    (tmp_path / "out" / TASK / "images" / ".writing-0").write_bytes(b"half an image")
     build(TASK, tmp_path, tmp_path / "out", items=20, seed=2)
     build(TASK, tmp_path, tmp_path / "fresh", items=20, seed=2)
     assert files_of(tmp_path / "out") == files_of(tmp_path / "fresh")

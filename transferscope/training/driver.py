@@ -378,6 +378,7 @@ def _write(folder: Path, rows: list[dict[str, Any]], record: Built) -> None:
     write_whole(folder / "train.jsonl", lines)
     write_whole(folder / "build.json", as_json(asdict(record)))
     shown = {name for row in rows for name in row["images"]}
-    for path in (folder / "images").glob("*.jpg"):
-        if f"images/{path.name}" not in shown and len(path.stem) == 24:
+    for path in (folder / "images").iterdir():
+        ours = path.suffix == ".jpg" and len(path.stem) == 24
+        if path.name.startswith(".writing-") or (ours and f"images/{path.name}" not in shown):
             path.unlink()
