@@ -53,9 +53,9 @@ def texture(seed: int, across: np.ndarray, along: np.ndarray) -> np.ndarray:
 
 @cache
 def seen(
-    azimuth: float, aside: float = 0.0, height: float = 0.3
+    azimuth: float, aside: float = 0.0, height: float = 0.3, room: int = 0
 ) -> tuple[Image.Image, Image.Image]:
-    """A frame and the ball's mask in it."""
+    """A frame and the ball's mask in it; every room has other patterns."""
     eye, axes = camera(azimuth, aside=aside, height=height)
     u, v = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
     flat = [(u - (SIZE[0] - 1) / 2) / FOCAL, ((SIZE[1] - 1) / 2 - v) / FOCAL, -np.ones_like(u)]
@@ -66,13 +66,13 @@ def seen(
     far = (-b + np.sqrt(b**2 - a * (eye[0] ** 2 + eye[2] ** 2 - WALL**2))) / a
     wall = eye + far[..., None] * rays
     turn = np.arctan2(wall[..., 0], wall[..., 2]) / (2 * np.pi) * 63
-    grey = texture(1, turn, wall[..., 1] / 0.25)
+    grey = texture(10 * room + 1, turn, wall[..., 1] / 0.25)
     # The floor: y = 0.
     with np.errstate(divide="ignore"):
         down = np.where(rays[..., 1] < 0, -eye[1] / rays[..., 1], np.inf)
     floor = down < far
     spot = eye + np.where(floor, down, 0)[..., None] * rays
-    grey = np.where(floor, texture(2, spot[..., 0] / 0.08, spot[..., 2] / 0.08), grey)
+    grey = np.where(floor, texture(10 * room + 2, spot[..., 0] / 0.08, spot[..., 2] / 0.08), grey)
     # The ball.
     length = (rays**2).sum(-1)
     half = (rays * (eye - CENTRE)).sum(-1)
@@ -80,6 +80,6 @@ def seen(
     ball = rest > 0
     hit = (eye - CENTRE) + ((-half - np.sqrt(np.maximum(rest, 0))) / length)[..., None] * rays
     skin = np.arctan2(hit[..., 0], hit[..., 2]) * 3
-    grey = np.where(ball, texture(3, skin, hit[..., 1] / 0.03), grey)
+    grey = np.where(ball, texture(10 * room + 3, skin, hit[..., 1] / 0.03), grey)
     frame = Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     return frame, Image.fromarray(ball.astype(np.uint8) * 255)

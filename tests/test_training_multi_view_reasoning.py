@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from orbit import FOCAL, SIZE, camera, seen
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from training_factory import built, difference, files_of, photo, save, shown, turned
 
 from transferscope.errors import DataError
@@ -19,6 +20,7 @@ from transferscope.training.camera import (
     view_of,
 )
 from transferscope.training.driver import build
+from transferscope.training.multi_view_reasoning import LEAST
 
 TASK = "Multi-view_Reasoning"
 PROMPT = (
@@ -232,3 +234,24 @@ def test_a_frame_without_an_object_or_a_background_is_no_view() -> None:
     frame, mask = seen(0.0)
     assert view_of(frame, np.zeros_like(np.asarray(mask), dtype=bool)) is None
     assert view_of(frame, np.ones_like(np.asarray(mask), dtype=bool)) is None
+
+
+@pytest.mark.slow
+def test_noisy_shaking_clips_are_known_rightly_or_not_at_all() -> None:
+    rng = np.random.default_rng(5)
+    known = 0
+    for room in range(24):
+        end = rng.choice([-1, 1]) * rng.uniform(25, 75)
+        height, contrast = rng.uniform(0.1, 0.7), rng.choice([0.15, 0.4, 1.0])
+        views = []
+        for azimuth in rng.uniform(0, 360) + np.linspace(0, end, 16) + rng.normal(0, 0.3, 16):
+            frame, mask = seen(float(azimuth), float(rng.normal(0, 0.03)), float(height), room)
+            pixels = gaussian_filter(np.asarray(frame, dtype=float), (0.7, 0.7, 0))
+            pixels = 128 + (pixels - 128) * contrast + rng.normal(0, 6, pixels.shape)
+            noisy = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+            views.append(view_of(noisy, np.asarray(mask) > 0))
+        found = turned_by_background(views, FOCAL * WIDTH / SIZE[0])
+        if found is not None and abs(found[-1]) >= LEAST:
+            known += 1
+            assert found[-1] * end > 0, (room, end, height, contrast)
+    assert known >= 12  # of most clips
