@@ -119,6 +119,17 @@ def test_without_poses_the_background_tells(tmp_path: Path) -> None:
         assert row["answer"] == ("B" if azimuth[second] > azimuth[first] else "A")
 
 
+def test_poses_that_the_frames_contradict_are_not_believed(tmp_path: Path) -> None:
+    root = tmp_path / "Wild6D"
+    for name, way in (("1", RIGHT), ("2", LEFT)):
+        film(root / "mug" / name / "1", way, poses=[camera(float(a)).pose() for a in way])
+    film(root / "mug" / "3" / "1", RIGHT, poses=[camera(float(a)).pose() for a in LEFT])
+    done, rows = built(TASK, root, tmp_path / "out", 4)
+    assert {row["origin"]["sequence"] for row in rows} == {"mug/1/1", "mug/2/1"}
+    assert {row["origin"]["known_from"] for row in rows} == {"poses"}
+    assert done.skipped["poses that the frames contradict"]["first"] == ["mug/3/1"]
+
+
 def test_a_clip_ends_before_the_camera_has_gone_too_far(tmp_path: Path) -> None:
     root = tmp_path / "Wild6D"
     for number in range(2):
@@ -166,7 +177,7 @@ def test_what_cannot_be_an_item_is_counted_and_named(wild6d: Path, tmp_path: Pat
         "a clip of fewer than two frames": 1,
         "a clip without metadata": 1,
         "metadata that cannot be read": 1,
-        "metadata without a focal length": 1,
+        "metadata without poses and without a focal length": 1,
         "a camera whose way cannot be followed": 1,
         "an image that cannot be decoded": 1,
     }

@@ -14,8 +14,8 @@ How the benchmark labelled its clips is not published. Ours:
 
 - where `metadata` has `poses` (as files of the app Record3D, whose form it has, can: for each frame
   a quaternion x, y, z, w and a position, y up), the camera's angle round the point that it looks at
-  is taken from them; else the background's movement behind the masked object tells
-  (`camera`), on `SAMPLES` frames of the clip;
+  is taken from them, unless the frames contradict; else the background's movement behind the
+  masked object tells (`camera`), on `SAMPLES` frames of the clip;
 - clockwise, seen from above, is left, as the question says;
 - a clip ends before the angle exceeds `MOST` degrees, since then the way could not be seen from two
   frames; one that does not reach `LEAST` degrees, or goes to and fro, is not used;
@@ -25,7 +25,7 @@ How the benchmark labelled its clips is not published. Ours:
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,17 @@ SAMPLES = 31
 """Frames looked at where there are no poses."""
 
 
+class Way(NamedTuple):
+    """A camera's way round an object."""
+
+    frames: list[str]
+    """Names of the frames that it is known for, in order."""
+    turned: np.ndarray
+    """Its angle at each, in degrees to the right."""
+    known_from: str
+    """`poses` or `background`."""
+
+
 def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     """One for each sequence of frames outside the test set."""
     find(root, *(f"{category}/*/*/images" for category in CATEGORIES))
@@ -75,7 +86,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     frames = sorted((stem for stem in stems if _is_number(stem)), key=int)
     if len(frames) < 2:
         raise Unusable("a clip of fewer than two frames", name)
-    frames, turned, known_from = _turned(folder, frames, name)
+    frames, turned, known_from = _way(folder, frames, name)
     last = _last(turned, name)
     right = bool(turned[last] > 0)
     backwards = right != (answer == 1)
@@ -102,26 +113,27 @@ def _is_number(stem: str) -> bool:
     return stem.isascii() and stem.isdigit() and len(stem) < 10
 
 
-def _turned(folder: Path, frames: list[str], name: str) -> tuple[list[str], np.ndarray, str]:
-    """Frames, the camera's angle at each, in degrees to the right, and what it is known from."""
+def _way(folder: Path, frames: list[str], name: str) -> Way:
+    """The camera's way, from poses if there are any that the frames do not contradict."""
     try:
         metadata = json_of(folder.parent / "metadata")
     except DataError:
         raise Unusable("metadata that cannot be read", name) from None
-    poses = _poses(metadata, frames)
-    if poses is not None:
-        turned, known_from = turned_by_poses(poses), "poses"
-    else:
-        at = np.linspace(0, len(frames) - 1, SAMPLES).round().astype(int)
-        frames = [frames[place] for place in dict.fromkeys(at.tolist())]
-        focal, width = _focal(metadata, name)
-        views = (_view(folder, frame) for frame in frames)
-        first = open_picture(folder / f"{frames[0]}.jpg")
-        turned = turned_by_background(views, focal * WIDTH / (width or first.width))
-        known_from = "background"
-    if turned is None:
-        raise Unusable("a camera whose way cannot be followed", name)
-    return frames, turned, known_from
+    poses, focal = _poses(metadata, frames), _focal(metadata)
+    if poses is None and focal is None:
+        raise Unusable("metadata without poses and without a focal length", name)
+    posed = None if poses is None else turned_by_poses(poses)
+    at = np.linspace(0, len(frames) - 1, SAMPLES).round().astype(int)
+    sampled = [frames[place] for place in dict.fromkeys(at.tolist())]
+    seen = None if focal is None else _seen(folder, sampled, *focal)
+    if posed is None:
+        if seen is None:
+            raise Unusable("a camera whose way cannot be followed", name)
+        return Way(sampled, seen, "background")
+    ends = posed[-1], posed[-1] if seen is None else seen[-1]
+    if min(np.abs(ends)) >= LEAST and ends[0] * ends[1] < 0:
+        raise Unusable("poses that the frames contradict", name)
+    return Way(frames, posed, "poses")
 
 
 def _poses(metadata: Any, frames: list[str]) -> np.ndarray | None:
@@ -136,15 +148,23 @@ def _poses(metadata: Any, frames: list[str]) -> np.ndarray | None:
     return poses if poses.shape == (len(frames), 7) else None
 
 
-def _focal(metadata: Any, name: str) -> tuple[float, float]:
+def _focal(metadata: Any) -> tuple[float, float] | None:
     """The focal length and, unless 0, the width of the frames that it belongs to, in pixels."""
     try:
         focal, width = float(metadata["K"][0]), float(metadata.get("w", 0))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        raise Unusable("metadata without a focal length", name) from None
-    if not (math.isfinite(focal) and focal > 0 and math.isfinite(width) and width >= 0):
-        raise Unusable("metadata without a focal length", name)
-    return focal, width
+        return None
+    sane = math.isfinite(focal) and focal > 0 and math.isfinite(width) and width >= 0
+    return (focal, width) if sane else None
+
+
+def _seen(folder: Path, frames: list[str], focal: float, width: float) -> np.ndarray | None:
+    """The camera's angle at some frames, from their backgrounds; None if it cannot be known."""
+    if not any((folder / f"{frame}-mask.png").is_file() for frame in frames):
+        return None
+    first = open_picture(folder / f"{frames[0]}.jpg")
+    views = (_view(folder, frame) for frame in frames)
+    return turned_by_background(views, focal * WIDTH / (width or first.width))
 
 
 def _view(folder: Path, frame: str) -> View | None:
