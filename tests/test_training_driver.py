@@ -303,6 +303,22 @@ def test_no_item_at_all_is_an_error_that_says_why(use, tmp_path: Path) -> None:
         build(TASK, tmp_path, tmp_path / "out")
 
 
+def test_a_build_without_any_item_gives_up_in_time(use, tmp_path: Path) -> None:
+    many = {str(n): (0, 1) for n in range(3 * driver.HOPELESS)}
+    use(builder(many, broken=tuple(many)))
+    with pytest.raises(DataError, match=rf"A 0, B 0 .{driver.HOPELESS} times broken"):
+        build(TASK, tmp_path, tmp_path / "out")
+
+
+def test_a_damaged_file_of_items_is_written_again(use, tmp_path: Path) -> None:
+    use(builder(FREE))
+    build(TASK, tmp_path, tmp_path / "out", items=10)
+    before = files_of(tmp_path / "out")
+    (tmp_path / "out" / TASK / "train.jsonl").write_text('{"id": ')
+    build(TASK, tmp_path, tmp_path / "out", items=10)
+    assert files_of(tmp_path / "out") == before
+
+
 def run(capsys: pytest.CaptureFixture[str], monkeypatch, *words: str) -> tuple[int, str, str]:
     monkeypatch.setattr("sys.argv", ["transferscope", *words])
     code = 0
@@ -347,6 +363,7 @@ def test_the_command_refuses_in_one_line(capsys, monkeypatch, diw: Path, tmp_pat
     assert code == 2
     assert said.count("\n") == 1
     assert "not laid out as expected: found no DIW_Annotations/DIW_train_val.csv" in said
+    assert "Depth in the Wild (DIW) holds DIW_Annotations/DIW_train_val.csv, DIW_train_val/" in said
     code, _, said = run(
         capsys, monkeypatch, "build", TASK, "--root", str(diw), "--out", out, "--against", str(diw)
     )

@@ -11,6 +11,8 @@
     prompts.py     the benchmark's wording
     leaks.py       images that are in the evaluation split too
     driver.py      picks, balances, makes, writes, resumes
+    journal.py     what became of each candidate, so that a build can be stopped
+    heading.py     suite.yaml
     TASK.py        one builder for each task
 
 What a task's module holds, `relative_depth` being the model for all:
