@@ -98,13 +98,17 @@ def test_continuing_makes_no_item_again(use, tmp_path: Path) -> None:
     assert set(made.values()) == {1}
 
 
-def test_a_line_that_a_crash_cut_short_is_made_again(use, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [1, 20])
+def test_a_line_that_a_crash_cut_short_is_made_again(use, tmp_path: Path, lost: int) -> None:
     use(builder(FREE))
     build(TASK, tmp_path, tmp_path / "whole", items=20)
     with pytest.raises(Stopped):
         build(TASK, tmp_path, tmp_path / "cut", items=20, tell=stop_after(8))
     path = tmp_path / "cut" / TASK / driver.JOURNAL
-    path.write_bytes(path.read_bytes()[:-20])
+    path.write_bytes(path.read_bytes()[:-lost])
+    with pytest.raises(Stopped):
+        build(TASK, tmp_path, tmp_path / "cut", items=20, tell=stop_after(10))
+    assert [json.loads(line) for line in path.read_text().splitlines()][1:]
     build(TASK, tmp_path, tmp_path / "cut", items=20)
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
@@ -116,6 +120,7 @@ def test_an_image_lost_meanwhile_is_made_again(use, tmp_path: Path) -> None:
         build(TASK, tmp_path, tmp_path / "cut", items=20, tell=stop_after(8))
     next((tmp_path / "cut" / TASK / "images").iterdir()).unlink()
     build(TASK, tmp_path, tmp_path / "cut", items=20)
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
     next((tmp_path / "cut" / TASK / "images").iterdir()).unlink()
     build(TASK, tmp_path, tmp_path / "cut", items=20)  # a finished build is put right too
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
@@ -125,6 +130,7 @@ def test_other_settings_start_anew_and_leave_no_image_behind(use, tmp_path: Path
     use(builder(FREE))
     with pytest.raises(Stopped):
         build(TASK, tmp_path, tmp_path / "out", items=20, seed=1, tell=stop_after(8))
+    (tmp_path / "out" / TASK / "images" / ".writing-0").write_bytes(b"half an image")
     build(TASK, tmp_path, tmp_path / "out", items=20, seed=2)
     build(TASK, tmp_path, tmp_path / "fresh", items=20, seed=2)
     assert files_of(tmp_path / "out") == files_of(tmp_path / "fresh")
@@ -297,6 +303,22 @@ def test_no_item_at_all_is_an_error_that_says_why(use, tmp_path: Path) -> None:
         build(TASK, tmp_path, tmp_path / "out")
 
 
+def test_a_build_without_any_item_gives_up_in_time(use, tmp_path: Path) -> None:
+    many = {str(n): (0, 1) for n in range(3 * driver.HOPELESS)}
+    use(builder(many, broken=tuple(many)))
+    with pytest.raises(DataError, match=rf"A 0, B 0 .{driver.HOPELESS} times broken"):
+        build(TASK, tmp_path, tmp_path / "out")
+
+
+def test_a_damaged_file_of_items_is_written_again(use, tmp_path: Path) -> None:
+    use(builder(FREE))
+    build(TASK, tmp_path, tmp_path / "out", items=10)
+    before = files_of(tmp_path / "out")
+    (tmp_path / "out" / TASK / "train.jsonl").write_text('{"id": ')
+    build(TASK, tmp_path, tmp_path / "out", items=10)
+    assert files_of(tmp_path / "out") == before
+
+
 def run(capsys: pytest.CaptureFixture[str], monkeypatch, *words: str) -> tuple[int, str, str]:
     monkeypatch.setattr("sys.argv", ["transferscope", *words])
     code = 0
@@ -341,6 +363,7 @@ def test_the_command_refuses_in_one_line(capsys, monkeypatch, diw: Path, tmp_pat
     assert code == 2
     assert said.count("\n") == 1
     assert "not laid out as expected: found no DIW_Annotations/DIW_train_val.csv" in said
+    assert "Depth in the Wild (DIW) holds DIW_Annotations/DIW_train_val.csv, DIW_train_val/" in said
     code, _, said = run(
         capsys, monkeypatch, "build", TASK, "--root", str(diw), "--out", out, "--against", str(diw)
     )

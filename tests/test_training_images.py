@@ -234,3 +234,11 @@ def test_damaged_lines_are_skipped_with_their_number(tmp_path: Path) -> None:
 
 def test_every_builder_is_named_for_its_task() -> None:
     assert {name: builder.task for name, builder in BUILDERS.items()} == {n: n for n in BUILDERS}
+
+
+def test_the_page_about_data_sets_tells_how_to_build_every_task() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    for task in BUILDERS:
+        part = page.partition(f"### {task}: ")[2].partition("### ")[0]
+        assert f"transferscope build {task} --root " in part
+        assert "Files" in part

@@ -10,6 +10,7 @@ from training_factory import built, difference, files_of, photo, save, shown, tu
 
 from transferscope.errors import DataError
 from transferscope.training.driver import build
+from transferscope.training.leaks import Seen, hashed
 
 TASK = "Jigsaw"
 PROMPT = (
@@ -176,6 +177,21 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_others(
     one, two, three = (files_of(tmp_path / out) for out in ("one", "two", "three"))
     assert one == two
     assert one != three
+
+
+def test_the_same_photograph_is_a_leak_and_another_is_none(tara: Path, tmp_path: Path) -> None:
+    def cornerless(seed: int) -> Image.Image:
+        image = whole(seed).resize((360, 240))  # of another size, as copies are
+        image.paste((0, 0, 0), (180, 120, 360, 240))
+        return image
+
+    seeds = (2, 5, *range(100, 160))
+    against = Seen(hashed(f"item {seed}", cornerless(seed)) for seed in seeds)
+    done, rows = built(TASK, tara, tmp_path / "out", 8, against=against)
+    kept = {int(row["origin"]["file"].split("photo")[1][0]) for row in rows}
+    assert kept == {0, 1, 3, 4, 6, 7}
+    leaked = done.skipped["an image that is in the evaluation split"]["first"]
+    assert [name.rpartition("like ")[2] for name in sorted(leaked)] == ["item 2)", "item 5)"]
 
 
 def test_a_piece_of_an_even_photograph_is_exactly_a_quarter(tara: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from training_factory import built, photo, save
 
 from transferscope.errors import DataError, StudyError
 from transferscope.training.driver import LEAKED
-from transferscope.training.leaks import Seen, exact_hash, perceptual_hash, seen_in
+from transferscope.training.leaks import Seen, exact_hash, hashed, perceptual_hash, seen_in
 from transferscope.training.markers import boxed, circled
 
 SIZE = (320, 240)
@@ -68,9 +68,8 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def seen() -> Seen:
-    return Seen(
-        (f"{make.__name__} {n}", make(n)) for make in (photo_of, scene) for n in range(COUNT)
-    )
+    makes = (photo_of, scene)
+    return Seen(hashed(f"{m.__name__} {n}", m(n)) for m in makes for n in range(COUNT))
 
 
 def photo_of(seed: int) -> Image.Image:
@@ -90,7 +89,7 @@ def test_other_images_are_not_recognised(seen: Seen) -> None:
 
 
 def test_plain_images_are_recognised_by_their_pixels_alone() -> None:
-    seen = Seen(iter([("white", Image.new("RGB", (20, 20), "white"))]))
+    seen = Seen([hashed("white", Image.new("RGB", (20, 20), "white"))])
     assert seen.match(Image.new("RGB", (20, 20), "white")) == "white"
     assert seen.match(Image.new("RGB", (20, 21), "white")) is None
     assert seen.match(Image.new("RGB", (20, 20), "black")) is None
@@ -158,7 +157,7 @@ def test_a_suites_evaluation_items_are_read(tmp_path: Path) -> None:
     assert seen.match(photo_of(5)) is None
 
 
-@pytest.mark.parametrize("case", ["none", "empty", "cut", "columns", "plain", "image"])
+@pytest.mark.parametrize("case", ["none", "empty", "cut", "columns", "plain", "nothing", "image"])
 def test_what_is_not_the_benchmark_is_refused(tmp_path: Path, case: str) -> None:
     root = tmp_path / "BLINK"
     path = root / "val.parquet"
@@ -168,6 +167,7 @@ def test_what_is_not_the_benchmark_is_refused(tmp_path: Path, case: str) -> None
         "cut": "not a readable Parquet file",
         "columns": "has no column image_1",
         "plain": "is not a struct with the field bytes",
+        "nothing": "holds no images",
         "image": r"row 1, image_1: an image that cannot be decoded",
     }[case]
     if case != "none":
@@ -178,6 +178,8 @@ def test_what_is_not_the_benchmark_is_refused(tmp_path: Path, case: str) -> None
         pl.DataFrame({"a": [1]}).write_parquet(path)
     elif case == "plain":
         pl.DataFrame({"image_1": ["x.jpg"]}).write_parquet(path)
+    elif case == "nothing":
+        parquet(path, [])
     elif case == "image":
         pl.DataFrame({"image_1": [{"bytes": b"no image", "path": ""}]}).write_parquet(path)
     with pytest.raises((DataError, StudyError), match=complaint):

@@ -18,14 +18,14 @@ H_1_2 = np.array([[1.1, 0.05, -20.0], [-0.04, 1.05, 10.0], [1e-4, -5e-5, 1.0]])
 H_1_3 = np.array([[0.9, -0.1, 35.0], [0.08, 0.95, -5.0], [0.0, 1e-4, 1.0]])
 
 
-def scene() -> Image.Image:
+def scene(side: int = 40) -> Image.Image:
     """A photo with twelve squares, whose corners stand out."""
     image = photo(3, SIZE).copy()
     draw = ImageDraw.Draw(image)
     for column in range(4):
         for row in range(3):
             x, y = 50 + 85 * column, 50 + 85 * row
-            draw.rectangle((x, y, x + 40, y + 40), fill=(60 + 30 * row, 180, 60 + 30 * column))
+            draw.rectangle((x, y, x + side, y + side), fill=(60 + 30 * row, 180, 60 + 30 * column))
     return image
 
 
@@ -103,6 +103,20 @@ def test_wrong_points_are_corners_too_and_not_near_the_right_one(
                 place = (np.array(at) + 0.5) * 320 / 1024 - 0.5
                 on_squares.append(min(np.hypot(*(place - square)) for square in squares) < 5)
     assert np.mean(on_squares) > 0.9
+
+
+def test_corners_close_to_the_right_one_are_not_offered(tmp_path: Path) -> None:
+    root = tmp_path / "hpatches"
+    for k in (1, 2):  # corners of these squares are 15 pixels apart, 48 at the benchmark's height
+        save(scene(15), root / "i_tiles" / f"{k}.ppm")
+    (root / "i_tiles" / "H_1_2").write_text("1 0 0\n0 1 0\n0 0 1\n")
+    for seed in range(3):
+        _, rows = built(TASK, root, tmp_path / f"out{seed}", 8, seed)
+        assert len(rows) == 8
+        for row in rows:
+            points = {letter: np.array(at) for letter, at in row["origin"]["points"].items()}
+            right = points.pop(row["answer"])
+            assert min(np.hypot(*(at - right)) for at in points.values()) >= APART
 
 
 def test_reference_and_choices_are_circled(hpatches: Path, tmp_path: Path) -> None:

@@ -7,9 +7,12 @@
     markers.py     circled points and boxes, with letters
     points.py      points as lettered choices
     corners.py     points that stand out in an image
+    camera.py      how far a camera went round an object, and which way
     prompts.py     the benchmark's wording
     leaks.py       images that are in the evaluation split too
     driver.py      picks, balances, makes, writes, resumes
+    journal.py     what became of each candidate, so that a build can be stopped
+    heading.py     suite.yaml
     TASK.py        one builder for each task
 
 What a task's module holds, `relative_depth` being the model for all:
@@ -36,6 +39,8 @@ from transferscope.training import (
     forensic_detection,
     functional_correspondence,
     jigsaw,
+    multi_view_reasoning,
+    object_localization,
     relative_depth,
     relative_reflectance,
     semantic_correspondence,
@@ -51,6 +56,8 @@ BUILDERS: dict[str, Builder] = {
     "Forensic_Detection": forensic_detection.BUILDER,
     "Functional_Correspondence": functional_correspondence.BUILDER,
     "Jigsaw": jigsaw.BUILDER,
+    "Multi-view_Reasoning": multi_view_reasoning.BUILDER,
+    "Object_Localization": object_localization.BUILDER,
     "Relative_Depth": relative_depth.BUILDER,
     "Relative_Reflectance": relative_reflectance.BUILDER,
     "Semantic_Correspondence": semantic_correspondence.BUILDER,

@@ -4,8 +4,9 @@
     VG_100K/, VG_100K_2/, train2014/, val2014/      the images, here or in images/
 
 A question has `question`, `answer` (a number), `image` (`VG_100K_2/2410408.jpg`: folder and file),
-`question_id` and `data_source`. The training file does not say which questions are simple. (TallyQA
-repository of manoja328.)
+`question_id` and `data_source`: `amt` and `imported_genome` are on Visual Genome; `imported_vqa`,
+`tdiuc_templates` and `generate` on COCO 2014. The training file does not say which questions are
+simple. (TallyQA repository of manoja328; public loaders.)
 
 The choices follow the benchmark's rule, which every known item of it obeys: four numbers in a row,
 from one below the right count, but from 0 at the lowest and 3 at the highest; so only counts of 0
@@ -29,7 +30,7 @@ from transferscope.training.shape import Builder, Candidate, Made, Skip
 HIGHEST = 6
 """Counts above are not in the benchmark."""
 
-FOLDERS = ("", "images", "image", "data")
+FOLDERS = ("", "images", "image", "data", "coco", "visual_genome")
 
 
 def choices_for(count: int) -> list[int]:

@@ -31,12 +31,16 @@ from transferscope.suite import LETTERS
 from transferscope.training import BUILDERS
 from transferscope.training.heading import check_heading, write_heading
 from transferscope.training.journal import journal
+from transferscope.training.layout import Misplaced
 from transferscope.training.leaks import Seen
 from transferscope.training.pictures import jpeg
 from transferscope.training.shape import Builder, Candidate, Made, Skip, Unusable
 
 VERSION = 1
 """Changes whenever a builder makes other items from the same data."""
+
+HOPELESS = 1000
+"""If so many candidates were tried and none became an item, there is no point in going on."""
 
 JOURNAL = ".building.jsonl"
 
@@ -117,7 +121,11 @@ def build(
     if seed < 0:
         raise StudyError(f"--seed must not be negative, but is {seed}")
     check_heading(out)
-    offered, skipped = _listed(builder.candidates(root, seed))
+    try:
+        offered, skipped = _listed(builder.candidates(root, seed))
+    except Misplaced as error:
+        holds = ", ".join(builder.looks_for)
+        raise DataError(f"{error}; {builder.dataset} holds {holds}") from None
     if not offered:
         raise DataError(f"{root}: no annotation of {builder.dataset} could be used{_why(skipped)}")
     against = against or Seen()
@@ -188,9 +196,10 @@ def _finished(folder: Path, settings: dict[str, object]) -> Built | None:
         data = (folder / "train.jsonl").read_bytes()
     except OSError:
         return None
+    if hashlib.sha256(data).hexdigest() != record.get("sha256"):
+        return None
     names = {name for line in data.splitlines() for name in json.loads(line)["images"]}
-    whole = hashlib.sha256(data).hexdigest() == record.get("sha256")
-    return Built(**record) if whole and all((folder / name).is_file() for name in names) else None
+    return Built(**record) if all((folder / name).is_file() for name in names) else None
 
 
 def _key(settings: dict[str, object]) -> str:
@@ -226,7 +235,7 @@ def _carry_out(
             else:
                 skipped.append(Skip(entry["reason"], entry["where"]))
             tell(Progress(len(rows), items, tried))
-            if not any(quotas):
+            if not any(quotas) or (not rows and tried == HOPELESS):
                 break
     kept = _balanced(rows, job.builder.letters, full=not any(quotas))
     ids = {row["id"] for row in kept}
@@ -378,6 +387,7 @@ def _write(folder: Path, rows: list[dict[str, Any]], record: Built) -> None:
     write_whole(folder / "train.jsonl", lines)
     write_whole(folder / "build.json", as_json(asdict(record)))
     shown = {name for row in rows for name in row["images"]}
-    for path in (folder / "images").glob("*.jpg"):
-        if f"images/{path.name}" not in shown and len(path.stem) == 24:
+    for path in (folder / "images").iterdir():
+        ours = path.suffix == ".jpg" and len(path.stem) == 24
+        if path.name.startswith(".writing-") or (ours and f"images/{path.name}" not in shown):
             path.unlink()

@@ -12,18 +12,22 @@ from transferscope.errors import DataError
 from transferscope.training.shape import Skip, Unusable
 
 
+class Misplaced(DataError):
+    """A data set's folder does not hold what is looked for."""
+
+
 def find(root: Path, *names: str) -> Path:
     """The first of some files or folders (relative names, patterns allowed) that is there.
 
     Raises:
-        DataError: none is; says what was looked for.
+        Misplaced: none is; says what was looked for.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; --root is the data set's own folder")
+        raise Misplaced(f"{root}: no such folder; --root is the data set's own folder")
     for name in names:
         if found := sorted(root.glob(name)):
             return found[0]
-    raise DataError(f"{root}: not laid out as expected: found no {' and no '.join(names)} in it")
+    raise Misplaced(f"{root}: not laid out as expected: found no {' and no '.join(names)} in it")
 
 
 def within(root: Path, name: str) -> Path:

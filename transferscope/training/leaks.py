@@ -14,8 +14,11 @@ the few that happen to come closer.
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -32,27 +35,35 @@ MOST_BITS = 14
 ALIKE = 0.9
 """Images whose brightness correlates less are different images."""
 
+BLACK = 10
+"""Of 255: brightness of what is black, but for the traces of JPEG."""
+
 IMAGES = ("image_1", "image_2", "image_3", "image_4")
 
 
+class Hashed(NamedTuple):
+    """What is remembered of an evaluation image."""
+
+    name: str
+    exact: str
+    bits: Bool[np.ndarray, "64"]
+    coarse: Float[np.ndarray, "256"]
+
+
+def hashed(name: str, image: Image.Image) -> Hashed:
+    """What to remember of an RGB image."""
+    return Hashed(name, exact_hash(image), perceptual_hash(image), coarse_brightness(image))
+
+
 class Seen:
-    """The evaluation images, as hashes.
+    """The evaluation images, as hashes."""
 
-    Args:
-        images: name and RGB image, one by one.
-    """
-
-    def __init__(self, images: Iterator[tuple[str, Image.Image]] | None = None) -> None:
-        self.exact: dict[str, str] = {}
-        names, bits, coarse = [], [], []
-        for name, image in images or ():
-            self.exact.setdefault(exact_hash(image), name)
-            names.append(name)
-            bits.append(perceptual_hash(image))
-            coarse.append(coarse_brightness(image))
-        self.names = tuple(names)
-        self._bits = np.array(bits, dtype=bool).reshape(-1, 64)
-        self._coarse = np.array(coarse, dtype=np.float32).reshape(-1, 256)
+    def __init__(self, images: Iterable[Hashed] = ()) -> None:
+        images = list(images)
+        self.names = tuple(image.name for image in images)
+        self.exact = {image.exact: image.name for image in reversed(images)}
+        self._bits = np.array([image.bits for image in images], dtype=bool).reshape(-1, 64)
+        self._coarse = np.array([image.coarse for image in images], np.float32).reshape(-1, 256)
         self.digest = hashlib.sha256("".join(sorted(self.exact)).encode()).hexdigest()
         """Changes whenever another image is seen."""
 
@@ -79,8 +90,7 @@ def perceptual_hash(image: Image.Image) -> Bool[np.ndarray, "64"]:
 
     The first, of the mean brightness, is always 0.
     """
-    small = image.convert("L").resize((32, 32), Image.Resampling.BOX)
-    waves = np.asarray(dctn(np.asarray(small, dtype=float), norm="ortho"))[:8, :8].ravel()
+    waves = np.asarray(dctn(_brightness(image, 32), norm="ortho"))[:8, :8].ravel()
     bits = waves > np.median(waves[1:])
     bits[0] = False
     return bits
@@ -88,10 +98,23 @@ def perceptual_hash(image: Image.Image) -> Bool[np.ndarray, "64"]:
 
 def coarse_brightness(image: Image.Image) -> Float[np.ndarray, "256"]:
     """Brightness at 16 x 16, without its mean and at length 1: products are correlations."""
-    small = image.convert("L").resize((16, 16), Image.Resampling.BOX)
-    values = np.asarray(small, dtype=np.float32).ravel()
+    values = _brightness(image, 16).ravel()
     values = values - values.mean()
-    return values / max(float(np.linalg.norm(values)), 1e-6)
+    return (values / max(float(np.linalg.norm(values)), 1e-6)).astype(np.float32)
+
+
+def _brightness(image: Image.Image, side: int) -> Float[np.ndarray, "side side"]:
+    """Brightness at a low resolution; a black lower right quarter counts as grey.
+
+    The benchmark's jigsaws have one; it would make all of them look alike.
+    """
+    small = image.convert("L").resize((side, side), Image.Resampling.BOX)
+    values = np.asarray(small, dtype=float).copy()
+    corner = values[side // 2 :, side // 2 :]
+    if corner[1:, 1:].max() < BLACK:
+        rest = values.sum() - corner.sum()
+        corner[:] = rest / (values.size - corner.size)
+    return values
 
 
 def seen_in(folder: Path, tell: Callable[[int, int], None] = lambda done, of: None) -> Seen:
@@ -117,39 +140,46 @@ def seen_in(folder: Path, tell: Callable[[int, int], None] = lambda done, of: No
     )
 
 
-def _from_tables(
-    tables: list[Path], tell: Callable[[int, int], None]
-) -> Iterator[tuple[str, Image.Image]]:
-    import polars as pl
-
-    for done, path in enumerate(tables):
-        tell(done, len(tables))
-        try:
-            frame = pl.read_parquet(path)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
-            raise DataError(f"{path}: not a readable Parquet file; was it cut short?") from None
-        columns = [name for name in IMAGES if name in frame.columns]
-        if not columns:
-            raise DataError(f"{path}: has no column image_1; is it the benchmark?")
-        for column in columns:
-            if "bytes" not in {field.name for field in getattr(frame[column].dtype, "fields", ())}:
-                raise DataError(f"{path}: column {column} is not a struct with the field bytes")
-            for row, data in enumerate(frame[column].struct.field("bytes"), 1):
-                if data is not None:
-                    yield _decoded(data, f"{path.parent.name}/{path.name}, row {row}, {column}")
+def _from_tables(tables: list[Path], tell: Callable[[int, int], None]) -> Iterator[Hashed]:
+    # Decoding takes nearly all of the time, and Pillow lets other threads decode meanwhile.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        for done, path in enumerate(tables):
+            tell(done, len(tables))
+            yield from threads.map(_decoded, *zip(*_cells(path), strict=True))
     tell(len(tables), len(tables))
 
 
-def _decoded(data: bytes, name: str) -> tuple[str, Image.Image]:
+def _cells(path: Path) -> list[tuple[str, bytes]]:
+    """Names and contents of the images in one of the benchmark's files."""
+    import polars as pl
+
     try:
-        return name, open_picture(io.BytesIO(data))
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        raise DataError(f"{path}: not a readable Parquet file; was it cut short?") from None
+    columns = [name for name in IMAGES if name in frame.columns]
+    if not columns:
+        raise DataError(f"{path}: has no column image_1; is it the benchmark?")
+    cells = []
+    for column in columns:
+        if "bytes" not in {field.name for field in getattr(frame[column].dtype, "fields", ())}:
+            raise DataError(f"{path}: column {column} is not a struct with the field bytes")
+        for row, data in enumerate(frame[column].struct.field("bytes"), 1):
+            if data is not None:
+                cells.append((f"{path.parent.name}/{path.name}, row {row}, {column}", data))
+    if not cells:
+        raise DataError(f"{path}: holds no images")
+    return cells
+
+
+def _decoded(name: str, data: bytes) -> Hashed:
+    try:
+        return hashed(name, open_picture(io.BytesIO(data)))
     except Unusable as error:
         raise DataError(f"{name}: {error.reason}") from None
 
 
-def _from_suite(
-    folder: Path, tell: Callable[[int, int], None]
-) -> Iterator[tuple[str, Image.Image]]:
+def _from_suite(folder: Path, tell: Callable[[int, int], None]) -> Iterator[Hashed]:
     from transferscope.suites.folder import FolderSuite
 
     suite = FolderSuite(folder)
@@ -160,5 +190,6 @@ def _from_suite(
         tell(done, len(tasks))
         for item in suite.items(task, "eval"):
             for number, picture in enumerate(item.images, 1):
-                yield f"{item.id}, image {number}", Image.fromarray(picture.pixels())
+                name = f"{item.id}, image {number}"
+                yield hashed(name, Image.fromarray(picture.pixels()))
     tell(len(tasks), len(tasks))

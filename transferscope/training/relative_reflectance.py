@@ -8,10 +8,10 @@ nobody agreed, and its weight `darker_score`). Only comparisons of two opaque po
 weight are used. (intrinsic repository of seanbell, `bell2014/judgements.py`; a later data set in
 the same form adds `compare_what`, of which only `R`, reflectance, is used.)
 
-The data set has no split. Of the photos sorted by number the first of every five is left out, which
-is what most papers test on; which photos the benchmark took is not known, so use `--against`. The
-labels that the benchmark published for this task before September 2025 are wrong; nothing here is
-built on them.
+The data set has no split. Papers test on every fifth of the photos sorted by number; the first of
+every five is left out here (which of the five, no source was found to say). Which photos the
+benchmark took is not known either, so use `--against`. The labels that the benchmark published for
+this task before September 2025 are wrong; nothing here is built on them.
 """
 
 from collections.abc import Iterator

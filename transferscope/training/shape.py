@@ -92,7 +92,7 @@ class Builder:
     """Name of the original data set."""
 
     looks_for: tuple[str, ...]
-    """What the data set's folder must hold, as `build --help` and errors name it."""
+    """What the data set's folder holds, as errors name it."""
 
     letters: int
     """Number of choices of every item."""
