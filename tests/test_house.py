@@ -27,6 +27,10 @@ ASKED = (
     "study",
     "study_file",
     "plan",
+    "shapes",
+    "cost",
+    "machine",
+    "estimate",
     "settings",
     "analysis",
     "serial",
@@ -34,7 +38,17 @@ ASKED = (
     "results",
     "store",
 )
-LAB = ("models", "fleet", "lab", "runner", "executors", "forecast")
+LAB = (
+    "models",
+    "fleet",
+    "lab",
+    "ceiling",
+    "calibration",
+    "meter",
+    "runner",
+    "executors",
+    "forecast",
+)
 DESK = (
     "measure",
     "matrix",
