@@ -258,12 +258,13 @@ def test_training_a_frozen_base_costs_two_forwards_and_a_little():
 
 
 def test_less_memory_means_fewer_adapters_then_parts_of_a_batch_then_activations_twice():
-    rooms = [cost.fits(left, 8, 100, 50, alone=False) for left in (5000, 1300, 700, 240, 100)]
+    rooms = [cost.fits(left, 8, 100, 50, alone=False) for left in (5000, 1300, 700, 240, 100, -9)]
     assert rooms == [
         Room(4, 1, False),  # 70 % of 5000 holds 4 times 8 x 100 + 50
         Room(1, 1, False),
         Room(1, 2, False),  # 490 holds 4 rows beside the adapter
         Room(1, 8, False),
+        Room(1, 8, True),
         Room(1, 8, True),
     ]
     assert cost.fits(5000, 8, 100, 50, alone=True) == Room(1, 1, False)

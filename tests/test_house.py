@@ -30,6 +30,7 @@ ASKED = (
     "shapes",
     "cost",
     "machine",
+    "sampling",
     "estimate",
     "settings",
     "analysis",

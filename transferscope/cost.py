@@ -31,6 +31,9 @@ STATES = 6
 """Float32 numbers for each number of an adapter: itself, its gradient, two moments, and two that
 live while the optimiser steps."""
 
+FEATURES = 2 << 30
+"""Bytes of vision features that are kept in memory, where nothing else is said."""
+
 SCORING_LAYERS = 2
 """Layers whose activations live at once where no backward follows."""
 
@@ -261,7 +264,7 @@ def fits(left: float, batch: int, row: int, adapter: int, *, alone: bool) -> Roo
         adapter: bytes of an adapter that is being trained.
         alone: whether adapters never share a forward.
     """
-    usable = SHARE * left
+    usable = SHARE * max(0.0, left)
     if adapters := int(usable // max(1, batch * row + adapter)):
         return Room(1 if alone else adapters, 1, False)
     rows = int(max(0.0, usable - adapter) // max(1, row))

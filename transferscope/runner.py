@@ -11,7 +11,6 @@ Out:  adapters, prediction tables and a log in that folder; events on the way.
 Trains and scores through `fleet` alone. Draws no chart and prints nothing.
 """
 
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ import polars as pl
 from transferscope import results
 from transferscope.errors import StudyError
 from transferscope.lab import Lab, load_lab
+from transferscope.meter import Watch
 from transferscope.plan import (
     Lesson,
     Plan,
@@ -125,7 +125,7 @@ def run_study(study: Study, out: str | Path, *, tell: Callable[[Event], None]) -
         MissingExtra: what trains is not installed.
     """
     suite = suite_of(study)
-    _check_places(study)
+    check_places(study)
     lab = load_lab()
     with results.locked(out) as folder:
         stock = Stock(suite, results.read_json(folder / results.DIGESTS))
@@ -163,7 +163,7 @@ def finished_cells(study: Study, plan: Plan, stock: Stock, out: str | Path) -> i
     return found
 
 
-def _check_places(study: Study) -> None:
+def check_places(study: Study) -> None:
     """Refuse a model that is nowhere before the first one is loaded."""
     from transferscope.models.glimpse.base import folder as embedded
 
@@ -285,13 +285,12 @@ def _train(work: _Work, base: Any, lacking: Sequence[_Todo]) -> dict[Run, Any]:
     model = runs[0].model
     recipe = work.study.recipe_of(model)
     amount = sum(map(work.plan.training_work, runs))
-    doing, begun = f"{model}: training {_what(runs)}", time.perf_counter()
+    doing, watch = f"{model}: training {_what(runs)}", Watch(base)
     work.say(doing)
     adapters = work.lab.train_fleet(
         base, jobs, recipe, progress=lambda n, of: work.say(doing, amount * n / max(of, 1))
     )
-    passes = sum(len(job.items) for job in jobs) * recipe.epochs
-    _measured(work, "train", runs, passes, time.perf_counter() - begun)
+    _measured(work, "train", runs, watch.trained(jobs, recipe))
     with results.staged(work.store.folder) as stage:
         for run, adapter, record in zip(runs, adapters, records, strict=True):
             folder = stage / adapter_folder(run)
@@ -317,7 +316,7 @@ def _score(
         for item in work.stock.questions(name, count)
     ]
     amount = sum(counts[name] for one in todo for name in one.missing)
-    doing, begun = f"{runs[0].model}: scoring {_what(runs)}", time.perf_counter()
+    doing, watch = f"{runs[0].model}: scoring {_what(runs)}", Watch(base)
     work.say(doing)
     answers = work.lab.score_fleet(
         base,
@@ -327,7 +326,8 @@ def _score(
         batch_size=work.study.evaluation.batch_size,
         progress=lambda n, of: work.say(doing, amount * n / max(of, 1)),
     )
-    _measured(work, "score", runs, len(items) * len(runs), time.perf_counter() - begun)
+    recipe, scoring = work.study.recipe_of(runs[0].model), work.study.evaluation.scoring
+    _measured(work, "score", runs, watch.scored(len(runs), items, recipe, scoring))
     work.spent += amount
     fresh: dict[Run, dict[str, pl.DataFrame]] = {}
     for one, own in zip(todo, answers, strict=True):
@@ -345,14 +345,6 @@ def _what(runs: Sequence[Run]) -> str:
     return f"{one}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def _measured(work: _Work, event: str, runs: Sequence[Run], items: int, seconds: float) -> None:
-    rate = round(items / seconds, 2) if seconds else None
-    results.log(
-        work.store.folder,
-        event,
-        model=runs[0].model,
-        runs=[str(run) for run in runs],
-        items=items,
-        seconds=round(seconds, 3),
-        items_per_second=rate,
-    )
+def _measured(work: _Work, event: str, runs: Sequence[Run], fields: dict[str, Any]) -> None:
+    names = [str(run) for run in runs]
+    results.log(work.store.folder, event, model=runs[0].model, runs=names, **fields)

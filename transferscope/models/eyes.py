@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferscope.cost import FEATURES
 from transferscope.errors import DataError
 from transferscope.results import write_whole
 from transferscope.suite import Picture
@@ -27,7 +28,7 @@ from transferscope.suite import Picture
 class Budget:
     """How much room vision features may take."""
 
-    memory: int = 2 << 30
+    memory: int = FEATURES
     """Bytes in memory."""
     folder: Path | None = None
     """Where to keep on disk what does not fit in memory; None: nowhere."""
