@@ -101,7 +101,7 @@ def _amount(whole: Whole, shapes: Shapes, recipe: Any, device: Device) -> tuple[
 
 def _look(base: Base, shapes: Shapes, items: Sequence[Item]) -> float | None:
     """FLOPs a second of the vision tower on some items' pictures; None where it is not apart."""
-    path = forward_path(base, items)
+    path: Any = forward_path(base, items)
     if not hasattr(path, "eyes"):
         return None
     its = as_run(base, shapes, items)
