@@ -197,7 +197,8 @@ def test_an_unreachable_hub_leaves_the_counts_and_one_note(plan, monkeypatch):
 
     import huggingface_hub
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
     code, shown, _ = plan(TEXT.replace("MODEL", "Qwen/Qwen2.5-VL-7B-Instruct"), "--json")
     record = json.loads(shown)
     assert (code, record["models"], record["cells"]) == (0, {}, 14)
@@ -214,6 +215,8 @@ def test_a_hub_models_configuration_is_all_that_is_fetched(plan, monkeypatch, tm
         asked.append((hub_id, name))
         return str(local(tmp_path / "hub", QWEN25_7B) / name)
 
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: None)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     record = json.loads(plan(TEXT.replace("MODEL", "Qwen/Qwen2.5-VL-7B-Instruct"), "--json")[1])
     assert asked == [("Qwen/Qwen2.5-VL-7B-Instruct", "config.json")]
@@ -301,7 +304,7 @@ def test_estimated_lengths_are_near_an_embedded_bases_own():
 # What it took.
 
 
-def test_the_log_tells_what_training_and_scoring_took(tmp_path):
+def test_the_log_tells_what_training_and_scoring_took(plan, tmp_path):
     from transferscope.runner import run_study
 
     text = TEXT.replace("MODEL", "glimpse-s").replace("controls: [shuffled]\n", "")
@@ -322,6 +325,12 @@ def test_the_log_tells_what_training_and_scoring_took(tmp_path):
         share = rate / line["ceiling_flops_per_second"]
         assert line["share_of_ceiling"] == pytest.approx(share, rel=0.05, abs=1e-4)
         assert line["peak_memory_bytes"] > 1 << 20
+    planned = json.loads(plan(text, "--out", "out", "--no-calibration", "--json")[1])
+    spent = planned["measured"]["s"]
+    assert spent["train_seconds"] == pytest.approx(sum(line["seconds"] for line in train))
+    assert spent["score_flops"] == sum(line["flops"] for line in score)
+    assert (spent["train_items"], planned["cells finished"]) == (64, 10)
+    assert "took so far: s: training 64 items" in plan(text, "--out", "out", "--no-calibration")[1]
     looked = sum(line["pictures_looked_at"] for line in (*train, *score))
     assert looked == pytest.approx(made.pictures, rel=0.2)
     flops = sum(line["flops"] for line in (*train, *score))

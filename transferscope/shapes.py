@@ -166,17 +166,20 @@ def hub_shapes(hub_id: str) -> Shapes:
         DataError: the hub cannot be reached or does not have it, or it is no vision-language model.
     """
     try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+        import huggingface_hub as hub
     except ModuleNotFoundError:
         raise DataError(
             f"{hub_id}: its {CONFIG} is on the hub; pip install 'transferscope[train]'"
         ) from None
-    try:
-        path = hf_hub_download(hub_id, CONFIG, etag_timeout=5)
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"{hub_id}: its {CONFIG} cannot be had from the hub: {line}") from None
+    path = hub.try_to_load_from_cache(hub_id, CONFIG)
+    if not isinstance(path, str):
+        try:
+            # Asked once before: the download itself tries again for half a minute.
+            hub.get_hf_file_metadata(hub.hf_hub_url(hub_id, CONFIG), timeout=5)
+            path = hub.hf_hub_download(hub_id, CONFIG)
+        except Exception as error:  # of whichever library the hub's client speaks HTTP with
+            line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DataError(f"{hub_id}: its {CONFIG} cannot be had from the hub: {line}") from None
     return parse_shapes(_read(Path(path)), f"{hub_id}: {CONFIG}")
 
 

@@ -176,6 +176,33 @@ def _calibrated(
             notes.append(f"{name}: no times: {line}")
 
 
+def measured(folder: Path) -> dict[str, dict[str, float]]:
+    """What training and scoring took so far in a results folder, by model, from its log."""
+    from transferscope.results import logged
+
+    found: dict[str, dict[str, float]] = {}
+    for line in logged(folder):
+        if line.get("event") in ("train", "score") and isinstance(line.get("model"), str):
+            own = found.setdefault(line["model"], {})
+            for field in ("items", "tokens", "flops", "seconds"):
+                value = line.get(field)
+                if isinstance(value, int | float):
+                    key = f"{line['event']}_{field}"
+                    own[key] = own.get(key, 0) + value
+    return found
+
+
+def took(found: dict[str, dict[str, float]]) -> Iterator[str]:
+    """The same in words."""
+    for name, own in found.items():
+        parts = []
+        for event, doing in (("train", "training"), ("score", "scoring")):
+            if seconds := own.get(f"{event}_seconds"):
+                items = own.get(f"{event}_items", 0)
+                parts.append(f"{doing} {count(items)} items {duration(seconds)}")
+        yield f"took so far: {name}: {', '.join(parts)}"
+
+
 def _flat(its: ModelCost, at_speed: float | None) -> dict[str, Any]:
     """A model's costs on one level."""
     record = asdict(its)

@@ -50,7 +50,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """What a study will do and cost, before anything is spent."""
-    from transferscope.cli.costs import Wanted, costs, remarks, table
+    from transferscope.cli.costs import Wanted, costs, measured, remarks, table, took
     from transferscope.plan import Stock, plan_study
     from transferscope.runner import finished_cells
     from transferscope.study_file import read_study, suite_of
@@ -60,8 +60,9 @@ def plan(
     finished = finished_cells(read, made, stock, out or Path(read.name))
     summary = made.summary() | {"cells finished": finished}
     found = costs(read, made, stock, Wanted(not no_calibration, memory, tflops))
+    spent = measured(out or Path(read.name))
     if as_json:
-        print(json.dumps(summary | found.record()))
+        print(json.dumps(summary | found.record() | {"measured": spent}))
         return
     print("\n".join(f"{count:>12,} {what}" for what, count in summary.items()))
     if found.models:
@@ -70,7 +71,7 @@ def plan(
         print()
         Console(highlight=False, soft_wrap=True).print(table(found))
         print()
-    print("\n".join(remarks(found, read, made)))
+    print("\n".join([*remarks(found, read, made), *took(spent)]))
 
 
 @app.command(epilog="Example: `transferscope demo --out demo/`")
