@@ -28,6 +28,11 @@ ASKED = (
     "study_file",
     "stock",
     "plan",
+    "shapes",
+    "cost",
+    "machine",
+    "sampling",
+    "study_cost",
     "settings",
     "analysis",
     "serial",
@@ -36,7 +41,18 @@ ASKED = (
     "training",
     "store",
 )
-LAB = ("models", "fleet", "lab", "bases", "runner", "executors", "forecast")
+LAB = (
+    "models",
+    "fleet",
+    "lab",
+    "bases",
+    "ceiling",
+    "meter",
+    "calibration",
+    "runner",
+    "executors",
+    "forecast",
+)
 DESK = (
     "measure",
     "matrix",

@@ -335,3 +335,20 @@ def log(folder: str | os.PathLike[str], event: str, **what: object) -> None:
             file.write(json.dumps(line).encode() + b"\n")
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def logged(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines of the folder's log; one that a crash cut short is passed over."""
+    try:
+        lines = Path(folder, LOG).read_bytes().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found

@@ -11,7 +11,6 @@ Out:  adapters, prediction tables and a log in that folder; events on the way.
 Trains and scores through `fleet` alone. Draws no chart and prints nothing.
 """
 
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,6 +30,7 @@ from transferscope.bases import (
 )
 from transferscope.choices import combined, other_order, reordered, rotations
 from transferscope.lab import Lab, load_lab
+from transferscope.meter import Watch
 from transferscope.plan import (
     Lesson,
     Plan,
@@ -271,13 +271,12 @@ def _train(work: _Work, base: Any, lacking: Sequence[_Todo]) -> dict[Run, Any]:
     model = runs[0].model
     recipe = work.study.recipe_of(model)
     amount = sum(map(work.plan.training_work, runs))
-    doing, begun = f"{model}: training {_what(runs)}", time.perf_counter()
+    doing, watch = f"{model}: training {_what(runs)}", Watch(base)
     work.say(doing)
     adapters = work.lab.train_fleet(
         base, jobs, recipe, progress=lambda n, of: work.say(doing, amount * n / max(of, 1))
     )
-    passes = sum(recipe.passes_for(len(job.items)) for job in jobs)
-    _measured(work, "train", runs, passes, time.perf_counter() - begun)
+    _measured(work, "train", runs, watch.trained(jobs, recipe))
     with results.staged(work.store.folder) as stage:
         for run, adapter, record in zip(runs, adapters, records, strict=True):
             folder = stage / adapter_folder(run)
@@ -308,7 +307,7 @@ def _score(
         reordered(item, order) for item, its in zip(items, orders, strict=True) for order in its
     ]
     amount = sum(counts[name] for one in todo for name in one.missing)
-    doing, begun = f"{runs[0].model}: scoring {_what(runs)}", time.perf_counter()
+    doing, watch = f"{runs[0].model}: scoring {_what(runs)}", Watch(base)
     work.say(doing)
     found = work.lab.score_fleet(
         base,
@@ -318,7 +317,8 @@ def _score(
         batch_size=work.study.evaluation.batch_size,
         progress=lambda n, of: work.say(doing, amount * n / max(of, 1)),
     )
-    _measured(work, "score", runs, len(asked) * len(runs), time.perf_counter() - begun)
+    recipe = work.study.recipe_of(runs[0].model)
+    _measured(work, "score", runs, watch.scored(len(runs), asked, recipe, scoring))
     work.spent += amount
     fresh: dict[Run, dict[str, pl.DataFrame]] = {}
     for one, own in zip(todo, found, strict=True):
@@ -351,14 +351,6 @@ def _what(runs: Sequence[Run]) -> str:
     return f"{one}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def _measured(work: _Work, event: str, runs: Sequence[Run], items: int, seconds: float) -> None:
-    rate = round(items / seconds, 2) if seconds else None
-    results.log(
-        work.store.folder,
-        event,
-        model=runs[0].model,
-        runs=[str(run) for run in runs],
-        items=items,
-        seconds=round(seconds, 3),
-        items_per_second=rate,
-    )
+def _measured(work: _Work, event: str, runs: Sequence[Run], fields: dict[str, Any]) -> None:
+    names = [str(run) for run in runs]
+    results.log(work.store.folder, event, model=runs[0].model, runs=names, **fields)

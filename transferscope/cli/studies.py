@@ -41,8 +41,24 @@ def run(
 
 
 @app.command(epilog="Example: `transferscope plan studies/glimpse.yaml --out out/`")
-def plan(study: StudyFile, out: Out = None, as_json: AsJson = False) -> None:
-    """What a study will do, before anything is spent."""
+def plan(
+    study: StudyFile,
+    out: Out = None,
+    no_calibration: Annotated[
+        bool, typer.Option("--no-calibration", help="Leave out the seconds of training; no times.")
+    ] = False,
+    memory: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=1e5, metavar="GIB", help="Plan for a GPU of so many GiB."),
+    ] = None,
+    tflops: Annotated[
+        float | None,
+        typer.Option(min=1e-3, max=1e9, help="Also tell the time at so many TFLOP/s."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a study will do and cost, before anything is spent."""
+    from transferscope.cli.costs import Wanted, costs, measured, remarks, table, took
     from transferscope.plan import plan_study
     from transferscope.runner import finished_cells
     from transferscope.stock import stock_of
@@ -52,10 +68,21 @@ def plan(study: StudyFile, out: Out = None, as_json: AsJson = False) -> None:
     made = plan_study(read, stock)
     finished = finished_cells(read, made, stock, out or Path(read.name))
     summary = made.summary() | {"cells finished": finished}
-    lines = [f"{count:>12,} {what}" for what, count in summary.items()]
-    print(json.dumps(summary) if as_json else "\n".join(lines))
+    found = costs(read, made, stock, Wanted(not no_calibration, memory, tflops))
+    spent = measured(out or Path(read.name))
     for note in stock.notes:
         print(note, file=sys.stderr)
+    if as_json:
+        print(json.dumps(summary | found.record() | {"measured": spent}))
+        return
+    print("\n".join(f"{count:>12,} {what}" for what, count in summary.items()))
+    if found.models:
+        from rich.console import Console
+
+        print()
+        Console(highlight=False, soft_wrap=True).print(table(found))
+        print()
+    print("\n".join([*remarks(found, read, made), *took(spent)]))
 
 
 @app.command(epilog="Example: `transferscope demo --out demo/`")

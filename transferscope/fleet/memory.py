@@ -7,60 +7,57 @@ add up, so the numbers stay the same), then activations computed twice.
 import contextlib
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from transferscope.cost import (
+    FOLDED_BYTES,
+    SCORING_LAYERS,
+    SHARE,
+    Room,
+    adapter_bytes,
+    fits,
+    token_bytes,
+)
 from transferscope.fleet.layer import Stack
+from transferscope.machine import free_memory
 from transferscope.models.vlm import Base
 
-FOLDED_BYTES = 256 << 20
-"""Most bytes of weights that are folded with an adapter's factors in each forward."""
 
-SHARE = 0.7
-"""Part of a GPU's free memory that activations may take."""
-
-
-class Room(NamedTuple):
-    """What one training forward holds."""
-
-    adapters: int
-    """Adapters of one squad."""
-    parts: int
-    """Parts of a batch, one after another."""
-    checkpointing: bool
-    """Whether activations are computed again in the backward."""
-
-    def smaller(self, batch: int) -> "Room | None":
-        """The next thing to try; None where all has been tried. Adapters stay: they have begun."""
-        if self.parts < batch:
-            return self._replace(parts=min(2 * self.parts, batch))
-        return None if self.checkpointing else self._replace(checkpointing=True)
-
-
-def training_room(base: Base, batch: int, length: int) -> Room:
+def training_room(base: Base, batch: int, length: int, numbers: int = 0) -> Room:
     """What fits when each adapter's batch holds `batch` rows of `length` tokens.
 
     On a CPU each adapter is alone: company gains nothing there, and so an adapter is the same to
     the last bit whatever else is trained.
+
+    Args:
+        numbers: of an adapter.
     """
-    if base.device.type == "cpu":
+    left = _left(base)
+    if left is None:
         return Room(1, 1, False)
-    tokens = tokens_at_once(base, training=True)
-    if adapters := tokens // max(1, batch * length):
-        return Room(adapters, 1, False)
-    rows = tokens // max(1, length)
-    return Room(1, -(-batch // max(1, rows)), rows == 0)
+    row, alone = length * _token_bytes(base, training=True), base.device.type == "cpu"
+    return fits(left, batch, row, adapter_bytes(numbers), alone=alone)
 
 
 def tokens_at_once(base: Base, *, training: bool) -> int:
     """Tokens that one forward may hold, from the model's shapes and a GPU's free memory."""
+    return int(SHARE * (_left(base) or 0) / _token_bytes(base, training=training))
+
+
+def _token_bytes(base: Base, *, training: bool) -> int:
     text = base.model.config.get_text_config()
-    wide = 14 * text.hidden_size + 5 * text.intermediate_size
-    layers = text.num_hidden_layers if training else 2
-    free, _ = torch.cuda.mem_get_info(base.device)
-    return int(SHARE * free / (wide * layers * base.dtype.itemsize))
+    layers = text.num_hidden_layers if training else SCORING_LAYERS
+    return token_bytes(text.hidden_size, text.intermediate_size, layers, base.dtype.itemsize)
+
+
+def _left(base: Base) -> int | None:
+    """Bytes left where the base lies; None where nobody says."""
+    if base.device.type == "cpu":
+        return free_memory()
+    return torch.cuda.mem_get_info(base.device)[0]
 
 
 def folding_pays(base: Base, stack: Stack) -> bool:

@@ -160,6 +160,8 @@ def _squads(base: Base, path: ForwardPath, jobs: Sequence[Job], recipe: Any) -> 
     targets = [_targets(job, its_letters) for job in jobs]
     steps = [recipe.steps_for(len(job.items)) for job in jobs]
     longest = [max(row.length for row in its) for its in rows]
+    changed = target_linears(base.model, recipe.targets).values()
+    numbers = recipe.rank * sum(its.in_features + its.out_features for its in changed)
 
     def squad(indices: list[int], room: Room) -> _Squad:
         return _Squad(
@@ -179,7 +181,7 @@ def _squads(base: Base, path: ForwardPath, jobs: Sequence[Job], recipe: Any) -> 
             yield squad(members, room)
             members = []
         if not members:
-            room = training_room(base, recipe.batch_size, longest[index])
+            room = training_room(base, recipe.batch_size, longest[index], numbers)
         members.append(index)
     if members:
         yield squad(members, room)

@@ -7,6 +7,7 @@ in neither is computed again when it is wanted.
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from transferscope.cost import FEATURES
 from transferscope.errors import DataError
 from transferscope.results import write_whole
 from transferscope.suite import Picture, fingerprint
@@ -23,7 +25,7 @@ from transferscope.suite import Picture, fingerprint
 class Budget:
     """How much room vision features may take."""
 
-    memory: int = 2 << 30
+    memory: int = FEATURES
     """Bytes in memory."""
     folder: Path | None = None
     """Where to keep on disk what does not fit in memory; None: nowhere."""
@@ -65,6 +67,9 @@ class Eyes:
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
         self._folder = budget.folder / name if budget.folder else None
         self._free = budget.disk - (_size(budget.folder) if budget.folder else 0)
+        # A thread has a heap of its own. Features that stay, laid among tensors that come and go,
+        # cut the free memory into pieces which the next tensors no longer fit: gigabytes of them.
+        self._shelf = ThreadPoolExecutor(1, "features")
         self.held = 0
         """Bytes in memory."""
         self.looked = 0
@@ -88,9 +93,9 @@ class Eyes:
             with torch.no_grad():
                 made = self._look([missing[key] for key in part])
             self.looked += len(part)
-            for key, features in zip(part, made, strict=True):
-                found[key] = features.clone()  # a view would keep the whole batch alive
-                self._keep(key, found[key])
+            for key, features in zip(part, self._shelf.submit(_copied, made).result(), strict=True):
+                found[key] = features
+                self._keep(key, features)
         return [found[one.key] for one in wanted]
 
     def _recalled(self, key: str) -> Tensor | None:
@@ -134,6 +139,11 @@ class Eyes:
     def _path(self, key: str) -> Path:
         assert self._folder is not None
         return self._folder / key[:2] / f"{key}.safetensors"
+
+
+def _copied(made: Sequence[Tensor]) -> list[Tensor]:
+    """Each on its own: a view would keep the whole batch alive."""
+    return [features.clone() for features in made]
 
 
 def _size(folder: Path) -> int:

@@ -1,0 +1,45 @@
+"""How fast a device multiplies matrices: the ceiling that measured work is held against.
+
+Measured once for each device and type in a process, in a second at most.
+"""
+
+import time
+from functools import cache
+
+import torch
+
+SIZES = (256, 512, 1024, 2048, 4096, 8192)
+LONG = 0.02
+"""Seconds of a product that is long enough to be timed."""
+BUDGET = 0.4
+"""Seconds of timing."""
+
+
+@cache
+def matmul_ceiling(device: str, dtype: torch.dtype) -> float:
+    """FLOPs a second of a product of two square matrices, the best of several.
+
+    The matrices grow until a product takes 20 ms or there is no larger size, so that the ceiling is
+    the device's and not a launch's.
+    """
+    size, best = SIZES[0], 0.0
+    a = b = torch.empty(0)
+    for size in SIZES:
+        a, b = (torch.randn(size, size).to(device, dtype) for _ in range(2))
+        _timed(a, b)  # the first call sets things up
+        best = _timed(a, b)
+        if best >= LONG:
+            break
+    left = BUDGET - best
+    while left > 0:
+        taken = _timed(a, b)
+        best, left = min(best, taken), left - taken
+    return 2 * size**3 / best
+
+
+def _timed(a: torch.Tensor, b: torch.Tensor) -> float:
+    begun = time.perf_counter()
+    torch.mm(a, b)
+    if a.device.type == "cuda":
+        torch.cuda.synchronize(a.device)
+    return time.perf_counter() - begun
