@@ -1,4 +1,4 @@
-"""The benchmark of the fleet runs, in a size that takes seconds, and finds ours and theirs equal."""
+"""The benchmark of the fleet runs, in a size that takes seconds; ours and theirs answer alike."""
 
 import re
 import sys
