@@ -269,20 +269,30 @@ def check(bench: Bench) -> tuple[Adapter, Adapter]:
 def measure(bench: Bench, rounds: int) -> dict[str, Timed]:
     """Every step's times; prints them with the ratio to ours."""
     start, adapter = check(bench)
-    jobs, asked = bench.jobs, bench.questions
-    one = jobs[:1]
+    # A large model's alternatives are timed on one job, its fleet of all of them beside that.
+    large, asked = bench.checkpointing, bench.questions
+    jobs = bench.jobs[:1] if large else bench.jobs
     few = asked[: max(1, len(asked) // 4)]
-    trained = {
-        "train, ours": (count_of(one), lambda: ours_train(bench, one)[0]),
-        "train, ours, all jobs": (count_of(jobs), lambda: ours_train(bench, jobs)[0]),
-        "train, tuned": (count_of(one), lambda: peft_run(bench, one[0], start, tuned=True)[0]),
-        "train, common": (count_of(one), lambda: peft_run(bench, one[0], start, tuned=False)[0]),
+    count, learned = count_of(jobs), [item for job in jobs for item in job.items]
+
+    def theirs(tuned: bool, checkpointing: bool = False) -> float:
+        options = {"tuned": tuned, "checkpointing": checkpointing}
+        return sum(peft_run(bench, job, start, **options)[0] for job in jobs)
+
+    trained: dict[str, tuple[int, Callable[[], float]]] = {
+        "train, ours": (count, lambda: ours_train(bench, jobs)[0]),
+        "train, tuned": (count, lambda: theirs(True)),
+        "train, common": (count, lambda: theirs(False)),
     }
-    if bench.checkpointing:
-        trained["train, common, checkpointing"] = (
-            count_of(one),
-            lambda: peft_run(bench, one[0], start, tuned=False, checkpointing=True)[0],
-        )
+    if large:
+        fleet = bench.jobs
+        trained |= {
+            f"train, ours, {len(fleet)} adapters": (
+                count_of(fleet),
+                lambda: ours_train(bench, fleet)[0],
+            ),
+            "train, common, checkpointing": (count, lambda: theirs(False, True)),
+        }
     scored = {
         "evaluate, ours": (len(asked), lambda: ours_score(bench, [adapter], asked)[0]),
         "evaluate, tuned": (len(asked), lambda: peft_letters(bench, adapter)[0]),
@@ -290,14 +300,14 @@ def measure(bench: Bench, rounds: int) -> dict[str, Timed]:
         "evaluate, common, 1": (len(few), lambda: peft_generate(bench, adapter, 1, few)[0]),
     }
     looked = {
-        "look, ours": (count_of(one), lambda: ours_look(bench, one[0].items)),
-        "look, common": (count_of(one), lambda: stock_look(bench, one[0].items)),
+        "look, ours": (count, lambda: ours_look(bench, learned)),
+        "look, common": (count, lambda: stock_look(bench, learned)),
     }
     found = {}
     for runs in (looked, trained, scored):
         warm = bench.base.device.type == "cuda"
         if runs is trained:  # every picture has been looked at
-            ours_look(bench, [*asked, *(item for job in jobs for item in job.items)])
+            ours_look(bench, [*asked, *(item for job in bench.jobs for item in job.items)])
         times = in_turn(rounds, warm, runs)
         for its in times:
             found[its.name] = its
@@ -321,7 +331,7 @@ def whole_demo(found: dict[str, Timed]) -> None:
     answers, pictured = (runs + 1) * questions, runs * DEMO["items"] + questions
     generate = max(found["evaluate, common, 8"].rate, found["evaluate, common, 1"].rate)
     seconds = {
-        "ours": passes / found["train, ours, all jobs"].rate
+        "ours": passes / found["train, ours"].rate
         + answers / found["evaluate, ours"].rate
         + pictured / found["look, ours"].rate,
         "tuned": passes / found["train, tuned"].rate + answers / found["evaluate, tuned"].rate,
