@@ -163,3 +163,31 @@ def test_attention_of_varying_lengths_gets_the_windows_as_torch_wants_them(famil
     assert see_in_windows(base.model)
     torch.testing.assert_close(looked(base, images), loop, atol=1e-10, rtol=1e-10)
     assert len(called) == base.model.config.vision_config.depth
+
+
+def test_vision_blocks_are_compiled_whole_and_for_pictures_of_any_size(monkeypatch):
+    base = factory.family_base("qwen2_5_vl", torch.float64)
+
+    def varlen(q, k, v, starts, starts_k, most, most_k):
+        window = torch.bucketize(torch.arange(q.shape[0]), starts, right=True)
+        q, k, v = (its.transpose(0, 1) for its in (q, k, v))
+        same = window[:, None] == window
+        said = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=same)
+        return said.transpose(0, 1)
+
+    some = [
+        [item.images[0].pixels() for item in factory.items(3, 1, seed=seed, size=None)]
+        for seed in range(6)
+    ]
+    loops = [looked(base, images) for images in some]
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen)
+    monkeypatch.setattr(windows, "_has_varlen", lambda *_: True)
+    see_in_windows(base.model)
+    compile_layers(base.model.model.visual.blocks, "eager")
+    graphs = []
+    for images, loop in zip(some, loops, strict=True):
+        torch.testing.assert_close(looked(base, images), loop, atol=1e-10, rtol=1e-10)
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert not counters["graph_break"]
+    assert graphs[-3:] == [graphs[2]] * 3
+    assert graphs[-1] <= 4

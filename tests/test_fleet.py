@@ -456,6 +456,21 @@ def test_stacked_adapters_of_different_ranks_do_what_each_does_alone(small):
             torch.testing.assert_close(both[3 * index : 3 * index + 3], alone, atol=1e-5, rtol=1e-4)
 
 
+def test_a_layer_may_get_its_rows_flattened():
+    model = torch.nn.Sequential(torch.nn.Linear(6, 5)).double()
+    stack = Stack({"0": (5, 6)}, 2, 3, 0.5, dtype=torch.float64, device=torch.device("cpu"))
+    stack.values.normal_(generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4, 7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    (a, b), linear = stack.factors["0"], model[0]
+    with attached(model, stack):
+        whole, flat = model(x), model(x.flatten(0, 1))
+    assert model[0] is linear
+    for row, its in enumerate((0, 0, 1, 1)):
+        expected = linear(x[row]) + 0.5 * x[row] @ a[its].T @ b[its].T
+        torch.testing.assert_close(whole[row], expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(flat.view_as(whole), whole, atol=1e-12, rtol=0)
+
+
 def test_fresh_factors_start_as_peft_does():
     stack = Stack({"a": (8, 100), "b": (3, 25)}, 2, 4, 2.0, dtype=torch.float32, device="cpu")
     stack.initialise([5, 6])

@@ -22,6 +22,9 @@ from transferscope.suite import Item, Picture
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 """Model types, as a configuration names them."""
 
+_MOST_PLACES = 4096
+"""Rows of different shapes whose tokens' places are kept."""
+
 
 class QwenPath:
     """Items on a base of one of Qwen's families."""
@@ -32,6 +35,7 @@ class QwenPath:
         self._token = base.processor.tokenizer.convert_ids_to_tokens(self._image)
         self._merge: int = base.model.config.vision_config.spatial_merge_size
         self._grids: dict[tuple[int, ...], tuple[int, int, int]] = {}
+        self._places: dict[tuple[Any, ...], Tensor] = {}
         at_once = 16 if base.device.type == "cpu" else 64
         self.eyes = Eyes(self._look, at_once, base.budget, base.cache_name("qwen"))
         whole = see_in_windows(base.model)
@@ -98,12 +102,22 @@ class QwenPath:
         """Time, row and column of every token (3, length)."""
         if not row.grids:
             return torch.arange(len(ids)).expand(3, -1)
-        index, _ = self._body.get_rope_index(
-            ids[None],
-            mm_token_type_ids=(ids == self._image).int()[None],
-            image_grid_thw=torch.tensor(row.grids),
-        )
-        return index[:, 0]
+        starts, place = [], 0
+        for grid in row.grids:
+            place = row.ids.index(self._image, place)
+            starts.append(place)
+            place += self._tokens(grid)
+        shape = (len(ids), row.grids, tuple(starts))  # all that they depend on
+        if shape not in self._places:
+            index, _ = self._body.get_rope_index(
+                ids[None],
+                mm_token_type_ids=(ids == self._image).int()[None],
+                image_grid_thw=torch.tensor(row.grids),
+            )
+            if len(self._places) >= _MOST_PLACES:
+                self._places.clear()
+            self._places[shape] = index[:, 0].clone()
+        return self._places[shape]
 
     def _tokens(self, grid: tuple[int, int, int]) -> int:
         return int(np.prod(grid)) // self._merge**2

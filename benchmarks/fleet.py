@@ -1,0 +1,391 @@
+"""How fast a fleet is trained and asked, beside PEFT runs one after another.
+
+    python benchmarks/fleet.py --embedded glimpse-s     # two minutes on two cores
+    python benchmarks/fleet.py --shapes 7b              # random weights in real shapes, on a GPU
+    python benchmarks/fleet.py --shapes 3b --tiny       # the same code in seconds, on anything
+
+Two alternatives, in this process, on the same items, in turn with ours; ratios are of medians.
+
+common   what a user does today: the model's own processor and collation, the vision tower in every
+         step, labels and so all logits, gradient checkpointing (off for the embedded bases), PEFT
+         and torch's AdamW, one run after another; evaluation by `model.generate`.
+tuned    what a careful user gets out of PEFT: processor outputs made before the clock starts, no
+         checkpointing, vision attention without a loop, logits at the answer alone; evaluation by
+         one forward that reads the letters.
+
+Ours keeps vision features, as every epoch, seed and adapter of a study finds them; looking at the
+pictures is timed apart, and counted in what a whole study takes.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+import torch
+from peft_runs import Bench, now, peft_generate, peft_letters, peft_run, stock_look
+from torch import Tensor
+
+from transferscope.fleet import train
+from transferscope.fleet.adapter import Adapter
+from transferscope.fleet.score import score_fleet
+from transferscope.fleet.train import Job, train_fleet
+from transferscope.models.glimpse import tokenizer
+from transferscope.models.paths import forward_path, language_linears
+from transferscope.models.vlm import load_base, make_base
+from transferscope.study import Recipe
+from transferscope.suite import Drawn, Item, lettered
+from transferscope.suites import open_suite
+
+DEMO = {"sources": 13, "seeds": 2, "items": 512, "epochs": 3, "targets": 13, "questions": 150}
+"""What `transferscope demo` trains and asks."""
+
+
+class Timed(NamedTuple):
+    """One line of the table: seconds of each round, for a number of items."""
+
+    name: str
+    items: int
+    seconds: list[float]
+
+    @property
+    def rate(self) -> float:
+        """Items a second; NaN where it did not fit in memory."""
+        return self.items / median(self.seconds)
+
+
+def ours_train(bench: Bench, jobs: Sequence[Job]) -> tuple[float, list[float], list[Adapter]]:
+    """Seconds, the loss of each step (of all jobs), the adapters."""
+    losses: list[Tensor] = []
+
+    def recorded(*given: Any) -> Tensor:
+        losses.append(loss(*given))
+        return losses[-1]
+
+    loss = train._loss
+    with mock.patch.object(train, "_loss", recorded):
+        begun = now(bench)
+        adapters = train_fleet(bench.base, jobs, bench.recipe)
+        seconds = now(bench) - begun
+    return seconds, [float(its.detach()) for its in losses], adapters
+
+
+def ours_score(
+    bench: Bench, adapters: Sequence[Adapter], items: Sequence[Item]
+) -> tuple[float, list[list[Any]]]:
+    """Seconds, and each adapter's answers."""
+    begun = now(bench)
+    answers = score_fleet(bench.base, adapters, items, batch_size=bench.answering)
+    return now(bench) - begun, answers
+
+
+def ours_look(bench: Bench, items: Sequence[Item]) -> float:
+    """Seconds to look at all pictures of some items, none kept from before."""
+    bench.base.paths.clear()
+    path: Any = forward_path(bench.base, items)
+    rows = path.encode(items)
+    begun = now(bench)
+    path.eyes.features([picture for row in rows for picture in row.pictures])
+    return now(bench) - begun
+
+
+def in_turn(
+    rounds: int, warm: bool, runs: dict[str, tuple[int, Callable[[], float]]]
+) -> list[Timed]:
+    """Each run once a round, one after the other; a first round is not counted if `warm`."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(rounds + warm):
+        for name, (_, run) in runs.items():
+            try:
+                spent = run()
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                spent = float("nan")
+            if turn >= warm:
+                seconds[name].append(spent)
+    return [Timed(name, items, seconds[name]) for name, (items, _) in runs.items()]
+
+
+def matmul_ceiling(
+    device: torch.device, dtype: torch.dtype, size: int, clock: Callable[[], float]
+) -> float:
+    """FLOP a second of large matrix products."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    best = 0.0
+    for _ in range(5):
+        begun = clock()
+        for _ in range(8):
+            c = a @ b
+        float(c[0, 0])  # waits for the device
+        best = max(best, 8 * 2 * size**3 / (clock() - begun))
+    return best
+
+
+def language_flops(bench: Bench, items: Sequence[Item], *, training: bool) -> float:
+    """FLOP of the frozen language model for each item on average; adapters are not counted."""
+    text = bench.base.model.config.get_text_config()
+    weights = sum(its.weight.numel() for its in language_linears(bench.base.model).values())
+    lengths = [row.length for row in forward_path(bench.base, items).encode(items)]
+    width = text.hidden_size * text.num_hidden_layers
+    forward = np.mean([2 * weights * its + 2 * width * its**2 for its in lengths])
+    backward = np.mean([2 * weights * its + 4 * width * its**2 for its in lengths])
+    return float(forward + backward * training)
+
+
+# What is run.
+
+
+def embedded(name: str, tiny: bool) -> Bench:
+    """A declared part of the demo: 4 sources x 1 seed, 128 items, one epoch; 13 x 10 questions."""
+    suite = open_suite("glimpse")
+    base = load_base(name)
+    tasks = [task.name for task in suite.tasks]
+    sources, count, asked = (tasks[:1], 8, 1) if tiny else (tasks[:12:3], 128, 10)
+    jobs = [Job(its, 0, suite.items(its, "train")[:count], 1, 2, 3) for its in sources]
+    questions = [item for its in tasks for item in suite.items(its, "eval")[:asked]]
+    recipe = recipe_of(batch_size=4 if tiny else 32, learning_rate=4e-3)
+    return Bench(base, recipe, jobs, questions, 64, checkpointing=False)
+
+
+def shaped(name: str, tiny: bool) -> Bench:
+    """Random weights of Qwen2.5-VL's shapes: two pictures and 64 tokens of text an item."""
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    from transferscope.models.glimpse.processor import processor
+
+    cuda = torch.cuda.is_available()
+    side, count = (56, 16) if tiny else (448, 32)
+    with torch.device("cuda" if cuda else "cpu"):
+        model = Qwen2_5_VLForConditionalGeneration._from_config(
+            configuration(name, tiny),
+            dtype=torch.bfloat16 if cuda else torch.float32,
+            attn_implementation="sdpa",
+        )
+    words = processor()
+    words.image_processor.size = {"shortest_edge": 28 * 28, "longest_edge": side * side}
+    base = make_base(model, words, name=name, weights_hash="random")
+    items = made_items(9 * count, side)
+    jobs = [Job(str(index), 0, items[index * count :][:count], index, 2, 3) for index in range(8)]
+    return Bench(base, recipe_of(batch_size=8), jobs, items[8 * count :], 8, checkpointing=True)
+
+
+def recipe_of(**changes: Any) -> SimpleNamespace:
+    """The study file's own recipe with one epoch."""
+    return SimpleNamespace(**(Recipe(epochs=1).model_dump() | changes))
+
+
+def configuration(name: str, tiny: bool) -> Any:
+    """Qwen2.5-VL's configuration of a size, with the embedded tokenizer's ids."""
+    from transformers import Qwen2_5_VLConfig
+
+    large = {
+        "3b": (2048, 11008, 36, 16, 2, 151936),
+        "7b": (3584, 18944, 28, 28, 4, 152064),
+    }
+    hidden, units, layers, heads, keys, words = (64, 96, 2, 2, 1, 512) if tiny else large[name]
+    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2}
+    if not tiny:
+        vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16}
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 1e6,
+        "mrope_section": [4, 6, 6] if tiny else [16, 24, 24],
+    }
+    return Qwen2_5_VLConfig(
+        text_config={
+            "hidden_size": hidden,
+            "intermediate_size": units,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": keys,
+            "vocab_size": words,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": rope,
+            "pad_token_id": tokenizer.PAD,
+            "bos_token_id": tokenizer.TURN,
+            "eos_token_id": tokenizer.TURN_END,
+        },
+        vision_config=vision
+        | {
+            "out_hidden_size": hidden,
+            "window_size": 56 if tiny else 112,
+            "fullatt_block_indexes": [1] if tiny else [7, 15, 23, 31],
+        },
+        image_token_id=tokenizer.IMAGE_PAD,
+        video_token_id=tokenizer.VIDEO_PAD,
+        vision_start_token_id=tokenizer.IMAGE,
+        vision_end_token_id=tokenizer.IMAGE_END,
+        tie_word_embeddings=name == "3b",
+    )
+
+
+def made_items(count: int, side: int) -> list[Item]:
+    """Items with two pictures of noise, and prompts of 64 tokens."""
+    rng, choices, items = np.random.default_rng(0), ("box", "point"), []
+    question = "Which is closer?"
+    while len(tokenizer.encode(lettered(question, choices))) < 64:
+        question = f"point {question}"
+    for index in range(count):
+        noise = rng.integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+        images = tuple(map(Drawn, noise))
+        prompt, answer = lettered(question, choices), int(rng.integers(2))
+        items.append(Item(f"made-{index}", "made", images, question, choices, answer, prompt))
+    return items
+
+
+# The tables.
+
+
+def check(bench: Bench) -> tuple[Adapter, Adapter]:
+    """Print how far ours and theirs are apart; an adapter's start, and what ours made of it."""
+    (job, *_), recipe = bench.jobs, bench.recipe
+    still = bench._replace(recipe=SimpleNamespace(**(vars(recipe) | {"learning_rate": 0.0})))
+    _, _, (start,) = ours_train(still, [job._replace(items=job.items[:1])])
+    _, losses, (adapter,) = ours_train(bench, [job])
+    print(f"loss by step, ours: {', '.join(f'{its:.4f}' for its in losses)}")
+    for name, tuned in (("common", False), ("tuned", True)):
+        _, theirs, numbers = peft_run(bench, job, start, tuned=tuned, checkpointing=False)
+        far = max(abs(a - b) for a, b in zip(losses, theirs, strict=True))
+        moved = max(float((numbers[key] - its).abs().max()) for key, its in adapter.tensors.items())
+        print(f"{name}: loss differs by at most {far:.1e}, trained weights by {moved:.1e}")
+    answers = ours_score(bench, [adapter], bench.questions)[1][0]
+    chosen = {"tuned": peft_letters(bench, adapter)[1]}
+    chosen["common"] = peft_generate(bench, adapter, 8, bench.questions)[1]
+    for name, choices in chosen.items():
+        read = [(a, b) for a, b in zip(answers, choices, strict=True) if b is not None]
+        other = [a.margin for a, b in read if a.choice != b]
+        print(
+            f"{name}: {len(read) - len(other)} of {len(read)} choices as ours"
+            f"{f', margins of the others at most {max(other):.3f}' if other else ''}"
+            f"; {len(choices) - len(read)} replies unreadable"
+        )
+    return start, adapter
+
+
+def measure(bench: Bench, rounds: int) -> dict[str, Timed]:
+    """Every step's times; prints them with the ratio to ours."""
+    start, adapter = check(bench)
+    # A large model's alternatives are timed on one job, its fleet of all of them beside that.
+    large, asked = bench.checkpointing, bench.questions
+    jobs = bench.jobs[:1] if large else bench.jobs
+    few = asked[: max(1, len(asked) // 4)]
+    count, learned = count_of(jobs), [item for job in jobs for item in job.items]
+
+    def theirs(tuned: bool, checkpointing: bool = False) -> float:
+        options = {"tuned": tuned, "checkpointing": checkpointing}
+        return sum(peft_run(bench, job, start, **options)[0] for job in jobs)
+
+    trained: dict[str, tuple[int, Callable[[], float]]] = {
+        "train, ours": (count, lambda: ours_train(bench, jobs)[0]),
+        "train, tuned": (count, lambda: theirs(True)),
+        "train, common": (count, lambda: theirs(False)),
+    }
+    if large:
+        fleet = bench.jobs
+        trained |= {
+            f"train, ours, {len(fleet)} adapters": (
+                count_of(fleet),
+                lambda: ours_train(bench, fleet)[0],
+            ),
+            "train, common, checkpointing": (count, lambda: theirs(False, True)),
+        }
+    scored = {
+        "evaluate, ours": (len(asked), lambda: ours_score(bench, [adapter], asked)[0]),
+        "evaluate, tuned": (len(asked), lambda: peft_letters(bench, adapter)[0]),
+        "evaluate, common, 8": (len(asked), lambda: peft_generate(bench, adapter, 8, asked)[0]),
+        "evaluate, common, 1": (len(few), lambda: peft_generate(bench, adapter, 1, few)[0]),
+    }
+    looked = {
+        "look, ours": (count, lambda: ours_look(bench, learned)),
+        "look, common": (count, lambda: stock_look(bench, learned)),
+    }
+    found = {}
+    for runs in (looked, trained, scored):
+        warm = bench.base.device.type == "cuda"
+        if runs is trained:  # every picture has been looked at
+            ours_look(bench, [*asked, *(item for job in bench.jobs for item in job.items)])
+        times = in_turn(rounds, warm, runs)
+        for its in times:
+            found[its.name] = its
+            spread = " to ".join(f"{its.items / edge(its.seconds):.1f}" for edge in (max, min))
+            print(
+                f"{its.name:<30}{its.rate:>9.1f} items/s ({spread}){times[0].rate / its.rate:>8.1f}"
+            )
+    return found
+
+
+def count_of(jobs: Sequence[Job]) -> int:
+    """Items of all jobs."""
+    return sum(len(job.items) for job in jobs)
+
+
+def whole_demo(found: dict[str, Timed]) -> None:
+    """Print what the demo's whole matrix takes at the measured rates."""
+    runs = DEMO["sources"] * DEMO["seeds"]
+    passes = runs * DEMO["items"] * DEMO["epochs"]
+    questions = DEMO["targets"] * DEMO["questions"]
+    answers, pictured = (runs + 1) * questions, runs * DEMO["items"] + questions
+    generate = max(found["evaluate, common, 8"].rate, found["evaluate, common, 1"].rate)
+    seconds = {
+        "ours": passes / found["train, ours"].rate
+        + answers / found["evaluate, ours"].rate
+        + pictured / found["look, ours"].rate,
+        "tuned": passes / found["train, tuned"].rate + answers / found["evaluate, tuned"].rate,
+        "common": passes / found["train, common"].rate + answers / generate,
+    }
+    print(
+        f"the demo's matrix is {passes:,} items trained on, {answers:,} answers and, for ours, the "
+        f"pictures of {pictured:,} items; at these rates:"
+    )
+    for name, spent in seconds.items():
+        print(f"{name:<30}{spent / 60:>9.1f} min{spent / seconds['ours']:>29.1f}")
+
+
+def ceilings(bench: Bench, found: dict[str, Timed], tiny: bool) -> None:
+    """Print the part of the device's matrix product that ours reaches."""
+    device = bench.base.device
+    size = 256 if tiny else 8192 if device.type == "cuda" else 2048
+    ceiling = matmul_ceiling(device, bench.base.dtype, size, bench.clock)
+    print(f"matrix product of {size}: {ceiling / 1e12:.2f} TFLOP/s; of that")
+    items = bench.jobs[0].items
+    for name, training in (("train, ours", True), ("evaluate, ours", False)):
+        flops = language_flops(bench, items, training=training) * found[name].rate
+        print(f"{name:<30}{flops / ceiling:>9.0%}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--embedded", metavar="BASE", help="an embedded base, as glimpse-s")
+    which.add_argument("--shapes", choices=("3b", "7b"), help="random weights of these shapes")
+    parser.add_argument("--tiny", action="store_true", help="the same code in seconds")
+    parser.add_argument("--rounds", type=int, default=3, help="each is run as often as this")
+    parser.add_argument(
+        "--busy", action="store_true", help="count processor seconds of one thread: others compute"
+    )
+    given = parser.parse_args(arguments)
+    if given.busy:
+        torch.set_num_threads(1)
+    make = embedded if given.embedded else shaped
+    bench = make(given.embedded or given.shapes, given.tiny)
+    bench = bench._replace(clock=time.process_time if given.busy else time.perf_counter)
+    device = bench.base.device
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    print(
+        f"{bench.base.name} on {where}, {bench.base.dtype}, {torch.get_num_threads()} threads"
+        f"{', processor seconds' if given.busy else ''}"
+    )
+    found = measure(bench, 1 if given.tiny else given.rounds)
+    if given.embedded:
+        whole_demo(found)
+    else:
+        ceilings(bench, found, given.tiny)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The benchmark of the fleet runs, in a size that takes seconds; ours and theirs answer alike."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of PEFT and transformers, in what is theirs
+
+
+@pytest.fixture
+def fleet(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import fleet
+
+    yield fleet
+    for name in ("fleet", "peft_runs"):
+        sys.modules.pop(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "last"),
+    [
+        (["--embedded", "glimpse-s"], r"common +\d+\.\d min +\d+\.\d"),
+        (["--shapes", "7b"], r"evaluate, ours +\d+%"),
+    ],
+)
+def test_the_benchmark_runs_and_ours_and_theirs_answer_alike(fleet, arguments, last, capsys):
+    fleet.main([*arguments, "--tiny", "--busy"])
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("common", "tuned"):
+        (loss,) = [line for line in lines if line.startswith(f"{name}: loss differs")]
+        assert float(re.findall(r"\d\.\de[+-]\d+", loss)[0]) < 1e-4
+        (choices,) = [line for line in lines if line.startswith(f"{name}: ") and "choices" in line]
+        same, of = re.search(r"(\d+) of (\d+) choices as ours", choices).groups()
+        assert same == of
+        assert int(of) > 0
+    for step in ("look", "train", "evaluate"):
+        assert [line for line in lines if re.match(rf"{step}, ours +\d+\.\d items/s", line)]
+    assert re.match(last, lines[-1])
