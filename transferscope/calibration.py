@@ -29,6 +29,9 @@ from transferscope.suite import Item
 SECONDS = 2.0
 """Of training, and of scoring, as far as they can be foreseen."""
 
+FEW = 8
+"""Items below which what a call costs beside them would count for too much."""
+
 FORESEEN = 0.2
 """Share of the ceiling at which work is expected to run."""
 
@@ -96,7 +99,8 @@ def _amount(whole: Whole, shapes: Shapes, recipe: Any, device: Device) -> tuple[
     if one > PATIENCE:
         raise DataError(f"training on a single item would take about {one:.0f} s on {device.name}")
     available = len(whole.stock.split(task, "train"))
-    return task, max(1, min(2 * recipe.batch_size, available, int(SECONDS / one)))
+    count = max(int(SECONDS / one), min(FEW, int(PATIENCE / one)))
+    return task, max(1, min(2 * recipe.batch_size, available, count))
 
 
 def _look(base: Base, shapes: Shapes, items: Sequence[Item]) -> float | None:

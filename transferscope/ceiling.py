@@ -27,7 +27,7 @@ def matmul_ceiling(device: str, dtype: torch.dtype) -> float:
     for size in SIZES:
         a, b = (torch.randn(size, size).to(device, dtype) for _ in range(2))
         _timed(a, b)  # the first call sets things up
-        best = _timed(a, b)
+        best = min(_timed(a, b) for _ in range(3))  # another process may have been in between
         if best >= LONG:
             break
     left = BUDGET - best
