@@ -12,12 +12,13 @@ import torch
 import yaml
 from test_cost import QWEN25_7B
 
-from transferscope import calibration, cli, cost, results
+from transferscope import calibration, cli, results
 from transferscope.models.glimpse.base import folder
 from transferscope.plan import plan_study
 from transferscope.sampling import sample, text_tokens
 from transferscope.shapes import parse_shapes, read_shapes
 from transferscope.stock import Stock
+from transferscope.study import Budget
 from transferscope.study_cost import Device, Speeds, Whole, estimate
 from transferscope.study_file import parse_study, suite_of
 
@@ -272,16 +273,22 @@ def test_time_is_work_over_speed():
     assert made.seconds == pytest.approx(sum(parts))
 
 
-def test_features_beyond_their_budget_are_looked_at_again(blink, monkeypatch):
+def test_features_beyond_their_budget_are_looked_at_again(blink):
     its = whole(blink)
+
+    def within(memory, disk):
+        study = its.study.model_copy(update={"budget": Budget(fleet=8, memory=memory, disk=disk)})
+        return estimate(its._replace(study=study), "7B", shapes, GPU)
+
     shapes = parse_shapes(QWEN25_7B, "x")
-    monkeypatch.setattr(cost, "FEATURES", 1 << 40)
-    roomy = estimate(its, "7B", shapes, GPU)
+    roomy = within(1000, 0)
     # every training item is learned by each seed: 13 x 40 and 13 x 10 items of two pictures
     assert roomy.pictures_looked_at == roomy.pictures == 13 * 50 * 2
     assert roomy.memory.features_bytes == 13 * 50 * 2 * 256 * 3584 * 2
-    monkeypatch.setattr(cost, "FEATURES", 1)
-    tight = estimate(its, "7B", shapes, GPU)
+    on_disk = within(1e-6, 1000)
+    assert on_disk.pictures_looked_at == roomy.pictures
+    assert on_disk.memory.features_bytes < 1100
+    tight = within(1e-6, 0)
     # three epochs of 52 lessons; the questions for the base and for each of 7 fleets
     assert tight.pictures_looked_at == 2 * (3 * 52 * 40 + 8 * 130)
     assert tight.vision_flops / roomy.vision_flops == tight.pictures_looked_at / roomy.pictures

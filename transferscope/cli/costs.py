@@ -298,9 +298,10 @@ def remarks(costs: Costs, study: Study, plan: Plan) -> Iterator[str]:
         if memory.features_wanted_bytes > memory.features_bytes:
             wanted, kept = amount(memory.features_wanted_bytes), amount(memory.features_bytes)
             again = its.pictures_looked_at / max(1, its.pictures)
+            disk = amount(study.budget.disk * 2**30)
             yield (
                 f"  {name}: vision features would take {wanted}, {kept} are kept in memory and "
-                f"{amount(study.budget.disk * 2**30)} may lie on disk; a picture is looked at {again:.1f} times"
+                f"{disk} may lie on disk; a picture is looked at {again:.1f} times"
             )
     for name, speeds in costs.speeds.items():
         yield (
