@@ -1,7 +1,10 @@
 """Read the chosen option in a reply, or say that it cannot be read.
 
 A reply that names two options, none, or one that the item does not have is unreadable; nothing is
-guessed.
+guessed. Replies of our own models and those in other people's logs are read by the same rules.
+
+In:   a reply, the item's choices.
+Out:  an option's index, or None.
 """
 
 import re
@@ -31,6 +34,22 @@ def read_reply(reply: str, choices: Sequence[str]) -> int | None:
     plain = _words(text)
     same = [index for index, choice in enumerate(choices) if _words(choice) == plain]
     return same[0] if len(same) == 1 else None
+
+
+def read_long_reply(reply: str, choices: Sequence[str]) -> int | None:
+    """As `read_reply`, for a reply that may think aloud before it answers.
+
+    What stands between `<think>` tags is no answer, what stands between `<answer>` tags is all of
+    it. A last line that names the answer decides, or any last line where the whole cannot be read.
+    """
+    text = reply.rpartition("</think>")[2].partition("<think>")[0]
+    if "<answer>" in text:
+        text = text.rpartition("<answer>")[2].partition("</answer>")[0]
+    *before, last = text.strip().split("\n")
+    if before and len({letter.upper() for letter in _NAMED.findall(last)}) == 1:
+        return read_reply(last, choices)
+    found = read_reply(text, choices)
+    return read_reply(last, choices) if found is None else found
 
 
 def is_settled(reply: str) -> bool:
