@@ -20,6 +20,8 @@ PACKAGE = "transferscope"
 
 ASKED = (
     "errors",
+    "number",
+    "checkpoints",
     "suite",
     "suites",
     "training",
@@ -37,6 +39,7 @@ ASKED = (
 LAB = ("models", "fleet", "lab", "runner", "executors", "forecast")
 DESK = (
     "measure",
+    "labels",
     "matrix",
     "simulate",
     "stats",
@@ -45,6 +48,7 @@ DESK = (
     "graph",
     "persona",
     "one_model",
+    "trajectory",
     "claims",
     "audit",
     "selection",

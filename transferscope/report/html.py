@@ -23,6 +23,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from transferscope.analysis import Analysis
+from transferscope.report.courses import about, sentences
 from transferscope.report.gallery import SECTIONS, Figure, accounts, gallery
 from transferscope.report.look import CONFIG, DARK
 from transferscope.report.summary import (
@@ -34,7 +35,7 @@ from transferscope.report.summary import (
     setting_rows,
     task_rows,
 )
-from transferscope.report.words import MEASURES, clean, counted, listed, model_labels
+from transferscope.report.words import MEASURES, clean, counted, labels, listed, model_labels
 
 
 class _Section(NamedTuple):
@@ -56,10 +57,11 @@ def write(analysis: Analysis) -> str:
         scripts=scripts,
         look=_data({"config": {**CONFIG, "background": "transparent"}, "dark": DARK}),
         specs={key: _data(spec) for key, spec in specs.items()},
-        sections=_sections(drawn),
+        sections=_sections(drawn, also={"checkpoints"} if analysis.trajectories else set()),
         summary=_summary(analysis),
         accounts=accounts(analysis, model_labels(analysis)),
         glance=glance(analysis),
+        checkpoints=_checkpoints(analysis),
         personas=persona_rows(analysis),
         claims=claim_rows(analysis),
         settings=setting_rows(analysis),
@@ -85,13 +87,22 @@ def _summary(analysis: Analysis) -> Summary:
     )
 
 
-def _sections(drawn: list[Figure]) -> list[_Section]:
+def _checkpoints(analysis: Analysis) -> list[tuple[str, list[str]]]:
+    """Each finetune with checkpoints, and what is said of it."""
+    names, models = labels(analysis), model_labels(analysis)
+    return [
+        (about(each, models), sentences(analysis, each, names)) for each in analysis.trajectories
+    ]
+
+
+def _sections(drawn: list[Figure], *, also: set[str]) -> list[_Section]:
+    """The sections that have a figure, and those that have something to say without one."""
     numbered = list(enumerate(drawn, 1))
     groups = [
         _Section(key, title, [(n, figure) for n, figure in numbered if figure.section == key])
         for key, title in SECTIONS.items()
     ]
-    return [group for group in groups if group.figures]
+    return [group for group in groups if group.figures or group.id in also]
 
 
 def _spec(figure: Figure) -> dict[str, Any]:
