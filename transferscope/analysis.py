@@ -347,7 +347,8 @@ class Input:
     file: str
     """File name without its folder."""
     sha256: str
-    kind: Literal["pgf table", "accuracy table", "predictions", "simulated"]
+    kind: str
+    """The table's format, or the harness that wrote it."""
 
 
 @dataclass(frozen=True)
