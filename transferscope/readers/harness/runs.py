@@ -99,6 +99,11 @@ def read_run(paths: Sequence[Path], label: str, gold: Mapping[str, int]) -> RunL
             _add(run, known.name, content.name, known.read(content))
         except DataError as error:
             raise DataError(f"{label}: {error}") from None
+    if not run.harnesses and run.notes:
+        raise DataError(
+            f"{'; '.join(run.notes[:3])}; nothing is left to judge. BLINK's prediction files need "
+            f"its file of right answers, as gold"
+        )
     if not run.harnesses:
         names = f"; not readable: {some(unread)}" if unread else ""
         raise DataError(
