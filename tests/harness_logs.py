@@ -2,6 +2,7 @@
 
 import csv
 import json
+import zipfile
 from pathlib import Path
 
 TASK = "Multi-view_Reasoning"
@@ -132,3 +133,44 @@ def mapping(folder: Path, *runs: str, head: str = "model: m\n") -> Path:
 def two_runs(folder: Path, **more: str) -> Path:
     """A mapping of `base/` and one finetune, `tuned/`."""
     return mapping(folder, "path: base/", "path: tuned/, source: Jigsaw", **more)
+
+
+def xlsx(path: Path, sheets: dict[str, list[tuple]]) -> Path:
+    """A workbook with these sheets, as plainly as the format allows."""
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    numbered = list(enumerate(sheets, 1))
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types">'
+        '<Default Extension="rels" '
+        'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        '<Default Extension="xml" ContentType="application/xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r" '
+        f'Type="{kind}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook {main} xmlns:r="{kind}"><sheets>'
+        + "".join(f'<sheet name="{s}" sheetId="{n}" r:id="r{n}"/>' for n, s in numbered)
+        + "</sheets></workbook>",
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships">'
+        + "".join(
+            f'<Relationship Id="r{n}" Type="{kind}/worksheet" Target="worksheets/s{n}.xml"/>'
+            for n, _ in numbered
+        )
+        + "</Relationships>",
+    }
+    for n, rows in enumerate(sheets.values(), 1):
+        cells = "".join("<row>" + "".join(_cell(value) for value in row) + "</row>" for row in rows)
+        parts[f"xl/worksheets/s{n}.xml"] = (
+            f"<worksheet {main}><sheetData>{cells}</sheetData></worksheet>"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    return path
+
+
+def _cell(value) -> str:
+    if isinstance(value, int | float):
+        return f"<c><v>{value}</v></c>"
+    return f'<c t="inlineStr"><is><t xml:space="preserve">{value}</t></is></c>'

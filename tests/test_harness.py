@@ -1,6 +1,9 @@
 """Results of other harnesses: found by content, read again, counted where they disagree."""
 
 import json
+import pickle
+import sys
+import zipfile
 from pathlib import Path
 
 import harness_logs as logs
@@ -10,8 +13,9 @@ import pytest
 from harness_logs import TASK, blink_outputs, lmms_blink, lmms_results, two_runs, vlmevalkit
 from tables import refused
 
+from transferscope.errors import MissingExtra
 from transferscope.readers import read_results
-from transferscope.readers.harness import tasks
+from transferscope.readers.harness import content, tasks
 from transferscope.readers.harness.content import load
 from transferscope.readers.harness.runs import formats, read_run
 
@@ -101,9 +105,9 @@ def test_what_was_read_is_recorded_run_by_run(tmp_path):
 )
 def test_a_file_is_one_harness_s_alone_whatever_its_name(tmp_path, write, harness):
     file = write(tmp_path, BASE, GOLD)
-    content = load(file.rename(tmp_path / "anything"))
-    assert content is not None
-    assert [each.name for each in formats({}) if each.recognise(content)][:1] == [harness]
+    loaded = load(file.rename(tmp_path / "anything"))
+    assert loaded is not None
+    assert [each.name for each in formats({}) if each.recognise(loaded)] == [harness]
 
 
 @pytest.mark.parametrize(
@@ -516,3 +520,72 @@ def test_names_of_tasks_are_blinks_where_they_are_blinks():
     assert tasks.target_name("mmlu_anatomy") == "mmlu_anatomy"
     assert tasks.target_of_item("val_Functional_Correspondence_12") == "Functional_Correspondence"
     assert tasks.target_of_item("12") is None
+
+
+# Workbooks
+
+
+def workbook(path: Path, replies):
+    rows = [
+        (n, "Which way?", *logs.OPTIONS, right, TASK, reply)
+        for n, (reply, right) in enumerate(zip(replies, GOLD, strict=True))
+    ]
+    return logs.xlsx(path, {"Sheet1": [logs.VLM_COLUMNS, *rows]})
+
+
+def test_a_workbook_needs_a_package_and_says_how_to_do_without(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastexcel", None)
+    workbook(tmp_path / "base" / "m_BLINK.xlsx", BASE)
+    vlmevalkit(tmp_path / "tuned", TUNED, GOLD)
+    with pytest.raises(MissingExtra) as caught:
+        read_results(two_runs(tmp_path))
+    assert str(caught.value) == (
+        "m_BLINK.xlsx: xlsx needs the package fastexcel (pip install fastexcel); or let VLMEvalKit "
+        "write tables (PRED_FORMAT=tsv), or save the sheet as CSV"
+    )
+
+
+def test_a_workbook_is_read_like_a_table(tmp_path):
+    pytest.importorskip("fastexcel")
+    workbook(tmp_path / "base" / "m_BLINK.xlsx", BASE)
+    vlmevalkit(tmp_path / "tuned", TUNED, GOLD)  # with the same items
+    found = read_results(two_runs(tmp_path))
+    assert float(found["pgf"].item()) == 0.5
+    assert float(found["base_total"].item()) == 8
+
+
+def test_of_several_sheets_the_one_called_all_counts(tmp_path):
+    pytest.importorskip("fastexcel")
+    head = ("index", "question_type", "prediction", "answer", "MRA:.5:.95:.05")
+    sheets = {"mcq": [("index",), (1,)], "ALL": [head, (3, "object_counting", "5", "4", 0.5)]}
+    _, found = one_run(logs.xlsx(tmp_path / "x.xlsx", sheets))
+    assert [(s.item, s.score) for s in found["object_counting"]] == [("3", 0.5)]
+
+
+def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(content, "LARGEST", 5_000)
+    logs.xlsx(tmp_path / "base" / "x.xlsx", {"a": [("x" * 100_000,)]})
+    vlmevalkit(tmp_path / "tuned", TUNED, GOLD)
+    assert "x.xlsx: unpacks to over" in refused(two_runs(tmp_path))
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(content, "LARGEST", 5_000)
+    lmms_blink(tmp_path / "base", BASE * 10, GOLD * 10)
+    vlmevalkit(tmp_path / "tuned", TUNED, GOLD)
+    assert "too large for a harness's file" in refused(two_runs(tmp_path))
+
+
+def test_a_folder_of_too_many_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(content, "MOST_FILES", 2)
+    for n in range(3):
+        logs.put(tmp_path / "base" / f"{n}.txt", "x")
+    assert "over 2 files; name the folder that holds" in refused(two_runs(tmp_path))
+
+
+def test_a_zip_archive_or_a_pickle_is_no_data(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.xlsx", "w") as archive:
+        archive.writestr("notes.txt", "x")
+    assert load(tmp_path / "x.xlsx") is None
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"index": {"hit": 1}}))
+    assert load(tmp_path / "x.pkl") is None
