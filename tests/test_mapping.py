@@ -1,7 +1,9 @@
 """The mapping file, and an engineer's case from it: a base, checkpoints, one command."""
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import harness_logs as logs
 import pytest
@@ -10,6 +12,7 @@ from tables import refused
 
 from transferscope import cli
 from transferscope.readers import read_results
+from transferscope.readers.harness.mapping import Mapping, Run, read_mapping
 from transferscope.serial import from_json
 
 GOLD = "AB" * 30
@@ -196,3 +199,12 @@ def test_a_csv_is_no_mapping_and_a_mapping_needs_no_name(tmp_path):
         tmp_path / "x.csv", "seed,source,target,accuracy\n,,runs: 1,0.5\n0,S,runs: 1,1\n"
     )
     assert json.dumps(read_results(table)["target"].values.tolist()) == '["runs: 1"]'
+
+
+def test_the_mapping_in_the_docs_is_one(tmp_path):
+    text = (Path(__file__).parent.parent / "docs" / "harnesses.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    found = read_mapping(logs.put(tmp_path / "mapping.yaml", block))
+    assert [run.named_source for run in found.runs][:2] == [None, "Jigsaw @ 500"]
+    for key in (*Mapping.model_fields, *Run.model_fields):
+        assert f"`{key}`" in text or f"`runs: {key}`" in text or key == "runs"
