@@ -131,6 +131,7 @@ def test_summary_page_and_figures_tell_of_the_checkpoints(analysis):
     assert "Falling from the first checkpoint to the last: Counting −0.56" in text
     assert "Harmed beyond noise, and first when: Counting at step 1,000." in text
     assert 'id="checkpoints"' in page(analysis)
+    assert "1 source task · 3 checkpoints · 3 target tasks" in page(analysis)
     assert "checkpoints-m-Jigsaw" in figures(analysis)
 
 

@@ -23,6 +23,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from transferscope.analysis import Analysis
+from transferscope.checkpoints import checkpoint
 from transferscope.report.courses import about, sentences
 from transferscope.report.gallery import SECTIONS, Figure, accounts, gallery
 from transferscope.report.look import CONFIG, DARK
@@ -79,12 +80,20 @@ def _summary(analysis: Analysis) -> Summary:
         models=listed(models),
         facts=[
             counted(len(models), "model"),
-            counted(sum(task.source for task in analysis.tasks), "source task"),
+            *_sources(analysis),
             counted(sum(task.target for task in analysis.tasks), "target task"),
             f"{listed(map(str, seeds))} seed{'' if seeds == [1] else 's'}",
         ],
         measure=MEASURES[analysis.settings.measure],
     )
+
+
+def _sources(analysis: Analysis) -> list[str]:
+    """How many tasks were finetuned on, and how many checkpoints stand for them."""
+    found = [checkpoint(task.name) for task in analysis.tasks if task.source]
+    steps = sum(each.step is not None for each in found)
+    tasks = counted(len({each.task for each in found}), "source task")
+    return [tasks, counted(steps, "checkpoint")] if steps else [tasks]
 
 
 def _checkpoints(analysis: Analysis) -> list[tuple[str, list[str]]]:
