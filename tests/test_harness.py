@@ -3,6 +3,7 @@
 import json
 import pickle
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -11,12 +12,15 @@ import numpy as np
 import polars as pl
 import pytest
 from harness_logs import TASK, blink_outputs, lmms_blink, lmms_results, two_runs, vlmevalkit
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tables import refused
 
-from transferscope.errors import MissingExtra
+from transferscope.errors import DataError, MissingExtra
 from transferscope.readers import read_results
 from transferscope.readers.harness import content, tasks
 from transferscope.readers.harness.content import load
+from transferscope.readers.harness.judge import judge
 from transferscope.readers.harness.runs import formats, read_run
 
 GOLD = "ABABABAB"
@@ -589,3 +593,80 @@ def test_a_zip_archive_or_a_pickle_is_no_data(tmp_path):
     assert load(tmp_path / "x.xlsx") is None
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"index": {"hit": 1}}))
     assert load(tmp_path / "x.pkl") is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        (logs.PROMPT, logs.OPTIONS),
+        ("Is A. Turing here?\nA. yes\nB. no\nAnswer with the option's letter.", ("yes", "no")),
+        ("(A) 1\n(B) 2\n\nNow this:\n(A) 3\n(B) 4\n(C) 5\n", ("3", "4", "5")),  # few-shot
+        ("(A) 1\n(B) 2\nD. H. Lawrence wrote it.", ("1", "2")),
+        ("How many?", ()),
+    ],
+)
+def test_options_are_those_at_the_prompts_end(prompt, expected):
+    assert tasks.options_in(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (["A. power strip", "B. tower"], ("power strip", "tower")),
+        ("['A. power strip', 'B. tower']", ("power strip", "tower")),
+        (["A dog", "B flat"], ("A dog", "B flat")),  # no letters before them
+        ({"text": ["x", "y"], "label": ["1", "2"]}, ("x", "y")),
+        ("[" * 5000, ()),
+        ("__import__('os').system('x')", ()),
+        ("['x'.__class__]", ()),
+        ([], ()),
+        (None, ()),
+        (["x"] * 11, ()),
+    ],
+)
+def test_options_are_read_from_lists_and_their_text(value, expected):
+    assert tasks.options_of(value) == expected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+SHAPES = {
+    "lmms": lambda: json.loads(logs.lmms_blink(Path(tempfile.mkdtemp()), ["(A)"], "A").read_text()),
+    "compared": lambda: compared(0, (-3, -1), "1", 1.0),
+    "vsi": lambda: vsi(0, "object_counting", "4", "5", 0.5),
+    "results": lambda: json.loads(lmms_results(Path(tempfile.mkdtemp()), {TASK: 0.5}).read_text()),
+    "vlmevalkit": lambda: json.loads(
+        vlmevalkit(Path(tempfile.mkdtemp()), ["A"], "A", name="x.json", hits=[1]).read_text()
+    )[0],
+    "scores": lambda: {"split": "none", "Overall": 0.5, TASK: 0.5},
+    "outputs": lambda: json.loads(
+        blink_outputs(Path(tempfile.mkdtemp()), ["(A)"], "A").read_text()
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_a_file_with_strange_values_is_read_or_refused_in_one_line(shape, data, tmp_path_factory):
+    value = SHAPES[shape]()
+    inside = value
+    while True:  # some key at some depth gets some other value
+        keys = sorted(inside)
+        key = data.draw(st.sampled_from(keys))
+        deeper = isinstance(inside[key], dict) and inside[key] and data.draw(st.booleans())
+        if not deeper:
+            break
+        inside = inside[key]
+    inside[key] = data.draw(JSON)
+    file = logs.put(tmp_path_factory.mktemp("odd") / "samples_x.json", json.dumps(value))
+    message = ""
+    try:
+        _, found = one_run(file)
+        assert all(judge(s) is None or judge(s) for samples in found.values() for s in samples)
+    except DataError as error:
+        message = str(error)
+    assert "\n" not in message

@@ -35,7 +35,9 @@ def _are_outputs(content: Content) -> bool:
     value = content.value
     if not isinstance(value, dict) or not value or not value.keys() <= {"val", "test"}:
         return False
-    rows = [row for split in value.values() if isinstance(split, list) for row in split]
+    if not all(isinstance(split, list) for split in value.values()):
+        return False
+    rows = [row for split in value.values() for row in split]
     return bool(rows) and all(isinstance(row, dict) and "idx" in row for row in rows)
 
 
