@@ -14,7 +14,6 @@ from transferscope.fleet.adapter import Adapter, load_adapter, save_adapter, sta
 from transferscope.fleet.layer import Stack, attached, merged
 from transferscope.fleet.memory import Room
 from transferscope.fleet.optimiser import rate_share
-from transferscope.fleet.reply import is_settled, read_reply
 from transferscope.fleet.score import judged, replies, score_fleet
 from transferscope.fleet.train import Job, epoch_orders, train_fleet
 from transferscope.models.paths import forward_path, target_linears
@@ -658,37 +657,3 @@ def test_numbers_are_generated_read_and_marked_whatever_the_scoring(small, monke
         ]
         assert {answer.choice for answer in answers} == {None}
     assert max(asked) < 15  # ended where the replies end
-
-
-@pytest.mark.parametrize(
-    ("reply", "expected"),
-    [
-        ("(B)", 1),
-        (" (B) the box", 1),
-        ("B", 1),
-        ("B.", 1),
-        ("B: the box", 1),
-        ("**B**", 1),
-        ("The answer is (C).", 2),
-        ("Answer: c", 2),
-        ("I think that (A) fits", 0),
-        ("the box", 1),
-        ("The box.", 1),
-        ("A box stands closer", None),
-        ("(A) or (B)", 0),
-        ("It is (A) or (B)", None),
-        ("(D)", None),
-        ("E", None),
-        ("", None),
-        ("neither", None),
-        ("the answer is a box", None),
-    ],
-)
-def test_a_reply_is_read_or_said_to_be_unreadable(reply, expected):
-    assert read_reply(reply, ("the cup", "the box", "the ball")) == expected
-
-
-def test_a_reply_is_settled_by_a_letter_in_parentheses_at_its_beginning():
-    assert is_settled(" (A) and")
-    assert not is_settled("A")
-    assert not is_settled("It is (A)")

@@ -20,6 +20,8 @@ PACKAGE = "transferscope"
 
 ASKED = (
     "errors",
+    "number",
+    "checkpoints",
     "suite",
     "suites",
     "answers",
@@ -55,6 +57,7 @@ LAB = (
 )
 DESK = (
     "measure",
+    "labels",
     "matrix",
     "simulate",
     "stats",
@@ -63,6 +66,7 @@ DESK = (
     "graph",
     "persona",
     "one_model",
+    "trajectory",
     "claims",
     "audit",
     "selection",

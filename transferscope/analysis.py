@@ -10,17 +10,14 @@ the units of `settings.measure`; with PGF, the part of the remaining gap that wa
 interval `ci` is `(low, high)` at `1 - settings.alpha`.
 """
 
-import math
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator
-
+from transferscope.checkpoints import Trajectory
+from transferscope.number import Interval, Number
 from transferscope.settings import Settings
 from transferscope.suite import Granularity, Level
 
-Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
-Interval = tuple[Number, Number]
 Sign = Literal["positive", "negative"]
 Basis = Literal["seeds and items", "seeds", "items", "none"]
 Items = Literal["predictions", "counts", "none"]
@@ -350,7 +347,8 @@ class Input:
     file: str
     """File name without its folder."""
     sha256: str
-    kind: Literal["pgf table", "accuracy table", "predictions", "simulated"]
+    kind: str
+    """The table's format, or the harness that wrote it."""
     gold: dict[str, str] = field(default_factory=dict)
     """{target: SHA-256 of its right answers}, where they are known."""
 
@@ -373,4 +371,6 @@ class Analysis:
     power: list[Power]
     notes: list[str]
     """What a reader must know before believing the numbers."""
+    trajectories: list[Trajectory] = field(default_factory=list)
+    """Empty where no source is a checkpoint."""
     schema: Literal[1] = 1

@@ -36,6 +36,7 @@ from transferscope.errors import StudyError
 from transferscope.evidence import Evidence, gather, null_draws
 from transferscope.one_model import BOUNDS, QUANTITIES, SIGNS, describe, over_tasks, pair
 from transferscope.settings import Settings
+from transferscope.trajectory import trajectories
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -89,6 +90,7 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         claims=audit.audit(mu, evidence),
         power=_power(matrix, evidence, settings),
         notes=_notes(matrix, evidence, models, settings),
+        trajectories=trajectories(evidence, models),
     )
 
 

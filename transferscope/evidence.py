@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from transferscope import simulate
 from transferscope.analysis import Basis, Items, Sign
-from transferscope.measure import signed_parts
+from transferscope.measure import itself, signed_parts
 from transferscope.nulls import no_transfer_effects, seed_correlation
 from transferscope.settings import Settings
 from transferscope.stats import (
@@ -94,7 +94,7 @@ def gather(matrix: xr.Dataset, mu: xr.DataArray, model: str, settings: Settings)
     ceiling = one["ceiling"].values
     data = ModelData(
         effects=effects[present],
-        itself=np.array(sources)[:, None] == np.array(targets),
+        itself=itself(sources, targets),
         items=tables,
         targets=tuple(targets),
         ceiling=None if settings.ceiling == "self" else ceiling,

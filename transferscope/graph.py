@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from transferscope.analysis import Clique, CliqueNull, Null, Sign
 from transferscope.errors import StudyError
+from transferscope.measure import itself
 from transferscope.stats import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -86,13 +87,13 @@ def transfer_graph(mu: xr.DataArray, *, keep: float = 0.2) -> dict[str, nx.DiGra
     if not 0 < keep <= 1:
         raise StudyError(f"keep is the share of edges to keep, in (0, 1], not {keep:g}")
     sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
-    itself = np.array(sources)[:, None] == np.array(targets)
+    same = itself(sources, targets)
     graphs = {}
     for model in mu["model"].values.tolist():
         mean = seed_mean(_seeds_first(mu, model))
         graph = nx.DiGraph()
         graph.add_nodes_from(dict.fromkeys([*sources, *targets]))
-        for i, j in strongest_edges(mean, itself, keep):
+        for i, j in strongest_edges(mean, same, keep):
             graph.add_edge(sources[i], targets[j], pgf=float(mean[i, j]))
         graphs[model] = graph
     return graphs

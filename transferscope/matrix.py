@@ -11,7 +11,7 @@ Out:  an `xarray.Dataset` with dimensions (model, seed, source, target):
       item_correct (.., source, item), base_item_correct (.., item): 1, 0, a score between, or -1
                                                              (not asked); from predictions alone
       coordinates on target: level, granularity, abbreviation, and with `source_` before them on
-      source; "" is unknown. On item: item_target.
+      source; "" is unknown. A checkpoint's are those of its task. On item: item_target.
       attrs: `notes`, sentences a reader must know; `ceiling_notes`, those of them that another
       ceiling replaces; `inputs`, what was read.
 
@@ -19,8 +19,7 @@ Not measured and not known are NaN; so are counts where answers have scores. Ope
 """
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
@@ -30,9 +29,9 @@ import xarray as xr
 from jaxtyping import Bool, Float, UInt
 
 from transferscope.errors import DataError
+from transferscope.labels import task_labels, unknown_tasks
 from transferscope.measure import pgf
 from transferscope.predictions import CELL, check_unique, shown, some, spread_base, with_marks
-from transferscope.suites import KNOWN_TASKS
 
 Ceiling = float | Mapping[str, float] | Literal["self"]
 
@@ -262,30 +261,11 @@ def _dataset(axes: _Axes, given: dict[str, np.ndarray]) -> xr.Dataset:
         },
         {d: np.array(getattr(axes, d), dtype=str) for d in CELL},
     )
-    dataset = dataset.assign_coords(_labels(axes)).assign(ceiling=("target", np.ones(full[3])))
+    dataset = dataset.assign_coords(task_labels(axes.source, axes.target)).assign(
+        ceiling=("target", np.ones(full[3]))
+    )
     dataset.attrs = {"notes": _notes(dataset, axes), "ceiling_notes": [], "inputs": []}
     return apply_ceiling(dataset, 1.0)
-
-
-def _labels(axes: _Axes) -> dict[str, Any]:
-    """Coordinates that say what is known of each task."""
-    tasks = list(dict.fromkeys([*axes.target, *axes.source]))
-    short = {task: KNOWN_TASKS[task].abbreviation for task in tasks if task in KNOWN_TASKS}
-    for task in tasks:
-        if task not in short:
-            words = re.findall(r"[^\W_]+", task) or ["T"]
-            start = words[0][:2] if len(words) == 1 else "".join(word[0] for word in words[:4])
-            free = (f"{start.upper()}{n or ''}" for n in (0, *range(2, len(tasks) + 2)))
-            short[task] = next(name for name in free if name not in short.values())
-    coordinates: dict[str, Any] = {}
-    for dim, prefix in (("target", ""), ("source", "source_")):
-        names = getattr(axes, dim)
-        known = [KNOWN_TASKS.get(name) for name in names]
-        for field in ("level", "granularity"):
-            values = [(getattr(task, field) if task else None) or "" for task in known]
-            coordinates[prefix + field] = (dim, np.array(values, dtype=str))
-        coordinates[f"{prefix}abbreviation"] = (dim, np.array([short[name] for name in names]))
-    return coordinates
 
 
 def _with_stand_ins(dataset: xr.Dataset, known: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -355,21 +335,7 @@ def _notes(dataset: xr.Dataset, axes: _Axes) -> list[str]:
             notes.append(
                 f"{model}: a single seed, so nothing is known of differences between seeds"
             )
-    unknown = [t for t in dict.fromkeys([*axes.target, *axes.source]) if t not in KNOWN_TASKS]
-    if unknown:
-        names = f"{some(unknown)}{_near(unknown)}"
-        notes.append(f"in no known suite, hence without level and granularity: {names}")
-    return notes
-
-
-def _near(unknown: Sequence[str]) -> str:
-    """Known tasks that unknown names may be misspellings of."""
-    plain = {re.sub(r"[\W_]+", "_", name).lower(): name for name in KNOWN_TASKS}
-    hints = []
-    for name in unknown[:50]:  # names are untrusted and the comparison is slow
-        near = get_close_matches(re.sub(r"[\W_]+", "_", name).lower(), plain, n=1, cutoff=0.8)
-        hints += [f"for {name!r} did you mean {plain[near[0]]!r}?"] if near else []
-    return f"; {'; '.join(hints[:5])}" if hints else ""
+    return [*notes, *unknown_tasks(axes.source, axes.target)]
 
 
 def _ceiling_notes(

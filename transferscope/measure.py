@@ -15,11 +15,13 @@ Opens no file, draws nothing at random.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from transferscope.checkpoints import checkpoint
 from transferscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -133,11 +135,17 @@ def signed_parts(
     return SignedParts(positive, negative, breadth_positive, breadth_negative)
 
 
+def itself(sources: Sequence[str], targets: Sequence[str]) -> Bool[np.ndarray, "source target"]:
+    """Where source and target are the same task; checkpoints are of the task they finetune on."""
+    tasks = np.array([checkpoint(source).task for source in sources])
+    return tasks[:, None] == np.array(targets)
+
+
 def without_self(mu: xr.DataArray) -> xr.DataArray:
     """mu with NaN where source and target are the same task."""
     mu = mu.transpose(..., "source", "target", transpose_coords=False)
-    itself = mu["source"].values[:, None] == mu["target"].values
-    return mu.copy(deep=False, data=np.where(itself, np.nan, mu.values))
+    same = itself(mu["source"].values.tolist(), mu["target"].values.tolist())
+    return mu.copy(deep=False, data=np.where(same, np.nan, mu.values))
 
 
 def _signed(mu: xr.DataArray, over: str, include_self: bool, considered: int | None) -> xr.Dataset:

@@ -29,7 +29,7 @@ COLUMNS: dict[str, Any] = {
     "unreadable": pl.Boolean,
     "margin": pl.Float64,  # log-probability of the best option minus that of the next
     "logprobs": pl.List(pl.Float64),  # of every option, in the item's order
-    "score": pl.Float64,  # part of full marks in [0, 1]; null where right or wrong is all
+    "score": pl.Float64,  # part of full marks in [0, 1]; null where `correct` says all
 }
 REQUIRED = ("model", "seed", "source", "target", "item", "correct")
 CELL = ("model", "seed", "source", "target")

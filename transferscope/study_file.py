@@ -64,6 +64,15 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
+def load_yaml(text: str) -> Any:
+    """What YAML text holds: plain values, no tags that make objects, no key twice.
+
+    Raises:
+        yaml.YAMLError: it is no such text.
+    """
+    return yaml.load(text, _Loader)  # a SafeLoader
+
+
 def read_study(path: str | Path) -> Study:
     """The study that a YAML file describes, with everything spelled out.
 
@@ -90,7 +99,7 @@ def parse_study(text: str, file: str, folder: Path | None = None) -> Study:
         StudyError: see `read_study`.
     """
     try:
-        data = yaml.load(text, _Loader)  # a SafeLoader
+        data = load_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""

@@ -11,13 +11,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from transferscope.answers import mean_relative_accuracy
+from transferscope.answers import is_settled, mean_relative_accuracy, read_reply
 from transferscope.errors import StudyError
 from transferscope.fleet.adapter import Adapter, stacked
 from transferscope.fleet.layer import attached, merged
 from transferscope.fleet.memory import tokens_at_once
 from transferscope.fleet.number import number_is_settled, read_number
-from transferscope.fleet.reply import is_settled, read_reply
 from transferscope.models.paths import forward_path
 from transferscope.models.rows import ForwardPath, Letters, Row, letters
 from transferscope.models.vlm import Base

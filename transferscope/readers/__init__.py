@@ -1,6 +1,7 @@
 """Other people's results into the same matrix.
 
-In:   CSV or Parquet tables in a known format (`formats`), or study folders, one or more models.
+In:   CSV or Parquet tables in a known format (`formats`), study folders, or mapping files that name
+      results of other evaluation harnesses (`harness`); one or more models.
 Out:  the labelled matrix of `matrix`, with what was read in `attrs["inputs"]`.
 
 Bad input is a `DataError` of one line that names the file, the row, what was found and what was
@@ -26,9 +27,15 @@ from transferscope.matrix import (
     from_pgf,
     from_predictions,
 )
-from transferscope.predictions import CELL, check_unique, shown, spread_base
+from transferscope.predictions import (
+    CELL,
+    check_predictions,
+    check_unique,
+    shown,
+    spread_base,
+)
 from transferscope.readers.counts import recover_counts, with_counts
-from transferscope.readers.files import read_file
+from transferscope.readers.files import is_mapping, read_file
 from transferscope.readers.formats import FORMATS, Kind, Table, check_name, read_table, rename_model
 from transferscope.readers.gold import gold_notes, gold_of, record_notes
 from transferscope.results import prediction_files, read_json, record_of
@@ -46,18 +53,40 @@ class _Input(NamedTuple):
     sha256: str
     records: tuple[Mapping[str, Any], ...] = ()
     """What a study keeps beside its tables."""
+    notes: Sequence[str] = ()
+    parts: Sequence[dict[str, str]] = ()
+    """Entries of `attrs["inputs"]`, where the input is more than one file."""
 
     @property
     def models(self) -> list[str]:
         return self.table.rows["model"].unique(maintain_order=True).to_list()
+
+    @property
+    def gold(self) -> dict[str, str]:
+        return gold_of(self.table.rows, self.records)
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        names = ", ".join(self.models)
+        whole = {
+            "model": names,
+            "file": self.file,
+            "sha256": self.sha256,
+            "kind": self.table.kind if not self.parts else "mapping file",
+            "gold": self.gold,
+        }
+        parts: list[dict[str, Any]] = [dict(part) for part in self.parts]
+        if len(self.models) == 1:  # it may have been renamed
+            parts = [part | {"model": names} for part in parts]
+        return [whole, *parts]
 
 
 def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     """Results of one or more models as a transfer matrix.
 
     Args:
-        inputs: CSV or Parquet files or study folders; the order of models is size order. A name
-            renames an input's single model.
+        inputs: CSV or Parquet files, study folders or mapping files; the order of models is size
+            order. A name renames an input's single model.
         ceiling: best reachable accuracy; see `matrix.apply_ceiling`.
 
     Returns:
@@ -80,21 +109,11 @@ def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
                 )
             owner[model] = one.file
     dataset = _matrix([one.table for one in read]).sel(model=list(owner))
-    gold = [gold_of(one.table.rows, one.records) for one in read]
-    dataset.attrs["inputs"] = [
-        {
-            "model": ", ".join(one.models),
-            "file": one.file,
-            "sha256": one.sha256,
-            "kind": one.table.kind,
-            "gold": its,
-        }
-        for one, its in zip(read, gold, strict=True)
-    ]
+    dataset.attrs["inputs"] = [entry for one in read for entry in one.entries]
     judged = [one.table.rows for one in read if one.table.kind == "predictions"]
-    named = [(one.file, its) for one, its in zip(read, gold, strict=True)]
-    told = [record for one in read for record in one.records]
-    dataset.attrs["notes"] += [*gold_notes(judged, named), *record_notes(told)]
+    told = [note for one in read for note in [*one.notes, *record_notes(one.records)]]
+    told += gold_notes(judged, [(one.file, one.gold) for one in read])
+    dataset.attrs["notes"] = [*told, *dataset.attrs["notes"]]
     return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
 
 
@@ -112,12 +131,43 @@ def _named(inputs: Inputs) -> Iterator[tuple[str | None, Path]]:
 def _read(name: str | None, path: Path) -> _Input:
     if path.is_dir():
         one = _read_folder(name, path)
+    elif is_mapping(path):
+        one = _read_mapping(name, path)
     else:
+        _refuse_lone_log(path)
         raw = read_file(path)
         one = _Input(read_table(raw, name), raw.name, raw.sha256)
     if one.table.rows["source"].is_null().all():
         raise DataError(f"{one.file}: only base rows; there is nothing to compare the base with")
     return one
+
+
+def _read_mapping(name: str | None, path: Path) -> _Input:
+    """Results of other harnesses, as a mapping file tells of them."""
+    from transferscope.readers.harness.table import read_evaluations
+
+    label = shown(path.name)
+    found = read_evaluations(path, name)
+    kind: Kind = "predictions" if found.items else "accuracy table"
+    rows = found.rows
+    if found.items:
+        rows = check_predictions(rows, label)
+    rows = rename_model(rows, name, label)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return _Input(Table(kind, rows), label, digest, notes=found.notes, parts=found.inputs)
+
+
+def _refuse_lone_log(path: Path) -> None:
+    """A harness's own file says neither which run is the base nor what was finetuned on."""
+    from transferscope.readers.harness.runs import recognised
+
+    if path.suffix.lower() in (".json", ".jsonl", ".xlsx", ".tsv"):
+        harness = recognised(path)
+        what = f"a file of {harness}" if harness else "no table that is known"
+        raise DataError(
+            f"{shown(path.name)}: {what}; results of other harnesses are read through a mapping "
+            f"file, which says which run is which (docs/harnesses.md)"
+        )
 
 
 def _read_folder(name: str | None, path: Path) -> _Input:
@@ -137,7 +187,10 @@ def _read_folder(name: str | None, path: Path) -> _Input:
         whole.update(f"{raw.name} {raw.sha256}\n".encode())
         records.append(read_json(record_of(file)))
     if not tables:
-        raise DataError(f"{label}: a folder without predictions/*.parquet; is it a study folder?")
+        raise DataError(
+            f"{label}: a folder without predictions/*.parquet; is it a study folder? Results of "
+            f"other harnesses need a mapping file (docs/harnesses.md)"
+        )
     rows = pl.concat(tables)
     check_unique(spread_base(rows), (*CELL, "item"), label)
     rows = rename_model(rows.drop("file"), name, label)

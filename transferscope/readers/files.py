@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ from transferscope.errors import DataError
 from transferscope.predictions import shown
 
 _LONGEST_HEADER = 200  # characters shown of a header that is not understood
+_LARGEST_MAPPING = 1 << 20  # bytes
+_RUNS = re.compile(rb"^(?:\xef\xbb\xbf)?runs[ \t]*:", re.M)
 
 
 class Raw(NamedTuple):
@@ -138,3 +141,13 @@ def _check_widths(widths: np.ndarray, lines: np.ndarray, header: list[str], name
     if wrong.size:
         line, width = lines[wrong[0]], widths[wrong[0]]
         raise DataError(f"{name}: row {line}: {width} fields, expected {len(header)}")
+
+
+def is_mapping(path: Path) -> bool:
+    """Whether a file is a mapping file: short text with `runs:` at the beginning of a line."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LARGEST_MAPPING + 1)
+    except OSError:
+        return False
+    return len(start) <= _LARGEST_MAPPING and b"\0" not in start and _RUNS.search(start) is not None

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Sign
 from transferscope.report.behaviour import behaviour
+from transferscope.report.courses import about, courses
 from transferscope.report.effects import decomposition, power, task_effects
 from transferscope.report.heatmaps import category_effects, heatmap
 from transferscope.report.networks import clique, graph
@@ -27,6 +28,7 @@ from transferscope.report.words import (
 
 SECTIONS = {
     "effects": "Every effect",
+    "checkpoints": "Over the checkpoints",
     "tasks": "Task by task",
     "cliques": "Cliques",
     "categories": "Groups of tasks",
@@ -64,7 +66,7 @@ _Draft = tuple[str, str, str, str, Spec | None]
 def gallery(analysis: Analysis) -> list[Figure]:
     """Every figure that has something to show."""
     subject = _Subject(analysis, labels(analysis), model_labels(analysis))
-    makers = (_effects, _tasks, _cliques, _categories, _scale, _limits)
+    makers = (_effects, _checkpoints, _tasks, _cliques, _categories, _scale, _limits)
     return [
         Figure(stem, section, reading, caption, spec)
         for make in makers
@@ -104,6 +106,19 @@ def _effects(subject: _Subject) -> Iterator[_Draft]:
             "see what it gives.",
             "Edges are chosen by size, not by certainty: the heatmap shows which are hollow.",
             graph(analysis, model, f"{label}: transfer graph", names),
+        )
+
+
+def _checkpoints(subject: _Subject) -> Iterator[_Draft]:
+    analysis, names, models = subject
+    for each in analysis.trajectories:
+        yield (
+            f"checkpoints-{each.model}-{each.finetune}",
+            "checkpoints",
+            "Each panel is one target: above the grey line the checkpoint is better than the base, "
+            "below it worse, and a hollow dot may well be noise.",
+            covers(analysis.models[each.model], analysis.settings),
+            courses(analysis, each, about(each, models), names),
         )
 
 

@@ -50,6 +50,7 @@ from transferscope.report.words import (
     known,
     percent,
     plain,
+    same_task,
     signed,
 )
 
@@ -69,7 +70,7 @@ def bound(analysis: Analysis) -> float:
         for model in analysis.models.values()
         for source, row in model.pgf.items()
         for target, cell in row.items()
-        if source != target and math.isfinite(cell.mean)
+        if not same_task(source, target) and math.isfinite(cell.mean)
     ]
     largest = float(np.quantile(sizes, 0.98)) if sizes else 0.0
     return ceil_nice(max(largest, 0.02))
@@ -109,7 +110,7 @@ def _row(
         "target": names.short[target.name],
         "onto": names.long[target.name],
         "value": value,
-        "self": source.name == target.name,
+        "self": same_task(source.name, target.name),
         "base": percent(model.base_accuracy.get(target.name, math.nan)),
     }
     if cell is None or value is None:

@@ -23,6 +23,8 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from transferscope.analysis import Analysis
+from transferscope.checkpoints import checkpoint
+from transferscope.report.courses import about, sentences
 from transferscope.report.gallery import SECTIONS, Figure, accounts, gallery
 from transferscope.report.look import CONFIG, DARK
 from transferscope.report.summary import (
@@ -35,7 +37,7 @@ from transferscope.report.summary import (
     setting_rows,
     task_rows,
 )
-from transferscope.report.words import MEASURES, clean, counted, listed, model_labels
+from transferscope.report.words import MEASURES, clean, counted, labels, listed, model_labels
 
 
 class _Section(NamedTuple):
@@ -57,10 +59,11 @@ def write(analysis: Analysis) -> str:
         scripts=scripts,
         look=_data({"config": {**CONFIG, "background": "transparent"}, "dark": DARK}),
         specs={key: _data(spec) for key, spec in specs.items()},
-        sections=_sections(drawn),
+        sections=_sections(drawn, also={"checkpoints"} if analysis.trajectories else set()),
         summary=_summary(analysis),
         accounts=accounts(analysis, model_labels(analysis)),
         glance=glance(analysis),
+        checkpoints=_checkpoints(analysis),
         personas=persona_rows(analysis),
         claims=claim_rows(analysis),
         settings=setting_rows(analysis),
@@ -79,7 +82,7 @@ def _summary(analysis: Analysis) -> Summary:
         models=listed(models),
         facts=[
             counted(len(models), "model"),
-            counted(sum(task.source for task in analysis.tasks), "source task"),
+            *_sources(analysis),
             counted(sum(task.target for task in analysis.tasks), "target task"),
             f"{listed(map(str, seeds))} seed{'' if seeds == [1] else 's'}",
         ],
@@ -87,13 +90,30 @@ def _summary(analysis: Analysis) -> Summary:
     )
 
 
-def _sections(drawn: list[Figure]) -> list[_Section]:
+def _sources(analysis: Analysis) -> list[str]:
+    """How many tasks were finetuned on, and how many checkpoints stand for them."""
+    found = [checkpoint(task.name) for task in analysis.tasks if task.source]
+    steps = sum(each.step is not None for each in found)
+    tasks = counted(len({each.task for each in found}), "source task")
+    return [tasks, counted(steps, "checkpoint")] if steps else [tasks]
+
+
+def _checkpoints(analysis: Analysis) -> list[tuple[str, list[str]]]:
+    """Each finetune with checkpoints, and what is said of it."""
+    names, models = labels(analysis), model_labels(analysis)
+    return [
+        (about(each, models), sentences(analysis, each, names)) for each in analysis.trajectories
+    ]
+
+
+def _sections(drawn: list[Figure], *, also: set[str]) -> list[_Section]:
+    """The sections that have a figure, and those that have something to say without one."""
     numbered = list(enumerate(drawn, 1))
     groups = [
         _Section(key, title, [(n, figure) for n, figure in numbered if figure.section == key])
         for key, title in SECTIONS.items()
     ]
-    return [group for group in groups if group.figures]
+    return [group for group in groups if group.figures or group.id in also]
 
 
 def _spec(figure: Figure) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from transferscope.report.words import (
     listed,
     model_labels,
     percent,
+    same_task,
     signed,
 )
 
@@ -94,7 +95,7 @@ def _beyond(model: ModelAnalysis, analysis: Analysis) -> list[Line]:
         cell
         for source, row in model.pgf.items()
         for target, cell in row.items()
-        if source != target and math.isfinite(cell.mean)
+        if not same_task(source, target) and math.isfinite(cell.mean)
     ]
     judged = [cell for cell in cells if has_interval(cell.ci)]
     if not judged:
@@ -116,7 +117,7 @@ def _extremes(model: ModelAnalysis, names: Labels) -> list[Line]:
         (cell, f"{names.long[source]} → {names.long[target]}")
         for source, row in model.pgf.items()
         for target, cell in row.items()
-        if source != target and math.isfinite(cell.mean)
+        if not same_task(source, target) and math.isfinite(cell.mean)
     ]
     if not cells:
         return []

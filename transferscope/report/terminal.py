@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from transferscope.analysis import Analysis, Claim, Interval, ModelAnalysis, Sign, TaskEffect
+from transferscope.report.courses import about, sentences
+from transferscope.report.words import labels, model_labels
 
 SHOWN = 3
 VERDICTS = {
@@ -29,6 +31,7 @@ def summary(analysis: Analysis) -> RenderableType:
     parts: list[RenderableType] = [_averages(analysis)]
     for name, model in analysis.models.items():
         parts += [Text(), Text(name, style="bold"), Padding(_model(analysis, model), (0, 0, 0, 2))]
+    parts += _checkpoints(analysis)
     parts += [Text(), Text("Personas, in every model", style="bold"), _personas(analysis)]
     parts += [Text(), Text("The paper's findings", style="bold"), _claims(analysis.claims)]
     if analysis.notes:
@@ -85,6 +88,16 @@ def _model(analysis: Analysis, model: ModelAnalysis) -> Table:
     for sign in signs:
         table.add_row(f"largest {sign} clique", Text(_clique(analysis, model, sign)))
     return table
+
+
+def _checkpoints(analysis: Analysis) -> list[RenderableType]:
+    """What changed over the checkpoints of each finetune that has any."""
+    names, models = labels(analysis), model_labels(analysis)
+    parts: list[RenderableType] = []
+    for each in analysis.trajectories:
+        parts += [Text(), Text(about(each, models), style="bold")]
+        parts += [Padding(Text(line), (0, 0, 0, 2)) for line in sentences(analysis, each, names)]
+    return parts
 
 
 def _strongest(effects: dict[str, TaskEffect], sign: Sign) -> list[str]:

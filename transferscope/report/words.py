@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Interval, ModelAnalysis
+from transferscope.checkpoints import checkpoint
 from transferscope.settings import Settings
 from transferscope.suite import GRANULARITIES, LEVELS
 
@@ -40,6 +41,11 @@ def labels(analysis: Analysis) -> Labels:
         dict(zip(names, long, strict=True)),
         dict(zip(names, short, strict=True)),
     )
+
+
+def same_task(source: str, target: str) -> bool:
+    """Whether an effect is self-transfer; a checkpoint's task is the one it finetunes on."""
+    return checkpoint(source).task == target
 
 
 def model_labels(analysis: Analysis) -> dict[str, str]:

@@ -1,0 +1,672 @@
+"""Results of other harnesses: found by content, read again, counted where they disagree."""
+
+import json
+import pickle
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import harness_logs as logs
+import numpy as np
+import polars as pl
+import pytest
+from harness_logs import TASK, blink_outputs, lmms_blink, lmms_results, two_runs, vlmevalkit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tables import refused
+
+from transferscope.errors import DataError, MissingExtra
+from transferscope.readers import read_results
+from transferscope.readers.harness import content, tasks
+from transferscope.readers.harness.content import load
+from transferscope.readers.harness.judge import judge
+from transferscope.readers.harness.runs import formats, read_run
+
+GOLD = "ABABABAB"
+BASE = ("(A)", "(B)", "(B)", "(A)", "(A)", "(B)", "(B)", "(A)")  # 4 of 8 right
+TUNED = ("(A)", "(B)", "(A)", "(B)", "(A)", "(B)", "(B)", "(A)")  # 6 of 8 right
+
+
+def said(found, words):
+    """The one note that holds these words."""
+    (note,) = [note for note in found.attrs["notes"] if words in note]
+    return note
+
+
+def one_run(path: Path):
+    """What a single file is read as: the harness and its samples by target."""
+    run = read_run([path], path.name, {})
+    return run, {t: [kept.sample for kept in items.values()] for t, items in run.samples.items()}
+
+
+# The same matrix from every harness
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lmms_blink,
+        blink_outputs,
+        vlmevalkit,
+        lambda folder, r, g: vlmevalkit(folder, r, g, name="x.csv"),
+        lambda folder, r, g: vlmevalkit(folder, r, g, name="x.json"),
+        lambda folder, r, g: lmms_blink(folder, r, g, name="renamed.txt"),
+        lambda folder, r, g: blink_outputs(folder / "deep" / "er", r, g, name="x"),
+    ],
+)
+def test_every_harness_gives_the_same_matrix(tmp_path, write):
+    write(tmp_path / "base", BASE, GOLD)
+    write(tmp_path / "tuned", TUNED, GOLD)
+    found = read_results(two_runs(tmp_path))
+    assert found["model"].values.tolist() == ["m"]
+    assert found["source"].values.tolist() == ["Jigsaw"]
+    assert found["target"].values.tolist() == [TASK]
+    assert float(found["base_accuracy"].item()) == 4 / 8
+    assert float(found["accuracy"].item()) == 6 / 8
+    assert float(found["pgf"].item()) == 0.5  # (6/8 - 4/8) / (1 - 4/8)
+    base = found["base_item_correct"].values.ravel()
+    np.testing.assert_array_equal(base, [1, 1, 0, 0, 1, 1, 0, 0])
+    assert not any("otherwise" in note for note in found.attrs["notes"])
+
+
+def test_what_was_read_is_recorded_run_by_run(tmp_path):
+    lmms_blink(tmp_path / "base", BASE, GOLD)
+    lmms_blink(tmp_path / "tuned", TUNED, GOLD)
+    entries = read_results({"7B": two_runs(tmp_path, head="")}).attrs["inputs"]
+    assert [entry["file"] for entry in entries] == ["mapping.yaml", "base/", "tuned/"]
+    assert [entry["kind"] for entry in entries] == ["mapping file", "lmms-eval", "lmms-eval"]
+    assert {entry["model"] for entry in entries} == {"7B"}
+    assert len({entry["sha256"] for entry in entries}) == 3
+
+
+@pytest.mark.parametrize(
+    ("write", "harness"),
+    [
+        (lmms_blink, "lmms-eval"),
+        (blink_outputs, "BLINK's own evaluation"),
+        (vlmevalkit, "VLMEvalKit"),
+        (lambda folder, r, g: lmms_results(folder, {TASK: 0.5}), "lmms-eval"),
+        (
+            lambda folder, r, g: lmms_results(folder, {TASK: 0.5}, transformers_version="5"),
+            "lm-evaluation-harness",
+        ),
+        (
+            lambda folder, r, g: lmms_blink(folder, r, g, prompt_hash="0", metrics=["blink_acc"]),
+            "lm-evaluation-harness",
+        ),
+        (
+            lambda folder, r, g: logs.put(
+                folder / "a.csv", f'"split","Overall","{TASK}"\n"none","0.5","0.5"\n'
+            ),
+            "VLMEvalKit",
+        ),
+        (
+            lambda folder, r, g: logs.put(folder / "a.json", '{"val_Jigsaw_1": "(A)"}'),
+            "BLINK's own evaluation",
+        ),
+    ],
+)
+def test_a_file_is_one_harness_s_alone_whatever_its_name(tmp_path, write, harness):
+    file = write(tmp_path, BASE, GOLD)
+    loaded = load(file.rename(tmp_path / "anything"))
+    assert loaded is not None
+    assert [each.name for each in formats({}) if each.recognise(loaded)] == [harness]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a": 1}', "[1, 2]", "a,b\n1,2\n", "# prose, with a comma\n", "", '{"val": 3}', "\0\1", "[]"],
+)
+def test_files_of_no_harness_are_passed_over(tmp_path, text):
+    lmms_blink(tmp_path / "base", BASE, GOLD)
+    lmms_blink(tmp_path / "tuned", TUNED, GOLD)
+    logs.put(tmp_path / "tuned" / "other.json", text)
+    logs.put(tmp_path / "tuned" / "model.pkl", "\x80\x04 not opened \0")
+    assert float(read_results(two_runs(tmp_path))["pgf"].item()) == 0.5
+
+
+def test_data_that_cannot_be_read_is_named(tmp_path):
+    lmms_blink(tmp_path / "base", BASE, GOLD)
+    lmms_blink(tmp_path / "tuned", TUNED, GOLD)
+    logs.put(tmp_path / "tuned" / "state.json", '{"cut": ')
+    found = read_results(two_runs(tmp_path))
+    assert said(found, "passed over").startswith("tuned/: passed over, as they cannot be read: 's")
+
+
+# Replies read again
+
+
+def test_disagreements_are_counted_by_run_and_target_with_an_example(tmp_path):
+    replies = ["The answer is A", "(B)", "The answer is B", "Bad light, so (A)", *BASE[4:]]
+    lmms_blink(tmp_path / "base", replies, GOLD)  # read as T, B, T, B
+    lmms_blink(tmp_path / "tuned", TUNED, GOLD)
+    found = read_results(two_runs(tmp_path))
+    assert said(found, "otherwise") == (
+        "base/: lmms-eval scored 2 of 8 replies otherwise than their text says (1 wrong where the "
+        "text is right, 1 right where it is not); the text counts. Multi-view_Reasoning 2 of 8. "
+        "For example item val_Multi-view_Reasoning_1: 'The answer is A' is right, scored wrong, "
+        "read as 'T'."
+    )
+    np.testing.assert_array_equal(
+        found["base_item_correct"].values.ravel(), [1, 1, 0, 0, 1, 1, 0, 0]
+    )
+
+
+def test_a_random_guess_of_the_harness_is_not_taken_for_an_answer(tmp_path):
+    replies = ["no idea", "", *BASE[2:]]
+    vlmevalkit(tmp_path / "base", replies, GOLD, hits=[1, 0, 0, 0, 1, 1, 0, 0])
+    vlmevalkit(tmp_path / "tuned", TUNED, GOLD, hits=[1, 1, 1, 1, 1, 1, 0, 0])
+    found = read_results(two_runs(tmp_path))
+    assert "0 wrong where the text is right, 1 right where it is not" in said(found, "otherwise")
+    assert "'no idea' is unreadable, scored right" in said(found, "otherwise")
+
+
+def test_blinks_own_rule_misses_an_option_with_a_full_stop(tmp_path):
+    blink_outputs(tmp_path / "base", ["It is (A).", *BASE[1:]], GOLD)
+    blink_outputs(tmp_path / "tuned", TUNED, GOLD)
+    found = read_results(two_runs(tmp_path))
+    assert "'It is (A).' is right, scored wrong, read as '(Z) Failed'" in said(found, "otherwise")
+
+
+def test_choice_answer_and_unreadable_reach_the_predictions(tmp_path):
+    from transferscope.readers.harness.table import read_evaluations
+
+    lmms_blink(tmp_path / "base", ["(A)", "B", "hm", "left", *BASE[4:]], GOLD)
+    lmms_blink(tmp_path / "tuned", TUNED, GOLD)
+    rows = read_evaluations(two_runs(tmp_path), None).rows.filter(pl.col("source").is_null())
+    assert rows["choice"].to_list()[:4] == [0, 1, None, 0]
+    assert rows["answer"].to_list() == [0, 1] * 4
+    assert rows["unreadable"].to_list()[:4] == [False, False, True, False]
+    assert rows["seed"].to_list() == [None] * 8
+
+
+@pytest.mark.parametrize(
+    "resps", [[["(A)"]], [["(A)", "(B)"]], ["(A)"], "(A)", [[["(A)"]]], [], None]
+)
+def test_replies_are_found_in_lists_of_lists(tmp_path, resps):
+    row = json.loads(lmms_blink(tmp_path, ["(A)"], "A").read_text())
+    run, found = one_run(logs.lines(tmp_path / "x.jsonl", [row | {"resps": resps}]))
+    assert found[TASK][0].reply == "(A)"
+    several = any("several replies, of which the first is read" in note for note in run.notes)
+    assert several == (resps == [["(A)", "(B)"]])
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, logs.OPTIONS),
+        ({"input": ""}, logs.OPTIONS),  # BLINK's options are the same for every item
+        ({"input": "A. up\nB. down\n"}, ("up", "down")),
+        ({"input": "", "doc": {"choices": ["x", "y", "z"]}}, ("x", "y", "z")),
+        ({"blink_acc": 1, "doc": {"idx": "val_Counting_3"}, "input": None}, ("",) * 4),
+        ({"blink_acc": 1, "input": None}, tasks.ANY),  # a task of which nothing is known
+    ],
+)
+def test_options_come_from_the_record_the_prompt_or_what_is_known_of_blink(
+    tmp_path, change, expected
+):
+    row = json.loads(lmms_blink(tmp_path, ["(A)"], "A").read_text())
+    _, found = one_run(logs.lines(tmp_path / "samples_x.jsonl", [row | change]))
+    ((sample,),) = found.values()
+    assert sample.choices == expected
+
+
+# lm-evaluation-harness
+
+
+def compared(doc_id, pairs, target, right):
+    """A multiple-choice sample: texts for numbers, as the harness writes them."""
+    return {
+        "doc_id": doc_id,
+        "doc": {"question": "?", "choices": ["red", "green", "blue"]},
+        "target": target,
+        "arguments": {"gen_args_0": {"arg_0": "Q", "arg_1": " red"}},
+        "resps": [[[str(p), "False"]] for p in pairs],
+        "filtered_resps": [[str(p), "False"] for p in pairs],
+        "filter": "none",
+        "metrics": ["acc", "acc_norm"],
+        "doc_hash": "0",
+        "prompt_hash": "0",
+        "target_hash": "0",
+        "acc": right,
+        "acc_norm": 1 - right,
+    }
+
+
+def test_compared_options_choose_the_likeliest(tmp_path):
+    rows = [
+        compared(0, (-3, -1, -2), "1", 1.0),
+        compared(1, (-1, -3, -2), "blue", 0.0),
+        compared(2, (-3, -2, -1), "C", 1.0),
+    ]
+    for run in ("base", "tuned"):
+        logs.lines(tmp_path / run / "samples_colours_2026-01-01T10-00-00.123456.jsonl", rows)
+    found = read_results(two_runs(tmp_path))
+    assert found["target"].values.tolist() == ["colours"]
+    assert found["base_item_correct"].values.ravel().tolist() == [1, 0, 1]
+    assert not any("otherwise" in note or "replies" in note for note in found.attrs["notes"])
+
+
+def test_of_several_filters_the_first_counts(tmp_path):
+    row = {**compared(0, (), "72", 0), "filtered_resps": ["72"], "resps": [["it is 72"]]}
+    row = {key: value for key, value in row.items() if key not in ("acc", "acc_norm")}
+    rows = [
+        row | {"filter": "strict-match", "exact_match": 0.0},
+        row | {"filter": "flexible-extract", "exact_match": 1.0},
+    ]
+    run, found = one_run(logs.lines(tmp_path / "samples_gsm8k.jsonl", rows))
+    assert [sample.score for sample in found["gsm8k"]] == [0.0]
+    assert any("1 samples of another filter are left out" in note for note in run.notes)
+
+
+def test_answers_without_options_keep_the_harness_s_score(tmp_path):
+    for run, scores in (("base", (0, 1, 0, 0)), ("tuned", (1, 1, 0, 0))):
+        rows = [
+            {"doc_id": n, "target": "72", "filtered_resps": ["72"], "exact_match": score}
+            for n, score in enumerate(scores)
+        ]
+        logs.lines(tmp_path / run / "samples_gsm8k.jsonl", rows)
+    found = read_results(two_runs(tmp_path))
+    assert float(found["base_accuracy"].item()) == 1 / 4
+    assert float(found["accuracy"].item()) == 2 / 4
+
+
+# VSI-Bench
+
+
+def vsi(doc_id, kind, truth, reply, score, **more):
+    """A line of lmms-eval's `vsibench`: the question's record under each metric."""
+    key = "accuracy" if truth in "ABCD" else "MRA:.5:.95:.05"
+    doc = {"id": 100 + doc_id, "question_type": kind, "ground_truth": truth, "options": None}
+    doc |= {"prediction": reply, key: score, **more}
+    return {
+        "doc_id": doc_id,
+        "target": truth,
+        "filtered_resps": reply,
+        "doc_hash": "0",
+        "vsibench_overall": doc,
+        "object_counting_mra": doc,
+    }
+
+
+def test_vsi_bench_keeps_part_marks_and_reads_letters_again(tmp_path):
+    options = ["A. power strip", "B. tower"]
+    rows = [
+        vsi(0, "object_counting", "4", "5", 0.5),
+        vsi(1, "object_counting", "4", "4", 1.0),
+        vsi(2, "object_counting", "4", "many", 0.0),
+        vsi(3, "object_rel_distance", "B", "(B)", 0.0, options=options),
+        vsi(4, "object_rel_distance", "A", "power strip", 0.0, options=options),
+    ]
+    _, found = one_run(logs.lines(tmp_path / "x_samples_vsibench.jsonl", rows))
+    assert [s.score for s in found["object_counting"]] == [0.5, 1.0, 0.0]
+    assert {s.item for s in found["object_counting"]} == {"100", "101", "102"}
+    for run in ("base", "tuned"):
+        logs.lines(tmp_path / run / "x_samples_vsibench.jsonl", rows)
+    from transferscope.readers.harness.table import read_evaluations
+
+    read = read_evaluations(two_runs(tmp_path), None)
+    rows = read.rows.filter(pl.col("source").is_null())
+    assert rows["score"].to_list() == [0.5, None, None, None, None]
+    assert rows["correct"].to_list() == [False, True, False, True, True]
+    assert rows["unreadable"].to_list() == [False, False, True, False, False]
+    assert any("object_rel_distance 2 of 2" in note for note in read.notes)
+
+
+def test_vlmevalkits_vsi_tables_have_part_marks(tmp_path):
+    header = ("index", "question_type", "task_type", "prediction", "pred_extracted", "answer")
+    header = (*header, "hit", "MRA:.5:.95:.05", "candidates")
+    rows = [
+        (7, "object_counting", "na", "about 5", "5", "4", "", "0.5", ""),
+        (8, "route_planning", "mcq", "B.", "B", "B", "1", "", "['A. left', 'B. right']"),
+    ]
+    text = "\n".join("\t".join(map(str, row)) for row in (header, *rows))
+    _, found = one_run(logs.put(tmp_path / "m_VSI-Bench_extract_matching.csv", text))
+    assert found["object_counting"][0].score == 0.5
+    (choice,) = found["route_planning"]
+    assert (choice.choices, choice.answer, choice.score) == (("left", "right"), 1, 1.0)
+
+
+# Averages alone
+
+
+def test_averages_become_accuracies_with_counts_where_they_are_whole(tmp_path):
+    lmms_results(tmp_path / "base", {TASK: 0.5, "Relative_Depth": 0.123}, limit=100)
+    lmms_results(tmp_path / "tuned", {TASK: 0.75, "Relative_Depth": 0.5})
+    found = read_results(two_runs(tmp_path))
+    assert sorted(found["target"].values.tolist()) == [TASK, "Relative_Depth"]  # no group `blink`
+    assert float(found["pgf"].sel(target=TASK).item()) == 0.5
+    assert float(found["base_errors"].sel(target=TASK).item()) == 50
+    assert np.isnan(found["base_errors"].sel(target="Relative_Depth")).all()  # 12.3 of 100
+    assert "averages alone" in said(found, "base/: averages")
+    assert said(found, "limit") == "base/: evaluated with limit 100, so not on all items"
+
+
+def test_samples_are_preferred_to_averages_of_the_same_task(tmp_path):
+    for run, replies in (("base", BASE), ("tuned", TUNED)):
+        lmms_blink(tmp_path / run, replies, GOLD)
+        lmms_results(tmp_path / run, {TASK: 0.99, "Jigsaw": 0.5})
+    found = read_results(two_runs(tmp_path))
+    assert float(found["base_accuracy"].item()) == 0.5
+    assert "base/: averages without per-sample logs left out: 'Jigsaw'" in found.attrs["notes"]
+
+
+def test_one_run_of_averages_makes_accuracies_of_all(tmp_path):
+    lmms_results(tmp_path / "base", {TASK: 0.5}, items=8)
+    lmms_blink(tmp_path / "tuned", TUNED, GOLD)
+    found = read_results(two_runs(tmp_path))
+    assert float(found["pgf"].item()) == 0.5
+    assert float(found["total"].item()) == float(found["base_total"].item()) == 8
+    assert "item_correct" not in found
+
+
+def test_score_files_of_vlmevalkit_are_read_in_both_units(tmp_path):
+    for run, value in (("base", 0.5), ("tuned", 0.75)):
+        head = f'"split","Overall","Perception","{TASK.replace("_", " ")}"\n'
+        logs.put(tmp_path / run / "a_acc.csv", head + f'"none","0.9","0.9","{value}"\n')
+        vsi_head = "overall\tobject_counting_MRA:.5:.95:.05\troute_planning_accuracy\n"
+        logs.put(tmp_path / run / "b_acc.csv", vsi_head + f"40.0\t{100 * value}\t25.0\n")
+    found = read_results(two_runs(tmp_path))
+    assert set(found["target"].values.tolist()) == {TASK, "object_counting", "route_planning"}
+    assert float(found["pgf"].sel(target=TASK).item()) == 0.5
+    assert float(found["pgf"].sel(target="object_counting").item()) == 0.5
+    assert float(found["accuracy"].sel(target="route_planning").item()) == 0.25
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_vsi_averages_are_read_by_question_type(tmp_path, old):
+    new_style = {"vsibench_overall,none": 0.4, "object_counting_mra,none": 0.5}
+    new_style["route_planning_accuracy,none"] = 0.25
+    inner = {"overall": 40.0, "object_counting_MRA:.5:.95:.05": 50.0, "tabulated_keys": "x"}
+    old_style = {"vsibench_score,none": inner | {"route_planning_accuracy": 25.0}}
+    results = {"vsibench": old_style if old else new_style}
+    for run in ("base", "tuned"):
+        text = json.dumps({"results": results, "configs": {}})
+        logs.put(tmp_path / run / "r.json", text)
+    found = read_results(two_runs(tmp_path))
+    averages = dict(
+        zip(found["target"].values.tolist(), found["accuracy"].values.ravel(), strict=True)
+    )
+    assert averages == {"object_counting": 0.5, "route_planning": 0.25}
+
+
+# BLINK's flat files
+
+
+def test_flat_predictions_are_judged_with_the_gold_file(tmp_path):
+    ids = [f"val_{TASK}_{n}" for n in range(1, 9)]
+    for run, replies in (("base", BASE), ("tuned", TUNED)):
+        logs.put(tmp_path / run / "m.json", json.dumps(dict(zip(ids, replies, strict=True))))
+    gold = {item: f"({right})" for item, right in zip(ids, GOLD, strict=True)}
+    logs.put(tmp_path / "val_answers.json", json.dumps(gold))
+    found = read_results(two_runs(tmp_path, head="model: m\ngold: val_answers.json\n"))
+    assert float(found["pgf"].item()) == 0.5
+    assert refused(two_runs(tmp_path)) == (
+        "base/: m.json: 8 items without a known answer are left out; nothing is left to judge. "
+        "BLINK's prediction files need its file of right answers, as gold"
+    )
+
+
+def test_the_gold_file_replaces_labels_that_were_corrected_later(tmp_path):
+    blink_outputs(tmp_path / "base", BASE, "B" + GOLD[1:])
+    blink_outputs(tmp_path / "tuned", TUNED, GOLD)
+    message = refused(two_runs(tmp_path))
+    assert message.startswith(
+        "tuned/: Multi-view Reasoning.json: row 1: item 'val_Multi-view_Reasoning_1' of "
+        "'Multi-view_Reasoning' has another right answer than in base/, Multi-view Reasoning.json "
+        "(as have 1 of 8)"
+    )
+    logs.put(tmp_path / "gold.json", json.dumps({f"val_{TASK}_1": "(A)"}))
+    found = read_results(two_runs(tmp_path, head="model: m\ngold: gold.json\n"))
+    assert float(found["base_accuracy"].item()) == 0.5
+    assert "1 items have another right answer in the gold file" in said(found, "gold file")
+
+
+def test_test_items_with_hidden_answers_are_left_out_and_counted(tmp_path):
+    blink_outputs(tmp_path / "base", BASE, GOLD, test=("(A)",))
+    blink_outputs(tmp_path / "tuned", TUNED, GOLD)
+    found = read_results(two_runs(tmp_path))
+    assert "1 items without a known answer are left out" in said(found, "left out")
+
+
+# Runs that do not fit together
+
+
+def test_a_table_before_and_after_scoring_is_one_table(tmp_path):
+    for run, replies in (("base", BASE), ("tuned", TUNED)):
+        vlmevalkit(tmp_path / run, replies, GOLD)
+        hits = [r.strip("()") == g for r, g in zip(replies, GOLD, strict=True)]
+        vlmevalkit(
+            tmp_path / run, replies, GOLD, name="m_BLINK_exact_matching_result.csv", hits=hits
+        )
+    assert float(read_results(two_runs(tmp_path))["base_total"].item()) == 8
+
+
+def test_two_logs_of_one_run_that_differ_are_refused_naming_both(tmp_path):
+    lmms_blink(tmp_path / "base", BASE, GOLD)
+    lmms_blink(tmp_path / "tuned", TUNED, GOLD, name="a.jsonl")
+    lmms_blink(tmp_path / "tuned", BASE, GOLD, name="b.jsonl")
+    assert refused(two_runs(tmp_path)) == (
+        "tuned/: b.jsonl: row 3: item 'val_Multi-view_Reasoning_3' of 'Multi-view_Reasoning' has "
+        "another reply than in a.jsonl row 3; keep one of the files"
+    )
+
+
+def test_a_run_on_fewer_items_is_noted(tmp_path):
+    lmms_blink(tmp_path / "base", BASE, GOLD)
+    lmms_blink(tmp_path / "tuned", TUNED[:5], GOLD[:5])
+    found = read_results(two_runs(tmp_path))
+    assert "Multi-view_Reasoning 5 of 8" in said(found, "tuned/: answers fewer items")
+
+
+def test_runs_without_a_shared_item_are_refused(tmp_path):
+    lmms_blink(tmp_path / "base", BASE, GOLD)
+    vlmevalkit(tmp_path / "tuned", TUNED, GOLD)
+    assert "no item in common with base/ (such as '0' and 'val_Multi" in refused(two_runs(tmp_path))
+
+
+def test_different_harnesses_and_versions_are_noted(tmp_path):
+    lmms_blink(tmp_path / "base", BASE, GOLD)
+    blink_outputs(tmp_path / "tuned", TUNED, GOLD)
+    found = read_results(two_runs(tmp_path))
+    assert "prompts differ" in said(found, "evaluated by BLINK's own evaluation and by lmms-eval")
+    lmms_results(tmp_path / "base", {TASK: 0.5})
+    (tmp_path / "tuned" / "Multi-view Reasoning.json").unlink()
+    lmms_blink(tmp_path / "tuned", TUNED, GOLD)
+    lmms_results(tmp_path / "tuned", {TASK: 0.5}, version="1.0")
+    found = read_results(two_runs(tmp_path))
+    assert said(found, "different versions").startswith(f"{TASK} was evaluated in different")
+
+
+def test_items_that_the_model_could_not_be_asked_are_left_out(tmp_path):
+    failed = ["Failed to obtain answer via API.", *BASE[1:]]
+    vlmevalkit(tmp_path / "base", failed, GOLD)
+    vlmevalkit(tmp_path / "tuned", TUNED, GOLD)
+    found = read_results(two_runs(tmp_path))
+    assert float(found["base_total"].item()) == 7
+    assert "1 items that the model could not be asked" in said(found, "could not be asked")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{"doc_id": 0, "target": "(A)", "resps": "A"}\n{"doc',
+            "tuned/: x.jsonl: row 2 is no JSON",
+        ),
+        ('{"doc_id": 0, "target": "(A)", "resps": "A"}\n[1]\n', "x.jsonl: row 2 is no JSON object"),
+        ('{"doc_id": 0, "target": "(A)", "resps": "A"}\n', "x.jsonl: row 1: names no task"),
+        (
+            '{"doc_id": 0, "target": "(A)", "resps": "A", "blink_acc": {"id": "val_Jigsaw_1"}}\n'
+            '{"target": "(A)"}\n',
+            "x.jsonl: row 2: no doc_id or no target",
+        ),
+        ("index\tanswer\tprediction\n1\tA\tA\n", "row 1: no category says which task it is"),
+        ("index,answer,prediction\n,A,A\n", "x.jsonl: row 1: index is empty"),
+        ("index,answer,prediction\n1,A\n", "none of 1 files is one of"),
+        ("index,answer,prediction\n1,A,A\n2,B\n", "row 2: 2 fields, expected 3"),
+        ('{"val": [{"idx": "17", "answer": "(A)"}]}', "idx is '17', expected val_TASK_NUMBER"),
+        ("hello", "none of 1 files is one of lmms-eval"),
+        ("split,Overall,x\na,1,1\nb,1,1\n", "several splits, none called val"),
+        ("[" * 100_000, "none of 1 files is one of"),
+    ],
+)
+def test_a_damaged_log_is_refused_in_one_line_that_names_run_file_and_row(tmp_path, text, message):
+    lmms_blink(tmp_path / "base", BASE, GOLD)
+    logs.put(tmp_path / "tuned" / "x.jsonl", text)
+    assert message in refused(two_runs(tmp_path))
+
+
+def test_names_of_tasks_are_blinks_where_they_are_blinks():
+    for theirs in ("blink_multi_view_reasoning", "Multi-view Reasoning", "Multi-view_Reasoning"):
+        assert tasks.target_name(theirs) == TASK
+    assert tasks.target_name("mmlu_anatomy") == "mmlu_anatomy"
+    assert tasks.target_of_item("val_Functional_Correspondence_12") == "Functional_Correspondence"
+    assert tasks.target_of_item("12") is None
+
+
+# Workbooks
+
+
+def workbook(path: Path, replies):
+    rows = [
+        (n, "Which way?", *logs.OPTIONS, right, TASK, reply)
+        for n, (reply, right) in enumerate(zip(replies, GOLD, strict=True))
+    ]
+    return logs.xlsx(path, {"Sheet1": [logs.VLM_COLUMNS, *rows]})
+
+
+def test_a_workbook_needs_a_package_and_says_how_to_do_without(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastexcel", None)
+    workbook(tmp_path / "base" / "m_BLINK.xlsx", BASE)
+    vlmevalkit(tmp_path / "tuned", TUNED, GOLD)
+    with pytest.raises(MissingExtra) as caught:
+        read_results(two_runs(tmp_path))
+    assert str(caught.value) == (
+        "m_BLINK.xlsx: xlsx needs the package fastexcel (pip install fastexcel); or let VLMEvalKit "
+        "write tables (PRED_FORMAT=tsv), or save the sheet as CSV"
+    )
+
+
+def test_a_workbook_is_read_like_a_table(tmp_path):
+    pytest.importorskip("fastexcel")
+    workbook(tmp_path / "base" / "m_BLINK.xlsx", BASE)
+    vlmevalkit(tmp_path / "tuned", TUNED, GOLD)  # with the same items
+    found = read_results(two_runs(tmp_path))
+    assert float(found["pgf"].item()) == 0.5
+    assert float(found["base_total"].item()) == 8
+
+
+def test_of_several_sheets_the_one_called_all_counts(tmp_path):
+    pytest.importorskip("fastexcel")
+    head = ("index", "question_type", "prediction", "answer", "MRA:.5:.95:.05")
+    sheets = {"mcq": [("index",), (1,)], "ALL": [head, (3, "object_counting", "5", "4", 0.5)]}
+    _, found = one_run(logs.xlsx(tmp_path / "x.xlsx", sheets))
+    assert [(s.item, s.score) for s in found["object_counting"]] == [("3", 0.5)]
+
+
+def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(content, "LARGEST", 5_000)
+    logs.xlsx(tmp_path / "base" / "x.xlsx", {"a": [("x" * 100_000,)]})
+    vlmevalkit(tmp_path / "tuned", TUNED, GOLD)
+    assert "x.xlsx: unpacks to over" in refused(two_runs(tmp_path))
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(content, "LARGEST", 5_000)
+    lmms_blink(tmp_path / "base", BASE * 10, GOLD * 10)
+    vlmevalkit(tmp_path / "tuned", TUNED, GOLD)
+    assert "too large for a harness's file" in refused(two_runs(tmp_path))
+
+
+def test_a_folder_of_too_many_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(content, "MOST_FILES", 2)
+    for n in range(3):
+        logs.put(tmp_path / "base" / f"{n}.txt", "x")
+    assert "over 2 files; name the folder that holds" in refused(two_runs(tmp_path))
+
+
+def test_a_zip_archive_or_a_pickle_is_no_data(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.xlsx", "w") as archive:
+        archive.writestr("notes.txt", "x")
+    assert load(tmp_path / "x.xlsx") is None
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"index": {"hit": 1}}))
+    assert load(tmp_path / "x.pkl") is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        (logs.PROMPT, logs.OPTIONS),
+        ("Is A. Turing here?\nA. yes\nB. no\nAnswer with the option's letter.", ("yes", "no")),
+        ("(A) 1\n(B) 2\n\nNow this:\n(A) 3\n(B) 4\n(C) 5\n", ("3", "4", "5")),  # few-shot
+        ("(A) 1\n(B) 2\nD. H. Lawrence wrote it.", ("1", "2")),
+        ("How many?", ()),
+    ],
+)
+def test_options_are_those_at_the_prompts_end(prompt, expected):
+    assert tasks.options_in(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (["A. power strip", "B. tower"], ("power strip", "tower")),
+        ("['A. power strip', 'B. tower']", ("power strip", "tower")),
+        (["A dog", "B flat"], ("A dog", "B flat")),  # no letters before them
+        ({"text": ["x", "y"], "label": ["1", "2"]}, ("x", "y")),
+        ("[" * 5000, ()),
+        ("__import__('os').system('x')", ()),
+        ("['x'.__class__]", ()),
+        ([], ()),
+        (None, ()),
+        (["x"] * 11, ()),
+    ],
+)
+def test_options_are_read_from_lists_and_their_text(value, expected):
+    assert tasks.options_of(value) == expected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+SHAPES = {
+    "lmms": lambda: json.loads(logs.lmms_blink(Path(tempfile.mkdtemp()), ["(A)"], "A").read_text()),
+    "compared": lambda: compared(0, (-3, -1), "1", 1.0),
+    "vsi": lambda: vsi(0, "object_counting", "4", "5", 0.5),
+    "results": lambda: json.loads(lmms_results(Path(tempfile.mkdtemp()), {TASK: 0.5}).read_text()),
+    "vlmevalkit": lambda: json.loads(
+        vlmevalkit(Path(tempfile.mkdtemp()), ["A"], "A", name="x.json", hits=[1]).read_text()
+    )[0],
+    "scores": lambda: {"split": "none", "Overall": 0.5, TASK: 0.5},
+    "outputs": lambda: json.loads(
+        blink_outputs(Path(tempfile.mkdtemp()), ["(A)"], "A").read_text()
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_a_file_with_strange_values_is_read_or_refused_in_one_line(shape, data, tmp_path_factory):
+    value = SHAPES[shape]()
+    inside = value
+    while True:  # some key at some depth gets some other value
+        keys = sorted(inside)
+        key = data.draw(st.sampled_from(keys))
+        deeper = isinstance(inside[key], dict) and inside[key] and data.draw(st.booleans())
+        if not deeper:
+            break
+        inside = inside[key]
+    inside[key] = data.draw(JSON)
+    file = logs.put(tmp_path_factory.mktemp("odd") / "samples_x.json", json.dumps(value))
+    message = ""
+    try:
+        _, found = one_run(file)
+        assert all(judge(s) is None or judge(s) for samples in found.values() for s in samples)
+    except DataError as error:
+        message = str(error)
+    assert "\n" not in message

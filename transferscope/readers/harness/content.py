@@ -1,0 +1,171 @@
+"""A file of a harness, taken apart: JSON, JSON lines, a table with commas or tabs, or xlsx.
+
+Which of them it is, its first bytes say. Pickles are never opened, as they can run code.
+
+In:   a path.
+Out:  a `Content`, or None where the file is none of these.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transferscope.errors import DataError, MissingExtra
+from transferscope.predictions import shown
+from transferscope.readers.harness.record import Content
+
+LARGEST = 1 << 29
+"""Bytes of a file that is read; what is larger is refused."""
+MOST_FILES = 10_000
+"""Files of a folder that are looked at."""
+_HEAD = 4096
+
+
+def load(path: Path) -> Content | None:
+    """The content of one file; None for what is no data (pictures, weights, prose, pickles).
+
+    Raises:
+        DataError: the file is missing or too large.
+        MissingExtra: it is xlsx, and nothing that reads xlsx is installed.
+    """
+    name = path.name
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+            if not _is_data(head):
+                return None
+            data = head + file.read(LARGEST + 1 - len(head))
+    except FileNotFoundError:
+        raise DataError(f"{shown(str(path))}: no such file or folder") from None
+    except OSError as error:
+        raise DataError(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
+    if len(data) > LARGEST:
+        raise DataError(f"{shown(name)}: over {LARGEST >> 20} MB; too large for a harness's file")
+    sha256 = hashlib.sha256(data).hexdigest()
+    if head.startswith(b"PK"):
+        return _xlsx(data, name, sha256)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    if text.lstrip()[:1] in ("{", "["):
+        return _json(text, name, sha256)
+    return _table(text, name, sha256)
+
+
+def _is_data(head: bytes) -> bool:
+    return head.startswith(b"PK\x03\x04") or (b"\0" not in head and bool(head.strip()))
+
+
+def _json(text: str, name: str, sha256: str) -> Content:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return _lines(text, name, sha256, error)
+    if isinstance(value, dict):
+        return Content(name, sha256, value, [(1, value)])
+    rows = [(n, row) for n, row in enumerate(value, 1) if isinstance(row, dict)]
+    odd = len(value) - len(rows)
+    return Content(name, sha256, None, rows, f"{odd} entries are no objects" if odd else "")
+
+
+def _lines(text: str, name: str, sha256: str, error: Exception) -> Content:
+    """JSON lines up to the first that is none."""
+    rows: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            where = f"row {number} is no JSON object" if rows else f"no JSON: {error}"
+            return Content(name, sha256, None, rows, f"{where}; was the file cut short?")
+        rows.append((number, row))
+    return Content(name, sha256, None, rows)
+
+
+def _table(text: str, name: str, sha256: str) -> Content | None:
+    header = text.partition("\n")[0]
+    comma = "\t" if "\t" in header else ","
+    if comma not in header:
+        return None
+    records = csv.reader(io.StringIO(text, newline=""), delimiter=comma)
+    try:
+        columns = [column.strip() for column in next(records)]
+        if max(Counter(columns).values()) > 1:
+            return Content(name, sha256, None, [], "a column stands there twice")
+        rows: list[tuple[int, dict[str, Any]]] = []
+        for number, record in enumerate((record for record in records if record), 1):
+            if len(record) != len(columns):
+                widths = f"{len(record)} fields, expected {len(columns)}"
+                return Content(name, sha256, None, rows, f"row {number}: {widths}")
+            rows.append((number, dict(zip(columns, record, strict=True))))
+    except (csv.Error, StopIteration) as error:
+        return Content(name, sha256, None, [], f"no table that can be read: {error}")
+    return Content(name, sha256, None, rows)
+
+
+def _xlsx(data: bytes, name: str, sha256: str) -> Content | None:
+    """The first sheet, or the one called ALL; a zip archive that is no workbook is no data."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+    except zipfile.BadZipFile:
+        return None
+    if not any(member.filename == "xl/workbook.xml" for member in members):
+        return None
+    if sum(member.file_size for member in members) > LARGEST:
+        raise DataError(f"{shown(name)}: unpacks to over {LARGEST >> 20} MB; refused")
+    try:
+        import fastexcel  # noqa: F401  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise MissingExtra(
+            f"{shown(name)}: xlsx needs the package fastexcel (pip install fastexcel); or let "
+            f"VLMEvalKit write tables (PRED_FORMAT=tsv), or save the sheet as CSV"
+        ) from None
+    import polars as pl
+
+    try:
+        sheets = pl.read_excel(io.BytesIO(data), sheet_id=0, raise_if_empty=False)
+    except Exception as error:
+        line = re.sub(r"\s+", " ", str(error))[:100]
+        raise DataError(f"{shown(name)}: not a readable workbook: {line}") from None
+    frame = sheets.get("ALL", next(iter(sheets.values()), None))
+    if frame is None:
+        return None
+    return Content(name, sha256, None, list(enumerate(frame.iter_rows(named=True), 1)))
+
+
+def files_in(path: Path) -> Iterator[Path]:
+    """A file itself, or the files of a folder and the folders in it, in order; links left out.
+
+    Raises:
+        DataError: nothing is there, or more files than any harness writes.
+    """
+    if not path.is_dir():
+        yield path
+        return
+    count = 0
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(folder, name)
+            if file.is_symlink() or not file.is_file():
+                continue
+            count += 1
+            if count > MOST_FILES:
+                raise DataError(
+                    f"{shown(str(path))}: over {MOST_FILES:,} files; name the folder that "
+                    f"holds the harness's files"
+                )
+            yield file

@@ -1,0 +1,217 @@
+"""The runs of a mapping file as one table, and what a reader must know of them.
+
+In:   a mapping file.
+Out:  predictions, where every run has per-sample logs; else accuracies. Sources stand in the order
+      of the mapping file, their checkpoints by step; targets in BLINK's order, then as found.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from transferscope.checkpoints import checkpoint
+from transferscope.errors import DataError
+from transferscope.predictions import COLUMNS, shown, some
+from transferscope.readers.harness import blink
+from transferscope.readers.harness.compare import Key, comparable
+from transferscope.readers.harness.content import load
+from transferscope.readers.harness.judge import Judged, count, judge, sentence
+from transferscope.readers.harness.mapping import Run, read_mapping
+from transferscope.readers.harness.runs import Kept, RunLog, read_run
+from transferscope.suites import KNOWN_TASKS
+
+NEAR = 0.01  # of an item: so near to a whole number must an average bring the right answers
+DEFAULT_SEED = "0"
+
+
+class Evaluated(NamedTuple):
+    """What a mapping file and the files it names amount to."""
+
+    items: bool
+    """Whether rows are predictions; else they are accuracies."""
+    rows: pl.DataFrame
+    notes: list[str]
+    inputs: list[dict[str, str]]
+    """Model, file, hash and kind of every run."""
+
+
+def read_evaluations(path: Path, model: str | None) -> Evaluated:
+    """Every run of a mapping file.
+
+    Args:
+        model: the base model's name where the file has none; None takes the file's own name.
+
+    Raises:
+        DataError: the mapping or one of the files is not what it must be, or the runs cannot be
+            compared.
+    """
+    mapping = read_mapping(path)
+    gold = _gold(mapping.gold, path)
+    fallback = mapping.model or model or path.name.rsplit(".", 1)[0]
+    grouped: dict[Key, list[Run]] = {}
+    for run in mapping.runs:
+        seed = run.seed if run.source is None else run.seed or DEFAULT_SEED
+        grouped.setdefault(Key(run.model or fallback, run.named_source, seed), []).append(run)
+    logs: dict[Key, RunLog] = {}
+    for key in sorted(grouped, key=_order(list(grouped))):
+        names = [run.path for run in grouped[key]]
+        paths = [path.parent / name for name in names]
+        logs[key] = _with_gold(read_run(paths, shown(" and ".join(names)), gold), gold)
+    notes = [note for log in logs.values() for note in log.notes] + list(comparable(logs))
+    items = all(log.samples for log in logs.values())
+    rows, more = (_predictions if items else _accuracies)(logs)
+    inputs = [
+        {
+            "model": key.model,
+            "file": log.label,
+            "sha256": log.sha256,
+            "kind": ", ".join(dict.fromkeys(log.harnesses.values())),
+        }
+        for key, log in logs.items()
+    ]
+    return Evaluated(items, rows, [*notes, *more], inputs)
+
+
+def _gold(name: str | None, path: Path) -> Mapping[str, int]:
+    if name is None:
+        return {}
+    content = load(path.parent / name)
+    if content is None:
+        raise DataError(f"{shown(path.name)}: gold: {shown(name)} holds no JSON")
+    return blink.gold_of(content)
+
+
+def _with_gold(log: RunLog, gold: Mapping[str, int]) -> RunLog:
+    """The run with the given right answers in place of its own, and a note of what that changes."""
+    changed: Counter[str] = Counter()
+    for target, items in log.samples.items():
+        for item, (sample, file) in items.items():
+            right = gold.get(item, sample.answer)
+            if right != sample.answer:
+                items[item] = Kept(sample._replace(answer=right, score=None), file)
+                changed[target] += 1
+    if changed:
+        where = ", ".join(f"{target} {n}" for target, n in changed.items())
+        log.notes.append(
+            f"{log.label}: {changed.total()} items have another right answer in the gold file, "
+            f"which counts: {where}"
+        )
+    return log
+
+
+def _order(keys: list[Key]) -> Callable[[Key], tuple[int, int, float]]:
+    """Models and finetunes as they first appear, the base first, checkpoints by step."""
+    models = list(dict.fromkeys(key.model for key in keys))
+    finetunes = list(dict.fromkeys(checkpoint(key.source).task for key in keys if key.source))
+
+    def place(key: Key) -> tuple[int, int, float]:
+        model = models.index(key.model)
+        if key.source is None:
+            return model, -1, 0
+        task, step = checkpoint(key.source)
+        return model, finetunes.index(task), float("inf" if step is None else step)
+
+    return place
+
+
+def _targets(names: list[str]) -> list[str]:
+    """BLINK's tasks in BLINK's order, then the others as found."""
+    found = list(dict.fromkeys(names))
+    return [t for t in KNOWN_TASKS if t in found] + [t for t in found if t not in KNOWN_TASKS]
+
+
+def _predictions(logs: Mapping[Key, RunLog]) -> tuple[pl.DataFrame, list[str]]:
+    """A row for each run and item, and the disagreements with the harness."""
+    rows: list[tuple[Any, ...]] = []
+    notes: list[str] = []
+    order = _targets([target for log in logs.values() for target in log.samples])
+    for key, log in logs.items():
+        judged = _judged(log, order)
+        rows += [
+            (*key, target, sample.item, *_cells(found), sample.row)
+            for target, pairs in judged.items()
+            for sample, found in pairs
+        ]
+        notes += _told(log, judged)
+        if alone := [target for target in log.scores if target not in order]:
+            notes.append(f"{log.label}: averages without per-sample logs left out: {some(alone)}")
+    names = ("model", "source", "seed", "target", "item")
+    answers = ("choice", "answer", "correct", "unreadable", "score")
+    schema = {column: COLUMNS[column] for column in (*names, *answers)} | {"row": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row"), notes
+
+
+def _judged(log: RunLog, order: list[str]) -> dict[str, list[tuple[Any, Judged]]]:
+    """The samples of a run that say anything, with what they say, by target."""
+    found: dict[str, list[tuple[Any, Judged]]] = {}
+    for target in (name for name in order if name in log.samples):
+        judged = [(kept.sample, judge(kept.sample)) for kept in log.samples[target].values()]
+        found[target] = [(sample, each) for sample, each in judged if each is not None]
+    return found
+
+
+def _told(log: RunLog, judged: Mapping[str, list[tuple[Any, Judged]]]) -> list[str]:
+    """How often the harness disagrees with the text, and what was left out."""
+    notes = []
+    for target, pairs in judged.items():
+        if lost := len(log.samples[target]) - len(pairs):
+            notes.append(
+                f"{log.label}: {target}: {lost} items have neither a reply with a right answer nor "
+                f"a score in [0, 1], and are left out"
+            )
+    by_harness: dict[str, list[str]] = {}
+    for target in judged:
+        by_harness.setdefault(log.harnesses[target], []).append(target)
+    for harness, targets in by_harness.items():
+        counts = [count(target, judged[target]) for target in targets]
+        if said := sentence(log.label, harness, counts):
+            notes.append(said)
+    return notes
+
+
+def _cells(judged: Judged) -> tuple[Any, ...]:
+    return judged.choice, judged.answer, judged.correct, judged.unreadable, judged.score
+
+
+def _accuracies(logs: Mapping[Key, RunLog]) -> tuple[pl.DataFrame, list[str]]:
+    """A row for each run and target; counts where they are certain."""
+    rows: list[tuple[Any, ...]] = []
+    notes = []
+    order = _targets([t for log in logs.values() for t in (*log.samples, *log.scores)])
+    for key, log in logs.items():
+        judged = _judged(log, order)
+        notes += _told(log, judged)
+        if not log.samples:
+            notes.append(
+                f"{log.label}: averages alone, without per-sample logs: replies cannot be read "
+                f"again, and items cannot be paired"
+            )
+        for target in order:
+            cells = _average(log, judged, target)
+            if cells is not None:
+                rows.append((*key, target, *cells, len(rows) + 1))
+    schema: dict[str, Any] = dict.fromkeys(("model", "source", "seed", "target"), pl.String)
+    schema |= dict.fromkeys(("accuracy", "correct", "total"), pl.Float64) | {"row": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row"), notes
+
+
+def _average(
+    log: RunLog, judged: Mapping[str, list[tuple[Any, Judged]]], target: str
+) -> tuple[float, float | None, float | None] | None:
+    """Accuracy, right answers and items of a run on a target; None where it has neither."""
+    if known := [each for _, each in judged.get(target, ())]:
+        marks = sum(each.correct if each.score is None else each.score for each in known)
+        whole = all(each.score is None for each in known)
+        if not whole:
+            return marks / len(known), None, None
+        return marks / len(known), float(marks), float(len(known))
+    if target not in log.scores:
+        return None
+    score = log.scores[target]
+    right = score.accuracy * (score.total or 0)
+    if not score.total or abs(right - round(right)) > NEAR:
+        return score.accuracy, None, None
+    return round(right) / score.total, float(round(right)), float(score.total)
