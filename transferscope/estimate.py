@@ -1,0 +1,41 @@
+"""The bricks of the record: numbers that may be unknown, and means with their uncertainty.
+
+A number that is not known is NaN here and null in JSON.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+Interval = tuple[Number, Number]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds of a quantity computed on each seed alone."""
+
+    mean: Number
+    ci: Interval
+    seeds: dict[str, Number]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A share of variance for each of the additive decomposition's parts."""
+
+    target: Number
+    source: Number
+    both: Number
+
+
+@dataclass(frozen=True)
+class Decomposition(Shares):
+    """Share of the off-diagonal variance of the seed mean that tasks explain by themselves.
+
+    The rest, `1 - both`, is interaction: what depends on the pair.
+    """
+
+    ci: dict[Literal["target", "source", "both"], Interval]
