@@ -39,11 +39,10 @@ import polars as pl
 import scipy.special
 from jaxtyping import Float, Int
 
-from transferscope.conduct import Answers, Behaviour
+from transferscope.conduct import Answers, Behaviour, says
 from transferscope.errors import DataError
 from transferscope.predictions import CELL as RUN
 from transferscope.predictions import shown
-from transferscope.suite import LETTERS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -310,16 +309,3 @@ def _unreadable(model: str, record: Behaviour) -> list[str]:
 def _some(texts: list[str]) -> str:
     more = f" and {len(texts) - LISTED} more" if len(texts) > LISTED else ""
     return ", ".join(texts[:LISTED]) + more
-
-
-def says(answers: Answers) -> str:
-    """`always A`, and in how many seeds where not in all: `always A in 2 of 4 seeds`."""
-    letters = sorted({letter(option) for option in answers.collapsed.values()})
-    words = "always " + " or ".join(letters)
-    count = len(answers.collapsed)
-    return words if count == answers.seeds else f"{words} in {count} of {answers.seeds} seeds"
-
-
-def letter(option: int) -> str:
-    """An option's letter: A for 0."""
-    return chr(ord(LETTERS[0]) + option)

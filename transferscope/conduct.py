@@ -6,6 +6,12 @@ Part of the record (`analysis`), and like it plain data. `behaviour`, `flips` an
 from dataclasses import dataclass
 
 from transferscope.estimate import Decomposition, Estimate, Number
+from transferscope.suite import LETTERS
+
+PLACEBOS = ("format-only", "shuffled")
+"""Controls that are subtracted, the first that was run."""
+REORDERED = "reordered"
+"""The control that is no finetune: the base asked again, the choices in another order."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +86,16 @@ class Adjusted:
     """Of the differences' off-diagonal variance."""
     variance: Number
     """Off-diagonal variance of the seed-mean differences over that of the plain effects."""
+
+
+def says(answers: Answers) -> str:
+    """`always A`, and in how many seeds where not in all: `always A in 2 of 4 seeds`."""
+    letters = sorted({letter(option) for option in answers.collapsed.values()})
+    words = "always " + " or ".join(letters)
+    count = len(answers.collapsed)
+    return words if count == answers.seeds else f"{words} in {count} of {answers.seeds} seeds"
+
+
+def letter(option: int) -> str:
+    """An option's letter: A for 0."""
+    return chr(ord(LETTERS[0]) + option)

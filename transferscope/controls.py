@@ -30,9 +30,6 @@ from transferscope.matrix import from_predictions
 if TYPE_CHECKING:
     import xarray as xr
 
-PLACEBOS = ("format-only", "shuffled")
-"""Controls that are subtracted, the first that was run."""
-REORDERED = "reordered"
 _NO_GAP = 1e-9  # as in `matrix`
 _CELLS = ("seed", "control", "target")
 _VARIABLES = {

@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Float
 
 from transferscope import controls, graph
-from transferscope.conduct import Adjusted, Placebo
+from transferscope.conduct import PLACEBOS, Adjusted, Placebo
 from transferscope.estimate import Decomposition, Estimate, Interval
 from transferscope.evidence import Evidence
 from transferscope.measure import VarianceShares, variance_shares
@@ -105,7 +105,7 @@ def _measured(matrix: xr.Dataset, evidence: Evidence, settings: Settings) -> _Me
     names = mu["control"].values.tolist()
     if not names:
         return None
-    placebo = next((names.index(n) for n in controls.PLACEBOS if n in names), None)
+    placebo = next((names.index(n) for n in PLACEBOS if n in names), None)
     return _Measured(names, mu.transpose("seed", "control", "target").values, placebo)
 
 
@@ -203,10 +203,10 @@ def notes(model: str, compared: Mapping[str, Placebo], adjusted: Adjusted | None
                 f"{model}: {shown(name)} was measured in {len(seeds) - missing} of {len(seeds)} "
                 f"seeds{used}."
             )
-    if adjusted and adjusted.placebo != controls.PLACEBOS[0]:
+    if adjusted and adjusted.placebo != PLACEBOS[0]:
         said.append(
             f"{model}: adjusted effects are those beyond {adjusted.placebo}, as "
-            f"{controls.PLACEBOS[0]} was not run."
+            f"{PLACEBOS[0]} was not run."
         )
     return said
 

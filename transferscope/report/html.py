@@ -23,6 +23,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from transferscope.analysis import Analysis
+from transferscope.report.conduct import Table, tables
 from transferscope.report.gallery import SECTIONS, Figure, accounts, gallery
 from transferscope.report.look import CONFIG, DARK
 from transferscope.report.summary import (
@@ -38,11 +39,12 @@ from transferscope.report.words import MEASURES, clean, counted, listed, model_l
 
 
 class _Section(NamedTuple):
-    """A heading and its figures, numbered through the page."""
+    """A heading, its figures, numbered through the page, and a table."""
 
     id: str
     title: str
     figures: list[tuple[int, Figure]]
+    table: Table | None
 
 
 def write(analysis: Analysis) -> str:
@@ -56,7 +58,7 @@ def write(analysis: Analysis) -> str:
         scripts=scripts,
         look=_data({"config": {**CONFIG, "background": "transparent"}, "dark": DARK}),
         specs={key: _data(spec) for key, spec in specs.items()},
-        sections=_sections(drawn),
+        sections=_sections(drawn, tables(analysis)),
         summary=_summary(analysis),
         accounts=accounts(analysis, model_labels(analysis)),
         glance=glance(analysis),
@@ -85,13 +87,18 @@ def _summary(analysis: Analysis) -> Summary:
     )
 
 
-def _sections(drawn: list[Figure]) -> list[_Section]:
+def _sections(drawn: list[Figure], listed: dict[str, Table]) -> list[_Section]:
     numbered = list(enumerate(drawn, 1))
     groups = [
-        _Section(key, title, [(n, figure) for n, figure in numbered if figure.section == key])
+        _Section(
+            key,
+            title,
+            [(n, figure) for n, figure in numbered if figure.section == key],
+            listed.get(key),
+        )
         for key, title in SECTIONS.items()
     ]
-    return [group for group in groups if group.figures]
+    return [group for group in groups if group.figures or group.table]
 
 
 def _spec(figure: Figure) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Claim, Clique, ModelAnalysis, Sign, Signed, TaskEffect
+from transferscope.conduct import says
 from transferscope.report.words import (
     MEASURES,
     UNKNOWN,
@@ -86,6 +87,10 @@ def glance(analysis: Analysis) -> Glance:
         row("Largest positive clique", "", lambda m: _clique(m, "positive", names)),
         row("Largest negative clique", "", lambda m: _clique(m, "negative", names)),
     ]
+    if any(model.adjusted for model in records):
+        facts.insert(2, row("Beyond the placebo", "average effect", _beyond_placebo))
+    if any(model.behaviour for model in records):
+        facts.insert(2, row("Collapsed answers", "no transfer", lambda m: _collapsed(m, names)))
     return Glance(list(model_labels(analysis).values()), facts)
 
 
@@ -109,6 +114,33 @@ def _beyond(model: ModelAnalysis, analysis: Analysis) -> list[Line]:
             f"for {len(judged)} tests (q ≤ {analysis.settings.alpha:g})",
         ),
     ]
+
+
+def _beyond_placebo(model: ModelAnalysis) -> list[Line]:
+    adjusted = model.adjusted
+    if adjusted is None:
+        return []
+    control = model.controls[adjusted.placebo].mean
+    placebo = f"{clean(adjusted.placebo)} itself: {signed(control.mean, 3)}"
+    return [
+        Line(signed(adjusted.mean.mean, 3), _interval(between(adjusted.mean.ci, 3))),
+        Line("", "; ".join(part for part in (placebo, _interval(between(control.ci, 3))) if part)),
+    ]
+
+
+def _collapsed(model: ModelAnalysis, names: Labels) -> list[Line]:
+    if model.behaviour is None:
+        return []
+    found = model.behaviour.sources
+    cells = [
+        Line("", f"{names.long[source]} → {names.long[target]}: {says(answers)}")
+        for source, row in found.items()
+        for target, answers in row.items()
+        if answers.collapsed
+    ]
+    more = [Line("", f"and {len(cells) - TOP} more")] if len(cells) > TOP else []
+    total = sum(len(row) for row in found.values())
+    return [Line(f"{len(cells)} of {counted(total, 'cell')}"), *cells[:TOP], *more]
 
 
 def _extremes(model: ModelAnalysis, names: Labels) -> list[Line]:
