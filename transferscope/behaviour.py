@@ -188,7 +188,7 @@ def describe(one: xr.Dataset) -> Behaviour | None:
     """How one model and its adapters answer; None where its results do not say.
 
     Args:
-        one: the matrix of one model, at its own seeds.
+        one: the matrix of one model.
     """
     if "letter_count" not in one or not bool(one["unreadable_count"].notnull().any()):
         return None

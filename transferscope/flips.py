@@ -30,7 +30,7 @@ def flips(one: xr.Dataset) -> dict[str, dict[str, Flips]]:
     """The items that changed, {source: {target: flips}}; empty where items are not known.
 
     Args:
-        one: the matrix of one model, at its own seeds. Only what is plainly right (1) or plainly
+        one: the matrix of one model. Only what is plainly right (1) or plainly
             wrong (0) before and after can flip.
     """
     if "item_correct" not in one:

@@ -88,8 +88,8 @@ def describe(
             ]
         ),
         cliques=_cliques(one, evidence, null, settings),
-        behaviour=behaviour.describe(base),
-        flips=flips(base),
+        behaviour=behaviour.describe(matrix.sel(model=evidence.model)),
+        flips=flips(matrix.sel(model=evidence.model)),
         controls=placebos.controls,
         adjusted=placebos.adjusted,
     )

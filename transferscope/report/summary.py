@@ -129,9 +129,9 @@ def _beyond_placebo(model: ModelAnalysis) -> list[Line]:
 
 
 def _collapsed(model: ModelAnalysis, names: Labels) -> list[Line]:
-    if model.behaviour is None:
+    found = model.behaviour.sources if model.behaviour else {}
+    if not any(answers.letters for row in found.values() for answers in row.values()):
         return []
-    found = model.behaviour.sources
     cells = [
         Line("", f"{names.long[source]} → {names.long[target]}: {says(answers)}")
         for source, row in found.items()
@@ -145,17 +145,22 @@ def _collapsed(model: ModelAnalysis, names: Labels) -> list[Line]:
 
 def _extremes(model: ModelAnalysis, names: Labels) -> list[Line]:
     cells = [
-        (cell, f"{names.long[source]} → {names.long[target]}")
+        (cell, source, target)
         for source, row in model.pgf.items()
         for target, cell in row.items()
         if source != target and math.isfinite(cell.mean)
     ]
     if not cells:
         return []
-    ends = [max(cells, key=lambda each: each[0].mean), min(cells, key=lambda each: each[0].mean)]
-    return [
-        Line(f"{signed(cell.mean)} {words}", _interval(between(cell.ci))) for cell, words in ends
-    ]
+    found = model.behaviour.sources if model.behaviour else {}
+    lines = []
+    for end in (max, min):
+        cell, source, target = end(cells, key=lambda each: each[0].mean)
+        answers = found.get(source, {}).get(target)
+        parts = [_interval(between(cell.ci)), "collapsed" if answers and answers.collapsed else ""]
+        words = f"{signed(cell.mean)} {names.long[source]} → {names.long[target]}"
+        lines.append(Line(words, "; ".join(part for part in parts if part)))
+    return lines
 
 
 def _averages(model: ModelAnalysis, quantity: str) -> list[Line]:
