@@ -239,7 +239,7 @@ def _mean(values: np.ndarray, axis: int) -> np.ndarray:
     known = np.isfinite(values)
     count = known.sum(axis=axis)
     total = np.where(known, values, 0).sum(axis=axis)
-    return (total / np.where(count > 0, count, np.nan)).astype(values.dtype)
+    return np.asarray(total / np.where(count > 0, count, np.nan), values.dtype)
 
 
 def _estimate(

@@ -215,26 +215,43 @@ def example_study(seeds: int = 4, seed: int = 0) -> tuple[pl.DataFrame, pl.DataF
     """The demo's predictions table, and that of its controls."""
     import polars as pl
 
-    frames: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
+    parts = []
     for index, (model, scale) in enumerate({"small": 0.5, "medium": 1.0, "large": 1.6}.items()):
         world = example_world(scale, seed)
-        rng = np.random.default_rng([seed, index])
-        for j, answers in enumerate(simulate_answers(world, seeds, seed + 1000 * (index + 1))):
-            target = world.tasks[j]
-            right = _right_options(target, answers.base.shape[1], seed)
-            runs = [(0, None, answers.base)]
-            runs += [(0, source, answers.tuned[:, i]) for i, source in enumerate(world.tasks)]
-            runs += [(1, name, answers.controls[:, i]) for i, name in enumerate(world.controls)]
-            for control, source, correct in runs:
-                always = (np.arange(seeds) < (seeds, 2, 0)[index]) & ((source, target) == COLLAPSED)
-                letters = _letters(correct, right, always, 0.01 if source else 0.04, rng)
-                frames[control].append(_prediction_rows(model, source, target, right, letters))
-    return pl.concat(frames[0]), pl.concat(frames[1])
+        fallen = (seeds, 2, 0)[index]
+        parts.append(predictions_of(model, world, seeds, seed + 1000 * (index + 1), fallen))
+    predictions, controls = zip(*parts, strict=True)
+    return pl.concat(predictions), pl.concat(controls)
 
 
-def _right_options(target: str, items: int, seed: int) -> Int[np.ndarray, " item"]:
+def predictions_of(
+    model: str, world: World, seeds: int, seed: int, fallen: int = 0
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The predictions tables of a simulated model and of its controls, with letters.
+
+    Args:
+        fallen: seeds whose adapters of `COLLAPSED` answer (A) to everything.
+    """
+    import polars as pl
+
+    frames: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
+    rng = np.random.default_rng([seed, 1])
+    for j, answers in enumerate(simulate_answers(world, seeds, seed)):
+        target = world.tasks[j]
+        right = _right_options(target, answers.base.shape[1])
+        runs = [(0, None, answers.base)]
+        runs += [(0, source, answers.tuned[:, i]) for i, source in enumerate(world.tasks)]
+        runs += [(1, name, answers.controls[:, i]) for i, name in enumerate(world.controls)]
+        for control, source, correct in runs:
+            always = (np.arange(seeds) < fallen) & ((source, target) == COLLAPSED)
+            letters = _letters(correct, right, always, 0.01 if source else 0.04, rng)
+            frames[control].append(_prediction_rows(model, source, target, right, letters))
+    return pl.concat(frames[0]), pl.concat(frames[1]) if frames[1] else frames[0][0].clear()
+
+
+def _right_options(target: str, items: int) -> Int[np.ndarray, " item"]:
     """Which of 2 to 4 options is right in each item, whatever model is asked."""
-    rng = np.random.default_rng([seed, *target.encode()])
+    rng = np.random.default_rng(list(target.encode()))
     return rng.integers(2 + len(target) % 3, size=items)
 
 
