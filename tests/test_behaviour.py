@@ -130,6 +130,14 @@ def test_right_answers_of_nearly_one_letter_excuse_an_adapter_that_gives_it():
     assert record.sources["U"]["T"].collapsed == {"0": 0}
 
 
+@pytest.mark.parametrize(("right", "fallen"), [(5, {"0": 0}), (6, {})])
+def test_ten_letters_alike_are_beyond_chance_where_half_are_right_and_not_where_more(right, fallen):
+    # (5 + 1) / (10 + 2) = 1/2, and ten heads come up once in 1024; (7/12)**10 is 1 in 219
+    answers = [0] * right + [1] * (10 - right)
+    record = described(table({("0", None): answers, ("0", "S"): [0] * 10}, answers))
+    assert record.sources["S"]["T"].collapsed == fallen
+
+
 def test_five_items_show_no_collapse():
     record = described(table({("0", None): [0] * 5, ("0", "S"): [1] * 5}, [0, 1, 0, 1, 0]))
     assert not record.sources["S"]["T"].collapsed
