@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -45,6 +45,7 @@ from transferscope.analysis import (
     TaskRecord,
     Trend,
 )
+from transferscope.conduct import Adjusted, Answers, Behaviour, Flips, Placebo
 from transferscope.suite import Granularity, Level
 from transferscope.suites.blink import BLINK
 
@@ -79,6 +80,8 @@ class Shape:
     nulls: bool = True
     floor: bool = True
     empty_row: bool = False
+    conduct: bool = False
+    """Whether answers, flips and controls are known."""
     sources: tuple[int, int | None] = (0, None)
     targets: tuple[int, int | None] = (0, None)
 
@@ -238,7 +241,48 @@ def _model(shape: Shape, tasks: list[TaskRecord], values: np.ndarray) -> ModelAn
         category_axes=_axes(tasks, shape, average.transferability),
         graph=_graph(mean, [t.name for t in tasks], set(sources), set(targets)),
         cliques=_cliques(mean, [t.name for t in tasks], shape),
+        **(_conduct(values, (sources, targets, seeds), shape) if shape.conduct else {}),
     )
+
+
+def _conduct(
+    values: np.ndarray, names: tuple[list[str], list[str], list[str]], shape: Shape
+) -> dict[str, Any]:
+    """Answers with one collapsed cell, flips, a placebo, and the effects beyond it."""
+    sources, targets, seeds = names
+    options = 3
+    fine = Answers([0.4, 0.3, 0.3], 0.05, {}, len(seeds))
+    fallen = Answers([1.0, 0.0, 0.0], 0.2, {seeds[0]: 0}, len(seeds))
+    answers = {i: dict.fromkeys(targets, fine) for i in sources}
+    answers[sources[0]][targets[-1]] = fallen
+    placebo = np.full((len(seeds), len(targets)), 0.02)
+    placebo += 0.01 * np.arange(len(targets)) + 0.003 * np.arange(len(seeds))[:, None]
+    apart = values[:, : len(sources), : len(targets)] - placebo[:, None]
+    control = Placebo(
+        {j: _estimate(placebo[:, k], shape, seeds) for k, j in enumerate(targets)},
+        _estimate(placebo.mean(1), shape, seeds),
+    )
+    flips = Flips(6.5, 3.0, 130, len(seeds), 7, 1, {f"{targets[0]}/1": len(seeds)}, {"<b>": 3})
+    return {
+        "behaviour": Behaviour(
+            {j: [1 / options] * options for j in targets},
+            dict.fromkeys(targets, fine),
+            answers,
+            {"format-only": dict.fromkeys(targets, fine)},
+        ),
+        "flips": {i: dict.fromkeys(targets, flips) for i in sources},
+        "controls": {"format-only": control, "reordered": control},
+        "adjusted": Adjusted(
+            "format-only",
+            {
+                i: {j: _estimate(apart[:, a, b], shape, seeds) for b, j in enumerate(targets)}
+                for a, i in enumerate(sources)
+            },
+            _estimate(apart.mean((1, 2)), shape, seeds),
+            _decomposition(shape),
+            0.4,
+        ),
+    }
 
 
 def _groups(tasks: list[TaskRecord], axis: str) -> dict[str, list[str]]:

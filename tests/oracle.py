@@ -319,6 +319,66 @@ def personas(
     return answer
 
 
+# What adapters do besides transferring.
+
+
+def letter_shares(choices: list[int | None], options: int) -> list[float]:
+    """Share of each option among the letters given."""
+    given = [choice for choice in choices if choice is not None]
+    return [given.count(option) / len(given) for option in range(options)] if given else []
+
+
+def collapsed(choices: list[int | None], answers: list[int]) -> int | None:
+    """The letter of a collapsed run: 95 % of at least 10 letters, and more than chance explains.
+
+    Chance: each letter drawn alone, this one as often as it is right among the items answered with
+    a letter, counted right once more and wrong once more than it was.
+    """
+    pairs = [(c, a) for c, a in zip(choices, answers, strict=True) if c is not None]
+    if len(pairs) < 10:
+        return None
+    for letter in sorted({choice for choice, _ in pairs}):
+        count = sum(choice == letter for choice, _ in pairs)
+        rate = Fraction(sum(a == letter for _, a in pairs) + 1, len(pairs) + 2)
+        n = len(pairs)
+        tail = sum(math.comb(n, k) * rate**k * (1 - rate) ** (n - k) for k in range(count, n + 1))
+        if 100 * count >= 95 * n and tail < Fraction(1, 1000):
+            return letter
+    return None
+
+
+class Flips(NamedTuple):
+    fixed: float
+    broken: float
+    often_fixed: dict[str, int]
+    often_broken: dict[str, int]
+
+
+def flips(base: list[dict[str, bool]], tuned: list[dict[str, bool]]) -> Flips:
+    """Items that changed, from a dictionary of answers for each seed."""
+
+    def changed(before: bool) -> tuple[float, dict[str, int]]:
+        times: dict[str, int] = {}
+        for one, two in zip(base, tuned, strict=True):
+            for item in one:
+                if item in two and one[item] == before and two[item] != before:
+                    times[item] = times.get(item, 0) + 1
+        often = {item: n for item, n in times.items() if 2 * n > len(base)}
+        return sum(times.values()) / len(base), often
+
+    fixed, often_fixed = changed(False)
+    broken, often_broken = changed(True)
+    return Flips(fixed, broken, often_fixed, often_broken)
+
+
+def adjusted(cube: Cube, placebo: dict[str, dict[str, float]]) -> Cube:
+    """Each effect minus the placebo's of that seed and target, `placebo[seed][target]`."""
+    return {
+        s: {i: {j: cube[s][i][j] - placebo[s][j] for j in cube[s][i]} for i in cube[s]}
+        for s in cube
+    }
+
+
 # Tests and corrections.
 
 

@@ -19,7 +19,7 @@ NAMES = (*HOSTILE[:5], "<img src=x onerror=\"document.title='owned'\">", *HOSTIL
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 def test_the_page_draws_every_figure_without_errors_and_hostile_names_as_text(tmp_path: Path):
-    analysis = make(Shape(models=("3B", HOSTILE[0]), names=NAMES))
+    analysis = make(Shape(models=("3B", HOSTILE[0]), names=NAMES, conduct=True))
     file = tmp_path / "report.html"
     file.write_text(page(analysis), "utf-8")
     command = [

@@ -37,7 +37,9 @@ SHAPES = {
     "no noise floor": Shape(models=ONE, floor=False),
     "preset paper": Shape(models=ONE, intervals=False),
     "a source without values": Shape(models=ONE, empty_row=True),
-    "hostile names": Shape(models=(HOSTILE[0],), names=tuple(HOSTILE)),
+    "hostile names": Shape(models=(HOSTILE[0],), names=tuple(HOSTILE), conduct=True),
+    "answers and controls": Shape(models=ONE, conduct=True),
+    "answers of one seed": Shape(models=ONE, conduct=True, seeds=1),
 }
 
 
@@ -68,7 +70,16 @@ def test_every_figure_of_the_report_is_there_and_valid_vega_lite(analysis: Analy
     expected = {f"{kind}-{m}" for kind in (*per_model, *cliques) for m in analysis.models}
     expected |= {f"categor{end}-{axis}" for end in ("ies", "y-effects") for axis in LEVELS}
     assert set(charts) == expected | {"personas", "scale", "decomposition", "pgf-behaviour"}
-    assert {figure.section for figure in gallery(analysis)} == set(SECTIONS) - {"checkpoints"}
+    tables = {"placebo", "items"}
+    elsewhere = {"checkpoints"}
+    found = {figure.section for figure in gallery(analysis)}
+    assert found == set(SECTIONS) - tables - elsewhere - {"answers"}
+    whole = make(Shape(conduct=True))
+    for each in (both := figures(whole)).values():
+        each.to_dict()
+    expected = {f"{kind}-{m}" for kind in ("heatmap-adjusted", "answers") for m in whole.models}
+    assert set(both) - set(charts) == expected
+    assert {figure.section for figure in gallery(whole)} == set(SECTIONS) - tables - elsewhere
 
 
 LEVELS = ("level", "granularity")

@@ -7,7 +7,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope import graph, nulls, persona, simulate, stats
+from transferscope import detection, graph, nulls, persona, simulate, stats
 from transferscope.errors import DataError
 from transferscope.measure import signed_parts
 
@@ -212,7 +212,7 @@ def test_mcnemar_is_the_sign_test_of_the_items_that_changed(fixed, broken):
 
 @pytest.mark.parametrize(("seeds", "base"), [(4, 0.4), (1, 0.6), (10, 0.75)])
 def test_power_is_reached_at_the_effect_it_names(seeds, base):
-    smallest = stats.power(150, seeds, base)
+    smallest = detection.power(150, seeds, base)
     world = simulate.World(("a",), np.array([base]), np.array([[smallest]]), np.array([150]))
     found = []
     for study in range(250):
@@ -227,20 +227,20 @@ def test_power_is_reached_at_the_effect_it_names(seeds, base):
 
 
 def test_power_is_known_where_the_base_gets_nothing_right():
-    assert 0 < stats.power(150, 4, 0.0) == stats.power(150, 4, 1 / 300) < 0.2
-    assert np.isnan(stats.power(3, 2, 0.0))
+    assert 0 < detection.power(150, 4, 0.0) == detection.power(150, 4, 1 / 300) < 0.2
+    assert np.isnan(detection.power(3, 2, 0.0))
 
 
 def test_power_improves_with_items_and_seeds():
-    assert stats.power(400, 4, 0.5) < stats.power(100, 4, 0.5)
-    assert stats.power(100, 10, 0.5) < stats.power(100, 3, 0.5)
-    assert np.isnan(stats.power(10, 4, 0.9))
+    assert detection.power(400, 4, 0.5) < detection.power(100, 4, 0.5)
+    assert detection.power(100, 10, 0.5) < detection.power(100, 3, 0.5)
+    assert np.isnan(detection.power(10, 4, 0.9))
 
 
 @pytest.mark.parametrize("wrong", [(0, 4, 0.5), (100, 0, 0.5), (100, 4, 1.0), (100, 4, 60.0)])
 def test_power_refuses_a_study_that_cannot_be(wrong):
     with pytest.raises(DataError, match=r"at least one item|divide percent by 100"):
-        stats.power(*wrong)
+        detection.power(*wrong)
 
 
 def test_the_null_model_without_transfer_agrees_with_simulated_items():

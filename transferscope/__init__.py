@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis as Analysis
     from transferscope.assemble import analyze as analyze
+    from transferscope.detection import power as power
     from transferscope.errors import DataError as DataError
     from transferscope.errors import MissingExtra as MissingExtra
     from transferscope.errors import StudyError as StudyError
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from transferscope.settings import Settings as Settings
     from transferscope.stats import benjamini_hochberg as benjamini_hochberg
     from transferscope.stats import mcnemar as mcnemar
-    from transferscope.stats import power as power
 
 _HOME = {
     "analysis": ("Analysis",),
@@ -57,7 +57,8 @@ _HOME = {
     "persona": ("personas",),
     "readers": ("read_results",),
     "settings": ("Settings",),
-    "stats": ("benjamini_hochberg", "mcnemar", "power"),
+    "stats": ("benjamini_hochberg", "mcnemar"),
+    "detection": ("power",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

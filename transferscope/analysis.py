@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from transferscope.checkpoints import Trajectory
+from transferscope.conduct import Adjusted, Behaviour, Flips, Placebo
+from transferscope.estimate import Decomposition, Estimate
 from transferscope.number import Interval, Number
 from transferscope.settings import Settings
 from transferscope.suite import Granularity, Level
@@ -53,15 +55,6 @@ class Cell:
     seeds: dict[str, Number]
     mcnemar: dict[str, Number] | None = None
     """Exact McNemar p-value of each seed; only where item-level predictions exist."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds of a quantity computed on each seed alone."""
-
-    mean: Number
-    ci: Interval
-    seeds: dict[str, Number]
 
 
 @dataclass(frozen=True)
@@ -231,6 +224,14 @@ class ModelAnalysis:
     category_axes: dict[str, CategoryAxis]
     graph: Graph
     cliques: Cliques
+    behaviour: Behaviour | None = None
+    """How answers are given; None where the results do not say."""
+    flips: dict[str, dict[str, Flips]] = field(default_factory=dict)
+    """{source: {target: items that changed}}; empty without item-level predictions."""
+    controls: dict[str, Placebo] = field(default_factory=dict)
+    """{control: what it did}; empty where none was run."""
+    adjusted: Adjusted | None = None
+    """Effects beyond the placebo's; None where no placebo was run."""
 
 
 @dataclass(frozen=True)
@@ -264,25 +265,6 @@ class Personas:
     pirate: list[Persona]
     sponge: list[Persona]
     sieve: list[Persona]
-
-
-@dataclass(frozen=True)
-class Shares:
-    """A share of variance for each of the additive decomposition's parts."""
-
-    target: Number
-    source: Number
-    both: Number
-
-
-@dataclass(frozen=True)
-class Decomposition(Shares):
-    """Share of the off-diagonal variance of the seed mean that tasks explain by themselves.
-
-    The rest, `1 - both`, is interaction: what depends on the pair.
-    """
-
-    ci: dict[Literal["target", "source", "both"], Interval]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferscope import audit, graph, measure, persona, stats
+from transferscope import audit, behaviour, detection, graph, measure, persona, placebo, simulate
 from transferscope.analysis import (
     Analysis,
     Decomposition,
@@ -108,19 +108,9 @@ def _tasks(mu: xr.DataArray) -> list[TaskRecord]:
 def _decomposition(mu: xr.DataArray, evidence: Evidence) -> Decomposition:
     one = mu.sel(model=[evidence.model], seed=evidence.seeds)
     shares = {str(name): part.item() for name, part in measure.decompose(one).items()}
-    ci: dict[Any, tuple[float, float]] = dict.fromkeys(shares, (np.nan, np.nan))
-    if evidence.draws:
-        mean = graph.seed_mean(evidence.data.effects)
-        known = np.isfinite(mean) & ~evidence.data.itself
-        drawn = np.nan_to_num(np.moveaxis(evidence.draws.cells, -1, 0))
-        parts = measure.variance_shares(drawn, known)
-        ci = {
-            name: pair(
-                evidence.interval(getattr(parts, name), np.asarray(shares[name]), low=0.0, high=1.0)
-            )
-            for name in shares
-        }
-    return Decomposition(**shares, ci=ci)
+    drawn = evidence.draws.cells if evidence.draws else None
+    mean = graph.seed_mean(evidence.data.effects)
+    return placebo.decomposition(evidence, mean, drawn, measure.VarianceShares(**shares))
 
 
 def _scale(mu: xr.DataArray, evidence: dict[str, Evidence], settings: Settings) -> Scale:
@@ -192,13 +182,13 @@ def _power(matrix: xr.Dataset, evidence: dict[str, Evidence], settings: Settings
             accuracy = float(base.sel(target=target))
             if table is None or not 0 <= accuracy < 1:
                 continue
-            smallest = stats.power(
+            smallest = detection.power(
                 table.equivalent_items,
                 len(one.seeds),
                 accuracy,
                 alpha=settings.alpha,
                 item_correlation=settings.item_correlation,
-                seed_correlation=max(settings.item_correlation, stats.simulate.SEED_CORRELATION),
+                seed_correlation=max(settings.item_correlation, simulate.SEED_CORRELATION),
             )
             rows.append(
                 Power(name, target, table.base.shape[1], len(one.seeds), accuracy, smallest)
@@ -213,10 +203,15 @@ def _notes(
     settings: Settings,
 ) -> list[str]:
     notes = list(matrix.attrs["notes"])
+    for name, model in models.items():
+        notes += behaviour.notes(name, model.behaviour)
+        notes += placebo.notes(name, model.controls, model.adjusted)
     if settings.preset == "paper":
         notes.append("Preset 'paper': the paper's tests alone, without intervals or null models.")
         return notes
-    notes += [note for one in evidence.values() for note in _one_answer(one)]
+    for name, one in evidence.items():
+        if not behaviour.knows_letters(models[name].behaviour):
+            notes += _one_answer(one)
     counted = [name for name, one in evidence.items() if one.items == "counts"]
     if counted:
         notes.append(

@@ -196,7 +196,7 @@ def _centred(draws: Draws, data: ModelData) -> Draws:
 
 def null_draws(evidence: Evidence, settings: Settings) -> int:
     """Draws of a null model: fewer than asked for where the matrix is so large that memory ends."""
-    affordable = NULL_VALUES // evidence.data.effects.size
+    affordable = NULL_VALUES // max(evidence.data.effects.size, 1)
     return min(settings.null_draws, max(100, affordable))
 
 

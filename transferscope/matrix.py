@@ -9,7 +9,8 @@ Out:  an `xarray.Dataset` with dimensions (model, seed, source, target):
       base_accuracy, base_correct, base_total, base_errors   (model, seed, target)
       ceiling                                                (target); (model, target) if "self"
       item_correct (.., source, item), base_item_correct (.., item): 1, 0, a score between, or -1
-                                                             (not asked); from predictions alone
+                                                             (not asked); from predictions alone,
+      and with them how answers are given: see `behaviour`
       coordinates on target: level, granularity, abbreviation, and with `source_` before them on
       source; "" is unknown. A checkpoint's are those of its task. On item: item_target.
       attrs: `notes`, sentences a reader must know; `ceiling_notes`, those of them that another
@@ -28,6 +29,7 @@ import polars as pl
 import xarray as xr
 from jaxtyping import Bool, Float, UInt
 
+from transferscope.behaviour import with_answers
 from transferscope.errors import DataError
 from transferscope.labels import task_labels, unknown_tasks
 from transferscope.measure import pgf
@@ -94,7 +96,7 @@ def from_predictions(table: pl.DataFrame) -> xr.Dataset:
         pl.when(~pl.col("scored").any()).then(pl.col("mark").sum()).alias("correct"),
         pl.len().cast(pl.Float64).alias("total"),
     )
-    dataset = from_accuracy(counts)
+    dataset = with_answers(from_accuracy(counts), table)
     items = _items(table, dataset["target"].values.tolist())
     rows = table.join(items, on=["target", "item"], how="left")
     for name, dims, part in (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from transferscope import graph, measure, nulls, stats
+from transferscope import behaviour, graph, measure, nulls, stats
 from transferscope.analysis import (
     Category,
     CategoryAxis,
@@ -32,6 +32,8 @@ from transferscope.analysis import (
     TaskEffect,
 )
 from transferscope.evidence import Evidence, Quantity, no_transfer, null_draws
+from transferscope.flips import flips
+from transferscope.placebo import compare
 from transferscope.settings import Settings
 from transferscope.suite import GRANULARITIES, LEVELS
 
@@ -59,6 +61,7 @@ def describe(
     base = matrix.sel(model=evidence.model, seed=evidence.seeds)
     kept = graph.strongest_edges(mean, evidence.data.itself, settings.graph_keep)
     names = (evidence.sources, evidence.data.targets)
+    placebos = compare(matrix, evidence, settings)
     return ModelAnalysis(
         seeds=evidence.seeds,
         basis=evidence.basis,
@@ -85,6 +88,10 @@ def describe(
             ]
         ),
         cliques=_cliques(one, evidence, null, settings),
+        behaviour=behaviour.describe(matrix.sel(model=evidence.model)),
+        flips=flips(matrix.sel(model=evidence.model)),
+        controls=placebos.controls,
+        adjusted=placebos.adjusted,
     )
 
 

@@ -33,6 +33,8 @@ COLUMNS: dict[str, Any] = {
 }
 REQUIRED = ("model", "seed", "source", "target", "item", "correct")
 CELL = ("model", "seed", "source", "target")
+LAST_OPTION = 25
+"""The highest index of an option: there are no more letters."""
 BY_ROW = ("file", "row")
 """Columns a reader may add so that messages can say where a row came from."""
 
@@ -145,8 +147,10 @@ def _place(frame: pl.DataFrame, index: int) -> str:
 def _as_type(frame: pl.DataFrame, column: str, name: str) -> pl.Series:
     """One column in its type of `COLUMNS`; what cannot be converted is refused with its row."""
     values, wanted = frame[column], COLUMNS[column]
-    if column == "correct":
+    if wanted == pl.Boolean:
         return _as_truth(values, frame, name)
+    if wanted == pl.Int64:
+        return _as_option(values, frame, name)
     if wanted == pl.String:
         return text_column(values, frame, name)
     try:
@@ -169,14 +173,35 @@ def text_column(values: pl.Series, frame: pl.DataFrame, name: str) -> pl.Series:
     raise DataError(f"{name}: column {values.name!r} holds {values.dtype}, expected text")
 
 
+def _as_option(values: pl.Series, frame: pl.DataFrame, name: str) -> pl.Series:
+    """An option's index; pandas writes whole numbers beside a missing one as 2.0."""
+    text = values.dtype == pl.String
+    if not (text or values.dtype.is_numeric() or values.dtype == pl.Null):
+        raise DataError(f"{name}: column {values.name!r} holds {values.dtype}, expected Int64")
+    given = values.str.strip_chars().replace("", None) if text else values
+    numbers = given.cast(pl.Float64, strict=False)
+    unread = numbers.is_null() & given.is_not_null()
+    numbers = numbers.fill_nan(None)
+    odd = (numbers != numbers.round(0)) | ~numbers.is_between(0, LAST_OPTION)
+    wrong = unread | odd.fill_null(False)
+    found = values.filter(wrong).head(1).to_list()
+    told = f"{values.name} is {found[0]!r}, expected an option's index" if found else ""
+    empty = "; leave it empty where the reply was unreadable" if values.name == "choice" else ""
+    refuse(wrong, frame, name, f"{told} from 0 to {LAST_OPTION}{empty}")
+    return numbers.cast(pl.Int64)
+
+
 def _as_truth(values: pl.Series, frame: pl.DataFrame, name: str) -> pl.Series:
     if values.dtype == pl.Boolean:
         return values
     if values.dtype.is_nested() or values.dtype.is_temporal():
-        raise DataError(f"{name}: column 'correct' holds {values.dtype}, expected true and false")
+        raise DataError(
+            f"{name}: column {values.name!r} holds {values.dtype}, expected true and false"
+        )
     text = values.cast(pl.String).str.strip_chars().str.to_lowercase()
     truth = text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
     unclear = truth.is_null() & text.is_not_null() & (text != "")
     shown = values.filter(unclear).head(1).to_list()
-    refuse(unclear, frame, name, f"correct is {shown[0]!r}, expected 0 or 1" if shown else "")
+    told = f"{values.name} is {shown[0]!r}, expected 0 or 1" if shown else ""
+    refuse(unclear, frame, name, told)
     return truth

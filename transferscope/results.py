@@ -52,7 +52,16 @@ _LONGEST = 100  # characters of a file name; some file systems stop at 143
 
 def prediction_files(folder: str | os.PathLike[str]) -> list[Path]:
     """The folder's prediction tables, by name; empty where there are none."""
-    tables = Path(folder, PREDICTIONS).glob("*.parquet")
+    return _parquets(Path(folder, PREDICTIONS))
+
+
+def control_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """The folder's tables of placebo runs, by name; empty where there are none."""
+    return _parquets(Path(folder, CONTROLS))
+
+
+def _parquets(folder: Path) -> list[Path]:
+    tables = folder.glob("*.parquet")
     return sorted(path for path in tables if path.is_file() and not path.name.startswith("."))
 
 

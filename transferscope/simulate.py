@@ -13,12 +13,12 @@ Opens no file and measures nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.special
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Bool, Float, Int, Int8
 
 from transferscope.suites.blink import BLINK
 
@@ -46,6 +46,8 @@ class World:
     """Questions for each target."""
     item_correlation: float = ITEM_CORRELATION
     seed_correlation: float = SEED_CORRELATION
+    controls: dict[str, Float[np.ndarray, " target"]] = field(default_factory=dict)
+    """True effects of placebo sources, at ceiling 1."""
 
     @property
     def tuned_accuracy(self) -> Float[np.ndarray, "source target"]:
@@ -58,6 +60,7 @@ class Answers(NamedTuple):
 
     base: Int8[np.ndarray, "seed item"]
     tuned: Int8[np.ndarray, "seed source item"]
+    controls: Int8[np.ndarray, "seed control item"] = np.zeros((0, 0, 0), np.int8)
 
 
 def latent(correlation: float) -> float:
@@ -80,18 +83,35 @@ def simulate_answers(world: World, seeds: int, seed: int) -> list[Answers]:
         rng = np.random.default_rng([seed, j])
         difficulty = np.sqrt(shared) * rng.standard_normal(count)
         base = difficulty + np.sqrt(1 - shared) * rng.standard_normal(count)
-        adapters = difficulty + np.sqrt(own) * rng.standard_normal((len(world.pgf), count))
-        noise = rng.standard_normal((seeds, *adapters.shape))
-        tuned = adapters + np.sqrt(1 - shared - own) * noise
-        threshold = scipy.special.ndtri(world.tuned_accuracy[:, j])[:, None]
         right = base < scipy.special.ndtri(world.base_accuracy[j])
+        effects = [world.pgf[:, j], np.array([pgf[j] for pgf in world.controls.values()])]
+        tuned, controls = (
+            _answered(world.base_accuracy[j], pgf, difficulty, (seeds, own, 1 - shared - own), rng)
+            for pgf in effects
+        )
         answers.append(
-            Answers(
-                np.broadcast_to(right, (seeds, count)).astype(np.int8),
-                (tuned < threshold).astype(np.int8),
-            )
+            Answers(np.broadcast_to(right, (seeds, count)).astype(np.int8), tuned, controls)
         )
     return answers
+
+
+def _answered(
+    base: float,
+    pgf: Float[np.ndarray, " source"],
+    difficulty: Float[np.ndarray, " item"],
+    parts: tuple[int, float, float],
+    rng: np.random.Generator,
+) -> Int8[np.ndarray, "seed source item"]:
+    """Answers of adapters with these effects.
+
+    Args:
+        parts: number of seeds; variance of an adapter's own part, and of a run's.
+    """
+    seeds, own, run = parts
+    adapters = difficulty + np.sqrt(own) * rng.standard_normal((len(pgf), len(difficulty)))
+    noise = rng.standard_normal((seeds, *adapters.shape))
+    scores = adapters + np.sqrt(run) * noise
+    return (scores < scipy.special.ndtri(base + pgf * (1 - base))[:, None]).astype(np.int8)
 
 
 def plausible_answers(
@@ -158,7 +178,7 @@ def example_world(scale: float, seed: int) -> World:
     """A made-up model of BLINK's 13 tasks with a structure to find again.
 
     Low-level tasks give and take most, effects grow with `scale`, Jigsaw harms, Counting is harmed,
-    and every finetune helps itself.
+    and every finetune helps itself. A placebo has most of what targets take from all.
     """
     rng = np.random.default_rng(seed)
     tasks = [task for task in BLINK if task.items]
@@ -170,46 +190,116 @@ def example_world(scale: float, seed: int) -> World:
     effects[names.index("Jigsaw")] -= 0.15
     effects[:, names.index("Counting")] -= 0.15
     np.fill_diagonal(effects, 0.45)
+    placebo = 0.7 * take
+    placebo[names.index("Counting")] -= 0.15
     return World(
         tasks=tuple(names),
         base_accuracy=np.clip(0.45 + 0.1 * scale + 0.1 * rng.standard_normal(len(tasks)), 0.2, 0.9),
         pgf=np.clip(effects, -0.4, 0.9),
         items=np.array([task.items for task in tasks]),
+        controls={"format-only": placebo, "reordered": np.zeros(len(tasks))},
     )
+
+
+COLLAPSED = ("Jigsaw", "Multi-view_Reasoning")
+"""Source and target of the example's adapters that answer (A) to everything: in the smallest model,
+and in two seeds of the next."""
 
 
 def example_predictions(seeds: int = 4, seed: int = 0) -> pl.DataFrame:
     """The demo's study: three made-up sizes of one model, as a predictions table."""
+    return example_study(seeds, seed)[0]
+
+
+def example_study(seeds: int = 4, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The demo's predictions table, and that of its controls."""
     import polars as pl
 
-    frames = []
+    parts = []
     for index, (model, scale) in enumerate({"small": 0.5, "medium": 1.0, "large": 1.6}.items()):
         world = example_world(scale, seed)
-        for j, answers in enumerate(simulate_answers(world, seeds, seed + 1000 * (index + 1))):
-            runs = [(None, answers.base)]
-            runs += [(source, answers.tuned[:, i]) for i, source in enumerate(world.tasks)]
-            for source, correct in runs:
-                frames.append(_prediction_rows(model, source, world.tasks[j], correct))
-    return pl.concat(frames)
+        fallen = (seeds, 2, 0)[index]
+        parts.append(predictions_of(model, world, seeds, seed + 1000 * (index + 1), fallen))
+    predictions, controls = zip(*parts, strict=True)
+    return pl.concat(predictions), pl.concat(controls)
+
+
+def predictions_of(
+    model: str, world: World, seeds: int, seed: int, fallen: int = 0
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The predictions tables of a simulated model and of its controls, with letters.
+
+    Args:
+        fallen: seeds whose adapters of `COLLAPSED` answer (A) to everything.
+    """
+    import polars as pl
+
+    frames: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
+    rng = np.random.default_rng([seed, 1])
+    for j, answers in enumerate(simulate_answers(world, seeds, seed)):
+        target = world.tasks[j]
+        right = _right_options(target, answers.base.shape[1])
+        runs = [(0, None, answers.base)]
+        runs += [(0, source, answers.tuned[:, i]) for i, source in enumerate(world.tasks)]
+        runs += [(1, name, answers.controls[:, i]) for i, name in enumerate(world.controls)]
+        for control, source, correct in runs:
+            always = (np.arange(seeds) < fallen) & ((source, target) == COLLAPSED)
+            letters = _letters(correct, right, always, 0.01 if source else 0.04, rng)
+            frames[control].append(_prediction_rows(model, source, target, right, letters))
+    return pl.concat(frames[0]), pl.concat(frames[1]) if frames[1] else frames[0][0].clear()
+
+
+def _right_options(target: str, items: int) -> Int[np.ndarray, " item"]:
+    """Which of 2 to 4 options is right in each item, whatever model is asked."""
+    rng = np.random.default_rng(list(target.encode()))
+    return rng.integers(2 + len(target) % 3, size=items)
+
+
+def _letters(
+    correct: Int8[np.ndarray, "seed item"],
+    right: Int[np.ndarray, " item"],
+    always: Bool[np.ndarray, " seed"],
+    unreadable: float,
+    rng: np.random.Generator,
+) -> Int[np.ndarray, "seed item"]:
+    """The options chosen: the right one where correct, else another; -1 where unreadable.
+
+    Args:
+        always: seeds that answer (A) to everything instead.
+        unreadable: share of the wrong replies that name no option.
+    """
+    others = right.max() + 1 if right.max() else 2
+    wrong = (right + 1 + rng.integers(others - 1, size=correct.shape)) % others
+    wrong = np.where(rng.random(correct.shape) < unreadable, -1, wrong)
+    return np.where(always[:, None], 0, np.where(correct == 1, right, wrong))
 
 
 def _prediction_rows(
-    model: str, source: str | None, target: str, correct: Int8[np.ndarray, "seed item"]
+    model: str,
+    source: str | None,
+    target: str,
+    right: Int[np.ndarray, " item"],
+    letters: Int[np.ndarray, "seed item"],
 ) -> pl.DataFrame:
     import polars as pl
 
-    seeds, items = correct.shape
-    return pl.DataFrame(
+    seeds, items = letters.shape
+    rows = pl.DataFrame(
         {
             "seed": [f"seed_{s}" for s in range(seeds) for _ in range(items)],
             "item": [f"{target}/{k}" for k in range(items)] * seeds,
-            "correct": correct.ravel() == 1,
+            "choice": letters.ravel(),
+            "answer": np.tile(right, seeds),
         }
-    ).select(
+    )
+    return rows.select(
         pl.lit(model).alias("model"),
         "seed",
         pl.lit(source, dtype=pl.String).alias("source"),
         pl.lit(target).alias("target"),
         "item",
-        "correct",
+        pl.when(pl.col("choice") >= 0).then("choice").alias("choice"),
+        "answer",
+        correct=pl.col("choice") == pl.col("answer"),
+        unreadable=pl.col("choice") < 0,
     )

@@ -13,6 +13,7 @@ Randomness comes in as a seed. Opens no file.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,9 +21,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Bool, Float
 
-from transferscope import simulate
-from transferscope.errors import DataError
-from transferscope.measure import check_fraction, signed_parts
+from transferscope.measure import signed_parts
 from transferscope.settings import Measure
 
 CHUNK_VALUES = 1_000_000
@@ -97,7 +96,7 @@ class Draws(NamedTuple):
     """Seed means of the effects' positive and negative parts, (source, target, draw)."""
 
 
-class _SeedNoise(NamedTuple):
+class SeedNoise(NamedTuple):
     """Random weights of the seeds: the t distribution, one draw for all quantities."""
 
     normal: np.ndarray
@@ -106,16 +105,16 @@ class _SeedNoise(NamedTuple):
     """(number of seeds - 1, draw): what makes a normal draw one of Student's t."""
 
 
-def _seed_noise(seeds: int, draws: int, seed: list[int]) -> _SeedNoise:
+def _seed_noise(seeds: int, draws: int, seed: list[int]) -> SeedNoise:
     rng = np.random.default_rng(seed)
     normal = rng.standard_normal((seeds, draws), dtype=np.float32)
     squares = np.cumsum(rng.standard_normal((max(seeds - 1, 1), draws)) ** 2, axis=0)
     degrees = np.arange(1, len(squares) + 1)[:, None]
     stretch = np.concatenate([np.zeros((1, draws)), np.sqrt(degrees / squares)])
-    return _SeedNoise(normal, stretch.astype(np.float32))
+    return SeedNoise(normal, stretch.astype(np.float32))
 
 
-def _over_seeds(values: np.ndarray, noise: _SeedNoise) -> np.ndarray:
+def over_seeds(values: np.ndarray, noise: SeedNoise) -> np.ndarray:
     """Mean over the first axis (seeds) plus its random error; the last axis is the draw.
 
     The error is that of a mean of n values with unknown variance: on its own it gives exactly the
@@ -147,11 +146,8 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     Returns:
         Draws, float32.
     """
-    seeds, sources, targets = data.effects.shape
-    noise = _seed_noise(seeds, draws, [seed, *model.encode()])
-    streams = [np.random.default_rng([seed, *name.encode()]) for name in data.targets]
+    _, sources, targets = data.effects.shape
     itself = data.itself[None, :, :, None]
-    tables = [table and _errors(table) for table in data.items]
     tasks = {"transferability": (sources, 2), "malleability": (targets, 1)}
     out = {
         f"{name}{suffix}": SignDraws(*np.empty((2, size, draws), np.float32))
@@ -160,21 +156,43 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     }
     sides = SignDraws(*np.empty((2, sources, targets, draws), np.float32))
     cells = np.empty((sources, targets, draws), np.float32)
-    step = draws if not any(data.items) else max(16, CHUNK_VALUES // data.effects.size)
-    for start in range(0, draws, step):
-        now = slice(start, min(start + step, draws))
-        part = _SeedNoise(noise.normal[:, now], noise.stretch[:, now])
-        effects = _resampled_effects(data, tables, streams, now.stop - now.start)
+    for now, noise, effects in resamples(data, draws=draws, seed=seed, model=model):
         apart = np.where(itself, np.float32(np.nan), effects)
-        cells[..., now] = _over_seeds(effects, part)
-        sides.positive[..., now] = _over_seeds(np.maximum(effects, 0), part)
-        sides.negative[..., now] = _over_seeds(np.minimum(effects, 0), part)
+        cells[..., now] = over_seeds(effects, noise)
+        sides.positive[..., now] = over_seeds(np.maximum(effects, 0), noise)
+        sides.negative[..., now] = over_seeds(np.minimum(effects, 0), noise)
         for suffix, values in (("", apart), ("_with_self", effects)):
             for name, (_, axis) in tasks.items():
                 signs = signed_parts(values, axis=axis)
-                out[name + suffix].positive[:, now] = _over_seeds(signs.positive, part)
-                out[name + suffix].negative[:, now] = _over_seeds(signs.negative, part)
+                out[name + suffix].positive[:, now] = over_seeds(signs.positive, noise)
+                out[name + suffix].negative[:, now] = over_seeds(signs.negative, noise)
     return Draws(cells=cells, sides=sides, **out)
+
+
+class Resample(NamedTuple):
+    """Some of the bootstrap's draws."""
+
+    now: slice
+    """Which."""
+    noise: SeedNoise
+    effects: np.ndarray
+    """mu on reweighted items, (seed, source, target, draw)."""
+
+
+def resamples(data: ModelData, *, draws: int, seed: int, model: str) -> Iterator[Resample]:
+    """The bootstrap's draws, a few at a time.
+
+    The k-th draw weighs an item, or a seed, alike whatever sources stand in `data`, as long as the
+    targets have the same items: what is computed of two calls may be compared draw by draw.
+    """
+    noise = _seed_noise(len(data.effects), draws, [seed, *model.encode()])
+    streams = [np.random.default_rng([seed, *name.encode()]) for name in data.targets]
+    tables = [table and _errors(table) for table in data.items]
+    step = draws if not any(data.items) else max(16, CHUNK_VALUES // data.effects.size)
+    for start in range(0, draws, step):
+        now = slice(start, min(start + step, draws))
+        part = SeedNoise(noise.normal[:, now], noise.stretch[:, now])
+        yield Resample(now, part, _resampled_effects(data, tables, streams, now.stop - now.start))
 
 
 class _Errors(NamedTuple):
@@ -324,58 +342,3 @@ def mcnemar(
     broken = (base & ~tuned).sum(-1)
     tail = scipy.special.bdtr(np.minimum(fixed, broken), np.maximum(fixed + broken, 1), 0.5)
     return np.asarray(np.minimum(1.0, 2 * tail))
-
-
-def power(
-    items: int,
-    seeds: int,
-    base_accuracy: float,
-    *,
-    level: float = 0.8,
-    alpha: float = 0.05,
-    item_correlation: float = simulate.ITEM_CORRELATION,
-    seed_correlation: float = simulate.SEED_CORRELATION,
-) -> float:
-    """The smallest PGF of one cell that a study detects, at ceiling 1.
-
-    "Detects" means that the bootstrap interval of the seed mean leaves out 0. It counts seeds and
-    items both, and with few seeds pays for not knowing their spread.
-
-    Args:
-        items: questions of the target.
-        seeds: finetuning seeds; with 1, only this one adapter's effect can be detected.
-        base_accuracy: accuracy of the untuned model, a fraction; 0 counts as half an item, as it
-            would have no spread at all.
-        level: probability of detection.
-        alpha: two-sided level of the test.
-        item_correlation, seed_correlation: see `simulate.World`.
-
-    Returns:
-        A PGF in (0, 1]; NaN where even closing the whole gap would go unseen.
-
-    Raises:
-        DataError: no items, no seeds, or a base accuracy without a gap above it.
-    """
-    check_fraction("base_accuracy", base_accuracy)
-    if items < 1 or seeds < 1 or base_accuracy == 1:
-        raise DataError(
-            "power needs at least one item, one seed and a base accuracy below 1, not "
-            f"items={items}, seeds={seeds}, base_accuracy={base_accuracy:g}"
-        )
-    base, smallest, needed = base_accuracy or 0.5 / items, 0.0, 0.0
-    for _ in range(100):  # the spread depends on the effect; the iteration contracts fast
-        tuned = base + smallest * (1 - base)
-        spread_base, spread_tuned = base * (1 - base) / items, tuned * (1 - tuned) / items
-        shared = 2 * item_correlation * np.sqrt(spread_base * spread_tuned)
-        by_seed = (1 - seed_correlation) * spread_tuned / seeds
-        by_item = spread_base + seed_correlation * spread_tuned - shared + by_seed
-        seen = by_item + (by_seed if seeds > 1 else 0)  # the interval counts seed noise twice
-        if seen == 0:  # all wrong before, all right after: nothing is left to chance
-            break
-        degrees = seen**2 / (
-            by_item**2 / max(items - 1, 1) + (by_seed**2 / (seeds - 1) if seeds > 1 else 0)
-        )
-        needed = scipy.special.stdtrit(degrees, 1 - alpha / 2) * np.sqrt(seen)
-        needed += scipy.special.stdtrit(degrees, level) * np.sqrt(by_item)
-        smallest = min(needed / (1 - base), 1.0)
-    return float(smallest) if needed <= 1 - base else np.nan

@@ -105,10 +105,12 @@ def demo(
         print("A simulated study: three made-up models whose true effects are known.\n")
     with status("simulating and analysing"):
         from transferscope.assemble import analyze as analyzed
+        from transferscope.controls import with_controls
         from transferscope.matrix import from_predictions
-        from transferscope.simulate import example_predictions
+        from transferscope.simulate import example_study
 
-        matrix = from_predictions(example_predictions())
+        predictions, controls = example_study()
+        matrix = with_controls(from_predictions(predictions), predictions, controls)
         note = "Simulated: the models, their answers and their effects are made up."
         matrix.attrs["notes"] = [note, *matrix.attrs["notes"]]
         analysis = analyzed(matrix)

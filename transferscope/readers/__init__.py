@@ -10,7 +10,7 @@ expected. Nothing is written.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 import xarray as xr
 
+from transferscope.controls import with_controls
 from transferscope.errors import DataError
 from transferscope.matrix import (
     Ceiling,
@@ -38,7 +39,7 @@ from transferscope.readers.counts import recover_counts, with_counts
 from transferscope.readers.files import is_mapping, read_file
 from transferscope.readers.formats import FORMATS, Kind, Table, check_name, read_table, rename_model
 from transferscope.readers.gold import gold_notes, gold_of, record_notes
-from transferscope.results import prediction_files, read_json, record_of
+from transferscope.results import control_files, prediction_files, read_json, record_of
 
 __all__ = ["FORMATS", "Inputs", "read_results", "recover_counts"]
 
@@ -53,6 +54,8 @@ class _Input(NamedTuple):
     sha256: str
     records: tuple[Mapping[str, Any], ...] = ()
     """What a study keeps beside its tables."""
+    controls: pl.DataFrame | None = None
+    """Rows of placebo runs, from a study folder."""
     notes: Sequence[str] = ()
     parts: Sequence[dict[str, str]] = ()
     """Entries of `attrs["inputs"]`, where the input is more than one file."""
@@ -108,13 +111,22 @@ def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
                     f"give each its own name, as in NAME=PATH"
                 )
             owner[model] = one.file
-    dataset = _matrix([one.table for one in read]).sel(model=list(owner))
+    dataset = _with_controls(_matrix([one.table for one in read]), read).sel(model=list(owner))
     dataset.attrs["inputs"] = [entry for one in read for entry in one.entries]
     judged = [one.table.rows for one in read if one.table.kind == "predictions"]
     told = [note for one in read for note in [*one.notes, *record_notes(one.records)]]
     told += gold_notes(judged, [(one.file, one.gold) for one in read])
     dataset.attrs["notes"] = [*told, *dataset.attrs["notes"]]
     return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
+
+
+def _with_controls(dataset: xr.Dataset, read: list[_Input]) -> xr.Dataset:
+    controls = [one.controls for one in read if one.controls is not None]
+    if not controls:
+        return dataset
+    predictions = [one.table.rows for one in read if one.table.kind == "predictions"]
+    both = (pl.concat(rows, how="diagonal").drop("row") for rows in (predictions, controls))
+    return with_controls(dataset, *both)
 
 
 def _named(inputs: Inputs) -> Iterator[tuple[str | None, Path]]:
@@ -171,10 +183,30 @@ def _refuse_lone_log(path: Path) -> None:
 
 
 def _read_folder(name: str | None, path: Path) -> _Input:
-    """A study folder's predictions; its hash is that of its tables' names and hashes."""
-    label, tables, whole = shown(path.resolve().name), [], hashlib.sha256()
-    records = []
-    for file in prediction_files(path):
+    """A study folder's predictions and controls; its hash is that of their names and hashes."""
+    label, whole = shown(path.resolve().name), hashlib.sha256()
+    rows = _stacked(prediction_files(path), label, whole)
+    if rows is None:
+        raise DataError(
+            f"{label}: a folder without predictions/*.parquet; is it a study folder? Results of "
+            f"other harnesses need a mapping file (docs/harnesses.md)"
+        )
+    controls = _stacked(control_files(path), label, whole)
+    if controls is not None:
+        if name is not None:  # an interrupted study may hold controls of models without results
+            controls = controls.filter(pl.col("model").is_in(rows["model"].unique().to_list()))
+            controls = controls.with_columns(model=pl.lit(name))
+        if controls["source"].is_null().any():
+            raise DataError(f"{label}: a table of controls with rows of the base; keep those apart")
+    table = Table("predictions", rename_model(rows, name, label))
+    records = tuple(read_json(record_of(file)) for file in prediction_files(path))
+    return _Input(table, label, whole.hexdigest(), records, controls)
+
+
+def _stacked(files: list[Path], label: str, whole: Any) -> pl.DataFrame | None:
+    """The rows of some tables of predictions; the hash `whole` takes in their names and hashes."""
+    tables = []
+    for file in files:
         raw = read_file(file)
         table = read_table(raw, None)
         if table.kind != "predictions":
@@ -185,26 +217,17 @@ def _read_folder(name: str | None, path: Path) -> _Input:
             )
         tables.append(table.rows.with_columns(file=pl.lit(raw.name)))
         whole.update(f"{raw.name} {raw.sha256}\n".encode())
-        records.append(read_json(record_of(file)))
     if not tables:
-        raise DataError(
-            f"{label}: a folder without predictions/*.parquet; is it a study folder? Results of "
-            f"other harnesses need a mapping file (docs/harnesses.md)"
-        )
-    rows = pl.concat(tables)
+        return None
+    rows = pl.concat(tables, how="diagonal")
     check_unique(spread_base(rows), (*CELL, "item"), label)
-    rows = rename_model(rows.drop("file"), name, label)
-    return _Input(Table("predictions", rows), label, whole.hexdigest(), tuple(records))
+    return rows.drop("file")
 
 
 _BUILD: dict[Kind, Callable[[pl.DataFrame], xr.Dataset]] = {
     "pgf table": lambda rows: with_counts(from_pgf(rows)),
     "accuracy table": from_accuracy,
     "predictions": from_predictions,
-}
-_ITEM_VARIABLES = {
-    "item_correct": ("model", "seed", "source", "item"),
-    "base_item_correct": ("model", "seed", "item"),
 }
 
 
@@ -216,6 +239,11 @@ def _matrix(tables: list[Table]) -> xr.Dataset:
         rows = pl.concat([t.rows for t in tables if t.kind == kind], how="diagonal")
         parts.append(_BUILD[kind](rows.drop("row")))
     return parts[0] if len(parts) == 1 else _side_by_side(parts)
+
+
+def _blank(name: Hashable) -> np.generic:
+    """What stands in a variable where nothing is known."""
+    return np.int8(-1) if str(name).endswith("item_correct") else np.float64(np.nan)
 
 
 def _side_by_side(parts: list[xr.Dataset]) -> xr.Dataset:
@@ -233,14 +261,15 @@ def _side_by_side(parts: list[xr.Dataset]) -> xr.Dataset:
     aligned: list[xr.Dataset] = []
     for part in parts:
         if items is not None and "item" not in part.dims:
-            sizes = {**part.sizes, "item": items.sizes["item"]}
+            sizes = {**items.sizes, **part.sizes}
             part = part.assign_coords(item=items["item"], item_target=items["item_target"]).assign(
                 {
-                    name: (dims, np.full([sizes[d] for d in dims], -1, np.int8))
-                    for name, dims in _ITEM_VARIABLES.items()
+                    name: (each.dims, np.full([sizes[d] for d in each.dims], _blank(name)))
+                    for name, each in items.data_vars.items()
+                    if name not in part
                 }
             )
-        filled = {name: np.nan if name not in _ITEM_VARIABLES else -1 for name in part.data_vars}
+        filled = {name: _blank(name) for name in part.data_vars}
         part = part.reindex(seed=seeds, fill_value=filled)
         aligned.append(part.sel(source=first["source"].values, target=first["target"].values))
     whole = xr.concat(

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Sign
+from transferscope.report.answers import letters
 from transferscope.report.behaviour import behaviour
 from transferscope.report.courses import about, courses
 from transferscope.report.effects import decomposition, power, task_effects
-from transferscope.report.heatmaps import category_effects, heatmap
+from transferscope.report.groups import category_effects
+from transferscope.report.heatmaps import heatmap
 from transferscope.report.networks import clique, graph
 from transferscope.report.personas import personas
 from transferscope.report.trends import categories, scale_trend
@@ -29,6 +31,9 @@ from transferscope.report.words import (
 SECTIONS = {
     "effects": "Every effect",
     "checkpoints": "Over the checkpoints",
+    "placebo": "What a placebo does",
+    "answers": "How answers are given",
+    "items": "Which items changed",
     "tasks": "Task by task",
     "cliques": "Cliques",
     "categories": "Groups of tasks",
@@ -66,7 +71,10 @@ _Draft = tuple[str, str, str, str, Spec | None]
 def gallery(analysis: Analysis) -> list[Figure]:
     """Every figure that has something to show."""
     subject = _Subject(analysis, labels(analysis), model_labels(analysis))
-    makers = (_effects, _checkpoints, _tasks, _cliques, _categories, _scale, _limits)
+    makers = (
+        *(_effects, _checkpoints, _answers),
+        *(_tasks, _cliques, _categories, _scale, _limits),
+    )
     return [
         Figure(stem, section, reading, caption, spec)
         for make in makers
@@ -98,6 +106,16 @@ def _effects(subject: _Subject) -> Iterator[_Draft]:
             covers(analysis.models[model], analysis.settings),
             heatmap(analysis, model, f"{label}: what each source does to each target", names),
         )
+        if (adjusted := analysis.models[model].adjusted) is not None:
+            yield (
+                f"heatmap-adjusted-{model}",
+                "effects",
+                f"The same after subtracting, seed by seed, what {clean(adjusted.placebo)} did to "
+                "each target: what a source does beyond teaching the format of an answer. The "
+                "placebo’s own noise is part of each interval, the same for a whole column.",
+                covers(analysis.models[model], analysis.settings),
+                heatmap(analysis, model, f"{label}: beyond the placebo", names, adjusted=True),
+            )
     for model, label in models.items():
         yield (
             f"graph-{model}",
@@ -119,6 +137,20 @@ def _checkpoints(subject: _Subject) -> Iterator[_Draft]:
             "below it worse, and a hollow dot may well be noise.",
             covers(analysis.models[each.model], analysis.settings),
             courses(analysis, each, about(each, models), names),
+        )
+
+
+def _answers(subject: _Subject) -> Iterator[_Draft]:
+    analysis, names, models = subject
+    for model, label in models.items():
+        yield (
+            f"answers-{model}",
+            "answers",
+            "A bar that looks like the one on top, the right answers, uses the letters as they are "
+            "right. A bar of one colour is an adapter that gives one letter whatever it is shown; "
+            "grey replies name no option at all.",
+            "",
+            letters(analysis, model, f"{label}: which letters are given", names),
         )
 
 

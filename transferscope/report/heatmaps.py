@@ -1,4 +1,4 @@
-"""Heatmaps: every effect of every source on every target, and the same between categories.
+"""The heatmap: every effect of every source on every target, and of every control below them.
 
 A filled cell is an effect whose interval excludes 0; a hollow one can't be told from noise.
 
@@ -7,30 +7,26 @@ Out:  Vega-Lite specifications.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from transferscope.analysis import Analysis, CategoryAxis, Cell, ModelAnalysis, Sign, TaskRecord
+from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskRecord
+from transferscope.conduct import Answers
+from transferscope.estimate import Estimate
 from transferscope.report.look import (
     DIVERGING,
     INK,
     MUTED,
-    NEGATIVE,
-    NEGATIVE_PALE,
     ON_STRONG,
-    POSITIVE,
-    POSITIVE_PALE,
+    PAPER,
     RULE,
     SHADE,
-    SOFT,
     ceil_nice,
 )
 from transferscope.report.vegalite import (
     Spec,
     axis,
-    below,
-    beside,
     field,
     finish,
     heading,
@@ -41,21 +37,27 @@ from transferscope.report.vegalite import (
 )
 from transferscope.report.words import (
     MEASURES,
+    UNKNOWN,
     Labels,
+    answer_words,
     between,
     chance,
+    control_label,
     counted,
     from_zero,
-    in_order,
     known,
     percent,
-    plain,
+    row_label,
     same_task,
     signed,
 )
 
+Cells = Mapping[str, Mapping[str, Cell | Estimate]]
 NUMBERED = 20
 """Up to this many tasks each cell carries its number."""
+GAP = " "
+"""The empty row between sources and controls."""
+CORNER = "M0.35,-1L1,-1L1,-0.35Z"
 HATCH = "M-1,-0.4L-0.4,-1M-1,0.3L0.3,-1M-1,1L1,-1M-0.3,1L1,-0.3M0.4,1L1,0.4"
 
 
@@ -76,41 +78,93 @@ def bound(analysis: Analysis) -> float:
     return ceil_nice(max(largest, 0.02))
 
 
-def heatmap(analysis: Analysis, model: str, title: str, names: Labels) -> Spec | None:
-    """The effects of one model: sources down, targets across. None where nothing was measured."""
+def heatmap(
+    analysis: Analysis, model: str, title: str, names: Labels, *, adjusted: bool = False
+) -> Spec | None:
+    """The effects of one model: sources down, targets across; controls in rows of their own.
+
+    None where nothing was measured. With `adjusted`, the effects beyond the placebo's.
+    """
     record = analysis.models[model]
+    if adjusted and record.adjusted is None:
+        return None
+    cells: Cells = record.adjusted.cells if adjusted and record.adjusted else record.pgf
     sources = [task for task in analysis.tasks if task.source]
     targets = [task for task in analysis.tasks if task.target]
     limit = bound(analysis)
-    rows = [_row(record, source, target, names, limit) for source in sources for target in targets]
+    rows = [
+        _row(record, cells, source, target, names, limit)
+        for source in sources
+        for target in targets
+    ]
     measured = [row for row in rows if row["value"] is not None]
     if not measured:
         return None
+    beside = [] if adjusted else _control_rows(record, targets, names, limit)
     side = 38 if max(len(sources), len(targets)) <= NUMBERED else 17
-    x, y = _axes(sources, targets, names, side)
+    down = [row_label(task.name, names) for task in sources]
+    controls = list(dict.fromkeys(row["row"] for row in beside))
+    down += [GAP, *controls] if controls else []
     spec = layer(
-        *_layers(rows, side, limit, MEASURES[analysis.settings.measure]),
-        encoding={"x": x, "y": y},
+        *_layers(rows + beside, side, limit, MEASURES[analysis.settings.measure]),
+        encoding=_axes(down, targets, names, side),
         width=side * len(targets),
-        height=side * len(sources),
-        title=heading(title, _key(rows, limit)),
+        height=side * len(down),
+        title=heading(title, *_key(rows + beside, limit)),
         resolve={"legend": {"fill": "independent", "stroke": "independent"}},
     )
     return finish(spec, _says(title, measured, len(rows)))
 
 
 def _row(
-    model: ModelAnalysis, source: TaskRecord, target: TaskRecord, names: Labels, limit: float
+    model: ModelAnalysis,
+    cells: Cells,
+    source: TaskRecord,
+    target: TaskRecord,
+    names: Labels,
+    limit: float,
 ) -> Spec:
-    cell = model.pgf.get(source.name, {}).get(target.name)
+    place: Spec = {"row": row_label(source.name, names), "source": names.long[source.name]}
+    cell = cells.get(source.name, {}).get(target.name)
+    found = model.behaviour.sources if model.behaviour else {}
+    answers = found.get(source.name, {}).get(target.name)
+    row = place | _effect(model, cell, target, names, limit) | _answered(answers)
+    return row | {"self": same_task(source.name, target.name)}
+
+
+def _control_rows(
+    model: ModelAnalysis, targets: list[TaskRecord], names: Labels, limit: float
+) -> list[Spec]:
+    """The controls' effects, a row for each control."""
+    rows = []
+    found = model.behaviour.controls if model.behaviour else {}
+    for name, control in model.controls.items():
+        label = control_label(name)
+        for target in targets:
+            effect = _effect(model, control.targets.get(target.name), target, names, limit)
+            answers = _answered(found.get(name, {}).get(target.name))
+            rows.append({"row": label, "source": label, "self": False} | effect | answers)
+    return rows
+
+
+def _answered(answers: Answers | None) -> Spec:
+    if answers is None:
+        return {}
+    return {"collapsed": bool(answers.collapsed), "answers": answer_words(answers)}
+
+
+def _effect(
+    model: ModelAnalysis,
+    cell: Cell | Estimate | None,
+    target: TaskRecord,
+    names: Labels,
+    limit: float,
+) -> Spec:
     value = known(cell.mean) if cell else None
     row: Spec = {
-        "row": _row_label(source, names),
-        "source": names.long[source.name],
         "target": names.short[target.name],
         "onto": names.long[target.name],
         "value": value,
-        "self": same_task(source.name, target.name),
         "base": percent(model.base_accuracy.get(target.name, math.nan)),
     }
     if cell is None or value is None:
@@ -121,24 +175,12 @@ def _row(
         "label": signed(value).lstrip("+"),
         "beyond": abs(value) > limit,
         "interval": between(cell.ci),
-        "q": chance(cell.q_value),
-        "seeds": _seeds(cell),
+        "q": chance(cell.q_value) if isinstance(cell, Cell) else UNKNOWN,
+        "seeds": ", ".join(signed(each) for each in cell.seeds.values()),
     }
 
 
-def _row_label(source: TaskRecord, names: Labels) -> str:
-    """A full name, with the abbreviation that the columns use."""
-    long, short = names.long[source.name], names.short[source.name]
-    return long if long == short else f"{long} · {short}"
-
-
-def _seeds(cell: Cell) -> str:
-    return ", ".join(signed(value) for value in cell.seeds.values())
-
-
-def _axes(
-    sources: list[TaskRecord], targets: list[TaskRecord], names: Labels, side: int
-) -> tuple[Spec, Spec]:
+def _axes(down: list[str], targets: list[TaskRecord], names: Labels, side: int) -> Spec:
     across = [names.short[task.name] for task in targets]
     angle = 0 if max(len(label) for label in across) <= 3 and side > 20 else -90
     gap = part(domain=across, paddingInner=0.06, paddingOuter=0.03)
@@ -153,13 +195,12 @@ def _axes(
             labelOverlap=False,
         ),
     )
-    down = [_row_label(task, names) for task in sources]
     y = field(
         "row:N",
         scale=part(domain=down, paddingInner=0.06, paddingOuter=0.03),
         axis=axis("source: finetuned on", labelOverlap=False, labelLimit=220),
     )
-    return x, y
+    return {"x": x, "y": y}
 
 
 def _layers(rows: list[Spec], side: int, limit: float, measure: str) -> Iterable[Spec]:
@@ -171,7 +212,7 @@ def _layers(rows: list[Spec], side: int, limit: float, measure: str) -> Iterable
         values=[-limit, -limit / 2, 0, limit / 2, limit],
         format=".2~f",
     )
-    tooltip = _tooltip(measure)
+    tooltip = _tooltip(measure, any("answers" in row for row in rows))
     clear = [row for row in rows if row["kind"] == "clear"]
     noise = [row for row in rows if row["kind"] == "noise"]
     missing = [row for row in rows if row["kind"] == "missing"]
@@ -198,6 +239,10 @@ def _layers(rows: list[Spec], side: int, limit: float, measure: str) -> Iterable
     if own:
         frame = mark("rect", filled=False, stroke=INK, strokeWidth=1.5, cornerRadius=2)
         yield unit(_bare(own), frame)
+    if collapsed := [row for row in rows if row.get("collapsed")]:
+        size = (side * 0.94) ** 2
+        corner = mark("point", shape=CORNER, size=size, filled=True, fill=INK, stroke=PAPER)
+        yield unit(_bare(collapsed), corner | {"opacity": 1, "strokeWidth": 1})
 
 
 def _bare(rows: list[Spec]) -> list[Spec]:
@@ -222,8 +267,8 @@ def _stops(limit: float) -> list[float]:
     return [-limit, -limit * 2 / 3, -limit / 3, 0, limit / 3, limit * 2 / 3, limit]
 
 
-def _tooltip(measure: str) -> list[Spec]:
-    return [
+def _tooltip(measure: str, answers: bool) -> list[Spec]:
+    shown = [
         field("source:N", title="source"),
         field("onto:N", title="target"),
         field("value:Q", title=measure, format="+.3f"),
@@ -232,10 +277,11 @@ def _tooltip(measure: str) -> list[Spec]:
         field("seeds:N", title="each seed"),
         field("base:N", title="base accuracy"),
     ]
+    return [*shown, field("answers:N", title="answers")] if answers else shown
 
 
-def _key(rows: list[Spec], limit: float) -> str:
-    """What the kinds of cell mean, of those that occur."""
+def _key(rows: list[Spec], limit: float) -> list[str]:
+    """What the kinds of cell mean, of those that occur; a second line for what is no transfer."""
     kinds = {row["kind"] for row in rows}
     parts = []
     if "noise" in kinds:
@@ -246,7 +292,9 @@ def _key(rows: list[Spec], limit: float) -> str:
         parts.append("framed: a task on itself")
     if any(row.get("beyond") for row in rows):
         parts.append(f"colours end at ±{limit:g}")
-    return " · ".join(parts)
+    if any(row.get("collapsed") for row in rows):
+        return [" · ".join(parts), "cut corner: one letter to nearly every item, no transfer"]
+    return [" · ".join(parts)]
 
 
 def _says(title: str, rows: list[Spec], cells: int) -> str:
@@ -258,94 +306,3 @@ def _says(title: str, rows: list[Spec], cells: int) -> str:
         f"distinguishable from noise. Largest: {best['source']} on {best['onto']}, "
         f"{best['label']}. Smallest: {worst['source']} on {worst['onto']}, {worst['label']}."
     )
-
-
-def category_effects(
-    analysis: Analysis, kind: str, model_names: dict[str, str], title: str
-) -> Spec | None:
-    """Mean positive and mean negative effect from category to category, for each model."""
-    axes = {
-        label: analysis.models[name].category_axes[kind]
-        for name, label in model_names.items()
-        if kind in analysis.models[name].category_axes
-    }
-    rows = {label: _category_rows(effects) for label, effects in axes.items()}
-    values = [abs(row["value"]) for group in rows.values() for row in group]
-    if not values:
-        return None
-    limit = ceil_nice(max(*values, 0.01))
-    panels = [
-        below(
-            _category_panel(group, "positive", label, limit),
-            _category_panel(group, "negative", "", limit),
-            spacing=14,
-        )
-        for label, group in rows.items()
-        if group
-    ]
-    whole = "with" if analysis.settings.include_self else "without"
-    spec = beside(
-        *panels,
-        spacing=28,
-        title=heading(
-            title, f"source category down, target category across; {whole} self-transfer"
-        ),
-    )
-    return finish(spec, f"{title}: heatmaps of positive and of negative effects for each model.")
-
-
-def _category_rows(axes: CategoryAxis) -> list[Spec]:
-    signs: tuple[Sign, Sign] = ("positive", "negative")
-    return [
-        {
-            "source": source,
-            "target": target,
-            "sign": sign,
-            "value": value,
-            "label": plain(value),
-            "interval": between(getattr(effect.ci, sign)),
-        }
-        for source, row in axes.effects.items()
-        for target, effect in row.items()
-        for sign in signs
-        if math.isfinite(value := getattr(effect, sign))
-    ]
-
-
-def _category_panel(rows: list[Spec], sign: Sign, title: str, limit: float) -> Spec:
-    group = [row for row in rows if row["sign"] == sign]
-    sources = in_order(row["source"] for row in group)
-    targets = in_order(row["target"] for row in group)
-    strong, pale = (POSITIVE, POSITIVE_PALE) if sign == "positive" else (NEGATIVE, NEGATIVE_PALE)
-    domain = [0, limit] if sign == "positive" else [0, -limit]
-    place: Spec = {
-        "x": field(
-            "target:N",
-            scale=part(domain=targets, padding=0.03),
-            axis=axis(orient="top", labelAngle=0) if sign == "positive" else None,
-        ),
-        "y": field("source:N", scale=part(domain=sources, padding=0.03), axis=axis(sign)),
-    }
-    tooltip = [
-        "source:N",
-        "target:N",
-        field("value:Q", title=f"mean {sign} effect", format="+.3f"),
-        "interval:N",
-    ]
-    shades = part(domain=domain, range=[SHADE, pale, strong], interpolate="lab")
-    colour = field("value:Q", scale=shades, legend=None)
-    layers = [unit(group, mark("rect", cornerRadius=2), color=colour, tooltip=tooltip)]
-    for deep, ink in ((True, ON_STRONG), (False, INK)):
-        half = [row for row in group if (abs(row["value"]) > 0.62 * limit) == deep]
-        if half:
-            layers.append(unit(half, mark("text", fontSize=11, color=ink), text="label:N"))
-    spec = layer(
-        *layers,
-        encoding=place,
-        width=56 * len(targets),
-        height=32 * len(sources),
-        resolve={"scale": {"color": "independent"}},
-    )
-    if title:
-        spec["title"] = part(text=title, fontSize=12, color=SOFT, offset=6)
-    return spec

@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 from transferscope.analysis import Analysis
 from transferscope.checkpoints import checkpoint
+from transferscope.report.conduct import Table, tables
 from transferscope.report.courses import about, sentences
 from transferscope.report.gallery import SECTIONS, Figure, accounts, gallery
 from transferscope.report.look import CONFIG, DARK
@@ -41,11 +42,12 @@ from transferscope.report.words import MEASURES, clean, counted, labels, listed,
 
 
 class _Section(NamedTuple):
-    """A heading and its figures, numbered through the page."""
+    """A heading, its figures, numbered through the page, and a table."""
 
     id: str
     title: str
     figures: list[tuple[int, Figure]]
+    table: Table | None
 
 
 def write(analysis: Analysis) -> str:
@@ -59,7 +61,9 @@ def write(analysis: Analysis) -> str:
         scripts=scripts,
         look=_data({"config": {**CONFIG, "background": "transparent"}, "dark": DARK}),
         specs={key: _data(spec) for key, spec in specs.items()},
-        sections=_sections(drawn, also={"checkpoints"} if analysis.trajectories else set()),
+        sections=_sections(
+            drawn, tables(analysis), also={"checkpoints"} if analysis.trajectories else set()
+        ),
         summary=_summary(analysis),
         accounts=accounts(analysis, model_labels(analysis)),
         glance=glance(analysis),
@@ -106,14 +110,19 @@ def _checkpoints(analysis: Analysis) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _sections(drawn: list[Figure], *, also: set[str]) -> list[_Section]:
-    """The sections that have a figure, and those that have something to say without one."""
+def _sections(drawn: list[Figure], listed: dict[str, Table], *, also: set[str]) -> list[_Section]:
+    """The sections that have a figure or a table, and those with something to say without one."""
     numbered = list(enumerate(drawn, 1))
     groups = [
-        _Section(key, title, [(n, figure) for n, figure in numbered if figure.section == key])
+        _Section(
+            key,
+            title,
+            [(n, figure) for n, figure in numbered if figure.section == key],
+            listed.get(key),
+        )
         for key, title in SECTIONS.items()
     ]
-    return [group for group in groups if group.figures or group.id in also]
+    return [group for group in groups if group.figures or group.table or group.id in also]
 
 
 def _spec(figure: Figure) -> dict[str, Any]:

@@ -16,6 +16,11 @@ RULE, GRID, SHADE = "#b4bac3", "#e6e8ec", "#f1f2f5"
 POSITIVE, NEGATIVE = "#1c6bb0", "#c04a0c"
 POSITIVE_PALE, NEGATIVE_PALE = "#a9cbea", "#f3bf9c"
 ON_STRONG = "#fffffe"
+LETTERS = (
+    *("#3a4a8c", "#7cc4e8", "#2d8a57", "#dcc56a", "#c8606f"),
+    *("#8a2a5e", "#46a597", "#9a9a3c", "#aa5aa6", "#8b5a3c"),
+)
+"""Colours of the options, A first: apart in hue and in lightness; none means good or bad."""
 DIVERGING = ("#8f3203", "#cf5b14", "#f2a66f", "#f6f6f4", "#8fbde6", "#2c7cc4", "#0b437f")
 
 DARK = {
@@ -31,6 +36,16 @@ DARK = {
     POSITIVE_PALE: "#2f5a82",
     NEGATIVE_PALE: "#7d4522",
     ON_STRONG: "#0d0f12",
+    **dict(
+        zip(
+            LETTERS,
+            (
+                *("#7f8fe0", "#3f88b0", "#52c487", "#a58f3a", "#ec8d9a"),
+                *("#c2609a", "#7ad6c8", "#c9c966", "#d48fd0", "#bf8a6a"),
+            ),
+            strict=True,
+        )
+    ),
     **dict(
         zip(
             DIVERGING,

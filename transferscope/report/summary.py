@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Claim, Clique, ModelAnalysis, Sign, Signed, TaskEffect
+from transferscope.conduct import says
 from transferscope.report.words import (
     MEASURES,
     UNKNOWN,
@@ -87,6 +88,10 @@ def glance(analysis: Analysis) -> Glance:
         row("Largest positive clique", "", lambda m: _clique(m, "positive", names)),
         row("Largest negative clique", "", lambda m: _clique(m, "negative", names)),
     ]
+    if any(model.adjusted for model in records):
+        facts.insert(2, row("Beyond the placebo", "average effect", _beyond_placebo))
+    if any(model.behaviour for model in records):
+        facts.insert(2, row("Collapsed answers", "no transfer", lambda m: _collapsed(m, names)))
     return Glance(list(model_labels(analysis).values()), facts)
 
 
@@ -112,19 +117,51 @@ def _beyond(model: ModelAnalysis, analysis: Analysis) -> list[Line]:
     ]
 
 
+def _beyond_placebo(model: ModelAnalysis) -> list[Line]:
+    adjusted = model.adjusted
+    if adjusted is None:
+        return []
+    control = model.controls[adjusted.placebo].mean
+    placebo = f"{clean(adjusted.placebo)} itself: {signed(control.mean, 3)}"
+    return [
+        Line(signed(adjusted.mean.mean, 3), _interval(between(adjusted.mean.ci, 3))),
+        Line("", "; ".join(part for part in (placebo, _interval(between(control.ci, 3))) if part)),
+    ]
+
+
+def _collapsed(model: ModelAnalysis, names: Labels) -> list[Line]:
+    found = model.behaviour.sources if model.behaviour else {}
+    if not any(answers.letters for row in found.values() for answers in row.values()):
+        return []
+    cells = [
+        Line("", f"{names.long[source]} → {names.long[target]}: {says(answers)}")
+        for source, row in found.items()
+        for target, answers in row.items()
+        if answers.collapsed
+    ]
+    more = [Line("", f"and {len(cells) - TOP} more")] if len(cells) > TOP else []
+    total = sum(len(row) for row in found.values())
+    return [Line(f"{len(cells)} of {counted(total, 'cell')}"), *cells[:TOP], *more]
+
+
 def _extremes(model: ModelAnalysis, names: Labels) -> list[Line]:
     cells = [
-        (cell, f"{names.long[source]} → {names.long[target]}")
+        (cell, source, target)
         for source, row in model.pgf.items()
         for target, cell in row.items()
         if not same_task(source, target) and math.isfinite(cell.mean)
     ]
     if not cells:
         return []
-    ends = [max(cells, key=lambda each: each[0].mean), min(cells, key=lambda each: each[0].mean)]
-    return [
-        Line(f"{signed(cell.mean)} {words}", _interval(between(cell.ci))) for cell, words in ends
-    ]
+    found = model.behaviour.sources if model.behaviour else {}
+    lines = []
+    for end in (max, min):
+        cell, source, target = end(cells, key=lambda each: each[0].mean)
+        answers = found.get(source, {}).get(target)
+        parts = [_interval(between(cell.ci)), "collapsed" if answers and answers.collapsed else ""]
+        words = f"{signed(cell.mean)} {names.long[source]} → {names.long[target]}"
+        lines.append(Line(words, "; ".join(part for part in parts if part)))
+    return lines
 
 
 def _averages(model: ModelAnalysis, quantity: str) -> list[Line]:

@@ -7,6 +7,7 @@ Out:  `rich` renderables; `cli` prints them. Names are text, never markup.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import get_args
 
 from rich.console import Group, RenderableType
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transferscope.analysis import Analysis, Claim, Interval, ModelAnalysis, Sign, TaskEffect
+from transferscope.conduct import REORDERED, says
 from transferscope.report.courses import about, sentences
 from transferscope.report.words import labels, model_labels
 
@@ -29,8 +31,8 @@ VERDICTS = {
 def summary(analysis: Analysis) -> RenderableType:
     """Per model the averages, strongest donors and pirates, largest cliques; personas; claims."""
     parts: list[RenderableType] = [_averages(analysis)]
-    for name, model in analysis.models.items():
-        parts += [Text(), Text(name, style="bold"), Padding(_model(analysis, model), (0, 0, 0, 2))]
+    for name in analysis.models:
+        parts += [Text(), Text(name, style="bold"), Padding(_model(analysis, name), (0, 0, 0, 2))]
     parts += _checkpoints(analysis)
     parts += [Text(), Text("Personas, in every model", style="bold"), _personas(analysis)]
     parts += [Text(), Text("The paper's findings", style="bold"), _claims(analysis.claims)]
@@ -79,7 +81,8 @@ def _averages(analysis: Analysis) -> Table:
     return table
 
 
-def _model(analysis: Analysis, model: ModelAnalysis) -> Table:
+def _model(analysis: Analysis, name: str) -> Table:
+    model = analysis.models[name]
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     signs: tuple[Sign, ...] = get_args(Sign)
@@ -87,6 +90,8 @@ def _model(analysis: Analysis, model: ModelAnalysis) -> Table:
         table.add_row(label, Text(", ".join(_strongest(model.transferability, sign))))
     for sign in signs:
         table.add_row(f"largest {sign} clique", Text(_clique(analysis, model, sign)))
+    for label, text in (*_collapsed(model), *_placebos(analysis, name)):
+        table.add_row(Text(label), Text(text))
     return table
 
 
@@ -98,6 +103,43 @@ def _checkpoints(analysis: Analysis) -> list[RenderableType]:
         parts += [Text(), Text(about(each, models), style="bold")]
         parts += [Padding(Text(line), (0, 0, 0, 2)) for line in sentences(analysis, each, names)]
     return parts
+
+
+def _collapsed(model: ModelAnalysis) -> Iterator[tuple[str, str]]:
+    """The cells that are no transfer, where any are."""
+    if model.behaviour is None:
+        return
+    found = model.behaviour.sources
+    cells = [
+        f"{source} → {target} ({says(answers)})"
+        for source, row in found.items()
+        for target, answers in row.items()
+        if answers.collapsed
+    ]
+    if cells:
+        total = sum(len(row) for row in found.values())
+        more = f" and {len(cells) - SHOWN} more" if len(cells) > SHOWN else ""
+        named = ", ".join(cells[:SHOWN])
+        yield "collapsed answers", f"{len(cells)} of {total} cells: {named}{more}"
+
+
+def _placebos(analysis: Analysis, name: str) -> Iterator[tuple[str, str]]:
+    """What the controls did on average, and what is left of the sources beyond the placebo."""
+    model = analysis.models[name]
+    for control, found in model.controls.items():
+        text = f"mean effect {_with_interval(found.mean.mean, found.mean.ci)}"
+        if (adjusted := model.adjusted) is not None and adjusted.placebo == control:
+            before, after = analysis.decomposition[name].target, adjusted.decomposition.target
+            text += (
+                f"; off-diagonal after adjustment "
+                f"{_with_interval(adjusted.mean.mean, adjusted.mean.ci)}, explained by the target: "
+                f"{_share(before)} before, {_share(after)} after"
+            )
+        yield ("no finetune" if control == REORDERED else "placebo") + f" ({control})", text
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.0%}"
 
 
 def _strongest(effects: dict[str, TaskEffect], sign: Sign) -> list[str]:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Interval, ModelAnalysis
 from transferscope.checkpoints import checkpoint
+from transferscope.conduct import REORDERED, Answers, letter, says
 from transferscope.settings import Settings
 from transferscope.suite import GRANULARITIES, LEVELS
 
@@ -142,6 +143,25 @@ def listed(items: Iterable[str]) -> str:
 def counted(number: int, word: str) -> str:
     """`1 seed`, `4 seeds`."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def row_label(task: str, names: Labels) -> str:
+    """A task's full name, with the abbreviation that columns use."""
+    long, short = names.long[task], names.short[task]
+    return long if long == short else f"{long} · {short}"
+
+
+def control_label(name: str) -> str:
+    """A control's name and what it is."""
+    return f"{clean(name)} · {'no finetune' if name == REORDERED else 'placebo'}"
+
+
+def answer_words(answers: Answers) -> str:
+    """How one cell's answers are given: `always A`, `A 31%, B 69%`, `always A in 2 of 4 seeds`."""
+    parts = [f"{letter(n)} {percent(share)}" for n, share in enumerate(answers.letters)]
+    words = says(answers) if answers.collapsed else ", ".join(parts)
+    unread = [f"{percent(answers.unreadable)} unreadable"] if answers.unreadable > 0 else []
+    return "; ".join([*([words] if words else []), *unread]) or UNKNOWN
 
 
 def covers(model: ModelAnalysis, settings: Settings) -> str:

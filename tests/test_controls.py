@@ -1,0 +1,289 @@
+"""Controls stand beside the matrix, and effects beyond a placebo are what they are called."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import oracle
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tables import refused
+
+import transferscope as ts
+from transferscope import simulate
+from transferscope.controls import effects, with_controls
+from transferscope.errors import DataError
+from transferscope.evidence import gather
+from transferscope.matrix import from_predictions
+from transferscope.placebo import compare
+from transferscope.serial import from_json, to_json
+from transferscope.settings import Settings
+
+QUICK = Settings(bootstrap=300, null_draws=100)
+TASKS = ("a", "b", "c", "d")
+PLACEBO = "format-only"
+
+
+def a_world(items: int = 60, placebo: float = 0.15, spread: float = 0.1) -> simulate.World:
+    """Effects that are the placebo's plus something of each pair's own."""
+    rng = np.random.default_rng(5)
+    size = len(TASKS)
+    column = placebo * np.array([1.0, -1.0, 0.5, 0.0])
+    return simulate.World(
+        tasks=TASKS,
+        base_accuracy=rng.uniform(0.35, 0.65, size),
+        pgf=column + spread * rng.standard_normal((size, size)),
+        items=np.full(size, items),
+        controls={PLACEBO: column, "reordered": np.zeros(size)},
+    )
+
+
+@pytest.fixture(scope="module")
+def study():
+    """Predictions and controls of a model with three seeds."""
+    return simulate.predictions_of("m", a_world(), 3, 0)
+
+
+def matrix_of(predictions, controls):
+    return with_controls(from_predictions(predictions), predictions, controls)
+
+
+def compared(matrix, chosen=QUICK):
+    return compare(matrix, gather(matrix, matrix["pgf"], "m", chosen), chosen)
+
+
+def folder(path, predictions, controls):
+    for name, table in (("predictions", predictions), ("controls", controls)):
+        (path / name).mkdir(parents=True)
+        table.write_parquet(path / name / "one.parquet")
+    return path
+
+
+# What is read
+
+
+def test_a_study_folders_controls_are_read_and_are_no_sources(study, tmp_path):
+    predictions, controls = study
+    matrix = ts.read_results(folder(tmp_path / "s", predictions, controls))
+    assert matrix["source"].values.tolist() == list(TASKS)
+    assert matrix["control"].values.tolist() == [PLACEBO, "reordered"]
+    share = controls.filter(pl.col("source") == PLACEBO, pl.col("target") == "b")
+    expected = share.group_by("seed", maintain_order=True).agg(pl.col("correct").mean())
+    found = matrix["control_accuracy"].sel(control=PLACEBO, target="b").values[0]
+    assert found == pytest.approx(expected["correct"].to_numpy())
+
+
+def test_controls_change_no_number_of_the_sources(study):
+    predictions, controls = study
+    without = json.loads(to_json(ts.analyze(from_predictions(predictions), QUICK)))
+    beside = json.loads(to_json(ts.analyze(matrix_of(predictions, controls), QUICK)))
+    for model in (without["models"]["m"], beside["models"]["m"]):
+        for field in ("controls", "adjusted"):
+            assert bool(model.pop(field)) == (model is beside["models"]["m"])
+        model["behaviour"].pop("controls")
+    assert without == beside
+
+
+def test_controls_follow_a_model_that_is_renamed(study, tmp_path):
+    path = folder(tmp_path / "s", *study)
+    matrix = ts.read_results({"9B": path})
+    assert bool(matrix["control_accuracy"].sel(model="9B").notnull().all())
+    other = ts.read_results({"9B": path, "n": folder(tmp_path / "t", *study)})
+    assert bool(other["control_accuracy"].notnull().all())
+
+
+def test_items_with_equal_names_in_two_targets_are_told_apart(study):
+    numbered = [
+        table.with_columns(item=pl.col("item").str.split("/").list.last()) for table in study
+    ]
+    one, two = matrix_of(*study), matrix_of(*numbered)
+    assert two["item"].values[0] == "a/0"
+    np.testing.assert_array_equal(one["control_item_correct"], two["control_item_correct"])
+
+
+def test_what_of_a_control_has_no_place_is_left_out_and_said(study):
+    predictions, controls = study
+    odd = controls.with_columns(
+        seed=pl.when(pl.col("seed") == "seed_2").then(pl.lit("seed_9")).otherwise("seed"),
+    )
+    matrix = matrix_of(predictions, pl.concat([odd, odd.with_columns(model=pl.lit("other"))]))
+    assert "seed_9" not in matrix["seed"].values
+    assert any(
+        "are of a model, seed or target that no source has" in n for n in matrix.attrs["notes"]
+    )
+    analysis = ts.analyze(matrix, QUICK)
+    assert (
+        "m: format-only was measured in 2 of 3 seeds; adjusted effects use those." in analysis.notes
+    )
+
+
+def test_items_that_only_a_control_was_asked_are_not_compared(study):
+    predictions, controls = study
+    more = controls.filter(pl.col("item") == "a/0").with_columns(item=pl.lit("a/extra"))
+    matrix = matrix_of(predictions, pl.concat([controls, more]))
+    assert "a/extra" not in matrix["item"].values
+    assert matrix.sizes["item"] == from_predictions(predictions).sizes["item"]
+
+
+def test_an_option_that_only_a_control_chose_has_its_place(study):
+    predictions, controls = study
+    odd = pl.when(pl.col("source") == PLACEBO).then(9).otherwise("choice")
+    matrix = matrix_of(predictions, controls.with_columns(choice=odd, correct=pl.lit(False)))
+    behaviour = ts.analyze(matrix, QUICK).models["m"].behaviour
+    assert behaviour is not None
+    assert behaviour.controls[PLACEBO]["a"].letters[9] == 1
+    assert set(behaviour.controls[PLACEBO]["a"].collapsed.values()) == {9}
+    assert sum(behaviour.sources["b"]["a"].letters) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_controls_name_is_its_own(study, tmp_path):
+    predictions, controls = study
+    taken = controls.with_columns(source=pl.lit("a"), item=pl.format("{}{}", "source", "item"))
+    message = refused(folder(tmp_path / "s", predictions, taken))
+    assert message == "controls: 'a' is the name of a source too; rename one"
+    base = predictions.filter(pl.col("source").is_null())
+    message = refused(folder(tmp_path / "t", predictions, pl.concat([controls, base])))
+    assert "a table of controls with rows of the base" in message
+    with pytest.raises(DataError, match="a row without source"):
+        matrix_of(predictions, base)
+
+
+# What is said
+
+
+@st.composite
+def counts(draw):
+    """Correct answers of a base, two sources and a placebo in three seeds; some not measured."""
+    items, seeds = draw(st.integers(4, 12)), ("0", "1", "2")
+    runs = {}
+    for source in (None, "a", "b", PLACEBO):
+        for seed in seeds:
+            for target in ("a", "b"):
+                hole = source is not None and seed != "0" and draw(st.integers(0, 4)) == 0
+                if not hole:
+                    runs[seed, source, target] = draw(st.integers(0, items))
+    return items, seeds, runs
+
+
+@settings(max_examples=30)
+@given(study=counts())
+def test_adjusted_effects_agree_with_the_oracle(study):
+    items, seeds, runs = study
+    rows = pl.DataFrame(
+        [
+            ("m", seed, source, target, f"{target}{k}", k < right)
+            for (seed, source, target), right in runs.items()
+            for k in range(items)
+        ],
+        schema=["model", "seed", "source", "target", "item", "correct"],
+        orient="row",
+    )
+    placebo = (pl.col("source") == PLACEBO).fill_null(False)
+    matrix = matrix_of(rows.filter(~placebo), rows.filter(placebo))
+    found = compared(matrix)
+
+    def pgf(seed, source, target):
+        if (seed, source, target) not in runs:
+            return math.nan
+        return oracle.pgf(runs[seed, None, target] / items, runs[seed, source, target] / items)
+
+    cube = {s: {i: {j: pgf(s, i, j) for j in "ab"} for i in "ab"} for s in seeds}
+    base = {s: {j: pgf(s, PLACEBO, j) for j in "ab"} for s in seeds}
+    expected = oracle.adjusted(cube, base)
+    known = [s for s in seeds if oracle.finite(v for row in cube[s].values() for v in row.values())]
+    if not oracle.finite(base[s][j] for s in known for j in "ab"):
+        assert found.adjusted is None
+        return
+    assert found.adjusted is not None
+    for i in "ab":
+        for j in "ab":
+            cell = found.adjusted.cells[i][j]
+            for s in known:
+                assert cell.seeds[s] == pytest.approx(expected[s][i][j], abs=1e-12, nan_ok=True)
+            mean = oracle.mean(expected[s][i][j] for s in known)
+            assert cell.mean == pytest.approx(mean, abs=1e-12, nan_ok=True)
+    apart = [oracle.mean(expected[s][i][j] for i, j in ("ab", "ba")) for s in known]
+    assert found.adjusted.mean.mean == pytest.approx(oracle.mean(apart), abs=1e-12, nan_ok=True)
+    for j in "ab":
+        cell = found.controls[PLACEBO].targets[j]
+        assert cell.mean == pytest.approx(oracle.mean(base[s][j] for s in known), nan_ok=True)
+
+
+def test_intervals_of_adjusted_effects_cover_the_truth_of_a_simulated_study():
+    world, covered, alone = a_world(), [], []
+    truth = world.pgf - world.controls[PLACEBO]
+    for number in range(40):
+        matrix = matrix_of(*simulate.predictions_of("m", world, 4, 50 + number))
+        found = compared(matrix, replace(QUICK, seed=number))
+        assert found.adjusted is not None
+        cells = [[found.adjusted.cells[i][j] for j in TASKS] for i in TASKS]
+        ends = np.array([[cell.ci for cell in row] for row in cells])
+        covered.append((ends[..., 0] <= truth) & (truth <= ends[..., 1]))
+        low, high = found.controls[PLACEBO].mean.ci
+        alone.append(low <= world.controls[PLACEBO].mean() <= high)
+    assert 0.93 <= np.mean(covered) <= 0.995
+    assert np.mean(alone) >= 0.85
+
+
+def test_a_source_that_answers_as_the_placebo_does_has_no_effect_beyond_it_for_certain(study):
+    predictions, controls = study
+    placebo = controls.filter(pl.col("source") == PLACEBO)
+    same = placebo.with_columns(source=pl.lit("a"))
+    rest = predictions.filter((pl.col("source") != "a") | pl.col("source").is_null())
+    found = compared(matrix_of(pl.concat([rest, same]), controls))
+    assert found.adjusted is not None
+    for cell in found.adjusted.cells["a"].values():
+        assert (cell.mean, *cell.ci) == (0, 0, 0)
+    assert any(cell.ci[0] < cell.ci[1] for cell in found.adjusted.cells["b"].values())
+
+
+def test_a_placebo_takes_the_targets_share_of_the_variance_with_it():
+    world = a_world(items=1500, placebo=0.4, spread=0.02)
+    analysis = ts.analyze(matrix_of(*simulate.predictions_of("m", world, 2, 0)), QUICK)
+    adjusted = analysis.models["m"].adjusted
+    assert adjusted is not None
+    assert analysis.decomposition["m"].target > 0.9
+    assert adjusted.variance < 0.1
+    share = adjusted.decomposition
+    assert share.ci["target"][0] <= share.target <= share.ci["target"][1]
+
+
+def test_shuffled_stands_in_for_format_only_and_reordered_is_never_subtracted(study):
+    predictions, controls = study
+    renamed = controls.with_columns(pl.col("source").replace({PLACEBO: "shuffled"}))
+    analysis = ts.analyze(matrix_of(predictions, renamed), QUICK)
+    adjusted = analysis.models["m"].adjusted
+    assert adjusted is not None
+    assert adjusted.placebo == "shuffled"
+    assert "m: adjusted effects are those beyond shuffled, as format-only was not run." in (
+        analysis.notes
+    )
+    alone = controls.filter(pl.col("source") == "reordered")
+    model = ts.analyze(matrix_of(predictions, alone), QUICK).models["m"]
+    assert list(model.controls) == ["reordered"]
+    assert model.adjusted is None
+
+
+@pytest.mark.parametrize("ceiling", [0.9, "self"])
+def test_controls_are_measured_against_the_same_ceiling(study, ceiling):
+    matrix = ts.apply_ceiling(matrix_of(*study), ceiling)
+    tuned, base = matrix["control_accuracy"], matrix["base_accuracy"]
+    gap = (matrix["ceiling"] - base).where(matrix["ceiling"] > base)
+    expected = (tuned - base) / gap
+    found = effects(matrix, "pgf")
+    np.testing.assert_allclose(found, expected.transpose(*found.dims))
+    record = compared(matrix).controls[PLACEBO].targets["a"]
+    assert record.mean == pytest.approx(float(found.sel(control=PLACEBO, target="a").mean()))
+
+
+def test_without_intervals_there_are_values_and_with_them_a_journey_through_json(study):
+    paper = ts.analyze(matrix_of(*study), replace(QUICK, preset="paper"))
+    adjusted = paper.models["m"].adjusted
+    assert adjusted is not None
+    assert math.isfinite(adjusted.mean.mean)
+    assert math.isnan(adjusted.mean.ci[0])
+    data = to_json(ts.analyze(matrix_of(*study), replace(QUICK, measure="raw_gain")))
+    assert to_json(from_json(data)) == data
