@@ -21,7 +21,6 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -173,9 +172,9 @@ def shaped(name: str, tiny: bool) -> Bench:
     return Bench(base, recipe_of(batch_size=8), jobs, items[8 * count :], 8, checkpointing=True)
 
 
-def recipe_of(**changes: Any) -> SimpleNamespace:
+def recipe_of(**changes: Any) -> Recipe:
     """The study file's own recipe with one epoch."""
-    return SimpleNamespace(**(Recipe(epochs=1).model_dump() | changes))
+    return Recipe(epochs=1, **changes)
 
 
 def configuration(name: str, tiny: bool) -> Any:
@@ -243,7 +242,7 @@ def made_items(count: int, side: int) -> list[Item]:
 def check(bench: Bench) -> tuple[Adapter, Adapter]:
     """Print how far ours and theirs are apart; an adapter's start, and what ours made of it."""
     (job, *_), recipe = bench.jobs, bench.recipe
-    still = bench._replace(recipe=SimpleNamespace(**(vars(recipe) | {"learning_rate": 0.0})))
+    still = bench._replace(recipe=recipe.model_copy(update={"learning_rate": 0.0}))
     _, _, (start,) = ours_train(still, [job._replace(items=job.items[:1])])
     _, losses, (adapter,) = ours_train(bench, [job])
     print(f"loss by step, ours: {', '.join(f'{its:.4f}' for its in losses)}")

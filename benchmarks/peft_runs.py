@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from transferscope.answers import read_reply
 from transferscope.fleet import train
 from transferscope.fleet.adapter import Adapter
 from transferscope.fleet.optimiser import rate_share
-from transferscope.fleet.reply import read_reply
 from transferscope.fleet.train import Job
 from transferscope.models.compiled import eagerly
 from transferscope.models.paths import target_linears

@@ -86,7 +86,7 @@ def blink(tmp_path_factory):
             (where / task.name / f"{split}.jsonl").write_text(text)
     model = local(where.parent / "7b", QWEN25_7B)
     study = (ROOT / "studies" / "blink-qwen2.5-vl-7b.yaml").read_text()
-    study = study.replace("suite: blink", f"suite: {where}")
+    study = re.sub("(?m)^suite: .*", f"suite: {where}", study)
     return study.replace("Qwen/Qwen2.5-VL-7B-Instruct", str(model))
 
 

@@ -78,7 +78,8 @@ def test_a_study_becomes_predictions_that_analyze_reads(carry_out, text, tmp_pat
     assert (outcome.cells, outcome.of, outcome.failed) == (27, 27, ())
     assert (events[-1].cells, events[-1].work) == (27, events[-1].total)
     matrix = read_results(tmp_path / "out")
-    assert dict(matrix.sizes) == {"model": 1, "seed": 2, "source": 3, "target": 3, "item": 12}
+    sizes = {"model": 1, "seed": 2, "source": 3, "target": 3, "item": 12}
+    assert dict(matrix.sizes) == sizes | {"control": 1, "option": 4}
     assert matrix["target"].values.tolist() == SOURCES
     assert bool(matrix["accuracy"].notnull().all())
 

@@ -109,11 +109,12 @@ def as_run(base: Any, shapes: Shapes, items: Sequence[Item]) -> Shapes:
 
 
 def lengths(base: Any, items: Sequence[Item]) -> list[int]:
-    """Tokens of each item's row; empty where only the processor makes them, batch by batch."""
+    """Tokens of each item's row; empty where pictures are looked at in every forward, whose work
+    is not known."""
     from transferscope.models.paths import forward_path
 
-    found = [row.length for row in forward_path(base, items).encode(items)]
-    return found if all(found) else []
+    path = forward_path(base, items)
+    return [row.length for row in path.encode(items)] if hasattr(path, "eyes") else []
 
 
 def lora_of(base: Any, shapes: Shapes, recipe: Any) -> Lora:

@@ -74,11 +74,11 @@ def frame_tokens(shapes: Shapes, pictures: int) -> int:
 
 def _splits(plan: Plan, stock: Stock) -> dict[Key, Sequence[Item]]:
     """The tasks' splits that a plan draws from."""
-    tasks = {task.name for task in stock.suite.tasks}  # a lesson may also be a placebo's
+    placebos = {run.source for run in plan.runs if run.kind == "control"}
     found: dict[Key, Sequence[Item]] = {}
     for name in plan.targets:
         found[name, "eval"] = stock.split(name, "eval")
     for name in plan.lessons:
-        if name in tasks:
+        if name not in placebos and plan.lessons[name]:
             found[name, "train"] = stock.split(name, "train")
     return found

@@ -116,7 +116,7 @@ def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     judged = [one.table.rows for one in read if one.table.kind == "predictions"]
     told = [note for one in read for note in [*one.notes, *record_notes(one.records)]]
     told += gold_notes(judged, [(one.file, one.gold) for one in read])
-    dataset.attrs["notes"] = [*told, *dataset.attrs["notes"]]
+    dataset.attrs["notes"] = list(dict.fromkeys([*told, *dataset.attrs["notes"]]))
     return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
 
 
