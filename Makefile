@@ -35,7 +35,7 @@ clean:
 	@rm -rf $(VENV) demo dist .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Each stamp is newer than the two files it was installed from; `dev` is `train` with the tools.
+# Each stamp is newer than the two files it was installed from; `dev` is all that the tests use.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit("transferscope needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/pip || { echo "creating $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
@@ -48,5 +48,5 @@ $(VENV)/train: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: pyproject.toml constraints.txt
-	$(call install,[train$(comma)dev])
+	$(call install,[train$(comma)video$(comma)xlsx$(comma)dev])
 	@touch $(VENV)/train $@

@@ -544,8 +544,8 @@ def test_a_workbook_needs_a_package_and_says_how_to_do_without(tmp_path, monkeyp
     with pytest.raises(MissingExtra) as caught:
         read_results(two_runs(tmp_path))
     assert str(caught.value) == (
-        "m_BLINK.xlsx: xlsx needs the package fastexcel (pip install fastexcel); or let VLMEvalKit "
-        "write tables (PRED_FORMAT=tsv), or save the sheet as CSV"
+        "m_BLINK.xlsx: xlsx needs the extra xlsx (pip install 'transferscope[xlsx]'); or let "
+        "VLMEvalKit write tables (PRED_FORMAT=tsv), or save the sheet as CSV"
     )
 
 

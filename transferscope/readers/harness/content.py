@@ -130,7 +130,7 @@ def _xlsx(data: bytes, name: str, sha256: str) -> Content | None:
         import fastexcel  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise MissingExtra(
-            f"{shown(name)}: xlsx needs the package fastexcel (pip install fastexcel); or let "
+            f"{shown(name)}: xlsx needs the extra xlsx (pip install 'transferscope[xlsx]'); or let "
             f"VLMEvalKit write tables (PRED_FORMAT=tsv), or save the sheet as CSV"
         ) from None
     import polars as pl
