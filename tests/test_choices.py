@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from transferscope.choices import (
     DIRECT,
     combined,
+    named_by_letter,
     other_order,
     reordered,
     rotations,
@@ -62,6 +63,13 @@ def test_rotations_put_every_choice_at_every_letter_once():
     table = np.array(rotations(item()))
     assert table.tolist() == [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
     assert rotations(item((), 0)) == [()]
+
+
+def test_tasks_of_which_a_letter_is_a_choices_name_are_known():
+    suite = Glimpse()
+    items = [item for task in suite.tasks for item in suite.items(task.name, "eval")[:20]]
+    free = {"Counting", "Multi-view_Reasoning", "Spatial_Relation"}  # words in any order
+    assert named_by_letter(items) == {task.name for task in suite.tasks} - free
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 10])

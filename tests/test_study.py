@@ -71,7 +71,7 @@ def test_an_adapter_is_trained_for_epochs_or_for_steps():
 
 def test_the_demos_study_is_all_tasks_and_two_seeds():
     read = parse_study(DEMO, "demo")
-    assert (len(read.sources), len(read.seeds), read.recipe.items) == (13, 2, 512)
+    assert (len(read.sources), len(read.targets), len(read.seeds)) == (13, 13, 2)
 
 
 def test_the_embedded_study_reads():

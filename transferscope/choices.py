@@ -4,13 +4,17 @@ A choice's letter changes what a model answers, whatever the choice says. Asked 
 rotation of its choices (`rotations`), an item is answered without that; asked once more in some
 other order (`reordered`), it shows how much that alone moves.
 
+Some tasks always offer the same choices in the same order (`A is closer`, `the second image`):
+there a letter is the choice's name, and another order would ask another task. Those keep theirs
+(`named_by_letter`).
+
 In:   an `Item`.
 Out:  the same question as another `Item`, with the same id.
 
 A prompt is changed where its lettered choices stand and nowhere else. Draws nothing, asks nobody.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -63,6 +67,14 @@ def reordered(item: Item, order: Sequence[int]) -> Item:
         choices=tuple(item.choices[index] for index in order),
         answer=list(order).index(item.answer),
     )
+
+
+def named_by_letter(items: Iterable[Item]) -> set[str]:
+    """The tasks of which all these items offer the same choices in the same order."""
+    offered: dict[str, set[tuple[str, ...]]] = {}
+    for item in items:
+        offered.setdefault(item.task, set()).add(item.choices)
+    return {task for task, choices in offered.items() if len(choices) == 1}
 
 
 def rotations(item: Item) -> list[tuple[int, ...]]:

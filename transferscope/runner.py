@@ -28,7 +28,7 @@ from transferscope.bases import (
     is_whole,
     open_base,
 )
-from transferscope.choices import combined, other_order, reordered, rotations
+from transferscope.choices import combined, named_by_letter, other_order, reordered, rotations
 from transferscope.lab import Lab, load_lab
 from transferscope.meter import Watch
 from transferscope.plan import (
@@ -302,7 +302,8 @@ def _score(
         if name in wanted
         for item in work.stock.questions(name, count)
     ]
-    orders = [_orders(work.study, runs[0], item) for item in items]
+    fixed = named_by_letter(items)
+    orders = [_orders(work.study, runs[0], item, fixed=item.task in fixed) for item in items]
     asked = [
         reordered(item, order) for item, its in zip(items, orders, strict=True) for order in its
     ]
@@ -332,9 +333,11 @@ def _score(
     return fresh
 
 
-def _orders(study: Study, run: Run, item: Item) -> list[tuple[int, ...]]:
+def _orders(study: Study, run: Run, item: Item, *, fixed: bool) -> list[tuple[int, ...]]:
     """The orders of its choices in which a run is asked an item."""
     first = tuple(range(len(item.choices)))
+    if fixed:
+        return [first]
     if run.kind == "again":
         first = other_order(item, run.seed or 0)
     if study.evaluation.choice_order == "given":

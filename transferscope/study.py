@@ -111,7 +111,8 @@ class Evaluation(_Strict):
     """As the benchmark asks, or followed by a call for the letter alone; in training too."""
     choice_order: Literal["given", "circular"] = "given"
     """Each item once as it is, or once for every rotation of its choices, the log-probabilities
-    averaged (by `generate`: the option named most often)."""
+    averaged (by `generate`: the option named most often). Targets that always offer the same
+    choices in the same order keep it."""
     items: Count | None = None
     """The first so many evaluation items of each target; null for all."""
     batch_size: Count = 64
@@ -205,7 +206,7 @@ class Study(_Strict):
     controls: tuple[Control, ...] = ()
     """Placebo sources: a mixture of all sources' items with random letters (`format-only`) or
     with their answers exchanged among the items of a task (`shuffled`); and the base asked again
-    with the choices in another order (`reordered`)."""
+    with the choices in another order (`reordered`), where a target has more than one."""
     budget: Budget = Budget()
 
     def recipe_of(self, model: str) -> Recipe:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from transferscope import cost
+from transferscope.choices import named_by_letter
 from transferscope.cost import Lora, Room
 from transferscope.plan import Plan, Run
 from transferscope.sampling import Key, Sample, frame_tokens, text_tokens
@@ -219,9 +220,10 @@ class _Estimate:
 
     def _turns(self, target: str) -> float:
         """How often an item is asked."""
-        if self.study.evaluation.choice_order == "given":
+        items = self.sampled.items[target, "eval"]
+        if self.study.evaluation.choice_order == "given" or named_by_letter(items):
             return 1.0
-        return _mean([max(1, len(item.choices)) for item in self.sampled.items[target, "eval"]])
+        return _mean([max(1, len(item.choices)) for item in items])
 
     def _vision(self) -> "_Vision":
         """Pictures, in turn: those asked about, then those of each fleet's lessons.

@@ -271,11 +271,11 @@ def _check(study: Study) -> None:
 
 DEMO = """\
 name: demo
-models: {glimpse-s: {where: glimpse-s, learning_rate: 4.0e-3}}
+models: {glimpse-m: glimpse-m}
 suite: glimpse
 seeds: 2
-recipe: {items: 512, epochs: 3}
-evaluation: {items: 150}
+recipe: {items: 320, epochs: 3}
+evaluation: {items: 100}
 controls: [format-only, reordered]
 """
 """The study of `transferscope demo`."""
