@@ -53,7 +53,7 @@ CHANCE = 0.001
 """How rarely letters drawn as often as they are right would be so many of one."""
 FEWEST = 10
 """Letters that a run must give to be called collapsed."""
-LISTED = 20
+LISTED = 5
 """Cells that a note names."""
 LARGEST = 50_000_000
 """Counts kept for a study, so that a mistaken column does not fill the memory."""
