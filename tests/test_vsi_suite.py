@@ -1,5 +1,6 @@
 """VSI-Bench as it is published: prompts, frames, numbers, and videos that are not what they say."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -220,6 +221,22 @@ def test_a_damaged_frame_costs_itself_and_many_of_them_the_video(tmp_path: Path)
     path.write_bytes(whole[:middle] + bytes(middle // 2) + whole[middle + middle // 2 :])
     with pytest.raises(DataError, match=r"long.mp4: \d+ of 60 frames can be decoded; take the"):
         sampled(Video(path), 60, 8)
+    problem, _ = inspect(Video(path), 8)
+    assert re.fullmatch(r"is damaged: \d+ of \d+ key frames cannot be decoded", problem or "")
+
+
+def test_items_of_a_video_whose_content_is_damaged_are_left_out(folder: Path) -> None:
+    path = folder / "arkitscenes" / "41069025.mp4"
+    whole = path.read_bytes()
+    start = whole.index(b"mdat") + 8
+    path.write_bytes(whole[:start] + bytes(len(whole) // 2) + whole[start + len(whole) // 2 :])
+    kept = len(VsiBench(folder, frames=4).items("object_counting", "eval"))
+    suite = VsiBench(folder, frames=4)
+    suite.items("object_counting", "eval")
+    assert kept < 2
+    assert "41069025.mp4" in " ".join(suite.notes)
+    with pytest.raises(DataError, match=r"item \d+: arkitscenes/41069025.mp4"):
+        VsiBench(folder, frames=4, strict=True).items("object_counting", "eval")
 
 
 def test_a_video_too_large_to_hold_is_left_out(folder: Path, monkeypatch) -> None:

@@ -87,18 +87,26 @@ def locate(folder: Path, dataset: str, scene: str) -> Video | None:
 def inspect(video: Video, count: int) -> tuple[str | None, int]:
     """What is wrong with a video (None: nothing), and its number of frames.
 
-    All packets are read but none is decoded, so a file that was cut short is noticed soon.
+    All packets are read, so that a file that was cut short is noticed, and the key frames decoded,
+    without which no other is, so that one whose content is damaged is too.
     """
+    broken = 0
     try:
         with _opened(video) as (container, stream):
             size = stream.codec_context.width * stream.codec_context.height
             packets = [packet for packet in container.demux(stream) if packet.size]
             declared = stream.frames
+        keys = sum(packet.is_keyframe for packet in packets)
+        with _opened(video) as (container, stream):
+            stream.codec_context.skip_frame = "NONKEY"
+            broken = keys - sum(1 for _ in _decoded(container, stream))
     except _errors() as error:
         return f"cannot be read as a video: {_line(error)}", 0
     found = sum(not packet.is_corrupt for packet in packets)
     if not found or found < declared * _ENOUGH or found < len(packets):
         return f"is damaged: {found} of {max(declared, len(packets))} frames can be read", found
+    if broken > (1 - _ENOUGH) * keys:
+        return f"is damaged: {broken} of {keys} key frames cannot be decoded", found
     if min(count, found) * size > MOST_PIXELS:
         return f"has {size:,} pixels a frame, too many for {count} frames", found
     return None, found
