@@ -163,7 +163,12 @@ def test_an_engineers_case_from_logs_to_page(tmp_path, run):
     assert harm.effects == pytest.approx([-1 / 30, -16 / 30, -24 / 30])
     cell = analysis.models["qwen2.5-vl-7b"].pgf["Jigsaw @ 1500"][TASK]
     assert cell.mcnemar == {"0": pytest.approx(2 * 0.5**24)}  # 24 items broken, none fixed
-    assert analysis.models["qwen2.5-vl-7b"].basis == "items"
+    model = analysis.models["qwen2.5-vl-7b"]
+    assert model.basis == "items"
+    names = [f"Jigsaw @ {step}" for step in (500, 1000, 1500)]
+    broken = [model.flips[name][TASK].broken for name in names]
+    assert broken == [1, 16, 24]
+    assert [model.behaviour.sources[name][TASK].unreadable for name in names] == [0, 0, 0]
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Over the checkpoints" in page
     assert "scored 90 of 180 replies otherwise" in page
