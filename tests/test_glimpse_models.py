@@ -482,8 +482,8 @@ def test_the_shipped_bases_are_small_enough_to_ship():
 
 @pytest.mark.parametrize("name", bases.NAMES)
 def test_a_shipped_base_sees(name):
-    """Two easy tasks, 60 items each: guessing all but never reaches two thirds of either."""
+    """Two easy tasks, 200 items each: guessing reaches 60 % of either once in 300 tries."""
     model = shipped(name).eval()
-    for task in ("Jigsaw", "Spatial_Relation"):
-        questions = encode_items(Glimpse().items(task, "eval")[:60])
-        assert right(model, questions, features(model, questions.pixels)).mean() > 2 / 3
+    for task in ("Jigsaw", "Art_Style"):
+        questions = encode_items(Glimpse().items(task, "eval")[:200])
+        assert right(model, questions, features(model, questions.pixels)).mean() > 0.6
