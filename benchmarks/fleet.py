@@ -40,8 +40,8 @@ from transferscope.study import Recipe
 from transferscope.suite import Drawn, Item, lettered
 from transferscope.suites import open_suite
 
-DEMO = {"sources": 13, "seeds": 2, "items": 512, "epochs": 3, "targets": 13, "questions": 150}
-"""What `transferscope demo` trains and asks."""
+STUDY = {"sources": 13, "seeds": 2, "items": 512, "epochs": 3, "targets": 13, "questions": 150}
+"""What a study of the embedded suite trains and asks."""
 
 
 class Timed(NamedTuple):
@@ -139,7 +139,7 @@ def language_flops(bench: Bench, items: Sequence[Item], *, training: bool) -> fl
 
 
 def embedded(name: str, tiny: bool) -> Bench:
-    """A declared part of the demo: 4 sources x 1 seed, 128 items, one epoch; 13 x 10 questions."""
+    """A declared part of `STUDY`: 4 sources x 1 seed, 128 items, one epoch; 13 x 10 questions."""
     suite = open_suite("glimpse")
     base = load_base(name)
     tasks = [task.name for task in suite.tasks]
@@ -322,12 +322,12 @@ def count_of(jobs: Sequence[Job]) -> int:
     return sum(len(job.items) for job in jobs)
 
 
-def whole_demo(found: dict[str, Timed]) -> None:
-    """Print what the demo's whole matrix takes at the measured rates."""
-    runs = DEMO["sources"] * DEMO["seeds"]
-    passes = runs * DEMO["items"] * DEMO["epochs"]
-    questions = DEMO["targets"] * DEMO["questions"]
-    answers, pictured = (runs + 1) * questions, runs * DEMO["items"] + questions
+def whole_study(found: dict[str, Timed]) -> None:
+    """Print what the whole study takes at the measured rates."""
+    runs = STUDY["sources"] * STUDY["seeds"]
+    passes = runs * STUDY["items"] * STUDY["epochs"]
+    questions = STUDY["targets"] * STUDY["questions"]
+    answers, pictured = (runs + 1) * questions, runs * STUDY["items"] + questions
     generate = max(found["evaluate, common, 8"].rate, found["evaluate, common, 1"].rate)
     seconds = {
         "ours": passes / found["train, ours"].rate
@@ -337,7 +337,7 @@ def whole_demo(found: dict[str, Timed]) -> None:
         "common": passes / found["train, common"].rate + answers / generate,
     }
     print(
-        f"the demo's matrix is {passes:,} items trained on, {answers:,} answers and, for ours, the "
+        f"the whole matrix is {passes:,} items trained on, {answers:,} answers and, for ours, the "
         f"pictures of {pictured:,} items; at these rates:"
     )
     for name, spent in seconds.items():
@@ -381,7 +381,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     found = measure(bench, 1 if given.tiny else given.rounds)
     if given.embedded:
-        whole_demo(found)
+        whole_study(found)
     else:
         ceilings(bench, found, given.tiny)
 
