@@ -332,7 +332,7 @@ def count(value: float) -> str:
 
 def amount(value: float) -> str:
     """Bytes as GiB or MiB."""
-    return f"{value / 2**30:.3g} GiB" if value >= 2**30 else f"{value / 2**20:.3g} MiB"
+    return f"{value / 2**30:.3g} GiB" if value >= 999 << 20 else f"{value / 2**20:.3g} MiB"
 
 
 def duration(seconds: float) -> str:
