@@ -56,6 +56,7 @@ class FakeLab:
             self.train_fleet,
             self.save_adapter,
             self.load_adapter,
+            lambda base, folder: None,
             self.load_tuned,
             self.score_fleet,
         )

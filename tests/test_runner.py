@@ -1,6 +1,7 @@
 """Carrying out a study: what is finished stays, what changed is redone, nothing else is."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -476,6 +477,21 @@ def test_the_real_lab_carries_out_a_study_the_same_way_twice(real, tmp_path, mon
     answers = rows(tmp_path / "real")
     assert answers.height == (1 + 2 * 3) * 3 * 6
     assert answers["logprobs"].list.len().is_in([2, 4]).all()
+
+
+def test_a_whole_model_that_is_the_base_answers_as_the_base(real, tmp_path):
+    copy = shutil.copytree(real, tmp_path / "merged")
+    text = REAL.replace("BASE", str(real)).replace("[format-only]", "[]")
+    text = text.replace("seeds: 2", "seeds: 1") + f"adapters: {{Counting: {{0: {copy}}}}}\n"
+    run_study(parse_study(text, "study.yaml"), tmp_path / "out", tell=lambda event: None)
+    found = rows(tmp_path / "out").drop("model", "seed")
+    own = found.filter(pl.col("source").is_null()).drop("source")
+    assert found.filter(pl.col("source") == "Counting").drop("source").equals(own)
+    config = (copy / "config.json").read_text()
+    (copy / "config.json").write_text(config.replace('"hidden_size": 128', '"hidden_size": 160'))
+    with pytest.raises(DataError, match=r"merged: not of the base s: text_config.hidden_size"):
+        run_study(parse_study(text, "study.yaml"), tmp_path / "new", tell=lambda event: None)
+    assert results.tables(tmp_path / "new") == []
 
 
 WITHOUT_TORCH = """

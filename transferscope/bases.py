@@ -54,7 +54,9 @@ def check_places(study: Study) -> None:
 
 
 def check_brought(study: Study, lab: Lab, out: Path) -> None:
-    """Load everything from elsewhere once, so that what is wrong is refused before any work.
+    """Refuse what is wrong among that from elsewhere before any work.
+
+    Adapters are loaded once; whole models, which may be large, are known by all but their weights.
 
     Raises:
         DataError: what is brought is damaged, or of another base.
@@ -64,8 +66,8 @@ def check_brought(study: Study, lab: Lab, out: Path) -> None:
             base = open_base(study, lab, name, out)
             for by_seed in model.adapters.values():
                 for folder in map(Path, by_seed.values()):
-                    load = lab.load_tuned if _whole(folder) else lab.load_adapter
-                    load(base, folder)
+                    check = lab.check_tuned if _whole(folder) else lab.load_adapter
+                    check(base, folder)
 
 
 def brought(study: Study, run: Run) -> Path:

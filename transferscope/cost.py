@@ -31,9 +31,6 @@ STATES = 6
 """Float32 numbers for each number of an adapter: itself, its gradient, two moments, and two that
 live while the optimiser steps."""
 
-FEATURES = 2 << 30
-"""Bytes of vision features that are kept in memory, where nothing else is said."""
-
 SCORING_LAYERS = 2
 """Layers whose activations live at once where no backward follows."""
 

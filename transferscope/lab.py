@@ -15,6 +15,7 @@ class Lab(NamedTuple):
     train_fleet: Callable[..., list[Any]]
     save_adapter: Callable[..., Any]
     load_adapter: Callable[..., Any]
+    check_tuned: Callable[..., Any]
     load_tuned: Callable[..., Any]
     score_fleet: Callable[..., list[list[Any]]]
 
@@ -33,7 +34,7 @@ def load_lab() -> Lab:
         from transferscope.fleet.score import score_fleet
         from transferscope.fleet.train import Job, train_fleet
         from transferscope.models.eyes import Budget
-        from transferscope.models.tuned import load_tuned
+        from transferscope.models.tuned import check_tuned, load_tuned
         from transferscope.models.vlm import load_base
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("transferscope"):
@@ -44,5 +45,13 @@ def load_lab() -> Lab:
     logging.set_verbosity_error()  # its bars and remarks would tear ours apart
     logging.disable_progress_bar()
     return Lab(
-        load_base, Budget, Job, train_fleet, save_adapter, load_adapter, load_tuned, score_fleet
+        load_base,
+        Budget,
+        Job,
+        train_fleet,
+        save_adapter,
+        load_adapter,
+        check_tuned,
+        load_tuned,
+        score_fleet,
     )

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from transferscope.cost import FEATURES
 from transferscope.errors import DataError
 from transferscope.results import write_whole
 from transferscope.suite import Picture, fingerprint
@@ -25,7 +24,7 @@ from transferscope.suite import Picture, fingerprint
 class Budget:
     """How much room vision features may take."""
 
-    memory: int = FEATURES
+    memory: int = 2 << 30
     """Bytes in memory."""
     folder: Path | None = None
     """Where to keep on disk what does not fit in memory; None: nowhere."""

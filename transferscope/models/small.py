@@ -2,7 +2,7 @@
 
 As `glimpse.forward`, of which it uses the vision part, but rows may differ in their number of
 pictures, and the last layer works only at the places that are read. Linear layers are called as
-modules, so that a fleet's hooks on them take part.
+modules, so that a fleet's adapters in their places take part.
 """
 
 from collections.abc import Sequence

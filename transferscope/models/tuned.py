@@ -31,13 +31,7 @@ def load_tuned(base: Base, folder: str | Path) -> Base:
             names the first difference.
     """
     folder = Path(folder)
-    for pattern in ("config.json", "*.safetensors"):
-        if not any(folder.glob(pattern)):
-            raise DataError(
-                f"{folder}: no {pattern}; a finetuned checkpoint has config.json and safetensors"
-            )
-    _check_config(base, folder)
-    _check_tokenizer(base, folder)
+    check_tuned(base, folder)
     model, unused = load_model(folder, base.dtype)
     if unused:
         raise DataError(
@@ -52,6 +46,21 @@ def load_tuned(base: Base, folder: str | Path) -> Base:
         max_pixels=base.max_pixels,
         budget=base.budget,
     )
+
+
+def check_tuned(base: Base, folder: Path) -> None:
+    """Refuse a checkpoint that is of another base, as far as can be told without its weights.
+
+    Raises:
+        DataError: see `load_tuned`.
+    """
+    for pattern in ("config.json", "*.safetensors"):
+        if not any(folder.glob(pattern)):
+            raise DataError(
+                f"{folder}: no {pattern}; a finetuned checkpoint has config.json and safetensors"
+            )
+    _check_config(base, folder)
+    _check_tokenizer(base, folder)
 
 
 def _check_config(base: Base, folder: Path) -> None:
