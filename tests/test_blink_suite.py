@@ -122,7 +122,7 @@ def test_a_file_in_the_wrong_folder_is_told(tmp_path: Path) -> None:
 PICTURES = {
     "grayscale": (Image.new("L", (6, 4), 90), "PNG", (90, 90, 90)),
     "CMYK": (Image.new("CMYK", (6, 4), (0, 255, 255, 0)), "TIFF", (255, 0, 0)),
-    "alpha": (Image.new("RGBA", (6, 4), (10, 20, 30, 0)), "PNG", (10, 20, 30)),
+    "clear": (Image.new("RGBA", (6, 4), (10, 20, 30, 0)), "PNG", (255, 255, 255)),
     "bilevel": (Image.new("1", (6, 4), 1), "PNG", (255, 255, 255)),
     "16 bits": (Image.fromarray(np.full((4, 6), 0x8040, np.uint16)), "PNG", (0x80,) * 3),
 }
@@ -143,7 +143,7 @@ def test_pictures_of_every_kind_become_red_green_and_blue(kind: str, tmp_path: P
 def test_a_transparent_palette_warns_of_nothing(tmp_path: Path) -> None:
     image = Image.new("P", (6, 4), 1)
     image.putpalette([0, 0, 0, 9, 8, 7])
-    cell = {"bytes": made.encoded(image, transparency=b"\x00\x80"), "path": None}
+    cell = {"bytes": made.encoded(image, transparency=b"\x00\xff"), "path": None}
     made.write_blink(
         tmp_path, "Relative_Depth", [made.blink_row("Relative_Depth", 1, image_1=cell)]
     )

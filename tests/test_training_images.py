@@ -9,6 +9,7 @@ from PIL import Image
 from training_factory import BLACK, GREEN, RED, WHITE, difference, near, photo, ring, save, turned
 
 from transferscope.errors import DataError
+from transferscope.suites import pictures as suite_pictures
 from transferscope.training import BUILDERS, pictures, prompts
 from transferscope.training.layout import find, rows_of, within
 from transferscope.training.markers import boxed, circled, legible, place
@@ -183,7 +184,8 @@ def test_damaged_missing_and_huge_images_are_unusable(tmp_path: Path, monkeypatc
             open_picture(path)
     with pytest.raises(Unusable, match="an image that is missing"):
         open_picture(tmp_path / "none.png")
-    monkeypatch.setattr(pictures, "MOST_PIXELS", 39_999)
+    for module in (pictures, suite_pictures):
+        monkeypatch.setattr(module, "MOST_PIXELS", 39_999)
     (tmp_path / "large.png").write_bytes(whole)
     with pytest.raises(Unusable, match="an image of more than 39,999 pixels"):
         open_picture(tmp_path / "large.png")

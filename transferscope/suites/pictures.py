@@ -8,10 +8,12 @@ larger than `MOST_PIXELS`: a small file can claim any size.
 """
 
 import io
+import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -22,6 +24,23 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 50_000_000
 """Larger images are refused."""
+
+_BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    struct.error,
+)
+"""What Pillow raises, one place or another, at a damaged file."""
+
+
+class TooLarge(ValueError):
+    """A picture of more than `MOST_PIXELS`; the message says how many."""
 
 
 @dataclass(frozen=True)
@@ -73,24 +92,42 @@ class Embedded:
 
 
 def decoded(source: Path | io.BytesIO, where: str) -> np.ndarray:
-    """A picture as (height, width, 3) uint8, turned as its EXIF orientation says.
+    """A picture as (height, width, 3) uint8, as `opened` opens it.
 
     Raises:
         DataError: it cannot be decoded, or is too large; `where` names it.
     """
+    try:
+        return np.asarray(opened(source))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def opened(source: Path | BinaryIO) -> "Image":
+    """A picture in red, green and blue, turned upright as its EXIF entry says.
+
+    Transparent parts become white; 16-bit grey becomes 8-bit; of an animation, the first frame.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        TooLarge: it has more than `MOST_PIXELS`.
+        ValueError: it is damaged or of an unknown kind.
+    """
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(source) as image:
-            if problem := _too_large(image.size):
-                raise DataError(f"{where}: {problem}")
-            upright = ImageOps.exif_transpose(image)
-            return np.asarray(_in_color(upright))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of size (refused below) and of odd EXIF entries
+            with Image.open(source) as image:
+                if problem := _too_large(image.size):
+                    raise TooLarge(problem)
+                image.load()
+                return _in_color(ImageOps.exif_transpose(image))
+    except (FileNotFoundError, TooLarge):
+        raise
+    except (*_BROKEN, Image.DecompressionBombError) as error:
         problem = " ".join(str(error).split())
-        raise DataError(f"{where}: cannot be decoded as an image: {problem}") from None
+        raise ValueError(f"cannot be decoded as an image: {problem}") from None
 
 
 def look(source: Path | io.BytesIO) -> str | None:
@@ -119,11 +156,17 @@ def _too_large(size: tuple[int, int]) -> str | None:
 
 
 def _in_color(image: "Image") -> "Image":
-    """The image in red, green and blue, without transparency."""
+    """The image in red, green and blue, on white."""
     from PIL import Image
 
-    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits where it should scale them
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns of a direct way
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image.copy()
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+        grey = np.clip((np.asarray(image, np.int64) + 128) // 257, 0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("grey in floating point has no white")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
     return image.convert("RGB")

@@ -1,16 +1,13 @@
 """Images of the data sets: opened safely, upright, in RGB, and at the benchmark's sizes."""
 
 import io
-import struct
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from transferscope.suites.pictures import MOST_PIXELS
+from transferscope.suites.pictures import MOST_PIXELS, TooLarge, opened
 from transferscope.training.shape import Unusable
 
 HEIGHT = 1024
@@ -19,59 +16,22 @@ HEIGHT = 1024
 QUALITY = 95
 """JPEG quality of the images written."""
 
-_BROKEN = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow raises, one place or another, at a damaged file."""
-
 
 def open_picture(path: Path | BinaryIO) -> Image.Image:
-    """An image file as RGB, turned upright as its EXIF entry says.
-
-    Transparent parts become white; 16-bit grey becomes 8-bit; of an animation, the first frame.
+    """An image file as `suites.pictures.opened` opens it.
 
     Raises:
         Unusable: the file is missing, damaged, of an unknown kind, or larger than `MOST_PIXELS`.
     """
     name = path.name if isinstance(path, Path) else "an image"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of size (refused below) and of odd EXIF entries
-            with Image.open(path) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise Unusable(f"an image of more than {MOST_PIXELS:,} pixels", name)
-                image.load()
-                return rgb(ImageOps.exif_transpose(image))
+        return opened(path)
     except FileNotFoundError:
         raise Unusable("an image that is missing", name) from None
-    except Unusable:
-        raise
-    except _BROKEN:
+    except TooLarge:
+        raise Unusable(f"an image of more than {MOST_PIXELS:,} pixels", name) from None
+    except ValueError:
         raise Unusable("an image that cannot be decoded", name) from None
-
-
-def rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as RGB."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image.copy()
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
-        grey = np.clip(np.asarray(image, dtype=np.int64) // 257, 0, 255).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("grey in floating point has no white")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        clear = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
-    return image.convert("RGB")
 
 
 def to_height(image: Image.Image, height: int = HEIGHT) -> tuple[Image.Image, float]:
