@@ -58,6 +58,7 @@ LAB = (
     "forecast",
 )
 DESK = (
+    "noise",
     "measure",
     "labels",
     "behaviour",
@@ -66,6 +67,7 @@ DESK = (
     "controls",
     "simulate",
     "stats",
+    "exact",
     "detection",
     "nulls",
     "evidence",

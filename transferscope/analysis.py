@@ -55,6 +55,8 @@ class Cell:
     seeds: dict[str, Number]
     mcnemar: dict[str, Number] | None = None
     """Exact McNemar p-value of each seed; only where item-level predictions exist."""
+    exact_p: Number | None = None
+    """Exact p-value over items, all seeds together (`exact.sign_flip`); None as `mcnemar`."""
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,7 @@ class Course:
     """Mean over seeds at each step."""
     ci: list[Interval]
     beyond: list[int]
-    """At each step the sign of an effect beyond noise, else 0: the interval leaves 0 out and, with
-    a single seed, so many items flipped that an exact McNemar test agrees."""
+    """At each step the sign of an effect beyond noise (`noise.beyond_noise`), else 0."""
     change: Number
     """Effect at the last measured step minus that at the first; NaN with fewer than two."""
     change_ci: Interval

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from transferscope import behaviour, graph, measure, nulls, stats
+from transferscope import behaviour, exact, graph, measure, nulls, stats
 from transferscope.analysis import (
     Category,
     CategoryAxis,
@@ -131,7 +131,9 @@ def _cells(evidence: Evidence, mean: np.ndarray) -> tuple[dict[str, dict[str, Ce
     count = np.isfinite(values).sum(axis=0)
     squares = np.where(np.isfinite(values), (values - mean) ** 2, 0).sum(axis=0)
     std = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
-    changed = _mcnemar(evidence) if evidence.items == "predictions" else None
+    changed = None
+    if evidence.items == "predictions":  # which give every target a table
+        changed = [exact.changes(table) for table in evidence.data.items if table is not None]
 
     def by_seed(numbers: np.ndarray) -> dict[str, float]:
         return dict(zip(evidence.seeds, numbers.tolist(), strict=True))
@@ -145,29 +147,14 @@ def _cells(evidence: Evidence, mean: np.ndarray) -> tuple[dict[str, dict[str, Ce
                 p_value=float(p_values[i, j]),
                 q_value=float(q_values[i, j]),
                 seeds=by_seed(values[:, i, j]),
-                mcnemar=None if changed is None else by_seed(changed[j][:, i]),
+                mcnemar=None if changed is None else by_seed(changed[j].by_seed[:, i]),
+                exact_p=None if changed is None else float(changed[j].together[i]),
             )
             for j, target in enumerate(data.targets)
         }
         for i, source in enumerate(evidence.sources)
     }
     return cells, q_values
-
-
-def _mcnemar(evidence: Evidence) -> list[np.ndarray]:
-    """For each target, p-values (seed, source); only items that both runs answered count.
-
-    NaN where answers have scores: an item is not fixed or broken there.
-    """
-    found = []
-    for table in evidence.data.items:
-        assert table is not None  # predictions give every target a table
-        base = np.broadcast_to(table.base[:, None], table.tuned.shape)
-        asked = np.isfinite(base) & np.isfinite(table.tuned)
-        p_values = stats.mcnemar((base == 1) & asked, (table.tuned == 1) & asked)
-        counts = asked.any(axis=-1) & table.right_or_wrong
-        found.append(np.where(counts, p_values, np.nan))
-    return found
 
 
 def pair(ends: np.ndarray) -> tuple[float, float]:

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from transferscope import exact
 from transferscope.analysis import ModelAnalysis
 from transferscope.checkpoints import Course, Trajectory, checkpoint
 from transferscope.evidence import Evidence
+from transferscope.noise import beyond_noise
 from transferscope.number import Interval
 from transferscope.one_model import pair
-from transferscope.stats import mcnemar
 
 
 def trajectories(
@@ -46,8 +47,7 @@ def trajectories(
 def _course(one: Evidence, model: ModelAnalysis, sources: Mapping[int, str], target: str) -> Course:
     cells = {step: model.pgf[source][target] for step, source in sources.items()}
     beyond = {
-        step: _sign(cells[step].ci) * _flips_enough(one, target, None, source)
-        for step, source in sources.items()
+        step: _sign(cell.ci) * bool(beyond_noise(cell, one.alpha)) for step, cell in cells.items()
     }
     measured = [step for step, cell in cells.items() if np.isfinite(cell.mean)]
     change, ci, moved = np.nan, (np.nan, np.nan), 0
@@ -55,7 +55,7 @@ def _course(one: Evidence, model: ModelAnalysis, sources: Mapping[int, str], tar
         first, last = measured[0], measured[-1]
         change = cells[last].mean - cells[first].mean
         ci = _change_interval(one, (sources[first], sources[last]), target, change)
-        moved = _sign(ci) * _flips_enough(one, target, sources[first], sources[last])
+        moved = _sign(ci) * _flips_enough(one, sources[first], sources[last], target)
     return Course(
         effects=[cell.mean for cell in cells.values()],
         ci=[cell.ci for cell in cells.values()],
@@ -73,25 +73,14 @@ def _sign(ci: Interval) -> int:
     return int(ci[0] > 0) - int(ci[1] < 0)
 
 
-def _flips_enough(one: Evidence, target: str, before: str | None, after: str) -> bool:
-    """Whether as many items flipped as an exact test of one seed's answers asks for.
-
-    Where two answers changed and both for the worse, every resample of the items says worse; the
-    exact McNemar test knows better. With several seeds, the interval over seeds decides alone.
-
-    Args:
-        before: a source; None for the base.
-    """
-    j = one.data.targets.index(target)
-    table = one.data.items[j]
-    if len(one.seeds) > 1 or one.items != "predictions" or table is None:
+def _flips_enough(one: Evidence, before: str, after: str, target: str) -> bool:
+    """Whether the items that changed between two sources are enough for an exact test to agree."""
+    table = one.data.items[one.data.targets.index(target)]
+    if one.items != "predictions" or table is None:
         return True
-    tuned = dict(zip(one.sources, table.tuned[0], strict=True))
-    first, second = (table.base[0] if before is None else tuned[before]), tuned[after]
-    known = np.isfinite(first) & np.isfinite(second)
-    if not np.isin([first[known], second[known]], (0, 1)).all():
-        return True  # parts of full marks are no flips
-    return float(mcnemar(first[known] == 1, second[known] == 1)) <= one.alpha
+    first, second = (table.tuned[:, one.sources.index(source)] for source in (before, after))
+    p_value = exact.together(first, second)
+    return bool(np.isnan(p_value)) or p_value <= one.alpha
 
 
 def _change_interval(one: Evidence, ends: tuple[str, str], target: str, change: float) -> Interval:

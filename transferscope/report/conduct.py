@@ -15,6 +15,7 @@ from typing import NamedTuple
 from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.conduct import REORDERED, Answers, Flips, letter, says
 from transferscope.estimate import Estimate
+from transferscope.noise import beyond_noise
 from transferscope.report.summary import Line
 from transferscope.report.words import (
     UNKNOWN,
@@ -22,7 +23,6 @@ from transferscope.report.words import (
     between,
     clean,
     counted,
-    from_zero,
     labels,
     model_labels,
     percent,
@@ -129,7 +129,7 @@ def _items(analysis: Analysis, models: dict[str, str], names: Labels) -> Table:
         ]
         for model, label in models.items()
         if (record := analysis.models[model])
-        for source, target, flips in _strongest(record)
+        for source, target, flips in _strongest(record, analysis.settings.alpha)
     ]
     return Table(
         "",
@@ -143,13 +143,13 @@ def _items(analysis: Analysis, models: dict[str, str], names: Labels) -> Table:
     )
 
 
-def _strongest(record: ModelAnalysis) -> list[tuple[str, str, Flips]]:
+def _strongest(record: ModelAnalysis, alpha: float) -> list[tuple[str, str, Flips]]:
     cells = [
         (cell.mean, source, target, record.flips[source][target])
         for source, row in record.pgf.items()
         for target, cell in row.items()
         if not same_task(source, target)
-        and from_zero(cell.ci)
+        and beyond_noise(cell, alpha)
         and target in record.flips.get(source, {})
     ]
     cells.sort(key=lambda each: (each[0], *each[1:3]))

@@ -1,6 +1,6 @@
 """The heatmap: every effect of every source on every target, and of every control below them.
 
-A filled cell is an effect whose interval excludes 0; a hollow one can't be told from noise.
+A filled cell is an effect beyond noise (`noise.beyond_noise`); a hollow one can't be told from it.
 
 In:   an `Analysis`.
 Out:  Vega-Lite specifications.
@@ -8,12 +8,14 @@ Out:  Vega-Lite specifications.
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskRecord
 from transferscope.conduct import Answers
 from transferscope.estimate import Estimate
+from transferscope.noise import beyond_noise
 from transferscope.report.look import (
     DIVERGING,
     INK,
@@ -44,7 +46,6 @@ from transferscope.report.words import (
     chance,
     control_label,
     counted,
-    from_zero,
     known,
     percent,
     row_label,
@@ -59,6 +60,15 @@ GAP = " "
 """The empty row between sources and controls."""
 CORNER = "M0.35,-1L1,-1L1,-0.35Z"
 HATCH = "M-1,-0.4L-0.4,-1M-1,0.3L0.3,-1M-1,1L1,-1M-0.3,1L1,-0.3M0.4,1L1,0.4"
+
+
+class _Scale(NamedTuple):
+    """What all cells of a heatmap share."""
+
+    limit: float
+    """Where the colours end."""
+    alpha: float
+    """Level at which an effect is beyond noise."""
 
 
 def bound(analysis: Analysis) -> float:
@@ -92,15 +102,16 @@ def heatmap(
     sources = [task for task in analysis.tasks if task.source]
     targets = [task for task in analysis.tasks if task.target]
     limit = bound(analysis)
+    scale = _Scale(limit, analysis.settings.alpha)
     rows = [
-        _row(record, cells, source, target, names, limit)
+        _row(record, cells, source, target, names, scale)
         for source in sources
         for target in targets
     ]
     measured = [row for row in rows if row["value"] is not None]
     if not measured:
         return None
-    beside = [] if adjusted else _control_rows(record, targets, names, limit)
+    beside = [] if adjusted else _control_rows(record, targets, names, scale)
     side = 38 if max(len(sources), len(targets)) <= NUMBERED else 17
     down = [row_label(task.name, names) for task in sources]
     controls = list(dict.fromkeys(row["row"] for row in beside))
@@ -122,18 +133,18 @@ def _row(
     source: TaskRecord,
     target: TaskRecord,
     names: Labels,
-    limit: float,
+    scale: _Scale,
 ) -> Spec:
     place: Spec = {"row": row_label(source.name, names), "source": names.long[source.name]}
     cell = cells.get(source.name, {}).get(target.name)
     found = model.behaviour.sources if model.behaviour else {}
     answers = found.get(source.name, {}).get(target.name)
-    row = place | _effect(model, cell, target, names, limit) | _answered(answers)
+    row = place | _effect(model, cell, target, names, scale) | _answered(answers)
     return row | {"self": same_task(source.name, target.name)}
 
 
 def _control_rows(
-    model: ModelAnalysis, targets: list[TaskRecord], names: Labels, limit: float
+    model: ModelAnalysis, targets: list[TaskRecord], names: Labels, scale: _Scale
 ) -> list[Spec]:
     """The controls' effects, a row for each control."""
     rows = []
@@ -141,7 +152,7 @@ def _control_rows(
     for name, control in model.controls.items():
         label = control_label(name)
         for target in targets:
-            effect = _effect(model, control.targets.get(target.name), target, names, limit)
+            effect = _effect(model, control.targets.get(target.name), target, names, scale)
             answers = _answered(found.get(name, {}).get(target.name))
             rows.append({"row": label, "source": label, "self": False} | effect | answers)
     return rows
@@ -158,7 +169,7 @@ def _effect(
     cell: Cell | Estimate | None,
     target: TaskRecord,
     names: Labels,
-    limit: float,
+    scale: _Scale,
 ) -> Spec:
     value = known(cell.mean) if cell else None
     row: Spec = {
@@ -169,11 +180,11 @@ def _effect(
     }
     if cell is None or value is None:
         return row | {"kind": "missing", "label": ""}
-    kind = "noise" if from_zero(cell.ci) is False else "clear"
+    kind = "noise" if beyond_noise(cell, scale.alpha) is False else "clear"
     return row | {
         "kind": kind,
         "label": signed(value).lstrip("+"),
-        "beyond": abs(value) > limit,
+        "beyond": abs(value) > scale.limit,
         "interval": between(cell.ci),
         "q": chance(cell.q_value) if isinstance(cell, Cell) else UNKNOWN,
         "seeds": ", ".join(signed(each) for each in cell.seeds.values()),
@@ -285,7 +296,7 @@ def _key(rows: list[Spec], limit: float) -> list[str]:
     kinds = {row["kind"] for row in rows}
     parts = []
     if "noise" in kinds:
-        parts += ["filled: interval excludes 0", "hollow: can’t be told from noise"]
+        parts += ["filled: beyond noise", "hollow: can’t be told from noise"]
     if "missing" in kinds:
         parts.append("hatched: not measured")
     if any(row["self"] for row in rows):

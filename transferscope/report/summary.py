@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Claim, Clique, ModelAnalysis, Sign, Signed, TaskEffect
 from transferscope.conduct import says
+from transferscope.noise import beyond_noise
 from transferscope.report.words import (
     MEASURES,
     UNKNOWN,
@@ -19,8 +20,6 @@ from transferscope.report.words import (
     chance,
     clean,
     counted,
-    from_zero,
-    has_interval,
     labels,
     listed,
     model_labels,
@@ -102,17 +101,19 @@ def _beyond(model: ModelAnalysis, analysis: Analysis) -> list[Line]:
         for target, cell in row.items()
         if not same_task(source, target) and math.isfinite(cell.mean)
     ]
-    judged = [cell for cell in cells if has_interval(cell.ci)]
+    alpha = analysis.settings.alpha
+    verdicts = [(cell, beyond_noise(cell, alpha)) for cell in cells]
+    judged = [cell for cell, beyond in verdicts if beyond is not None]
     if not judged:
         return [Line(f"{counted(len(cells), 'effect')} measured", "no intervals")]
-    clear = [cell for cell in judged if from_zero(cell.ci)]
+    clear = [cell for cell, beyond in verdicts if beyond]
     helped = sum(cell.mean > 0 for cell in clear)
-    sure = sum(cell.q_value <= analysis.settings.alpha for cell in judged)
+    sure = sum(cell.q_value <= alpha for cell in clear)
     return [
         Line(f"{helped} helped, {len(clear) - helped} harmed", f"of {len(judged)}"),
         Line(
             f"{sure} after correction",
-            f"for {len(judged)} tests (q ≤ {analysis.settings.alpha:g})",
+            f"for {len(judged)} tests (q ≤ {alpha:g})",
         ),
     ]
 
