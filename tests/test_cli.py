@@ -2,12 +2,14 @@
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+import transferscope
 from transferscope import cli, simulate
 from transferscope.serial import from_json
 
@@ -44,6 +46,12 @@ def table(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("tables") / "accuracy.csv"
     counts.write_csv(path)
     return path
+
+
+def test_python_dash_m_is_the_command():
+    asked = [sys.executable, "-m", "transferscope", "--version"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"transferscope {transferscope.__version__}"
 
 
 def test_analyze_prints_a_summary_and_writes_the_folder(run, table, tmp_path):
