@@ -1,0 +1,142 @@
+"""What a selection is: a mixture of sources, and what it is made from.
+
+In:   nothing; `selection` fills the records.
+Out:  plain data, and the normal distributions that stand for what is believed of an effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from scipy.special import ndtr, ndtri
+
+from transferscope.analysis import Analysis, Cell, ModelAnalysis
+from transferscope.estimate import Estimate
+from transferscope.number import Interval, Number
+
+Rule = Literal["default", "paper"]
+THRESHOLDS: dict[Rule, float] = {"default": 0.9, "paper": 0.0}
+"""Of `helps`, and of PGF: the paper says "above a certain threshold" and not which."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A source to train on."""
+
+    source: str
+    share: Number
+    """Part of the mixture's items; the shares sum to 1."""
+    items: int | None
+    """Its part of the budget; None where none was given."""
+    expected: Number
+    """Effect on the target, measured against the base, in the units of `settings.measure`."""
+    ci: Interval
+    """Of `expected`, at `1 - settings.alpha`."""
+    helps: Number
+    """Probability that it helps, beyond the yardstick; NaN without intervals."""
+    evidence: str
+    """What was measured, in words."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A source that is not trained on."""
+
+    source: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What the mixture does to a task that must not lose."""
+
+    task: str
+    loss: Number
+    """The loss that is still allowed, in the units of `settings.measure`."""
+    risk: Number
+    """How probable a greater loss may be."""
+    expected: Number
+    """The mixture's effect on the task; NaN where the mixture is empty."""
+    probability: Number
+    """That it loses more than `loss`; NaN where the mixture is empty."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What to train on for a target."""
+
+    model: str
+    target: str
+    rule: Rule
+    choices: list[Choice]
+    """Largest share first; empty where nothing is known to help."""
+    left_out: list[LeftOut]
+    """In the order of the matrix; the target itself is never a source and not listed."""
+    expected: Estimate
+    """The mixture's effect on the target; NaN where it is empty."""
+    verdict: str
+    """The answer in one sentence."""
+    notes: list[str]
+    """What to know before believing it."""
+    yardstick: str | None
+    """The placebo beyond whose effect a source must help; None where the base is the measure."""
+    guards: list[Guard]
+
+
+class Normal(NamedTuple):
+    """What is believed of an effect."""
+
+    mean: float
+    sd: float
+    """NaN where nothing tells the effect from noise."""
+
+    def above(self, value: float) -> float:
+        """Probability that the effect is above `value`."""
+        if self.sd == 0:
+            return float(self.mean > value)
+        return float(ndtr((self.mean - value) / self.sd))
+
+    def interval(self, alpha: float) -> Interval:
+        """Where the effect lies with a probability of `1 - alpha`."""
+        reach = self.sd * float(ndtri(1 - alpha / 2))
+        return self.mean - reach, self.mean + reach
+
+
+class Question(NamedTuple):
+    """What is asked, and of which matrix."""
+
+    analysis: Analysis
+    model: str
+    target: str
+    rule: Rule
+    threshold: float
+    protect: Mapping[str, float]
+    risk: float
+
+    @property
+    def one(self) -> ModelAnalysis:
+        return self.analysis.models[self.model]
+
+    @property
+    def alpha(self) -> float:
+        return self.analysis.settings.alpha
+
+    @property
+    def yardstick(self) -> str | None:
+        """The placebo, where it helps the target; the paper's rule knows of none."""
+        adjusted = self.one.adjusted
+        if adjusted is None or self.rule == "paper":
+            return None
+        alone = self.one.controls[adjusted.placebo].targets[self.target].mean
+        return adjusted.placebo if alone > 0 else None
+
+
+class Candidate(NamedTuple):
+    source: str
+    cell: Cell
+    effect: Normal
+    """On the target, against the base."""
+    gain: Normal
+    """On the target, beyond the yardstick."""
