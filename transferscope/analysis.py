@@ -231,7 +231,7 @@ class ModelAnalysis:
     flips: dict[str, dict[str, Flips]] = field(default_factory=dict)
     """{source: {target: items that changed}}; empty without item-level predictions."""
     controls: dict[str, Placebo] = field(default_factory=dict)
-    """{control: what it did}; empty where none was run."""
+    """{control or mixture: what it did}; empty where none was run."""
     adjusted: Adjusted | None = None
     """Effects beyond the placebo's; None where no placebo was run."""
 

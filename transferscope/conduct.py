@@ -64,7 +64,8 @@ class Flips:
 
 @dataclass(frozen=True)
 class Placebo:
-    """What a control did: a source with nothing to teach, or the base asked again (`reordered`)."""
+    """What a control did: a source with nothing to teach, the base asked again (`reordered`), or a
+    mixture of sources, which goes by a name of its own."""
 
     targets: dict[str, Estimate]
     """{target: effect}, in the units of `settings.measure`."""

@@ -21,10 +21,10 @@ import numpy as np
 
 from transferscope.choices import styled
 from transferscope.stock import Stock, hashed
-from transferscope.study import Recipe, Study
+from transferscope.study import Recipe, Study, apportioned
 from transferscope.suite import Item
 
-Kind = Literal["base", "again", "source", "control", "brought"]
+Kind = Literal["base", "again", "source", "mixture", "control", "brought"]
 
 ENGINE = 1
 """Part of every key; raise it when the same study gives other numbers than before."""
@@ -39,17 +39,22 @@ class Run:
 
     model: str
     kind: Kind
-    """A base, a base asked in another order, an adapter to train on a source or a placebo, or one
-    brought from elsewhere."""
+    """A base, a base asked in another order, an adapter to train on a source, a mixture or a
+    placebo, or one brought from elsewhere."""
     source: str | None = None
-    """The source, or the control's name; None for the base."""
+    """The source, or the name of the mixture or control; None for the base."""
     seed: int | None = None
     """None for the base, which serves all seeds."""
 
     @property
     def trained(self) -> bool:
         """Whether the study trains its adapter."""
-        return self.kind in ("source", "control")
+        return self.kind in ("source", "mixture", "control")
+
+    @property
+    def beside(self) -> bool:
+        """Whether it stands beside the matrix, as what is no source does."""
+        return self.kind in ("mixture", "control", "again")
 
     def __str__(self) -> str:
         if self.kind == "base":
@@ -81,10 +86,16 @@ class Plan(NamedTuple):
     shards: tuple[Shard, ...]
     targets: dict[str, int]
     """Evaluation items of each target."""
-    lessons: dict[str, int]
-    """Training items of each source and placebo."""
+    parts: dict[str, dict[str, int]]
+    """Training items of each task in each source, mixture and placebo; none where all adapters are
+    brought."""
     recipe: Recipe
     """For how long adapters are trained."""
+
+    @property
+    def lessons(self) -> dict[str, int]:
+        """Training items of each source, mixture and placebo."""
+        return {name: sum(its.values()) for name, its in self.parts.items()}
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -111,7 +122,7 @@ class Plan(NamedTuple):
         kinds = Counter(run.kind for run in self.runs)
         return {
             "bases": kinds["base"],
-            "adapters to train": kinds["source"] + kinds["control"],
+            "adapters to train": sum(run.trained for run in self.runs),
             "adapters brought": kinds["brought"],
             "bases asked again": kinds["again"],
             "fleets": len(self.shards),
@@ -134,16 +145,12 @@ class Plan(NamedTuple):
 def plan_study(study: Study, stock: Stock) -> Plan:
     """The study's runs, grouped: adapters with equally many items, evenly, up to `budget.fleet`."""
     sources, targets = study.sources or (), study.targets or ()
-    wanted = study.recipe.items
-    lessons = {
-        name: min(wanted, len(stock.split(name, "train"))) if _is_trained(study, name) else 0
-        for name in sources
-    }
     placebos = [name for name in study.controls if name != "reordered"]
-    if placebos:
-        available = {name: len(stock.split(name, "train")) for name in sources}
-        count = sum(min(available[name], n) for name, n in _shares(sources, wanted).items())
-        lessons |= dict.fromkeys(placebos, count)
+    beside: dict[str, Kind] = dict.fromkeys(study.mixtures, "mixture")
+    beside |= dict.fromkeys(placebos, "control")
+    parts = {name: _parts(study, stock, "source", name) for name in sources}
+    parts |= {name: _parts(study, stock, kind, name) for name, kind in beside.items()}
+    lessons = {name: sum(its.values()) for name, its in parts.items()}
     counts = {}
     for name in targets:
         size = len(stock.split(name, "eval"))
@@ -156,9 +163,8 @@ def plan_study(study: Study, stock: Stock) -> Plan:
                 brought = seed in described.adapters.get(name, {})
                 run = Run(model, "brought" if brought else "source", name, seed)
                 groups.setdefault(0 if brought else lessons[name], []).append(run)
-            for control in placebos:
-                run = Run(model, "control", control, seed)
-                groups.setdefault(lessons[control], []).append(run)
+            for name, kind in beside.items():
+                groups.setdefault(lessons[name], []).append(Run(model, kind, name, seed))
         if "reordered" in study.controls:
             shards += [Shard(model, (Run(model, "again", "reordered", s),)) for s in study.seeds]
         for runs in groups.values():
@@ -169,9 +175,17 @@ def plan_study(study: Study, stock: Stock) -> Plan:
         bases=tuple(Run(model, "base") for model in study.models),
         shards=tuple(shards),
         targets=counts,
-        lessons=lessons,
+        parts=parts,
         recipe=study.recipe,
     )
+
+
+def _parts(study: Study, stock: Stock, kind: Kind, name: str) -> dict[str, int]:
+    """Items of each task that a source, mixture or placebo learns from; all that a task has."""
+    if kind == "source" and not _is_trained(study, name):
+        return {}
+    counts = apportioned(_shares(study, kind, name), study.recipe.items)
+    return {task: min(count, len(stock.split(task, "train"))) for task, count in counts.items()}
 
 
 def _is_trained(study: Study, source: str) -> bool:
@@ -194,11 +208,11 @@ def learned(study: Study, stock: Stock, run: Run) -> list[Item]:
     if run.source is None or run.seed is None:
         raise ValueError(f"{run} learns nothing")
     wanted = study.recipe.items
-    if run.kind != "control":
+    if run.kind not in ("control", "mixture"):
         seed = derived_seed(run.seed, "items", run.source)
         return _ordered(_choice(stock, run.source, wanted, seed), run)
     items = []
-    for name, count in _shares(study.sources or (), wanted).items():
+    for name, count in apportioned(_shares(study, run.kind, run.source), wanted).items():
         seed = derived_seed(run.seed, "items", f"{run.source}/{name}")
         items += _choice(stock, name, count, seed)
     return _ordered(items, run)
@@ -234,6 +248,8 @@ def run_keys(
             stock.digests[name] = made.digest
         parts |= {"recipe": recipe.model_dump(mode="json"), "items": stock.digests[name]}
         parts |= {"seed": run.seed, "source": run.source, "control": run.kind == "control"}
+        if run.kind == "mixture":
+            parts["mixture"] = study.mixtures[run.source or ""]
     else:
         parts |= {"precision": recipe.precision, "max_pixels": recipe.max_pixels}
         parts |= {"again": run.seed if run.kind == "again" else None}
@@ -251,6 +267,7 @@ def _lesson_name(study: Study, stock: Stock, run: Run) -> str:
     suite = (stock.suite.name, stock.suite.version, stock.prompt)
     parts = [ENGINE, *suite, run.kind, run.source, run.seed]
     parts += [study.recipe.items, study.sources if run.kind == "control" else ()]
+    parts += [study.mixtures[run.source or ""]] if run.kind == "mixture" else []
     return f"train {hashed(parts)}"
 
 
@@ -271,10 +288,12 @@ def _digest(items: Sequence[Item], answers: Sequence[int] | None) -> str:
     return hashed([[item.digest() for item in items], labels])
 
 
-def _shares(sources: Sequence[str], count: int) -> dict[str, int]:
-    """`count` items spread evenly over the sources."""
-    each, more = divmod(count, len(sources))
-    return {name: each + (k < more) for k, name in enumerate(sources)}
+def _shares(study: Study, kind: Kind, name: str) -> dict[str, float]:
+    """What share of its items a source, mixture or placebo takes from each task."""
+    if kind == "mixture":
+        return study.mixtures[name]
+    mixed = (study.sources or ()) if kind == "control" else (name,)
+    return {task: 1 / len(mixed) for task in mixed}
 
 
 def _choice(stock: Stock, task: str, count: int, seed: int) -> list[Item]:

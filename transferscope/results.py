@@ -3,7 +3,7 @@
     study.yaml                    the study as run
     adapters/MODEL/SOURCE/SEED/   LoRA weights in PEFT's format, and the record of their run
     predictions/*.parquet         one predictions table per run, each with its record (.json)
-    controls/*.parquet            the same of placebo runs
+    controls/*.parquet            the same of runs that are no source: placebos and mixtures
     aside/                        tables that the study as it is now does not ask for
     digests.json                  digests of items that take long to make
     features/                     vision features that did not fit in memory; may be deleted
@@ -56,7 +56,7 @@ def prediction_files(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def control_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """The folder's tables of placebo runs, by name; empty where there are none."""
+    """The folder's tables of placebos and mixtures, by name; empty where there are none."""
     return _parquets(Path(folder, CONTROLS))
 
 
@@ -263,7 +263,7 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def table_path(*parts: str, control: bool = False) -> Path:
+def table_path(*parts: str, beside: bool = False) -> Path:
     """Where a run's predictions lie in the folder, e.g. of rank, model, seed and source.
 
     Tables are read in the order of their names.
@@ -271,7 +271,7 @@ def table_path(*parts: str, control: bool = False) -> Path:
     name = ".".join(safe_name(part) for part in parts)
     if len(name) > _LONGEST - 20:  # what would be cut off tells runs apart
         name = f"{name[: _LONGEST - 35]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-    return Path(CONTROLS if control else PREDICTIONS, f"{name}.parquet")
+    return Path(CONTROLS if beside else PREDICTIONS, f"{name}.parquet")
 
 
 def aside_path(table: Path, key: str) -> Path:

@@ -222,7 +222,7 @@ def _carry_out(work: _Work, base: Any, shard: Shard) -> None:
         fresh |= _score(work, tuned, [one], [None])
     keep(work.store, [one.wanted for one in todo], fresh)
     work.cells += sum(len(one.wanted.cells) for one in todo)
-    work.adapters += sum(one.run.kind in ("source", "brought") for one in todo)
+    work.adapters += sum(one.run.kind in ("source", "brought", "mixture") for one in todo)
     work.say(f"{shard.model}: {_what(shard.runs)} finished")
 
 

@@ -74,11 +74,9 @@ def frame_tokens(shapes: Shapes, pictures: int) -> int:
 
 def _splits(plan: Plan, stock: Stock) -> dict[Key, Sequence[Item]]:
     """The tasks' splits that a plan draws from."""
-    placebos = {run.source for run in plan.runs if run.kind == "control"}
     found: dict[Key, Sequence[Item]] = {}
     for name in plan.targets:
         found[name, "eval"] = stock.split(name, "eval")
-    for name in plan.lessons:
-        if name not in placebos and plan.lessons[name]:
-            found[name, "train"] = stock.split(name, "train")
+    for name in dict.fromkeys(task for its in plan.parts.values() for task in its):
+        found[name, "train"] = stock.split(name, "train")
     return found

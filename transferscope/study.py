@@ -4,6 +4,8 @@ One frozen record, read from one YAML file (`study_file`). What the file leaves 
 below. Unknown keys are errors.
 """
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -203,6 +205,10 @@ class Study(_Strict):
     """Best reachable accuracy of the targets; 1 where nothing is said."""
     adapters: dict[str, dict[int, str]] = {}
     """As a model's own `adapters`, where there is a single model."""
+    mixtures: dict[ModelName, dict[str, Positive]] = {}
+    """Sources that mix tasks, by name: each task's share of `recipe.items`. Shares sum to 1; a sum
+    within 2 % of it is scaled to it. A mixture is measured like a source and counts as none: it is
+    no target, and has no part in transferability, personas, cliques or the graph."""
     controls: tuple[Control, ...] = ()
     """Placebo sources: a mixture of all sources' items with random letters (`format-only`) or
     with their answers exchanged among the items of a task (`shuffled`); and the base asked again
@@ -213,3 +219,16 @@ class Study(_Strict):
         """The recipe with the model's own learning rate."""
         own = self.models[model].learning_rate
         return self.recipe if own is None else self.recipe.model_copy(update={"learning_rate": own})
+
+
+def apportioned(shares: Mapping[str, float], count: int) -> dict[str, int]:
+    """`count` items divided by shares that sum to 1, as evenly as whole items go.
+
+    What rounding down leaves goes to the largest remainders, the first of equal ones first.
+    """
+    exact = {name: share * count for name, share in shares.items()}
+    whole = {name: math.floor(value) for name, value in exact.items()}
+    order = sorted(exact, key=lambda name: whole[name] - exact[name])
+    for name in order[: count - sum(whole.values())]:
+        whole[name] += 1
+    return whole

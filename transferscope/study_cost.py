@@ -180,9 +180,9 @@ class _Estimate:
         )
         return done if self.speeds is None else _timed(done, self.speeds)
 
-    def _mixture(self, run: Run) -> list[str]:
-        """The tasks that a run learns from."""
-        return [run.source or ""] if run.kind == "source" else list(self.study.sources or ())
+    def _learned(self, run: Run) -> dict[Key, int]:
+        """Items of each task that a run learns from."""
+        return {(name, "train"): n for name, n in self.plan.parts[run.source or ""].items()}
 
     def _training(self) -> tuple[int, int]:
         """Tokens and FLOPs."""
@@ -190,11 +190,13 @@ class _Estimate:
         room = self._room()
         folding = cost.folding_flops(self.shapes, self.lora)
         for run in self.trained:
-            keys: list[Key] = [(name, "train") for name in self._mixture(run)]
-            lengths = [length for key in keys for length in self.lengths[key]]
-            items = self.recipe.passes_for(self.plan.lessons[run.source or ""])
-            tokens += items * _mean(lengths)
-            flops += items * _mean([self._step(length, room.checkpointing) for length in lengths])
+            own = self._learned(run)
+            passes = self.recipe.passes_for(sum(own.values())) / sum(own.values())
+            for key, items in own.items():
+                lengths = self.lengths[key]
+                steps = [self._step(length, room.checkpointing) for length in lengths]
+                tokens += passes * items * _mean(lengths)
+                flops += passes * items * _mean(steps)
             flops += self.plan.steps_of(run) * folding
         return round(tokens), round(flops)
 
@@ -242,9 +244,8 @@ class _Estimate:
             passes = (1 + len(shards)) if asked.bytes <= self.room[1] else crews
             looked, flops = passes * asked.count, passes * asked.flops
             for run in self.trained:
-                names = self._mixture(run)
+                own = _Pictures(self, self._learned(run))
                 items = self.plan.lessons[run.source or ""]
-                own = _Pictures(self, {(name, "train"): items / len(names) for name in names})
                 again = -(-self.recipe.passes_for(items) // items)
                 passes = 1 if own.bytes <= self.room[1] else again
                 looked, flops = looked + passes * own.count, flops + passes * own.flops
@@ -255,10 +256,8 @@ class _Estimate:
         """Training items of each source that some run learns from, as expected of random draws."""
         unused: dict[str, float] = {}
         for run in self.trained:
-            names = self._mixture(run)
-            for name in names:
-                size = len(self.stock.split(name, "train"))
-                share = self.plan.lessons[run.source or ""] / len(names) / size
+            for (name, split), items in self._learned(run).items():
+                share = items / len(self.stock.split(name, split))
                 unused[name] = unused.get(name, 1.0) * max(0.0, 1 - share)
         return {
             (name, "train"): (1 - left) * len(self.stock.split(name, "train"))
@@ -266,8 +265,8 @@ class _Estimate:
         }
 
     def _longest(self) -> int:
-        names = dict.fromkeys(name for run in self.trained for name in self._mixture(run))
-        return max((max(self.lengths[name, "train"]) for name in names), default=0)
+        keys = dict.fromkeys(key for run in self.trained for key in self._learned(run))
+        return max((max(self.lengths[key]) for key in keys), default=0)
 
     def _room(self) -> Room:
         """What trains at once, for the longest lessons."""
@@ -342,11 +341,7 @@ class _Estimate:
         for shard in self.plan.shards:
             learning = [run for run in shard.runs if run in self.trained]
             fleets.append(
-                sum(
-                    self.plan.lessons[run.source or ""]
-                    * _mean([sizes[name, "train"] for name in self._mixture(run)])
-                    for run in learning
-                )
+                sum(n * sizes[key] for run in learning for key, n in self._learned(run).items())
             )
         asked = sum(count * sizes[name, "eval"] for name, count in self.plan.targets.items())
         return round(asked + max(fleets))

@@ -9,21 +9,35 @@ Out:  a `Study`, and its `Suite`.
 Opens the study file and the suite's heading, draws no item, knows no torch.
 """
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from transferscope.errors import StudyError
-from transferscope.study import Budget, Evaluation, Model, Recipe, Study, SuiteChoice
+from transferscope.study import (
+    Budget,
+    Control,
+    Evaluation,
+    Model,
+    Recipe,
+    Study,
+    SuiteChoice,
+    apportioned,
+)
 from transferscope.suite import Suite
 from transferscope.suites import open_suite
 
 BROUGHT = ("adapter_config.json", "config.json")
 """What tells a PEFT folder, and the folder of a whole finetuned model."""
+
+SHARES_MAY_MISS = 0.02
+"""How far a mixture's shares may sum to something else than 1: three times 0.33 is 0.99."""
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "recipe": Recipe,
@@ -226,7 +240,7 @@ def _with_tasks(study: Study, suite: Suite) -> Study:
     trained = list(dict.fromkeys([*usual["sources"], *tasks]))
     if taken := set(study.controls) & set(trained):
         raise StudyError(f"controls: {min(taken)!r} is the name of a task of the suite too")
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Any] = {"mixtures": _mixtures(study, trained)}
     for field, known, usually in (
         ("sources", trained, usual["sources"]),
         ("targets", tasks, usual["defaults"]),
@@ -235,9 +249,11 @@ def _with_tasks(study: Study, suite: Suite) -> Study:
         for name in names or ():
             if name not in known:
                 raise StudyError(f"{field}: unknown task {name!r}{nearest(name, known)}")
-        if names is not None and (len(set(names)) < len(names) or not names):
+        alone = field == "sources" and names == () and bool(study.mixtures)
+        if names is not None and (len(set(names)) < len(names) or not (names or alone)):
             raise StudyError(f"{field}: expected at least one task, and none twice")
-        chosen[field] = tuple(name for name in known if name in (names or usually))
+        wanted = usually if names is None else names
+        chosen[field] = tuple(name for name in known if name in wanted)
     if isinstance(study.ceilings, dict):
         for name in study.ceilings:
             if name not in chosen["targets"]:
@@ -247,8 +263,41 @@ def _with_tasks(study: Study, suite: Suite) -> Study:
     return study.model_copy(update=chosen)
 
 
+def _mixtures(study: Study, trained: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The mixtures, their tasks known and in the suite's order, their shares scaled to sum to 1."""
+    taken = {_as_file(name): name for name in [*trained, *get_args(Control)]}
+    made: dict[str, dict[str, float]] = {}
+    for mixture, shares in study.mixtures.items():
+        where = f"mixtures.{mixture}"
+        if other := taken.get(_as_file(mixture)):
+            raise StudyError(f"{where}: the same name as {other!r}, for a file; give it another")
+        taken[_as_file(mixture)] = mixture
+        for name in shares:
+            if name not in trained:
+                raise StudyError(f"{where}: unknown task {name!r}{nearest(name, trained)}")
+        total = math.fsum(shares.values())
+        if not shares or abs(total - 1) > SHARES_MAY_MISS:
+            raise StudyError(f"{where}: shares sum to {total:.4g}, expected 1")
+        scaled = {name: shares[name] / total for name in trained if name in shares}
+        counts = apportioned(scaled, study.recipe.items)
+        if empty := [name for name, count in counts.items() if not count]:
+            raise StudyError(
+                f"{where}: {shares[empty[0]]:g} of {study.recipe.items} items is no item of "
+                f"{empty[0]}; leave it out, or raise recipe.items"
+            )
+        made[mixture] = scaled
+    return made
+
+
+def _as_file(name: str) -> str:
+    """A name as those of its files tell it from others."""
+    return re.sub(r"[^a-z0-9.-]", "_", name.lower())
+
+
 def _check(study: Study) -> None:
     """Refuse what no single field can know."""
+    if placebos := [name for name in study.controls if name != "reordered" and not study.sources]:
+        raise StudyError(f"controls: {placebos[0]} mixes the sources, and the study has none")
     if len(set(study.seeds)) < len(study.seeds):
         raise StudyError(f"seeds: a seed is given twice in {list(study.seeds)}")
     if len({name.lower().replace(" ", "_") for name in study.models}) < len(study.models):

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 import xarray as xr
 
+from transferscope.conduct import PLACEBOS, REORDERED
 from transferscope.controls import with_controls
 from transferscope.errors import DataError
 from transferscope.matrix import (
@@ -198,9 +199,20 @@ def _read_folder(name: str | None, path: Path) -> _Input:
             controls = controls.with_columns(model=pl.lit(name))
         if controls["source"].is_null().any():
             raise DataError(f"{label}: a table of controls with rows of the base; keep those apart")
+        rows, controls = _apart(rows, controls)
     table = Table("predictions", rename_model(rows, name, label))
     records = tuple(read_json(record_of(file)) for file in prediction_files(path))
     return _Input(table, label, whole.hexdigest(), records, controls)
+
+
+def _apart(rows: pl.DataFrame, controls: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """Sources, and what stands beside them. Mixtures without a source beside them are sources."""
+    if not rows["source"].is_null().all():
+        return rows, controls
+    known = pl.col("source").is_in([*PLACEBOS, REORDERED])
+    beside = controls.filter(known)
+    whole = pl.concat([rows, controls.filter(~known)], how="diagonal")
+    return whole, None if beside.is_empty() else beside
 
 
 def _stacked(files: list[Path], label: str, whole: Any) -> pl.DataFrame | None:

@@ -3,6 +3,7 @@
     cells to read with care   collapsed and unreadable answers
     which items changed       fixed and broken items of the strongest effects
     what a placebo does       the controls, and what is left beyond the placebo
+    mixtures                  what finetuning on several tasks at once does
 
 In:   an `Analysis`.
 Out:  rows of text. Nothing here is escaped: the template does that.
@@ -22,6 +23,7 @@ from transferscope.report.words import (
     Labels,
     between,
     clean,
+    control_kind,
     counted,
     labels,
     model_labels,
@@ -52,6 +54,7 @@ def tables(analysis: Analysis) -> dict[str, Table]:
     """The tables that have something to show, by the section that holds them."""
     names, models = labels(analysis), model_labels(analysis)
     made = {
+        "effects": _mixtures(analysis, models, names),
         "answers": _care(analysis, models, names),
         "items": _items(analysis, models, names),
         "placebo": _placebo(analysis, models),
@@ -179,6 +182,8 @@ def _placebo(analysis: Analysis, models: dict[str, str]) -> Table:
     for model, label in models.items():
         record = analysis.models[model]
         for name, control in record.controls.items():
+            if control_kind(name) == "mixture":
+                continue
             what = "evaluation noise, not subtracted" if name == REORDERED else "placebo"
             if record.adjusted and record.adjusted.placebo == name:
                 what = "placebo, subtracted"
@@ -204,6 +209,32 @@ def _placebo(analysis: Analysis, models: dict[str, str]) -> Table:
         ["Control", "Mean effect", "Explained by the target", "Off-diagonal variance"],
         rows,
     )
+
+
+def _mixtures(analysis: Analysis, models: dict[str, str], names: Labels) -> Table:
+    rows: list[list[list[Line]]] = []
+    for model, label in models.items():
+        for name, mixture in analysis.models[model].controls.items():
+            known = {t: e for t, e in mixture.targets.items() if math.isfinite(e.mean)}
+            if control_kind(name) != "mixture" or not known:
+                continue
+            order = sorted(known, key=lambda target: known[target].mean)
+            ends = [
+                [Line(names.long[target], _said(_estimate(known[target])))]
+                for target in (order[-1], order[0])
+            ]
+            rows.append([[Line(clean(name), label)], [_estimate(mixture.mean)], *ends])
+    return Table(
+        "Mixtures",
+        "Finetuned on items of several tasks: the last rows of the heatmap. They are measured as "
+        "sources are and count as none, in no average, persona, clique or graph.",
+        ["Mixture", "Mean effect", "Highest on", "Lowest on"],
+        rows,
+    )
+
+
+def _said(line: Line) -> str:
+    return f"{line.text} ({line.small})" if line.small else line.text
 
 
 def _blank(count: int) -> list[list[Line]]:

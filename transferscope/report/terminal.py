@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from transferscope.analysis import Analysis, Claim, Interval, ModelAnalysis, Sign, TaskEffect
-from transferscope.conduct import REORDERED, says
+from transferscope.conduct import says
 from transferscope.report.courses import about, sentences
-from transferscope.report.words import labels, model_labels
+from transferscope.report.words import control_kind, labels, model_labels
 
 SHOWN = 3
 VERDICTS = {
@@ -135,7 +135,7 @@ def _placebos(analysis: Analysis, name: str) -> Iterator[tuple[str, str]]:
                 f"{_with_interval(adjusted.mean.mean, adjusted.mean.ci)}, explained by the target: "
                 f"{_share(before)} before, {_share(after)} after"
             )
-        yield ("no finetune" if control == REORDERED else "placebo") + f" ({control})", text
+        yield f"{control_kind(control)} ({control})", text
 
 
 def _share(value: float) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Interval, ModelAnalysis
 from transferscope.checkpoints import checkpoint
-from transferscope.conduct import REORDERED, Answers, letter, says
+from transferscope.conduct import PLACEBOS, REORDERED, Answers, letter, says
 from transferscope.settings import Settings
 from transferscope.suite import GRANULARITIES, LEVELS
 
@@ -153,7 +153,14 @@ def row_label(task: str, names: Labels) -> str:
 
 def control_label(name: str) -> str:
     """A control's name and what it is."""
-    return f"{clean(name)} · {'no finetune' if name == REORDERED else 'placebo'}"
+    return f"{clean(name)} · {control_kind(name)}"
+
+
+def control_kind(name: str) -> str:
+    """What a control is: `placebo`, `no finetune`, or `mixture` where it is a user's own."""
+    if name in PLACEBOS:
+        return "placebo"
+    return "no finetune" if name == REORDERED else "mixture"
 
 
 def answer_words(answers: Answers) -> str:
