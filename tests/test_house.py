@@ -40,6 +40,7 @@ ASKED = (
     "conduct",
     "analysis",
     "serial",
+    "exhibits",
     "predictions",
     "results",
     "training",
@@ -65,6 +66,7 @@ DESK = (
     "matrix",
     "flips",
     "controls",
+    "curate",
     "simulate",
     "stats",
     "exact",
@@ -88,7 +90,7 @@ ORDER = (*ASKED, *LAB, *DESK, *DOOR)
 HEAVY = ("torch", "transformers", "peft", "safetensors", "accelerate")
 """What only the lab may import."""
 
-RESULT_FILES = ("analysis.json", "report.html", "figures")
+RESULT_FILES = ("analysis.json", "exhibits.json", "report.html", "figures")
 """Names inside a results folder, and `predictions/`: known to results.py alone."""
 
 RICH_PRINTERS = ("Console", "get_console", "print", "print_json", "Live", "Progress", "track")

@@ -9,6 +9,7 @@
     features/                     vision features that did not fit in memory; may be deleted
     run.jsonl                     what happened when
     analysis.json                 the analysis, schema 1
+    exhibits.json                 items that flipped, with small pictures; may be deleted
     report.html                   the page
     figures/                      the page's charts as files
 
@@ -43,6 +44,7 @@ LOG = "run.jsonl"
 LOCK = ".lock"
 RUN = "run.json"
 ANALYSIS = "analysis.json"
+EXHIBITS = "exhibits.json"
 REPORT = "report.html"
 FIGURES = "figures"
 FEATURES = "features"
@@ -63,6 +65,22 @@ def control_files(folder: str | os.PathLike[str]) -> list[Path]:
 def _parquets(folder: Path) -> list[Path]:
     tables = folder.glob("*.parquet")
     return sorted(path for path in tables if path.is_file() and not path.name.startswith("."))
+
+
+def read_beside(folder: str | os.PathLike[str], name: str, most: int = 1 << 20) -> bytes | None:
+    """The first `most + 1` bytes of `STUDY` or `EXHIBITS`; None where the folder has none.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    path = Path(folder, name)
+    try:
+        with path.open("rb") as file:
+            return file.read(most + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def read_analysis(folder: str | os.PathLike[str]) -> bytes:
@@ -87,11 +105,12 @@ def save(
     analysis_json: bytes,
     report_html: str | None = None,
     figures: Mapping[str, bytes] | None = None,
+    exhibits_json: bytes | None = None,
 ) -> list[Path]:
     """Write an analysis, its page and its figures into the folder, which is made if need be.
 
     `analysis.json` is written last: where it is new, so is everything beside it. Figures of an
-    earlier analysis with other names stay.
+    earlier analysis with other names stay; its exhibits go where there are no new ones.
 
     Args:
         figures: file name (made safe here) to content.
@@ -103,6 +122,11 @@ def save(
         DataError: the folder or a file in it cannot be written.
     """
     root, written = Path(folder), []
+    if exhibits_json is None:
+        with contextlib.suppress(OSError):  # there was none
+            (root / EXHIBITS).unlink()
+    else:
+        written.append(write_whole(root / EXHIBITS, exhibits_json))
     taken: set[str] = set()
     for name, data in (figures or {}).items():
         taken.add(safe := safe_name(name, taken))

@@ -31,7 +31,8 @@ from transferscope.study import (
     apportioned,
 )
 from transferscope.suite import Suite
-from transferscope.suites import open_suite
+from transferscope.suites import HUBS, open_suite
+from transferscope.suites.hub import cached
 
 BROUGHT = ("adapter_config.json", "config.json")
 """What tells a PEFT folder, and the folder of a whole finetuned model."""
@@ -166,6 +167,30 @@ def open_choice(choice: SuiteChoice) -> Suite:
             owners = [suite for suite, its in _OPTIONS.items() if name in its]
             raise StudyError(f"suite.{name} is for {' and '.join(owners)}; {choice.name} has none")
     return open_suite(choice.name, **options)
+
+
+def suite_at_hand(data: bytes, file: str) -> Suite:
+    """The suite of a study that was run, if it is on this machine: nothing is fetched.
+
+    Of the study file its suite alone is read, as models and adapters may be elsewhere by now.
+
+    Args:
+        data: the study file's bytes; `file` names it in messages.
+
+    Raises:
+        StudyError: the file is damaged, or the suite is not here.
+    """
+    try:
+        study = load_yaml(data.decode())
+        given = study.get("suite") if isinstance(study, dict) else None
+        choice = SuiteChoice.model_validate({"name": given} if isinstance(given, str) else given)
+    except (yaml.YAMLError, UnicodeDecodeError, ValidationError):
+        raise StudyError(f"{file}: says no suite that can be read") from None
+    if choice.name in HUBS and choice.path is None:
+        if (folder := cached(HUBS[choice.name], choice.revision)) is None:
+            raise StudyError(f"{choice.name} is not on this machine")
+        choice = choice.model_copy(update={"path": str(folder), "revision": None})
+    return open_choice(choice.model_copy(update={"training": None, "strict": False}))
 
 
 def resolved(study: Study) -> bytes:

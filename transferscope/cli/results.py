@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from transferscope.cli.app import app
+from transferscope.cli.exhibits import NoPictures, exhibits_of
 from transferscope.cli.options import (
     Alpha,
     AsJson,
@@ -29,6 +30,7 @@ from transferscope.cli.options import (
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
+    from transferscope.exhibits import Exhibits
 
 
 @app.command(epilog="Example: `transferscope analyze 3B=small.csv 32B=large.csv --out study/`")
@@ -45,6 +47,7 @@ def analyze(
     item_correlation: ItemCorrelation = 0.5,
     seed: Seed = 0,
     no_figures: NoFigures = False,
+    no_pictures: NoPictures = False,
     as_json: AsJson = False,
 ) -> None:
     """Results into an analysis: summary, `analysis.json`, `report.html` and figures.
@@ -66,15 +69,17 @@ def analyze(
     settings.check()
     check_folder(out)
     with status("reading"):
-        from transferscope.readers import read_results
+        from transferscope.readers import matrix_of, read_inputs
         from transferscope.readers.ceilings import read_ceiling
 
-        matrix = read_results(named(inputs), ceiling=read_ceiling(ceiling))
+        bound = read_ceiling(ceiling)
+        matrix = matrix_of(read := read_inputs(named(inputs)), ceiling=bound)
     with status("analysing"):
         from transferscope.assemble import analyze as run
 
         analysis = run(matrix, settings)
-    finish(analysis, out, figures=not no_figures, as_json=as_json)
+    shown = None if out is None else exhibits_of(read, pictures=not no_pictures)
+    finish(analysis, out, shown, figures=not no_figures, as_json=as_json)
 
 
 @app.command(epilog="Example: `transferscope report study/`")
@@ -82,12 +87,16 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with analysis.json.")],
     no_figures: NoFigures = False,
 ) -> None:
-    """The page and the figures again, from `analysis.json`."""
-    from transferscope import results
+    """The page and the figures again, from `analysis.json` and `exhibits.json`."""
+    from transferscope import exhibits, results
     from transferscope.serial import from_json
 
     data = results.read_analysis(folder)
-    write(from_json(data, str(folder)), data, folder, figures=not no_figures)
+    analysis = from_json(data, str(folder))
+    beside = results.read_beside(folder, results.EXHIBITS, exhibits.MOST_BYTES)
+    where = str(folder / results.EXHIBITS)
+    shown = None if beside is None else exhibits.from_json(beside, where)
+    write(analysis, data, folder, shown, figures=not no_figures)
 
 
 @app.command(epilog="Example: `transferscope tasks --json`")
@@ -121,7 +130,15 @@ def named(inputs: list[str]) -> list[str | tuple[str, str]]:
     return named
 
 
-def finish(analysis: Analysis, out: Path | None, *, figures: bool, as_json: bool) -> None:
+def finish(
+    analysis: Analysis,
+    out: Path | None,
+    exhibits: Exhibits | None = None,
+    *,
+    figures: bool,
+    as_json: bool,
+) -> None:
+    """Print the analysis, and write it where a folder is given."""
     from transferscope.serial import to_json
 
     data = to_json(analysis)
@@ -134,18 +151,25 @@ def finish(analysis: Analysis, out: Path | None, *, figures: bool, as_json: bool
 
         Console().print(summary(analysis))
     if out is not None:
-        write(analysis, data, out, figures=figures, quiet=as_json)
+        write(analysis, data, out, exhibits, figures=figures, quiet=as_json)
 
 
 def write(
-    analysis: Analysis, data: bytes, out: Path, *, figures: bool, quiet: bool = False
+    analysis: Analysis,
+    data: bytes,
+    out: Path,
+    exhibits: Exhibits | None,
+    *,
+    figures: bool,
+    quiet: bool = False,
 ) -> None:
-    """The three outputs; all are made before the first is written."""
+    """All outputs; they are made before the first is written."""
     from rich.console import Console
     from rich.progress import track
 
     from transferscope import report as reports
     from transferscope import results
+    from transferscope.exhibits import to_json
 
     drawn: dict[str, bytes] = {}
     if figures:
@@ -155,6 +179,8 @@ def write(
         for stem, form in track(jobs, "drawing", console=console, transient=True):
             drawn[f"{stem}.{form}"] = reports.render(charts[stem], form)
     with status("writing"):
-        written = results.save(out, data, reports.page(analysis), drawn)
+        page = reports.page(analysis, exhibits)
+        shown = None if exhibits is None else to_json(exhibits)
+        written = results.save(out, data, page, drawn, shown)
     if not quiet:
         print(f"\nOpen {written[1]} in a browser; every number is in {written[0]}.")

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from transferscope.cli.app import app
+from transferscope.cli.exhibits import NoPictures, exhibits_of
 from transferscope.cli.options import AsJson, NoFigures, Out, StudyFile, check_folder, status
 from transferscope.cli.results import finish
 
@@ -29,6 +30,7 @@ def run(
         bool, typer.Option("--strict", help="Refuse missing or damaged videos; do not skip them.")
     ] = False,
     no_figures: NoFigures = False,
+    no_pictures: NoPictures = False,
     as_json: AsJson = False,
 ) -> None:
     """A study: train, score, analyse. Stop it at any time; the same command continues."""
@@ -37,7 +39,8 @@ def run(
     read = read_study(study)
     if strict:
         read = read.model_copy(update={"suite": read.suite.model_copy(update={"strict": True})})
-    carry_out(read, out or Path(read.name), figures=not no_figures, as_json=as_json)
+    show = Show(not no_figures, not no_pictures, as_json)
+    carry_out(read, out or Path(read.name), show)
 
 
 @app.command(epilog="Example: `transferscope plan studies/glimpse.yaml --out out/`")
@@ -92,6 +95,7 @@ def demo(
         bool, typer.Option("--simulated", help="Made-up models; trains nothing, needs no torch.")
     ] = False,
     no_figures: NoFigures = False,
+    no_pictures: NoPictures = False,
     as_json: AsJson = False,
 ) -> None:
     """A whole study from nothing: 13 tasks, a small base, minutes on two CPU cores."""
@@ -100,7 +104,8 @@ def demo(
         from transferscope.study_file import DEMO, parse_study
 
         study = parse_study(DEMO, "the demo's study")
-        return carry_out(study, out or Path(study.name), figures=not no_figures, as_json=as_json)
+        show = Show(not no_figures, not no_pictures, as_json)
+        return carry_out(study, out or Path(study.name), show)
     if not as_json:
         print("A simulated study: three made-up models whose true effects are known.\n")
     with status("simulating and analysing"):
@@ -117,10 +122,18 @@ def demo(
     finish(analysis, out, figures=not no_figures, as_json=as_json)
 
 
-def carry_out(study: Study, out: Path, *, figures: bool, as_json: bool) -> None:
+class Show(NamedTuple):
+    """How the results are shown."""
+
+    figures: bool
+    pictures: bool
+    as_json: bool
+
+
+def carry_out(study: Study, out: Path, show: Show) -> None:
     """A study, then its analysis; exit code 1 where some of it failed."""
     from transferscope.assemble import analyze as analyzed
-    from transferscope.readers import read_results
+    from transferscope.readers import matrix_of, read_inputs
     from transferscope.runner import run_study
 
     check_folder(out)
@@ -133,8 +146,10 @@ def carry_out(study: Study, out: Path, *, figures: bool, as_json: bool) -> None:
         raise SystemExit(1) from None
     if outcome.cells > 0 and outcome.adapters > 0:
         with status("analysing"):
-            analysis = analyzed(read_results(out, ceiling=study.ceilings or 1.0))
-        finish(analysis, out, figures=figures, as_json=as_json)
+            read = read_inputs(out)
+            analysis = analyzed(matrix_of(read, ceiling=study.ceilings or 1.0))
+        shown = exhibits_of(read, pictures=show.pictures)
+        finish(analysis, out, shown, figures=show.figures, as_json=show.as_json)
     if outcome.failed:
         missing = f"{outcome.of - outcome.cells} of {outcome.of} cells are missing"
         print(f"transferscope: {missing}: {'; '.join(outcome.failed)}", file=sys.stderr)

@@ -40,16 +40,33 @@ from transferscope.readers.counts import recover_counts, with_counts
 from transferscope.readers.files import is_mapping, read_file
 from transferscope.readers.formats import FORMATS, Kind, Table, check_name, read_table, rename_model
 from transferscope.readers.gold import gold_notes, gold_of, record_notes
-from transferscope.results import control_files, prediction_files, read_json, record_of
+from transferscope.results import (
+    STUDY,
+    control_files,
+    prediction_files,
+    read_beside,
+    read_json,
+    record_of,
+)
 
-__all__ = ["FORMATS", "Inputs", "read_results", "recover_counts"]
+__all__ = [
+    "FORMATS",
+    "Inputs",
+    "Read",
+    "matrix_of",
+    "read_inputs",
+    "read_results",
+    "recover_counts",
+]
 
 PathLike = str | os.PathLike[str]
 Inputs = PathLike | Sequence[PathLike | tuple[str, PathLike]] | Mapping[str, PathLike]
 """A path, several, or several under names; in a list, a pair (name, path) names its model."""
 
 
-class _Input(NamedTuple):
+class Read(NamedTuple):
+    """One input as it was read."""
+
     table: Table
     file: str
     sha256: str
@@ -60,6 +77,8 @@ class _Input(NamedTuple):
     notes: Sequence[str] = ()
     parts: Sequence[dict[str, str]] = ()
     """Entries of `attrs["inputs"]`, where the input is more than one file."""
+    study: bytes | None = None
+    """The study file of a study folder."""
 
     @property
     def models(self) -> list[str]:
@@ -100,9 +119,23 @@ def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
         DataError: an input is missing, damaged or not what it must be, or the models do not have
             the same tasks.
     """
+    return matrix_of(read_inputs(inputs), ceiling=ceiling)
+
+
+def read_inputs(inputs: Inputs) -> list[Read]:
+    """The inputs of `read_results`, one by one.
+
+    Raises:
+        DataError: there is none, or one is missing, damaged or not what it must be.
+    """
     read = [_read(name, path) for name, path in _named(inputs)]
     if not read:
         raise DataError("no input; give at least one file or study folder")
+    return read
+
+
+def matrix_of(read: Sequence[Read], *, ceiling: Ceiling = 1.0) -> xr.Dataset:
+    """The matrix of inputs that were read; see `read_results`."""
     owner: dict[str, str] = {}
     for one in read:
         for model in one.models:
@@ -121,7 +154,7 @@ def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
 
 
-def _with_controls(dataset: xr.Dataset, read: list[_Input]) -> xr.Dataset:
+def _with_controls(dataset: xr.Dataset, read: Sequence[Read]) -> xr.Dataset:
     controls = [one.controls for one in read if one.controls is not None]
     if not controls:
         return dataset
@@ -141,7 +174,7 @@ def _named(inputs: Inputs) -> Iterator[tuple[str | None, Path]]:
         yield name, Path(path)
 
 
-def _read(name: str | None, path: Path) -> _Input:
+def _read(name: str | None, path: Path) -> Read:
     if path.is_dir():
         one = _read_folder(name, path)
     elif is_mapping(path):
@@ -149,13 +182,13 @@ def _read(name: str | None, path: Path) -> _Input:
     else:
         _refuse_lone_log(path)
         raw = read_file(path)
-        one = _Input(read_table(raw, name), raw.name, raw.sha256)
+        one = Read(read_table(raw, name), raw.name, raw.sha256)
     if one.table.rows["source"].is_null().all():
         raise DataError(f"{one.file}: only base rows; there is nothing to compare the base with")
     return one
 
 
-def _read_mapping(name: str | None, path: Path) -> _Input:
+def _read_mapping(name: str | None, path: Path) -> Read:
     """Results of other harnesses, as a mapping file tells of them."""
     from transferscope.readers.harness.table import read_evaluations
 
@@ -167,7 +200,7 @@ def _read_mapping(name: str | None, path: Path) -> _Input:
         rows = check_predictions(rows, label)
     rows = rename_model(rows, name, label)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return _Input(Table(kind, rows), label, digest, notes=found.notes, parts=found.inputs)
+    return Read(Table(kind, rows), label, digest, notes=found.notes, parts=found.inputs)
 
 
 def _refuse_lone_log(path: Path) -> None:
@@ -183,7 +216,7 @@ def _refuse_lone_log(path: Path) -> None:
         )
 
 
-def _read_folder(name: str | None, path: Path) -> _Input:
+def _read_folder(name: str | None, path: Path) -> Read:
     """A study folder's predictions and controls; its hash is that of their names and hashes."""
     label, whole = shown(path.resolve().name), hashlib.sha256()
     rows = _stacked(prediction_files(path), label, whole)
@@ -202,7 +235,7 @@ def _read_folder(name: str | None, path: Path) -> _Input:
         rows, controls = _apart(rows, controls)
     table = Table("predictions", rename_model(rows, name, label))
     records = tuple(read_json(record_of(file)) for file in prediction_files(path))
-    return _Input(table, label, whole.hexdigest(), records, controls)
+    return Read(table, label, whole.hexdigest(), records, controls, study=read_beside(path, STUDY))
 
 
 def _apart(rows: pl.DataFrame, controls: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | None]:

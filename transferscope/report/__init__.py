@@ -1,6 +1,6 @@
 """The report: every figure, and the page that holds them all.
 
-In:   an `Analysis`, and nothing else.
+In:   an `Analysis`; for the page, `Exhibits` too, where there are any.
 Out:  a self-contained HTML page, Altair charts, and their bytes as SVG, PNG or PDF.
 
 Altair is imported when `figures` is called, vl-convert when a chart is rendered; the page needs
@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from transferscope.analysis import Analysis
+from transferscope.exhibits import Exhibits
 
 if TYPE_CHECKING:
     from transferscope.report.vegalite import Chart
@@ -21,15 +22,18 @@ Format = Literal["svg", "png", "pdf"]
 __all__ = ["Format", "figures", "page", "render"]
 
 
-def page(analysis: Analysis) -> str:
+def page(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     """The whole report as one HTML page that opens offline and asks the network for nothing.
 
     The same analysis gives the same page, to the byte. Write it as UTF-8: the page's security
     policy holds checksums of its scripts.
+
+    Args:
+        exhibits: items to look at, which are no part of the analysis.
     """
     from transferscope.report.html import write
 
-    return write(analysis)
+    return write(analysis, exhibits)
 
 
 def figures(analysis: Analysis) -> "dict[str, Chart]":

@@ -8,7 +8,7 @@ expression interpreter, so not even `eval` is allowed.
 `vega.js` is the output of `vl_convert.javascript_bundle(vl_version="6.4")`, kept with the package
 because making it takes seconds.
 
-In:   an `Analysis`.
+In:   an `Analysis`, and `Exhibits` where there are any.
 Out:  HTML.
 """
 
@@ -24,8 +24,10 @@ from markupsafe import Markup
 
 from transferscope.analysis import Analysis
 from transferscope.checkpoints import checkpoint
+from transferscope.exhibits import Exhibits
 from transferscope.report.conduct import Table, tables
 from transferscope.report.courses import about, sentences
+from transferscope.report.exhibits import gallery as shown_items
 from transferscope.report.gallery import SECTIONS, Figure, accounts, gallery
 from transferscope.report.look import CONFIG, DARK
 from transferscope.report.summary import (
@@ -50,8 +52,8 @@ class _Section(NamedTuple):
     table: Table | None
 
 
-def write(analysis: Analysis) -> str:
-    """The page of one analysis."""
+def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
+    """The page of one analysis, with items to look at where there are any."""
     drawn = gallery(analysis)
     scripts = {"vega": Markup(_wrapped(_asset("vega.js"))), "page": Markup(_asset("page.js"))}
     specs = {f"figure-{number}": _spec(figure) for number, figure in enumerate(drawn, 1)}
@@ -68,6 +70,7 @@ def write(analysis: Analysis) -> str:
         accounts=accounts(analysis, model_labels(analysis)),
         glance=glance(analysis),
         checkpoints=_checkpoints(analysis),
+        exhibits=shown_items(analysis, exhibits),
         personas=persona_rows(analysis),
         claims=claim_rows(analysis),
         settings=setting_rows(analysis),

@@ -7,6 +7,7 @@ from typing import Any
 
 from transferscope.errors import StudyError
 from transferscope.suite import Suite, Task
+from transferscope.suites import blink, vsi
 from transferscope.suites.blink import Blink
 from transferscope.suites.vsi import VsiBench
 
@@ -23,6 +24,9 @@ SUITES: dict[str, Callable[..., Suite]] = {
     "vsi-bench": VsiBench,
 }
 """The suites whose items can be had by name."""
+
+HUBS: dict[str, str] = {"blink": blink.HUB, "vsi-bench": vsi.HUB}
+"""Where the hub has those that come from there."""
 
 TASKS: dict[str, tuple[Task, ...]] = {"blink": Blink.tasks, "vsi-bench": VsiBench.tasks}
 """What is known about tasks, by benchmark; `glimpse` has those of BLINK."""

@@ -35,3 +35,18 @@ def snapshot(repository: str, patterns: Sequence[str], revision: str | None) -> 
             f"{line}; or give a local copy as path"
         ) from None
     return Path(found)
+
+
+def cached(repository: str, revision: str | None) -> Path | None:
+    """The folder of a snapshot that was fetched before; None where there is none. Asks no hub."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ModuleNotFoundError:
+        return None
+    try:
+        found = snapshot_download(
+            repository, repo_type="dataset", revision=revision, local_files_only=True
+        )
+    except (OSError, ValueError):  # what the hub's own errors are
+        return None
+    return Path(found)
