@@ -28,6 +28,7 @@ from transferscope.exhibits import Exhibits
 from transferscope.report.conduct import Table, tables
 from transferscope.report.courses import about, sentences
 from transferscope.report.exhibits import gallery as shown_items
+from transferscope.report.findings import happened, harms, safe, safe_words
 from transferscope.report.gallery import SECTIONS, Figure, accounts, gallery
 from transferscope.report.look import CONFIG, DARK
 from transferscope.report.summary import (
@@ -69,6 +70,10 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         summary=_summary(analysis),
         accounts=accounts(analysis, model_labels(analysis)),
         glance=glance(analysis),
+        happened=happened(analysis),
+        safe=safe(analysis),
+        safe_words=safe_words(analysis),
+        harms=harms(analysis),
         checkpoints=_checkpoints(analysis),
         exhibits=shown_items(analysis, exhibits),
         personas=persona_rows(analysis),

@@ -1,0 +1,151 @@
+"""What the page says first, against the numbers counted here once more."""
+
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from analysis_factory import HOSTILE, Shape, make
+
+from transferscope.analysis import Analysis, Cell, ModelAnalysis
+from transferscope.conduct import Answers, Behaviour
+from transferscope.report import page
+from transferscope.report.findings import happened, harms, safe, safe_words
+
+
+def cell(mean: float, low: float, high: float, q: float = 0.5) -> Cell:
+    return Cell(mean, 0.1, (low, high), q, q, {"0": mean})
+
+
+def study(*cells: Cell, **changes) -> Analysis:
+    """Two tasks, A and B, in one model: A on A, A on B, B on A, B on B."""
+    analysis = make(Shape(models=("m",), names=("A", "B"), seeds=2, nulls=False))
+    rows = {"A": {"A": cells[0], "B": cells[1]}, "B": {"A": cells[2], "B": cells[3]}}
+    model = replace(analysis.models["m"], pgf=rows, **changes)
+    return replace(analysis, models={"m": model})
+
+
+GAIN, LOSS, NONE = cell(0.4, 0.1, 0.6, 0.01), cell(-0.3, -0.5, -0.1), cell(-0.02, -0.21, 0.2)
+
+
+def test_three_sentences_say_how_many_effects_how_large_and_which_are_extreme():
+    ((model, sentences),) = happened(study(GAIN, GAIN, LOSS, GAIN))
+    assert model == "m"
+    assert sentences[0] == (
+        "Of 2 effects of one task on another, 1 helped and 1 harmed beyond noise; without any "
+        "transfer about 1 would look so, and 1 holds after correction for 2 tests."
+    )
+    assert sentences[2] == (
+        "The largest gain is A → B, +0.40 (+0.10 to +0.60); the largest loss is B → A, "
+        "−0.30 (−0.50 to −0.10), not sure among so many (q 0.50)."
+    )
+    assert len(sentences) == 3
+
+
+def test_the_averages_stand_beside_what_no_transfer_would_give():
+    analysis = make(Shape(models=("3B",)))
+    average = analysis.models["3B"].average.transferability
+    said = happened(analysis)[0].sentences[1]
+    assert f"helped by +{average.positive:.3f} PGF" in said
+    assert f"harmed by −{-average.negative:.3f} PGF" in said
+    assert "where no transfer would give +0.030" in said
+    with_placebo = make(Shape(models=("3B",), conduct=True))
+    adjusted = with_placebo.models["3B"].adjusted
+    assert adjusted is not None
+    assert f"beyond it is −{-adjusted.mean.mean:.3f} (" in happened(with_placebo)[0].sentences[1]
+
+
+def test_an_extreme_that_noise_explains_says_so():
+    last = happened(study(GAIN, NONE, NONE, GAIN))[0].sentences[2]
+    expected = "The largest loss seen is A → B, −0.02 (−0.21 to +0.20), which noise can explain."
+    assert last == expected
+
+
+def test_a_collapsed_extreme_is_no_transfer():
+    fallen = Answers([1.0, 0.0], 0.0, {"0": 0}, 1)
+    record = Behaviour({}, {}, {"A": {"B": fallen}}, {})
+    said = happened(study(GAIN, GAIN, LOSS, GAIN, behaviour=record))[0].sentences[2]
+    assert "+0.40 (+0.10 to +0.60), where the answers collapsed to one letter: no transfer;" in said
+
+
+def test_the_counts_are_those_of_the_intervals():
+    analysis = make(Shape(models=("3B", "32B")))
+    for account, model in zip(happened(analysis), analysis.models.values(), strict=True):
+        ends = np.array([(c.ci, c.mean) for s, t, c in pairs(model) if s != t], dtype=object)
+        clear = [mean for (low, high), mean in ends if low > 0 or high < 0]
+        said = re.match(r"Of (\d+) .* (\d+) helped and (\d+) harmed", account.sentences[0])
+        assert said is not None
+        helped = sum(mean > 0 for mean in clear)
+        assert [int(n) for n in said.groups()] == [len(ends), helped, len(clear) - helped]
+
+
+def pairs(model: ModelAnalysis) -> list[tuple[str, str, Cell]]:
+    return [(s, t, c) for s, row in model.pgf.items() for t, c in row.items()]
+
+
+def test_a_finetune_is_safe_only_down_to_the_loss_that_the_study_rules_out():
+    analysis = study(GAIN, NONE, LOSS, GAIN)
+    (row,) = safe(analysis)
+    assert (row.name, row.models) == ("A", ["no loss above 0.21 (B)"])
+    (words,) = safe_words(analysis)
+    assert words.startswith("m: 1 of 2 finetunes broke nothing")
+    assert "a loss of up to 0.21 PGF could have gone unseen" in words
+
+
+def test_every_finetune_is_safe_in_a_model_or_breaks_something_there():
+    analysis = make(Shape(models=("3B", "32B")))
+    fine = {row.name: row.models for row in safe(analysis)}
+    for number, (name, model) in enumerate(analysis.models.items()):
+        broken = {h.pair[0] for h in harms(analysis) if h.model == name}
+        for source, row in model.pgf.items():
+            verdict = fine[source][number] if source in fine else "breaks"
+            assert verdict.startswith("breaks") == (source in broken)
+            if source not in broken:
+                low = min(c.ci[0] for c in row.values())
+                assert f"no loss above {max(0, -low):.2f} " in verdict
+
+
+def test_losses_that_stand_after_correction_come_first_and_own_tasks_count():
+    sure = cell(-0.2, -0.3, -0.1, 0.01)
+    found = harms(study(LOSS, sure, GAIN, GAIN))
+    assert [(h.source, h.target, h.effect, h.sure) for h in found] == [
+        ("A", "B", "−0.20", True),
+        ("A", "A (its own task)", "−0.30", False),
+    ]
+    assert found[0].standing == "holds after correction (q 0.01)"
+    assert found[1].standing == "may be chance among so many tests (q 0.50)"
+    assert safe(study(LOSS, sure, LOSS, GAIN)) == []
+    assert "none of 2" in safe_words(study(LOSS, sure, LOSS, GAIN))[0]
+
+
+def test_without_intervals_nobody_can_tell():
+    analysis = make(Shape(models=("m",), seeds=1))
+    assert safe(analysis) == []
+    assert harms(analysis) == []
+    assert "nobody can tell" in safe_words(analysis)[0]
+    said = happened(analysis)[0].sentences
+    assert "Nothing says how sure they are" in said[0]
+    assert "nan" not in " ".join(said)
+
+
+def test_nothing_measured_is_said_in_one_sentence():
+    nothing = Cell(math.nan, math.nan, (math.nan, math.nan), math.nan, math.nan, {"0": math.nan})
+    analysis = study(nothing, nothing, nothing, nothing)
+    assert happened(analysis)[0].sentences == ["No effect of one task on another was measured."]
+    assert safe(analysis) == []
+
+
+@pytest.mark.parametrize("count", [13, 60])
+def test_the_answers_stand_on_the_page_before_everything_else(count: int):
+    analysis = make(Shape(models=("3B",), count=count))
+    html = page(analysis)
+    heads = re.findall(r"<h2[^>]*>([^<]*)", html)
+    assert heads[:3] == ["What happened", "Which finetunes are safe", "Which break what"]
+    for sentence in happened(analysis)[0].sentences:
+        assert sentence in html
+
+
+def test_names_in_the_answers_stay_text():
+    html = page(make(Shape(models=("m",), names=tuple(HOSTILE))))
+    assert "<script>alert" not in html

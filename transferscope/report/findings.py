@@ -1,0 +1,294 @@
+"""What the page says first: what happened, which finetunes are safe, and which break what.
+
+Every sentence is made from the numbers and carries their uncertainty. "Beyond noise" follows the
+one rule of `noise`; what a small study could not have seen is said beside what it did not see.
+
+In:   an `Analysis`.
+Out:  sentences and rows of text. Nothing here is escaped: the template does that.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from transferscope.analysis import Analysis, Cell, ModelAnalysis
+from transferscope.noise import beyond_noise
+from transferscope.report.words import (
+    MEASURES,
+    Labels,
+    between,
+    chance,
+    clean,
+    counted,
+    has_interval,
+    labels,
+    model_labels,
+    same_task,
+    signed,
+)
+
+BY_CHANCE = "; without any transfer about {count} would look so"
+
+
+class Pair(NamedTuple):
+    """The effect of one source on one target."""
+
+    source: str
+    target: str
+    cell: Cell
+
+
+class Account(NamedTuple):
+    """What happened in one model."""
+
+    model: str
+    sentences: list[str]
+
+
+class Safe(NamedTuple):
+    """A finetune and how safe it is in each model."""
+
+    source: str
+    name: str
+    """The source's name as it was given, for links."""
+    models: list[str]
+    """For each model a verdict: what loss is ruled out, or how many targets it breaks."""
+
+
+class Harm(NamedTuple):
+    """A loss beyond noise."""
+
+    source: str
+    target: str
+    pair: tuple[str, str]
+    """Both names as they were given, for links."""
+    model: str
+    effect: str
+    interval: str
+    standing: str
+    sure: bool
+    """Whether it stands after correction for the number of tests."""
+
+
+def happened(analysis: Analysis) -> list[Account]:
+    """Three sentences about each model: how many effects, how large, and the two extremes."""
+    names = labels(analysis)
+    return [
+        Account(label, list(_sentences(analysis, analysis.models[name], names)))
+        for name, label in model_labels(analysis).items()
+    ]
+
+
+def measured(model: ModelAnalysis, *, own: bool = False) -> list[Pair]:
+    """The measured effects of one model; `own` counts those of tasks on themselves too."""
+    return [
+        Pair(source, target, cell)
+        for source, row in model.pgf.items()
+        for target, cell in row.items()
+        if math.isfinite(cell.mean) and (own or not same_task(source, target))
+    ]
+
+
+def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Iterator[str]:
+    pairs = measured(model)
+    if not pairs:
+        yield "No effect of one task on another was measured."
+        return
+    yield _how_many(pairs, analysis.settings.alpha)
+    yield _how_large(model, MEASURES[analysis.settings.measure])
+    ends = [
+        _extreme(pairs, sign, model, names, analysis.settings.alpha)
+        for sign in (1, -1)
+        if any(sign * pair.cell.mean > 0 for pair in pairs)
+    ]
+    yield "T" + "; ".join(ends)[1:] + "." if ends else "No effect differs from 0."
+
+
+def _how_many(pairs: list[Pair], alpha: float) -> str:
+    judged = [pair for pair in pairs if beyond_noise(pair.cell, alpha) is not None]
+    if not judged:
+        were = f"{counted(len(pairs), 'effect')} of one task on another"
+        return f"Measured: {were}. Nothing says how sure they are: no intervals could be made."
+    clear = [pair.cell for pair in judged if beyond_noise(pair.cell, alpha)]
+    helped = sum(cell.mean > 0 for cell in clear)
+    sure = sum(cell.q_value <= alpha for cell in clear)
+    said = (
+        f"Of {counted(len(judged), 'effect')} of one task on another, {helped} helped and "
+        f"{len(clear) - helped} harmed beyond noise"
+    )
+    if not clear:
+        return said + "."
+    by_chance = BY_CHANCE.format(count=max(1, round(alpha * len(judged))))
+    holds = "none holds" if not sure else f"{sure} {'holds' if sure == 1 else 'hold'}"
+    return f"{said}{by_chance}, and {holds} after correction for {len(judged)} tests."
+
+
+def _how_large(model: ModelAnalysis, measure: str) -> str:
+    """The averages, with what no transfer would give and what is left beyond a placebo."""
+    average = model.average.transferability
+    floor = model.noise_floor.transferability if model.noise_floor else None
+    parts = []
+    for sign, word in (("positive", "helped"), ("negative", "harmed")):
+        said = f"{word} by {signed(getattr(average, sign), 3)} {measure}"
+        said += _bracket(getattr(average.ci, sign), 3)
+        if floor is not None:
+            said += f", where no transfer would give {signed(getattr(floor, sign), 3)}"
+        parts.append(said)
+    said = f"The average source {parts[0]}, and {parts[1]}"
+    if (adjusted := model.adjusted) is not None:
+        control = model.controls[adjusted.placebo].mean
+        said += (
+            f"; a placebo with nothing to teach ({clean(adjusted.placebo)}) moved a target by "
+            f"{signed(control.mean, 3)} on average, and the mean effect beyond it is "
+            f"{signed(adjusted.mean.mean, 3)}{_bracket(adjusted.mean.ci, 3)}"
+        )
+    return said + "."
+
+
+def _extreme(
+    pairs: list[Pair], sign: int, model: ModelAnalysis, names: Labels, alpha: float
+) -> str:
+    """The largest gain or loss beyond noise, or else the largest seen."""
+    side = [pair for pair in pairs if sign * pair.cell.mean > 0]
+    clear = [pair for pair in side if beyond_noise(pair.cell, alpha)]
+    best = max(clear or side, key=lambda pair: sign * pair.cell.mean)
+    word = "gain" if sign > 0 else "loss"
+    head = f"largest {word}" if clear else f"largest {word} seen"
+    arrow = f"{names.long[best.source]} → {names.long[best.target]}"
+    said = f"the {head} is {arrow}, {signed(best.cell.mean)}"
+    return f"{said}{_bracket(best.cell.ci)}{_doubt(best, bool(clear), model, alpha)}"
+
+
+def _doubt(pair: Pair, clear: bool, model: ModelAnalysis, alpha: float) -> str:
+    """What speaks against an extreme effect."""
+    answers = model.behaviour.sources if model.behaviour else {}
+    found = answers.get(pair.source, {}).get(pair.target)
+    if found is not None and found.collapsed:
+        return ", where the answers collapsed to one letter: no transfer"
+    if beyond_noise(pair.cell, alpha) is None:
+        return ""
+    if not clear:
+        return ", which noise can explain"
+    if pair.cell.q_value <= alpha:
+        return ""
+    return f", not sure among so many (q {chance(pair.cell.q_value)})"
+
+
+def _bracket(ci: tuple[float, float], digits: int = 2) -> str:
+    return f" ({between(ci, digits)})" if has_interval(ci) else ""
+
+
+def safe_words(analysis: Analysis) -> list[str]:
+    """One sentence for each model: how many finetunes broke nothing, and what that leaves open."""
+    said, measure = [], MEASURES[analysis.settings.measure]
+    for name, label in model_labels(analysis).items():
+        model = analysis.models[name]
+        judged = _judged(model, analysis.settings.alpha)
+        if not judged:
+            said.append(f"{label}: nobody can tell; the effects have no intervals.")
+            continue
+        fine = [source for source, harmed in judged.items() if not harmed]
+        bounds = sorted(_bound(model, source)[0] for source in fine)
+        if not fine:
+            said.append(f"{label}: none of {len(judged)}; each broke something.")
+            continue
+        ends = list(dict.fromkeys(f"{bound:.2f}" for bound in (bounds[0], bounds[-1])))
+        said.append(
+            f"{label}: {len(fine)} of {counted(len(judged), 'finetune')} broke nothing that can be "
+            f"told from noise. That is no all-clear: a loss of up to {' to '.join(ends)} {measure}"
+            f"{', depending on the finetune,' if len(ends) > 1 else ''} could have gone unseen."
+        )
+    return said
+
+
+def safe(analysis: Analysis) -> list[Safe]:
+    """Every finetune that broke nothing in some model, the most reassuring first.
+
+    A finetune is only as safe as the study is able to see: the loss that is ruled out is the lowest
+    end of any target's interval.
+    """
+    names, alpha = labels(analysis), analysis.settings.alpha
+    judged = {name: _judged(model, alpha) for name, model in analysis.models.items()}
+    rows: list[tuple[tuple[int, float], Safe]] = []
+    for task in analysis.tasks:
+        said, harmed, worst = [], 0, 0.0
+        for name, model in analysis.models.items():
+            found = judged[name].get(task.name)
+            if found is None:
+                said.append("not known")
+                continue
+            if found:
+                harmed += 1
+                said.append(f"breaks {names.long[found[0]]}{_more(len(found) - 1)}")
+                continue
+            bound, target = _bound(model, task.name)
+            worst = max(worst, bound)
+            said.append(f"no loss above {bound:.2f} ({names.long[target]})")
+        if any(each.startswith("no loss") for each in said):
+            rows.append(((harmed, worst), Safe(names.long[task.name], task.name, said)))
+    return [row for _, row in sorted(rows, key=lambda each: each[0])]
+
+
+def _more(count: int) -> str:
+    return f" and {count} more" if count else ""
+
+
+def _judged(model: ModelAnalysis, alpha: float) -> dict[str, list[str]]:
+    """For each source with intervals the targets it harmed beyond noise, the most harmed first."""
+    found: dict[str, list[Pair]] = {}
+    for pair in measured(model, own=True):
+        if (beyond := beyond_noise(pair.cell, alpha)) is not None:
+            harmed = found.setdefault(pair.source, [])
+            if beyond and pair.cell.mean < 0:
+                harmed.append(pair)
+    return {
+        source: [pair.target for pair in sorted(pairs, key=lambda pair: pair.cell.mean)]
+        for source, pairs in found.items()
+    }
+
+
+def _bound(model: ModelAnalysis, source: str) -> tuple[float, str]:
+    """The largest loss that the intervals leave open, and on which target."""
+    ends = [
+        (cell.ci[0], target) for target, cell in model.pgf[source].items() if has_interval(cell.ci)
+    ]
+    low, target = min(ends)
+    return max(0.0, -low), target
+
+
+def harms(analysis: Analysis) -> list[Harm]:
+    """Every loss beyond noise in any model, those that stand after correction first."""
+    names, alpha = labels(analysis), analysis.settings.alpha
+    found: list[tuple[tuple[bool, float], Harm]] = []
+    for name, label in model_labels(analysis).items():
+        model = analysis.models[name]
+        pairs = measured(model, own=True)
+        for source, target, cell in pairs:
+            if cell.mean >= 0 or not beyond_noise(cell, alpha):
+                continue
+            sure = cell.q_value <= alpha
+            row = Harm(
+                source=names.long[source],
+                target=names.long[target]
+                + (" (its own task)" if same_task(source, target) else ""),
+                pair=(source, target),
+                model=label,
+                effect=signed(cell.mean),
+                interval=between(cell.ci),
+                standing=_standing(Pair(source, target, cell), model, sure),
+                sure=sure,
+            )
+            found.append(((not sure, cell.mean), row))
+    return [row for _, row in sorted(found, key=lambda each: each[0])]
+
+
+def _standing(pair: Pair, model: ModelAnalysis, sure: bool) -> str:
+    answers = model.behaviour.sources if model.behaviour else {}
+    cell_answers = answers.get(pair.source, {}).get(pair.target)
+    parts = []
+    if cell_answers is not None and cell_answers.collapsed:
+        parts.append("answers collapsed to one letter")
+    if math.isfinite(pair.cell.q_value):
+        word = "holds after correction" if sure else "may be chance among so many tests"
+        parts.append(f"{word} (q {chance(pair.cell.q_value)})")
+    return "; ".join(parts)
