@@ -11,7 +11,9 @@ from analysis_factory import HOSTILE, Shape, make
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.conduct import Answers, Behaviour
 from transferscope.report import page
+from transferscope.report.advice import training
 from transferscope.report.findings import happened, harms, safe, safe_words
+from transferscope.selection import mixtures
 
 
 def cell(mean: float, low: float, high: float, q: float = 0.5) -> Cell:
@@ -136,12 +138,32 @@ def test_nothing_measured_is_said_in_one_sentence():
     assert safe(analysis) == []
 
 
+def test_what_to_train_on_is_what_the_selection_says():
+    analysis = make(Shape(models=("3B", "32B")))
+    found, said = mixtures(analysis, "32B"), training(analysis)
+    assert said.model == "32B"  # the largest
+    assert {row.name for row in said.rows} == {t for t, mix in found.items() if mix.choices}
+    assert len(said.rows) + len(said.helpless) == len(found)
+    for row in said.rows:
+        mix = found[row.name]
+        first = mix.choices[0]
+        assert row.sources.startswith(f"{first.source.replace('_', ' ')} {100 * first.share:.0f}%")
+        assert float(row.expected.replace("−", "-")) == pytest.approx(mix.expected.mean, abs=0.005)
+    effects = [found[row.name].expected.mean for row in said.rows]
+    assert effects == sorted(effects, reverse=True)
+
+
 @pytest.mark.parametrize("count", [13, 60])
 def test_the_answers_stand_on_the_page_before_everything_else(count: int):
     analysis = make(Shape(models=("3B",), count=count))
     html = page(analysis)
     heads = re.findall(r"<h2[^>]*>([^<]*)", html)
-    assert heads[:3] == ["What happened", "Which finetunes are safe", "Which break what"]
+    assert heads[:4] == [
+        "What happened",
+        "Which finetunes are safe",
+        "Which break what",
+        "What to train on",
+    ]
     for sentence in happened(analysis)[0].sentences:
         assert sentence in html
 

@@ -25,6 +25,7 @@ from markupsafe import Markup
 from transferscope.analysis import Analysis
 from transferscope.checkpoints import checkpoint
 from transferscope.exhibits import Exhibits
+from transferscope.report.advice import training
 from transferscope.report.conduct import Table, tables
 from transferscope.report.courses import about, sentences
 from transferscope.report.exhibits import gallery as shown_items
@@ -74,6 +75,7 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         safe=safe(analysis),
         safe_words=safe_words(analysis),
         harms=harms(analysis),
+        training=training(analysis),
         checkpoints=_checkpoints(analysis),
         exhibits=shown_items(analysis, exhibits),
         personas=persona_rows(analysis),

@@ -1,0 +1,84 @@
+"""What to train on, target by target, as the page lists it.
+
+In:   an `Analysis`; `selection` chooses.
+Out:  rows of text. Nothing here is escaped: the template does that.
+"""
+
+import math
+from typing import NamedTuple
+
+from transferscope.analysis import Analysis
+from transferscope.report.words import (
+    Labels,
+    between,
+    labels,
+    model_labels,
+    percent,
+    signed,
+)
+from transferscope.selection import Mixture, mixtures
+
+SOURCES = 4
+"""Sources of a mixture that are named."""
+
+
+class Advice(NamedTuple):
+    """What to train on for one target."""
+
+    target: str
+    name: str
+    """The target's name as it was given, for links."""
+    sources: str
+    expected: str
+    interval: str
+
+
+class Training(NamedTuple):
+    """What to train on, target by target."""
+
+    model: str
+    """Whose matrix was read: the last, hence largest."""
+    rows: list[Advice]
+    """The most promising first."""
+    helpless: list[str]
+    """Targets that nothing is known to help."""
+    notes: list[str]
+    """What to know before believing it."""
+
+
+def training(analysis: Analysis) -> Training:
+    """For every target what to train on where it has no data of its own, by the default rule."""
+    names, model = labels(analysis), list(analysis.models)[-1]
+    found = sorted(mixtures(analysis, model).values(), key=_promise)
+    notes = [note for mix in found for note in mix.notes if _general(note)]
+    return Training(
+        model=model_labels(analysis)[model],
+        rows=[
+            Advice(
+                target=names.long[mix.target],
+                name=mix.target,
+                sources=_mixed(mix, names),
+                expected=signed(mix.expected.mean),
+                interval=between(mix.expected.ci),
+            )
+            for mix in found
+            if mix.choices
+        ],
+        helpless=[names.long[mix.target] for mix in found if not mix.choices],
+        notes=list(dict.fromkeys(notes)),
+    )
+
+
+def _promise(mix: Mixture) -> float:
+    return -mix.expected.mean if mix.choices else math.inf
+
+
+def _general(note: str) -> bool:
+    """Whether a note is about more than one target: what two sources tie on is not."""
+    return " tie: " not in note
+
+
+def _mixed(mix: Mixture, names: Labels) -> str:
+    parts = [f"{names.long[c.source]} {percent(c.share)}" for c in mix.choices[:SOURCES]]
+    more = len(mix.choices) - SOURCES
+    return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
