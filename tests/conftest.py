@@ -11,7 +11,7 @@ from jaxtyping import install_import_hook
 
 CHECKED = tuple(
     f"transferscope.{room}"
-    for room in ("measure", "simulate", "stats", "nulls", "evidence", "graph")
+    for room in ("measure", "simulate", "stats", "agreement", "nulls", "evidence", "graph")
 )
 """Modules whose annotations, shapes included, are checked at every call in the tests."""
 

@@ -70,6 +70,7 @@ DESK = (
     "simulate",
     "stats",
     "exact",
+    "agreement",
     "detection",
     "nulls",
     "evidence",

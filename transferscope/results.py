@@ -12,6 +12,7 @@
     exhibits.json                 items that flipped, with small pictures; may be deleted
     report.html                   the page
     figures/                      the page's charts as files
+    forecast.csv, forecast.json   the matrix as predicted before training, and how
 
 In:   a folder's path, and bytes that somebody else decided on.
 Out:  the same bytes on disk, each file written whole or not at all. Files that belong together are
@@ -48,6 +49,8 @@ EXHIBITS = "exhibits.json"
 REPORT = "report.html"
 FIGURES = "figures"
 FEATURES = "features"
+FORECAST = "forecast.json"
+FORECAST_TABLE = "forecast.csv"
 
 _LONGEST = 100  # characters of a file name; some file systems stop at 143
 

@@ -18,17 +18,17 @@ from transferscope.errors import DataError
 def to_json(analysis: Analysis) -> bytes:
     """The analysis as the bytes of `analysis.json`: ASCII, NaN as null, keys in reading order."""
     # Not pydantic: building its schema takes a third of a second, and nothing needs checking here.
-    return json.dumps(_plain(analysis), indent=1).encode() + b"\n"
+    return json.dumps(plain(analysis), indent=1).encode() + b"\n"
 
 
-def _plain(value: Any) -> Any:
-    """Records as dicts, NaN as None."""
+def plain(value: Any) -> Any:
+    """What JSON can hold: records as dicts, NaN as None."""
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -50,13 +50,13 @@ class Stack:
         self.gradients = torch.zeros(0, dtype=dtype, device=device)
         """Like `values`, once training has begun."""
         self._shapes = dict(shapes)
-        self.factors = self._parted(self.values)
+        self.factors = self.parted(self.values)
         """Layer name to A (adapters, rank, in) and B (adapters, out, rank)."""
 
     def train(self) -> None:
         """From now on the factors require gradients, which `backward` adds up in `gradients`."""
         self.gradients = torch.zeros_like(self.values)
-        parted = self._parted(self.gradients)
+        parted = self.parted(self.gradients)
         self._leaves = [its.requires_grad_() for pair in self.factors.values() for its in pair]
         self._slots = [slot for name in self.factors for slot in parted[name]]
 
@@ -77,8 +77,8 @@ class Stack:
                 drawn = torch.rand(a.shape[1:], generator=generator, dtype=torch.float32)
                 a[index] = (2 * drawn - 1) * bound
 
-    def _parted(self, flat: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """Views of (adapters, numbers) as each layer's two factors."""
+    def parted(self, flat: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Views of numbers (adapters, numbers of an adapter), as each layer's A and B."""
         parted, start = {}, 0
         for name, (rows, columns) in self._shapes.items():
             middle, end = start + self.rank * columns, start + self.rank * (rows + columns)

@@ -10,6 +10,7 @@ computed there alone.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -128,6 +129,45 @@ def train_fleet(
         for place, (index, job) in enumerate(zip(squad.indices, squad.jobs, strict=True)):
             trained[index] = adapter_of(stack, place, job.source, job.seed, config)
     return [trained[index] for index in range(len(jobs))]
+
+
+def start_gradients(
+    base: Base, jobs: Sequence[Job], recipe: Any, *, progress: Progress | None = None
+) -> list[Tensor]:
+    """The gradient of each job's mean loss over all of its items, where its adapter starts.
+
+    B is zero there, and so is A's gradient: what is returned is B's alone.
+
+    Args:
+        progress: called with the items done and the items of all jobs.
+
+    Returns:
+        Of each job all numbers of its B's, layer after layer, on the CPU.
+
+    Raises:
+        StudyError: as `train_fleet`.
+    """
+    for job in jobs:
+        _check(job)
+    names = list(target_linears(base.model, recipe.targets))
+    path = forward_path(base, [item for job in jobs for item in job.items])
+    done, total = 0, sum(len(job.items) for job in jobs)
+    found: dict[int, Tensor] = {}
+    for squad in _squads(base, path, jobs, recipe):
+        stack = _start(base, squad.jobs, recipe, names)
+        batches = [np.arange(len(job.items)) for job in squad.jobs]
+        size = max(map(len, batches))
+        parts = squad.room.parts * -(-size // recipe.batch_size)
+        loss = partial(_loss, path, squad, batches)
+        with attached(base.model, stack, folded=folding_pays(base, stack)):
+            _gradients(base, stack, loss, size, squad.room._replace(parts=parts))
+        its_b = [b for _, b in stack.parted(stack.gradients).values()]
+        for place, index in enumerate(squad.indices):
+            found[index] = torch.cat([b[place].flatten().cpu() for b in its_b])
+        done += sum(map(len, batches))
+        if progress is not None:
+            progress(done, total)
+    return [found[index] for index in range(len(jobs))]
 
 
 def epoch_orders(items: int, epochs: int, order_seed: int) -> list[np.ndarray]:
