@@ -64,7 +64,7 @@ class FakeLab:
     def load_base(self, where, *, name, precision, trust_remote_code, max_pixels, budget):
         return SimpleNamespace(name=name, weights_hash=digest(Path(where, "weights").read_text()))
 
-    def train_fleet(self, base, jobs, recipe, *, progress):
+    def train_fleet(self, base, jobs, recipe, *, rows, progress):
         if self.fail & {job.source for job in jobs}:
             raise RuntimeError("out of memory\nand more")
         own = [

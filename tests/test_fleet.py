@@ -188,6 +188,10 @@ def test_a_step_that_runs_out_of_memory_is_tried_again_in_parts(monkeypatch):
     (parted,) = train_fleet(small, [job(0, items)], recipe)
     assert sizes == [4, 2, 2, 2, 2]
     torch.testing.assert_close(flat(whole.tensors), flat(parted.tensors), atol=1e-9, rtol=0)
+    sizes.clear()
+    (asked,) = train_fleet(small, [job(0, items)], recipe, rows=1)
+    assert sizes == [1] * 8
+    torch.testing.assert_close(flat(whole.tensors), flat(asked.tensors), atol=1e-9, rtol=0)
 
 
 def test_folding_and_adding_give_the_same_gradients():

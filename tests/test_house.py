@@ -42,9 +42,11 @@ ASKED = (
     "serial",
     "exhibits",
     "predictions",
+    "lock",
     "results",
     "training",
     "store",
+    "standing",
 )
 LAB = (
     "models",
@@ -54,8 +56,10 @@ LAB = (
     "ceiling",
     "meter",
     "calibration",
-    "runner",
+    "ledger",
+    "bench",
     "executors",
+    "runner",
     "forecast",
 )
 DESK = (

@@ -33,6 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from transferscope import lock
 from transferscope.errors import DataError, StudyError
 
 STUDY = "study.yaml"
@@ -199,7 +200,7 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"{root}: cannot be written: {error.strerror}") from None
     try:
-        if not _take(handle):
+        if not lock.take(handle):
             owner = os.pread(handle, 20, 0).decode(errors="replace").strip()
             who = f" (process {owner})" if owner.isdigit() else ""
             raise StudyError(
@@ -213,17 +214,9 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
         os.close(handle)
 
 
-def _take(handle: int) -> bool:
-    """Whether the open lock file is now ours."""
-    try:
-        import fcntl
-    except ImportError:  # Windows; there the study engine is not tested
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def is_locked(folder: str | os.PathLike[str]) -> bool:
+    """Whether a process works in the folder now; changes nothing there."""
+    return lock.is_taken(Path(folder, LOCK))
 
 
 @contextlib.contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -16,9 +17,12 @@ from transferscope.cli.app import app
 from transferscope.cli.exhibits import NoPictures, exhibits_of
 from transferscope.cli.options import AsJson, NoFigures, Out, StudyFile, check_folder, status
 from transferscope.cli.results import finish
+from transferscope.cli.status import failures
 
 if TYPE_CHECKING:
-    from transferscope.runner import Event
+    from rich.progress import TaskID
+
+    from transferscope.ledger import Event
     from transferscope.study import Study
 
 
@@ -152,34 +156,48 @@ def carry_out(study: Study, out: Path, show: Show) -> None:
         finish(analysis, out, shown, figures=show.figures, as_json=show.as_json)
     if outcome.failed:
         missing = f"{outcome.of - outcome.cells} of {outcome.of} cells are missing"
-        print(f"transferscope: {missing}: {'; '.join(outcome.failed)}", file=sys.stderr)
+        again = shlex.join(["transferscope", *sys.argv[1:]])
+        lines = [f"transferscope: {missing}; what failed:"]
+        lines += failures([(list(one.runs), one.error) for one in outcome.failed])
+        lines.append(f"to try it again, and nothing else: {again}")
+        print("\n".join(lines), file=sys.stderr)
         raise SystemExit(1)
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[Event], None]]:
     """What is being done, how much of all is done and how long it will take, while it goes on."""
-    from rich.console import Console
+    from rich.console import Console, Group
+    from rich.live import Live
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True, highlight=False)
     live, cells = console.is_terminal, TextColumn("{task.fields[cells]} cells, left:")
     columns = (TextColumn("{task.description}"), BarColumn(), cells, TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not live) as bar:
-        task, said = bar.add_task("starting", total=None, cells="0"), ""
+    bar = Progress(*columns, console=console)
+    lines = Progress(TextColumn("  {task.description}"), console=console)  # one for each worker
+    task, said = bar.add_task("starting", total=None, cells="0"), {}
+    workers: dict[str, TaskID] = {}
 
-        def tell(event: Event) -> None:
-            nonlocal said
-            cells = f"{event.cells} of {event.of}"
-            if event.note:
-                console.print(event.note, markup=False)
-            if event.doing != said and not live:
-                console.print(f"[{cells} cells] {event.doing}", markup=False, soft_wrap=True)
-            said = event.doing
-            doing = escape(event.doing)
-            bar.update(
-                task, description=doing, completed=event.work, total=event.total, cells=cells
-            )
+    def tell(event: Event) -> None:
+        cells, doing, worker = f"{event.cells} of {event.of}", event.doing, event.worker
+        if event.note:
+            console.print(event.note, markup=False)
+        if doing and doing != said.get(worker) and not live:
+            by = f"{worker}: " if worker else ""
+            console.print(f"[{cells} cells] {by}{doing}", markup=False, soft_wrap=True)
+        said[worker] = doing
+        if worker and worker not in workers:
+            workers[worker] = lines.add_task("")
+        if worker:
+            shown = f"{worker}: {doing}" if doing else ""
+            lines.update(workers[worker], description=escape(shown), visible=bool(doing))
+            doing = f"{sum(bool(said[name]) for name in workers)} at work"
+        bar.update(
+            task, description=escape(doing), completed=event.work, total=event.total, cells=cells
+        )
 
+    shown = Live(Group(bar, lines), console=console, transient=True) if live else nullcontext()
+    with shown:
         yield tell

@@ -99,12 +99,18 @@ class _Squad(NamedTuple):
 
 
 def train_fleet(
-    base: Base, jobs: Sequence[Job], recipe: Any, *, progress: Progress | None = None
+    base: Base,
+    jobs: Sequence[Job],
+    recipe: Any,
+    *,
+    rows: int | None = None,
+    progress: Progress | None = None,
 ) -> list[Adapter]:
     """Train an adapter for each job.
 
     Args:
         recipe: see `Recipe`.
+        rows: most items of an adapter in one forward, a larger batch in parts; None: what fits.
         progress: called with the steps done and the steps of all adapters.
 
     Raises:
@@ -116,7 +122,7 @@ def train_fleet(
     names = list(target_linears(base.model, recipe.targets))
     config = peft_config(base, recipe, names)
     path = forward_path(base, [item for job in jobs for item in job.items])
-    squads = list(_squads(base, path, jobs, recipe))
+    squads = list(_squads(base, path, jobs, recipe, rows))
     done, total = 0, sum(sum(squad.steps) for squad in squads)
     trained: dict[int, Adapter] = {}
     for squad in squads:
@@ -194,7 +200,9 @@ def _encoded(path: ForwardPath, jobs: Sequence[Job]) -> list[list[Row]]:
     return [[made[id(item)] for item in job.items] for job in jobs]
 
 
-def _squads(base: Base, path: ForwardPath, jobs: Sequence[Job], recipe: Any) -> Iterator[_Squad]:
+def _squads(
+    base: Base, path: ForwardPath, jobs: Sequence[Job], recipe: Any, most: int | None
+) -> Iterator[_Squad]:
     """Jobs of similar length together, as many as memory allows."""
     rows, its_letters = _encoded(path, jobs), letters(base.processor)
     targets = [_targets(job, its_letters) for job in jobs]
@@ -222,6 +230,8 @@ def _squads(base: Base, path: ForwardPath, jobs: Sequence[Job], recipe: Any) -> 
             members = []
         if not members:
             room = training_room(base, recipe.batch_size, longest[index], numbers)
+            parts = -(-recipe.batch_size // (most or recipe.batch_size))
+            room = room._replace(parts=max(room.parts, parts))
         members.append(index)
     if members:
         yield squad(members, room)

@@ -1,0 +1,80 @@
+"""The command that shows how far a study is."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferscope.cli.app import app
+from transferscope.cli.costs import duration
+from transferscope.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from transferscope.standing import Standing
+
+MOST = 20
+"""Failures that are shown; `--json` has them all."""
+
+
+@app.command(epilog="Example: `transferscope status out/`")
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's results folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """How far a study is, running or not: from any terminal that sees its folder."""
+    from transferscope.standing import standing
+
+    found = standing(folder)
+    if as_json:
+        places = [place._asdict() for place in found.places]
+        print(json.dumps(found._asdict() | {"places": places}))
+        return
+    print("\n".join(_lines(found)))
+
+
+def _lines(found: Standing) -> list[str]:
+    count = ""
+    if found.of:  # a log of an earlier version does not say
+        count = f", {found.cells} of {found.of} cells ({found.cells / found.of:.0%})"
+    begun, updated = _ago(found.begun), _ago(found.updated)
+    lines = [f"{found.study}: {found.state}{count}"]
+    lines.append(f"begun {begun}, last heard of {updated}")
+    if found.stopped_by:
+        lines.append(f"stopped by: {found.stopped_by}")
+    if found.seconds_left is not None:
+        lines.append(f"about {duration(found.seconds_left)} left")
+    if found.again:
+        lines.append(f"tried again: {found.again}")
+    if found.places:
+        who = [f"{place.worker} on {place.node}" if place.worker else "" for place in found.places]
+        wide = max(map(len, who))
+        lines += ["", "now:"]
+        for name, place in zip(who, found.places, strict=True):
+            lines.append(f"  {name:{wide}}  {place.doing}, since {_ago(place.since)}".rstrip())
+    if found.failed:
+        lines += ["", "failed:", *failures([(one["runs"], one["error"]) for one in found.failed])]
+    return lines
+
+
+def failures(failed: list[tuple[list[str], str]]) -> list[str]:
+    """What failed and why, a line each."""
+    what = [
+        f"{runs[0]}{f' and {len(runs) - 1} more' if runs[1:] else ''}" for runs, _ in failed[:MOST]
+    ]
+    wide = max(map(len, what))
+    lines = [f"  {name:{wide}}  {error}" for name, (_, error) in zip(what, failed, strict=False)]
+    more = len(failed) - MOST
+    return [*lines, f"  and {more} more"] if more > 0 else lines
+
+
+def _ago(moment: str) -> str:
+    """A moment as a person says it."""
+    try:
+        passed = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    except (ValueError, TypeError):
+        return "at an unknown time"
+    return f"{duration(max(0.0, passed))} ago"
