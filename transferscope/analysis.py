@@ -234,6 +234,8 @@ class ModelAnalysis:
     """{control or mixture: what it did}; empty where none was run."""
     adjusted: Adjusted | None = None
     """Effects beyond the placebo's; None where no placebo was run."""
+    base_seeds: dict[str, dict[str, Number]] = field(default_factory=dict)
+    """{target: {seed: accuracy of the untuned model}}, whose means are `base_accuracy`."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,17 @@ def describe(
         flips=flips(matrix.sel(model=evidence.model)),
         controls=placebos.controls,
         adjusted=placebos.adjusted,
+        base_seeds=_by_target(base["base_accuracy"]),
     )
+
+
+def _by_target(values: xr.DataArray) -> dict[str, dict[str, float]]:
+    """{target: {seed: value}}."""
+    rows = values.transpose("target", "seed")
+    return {
+        target: dict(zip(rows["seed"].values.tolist(), row, strict=True))
+        for target, row in zip(rows["target"].values.tolist(), rows.values.tolist(), strict=True)
+    }
 
 
 def _gaps(matrix: xr.Dataset, one: xr.DataArray) -> Gaps:

@@ -2,7 +2,7 @@
 
 Untrusted text (names of tasks, models and files; notes, which may quote them) is escaped by the
 template. Charts travel as JSON in data blocks, in which nothing can end the block. A security
-policy allows the page's own two scripts by checksum and nothing else; Vega runs with its
+policy allows the page's own three scripts by checksum and nothing else; Vega runs with its
 expression interpreter, so not even `eval` is allowed.
 
 `vega.js` is the output of `vl_convert.javascript_bundle(vl_version="6.4")`, kept with the package
@@ -25,6 +25,7 @@ from markupsafe import Markup
 from transferscope.analysis import Analysis
 from transferscope.checkpoints import checkpoint
 from transferscope.exhibits import Exhibits
+from transferscope.report import explorer
 from transferscope.report.advice import training
 from transferscope.report.conduct import Table, tables
 from transferscope.report.courses import about, sentences
@@ -44,6 +45,8 @@ from transferscope.report.summary import (
 )
 from transferscope.report.words import MEASURES, clean, counted, labels, listed, model_labels
 
+STYLES = ("page.css", "explorer.css")
+
 
 class _Section(NamedTuple):
     """A heading, its figures, numbered through the page, and a table."""
@@ -57,11 +60,16 @@ class _Section(NamedTuple):
 def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     """The page of one analysis, with items to look at where there are any."""
     drawn = gallery(analysis)
-    scripts = {"vega": Markup(_wrapped(_asset("vega.js"))), "page": Markup(_asset("page.js"))}
+    scripts = {
+        "explorer": Markup(explorer.script()),
+        "vega": Markup(_wrapped(_asset("vega.js"))),
+        "page": Markup(_asset("page.js")),
+    }
     specs = {f"figure-{number}": _spec(figure) for number, figure in enumerate(drawn, 1)}
     return _template().render(
         policy=_policy(scripts.values()),
-        style=Markup(_asset("page.css")),
+        style=Markup("\n".join(map(_asset, STYLES)) + explorer.colours()),
+        explorer=_data(explorer.data(analysis)),
         scripts=scripts,
         look=_data({"config": {**CONFIG, "background": "transparent"}, "dark": DARK}),
         specs={key: _data(spec) for key, spec in specs.items()},

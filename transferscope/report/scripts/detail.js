@@ -1,0 +1,149 @@
+// What is known of the chosen task or cell, in words and bars; without a choice, the extremes.
+
+const detail = byId("explorer-detail");
+const EXTREMES = 6;
+
+function drawDetail() {
+  const focused = document.activeElement && document.activeElement.dataset
+    ? document.activeElement.dataset.cell : undefined;
+  if (hasCell()) detail.replaceChildren(...cellDetail(state.source, state.target));
+  else if (state.task >= 0) detail.replaceChildren(...taskDetail(state.task));
+  else detail.replaceChildren(...overview());
+  const again = focused && detail.querySelector(`[data-cell="${focused}"]`);
+  if (again) again.focus();
+}
+
+function overview() {
+  const all = pairs().sort((a, b) => b.value - a.value);
+  const best = all.filter((each) => each.value > 0).slice(0, EXTREMES);
+  const worst = all.filter((each) => each.value < 0).slice(-EXTREMES).reverse();
+  const name = (each) => `${long(data.sources[each.i])} → ${long(data.targets[each.j])}`;
+  return [h("h3", {}, "Strongest effects"),
+    h("p", { class: "hint" }, "Choose a task or a cell anywhere, and it is chosen everywhere."),
+    h("h4", {}, "Helps most"), bars(best, name),
+    h("h4", {}, "Harms most"), worst.length ? bars(worst, name) : h("p", {}, "No effect below 0.")];
+}
+
+function taskDetail(task) {
+  const { level, granularity, roles } = data.tasks[task];
+  const [i, j] = [data.sources.indexOf(task), data.targets.indexOf(task)];
+  const facts = [level && `${level} level`, granularity && `${granularity} granularity`,
+    j >= 0 && known(model().base[j]) && `${model().label} without finetuning: ${percent(model().base[j])}`,
+    roles.length && `a ${roles.join(" and a ")} in every model`];
+  const parts = [h("h3", {}, long(task)), h("p", { class: "hint" }, facts.filter(Boolean).join(" · "))];
+  if (i >= 0) {
+    const row = data.targets.map((_, k) => ({ i, j: k, ...cell(i, k) }));
+    parts.push(h("h4", {}, "What it gives, when finetuned on"),
+      bars(sortedBars(row), (each) => long(data.targets[each.j])));
+  }
+  if (j >= 0) {
+    const col = data.sources.map((_, k) => ({ i: k, j, ...cell(k, j) }));
+    parts.push(h("h4", {}, "What it takes, from finetuning on others"),
+      bars(sortedBars(col), (each) => long(data.sources[each.i])), advice(j));
+  }
+  return parts;
+}
+
+const sortedBars = (cells) =>
+  cells.filter((each) => known(each.value)).sort((a, b) => b.value - a.value);
+
+/** A list of effects, each a button that chooses its cell: name, bar with interval, number. */
+function bars(cells, name) {
+  if (!cells.length) return h("p", {}, "Nothing was measured.");
+  const ends = cells.flatMap((each) => [each.value, each.low, each.high]).filter(known);
+  // An interval may be far longer than any effect; it is cut off rather than squash the bars.
+  const sizes = cells.map((each) => Math.abs(each.value));
+  const reach = Math.min(Math.max(...ends.map(Math.abs)), 1.6 * Math.max(...sizes)) || 1;
+  return h("ul", { class: "bars" }, cells.map((each) => {
+    const chosen = each.i === state.source && each.j === state.target;
+    return h("li", {}, h("button", { type: "button", "data-cell": `${each.i}-${each.j}`,
+      "aria-label": describe(each.i, each.j), "aria-pressed": String(chosen) },
+      h("span", { class: "name" }, name(each)), bar(each, reach),
+      h("span", { class: "value" }, show(each.value))));
+  }));
+}
+
+function bar(each, reach) {
+  const x = (value) => 50 + 50 * clamp(value / reach, -1, 1);
+  const kind = each.value >= 0 ? "positive" : "negative";
+  const [from, to] = [x(0), x(each.value)].sort((a, b) => a - b);
+  const drawn = [s("path", { class: "zero", d: "M50 0V14" }),
+    s("rect", { class: `bar ${kind}${each.beyond === 0 ? " hollow" : ""}`, x: from, y: 4,
+      width: Math.max(to - from, 0.6), height: 6 })];
+  if (known(each.low)) {
+    drawn.push(s("path", { class: "whisker", d: `M${x(each.low)} 7H${x(each.high)}` }));
+  }
+  return s("svg", { viewBox: "0 0 100 14", preserveAspectRatio: "none", "aria-hidden": "true" }, drawn);
+}
+
+/** What to train on for a target, by the default rule of the selection. */
+function advice(j) {
+  const found = model().advice[j];
+  if (!found.sources.length) return h("p", { class: "advice" }, found.words);
+  const parts = found.sources.slice(0, 4).map(([name, share]) => `${name} ${percent(share)}`);
+  const more = found.sources.length > 4 ? ` and ${found.sources.length - 4} more` : "";
+  const range = `${signed(found.low, 2)} to ${signed(found.high, 2)}`;
+  return h("p", { class: "advice" }, h("b", {}, "To train for it without its own data: "),
+    `${parts.join(", ")}${more}; expected ${signed(found.mean, 2)} ${SCALES[data.measure].unit} (${range}).`);
+}
+
+function cellDetail(i, j) {
+  const [source, target] = [data.sources[i], data.targets[j]];
+  const found = cell(i, j);
+  const link = (task) => h("button", { type: "button", class: "link", "data-choose": task }, long(task));
+  const rows = [["effect", `${show(found.value)} ${scale().unit}`],
+    ["interval", interval(found) || "–"], ["verdict", verdict(found)]];
+  if (state.seed < 0) {
+    const q = column(table().q, found.place);
+    const exact = column(table().exact, found.place);
+    if (known(q)) rows.push(["q, corrected for all cells", chance(q)]);
+    if (known(exact)) rows.push(["exact p, over items", chance(exact)]);
+  }
+  if (known(model().base[j])) rows.push(["base accuracy", percent(model().base[j])]);
+  const flips = column(model().flips, found.place);
+  if (flips) rows.push(["items", `${trim(flips[0])} fixed, ${trim(flips[1])} broken of ${trim(flips[2])}`]);
+  const answers = model().answers[`${i},${j}`];
+  if (answers) rows.push(["answers", answers]);
+  return [h("h3", {}, link(source), " → ", link(target)),
+    h("p", { class: "hint" }, `${model().label} finetuned on the first, evaluated on the second` +
+      (isOwn(i, j) ? ": its own task" : "")),
+    h("table", {}, h("tbody", {}, rows.map(([name, value]) =>
+      h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value))))),
+    ...seedDetail(found.place, j), ...elsewhere(i, j), itemHint()];
+}
+
+const trim = (value) => String(Math.round(10 * value) / 10);
+
+/** The effect in each seed, as a list. */
+function seedDetail(place, j) {
+  if (model().seeds.length < 2) return [];
+  const said = model().seeds.map((seed, k) => h("li", {}, `seed ${seed}: ${show(seedValue(place, j, k))}`));
+  return [h("h4", {}, "Seed by seed"), h("ul", { class: "seeds" }, said)];
+}
+
+/** The same cell in the other models, each a button that goes there. */
+function elsewhere(i, j) {
+  if (data.models.length < 2 || state.seed >= 0) return [];
+  const before = state.model;
+  const rows = data.models.map((each, place) => {
+    const same = (state.against === "base" || each.adjusted) &&
+      (state.measure === data.measure || each.factors[state.measure]);
+    if (!same) return [place, each.label];
+    state.model = place; // values are always those of the model in view
+    const found = cell(i, j);
+    return [place, `${each.label}: ${show(found.value)}, ${verdict(found)}`];
+  });
+  state.model = before;
+  return [h("h4", {}, "In every model"), h("ul", { class: "seeds" }, rows.map(([place, words]) =>
+    h("li", {}, place === before ? h("b", {}, words)
+      : h("button", { type: "button", class: "link", "data-model": place }, words))))];
+}
+
+function detailClicked(event) {
+  const button = event.target.closest("button");
+  if (!button) return;
+  const { cell: place, choose, model: other } = button.dataset;
+  if (place) chooseCell(...place.split("-").map(Number));
+  if (choose) change({ task: Number(choose), source: -1, target: -1 });
+  if (other) change({ model: Number(other) });
+}

@@ -1,0 +1,95 @@
+// Controls, events, and the first drawing.
+
+const CONTROLS = ["model", "seed", "measure", "against", "order", "task"];
+const control = (key) => byId("explorer-" + key);
+const option = (value, words) => h("option", { value }, words);
+
+/** Fills the choices that do not depend on others; a choice of one is not worth a control. */
+function prepare() {
+  control("model").replaceChildren(...data.models.map((each, n) => option(n, each.label)));
+  control("order").replaceChildren(...Object.entries(ORDERS).filter(([key]) =>
+    !(key in data.kinds) || data.kinds[key].length > 1).map(([key, words]) => option(key, words)));
+  control("task").replaceChildren(option(-1, "none"), ...data.tasks.map((task, n) => option(n, task.long)));
+  control("model").parentElement.hidden = data.models.length < 2;
+  for (const key of CONTROLS) control(key).addEventListener("change", chosen);
+  control("keep").addEventListener("input", () => change({ keep: Number(control("keep").value) }));
+  control("sure").addEventListener("change", () => change({ sure: control("sure").checked }));
+  for (const radio of document.querySelectorAll("input[name=explorer-sign]")) {
+    radio.addEventListener("change", () => change({ sign: radio.value }));
+  }
+  byId("explorer-clear").addEventListener("click", clear);
+}
+
+function chosen(event) {
+  const key = event.target.id.replace("explorer-", "");
+  const value = event.target.value;
+  if (key === "task") change({ task: Number(value), source: -1, target: -1 });
+  else change({ [key]: key === "model" || key === "seed" ? Number(value) : value });
+}
+
+/** Shows in the controls what is looked at, with the choices that the model in view has. */
+function drawControls() {
+  const seeds = model().seeds;
+  control("seed").replaceChildren(option(-1, seeds.length > 1 ? `mean of ${seeds.length}` : "the only one"),
+    ...(seeds.length > 1 ? seeds.map((seed, n) => option(n, seed)) : []));
+  const measures = [data.measure, ...Object.keys(model().factors).filter((key) => key !== data.measure)];
+  control("measure").replaceChildren(...measures.map((key) => option(key, data.measures[key])));
+  const { adjusted } = model();
+  control("against").replaceChildren(option("base", "the base"),
+    ...(adjusted ? [option("placebo", `the placebo (${adjusted.placebo})`)] : []));
+  control("seed").parentElement.hidden = data.models.every((each) => each.seeds.length < 2);
+  control("against").parentElement.hidden = data.models.every((each) => !each.adjusted);
+  control("measure").parentElement.hidden = data.models.every((each) => !Object.keys(each.factors).length);
+  for (const key of CONTROLS) control(key).value = String(state[key]);
+  control("keep").value = state.keep;
+  control("sure").checked = state.sure;
+  for (const radio of document.querySelectorAll("input[name=explorer-sign]")) {
+    radio.checked = radio.value === state.sign;
+  }
+  byId("explorer-clear").disabled = state.task < 0;
+}
+
+/** What the view is, in one line: also what a printed page has instead of controls. */
+function drawCaption() {
+  const seed = state.seed < 0 ? `mean of ${model().seeds.length} seeds` : `seed ${model().seeds[state.seed]}`;
+  const beyond = state.against === "placebo" ? `beyond the placebo (${model().adjusted.placebo})` : "against the base";
+  const alone = state.seed >= 0 ? " One seed has no interval of its own." : "";
+  const other = state.seed < 0 && state.measure !== data.measure
+    ? ` Filled and hollow are as in ${data.measures[data.measure]}, in which the intervals are.` : "";
+  byId("explorer-caption").textContent =
+    `${model().label}, ${seed}, ${data.measures[state.measure]} ${beyond}.${alone}${other}`;
+}
+
+function listen() {
+  heatmap.addEventListener("keydown", pressed);
+  heatmap.addEventListener("pointermove", pointed);
+  heatmap.addEventListener("pointerleave", drawReadout);
+  heatmap.addEventListener("click", clicked);
+  graphBox.addEventListener("click", graphClicked);
+  graphBox.addEventListener("keydown", graphPressed);
+  plane.addEventListener("click", planeClicked);
+  plane.addEventListener("keydown", planePressed);
+  detail.addEventListener("click", detailClicked);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && state.task >= 0) clear();
+  });
+  window.addEventListener("hashchange", () => {
+    if (!recall()) return;
+    draw();
+    byId("explore").scrollIntoView();
+  });
+  let width = window.innerWidth;
+  window.addEventListener("resize", () => {
+    if (window.innerWidth !== width) drawHeatmap();
+    width = window.innerWidth;
+  });
+}
+
+views.push(drawControls, drawCaption, drawHeatmap, drawLegend, drawReadout, drawGraph, drawPlane,
+  drawDetail, drawItems);
+byId("explore").hidden = false;
+prepare();
+listen();
+const linked = recall();
+draw();
+if (linked) byId("explore").scrollIntoView();

@@ -1,0 +1,112 @@
+// What is being looked at: one object, which the address bar can hold and every view draws from.
+
+const data = JSON.parse(byId("explorer-data").textContent);
+const count = { sources: data.sources.length, targets: data.targets.length };
+
+const START = {
+  model: data.models.length - 1, // the largest
+  seed: -1, // the mean over seeds
+  measure: data.measure,
+  against: "base", // or "placebo"
+  order: "given", // or cluster, level, granularity, name
+  keep: data.keep, // share of the strongest edges of each sign, in percent
+  sign: "both", // or positive, negative
+  sure: false, // whether edges within noise are left out
+  task: -1, // a place in data.tasks
+  source: -1, // a chosen cell: places in data.sources and data.targets
+  target: -1,
+};
+const state = { ...START };
+const views = [];
+
+const ORDERS = { given: "as given", cluster: "by cluster", level: "by level",
+  granularity: "by granularity", name: "by name" };
+const long = (task) => data.tasks[task].long;
+const short = (task) => data.tasks[task].short;
+const model = () => data.models[state.model];
+const hasCell = () => state.source >= 0 && state.target >= 0;
+
+/** Changes what is being looked at, draws all views again and puts it into the address. */
+function change(changes) {
+  Object.assign(state, changes);
+  settle();
+  remember();
+  draw();
+}
+
+/** Makes choices that cannot be together fit: a seed or a placebo that the model has not. */
+function settle() {
+  if (state.seed >= model().seeds.length) state.seed = -1;
+  if (!model().adjusted) state.against = "base";
+  if (state.measure !== data.measure && !model().factors[state.measure]) {
+    state.measure = data.measure;
+  }
+}
+
+/** Chooses a task everywhere; choosing it again lets go of it. */
+function chooseTask(task) {
+  change({ task: task === state.task && !hasCell() ? -1 : task, source: -1, target: -1 });
+}
+
+/** Chooses a cell, and its source as the task. */
+function chooseCell(source, target) {
+  change({ source, target, task: data.sources[source] });
+}
+
+function clear() {
+  change({ task: -1, source: -1, target: -1 });
+}
+
+function draw() {
+  for (const view of views) view();
+}
+
+// The address holds names where there are names, so that a link still fits a larger study.
+
+function remember() {
+  const parts = new URLSearchParams();
+  const differs = (key) => state[key] !== START[key];
+  if (differs("model")) parts.set("model", model().label);
+  if (differs("seed")) parts.set("seed", model().seeds[state.seed]);
+  for (const key of ["measure", "against", "order", "sign", "keep"]) {
+    if (differs(key)) parts.set(key, state[key]);
+  }
+  if (state.sure) parts.set("sure", "yes");
+  if (hasCell()) {
+    parts.set("source", long(data.sources[state.source]));
+    parts.set("target", long(data.targets[state.target]));
+  } else if (state.task >= 0) {
+    parts.set("task", long(state.task));
+  }
+  const text = parts.toString();
+  const here = location.href.split("#")[0];
+  history.replaceState(null, "", text ? here + "#" + text : here);
+}
+
+/** Reads a view from the address; false where the address names none. */
+function recall() {
+  const text = location.hash.slice(1);
+  if (!text.includes("=")) return false;
+  const parts = new URLSearchParams(text);
+  const next = { ...START };
+  const place = (list, key) => (parts.has(key) ? list.indexOf(parts.get(key)) : -1);
+  const at = place(data.models.map((each) => each.label), "model");
+  if (at >= 0) next.model = at;
+  next.seed = place(data.models[next.model].seeds, "seed");
+  const allowed = { measure: Object.keys(data.measures), against: ["base", "placebo"],
+    order: Object.keys(ORDERS), sign: ["both", "positive", "negative"] };
+  for (const [key, values] of Object.entries(allowed)) {
+    if (values.includes(parts.get(key))) next[key] = parts.get(key);
+  }
+  const keep = Number(parts.get("keep"));
+  if (keep >= 1 && keep <= 100) next.keep = Math.round(keep);
+  next.sure = parts.get("sure") === "yes";
+  next.task = place(data.tasks.map((each) => each.long), "task");
+  next.source = place(data.sources.map(long), "source");
+  next.target = place(data.targets.map(long), "target");
+  if (next.source < 0 || next.target < 0) next.source = next.target = -1;
+  else next.task = data.sources[next.source];
+  Object.assign(state, next);
+  settle();
+  return true;
+}
