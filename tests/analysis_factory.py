@@ -227,7 +227,11 @@ def _model(shape: Shape, tasks: list[TaskRecord], values: np.ndarray) -> ModelAn
         basis=basis,
         items="counts" if basis != "none" else "none",
         gaps=Gaps(values.size, int(np.isnan(values).sum()), 0),
-        base_accuracy={t: 0.4 + 0.02 * n for n, t in enumerate(targets)},
+        base_accuracy={t: 0.4 + 0.02 * (n % 25) for n, t in enumerate(targets)},
+        base_seeds={
+            t: {seed: 0.4 + 0.02 * (n % 25) + 0.01 * (k % 2) for k, seed in enumerate(seeds)}
+            for n, t in enumerate(targets)
+        },
         base_errors={t: dict.fromkeys(seeds, 50) for t in targets},
         pgf={
             s: {t: _cell(values[:, places[s], places[t]], shape, seeds) for t in targets}

@@ -17,6 +17,7 @@ from analysis_factory import HOSTILE, Shape, make
 from transferscope.analysis import Analysis, Personas
 from transferscope.report import page
 from transferscope.report.gallery import gallery
+from transferscope.report.html import on_page
 from transferscope.report.vegalite import SCHEMA
 from transferscope.report.words import clean
 
@@ -75,17 +76,18 @@ def test_the_page_holds_every_figure_with_a_number_and_a_caption(analysis: Analy
     found = Reader(html)
     boxes = [attrs for tag, attrs in found.tags if "data-spec" in attrs]
     blocks = {attrs["id"] for attrs, _ in found.scripts if "id" in attrs}
-    count = len(gallery(analysis))
+    drawn, _ = on_page(gallery(analysis))
+    count = len(drawn)
     assert [box["data-spec"] for box in boxes] == [f"figure-{n + 1}" for n in range(count)]
-    assert {box["data-spec"] for box in boxes} | {"look"} == blocks
-    for number, figure in enumerate(gallery(analysis), 1):
+    assert {box["data-spec"] for box in boxes} | {"look", "explorer-data"} == blocks
+    for number, figure in enumerate(drawn, 1):
         assert f"Figure {number}. {figure.reading}" in found.text
         assert figure.spec["description"]
 
 
 def test_the_charts_travel_unchanged(analysis: Analysis, html: str):
     blocks = {attrs.get("id"): text for attrs, text in Reader(html).scripts}
-    for number, figure in enumerate(gallery(analysis), 1):
+    for number, figure in enumerate(on_page(gallery(analysis))[0], 1):
         sent = json.loads(blocks[f"figure-{number}"])
         assert sent == {key: part for key, part in figure.spec.items() if key != "config"}
 
@@ -133,7 +135,7 @@ def test_the_security_policy_allows_the_pages_own_scripts_and_no_others(html: st
     sums = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in run]
     allowed = re.findall(r"'sha256-([^']+)'", policy)
     assert sums == allowed
-    assert len(run) == 2
+    assert len(run) == 3
     assert "default-src 'none'" in policy
     assert "unsafe-eval" not in policy
     assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
@@ -146,7 +148,7 @@ def test_hostile_names_show_as_text_everywhere(hostile: Analysis):
     assert "<script>alert" not in html
     assert "img" not in {tag for tag, _ in found.tags}
     assert "onerror=" not in "".join(str(attrs) for _, attrs in found.tags)
-    assert len(found.scripts) == len(gallery(hostile)) + 3
+    assert len(found.scripts) == len(on_page(gallery(hostile))[0]) + 5
     for name in HOSTILE:
         assert clean(name).replace("_", " ") in found.text
 

@@ -48,6 +48,8 @@ class Target(NamedTuple):
     """The items of one target, for one model."""
 
     title: str
+    model: str
+    target: str
     counts: str
     cards: list[Card]
 
@@ -65,7 +67,7 @@ def gallery(analysis: Analysis, exhibits: Exhibits | None) -> Gallery | None:
         return None
     models, names = model_labels(analysis), labels(analysis).long
     targets = [
-        _target(exhibits, names, f"{names[target]} · {label}", cells)
+        _target(exhibits, names, (label, names[target]), cells)
         for model, label in models.items()
         for target, cells in _by_target(exhibits, model, names).items()
     ]
@@ -84,7 +86,7 @@ def _by_target(
 
 
 def _target(
-    exhibits: Exhibits, names: dict[str, str], title: str, cells: dict[str, Flipped]
+    exhibits: Exhibits, names: dict[str, str], of: tuple[str, str], cells: dict[str, Flipped]
 ) -> Target:
     changes: dict[int, list[Change]] = {}
     for source, cell in cells.items():
@@ -100,7 +102,9 @@ def _target(
         for way in ("fixed", "broken")
     ]
     counts = f"{often[0]:,} times fixed and {often[1]:,} times broken in most seeds"
-    return Target(title, f"{counts}; {counted(len(cards), 'item')} shown", cards)
+    model, target = of
+    shown = f"{counts}; {counted(len(cards), 'item')} shown"
+    return Target(f"{target} · {model}", model, target, shown, cards)
 
 
 def _often(times: Sequence[int], seeds: int) -> int:

@@ -178,7 +178,7 @@ def _alone(cell: Effect, seed: str, alpha: float) -> bool | None:
 def _number(value: float | bool | None) -> float | int | None:
     if value is None or isinstance(value, bool):
         return None if value is None else int(value)
-    return float(f"{value:.5g}") if math.isfinite(value) else None
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def _factors(

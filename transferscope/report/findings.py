@@ -22,6 +22,7 @@ from transferscope.report.words import (
     counted,
     has_interval,
     labels,
+    link,
     model_labels,
     same_task,
     signed,
@@ -61,7 +62,9 @@ class Harm(NamedTuple):
     source: str
     target: str
     pair: tuple[str, str]
-    """Both names as they were given, for links."""
+    """Both names as they were given."""
+    link: str
+    """The address of its cell in the explorer."""
     model: str
     effect: str
     interval: str
@@ -272,6 +275,7 @@ def harms(analysis: Analysis) -> list[Harm]:
                 target=names.long[target]
                 + (" (its own task)" if same_task(source, target) else ""),
                 pair=(source, target),
+                link=link(model=label, source=names.long[source], target=names.long[target]),
                 model=label,
                 effect=signed(cell.mean),
                 interval=between(cell.ci),

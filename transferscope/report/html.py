@@ -43,8 +43,18 @@ from transferscope.report.summary import (
     setting_rows,
     task_rows,
 )
-from transferscope.report.words import MEASURES, clean, counted, labels, listed, model_labels
+from transferscope.report.words import (
+    MEASURES,
+    clean,
+    counted,
+    labels,
+    link,
+    listed,
+    model_labels,
+)
 
+LARGEST = 500_000
+"""Characters of a figure on the page; one of very many tasks may be larger."""
 STYLES = ("page.css", "explorer.css")
 
 
@@ -59,7 +69,7 @@ class _Section(NamedTuple):
 
 def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     """The page of one analysis, with items to look at where there are any."""
-    drawn = gallery(analysis)
+    drawn, large = on_page(gallery(analysis))
     scripts = {
         "explorer": Markup(explorer.script()),
         "vega": Markup(_wrapped(_asset("vega.js"))),
@@ -86,6 +96,8 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         training=training(analysis),
         checkpoints=_checkpoints(analysis),
         exhibits=shown_items(analysis, exhibits),
+        large=large,
+        link=link,
         personas=persona_rows(analysis),
         claims=claim_rows(analysis),
         settings=setting_rows(analysis),
@@ -95,6 +107,19 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         notes=analysis.notes,
         version=analysis.version,
     )
+
+
+def on_page(drawn: list[Figure]) -> tuple[list[Figure], list[str]]:
+    """The figures that stand on the page, and the stems of those that are too large for it.
+
+    What the explorer shows is not drawn twice; all figures lie beside the page as files.
+    """
+    others = [
+        figure for figure in drawn if figure.section != "effects" and figure.stem != "personas"
+    ]
+    fits = [len(json.dumps(_spec(figure))) <= LARGEST for figure in others]
+    kept = [figure for figure, fit in zip(others, fits, strict=True) if fit]
+    return kept, [figure.stem for figure, fit in zip(others, fits, strict=True) if not fit]
 
 
 def _summary(analysis: Analysis) -> Summary:

@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 from transferscope.analysis import Analysis, Interval, ModelAnalysis
 from transferscope.checkpoints import checkpoint
@@ -76,6 +77,11 @@ def _unique(texts: list[str]) -> list[str]:
         taken.add(label)
         answer.append(label)
     return answer
+
+
+def link(**view: str) -> str:
+    """The address, after its `#`, of a view of the page's explorer: labels by their keys."""
+    return urlencode(view)
 
 
 def known(value: float) -> float | None:

@@ -6,9 +6,9 @@ const EXTREMES = 6;
 function drawDetail() {
   const focused = document.activeElement && document.activeElement.dataset
     ? document.activeElement.dataset.cell : undefined;
-  if (hasCell()) detail.replaceChildren(...cellDetail(state.source, state.target));
-  else if (state.task >= 0) detail.replaceChildren(...taskDetail(state.task));
-  else detail.replaceChildren(...overview());
+  const parts = hasCell() ? cellDetail(state.source, state.target)
+    : state.task >= 0 ? taskDetail(state.task) : overview();
+  detail.replaceChildren(...parts.filter((part) => part !== null));
   const again = focused && detail.querySelector(`[data-cell="${focused}"]`);
   if (again) again.focus();
 }
@@ -29,7 +29,7 @@ function taskDetail(task) {
   const [i, j] = [data.sources.indexOf(task), data.targets.indexOf(task)];
   const facts = [level && `${level} level`, granularity && `${granularity} granularity`,
     j >= 0 && known(model().base[j]) && `${model().label} without finetuning: ${percent(model().base[j])}`,
-    roles.length && `a ${roles.join(" and a ")} in every model`];
+    roles.length && `${roles.join(" and ")}${data.models.length > 1 ? " in every model" : ""}`];
   const parts = [h("h3", {}, long(task)), h("p", { class: "hint" }, facts.filter(Boolean).join(" · "))];
   if (i >= 0) {
     const row = data.targets.map((_, k) => ({ i, j: k, ...cell(i, k) }));

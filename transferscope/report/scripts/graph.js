@@ -41,10 +41,13 @@ function arrow(from, to, node, width) {
 
 function drawGraph() {
   const all = edges();
+  const within = (each) => each.i === state.source && each.j === state.target;
+  const picked = hasCell() ? [{ i: state.source, j: state.target, ...cell(state.source, state.target) }]
+    .filter((each) => known(each.value) && !isOwn(each.i, each.j) && !all.some(within)) : [];
   const round = circle();
   const most = Math.max(...all.map((each) => Math.abs(each.value)), 1e-9);
   const crowd = clamp(50 / all.length, 0.35, 1);
-  const sorted = [...all].sort((a, b) => Math.abs(a.value) - Math.abs(b.value));
+  const sorted = [...all, ...picked].sort((a, b) => Math.abs(a.value) - Math.abs(b.value));
   fill(graphBox, { viewBox: `0 0 ${SIZE} ${SIZE}` }, []);
   graphBox.replaceChildren(
     s("g", { class: "edges" }, sorted.map((each) => drawEdge(each, round, most, crowd))),

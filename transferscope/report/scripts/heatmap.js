@@ -14,7 +14,8 @@ function measureGrid() {
   const narrow = 7.5 * Math.min(letters(data.sources, short), 8) + 10;
   const full = room - wide >= 26 * count.targets;
   const left = full ? wide : narrow;
-  const side = clamp(Math.floor((room - left - 2) / count.targets), 11, 40);
+  const least = room > 500 ? 9 : 12; // on a phone a cell must take a finger; the grid scrolls
+  const side = clamp(Math.floor((2 * (room - left - 2)) / count.targets) / 2, least, 40);
   const upright = letters(data.targets, short) <= 3 && side >= 22;
   const top = upright ? 20 : 7 * Math.min(letters(data.targets, short), 12) + 10;
   return { left, top, side, full, upright,
@@ -113,7 +114,8 @@ function marksOf(i, j, row, col) {
 
 /** A number without plus, and without its leading zero where there is little room. */
 function shortNumber(value) {
-  const digits = state.measure === "pgf" ? 2 : 0;
+  const long = Math.abs(value * scale().times) >= 0.995 && grid.side < 36;
+  const digits = state.measure !== "pgf" ? 0 : long ? 1 : 2;
   const text = show(value, digits).replace("+", "");
   return grid.side < 32 ? text.replace("0.", ".") : text;
 }
@@ -196,6 +198,23 @@ function clicked(event) {
   else chooseCell(Number(i), Number(j));
 }
 
+/** For print: a still copy of the heatmap of each model that is not in view. */
+function copyHeatmaps() {
+  const before = state.model;
+  const copies = data.models.map((each, place) => {
+    if (place === before) return null;
+    state.model = place;
+    settle();
+    drawHeatmap();
+    const copy = heatmap.cloneNode(true);
+    for (const node of [copy, ...copy.querySelectorAll("[id]")]) node.removeAttribute("id");
+    return h("figure", {}, h("figcaption", {}, each.label), copy);
+  });
+  state.model = before;
+  drawHeatmap();
+  byId("explorer-copies").replaceChildren(...copies.filter(Boolean));
+}
+
 function drawReadout() {
   readout.textContent = hasCell() ? describe(state.source, state.target)
     : "Point at a cell, or move with the arrow keys; click or Enter chooses it, Esc lets go.";
@@ -211,4 +230,5 @@ function drawLegend() {
   byId("explorer-legend").replaceChildren(...steps, label(0, -end, "start"), label(91, 0, "middle"),
     label(182, end, "end"));
   byId("explorer-unit").textContent = scale().unit;
+  byId("explorer-corner").hidden = !Object.values(model().answers).some((each) => each.startsWith("collapsed"));
 }

@@ -60,6 +60,13 @@ function drawCaption() {
     `${model().label}, ${seed}, ${data.measures[state.measure]} ${beyond}.${alone}${other}`;
 }
 
+/** Draws a view that was linked to and goes there. */
+function arrive() {
+  remember();
+  draw();
+  byId("explore").scrollIntoView();
+}
+
 function listen() {
   heatmap.addEventListener("keydown", pressed);
   heatmap.addEventListener("pointermove", pointed);
@@ -74,10 +81,16 @@ function listen() {
     if (event.key === "Escape" && state.task >= 0) clear();
   });
   window.addEventListener("hashchange", () => {
-    if (!recall()) return;
-    draw();
-    byId("explore").scrollIntoView();
+    if (recall(location.hash, START)) arrive();
   });
+  for (const link of document.querySelectorAll("a.task")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault(); // as the link says, but all else stays as it is
+      if (recall(link.hash, state)) arrive();
+    });
+  }
+  window.addEventListener("beforeprint", copyHeatmaps);
+  window.addEventListener("afterprint", () => byId("explorer-copies").replaceChildren());
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
     if (window.innerWidth !== width) drawHeatmap();
@@ -90,6 +103,5 @@ views.push(drawControls, drawCaption, drawHeatmap, drawLegend, drawReadout, draw
 byId("explore").hidden = false;
 prepare();
 listen();
-const linked = recall();
-draw();
-if (linked) byId("explore").scrollIntoView();
+if (recall(location.hash, START)) arrive();
+else draw();

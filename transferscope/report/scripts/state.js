@@ -83,16 +83,19 @@ function remember() {
   history.replaceState(null, "", text ? here + "#" + text : here);
 }
 
-/** Reads a view from the address; false where the address names none. */
-function recall() {
-  const text = location.hash.slice(1);
+/**
+ * Reads a view from an address; false where it names none. What the address does not say is as it
+ * is in `from`.
+ */
+function recall(hash, from) {
+  const text = hash.slice(1);
   if (!text.includes("=")) return false;
   const parts = new URLSearchParams(text);
-  const next = { ...START };
+  const next = { ...from, task: -1, source: -1, target: -1 };
   const place = (list, key) => (parts.has(key) ? list.indexOf(parts.get(key)) : -1);
   const at = place(data.models.map((each) => each.label), "model");
   if (at >= 0) next.model = at;
-  next.seed = place(data.models[next.model].seeds, "seed");
+  if (parts.has("seed")) next.seed = place(data.models[next.model].seeds, "seed");
   const allowed = { measure: Object.keys(data.measures), against: ["base", "placebo"],
     order: Object.keys(ORDERS), sign: ["both", "positive", "negative"] };
   for (const [key, values] of Object.entries(allowed)) {
@@ -100,7 +103,7 @@ function recall() {
   }
   const keep = Number(parts.get("keep"));
   if (keep >= 1 && keep <= 100) next.keep = Math.round(keep);
-  next.sure = parts.get("sure") === "yes";
+  if (parts.has("sure")) next.sure = parts.get("sure") === "yes";
   next.task = place(data.tasks.map((each) => each.long), "task");
   next.source = place(data.sources.map(long), "source");
   next.target = place(data.targets.map(long), "target");
