@@ -4,12 +4,12 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-import transferscope
 from transferscope import cli, simulate
 from transferscope.serial import from_json
 
@@ -51,7 +51,7 @@ def table(tmp_path_factory) -> Path:
 def test_python_dash_m_is_the_command():
     asked = [sys.executable, "-m", "transferscope", "--version"]
     done = subprocess.run(asked, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"transferscope {transferscope.__version__}"
+    assert done.stdout.strip() == f"transferscope {version('transferscope')}"
 
 
 def test_analyze_prints_a_summary_and_writes_the_folder(run, table, tmp_path):
