@@ -208,9 +208,8 @@ def _flips(
     known = changes.group_by("model", "target").agg(
         knows=pl.col("choice").is_not_null().any() & pl.col("base_choice").is_not_null().any()
     )
-    wanted = pl.DataFrame(
-        [(*one.cell, one.item) for one in chosen], [*_CELL, "item"], orient="row"
-    ).unique()
+    keys = dict.fromkeys([*_CELL, "item"], pl.String)
+    wanted = pl.DataFrame([(*one.cell, one.item) for one in chosen], keys, orient="row").unique()
     rows = changes.join(wanted, on=[*_CELL, "item"], how="semi").join(known, on=["model", "target"])
     found: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
     for row in rows.iter_rows(named=True):

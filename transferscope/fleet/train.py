@@ -201,7 +201,7 @@ def _encoded(path: ForwardPath, jobs: Sequence[Job]) -> list[list[Row]]:
 
 
 def _squads(
-    base: Base, path: ForwardPath, jobs: Sequence[Job], recipe: Any, most: int | None
+    base: Base, path: ForwardPath, jobs: Sequence[Job], recipe: Any, most: int | None = None
 ) -> Iterator[_Squad]:
     """Jobs of similar length together, as many as memory allows."""
     rows, its_letters = _encoded(path, jobs), letters(base.processor)
