@@ -259,14 +259,14 @@ def _cluster(model: ModelAnalysis, tasks: list[str]) -> list[int]:
 
 def _sides(effects: Mapping[str, TaskEffect], tasks: list[str]) -> Data:
     """Transferability or malleability of each task: for each sign mean, low and high."""
-    return {
-        sign: [
-            None if task not in effects else [_number(v) for v in (part.mean, *part.ci)]
-            for task in tasks
-            for part in [getattr(effects[task], sign) if task in effects else None]
-        ]
-        for sign in ("positive", "negative")
-    }
+
+    def side(task: str, sign: str) -> list[float | None] | None:
+        if task not in effects:
+            return None
+        part = getattr(effects[task], sign)
+        return [_number(value) for value in (part.mean, *part.ci)]
+
+    return {sign: [side(task, sign) for task in tasks] for sign in ("positive", "negative")}
 
 
 def _answers(model: ModelAnalysis, axes: tuple[list[str], list[str]]) -> dict[str, str]:
