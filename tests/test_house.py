@@ -44,6 +44,7 @@ ASKED = (
     "predictions",
     "lock",
     "results",
+    "bundle",
     "training",
     "store",
     "standing",
@@ -88,7 +89,7 @@ DESK = (
     "selection",
     "assemble",
 )
-DOOR = ("readers", "report", "cli", "__main__")
+DOOR = ("readers", "export", "report", "cli", "__main__")
 ORDER = (*ASKED, *LAB, *DESK, *DOOR)
 """The rooms from top to bottom: a module imports only what stands above its own."""
 

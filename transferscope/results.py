@@ -31,7 +31,7 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from transferscope import lock
 from transferscope.errors import DataError, StudyError
@@ -148,19 +148,30 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
     Raises:
         DataError: the file cannot be written; nothing is left behind.
     """
+    with whole(path) as file:
+        file.write(data)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """An open file that takes its place when the block ends, or goes when the block raises.
+
+    Raises:
+        DataError: as `write_whole`; also for a file that the block cannot read.
+    """
     path = Path(path)
     temporary = path.parent / f".writing-{uuid.uuid4().hex}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
         os.replace(temporary, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
         with contextlib.suppress(OSError):  # gone already, unless writing failed
             temporary.unlink()
-    return path
 
 
 def safe_name(name: str, taken: Collection[str] = ()) -> str:
@@ -320,7 +331,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty where there is none, or none that can be read."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

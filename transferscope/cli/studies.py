@@ -65,9 +65,10 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """What a study will do and cost, before anything is spent."""
-    from transferscope.cli.costs import Wanted, costs, measured, remarks, table, took
+    from transferscope.cli.costs import Wanted, costs, remarks, table, took
     from transferscope.plan import plan_study
     from transferscope.runner import finished_cells
+    from transferscope.standing import measured
     from transferscope.stock import stock_of
     from transferscope.study_file import read_study
 
