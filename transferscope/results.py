@@ -13,6 +13,7 @@
     report.html                   the page
     figures/                      the page's charts as files
     forecast.csv, forecast.json   the matrix as predicted before training, and how
+    selection.json, judging/      what the matrix said to train on, and study folders that judge it
 
 In:   a folder's path, and bytes that somebody else decided on.
 Out:  the same bytes on disk, each file written whole or not at all. Files that belong together are
@@ -42,16 +43,15 @@ PREDICTIONS = "predictions"
 CONTROLS = "controls"
 ASIDE = "aside"
 DIGESTS = "digests.json"
-LOG = "run.jsonl"
-LOCK = ".lock"
+LOG, LOCK = "run.jsonl", ".lock"
 RUN = "run.json"
 ANALYSIS = "analysis.json"
 EXHIBITS = "exhibits.json"
 REPORT = "report.html"
 FIGURES = "figures"
 FEATURES = "features"
-FORECAST = "forecast.json"
-FORECAST_TABLE = "forecast.csv"
+FORECAST, FORECAST_TABLE = "forecast.json", "forecast.csv"
+SELECTION, JUDGING = "selection.json", "judging"
 
 _LONGEST = 100  # characters of a file name; some file systems stop at 143
 
@@ -313,6 +313,11 @@ def aside_path(table: Path, key: str) -> Path:
 def adapter_path(model: str, source: str, seed: int) -> Path:
     """Where an adapter lies in the folder."""
     return Path(ADAPTERS, safe_name(model), safe_name(source), str(seed))
+
+
+def judging_folder(folder: str | os.PathLike[str], model: str) -> Path:
+    """Where lies what judges the choices for a model."""
+    return Path(folder, JUDGING, safe_name(model))
 
 
 def tables(folder: str | os.PathLike[str]) -> list[Path]:
