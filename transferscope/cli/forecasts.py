@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferscope.cli.app import app
-from transferscope.cli.options import AsJson, Out, StudyFile, check_folder
+from transferscope.cli.options import AsJson, Out, StudyFile, analysis_in, check_folder
 
 if TYPE_CHECKING:
     from transferscope.agreement import Comparison
-    from transferscope.analysis import Analysis
     from transferscope.forecast import Forecast
     from transferscope.study import Study
 
@@ -73,14 +72,6 @@ def forecast(
         print(f"\nNothing to compare with yet: no analysis in {folder}. After the study is run,")
         print("the same command tells how well the forecast did.")
     print(f"\nThe predicted matrix is in {table}, how it was made in {whole}.")
-
-
-def analysis_in(folder: Path) -> Analysis:
-    """The analysis of a results folder."""
-    from transferscope import results
-    from transferscope.serial import from_json
-
-    return from_json(results.read_analysis(folder), str(folder))
 
 
 def as_record(
