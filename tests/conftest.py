@@ -3,7 +3,10 @@
 The import hook must be in place before anything imports the modules it checks.
 """
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -29,3 +32,17 @@ def published() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the published tables in {folder}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window; skips where there is none."""
+    driver = pytest.importorskip("playwright.sync_api").sync_playwright
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    program = next(filter(None, found), None)
+    if program is None:
+        pytest.skip("no Chromium here")
+    with driver() as started:
+        chromium = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -6,7 +6,6 @@ computed from it here.
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,83 +14,15 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from analysis_factory import HOSTILE, Shape, make
+from page_reader import PHONE, Reader, written
 
 from transferscope.analysis import Analysis
 from transferscope.graph import strongest_edges
 from transferscope.noise import beyond_noise
-from transferscope.report import page
 from transferscope.report.words import labels
 
-sync_api = pytest.importorskip("playwright.sync_api")
-BROWSER = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-if BROWSER is None:
-    pytest.skip("no Chromium here", allow_module_level=True)
-
 NAMES = (*HOSTILE[:5], "<img src=x onerror=\"document.title='owned'\">", *HOSTILE[5:])
-DESKTOP = {"width": 1300, "height": 900}
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
-PHONE = {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-class Reader:
-    """One page as one reader sees it."""
-
-    def __init__(self, browser: Any, file: Path, **options: Any):
-        self.file = file
-        self.context = browser.new_context(**({"viewport": DESKTOP} | options))
-        self.context.set_default_timeout(10_000)
-        self.view = self.context.new_page()
-        self.wrong: list[str] = []
-        self.view.on("console", lambda said: self.wrong.append(said.text))
-        self.view.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.view.on("request", self._asked)
-
-    def _asked(self, request: Any) -> None:
-        if not request.url.startswith(("file:", "data:")):
-            self.wrong.append(f"asked the network for {request.url}")
-
-    def open(self, **view: str) -> "Reader":
-        self.view.goto("about:blank")
-        self.view.goto(self.file.as_uri() + ("#" + urlencode(view) if view else ""))
-        return self
-
-    def choose(self, control: str, label: str) -> None:
-        self.view.select_option(f"#explorer-{control}", label=label)
-
-    def each(self, selector: str, read: str) -> list[Any]:
-        """`read` is a JavaScript expression on `e`, evaluated for every element."""
-        return self.view.eval_on_selector_all(selector, f"all => all.map(e => {read})")
-
-    def text(self, selector: str) -> str:
-        return self.view.inner_text(selector)
-
-    def cells(self) -> dict[tuple[int, int], tuple[float | None, bool]]:
-        """{source, target: value, hollow} as drawn."""
-        read = "[e.dataset.i, e.dataset.j, e.dataset.value, e.classList.contains('hollow')]"
-        return {
-            (int(i), int(j)): (None if value is None else float(value), hollow)
-            for i, j, value, hollow in self.each("#explorer-heatmap .cell", read)
-        }
-
-    def edges(self) -> set[tuple[int, int]]:
-        read = "[+e.dataset.i, +e.dataset.j]"
-        return {(i, j) for i, j in self.each("#explorer-graph .edge", read)}
-
-
-def written(folder: Path, analysis: Analysis, **more: Any) -> Path:
-    file = folder / "report.html"
-    file.write_text(page(analysis, **more), "utf-8")
-    return file
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +62,7 @@ def shows(reader: Reader, expected: np.ndarray) -> bool:
 
 def test_every_figure_is_drawn_and_hostile_names_stay_text(browser: Any, tmp_path: Path):
     analysis = make(Shape(models=("3B", HOSTILE[0]), names=NAMES, conduct=True))
-    reader = Reader(browser, written(tmp_path, analysis)).open()
+    reader = Reader(browser, written(tmp_path, analysis), figures=True).open()
     reader.view.wait_for_selector("html[data-drawn=light]", state="attached", timeout=60_000)
     boxes = reader.each(".chart", "e.querySelector('svg.marks') !== null")
     assert boxes
@@ -243,7 +174,7 @@ def test_a_task_chosen_anywhere_is_chosen_everywhere(reader: Reader):
     def chosen() -> set[str]:
         task = view.input_value("#explorer-task")
         label = view.locator("#explorer-task option:checked").inner_text()
-        pressed = reader.each("[aria-pressed=true][data-task]", "e.dataset.task")
+        pressed = reader.each("svg [aria-pressed=true][data-task]", "e.dataset.task")
         assert set(pressed) == {task}
         assert len(pressed) in (2, 3)  # a node, and a point of the plane for each sign in view
         assert set(reader.each("#explorer-heatmap .chosen", "e.dataset.task")) == {task}
@@ -329,7 +260,7 @@ def test_a_phone_in_the_dark_scrolls_down_only(browser: Any, tmp_path: Path, cou
     analysis = make(Shape(models=("3B",), count=count, conduct=True))
     file = written(tmp_path, analysis)
     assert file.stat().st_size < 5e6
-    reader = Reader(browser, file, viewport=PHONE, color_scheme="dark").open()
+    reader = Reader(browser, file, figures=True, viewport=PHONE, color_scheme="dark").open()
     reader.view.click("#cell-3-1")
     wide = "document.documentElement.scrollWidth"
     assert reader.view.evaluate(wide) == PHONE["width"]

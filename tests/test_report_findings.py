@@ -147,7 +147,12 @@ def test_what_to_train_on_is_what_the_selection_says():
     for row in said.rows:
         mix = found[row.name]
         first = mix.choices[0]
-        assert row.sources.startswith(f"{first.source.replace('_', ' ')} {100 * first.share:.0f}%")
+        part = row.sources[0]
+        assert (part.source, part.share) == (
+            first.source.replace("_", " "),
+            f"{100 * first.share:.0f}%",
+        )
+        assert len(row.sources) + row.more == len(mix.choices)
         assert float(row.expected.replace("−", "-")) == pytest.approx(mix.expected.mean, abs=0.005)
     effects = [found[row.name].expected.mean for row in said.rows]
     assert effects == sorted(effects, reverse=True)

@@ -147,7 +147,7 @@ def test_hostile_names_show_as_text_everywhere(hostile: Analysis):
     found = Reader(html)
     assert "<script>alert" not in html
     assert "img" not in {tag for tag, _ in found.tags}
-    assert "onerror=" not in "".join(str(attrs) for _, attrs in found.tags)
+    assert not [name for _, attrs in found.tags for name in attrs if name.startswith("on")]
     assert len(found.scripts) == len(on_page(gallery(hostile))[0]) + 5
     for name in HOSTILE:
         assert clean(name).replace("_", " ") in found.text

@@ -12,9 +12,11 @@ from transferscope.report.words import (
     Labels,
     between,
     labels,
+    link,
     model_labels,
     percent,
     signed,
+    spelled,
 )
 from transferscope.selection import Mixture, mixtures
 
@@ -22,13 +24,25 @@ SOURCES = 4
 """Sources of a mixture that are named."""
 
 
+class Part(NamedTuple):
+    """One source of a mixture."""
+
+    source: str
+    share: str
+    link: str
+    """The address of its effect on the target."""
+
+
 class Advice(NamedTuple):
     """What to train on for one target."""
 
     target: str
     name: str
-    """The target's name as it was given, for links."""
-    sources: str
+    """The target's name as it was given."""
+    sources: list[Part]
+    """Those with the largest shares."""
+    more: int
+    """How many others there are."""
     expected: str
     interval: str
 
@@ -50,14 +64,15 @@ def training(analysis: Analysis) -> Training:
     """For every target what to train on where it has no data of its own, by the default rule."""
     names, model = labels(analysis), list(analysis.models)[-1]
     found = sorted(mixtures(analysis, model).values(), key=_promise)
-    notes = [note for mix in found for note in mix.notes if _general(note)]
+    notes = [spelled(note, names) for mix in found for note in mix.notes if _general(note)]
     return Training(
         model=model_labels(analysis)[model],
         rows=[
             Advice(
                 target=names.long[mix.target],
                 name=mix.target,
-                sources=_mixed(mix, names),
+                sources=_parts(mix, names, model_labels(analysis)[model]),
+                more=max(0, len(mix.choices) - SOURCES),
                 expected=signed(mix.expected.mean),
                 interval=between(mix.expected.ci),
             )
@@ -78,7 +93,13 @@ def _general(note: str) -> bool:
     return " tie: " not in note
 
 
-def _mixed(mix: Mixture, names: Labels) -> str:
-    parts = [f"{names.long[c.source]} {percent(c.share)}" for c in mix.choices[:SOURCES]]
-    more = len(mix.choices) - SOURCES
-    return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
+def _parts(mix: Mixture, names: Labels, model: str) -> list[Part]:
+    target = names.long[mix.target]
+    return [
+        Part(
+            names.long[choice.source],
+            percent(choice.share),
+            link(model=model, source=names.long[choice.source], target=target),
+        )
+        for choice in mix.choices[:SOURCES]
+    ]

@@ -26,6 +26,7 @@ from transferscope.report.words import (
     control_kind,
     counted,
     labels,
+    link,
     model_labels,
     percent,
     same_task,
@@ -64,9 +65,9 @@ def tables(analysis: Analysis) -> dict[str, Table]:
 
 def _care(analysis: Analysis, models: dict[str, str], names: Labels) -> Table:
     rows = [
-        [[Line(where, label)], *cells]
+        [[Line(where, label, f"{link(model=label)}&{there}")], *cells]
         for model, label in models.items()
-        for where, cells in _cared(analysis.models[model], names)
+        for where, there, cells in _cared(analysis.models[model], names)
     ]
     more = f" The first {MOST} of {len(rows)} are listed." if len(rows) > MOST else ""
     return Table(
@@ -79,21 +80,25 @@ def _care(analysis: Analysis, models: dict[str, str], names: Labels) -> Table:
     )
 
 
-def _cared(model: ModelAnalysis, names: Labels) -> Iterator[tuple[str, list[list[Line]]]]:
+def _cared(model: ModelAnalysis, names: Labels) -> Iterator[tuple[str, str, list[list[Line]]]]:
+    """Source and target in words, the pair's address where it has one, and what is told of it."""
     record = model.behaviour
     if record is None:
         return
-    rows = [("base", record.base, {})]
-    rows += [(names.long[n], row, model.pgf.get(n, {})) for n, row in record.sources.items()]
+    rows = [("base", record.base, {}, False)]
+    rows += [(names.long[n], row, model.pgf.get(n, {}), True) for n, row in record.sources.items()]
     for name, row in record.controls.items():
-        rows.append((clean(name), row, model.controls[name].targets))
-    for source, row, effects in rows:
+        rows.append((clean(name), row, model.controls[name].targets, False))
+    for source, row, effects, is_task in rows:
         for target, answers in row.items():
             if not answers.collapsed and not answers.unreadable >= UNREADABLE:
                 continue
             effect = effects.get(target)
             yield (
                 f"{source} → {names.long[target]}",
+                link(source=source, target=names.long[target])
+                if is_task
+                else link(task=names.long[target]),
                 [
                     [_answered(answers)],
                     [Line(_right(record.right.get(target, []), answers))],
@@ -125,7 +130,13 @@ def _ends(ci: tuple[float, float]) -> str:
 def _items(analysis: Analysis, models: dict[str, str], names: Labels) -> Table:
     rows = [
         [
-            [Line(f"{names.long[source]} → {names.long[target]}", label)],
+            [
+                Line(
+                    f"{names.long[source]} → {names.long[target]}",
+                    label,
+                    link(model=label, source=names.long[source], target=names.long[target]),
+                )
+            ],
             [Line(signed(record.pgf[source][target].mean), _ends(record.pgf[source][target].ci))],
             _changed(flips.fixed, _named(flips.most_fixed, target), flips.often_fixed, flips),
             _changed(flips.broken, _named(flips.most_broken, target), flips.often_broken, flips),
@@ -220,7 +231,13 @@ def _mixtures(analysis: Analysis, models: dict[str, str], names: Labels) -> Tabl
                 continue
             order = sorted(known, key=lambda target: known[target].mean)
             ends = [
-                [Line(names.long[target], _said(_estimate(known[target])))]
+                [
+                    Line(
+                        names.long[target],
+                        _said(_estimate(known[target])),
+                        link(task=names.long[target]),
+                    )
+                ]
                 for target in (order[-1], order[0])
             ]
             rows.append([[Line(clean(name), label)], [_estimate(mixture.mean)], *ends])

@@ -103,7 +103,7 @@ def _target(
     ]
     counts = f"{often[0]:,} times fixed and {often[1]:,} times broken in most seeds"
     model, target = of
-    shown = f"{counts}; {counted(len(cards), 'item')} shown"
+    shown = f"{counts}; {counted(len(cards), 'item')} here"
     return Target(f"{target} · {model}", model, target, shown, cards)
 
 

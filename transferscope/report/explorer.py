@@ -21,6 +21,7 @@ from transferscope.estimate import Estimate
 from transferscope.noise import beyond_noise
 from transferscope.report.heatmaps import bound
 from transferscope.report.look import DARK, DIVERGING, ceil_nice
+from transferscope.report.networks import null_words
 from transferscope.report.words import (
     MEASURES,
     Labels,
@@ -30,15 +31,21 @@ from transferscope.report.words import (
     labels,
     model_labels,
     same_task,
+    spelled,
 )
 from transferscope.selection import mixtures
 
-SCRIPTS = ("kit", "state", "values", "heatmap", "graph", "plane", "detail", "items", "start")
+SCRIPTS = (
+    *("kit", "state", "values", "heatmap", "graph", "plane", "cliques", "detail"),
+    *("items", "linked", "start"),
+)
 """The explorer's scripts, in the order in which they are run as one."""
 STEPS = 6
 """Shades of colour on either side of 0."""
 UNREADABLE = 0.1
 """Share of unreadable replies from which a cell says so."""
+CLIQUES = 150
+"""Cliques of a sign that travel with the page, the largest first."""
 Effect = Cell | Estimate
 Data = dict[str, Any]
 
@@ -135,6 +142,7 @@ def _model(analysis: Analysis, name: str, axes: tuple[list[str], list[str]], nam
         "order": _cluster(model, [task.name for task in analysis.tasks]),
         "give": _sides(model.transferability, sources),
         "take": _sides(model.malleability, targets),
+        "cliques": _cliques(model, [task.name for task in analysis.tasks]),
         "answers": _answers(model, axes),
         "flips": _flips(model, axes),
         "advice": [_advice(mix, names) for mix in mixtures(analysis, name).values()],
@@ -269,6 +277,34 @@ def _sides(effects: Mapping[str, TaskEffect], tasks: list[str]) -> Data:
     return {sign: [side(task, sign) for task in tasks] for sign in ("positive", "negative")}
 
 
+def _cliques(model: ModelAnalysis, tasks: list[str]) -> Data:
+    """The cliques of each sign, the largest first, and their null models in words."""
+    found: Data = {"more": {}}
+    for sign in ("positive", "negative"):
+        cliques = getattr(model.cliques, sign)
+        found["more"][sign] = max(0, len(cliques) - CLIQUES)
+        found[sign] = [
+            {
+                "tasks": [tasks.index(task) for task in clique.tasks],
+                "mean": _number(clique.mean),
+                "every_seed": clique.every_seed,
+            }
+            for clique in sorted(cliques, key=lambda each: -each.size)[:CLIQUES]
+        ]
+    found["nulls"] = [
+        {
+            "words": null_words(null.null),
+            "sign": null.sign,
+            "observed": null.observed,
+            "upper": null.upper,
+            "p": _number(null.p_value),
+            "sizes": {size: _number(share) for size, share in null.sizes.items()},
+        }
+        for null in model.cliques.nulls
+    ]
+    return found
+
+
 def _answers(model: ModelAnalysis, axes: tuple[list[str], list[str]]) -> dict[str, str]:
     """{"source place,target place": how answers are given}, where that is worth a warning."""
     found = model.behaviour.sources if model.behaviour else {}
@@ -297,5 +333,5 @@ def _advice(mix: Any, names: Labels) -> Data:
         "mean": _number(mix.expected.mean),
         "low": _number(mix.expected.ci[0]),
         "high": _number(mix.expected.ci[1]),
-        "words": "" if mix.choices else clean(mix.verdict),
+        "words": "" if mix.choices else clean(spelled(mix.verdict, names)),
     }

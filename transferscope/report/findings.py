@@ -196,10 +196,12 @@ def safe_words(analysis: Analysis) -> list[str]:
             said.append(f"{label}: none of {len(judged)}; each broke something.")
             continue
         ends = list(dict.fromkeys(f"{bound:.2f}" for bound in (bounds[0], bounds[-1])))
+        worst = f", and of up to {ends[1]} for the least certain" if len(ends) > 1 else ""
+        unseen = f"{measure} could have gone unseen"
         said.append(
             f"{label}: {len(fine)} of {counted(len(judged), 'finetune')} broke nothing that can be "
-            f"told from noise. That is no all-clear: a loss of up to {' to '.join(ends)} {measure}"
-            f"{', depending on the finetune,' if len(ends) > 1 else ''} could have gone unseen."
+            f"told from noise. That is no all-clear: a loss of up to {ends[0]} {unseen}"
+            f"{' for the most certain of them' if worst else ''}{worst}."
         )
     return said
 

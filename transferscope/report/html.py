@@ -43,6 +43,7 @@ from transferscope.report.summary import (
     setting_rows,
     task_rows,
 )
+from transferscope.report.vegalite import extent
 from transferscope.report.words import (
     MEASURES,
     clean,
@@ -51,6 +52,7 @@ from transferscope.report.words import (
     link,
     listed,
     model_labels,
+    spelled,
 )
 
 LARGEST = 500_000
@@ -98,13 +100,14 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         exhibits=shown_items(analysis, exhibits),
         large=large,
         link=link,
+        extent=extent,
         personas=persona_rows(analysis),
         claims=claim_rows(analysis),
         settings=setting_rows(analysis),
         inputs=input_rows(analysis),
         gold=gold_rows(analysis),
         tasks=task_rows(analysis),
-        notes=analysis.notes,
+        notes=[spelled(note, labels(analysis)) for note in analysis.notes],
         version=analysis.version,
     )
 

@@ -352,12 +352,12 @@ def _null_panel(null: CliqueNull, order: list[str], sign: Sign, last: bool) -> S
         baseline="bottom",
     )
     label = unit(seen, text, x=x, y={"value": 0}, text="label:N")
-    return layer(bars, line, label, width=max(180, 26 * len(order)), height=64)
+    return layer(bars, line, label, width=max(180, 26 * len(order)), height=86)
 
 
 def _null_title(null: CliqueNull, share: float) -> Spec:
     return part(
-        text=f"if there were {_null_words(null.null)}",
+        text=f"if there were {null_words(null.null)}",
         subtitle=f"p {chance(null.p_value)}; {percent(share)} of draws reach at most {null.upper}",
         fontSize=12,
         fontWeight="normal",
@@ -367,5 +367,6 @@ def _null_title(null: CliqueNull, share: float) -> Spec:
     )
 
 
-def _null_words(null: str) -> str:
+def null_words(null: str) -> str:
+    """What there would be under a null model, in words."""
     return "no transfer at all" if null == "no transfer" else "only easy and hard targets"

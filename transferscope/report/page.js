@@ -1,5 +1,6 @@
-// Draws the page's charts, again when the colour scheme changes, and in light colours for print.
-// Colours are swapped by a table; data sets are never looked into, as names in them are untrusted.
+// Draws the page's charts: those near the screen first, the others when the browser has time. They
+// are drawn again when the colour scheme changes, and in light colours for print. Colours are
+// swapped by a table; data sets are never looked into, as names in them are untrusted.
 (function () {
   "use strict";
 
@@ -7,7 +8,14 @@
   const look = read("look");
   const charts = Array.from(document.querySelectorAll(".chart"));
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  let round = 0;
+  const idle = (act) => window.requestIdleCallback
+    ? window.requestIdleCallback(act, { timeout: 300 }) : setTimeout(act, 30);
+  const drawn = new Map(); // box -> the scheme in which it was drawn last
+  const near = new Set(); // boxes close to the screen
+  let printing = false;
+
+  const scheme = () => (dark.matches && !printing ? "dark" : "light");
+  const stale = (box) => drawn.get(box) !== scheme();
 
   function darkened(part) {
     if (typeof part === "string") {
@@ -20,10 +28,10 @@
     );
   }
 
-  async function draw(box, isDark) {
+  async function embed(box, isDark) {
     const spec = read(box.dataset.spec);
     try {
-      const drawn = await window.vegaEmbed(box, isDark ? darkened(spec) : spec, {
+      const made = await window.vegaEmbed(box, isDark ? darkened(spec) : spec, {
         mode: "vega-lite",
         config: isDark ? darkened(look.config) : look.config,
         renderer: "svg",
@@ -32,33 +40,50 @@
         tooltip: { theme: isDark ? "dark" : "light" },
       });
       if (box.finish) box.finish();
-      box.finish = drawn.finalize;
+      box.finish = made.finalize;
+      box.dispatchEvent(new CustomEvent("drawn", { bubbles: true }));
     } catch (error) {
       box.textContent = "This figure could not be drawn: " + error.message;
       console.error(box.dataset.spec, error);
     }
   }
 
-  const pause = () => new Promise((resolve) => setTimeout(resolve, 0));
-
-  async function drawAll(isDark) {
-    const mine = ++round;
-    for (const box of charts) {
-      await draw(box, isDark);
-      await pause();
-      if (mine !== round) return;
-    }
-    document.documentElement.dataset.drawn = isDark ? "dark" : "light";
+  /** Draws a chart in the scheme of now, after what is being drawn in its place. */
+  function draw(box) {
+    if (!stale(box)) return;
+    drawn.set(box, scheme());
+    const isDark = scheme() === "dark";
+    box.last = (box.last || Promise.resolve()).then(() => embed(box, isDark));
   }
 
-  dark.addEventListener("change", () => drawAll(dark.matches));
-  // No pause here: the browser prints as soon as nothing waits any more.
+  /** One chart at a time, so that the page stays at hand meanwhile. */
+  async function drawRest() {
+    const next = charts.find((box) => near.has(box) && stale(box)) || charts.find(stale);
+    if (next) {
+      draw(next);
+      await next.last;
+      idle(drawRest);
+    } else {
+      await Promise.all(charts.map((box) => box.last));
+      document.documentElement.dataset.drawn = scheme();
+    }
+  }
+
+  const watch = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      near[isIntersecting ? "add" : "delete"](target);
+      if (isIntersecting) draw(target);
+    }
+  }, { rootMargin: "50% 0px" });
+  charts.forEach((box) => watch.observe(box));
+  dark.addEventListener("change", () => idle(drawRest));
   window.addEventListener("beforeprint", () => {
-    round += 1;
-    if (dark.matches) charts.forEach((box) => draw(box, false));
+    printing = true;
+    charts.forEach(draw); // the browser prints as soon as nothing waits any more
   });
   window.addEventListener("afterprint", () => {
-    if (dark.matches) drawAll(true);
+    printing = false;
+    idle(drawRest);
   });
-  drawAll(dark.matches);
+  idle(drawRest);
 })();

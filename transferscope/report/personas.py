@@ -30,22 +30,7 @@ ROLES: dict[Quantity, tuple[str, str]] = {
     "transferability": ("donor", "pirate"),
     "malleability": ("sponge", "sieve"),
 }
-SIDE = 290.0
-"""Of a plane in pixels, at most."""
-ROOM = 650.0
-"""For the planes of a row, so that a page of paper holds them."""
-GAP = 24
-ABREAST = 3
-
-
-class Plane(NamedTuple):
-    """What the planes of one row share."""
-
-    quantity: Quantity
-    positive: tuple[float, float]
-    """Where its scale begins and ends."""
-    negative: tuple[float, float]
-    side: float
+SIDE = 320
 
 
 class Box(NamedTuple):
@@ -96,15 +81,9 @@ def _row(
     if not found:
         return None
     every = [row for rows in found.values() for row in rows]
-    positive, negative = (_reach([row[way] for row in every]) for way in ("positive", "negative"))
-    side = min(SIDE, (ROOM + GAP) / min(len(found), ABREAST) - GAP)
-    plane = Plane(quantity, positive, negative, side)
-    panels = [
-        _panel(rows, label, plane, first=number % ABREAST == 0)
-        for number, (label, rows) in enumerate(found.items())
-    ]
-    rows = [panels[at : at + ABREAST] for at in range(0, len(panels), ABREAST)]
-    return below(*(beside(*row, spacing=GAP) for row in rows), spacing=GAP)
+    reach = {way: _reach([row[way] for row in every]) for way in ("positive", "negative")}
+    panels = [_panel(rows, label, quantity, reach) for label, rows in found.items()]
+    return beside(*panels, spacing=30)
 
 
 def _reach(values: Sequence[float]) -> tuple[float, float]:
@@ -141,19 +120,22 @@ def _points(analysis: Analysis, model: str, quantity: Quantity, names: Labels) -
     return rows
 
 
-def _panel(rows: list[Spec], model: str, plane: Plane, *, first: bool) -> Spec:
-    quantity, side = plane.quantity, plane.side
+def _panel(
+    rows: list[Spec],
+    model: str,
+    quantity: Quantity,
+    reach: dict[str, tuple[float, float]],
+) -> Spec:
     good, bad = ROLES[quantity]
-    ticks = 5 if side > 200 else 3
     x = field(
         "positive:Q",
-        scale=part(domain=list(plane.positive), nice=False, zero=False),
-        axis=axis(f"positive {quantity} − average", tickCount=ticks),
+        scale=part(domain=list(reach["positive"]), nice=False, zero=False),
+        axis=axis(f"positive {quantity}, against the average", tickCount=5),
     )
     y = field(
         "negative:Q",
-        scale=part(domain=list(plane.negative), nice=False, zero=False),
-        axis=axis(f"negative {quantity} − average" if first else None, tickCount=5, labels=first),
+        scale=part(domain=list(reach["negative"]), nice=False, zero=False),
+        axis=axis(f"negative {quantity}, against the average", tickCount=5),
     )
     layers: list[Spec] = [
         unit([{"positive": 0}], mark("rule", color=RULE), x=x),
@@ -165,7 +147,7 @@ def _panel(rows: list[Spec], model: str, plane: Plane, *, first: bool) -> Spec:
         field("negative:Q", format="+.3f"),
         field("role:N"),
     ]
-    placed = _place(rows, plane)
+    placed = _place(rows, reach)
     for kind, colour in (("", MUTED), (good, POSITIVE), (bad, NEGATIVE), ("both", INK)):
         group = [row for row in placed if row["kind"] == kind]
         if not group:
@@ -190,20 +172,20 @@ def _panel(rows: list[Spec], model: str, plane: Plane, *, first: bool) -> Spec:
         color=SOFT,
         offset=6,
     )
-    return layer(*layers, width=side, height=side, title=head)
+    return layer(*layers, width=SIDE, height=SIDE, title=head)
 
 
-def _place(rows: list[Spec], plane: Plane) -> list[Spec]:
+def _place(rows: list[Spec], reach: dict[str, tuple[float, float]]) -> list[Spec]:
     """Where each label goes, so that labels avoid dots and each other; named tasks choose first.
 
     Without a persona and without room a task has no label; its dot still answers the pointer.
     """
 
     def pixel(row: Spec) -> tuple[float, float]:
-        (left, right), (low, high) = plane.positive, plane.negative
+        (left, right), (low, high) = reach["positive"], reach["negative"]
         return (
-            plane.side * (row["positive"] - left) / (right - left),
-            plane.side * (high - row["negative"]) / (high - low),
+            SIDE * (row["positive"] - left) / (right - left),
+            SIDE * (high - row["negative"]) / (high - low),
         )
 
     taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in map(pixel, rows)]
@@ -211,7 +193,7 @@ def _place(rows: list[Spec], plane: Plane) -> list[Spec]:
     for row in sorted(rows, key=lambda each: each["kind"] == ""):
         best = min(
             (
-                (_cost(box, taken, plane.side), crowded, align, dx, dy, box)
+                (_cost(box, taken), crowded, align, dx, dy, box)
                 for crowded, text in enumerate(dict.fromkeys((row["label"], row["short"])))
                 for align, dx, dy, box in _ways(*pixel(row), len(text), bool(row["kind"]))
             ),
@@ -238,13 +220,13 @@ def _ways(x: float, y: float, letters: int, bold: bool) -> Iterable[tuple[str, f
         yield "center", 0, dy, Box(x - width / 2, y + dy - 6, x + width / 2, y + dy + 6)
 
 
-def _cost(box: Box, taken: list[Box], side: float) -> float:
+def _cost(box: Box, taken: list[Box]) -> float:
     """Pixels of `box` that lie on others or outside the plane."""
     shared = sum(
         max(0.0, min(box.right, other.right) - max(box.left, other.left))
         * max(0.0, min(box.bottom, other.bottom) - max(box.top, other.top))
         for other in taken
     )
-    outside = max(0.0, -box.left) + max(0.0, box.right - side - 20)
-    outside += max(0.0, -box.top) + max(0.0, box.bottom - side)
+    outside = max(0.0, -box.left) + max(0.0, box.right - SIDE - 20)
+    outside += max(0.0, -box.top) + max(0.0, box.bottom - SIDE)
     return shared + 20 * outside

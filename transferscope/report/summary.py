@@ -21,6 +21,7 @@ from transferscope.report.words import (
     clean,
     counted,
     labels,
+    link,
     listed,
     model_labels,
     percent,
@@ -44,6 +45,8 @@ class Line(NamedTuple):
 
     text: str
     small: str = ""
+    link: str = ""
+    """The address of the task or the pair that it names, in the explorer."""
 
 
 class Fact(NamedTuple):
@@ -161,7 +164,8 @@ def _extremes(model: ModelAnalysis, names: Labels) -> list[Line]:
         answers = found.get(source, {}).get(target)
         parts = [_interval(between(cell.ci)), "collapsed" if answers and answers.collapsed else ""]
         words = f"{signed(cell.mean)} {names.long[source]} → {names.long[target]}"
-        lines.append(Line(words, "; ".join(part for part in parts if part)))
+        pair = link(source=names.long[source], target=names.long[target])
+        lines.append(Line(words, "; ".join(part for part in parts if part), pair))
     return lines
 
 
@@ -195,6 +199,7 @@ def _leaders(effects: dict[str, TaskEffect], sign: Sign, names: Labels) -> list[
         Line(
             f"{names.long[task]} {signed(values[task], 3)}",
             _interval(between(getattr(effects[task], sign).ci, 3)),
+            link(task=names.long[task]),
         )
         for task in best
     ]

@@ -118,6 +118,25 @@ def _gathered(spec: Spec, held: dict[str, str]) -> Spec:
     return answer
 
 
+def extent(spec: Spec) -> tuple[int, int]:
+    """About how wide and high a figure is in pixels, without what stands around its plot areas."""
+    for key in ("hconcat", "vconcat"):
+        if key in spec:
+            sizes = [extent(each) for each in spec[key]]
+            wide, high = zip(*sizes, strict=True)
+            gap = 60 * (len(sizes) - 1)
+            if key == "hconcat":
+                return sum(wide) + gap, max(high)
+            return max(wide), sum(high) + gap
+    if "width" not in spec and "layer" in spec:
+        return extent(spec["layer"][0])
+    size = [spec.get(key) for key in ("width", "height")]
+    return (
+        round(size[0]) if isinstance(size[0], int | float) else 300,
+        round(size[1]) if isinstance(size[1], int | float) else 300,
+    )
+
+
 def chart(spec: Spec) -> "Chart":
     """A figure as an Altair chart."""
     with _quietly():

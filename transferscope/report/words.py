@@ -9,6 +9,7 @@ Out:  strings. A number that is not known is a dash.
 """
 
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -84,6 +85,14 @@ def link(**view: str) -> str:
     return urlencode(view)
 
 
+def spelled(text: str, names: Labels) -> str:
+    """A sentence of the analysis with the labels of tasks: `Art_Style` as `Art Style`."""
+    for name in sorted((n for n in names.long if "_" in n), key=len, reverse=True):
+        label = names.long[name].replace("\\", r"\\")
+        text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", label, text)
+    return text
+
+
 def known(value: float) -> float | None:
     """`value`, or None where it is NaN or infinite: charts and JSON have no such numbers."""
     return value if math.isfinite(value) else None
@@ -113,10 +122,20 @@ def plain(value: float, digits: int = 2) -> str:
 
 
 def between(interval: Interval, digits: int = 2) -> str:
-    """An interval of effects: `−0.05 to +0.12`, or a dash."""
+    """An interval of effects: `−0.05 to +0.12`, or a dash.
+
+    An end that is not 0 but would be written so gets more digits where the interval leaves 0 out:
+    `−2.88 to −0.004`.
+    """
     if not has_interval(interval):
         return UNKNOWN
-    return f"{signed(interval[0], digits)} to {signed(interval[1], digits)}"
+    return " to ".join(_end(end, digits, exact=bool(from_zero(interval))) for end in interval)
+
+
+def _end(value: float, digits: int, *, exact: bool) -> str:
+    while exact and digits < 6 and float(f"{value:.{digits}f}") == 0:
+        digits += 1
+    return signed(value, digits)
 
 
 def percent(value: float) -> str:

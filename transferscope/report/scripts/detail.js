@@ -11,6 +11,12 @@ function drawDetail() {
   detail.replaceChildren(...parts.filter((part) => part !== null));
   const again = focused && detail.querySelector(`[data-cell="${focused}"]`);
   if (again) again.focus();
+  for (const list of detail.querySelectorAll(".bars")) rove(list, "button");
+}
+
+function detailPressed(event) {
+  const list = event.target.closest(".bars");
+  if (list) roved(event, list, "button");
 }
 
 function overview() {
@@ -41,7 +47,27 @@ function taskDetail(task) {
     parts.push(h("h4", {}, "What it takes, from finetuning on others"),
       bars(sortedBars(col), (each) => long(data.sources[each.i])), advice(j));
   }
-  return parts;
+  return [...parts, ...taskInModels(i, j)];
+}
+
+/** A task's transferability and malleability in every model. */
+function taskInModels(i, j) {
+  const before = state.model;
+  const kinds = [["give", i], ["take", j]].filter(([, place]) => place >= 0);
+  const heads = { give: ["helps others", "harms others"], take: ["is helped", "is harmed"] };
+  const rows = data.models.map((each, place) => {
+    state.model = place; // values are always those of the model in view
+    const fits = (state.against === "base" || each.adjusted) && state.seed < each.seeds.length &&
+      (state.measure === data.measure || each.factors[state.measure]);
+    const parts = kinds.flatMap(([kind, index]) => [1, -1].map((sign) => fits ? side(kind, index, sign) : null));
+    return h("tr", {}, h("th", { scope: "row" }, place === before ? each.label
+      : h("button", { type: "button", class: "link", "data-model": place }, each.label)),
+    parts.map((part) => h("td", {}, show(part && part.value, Math.min(scale().digits + 1, 3)))));
+  });
+  state.model = before;
+  return [h("h4", {}, `On average, in ${scale().unit}`), h("table", {},
+    h("thead", {}, h("tr", {}, h("td", {}), kinds.flatMap(([kind]) => heads[kind]).map((head) => h("th", { scope: "col" }, head)))),
+    h("tbody", {}, rows))];
 }
 
 const sortedBars = (cells) =>

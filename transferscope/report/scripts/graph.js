@@ -53,6 +53,7 @@ function drawGraph() {
     s("g", { class: "edges" }, sorted.map((each) => drawEdge(each, round, most, crowd))),
     s("g", { class: "nodes" }, [...round.spots].map(([task, spot]) => drawNode(task, spot, round))));
   graphBox.classList.toggle("focused", state.task >= 0);
+  rove(graphBox, ".node");
   sayEdges(all);
 }
 
@@ -80,7 +81,7 @@ function drawNode(task, spot, round) {
   } else {
     parts.push(outerLabel(task, spot));
   }
-  return s("g", { class: "node" + (chosen ? " chosen" : ""), role: "button", tabindex: 0,
+  return s("g", { class: "node" + (chosen ? " chosen" : ""), role: "button",
     "data-task": task, "aria-label": long(task), "aria-pressed": String(chosen) }, parts);
 }
 
@@ -113,10 +114,12 @@ function graphClicked(event) {
 }
 
 function graphPressed(event) {
+  if (roved(event, graphBox, ".node")) return;
   const node = event.target.closest("[data-task]");
   if (!node || (event.key !== "Enter" && event.key !== " ")) return;
   event.preventDefault();
   const task = Number(node.dataset.task);
   chooseTask(task);
   graphBox.querySelector(`.node[data-task="${task}"]`).focus(); // drawn anew by the choice
+  rove(graphBox, ".node");
 }

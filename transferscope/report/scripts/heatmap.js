@@ -10,14 +10,15 @@ let grid = null; // the order of rows and columns and the size of a cell, as las
 function measureGrid() {
   const room = heatmap.parentElement.clientWidth || 600;
   const letters = (tasks, name) => Math.max(...tasks.map((task) => name(task).length));
-  const wide = 7 * letters(data.sources, long) + 12;
+  const wide = 7.4 * letters(data.sources, long) + 12;
   const narrow = 7.5 * Math.min(letters(data.sources, short), 8) + 10;
   const full = room - wide >= 26 * count.targets;
   const left = full ? wide : narrow;
   const least = room > 500 ? 9 : 12; // on a phone a cell must take a finger; the grid scrolls
   const side = clamp(Math.floor((2 * (room - left - 2)) / count.targets) / 2, least, 40);
   const upright = letters(data.targets, short) <= 3 && side >= 22;
-  const top = upright ? 20 : 7 * Math.min(letters(data.targets, short), 12) + 10;
+  const names = upright ? 20 : 7 * Math.min(letters(data.targets, short), 12) + 10;
+  const top = names + (data.kinds[state.order] ? 16 : 0); // groups have names above those of tasks
   return { left, top, side, full, upright,
     rows: ordered(data.sources), columns: ordered(data.targets) };
 }
@@ -34,7 +35,7 @@ function drawHeatmap() {
     grid.columns.map((j, col) => drawCell(i, j, row, col))));
   const marks = grid.rows.flatMap((i, row) => grid.columns.map((j, col) => marksOf(i, j, row, col)));
   heatmap.replaceChildren(s("g", {}, grid.columns.map(columnLabel)), ...rows,
-    s("g", { class: "marks", "aria-hidden": "true" }, marks), band(), ring());
+    s("g", { class: "marks", "aria-hidden": "true" }, marks, groupMarks()), band(), ring());
   moveCursor(0, 0);
   if (focused) heatmap.focus();
 }
@@ -48,7 +49,7 @@ const named = (task, name) => {
 function rowLabel(i, row) {
   const task = data.sources[i];
   const chosen = state.task === task ? " chosen" : "";
-  return s("text", { class: "axis" + chosen, x: grid.left - 6, "text-anchor": "end",
+  return s("text", { class: "axis" + chosen, "data-row": i, x: grid.left - 6, "text-anchor": "end",
     y: grid.top + (row + 0.5) * grid.side, "dominant-baseline": "central", "data-task": task,
     "font-size": clamp(grid.side * 0.9, 8, 12) }, named(task, grid.full ? long : short));
 }
@@ -58,7 +59,7 @@ function columnLabel(j, col) {
   const x = grid.left + (col + 0.5) * grid.side;
   const chosen = state.task === task ? " chosen" : "";
   const turn = grid.upright ? null : `rotate(-90 ${x} ${grid.top - 6})`;
-  return s("text", { class: "axis" + chosen, x, y: grid.top - 6, transform: turn,
+  return s("text", { class: "axis" + chosen, "data-column": j, x, y: grid.top - 6, transform: turn,
     "text-anchor": grid.upright ? "middle" : "start", "data-task": task,
     "dominant-baseline": grid.upright ? "auto" : "central",
     "font-size": clamp(grid.side * 0.9, 8, 12) }, named(task, short));
@@ -78,6 +79,27 @@ function drawCell(i, j, row, col) {
     width: grid.side - 2 * inset - line, height: grid.side - 2 * inset - line,
     "data-value": known(found.value) ? found.value.toPrecision(6) : null,
     "aria-colindex": col + 1, "aria-label": describe(i, j) });
+}
+
+/** Where rows and columns are in the order of groups: lines between these, and their names. */
+function groupMarks() {
+  if (!data.kinds[state.order]) return [];
+  const runs = (places, tasks) => places.reduce((found, place, n) => {
+    const group = data.tasks[tasks[place]][state.order] || "none";
+    if (found.length && found[found.length - 1].group === group) found[found.length - 1].size += 1;
+    else found.push({ group, from: n, size: 1 });
+    return found;
+  }, []);
+  const [wide, high] = [grid.side * count.targets, grid.side * count.sources];
+  const across = runs(grid.columns, data.targets).flatMap(({ group, from, size }) => {
+    const x = grid.left + from * grid.side;
+    const name = 6.2 * group.length < size * grid.side ? s("text", { class: "group", x: x + (size * grid.side) / 2,
+      y: 10, "text-anchor": "middle", "font-size": 11 }, group) : null;
+    return [from ? s("path", { class: "divide", d: `M${x} 2V${grid.top + high}` }) : null, name];
+  });
+  const down = runs(grid.rows, data.sources).map(({ from }) => from
+    ? s("path", { class: "divide", d: `M${grid.left - 4} ${grid.top + from * grid.side}h${wide + 4}` }) : null);
+  return [...across, ...down].filter(Boolean);
 }
 
 /** What stands on a cell: its number or, where it is small, the sign of a harm beyond noise. */
@@ -173,7 +195,7 @@ const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key in MOVES) {
-    readout.textContent = describe(...moveCursor(...MOVES[event.key]));
+    pointTo(...moveCursor(...MOVES[event.key]));
   } else if (event.key === "Enter" || event.key === " ") {
     chooseCell(...moveCursor(0, 0));
   } else {
@@ -182,9 +204,18 @@ function pressed(event) {
   event.preventDefault();
 }
 
+/** Says what a cell is, and sets off the names of its row and column. */
+function pointTo(i, j) {
+  readout.textContent = describe(i, j);
+  for (const label of heatmap.querySelectorAll("text.axis")) {
+    const { row, column } = label.dataset;
+    label.classList.toggle("pointed", row === String(i) || column === String(j));
+  }
+}
+
 function pointed(event) {
   const { i, j } = event.target.dataset || {};
-  if (i !== undefined) readout.textContent = describe(Number(i), Number(j));
+  if (i !== undefined) pointTo(Number(i), Number(j));
 }
 
 function clicked(event) {

@@ -38,3 +38,26 @@ function chance(value) {
 const percent = (value) => (known(value) ? Math.round(100 * value) + "%" : "–");
 
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+
+// A group of many buttons is one stop of the Tab key; the arrow keys move within it.
+
+/** Makes one of them the stop: what has the focus, else what is chosen, else the first. */
+function rove(box, selector) {
+  const all = Array.from(box.querySelectorAll(selector));
+  const stop = all.find((node) => node === document.activeElement) ||
+    all.find((node) => node.getAttribute("aria-pressed") === "true") || all[0];
+  for (const node of all) node.setAttribute("tabindex", node === stop ? 0 : -1);
+}
+
+const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity };
+
+/** Moves the focus within a group, for one of its keys; whether it was one. */
+function roved(event, box, selector) {
+  const all = Array.from(box.querySelectorAll(selector));
+  const from = all.indexOf(event.target.closest(selector));
+  if (from < 0 || !(event.key in STEPS) || event.ctrlKey || event.metaKey || event.altKey) return false;
+  event.preventDefault();
+  all[clamp(from + STEPS[event.key], 0, all.length - 1)].focus();
+  rove(box, selector);
+  return true;
+}

@@ -1,7 +1,7 @@
 // Personas: what each task gives (across) against what it takes (up), help and harm apart.
 
 const plane = byId("explorer-plane");
-const PLANE = { width: 560, height: 460, left: 48, right: 10, top: 24, bottom: 44 };
+const PLANE = { width: 560, height: 460, left: 48, right: 10, top: 24, bottom: 44 }; // in pixels
 const SIGNS = [[1, "positive"], [-1, "negative"]];
 
 const shownSigns = () => SIGNS.filter(([, name]) => state.sign === "both" || state.sign === name);
@@ -32,6 +32,8 @@ function span(points, key) {
 
 function drawPlane() {
   const points = planePoints();
+  PLANE.width = clamp(plane.parentElement.clientWidth || 560, 320, 620);
+  PLANE.height = Math.round(clamp(0.85 * PLANE.width, 330, 460));
   fill(plane, { viewBox: `0 0 ${PLANE.width} ${PLANE.height}` }, []);
   if (!points.length) {
     plane.replaceChildren(s("text", { class: "axis", x: 20, y: 40 },
@@ -45,6 +47,7 @@ function drawPlane() {
   const y = (value) => PLANE.top + (up * (ys[1] - value)) / (ys[1] - ys[0]);
   plane.replaceChildren(frame(x, y, xs, ys), averages(points, x, y),
     s("g", {}, points.map((each) => drawPoint(each, x, y, xs, ys))), pointLabels(points, x, y));
+  rove(plane, ".spot");
 }
 
 /** Round values inside a span, a handful. */
@@ -103,7 +106,7 @@ function drawPoint(each, x, y, xs, ys) {
   const r = chosen ? 7 : 5;
   parts.push(each.sign > 0 ? s("circle", { class: "dot", cx: px, cy: py, r })
     : s("path", { class: "dot", d: `M${px} ${py - r - 1}L${px + r + 1} ${py}L${px} ${py + r + 1}L${px - r - 1} ${py}Z` }));
-  return s("g", { class: `spot ${each.name}${chosen ? " chosen" : ""}`, role: "button", tabindex: 0,
+  return s("g", { class: `spot ${each.name}${chosen ? " chosen" : ""}`, role: "button",
     "data-task": each.task, "data-sign": each.name, "aria-pressed": String(chosen),
     "data-give": each.give.value.toPrecision(6), "data-take": each.take.value.toPrecision(6),
     "aria-label": sayPoint(each) }, parts);
@@ -150,6 +153,7 @@ function planeClicked(event) {
 }
 
 function planePressed(event) {
+  if (roved(event, plane, ".spot")) return;
   const spot = event.target.closest("[data-task]");
   if (!spot || (event.key !== "Enter" && event.key !== " ")) return;
   event.preventDefault();
@@ -157,4 +161,5 @@ function planePressed(event) {
   chooseTask(Number(task));
   const again = plane.querySelector(`.spot[data-task="${task}"][data-sign="${sign}"]`);
   if (again) again.focus();
+  rove(plane, ".spot");
 }

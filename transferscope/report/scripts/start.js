@@ -76,30 +76,35 @@ function listen() {
   graphBox.addEventListener("keydown", graphPressed);
   plane.addEventListener("click", planeClicked);
   plane.addEventListener("keydown", planePressed);
+  cliqueBox.addEventListener("click", cliqueClicked);
+  cliqueBox.addEventListener("keydown", cliquePressed);
   detail.addEventListener("click", detailClicked);
+  detail.addEventListener("keydown", detailPressed);
+  document.addEventListener("click", figureClicked);
+  document.addEventListener("drawn", (event) => markNames(event.target));
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && state.task >= 0) clear();
   });
   window.addEventListener("hashchange", () => {
     if (recall(location.hash, START)) arrive();
   });
-  for (const link of document.querySelectorAll("a.task")) {
-    link.addEventListener("click", (event) => {
+  for (const { node } of links) {
+    node.addEventListener("click", (event) => {
       event.preventDefault(); // as the link says, but all else stays as it is
-      if (recall(link.hash, state)) arrive();
+      if (recall(node.hash, state)) arrive();
     });
   }
   window.addEventListener("beforeprint", copyHeatmaps);
   window.addEventListener("afterprint", () => byId("explorer-copies").replaceChildren());
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
-    if (window.innerWidth !== width) drawHeatmap();
+    if (window.innerWidth !== width) [drawHeatmap, drawPlane].forEach((view) => view());
     width = window.innerWidth;
   });
 }
 
-views.push(drawControls, drawCaption, drawHeatmap, drawLegend, drawReadout, drawGraph, drawPlane,
-  drawDetail, drawItems);
+views.push(drawControls, drawCaption, drawHeatmap, drawLegend, drawReadout, drawGraph, drawPlane, drawCliques,
+  drawDetail, drawItems, drawLinked);
 byId("explore").hidden = false;
 prepare();
 listen();

@@ -3,13 +3,16 @@
 const data = JSON.parse(byId("explorer-data").textContent);
 const count = { sources: data.sources.length, targets: data.targets.length };
 
+const ARROWS = 150; // about as many as can be told apart
+
 const START = {
   model: data.models.length - 1, // the largest
   seed: -1, // the mean over seeds
   measure: data.measure,
   against: "base", // or "placebo"
   order: "given", // or cluster, level, granularity, name
-  keep: data.keep, // share of the strongest edges of each sign, in percent
+  // Share of the strongest edges of each sign, in percent: the analysis's, less of very many tasks.
+  keep: Math.min(data.keep, Math.ceil((100 * ARROWS) / (count.sources * count.targets))),
   sign: "both", // or positive, negative
   sure: false, // whether edges within noise are left out
   task: -1, // a place in data.tasks
@@ -83,6 +86,15 @@ function remember() {
   history.replaceState(null, "", text ? here + "#" + text : here);
 }
 
+/** What an address names: places of a model, a task, a source and a target; -1 for none. */
+function places(parts) {
+  const place = (list, key) => (parts.has(key) ? list.indexOf(parts.get(key)) : -1);
+  return { model: place(data.models.map((each) => each.label), "model"),
+    task: place(data.tasks.map((each) => each.long), "task"),
+    source: place(data.sources.map(long), "source"),
+    target: place(data.targets.map(long), "target") };
+}
+
 /**
  * Reads a view from an address; false where it names none. What the address does not say is as it
  * is in `from`.
@@ -91,11 +103,9 @@ function recall(hash, from) {
   const text = hash.slice(1);
   if (!text.includes("=")) return false;
   const parts = new URLSearchParams(text);
-  const next = { ...from, task: -1, source: -1, target: -1 };
-  const place = (list, key) => (parts.has(key) ? list.indexOf(parts.get(key)) : -1);
-  const at = place(data.models.map((each) => each.label), "model");
-  if (at >= 0) next.model = at;
-  if (parts.has("seed")) next.seed = place(data.models[next.model].seeds, "seed");
+  const named = places(parts);
+  const next = { ...from, ...named, model: named.model >= 0 ? named.model : from.model };
+  if (parts.has("seed")) next.seed = data.models[next.model].seeds.indexOf(parts.get("seed"));
   const allowed = { measure: Object.keys(data.measures), against: ["base", "placebo"],
     order: Object.keys(ORDERS), sign: ["both", "positive", "negative"] };
   for (const [key, values] of Object.entries(allowed)) {
@@ -104,9 +114,6 @@ function recall(hash, from) {
   const keep = Number(parts.get("keep"));
   if (keep >= 1 && keep <= 100) next.keep = Math.round(keep);
   if (parts.has("sure")) next.sure = parts.get("sure") === "yes";
-  next.task = place(data.tasks.map((each) => each.long), "task");
-  next.source = place(data.sources.map(long), "source");
-  next.target = place(data.targets.map(long), "target");
   if (next.source < 0 || next.target < 0) next.source = next.target = -1;
   else next.task = data.sources[next.source];
   Object.assign(state, next);

@@ -49,8 +49,16 @@ function cell(i, j) {
   return found;
 }
 
+/** An interval in words; where it leaves 0 out, no end of it is written as 0. */
 function interval(found) {
-  return known(found.low) ? `${show(found.low)} to ${show(found.high)}` : "";
+  if (!known(found.low)) return "";
+  const end = (value) => {
+    let { digits } = scale();
+    const reads0 = () => Number((value * scale().times).toFixed(digits)) === 0;
+    while (found.low * found.high > 0 && digits < 6 && reads0()) digits += 1;
+    return show(value, digits);
+  };
+  return `${end(found.low)} to ${end(found.high)}`;
 }
 
 /** How sure an effect is, in words. */

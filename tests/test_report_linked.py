@@ -1,0 +1,166 @@
+"""A task or a pair chosen in one place of the page is chosen in all of them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from analysis_factory import Shape, make
+from page_reader import Reader, written
+
+from transferscope.analysis import Analysis, Clique
+from transferscope.report.words import labels
+
+
+@pytest.fixture(scope="module")
+def analysis() -> Analysis:
+    return make(Shape(conduct=True))
+
+
+@pytest.fixture(scope="module")
+def shared(
+    browser: Any, analysis: Analysis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Reader]:
+    reader = Reader(browser, written(tmp_path_factory.mktemp("page"), analysis))
+    yield reader
+    reader.context.close()
+
+
+@pytest.fixture
+def reader(shared: Reader) -> Iterator[Reader]:
+    yield shared.open()
+    assert shared.wrong == []
+
+
+def rows(reader: Reader, table: str) -> list[tuple[str, bool]]:
+    """The text of each row, and whether it is set off."""
+    cells = "Array.from(e.cells, cell => cell.innerText || cell.textContent)"
+    read = f"[{cells}.join('\\t'), e.classList.contains('chosen')]"
+    return [(text, chosen) for text, chosen in reader.each(f"{table} tbody tr", read)]
+
+
+def test_rows_about_a_chosen_task_are_set_off_in_every_table(reader: Reader):
+    name = "Jigsaw"
+    reader.choose("task", name)
+    for table in (".breaks", ".train", ".personas", ".conduct"):
+        found = rows(reader, table)
+        assert found, table
+        for text, chosen in found:
+            assert chosen == (name in text), text
+    reader.view.click("#explorer-clear")
+    assert reader.each("tr.chosen, a.chosen", "e.innerText") == []
+
+
+def test_a_chosen_pair_sets_off_its_own_row_and_no_other_of_its_tasks(reader: Reader):
+    reader.view.click("#breaks td a.task >> nth=0")
+    (row,) = [text for text, chosen in rows(reader, ".breaks") if chosen]
+    source, target = row.split("\t")[:2]
+    assert reader.text("#explorer-detail h3") == f"{source} → {target.split(' (its')[0]}"
+    for text, chosen in rows(reader, ".personas"):
+        assert chosen == (source in text or target.split(" (its")[0] in text)
+
+
+def test_names_in_figures_are_set_off_and_choose(reader: Reader):
+    view = reader.view
+    reader.choose("task", "Relative Depth")
+    figure = "#tasks figure >> nth=0"
+    view.locator(figure).scroll_into_view_if_needed()
+    view.wait_for_selector(f"{figure} >> svg.marks")
+    chosen = f"{figure} >> text.chosen"
+    assert view.locator(chosen).all_text_contents() == ["Relative Depth"]
+    view.locator(f"{figure} >> text=Art Style").first.click()
+    assert view.locator("#explorer-task option:checked").inner_text() == "Art Style"
+    assert view.locator(chosen).all_text_contents() == ["Art Style"]
+    groups = "#categories figure >> nth=0"
+    view.locator(groups).scroll_into_view_if_needed()
+    view.wait_for_selector(f"{groups} >> svg.marks")
+    (level,) = {
+        t.split(" (")[0] for t in view.locator(f"{groups} >> text.chosen").all_text_contents()
+    }
+    assert level == "mid"  # of Art Style, in the paper's table of tasks
+
+
+def test_cliques_stand_beside_their_null_models_those_of_the_choice_first(
+    browser: Any, tmp_path: Any
+):
+    analysis = make(Shape(models=("3B",)))
+    model, names = analysis.models["3B"], [task.name for task in analysis.tasks]
+    sizes = [5, 4, 4, 3, 3, 3, 3, 3]
+    made = [
+        Clique(names[k : k + size], size, 0.2, (0.1, 0.3), 0.01, 0.01, k % 2 == 0)
+        for k, size in enumerate(sizes)
+    ]
+    cliques = replace(model.cliques, positive=made)
+    analysis = replace(analysis, models={"3B": replace(model, cliques=cliques)})
+    reader = Reader(browser, written(tmp_path, analysis)).open()
+    short = labels(analysis).short
+
+    def drawn() -> list[str]:
+        read = "Array.from(e.querySelectorAll('button'), b => b.textContent).join(' ')"
+        return reader.each("#explorer-cliques > div:first-child .cliques li", read)
+
+    def said(clique: Clique) -> str:
+        return " ".join(short[task] for task in clique.tasks)
+
+    assert drawn() == [said(clique) for clique in made[:6]]
+    assert "and 2 more" in reader.text("#explorer-cliques")
+    last = labels(analysis).long[names[9]]
+    reader.choose("task", last)
+    its = [said(clique) for clique in made if names[9] in clique.tasks]
+    assert drawn()[: len(its)] == its != []
+    null = next(n for n in cliques.nulls if n.sign == "positive")
+    words = reader.text("#explorer-cliques .nulls li >> nth=0")
+    assert f"has {null.upper} or fewer in 95% of draws" in words
+    assert f"(p {null.p_value:.2f})" in words
+    reader.view.click("#explorer-cliques .cliques button >> nth=0")
+    assert reader.view.locator("#explorer-task option:checked").inner_text() != last
+    reader.view.check("input[value=negative]")
+    assert len(reader.each("#explorer-cliques > div", "1")) == 1
+    assert reader.wrong == []
+    reader.context.close()
+
+
+def test_a_group_of_buttons_is_one_stop_and_arrows_move_in_it(reader: Reader):
+    view = reader.view
+    for box, selector in (("#explorer-graph", ".node"), ("#explorer-plane", ".spot")):
+        stops = reader.each(f"{box} {selector}", "e.tabIndex")
+        assert sorted(stops) == [-1] * (len(stops) - 1) + [0]
+        view.focus(f"{box} {selector}[tabindex='0']")
+        view.keyboard.press("ArrowRight")
+        view.keyboard.press("ArrowRight")
+        place = "Array.from(document.querySelectorAll('{}')).indexOf(document.activeElement)"
+        assert view.evaluate(place.format(f"{box} {selector}")) == 2
+        view.keyboard.press("Enter")
+        chosen = view.get_attribute(f"{box} {selector}:focus", "data-task")
+        assert view.input_value("#explorer-task") == chosen
+        view.keyboard.press("Escape")
+
+
+def test_every_control_can_be_reached_with_the_tab_key_in_few_steps(reader: Reader):
+    view = reader.view
+    view.focus("#explorer-model")
+    reached = []
+    for _ in range(40):
+        view.keyboard.press("Tab")
+        reached.append(
+            view.evaluate("document.activeElement.id || document.activeElement.closest('[id]').id")
+        )
+    for stop in ("heatmap", "keep", "sure", "graph", "plane", "detail", "cliques"):
+        assert f"explorer-{stop}" in reached
+
+
+def test_groups_are_set_apart_where_the_order_is_theirs(reader: Reader, analysis: Analysis):
+    assert reader.each("#explorer-heatmap .divide", "1") == []
+    reader.choose("order", "by level")
+    assert reader.each("#explorer-heatmap .group", "e.textContent") == ["low", "mid", "high"]
+    assert len(reader.each("#explorer-heatmap .divide", "1")) == 4
+
+
+def test_a_tasks_averages_are_those_of_the_analysis(reader: Reader, analysis: Analysis):
+    reader.choose("task", "Counting")
+    seen = reader.each("#explorer-detail tbody tr", "e.innerText.split('\\t')")
+    for (label, *found), (name, model) in zip(seen, analysis.models.items(), strict=True):
+        gives, takes = model.transferability["Counting"], model.malleability["Counting"]
+        expected = [e.mean for effect in (gives, takes) for e in (effect.positive, effect.negative)]
+        assert label == name
+        assert [float(v.replace("−", "-")) for v in found] == pytest.approx(expected, abs=5e-4)
