@@ -70,12 +70,13 @@ def predicting(monkeypatch):
             share=0.05,
         )
         monkeypatch.setattr(forecast, "forecast", lambda *_, **__: made)
-        monkeypatch.setattr("transferscope.bases.open_base", lambda *_: None)
+        monkeypatch.setattr(forecast, "open_base", lambda *_: None)
 
     return use
 
 
 def test_a_study_is_forecast_from_its_base_alone_and_twice_alike(run, tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY + "mixtures: {both: {Counting: 0.5, Jigsaw: 0.5}}")
     code, text, _ = run("study.yaml", "--items", 4)
     assert code == 0
     assert "forecast from 32 items" in text
@@ -88,8 +89,10 @@ def test_a_study_is_forecast_from_its_base_alone_and_twice_alike(run, tmp_path):
     assert table["predicted"].n_unique() == 16
     record = json.loads((tmp_path / "few" / "forecast.json").read_text())
     found = record["models"]["glimpse-s"]
-    # 4 sources x 2 seeds x 40 items x 3, and 9 runs asked 24 questions
-    assert found["share"] == pytest.approx(3 * 32 / (8 * 40 * 3 + 9 * 24))
+    # 4 sources and a mixture x 2 seeds x 40 items x 3, and 11 runs asked 24 questions
+    assert found["share"] == pytest.approx(3 * 32 / (10 * 40 * 3 + 11 * 24))
+    assert list(found["left_out"]) == ["both"]
+    assert "left out: both: a mixture" in text
     assert record["comparison"] == {}
     assert run("study.yaml", "--items", 4, "--out", "again")[0] == 0
     assert (tmp_path / "again" / "forecast.csv").read_bytes() == first
@@ -136,10 +139,13 @@ def test_another_models_results_are_a_baseline(run, predicting, tmp_path):
         (["study.yaml", "--against", "strange"], "has results of 3B; the study's models are gl"),
         (["study.yaml", "--against", "others"], "of the study's sources only Counting, Rel"),
         (["study.yaml", "--out", "study.yaml"], "a file is there"),
+        (["none.yaml"], "nothing to forecast: the study has no sources"),
     ],
 )
 def test_what_is_wrong_is_one_line_before_any_work(run, tmp_path, monkeypatch, arguments, message):
     (tmp_path / "empty").mkdir()
+    none = STUDY.replace(", ".join(TASKS), "", 1) + "mixtures: {both: {Counting: 0.5, Jigsaw: 0.5}}"
+    (tmp_path / "none.yaml").write_text(none)
     put_analysis(tmp_path / "strange", "3B")
     few = ("Counting", "b", "Relative_Depth", "d")
     put_analysis(tmp_path / "others", "glimpse-s", names=few)

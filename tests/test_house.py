@@ -38,12 +38,14 @@ ASKED = (
     "settings",
     "estimate",
     "conduct",
+    "strategies",
     "analysis",
     "serial",
     "exhibits",
     "predictions",
     "lock",
     "results",
+    "bundle",
     "training",
     "store",
     "standing",
@@ -87,8 +89,9 @@ DESK = (
     "audit",
     "selection",
     "assemble",
+    "trial",
 )
-DOOR = ("readers", "report", "cli", "__main__")
+DOOR = ("readers", "experiment", "export", "report", "cli", "__main__")
 ORDER = (*ASKED, *LAB, *DESK, *DOOR)
 """The rooms from top to bottom: a module imports only what stands above its own."""
 

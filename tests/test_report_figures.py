@@ -103,13 +103,10 @@ def test_every_figure_renders_with_marks(analysis: Analysis):
 
 
 def test_one_figure_renders_in_every_format(analysis: Analysis):
-    power = figures(analysis)["scale"]
-    assert render(power, "svg").startswith(b"<svg")
-    assert render(power, "pdf").startswith(b"%PDF")
-    image = render(power, "png")
-    assert image.startswith(b"\x89PNG")
-    width = float(ElementTree.fromstring(render(power, "svg")).attrib["width"])
-    assert int.from_bytes(image[16:20]) == pytest.approx(2 * width, abs=2)
+    scale = figures(analysis)["scale"]
+    assert render(scale, "svg").startswith(b"<svg")
+    assert render(scale, "pdf").startswith(b"%PDF")
+    assert render(scale, "png").startswith(b"\x89PNG")
 
 
 def test_an_unknown_format_is_refused_by_name(analysis: Analysis):
@@ -259,7 +256,7 @@ def test_a_step_with_size_is_solid_only_where_its_interval_excludes_zero(analysi
 
 def test_trends_that_rest_on_self_transfer_are_marked(analysis: Analysis):
     text = json.dumps(by_stem(analysis)["categories-level"], ensure_ascii=False)
-    assert "† positive order rests on self-transfer" in text
+    assert '["† positive order", "rests on self-transfer"]' in text
 
 
 def test_the_clique_figure_shows_the_observed_size_in_each_null_model(analysis: Analysis):

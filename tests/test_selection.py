@@ -9,14 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from analysis_factory import Shape, make
-from hypothesis import given
-from hypothesis import strategies as st
 
 from transferscope.analysis import Cell
 from transferscope.conduct import Placebo
 from transferscope.errors import StudyError
 from transferscope.estimate import Estimate
-from transferscope.selection import THRESHOLDS, divide, mixture, mixtures
+from transferscope.selection import THRESHOLDS, mixture, mixtures
 
 TASKS = ("A", "B", "C", "D")
 SEEDS = ("0", "1")
@@ -123,19 +121,6 @@ def test_the_largest_model_is_read_where_none_is_named(published_analysis):
 # Items.
 
 
-@given(
-    st.integers(1, 10_000),
-    st.lists(st.floats(1e-6, 1), min_size=1, max_size=30),
-)
-def test_items_sum_to_the_budget_and_stay_near_their_shares(items, weights):
-    shares = [weight / sum(weights) for weight in weights]
-    parts = divide(items, shares)
-    assert sum(parts) == items
-    assert all(
-        abs(part - items * share) < 1 + 1e-6 for part, share in zip(parts, shares, strict=True)
-    )
-
-
 def test_the_choices_divide_the_budget():
     found = mixture(study({"B": [0.3] * 4, "C": [0.2] * 4, "D": [0.2] * 4}), "A", items=100)
     assert sum(choice.items for choice in found.choices) == 100
@@ -153,12 +138,12 @@ def test_a_guard_rail_leaves_out_the_source_that_harms():
     assert sources(held) == ["C"]
     assert "loses more than 0.1 on D" in why(held, "B")
     (guard,) = held.guards
-    assert guard.probability <= guard.risk == 0.05
+    assert guard.probability <= guard.risk == 0.1
     # C's interval on D is 0 +- 0.1 at 95 %: it loses more than 0.1 with a probability of 2.5 %.
     assert guard.probability == pytest.approx(0.025)
     strict = mixture(study(rows), "A", protect={"D": 0.1}, risk=0.02)
     assert strict.choices == []
-    assert strict.verdict == "Nothing that helps A leaves D alone."
+    assert strict.verdict == "Nothing that helps A surely spares D."
 
 
 def test_a_source_that_was_not_measured_on_the_protected_task_is_left_out():

@@ -11,8 +11,8 @@ Intervals come from a Bayesian bootstrap in which every source and every target 
 and a cell the product of both: cells of one source or target stand or fall together. Ranks are
 those of all cells. The same weights serve all predictors, so that differences have intervals too.
 
-In:   a predicted matrix (source, target), measured effects (seed, source, target), other matrices.
-Out:  a `Comparison`.
+In:   predicted matrices, measured analyses.
+Out:  a `Comparison` for each model.
 
 Needs numpy and xarray. Opens no file.
 """
@@ -27,9 +27,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
-from transferscope.analysis import ModelAnalysis
+from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.errors import DataError
 from transferscope.number import Interval, Number
+from transferscope.study import Study
 
 FEWEST = 3
 """Sources that a target needs: two are in the same order or in the opposite one."""
@@ -82,13 +83,73 @@ class Comparison:
     """Of each target."""
     forecast: Predictor
     baselines: dict[str, Baseline]
-    between_seeds: dict[str, Number]
+    between_seeds: dict[str, Correlation]
     """`within` and `overall` of one seed's effects beside another's, mean over pairs of seeds."""
     best: dict[str, Number]
     """What to expect of a forecast that knew each effect's mean over ever more seeds."""
 
 
 UNKNOWN = Correlation(math.nan, (math.nan, math.nan))
+
+Table = Mapping[str, Mapping[str, float]]
+"""{source: {target: predicted}}."""
+
+
+def check_shared(study: Study, measured: Analysis, where: str) -> None:
+    """Refuse results of other models or tasks before any work.
+
+    Raises:
+        DataError: naming what is there and what is wanted.
+    """
+    both = [name for name in study.models if name in measured.models]
+    if not both:
+        raise DataError(
+            f"{where}: has results of {', '.join(measured.models)}; "
+            f"the study's models are {', '.join(study.models)}"
+        )
+    for name in both:
+        shared = [source for source in study.sources or () if source in measured.models[name].pgf]
+        if len(shared) < FEWEST:
+            raise DataError(
+                f"{where}: has of the study's sources only {', '.join(shared) or 'none'}; "
+                f"a comparison needs {FEWEST}"
+            )
+
+
+def comparisons(
+    predicted: Mapping[str, Table], measured: Analysis, beside: Analysis | None = None
+) -> dict[str, Comparison]:
+    """Each model's forecast beside what was measured; other models' effects are baselines.
+
+    Args:
+        predicted: by model; one that was not measured is left out.
+        beside: more models to take as baselines.
+
+    Raises:
+        DataError: see `compare`.
+    """
+    effects = {name: measured_effects(its) for name, its in measured.models.items()}
+    others = {name: its.mean("seed") for name, its in effects.items()}
+    for name, its in beside.models.items() if beside is not None else ():
+        label = f"{name} (--other)" if name in others else name
+        others[label] = measured_effects(its).mean("seed")
+    return {
+        name: compare(
+            _matrix(table),
+            effects[name],
+            {label: its for label, its in others.items() if label != name},
+            alpha=measured.settings.alpha,
+        )
+        for name, table in predicted.items()
+        if name in effects
+    }
+
+
+def _matrix(table: Table) -> xr.DataArray:
+    targets = list(next(iter(table.values())))
+    values = [[row[target] for target in targets] for row in table.values()]
+    coordinates = {"source": list(table), "target": targets}
+    return xr.DataArray(values, coordinates, dims=DIMS)
 
 
 def compare(
@@ -120,7 +181,7 @@ def compare(
             f"forecast and analysis share no target with {FEWEST} sources that are other tasks"
         )
     truth = _Truth(effects.mean(0), known, _weights(known.shape, draws, seed), alpha)
-    between = between_seeds(effects, known)
+    between = _between_seeds(truth, effects)
     targets = predicted["target"].values.tolist()
     baselines = {TARGET_MEAN: _target_mean(truth, forecast, targets)}
     for name, other in others.items():
@@ -133,7 +194,7 @@ def compare(
         forecast=_predictor(truth, forecast, targets),
         baselines=baselines,
         between_seeds=between,
-        best={name: reached(its, len(effects)) for name, its in between.items()},
+        best={name: reached(its.value, len(effects)) for name, its in between.items()},
     )
 
 
@@ -154,17 +215,6 @@ def target_means(effects: Cells, known: Known) -> Cells:
     """Of each cell the mean effect of the *other* sources on its target; itself is left out."""
     total = np.where(known, effects, 0.0).sum(0)
     return np.where(known, (total - effects) / np.maximum(known.sum(0) - 1, 1), math.nan)
-
-
-def between_seeds(
-    effects: Float[np.ndarray, "seed source target"], known: Known
-) -> dict[str, float]:
-    """`within` and `overall` between two seeds, mean over pairs; NaN with one seed."""
-    found = {}
-    for name, within in (("within", True), ("overall", False)):
-        pairs = [_plain(a, b, known, within=within) for a, b in combinations(effects, 2)]
-        found[name] = float(np.mean(pairs)) if pairs else math.nan
-    return found
 
 
 def reached(between: float, seeds: int) -> float:
@@ -240,6 +290,18 @@ def _predictor(truth: _Truth, matrix: Cells, targets: list[str]) -> Predictor:
         each[target] = _plain(matrix, truth.effects, column, within=True)
     within, overall = (truth.told(truth.drawn(matrix, within=its)) for its in (True, False))
     return Predictor(within, overall, each)
+
+
+def _between_seeds(
+    truth: _Truth, effects: Float[np.ndarray, "seed source target"]
+) -> dict[str, Correlation]:
+    found = {}
+    for name, within in (("within", True), ("overall", False)):
+        pairs = [
+            truth._replace(effects=b).drawn(a, within=within) for a, b in combinations(effects, 2)
+        ]
+        found[name] = truth.told(np.mean(pairs, 0)) if pairs else UNKNOWN
+    return found
 
 
 def _baseline(truth: _Truth, forecast: Cells, matrix: Cells, targets: list[str]) -> Baseline:

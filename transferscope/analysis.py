@@ -18,6 +18,7 @@ from transferscope.conduct import Adjusted, Behaviour, Flips, Placebo
 from transferscope.estimate import Decomposition, Estimate
 from transferscope.number import Interval, Number
 from transferscope.settings import Settings
+from transferscope.strategies import Experiment
 from transferscope.suite import Granularity, Level
 
 Sign = Literal["positive", "negative"]
@@ -359,4 +360,6 @@ class Analysis:
     """What a reader must know before believing the numbers."""
     trajectories: list[Trajectory] = field(default_factory=list)
     """Empty where no source is a checkpoint."""
+    experiment: Experiment | None = None
+    """What the choice of training data is worth; None where that was not tried."""
     schema: Literal[1] = 1

@@ -13,26 +13,30 @@ once, for all tasks.
 Source i's loss is on its training items, target j's on its evaluation items with their right
 answers: the forecast sees labels of what the study will be judged on, as the study does.
 
-In:   a `Study`, its items, a base.
-Out:  a `Forecast`.
+In:   a `Study`.
+Out:  a `Forecast` for each of its models.
 
-Trains nothing, writes no file, prints nothing.
+Trains nothing, prints nothing; writes only vision features that the study's budget keeps on disk.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from transferscope.bases import check_places, open_base
 from transferscope.errors import StudyError
 from transferscope.fleet.train import Job, start_gradients
+from transferscope.lab import Lab
 from transferscope.models.vlm import Base
 from transferscope.number import Number
-from transferscope.plan import TRAINING, Plan, Run, derived_seed, learned
-from transferscope.stock import Stock
+from transferscope.plan import TRAINING, Plan, Run, derived_seed, learned, plan_study
+from transferscope.stock import Stock, stock_of
 from transferscope.study import Study
 from transferscope.suite import Item
 
@@ -47,7 +51,7 @@ class Forecast:
     predicted: dict[str, dict[str, Number]]
     """{source: {target: loss taken away, in nats, by a step of length 1}}."""
     left_out: dict[str, str]
-    """{task: why it has no row or no column}."""
+    """{task or mixture: why it has no row or no column}."""
     items: dict[str, int]
     """{`train TASK` or `eval TASK`: items that its gradient comes from}."""
     base: str
@@ -55,6 +59,36 @@ class Forecast:
     seconds: float
     share: float
     """Its work as a part of the study's, both counted in evaluations of an item."""
+
+
+Tell = Callable[[str, int, int], None]
+"""Called with what is being done, the items done and the items of all tasks; 0 where unknown."""
+
+
+def forecasts(
+    study: Study, lab: Lab, folder: Path, *, items: int = ITEMS, tell: Tell
+) -> dict[str, Forecast]:
+    """The forecast for each model of a study.
+
+    Args:
+        folder: the results folder, which vision features may be kept in.
+        items: of each task at most.
+
+    Raises:
+        StudyError: the study has no sources, a model is nowhere, or see `forecast`.
+    """
+    if not study.sources:
+        raise StudyError(f"{study.name}: nothing to forecast: the study has no sources")
+    check_places(study)
+    stock = stock_of(study)
+    plan, found = plan_study(study, stock), {}
+    for name in study.models:
+        tell(f"{name}: loading", 0, 0)
+        base = open_base(study, lab, name, folder)
+        found[name] = forecast(
+            study, stock, plan, base, items=items, progress=partial(tell, f"{name}: gradients")
+        )
+    return found
 
 
 def forecast(
@@ -75,7 +109,8 @@ def forecast(
     Raises:
         StudyError: the study has no source to train or no target that letters answer.
     """
-    begun, left_out = time.perf_counter(), {}
+    begun = time.perf_counter()
+    left_out = dict.fromkeys(study.mixtures, "a mixture, which is no row of the matrix")
     lessons: dict[str, Sequence[Item]] = {}
     for name in study.sources or ():
         if plan.lessons[name]:

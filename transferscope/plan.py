@@ -153,8 +153,7 @@ def plan_study(study: Study, stock: Stock) -> Plan:
     lessons = {name: sum(its.values()) for name, its in parts.items()}
     counts = {}
     for name in targets:
-        size = len(stock.split(name, "eval"))
-        counts[name] = min(study.evaluation.items or size, size)
+        counts[name] = stock.asked(name, study.evaluation.items)
     shards: list[Shard] = []
     for model, described in study.models.items():
         groups: dict[int, list[Run]] = {}
@@ -164,6 +163,8 @@ def plan_study(study: Study, stock: Stock) -> Plan:
                 run = Run(model, "brought" if brought else "source", name, seed)
                 groups.setdefault(0 if brought else lessons[name], []).append(run)
             for name, kind in beside.items():
+                if seed not in study.mixture_seeds.get(name, study.seeds):
+                    continue
                 groups.setdefault(lessons[name], []).append(Run(model, kind, name, seed))
         if "reordered" in study.controls:
             shards += [Shard(model, (Run(model, "again", "reordered", s),)) for s in study.seeds]
@@ -273,8 +274,7 @@ def _lesson_name(study: Study, stock: Stock, run: Run) -> str:
 
 def _questions_digest(stock: Stock, target: str, count: int) -> str:
     """SHA-256 of evaluation items, ids included: predictions name items by them."""
-    suite = (stock.suite.name, stock.suite.version, stock.prompt)
-    name = f"eval {hashed([*suite, target, count])}"
+    name = f"eval {hashed([*stock.asked_of, stock.prompt, target, count])}"
     if name not in stock.digests:
         items = stock.questions(target, count)
         stock.digests[name] = hashed(

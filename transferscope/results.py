@@ -13,6 +13,7 @@
     report.html                   the page
     figures/                      the page's charts as files
     forecast.csv, forecast.json   the matrix as predicted before training, and how
+    selection.json, judging/      what the matrix said to train on, and study folders that judge it
 
 In:   a folder's path, and bytes that somebody else decided on.
 Out:  the same bytes on disk, each file written whole or not at all. Files that belong together are
@@ -31,7 +32,7 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from transferscope import lock
 from transferscope.errors import DataError, StudyError
@@ -42,16 +43,15 @@ PREDICTIONS = "predictions"
 CONTROLS = "controls"
 ASIDE = "aside"
 DIGESTS = "digests.json"
-LOG = "run.jsonl"
-LOCK = ".lock"
+LOG, LOCK = "run.jsonl", ".lock"
 RUN = "run.json"
 ANALYSIS = "analysis.json"
 EXHIBITS = "exhibits.json"
 REPORT = "report.html"
 FIGURES = "figures"
 FEATURES = "features"
-FORECAST = "forecast.json"
-FORECAST_TABLE = "forecast.csv"
+FORECAST, FORECAST_TABLE = "forecast.json", "forecast.csv"
+SELECTION, JUDGING = "selection.json", "judging"
 
 _LONGEST = 100  # characters of a file name; some file systems stop at 143
 
@@ -148,19 +148,30 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
     Raises:
         DataError: the file cannot be written; nothing is left behind.
     """
+    with whole(path) as file:
+        file.write(data)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """An open file that takes its place when the block ends, or goes when the block raises.
+
+    Raises:
+        DataError: as `write_whole`; also for a file that the block cannot read.
+    """
     path = Path(path)
     temporary = path.parent / f".writing-{uuid.uuid4().hex}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
         os.replace(temporary, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
         with contextlib.suppress(OSError):  # gone already, unless writing failed
             temporary.unlink()
-    return path
 
 
 def safe_name(name: str, taken: Collection[str] = ()) -> str:
@@ -304,6 +315,11 @@ def adapter_path(model: str, source: str, seed: int) -> Path:
     return Path(ADAPTERS, safe_name(model), safe_name(source), str(seed))
 
 
+def judging_folder(folder: str | os.PathLike[str], model: str) -> Path:
+    """Where lies what judges the choices for a model."""
+    return Path(folder, JUDGING, safe_name(model))
+
+
 def tables(folder: str | os.PathLike[str]) -> list[Path]:
     """All prediction tables of runs, placebos and those set aside, relative to the folder."""
     root = Path(folder)
@@ -320,7 +336,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty where there is none, or none that can be read."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

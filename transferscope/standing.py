@@ -116,5 +116,19 @@ def _left(first: dict[str, Any], last: dict[str, Any]) -> float | None:
     return round(passed * (total - work) / work, 1) if work > 0 else None
 
 
+def measured(folder: str | Path) -> dict[str, dict[str, float]]:
+    """What training and scoring took so far in a results folder, by model, from its log."""
+    found: dict[str, dict[str, float]] = {}
+    for line in results.logged(folder):
+        if line.get("event") in ("train", "score") and isinstance(line.get("model"), str):
+            own = found.setdefault(line["model"], {})
+            for field in ("items", "tokens", "flops", "seconds"):
+                value = line.get(field)
+                if isinstance(value, int | float):
+                    key = f"{line['event']}_{field}"
+                    own[key] = own.get(key, 0) + value
+    return found
+
+
 def _text(line: dict[str, Any]) -> str:
     return str(line.get("time", ""))

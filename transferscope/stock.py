@@ -22,14 +22,20 @@ class Stock:
 
     Args:
         prompt: how every item is asked.
+        after: evaluation items of each target that are passed over first.
         digests: known digests, by what determines them; grows with what has to be drawn.
     """
 
     def __init__(
-        self, suite: Suite, prompt: Prompt = "benchmark", digests: Mapping[str, str] | None = None
+        self,
+        suite: Suite,
+        prompt: Prompt = "benchmark",
+        digests: Mapping[str, str] | None = None,
+        after: int = 0,
     ) -> None:
         self.suite = suite
         self.prompt: Prompt = prompt
+        self.after = after
         self.digests = dict(digests or {}) if self.stable else {}
         self._splits: dict[tuple[str, Split], Sequence[Item]] = {}
         self._asked: dict[tuple[str, int], list[Item]] = {}
@@ -52,6 +58,20 @@ class Stock:
             self._splits[task, split] = items
         return self._splits[task, split]
 
+    def asked(self, target: str, most: int | None) -> int:
+        """Evaluation items of a target, at most so many.
+
+        Raises:
+            StudyError: there are none.
+        """
+        size = len(self.split(target, "eval"))
+        if size <= self.after:
+            raise StudyError(
+                f"{self.suite.name}: {target} has {size} eval items, and {self.after} of them are "
+                "passed over, so none is left to ask"
+            )
+        return min(most or size, size - self.after)
+
     def questions(self, target: str, count: int) -> list[Item]:
         """The first evaluation items of a target.
 
@@ -59,7 +79,7 @@ class Stock:
             StudyError: a right answer is hidden.
         """
         if (target, count) not in self._asked:
-            items = self.split(target, "eval")[:count]
+            items = self.split(target, "eval")[self.after : self.after + count]
             if hidden := sum(item.hidden for item in items):
                 raise StudyError(
                     f"{self.suite.name}: {target}: the right answers of {hidden} of {len(items)} "
@@ -68,9 +88,15 @@ class Stock:
             self._asked[target, count] = [styled(item, self.prompt) for item in items]
         return self._asked[target, count]
 
+    @property
+    def asked_of(self) -> list[object]:
+        """All that determines a target's questions, their number aside."""
+        passed_over = [self.after] if self.after else []
+        return [self.suite.name, self.suite.version, *passed_over]
+
     def gold(self, target: str, count: int) -> str:
         """`suite.gold` of a target's first items."""
-        name = f"gold {hashed([self.suite.name, self.suite.version, target, count])}"
+        name = f"gold {hashed([*self.asked_of, target, count])}"
         if name not in self.digests:
             self.digests[name] = gold(self.questions(target, count))
         return self.digests[name]
@@ -115,7 +141,8 @@ def stock_of(study: Study, digests: Mapping[str, str] | None = None) -> Stock:
     Args:
         digests: as for `Stock`.
     """
-    return Stock(suite_of(study), study.evaluation.prompt, digests)
+    asked = study.evaluation
+    return Stock(suite_of(study), asked.prompt, digests, asked.after)
 
 
 def hashed(value: object) -> str:

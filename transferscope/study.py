@@ -117,6 +117,8 @@ class Evaluation(_Strict):
     choices in the same order keep it."""
     items: Count | None = None
     """The first so many evaluation items of each target; null for all."""
+    after: Annotated[int, Field(strict=True, ge=0)] = 0
+    """Evaluation items of each target that are passed over before those."""
     batch_size: Count = 64
     """Items at once; changes no result beyond rounding."""
 
@@ -169,6 +171,28 @@ class Model(_Strict):
     folders of whole finetuned models."""
 
 
+class Selection(_Strict):
+    """The experiment that tries what a selection is worth: the study's own seeds measure the matrix
+    that informs a mixture for each target, and other seeds judge the mixture against other ways to
+    train, each on `recipe.items` items."""
+
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Tasks to train for as if they had no data of their own."""
+    rule: Literal["default", "paper"] = "default"
+    """How the matrix informs the mixture, as `transferscope select` knows it."""
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """The rule's own where nothing is said."""
+    draws: Count = 2
+    """Random mixtures of the informed one's size, fresh ones for each seed that judges."""
+    seeds: Annotated[
+        tuple[Annotated[int, Field(strict=True, ge=0)], ...], Field(min_length=1, max_length=1000)
+    ] = ()
+    """Seeds that judge: a list, or how many (4) after the study's own."""
+    items: Count | None = None
+    """Evaluation items to judge on, of each target those after the ones that informed; null judges
+    on the same, by whose luck the informed mixture looks better than it is."""
+
+
 def _where(value: Any) -> Any:
     return {"where": value} if isinstance(value, str) else value
 
@@ -209,11 +233,28 @@ class Study(_Strict):
     """Sources that mix tasks, by name: each task's share of `recipe.items`. Shares sum to 1; a sum
     within 2 % of it is scaled to it. A mixture is measured like a source and counts as none: it is
     no target, and has no part in transferability, personas, cliques or the graph."""
+    mixture_seeds: dict[str, tuple[int, ...]] = {}
+    """The seeds of those mixtures that are not trained with all of the study's."""
+    selection: Selection | None = None
+    """The experiment, where the study is one."""
     controls: tuple[Control, ...] = ()
     """Placebo sources: a mixture of all sources' items with random letters (`format-only`) or
     with their answers exchanged among the items of a task (`shuffled`); and the base asked again
     with the choices in another order (`reordered`), where a target has more than one."""
     budget: Budget = Budget()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seeds_that_judge(cls, given: Any) -> Any:
+        """A number of them as the first after the study's own."""
+        chosen = given.get("selection") if isinstance(given, dict) else None
+        if not isinstance(chosen, dict) or type(count := chosen.get("seeds", 4)) is not int:
+            return given
+        own = _seeds(given.get("seeds", 4))
+        if not isinstance(own, range | list | tuple) or not all(type(s) is int for s in own):
+            return given  # refused below
+        first = max(own, default=-1) + 1
+        return given | {"selection": chosen | {"seeds": list(range(first, first + count))}}
 
     def recipe_of(self, model: str) -> Recipe:
         """The recipe with the model's own learning rate."""

@@ -26,6 +26,7 @@ from transferscope.study import (
     Evaluation,
     Model,
     Recipe,
+    Selection,
     Study,
     SuiteChoice,
     apportioned,
@@ -46,6 +47,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "budget": Budget,
     "suite": SuiteChoice,
     "models": Model,
+    "selection": Selection,
 }
 
 
@@ -279,6 +281,7 @@ def _with_tasks(study: Study, suite: Suite) -> Study:
             raise StudyError(f"{field}: expected at least one task, and none twice")
         wanted = usually if names is None else names
         chosen[field] = tuple(name for name in known if name in wanted)
+    chosen["selection"] = _selection(study, chosen["sources"], chosen["targets"])
     if isinstance(study.ceilings, dict):
         for name in study.ceilings:
             if name not in chosen["targets"]:
@@ -286,6 +289,28 @@ def _with_tasks(study: Study, suite: Suite) -> Study:
                 raise StudyError(f"ceilings: {name!r} is no target of the study{hint}")
         chosen["ceilings"] = {name: study.ceilings.get(name, 1.0) for name in chosen["targets"]}
     return study.model_copy(update=chosen)
+
+
+def _selection(study: Study, sources: Sequence[str], targets: Sequence[str]) -> Selection | None:
+    """The experiment, its targets known and in the suite's order, its seeds none of the study's."""
+    chosen = study.selection
+    if chosen is None:
+        return None
+    for name in chosen.targets:
+        if name not in targets:
+            hint = nearest(name, targets)
+            raise StudyError(f"selection.targets: {name!r} is no target of the study{hint}")
+        if not set(sources) - {name}:
+            raise StudyError(f"selection.targets: {name}: the study has no other source to mix")
+    for seed in chosen.seeds:
+        if seed in study.seeds or chosen.seeds.count(seed) > 1:
+            what = "informs the choice" if seed in study.seeds else "is given twice"
+            raise StudyError(f"selection.seeds: {seed} {what}; those that judge must be others")
+    if chosen.items is not None and study.evaluation.items is None:
+        raise StudyError(
+            "selection.items: evaluation.items takes all items to inform the choice; limit it"
+        )
+    return chosen.model_copy(update={"targets": tuple(t for t in targets if t in chosen.targets)})
 
 
 def _mixtures(study: Study, trained: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -323,6 +348,12 @@ def _check(study: Study) -> None:
     """Refuse what no single field can know."""
     if placebos := [name for name in study.controls if name != "reordered" and not study.sources]:
         raise StudyError(f"controls: {placebos[0]} mixes the sources, and the study has none")
+    for name, seeds in study.mixture_seeds.items():
+        if name not in study.mixtures:
+            hint = nearest(name, list(study.mixtures))
+            raise StudyError(f"mixture_seeds: {name!r} is no mixture of the study{hint}")
+        if not seeds or set(seeds) - set(study.seeds):
+            raise StudyError(f"mixture_seeds.{name}: expected some of {list(study.seeds)}")
     if len(set(study.seeds)) < len(study.seeds):
         raise StudyError(f"seeds: a seed is given twice in {list(study.seeds)}")
     if len({name.lower().replace(" ", "_") for name in study.models}) < len(study.models):

@@ -8,12 +8,12 @@ import gc
 import os
 import sys
 
-from transferscope.cli import building, forecasts, results, status, studies, suites
+from transferscope.cli import building, forecasts, results, selecting, status, studies, suites
 from transferscope.cli.app import app
 from transferscope.errors import TransferscopeError
 
 __all__ = ["command", "main"]
-_COMMANDS = (results, studies, status, forecasts, suites, building)
+_COMMANDS = (results, selecting, studies, status, forecasts, suites, building)
 """What imports them brings their commands in, in the order in which `--help` lists them."""
 
 

@@ -177,22 +177,6 @@ def _calibrated(
             notes.append(f"{name}: no times: {line}")
 
 
-def measured(folder: Path) -> dict[str, dict[str, float]]:
-    """What training and scoring took so far in a results folder, by model, from its log."""
-    from transferscope.results import logged
-
-    found: dict[str, dict[str, float]] = {}
-    for line in logged(folder):
-        if line.get("event") in ("train", "score") and isinstance(line.get("model"), str):
-            own = found.setdefault(line["model"], {})
-            for field in ("items", "tokens", "flops", "seconds"):
-                value = line.get(field)
-                if isinstance(value, int | float):
-                    key = f"{line['event']}_{field}"
-                    own[key] = own.get(key, 0) + value
-    return found
-
-
 def took(found: dict[str, dict[str, float]]) -> Iterator[str]:
     """The same in words."""
     for name, own in found.items():

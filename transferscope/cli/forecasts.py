@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferscope.cli.app import app
-from transferscope.cli.options import AsJson, Out, StudyFile, check_folder
-from transferscope.errors import DataError
-
-FEWEST = 3
-"""Sources that a comparison needs."""
+from transferscope.cli.options import AsJson, Out, StudyFile, analysis_in, check_folder
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from transferscope.agreement import Comparison
-    from transferscope.analysis import Analysis
     from transferscope.forecast import Forecast
     from transferscope.study import Study
 
@@ -43,6 +36,8 @@ def forecast(
 ) -> None:
     """Predict a study's matrix from gradients of the base; where it is measured, compare."""
     from transferscope import results
+    from transferscope.agreement import check_shared, comparisons
+    from transferscope.lab import load_lab
     from transferscope.study_file import read_study
 
     read = read_study(study)
@@ -51,10 +46,17 @@ def forecast(
     measured = None
     if against is not None or (folder / results.ANALYSIS).is_file():
         measured = analysis_in(against or folder)
-        check_results(read, measured, str(against or folder))
+        check_shared(read, measured, str(against or folder))
     beside = None if other is None else analysis_in(other)
-    found = forecasts(read, folder, items)
-    compared = {} if measured is None else comparisons(found, measured, beside)
+    lab = load_lab()
+    from transferscope.forecast import forecasts
+
+    with progress() as tell:
+        found = forecasts(read, lab, folder, items=items, tell=tell)
+    compared = {}
+    if measured is not None:
+        predicted = {name: its.predicted for name, its in found.items()}
+        compared = comparisons(predicted, measured, beside)
     record = as_record(read, items, found, compared)
     table = results.write_whole(folder / results.FORECAST_TABLE, table_of(found))
     whole = results.write_whole(folder / results.FORECAST, results.as_json(record))
@@ -70,98 +72,6 @@ def forecast(
         print(f"\nNothing to compare with yet: no analysis in {folder}. After the study is run,")
         print("the same command tells how well the forecast did.")
     print(f"\nThe predicted matrix is in {table}, how it was made in {whole}.")
-
-
-def analysis_in(folder: Path) -> Analysis:
-    """The analysis of a results folder."""
-    from transferscope import results
-    from transferscope.serial import from_json
-
-    return from_json(results.read_analysis(folder), str(folder))
-
-
-def check_results(study: Study, measured: Analysis, where: str) -> None:
-    """Refuse results of other models or tasks before any work.
-
-    Raises:
-        DataError: naming what is there and what is wanted.
-    """
-    both = [name for name in study.models if name in measured.models]
-    if not both:
-        raise DataError(
-            f"{where}: has results of {', '.join(measured.models)}; "
-            f"the study's models are {', '.join(study.models)}"
-        )
-    for name in both:
-        shared = [source for source in study.sources or () if source in measured.models[name].pgf]
-        if len(shared) < FEWEST:
-            raise DataError(
-                f"{where}: has of the study's sources only {', '.join(shared) or 'none'}; "
-                f"a comparison needs {FEWEST}"
-            )
-
-
-def forecasts(study: Study, folder: Path, items: int) -> dict[str, Forecast]:
-    """The forecast for each of the study's models."""
-    from transferscope.bases import check_places, open_base
-    from transferscope.lab import load_lab
-    from transferscope.plan import plan_study
-    from transferscope.stock import stock_of
-
-    lab = load_lab()
-    from transferscope.forecast import forecast as forecast_of
-
-    check_places(study)
-    stock = stock_of(study)
-    plan = plan_study(study, stock)
-    found = {}
-    with progress() as tell:
-        for name in study.models:
-            tell(f"{name}: loading", 0, 0)
-            base = open_base(study, lab, name, folder)
-            found[name] = forecast_of(
-                study,
-                stock,
-                plan,
-                base,
-                items=items,
-                progress=lambda done, of, name=name: tell(f"{name}: gradients", done, of),
-            )
-    return found
-
-
-def comparisons(
-    found: Mapping[str, Forecast], measured: Analysis, beside: Analysis | None
-) -> dict[str, Comparison]:
-    """Each forecast beside what was measured; other models' matrices are baselines."""
-    from transferscope.agreement import compare, measured_effects
-
-    effects = {name: measured_effects(its) for name, its in measured.models.items()}
-    others = {name: its.mean("seed") for name, its in effects.items()}
-    if beside is not None:
-        for name, its in beside.models.items():
-            label = f"{name} (--other)" if name in others else name
-            others[label] = measured_effects(its).mean("seed")
-    return {
-        name: compare(
-            as_matrix(one),
-            effects[name],
-            {label: its for label, its in others.items() if label != name},
-            alpha=measured.settings.alpha,
-        )
-        for name, one in found.items()
-        if name in effects
-    }
-
-
-def as_matrix(one: Forecast) -> xr.DataArray:
-    """A forecast's matrix (source, target)."""
-    import xarray as xr
-
-    targets = list(next(iter(one.predicted.values())))
-    values = [[row[target] for target in targets] for row in one.predicted.values()]
-    coordinates = {"source": list(one.predicted), "target": targets}
-    return xr.DataArray(values, coordinates, dims=("source", "target"))
 
 
 def as_record(

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from transferscope.errors import StudyError
+from transferscope.errors import DataError, StudyError
+
+if TYPE_CHECKING:
+    from transferscope.analysis import Analysis
 
 Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="[NAME=]PATH...",
-        help="PGF tables, accuracy tables (CSV or Parquet), study folders, or mapping files (YAML) "
-        "of other harnesses' results, smallest model first. NAME= names a table's model.",
+        help="PGF tables, accuracy tables (CSV or Parquet), study folders, bundles (ZIP) or "
+        "mapping files (YAML) of other harnesses' results, smallest model first. NAME= names a "
+        "table's model.",
     ),
 ]
 Out = Annotated[
@@ -57,6 +61,24 @@ def check_folder(out: Path | None) -> None:
     """Refuse a folder that cannot be one before any work is done."""
     if out is not None and out.exists() and not out.is_dir():
         raise StudyError(f"--out {out}: a file is there, expected a folder or a new name")
+
+
+def analysis_in(place: Path) -> Analysis:
+    """The analysis of a results folder, or in its file.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    from transferscope import results
+    from transferscope.serial import from_json
+
+    folder = place.parent if place.name == results.ANALYSIS else place
+    if folder.is_file():
+        raise DataError(
+            f"{place}: expected a results folder or its {results.ANALYSIS}; "
+            "`transferscope analyze` makes one of tables"
+        )
+    return from_json(results.read_analysis(folder), str(place))
 
 
 def status(doing: str) -> AbstractContextManager[object]:

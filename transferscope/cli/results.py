@@ -99,6 +99,27 @@ def report(
     write(analysis, data, folder, shown, figures=not no_figures)
 
 
+@app.command(epilog="Example: `transferscope export study/ --out bundle.zip`")
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Results folder of a study.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The zip file to write.")],
+) -> None:
+    """All results as one zip file that is read without this command.
+
+    Cells as a table, every answer, the analysis, where all is from, and checksums; no images.
+    """
+    from transferscope.bundle import is_bundle
+    from transferscope.errors import StudyError
+    from transferscope.export import export as exported
+
+    if out.is_dir() or not is_bundle(out):
+        raise StudyError(f"--out {out}: expected the name of a file that ends with .zip")
+    with status("gathering"):
+        missing = exported(folder, out)
+    print(f"{out}: {out.stat().st_size:,} bytes; its README.txt explains every file.")
+    print("".join(f"not in it: {what}\n" for what in missing), end="")
+
+
 @app.command(epilog="Example: `transferscope tasks --json`")
 def tasks(as_json: AsJson = False) -> None:
     """The tasks that are known by name, with their perceptual level and granularity."""

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -65,9 +66,10 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """What a study will do and cost, before anything is spent."""
-    from transferscope.cli.costs import Wanted, costs, measured, remarks, table, took
+    from transferscope.cli.costs import Wanted, costs, remarks, table, took
     from transferscope.plan import plan_study
     from transferscope.runner import finished_cells
+    from transferscope.standing import measured
     from transferscope.stock import stock_of
     from transferscope.study_file import read_study
 
@@ -136,22 +138,23 @@ class Show(NamedTuple):
 
 def carry_out(study: Study, out: Path, show: Show) -> None:
     """A study, then its analysis; exit code 1 where some of it failed."""
+    from transferscope import experiment
     from transferscope.assemble import analyze as analyzed
     from transferscope.readers import matrix_of, read_inputs
     from transferscope.runner import run_study
 
     check_folder(out)
     gc.set_threshold(1000)  # a lab that runs for hours does make garbage
-    try:
-        with progress() as tell:
-            outcome = run_study(study, out, tell=tell)
-    except KeyboardInterrupt:
-        print("transferscope: stopped; the same command continues", file=sys.stderr)
-        raise SystemExit(1) from None
+    with progress() as tell:
+        outcome = run_study(study, out, tell=tell)
     if outcome.cells > 0 and outcome.adapters > 0:
         with status("analysing"):
             read = read_inputs(out)
             analysis = analyzed(matrix_of(read, ceiling=study.ceilings or 1.0))
+        if study.selection is not None and not outcome.failed:
+            with progress() as tell:
+                found, outcome = experiment.carry_out(study, analysis, out, tell=tell)
+            analysis = replace(analysis, experiment=found)
         shown = exhibits_of(read, pictures=show.pictures)
         finish(analysis, out, shown, figures=show.figures, as_json=show.as_json)
     if outcome.failed:
@@ -166,6 +169,17 @@ def carry_out(study: Study, out: Path, show: Show) -> None:
 
 @contextmanager
 def progress() -> Iterator[Callable[[Event], None]]:
+    """What is being done, while it goes on, and a word where the user stops it."""
+    try:
+        with bars() as tell:
+            yield tell
+    except KeyboardInterrupt:
+        print("transferscope: stopped; the same command continues", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[Event], None]]:
     """What is being done, how much of all is done and how long it will take, while it goes on."""
     from rich.console import Console, Group
     from rich.live import Live

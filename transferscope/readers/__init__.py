@@ -1,7 +1,8 @@
 """Other people's results into the same matrix.
 
-In:   CSV or Parquet tables in a known format (`formats`), study folders, or mapping files that name
-      results of other evaluation harnesses (`harness`); one or more models.
+In:   CSV or Parquet tables in a known format (`formats`), study folders or bundles of them
+      (`bundle`), or mapping files that name results of other evaluation harnesses (`harness`); one
+      or more models.
 Out:  the labelled matrix of `matrix`, with what was read in `attrs["inputs"]`.
 
 Bad input is a `DataError` of one line that names the file, the row, what was found and what was
@@ -18,6 +19,7 @@ import numpy as np
 import polars as pl
 import xarray as xr
 
+from transferscope.bundle import is_bundle, unpacked
 from transferscope.conduct import PLACEBOS, REORDERED
 from transferscope.controls import with_controls
 from transferscope.errors import DataError
@@ -41,6 +43,7 @@ from transferscope.readers.files import is_mapping, read_file
 from transferscope.readers.formats import FORMATS, Kind, Table, check_name, read_table, rename_model
 from transferscope.readers.gold import gold_notes, gold_of, record_notes
 from transferscope.results import (
+    ANALYSIS,
     STUDY,
     control_files,
     prediction_files,
@@ -108,8 +111,8 @@ def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     """Results of one or more models as a transfer matrix.
 
     Args:
-        inputs: CSV or Parquet files, study folders or mapping files; the order of models is size
-            order. A name renames an input's single model.
+        inputs: CSV or Parquet files, study folders, bundles or mapping files; the order of models
+            is size order. A name renames an input's single model.
         ceiling: best reachable accuracy; see `matrix.apply_ceiling`.
 
     Returns:
@@ -176,7 +179,9 @@ def _named(inputs: Inputs) -> Iterator[tuple[str | None, Path]]:
 
 def _read(name: str | None, path: Path) -> Read:
     if path.is_dir():
-        one = _read_folder(name, path)
+        one = _read_folder(name, path, shown(path.resolve().name))
+    elif is_bundle(path):
+        one = _read_bundle(name, path)
     elif is_mapping(path):
         one = _read_mapping(name, path)
     else:
@@ -216,9 +221,21 @@ def _refuse_lone_log(path: Path) -> None:
         )
 
 
-def _read_folder(name: str | None, path: Path) -> Read:
+def _read_bundle(name: str | None, path: Path) -> Read:
+    """The folder that a bundle was made of, as far as it is in it."""
+    label = shown(path.name)
+    with unpacked(path) as folder:
+        if not prediction_files(folder):
+            raise DataError(
+                f"{label}: a bundle without predictions, made of a folder that had none; the "
+                f"{ANALYSIS} in it is all there is (unpack it for `transferscope report`)"
+            )
+        return _read_folder(name, folder, label)
+
+
+def _read_folder(name: str | None, path: Path, label: str) -> Read:
     """A study folder's predictions and controls; its hash is that of their names and hashes."""
-    label, whole = shown(path.resolve().name), hashlib.sha256()
+    whole = hashlib.sha256()
     rows = _stacked(prediction_files(path), label, whole)
     if rows is None:
         raise DataError(

@@ -7,9 +7,7 @@ Altair is imported when `figures` is called, vl-convert when a chart is rendered
 neither. Writes no file: `results.py` does.
 """
 
-import json
-from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from transferscope.analysis import Analysis
 from transferscope.exhibits import Exhibits
@@ -48,30 +46,24 @@ def figures(analysis: Analysis) -> "dict[str, Chart]":
 
 
 def render(chart: "Chart", format: Format) -> bytes:
-    """One chart as the bytes of an SVG, PNG (at twice its size) or PDF file, on white.
+    """One chart as a paper prints it, as the bytes of an SVG, PNG (300 dpi) or PDF file, on white.
+
+    It is 85 or 175 mm wide, one column or both, and has no title: that is the caption's part.
 
     Raises:
         ValueError: the format is none of these.
     """
     import vl_convert
 
+    from transferscope.report.paper import DPI, printed
     from transferscope.report.vegalite import specification
 
-    picture = _svg(json.dumps(specification(chart)))
+    if format not in get_args(Format):
+        raise ValueError(f"format must be svg, png or pdf, but is {format!r}")
+    # vl-convert takes a length without a unit as points.
+    picture = printed(specification(chart), "pt" if format == "svg" else "")
     if format == "svg":
         return picture.encode()
     if format == "png":
-        return vl_convert.svg_to_png(picture, scale=2)
-    if format == "pdf":
-        return vl_convert.svg_to_pdf(picture)
-    raise ValueError(f"format must be svg, png or pdf, but is {format!r}")
-
-
-@lru_cache(maxsize=1)
-def _svg(spec: str) -> str:
-    """A Vega-Lite specification as SVG. The last is kept, as its PNG and PDF are made from it."""
-    import altair as alt
-    import vl_convert
-
-    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    return vl_convert.vegalite_to_svg(spec, vl_version=version)
+        return vl_convert.svg_to_png(picture, ppi=DPI)
+    return vl_convert.svg_to_pdf(picture)

@@ -37,13 +37,13 @@ def behaviour(
     x = field(
         "base:Q",
         scale=part(domain=[0, 1], nice=False),
-        axis=axis("accuracy before finetuning", format=".0%", tickCount=6, offset=16),
+        axis=axis("accuracy before finetuning", format=".0%", tickCount=6, offset=27),
     )
     layers = [unit([{"pgf": 0}], mark("rule", color=RULE), y="pgf:Q")]
     for change in CHANGES:
         layers += _curve(change, ceiling, POSITIVE, x)
         layers += _curve(-change, ceiling, NEGATIVE, x)
-    upper = layer(*layers, width=560, height=300)
+    upper = layer(*layers, width=560, height=270)
     lower = _baselines(analysis, model_names, names)
     parts = [upper] if lower is None else [upper, lower]
     spec = below(
@@ -78,13 +78,14 @@ def _curve(change: float, ceiling: float, colour: str, x: Spec) -> list[Spec]:
     )
     width = 0.8 + 4 * abs(change)
     line = mark("line", color=colour, strokeWidth=width, clip=True)
-    smallest = abs(change) == min(CHANGES)
+    # Ends lie close to each other: those of losses are named on two lines.
+    last, second = abs(change) == min(CHANGES), CHANGES.index(abs(change)) % 2 == 0
     end = {**rows[-1], "label": signed(100 * change, 0)}
     text = mark(
         "text",
-        align="left" if smallest and change < 0 else "center",
-        dx=-1 if smallest and change < 0 else 0,
-        dy=-9 if change > 0 else 10,
+        align="left" if last else "center",
+        dx=(-1 if change > 0 else -4) if last else 0,
+        dy=-9 if change > 0 else 22 if second else 10,
         color=colour,
         fontWeight=600,
     )

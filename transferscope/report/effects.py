@@ -133,7 +133,9 @@ def _lines(analysis: Analysis, model: str, quantity: Quantity) -> list[Spec]:
     dash = field(
         "line:N",
         scale=part(domain=[name for name, _ in kinds], range=[[1, 0], [4, 3]][: len(kinds)]),
-        legend=part(title=None, orient="bottom", offset=8, symbolStrokeColor=MUTED, labelLimit=260),
+        legend=part(
+            title=None, orient="bottom", columns=1, symbolStrokeColor=MUTED, labelLimit=260
+        ),
     )
     rule = mark("rule", color=MUTED, strokeWidth=1.1)
     tooltip = [field("line:N"), field("value:Q", format="+.3f")]

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from transferscope.agreement import Baseline, Comparison, Correlation
     from transferscope.forecast import Forecast
 
-SHOWN = 2
-"""Sources named for each target."""
-
 
 def summary(
     forecasts: Mapping[str, Forecast], comparisons: Mapping[str, Comparison]
@@ -34,12 +31,16 @@ def summary(
     for name, one in forecasts.items():
         compared = comparisons.get(name)
         parts += [Text(), Text(clean(name), style="bold"), Text(spent(one), style="dim"), Text()]
-        parts.append(Padding(_targets(one, compared), (0, 0, 0, 2)))
+        parts.append(_indented(_targets(one, compared)))
         parts += [Text(f"  left out: {clean(task)}: {why}") for task, why in one.left_out.items()]
         if compared is not None:
-            parts += [Text(), Padding(_predictors(compared), (0, 0, 0, 2)), Text()]
-            parts += [Padding(Text(line), (0, 0, 0, 2)) for line in sentences(compared)]
+            parts += [Text(), _indented(_predictors(compared)), Text()]
+            parts += [_indented(Text(line)) for line in sentences(compared)]
     return Group(*parts)
+
+
+def _indented(part: RenderableType) -> Padding:
+    return Padding(part, (0, 0, 0, 2), expand=False)
 
 
 def spent(one: Forecast) -> str:
@@ -54,8 +55,8 @@ def _targets(one: Forecast, compared: Comparison | None) -> Table:
     """A line for each target: what should help, what should harm, and how right the order was."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("target")
-    table.add_column("should gain most from")
-    table.add_column("least")
+    table.add_column("gains most from")
+    table.add_column("least from")
     others = []
     if compared is not None:
         others = [name for name, its in compared.baselines.items() if _orders(its)]
@@ -64,13 +65,19 @@ def _targets(one: Forecast, compared: Comparison | None) -> Table:
             table.add_column(Text(clean(name)), justify="right")
     for target in next(iter(one.predicted.values())):
         row = {source: its[target] for source, its in one.predicted.items() if source != target}
-        order = [clean(source) for source in sorted(row, key=lambda source: -row[source])]
-        cells = [target, ", ".join(order[:SHOWN]), ", ".join(order[-1:])]
+        order = sorted(row, key=lambda source: -row[source])
+        cells = [_words(name) for name in (target, *order[:1], *order[1:][-1:])]
+        cells += [""] * (3 - len(cells))
         if compared is not None:
             found = [compared.forecast, *(compared.baselines[name] for name in others)]
             cells += [signed(its.targets.get(target, math.nan)) for its in found]
-        table.add_row(*(Text(clean(cell)) for cell in cells))
+        table.add_row(*map(Text, cells))
     return table
+
+
+def _words(task: str) -> str:
+    """A task's name as one that a narrow column can break."""
+    return clean(task).replace("_", " ")
 
 
 def _orders(baseline: Baseline) -> bool:
@@ -93,11 +100,9 @@ def _predictors(compared: Comparison) -> Table:
             Text(_said(its.ahead_within), "dim"),
             Text(_said(its.ahead_overall), "dim"),
         )
-    for name, its in (
-        ("two seeds with each other", compared.between_seeds),
-        ("best to expect of any forecast", compared.best),
-    ):
-        table.add_row(name, signed(its["within"]), signed(its["overall"]))
+    seeds, best = compared.between_seeds, compared.best
+    table.add_row("two seeds with each other", _said(seeds["within"]), _said(seeds["overall"]))
+    table.add_row("best to expect", signed(best["within"]), signed(best["overall"]))
     return table
 
 

@@ -110,7 +110,7 @@ def _category_panel(rows: list[Spec], sign: Sign, title: str, limit: float) -> S
     colour = field("value:Q", scale=shades, legend=None)
     layers = [unit(group, mark("rect", cornerRadius=2), color=colour, tooltip=tooltip)]
     for deep, ink in ((True, ON_STRONG), (False, INK)):
-        half = [row for row in group if (abs(row["value"]) > 0.62 * limit) == deep]
+        half = [row for row in group if (abs(row["value"]) > 0.8 * limit) == deep]
         if half:
             layers.append(unit(half, mark("text", fontSize=11, color=ink), text="label:N"))
     spec = layer(

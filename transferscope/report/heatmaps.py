@@ -119,8 +119,8 @@ def heatmap(
     spec = layer(
         *_layers(rows + beside, side, limit, MEASURES[analysis.settings.measure]),
         encoding=_axes(down, targets, names, side),
-        width=side * len(targets),
-        height=side * len(down),
+        width={"step": side},
+        height={"step": side},
         title=heading(title, *_key(rows + beside, limit)),
         resolve={"legend": {"fill": "independent", "stroke": "independent"}},
     )

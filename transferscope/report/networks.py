@@ -352,7 +352,7 @@ def _null_panel(null: CliqueNull, order: list[str], sign: Sign, last: bool) -> S
         baseline="bottom",
     )
     label = unit(seen, text, x=x, y={"value": 0}, text="label:N")
-    return layer(bars, line, label, width=max(180, 26 * len(order)), height=86)
+    return layer(bars, line, label, width=max(180, 26 * len(order)), height=64)
 
 
 def _null_title(null: CliqueNull, share: float) -> Spec:

@@ -30,7 +30,22 @@ ROLES: dict[Quantity, tuple[str, str]] = {
     "transferability": ("donor", "pirate"),
     "malleability": ("sponge", "sieve"),
 }
-SIDE = 320
+SIDE = 290.0
+"""Of a plane in pixels, at most."""
+ROOM = 650.0
+"""For the planes of a row, so that a page of paper holds them."""
+GAP = 24
+ABREAST = 3
+
+
+class Plane(NamedTuple):
+    """What the planes of one row share."""
+
+    quantity: Quantity
+    positive: tuple[float, float]
+    """Where its scale begins and ends."""
+    negative: tuple[float, float]
+    side: float
 
 
 class Box(NamedTuple):
@@ -81,9 +96,15 @@ def _row(
     if not found:
         return None
     every = [row for rows in found.values() for row in rows]
-    reach = {way: _reach([row[way] for row in every]) for way in ("positive", "negative")}
-    panels = [_panel(rows, label, quantity, reach) for label, rows in found.items()]
-    return beside(*panels, spacing=30)
+    positive, negative = (_reach([row[way] for row in every]) for way in ("positive", "negative"))
+    side = min(SIDE, (ROOM + GAP) / min(len(found), ABREAST) - GAP)
+    plane = Plane(quantity, positive, negative, side)
+    panels = [
+        _panel(rows, label, plane, first=number % ABREAST == 0)
+        for number, (label, rows) in enumerate(found.items())
+    ]
+    rows = [panels[at : at + ABREAST] for at in range(0, len(panels), ABREAST)]
+    return below(*(beside(*row, spacing=GAP) for row in rows), spacing=GAP)
 
 
 def _reach(values: Sequence[float]) -> tuple[float, float]:
@@ -120,22 +141,19 @@ def _points(analysis: Analysis, model: str, quantity: Quantity, names: Labels) -
     return rows
 
 
-def _panel(
-    rows: list[Spec],
-    model: str,
-    quantity: Quantity,
-    reach: dict[str, tuple[float, float]],
-) -> Spec:
+def _panel(rows: list[Spec], model: str, plane: Plane, *, first: bool) -> Spec:
+    quantity, side = plane.quantity, plane.side
     good, bad = ROLES[quantity]
+    ticks = 5 if side > 200 else 3
     x = field(
         "positive:Q",
-        scale=part(domain=list(reach["positive"]), nice=False, zero=False),
-        axis=axis(f"positive {quantity}, against the average", tickCount=5),
+        scale=part(domain=list(plane.positive), nice=False, zero=False),
+        axis=axis(f"positive {quantity} − average", tickCount=ticks),
     )
     y = field(
         "negative:Q",
-        scale=part(domain=list(reach["negative"]), nice=False, zero=False),
-        axis=axis(f"negative {quantity}, against the average", tickCount=5),
+        scale=part(domain=list(plane.negative), nice=False, zero=False),
+        axis=axis(f"negative {quantity} − average" if first else None, tickCount=5, labels=first),
     )
     layers: list[Spec] = [
         unit([{"positive": 0}], mark("rule", color=RULE), x=x),
@@ -147,7 +165,7 @@ def _panel(
         field("negative:Q", format="+.3f"),
         field("role:N"),
     ]
-    placed = _place(rows, reach)
+    placed = _place(rows, plane)
     for kind, colour in (("", MUTED), (good, POSITIVE), (bad, NEGATIVE), ("both", INK)):
         group = [row for row in placed if row["kind"] == kind]
         if not group:
@@ -172,20 +190,20 @@ def _panel(
         color=SOFT,
         offset=6,
     )
-    return layer(*layers, width=SIDE, height=SIDE, title=head)
+    return layer(*layers, width=side, height=side, title=head)
 
 
-def _place(rows: list[Spec], reach: dict[str, tuple[float, float]]) -> list[Spec]:
+def _place(rows: list[Spec], plane: Plane) -> list[Spec]:
     """Where each label goes, so that labels avoid dots and each other; named tasks choose first.
 
     Without a persona and without room a task has no label; its dot still answers the pointer.
     """
 
     def pixel(row: Spec) -> tuple[float, float]:
-        (left, right), (low, high) = reach["positive"], reach["negative"]
+        (left, right), (low, high) = plane.positive, plane.negative
         return (
-            SIDE * (row["positive"] - left) / (right - left),
-            SIDE * (high - row["negative"]) / (high - low),
+            plane.side * (row["positive"] - left) / (right - left),
+            plane.side * (high - row["negative"]) / (high - low),
         )
 
     taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in map(pixel, rows)]
@@ -193,7 +211,7 @@ def _place(rows: list[Spec], reach: dict[str, tuple[float, float]]) -> list[Spec
     for row in sorted(rows, key=lambda each: each["kind"] == ""):
         best = min(
             (
-                (_cost(box, taken), crowded, align, dx, dy, box)
+                (_cost(box, taken, plane.side), crowded, align, dx, dy, box)
                 for crowded, text in enumerate(dict.fromkeys((row["label"], row["short"])))
                 for align, dx, dy, box in _ways(*pixel(row), len(text), bool(row["kind"]))
             ),
@@ -220,13 +238,13 @@ def _ways(x: float, y: float, letters: int, bold: bool) -> Iterable[tuple[str, f
         yield "center", 0, dy, Box(x - width / 2, y + dy - 6, x + width / 2, y + dy + 6)
 
 
-def _cost(box: Box, taken: list[Box]) -> float:
+def _cost(box: Box, taken: list[Box], side: float) -> float:
     """Pixels of `box` that lie on others or outside the plane."""
     shared = sum(
         max(0.0, min(box.right, other.right) - max(box.left, other.left))
         * max(0.0, min(box.bottom, other.bottom) - max(box.top, other.top))
         for other in taken
     )
-    outside = max(0.0, -box.left) + max(0.0, box.right - SIDE - 20)
-    outside += max(0.0, -box.top) + max(0.0, box.bottom - SIDE)
+    outside = max(0.0, -box.left) + max(0.0, box.right - side - 20)
+    outside += max(0.0, -box.top) + max(0.0, box.bottom - side)
     return shared + 20 * outside

@@ -93,11 +93,11 @@ def categories(
     return finish(spec, f"{title}: bars for each category and model. {says}.")
 
 
-def _rests(record: ModelAnalysis, kind: str, quantity: Quantity) -> str:
-    """What of this panel turns when self-transfer is left out; empty for nothing."""
+def _rests(record: ModelAnalysis, kind: str, quantity: Quantity) -> list[str]:
+    """What of this panel turns when self-transfer is left out, in two lines; empty for nothing."""
     axes = record.category_axes.get(kind)
     signs = [s for s in SIGNS if axes and f"{quantity}.{s}" in axes.rests_on_self]
-    return f"† {' and '.join(signs)} order rests on self-transfer" if signs else ""
+    return [f"† {' and '.join(signs)} order", "rests on self-transfer"] if signs else []
 
 
 def _bars(groups: dict[str, Category], quantity: Quantity) -> list[Spec]:
@@ -124,7 +124,9 @@ def _bars(groups: dict[str, Category], quantity: Quantity) -> list[Spec]:
     return rows
 
 
-def _category_panel(rows: list[Spec], title: str, warning: str | None, reach: list[float]) -> Spec:
+def _category_panel(
+    rows: list[Spec], title: str, warning: list[str] | None, reach: list[float]
+) -> Spec:
     order = list(dict.fromkeys(row["category"] for row in rows))
     y = field("category:N", scale=part(domain=order, padding=0.22), axis=axis())
     scale = part(domain=reach, nice=False)
@@ -163,7 +165,7 @@ def _category_panel(rows: list[Spec], title: str, warning: str | None, reach: li
     layers.append(unit([{"value": 0}], mark("rule", color=RULE), x="value:Q"))
     head = part(
         text=title,
-        subtitle=[] if warning is None else [warning or "\u00a0"],
+        subtitle=[] if warning is None else warning or ["\u00a0", "\u00a0"],
         fontSize=12,
         color=SOFT,
         subtitleColor=INK,

@@ -24,15 +24,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from scipy.special import ndtri
-
-from transferscope.analysis import Analysis, Cell, ModelAnalysis
+from transferscope.analysis import Analysis
 from transferscope.checkpoints import checkpoint
-from transferscope.conduct import says
 from transferscope.errors import StudyError
 from transferscope.estimate import Estimate
-from transferscope.predictions import shown
+from transferscope.selection.objections import danger, loses, objection
 from transferscope.selection.record import (
+    RISK,
     THRESHOLDS,
     Candidate,
     Choice,
@@ -40,10 +38,13 @@ from transferscope.selection.record import (
     LeftOut,
     Mixture,
     Normal,
+    Objection,
     Question,
     Rule,
+    normal,
 )
-from transferscope.selection.words import evidence, notes, signed, told, verdict
+from transferscope.selection.words import evidence, notes, verdict
+from transferscope.study import apportioned
 from transferscope.study_file import nearest
 
 __all__ = [
@@ -53,7 +54,6 @@ __all__ = [
     "LeftOut",
     "Mixture",
     "Rule",
-    "divide",
     "mixture",
     "mixtures",
 ]
@@ -68,7 +68,7 @@ def mixture(
     threshold: float | None = None,
     items: int | None = None,
     protect: Mapping[str, float] | None = None,
-    risk: float = 0.05,
+    risk: float = RISK,
 ) -> Mixture:
     """The sources to train on for a target, with their shares.
 
@@ -93,29 +93,31 @@ def mixture(
     question = Question(analysis, model_read, target, rule, threshold, protect or {}, risk)
     _check(question, items)
     candidates = _candidates(question)
-    objections = {c.source: _objection(question, c) for c in candidates}
+    objections = {c.source: objection(question, c) for c in candidates}
     helping = [c for c in candidates if objections[c.source] is None]
-    objections |= {c.source: _danger(question, c) for c in helping}
+    objections |= {c.source: danger(question, c) for c in helping}
     taken = [c for c in helping if objections[c.source] is None]
     taken.sort(key=lambda c: (-_weight(question, c), -c.effect.mean, c.source))
     shares = _shares([_weight(question, c) for c in taken])
-    parts = [None] * len(taken) if items is None else divide(items, shares)
+    sources = [c.source for c in taken]
+    parts = {} if items is None else apportioned(dict(zip(sources, shares, strict=True)), items)
     choices = [
-        _choice(question, c, share, part)
-        for c, share, part in zip(taken, shares, parts, strict=True)
+        _choice(question, c, share, parts.get(c.source))
+        for c, share in zip(taken, shares, strict=True)
     ]
     expected = _expected(question, taken, shares)
     return Mixture(
         model=model_read,
         target=target,
         rule=rule,
+        threshold=threshold,
         choices=choices,
-        left_out=[LeftOut(source, why) for source, why in objections.items() if why is not None],
+        left_out=_left_out(candidates, objections),
         expected=expected,
         verdict=verdict(question, candidates, helping, choices, expected),
         notes=notes(question, candidates, taken, chosen=model is not None),
         yardstick=question.yardstick,
-        guards=_guards(question, [c.source for c in taken], shares),
+        guards=_guards(question, sources, shares),
     )
 
 
@@ -123,16 +125,6 @@ def mixtures(analysis: Analysis, model: str | None = None) -> dict[str, Mixture]
     """The default rule for every target of the analysis."""
     targets = [task.name for task in analysis.tasks if task.target]
     return {target: mixture(analysis, target, model=model) for target in targets}
-
-
-def divide(items: int, shares: Sequence[float]) -> list[int]:
-    """Whole numbers in proportion to `shares` that sum to `items`: the largest remainders win."""
-    exact = [items * share for share in shares]
-    parts = [math.floor(part) for part in exact]
-    order = sorted(range(len(exact)), key=lambda k: parts[k] - exact[k])
-    for k in order[: items - sum(parts)] if parts else ():
-        parts[k] += 1
-    return parts
 
 
 def _model(analysis: Analysis, target: str, model: str | None) -> str:
@@ -178,101 +170,22 @@ def _candidates(question: Question) -> list[Candidate]:
     for source, row in one.pgf.items():
         if checkpoint(source).task == target:
             continue
-        effect = gain = _normal(row[target], question.alpha)
+        effect = gain = normal(row[target], question.alpha)
         if question.yardstick is not None and one.adjusted is not None:
-            gain = _normal(one.adjusted.cells[source][target], question.alpha)
+            gain = normal(one.adjusted.cells[source][target], question.alpha)
         found.append(Candidate(source, row[target], effect, gain))
     return found
-
-
-def _normal(measured: Cell | Estimate, alpha: float) -> Normal:
-    """The normal distribution whose interval reaches as far as the measured one.
-
-    An interval that a bound cuts off at one end is taken at the other.
-    """
-    low, high = measured.ci
-    reach = max(measured.mean - low, high - measured.mean)
-    return Normal(measured.mean, reach / float(ndtri(1 - alpha / 2)))
 
 
 def _weight(question: Question, candidate: Candidate) -> float:
     """What shares are in proportion to."""
     if question.rule == "paper":
         return 1.0
-    return candidate.gain.above(0) * candidate.gain.mean
+    return candidate.helps * candidate.gain.mean
 
 
 def _shares(weights: Sequence[float]) -> list[float]:
     return [weight / sum(weights) for weight in weights]
-
-
-def _objection(question: Question, candidate: Candidate) -> str | None:
-    """Why a source is not believed to help; None where it is."""
-    if later := _later(candidate.source, question.one):
-        return f"{shown(later)} is the same finetune, trained for longer"
-    mean = candidate.effect.mean
-    if math.isnan(mean):
-        return f"no effect on {shown(question.target)} is known"
-    if question.rule == "default":
-        return _doubt(question, candidate)
-    if mean > question.threshold:
-        return None
-    return f"{signed(mean)} is not above {question.threshold:g}"
-
-
-def _danger(question: Question, candidate: Candidate) -> str | None:
-    """Why a source may not be trained on, because of what must not lose."""
-    for task, loss in question.protect.items():
-        effect = _normal(question.one.pgf[candidate.source][task], question.alpha)
-        if math.isnan(effect.mean):
-            return f"no effect on {shown(task)} is known, which is to be protected"
-        if (probability := _loses(effect, loss)) > question.risk:
-            return f"loses more than {loss:g} on {shown(task)} with probability {probability:.2f}"
-    return None
-
-
-def _doubt(question: Question, candidate: Candidate) -> str | None:
-    """Why the default rule does not believe that a source helps."""
-    gain, beyond = candidate.gain, ""
-    if question.yardstick is not None:
-        beyond = f" beyond {shown(question.yardstick)}"
-        if math.isnan(gain.mean):
-            return f"not measured beside {shown(question.yardstick)}"
-    if math.isnan(gain.sd):
-        return f"{signed(gain.mean)}{beyond}, without an interval"
-    if fallen := _collapsed(question, candidate.source):
-        return f"its answers are {fallen}: what looks like help is that letter's luck"
-    if gain.mean <= 0:
-        return f"does not help: {told(gain.mean, gain.interval(question.alpha))}{beyond}"
-    if (helps := gain.above(0)) < question.threshold:
-        return f"helps{beyond} with a probability of {helps:.2f}, below {question.threshold:g}"
-    return None
-
-
-def _later(source: str, one: ModelAnalysis) -> str | None:
-    """The source that is the same finetune, trained for longer."""
-    task, step = checkpoint(source)
-    if step is None:
-        return None
-    steps = {name: checkpoint(name).step for name in one.pgf if checkpoint(name).task == task}
-    longest = max(steps, key=lambda name: (steps[name] is None, steps[name] or 0))
-    return None if longest == source else longest
-
-
-def _collapsed(question: Question, source: str) -> str | None:
-    """`always A`, where more than half of the seeds answer so to every item of the target."""
-    behaviour = question.one.behaviour
-    answers = behaviour and behaviour.sources.get(source, {}).get(question.target)
-    if not answers or 2 * len(answers.collapsed) <= answers.seeds:
-        return None
-    return says(answers)
-
-
-def _loses(effect: Normal, loss: float) -> float:
-    """Probability of losing more than `loss`; without an interval the mean decides."""
-    if math.isnan(effect.sd):
-        return float(effect.mean < -loss)
-    return 1 - effect.above(-loss)
 
 
 def _mixed(effects: Sequence[Normal], shares: Sequence[float]) -> Normal:
@@ -302,11 +215,23 @@ def _weighted(values: Sequence[float], shares: Sequence[float]) -> float:
 def _guards(question: Question, taken: list[str], shares: Sequence[float]) -> list[Guard]:
     guards = []
     for task, loss in question.protect.items():
-        effects = [_normal(question.one.pgf[source][task], question.alpha) for source in taken]
+        effects = [normal(question.one.pgf[source][task], question.alpha) for source in taken]
         mixed = _mixed(effects, shares)
-        loses = _loses(mixed, loss) if taken else math.nan
-        guards.append(Guard(task, loss, question.risk, mixed.mean, loses))
+        probability = loses(mixed, loss) if taken else math.nan
+        guards.append(Guard(task, loss, question.risk, mixed.mean, probability))
     return guards
+
+
+def _left_out(
+    candidates: list[Candidate], objections: Mapping[str, Objection | None]
+) -> list[LeftOut]:
+    """The most helpful first; what nothing is known of comes last."""
+    order = sorted(candidates, key=lambda c: (math.isnan(c.gain.mean), -c.gain.mean, c.source))
+    return [
+        LeftOut(c.source, its.reason, its.why, c.effect.mean, c.helps)
+        for c in order
+        if (its := objections[c.source]) is not None
+    ]
 
 
 def _choice(question: Question, candidate: Candidate, share: float, part: int | None) -> Choice:
@@ -316,6 +241,6 @@ def _choice(question: Question, candidate: Candidate, share: float, part: int | 
         items=part,
         expected=candidate.effect.mean,
         ci=candidate.effect.interval(question.alpha),
-        helps=candidate.gain.above(0),
+        helps=candidate.helps,
         evidence=evidence(question, candidate),
     )

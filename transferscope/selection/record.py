@@ -19,6 +19,18 @@ from transferscope.number import Interval, Number
 Rule = Literal["default", "paper"]
 THRESHOLDS: dict[Rule, float] = {"default": 0.9, "paper": 0.0}
 """Of `helps`, and of PGF: the paper says "above a certain threshold" and not which."""
+RISK = 0.1
+"""How probable too great a loss on a protected task may be."""
+Reason = Literal[
+    "does not help",
+    "not surely helping",
+    "not above the threshold",
+    "may do harm",
+    "collapsed answers",
+    "not known",
+    "an earlier checkpoint",
+]
+"""Why a source is left out, in short."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class Choice:
     helps: Number
     """Probability that it helps, beyond the yardstick; NaN without intervals."""
     evidence: str
-    """What was measured, in words."""
+    """What speaks for it, in words: seeds, q-value, what it does beyond the yardstick."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,13 @@ class LeftOut:
     """A source that is not trained on."""
 
     source: str
+    reason: Reason
     why: str
+    """The same in full, with its numbers."""
+    expected: Number
+    """Effect on the target, as in `Choice`."""
+    helps: Number
+    """Probability that it helps, as in `Choice`."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +88,12 @@ class Mixture:
     model: str
     target: str
     rule: Rule
+    threshold: Number
+    """Least `helps` under `default`, PGF to exceed under `paper`."""
     choices: list[Choice]
     """Largest share first; empty where nothing is known to help."""
     left_out: list[LeftOut]
-    """In the order of the matrix; the target itself is never a source and not listed."""
+    """The most helpful first; the target itself is never a source and not listed."""
     expected: Estimate
     """The mixture's effect on the target; NaN where it is empty."""
     verdict: str
@@ -102,6 +122,16 @@ class Normal(NamedTuple):
         """Where the effect lies with a probability of `1 - alpha`."""
         reach = self.sd * float(ndtri(1 - alpha / 2))
         return self.mean - reach, self.mean + reach
+
+
+def normal(measured: Cell | Estimate, alpha: float) -> Normal:
+    """The normal distribution whose interval reaches as far as the measured one.
+
+    An interval that a bound cuts off at one end is taken at the other.
+    """
+    low, high = measured.ci
+    reach = max(measured.mean - low, high - measured.mean)
+    return Normal(measured.mean, reach / float(ndtri(1 - alpha / 2)))
 
 
 class Question(NamedTuple):
@@ -140,3 +170,15 @@ class Candidate(NamedTuple):
     """On the target, against the base."""
     gain: Normal
     """On the target, beyond the yardstick."""
+
+    @property
+    def helps(self) -> float:
+        """Probability that it helps, beyond the yardstick; NaN without an interval."""
+        return self.gain.above(0)
+
+
+class Objection(NamedTuple):
+    """Why a source is not trained on."""
+
+    reason: Reason
+    why: str

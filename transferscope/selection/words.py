@@ -21,11 +21,10 @@ NAMED = 4
 
 
 def evidence(question: Question, candidate: Candidate) -> str:
-    """What was measured, in words."""
+    """What speaks for it, in words."""
     cell, one, target = candidate.cell, question.one, question.target
     known = [value for value in cell.seeds.values() if math.isfinite(value)]
-    said = [f"measured {told(cell.mean, cell.ci)}"]
-    said += [f"above 0 in {sum(v > 0 for v in known)} of {len(known)} seeds"]
+    said = [f"above 0 in {sum(v > 0 for v in known)} of {len(known)} seeds"]
     if math.isfinite(cell.q_value):
         said += [f"q {cell.q_value:.3f}" if cell.q_value >= 0.001 else "q < 0.001"]
     if question.yardstick is not None:
@@ -57,7 +56,7 @@ def verdict(
     if not known:
         return f"Nothing can be said of {target}: no source's effect on it is known."
     if helping:
-        return f"Nothing that helps {target} leaves {listed(map(shown, question.protect))} alone."
+        return f"Nothing that helps {target} surely spares {listed(map(shown, question.protect))}."
     if question.rule == "default" and all(math.isnan(c.gain.sd) for c in known):
         return (
             f"Nothing sure can be said of {target}: no effect on it has an interval; "
@@ -89,6 +88,13 @@ def notes(
     if missing := sum(math.isnan(c.effect.mean) for c in candidates):
         notes.append(f"{missing} of {len(candidates)} sources have no known effect on {target}.")
     if question.rule == "default":
+        judged = sum(math.isfinite(c.gain.sd) for c in candidates)
+        if taken:
+            notes.append(
+                f"Of {judged} sources without any effect, {judged * (1 - question.threshold):.1f} "
+                f"would pass {question.threshold:g} by luck. What was chosen for measuring well "
+                "does less when it is measured again."
+            )
         if question.yardstick is not None:
             alone = one.controls[question.yardstick].targets[question.target].mean
             notes.append(

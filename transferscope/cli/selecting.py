@@ -1,0 +1,150 @@
+"""The command that says what to train on for a target."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from transferscope.cli.app import app
+from transferscope.cli.options import AsJson, analysis_in
+from transferscope.errors import StudyError
+
+if TYPE_CHECKING:
+    from transferscope.analysis import Analysis
+    from transferscope.selection import Mixture
+
+
+@app.command(
+    epilog="Example: `transferscope select --from study/ --target Counting --items 2000 "
+    "--protect Jigsaw:0.05`"
+)
+def select(
+    study: Annotated[
+        Path,
+        typer.Option(
+            "--from", metavar="STUDY", help="A results folder, or its analysis as a file."
+        ),
+    ],
+    target: Annotated[
+        str | None, typer.Option(help="The task to get better at; each of them if left out.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Whose matrix is read; the last, hence largest, if left out.")
+    ] = None,
+    rule: Annotated[
+        Literal["default", "paper"],
+        typer.Option(help="`paper`: all sources above a threshold of PGF, in equal shares."),
+    ] = "default",
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Least probability that a source helps (0.9); of `paper`, PGF (0)."),
+    ] = None,
+    items: Annotated[int | None, typer.Option(help="Training items to divide.")] = None,
+    protect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK:LOSS", help="A task that must not lose more than this; may be repeated."
+        ),
+    ] = None,
+    risk: Annotated[
+        float, typer.Option(help="How probable a greater loss on a protected task may be.")
+    ] = 0.1,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the mixture to this JSON file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What to train on for a target without data of its own: sources, shares and evidence."""
+    from transferscope import results
+
+    analysis = analysis_in(study)
+    limits = {"model": model, "rule": rule, "threshold": threshold, "items": items, "risk": risk}
+    found = chosen(analysis, target, protected(protect or []), limits)
+    record = as_record(study, analysis, list(found.values()))
+    if out is not None:
+        results.write_whole(out, results.as_json(record))
+    if as_json:
+        print(json.dumps(record))
+        return
+    show(analysis, found)
+    if out is not None:
+        print(f"\nEvery number is in {out}.")
+
+
+def protected(texts: Sequence[str]) -> dict[str, float]:
+    """`TASK:LOSS` as {task: loss}.
+
+    Raises:
+        StudyError: it is none, or a task is named twice.
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        task, _, loss = text.rpartition(":")
+        if task in found:
+            raise StudyError(f"--protect names {task!r} twice")
+        try:
+            found[task] = float(loss)
+        except ValueError:
+            task = ""
+        if not task:
+            raise StudyError(f"--protect {text!r}: expected TASK:LOSS, such as Counting:0.05")
+    return found
+
+
+def chosen(
+    analysis: Analysis, target: str | None, protect: Mapping[str, float], limits: dict[str, Any]
+) -> dict[str, Mixture]:
+    """The mixture for the target, or for each; none of them needs protection as a target."""
+    from transferscope.selection import mixture
+
+    if target is not None:
+        return {target: mixture(analysis, target, protect=protect, **limits)}
+    return {
+        task.name: mixture(
+            analysis,
+            task.name,
+            protect={other: loss for other, loss in protect.items() if other != task.name},
+            **limits,
+        )
+        for task in analysis.tasks
+        if task.target
+    }
+
+
+def as_record(study: Path, analysis: Analysis, found: Sequence[Mixture]) -> dict[str, Any]:
+    """The mixtures as `docs/selection.md` describes them."""
+    from transferscope.serial import plain
+    from transferscope.store import versions
+
+    return plain(
+        {
+            "schema": 1,
+            "versions": versions(),
+            "from": str(study),
+            "measure": analysis.settings.measure,
+            "alpha": analysis.settings.alpha,
+            "mixtures": list(found),
+        }
+    )
+
+
+def show(analysis: Analysis, found: Mapping[str, Mixture]) -> None:
+    """One mixture in full or each in a line; then how to train on it."""
+    from rich.console import Console
+
+    from transferscope.report.selections import one, several, study_lines
+
+    console = Console(highlight=False)
+    first, *more = found.values()
+    if more:
+        console.print(several(analysis, found))
+        print("\nOne target in full, with its evidence and how to train on it: --target TASK.")
+    else:
+        console.print(one(analysis, first))
+        if first.choices:
+            print("\nTo train on it, a study file has, beside name, models and suite:\n")
+            print("\n".join(f"  {line}" for line in study_lines(first).splitlines()))

@@ -1,0 +1,181 @@
+"""What to train on as the command prints it, and as a study file wants it.
+
+In:   mixtures, as `selection` chooses them.
+Out:  `rich` renderables, and YAML text; `cli` prints them. Names are text, never markup.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import yaml
+from rich.cells import cell_len, set_cell_size
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from transferscope.analysis import Analysis
+from transferscope.checkpoints import checkpoint
+from transferscope.report.words import (
+    MEASURES,
+    UNKNOWN,
+    between,
+    clean,
+    has_interval,
+    labels,
+    percent,
+    signed,
+)
+from transferscope.selection import LeftOut, Mixture
+
+SOURCES = 3
+"""Sources named for each target where there are many targets."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}")
+"""What a study file takes as a mixture's name."""
+
+
+def one(analysis: Analysis, mix: Mixture) -> RenderableType:
+    """A target's mixture: the answer, its sources, what was left out and why, what to know."""
+    title = Text(f"{clean(mix.model)}, rule {mix.rule}", style="dim")
+    parts: list[RenderableType] = [Text(clean(mix.verdict), style="bold"), title, Text()]
+    if mix.choices:
+        parts += [_indented(_choices(analysis, mix)), Text()]
+    if mix.left_out:
+        said = _measure(analysis) if mix.rule == "paper" else "P(helps)"
+        parts += [Text(f"Left out, with {said}", style="bold")]
+        parts += [_indented(_left_out(mix)), Text()]
+    if mix.guards and mix.choices:
+        parts += [Text("Guard rails", style="bold"), _indented(_guards(analysis, mix)), Text()]
+    if mix.notes:
+        notes = Table.grid(padding=(0, 1))
+        for note in mix.notes:
+            notes.add_row("•", Text(clean(note)))
+        parts += [Text("Before you believe it", style="bold"), _indented(notes)]
+    return Group(*parts)
+
+
+def several(analysis: Analysis, mixes: Mapping[str, Mixture]) -> RenderableType:
+    """A line for each target, the most promising first."""
+    short = labels(analysis).short
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("target")
+    table.add_column("")
+    table.add_column(f"expected {_measure(analysis)}")
+    table.add_column("train on")
+    nothing = {"default": "nothing sure", "paper": "nothing"}
+    order = sorted(mixes.values(), key=lambda m: (not m.choices, -m.expected.mean))
+    for mix in order:
+        parts = [
+            f"{short.get(c.source, clean(c.source))} {percent(c.share)}"
+            for c in mix.choices[:SOURCES]
+        ]
+        more = len(mix.choices) - SOURCES
+        table.add_row(
+            Text(clean(mix.target)),
+            Text(short[mix.target], "dim"),
+            _effect(mix.expected.mean, mix.expected.ci) if mix.choices else UNKNOWN,
+            Text((", ".join(parts) + (f" +{more}" if more > 0 else "")) or nothing[mix.rule]),
+        )
+    models = ", ".join(dict.fromkeys(clean(mix.model) for mix in order))
+    title = Text(f"{models}, rule {order[0].rule}", style="dim")
+    return Group(Text("What to train on for each target", style="bold"), title, Text(), table)
+
+
+def study_lines(mix: Mixture) -> str:
+    """The part of a study file that trains on the mixture."""
+    name = f"for {mix.target}"
+    lines = {
+        "sources": [],
+        "mixtures": {name if _NAME.fullmatch(name) else "mixture": _shares(mix)},
+    }
+    return yaml.safe_dump(lines, sort_keys=False, allow_unicode=True)
+
+
+def _shares(mix: Mixture) -> dict[str, float]:
+    """Each task's share. A checkpoint's task is the one it finetunes on."""
+    budget = sum(c.items or 0 for c in mix.choices)
+    shares = {
+        checkpoint(c.source).task: round((c.items or 0) / budget if budget else c.share, 4)
+        for c in mix.choices
+    }
+    return {task: share for task, share in shares.items() if share > 0}
+
+
+def _measure(analysis: Analysis) -> str:
+    return MEASURES[analysis.settings.measure]
+
+
+def _indented(part: RenderableType) -> Padding:
+    return Padding(part, (0, 0, 0, 2))
+
+
+def _effect(mean: float, ci: tuple[float, float]) -> str:
+    return f"{signed(mean)} ({between(ci)})" if has_interval(ci) else signed(mean)
+
+
+def _choices(analysis: Analysis, mix: Mixture) -> Text:
+    """Two lines for each source: the numbers, and what speaks for it."""
+    budget = any(c.items is not None for c in mix.choices)
+    rows = [("source", "share", "items", f"expected {_measure(analysis)}", "P(helps)")]
+    for c in mix.choices:
+        effect = _effect(c.expected, c.ci)
+        rows.append((clean(c.source), percent(c.share), f"{c.items}", effect, _sure(c.helps)))
+    whole = _effect(mix.expected.mean, mix.expected.ci)
+    rows.append(("the mixture", "100%", f"{sum(c.items or 0 for c in mix.choices)}", whole, ""))
+    if not budget:
+        rows = [(*row[:2], *row[3:]) for row in rows]
+    head, *sources, mixture = _aligned(rows)
+    said = Text(f"{head}\n", "bold")
+    for line, c in zip(sources, mix.choices, strict=True):
+        said.append(f"{line}\n", "not bold").append(f"  {clean(c.evidence)}\n", "not bold dim")
+    return said.append(mixture, "not bold") if len(mix.choices) > 1 else said[:-1]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines: the first column and the effects to the left, numbers to the right."""
+    wide = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    right = [head in ("share", "items", "P(helps)") for head in rows[0]]
+    return [
+        "  ".join(
+            " " * (width - cell_len(cell)) + cell if flush else set_cell_size(cell, width)
+            for cell, width, flush in zip(row, wide, right, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _sure(probability: float) -> str:
+    if not math.isfinite(probability):
+        return UNKNOWN
+    return "> 0.99" if probability > 0.995 else f"{probability:.2f}"
+
+
+def _left_out(mix: Mixture) -> Table:
+    """Sources by reason; where a protected task is in danger, a line for each."""
+    table = Table.grid(padding=(0, 2))
+    for reason in dict.fromkeys(left.reason for left in mix.left_out):
+        them = [left for left in mix.left_out if left.reason == reason]
+        said = ", ".join(_left(mix, left) for left in them)
+        if reason == "may do harm":
+            said = "\n".join(f"{clean(left.source)} {clean(left.why)}" for left in them)
+        table.add_row(reason, Text(said))
+    return table
+
+
+def _left(mix: Mixture, left: LeftOut) -> str:
+    number = signed(left.expected) if mix.rule == "paper" else _sure(left.helps)
+    return clean(left.source) + ("" if number == UNKNOWN else f" {number}")
+
+
+def _guards(analysis: Analysis, mix: Mixture) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for guard in mix.guards:
+        table.add_row(
+            Text(clean(guard.task)),
+            f"expected {signed(guard.expected)}; loses more than {guard.loss:g} with probability "
+            f"{_sure(guard.probability)}, at most {guard.risk:g} allowed",
+        )
+    return table

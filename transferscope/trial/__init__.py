@@ -1,0 +1,1 @@
+"""The experiment that tries what a selection is worth: what competes, and how it did."""
