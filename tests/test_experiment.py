@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 import pytest
 from fake_lab import Answer, FakeLab, digest
+from typer.testing import CliRunner
 
 from transferscope import experiment, results, runner
 from transferscope.assemble import analyze
+from transferscope.cli.app import app
 from transferscope.errors import StudyError
 from transferscope.plan import plan_study
 from transferscope.readers import read_results
@@ -177,8 +179,8 @@ def test_ways_that_coincide_or_do_not_exist_are_said_so():
 
 def test_all_that_competes_learns_from_equally_many_items():
     study = study_of()
-    contests = {"Counting": ways(study, "Counting", {"Jigsaw": 0.5, "Spatial_Relation": 0.5})}
-    second = judging_study(study, "s", contests)
+    its = ways(study, "Counting", {"Jigsaw": 0.5, "Spatial_Relation": 0.5})
+    second = judging_study(study, "s", "Counting", its)
     assert (second.seeds, second.sources) == ((2, 3, 4), ("Counting",))
     assert (second.evaluation.after, second.evaluation.items) == (30, 40)
     stock = stock_of(second)
@@ -210,7 +212,7 @@ def test_a_mixture_that_must_win_wins(won):
 
 def test_the_numbers_are_those_of_a_second_computation(won):
     folder, _, found = won
-    tables = (folder / "out" / "judging" / "s").glob("*/*.parquet")
+    tables = (folder / "out" / "judging" / "s" / "Counting").glob("*/*.parquet")
     rows = pl.concat(pl.read_parquet(path) for path in tables)
     right = rows.filter(pl.col("target") == "Counting").group_by("seed", "source")
     cells = right.agg(pl.col("correct").cast(pl.Float64).mean())
@@ -250,8 +252,11 @@ def test_where_nothing_helps_nothing_is_chosen_and_the_rest_is_judged(tmp_path):
 def test_what_judges_has_no_part_in_the_choice(won, tmp_path):
     folder, _, found = won
     _, other = carry_out(tmp_path, teaches=HELPS, luck={2: -0.2, 3: 0.3, 4: -0.1})
-    chosen = (folder / "out" / results.SELECTION).read_text()
-    assert (tmp_path / "out" / results.SELECTION).read_text() == chosen
+    chosen, again = (
+        results.read_json(place / "out" / results.SELECTION)["models"]
+        for place in (folder, tmp_path)
+    )
+    assert again == chosen
     assert other.models["s"].targets["Counting"] != found.models["s"].targets["Counting"]
     assert not set(found.informed_by) & set(found.judged_by)
 
@@ -291,3 +296,36 @@ def test_the_record_is_part_of_the_analysis(won):
     analysis = replace(analyze(read_results(folder / "out"), QUICK), experiment=found)
     assert to_json(from_json(to_json(analysis))) == to_json(analysis)
     assert list(found.models["s"].targets["Counting"].arms) == list(STRATEGIES)
+
+
+# The plan
+
+
+def plan_of(folder, text=TEXT):
+    """What `plan --json` says."""
+    (folder / "base").mkdir(exist_ok=True)
+    (folder / "base" / "weights").write_text("s")
+    (folder / "study.yaml").write_text(text.replace("BASE", str(folder / "base")))
+    arguments = [folder / "study.yaml", "--out", folder / "out", "--no-calibration", "--json"]
+    done = CliRunner().invoke(app, ["plan", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_the_plan_counts_both_stages_before_and_after_the_choice(won, tmp_path):
+    before = plan_of(tmp_path)
+    assert (before["cells"], before["adapters to train"]) == (9 * 4, 2 * 4)
+    most = before["judging"]
+    assert most["chosen"] is False
+    assert most["summary"]["adapters to train"] == 2 * 3 * (1 + 1 + 1 + 2)
+    assert most["summary"]["cells"] == 2 * (1 + 15)
+    assert most["summary"]["cells finished"] == 0
+    folder, _, _ = won
+    carry_out(folder, teaches=HELPS)
+    after = plan_of(folder)["judging"]
+    assert after["chosen"] is True
+    # Counting has an informed mixture, Jigsaw has none, hence no random ones.
+    assert after["summary"]["adapters to train"] == 3 * (1 + 1 + 1 + 2) + 3 * (1 + 1)
+    assert after["summary"]["cells finished"] == after["summary"]["cells"] == 1 + 15 + 1 + 6
+    changed = plan_of(folder, TEXT.replace("rule: paper", "rule: paper, threshold: 0.2"))
+    assert changed["judging"]["chosen"] is False

@@ -1,36 +1,48 @@
 """The experiment of the paper's Figure 8: is a mixture that the matrix chose any better?
 
-It is two studies. The first, in the folder itself, measures the matrix with the study's own seeds;
-a mixture is chosen from it for each target. The second, in `judging/MODEL/`, trains what competes
-(`trial.arms`) with other seeds. The choice is made anew each time from the finished matrix, never
-from what judges it; where it changes, the second study is another one, and what it lacks is done.
+It has two stages. The study's own seeds measure the matrix, in the folder itself, and a mixture is
+chosen from it for each target. Then what competes for a target (`trial.arms`) is trained with other
+seeds: a study of its own in `judging/MODEL/TARGET/`. The choice is made anew each time from the
+finished matrix, never from what judges it; where it changes, that study changes, and what it then
+lacks is done.
 
 In:   a study with a `selection`, its folder, and the analysis of its matrix.
-Out:  the second study's folders, `selection.json`, and a `strategies.Experiment`.
+Out:  those studies' folders, `selection.json`, and a `strategies.Experiment`.
 
 Prints nothing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 import xarray as xr
+from pydantic import TypeAdapter, ValidationError
 
 from transferscope import results
 from transferscope.analysis import Analysis
-from transferscope.ledger import Event, Failure
-from transferscope.matrix import Ceiling, apply_ceiling, from_predictions
+from transferscope.ledger import Event
+from transferscope.matrix import apply_ceiling, from_predictions
+from transferscope.plan import plan_study
+from transferscope.predictions import shown
 from transferscope.readers import read_inputs
 from transferscope.runner import Outcome, run_study
 from transferscope.selection import Mixture, mixture
 from transferscope.serial import plain
-from transferscope.strategies import Experiment, Judgement
+from transferscope.stock import hashed, stock_of
+from transferscope.strategies import Experiment, Judgement, Strategy
 from transferscope.study import Study
 from transferscope.study_file import suite_of
-from transferscope.trial.arms import Ways, experiment_of, judging_study, unknown, ways
+from transferscope.trial.arms import (
+    Way,
+    Ways,
+    experiment_of,
+    judging_study,
+    unknown,
+    ways,
+)
 from transferscope.trial.judge import judge
 
 Chosen = Mapping[str, Mapping[str, Mixture]]
@@ -38,7 +50,7 @@ Chosen = Mapping[str, Mapping[str, Mixture]]
 
 
 class Judged(NamedTuple):
-    """What came of the second study."""
+    """What came of the second stage."""
 
     experiment: Experiment | None
     """None where nothing could be judged."""
@@ -77,23 +89,28 @@ def carry_out(
     """
     chosen = choose(study, analysis)
     contests = {model: contests_of(study, its) for model, its in chosen.items()}
-    record = _record(analysis, contests)
+    record = {"from": _origin(study, out), "models": plain(contests)}
     results.write_whole(Path(out, results.SELECTION), results.as_json(record))
-    cells = of = adapters = 0
-    failed: list[Failure] = []
+    done: list[Outcome] = []
+    notes: list[str] = []
     models: dict[str, Judgement] = {}
     asked: dict[str, int] = {}
-    for model, its in contests.items():
-        folder = results.judging_folder(out, model)
-        done = run_study(second := judging_study(study, model, its), folder, tell=tell)
-        cells, of, adapters = cells + done.cells, of + done.of, adapters + done.adapters
-        failed += done.failed
-        if done.adapters:
-            matrix = _matrix(folder, second.ceilings or 1.0)
+    for model, targets in contests.items():
+        rows: list[pl.DataFrame] = []
+        for target, its in targets.items():
+            folder = results.judging_folder(out, model, target)
+            second = judging_study(study, model, target, its)
+            notes += _shortfalls(second)
+            done.append(run_study(second, folder, tell=tell))
+            rows += _rows(folder) if done[-1].adapters else []
+        if rows:
+            matrix = _matrix(rows, study)
             asked = Counter(matrix["item_target"].values.tolist())
-            models[model] = judge(matrix, model, its, chosen[model], analysis.settings)
-    found = _experiment(study, models, asked) if models else None
-    return Judged(found, Outcome(cells, of, adapters, tuple(failed)))
+            models[model] = judge(matrix, model, targets, chosen[model], analysis.settings)
+    found = _experiment(study, models, asked, notes) if models else None
+    failed = tuple(failure for one in done for failure in one.failed)
+    counts = (sum(one[k] for one in done) for k in range(3))
+    return Judged(found, Outcome(*counts, failed))
 
 
 def contests_of(study: Study, chosen: Mapping[str, Mixture]) -> dict[str, Ways]:
@@ -104,10 +121,18 @@ def contests_of(study: Study, chosen: Mapping[str, Mixture]) -> dict[str, Ways]:
     }
 
 
-def unknown_contests(study: Study) -> dict[str, Ways]:
-    """As many adapters as compete for each target at most, before the mixtures are known."""
-    targets, taught = experiment_of(study).targets, _taught(study)
-    return {target: unknown(study, target, taught=target in taught) for target in targets}
+def second_stage(study: Study, out: str | Path) -> Iterator[tuple[Path, Study]]:
+    """The studies that judge, each with its folder.
+
+    Where nothing was chosen yet they have as many adapters, on as many items, as they will at most.
+    """
+    known, taught = recorded(study, out), _taught(study)
+    for model in study.models:
+        for target in experiment_of(study).targets:
+            its = known and known.get(model, {}).get(target)
+            its = its or unknown(study, target, taught=target in taught)
+            folder = results.judging_folder(out, model, target)
+            yield folder, judging_study(study, model, target, its)
 
 
 def _taught(study: Study) -> list[str]:
@@ -123,30 +148,65 @@ def _shares(study: Study, mix: Mixture) -> dict[str, float]:
     }
 
 
-def _record(analysis: Analysis, contests: Mapping[str, Mapping[str, Ways]]) -> dict[str, Any]:
-    """What was chosen, and from which matrix: the hash of its tables."""
-    return {
-        "matrix": [one.sha256 for one in analysis.inputs],
-        "models": {
-            model: {
-                target: {name: plain(way) for name, way in its.items()}
-                for target, its in targets.items()
-            }
-            for model, targets in contests.items()
-        },
-    }
+def recorded(study: Study, out: str | Path) -> dict[str, dict[str, Ways]] | None:
+    """What competes for each target, as it was chosen; None where the study or its matrix is not
+    what it was then, or nothing was chosen yet."""
+    record = results.read_json(Path(out, results.SELECTION))
+    if record.get("from") != _origin(study, out):
+        return None
+    try:
+        return TypeAdapter(dict[str, dict[str, dict[Strategy, Way]]]).validate_python(
+            record.get("models")
+        )
+    except ValidationError:
+        return None
 
 
-def _matrix(folder: Path, ceiling: Ceiling) -> xr.Dataset:
-    """All that was judged, mixtures beside tasks."""
+def _origin(study: Study, out: str | Path) -> str:
+    """Hash of all that a choice follows from: the study, and the tables of its matrix."""
+    tables = [*results.prediction_files(out), *results.control_files(out)]
+    sums = [[path.name, results.checksum(path)] for path in tables]
+    return hashed([study.model_dump(mode="json"), sums])
+
+
+def _shortfalls(second: Study) -> list[str]:
+    """A note for each adapter that learns from fewer items than the others."""
+    wanted = second.recipe.items
+    return [
+        f"{shown(name)} learns from {count} items, not {wanted}: a task in it has no more."
+        for name, count in plan_study(second, stock_of(second)).lessons.items()
+        if count < wanted
+    ]
+
+
+def _rows(folder: Path) -> list[pl.DataFrame]:
+    """All that was answered in a folder, by tasks and mixtures alike."""
     (read,) = read_inputs(folder)
-    rows = [read.table.rows, *([] if read.controls is None else [read.controls])]
+    return [read.table.rows, *([] if read.controls is None else [read.controls])]
+
+
+def _matrix(rows: list[pl.DataFrame], study: Study) -> xr.Dataset:
+    """All that was judged on one model, mixtures beside tasks."""
     matrix = from_predictions(pl.concat(rows, how="diagonal").drop("row"))
+    ceiling = study.ceilings or 1.0
+    if isinstance(ceiling, dict):
+        ceiling = {target: ceiling[target] for target in matrix["target"].values.tolist()}
     return matrix if ceiling == 1.0 else apply_ceiling(matrix, ceiling)
 
 
-def _experiment(study: Study, models: dict[str, Judgement], asked: Mapping[str, int]) -> Experiment:
+def _experiment(
+    study: Study, models: dict[str, Judgement], asked: Mapping[str, int], notes: list[str]
+) -> Experiment:
     selection = experiment_of(study)
+    if selection.items is None:
+        notes.append(
+            "Judged on the items that informed the choice: by their luck the informed mixture "
+            "looks better than it is."
+        )
+    if len(selection.seeds) == 1:
+        notes.append(
+            "A single seed judges: intervals account for items alone, not for another training."
+        )
     return Experiment(
         rule=selection.rule,
         threshold=selection.threshold,
@@ -157,5 +217,5 @@ def _experiment(study: Study, models: dict[str, Judgement], asked: Mapping[str, 
         questions=dict(asked),
         other_items=selection.items is not None,
         models=models,
-        notes=[],
+        notes=list(dict.fromkeys(notes)),
     )

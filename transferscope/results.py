@@ -315,9 +315,9 @@ def adapter_path(model: str, source: str, seed: int) -> Path:
     return Path(ADAPTERS, safe_name(model), safe_name(source), str(seed))
 
 
-def judging_folder(folder: str | os.PathLike[str], model: str) -> Path:
-    """Where lies what judges the choices for a model."""
-    return Path(folder, JUDGING, safe_name(model))
+def judging_folder(folder: str | os.PathLike[str], model: str, target: str) -> Path:
+    """Where lies what judges the choice for a model and a target."""
+    return Path(folder, JUDGING, safe_name(model), safe_name(target))
 
 
 def tables(folder: str | os.PathLike[str]) -> list[Path]:

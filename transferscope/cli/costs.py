@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -86,8 +86,17 @@ class Costs(NamedTuple):
         return None if self.tflops is None else flops / (self.tflops * 1e12)
 
 
-def costs(study: Study, plan: Plan, stock: Stock, wanted: Wanted) -> Costs:
+def costs(
+    study: Study,
+    plan: Plan,
+    stock: Stock,
+    wanted: Wanted,
+    known: Mapping[str, Speeds] | None = None,
+) -> Costs:
     """What a study costs; what cannot be known is a note.
+
+    Args:
+        known: what a calibration measured already; None to make one.
 
     Raises:
         StudyError: a model is nowhere.
@@ -99,13 +108,14 @@ def costs(study: Study, plan: Plan, stock: Stock, wanted: Wanted) -> Costs:
     shapes = dict(_shapes(study, notes))
     device = _place(wanted)
     models: dict[str, ModelCost] = {}
-    speeds: dict[str, Speeds] = {}
+    speeds: dict[str, Speeds] = dict(known or {})
     if shapes:
         whole = Whole(study, plan, stock, sample(plan, stock))
-        if wanted.calibration and wanted.memory is None:
-            speeds = dict(_calibrated(whole, shapes, device, notes))
-        elif wanted.calibration:
-            notes.append("no times: another device's speed is not known here; --tflops tells it")
+        if known is None and wanted.calibration:
+            if wanted.memory is None:
+                speeds = dict(_calibrated(whole, shapes, device, notes))
+            else:
+                notes.append("no times: another device's speed is not known here; --tflops tells")
         for name, its in shapes.items():
             models[name] = estimate(whole, name, its, device, speeds.get(name))
         if study.evaluation.scoring == "generate":

@@ -67,6 +67,7 @@ def plan(
 ) -> None:
     """What a study will do and cost, before anything is spent."""
     from transferscope.cli.costs import Wanted, costs, remarks, table, took
+    from transferscope.cli.stages import second, told
     from transferscope.plan import plan_study
     from transferscope.runner import finished_cells
     from transferscope.standing import measured
@@ -74,15 +75,17 @@ def plan(
     from transferscope.study_file import read_study
 
     stock = stock_of(read := read_study(study))
-    made = plan_study(read, stock)
-    finished = finished_cells(read, made, stock, out or Path(read.name))
-    summary = made.summary() | {"cells finished": finished}
-    found = costs(read, made, stock, Wanted(not no_calibration, memory, tflops))
-    spent = measured(out or Path(read.name))
+    made, folder = plan_study(read, stock), out or Path(read.name)
+    summary = made.summary() | {"cells finished": finished_cells(read, made, stock, folder)}
+    wanted = Wanted(not no_calibration, memory, tflops)
+    found = costs(read, made, stock, wanted)
+    then = None if read.selection is None else second(read, folder, wanted, found)
+    spent = measured(folder)
     for note in stock.notes:
         print(note, file=sys.stderr)
     if as_json:
-        print(json.dumps(summary | found.record() | {"measured": spent}))
+        judging = {} if then is None else {"judging": then._asdict()}
+        print(json.dumps(summary | found.record() | {"measured": spent} | judging))
         return
     print("\n".join(f"{count:>12,} {what}" for what, count in summary.items()))
     if found.models:
@@ -92,6 +95,8 @@ def plan(
         Console(highlight=False, soft_wrap=True).print(table(found))
         print()
     print("\n".join([*remarks(found, read, made), *took(spent)]))
+    if then is not None:
+        print("\n".join(told(then, found)))
 
 
 @app.command(epilog="Example: `transferscope demo --out demo/`")

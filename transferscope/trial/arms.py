@@ -132,31 +132,24 @@ def unknown(study: Study, target: str, *, taught: bool = True) -> Ways:
     }
 
 
-def judging_study(study: Study, model: str, contests: Mapping[str, Ways]) -> Study:
-    """The study that trains and asks all that competes, on one model and with the judging seeds."""
-    selection, targets = experiment_of(study), tuple(contests)
-    mixtures: dict[str, dict[str, float]] = {}
-    seeds: dict[str, tuple[int, ...]] = {}
-    for way in (way for its in contests.values() for how, way in its.items() if how != "direct"):
-        mixtures |= way.mixtures
-        seeds |= way.seeds
-    asked = study.evaluation
+def judging_study(study: Study, model: str, target: str, its: Ways) -> Study:
+    """The study that trains all that competes for a target, on one model, with the judging seeds,
+    and asks it the target's questions."""
+    selection, asked, ceilings = experiment_of(study), study.evaluation, study.ceilings
+    trained = [way for name, way in its.items() if name != "direct"]
     if selection.items is not None:
         after = asked.after + (asked.items or 0)
         asked = asked.model_copy(update={"items": selection.items, "after": after})
-    ceilings = study.ceilings
-    if isinstance(ceilings, dict):
-        ceilings = {name: ceilings[name] for name in targets}
     return study.model_copy(
         update={
             "models": {model: study.models[model].model_copy(update={"adapters": {}})},
-            "sources": tuple(name for name in targets if contests[name]["direct"].mixtures),
-            "targets": targets,
+            "sources": tuple(its["direct"].mixtures),
+            "targets": (target,),
             "seeds": selection.seeds,
             "evaluation": asked,
-            "ceilings": ceilings,
-            "mixtures": mixtures,
-            "mixture_seeds": seeds,
+            "ceilings": {target: ceilings[target]} if isinstance(ceilings, dict) else ceilings,
+            "mixtures": {name: shares for way in trained for name, shares in way.mixtures.items()},
+            "mixture_seeds": {name: seeds for way in trained for name, seeds in way.seeds.items()},
             "selection": None,
             "controls": (),
         }
