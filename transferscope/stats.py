@@ -268,9 +268,9 @@ def intervals(
 ) -> Float[np.ndarray, "*shape 2"]:
     """Where the quantity would lie, in 1 - alpha of studies of this size.
 
-    The draws' quantiles, moved so that the draws' mean is the estimate: a sum of positive parts is
-    larger in every noisier draw, which says nothing about its spread. (How much of it noise alone
-    would make is the noise floor, `nulls.no_transfer_effects`.)
+    The draws' quantiles, moved so that the draws' mean (`draw_mean`) is the estimate: a sum of
+    positive parts is larger in every noisier draw, which says nothing about its spread. (How much
+    of it noise alone would make is the noise floor, `nulls.no_transfer_effects`.)
 
     Returns:
         (low, high), NaN where the estimate is, or where more than 5 % of draws are undefined.
@@ -287,13 +287,20 @@ def intervals(
 
 
 def draw_mean(draws: Float[np.ndarray, "*shape draw"]) -> Float[np.ndarray, "*shape"]:
-    """Mean over the defined draws; NaN where none is."""
+    """Mean over the defined draws, the outer hundredth at each end drawn in; NaN where none is.
+
+    Of two seeds the draws have the tails of Student's t with one degree of freedom, which has no
+    mean: the plain mean of such draws is anywhere, carried off by the few largest.
+    """
     known = np.isfinite(draws)
-    if known.all():
-        return np.asarray(draws.mean(axis=-1, dtype=float))
-    count = known.sum(axis=-1)
-    total = np.where(known, draws, 0).sum(-1, dtype=float)
-    return np.asarray(total / np.where(count > 0, count, np.nan))
+    if not known.all():
+        some = known.any(axis=-1)[..., None]
+        draws = np.where(known, draws, np.where(some, np.nan, 0))
+        ends = np.nanquantile(draws, [0.01, 0.99], axis=-1, keepdims=True)
+        mean = np.nanmean(np.clip(draws, *ends), axis=-1, dtype=float)
+        return np.where(some[..., 0], mean, np.nan)
+    ends = np.quantile(draws, [0.01, 0.99], axis=-1, keepdims=True)
+    return np.asarray(np.clip(draws, *ends).mean(axis=-1, dtype=float))
 
 
 def sign_p_values(
