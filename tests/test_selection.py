@@ -146,6 +146,45 @@ def test_a_guard_rail_leaves_out_the_source_that_harms():
     assert strict.verdict == "Nothing that helps A surely spares D."
 
 
+def test_exactly_the_source_that_draws_say_loses_too_much_is_left_out():
+    tasks = ("A", "B", "C", "D", "E", "P")
+    on_target, half = {"B": 0.4, "C": 0.3, "D": 0.3, "E": 0.2}, 0.08
+    on_protected = {"B": -0.06, "C": -0.04, "D": -0.03, "E": -0.02}
+    rows = {s: [on_target[s], 0, 0, 0, 0, on_protected[s]] for s in on_target}
+    found = mixture(study(rows, half=half, tasks=tasks), "A", protect={"P": 0.1}, risk=0.1)
+    random = np.random.default_rng(7)
+    shared, own = (random.normal(0, half / 1.959964, (200_000, k)) for k in (1, 4))
+    means = np.array(list(on_protected.values()))
+    loses = ((means + own) < -0.1).mean(0)
+    assert [s for s, p in zip(on_target, loses, strict=True) if p > 0.1] == ["B"]
+    assert set(sources(found)) == {"C", "D", "E"}
+    assert float(why(found, "B").split()[-1]) == pytest.approx(loses[0], abs=0.01)
+    # The mixture: as sure as if all errors went the same way, hence surer than if none did.
+    share = {c.source: c.share for c in found.choices}
+    shares = np.array([share.get(s, 0.0) for s in on_target])
+    (guard,) = found.guards
+    assert guard.expected == pytest.approx(means @ shares)
+    assert guard.probability == pytest.approx(((means + shared) @ shares < -0.1).mean(), abs=0.003)
+    assert ((means + own) @ shares < -0.1).mean() <= guard.probability <= guard.risk
+
+
+def test_a_mixture_keeps_the_risk_that_each_of_its_sources_keeps():
+    random = np.random.default_rng(11)
+    tasks = tuple("ABCDEFGHP")
+    kept = 0
+    for _ in range(50):
+        rows = {
+            s: [cell(0.3), *[0.0] * 7, cell(random.normal(0, 0.1), random.uniform(0.05, 0.3))]
+            for s in tasks[1:8]
+        }
+        found = mixture(study(rows, tasks=tasks), "A", protect={"P": 0.1})
+        (guard,) = found.guards
+        if found.choices:
+            kept += 1
+            assert guard.probability <= guard.risk
+    assert kept > 20
+
+
 def test_a_source_that_was_not_measured_on_the_protected_task_is_left_out():
     rows = {"B": [0.3, 0.5, 0.1, math.nan], "C": [0.3, 0.0, 0.5, 0.0]}
     found = mixture(study(rows), "A", protect={"D": 0.2})
@@ -177,6 +216,22 @@ def test_a_placebo_that_harms_makes_no_helper_of_a_source_that_harms():
     found = mixture(study(rows, **placebo(rows, [-0.3, 0, 0, 0])), "A")
     assert found.yardstick is None
     assert sources(found) == ["C"]
+
+
+# What is left out.
+
+
+def test_what_is_left_out_ranks_from_the_most_helpful_and_says_why_in_short():
+    rows = {"B": [-0.3, 0, 0, 0], "C": [0.02, 0, 0, 0], "D": [math.nan, 0, 0, 0]}
+    left = mixture(study(rows), "A").left_out
+    assert [(each.source, each.reason) for each in left] == [
+        ("C", "not surely helping"),
+        ("B", "does not help"),
+        ("D", "not known"),
+    ]
+    assert left[0].expected == 0.02
+    assert 0.5 < left[0].helps < 0.9
+    assert math.isnan(left[2].helps)
 
 
 # Nothing to choose from, in words.
@@ -228,6 +283,7 @@ def test_the_target_is_no_source_of_its_own_and_of_a_finetune_the_longest_counts
     assert sources(found) == ["B @ 100"]
     assert why(found, "B @ 50") == "B @ 100 is the same finetune, trained for longer"
     assert [left.source for left in found.left_out] == ["B @ 50"]
+    assert found.choices[0].share == 1
 
 
 def test_collapsed_answers_are_no_help():

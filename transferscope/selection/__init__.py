@@ -199,11 +199,11 @@ def _mixed(effects: Sequence[Normal], shares: Sequence[float]) -> Normal:
 
 
 def _expected(question: Question, taken: list[Candidate], shares: Sequence[float]) -> Estimate:
-    mixed = _mixed([c.effect for c in taken], shares)
     by_seed = {seed: [c.cell.seeds[seed] for c in taken] for seed in question.one.seeds}
+    low, high = ([c.cell.ci[end] for c in taken] for end in (0, 1))
     return Estimate(
-        mixed.mean,
-        mixed.interval(question.alpha),
+        _weighted([c.cell.mean for c in taken], shares),
+        (_weighted(low, shares), _weighted(high, shares)),
         {seed: _weighted(values, shares) for seed, values in by_seed.items()},
     )
 
@@ -239,8 +239,8 @@ def _choice(question: Question, candidate: Candidate, share: float, part: int | 
         source=candidate.source,
         share=share,
         items=part,
-        expected=candidate.effect.mean,
-        ci=candidate.effect.interval(question.alpha),
+        expected=candidate.cell.mean,
+        ci=candidate.cell.ci,
         helps=candidate.helps,
         evidence=evidence(question, candidate),
     )

@@ -90,10 +90,10 @@ def notes(
     if question.rule == "default":
         judged = sum(math.isfinite(c.gain.sd) for c in candidates)
         if taken:
+            lucky = judged * (1 - question.threshold)
             notes.append(
-                f"Of {judged} sources without any effect, {judged * (1 - question.threshold):.1f} "
-                f"would pass {question.threshold:g} by luck. What was chosen for measuring well "
-                "does less when it is measured again."
+                f"Of {judged} sources without any effect, {lucky:.1f} would pass "
+                f"{question.threshold:g} by luck."
             )
         if question.yardstick is not None:
             alone = one.controls[question.yardstick].targets[question.target].mean
