@@ -293,14 +293,14 @@ def draw_mean(draws: Float[np.ndarray, "*shape draw"]) -> Float[np.ndarray, "*sh
     mean: the plain mean of such draws is anywhere, carried off by the few largest.
     """
     known = np.isfinite(draws)
-    if not known.all():
-        some = known.any(axis=-1)[..., None]
-        draws = np.where(known, draws, np.where(some, np.nan, 0))
-        ends = np.nanquantile(draws, [0.01, 0.99], axis=-1, keepdims=True)
-        mean = np.nanmean(np.clip(draws, *ends), axis=-1, dtype=float)
-        return np.where(some[..., 0], mean, np.nan)
-    ends = np.quantile(draws, [0.01, 0.99], axis=-1, keepdims=True)
-    return np.asarray(np.clip(draws, *ends).mean(axis=-1, dtype=float))
+    if known.all():
+        ends = np.quantile(draws, [0.01, 0.99], axis=-1, keepdims=True)
+        return np.asarray(np.clip(draws, *ends).mean(axis=-1, dtype=float))
+    count = known.sum(axis=-1)
+    some = np.where(known, draws, np.where(count > 0, np.nan, 0)[..., None])
+    ends = np.nanquantile(some, [0.01, 0.99], axis=-1, keepdims=True)
+    mean = np.nanmean(np.clip(some, *ends), axis=-1, dtype=float)
+    return np.where(count > 0, mean, np.nan)
 
 
 def sign_p_values(
