@@ -111,7 +111,7 @@ def test_seed_measure_and_placebo_change_what_is_shown(reader: Reader, analysis:
 
 def test_the_order_of_rows_follows_its_control(reader: Reader, analysis: Analysis):
     def rows() -> list[str]:
-        return reader.each("#explorer-heatmap [role=row] > text", "e.textContent")
+        return reader.each("#explorer-heatmap .rows text", "e.textContent")
 
     names = labels(analysis).long
     given = rows()
@@ -188,7 +188,7 @@ def test_a_task_chosen_anywhere_is_chosen_everywhere(reader: Reader):
     assert all(place in pair for pair in touching)  # it gives or takes
     view.click("#explorer-graph .node[aria-label='Art Style'] circle")
     assert chosen() == {"Art Style"}
-    view.click("#explorer-heatmap [role=row] > text >> text=Counting")
+    view.click("#explorer-heatmap .rows text >> text=Counting")
     assert chosen() == {"Counting"}
     view.focus("#explorer-plane .spot[aria-label^='Relative Depth'] >> nth=0")
     view.keyboard.press("Enter")
@@ -287,6 +287,24 @@ def test_sixty_tasks_are_usable(browser: Any, tmp_path: Path):
     reader.context.close()
 
 
+def test_a_wide_heatmap_keeps_its_names_and_what_is_chosen_in_sight(browser: Any, tmp_path: Path):
+    file = written(tmp_path, make(Shape(models=("3B",), count=60)))
+    reader = Reader(browser, file, viewport=PHONE).open(task="Synthetic Task 50")
+    reader.view.wait_for_function(
+        "getComputedStyle(document.querySelector('#explorer-heatmap')).getPropertyValue('--scrolled')"
+    )
+    (box,) = reader.each("#explore .heat .scroll", "[e.scrollLeft, e.getBoundingClientRect().left]")
+    assert box[0] > 0
+    for selector in (".rows text.chosen", "text.chosen[data-column]"):
+        (left,) = reader.each(f"#explorer-heatmap {selector}", "e.getBoundingClientRect().left")
+        assert box[1] - 1 <= left <= PHONE["width"]
+    reader.view.focus("#explorer-heatmap")
+    reader.view.keyboard.press("End")
+    (right,) = reader.each("#cell-0-59", "e.getBoundingClientRect().right")
+    assert right <= PHONE["width"]
+    reader.context.close()
+
+
 def test_print_shows_every_model_in_light_colours_without_controls(browser: Any, shared: Reader):
     reader = Reader(browser, shared.file, color_scheme="dark").open()
     reader.view.emulate_media(media="print")
@@ -297,7 +315,12 @@ def test_print_shows_every_model_in_light_colours_without_controls(browser: Any,
     assert not reader.view.is_visible("#explorer-model")
     assert reader.view.is_visible("#explorer-caption")
     assert reader.view.evaluate(BACKGROUND) == "rgb(255, 255, 255)"
+    assert all(reader.each("details.more", "e.open"))
+    drawn = reader.each(".chart", "e.querySelector('svg.marks') !== null")
+    assert drawn
+    assert all(drawn)  # those far from the screen too
     reader.view.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not any(reader.each("details.more", "e.open"))
     assert reader.each("#explorer-copies figcaption", "1") == []
     assert reader.wrong == []
     reader.context.close()

@@ -134,7 +134,7 @@ def test_hostile_names_are_text_in_every_table():
     body = re.sub(r"<script.*?</script>", "", html, flags=re.S)
     assert "<script" not in body
     assert f"{odd} (4/4)" in Reader(html).text
-    blocks = ["look", "vega", "page", "explorer", "explorer-data"]
+    blocks = ["look", "vega", "page", "explorer", "explorer-data", "pictures"]
     charts = len(on_page(gallery(hostile))[0])
     assert [tag for tag, _ in Reader(html).tags].count("script") == charts + len(blocks)
 

@@ -79,7 +79,7 @@ def test_the_page_holds_every_figure_with_a_number_and_a_caption(analysis: Analy
     drawn, _ = on_page(gallery(analysis))
     count = len(drawn)
     assert [box["data-spec"] for box in boxes] == [f"figure-{n + 1}" for n in range(count)]
-    assert {box["data-spec"] for box in boxes} | {"look", "explorer-data"} == blocks
+    assert {box["data-spec"] for box in boxes} | {"look", "explorer-data", "pictures"} == blocks
     for number, figure in enumerate(drawn, 1):
         assert f"Figure {number}. {figure.reading}" in found.text
         assert figure.spec["description"]
@@ -148,7 +148,7 @@ def test_hostile_names_show_as_text_everywhere(hostile: Analysis):
     assert "<script>alert" not in html
     assert "img" not in {tag for tag, _ in found.tags}
     assert not [name for _, attrs in found.tags for name in attrs if name.startswith("on")]
-    assert len(found.scripts) == len(on_page(gallery(hostile))[0]) + 5
+    assert len(found.scripts) == len(on_page(gallery(hostile))[0]) + 6
     for name in HOSTILE:
         assert clean(name).replace("_", " ") in found.text
 
@@ -215,8 +215,19 @@ def test_a_study_without_personas_says_so(analysis: Analysis):
     assert "Published claims" not in text
 
 
-def test_three_models_of_thirteen_tasks_stay_under_five_megabytes():
-    assert len(page(make(Shape(models=("3B", "7B", "32B")))).encode()) < 5e6
+def test_three_models_of_sixty_tasks_stay_under_five_megabytes():
+    analysis = make(Shape(models=("3B", "7B", "32B"), count=60, conduct=True))
+    assert len(page(analysis).encode()) < 5e6
+
+
+def test_figures_take_no_more_than_their_room():
+    figures = gallery(make())
+    all_of_them, none_left = on_page(figures)
+    sizes = {figure.stem: len(json.dumps(figure.spec)) for figure in all_of_them}
+    kept, left = on_page(figures, sum(sizes.values()) // 2)
+    assert none_left == []
+    assert {figure.stem for figure in kept} | set(left) == set(sizes)
+    assert 0 < sum(sizes[figure.stem] for figure in kept) < sum(sizes.values())
 
 
 def test_the_page_needs_neither_altair_nor_vl_convert():

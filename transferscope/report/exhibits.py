@@ -1,10 +1,11 @@
 """The items to look at, as the page lists them: by model and target, each with what changed it.
 
 In:   an `Exhibits`, whose texts are not to be trusted, and the labels of an `Analysis`.
-Out:  plain text for the template, which escapes it, and pictures as WebP in base64.
+Out:  plain text for the template, which escapes it, and pictures as WebP in base64, apart.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
@@ -38,7 +39,8 @@ class Card(NamedTuple):
     question: str
     choices: list[Choice]
     right: str
-    pictures: list[str]
+    pictures: list[int]
+    """Their places among the gallery's."""
     more: str
     """What of its pictures is not shown."""
     changes: list[Change]
@@ -59,6 +61,8 @@ class Gallery(NamedTuple):
 
     targets: list[Target]
     notes: list[str]
+    pictures: list[str]
+    """WebP in base64, each once, whatever the number of models that show it."""
 
 
 def gallery(analysis: Analysis, exhibits: Exhibits | None) -> Gallery | None:
@@ -71,7 +75,10 @@ def gallery(analysis: Analysis, exhibits: Exhibits | None) -> Gallery | None:
         for model, label in models.items()
         for target, cells in _by_target(exhibits, model, names).items()
     ]
-    return Gallery(targets, [clean(note) for note in exhibits.notes]) if targets else None
+    if not targets:
+        return None
+    pictures = [picture for item in exhibits.items for picture in item.pictures]
+    return Gallery(targets, [clean(note) for note in exhibits.notes], pictures)
 
 
 def _by_target(
@@ -95,7 +102,8 @@ def _target(
                 changes.setdefault(flip.item, []).append(
                     _change(way, names[source], flip, cell.seeds)
                 )
-    cards = [_card(exhibits.items[place], its) for place, its in changes.items()]
+    first = list(accumulate((len(item.pictures) for item in exhibits.items), initial=0))
+    cards = [_card(exhibits.items[place], first[place], its) for place, its in changes.items()]
     cards.sort(key=lambda card: -len(card.changes))
     often = [
         sum(_often(getattr(cell, way), cell.seeds) for cell in cells.values())
@@ -127,7 +135,7 @@ def _letters(choices: dict[str, int | None]) -> str:
     return ", ".join("unreadable" if one is None else letter(one) for one in given) or UNKNOWN
 
 
-def _card(item: Shown, changes: list[Change]) -> Card:
+def _card(item: Shown, first: int, changes: list[Change]) -> Card:
     rest = item.images - len(item.pictures)
     more = f"and {counted(rest, 'more picture')}" if item.pictures and rest > 0 else ""
     choices = [
@@ -140,5 +148,11 @@ def _card(item: Shown, changes: list[Change]) -> Card:
     elif not choices and item.answer is not None:
         right = f"right: {letter(item.answer)}"
     return Card(
-        clean(item.item), clean(item.question), choices, right, item.pictures, more, changes
+        clean(item.item),
+        clean(item.question),
+        choices,
+        right,
+        list(range(first, first + len(item.pictures))),
+        more,
+        changes,
     )

@@ -57,6 +57,10 @@ from transferscope.report.words import (
 
 LARGEST = 500_000
 """Characters of a figure on the page; one of very many tasks may be larger."""
+ROOM = 3_900_000
+"""Characters of scripts, data, pictures and figures together: the text takes less than 1 MB."""
+LOSSES = 150
+"""Rows of the table of what breaks what; the explorer has all."""
 STYLES = ("page.css", "explorer.css")
 
 
@@ -71,20 +75,26 @@ class _Section(NamedTuple):
 
 def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     """The page of one analysis, with items to look at where there are any."""
-    drawn, large = on_page(gallery(analysis))
     scripts = {
         "explorer": Markup(explorer.script()),
         "vega": Markup(_wrapped(_asset("vega.js"))),
         "page": Markup(_asset("page.js")),
     }
+    items = shown_items(analysis, exhibits)
+    data = {
+        "look": _data({"config": {**CONFIG, "background": "transparent"}, "dark": DARK}),
+        "explorer-data": _data(explorer.data(analysis)),
+        "pictures": _data(items.pictures if items else []),
+    }
+    taken = sum(map(len, (*scripts.values(), *data.values())))
+    drawn, large = on_page(gallery(analysis), ROOM - taken)
+    losses = harms(analysis)
     specs = {f"figure-{number}": _spec(figure) for number, figure in enumerate(drawn, 1)}
     return _template().render(
         policy=_policy(scripts.values()),
         style=Markup("\n".join(map(_asset, STYLES)) + explorer.colours()),
-        explorer=_data(explorer.data(analysis)),
         scripts=scripts,
-        look=_data({"config": {**CONFIG, "background": "transparent"}, "dark": DARK}),
-        specs={key: _data(spec) for key, spec in specs.items()},
+        data=data | {key: _data(spec) for key, spec in specs.items()},
         sections=_sections(
             drawn, tables(analysis), also={"checkpoints"} if analysis.trajectories else set()
         ),
@@ -94,10 +104,11 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         happened=happened(analysis),
         safe=safe(analysis),
         safe_words=safe_words(analysis),
-        harms=harms(analysis),
+        harms=losses[:LOSSES],
+        unlisted=len(losses[LOSSES:]),
         training=training(analysis),
         checkpoints=_checkpoints(analysis),
-        exhibits=shown_items(analysis, exhibits),
+        exhibits=items,
         large=large,
         link=link,
         extent=extent,
@@ -112,17 +123,25 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     )
 
 
-def on_page(drawn: list[Figure]) -> tuple[list[Figure], list[str]]:
-    """The figures that stand on the page, and the stems of those that are too large for it.
+def on_page(drawn: list[Figure], room: int = ROOM) -> tuple[list[Figure], list[str]]:
+    """The figures that stand on the page, and the stems of those that it has no room for.
 
     What the explorer shows is not drawn twice; all figures lie beside the page as files.
+
+    Args:
+        room: characters of all figures together.
     """
-    others = [
-        figure for figure in drawn if figure.section != "effects" and figure.stem != "personas"
-    ]
-    fits = [len(json.dumps(_spec(figure))) <= LARGEST for figure in others]
-    kept = [figure for figure, fit in zip(others, fits, strict=True) if fit]
-    return kept, [figure.stem for figure, fit in zip(others, fits, strict=True) if not fit]
+    kept, left = [], []
+    for figure in drawn:
+        if figure.section == "effects" or figure.stem == "personas":
+            continue
+        size = len(json.dumps(_spec(figure)))
+        if size <= min(LARGEST, room):
+            kept.append(figure)
+            room -= size
+        else:
+            left.append(figure.stem)
+    return kept, left
 
 
 def _summary(analysis: Analysis) -> Summary:

@@ -44,11 +44,11 @@ function nullItem(each) {
       s("text", { class: "axis", x: x + wide / 2, y: 37, "text-anchor": "middle", "font-size": 10 }, String(size)));
   }
   const width = (most - least + 1) * wide;
-  const found = each.observed ? `the largest has ${each.observed}` : "there is none";
   const said = each.p <= data.alpha ? "larger than chance makes them" : "chance makes such too";
+  const found = each.observed ? `the largest has ${each.observed}: ${said} (p ${chance(each.p)})` : "there is none";
   return h("li", {}, s("svg", { width, height: 40, viewBox: `0 0 ${width} 40`, "aria-hidden": "true" }, bars),
     h("span", {}, `With ${each.words}, the largest has ${each.upper} or fewer in ${percent(1 - data.alpha)} of draws; ` +
-      `here ${found}: ${said} (p ${chance(each.p)})`));
+      `here ${found}.`));
 }
 
 function cliquePressed(event) {

@@ -25,7 +25,7 @@ function overview() {
   const worst = all.filter((each) => each.value < 0).slice(-EXTREMES).reverse();
   const name = (each) => `${long(data.sources[each.i])} → ${long(data.targets[each.j])}`;
   return [h("h3", {}, "Strongest effects"),
-    h("p", { class: "hint" }, "Choose a task or a cell anywhere, and it is chosen everywhere."),
+    h("p", { class: "hint screen" }, "Choose a task or a cell anywhere, and it is chosen everywhere."),
     h("h4", {}, "Helps most"), bars(best, name),
     h("h4", {}, "Harms most"), worst.length ? bars(worst, name) : h("p", {}, "No effect below 0.")];
 }

@@ -23,8 +23,11 @@ const toward = (a, b, distance) => {
 };
 const point = (p) => `${p.x.toFixed(1)},${p.y.toFixed(1)}`;
 
-/** An arrow's line and head. It bends to its own left, so that the arrow back lies apart. */
-function arrow(from, to, node, width) {
+/**
+ * An arrow's line and head: a point where it helps, a bar across where it harms. It bends to its
+ * own left, so that the arrow back lies apart.
+ */
+function arrow(from, to, node, width, helps) {
   const bend = 0.13;
   const middle = { x: (from.x + to.x) / 2 + bend * (to.y - from.y),
     y: (from.y + to.y) / 2 - bend * (to.x - from.x) };
@@ -34,6 +37,12 @@ function arrow(from, to, node, width) {
   const back = toward(tip, middle, size);
   const neck = toward(tip, middle, size * 0.8);
   const [ax, ay] = [(tip.y - back.y) * 0.42, (back.x - tip.x) * 0.42];
+  if (!helps) {
+    const near = toward(tip, middle, 1.2 + 0.5 * width);
+    const corner = (p, side) => point({ x: p.x + 1.35 * side * ax, y: p.y + 1.35 * side * ay });
+    return { line: `M${point(start)}Q${point(middle)} ${point(near)}`,
+      head: `M${corner(tip, 1)}L${corner(near, 1)}L${corner(near, -1)}L${corner(tip, -1)}Z` };
+  }
   return { line: `M${point(start)}Q${point(middle)} ${point(neck)}`,
     head: `M${point(tip)}L${point({ x: back.x + ax, y: back.y + ay })}L${point(neck)}` +
       `L${point({ x: back.x - ax, y: back.y - ay })}Z` };
@@ -60,7 +69,7 @@ function drawGraph() {
 function drawEdge(each, round, most, crowd) {
   const [source, target] = [data.sources[each.i], data.targets[each.j]];
   const width = (0.7 + 2.8 * (Math.abs(each.value) / most)) * crowd;
-  const drawn = arrow(round.spots.get(source), round.spots.get(target), round.node, width);
+  const drawn = arrow(round.spots.get(source), round.spots.get(target), round.node, width, each.value > 0);
   const touches = hasCell() ? each.i === state.source && each.j === state.target
     : source === state.task || target === state.task;
   const kind = each.value > 0 ? "positive" : "negative";

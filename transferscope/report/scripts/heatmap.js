@@ -31,12 +31,14 @@ function drawHeatmap() {
   fill(heatmap, { width, height, viewBox: `0 0 ${width} ${height}` }, []);
   heatmap.setAttribute("aria-rowcount", count.sources);
   heatmap.setAttribute("aria-colcount", count.targets);
-  const rows = grid.rows.map((i, row) => s("g", { role: "row" }, rowLabel(i, row),
+  const rows = grid.rows.map((i, row) => s("g", { role: "row" },
     grid.columns.map((j, col) => drawCell(i, j, row, col))));
   const marks = grid.rows.flatMap((i, row) => grid.columns.map((j, col) => marksOf(i, j, row, col)));
   heatmap.replaceChildren(s("g", {}, grid.columns.map(columnLabel)), ...rows,
-    s("g", { class: "marks", "aria-hidden": "true" }, marks, groupMarks()), band(), ring());
+    s("g", { class: "marks", "aria-hidden": "true" }, marks, groupMarks()), band(), ring(), rowLabels());
   moveCursor(0, 0);
+  const across = grid.columns.findIndex((j) => data.targets[j] === state.task);
+  intoSight(hasCell() ? grid.columns.indexOf(state.target) : across);
   if (focused) heatmap.focus();
 }
 
@@ -45,6 +47,22 @@ const named = (task, name) => {
   const most = name === long ? 40 : 10;
   return text.length > most ? text.slice(0, most - 1) + "…" : text;
 };
+
+/** The names of rows, which stay in sight when a wide grid scrolls under them. */
+function rowLabels() {
+  const high = grid.side * count.sources;
+  return s("g", { class: "rows" },
+    s("rect", { class: "ground", x: 0, y: grid.top, width: grid.left - 1, height: high }),
+    grid.rows.map(rowLabel));
+}
+
+/** Scrolls a wide grid so that a column is seen. */
+function intoSight(col) {
+  const box = heatmap.parentElement;
+  const x = grid.left + col * grid.side;
+  const seen = x - grid.left >= box.scrollLeft && x + grid.side <= box.scrollLeft + box.clientWidth;
+  if (col >= 0 && !seen) box.scrollLeft = x - (box.clientWidth + grid.left) / 2;
+}
 
 function rowLabel(i, row) {
   const task = data.sources[i];
@@ -196,6 +214,7 @@ function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key in MOVES) {
     pointTo(...moveCursor(...MOVES[event.key]));
+    intoSight(cursor.column);
   } else if (event.key === "Enter" || event.key === " ") {
     chooseCell(...moveCursor(0, 0));
   } else {

@@ -2,6 +2,16 @@
 
 const groups = Array.from(document.querySelectorAll(".exhibits[data-target]"));
 
+const pictures = JSON.parse(byId("pictures").textContent);
+
+/** Gives a group's pictures to its cards when it is first opened. */
+function showPictures(event) {
+  for (const image of event.target.querySelectorAll("img[data-picture]:not([src])")) {
+    image.src = "data:image/webp;base64," + pictures[Number(image.dataset.picture)];
+  }
+}
+for (const group of groups) group.addEventListener("toggle", showPictures);
+
 /** Shows the groups of the model and target in view, and of the chosen source only its items. */
 function drawItems() {
   let cards = 0;
@@ -12,8 +22,8 @@ function drawItems() {
     group.hidden = !fits;
     for (const card of group.querySelectorAll(".card")) {
       const by = Array.from(card.querySelectorAll("[data-source]"));
-      const source = hasCell() ? long(data.sources[state.source]) : null;
-      card.hidden = source !== null && !by.some((each) => each.dataset.source === source);
+      const source = state.task >= 0 ? long(state.task) : null; // a chosen cell's source is the task
+      card.hidden = hasCell() && !by.some((each) => each.dataset.source === source);
       for (const each of by) each.classList.toggle("chosen", each.dataset.source === source);
       if (fits && hasCell() && !card.hidden) cards += 1;
     }

@@ -67,11 +67,29 @@ function arrive() {
   byId("explore").scrollIntoView();
 }
 
+/** For print: the heatmaps of all models, and the rows of tables that were folded away. */
+function unfold() {
+  copyHeatmaps();
+  for (const rest of document.querySelectorAll("details.more:not([open])")) {
+    rest.open = rest.dataset.folded = true;
+  }
+}
+
+function fold() {
+  byId("explorer-copies").replaceChildren();
+  for (const rest of document.querySelectorAll("details[data-folded]")) {
+    rest.open = false;
+    delete rest.dataset.folded;
+  }
+}
+
 function listen() {
   heatmap.addEventListener("keydown", pressed);
   heatmap.addEventListener("pointermove", pointed);
   heatmap.addEventListener("pointerleave", drawReadout);
   heatmap.addEventListener("click", clicked);
+  heatmap.parentElement.addEventListener("scroll", () =>
+    heatmap.style.setProperty("--scrolled", `${heatmap.parentElement.scrollLeft}px`));
   graphBox.addEventListener("click", graphClicked);
   graphBox.addEventListener("keydown", graphPressed);
   plane.addEventListener("click", planeClicked);
@@ -94,8 +112,8 @@ function listen() {
       if (recall(node.hash, state)) arrive();
     });
   }
-  window.addEventListener("beforeprint", copyHeatmaps);
-  window.addEventListener("afterprint", () => byId("explorer-copies").replaceChildren());
+  window.addEventListener("beforeprint", unfold);
+  window.addEventListener("afterprint", fold);
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
     if (window.innerWidth !== width) [drawHeatmap, drawPlane].forEach((view) => view());
