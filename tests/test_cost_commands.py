@@ -13,13 +13,14 @@ import yaml
 from test_cost import QWEN25_7B
 
 from transferscope import calibration, cli, results
+from transferscope.bill import Device, Speeds
 from transferscope.models.glimpse.base import folder
 from transferscope.plan import plan_study
 from transferscope.sampling import sample, text_tokens
 from transferscope.shapes import parse_shapes, read_shapes
 from transferscope.stock import Stock
 from transferscope.study import Budget
-from transferscope.study_cost import Device, Speeds, Whole, estimate
+from transferscope.study_cost import Whole, estimate
 from transferscope.study_file import parse_study, suite_of
 
 torch.set_num_threads(1)
@@ -263,7 +264,7 @@ def test_every_count_of_an_estimate_follows_from_the_plan():
 
 def test_time_is_work_over_speed():
     its, device = whole(TEXT.replace("MODEL", "glimpse-s")), Device("CPU", False, None)
-    speeds = Speeds(1.0, 1e9, 1.0, 2e9, 4e9, {})
+    speeds = Speeds(1.0, 1e9, 1.0, 2e9, 4e9, {}, 3.0)
     made = estimate(its, "s", read_shapes(folder("glimpse-s")), device, speeds)
     assert made.train_seconds == made.train_flops / 1e9
     assert made.score_seconds == made.score_flops / 2e9

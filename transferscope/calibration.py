@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from transferscope import cost
+from transferscope.bill import Device, Speeds
 from transferscope.ceiling import matmul_ceiling
 from transferscope.errors import DataError
 from transferscope.fleet.score import score_fleet
@@ -23,7 +24,7 @@ from transferscope.meter import as_run, base_shapes, lengths, scoring_spent, tra
 from transferscope.models.paths import forward_path
 from transferscope.models.vlm import Base
 from transferscope.shapes import Shapes
-from transferscope.study_cost import Device, Speeds, Whole, estimated_lengths, lora
+from transferscope.study_cost import Whole, estimated_lengths, lora
 from transferscope.suite import Item
 
 SECONDS = 2.0
@@ -46,6 +47,12 @@ def device_at_hand() -> Device:
     return Device("CPU", False, free_memory())
 
 
+def share_cores(workers: int, device: Device) -> None:
+    """Go on with the threads that one of several workers on this machine's cores has."""
+    if not device.gpu:
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+
+
 def calibrate(whole: Whole, model: str, shapes: Shapes, device: Device, lab: Lab) -> Speeds:
     """Train and score some items of a study, which a warm-up has seen before.
 
@@ -55,7 +62,7 @@ def calibrate(whole: Whole, model: str, shapes: Shapes, device: Device, lab: Lab
     """
     recipe = whole.study.recipe_of(model)
     task, count = _amount(whole, shapes, recipe, device)
-    described = whole.study.models[model]
+    described, begun = whole.study.models[model], time.perf_counter()
     base = lab.load_base(
         described.where,
         name=model,
@@ -63,7 +70,7 @@ def calibrate(whole: Whole, model: str, shapes: Shapes, device: Device, lab: Lab
         trust_remote_code=described.trust_remote_code,
         max_pixels=recipe.max_pixels,
     )
-    loaded = base_shapes(base)
+    loading, loaded = time.perf_counter() - begun, base_shapes(base)
     if loaded is None:
         raise DataError(f"{described.where}: its shapes are not known")
     items = list(whole.stock.split(task, "train")[:count])
@@ -72,7 +79,7 @@ def calibrate(whole: Whole, model: str, shapes: Shapes, device: Device, lab: Lab
     once = recipe.model_copy(update={"epochs": 1, "steps": None})
     adapters = whole.study.budget.fleet if device.gpu else 1
     learned, asked = _timed(base, as_run(base, loaded, items), items, once, adapters)
-    return Speeds(*learned, *asked, vision, sampled)
+    return Speeds(*learned, *asked, vision, sampled, loading)
 
 
 def _amount(whole: Whole, shapes: Shapes, recipe: Any, device: Device) -> tuple[str, int]:

@@ -13,10 +13,12 @@ Draws items, opens no file, knows no torch.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 from transferscope import cost
+from transferscope.bill import Device, Memory, ModelCost, Prices, Speeds
 from transferscope.choices import named_by_letter
 from transferscope.cost import Lora, Room
 from transferscope.plan import Plan, Run
@@ -29,77 +31,6 @@ GIB = 1 << 30
 
 PROCESS = 400 << 20
 """Bytes of a process with torch and transformers loaded, and nothing else; measured on Linux."""
-
-
-class Device(NamedTuple):
-    """Where a study will run."""
-
-    name: str
-    gpu: bool
-    memory: int | None
-    """Bytes that are free; None where nobody says."""
-
-
-class Speeds(NamedTuple):
-    """What a calibration measured."""
-
-    train_items_per_second: float
-    train_flops_per_second: float
-    score_items_per_second: float
-    score_flops_per_second: float
-    vision_flops_per_second: float | None
-    """None where pictures are looked at within the forward."""
-    lengths: dict[Key, list[int]]
-    """Tokens of the sampled items; empty where they are not known."""
-
-
-class Memory(NamedTuple):
-    """What a model's part of a study holds at its peak, and what is done to make it fit."""
-
-    weights_bytes: int
-    features_bytes: int
-    """Kept vision features, within their budget."""
-    features_wanted_bytes: int
-    """What keeping all of them would take."""
-    adapters_bytes: int
-    training_bytes: int
-    """Activations of a training forward."""
-    scoring_bytes: int
-    """Activations of a scoring forward."""
-    host_bytes: int
-    """The process itself, and the pictures of embedded suites, in the computer's own memory."""
-    peak_memory_bytes: int
-    """On the device; on a CPU the process and its pictures too."""
-    adapters_at_once: int
-    batch_parts: int
-    checkpointing: bool
-    fits: bool | None
-    """Whether it fits with all that can be done; None where the device's memory is not known."""
-
-
-@dataclass(frozen=True)
-class ModelCost:
-    """One model's part of a study. Counts, FLOPs, bytes and seconds."""
-
-    parameters: int
-    train_items: int
-    train_tokens: int
-    train_flops: int
-    score_items: int
-    score_tokens: int
-    score_flops: int
-    pictures: int
-    """Distinct ones."""
-    pictures_looked_at: int
-    """More than the distinct ones where their features do not stay in memory."""
-    vision_flops: int
-    flops: int
-    memory: Memory
-    drawing_seconds: float
-    vision_seconds: float | None = None
-    train_seconds: float | None = None
-    score_seconds: float | None = None
-    seconds: float | None = None
 
 
 class Whole(NamedTuple):
@@ -116,6 +47,13 @@ def estimate(
 ) -> ModelCost:
     """What a study costs on one of its models."""
     return _Estimate(whole, model, shapes, device, speeds).made()
+
+
+def priced(
+    whole: Whole, model: str, shapes: Shapes, device: Device, speeds: Speeds | None = None
+) -> Prices:
+    """The same work as in `estimate`, run by run, for who divides it among workers."""
+    return _Estimate(whole, model, shapes, device, speeds).prices()
 
 
 def estimated_lengths(shapes: Shapes, sampled: Sample, most: int | None) -> dict[Key, list[int]]:
@@ -156,25 +94,28 @@ class _Estimate:
         }
         self.lengths = estimated_lengths(shapes, self.sampled, most)
         self.lengths |= {k: v for k, v in (speeds.lengths if speeds else {}).items() if v}
+        self._step, self._asking = cache(self._step_flops), cache(self._asked)
+        self._room = cache(self._at_once)
 
     def made(self) -> ModelCost:
         lessons = [self.plan.lessons[run.source or ""] for run in self.trained]
-        train = self._training()
-        score = self._scoring()
+        train = [self.training(run) for run in self.trained]
+        score = [self.scoring(run) for run in self.runs]
+        train_flops, score_flops = (round(sum(one[1] for one in its)) for its in (train, score))
         vision = self._vision()
         drawn = sum(lessons) + self.plan.questions
         done = ModelCost(
             parameters=self.shapes.parameters,
             train_items=sum(map(self.recipe.passes_for, lessons)),
-            train_tokens=train[0],
-            train_flops=train[1],
-            score_items=score[2],
-            score_tokens=score[0],
-            score_flops=score[1],
+            train_tokens=round(sum(one[0] for one in train)),
+            train_flops=train_flops,
+            score_items=round(sum(one[2] for one in score)),
+            score_tokens=round(sum(one[0] for one in score)),
+            score_flops=score_flops,
             pictures=vision.distinct,
             pictures_looked_at=vision.looked,
             vision_flops=vision.flops,
-            flops=train[1] + score[1] + vision.flops,
+            flops=train_flops + score_flops + vision.flops,
             memory=self._memory(vision.bytes),
             drawing_seconds=drawn * self.sampled.seconds,
         )
@@ -184,41 +125,69 @@ class _Estimate:
         """Items of each task that a run learns from."""
         return {(name, "train"): n for name, n in self.plan.parts[run.source or ""].items()}
 
-    def _training(self) -> tuple[int, int]:
-        """Tokens and FLOPs."""
-        tokens, flops = 0.0, 0.0
-        room = self._room()
-        folding = cost.folding_flops(self.shapes, self.lora)
+    def prices(self) -> Prices:
+        """Of every run, and of pictures, which runs share."""
+        asked = _Pictures(self, {(name, "eval"): n for name, n in self.plan.targets.items()})
+        learned, most = _Pictures(self, self._distinct()), self.room[1]
+        keeps = asked.bytes + learned.bytes <= most
+        pools, looks, drawing = {}, {}, dict.fromkeys(self.runs, 0.0)
         for run in self.trained:
             own = self._learned(run)
-            passes = self.recipe.passes_for(sum(own.values())) / sum(own.values())
-            for key, items in own.items():
-                lengths = self.lengths[key]
-                steps = [self._step(length, room.checkpointing) for length in lengths]
-                tokens += passes * items * _mean(lengths)
-                flops += passes * items * _mean(steps)
-            flops += self.plan.steps_of(run) * folding
-        return round(tokens), round(flops)
+            for name, split in own:
+                size = len(self.stock.split(name, split))
+                if name not in pools:
+                    pools[name] = _Pictures(self, {(name, split): size})
+            parts = {name: own[name, "train"] / len(self.stock.split(name, "train"))
+                     for name, _ in own}  # fmt: skip
+            held = sum(pools[name].bytes * part for name, part in parts.items())
+            items = self.plan.lessons[run.source or ""]
+            passes = 1 if keeps or held <= most else -(-self.recipe.passes_for(items) // items)
+            looks[run] = {name: part * passes for name, part in parts.items()}
+            drawing[run] = items * self.sampled.seconds
+        return Prices(
+            training={run: self.training(run)[1] for run in self.trained},
+            scoring={run: self.scoring(run)[1] for run in self.runs},
+            drawing=drawing,
+            looks=looks,
+            pools={name: pool.flops for name, pool in pools.items()},
+            questions=asked.flops,
+            question_drawing=self.plan.questions * self.sampled.seconds,
+            keeps=keeps,
+            weights_bytes=self._weights(),
+        )
 
-    def _step(self, length: int, again: bool) -> int:
+    def training(self, run: Run) -> tuple[float, float]:
+        """Tokens and FLOPs of training a run."""
+        own, again = self._learned(run), self._room().checkpointing
+        passes = self.recipe.passes_for(sum(own.values())) / sum(own.values())
+        tokens = passes * sum(items * _mean(self.lengths[key]) for key, items in own.items())
+        flops = passes * sum(
+            items * _mean([self._step(length, again) for length in self.lengths[key]])
+            for key, items in own.items()
+        )
+        folding = cost.folding_flops(self.shapes, self.lora)
+        return tokens, flops + self.plan.steps_of(run) * folding
+
+    def _step_flops(self, length: int, again: bool) -> int:
         whole = cost.step_flops(self.shapes, self.lora, [length], again=again)
         return whole - (1 + again) * cost.folding_flops(self.shapes, self.lora)
 
-    def _scoring(self) -> tuple[int, int, int]:
+    def scoring(self, run: Run) -> tuple[float, float, float]:
         """Tokens, FLOPs and items, those counted again that are asked in several orders."""
         merged = not self.device.gpu and self.recipe.precision == "float32"
-        tuned = None if merged else self.lora
+        return self._asking(run.kind in ("base", "again") or merged)
+
+    def _asked(self, bare: bool) -> tuple[float, float, float]:
         tokens, flops, items = 0.0, 0.0, 0.0
-        bases = sum(run.kind in ("base", "again") for run in self.runs)
+        lora = None if bare else self.lora
         for name, count in self.plan.targets.items():
             lengths = self.lengths[name, "eval"]
             count *= self._turns(name)
-            items += len(self.runs) * count
-            tokens += len(self.runs) * count * _mean(lengths)
-            for its, number in ((None, bases), (tuned, len(self.runs) - bases)):
-                each = [cost.forward_flops(self.shapes, length, 1, its) for length in lengths]
-                flops += number * count * _mean(each)
-        return round(tokens), round(flops), round(items)
+            items += count
+            tokens += count * _mean(lengths)
+            each = [cost.forward_flops(self.shapes, length, 1, lora) for length in lengths]
+            flops += count * _mean(each)
+        return tokens, flops, items
 
     def _turns(self, target: str) -> float:
         """How often an item is asked."""
@@ -268,7 +237,7 @@ class _Estimate:
         keys = dict.fromkeys(key for run in self.trained for key in self._learned(run))
         return max((max(self.lengths[key]) for key in keys), default=0)
 
-    def _room(self) -> Room:
+    def _at_once(self) -> Room:
         """What trains at once, for the longest lessons."""
         most = max((len(s.runs) for s in self.plan.shards if s.model == self.model), default=1)
         if self.device.memory is None or not self.trained:

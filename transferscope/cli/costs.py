@@ -13,11 +13,12 @@ from transferscope.errors import DataError, MissingExtra
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from transferscope.bill import Device, Memory, ModelCost, Prices, Speeds
     from transferscope.plan import Plan
     from transferscope.shapes import Shapes
     from transferscope.stock import Stock
     from transferscope.study import Study
-    from transferscope.study_cost import Device, Memory, ModelCost, Speeds, Whole
+    from transferscope.study_cost import Whole
 
 TOTALS = (
     "train_items",
@@ -47,6 +48,8 @@ class Wanted(NamedTuple):
     """GiB of a GPU that is not here; None: for this machine."""
     tflops: float | None
     """Of the device, where the user says so."""
+    workers: int | None = None
+    """Who share the work; None: one process."""
 
 
 class Costs(NamedTuple):
@@ -57,6 +60,8 @@ class Costs(NamedTuple):
     speeds: dict[str, Speeds]
     notes: list[str]
     tflops: float | None
+    prices: dict[str, Prices]
+    """Of each model; empty where the work is not shared."""
 
     def record(self) -> dict[str, Any]:
         """All numbers, their units in the names."""
@@ -102,25 +107,28 @@ def costs(
         StudyError: a model is nowhere.
     """
     from transferscope.sampling import sample
-    from transferscope.study_cost import Whole, estimate
+    from transferscope.study_cost import Whole, estimate, priced
 
     notes: list[str] = []
     shapes = dict(_shapes(study, notes))
     device = _place(wanted)
     models: dict[str, ModelCost] = {}
     speeds: dict[str, Speeds] = dict(known or {})
+    prices: dict[str, Prices] = {}
     if shapes:
         whole = Whole(study, plan, stock, sample(plan, stock))
         if known is None and wanted.calibration:
             if wanted.memory is None:
-                speeds = dict(_calibrated(whole, shapes, device, notes))
+                speeds = dict(_calibrated(whole, shapes, device, wanted.workers, notes))
             else:
                 notes.append("no times: another device's speed is not known here; --tflops tells")
         for name, its in shapes.items():
             models[name] = estimate(whole, name, its, device, speeds.get(name))
+            if wanted.workers:
+                prices[name] = priced(whole, name, its, device, speeds.get(name))
         if study.evaluation.scoring == "generate":
             notes.append("replies are generated: scoring is counted as their first token alone")
-    return Costs(device, models, speeds, notes, wanted.tflops)
+    return Costs(device, models, speeds, notes, wanted.tflops, prices)
 
 
 def _shapes(study: Study, notes: list[str]) -> Iterator[tuple[str, Shapes]]:
@@ -146,8 +154,8 @@ def _shapes(study: Study, notes: list[str]) -> Iterator[tuple[str, Shapes]]:
 
 
 def _place(wanted: Wanted) -> Device:
+    from transferscope.bill import Device
     from transferscope.machine import free_memory
-    from transferscope.study_cost import Device
 
     if wanted.memory is not None:
         return Device(f"a GPU of {wanted.memory:g} GiB", True, round(wanted.memory * 2**30))
@@ -161,7 +169,11 @@ def _place(wanted: Wanted) -> Device:
 
 
 def _calibrated(
-    whole: Whole, shapes: dict[str, Shapes], device: Device, notes: list[str]
+    whole: Whole,
+    shapes: dict[str, Shapes],
+    device: Device,
+    workers: int | None,
+    notes: list[str],
 ) -> Iterator[tuple[str, Speeds]]:
     """How fast this machine is with each model that lies on it."""
     from transferscope.lab import load_lab
@@ -171,8 +183,9 @@ def _calibrated(
     except MissingExtra as error:
         notes.append(f"no times: {error}")
         return
-    from transferscope.calibration import calibrate
+    from transferscope.calibration import calibrate, share_cores
 
+    share_cores(workers or 1, device)
     for name, its in shapes.items():
         where = whole.study.models[name].where
         if not where.startswith("glimpse") and not any(Path(where).glob("*.safetensors")):

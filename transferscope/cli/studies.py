@@ -63,11 +63,15 @@ def plan(
         float | None,
         typer.Option(min=1e-3, max=1e9, help="Also tell the time at so many TFLOP/s."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Also tell the time that so many workers take."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What a study will do and cost, before anything is spent."""
+    from transferscope.cli import schedules, stages
     from transferscope.cli.costs import Wanted, costs, remarks, table, took
-    from transferscope.cli.stages import second, told
     from transferscope.plan import plan_study
     from transferscope.runner import finished_cells
     from transferscope.standing import measured
@@ -77,15 +81,17 @@ def plan(
     stock = stock_of(read := read_study(study))
     made, folder = plan_study(read, stock), out or Path(read.name)
     summary = made.summary() | {"cells finished": finished_cells(read, made, stock, folder)}
-    wanted = Wanted(not no_calibration, memory, tflops)
+    wanted = Wanted(not no_calibration, memory, tflops, workers)
     found = costs(read, made, stock, wanted)
-    then = None if read.selection is None else second(read, folder, wanted, found)
+    then = None if read.selection is None else stages.second(read, folder, wanted, found)
+    shared = None if workers is None else schedules.schedule(made, found, workers)
     spent = measured(folder)
     for note in stock.notes:
         print(note, file=sys.stderr)
     if as_json:
-        judging = {} if then is None else {"judging": then._asdict()}
-        print(json.dumps(summary | found.record() | {"measured": spent} | judging))
+        record = summary | found.record() | {"measured": spent}
+        record |= {} if then is None else {"judging": then._asdict()}
+        print(json.dumps(record | ({} if shared is None else {"schedule": shared.record()})))
         return
     print("\n".join(f"{count:>12,} {what}" for what, count in summary.items()))
     if found.models:
@@ -95,8 +101,10 @@ def plan(
         Console(highlight=False, soft_wrap=True).print(table(found))
         print()
     print("\n".join([*remarks(found, read, made), *took(spent)]))
+    if shared is not None:
+        print("\n".join(schedules.told(shared)))
     if then is not None:
-        print("\n".join(told(then, found)))
+        print("\n".join(stages.told(then, found)))
 
 
 @app.command(epilog="Example: `transferscope demo --out demo/`")
