@@ -54,6 +54,15 @@ def test_correlations_are_scipys_in_loops():
     assert found.between_seeds["overall"].value == pytest.approx(np.mean(between))
 
 
+def test_seeds_that_say_the_same_agree_wholly():
+    one = effects(14)[:1]
+    found = compare(matrix(one[0]), matrix(np.concatenate([one, one])), {}, **QUICK)
+    for its in found.between_seeds.values():
+        assert (its.value, *its.ci) == pytest.approx((1, 1, 1))
+    alone = compare(matrix(one[0]), matrix(one), {}, **QUICK)
+    assert all(math.isnan(its.value) for its in alone.between_seeds.values())
+
+
 def test_within_targets_without_ties_it_is_the_mean_over_targets():
     draw = np.random.default_rng(3)
     predicted, measured = draw.normal(size=(7, 7)), draw.normal(size=(2, 7, 7))

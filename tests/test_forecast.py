@@ -10,6 +10,7 @@ from torch.nn import functional
 from transferscope.fleet import train
 from transferscope.fleet.memory import Room
 from transferscope.fleet.train import Job, start_gradients
+from transferscope.forecast import predicted
 from transferscope.models.paths import forward_path, target_linears
 from transferscope.models.rows import letters
 
@@ -98,10 +99,10 @@ def test_gradients_are_the_same_in_company_and_by_parts(base, jobs, monkeypatch)
 
 def test_a_small_step_changes_losses_as_the_gradients_say(base, jobs):
     source, target, _ = start_gradients(base, jobs, RECIPE)
-    losses, size = [], 1e-3 / source.norm()
+    losses, length = [], 1e-3
     for side in (1, -1):
         its = ByPeft(base, 3)
-        its.step(-side * size * source)
+        its.step(-side * length * source / source.norm())
         losses.append(its.loss(jobs[1].items).item())
-    change = (losses[0] - losses[1]) / 2
-    assert change == pytest.approx(-(size * source @ target).item(), rel=1e-3)
+    taken = (losses[1] - losses[0]) / 2
+    assert taken == pytest.approx(length * predicted([source], [target]).item(), rel=1e-3)

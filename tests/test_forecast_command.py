@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from analysis_factory import Shape, make
 
 from transferscope import cli, forecast, results
@@ -122,12 +123,41 @@ def test_a_bad_forecast_is_called_one(run, predicting, tmp_path):
 
 def test_another_models_results_are_a_baseline(run, predicting, tmp_path):
     put_analysis(tmp_path / "few", "glimpse-s")
-    put_analysis(tmp_path / "bigger", "glimpse-s", "glimpse-l", seed=5)
-    predicting(effects(3)[0])
-    code, text, _ = run("study.yaml", "--other", tmp_path / "bigger", "--json")
+    put_analysis(tmp_path / "bigger", "glimpse-l", "glimpse-s")  # glimpse-l as glimpse-s in few
+    predicting(-effects(0).mean(0))
+    code, text, _ = run("study.yaml", "--other", tmp_path / "bigger")
     assert code == 0
-    found = json.loads(text)["comparison"]["glimpse-s"]["baselines"]
+    assert "Within targets, glimpse-l does better than the forecast." in text
+    record = (tmp_path / "few" / "forecast.json").read_text()
+    assert run("study.yaml", "--other", tmp_path / "bigger", "--json")[1].strip() == json.dumps(
+        json.loads(record)
+    )
+    found = json.loads(record)["comparison"]["glimpse-s"]["baselines"]
     assert set(found) == {"target mean", "glimpse-s (--other)", "glimpse-l"}
+    assert found["glimpse-l"]["within"]["value"] == pytest.approx(1)
+    assert found["glimpse-s (--other)"]["within"]["value"] < 1
+
+
+def test_sources_are_taken_from_training_items_and_targets_from_their_questions(
+    run, tmp_path, monkeypatch
+):
+    def gradients(base, jobs, recipe, **_):
+        # of a source (its place, 2), of a target (1, its place); which is which, its items say
+        assert len({job.init_seed for job in jobs}) == 1
+        found = []
+        for job in jobs:
+            (split,) = {item.id.split("_")[0] for item in job.items}
+            place = 1.0 + TASKS.index(job.source)
+            found.append(torch.tensor([place, 2.0] if split == "train" else [1.0, place]))
+        return found
+
+    monkeypatch.setattr(forecast, "start_gradients", gradients)
+    assert run("study.yaml", "--items", 4)[0] == 0
+    record = json.loads((tmp_path / "few" / "forecast.json").read_text())
+    table = record["models"]["glimpse-s"]["predicted"]
+    for i, source in enumerate(TASKS, 1):
+        for j, target in enumerate(TASKS, 1):
+            assert table[source][target] == pytest.approx((i + 2 * j) / math.hypot(i, 2))
 
 
 @pytest.mark.parametrize(
