@@ -69,7 +69,8 @@ def test_every_figure_of_the_report_is_there_and_valid_vega_lite(analysis: Analy
     cliques = ("clique-positive", "clique-negative")
     expected = {f"{kind}-{m}" for kind in (*per_model, *cliques) for m in analysis.models}
     expected |= {f"categor{end}-{axis}" for end in ("ies", "y-effects") for axis in LEVELS}
-    assert set(charts) == expected | {"personas", "scale", "decomposition", "pgf-behaviour"}
+    expected |= {"heatmaps", "personas", "scale", "decomposition", "pgf-behaviour"}
+    assert set(charts) == expected
     tables = {"placebo", "items"}
     elsewhere = {"checkpoints"}
     found = {figure.section for figure in gallery(analysis)}
@@ -175,6 +176,24 @@ def test_the_heatmap_holds_exactly_the_values_of_the_record(analysis: Analysis):
             for source, row in record.pgf.items()
             for target, cell in row.items()
         }
+
+
+def test_the_heatmaps_of_all_models_hold_the_values_of_each(analysis: Analysis):
+    names, models = labels(analysis), model_labels(analysis)
+    cells = {
+        (row["model"], row["source"], row["onto"]): (row["value"], row["kind"] == "clear")
+        for row in rows(by_stem(analysis)["heatmaps"])
+        if "onto" in row
+    }
+    assert cells == {
+        (models[model], names.long[source], names.long[target]): (
+            cell.mean,
+            not cell.ci[0] <= 0 <= cell.ci[1],
+        )
+        for model, record in analysis.models.items()
+        for source, row in record.pgf.items()
+        for target, cell in row.items()
+    }
 
 
 def test_only_cells_whose_interval_includes_zero_are_hollow(analysis: Analysis):

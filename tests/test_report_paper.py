@@ -8,9 +8,11 @@ from xml.etree import ElementTree
 import pytest
 from analysis_factory import HOSTILE, Shape, make
 
-from transferscope.report import figures, render
+from transferscope.report import captions, figures, render
+from transferscope.report.caption import caption, counterparts
 from transferscope.report.gallery import gallery
 from transferscope.report.paper import printed
+from transferscope.results import safe_name
 
 MM = 72 / 25.4
 WIDTHS = (85 * MM, 175 * MM)
@@ -93,6 +95,41 @@ def test_pictures_have_300_dots_to_the_inch_and_pdf_the_same_size_with_its_fonts
     assert b"/ToUnicode" in document
     assert b"/FontFile2" in document
     assert render(chart, "svg").startswith(b"<svg")
+
+
+def test_every_figure_of_the_paper_that_an_analysis_can_show_has_its_counterpart():
+    image = counterparts(make(Shape(models=("3B", "7B", "32B"))))
+    assert [number for number, stems in image.items() if not stems] == [7, 8]
+    assert image[1] == [f"{kind}-{m}" for kind in ("heatmap", "graph") for m in ("3B", "7B", "32B")]
+    assert image[2] == ["heatmaps"]
+    video = counterparts(make(Shape(models=("3B", "7B"), sources=(0, 8), targets=(8, 13))))
+    assert video[7] == ["heatmap-3B", "heatmap-7B", "heatmaps"]
+    assert not video[2]
+
+
+def test_a_caption_says_what_is_shown_how_sure_it_is_and_over_how_many_seeds():
+    analysis = make(Shape(models=("3B", "7B")))
+    drawn = {figure.stem: caption(figure) for figure in gallery(analysis)}
+    cells = [c for row in analysis.models["3B"].pgf.values() for c in row.values()]
+    sure = sum(not cell.ci[0] <= 0 <= cell.ci[1] for cell in cells)
+    assert f"169 measured, {sure} drawn" in drawn["heatmap-3B"]
+    assert f"{max(cell.mean for cell in cells):.2f}. Smallest" in drawn["heatmap-3B"]
+    for stem, text in drawn.items():
+        assert "4 seeds" in text or stem.startswith(("power", "personas", "pgf")), stem
+        assert " · " not in text.replace("\n", " ")
+
+
+def test_captions_name_the_files_and_show_names_as_they_are():
+    shape = Shape(models=(HOSTILE[0], HOSTILE[5], "a b", "a_b"), names=tuple(HOSTILE), seeds=2)
+    analysis = make(shape)
+    text = captions(analysis)
+    taken: set[str] = set()
+    for figure in gallery(analysis):
+        taken.add(safe_name(f"{figure.stem}.svg", taken))
+    headings = re.findall("^## (.+)$", text.replace("\\", ""), re.MULTILINE)
+    assert {f"{each}.svg" for each in headings} == taken
+    assert "<" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
 
 
 def test_names_stay_text_in_print():

@@ -194,6 +194,7 @@ def write(
 
     drawn: dict[str, bytes] = {}
     if figures:
+        drawn["captions.md"] = reports.captions(analysis).encode()
         charts = reports.figures(analysis)
         jobs = [(stem, form) for stem in charts for form in get_args(reports.Format)]
         console = Console(stderr=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Format = Literal["svg", "png", "pdf"]
 
-__all__ = ["Format", "figures", "page", "render"]
+__all__ = ["Format", "captions", "figures", "page", "render"]
 
 
 def page(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
@@ -43,6 +43,13 @@ def figures(analysis: Analysis) -> "dict[str, Chart]":
     from transferscope.report.vegalite import chart
 
     return {figure.stem: chart(figure.spec) for figure in gallery(analysis)}
+
+
+def captions(analysis: Analysis) -> str:
+    """Captions of the figures, generated from the numbers, as Markdown."""
+    from transferscope.report.caption import captions
+
+    return captions(analysis)
 
 
 def render(chart: "Chart", format: Format) -> bytes:

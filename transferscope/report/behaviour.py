@@ -56,8 +56,8 @@ def behaviour(
         ),
     )
     says = (
-        f"{title}: lines for changes of 5, 10, 20 and 40 points. The same change counts for more "
-        "the nearer the start is to the ceiling; gains end at 1, losses have no such end."
+        f"{title}: lines for gains and losses of 5, 10, 20 and 40 points, over the accuracies at "
+        "which this study’s targets start."
     )
     return finish(spec, says)
 

@@ -13,7 +13,7 @@ from transferscope.report.behaviour import behaviour
 from transferscope.report.courses import about, courses
 from transferscope.report.effects import decomposition, power, task_effects
 from transferscope.report.groups import category_effects
-from transferscope.report.heatmaps import heatmap
+from transferscope.report.heatmaps import heatmap, heatmaps
 from transferscope.report.networks import clique, graph
 from transferscope.report.personas import personas
 from transferscope.report.trends import categories, scale_trend
@@ -22,10 +22,10 @@ from transferscope.report.words import (
     MEASURES,
     Labels,
     clean,
+    counted,
     covers,
     labels,
     model_labels,
-    percent,
 )
 
 SECTIONS = {
@@ -93,10 +93,21 @@ def accounts(analysis: Analysis, models: dict[str, str]) -> str:
     return " ".join(f"{label}: {words}" for label, words in said.items())
 
 
+def _seeds(analysis: Analysis, model: str) -> str:
+    return counted(len(analysis.models[model].seeds), "seed")
+
+
+def _over(analysis: Analysis, models: dict[str, str]) -> str:
+    """How many seeds means are over, said once where models agree."""
+    said = {label: _seeds(analysis, model) for model, label in models.items()}
+    if len(set(said.values())) == 1:
+        return f"Means over {next(iter(said.values()))}."
+    return " ".join(f"{label}: means over {words}." for label, words in said.items())
+
+
 def _effects(subject: _Subject) -> Iterator[_Draft]:
     analysis, names, models = subject
     measure = MEASURES[analysis.settings.measure]
-    share = percent(analysis.settings.graph_keep)
     for model, label in models.items():
         yield (
             f"heatmap-{model}",
@@ -110,19 +121,27 @@ def _effects(subject: _Subject) -> Iterator[_Draft]:
             yield (
                 f"heatmap-adjusted-{model}",
                 "effects",
-                f"The same after subtracting, seed by seed, what {clean(adjusted.placebo)} did to "
-                "each target: what a source does beyond teaching the format of an answer. The "
+                f"What is left once what {clean(adjusted.placebo)} did to a target is taken off, "
+                "seed by seed: what a source does beyond teaching the format of an answer. The "
                 "placebo’s own noise is part of each interval, the same for a whole column.",
                 covers(analysis.models[model], analysis.settings),
                 heatmap(analysis, model, f"{label}: beyond the placebo", names, adjusted=True),
             )
+    yield (
+        "heatmaps",
+        "effects",
+        f"The {measure} of all models on one scale: sources down, targets across; blue helped, "
+        "orange harmed, and a hollow cell may well be noise.",
+        accounts(analysis, models),
+        heatmaps(analysis, models, "What each source does to each target", names),
+    )
     for model, label in models.items():
         yield (
             f"graph-{model}",
             "effects",
-            f"Only the strongest {share} of the effects of each sign are drawn; point at a task to "
-            "see what it gives.",
-            "Edges are chosen by size, not by certainty: the heatmap shows which are hollow.",
+            "An arrow is what one source does to one target.",
+            f"Edges are chosen by the size of their mean over {_seeds(analysis, model)}, not by "
+            "certainty: the heatmap shows which are hollow.",
             graph(analysis, model, f"{label}: transfer graph", names),
         )
 
@@ -172,7 +191,8 @@ def _tasks(subject: _Subject) -> Iterator[_Draft]:
         yield (
             f"malleability-{model}",
             "tasks",
-            "The same for targets: how much finetunes on other tasks help or harm each of them.",
+            "A target far to the right is helped by many finetunes or much; one far to the left is "
+            "harmed. Inside the dashed lines it moves no more than noise would.",
             caption,
             task_effects(
                 analysis, model, "malleability", f"{label}: what each target takes", names
@@ -199,7 +219,7 @@ def _cliques(subject: _Subject) -> Iterator[_Draft]:
                 f"The largest set of tasks in {label} that all {verb} each other, in both "
                 "directions. It means something where it is larger than the bars, the sizes that "
                 "arise without any such bond.",
-                "The sign of each effect is that of its mean over seeds.",
+                f"The sign of each effect is that of its mean over {_seeds(analysis, model)}.",
                 clique(analysis, model, sign, f"{label}: largest {sign} clique", names),
             )
 
@@ -224,7 +244,7 @@ def _categories(subject: _Subject) -> Iterator[_Draft]:
             "categories",
             "Mean of the helpful effects (blue) and mean of the harmful ones (orange) over all "
             "pairs of tasks from one group to another.",
-            "",
+            _over(analysis, models),
             category_effects(analysis, kind, models, f"{title}: from group to group"),
         )
 

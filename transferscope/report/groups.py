@@ -65,7 +65,15 @@ def category_effects(
             title, f"source category down, target category across; {whole} self-transfer"
         ),
     )
-    return finish(spec, f"{title}: heatmaps of positive and of negative effects for each model.")
+    ends = [
+        f"{label}, {word} {row['source']} on {row['target']} {row['label']}"
+        for label, group in rows.items()
+        for word, pick in (("highest", max), ("lowest", min))
+        if group
+        for row in [pick(group, key=lambda each: each["value"])]
+    ]
+    says = f"mean positive and mean negative effects for each model; {'; '.join(ends)}."
+    return finish(spec, f"{title}: {says}")
 
 
 def _category_rows(axes: CategoryAxis) -> list[Spec]:

@@ -1,6 +1,8 @@
-"""The heatmap: every effect of every source on every target, and of every control below them.
+"""Heatmaps: every effect of every source on every target, and of every control below them.
 
-A filled cell is an effect beyond noise (`noise.beyond_noise`); a hollow one can't be told from it.
+`heatmap` shows one model, with a number in each cell; `heatmaps` all models beside each other.
+
+A filled cell is an effect beyond noise (`noise.beyond_noise`); `cells` says what the others are.
 
 In:   an `Analysis`.
 Out:  Vega-Lite specifications.
@@ -16,26 +18,21 @@ from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskRecord
 from transferscope.conduct import Answers
 from transferscope.estimate import Estimate
 from transferscope.noise import beyond_noise
+from transferscope.report.cells import HOLDS, drawn, key
 from transferscope.report.look import (
-    DIVERGING,
-    INK,
-    MUTED,
-    ON_STRONG,
-    PAPER,
-    RULE,
-    SHADE,
+    SOFT,
     ceil_nice,
 )
 from transferscope.report.vegalite import (
     Spec,
     axis,
+    below,
+    beside,
     field,
     finish,
     heading,
     layer,
-    mark,
     part,
-    unit,
 )
 from transferscope.report.words import (
     MEASURES,
@@ -56,10 +53,12 @@ from transferscope.report.words import (
 Cells = Mapping[str, Mapping[str, Cell | Estimate]]
 NUMBERED = 20
 """Up to this many tasks each cell carries its number."""
+LARGE, SMALL, SPELLED = 38, 17, 16
+"""Sides of a cell in pixels; and from which on rows have their full names beside each other."""
+ROOM, ABREAST, SPACE = 600, 3, 16
+"""Pixels for the names and cells of models beside each other, how many at most, and the gap."""
 GAP = " "
 """The empty row between sources and controls."""
-CORNER = "M0.35,-1L1,-1L1,-0.35Z"
-HATCH = "M-1,-0.4L-0.4,-1M-1,0.3L0.3,-1M-1,1L1,-1M-0.3,1L1,-0.3M0.4,1L1,0.4"
 
 
 class _Scale(NamedTuple):
@@ -111,20 +110,87 @@ def heatmap(
     measured = [row for row in rows if row["value"] is not None]
     if not measured:
         return None
-    beside = [] if adjusted else _control_rows(record, targets, names, scale)
-    side = 38 if max(len(sources), len(targets)) <= NUMBERED else 17
+    extra = [] if adjusted else _control_rows(record, targets, names, scale)
+    side = LARGE if max(len(sources), len(targets)) <= NUMBERED else SMALL
     down = [row_label(task.name, names) for task in sources]
-    controls = list(dict.fromkeys(row["row"] for row in beside))
+    controls = list(dict.fromkeys(row["row"] for row in extra))
     down += [GAP, *controls] if controls else []
     spec = layer(
-        *_layers(rows + beside, side, limit, MEASURES[analysis.settings.measure]),
+        *drawn(rows + extra, side, limit, MEASURES[analysis.settings.measure]),
         encoding=_axes(down, targets, names, side),
         width={"step": side},
         height={"step": side},
-        title=heading(title, *_key(rows + beside, limit)),
+        title=heading(title, *key(rows + extra, limit)),
         resolve={"legend": {"fill": "independent", "stroke": "independent"}},
     )
     return finish(spec, _says(title, measured, len(rows)))
+
+
+def heatmaps(
+    analysis: Analysis, model_names: dict[str, str], title: str, names: Labels
+) -> Spec | None:
+    """The effects of all models beside each other, in cells as large as fit; None for one model."""
+    sources = [task for task in analysis.tasks if task.source]
+    targets = [task for task in analysis.tasks if task.target]
+    limit = bound(analysis)
+    scale = _Scale(limit, analysis.settings.alpha)
+    found: dict[str, list[Spec]] = {
+        label: [
+            _row(record, record.pgf, i, j, names, scale) | {"model": label}
+            for i in sources
+            for j in targets
+        ]
+        for model, label in model_names.items()
+        for record in [analysis.models[model]]
+    }
+    found = {k: rows for k, rows in found.items() if any(row["kind"] != "missing" for row in rows)}
+    if len(found) < 2:
+        return None
+    every = [row for rows in found.values() for row in rows]
+    side, spelled = _fitting(sources, targets, names, min(len(found), ABREAST))
+    if side <= HOLDS:  # even the numbers beyond the colours would be too small to print
+        found = {k: [row | {"beyond": False} for row in v] for k, v in found.items()}
+    if not spelled:
+        short = {row_label(task.name, names): names.short[task.name] for task in sources}
+        found = {k: [row | {"row": short[row["row"]]} for row in v] for k, v in found.items()}
+    panels = []
+    for number, (label, rows) in enumerate(found.items()):
+        last = number % ABREAST == ABREAST - 1 or number == len(found) - 1
+        measure = MEASURES[analysis.settings.measure] if last else None
+        encoding = _axes(list(dict.fromkeys(row["row"] for row in rows)), targets, names, side)
+        if number % ABREAST:
+            encoding["y"] |= {"axis": None}
+        panels.append(_panel(drawn(rows, side, limit, measure), encoding, side, label))
+    lines = [panels[at : at + ABREAST] for at in range(0, len(panels), ABREAST)]
+    spec = below(
+        *(beside(*line, spacing=SPACE) for line in lines), title=heading(title, *key(every, limit))
+    )
+    measured = [row for row in every if row["value"] is not None]
+    return finish(spec, _says(title, measured, len(every)))
+
+
+def _panel(layers: Iterable[Spec], encoding: Spec, side: float, label: str) -> Spec:
+    return layer(
+        *layers,
+        encoding=encoding,
+        width={"step": side},
+        height={"step": side},
+        title=part(text=label, fontSize=12, color=SOFT, offset=6),
+        resolve={"legend": {"fill": "independent", "stroke": "independent"}},
+    )
+
+
+def _fitting(
+    sources: list[TaskRecord], targets: list[TaskRecord], names: Labels, abreast: int
+) -> tuple[float, bool]:
+    """The side of a cell, and whether there is room for the rows' full names."""
+    cells = abreast * len(targets)
+    for spelled in (True, False):
+        labels = [row_label(t.name, names) if spelled else names.short[t.name] for t in sources]
+        room = ROOM - 6.0 * max(map(len, labels)) - SPACE * (abreast - 1)
+        if (side := room / cells) >= SPELLED:
+            return min(side, LARGE), spelled
+    return max(side, 6.0), False
 
 
 def _row(
@@ -191,7 +257,7 @@ def _effect(
     }
 
 
-def _axes(down: list[str], targets: list[TaskRecord], names: Labels, side: int) -> Spec:
+def _axes(down: list[str], targets: list[TaskRecord], names: Labels, side: float) -> Spec:
     across = [names.short[task.name] for task in targets]
     angle = 0 if max(len(label) for label in across) <= 3 and side > 20 else -90
     gap = part(domain=across, paddingInner=0.06, paddingOuter=0.03)
@@ -214,106 +280,16 @@ def _axes(down: list[str], targets: list[TaskRecord], names: Labels, side: int) 
     return {"x": x, "y": y}
 
 
-def _layers(rows: list[Spec], side: int, limit: float, measure: str) -> Iterable[Spec]:
-    scale = part(domain=_stops(limit), range=list(DIVERGING), clamp=True, interpolate="lab")
-    legend = part(
-        title=measure,
-        gradientLength=min(200, side * 8),
-        gradientThickness=10,
-        values=[-limit, -limit / 2, 0, limit / 2, limit],
-        format=".2~f",
-    )
-    tooltip = _tooltip(measure, any("answers" in row for row in rows))
-    clear = [row for row in rows if row["kind"] == "clear"]
-    noise = [row for row in rows if row["kind"] == "noise"]
-    missing = [row for row in rows if row["kind"] == "missing"]
-    own = [row for row in rows if row["self"]]
-    # An empty layer would still add its fields to the shared scales, as an empty domain.
-    if clear:
-        cell = mark("rect", cornerRadius=2)
-        yield unit(clear, cell, fill=field("value:Q", scale=scale, legend=legend), tooltip=tooltip)
-    if noise:
-        inset = {"band": 0.9}
-        ring = mark("rect", filled=False, cornerRadius=2, width=inset, height=inset)
-        stroke = field("value:Q", scale=scale, legend=None if clear else legend)
-        yield unit(
-            noise, {**ring, "strokeWidth": max(1.25, side / 16)}, stroke=stroke, tooltip=tooltip
-        )
-    if missing:
-        yield unit(missing, mark("rect", color=SHADE, cornerRadius=2), tooltip=tooltip[:2])
-        size = (side * 0.7) ** 2
-        yield unit(
-            _bare(missing),
-            mark("point", shape=HATCH, size=size, color=RULE, strokeWidth=1, filled=False),
-        )
-    yield from _numbers(rows, side, limit)
-    if own:
-        frame = mark("rect", filled=False, stroke=INK, strokeWidth=1.5, cornerRadius=2)
-        yield unit(_bare(own), frame)
-    if collapsed := [row for row in rows if row.get("collapsed")]:
-        size = (side * 0.94) ** 2
-        corner = mark("point", shape=CORNER, size=size, filled=True, fill=INK, stroke=PAPER)
-        yield unit(_bare(collapsed), corner | {"opacity": 1, "strokeWidth": 1})
-
-
-def _bare(rows: list[Spec]) -> list[Spec]:
-    """Rows without what only tooltips show."""
-    return [{key: row[key] for key in ("row", "target", "label")} for row in rows]
-
-
-def _numbers(rows: list[Spec], side: int, limit: float) -> Iterable[Spec]:
-    """The number in each cell: all where cells are large, else those beyond the colours' end."""
-    shown = [row for row in rows if row["value"] is not None and (side > 20 or row["beyond"])]
-    faint = [row for row in shown if row["kind"] == "noise"]
-    strong = [row for row in shown if row["kind"] == "clear" and abs(row["value"]) > limit * 0.55]
-    light = [row for row in shown if row["kind"] == "clear" and abs(row["value"]) <= limit * 0.55]
-    size = 10 if side > 20 else 6.5
-    for group, colour in ((faint, MUTED), (strong, ON_STRONG), (light, INK)):
-        if group:
-            text = mark("text", fontSize=size, color=colour)
-            yield unit(_bare(group), text, text="label:N")
-
-
-def _stops(limit: float) -> list[float]:
-    return [-limit, -limit * 2 / 3, -limit / 3, 0, limit / 3, limit * 2 / 3, limit]
-
-
-def _tooltip(measure: str, answers: bool) -> list[Spec]:
-    shown = [
-        field("source:N", title="source"),
-        field("onto:N", title="target"),
-        field("value:Q", title=measure, format="+.3f"),
-        field("interval:N", title="interval"),
-        field("q:N", title="q"),
-        field("seeds:N", title="each seed"),
-        field("base:N", title="base accuracy"),
-    ]
-    return [*shown, field("answers:N", title="answers")] if answers else shown
-
-
-def _key(rows: list[Spec], limit: float) -> list[str]:
-    """What the kinds of cell mean, of those that occur; a second line for what is no transfer."""
-    kinds = {row["kind"] for row in rows}
-    parts = []
-    if "noise" in kinds:
-        parts += ["filled: beyond noise", "hollow: can’t be told from noise"]
-    if "missing" in kinds:
-        parts.append("hatched: not measured")
-    if any(row["self"] for row in rows):
-        parts.append("framed: a task on itself")
-    if any(row.get("beyond") for row in rows):
-        parts.append(f"colours end at ±{limit:g}")
-    if any(row.get("collapsed") for row in rows):
-        return [" · ".join(parts), "cut corner: one letter to nearly every item, no transfer"]
-    return [" · ".join(parts)]
-
-
 def _says(title: str, rows: list[Spec], cells: int) -> str:
     best = max(rows, key=lambda row: row["value"])
     worst = min(rows, key=lambda row: row["value"])
     clear = sum(row["kind"] == "clear" for row in rows)
     return (
         f"{title}: heatmap of {counted(cells, 'cell')}, {len(rows)} measured, {clear} drawn as "
-        f"distinguishable from noise. Largest: {best['source']} on {best['onto']}, "
-        f"{best['label']}. Smallest: {worst['source']} on {worst['onto']}, {worst['label']}."
+        f"distinguishable from noise. Largest: {_named(best)}. Smallest: {_named(worst)}."
     )
+
+
+def _named(row: Spec) -> str:
+    model = f"{row['model']}, " if "model" in row else ""
+    return f"{model}{row['source']} on {row['onto']}, {row['label']}"

@@ -86,11 +86,23 @@ def categories(
         title=heading(
             title,
             "bar: with self-transfer, as in the paper · diamond: without · line: interval",
-            "(number of tasks) · helpful to the right, harmful to the left",
+            "in brackets: number of tasks · helpful to the right, harmful to the left",
         ),
     )
-    says = "; ".join(f"{row['category']} {row['sign']} {signed(row['value'])}" for row in every[:6])
-    return finish(spec, f"{title}: bars for each category and model. {says}.")
+    says = "; ".join(
+        f"{label} {quantity}: {', '.join(_pairs(group))}"
+        for (label, quantity), group in rows.items()
+        if group
+    )
+    return finish(spec, f"{title}: helpful and harmful parts. {says}.")
+
+
+def _pairs(rows: list[Spec]) -> list[str]:
+    """`low (3) +0.06 and −0.04` for each category."""
+    values: dict[str, list[str]] = {}
+    for row in rows:
+        values.setdefault(row["category"], []).append(signed(row["value"]))
+    return [f"{category} {' and '.join(both)}" for category, both in values.items()]
 
 
 def _rests(record: ModelAnalysis, kind: str, quantity: Quantity) -> list[str]:
