@@ -97,7 +97,7 @@ DOOR = ("readers", "experiment", "export", "report", "cli", "__main__")
 ORDER = (*ASKED, *LAB, *DESK, *DOOR)
 """The rooms from top to bottom: a module imports only what stands above its own."""
 
-HEAVY = ("torch", "transformers", "peft", "safetensors", "accelerate")
+HEAVY = ("torch", "transformers", "peft", "safetensors", "accelerate", "ray")
 """What only the lab may import."""
 
 RESULT_FILES = ("analysis.json", "exhibits.json", "report.html", "figures")

@@ -29,6 +29,9 @@ from transferscope.study import Study
 EVERY = 30.0
 """Seconds between two lines of the log that say nothing but how far the work is."""
 
+LOSSES = 4
+"""Workers that may go away over an attempt before it is given up."""
+
 
 class Event(NamedTuple):
     """Where a run of a study stands."""
@@ -93,9 +96,9 @@ class Attempt(NamedTuple):
         model, runs = self.shard
         if len(runs) > 1:
             half = -(-len(runs) // 2)
-            return [Attempt(Shard(model, its), self.rows) for its in (runs[:half], runs[half:])]
+            return [self._replace(shard=Shard(model, its)) for its in (runs[:half], runs[half:])]
         now = self.rows or rows
-        return [Attempt(self.shard, now // 2)] if now > 1 else []
+        return [self._replace(rows=now // 2)] if now > 1 else []
 
 
 @dataclass
@@ -235,16 +238,44 @@ class Ledger:
         if not again:
             self.give_up(attempt, error, worker)
             return []
-        fewer = len(again) > 1
-        how = (
-            f"{len(again[0].shard.runs)} at a time" if fewer else f"{again[0].rows} rows at a time"
-        )
-        what = described(attempt.shard.runs)
-        note = f"{attempt.shard.model}: {what}: out of memory; once more, {how}"
-        names = _names(attempt.shard)
-        self.log("again", runs=names, error=first_line(error), how=how, worker=worker)
-        self.say("out of memory", note=note, worker=worker)
+        self._try_again("again", "out of memory", attempt, again, error, worker)
         return again
+
+    def lost(self, attempt: Attempt, error: BaseException, worker: str) -> list[Attempt]:
+        """What to try after a worker went away over an attempt; nothing when too many did.
+
+        The first may have been killed for a reason of its own. Where another follows, memory may
+        have run out without a word: then it is tried with less at once.
+        """
+        lost = attempt.lost + 1
+        if lost >= LOSSES:
+            why = f"{lost} workers went away over it, the last: {first_line(error)}"
+            self.give_up(attempt, RuntimeError(why), worker)
+            return []
+        less = attempt.smaller(self.study.evaluation.batch_size) if attempt.lost else []
+        again = [one._replace(lost=lost) for one in less or [attempt]]
+        self._try_again("lost", "its worker went away", attempt, again, error, worker)
+        return again
+
+    def _try_again(
+        self,
+        event: str,
+        what: str,
+        attempt: Attempt,
+        again: Sequence[Attempt],
+        error: BaseException,
+        worker: str,
+    ) -> None:
+        """Note what is tried in place of an attempt."""
+        first = again[0]
+        how = "once more"
+        if len(again) > 1:
+            how += f", {len(first.shard.runs)} at a time"
+        elif first.rows != attempt.rows:
+            how += f", {first.rows} rows at a time"
+        self.log(event, runs=_names(attempt.shard), error=first_line(error), how=how, worker=worker)
+        model, runs = attempt.shard
+        self.say(what, note=f"{model}: {described(runs)}: {what}; {how}", worker=worker)
 
     def give_up(self, attempt: Attempt, error: BaseException, worker: str = "") -> None:
         """Note that a shard failed for good; the others go on."""

@@ -166,6 +166,8 @@ class Model(_Strict):
     """In place of the recipe's."""
     trust_remote_code: Annotated[bool, Field(strict=True)] = False
     """Whether code that lies beside the weights may run."""
+    gpus: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of a GPU that a worker asks of Ray, where there are any: 0.5 puts two on one."""
     adapters: dict[str, dict[int, str]] = {}
     """Adapters from elsewhere, by source and seed, used instead of training: PEFT folders, or
     folders of whole finetuned models."""

@@ -56,6 +56,20 @@ NoFigures = Annotated[
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
+Executor = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        help="Who does the work: this process, or workers of Ray: of the cluster that RAY_ADDRESS "
+        "names, else of a Ray started here."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=10_000, help="Ray's workers; one for each GPU, or a single one, if left out."
+    ),
+]
+
 
 def check_folder(out: Path | None) -> None:
     """Refuse a folder that cannot be one before any work is done."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -16,14 +17,24 @@ import typer
 
 from transferscope.cli.app import app
 from transferscope.cli.exhibits import NoPictures, exhibits_of
-from transferscope.cli.options import AsJson, NoFigures, Out, StudyFile, check_folder, status
+from transferscope.cli.options import (
+    AsJson,
+    Executor,
+    NoFigures,
+    Out,
+    StudyFile,
+    Workers,
+    check_folder,
+    status,
+)
 from transferscope.cli.results import finish
 from transferscope.cli.status import failures
+from transferscope.errors import MissingExtra, StudyError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from transferscope.ledger import Event
+    from transferscope.ledger import Event, Ledger
     from transferscope.study import Study
 
 
@@ -31,6 +42,8 @@ if TYPE_CHECKING:
 def run(
     study: StudyFile,
     out: Out = None,
+    executor: Executor = "local",
+    workers: Workers = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse missing or damaged videos; do not skip them.")
     ] = False,
@@ -45,7 +58,7 @@ def run(
     if strict:
         read = read.model_copy(update={"suite": read.suite.model_copy(update={"strict": True})})
     show = Show(not no_figures, not no_pictures, as_json)
-    carry_out(read, out or Path(read.name), show)
+    carry_out(read, out or Path(read.name), show, executor_of(executor, workers))
 
 
 @app.command(epilog="Example: `transferscope plan studies/glimpse.yaml --out out/`")
@@ -110,6 +123,8 @@ def plan(
 @app.command(epilog="Example: `transferscope demo --out demo/`")
 def demo(
     out: Out = Path("demo"),
+    executor: Executor = "local",
+    workers: Workers = None,
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Made-up models; trains nothing, needs no torch.")
     ] = False,
@@ -124,7 +139,7 @@ def demo(
 
         study = parse_study(DEMO, "the demo's study")
         show = Show(not no_figures, not no_pictures, as_json)
-        return carry_out(study, out or Path(study.name), show)
+        return carry_out(study, out or Path(study.name), show, executor_of(executor, workers))
     if not as_json:
         print("A simulated study: three made-up models whose true effects are known.\n")
     with status("simulating and analysing"):
@@ -149,7 +164,31 @@ class Show(NamedTuple):
     as_json: bool
 
 
-def carry_out(study: Study, out: Path, show: Show) -> None:
+def executor_of(name: str, workers: int | None) -> Callable[[Ledger], None] | None:
+    """Who carries out the shards, for `run_study`.
+
+    Raises:
+        MissingExtra: ray is not installed.
+        StudyError: workers were asked for, and there are none.
+    """
+    if name == "local":
+        if workers is not None:
+            raise StudyError("--workers is for --executor ray; this process is one worker")
+        return None
+    try:
+        from transferscope.executors import ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise MissingExtra(
+            "--executor ray needs ray; install the extra: pip install 'transferscope[ray]'"
+        ) from None
+    return partial(ray.carry_out, workers=workers)
+
+
+def carry_out(
+    study: Study, out: Path, show: Show, executor: Callable[[Ledger], None] | None
+) -> None:
     """A study, then its analysis; exit code 1 where some of it failed."""
     from transferscope import experiment
     from transferscope.assemble import analyze as analyzed
@@ -159,7 +198,7 @@ def carry_out(study: Study, out: Path, show: Show) -> None:
     check_folder(out)
     gc.set_threshold(1000)  # a lab that runs for hours does make garbage
     with progress() as tell:
-        outcome = run_study(study, out, tell=tell)
+        outcome = run_study(study, out, tell=tell, executor=executor)
     if outcome.cells > 0 and outcome.adapters > 0:
         with status("analysing"):
             read = read_inputs(out)
