@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from transferscope import results
 from transferscope.analysis import Analysis
-from transferscope.ledger import Event
+from transferscope.ledger import Event, Ledger
 from transferscope.matrix import apply_ceiling, from_predictions
 from transferscope.plan import plan_study
 from transferscope.predictions import shown
@@ -77,12 +77,18 @@ def choose(study: Study, analysis: Analysis) -> Chosen:
 
 
 def carry_out(
-    study: Study, analysis: Analysis, out: str | Path, *, tell: Callable[[Event], None]
+    study: Study,
+    analysis: Analysis,
+    out: str | Path,
+    *,
+    tell: Callable[[Event], None],
+    executor: Callable[[Ledger], None] | None = None,
 ) -> Judged:
     """Choose, train what competes, and judge.
 
     Args:
         analysis: of the whole matrix of the study, with its own seeds.
+        executor: as for `runner.run_study`.
 
     Raises:
         StudyError, DataError, MissingExtra: as `runner.run_study`.
@@ -101,7 +107,7 @@ def carry_out(
             folder = results.judging_folder(out, model, target)
             second = judging_study(study, model, target, its)
             notes += _shortfalls(second)
-            done.append(run_study(second, folder, tell=tell))
+            done.append(run_study(second, folder, tell=tell, executor=executor))
             rows += _rows(folder) if done[-1].adapters else []
         if rows:
             matrix = _matrix(rows, study)

@@ -205,7 +205,9 @@ def carry_out(
             analysis = analyzed(matrix_of(read, ceiling=study.ceilings or 1.0))
         if study.selection is not None and not outcome.failed:
             with progress() as tell:
-                found, outcome = experiment.carry_out(study, analysis, out, tell=tell)
+                found, outcome = experiment.carry_out(
+                    study, analysis, out, tell=tell, executor=executor
+                )
             analysis = replace(analysis, experiment=found)
         shown = exhibits_of(read, pictures=show.pictures)
         finish(analysis, out, shown, figures=show.figures, as_json=show.as_json)
