@@ -118,6 +118,43 @@ def test_the_largest_model_is_read_where_none_is_named(published_analysis):
     assert mixtures(analysis, "3b")["Visual_Similarity"] == named
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["3b", "32b"])
+def test_what_three_published_seeds_choose_does_as_expected_in_the_fourth(
+    published, tmp_path, size
+):
+    from transferscope.assemble import analyze
+    from transferscope.readers import read_results
+    from transferscope.settings import Settings
+
+    with (published / f"qwen2.5-vl-{size}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    expected, found, any_source = [], [], []
+    for held_out in sorted({row["seed"] for row in rows}):
+        others = [row for row in rows if row["seed"] != held_out]
+        with (tmp_path / "three.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(others)
+        read = read_results({size: tmp_path / "three.csv"})
+        analysis = analyze(read, Settings(bootstrap=1000, null_draws=100))
+        new = {
+            (row["ft_task"], row["task"]): float(row["perfection_gap_factor"])
+            for row in rows
+            if row["seed"] == held_out
+        }
+        for target, mix in mixtures(analysis).items():
+            if mix.choices:
+                expected.append(mix.expected.mean)
+                found.append(sum(c.share * new[c.source, target] for c in mix.choices))
+                column = [value for (s, t), value in new.items() if s != t == target]
+                any_source.append(np.mean(column))
+    assert len(found) >= 20
+    assert np.mean(found) == pytest.approx(np.mean(expected), abs=0.02)
+    assert np.mean(found) > np.mean(any_source) + 0.02
+    assert min(found) > 0
+
+
 # Items.
 
 

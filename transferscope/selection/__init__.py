@@ -112,7 +112,7 @@ def mixture(
         rule=rule,
         threshold=threshold,
         choices=choices,
-        left_out=_left_out(candidates, objections),
+        left_out=_left_out(question, candidates, objections),
         expected=expected,
         verdict=verdict(question, candidates, helping, choices, expected),
         notes=notes(question, candidates, taken, chosen=model is not None),
@@ -223,13 +223,17 @@ def _guards(question: Question, taken: list[str], shares: Sequence[float]) -> li
 
 
 def _left_out(
-    candidates: list[Candidate], objections: Mapping[str, Objection | None]
+    question: Question, candidates: list[Candidate], objections: Mapping[str, Objection | None]
 ) -> list[LeftOut]:
     """The most helpful first; what nothing is known of comes last."""
-    order = sorted(candidates, key=lambda c: (math.isnan(c.gain.mean), -c.gain.mean, c.source))
+
+    def order(c: Candidate) -> tuple[bool, float, str]:
+        value = c.helps if question.rule == "default" else c.effect.mean
+        return math.isnan(value), -value, c.source
+
     return [
         LeftOut(c.source, its.reason, its.why, c.effect.mean, c.helps)
-        for c in order
+        for c in sorted(candidates, key=order)
         if (its := objections[c.source]) is not None
     ]
 
