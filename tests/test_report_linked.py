@@ -1,5 +1,7 @@
 """A task or a pair chosen in one place of the page is chosen in all of them."""
 
+import base64
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,6 +11,7 @@ from analysis_factory import Shape, make
 from page_reader import Reader, written
 
 from transferscope.analysis import Analysis, Clique
+from transferscope.exhibits import Exhibits, Flip, Flipped, Shown
 from transferscope.report.words import labels
 
 
@@ -164,3 +167,60 @@ def test_a_tasks_averages_are_those_of_the_analysis(reader: Reader, analysis: An
         expected = [e.mean for effect in (gives, takes) for e in (effect.positive, effect.negative)]
         assert label == name
         assert [float(v.replace("−", "-")) for v in found] == pytest.approx(expected, abs=5e-4)
+
+
+def exhibits(model: str, sources: tuple[str, str], target: str) -> Exhibits:
+    """Two items of one target: the first source fixes one and breaks one, the second fixes one."""
+    image = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    image.new("RGB", (8, 8), "red").save(file, "WEBP")
+    picture = base64.b64encode(file.getvalue()).decode()
+    items = [
+        Shown(target, name, f"<b>{name}</b>?", ["x", "y"], 1, None, 1, [picture])
+        for name in ("one", "two")
+    ]
+
+    def flip(item: int, seeds: list[str], others: int) -> Flip:
+        every = dict.fromkeys("0123", 0)
+        return Flip(item, seeds, every, dict.fromkeys("0123", 1), others, [])
+
+    both = Flipped(4, [0, 0, 1, 0], [0, 0, 0, 1], [flip(0, ["0", "1", "3"], 1)], [])
+    both.most_broken.append(flip(1, ["0", "1", "2", "3"], 0))
+    one = Flipped(4, [0, 0, 0, 1], [0, 0, 0, 0], [flip(0, ["0", "1", "2", "3"], 1)], [])
+    return Exhibits(items, {model: {sources[0]: {target: both}, sources[1]: {target: one}}}, [])
+
+
+def test_items_follow_the_chosen_pair_with_pictures_and_seeds(
+    browser: Any, tmp_path: Any, analysis: Analysis
+):
+    names = [task.name for task in analysis.tasks]
+    made = exhibits("32B", (names[0], names[1]), names[2])
+    reader = Reader(browser, written(tmp_path, analysis, exhibits=made)).open()
+
+    def peeks() -> list[str]:
+        return [text.strip() for text in reader.each(".peeks li", "e.textContent")]
+
+    reader.view.click("#cell-0-2")
+    assert sorted(peeks()) == ["broken 4 of 4 seeds", "fixed 3 of 4 seeds"]
+    assert len(reader.each(".card:not([hidden])", "1")) == 2
+    reader.view.wait_for_function("document.querySelector('.card img').naturalWidth === 8")
+    assert reader.text(".card p:nth-of-type(2) >> nth=0") == "<b>one</b>? one"
+    reader.view.click("#cell-1-2")
+    assert peeks() == ["fixed 4 of 4 seeds"]
+    assert len(reader.each(".card:not([hidden])", "1")) == 1
+    reader.view.click("#cell-3-2")
+    assert peeks() == []
+    address = reader.view.url
+    reader.view.click("nav a[href='#items']")
+    reader.view.wait_for_function(f"location.href === {address!r}")  # the view stays in it
+    reader.choose("model", "3B")
+    assert reader.each(".exhibits:not([hidden])", "1") == []
+    assert reader.wrong == []
+    reader.context.close()
+
+
+def test_the_pair_of_the_first_sentences_is_chosen_by_a_click(reader: Reader):
+    reader.view.click("#happened article:last-of-type a.task >> nth=0")
+    words = reader.text("#happened article:last-of-type a.task >> nth=0")
+    assert reader.text("#explorer-detail h3") == words
+    assert reader.view.locator("#explorer-model option:checked").inner_text() == "32B"

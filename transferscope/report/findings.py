@@ -44,6 +44,8 @@ class Account(NamedTuple):
 
     model: str
     sentences: list[str]
+    pairs: dict[str, str]
+    """`A → B`, as a sentence writes it, and its address in the explorer."""
 
 
 class Safe(NamedTuple):
@@ -77,7 +79,16 @@ def happened(analysis: Analysis) -> list[Account]:
     """Three sentences about each model: how many effects, how large, and the two extremes."""
     names = labels(analysis)
     return [
-        Account(label, list(_sentences(analysis, analysis.models[name], names)))
+        Account(
+            label,
+            list(_sentences(analysis, analysis.models[name], names)),
+            {
+                _arrow(pair, names): link(
+                    model=label, source=names.long[pair.source], target=names.long[pair.target]
+                )
+                for pair in _ends(analysis.models[name], analysis.settings.alpha).values()
+            },
+        )
         for name, label in model_labels(analysis).items()
     ]
 
@@ -99,11 +110,8 @@ def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Itera
         return
     yield _how_many(pairs, analysis.settings.alpha)
     yield _how_large(model, MEASURES[analysis.settings.measure])
-    ends = [
-        _extreme(pairs, sign, model, names, analysis.settings.alpha)
-        for sign in (1, -1)
-        if any(sign * pair.cell.mean > 0 for pair in pairs)
-    ]
+    alpha = analysis.settings.alpha
+    ends = [_extreme(pair, sign, model, names, alpha) for sign, pair in _ends(model, alpha).items()]
     yield "T" + "; ".join(ends)[1:] + "." if ends else "No effect differs from 0."
 
 
@@ -148,18 +156,27 @@ def _how_large(model: ModelAnalysis, measure: str) -> str:
     return said + "."
 
 
-def _extreme(
-    pairs: list[Pair], sign: int, model: ModelAnalysis, names: Labels, alpha: float
-) -> str:
-    """The largest gain or loss beyond noise, or else the largest seen."""
-    side = [pair for pair in pairs if sign * pair.cell.mean > 0]
-    clear = [pair for pair in side if beyond_noise(pair.cell, alpha)]
-    best = max(clear or side, key=lambda pair: sign * pair.cell.mean)
+def _ends(model: ModelAnalysis, alpha: float) -> dict[int, Pair]:
+    """By sign the largest gain and the largest loss beyond noise, or else the largest seen."""
+    found = {}
+    for sign in (1, -1):
+        side = [pair for pair in measured(model) if sign * pair.cell.mean > 0]
+        clear = [pair for pair in side if beyond_noise(pair.cell, alpha)]
+        if side:
+            found[sign] = max(clear or side, key=lambda pair: sign * pair.cell.mean)
+    return found
+
+
+def _arrow(pair: Pair, names: Labels) -> str:
+    return f"{names.long[pair.source]} → {names.long[pair.target]}"
+
+
+def _extreme(pair: Pair, sign: int, model: ModelAnalysis, names: Labels, alpha: float) -> str:
+    clear = bool(beyond_noise(pair.cell, alpha))
     word = "gain" if sign > 0 else "loss"
     head = f"largest {word}" if clear else f"largest {word} seen"
-    arrow = f"{names.long[best.source]} → {names.long[best.target]}"
-    said = f"the {head} is {arrow}, {signed(best.cell.mean)}"
-    return f"{said}{_bracket(best.cell.ci)}{_doubt(best, bool(clear), model, alpha)}"
+    said = f"the {head} is {_arrow(pair, names)}, {signed(pair.cell.mean)}"
+    return f"{said}{_bracket(pair.cell.ci)}{_doubt(pair, clear, model, alpha)}"
 
 
 def _doubt(pair: Pair, clear: bool, model: ModelAnalysis, alpha: float) -> str:

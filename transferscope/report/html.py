@@ -53,6 +53,7 @@ from transferscope.report.words import (
     listed,
     model_labels,
     spelled,
+    with_links,
 )
 
 LARGEST = 500_000
@@ -111,6 +112,7 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         exhibits=items,
         large=large,
         link=link,
+        with_links=with_links,
         extent=extent,
         personas=persona_rows(analysis),
         claims=claim_rows(analysis),

@@ -93,6 +93,15 @@ def spelled(text: str, names: Labels) -> str:
     return text
 
 
+def with_links(text: str, links: dict[str, str]) -> list[tuple[str, str]]:
+    """`text` in pieces, each with its address in the explorer, empty for what has none."""
+    if not links:
+        return [(text, "")]
+    pattern = "|".join(re.escape(each) for each in sorted(links, key=len, reverse=True))
+    pieces = re.split(f"({pattern})", text)
+    return [(piece, links.get(piece, "") if n % 2 else "") for n, piece in enumerate(pieces)]
+
+
 def known(value: float) -> float | None:
     """`value`, or None where it is NaN or infinite: charts and JSON have no such numbers."""
     return value if math.isfinite(value) else None

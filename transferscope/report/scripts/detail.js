@@ -135,7 +135,7 @@ function cellDetail(i, j) {
       (isOwn(i, j) ? ": its own task" : "")),
     h("table", {}, h("tbody", {}, rows.map(([name, value]) =>
       h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value))))),
-    ...seedDetail(found.place, j), ...elsewhere(i, j), itemHint()];
+    ...seedDetail(found.place, j), ...elsewhere(i, j), itemHint(i, j)];
 }
 
 const trim = (value) => String(Math.round(10 * value) / 10);

@@ -1,13 +1,14 @@
 // The items that changed: what stands below the explorer is narrowed to what is chosen in it.
 
 const groups = Array.from(document.querySelectorAll(".exhibits[data-target]"));
-
 const pictures = JSON.parse(byId("pictures").textContent);
+
+const picture = (place) => "data:image/webp;base64," + pictures[Number(place)];
 
 /** Gives a group's pictures to its cards when it is first opened. */
 function showPictures(event) {
   for (const image of event.target.querySelectorAll("img[data-picture]:not([src])")) {
-    image.src = "data:image/webp;base64," + pictures[Number(image.dataset.picture)];
+    image.src = picture(image.dataset.picture);
   }
 }
 for (const group of groups) group.addEventListener("toggle", showPictures);
@@ -38,8 +39,27 @@ function chosenItems(cards) {
   return `Narrowed to ${pair} in ${model().label}: ${cards} item${cards === 1 ? "" : "s"} shown.`;
 }
 
-/** In the detail of a cell: where its items are. */
-function itemHint() {
+const PEEKS = 6;
+
+/** In the detail of a cell: the first items that its source fixed and broke, and where they all are. */
+function itemHint(i, j) {
   if (!groups.length) return null;
-  return h("p", {}, h("a", { href: "#items" }, "The items that it fixed and broke"));
+  const group = groups.find((each) => each.dataset.model === model().label &&
+    each.dataset.target === long(data.targets[j]));
+  const changes = Array.from(group ? group.querySelectorAll("[data-source]") : [])
+    .filter((each) => each.dataset.source === long(data.sources[i]));
+  if (!changes.length) return h("p", { class: "hint" }, "None of its items is among those shown below.");
+  return h("div", {}, h("h4", {}, "Some items that it fixed and broke"),
+    h("ul", { class: "peeks" }, changes.slice(0, PEEKS).map((each) => h("li", {}, peek(each)))),
+    h("p", { class: "hint" }, h("a", { href: "#items" }, "with their questions and answers")));
+}
+
+/** One item, small: its first picture, and what happened to it in how many seeds. */
+function peek(change) {
+  const card = change.closest(".card");
+  const image = card.querySelector("img[data-picture]");
+  const verdict = change.querySelector(".verdict");
+  return h("a", { href: "#items" },
+    image ? h("img", { src: picture(image.dataset.picture), alt: card.dataset.name }) : card.dataset.name,
+    h("span", { class: verdict.className }, verdict.textContent), ` ${change.dataset.seeds}`);
 }

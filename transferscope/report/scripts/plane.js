@@ -92,6 +92,19 @@ function averages(points, x, y) {
   return s("g", { "aria-hidden": "true" }, lines);
 }
 
+/** On which side of the averages a task plays which part: [words, x, y, anchor] for each. */
+function parts(points, x, y) {
+  return shownSigns().flatMap(([, name]) => {
+    const group = points.filter((each) => each.name === name);
+    if (group.length < 2) return [];
+    const [give, take] = ["give", "take"].map((key) => meanOf(group.map((each) => each[key].value)));
+    return name === "positive"
+      ? [["donors →", x(give) + 4, PLANE.top + 6, "start"], ["sponges ↑", PLANE.width - 12, y(take) - 8, "end"]]
+      : [["← pirates", x(give) - 4, PLANE.height - PLANE.bottom - 7, "end"],
+        ["sieves ↓", PLANE.left + 2, y(take) + 9, "start"]];
+  });
+}
+
 /** A point and its two intervals: a disc for help, a diamond for harm. */
 function drawPoint(each, x, y, xs, ys) {
   const [px, py] = [x(each.give.value), y(each.take.value)];
@@ -125,6 +138,11 @@ function pointLabels(points, x, y) {
     const [px, py] = [x(each.give.value), y(each.take.value)];
     return [px - 6, py - 6, px + 6, py + 6];
   });
+  const sides = parts(points, x, y);
+  for (const [words, at, up, anchor] of sides) {
+    const left = anchor === "end" ? at - 5.6 * words.length : at;
+    taken.push([left, up - 6, left + 5.6 * words.length, up + 6]);
+  }
   const free = (box) => box[0] > PLANE.left && box[2] < PLANE.width && box[1] > 0 &&
     box[3] < PLANE.height - PLANE.bottom &&
     taken.every((other) => box[0] > other[2] || box[2] < other[0] || box[1] > other[3] || box[3] < other[1]);
@@ -144,7 +162,9 @@ function pointLabels(points, x, y) {
     }
     return null; // no room: its name is in the title of its point
   });
-  return s("g", { "aria-hidden": "true" }, labels.filter(Boolean));
+  const roles = sides.map(([words, at, up, anchor]) => s("text", { class: "group", x: at, y: up,
+    "text-anchor": anchor, "dominant-baseline": "central", "font-size": 10.5 }, words));
+  return s("g", { "aria-hidden": "true" }, roles, labels.filter(Boolean));
 }
 
 function planeClicked(event) {

@@ -105,6 +105,7 @@ function listen() {
   });
   window.addEventListener("hashchange", () => {
     if (recall(location.hash, START)) arrive();
+    else if (address()) remember(); // a link to a section does not drop the view from the address
   });
   for (const { node } of links) {
     node.addEventListener("click", (event) => {

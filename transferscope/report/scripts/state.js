@@ -66,7 +66,8 @@ function draw() {
 
 // The address holds names where there are names, so that a link still fits a larger study.
 
-function remember() {
+/** The view as an address writes it; empty for the one that the page begins with. */
+function address() {
   const parts = new URLSearchParams();
   const differs = (key) => state[key] !== START[key];
   if (differs("model")) parts.set("model", model().label);
@@ -81,7 +82,11 @@ function remember() {
   } else if (state.task >= 0) {
     parts.set("task", long(state.task));
   }
-  const text = parts.toString();
+  return parts.toString();
+}
+
+function remember() {
+  const text = address();
   const here = location.href.split("#")[0];
   history.replaceState(null, "", text ? here + "#" + text : here);
 }
