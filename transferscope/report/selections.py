@@ -150,6 +150,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def _sure(probability: float) -> str:
     if not math.isfinite(probability):
         return UNKNOWN
+    if probability < 0.005:
+        return "< 0.01"
     return "> 0.99" if probability > 0.995 else f"{probability:.2f}"
 
 
