@@ -138,3 +138,9 @@ def test_names_stay_text_in_print():
     assert any("<script>alert(1)" in text for text in Sheet(picture).texts)
     assert "<script" not in picture
     assert "<img" not in picture
+
+
+def test_type_is_set_in_a_face_whose_widths_are_the_same_everywhere():
+    picture = printed(gallery(make(SHAPES["one model"]))[-1].spec)
+    families = set(re.findall('font-family="([^"]+)"', picture))
+    assert families == {"Helvetica, Arial, 'Liberation Sans', sans-serif"}

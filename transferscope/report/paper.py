@@ -27,6 +27,8 @@ BEST = 8 / 11
 SCALES = (0.65, 0.75)
 """Points in a pixel of the page's chart: what is aimed at, and what is as good."""
 MARGIN = 2
+FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
+"""Of equal widths, so that the text fits wherever the file is opened."""
 STRETCH = (0.5, 2.5)
 """How much narrower or wider a plot may become."""
 
@@ -50,7 +52,8 @@ class _Fitted(NamedTuple):
 
 def printed(spec: Spec, unit: Literal["", "pt"] = "pt") -> str:
     """The chart as SVG of its printed size in points; `unit` stands behind the numbers."""
-    bare = {key: each for key, each in spec.items() if key != "title"} | {"padding": MARGIN}
+    bare = {key: each for key, each in spec.items() if key != "title"}
+    bare |= {"padding": MARGIN, "config": {**spec["config"], "font": FONT}}
     abreast, fitted = _abreast(bare), _fitted(bare)
     while fitted.small and abreast > 1:
         abreast = (abreast + 1) // 2

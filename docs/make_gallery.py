@@ -1,0 +1,209 @@
+"""Make docs/gallery.md and its pictures: the paper's figures, from its published tables.
+
+    python docs/make_gallery.py PUBLISHED               # a folder of the authors' tables; a minute
+    python docs/make_gallery.py PUBLISHED --selection DIR    # and a finished selection study
+
+The tables (`seed, ft_task, task, perfection_gap_factor`, one file for each size, such as
+`qwen2.5-vl-3b.csv`) are the authors' and no part of this project. What they cannot show, transfer
+to video and data selection, comes from a simulated study, and from the study that you name.
+"""
+
+import argparse
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+
+import transferscope as ts
+from transferscope.analysis import Analysis
+from transferscope.report import figures, render
+from transferscope.report.caption import caption, counterparts, escaped
+from transferscope.report.gallery import gallery
+from transferscope.report.summary import claim_rows
+from transferscope.report.words import UNKNOWN
+from transferscope.results import read_analysis
+from transferscope.serial import from_json
+from transferscope.suites.blink import BLINK
+from transferscope.suites.vsi import VSI
+
+DOCS = Path(__file__).parent
+
+
+class Plate(NamedTuple):
+    """One figure of the paper, and what ours adds to it."""
+
+    shows: str
+    better: str
+    stems: tuple[str, ...] = ()
+    """Ours, as far as they stand on the page; {} is the largest model."""
+    claims: tuple[str, ...] = ()
+    """Ids of the paper's findings that it carries."""
+    made_up: bool = False
+
+
+PLATES = {
+    1: Plate(
+        "The PGF heatmap of the 32B model and the graph of its strongest effects.",
+        "A cell that may well be noise is hollow, and each number is there; the graph is only a "
+        "view of the strongest 20%.",
+        ("heatmap-{}", "graph-{}"),
+    ),
+    2: Plate(
+        "PGF heatmaps of all model sizes.",
+        "One colour scale for all sizes, and what is noise is hollow: at 3B most of it is.",
+        ("heatmaps",),
+    ),
+    3: Plate(
+        "Positive transferability by perceptual level and by granularity, for each size.",
+        "Intervals; negative transferability; and the diamonds, without a task's effect on itself: "
+        "a dagger marks an order that turns when it is left out. Upper rows.",
+        ("categories-level", "categories-granularity"),
+        (
+            *("low-level-transferable", "image-level-transferable"),
+            "crop-level-least-transferable",
+        ),
+    ),
+    4: Plate(
+        "Positive malleability by perceptual level and by granularity, for each size.",
+        "The lower rows of the two figures above, with the same intervals and diamonds.",
+        (),
+        ("low-level-malleable", "crop-level-least-malleable"),
+    ),
+    5: Plate(
+        "Average positive and negative transferability over model size.",
+        "Intervals, a dashed line where a step may be no change, what no transfer at all would "
+        "give, and malleability beside it.",
+        ("scale",),
+        (
+            *("scale-positive-transferability", "scale-negative-transferability"),
+            "scale-positive-malleability",
+        ),
+    ),
+    6: Plate(
+        "The positive clique of nine tasks at 32B.",
+        "How large a clique would be with no transfer at all, and with nothing but easy and hard "
+        "targets. With the second alone, nine is common.",
+        ("clique-positive-{}",),
+        ("clique-32b",),
+    ),
+    7: Plate(
+        "PGF heatmaps for the video tasks of VSI-Bench, at 3B and 7B.",
+        "The same heatmaps as above, from any study whose targets are another suite's. There are "
+        "no published numbers: **these are simulated**, to show the figure and nothing else.",
+        ("heatmaps",),
+        made_up=True,
+    ),
+    8: Plate(
+        "Accuracy after finetuning on a PGF-informed mixture, on random mixtures, on the task "
+        "itself, and before.",
+        "Intervals over seeds and draws, and a verdict. There are no published numbers; a study "
+        "of the kind `studies/glimpse-selection.yaml` draws it.",
+    ),
+    9: Plate(
+        "PGF as a function of the accuracy before finetuning and of the change.",
+        "The ticks below: where this study's targets start, so how far the curves matter.",
+        ("pgf-behaviour",),
+    ),
+    10: Plate(
+        "A negative clique of four tasks at 32B.",
+        "The same null models as for the positive one.",
+        ("clique-negative-{}",),
+        ("clique-32b-negative",),
+    ),
+}
+OPENING = """# Gallery: the paper's figures, from its published data
+
+The figures of "Understanding Task Transfer in Vision-Language Models" (Sachdeva et al., CVPR 2026)
+and ours, drawn from the authors' per-seed tables ({models}; the third size has none). Captions are
+made from the numbers too: `transferscope analyze` writes both into `figures/`, the pictures as SVG,
+PNG and PDF as wide as one column of a paper (85 mm) or both (175 mm).
+
+This page is made by `python docs/make_gallery.py PUBLISHED`.
+"""
+
+
+def main() -> None:
+    """Read the tables, draw, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("published", type=Path, help="a folder with a table for each model size")
+    parser.add_argument("--selection", type=Path, help="results of a selection study")
+    arguments = parser.parse_args()
+    analysis = ts.analyze(ts.read_results(tables(arguments.published)))
+    chosen = from_json(read_analysis(arguments.selection)) if arguments.selection else None
+    (DOCS / "gallery").mkdir(exist_ok=True)
+    (DOCS / "gallery.md").write_text(page(analysis, video(), chosen), encoding="utf-8")
+
+
+def tables(folder: Path) -> dict[str, str]:
+    """The published tables by model, the smallest first: `3B` for `qwen2.5-vl-3b.csv`."""
+    found = {
+        int(m[1]): path for path in folder.glob("*.csv") if (m := re.search(r"(\d+)b$", path.stem))
+    }
+    return {f"{size}B": str(found[size]) for size in sorted(found)}
+
+
+def video() -> Analysis:
+    """A simulated study of BLINK's tasks as sources and VSI-Bench's as targets, two models."""
+    random = np.random.default_rng(0)
+    rows = ["model,seed,source,target,correct,total"]
+    base = random.uniform(0.25, 0.5, len(VSI))
+    pull = random.normal(0, 0.05, (len(BLINK), 1)) + random.normal(0, 0.05, len(VSI))
+    for model, strength in (("3B", 1.0), ("7B", 1.6)):
+        for seed in range(4):
+            for source, effects in (
+                ("", 0 * base),
+                *zip((t.name for t in BLINK), pull, strict=True),
+            ):
+                right = random.binomial([t.items for t in VSI], base + strength * effects)
+                rows += [
+                    f"{model},{seed},{source},{task.name},{count},{task.items}"
+                    for task, count in zip(VSI, right, strict=True)
+                ]
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "video.csv")
+        path.write_text("\n".join(rows), encoding="utf-8")
+        return ts.analyze(ts.read_results([str(path)]))
+
+
+def page(analysis: Analysis, simulated: Analysis, chosen: Analysis | None) -> str:
+    """The page; its pictures are written on the way."""
+    parts = [OPENING.format(models=" and ".join(analysis.models))]
+    largest = list(analysis.models)[-1]
+    for number, plate in PLATES.items():
+        study = simulated if plate.made_up else analysis
+        stems = [stem.format(largest) for stem in plate.stems]
+        if number == 8 and chosen is not None:
+            study, stems = chosen, counterparts(chosen)[8]
+        parts += [
+            f"## Figure {number}",
+            f"**The paper:** {plate.shows}",
+            f"**Ours:** {plate.better}",
+        ]
+        parts += [shown(study, stem, f"{number}-{stem}") for stem in stems]
+        parts += claims(analysis, plate.claims)
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def shown(analysis: Analysis, stem: str, name: str) -> str:
+    """A picture and its caption; the picture is written."""
+    figure = next(each for each in gallery(analysis) if each.stem == stem)
+    (DOCS / "gallery" / f"{name}.svg").write_bytes(render(figures(analysis)[stem], "svg"))
+    return f"![{escaped(figure.spec['title']['text'])}](gallery/{name}.svg)\n\n{caption(figure)}"
+
+
+def claims(analysis: Analysis, ids: tuple[str, ...]) -> list[str]:
+    """What becomes of the paper's findings, a line each."""
+    rows = dict(zip((claim.id for claim in analysis.claims), claim_rows(analysis), strict=True))
+    lines = []
+    for row in (rows[each] for each in ids):
+        ways = f"; in {row.held} ways to analyse it" if row.held != UNKNOWN else ""
+        ways += f", and in {row.support} of resampled studies" if row.support != UNKNOWN else ""
+        says = f"“{row.statement}” ({row.source}): {row.verdict}{ways}. {row.evidence}"
+        lines.append(f"- {escaped(says)}.")
+    return ["\n".join(lines)] if lines else []
+
+
+if __name__ == "__main__":
+    main()
