@@ -1,6 +1,7 @@
 """The experiment of Figure 8: what is chosen, what competes, how it is judged."""
 
 import json
+import shutil
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -16,6 +17,7 @@ from transferscope.plan import plan_study
 from transferscope.readers import read_results
 from transferscope.serial import from_json, to_json
 from transferscope.settings import Settings
+from transferscope.standing import judging
 from transferscope.stock import stock_of
 from transferscope.strategies import STRATEGIES
 from transferscope.study_file import parse_study, resolved
@@ -169,7 +171,7 @@ def test_ways_that_coincide_or_do_not_exist_are_said_so():
     rest = ["Jigsaw", "Relative_Reflectance", "Spatial_Relation"]
     whole = ways(study, "Counting", dict.fromkeys(rest, third))
     assert whole["all"].mixtures == whole["informed"].mixtures
-    assert whole["all"].why == "the informed mixture is all sources in equal shares"
+    assert whole["all"].why == "the same as the informed mixture"
     assert whole["random"].mixtures == {}
     assert "takes all 3 sources" in whole["random"].why
     nothing = ways(study, "Counting", {}, taught=False)
@@ -281,10 +283,11 @@ def test_an_experiment_that_was_stopped_goes_on_and_ends_the_same(won, tmp_path,
     assert str(found) == str(won[2])
 
 
-def test_another_choice_redoes_what_depends_on_it_and_nothing_else(won):
-    folder = won[0]
-    again, _ = carry_out(folder, teaches=HELPS)
+def test_another_choice_redoes_what_depends_on_it_and_nothing_else(won, tmp_path):
+    folder = shutil.copytree(won[0], tmp_path / "copy")
+    again, found = carry_out(folder, teaches=HELPS)
     assert again.trained == []
+    assert str(found) == str(won[2])
     text = TEXT.replace("rule: paper", "rule: paper, threshold: -1")
     other, found = carry_out(folder, text, teaches=HELPS)
     assert {name.split()[0] for name, _ in other.trained} == {"informed"}
@@ -298,7 +301,19 @@ def test_the_record_is_part_of_the_analysis(won):
     assert list(found.models["s"].targets["Counting"].arms) == list(STRATEGIES)
 
 
-# The plan
+# The plan, and how far it is
+
+
+def test_status_tells_of_both_stages(won):
+    folder = won[0] / "out"
+    stages = judging(folder)
+    assert {name: one.state for name, one in stages.items()} == {
+        "s, Counting": "done",
+        "s, Jigsaw": "done",
+    }
+    done = CliRunner().invoke(app, ["status", str(folder)])
+    assert "one: done, 36 of 36 cells (100%)" in done.stdout
+    assert "judging s, Jigsaw: done, 7 of 7 cells (100%)" in done.stdout
 
 
 def plan_of(folder, text=TEXT):
@@ -321,7 +336,6 @@ def test_the_plan_counts_both_stages_before_and_after_the_choice(won, tmp_path):
     assert most["summary"]["cells"] == 2 * (1 + 15)
     assert most["summary"]["cells finished"] == 0
     folder, _, _ = won
-    carry_out(folder, teaches=HELPS)
     after = plan_of(folder)["judging"]
     assert after["chosen"] is True
     # Counting has an informed mixture, Jigsaw has none, hence no random ones.

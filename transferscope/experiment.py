@@ -114,9 +114,13 @@ def carry_out(
             asked = Counter(matrix["item_target"].values.tolist())
             models[model] = judge(matrix, model, targets, chosen[model], analysis.settings)
     found = _experiment(study, models, asked, notes) if models else None
-    failed = tuple(failure for one in done for failure in one.failed)
-    counts = (sum(one[k] for one in done) for k in range(3))
-    return Judged(found, Outcome(*counts, failed))
+    whole = Outcome(
+        cells=sum(one.cells for one in done),
+        of=sum(one.of for one in done),
+        adapters=sum(one.adapters for one in done),
+        failed=tuple(failure for one in done for failure in one.failed),
+    )
+    return Judged(found, whole)
 
 
 def contests_of(study: Study, chosen: Mapping[str, Mixture]) -> dict[str, Ways]:
@@ -132,10 +136,10 @@ def second_stage(study: Study, out: str | Path) -> Iterator[tuple[Path, Study]]:
 
     Where nothing was chosen yet they have as many adapters, on as many items, as they will at most.
     """
-    known, taught = recorded(study, out), _taught(study)
+    known, taught = recorded(study, out) or {}, _taught(study)
     for model in study.models:
         for target in experiment_of(study).targets:
-            its = known and known.get(model, {}).get(target)
+            its = known.get(model, {}).get(target)
             its = its or unknown(study, target, taught=target in taught)
             folder = results.judging_folder(out, model, target)
             yield folder, judging_study(study, model, target, its)

@@ -1,7 +1,7 @@
 """How far a study is, from its folder alone: while another process works there, or afterwards.
 
 In:   a results folder, whose log says what was begun, finished and given up.
-Out:  a `Standing`.
+Out:  a `Standing`, and one for each study that judges where the study is an experiment.
 
 Reads, takes no lock and changes nothing.
 """
@@ -85,6 +85,15 @@ def standing(folder: str | Path) -> Standing:
         seconds_left=_left(lines[0], last[0]) if state == "running" else None,
         stopped_by=str((ended or {}).get("error", "")),
     )
+
+
+def judging(folder: str | Path) -> dict[str, Standing]:
+    """Where an experiment's second stage stands: what judges a choice, by model and target."""
+    return {
+        f"{one.parent.name}, {one.name}": standing(one)
+        for one in sorted(Path(folder, results.JUDGING).glob("*/*"))
+        if any(line.get("event") == "begin" for line in results.logged(one))
+    }
 
 
 def _places(lines: Iterable[dict[str, Any]]) -> list[Place]:

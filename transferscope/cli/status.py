@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,14 +26,20 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """How far a study is, running or not: from any terminal that sees its folder."""
-    from transferscope.standing import standing
+    from transferscope.standing import judging, standing
 
-    found = standing(folder)
+    found, second = standing(folder), judging(folder)
     if as_json:
-        places = [place._asdict() for place in found.places]
-        print(json.dumps(found._asdict() | {"places": places}))
+        more = {"judging": {name: _record(one) for name, one in second.items()}} if second else {}
+        print(json.dumps(_record(found) | more))
         return
     print("\n".join(_lines(found)))
+    for name, one in second.items():
+        print("\n".join(["", *_lines(one._replace(study=f"judging {name}"))]))
+
+
+def _record(found: Standing) -> dict[str, Any]:
+    return found._asdict() | {"places": [place._asdict() for place in found.places]}
 
 
 def _lines(found: Standing) -> list[str]:

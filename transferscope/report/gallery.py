@@ -16,6 +16,7 @@ from transferscope.report.groups import category_effects
 from transferscope.report.heatmaps import heatmap, heatmaps
 from transferscope.report.networks import clique, graph
 from transferscope.report.personas import personas
+from transferscope.report.strategies import strategies
 from transferscope.report.trends import categories, scale_trend
 from transferscope.report.vegalite import Spec
 from transferscope.report.words import (
@@ -29,6 +30,7 @@ from transferscope.report.words import (
 )
 
 SECTIONS = {
+    "selection": "What the choice of data is worth",
     "effects": "Every effect",
     "checkpoints": "Over the checkpoints",
     "placebo": "What a placebo does",
@@ -72,7 +74,7 @@ def gallery(analysis: Analysis) -> list[Figure]:
     """Every figure that has something to show."""
     subject = _Subject(analysis, labels(analysis), model_labels(analysis))
     makers = (
-        *(_effects, _checkpoints, _answers),
+        *(_selection, _effects, _checkpoints, _answers),
         *(_tasks, _cliques, _categories, _scale, _limits),
     )
     return [
@@ -103,6 +105,25 @@ def _over(analysis: Analysis, models: dict[str, str]) -> str:
     if len(set(said.values())) == 1:
         return f"Means over {next(iter(said.values()))}."
     return " ".join(f"{label}: means over {words}." for label, words in said.items())
+
+
+def _selection(subject: _Subject) -> Iterator[_Draft]:
+    analysis, names, models = subject
+    measure, experiment = MEASURES[analysis.settings.measure], analysis.experiment
+    seeds = 0 if experiment is None else len(experiment.judged_by)
+    share = percent(1 - analysis.settings.alpha)
+    for model, label in models.items():
+        yield (
+            f"selection-{model}",
+            "selection",
+            f"Left: the accuracy on each target of {label} as it is (the grey line) and after each "
+            "way to train for it; short strokes are single seeds. Right: the informed mixture "
+            f"minus each other way, in {measure}: to the right it is better, and a hollow dot may "
+            "well be noise.",
+            f"{share} intervals cover {counted(seeds, 'seed')}, none of which informed the choice, "
+            "and the items of each target.",
+            strategies(analysis, model, f"{label}: what the choice of data is worth", names),
+        )
 
 
 def _effects(subject: _Subject) -> Iterator[_Draft]:

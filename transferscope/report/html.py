@@ -33,6 +33,7 @@ from transferscope.report.exhibits import gallery as shown_items
 from transferscope.report.findings import happened, harms, safe, safe_words
 from transferscope.report.gallery import SECTIONS, Figure, accounts, gallery
 from transferscope.report.look import CONFIG, DARK
+from transferscope.report.strategies import NAMES, Line, how, lines
 from transferscope.report.summary import (
     Summary,
     claim_rows,
@@ -55,6 +56,7 @@ from transferscope.report.words import (
     spelled,
     with_links,
 )
+from transferscope.strategies import STRATEGIES
 
 LARGEST = 500_000
 """Characters of a figure on the page; one of very many tasks may be larger."""
@@ -74,6 +76,15 @@ class _Section(NamedTuple):
     table: Table | None
 
 
+class _Trials(NamedTuple):
+    """The experiment on the choice of training data."""
+
+    how: list[str]
+    models: list[tuple[str, list[str], list[Line]]]
+    """Each model with its verdict and its table."""
+    figures: list[tuple[int, Figure]]
+
+
 def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     """The page of one analysis, with items to look at where there are any."""
     scripts = {
@@ -90,15 +101,18 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     taken = sum(map(len, (*scripts.values(), *data.values())))
     drawn, large = on_page(gallery(analysis), ROOM - taken)
     losses = harms(analysis)
+    sections = _sections(
+        drawn, tables(analysis), also={"checkpoints"} if analysis.trajectories else set()
+    )
     specs = {f"figure-{number}": _spec(figure) for number, figure in enumerate(drawn, 1)}
     return _template().render(
         policy=_policy(scripts.values()),
         style=Markup("\n".join(map(_asset, STYLES)) + explorer.colours()),
         scripts=scripts,
         data=data | {key: _data(spec) for key, spec in specs.items()},
-        sections=_sections(
-            drawn, tables(analysis), also={"checkpoints"} if analysis.trajectories else set()
-        ),
+        sections=[section for section in sections if section.id != "selection"],
+        trials=_trials(analysis, sections),
+        strategies=[NAMES[name] for name in STRATEGIES],
         summary=_summary(analysis),
         accounts=accounts(analysis, model_labels(analysis)),
         glance=glance(analysis),
@@ -175,6 +189,22 @@ def _checkpoints(analysis: Analysis) -> list[tuple[str, list[str]]]:
     return [
         (about(each, models), sentences(analysis, each, names)) for each in analysis.trajectories
     ]
+
+
+def _trials(analysis: Analysis, sections: list[_Section]) -> _Trials | None:
+    """What the choice of training data is worth, where that was tried."""
+    if (experiment := analysis.experiment) is None:
+        return None
+    names, models = labels(analysis), model_labels(analysis)
+    return _Trials(
+        how=[spelled(line, names) for line in how(experiment)],
+        models=[
+            (models[model], [spelled(s, names) for s in one.verdict], lines(analysis, model, names))
+            for model, one in experiment.models.items()
+            if model in models
+        ],
+        figures=[pair for each in sections if each.id == "selection" for pair in each.figures],
+    )
 
 
 def _sections(drawn: list[Figure], listed: dict[str, Table], *, also: set[str]) -> list[_Section]:

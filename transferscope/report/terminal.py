@@ -18,7 +18,9 @@ from rich.text import Text
 from transferscope.analysis import Analysis, Claim, Interval, ModelAnalysis, Sign, TaskEffect
 from transferscope.conduct import says
 from transferscope.report.courses import about, sentences
-from transferscope.report.words import control_kind, labels, model_labels
+from transferscope.report.strategies import NAMES, lines
+from transferscope.report.words import control_kind, labels, model_labels, spelled
+from transferscope.strategies import STRATEGIES
 
 SHOWN = 3
 VERDICTS = {
@@ -34,6 +36,7 @@ def summary(analysis: Analysis) -> RenderableType:
     for name in analysis.models:
         parts += [Text(), Text(name, style="bold"), Padding(_model(analysis, name), (0, 0, 0, 2))]
     parts += _checkpoints(analysis)
+    parts += _trials(analysis)
     parts += [Text(), Text("Personas, in every model", style="bold"), _personas(analysis)]
     parts += [Text(), Text("The paper's findings", style="bold"), _claims(analysis.claims)]
     if analysis.notes:
@@ -102,6 +105,29 @@ def _checkpoints(analysis: Analysis) -> list[RenderableType]:
     for each in analysis.trajectories:
         parts += [Text(), Text(about(each, models), style="bold")]
         parts += [Padding(Text(line), (0, 0, 0, 2)) for line in sentences(analysis, each, names)]
+    return parts
+
+
+def _trials(analysis: Analysis) -> list[RenderableType]:
+    """What the choice of training data is worth, where that was tried."""
+    if (experiment := analysis.experiment) is None:
+        return []
+    names = labels(analysis)
+    parts: list[RenderableType] = [Text(), Text("What the choice of data is worth", style="bold")]
+    for model, one in experiment.models.items():
+        if len(experiment.models) > 1:
+            parts += [Text(f"  {model}")]
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        table.add_column("  accuracy on")
+        for name in STRATEGIES:
+            table.add_column(NAMES[name].removesuffix(" mixture").removesuffix(" mixtures"))
+        for row in lines(analysis, model, names):
+            table.add_row(Text(f"  {row.name}"), *(Text(cell) for cell, _ in row.cells))
+        parts.append(table)
+        said = Table.grid(padding=(0, 1))
+        for line in one.verdict:
+            said.add_row("  •", Text(spelled(line, names)))
+        parts.append(said)
     return parts
 
 

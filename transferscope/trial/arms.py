@@ -22,12 +22,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from transferscope.plan import derived_seed
-from transferscope.predictions import shown
 from transferscope.strategies import Strategy
 from transferscope.study import Selection, Study
 
 Shares = Mapping[str, float]
-Ways = Mapping[Strategy, "Way"]
+Ways = dict[Strategy, "Way"]
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,12 @@ def ways(study: Study, target: str, chosen: Shares, *, taught: bool = True) -> W
     informed = Way({f"informed for {target}": dict(chosen)})
     whole = Way({f"all for {target}": every})
     if not chosen:
-        informed = Way({}, "nothing is known to help, so there is nothing to train on")
+        informed = Way({}, "nothing is known to help")
     if alike:
-        whole = Way(informed.mixtures, "the informed mixture is all sources in equal shares")
+        whole = Way(informed.mixtures, "the same as the informed mixture")
     own = Way({target: {target: 1.0}})
     if not taught:
-        own = Way({}, f"{shown(target)} has no training data of its own")
+        own = Way({}, "it has none")
     return {
         "base": Way({}),
         "direct": own,
@@ -85,10 +84,10 @@ def _random(study: Study, target: str, chosen: Shares) -> Way:
     """Mixtures of as many sources in the same shares, drawn anew for each seed that judges."""
     selection, rest = experiment_of(study), others(study, target)
     if not chosen:
-        return Way({}, "the informed mixture is empty: there is no size to match")
+        return Way({}, "there is no size to match")
     number = min(selection.draws, math.comb(len(rest), len(chosen)) - 1)
     if not number:
-        return Way({}, f"the informed mixture takes all {len(rest)} sources: there is no other set")
+        return Way({}, f"the informed one takes all {len(rest)} sources")
     mixtures: dict[str, dict[str, float]] = {}
     seeds: dict[str, tuple[int, ...]] = {}
     for seed in selection.seeds:

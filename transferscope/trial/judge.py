@@ -25,7 +25,7 @@ from transferscope.estimate import Estimate
 from transferscope.evidence import gather
 from transferscope.selection import Mixture
 from transferscope.settings import Settings
-from transferscope.stats import ItemTable, ModelData, over_seeds, resamples
+from transferscope.stats import ItemTable, ModelData, intervals, over_seeds, resamples
 from transferscope.strategies import STRATEGIES, Arm, Judgement, Strategy, Trial
 from transferscope.trial.arms import Ways
 from transferscope.trial.words import verdict
@@ -80,8 +80,8 @@ def judge(
     def estimate(values: np.ndarray, drawn: np.ndarray) -> Estimate:
         known = np.isfinite(values)
         mean = float(values[known].mean()) if known.any() else np.nan
-        ends = _ends(drawn, settings.alpha)
-        return Estimate(mean, ends, dict(zip(seeds, values.tolist(), strict=True)))
+        low, high = intervals(drawn, np.asarray(mean), settings.alpha).tolist()
+        return Estimate(mean, (low, high), dict(zip(seeds, values.tolist(), strict=True)))
 
     def one(measured: _Measured, i: int, j: int) -> Estimate:
         return estimate(measured.values[:, i, j], measured.drawn[i, j])
@@ -106,17 +106,6 @@ def judge(
         name: estimate(compared.means[:, i], compared.drawn[i]) for name, i in _rivals()
     }
     return Judgement(trials, means, tried, verdict(trials, means, tried, settings.alpha))
-
-
-def _ends(drawn: np.ndarray, alpha: float) -> tuple[float, float]:
-    """The interval that draws give; NaN where they are not defined.
-
-    They are means of what may fall either way, so nothing has to be moved (`stats.intervals`).
-    """
-    if not np.isfinite(drawn).all():
-        return np.nan, np.nan
-    low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2]).tolist()
-    return low, high
 
 
 def _rivals() -> list[tuple[Strategy, int]]:

@@ -56,24 +56,25 @@ def _against(
     told_apart = {t: beyond_noise(its, alpha) for t, its in differences.items()}
     better = [shown(t) for t in targets if told_apart[t] and differences[t].mean > 0]
     worse = [shown(t) for t in targets if told_apart[t] and differences[t].mean < 0]
-    unclear = len(targets) - len(better) - len(worse)
+    unclear = [shown(t) for t in targets if shown(t) not in (*better, *worse)]
     rival, of = RIVALS[name], len(targets)
-    parts = []
-    if better:
-        parts.append(f"better than {rival} on {_some(better, of)}")
-    if worse:
-        parts.append(f"worse{'' if better else f' than {rival}'} on {_some(worse, of)}")
-    if unclear:
-        whom = "" if parts else f" from {rival}"
-        parts.append(f"not distinguishable{whom} on {unclear} of {of}")
+    kinds = (
+        ("better", "than", better),
+        ("worse", "than", worse),
+        ("not distinguishable", "from", unclear),
+    )
+    found = [kind for kind in kinds if kind[2]]
+    how, word, which = found[0]
     if of == 1:
-        (target,) = targets
-        how = (parts[0].split(" on ")[0], shown(target), told(mean.mean, mean.ci))
-        return "The informed mixture is {} on {}: {}.".format(*how)
-    sentence = f"The informed mixture is {listed(parts)} targets"
+        effect = told(mean.mean, mean.ci)
+        return f"The informed mixture is {how} {word} {rival} on {listed(which)}: {effect}."
+    parts = [f"{how} {word} {rival} on {len(which)} of {of} targets{_named(which, of)}"]
+    parts += [f"{how} on {len(which)}{_named(which, of)}" for how, _, which in found[1:]]
     noise = "" if beyond_noise(mean, alpha) else ", which may be noise"
-    return f"{sentence}; over them by {told(mean.mean, mean.ci)}{noise}."
+    over = f"over the {of} by {told(mean.mean, mean.ci)}{noise}"
+    return f"The informed mixture is {listed(parts)}; {over}."
 
 
-def _some(names: Sequence[str], of: int) -> str:
-    return f"{len(names)} of {of} ({listed(names)})"
+def _named(targets: Sequence[str], of: int) -> str:
+    """Which they are, unless all."""
+    return "" if len(targets) == of else f" ({listed(targets)})"
