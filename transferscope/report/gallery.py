@@ -27,6 +27,7 @@ from transferscope.report.words import (
     covers,
     labels,
     model_labels,
+    percent,
 )
 
 SECTIONS = {
