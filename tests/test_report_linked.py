@@ -169,6 +169,31 @@ def test_a_tasks_averages_are_those_of_the_analysis(reader: Reader, analysis: An
         assert [float(v.replace("−", "-")) for v in found] == pytest.approx(expected, abs=5e-4)
 
 
+def test_a_chosen_task_has_its_strongest_arrows_both_ways_however_weak(
+    reader: Reader, analysis: Analysis
+):
+    reader.view.fill("#explorer-keep", "1")
+    few = reader.edges()
+    for place, name in enumerate(task.name for task in analysis.tasks):
+        reader.choose("task", labels(analysis).long[name])
+        rows = analysis.models["32B"].pgf
+        names = list(rows)
+        gives = {(place, j): rows[name][t].mean for j, t in enumerate(names) if t != name}
+        takes = {(i, place): rows[s][name].mean for i, s in enumerate(names) if s != name}
+        own = {
+            pair
+            for side in (gives, takes)
+            for sign in (1, -1)
+            for pair in sorted(side, key=lambda p: -sign * side[p])[:4]
+            if sign * side[pair] > 0
+        }
+        assert reader.edges() == few | own
+    reader.view.check("input[value=positive]")
+    values = analysis.models["32B"].pgf
+    named = [task.name for task in analysis.tasks]
+    assert all(values[named[i]][named[j]].mean > 0 for i, j in reader.edges())
+
+
 def exhibits(model: str, sources: tuple[str, str], target: str) -> Exhibits:
     """Two items of one target: the first source fixes one and breaks one, the second fixes one."""
     image = pytest.importorskip("PIL.Image")

@@ -131,7 +131,7 @@ def _how_many(pairs: list[Pair], alpha: float) -> str:
         return said + "."
     by_chance = BY_CHANCE.format(count=max(1, round(alpha * len(judged))))
     holds = "none holds" if not sure else f"{sure} {'holds' if sure == 1 else 'hold'}"
-    return f"{said}{by_chance}, and {holds} after correction for {len(judged)} tests."
+    return f"{said}{by_chance}, and {holds} after correction for {len(judged):,} tests."
 
 
 def _how_large(model: ModelAnalysis, measure: str) -> str:

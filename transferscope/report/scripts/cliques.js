@@ -34,7 +34,7 @@ function cliqueItem(clique, chosen) {
 function nullItem(each) {
   const sizes = Object.keys(each.sizes).map(Number).concat(each.observed);
   const [least, most] = [Math.max(2, Math.min(...sizes.filter(Boolean), 3)), Math.max(...sizes, 3)];
-  const wide = 13;
+  const wide = most > 9 ? 17 : 13;
   const bars = [];
   for (let size = least; size <= most; size++) {
     const share = each.sizes[size] || 0;

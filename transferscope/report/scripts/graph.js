@@ -48,11 +48,23 @@ function arrow(from, to, node, width, helps) {
       `L${point({ x: back.x - ax, y: back.y - ay })}Z` };
 }
 
+const OWN = 4; // arrows that a chosen task has each way and of each sign, however weak they are
+
+/** The chosen cell, or the strongest of what the chosen task gives and takes. */
+function chosenEdges() {
+  if (state.task < 0) return [];
+  const all = pairs().filter((each) => hasCell() || state.sign === "both" ||
+    (each.value > 0) === (state.sign === "positive"));
+  if (hasCell()) return all.filter((each) => each.i === state.source && each.j === state.target);
+  const found = ["i", "j"].flatMap((end) => [1, -1].flatMap((sign) => all
+    .filter((each) => (end === "i" ? data.sources : data.targets)[each[end]] === state.task && sign * each.value > 0)
+    .sort((a, b) => sign * (b.value - a.value)).slice(0, OWN)));
+  return state.sure ? found.filter((each) => each.beyond) : found;
+}
+
 function drawGraph() {
   const all = edges();
-  const within = (each) => each.i === state.source && each.j === state.target;
-  const picked = hasCell() ? [{ i: state.source, j: state.target, ...cell(state.source, state.target) }]
-    .filter((each) => known(each.value) && !isOwn(each.i, each.j) && !all.some(within)) : [];
+  const picked = chosenEdges().filter((each) => !all.some((other) => other.place === each.place));
   const round = circle();
   const most = Math.max(...all.map((each) => Math.abs(each.value)), 1e-9);
   const crowd = clamp(50 / all.length, 0.35, 1);
@@ -63,7 +75,7 @@ function drawGraph() {
     s("g", { class: "nodes" }, [...round.spots].map(([task, spot]) => drawNode(task, spot, round))));
   graphBox.classList.toggle("focused", state.task >= 0);
   rove(graphBox, ".node");
-  sayEdges(all);
+  sayEdges(all, picked.length);
 }
 
 function drawEdge(each, round, most, crowd) {
@@ -105,12 +117,13 @@ function outerLabel(task, spot) {
 }
 
 /** What the threshold comes to, beside its slider. */
-function sayEdges(all) {
+function sayEdges(all, more) {
   const positive = all.filter((each) => each.value > 0).map((each) => each.value);
   const negative = all.filter((each) => each.value < 0).map((each) => each.value);
   const said = [`${all.length} arrow${all.length === 1 ? "" : "s"}`];
   if (positive.length) said.push(`help from ${show(Math.min(...positive))}`);
   if (negative.length) said.push(`harm from ${show(Math.max(...negative))}`);
+  if (more) said.push(`and ${more} weaker of what is chosen`);
   byId("explorer-edges").textContent = said.join(", ");
   byId("explorer-keep-value").textContent = `${state.keep}%`;
 }
