@@ -209,7 +209,7 @@ def power(analysis: Analysis, model: str, title: str, names: Labels) -> Spec | N
     y = field(
         "target:N",
         scale=part(domain=[names.long[each.target] for each in entries]),
-        axis=axis(labelOverlap=False),
+        axis=axis(labelOverlap=False, labelPadding=9),
     )
     scale = part(domain=[-limit, limit], clamp=True, nice=False)
     layers = [_bands(entries, names, y, scale), _zero()]

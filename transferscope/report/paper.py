@@ -29,7 +29,7 @@ SCALES = (0.65, 0.75)
 MARGIN = 2
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 """Of equal widths, so that the text fits wherever the file is opened."""
-STRETCH = (0.5, 2.5)
+STRETCH = (0.47, 2.5)
 """How much narrower or wider a plot may become."""
 
 _SIZE = re.compile(r'(<svg\b[^>]*?) width="([\d.]+)" height="([\d.]+)"')
