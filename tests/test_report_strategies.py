@@ -12,6 +12,7 @@ from rich.console import Console
 from transferscope.analysis import Analysis
 from transferscope.estimate import Estimate
 from transferscope.report import figures, page
+from transferscope.report.caption import counterparts
 from transferscope.report.gallery import gallery
 from transferscope.report.terminal import summary
 from transferscope.strategies import STRATEGIES, Arm, Experiment, Judgement, Strategy, Trial
@@ -134,3 +135,8 @@ def test_the_terminal_says_it_in_a_table_and_in_words(analysis: Analysis, width:
     assert row.split()[2:] == ["40%", "50%", "60%", "70%", "80%"]
     assert re.search(r"• +The informed mixture is better than random", text)
     assert max(map(len, rows)) <= width
+
+
+def test_it_is_the_counterpart_of_the_papers_figure_8(analysis: Analysis):
+    assert counterparts(analysis)[8] == ["selection-7B"]
+    assert counterparts(replace(analysis, experiment=None))[8] == []
