@@ -104,6 +104,7 @@ def carry_out(
     for model, targets in contests.items():
         rows: list[pl.DataFrame] = []
         for target, its in targets.items():
+            tell(Event("", 0, 0, 0, 0, note=_told(model, target, its)))
             folder = results.judging_folder(out, model, target)
             second = judging_study(study, model, target, its)
             notes += _shortfalls(second)
@@ -170,6 +171,13 @@ def recorded(study: Study, out: str | Path) -> dict[str, dict[str, Ways]] | None
         )
     except ValidationError:
         return None
+
+
+def _told(model: str, target: str, its: Ways) -> str:
+    """What is judged next, for who watches."""
+    found = [name for shares in its["informed"].mixtures.values() for name in shares]
+    chosen = ", ".join(map(shown, found)) or "nothing"
+    return f"{model}: chosen for {shown(target)}: {chosen}; now to judge it"
 
 
 def _origin(study: Study, out: str | Path) -> str:
