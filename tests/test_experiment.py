@@ -6,22 +6,28 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 import pytest
+from analysis_factory import make
 from fake_lab import Answer, FakeLab, digest
+from scipy import stats
 from typer.testing import CliRunner
 
 from transferscope import experiment, results, runner
 from transferscope.assemble import analyze
 from transferscope.cli.app import app
 from transferscope.errors import StudyError
+from transferscope.matrix import from_predictions
 from transferscope.plan import plan_study
+from transferscope.predictions import check_predictions
 from transferscope.readers import read_results
+from transferscope.selection import mixture
 from transferscope.serial import from_json, to_json
 from transferscope.settings import Settings
 from transferscope.standing import judging
 from transferscope.stock import stock_of
-from transferscope.strategies import STRATEGIES
+from transferscope.strategies import STRATEGIES, Strategy
 from transferscope.study_file import parse_study, resolved
 from transferscope.trial.arms import experiment_of, judging_study, ways
+from transferscope.trial.judge import judge
 
 TEXT = """\
 name: one
@@ -234,6 +240,36 @@ def test_the_numbers_are_those_of_a_second_computation(won):
         apart = [effects["informed", s] - effects[name, s] for s in ("2", "3", "4")]
         assert difference.mean == pytest.approx(sum(apart) / 3)
         assert difference.ci[0] <= difference.mean <= difference.ci[1]
+
+
+def test_an_interval_over_seeds_is_students_t():
+    """All items alike, so that chance is in the seeds alone: the informed mixture gets everything
+    right with two seeds of three, random ones nothing, one of them half."""
+    its = ways(study_of(), "Counting", {"Jigsaw": 1.0})
+    right = dict.fromkeys([("2", "informed for Counting"), ("4", "informed for Counting")], 1.0)
+    right["3", "random 3.1 for Counting"] = 0.5
+    adapters = [name for way in its.values() for name in way.mixtures]
+    rows = [
+        ("m", seed, source, "Counting", str(item), item < 8 * right.get((seed, source or ""), 0))
+        for seed in ("2", "3", "4")
+        for source in (None, *adapters)
+        if not (source or "").startswith("random") or f" {seed}." in (source or "")
+        for item in range(8)
+    ]
+    columns = ["model", "seed", "source", "target", "item", "correct"]
+    table = check_predictions(pl.DataFrame(rows, schema=columns, orient="row"), "made")
+    said = replace(mixture(make(), "Counting"), verdict="said")
+    one = judge(from_predictions(table), "m", {"Counting": its}, {"Counting": said}, Settings())
+    expected: dict[Strategy, list[float]] = {"base": [1, 0, 1], "random": [1, -0.25, 1]}
+    for rival, values in expected.items():
+        difference = one.targets["Counting"].differences[rival]
+        reach = stats.t.ppf(0.975, 2) * stats.sem(values)
+        assert difference.mean == pytest.approx(sum(values) / 3)
+        loose = 0.05 if rival == "base" else 0.1  # half of the items right is chance in the items
+        ends = (difference.mean - reach, difference.mean + reach)
+        assert difference.ci == pytest.approx(ends, rel=loose)
+    own = one.targets["Counting"].differences["base"].ci
+    assert one.differences["base"].ci == pytest.approx(own)  # the mean over a single target
 
 
 def test_where_nothing_helps_nothing_is_chosen_and_the_rest_is_judged(tmp_path):
