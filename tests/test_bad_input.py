@@ -11,6 +11,7 @@ from tables import ACCURACY, BASE, COUNTS, PGF, PREDICTIONS, refused, written
 
 from transferscope.errors import DataError
 from transferscope.readers import read_results
+from transferscope.readers.files import read_file
 from transferscope.simulate import example_predictions
 
 
@@ -54,6 +55,20 @@ def write(tmp_path):
 )
 def test_a_damaged_file_is_refused(write, content, message):
     assert refused(write(content)).startswith(message)
+
+
+def test_a_parquet_file_that_unfolds_is_refused_and_its_lists_are_left_alone(tmp_path):
+    path = tmp_path / "x.parquet"
+    pl.DataFrame({"model": pl.repeat("m", 1_000_010, eager=True)}).write_parquet(path)
+    size = f"{path.stat().st_size:,}"
+    assert refused(path) == (
+        f"x.parquet: 1,000,010 rows in {size} bytes, at most 1,000,000 are allowed"
+    )
+    lists = pl.DataFrame({"item": ["a", "b"], "logprobs": [[0.0] * 1000, [1.0]]})
+    lists.write_parquet(path)
+    frame = read_file(path).frame
+    assert frame["item"].to_list() == ["a", "b"]
+    assert frame["logprobs"].to_list() == [None, None]
 
 
 def test_a_missing_file_is_refused(tmp_path):

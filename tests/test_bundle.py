@@ -18,9 +18,10 @@ from fake_lab import FakeLab
 
 import transferscope as ts
 from transferscope import bundle, cli, results, runner
+from transferscope.cli.exhibits import exhibits_of
 from transferscope.errors import DataError
 from transferscope.export import export
-from transferscope.readers import read_results
+from transferscope.readers import read_inputs, read_results
 from transferscope.runner import run_study
 from transferscope.serial import to_json
 from transferscope.settings import Settings
@@ -319,6 +320,25 @@ def test_an_entry_that_lies_about_its_size_is_refused(packed):
     assert data.count((5000).to_bytes(4, "little")) == 2  # in its header, and in the directory
     packed.write_bytes(data.replace((5000).to_bytes(4, "little"), (50).to_bytes(4, "little")))
     assert "'cells.csv'" in refusal(packed)
+
+
+@pytest.mark.parametrize(
+    ("suite", "why"),
+    [
+        ("FOLDER", "its suite was a folder of another machine"),
+        ("{name: blink, path: FOLDER}", "blink is not on this machine"),
+    ],
+)
+def test_no_folder_that_a_bundle_names_is_opened(packed, tmp_path, monkeypatch, suite, why):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "suite.yaml").write_text("tasks: [{name: Counting}]")
+    monkeypatch.setattr("transferscope.study_file.cached", lambda *_: None)
+    monkeypatch.setattr("transferscope.study_file.open_suite", lambda *_, **__: pytest.fail("open"))
+    text = f"name: x\nsuite: {suite}\n".replace("FOLDER", str(tmp_path / "own"))
+    rezipped(packed, contents(packed) | {"study.yaml": text.encode()}, summed=True)
+    shown = exhibits_of(read_inputs(packed), pictures=True)
+    assert shown is not None
+    assert f"bundle.zip: no questions and no pictures: {why}" in shown.notes
 
 
 def test_what_is_no_zip_is_refused(tmp_path, packed):

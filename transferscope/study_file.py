@@ -171,13 +171,14 @@ def open_choice(choice: SuiteChoice) -> Suite:
     return open_suite(choice.name, **options)
 
 
-def suite_at_hand(data: bytes, file: str) -> Suite:
+def suite_at_hand(data: bytes, file: str, *, folders: bool = True) -> Suite:
     """The suite of a study that was run, if it is on this machine: nothing is fetched.
 
     Of the study file its suite alone is read, as models and adapters may be elsewhere by now.
 
     Args:
         data: the study file's bytes; `file` names it in messages.
+        folders: whether folders that it names may be opened: not where a stranger wrote it.
 
     Raises:
         StudyError: the file is damaged, or the suite is not here.
@@ -188,6 +189,10 @@ def suite_at_hand(data: bytes, file: str) -> Suite:
         choice = SuiteChoice.model_validate({"name": given} if isinstance(given, str) else given)
     except (yaml.YAMLError, UnicodeDecodeError, ValidationError):
         raise StudyError(f"{file}: says no suite that can be read") from None
+    if not folders:
+        if choice.name not in _OPTIONS:
+            raise StudyError("its suite was a folder of another machine")
+        choice = choice.model_copy(update={"path": None})
     if choice.name in HUBS and choice.path is None:
         if (folder := cached(HUBS[choice.name], choice.revision)) is None:
             raise StudyError(f"{choice.name} is not on this machine")

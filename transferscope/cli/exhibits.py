@@ -41,6 +41,7 @@ def _shelf(read: Read) -> Shelf:
     if read.study is None:
         return shelf._replace(why_not=f"{read.file}: no study file, so no questions, no pictures")
     try:
-        return shelf._replace(suite=suite_at_hand(read.study, f"{read.file}: study.yaml"))
+        where, own = f"{read.file}: study.yaml", not read.bundled
+        return shelf._replace(suite=suite_at_hand(read.study, where, folders=own))
     except TransferscopeError as error:
         return shelf._replace(why_not=f"{read.file}: no questions and no pictures: {error}")

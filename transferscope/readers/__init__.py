@@ -82,6 +82,8 @@ class Read(NamedTuple):
     """Entries of `attrs["inputs"]`, where the input is more than one file."""
     study: bytes | None = None
     """The study file of a study folder."""
+    bundled: bool = False
+    """Whether that is out of a bundle, so that folders it names are those of another machine."""
 
     @property
     def models(self) -> list[str]:
@@ -230,7 +232,7 @@ def _read_bundle(name: str | None, path: Path) -> Read:
                 f"{label}: a bundle without predictions, made of a folder that had none; the "
                 f"{ANALYSIS} in it is all there is (unpack it for `transferscope report`)"
             )
-        return _read_folder(name, folder, label)
+        return _read_folder(name, folder, label)._replace(bundled=True)
 
 
 def _read_folder(name: str | None, path: Path, label: str) -> Read:

@@ -24,6 +24,8 @@ from transferscope.predictions import shown
 
 _LONGEST_HEADER = 200  # characters shown of a header that is not understood
 _LARGEST_MAPPING = 1 << 20  # bytes
+_FEW_ROWS = 1_000_000  # which are no danger, however few bytes hold them
+_ROWS_A_BYTE = 8
 _RUNS = re.compile(rb"^(?:\xef\xbb\xbf)?runs[ \t]*:", re.M)
 
 
@@ -64,11 +66,25 @@ def read_file(path: str | os.PathLike[str]) -> Raw:
 
 
 def _parquet(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
+    """Columns of lists and the like, which no format has a use for, are there with nothing in them:
+    a few bytes may stand for a list of any length."""
     try:
-        frame = pl.read_parquet(io.BytesIO(data))
+        schema = pl.read_parquet_schema(io.BytesIO(data))
+        rows = int(pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item())
+        if rows > (most := max(_FEW_ROWS, _ROWS_A_BYTE * len(data))):
+            raise DataError(
+                f"{name}: {rows:,} rows in {len(data):,} bytes, at most {most:,} are allowed"
+            )
+        flat = [column for column, kind in schema.items() if not kind.is_nested()]
+        frame = pl.read_parquet(io.BytesIO(data), columns=flat)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         raise DataError(f"{name}: not a readable Parquet file; was it cut short?") from None
-    return frame, np.arange(1, frame.height + 1)
+    nothing = [
+        pl.lit(None, dtype=kind).alias(column)
+        for column, kind in schema.items()
+        if kind.is_nested()
+    ]
+    return frame.with_columns(nothing), np.arange(1, frame.height + 1)
 
 
 def _csv(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
