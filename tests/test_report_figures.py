@@ -196,6 +196,16 @@ def test_the_heatmaps_of_all_models_hold_the_values_of_each(analysis: Analysis):
     }
 
 
+def test_harm_is_told_from_help_in_grey_where_cells_have_no_numbers(analysis: Analysis):
+    spec = by_stem(analysis)["heatmaps"]
+    texts = [u for u in units(spec) if u["mark"]["type"] == "text"]
+    signs = [row["label"] for u in texts for row in spec["datasets"][u["data"]["name"]]]
+    cells = [c for m in analysis.models.values() for row in m.pgf.values() for c in row.values()]
+    harms = sum(cell.ci[1] < 0 for cell in cells)
+    assert harms > 0
+    assert signs == ["−"] * harms
+
+
 def test_only_cells_whose_interval_includes_zero_are_hollow(analysis: Analysis):
     spec = by_stem(analysis)["heatmap-3B"]
     hollow = [unit for unit in units(spec) if "stroke" in unit["encoding"]]

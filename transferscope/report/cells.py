@@ -82,7 +82,7 @@ def _numbers(rows: list[Spec], side: float, limit: float) -> Iterable[Spec]:
     faint = [row for row in shown if row["kind"] == "noise"]
     strong = [row for row in shown if row["kind"] == "clear" and abs(row["value"]) > limit * 0.55]
     light = [row for row in shown if row["kind"] == "clear" and abs(row["value"]) <= limit * 0.55]
-    size = 10 if side > HOLDS else 6.5
+    size = 10 if side > HOLDS or all(len(row["label"]) == 1 for row in shown) else 6.5
     for group, colour in ((faint, MUTED), (strong, ON_STRONG), (light, INK)):
         if group:
             text = mark("text", fontSize=size, color=colour)

@@ -148,8 +148,8 @@ def heatmaps(
         return None
     every = [row for rows in found.values() for row in rows]
     side, spelled = _fitting(sources, targets, names, min(len(found), ABREAST))
-    if side <= HOLDS:  # even the numbers beyond the colours would be too small to print
-        found = {k: [row | {"beyond": False} for row in v] for k, v in found.items()}
+    if side <= HOLDS:
+        found = {k: [row | _minus(row) for row in v] for k, v in found.items()}
     if not spelled:
         short = {row_label(task.name, names): names.short[task.name] for task in sources}
         found = {k: [row | {"row": short[row["row"]]} for row in v] for k, v in found.items()}
@@ -163,10 +163,17 @@ def heatmaps(
         panels.append(_panel(drawn(rows, side, limit, measure), encoding, side, label))
     lines = [panels[at : at + ABREAST] for at in range(0, len(panels), ABREAST)]
     spec = below(
-        *(beside(*line, spacing=SPACE) for line in lines), title=heading(title, *key(every, limit))
+        *(beside(*line, spacing=SPACE) for line in lines),
+        title=heading(title, *key(every, limit), "minus: a harm beyond noise" * (side <= HOLDS)),
     )
     measured = [row for row in every if row["value"] is not None]
     return finish(spec, _says(title, measured, len(every)))
+
+
+def _minus(row: Spec) -> Spec:
+    """What a cell too small for its number carries: a sign, as in grey harm looks like help."""
+    harm = row["kind"] == "clear" and row["value"] < 0
+    return {"beyond": harm, "label": "−" if harm else ""}
 
 
 def _panel(layers: Iterable[Spec], encoding: Spec, side: float, label: str) -> Spec:
