@@ -13,6 +13,7 @@ from transferscope.conduct import Answers, Behaviour
 from transferscope.report import page
 from transferscope.report.advice import training
 from transferscope.report.findings import happened, harms, safe, safe_words
+from transferscope.report.words import Labels, between, spelled, with_links
 from transferscope.selection import mixtures
 
 
@@ -181,3 +182,32 @@ def test_the_answers_stand_on_the_page_before_everything_else(count: int):
 def test_names_in_the_answers_stay_text():
     html = page(make(Shape(models=("m",), names=tuple(HOSTILE))))
     assert "<script>alert" not in html
+
+
+def test_only_whole_names_become_links():
+    assert with_links("Art is Artful; Art Style", {"Art": "a", "Art Style": "s"}) == [
+        ("", ""),
+        ("Art", "a"),
+        (" is Artful; ", ""),
+        ("Art Style", "s"),
+        ("", ""),
+    ]
+    assert with_links("(x) → (y).", {"(x) → (y)": "p"})[1] == ("(x) → (y)", "p")
+
+
+def test_notes_have_the_labels_of_tasks():
+    names = Labels({"Art_Style": "Art Style", "Old_Art_Style": "Old\\Art", "Art": "Art"}, {})
+    said = "Art_Style → Old_Art_Style (Art_Style/3); my-Art_Style"
+    assert spelled(said, names) == "Art Style → Old\\Art (Art Style/3); my-Art_Style"
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((-2.88, -0.0021), "−2.88 to −0.002"),
+        ((0.004, 0.2), "+0.004 to +0.20"),
+        ((-0.004, 0.2), "0.00 to +0.20"),  # 0 is within
+    ],
+)
+def test_no_end_of_an_interval_without_0_reads_0(ends: tuple[float, float], said: str):
+    assert between(ends) == said

@@ -127,6 +127,7 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         large=large,
         link=link,
         with_links=with_links,
+        task_links={label: link(task=label) for label in labels(analysis).long.values()},
         extent=extent,
         personas=persona_rows(analysis),
         claims=claim_rows(analysis),

@@ -98,7 +98,7 @@ def with_links(text: str, links: dict[str, str]) -> list[tuple[str, str]]:
     if not links:
         return [(text, "")]
     pattern = "|".join(re.escape(each) for each in sorted(links, key=len, reverse=True))
-    pieces = re.split(f"({pattern})", text)
+    pieces = re.split(rf"(?<!\w)({pattern})(?!\w)", text)
     return [(piece, links.get(piece, "") if n % 2 else "") for n, piece in enumerate(pieces)]
 
 

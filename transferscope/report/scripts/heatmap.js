@@ -34,12 +34,22 @@ function drawHeatmap() {
   const rows = grid.rows.map((i, row) => s("g", { role: "row" },
     grid.columns.map((j, col) => drawCell(i, j, row, col))));
   const marks = grid.rows.flatMap((i, row) => grid.columns.map((j, col) => marksOf(i, j, row, col)));
-  heatmap.replaceChildren(s("g", {}, grid.columns.map(columnLabel)), ...rows,
-    s("g", { class: "marks", "aria-hidden": "true" }, marks, groupMarks()), band(), ring(), rowLabels());
+  heatmap.replaceChildren(s("g", { class: "columns" }, grid.columns.map(columnLabel)), ...rows,
+    s("g", { class: "marks", "aria-hidden": "true" }, marks, groupMarks()));
+  drawChoice();
+  if (focused) heatmap.focus();
+}
+
+/** What shows the choice, over cells that stay as they are. */
+function drawChoice() {
+  for (const old of heatmap.querySelectorAll(".band, .rings, .rows")) old.remove();
+  heatmap.append(band(), ring(), rowLabels());
+  for (const label of heatmap.querySelectorAll(".columns text")) {
+    label.classList.toggle("chosen", label.dataset.task === String(state.task));
+  }
   moveCursor(0, 0);
   const across = grid.columns.findIndex((j) => data.targets[j] === state.task);
   intoSight(hasCell() ? grid.columns.indexOf(state.target) : across);
-  if (focused) heatmap.focus();
 }
 
 const named = (task, name) => {
@@ -75,9 +85,8 @@ function rowLabel(i, row) {
 function columnLabel(j, col) {
   const task = data.targets[j];
   const x = grid.left + (col + 0.5) * grid.side;
-  const chosen = state.task === task ? " chosen" : "";
   const turn = grid.upright ? null : `rotate(-90 ${x} ${grid.top - 6})`;
-  return s("text", { class: "axis" + chosen, "data-column": j, x, y: grid.top - 6, transform: turn,
+  return s("text", { class: "axis", "data-column": j, x, y: grid.top - 6, transform: turn,
     "text-anchor": grid.upright ? "middle" : "start", "data-task": task,
     "dominant-baseline": grid.upright ? "auto" : "central",
     "font-size": clamp(grid.side * 0.9, 8, 12) }, named(task, short));

@@ -124,6 +124,10 @@ function listen() {
 
 views.push(drawControls, drawCaption, drawHeatmap, drawLegend, drawReadout, drawGraph, drawPlane, drawCliques,
   drawDetail, drawItems, drawLinked);
+concerned.keep = concerned.sure = [drawControls, drawGraph];
+concerned.sign = [drawControls, drawGraph, drawPlane, drawCliques];
+concerned.task = concerned.source = concerned.target = [drawControls, drawChoice, drawReadout,
+  drawGraph, drawPlane, drawCliques, drawDetail, drawItems, drawLinked];
 byId("explore").hidden = false;
 prepare();
 listen();

@@ -21,6 +21,7 @@ const START = {
 };
 const state = { ...START };
 const views = [];
+const concerned = {}; // by a key of the state: the views that show a change of it, where not all do
 
 const ORDERS = { given: "as given", cluster: "by cluster", level: "by level",
   granularity: "by granularity", name: "by name" };
@@ -29,12 +30,12 @@ const short = (task) => data.tasks[task].short;
 const model = () => data.models[state.model];
 const hasCell = () => state.source >= 0 && state.target >= 0;
 
-/** Changes what is being looked at, draws all views again and puts it into the address. */
+/** Changes what is being looked at, draws what shows it again and puts it into the address. */
 function change(changes) {
   Object.assign(state, changes);
   settle();
   remember();
-  draw();
+  draw(Object.keys(changes));
 }
 
 /** Makes choices that cannot be together fit: a seed or a placebo that the model has not. */
@@ -60,8 +61,10 @@ function clear() {
   change({ task: -1, source: -1, target: -1 });
 }
 
-function draw() {
-  for (const view of views) view();
+/** Draws the views again that show one of these keys of the state; without keys, all. */
+function draw(keys) {
+  const some = keys && keys.every((key) => key in concerned);
+  for (const view of new Set(some ? keys.flatMap((key) => concerned[key]) : views)) view();
 }
 
 // The address holds names where there are names, so that a link still fits a larger study.
