@@ -112,6 +112,7 @@ def test_the_page_has_it_beside_what_to_train_on(analysis: Analysis):
     assert "on 1 of 2 targets (Art Style)" in section
     assert "+0.20 expected, +0.60 reached" in section
     assert "A note." in section
+    assert "help with a probability of at least 0.9" in section
     assert "Figure 1." in section
     assert "What the choice is worth" not in page(make(Shape(models=("7B",))))
 

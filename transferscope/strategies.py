@@ -64,7 +64,7 @@ class Judgement:
 class Experiment:
     """What was chosen from a matrix, and how it did with other seeds."""
 
-    rule: str
+    rule: Literal["default", "paper"]
     threshold: float | None
     """None for the rule's own."""
     items: int

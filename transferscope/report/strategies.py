@@ -37,6 +37,7 @@ from transferscope.report.words import (
     percent,
     signed,
 )
+from transferscope.selection import THRESHOLDS, Rule
 from transferscope.strategies import STRATEGIES, Experiment, Judgement, Strategy, Trial
 
 ROW = 19
@@ -49,6 +50,10 @@ NAMES: dict[Strategy, str] = {
     "all": "all sources",
 }
 """What the strategies are called where there is little room."""
+RULES: dict[Rule, str] = {
+    "paper": "every source with a mean effect above {:g}, in equal shares",
+    "default": "sources that help with a probability of at least {:g}, weighed by how much",
+}
 RIVALS: tuple[Strategy, ...] = ("base", "direct", "random", "all")
 
 
@@ -275,12 +280,21 @@ def _cell(trial: Trial, name: Strategy) -> tuple[str, str]:
 
 def how(experiment: Experiment) -> Iterator[str]:
     """How the experiment was made, in sentences."""
-    informed, judged = len(experiment.informed_by), len(experiment.judged_by)
+    threshold = experiment.threshold
+    if threshold is None:
+        threshold = THRESHOLDS[experiment.rule]
+    informed, judged = (
+        counted(len(seeds), word)
+        for seeds, word in (
+            (experiment.informed_by, "seed"),
+            (experiment.judged_by, "other seed"),
+        )
+    )
     items = "on other items" if experiment.other_items else "on the same items"
+    draws = counted(experiment.draws, "random mixture")
     yield (
-        f"The mixtures were chosen by the rule {experiment.rule} from {counted(informed, 'seed')} "
-        f"and judged with {counted(judged, 'other seed')} {items}; every way to train had "
-        f"{experiment.items:,} items, and random mixtures were drawn {experiment.draws} times for "
-        "each seed."
+        f"The mixtures were chosen from {informed}: {RULES[experiment.rule].format(threshold)}. "
+        f"They were judged with {judged} {items}. Every way to train had {experiment.items:,} "
+        f"training items; {draws} were drawn for each seed."
     )
     yield from experiment.notes
