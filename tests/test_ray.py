@@ -1,165 +1,186 @@
 """Shards on Ray's workers: the same answers as in this process, whatever dies on the way."""
 
-import logging
-import os
-import signal
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
-import fake_lab
 import pytest
-from fake_lab import FakeLab, digest
 
-from transferscope import results
-from transferscope.executors import local
-from transferscope.runner import run_study
-from transferscope.standing import standing
-from transferscope.study_file import parse_study
+ray = pytest.importorskip("ray", reason="needs the extra ray")
 
-pytest.importorskip("ray", reason="needs the extra ray")
+from ray_lab import (  # noqa: E402
+    QUIET,
+    RUNS,
+    SMALL,
+    TEXT,
+    Faulty,
+    a_study,
+    by_this_process,
+    copied_into_workers,
+    tables,
+)
+
+from transferscope import results  # noqa: E402
+from transferscope.cli import studies  # noqa: E402
+from transferscope.errors import DataError, StudyError  # noqa: E402
+from transferscope.executors import cluster as clusters  # noqa: E402
+from transferscope.executors import ray as on_ray  # noqa: E402
+from transferscope.ledger import LOSSES  # noqa: E402
+from transferscope.runner import run_study  # noqa: E402
+from transferscope.standing import standing  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
-TEXT = """\
-name: one
-models: {s: BASE}
-suite: glimpse
-sources: [Counting, Relative_Reflectance, Spatial_Relation]
-targets: [Counting, Spatial_Relation]
-seeds: 2
-recipe: {items: 6}
-evaluation: {items: 4, batch_size: 4}
-budget: {fleet: 3}
-"""
-
-
-class Faulty(FakeLab):
-    """A lab whose adapters do not depend on their fleet, and in which things go wrong.
-
-    Args:
-        marks: a folder that remembers, beyond a process, what went wrong already.
-        kill: {source: how often} training on it kills the process.
-        room: most adapters and rows that do not run out of memory.
-        fail: sources whose training fails.
-    """
-
-    def __init__(self, marks, kill=(), room=(99, 99), fail=(), scoring=()):
-        super().__init__()
-        self.marks, self.kill, self.room, self.fail = marks, dict(kill), room, set(fail)
-        self.scoring = dict(scoring)
-
-    def die(self, name, times):
-        path = self.marks / name
-        before = len(path.read_bytes()) if path.exists() else 0
-        if before < times:
-            path.write_bytes(b"x" * (before + 1))
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def train_fleet(self, base, jobs, recipe, *, rows, progress):
-        sources = {job.source for job in jobs}
-        for source in self.kill.keys() & sources:
-            self.die(f"train {source}", self.kill[source])
-        if self.fail & sources:
-            raise RuntimeError("the loss is not a number\nand more")
-        if len(jobs) > self.room[0] or (rows or 4) > self.room[1]:
-            raise MemoryError("no more")
-        with (self.marks / "trained").open("a") as file:
-            file.writelines(f"{job.source} {job.seed}\n" for job in jobs)
-        return [digest([item.id for item in job.items], job[3:6], recipe) for job in jobs]
-
-    def score_fleet(self, base, adapters, items, **how):
-        for _ in adapters:
-            self.die("score", self.scoring.get("times", 0) if adapters[0] else 0)
-        return super().score_fleet(base, adapters, items, **how)
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """A Ray of this machine."""
-    import ray
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.cloudpickle.register_pickle_by_value(fake_lab)
-    import test_ray
-
-    ray.cloudpickle.register_pickle_by_value(test_ray)
-    room = {"num_cpus": 2, "object_store_memory": 100 << 20, "include_dashboard": False}
-    ray.init("local", **room, log_to_driver=False, logging_level=logging.ERROR)
+    copied_into_workers()
+    ray.init("local", num_cpus=2, **SMALL, **QUIET)
     yield
     ray.shutdown()
 
 
 @pytest.fixture
 def study(tmp_path):
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "weights").write_text("s")
-    return parse_study(TEXT.replace("BASE", str(tmp_path / "base")), "study.yaml")
-
-
-@pytest.fixture
-def expected(study, tmp_path):
-    """The tables of this process, by name."""
     (tmp_path / "marks").mkdir()
-    lab = Faulty(tmp_path / "marks").lab()
-    run_study(
-        study,
-        tmp_path / "local",
-        tell=lambda event: None,
-        executor=partial(local.carry_out, lab=lab),
-    )
-    (tmp_path / "marks" / "trained").unlink()
-    return tables(tmp_path / "local")
-
-
-def tables(folder: Path) -> dict[str, bytes]:
-    return {str(path): (folder / path).read_bytes() for path in results.tables(folder)}
+    return a_study(tmp_path)
 
 
 @pytest.fixture
-def carry_out(cluster, study, expected, tmp_path):
-    """Carry out the study on Ray; returns the outcome, the log and the events."""
-    from transferscope.executors import ray as on_ray
+def lab(tmp_path):
+    return partial(Faulty, tmp_path / "marks")
 
-    def call(workers=2, **faults):
-        lab, events = Faulty(tmp_path / "marks", **faults), []
-        executor = partial(on_ray.carry_out, workers=workers, load=lab.lab)
-        outcome = run_study(study, tmp_path / "out", tell=events.append, executor=executor)
+
+@pytest.fixture
+def carry_out(cluster, study, tmp_path):
+    """Carry out the study on Ray; returns the outcome, the log and the events."""
+
+    def call(lab, tell=lambda event: None, study=study):
+        events = []
+        run_study_on_ray = partial(on_ray.carry_out, workers=2, load=lab.lab)
+        outcome = run_study(
+            study,
+            tmp_path / "out",
+            tell=lambda event: (events.append(event), tell(event)),
+            executor=run_study_on_ray,
+        )
         return outcome, results.logged(tmp_path / "out"), events
 
     return call
 
 
-def trained(tmp_path):
-    return sorted((tmp_path / "marks" / "trained").read_text().splitlines())
+def of(log, event):
+    return [line for line in log if line["event"] == event]
 
 
-EVERY = sorted(
-    f"{source} {seed}"
-    for source in ("Counting", "Relative_Reflectance", "Spatial_Relation")
-    for seed in (0, 1)
-)
-
-
-def test_two_workers_answer_as_this_process_does(carry_out, expected, tmp_path):
-    outcome, log, events = carry_out()
+def test_two_workers_answer_as_this_process_does(carry_out, study, lab, tmp_path):
+    seen = []
+    outcome, log, events = carry_out(
+        lab(pause=1.2), lambda event: seen.append(standing(tmp_path / "out"))
+    )
     assert (outcome.cells, outcome.of, outcome.failed) == (14, 14, ())
-    assert tables(tmp_path / "out") == expected
-    assert trained(tmp_path) == EVERY
-    assert {line["worker"] for line in log if line["event"] == "start"} == {"w1", "w2"}
-    assert {line["worker"] for line in log if line["event"] == "train"} == {"w1", "w2"}
+    assert tables(tmp_path / "out") == by_this_process(study, tmp_path)
+    assert lab().trained_runs == RUNS
+    for event in ("start", "train", "score", "finished"):
+        assert {line["worker"] for line in of(log, event)} == {"w1", "w2"}
     assert events[-1].work == events[-1].total
+    # Half of three adapters' training is 81; all that is ever finished is even.
+    assert any(event.work % 2 == 1 for event in events)
+    busy = max(seen, key=lambda one: len(one.places))
+    assert [place.worker for place in busy.places] == ["w1", "w2"]
+    assert all(place.node for place in busy.places)
     assert standing(tmp_path / "out").state == "done"
 
 
-def test_a_shard_whose_worker_is_killed_begins_again_on_another(carry_out, expected, tmp_path):
-    outcome, log, events = carry_out(kill={"Counting": 1})
+def test_a_shard_whose_worker_is_killed_begins_again_on_another(carry_out, study, lab, tmp_path):
+    outcome, log, events = carry_out(lab(kill={"Counting": 1}))
     assert outcome.failed == ()
-    assert tables(tmp_path / "out") == expected
-    (lost,) = [line for line in log if line["event"] == "lost"]
-    (done,) = [line for line in log if line["event"] == "finished" and line["runs"] == lost["runs"]]
+    assert tables(tmp_path / "out") == by_this_process(study, tmp_path)
+    (lost,) = of(log, "lost")
+    (done,) = [line for line in of(log, "finished") if line["runs"] == lost["runs"]]
     assert done["worker"] != lost["worker"]
-    assert any("its worker went away; once more" in event.note for event in events)
+    assert any(event.note.endswith("its worker went away; once more") for event in events)
     assert standing(tmp_path / "out").again == 1
+
+
+def test_what_was_trained_before_a_worker_is_killed_stays_trained(carry_out, study, lab, tmp_path):
+    outcome, log, _ = carry_out(lab(kill_scoring=1))
+    assert (outcome.failed, len(of(log, "lost"))) == ((), 1)
+    assert lab().trained_runs == RUNS
+    assert tables(tmp_path / "out") == by_this_process(study, tmp_path)
+
+
+def test_out_of_memory_is_tried_with_fewer_adapters_and_then_fewer_rows(
+    carry_out, study, lab, tmp_path
+):
+    outcome, log, _ = carry_out(lab(room=(1, 2)))
+    assert outcome.failed == ()
+    tried = [(len(line["runs"]), line["how"]) for line in of(log, "again")]
+    assert set(tried) == {
+        (3, "once more, 2 at a time"),
+        (2, "once more, 1 at a time"),
+        (1, "once more, 2 rows at a time"),
+    }
+    assert lab().trained_runs == RUNS
+    assert tables(tmp_path / "out") == by_this_process(study, tmp_path)
+
+
+def test_what_fails_for_good_is_told_and_the_rest_goes_on(
+    cluster, lab, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "marks").mkdir()
+    study = a_study(tmp_path, **{"fleet: 3": "fleet: 1", "seeds: 2": "seeds: 1"})
+    faulty = lab(fail={"Counting"}, kill={"Spatial_Relation": LOSSES})
+    monkeypatch.setattr(sys, "argv", ["transferscope", "run", "study.yaml", "--executor", "ray"])
+    executor = partial(on_ray.carry_out, workers=2, load=faulty.lab)
+    with pytest.raises(SystemExit) as stopped:
+        studies.carry_out(
+            study, tmp_path / "out", studies.Show(False, False, as_json=True), executor
+        )
+    assert stopped.value.code == 1
+    told = capsys.readouterr().err
+    assert "cells are missing; what failed:\n" in told
+    assert "  s, Counting, seed 0          the loss is not a number\n" in told
+    assert f"{LOSSES} workers went away over it, the last: The actor died unexpectedly" in told
+    assert told.endswith("nothing else: transferscope run study.yaml --executor ray\n")
+    log = results.logged(tmp_path / "out")
+    (trace,) = [line["traceback"] for line in of(log, "failed") if "number" in line["error"]]
+    assert "train_fleet" in trace  # the worker's, not only this process's
+    found, whole = tables(tmp_path / "out"), by_this_process(study, tmp_path)
+    assert all(whole[name] == data for name, data in found.items())
+    assert len(found) == len(whole) - 2
+
+
+def test_an_adapter_of_another_base_stops_the_study_before_any_work(
+    carry_out, study, lab, tmp_path
+):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_text("wrong")
+    text = f"adapters: {{Counting: {{1: {folder}}}}}\nname: one"
+    with pytest.raises(DataError, match=r"mine: of another base"):
+        carry_out(lab(), study=a_study(tmp_path, **{"name: one": text}))
+    assert lab().trained_runs == []
+    assert standing(tmp_path / "out").stopped_by.endswith("of another base")
+
+
+def test_a_worker_asks_for_its_models_share_and_weights(cluster, tmp_path, monkeypatch):
+    text = {"{s: ": "{m: {where: glimpse-m, gpus: 0.5}, s: "}
+    asked = clusters.asks(a_study(tmp_path, **text))
+    assert list(asked) == ["m", "s"]
+    assert asked["m"].gpus == 0  # there are none
+    # glimpse-m's weights are float16 on disk and float32 in a worker; s has no configuration.
+    embedded = ROOT / "transferscope" / "models" / "glimpse" / "weights" / "glimpse-m"
+    stored = (embedded / "model.safetensors").stat().st_size
+    assert asked["m"].memory - asked["s"].memory == pytest.approx(2 * stored, rel=0.05)
+    monkeypatch.setattr(clusters, "total", lambda what: {"GPU": 4.0, "memory": 1 << 20}[what])
+    asked = clusters.asks(a_study(tmp_path, **text))
+    assert (asked["m"].gpus, asked["s"].gpus, clusters.places(asked)) == (0.5, 1, 4)
+    with pytest.raises(StudyError, match=r"m: a worker needs 0.\d GiB of memory, and Ray has 0.0"):
+        clusters.refuse_what_does_not_fit(asked)
 
 
 WITHOUT_RAY = """
@@ -172,16 +193,17 @@ main()
 
 
 @pytest.mark.parametrize(
-    ("code", "how", "said"),
+    ("how", "said"),
     [
-        (WITHOUT_RAY, ["--executor", "ray"], "install the extra: pip install 'transferscope[ray]'"),
-        (WITHOUT_RAY, ["--workers", "2"], "--workers is for --executor ray"),
+        (["--executor", "ray"], "install the extra: pip install 'transferscope[ray]'"),
+        (["--workers", "2"], "--workers is for --executor ray"),
     ],
 )
-def test_a_worker_that_cannot_be_had_is_one_line(code, how, said, tmp_path):
+def test_workers_that_cannot_be_had_are_one_line(how, said, tmp_path):
     (tmp_path / "base").mkdir()
     (tmp_path / "study.yaml").write_text(TEXT.replace("BASE", str(tmp_path / "base")))
-    command = [sys.executable, "-c", code, tmp_path / "study.yaml", "--out", tmp_path / "out", *how]
+    script = [sys.executable, "-c", WITHOUT_RAY, tmp_path / "study.yaml"]
+    command = [*script, "--out", tmp_path / "out", *how]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert said in done.stderr

@@ -16,6 +16,7 @@ from ray._private import worker as ray_worker
 
 from transferscope.cost import BYTES
 from transferscope.errors import DataError, StudyError
+from transferscope.executors.guard import guarded
 from transferscope.executors.worker import Worker
 from transferscope.lab import Lab
 from transferscope.ledger import Ledger
@@ -67,10 +68,14 @@ def connected(workers: int | None) -> Iterator[bool]:
     except Exception as error:  # Ray raises whatever it likes
         ray.shutdown()
         raise StudyError(f"--executor ray: {last_line(error)}") from None
+    guard = None if address else guarded()
     try:
         yield not address
     finally:
         ray.shutdown()
+        if guard and guard.stdin:
+            guard.stdin.close()
+            guard.wait()
 
 
 def asks(study: Study) -> dict[str, Ask]:
