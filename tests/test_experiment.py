@@ -92,9 +92,10 @@ class TeachingLab(FakeLab):
         return Answer(choice, tuple(-float(k != choice) for k in range(len(item.choices))), 1.0)
 
 
-def carry_out(folder, text=TEXT, **lab):
+def carry_out(folder, text=TEXT, fail=(), **lab):
     """Carry out the experiment in a folder; returns the lab and what was found."""
     fake, out = TeachingLab(**lab), folder / "out"
+    fake.fail = set(fail)
     (folder / "base").mkdir(parents=True, exist_ok=True)
     (folder / "base" / "weights").write_text("s")
     study = parse_study(text.replace("BASE", str(folder / "base")), "study.yaml")
@@ -103,7 +104,7 @@ def carry_out(folder, text=TEXT, **lab):
         runner.run_study(study, out, tell=lambda event: None)
         analysis = analyze(read_results(out), QUICK)
         done = experiment.carry_out(study, analysis, out, tell=lambda event: None)
-    assert done.outcome.cells == done.outcome.of
+    assert bool(done.outcome.failed) == bool(fail) == (done.outcome.cells < done.outcome.of)
     assert done.experiment is not None
     return fake, done.experiment
 
@@ -317,6 +318,16 @@ def test_an_experiment_that_was_stopped_goes_on_and_ends_the_same(won, tmp_path,
     again, found = carry_out(tmp_path, teaches=HELPS)
     assert 0 < len(again.trained) < len(won[1].trained)
     assert str(found) == str(won[2])
+
+
+def test_what_fails_is_missing_and_the_rest_is_judged(tmp_path):
+    text = TEXT.replace("fleet: 5", "fleet: 100")
+    _, found = carry_out(tmp_path, text, fail=["all for Jigsaw"], teaches=HELPS)
+    assert list(found.models["s"].targets) == ["Counting"]
+    assert found.notes == ["s: nothing was judged for Jigsaw: its training failed."]
+    whole, again = carry_out(tmp_path, text, teaches=HELPS)
+    assert {name for name, _ in whole.trained} == {"Jigsaw", "all for Jigsaw"}
+    assert list(again.models["s"].targets) == ["Counting", "Jigsaw"]
 
 
 def test_another_choice_redoes_what_depends_on_it_and_nothing_else(won, tmp_path):

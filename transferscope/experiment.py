@@ -109,9 +109,15 @@ def carry_out(
             second = judging_study(study, model, target, its)
             notes += _shortfalls(second)
             done.append(run_study(second, folder, tell=tell, executor=executor))
-            rows += _rows(folder) if done[-1].adapters else []
+            if done[-1].adapters:
+                rows += _rows(folder)
+            else:
+                notes.append(
+                    f"{model}: nothing was judged for {shown(target)}: its training failed."
+                )
         if rows:
             matrix = _matrix(rows, study)
+            targets = {t: targets[t] for t in targets if t in matrix["target"].values}
             asked = Counter(matrix["item_target"].values.tolist())
             models[model] = judge(matrix, model, targets, chosen[model], analysis.settings)
     found = _experiment(study, models, asked, notes) if models else None
