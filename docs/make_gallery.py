@@ -200,7 +200,7 @@ def claims(analysis: Analysis, ids: tuple[str, ...]) -> list[str]:
     for row in (rows[each] for each in ids):
         ways = f"; in {row.held} ways to analyse it" if row.held != UNKNOWN else ""
         ways += f", and in {row.support} of resampled studies" if row.support != UNKNOWN else ""
-        says = f"“{row.statement}” ({row.source}): {row.verdict}{ways}. {row.evidence}"
+        says = f"“{row.statement}” ({row.source}): {row.verdict}{ways} ({row.evidence})"
         lines.append(f"- {escaped(says)}.")
     return ["\n".join(lines)] if lines else []
 

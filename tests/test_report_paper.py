@@ -119,6 +119,12 @@ def test_a_caption_says_what_is_shown_how_sure_it_is_and_over_how_many_seeds():
         assert " · " not in text.replace("\n", " ")
 
 
+def test_a_caption_leaves_names_as_they_are_written():
+    drawn = {f.stem: caption(f) for f in gallery(make(Shape(models=("glimpse-m", "b"))))}
+    assert drawn["decomposition"].split("** ")[1].startswith("glimpse-m, which target")
+    assert " Heatmap of 169 cells" in drawn["heatmap-b"]
+
+
 def test_captions_name_the_files_and_show_names_as_they_are():
     shape = Shape(models=(HOSTILE[0], HOSTILE[5], "a b", "a_b"), names=tuple(HOSTILE), seeds=2)
     analysis = make(shape)

@@ -76,4 +76,6 @@ def escaped(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    """The text with a full stop and, where it begins with a plain word and no name, a capital."""
+    plain = re.match("[a-z]+[ :;]", text) is not None
+    return (text.capitalize()[:1] if plain else text[:1]) + text[1:] + "." * (text[-1:] != ".")

@@ -24,8 +24,9 @@ DPI = 300
 POINTS = 72 / 25.4
 """Points in a mm."""
 BEST = 8 / 11
+"""Points in a pixel, where plots can stretch."""
 SCALES = (0.65, 0.75)
-"""Points in a pixel of the page's chart: what is aimed at, and what is as good."""
+"""The least and most points that a pixel of the page's chart becomes; most text is 11 high."""
 MARGIN = 2
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 """Of equal widths, so that the text fits wherever the file is opened."""
