@@ -163,6 +163,13 @@ def test_what_to_train_on_is_what_the_selection_says():
     assert effects == sorted(effects, reverse=True)
 
 
+def test_what_a_placebo_does_to_one_target_stands_with_that_target():
+    said = training(make(Shape(models=("m",), conduct=True)))
+    assert not any("alone does" in note for note in said.notes)
+    for row in said.rows:
+        assert f" on {row.target}: a source must do more." in row.note
+
+
 @pytest.mark.parametrize("count", [13, 60])
 def test_the_answers_stand_on_the_page_before_everything_else(count: int):
     analysis = make(Shape(models=("3B",), count=count))

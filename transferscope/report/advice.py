@@ -45,6 +45,8 @@ class Advice(NamedTuple):
     """How many others there are."""
     expected: str
     interval: str
+    note: str
+    """What to know of this target, such as what a placebo alone does."""
 
 
 class Training(NamedTuple):
@@ -57,14 +59,14 @@ class Training(NamedTuple):
     helpless: list[str]
     """Targets that nothing is known to help."""
     notes: list[str]
-    """What to know before believing it."""
+    """What to know before believing any of it."""
 
 
 def training(analysis: Analysis) -> Training:
     """For every target what to train on where it has no data of its own, by the default rule."""
     names, model = labels(analysis), list(analysis.models)[-1]
     found = sorted(mixtures(analysis, model).values(), key=_promise)
-    notes = [spelled(note, names) for mix in found for note in mix.notes if _general(note)]
+    notes = [note for mix in found for note in mix.notes if not _own(note, mix)]
     return Training(
         model=model_labels(analysis)[model],
         rows=[
@@ -75,6 +77,7 @@ def training(analysis: Analysis) -> Training:
                 more=max(0, len(mix.choices) - SOURCES),
                 expected=signed(mix.expected.mean),
                 interval=between(mix.expected.ci),
+                note=spelled(" ".join(note for note in mix.notes if _own(note, mix)), names),
             )
             for mix in found
             if mix.choices
@@ -88,9 +91,9 @@ def _promise(mix: Mixture) -> float:
     return -mix.expected.mean if mix.choices else math.inf
 
 
-def _general(note: str) -> bool:
-    """Whether a note is about more than one target: what two sources tie on is not."""
-    return " tie: " not in note
+def _own(note: str, mix: Mixture) -> bool:
+    """Whether a note is about one target or its sources, rather than about all."""
+    return mix.target in note or " tie: " in note
 
 
 def _parts(mix: Mixture, names: Labels, model: str) -> list[Part]:
