@@ -29,6 +29,7 @@ from transferscope.executors import ray as on_ray  # noqa: E402
 from transferscope.ledger import LOSSES  # noqa: E402
 from transferscope.runner import run_study  # noqa: E402
 from transferscope.standing import standing  # noqa: E402
+from transferscope.study_file import parse_study  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -181,6 +182,35 @@ def test_a_worker_asks_for_its_models_share_and_weights(cluster, tmp_path, monke
     assert (asked["m"].gpus, asked["s"].gpus, clusters.places(asked)) == (0.5, 1, 4)
     with pytest.raises(StudyError, match=r"m: a worker needs 0.\d GiB of memory, and Ray has 0.0"):
         clusters.refuse_what_does_not_fit(asked)
+
+
+REAL = """\
+name: real
+models: {s: glimpse-s}
+suite: glimpse
+sources: [Counting, Spatial_Relation]
+targets: [Counting, Spatial_Relation]
+seeds: 2
+recipe: {items: 8, epochs: 2, batch_size: 4, learning_rate: 1e-2, rank: 4}
+evaluation: {items: 6}
+controls: [format-only, reordered]
+budget: {fleet: 2}
+"""
+
+
+@pytest.mark.slow
+def test_the_real_lab_gives_the_same_on_two_workers_to_the_last_byte(cluster, tmp_path):
+    import torch
+
+    study, before = parse_study(REAL, "study.yaml"), torch.get_num_threads()
+    executor = partial(on_ray.carry_out, workers=2)
+    run_study(study, tmp_path / "out", tell=lambda event: None, executor=executor)
+    torch.set_num_threads(1)  # as many as each of two workers on two CPUs
+    try:
+        run_study(study, tmp_path / "local", tell=lambda event: None)
+    finally:
+        torch.set_num_threads(before)
+    assert tables(tmp_path / "out") == tables(tmp_path / "local")
 
 
 WITHOUT_RAY = """
