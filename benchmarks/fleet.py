@@ -34,7 +34,8 @@ from transferscope.fleet.adapter import Adapter
 from transferscope.fleet.score import score_fleet
 from transferscope.fleet.train import Job, train_fleet
 from transferscope.models.glimpse import tokenizer
-from transferscope.models.paths import forward_path, language_linears
+from transferscope.models.linears import language_linears
+from transferscope.models.paths import forward_path
 from transferscope.models.vlm import load_base, make_base
 from transferscope.study import Recipe
 from transferscope.suite import Drawn, Item, lettered

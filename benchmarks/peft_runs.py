@@ -17,7 +17,7 @@ from transferscope.fleet.adapter import Adapter
 from transferscope.fleet.optimiser import rate_share
 from transferscope.fleet.train import Job
 from transferscope.models.compiled import eagerly
-from transferscope.models.paths import target_linears
+from transferscope.models.linears import target_linears
 from transferscope.models.plain import PlainPath
 from transferscope.models.rows import letters
 from transferscope.models.vlm import Base

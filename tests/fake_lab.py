@@ -61,7 +61,9 @@ class FakeLab:
             self.score_fleet,
         )
 
-    def load_base(self, where, *, name, precision, trust_remote_code, max_pixels, budget):
+    def load_base(
+        self, where, *, name, precision, quantization, trust_remote_code, max_pixels, budget
+    ):
         return SimpleNamespace(name=name, weights_hash=digest(Path(where, "weights").read_text()))
 
     def train_fleet(self, base, jobs, recipe, *, rows, progress):

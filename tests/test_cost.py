@@ -73,6 +73,15 @@ def test_the_published_7b_has_its_published_number_of_parameters():
     assert parse_shapes(QWEN25_7B, "config").parameters == 8_292_166_656
 
 
+def test_the_7b_in_nf4_takes_qlora_bits_a_weight_and_the_rest_two_bytes():
+    """QLoRA, section 3: 4 bits and, with double quantization, 0.127 bits a weight more."""
+    shapes = parse_shapes(QWEN25_7B, "config")
+    linears = 28 * (2 * 3584 * 3584 + 2 * 3584 * 512 + 3 * 3584 * 18944)
+    expected = linears * (4 + 0.127) / 8 + 2 * (8_292_166_656 - linears)
+    assert cost.weights_bytes(shapes, "bfloat16", "nf4") == pytest.approx(expected, rel=1e-4)
+    assert cost.weights_bytes(shapes, "bfloat16") == 2 * 8_292_166_656
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_parameters_of_a_family_are_those_of_its_weights(family):
     base = factory.family_base(family)
@@ -274,7 +283,7 @@ def test_folding_is_decided_alike_before_and_after_loading():
     base = load_base("glimpse-s")
     its = shapes_of(base)
     from transferscope.fleet.layer import Stack
-    from transferscope.models.paths import target_linears
+    from transferscope.models.linears import target_linears
 
     linears = target_linears(base.model, TARGETS)
     sizes = {name: tuple(linear.weight.shape) for name, linear in linears.items()}

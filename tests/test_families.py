@@ -29,7 +29,8 @@ from transferscope.fleet.memory import Room
 from transferscope.fleet.score import score_fleet
 from transferscope.fleet.train import Job, train_fleet
 from transferscope.models import processors
-from transferscope.models.paths import forward_path, language_linears
+from transferscope.models.linears import language_linears
+from transferscope.models.paths import forward_path
 from transferscope.models.rows import Row, letters
 from transferscope.models.vlm import Base, load_base
 from transferscope.study import Study

@@ -16,7 +16,8 @@ from transferscope.fleet.memory import Room
 from transferscope.fleet.optimiser import rate_share
 from transferscope.fleet.score import judged, replies, score_fleet
 from transferscope.fleet.train import Job, epoch_orders, train_fleet
-from transferscope.models.paths import forward_path, target_linears
+from transferscope.models.linears import target_linears
+from transferscope.models.paths import forward_path
 from transferscope.models.qwen import FAMILIES
 from transferscope.models.rows import Letters, letters
 from transferscope.models.small import SmallPath
@@ -42,7 +43,7 @@ def random_adapter(base, seed: int, rank: int = 4, names=None) -> Adapter:
     linears = target_linears(base.model, ("q_proj", "v_proj", "down_proj"))
     draw, tensors = torch.Generator().manual_seed(seed), {}
     for name, linear in linears.items():
-        rows, columns = linear.weight.shape
+        rows, columns = linear.out_features, linear.in_features
         key = f"base_model.model.{name}.lora_"
         tensors[f"{key}A.weight"] = 0.1 * torch.randn(rank, columns, generator=draw)
         tensors[f"{key}B.weight"] = 0.1 * torch.randn(rows, rank, generator=draw)

@@ -11,7 +11,8 @@ from transferscope.fleet import train
 from transferscope.fleet.memory import Room
 from transferscope.fleet.train import Job, start_gradients
 from transferscope.forecast import predicted
-from transferscope.models.paths import forward_path, target_linears
+from transferscope.models.linears import target_linears
+from transferscope.models.paths import forward_path
 from transferscope.models.rows import letters
 
 torch.set_num_threads(1)

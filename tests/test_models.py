@@ -11,7 +11,8 @@ from transferscope.errors import DataError, StudyError
 from transferscope.models.eyes import Budget, Eyes, seen
 from transferscope.models.glimpse import base as bases
 from transferscope.models.glimpse import tokenizer
-from transferscope.models.paths import forward_path, language_linears, target_linears
+from transferscope.models.linears import language_linears, target_linears
+from transferscope.models.paths import forward_path
 from transferscope.models.qwen import FAMILIES
 from transferscope.models.rows import Letters, letters, told_apart
 from transferscope.models.vlm import load_base, make_base, weights_hash

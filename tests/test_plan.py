@@ -158,6 +158,14 @@ def test_what_changes_a_base_changes_its_key_and_nothing_else_does():
     assert keys(TEXT.replace("epochs: 2", "epochs: 9"), run=run)[1] == before[1]
 
 
+def test_how_a_base_is_stored_changes_every_key():
+    stored = TEXT.replace("s: glimpse-s,", "s: {where: glimpse-s, quantization: nf4},")
+    for run in (Run("s", "base"), Run("s", "source", "Counting", 0)):
+        before, after = keys(run=run), keys(stored, run=run)
+        assert before[0] != after[0]
+        assert not set(after[1].values()) & set(before[1].values())
+
+
 def test_names_and_budgets_are_no_part_of_the_key():
     text = TEXT.replace("name: one", "name: two").replace("fleet: 6", "fleet: 2")
     assert keys(text)[:2] == keys()[:2]

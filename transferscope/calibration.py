@@ -61,12 +61,13 @@ def calibrate(whole: Whole, model: str, shapes: Shapes, device: Device, lab: Lab
             whose work is not known.
     """
     recipe = whole.study.recipe_of(model)
-    task, count = _amount(whole, shapes, recipe, device)
+    task, count = _amount(whole, model, shapes, device)
     described, begun = whole.study.models[model], time.perf_counter()
     base = lab.load_base(
         described.where,
         name=model,
         precision=recipe.precision,
+        quantization=described.quantization,
         trust_remote_code=described.trust_remote_code,
         max_pixels=recipe.max_pixels,
     )
@@ -82,9 +83,11 @@ def calibrate(whole: Whole, model: str, shapes: Shapes, device: Device, lab: Lab
     return Speeds(*learned, *asked, vision, sampled, loading)
 
 
-def _amount(whole: Whole, shapes: Shapes, recipe: Any, device: Device) -> tuple[str, int]:
+def _amount(whole: Whole, model: str, shapes: Shapes, device: Device) -> tuple[str, int]:
     """A task of middling length, and how many of its items are trained in `SECONDS`."""
-    need = shapes.parameters * cost.BYTES[recipe.precision]
+    recipe = whole.study.recipe_of(model)
+    stored = whole.study.models[model].quantization
+    need = cost.weights_bytes(shapes, recipe.precision, stored)
     if device.memory is not None and need > cost.SHARE * device.memory:
         raise DataError(f"its weights, {need / 2**30:.1f} GiB, leave too little of {device.name}")
     own = {
@@ -102,7 +105,9 @@ def _amount(whole: Whole, shapes: Shapes, recipe: Any, device: Device) -> tuple[
     sizes = whole.sampled.sizes[task, "train"][0]
     grids = [cost.grid(shapes, *size, recipe.max_pixels) for size in sizes]
     looking = sum(cost.vision_flops(shapes, *grid) for grid in grids)
-    one = (cost.step_flops(shapes, lora(shapes, recipe, device), [own[task]]) + looking) / rate
+    one = (
+        cost.step_flops(shapes, lora(shapes, recipe, device, stored), [own[task]]) + looking
+    ) / rate
     if one > PATIENCE:
         raise DataError(f"training on a single item would take about {one:.0f} s on {device.name}")
     available = len(whole.stock.split(task, "train"))

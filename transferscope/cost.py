@@ -24,6 +24,10 @@ BYTES = {"float32": 4, "bfloat16": 2}
 FOLDED_BYTES = 256 << 20
 """Most bytes of weights that are folded with an adapter's factors in each forward."""
 
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a number in NF4: four bits, a constant of one byte for 64 of them, and a constant of
+four for 256 of those (Dettmers et al., QLoRA, section 3: 0.127 bits a number beside the four)."""
+
 SHARE = 0.7
 """Part of the memory left beside the weights that training may take."""
 
@@ -223,6 +227,14 @@ def _squares(length: int, window: int) -> int:
 # Bytes.
 
 
+def weights_bytes(shapes: Shapes, precision: str, quantization: str | None = None) -> int:
+    """Of a base. In NF4 are the language model's linear layers; all else is as `precision` says."""
+    quantised = 0
+    if quantization is not None:
+        quantised = shapes.layers * sum(map(math.prod, shapes.linears().values()))
+    return round(quantised * NF4) + (shapes.parameters - quantised) * BYTES[precision]
+
+
 def token_bytes(width: int, units: int, layers: int, number: int) -> int:
     """Of one token's activations, at most, where `layers` layers keep theirs.
 
@@ -268,8 +280,15 @@ def fits(left: float, batch: int, row: int, adapter: int, *, alone: bool) -> Roo
     return Room(1, -(-batch // max(1, rows)), rows == 0)
 
 
-def folding_pays(shapes: Shapes, targets: tuple[str, ...], precision: str, dropout: float) -> bool:
-    """Whether a CPU folds factors into weights: where the weights are small, without dropout."""
+def folding_pays(
+    shapes: Shapes,
+    targets: tuple[str, ...],
+    precision: str,
+    dropout: float,
+    quantization: str | None = None,
+) -> bool:
+    """Whether a CPU folds factors into weights: small ones, not quantised, without dropout."""
     chosen, linears = shapes.adapted(targets), shapes.linears()
     weights = shapes.layers * sum(math.prod(linears[name]) for name in chosen)
-    return precision == "float32" and not dropout and weights * BYTES[precision] <= FOLDED_BYTES
+    small = weights * BYTES[precision] <= FOLDED_BYTES
+    return small and precision == "float32" and not dropout and quantization is None

@@ -121,7 +121,9 @@ def lora_of(base: Any, shapes: Shapes, recipe: Any) -> Lora:
     """The adapters of a recipe as this base trains them."""
     precision = str(base.dtype).removeprefix("torch.")
     alone = base.device.type == "cpu"
-    folded = alone and cost.folding_pays(shapes, recipe.targets, precision, recipe.dropout)
+    folded = alone and cost.folding_pays(
+        shapes, recipe.targets, precision, recipe.dropout, base.quantization
+    )
     return Lora(recipe.rank, recipe.targets, folded)
 
 
@@ -157,7 +159,7 @@ def scoring_spent(base: Any, shapes: Shapes, items: Sequence[Item], recipe: Any)
     words, own = letters(base.processor), lengths(base, items)
     if not own:
         return None
-    merged = base.device.type == "cpu" and str(base.dtype) != "torch.bfloat16"
+    merged = base.device.type == "cpu" and base.mergeable
     lora = None if merged else lora_of(base, shapes, recipe)
     tails = [1] if words.single else [len(its) for its in words.tails]
     flops = 0

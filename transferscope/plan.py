@@ -242,6 +242,8 @@ def run_keys(
     """
     recipe, made = study.recipe_of(run.model), None
     parts: dict[str, object] = {"engine": ENGINE, "base": hashes[0], "adapter": hashes[1]}
+    if stored := study.models[run.model].quantization:
+        parts["quantization"] = stored
     if run.trained:
         name = _lesson_name(study, stock, run)
         if name not in stock.digests:

@@ -166,6 +166,9 @@ class Model(_Strict):
     """In place of the recipe's."""
     trust_remote_code: Annotated[bool, Field(strict=True)] = False
     """Whether code that lies beside the weights may run."""
+    quantization: Literal["nf4"] | None = None
+    """How the language model's linear layers are stored: in 4 bits, by bitsandbytes; null: as
+    `recipe.precision` says. Part of a run's key."""
     gpus: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of a GPU that a worker asks of Ray, where there are any: 0.5 puts two on one."""
     adapters: dict[str, dict[int, str]] = {}

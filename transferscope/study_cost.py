@@ -86,7 +86,8 @@ class _Estimate:
         self.trained = [run for run in self.runs if run.trained]
         budget = self.study.budget
         self.room = round(budget.memory * GIB), round((budget.memory + budget.disk) * GIB)
-        self.lora = lora(shapes, self.recipe, device)
+        self.stored = self.study.models[model].quantization
+        self.lora = lora(shapes, self.recipe, device, self.stored)
         most = self.recipe.max_pixels
         self.grids = {
             key: [[cost.grid(shapes, *size, most) for size in its] for its in own]
@@ -174,7 +175,7 @@ class _Estimate:
 
     def scoring(self, run: Run) -> tuple[float, float, float]:
         """Tokens, FLOPs and items, those counted again that are asked in several orders."""
-        merged = not self.device.gpu and self.recipe.precision == "float32"
+        merged = not self.device.gpu and self.recipe.precision == "float32" and not self.stored
         return self._asking(run.kind in ("base", "again") or merged)
 
     def _asked(self, bare: bool) -> tuple[float, float, float]:
@@ -262,7 +263,7 @@ class _Estimate:
         )
 
     def _weights(self) -> int:
-        return self.shapes.parameters * cost.BYTES[self.recipe.precision]
+        return cost.weights_bytes(self.shapes, self.recipe.precision, self.stored)
 
     def _left(self) -> int:
         return (self.device.memory or 0) - self._weights()
@@ -354,9 +355,11 @@ def _timed(done: ModelCost, speeds: Speeds) -> ModelCost:
     )
 
 
-def lora(shapes: Shapes, recipe: Recipe, device: Device) -> Lora:
+def lora(shapes: Shapes, recipe: Recipe, device: Device, quantization: str | None = None) -> Lora:
     """A recipe's adapters, as they are trained on a device."""
-    small = cost.folding_pays(shapes, recipe.targets, recipe.precision, recipe.dropout)
+    small = cost.folding_pays(
+        shapes, recipe.targets, recipe.precision, recipe.dropout, quantization
+    )
     return Lora(recipe.rank, recipe.targets, folded=small and not device.gpu)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import ray
 from ray._private import worker as ray_worker
 
-from transferscope.cost import BYTES
+from transferscope.cost import weights_bytes
 from transferscope.errors import DataError, StudyError
 from transferscope.executors.guard import guarded
 from transferscope.executors.worker import Worker
@@ -87,7 +87,7 @@ def asks(study: Study) -> dict[str, Ask]:
         where, weights = Path(model.where), 0
         with suppress(DataError, StudyError):  # it is on the hub, or of a family without shapes
             shapes = read_shapes(where if where.is_dir() else embedded(model.where))
-            weights = shapes.parameters * BYTES[study.recipe.precision]
+            weights = weights_bytes(shapes, study.recipe.precision, model.quantization)
         found[name] = Ask(model.gpus if total("GPU") else 0.0, PROCESS + weights)
     return found
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from transferscope.errors import DataError
 from transferscope.fleet.layer import Stack
-from transferscope.models.paths import language_linears
+from transferscope.models.linears import language_linears
 from transferscope.models.vlm import Base
 
 WEIGHTS = "adapter_model.safetensors"
@@ -38,6 +38,9 @@ class Adapter:
     """As in `adapter_config.json`."""
     tensors: dict[str, Tensor] = field(repr=False)
     """By PEFT's key, on the CPU."""
+    quantization: str | None = None
+    """How the base was stored under it in training; kept beside the tensors, as PEFT's
+    configuration has no word for it."""
 
     def digest(self) -> str:
         """SHA-256 over names and contents of the tensors."""
@@ -48,14 +51,18 @@ class Adapter:
         return content.hexdigest()
 
 
-def adapter_of(stack: Stack, index: int, source: str, seed: int, config: dict[str, Any]) -> Adapter:
-    """One adapter of a stack, copied out."""
+def adapter_of(stack: Stack, index: int, job: Any, config: dict[str, Any], base: Base) -> Adapter:
+    """One adapter of a stack, copied out.
+
+    Args:
+        job: for its `source` and `seed`.
+    """
     tensors = {}
     for name, factors in stack.factors.items():
         for letter, factor in zip("AB", factors, strict=True):
             key = f"base_model.model.{name}.lora_{letter}.weight"
             tensors[key] = factor.detach()[index].cpu().clone()
-    return Adapter(source, seed, config, tensors)
+    return Adapter(job.source, job.seed, config, tensors, base.quantization)
 
 
 def peft_config(base: Base, recipe: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -97,7 +104,8 @@ def save_adapter(adapter: Adapter, folder: Path) -> Path:
     new, old = folder.with_name(f".new-{mark}"), folder.with_name(f".old-{mark}")
     try:
         new.mkdir(parents=True)
-        (new / WEIGHTS).write_bytes(save(adapter.tensors, metadata={"format": "pt"}))
+        about = {"format": "pt", "base_quantization": adapter.quantization or "none"}
+        (new / WEIGHTS).write_bytes(save(adapter.tensors, metadata=about))
         (new / CONFIG).write_text(json.dumps(adapter.config, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rename(old)
@@ -123,7 +131,8 @@ def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -
     folder = Path(folder)
     config = _read_config(folder)
     tensors = _canonical(base, _read_tensors(folder / WEIGHTS), folder)
-    shapes = {name: tuple(its.weight.shape) for name, its in language_linears(base.model).items()}
+    linears = language_linears(base.model)
+    shapes = {name: (its.out_features, its.in_features) for name, its in linears.items()}
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         found = _KEY.fullmatch(key)

@@ -62,6 +62,8 @@ def _left(base: Base) -> int | None:
 
 def folding_pays(base: Base, stack: Stack) -> bool:
     """Whether `attached(folded=True)` is faster: on a CPU, for weights as small as Glimpse's."""
+    if base.quantization is not None:
+        return False
     weights = sum(base.model.get_submodule(name).weight.numel() for name in stack.factors)
     small = weights * base.dtype.itemsize * stack.size <= FOLDED_BYTES
     return base.device.type == "cpu" and stack.values.dtype == base.dtype and small

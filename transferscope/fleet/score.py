@@ -123,8 +123,7 @@ def _crews(base: Base, adapters: Sequence[Adapter | None], tokens: int) -> Itera
     for start in range(0, len(tuned), size):
         part = tuned[start : start + size]
         stack = stacked(base, [adapter for _, adapter in part])
-        # In half precision a merged weight is rounded, and an adapter's effect with it.
-        if alone and base.dtype != torch.bfloat16:
+        if alone and base.mergeable:
             yield _Crew([part[0][0]], lambda its=stack: merged(base.model, its, 0))
         else:
             yield _Crew([i for i, _ in part], lambda its=stack: attached(base.model, its))

@@ -24,7 +24,8 @@ from transferscope.fleet.layer import Stack, attached
 from transferscope.fleet.memory import Room, checkpointing, folding_pays, training_room
 from transferscope.fleet.optimiser import AdamW, clip
 from transferscope.models.compiled import CompileError, give_up
-from transferscope.models.paths import forward_path, target_linears
+from transferscope.models.linears import target_linears
+from transferscope.models.paths import forward_path
 from transferscope.models.rows import ForwardPath, Letters, Row, letters
 from transferscope.models.vlm import Base
 from transferscope.suite import Item
@@ -133,7 +134,7 @@ def train_fleet(
                 if progress is not None:
                     progress(done, total)
         for place, (index, job) in enumerate(zip(squad.indices, squad.jobs, strict=True)):
-            trained[index] = adapter_of(stack, place, job.source, job.seed, config)
+            trained[index] = adapter_of(stack, place, job, config, base)
     return [trained[index] for index in range(len(jobs))]
 
 

@@ -32,14 +32,14 @@ def load_tuned(base: Base, folder: str | Path) -> Base:
     """
     folder = Path(folder)
     check_tuned(base, folder)
-    model, unused = load_model(folder, base.dtype)
+    model, unused = load_model(folder, base.dtype, base.device, quantization=base.quantization)
     if unused:
         raise DataError(
             f"{folder}: not of the base {base.name}, which has no weight {unused[0]}; "
             "merge adapters and leave heads out before saving"
         )
     return make_base(
-        model.to(base.device),
+        model,
         base.processor,
         name=base.name,
         weights_hash=weights_hash(folder),

@@ -18,8 +18,10 @@ from transferscope.errors import DataError, StudyError
 from transferscope.models.eyes import Budget
 from transferscope.models.glimpse.base import folder as embedded_folder
 from transferscope.models.processors import first_line, limit_pixels, load_processor
+from transferscope.models.quantized import check_installed, keep_layout, nf4
 
 Precision = Literal["float32", "bfloat16"]
+Quantization = Literal["nf4"]
 
 BUDGET = Budget()
 
@@ -62,8 +64,18 @@ class Base:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The weights' type."""
+        """The weights' type; of those that are quantised, what they are brought back to."""
         return self.model.dtype
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How the language model's linear layers are stored; None: as `dtype` says."""
+        return "nf4" if getattr(self.model, "is_loaded_in_4bit", False) else None
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether an adapter may be added to the weights: in fewer bits it would be rounded."""
+        return self.dtype != torch.bfloat16 and self.quantization is None
 
 
 def load_base(
@@ -71,6 +83,7 @@ def load_base(
     *,
     name: str = "",
     precision: Precision = "float32",
+    quantization: Quantization | None = None,
     device: str | None = None,
     trust_remote_code: bool = False,
     max_pixels: int | None = None,
@@ -81,6 +94,7 @@ def load_base(
     Args:
         where: the name of an embedded base, a folder, or a hub id such as `Qwen/Qwen2.5-VL-3B`.
         name: what to call it; else the last part of `where`.
+        quantization: how to store the language model's linear layers; None: as `precision` says.
         device: where to put it; else the GPU if there is one.
         max_pixels: most pixels of a picture after resizing; else as the processor says.
         budget: room for vision features.
@@ -88,15 +102,23 @@ def load_base(
     Raises:
         StudyError: there is no such base, folder or hub id.
         DataError: the folder's files are damaged or not what transformers wants.
-        MissingExtra: the processor needs a library that is not installed.
+        MissingExtra: the processor or the quantization needs a library that is not installed.
     """
+    if quantization is not None:
+        check_installed()
     folder = _folder(where, trust_remote_code)
-    model, _ = load_model(folder, getattr(torch, precision), trust_remote_code=trust_remote_code)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model, _ = load_model(
+        folder,
+        getattr(torch, precision),
+        place,
+        quantization=quantization,
+        trust_remote_code=trust_remote_code,
+    )
     # Once a large block was freed, glibc keeps activations' memory instead of asking for it again.
     bytes(31 << 20)
     return make_base(
-        model.to(place),
+        model,
         load_processor(folder, trust_remote_code),
         name=name or Path(where).name,
         weights_hash=weights_hash(folder),
@@ -174,9 +196,14 @@ def _fetched(hub_id: str, trust_remote_code: bool) -> Path:
 
 
 def load_model(
-    folder: Path, dtype: torch.dtype, *, trust_remote_code: bool = False
+    folder: Path,
+    dtype: torch.dtype,
+    device: str | torch.device,
+    *,
+    quantization: Quantization | None = None,
+    trust_remote_code: bool = False,
 ) -> tuple[Any, list[str]]:
-    """A folder's model on the CPU, and the weights in the folder that it has no use for.
+    """A folder's model on a device, and the weights in the folder that it has no use for.
 
     Raises:
         DataError: the files are damaged, not what transformers wants, or lack weights.
@@ -185,7 +212,11 @@ def load_model(
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
+    how: dict[str, Any] = {}
     try:
+        if quantization is not None:  # quantised where it will lie, weight by weight
+            how = {"quantization_config": nf4(folder, dtype, trust_remote_code=trust_remote_code)}
+            how["device_map"] = {"": device}
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder,
             dtype=dtype,
@@ -194,6 +225,7 @@ def load_model(
             attn_implementation="sdpa",
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, by name
+            **how,
         )
     except (
         *(OSError, ValueError, KeyError, RuntimeError),
@@ -208,4 +240,8 @@ def load_model(
     if found["missing_keys"]:  # transformers would fill them with random numbers
         missing = sorted(found["missing_keys"])
         raise DataError(f"{folder}: {len(missing)} weights are missing, the first {missing[0]}")
+    if quantization is None:
+        model.to(device)
+    else:
+        keep_layout(model)
     return model, sorted(found["unexpected_keys"])
