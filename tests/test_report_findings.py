@@ -100,6 +100,19 @@ def test_a_finetune_is_safe_only_down_to_the_loss_that_the_study_rules_out():
     assert "a loss of up to 0.21 PGF could have gone unseen" in words
 
 
+def test_a_loss_of_more_than_there_was_is_not_called_ruled_out():
+    wide = cell(-0.02, -1.1, 0.4)
+    rights = {"A": {"0": 0.9, "1": 0.9}, "B": {"0": 0.5, "1": 0.5}}  # B's all: -0.5 / 0.5 = -1 PGF
+    analysis = study(GAIN, wide, LOSS, GAIN, base_seeds=rights)
+    assert [row.models for row in safe(analysis)] == [["no loss is ruled out (B)"]]
+    (words,) = safe_words(analysis)
+    assert words.endswith("for none of them is the loss of all that a target had ruled out.")
+    rights["B"] = {"0": 0.6, "1": 0.6}  # now 1.5 PGF
+    assert safe(study(GAIN, wide, LOSS, GAIN, base_seeds=rights))[0].models == [
+        "no loss above 1.10 (B)"
+    ]
+
+
 def test_every_finetune_is_safe_in_a_model_or_breaks_something_there():
     analysis = make(Shape(models=("3B", "32B")))
     fine = {row.name: row.models for row in safe(analysis)}
@@ -110,7 +123,7 @@ def test_every_finetune_is_safe_in_a_model_or_breaks_something_there():
             assert verdict.startswith("breaks") == (source in broken)
             if source not in broken:
                 low = min(c.ci[0] for c in row.values())
-                assert f"no loss above {max(0, -low):.2f} " in verdict
+                assert verdict.startswith(("no loss is ruled out", f"no loss above {-low:.2f} "))
 
 
 def test_losses_that_stand_after_correction_come_first_and_own_tasks_count():

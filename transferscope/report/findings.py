@@ -208,19 +208,32 @@ def safe_words(analysis: Analysis) -> list[str]:
             said.append(f"{label}: nobody can tell; the effects have no intervals.")
             continue
         fine = [source for source, harmed in judged.items() if not harmed]
-        bounds = sorted(_bound(model, source)[0] for source in fine)
         if not fine:
             said.append(f"{label}: none of {len(judged)}; each broke something.")
             continue
-        ends = list(dict.fromkeys(f"{bound:.2f}" for bound in (bounds[0], bounds[-1])))
-        worst = f", and of up to {ends[1]} for the least certain" if len(ends) > 1 else ""
-        unseen = f"{measure} could have gone unseen"
+        bounds = [_bound(analysis, name, source) for source in fine]
+        ends = sorted(bound.loss for bound in bounds if not bound.all)
         said.append(
             f"{label}: {len(fine)} of {counted(len(judged), 'finetune')} broke nothing that can be "
-            f"told from noise. That is no all-clear: a loss of up to {ends[0]} {unseen}"
-            f"{' for the most certain of them' if worst else ''}{worst}."
+            f"told from noise. That is no all-clear: {_unseen(ends, len(fine), measure)}."
         )
     return said
+
+
+def _unseen(ends: list[float], count: int, measure: str) -> str:
+    """What so many finetunes may have done unseen; `ends`: losses that are left open."""
+    if not ends:
+        return "for none of them is the loss of all that a target had ruled out"
+    low, high = f"{ends[0]:.2f}", f"{ends[-1]:.2f}"
+    unseen = "could have gone unseen"
+    if len(ends) < count:
+        ends_said = low if low == high else f"{low} to {high}"
+        return (
+            f"for {len(ends)} of them a loss of up to {ends_said} {measure} {unseen}, "
+            f"for {count - len(ends)} the loss of all that a target had"
+        )
+    several = f" for the most certain of them, and of up to {high} for the least certain"
+    return f"a loss of up to {low} {measure} {unseen}{several if low != high else ''}"
 
 
 def safe(analysis: Analysis) -> list[Safe]:
@@ -233,8 +246,8 @@ def safe(analysis: Analysis) -> list[Safe]:
     judged = {name: _judged(model, alpha) for name, model in analysis.models.items()}
     rows: list[tuple[tuple[int, float], Safe]] = []
     for task in analysis.tasks:
-        said, harmed, worst = [], 0, 0.0
-        for name, model in analysis.models.items():
+        said, harmed, worst, fine = [], 0, 0.0, False
+        for name in analysis.models:
             found = judged[name].get(task.name)
             if found is None:
                 said.append("not known")
@@ -243,10 +256,16 @@ def safe(analysis: Analysis) -> list[Safe]:
                 harmed += 1
                 said.append(f"breaks {names.long[found[0]]}{_more(len(found) - 1)}")
                 continue
-            bound, target = _bound(model, task.name)
-            worst = max(worst, bound)
-            said.append(f"no loss above {bound:.2f} ({names.long[target]})")
-        if any(each.startswith("no loss") for each in said):
+            fine = True
+            bound = _bound(analysis, name, task.name)
+            worst = max(worst, math.inf if bound.all else bound.loss)
+            where = names.long[bound.target]
+            said.append(
+                f"no loss is ruled out ({where})"
+                if bound.all
+                else f"no loss above {bound.loss:.2f} ({where})"
+            )
+        if fine:
             rows.append(((harmed, worst), Safe(names.long[task.name], task.name, said)))
     return [row for _, row in sorted(rows, key=lambda each: each[0])]
 
@@ -269,13 +288,30 @@ def _judged(model: ModelAnalysis, alpha: float) -> dict[str, list[str]]:
     }
 
 
-def _bound(model: ModelAnalysis, source: str) -> tuple[float, str]:
-    """The largest loss that the intervals leave open, and on which target."""
-    ends = [
-        (cell.ci[0], target) for target, cell in model.pgf[source].items() if has_interval(cell.ci)
-    ]
-    low, target = min(ends)
-    return max(0.0, -low), target
+class _Bound(NamedTuple):
+    """The largest loss that a finetune's intervals leave open."""
+
+    loss: float
+    target: str
+    all: bool
+    """Whether it is all that the base had there."""
+
+
+def _bound(analysis: Analysis, name: str, source: str) -> _Bound:
+    model = analysis.models[name]
+    cells = model.pgf[source].items()
+    low, target = min((cell.ci[0], target) for target, cell in cells if has_interval(cell.ci))
+    loss = max(0.0, -low)
+    return _Bound(loss, target, loss >= _all_of(analysis, model, target))
+
+
+def _all_of(analysis: Analysis, model: ModelAnalysis, target: str) -> float:
+    """PGF lost where no answer is right any more, mean over seeds; infinite where unknown."""
+    if analysis.settings.measure != "pgf" or analysis.settings.ceiling != 1:
+        return math.inf
+    rights = model.base_seeds.get(target, {"": model.base_accuracy.get(target, math.nan)}).values()
+    known = [right / (1 - right) for right in rights if right < 1]
+    return sum(known) / len(known) if known else math.inf
 
 
 def harms(analysis: Analysis) -> list[Harm]:
