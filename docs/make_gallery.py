@@ -120,7 +120,7 @@ and ours, drawn from the authors' per-seed tables ({models}; the third size has 
 made from the numbers too: `transferscope analyze` writes both into `figures/`, the pictures as SVG,
 PNG and PDF as wide as one column of a paper (85 mm) or both (175 mm).
 
-This page is made by `python docs/make_gallery.py PUBLISHED`.
+This page is made by `python docs/make_gallery.py PUBLISHED --selection OUT`.
 """
 
 

@@ -36,6 +36,7 @@ from transferscope.report.words import (
     listed,
     percent,
     signed,
+    spelled,
 )
 from transferscope.selection import THRESHOLDS, Rule
 from transferscope.strategies import STRATEGIES, Experiment, Judgement, Strategy, Trial
@@ -104,7 +105,8 @@ def strategies(analysis: Analysis, model: str, title: str, names: Labels) -> Spe
             f"right: the informed mixture minus each other way, {measure}; hollow: may be noise",
         ),
     )
-    return finish(spec, f"{title}. {' '.join(one.verdict)}")
+    said = " ".join(spelled(sentence, names) for sentence in one.verdict)
+    return finish(spec, f"{title}. {said}")
 
 
 def _ends(one: Judgement) -> tuple[list[float], list[float]]:
