@@ -1,5 +1,6 @@
 """Shards on Ray's workers: the same answers as in this process, whatever dies on the way."""
 
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -79,7 +80,9 @@ def of(log, event):
 def test_two_workers_answer_as_this_process_does(carry_out, study, lab, tmp_path):
     seen = []
     outcome, log, events = carry_out(
-        lab(pause=1.2), lambda event: seen.append(standing(tmp_path / "out"))
+        lab(pause=1.2),
+        lambda event: seen.append(standing(tmp_path / "out")),
+        a_study(tmp_path, **{"fleet: 3": "fleet: 1"}),
     )
     assert (outcome.cells, outcome.of, outcome.failed) == (14, 14, ())
     assert tables(tmp_path / "out") == by_this_process(study, tmp_path)
@@ -87,10 +90,10 @@ def test_two_workers_answer_as_this_process_does(carry_out, study, lab, tmp_path
     for event in ("start", "train", "score", "finished"):
         assert {line["worker"] for line in of(log, event)} == {"w1", "w2"}
     assert events[-1].work == events[-1].total
-    # Half of three adapters' training is 81; all that is ever finished is even.
+    # Half of an adapter's training is 27; all that is ever finished is even.
     assert any(event.work % 2 == 1 for event in events)
     busy = max(seen, key=lambda one: len(one.places))
-    assert [place.worker for place in busy.places] == ["w1", "w2"]
+    assert {place.worker for place in busy.places} == {"w1", "w2"}
     assert all(place.node for place in busy.places)
     assert standing(tmp_path / "out").state == "done"
 
@@ -211,6 +214,16 @@ def test_the_real_lab_gives_the_same_on_two_workers_to_the_last_byte(cluster, tm
     finally:
         torch.set_num_threads(before)
     assert tables(tmp_path / "out") == tables(tmp_path / "local")
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once(study, lab, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    executor = partial(on_ray.carry_out, load=lab().lab)
+    with pytest.raises(StudyError, match=rf"ray: RAY_ADDRESS 127.0.0.1:{port}: .* refused"):
+        run_study(study, tmp_path / "out", tell=lambda event: None, executor=executor)
 
 
 WITHOUT_RAY = """

@@ -62,7 +62,7 @@ def two_nodes():
 def test_a_node_goes_away_and_the_other_does_its_work(two_nodes, study, tmp_path):
     copied_into_workers()
     cluster, second = two_nodes
-    lab, doing, gone = Faulty(tmp_path / "marks", pause=2.0), {}, []
+    lab, doing, gone = Faulty(tmp_path / "marks", pause=1.2), {}, []
 
     def tell(event):
         doing[event.worker] = event.doing
@@ -71,7 +71,8 @@ def test_a_node_goes_away_and_the_other_does_its_work(two_nodes, study, tmp_path
             cluster.remove_node(second, allow_graceful=False)
 
     executor = partial(on_ray.carry_out, workers=2, load=lab.lab)
-    outcome = run_study(study, tmp_path / "out", tell=tell, executor=executor)
+    small = a_study(tmp_path, **{"fleet: 3": "fleet: 1"})
+    outcome = run_study(small, tmp_path / "out", tell=tell, executor=executor)
     assert (len(gone), outcome.failed) == (1, ())
     log = results.logged(tmp_path / "out")
     assert [line["event"] for line in log].count("lost") == 1
@@ -93,6 +94,7 @@ def started(folder):
     return head, psutil.Process(head.pid).children(recursive=True)
 
 
+@pytest.mark.slow  # it starts Ray twice and waits for its end twice
 def test_a_head_that_is_killed_leaves_nobody_behind_and_goes_on_later(study, tmp_path):
     import psutil
 

@@ -6,6 +6,7 @@ Out:  workers that start where there is room for them.
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,6 +60,7 @@ def connected(workers: int | None) -> Iterator[bool]:
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
+            _refuse_silence(address)
             ray.init(address, **quiet)
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -67,7 +69,7 @@ def connected(workers: int | None) -> Iterator[bool]:
             ray.init("local", **room, **quiet)
     except Exception as error:  # Ray raises whatever it likes
         ray.shutdown()
-        raise StudyError(f"--executor ray: {last_line(error)}") from None
+        raise StudyError(f"--executor ray: {one_line(error)}") from None
     guard = None if address else guarded()
     try:
         yield not address
@@ -127,14 +129,25 @@ def start(ask: Ask, workers: int, ledger: Ledger, load: Callable[[], Lab]) -> An
     return made.remote(ledger.study, ledger.plan, load, folder, threads)
 
 
+def _refuse_silence(address: str) -> None:
+    """Refuse an address where nobody listens, which Ray would call for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "/" not in host:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError as error:
+            raise ConnectionError(f"RAY_ADDRESS {address}: {error}") from None
+
+
 def total(what: str) -> float:
     """Of a resource, in all of the cluster."""
     return float(ray.cluster_resources().get(what, 0))
 
 
-def last_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """The line of one of Ray's long messages that says what happened."""
-    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    return lines[-1 if "ray::" in lines[0] else 0]
 
 
 def _cpus_each(workers: int) -> int:

@@ -21,7 +21,7 @@ from ray import exceptions as gone
 
 from transferscope.errors import DataError, StudyError
 from transferscope.executors import cluster
-from transferscope.executors.cluster import Ask, last_line
+from transferscope.executors.cluster import Ask, one_line
 from transferscope.executors.worker import Place
 from transferscope.lab import Lab, load_lab
 from transferscope.ledger import Attempt, Ledger, described
@@ -146,7 +146,7 @@ class _Crew:
         """A worker that has started, or has died over it."""
         try:
             place: Place = ray.get(ref)
-        except (*LOST, gone.RayTaskError) as error:
+        except gone.RayError as error:
             return self._died(hand, error)
         own, its = _public(versions()), _public(place.versions)
         if other := [f"{name} {its[name]}" for name in own if own[name] != its[name]]:
@@ -160,7 +160,7 @@ class _Crew:
         self._let_go(hand)
         self._starts += 1
         if self._starts >= STARTS:
-            why = last_line(error)
+            why = one_line(error)
             raise StudyError(f"--executor ray: no worker can be started: {why}") from None
 
     def _is_idle(self, hand: Hand) -> bool:
@@ -188,9 +188,6 @@ class _Crew:
         """What a worker was asked for is there, or it failed."""
         try:
             self._go_on(hand, ray.get(ref))
-        except gone.OutOfMemoryError as error:  # Ray ended the worker to save the machine
-            self._again(hand, self.ledger.retry, error)
-            self._let_go(hand)
         except gone.RayTaskError as error:
             cause = error.cause
             if hand.attempt is None or not isinstance(cause, RuntimeError | MemoryError):
@@ -199,10 +196,12 @@ class _Crew:
             more = self._again(hand, self.ledger.retry, cause)
             if not more:  # an error of a GPU stays with its process
                 self._let_go(hand)
-        except LOST as error:
+        except (*LOST, gone.OutOfMemoryError) as error:
             if hand.attempt is None:
                 return self._died(hand, error)
-            self._again(hand, self.ledger.lost, error)
+            # Out of memory it is where Ray ended the worker to save the machine.
+            full = isinstance(error, gone.OutOfMemoryError)
+            self._again(hand, self.ledger.retry if full else self.ledger.lost, error)
             self._let_go(hand)
 
     def _again(self, hand: Hand, decide: Callable[..., list[Attempt]], error: Exception) -> bool:
