@@ -364,3 +364,41 @@ def test_the_ceiling_is_measured_once_for_each_type():
 
     first = matmul_ceiling("cpu", torch.float32)
     assert first == matmul_ceiling("cpu", torch.float32) > 1e8
+
+
+QWEN25_32B = QWEN25_7B | {
+    "hidden_size": 5120,
+    "num_hidden_layers": 64,
+    "intermediate_size": 27648,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "vision_config": QWEN25_7B["vision_config"]
+    | {"out_hidden_size": 5120, "intermediate_size": 3456},
+}
+"""As published with Qwen2.5-VL-32B-Instruct, whose weights are 66.9 GB."""
+
+
+def test_the_plan_says_where_a_large_base_fits(plan, tmp_path):
+    text = TEXT.replace("MODEL", str(local(tmp_path / "32b", QWEN25_32B)))
+    text = text.replace("recipe: {", "recipe: {precision: bfloat16, ")
+    code, shown, _ = plan(text, "--json", "--memory", "48")
+    whole, small, two = json.loads(shown)["ways"]["s"]
+    assert code == 0
+    assert [(its["quantization"], its["gpus"]) for its in (whole, small, two)] == [
+        (None, 1),
+        ("nf4", 1),
+        (None, 2),
+    ]
+    assert [its["memory"]["fits"] for its in (whole, small, two)] == [False, True, True]
+    assert whole["memory"]["weights_bytes"] / 1e9 == pytest.approx(66.9, abs=0.05)
+    linears = 64 * (2 * 5120 * 5120 + 2 * 5120 * 1024 + 3 * 5120 * 27648)
+    saved = linears * (16 - 4.127) / 8  # QLoRA, section 3: 4.127 bits a weight
+    left = whole["memory"]["weights_bytes"] - small["memory"]["weights_bytes"]
+    assert left == pytest.approx(saved, rel=1e-4)
+    shown = plan(text)[1]
+    assert "where s fits, on GPUs of 80 GB:" in shown
+    assert "  nf4 on 1 GPU: 20.6 GB of weights; " in shown
+
+
+def test_a_small_base_raises_no_question_where_it_fits(plan):
+    assert "where s fits" not in plan(TEXT.replace("MODEL", "glimpse-s"), "--no-calibration")[1]

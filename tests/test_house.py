@@ -36,6 +36,7 @@ ASKED = (
     "sampling",
     "bill",
     "study_cost",
+    "placement",
     "schedule",
     "settings",
     "estimate",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from transferscope.bill import Device, Memory, ModelCost, Prices, Speeds
+    from transferscope.placement import Way
     from transferscope.plan import Plan
     from transferscope.shapes import Shapes
     from transferscope.stock import Stock
@@ -62,6 +63,8 @@ class Costs(NamedTuple):
     tflops: float | None
     prices: dict[str, Prices]
     """Of each model; empty where the work is not shared."""
+    ways: dict[str, list[Way]]
+    """To place each model that is large."""
 
     def record(self) -> dict[str, Any]:
         """All numbers, their units in the names."""
@@ -73,6 +76,9 @@ class Costs(NamedTuple):
         record: dict[str, Any] = {"device": _device(self.device), "models": models}
         if models:
             record["total"] = self.total()
+            record["ways"] = {
+                name: [way.record() for way in its] for name, its in self.ways.items()
+            }
         return record | {"notes": self.notes}
 
     def total(self) -> dict[str, Any]:
@@ -106,6 +112,7 @@ def costs(
     Raises:
         StudyError: a model is nowhere.
     """
+    from transferscope.placement import ways
     from transferscope.sampling import sample
     from transferscope.study_cost import Whole, estimate, priced
 
@@ -115,6 +122,7 @@ def costs(
     models: dict[str, ModelCost] = {}
     speeds: dict[str, Speeds] = dict(known or {})
     prices: dict[str, Prices] = {}
+    placed: dict[str, list[Way]] = {}
     if shapes:
         whole = Whole(study, plan, stock, sample(plan, stock))
         if known is None and wanted.calibration:
@@ -124,11 +132,13 @@ def costs(
                 notes.append("no times: another device's speed is not known here; --tflops tells")
         for name, its in shapes.items():
             models[name] = estimate(whole, name, its, device, speeds.get(name))
+            if found := ways(whole, name, its, device):
+                placed[name] = found
             if wanted.workers:
                 prices[name] = priced(whole, name, its, device, speeds.get(name))
         if study.evaluation.scoring == "generate":
             notes.append("replies are generated: scoring is counted as their first token alone")
-    return Costs(device, models, speeds, notes, wanted.tflops, prices)
+    return Costs(device, models, speeds, notes, wanted.tflops, prices, placed)
 
 
 def _shapes(study: Study, notes: list[str]) -> Iterator[tuple[str, Shapes]]:
@@ -292,16 +302,8 @@ def remarks(costs: Costs, study: Study, plan: Plan) -> Iterator[str]:
         yield f"on {costs.device.name}{free}:"
     for name, its in costs.models.items():
         most = max((len(shard.runs) for shard in plan.shards if shard.model == name), default=0)
-        memory, adapters = its.memory, its.memory.adapters_at_once
-        parts = [f"{adapters} of {most} adapters at a time" if most else "nothing is trained"]
-        if most:
-            batch = "whole batches"
-            if memory.batch_parts > 1:
-                batch = f"batches of {study.recipe.batch_size} in {memory.batch_parts} parts"
-            parts.append(batch)
-            twice = "computed twice (checkpointing)" if memory.checkpointing else "kept"
-            parts.append(f"activations {twice}")
-        yield f"  {name}: {', '.join(parts)}; {_verdict(memory)}"
+        memory = its.memory
+        yield f"  {name}: {_done(memory, most, study)}; {_verdict(memory)}"
         if memory.features_wanted_bytes > memory.features_bytes:
             wanted, kept = amount(memory.features_wanted_bytes), amount(memory.features_bytes)
             again = its.pictures_looked_at / max(1, its.pictures)
@@ -315,7 +317,26 @@ def remarks(costs: Costs, study: Study, plan: Plan) -> Iterator[str]:
             f"  {name}: measured: {speeds.train_items_per_second:.3g} items/s in training, "
             f"{speeds.score_items_per_second:.3g} in scoring"
         )
+    for name, found in costs.ways.items():
+        most = max((len(shard.runs) for shard in plan.shards if shard.model == name), default=0)
+        yield f"where {name} fits, on GPUs of {found[0].gpu_bytes / 1e9:.3g} GB:"
+        for way in found:
+            gpus = "1 GPU" if way.gpus == 1 else f"{way.gpus} GPUs"
+            weights = f"{way.memory.weights_bytes / 1e9:.3g} GB of weights"
+            done, verdict = _done(way.memory, most, study), _verdict(way.memory)
+            yield f"  {way.quantization or way.precision} on {gpus}: {weights}; {done}; {verdict}"
     yield from (f"note: {note}" for note in costs.notes)
+
+
+def _done(memory: Memory, most: int, study: Study) -> str:
+    """What is done to make a base fit, with at most so many adapters at once."""
+    if not most:
+        return "nothing is trained"
+    batch = "whole batches"
+    if memory.batch_parts > 1:
+        batch = f"batches of {study.recipe.batch_size} in {memory.batch_parts} parts"
+    twice = "computed twice (checkpointing)" if memory.checkpointing else "kept"
+    return f"{memory.adapters_at_once} of {most} adapters at a time, {batch}, activations {twice}"
 
 
 def _verdict(memory: Memory) -> str:
