@@ -190,7 +190,8 @@ def _origin(study: Study, out: str | Path) -> str:
     """Hash of all that a choice follows from: the study, and the tables of its matrix."""
     tables = [*results.prediction_files(out), *results.control_files(out)]
     sums = [[path.name, results.checksum(path)] for path in tables]
-    return hashed([study.model_dump(mode="json"), sums])
+    # What is as usual is left out, so that a setting of a later version changes nothing.
+    return hashed([study.model_dump(mode="json", exclude_defaults=True), sums])
 
 
 def _shortfalls(second: Study) -> list[str]:
