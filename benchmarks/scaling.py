@@ -3,7 +3,8 @@
     python benchmarks/scaling.py                # the tables of docs/scaling.md, in a minute
     python benchmarks/scaling.py --tflops 300   # for a slower GPU
     python benchmarks/scaling.py --figure FILE  # the curves as SVG, too
-    python benchmarks/scaling.py --check        # real runs with 1 and 2 workers on this machine
+    python benchmarks/scaling.py --check        # runs with 1 and 2 workers on this machine
+    python benchmarks/scaling.py --idle         # workers that sleep instead of working
 
 Nothing in the tables is measured. Work is counted in FLOPs, from published configurations and a
 stand-in for the items (two pictures of 512 x 512 and 64 tokens of text); a GPU is assumed to do a
@@ -17,7 +18,10 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from datetime import datetime
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +35,15 @@ from transferscope.bill import Device, Prices
 from transferscope.plan import Plan, plan_study
 from transferscope.report import look
 from transferscope.sampling import sample
-from transferscope.schedule import Rates, Schedule, jobs_of, openings_of, simulate
+from transferscope.schedule import (
+    Job,
+    Opening,
+    Rates,
+    Schedule,
+    jobs_of,
+    openings_of,
+    simulate,
+)
 from transferscope.shapes import Shapes, parse_shapes
 from transferscope.stock import Stock
 from transferscope.study import Study
@@ -238,7 +250,7 @@ def simulated(tflops: float, svg: Path | None) -> None:
 
 CHECKED = """\
 name: check
-models: {m: glimpse-m}
+models: {s: glimpse-s}
 suite: glimpse
 sources: [Counting, Relative_Depth, Jigsaw, Spatial_Relation]
 targets: [Counting, Relative_Depth, Jigsaw, Spatial_Relation]
@@ -266,6 +278,71 @@ def check() -> None:
         print(f"| {workers} | {expected:.0f} | {seconds:.0f} | {seconds / expected:.2f} | {busy} |")
 
 
+LOAD, TRAIN, SCORE = 4.0, 5.0, 2.0
+"""Seconds that an idle worker sleeps: for a base, for each adapter trained, for each scored."""
+
+
+def idle() -> None:
+    """The order of work alone: seconds by the simulation, and by Ray's workers, who sleep.
+
+    Does not depend on how fast or how busy this machine is. Needs the tests' lab that trains
+    nothing.
+    """
+    import logging
+
+    import ray
+
+    sys.path.insert(0, str(STUDY.parent.parent / "tests"))
+    fake_lab: Any = import_module("fake_lab")
+    cloudpickle: Any = import_module("ray.cloudpickle")
+    cloudpickle.register_pickle_by_value(fake_lab)
+
+    class Sleeper(fake_lab.FakeLab):
+        """A lab whose work takes a known time."""
+
+        def load_base(self, *given: Any, **how: Any) -> Any:
+            time.sleep(LOAD)
+            return super().load_base(*given, **how)
+
+        def train_fleet(self, base: Any, jobs: Any, *given: Any, **how: Any) -> Any:
+            time.sleep(TRAIN * len(jobs))
+            return super().train_fleet(base, jobs, *given, **how)
+
+        def score_fleet(self, base: Any, adapters: Any, *given: Any, **how: Any) -> Any:
+            time.sleep(SCORE * len(adapters))
+            return super().score_fleet(base, adapters, *given, **how)
+
+    ray.init("local", num_cpus=4, object_store_memory=100 << 20, include_dashboard=False,
+             log_to_driver=False, logging_level=logging.ERROR)  # fmt: skip
+    print("| workers | simulation, s | run, s | run / simulation |\n|---|---|---|---|")
+    for workers in (1, 2, 3):
+        work = [Job(name, SCORE if base else 2 * (TRAIN + SCORE))
+                for name in "ab" for base in (True, False, False, False)]  # fmt: skip
+        expected = simulate(work, dict.fromkeys("ab", Opening(LOAD)), workers).makespan
+        seconds = _slept(workers, Sleeper().lab)
+        print(f"| {workers} | {expected:.1f} | {seconds:.1f} | {seconds / expected:.2f} |")
+
+
+def _slept(workers: int, load: Any) -> float:
+    """Seconds from the first shard's begin to the last one's end."""
+    from transferscope.executors.ray import carry_out
+    from transferscope.runner import run_study
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name in "ab":
+            Path(folder, name).mkdir()
+            Path(folder, name, "weights").write_text(name)
+        data = yaml.safe_load(CHECKED) | {"models": {name: f"{folder}/{name}" for name in "ab"}}
+        data |= {"sources": data["sources"][:3], "budget": {"fleet": 2}}
+        data |= {"recipe": {"items": 6}, "evaluation": {"items": 4}}
+        study = parse_study(json.dumps(data), "the study")
+        work = partial(carry_out, workers=workers, load=load)
+        run_study(study, Path(folder, "out"), tell=lambda event: None, executor=work)
+        lines = Path(folder, "out", "run.jsonl").read_text().splitlines()
+    events = [one for line in lines if (one := json.loads(line))["event"] in ("start", "finished")]
+    return _seconds(events)
+
+
 def _command(folder: str, name: str, *arguments: str) -> str:
     command = [sys.executable, "-m", "transferscope", name, "check.yaml", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -287,9 +364,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tflops", type=float, default=SHARE * PEAK, help="of a GPU")
     parser.add_argument("--figure", type=Path, help="write the curves there, as SVG")
     parser.add_argument("--check", action="store_true", help="real runs instead, beside the plan")
+    parser.add_argument("--idle", action="store_true", help="workers that sleep instead")
     options = parser.parse_args(arguments)
     if options.check:
         check()
+    elif options.idle:
+        idle()
     else:
         simulated(options.tflops, options.figure)
 
