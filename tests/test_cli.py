@@ -190,6 +190,15 @@ def test_models_with_different_tasks_are_refused(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("out", ["s3://bucket/out", "file:///out"])
+def test_an_address_is_no_output_folder(run, table, tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = run("analyze", table, "--out", out)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "an address, expected a folder" in error
+    assert not (tmp_path / out.partition("/")[0]).exists()
+
+
 def test_an_output_folder_that_is_a_file_is_refused_before_any_work(run, table, tmp_path):
     out = tmp_path / "file"
     out.write_text("mine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -73,6 +74,10 @@ Workers = Annotated[
 
 def check_folder(out: Path | None) -> None:
     """Refuse a folder that cannot be one before any work is done."""
+    if out is not None and re.match(r"[a-z][a-z0-9+.-]+:/", str(out)):
+        raise StudyError(
+            f"--out {out}: an address, expected a folder; copy it there when the run has ended"
+        )
     if out is not None and out.exists() and not out.is_dir():
         raise StudyError(f"--out {out}: a file is there, expected a folder or a new name")
 
