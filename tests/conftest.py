@@ -4,7 +4,8 @@ The import hook must be in place before anything imports the modules it checks.
 """
 
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,21 @@ def published() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the published tables in {folder}")
     return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Run the command; returns exit code, standard output, standard error."""
+    from transferscope import cli
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["transferscope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            sys.exit(cli.main())
+        captured = capsys.readouterr()
+        return stopped.value.code or 0, captured.out, captured.err
+
+    return call
 
 
 @pytest.fixture(scope="module")

@@ -10,24 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from transferscope import cli, simulate
+from transferscope import simulate
 from transferscope.serial import from_json
 
 QUICK = ["--bootstrap", "200", "--no-figures"]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command; returns exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["transferscope", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            sys.exit(cli.main())
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

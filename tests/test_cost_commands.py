@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import lab_factory as factory
@@ -12,7 +11,7 @@ import torch
 import yaml
 from test_cost import QWEN25_7B
 
-from transferscope import calibration, cli, results
+from transferscope import calibration, results
 from transferscope.bill import Device, Speeds
 from transferscope.models.glimpse.base import folder
 from transferscope.plan import plan_study
@@ -41,17 +40,13 @@ GPU = Device("a GPU", True, 80 << 30)
 
 
 @pytest.fixture
-def plan(monkeypatch, capsys, tmp_path):
+def plan(run, monkeypatch, tmp_path):
     """The command on a study's text; returns exit code, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
 
     def call(text, *arguments):
         (tmp_path / "study.yaml").write_text(text)
-        monkeypatch.setattr(sys, "argv", ["transferscope", "plan", "study.yaml", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            sys.exit(cli.main())
-        shown = capsys.readouterr()
-        return stopped.value.code or 0, shown.out, shown.err
+        return run("plan", "study.yaml", *arguments)
 
     return call
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-import sys
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -10,7 +10,7 @@ import pytest
 import torch
 from analysis_factory import Shape, make
 
-from transferscope import cli, forecast, results
+from transferscope import forecast, results
 from transferscope.report.forecasts import by_chance
 from transferscope.serial import to_json
 
@@ -28,20 +28,12 @@ evaluation: {{items: 6}}
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def command(run, monkeypatch, tmp_path):
     """Run the command in a folder with `study.yaml`: exit code, output, errors."""
     (tmp_path / "study.yaml").write_text(STUDY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["transferscope", "forecast", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            sys.exit(cli.main())
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return call
+    return partial(run, "forecast")
 
 
 def effects(seed: int) -> np.ndarray:
@@ -76,9 +68,9 @@ def predicting(monkeypatch):
     return use
 
 
-def test_a_study_is_forecast_from_its_base_alone_and_twice_alike(run, tmp_path):
+def test_a_study_is_forecast_from_its_base_alone_and_twice_alike(command, tmp_path):
     (tmp_path / "study.yaml").write_text(STUDY + "mixtures: {both: {Counting: 0.5, Jigsaw: 0.5}}")
-    code, text, _ = run("study.yaml", "--items", 4)
+    code, text, _ = command("study.yaml", "--items", 4)
     assert code == 0
     assert "forecast from 32 items" in text
     assert "Nothing to compare with yet" in text
@@ -95,14 +87,14 @@ def test_a_study_is_forecast_from_its_base_alone_and_twice_alike(run, tmp_path):
     assert list(found["left_out"]) == ["both"]
     assert "left out: both: a mixture" in text
     assert record["comparison"] == {}
-    assert run("study.yaml", "--items", 4, "--out", "again")[0] == 0
+    assert command("study.yaml", "--items", 4, "--out", "again")[0] == 0
     assert (tmp_path / "again" / "forecast.csv").read_bytes() == first
 
 
-def test_a_forecast_is_held_against_the_studys_own_analysis(run, predicting, tmp_path):
+def test_a_forecast_is_held_against_the_studys_own_analysis(command, predicting, tmp_path):
     put_analysis(tmp_path / "few", "glimpse-s", "glimpse-m")
     predicting(effects(0).mean(0))
-    code, text, _ = run("study.yaml")
+    code, text, _ = command("study.yaml")
     assert code == 0
     for part in ("target mean", "glimpse-m", "two seeds with each other", "12 pairs"):
         assert part in text
@@ -113,23 +105,23 @@ def test_a_forecast_is_held_against_the_studys_own_analysis(run, predicting, tmp
     assert set(found["baselines"]) == {"target mean", "glimpse-m"}
 
 
-def test_a_bad_forecast_is_called_one(run, predicting, tmp_path):
+def test_a_bad_forecast_is_called_one(command, predicting, tmp_path):
     put_analysis(tmp_path / "measured", "glimpse-s")
     predicting(-effects(0).mean(0))
-    code, text, _ = run("study.yaml", "--against", tmp_path / "measured", "--out", "x")
+    code, text, _ = command("study.yaml", "--against", tmp_path / "measured", "--out", "x")
     assert code == 0
     assert "orders them the wrong way round" in text
 
 
-def test_another_models_results_are_a_baseline(run, predicting, tmp_path):
+def test_another_models_results_are_a_baseline(command, predicting, tmp_path):
     put_analysis(tmp_path / "few", "glimpse-s")
     put_analysis(tmp_path / "bigger", "glimpse-l", "glimpse-s")  # glimpse-l as glimpse-s in few
     predicting(-effects(0).mean(0))
-    code, text, _ = run("study.yaml", "--other", tmp_path / "bigger")
+    code, text, _ = command("study.yaml", "--other", tmp_path / "bigger")
     assert code == 0
     assert "Within targets, glimpse-l does better than the forecast." in text
     record = (tmp_path / "few" / "forecast.json").read_text()
-    assert run("study.yaml", "--other", tmp_path / "bigger", "--json")[1].strip() == json.dumps(
+    assert command("study.yaml", "--other", tmp_path / "bigger", "--json")[1].strip() == json.dumps(
         json.loads(record)
     )
     found = json.loads(record)["comparison"]["glimpse-s"]["baselines"]
@@ -139,7 +131,7 @@ def test_another_models_results_are_a_baseline(run, predicting, tmp_path):
 
 
 def test_sources_are_taken_from_training_items_and_targets_from_their_questions(
-    run, tmp_path, monkeypatch
+    command, tmp_path, monkeypatch
 ):
     def gradients(base, jobs, recipe, **_):
         # of a source (its place, 2), of a target (1, its place); which is which, its items say
@@ -152,7 +144,7 @@ def test_sources_are_taken_from_training_items_and_targets_from_their_questions(
         return found
 
     monkeypatch.setattr(forecast, "start_gradients", gradients)
-    assert run("study.yaml", "--items", 4)[0] == 0
+    assert command("study.yaml", "--items", 4)[0] == 0
     record = json.loads((tmp_path / "few" / "forecast.json").read_text())
     table = record["models"]["glimpse-s"]["predicted"]
     for i, source in enumerate(TASKS, 1):
@@ -172,7 +164,9 @@ def test_sources_are_taken_from_training_items_and_targets_from_their_questions(
         (["none.yaml"], "nothing to forecast: the study has no sources"),
     ],
 )
-def test_what_is_wrong_is_one_line_before_any_work(run, tmp_path, monkeypatch, arguments, message):
+def test_what_is_wrong_is_one_line_before_any_work(
+    command, tmp_path, monkeypatch, arguments, message
+):
     (tmp_path / "empty").mkdir()
     none = STUDY.replace(", ".join(TASKS), "", 1) + "mixtures: {both: {Counting: 0.5, Jigsaw: 0.5}}"
     (tmp_path / "none.yaml").write_text(none)
@@ -180,7 +174,7 @@ def test_what_is_wrong_is_one_line_before_any_work(run, tmp_path, monkeypatch, a
     few = ("Counting", "b", "Relative_Depth", "d")
     put_analysis(tmp_path / "others", "glimpse-s", names=few)
     monkeypatch.setattr(forecast, "forecast", None)
-    code, text, error = run(*arguments)
+    code, text, error = command(*arguments)
     assert (code, text) == (2, "")
     assert message in error
     assert len(error.strip().splitlines()) == 1

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import harness_logs as logs
@@ -10,7 +9,6 @@ import pytest
 from harness_logs import TASK, lmms_blink, mapping, two_runs, vlmevalkit
 from tables import refused
 
-from transferscope import cli
 from transferscope.readers import read_results
 from transferscope.readers.harness.mapping import Mapping, Run, read_mapping
 from transferscope.serial import from_json
@@ -114,18 +112,6 @@ def test_checkpoints_are_sources_of_their_own_in_the_order_of_their_steps(tmp_pa
     )
     assert found["source"].values.tolist() == ["my mix @ 90", "my mix @ 1000", "Jigsaw"]
     assert found["source_level"].values.tolist() == ["", "", "mid"]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["transferscope", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            sys.exit(cli.main())
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def test_an_engineers_case_from_logs_to_page(tmp_path, run):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import benchmark_factory as made
@@ -12,7 +11,7 @@ import pytest
 from fake_lab import FakeLab
 from PIL import Image
 
-from transferscope import cli, results, runner
+from transferscope import results, runner
 from transferscope.errors import DataError, StudyError
 from transferscope.readers import read_results
 from transferscope.runner import run_study
@@ -269,24 +268,14 @@ def tiny(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def command(place: Path, tiny: Path, monkeypatch, capsys):
+def command(run, place: Path, tiny: Path, monkeypatch):
     """Run a command in the folder, with the tiny model."""
     for name in ("blink.yaml", "vsi.yaml"):
         text = (place / name).read_text().replace("tiny: tiny", f"tiny: {tiny}")
         (place / name).write_text(text)
     monkeypatch.chdir(place)
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["transferscope", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return run
 
 
 def test_blinks_files_become_a_matrix_and_a_report(place: Path, command) -> None:

@@ -377,17 +377,13 @@ def test_a_log_line_after_one_that_was_cut_short_stands_alone(tmp_path):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, text, tmp_path):
+def command(run, monkeypatch, text, tmp_path):
     """A command on the study; returns exit code, standard output, standard error."""
     (tmp_path / "study.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
 
     def call(name, *arguments):
-        monkeypatch.setattr(sys, "argv", ["transferscope", name, "study.yaml", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            sys.exit(cli.main())
-        shown = capsys.readouterr()
-        return stopped.value.code or 0, shown.out, shown.err
+        return run(name, "study.yaml", *arguments)
 
     return call
 

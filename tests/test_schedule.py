@@ -1,13 +1,11 @@
 """The schedule of a study on several workers: small cases by hand, and what holds for all."""
 
 import json
-import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope import cli
 from transferscope.bill import Device, Speeds
 from transferscope.models.glimpse.base import folder
 from transferscope.plan import plan_study
@@ -159,17 +157,15 @@ def test_one_worker_takes_what_the_plan_says(room):
 
 
 @pytest.fixture
-def plan(monkeypatch, capsys, tmp_path):
+def plan(run, monkeypatch, tmp_path):
     """The command on the study; returns its standard output."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.yaml").write_text(TEXT)
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["transferscope", "plan", "study.yaml", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            sys.exit(cli.main())
-        assert not stopped.value.code
-        return capsys.readouterr().out
+        code, text, _ = run("plan", "study.yaml", *arguments)
+        assert code == 0
+        return text
 
     return call
 

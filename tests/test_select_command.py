@@ -2,12 +2,12 @@
 
 import json
 import re
-import sys
+from functools import partial
 
 import pytest
 from analysis_factory import HOSTILE, Shape, make
 
-from transferscope import cli, results
+from transferscope import results
 from transferscope.plan import plan_study
 from transferscope.selection import mixture
 from transferscope.serial import plain, to_json
@@ -18,19 +18,11 @@ STUDY = "name: next\nmodels: {s: glimpse-s}\nsuite: glimpse\nseeds: 1\nrecipe: {
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def select(run, monkeypatch, tmp_path):
     """Run the command in a folder: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["transferscope", "select", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            sys.exit(cli.main())
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return call
+    return partial(run, "select")
 
 
 @pytest.fixture
@@ -44,9 +36,9 @@ def made(tmp_path):
     return analysis, target
 
 
-def test_the_mixture_is_printed_on_80_columns_and_a_study_file_takes_it(run, made):
+def test_the_mixture_is_printed_on_80_columns_and_a_study_file_takes_it(select, made):
     analysis, target = made
-    code, text, _ = run("--from", "study", "--target", target, "--items", 250)
+    code, text, _ = select("--from", "study", "--target", target, "--items", 250)
     assert code == 0
     assert all(len(line) <= 80 for line in text.splitlines())
     found = mixture(analysis, target, items=250)
@@ -60,12 +52,12 @@ def test_the_mixture_is_printed_on_80_columns_and_a_study_file_takes_it(run, mad
     assert sum(parts.values()) == 250
 
 
-def test_json_is_what_is_written_and_what_the_library_says(run, made, tmp_path):
+def test_json_is_what_is_written_and_what_the_library_says(select, made, tmp_path):
     analysis, target = made
     asked = ("--from", "study/analysis.json", "--target", target, "--model", "3B", "--risk", 0.5)
     other = next(task.name for task in analysis.tasks if task.name != target)
     options = ("--protect", f"{other}:0.3", "--items", 99, "--threshold", 0.6, "--json")
-    code, text, _ = run(*asked, *options, "--out", "mix.json")
+    code, text, _ = select(*asked, *options, "--out", "mix.json")
     assert code == 0
     record = json.loads(text)
     assert record == json.loads((tmp_path / "mix.json").read_bytes())
@@ -73,13 +65,13 @@ def test_json_is_what_is_written_and_what_the_library_says(run, made, tmp_path):
     assert record["mixtures"] == json.loads(
         json.dumps([plain(mixture(analysis, target, **limits))])
     )
-    assert run(*asked, "--out", "study")[0] == 2  # a folder
+    assert select(*asked, "--out", "study")[0] == 2  # a folder
 
 
 @pytest.mark.parametrize("rule", ["default", "paper"])
-def test_without_a_target_each_has_a_line(run, made, rule):
+def test_without_a_target_each_has_a_line(select, made, rule):
     analysis, target = made
-    code, text, _ = run("--from", "study", "--rule", rule, "--protect", f"{target}:0.9")
+    code, text, _ = select("--from", "study", "--rule", rule, "--protect", f"{target}:0.9")
     assert code == 0
     lines = text.splitlines()
     assert all(len(line) <= 80 for line in lines)
@@ -101,20 +93,20 @@ def test_without_a_target_each_has_a_line(run, made, rule):
         (["--from", "table.csv"], "table.csv: expected a results folder or its analysis.json"),
     ],
 )
-def test_what_cannot_be_is_one_line_and_writes_nothing(run, made, tmp_path, arguments, message):
+def test_what_cannot_be_is_one_line_and_writes_nothing(select, made, tmp_path, arguments, message):
     (tmp_path / "table.csv").write_text("a,b\n")
-    code, text, errors = run("--from", "study", *arguments, "--out", "mix.json")
+    code, text, errors = select("--from", "study", *arguments, "--out", "mix.json")
     assert (code, text) == (2, "")
     assert message in errors
     assert errors.count("\n") == 1
     assert not (tmp_path / "mix.json").exists()
 
 
-def test_names_stay_text(run, tmp_path):
+def test_names_stay_text(select, tmp_path):
     analysis = make(Shape(models=("[bold]m",), names=("[red]A", *HOSTILE[:-1])))
     results.save(tmp_path / "study", to_json(analysis))
     for target in ("[red]A", HOSTILE[0]):
-        code, text, _ = run("--from", "study", "--target", target, "--rule", "paper")
+        code, text, _ = select("--from", "study", "--target", target, "--rule", "paper")
         assert code == 0
         assert target in text
         assert "[bold]m" in text

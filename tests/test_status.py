@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_lab import FakeLab
 
-from transferscope import cli, results, runner
+from transferscope import results, runner
 from transferscope.errors import DataError
 from transferscope.ledger import Attempt
 from transferscope.plan import Run, Shard
@@ -119,34 +119,25 @@ def test_looking_does_not_keep_a_run_from_starting(tmp_path):
     assert not results.is_locked(tmp_path / "nowhere")
 
 
-def shown(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["transferscope", "status", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        sys.exit(cli.main())
-    return stopped.value.code or 0, *capsys.readouterr()
-
-
-def test_the_command_shows_it_to_people_and_scripts(carry_out, monkeypatch, capsys, tmp_path):
+def test_the_command_shows_it_to_people_and_scripts(carry_out, run, tmp_path):
     out = tmp_path / "out"
     carry_out(fail=["Counting"])
-    code, text, _ = shown(monkeypatch, capsys, out)
+    code, text, _ = run("status", out)
     assert code == 0
     assert text.startswith("one: failed in part, 6 of 10 cells (60%)\n")
     assert "  s, Counting, seed 1  out of memory\n" in text
-    found = json.loads(shown(monkeypatch, capsys, out, "--json")[1])
+    found = json.loads(run("status", out, "--json")[1])
     assert (found["state"], found["cells"], len(found["failed"])) == ("failed in part", 6, 2)
     with results.locked(out):
         results.log(out, "begin", study="one", cells=0, of=10)
         results.log(out, "start", runs=["s, base", "x"], worker="w1", node="n[1]", cells=0, of=10)
-        assert (
-            "\nnow:\n  w1 on n[1]  s, base and 1 more, since " in shown(monkeypatch, capsys, out)[1]
-        )
+        assert "\nnow:\n  w1 on n[1]  s, base and 1 more, since " in run("status", out)[1]
 
 
-def test_a_folder_without_a_study_is_refused(monkeypatch, capsys, tmp_path):
+def test_a_folder_without_a_study_is_refused(run, tmp_path):
     with pytest.raises(DataError, match="no study was run in this folder"):
         standing(tmp_path)
-    code, _, error = shown(monkeypatch, capsys, tmp_path / "nowhere")
+    code, _, error = run("status", tmp_path / "nowhere")
     assert (code, error.count("\n")) == (2, 1)
 
 
