@@ -66,7 +66,7 @@ def test_a_node_goes_away_and_the_other_does_its_work(two_nodes, study, tmp_path
 
     def tell(event):
         doing[event.worker] = event.doing
-        if sum("training" in its for its in doing.values()) == 2 and not gone:
+        if not gone and all(doing.get(name) for name in ("w1", "w2")):  # both at work
             gone.append(event)
             cluster.remove_node(second, allow_graceful=False)
 
