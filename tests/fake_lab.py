@@ -62,7 +62,7 @@ class FakeLab:
         )
 
     def load_base(
-        self, where, *, name, precision, quantization, trust_remote_code, max_pixels, budget
+        self, where, *, name, precision, quantization, gpus, trust_remote_code, max_pixels, budget
     ):
         return SimpleNamespace(name=name, weights_hash=digest(Path(where, "weights").read_text()))
 

@@ -287,7 +287,7 @@ def test_folding_is_decided_alike_before_and_after_loading():
 
     linears = target_linears(base.model, TARGETS)
     sizes = {name: tuple(linear.weight.shape) for name, linear in linears.items()}
-    stack = Stack(sizes, 1, 4, 1.0, dtype=base.dtype, device=base.device)
+    stack = Stack(sizes, 1, 4, 1.0, dtype=base.dtype, devices=dict.fromkeys(sizes, base.device))
     assert folding_pays(base, stack) is cost.folding_pays(its, TARGETS, "float32", 0.0) is True
     assert not cost.folding_pays(parse_shapes(QWEN25_7B, "x"), TARGETS, "float32", 0.0)
     assert not cost.folding_pays(its, TARGETS, "float32", 0.1)

@@ -462,7 +462,7 @@ def test_stacked_adapters_of_different_ranks_do_what_each_does_alone(small):
 
 def test_a_layer_may_get_its_rows_flattened():
     model = torch.nn.Sequential(torch.nn.Linear(6, 5)).double()
-    stack = Stack({"0": (5, 6)}, 2, 3, 0.5, dtype=torch.float64, device=torch.device("cpu"))
+    stack = Stack({"0": (5, 6)}, 2, 3, 0.5, dtype=torch.float64, devices={"0": torch.device("cpu")})
     stack.values.normal_(generator=torch.Generator().manual_seed(0))
     x = torch.randn(4, 7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     (a, b), linear = stack.factors["0"], model[0]
@@ -476,7 +476,9 @@ def test_a_layer_may_get_its_rows_flattened():
 
 
 def test_fresh_factors_start_as_peft_does():
-    stack = Stack({"a": (8, 100), "b": (3, 25)}, 2, 4, 2.0, dtype=torch.float32, device="cpu")
+    sizes = {"a": (8, 100), "b": (3, 25)}
+    devices = dict.fromkeys(sizes, torch.device("cpu"))
+    stack = Stack(sizes, 2, 4, 2.0, dtype=torch.float32, devices=devices)
     stack.initialise([5, 6])
     a, b = stack.factors["a"]
     assert a.shape == (2, 4, 100)

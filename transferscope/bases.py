@@ -29,6 +29,7 @@ def open_base(study: Study, lab: Lab, name: str, out: Path) -> Any:
         name=name,
         precision=recipe.precision,
         quantization=model.quantization,
+        gpus=max(1, int(model.gpus)),
         trust_remote_code=model.trust_remote_code,
         max_pixels=recipe.max_pixels,
         budget=lab.Budget(int(budget.memory * GIB), room, int(budget.disk * GIB)),

@@ -68,6 +68,7 @@ def calibrate(whole: Whole, model: str, shapes: Shapes, device: Device, lab: Lab
         name=model,
         precision=recipe.precision,
         quantization=described.quantization,
+        gpus=max(1, int(described.gpus)),
         trust_remote_code=described.trust_remote_code,
         max_pixels=recipe.max_pixels,
     )

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from transferscope.choices import Prompt
 
@@ -22,6 +22,12 @@ ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}$")
 def _seeds(value: Any) -> Any:
     """A count as the seeds 0 to count - 1."""
     return range(value) if type(value) is int else value
+
+
+def _gpus(value: float) -> float:
+    if value > 1 and value != int(value):
+        raise ValueError("expected a share of one GPU, or a whole number of them")
+    return value
 
 
 def _ceiling(value: Any) -> Any:
@@ -169,8 +175,9 @@ class Model(_Strict):
     quantization: Literal["nf4"] | None = None
     """How the language model's linear layers are stored: in 4 bits, by bitsandbytes; null: as
     `recipe.precision` says. Part of a run's key."""
-    gpus: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of a GPU that a worker asks of Ray, where there are any: 0.5 puts two on one."""
+    gpus: Annotated[float, Field(gt=0, le=64), AfterValidator(_gpus)] = 1.0
+    """GPUs of a worker, where there are any. Over 2 or more the base's layers are spread; a share
+    is for Ray alone, where 0.5 puts two workers on one GPU."""
     adapters: dict[str, dict[int, str]] = {}
     """Adapters from elsewhere, by source and seed, used instead of training: PEFT folders, or
     folders of whole finetuned models."""

@@ -174,7 +174,8 @@ def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:
     rank = max((min(its.shape) for one in adapters for its in one.tensors.values()), default=1)
     shapes = {name: (linears[name].out_features, linears[name].in_features) for name in names}
     dtype = torch.promote_types(base.dtype, torch.float32)
-    stack = Stack(shapes, len(adapters), rank, 1.0, dtype=dtype, device=base.device)
+    devices = {name: linears[name].weight.device for name in names}
+    stack = Stack(shapes, len(adapters), rank, 1.0, dtype=dtype, devices=devices)
     for index, one in enumerate(adapters):
         for name in parts[index]:
             a = one.tensors[f"base_model.model.{name}.lora_A.weight"]

@@ -24,7 +24,8 @@ Drop = Callable[[int, Tensor], Tensor]
 class Stack:
     """The LoRA factors of K adapters for some linear layers.
 
-    All numbers of an adapter stand in one row, so that an optimiser works on two tensors.
+    All numbers of an adapter on one device stand in one row, so that an optimiser works on two
+    tensors for each device.
     """
 
     def __init__(
@@ -35,27 +36,32 @@ class Stack:
         scaling: float,
         *,
         dtype: torch.dtype,
-        device: torch.device,
+        devices: Mapping[str, torch.device],
     ) -> None:
         """All factors zero.
 
         Args:
             shapes: layer name to (out, in).
             size: how many adapters.
+            devices: layer name to where its factors lie.
         """
-        width = sum(rank * (rows + columns) for rows, columns in shapes.values())
-        self.size, self.rank, self.scaling = size, rank, scaling
-        self.values = torch.zeros(size, width, dtype=dtype, device=device)
-        """(adapters, numbers of an adapter)."""
-        self.gradients = torch.zeros(0, dtype=dtype, device=device)
+        self.size, self.rank, self.scaling, self.dtype = size, rank, scaling, dtype
+        self._shapes, self._devices = dict(shapes), devices
+        widths = dict.fromkeys((devices[name] for name in shapes), 0)
+        for name, its in shapes.items():
+            widths[devices[name]] += rank * sum(its)
+        self.values = [
+            torch.zeros(size, width, dtype=dtype, device=device) for device, width in widths.items()
+        ]
+        """(adapters, numbers of an adapter) on each device."""
+        self.gradients: list[Tensor] = []
         """Like `values`, once training has begun."""
-        self._shapes = dict(shapes)
         self.factors = self.parted(self.values)
         """Layer name to A (adapters, rank, in) and B (adapters, out, rank)."""
 
     def train(self) -> None:
         """From now on the factors require gradients, which `backward` adds up in `gradients`."""
-        self.gradients = torch.zeros_like(self.values)
+        self.gradients = [torch.zeros_like(values) for values in self.values]
         parted = self.parted(self.gradients)
         self._leaves = [its.requires_grad_() for pair in self.factors.values() for its in pair]
         self._slots = [slot for name in self.factors for slot in parted[name]]
@@ -77,16 +83,20 @@ class Stack:
                 drawn = torch.rand(a.shape[1:], generator=generator, dtype=torch.float32)
                 a[index] = (2 * drawn - 1) * bound
 
-    def parted(self, flat: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """Views of numbers (adapters, numbers of an adapter), as each layer's A and B."""
-        parted, start = {}, 0
+    def parted(self, flats: Sequence[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Views of numbers like `values`, as each layer's A and B."""
+        parted, starts = {}, dict.fromkeys(self._devices.values(), 0)
+        order = dict.fromkeys(self._devices[name] for name in self._shapes)
+        by_device = dict(zip(order, flats, strict=True))
         for name, (rows, columns) in self._shapes.items():
+            device = self._devices[name]
+            flat, start = by_device[device], starts[device]
             middle, end = start + self.rank * columns, start + self.rank * (rows + columns)
             parted[name] = (
                 flat[:, start:middle].view(self.size, self.rank, columns),
                 flat[:, middle:end].view(self.size, rows, self.rank),
             )
-            start = end
+            starts[device] = end
         return parted
 
 

@@ -23,6 +23,7 @@ from transferscope.cost import (
 )
 from transferscope.fleet.layer import Stack
 from transferscope.machine import free_memory
+from transferscope.models.split import layers_by_device
 from transferscope.models.vlm import Base
 
 
@@ -54,10 +55,16 @@ def _token_bytes(base: Base, *, training: bool) -> int:
 
 
 def _left(base: Base) -> int | None:
-    """Bytes left where the base lies; None where nobody says."""
+    """Bytes left where the base lies; None where nobody says.
+
+    Of several devices, as many as if all had what the fullest has for each of its layers.
+    """
     if base.device.type == "cpu":
         return free_memory()
-    return torch.cuda.mem_get_info(base.device)[0]
+    layers = layers_by_device(base.model)
+    return min(
+        torch.cuda.mem_get_info(device)[0] * layers.total() // its for device, its in layers.items()
+    )
 
 
 def folding_pays(base: Base, stack: Stack) -> bool:
@@ -66,7 +73,7 @@ def folding_pays(base: Base, stack: Stack) -> bool:
         return False
     weights = sum(base.model.get_submodule(name).weight.numel() for name in stack.factors)
     small = weights * base.dtype.itemsize * stack.size <= FOLDED_BYTES
-    return base.device.type == "cpu" and stack.values.dtype == base.dtype and small
+    return base.device.type == "cpu" and stack.dtype == base.dtype and small
 
 
 @contextlib.contextmanager

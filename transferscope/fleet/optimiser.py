@@ -5,6 +5,8 @@ last step.
 """
 
 import math
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -29,11 +31,18 @@ def rate_share(schedule: str, warmup: float, step: int, steps: int) -> float:
     return left if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * (1 - left)))
 
 
-def clip(gradients: Tensor, most: float) -> None:
-    """Scale each adapter's gradient (adapters, numbers) to a norm of at most `most`, in place."""
+def clip(gradients: Sequence[Tensor], most: float) -> None:
+    """Scale each adapter's gradient to a norm of at most `most`, in place.
+
+    Args:
+        gradients: (adapters, numbers) on each device.
+    """
     if most > 0:
-        norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-        gradients.mul_((most / (norms + 1e-6)).clamp(max=1.0))
+        norms = [torch.linalg.vector_norm(its, dim=1, keepdim=True) for its in gradients]
+        whole = reduce(torch.hypot, [its.to(norms[0].device) for its in norms])
+        share = (most / (whole + 1e-6)).clamp(max=1.0)
+        for its in gradients:
+            its.mul_(share.to(its.device))
 
 
 class AdamW:

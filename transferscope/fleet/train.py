@@ -168,9 +168,9 @@ def start_gradients(
         loss = partial(_loss, path, squad, batches)
         with attached(base.model, stack, folded=folding_pays(base, stack)):
             _gradients(base, stack, loss, size, squad.room._replace(parts=parts))
-        its_b = [b for _, b in stack.parted(stack.gradients).values()]
+        its_b = [b.cpu() for _, b in stack.parted(stack.gradients).values()]
         for place, index in enumerate(squad.indices):
-            found[index] = torch.cat([b[place].flatten().cpu() for b in its_b])
+            found[index] = torch.cat([b[place].flatten() for b in its_b])
         done += sum(map(len, batches))
         if progress is not None:
             progress(done, total)
@@ -246,7 +246,7 @@ def _start(base: Base, jobs: Sequence[Job], recipe: Any, names: Sequence[str]) -
         recipe.rank,
         recipe.alpha / recipe.rank,
         dtype=torch.promote_types(base.dtype, torch.float32),
-        device=base.device,
+        devices={name: its.weight.device for name, its in linears.items()},
     )
     stack.initialise([job.init_seed for job in jobs])
     stack.train()
@@ -257,8 +257,9 @@ def _train(
     base: Base, path: ForwardPath, stack: Stack, squad: _Squad, recipe: Any
 ) -> Generator[int]:
     """Train a squad; yields after each step how many adapters took it."""
-    optimiser, room = AdamW(stack.values, recipe, squad.steps), squad.room
-    drop = _Dropout(squad.jobs, recipe.dropout, base.device) if recipe.dropout else None
+    optimisers = [AdamW(values, recipe, squad.steps) for values in stack.values]
+    room = squad.room
+    drop = _Dropout(squad.jobs, recipe.dropout) if recipe.dropout else None
     folded = drop is None and folding_pays(base, stack)
     with attached(base.model, stack, drop, folded=folded):
         for step, batches in enumerate(squad.batches(recipe)):
@@ -271,7 +272,8 @@ def _train(
             room = _gradients(base, stack, loss, max(map(len, batches)), room)
             clip(stack.gradients, recipe.clip)
             with torch.no_grad():
-                optimiser.step(stack.gradients)
+                for optimiser, gradients in zip(optimisers, stack.gradients, strict=True):
+                    optimiser.step(gradients)
             yield sum(step < its for its in squad.steps)
 
 
@@ -282,7 +284,8 @@ def _gradients(
     while True:
         width = -(-size // room.parts)
         try:
-            stack.gradients.zero_()
+            for gradients in stack.gradients:
+                gradients.zero_()
             with checkpointing(base.model) if room.checkpointing else nullcontext():
                 for start in range(0, size, width):
                     stack.backward(loss(slice(start, start + width)))
@@ -341,17 +344,20 @@ class _Dropout:
     that activations that are computed again meet the same one.
     """
 
-    def __init__(self, jobs: Sequence[Job], share: float, device: torch.device) -> None:
+    def __init__(self, jobs: Sequence[Job], share: float) -> None:
         self._seeds, self._share = [job.dropout_seed for job in jobs], share
-        self._generator = torch.Generator(device)
+        self._generators: dict[torch.device, torch.Generator] = {}
         self.now: tuple[int, int] = (0, 0)
         """Step and first row of the part."""
 
     def __call__(self, layer: int, x: Tensor) -> Tensor:
         masks = []
+        if x.device not in self._generators:
+            self._generators[x.device] = torch.Generator(x.device)
+        generator = self._generators[x.device]
         for seed, one in zip(self._seeds, x, strict=True):
             (mixed,) = np.random.SeedSequence((seed, *self.now, layer)).generate_state(1)
             drawn = torch.empty(one.shape, device=x.device)
-            masks.append(drawn.uniform_(generator=self._generator.manual_seed(int(mixed))))
+            masks.append(drawn.uniform_(generator=generator.manual_seed(int(mixed))))
         kept = torch.stack(masks) >= self._share
         return x * kept / (1 - self._share)

@@ -43,7 +43,7 @@ class PlainPath:
         inputs = self.inputs(rows)
         kept = {"logits_to_keep": read} if self._keeps else {}
         scores = self._base.model(**inputs, use_cache=False, **kept).logits[:, -read:]
-        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return scores.to(self._base.device, torch.promote_types(scores.dtype, torch.float32))
 
     def inputs(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """What the model's forward takes, rows padded on the left."""

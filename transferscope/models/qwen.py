@@ -93,9 +93,9 @@ class QwenPath:
         states = self._body.language_model(
             inputs_embeds=x, position_ids=positions.to(device), use_cache=False, **extra
         ).last_hidden_state
-        places = torch.from_numpy(lengths[:, None] - np.arange(read, 0, -1)).to(device)
-        said = states[torch.arange(len(rows), device=device)[:, None], places]
-        scores = self._base.model.get_output_embeddings()(said)
+        places = torch.from_numpy(lengths[:, None] - np.arange(read, 0, -1)).to(states.device)
+        said = states[torch.arange(len(rows), device=states.device)[:, None], places]
+        scores = self._base.model.get_output_embeddings()(said).to(device)
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
     def _positions(self, row: Row, ids: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 from transferscope.errors import DataError
 from transferscope.models.processors import first_line
+from transferscope.models.split import layers_by_device
 from transferscope.models.vlm import Base, load_model, make_base, weights_hash
 
 _FREE = {
@@ -32,7 +33,8 @@ def load_tuned(base: Base, folder: str | Path) -> Base:
     """
     folder = Path(folder)
     check_tuned(base, folder)
-    model, unused = load_model(folder, base.dtype, base.device, quantization=base.quantization)
+    devices = list(layers_by_device(base.model))
+    model, unused = load_model(folder, base.dtype, devices, quantization=base.quantization)
     if unused:
         raise DataError(
             f"{folder}: not of the base {base.name}, which has no weight {unused[0]}; "

@@ -8,6 +8,7 @@ Weights are read from safetensors alone; code that comes with a model runs only 
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from transferscope.models.eyes import Budget
 from transferscope.models.glimpse.base import folder as embedded_folder
 from transferscope.models.processors import first_line, limit_pixels, load_processor
 from transferscope.models.quantized import check_installed, keep_layout, nf4
+from transferscope.models.split import spread
 
 Precision = Literal["float32", "bfloat16"]
 Quantization = Literal["nf4"]
@@ -85,6 +87,7 @@ def load_base(
     precision: Precision = "float32",
     quantization: Quantization | None = None,
     device: str | None = None,
+    gpus: int = 1,
     trust_remote_code: bool = False,
     max_pixels: int | None = None,
     budget: Budget = BUDGET,
@@ -96,22 +99,22 @@ def load_base(
         name: what to call it; else the last part of `where`.
         quantization: how to store the language model's linear layers; None: as `precision` says.
         device: where to put it; else the GPU if there is one.
+        gpus: over how many to spread its layers, where there are any.
         max_pixels: most pixels of a picture after resizing; else as the processor says.
         budget: room for vision features.
 
     Raises:
-        StudyError: there is no such base, folder or hub id.
+        StudyError: there is no such base, folder or hub id, or fewer GPUs than `gpus`.
         DataError: the folder's files are damaged or not what transformers wants.
         MissingExtra: the processor or the quantization needs a library that is not installed.
     """
     if quantization is not None:
         check_installed()
     folder = _folder(where, trust_remote_code)
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model, _ = load_model(
         folder,
         getattr(torch, precision),
-        place,
+        _devices(device, gpus),
         quantization=quantization,
         trust_remote_code=trust_remote_code,
     )
@@ -125,6 +128,15 @@ def load_base(
         max_pixels=max_pixels,
         budget=budget,
     )
+
+
+def _devices(device: str | None, gpus: int) -> list[torch.device]:
+    """Where a base is to lie."""
+    if device is not None or not torch.cuda.is_available():
+        return [torch.device(device or "cpu")]
+    if gpus > torch.cuda.device_count():
+        raise StudyError(f"gpus: {gpus}: this process sees {torch.cuda.device_count()}")
+    return [torch.device("cuda", index) for index in range(gpus)]
 
 
 def make_base(
@@ -198,12 +210,12 @@ def _fetched(hub_id: str, trust_remote_code: bool) -> Path:
 def load_model(
     folder: Path,
     dtype: torch.dtype,
-    device: str | torch.device,
+    devices: Sequence[torch.device],
     *,
     quantization: Quantization | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[Any, list[str]]:
-    """A folder's model on a device, and the weights in the folder that it has no use for.
+    """A folder's model on some devices, and the weights in the folder that it has no use for.
 
     Raises:
         DataError: the files are damaged, not what transformers wants, or lack weights.
@@ -216,7 +228,7 @@ def load_model(
     try:
         if quantization is not None:  # quantised where it will lie, weight by weight
             how = {"quantization_config": nf4(folder, dtype, trust_remote_code=trust_remote_code)}
-            how["device_map"] = {"": device}
+            how["device_map"] = {"": devices[0]}
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder,
             dtype=dtype,
@@ -240,8 +252,10 @@ def load_model(
     if found["missing_keys"]:  # transformers would fill them with random numbers
         missing = sorted(found["missing_keys"])
         raise DataError(f"{folder}: {len(missing)} weights are missing, the first {missing[0]}")
-    if quantization is None:
-        model.to(device)
-    else:
+    if quantization is not None:
         keep_layout(model)
+    if len(devices) > 1:
+        spread(model, devices)
+    elif quantization is None:
+        model.to(devices[0])
     return model, sorted(found["unexpected_keys"])
