@@ -203,11 +203,11 @@ def test_folding_and_adding_give_the_same_gradients():
     path = forward_path(base, items)
     found = []
     for folded in (False, True):
-        stack.gradients.zero_()
+        stack.gradients[0].zero_()
         with attached(base.model, stack, folded=folded):
             logits = path.logits(path.encode([*items, *items]))
         stack.backward(logits.log_softmax(-1)[:, 0, 9].sum())
-        found += [logits.detach(), stack.gradients.clone()]
+        found += [logits.detach(), stack.gradients[0].clone()]
     torch.testing.assert_close(found[2:], found[:2], atol=1e-9, rtol=1e-7)
     assert found[1].abs().max() > 1e-3
 
@@ -463,7 +463,7 @@ def test_stacked_adapters_of_different_ranks_do_what_each_does_alone(small):
 def test_a_layer_may_get_its_rows_flattened():
     model = torch.nn.Sequential(torch.nn.Linear(6, 5)).double()
     stack = Stack({"0": (5, 6)}, 2, 3, 0.5, dtype=torch.float64, devices={"0": torch.device("cpu")})
-    stack.values.normal_(generator=torch.Generator().manual_seed(0))
+    stack.values[0].normal_(generator=torch.Generator().manual_seed(0))
     x = torch.randn(4, 7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     (a, b), linear = stack.factors["0"], model[0]
     with attached(model, stack):
