@@ -183,7 +183,9 @@ def test_a_worker_asks_for_its_models_share_and_weights(cluster, tmp_path, monke
     monkeypatch.setattr(clusters, "total", lambda what: {"GPU": 4.0, "memory": 1 << 20}[what])
     asked = clusters.asks(a_study(tmp_path, **text))
     assert (asked["m"].gpus, asked["s"].gpus, clusters.places(asked)) == (0.5, 1, 4)
-    with pytest.raises(StudyError, match=r"m: a worker needs 0.\d GiB of memory, and Ray has 0.0"):
+    with pytest.raises(
+        StudyError, match=r"m: a worker needs 0.\d GiB and 0.5 GPU, and Ray has 0.0 GiB"
+    ):
         clusters.refuse_what_does_not_fit(asked)
 
 

@@ -106,12 +106,10 @@ def refuse_what_does_not_fit(asked: dict[str, Ask]) -> None:
     Raises:
         StudyError: naming it.
     """
+    room = Ask(total("GPU"), int(total("memory")))
     for model, ask in asked.items():
-        if ask.memory > (room := total("memory")):
-            raise StudyError(
-                f"{model}: a worker needs {ask.memory / GIB:.1f} GiB of memory, and Ray has "
-                f"{room / GIB:.1f} here"
-            )
+        if ask.memory > room.memory or ask.gpus > room.gpus:
+            raise StudyError(f"{model}: a worker needs {ask}, and Ray has {room} here")
 
 
 def start(ask: Ask, workers: int, ledger: Ledger, load: Callable[[], Lab]) -> Any:
