@@ -2,6 +2,8 @@
 
     python benchmarks/fleet.py --embedded glimpse-s     # two minutes on two cores
     python benchmarks/fleet.py --shapes 7b              # random weights in real shapes, on a GPU
+    python benchmarks/fleet.py --shapes 32b --gpus 2    # its layers over two GPUs
+    python benchmarks/fleet.py --shapes 32b --quantization nf4    # in 4 bits on one of 80 GB
     python benchmarks/fleet.py --shapes 3b --tiny       # the same code in seconds, on anything
 
 Two alternatives, in this process, on the same items, in turn with ours; ratios are of medians.
@@ -36,6 +38,8 @@ from transferscope.fleet.train import Job, train_fleet
 from transferscope.models.glimpse import tokenizer
 from transferscope.models.linears import language_linears
 from transferscope.models.paths import forward_path
+from transferscope.models.quantized import keep_layout
+from transferscope.models.split import spread
 from transferscope.models.vlm import load_base, make_base
 from transferscope.study import Recipe
 from transferscope.suite import Drawn, Item, lettered
@@ -128,7 +132,8 @@ def matmul_ceiling(
 def language_flops(bench: Bench, items: Sequence[Item], *, training: bool) -> float:
     """FLOP of the frozen language model for each item on average; adapters are not counted."""
     text = bench.base.model.config.get_text_config()
-    weights = sum(its.weight.numel() for its in language_linears(bench.base.model).values())
+    linears = language_linears(bench.base.model).values()
+    weights = sum(its.in_features * its.out_features for its in linears)
     lengths = [row.length for row in forward_path(bench.base, items).encode(items)]
     width = text.hidden_size * text.num_hidden_layers
     forward = np.mean([2 * weights * its + 2 * width * its**2 for its in lengths])
@@ -151,26 +156,65 @@ def embedded(name: str, tiny: bool) -> Bench:
     return Bench(base, recipe, jobs, questions, 64, checkpointing=False)
 
 
-def shaped(name: str, tiny: bool) -> Bench:
+def shaped(name: str, tiny: bool, quantization: str | None = None, gpus: int = 1) -> Bench:
     """Random weights of Qwen2.5-VL's shapes: two pictures and 64 tokens of text an item."""
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
     from transferscope.models.glimpse.processor import processor
 
-    cuda = torch.cuda.is_available()
     side, count = (56, 16) if tiny else (448, 32)
-    with torch.device("cuda" if cuda else "cpu"):
-        model = Qwen2_5_VLForConditionalGeneration._from_config(
-            configuration(name, tiny),
-            dtype=torch.bfloat16 if cuda else torch.float32,
-            attn_implementation="sdpa",
-        )
+    model = random_model(configuration(name, tiny), quantization, gpus)
     words = processor()
     words.image_processor.size = {"shortest_edge": 28 * 28, "longest_edge": side * side}
     base = make_base(model, words, name=name, weights_hash="random")
     items = made_items(9 * count, side)
     jobs = [Job(str(index), 0, items[index * count :][:count], index, 2, 3) for index in range(8)]
     return Bench(base, recipe_of(batch_size=8), jobs, items[8 * count :], 8, checkpointing=True)
+
+
+def random_model(config: Any, quantization: str | None, gpus: int) -> Any:
+    """A model with random weights, made where they lie: no device ever holds all of a large one."""
+    from transformers import Qwen2_5_VLForConditionalGeneration as Model
+
+    cuda = torch.cuda.is_available()
+    dtype = torch.bfloat16 if cuda else torch.float32
+    devices = [torch.device("cuda", at) if cuda else torch.device("cpu") for at in range(gpus)]
+    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
+    if quantization is None:
+        with devices[0] if gpus == 1 else torch.device("cpu"):
+            model = Model._from_config(config, **options)
+    else:
+        model = in_4_bits(Model, config, options, devices[0])
+    if gpus > 1:
+        spread(model, devices)
+    return model
+
+
+def in_4_bits(kind: Any, config: Any, options: dict[str, Any], device: torch.device) -> Any:
+    """A model whose language model's linear layers are random and in NF4, layer by layer."""
+    from accelerate import init_empty_weights
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    with init_empty_weights(include_buffers=False):
+        model = kind._from_config(config, **options)
+    dtype, chosen = options["dtype"], language_linears(model)
+    for name, linear in chosen.items():
+        sizes, bias = (linear.in_features, linear.out_features), linear.bias is not None
+        made = Linear4bit(*sizes, bias, compute_dtype=dtype, quant_type="nf4", device="meta")
+        drawn = 0.02 * torch.randn(*reversed(sizes), device=device).to(dtype)
+        made.weight = Params4bit(drawn, requires_grad=False, quant_type="nf4").to(device)
+        model.set_submodule(name, made)
+    for module in model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            if weight.is_meta:
+                flat = weight.dim() < 2 and name == "weight"  # a norm's
+                drawn = torch.ones_like if flat else torch.zeros_like
+                value = drawn(weight, dtype=dtype, device=device)
+                if weight.dim() > 1:
+                    value.normal_(std=0.02)
+                setattr(module, name, torch.nn.Parameter(value, requires_grad=False))
+    model.tie_weights()
+    model.is_loaded_in_4bit = True
+    keep_layout(model)
+    return model.to(device)
 
 
 def recipe_of(**changes: Any) -> Recipe:
@@ -185,11 +229,14 @@ def configuration(name: str, tiny: bool) -> Any:
     large = {
         "3b": (2048, 11008, 36, 16, 2, 151936),
         "7b": (3584, 18944, 28, 28, 4, 152064),
+        "32b": (5120, 27648, 64, 40, 8, 152064),
     }
     hidden, units, layers, heads, keys, words = (64, 96, 2, 2, 1, 512) if tiny else large[name]
     vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2}
     if not tiny:
-        vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16}
+        units_seen = 3456 if name == "32b" else 3420
+        vision = {"depth": 32, "hidden_size": 1280, "num_heads": 16}
+        vision["intermediate_size"] = units_seen
     rope = {
         "rope_type": "default",
         "rope_theta": 1e6,
@@ -362,7 +409,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--embedded", metavar="BASE", help="an embedded base, as glimpse-s")
-    which.add_argument("--shapes", choices=("3b", "7b"), help="random weights of these shapes")
+    which.add_argument(
+        "--shapes", choices=("3b", "7b", "32b"), help="random weights of these shapes"
+    )
+    parser.add_argument("--quantization", choices=("nf4",), help="of the shapes' linear layers")
+    parser.add_argument("--gpus", type=int, default=1, help="to spread the shapes' layers over")
     parser.add_argument("--tiny", action="store_true", help="the same code in seconds")
     parser.add_argument("--rounds", type=int, default=3, help="each is run as often as this")
     parser.add_argument(
@@ -371,13 +422,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.busy:
         torch.set_num_threads(1)
-    make = embedded if given.embedded else shaped
-    bench = make(given.embedded or given.shapes, given.tiny)
+    if given.embedded:
+        bench = embedded(given.embedded, given.tiny)
+    else:
+        bench = shaped(given.shapes, given.tiny, given.quantization, given.gpus)
     bench = bench._replace(clock=time.process_time if given.busy else time.perf_counter)
     device = bench.base.device
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    stored = f" in {given.quantization}" if given.quantization else ""
+    spread_over = f" over {given.gpus} devices" if given.gpus > 1 else ""
     print(
-        f"{bench.base.name} on {where}, {bench.base.dtype}, {torch.get_num_threads()} threads"
+        f"{bench.base.name}{stored}{spread_over} on {where}, {bench.base.dtype}, "
+        f"{torch.get_num_threads()} threads"
         f"{', processor seconds' if given.busy else ''}"
     )
     found = measure(bench, 1 if given.tiny else given.rounds)

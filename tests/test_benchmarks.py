@@ -27,9 +27,13 @@ def fleet(monkeypatch):
     [
         (["--embedded", "glimpse-s"], r"common +\d+\.\d min +\d+\.\d"),
         (["--shapes", "7b"], r"evaluate, ours +\d+%"),
+        (["--shapes", "32b", "--gpus", "2"], r"evaluate, ours +\d+%"),
+        (["--shapes", "32b", "--quantization", "nf4"], r"evaluate, ours +\d+%"),
     ],
 )
 def test_the_benchmark_runs_and_ours_and_theirs_answer_alike(fleet, arguments, last, capsys):
+    if "nf4" in arguments:
+        pytest.importorskip("bitsandbytes", reason="needs the extra quant")
     fleet.main([*arguments, "--tiny", "--busy"])
     lines = capsys.readouterr().out.splitlines()
     for name in ("common", "tuned"):
