@@ -390,6 +390,9 @@ def test_the_plan_says_where_a_large_base_fits(plan, tmp_path):
     saved = linears * (16 - 4.127) / 8  # QLoRA, section 3: 4.127 bits a weight
     left = whole["memory"]["weights_bytes"] - small["memory"]["weights_bytes"]
     assert left == pytest.approx(saved, rel=1e-4)
+    over = text.replace("{s: ", "{s: {gpus: 2, where: ").replace("}\nsuite", "}}\nsuite")
+    record = json.loads(plan(over, "--json", "--memory", "48")[1])["models"]["s"]
+    assert record["fits"] is two["memory"]["fits"] is True
     shown = plan(text)[1]
     assert "where s fits, on GPUs of 80 GB:" in shown
     assert "  nf4 on 1 GPU: 20.6 GB of weights; " in shown

@@ -105,6 +105,14 @@ def test_factors_lie_beside_their_layers_and_norms_are_over_all_of_them():
     assert all(one == two for one, two in pairwise(torch.cat(gradients, 1)[0].tolist()))
 
 
+def test_an_embedded_base_on_two_devices_takes_the_path_that_knows_them():
+    base, items = factory.small_base(), factory.items(2, 1)
+    spread(base.model, [CPU, META])
+    with Apart():
+        score_fleet(base, [None], items)
+    assert list(base.paths) == ["qwen"]
+
+
 def test_a_decoder_with_fewer_layers_than_devices_is_refused():
     with pytest.raises(DataError, match="cannot be divided among 4 devices"):
         spread(factory.family_base("qwen2_5_vl").model, [CPU] * 4)

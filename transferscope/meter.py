@@ -40,7 +40,8 @@ class Watch:
         if _on_gpu(base):
             import torch
 
-            torch.cuda.reset_peak_memory_stats(base.device)
+            for device in _devices(base):
+                torch.cuda.reset_peak_memory_stats(device)
         self._begun = time.perf_counter()
 
     def trained(self, jobs: Sequence[Any], recipe: Any) -> dict[str, Any]:
@@ -173,17 +174,23 @@ def scoring_spent(base: Any, shapes: Shapes, items: Sequence[Item], recipe: Any)
 
 
 def peak_memory(base: Any) -> int | None:
-    """Bytes: of a GPU since the watch was started, else of this process so far."""
+    """Bytes: of the base's GPUs since the watch was started, else of this process so far."""
     if _on_gpu(base):
         import torch
 
-        return torch.cuda.max_memory_allocated(base.device)
+        return sum(torch.cuda.max_memory_allocated(device) for device in _devices(base))
     try:
         import resource
     except ImportError:  # Windows
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak << 10
+
+
+def _devices(base: Any) -> list[Any]:
+    from transferscope.models.split import layers_by_device
+
+    return list(layers_by_device(base.model))
 
 
 def _on_gpu(base: Any) -> bool:

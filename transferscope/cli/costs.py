@@ -131,7 +131,8 @@ def costs(
             else:
                 notes.append("no times: another device's speed is not known here; --tflops tells")
         for name, its in shapes.items():
-            models[name] = estimate(whole, name, its, device, speeds.get(name))
+            place = _together(device, study.models[name].gpus)
+            models[name] = estimate(whole, name, its, place, speeds.get(name))
             if found := ways(whole, name, its, device):
                 placed[name] = found
             if wanted.workers:
@@ -176,6 +177,13 @@ def _place(wanted: Wanted) -> Device:
             raise
         return Device("CPU", False, free_memory())
     return device_at_hand()
+
+
+def _together(device: Device, gpus: float) -> Device:
+    """The GPUs that one base lies on, as one."""
+    if not device.gpu or device.memory is None:
+        return device
+    return device._replace(memory=device.memory * max(1, int(gpus)))
 
 
 def _calibrated(

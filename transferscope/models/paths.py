@@ -7,6 +7,7 @@ from transferscope.models.plain import PlainPath
 from transferscope.models.qwen import FAMILIES, QwenPath
 from transferscope.models.rows import ForwardPath
 from transferscope.models.small import SmallPath, fits, is_embedded
+from transferscope.models.split import layers_by_device
 from transferscope.models.vlm import Base
 from transferscope.suite import Item
 
@@ -20,7 +21,8 @@ def forward_path(base: Base, items: Sequence[Item], kind: str = "") -> ForwardPa
         kind: a path of `PATHS` to take whatever is fastest.
     """
     if not kind:
-        if is_embedded(base) and fits(items):
+        whole = len(layers_by_device(base.model)) == 1
+        if whole and is_embedded(base) and fits(items):
             kind = "small"
         else:
             kind = "qwen" if base.model.config.model_type in FAMILIES else "plain"
