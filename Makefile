@@ -48,5 +48,5 @@ $(VENV)/train: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: pyproject.toml constraints.txt
-	$(call install,[train$(comma)video$(comma)xlsx$(comma)dev])
+	$(call install,[train$(comma)quant$(comma)video$(comma)xlsx$(comma)dev])
 	@touch $(VENV)/train $@
