@@ -227,6 +227,18 @@ def test_a_folder_analysed_from_tables_gives_what_it_has(tmp_path, monkeypatch, 
     assert "without predictions" in refusal(tmp_path / "b.zip")
 
 
+def test_what_judged_a_choice_is_said_to_lie_elsewhere(study, tmp_path):
+    folder = tmp_path / "experiment"
+    shutil.copytree(study, folder)
+    shutil.copytree(study, folder / "judging" / "m" / "Jigsaw")
+    (told,) = set(export(folder, tmp_path / "all.zip")) - set(export(study, tmp_path / "one.zip"))
+    assert told.startswith("the answers by which the choice of data was judged: judging/")
+    assert told in " ".join(contents(tmp_path / "all.zip")["README.txt"].decode().split())
+    assert not [name for name in contents(tmp_path / "all.zip") if "judging" in name]
+    export(folder / "judging" / "m" / "Jigsaw", tmp_path / "part.zip")  # like any study
+    assert contents(tmp_path / "part.zip")["cells.csv"]
+
+
 def test_other_measures_are_told_as_accuracies_and_pgf(tmp_path):
     rows = "0,,S,0.5\n0,,T,0.25\n0,S,S,0.75\n0,S,T,0.125\n0,T,S,0.5\n0,T,T,1\n"
     (tmp_path / "m.csv").write_text("seed,source,target,accuracy\n" + rows)

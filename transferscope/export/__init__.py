@@ -79,6 +79,13 @@ def gathered(folder: Path) -> Export:
     if analysis is not None:
         files[results.ANALYSIS] = _without(text, places)
     missing += _absent(given, analysis, sum(not record for record in records.values()))
+    if judged := sum(path.is_dir() for path in (folder / results.JUDGING).glob("*/*")):
+        told = analysis is not None and analysis.experiment is not None
+        missing.append(
+            "the answers by which the choice of data was judged: "
+            f"{results.JUDGING}/ holds studies to export one by one ({judged})"
+            f"{f'; {results.ANALYSIS} has what came of them' if told else ''}"
+        )
     if empty := rows.filter(pl.all_horizontal(pl.col("tuned", "pgf").is_null())).height:
         missing.append(f"{empty:,} of {rows.height:,} cells, which were not measured")
     facts = provenance(folder, study, analysis, [*filter(None, records.values())])
