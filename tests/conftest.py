@@ -62,3 +62,21 @@ def browser() -> Iterator[Any]:
         chromium = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="module")
+def shared(browser: Any, request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Any]:
+    """One page of a module's own `analysis` for all of its tests."""
+    from page_reader import Reader, written
+
+    file = written(tmp_path_factory.mktemp("page"), request.getfixturevalue("analysis"))
+    reader = Reader(browser, file)
+    yield reader
+    reader.context.close()
+
+
+@pytest.fixture
+def reader(shared: Any) -> Iterator[Any]:
+    """That page, opened anew; at the end nothing may have gone wrong."""
+    yield shared.open()
+    assert shared.wrong == []

@@ -6,7 +6,6 @@ computed from it here.
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -28,22 +27,6 @@ BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 @pytest.fixture(scope="module")
 def analysis() -> Analysis:
     return make(Shape(conduct=True))
-
-
-@pytest.fixture(scope="module")
-def shared(
-    browser: Any, analysis: Analysis, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Reader]:
-    reader = Reader(browser, written(tmp_path_factory.mktemp("page"), analysis))
-    yield reader
-    reader.context.close()
-
-
-@pytest.fixture
-def reader(shared: Reader) -> Iterator[Reader]:
-    """A page of two models and 13 tasks, opened anew; at the end nothing may have gone wrong."""
-    yield shared.open()
-    assert shared.wrong == []
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,21 +17,6 @@ from transferscope.report.words import labels
 @pytest.fixture(scope="module")
 def analysis() -> Analysis:
     return make(Shape(conduct=True))
-
-
-@pytest.fixture(scope="module")
-def shared(
-    browser: Any, analysis: Analysis, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Reader]:
-    reader = Reader(browser, written(tmp_path_factory.mktemp("page"), analysis))
-    yield reader
-    reader.context.close()
-
-
-@pytest.fixture
-def reader(shared: Reader) -> Iterator[Reader]:
-    yield shared.open()
-    assert shared.wrong == []
 
 
 def rows(reader: Reader, table: str) -> list[tuple[str, bool]]:
