@@ -9,7 +9,7 @@
 Nothing in the tables is measured. Work is counted in FLOPs, from published configurations and a
 stand-in for the items (two pictures of 512 x 512 and 64 tokens of text); a GPU is assumed to do a
 fixed share of its peak, the same in training, scoring and looking; a disk, to give 1 GB a second.
-The schedule is that of `transferscope.schedule`.
+The schedule is that of `transferscope.plan.schedule`.
 """
 
 import argparse
@@ -31,11 +31,10 @@ import vl_convert as convert
 import yaml
 from PIL import Image
 
-from transferscope.bill import Device, Prices
 from transferscope.plan import Plan, plan_study
-from transferscope.report import look
-from transferscope.sampling import sample
-from transferscope.schedule import (
+from transferscope.plan.bill import Device, Prices
+from transferscope.plan.sampling import sample
+from transferscope.plan.schedule import (
     Job,
     Opening,
     Rates,
@@ -44,11 +43,12 @@ from transferscope.schedule import (
     openings_of,
     simulate,
 )
-from transferscope.shapes import Shapes, parse_shapes
-from transferscope.stock import Stock
+from transferscope.plan.shapes import Shapes, parse_shapes
+from transferscope.plan.study_cost import Whole, priced
+from transferscope.report import look
 from transferscope.study import Study
-from transferscope.study_cost import Whole, priced
-from transferscope.study_file import parse_study, suite_of
+from transferscope.study.file import parse_study, suite_of
+from transferscope.study.stock import Stock
 from transferscope.suites.blink import BLINK
 
 PEAK = 989.0

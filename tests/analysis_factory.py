@@ -45,7 +45,7 @@ from transferscope.analysis import (
     TaskRecord,
     Trend,
 )
-from transferscope.conduct import Adjusted, Answers, Behaviour, Flips, Placebo
+from transferscope.analysis.conduct import Adjusted, Answers, Behaviour, Flips, Placebo
 from transferscope.suite import Granularity, Level
 from transferscope.suites.blink import BLINK
 

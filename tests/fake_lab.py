@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from transferscope import lab, runner
 from transferscope.errors import DataError
-from transferscope.study_file import read_study
+from transferscope.study.file import read_study
 
 
 class Job(NamedTuple):

@@ -18,7 +18,7 @@ from transferscope import results
 from transferscope.executors import local
 from transferscope.runner import run_study
 from transferscope.study import Study
-from transferscope.study_file import parse_study
+from transferscope.study.file import parse_study
 
 TEXT = """\
 name: one

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from transferscope.agreement import TARGET_MEAN, compare, measured_effects, reached
 from transferscope.errors import DataError
+from transferscope.stats.agreement import TARGET_MEAN, compare, measured_effects, reached
 
 TASKS = [f"task {k}" for k in range(7)]
 QUICK = {"draws": 200}

@@ -10,10 +10,10 @@ import pytest
 
 import transferscope as ts
 from transferscope import simulate
+from transferscope.analysis.serial import from_json, to_json
+from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
 from transferscope.matrix import from_accuracy, from_pgf, from_predictions
-from transferscope.serial import from_json, to_json
-from transferscope.settings import Settings
 
 QUICK = Settings(bootstrap=400, null_draws=100)
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tables import refused, written
 
 import transferscope as ts
-from transferscope.behaviour import collapsed_letter, describe, notes
-from transferscope.conduct import Answers, Behaviour, says
-from transferscope.flips import LISTED, flips
+from transferscope.analysis.conduct import Answers, Behaviour, says
+from transferscope.analysis.settings import Settings
 from transferscope.matrix import from_predictions
+from transferscope.matrix.behaviour import collapsed_letter, describe, notes
+from transferscope.matrix.flips import LISTED, flips
 from transferscope.predictions import check_predictions
-from transferscope.settings import Settings
 
 QUICK = Settings(bootstrap=100, null_draws=100)
 NAN = math.nan

@@ -17,15 +17,16 @@ import yaml
 from fake_lab import FakeLab
 
 import transferscope as ts
-from transferscope import bundle, cli, results, runner
+from transferscope import cli, results, runner
+from transferscope.analysis.serial import to_json
+from transferscope.analysis.settings import Settings
 from transferscope.cli.exhibits import exhibits_of
 from transferscope.errors import DataError
 from transferscope.export import export
 from transferscope.readers import read_inputs, read_results
+from transferscope.results import bundle
 from transferscope.runner import run_study
-from transferscope.serial import to_json
-from transferscope.settings import Settings
-from transferscope.study_file import parse_study
+from transferscope.study.file import parse_study
 
 TEXT = """\
 name: one
@@ -344,8 +345,8 @@ def test_an_entry_that_lies_about_its_size_is_refused(packed):
 def test_no_folder_that_a_bundle_names_is_opened(packed, tmp_path, monkeypatch, suite, why):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "suite.yaml").write_text("tasks: [{name: Counting}]")
-    monkeypatch.setattr("transferscope.study_file.cached", lambda *_: None)
-    monkeypatch.setattr("transferscope.study_file.open_suite", lambda *_, **__: pytest.fail("open"))
+    monkeypatch.setattr("transferscope.study.file.cached", lambda *_: None)
+    monkeypatch.setattr("transferscope.study.file.open_suite", lambda *_, **__: pytest.fail("open"))
     text = f"name: x\nsuite: {suite}\n".replace("FOLDER", str(tmp_path / "own"))
     rezipped(packed, contents(packed) | {"study.yaml": text.encode()}, summed=True)
     shown = exhibits_of(read_inputs(packed), pictures=True)

@@ -7,8 +7,9 @@ import oracle
 import pytest
 import xarray as xr
 
-from transferscope import audit, claims, read_results
+from transferscope import claims, read_results
 from transferscope.analysis import Claim
+from transferscope.assemble import audit
 from transferscope.suites import KNOWN_TASKS
 from transferscope.suites.blink import BLINK
 

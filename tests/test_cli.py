@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from transferscope import simulate
-from transferscope.serial import from_json
+from transferscope.analysis.serial import from_json
 
 QUICK = ["--bootstrap", "200", "--no-figures"]
 

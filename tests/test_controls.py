@@ -14,13 +14,13 @@ from tables import refused
 
 import transferscope as ts
 from transferscope import simulate
-from transferscope.controls import effects, with_controls
+from transferscope.analysis.serial import from_json, to_json
+from transferscope.analysis.settings import Settings
+from transferscope.assemble.placebo import compare
 from transferscope.errors import DataError
 from transferscope.evidence import gather
 from transferscope.matrix import from_predictions
-from transferscope.placebo import compare
-from transferscope.serial import from_json, to_json
-from transferscope.settings import Settings
+from transferscope.matrix.controls import effects, with_controls
 
 QUICK = Settings(bootstrap=300, null_draws=100)
 TASKS = ("a", "b", "c", "d")

@@ -15,8 +15,6 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
-from transferscope import cost
-from transferscope.cost import Lora, Room
 from transferscope.errors import DataError
 from transferscope.fleet.memory import folding_pays
 from transferscope.fleet.score import score_fleet
@@ -24,7 +22,9 @@ from transferscope.fleet.train import Job, train_fleet
 from transferscope.models.glimpse.base import NAMES, folder
 from transferscope.models.paths import forward_path
 from transferscope.models.vlm import load_base
-from transferscope.shapes import Shapes, parse_shapes, read_shapes
+from transferscope.plan import cost
+from transferscope.plan.cost import Lora, Room
+from transferscope.plan.shapes import Shapes, parse_shapes, read_shapes
 
 torch.set_num_threads(1)
 

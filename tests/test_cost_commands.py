@@ -11,16 +11,17 @@ import torch
 import yaml
 from test_cost import QWEN25_7B
 
-from transferscope import calibration, results
-from transferscope.bill import Device, Speeds
+from transferscope import results
+from transferscope.lab import calibration
 from transferscope.models.glimpse.base import folder
 from transferscope.plan import plan_study
-from transferscope.sampling import sample, text_tokens
-from transferscope.shapes import parse_shapes, read_shapes
-from transferscope.stock import Stock
+from transferscope.plan.bill import Device, Speeds
+from transferscope.plan.sampling import sample, text_tokens
+from transferscope.plan.shapes import parse_shapes, read_shapes
+from transferscope.plan.study_cost import Whole, estimate
 from transferscope.study import Budget
-from transferscope.study_cost import Whole, estimate
-from transferscope.study_file import parse_study, suite_of
+from transferscope.study.file import parse_study, suite_of
+from transferscope.study.stock import Stock
 
 torch.set_num_threads(1)
 
@@ -295,9 +296,9 @@ def test_text_is_counted_by_words_digits_and_marks():
 
 
 def test_estimated_lengths_are_near_an_embedded_bases_own():
-    from transferscope.meter import lengths
+    from transferscope.lab.meter import lengths
     from transferscope.models.vlm import load_base
-    from transferscope.study_cost import estimated_lengths
+    from transferscope.plan.study_cost import estimated_lengths
 
     its, base = whole(TEXT.replace("MODEL", "glimpse-s")), load_base("glimpse-s")
     guessed = estimated_lengths(read_shapes(folder("glimpse-s")), its.sampled, None)
@@ -344,7 +345,7 @@ def test_the_log_tells_what_training_and_scoring_took(plan, tmp_path):
 def test_a_base_of_another_kind_is_measured_in_seconds_and_items(monkeypatch):
     from types import SimpleNamespace
 
-    from transferscope.meter import Watch
+    from transferscope.lab.meter import Watch
 
     items = factory.items(3)
     fields = Watch(SimpleNamespace(name="x")).scored(2, items, factory.recipe(), "letters")
@@ -355,7 +356,7 @@ def test_a_base_of_another_kind_is_measured_in_seconds_and_items(monkeypatch):
 
 
 def test_the_ceiling_is_measured_once_for_each_type():
-    from transferscope.ceiling import matmul_ceiling
+    from transferscope.lab.ceiling import matmul_ceiling
 
     first = matmul_ceiling("cpu", torch.float32)
     assert first == matmul_ceiling("cpu", torch.float32) > 1e8

@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from transferscope import curate, exhibits
+from transferscope.analysis import exhibits
+from transferscope.analysis.exhibits import Exhibits, from_json, to_json
+from transferscope.analysis.settings import Settings
 from transferscope.assemble import analyze
-from transferscope.controls import with_controls
-from transferscope.curate import Shelf
 from transferscope.errors import DataError, StudyError
-from transferscope.exhibits import Exhibits, from_json, to_json
-from transferscope.flips import flips
-from transferscope.matrix import from_predictions
+from transferscope.matrix import curate, from_predictions
+from transferscope.matrix.controls import with_controls
+from transferscope.matrix.curate import Shelf
+from transferscope.matrix.flips import flips
 from transferscope.predictions import check_predictions
 from transferscope.report import page
-from transferscope.settings import Settings
 from transferscope.suite import Drawn, Item, Task
 from transferscope.suites.glimpse import Glimpse
 

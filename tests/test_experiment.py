@@ -12,6 +12,9 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from transferscope import experiment, results, runner
+from transferscope.analysis.serial import from_json, to_json
+from transferscope.analysis.settings import Settings
+from transferscope.analysis.strategies import STRATEGIES, Strategy
 from transferscope.assemble import analyze
 from transferscope.cli.app import app
 from transferscope.errors import StudyError
@@ -19,13 +22,10 @@ from transferscope.matrix import from_predictions
 from transferscope.plan import plan_study
 from transferscope.predictions import check_predictions
 from transferscope.readers import read_results
+from transferscope.results.standing import judging
 from transferscope.selection import mixture
-from transferscope.serial import from_json, to_json
-from transferscope.settings import Settings
-from transferscope.standing import judging
-from transferscope.stock import stock_of
-from transferscope.strategies import STRATEGIES, Strategy
-from transferscope.study_file import parse_study, resolved
+from transferscope.study.file import parse_study, resolved
+from transferscope.study.stock import stock_of
 from transferscope.trial.arms import experiment_of, judging_study, ways
 from transferscope.trial.judge import judge
 

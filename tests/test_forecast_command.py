@@ -11,8 +11,8 @@ import torch
 from analysis_factory import Shape, make
 
 from transferscope import forecast, results
+from transferscope.analysis.serial import to_json
 from transferscope.report.forecasts import by_chance
-from transferscope.serial import to_json
 
 TASKS = ("Counting", "Object_Localization", "Relative_Depth", "Spatial_Relation")
 STUDY = f"""

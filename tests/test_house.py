@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,82 +28,42 @@ ASKED = (
     "answers",
     "choices",
     "study",
-    "study_file",
-    "stock",
     "plan",
-    "shapes",
-    "cost",
-    "machine",
-    "sampling",
-    "bill",
-    "study_cost",
-    "placement",
-    "schedule",
-    "settings",
-    "estimate",
-    "conduct",
-    "strategies",
     "analysis",
-    "serial",
-    "exhibits",
     "predictions",
-    "lock",
     "results",
-    "bundle",
     "training",
-    "store",
-    "standing",
 )
 LAB = (
     "models",
     "fleet",
     "lab",
-    "bases",
-    "ceiling",
-    "meter",
-    "calibration",
-    "ledger",
-    "bench",
     "executors",
     "runner",
     "forecast",
 )
 DESK = (
-    "noise",
     "measure",
-    "labels",
-    "behaviour",
-    "matrix",
-    "flips",
-    "controls",
-    "curate",
     "simulate",
+    "matrix",
     "stats",
-    "exact",
-    "agreement",
-    "detection",
-    "nulls",
     "evidence",
     "graph",
-    "placebo",
     "persona",
-    "one_model",
-    "trajectory",
     "claims",
-    "audit",
-    "selection",
     "assemble",
+    "selection",
     "trial",
 )
 DOOR = ("readers", "experiment", "export", "report", "cli", "__main__")
 ORDER = (*ASKED, *LAB, *DESK, *DOOR)
-"""The rooms from top to bottom: a module imports only what stands above its own."""
+"""The rooms from top to bottom: a module imports only what stands above its own room."""
 
 HEAVY = ("torch", "transformers", "peft", "safetensors", "accelerate", "ray")
 """What only the lab may import."""
 
 RESULT_FILES = ("analysis.json", "exhibits.json", "report.html", "figures")
-"""Names inside a results folder, and `predictions/`: known to results.py alone."""
+"""Names inside a results folder, and `predictions/`: known to `results` alone."""
 
 RICH_PRINTERS = ("Console", "get_console", "print", "print_json", "Live", "Progress", "track")
 """What writes to the terminal; tables and text are data until cli/ prints them."""
@@ -193,6 +154,22 @@ def import_complaints(package: Path) -> list[str]:
     return wrong
 
 
+def cycle_complaints(package: Path) -> list[str]:
+    """Modules that import each other, however far round."""
+    every = modules(package)
+    known = {f"{PACKAGE}.{module.name}" for module in every if module.name}
+    needs: dict[str, set[str]] = {}
+    for module in every:
+        names = {name for name, _ in imports(module, known)}
+        found = {name if name in known else name.rpartition(".")[0] for name in names}
+        needs[f"{PACKAGE}.{module.name}"] = found & known - {f"{PACKAGE}.{module.name}"}
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        return [f"{' imports '.join(reversed(error.args[1]))}: a circle"]
+    return []
+
+
 def called(node: ast.AST) -> str | None:
     """The last name of what a call calls: `open` of `open(...)`, `write_csv` of `t.write_csv()`."""
     if not isinstance(node, ast.Call):
@@ -266,7 +243,7 @@ def path_complaints(package: Path) -> list[str]:
     """
     wrong = []
     for module in modules(package):
-        if module.name == "results":
+        if module.room == "results":
             continue
         nodes = list(ast.walk(module.tree))
         excused = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
@@ -321,6 +298,7 @@ def machine_path_complaints(files: list[Path]) -> list[str]:
 
 RULES = (
     import_complaints,
+    cycle_complaints,
     file_complaints,
     print_complaints,
     path_complaints,
@@ -399,6 +377,7 @@ def test_a_tree_that_keeps_all_rules_raises_no_complaint(tmp_path):
         (import_complaints, "readers__lm", "from peft import LoraConfig\n", "only the lab"),
         (import_complaints, "cli", "import importlib as i\ni.import_module('torch')\n", "only the"),
         (import_complaints, "helpers", "", "no such room"),
+        (cycle_complaints, "suites__blink", "from transferscope.suites import BLINK\n", "a circle"),
         (file_complaints, "stats", "def f(p):\n    return open(p)\n", "calls open"),
         (file_complaints, "stats", "from pathlib import Path\n", "imports pathlib"),
         (file_complaints, "graph", "def f(pl):\n    return pl.scan_parquet('x')\n", "scan_parquet"),

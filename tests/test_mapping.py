@@ -9,9 +9,9 @@ import pytest
 from harness_logs import TASK, lmms_blink, mapping, two_runs, vlmevalkit
 from tables import refused
 
+from transferscope.analysis.serial import from_json
 from transferscope.readers import read_results
 from transferscope.readers.harness.mapping import Mapping, Run, read_mapping
-from transferscope.serial import from_json
 
 GOLD = "AB" * 30
 

@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transferscope import runner
+from transferscope.analysis.serial import from_json, to_json
+from transferscope.analysis.settings import Settings
 from transferscope.assemble import analyze
 from transferscope.errors import StudyError
 from transferscope.plan import Run, lesson, plan_study, run_keys
+from transferscope.plan.sampling import sample
 from transferscope.readers import read_results
 from transferscope.report import page
 from transferscope.runner import run_study
-from transferscope.sampling import sample
-from transferscope.serial import from_json, to_json
-from transferscope.settings import Settings
-from transferscope.stock import stock_of
 from transferscope.study import apportioned
-from transferscope.study_file import parse_study, resolved
+from transferscope.study.file import parse_study, resolved
+from transferscope.study.stock import stock_of
 
 TEXT = """\
 name: one

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transferscope.analysis import Cell
-from transferscope.estimate import Estimate
-from transferscope.exact import changes, sign_flip, together
-from transferscope.noise import beyond_noise
+from transferscope.analysis.estimate import Estimate
 from transferscope.report.heatmaps import heatmap
 from transferscope.report.summary import glance
 from transferscope.report.words import labels
 from transferscope.stats import ItemTable, mcnemar
+from transferscope.stats.exact import changes, sign_flip, together
+from transferscope.stats.noise import beyond_noise
 
 CELL = Cell(0.2, 0.1, (0.1, 0.3), 0.01, 0.02, {"0": 0.2})
 

@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 
 from transferscope.plan import Run, derived_seed, lesson, plan_study, run_keys
-from transferscope.stock import Stock, stock_of
 from transferscope.study import Recipe
-from transferscope.study_file import parse_study, suite_of
+from transferscope.study.file import parse_study, suite_of
+from transferscope.study.stock import Stock, stock_of
 
 TEXT = """\
 name: one

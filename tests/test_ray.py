@@ -27,10 +27,10 @@ from transferscope.cli import studies  # noqa: E402
 from transferscope.errors import DataError, StudyError  # noqa: E402
 from transferscope.executors import cluster as clusters  # noqa: E402
 from transferscope.executors import ray as on_ray  # noqa: E402
-from transferscope.ledger import LOSSES  # noqa: E402
+from transferscope.lab.ledger import LOSSES  # noqa: E402
+from transferscope.results.standing import standing  # noqa: E402
 from transferscope.runner import run_study  # noqa: E402
-from transferscope.standing import standing  # noqa: E402
-from transferscope.study_file import parse_study  # noqa: E402
+from transferscope.study.file import parse_study  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -27,8 +27,8 @@ from ray_lab import (  # noqa: E402
 from transferscope import results  # noqa: E402
 from transferscope.executors import local  # noqa: E402
 from transferscope.executors import ray as on_ray  # noqa: E402
+from transferscope.results.standing import standing  # noqa: E402
 from transferscope.runner import run_study  # noqa: E402
-from transferscope.standing import standing  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,11 +12,11 @@ from fake_lab import FakeLab
 from PIL import Image
 
 from transferscope import results, runner
+from transferscope.analysis.serial import from_json
 from transferscope.errors import DataError, StudyError
 from transferscope.readers import read_results
 from transferscope.runner import run_study
-from transferscope.serial import from_json
-from transferscope.study_file import parse_study, read_study, resolved, suite_of
+from transferscope.study.file import parse_study, read_study, resolved, suite_of
 from transferscope.suite import gold
 
 TASKS = list(made.TASKS)

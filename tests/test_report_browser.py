@@ -17,8 +17,8 @@ from page_reader import PHONE, Reader, written
 
 from transferscope.analysis import Analysis
 from transferscope.graph import strongest_edges
-from transferscope.noise import beyond_noise
 from transferscope.report.words import labels
+from transferscope.stats.noise import beyond_noise
 
 NAMES = (*HOSTILE[:5], "<img src=x onerror=\"document.title='owned'\">", *HOSTILE[5:])
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"

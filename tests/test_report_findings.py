@@ -9,7 +9,7 @@ import pytest
 from analysis_factory import HOSTILE, Shape, make
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.conduct import Answers, Behaviour
+from transferscope.analysis.conduct import Answers, Behaviour
 from transferscope.report import page
 from transferscope.report.advice import training
 from transferscope.report.findings import happened, harms, safe, safe_words

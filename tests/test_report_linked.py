@@ -10,7 +10,7 @@ from analysis_factory import Shape, make
 from page_reader import Reader, written
 
 from transferscope.analysis import Analysis, Clique
-from transferscope.exhibits import Exhibits, Flip, Flipped, Shown
+from transferscope.analysis.exhibits import Exhibits, Flip, Flipped, Shown
 from transferscope.report.words import labels
 
 

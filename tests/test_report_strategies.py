@@ -10,12 +10,19 @@ from analysis_factory import HOSTILE, Shape, make
 from rich.console import Console
 
 from transferscope.analysis import Analysis
-from transferscope.estimate import Estimate
+from transferscope.analysis.estimate import Estimate
+from transferscope.analysis.strategies import (
+    STRATEGIES,
+    Arm,
+    Experiment,
+    Judgement,
+    Strategy,
+    Trial,
+)
 from transferscope.report import figures, page
 from transferscope.report.caption import counterparts
 from transferscope.report.gallery import gallery
 from transferscope.report.terminal import summary
-from transferscope.strategies import STRATEGIES, Arm, Experiment, Judgement, Strategy, Trial
 from transferscope.trial.words import verdict
 
 NAN = math.nan

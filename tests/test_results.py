@@ -9,23 +9,24 @@ from hypothesis import strategies as st
 
 from transferscope import results
 from transferscope.errors import DataError
+from transferscope.results import atomic
 
 
 def test_a_file_is_written_with_its_folders(tmp_path):
-    path = results.write_whole(tmp_path / "a" / "b" / "file.json", b"{}")
+    path = atomic.write_whole(tmp_path / "a" / "b" / "file.json", b"{}")
     assert path.read_bytes() == b"{}"
     assert [entry.name for entry in path.parent.iterdir()] == ["file.json"]
 
 
 def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_behind(tmp_path, monkeypatch):
-    path = results.write_whole(tmp_path / "analysis.json", b"old")
+    path = atomic.write_whole(tmp_path / "analysis.json", b"old")
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(DataError, match=r"analysis\.json: cannot be written: No space left"):
-        results.write_whole(path, b"new")
+        atomic.write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -36,7 +37,7 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        results.write_whole(tmp_path / "analysis.json", b"new")
+        atomic.write_whole(tmp_path / "analysis.json", b"new")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,8 +13,9 @@ from fake_lab import FakeLab
 from transferscope import cli, results, runner
 from transferscope.errors import DataError, StudyError
 from transferscope.readers import read_results
+from transferscope.results import atomic
 from transferscope.runner import run_study
-from transferscope.study_file import parse_study, read_study
+from transferscope.study.file import parse_study, read_study
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ["Counting", "Relative_Reflectance", "Spatial_Relation"]
@@ -251,7 +252,7 @@ def test_a_fleet_that_fails_is_reported_and_the_others_go_on(carry_out, text, tm
 
 def test_a_second_process_says_so_and_stops(carry_out, text, tmp_path):
     out = tmp_path / "out"
-    with results.locked(out), pytest.raises(StudyError, match=r"another run \(process \d+\) works"):
+    with atomic.locked(out), pytest.raises(StudyError, match=r"another run \(process \d+\) works"):
         carry_out(text)
     carry_out(text)
 
@@ -339,7 +340,7 @@ def test_nothing_of_a_fleet_stays_when_the_disk_is_full(carry_out, text, tmp_pat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results, "_sync", full)
+    monkeypatch.setattr(atomic, "_sync", full)
     with pytest.raises(DataError, match="cannot be written: No space left on device"):
         carry_out(text)
     assert results.tables(tmp_path / "out") == []
@@ -351,9 +352,9 @@ def test_what_was_ready_when_a_process_died_is_finished(tmp_path):
     ready.mkdir(parents=True)
     (ready / "a.parquet").write_text("a")
     (tmp_path / ".staged-2").mkdir()
-    with results.locked(tmp_path):
+    with atomic.locked(tmp_path):
         assert (tmp_path / "predictions" / "a.parquet").read_text() == "a"
-        assert sorted(p.name for p in tmp_path.iterdir()) == [results.LOCK, "predictions"]
+        assert sorted(p.name for p in tmp_path.iterdir()) == [atomic.LOCK, "predictions"]
 
 
 def test_equal_answers_of_different_cells_are_set_aside_apart(carry_out, text, tmp_path):

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope.bill import Device, Speeds
 from transferscope.models.glimpse.base import folder
 from transferscope.plan import plan_study
-from transferscope.sampling import sample
-from transferscope.schedule import (
+from transferscope.plan.bill import Device, Speeds
+from transferscope.plan.sampling import sample
+from transferscope.plan.schedule import (
     START,
     Job,
     Opening,
@@ -20,10 +20,10 @@ from transferscope.schedule import (
     openings_of,
     simulate,
 )
-from transferscope.shapes import read_shapes
-from transferscope.stock import Stock
-from transferscope.study_cost import Whole, estimate, priced
-from transferscope.study_file import parse_study, suite_of
+from transferscope.plan.shapes import read_shapes
+from transferscope.plan.study_cost import Whole, estimate, priced
+from transferscope.study.file import parse_study, suite_of
+from transferscope.study.stock import Stock
 
 TEXT = """\
 name: one

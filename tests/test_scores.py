@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 
 from transferscope import stats
+from transferscope.analysis.settings import Settings
 from transferscope.assemble import analyze
 from transferscope.errors import DataError
 from transferscope.evidence import gather
 from transferscope.matrix import apply_ceiling, from_predictions
 from transferscope.predictions import check_predictions
 from transferscope.readers import read_results
-from transferscope.settings import Settings
 from transferscope.suite import gold_hash
 
 SEEDS, SOURCES, ITEMS = ("0", "1", "2"), ("Jigsaw", "Counting"), 30

@@ -8,11 +8,11 @@ import pytest
 from analysis_factory import HOSTILE, Shape, make
 
 from transferscope import results
+from transferscope.analysis.serial import plain, to_json
 from transferscope.plan import plan_study
 from transferscope.selection import mixture
-from transferscope.serial import plain, to_json
-from transferscope.stock import stock_of
-from transferscope.study_file import parse_study
+from transferscope.study.file import parse_study
+from transferscope.study.stock import stock_of
 
 STUDY = "name: next\nmodels: {s: glimpse-s}\nsuite: glimpse\nseeds: 1\nrecipe: {items: 250}\n"
 

@@ -11,9 +11,9 @@ import pytest
 from analysis_factory import Shape, make
 
 from transferscope.analysis import Cell
-from transferscope.conduct import Placebo
+from transferscope.analysis.conduct import Placebo
+from transferscope.analysis.estimate import Estimate
 from transferscope.errors import StudyError
-from transferscope.estimate import Estimate
 from transferscope.selection import THRESHOLDS, mixture, mixtures
 
 TASKS = ("A", "B", "C", "D")
@@ -73,9 +73,9 @@ def why(found, source):
 
 @pytest.fixture(scope="module")
 def published_analysis(published):
+    from transferscope.analysis.settings import Settings
     from transferscope.assemble import analyze
     from transferscope.readers import read_results
-    from transferscope.settings import Settings
 
     files = {size: published / f"qwen2.5-vl-{size}.csv" for size in ("3b", "32b")}
     return files, analyze(read_results(files), Settings(bootstrap=2000))
@@ -123,9 +123,9 @@ def test_the_largest_model_is_read_where_none_is_named(published_analysis):
 def test_what_three_published_seeds_choose_does_as_expected_in_the_fourth(
     published, tmp_path, size
 ):
+    from transferscope.analysis.settings import Settings
     from transferscope.assemble import analyze
     from transferscope.readers import read_results
-    from transferscope.settings import Settings
 
     with (published / f"qwen2.5-vl-{size}.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -18,7 +18,7 @@ from transferscope.fleet.score import score_fleet
 from transferscope.fleet.train import train_fleet
 from transferscope.models.qwen import FAMILIES
 from transferscope.models.split import layers_by_device, spread
-from transferscope.study_file import parse_study
+from transferscope.study.file import parse_study
 
 torch.set_num_threads(1)
 

@@ -7,9 +7,10 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope import detection, graph, nulls, persona, simulate, stats
+from transferscope import graph, persona, simulate, stats
 from transferscope.errors import DataError
 from transferscope.measure import signed_parts
+from transferscope.stats import detection, nulls
 
 TASKS = 6
 SEEDS = 4

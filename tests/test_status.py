@@ -10,11 +10,12 @@ from fake_lab import FakeLab
 
 from transferscope import results, runner
 from transferscope.errors import DataError
-from transferscope.ledger import Attempt
+from transferscope.lab.ledger import Attempt
 from transferscope.plan import Run, Shard
+from transferscope.results import atomic
+from transferscope.results.standing import standing
 from transferscope.runner import run_study
-from transferscope.standing import standing
-from transferscope.study_file import parse_study
+from transferscope.study.file import parse_study
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = """\
@@ -106,17 +107,17 @@ def test_the_time_left_follows_from_the_pace_so_far(tmp_path):
         },
     ]
     (tmp_path / results.LOG).write_text("\n".join(map(json.dumps, lines)))
-    with results.locked(tmp_path):
+    with atomic.locked(tmp_path):
         found = standing(tmp_path)
     assert found.seconds_left == 90  # 60 s for 20 of 50
     assert [(one.worker, one.node, one.doing) for one in found.places] == [("w1", "n", "training")]
 
 
 def test_looking_does_not_keep_a_run_from_starting(tmp_path):
-    with results.locked(tmp_path):
-        assert results.is_locked(tmp_path)
-    assert not results.is_locked(tmp_path)
-    assert not results.is_locked(tmp_path / "nowhere")
+    with atomic.locked(tmp_path):
+        assert atomic.is_locked(tmp_path)
+    assert not atomic.is_locked(tmp_path)
+    assert not atomic.is_locked(tmp_path / "nowhere")
 
 
 def test_the_command_shows_it_to_people_and_scripts(carry_out, run, tmp_path):
@@ -128,7 +129,7 @@ def test_the_command_shows_it_to_people_and_scripts(carry_out, run, tmp_path):
     assert "  s, Counting, seed 1  out of memory\n" in text
     found = json.loads(run("status", out, "--json")[1])
     assert (found["state"], found["cells"], len(found["failed"])) == ("failed in part", 6, 2)
-    with results.locked(out):
+    with atomic.locked(out):
         results.log(out, "begin", study="one", cells=0, of=10)
         results.log(out, "start", runs=["s, base", "x"], worker="w1", node="n[1]", cells=0, of=10)
         assert "\nnow:\n  w1 on n[1]  s, base and 1 more, since " in run("status", out)[1]

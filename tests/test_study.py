@@ -7,7 +7,7 @@ import yaml
 
 from transferscope.errors import StudyError
 from transferscope.study import Recipe
-from transferscope.study_file import DEMO, parse_study, read_study, resolved
+from transferscope.study.file import DEMO, parse_study, read_study, resolved
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAST = "name: one\nmodels: {s: glimpse-s}\nsuite: glimpse\n"

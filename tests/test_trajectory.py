@@ -10,14 +10,14 @@ from rich.console import Console
 
 from transferscope import measure
 from transferscope.analysis import Analysis
+from transferscope.analysis.serial import from_json, to_json
+from transferscope.analysis.settings import Settings
 from transferscope.assemble import analyze
 from transferscope.checkpoints import Checkpoint, checkpoint
 from transferscope.matrix import from_predictions
 from transferscope.predictions import REQUIRED
 from transferscope.report import figures, page
 from transferscope.report.terminal import summary
-from transferscope.serial import from_json, to_json
-from transferscope.settings import Settings
 
 TARGETS = ("Counting", "Jigsaw", "Relative_Depth")
 RIGHT = {

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis as Analysis
+    from transferscope.analysis.settings import Settings as Settings
     from transferscope.assemble import analyze as analyze
-    from transferscope.detection import power as power
     from transferscope.errors import DataError as DataError
     from transferscope.errors import MissingExtra as MissingExtra
     from transferscope.errors import StudyError as StudyError
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from transferscope.measure import transferability as transferability
     from transferscope.persona import personas as personas
     from transferscope.readers import read_results as read_results
-    from transferscope.settings import Settings as Settings
     from transferscope.stats import benjamini_hochberg as benjamini_hochberg
     from transferscope.stats import mcnemar as mcnemar
+    from transferscope.stats.detection import power as power
 
 _HOME = {
     "analysis": ("Analysis",),
@@ -56,9 +56,9 @@ _HOME = {
     ),
     "persona": ("personas",),
     "readers": ("read_results",),
-    "settings": ("Settings",),
+    "analysis.settings": ("Settings",),
     "stats": ("benjamini_hochberg", "mcnemar"),
-    "detection": ("power",),
+    "stats.detection": ("power",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

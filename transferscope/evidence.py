@@ -18,9 +18,8 @@ from jaxtyping import Float
 
 from transferscope import simulate
 from transferscope.analysis import Basis, Items, Sign
+from transferscope.analysis.settings import Settings
 from transferscope.measure import itself, signed_parts
-from transferscope.nulls import no_transfer_effects, seed_correlation
-from transferscope.settings import Settings
 from transferscope.stats import (
     Draws,
     ItemTable,
@@ -30,6 +29,7 @@ from transferscope.stats import (
     draw_mean,
     intervals,
 )
+from transferscope.stats.nulls import no_transfer_effects, seed_correlation
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -23,18 +23,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from transferscope import results
 from transferscope.analysis import Analysis
-from transferscope.ledger import Event, Ledger
+from transferscope.analysis.serial import plain
+from transferscope.analysis.strategies import Experiment, Judgement, Strategy
+from transferscope.lab.ledger import Event, Ledger
 from transferscope.matrix import apply_ceiling, from_predictions
 from transferscope.plan import plan_study
 from transferscope.predictions import shown
 from transferscope.readers import read_inputs
+from transferscope.results import atomic
 from transferscope.runner import Outcome, run_study
 from transferscope.selection import Mixture, mixture
-from transferscope.serial import plain
-from transferscope.stock import hashed, stock_of
-from transferscope.strategies import Experiment, Judgement, Strategy
 from transferscope.study import Study
-from transferscope.study_file import suite_of
+from transferscope.study.file import suite_of
+from transferscope.study.stock import hashed, stock_of
 from transferscope.trial.arms import (
     Way,
     Ways,
@@ -96,7 +97,7 @@ def carry_out(
     chosen = choose(study, analysis)
     contests = {model: contests_of(study, its) for model, its in chosen.items()}
     record = {"from": _origin(study, out), "models": plain(contests)}
-    results.write_whole(Path(out, results.SELECTION), results.as_json(record))
+    atomic.write_whole(Path(out, results.SELECTION), results.as_json(record))
     done: list[Outcome] = []
     notes: list[str] = []
     models: dict[str, Judgement] = {}

@@ -29,15 +29,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transferscope.bases import check_places, open_base
 from transferscope.errors import StudyError
 from transferscope.fleet.train import Job, start_gradients
 from transferscope.lab import Lab
+from transferscope.lab.bases import check_places, open_base
 from transferscope.models.vlm import Base
 from transferscope.number import Number
 from transferscope.plan import TRAINING, Plan, Run, derived_seed, learned, plan_study
-from transferscope.stock import Stock, stock_of
 from transferscope.study import Study
+from transferscope.study.stock import Stock, stock_of
 from transferscope.suite import Item
 
 ITEMS = 200

@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transferscope import results
-from transferscope.bases import brought_hash, check_places
 from transferscope.executors import local
 from transferscope.lab import load_lab
-from transferscope.ledger import Event, Failure, Ledger, first_line
+from transferscope.lab.bases import brought_hash, check_places
+from transferscope.lab.ledger import Event, Failure, Ledger, first_line
 from transferscope.plan import Plan, Run, learned, plan_study, run_keys
-from transferscope.stock import Stock, stock_of
-from transferscope.store import claim, open_store, path_of, versions
+from transferscope.results import atomic
+from transferscope.results.store import claim, open_store, path_of, versions
 from transferscope.study import Study
+from transferscope.study.stock import Stock, stock_of
 
 
 class Outcome(NamedTuple):
@@ -58,7 +59,7 @@ def run_study(
     """
     check_places(study)
     executor = executor or partial(local.carry_out, lab=load_lab())
-    with results.locked(out) as folder:
+    with atomic.locked(out) as folder:
         stock = stock_of(study, results.read_json(folder / results.DIGESTS))
         plan = plan_study(study, stock)
         claim(study, folder)

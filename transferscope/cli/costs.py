@@ -13,13 +13,13 @@ from transferscope.errors import DataError, MissingExtra
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from transferscope.bill import Device, Memory, ModelCost, Prices, Speeds
-    from transferscope.placement import Way
     from transferscope.plan import Plan
-    from transferscope.shapes import Shapes
-    from transferscope.stock import Stock
+    from transferscope.plan.bill import Device, Memory, ModelCost, Prices, Speeds
+    from transferscope.plan.placement import Way
+    from transferscope.plan.shapes import Shapes
+    from transferscope.plan.study_cost import Whole
     from transferscope.study import Study
-    from transferscope.study_cost import Whole
+    from transferscope.study.stock import Stock
 
 TOTALS = (
     "train_items",
@@ -112,9 +112,9 @@ def costs(
     Raises:
         StudyError: a model is nowhere.
     """
-    from transferscope.placement import ways
-    from transferscope.sampling import sample
-    from transferscope.study_cost import Whole, estimate, priced
+    from transferscope.plan.placement import ways
+    from transferscope.plan.sampling import sample
+    from transferscope.plan.study_cost import Whole, estimate, priced
 
     notes: list[str] = []
     shapes = dict(_shapes(study, notes))
@@ -144,9 +144,9 @@ def costs(
 
 def _shapes(study: Study, notes: list[str]) -> Iterator[tuple[str, Shapes]]:
     """The shapes of the models whose configuration can be had."""
-    from transferscope.bases import check_places
+    from transferscope.lab.bases import check_places
     from transferscope.models.glimpse.base import folder as embedded
-    from transferscope.shapes import hub_shapes, read_shapes
+    from transferscope.plan.shapes import hub_shapes, read_shapes
 
     check_places(study)
     for name, model in study.models.items():
@@ -165,13 +165,13 @@ def _shapes(study: Study, notes: list[str]) -> Iterator[tuple[str, Shapes]]:
 
 
 def _place(wanted: Wanted) -> Device:
-    from transferscope.bill import Device
-    from transferscope.machine import free_memory
+    from transferscope.plan.bill import Device
+    from transferscope.plan.machine import free_memory
 
     if wanted.memory is not None:
         return Device(f"a GPU of {wanted.memory:g} GiB", True, round(wanted.memory * 2**30))
     try:
-        from transferscope.calibration import device_at_hand
+        from transferscope.lab.calibration import device_at_hand
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("transferscope"):
             raise
@@ -201,7 +201,7 @@ def _calibrated(
     except MissingExtra as error:
         notes.append(f"no times: {error}")
         return
-    from transferscope.calibration import calibrate, share_cores
+    from transferscope.lab.calibration import calibrate, share_cores
 
     share_cores(workers or 1, device)
     for name, its in shapes.items():

@@ -14,8 +14,8 @@ from transferscope.cli.app import app
 from transferscope.cli.options import AsJson, Out, StudyFile, analysis_in, check_folder
 
 if TYPE_CHECKING:
-    from transferscope.agreement import Comparison
     from transferscope.forecast import Forecast
+    from transferscope.stats.agreement import Comparison
     from transferscope.study import Study
 
 
@@ -36,9 +36,10 @@ def forecast(
 ) -> None:
     """Predict a study's matrix from gradients of the base; where it is measured, compare."""
     from transferscope import results
-    from transferscope.agreement import check_shared, comparisons
     from transferscope.lab import load_lab
-    from transferscope.study_file import read_study
+    from transferscope.results import atomic
+    from transferscope.stats.agreement import check_shared, comparisons
+    from transferscope.study.file import read_study
 
     read = read_study(study)
     check_folder(out)
@@ -58,8 +59,8 @@ def forecast(
         predicted = {name: its.predicted for name, its in found.items()}
         compared = comparisons(predicted, measured, beside)
     record = as_record(read, items, found, compared)
-    table = results.write_whole(folder / results.FORECAST_TABLE, table_of(found))
-    whole = results.write_whole(folder / results.FORECAST, results.as_json(record))
+    table = atomic.write_whole(folder / results.FORECAST_TABLE, table_of(found))
+    whole = atomic.write_whole(folder / results.FORECAST, results.as_json(record))
     if as_json:
         print(json.dumps(record))
         return
@@ -78,8 +79,8 @@ def as_record(
     study: Study, items: int, found: Mapping[str, Forecast], compared: Mapping[str, Comparison]
 ) -> dict[str, Any]:
     """Everything that is known, as JSON can hold it."""
-    from transferscope.serial import plain
-    from transferscope.store import versions
+    from transferscope.analysis.serial import plain
+    from transferscope.results.store import versions
 
     record = {
         "schema": 1,

@@ -89,7 +89,7 @@ def analysis_in(place: Path) -> Analysis:
         DataError: there is none, or it is damaged.
     """
     from transferscope import results
-    from transferscope.serial import from_json
+    from transferscope.analysis.serial import from_json
 
     folder = place.parent if place.name == results.ANALYSIS else place
     if folder.is_file():

@@ -30,7 +30,7 @@ from transferscope.cli.options import (
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
-    from transferscope.exhibits import Exhibits
+    from transferscope.analysis.exhibits import Exhibits
 
 
 @app.command(epilog="Example: `transferscope analyze 3B=small.csv 32B=large.csv --out study/`")
@@ -54,7 +54,7 @@ def analyze(
 
     Without `--out` only the summary is printed and nothing is written.
     """
-    from transferscope.settings import Settings
+    from transferscope.analysis.settings import Settings
 
     settings = Settings(
         measure=measure,
@@ -88,8 +88,9 @@ def report(
     no_figures: NoFigures = False,
 ) -> None:
     """The page and the figures again, from `analysis.json` and `exhibits.json`."""
-    from transferscope import exhibits, results
-    from transferscope.serial import from_json
+    from transferscope import results
+    from transferscope.analysis import exhibits
+    from transferscope.analysis.serial import from_json
 
     data = results.read_analysis(folder)
     analysis = from_json(data, str(folder))
@@ -108,9 +109,9 @@ def export(
 
     Cells as a table, every answer, the analysis, where all is from, and checksums; no images.
     """
-    from transferscope.bundle import is_bundle
     from transferscope.errors import StudyError
     from transferscope.export import export as exported
+    from transferscope.results.bundle import is_bundle
 
     if out.is_dir() or not is_bundle(out):
         raise StudyError(f"--out {out}: expected the name of a file that ends with .zip")
@@ -160,7 +161,7 @@ def finish(
     as_json: bool,
 ) -> None:
     """Print the analysis, and write it where a folder is given."""
-    from transferscope.serial import to_json
+    from transferscope.analysis.serial import to_json
 
     data = to_json(analysis)
     if as_json:
@@ -190,7 +191,7 @@ def write(
 
     from transferscope import report as reports
     from transferscope import results
-    from transferscope.exhibits import to_json
+    from transferscope.analysis.exhibits import to_json
 
     drawn: dict[str, bytes] = {}
     if figures:

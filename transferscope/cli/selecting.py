@@ -60,13 +60,14 @@ def select(
 ) -> None:
     """What to train on for a target without data of its own: sources, shares and evidence."""
     from transferscope import results
+    from transferscope.results import atomic
 
     analysis = analysis_in(study)
     limits = {"model": model, "rule": rule, "threshold": threshold, "items": items, "risk": risk}
     found = chosen(analysis, target, protected(protect or []), limits)
     record = as_record(study, analysis, list(found.values()))
     if out is not None:
-        results.write_whole(out, results.as_json(record))
+        atomic.write_whole(out, results.as_json(record))
     if as_json:
         print(json.dumps(record))
         return
@@ -117,8 +118,8 @@ def chosen(
 
 def as_record(study: Path, analysis: Analysis, found: Sequence[Mixture]) -> dict[str, Any]:
     """The mixtures as `docs/selection.md` describes them."""
-    from transferscope.serial import plain
-    from transferscope.store import versions
+    from transferscope.analysis.serial import plain
+    from transferscope.results.store import versions
 
     return plain(
         {

@@ -32,7 +32,7 @@ def second(study: Study, out: Path, wanted: Wanted, first: Costs) -> Stage:
     from transferscope.experiment import recorded, second_stage
     from transferscope.plan import plan_study
     from transferscope.runner import finished_cells
-    from transferscope.stock import stock_of
+    from transferscope.study.stock import stock_of
 
     summary: Counter[str] = Counter()
     totals: list[dict[str, Any]] = []

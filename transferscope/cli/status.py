@@ -14,7 +14,7 @@ from transferscope.cli.costs import duration
 from transferscope.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from transferscope.standing import Standing
+    from transferscope.results.standing import Standing
 
 MOST = 20
 """Failures that are shown; `--json` has them all."""
@@ -26,7 +26,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """How far a study is, running or not: from any terminal that sees its folder."""
-    from transferscope.standing import judging, standing
+    from transferscope.results.standing import judging, standing
 
     found, second = standing(folder), judging(folder)
     if as_json:

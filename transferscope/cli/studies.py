@@ -34,7 +34,7 @@ from transferscope.errors import MissingExtra, StudyError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from transferscope.ledger import Event, Ledger
+    from transferscope.lab.ledger import Event, Ledger
     from transferscope.study import Study
 
 
@@ -52,7 +52,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """A study: train, score, analyse. Stop it at any time; the same command continues."""
-    from transferscope.study_file import read_study
+    from transferscope.study.file import read_study
 
     read = read_study(study)
     if strict:
@@ -86,10 +86,10 @@ def plan(
     from transferscope.cli import schedules, stages
     from transferscope.cli.costs import Wanted, costs, remarks, table, took
     from transferscope.plan import plan_study
+    from transferscope.results.standing import measured
     from transferscope.runner import finished_cells
-    from transferscope.standing import measured
-    from transferscope.stock import stock_of
-    from transferscope.study_file import read_study
+    from transferscope.study.file import read_study
+    from transferscope.study.stock import stock_of
 
     stock = stock_of(read := read_study(study))
     made, folder = plan_study(read, stock), out or Path(read.name)
@@ -135,7 +135,7 @@ def demo(
     """A whole study from nothing: 13 tasks, a small base, minutes on two CPU cores."""
     check_folder(out)
     if not simulated:
-        from transferscope.study_file import DEMO, parse_study
+        from transferscope.study.file import DEMO, parse_study
 
         study = parse_study(DEMO, "the demo's study")
         show = Show(not no_figures, not no_pictures, as_json)
@@ -144,8 +144,8 @@ def demo(
         print("A simulated study: three made-up models whose true effects are known.\n")
     with status("simulating and analysing"):
         from transferscope.assemble import analyze as analyzed
-        from transferscope.controls import with_controls
         from transferscope.matrix import from_predictions
+        from transferscope.matrix.controls import with_controls
         from transferscope.simulate import example_study
 
         predictions, controls = example_study()

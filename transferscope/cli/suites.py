@@ -54,9 +54,9 @@ def show(
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG file.")] = Path("sheet.png"),
 ) -> None:
     """A contact sheet: items with their questions, choices and right answers, as one PNG."""
-    from transferscope import results
+    from transferscope.results import atomic
     from transferscope.study import SuiteChoice
-    from transferscope.study_file import open_choice
+    from transferscope.study.file import open_choice
     from transferscope.suites.sheet import contact_sheet
 
     if n < 1:
@@ -74,7 +74,7 @@ def show(
     with status("drawing"):
         kind = "train" if split == "train" else "eval"
         items = [item for name in names for item in opened.items(name, kind)[:n]]
-        results.write_whole(out, contact_sheet(items, columns=min(n, 4)))
+        atomic.write_whole(out, contact_sheet(items, columns=min(n, 4)))
     print(f"{len(items)} items in {out}")
     for note in getattr(opened, "notes", ()):
         print(note, file=sys.stderr)

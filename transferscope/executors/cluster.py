@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import ray
 from ray._private import worker as ray_worker
 
-from transferscope.cost import weights_bytes
 from transferscope.errors import DataError, StudyError
 from transferscope.executors.guard import guarded
 from transferscope.executors.worker import Worker
 from transferscope.lab import Lab
-from transferscope.ledger import Ledger
-from transferscope.shapes import read_shapes
+from transferscope.lab.ledger import Ledger
+from transferscope.plan.cost import weights_bytes
+from transferscope.plan.shapes import read_shapes
 from transferscope.study import Study
 
 GIB = 1 << 30

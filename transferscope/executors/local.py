@@ -2,12 +2,12 @@
 
 from collections import deque
 
-from transferscope.bases import check_brought
-from transferscope.bench import Bench
 from transferscope.lab import Lab
-from transferscope.ledger import Ledger
+from transferscope.lab.bases import check_brought
+from transferscope.lab.bench import Bench
+from transferscope.lab.ledger import Ledger
 from transferscope.plan import Shard
-from transferscope.store import adapter_folder
+from transferscope.results.store import adapter_folder
 
 
 def carry_out(ledger: Ledger, lab: Lab) -> None:

@@ -24,8 +24,8 @@ from transferscope.executors import cluster
 from transferscope.executors.cluster import Ask, one_line
 from transferscope.executors.worker import Place
 from transferscope.lab import Lab, load_lab
-from transferscope.ledger import Attempt, Ledger, described
-from transferscope.store import adapter_folder, versions
+from transferscope.lab.ledger import Attempt, Ledger, described
+from transferscope.results.store import adapter_folder, versions
 
 LOOK = 1.0
 """Seconds between two looks at what the workers do."""

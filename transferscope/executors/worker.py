@@ -13,14 +13,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from transferscope.bases import check_brought
-from transferscope.bench import Bench, Scored
 from transferscope.lab import Lab
-from transferscope.ledger import Todo
+from transferscope.lab.bases import check_brought
+from transferscope.lab.bench import Bench, Scored
+from transferscope.lab.ledger import Todo
 from transferscope.plan import Plan, Run
-from transferscope.stock import stock_of
-from transferscope.store import versions
+from transferscope.results.store import versions
 from transferscope.study import Study
+from transferscope.study.stock import stock_of
 
 Files = dict[str, bytes]
 """An adapter's files by name."""

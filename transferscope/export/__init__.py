@@ -18,16 +18,17 @@ from typing import Any, NamedTuple
 import polars as pl
 import yaml
 
-from transferscope import bundle, results
+from transferscope import results
 from transferscope.analysis import Analysis
+from transferscope.analysis.serial import from_json
 from transferscope.errors import DataError, StudyError
 from transferscope.export.cells import cells, cells_told
 from transferscope.export.provenance import provenance
 from transferscope.export.readme import readme
 from transferscope.predictions import shown, some
 from transferscope.readers import matrix_of, read_inputs
-from transferscope.serial import from_json
-from transferscope.study_file import load_yaml
+from transferscope.results import atomic, bundle
+from transferscope.study.file import load_yaml
 
 
 class Export(NamedTuple):
@@ -58,7 +59,7 @@ def gathered(folder: Path) -> Export:
     """The files of the folder's bundle; raises as `export`."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    if results.is_locked(folder):
+    if atomic.is_locked(folder):
         raise StudyError(f"{folder}: a run works in this folder; export it when that has ended")
     has_analysis = (folder / results.ANALYSIS).is_file()
     text = results.read_analysis(folder) if has_analysis else b""

@@ -15,8 +15,8 @@ import xarray as xr
 
 from transferscope import measure
 from transferscope.analysis import Analysis, ModelAnalysis
-from transferscope.conduct import PLACEBOS, REORDERED
-from transferscope.controls import effects
+from transferscope.analysis.conduct import PLACEBOS, REORDERED
+from transferscope.matrix.controls import effects
 
 COLUMNS: dict[str, Any] = {
     "model": pl.String,

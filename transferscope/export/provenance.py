@@ -13,7 +13,7 @@ from typing import Any
 from transferscope import results
 from transferscope.analysis import Analysis
 from transferscope.choices import DIRECT
-from transferscope.standing import measured
+from transferscope.results.standing import measured
 
 FORMAT = 1
 """Of the bundle; raised when a reader of an older one would be misled."""

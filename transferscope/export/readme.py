@@ -7,7 +7,8 @@ Out:  text.
 import textwrap
 from collections.abc import Iterable
 
-from transferscope import bundle, results
+from transferscope import results
+from transferscope.results import bundle
 
 _WIDTH = 88
 

@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from transferscope.cost import (
+from transferscope.fleet.layer import Stack
+from transferscope.models.split import layers_by_device
+from transferscope.models.vlm import Base
+from transferscope.plan.cost import (
     FOLDED_BYTES,
     SCORING_LAYERS,
     SHARE,
@@ -21,10 +24,7 @@ from transferscope.cost import (
     fits,
     token_bytes,
 )
-from transferscope.fleet.layer import Stack
-from transferscope.machine import free_memory
-from transferscope.models.split import layers_by_device
-from transferscope.models.vlm import Base
+from transferscope.plan.machine import free_memory
 
 
 def training_room(base: Base, batch: int, length: int, numbers: int = 0) -> Room:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import DataError
-from transferscope.results import write_whole
+from transferscope.results.atomic import write_whole
 from transferscope.suite import Picture, fingerprint
 
 

@@ -19,9 +19,7 @@ import numpy as np
 import polars as pl
 import xarray as xr
 
-from transferscope.bundle import is_bundle, unpacked
-from transferscope.conduct import PLACEBOS, REORDERED
-from transferscope.controls import with_controls
+from transferscope.analysis.conduct import PLACEBOS, REORDERED
 from transferscope.errors import DataError
 from transferscope.matrix import (
     Ceiling,
@@ -31,6 +29,7 @@ from transferscope.matrix import (
     from_pgf,
     from_predictions,
 )
+from transferscope.matrix.controls import with_controls
 from transferscope.predictions import (
     CELL,
     check_predictions,
@@ -51,6 +50,7 @@ from transferscope.results import (
     read_json,
     record_of,
 )
+from transferscope.results.bundle import is_bundle, unpacked
 
 __all__ = [
     "FORMATS",

@@ -4,13 +4,13 @@ In:   an `Analysis`; for the page, `Exhibits` too, where there are any.
 Out:  a self-contained HTML page, Altair charts, and their bytes as SVG, PNG or PDF.
 
 Altair is imported when `figures` is called, vl-convert when a chart is rendered; the page needs
-neither. Writes no file: `results.py` does.
+neither. Writes no file: `results` does.
 """
 
 from typing import TYPE_CHECKING, Literal, get_args
 
 from transferscope.analysis import Analysis
-from transferscope.exhibits import Exhibits
+from transferscope.analysis.exhibits import Exhibits
 
 if TYPE_CHECKING:
     from transferscope.report.vegalite import Chart

@@ -10,7 +10,7 @@ Out:  a Vega-Lite specification.
 from collections.abc import Mapping
 
 from transferscope.analysis import Analysis, TaskRecord
-from transferscope.conduct import Answers, letter
+from transferscope.analysis.conduct import Answers, letter
 from transferscope.report.look import INK, LETTERS, RULE, SOFT
 from transferscope.report.vegalite import (
     Spec,

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, ModelAnalysis
-from transferscope.conduct import REORDERED, Answers, Flips, letter, says
-from transferscope.estimate import Estimate
-from transferscope.noise import beyond_noise
+from transferscope.analysis.conduct import REORDERED, Answers, Flips, letter, says
+from transferscope.analysis.estimate import Estimate
 from transferscope.report.summary import Line
 from transferscope.report.words import (
     UNKNOWN,
@@ -32,6 +31,7 @@ from transferscope.report.words import (
     same_task,
     signed,
 )
+from transferscope.stats.noise import beyond_noise
 
 UNREADABLE = 0.1
 """Share of unreadable replies from which a cell is listed."""

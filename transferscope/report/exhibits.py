@@ -9,8 +9,8 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
-from transferscope.conduct import letter
-from transferscope.exhibits import Exhibits, Flip, Flipped, Shown
+from transferscope.analysis.conduct import letter
+from transferscope.analysis.exhibits import Exhibits, Flip, Flipped, Shown
 from transferscope.report.words import UNKNOWN, clean, counted, labels, listed, model_labels
 
 

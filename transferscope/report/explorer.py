@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskEffect
+from transferscope.analysis.estimate import Estimate
 from transferscope.checkpoints import checkpoint
-from transferscope.estimate import Estimate
-from transferscope.noise import beyond_noise
 from transferscope.report.heatmaps import bound
 from transferscope.report.look import DARK, DIVERGING, ceil_nice
 from transferscope.report.networks import null_words
@@ -34,6 +33,7 @@ from transferscope.report.words import (
     spelled,
 )
 from transferscope.selection import mixtures
+from transferscope.stats.noise import beyond_noise
 
 SCRIPTS = (
     *("kit", "state", "values", "heatmap", "graph", "plane", "cliques", "detail"),

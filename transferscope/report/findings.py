@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.noise import beyond_noise
 from transferscope.report.words import (
     MEASURES,
     Labels,
@@ -27,6 +26,7 @@ from transferscope.report.words import (
     same_task,
     signed,
 )
+from transferscope.stats.noise import beyond_noise
 
 BY_CHANCE = "; without any transfer about {count} would look so"
 

@@ -19,8 +19,8 @@ from scipy.special import stdtrit
 from transferscope.report.words import between, clean, from_zero, has_interval, signed
 
 if TYPE_CHECKING:
-    from transferscope.agreement import Baseline, Comparison, Correlation
     from transferscope.forecast import Forecast
+    from transferscope.stats.agreement import Baseline, Comparison, Correlation
 
 
 def summary(

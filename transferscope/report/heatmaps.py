@@ -15,9 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskRecord
-from transferscope.conduct import Answers
-from transferscope.estimate import Estimate
-from transferscope.noise import beyond_noise
+from transferscope.analysis.conduct import Answers
+from transferscope.analysis.estimate import Estimate
 from transferscope.report.cells import HOLDS, drawn, key
 from transferscope.report.look import (
     SOFT,
@@ -49,6 +48,7 @@ from transferscope.report.words import (
     same_task,
     signed,
 )
+from transferscope.stats.noise import beyond_noise
 
 Cells = Mapping[str, Mapping[str, Cell | Estimate]]
 NUMBERED = 20

@@ -23,8 +23,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from transferscope.analysis import Analysis
+from transferscope.analysis.exhibits import Exhibits
+from transferscope.analysis.strategies import STRATEGIES
 from transferscope.checkpoints import checkpoint
-from transferscope.exhibits import Exhibits
 from transferscope.report import explorer
 from transferscope.report.advice import training
 from transferscope.report.conduct import Table, tables
@@ -56,7 +57,6 @@ from transferscope.report.words import (
     spelled,
     with_links,
 )
-from transferscope.strategies import STRATEGIES
 
 LARGEST = 500_000
 """Characters of a figure on the page; one of very many tasks may be larger."""

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
-from transferscope.estimate import Estimate
-from transferscope.noise import beyond_noise
+from transferscope.analysis.estimate import Estimate
+from transferscope.analysis.strategies import STRATEGIES, Experiment, Judgement, Strategy, Trial
 from transferscope.report.look import MUTED, NEGATIVE, PAPER, POSITIVE, RULE, SOFT
 from transferscope.report.vegalite import (
     Spec,
@@ -39,7 +39,7 @@ from transferscope.report.words import (
     spelled,
 )
 from transferscope.selection import THRESHOLDS, Rule
-from transferscope.strategies import STRATEGIES, Experiment, Judgement, Strategy, Trial
+from transferscope.stats.noise import beyond_noise
 
 ROW = 19
 WIDTH = 250

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Claim, Clique, ModelAnalysis, Sign, Signed, TaskEffect
-from transferscope.conduct import says
-from transferscope.noise import beyond_noise
+from transferscope.analysis.conduct import says
 from transferscope.report.words import (
     MEASURES,
     UNKNOWN,
@@ -28,6 +27,7 @@ from transferscope.report.words import (
     same_task,
     signed,
 )
+from transferscope.stats.noise import beyond_noise
 
 TOP = 3
 

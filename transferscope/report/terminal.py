@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from transferscope.analysis import Analysis, Claim, Interval, ModelAnalysis, Sign, TaskEffect
-from transferscope.conduct import says
+from transferscope.analysis.conduct import says
+from transferscope.analysis.strategies import STRATEGIES
 from transferscope.report.courses import about, sentences
 from transferscope.report.strategies import NAMES, lines
 from transferscope.report.words import control_kind, labels, model_labels, spelled
-from transferscope.strategies import STRATEGIES
 
 SHOWN = 3
 VERDICTS = {

@@ -17,9 +17,9 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from transferscope.analysis import Analysis, Interval, ModelAnalysis
+from transferscope.analysis.conduct import PLACEBOS, REORDERED, Answers, letter, says
+from transferscope.analysis.settings import Settings
 from transferscope.checkpoints import checkpoint
-from transferscope.conduct import PLACEBOS, REORDERED, Answers, letter, says
-from transferscope.settings import Settings
 from transferscope.suite import GRANULARITIES, LEVELS
 
 UNKNOWN = "–"

@@ -25,9 +25,9 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from transferscope.analysis import Analysis
+from transferscope.analysis.estimate import Estimate
 from transferscope.checkpoints import checkpoint
 from transferscope.errors import StudyError
-from transferscope.estimate import Estimate
 from transferscope.selection.objections import danger, loses, objection
 from transferscope.selection.record import (
     RISK,
@@ -45,7 +45,7 @@ from transferscope.selection.record import (
 )
 from transferscope.selection.words import evidence, notes, verdict
 from transferscope.study import apportioned
-from transferscope.study_file import nearest
+from transferscope.study.file import nearest
 
 __all__ = [
     "THRESHOLDS",

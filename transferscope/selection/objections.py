@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from transferscope.analysis import ModelAnalysis
+from transferscope.analysis.conduct import says
 from transferscope.checkpoints import checkpoint
-from transferscope.conduct import says
 from transferscope.predictions import shown
 from transferscope.selection.record import Candidate, Normal, Objection, Question, normal
 from transferscope.selection.words import signed, told

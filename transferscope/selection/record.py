@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from scipy.special import ndtr, ndtri
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.estimate import Estimate
+from transferscope.analysis.estimate import Estimate
 from transferscope.number import Interval, Number
 
 Rule = Literal["default", "paper"]

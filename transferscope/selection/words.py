@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from transferscope.conduct import says
-from transferscope.estimate import Estimate
+from transferscope.analysis.conduct import says
+from transferscope.analysis.estimate import Estimate
 from transferscope.number import Interval
 from transferscope.predictions import shown
 from transferscope.selection.record import Candidate, Choice, Question

@@ -26,7 +26,8 @@ import numpy as np
 from PIL.Image import Image
 
 from transferscope.errors import DataError, StudyError
-from transferscope.results import as_json, locked, read_json, write_whole
+from transferscope.results import as_json, read_json
+from transferscope.results.atomic import locked, write_whole
 from transferscope.suite import LETTERS
 from transferscope.training import BUILDERS
 from transferscope.training.heading import check_heading, write_heading

@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 
 from transferscope.errors import StudyError
-from transferscope.results import read_json, write_whole
+from transferscope.results import read_json
+from transferscope.results.atomic import write_whole
 from transferscope.suites.blink import BLINK
 
 NAME = "blink-training"

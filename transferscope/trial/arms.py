@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from transferscope.analysis.strategies import Strategy
 from transferscope.plan import derived_seed
-from transferscope.strategies import Strategy
 from transferscope.study import Selection, Study
 
 Shares = Mapping[str, float]

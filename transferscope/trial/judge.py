@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from transferscope.analysis.estimate import Estimate
+from transferscope.analysis.settings import Settings
+from transferscope.analysis.strategies import STRATEGIES, Arm, Judgement, Strategy, Trial
 from transferscope.assemble import effects
-from transferscope.estimate import Estimate
 from transferscope.evidence import gather
 from transferscope.selection import Mixture
-from transferscope.settings import Settings
 from transferscope.stats import ItemTable, ModelData, intervals, over_seeds, resamples
-from transferscope.strategies import STRATEGIES, Arm, Judgement, Strategy, Trial
 from transferscope.trial.arms import Ways
 from transferscope.trial.words import verdict
 

@@ -6,11 +6,11 @@ Out:  sentences.
 
 from collections.abc import Mapping, Sequence
 
-from transferscope.estimate import Estimate
-from transferscope.noise import beyond_noise
+from transferscope.analysis.estimate import Estimate
+from transferscope.analysis.strategies import Strategy, Trial
 from transferscope.predictions import shown
 from transferscope.selection.words import listed, told
-from transferscope.strategies import Strategy, Trial
+from transferscope.stats.noise import beyond_noise
 
 RIVALS: dict[Strategy, str] = {
     "random": "random mixtures of the same size",

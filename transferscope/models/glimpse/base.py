@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferscope.errors import DataError, StudyError
-from transferscope.results import write_whole
+from transferscope.results.atomic import write_whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin

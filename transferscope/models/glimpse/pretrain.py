@@ -34,7 +34,7 @@ from transferscope.models.glimpse.weights import (
     read_weights,
     save_weights,
 )
-from transferscope.results import write_whole
+from transferscope.results.atomic import write_whole
 
 RATES = {"s": 2e-3, "m": 1.5e-3, "l": 1e-3}
 """Highest learning rates."""

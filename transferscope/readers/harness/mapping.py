@@ -22,7 +22,7 @@ from transferscope.checkpoints import Checkpoint
 from transferscope.errors import DataError
 from transferscope.predictions import shown
 from transferscope.readers.formats import check_name
-from transferscope.study_file import load_yaml, nearest
+from transferscope.study.file import load_yaml, nearest
 
 
 def _name(value: Any) -> Any:

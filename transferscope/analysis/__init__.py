@@ -1,0 +1,366 @@
+"""What an analysis is: plain data, and its form as `analysis.json` (schema 1).
+
+Everything the summary, the page, the figures and a user's own scripts read comes from this one
+record, so a report can be drawn again without the results it was made from.
+
+`assemble.analyze` fills it; `serial` turns it into `analysis.json` and back. Its parts are in
+`settings`, `estimate`, `conduct` and `strategies`; `exhibits` are items to look at beside it.
+
+A number that is not known is NaN here and null in JSON. Effects (`mean`, `positive`, ...) are in
+the units of `settings.measure`; with PGF, the part of the remaining gap that was closed. An
+interval `ci` is `(low, high)` at `1 - settings.alpha`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from transferscope.analysis.conduct import Adjusted, Behaviour, Flips, Placebo
+from transferscope.analysis.estimate import Decomposition, Estimate
+from transferscope.analysis.settings import Settings
+from transferscope.analysis.strategies import Experiment
+from transferscope.checkpoints import Trajectory
+from transferscope.number import Interval, Number
+from transferscope.suite import Granularity, Level
+
+Sign = Literal["positive", "negative"]
+Basis = Literal["seeds and items", "seeds", "items", "none"]
+Items = Literal["predictions", "counts", "none"]
+Null = Literal["no transfer", "column shift"]
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """A task as the analysis saw it."""
+
+    name: str
+    abbreviation: str
+    level: Level | None
+    granularity: Granularity | None
+    source: bool
+    """Whether some adapter was trained on it."""
+    target: bool
+    """Whether it was evaluated."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The effect of one source on one target, over seeds."""
+
+    mean: Number
+    std: Number
+    """Standard deviation over seeds (n - 1); NaN with one seed."""
+    ci: Interval
+    p_value: Number
+    """Two-sided, from the bootstrap that gives `ci`."""
+    q_value: Number
+    """Benjamini-Hochberg over this model's off-diagonal cells."""
+    seeds: dict[str, Number]
+    mcnemar: dict[str, Number] | None = None
+    """Exact McNemar p-value of each seed; only where item-level predictions exist."""
+    exact_p: Number | None = None
+    """Exact p-value over items, all seeds together (`exact.sign_flip`); None as `mcnemar`."""
+
+
+@dataclass(frozen=True)
+class TaskEffect:
+    """Transferability of a source (eq. 1) or malleability of a target (eq. 2)."""
+
+    positive: Estimate
+    negative: Estimate
+    breadth_positive: Number
+    """Share of the considered tasks with an effect above 0, mean over seeds."""
+    breadth_negative: Number
+
+
+@dataclass(frozen=True)
+class SignedCI:
+    """Intervals of a `Signed`."""
+
+    positive: Interval
+    negative: Interval
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A positive and a negative mean with their intervals."""
+
+    positive: Number
+    negative: Number
+    ci: SignedCI
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Mean transferability and mean malleability of a group of tasks."""
+
+    transferability: Signed
+    malleability: Signed
+
+
+@dataclass(frozen=True)
+class Category:
+    """A category's trend: self-transfer included, as in the paper's Figures 3 and 4, and not."""
+
+    tasks: list[str]
+    transferability: Signed
+    malleability: Signed
+    without_self: Profile
+
+
+@dataclass(frozen=True)
+class CategoryAxis:
+    """One way to group tasks."""
+
+    rests_on_self: list[str]
+    """Trends (`transferability.positive`, ...) whose order changes without self-transfer."""
+    effects: dict[str, dict[str, Signed]]
+    """Mean positive and mean negative effect over all ordered task pairs: source, then target
+    category. Self-transfer as in `settings.include_self`."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One edge of the transfer graph."""
+
+    source: str
+    target: str
+    pgf: Number
+    """Seed-mean effect, in the units of `settings.measure`."""
+    q_value: Number
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The strongest effects of both signs."""
+
+    edges: list[Edge]
+
+
+@dataclass(frozen=True)
+class Clique:
+    """Tasks of which every ordered pair has the same sign (definition 3)."""
+
+    tasks: list[str]
+    size: int
+    mean: Number
+    ci: Interval
+    p_value: Number
+    """One-sided Wilcoxon signed-rank test over (ordered pair x seed) values, as in the paper."""
+    q_value: Number
+    """Benjamini-Hochberg over all cliques of this model and sign."""
+    every_seed: bool
+    """Whether each seed alone agrees in every sign; a cell not measured speaks for neither."""
+
+
+@dataclass(frozen=True)
+class CliqueNull:
+    """How large the largest clique is under one null model."""
+
+    null: Null
+    sign: Sign
+    observed: int
+    """Size of the largest clique in the data (0 where none reaches three tasks)."""
+    mean: Number
+    """Mean size of the largest clique under the null."""
+    upper: int
+    """The null's 1 - alpha quantile of that size."""
+    p_value: Number
+    """Share of null draws with a clique at least as large as observed."""
+    sizes: dict[str, Number]
+    """Largest size -> share of null draws."""
+
+
+@dataclass(frozen=True)
+class Cliques:
+    """Maximal cliques of both signs, largest first."""
+
+    positive: list[Clique]
+    negative: list[Clique]
+    complete: bool
+    """False where there were too many to list them all."""
+    nulls: list[CliqueNull]
+    """Empty where no null could be computed; `notes` says why."""
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """The averages with no transfer at all: sampling noise and the shared baseline."""
+
+    transferability: Signed
+    malleability: Signed
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """What could not be computed, counted."""
+
+    cells: int
+    """Cells (seed, source, target) that the study spans."""
+    missing: int
+    """Cells that were not measured."""
+    undefined: int
+    """Cells whose baseline is at or above the ceiling, so that the effect is undefined."""
+
+
+@dataclass(frozen=True)
+class ModelAnalysis:
+    """Everything about one model."""
+
+    seeds: list[str]
+    basis: Basis
+    """What the intervals account for."""
+    items: Items
+    """Where their item-level part comes from."""
+    gaps: Gaps
+    base_accuracy: dict[str, Number]
+    """Accuracy of the untuned model on each target, mean over seeds; NaN where unknown."""
+    base_errors: dict[str, dict[str, int | None]]
+    """{target: {seed: wrong answers of the untuned model}}; None where unknown."""
+    pgf: dict[str, dict[str, Cell]]
+    """{source: {target: cell}}, in the units of `settings.measure`."""
+    transferability: dict[str, TaskEffect]
+    malleability: dict[str, TaskEffect]
+    average: Profile
+    """Means over tasks."""
+    noise_floor: NoiseFloor | None
+    categories: dict[str, dict[str, Category]]
+    """{level | granularity: {category: trend}}"""
+    category_axes: dict[str, CategoryAxis]
+    graph: Graph
+    cliques: Cliques
+    behaviour: Behaviour | None = None
+    """How answers are given; None where the results do not say."""
+    flips: dict[str, dict[str, Flips]] = field(default_factory=dict)
+    """{source: {target: items that changed}}; empty without item-level predictions."""
+    controls: dict[str, Placebo] = field(default_factory=dict)
+    """{control or mixture: what it did}; empty where none was run."""
+    adjusted: Adjusted | None = None
+    """Effects beyond the placebo's; None where no placebo was run."""
+    base_seeds: dict[str, dict[str, Number]] = field(default_factory=dict)
+    """{target: {seed: accuracy of the untuned model}}, whose means are `base_accuracy`."""
+
+
+@dataclass(frozen=True)
+class PersonaEvidence:
+    """A persona in one model."""
+
+    value: Number
+    average: Number
+    """The model's average over tasks."""
+    p_value: Number
+    """One-sided unpaired t-test of the task's per-seed values against the per-seed averages."""
+    ci: Interval
+    """Interval of `value - average`."""
+
+
+@dataclass(frozen=True)
+class Persona:
+    """A task that plays one role in every model."""
+
+    task: str
+    models: dict[str, PersonaEvidence]
+    support: Number
+    """Share of bootstrap draws in which the task plays the role in every model."""
+
+
+@dataclass(frozen=True)
+class Personas:
+    """The four personas of section 5.2."""
+
+    donor: list[Persona]
+    pirate: list[Persona]
+    sponge: list[Persona]
+    sieve: list[Persona]
+
+
+@dataclass(frozen=True)
+class Trend:
+    """An average over tasks, model by model in size order."""
+
+    positive: list[Number]
+    negative: list[Number]
+    ci: dict[Sign, list[Interval]]
+    steps: dict[Sign, list[Interval]]
+    """Interval of the difference between each model and the one before it."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How the averages change with model size."""
+
+    models: list[str]
+    transferability: Trend
+    malleability: Trend
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A published finding, tried on the given models."""
+
+    id: str
+    statement: str
+    source: str
+    """Where the paper says it."""
+    holds: bool | None
+    """None where the given models cannot tell; `evidence` says what is missing."""
+    evidence: str
+    support: Number
+    """Share of bootstrap draws in which it holds."""
+    sensitive_to: list[str]
+    """Defensible choices that, changed one at a time, reverse `holds`."""
+    held: int
+    """Number of combinations of defensible choices under which it holds ..."""
+    tried: int
+    """... of this many."""
+
+
+@dataclass(frozen=True)
+class Power:
+    """The smallest effect this study could detect (PGF, at 80 % power)."""
+
+    model: str
+    target: str
+    items: int
+    seeds: int
+    base_accuracy: Number
+    smallest_pgf: Number
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file that was read."""
+
+    model: str
+    """Model name or names, in the order of the argument."""
+    file: str
+    """File name without its folder."""
+    sha256: str
+    kind: str
+    """The table's format, or the harness that wrote it."""
+    gold: dict[str, str] = field(default_factory=dict)
+    """{target: SHA-256 of its right answers}, where they are known."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One analysis of one study."""
+
+    version: str
+    """Version of transferscope that wrote it."""
+    settings: Settings
+    inputs: list[Input]
+    tasks: list[TaskRecord]
+    models: dict[str, ModelAnalysis]
+    """In size order, smallest first."""
+    personas: Personas
+    decomposition: dict[str, Decomposition]
+    scale: Scale
+    claims: list[Claim]
+    power: list[Power]
+    notes: list[str]
+    """What a reader must know before believing the numbers."""
+    trajectories: list[Trajectory] = field(default_factory=list)
+    """Empty where no source is a checkpoint."""
+    experiment: Experiment | None = None
+    """What the choice of training data is worth; None where that was not tried."""
+    schema: Literal[1] = 1

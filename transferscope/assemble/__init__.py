@@ -1,0 +1,268 @@
+"""From the matrix to the analysis: every number, each with its uncertainty.
+
+Point estimates come from `measure`, `graph` and `persona`; intervals from one bootstrap per model
+(`evidence`), in whose draws all quantities of that model move together.
+
+In:   the matrix (`matrix`, `readers`) and the settings.
+Out:  an `analysis.Analysis`.
+
+Opens no file, prints nothing.
+
+Its parts: `placebo`, `one_model` (all that is said of one), `trajectory` (checkpoints of a
+finetune), `audit` (the paper's findings, tried).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transferscope import graph, measure, persona, simulate
+from transferscope.analysis import (
+    Analysis,
+    Decomposition,
+    Input,
+    ModelAnalysis,
+    Persona,
+    Personas,
+    Power,
+    Scale,
+    TaskRecord,
+    Trend,
+)
+from transferscope.analysis.settings import Settings
+from transferscope.assemble import audit, placebo
+from transferscope.assemble.one_model import BOUNDS, QUANTITIES, SIGNS, describe, over_tasks, pair
+from transferscope.assemble.trajectory import trajectories
+from transferscope.errors import StudyError
+from transferscope.evidence import Evidence, gather, null_draws
+from transferscope.matrix import behaviour
+from transferscope.stats import detection
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:
+    """The effects of every cell in the named measure, dimensions (model, seed, source, target).
+
+    Args:
+        name: `pgf`, `relative_gain` or `raw_gain`; the last two need accuracies.
+    """
+    if name == "pgf":
+        return matrix["pgf"]
+    if matrix["accuracy"].isnull().all():
+        raise StudyError(f"{name} needs accuracies, and these results hold only PGF values")
+    change = getattr(measure, name)(matrix["base_accuracy"], matrix["accuracy"])
+    return change.transpose(*matrix["pgf"].dims).assign_coords(matrix["pgf"].coords)
+
+
+def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
+    """Everything that can be said about a transfer matrix.
+
+    Args:
+        matrix: what `read_results` returns.
+        settings: the choices; `ceiling` is taken from the matrix, where it was applied.
+
+    Returns:
+        The analysis, ready to be printed, drawn or written.
+
+    Raises:
+        StudyError: a setting is out of its range, or the measure needs what the matrix lacks.
+    """
+    settings = replace(settings or Settings(), ceiling=matrix.attrs["ceiling"])
+    settings.check()
+    mu = effects(matrix, settings.measure)
+    names = mu["model"].values.tolist()
+    with ThreadPoolExecutor() as pool:  # numpy lets go of the interpreter in the bootstrap
+        gathered = pool.map(lambda name: gather(matrix, mu, name, settings), names)
+        evidence = dict(zip(names, gathered, strict=True))
+    models = {name: describe(matrix, mu, evidence[name], settings) for name in names}
+    tasks = _tasks(mu)
+    return Analysis(
+        version=version("transferscope"),
+        settings=settings,
+        inputs=[Input(**entry) for entry in matrix.attrs["inputs"]],
+        tasks=tasks,
+        models=models,
+        personas=_personas(mu, evidence, settings),
+        decomposition={name: _decomposition(mu, evidence[name]) for name in names},
+        scale=_scale(mu, evidence, settings),
+        claims=audit.audit(mu, evidence),
+        power=_power(matrix, evidence, settings),
+        notes=_notes(matrix, evidence, models, settings),
+        trajectories=trajectories(evidence, models),
+    )
+
+
+def _tasks(mu: xr.DataArray) -> list[TaskRecord]:
+    records: dict[str, dict[str, Any]] = {}
+    for dim, prefix in (("target", ""), ("source", "source_")):
+        for i, name in enumerate(mu[dim].values.tolist()):
+            entry = records.setdefault(name, {"source": False, "target": False})
+            entry[dim] = True
+            for field in ("abbreviation", "level", "granularity"):
+                entry[field] = mu[prefix + field].values[i].item() or None
+    return [TaskRecord(name=name, **entry) for name, entry in records.items()]
+
+
+def _decomposition(mu: xr.DataArray, evidence: Evidence) -> Decomposition:
+    one = mu.sel(model=[evidence.model], seed=evidence.seeds)
+    shares = {str(name): part.item() for name, part in measure.decompose(one).items()}
+    drawn = evidence.draws.cells if evidence.draws else None
+    mean = graph.seed_mean(evidence.data.effects)
+    return placebo.decomposition(evidence, mean, drawn, measure.VarianceShares(**shares))
+
+
+def _scale(mu: xr.DataArray, evidence: dict[str, Evidence], settings: Settings) -> Scale:
+    means = measure.averages(mu, include_self=settings.include_self).mean("seed")
+    names = list(evidence)
+    trends = {}
+    for quantity in QUANTITIES:
+        values, ci, steps = {}, {}, {}
+        for sign in SIGNS:
+            estimate = means[f"{quantity}_{sign}"].sel(model=names).values
+            values[sign] = estimate.tolist()
+            tasks = [
+                e.drawn(quantity, sign, include_self=settings.include_self)
+                for e in evidence.values()
+            ]
+            drawn = [None if d is None else over_tasks(d) for d in tasks]
+            low, high = BOUNDS[sign]
+            ci[sign] = [
+                pair(e.interval(d, np.asarray(v), low=low, high=high))
+                for e, d, v in zip(evidence.values(), drawn, estimate, strict=True)
+            ]
+            steps[sign] = [
+                pair(
+                    evidence[names[k]].interval(
+                        None if a is None or b is None else b - a,
+                        np.asarray(estimate[k] - estimate[k - 1]),
+                    )
+                )
+                for k, (a, b) in enumerate(pairwise(drawn), start=1)
+            ]
+        trends[quantity] = Trend(**values, ci=ci, steps=steps)
+    return Scale(models=names, **trends)
+
+
+def _personas(mu: xr.DataArray, evidence: dict[str, Evidence], settings: Settings) -> Personas:
+    found = persona.personas(mu, include_self=settings.include_self)
+    if not all(e.draws for e in evidence.values()):
+        return found
+    return Personas(
+        **{
+            role: [_with_support(p, trait, evidence, settings) for p in getattr(found, role)]
+            for role, trait in persona.TRAITS.items()
+        }
+    )
+
+
+def _with_support(
+    member: Persona, trait: persona.Trait, evidence: dict[str, Evidence], settings: Settings
+) -> Persona:
+    """The persona with intervals, and the share of draws in which it plays its role everywhere."""
+    everywhere, models = np.asarray(True), {}
+    for name, one in evidence.items():
+        tasks = one.sources if trait.quantity == "transferability" else list(one.data.targets)
+        drawn = one.drawn(trait.quantity, trait.sign, include_self=settings.include_self)
+        assert drawn is not None  # the caller made sure that every model has draws
+        ahead = drawn[tasks.index(member.task)] - over_tasks(drawn)
+        known = member.models[name]
+        ci = one.interval(ahead, np.asarray(known.value - known.average))
+        models[name] = replace(known, ci=pair(ci))
+        everywhere = everywhere & (trait.direction * ahead > 0)
+    return Persona(member.task, models, float(everywhere.mean()))
+
+
+def _power(matrix: xr.Dataset, evidence: dict[str, Evidence], settings: Settings) -> list[Power]:
+    rows = []
+    for name, one in evidence.items():
+        base = matrix["base_accuracy"].sel(model=name).mean("seed")
+        for table, target in zip(one.data.items, one.data.targets, strict=True):
+            accuracy = float(base.sel(target=target))
+            if table is None or not 0 <= accuracy < 1:
+                continue
+            smallest = detection.power(
+                table.equivalent_items,
+                len(one.seeds),
+                accuracy,
+                alpha=settings.alpha,
+                item_correlation=settings.item_correlation,
+                seed_correlation=max(settings.item_correlation, simulate.SEED_CORRELATION),
+            )
+            rows.append(
+                Power(name, target, table.base.shape[1], len(one.seeds), accuracy, smallest)
+            )
+    return rows
+
+
+def _notes(
+    matrix: xr.Dataset,
+    evidence: dict[str, Evidence],
+    models: dict[str, ModelAnalysis],
+    settings: Settings,
+) -> list[str]:
+    notes = list(matrix.attrs["notes"])
+    for name, model in models.items():
+        notes += behaviour.notes(name, model.behaviour)
+        notes += placebo.notes(name, model.controls, model.adjusted)
+    if settings.preset == "paper":
+        notes.append("Preset 'paper': the paper's tests alone, without intervals or null models.")
+        return notes
+    for name, one in evidence.items():
+        if not behaviour.knows_letters(models[name].behaviour):
+            notes += _one_answer(one)
+    counted = [name for name, one in evidence.items() if one.items == "counts"]
+    if counted:
+        notes.append(
+            f"{', '.join(counted)}: only counts of correct answers are known, not which items. "
+            "Intervals use a made-up item table with exactly these counts, in which answers of two "
+            f"adapters correlate {settings.item_correlation:g} (an assumption)."
+        )
+    for name, one in evidence.items():
+        if one.basis == "seeds":
+            notes.append(
+                f"{name}: no counts, so intervals account for seeds alone and say nothing about "
+                "another sample of items."
+            )
+        if len(one.seeds) == 1:
+            kept = "intervals account for items alone" if one.basis == "items" else "no intervals"
+            notes.append(
+                f"{name}: one seed. {kept}, tests over seeds are left out; what is said holds for "
+                "these adapters, not for the recipe."
+            )
+        if (draws := null_draws(one, settings)) < settings.null_draws:
+            notes.append(f"{name}: null models have {draws} draws, as the matrix is large.")
+        if not models[name].cliques.complete:
+            notes.append(
+                f"{name}: more than {graph.MOST_CLIQUES} maximal cliques; the list is incomplete "
+                "and the largest may be missing."
+            )
+        if one.basis != "none" and models[name].noise_floor is None:
+            notes.append(
+                f"{name}: items are not known for every target, so there is no noise floor and no "
+                "null model without transfer."
+            )
+    return notes
+
+
+def _one_answer(evidence: Evidence) -> list[str]:
+    """Targets on which most adapters score exactly the same, as one constant answer would."""
+    notes = []
+    for j, target in enumerate(evidence.data.targets):
+        column = evidence.data.effects[:, ~evidence.data.itself[:, j], j]
+        changed = np.round(column[np.isfinite(column) & (column != 0)], 9)
+        values, counts = np.unique(changed, return_counts=True)
+        if len(values) and counts.max() > column.size / 2 and column.size >= 8:
+            notes.append(
+                f"{evidence.model}: {counts.max()} of {column.size} adapters change {target} by "
+                f"exactly {values[counts.argmax()]:+.3f}; they may all give one constant answer, "
+                "which is no transfer."
+            )
+    return notes

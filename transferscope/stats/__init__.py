@@ -1,0 +1,354 @@
+"""How sure one can be: intervals, tests, corrections, power.
+
+The central idea is one bootstrap that all numbers share. A draw gives every item a random weight,
+the same for the base and all adapters, and every seed a random weight, the same for all cells; each
+quantity is computed anew from the draw. So an interval accounts for both kinds of chance and for
+what cells have in common, above all the baseline.
+
+In:   effects and, where they exist, item-level answers of one model, as arrays.
+Out:  draws, intervals, p-values. Draws are always the last axis.
+
+Randomness comes in as a seed. Opens no file.
+
+Beside it: `noise` (the one rule for "beyond noise"), `exact`, `nulls`, `detection` (power),
+`agreement` (of a forecast and a measured matrix).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy.special
+from jaxtyping import Bool, Float
+
+from transferscope.analysis.settings import Measure
+from transferscope.measure import signed_parts
+
+CHUNK_VALUES = 1_000_000
+"""Effects the bootstrap holds at once, so that its few arrays of that size stay in cache."""
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """Answers of one model to one target's items: 1 correct, 0 wrong, NaN not asked.
+
+    Answers that are not right or wrong have scores between.
+    """
+
+    base: Float[np.ndarray, "seed item"]
+    tuned: Float[np.ndarray, "seed source item"]
+
+    @property
+    def right_or_wrong(self) -> bool:
+        """Whether every answer is."""
+        return all(bool(np.isin(a[np.isfinite(a)], (0, 1)).all()) for a in (self.base, self.tuned))
+
+    @property
+    def equivalent_items(self) -> int:
+        """Right-or-wrong items whose mean would be as uncertain as that of these.
+
+        The items themselves where they are right or wrong. Scores vary less around their mean p
+        than p (1 - p), so there they are worth more.
+        """
+        number, asked = self.base.shape[1], np.isfinite(self.base).any(axis=1)
+        if self.right_or_wrong or not asked.any():
+            return number
+        marks = self.base[asked].astype(float)
+        mean, spread = np.nanmean(marks, axis=1), np.nanvar(marks, axis=1).mean()
+        chance = (mean * (1 - mean)).mean()
+        return round(number * min(chance / spread, 100)) if spread > 0 else number
+
+
+@dataclass(frozen=True)
+class ModelData:
+    """One model's part of the matrix, as the bootstrap needs it."""
+
+    effects: Float[np.ndarray, "seed source target"]
+    """mu; NaN where not measured or undefined."""
+    itself: Bool[np.ndarray, "source target"]
+    """True where source and target are the same task."""
+    items: tuple[ItemTable | None, ...]
+    """For each target; None where only averages are known."""
+    targets: tuple[str, ...]
+    """Each target's randomness hangs on its name, not on its place."""
+    ceiling: Float[np.ndarray, " target"] | None = None
+    """Fractions; None where the ceiling is the diagonal's own accuracy."""
+    measure: Measure = "pgf"
+
+
+class SignDraws(NamedTuple):
+    """Draws of transferability or malleability, each (task, draw)."""
+
+    positive: np.ndarray
+    negative: np.ndarray
+
+
+class Draws(NamedTuple):
+    """Bootstrap draws of what is measured on one model."""
+
+    cells: np.ndarray
+    """Seed-mean effects, (source, target, draw)."""
+    transferability: SignDraws
+    malleability: SignDraws
+    transferability_with_self: SignDraws
+    malleability_with_self: SignDraws
+    sides: SignDraws
+    """Seed means of the effects' positive and negative parts, (source, target, draw)."""
+
+
+class SeedNoise(NamedTuple):
+    """Random weights of the seeds: the t distribution, one draw for all quantities."""
+
+    normal: np.ndarray
+    """(seed, draw)"""
+    stretch: np.ndarray
+    """(number of seeds - 1, draw): what makes a normal draw one of Student's t."""
+
+
+def _seed_noise(seeds: int, draws: int, seed: list[int]) -> SeedNoise:
+    rng = np.random.default_rng(seed)
+    normal = rng.standard_normal((seeds, draws), dtype=np.float32)
+    squares = np.cumsum(rng.standard_normal((max(seeds - 1, 1), draws)) ** 2, axis=0)
+    degrees = np.arange(1, len(squares) + 1)[:, None]
+    stretch = np.concatenate([np.zeros((1, draws)), np.sqrt(degrees / squares)])
+    return SeedNoise(normal, stretch.astype(np.float32))
+
+
+def over_seeds(values: np.ndarray, noise: SeedNoise) -> np.ndarray:
+    """Mean over the first axis (seeds) plus its random error; the last axis is the draw.
+
+    The error is that of a mean of n values with unknown variance: on its own it gives exactly the
+    t interval. One seed has no error that could be known.
+    """
+    known = np.isfinite(values)
+    count = known.sum(axis=0)[..., :1]
+    if not known.all():
+        values = np.where(known, values, 0)
+    mean = values.sum(axis=0) / np.where(count > 0, count, np.nan).astype(np.float32)
+    deviation = np.where(known, values - mean, 0) if not known.all() else values - mean
+    error = np.einsum("s...d,sd->...d", deviation, noise.normal)
+    number = np.maximum(count, 2)
+    scale = (1 / np.sqrt(number * (number - 1))).astype(np.float32)
+    return mean + error * scale * noise.stretch[np.maximum(count[..., 0] - 1, 0)]
+
+
+def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
+    """Resample the seeds and, where known, the items of one model.
+
+    Items are weighted by a Bayesian bootstrap (Rubin, 1981), the same weights for the base and all
+    adapters, so that what they share cancels as it should; a baseline below 1 never becomes 1, so
+    no effect turns undefined by chance. Seeds are weighted so that a mean over seeds has exactly
+    its t interval, where resampling four seeds would give one far too narrow.
+
+    Args:
+        model: the model's name: models draw different seeds but the same items.
+
+    Returns:
+        Draws, float32.
+    """
+    _, sources, targets = data.effects.shape
+    itself = data.itself[None, :, :, None]
+    tasks = {"transferability": (sources, 2), "malleability": (targets, 1)}
+    out = {
+        f"{name}{suffix}": SignDraws(*np.empty((2, size, draws), np.float32))
+        for name, (size, _) in tasks.items()
+        for suffix in ("", "_with_self")
+    }
+    sides = SignDraws(*np.empty((2, sources, targets, draws), np.float32))
+    cells = np.empty((sources, targets, draws), np.float32)
+    for now, noise, effects in resamples(data, draws=draws, seed=seed, model=model):
+        apart = np.where(itself, np.float32(np.nan), effects)
+        cells[..., now] = over_seeds(effects, noise)
+        sides.positive[..., now] = over_seeds(np.maximum(effects, 0), noise)
+        sides.negative[..., now] = over_seeds(np.minimum(effects, 0), noise)
+        for suffix, values in (("", apart), ("_with_self", effects)):
+            for name, (_, axis) in tasks.items():
+                signs = signed_parts(values, axis=axis)
+                out[name + suffix].positive[:, now] = over_seeds(signs.positive, noise)
+                out[name + suffix].negative[:, now] = over_seeds(signs.negative, noise)
+    return Draws(cells=cells, sides=sides, **out)
+
+
+class Resample(NamedTuple):
+    """Some of the bootstrap's draws."""
+
+    now: slice
+    """Which."""
+    noise: SeedNoise
+    effects: np.ndarray
+    """mu on reweighted items, (seed, source, target, draw)."""
+
+
+def resamples(data: ModelData, *, draws: int, seed: int, model: str) -> Iterator[Resample]:
+    """The bootstrap's draws, a few at a time.
+
+    The k-th draw weighs an item, or a seed, alike whatever sources stand in `data`, as long as the
+    targets have the same items: what is computed of two calls may be compared draw by draw.
+    """
+    noise = _seed_noise(len(data.effects), draws, [seed, *model.encode()])
+    streams = [np.random.default_rng([seed, *name.encode()]) for name in data.targets]
+    tables = [table and _errors(table) for table in data.items]
+    step = draws if not any(data.items) else max(16, CHUNK_VALUES // data.effects.size)
+    for start in range(0, draws, step):
+        now = slice(start, min(start + step, draws))
+        part = SeedNoise(noise.normal[:, now], noise.stretch[:, now])
+        yield Resample(now, part, _resampled_effects(data, tables, streams, now.stop - now.start))
+
+
+class _Errors(NamedTuple):
+    """One target's wrong answers, (run, item): the base's seeds, then each seed's sources."""
+
+    wrong: np.ndarray
+    asked: np.ndarray | None
+    """None where every run was asked every item."""
+
+
+def _errors(table: ItemTable) -> _Errors:
+    items = table.base.shape[1]
+    answers = np.concatenate([table.base, table.tuned.reshape(-1, items)]).astype(np.float32)
+    asked = np.isfinite(answers)
+    wrong = np.where(asked, 1 - answers, np.float32(0))
+    return _Errors(wrong, None if asked.all() else asked.astype(np.float32))
+
+
+def _resampled_effects(
+    data: ModelData,
+    tables: list[_Errors | None],
+    streams: list[np.random.Generator],
+    draws: int,
+) -> np.ndarray:
+    """mu on reweighted items, (seed, source, target, draw); one draw serves all without items."""
+    if not any(data.items):
+        return data.effects[..., None].astype(np.float32)
+    seeds, sources, targets = data.effects.shape
+    effects = np.empty((seeds, sources, targets, draws), np.float32)
+    for j, (table, rng) in enumerate(zip(tables, streams, strict=True)):
+        if table is None:
+            effects[:, :, j] = data.effects[:, :, j, None]
+            continue
+        weights = rng.standard_exponential((draws, table.wrong.shape[1]), dtype=np.float32)
+        rates = _error_rates(table, weights)
+        base = rates[:seeds, None]
+        tuned = rates[seeds:].reshape(seeds, sources, draws)
+        if data.ceiling is not None:
+            shortfall = 1 - data.ceiling[j]
+        else:
+            own = np.flatnonzero(data.itself[:, j])
+            shortfall = tuned[:, own].mean((0, 1)) if own.size else np.nan
+        effects[:, :, j] = effect_of_errors(data.measure, base, tuned, shortfall)
+        effects[:, :, j][~np.isfinite(data.effects[:, :, j])] = np.nan
+    return effects
+
+
+def _error_rates(table: _Errors, weights: np.ndarray) -> np.ndarray:
+    """Weighted share of wrong answers, (run, draw)."""
+    if table.asked is None:
+        return table.wrong @ (weights / weights.sum(axis=1, keepdims=True)).T
+    with np.errstate(invalid="ignore"):  # a run without any answer is 0 / 0: NaN
+        return (table.wrong @ weights.T) / (table.asked @ weights.T)
+
+
+def effect_of_errors(
+    measure: Measure, base: np.ndarray, tuned: np.ndarray, shortfall: object
+) -> np.ndarray:
+    """mu from error rates, which keep their precision near an accuracy of 1."""
+    if measure == "raw_gain":
+        return base - tuned
+    gap = base - np.asarray(shortfall, np.float32) if measure == "pgf" else 1 - base
+    return (base - tuned) / np.where(gap > 0, gap, np.float32(np.nan))
+
+
+def intervals(
+    draws: Float[np.ndarray, "*shape draw"],
+    estimate: Float[np.ndarray, "*shape"],
+    alpha: float,
+    *,
+    low: float = -np.inf,
+    high: float = np.inf,
+) -> Float[np.ndarray, "*shape 2"]:
+    """Where the quantity would lie, in 1 - alpha of studies of this size.
+
+    The draws' quantiles, moved so that the draws' mean (`draw_mean`) is the estimate: a sum of
+    positive parts is larger in every noisier draw, which says nothing about its spread. (How much
+    of it noise alone would make is the noise floor, `nulls.no_transfer_effects`.)
+
+    Returns:
+        (low, high), NaN where the estimate is, or where more than 5 % of draws are undefined.
+    """
+    draws = np.asarray(draws, np.float32)
+    undefined = ~np.isfinite(draws)
+    few = undefined.mean(axis=-1) <= 0.05
+    middle = draw_mean(draws)
+    if undefined.any():
+        draws = np.where(undefined, middle[..., None], draws)
+    ends = np.quantile(draws, [alpha / 2, 1 - alpha / 2], axis=-1)
+    moved = np.moveaxis(ends - middle + estimate, 0, -1)
+    return np.where(few[..., None], np.clip(moved, low, high), np.nan)
+
+
+def draw_mean(draws: Float[np.ndarray, "*shape draw"]) -> Float[np.ndarray, "*shape"]:
+    """Mean over the defined draws, the outer hundredth at each end drawn in; NaN where none is.
+
+    Of two seeds the draws have the tails of Student's t with one degree of freedom, which has no
+    mean: the plain mean of such draws is anywhere, carried off by the few largest.
+    """
+    known = np.isfinite(draws)
+    if known.all():
+        ends = np.quantile(draws, [0.01, 0.99], axis=-1, keepdims=True)
+        return np.asarray(np.clip(draws, *ends).mean(axis=-1, dtype=float))
+    count = known.sum(axis=-1)
+    some = np.where(known, draws, np.where(count > 0, np.nan, 0)[..., None])
+    ends = np.nanquantile(some, [0.01, 0.99], axis=-1, keepdims=True)
+    mean = np.nanmean(np.clip(some, *ends), axis=-1, dtype=float)
+    return np.where(count > 0, mean, np.nan)
+
+
+def sign_p_values(
+    draws: Float[np.ndarray, "*shape draw"], estimate: Float[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
+    """Two-sided p-value that the quantity is 0, from the draws behind its interval.
+
+    Never below 2 / (draws + 1); NaN where the estimate is.
+    """
+    shift = (estimate - draw_mean(draws))[..., None].astype(np.float32)
+    below = (draws <= -shift).sum(axis=-1)
+    above = (draws >= -shift).sum(axis=-1)
+    p_values = np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (draws.shape[-1] + 1))
+    return np.where(np.isfinite(estimate), p_values, np.nan)
+
+
+def benjamini_hochberg(p_values: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """q-values: the smallest false discovery rate at which each test would be a discovery.
+
+    NaN p-values stay NaN and do not count as tests.
+
+    Source:
+        Benjamini and Hochberg (1995).
+    """
+    known = np.flatnonzero(np.isfinite(p_values))
+    falling = known[np.argsort(p_values[known])[::-1]]
+    rank = np.arange(len(falling), 0, -1)
+    q_values = np.full(p_values.shape, np.nan)
+    q_values[falling] = np.minimum.accumulate(p_values[falling] * (len(falling) / rank))
+    return np.minimum(q_values, 1.0)
+
+
+def mcnemar(
+    base: Bool[np.ndarray, "*shape item"], tuned: Bool[np.ndarray, "*shape item"]
+) -> np.ndarray:
+    """Exact two-sided McNemar test that finetuning fixed as many items as it broke.
+
+    Args:
+        base: whether the untuned model answered each item correctly.
+        tuned: the same after finetuning, items in the same order.
+
+    Returns:
+        p-values; 1 where no item changed.
+    """
+    fixed = (~base & tuned).sum(-1)
+    broken = (base & ~tuned).sum(-1)
+    tail = scipy.special.bdtr(np.minimum(fixed, broken), np.maximum(fixed + broken, 1), 0.5)
+    return np.asarray(np.minimum(1.0, 2 * tail))
