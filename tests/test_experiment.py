@@ -348,6 +348,36 @@ def test_the_record_is_part_of_the_analysis(won):
     assert list(found.models["s"].targets["Counting"].arms) == list(STRATEGIES)
 
 
+def test_analyze_shows_the_experiment_of_a_folder_and_trains_nothing(won, tmp_path):
+    folder = shutil.copytree(won[0] / "out", tmp_path / "out")
+    analysis = analyze(read_results(folder), QUICK)
+    assert str(experiment.judged(folder, analysis)) == str(won[2])
+    assert experiment.judged(folder / "judging" / "s" / "Counting", analysis) is None
+    done = CliRunner().invoke(app, ["analyze", str(folder), "--bootstrap", "200", "--json"])
+    assert json.loads(done.stdout)["experiment"]["models"]["s"]["verdict"]
+    (folder / "judging" / "s" / "Counting" / "run.jsonl").unlink()
+    found = experiment.judged(folder, analysis)
+    assert found is not None
+    assert list(found.models["s"].targets) == ["Jigsaw"]
+    assert "nothing was judged for Counting: what judges it is not finished" in found.notes[0]
+
+
+def test_an_experiment_is_not_shown_beside_a_matrix_that_chooses_otherwise(won, tmp_path):
+    folder = shutil.copytree(won[0] / "out", tmp_path / "out")
+    analysis = analyze(read_results(folder), QUICK)
+    for effects in analysis.models["s"].pgf.values():
+        effects["Counting"] = replace(effects["Counting"], mean=-1.0)
+    (other := folder / "selection.json").write_text(
+        other.read_text().replace('"from": "', '"from": "0')
+    )
+    assert experiment.judged(folder, analysis) is None
+    shutil.copy(won[0] / "out" / "selection.json", other)
+    found = experiment.judged(folder, analysis)
+    assert found is not None
+    assert list(found.models["s"].targets) == ["Jigsaw"]
+    assert "chooses another mixture than the one that was tried" in found.notes[0]
+
+
 # The plan, and how far it is
 
 

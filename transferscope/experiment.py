@@ -19,22 +19,26 @@ from typing import NamedTuple
 
 import polars as pl
 import xarray as xr
+import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from transferscope import results
 from transferscope.analysis import Analysis
 from transferscope.analysis.serial import plain
-from transferscope.analysis.strategies import Experiment, Judgement, Strategy
+from transferscope.analysis.settings import Settings
+from transferscope.analysis.strategies import STRATEGIES, Experiment, Judgement, Strategy
+from transferscope.errors import DataError, StudyError
 from transferscope.lab.ledger import Event, Ledger
 from transferscope.matrix import apply_ceiling, from_predictions
 from transferscope.plan import plan_study
 from transferscope.predictions import shown
 from transferscope.readers import read_inputs
 from transferscope.results import atomic
+from transferscope.results.standing import standing
 from transferscope.runner import Outcome, run_study
 from transferscope.selection import Mixture, mixture
 from transferscope.study import Study
-from transferscope.study.file import suite_of
+from transferscope.study.file import load_yaml, suite_of
 from transferscope.study.stock import hashed, stock_of
 from transferscope.trial.arms import (
     Way,
@@ -96,32 +100,24 @@ def carry_out(
     """
     chosen = choose(study, analysis)
     contests = {model: contests_of(study, its) for model, its in chosen.items()}
-    record = {"from": _origin(study, out), "models": plain(contests)}
+    seconds = {
+        (model, target): judging_study(study, model, target, its)
+        for model, targets in contests.items()
+        for target, its in targets.items()
+    }
+    notes = [note for second in seconds.values() for note in _shortfalls(second)]
+    record = {"from": _origin(study, out), "models": plain(contests), "notes": notes}
     atomic.write_whole(Path(out, results.SELECTION), results.as_json(record))
     done: list[Outcome] = []
-    notes: list[str] = []
-    models: dict[str, Judgement] = {}
-    asked: dict[str, int] = {}
-    for model, targets in contests.items():
-        rows: list[pl.DataFrame] = []
-        for target, its in targets.items():
-            tell(Event("", 0, 0, 0, 0, note=_told(model, target, its)))
-            folder = results.judging_folder(out, model, target)
-            second = judging_study(study, model, target, its)
-            notes += _shortfalls(second)
-            done.append(run_study(second, folder, tell=tell, executor=executor))
-            if done[-1].adapters:
-                rows += _rows(folder)
-            else:
-                notes.append(
-                    f"{model}: nothing was judged for {shown(target)}: its training failed."
-                )
-        if rows:
-            matrix = _matrix(rows, study)
-            targets = {t: targets[t] for t in targets if t in matrix["target"].values}
-            asked = Counter(matrix["item_target"].values.tolist())
-            models[model] = judge(matrix, model, targets, chosen[model], analysis.settings)
-    found = _experiment(study, models, asked, notes) if models else None
+    for (model, target), second in seconds.items():
+        its = contests[model][target]
+        tell(Event("", 0, 0, 0, 0, note=_told(model, target, its)))
+        folder = results.judging_folder(out, model, target)
+        done.append(run_study(second, folder, tell=tell, executor=executor))
+        if not done[-1].adapters:
+            notes.append(f"{model}: nothing was judged for {shown(target)}: its training failed.")
+            contests[model].pop(target)
+    found = _judged(study, out, contests, chosen, analysis.settings, notes)
     whole = Outcome(
         cells=sum(one.cells for one in done),
         of=sum(one.of for one in done),
@@ -129,6 +125,82 @@ def carry_out(
         failed=tuple(failure for one in done for failure in one.failed),
     )
     return Judged(found, whole)
+
+
+def judged(folder: str | Path, analysis: Analysis) -> Experiment | None:
+    """The experiment that a folder holds, judged from its answers; None where it holds none.
+
+    Nothing is trained and no suite is opened. A target is left out, and a note says so, where what
+    judges it is not finished, or where the settings of this analysis choose another mixture for it
+    than the one that was tried.
+
+    Args:
+        analysis: of the folder's matrix alone, its models under the study's names.
+
+    Raises:
+        StudyError: the study in the folder is damaged.
+    """
+    data = results.read_beside(folder, results.STUDY)
+    record = results.read_json(Path(folder, results.SELECTION))
+    if data is None or not record:
+        return None
+    try:
+        study = Study.model_validate(load_yaml(data.decode()))
+    except (yaml.YAMLError, UnicodeDecodeError, ValidationError):
+        raise StudyError(f"{folder}: {results.STUDY} cannot be read as a study") from None
+    if study.selection is None or set(study.models) != set(analysis.models):
+        return None
+    known, chosen = recorded(study, folder) or {}, choose(study, analysis)
+    said = record.get("notes")
+    notes = [str(note) for note in said] if isinstance(said, list) else []
+    contests: dict[str, dict[str, Ways]] = {model: {} for model in study.models}
+    for model, targets in chosen.items():
+        for target, mix in targets.items():
+            its = known.get(model, {}).get(target)
+            if why := _why_not(study, results.judging_folder(folder, model, target), its, mix):
+                notes.append(f"{model}: nothing was judged for {shown(target)}: {why}.")
+            elif its is not None:
+                contests[model][target] = its
+    return _judged(study, folder, contests, chosen, analysis.settings, notes)
+
+
+def _why_not(study: Study, folder: Path, its: Ways | None, mix: Mixture) -> str:
+    """Why what was tried for a target cannot be judged; empty where it can."""
+    if its is None or set(its) != set(STRATEGIES):
+        return "nothing was tried with this matrix; run the study again"
+    tried = list(its["informed"].mixtures.values())
+    if tried != ([shares] if (shares := _shares(study, mix)) else []):
+        return "with these settings the matrix chooses another mixture than the one that was tried"
+    try:
+        state = standing(folder).state
+    except DataError:
+        state = "stopped"
+    if state not in ("done", "failed in part"):
+        return "what judges it is not finished; run the study again"
+    tables = [*results.prediction_files(folder), *results.control_files(folder)]
+    return "" if len(tables) > 1 else "its training failed"  # the first is the base's
+
+
+def _judged(
+    study: Study,
+    out: str | Path,
+    contests: Mapping[str, Mapping[str, Ways]],
+    chosen: Chosen,
+    settings: Settings,
+    notes: list[str],
+) -> Experiment | None:
+    """What the answers in `judging/` say; None where there are none."""
+    models: dict[str, Judgement] = {}
+    asked: dict[str, int] = {}
+    for model, targets in contests.items():
+        folders = [results.judging_folder(out, model, target) for target in targets]
+        if not folders:
+            continue
+        matrix = _matrix([table for folder in folders for table in _rows(folder)], study)
+        its = {t: targets[t] for t in targets if t in matrix["target"].values}
+        asked = Counter(matrix["item_target"].values.tolist())
+        models[model] = judge(matrix, model, its, chosen[model], settings)
+    return _experiment(study, models, asked, notes) if models else None
 
 
 def contests_of(study: Study, chosen: Mapping[str, Mixture]) -> dict[str, Ways]:

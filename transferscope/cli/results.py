@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -78,6 +79,10 @@ def analyze(
         from transferscope.assemble import analyze as run
 
         analysis = run(matrix, settings)
+        if len(inputs) == 1 and (folder := Path(inputs[0])).is_dir():
+            from transferscope.experiment import judged
+
+            analysis = replace(analysis, experiment=judged(folder, analysis))
     shown = None if out is None else exhibits_of(read, pictures=not no_pictures)
     finish(analysis, out, shown, figures=not no_figures, as_json=as_json)
 
