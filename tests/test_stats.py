@@ -215,7 +215,7 @@ def test_mcnemar_is_the_sign_test_of_the_items_that_changed(fixed, broken):
     assert stats.mcnemar(base, tuned) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("seeds", "base"), [(4, 0.4), (1, 0.6), (10, 0.75)])
+@pytest.mark.parametrize(("seeds", "base"), [(4, 0.4), (1, 0.6), (2, 0.3), (3, 0.5), (10, 0.75)])
 def test_power_is_reached_at_the_effect_it_names(seeds, base):
     smallest = detection.power(150, seeds, base)
     world = simulate.World(("a",), np.array([base]), np.array([[smallest]]), np.array([150]))

@@ -53,7 +53,8 @@ class Cell:
     p_value: Number
     """Two-sided, from the bootstrap that gives `ci`."""
     q_value: Number
-    """Benjamini-Hochberg over this model's off-diagonal cells."""
+    """Benjamini-Hochberg over this model's off-diagonal cells, of the larger of `p_value` and
+    `exact_p`."""
     seeds: dict[str, Number]
     mcnemar: dict[str, Number] | None = None
     """Exact McNemar p-value of each seed; only where item-level predictions exist."""

@@ -134,18 +134,17 @@ def _cells(evidence: Evidence, mean: np.ndarray) -> tuple[dict[str, dict[str, Ce
     drawn = evidence.draws.cells if evidence.draws else None
     capped = data.measure == "pgf" and data.ceiling is not None and np.all(data.ceiling == 1)
     ci = evidence.interval(drawn, mean, high=1.0 if capped else np.inf)
+    changed = None
+    if evidence.items == "predictions":  # which give every target a table
+        changed = [exact.changes(table) for table in evidence.data.items if table is not None]
     p_values = np.full(mean.shape, np.nan)
     if drawn is not None:
         p_values = stats.sign_p_values(drawn, mean)
     ci[evidence.single], p_values[evidence.single] = np.nan, np.nan
-    q_values = np.full(mean.shape, np.nan)
-    q_values[~data.itself] = stats.benjamini_hochberg(p_values[~data.itself])
+    q_values = _corrected(p_values, changed, data.itself)
     count = np.isfinite(values).sum(axis=0)
     squares = np.where(np.isfinite(values), (values - mean) ** 2, 0).sum(axis=0)
     std = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
-    changed = None
-    if evidence.items == "predictions":  # which give every target a table
-        changed = [exact.changes(table) for table in evidence.data.items if table is not None]
 
     def by_seed(numbers: np.ndarray) -> dict[str, float]:
         return dict(zip(evidence.seeds, numbers.tolist(), strict=True))
@@ -167,6 +166,23 @@ def _cells(evidence: Evidence, mean: np.ndarray) -> tuple[dict[str, dict[str, Ce
         for i, source in enumerate(evidence.sources)
     }
     return cells, q_values
+
+
+def _corrected(
+    p_values: np.ndarray, changed: list[exact.Changes] | None, itself: np.ndarray
+) -> np.ndarray:
+    """q-values of the off-diagonal cells.
+
+    Of the larger of two p-values where both are known: of a few changed items the draws alone are
+    too sure (`stats.exact`), and one such p-value makes discoveries of others.
+    """
+    larger = p_values
+    if changed is not None:
+        by_items = np.stack([one.together for one in changed], axis=-1)
+        larger = np.where(np.isnan(by_items), p_values, np.maximum(p_values, by_items))
+    q_values = np.full(p_values.shape, np.nan)
+    q_values[~itself] = stats.benjamini_hochberg(larger[~itself])
+    return q_values
 
 
 def pair(ends: np.ndarray) -> tuple[float, float]:

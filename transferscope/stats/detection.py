@@ -1,5 +1,7 @@
 """What a study of a given size can detect."""
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.special
 
@@ -45,19 +47,65 @@ def power(
             f"items={items}, seeds={seeds}, base_accuracy={base_accuracy:g}"
         )
     base, smallest, needed = base_accuracy or 0.5 / items, 0.0, 0.0
-    for _ in range(100):  # the spread depends on the effect; the iteration contracts fast
+    chances = (1 - alpha / 2, level)
+    for _ in range(30):  # the spread depends on the effect; the iteration contracts fast
         tuned = base + smallest * (1 - base)
         spread_base, spread_tuned = base * (1 - base) / items, tuned * (1 - tuned) / items
         shared = 2 * item_correlation * np.sqrt(spread_base * spread_tuned)
         by_seed = (1 - seed_correlation) * spread_tuned / seeds
-        by_item = spread_base + seed_correlation * spread_tuned - shared + by_seed
-        seen = by_item + (by_seed if seeds > 1 else 0)  # the interval counts seed noise twice
-        if seen == 0:  # all wrong before, all right after: nothing is left to chance
+        by_item = max(spread_base + seed_correlation * spread_tuned - shared + by_seed, 0.0)
+        if by_item + by_seed == 0:  # all wrong before, all right after: nothing left to chance
             break
-        degrees = seen**2 / (
-            by_item**2 / max(items - 1, 1) + (by_seed**2 / (seeds - 1) if seeds > 1 else 0)
-        )
-        needed = scipy.special.stdtrit(degrees, 1 - alpha / 2) * np.sqrt(seen)
-        needed += scipy.special.stdtrit(degrees, level) * np.sqrt(by_item)
+        last, needed = needed, _needed(by_item, by_seed, seeds, items, chances)
         smallest = min(needed / (1 - base), 1.0)
+        if abs(needed - last) < 1e-3 * needed:
+            break
     return float(smallest) if needed <= 1 - base else np.nan
+
+
+def _needed(
+    by_item: float, by_seed: float, seeds: int, items: int, chances: tuple[float, float]
+) -> float:
+    """The true change at which an interval leaves out 0 as often as asked.
+
+    An interval reaches as far as the sum of two errors: a normal one of the items (which holds what
+    seeds add there), and one of Student's t, as wide as the seeds happen to differ. With two seeds
+    it is the second that decides, and how far they differ is anybody's guess.
+
+    Args:
+        by_item, by_seed: variances of the estimate.
+        chances: that the interval must hold, and of detection.
+    """
+    inside, level = chances
+    sd = np.sqrt(by_item)
+    known = sd * scipy.special.stdtrit(max(items - 1, 1), inside) / scipy.special.ndtri(inside)
+    if seeds == 1:
+        return float(known * scipy.special.ndtri(inside) + scipy.special.ndtri(level) * sd)
+    students = scipy.special.stdtrit(seeds - 1, _even(250))
+    seen = np.sqrt(by_seed * scipy.special.chdtri(seeds - 1, _even(25)) / (seeds - 1))
+    reach = _root(
+        lambda r: (
+            scipy.special.ndtr((r[:, None] - seen[:, None] * students) / known).mean(1) - inside
+        ),
+        np.full(len(seen), seen.max() * students.max() + 9 * known),
+    )
+    found = _root(
+        lambda d: scipy.special.ndtr((d[:, None] - reach) / sd).mean(1) - level,
+        np.full(1, reach.max() + 9 * sd),
+    )
+    return float(found[0])
+
+
+def _even(number: int) -> np.ndarray:
+    """Probabilities in the middle of equal parts."""
+    return (np.arange(number) + 0.5) / number
+
+
+def _root(rising: Callable[[np.ndarray], np.ndarray], high: np.ndarray) -> np.ndarray:
+    """Where rising functions are 0 between 0 and `high`, by halving."""
+    low = np.zeros_like(high)
+    for _ in range(30):
+        middle = (low + high) / 2
+        above = rising(middle) > 0
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return high

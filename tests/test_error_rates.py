@@ -1,0 +1,55 @@
+"""Studies in which nothing transfers: what is claimed of them, and how often."""
+
+import numpy as np
+import oracle
+import polars as pl
+import pytest
+
+import transferscope as ts
+from transferscope import simulate
+from transferscope.analysis.settings import Settings
+from transferscope.matrix import from_predictions
+from transferscope.stats.noise import beyond_noise
+
+TASKS = tuple(f"task {i}" for i in range(8))
+
+
+def nothing_transfers(seeds: int, seed: int) -> pl.DataFrame:
+    """Adapters that change few answers, as many for the better as for the worse."""
+    world = simulate.World(
+        tasks=TASKS,
+        base_accuracy=np.linspace(0.4, 0.8, len(TASKS)),
+        pgf=np.zeros((len(TASKS), len(TASKS))),
+        items=np.full(len(TASKS), 100),
+        item_correlation=0.9,
+        seed_correlation=0.95,
+    )
+    return simulate.predictions_of("m", world, seeds, seed)[0]
+
+
+def test_the_q_value_is_that_of_the_larger_p_value():
+    frame = nothing_transfers(1, 0)
+    model = ts.analyze(from_predictions(frame), Settings(bootstrap=3000, null_draws=100)).models[
+        "m"
+    ]
+    answers = {
+        (source, target): rows["correct"].to_list()
+        for (source, target), rows in frame.sort("item").group_by("source", "target")
+    }
+    cells = [(s, t) for s in TASKS for t in TASKS if s != t]
+    larger = [
+        max(model.pgf[s][t].p_value, oracle.mcnemar(answers[None, t], answers[s, t]))
+        for s, t in cells
+    ]
+    expected = oracle.benjamini_hochberg(larger)
+    assert [model.pgf[s][t].q_value for s, t in cells] == pytest.approx(expected)
+
+
+def test_where_nothing_transfers_hardly_a_study_says_that_something_holds():
+    said = []
+    for study in range(10):
+        matrix = from_predictions(nothing_transfers(1, 50 + study))
+        model = ts.analyze(matrix, Settings(bootstrap=3000, null_draws=100)).models["m"]
+        cells = [model.pgf[s][t] for s in TASKS for t in TASKS if s != t]
+        said.append(any(c.q_value <= 0.05 and beyond_noise(c, 0.05) for c in cells))
+    assert np.mean(said) <= 0.1  # by the draws' p-values alone, far more do
