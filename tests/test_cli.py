@@ -44,7 +44,7 @@ def test_analyze_prints_a_summary_and_writes_the_folder(run, table, tmp_path):
     out = tmp_path / "study"
     code, text, _ = run("analyze", table, "--out", out, *QUICK)
     assert code == 0
-    for part in ("small", "large", "strongest donors", "Personas", "findings", "by chance alone"):
+    for part in ("small", "large", "strongest donors", "Personas", "findings", "by chance"):
         assert part in text
     assert sorted(path.name for path in out.iterdir()) == ["analysis.json", "report.html"]
     analysis = from_json((out / "analysis.json").read_bytes())

@@ -160,3 +160,14 @@ def test_nothing_is_said_where_nothing_is_known():
     for words in ("How answers are given", "Which items changed", "placebo", "Collapsed"):
         assert words not in text
     assert not [f.stem for f in gallery(bare) if "adjusted" in f.stem or "answers" in f.stem]
+
+
+def test_the_summary_begins_with_what_happened_and_folds_what_it_cannot_tell(analysis: Analysis):
+    text = printed(analysis)
+    assert text.index("1 is all of it, 0 none") < text.index("Of 156 effects of one task on")
+    assert text.index("The largest gain ") < text.index("What the average source does")
+    silent = replace(analysis.claims[0], holds=None, evidence="needs a model named 9B")
+    few, many = (printed(replace(analysis, claims=[silent] * count)) for count in (3, 4))
+    assert few.count("needs a model named 9B") == 3
+    assert "needs a model named 9B" not in many
+    assert "4 of 4, which need models" in many

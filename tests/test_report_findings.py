@@ -40,8 +40,8 @@ def test_three_sentences_say_how_many_effects_how_large_and_which_are_extreme():
         "transfer about 1 would look so, and 1 holds after correction for 2 tests."
     )
     assert sentences[2] == (
-        "The largest gain is A → B, +0.40 (+0.10 to +0.60); the largest loss is B → A, "
-        "−0.30 (−0.50 to −0.10), not sure among so many (q 0.50)."
+        "The largest gain beyond noise is A → B, +0.40 (+0.10 to +0.60); the largest loss beyond "
+        "noise is B → A, −0.30 (−0.50 to −0.10), not sure among so many (q 0.50)."
     )
     assert len(sentences) == 3
     assert pairs == {

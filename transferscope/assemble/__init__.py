@@ -232,10 +232,10 @@ def _notes(
                 "another sample of items."
             )
         if len(one.seeds) == 1:
-            kept = "intervals account for items alone" if one.basis == "items" else "no intervals"
+            kept = "Intervals account for items alone" if one.basis == "items" else "No intervals"
             notes.append(
-                f"{name}: one seed. {kept}, tests over seeds are left out; what is said holds for "
-                "these adapters, not for the recipe."
+                f"{name}: one seed. {kept}, and tests over seeds are left out; what is said holds "
+                "for these adapters, not for the recipe."
             )
         if (draws := null_draws(one, settings)) < settings.null_draws:
             notes.append(f"{name}: null models have {draws} draws, as the matrix is large.")

@@ -174,7 +174,7 @@ def _arrow(pair: Pair, names: Labels) -> str:
 def _extreme(pair: Pair, sign: int, model: ModelAnalysis, names: Labels, alpha: float) -> str:
     clear = bool(beyond_noise(pair.cell, alpha))
     word = "gain" if sign > 0 else "loss"
-    head = f"largest {word}" if clear else f"largest {word} seen"
+    head = f"largest {word} beyond noise" if clear else f"largest {word} seen"
     said = f"the {head} is {_arrow(pair, names)}, {signed(pair.cell.mean)}"
     return f"{said}{_bracket(pair.cell.ci)}{_doubt(pair, clear, model, alpha)}"
 
@@ -229,7 +229,7 @@ def _unseen(ends: list[float], count: int, measure: str) -> str:
     if len(ends) < count:
         ends_said = low if low == high else f"{low} to {high}"
         return (
-            f"for {len(ends)} of them a loss of up to {ends_said} {measure} {unseen}, "
+            f"for {len(ends)} of them a loss of {ends_said} {measure} {unseen}, "
             f"for {count - len(ends)} the loss of all that a target had"
         )
     several = f" for the most certain of them, and of up to {high} for the least certain"

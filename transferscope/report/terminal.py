@@ -1,4 +1,4 @@
-"""The summary that the command prints: an analysis in some thirty lines.
+"""The summary that the command prints: what happened in words, then the numbers behind it.
 
 In:   an `Analysis`.
 Out:  `rich` renderables; `cli` prints them. Names are text, never markup.
@@ -19,8 +19,9 @@ from transferscope.analysis import Analysis, Claim, Interval, ModelAnalysis, Sig
 from transferscope.analysis.conduct import says
 from transferscope.analysis.strategies import STRATEGIES
 from transferscope.report.courses import about, sentences
+from transferscope.report.findings import happened
 from transferscope.report.strategies import NAMES, lines
-from transferscope.report.words import control_kind, labels, model_labels, spelled
+from transferscope.report.words import chance, control_kind, labels, model_labels, spelled
 
 SHOWN = 3
 VERDICTS = {
@@ -28,16 +29,32 @@ VERDICTS = {
     False: ("does not hold", "red"),
     None: ("cannot tell", "dim"),
 }
+NULLS = {"no transfer": "with no transfer", "column shift": "with easy and hard targets alone"}
+FEW = 3
+"""So many findings of which the study cannot tell are listed."""
+
+
+PGF = (
+    "Effects are in PGF, the part of a target's remaining gap to its ceiling that finetuning "
+    "closed: 1 is all of it, 0 none, negative is harm."
+)
+PERSONAS = (
+    "Donors help other tasks more than the average source does, pirates harm them more; sponges "
+    "gain more from other tasks than the average target does, sieves lose more. In brackets: the "
+    "share of resamples in which it is so."
+)
 
 
 def summary(analysis: Analysis) -> RenderableType:
-    """Per model the averages, strongest donors and pirates, largest cliques; personas; claims."""
-    parts: list[RenderableType] = [_averages(analysis)]
+    """What happened; per model the averages, strongest donors and pirates, largest cliques;
+    personas; claims."""
+    parts: list[RenderableType] = [*_happened(analysis), _averages(analysis)]
     for name in analysis.models:
         parts += [Text(), Text(name, style="bold"), Padding(_model(analysis, name), (0, 0, 0, 2))]
     parts += _checkpoints(analysis)
     parts += _trials(analysis)
-    parts += [Text(), Text("Personas, in every model", style="bold"), _personas(analysis)]
+    parts += [Text(), Text("Personas, in every model", style="bold")]
+    parts += [Padding(Text(PERSONAS, "dim"), (0, 0, 0, 2)), _personas(analysis)]
     parts += [Text(), Text("The paper's findings", style="bold"), _claims(analysis.claims)]
     if analysis.notes:
         parts += [Text(), Text("Before you believe the numbers", style="bold")]
@@ -48,6 +65,17 @@ def summary(analysis: Analysis) -> RenderableType:
     return Group(*parts)
 
 
+def _happened(analysis: Analysis) -> Iterator[RenderableType]:
+    """The sentences with which the page begins, less the one on averages: a table has those."""
+    if analysis.settings.measure == "pgf":
+        yield Text(PGF, "dim")
+        yield Text()
+    for account in happened(analysis):
+        said = account.sentences
+        yield Text(account.model, style="bold")
+        yield Padding(Text(" ".join(said[:1] + said[2:])), (0, 0, 1, 2))
+
+
 def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
 
@@ -55,25 +83,29 @@ def _number(value: float) -> str:
 def _with_interval(value: float, ci: Interval) -> str:
     if math.isnan(ci[0]):
         return _number(value)
-    return f"{_number(value)} [{_number(ci[0])}, {_number(ci[1])}]"
+    low, high = (_number(end).removeprefix("+") for end in ci)
+    return f"{_number(value)} [{low}, {high}]"
 
 
 def _averages(analysis: Analysis) -> Table:
     measure = analysis.settings.measure.replace("_", " ").replace("pgf", "PGF")
     table = Table(
-        title=f"Average effect on other tasks ({measure})", title_justify="left", box=None
+        title=f"What the average source does to the other tasks ({measure})",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        padding=(0, 2, 0, 0),
     )
-    table.add_column("model", style="bold")
+    table.add_column("model")
     table.add_column("seeds", justify="right")
-    table.add_column("positive transferability")
-    table.add_column("negative")
-    table.add_column("by chance alone")
+    for head in ("help", "harm", "by chance"):
+        table.add_column(head)
     for name, model in analysis.models.items():
         average, floor = model.average.transferability, model.noise_floor
         chance = "–"
         if floor:
             by_chance = floor.transferability
-            chance = f"{_number(by_chance.positive)} / {_number(by_chance.negative)}"
+            chance = f"{_number(by_chance.positive)} {_number(by_chance.negative)}"
         table.add_row(
             Text(name),
             str(len(model.seeds)),
@@ -186,7 +218,8 @@ def _clique(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> str:
     text += f" and {ties} more of that size" if ties else ""
     nulls = [n for n in model.cliques.nulls if n.sign == sign]
     if nulls:
-        text += "; " + ", ".join(f"{n.null}: up to {n.upper}, p = {n.p_value:.2g}" for n in nulls)
+        lucky = (f"up to {n.upper} {NULLS[n.null]} (p {chance(n.p_value)})" for n in nulls)
+        text += "; by luck: " + ", ".join(lucky)
     return text
 
 
@@ -208,8 +241,10 @@ def _claims(claims: list[Claim]) -> Table:
     table = Table.grid(padding=(0, 2))
     firm = [claim for claim in claims if claim.holds and claim.held == claim.tried]
     table.add_row(Text("  hold", "green"), Text(f"{len(firm)} of {len(claims)}, however analysed"))
+    silent = [claim for claim in claims if claim.holds is None]
+    folded = silent if len(silent) > FEW else []
     for claim in claims:
-        if claim in firm:
+        if claim in firm or claim in folded:
             continue
         word, style = VERDICTS[claim.holds]
         detail = claim.evidence
@@ -219,4 +254,7 @@ def _claims(claims: list[Claim]) -> Table:
             detail += f"; not with {', '.join(claim.sensitive_to)}"
         row = Text(claim.statement).append(f": {detail}", "dim")
         table.add_row(Text(f"  {word}", style=style), row)
+    if folded:
+        said = f"{len(folded)} of {len(claims)}, which need models, sizes, tasks or seeds not here"
+        table.add_row(Text(f"  {VERDICTS[None][0]}", VERDICTS[None][1]), Text(said))
     return table
