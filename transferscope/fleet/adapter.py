@@ -19,6 +19,7 @@ from torch import Tensor
 
 from transferscope.errors import DataError
 from transferscope.fleet.layer import Stack
+from transferscope.models.devices import sent
 from transferscope.models.linears import language_linears
 from transferscope.models.vlm import Base
 
@@ -61,7 +62,7 @@ def adapter_of(stack: Stack, index: int, job: Any, config: dict[str, Any], base:
     for name, factors in stack.factors.items():
         for letter, factor in zip("AB", factors, strict=True):
             key = f"base_model.model.{name}.lora_{letter}.weight"
-            tensors[key] = factor.detach()[index].cpu().clone()
+            tensors[key] = factor.detach()[index].to("cpu", copy=True)
     return Adapter(job.source, job.seed, config, tensors, base.quantization)
 
 
@@ -181,8 +182,9 @@ def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:
             a = one.tensors[f"base_model.model.{name}.lora_A.weight"]
             b = one.tensors[f"base_model.model.{name}.lora_B.weight"]
             into_a, into_b = stack.factors[name]
-            into_a[index, : len(a)] = a.to(into_a)
-            into_b[index, :, : len(a)] = b.to(into_b) * _scaling(one.config, name, len(a))
+            into_a[index, : len(a)] = sent(a, into_a.device)
+            scaled = sent(b, into_b.device).to(dtype) * _scaling(one.config, name, len(a))
+            into_b[index, :, : len(a)] = scaled
     return stack
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.models.compiled import eagerly
+from transferscope.models.devices import sent
 
 Drop = Callable[[int, Tensor], Tensor]
 """Dropout of a layer's input (adapters, tokens, in), given the layer's number in the stack."""
@@ -81,7 +82,7 @@ class Stack:
             bound = 1 / math.sqrt(a.shape[2])
             for index, generator in enumerate(generators):
                 drawn = torch.rand(a.shape[1:], generator=generator, dtype=torch.float32)
-                a[index] = (2 * drawn - 1) * bound
+                a[index] = sent((2 * drawn - 1) * bound, a.device)
 
     def parted(self, flats: Sequence[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Views of numbers like `values`, as each layer's A and B."""

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import torch
 from torch.utils.checkpoint import checkpoint
 
 from transferscope.fleet.layer import Stack
+from transferscope.models.devices import free_on
 from transferscope.models.split import layers_by_device
 from transferscope.models.vlm import Base
 from transferscope.plan.cost import (
@@ -62,9 +62,7 @@ def _left(base: Base) -> int | None:
     if base.device.type == "cpu":
         return free_memory()
     layers = layers_by_device(base.model)
-    return min(
-        torch.cuda.mem_get_info(device)[0] * layers.total() // its for device, its in layers.items()
-    )
+    return min(free_on(device) * layers.total() // its for device, its in layers.items())
 
 
 def folding_pays(base: Base, stack: Stack) -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transferscope.models.devices import sent
+
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
@@ -54,19 +56,23 @@ class AdamW:
         recipe: for `learning_rate`, `schedule`, `warmup` and `weight_decay`.
         steps: how many each adapter takes.
         """
-        self._values, self._recipe, self._steps = values, recipe, steps
+        self._values, self._recipe = values, recipe
+        shares = [
+            [
+                rate_share(recipe.schedule, recipe.warmup, now, its) if now < its else 0.0
+                for its in steps
+            ]
+            for now in range(max(steps))
+        ]
+        self._shares = sent(torch.tensor(shares, dtype=values.dtype), values.device)
         self._first, self._second = torch.zeros_like(values), torch.zeros_like(values)
         self._taken = 0
 
     def step(self, gradients: Tensor) -> None:
         """One step of every adapter that has one left."""
-        recipe, now = self._recipe, self._taken
-        shares = [
-            rate_share(recipe.schedule, recipe.warmup, now, steps) if now < steps else 0.0
-            for steps in self._steps
-        ]
+        recipe = self._recipe
+        rates = self._shares[self._taken, :, None] * recipe.learning_rate
         self._taken += 1
-        rates = self._values.new_tensor(shares)[:, None] * recipe.learning_rate
         if recipe.weight_decay:
             self._values.mul_(1 - rates * recipe.weight_decay)
         self._first.lerp_(gradients, 1 - BETAS[0])

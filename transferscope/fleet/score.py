@@ -17,6 +17,7 @@ from transferscope.fleet.adapter import Adapter, stacked
 from transferscope.fleet.layer import attached, merged
 from transferscope.fleet.memory import tokens_at_once
 from transferscope.fleet.number import number_is_settled, read_number
+from transferscope.models.devices import fetched, sent
 from transferscope.models.paths import forward_path
 from transferscope.models.rows import ForwardPath, Letters, Row, letters
 from transferscope.models.vlm import Base
@@ -40,6 +41,10 @@ class Answer(NamedTuple):
     """Log-probability of the best option less that of the next; 0 is a tie."""
     score: float | None = None
     """Mark of a number in [0, 1], where that is asked; None: no number could be read."""
+
+
+_Told = tuple[list[int], Callable[[], list[Answer]]]
+"""Places of a batch's rows, and what waits for its answers."""
 
 
 class _Crew(NamedTuple):
@@ -84,11 +89,14 @@ def score_fleet(
     found: dict[tuple[int, int], Answer] = {}
     for crew in _crews(base, adapters, batch_size * max(longest, 1)):
         with crew.open():
-            for batch in batches:
-                asked = [rows[index] for index in batch]
-                answers = _answers(base, path, its_letters, asked * len(crew.adapters), scoring)
+            told = (
+                (batch, _answers(base, path, its_letters, asked * len(crew.adapters), scoring))
+                for batch in batches
+                for asked in ([rows[index] for index in batch],)
+            )
+            for batch, read in _one_behind(told):
                 places = [(its, index) for its in crew.adapters for index in batch]
-                found.update(zip(places, answers, strict=True))
+                found.update(zip(places, read(), strict=True))
                 if progress is not None:
                     progress(len(found), len(adapters) * len(items))
     return [[found[its, index] for index in range(len(items))] for its in range(len(adapters))]
@@ -102,6 +110,15 @@ def _batches(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
     for own in tasks.values():
         own.sort(key=lambda index: rows[index].length)
         yield from (own[start : start + size] for start in range(0, len(own), size))
+
+
+def _one_behind(every: Iterator[_Told]) -> Iterator[_Told]:
+    """Each after the next is told, which a GPU works on while this one is read."""
+    before: list[_Told] = []
+    for one in every:
+        yield from before
+        before = [one]
+    yield from before
 
 
 def judged(logprobs: Sequence[float]) -> Answer:
@@ -131,20 +148,27 @@ def _crews(base: Base, adapters: Sequence[Adapter | None], tokens: int) -> Itera
 
 def _answers(
     base: Base, path: ForwardPath, its_letters: Letters, rows: Sequence[Row], scoring: Scoring
-) -> list[Answer]:
+) -> Callable[[], list[Answer]]:
+    """What waits for the answers of a batch."""
     if rows[0].item.truth is not None:
-        return _numbers(base, path, rows)
-    table = _logprobs(path, its_letters, rows)
-    answers = [
-        judged(line[: len(row.item.choices)])
-        for line, row in zip(table.tolist(), rows, strict=True)
-    ]
-    if scoring == "letters":
-        return answers
-    return [
-        answer._replace(choice=read_reply(reply, row.item.choices))
-        for answer, reply, row in zip(answers, replies(base, path, rows), rows, strict=True)
-    ]
+        numbers = _numbers(base, path, rows)
+        return lambda: numbers
+    table = fetched(_logprobs(path, its_letters, rows))
+    said = replies(base, path, rows) if scoring == "generate" else []
+
+    def read() -> list[Answer]:
+        answers = [
+            judged(line[: len(row.item.choices)])
+            for line, row in zip(table().tolist(), rows, strict=True)
+        ]
+        if scoring == "letters":
+            return answers
+        return [
+            answer._replace(choice=read_reply(reply, row.item.choices))
+            for answer, reply, row in zip(answers, said, rows, strict=True)
+        ]
+
+    return read
 
 
 def _numbers(base: Base, path: ForwardPath, rows: Sequence[Row]) -> list[Answer]:
@@ -165,12 +189,13 @@ def _logprobs(path: ForwardPath, its_letters: Letters, rows: Sequence[Row]) -> T
     if its_letters.single:
         asked = [row._replace(said=stem) for row in rows]
         logprobs = path.logits(asked)[:, -1].log_softmax(-1)
-        return logprobs[:, [tail[0] for tail in tails]]
+        columns = sent(torch.tensor([tail[0] for tail in tails]), logprobs.device)
+        return logprobs.index_select(1, columns)
     columns = []
     for tail in tails:
         asked = [row._replace(said=stem + tail[:-1]) for row in rows]
         logprobs = path.logits(asked, len(tail)).log_softmax(-1)
-        said = torch.tensor(tail, device=logprobs.device).expand(len(rows), -1)
+        said = sent(torch.tensor(tail), logprobs.device).expand(len(rows), -1)
         columns.append(logprobs.gather(2, said[..., None]).sum((1, 2)))
     return torch.stack(columns, 1)
 
@@ -186,7 +211,8 @@ def replies(
     A reply also ends where nothing that may follow changes what is read in it. It is text: no
     token that stands for a picture is said.
     """
-    tokenizer, ends, unsaid = base.processor.tokenizer, _ends(base), _picture_tokens(base)
+    tokenizer, ends = base.processor.tokenizer, _ends(base)
+    unsaid = sent(torch.tensor(_picture_tokens(base), dtype=torch.long), base.device)
     said: list[tuple[int, ...]] = [()] * len(rows)
     texts, going = [""] * len(rows), [True] * len(rows)
     for _ in range(LONGEST_REPLY):
@@ -195,7 +221,7 @@ def replies(
         # Rows that have ended stay in the batch: an adapter is known by its rows' places.
         asked = [row._replace(said=its) for row, its in zip(rows, said, strict=True)]
         logits = path.logits(asked)[:, -1]
-        logits[:, unsaid] = -torch.inf
+        logits.index_fill_(1, unsaid, -torch.inf)
         chosen = logits.argmax(-1).tolist()
         for index, token in enumerate(chosen):
             said[index] += (token,)

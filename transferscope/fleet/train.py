@@ -24,6 +24,7 @@ from transferscope.fleet.layer import Stack, attached
 from transferscope.fleet.memory import Room, checkpointing, folding_pays, training_room
 from transferscope.fleet.optimiser import AdamW, clip
 from transferscope.models.compiled import CompileError, give_up
+from transferscope.models.devices import sent
 from transferscope.models.linears import target_linears
 from transferscope.models.paths import forward_path
 from transferscope.models.rows import ForwardPath, Letters, Row, letters
@@ -330,11 +331,12 @@ def _loss(path: ForwardPath, squad: _Squad, batches: list[np.ndarray], part: sli
     logits = path.logits(asked, read)
     losses = functional.cross_entropy(
         logits.flatten(0, 1),
-        table.flatten().to(logits.device),
+        sent(table.flatten(), logits.device),
         reduction="none",
         ignore_index=_NO_TOKEN,
     )
-    return losses.view(table.shape).sum(1) @ logits.new_tensor(shares)
+    weights = sent(torch.tensor(shares, dtype=logits.dtype), logits.device)
+    return losses.view(table.shape).sum(1) @ weights
 
 
 class _Dropout:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from transferscope.errors import DataError
 from transferscope.models.compiled import compile_layers
+from transferscope.models.devices import sent
 from transferscope.models.eyes import Eyes, Seen, seen
 from transferscope.models.rows import Row, chat
 from transferscope.models.vlm import Base
@@ -40,6 +41,8 @@ class QwenPath:
         self.eyes = Eyes(self._look, at_once, base.budget, base.cache_name("qwen"))
         whole = see_in_windows(base.model)
         if base.device.type == "cuda":
+            if hasattr(self._body.language_model, "_deepstack_process"):
+                self._body.language_model._deepstack_process = _added
             compile_layers(self._body.language_model.layers)
             compile_layers(self._body.visual.blocks if whole else ())
 
@@ -79,21 +82,21 @@ class QwenPath:
         for index, row in enumerate(rows):
             ids[index, : row.length] = torch.tensor(row.ids + row.said)
             positions[:, index, : row.length] = self._positions(row, ids[index, : row.length])
-        ids = ids.to(device)
+        ids = sent(ids, device)
         x = self._body.get_input_embeddings()(ids)
         image = ids == self._image
         extra: dict[str, Any] = {}
         wanted = [picture for row in rows for picture in row.pictures]
         if wanted:
-            features = torch.cat([its.to(x) for its in self.eyes.features(wanted)])
+            features = torch.cat([sent(its, device).to(x) for its in self.eyes.features(wanted)])
             first, *deep = features.split(x.shape[-1], -1)
             x = x.masked_scatter(image[..., None], first)
             if deep:
                 extra = {"visual_pos_masks": image, "deepstack_visual_embeds": deep}
         states = self._body.language_model(
-            inputs_embeds=x, position_ids=positions.to(device), use_cache=False, **extra
+            inputs_embeds=x, position_ids=sent(positions, device), use_cache=False, **extra
         ).last_hidden_state
-        places = torch.from_numpy(lengths[:, None] - np.arange(read, 0, -1)).to(states.device)
+        places = sent(torch.from_numpy(lengths[:, None] - np.arange(read, 0, -1)), states.device)
         said = states[torch.arange(len(rows), device=states.device)[:, None], places]
         scores = self._base.model.get_output_embeddings()(said).to(device)
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
@@ -148,3 +151,11 @@ class QwenPath:
             layers.append(deep if isinstance(deep, Tensor) else torch.cat(list(deep)))
         sizes = [self._tokens(grid) for grid in grids.tolist()]
         return list(torch.cat(layers, -1).split(sizes))
+
+
+def _added(states: Tensor, places: Tensor, features: Tensor) -> Tensor:
+    """Qwen3-VL's addition of features in the pictures' places, whose number nobody asks a GPU."""
+    its = torch.zeros_like(states).masked_scatter(
+        places.to(states.device)[..., None], features.to(states)
+    )
+    return states + its

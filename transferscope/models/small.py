@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from transferscope.models.devices import sent
 from transferscope.models.eyes import Eyes, seen
 from transferscope.models.glimpse import forward
 from transferscope.models.glimpse.architecture import HEAD, MROPE_SECTION, ROPE_THETA
@@ -77,14 +78,14 @@ class SmallPath:
         ids = np.full((len(rows), lengths.max()), PAD, dtype=np.int64)
         for filled, row in zip(ids, rows, strict=True):
             filled[: row.length] = row.ids + row.said
-        places = torch.from_numpy(lengths[:, None] - np.arange(read, 0, -1)).to(device)
+        places = sent(torch.from_numpy(lengths[:, None] - np.arange(read, 0, -1)), device)
         pictures = np.array([len(row.pictures) for row in rows])
-        x = self._embedded(torch.from_numpy(ids).to(device), rows, pictures)
+        x = self._embedded(sent(torch.from_numpy(ids), device), rows, pictures)
         return self._read(x, self._angles(pictures, ids.shape[1], x), places)
 
     def _look(self, pictures: Sequence[Picture]) -> list[Tensor]:
         pixels = torch.from_numpy(np.stack([picture.pixels() for picture in pictures]))
-        return list(forward.vision_features(self._model, pixels.to(self._model.device)))
+        return list(forward.vision_features(self._model, sent(pixels, self._model.device)))
 
     def _embedded(self, ids: Tensor, rows: Sequence[Row], pictures: np.ndarray) -> Tensor:
         """The language model's input (rows, length, width), pictures in their places."""
@@ -92,13 +93,14 @@ class SmallPath:
         wanted = [picture for row in rows for picture in row.pictures]
         if not wanted:
             return x
-        features = torch.cat([its.to(x) for its in self.eyes.features(wanted)])
+        features = torch.cat([sent(its, x.device).to(x) for its in self.eyes.features(wanted)])
         slots = [
             index * ids.shape[1] + slot
             for index, count in enumerate(pictures.tolist())
             for slot in picture_slots(count)
         ]
-        flat = x.flatten(0, 1).index_copy(0, torch.tensor(slots, device=x.device), features)
+        index = sent(torch.tensor(slots), x.device)
+        flat = x.flatten(0, 1).index_copy(0, index, features)
         return flat.view_as(x)
 
     def _angles(self, pictures: np.ndarray, length: int, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,7 +110,7 @@ class SmallPath:
         cosine, sine = (torch.stack(table)[:, None] for table in zip(*tables, strict=True))
         if len(kinds) == 1:
             return cosine, sine
-        index = torch.from_numpy(which).to(x.device)
+        index = sent(torch.from_numpy(which), x.device)
         return cosine[index], sine[index]
 
     def _read(self, x: Tensor, angles: tuple[Tensor, Tensor], places: Tensor) -> Tensor:
