@@ -56,7 +56,11 @@ def scores(base, items) -> torch.Tensor:
 RECIPE = factory.recipe(epochs=2, targets=("q_proj", "down_proj"))
 
 
-def test_compiled_layers_train_any_fleet_alike_and_are_compiled_once(as_on_a_gpu):
+@pytest.mark.parametrize("together", [1, 2])
+def test_compiled_layers_train_any_fleet_alike_and_are_compiled_once(
+    together, as_on_a_gpu, monkeypatch
+):
+    monkeypatch.setattr(train, "training_room", lambda *_: Room(together, 1, False))
     items = factory.items(4, 1, size=(56, 56))
     base, plain = (factory.family_base("qwen2_5_vl", torch.float64) for _ in range(2))
     compile_layers(base.model.get_decoder().layers, "aot_eager")

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from transferscope.models.compiled import eagerly
 from transferscope.models.devices import sent
@@ -182,17 +183,21 @@ class Tuned(nn.Module):
         rows = x if x.dim() == 3 else x.reshape(size, -1, x.shape[-1])
         if self.drop is not None:
             rows = self.drop(rows.reshape(size, -1, x.shape[-1])).view_as(rows)
-        # Each row meets its own factors: sizes that divide by the adapters are slow to compile.
-        a, b = (_of_rows(its.to(x.dtype), len(rows)) for its in (self.a, self.b))
-        low = torch.bmm(rows, a.transpose(1, 2))
-        said = out if x.dim() == 3 else out.reshape(size, -1, out.shape[-1])
-        return torch.baddbmm(said, low, b.transpose(1, 2), alpha=self.scaling).view_as(out)
+        a, b = (its.to(x.dtype) for its in (self.a, self.b))
+        if size == 1:  # all tokens in one product, which is as fast as products get
+            said = functional.linear(functional.linear(rows, a[0]), b[0])
+        else:
+            # Each row meets its own factors: sizes that divide by the adapters are slow to compile.
+            a, b = (_of_rows(its, len(rows)) for its in (a, b))
+            said = torch.bmm(torch.bmm(rows, a.transpose(1, 2)), b.transpose(1, 2))
+        # Not `baddbmm`: on a GPU it copies `out` first, and what follows cannot be fused with it.
+        return torch.add(out, said.view_as(out), alpha=self.scaling)
 
 
 def _of_rows(factor: Tensor, rows: int) -> Tensor:
     """Factors (adapters, ., .) as those of each row (rows, ., .)."""
-    if factor.shape[0] in (1, rows):
-        return factor.expand(rows, -1, -1)
+    if factor.shape[0] == rows:
+        return factor
     return factor[:, None].expand(-1, rows // factor.shape[0], -1, -1).flatten(0, 1)
 
 
