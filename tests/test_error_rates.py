@@ -53,3 +53,49 @@ def test_where_nothing_transfers_hardly_a_study_says_that_something_holds():
         cells = [model.pgf[s][t] for s in TASKS for t in TASKS if s != t]
         said.append(any(c.q_value <= 0.05 and beyond_noise(c, 0.05) for c in cells))
     assert np.mean(said) <= 0.1  # by the draws' p-values alone, far more do
+
+
+def shares_and_personas(seeds: int, studies: int) -> tuple[np.ndarray, np.ndarray]:
+    """Simulated item by item: the targets' share of variance, and how many donors there are."""
+    shares, donors = [], []
+    for study in range(studies):
+        world = simulate.World(
+            tasks=TASKS,
+            base_accuracy=np.linspace(0.4, 0.8, len(TASKS)),
+            pgf=np.zeros((len(TASKS), len(TASKS))),
+            items=np.full(len(TASKS), 100),
+        )
+        answers = simulate.simulate_answers(world, seeds, 900 + study)
+        cube = {
+            str(s): {
+                i: {
+                    j: oracle.pgf(a.base[s].mean(), a.tuned[s, k].mean())
+                    for j, a in zip(TASKS, answers, strict=True)
+                }
+                for k, i in enumerate(TASKS)
+            }
+            for s in range(seeds)
+        }
+        shares.append(oracle.decompose(cube).target)
+        donors.append(len(oracle.personas({"m": cube})["donor"]))
+    return np.array(shares), np.array(donors)
+
+
+def test_what_targets_explain_and_who_is_a_donor_without_transfer_is_said():
+    frame = simulate.predictions_of(
+        "m",
+        simulate.World(
+            tasks=TASKS,
+            base_accuracy=np.linspace(0.4, 0.8, len(TASKS)),
+            pgf=np.zeros((len(TASKS), len(TASKS))),
+            items=np.full(len(TASKS), 100),
+        ),
+        2,
+        3,
+    )[0]
+    analysis = ts.analyze(from_predictions(frame), Settings(bootstrap=100, null_draws=1000))
+    shares, donors = shares_and_personas(2, 60)
+    low, high = analysis.decomposition["m"].no_transfer["target"]
+    assert 0.2 < low < 0.5 < high < 0.9  # far from 0: the baseline's luck is the target's own
+    assert 0.85 <= np.mean((low <= shares) & (shares <= high)) <= 1
+    assert analysis.personas_by_chance["donor"] == pytest.approx(donors.mean(), abs=0.5)

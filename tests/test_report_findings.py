@@ -37,7 +37,7 @@ def test_three_sentences_say_how_many_effects_how_large_and_which_are_extreme():
     assert model == "m"
     assert sentences[0] == (
         "Of 2 effects of one task on another, 1 helped and 1 harmed beyond noise; without any "
-        "transfer about 1 would look so, and 1 holds after correction for 2 tests."
+        "transfer up to about 1 would look so, and 1 holds after correction for 2 tests."
     )
     assert sentences[2] == (
         "The largest gain beyond noise is A → B, +0.40 (+0.10 to +0.60); the largest loss beyond "

@@ -10,12 +10,14 @@ Out:  `analysis.Personas`, with the paper's test for each task and model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 import scipy.special
+from jaxtyping import Float
 
-from transferscope import measure
+from transferscope import graph, measure
 from transferscope.analysis import Persona, PersonaEvidence, Personas, Sign
 
 if TYPE_CHECKING:
@@ -88,6 +90,24 @@ def _members(values: xr.DataArray, direction: int) -> list[Persona]:
         }
         members.append(Persona(values[task_dim].values[index].item(), evidence, np.nan))
     return sorted(members, key=_distance, reverse=True)
+
+
+def by_chance(nulls: Sequence[Float[np.ndarray, "draw seed source target"]], trait: Trait) -> float:
+    """How many tasks would play a role in every model where nothing transfers.
+
+    About half of the tasks lie above any model's average. Models are taken as independent.
+
+    Args:
+        nulls: each model's effects without transfer, NaN where they do not count.
+    """
+    chances = []
+    for effects in nulls:
+        axis = -1 if trait.quantity == "transferability" else -2
+        parts = getattr(measure.signed_parts(effects, axis=axis), trait.sign)
+        values = trait.direction * graph.seed_mean(np.moveaxis(parts, 1, 0))
+        average = graph.seed_mean(np.moveaxis(values, 1, 0))
+        chances.append((values > average[:, None]).mean(axis=0))
+    return float(np.prod(chances, axis=0).sum())
 
 
 def _distance(persona: Persona) -> float:

@@ -364,4 +364,6 @@ class Analysis:
     """Empty where no source is a checkpoint."""
     experiment: Experiment | None = None
     """What the choice of training data is worth; None where that was not tried."""
+    personas_by_chance: dict[str, Number] = field(default_factory=dict)
+    """{role: how many tasks would play it without any transfer}; empty where unknown."""
     schema: Literal[1] = 1

@@ -1,6 +1,6 @@
 """The bricks of the record: means with their uncertainty."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from transferscope.number import Interval, Number
@@ -32,3 +32,6 @@ class Decomposition(Shares):
     """
 
     ci: dict[Literal["target", "source", "both"], Interval]
+    no_transfer: dict[Literal["target", "source", "both"], Interval] = field(default_factory=dict)
+    """Where the shares lie in 1 - alpha of studies without any transfer; empty where unknown. They
+    are not 0 there: a baseline's luck is shared by all of a target's effects."""

@@ -40,7 +40,7 @@ from transferscope.assemble import audit, placebo
 from transferscope.assemble.one_model import BOUNDS, QUANTITIES, SIGNS, describe, over_tasks, pair
 from transferscope.assemble.trajectory import trajectories
 from transferscope.errors import StudyError
-from transferscope.evidence import Evidence, gather, null_draws
+from transferscope.evidence import Evidence, gather, no_transfer, null_draws
 from transferscope.matrix import behaviour
 from transferscope.stats import detection
 
@@ -83,6 +83,10 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         gathered = pool.map(lambda name: gather(matrix, mu, name, settings), names)
         evidence = dict(zip(names, gathered, strict=True))
     models = {name: describe(matrix, mu, evidence[name], settings) for name in names}
+    nulls = {
+        name: no_transfer(one, matrix, settings) if settings.preset == "default" else None
+        for name, one in evidence.items()
+    }
     tasks = _tasks(mu)
     return Analysis(
         version=version("transferscope"),
@@ -91,12 +95,13 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         tasks=tasks,
         models=models,
         personas=_personas(mu, evidence, settings),
-        decomposition={name: _decomposition(mu, evidence[name]) for name in names},
+        decomposition={name: _decomposition(mu, evidence[name], nulls[name]) for name in names},
         scale=_scale(mu, evidence, settings),
         claims=audit.audit(mu, evidence),
         power=_power(matrix, evidence, settings),
         notes=_notes(matrix, evidence, models, settings),
         trajectories=trajectories(evidence, models),
+        personas_by_chance=_personas_by_chance(evidence, nulls, settings),
     )
 
 
@@ -111,12 +116,25 @@ def _tasks(mu: xr.DataArray) -> list[TaskRecord]:
     return [TaskRecord(name=name, **entry) for name, entry in records.items()]
 
 
-def _decomposition(mu: xr.DataArray, evidence: Evidence) -> Decomposition:
+def _decomposition(mu: xr.DataArray, evidence: Evidence, null: np.ndarray | None) -> Decomposition:
     one = mu.sel(model=[evidence.model], seed=evidence.seeds)
     shares = {str(name): part.item() for name, part in measure.decompose(one).items()}
     drawn = evidence.draws.cells if evidence.draws else None
     mean = graph.seed_mean(evidence.data.effects)
-    return placebo.decomposition(evidence, mean, drawn, measure.VarianceShares(**shares))
+    found = placebo.decomposition(evidence, mean, drawn, measure.VarianceShares(**shares))
+    return found if null is None else replace(found, no_transfer=_by_chance(evidence, mean, null))
+
+
+def _by_chance(evidence: Evidence, mean: np.ndarray, null: np.ndarray) -> dict[Any, Any]:
+    """Where shares of variance lie without transfer; empty where most draws have a perfect base."""
+    known = np.isfinite(mean) & ~evidence.data.itself
+    drawn = graph.seed_mean(np.moveaxis(null, 1, 0))
+    drawn = drawn[np.isfinite(drawn[:, known]).all(axis=1)]
+    if 2 * len(drawn) < len(null):
+        return {}
+    parts = measure.variance_shares(np.nan_to_num(drawn), known)._asdict()
+    level = [evidence.alpha / 2, 1 - evidence.alpha / 2]
+    return {name: pair(np.nanquantile(part, level)) for name, part in parts.items()}
 
 
 def _scale(mu: xr.DataArray, evidence: dict[str, Evidence], settings: Settings) -> Scale:
@@ -161,6 +179,19 @@ def _personas(mu: xr.DataArray, evidence: dict[str, Evidence], settings: Setting
             for role, trait in persona.TRAITS.items()
         }
     )
+
+
+def _personas_by_chance(
+    evidence: dict[str, Evidence], nulls: dict[str, np.ndarray | None], settings: Settings
+) -> dict[str, float]:
+    drawn = [
+        null if settings.include_self else np.where(evidence[name].data.itself, np.nan, null)
+        for name, null in nulls.items()
+        if null is not None
+    ]
+    if len(drawn) < len(evidence):
+        return {}
+    return {role: persona.by_chance(drawn, trait) for role, trait in persona.TRAITS.items()}
 
 
 def _with_support(

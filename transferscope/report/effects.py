@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from transferscope.analysis import Analysis, Power, Sign, TaskEffect
-from transferscope.report.look import GRID, MUTED, NEGATIVE, POSITIVE, RULE, SOFT
+from transferscope.report.look import GRID, INK, MUTED, NEGATIVE, POSITIVE, RULE, SOFT
 from transferscope.report.vegalite import (
     Spec,
     axis,
@@ -297,6 +297,7 @@ def decomposition(analysis: Analysis, model_names: dict[str, str], title: str) -
     for model, shares in analysis.decomposition.items():
         for name, words in parts:
             value, interval = getattr(shares, name), shares.ci.get(name, (math.nan, math.nan))
+            chance = shares.no_transfer.get(name, (math.nan, math.nan))
             if math.isfinite(value) and model in model_names:
                 rows.append(
                     {
@@ -307,6 +308,9 @@ def decomposition(analysis: Analysis, model_names: dict[str, str], title: str) -
                         "low": known(interval[0]),
                         "high": known(interval[1]),
                         "interval": " to ".join(map(percent, interval)),
+                        "from": known(chance[0]),
+                        "until": known(chance[1]),
+                        "chance": " to ".join(map(percent, chance)),
                     }
                 )
     if not rows:
@@ -319,10 +323,19 @@ def decomposition(analysis: Analysis, model_names: dict[str, str], title: str) -
     spec = beside(
         *panels,
         spacing=26,
-        title=heading(title, "share of the variance between effects, self-transfer left out"),
+        title=heading(
+            title,
+            "share of the variance between effects, self-transfer left out",
+            "dotted line: what no transfer would give" if any(row["until"] for row in rows) else "",
+        ),
     )
-    says = "; ".join(f"{row['model']}, {row['part']}: {row['label']}" for row in rows)
+    says = "; ".join(f"{row['model']}, {row['part']}: {_share(row)}" for row in rows)
     return finish(spec, f"{title}. {says}.")
+
+
+def _share(row: Spec) -> str:
+    without = f" (no transfer would give {row['chance']})" if row["until"] else ""
+    return f"{row['label']}{without}"
 
 
 def _share_panel(rows: list[Spec], model: str, order: list[str]) -> Spec:
@@ -336,14 +349,19 @@ def _share_panel(rows: list[Spec], model: str, order: list[str]) -> Spec:
         field("part:N", title="explained by"),
         field("label:N", title="share"),
         field("interval:N"),
+        field("chance:N", title="no transfer would give"),
     ]
     layers = [unit(rows, mark("bar", color=RULE), x=x, y=y, tooltip=tooltip)]
     bars = [row for row in rows if has_interval((row["low"] or math.nan, row["high"] or math.nan))]
     if bars:
         rule = mark("rule", color=SOFT, strokeWidth=1.8)
         layers.append(unit(bars, rule, x="low:Q", x2="high:Q", y=y))
+    nulls = [row for row in rows if row["until"]]
+    if nulls:
+        dots = mark("rule", color=INK, strokeWidth=2.5, strokeDash=[1.5, 3], yOffset=9)
+        layers.append(unit(nulls, dots, x="from:Q", x2="until:Q", y=y))
     ends = [{**row, "end": max(row["value"], row["high"] or 0)} for row in rows]
     text = mark("text", align="left", dx=6, color=SOFT)
     layers.append(unit(ends, text, x="end:Q", y=y, text="label:N"))
     head = part(text=model, fontSize=12, color=SOFT, offset=6)
-    return layer(*layers, width=230, height=96, title=head)
+    return layer(*layers, width=230, height=108, title=head)

@@ -28,7 +28,7 @@ from transferscope.report.words import (
 )
 from transferscope.stats.noise import beyond_noise
 
-BY_CHANCE = "; without any transfer about {count} would look so"
+BY_CHANCE = "; without any transfer up to about {count} would look so"
 
 
 class Pair(NamedTuple):
@@ -144,16 +144,24 @@ def _how_large(model: ModelAnalysis, measure: str) -> str:
         said += _bracket(getattr(average.ci, sign), 3)
         if floor is not None:
             said += f", where no transfer would give {signed(getattr(floor, sign), 3)}"
+            said += _bracket(getattr(floor.ci, sign), 3)
         parts.append(said)
     said = f"The average source {parts[0]}, and {parts[1]}"
     if (adjusted := model.adjusted) is not None:
         control = model.controls[adjusted.placebo].mean
         said += (
             f"; a placebo with nothing to teach ({clean(adjusted.placebo)}) moved a target by "
-            f"{signed(control.mean, 3)} on average, and the mean effect beyond it is "
-            f"{signed(adjusted.mean.mean, 3)}{_bracket(adjusted.mean.ci, 3)}"
+            f"{signed(control.mean, 3)} on average{_fallen(model, adjusted.placebo)}, and the mean "
+            f"effect beyond it is {signed(adjusted.mean.mean, 3)}{_bracket(adjusted.mean.ci, 3)}"
         )
     return said + "."
+
+
+def _fallen(model: ModelAnalysis, placebo: str) -> str:
+    """How often the placebo itself answers one letter, which is no yardstick."""
+    row = model.behaviour.controls.get(placebo, {}) if model.behaviour else {}
+    fallen = sum(bool(answers.collapsed) for answers in row.values())
+    return f" (collapsed to one letter on {fallen} of {len(row)} targets)" if fallen else ""
 
 
 def _ends(model: ModelAnalysis, alpha: float) -> dict[int, Pair]:

@@ -240,7 +240,8 @@ def _cliques(subject: _Subject) -> Iterator[_Draft]:
                 "cliques",
                 f"The largest set of tasks in {label} that all {verb} each other, in both "
                 "directions. It means something where it is larger than the bars, the sizes that "
-                "arise without any such bond.",
+                "arise without any such bond. The paper’s test says little: cliques of pure noise "
+                "pass it too, as their tasks are chosen for the sign that it tests.",
                 f"The sign of each effect is that of its mean over {_seeds(analysis, model)}.",
                 clique(analysis, model, sign, f"{label}: largest {sign} clique", names),
             )
@@ -297,7 +298,9 @@ def _limits(subject: _Subject) -> Iterator[_Draft]:
         "decomposition",
         "limits",
         "Bars say how much of the pattern needs no pairs at all: it follows from which target is "
-        "easy to move, or which source moves all. What both leave is specific to the pair.",
+        "easy to move, or which source moves all. What both leave is specific to the pair. A bar "
+        "says something where it ends beyond its dotted line: without any transfer targets explain "
+        "much, too, as the luck of a baseline is in all effects on its target.",
         accounts(analysis, models),
         decomposition(analysis, models, "How much is the task, how much the pair"),
     )

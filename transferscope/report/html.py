@@ -42,6 +42,7 @@ from transferscope.report.summary import (
     gold_rows,
     input_rows,
     persona_rows,
+    personas_by_chance,
     setting_rows,
     task_rows,
 )
@@ -130,6 +131,7 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         task_links={label: link(task=label) for label in labels(analysis).long.values()},
         extent=extent,
         personas=persona_rows(analysis),
+        by_chance=personas_by_chance(analysis),
         claims=claim_rows(analysis),
         settings=setting_rows(analysis),
         inputs=input_rows(analysis),

@@ -113,8 +113,7 @@ def clique(analysis: Analysis, model: str, sign: Sign, title: str, names: Labels
 
 def _facts(largest: Clique) -> str:
     steady = "the sign holds in every seed" if largest.every_seed else "not in every seed alone"
-    tests = f"p {chance(largest.p_value)}, q {chance(largest.q_value)}"
-    return f"{largest.size} tasks, mean {signed(largest.mean)}, {tests}; {steady}"
+    return f"{largest.size} tasks, mean {signed(largest.mean)}; {steady}"
 
 
 def _within(model: ModelAnalysis, members: Sequence[str]) -> list[Arrow]:

@@ -255,6 +255,15 @@ def persona_rows(analysis: Analysis) -> list[PersonaRow]:
     return rows
 
 
+def personas_by_chance(analysis: Analysis) -> str:
+    """How many personas there would be without any transfer; empty where nothing tells."""
+    found = analysis.personas_by_chance
+    if not found or not all(map(math.isfinite, found.values())):
+        return ""
+    numbers = listed(f"{number:.1f} {role}s" for role, number in found.items())
+    return f"Without any transfer about {numbers} would be named."
+
+
 class ClaimRow(NamedTuple):
     """A published finding and whether it holds here."""
 

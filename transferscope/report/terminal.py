@@ -21,6 +21,7 @@ from transferscope.analysis.strategies import STRATEGIES
 from transferscope.report.courses import about, sentences
 from transferscope.report.findings import happened
 from transferscope.report.strategies import NAMES, lines
+from transferscope.report.summary import personas_by_chance
 from transferscope.report.words import chance, control_kind, labels, model_labels, spelled
 
 SHOWN = 3
@@ -233,6 +234,8 @@ def _personas(analysis: Analysis) -> Table:
             for persona in members
         ]
         table.add_row(f"  {role}s", Text(", ".join(names) or "none"))
+    if said := personas_by_chance(analysis):
+        table.add_row("", Text(said, "dim"))
     return table
 
 
