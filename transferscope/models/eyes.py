@@ -5,12 +5,12 @@ given up first; beyond that, where a folder is named, on disk up to a second bud
 in neither is computed again when it is wanted.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from torch import Tensor
 from transferscope.errors import DataError
 from transferscope.results.atomic import write_whole
 from transferscope.suite import Picture, fingerprint
+
+AHEAD = 2
+"""Parts that are prepared while one is looked at."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +55,30 @@ class Eyes:
 
     def __init__(
         self,
-        look: Callable[[Sequence[Picture]], list[Tensor]],
+        look: Callable[[Sequence[Any]], list[Tensor]],
         at_once: int,
         budget: Budget,
         name: str = "features",
+        *,
+        size: Callable[[Seen], int] = lambda _: 1,
+        prepare: Callable[[Picture], Any] | None = None,
     ) -> None:
         """Args:
         look: pictures to features, one tensor (tokens, width) a picture.
-        at_once: how many pictures to look at in one call.
+        at_once: how much to look at in one call, by `size`.
         name: folder of these features in the budget's folder; names everything they depend on.
+        size: of a picture.
+        prepare: makes of each picture what `look` takes, in threads beside it; None: nothing.
         """
         self._look, self._at_once, self._memory = look, at_once, budget.memory
+        self._size, self._prepare = size, prepare
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
         self._folder = budget.folder / name if budget.folder else None
         self._free = budget.disk - (_size(budget.folder) if budget.folder else 0)
         # A thread has a heap of its own. Features that stay, laid among tensors that come and go,
         # cut the free memory into pieces which the next tensors no longer fit: gigabytes of them.
         self._shelf = ThreadPoolExecutor(1, "features")
+        self._hands = ThreadPoolExecutor(thread_name_prefix="pictures")
         self.held = 0
         """Bytes in memory."""
         self.looked = 0
@@ -77,25 +87,48 @@ class Eyes:
     def features(self, wanted: Sequence[Seen]) -> list[Tensor]:
         """The features (tokens, width) of each picture; each distinct one is looked at once."""
         found: dict[str, Tensor] = {}
-        missing: dict[str, Picture] = {}
+        missing: dict[str, Seen] = {}
         for one in wanted:
             if one.key in found or one.key in missing:
                 continue
             features = self._recalled(one.key)
             if features is None:
-                missing[one.key] = one.picture
+                missing[one.key] = one
             else:
                 found[one.key] = features
-        keys = list(missing)
-        for start in range(0, len(keys), self._at_once):
-            part = keys[start : start + self._at_once]
+        for part, pictures in self._prepared(missing.values()):
             with torch.no_grad():
-                made = self._look([missing[key] for key in part])
+                made = self._look(pictures)
             self.looked += len(part)
-            for key, features in zip(part, self._shelf.submit(_copied, made).result(), strict=True):
-                found[key] = features
-                self._keep(key, features)
+            for one, features in zip(part, self._shelf.submit(_copied, made).result(), strict=True):
+                found[one.key] = features
+                self._keep(one.key, features)
         return [found[one.key] for one in wanted]
+
+    def _prepared(self, some: Iterable[Seen]) -> Iterator[tuple[list[Seen], list[Any]]]:
+        """Pictures in parts, each prepared while those before it are looked at."""
+        if self._prepare is None:
+            yield from ((part, [one.picture for one in part]) for part in self._parts(some))
+            return
+        ahead: deque[tuple[list[Seen], Iterator[Any]]] = deque()
+        for part in self._parts(some):
+            ahead.append((part, self._hands.map(self._prepare, [one.picture for one in part])))
+            if len(ahead) > AHEAD:
+                first, made = ahead.popleft()
+                yield first, list(made)
+        yield from ((part, list(made)) for part, made in ahead)
+
+    def _parts(self, some: Iterable[Seen]) -> Iterator[list[Seen]]:
+        part, held = [], 0
+        for one in some:
+            size = self._size(one)
+            if part and held + size > self._at_once:
+                yield part
+                part, held = [], 0
+            part.append(one)
+            held += size
+        if part:
+            yield part
 
     def _recalled(self, key: str) -> Tensor | None:
         if key in self._kept:

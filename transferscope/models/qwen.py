@@ -16,12 +16,16 @@ from transferscope.models.compiled import compile_layers
 from transferscope.models.devices import sent
 from transferscope.models.eyes import Eyes, Seen, seen
 from transferscope.models.rows import Row, chat
+from transferscope.models.tower import Pixels, Prepared, smooth
 from transferscope.models.vlm import Base
 from transferscope.models.windows import see_in_windows
 from transferscope.suite import Item, Picture
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 """Model types, as a configuration names them."""
+
+_PATCHES_AT_ONCE = 1 << 15
+"""Patches that a GPU looks at together: enough to be busy, in a gigabyte or two."""
 
 _MOST_PLACES = 4096
 """Rows of different shapes whose tokens' places are kept."""
@@ -37,10 +41,19 @@ class QwenPath:
         self._merge: int = base.model.config.vision_config.spatial_merge_size
         self._grids: dict[tuple[int, ...], tuple[int, int, int]] = {}
         self._places: dict[tuple[Any, ...], Tensor] = {}
-        at_once = 16 if base.device.type == "cpu" else 64
-        self.eyes = Eyes(self._look, at_once, base.budget, base.cache_name("qwen"))
-        whole = see_in_windows(base.model)
+        whole, name = see_in_windows(base.model), base.cache_name("qwen")
+        self.eyes = Eyes(self._look, 16, base.budget, name)
         if base.device.type == "cuda":
+            self._pixels = Pixels(base.processor.image_processor, base.device, base.dtype)
+            self.eyes = Eyes(
+                self._look_fast,
+                _PATCHES_AT_ONCE,
+                base.budget,
+                name,
+                size=self._patches,
+                prepare=self._pixels.prepared,
+            )
+            smooth(self._body.visual)
             if hasattr(self._body.language_model, "_deepstack_process"):
                 self._body.language_model._deepstack_process = _added
             compile_layers(self._body.language_model.layers)
@@ -122,6 +135,9 @@ class QwenPath:
             self._places[shape] = index[:, 0].clone()
         return self._places[shape]
 
+    def _patches(self, picture: Seen) -> int:
+        return int(np.prod(self._grid(picture)))
+
     def _tokens(self, grid: tuple[int, int, int]) -> int:
         return int(np.prod(grid)) // self._merge**2
 
@@ -142,10 +158,18 @@ class QwenPath:
 
     def _look(self, pictures: Sequence[Picture]) -> list[Tensor]:
         made = self._processed([picture.pixels() for picture in pictures])
-        device, grids = self._base.device, made["image_grid_thw"]
-        out = self._body.get_image_features(
-            made["pixel_values"].to(device, self._base.dtype), grids.to(device), return_dict=True
+        values = made["pixel_values"].to(self._base.device, self._base.dtype)
+        return self._looked(values, made["image_grid_thw"])
+
+    def _look_fast(self, prepared: Sequence[Prepared]) -> list[Tensor]:
+        patches = sent(torch.cat([one.patches for one in prepared]), self._base.device)
+        return self._looked(
+            self._pixels.numbers(patches), torch.cat([one.grid for one in prepared])
         )
+
+    def _looked(self, values: Tensor, grids: Tensor) -> list[Tensor]:
+        """Features of pictures from their patches' numbers and their grids (pictures, 3)."""
+        out = self._body.get_image_features(values, sent(grids, values.device), return_dict=True)
         layers = [torch.cat(list(out.pooler_output))]
         for deep in getattr(out, "deepstack_features", None) or ():
             layers.append(deep if isinstance(deep, Tensor) else torch.cat(list(deep)))
