@@ -13,7 +13,7 @@ from transferscope.errors import DataError
 from transferscope.lab.ledger import Attempt
 from transferscope.plan import Run, Shard
 from transferscope.results import atomic
-from transferscope.results.standing import standing
+from transferscope.results.standing import seconds_left, standing
 from transferscope.runner import run_study
 from transferscope.study.file import parse_study
 
@@ -77,7 +77,7 @@ def test_what_failed_is_named_until_it_is_tried_again(carry_out, tmp_path):
     assert (found.state, found.cells, found.failed) == ("done", 10, [])
 
 
-def test_a_study_that_was_stopped_says_by_what(carry_out, tmp_path):
+def test_a_study_that_was_stopped_says_by_what(carry_out, run, tmp_path):
     def interrupted():
         raise KeyboardInterrupt
 
@@ -85,6 +85,8 @@ def test_a_study_that_was_stopped_says_by_what(carry_out, tmp_path):
         carry_out(interrupted)
     found = standing(tmp_path / "out")
     assert (found.state, found.stopped_by, found.cells) == ("stopped", "KeyboardInterrupt", 0)
+    _, text, _ = run("status", tmp_path / "out")
+    assert "stopped by: Ctrl-C\nthe command that began it continues" in text
 
 
 def test_a_study_that_was_killed_is_not_running(text, tmp_path):
@@ -111,6 +113,13 @@ def test_the_time_left_follows_from_the_pace_so_far(tmp_path):
         found = standing(tmp_path)
     assert found.seconds_left == 90  # 60 s for 20 of 50
     assert [(one.worker, one.node, one.doing) for one in found.places] == [("w1", "n", "training")]
+
+
+def test_too_little_says_nothing_of_the_time_left():
+    """The first items are drawn and looked at: at their pace a demo of minutes would take hours."""
+    assert seconds_left(60, 0, 0) is None
+    assert seconds_left(60, 4.9, 100) is None
+    assert seconds_left(60, 5, 100) == 60 * 19
 
 
 def test_looking_does_not_keep_a_run_from_starting(tmp_path):

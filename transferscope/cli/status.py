@@ -50,7 +50,9 @@ def _lines(found: Standing) -> list[str]:
     lines = [f"{found.study}: {found.state}{count}"]
     lines.append(f"begun {begun}, last heard of {updated}")
     if found.stopped_by:
-        lines.append(f"stopped by: {found.stopped_by}")
+        lines.append(f"stopped by: {found.stopped_by.replace('KeyboardInterrupt', 'Ctrl-C')}")
+    if found.state == "stopped":
+        lines.append("the command that began it continues")
     if found.seconds_left is not None:
         lines.append(f"about {duration(found.seconds_left)} left")
     if found.again:

@@ -6,6 +6,7 @@ import gc
 import json
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from transferscope.cli.app import app
+from transferscope.cli.costs import duration
 from transferscope.cli.exhibits import NoPictures, exhibits_of
 from transferscope.cli.options import (
     AsJson,
@@ -238,14 +240,18 @@ def bars() -> Iterator[Callable[[Event], None]]:
     from rich.console import Console, Group
     from rich.live import Live
     from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
+    from transferscope.results.standing import seconds_left
 
     console = Console(stderr=True, highlight=False)
-    live, cells = console.is_terminal, TextColumn("{task.fields[cells]} cells, left:")
-    columns = (TextColumn("{task.description}"), BarColumn(), cells, TimeRemainingColumn())
-    bar = Progress(*columns, console=console)
+    live, begun = console.is_terminal, time.monotonic()
+    what = TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1))
+    far = TextColumn("{task.fields[far]}", table_column=Column(no_wrap=True))
+    bar = Progress(what, BarColumn(14), far, console=console, expand=True)
     lines = Progress(TextColumn("  {task.description}"), console=console)  # one for each worker
-    task, said = bar.add_task("starting", total=None, cells="0"), {}
+    task, said = bar.add_task("starting", total=None, far=""), {}
     workers: dict[str, TaskID] = {}
 
     def tell(event: Event) -> None:
@@ -262,8 +268,10 @@ def bars() -> Iterator[Callable[[Event], None]]:
             shown = f"{worker}: {doing}" if doing else ""
             lines.update(workers[worker], description=escape(shown), visible=bool(doing))
             doing = f"{sum(bool(said[name]) for name in workers)} at work"
+        left = seconds_left(time.monotonic() - begun, event.work, event.total)
+        far = f"{cells} cells" + ("" if left is None else f", {duration(left)} left")
         bar.update(
-            task, description=escape(doing), completed=event.work, total=event.total, cells=cells
+            task, description=escape(doing), completed=event.work, total=event.total, far=far
         )
 
     shown = Live(Group(bar, lines), console=console, transient=True) if live else nullcontext()

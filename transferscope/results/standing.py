@@ -15,6 +15,9 @@ from transferscope import results
 from transferscope.errors import DataError
 from transferscope.results import atomic
 
+ENOUGH = 0.05
+"""The share of all work that says how long the rest will take."""
+
 State = Literal["running", "done", "failed in part", "stopped"]
 
 
@@ -47,7 +50,7 @@ class Standing(NamedTuple):
     again: int
     """Shards that were tried again: out of memory, or a worker was lost."""
     seconds_left: float | None
-    """None where nobody knows: it is not running, or has done nothing yet."""
+    """None where nobody knows: it is not running, or has done too little yet."""
     stopped_by: str
     """What ended a run that stopped; empty where nothing was written, as when it is killed."""
 
@@ -122,8 +125,17 @@ def _left(first: dict[str, Any], last: dict[str, Any]) -> float | None:
         begun, now = (datetime.fromisoformat(_text(line)) for line in (first, last))
     except ValueError:
         return None
-    passed = (now - begun).total_seconds()
-    return round(passed * (total - work) / work, 1) if work > 0 else None
+    return seconds_left((now - begun).total_seconds(), work, total)
+
+
+def seconds_left(passed: float, work: float, total: float) -> float | None:
+    """Seconds that the rest takes at the pace so far; None where too little is done to tell.
+
+    The first items are drawn and looked at, which the later ones are spared.
+    """
+    if work < ENOUGH * total or work <= 0:
+        return None
+    return round(passed * (total - work) / work, 1)
 
 
 def measured(folder: str | Path) -> dict[str, dict[str, float]]:
