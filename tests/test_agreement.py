@@ -156,5 +156,5 @@ def test_an_analysis_gives_its_effects_seed_by_seed():
 
 def test_nothing_in_common_is_one_line():
     names = [f"other {k}" for k in range(7)]
-    with pytest.raises(DataError, match="share no target with 3 sources"):
+    with pytest.raises(DataError, match="no target has 3 other tasks as sources"):
         compare(matrix(effects(0)[0], names, names), matrix(effects(1)), {})

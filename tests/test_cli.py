@@ -9,9 +9,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from analysis_factory import make
 
-from transferscope import simulate
-from transferscope.analysis.serial import from_json
+from transferscope import results, simulate
+from transferscope.analysis.serial import from_json, to_json
+from transferscope.cli import ORDER
 
 QUICK = ["--bootstrap", "200", "--no-figures"]
 
@@ -210,6 +212,43 @@ def test_a_wrong_table_of_ceilings_is_refused(run, tmp_path, text, message):
     code, _, error = run("analyze", path, "--ceiling", ceilings)
     assert code == 2
     assert message in error
+
+
+def test_what_is_needed_first_is_listed_first(run):
+    listed = re.findall(r"^│ ([a-z]+)  ", run("--help")[1], re.M)
+    assert listed == [*ORDER, "suites"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("analyze study.yaml", "study.yaml: no mapping file, as it has no `runs:`; a study file"),
+        ("analyze done", "done: an analysis and no predictions that it was made of; `transf"),
+        ("analyze nobase.csv", "nobase.csv: no base rows, so there is nothing to compare with"),
+        ("report study.yaml", "study.yaml: expected a results folder or its analysis.json"),
+        ("run done", "done: a folder, expected a study file (YAML)"),
+        ("status study.yaml", "study.yaml: no such folder; expected a study's results folder"),
+        ("plan tuple.yaml", "tuple.yaml: seeds: expected a list; found 'two'"),
+    ],
+)
+def test_what_a_newcomer_mistakes_for_something_else_is_told_apart(
+    run, tmp_path, monkeypatch, asked, said
+):
+    monkeypatch.chdir(tmp_path)
+    Path("study.yaml").write_text("name: one\nmodels: {s: glimpse-s}\nsuite: glimpse\n")
+    Path("tuple.yaml").write_text(Path("study.yaml").read_text() + "seeds: two\n")
+    Path("nobase.csv").write_text("model,seed,source,target,accuracy\nm,0,S,T,0.5\n")
+    results.save("done", to_json(make()))
+    code, _, error = run(*asked.split())
+    assert code == 2
+    assert error.startswith(f"transferscope: {said}")
+    assert error.count("\n") == 1
+
+
+def test_report_takes_the_analysis_itself_as_select_does(run, tmp_path):
+    results.save(tmp_path, to_json(make()))
+    assert run("report", tmp_path / "analysis.json", "--no-figures")[0] == 0
+    assert (tmp_path / "report.html").is_file()
 
 
 README = Path(__file__).resolve().parents[1] / "README.md"

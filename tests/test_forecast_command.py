@@ -186,3 +186,14 @@ def test_what_chance_reaches_is_the_critical_value_of_the_tables():
     for count, value in ((12, 0.576), (22, 0.423), (6, 0.811)):
         assert by_chance(count) == pytest.approx(value, abs=5e-4)
     assert math.isnan(by_chance(3))
+
+
+def test_a_forecast_is_written_where_there_is_too_little_to_compare_it_with(
+    command, predicting, tmp_path
+):
+    put_analysis(tmp_path / "few", "glimpse-s", names=TASKS[:3])
+    predicting(effects(3)[0])
+    code, _, error = command("study.yaml")
+    assert (code, "not compared with few: too few tasks" in error) == (0, True)
+    assert (tmp_path / "few" / "forecast.csv").is_file()
+    assert command("study.yaml", "--against", "few")[0] == 2

@@ -69,7 +69,7 @@ def test_names_are_kept_exactly_as_given(write):
         "\u540d\u524d",
     ]
     rows = pl.DataFrame(
-        {"seed": "s", "source": names, "target": " T ", "accuracy": 0.5, "model": "<b>"}
+        {"seed": "s", "source": [None, *names], "target": " T ", "accuracy": 0.5, "model": "<b>"}
     )
     path = write(rows.write_csv())
     found = read_results(path)

@@ -138,7 +138,7 @@ def test_what_it_may_not_say_is_one_line_that_names_it(text, said):
     ("old", "new", "said"),
     [
         ("name: one\n", "", "name is missing"),
-        ("name: one", "name: ../one", "name: string should match pattern"),
+        ("name: one", "name: ../one", "name: expected Latin letters, digits"),
         ("glimpse-s", "{wher: x}", "models.s: unknown key 'wher'; did you mean 'where'?"),
         ("{s: glimpse-s}", "{}", "models: dictionary should have at least 1 item"),
         ("{s: glimpse-s}", "{a b: x, a_b: y}", "models: two names differ in case or blanks alone"),

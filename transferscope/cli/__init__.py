@@ -14,7 +14,13 @@ from transferscope.errors import TransferscopeError
 
 __all__ = ["command", "main"]
 _COMMANDS = (results, selecting, studies, status, forecasts, suites, building)
-"""What imports them brings their commands in, in the order in which `--help` lists them."""
+"""What imports them brings their commands in."""
+ORDER = (
+    *("demo", "run", "plan", "status", "analyze", "report"),
+    *("select", "forecast", "export", "build", "tasks"),
+)
+"""Of the commands in `--help`: what one needs first comes first."""
+app.registered_commands.sort(key=lambda one: ORDER.index(getattr(one.callback, "__name__", "")))
 
 
 def command() -> None:

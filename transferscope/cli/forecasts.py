@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from transferscope.cli.app import app
 from transferscope.cli.options import AsJson, Out, StudyFile, analysis_in, check_folder
+from transferscope.errors import DataError
 
 if TYPE_CHECKING:
     from transferscope.forecast import Forecast
@@ -57,7 +59,12 @@ def forecast(
     compared = {}
     if measured is not None:
         predicted = {name: its.predicted for name, its in found.items()}
-        compared = comparisons(predicted, measured, beside)
+        try:
+            compared = comparisons(predicted, measured, beside)
+        except DataError as error:
+            if against is not None:
+                raise
+            print(f"not compared with {folder}: {error}", file=sys.stderr)
     record = as_record(read, items, found, compared)
     table = atomic.write_whole(folder / results.FORECAST_TABLE, table_of(found))
     whole = atomic.write_whole(folder / results.FORECAST, results.as_json(record))

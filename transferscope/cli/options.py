@@ -25,7 +25,7 @@ Inputs = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Results folder; of a study, its name if left out."),
+    typer.Option("--out", "-o", help="Results folder; the study's name if left out."),
 ]
 Ceiling = Annotated[
     str,
@@ -91,13 +91,24 @@ def analysis_in(place: Path) -> Analysis:
     from transferscope import results
     from transferscope.analysis.serial import from_json
 
+    return from_json(results.read_analysis(folder_at(place)), str(place))
+
+
+def folder_at(place: Path) -> Path:
+    """A results folder, which its analysis stands for too.
+
+    Raises:
+        DataError: it is another file.
+    """
+    from transferscope import results
+
     folder = place.parent if place.name == results.ANALYSIS else place
     if folder.is_file():
         raise DataError(
             f"{place}: expected a results folder or its {results.ANALYSIS}; "
             "`transferscope analyze` makes one of tables"
         )
-    return from_json(results.read_analysis(folder), str(place))
+    return folder
 
 
 def status(doing: str) -> AbstractContextManager[object]:

@@ -22,10 +22,10 @@ from transferscope.cli.options import (
     Keep,
     Measure,
     NoFigures,
-    Out,
     Preset,
     Seed,
     check_folder,
+    folder_at,
     status,
 )
 
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: `transferscope analyze 3B=small.csv 32B=large.csv --out study/`")
 def analyze(
     inputs: Inputs,
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Results folder to write.")
+    ] = None,
     ceiling: Ceiling = "1",
     measure: Measure = "pgf",
     include_self: IncludeSelf = False,
@@ -97,7 +99,7 @@ def report(
     from transferscope.analysis import exhibits
     from transferscope.analysis.serial import from_json
 
-    data = results.read_analysis(folder)
+    data = results.read_analysis(folder := folder_at(folder))
     analysis = from_json(data, str(folder))
     beside = results.read_beside(folder, results.EXHIBITS, exhibits.MOST_BYTES)
     where = str(folder / results.EXHIBITS)

@@ -192,6 +192,11 @@ def _read(name: str | None, path: Path) -> Read:
         one = Read(read_table(raw, name), raw.name, raw.sha256)
     if one.table.rows["source"].is_null().all():
         raise DataError(f"{one.file}: only base rows; there is nothing to compare the base with")
+    if one.table.kind != "pgf table" and one.table.rows["source"].is_not_null().all():
+        raise DataError(
+            f"{one.file}: no base rows, so there is nothing to compare with; rows of the untuned "
+            f"model have an empty source"
+        )
     return one
 
 
@@ -214,6 +219,11 @@ def _refuse_lone_log(path: Path) -> None:
     """A harness's own file says neither which run is the base nor what was finetuned on."""
     from transferscope.readers.harness.runs import recognised
 
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise DataError(
+            f"{shown(path.name)}: no mapping file, as it has no `runs:`; a study file is for "
+            f"`transferscope run`, and the folder which that writes is for `analyze`"
+        )
     if path.suffix.lower() in (".json", ".jsonl", ".xlsx", ".tsv"):
         harness = recognised(path)
         what = f"a file of {harness}" if harness else "no table that is known"
@@ -239,6 +249,11 @@ def _read_folder(name: str | None, path: Path, label: str) -> Read:
     """A study folder's predictions and controls; its hash is that of their names and hashes."""
     whole = hashlib.sha256()
     rows = _stacked(prediction_files(path), label, whole)
+    if rows is None and Path(path, ANALYSIS).is_file():
+        raise DataError(
+            f"{label}: an analysis and no predictions that it was made of; `transferscope report` "
+            f"draws it again, and `select` reads it"
+        )
     if rows is None:
         raise DataError(
             f"{label}: a folder without predictions/*.parquet; is it a study folder? Results of "

@@ -63,6 +63,8 @@ def standing(folder: str | Path) -> Standing:
     """
     lines = results.logged(folder)
     begins = [place for place, line in enumerate(lines) if line.get("event") == "begin"]
+    if not Path(folder).is_dir():
+        raise DataError(f"{folder}: no such folder; expected a study's results folder")
     if not begins:
         raise DataError(f"{folder}: no study was run in this folder; `transferscope run` does")
     lines = lines[begins[-1] :]

@@ -178,7 +178,8 @@ def compare(
     known = _enough(apart & np.isfinite(effects).all(0) & np.isfinite(forecast))
     if not known.any():
         raise DataError(
-            f"forecast and analysis share no target with {FEWEST} sources that are other tasks"
+            f"too few tasks to compare: no target has {FEWEST} other tasks as sources, both "
+            "predicted and measured"
         )
     truth = _Truth(effects.mean(0), known, _weights(known.shape, draws, seed), alpha)
     between = _between_seeds(truth, effects)

@@ -81,6 +81,13 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
+_PLAIN = {
+    "tuple_type": "expected a list",
+    "string_pattern_mismatch": "expected Latin letters, digits, spaces and _ . + - alone",
+}
+"""Our words for some of pydantic's."""
+
+
 def load_yaml(text: str) -> Any:
     """What YAML text holds: plain values, no tags that make objects, no key twice.
 
@@ -104,6 +111,8 @@ def read_study(path: str | Path) -> Study:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise StudyError(f"{path}: no such study file") from None
+    except IsADirectoryError:
+        raise StudyError(f"{path}: a folder, expected a study file (YAML)") from None
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: cannot be read: {error}") from None
     return parse_study(text, path.name, path.parent)
@@ -224,7 +233,7 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(part for part in parts if part != "[key]") or "the file"
     if first["type"] == "missing":
         return f"{where} is missing"
-    message = first["msg"].removeprefix("Value error, ")
+    message: str = _PLAIN.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     return f"{where}: {message[0].lower()}{message[1:]}; found {str(first['input'])[:60]!r}"
 
 
