@@ -24,7 +24,7 @@ def smooth(tower: Any) -> None:
     """Change a tower of Qwen's, whose answers stay as they are."""
     first: Any = tower.patch_embed.proj
     if isinstance(first, nn.Conv3d) and first.kernel_size == first.stride:
-        first.forward = partial(_embedded, first)
+        vars(first)["forward"] = partial(_embedded, first)
     for block in tower.blocks:
         if hasattr(block.mlp, "gate_proj") and block.mlp.gate_proj.out_features % EVEN:
             fill_up(block.mlp)
