@@ -401,3 +401,11 @@ def test_the_plan_says_where_a_large_base_fits(plan, tmp_path):
 
 def test_a_small_base_raises_no_question_where_it_fits(plan):
     assert "where s fits" not in plan(TEXT.replace("MODEL", "glimpse-s"), "--no-calibration")[1]
+
+
+def test_the_plan_lists_what_there_is_and_counts_as_people_do(plan):
+    code, text, _ = plan(TEXT.replace("MODEL", "glimpse-s"), "--no-calibration")
+    lines = [line.strip() for line in text.splitlines()]
+    assert code == 0
+    assert lines[:2] == ["1 base", "6 adapters to train"]
+    assert "0 " not in {line[:2] for line in lines}

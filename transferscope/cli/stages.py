@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +57,14 @@ def _sum(totals: list[dict[str, Any]]) -> dict[str, Any]:
     return whole
 
 
+def numbers(summary: Mapping[str, int]) -> Iterator[str]:
+    """What there is to do, a line each; nothing of what there is none of."""
+    for what, number in summary.items():
+        if number:
+            said = what if number > 1 else re.sub(r"s\b", "", what, count=1)
+            yield f"{number:>12,} {said}"
+
+
 def told(stage: Stage, first: Costs) -> Iterator[str]:
     """The second stage in words."""
     from transferscope.cli.costs import amount, count, duration
@@ -63,7 +72,7 @@ def told(stage: Stage, first: Costs) -> Iterator[str]:
     most = "" if stage.chosen else ", at most, as the mixtures are not known before"
     yield ""
     yield f"then, to judge what the matrix chooses{most}:"
-    yield from (f"{number:>12,} {what}" for what, number in stage.summary.items() if number)
+    yield from numbers(stage.summary)
     if not stage.total:
         return
     parts = [f"{count(stage.total['flops'])} FLOPs"]

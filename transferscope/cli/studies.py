@@ -108,7 +108,7 @@ def plan(
         record |= {} if then is None else {"judging": then._asdict()}
         print(json.dumps(record | ({} if shared is None else {"schedule": shared.record()})))
         return
-    print("\n".join(f"{count:>12,} {what}" for what, count in summary.items()))
+    print("\n".join(stages.numbers(summary)))
     if found.models:
         from rich.console import Console
 
