@@ -25,6 +25,7 @@ costs to be made, put onto the base and brought back is a larger part of seconds
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from statistics import median
 from typing import Any, NamedTuple
 from unittest import mock
@@ -117,10 +118,8 @@ def in_turn(
     for turn in range(rounds + warm):
         for name, (_, run) in runs.items():
             spent = float("nan")
-            try:
+            with suppress(torch.OutOfMemoryError):
                 spent = run()
-            except torch.OutOfMemoryError:
-                pass
             if spent != spent:  # out here, where the error holds no tensor any more
                 torch.cuda.empty_cache()
             if turn >= warm:
