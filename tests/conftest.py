@@ -14,8 +14,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 CHECKED = tuple(
-    f"transferscope.{room}"
-    for room in ("measure", "simulate", "stats", "agreement", "nulls", "evidence", "graph")
+    f"transferscope.{room}" for room in ("measure", "simulate", "stats", "evidence", "graph")
 )
 """Modules whose annotations, shapes included, are checked at every call in the tests."""
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from transferscope import lab, runner
 from transferscope.errors import DataError
+from transferscope.results import away, mirror
 from transferscope.study.file import read_study
 
 
@@ -127,7 +128,11 @@ def answer(adapter, item, scoring):
 
 
 def main(study, out, steps):
-    """Carry out a study, and die at the given step: of work, or of moving a file into place."""
+    """Carry out a study, and die at the given step of work, of moving a file or of sending one.
+
+    At an address what is new is sent after every step of work, and a dead claim is taken over at
+    once.
+    """
     fake, left = FakeLab(), int(steps)
     replace = os.replace
 
@@ -143,7 +148,20 @@ def main(study, out, steps):
 
     fake.step, os.replace = step, replaced
     runner.load_lab = fake.lab
-    runner.run_study(read_study(study), out, tell=lambda event: None)
+    if not away.is_address(out):
+        runner.run_study(read_study(study), out, tell=lambda event: None)
+        return
+    send, away.PATIENCE = away.Away.send, 0
+
+    def one_by_one(there, names, folder):
+        for name in names:
+            step()
+            send(there, [name], folder)
+
+    away.Away.send = one_by_one
+    with mirror.mirrored(out, print, lambda count, of: None) as held:
+        fake.step = lambda: (held.push(), step())
+        runner.run_study(read_study(study), held.folder, tell=lambda event: None)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def check_folder(out: Path | None) -> None:
     """Refuse a folder that cannot be one before any work is done."""
     if out is not None and re.match(r"[a-z][a-z0-9+.-]+:/", str(out)):
         raise StudyError(
-            f"--out {out}: an address, expected a folder; copy it there when the run has ended"
+            f"--out {out}: an address, expected a folder; `run` and `demo` take addresses"
         )
     if out is not None and out.exists() and not out.is_dir():
         raise StudyError(f"--out {out}: a file is there, expected a folder or a new name")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
@@ -28,6 +29,7 @@ from transferscope.cli.options import (
     folder_at,
     status,
 )
+from transferscope.cli.places import Place, read_from
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
@@ -71,21 +73,24 @@ def analyze(
     )
     settings.check()
     check_folder(out)
-    with status("reading"):
-        from transferscope.readers import matrix_of, read_inputs
-        from transferscope.readers.ceilings import read_ceiling
+    with ExitStack() as stack:
+        given = [(name, stack.enter_context(read_from(place))) for name, place in named(inputs)]
+        with status("reading"):
+            from transferscope.readers import matrix_of, read_inputs
+            from transferscope.readers.ceilings import read_ceiling
 
-        bound = read_ceiling(ceiling)
-        matrix = matrix_of(read := read_inputs(named(inputs)), ceiling=bound)
-    with status("analysing"):
-        from transferscope.assemble import analyze as run
+            bound = read_ceiling(ceiling)
+            read = read_inputs([(name, str(path)) if name else str(path) for name, path in given])
+            matrix = matrix_of(read, ceiling=bound)
+        with status("analysing"):
+            from transferscope.assemble import analyze as run
 
-        analysis = run(matrix, settings)
-        if len(inputs) == 1 and (folder := Path(inputs[0])).is_dir():
-            from transferscope.experiment import judged
+            analysis = run(matrix, settings)
+            if len(given) == 1 and (folder := given[0][1]).is_dir():
+                from transferscope.experiment import judged
 
-            analysis = replace(analysis, experiment=judged(folder, analysis))
-    shown = None if out is None else exhibits_of(read, pictures=not no_pictures)
+                analysis = replace(analysis, experiment=judged(folder, analysis))
+        shown = None if out is None else exhibits_of(read, pictures=not no_pictures)
     finish(analysis, out, shown, figures=not no_figures, as_json=as_json)
 
 
@@ -109,7 +114,7 @@ def report(
 
 @app.command(epilog="Example: `transferscope export study/ --out bundle.zip`")
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Results folder of a study.")],
+    place: Place,
     out: Annotated[Path, typer.Option("--out", "-o", help="The zip file to write.")],
 ) -> None:
     """All results as one zip file that is read without this command.
@@ -122,7 +127,7 @@ def export(
 
     if out.is_dir() or not is_bundle(out):
         raise StudyError(f"--out {out}: expected the name of a file that ends with .zip")
-    with status("gathering"):
+    with read_from(place) as folder, status("gathering"):
         missing = exported(folder, out)
     print(f"{out}: {out.stat().st_size:,} bytes; its README.txt explains every file.")
     print("".join(f"not in it: {what}\n" for what in missing), end="")
@@ -150,13 +155,16 @@ def tasks(as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-def named(inputs: list[str]) -> list[str | tuple[str, str]]:
-    """`NAME=PATH` as a pair. A path that exists as it stands may hold an equals sign."""
-    named: list[str | tuple[str, str]] = []
+def named(inputs: list[str]) -> list[tuple[str, str]]:
+    """`NAME=PATH` as a pair; the name is empty where there is none.
+
+    A path that exists as it stands may hold an equals sign.
+    """
+    pairs = []
     for text in inputs:
         name, equals, path = text.partition("=")
-        named.append((name, path) if equals and not Path(text).exists() else text)
-    return named
+        pairs.append((name, path) if equals and not Path(text).exists() else ("", text))
+    return pairs
 
 
 def finish(

@@ -11,6 +11,7 @@ import typer
 
 from transferscope.cli.app import app
 from transferscope.cli.options import AsJson, analysis_in
+from transferscope.cli.places import read_from
 from transferscope.errors import StudyError
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 )
 def select(
     study: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--from", metavar="STUDY", help="A results folder, or its analysis as a file."
+            "--from",
+            metavar="STUDY",
+            help="A results folder, its address, or its analysis as a file.",
         ),
     ],
     target: Annotated[
@@ -62,7 +65,8 @@ def select(
     from transferscope import results
     from transferscope.results import atomic
 
-    analysis = analysis_in(study)
+    with read_from(study, lambda name: name == results.ANALYSIS) as place:
+        analysis = analysis_in(place)
     limits = {"model": model, "rule": rule, "threshold": threshold, "items": items, "risk": risk}
     found = chosen(analysis, target, protected(protect or []), limits)
     record = as_record(study, analysis, list(found.values()))
@@ -116,7 +120,7 @@ def chosen(
     }
 
 
-def as_record(study: Path, analysis: Analysis, found: Sequence[Mixture]) -> dict[str, Any]:
+def as_record(study: str, analysis: Analysis, found: Sequence[Mixture]) -> dict[str, Any]:
     """The mixtures as `docs/selection.md` describes them."""
     from transferscope.analysis.serial import plain
     from transferscope.results.store import versions
@@ -125,7 +129,7 @@ def as_record(study: Path, analysis: Analysis, found: Sequence[Mixture]) -> dict
         {
             "schema": 1,
             "versions": versions(),
-            "from": str(study),
+            "from": study,
             "measure": analysis.settings.measure,
             "alpha": analysis.settings.alpha,
             "mixtures": list(found),

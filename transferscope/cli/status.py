@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from transferscope.cli.app import app
 from transferscope.cli.costs import duration
 from transferscope.cli.options import AsJson
+from transferscope.cli.places import Place, held, read_from
 
 if TYPE_CHECKING:
     from transferscope.results.standing import Standing
@@ -22,13 +20,16 @@ MOST = 20
 
 @app.command(epilog="Example: `transferscope status out/`")
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's results folder.")],
+    place: Place,
     as_json: AsJson = False,
 ) -> None:
-    """How far a study is, running or not: from any terminal that sees its folder."""
+    """How far a study is, running or not: from any terminal that sees its folder or address."""
+    from transferscope.results.mirror import is_log
     from transferscope.results.standing import judging, standing
 
-    found, second = standing(folder), judging(folder)
+    with read_from(place, is_log) as folder:
+        by = held(place)
+        found, second = standing(folder, by), judging(folder, by)
     if as_json:
         more = {"judging": {name: _record(one) for name, one in second.items()}} if second else {}
         print(json.dumps(_record(found) | more))

@@ -23,12 +23,12 @@ from transferscope.cli.options import (
     AsJson,
     Executor,
     NoFigures,
-    Out,
     StudyFile,
     Workers,
     check_folder,
     status,
 )
+from transferscope.cli.places import OutPlace, Working, read_from, worked_on
 from transferscope.cli.results import finish
 from transferscope.cli.status import failures
 from transferscope.errors import MissingExtra, StudyError
@@ -37,13 +37,14 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from transferscope.lab.ledger import Event, Ledger
+    from transferscope.runner import Outcome
     from transferscope.study import Study
 
 
 @app.command(epilog="Example: `transferscope run studies/glimpse.yaml --out out/`")
 def run(
     study: StudyFile,
-    out: Out = None,
+    out: OutPlace = None,
     executor: Executor = "local",
     workers: Workers = None,
     strict: Annotated[
@@ -60,13 +61,13 @@ def run(
     if strict:
         read = read.model_copy(update={"suite": read.suite.model_copy(update={"strict": True})})
     show = Show(not no_figures, not no_pictures, as_json)
-    carry_out(read, out or Path(read.name), show, executor_of(executor, workers))
+    carry_out(read, out or read.name, show, executor_of(executor, workers))
 
 
 @app.command(epilog="Example: `transferscope plan studies/glimpse.yaml --out out/`")
 def plan(
     study: StudyFile,
-    out: Out = None,
+    out: OutPlace = None,
     no_calibration: Annotated[
         bool, typer.Option("--no-calibration", help="Leave out the seconds of training; no times.")
     ] = False,
@@ -94,13 +95,14 @@ def plan(
     from transferscope.study.stock import stock_of
 
     stock = stock_of(read := read_study(study))
-    made, folder = plan_study(read, stock), out or Path(read.name)
-    summary = made.summary() | {"cells finished": finished_cells(read, made, stock, folder)}
-    wanted = Wanted(not no_calibration, memory, tflops, workers)
-    found = costs(read, made, stock, wanted)
-    then = None if read.selection is None else stages.second(read, folder, wanted, found)
-    shared = None if workers is None else schedules.schedule(made, found, workers)
-    spent = measured(folder)
+    with read_from(out or read.name) as folder:
+        made = plan_study(read, stock)
+        summary = made.summary() | {"cells finished": finished_cells(read, made, stock, folder)}
+        wanted = Wanted(not no_calibration, memory, tflops, workers)
+        found = costs(read, made, stock, wanted)
+        then = None if read.selection is None else stages.second(read, folder, wanted, found)
+        shared = None if workers is None else schedules.schedule(made, found, workers)
+        spent = measured(folder)
     for note in stock.notes:
         print(note, file=sys.stderr)
     if as_json:
@@ -124,7 +126,7 @@ def plan(
 
 @app.command(epilog="Example: `transferscope demo --out demo/`")
 def demo(
-    out: Out = Path("demo"),
+    out: OutPlace = "demo",
     executor: Executor = "local",
     workers: Workers = None,
     simulated: Annotated[
@@ -135,13 +137,13 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """A whole study from nothing: 13 tasks, a small base, minutes on two CPU cores."""
-    check_folder(out)
     if not simulated:
         from transferscope.study.file import DEMO, parse_study
 
         study = parse_study(DEMO, "the demo's study")
         show = Show(not no_figures, not no_pictures, as_json)
-        return carry_out(study, out or Path(study.name), show, executor_of(executor, workers))
+        return carry_out(study, out or study.name, show, executor_of(executor, workers))
+    check_folder(folder := Path(out or "demo"))
     if not as_json:
         print("A simulated study: three made-up models whose true effects are known.\n")
     with status("simulating and analysing"):
@@ -155,7 +157,7 @@ def demo(
         note = "Simulated: the models, their answers and their effects are made up."
         matrix.attrs["notes"] = [note, *matrix.attrs["notes"]]
         analysis = analyzed(matrix)
-    finish(analysis, out, figures=not no_figures, as_json=as_json)
+    finish(analysis, folder, figures=not no_figures, as_json=as_json)
 
 
 class Show(NamedTuple):
@@ -189,30 +191,14 @@ def executor_of(name: str, workers: int | None) -> Callable[[Ledger], None] | No
 
 
 def carry_out(
-    study: Study, out: Path, show: Show, executor: Callable[[Ledger], None] | None
+    study: Study, out: str, show: Show, executor: Callable[[Ledger], None] | None
 ) -> None:
     """A study, then its analysis; exit code 1 where some of it failed."""
-    from transferscope import experiment
-    from transferscope.assemble import analyze as analyzed
-    from transferscope.readers import matrix_of, read_inputs
-    from transferscope.runner import run_study
-
-    check_folder(out)
     gc.set_threshold(1000)  # a lab that runs for hours does make garbage
-    with progress() as tell:
-        outcome = run_study(study, out, tell=tell, executor=executor)
-    if outcome.cells > 0 and outcome.adapters > 0:
-        with status("analysing"):
-            read = read_inputs(out)
-            analysis = analyzed(matrix_of(read, ceiling=study.ceilings or 1.0))
-        if study.selection is not None and not outcome.failed:
-            with progress() as tell:
-                found, outcome = experiment.carry_out(
-                    study, analysis, out, tell=tell, executor=executor
-                )
-            analysis = replace(analysis, experiment=found)
-        shown = exhibits_of(read, pictures=show.pictures)
-        finish(analysis, out, shown, figures=show.figures, as_json=show.as_json)
+    with worked_on(out) as at:
+        outcome = _carried_out(study, at, show, executor)
+    if at.address:
+        print(f"All of it is at {at.address}.", file=sys.stderr if show.as_json else sys.stdout)
     if outcome.failed:
         missing = f"{outcome.of - outcome.cells} of {outcome.of} cells are missing"
         again = shlex.join(["transferscope", *sys.argv[1:]])
@@ -221,6 +207,33 @@ def carry_out(
         lines.append(f"to try it again, and nothing else: {again}")
         print("\n".join(lines), file=sys.stderr)
         raise SystemExit(1)
+
+
+def _carried_out(
+    study: Study, at: Working, show: Show, executor: Callable[[Ledger], None] | None
+) -> Outcome:
+    """The study and its analysis, in the folder where it is worked on."""
+    from transferscope import experiment
+    from transferscope.assemble import analyze as analyzed
+    from transferscope.readers import matrix_of, read_inputs
+    from transferscope.runner import run_study
+
+    out = at.folder
+    with progress() as tell:
+        outcome = run_study(study, out, tell=at.watched(tell), executor=executor)
+    if outcome.cells > 0 and outcome.adapters > 0:
+        with status("analysing"):
+            read = read_inputs(out)
+            analysis = analyzed(matrix_of(read, ceiling=study.ceilings or 1.0))
+        if study.selection is not None and not outcome.failed:
+            with progress() as tell:
+                found, outcome = experiment.carry_out(
+                    study, analysis, out, tell=at.watched(tell), executor=executor
+                )
+            analysis = replace(analysis, experiment=found)
+        shown = exhibits_of(read, pictures=show.pictures)
+        finish(analysis, out, shown, figures=show.figures, as_json=show.as_json)
+    return outcome
 
 
 @contextmanager

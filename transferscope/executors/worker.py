@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from transferscope import results
 from transferscope.lab import Lab
 from transferscope.lab.bases import check_brought
 from transferscope.lab.bench import Bench, Scored
@@ -53,7 +54,7 @@ class Worker:
         self, study: Study, plan: Plan, load: Callable[[], Lab], folder: Path, threads: int
     ) -> None:
         self._study, self._plan, self._load, self._threads = study, plan, load, threads
-        self._features = folder if folder.is_dir() else Path.home() / ".cache" / "transferscope"
+        self._features = folder if folder.is_dir() else results.cache_folder()
         self._bench: Bench | None = None
         self._fresh: dict[Run, Any] = {}
         self._doing = ("", 0.0)

@@ -22,7 +22,7 @@ Out:  the same bytes on disk, each file written whole or not at all. Files that 
 It decides nothing about content.
 
 With it: `lock`, `atomic` (files whole or not at all). Upon it: `bundle` (the folder as a zip),
-`store` (finished cells), `standing` (how far a study is).
+`store` (finished cells), `standing` (how far a study is), `mirror` and `away` (kept at an address).
 """
 
 import contextlib
@@ -159,6 +159,11 @@ def safe_name(name: str, taken: Collection[str] = ()) -> str:
         tail = f"-{number}{dot}{suffix}"
         safe = stem[: _LONGEST - len(tail)] + tail
     return safe
+
+
+def cache_folder() -> Path:
+    """Where things of this user are kept that can be had again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "transferscope")
 
 
 def table_path(*parts: str, beside: bool = False) -> Path:

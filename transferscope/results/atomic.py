@@ -7,6 +7,7 @@ none, also through a crash, since the next `locked` finishes what was ready.
 import contextlib
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from transferscope.errors import DataError, StudyError
 from transferscope.results import lock
 
 LOCK = ".lock"
+
+MOVING = threading.Lock()
+"""Held while staged files take their places; who holds it sees all of them or none."""
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -128,12 +132,13 @@ def _recover(root: Path) -> None:
 def _move(ready: Path, root: Path) -> None:
     """Every file of a ready folder to its place; may be done again after a crash."""
     places = set()
-    for path in sorted(ready.rglob("*")):
-        if path.is_file():
-            place = root / path.relative_to(ready)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, place)
-            places.add(place.parent)
+    with MOVING:
+        for path in sorted(ready.rglob("*")):
+            if path.is_file():
+                place = root / path.relative_to(ready)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, place)
+                places.add(place.parent)
     for folder in places:
         _sync(folder)
     shutil.rmtree(ready)

@@ -55,8 +55,11 @@ class Standing(NamedTuple):
     """What ended a run that stopped; empty where nothing was written, as when it is killed."""
 
 
-def standing(folder: str | Path) -> Standing:
+def standing(folder: str | Path, held: bool | None = None) -> Standing:
     """Where the study in a folder stands.
+
+    Args:
+        held: whether a process works on it; None: as the folder's lock says.
 
     Raises:
         DataError: no study was run there.
@@ -75,7 +78,8 @@ def standing(folder: str | Path) -> Standing:
         for line in lines
         if line.get("event") == "failed"
     ]
-    state: State = "running" if ended is None and atomic.is_locked(folder) else "stopped"
+    held = atomic.is_locked(folder) if held is None else held
+    state: State = "running" if ended is None and held else "stopped"
     if ended is not None and ended["event"] == "end":
         state = "failed in part" if failed else "done"
     return Standing(
@@ -93,10 +97,14 @@ def standing(folder: str | Path) -> Standing:
     )
 
 
-def judging(folder: str | Path) -> dict[str, Standing]:
-    """Where an experiment's second stage stands: what judges a choice, by model and target."""
+def judging(folder: str | Path, held: bool | None = None) -> dict[str, Standing]:
+    """Where an experiment's second stage stands: what judges a choice, by model and target.
+
+    Args:
+        held: as for `standing`.
+    """
     return {
-        f"{one.parent.name}, {one.name}": standing(one)
+        f"{one.parent.name}, {one.name}": standing(one, held)
         for one in sorted(Path(folder, results.JUDGING).glob("*/*"))
         if any(line.get("event") == "begin" for line in results.logged(one))
     }
