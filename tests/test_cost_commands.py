@@ -394,6 +394,14 @@ def test_the_plan_says_where_a_large_base_fits(plan, tmp_path):
     over = text.replace("{s: ", "{s: {gpus: 2, where: ").replace("}\nsuite", "}}\nsuite")
     record = json.loads(plan(over, "--json", "--memory", "48")[1])["models"]["s"]
     assert record["fits"] is two["memory"]["fits"] is True
+    two, one, small = (
+        json.loads(plan(its, "--json", "--memory", memory, "--workers", "1", "--tflops", "1")[1])
+        for its, memory in ((over, "48"), (text, "96"), (text, "48"))
+    )
+    seconds = two["schedule"]["makespan_seconds"]
+    # One GPU of their memory; how long items take to draw is measured.
+    assert seconds == pytest.approx(one["schedule"]["makespan_seconds"], rel=0.01)
+    assert seconds < 0.95 * small["schedule"]["makespan_seconds"]
     shown = plan(text)[1]
     assert "where s fits, on GPUs of 80 GB:" in shown
     assert "  nf4 on 1 GPU: 20.6 GB of weights; " in shown

@@ -136,7 +136,7 @@ def costs(
             if found := ways(whole, name, its, device):
                 placed[name] = found
             if wanted.workers:
-                prices[name] = priced(whole, name, its, device, speeds.get(name))
+                prices[name] = priced(whole, name, its, place, speeds.get(name))
         if study.evaluation.scoring == "generate":
             notes.append("replies are generated: scoring is counted as their first token alone")
     return Costs(device, models, speeds, notes, wanted.tflops, prices, placed)
@@ -211,7 +211,8 @@ def _calibrated(
             continue
         try:
             with status(f"{name}: a few seconds of training and scoring"):
-                speeds = calibrate(whole, name, its, device, lab)
+                place = _together(device, whole.study.models[name].gpus)
+                speeds = calibrate(whole, name, its, place, lab)
             yield name, speeds
         except (DataError, MissingExtra, RuntimeError, MemoryError) as error:
             line = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,6 +6,7 @@ vision features can be kept. Rows are padded on the right, where causal attentio
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -41,6 +42,9 @@ class QwenPath:
         self._merge: int = base.model.config.vision_config.spatial_merge_size
         self._grids: dict[tuple[int, ...], tuple[int, int, int]] = {}
         self._places: dict[tuple[Any, ...], Tensor] = {}
+        self._known: WeakKeyDictionary[Item, tuple[np.ndarray, tuple[Any, ...]]] = (
+            WeakKeyDictionary()
+        )
         whole, name = see_in_windows(base.model), base.cache_name("qwen")
         self.eyes = Eyes(self._look, 16, base.budget, name)
         if base.device.type == "cuda":
@@ -68,23 +72,30 @@ class QwenPath:
         """
         rows = []
         for item in items:
-            text = self._base.processor.apply_chat_template(
-                chat(item), add_generation_prompt=True, tokenize=False
-            )
-            parts = text.split(self._token)
-            if len(parts) != len(item.images) + 1:
-                raise DataError(f"item {item.id!r}: its text holds {self._token}")
             pictures = tuple(map(seen, item.images))
-            try:
-                grids = tuple(map(self._grid, pictures))
-            except ValueError as error:
-                raise DataError(f"item {item.id!r}: {error}") from None
-            full = parts[0]
-            for grid, part in zip(grids, parts[1:], strict=True):
-                full += self._token * self._tokens(grid) + part
-            ids = self._base.processor.tokenizer(full)["input_ids"]
-            rows.append(Row(item, tuple(ids), pictures, grids))
+            if item not in self._known:
+                self._known[item] = self._read(item, pictures)
+            ids, grids = self._known[item]
+            rows.append(Row(item, tuple(ids.tolist()), pictures, grids))
         return rows
+
+    def _read(self, item: Item, pictures: Sequence[Seen]) -> tuple[np.ndarray, tuple[Any, ...]]:
+        """An item's tokens and its pictures' grids."""
+        text = self._base.processor.apply_chat_template(
+            chat(item), add_generation_prompt=True, tokenize=False
+        )
+        parts = text.split(self._token)
+        if len(parts) != len(item.images) + 1:
+            raise DataError(f"item {item.id!r}: its text holds {self._token}")
+        try:
+            grids = tuple(map(self._grid, pictures))
+        except ValueError as error:
+            raise DataError(f"item {item.id!r}: {error}") from None
+        full = parts[0]
+        for grid, part in zip(grids, parts[1:], strict=True):
+            full += self._token * self._tokens(grid) + part
+        ids = self._base.processor.tokenizer(full)["input_ids"]
+        return np.array(ids, dtype=np.int32), grids
 
     def logits(self, rows: Sequence[Row], read: int = 1) -> Tensor:
         """Scores (rows, read, vocabulary) of what follows the last `read` places."""
