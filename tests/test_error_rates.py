@@ -8,7 +8,8 @@ import pytest
 import transferscope as ts
 from transferscope import simulate
 from transferscope.analysis.settings import Settings
-from transferscope.matrix import from_predictions
+from transferscope.matrix import from_accuracy, from_predictions
+from transferscope.stats import detection
 from transferscope.stats.noise import beyond_noise
 
 TASKS = tuple(f"task {i}" for i in range(8))
@@ -99,3 +100,54 @@ def test_what_targets_explain_and_who_is_a_donor_without_transfer_is_said():
     assert 0.2 < low < 0.5 < high < 0.9  # far from 0: the baseline's luck is the target's own
     assert 0.85 <= np.mean((low <= shares) & (shares <= high)) <= 1
     assert analysis.personas_by_chance["donor"] == pytest.approx(donors.mean(), abs=0.5)
+
+
+def counted(base_right: int, tuned_right: int, tasks: int = 4) -> pl.DataFrame:
+    """One seed of adapters that get so many of 100 items right, on every target."""
+    names = [f"t{k}" for k in range(tasks)]
+    return pl.DataFrame(
+        [
+            ("m", "0", source, target, float(base_right if source is None else tuned_right), 100.0)
+            for source in (None, *names)
+            for target in names
+        ],
+        schema=["model", "seed", "source", "target", "correct", "total"],
+        orient="row",
+    )
+
+
+def test_a_target_near_its_ceiling_is_named_and_still_has_a_noise_floor():
+    quick = Settings(bootstrap=2000, null_draws=200)
+    near = ts.analyze(from_accuracy(counted(98, 97)), quick)
+    assert "m: the base errs on fewer than 10 items of t0 (2), t1 (2), t2 (2), t3 (2)." in " ".join(
+        near.notes
+    )
+    assert near.models["m"].noise_floor is not None
+    assert near.models["m"].noise_floor.transferability.positive > 0
+    far = ts.analyze(from_accuracy(counted(90, 89)), quick)
+    assert not any("errs on fewer" in note for note in far.notes)
+
+
+def test_draws_too_few_for_the_number_of_tests_are_said_to_be():
+    few = ts.analyze(from_accuracy(counted(50, 90)), Settings(bootstrap=300, null_draws=100))
+    (note,) = [note for note in few.notes if "no p-value below" in note]
+    # 12 tests, none of which can have a p-value below 2/301: one alone would have q = .08.
+    assert "so of 12 tests fewer than 2 cannot hold" in note
+    assert "--bootstrap 480 tells" in note
+    alone = oracle.benjamini_hochberg([2 / 301, *[0.9] * 11])[0]
+    assert alone > 0.05 >= oracle.benjamini_hochberg([2 / 481, *[0.9] * 11])[0]
+    enough = ts.analyze(from_accuracy(counted(50, 90)), Settings(bootstrap=480, null_draws=100))
+    assert not any("no p-value below" in note for note in enough.notes)
+
+
+@pytest.mark.parametrize("base", [0.3, 0.6])
+def test_power_of_one_seed_counts_the_exact_test(base):
+    smallest = detection.power(120, 1, base, exact=True)
+    assert smallest > detection.power(120, 1, base)
+    world = simulate.World(("a",), np.array([base]), np.array([[smallest]]), np.array([120]))
+    seen = []
+    for study in range(400):
+        answers = simulate.simulate_answers(world, 1, 7000 + study)[0]
+        p = oracle.mcnemar((answers.base[0] == 1).tolist(), (answers.tuned[0, 0] == 1).tolist())
+        seen.append(p <= 0.05)
+    assert 0.72 < np.mean(seen) < 0.9

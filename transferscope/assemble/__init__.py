@@ -14,6 +14,7 @@ finetune), `audit` (the paper's findings, tried).
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
@@ -42,10 +43,15 @@ from transferscope.assemble.trajectory import trajectories
 from transferscope.errors import StudyError
 from transferscope.evidence import Evidence, gather, no_transfer, null_draws
 from transferscope.matrix import behaviour
+from transferscope.predictions import shown
 from transferscope.stats import detection
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+FEW_ERRORS = 10
+"""Base errors below which a target is said to be near its ceiling."""
 
 
 def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:
@@ -226,6 +232,7 @@ def _power(matrix: xr.Dataset, evidence: dict[str, Evidence], settings: Settings
                 alpha=settings.alpha,
                 item_correlation=settings.item_correlation,
                 seed_correlation=max(settings.item_correlation, simulate.SEED_CORRELATION),
+                exact=one.items == "predictions",
             )
             rows.append(
                 Power(name, target, table.base.shape[1], len(one.seeds), accuracy, smallest)
@@ -249,6 +256,7 @@ def _notes(
     for name, one in evidence.items():
         if not behaviour.knows_letters(models[name].behaviour):
             notes += _one_answer(one)
+        notes += _near_ceiling(name, models[name], settings) + _too_few_draws(one, settings)
     counted = [name for name, one in evidence.items() if one.items == "counts"]
     if counted:
         notes.append(
@@ -281,6 +289,36 @@ def _notes(
                 "null model without transfer."
             )
     return notes
+
+
+def _near_ceiling(name: str, model: ModelAnalysis, settings: Settings) -> list[str]:
+    """Targets on which the base errs so little that one answer more or less is a large PGF."""
+    if settings.measure != "pgf" or settings.ceiling != 1:
+        return []
+    few = []
+    for target, errors in model.base_errors.items():
+        known = [number for number in errors.values() if number is not None]
+        if known and 0 < (mean := sum(known) / len(known)) < FEW_ERRORS:
+            few.append(f"{shown(target)} ({mean:.3g})")
+    if not few:
+        return []
+    return [
+        f"{name}: the base errs on fewer than {FEW_ERRORS} items of {', '.join(few)}. One answer "
+        "there is one over so much PGF, and averages over targets lean on it."
+    ]
+
+
+def _too_few_draws(evidence: Evidence, settings: Settings) -> list[str]:
+    """Where the smallest p-value there is cannot stand after correction."""
+    tests = int((np.isfinite(evidence.data.effects).any(axis=0) & ~evidence.data.itself).sum())
+    least = 2 / (settings.bootstrap + 1)
+    if evidence.draws is None or least * tests <= settings.alpha:
+        return []
+    return [
+        f"{evidence.model}: {settings.bootstrap:,} draws give no p-value below {least:.2g}, so of "
+        f"{tests:,} tests fewer than {math.ceil(least * tests / settings.alpha)} cannot hold after "
+        f"correction, however large; --bootstrap {math.ceil(2 * tests / settings.alpha):,} tells."
+    ]
 
 
 def _one_answer(evidence: Evidence) -> list[str]:

@@ -250,6 +250,10 @@ def _noise_floor(
     for name, axis in (("transferability", -1), ("malleability", -2)):
         parts = stats.signed_parts(chosen, axis=axis)
         drawn = {s: over_tasks(getattr(parts, s).reshape(len(null), -1).T) for s in SIGNS}
+        # A draw in which every base is perfect says nothing.
+        drawn = {sign: values[np.isfinite(values)] for sign, values in drawn.items()}
+        if 2 * len(drawn["positive"]) < len(null):
+            return None
         means = {sign: float(values.mean()) for sign, values in drawn.items()}
         level = [settings.alpha / 2, 1 - settings.alpha / 2]
         ends = {sign: pair(np.quantile(values, level)) for sign, values in drawn.items()}

@@ -19,6 +19,7 @@ def power(
     alpha: float = 0.05,
     item_correlation: float = simulate.ITEM_CORRELATION,
     seed_correlation: float = simulate.SEED_CORRELATION,
+    exact: bool = False,
 ) -> float:
     """The smallest PGF of one cell that a study detects, at ceiling 1.
 
@@ -33,6 +34,8 @@ def power(
         level: probability of detection.
         alpha: two-sided level of the test.
         item_correlation, seed_correlation: see `simulate.World`.
+        exact: whether the exact test over items must agree (`stats.noise`). With one seed it asks
+            for about two items more: sums of whole items step over its level.
 
     Returns:
         A PGF in (0, 1]; NaN where even closing the whole gap would go unseen.
@@ -57,6 +60,7 @@ def power(
         if by_item + by_seed == 0:  # all wrong before, all right after: nothing left to chance
             break
         last, needed = needed, _needed(by_item, by_seed, seeds, items, chances)
+        needed += 2 / items if exact and seeds == 1 else 0
         smallest = min(needed / (1 - base), 1.0)
         if abs(needed - last) < 1e-3 * needed:
             break
@@ -82,7 +86,8 @@ def _needed(
     if seeds == 1:
         return float(known * scipy.special.ndtri(inside) + scipy.special.ndtri(level) * sd)
     students = scipy.special.stdtrit(seeds - 1, _even(250))
-    seen = np.sqrt(by_seed * scipy.special.chdtri(seeds - 1, _even(25)) / (seeds - 1))
+    # Resampled items differ between seeds once more.
+    seen = np.sqrt(by_seed * (1 + scipy.special.chdtri(seeds - 1, _even(25)) / (seeds - 1)))
     reach = _root(
         lambda r: (
             scipy.special.ndtr((r[:, None] - seen[:, None] * students) / known).mean(1) - inside
