@@ -214,6 +214,15 @@ def test_a_wrong_table_of_ceilings_is_refused(run, tmp_path, text, message):
     assert message in error
 
 
+def test_a_folder_that_may_not_be_written_is_refused_before_any_work(
+    run, table, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("os.access", lambda place, _: Path(place) != tmp_path)
+    code, text, error = run("analyze", table, "--out", tmp_path / "new" / "deep")
+    assert (code, text) == (2, "")
+    assert f"nothing may be written in {tmp_path}" in error
+
+
 def test_what_is_needed_first_is_listed_first(run):
     listed = re.findall(r"^│ ([a-z]+)  ", run("--help")[1], re.M)
     assert listed == [*ORDER, "suites"]

@@ -417,3 +417,10 @@ def test_the_plan_lists_what_there_is_and_counts_as_people_do(plan):
     assert code == 0
     assert lines[:2] == ["1 base", "6 adapters to train"]
     assert "0 " not in {line[:2] for line in lines}
+
+
+def test_more_training_items_than_there_are_is_said(plan):
+    text = TEXT.replace("MODEL", "glimpse-s").replace("items: 8", "items: 5000")
+    error = plan(text, "--no-calibration")[2]
+    assert error == "recipe.items is 5,000, but there are 4,096 for Counting, Relative_Depth\n"
+    assert "recipe.items" not in plan(TEXT.replace("MODEL", "glimpse-s"), "--no-calibration")[2]

@@ -68,7 +68,7 @@ def run_study(
         store = open_store(folder, {path_of(study, run) for run in plan.runs}, notes.append)
         store.notes = stock.notes
         ledger = Ledger(study, plan, stock, store, tell)
-        for note in [*notes, *stock.notes]:
+        for note in [*notes, *stock.notes, *plan.shortfalls]:
             ledger.say("looking at what there is", note=note)
         ledger.log("begin", study=study.name, versions=versions())
         if stock.notes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -80,6 +81,10 @@ def check_folder(out: Path | None) -> None:
         )
     if out is not None and out.exists() and not out.is_dir():
         raise StudyError(f"--out {out}: a file is there, expected a folder or a new name")
+    if out is not None:
+        there = next(place for place in (out, *out.absolute().parents) if place.exists())
+        if not os.access(there, os.W_OK):
+            raise StudyError(f"--out {out}: nothing may be written in {there}")
 
 
 def analysis_in(place: Path) -> Analysis:

@@ -103,7 +103,7 @@ def plan(
         then = None if read.selection is None else stages.second(read, folder, wanted, found)
         shared = None if workers is None else schedules.schedule(made, found, workers)
         spent = measured(folder)
-    for note in stock.notes:
+    for note in [*stock.notes, *made.shortfalls]:
         print(note, file=sys.stderr)
     if as_json:
         record = summary | found.record() | {"measured": spent}

@@ -102,6 +102,22 @@ class Plan(NamedTuple):
         return {name: sum(its.values()) for name, its in self.parts.items()}
 
     @property
+    def shortfalls(self) -> list[str]:
+        """A note for each number of training items that is smaller than the recipe asks for."""
+        fewer: dict[int, list[str]] = {}
+        for name, count in self.lessons.items():
+            if count < self.recipe.items:
+                fewer.setdefault(count, []).append(name)
+        notes = []
+        for count, names in fewer.items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            notes.append(
+                f"recipe.items is {self.recipe.items:,}, but there are {count:,} for "
+                f"{', '.join(names[:3])}{more}"
+            )
+        return notes
+
+    @property
     def runs(self) -> tuple[Run, ...]:
         """Bases first, then the adapters."""
         return (*self.bases, *(run for shard in self.shards for run in shard.runs))
