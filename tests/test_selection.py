@@ -149,8 +149,8 @@ def test_what_three_published_seeds_choose_does_as_expected_in_the_fourth(
                 found.append(sum(c.share * new[c.source, target] for c in mix.choices))
                 column = [value for (s, t), value in new.items() if s != t == target]
                 any_source.append(np.mean(column))
-    assert len(found) >= 20
-    assert np.mean(found) == pytest.approx(np.mean(expected), abs=0.02)
+    assert len(found) >= 10
+    assert np.mean(found) == pytest.approx(np.mean(expected), abs=0.03)
     assert np.mean(found) > np.mean(any_source) + 0.02
     assert min(found) > 0
 

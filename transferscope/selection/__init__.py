@@ -5,7 +5,7 @@ shares. `default` asks how surely a source helps, takes those that do, and weigh
 
     yardstick = the base, or the placebo where that helps the target too
     gain      = a source's effect beyond the yardstick's
-    helps     = P(gain > 0)
+    helps     = P(gain > 0), given what the effects of this matrix are like
     taken     : helps >= threshold and gain > 0
     share     ~ helps * gain
 
@@ -24,11 +24,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from transferscope.analysis import Analysis
+from transferscope.analysis import Analysis, Cell
 from transferscope.analysis.estimate import Estimate
 from transferscope.checkpoints import checkpoint
 from transferscope.errors import StudyError
 from transferscope.selection.objections import danger, loses, objection
+from transferscope.selection.prior import Prior, prior
 from transferscope.selection.record import (
     RISK,
     THRESHOLDS,
@@ -42,6 +43,7 @@ from transferscope.selection.record import (
     Question,
     Rule,
     normal,
+    sober,
 )
 from transferscope.selection.words import evidence, notes, verdict
 from transferscope.study import apportioned
@@ -165,16 +167,40 @@ def _check(question: Question, items: int | None) -> None:
 
 
 def _candidates(question: Question) -> list[Candidate]:
-    one, target = question.one, question.target
-    found = []
-    for source, row in one.pgf.items():
-        if checkpoint(source).task == target:
+    found, likely = [], _likely(question)
+    for source, row in question.one.pgf.items():
+        if checkpoint(source).task == question.target:
             continue
-        effect = gain = normal(row[target], question.alpha)
-        if question.yardstick is not None and one.adjusted is not None:
-            gain = normal(one.adjusted.cells[source][target], question.alpha)
-        found.append(Candidate(source, row[target], effect, gain))
+        cell = row[question.target]
+        gain = cell if question.yardstick is None else _gains(question)[source][question.target]
+        believed = sober(gain, question.alpha)
+        helps = believed.above(0) if likely is None else likely.above(believed)
+        its, effect = (normal(each, question.alpha) for each in (gain, cell))
+        found.append(Candidate(source, cell, effect, its, helps, likely is not None))
     return found
+
+
+def _gains(question: Question) -> Mapping[str, Mapping[str, Cell | Estimate]]:
+    """The matrix by which helping is judged: effects, or effects beyond the placebo."""
+    adjusted = question.one.adjusted
+    return question.one.pgf if question.yardstick is None or adjusted is None else adjusted.cells
+
+
+def _likely(question: Question) -> Prior | None:
+    """What this matrix makes likely of an effect; None where it cannot tell.
+
+    With two seeds it is not asked: their intervals are so wide that no effect would be left.
+    """
+    if len(question.one.seeds) == 2:
+        return None
+    return prior(
+        [
+            sober(cell, question.alpha)
+            for source, row in _gains(question).items()
+            for target, cell in row.items()
+            if checkpoint(source).task != target
+        ]
+    )
 
 
 def _weight(question: Question, candidate: Candidate) -> float:

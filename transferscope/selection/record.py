@@ -6,6 +6,7 @@ Out:  plain data, and the normal distributions that stand for what is believed o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -134,6 +135,16 @@ def normal(measured: Cell | Estimate, alpha: float) -> Normal:
     return Normal(measured.mean, reach / float(ndtri(1 - alpha / 2)))
 
 
+def sober(measured: Cell | Estimate, alpha: float) -> Normal:
+    """`normal`, no surer of the sign than the exact test over items, where that is known."""
+    its = normal(measured, alpha)
+    exact = measured.exact_p if isinstance(measured, Cell) else None
+    if exact is None or math.isnan(exact) or exact <= 0:
+        return its
+    reach = float(ndtri(1 - exact / 2))
+    return its._replace(sd=max(its.sd, abs(its.mean) / max(reach, 1e-3)))
+
+
 class Question(NamedTuple):
     """What is asked, and of which matrix."""
 
@@ -170,11 +181,10 @@ class Candidate(NamedTuple):
     """On the target, against the base."""
     gain: Normal
     """On the target, beyond the yardstick."""
-
-    @property
-    def helps(self) -> float:
-        """Probability that it helps, beyond the yardstick; NaN without an interval."""
-        return self.gain.above(0)
+    helps: float
+    """Probability that it helps, beyond the yardstick; NaN without an interval."""
+    shrunk: bool
+    """Whether `helps` takes into account what the matrix's other effects are like."""
 
 
 class Objection(NamedTuple):

@@ -80,7 +80,11 @@ def notes(
     *,
     chosen: bool,
 ) -> list[str]:
-    """What to know before believing it."""
+    """What to know before believing it.
+
+    Args:
+        chosen: whether the model was named by who asks.
+    """
     one, target, notes = question.one, shown(question.target), []
     if not chosen and len(question.analysis.models) > 1:
         models = ", ".join(map(shown, question.analysis.models))
@@ -89,12 +93,14 @@ def notes(
         notes.append(f"{missing} of {len(candidates)} sources have no known effect on {target}.")
     if question.rule == "default":
         judged = sum(math.isfinite(c.gain.sd) for c in candidates)
-        if taken:
+        if taken and not taken[0].shrunk:
             lucky = judged * (1 - question.threshold)
             notes.append(
                 f"Of {judged} sources without any effect, {lucky:.1f} would pass "
                 f"{question.threshold:g} by luck."
             )
+        if taken and taken[0].shrunk:
+            notes.append("P(helps) weighs each effect by what all effects of this matrix are like.")
         if question.yardstick is not None:
             alone = one.controls[question.yardstick].targets[question.target].mean
             notes.append(

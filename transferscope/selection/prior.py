@@ -1,0 +1,80 @@
+"""What effects are like in this matrix, which P(helps) takes as likely beforehand.
+
+Where most true effects are small, an interval that leaves 0 out is more often luck than it says.
+How large they are can be read off the matrix itself: its effects vary by their noise and by what is
+true. True effects are taken as a mixture of normal distributions of many widths around one centre,
+their weights those that make the measured effects most likely (empirical Bayes).
+
+In:   the effects of one model, as normal distributions.
+Out:  a `Prior`.
+
+Source:
+    Stephens, "False discovery rates: a new deal", Biostatistics 18 (2017), section 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import ndtr
+
+from transferscope.selection.record import Normal
+
+FEWEST = 30
+"""Effects from which a prior is estimated; of fewer it would be luck's."""
+_WIDTHS = 10
+_STEPS = 300
+
+
+class Prior(NamedTuple):
+    """Of a true effect, before it was measured: normal distributions around one centre."""
+
+    centre: float
+    widths: Float[np.ndarray, " width"]
+    """Standard deviations."""
+    weights: Float[np.ndarray, " width"]
+    """They sum to 1."""
+
+    def above(self, effect: Normal) -> float:
+        """Probability that an effect is above 0, now that it was measured; NaN without an sd."""
+        if math.isnan(effect.sd) or effect.sd == 0:
+            return effect.above(0)
+        likely = _likelihoods(np.array([effect.mean]), np.array([effect.sd]), self)[0]
+        measured = 1 / effect.sd**2
+        known = measured + 1 / self.widths**2
+        middle = (effect.mean * measured + self.centre / self.widths**2) / known
+        return float(likely @ ndtr(middle * np.sqrt(known)) / likely.sum())
+
+
+def prior(effects: Sequence[Normal]) -> Prior | None:
+    """The prior that a matrix's effects suggest.
+
+    Its centre is 0, or the mean effect where that is lower: a source is not taken to help because
+    the others do, but it is taken to harm where most harm.
+
+    Returns:
+        None where too few effects are known.
+    """
+    known = [(e.mean, e.sd) for e in effects if e.sd > 0 and math.isfinite(e.mean)]
+    if len(known) < FEWEST:
+        return None
+    means, sds = np.array(known).T
+    widths = 2 * max(float(np.abs(means).max()), 1e-9) * 0.5 ** np.arange(_WIDTHS)
+    found = Prior(min(0.0, float(means.mean())), widths, np.full(_WIDTHS, 1 / _WIDTHS))
+    for _ in range(_STEPS):
+        likely = _likelihoods(means, sds, found)
+        found = found._replace(weights=(likely / likely.sum(1, keepdims=True)).mean(0))
+    return found
+
+
+def _likelihoods(
+    means: Float[np.ndarray, " effect"], sds: Float[np.ndarray, " effect"], prior: Prior
+) -> Float[np.ndarray, "effect width"]:
+    """Densities of each measured effect under each width, times its weight, up to a factor."""
+    spread = np.hypot(sds[:, None], prior.widths)
+    log = -0.5 * ((means - prior.centre)[:, None] / spread) ** 2 - np.log(spread)
+    return np.exp(log - log.max(axis=1, keepdims=True)) * prior.weights
