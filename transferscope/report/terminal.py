@@ -39,23 +39,26 @@ PGF = (
     "Effects are in PGF, the part of a target's remaining gap to its ceiling that finetuning "
     "closed: 1 is all of it, 0 none, negative is harm."
 )
+ROLES = ("donor", "pirate", "sponge", "sieve")
 PERSONAS = (
     "Donors help other tasks more than the average source does, pirates harm them more; sponges "
-    "gain more from other tasks than the average target does, sieves lose more. In brackets: the "
-    "share of resamples in which it is so."
+    "gain more from other tasks than the average target does, sieves lose more."
 )
+SUPPORT = " In brackets: the share of resamples in which it is so."
 
 
 def summary(analysis: Analysis) -> RenderableType:
     """What happened; per model the averages, strongest donors and pirates, largest cliques;
     personas; claims."""
-    parts: list[RenderableType] = [*_happened(analysis), _averages(analysis)]
+    measure = analysis.settings.measure.replace("_", " ").replace("pgf", "PGF")
+    head = Text(f"What the average source does to the other tasks ({measure})", "bold")
+    parts: list[RenderableType] = [*_happened(analysis), head, _averages(analysis)]
     for name in analysis.models:
         parts += [Text(), Text(name, style="bold"), Padding(_model(analysis, name), (0, 0, 0, 2))]
     parts += _checkpoints(analysis)
     parts += _trials(analysis)
     parts += [Text(), Text("Personas, in every model", style="bold")]
-    parts += [Padding(Text(PERSONAS, "dim"), (0, 0, 0, 2)), _personas(analysis)]
+    parts += [*_personas(analysis)]
     parts += [Text(), Text("The paper's findings", style="bold"), _claims(analysis.claims)]
     if analysis.notes:
         parts += [Text(), Text("Before you believe the numbers", style="bold")]
@@ -89,14 +92,7 @@ def _with_interval(value: float, ci: Interval) -> str:
 
 
 def _averages(analysis: Analysis) -> Table:
-    measure = analysis.settings.measure.replace("_", " ").replace("pgf", "PGF")
-    table = Table(
-        title=f"What the average source does to the other tasks ({measure})",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        padding=(0, 2, 0, 0),
-    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("model")
     table.add_column("seeds", justify="right")
     for head in ("help", "harm", "by chance"):
@@ -224,10 +220,14 @@ def _clique(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> str:
     return text
 
 
-def _personas(analysis: Analysis) -> Table:
+def _personas(analysis: Analysis) -> Iterator[RenderableType]:
+    """What the parts are, and who plays them."""
+    known = [each for role in ROLES for each in getattr(analysis.personas, role)]
+    resampled = any(math.isfinite(each.support) for each in known)
+    yield Padding(Text(PERSONAS + SUPPORT * resampled, "dim"), (0, 0, 0, 2))
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
-    for role in ("donor", "pirate", "sponge", "sieve"):
+    for role in ROLES:
         members = getattr(analysis.personas, role)
         names = [
             persona.task + ("" if math.isnan(persona.support) else f" ({persona.support:.0%})")
@@ -236,7 +236,7 @@ def _personas(analysis: Analysis) -> Table:
         table.add_row(f"  {role}s", Text(", ".join(names) or "none"))
     if said := personas_by_chance(analysis):
         table.add_row("", Text(said, "dim"))
-    return table
+    yield table
 
 
 def _claims(claims: list[Claim]) -> Table:
