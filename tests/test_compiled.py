@@ -13,7 +13,7 @@ from transferscope.fleet.train import Job, train_fleet
 from transferscope.models import windows
 from transferscope.models.compiled import compile_layers
 from transferscope.models.paths import forward_path
-from transferscope.models.qwen import FAMILIES
+from transferscope.models.qwen import FAMILIES, _narrowed
 from transferscope.models.windows import see_in_windows
 
 torch.set_num_threads(1)
@@ -77,6 +77,28 @@ def test_compiled_layers_train_any_fleet_alike_and_are_compiled_once(
     assert graphs == [3, 3, 3]
     assert not counters["graph_break"]
     torch.testing.assert_close(scores(base, items), untuned, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_last_layer_says_at_the_places_asked_what_it_says_there_at_all(family):
+    items = factory.items(4, 1, size=None)
+    base = factory.family_base(family, torch.float64)
+    path = forward_path(base, items)
+    rows = path.encode(items)
+    with torch.no_grad():
+        wide = path.logits(rows, 3)
+        path._narrow = _narrowed(base.model.get_decoder().layers[-1])
+        fed = []
+        base.model.get_decoder().layers[-1].mlp.register_forward_hook(
+            lambda _, given, __: fed.append(given[0].shape)
+        )
+        narrow = path.logits(rows, 3)
+    assert fed == [(4, 3, 48)]
+    torch.testing.assert_close(narrow, wide, atol=1e-12, rtol=1e-10)
+    compile_layers(base.model.get_decoder().layers, "aot_eager")
+    with torch.no_grad():
+        torch.testing.assert_close(path.logits(rows, 3), wide, atol=1e-12, rtol=1e-10)
+    assert not counters["graph_break"]
 
 
 def broken(graph, inputs):

@@ -38,7 +38,8 @@ class _Compiled:
         self.plain, self.switch = layer.forward, switch
         # Without transformers' wrapper, one function for layers of all kinds: what is compiled is
         # kept by function, and dimensions that differ between calls of one become symbols.
-        bare = MethodType(inspect.unwrap(type(layer).forward), layer)
+        own = vars(layer).get("forward")
+        bare = own or MethodType(inspect.unwrap(type(layer).forward), layer)
         self._fast = torch.compile(bare, backend=backend)
 
     def __call__(self, *args: Any, **options: Any) -> Any:

@@ -41,6 +41,8 @@ class QwenPath:
         self._token = base.processor.tokenizer.convert_ids_to_tokens(self._image)
         self._merge: int = base.model.config.vision_config.spatial_merge_size
         self._grids: dict[tuple[int, ...], tuple[int, int, int]] = {}
+        self._narrow = False
+        """Whether the last layer knows `asked`."""
         self._places: dict[tuple[Any, ...], Tensor] = {}
         self._known: WeakKeyDictionary[Item, tuple[np.ndarray, tuple[Any, ...]]] = (
             WeakKeyDictionary()
@@ -58,9 +60,11 @@ class QwenPath:
                 prepare=self._pixels.prepared,
             )
             smooth(self._body.visual)
-            if hasattr(self._body.language_model, "_deepstack_process"):
-                self._body.language_model._deepstack_process = _added
-            compile_layers(self._body.language_model.layers)
+            language = self._body.language_model
+            if hasattr(language, "_deepstack_process"):
+                language._deepstack_process = _added
+            self._narrow = _narrowed(language.layers[-1])
+            compile_layers(language.layers)
             compile_layers(self._body.visual.blocks if whole else ())
 
     def encode(self, items: Sequence[Item]) -> list[Row]:
@@ -117,11 +121,13 @@ class QwenPath:
             x = x.masked_scatter(image[..., None], first)
             if deep:
                 extra = {"visual_pos_masks": image, "deepstack_visual_embeds": deep}
+        places = sent(torch.from_numpy(lengths[:, None] - np.arange(read, 0, -1)), device)
+        if self._narrow:
+            extra["asked"] = places
         states = self._body.language_model(
             inputs_embeds=x, position_ids=sent(positions, device), use_cache=False, **extra
         ).last_hidden_state
-        places = sent(torch.from_numpy(lengths[:, None] - np.arange(read, 0, -1)), states.device)
-        said = states[torch.arange(len(rows), device=states.device)[:, None], places]
+        said = states if self._narrow else _at(states, places.to(states.device))
         scores = self._base.model.get_output_embeddings()(said).to(device)
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
@@ -186,6 +192,31 @@ class QwenPath:
             layers.append(deep if isinstance(deep, Tensor) else torch.cat(list(deep)))
         sizes = [self._tokens(grid) for grid in grids.tolist()]
         return list(torch.cat(layers, -1).split(sizes))
+
+
+def _at(states: Tensor, places: Tensor) -> Tensor:
+    """The states (rows, read, width) at some places (rows, read) of all (rows, length, width)."""
+    return states[torch.arange(len(states), device=states.device)[:, None], places]
+
+
+def _narrowed(layer: Any) -> bool:
+    """Have a decoder's last layer, told which places are asked, feed forward at these alone.
+
+    Nobody reads the others: of a language model of 28 layers, 3 % of the work.
+    """
+    if "forward" in vars(layer):  # by another path of this base
+        return True
+    whole = layer.forward
+
+    def forward(states: Tensor, *given: Any, asked: Tensor | None = None, **named: Any) -> Any:
+        if asked is None:
+            return whole(states, *given, **named)
+        attended, _ = layer.self_attn(*given, hidden_states=layer.input_layernorm(states), **named)
+        narrow = _at(states + attended, asked)
+        return narrow + layer.mlp(layer.post_attention_layernorm(narrow))
+
+    layer.forward = forward
+    return True
 
 
 def _added(states: Tensor, places: Tensor, features: Tensor) -> Tensor:
