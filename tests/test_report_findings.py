@@ -50,6 +50,15 @@ def test_three_sentences_say_how_many_effects_how_large_and_which_are_extreme():
     }
 
 
+def test_the_largest_of_many_effects_are_said_to_be_overstated():
+    four = make(Shape(models=("3B",)))  # 13 tasks, 4 seeds
+    last = happened(four)[0].sentences[-1]
+    assert last.startswith("As the largest of ")
+    assert last.endswith(", by what all effects are like.")
+    two = make(Shape(models=("3B",), seeds=2))
+    assert happened(two)[0].sentences[-1].endswith("likely overstated.")
+
+
 def test_the_averages_stand_beside_what_no_transfer_would_give():
     analysis = make(Shape(models=("3B",)))
     average = analysis.models["3B"].average.transferability

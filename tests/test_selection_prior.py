@@ -106,3 +106,21 @@ def test_a_few_changed_items_help_no_surer_than_the_exact_test_says():
     assert sober(replace(sure, exact_p=1.0), 0.05).above(0) == pytest.approx(0.5, abs=0.001)
     assert sober(replace(sure, exact_p=None), 0.05) == normal(sure, 0.05)
     assert sober(replace(cell(0.05, 0.1), exact_p=1e-9), 0.05) == normal(cell(0.05, 0.1), 0.05)
+
+
+@pytest.mark.parametrize("truth", ["small", "middling", "few large"])
+def test_the_largest_effect_is_overstated_and_its_expectation_much_less(truth):
+    said, expected, really = [], [], []
+    for seed in range(60):
+        true, effects = measured(truth, 500 + seed)
+        k = int(np.argmax([effect.mean for effect in effects]))
+        found = prior(effects)
+        assert found is not None
+        said.append(effects[k].mean)
+        expected.append(found.mean(effects[k]))
+        really.append(true[k])
+    assert np.mean(said) > np.mean(really) + 0.02
+    over = np.mean(said) - np.mean(really)
+    assert abs(np.mean(expected) - np.mean(really)) < 0.4 * over
+    assert math.isnan(found.mean(Normal(0.1, math.nan)))
+    assert found.mean(Normal(0.1, 0.0)) == 0.1

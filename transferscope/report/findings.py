@@ -26,6 +26,8 @@ from transferscope.report.words import (
     same_task,
     signed,
 )
+from transferscope.selection.prior import FEWEST, of_matrix
+from transferscope.selection.record import sober
 from transferscope.stats.noise import beyond_noise
 
 BY_CHANCE = "; without any transfer up to about {count} would look so"
@@ -76,7 +78,7 @@ class Harm(NamedTuple):
 
 
 def happened(analysis: Analysis) -> list[Account]:
-    """Three sentences about each model: how many effects, how large, and the two extremes."""
+    """About each model: how many effects, how large, the two extremes and what to make of them."""
     names = labels(analysis)
     return [
         Account(
@@ -113,6 +115,19 @@ def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Itera
     alpha = analysis.settings.alpha
     ends = [_extreme(pair, sign, model, names, alpha) for sign, pair in _ends(model, alpha).items()]
     yield "T" + "; ".join(ends)[1:] + "." if ends else "No effect differs from 0."
+    if ends and len(pairs) >= FEWEST:
+        yield _overstated(list(_ends(model, alpha).values()), len(pairs), model, alpha)
+
+
+def _overstated(ends: list[Pair], count: int, model: ModelAnalysis, alpha: float) -> str:
+    """What to expect of the largest effects: they are so partly by luck."""
+    both = "both are" if len(ends) > 1 else "it is"
+    said = f"As the largest of {count:,}, {both} likely overstated"
+    likely = of_matrix(model.pgf, len(model.seeds), alpha)
+    means = [likely.mean(sober(pair.cell, alpha)) for pair in ends] if likely else []
+    if not means or not all(map(math.isfinite, means)):
+        return said + "."
+    return f"{said}: rather {' and '.join(map(signed, means))}, by what all effects are like."
 
 
 def _how_many(pairs: list[Pair], alpha: float) -> str:

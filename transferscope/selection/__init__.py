@@ -29,7 +29,7 @@ from transferscope.analysis.estimate import Estimate
 from transferscope.checkpoints import checkpoint
 from transferscope.errors import StudyError
 from transferscope.selection.objections import danger, loses, objection
-from transferscope.selection.prior import Prior, prior
+from transferscope.selection.prior import of_matrix
 from transferscope.selection.record import (
     RISK,
     THRESHOLDS,
@@ -167,7 +167,8 @@ def _check(question: Question, items: int | None) -> None:
 
 
 def _candidates(question: Question) -> list[Candidate]:
-    found, likely = [], _likely(question)
+    found, seeds = [], len(question.one.seeds)
+    likely = of_matrix(_gains(question), seeds, question.alpha)
     for source, row in question.one.pgf.items():
         if checkpoint(source).task == question.target:
             continue
@@ -184,23 +185,6 @@ def _gains(question: Question) -> Mapping[str, Mapping[str, Cell | Estimate]]:
     """The matrix by which helping is judged: effects, or effects beyond the placebo."""
     adjusted = question.one.adjusted
     return question.one.pgf if question.yardstick is None or adjusted is None else adjusted.cells
-
-
-def _likely(question: Question) -> Prior | None:
-    """What this matrix makes likely of an effect; None where it cannot tell.
-
-    With two seeds it is not asked: their intervals are so wide that no effect would be left.
-    """
-    if len(question.one.seeds) == 2:
-        return None
-    return prior(
-        [
-            sober(cell, question.alpha)
-            for source, row in _gains(question).items()
-            for target, cell in row.items()
-            if checkpoint(source).task != target
-        ]
-    )
 
 
 def _weight(question: Question, candidate: Candidate) -> float:

@@ -15,14 +15,17 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtr
 
-from transferscope.selection.record import Normal
+from transferscope.analysis import Cell
+from transferscope.analysis.estimate import Estimate
+from transferscope.checkpoints import checkpoint
+from transferscope.selection.record import Normal, sober
 
 FEWEST = 30
 """Effects from which a prior is estimated; of fewer it would be luck's."""
@@ -43,11 +46,45 @@ class Prior(NamedTuple):
         """Probability that an effect is above 0, now that it was measured; NaN without an sd."""
         if math.isnan(effect.sd) or effect.sd == 0:
             return effect.above(0)
+        likely, middle, sds = self._measured(effect)
+        return float(likely @ ndtr(middle / sds))
+
+    def mean(self, effect: Normal) -> float:
+        """What to expect of an effect, now that it was measured; NaN without an sd.
+
+        The largest of many effects is so mostly by luck, and less is to be expected of it.
+        """
+        if math.isnan(effect.sd) or effect.sd == 0:
+            return effect.mean if effect.sd == 0 else math.nan
+        likely, middle, _ = self._measured(effect)
+        return float(likely @ middle)
+
+    def _measured(self, effect: Normal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The weights, means and standard deviations after measuring."""
         likely = _likelihoods(np.array([effect.mean]), np.array([effect.sd]), self)[0]
         measured = 1 / effect.sd**2
         known = measured + 1 / self.widths**2
         middle = (effect.mean * measured + self.centre / self.widths**2) / known
-        return float(likely @ ndtr(middle * np.sqrt(known)) / likely.sum())
+        return likely / likely.sum(), middle, 1 / np.sqrt(known)
+
+
+def of_matrix(
+    rows: Mapping[str, Mapping[str, Cell | Estimate]], seeds: int, alpha: float
+) -> Prior | None:
+    """The prior that a model's effects suggest, a task's on itself left out.
+
+    None with two seeds, too: their intervals are so wide that no effect would be left.
+    """
+    if seeds == 2:
+        return None
+    return prior(
+        [
+            sober(cell, alpha)
+            for source, row in rows.items()
+            for target, cell in row.items()
+            if checkpoint(source).task != target
+        ]
+    )
 
 
 def prior(effects: Sequence[Normal]) -> Prior | None:
