@@ -132,7 +132,10 @@ def _decomposition(mu: xr.DataArray, evidence: Evidence, null: np.ndarray | None
 
 
 def _by_chance(evidence: Evidence, mean: np.ndarray, null: np.ndarray) -> dict[Any, Any]:
-    """Where shares of variance lie without transfer; empty where most draws have a perfect base."""
+    """Where shares of variance lie without transfer; empty where most draws have a perfect base.
+
+    A share that is undefined, as among two tasks, is left out.
+    """
     known = np.isfinite(mean) & ~evidence.data.itself
     drawn = graph.seed_mean(np.moveaxis(null, 1, 0))
     drawn = drawn[np.isfinite(drawn[:, known]).all(axis=1)]
@@ -140,7 +143,8 @@ def _by_chance(evidence: Evidence, mean: np.ndarray, null: np.ndarray) -> dict[A
         return {}
     parts = measure.variance_shares(np.nan_to_num(drawn), known)._asdict()
     level = [evidence.alpha / 2, 1 - evidence.alpha / 2]
-    return {name: pair(np.nanquantile(part, level)) for name, part in parts.items()}
+    defined = {name: part for name, part in parts.items() if np.isfinite(part).any()}
+    return {name: pair(np.nanquantile(part, level)) for name, part in defined.items()}
 
 
 def _scale(mu: xr.DataArray, evidence: dict[str, Evidence], settings: Settings) -> Scale:
