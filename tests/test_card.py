@@ -4,12 +4,13 @@ import lab_factory as factory
 import pytest
 import torch
 from card import a_card, put_on_card
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from transferscope.fleet import train
 from transferscope.fleet.memory import Room
 from transferscope.fleet.score import score_fleet
 from transferscope.fleet.train import Job, train_fleet
-from transferscope.models import qwen
+from transferscope.models import devices, qwen
 from transferscope.models.devices import free_on
 from transferscope.models.qwen import FAMILIES
 from transferscope.models.vlm import Base
@@ -82,6 +83,73 @@ def test_nobody_waits_for_a_gpu_from_step_to_step(family, two_at_once):
             for some in (items[:4], items)
         )
         assert few == many
+
+
+class Orders(TorchDispatchMode):
+    """What torch was told about the order of sums, as each operation met it."""
+
+    def __init__(self):
+        super().__init__()
+        self.met = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.met.add(order())
+        return func(*args, **(kwargs or {}))
+
+
+def order() -> tuple[bool, bool, bool]:
+    """Whether an order must be fixed, whether one that is not only warns, and what that fills."""
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
+
+
+def trained_and_asked(base: Base):
+    adapters = train_fleet(base, jobs(), factory.recipe(epochs=1))
+    return adapters, score_fleet(base, [None, *adapters], factory.items(3, 1))
+
+
+@pytest.fixture(params=[(False, False), (True, True)])
+def users_own(request):
+    """What a user's process has set."""
+    mode, warn_only = request.param
+    torch.use_deterministic_algorithms(mode, warn_only=warn_only)
+    yield (mode, warn_only, True)
+    torch.use_deterministic_algorithms(False)
+
+
+def test_a_gpu_adds_up_in_a_fixed_order_and_what_a_user_set_comes_back(two_at_once, users_own):
+    with a_card(), Orders() as orders:
+        base = on_card(factory.family_base(FAMILIES[1]))
+        orders.met.clear()
+        trained_and_asked(base)
+    assert orders.met == {(True, False, False)}  # a warning alone leaves attention as it is
+    assert order() == users_own
+    with Orders() as orders:
+        trained_and_asked(factory.small_base())
+    assert orders.met == {users_own}
+
+
+def test_an_operation_without_a_fixed_order_is_logged_and_done_in_any(
+    two_at_once, monkeypatch, caplog
+):
+    def clip(*given, clip=train.clip):
+        torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))  # torch knows none for it
+        clip(*given)
+
+    devices._note.cache_clear()
+    (expected, *_), _ = trained_and_asked(factory.family_base(FAMILIES[1]))
+    monkeypatch.setattr(train, "clip", clip)
+    with a_card():
+        for _ in range(2):
+            (found, *_), _ = trained_and_asked(on_card(factory.family_base(FAMILIES[1])))
+    for key, tensor in found.tensors.items():
+        torch.testing.assert_close(tensor, expected.tensors[key], atol=1e-3, rtol=1e-3)
+    (told,) = caplog.messages
+    assert told.startswith("numbers will differ a little from run to run: put_ does not have")
+    assert order() == (False, False, True)
 
 
 def test_memory_that_torch_keeps_unused_is_free(monkeypatch):

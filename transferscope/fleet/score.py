@@ -17,7 +17,7 @@ from transferscope.fleet.adapter import Adapter, stacked
 from transferscope.fleet.layer import attached, merged
 from transferscope.fleet.memory import tokens_at_once
 from transferscope.fleet.number import number_is_settled, read_number
-from transferscope.models.devices import fetched, sent
+from transferscope.models.devices import fetched, in_order, sent
 from transferscope.models.paths import forward_path
 from transferscope.models.rows import ForwardPath, Letters, Row, letters
 from transferscope.models.vlm import Base
@@ -55,6 +55,7 @@ class _Crew(NamedTuple):
     """Puts them onto the base."""
 
 
+@in_order
 @torch.no_grad()
 def score_fleet(
     base: Base,

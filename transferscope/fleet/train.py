@@ -24,7 +24,7 @@ from transferscope.fleet.layer import Stack, attached
 from transferscope.fleet.memory import Room, checkpointing, folding_pays, training_room
 from transferscope.fleet.optimiser import AdamW, clip
 from transferscope.models.compiled import CompileError, give_up
-from transferscope.models.devices import sent
+from transferscope.models.devices import in_order, sent
 from transferscope.models.linears import target_linears
 from transferscope.models.paths import forward_path
 from transferscope.models.rows import ForwardPath, Letters, Row, letters
@@ -100,6 +100,7 @@ class _Squad(NamedTuple):
             yield batch
 
 
+@in_order
 def train_fleet(
     base: Base,
     jobs: Sequence[Job],
@@ -139,6 +140,7 @@ def train_fleet(
     return [trained[index] for index in range(len(jobs))]
 
 
+@in_order
 def start_gradients(
     base: Base, jobs: Sequence[Job], recipe: Any, *, progress: Progress | None = None
 ) -> list[Tensor]:

@@ -1,13 +1,78 @@
-"""What a GPU asks of those who use it: not to be waited for, and not to be taken for full.
+"""What a GPU asks of those who use it: not to be waited for, not to be taken for full, and to be
+told where the order of sums matters.
 
 A copy to or from a GPU waits until all that the GPU was told before is done, unless it is from or
 to memory that cannot be swapped out, and said not to wait.
+
+A GPU may add up in any order, another one each time: attention's gradients above all. Then two runs
+of one study differ. Torch knows a fixed order for all that training and scoring here consist of.
 """
 
-from collections.abc import Callable
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_order(work: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Have a GPU add up in a fixed order in some work, whose first argument is a base.
+
+    Where a base has an operation for which torch knows no fixed order, that is logged, and the
+    work is done again in any.
+    """
+
+    @wraps(work)
+    def done(base: Any, *given: P.args, **named: P.kwargs) -> T:
+        if base.device.type != "cuda":
+            return work(base, *given, **named)
+        try:
+            with _fixed_order():
+                return work(base, *given, **named)
+        except RuntimeError as error:
+            if "deterministic" not in str(error):
+                raise
+            _note(str(error).splitlines()[0])
+        return work(base, *given, **named)
+
+    return done
+
+
+def fix_workspace() -> None:
+    """Have products work in the same order each time; before the first one on a GPU."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+@contextmanager
+def _fixed_order() -> Iterator[None]:
+    """While this is open, what has no fixed order raises a RuntimeError.
+
+    A warning alone, as torch offers too, would leave attention's gradients in any order.
+    """
+    fix_workspace()
+    filling: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = filling.fill_uninitialized_memory
+    try:
+        filling.fill_uninitialized_memory = False  # nothing here reads what it did not write
+        torch.use_deterministic_algorithms(True)
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+        filling.fill_uninitialized_memory = filled
+
+
+@cache
+def _note(line: str) -> None:
+    logging.getLogger(__name__).warning("numbers will differ a little from run to run: %s", line)
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 
 from transferscope.errors import DataError, StudyError
+from transferscope.models.devices import fix_workspace
 from transferscope.models.eyes import Budget
 from transferscope.models.glimpse.base import folder as embedded_folder
 from transferscope.models.processors import first_line, limit_pixels, load_processor
@@ -136,6 +137,7 @@ def _devices(device: str | None, gpus: int) -> list[torch.device]:
         return [torch.device(device or "cpu")]
     if gpus > torch.cuda.device_count():
         raise StudyError(f"gpus: {gpus}: this process sees {torch.cuda.device_count()}")
+    fix_workspace()
     return [torch.device("cuda", index) for index in range(gpus)]
 
 
