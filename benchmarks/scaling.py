@@ -96,15 +96,15 @@ class Case(NamedTuple):
     plan: Plan
     prices: dict[str, Prices]
 
-    def on(self, gpus: int, tflops: float, *, largest_first: bool = False) -> Schedule:
+    def on(self, gpus: int, tflops: float) -> Schedule:
         """Its schedule."""
-        rate, order = tflops * 1e12, list(self.prices)
-        prices = {name: self.prices[name] for name in (order[::-1] if largest_first else order)}
+        rate = tflops * 1e12
         rates = {
-            name: Rates(rate, rate, rate, its.weights_bytes / DISK) for name, its in prices.items()
+            name: Rates(rate, rate, rate, its.weights_bytes / DISK)
+            for name, its in self.prices.items()
         }
-        jobs = jobs_of(self.plan, prices, rates)
-        return simulate(jobs, openings_of(prices, rates), gpus)
+        jobs = jobs_of(self.plan, self.prices, rates)
+        return simulate(jobs, openings_of(self.prices, rates), gpus)
 
 
 class Cut(NamedTuple):
@@ -157,7 +157,7 @@ def _write_suite(folder: Path, tasks: dict[str, int]) -> None:
     (folder / "suite.yaml").write_text(yaml.safe_dump(heading))
 
 
-def curve(title: str, cases: dict[str, Case], tflops: float, *, largest_first: bool) -> list[Any]:
+def curve(title: str, cases: dict[str, Case], tflops: float) -> list[Any]:
     """A Markdown table: each case's hours, times faster, and share of the GPUs' time at work.
 
     Returns:
@@ -170,7 +170,7 @@ def curve(title: str, cases: dict[str, Case], tflops: float, *, largest_first: b
     for gpus in GPUS:
         cells = [str(gpus)]
         for name, its in cases.items():
-            found = its.on(gpus, tflops, largest_first=largest_first)
+            found = its.on(gpus, tflops)
             hours, faster = found.makespan / 3600, alone[name] / found.makespan
             cells += [f"{hours:,.1f}", f"{faster:.1f}", f"{found.utilisation:.0%}"]
             points.append({"GPUs": gpus, "times faster": faster, "how": name})
@@ -224,22 +224,16 @@ def simulated(tflops: float, svg: Path | None) -> None:
     cases = {str(cut): case(paper, blink, 4, cut) for cut in cuts}
     print(f"at {tflops:.0f} TFLOP/s a GPU")
     sizes = f"the paper's study: {len(paper)} bases, {len(blink)} tasks, 4 seeds"
-    first = curve(f"{sizes}; smallest base first", cases, tflops, largest_first=False)
-    turned = curve(f"{sizes}; largest base first", cases, tflops, largest_first=True)
+    first = curve(sizes, cases, tflops)
     shares(f"{sizes}; fleets of 1", cases["fleets of 1"], tflops)
     many = {"3B": "3B", "3B again": "3B", "7B": "7B", "7B again": "7B", "32B": "32B"}
     tasks = {f"task-{k}": 135 for k in range(100)}
     large = {str(cut): case(many, tasks, 10, cut) for cut in (Cut(8), Cut(8, 2000.0))}
-    title = "100 tasks, 10 seeds, 5 bases; smallest base first"
-    second = curve(title, large, tflops, largest_first=False)
-    shares("100 tasks, 10 seeds, 5 bases; fleets of 8", large["fleets of 8"], tflops)
+    title = "100 tasks, 10 seeds, 5 bases"
+    second = curve(title, large, tflops)
+    shares(f"{title}; fleets of 8", large["fleets of 8"], tflops)
     if svg is not None:
         shown = [one for one in first if "kept" not in one["how"]]
-        shown += [
-            one | {"how": "fleets of 1, largest base first"}
-            for one in turned
-            if one["how"] == "fleets of 1"
-        ]
         whole = [one for one in second if "kept" not in one["how"]]
         panels = {"3 bases, 13 tasks, 4 seeds": shown, "5 bases, 100 tasks, 10 seeds": whole}
         svg.write_text(figure(panels))

@@ -98,6 +98,16 @@ def test_two_workers_answer_as_this_process_does(carry_out, study, lab, tmp_path
     assert standing(tmp_path / "out").state == "done"
 
 
+def test_the_largest_base_is_taken_first(carry_out, lab, tmp_path, monkeypatch):
+    asked = {"small": clusters.Ask(0, 1 << 20), "large": clusters.Ask(0, 1 << 21)}
+    monkeypatch.setattr(clusters, "asks", lambda study: asked)
+    two = a_study(tmp_path, **{"{s: ": f"{{small: {tmp_path / 'base'}, large: "})
+    _, log, _ = carry_out(lab(), study=two)
+    begun = [line["model"] for line in of(log, "start")]
+    assert begun == sorted(begun)
+    assert set(begun) == {"small", "large"}
+
+
 def test_a_shard_whose_worker_is_killed_begins_again_on_another(carry_out, study, lab, tmp_path):
     outcome, log, events = carry_out(lab(kill={"Counting": 1}))
     assert outcome.failed == ()
@@ -141,7 +151,7 @@ def test_what_fails_for_good_is_told_and_the_rest_goes_on(
     executor = partial(on_ray.carry_out, workers=2, load=faulty.lab)
     with pytest.raises(SystemExit) as stopped:
         studies.carry_out(
-            study, tmp_path / "out", studies.Show(False, False, as_json=True), executor
+            study, str(tmp_path / "out"), studies.Show(False, False, as_json=True), executor
         )
     assert stopped.value.code == 1
     told = capsys.readouterr().err

@@ -27,7 +27,7 @@ def test_the_curve_never_beats_the_number_of_gpus(scaling, capsys):
     tasks = {f"task-{k}": 20 for k in range(3)}
     cases = {str(cut): scaling.case({"3B": "3B", "7B": "7B"}, tasks, 3, cut)
              for cut in (scaling.Cut(9), scaling.Cut(1))}  # fmt: skip
-    points = scaling.curve("title", cases, 400.0, largest_first=False)
+    points = scaling.curve("title", cases, 400.0)
     fleet, alone = ([p["times faster"] for p in points if p["how"] == name] for name in cases)
     for gpus, *found in zip(scaling.GPUS, fleet, alone, strict=True):
         assert all(value <= gpus + 1e-9 for value in found)

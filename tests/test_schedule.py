@@ -156,6 +156,17 @@ def test_one_worker_takes_what_the_plan_says(room):
     assert found.makespan == pytest.approx(whole.seconds + START + 5.0, rel=1e-3)
 
 
+def test_the_largest_base_is_taken_first():
+    its = planned(TEXT.replace("{s: glimpse-s}", "{s: glimpse-s, m: glimpse-m}"))
+    device, speeds = Device("a GPU", True, 8 << 30), Speeds(1, 2e10, 1, 3e10, 4e10, {}, 5.0)
+    prices = {
+        name: priced(its, name, read_shapes(folder(f"glimpse-{name}")), device, speeds)
+        for name in "sm"
+    }
+    work = jobs_of(its.plan, prices, dict.fromkeys("sm", Rates(2e10, 3e10, 4e10, 5.0)))
+    assert [job.model for job in work] == ["m"] * 9 + ["s"] * 9
+
+
 @pytest.fixture
 def plan(run, monkeypatch, tmp_path):
     """The command on the study; returns its standard output."""

@@ -99,7 +99,9 @@ class _Crew:
         self._start = partial(cluster.start, workers=self.most, ledger=ledger, load=load)
         self.hands: list[Hand] = []
         self._refs: dict[Any, tuple[Hand, Callable[[Hand, Any], None]]] = {}
-        self._waiting = deque(one for its in self.study.models for one in ledger.attempts(its))
+        # The largest base first: its shards are the longest, and nobody should wait for the last.
+        models = sorted(self.study.models, key=lambda model: -self.asks[model].memory)
+        self._waiting = deque(one for model in models for one in ledger.attempts(model))
         self._bases: dict[str, tuple[str, str]] = {}
         """Of each model the hash of its weights, and the node where it was found first."""
         self._checked = not any(model.adapters for model in self.study.models.values())
@@ -130,17 +132,22 @@ class _Crew:
     def _staff(self) -> None:
         """Start workers for what waits, as many as may be."""
         for ask in dict.fromkeys(self.asks[one.shard.model] for one in self._waiting):
-            idle = sum(hand.ask == ask and hand.steps is None for hand in self.hands)
-            wanted = sum(self.asks[one.shard.model] == ask for one in self._waiting)
-            for _ in range(wanted - idle):
-                other = [hand for hand in self.hands if hand.ask != ask and self._is_idle(hand)]
-                if len(self.hands) >= self.most and other:
-                    self._let_go(other[0])
+            for _ in range(-self._spare(ask)):
+                spare = [
+                    hand for hand in self.hands if self._is_idle(hand) and self._spare(hand.ask) > 0
+                ]
+                if len(self.hands) >= self.most and spare:
+                    self._let_go(spare[0])
                 if len(self.hands) >= self.most:
                     break
                 hand = Hand(next(self._names), ask, self._start(ask))
                 self.hands.append(hand)
                 self._refs[hand.actor.hello.remote()] = hand, self._welcome
+
+    def _spare(self, ask: Ask) -> int:
+        """Workers of that size who have nothing to do, beyond the shards that wait for one."""
+        idle = sum(hand.ask == ask and hand.steps is None for hand in self.hands)
+        return idle - sum(self.asks[one.shard.model] == ask for one in self._waiting)
 
     def _welcome(self, hand: Hand, ref: Any) -> None:
         """A worker that has started, or has died over it."""

@@ -130,9 +130,9 @@ def simulate(jobs: Iterable[Job], openings: Mapping[str, Opening], workers: int)
 
 
 def jobs_of(plan: Plan, prices: Mapping[str, Prices], rates: Mapping[str, Rates]) -> list[Job]:
-    """A study's shards in the order in which executors take them: of each model the base first."""
+    """A study's shards in the order in which workers take them: the largest base's first."""
     found = []
-    for model in prices:
+    for model in sorted(prices, key=lambda model: -prices[model].weights_bytes):
         bases = [Shard(model, (run,)) for run in plan.bases if run.model == model]
         shards = [shard for shard in plan.shards if shard.model == model]
         found += [_job(shard, prices[model], rates[model]) for shard in (*bases, *shards)]
