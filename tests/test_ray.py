@@ -201,7 +201,7 @@ def test_a_worker_asks_for_its_models_share_and_weights(cluster, tmp_path, monke
 
 REAL = """\
 name: real
-models: {s: glimpse-s}
+models: {s: glimpse-s, m: glimpse-m}
 suite: glimpse
 sources: [Counting, Spatial_Relation]
 targets: [Counting, Spatial_Relation]

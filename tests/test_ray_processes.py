@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -115,3 +116,36 @@ def test_a_head_that_is_killed_leaves_nobody_behind_and_goes_on_later(study, tmp
     left = len(Faulty(tmp_path / "marks").trained_runs) - len(before)
     assert 0 < left < len(RUNS)  # what was kept is not done again
     assert tables(tmp_path / "out") == by_this_process(study, tmp_path)
+
+
+JOIN = """\
+from transferscope.executors import cluster
+with cluster.connected(1) as ours:
+    print(ours, cluster.total("CPU"))
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_that_asks_for_a_token_is_given_it(tmp_path):
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("f" * 64)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = os.environ | {"HOME": str(tmp_path)} | address
+    environment.pop("RAY_AUTH_MODE", None)  # so that `ray start` decides: there is a token
+    ray_itself = Path(sys.executable).with_name("ray")
+    start = [ray_itself, "start", "--head", "--block", "--num-cpus=3", f"--port={port}"]
+    start.append("--include-dashboard=false")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(start, env=environment, **pipes) as head:
+        said = ""
+        while "Ray runtime started" not in said:
+            line = head.stdout.readline()
+            assert line, said
+            said += line
+        join = [sys.executable, "-c", JOIN]
+        done = subprocess.run(join, cwd=ROOT, env=environment, capture_output=True, text=True)
+        head.terminate()
+    assert "Token authentication is enabled" in said
+    assert (done.stdout, done.returncode) == ("False 3.0\n", 0), done.stderr

@@ -61,6 +61,7 @@ def connected(workers: int | None) -> Iterator[bool]:
     try:
         if address:
             _refuse_silence(address)
+            _use_token()
             ray.init(address, **quiet)
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -135,6 +136,14 @@ def _refuse_silence(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=5).close()
         except OSError as error:
             raise ConnectionError(f"RAY_ADDRESS {address}: {error}") from None
+
+
+def _use_token() -> None:
+    """Use this user's token where there is one, as `ray start --head` does without being asked."""
+    from ray._private.authentication import authentication_token_setup as setup
+
+    logging.getLogger(setup.__name__).setLevel(logging.ERROR)
+    setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def total(what: str) -> float:
