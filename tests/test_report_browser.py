@@ -207,6 +207,13 @@ def test_a_cell_chosen_shows_its_numbers(reader: Reader, analysis: Analysis):
     assert f"{low} to {high}" in said
     for seed, value in cell.seeds.items():
         assert f"seed {seed}: {value:+.2f}".replace("-", "−") in said
+    base = analysis.models["32B"].base_seeds[target]
+    change = 100 * np.mean([effect * (1 - base[seed]) for seed, effect in cell.seeds.items()])
+    points = re.search(r"change in accuracy\s+(([+−])([\d.]+)) points", said)
+    assert points is not None
+    assert float(points[3]) == pytest.approx(abs(change), abs=0.51)
+    assert points[2] == ("+" if change > 0 else "−")
+    assert f" or {points[1]} points, " in reader.text("#explorer-readout")
     assert reader.each("#explorer-graph .edge.touching", "1") == [1]
     reader.view.click("#explorer-detail button[data-model]")
     assert reader.view.locator("#explorer-model option:checked").inner_text() == "3B"

@@ -12,13 +12,15 @@ from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.analysis.conduct import Answers, Behaviour
 from transferscope.report import page
 from transferscope.report.advice import training
-from transferscope.report.findings import happened, harms, safe, safe_words
+from transferscope.report.findings import happened, harms
+from transferscope.report.safety import by_model, safety
 from transferscope.report.words import Labels, between, spelled, with_links
 from transferscope.selection import mixtures
+from transferscope.stats.detection import power
 
 
 def cell(mean: float, low: float, high: float, q: float = 0.5) -> Cell:
-    return Cell(mean, 0.1, (low, high), q, q, {"0": mean})
+    return Cell(mean, 0.1, (low, high), q, q, {"initial": mean, "1": mean})
 
 
 def study(*cells: Cell, **changes) -> Analysis:
@@ -40,8 +42,9 @@ def test_three_sentences_say_how_many_effects_how_large_and_which_are_extreme():
         "transfer up to about 1 would look so, and 1 holds after correction for 2 tests."
     )
     assert sentences[2] == (
-        "The largest gain beyond noise is A → B, +0.40 (+0.10 to +0.60); the largest loss beyond "
-        "noise is B → A, −0.30 (−0.50 to −0.10), not sure among so many (q 0.50)."
+        "The largest gain beyond noise is A → B, +0.40 (+0.10 to +0.60) or +23 points; the largest "
+        "loss beyond noise is B → A, −0.30 (−0.50 to −0.10) or −18 points, not sure among so many "
+        "(q 0.50)."
     )
     assert len(sentences) == 3
     assert pairs == {
@@ -74,15 +77,17 @@ def test_the_averages_stand_beside_what_no_transfer_would_give():
 
 def test_an_extreme_that_noise_explains_says_so():
     last = happened(study(GAIN, NONE, NONE, GAIN))[0].sentences[2]
-    expected = "The largest loss seen is A → B, −0.02 (−0.21 to +0.20), which noise can explain."
-    assert last == expected
+    assert last == (
+        "The largest loss seen is A → B, −0.02 (−0.21 to +0.20) or −1.1 points, which noise can "
+        "explain."
+    )
 
 
 def test_a_collapsed_extreme_is_no_transfer():
     fallen = Answers([1.0, 0.0], 0.0, {"0": 0}, 1)
     record = Behaviour({}, {}, {"A": {"B": fallen}}, {})
     said = happened(study(GAIN, GAIN, LOSS, GAIN, behaviour=record))[0].sentences[2]
-    assert "+0.40 (+0.10 to +0.60), where the answers collapsed to one letter: no transfer;" in said
+    assert "+23 points, where the answers collapsed to one letter: no transfer;" in said
 
 
 def test_the_counts_are_those_of_the_intervals():
@@ -101,38 +106,84 @@ def pairs(model: ModelAnalysis) -> list[tuple[str, str, Cell]]:
 
 
 def test_a_finetune_is_safe_only_down_to_the_loss_that_the_study_rules_out():
-    analysis = study(GAIN, NONE, LOSS, GAIN)
-    (row,) = safe(analysis)
-    assert (row.name, row.models) == ("A", ["no loss above 0.21 (B)"])
-    (words,) = safe_words(analysis)
-    assert words.startswith("m: 1 of 2 finetunes broke nothing")
-    assert "a loss of up to 0.21 PGF could have gone unseen" in words
+    fine, harmful = safety(study(GAIN, NONE, LOSS, GAIN))
+    assert fine.title == "Safe as far as can be told: 1 of 2"
+    (row,) = fine.finetunes
+    # 0.21 PGF of a gap of 0.575
+    assert (row.name, row.models) == (
+        "A",
+        [("no loss above 12 points (B)", "or above 0.21 PGF", "")],
+    )
+    assert harmful.title == "Harmful beyond noise: 1 of 2"
+    assert [row.models[0].text for row in harmful.finetunes] == ["harms A"]
 
 
-def test_a_loss_of_more_than_there_was_is_not_called_ruled_out():
+def test_the_largest_open_losses_in_points_and_in_pgf_may_be_on_different_targets():
+    wide, narrow = cell(0.0, -1.5, 1.0), cell(0.0, -0.5, 0.5)
+    known = {"base_seeds": rights(0.9, 0.5), "base_accuracy": {"A": 0.9, "B": 0.5}}
+    (row, *_) = safety(study(wide, narrow, LOSS, GAIN, **known))[0].finetunes
+    assert row.models == [("no loss above 25 points (B)", "or above 1.50 PGF (A)", "")]
+    (row, *_) = safety(study(wide, narrow, LOSS, GAIN, base_seeds={}))[0].finetunes
+    assert row.models == [("no loss above 1.50 PGF (A)", "", "")]
+
+
+def rights(*accuracies: float) -> dict[str, dict[str, float]]:
+    return {t: dict.fromkeys(("initial", "1"), a) for t, a in zip("AB", accuracies, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("base", "kind"),
+    [
+        (0.5, "Cannot be told"),  # all that B had is -0.5 / 0.5 = -1 PGF
+        (0.6, "Safe"),  # now it is 1.5 PGF
+        (0.05, "Safe"),  # all that B had is little
+    ],
+)
+def test_where_all_that_a_target_had_may_be_lost_nothing_is_called_safe(base: float, kind: str):
     wide = cell(-0.02, -1.1, 0.4)
-    rights = {"A": {"0": 0.9, "1": 0.9}, "B": {"0": 0.5, "1": 0.5}}  # B's all: -0.5 / 0.5 = -1 PGF
-    analysis = study(GAIN, wide, LOSS, GAIN, base_seeds=rights)
-    assert [row.models for row in safe(analysis)] == [["no loss is ruled out (B)"]]
-    (words,) = safe_words(analysis)
-    assert words.endswith("for none of them is the loss of all that a target had ruled out.")
-    rights["B"] = {"0": 0.6, "1": 0.6}  # now 1.5 PGF
-    assert safe(study(GAIN, wide, LOSS, GAIN, base_seeds=rights))[0].models == [
-        "no loss above 1.10 (B)"
-    ]
+    known = {"base_seeds": rights(0.9, base), "base_accuracy": {"A": 0.9, "B": base}}
+    groups = safety(study(GAIN, wide, LOSS, GAIN, **known))
+    (group,) = [g for g in groups if any(row.name == "A" for row in g.finetunes)]
+    assert group.title.startswith(kind)
+    if kind == "Cannot be told":
+        assert groups[0].title == "Safe as far as can be told: none of 2"
+        assert group.finetunes[0].models == [("may have lost all on B", "", "")]
 
 
-def test_every_finetune_is_safe_in_a_model_or_breaks_something_there():
+def test_what_cannot_be_told_comes_with_what_it_would_take():
+    wide = cell(-0.02, -1.1, 0.4)
+    known = {"base_seeds": rights(0.9, 0.5), "base_accuracy": {"A": 0.9, "B": 0.5}}
+    analysis = study(GAIN, wide, LOSS, GAIN, **known)
+    record = replace(analysis.power[1], model="m", target="B", seeds=2, base_accuracy=0.5)
+    found = safety(replace(analysis, power=[record]))[1].words
+    smallest = power(130, 4, 0.5)
+    assert f"4 seeds instead of 2 would show a change of {smallest:.2f} PGF or " in found
+    assert f"{50 * smallest:.0f} points on B" in found
+    record = replace(record, seeds=4)
+    found = safety(replace(analysis, power=[record]))[1].words
+    assert f"520 items, four times all, would show a change of {power(520, 4, 0.5):.2f}" in found
+
+
+def test_every_finetune_is_safe_in_every_model_or_breaks_something_in_one():
     analysis = make(Shape(models=("3B", "32B")))
-    fine = {row.name: row.models for row in safe(analysis)}
-    for number, (name, model) in enumerate(analysis.models.items()):
-        broken = {h.pair[0] for h in harms(analysis) if h.model == name}
-        for source, row in model.pgf.items():
-            verdict = fine[source][number] if source in fine else "breaks"
-            assert verdict.startswith("breaks") == (source in broken)
-            if source not in broken:
-                low = min(c.ci[0] for c in row.values())
-                assert verdict.startswith(("no loss is ruled out", f"no loss above {-low:.2f} "))
+    broken = {harm.pair[0] for harm in harms(analysis)}
+    kinds = {
+        row.name: (group.title, row.models) for group in safety(analysis) for row in group.finetunes
+    }
+    assert list(kinds) != list(analysis.models["3B"].pgf)
+    assert set(kinds) == set(analysis.models["3B"].pgf)
+    for name, (title, said) in kinds.items():
+        assert title.startswith("Harmful beyond noise in some model") == (name in broken)
+        for line, (model, record) in zip(said, analysis.models.items(), strict=True):
+            hit = any(h.model == model and h.pair[0] == name for h in harms(analysis))
+            assert line.text.startswith("harms") == hit
+            if line.text.startswith("no loss"):
+                low = min(c.ci[0] for c in record.pgf[name].values())
+                assert f"above {-low:.2f} PGF" in line.small
+    first = by_model(analysis)[0]
+    counts = [int(n) for n in re.findall(r"\d+ (?=show|harm|cannot)", first)]
+    assert first.startswith("3B: of 13 finetunes ")
+    assert sum(counts) == 13
 
 
 def test_losses_that_stand_after_correction_come_first_and_own_tasks_count():
@@ -144,15 +195,16 @@ def test_losses_that_stand_after_correction_come_first_and_own_tasks_count():
     ]
     assert found[0].standing == "holds after correction (q 0.01)"
     assert found[1].standing == "may be chance among so many tests (q 0.50)"
-    assert safe(study(LOSS, sure, LOSS, GAIN)) == []
-    assert "none of 2" in safe_words(study(LOSS, sure, LOSS, GAIN))[0]
+    first, harmful = safety(study(LOSS, sure, LOSS, GAIN))
+    assert first.title == "Safe as far as can be told: none of 2"
+    assert len(harmful.finetunes) == 2
 
 
 def test_without_intervals_nobody_can_tell():
     analysis = make(Shape(models=("m",), seeds=1))
-    assert safe(analysis) == []
+    assert safety(analysis) == []
     assert harms(analysis) == []
-    assert "nobody can tell" in safe_words(analysis)[0]
+    assert "nobody can tell" in by_model(analysis)[0]
     said = happened(analysis)[0].sentences
     assert "Nothing says how sure they are" in said[0]
     assert "nan" not in " ".join(said)
@@ -162,7 +214,7 @@ def test_nothing_measured_is_said_in_one_sentence():
     nothing = Cell(math.nan, math.nan, (math.nan, math.nan), math.nan, math.nan, {"0": math.nan})
     analysis = study(nothing, nothing, nothing, nothing)
     assert happened(analysis)[0].sentences == ["No effect of one task on another was measured."]
-    assert safe(analysis) == []
+    assert safety(analysis) == []
 
 
 def test_what_to_train_on_is_what_the_selection_says():

@@ -8,6 +8,7 @@ import math
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
+from transferscope.report.points import of_effect, points
 from transferscope.report.words import (
     Labels,
     between,
@@ -45,6 +46,8 @@ class Advice(NamedTuple):
     """How many others there are."""
     expected: str
     interval: str
+    change: str
+    """`expected` in points of accuracy; empty where they are not known."""
     note: str
     """What to know of this target, such as what a placebo alone does."""
 
@@ -77,6 +80,10 @@ def training(analysis: Analysis) -> Training:
                 more=max(0, len(mix.choices) - SOURCES),
                 expected=signed(mix.expected.mean),
                 interval=between(mix.expected.ci),
+                change=points(
+                    analysis,
+                    of_effect(analysis, analysis.models[model], mix.target, mix.expected.mean),
+                ),
                 note=spelled(" ".join(note for note in mix.notes if _own(note, mix)), names),
             )
             for mix in found

@@ -21,6 +21,7 @@ from transferscope.checkpoints import checkpoint
 from transferscope.report.heatmaps import bound
 from transferscope.report.look import DARK, DIVERGING, ceil_nice
 from transferscope.report.networks import null_words
+from transferscope.report.points import ceiling, divisor, scales
 from transferscope.report.words import (
     MEASURES,
     Labels,
@@ -193,31 +194,30 @@ def _factors(
     analysis: Analysis, model: ModelAnalysis, targets: list[str]
 ) -> dict[str, list[list[float | None]]]:
     """{measure: factors (seed, target)} that turn an effect into that measure, where known."""
-    ceiling = analysis.settings.ceiling
-    if not model.base_seeds or ceiling == "self":
-        return {}
-    top = {t: ceiling.get(t, 1.0) if isinstance(ceiling, dict) else ceiling for t in targets}
-    found = {}
-    for measure in MEASURES:
-        found[measure] = [
+    own = {target: scales(analysis, model, target) for target in targets}
+    found = {
+        measure: [
             [
-                _ratio(_part(analysis.settings.measure, base, top[t]), _part(measure, base, top[t]))
-                for t in targets
-                for base in [model.base_seeds.get(t, {}).get(seed, math.nan)]
+                _ratio(
+                    own[target].get(seed, math.nan),
+                    divisor(
+                        measure,
+                        model.base_seeds.get(target, {}).get(seed, math.nan),
+                        ceiling(analysis, target),
+                    ),
+                )
+                for target in targets
             ]
             for seed in model.seeds
         ]
+        for measure in MEASURES
+    }
     known = {
         measure: rows
         for measure, rows in found.items()
         if any(value is not None for row in rows for value in row)
     }
     return known if len(known) > 1 else {}
-
-
-def _part(measure: str, base: float, ceiling: float) -> float:
-    """What a change in accuracy is divided by."""
-    return {"pgf": ceiling - base, "relative_gain": base, "raw_gain": 1.0}[measure]
 
 
 def _ratio(given: float, wanted: float) -> float | None:

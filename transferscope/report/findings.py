@@ -1,7 +1,7 @@
-"""What the page says first: what happened, which finetunes are safe, and which break what.
+"""What the page says first: what happened, and which finetunes break what.
 
 Every sentence is made from the numbers and carries their uncertainty. "Beyond noise" follows the
-one rule of `noise`; what a small study could not have seen is said beside what it did not see.
+one rule of `noise`.
 
 In:   an `Analysis`.
 Out:  sentences and rows of text. Nothing here is escaped: the template does that.
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
+from transferscope.report.points import beside
 from transferscope.report.words import (
     MEASURES,
     Labels,
@@ -23,6 +24,7 @@ from transferscope.report.words import (
     labels,
     link,
     model_labels,
+    percent,
     same_task,
     signed,
 )
@@ -50,16 +52,6 @@ class Account(NamedTuple):
     """`A → B`, as a sentence writes it, and its address in the explorer."""
 
 
-class Safe(NamedTuple):
-    """A finetune and how safe it is in each model."""
-
-    source: str
-    name: str
-    """The source's name as it was given, for links."""
-    models: list[str]
-    """For each model a verdict: what loss is ruled out, or how many targets it breaks."""
-
-
 class Harm(NamedTuple):
     """A loss beyond noise."""
 
@@ -72,6 +64,10 @@ class Harm(NamedTuple):
     model: str
     effect: str
     interval: str
+    change: str
+    """In points of accuracy; empty where they are not known."""
+    base: str
+    """The target's accuracy without finetuning."""
     standing: str
     sure: bool
     """Whether it stands after correction for the number of tests."""
@@ -113,10 +109,11 @@ def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Itera
     yield _how_many(pairs, analysis.settings.alpha)
     yield _how_large(model, MEASURES[analysis.settings.measure])
     alpha = analysis.settings.alpha
-    ends = [_extreme(pair, sign, model, names, alpha) for sign, pair in _ends(model, alpha).items()]
-    yield "T" + "; ".join(ends)[1:] + "." if ends else "No effect differs from 0."
+    ends = _ends(model, alpha)
+    said = [_extreme(pair, sign, analysis, model, names) for sign, pair in ends.items()]
+    yield "T" + "; ".join(said)[1:] + "." if said else "No effect differs from 0."
     if ends and len(pairs) >= FEWEST:
-        yield _overstated(list(_ends(model, alpha).values()), len(pairs), model, alpha)
+        yield _overstated(list(ends.values()), len(pairs), model, alpha)
 
 
 def _overstated(ends: list[Pair], count: int, model: ModelAnalysis, alpha: float) -> str:
@@ -194,12 +191,15 @@ def _arrow(pair: Pair, names: Labels) -> str:
     return f"{names.long[pair.source]} → {names.long[pair.target]}"
 
 
-def _extreme(pair: Pair, sign: int, model: ModelAnalysis, names: Labels, alpha: float) -> str:
+def _extreme(pair: Pair, sign: int, analysis: Analysis, model: ModelAnalysis, names: Labels) -> str:
+    alpha = analysis.settings.alpha
     clear = bool(beyond_noise(pair.cell, alpha))
     word = "gain" if sign > 0 else "loss"
     head = f"largest {word} beyond noise" if clear else f"largest {word} seen"
-    said = f"the {head} is {_arrow(pair, names)}, {signed(pair.cell.mean)}"
-    return f"{said}{_bracket(pair.cell.ci)}{_doubt(pair, clear, model, alpha)}"
+    said = f"the {head} is {_arrow(pair, names)}, {signed(pair.cell.mean)}{_bracket(pair.cell.ci)}"
+    if change := beside(analysis, model, pair.target, pair.cell):
+        said += f" or {change}"
+    return f"{said}{_doubt(pair, clear, model, alpha)}"
 
 
 def _doubt(pair: Pair, clear: bool, model: ModelAnalysis, alpha: float) -> str:
@@ -219,122 +219,6 @@ def _doubt(pair: Pair, clear: bool, model: ModelAnalysis, alpha: float) -> str:
 
 def _bracket(ci: tuple[float, float], digits: int = 2) -> str:
     return f" ({between(ci, digits)})" if has_interval(ci) else ""
-
-
-def safe_words(analysis: Analysis) -> list[str]:
-    """One sentence for each model: how many finetunes broke nothing, and what that leaves open."""
-    said, measure = [], MEASURES[analysis.settings.measure]
-    for name, label in model_labels(analysis).items():
-        model = analysis.models[name]
-        judged = _judged(model, analysis.settings.alpha)
-        if not judged:
-            said.append(f"{label}: nobody can tell; the effects have no intervals.")
-            continue
-        fine = [source for source, harmed in judged.items() if not harmed]
-        if not fine:
-            said.append(f"{label}: none of {len(judged)}; each broke something.")
-            continue
-        bounds = [_bound(analysis, name, source) for source in fine]
-        ends = sorted(bound.loss for bound in bounds if not bound.all)
-        said.append(
-            f"{label}: {len(fine)} of {counted(len(judged), 'finetune')} broke nothing that can be "
-            f"told from noise. That is no all-clear: {_unseen(ends, len(fine), measure)}."
-        )
-    return said
-
-
-def _unseen(ends: list[float], count: int, measure: str) -> str:
-    """What so many finetunes may have done unseen; `ends`: losses that are left open."""
-    if not ends:
-        return "for none of them is the loss of all that a target had ruled out"
-    low, high = f"{ends[0]:.2f}", f"{ends[-1]:.2f}"
-    unseen = "could have gone unseen"
-    if len(ends) < count:
-        ends_said = low if low == high else f"{low} to {high}"
-        return (
-            f"for {len(ends)} of them a loss of {ends_said} {measure} {unseen}, "
-            f"for {count - len(ends)} the loss of all that a target had"
-        )
-    several = f" for the most certain of them, and of up to {high} for the least certain"
-    return f"a loss of up to {low} {measure} {unseen}{several if low != high else ''}"
-
-
-def safe(analysis: Analysis) -> list[Safe]:
-    """Every finetune that broke nothing in some model, the most reassuring first.
-
-    A finetune is only as safe as the study is able to see: the loss that is ruled out is the lowest
-    end of any target's interval.
-    """
-    names, alpha = labels(analysis), analysis.settings.alpha
-    judged = {name: _judged(model, alpha) for name, model in analysis.models.items()}
-    rows: list[tuple[tuple[int, float], Safe]] = []
-    for task in analysis.tasks:
-        said, harmed, worst, fine = [], 0, 0.0, False
-        for name in analysis.models:
-            found = judged[name].get(task.name)
-            if found is None:
-                said.append("not known")
-                continue
-            if found:
-                harmed += 1
-                said.append(f"breaks {names.long[found[0]]}{_more(len(found) - 1)}")
-                continue
-            fine = True
-            bound = _bound(analysis, name, task.name)
-            worst = max(worst, math.inf if bound.all else bound.loss)
-            where = names.long[bound.target]
-            said.append(
-                f"no loss is ruled out ({where})"
-                if bound.all
-                else f"no loss above {bound.loss:.2f} ({where})"
-            )
-        if fine:
-            rows.append(((harmed, worst), Safe(names.long[task.name], task.name, said)))
-    return [row for _, row in sorted(rows, key=lambda each: each[0])]
-
-
-def _more(count: int) -> str:
-    return f" and {count} more" if count else ""
-
-
-def _judged(model: ModelAnalysis, alpha: float) -> dict[str, list[str]]:
-    """For each source with intervals the targets it harmed beyond noise, the most harmed first."""
-    found: dict[str, list[Pair]] = {}
-    for pair in measured(model, own=True):
-        if (beyond := beyond_noise(pair.cell, alpha)) is not None:
-            harmed = found.setdefault(pair.source, [])
-            if beyond and pair.cell.mean < 0:
-                harmed.append(pair)
-    return {
-        source: [pair.target for pair in sorted(pairs, key=lambda pair: pair.cell.mean)]
-        for source, pairs in found.items()
-    }
-
-
-class _Bound(NamedTuple):
-    """The largest loss that a finetune's intervals leave open."""
-
-    loss: float
-    target: str
-    all: bool
-    """Whether it is all that the base had there."""
-
-
-def _bound(analysis: Analysis, name: str, source: str) -> _Bound:
-    model = analysis.models[name]
-    cells = model.pgf[source].items()
-    low, target = min((cell.ci[0], target) for target, cell in cells if has_interval(cell.ci))
-    loss = max(0.0, -low)
-    return _Bound(loss, target, loss >= _all_of(analysis, model, target))
-
-
-def _all_of(analysis: Analysis, model: ModelAnalysis, target: str) -> float:
-    """PGF lost where no answer is right any more, mean over seeds; infinite where unknown."""
-    if analysis.settings.measure != "pgf" or analysis.settings.ceiling != 1:
-        return math.inf
-    rights = model.base_seeds.get(target, {"": model.base_accuracy.get(target, math.nan)}).values()
-    known = [right / (1 - right) for right in rights if right < 1]
-    return sum(known) / len(known) if known else math.inf
 
 
 def harms(analysis: Analysis) -> list[Harm]:
@@ -357,6 +241,8 @@ def harms(analysis: Analysis) -> list[Harm]:
                 model=label,
                 effect=signed(cell.mean),
                 interval=between(cell.ci),
+                change=beside(analysis, model, target, cell),
+                base=percent(model.base_accuracy.get(target, math.nan)),
                 standing=_standing(Pair(source, target, cell), model, sure),
                 sure=sure,
             )

@@ -31,9 +31,10 @@ from transferscope.report.advice import training
 from transferscope.report.conduct import Table, tables
 from transferscope.report.courses import about, sentences
 from transferscope.report.exhibits import gallery as shown_items
-from transferscope.report.findings import happened, harms, safe, safe_words
+from transferscope.report.findings import happened, harms
 from transferscope.report.gallery import SECTIONS, Figure, accounts, gallery
 from transferscope.report.look import CONFIG, DARK
+from transferscope.report.safety import by_model, safety
 from transferscope.report.strategies import NAMES, Line, how, lines
 from transferscope.report.summary import (
     Summary,
@@ -118,8 +119,9 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         accounts=accounts(analysis, model_labels(analysis)),
         glance=glance(analysis),
         happened=happened(analysis),
-        safe=safe(analysis),
-        safe_words=safe_words(analysis),
+        points=any(model.base_seeds for model in analysis.models.values()),
+        safety=safety(analysis),
+        by_model=by_model(analysis),
         harms=losses[:LOSSES],
         unlisted=len(losses[LOSSES:]),
         training=training(analysis),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Claim, Clique, ModelAnalysis, Sign, Signed, TaskEffect
 from transferscope.analysis.conduct import says
+from transferscope.report.points import beside
 from transferscope.report.words import (
     MEASURES,
     UNKNOWN,
@@ -74,7 +75,7 @@ def glance(analysis: Analysis) -> Glance:
 
     facts = [
         row("Effects beyond noise", "one task on another", lambda m: _beyond(m, analysis)),
-        row("Strongest effects", "one task on another", lambda m: _extremes(m, names)),
+        row("Strongest effects", "one task on another", lambda m: _extremes(m, analysis, names)),
         row("Transferability", "average over sources", lambda m: _averages(m, "transferability")),
         row("Malleability", "average over targets", lambda m: _averages(m, "malleability")),
         row(
@@ -148,7 +149,7 @@ def _collapsed(model: ModelAnalysis, names: Labels) -> list[Line]:
     return [Line(f"{len(cells)} of {counted(total, 'cell')}"), *cells[:TOP], *more]
 
 
-def _extremes(model: ModelAnalysis, names: Labels) -> list[Line]:
+def _extremes(model: ModelAnalysis, analysis: Analysis, names: Labels) -> list[Line]:
     cells = [
         (cell, source, target)
         for source, row in model.pgf.items()
@@ -162,7 +163,11 @@ def _extremes(model: ModelAnalysis, names: Labels) -> list[Line]:
     for end in (max, min):
         cell, source, target = end(cells, key=lambda each: each[0].mean)
         answers = found.get(source, {}).get(target)
-        parts = [_interval(between(cell.ci)), "collapsed" if answers and answers.collapsed else ""]
+        parts = [
+            beside(analysis, model, target, cell),
+            _interval(between(cell.ci)),
+            "collapsed" if answers and answers.collapsed else "",
+        ]
         words = f"{signed(cell.mean)} {names.long[source]} → {names.long[target]}"
         pair = link(source=names.long[source], target=names.long[target])
         lines.append(Line(words, "; ".join(part for part in parts if part), pair))

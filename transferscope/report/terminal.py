@@ -39,6 +39,7 @@ PGF = (
     "Effects are in PGF, the part of a target's remaining gap to its ceiling that finetuning "
     "closed: 1 is all of it, 0 none, negative is harm."
 )
+POINTS = " Points are percentage points of accuracy."
 ROLES = ("donor", "pirate", "sponge", "sieve")
 PERSONAS = (
     "Donors help other tasks more than the average source does, pirates harm them more; sponges "
@@ -72,7 +73,8 @@ def summary(analysis: Analysis) -> RenderableType:
 def _happened(analysis: Analysis) -> Iterator[RenderableType]:
     """The sentences with which the page begins, less the one on averages: a table has those."""
     if analysis.settings.measure == "pgf":
-        yield Text(PGF, "dim")
+        known = any(model.base_seeds for model in analysis.models.values())
+        yield Text(PGF + POINTS * known, "dim")
         yield Text()
     for account in happened(analysis):
         said = account.sentences

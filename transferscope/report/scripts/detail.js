@@ -119,6 +119,8 @@ function cellDetail(i, j) {
   const link = (task) => h("button", { type: "button", class: "link", "data-choose": task }, long(task));
   const rows = [["effect", `${show(found.value)} ${scale().unit}`],
     ["interval", interval(found) || "–"], ["verdict", verdict(found)]];
+  const change = points(found.place, j);
+  if (change) rows.splice(1, 0, ["change in accuracy", change]);
   if (state.seed < 0) {
     const q = column(table().q, found.place);
     const exact = column(table().exact, found.place);

@@ -200,8 +200,9 @@ function describe(i, j) {
   if (!known(found.value)) return `${pair}: not measured`;
   const range = interval(found);
   const own = isOwn(i, j) ? ", its own task" : "";
-  return `${pair}${own}: ${show(found.value)} ${scale().unit}${range ? ` (${range})` : ""}, ` +
-    verdict(found);
+  const change = points(found.place, j);
+  return `${pair}${own}: ${show(found.value)} ${scale().unit}${range ? ` (${range})` : ""}` +
+    `${change ? ` or ${change}` : ""}, ${verdict(found)}`;
 }
 
 // The keyboard's place is one cell; the browser keeps the focus on the whole grid.

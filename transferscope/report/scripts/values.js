@@ -61,6 +61,18 @@ function interval(found) {
   return `${end(found.low)} to ${end(found.high)}`;
 }
 
+/** What a cell shows, in points of accuracy; empty where it is not known or shown already. */
+function points(place, target) {
+  const factors = model().factors.raw_gain;
+  if (state.measure === "raw_gain" || !factors) return "";
+  const seeds = state.seed >= 0 ? [state.seed] : model().seeds.map((_, seed) => seed);
+  const value = meanOf(seeds.map((seed) => {
+    const effect = column(table().seeds[seed], place);
+    return known(effect) && known(factors[seed][target]) ? 100 * effect * factors[seed][target] : null;
+  }));
+  return known(value) ? `${signed(value, Math.abs(value) < 9.95 ? 1 : 0)} points` : "";
+}
+
 /** How sure an effect is, in words. */
 function verdict(found) {
   if (!known(found.value)) return "not measured";
