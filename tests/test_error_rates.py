@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 
 import transferscope as ts
-from transferscope import simulate
+from transferscope import simulate, stats
 from transferscope.analysis.settings import Settings
 from transferscope.matrix import from_accuracy, from_predictions
-from transferscope.stats import detection
+from transferscope.stats import detection, exact
 from transferscope.stats.noise import beyond_noise
 
 TASKS = tuple(f"task {i}" for i in range(8))
@@ -140,14 +140,46 @@ def test_draws_too_few_for_the_number_of_tests_are_said_to_be():
     assert not any("no p-value below" in note for note in enough.notes)
 
 
-@pytest.mark.parametrize("base", [0.3, 0.6])
-def test_power_of_one_seed_counts_the_exact_test(base):
-    smallest = detection.power(120, 1, base, exact=True)
-    assert smallest > detection.power(120, 1, base)
-    world = simulate.World(("a",), np.array([base]), np.array([[smallest]]), np.array([120]))
-    seen = []
-    for study in range(400):
-        answers = simulate.simulate_answers(world, 1, 7000 + study)[0]
-        p = oracle.mcnemar((answers.base[0] == 1).tolist(), (answers.tuned[0, 0] == 1).tolist())
-        seen.append(p <= 0.05)
-    assert 0.72 < np.mean(seen) < 0.9
+def share_seen(seeds: int, items: int, base: float, effect: float, studies: int) -> float:
+    """In how many simulated studies of one cell the effect is beyond noise, by `stats.noise`."""
+    names = tuple(map(str, range(studies)))
+    world = simulate.World(
+        names, np.full(studies, base), np.full((1, studies), effect), np.full(studies, items)
+    )
+    answers = simulate.simulate_answers(world, seeds, 100 * seeds + items)
+    tables = tuple(stats.ItemTable(a.base.astype(float), a.tuned.astype(float)) for a in answers)
+    right, tuned = (
+        np.stack([getattr(t, run).mean(-1) for t in tables], -1) for run in ("base", "tuned")
+    )
+    effects = (tuned - right[:, None]) / (1 - right[:, None])
+    itself, ceiling = np.zeros((1, studies), bool), np.ones(studies)
+    data = stats.ModelData(effects, itself, tables, names, ceiling)
+    draws = stats.bootstrap(data, draws=1000, seed=seeds, model="m").cells
+    above = stats.intervals(draws, effects.mean(0), 0.05)[0, :, 0] > 0
+    sure = [exact.together(t.base, t.tuned[:, 0]) <= 0.05 for t in tables]
+    return float(np.mean(above & np.array(sure)))
+
+
+GRID = [(items, base) for items in (60, 130, 500) for base in (0.3, 0.5, 0.8)]
+
+
+@pytest.mark.parametrize(
+    "cells", [[(60, 0.8), (130, 0.5)], pytest.param(GRID, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("seeds", [1, 2, 3, 4, 10])
+def test_power_is_reached_at_the_effect_it_names(seeds, cells):
+    studies = 120
+    seen = [
+        share_seen(seeds, n, base, detection.power(n, seeds, base, exact=True), studies)
+        for n, base in cells
+    ]
+    # 3.5 Monte Carlo errors for each cell; 2.5 and two points for all together
+    assert np.abs(np.array(seen) - 0.8).max() < 3.5 * np.sqrt(0.16 / studies)
+    assert abs(np.mean(seen) - 0.8) < 0.02 + 2.5 * np.sqrt(0.16 / studies / len(cells))
+
+
+def test_power_counts_the_exact_test():
+    for seeds in (1, 10):
+        assert detection.power(120, seeds, 0.5, exact=True) > detection.power(120, seeds, 0.5)
+    # the base errs on 6 of 60 items: often on five or fewer, and five changes have p = 1/16
+    assert np.isnan(detection.power(60, 10, 0.9, exact=True))

@@ -215,25 +215,9 @@ def test_mcnemar_is_the_sign_test_of_the_items_that_changed(fixed, broken):
     assert stats.mcnemar(base, tuned) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("seeds", "base"), [(4, 0.4), (1, 0.6), (2, 0.3), (3, 0.5), (10, 0.75)])
-def test_power_is_reached_at_the_effect_it_names(seeds, base):
-    smallest = detection.power(150, seeds, base)
-    world = simulate.World(("a",), np.array([base]), np.array([[smallest]]), np.array([150]))
-    found = []
-    for study in range(250):
-        answers = simulate.simulate_answers(world, seeds, 3000 + study)[0]
-        right, tuned = answers.base.mean(-1)[:, None], answers.tuned.mean(-1)
-        effects = ((tuned - right) / (1 - right))[..., None]
-        table = stats.ItemTable(answers.base.astype(float), answers.tuned.astype(float))
-        data = stats.ModelData(effects, np.zeros((1, 1), bool), (table,), ("a",), np.ones(1))
-        draws = stats.bootstrap(data, draws=400, seed=study, model="m").cells
-        found.append(stats.intervals(draws, effects.mean(0), 0.05)[0, 0, 0] > 0)
-    assert 0.7 < np.mean(found) < 0.9
-
-
 def test_power_is_known_where_the_base_gets_nothing_right():
     assert 0 < detection.power(150, 4, 0.0) == detection.power(150, 4, 1 / 300) < 0.2
-    assert np.isnan(detection.power(3, 2, 0.0))
+    assert np.isnan(detection.power(3, 2, 0.0, exact=True))  # three changes: p is 1/4 at best
 
 
 def test_power_improves_with_items_and_seeds():

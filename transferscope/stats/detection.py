@@ -1,9 +1,11 @@
 """What a study of a given size can detect."""
 
-from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import scipy.special
+from jaxtyping import Float
 
 from transferscope import simulate
 from transferscope.errors import DataError
@@ -34,8 +36,7 @@ def power(
         level: probability of detection.
         alpha: two-sided level of the test.
         item_correlation, seed_correlation: see `simulate.World`.
-        exact: whether the exact test over items must agree (`stats.noise`). With one seed it asks
-            for about two items more: sums of whole items step over its level.
+        exact: whether the exact test over items must agree (`stats.noise`).
 
     Returns:
         A PGF in (0, 1]; NaN where even closing the whole gap would go unseen.
@@ -49,68 +50,116 @@ def power(
             "power needs at least one item, one seed and a base accuracy below 1, not "
             f"items={items}, seeds={seeds}, base_accuracy={base_accuracy:g}"
         )
-    base, smallest, needed = base_accuracy or 0.5 / items, 0.0, 0.0
-    chances = (1 - alpha / 2, level)
-    for _ in range(30):  # the spread depends on the effect; the iteration contracts fast
-        tuned = base + smallest * (1 - base)
-        spread_base, spread_tuned = base * (1 - base) / items, tuned * (1 - tuned) / items
-        shared = 2 * item_correlation * np.sqrt(spread_base * spread_tuned)
-        by_seed = (1 - seed_correlation) * spread_tuned / seeds
-        by_item = max(spread_base + seed_correlation * spread_tuned - shared + by_seed, 0.0)
-        if by_item + by_seed == 0:  # all wrong before, all right after: nothing left to chance
-            break
-        last, needed = needed, _needed(by_item, by_seed, seeds, items, chances)
-        needed += 2 / items if exact and seeds == 1 else 0
-        smallest = min(needed / (1 - base), 1.0)
-        if abs(needed - last) < 1e-3 * needed:
-            break
-    return float(smallest) if needed <= 1 - base else np.nan
+    base = base_accuracy or 0.5 / items
+    correlations = (item_correlation, seed_correlation)
+
+    def seen(effect: float) -> bool:
+        change = _change(base, base + effect * (1 - base), seeds, correlations)
+        return _chance(change, items, seeds, alpha, exact=exact) >= level
+
+    low, high = 0.0, 1.0
+    if not seen(1 - 1e-9):
+        return np.nan
+    while high - low > 1e-3 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if seen(middle) else (middle, high)
+    return high
 
 
-def _needed(
-    by_item: float, by_seed: float, seeds: int, items: int, chances: tuple[float, float]
-) -> float:
-    """The true change at which an interval leaves out 0 as often as asked.
+class _Change(NamedTuple):
+    """What becomes of one item: its mean answer over seeds after finetuning, less the base's."""
 
-    An interval reaches as far as the sum of two errors: a normal one of the items (which holds what
-    seeds add there), and one of Student's t, as wide as the seeds happen to differ. With two seeds
-    it is the second that decides, and how far they differ is anybody's guess.
+    sizes: Float[np.ndarray, " size"]
+    chances: Float[np.ndarray, " size"]
+    between: float
+    """Variance of a seed's answer around the mean of all seeds that there could be."""
+
+
+def _change(base: float, tuned: float, seeds: int, correlations: tuple[float, float]) -> _Change:
+    """As in `simulate`: two answers to an easy item agree less than a correlation at half says.
+
+    Of an item, all seeds of an adapter share a score; given that, they and the base are
+    independent.
+    """
+    to_base, to_seeds = map(simulate.latent, correlations)
+    to_seeds = min(to_seeds, 1 - 1e-6)
+    to_base = min(to_base, to_seeds)
+    score = scipy.special.ndtri(_even(400))
+
+    def right(accuracy: float, variance: float) -> np.ndarray:
+        ahead = scipy.special.ndtri(accuracy) - np.sqrt(variance) * score
+        return scipy.special.ndtr(ahead / np.sqrt(1 - variance))
+
+    before = right(base, to_base**2 / to_seeds if to_seeds else 0.0)[:, None]
+    after = right(tuned, to_seeds)
+    number = np.arange(seeds + 1)
+    some = scipy.special.binom(seeds, number) * after[:, None] ** number
+    some *= (1 - after[:, None]) ** (seeds - number)
+    return _Change(
+        np.concatenate([number / seeds - 1, number / seeds]),
+        np.concatenate([(before * some).mean(0), ((1 - before) * some).mean(0)]),
+        float((after * (1 - after)).mean()),
+    )
+
+
+def _chance(change: _Change, items: int, seeds: int, alpha: float, *, exact: bool) -> float:
+    """Probability that a change is seen.
+
+    All in units of the changes' root mean square, as the exact test measures their sum: the more
+    items change, the farther it must reach, so the ratio varies less than the sum does.
+    """
+    sizes, chances = change.sizes, change.chances
+    mean, square = float(chances @ sizes), float(chances @ sizes**2)
+    influence = sizes / np.sqrt(square) - mean * sizes**2 / (2 * square**1.5)
+    spread = np.sqrt(chances @ influence**2 - (chances @ influence) ** 2)
+    reach = _reach(change.between / seeds / (square - mean**2), seeds, alpha)
+    reach = reach / np.sqrt(1 + reach**2 / items)  # its unit was the standard deviation
+    most = 1.0
+    if exact:  # a sum of whole answers steps over the level, by half a step on average
+        step = 1 / (seeds * np.sqrt(items * square))
+        reach = np.maximum(reach, scipy.special.ndtri(1 - alpha / 2) + step)
+        fewest = np.ceil(1 - np.log2(alpha))  # changed items, or no p-value is so small
+        most = scipy.special.bdtrc(fewest - 1, items, chances[sizes != 0].sum())
+    seen = scipy.special.ndtr((np.sqrt(items / square) * mean - reach) / spread).mean()
+    return float(min(seen, most))
+
+
+def _reach(share: float, seeds: int, alpha: float) -> Float[np.ndarray, " case"]:
+    """How far an interval reaches, in standard errors, equally likely cases of how seeds differ.
+
+    It reaches as far as the sum of two errors: a normal one of the items (which holds what seeds
+    add there), and one of Student's t, as wide as the seeds happen to differ. With two seeds it is
+    the second that decides, and how far they differ is anybody's guess.
 
     Args:
-        by_item, by_seed: variances of the estimate.
-        chances: that the interval must hold, and of detection.
+        share: of the estimate's variance, what seeds add.
     """
-    inside, level = chances
-    sd = np.sqrt(by_item)
-    known = sd * scipy.special.stdtrit(max(items - 1, 1), inside) / scipy.special.ndtri(inside)
     if seeds == 1:
-        return float(known * scipy.special.ndtri(inside) + scipy.special.ndtri(level) * sd)
-    students = scipy.special.stdtrit(seeds - 1, _even(250))
-    # Resampled items differ between seeds once more.
-    seen = np.sqrt(by_seed * (1 + scipy.special.chdtri(seeds - 1, _even(25)) / (seeds - 1)))
-    reach = _root(
-        lambda r: (
-            scipy.special.ndtr((r[:, None] - seen[:, None] * students) / known).mean(1) - inside
-        ),
-        np.full(len(seen), seen.max() * students.max() + 9 * known),
-    )
-    found = _root(
-        lambda d: scipy.special.ndtr((d[:, None] - reach) / sd).mean(1) - level,
-        np.full(1, reach.max() + 9 * sd),
-    )
-    return float(found[0])
+        return np.atleast_1d(scipy.special.ndtri(1 - alpha / 2))
+    differ = scipy.special.chdtri(seeds - 1, _even(25))
+    wide = np.sqrt(1 + differ / (seeds - 1))  # resampled items differ between seeds once more
+    if seeds == 2:  # the tails of this t are so heavy that it is the mean width that counts
+        far = np.sqrt(differ)
+        wide = np.sqrt(2 / np.pi) * np.exp(-differ / 2) + far * (1 - 2 * scipy.special.ndtr(-far))
+    return np.interp(np.sqrt(share) * wide, *_reaches(seeds, alpha))
+
+
+@lru_cache
+def _reaches(seeds: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """Widths of the seeds' error, that of the items being 1, and how far the sum of both reaches.
+
+    Where it lies within that with probability 1 - alpha, found by halving.
+    """
+    wide = np.linspace(0, 4, 81)
+    students = wide[:, None] * scipy.special.stdtrit(seeds - 1, _even(250))
+    low, high = np.zeros(len(wide)), students.max(axis=1) + 9
+    for _ in range(30):
+        middle = (low + high) / 2
+        outside = scipy.special.ndtr(middle[:, None] - students).mean(axis=1) < 1 - alpha / 2
+        low, high = np.where(outside, middle, low), np.where(outside, high, middle)
+    return wide, high
 
 
 def _even(number: int) -> np.ndarray:
     """Probabilities in the middle of equal parts."""
     return (np.arange(number) + 0.5) / number
-
-
-def _root(rising: Callable[[np.ndarray], np.ndarray], high: np.ndarray) -> np.ndarray:
-    """Where rising functions are 0 between 0 and `high`, by halving."""
-    low = np.zeros_like(high)
-    for _ in range(30):
-        middle = (low + high) / 2
-        above = rising(middle) > 0
-        low, high = np.where(above, low, middle), np.where(above, middle, high)
-    return high
