@@ -208,6 +208,23 @@ def test_what_is_not_vouched_for_does_not_count(text, address, machine, monkeypa
         assert contents_of(names) == contents(held.folder).keys()
 
 
+def test_the_first_that_is_sent_counts_as_a_whole_too(text, address, machine, monkeypatch):
+    send = Away.send
+
+    def cut_off(there, names, folder):
+        send(there, names[:4], folder)
+        raise DataError("no route to host")
+
+    monkeypatch.setattr(Away, "send", cut_off)
+    with pytest.raises(DataError, match="no route to host"), opened(address) as held:
+        carry_out(text, held.folder, monkeypatch)
+    assert contents_of(Away(address).names())
+    monkeypatch.setattr(Away, "send", send)
+    machine("second")
+    with opened(address) as held:
+        assert contents(held.folder) == {}
+
+
 def test_a_folder_put_there_by_hand_is_taken_as_it_is(
     text, address, machine, monkeypatch, tmp_path
 ):

@@ -137,7 +137,9 @@ class Mirror:
     def pull(self, fetched: Callable[[int, int], None]) -> None:
         """Bring here what is new there; what went there goes here."""
         everything, here = self._there.names(), self._here()
-        there = counted(everything, self._there.vouched())
+        there = counted(everything, vouched := self._there.vouched())
+        if vouched is None:  # from here on somebody says so
+            self._there.vouch({name: one for name, one in there.items() if _TOGETHER.match(name)})
         new = [
             name
             for name, version in there.items()
@@ -151,7 +153,8 @@ class Mirror:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(Path(coming, name), place)
         for name in self._same.keys() - everything.keys():
-            (self.folder / name).unlink(missing_ok=True)
+            if self._same[name][1] == here.get(name):
+                (self.folder / name).unlink()
         self._note_same(new, there, self._here())
 
     def push(self) -> None:
