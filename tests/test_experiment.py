@@ -92,7 +92,7 @@ class TeachingLab(FakeLab):
         return Answer(choice, tuple(-float(k != choice) for k in range(len(item.choices))), 1.0)
 
 
-def carry_out(folder, text=TEXT, fail=(), **lab):
+def carry_out(folder, text=TEXT, fail=(), tell=lambda event: None, **lab):
     """Carry out the experiment in a folder; returns the lab and what was found."""
     fake, out = TeachingLab(**lab), folder / "out"
     fake.fail = set(fail)
@@ -103,7 +103,7 @@ def carry_out(folder, text=TEXT, fail=(), **lab):
         patch.setattr(runner, "load_lab", fake.lab)
         runner.run_study(study, out, tell=lambda event: None)
         analysis = analyze(read_results(out), QUICK)
-        done = experiment.carry_out(study, analysis, out, tell=lambda event: None)
+        done = experiment.carry_out(study, analysis, out, tell=tell)
     assert bool(done.outcome.failed) == bool(fail) == (done.outcome.cells < done.outcome.of)
     assert done.experiment is not None
     return fake, done.experiment
@@ -306,6 +306,17 @@ def test_no_mixture_has_the_targets_own_data(won):
         competing = [name for name in learned if name.endswith(f" for {target}")]
         assert competing
         assert all(target not in learned[name] for name in competing)
+
+
+def test_the_bar_tells_how_far_all_targets_together_are(tmp_path):
+    events = []
+    carry_out(tmp_path, teaches=HELPS, tell=events.append)
+    assert sum(bool(event.note) for event in events) >= 2  # one for each target
+    assert len({event.of for event in events}) == 1
+    for values in ([e.cells for e in events], [e.work for e in events]):
+        assert values == sorted(values)
+    assert events[0].total == pytest.approx(events[-1].work)  # it was known from the start
+    assert events[-1].cells == events[-1].of
 
 
 # Killed and changed

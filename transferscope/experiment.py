@@ -13,7 +13,7 @@ Prints nothing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ from transferscope.analysis.strategies import STRATEGIES, Experiment, Judgement,
 from transferscope.errors import DataError, StudyError
 from transferscope.lab.ledger import Event, Ledger
 from transferscope.matrix import apply_ceiling, from_predictions
-from transferscope.plan import plan_study
+from transferscope.plan import Plan, plan_study
 from transferscope.predictions import shown
 from transferscope.readers import read_inputs
 from transferscope.results import atomic
@@ -105,15 +105,17 @@ def carry_out(
         for model, targets in contests.items()
         for target, its in targets.items()
     }
-    notes = [note for second in seconds.values() for note in _shortfalls(second)]
+    plans = {key: plan_study(second, stock_of(second)) for key, second in seconds.items()}
+    notes = [note for key, plan in plans.items() for note in _shortfalls(seconds[key], plan)]
     record = {"from": _origin(study, out), "models": plain(contests), "notes": notes}
     atomic.write_whole(Path(out, results.SELECTION), results.as_json(record))
     done: list[Outcome] = []
-    for (model, target), second in seconds.items():
-        its = contests[model][target]
-        tell(Event("", 0, 0, 0, 0, note=_told(model, target, its)))
+    says = overall(tell, list(plans.values()))
+    for ((model, target), second), say in zip(seconds.items(), says, strict=True):
+        note = _told(model, target, contests[model][target])
+        say(_before(plans[model, target])._replace(note=note))
         folder = results.judging_folder(out, model, target)
-        done.append(run_study(second, folder, tell=tell, executor=executor))
+        done.append(run_study(second, folder, tell=say, executor=executor))
         if not done[-1].adapters:
             notes.append(f"{model}: nothing was judged for {shown(target)}: its training failed.")
             contests[model].pop(target)
@@ -252,6 +254,33 @@ def recorded(study: Study, out: str | Path) -> dict[str, dict[str, Ways]] | None
         return None
 
 
+def overall(tell: Callable[[Event], None], plans: Sequence[Plan]) -> list[Callable[[Event], None]]:
+    """For each of several studies, done one after the other, what tells how far all of them are."""
+    last = [_before(plan) for plan in plans]
+
+    def of_one(place: int) -> Callable[[Event], None]:
+        def say(event: Event) -> None:
+            last[place] = event
+            tell(
+                event._replace(
+                    cells=sum(each.cells for each in last),
+                    of=sum(each.of for each in last),
+                    work=sum(each.work for each in last),
+                    total=sum(each.total for each in last),
+                )
+            )
+
+        return say
+
+    return [of_one(place) for place in range(len(plans))]
+
+
+def _before(plan: Plan) -> Event:
+    """Where a study stands that is not begun."""
+    learning = sum(plan.training_work(run) for run in plan.runs)
+    return Event("", 0, plan.cells, 0.0, learning + plan.questions * len(plan.runs))
+
+
 def _told(model: str, target: str, its: Ways) -> str:
     """What is judged next, for who watches."""
     found = [name for shares in its["informed"].mixtures.values() for name in shares]
@@ -267,12 +296,12 @@ def _origin(study: Study, out: str | Path) -> str:
     return hashed([study.model_dump(mode="json", exclude_defaults=True), sums])
 
 
-def _shortfalls(second: Study) -> list[str]:
+def _shortfalls(second: Study, plan: Plan) -> list[str]:
     """A note for each adapter that learns from fewer items than the others."""
     wanted = second.recipe.items
     return [
         f"{shown(name)} learns from {count} items, not {wanted}: a task in it has no more."
-        for name, count in plan_study(second, stock_of(second)).lessons.items()
+        for name, count in plan.lessons.items()
         if count < wanted
     ]
 
