@@ -51,6 +51,15 @@ def write(tmp_path):
         ("seed,task,ft_task,task\ns,T,S,T\n", "x.csv: duplicated column 'task'; keep one"),
         ('"seed"," seed",task\ns,T,S\n', "x.csv: duplicated column 'seed'; keep one"),
         (b"PAR1" + b"\0" * 50, "x.csv: not a readable Parquet file; was it cut short?"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "x.csv: looks like a PNG picture; expected a table, CSV or Par"),
+        (
+            "# Head\n\n| a | b |\n|---|---|\n| 1, 2 | 3 |\n",
+            "x.csv: looks like Markdown; expected a",
+        ),
+        ("\n<!DOCTYPE html>\n<p>a, b</p>", "x.csv: looks like a web page; expected a table"),
+        (bytes(range(128, 256)) + b"\1,\2\n", "x.csv: looks like binary data, not text; expected"),
+        ("Hello\n\nworld, all of it\n", "x.csv: the first row, 'Hello', has a single column; exp"),
+        ('[a]\n"b"c\n', "x.csv: the first row, '[a]', has a single column; expected a table"),
     ],
 )
 def test_a_damaged_file_is_refused(write, content, message):

@@ -106,6 +106,7 @@ def test_every_command_shows_an_example(run, command):
     code, text, _ = run(command, "--help")
     assert code == 0
     assert "Example" in text
+    assert "<list[" not in text
 
 
 def test_a_name_on_the_command_line_names_the_model(run, table, tmp_path):
@@ -224,8 +225,9 @@ def test_a_folder_that_may_not_be_written_is_refused_before_any_work(
 
 
 def test_what_is_needed_first_is_listed_first(run):
-    listed = re.findall(r"^│ ([a-z]+)  ", run("--help")[1], re.M)
-    assert listed == [*ORDER, "suites"]
+    text = run("--help")[1]
+    assert re.findall(r"^│ ([a-z]+)  ", text, re.M) == [*ORDER, "suites"]
+    assert "Example: transferscope demo --simulated" in text
 
 
 @pytest.mark.parametrize(

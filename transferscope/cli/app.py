@@ -1,8 +1,22 @@
 """The command itself, to which the other modules add theirs."""
 
 from importlib.metadata import version
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
+
+
+class Named(TyperCommand):
+    """A command whose repeated arguments `--help` shows by name, without `<list[str]>` beside."""
+
+    def get_params(self, ctx: Any) -> Any:
+        found = super().get_params(ctx)
+        for each in found:
+            if each.nargs == -1:
+                vars(each)["display_type_rich"] = lambda ctx: None
+        return found
+
 
 app = typer.Typer(
     name="transferscope",
@@ -20,7 +34,9 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(
+    epilog="Example: `transferscope demo --simulated --out demo/`, then open demo/report.html."
+)
 def _command(
     _: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and stop."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from transferscope.cli.app import app
+from transferscope.cli.app import Named, app
 from transferscope.cli.exhibits import NoPictures, exhibits_of
 from transferscope.cli.options import (
     Alpha,
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from transferscope.analysis.exhibits import Exhibits
 
 
-@app.command(epilog="Example: `transferscope analyze 3B=small.csv 32B=large.csv --out study/`")
+@app.command(
+    cls=Named, epilog="Example: `transferscope analyze 3B=small.csv 32B=large.csv --out study/`"
+)
 def analyze(
     inputs: Inputs,
     out: Annotated[

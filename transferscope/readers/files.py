@@ -26,6 +26,26 @@ _LONGEST_HEADER = 200  # characters shown of a header that is not understood
 _LARGEST_MAPPING = 1 << 20  # bytes
 _FEW_ROWS = 1_000_000  # which are no danger, however few bytes hold them
 _ROWS_A_BYTE = 8
+_TABLE = "expected a table, CSV or Parquet"
+_STARTS = {
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"GIF8": "a GIF picture",
+    b"RIFF": "a picture, a sound or a video",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a ZIP file or an Excel sheet",
+    b"\x1f\x8b": "gzip data",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF": "an HDF5 file",
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"<?xml": "XML",
+    b"<svg": "an SVG picture",
+    b"#!": "a program",
+}
+"""How files begin that are no tables, in small letters where they are text."""
+_CONTROL = bytes({*range(9), *range(14, 32)} - {0})
+"""Characters that text does not hold."""
 _RUNS = re.compile(rb"^(?:\xef\xbb\xbf)?runs[ \t]*:", re.M)
 
 
@@ -44,7 +64,8 @@ def read_file(path: str | os.PathLike[str]) -> Raw:
     """Read a CSV or Parquet file; which of them it is, the first bytes say.
 
     Raises:
-        DataError: the file is missing, empty, has no rows, or is neither CSV nor Parquet.
+        DataError: the file is missing, empty, has no rows, or is neither CSV nor Parquet; the
+            message says what it looks like, where that is known.
     """
     path = Path(path)
     name = shown(path.name)
@@ -56,6 +77,8 @@ def read_file(path: str | os.PathLike[str]) -> Raw:
         raise DataError(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
     if not data.strip():
         raise DataError(f"{name}: the file is empty")
+    if kind := _looks_like(data, path.suffix.lower()):
+        raise DataError(f"{name}: looks like {kind}; {_TABLE}")
     if data[:4] == b"PAR1" or path.suffix.lower() == ".parquet":
         frame, lines = _parquet(data, name)
     else:
@@ -63,6 +86,24 @@ def read_file(path: str | os.PathLike[str]) -> Raw:
     if frame.is_empty():
         raise DataError(f"{name}: the file has a header but no rows")
     return Raw(name, hashlib.sha256(data).hexdigest(), frame, lines)
+
+
+def _looks_like(data: bytes, suffix: str) -> str:
+    """What a file looks like that is no table; empty for what may be one."""
+    begin = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
+    for start, kind in _STARTS.items():
+        if data.startswith(start) or begin[: len(start)].lower() == start:
+            return kind
+    first = begin.split(b"\n", 1)[0]
+    if b"," not in first and (suffix in (".md", ".markdown") or re.match(rb"#{1,6} ", first)):
+        return "Markdown"
+    if data[:4] == b"PAR1" or begin[:2] in (b"\xff\xfe", b"\xfe\xff"):  # the latter: UTF-16
+        return ""
+    try:
+        data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return "binary data, not text" if any(each in _CONTROL for each in begin) else ""
+    return ""
 
 
 def _parquet(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
@@ -102,7 +143,7 @@ def _csv(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
     try:
         header = [column.strip() for column in next(records)]
     except (csv.Error, StopIteration):
-        raise DataError(f"{name}: row 1: no header that can be read") from None
+        raise DataError(f"{name}: row 1: no header that can be read; {_TABLE}") from None
     if not header:
         raise DataError(f"{name}: row 1 is blank; expected the header")
     _check_header(header, name)
@@ -146,7 +187,8 @@ def _quoted(records: Any, header: list[str], name: str) -> tuple[pl.DataFrame, n
                 lines.append(start)
             start = records.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{name}: row {start}: not readable as CSV: {error}") from None
+        wrong = f"row {start}: not readable as CSV: {error}"
+        raise DataError(f"{name}: {_no_table(header) or wrong}") from None
     _check_widths(np.array([len(row) for row in rows]), np.array(lines), header, name)
     schema = dict.fromkeys(header, pl.String)
     return pl.DataFrame(rows, schema=schema, orient="row"), np.array(lines)
@@ -156,7 +198,15 @@ def _check_widths(widths: np.ndarray, lines: np.ndarray, header: list[str], name
     wrong = np.flatnonzero(widths != len(header))
     if wrong.size:
         line, width = lines[wrong[0]], widths[wrong[0]]
-        raise DataError(f"{name}: row {line}: {width} fields, expected {len(header)}")
+        said = f"row {line}: {width} fields, expected {len(header)}"
+        raise DataError(f"{name}: {_no_table(header) or said}")
+
+
+def _no_table(header: list[str]) -> str:
+    """Why text is no table at all, whatever is wrong with its rows; empty where it may be one."""
+    if len(header) > 1:
+        return ""
+    return f"the first row, {header[0][:_LONGEST_HEADER]!r}, has a single column; {_TABLE}"
 
 
 def is_mapping(path: Path) -> bool:
