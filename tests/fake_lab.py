@@ -101,6 +101,8 @@ class FakeLab:
     def load_tuned(self, base, folder):
         self.loaded.append(folder)
         weights = (Path(folder) / "model.safetensors").read_text()
+        if weights.startswith("damaged"):
+            raise DataError(f"{folder}: not a vision-language model: incomplete")
         return SimpleNamespace(name=base.name, weights_hash=digest(weights))
 
     def score_fleet(self, base, adapters, items, *, scoring, batch_size, progress):

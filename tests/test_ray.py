@@ -181,6 +181,45 @@ def test_an_adapter_of_another_base_stops_the_study_before_any_work(
     assert standing(tmp_path / "out").stopped_by.endswith("of another base")
 
 
+def test_a_whole_model_that_is_damaged_fails_its_shard_and_the_others_go_on(
+    carry_out, lab, tmp_path
+):
+    folder = tmp_path / "merged"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text("damaged")
+    text = f"adapters: {{Counting: {{1: {folder}}}}}\nname: one"
+    outcome, log, _ = carry_out(lab(), study=a_study(tmp_path, **{"name: one": text}))
+    assert [str(its) for its in outcome.failed] == [
+        f"s, Counting, seed 1: {folder}: not a vision-language model: incomplete"
+    ]
+    assert (outcome.cells, outcome.of) == (12, 14)
+    assert lab().trained_runs == [run for run in RUNS if run != "Counting 1"]
+    (trace,) = [line["traceback"] for line in of(log, "failed")]
+    assert "load_tuned" in trace  # the worker's
+
+
+def test_a_worker_that_ray_ended_to_save_memory_is_tried_again_with_less(
+    carry_out, study, lab, tmp_path, monkeypatch
+):
+    """Its worker dies, of which Ray then says that memory had run out."""
+
+    def get(ref, *, get=ray.get, **how):
+        try:
+            return get(ref, **how)
+        except ray.exceptions.ActorDiedError as error:
+            raise ray.exceptions.OutOfMemoryError("Task was killed due to low memory") from error
+
+    monkeypatch.setattr(ray, "get", get)
+    outcome, log, events = carry_out(lab(kill={"Counting": 1}))
+    assert (outcome.failed, of(log, "lost")) == ((), [])
+    (again,) = of(log, "again")
+    assert (len(again["runs"]), again["how"]) == (3, "once more, 2 at a time")
+    assert any("out of memory; once more" in event.note for event in events)
+    assert lab().trained_runs == RUNS
+    assert tables(tmp_path / "out") == by_this_process(study, tmp_path)
+
+
 def test_a_worker_asks_for_its_models_share_and_weights(cluster, tmp_path, monkeypatch):
     text = {"{s: ": "{m: {where: glimpse-m, gpus: 0.5}, s: "}
     asked = clusters.asks(a_study(tmp_path, **text))

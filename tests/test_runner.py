@@ -312,6 +312,23 @@ def test_a_whole_model_from_elsewhere_is_scored_in_place_of_its_base(carry_out, 
     assert len(carry_out(text)[0].scored) == 12
 
 
+def test_a_whole_model_that_is_damaged_fails_its_shard_and_the_others_go_on(command, lab, tmp_path):
+    folder = tmp_path / "merged"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text("damaged")
+    with (tmp_path / "study.yaml").open("a") as study:
+        study.write(f"adapters: {{Counting: {{1: {folder}}}}}\n")
+    lab()
+    code, _, error = command("run", "--no-figures")
+    assert code == 1
+    assert f"3 of 27 cells are missing; what failed:\n  s, Counting, seed 1  {folder}: not" in error
+    (folder / "model.safetensors").write_text("mended")
+    fake = lab()
+    assert command("run", "--no-figures")[0] == 0
+    assert (fake.trained, len(fake.scored)) == ([], 12)
+
+
 def test_an_adapter_of_the_wrong_base_is_refused_before_any_work(carry_out, lab, text, tmp_path):
     text += f"adapters: {{Counting: {{1: {peft(tmp_path / 'mine', 'wrong')}}}}}\n"
     fake = lab()

@@ -8,7 +8,8 @@ In:   runs and what they lack.
 Out:  adapters with their records; tables of answers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from transferscope.choices import combined, named_by_letter, other_order, reordered, rotations
+from transferscope.errors import DataError
 from transferscope.lab import Lab
 from transferscope.lab.bases import brought, is_whole, open_base
 from transferscope.lab.ledger import Todo, described
@@ -106,8 +108,10 @@ class Bench:
         """The adapter of a run for `score`: from its folder, or None for the base itself."""
         if run.kind in ("base", "again") or is_whole(self.study, run):
             return None
-        brings = run.kind == "brought"
-        return self.lab.load_adapter(self.base, brought(self.study, run) if brings else folder)
+        if run.kind != "brought":
+            return self.lab.load_adapter(self.base, folder)
+        with _damage_fails_a_shard():
+            return self.lab.load_adapter(self.base, brought(self.study, run))
 
     def score(
         self, todo: Sequence[Todo], adapters: Sequence[Any], say: Say, rows: int | None = None
@@ -130,7 +134,8 @@ class Bench:
             whole = is_whole(self.study, own[0].run)
             base = self.base
             if whole:
-                base = self.lab.load_tuned(base, brought(self.study, own[0].run))
+                with _damage_fails_a_shard():
+                    base = self.lab.load_tuned(base, brought(self.study, own[0].run))
 
             def tell(doing: str, its: float, begun: float = begun) -> None:
                 say(doing, begun + its)
@@ -187,6 +192,15 @@ class Bench:
             frame = as_table(one.run, items, answers)
             fresh[one.run] = {name: frame.filter(pl.col("target") == name) for name in one.missing}
         return fresh, took
+
+
+@contextmanager
+def _damage_fails_a_shard() -> Iterator[None]:
+    """What a study brings and is damaged concerns who needs it, where the others are at work."""
+    try:
+        yield
+    except DataError as error:
+        raise RuntimeError(str(error)) from error
 
 
 def _amount(plan: Plan, todo: Sequence[Todo]) -> int:
