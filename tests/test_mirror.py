@@ -253,7 +253,7 @@ def test_a_second_run_is_refused_as_long_as_the_first_lives(address, machine, im
 def test_a_run_of_this_machine_is_refused_at_once(address, machine):
     with (
         opened(address),
-        pytest.raises(StudyError, match="works in this folder"),
+        pytest.raises(StudyError, match=rf"{address}: .* works in this folder"),
         opened(address),
     ):
         pass

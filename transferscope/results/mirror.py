@@ -219,7 +219,11 @@ def mirrored(
     digest = hashlib.sha256(there.address.encode()).hexdigest()[:12]
     last = results.safe_name(there.address.rpartition("/")[2])
     home = results.cache_folder() / "studies" / f"{last}-{digest}"
-    with atomic.locked(home):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(atomic.locked(home))
+        except StudyError as error:
+            raise StudyError(f"{there.address}: {error}") from None
         mirror = Mirror(there, home)
         with mirror.kept(said, fetched):
             yield mirror
