@@ -60,6 +60,21 @@ def test_a_figure_is_as_wide_as_one_column_or_both_with_type_of_7_to_9_points(sh
         assert max(sheet.type) <= 9.01, stem
 
 
+@pytest.mark.parametrize("count", [40, 60])
+def test_what_does_not_fit_in_both_columns_is_wider_and_its_caption_says_how_wide(count: int):
+    analysis = make(Shape(models=("3B",), count=count, conduct=True, cliques=False))
+    found = {f.stem: f.spec for f in gallery(analysis) if f.stem in ("heatmap-3B", "answers-3B")}
+    pictures = {stem: printed(spec) for stem, spec in found.items()}
+    said = captions(analysis, {stem: picture.encode() for stem, picture in pictures.items()})
+    assert len(re.findall(" mm wide, for a page on its side", said)) == 2
+    for stem, picture in pictures.items():
+        sheet = Sheet(picture)
+        assert sheet.width > 175 * MM
+        assert f"{sheet.width / MM:.0f} mm wide" in said.split(f"## {stem}")[1]
+        assert 11 * sheet.scales[0] == pytest.approx(6.5, abs=0.01)  # the names of all tasks
+        assert sheet.scales[0] == pytest.approx(sheet.scales[1], rel=1e-3)
+
+
 def test_what_is_narrow_takes_one_column_and_what_is_wide_takes_both():
     found = {stem: round(each.width / MM) for stem, each in sheets(SHAPES["one model"]).items()}
     for stem in ("graph-3B", "transferability-3B", "personas", "categories-level"):

@@ -212,12 +212,13 @@ def write(
 
     drawn: dict[str, bytes] = {}
     if figures:
-        drawn["captions.md"] = reports.captions(analysis).encode()
         charts = reports.figures(analysis)
         jobs = [(stem, form) for stem in charts for form in get_args(reports.Format)]
         console = Console(stderr=True)
         for stem, form in track(jobs, "drawing", console=console, transient=True):
             drawn[f"{stem}.{form}"] = reports.render(charts[stem], form)
+        pictures = {stem: drawn[f"{stem}.svg"] for stem in charts}
+        drawn["captions.md"] = reports.captions(analysis, pictures).encode()
     with status("writing"):
         page = reports.page(analysis, exhibits)
         shown = None if exhibits is None else to_json(exhibits)

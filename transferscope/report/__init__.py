@@ -7,6 +7,7 @@ Altair is imported when `figures` is called, vl-convert when a chart is rendered
 neither. Writes no file: `results` does.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
 from transferscope.analysis import Analysis
@@ -45,17 +46,23 @@ def figures(analysis: Analysis) -> "dict[str, Chart]":
     return {figure.stem: chart(figure.spec) for figure in gallery(analysis)}
 
 
-def captions(analysis: Analysis) -> str:
-    """Captions of the figures, generated from the numbers, as Markdown."""
+def captions(analysis: Analysis, pictures: Mapping[str, bytes] | None = None) -> str:
+    """Captions of the figures, generated from the numbers, as Markdown.
+
+    Args:
+        pictures: the rendered SVG files by the stems of `figures`; where one is wider than a page,
+            its caption says so.
+    """
     from transferscope.report.caption import captions
 
-    return captions(analysis)
+    return captions(analysis, pictures)
 
 
 def render(chart: "Chart", format: Format) -> bytes:
     """One chart as a paper prints it, as the bytes of an SVG, PNG (300 dpi) or PDF file, on white.
 
-    It is 85 or 175 mm wide, one column or both, and has no title: that is the caption's part.
+    It is 85 or 175 mm wide, one column or both, or wider where its names would be below 6.5 pt; it
+    has no title: that is the caption's part.
 
     Raises:
         ValueError: the format is none of these.

@@ -6,9 +6,11 @@ Out:  Markdown, in which names are text, and the stems of figures by the paper's
 
 import html
 import re
+from collections.abc import Mapping
 
 from transferscope.analysis import Analysis
 from transferscope.report.gallery import Figure, gallery
+from transferscope.report.paper import wide
 from transferscope.report.words import clean, listed
 from transferscope.results import safe_name
 
@@ -28,12 +30,17 @@ PAPER = {
 its Figure 2 for targets of another suite."""
 OPENING = """# Captions
 
-Each figure is there as SVG, PNG (300 dpi) and PDF, 85 or 175 mm wide: one column or both.
+Each figure is there as SVG, PNG (300 dpi) and PDF, 85 or 175 mm wide: one column or both. One that
+is wider says so: its names would be below 6.5 pt otherwise.
 """
 
 
-def captions(analysis: Analysis) -> str:
-    """A caption for each figure, below the name of its files."""
+def captions(analysis: Analysis, pictures: Mapping[str, bytes] | None = None) -> str:
+    """A caption for each figure, below the name of its files.
+
+    Args:
+        pictures: the printed SVG files by the figures' stems; one wider than a page is said to be.
+    """
     answered = counterparts(analysis)
     taken: set[str] = set()
     parts = [OPENING]
@@ -43,6 +50,9 @@ def captions(analysis: Analysis) -> str:
         if numbers := [str(n) for n, stems in answered.items() if figure.stem in stems]:
             word = "Figure" if len(numbers) == 1 else "Figures"
             text += f" As {word} {listed(numbers)} of Sachdeva et al. (CVPR 2026)."
+        picture = (pictures or {}).get(figure.stem)
+        if picture and (mm := wide(picture)):
+            text += f" {mm:.0f} mm wide, for a page on its side or a poster: its names are 6.5 pt."
         parts.append(f"## {escaped(file.removesuffix('.svg'))}\n\n{text}\n")
     return "\n".join(parts)
 

@@ -5,7 +5,8 @@ point, so that this text is 8 pt, and plots stretch or shrink until the whole is
 column. Square plots keep their size, as what is in them stands at fixed places, and so do plots
 whose width is a step for each cell; a chart of these alone is printed smaller or larger, within
 `SCALES`, or stands in the middle. Panels that do not fit beside each other are broken into rows.
-Only where one panel holds very much is its type smaller.
+Where one panel holds very much, its type is smaller, down to `LEAST`; from there on the sheet is
+wider than both columns, for a page on its side or a poster. `wide` finds those.
 
 In:   a Vega-Lite specification.
 Out:  SVG, in points; the caption has what the title said.
@@ -27,13 +28,15 @@ BEST = 8 / 11
 """Points in a pixel, where plots can stretch."""
 SCALES = (0.65, 0.75)
 """The least and most points that a pixel of the page's chart becomes; most text is 11 high."""
+LEAST = 6.5 / 11
+"""Points in a pixel of the largest figures: names in them are 6.5 pt."""
 MARGIN = 2
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 """Of equal widths, so that the text fits wherever the file is opened."""
 STRETCH = (0.47, 2.5)
 """How much narrower or wider a plot may become."""
 
-_SIZE = re.compile(r'(<svg\b[^>]*?) width="([\d.]+)" height="([\d.]+)"')
+_SIZE = re.compile(r'(<svg\b[^>]*?) width="([\d.]+)(?:pt)?" height="([\d.]+)(?:pt)?"')
 
 
 class _Fitted(NamedTuple):
@@ -59,9 +62,16 @@ def printed(spec: Spec, unit: Literal["", "pt"] = "pt") -> str:
     while fitted.small and abreast > 1:
         abreast = (abreast + 1) // 2
         fitted = _fitted(_broken(bare, abreast))
+    fitted = fitted._replace(points=max(fitted.points, fitted.natural * LEAST))
     room = fitted.points / SCALES[1] - fitted.natural
     chart = _centred(fitted.spec, room) if room > 0 else fitted.spec
     return _sized(_svg(chart), fitted.points, unit)
+
+
+def wide(picture: bytes) -> float | None:
+    """How many mm a printed SVG is wide, where that is more than both columns; else None."""
+    width = _width(picture.decode()) / POINTS
+    return width if width > PAGE + 0.1 else None
 
 
 def _centred(spec: Spec, room: float) -> Spec:
