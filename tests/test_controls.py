@@ -14,6 +14,8 @@ from tables import refused
 
 import transferscope as ts
 from transferscope import simulate
+from transferscope.analysis.conduct import Adjusted
+from transferscope.analysis.estimate import Decomposition, Estimate
 from transferscope.analysis.serial import from_json, to_json
 from transferscope.analysis.settings import Settings
 from transferscope.assemble.placebo import compare
@@ -21,6 +23,7 @@ from transferscope.errors import DataError
 from transferscope.evidence import gather
 from transferscope.matrix import from_predictions
 from transferscope.matrix.controls import effects, with_controls
+from transferscope.report import conduct
 
 QUICK = Settings(bootstrap=300, null_draws=100)
 TASKS = ("a", "b", "c", "d")
@@ -287,3 +290,11 @@ def test_without_intervals_there_are_values_and_with_them_a_journey_through_json
     assert math.isnan(adjusted.mean.ci[0])
     data = to_json(ts.analyze(matrix_of(*study), replace(QUICK, measure="raw_gain")))
     assert to_json(from_json(data)) == data
+
+
+def test_variance_that_a_placebo_only_adds_is_not_said_to_be_less():
+    estimate = Estimate(0.0, (-0.1, 0.1), {"0": 0.0})
+    shares = Decomposition(0.5, 0.1, 0.6, {})
+    adjusted = Adjusted("format-only", {}, estimate, shares, 27.8, (0.9, 144.0))
+    assert conduct._left(adjusted).text == "not told to be less"
+    assert conduct._left(replace(adjusted, variance=0.4, variance_ci=(0.2, 0.7))).text == "40%"

@@ -56,7 +56,7 @@ def test_three_sentences_say_how_many_effects_how_large_and_which_are_extreme():
 def test_the_largest_of_many_effects_are_said_to_be_overstated():
     four = make(Shape(models=("3B",)))  # 13 tasks, 4 seeds
     last = happened(four)[0].sentences[-1]
-    assert last.startswith("As the largest of ")
+    assert last.startswith("Picked from 156 for their size, both are likely overstated: rather ")
     assert last.endswith(", by what all effects are like.")
     two = make(Shape(models=("3B",), seeds=2))
     assert happened(two)[0].sentences[-1].endswith("likely overstated.")
@@ -68,7 +68,12 @@ def test_the_averages_stand_beside_what_no_transfer_would_give():
     said = happened(analysis)[0].sentences[1]
     assert f"helped by +{average.positive:.3f} PGF" in said
     assert f"harmed by −{-average.negative:.3f} PGF" in said
-    assert "where no transfer would give +0.030" in said
+    floor = analysis.models["3B"].noise_floor
+    assert floor is not None
+    low, high = floor.transferability.ci.positive
+    assert f"; without any transfer +{low:.3f} to +{high:.3f})" in said
+    low, high = average.ci.positive
+    assert f"(in another such study +{low:.3f} to +{high:.3f}; " in said
     with_placebo = make(Shape(models=("3B",), conduct=True))
     adjusted = with_placebo.models["3B"].adjusted
     assert adjusted is not None

@@ -3,9 +3,10 @@
 Part of the record (`analysis`), and like it plain data. `behaviour`, `flips` and `placebo` fill it.
 """
 
+import math
 from dataclasses import dataclass
 
-from transferscope.analysis.estimate import Decomposition, Estimate, Number
+from transferscope.analysis.estimate import Decomposition, Estimate, Interval, Number
 from transferscope.suite import LETTERS
 
 PLACEBOS = ("format-only", "shuffled")
@@ -86,7 +87,10 @@ class Adjusted:
     decomposition: Decomposition
     """Of the differences' off-diagonal variance."""
     variance: Number
-    """Off-diagonal variance of the seed-mean differences over that of the plain effects."""
+    """Off-diagonal variance of the seed-mean differences over that of the plain effects; the
+    placebo's own noise is in it."""
+    variance_ci: Interval = (math.nan, math.nan)
+    """Where that ratio would lie in another such study."""
 
 
 def says(answers: Answers) -> str:

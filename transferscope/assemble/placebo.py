@@ -189,8 +189,25 @@ def _adjusted(evidence: Evidence, measured: _Measured, drawn: _Drawn | None) -> 
         decomposition=decomposition(
             evidence, mean, None if drawn is None else drawn.adjusted, variance_shares(mean, known)
         ),
-        variance=float(mean[known].var() / plain) if plain > 0 else np.nan,
+        variance=(ratio := float(mean[known].var() / plain) if plain > 0 else np.nan),
+        variance_ci=_ratio_interval(evidence, ratio, None if drawn is None else drawn.adjusted),
     )
+
+
+def _ratio_interval(evidence: Evidence, ratio: float, adjusted: np.ndarray | None) -> Interval:
+    """Interval of the off-diagonal variance of `adjusted` draws over that of the plain effects'.
+
+    Taken of its logarithm, as a ratio of variances is lopsided.
+    """
+    if adjusted is None or evidence.draws is None or not ratio > 0:
+        return np.nan, np.nan
+    pair = adjusted, evidence.draws.cells
+    known = ~evidence.data.itself & np.isfinite(pair[0] + pair[1]).all(axis=-1)
+    beyond, plain = (draws[known].var(axis=0) for draws in pair)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw without variance is undefined
+        drawn = np.log(beyond / plain)
+    ends = np.exp(evidence.interval(drawn, np.asarray(np.log(ratio))))
+    return float(ends[0]), float(ends[1])
 
 
 def notes(model: str, compared: Mapping[str, Placebo], adjusted: Adjusted | None) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, ModelAnalysis
-from transferscope.analysis.conduct import REORDERED, Answers, Flips, letter, says
+from transferscope.analysis.conduct import REORDERED, Adjusted, Answers, Flips, letter, says
 from transferscope.analysis.estimate import Estimate
 from transferscope.report.summary import Line
 from transferscope.report.words import (
@@ -207,7 +207,7 @@ def _placebo(analysis: Analysis, models: dict[str, str]) -> Table:
                     [Line("sources beyond the placebo", label)],
                     [_estimate(adjusted.mean)],
                     [Line(f"{percent(before)} → {percent(after)}", "before → after")],
-                    [Line(percent(adjusted.variance), "of what it was")],
+                    [_left(adjusted)],
                 ]
             )
     return Table(
@@ -216,10 +216,20 @@ def _placebo(analysis: Analysis, models: dict[str, str]) -> Table:
         "does to a target, any finetune may do; adjusted effects leave that out, seed by seed. "
         "Where targets explain much of the pattern, much of it may be the format: the third column "
         "says how much of the off-diagonal variance the target alone explains, the last how much "
-        "variance there still is.",
+        "variance there still is, the placebo's own noise included.",
         ["Control", "Mean effect", "Explained by the target", "Off-diagonal variance"],
         rows,
     )
+
+
+def _left(adjusted: Adjusted) -> Line:
+    """How much variance is left beyond the placebo; not where it may as well have grown."""
+    low, high = adjusted.variance_ci
+    if math.isnan(low):
+        return Line(percent(adjusted.variance), "of what it was; no interval")
+    if high >= 1:
+        return Line("not told to be less", f"{percent(low)} to {percent(high)} of what it was")
+    return Line(percent(adjusted.variance), f"of what it was ({percent(low)} to {percent(high)})")
 
 
 def _mixtures(analysis: Analysis, models: dict[str, str], names: Labels) -> Table:

@@ -119,7 +119,8 @@ def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Itera
 def _overstated(ends: list[Pair], count: int, model: ModelAnalysis, alpha: float) -> str:
     """What to expect of the largest effects: they are so partly by luck."""
     both = "both are" if len(ends) > 1 else "it is"
-    said = f"As the largest of {count:,}, {both} likely overstated"
+    said = f"Picked from {count:,} for their size, {both} likely overstated"
+    said = said if len(ends) > 1 else said.replace("their", "its")
     likely = of_matrix(model.pgf, len(model.seeds), alpha)
     means = [likely.mean(sober(pair.cell, alpha)) for pair in ends] if likely else []
     if not means or not all(map(math.isfinite, means)):
@@ -152,19 +153,23 @@ def _how_large(model: ModelAnalysis, measure: str) -> str:
     floor = model.noise_floor.transferability if model.noise_floor else None
     parts = []
     for sign, word in (("positive", "helped"), ("negative", "harmed")):
-        said = f"{word} by {signed(getattr(average, sign), 3)} {measure}"
-        said += _bracket(getattr(average.ci, sign), 3)
-        if floor is not None:
-            said += f", where no transfer would give {signed(getattr(floor, sign), 3)}"
-            said += _bracket(getattr(floor.ci, sign), 3)
+        value, ranges = getattr(average, sign), {"in another such study": getattr(average.ci, sign)}
+        by_chance = getattr(floor.ci, sign) if floor else (math.nan, math.nan)
+        ranges["without any transfer"] = by_chance
+        known = [f"{where} {between(ci, 3)}" for where, ci in ranges.items() if has_interval(ci)]
+        said = f"{word} by {signed(value, 3)} {measure}"
+        said += f" ({'; '.join(known)})" if known else ""
+        if by_chance[0] <= value <= by_chance[1]:
+            said += ", no more than chance gives"
         parts.append(said)
     said = f"The average source {parts[0]}, and {parts[1]}"
     if (adjusted := model.adjusted) is not None:
         control = model.controls[adjusted.placebo].mean
         said += (
             f"; a placebo with nothing to teach ({clean(adjusted.placebo)}) moved a target by "
-            f"{signed(control.mean, 3)} on average{_fallen(model, adjusted.placebo)}, and the mean "
-            f"effect beyond it is {signed(adjusted.mean.mean, 3)}{_bracket(adjusted.mean.ci, 3)}"
+            f"{signed(control.mean, 3)}{_bracket(control.ci, 3)} on average"
+            f"{_fallen(model, adjusted.placebo)}, and the mean effect beyond it is "
+            f"{signed(adjusted.mean.mean, 3)}{_bracket(adjusted.mean.ci, 3)}"
         )
     return said + "."
 

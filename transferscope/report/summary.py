@@ -179,9 +179,10 @@ def _averages(model: ModelAnalysis, quantity: str) -> list[Line]:
     floor: Signed | None = getattr(model.noise_floor, quantity) if model.noise_floor else None
     lines = []
     for sign in ("positive", "negative"):
-        parts = [_interval(between(getattr(average.ci, sign), 3))]
+        again = _interval(between(getattr(average.ci, sign), 3))
+        parts = [f"in another such study {again}" if again else ""]
         if floor is not None:
-            parts.append(f"no transfer would give {signed(getattr(floor, sign), 3)}")
+            parts.append(f"without any transfer {between(getattr(floor.ci, sign), 3)}")
         lines.append(
             Line(signed(getattr(average, sign), 3), "; ".join(part for part in parts if part))
         )
