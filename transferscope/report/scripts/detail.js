@@ -120,7 +120,7 @@ function cellDetail(i, j) {
   const rows = [["effect", `${show(found.value)} ${scale().unit}`],
     ["interval", interval(found) || "–"], ["verdict", verdict(found)]];
   const change = points(found.place, j);
-  if (change) rows.splice(1, 0, ["change in accuracy", change]);
+  if (change) rows.splice(2, 0, ["change in accuracy", change]);
   if (state.seed < 0) {
     const q = column(table().q, found.place);
     const exact = column(table().exact, found.place);
