@@ -13,7 +13,7 @@ from analysis_factory import make
 
 from transferscope import results, simulate
 from transferscope.analysis.serial import from_json, to_json
-from transferscope.cli import ORDER
+from transferscope.cli import ORDER, main
 
 QUICK = ["--bootstrap", "200", "--no-figures"]
 
@@ -40,6 +40,22 @@ def test_python_dash_m_is_the_command():
     asked = [sys.executable, "-m", "transferscope", "--version"]
     done = subprocess.run(asked, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"transferscope {version('transferscope')}"
+
+
+@pytest.mark.parametrize(
+    ("own", "then"),
+    [
+        ({}, "10000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, None),
+    ],
+)
+def test_threads_spin_for_a_short_time_unless_a_user_says_how_long(own, then, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["transferscope", "--version"])
+    monkeypatch.setattr("os.environ", own)
+    with pytest.raises(SystemExit):
+        main()
+    assert own.get("GOMP_SPINCOUNT") == then
 
 
 def test_analyze_prints_a_summary_and_writes_the_folder(run, table, tmp_path):

@@ -38,6 +38,10 @@ def main() -> None:
     """Run the command; our own errors become one line and exit code 2."""
     # The analysis multiplies many small matrices, for which BLAS threads cost more than they give.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Torch's threads wait for one another thousands of times a second, each first in a loop. Where
+    # another process is at work too, a long loop takes the core from whom it waits for.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         app()
     except TransferscopeError as error:

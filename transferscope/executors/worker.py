@@ -112,6 +112,8 @@ class Worker:
     def _at_work(self) -> Bench:
         """The bench, in the thread that works now, which has its own number of threads."""
         os.environ["OMP_NUM_THREADS"] = str(self._threads)  # before torch is imported
+        if "OMP_WAIT_POLICY" not in os.environ:  # as in `cli.main`
+            os.environ.setdefault("GOMP_SPINCOUNT", "10000")
         if self._bench is None:
             stock = stock_of(self._study)
             self._bench = Bench(self._study, self._plan, stock, self._load(), self._features)
