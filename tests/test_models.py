@@ -6,6 +6,7 @@ import lab_factory as factory
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from transferscope.errors import DataError, StudyError
 from transferscope.models.eyes import Budget, Eyes, seen
@@ -15,7 +16,7 @@ from transferscope.models.linears import language_linears, target_linears
 from transferscope.models.paths import forward_path
 from transferscope.models.qwen import FAMILIES
 from transferscope.models.rows import Letters, letters, told_apart
-from transferscope.models.vlm import load_base, make_base, weights_hash
+from transferscope.models.vlm import load_base, load_model, make_base, weights_hash
 from transferscope.suite import Drawn
 
 torch.set_num_threads(1)
@@ -80,6 +81,17 @@ def test_damaged_weights_are_refused_in_one_line(folder, tmp_path):
     with pytest.raises(DataError, match="other: not a vision-language model") as refused:
         load_base(other)
     assert "\n" not in str(refused.value)
+
+
+def test_a_base_that_does_not_fit_is_told_so_and_not_called_damaged(folder, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64 GiB\nmore")
+
+    monkeypatch.setattr(transformers.AutoModelForImageTextToText, "from_pretrained", full)
+    with pytest.raises(StudyError, match="the weights do not fit into the GPU's memory"):
+        load_base(folder)
+    with pytest.raises(torch.OutOfMemoryError):  # a shard's, which is tried again with fewer
+        load_model(folder, torch.float32, [torch.device("cpu")])
 
 
 def test_max_pixels_limits_what_the_model_sees(folder):

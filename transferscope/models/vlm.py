@@ -105,20 +105,27 @@ def load_base(
         budget: room for vision features.
 
     Raises:
-        StudyError: there is no such base, folder or hub id, or fewer GPUs than `gpus`.
+        StudyError: there is no such base, folder or hub id, fewer GPUs than `gpus`, or too little
+            memory on them.
         DataError: the folder's files are damaged or not what transformers wants.
         MissingExtra: the processor or the quantization needs a library that is not installed.
     """
     if quantization is not None:
         check_installed()
     folder = _folder(where, trust_remote_code)
-    model, _ = load_model(
-        folder,
-        getattr(torch, precision),
-        _devices(device, gpus),
-        quantization=quantization,
-        trust_remote_code=trust_remote_code,
-    )
+    try:
+        model, _ = load_model(
+            folder,
+            getattr(torch, precision),
+            _devices(device, gpus),
+            quantization=quantization,
+            trust_remote_code=trust_remote_code,
+        )
+    except torch.OutOfMemoryError:
+        raise StudyError(
+            f"{folder}: the weights do not fit into the GPU's memory; `transferscope plan` says "
+            "what would"
+        ) from None
     # Once a large block was freed, glibc keeps activations' memory instead of asking for it again.
     bytes(31 << 20)
     return make_base(
@@ -221,6 +228,7 @@ def load_model(
 
     Raises:
         DataError: the files are damaged, not what transformers wants, or lack weights.
+        torch.OutOfMemoryError: of a GPU.
     """
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
@@ -241,6 +249,8 @@ def load_model(
             ignore_mismatched_sizes=True,  # they are refused below, by name
             **how,
         )
+    except torch.OutOfMemoryError:
+        raise
     except (
         *(OSError, ValueError, KeyError, RuntimeError),
         *(SafetensorError, StrictDataclassError),
