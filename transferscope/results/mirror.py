@@ -128,11 +128,13 @@ class Mirror:
             raise StudyError(self._lost)
         try:
             self.push()
-            self._there.free()
         except DataError as error:
             raise DataError(
                 f"{error}; what is finished is in {self.folder}, and the same command sends it"
             ) from None
+        finally:
+            with contextlib.suppress(DataError):
+                self._there.free()
 
     def pull(self, fetched: Callable[[int, int], None]) -> None:
         """Bring here what is new there; what went there goes here."""
