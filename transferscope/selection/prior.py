@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -96,9 +97,12 @@ def prior(effects: Sequence[Normal]) -> Prior | None:
     Returns:
         None where too few effects are known.
     """
-    known = [(e.mean, e.sd) for e in effects if e.sd > 0 and math.isfinite(e.mean)]
-    if len(known) < FEWEST:
-        return None
+    known = tuple((e.mean, e.sd) for e in effects if e.sd > 0 and math.isfinite(e.mean))
+    return None if len(known) < FEWEST else _fitted(known)
+
+
+@lru_cache(maxsize=16)  # every target of a model asks for the same
+def _fitted(known: tuple[tuple[float, float], ...]) -> Prior:
     means, sds = np.array(known).T
     widths = 2 * max(float(np.abs(means).max()), 1e-9) * 0.5 ** np.arange(_WIDTHS)
     found = Prior(min(0.0, float(means.mean())), widths, np.full(_WIDTHS, 1 / _WIDTHS))
