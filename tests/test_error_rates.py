@@ -140,11 +140,13 @@ def test_draws_too_few_for_the_number_of_tests_are_said_to_be():
     assert not any("no p-value below" in note for note in enough.notes)
 
 
-def share_seen(seeds: int, items: int, base: float, effect: float, studies: int) -> float:
-    """In how many simulated studies of one cell the effect is beyond noise, by `stats.noise`."""
+def share_seen(
+    seeds: int, items: int, base: float, effect: float, studies: int, sources: int
+) -> float:
+    """In how many simulated cells the effect is beyond noise, by `stats.noise`."""
     names = tuple(map(str, range(studies)))
     world = simulate.World(
-        names, np.full(studies, base), np.full((1, studies), effect), np.full(studies, items)
+        names, np.full(studies, base), np.full((sources, studies), effect), np.full(studies, items)
     )
     answers = simulate.simulate_answers(world, seeds, 100 * seeds + items)
     tables = tuple(stats.ItemTable(a.base.astype(float), a.tuned.astype(float)) for a in answers)
@@ -152,12 +154,12 @@ def share_seen(seeds: int, items: int, base: float, effect: float, studies: int)
         np.stack([getattr(t, run).mean(-1) for t in tables], -1) for run in ("base", "tuned")
     )
     effects = (tuned - right[:, None]) / (1 - right[:, None])
-    itself, ceiling = np.zeros((1, studies), bool), np.ones(studies)
+    itself, ceiling = np.zeros((sources, studies), bool), np.ones(studies)
     data = stats.ModelData(effects, itself, tables, names, ceiling)
-    draws = stats.bootstrap(data, draws=1000, seed=seeds, model="m").cells
-    above = stats.intervals(draws, effects.mean(0), 0.05)[0, :, 0] > 0
-    sure = [exact.together(t.base, t.tuned[:, 0]) <= 0.05 for t in tables]
-    return float(np.mean(above & np.array(sure)))
+    draws = stats.bootstrap(data, draws=1000, seed=seeds, model="m").alone
+    above = stats.intervals(draws, effects.mean(0), 0.05)[..., 0] > 0
+    sure = np.stack([exact.changes(t).together <= 0.05 for t in tables], axis=-1)
+    return float(np.mean(above & sure))
 
 
 GRID = [(items, base) for items in (60, 130, 500) for base in (0.3, 0.5, 0.8)]
@@ -167,12 +169,13 @@ GRID = [(items, base) for items in (60, 130, 500) for base in (0.3, 0.5, 0.8)]
     "cells", [[(60, 0.8), (130, 0.5)], pytest.param(GRID, marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("seeds", [1, 2, 3, 4, 10])
-def test_power_is_reached_at_the_effect_it_names(seeds, cells):
+@pytest.mark.parametrize("sources", [1, 3, 12])
+def test_power_is_reached_at_the_effect_it_names(seeds, sources, cells):
     studies = 120
-    seen = [
-        share_seen(seeds, n, base, detection.power(n, seeds, base, exact=True), studies)
-        for n, base in cells
-    ]
+    seen = []
+    for n, base in cells:
+        effect = detection.power(n, seeds, base, exact=True, sources=sources)
+        seen.append(share_seen(seeds, n, base, effect, studies, sources))
     # 3.5 Monte Carlo errors for each cell; 2.5 and two points for all together
     assert np.abs(np.array(seen) - 0.8).max() < 3.5 * np.sqrt(0.16 / studies)
     assert abs(np.mean(seen) - 0.8) < 0.02 + 2.5 * np.sqrt(0.16 / studies / len(cells))

@@ -60,16 +60,16 @@ def averages(effects: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("known", ["items", "counts"])
-@pytest.mark.parametrize("seeds", [1, SEEDS])
+@pytest.mark.parametrize("seeds", [1, 2, SEEDS])
 def test_intervals_cover_the_simulated_true_matrix(known, seeds):
     world, covered, drawn, real = a_world(0.1), [], [], []
     for study in range(80):
         data = a_study(world, seeds, 100 + study, known)
         estimate = data.effects.mean(axis=0)
         draws = stats.bootstrap(data, draws=400, seed=study, model="m")
-        low, high = np.moveaxis(stats.intervals(draws.cells, estimate, 0.05), -1, 0)
+        low, high = np.moveaxis(stats.intervals(draws.alone, estimate, 0.05), -1, 0)
         covered.append((low <= world.pgf) & (world.pgf <= high))
-        drawn.append(draws.cells.std(axis=-1))
+        drawn.append(draws.alone.std(axis=-1))
         real.append(estimate - world.pgf)
     assert 0.93 <= np.mean(covered) <= 0.99
     # and they are not wide for nothing: the draws spread about as the estimates do
@@ -129,7 +129,7 @@ def test_a_seed_that_was_not_measured_is_left_out_of_the_interval():
     assert np.allclose(np.diff(interval) / np.diff(exact), 1, atol=0.06)
 
 
-def test_items_alone_give_the_standard_error_of_a_paired_difference():
+def test_items_alone_give_the_variance_of_weights_that_sum_to_one():
     rng = np.random.default_rng(2)
     base, tuned = rng.random((1, 150)) < 0.5, rng.random((1, 1, 150)) < 0.6
     effects = (tuned.mean(-1) - base.mean(-1)[:, None])[..., None]
@@ -138,18 +138,30 @@ def test_items_alone_give_the_standard_error_of_a_paired_difference():
         effects, np.zeros((1, 1), bool), (table,), ("a",), np.ones(1), measure="raw_gain"
     )
     draws = stats.bootstrap(data, draws=20_000, seed=0, model="m").cells[0, 0]
-    paired = (tuned[0, 0].astype(float) - base[0]).std() / np.sqrt(151)
-    assert draws.mean() == pytest.approx(effects.item(), abs=0.002)
-    assert draws.std() == pytest.approx(paired, rel=0.03)
+    # Dirichlet weights: one for each item, a half for each of two more that changed either way.
+    changes = np.append(tuned[0, 0].astype(float) - base[0], [1, -1])
+    share = np.append(np.ones(150), [0.5, 0.5]) / 151
+    assert draws.mean() == pytest.approx(share @ changes, abs=0.002)
+    variance = (share @ changes**2 - (share @ changes) ** 2) / 152
+    assert draws.std() == pytest.approx(np.sqrt(variance), rel=0.03)
 
 
-def test_base_and_adapter_share_their_items():
-    # An adapter that answers every item as the base does has changed nothing, for certain.
+def test_base_and_adapter_share_their_items_but_no_change_is_not_for_certain():
     answers = (np.random.default_rng(3).random((4, 90)) < 0.6).astype(float)
     table = stats.ItemTable(answers, answers[:, None].copy())
     data = stats.ModelData(
-        np.zeros((4, 1, 1)), np.zeros((1, 1), bool), (table,), ("a",), np.ones(1)
+        np.zeros((4, 1, 1)),
+        np.zeros((1, 1), bool),
+        (table,),
+        ("a",),
+        np.ones(1),
+        measure="raw_gain",
     )
+    draws = stats.bootstrap(data, draws=20_000, seed=0, model="m").cells
+    # of 90 items none changed: the difference of two half items' Dirichlet weights
+    assert draws.std() == pytest.approx(1 / np.sqrt(91 * 92), rel=0.03)
+    scored = stats.ItemTable(answers * 0.9, answers[:, None] * 0.9)  # scores have no whole answer
+    data = stats.ModelData(data.effects, data.itself, (scored,), ("a",), np.ones(1))
     assert np.all(stats.bootstrap(data, draws=500, seed=0, model="m").cells == 0)
 
 
@@ -166,7 +178,7 @@ def test_a_baseline_near_the_ceiling_stays_below_it_in_every_draw():
     )
     draws = stats.bootstrap(data, draws=2_000, seed=0, model="m").cells
     assert np.isfinite(draws).all()
-    assert draws.max() <= 0
+    assert draws.max() <= 1
 
 
 def test_the_bootstrap_hangs_on_its_seed_and_on_nothing_else():

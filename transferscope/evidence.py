@@ -180,7 +180,10 @@ def _centred(draws: Draws, data: ModelData) -> Draws:
         shift = mean - draw_mean(values)
         return np.add(values, shift[..., None].astype(np.float32), out=values)
 
-    moved: dict[str, Any] = {"cells": move(draws.cells, effects)}
+    moved: dict[str, Any] = {
+        "cells": move(draws.cells, effects),
+        "alone": move(draws.alone, effects),
+    }
     for suffix, values in (("", apart), ("_with_self", effects)):
         for name, axis in (("transferability", 2), ("malleability", 1)):
             parts, drawn = signed_parts(values, axis=axis), getattr(draws, name + suffix)

@@ -237,6 +237,7 @@ def _power(matrix: xr.Dataset, evidence: dict[str, Evidence], settings: Settings
                 item_correlation=settings.item_correlation,
                 seed_correlation=max(settings.item_correlation, simulate.SEED_CORRELATION),
                 exact=one.items == "predictions",
+                sources=len(one.sources),
             )
             rows.append(
                 Power(name, target, table.base.shape[1], len(one.seeds), accuracy, smallest)

@@ -131,7 +131,7 @@ def _base_errors(base: xr.Dataset) -> dict[str, dict[str, int | None]]:
 def _cells(evidence: Evidence, mean: np.ndarray) -> tuple[dict[str, dict[str, Cell]], np.ndarray]:
     """Every cell, and the q-values of the off-diagonal ones."""
     values, data = evidence.data.effects, evidence.data
-    drawn = evidence.draws.cells if evidence.draws else None
+    drawn = evidence.draws.alone if evidence.draws else None
     capped = data.measure == "pgf" and data.ceiling is not None and np.all(data.ceiling == 1)
     ci = evidence.interval(drawn, mean, high=1.0 if capped else np.inf)
     changed = None

@@ -33,7 +33,8 @@ from transferscope.evidence import Evidence
 from transferscope.matrix import controls
 from transferscope.measure import VarianceShares, variance_shares
 from transferscope.predictions import shown
-from transferscope.stats import ItemTable, ModelData, over_seeds, resamples
+from transferscope.stats import ItemTable, ModelData, resamples
+from transferscope.stats.seeds import over_seeds
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -206,6 +206,7 @@ def _larger(analysis: Analysis, record: Power, target: str) -> str:
         alpha=analysis.settings.alpha,
         item_correlation=correlation,
         seed_correlation=max(correlation, simulate.SEED_CORRELATION),
+        sources=len(analysis.models[record.model].pgf),
     )
     more = (
         f"{seeds} seeds instead of {record.seeds}" if few else f"{items:,} items, four times all,"

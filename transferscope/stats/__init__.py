@@ -26,7 +26,11 @@ from jaxtyping import Bool, Float
 
 from transferscope.analysis.settings import Measure
 from transferscope.measure import signed_parts
+from transferscope.stats.seeds import SeedNoise, over_seeds, seed_noise, spread
 
+HALVES = np.array([0, 1], np.float32)
+"""The base's answers to two more items of each target, half an item each on average, on which every
+adapter answers otherwise. Where few answers change, what might have changed is not in the data."""
 CHUNK_VALUES = 1_000_000
 """Effects the bootstrap holds at once, so that its few arrays of that size stay in cache."""
 
@@ -91,48 +95,15 @@ class Draws(NamedTuple):
 
     cells: np.ndarray
     """Seed-mean effects, (source, target, draw)."""
+    alone: np.ndarray
+    """The same where each cell is looked at alone: what seeds add is told by the other cells too
+    (`seeds.Spread`). No mean or difference of them means anything."""
     transferability: SignDraws
     malleability: SignDraws
     transferability_with_self: SignDraws
     malleability_with_self: SignDraws
     sides: SignDraws
     """Seed means of the effects' positive and negative parts, (source, target, draw)."""
-
-
-class SeedNoise(NamedTuple):
-    """Random weights of the seeds: the t distribution, one draw for all quantities."""
-
-    normal: np.ndarray
-    """(seed, draw)"""
-    stretch: np.ndarray
-    """(number of seeds - 1, draw): what makes a normal draw one of Student's t."""
-
-
-def _seed_noise(seeds: int, draws: int, seed: list[int]) -> SeedNoise:
-    rng = np.random.default_rng(seed)
-    normal = rng.standard_normal((seeds, draws), dtype=np.float32)
-    squares = np.cumsum(rng.standard_normal((max(seeds - 1, 1), draws)) ** 2, axis=0)
-    degrees = np.arange(1, len(squares) + 1)[:, None]
-    stretch = np.concatenate([np.zeros((1, draws)), np.sqrt(degrees / squares)])
-    return SeedNoise(normal, stretch.astype(np.float32))
-
-
-def over_seeds(values: np.ndarray, noise: SeedNoise) -> np.ndarray:
-    """Mean over the first axis (seeds) plus its random error; the last axis is the draw.
-
-    The error is that of a mean of n values with unknown variance: on its own it gives exactly the
-    t interval. One seed has no error that could be known.
-    """
-    known = np.isfinite(values)
-    count = known.sum(axis=0)[..., :1]
-    if not known.all():
-        values = np.where(known, values, 0)
-    mean = values.sum(axis=0) / np.where(count > 0, count, np.nan).astype(np.float32)
-    deviation = np.where(known, values - mean, 0) if not known.all() else values - mean
-    error = np.einsum("s...d,sd->...d", deviation, noise.normal)
-    number = np.maximum(count, 2)
-    scale = (1 / np.sqrt(number * (number - 1))).astype(np.float32)
-    return mean + error * scale * noise.stretch[np.maximum(count[..., 0] - 1, 0)]
 
 
 def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
@@ -158,10 +129,12 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
         for suffix in ("", "_with_self")
     }
     sides = SignDraws(*np.empty((2, sources, targets, draws), np.float32))
-    cells = np.empty((sources, targets, draws), np.float32)
+    cells, alone = np.empty((2, sources, targets, draws), np.float32)
+    learned = spread(data.effects, data.itself)
     for now, noise, effects in resamples(data, draws=draws, seed=seed, model=model):
         apart = np.where(itself, np.float32(np.nan), effects)
         cells[..., now] = over_seeds(effects, noise)
+        alone[..., now] = over_seeds(effects, noise, learned)
         sides.positive[..., now] = over_seeds(np.maximum(effects, 0), noise)
         sides.negative[..., now] = over_seeds(np.minimum(effects, 0), noise)
         for suffix, values in (("", apart), ("_with_self", effects)):
@@ -169,7 +142,7 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
                 signs = signed_parts(values, axis=axis)
                 out[name + suffix].positive[:, now] = over_seeds(signs.positive, noise)
                 out[name + suffix].negative[:, now] = over_seeds(signs.negative, noise)
-    return Draws(cells=cells, sides=sides, **out)
+    return Draws(cells=cells, alone=alone, sides=sides, **out)
 
 
 class Resample(NamedTuple):
@@ -188,13 +161,16 @@ def resamples(data: ModelData, *, draws: int, seed: int, model: str) -> Iterator
     The k-th draw weighs an item, or a seed, alike whatever sources stand in `data`, as long as the
     targets have the same items: what is computed of two calls may be compared draw by draw.
     """
-    noise = _seed_noise(len(data.effects), draws, [seed, *model.encode()])
-    streams = [np.random.default_rng([seed, *name.encode()]) for name in data.targets]
+    noise = seed_noise(len(data.effects), draws, [seed, *model.encode()])
+    streams = [
+        tuple(np.random.default_rng([seed, *name.encode(), *more]) for more in ((), (256,)))
+        for name in data.targets
+    ]
     tables = [table and _errors(table) for table in data.items]
     step = draws if not any(data.items) else max(16, CHUNK_VALUES // data.effects.size)
     for start in range(0, draws, step):
         now = slice(start, min(start + step, draws))
-        part = SeedNoise(noise.normal[:, now], noise.stretch[:, now])
+        part = SeedNoise(*(weights[..., now] for weights in noise))
         yield Resample(now, part, _resampled_effects(data, tables, streams, now.stop - now.start))
 
 
@@ -204,20 +180,25 @@ class _Errors(NamedTuple):
     wrong: np.ndarray
     asked: np.ndarray | None
     """None where every run was asked every item."""
+    halves: int
+    """How many of the items, the last ones, are `HALVES`; none where answers have scores."""
 
 
 def _errors(table: ItemTable) -> _Errors:
-    items = table.base.shape[1]
+    seeds, items = table.base.shape
     answers = np.concatenate([table.base, table.tuned.reshape(-1, items)]).astype(np.float32)
+    halves = len(HALVES) if table.right_or_wrong else 0
+    more = np.where(np.arange(len(answers))[:, None] < seeds, HALVES, 1 - HALVES)
+    answers = np.concatenate([answers, more[:, :halves]], axis=1)
     asked = np.isfinite(answers)
     wrong = np.where(asked, 1 - answers, np.float32(0))
-    return _Errors(wrong, None if asked.all() else asked.astype(np.float32))
+    return _Errors(wrong, None if asked.all() else asked.astype(np.float32), halves)
 
 
 def _resampled_effects(
     data: ModelData,
     tables: list[_Errors | None],
-    streams: list[np.random.Generator],
+    streams: list[tuple[np.random.Generator, ...]],
     draws: int,
 ) -> np.ndarray:
     """mu on reweighted items, (seed, source, target, draw); one draw serves all without items."""
@@ -225,11 +206,15 @@ def _resampled_effects(
         return data.effects[..., None].astype(np.float32)
     seeds, sources, targets = data.effects.shape
     effects = np.empty((seeds, sources, targets, draws), np.float32)
-    for j, (table, rng) in enumerate(zip(tables, streams, strict=True)):
+    for j, (table, (of_items, of_halves)) in enumerate(zip(tables, streams, strict=True)):
         if table is None:
             effects[:, :, j] = data.effects[:, :, j, None]
             continue
-        weights = rng.standard_exponential((draws, table.wrong.shape[1]), dtype=np.float32)
+        items = table.wrong.shape[1] - table.halves
+        weights = of_items.standard_exponential((draws, items), dtype=np.float32)
+        if table.halves:
+            halves = of_halves.standard_gamma(0.5, (draws, table.halves), dtype=np.float32)
+            weights = np.concatenate([weights, halves], axis=1)
         rates = _error_rates(table, weights)
         base = rates[:seeds, None]
         tuned = rates[seeds:].reshape(seeds, sources, draws)

@@ -11,6 +11,10 @@ from transferscope import simulate
 from transferscope.errors import DataError
 from transferscope.measure import check_fraction
 
+WORTH = 6
+"""Degrees of freedom that a target's other cells are worth (`stats.seeds.Spread`): 4 and 7 in the
+paper's published effects at 3B and 32B."""
+
 
 def power(
     items: int,
@@ -22,6 +26,7 @@ def power(
     item_correlation: float = simulate.ITEM_CORRELATION,
     seed_correlation: float = simulate.SEED_CORRELATION,
     exact: bool = False,
+    sources: int = 1,
 ) -> float:
     """The smallest PGF of one cell that a study detects, at ceiling 1.
 
@@ -37,25 +42,29 @@ def power(
         alpha: two-sided level of the test.
         item_correlation, seed_correlation: see `simulate.World`.
         exact: whether the exact test over items must agree (`stats.noise`).
+        sources: how many effects on this target are measured; how far seeds differ in one is told
+            by the others too (`stats.seeds.Spread`).
 
     Returns:
         A PGF in (0, 1]; NaN where even closing the whole gap would go unseen.
 
     Raises:
-        DataError: no items, no seeds, or a base accuracy without a gap above it.
+        DataError: no items, no seeds, no source, or a base accuracy without a gap above it.
     """
     check_fraction("base_accuracy", base_accuracy)
-    if items < 1 or seeds < 1 or base_accuracy == 1:
+    if items < 1 or seeds < 1 or sources < 1 or base_accuracy == 1:
         raise DataError(
-            "power needs at least one item, one seed and a base accuracy below 1, not "
-            f"items={items}, seeds={seeds}, base_accuracy={base_accuracy:g}"
+            "power needs at least one item, one seed, one source and a base accuracy below 1, not "
+            f"items={items}, seeds={seeds}, sources={sources}, base_accuracy={base_accuracy:g}"
         )
     base = base_accuracy or 0.5 / items
     correlations = (item_correlation, seed_correlation)
+    own = seeds - 1
+    degrees = (own, min(own + WORTH, sources * own))
 
     def seen(effect: float) -> bool:
         change = _change(base, base + effect * (1 - base), seeds, correlations)
-        return _chance(change, items, seeds, alpha, exact=exact) >= level
+        return _chance(change, items, seeds, degrees, alpha, exact=exact) >= level
 
     low, high = 0.0, 1.0
     if not seen(1 - 1e-9):
@@ -102,7 +111,15 @@ def _change(base: float, tuned: float, seeds: int, correlations: tuple[float, fl
     )
 
 
-def _chance(change: _Change, items: int, seeds: int, alpha: float, *, exact: bool) -> float:
+def _chance(
+    change: _Change,
+    items: int,
+    seeds: int,
+    degrees: tuple[int, int],
+    alpha: float,
+    *,
+    exact: bool,
+) -> float:
     """Probability that a change is seen.
 
     All in units of the changes' root mean square, as the exact test measures their sum: the more
@@ -112,7 +129,7 @@ def _chance(change: _Change, items: int, seeds: int, alpha: float, *, exact: boo
     mean, square = float(chances @ sizes), float(chances @ sizes**2)
     influence = sizes / np.sqrt(square) - mean * sizes**2 / (2 * square**1.5)
     spread = np.sqrt(chances @ influence**2 - (chances @ influence) ** 2)
-    reach = _reach(change.between / seeds / (square - mean**2), seeds, alpha)
+    reach = _reach(change.between / seeds / (square - mean**2), degrees, alpha)
     reach = reach / np.sqrt(1 + reach**2 / items)  # its unit was the standard deviation
     most = 1.0
     if exact:  # a sum of whole answers steps over the level, by half a step on average
@@ -124,34 +141,36 @@ def _chance(change: _Change, items: int, seeds: int, alpha: float, *, exact: boo
     return float(min(seen, most))
 
 
-def _reach(share: float, seeds: int, alpha: float) -> Float[np.ndarray, " case"]:
+def _reach(share: float, degrees: tuple[int, int], alpha: float) -> Float[np.ndarray, " case"]:
     """How far an interval reaches, in standard errors, equally likely cases of how seeds differ.
 
     It reaches as far as the sum of two errors: a normal one of the items (which holds what seeds
-    add there), and one of Student's t, as wide as the seeds happen to differ. With two seeds it is
-    the second that decides, and how far they differ is anybody's guess.
+    add there), and one of Student's t, as wide as the seeds happen to differ. With two seeds of one
+    source it is the second that decides, and how far they differ is anybody's guess.
 
     Args:
         share: of the estimate's variance, what seeds add.
+        degrees: of freedom, the cell's own and with what other cells tell.
     """
-    if seeds == 1:
+    own, known = degrees
+    if own == 0:
         return np.atleast_1d(scipy.special.ndtri(1 - alpha / 2))
-    differ = scipy.special.chdtri(seeds - 1, _even(25))
-    wide = np.sqrt(1 + differ / (seeds - 1))  # resampled items differ between seeds once more
-    if seeds == 2:  # the tails of this t are so heavy that it is the mean width that counts
+    differ = scipy.special.chdtri(own, _even(25))
+    wide = np.sqrt((known + differ) / known)  # resampled items differ between seeds once more
+    if known == 1:  # the tails of this t are so heavy that it is the mean width that counts
         far = np.sqrt(differ)
         wide = np.sqrt(2 / np.pi) * np.exp(-differ / 2) + far * (1 - 2 * scipy.special.ndtr(-far))
-    return np.interp(np.sqrt(share) * wide, *_reaches(seeds, alpha))
+    return np.interp(np.sqrt(share) * wide, *_reaches(known, alpha))
 
 
 @lru_cache
-def _reaches(seeds: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+def _reaches(degrees: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
     """Widths of the seeds' error, that of the items being 1, and how far the sum of both reaches.
 
     Where it lies within that with probability 1 - alpha, found by halving.
     """
     wide = np.linspace(0, 4, 81)
-    students = wide[:, None] * scipy.special.stdtrit(seeds - 1, _even(250))
+    students = wide[:, None] * scipy.special.stdtrit(degrees, _even(250))
     low, high = np.zeros(len(wide)), students.max(axis=1) + 9
     for _ in range(30):
         middle = (low + high) / 2

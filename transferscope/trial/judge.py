@@ -26,7 +26,8 @@ from transferscope.analysis.strategies import STRATEGIES, Arm, Judgement, Strate
 from transferscope.assemble import effects
 from transferscope.evidence import gather
 from transferscope.selection import Mixture
-from transferscope.stats import ItemTable, ModelData, intervals, over_seeds, resamples
+from transferscope.stats import ItemTable, ModelData, intervals, resamples
+from transferscope.stats.seeds import over_seeds
 from transferscope.trial.arms import Ways
 from transferscope.trial.words import verdict
 

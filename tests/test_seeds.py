@@ -1,0 +1,139 @@
+"""How far seeds differ, told by a target's other cells: intervals narrower, and as often right."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.stats
+
+from transferscope import stats
+from transferscope.readers import read_results
+from transferscope.stats.seeds import Spread, over_seeds, seed_noise, spread
+
+OFF = ~np.eye(13, dtype=bool)
+
+
+def simulated(seeds: int, worth: float, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Effects whose variances over seeds are inverse chi-square, each target with a scale."""
+    rng = np.random.default_rng(seed)
+    variances = worth / rng.chisquare(worth, shape) * np.linspace(0.05, 0.5, shape[1]) ** 2
+    return rng.standard_normal(shape) + np.sqrt(variances) * rng.standard_normal((seeds, *shape))
+
+
+def test_the_error_is_that_of_all_degrees_of_freedom_together():
+    effects = np.random.default_rng(1).standard_normal((3, 2, 2)) * 0.1
+    told = Spread(np.array([[0.04, 0.09], [0.01, np.nan]]), np.full((2, 2), 5), np.full((2, 2), 40))
+    draws = over_seeds(effects[..., None], seed_noise(3, 60_000, [1]), told)
+    low, high = np.moveaxis(np.quantile(draws, [0.025, 0.975], axis=-1), 0, 0)
+    variance = (5 * told.variance + 2 * effects.var(axis=0, ddof=1)) / 7
+    exact = scipy.stats.t.interval(0.95, 7, effects.mean(0), np.sqrt(variance / 3))
+    known = np.isfinite(variance)
+    assert np.abs(((high - low) / (exact[1] - exact[0]))[known] - 1).max() < 0.03
+    # where nothing tells, Student's t of the cell's own seeds
+    alone = scipy.stats.sem(effects[:, 1, 1]) * scipy.stats.t.ppf(0.975, 2)
+    assert (high - low)[1, 1] == pytest.approx(2 * alone, rel=0.04)
+
+
+def test_degrees_of_freedom_are_never_more_than_all_seeds_of_the_target_have():
+    effects = np.random.default_rng(1).standard_normal((2, 3, 1)) * 0.1
+    told = Spread(np.full((3, 1), 0.04), np.full((3, 1), 50), np.full((3, 1), 3))
+    draws = over_seeds(effects[..., None], seed_noise(2, 60_000, [1]), told)
+    width = np.diff(np.quantile(draws, [0.025, 0.975], axis=-1), axis=0)[0]
+    variance = (50 * told.variance + effects.var(axis=0, ddof=1)) / 51
+    assert width == pytest.approx(2 * scipy.stats.t.ppf(0.975, 3) * np.sqrt(variance / 2), rel=0.03)
+
+
+@pytest.mark.parametrize("worth", [4, 16])
+def test_what_cells_are_like_is_found_again(worth):
+    effects = simulated(4, worth, (2000, 6))
+    found = spread(effects, np.zeros((2000, 6), bool))
+    assert found.degrees[0, 0] == pytest.approx(worth / 2, rel=0.3)  # half, as it says
+    assert found.variance[0] == pytest.approx(np.linspace(0.05, 0.5, 6) ** 2, rel=0.1)
+    assert (found.most == 2000 * 3).all()
+
+
+def test_a_targets_scale_is_the_most_likely_one():
+    effects = simulated(3, 8, (400, 1))
+    found = spread(effects, np.zeros((400, 1), bool)).variance[0, 0]
+    ratios = effects.var(axis=0, ddof=1)[:, 0]
+
+    def unlikely(log_scale: float, worth: float) -> float:
+        scale = np.exp(log_scale)
+        return -(scipy.stats.f.logpdf(ratios / scale, 2, worth) - np.log(scale)).sum()
+
+    best = [scipy.optimize.minimize_scalar(unlikely, args=(worth,)).x for worth in (4, 6, 8, 12)]
+    assert min(np.abs(np.exp(best) / found - 1)) < 0.01
+
+
+def test_of_a_single_source_nothing_more_is_known():
+    rng = np.random.default_rng(0)
+    effects = rng.standard_normal((3, 1, 5))
+    data = stats.ModelData(effects, np.zeros((1, 5), bool), (None,) * 5, tuple("abcde"))
+    draws = stats.bootstrap(data, draws=200, seed=0, model="m")
+    assert np.array_equal(draws.alone, draws.cells)
+
+
+def test_one_seed_no_spread_and_gaps_do_no_harm():
+    rng = np.random.default_rng(0)
+    effects = rng.standard_normal((3, 4, 4)) * 0.1
+    effects[:, :, 0] = 0.25  # a target on which all runs are alike
+    effects[1:, 2, 1] = np.nan  # a cell with one seed
+    effects[:, 3, 3] = np.nan  # one with none
+    itself = np.eye(4, dtype=bool)
+    data = stats.ModelData(effects, itself, (None,) * 4, tuple("abcd"))
+    draws = stats.bootstrap(data, draws=500, seed=0, model="m").alone
+    assert np.all(draws[:, 0] == 0.25)
+    assert np.all(draws[2, 1] == np.float32(effects[0, 2, 1]))  # its own error is not known
+    assert np.isnan(draws[3, 3]).all()
+    assert np.isfinite(draws[~np.isnan(effects).all(axis=0)]).all()
+    single = stats.ModelData(effects[:1], itself, (None,) * 4, tuple("abcd"))
+    drawn = stats.bootstrap(single, draws=50, seed=0, model="m")
+    assert np.array_equal(drawn.alone, drawn.cells, equal_nan=True)
+
+
+@pytest.fixture(scope="module")
+def effects_3b_and_32b(published):
+    files = {"3B": "qwen2.5-vl-3b.csv", "32B": "qwen2.5-vl-32b.csv"}
+    matrix = read_results({model: published / name for model, name in files.items()})
+    return [
+        matrix["pgf"].sel(model=model).transpose("seed", "source", "target").values
+        for model in files
+    ]
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_the_papers_own_other_seeds_are_foretold_as_often_as_promised(effects_3b_and_32b, seeds):
+    within, narrower = [], []
+    for effects in effects_3b_and_32b:
+        for chosen in combinations(range(4), seeds):
+            some, rest = effects[list(chosen)], np.delete(effects, chosen, axis=0)
+            told, own = spread(some, ~OFF), some.var(axis=0, ddof=1)
+            degrees = told.degrees + seeds - 1
+            variance = (told.degrees * told.variance + (seeds - 1) * own) / degrees
+            reach = scipy.stats.t.ppf(0.975, np.minimum(degrees, told.most))
+            error = np.sqrt(variance * (1 / seeds + 1 / len(rest)))
+            off = np.abs(some.mean(0) - rest.mean(0))
+            within.append((off <= reach * error + 1e-12)[OFF].mean())
+            alone = scipy.stats.t.ppf(0.975, seeds - 1) * np.sqrt(own)
+            narrower.append(np.median((reach * np.sqrt(variance))[OFF]) / np.median(alone[OFF]))
+    assert 0.92 <= np.mean(within) <= 0.97
+    assert np.max(narrower) < {2: 0.4, 3: 0.75}[seeds]
+
+
+def test_two_seeds_intervals_hold_where_seeds_move_as_a_whole_and_cells_differ_in_it():
+    covered, plain, width = [], [], []
+    for study in range(30):
+        effects = simulated(2, 6, (8, 8), seed=study)
+        truth = np.random.default_rng(study)
+        truth.chisquare(6, (8, 8))
+        truth = truth.standard_normal((8, 8))
+        data = stats.ModelData(effects, np.zeros((8, 8), bool), (None,) * 8, tuple("abcdefgh"))
+        draws = stats.bootstrap(data, draws=2000, seed=study, model="m")
+        for drawn, inside in ((draws.alone, covered), (draws.cells, plain)):
+            low, high = np.moveaxis(stats.intervals(drawn, effects.mean(0), 0.05), -1, 0)
+            inside.append((low <= truth) & (truth <= high))
+            width.append(np.median(high - low))
+    assert 0.93 <= np.mean(covered) <= 0.975
+    assert 0.93 <= np.mean(plain) <= 0.97
+    assert np.mean(width[::2]) < 0.35 * np.mean(width[1::2])

@@ -1,0 +1,170 @@
+"""What seeds add to the uncertainty of a mean over them.
+
+A mean over n seeds alone has Student's t interval with n - 1 degrees of freedom: of two seeds
+12.7 standard errors to each side, as two values that agree may do so by luck. But a matrix has many
+cells, and how far seeds differ in the others tells how far they differ here (`Spread`).
+
+In:   effects, seeds first; random numbers.
+Out:  draws, last.
+
+Opens no file.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.special
+from jaxtyping import Bool, Float, Int
+
+KNOWN = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64])
+"""Degrees of freedom that the other cells may be worth: few where cells differ in their spread."""
+_STEPS = 60
+
+
+class SeedNoise(NamedTuple):
+    """Random weights of the seeds, one draw for all quantities."""
+
+    normal: Float[np.ndarray, "seed draw"]
+    stretch: Float[np.ndarray, "degrees draw"]
+    """What makes a normal draw one of Student's t; row 0 is that of a single seed: no error."""
+    others: Float[np.ndarray, " draw"]
+    """Normal, for the part of an error that comes from the spread in other cells."""
+
+
+class Spread(NamedTuple):
+    """How far seeds differ in a cell, told by all cells of its target; (source, target)."""
+
+    variance: Float[np.ndarray, "source target"]
+    """Of one seed's effect; NaN where nothing tells."""
+    degrees: Int[np.ndarray, "source target"]
+    """How many degrees of freedom that is worth, beside the n - 1 of the cell's own seeds."""
+    most: Int[np.ndarray, " source target"]
+    """Degrees of freedom of all the cells that `variance` was learned from: no more than these."""
+
+
+def seed_noise(seeds: int, draws: int, seed: list[int]) -> SeedNoise:
+    """Random weights for a number of seeds."""
+    rng = np.random.default_rng(seed)
+    normal = rng.standard_normal((seeds, draws), dtype=np.float32)
+    number = max(seeds - 1, 1) + int(KNOWN.max())
+    squares = np.cumsum(rng.standard_normal((number, draws)) ** 2, axis=0)
+    degrees = np.arange(1, number + 1)[:, None]
+    stretch = np.concatenate([np.zeros((1, draws)), np.sqrt(degrees / squares)])
+    others = rng.standard_normal(draws, dtype=np.float32)
+    return SeedNoise(normal, stretch.astype(np.float32), others)
+
+
+def over_seeds(values: np.ndarray, noise: SeedNoise, spread: Spread | None = None) -> np.ndarray:
+    """Mean over the first axis (seeds) plus its random error; the last axis is the draw.
+
+    The error is that of a mean of n values with unknown variance: on its own it gives exactly the
+    t interval. One seed has no error that could be known.
+
+    Args:
+        spread: of cells, (source, target), where each is looked at alone. Its part of the error
+            is the same draw for all cells, so no difference or mean of them may be taken.
+    """
+    known = np.isfinite(values)
+    count = known.sum(axis=0)[..., :1]
+    if not known.all():
+        values = np.where(known, values, 0)
+    mean = values.sum(axis=0) / np.where(count > 0, count, np.nan).astype(np.float32)
+    deviation = np.where(known, values - mean, 0) if not known.all() else values - mean
+    error = np.einsum("s...d,sd->...d", deviation, noise.normal)
+    number = np.maximum(count, 2)
+    scale = (1 / np.sqrt(number * (number - 1))).astype(np.float32)
+    degrees = np.maximum(count[..., 0] - 1, 0)
+    if spread is None:
+        return mean + error * scale * noise.stretch[degrees]
+    told = np.isfinite(spread.variance) & (degrees > 0) & (spread.most > degrees)
+    learned = np.where(told, spread.degrees, 0)
+    all_known = learned + degrees
+    own = np.sqrt(degrees / np.maximum(all_known, 1))
+    of_mean = np.nan_to_num(spread.variance) / np.maximum(count[..., 0], 1)
+    others = np.sqrt(learned / np.maximum(all_known, 1) * of_mean)
+    error = error * (scale * own[..., None].astype(np.float32))
+    error += others[..., None].astype(np.float32) * noise.others
+    return mean + error * noise.stretch[np.where(told, np.minimum(all_known, spread.most), degrees)]
+
+
+def spread(
+    effects: Float[np.ndarray, "seed source target"], itself: Bool[np.ndarray, "source target"]
+) -> Spread:
+    """How far seeds differ, learned from the cells of each target together.
+
+    A cell's variance over seeds is taken as drawn around that of its target (inverse chi-square
+    distributions, alike but for their scale), and estimated from its own seeds and the other cells:
+    empirical Bayes. A task's effects on itself vary otherwise; they are told by one another, each
+    in units of its target.
+
+    Source:
+        Smyth, "Linear models and empirical Bayes methods for assessing differential expression in
+        microarray experiments", Statistical Applications in Genetics and Molecular Biology 3
+        (2004), section 3 and, for the cap on the degrees of freedom, the limma package; the
+        distribution is fitted by its likelihood here, as counts of correct answers often agree.
+    """
+    known = np.isfinite(effects)
+    degrees = np.maximum(known.sum(axis=0) - 1, 0)
+    mean = np.where(known, effects, 0).sum(axis=0) / np.maximum(degrees + 1, 1)
+    squares = np.where(known, (effects - mean) ** 2, 0).sum(axis=0)
+    squares += degrees * _resolution(effects) ** 2 / 12
+    others = np.where(itself, 0, degrees)
+    scale, worth = _fit(squares, others)
+    unit = np.broadcast_to(np.where(np.nan_to_num(scale) > 0, scale, np.nan), itself.shape)
+    alike = itself & np.isfinite(unit)
+    own_scale, own_worth = _fit((squares / unit)[alike][:, None], degrees[alike][:, None])
+    return Spread(
+        variance=np.asarray(np.where(itself, own_scale * unit, scale)),
+        degrees=np.where(itself, own_worth, worth),
+        most=np.where(itself, degrees[alike].sum(), others.sum(axis=0)),
+    )
+
+
+def _resolution(effects: Float[np.ndarray, "seed source target"]) -> Float[np.ndarray, " target"]:
+    """The least difference between two effects on a target: one answer's worth, of counts.
+
+    Its square over 12 is what rounding to whole answers hides of a variance.
+    """
+    steps = np.zeros(effects.shape[-1])
+    for j, values in enumerate(np.moveaxis(effects, -1, 0)):
+        apart = np.diff(np.sort(values[np.isfinite(values)])).tolist()
+        steps[j] = min((step for step in apart if step > 1e-7), default=0.0)
+    return steps
+
+
+def _fit(
+    squares: Float[np.ndarray, "cell group"], degrees: Int[np.ndarray, "cell group"]
+) -> tuple[Float[np.ndarray, " group"], int]:
+    """What the variances of groups of cells are like.
+
+    Args:
+        squares: sums of squared deviations from the mean.
+        degrees: their degrees of freedom; a cell with 0 is left out.
+
+    Returns:
+        Each group's scale (NaN without a cell), and how many degrees of freedom it is worth: half
+        the harmonic mean of `KNOWN` weighed by likelihood. Half, as some cells vary far more than
+        the others suggest (a seed that collapses), and intervals are hardly wider for it.
+    """
+    used = degrees > 0
+    total, number = degrees.sum(axis=0), used.sum(axis=0)
+    scale = np.where(used, squares, 0).sum(axis=0) / np.where(total > 0, total, np.nan)
+    varied = np.flatnonzero(np.nan_to_num(scale) > 0)
+    if not varied.size:
+        return scale, int(KNOWN[0])
+    squares, degrees, used = squares[:, varied], degrees[:, varied], used[:, varied]
+    worth = KNOWN[:, None, None]
+    fitted = np.tile(scale[varied], (len(KNOWN), 1))[:, None]
+    for _ in range(_STEPS):
+        likely = (worth + degrees) / (worth * fitted + squares)
+        fitted = number[varied] / np.where(used, likely, 0).sum(axis=1, keepdims=True)
+    log = scipy.special.gammaln((worth + degrees) / 2) - scipy.special.gammaln(worth / 2)
+    log = log + worth / 2 * np.log(worth * fitted)
+    log = log - (worth + degrees) / 2 * np.log(worth * fitted + squares)
+    log = np.where(used, log, 0).sum(axis=(1, 2))
+    weight = np.exp(log - log.max())
+    best = weight.sum() / (weight / KNOWN).sum()
+    scale[varied] = fitted[np.abs(KNOWN - best).argmin(), 0]
+    return scale, max(1, round(best / 2))
