@@ -375,7 +375,7 @@ def test_the_default_rule_takes_what_draws_say_helps():
     halves = random.uniform(0.02, 0.3, 8)
     tasks = tuple(f"T{n}" for n in range(9))
     rows = {
-        tasks[n + 1]: [cell(mean, half)] + [0.0] * 8
+        tasks[n + 1]: [cell(mean, half)] + [math.nan] * 8  # too few effects to suggest a prior
         for n, (mean, half) in enumerate(zip(means, halves, strict=True))
     }
     found = mixture(study(rows, tasks=tasks), "T0")

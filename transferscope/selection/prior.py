@@ -74,18 +74,18 @@ def of_matrix(
 ) -> Prior | None:
     """The prior that a model's effects suggest, a task's on itself left out.
 
-    None with two seeds, too: their intervals are so wide that no effect would be left.
+    None beyond a placebo with two seeds, too: there no other cell tells how far seeds differ
+    (`stats.seeds`), and intervals are so wide that no effect would be left.
     """
-    if seeds == 2:
+    others = {
+        (source, target): cell
+        for source, row in rows.items()
+        for target, cell in row.items()
+        if checkpoint(source).task != target
+    }
+    if seeds == 2 and not all(isinstance(cell, Cell) for cell in others.values()):
         return None
-    return prior(
-        [
-            sober(cell, alpha)
-            for source, row in rows.items()
-            for target, cell in row.items()
-            if checkpoint(source).task != target
-        ]
-    )
+    return prior([sober(cell, alpha) for cell in others.values()])
 
 
 def prior(effects: Sequence[Normal]) -> Prior | None:
