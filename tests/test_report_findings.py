@@ -34,23 +34,40 @@ def study(*cells: Cell, **changes) -> Analysis:
 GAIN, LOSS, NONE = cell(0.4, 0.1, 0.6, 0.01), cell(-0.3, -0.5, -0.1), cell(-0.02, -0.21, 0.2)
 
 
-def test_three_sentences_say_how_many_effects_how_large_and_which_are_extreme():
-    ((model, sentences, pairs),) = happened(study(GAIN, GAIN, LOSS, GAIN))
-    assert model == "m"
+def test_four_sentences_say_what_was_learned_how_many_effects_how_large_and_which_are_extreme():
+    (account,) = happened(study(GAIN, GAIN, LOSS, GAIN))
+    sentences, pairs = account.sentences, account.pairs
+    assert account.model == "m"
     assert sentences[0] == (
+        "Of 2 finetunes, 2 gained on their own task (+0.40 PGF on average), 2 beyond noise."
+    )
+    assert sentences[1] == (
         "Of 2 effects of one task on another, 1 helped and 1 harmed beyond noise; without any "
         "transfer up to about 1 would look so, and 1 holds after correction for 2 tests."
     )
-    assert sentences[2] == (
+    assert sentences[3] == (
         "The largest gain beyond noise is A → B, +0.40 (+0.10 to +0.60) or +23 points; the largest "
         "loss beyond noise is B → A, −0.30 (−0.50 to −0.10) or −18 points, not sure among so many "
         "(q 0.50)."
     )
-    assert len(sentences) == 3
+    assert sentences[2] == account.averages
+    assert len(sentences) == 4
     assert pairs == {
         "A → B": "model=m&source=A&target=B",
         "B → A": "model=m&source=B&target=A",
     }
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ((GAIN, LOSS, LOSS, LOSS), "Of 2 finetunes, 1 gained on their own task (+0.05 PGF on"),
+        ((GAIN, LOSS, LOSS, LOSS), "average), 1 beyond noise; not B."),
+        ((LOSS, GAIN, GAIN, LOSS), "0 gained on their own task (−0.30 PGF on average)."),
+    ],
+)
+def test_a_finetune_that_did_not_learn_its_own_task_is_named(cells, said):
+    assert said in happened(study(*cells))[0].sentences[0]
 
 
 def test_the_largest_of_many_effects_are_said_to_be_overstated():
@@ -65,7 +82,7 @@ def test_the_largest_of_many_effects_are_said_to_be_overstated():
 def test_the_averages_stand_beside_what_no_transfer_would_give():
     analysis = make(Shape(models=("3B",)))
     average = analysis.models["3B"].average.transferability
-    said = happened(analysis)[0].sentences[1]
+    said = happened(analysis)[0].sentences[2]
     assert f"helped by +{average.positive:.3f} PGF" in said
     assert f"harmed by −{-average.negative:.3f} PGF" in said
     floor = analysis.models["3B"].noise_floor
@@ -77,11 +94,11 @@ def test_the_averages_stand_beside_what_no_transfer_would_give():
     with_placebo = make(Shape(models=("3B",), conduct=True))
     adjusted = with_placebo.models["3B"].adjusted
     assert adjusted is not None
-    assert f"beyond it is −{-adjusted.mean.mean:.3f} (" in happened(with_placebo)[0].sentences[1]
+    assert f"beyond it is −{-adjusted.mean.mean:.3f} (" in happened(with_placebo)[0].sentences[2]
 
 
 def test_an_extreme_that_noise_explains_says_so():
-    last = happened(study(GAIN, NONE, NONE, GAIN))[0].sentences[2]
+    last = happened(study(GAIN, NONE, NONE, GAIN))[0].sentences[3]
     assert last == (
         "The largest loss seen is A → B, −0.02 (−0.21 to +0.20) or −1.1 points, which noise can "
         "explain."
@@ -91,7 +108,7 @@ def test_an_extreme_that_noise_explains_says_so():
 def test_a_collapsed_extreme_is_no_transfer():
     fallen = Answers([1.0, 0.0], 0.0, {"0": 0}, 1)
     record = Behaviour({}, {}, {"A": {"B": fallen}}, {})
-    said = happened(study(GAIN, GAIN, LOSS, GAIN, behaviour=record))[0].sentences[2]
+    said = happened(study(GAIN, GAIN, LOSS, GAIN, behaviour=record))[0].sentences[3]
     assert "+23 points, where the answers collapsed to one letter: no transfer;" in said
 
 
@@ -100,7 +117,7 @@ def test_the_counts_are_those_of_the_intervals():
     for account, model in zip(happened(analysis), analysis.models.values(), strict=True):
         ends = np.array([(c.ci, c.mean) for s, t, c in pairs(model) if s != t], dtype=object)
         clear = [mean for (low, high), mean in ends if low > 0 or high < 0]
-        said = re.match(r"Of (\d+) .* (\d+) helped and (\d+) harmed", account.sentences[0])
+        said = re.match(r"Of (\d+) .* (\d+) helped and (\d+) harmed", account.sentences[1])
         assert said is not None
         helped = sum(mean > 0 for mean in clear)
         assert [int(n) for n in said.groups()] == [len(ends), helped, len(clear) - helped]
@@ -214,7 +231,7 @@ def test_without_intervals_nobody_can_tell():
     assert harms(analysis) == []
     assert "nobody can tell" in by_model(analysis)[0]
     said = happened(analysis)[0].sentences
-    assert "Nothing says how sure they are" in said[0]
+    assert "Nothing says how sure they are" in said[1]
     assert "nan" not in " ".join(said)
 
 

@@ -57,11 +57,11 @@ def test_points_are_the_change_in_accuracy_that_was_measured(study, analysed, se
         assert row.base == f"{100 * base[:, j].mean():.0f}%"
     (account,) = happened(analysis)
     for pair, said in re.findall(
-        r"is (task . → task .), .*? or ([+−][\d.]+) points", account.sentences[2]
+        r"is (task . → task .), .*? or ([+−][\d.]+) points", account.sentences[3]
     ):
         i, j = (int(n) for n in re.findall(r"\d", pair))
         assert number(said) == pytest.approx(change[i, j], abs=0.51)
-    assert account.sentences[2].count(" points") == 2
+    assert account.sentences[3].count(" points") == 2
     assert f"{found[0].change}<small>from {found[0].base}" in page(analysis)
 
 

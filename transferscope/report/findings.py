@@ -48,6 +48,8 @@ class Account(NamedTuple):
 
     model: str
     sentences: list[str]
+    averages: str
+    """That of them which says what the average source does."""
     pairs: dict[str, str]
     """`A → B`, as a sentence writes it, and its address in the explorer."""
 
@@ -80,6 +82,7 @@ def happened(analysis: Analysis) -> list[Account]:
         Account(
             label,
             list(_sentences(analysis, analysis.models[name], names)),
+            _how_large(analysis.models[name], MEASURES[analysis.settings.measure]),
             {
                 _arrow(pair, names): link(
                     model=label, source=names.long[pair.source], target=names.long[pair.target]
@@ -106,6 +109,7 @@ def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Itera
     if not pairs:
         yield "No effect of one task on another was measured."
         return
+    yield from _learned(model, analysis.settings.alpha, MEASURES[analysis.settings.measure], names)
     yield _how_many(pairs, analysis.settings.alpha)
     yield _how_large(model, MEASURES[analysis.settings.measure])
     alpha = analysis.settings.alpha
@@ -114,6 +118,24 @@ def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Itera
     yield "T" + "; ".join(said)[1:] + "." if said else "No effect differs from 0."
     if ends and len(pairs) >= FEWEST:
         yield _overstated(list(ends.values()), len(pairs), model, alpha)
+
+
+def _learned(model: ModelAnalysis, alpha: float, measure: str, names: Labels) -> Iterator[str]:
+    """Whether finetunes learned their own task: of one that did not, what can transfer?"""
+    own = [pair for pair in measured(model, own=True) if same_task(pair.source, pair.target)]
+    if not own:
+        return
+    gained = [pair for pair in own if pair.cell.mean > 0]
+    said = f"Of {counted(len(own), 'finetune')}, {len(gained)} gained on their own task"
+    if len(own) == 1:
+        said = f"The finetune {'gained' if gained else 'did not gain'} on its own task"
+    mean = signed(sum(pair.cell.mean for pair in own) / len(own))
+    said += f" ({mean} {measure}{' on average' if len(own) > 1 else ''})"
+    judged = [beyond_noise(pair.cell, alpha) for pair in gained]
+    if gained and None not in judged:
+        said += f", {sum(map(bool, judged))} beyond noise"
+    idle = [names.long[pair.source] for pair in own if pair not in gained]
+    yield said + (f"; not {', '.join(idle)}." if 0 < len(idle) <= 3 and gained else ".")
 
 
 def _overstated(ends: list[Pair], count: int, model: ModelAnalysis, alpha: float) -> str:

@@ -77,9 +77,9 @@ def _happened(analysis: Analysis) -> Iterator[RenderableType]:
         yield Text(PGF + POINTS * known, "dim")
         yield Text()
     for account in happened(analysis):
-        said = account.sentences
+        said = [sentence for sentence in account.sentences if sentence != account.averages]
         yield Text(account.model, style="bold")
-        yield Padding(Text(" ".join(said[:1] + said[2:])), (0, 0, 1, 2))
+        yield Padding(Text(" ".join(said)), (0, 0, 1, 2))
 
 
 def _number(value: float) -> str:
