@@ -48,6 +48,9 @@ class World:
     seed_correlation: float = SEED_CORRELATION
     controls: dict[str, Float[np.ndarray, " target"]] = field(default_factory=dict)
     """True effects of placebo sources, at ceiling 1."""
+    training: Float[np.ndarray, "source target"] | None = None
+    """How far a run as a whole moves from its adapter's true accuracy, which is the mean over such
+    runs: a standard deviation on the scale of the normal scores. None for not at all."""
 
     @property
     def tuned_accuracy(self) -> Float[np.ndarray, "source target"]:
@@ -85,9 +88,11 @@ def simulate_answers(world: World, seeds: int, seed: int) -> list[Answers]:
         base = difficulty + np.sqrt(1 - shared) * rng.standard_normal(count)
         right = base < scipy.special.ndtri(world.base_accuracy[j])
         effects = [world.pgf[:, j], np.array([pgf[j] for pgf in world.controls.values()])]
+        moves = [None if world.training is None else world.training[:, j], None]
+        parts = (seeds, own, 1 - shared - own)
         tuned, controls = (
-            _answered(world.base_accuracy[j], pgf, difficulty, (seeds, own, 1 - shared - own), rng)
-            for pgf in effects
+            _answered(world.base_accuracy[j], pgf, difficulty, parts, moved, rng)
+            for pgf, moved in zip(effects, moves, strict=True)
         )
         answers.append(
             Answers(np.broadcast_to(right, (seeds, count)).astype(np.int8), tuned, controls)
@@ -100,18 +105,24 @@ def _answered(
     pgf: Float[np.ndarray, " source"],
     difficulty: Float[np.ndarray, " item"],
     parts: tuple[int, float, float],
+    moved: Float[np.ndarray, " source"] | None,
     rng: np.random.Generator,
 ) -> Int8[np.ndarray, "seed source item"]:
     """Answers of adapters with these effects.
 
     Args:
         parts: number of seeds; variance of an adapter's own part, and of a run's.
+        moved: `World.training` of these adapters.
     """
     seeds, own, run = parts
     adapters = difficulty + np.sqrt(own) * rng.standard_normal((len(pgf), len(difficulty)))
     noise = rng.standard_normal((seeds, *adapters.shape))
     scores = adapters + np.sqrt(run) * noise
-    return (scores < scipy.special.ndtri(base + pgf * (1 - base))[:, None]).astype(np.int8)
+    threshold = scipy.special.ndtri(base + pgf * (1 - base))
+    if moved is not None:
+        moves = moved * rng.standard_normal((seeds, len(pgf)))
+        threshold = threshold * np.sqrt(1 + moved**2) + moves
+    return (scores < threshold[..., None]).astype(np.int8)
 
 
 def plausible_answers(

@@ -111,8 +111,11 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
 
     Items are weighted by a Bayesian bootstrap (Rubin, 1981), the same weights for the base and all
     adapters, so that what they share cancels as it should; a baseline below 1 never becomes 1, so
-    no effect turns undefined by chance. Seeds are weighted so that a mean over seeds has exactly
-    its t interval, where resampling four seeds would give one far too narrow.
+    no effect turns undefined by chance. Two half items (`HALVES`) are added, as Agresti and Min add
+    to a paired table ("Frequentist performance of Bayesian confidence intervals for comparing
+    proportions in 2 x 2 contingency tables", Biometrics 61, 2005). Seeds are weighted so that a
+    mean over seeds has exactly its t interval, where resampling four seeds would give one far too
+    narrow.
 
     Args:
         model: the model's name: models draw different seeds but the same items.
