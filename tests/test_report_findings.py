@@ -46,7 +46,7 @@ def test_four_sentences_say_what_was_learned_how_many_effects_how_large_and_whic
         "transfer up to about 1 would look so, and 1 holds after correction for 2 tests."
     )
     assert sentences[3] == (
-        "The largest gain beyond noise is A → B, +0.40 (+0.10 to +0.60) or +23 points; the largest "
+        "The largest gain that holds is A → B, +0.40 (+0.10 to +0.60) or +23 points; the largest "
         "loss beyond noise is B → A, −0.30 (−0.50 to −0.10) or −18 points, not sure among so many "
         "(q 0.50)."
     )
@@ -56,6 +56,13 @@ def test_four_sentences_say_what_was_learned_how_many_effects_how_large_and_whic
         "A → B": "model=m&source=A&target=B",
         "B → A": "model=m&source=B&target=A",
     }
+
+
+def test_an_effect_that_holds_after_correction_goes_before_a_larger_one_that_may_be_chance():
+    larger = cell(-0.9, -1.7, -0.1, 0.4)
+    surely = cell(-0.2, -0.3, -0.1, 0.01)
+    said = happened(study(GAIN, larger, surely, GAIN))[0].sentences[3]
+    assert said.startswith("The largest loss that holds is B → A, −0.20")
 
 
 @pytest.mark.parametrize(

@@ -204,13 +204,15 @@ def _fallen(model: ModelAnalysis, placebo: str) -> str:
 
 
 def _ends(model: ModelAnalysis, alpha: float) -> dict[int, Pair]:
-    """By sign the largest gain and the largest loss beyond noise, or else the largest seen."""
+    """By sign the largest gain and the largest loss that hold after correction, or else those beyond
+    noise, or else the largest seen."""
     found = {}
     for sign in (1, -1):
         side = [pair for pair in measured(model) if sign * pair.cell.mean > 0]
         clear = [pair for pair in side if beyond_noise(pair.cell, alpha)]
+        sure = [pair for pair in clear if pair.cell.q_value <= alpha]
         if side:
-            found[sign] = max(clear or side, key=lambda pair: sign * pair.cell.mean)
+            found[sign] = max(sure or clear or side, key=lambda pair: sign * pair.cell.mean)
     return found
 
 
@@ -222,7 +224,10 @@ def _extreme(pair: Pair, sign: int, analysis: Analysis, model: ModelAnalysis, na
     alpha = analysis.settings.alpha
     clear = bool(beyond_noise(pair.cell, alpha))
     word = "gain" if sign > 0 else "loss"
-    head = f"largest {word} beyond noise" if clear else f"largest {word} seen"
+    told = "seen"
+    if clear:
+        told = "that holds" if pair.cell.q_value <= alpha else "beyond noise"
+    head = f"largest {word} {told}"
     said = f"the {head} is {_arrow(pair, names)}, {signed(pair.cell.mean)}{_bracket(pair.cell.ci)}"
     if change := beside(analysis, model, pair.target, pair.cell):
         said += f" or {change}"
