@@ -170,7 +170,7 @@ def test_a_local_model_is_measured_in_tokens_of_its_own(plan, tmp_path):
         assert its[f"{key}_seconds"] == pytest.approx(
             its[f"{key}_flops"] / its[f"{key}_flops_per_second"]
         )
-    assert total["seconds"] == its["seconds"] > 0
+    assert total["seconds"] == its["seconds"] == its["seconds_left"] == total["seconds_left"] > 0
     assert its["parameters"] == sum(weight.numel() for weight in base.model.parameters())
 
 

@@ -12,10 +12,12 @@ from fake_lab import FakeLab
 
 from transferscope import cli, results, runner
 from transferscope.errors import DataError, StudyError
+from transferscope.plan import plan_study
 from transferscope.readers import read_results
 from transferscope.results import atomic
 from transferscope.runner import run_study
 from transferscope.study.file import parse_study, read_study
+from transferscope.study.stock import stock_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ["Counting", "Relative_Reflectance", "Spatial_Relation"]
@@ -415,6 +417,26 @@ def test_the_plan_counts_what_there_is_to_do_and_what_is_done(command, carry_out
     assert "27 cells finished" in command("plan")[1]
     (tmp_path / "study.yaml").write_text(text.replace("items: 6", "items: 7"))
     assert "3 cells finished" in command("plan")[1]  # the base's
+
+
+def test_what_is_left_to_do_is_counted_in_answers_and_training(carry_out, text, tmp_path):
+    study = parse_study(text, "study.yaml")
+    plan = plan_study(study, stock := stock_of(study))
+
+    def left(out="out"):
+        return runner.standing(study, plan, stock, tmp_path / out).left["s"]
+
+    assert left() == 1
+    carry_out(text)
+    assert left() == 0
+    # Nine runs of 12 answers, eight of which learn from 6 items once; learning counts three times.
+    (table,) = (tmp_path / "out" / results.PREDICTIONS).glob("*seed-0.Counting.parquet")
+    results.record_of(table).unlink()
+    passes = study.recipe.passes_for(6)
+    whole = 9 * 12 + 8 * 3 * passes
+    assert left() == pytest.approx(12 / whole)  # its adapter lies there still
+    shutil.rmtree(tmp_path / "out" / results.adapter_path("s", "Counting", 0))
+    assert left() == pytest.approx((12 + 3 * passes) / whole)
 
 
 def test_a_study_that_is_stopped_says_how_to_go_on_and_does(command, lab, monkeypatch):

@@ -23,7 +23,7 @@ from transferscope.lab.bases import brought_hash, check_places
 from transferscope.lab.ledger import Event, Failure, Ledger, first_line
 from transferscope.plan import Plan, Run, learned, plan_study, run_keys
 from transferscope.results import atomic
-from transferscope.results.store import claim, open_store, path_of, versions
+from transferscope.results.store import adapter_folder, claim, open_store, path_of, versions
 from transferscope.study import Study
 from transferscope.study.stock import Stock, stock_of
 
@@ -83,20 +83,51 @@ def run_study(
     return Outcome(ledger.cells, plan.cells, ledger.adapters, tuple(ledger.failed))
 
 
-def finished_cells(study: Study, plan: Plan, stock: Stock, out: str | Path) -> int:
-    """Cells that the folder has, if the bases are still the same; loads none."""
+class Standing(NamedTuple):
+    """What a folder has of a study, and what is left to do."""
+
+    cells: int
+    """Finished ones."""
+    left: dict[str, float]
+    """Of each model's work, the share that is still to do."""
+
+
+def standing(study: Study, plan: Plan, stock: Stock, out: str | Path) -> Standing:
+    """How far a folder's study is, if the bases are still the same; loads none, checks no file."""
     stock.digests |= results.read_json(Path(out, results.DIGESTS)) if stock.stable else {}
-    return sum(_finished(study, plan, stock, Path(out), run) for run in plan.runs)
+    cells, owed, whole = 0, dict.fromkeys(study.models, 0.0), dict.fromkeys(study.models, 0.0)
+    for run in plan.runs:
+        done = _finished(study, plan, stock, Path(out), run)
+        cells += len(done.targets)
+        learning = plan.training_work(run)
+        whole[run.model] += learning + plan.questions
+        asked = sum(count for name, count in plan.targets.items() if name not in done.targets)
+        owed[run.model] += asked + (learning if asked and not done.trained else 0.0)
+    return Standing(cells, {name: owed[name] / whole[name] for name in owed if whole[name]})
 
 
-def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) -> int:
-    """Cells of a run that the folder has, if its base is still the same."""
+class _Finished(NamedTuple):
+    """What a folder has of a run."""
+
+    targets: tuple[str, ...]
+    trained: bool
+    """Whether its adapter lies there."""
+
+
+def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) -> _Finished:
+    """What the folder has of a run, if its base is still the same."""
     record = results.read_json(results.record_of(folder / path_of(study, run)))
-    if not record:
-        return 0
-    hashes = (str(record.get("base")), brought_hash(study, run))
-    cells, have = run_keys(study, stock, plan, run, hashes)[1], record.get("cells", {})
-    return sum(have.get(target) == key for target, key in cells.items())
+    of_base = results.record_of(folder / path_of(study, Run(run.model, "base")))
+    base = record.get("base") or results.read_json(of_base).get("base")
+    if not base:
+        return _Finished((), trained=False)
+    training, cells, _ = run_keys(study, stock, plan, run, (str(base), brought_hash(study, run)))
+    have = record.get("cells", {})
+    adapter = results.read_json(results.record_of(folder / adapter_folder(run)))
+    return _Finished(
+        tuple(target for target, key in cells.items() if have.get(target) == key),
+        trained=run.trained and adapter.get("key") == training,
+    )
 
 
 def _refuse_asked(study: Study, plan: Plan, stock: Stock, folder: Path) -> None:
@@ -107,6 +138,6 @@ def _refuse_asked(study: Study, plan: Plan, stock: Stock, folder: Path) -> None:
     for run in plan.runs:
         if not run.trained or (run.source, run.seed) in checked:
             continue
-        if _finished(study, plan, stock, folder, run) < len(plan.targets):
+        if len(_finished(study, plan, stock, folder, run).targets) < len(plan.targets):
             stock.refuse_asked(learned(study, stock, run), plan.targets)
             checked.add((run.source, run.seed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,6 +37,7 @@ TOTALS = (
     "train_seconds",
     "score_seconds",
     "seconds",
+    "seconds_left",
 )
 """What models' costs are added up for."""
 
@@ -65,6 +66,20 @@ class Costs(NamedTuple):
     """Of each model; empty where the work is not shared."""
     ways: dict[str, list[Way]]
     """To place each model that is large."""
+
+    def with_what_is_left(self, left: Mapping[str, float]) -> Costs:
+        """The same with the time that is left.
+
+        Args:
+            left: the share of each model's work that is still to do.
+        """
+        models = {
+            name: its
+            if its.seconds is None
+            else replace(its, seconds_left=its.seconds * left[name])
+            for name, its in self.models.items()
+        }
+        return self._replace(models=models)
 
     def record(self) -> dict[str, Any]:
         """All numbers, their units in the names."""
@@ -299,6 +314,8 @@ def _rows(costs: Costs) -> Iterator[tuple[str, Any]]:
     yield "training", told("train_seconds", duration)
     yield "scoring", told("score_seconds", duration)
     yield "time in all", told("seconds", duration)
+    if any(its.seconds_left != its.seconds for its in costs.models.values()):
+        yield "still to do", told("seconds_left", duration)
     if costs.tflops is not None:
         rate = costs.tflops * 1e12
         yield f"at {costs.tflops:g} TFLOP/s", lambda its: duration(its["flops"] / rate)

@@ -32,7 +32,7 @@ def second(study: Study, out: Path, wanted: Wanted, first: Costs) -> Stage:
     from transferscope.cli.costs import costs
     from transferscope.experiment import recorded, second_stage
     from transferscope.plan import plan_study
-    from transferscope.runner import finished_cells
+    from transferscope.runner import standing
     from transferscope.study.stock import stock_of
 
     summary: Counter[str] = Counter()
@@ -40,7 +40,7 @@ def second(study: Study, out: Path, wanted: Wanted, first: Costs) -> Stage:
     for folder, one in second_stage(study, out):
         stock = stock_of(one)
         made = plan_study(one, stock)
-        done = finished_cells(one, made, stock, folder)
+        done = standing(one, made, stock, folder).cells
         summary.update(made.summary() | {"cells finished": done})
         found = costs(one, made, stock, wanted, first.speeds)
         totals += [found.total()] if found.models else []

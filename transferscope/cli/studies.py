@@ -90,16 +90,17 @@ def plan(
     from transferscope.cli.costs import Wanted, costs, remarks, table, took
     from transferscope.plan import plan_study
     from transferscope.results.standing import measured
-    from transferscope.runner import finished_cells
+    from transferscope.runner import standing
     from transferscope.study.file import read_study
     from transferscope.study.stock import stock_of
 
     stock = stock_of(read := read_study(study))
     with read_from(out or read.name) as folder:
         made = plan_study(read, stock)
-        summary = made.summary() | {"cells finished": finished_cells(read, made, stock, folder)}
+        stands = standing(read, made, stock, folder)
+        summary = made.summary() | {"cells finished": stands.cells}
         wanted = Wanted(not no_calibration, memory, tflops, workers)
-        found = costs(read, made, stock, wanted)
+        found = costs(read, made, stock, wanted).with_what_is_left(stands.left)
         then = None if read.selection is None else stages.second(read, folder, wanted, found)
         shared = None if workers is None else schedules.schedule(made, found, workers)
         spent = measured(folder)

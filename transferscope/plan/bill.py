@@ -81,6 +81,8 @@ class ModelCost:
     train_seconds: float | None = None
     score_seconds: float | None = None
     seconds: float | None = None
+    seconds_left: float | None = None
+    """Without what the results folder has already."""
 
 
 class Prices(NamedTuple):

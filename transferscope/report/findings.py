@@ -204,8 +204,8 @@ def _fallen(model: ModelAnalysis, placebo: str) -> str:
 
 
 def _ends(model: ModelAnalysis, alpha: float) -> dict[int, Pair]:
-    """By sign the largest gain and the largest loss that hold after correction, or else those beyond
-    noise, or else the largest seen."""
+    """By sign the largest gain and loss that hold after correction, or else are beyond noise, or
+    else were seen."""
     found = {}
     for sign in (1, -1):
         side = [pair for pair in measured(model) if sign * pair.cell.mean > 0]
