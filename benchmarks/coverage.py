@@ -205,7 +205,7 @@ def _believed(truth: Truth, seeds: int, seed: int) -> tuple[np.ndarray, np.ndarr
     frame, _ = simulate.predictions_of("m", world, seeds, seed)
     settings = Settings(bootstrap=DRAWS, null_draws=100)
     model = ts.analyze(from_predictions(frame), settings).models["m"]
-    likely = of_matrix(model.pgf, seeds, ALPHA)
+    likely = of_matrix(model.pgf, ALPHA)
     assert likely is not None
     found = []
     for i, source in enumerate(world.tasks):

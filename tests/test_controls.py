@@ -215,11 +215,12 @@ def test_adjusted_effects_agree_with_the_oracle(study):
         assert cell.mean == pytest.approx(oracle.mean(base[s][j] for s in known), nan_ok=True)
 
 
-def test_intervals_of_adjusted_effects_cover_the_truth_of_a_simulated_study():
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_intervals_of_adjusted_effects_cover_the_truth_of_a_simulated_study(seeds):
     world, covered, alone = a_world(), [], []
     truth = world.pgf - world.controls[PLACEBO]
     for number in range(40):
-        matrix = matrix_of(*simulate.predictions_of("m", world, 4, 50 + number))
+        matrix = matrix_of(*simulate.predictions_of("m", world, seeds, 50 + number))
         found = compared(matrix, replace(QUICK, seed=number))
         assert found.adjusted is not None
         cells = [[found.adjusted.cells[i][j] for j in TASKS] for i in TASKS]
@@ -231,7 +232,7 @@ def test_intervals_of_adjusted_effects_cover_the_truth_of_a_simulated_study():
     assert np.mean(alone) >= 0.85
 
 
-def test_a_source_that_answers_as_the_placebo_does_has_no_effect_beyond_it_for_certain(study):
+def test_a_source_that_answers_as_the_placebo_does_has_no_effect_beyond_it(study):
     predictions, controls = study
     placebo = controls.filter(pl.col("source") == PLACEBO)
     same = placebo.with_columns(source=pl.lit("a"))
@@ -239,8 +240,10 @@ def test_a_source_that_answers_as_the_placebo_does_has_no_effect_beyond_it_for_c
     found = compared(matrix_of(pl.concat([rest, same]), controls))
     assert found.adjusted is not None
     for cell in found.adjusted.cells["a"].values():
-        assert (cell.mean, *cell.ci) == (0, 0, 0)
-    assert any(cell.ci[0] < cell.ci[1] for cell in found.adjusted.cells["b"].values())
+        assert cell.mean == 0
+        # Other seeds of the two may differ, as those of the other cells do.
+        assert cell.ci[0] < 0 < cell.ci[1]
+        assert cell.ci[0] == pytest.approx(-cell.ci[1], rel=0.15)
 
 
 def test_a_placebo_takes_the_targets_share_of_the_variance_with_it():

@@ -34,7 +34,7 @@ from transferscope.matrix import controls
 from transferscope.measure import VarianceShares, variance_shares
 from transferscope.predictions import shown
 from transferscope.stats import ItemTable, ModelData, resamples
-from transferscope.stats.seeds import over_seeds
+from transferscope.stats.seeds import over_seeds, spread
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,11 +60,13 @@ class _Drawn(NamedTuple):
     """Bootstrap draws of what is said of controls, each with the draw last."""
 
     targets: np.ndarray
-    """Seed-mean effects, (control, target, draw)."""
+    """Seed-mean effects, (control, target, draw), each looked at alone (`stats.Draws.alone`)."""
     mean: np.ndarray
     """Their means over targets, (control, draw)."""
     adjusted: np.ndarray
     """Seed-mean differences, (source, target, draw)."""
+    alone: np.ndarray
+    """The same, each looked at alone."""
     adjusted_mean: np.ndarray
     """(draw,)"""
 
@@ -123,21 +125,33 @@ def _draw(
         targets=np.empty((len(measured.names), targets, number), np.float32),
         mean=np.empty((len(measured.names), number), np.float32),
         adjusted=np.empty((sources, targets, number), np.float32),
+        alone=np.empty((sources, targets, number), np.float32),
         adjusted_mean=np.empty(number, np.float32),
     )
     whole = _beside(data, matrix, evidence, measured)
+    learned = spread(whole.effects, _kinds(data.itself, len(measured.names)))
     for now, noise, effects in resamples(
         whole, draws=number, seed=settings.seed, model=evidence.model
     ):
         own, beside = effects[:, :sources], effects[:, sources:]
-        drawn.targets[..., now] = over_seeds(beside, noise)
+        drawn.targets[..., now] = over_seeds(beside, noise, learned.rows(slice(sources, None)))
         drawn.mean[:, now] = over_seeds(_mean(beside, axis=2), noise)
         if measured.placebo is not None:
             apart = own - beside[:, measured.placebo, None]
             drawn.adjusted[..., now] = over_seeds(apart, noise)
+            row = sources + measured.placebo
+            of_placebo = learned.rows(slice(row, row + 1))
+            both = learned.rows(slice(sources)).beyond(of_placebo)
+            drawn.alone[..., now] = over_seeds(apart, noise, both)
             others = _mean(apart[:, ~data.itself], axis=1)
             drawn.adjusted_mean[now] = over_seeds(others, noise)
     return drawn
+
+
+def _kinds(itself: np.ndarray, controls: int) -> np.ndarray:
+    """What cells' seeds are told by (`stats.seeds.spread`), the controls' last."""
+    of_controls = np.broadcast_to(2 + np.arange(controls)[:, None], (controls, itself.shape[1]))
+    return np.concatenate([itself.astype(int), of_controls])
 
 
 def _beside(
@@ -176,7 +190,7 @@ def _adjusted(evidence: Evidence, measured: _Measured, drawn: _Drawn | None) -> 
         cells={
             source: {
                 target: _estimate(
-                    evidence, apart[:, i, j], None if drawn is None else drawn.adjusted[i, j]
+                    evidence, apart[:, i, j], None if drawn is None else drawn.alone[i, j]
                 )
                 for j, target in enumerate(data.targets)
             }

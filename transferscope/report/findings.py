@@ -143,7 +143,7 @@ def _overstated(ends: list[Pair], count: int, model: ModelAnalysis, alpha: float
     both = "both are" if len(ends) > 1 else "it is"
     said = f"Picked from {count:,} for their size, {both} likely overstated"
     said = said if len(ends) > 1 else said.replace("their", "its")
-    likely = of_matrix(model.pgf, len(model.seeds), alpha)
+    likely = of_matrix(model.pgf, alpha)
     means = [likely.mean(sober(pair.cell, alpha)) for pair in ends] if likely else []
     if not means or not all(map(math.isfinite, means)):
         return said + "."

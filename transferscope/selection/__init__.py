@@ -167,8 +167,8 @@ def _check(question: Question, items: int | None) -> None:
 
 
 def _candidates(question: Question) -> list[Candidate]:
-    found, seeds = [], len(question.one.seeds)
-    likely = of_matrix(_gains(question), seeds, question.alpha)
+    found = []
+    likely = of_matrix(_gains(question), question.alpha)
     for source, row in question.one.pgf.items():
         if checkpoint(source).task == question.target:
             continue

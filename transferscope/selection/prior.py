@@ -73,23 +73,16 @@ class Prior(NamedTuple):
         return likely / likely.sum(), middle, 1 / np.sqrt(known)
 
 
-def of_matrix(
-    rows: Mapping[str, Mapping[str, Cell | Estimate]], seeds: int, alpha: float
-) -> Prior | None:
-    """The prior that a model's effects suggest, a task's on itself left out.
-
-    None beyond a placebo with two seeds, too: there no other cell tells how far seeds differ
-    (`stats.seeds`), and intervals are so wide that no effect would be left.
-    """
-    others = {
-        (source, target): cell
-        for source, row in rows.items()
-        for target, cell in row.items()
-        if checkpoint(source).task != target
-    }
-    if seeds == 2 and not all(isinstance(cell, Cell) for cell in others.values()):
-        return None
-    return prior([sober(cell, alpha) for cell in others.values()])
+def of_matrix(rows: Mapping[str, Mapping[str, Cell | Estimate]], alpha: float) -> Prior | None:
+    """The prior that a model's effects suggest, a task's on itself left out."""
+    return prior(
+        [
+            sober(cell, alpha)
+            for source, row in rows.items()
+            for target, cell in row.items()
+            if checkpoint(source).task != target
+        ]
+    )
 
 
 def prior(effects: Sequence[Normal]) -> Prior | None:

@@ -133,7 +133,7 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     }
     sides = SignDraws(*np.empty((2, sources, targets, draws), np.float32))
     cells, alone = np.empty((2, sources, targets, draws), np.float32)
-    learned = spread(data.effects, data.itself)
+    learned = spread(data.effects, data.itself.astype(int))
     for now, noise, effects in resamples(data, draws=draws, seed=seed, model=model):
         apart = np.where(itself, np.float32(np.nan), effects)
         cells[..., now] = over_seeds(effects, noise)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.special
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 KNOWN = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64])
 """Degrees of freedom that the other cells may be worth: few where cells differ in their spread."""
@@ -40,8 +40,20 @@ class Spread(NamedTuple):
     """Of one seed's effect; NaN where nothing tells."""
     degrees: Int[np.ndarray, "source target"]
     """How many degrees of freedom that is worth, beside the n - 1 of the cell's own seeds."""
-    most: Int[np.ndarray, " source target"]
+    most: Int[np.ndarray, "source target"]
     """Degrees of freedom of all the cells that `variance` was learned from: no more than these."""
+
+    def rows(self, chosen: slice) -> Spread:
+        """That of some of the sources."""
+        return Spread(*(part[chosen] for part in self))
+
+    def beyond(self, other: Spread) -> Spread:
+        """That of a difference from another adapter with seeds of its own."""
+        return Spread(
+            self.variance + other.variance,
+            np.minimum(self.degrees, other.degrees),
+            np.minimum(self.most, other.most),
+        )
 
 
 def seed_noise(seeds: int, draws: int, seed: list[int]) -> SeedNoise:
@@ -90,14 +102,18 @@ def over_seeds(values: np.ndarray, noise: SeedNoise, spread: Spread | None = Non
 
 
 def spread(
-    effects: Float[np.ndarray, "seed source target"], itself: Bool[np.ndarray, "source target"]
+    effects: Float[np.ndarray, "seed source target"], kinds: Int[np.ndarray, "source target"]
 ) -> Spread:
     """How far seeds differ, learned from the cells of each target together.
 
     A cell's variance over seeds is taken as drawn around that of its target (inverse chi-square
     distributions, alike but for their scale), and estimated from its own seeds and the other cells:
-    empirical Bayes. A task's effects on itself vary otherwise; they are told by one another, each
-    in units of its target.
+    empirical Bayes.
+
+    Args:
+        kinds: 0 for cells that are told by the others of their target. Those that vary otherwise,
+            as a task's effects on itself and placebos do, are told by their like: cells of the same
+            number, each in units of its target.
 
     Source:
         Smyth, "Linear models and empirical Bayes methods for assessing differential expression in
@@ -110,16 +126,21 @@ def spread(
     mean = np.where(known, effects, 0).sum(axis=0) / np.maximum(degrees + 1, 1)
     squares = np.where(known, (effects - mean) ** 2, 0).sum(axis=0)
     squares += degrees * _resolution(effects) ** 2 / 12
-    others = np.where(itself, 0, degrees)
-    scale, worth = _fit(squares, others)
-    unit = np.broadcast_to(np.where(np.nan_to_num(scale) > 0, scale, np.nan), itself.shape)
-    alike = itself & np.isfinite(unit)
-    own_scale, own_worth = _fit((squares / unit)[alike][:, None], degrees[alike][:, None])
-    return Spread(
-        variance=np.asarray(np.where(itself, own_scale * unit, scale)),
-        degrees=np.where(itself, own_worth, worth),
-        most=np.where(itself, degrees[alike].sum(), others.sum(axis=0)),
+    usual = np.where(kinds == 0, degrees, 0)
+    scale, worth = _fit(squares, usual)
+    found = Spread(
+        np.tile(scale, (len(kinds), 1)),
+        np.full(kinds.shape, worth),
+        np.tile(usual.sum(axis=0), (len(kinds), 1)),
     )
+    unit = np.where(np.nan_to_num(found.variance) > 0, found.variance, np.nan)
+    for kind in np.unique(kinds[kinds > 0]):
+        alike = (kinds == kind) & np.isfinite(unit)
+        own, worth = _fit((squares / unit)[alike][:, None], degrees[alike][:, None])
+        found.variance[kinds == kind] = (own * unit)[kinds == kind]
+        found.degrees[kinds == kind] = worth
+        found.most[kinds == kind] = degrees[alike].sum()
+    return found
 
 
 def _resolution(effects: Float[np.ndarray, "seed source target"]) -> Float[np.ndarray, " target"]:
