@@ -44,6 +44,12 @@ def test_degrees_of_freedom_are_never_more_than_all_seeds_of_the_target_have():
     assert width == pytest.approx(2 * scipy.stats.t.ppf(0.975, 3) * np.sqrt(variance / 2), rel=0.03)
 
 
+def test_a_difference_has_the_variance_of_both_and_the_fewer_degrees():
+    told = Spread(np.array([[0.04], [0.09]]), np.array([[5], [2]]), np.array([[40], [9]]))
+    both = told.rows(slice(1)).beyond(told.rows(slice(1, 2)))
+    assert (both.variance.item(), both.degrees.item(), both.most.item()) == (0.13, 2, 9)
+
+
 @pytest.mark.parametrize("worth", [4, 16])
 def test_what_cells_are_like_is_found_again(worth):
     effects = simulated(4, worth, (2000, 6))

@@ -80,6 +80,18 @@ def test_nothing_is_believed_where_nothing_has_an_effect():
     assert np.mean(passing) < 0.005  # a tenth would pass if all effects were as likely
 
 
+def test_nor_where_a_shared_baseline_moves_whole_targets():
+    rng = np.random.default_rng(0)
+    said = []
+    for _ in range(200):
+        luck = (rng.standard_normal((12, 13)) + rng.standard_normal(13)) * math.sqrt(0.5)
+        effects = [Normal(float(0.1 * x), 0.1) for x in luck.ravel()]
+        found = prior(effects)
+        assert found is not None
+        said.append(any(found.above(effect) >= 0.9 for effect in effects))
+    assert np.mean(said) < 0.1  # by the likelihood alone, in more
+
+
 def test_few_effects_and_no_intervals_suggest_no_prior():
     assert prior([Normal(0.1, 0.1)] * (FEWEST - 1)) is None
     assert prior([Normal(0.1, math.nan)] * CELLS) is None
