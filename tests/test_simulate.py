@@ -1,7 +1,10 @@
 """The simulated study has the accuracies and correlations that it states."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,3 +86,25 @@ def test_the_example_is_the_same_for_the_same_seed_alone():
     one, two = simulate.example_predictions(2, 0), simulate.example_predictions(2, 0)
     assert one.equals(two)
     assert not one.equals(simulate.example_predictions(2, 1))
+
+
+def test_runs_move_as_a_whole_around_their_adapters_true_accuracy():
+    world = simulate.World(
+        tasks=("a", "b"),
+        base_accuracy=np.array([0.5, 0.7]),
+        pgf=np.array([[0.4, 0.1], [0.0, -0.2]]),
+        items=np.array([400, 400]),
+        training=np.array([[0.5, 0.2], [0.0, 0.5]]),
+    )
+    answers = simulate.simulate_answers(world, 800, 3)
+    accuracy = np.stack([one.tuned.mean(-1) for one in answers], axis=-1)  # seed, source, target
+    assert accuracy.mean(0) == pytest.approx(world.tuned_accuracy, abs=0.06)  # the items are shared
+    still = simulate.simulate_answers(replace(world, training=None), 800, 3)
+    spread = np.stack([one.tuned.mean(-1) for one in still], axis=-1).std(0)
+    moved = np.sqrt(accuracy.std(0) ** 2 - spread**2)
+    # A threshold that moves by sd moves an accuracy by sd times the density there, nearly.
+    density = scipy.stats.norm.pdf(scipy.stats.norm.ppf(world.tuned_accuracy))
+    assert moved[world.training > 0] == pytest.approx(
+        (world.training * density)[world.training > 0], rel=0.2
+    )
+    assert accuracy.std(0)[1, 0] == pytest.approx(spread[1, 0], rel=0.15)
