@@ -46,3 +46,17 @@ def test_the_benchmark_runs_and_ours_and_theirs_answer_alike(fleet, arguments, l
     for step in ("look", "train", "evaluate"):
         assert [line for line in lines if re.match(rf"{step}, ours +\d+\.\d items/s", line)]
     assert re.match(last, lines[-1])
+
+
+def test_the_simulation_of_coverage_runs(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import coverage_of_intervals
+
+    coverage_of_intervals.main(["--studies", "2", "--only", "few sources"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if "| 0.5 |" in line]
+    assert len(rows) == 4
+    for row in rows:
+        cells, own_seeds = (float(row[k].removesuffix(" %")) for k in (5, 6))
+        assert 60 <= cells <= 100
+        assert 60 <= own_seeds <= 100
+    sys.modules.pop("coverage_of_intervals")

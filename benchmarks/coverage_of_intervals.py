@@ -1,6 +1,6 @@
 """How often intervals hold what they promise: simulated studies whose true effects are known.
 
-    python benchmarks/coverage.py [--studies 60] [--only "few change"]
+    python benchmarks/coverage_of_intervals.py [--studies 60] [--only "few change"]
 
 Prints what docs/uncertainty.md has and, last, the table of P(helps) in docs/selection.md. Each row
 simulates whole studies (`transferscope.simulate`) and asks: how many 95 % intervals of cells hold
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
     cells: float
     """Share of off-diagonal intervals that hold the truth."""
-    alone: float
+    own_seeds: float
     """The same of intervals told by each cell's own seeds."""
     width: float
     """Median ratio of the former's widths to the latter's."""
@@ -135,7 +135,7 @@ def a_study(row: Row, world: simulate.World, seed: int) -> Found:
     average = np.stack([part.mean(axis=0) for part in parts[:2]])
     return Found(
         cells=held[off].mean(),
-        alone=_inside(world.pgf, own)[off].mean(),
+        own_seeds=_inside(world.pgf, own)[off].mean(),
         width=np.median((np.diff(ends) / np.diff(own))[off]),
         largest=held[off][np.argmax(np.abs(mean[off]))],
         beyond=beyond[off].mean(),
@@ -224,11 +224,12 @@ def _passing(true: np.ndarray, believed: np.ndarray) -> str:
     return f"{100 * passing.mean():.1f} %, {100 * (true[passing] > 0).mean():.0f} %"
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    """Print the tables asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=60, help="simulated studies for each row")
     parser.add_argument("--only", choices=[*TABLES, "helps"], help="one of the tables")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     for name, rows in TABLES.items():
         if asked.only in (None, name):
             print(f"\n{name}\n")
