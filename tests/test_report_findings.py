@@ -24,9 +24,10 @@ def cell(mean: float, low: float, high: float, q: float = 0.5) -> Cell:
 
 
 def study(*cells: Cell, **changes) -> Analysis:
-    """Two tasks, A and B, in one model: A on A, A on B, B on A, B on B."""
+    """Two tasks, A and B, in one model: A on A, A on B and, if B is a source, B on A, B on B."""
     analysis = make(Shape(models=("m",), names=("A", "B"), seeds=2, nulls=False))
-    rows = {"A": {"A": cells[0], "B": cells[1]}, "B": {"A": cells[2], "B": cells[3]}}
+    pairs = (cells[:2], cells[2:])
+    rows = {s: dict(zip("AB", row, strict=True)) for s, row in zip("AB", pairs, strict=True) if row}
     model = replace(analysis.models["m"], pgf=rows, **changes)
     return replace(analysis, models={"m": model})
 
@@ -71,6 +72,7 @@ def test_an_effect_that_holds_after_correction_goes_before_a_larger_one_that_may
         ((GAIN, LOSS, LOSS, LOSS), "Of 2 finetunes, 1 gained on their own task (+0.05 PGF on"),
         ((GAIN, LOSS, LOSS, LOSS), "average), 1 beyond noise; not B."),
         ((LOSS, GAIN, GAIN, LOSS), "0 gained on their own task (−0.30 PGF on average)."),
+        ((GAIN, GAIN), "Of 1 finetune, 1 gained on its own task (+0.40 PGF), 1 beyond noise."),
     ],
 )
 def test_a_finetune_that_did_not_learn_its_own_task_is_named(cells, said):

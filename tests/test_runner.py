@@ -1,6 +1,7 @@
 """Carrying out a study: what is finished stays, what changed is redone, nothing else is."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from fake_lab import FakeLab
 
 from transferscope import cli, results, runner
 from transferscope.errors import DataError, StudyError
-from transferscope.plan import plan_study
+from transferscope.plan import Run, plan_study
 from transferscope.readers import read_results
 from transferscope.results import atomic
 from transferscope.runner import run_study
@@ -419,7 +420,9 @@ def test_the_plan_counts_what_there_is_to_do_and_what_is_done(command, carry_out
     assert "3 cells finished" in command("plan")[1]  # the base's
 
 
-def test_what_is_left_to_do_is_counted_in_answers_and_training(carry_out, text, tmp_path):
+def test_what_is_left_to_do_is_counted_in_answers_and_training(
+    carry_out, text, tmp_path, monkeypatch
+):
     study = parse_study(text, "study.yaml")
     plan = plan_study(study, stock := stock_of(study))
 
@@ -427,6 +430,13 @@ def test_what_is_left_to_do_is_counted_in_answers_and_training(carry_out, text, 
         return runner.standing(study, plan, stock, tmp_path / out).left["s"]
 
     assert left() == 1
+    keys = runner.run_keys
+    looked: list[Run] = []
+    monkeypatch.setattr(runner, "run_keys", lambda *given: looked.append(given[3]) or keys(*given))
+    carry_out(re.sub("sources: .*", "sources: [Counting]", text))
+    looked.clear()
+    assert left() < 1
+    assert {run.source for run in looked} == {None, "Counting", "shuffled"}  # no other is drawn
     carry_out(text)
     assert left() == 0
     # Nine runs of 12 answers, eight of which learn from 6 items once; learning counts three times.

@@ -9,7 +9,7 @@ import scipy.stats
 
 from transferscope import stats
 from transferscope.readers import read_results
-from transferscope.stats.seeds import Spread, over_seeds, seed_noise, spread
+from transferscope.stats.seeds import Spread, over_seeds, seed_noise, spread_of
 
 OFF = ~np.eye(13, dtype=bool)
 
@@ -53,7 +53,7 @@ def test_a_difference_has_the_variance_of_both_and_the_fewer_degrees():
 @pytest.mark.parametrize("worth", [4, 16])
 def test_what_cells_are_like_is_found_again(worth):
     effects = simulated(4, worth, (2000, 6))
-    found = spread(effects, np.zeros((2000, 6), int))
+    found = spread_of(effects, np.zeros((2000, 6), int))
     assert found.degrees[0, 0] == pytest.approx(worth / 2, rel=0.3)  # half, as it says
     assert found.variance[0] == pytest.approx(np.linspace(0.05, 0.5, 6) ** 2, rel=0.1)
     assert (found.most == 2000 * 3).all()
@@ -61,7 +61,7 @@ def test_what_cells_are_like_is_found_again(worth):
 
 def test_a_targets_scale_is_the_most_likely_one():
     effects = simulated(3, 8, (400, 1))
-    found = spread(effects, np.zeros((400, 1), int)).variance[0, 0]
+    found = spread_of(effects, np.zeros((400, 1), int)).variance[0, 0]
     ratios = effects.var(axis=0, ddof=1)[:, 0]
 
     def unlikely(log_scale: float, worth: float) -> float:
@@ -114,7 +114,7 @@ def test_the_papers_own_other_seeds_are_foretold_as_often_as_promised(effects_3b
     for effects in effects_3b_and_32b:
         for chosen in combinations(range(4), seeds):
             some, rest = effects[list(chosen)], np.delete(effects, chosen, axis=0)
-            told, own = spread(some, (~OFF).astype(int)), some.var(axis=0, ddof=1)
+            told, own = spread_of(some, (~OFF).astype(int)), some.var(axis=0, ddof=1)
             degrees = told.degrees + seeds - 1
             variance = (told.degrees * told.variance + (seeds - 1) * own) / degrees
             reach = scipy.stats.t.ppf(0.975, np.minimum(degrees, told.most))

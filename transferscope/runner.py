@@ -103,7 +103,7 @@ def standing(study: Study, plan: Plan, stock: Stock, out: str | Path) -> Standin
         whole[run.model] += learning + plan.questions
         asked = sum(count for name, count in plan.targets.items() if name not in done.targets)
         owed[run.model] += asked + (learning if asked and not done.trained else 0.0)
-    return Standing(cells, {name: owed[name] / whole[name] for name in owed if whole[name]})
+    return Standing(cells, {name: owed[name] / whole[name] for name in owed})
 
 
 class _Finished(NamedTuple):
@@ -117,13 +117,15 @@ class _Finished(NamedTuple):
 def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) -> _Finished:
     """What the folder has of a run, if its base is still the same."""
     record = results.read_json(results.record_of(folder / path_of(study, run)))
+    adapter = results.read_json(results.record_of(folder / adapter_folder(run)))
+    if not record and not adapter:
+        return _Finished((), trained=False)
     of_base = results.record_of(folder / path_of(study, Run(run.model, "base")))
     base = record.get("base") or results.read_json(of_base).get("base")
     if not base:
         return _Finished((), trained=False)
     training, cells, _ = run_keys(study, stock, plan, run, (str(base), brought_hash(study, run)))
     have = record.get("cells", {})
-    adapter = results.read_json(results.record_of(folder / adapter_folder(run)))
     return _Finished(
         tuple(target for target, key in cells.items() if have.get(target) == key),
         trained=run.trained and adapter.get("key") == training,

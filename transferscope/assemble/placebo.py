@@ -34,7 +34,7 @@ from transferscope.matrix import controls
 from transferscope.measure import VarianceShares, variance_shares
 from transferscope.predictions import shown
 from transferscope.stats import ItemTable, ModelData, resamples
-from transferscope.stats.seeds import over_seeds, spread
+from transferscope.stats.seeds import over_seeds, spread_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -129,20 +129,20 @@ def _draw(
         adjusted_mean=np.empty(number, np.float32),
     )
     whole = _beside(data, matrix, evidence, measured)
-    learned = spread(whole.effects, _kinds(data.itself, len(measured.names)))
+    learned = spread_of(whole.effects, _kinds(data.itself, len(measured.names)))
+    of_controls = learned.rows(slice(sources, None))
     for now, noise, effects in resamples(
         whole, draws=number, seed=settings.seed, model=evidence.model
     ):
         own, beside = effects[:, :sources], effects[:, sources:]
-        drawn.targets[..., now] = over_seeds(beside, noise, learned.rows(slice(sources, None)))
+        drawn.targets[..., now] = over_seeds(beside, noise, of_controls)
         drawn.mean[:, now] = over_seeds(_mean(beside, axis=2), noise)
         if measured.placebo is not None:
             apart = own - beside[:, measured.placebo, None]
             drawn.adjusted[..., now] = over_seeds(apart, noise)
-            row = sources + measured.placebo
-            of_placebo = learned.rows(slice(row, row + 1))
-            both = learned.rows(slice(sources)).beyond(of_placebo)
-            drawn.alone[..., now] = over_seeds(apart, noise, both)
+            of_placebo = of_controls.rows(slice(measured.placebo, measured.placebo + 1))
+            of_both = learned.rows(slice(sources)).beyond(of_placebo)
+            drawn.alone[..., now] = over_seeds(apart, noise, of_both)
             others = _mean(apart[:, ~data.itself], axis=1)
             drawn.adjusted_mean[now] = over_seeds(others, noise)
     return drawn

@@ -126,11 +126,10 @@ def _learned(model: ModelAnalysis, alpha: float, measure: str, names: Labels) ->
     if not own:
         return
     gained = [pair for pair in own if pair.cell.mean > 0]
-    said = f"Of {counted(len(own), 'finetune')}, {len(gained)} gained on their own task"
-    if len(own) == 1:
-        said = f"The finetune {'gained' if gained else 'did not gain'} on its own task"
     mean = signed(sum(pair.cell.mean for pair in own) / len(own))
-    said += f" ({mean} {measure}{' on average' if len(own) > 1 else ''})"
+    whose, of_all = ("their", " on average") if len(own) > 1 else ("its", "")
+    said = f"Of {counted(len(own), 'finetune')}, {len(gained)} gained on {whose} own task"
+    said += f" ({mean} {measure}{of_all})"
     judged = [beyond_noise(pair.cell, alpha) for pair in gained]
     if gained and None not in judged:
         said += f", {sum(map(bool, judged))} beyond noise"

@@ -10,8 +10,8 @@ Out:  draws, intervals, p-values. Draws are always the last axis.
 
 Randomness comes in as a seed. Opens no file.
 
-Beside it: `noise` (the one rule for "beyond noise"), `exact`, `nulls`, `detection` (power),
-`agreement` (of a forecast and a measured matrix).
+Beside it: `seeds`, `noise` (the one rule for "beyond noise"), `exact`, `nulls`, `detection`
+(power), `agreement` (of a forecast and a measured matrix).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float
 
 from transferscope.analysis.settings import Measure
 from transferscope.measure import signed_parts
-from transferscope.stats.seeds import SeedNoise, over_seeds, seed_noise, spread
+from transferscope.stats.seeds import SeedNoise, over_seeds, seed_noise, spread_of
 
 HALVES = np.array([0, 1], np.float32)
 """The base's answers to two more items of each target, half an item each on average, on which every
@@ -133,7 +133,7 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     }
     sides = SignDraws(*np.empty((2, sources, targets, draws), np.float32))
     cells, alone = np.empty((2, sources, targets, draws), np.float32)
-    learned = spread(data.effects, data.itself.astype(int))
+    learned = spread_of(data.effects, data.itself.astype(int))
     for now, noise, effects in resamples(data, draws=draws, seed=seed, model=model):
         apart = np.where(itself, np.float32(np.nan), effects)
         cells[..., now] = over_seeds(effects, noise)

@@ -101,7 +101,7 @@ def over_seeds(values: np.ndarray, noise: SeedNoise, spread: Spread | None = Non
     return mean + error * noise.stretch[np.where(told, np.minimum(all_known, spread.most), degrees)]
 
 
-def spread(
+def spread_of(
     effects: Float[np.ndarray, "seed source target"], kinds: Int[np.ndarray, "source target"]
 ) -> Spread:
     """How far seeds differ, learned from the cells of each target together.
