@@ -6,7 +6,8 @@ Prints what docs/uncertainty.md has and, last, the table of P(helps) in docs/sel
 simulates whole studies (`transferscope.simulate`) and asks: how many 95 % intervals of cells hold
 the truth, how wide they are beside those that each cell's own seeds would give, how many effects
 look beyond noise, in how many studies something holds after correction, and how many intervals of
-malleability hold its mean over such studies.
+averages (all tasks' transferability and malleability, positive and negative) hold their mean over
+such studies, and how wide those are beside what the average's own seeds would give.
 
 `training` moves a run as a whole by so many standard deviations of the items' scores (0.1 is some 4
 points of accuracy), differently for each cell: inverse chi-square with `alike` degrees of freedom.
@@ -25,13 +26,13 @@ import transferscope as ts
 from transferscope import simulate, stats
 from transferscope.analysis.settings import Settings
 from transferscope.matrix import from_predictions
-from transferscope.measure import signed_parts
 from transferscope.selection.prior import of_matrix
 from transferscope.selection.record import sober
 from transferscope.stats import exact
 
 DRAWS = 4000
 ALPHA = 0.05
+BOUNDS = {"positive": (0.0, np.inf), "negative": (-np.inf, 0.0)}
 
 
 class Row(NamedTuple):
@@ -64,10 +65,12 @@ class Found(NamedTuple):
     """Share of effects beyond noise."""
     holds: float
     """Whether one of them holds after correction."""
-    average: np.ndarray
-    """Malleability's positive and negative parts, (sign, target)."""
+    averages_width: float
+    """Median ratio of the widths of averages' intervals."""
+    averages: np.ndarray
+    """(average,), of every task."""
     ends: np.ndarray
-    """Their intervals, (sign, target, end)."""
+    """Their intervals, (average, end)."""
 
 
 TABLES = {
@@ -131,8 +134,18 @@ def a_study(row: Row, world: simulate.World, seed: int) -> Found:
     p_values = np.maximum(stats.sign_p_values(draws.alone, mean), by_items)
     holds = beyond[off] & (stats.benjamini_hochberg(p_values[off]) <= ALPHA)
     held = _inside(world.pgf, ends)
-    parts = signed_parts(np.where(itself, np.nan, effects), axis=1)
-    average = np.stack([part.mean(axis=0) for part in parts[:2]])
+    means, ends_of_means, widths = [], [], []
+    for key, values in stats.averages(effects, itself).items():
+        if key[2]:
+            continue
+        low, high = BOUNDS[key[1]]
+        means.append(np.where(np.isfinite(values).any(axis=0), values.mean(axis=0), np.nan))
+        told, alone = (
+            stats.intervals(tasks[key], means[-1], ALPHA, low=low, high=high)
+            for tasks in (draws.tasks_alone, draws.tasks)
+        )
+        ends_of_means.append(told)
+        widths.append(np.diff(told)[:, 0] / np.diff(alone)[:, 0])
     return Found(
         cells=held[off].mean(),
         own_seeds=_inside(world.pgf, own)[off].mean(),
@@ -140,8 +153,9 @@ def a_study(row: Row, world: simulate.World, seed: int) -> Found:
         largest=held[off][np.argmax(np.abs(mean[off]))],
         beyond=beyond[off].mean(),
         holds=holds.any(),
-        average=np.where(np.isfinite(mean).any(axis=0), average, np.nan),
-        ends=stats.intervals(np.stack(draws.malleability), average, ALPHA),
+        averages_width=np.nanmedian(np.concatenate(widths)),
+        averages=np.concatenate(means),
+        ends=np.concatenate(ends_of_means),
     )
 
 
@@ -150,20 +164,21 @@ def _inside(truth: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 
 def table(rows: list[Row], studies: int) -> None:
-    columns = ("cells", "own seeds alone", "width", "largest", "beyond noise", "holds", "malleab.")
+    columns = ("cells", "own seeds alone", "width", "largest", "beyond noise", "holds")
+    columns = (*columns, "averages' width", "averages")
     print("| base | seeds | effects | correlating | runs move | " + " | ".join(columns) + " |")
     print("|---" * (5 + len(columns)) + "|")
     for row in rows:
         world = a_world(row)
         found = [a_study(row, world, seed) for seed in range(studies)]
-        whole = np.nanmean([one.average for one in found], axis=0)
-        inside = [_inside(whole, one.ends)[np.isfinite(one.average)] for one in found]
-        malleability = np.concatenate(inside).mean()
+        whole = np.nanmean([one.averages for one in found], axis=0)
+        inside = [_inside(whole, one.ends)[np.isfinite(one.averages)] for one in found]
         moves = f"{row.training:g}, {row.alike:g}" if row.training else "no"
         size = "" if row.tasks == 13 else f", {row.tasks} tasks"
-        values = [np.mean([getattr(one, name) for one in found]) for name in Found._fields[:6]]
-        said = [f"{100 * value:.1f} %" for value in (*values, malleability)]
-        said[2] = f"{values[2]:.2f}"
+        values = [np.mean([getattr(one, name) for one in found]) for name in Found._fields[:7]]
+        said = [f"{100 * value:.1f} %" for value in (*values, np.concatenate(inside).mean())]
+        for ratio in (2, 6):
+            said[ratio] = f"{values[ratio]:.2f}"
         kind = f"{row.base:g} | {row.seeds} | {row.effects:g} | {row.correlation:g} | {moves}{size}"
         print(f"| {kind} | " + " | ".join(said) + " |", flush=True)
 

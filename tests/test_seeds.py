@@ -8,8 +8,9 @@ import scipy.optimize
 import scipy.stats
 
 from transferscope import stats
+from transferscope.measure import signed_parts
 from transferscope.readers import read_results
-from transferscope.stats.seeds import Spread, over_seeds, seed_noise, spread_of
+from transferscope.stats.seeds import Spread, over_seeds, seed_noise, spread_of, spread_of_tasks
 
 OFF = ~np.eye(13, dtype=bool)
 
@@ -72,6 +73,30 @@ def test_a_targets_scale_is_the_most_likely_one():
     assert min(np.abs(np.exp(best) / found - 1)) < 0.01
 
 
+def test_tasks_averages_are_told_by_those_of_other_tasks():
+    effects = simulated(3, 8, (400, 6))  # seed, other, task
+    variances = np.linspace(0.05, 0.5, 6) ** 2
+    of_targets = spread_of_tasks(effects.mean(axis=1), effects)
+    of_cells = variances * 8 / (8 - 2)  # the mean of an inverse chi-square
+    assert of_targets.variance == pytest.approx(of_cells / 400, rel=0.35)
+    ratios = of_targets.variance / effects.var(axis=0, ddof=1).mean(axis=0)
+    assert ratios == pytest.approx(ratios[0], rel=1e-9)  # targets differ as their cells do
+    alike = spread_of_tasks(simulated(3, 8, (1, 2000))[:, 0] / np.linspace(0.05, 0.5, 2000))
+    assert alike.variance == pytest.approx(np.ones(2000), rel=0.1)
+    assert alike.degrees[0] == pytest.approx(8 / 2, rel=0.3)  # half, as it says
+    assert (alike.most == 4000).all()
+
+
+def test_a_task_whose_cells_never_differ_is_told_by_no_other():
+    cells = simulated(2, 8, (5, 4))
+    cells[:, :, 1] = 0.25
+    found = spread_of_tasks(cells.mean(axis=1), cells)
+    assert np.array_equal(np.isnan(found.variance), [False, True, False, False])
+    assert (found.most == 3).all()
+    draws = over_seeds(cells.mean(axis=1)[..., None], seed_noise(2, 500, [1]), found)
+    assert np.all(draws[1] == 0.25)
+
+
 def test_of_a_single_source_nothing_more_is_known():
     rng = np.random.default_rng(0)
     effects = rng.standard_normal((3, 1, 5))
@@ -125,6 +150,28 @@ def test_the_papers_own_other_seeds_are_foretold_as_often_as_promised(effects_3b
             narrower.append(np.median((reach * np.sqrt(variance))[OFF]) / np.median(alone[OFF]))
     assert 0.92 <= np.mean(within) <= 0.97
     assert np.max(narrower) < {2: 0.4, 3: 0.75}[seeds]
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_averages_of_the_papers_own_other_seeds_are_foretold_too(effects_3b_and_32b, seeds):
+    within, narrower = [], []
+    for effects in effects_3b_and_32b:
+        values = np.where(OFF, effects, np.nan)
+        for chosen in combinations(range(4), seeds):
+            cells = values[list(chosen)]
+            for axis, of_cells in ((2, None), (1, cells)):
+                for average in signed_parts(values, axis=axis)[:2]:
+                    some, rest = average[list(chosen)], np.delete(average, chosen, axis=0)
+                    told, own = spread_of_tasks(some, of_cells), some.var(axis=0, ddof=1)
+                    degrees = told.degrees + seeds - 1
+                    variance = (told.degrees * told.variance + (seeds - 1) * own) / degrees
+                    reach = scipy.stats.t.ppf(0.975, np.minimum(degrees, told.most))
+                    error = np.sqrt(variance * (1 / seeds + 1 / len(rest)))
+                    within.append(np.abs(some.mean(0) - rest.mean(0)) <= reach * error)
+                    alone = scipy.stats.t.ppf(0.975, seeds - 1) * np.sqrt(own)
+                    narrower.append((reach * np.sqrt(variance)).mean() / alone.mean())
+    assert 0.92 <= np.mean(within) <= 0.97
+    assert np.max(narrower) < {2: 0.4, 3: 0.8}[seeds]
 
 
 def test_two_seeds_intervals_hold_where_seeds_move_as_a_whole_and_cells_differ_in_it():

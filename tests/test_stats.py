@@ -1,5 +1,7 @@
 """Intervals cover what they claim; tests, corrections and null models are what they say."""
 
+from dataclasses import replace
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -81,13 +83,39 @@ def test_intervals_cover_the_average_transferability_of_a_study_of_this_size():
     for study in range(120):
         data = a_study(world, SEEDS, 500 + study, "items")
         estimate = averages(data.effects)
-        draws = stats.bootstrap(data, draws=400, seed=study, model="m").transferability
-        means = np.stack([draws.positive.mean(axis=0), draws.negative.mean(axis=0)])
+        tasks = stats.bootstrap(data, draws=400, seed=study, model="m").tasks
+        drawn = [tasks["transferability", sign, False] for sign in ("positive", "negative")]
+        means = np.stack([values.mean(axis=0) for values in drawn])
         ends.append(stats.intervals(means, estimate, 0.05))
         estimates.append(estimate)
     truth = np.mean(estimates, axis=0)
     low, high = np.moveaxis(np.array(ends), -1, 0)
     assert 0.9 <= np.mean((low <= truth) & (truth <= high)) <= 0.995
+
+
+@pytest.mark.parametrize("seeds", [2, SEEDS])
+@pytest.mark.parametrize("moves", [0.0, 0.3])
+def test_intervals_cover_each_tasks_averages_and_of_two_seeds_the_mean_of_those(seeds, moves):
+    world, studies = replace(a_world(0.1), training=np.full((TASKS, TASKS), moves)), []
+    for number in range(80):
+        data = a_study(world, seeds, 300 + number, "items")
+        draws = stats.bootstrap(data, draws=400, seed=number, model="m")
+        for key, values in stats.averages(data.effects, ITSELF).items():
+            estimate = values.mean(axis=0)
+            ends = stats.intervals(draws.tasks_alone[key], estimate, 0.05)
+            own = stats.intervals(draws.tasks[key], estimate, 0.05)
+            mean = stats.intervals(
+                draws.tasks_alone[key].mean(axis=0), np.asarray(estimate.mean()), 0.05
+            )
+            studies.append((key, estimate, ends, own, mean))
+    for key in {key for key, *_ in studies}:
+        parts = [parts for of, *parts in studies if of == key]
+        estimate, ends, own, means = map(np.array, zip(*parts, strict=True))
+        truth, whole = estimate.mean(axis=0), estimate.mean()
+        assert 0.92 <= np.mean((ends[..., 0] <= truth) & (truth <= ends[..., 1])) <= 0.995
+        assert np.median(np.diff(ends) / np.diff(own)) < {2: 0.75, SEEDS: 1}[seeds]
+        if seeds == 2:
+            assert np.mean((means[:, 0] <= whole) & (whole <= means[:, 1])) >= 0.93
 
 
 def test_without_items_intervals_promise_too_little_about_other_items():

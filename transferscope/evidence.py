@@ -11,7 +11,7 @@ Out:  `Evidence`: arrays, bootstrap draws, and null models of that model.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -19,15 +19,17 @@ from jaxtyping import Float
 from transferscope import simulate
 from transferscope.analysis import Basis, Items, Sign
 from transferscope.analysis.settings import Settings
-from transferscope.measure import itself, signed_parts
+from transferscope.measure import itself
 from transferscope.stats import (
+    Average,
     Draws,
     ItemTable,
     ModelData,
-    SignDraws,
+    averages,
     bootstrap,
     draw_mean,
     intervals,
+    signed,
 )
 from transferscope.stats.nulls import no_transfer_effects, seed_correlation
 
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Quantity = Literal["transferability", "malleability"]
+View = Literal["joint", "alone", "means"]
+"""What draws are for: to compare quantities, to look at each alone, or to take means over tasks.
+Of two seeds, means are taken of what is told by others: they vary at most as what they are of, and
+two values of a mean may agree by luck."""
 NULL_VALUES = 50_000_000
 """Effects that the draws of a null model may hold together: a few hundred MB."""
 
@@ -58,12 +64,24 @@ class Evidence:
         """Cells of a study with several seeds that were measured in one only, (source, target)."""
         return (np.isfinite(self.data.effects).sum(axis=0) == 1) & (len(self.seeds) > 1)
 
-    def drawn(self, quantity: Quantity, sign: Sign, *, include_self: bool) -> np.ndarray | None:
+    def drawn(
+        self, quantity: Quantity, sign: Sign, *, include_self: bool, view: View = "joint"
+    ) -> np.ndarray | None:
         """Draws of every task's transferability or malleability, (task, draw)."""
         if self.draws is None:
             return None
-        both = getattr(self.draws, quantity + ("_with_self" if include_self else ""))
-        return getattr(both, sign)
+        tasks = self.draws.tasks_alone if self.alone(view) else self.draws.tasks
+        return tasks[quantity, sign, include_self]
+
+    def drawn_cells(self, view: View = "joint") -> np.ndarray | None:
+        """Draws of every effect, (source, target, draw)."""
+        if self.draws is None:
+            return None
+        return self.draws.alone if self.alone(view) else self.draws.cells
+
+    def alone(self, view: View) -> bool:
+        """Whether that is draws of quantities looked at alone."""
+        return view == "alone" or (view == "means" and len(self.seeds) == 2)
 
     def interval(
         self,
@@ -172,7 +190,7 @@ def _plausible_table(
 def _centred(draws: Draws, data: ModelData) -> Draws:
     """The draws moved so that their means are the estimates (see `stats.intervals`)."""
     effects = data.effects
-    apart = np.where(data.itself, np.nan, effects)
+    whole = averages(effects, data.itself)
 
     def move(values: np.ndarray, estimate: np.ndarray) -> np.ndarray:
         known = np.isfinite(estimate).sum(axis=0)
@@ -180,21 +198,17 @@ def _centred(draws: Draws, data: ModelData) -> Draws:
         shift = mean - draw_mean(values)
         return np.add(values, shift[..., None].astype(np.float32), out=values)
 
-    moved: dict[str, Any] = {
-        "cells": move(draws.cells, effects),
-        "alone": move(draws.alone, effects),
-    }
-    for suffix, values in (("", apart), ("_with_self", effects)):
-        for name, axis in (("transferability", 2), ("malleability", 1)):
-            parts, drawn = signed_parts(values, axis=axis), getattr(draws, name + suffix)
-            moved[name + suffix] = SignDraws(
-                move(drawn.positive, parts.positive), move(drawn.negative, parts.negative)
-            )
-    moved["sides"] = SignDraws(
-        move(draws.sides.positive, np.maximum(effects, 0)),
-        move(draws.sides.negative, np.minimum(effects, 0)),
+    def move_each(tasks: dict[Average, np.ndarray]) -> dict[Average, np.ndarray]:
+        return {key: move(values, whole[key]) for key, values in tasks.items()}
+
+    positive, negative = map(move, draws.sides, signed(effects))
+    return Draws(
+        cells=move(draws.cells, effects),
+        alone=move(draws.alone, effects),
+        tasks=move_each(draws.tasks),
+        tasks_alone=move_each(draws.tasks_alone),
+        sides=(positive, negative),
     )
-    return Draws(**moved)
 
 
 def null_draws(evidence: Evidence, settings: Settings) -> int:

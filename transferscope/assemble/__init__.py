@@ -125,7 +125,7 @@ def _tasks(mu: xr.DataArray) -> list[TaskRecord]:
 def _decomposition(mu: xr.DataArray, evidence: Evidence, null: np.ndarray | None) -> Decomposition:
     one = mu.sel(model=[evidence.model], seed=evidence.seeds)
     shares = {str(name): part.item() for name, part in measure.decompose(one).items()}
-    drawn = evidence.draws.cells if evidence.draws else None
+    drawn = evidence.drawn_cells()
     mean = graph.seed_mean(evidence.data.effects)
     found = placebo.decomposition(evidence, mean, drawn, measure.VarianceShares(**shares))
     return found if null is None else replace(found, no_transfer=_by_chance(evidence, mean, null))
@@ -157,7 +157,7 @@ def _scale(mu: xr.DataArray, evidence: dict[str, Evidence], settings: Settings) 
             estimate = means[f"{quantity}_{sign}"].sel(model=names).values
             values[sign] = estimate.tolist()
             tasks = [
-                e.drawn(quantity, sign, include_self=settings.include_self)
+                e.drawn(quantity, sign, include_self=settings.include_self, view="means")
                 for e in evidence.values()
             ]
             drawn = [None if d is None else over_tasks(d) for d in tasks]

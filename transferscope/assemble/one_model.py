@@ -131,7 +131,7 @@ def _base_errors(base: xr.Dataset) -> dict[str, dict[str, int | None]]:
 def _cells(evidence: Evidence, mean: np.ndarray) -> tuple[dict[str, dict[str, Cell]], np.ndarray]:
     """Every cell, and the q-values of the off-diagonal ones."""
     values, data = evidence.data.effects, evidence.data
-    drawn = evidence.draws.alone if evidence.draws else None
+    drawn = evidence.drawn_cells("alone")
     capped = data.measure == "pgf" and data.ceiling is not None and np.all(data.ceiling == 1)
     ci = evidence.interval(drawn, mean, high=1.0 if capped else np.inf)
     changed = None
@@ -200,7 +200,7 @@ def _task_effects(
     estimates = {}
     for sign in SIGNS:
         low, high = BOUNDS[sign]
-        drawn = evidence.drawn(quantity, sign, include_self=include_self)
+        drawn = evidence.drawn(quantity, sign, include_self=include_self, view="alone")
         ci = evidence.interval(drawn, mean[sign].values, low=low, high=high)
         estimates[sign] = [
             Estimate(float(value), pair(ends), dict(zip(evidence.seeds, by_seed, strict=True)))
@@ -225,7 +225,7 @@ def _average(one: xr.DataArray, evidence: Evidence, include_self: bool) -> Profi
     for quantity in QUANTITIES:
         values: dict[Sign, float] = {s: float(means[f"{quantity}_{s}"]) for s in SIGNS}
         drawn: dict[Sign, np.ndarray | None] = {
-            s: evidence.drawn(quantity, s, include_self=include_self) for s in SIGNS
+            s: evidence.drawn(quantity, s, include_self=include_self, view="means") for s in SIGNS
         }
         signed[quantity] = _signed(evidence, values, drawn)
     return Profile(**signed)
@@ -296,10 +296,11 @@ def _cliques(
 
 
 def _clique_interval(evidence: Evidence, tasks: list[str], mean: float) -> tuple[float, float]:
-    assert evidence.draws is not None
+    drawn = evidence.drawn_cells("means")
+    assert drawn is not None
     rows = [evidence.sources.index(name) for name in tasks]
     columns = [evidence.data.targets.index(name) for name in tasks]
-    block = evidence.draws.cells[np.ix_(rows, columns)]
+    block = drawn[np.ix_(rows, columns)]
     apart = block[~np.eye(len(tasks), dtype=bool)]
     return pair(evidence.interval(apart.mean(axis=0), np.asarray(mean)))
 
@@ -334,7 +335,7 @@ def _profiles(
             members = _members(one, by, DIMENSION[quantity], category)
             drawn: dict[Sign, np.ndarray | None] = {}
             for sign in SIGNS:
-                all_tasks = evidence.drawn(quantity, sign, include_self=include_self)
+                all_tasks = evidence.drawn(quantity, sign, include_self=include_self, view="means")
                 drawn[sign] = None if all_tasks is None else all_tasks[members]
             means: dict[Sign, float] = {
                 s: trends[f"{quantity}_{s}"].values[known.index(category)].item() for s in SIGNS
@@ -392,8 +393,8 @@ def _category_effects(
             place = rows.index(giving), columns.index(taking)
             drawn: dict[Sign, np.ndarray | None] = dict.fromkeys(SIGNS)
             if evidence.draws:
-                sides = evidence.draws.sides
-                drawn = {s: getattr(sides, s)[block & ~apart] for s in SIGNS}
+                sides = dict(zip(SIGNS, evidence.draws.sides, strict=True))
+                drawn = {s: sides[s][block & ~apart] for s in SIGNS}
             values: dict[Sign, float] = {s: means[s].values[place].item() for s in SIGNS}
             effects.setdefault(giving, {})[taking] = _signed(evidence, values, drawn)
     return effects

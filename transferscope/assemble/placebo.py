@@ -131,20 +131,28 @@ def _draw(
     whole = _beside(data, matrix, evidence, measured)
     learned = spread_of(whole.effects, _kinds(data.itself, len(measured.names)))
     of_controls = learned.rows(slice(sources, None))
+    by_parts = evidence.alone("means")
     for now, noise, effects in resamples(
         whole, draws=number, seed=settings.seed, model=evidence.model
     ):
         own, beside = effects[:, :sources], effects[:, sources:]
-        drawn.targets[..., now] = over_seeds(beside, noise, of_controls)
-        drawn.mean[:, now] = over_seeds(_mean(beside, axis=2), noise)
+        its = over_seeds(beside, noise, of_controls)
+        drawn.targets[..., now] = its
+        drawn.mean[:, now] = (
+            _mean(its, axis=1) if by_parts else over_seeds(_mean(beside, axis=2), noise)
+        )
         if measured.placebo is not None:
             apart = own - beside[:, measured.placebo, None]
             drawn.adjusted[..., now] = over_seeds(apart, noise)
             of_placebo = of_controls.rows(slice(measured.placebo, measured.placebo + 1))
             of_both = learned.rows(slice(sources)).beyond(of_placebo)
-            drawn.alone[..., now] = over_seeds(apart, noise, of_both)
-            others = _mean(apart[:, ~data.itself], axis=1)
-            drawn.adjusted_mean[now] = over_seeds(others, noise)
+            alone = over_seeds(apart, noise, of_both)
+            drawn.alone[..., now] = alone
+            drawn.adjusted_mean[now] = (
+                _mean(alone[~data.itself], axis=0)
+                if by_parts
+                else over_seeds(_mean(apart[:, ~data.itself], axis=1), noise)
+            )
     return drawn
 
 

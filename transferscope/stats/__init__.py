@@ -26,11 +26,22 @@ from jaxtyping import Bool, Float
 
 from transferscope.analysis.settings import Measure
 from transferscope.measure import signed_parts
-from transferscope.stats.seeds import SeedNoise, over_seeds, seed_noise, spread_of
+from transferscope.stats.seeds import (
+    SeedNoise,
+    Spread,
+    over_seeds,
+    seed_noise,
+    spread_of,
+    spread_of_tasks,
+)
 
 HALVES = np.array([0, 1], np.float32)
 """The base's answers to two more items of each target, half an item each on average, on which every
 adapter answers otherwise. Where few answers change, what might have changed is not in the data."""
+AXES = {"transferability": 2, "malleability": 1}
+"""Over which axis of (seed, source, target) each is an average."""
+Average = tuple[str, str, bool]
+"""Transferability or malleability, positive or negative, and whether self-transfer counts."""
 CHUNK_VALUES = 1_000_000
 """Effects the bootstrap holds at once, so that its few arrays of that size stay in cache."""
 
@@ -83,27 +94,23 @@ class ModelData:
     measure: Measure = "pgf"
 
 
-class SignDraws(NamedTuple):
-    """Draws of transferability or malleability, each (task, draw)."""
-
-    positive: np.ndarray
-    negative: np.ndarray
-
-
 class Draws(NamedTuple):
-    """Bootstrap draws of what is measured on one model."""
+    """Bootstrap draws of what is measured on one model, seed means of it, the draw last.
+
+    In what is `alone`, each quantity is looked at alone: what seeds add is told by the other cells,
+    or tasks, too (`seeds.Spread`). No difference of them means anything, and their mean varies as
+    if all moved together, the most that it can.
+    """
 
     cells: np.ndarray
-    """Seed-mean effects, (source, target, draw)."""
+    """Effects, (source, target, draw)."""
     alone: np.ndarray
-    """The same where each cell is looked at alone: what seeds add is told by the other cells too
-    (`seeds.Spread`). No mean or difference of them means anything."""
-    transferability: SignDraws
-    malleability: SignDraws
-    transferability_with_self: SignDraws
-    malleability_with_self: SignDraws
-    sides: SignDraws
-    """Seed means of the effects' positive and negative parts, (source, target, draw)."""
+    tasks: dict[Average, np.ndarray]
+    """Each (task, draw)."""
+    tasks_alone: dict[Average, np.ndarray]
+    sides: tuple[np.ndarray, np.ndarray]
+    """The effects' positive and negative parts, (source, target, draw), to take means of: of two
+    seeds `alone`."""
 
 
 def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
@@ -123,29 +130,56 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     Returns:
         Draws, float32.
     """
-    _, sources, targets = data.effects.shape
-    itself = data.itself[None, :, :, None]
-    tasks = {"transferability": (sources, 2), "malleability": (targets, 1)}
-    out = {
-        f"{name}{suffix}": SignDraws(*np.empty((2, size, draws), np.float32))
-        for name, (size, _) in tasks.items()
-        for suffix in ("", "_with_self")
-    }
-    sides = SignDraws(*np.empty((2, sources, targets, draws), np.float32))
-    cells, alone = np.empty((2, sources, targets, draws), np.float32)
-    learned = spread_of(data.effects, data.itself.astype(int))
+    shape, kinds = (*data.itself.shape, draws), data.itself.astype(int)
+    cells, alone, *sides = np.empty((4, *shape), np.float32)
+    told = spread_of(data.effects, kinds)
+    two = len(data.effects) == 2
+    told_sides = [spread_of(side, kinds) if two else None for side in signed(data.effects)]
+    told_tasks = _spread_of_averages(data)
+    tasks, tasks_alone = (
+        {key: np.empty((len(one.variance), draws), np.float32) for key, one in told_tasks.items()}
+        for _ in range(2)
+    )
     for now, noise, effects in resamples(data, draws=draws, seed=seed, model=model):
-        apart = np.where(itself, np.float32(np.nan), effects)
         cells[..., now] = over_seeds(effects, noise)
-        alone[..., now] = over_seeds(effects, noise, learned)
-        sides.positive[..., now] = over_seeds(np.maximum(effects, 0), noise)
-        sides.negative[..., now] = over_seeds(np.minimum(effects, 0), noise)
-        for suffix, values in (("", apart), ("_with_self", effects)):
-            for name, (_, axis) in tasks.items():
-                signs = signed_parts(values, axis=axis)
-                out[name + suffix].positive[:, now] = over_seeds(signs.positive, noise)
-                out[name + suffix].negative[:, now] = over_seeds(signs.negative, noise)
-    return Draws(cells=cells, alone=alone, sides=sides, **out)
+        alone[..., now] = over_seeds(effects, noise, told)
+        for drawn, side, spread in zip(sides, signed(effects), told_sides, strict=True):
+            drawn[..., now] = over_seeds(side, noise, spread)
+        for key, values in averages(effects, data.itself).items():
+            tasks[key][:, now] = over_seeds(values, noise)
+            tasks_alone[key][:, now] = over_seeds(values, noise, told_tasks[key])
+    return Draws(cells, alone, tasks, tasks_alone, (sides[0], sides[1]))
+
+
+def signed(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Their positive and their negative parts."""
+    return np.maximum(effects, 0), np.minimum(effects, 0)
+
+
+def averages(
+    effects: Float[np.ndarray, "seed source target *draw"],
+    itself: Bool[np.ndarray, "source target"],
+) -> dict[Average, Float[np.ndarray, "seed task *draw"]]:
+    """Transferability and malleability of all tasks, with and without self-transfer."""
+    found = {}
+    others = ~itself.reshape(itself.shape + (1,) * (effects.ndim - 3))
+    for with_self in (False, True):
+        values = effects if with_self else np.where(others, effects, np.float32(np.nan))
+        for quantity, axis in AXES.items():
+            parts = signed_parts(values, axis=axis)
+            found[quantity, "positive", with_self] = parts.positive
+            found[quantity, "negative", with_self] = parts.negative
+    return found
+
+
+def _spread_of_averages(data: ModelData) -> dict[Average, Spread]:
+    """How far seeds differ in `averages`: targets in units of their own, as their gaps are."""
+    others = np.where(data.itself, np.nan, data.effects)
+    of_targets = {False: others, True: data.effects}
+    return {
+        key: spread_of_tasks(values, of_targets[key[2]] if key[0] == "malleability" else None)
+        for key, values in averages(data.effects, data.itself).items()
+    }
 
 
 class Resample(NamedTuple):

@@ -2,7 +2,7 @@
 
 A mean over n seeds alone has Student's t interval with n - 1 degrees of freedom: of two seeds
 12.7 standard errors to each side, as two values that agree may do so by luck. But a matrix has many
-cells, and how far seeds differ in the others tells how far they differ here (`Spread`).
+cells and tasks, and how far seeds differ in the others tells how far they differ here (`Spread`).
 
 In:   effects, seeds first; random numbers.
 Out:  draws, last.
@@ -34,14 +34,15 @@ class SeedNoise(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """How far seeds differ in a cell, told by all cells of its target; (source, target)."""
+    """How far seeds differ in a quantity, told by all that are like it: cells, (source, target), by
+    those of their target; a task's transferability or malleability, (task,), by other tasks'."""
 
-    variance: Float[np.ndarray, "source target"]
-    """Of one seed's effect; NaN where nothing tells."""
-    degrees: Int[np.ndarray, "source target"]
-    """How many degrees of freedom that is worth, beside the n - 1 of the cell's own seeds."""
-    most: Int[np.ndarray, "source target"]
-    """Degrees of freedom of all the cells that `variance` was learned from: no more than these."""
+    variance: Float[np.ndarray, "*quantity"]
+    """Of one seed's value; NaN where nothing tells."""
+    degrees: Int[np.ndarray, "*quantity"]
+    """How many degrees of freedom that is worth, beside the n - 1 of the quantity's own seeds."""
+    most: Int[np.ndarray, "*quantity"]
+    """Degrees of freedom of all that `variance` was learned from: no more than these."""
 
     def rows(self, chosen: slice) -> Spread:
         """That of some of the sources."""
@@ -75,8 +76,9 @@ def over_seeds(values: np.ndarray, noise: SeedNoise, spread: Spread | None = Non
     t interval. One seed has no error that could be known.
 
     Args:
-        spread: of cells, (source, target), where each is looked at alone. Its part of the error
-            is the same draw for all cells, so no difference or mean of them may be taken.
+        spread: where each quantity is looked at alone. Its part of the error is the same draw for
+            all, so a difference of them means nothing, and a mean varies as if all moved together:
+            the most that it can.
     """
     known = np.isfinite(values)
     count = known.sum(axis=0)[..., :1]
@@ -121,10 +123,7 @@ def spread_of(
         (2004), section 3 and, for the cap on the degrees of freedom, the limma package; the
         distribution is fitted by its likelihood here, as counts of correct answers often agree.
     """
-    known = np.isfinite(effects)
-    degrees = np.maximum(known.sum(axis=0) - 1, 0)
-    mean = np.where(known, effects, 0).sum(axis=0) / np.maximum(degrees + 1, 1)
-    squares = np.where(known, (effects - mean) ** 2, 0).sum(axis=0)
+    squares, degrees = _squares(effects)
     squares += degrees * _resolution(effects) ** 2 / 12
     usual = np.where(kinds == 0, degrees, 0)
     scale, worth = _fit(squares, usual)
@@ -141,6 +140,36 @@ def spread_of(
         found.degrees[kinds == kind] = worth
         found.most[kinds == kind] = degrees[alike].sum()
     return found
+
+
+def spread_of_tasks(
+    averages: Float[np.ndarray, "seed task"],
+    cells: Float[np.ndarray, "seed other task"] | None = None,
+) -> Spread:
+    """How far seeds differ in what is one number for each task, learned from all tasks together.
+
+    Args:
+        cells: what each task's number is an average of, where tasks are expected to differ as far
+            as these do: a target's effects have a unit of their own, its gap.
+    """
+    squares, degrees = _squares(averages)
+    unit = np.ones(degrees.shape)
+    if cells is not None:
+        of_cells, number = (part.sum(axis=0) for part in _squares(cells))
+        unit = np.where(of_cells > 0, of_cells, np.nan) / np.maximum(number, 1)
+    used = np.where(np.isfinite(unit), degrees, 0)
+    scale, worth = _fit((squares / unit)[:, None], used[:, None])
+    return Spread(scale * unit, np.full(used.shape, worth), np.full(used.shape, used.sum()))
+
+
+def _squares(
+    effects: Float[np.ndarray, "seed *quantity"],
+) -> tuple[Float[np.ndarray, "*quantity"], Int[np.ndarray, "*quantity"]]:
+    """Sums of squared deviations from the mean over seeds, and their degrees of freedom."""
+    known = np.isfinite(effects)
+    degrees = np.maximum(known.sum(axis=0) - 1, 0)
+    mean = np.where(known, effects, 0).sum(axis=0) / np.maximum(degrees + 1, 1)
+    return np.where(known, (effects - mean) ** 2, 0).sum(axis=0), degrees
 
 
 def _resolution(effects: Float[np.ndarray, "seed source target"]) -> Float[np.ndarray, " target"]:
