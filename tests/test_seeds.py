@@ -152,15 +152,16 @@ def test_the_papers_own_other_seeds_are_foretold_as_often_as_promised(effects_3b
     assert np.max(narrower) < {2: 0.4, 3: 0.75}[seeds]
 
 
+@pytest.mark.parametrize("of", [np.asarray, stats.above_mean])
 @pytest.mark.parametrize("seeds", [2, 3])
-def test_averages_of_the_papers_own_other_seeds_are_foretold_too(effects_3b_and_32b, seeds):
+def test_averages_of_the_papers_own_other_seeds_are_foretold_too(effects_3b_and_32b, seeds, of):
     within, narrower = [], []
     for effects in effects_3b_and_32b:
         values = np.where(OFF, effects, np.nan)
         for chosen in combinations(range(4), seeds):
             cells = values[list(chosen)]
             for axis, of_cells in ((2, None), (1, cells)):
-                for average in signed_parts(values, axis=axis)[:2]:
+                for average in map(of, signed_parts(values, axis=axis)[:2]):
                     some, rest = average[list(chosen)], np.delete(average, chosen, axis=0)
                     told, own = spread_of_tasks(some, of_cells), some.var(axis=0, ddof=1)
                     degrees = told.degrees + seeds - 1

@@ -25,6 +25,7 @@ from transferscope.stats import (
     Draws,
     ItemTable,
     ModelData,
+    above_mean,
     averages,
     bootstrap,
     draw_mean,
@@ -198,15 +199,18 @@ def _centred(draws: Draws, data: ModelData) -> Draws:
         shift = mean - draw_mean(values)
         return np.add(values, shift[..., None].astype(np.float32), out=values)
 
-    def move_each(tasks: dict[Average, np.ndarray]) -> dict[Average, np.ndarray]:
-        return {key: move(values, whole[key]) for key, values in tasks.items()}
+    def move_each(
+        tasks: dict[Average, np.ndarray], to: dict[Average, np.ndarray]
+    ) -> dict[Average, np.ndarray]:
+        return {key: move(values, to[key]) for key, values in tasks.items()}
 
     positive, negative = map(move, draws.sides, signed(effects))
     return Draws(
         cells=move(draws.cells, effects),
         alone=move(draws.alone, effects),
-        tasks=move_each(draws.tasks),
-        tasks_alone=move_each(draws.tasks_alone),
+        tasks=move_each(draws.tasks, whole),
+        tasks_alone=move_each(draws.tasks_alone, whole),
+        ahead=move_each(draws.ahead, {key: above_mean(its) for key, its in whole.items()}),
         sides=(positive, negative),
     )
 

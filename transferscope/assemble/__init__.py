@@ -211,9 +211,9 @@ def _with_support(
     everywhere, models = np.asarray(True), {}
     for name, one in evidence.items():
         tasks = one.sources if trait.quantity == "transferability" else list(one.data.targets)
-        drawn = one.drawn(trait.quantity, trait.sign, include_self=settings.include_self)
-        assert drawn is not None  # the caller made sure that every model has draws
-        ahead = drawn[tasks.index(member.task)] - over_tasks(drawn)
+        assert one.draws is not None  # the caller made sure that every model has some
+        drawn = one.draws.ahead[trait.quantity, trait.sign, settings.include_self]
+        ahead = drawn[tasks.index(member.task)]
         known = member.models[name]
         ci = one.interval(ahead, np.asarray(known.value - known.average))
         models[name] = replace(known, ci=pair(ci))

@@ -108,6 +108,8 @@ class Draws(NamedTuple):
     tasks: dict[Average, np.ndarray]
     """Each (task, draw)."""
     tasks_alone: dict[Average, np.ndarray]
+    ahead: dict[Average, np.ndarray]
+    """How far each task lies above the mean of all, (task, draw), looked at alone."""
     sides: tuple[np.ndarray, np.ndarray]
     """The effects' positive and negative parts, (source, target, draw), to take means of: of two
     seeds `alone`."""
@@ -136,9 +138,9 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     two = len(data.effects) == 2
     told_sides = [spread_of(side, kinds) if two else None for side in signed(data.effects)]
     told_tasks = _spread_of_averages(data)
-    tasks, tasks_alone = (
-        {key: np.empty((len(one.variance), draws), np.float32) for key, one in told_tasks.items()}
-        for _ in range(2)
+    tasks, tasks_alone, ahead = (
+        {key: np.empty((len(one.most), draws), np.float32) for key, (one, _) in told_tasks.items()}
+        for _ in range(3)
     )
     for now, noise, effects in resamples(data, draws=draws, seed=seed, model=model):
         cells[..., now] = over_seeds(effects, noise)
@@ -147,8 +149,10 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
             drawn[..., now] = over_seeds(side, noise, spread)
         for key, values in averages(effects, data.itself).items():
             tasks[key][:, now] = over_seeds(values, noise)
-            tasks_alone[key][:, now] = over_seeds(values, noise, told_tasks[key])
-    return Draws(cells, alone, tasks, tasks_alone, (sides[0], sides[1]))
+            of_task, of_ahead = told_tasks[key]
+            tasks_alone[key][:, now] = over_seeds(values, noise, of_task)
+            ahead[key][:, now] = over_seeds(above_mean(values), noise, of_ahead)
+    return Draws(cells, alone, tasks, tasks_alone, ahead, (sides[0], sides[1]))
 
 
 def signed(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,14 +176,27 @@ def averages(
     return found
 
 
-def _spread_of_averages(data: ModelData) -> dict[Average, Spread]:
-    """How far seeds differ in `averages`: targets in units of their own, as their gaps are."""
-    others = np.where(data.itself, np.nan, data.effects)
-    of_targets = {False: others, True: data.effects}
-    return {
-        key: spread_of_tasks(values, of_targets[key[2]] if key[0] == "malleability" else None)
-        for key, values in averages(data.effects, data.itself).items()
-    }
+def above_mean(values: Float[np.ndarray, "seed task *draw"]) -> np.ndarray:
+    """How far each task lies above the mean of those that have a value."""
+    known = np.isfinite(values)
+    count = known.sum(axis=1, keepdims=True)
+    total = np.where(known, values, 0).sum(axis=1, keepdims=True)
+    return values - total / np.where(count > 0, count, np.nan).astype(values.dtype)
+
+
+def _spread_of_averages(data: ModelData) -> dict[Average, tuple[Spread, Spread]]:
+    """How far seeds differ in `averages` and in what is `above_mean` of them.
+
+    Targets are in units of their own, as their gaps are.
+    """
+    found = {}
+    for key, values in averages(data.effects, data.itself).items():
+        quantity, _, with_self = key
+        cells = data.effects if with_self else np.where(data.itself, np.nan, data.effects)
+        of_targets = cells if quantity == "malleability" else None
+        of_ahead = spread_of_tasks(above_mean(values), of_targets)
+        found[key] = spread_of_tasks(values, of_targets), of_ahead
+    return found
 
 
 class Resample(NamedTuple):
