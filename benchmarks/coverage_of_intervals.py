@@ -145,7 +145,8 @@ def a_study(row: Row, world: simulate.World, seed: int) -> Found:
             for tasks in (draws.tasks_alone, draws.tasks)
         )
         ends_of_means.append(told)
-        widths.append(np.diff(told)[:, 0] / np.diff(alone)[:, 0])
+        wide = np.diff(alone) > 0  # not where every study of this size has none
+        widths.append(np.diff(told)[wide] / np.diff(alone)[wide])
     return Found(
         cells=held[off].mean(),
         own_seeds=_inside(world.pgf, own)[off].mean(),
@@ -153,7 +154,7 @@ def a_study(row: Row, world: simulate.World, seed: int) -> Found:
         largest=held[off][np.argmax(np.abs(mean[off]))],
         beyond=beyond[off].mean(),
         holds=holds.any(),
-        averages_width=np.nanmedian(np.concatenate(widths)),
+        averages_width=np.median(np.concatenate(widths)),
         averages=np.concatenate(means),
         ends=np.concatenate(ends_of_means),
     )
