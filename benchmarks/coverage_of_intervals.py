@@ -28,7 +28,7 @@ from transferscope.analysis.settings import Settings
 from transferscope.matrix import from_predictions
 from transferscope.selection.prior import of_matrix
 from transferscope.selection.record import sober
-from transferscope.stats import exact
+from transferscope.stats import exact, per_task
 
 DRAWS = 4000
 ALPHA = 0.05
@@ -135,7 +135,7 @@ def a_study(row: Row, world: simulate.World, seed: int) -> Found:
     holds = beyond[off] & (stats.benjamini_hochberg(p_values[off]) <= ALPHA)
     held = _inside(world.pgf, ends)
     means, ends_of_means, widths = [], [], []
-    for key, values in stats.averages(effects, itself).items():
+    for key, values in per_task.averages(effects, itself).items():
         if key[2]:
             continue
         low, high = BOUNDS[key[1]]

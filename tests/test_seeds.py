@@ -10,6 +10,7 @@ import scipy.stats
 from transferscope import stats
 from transferscope.measure import signed_parts
 from transferscope.readers import read_results
+from transferscope.stats import per_task
 from transferscope.stats.seeds import Spread, over_seeds, seed_noise, spread_of, spread_of_tasks
 
 OFF = ~np.eye(13, dtype=bool)
@@ -152,7 +153,7 @@ def test_the_papers_own_other_seeds_are_foretold_as_often_as_promised(effects_3b
     assert np.max(narrower) < {2: 0.4, 3: 0.75}[seeds]
 
 
-@pytest.mark.parametrize("of", [np.asarray, stats.above_mean])
+@pytest.mark.parametrize("of", [np.asarray, per_task.above_mean])
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_averages_of_the_papers_own_other_seeds_are_foretold_too(effects_3b_and_32b, seeds, of):
     within, narrower = [], []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transferscope import graph, persona, simulate, stats
 from transferscope.errors import DataError
 from transferscope.measure import signed_parts
-from transferscope.stats import detection, nulls
+from transferscope.stats import detection, nulls, per_task
 
 TASKS = 6
 SEEDS = 4
@@ -100,7 +100,7 @@ def test_intervals_cover_what_is_said_of_each_task_and_of_two_seeds_the_mean(see
     for number in range(80):
         data = a_study(world, seeds, 300 + number, "items")
         draws = stats.bootstrap(data, draws=400, seed=number, model="m")
-        for key, values in stats.averages(data.effects, ITSELF).items():
+        for key, values in per_task.averages(data.effects, ITSELF).items():
             estimate = values.mean(axis=0)
             ends = stats.intervals(draws.tasks_alone[key], estimate, 0.05)
             own = stats.intervals(draws.tasks[key], estimate, 0.05)

@@ -21,18 +21,16 @@ from transferscope.analysis import Basis, Items, Sign
 from transferscope.analysis.settings import Settings
 from transferscope.measure import itself
 from transferscope.stats import (
-    Average,
     Draws,
     ItemTable,
     ModelData,
-    above_mean,
-    averages,
     bootstrap,
     draw_mean,
     intervals,
     signed,
 )
 from transferscope.stats.nulls import no_transfer_effects, seed_correlation
+from transferscope.stats.per_task import Average, above_mean, averages
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -248,7 +248,7 @@ def _noise_floor(
     chosen = null if settings.include_self else np.where(evidence.data.itself, np.nan, null)
     signed = {}
     for name, axis in (("transferability", -1), ("malleability", -2)):
-        parts = stats.signed_parts(chosen, axis=axis)
+        parts = measure.signed_parts(chosen, axis=axis)
         drawn = {s: over_tasks(getattr(parts, s).reshape(len(null), -1).T) for s in SIGNS}
         # A draw in which every base is perfect says nothing.
         drawn = {sign: values[np.isfinite(values)] for sign, values in drawn.items()}

@@ -10,8 +10,8 @@ Out:  draws, intervals, p-values. Draws are always the last axis.
 
 Randomness comes in as a seed. Opens no file.
 
-Beside it: `seeds`, `noise` (the one rule for "beyond noise"), `exact`, `nulls`, `detection`
-(power), `agreement` (of a forecast and a measured matrix).
+Beside it: `seeds`, `per_task`, `noise` (the one rule for "beyond noise"), `exact`, `nulls`,
+`detection` (power), `agreement` (of a forecast and a measured matrix).
 """
 
 from __future__ import annotations
@@ -25,23 +25,12 @@ import scipy.special
 from jaxtyping import Bool, Float
 
 from transferscope.analysis.settings import Measure
-from transferscope.measure import signed_parts
-from transferscope.stats.seeds import (
-    SeedNoise,
-    Spread,
-    over_seeds,
-    seed_noise,
-    spread_of,
-    spread_of_tasks,
-)
+from transferscope.stats.per_task import Average, above_mean, averages, spread_of_averages
+from transferscope.stats.seeds import SeedNoise, over_seeds, seed_noise, spread_of
 
 HALVES = np.array([0, 1], np.float32)
 """The base's answers to two more items of each target, half an item each on average, on which every
 adapter answers otherwise. Where few answers change, what might have changed is not in the data."""
-AXES = {"transferability": 2, "malleability": 1}
-"""Over which axis of (seed, source, target) each is an average."""
-Average = tuple[str, str, bool]
-"""Transferability or malleability, positive or negative, and whether self-transfer counts."""
 CHUNK_VALUES = 1_000_000
 """Effects the bootstrap holds at once, so that its few arrays of that size stay in cache."""
 
@@ -137,7 +126,7 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     told = spread_of(data.effects, kinds)
     two = len(data.effects) == 2
     told_sides = [spread_of(side, kinds) if two else None for side in signed(data.effects)]
-    told_tasks = _spread_of_averages(data)
+    told_tasks = spread_of_averages(data.effects, data.itself)
     tasks, tasks_alone, ahead = (
         {key: np.empty((len(one.most), draws), np.float32) for key, (one, _) in told_tasks.items()}
         for _ in range(3)
@@ -158,45 +147,6 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
 def signed(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Their positive and their negative parts."""
     return np.maximum(effects, 0), np.minimum(effects, 0)
-
-
-def averages(
-    effects: Float[np.ndarray, "seed source target *draw"],
-    itself: Bool[np.ndarray, "source target"],
-) -> dict[Average, Float[np.ndarray, "seed task *draw"]]:
-    """Transferability and malleability of all tasks, with and without self-transfer."""
-    found = {}
-    others = ~itself.reshape(itself.shape + (1,) * (effects.ndim - 3))
-    for with_self in (False, True):
-        values = effects if with_self else np.where(others, effects, np.float32(np.nan))
-        for quantity, axis in AXES.items():
-            parts = signed_parts(values, axis=axis)
-            found[quantity, "positive", with_self] = parts.positive
-            found[quantity, "negative", with_self] = parts.negative
-    return found
-
-
-def above_mean(values: Float[np.ndarray, "seed task *draw"]) -> np.ndarray:
-    """How far each task lies above the mean of those that have a value."""
-    known = np.isfinite(values)
-    count = known.sum(axis=1, keepdims=True)
-    total = np.where(known, values, 0).sum(axis=1, keepdims=True)
-    return values - total / np.where(count > 0, count, np.nan).astype(values.dtype)
-
-
-def _spread_of_averages(data: ModelData) -> dict[Average, tuple[Spread, Spread]]:
-    """How far seeds differ in `averages` and in what is `above_mean` of them.
-
-    Targets are in units of their own, as their gaps are.
-    """
-    found = {}
-    for key, values in averages(data.effects, data.itself).items():
-        quantity, _, with_self = key
-        cells = data.effects if with_self else np.where(data.itself, np.nan, data.effects)
-        of_targets = cells if quantity == "malleability" else None
-        of_ahead = spread_of_tasks(above_mean(values), of_targets)
-        found[key] = spread_of_tasks(values, of_targets), of_ahead
-    return found
 
 
 class Resample(NamedTuple):
