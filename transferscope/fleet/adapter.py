@@ -131,7 +131,7 @@ def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -
     """
     folder = Path(folder)
     config = _read_config(folder)
-    tensors = _canonical(base, _read_tensors(folder / WEIGHTS), folder)
+    tensors = _canonical(base, _read_tensors(folder / WEIGHTS))
     linears = language_linears(base.model)
     shapes = {name: (its.out_features, its.in_features) for name, its in linears.items()}
     pairs: dict[str, dict[str, Tensor]] = {}
@@ -228,7 +228,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path}: damaged: {error}") from None
 
 
-def _canonical(base: Base, tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
+def _canonical(base: Base, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors by today's module names: older transformers left out `language_model`."""
     start = next(iter(language_linears(base.model)), "").split("layers.")[0]
     changed = {}

@@ -43,9 +43,9 @@ def training_room(base: Base, batch: int, length: int, numbers: int = 0) -> Room
     return fits(left, batch, row, adapter_bytes(numbers), alone=alone)
 
 
-def tokens_at_once(base: Base, *, training: bool) -> int:
-    """Tokens that one forward may hold, from the model's shapes and a GPU's free memory."""
-    return int(SHARE * (_left(base) or 0) / _token_bytes(base, training=training))
+def tokens_at_once(base: Base) -> int:
+    """Tokens that one scoring forward may hold, from the model's shapes and a GPU's free memory."""
+    return int(SHARE * (_left(base) or 0) / _token_bytes(base, training=False))
 
 
 def _token_bytes(base: Base, *, training: bool) -> int:

@@ -137,7 +137,7 @@ def _crews(base: Base, adapters: Sequence[Adapter | None], tokens: int) -> Itera
     tuned = [(index, adapter) for index, adapter in enumerate(adapters) if adapter is not None]
     size, alone = 1, base.device.type == "cpu"
     if not alone:
-        size = max(1, tokens_at_once(base, training=False) // tokens)
+        size = max(1, tokens_at_once(base) // tokens)
     for start in range(0, len(tuned), size):
         part = tuned[start : start + size]
         stack = stacked(base, [adapter for _, adapter in part])

@@ -258,9 +258,9 @@ def adapter_bytes(numbers: int) -> int:
     return 4 * STATES * numbers
 
 
-def feature_bytes(vision: Vision, tokens: int, precision: str) -> int:
-    """Of a picture's kept features."""
-    return tokens * vision.out * (1 + vision.deep) * BYTES[precision]
+def feature_bytes(vision: Vision, precision: str) -> int:
+    """Of what is kept of a picture for each of its tokens."""
+    return vision.out * (1 + vision.deep) * BYTES[precision]
 
 
 def fits(left: float, batch: int, row: int, adapter: int, *, alone: bool) -> Room:

@@ -337,7 +337,7 @@ class _Pictures:
             tokens = _mean(
                 [sum(cost.picture_tokens(own.shapes, *grid) for grid in its) for its in grids]
             )
-            self.bytes += count * tokens * cost.feature_bytes(vision, 1, own.recipe.precision)
+            self.bytes += count * tokens * cost.feature_bytes(vision, own.recipe.precision)
 
 
 def _timed(done: ModelCost, speeds: Speeds) -> ModelCost:

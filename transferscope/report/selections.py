@@ -48,7 +48,7 @@ def one(analysis: Analysis, mix: Mixture) -> RenderableType:
         parts += [Text(f"Left out, with {said}", style="bold")]
         parts += [_indented(_left_out(mix)), Text()]
     if mix.guards and mix.choices:
-        parts += [Text("Guard rails", style="bold"), _indented(_guards(analysis, mix)), Text()]
+        parts += [Text("Guard rails", style="bold"), _indented(_guards(mix)), Text()]
     if mix.notes:
         notes = Table.grid(padding=(0, 1))
         for note in mix.notes:
@@ -172,7 +172,7 @@ def _left(mix: Mixture, left: LeftOut) -> str:
     return clean(left.source) + ("" if number == UNKNOWN else f" {number}")
 
 
-def _guards(analysis: Analysis, mix: Mixture) -> Table:
+def _guards(mix: Mixture) -> Table:
     table = Table.grid(padding=(0, 2))
     for guard in mix.guards:
         table.add_row(

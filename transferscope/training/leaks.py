@@ -15,7 +15,7 @@ the few that happen to come closer.
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -117,12 +117,11 @@ def _brightness(image: Image.Image, side: int) -> Float[np.ndarray, "side side"]
     return values
 
 
-def seen_in(folder: Path, tell: Callable[[int, int], None] = lambda done, of: None) -> Seen:
+def seen_in(folder: Path) -> Seen:
     """The evaluation images of a benchmark's or a suite's folder.
 
     Args:
         folder: see the module's text.
-        tell: called with the files done and the files to do.
 
     Raises:
         StudyError: the folder is neither.
@@ -131,22 +130,20 @@ def seen_in(folder: Path, tell: Callable[[int, int], None] = lambda done, of: No
     if not folder.is_dir():
         raise StudyError(f"--against {folder}: no such folder")
     if tables := sorted(folder.rglob("*.parquet")):
-        return Seen(_from_tables(tables, tell))
+        return Seen(_from_tables(tables))
     if (folder / "suite.yaml").is_file():
-        return Seen(_from_suite(folder, tell))
+        return Seen(_from_suite(folder))
     raise StudyError(
         f"--against {folder}: holds no Parquet files and no suite.yaml; expected a copy of the "
         "benchmark or a suite's folder"
     )
 
 
-def _from_tables(tables: list[Path], tell: Callable[[int, int], None]) -> Iterator[Hashed]:
+def _from_tables(tables: list[Path]) -> Iterator[Hashed]:
     # Decoding takes nearly all of the time, and Pillow lets other threads decode meanwhile.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        for done, path in enumerate(tables):
-            tell(done, len(tables))
+        for path in tables:
             yield from threads.map(_decoded, *zip(*_cells(path), strict=True))
-    tell(len(tables), len(tables))
 
 
 def _cells(path: Path) -> list[tuple[str, bytes]]:
@@ -179,17 +176,15 @@ def _decoded(name: str, data: bytes) -> Hashed:
         raise DataError(f"{name}: {error.reason}") from None
 
 
-def _from_suite(folder: Path, tell: Callable[[int, int], None]) -> Iterator[Hashed]:
+def _from_suite(folder: Path) -> Iterator[Hashed]:
     from transferscope.suites.folder import FolderSuite
 
     suite = FolderSuite(folder)
     tasks = [task.name for task in suite.tasks if (folder / task.name / "eval.jsonl").is_file()]
     if not tasks:
         raise StudyError(f"--against {folder}: none of its tasks has an eval.jsonl")
-    for done, task in enumerate(tasks):
-        tell(done, len(tasks))
+    for task in tasks:
         for item in suite.items(task, "eval"):
             for number, picture in enumerate(item.images, 1):
                 name = f"{item.id}, image {number}"
                 yield hashed(name, Image.fromarray(picture.pixels()))
-    tell(len(tasks), len(tasks))

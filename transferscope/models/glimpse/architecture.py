@@ -19,6 +19,8 @@ HEAD = 32
 
 ROPE_THETA = 200.0
 MROPE_SECTION = (2, 4, 10)
+SPREAD = 0.04
+"""Standard deviation of fresh weights."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ def size(name: str) -> Size:
     return SIZES[name]
 
 
-def configuration(name: str, spread: float = 0.04) -> Qwen2_5_VLConfig:
-    """The transformers configuration of a size; `spread` is the std of fresh weights."""
+def configuration(name: str) -> Qwen2_5_VLConfig:
+    """The transformers configuration of a size."""
     its = size(name)
     rope = {
         "type": "mrope",
@@ -86,7 +88,7 @@ def configuration(name: str, spread: float = 0.04) -> Qwen2_5_VLConfig:
             "rope_theta": ROPE_THETA,
             "rope_scaling": rope,
             "max_position_embeddings": 1024,
-            "initializer_range": spread,
+            "initializer_range": SPREAD,
             "pad_token_id": tokenizer.PAD,
             "bos_token_id": tokenizer.TURN,
             "eos_token_id": tokenizer.TURN_END,
@@ -103,14 +105,14 @@ def configuration(name: str, spread: float = 0.04) -> Qwen2_5_VLConfig:
             "fullatt_block_indexes": list(range(its.vision_layers)),
             "in_channels": 3,
             "temporal_patch_size": 2,
-            "initializer_range": spread,
+            "initializer_range": SPREAD,
         },
         vision_start_token_id=tokenizer.IMAGE,
         vision_end_token_id=tokenizer.IMAGE_END,
         image_token_id=tokenizer.IMAGE_PAD,
         video_token_id=tokenizer.VIDEO_PAD,
         tie_word_embeddings=True,
-        initializer_range=spread,  # pyright: ignore[reportCallIssue]
+        initializer_range=SPREAD,  # pyright: ignore[reportCallIssue]
     )
 
 

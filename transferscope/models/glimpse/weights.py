@@ -40,9 +40,9 @@ def base_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: weight for name, weight in weights.items() if not name.startswith(HEAD)}
 
 
-def save_weights(path: Path, weights: Mapping[str, Tensor], words: int | None = None) -> Path:
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> Path:
     """Write weights whole or not at all, with the number of words that their embedding knows."""
-    metadata = {"words": str(len(vocabulary()) if words is None else words)}
+    metadata = {"words": str(len(vocabulary()))}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".writing-{uuid.uuid4().hex}")
     try:

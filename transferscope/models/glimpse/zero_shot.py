@@ -115,16 +115,13 @@ def score(task: str, correct: np.ndarray, questions: Questions) -> Score:
     return Score(task, int(correct.sum()), len(correct), chance)
 
 
-def encode_suite(
-    suite: Suite, items: int, tasks: Sequence[str] | None = None, where: Split = "eval"
-) -> list[tuple[str, Questions]]:
+def encode_suite(suite: Suite, items: int, where: Split = "eval") -> list[tuple[str, Questions]]:
     """The first items of a split of a suite's tasks."""
-    names = [task.name for task in suite.tasks] if tasks is None else tasks
     encoded = []
-    for name in names:
-        split = suite.items(name, where)
+    for task in suite.tasks:
+        split = suite.items(task.name, where)
         encoded.append(
-            (name, encode_items(split[index] for index in range(min(items, len(split)))))
+            (task.name, encode_items(split[index] for index in range(min(items, len(split)))))
         )
     return encoded
 
