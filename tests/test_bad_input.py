@@ -21,6 +21,9 @@ def write(tmp_path):
     return partial(written, tmp_path)
 
 
+CHOICES = PREDICTIONS.replace("correct", "correct,choice,answer,unreadable")
+
+
 # The file
 
 
@@ -49,6 +52,7 @@ def write(tmp_path):
             "x.csv: the header is 'seed;ft_task;task;perfection_",
         ),
         ("seed,task,ft_task,task\ns,T,S,T\n", "x.csv: duplicated column 'task'; keep one"),
+        ("seed,task,,\ns,T,,\n", "x.csv: row 1: 2 columns have no name; expected the header"),
         ('"seed"," seed",task\ns,T,S\n', "x.csv: duplicated column 'seed'; keep one"),
         (b"PAR1" + b"\0" * 50, "x.csv: not a readable Parquet file; was it cut short?"),
         (b"\x89PNG\r\n\x1a\n\0\0", "x.csv: looks like a PNG picture; expected a table, CSV or Par"),
@@ -185,11 +189,29 @@ def test_columns_that_fit_no_format_are_refused(write, header, message):
          "source 'S', target 'T', item 'q' are given twice"),
         (PREDICTIONS + "m,,,T,q,1\nm,s,S,T,q,1\nm,s,,T,q,1\n", "row 4 repeats row 2"),
         (PREDICTIONS + "m,s,,T,q,1\n", "only base rows"),
+        (ACCURACY + "s,None,T,0.5\ns,S,T,0\n", "row 2: source is 'None'; rows of the unt"),
+        (PGF + "s,S,T,0\ns,Base,T,0\n", "row 3: source is 'Base'; rows of the untuned model have"),
+        (PGF + "s,S,T,0\ns,S,Overall,0\n", "row 3: target is 'Overall'; a mean of the other tar"),
+        (PGF + "s,S,T,0\ns,t,T,0\n", "row 2: task 'T' and 't' (row 3) differ in spelling alone"),
+        (PGF + "s,S,T,0\ns,S ,U,0\n", "row 3: task 'S ' and 'S' (row 2) differ in spelling alone"),
+        (PGF + "s,A-b,T,0\ns,A_B,T,0\n", "row 3: task 'A_B' and 'A-b' (row 2) differ in spelling"),
+        (PGF + "1,S,T,0\nSeed_01,S,U,0\n", "row 3: seed 'Seed_01' and '1' (row 2) differ in spell"),
+        ("model," + PGF + "m,1,S,T,0\nM,1,S,T,0\n", "row 3: model 'M' and 'm' (row 2) differ in"),
+        (CHOICES + "m,s,,T,q,1,2,2,0\nm,s,S,T,q,1,0,2,0\n", "row 3: correct is not what"),
+        (CHOICES + "m,s,,T,q,1,2,2,0\nm,s,S,T,q,1,,2,1\n", "row 3: unreadable and correct"),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_refused_with_its_place_and_what_was_expected(write, text, message):
     found = refused(write(text))
     assert found.startswith(f"x.csv: {message}"), found
+
+
+def test_names_that_say_different_things_are_not_taken_for_two_spellings(write):
+    names = ["A+", "A-", "-A", "Point 1", "Point 11", "base model", "averages", "A B", "AB"]
+    rows = [f"{seed},{name},T,0\n" for name in names for seed in ("1", "10", "seed", "1.5")]
+    found = read_results(write(PGF + "".join(rows)))
+    assert found["source"].values.tolist() == names
+    assert found.sizes["seed"] == 4
 
 
 @pytest.mark.parametrize("column", ["accuracy", "seed", "source"])

@@ -72,7 +72,9 @@ def test_a_harness_s_file_without_a_mapping_is_told_what_it_needs(tmp_path):
         f"file, which says which run is which (docs/harnesses.md)"
     )
     other = logs.put(tmp_path / "x.json", "{}")
-    assert refused(other).startswith("x.json: no table that is known; results of other harnesses")
+    said = refused(other)
+    assert said.startswith("x.json: no table that is known; results of other harnesses")
+    assert said.endswith("; save a table of your own as CSV or Parquet")
 
 
 def test_seeds_models_and_several_paths_make_one_matrix(tmp_path):
@@ -199,3 +201,14 @@ def test_the_mapping_in_the_docs_is_one(tmp_path):
     assert [run.named_source for run in found.runs][:2] == [None, "Jigsaw @ 500"]
     for key in (*Mapping.model_fields, *Run.model_fields):
         assert f"`{key}`" in text or f"`runs: {key}`" in text or key == "runs"
+
+
+def test_a_source_spelt_otherwise_than_its_target_is_refused(tmp_path):
+    """Else a finetune's effect on its own task would count as transfer."""
+    for run, right in (("base", 30), ("tuned", 50)):
+        lmms_blink(tmp_path / run, replies(right), GOLD)
+    found = refused(mapping(tmp_path, "path: base/", "path: tuned/, source: multi_view reasoning"))
+    assert found == (
+        f"mapping.yaml: task '{TASK}' and 'multi_view reasoning' differ in spelling alone; write "
+        "them alike"
+    )

@@ -73,8 +73,20 @@ def check_predictions(frame: pl.DataFrame, name: str) -> pl.DataFrame:
         refuse(outside, checked, name, "score is no fraction in [0, 1]; divide percent by 100")
     seedless = checked["seed"].is_null() & checked["source"].is_not_null()
     refuse(seedless, checked, name, "seed is empty; only a base row (source null) may leave it so")
+    _check_agreement(checked, name)
     check_unique(spread_base(checked), (*CELL, "item"), name)
     return checked
+
+
+def _check_agreement(frame: pl.DataFrame, name: str) -> None:
+    """Refuse an answer of which the columns say different things."""
+    if {"choice", "answer"} <= set(frame.columns):
+        same = frame["choice"] == frame["answer"]
+        what = "correct is not what choice and answer say: 1 where they are the same, else 0"
+        refuse((same != frame["correct"]).fill_null(False), frame, name, what)
+    if "unreadable" in frame.columns:
+        both = (frame["unreadable"] & frame["correct"]).fill_null(False)
+        refuse(both, frame, name, "unreadable and correct; an unreadable reply is not correct")
 
 
 def with_marks(frame: pl.DataFrame) -> pl.DataFrame:

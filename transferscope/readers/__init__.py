@@ -41,6 +41,7 @@ from transferscope.readers.counts import recover_counts, with_counts
 from transferscope.readers.files import is_mapping, read_file
 from transferscope.readers.formats import FORMATS, Kind, Table, check_name, read_table, rename_model
 from transferscope.readers.gold import gold_notes, gold_of, record_notes
+from transferscope.readers.spelling import check_spelling
 from transferscope.results import (
     ANALYSIS,
     STUDY,
@@ -190,6 +191,7 @@ def _read(name: str | None, path: Path) -> Read:
         _refuse_lone_log(path)
         raw = read_file(path)
         one = Read(read_table(raw, name), raw.name, raw.sha256)
+        check_spelling(one.table.rows, one.file)
     if one.table.rows["source"].is_null().all():
         raise DataError(f"{one.file}: only base rows; there is nothing to compare the base with")
     if one.table.kind != "pgf table" and one.table.rows["source"].is_not_null().all():
@@ -211,6 +213,7 @@ def _read_mapping(name: str | None, path: Path) -> Read:
     if found.items:
         rows = check_predictions(rows, label)
     rows = rename_model(rows, name, label)
+    check_spelling(rows.drop("row"), label)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Read(Table(kind, rows), label, digest, notes=found.notes, parts=found.inputs)
 
@@ -227,9 +230,10 @@ def _refuse_lone_log(path: Path) -> None:
     if path.suffix.lower() in (".json", ".jsonl", ".xlsx", ".tsv"):
         harness = recognised(path)
         what = f"a file of {harness}" if harness else "no table that is known"
+        tables = "" if harness else "; save a table of your own as CSV or Parquet"
         raise DataError(
             f"{shown(path.name)}: {what}; results of other harnesses are read through a mapping "
-            f"file, which says which run is which (docs/harnesses.md)"
+            f"file, which says which run is which (docs/harnesses.md){tables}"
         )
 
 
@@ -268,6 +272,7 @@ def _read_folder(name: str | None, path: Path, label: str) -> Read:
             raise DataError(f"{label}: a table of controls with rows of the base; keep those apart")
         rows, controls = _apart(rows, controls)
     table = Table("predictions", rename_model(rows, name, label))
+    check_spelling(table.rows.drop("row"), label)
     records = tuple(read_json(record_of(file)) for file in prediction_files(path))
     return Read(table, label, whole.hexdigest(), records, controls, study=read_beside(path, STUDY))
 

@@ -154,6 +154,9 @@ def _csv(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
 
 def _check_header(header: list[str], name: str) -> None:
     again = [column for column, count in Counter(header).items() if count > 1]
+    if again and not again[0]:
+        blank = header.count("")
+        raise DataError(f"{name}: row 1: {blank} columns have no name; expected the header")
     if again:
         raise DataError(f"{name}: duplicated column {again[0]!r}; keep one")
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
