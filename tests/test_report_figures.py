@@ -19,7 +19,18 @@ from transferscope.analysis import Analysis
 from transferscope.report import figures, render
 from transferscope.report.gallery import SECTIONS, gallery
 from transferscope.report.heatmaps import bound
-from transferscope.report.look import DARK, INK, MUTED, PAPER, SOFT
+from transferscope.report.look import (
+    DARK,
+    DIVERGING,
+    INK,
+    MUTED,
+    ON_STRONG,
+    ON_WEAK,
+    PAPER,
+    SOFT,
+    inked,
+    stops,
+)
 from transferscope.report.vegalite import chart, specification
 from transferscope.report.words import Labels, clean, labels, model_labels, plain, signed
 
@@ -196,8 +207,13 @@ def test_the_heatmaps_of_all_models_hold_the_values_of_each(analysis: Analysis):
     }
 
 
-def test_harm_is_told_from_help_in_grey_where_cells_have_no_numbers(analysis: Analysis):
-    spec = by_stem(analysis)["heatmaps"]
+@pytest.mark.parametrize("figure", ["heatmaps", "heatmap-3B"])
+def test_harm_is_told_from_help_in_grey_where_cells_have_no_numbers(
+    analysis: Analysis, figure: str
+):
+    if figure == "heatmap-3B":
+        analysis = make(Shape(models=ONE, count=40))
+    spec = by_stem(analysis)[figure]
     texts = [u for u in units(spec) if u["mark"]["type"] == "text"]
     signs = [row["label"] for u in texts for row in spec["datasets"][u["data"]["name"]]]
     cells = [c for m in analysis.models.values() for row in m.pgf.values() for c in row.values()]
@@ -249,16 +265,25 @@ def test_colours_of_the_heatmap_are_centred_and_the_same_for_all_models(analysis
     assert all(low < high for low, high in pairwise(domains[0]))
 
 
-def test_values_beyond_the_colours_are_labelled_even_where_other_cells_are_not():
-    many = make(Shape(models=ONE, count=40))
-    limit = bound(many)
-    cells = [cell.mean for row in many.models["3B"].pgf.values() for cell in row.values()]
-    beyond = sorted(signed(mean).lstrip("+") for mean in cells if abs(mean) > limit)
-    spec = by_stem(many)["heatmap-3B"]
-    texts = [unit for unit in units(spec) if unit["mark"]["type"] == "text"]
-    shown = [row["label"] for u in texts for row in spec["datasets"][u["data"]["name"]]]
-    assert beyond
-    assert sorted(shown) == beyond
+def test_numbers_on_cells_have_enough_contrast_in_both_schemes():
+    for schemed in (lambda colour: colour, DARK.__getitem__):
+        cells = dict(zip(stops(3), map(schemed, DIVERGING), strict=True))
+        for value, cell in cells.items():
+            assert contrast(cell, schemed(inked(value, 3))) >= 4.5, value
+        for value in (-2, 2):  # where the ink changes, so that it is legible on either side
+            assert min(contrast(cells[value], schemed(ink)) for ink in (ON_WEAK, ON_STRONG)) >= 4.5
+            assert [inked(value * by, 3) for by in (0.999, 1.001)] == [ON_WEAK, ON_STRONG]
+
+
+def test_an_interval_of_explained_variance_that_begins_at_zero_is_drawn(analysis: Analysis):
+    shares = analysis.decomposition["3B"]
+    shares = replace(shares, ci=shares.ci | {"target": (0.0, 0.4)})
+    spec = by_stem(replace(analysis, decomposition={"3B": shares}))["decomposition"]
+    (bars,) = (u for u in units(spec) if u["encoding"].get("x2", {}).get("field") == "high")
+    drawn = {
+        row["part"]: (row["low"], row["high"]) for row in spec["datasets"][bars["data"]["name"]]
+    }
+    assert drawn["which target"] == (0.0, 0.4)
 
 
 def test_task_figures_hold_the_means_and_intervals_of_the_record(analysis: Analysis):

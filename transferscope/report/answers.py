@@ -36,6 +36,8 @@ UNREAD = "unreadable"
 GAP = " "
 """The empty row between the base and the sources."""
 WIDTH, HEIGHT = 46, 21
+ROOM = 500
+"""Pixels for all columns where the figure is printed as wide as a page."""
 BAR = 0.9
 """Share of a cell's width that its bar fills."""
 
@@ -151,7 +153,8 @@ def _fallen(bars: list[Spec]) -> list[Spec]:
 def _heads(targets: list[TaskRecord], names: Labels, x: Spec) -> Spec:
     """The targets' abbreviations above their columns."""
     heads = [{"from": j + 0.5, "label": names.short[t.name]} for j, t in enumerate(targets)]
-    wide = max((len(head["label"]) for head in heads), default=0) > 5
+    room = min(WIDTH, ROOM / max(1, len(heads)))
+    wide = any(7.5 * len(head["label"]) > room for head in heads)
     text = mark("text", color=SOFT, fontSize=11, baseline="bottom")
     if wide:
         text |= {"angle": -90, "align": "left", "baseline": "middle", "limit": 110}

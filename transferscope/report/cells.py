@@ -14,9 +14,12 @@ from transferscope.report.look import (
     INK,
     MUTED,
     ON_STRONG,
+    ON_WEAK,
     PAPER,
     RULE,
     SHADE,
+    inked,
+    stops,
 )
 from transferscope.report.vegalite import Spec, field, mark, part, unit
 
@@ -28,7 +31,7 @@ HATCH = "M-1,-0.4L-0.4,-1M-1,0.3L0.3,-1M-1,1L1,-1M-0.3,1L1,-0.3M0.4,1L1,0.4"
 
 def drawn(rows: list[Spec], side: float, limit: float, measure: str | None) -> Iterable[Spec]:
     """What is drawn in the cells; without the name of a measure, without its legend."""
-    scale = part(domain=_stops(limit), range=list(DIVERGING), clamp=True, interpolate="lab")
+    scale = part(domain=stops(limit), range=list(DIVERGING), clamp=True, interpolate="lab")
     legend = measure and part(
         title=measure,
         gradientLength=min(200, side * 8),
@@ -77,20 +80,15 @@ def _bare(rows: list[Spec]) -> list[Spec]:
 
 
 def _numbers(rows: list[Spec], side: float, limit: float) -> Iterable[Spec]:
-    """The number in each cell: all where cells are large, else those beyond the colours' end."""
-    shown = [row for row in rows if row["value"] is not None and (side > HOLDS or row["beyond"])]
-    faint = [row for row in shown if row["kind"] == "noise"]
-    strong = [row for row in shown if row["kind"] == "clear" and abs(row["value"]) > limit * 0.55]
-    light = [row for row in shown if row["kind"] == "clear" and abs(row["value"]) <= limit * 0.55]
-    size = 10 if side > HOLDS or all(len(row["label"]) == 1 for row in shown) else 6.5
-    for group, colour in ((faint, MUTED), (strong, ON_STRONG), (light, INK)):
+    """What is written in the cells: the number where they are large, else what `beyond` marks."""
+    inks: dict[str, list[Spec]] = {MUTED: [], ON_STRONG: [], ON_WEAK: []}
+    for row in rows:
+        if row["value"] is not None and (side > HOLDS or row["beyond"]):
+            ink = MUTED if row["kind"] == "noise" else inked(row["value"], limit)
+            inks[ink].append(row)
+    for ink, group in inks.items():
         if group:
-            text = mark("text", fontSize=size, color=colour)
-            yield unit(_bare(group), text, text="label:N")
-
-
-def _stops(limit: float) -> list[float]:
-    return [-limit, -limit * 2 / 3, -limit / 3, 0, limit / 3, limit * 2 / 3, limit]
+            yield unit(_bare(group), mark("text", fontSize=10, color=ink), text="label:N")
 
 
 def _tooltip(measure: str, answers: bool) -> list[Spec]:

@@ -27,7 +27,6 @@ from transferscope.report.words import (
     Labels,
     between,
     counted,
-    has_interval,
     known,
     percent,
     signed,
@@ -352,7 +351,7 @@ def _share_panel(rows: list[Spec], model: str, order: list[str]) -> Spec:
         field("chance:N", title="no transfer would give"),
     ]
     layers = [unit(rows, mark("bar", color=RULE), x=x, y=y, tooltip=tooltip)]
-    bars = [row for row in rows if has_interval((row["low"] or math.nan, row["high"] or math.nan))]
+    bars = [row for row in rows if None not in (row["low"], row["high"])]
     if bars:
         rule = mark("rule", color=SOFT, strokeWidth=1.8)
         layers.append(unit(bars, rule, x="low:Q", x2="high:Q", y=y))

@@ -8,15 +8,13 @@ import math
 
 from transferscope.analysis import Analysis, CategoryAxis, Sign
 from transferscope.report.look import (
-    INK,
-    NEGATIVE,
-    NEGATIVE_PALE,
+    DIVERGING,
     ON_STRONG,
-    POSITIVE,
-    POSITIVE_PALE,
-    SHADE,
+    ON_WEAK,
     SOFT,
     ceil_nice,
+    inked,
+    stops,
 )
 from transferscope.report.vegalite import (
     Spec,
@@ -98,8 +96,6 @@ def _category_panel(rows: list[Spec], sign: Sign, title: str, limit: float) -> S
     group = [row for row in rows if row["sign"] == sign]
     sources = in_order(row["source"] for row in group)
     targets = in_order(row["target"] for row in group)
-    strong, pale = (POSITIVE, POSITIVE_PALE) if sign == "positive" else (NEGATIVE, NEGATIVE_PALE)
-    domain = [0, limit] if sign == "positive" else [0, -limit]
     place: Spec = {
         "x": field(
             "target:N",
@@ -114,12 +110,11 @@ def _category_panel(rows: list[Spec], sign: Sign, title: str, limit: float) -> S
         field("value:Q", title=f"mean {sign} effect", format="+.3f"),
         "interval:N",
     ]
-    shades = part(domain=domain, range=[SHADE, pale, strong], interpolate="lab")
+    shades = part(domain=stops(limit), range=list(DIVERGING), interpolate="lab")
     colour = field("value:Q", scale=shades, legend=None)
     layers = [unit(group, mark("rect", cornerRadius=2), color=colour, tooltip=tooltip)]
-    for deep, ink in ((True, ON_STRONG), (False, INK)):
-        half = [row for row in group if (abs(row["value"]) > 0.8 * limit) == deep]
-        if half:
+    for ink in (ON_STRONG, ON_WEAK):
+        if half := [row for row in group if inked(row["value"], limit) == ink]:
             layers.append(unit(half, mark("text", fontSize=11, color=ink), text="label:N"))
     spec = layer(
         *layers,

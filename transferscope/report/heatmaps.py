@@ -57,6 +57,7 @@ LARGE, SMALL, SPELLED = 38, 17, 16
 """Sides of a cell in pixels; and from which on rows have their full names beside each other."""
 ROOM, ABREAST, SPACE = 600, 3, 16
 """Pixels for the names and cells of models beside each other, how many at most, and the gap."""
+HARM = "minus: a harm beyond noise"
 GAP = " "
 """The empty row between sources and controls."""
 
@@ -112,15 +113,18 @@ def heatmap(
         return None
     extra = [] if adjusted else _control_rows(record, targets, names, scale)
     side = LARGE if max(len(sources), len(targets)) <= NUMBERED else SMALL
+    every = rows + extra
+    said = [*key(every, limit), HARM * (side <= HOLDS)]
+    shown = every if side > HOLDS else [row | _minus(row) for row in every]
     down = [row_label(task.name, names) for task in sources]
     controls = list(dict.fromkeys(row["row"] for row in extra))
     down += [GAP, *controls] if controls else []
     spec = layer(
-        *drawn(rows + extra, side, limit, MEASURES[analysis.settings.measure]),
+        *drawn(shown, side, limit, MEASURES[analysis.settings.measure]),
         encoding=_axes(down, targets, names, side),
         width={"step": side},
         height={"step": side},
-        title=heading(title, *key(rows + extra, limit)),
+        title=heading(title, *said),
         resolve={"legend": {"fill": "independent", "stroke": "independent"}},
     )
     return finish(spec, _says(title, measured, len(rows)))
@@ -164,7 +168,7 @@ def heatmaps(
     lines = [panels[at : at + ABREAST] for at in range(0, len(panels), ABREAST)]
     spec = below(
         *(beside(*line, spacing=SPACE) for line in lines),
-        title=heading(title, *key(every, limit), "minus: a harm beyond noise" * (side <= HOLDS)),
+        title=heading(title, *key(every, limit), HARM * (side <= HOLDS)),
     )
     measured = [row for row in every if row["value"] is not None]
     return finish(spec, _says(title, measured, len(every)))

@@ -15,13 +15,15 @@ PAPER, INK, SOFT, MUTED = "#ffffff", "#1c2026", "#4b535e", "#6a7380"
 RULE, GRID, SHADE = "#b4bac3", "#e6e8ec", "#f1f2f5"
 POSITIVE, NEGATIVE = "#1c6bb0", "#c04a0c"
 POSITIVE_PALE, NEGATIVE_PALE = "#a9cbea", "#f3bf9c"
-ON_STRONG = "#fffffe"
+ON_WEAK, ON_STRONG = "#000001", "#fffffe"
 LETTERS = (
     *("#3a4a8c", "#7cc4e8", "#2d8a57", "#dcc56a", "#c8606f"),
     *("#8a2a5e", "#46a597", "#9a9a3c", "#aa5aa6", "#8b5a3c"),
 )
 """Colours of the options, A first: apart in hue and in lightness; none means good or bad."""
-DIVERGING = ("#8f3203", "#cf5b14", "#f2a66f", "#f6f6f4", "#8fbde6", "#2c7cc4", "#0b437f")
+DIVERGING = ("#8f3203", "#c15513", "#f2a66f", "#f6f6f4", "#8fbde6", "#2b79bf", "#0b437f")
+"""Most harmful to most helpful. At two thirds of the way black and white are as legible, in both
+schemes, so `inked` needs no scheme."""
 
 DARK = {
     PAPER: "#15181d",
@@ -35,7 +37,8 @@ DARK = {
     NEGATIVE: "#f2915a",
     POSITIVE_PALE: "#2f5a82",
     NEGATIVE_PALE: "#7d4522",
-    ON_STRONG: "#0d0f12",
+    ON_WEAK: "#ffffff",
+    ON_STRONG: "#000000",
     **dict(
         zip(
             LETTERS,
@@ -49,7 +52,7 @@ DARK = {
     **dict(
         zip(
             DIVERGING,
-            ("#ffb68a", "#ee8648", "#93502a", "#262b32", "#2f628f", "#5fa5e6", "#a8d3fb"),
+            ("#ffb68a", "#b65f2c", "#854624", "#262b32", "#2c5b85", "#377ab5", "#a8d3fb"),
             strict=True,
         )
     ),
@@ -100,6 +103,16 @@ CONFIG: dict[str, Any] = {
     },
     "header": {"labelColor": INK, "titleColor": SOFT},
 }
+
+
+def stops(limit: float) -> list[float]:
+    """Where the colours of `DIVERGING` stand on a scale that ends at +-limit."""
+    return [-limit, -limit * 2 / 3, -limit / 3, 0, limit / 3, limit * 2 / 3, limit]
+
+
+def inked(value: float, limit: float) -> str:
+    """The colour of a number on a cell of that value, in `DIVERGING`."""
+    return ON_STRONG if abs(value) > limit * 2 / 3 else ON_WEAK
 
 
 def ceil_nice(value: float) -> float:

@@ -143,8 +143,8 @@ function marksOf(i, j, row, col) {
     drawn.push(s("path", { class: "unmeasured", d: `M${x - a} ${y - a}l${2 * a} ${2 * a}` }));
     return drawn;
   }
-  const strong = found.beyond !== 0 && Math.abs(found.value) > limit() * 0.55;
-  const tone = found.beyond === 0 ? "faint" : strong ? "on-strong" : "on-light";
+  const strong = found.beyond !== 0 && Math.abs(found.value) > limit() * 0.75;
+  const tone = found.beyond === 0 ? "faint" : strong ? "on-strong" : "on-weak";
   if (grid.side >= NUMBERS) {
     drawn.push(s("text", { class: "number " + tone, x, y, "text-anchor": "middle",
       "dominant-baseline": "central", "font-size": clamp(grid.side * 0.31, 8, 11) },
