@@ -46,6 +46,23 @@ def test_degrees_of_freedom_are_never_more_than_all_seeds_of_the_target_have():
     assert width == pytest.approx(2 * scipy.stats.t.ppf(0.975, 3) * np.sqrt(variance / 2), rel=0.03)
 
 
+def test_a_draw_knows_nothing_of_which_seeds_are_defined_in_others():
+    rng = np.random.default_rng(1)
+    values, noise = rng.standard_normal((3, 2, 2, 40)), seed_noise(3, 40, [1])
+    values[rng.random(values.shape) < 0.4] = np.nan
+    for told in (None, spread_of(rng.standard_normal((3, 2, 2)), np.zeros((2, 2), int))):
+        together = over_seeds(values, noise, told)
+        for k in range(40):
+            one = over_seeds(
+                values[..., [k]], type(noise)(*(part[..., [k]] for part in noise)), told
+            )
+            np.testing.assert_allclose(together[..., [k]], one, rtol=1e-5, atol=1e-6)
+    nothing = ~np.isfinite(values).any(axis=0)
+    assert nothing.any()
+    assert np.isnan(together[nothing]).all()
+    assert np.isfinite(together[~nothing]).all()
+
+
 def test_a_difference_has_the_variance_of_both_and_the_fewer_degrees():
     told = Spread(np.array([[0.04], [0.09]]), np.array([[5], [2]]), np.array([[40], [9]]))
     both = told.rows(slice(1)).beyond(told.rows(slice(1, 2)))

@@ -73,7 +73,8 @@ def over_seeds(values: np.ndarray, noise: SeedNoise, spread: Spread | None = Non
     """Mean over the first axis (seeds) plus its random error; the last axis is the draw.
 
     The error is that of a mean of n values with unknown variance: on its own it gives exactly the
-    t interval. One seed has no error that could be known.
+    t interval. One seed has no error that could be known. A value may be undefined (NaN) in some
+    draws, as where a ceiling below 1 is within the baseline's reach.
 
     Args:
         spread: where each quantity is looked at alone. Its part of the error is the same draw for
@@ -81,7 +82,9 @@ def over_seeds(values: np.ndarray, noise: SeedNoise, spread: Spread | None = Non
             the most that it can.
     """
     known = np.isfinite(values)
-    count = known.sum(axis=0)[..., :1]
+    count = known.sum(axis=0)
+    if (count == count[..., :1]).all():
+        count = count[..., :1]
     if not known.all():
         values = np.where(known, values, 0)
     mean = values.sum(axis=0) / np.where(count > 0, count, np.nan).astype(np.float32)
@@ -89,18 +92,26 @@ def over_seeds(values: np.ndarray, noise: SeedNoise, spread: Spread | None = Non
     error = np.einsum("s...d,sd->...d", deviation, noise.normal)
     number = np.maximum(count, 2)
     scale = (1 / np.sqrt(number * (number - 1))).astype(np.float32)
-    degrees = np.maximum(count[..., 0] - 1, 0)
+    degrees = np.maximum(count - 1, 0)
     if spread is None:
-        return mean + error * scale * noise.stretch[degrees]
-    told = np.isfinite(spread.variance) & (degrees > 0) & (spread.most > degrees)
-    learned = np.where(told, spread.degrees, 0)
+        return mean + error * scale * _stretch(noise, degrees)
+    variance, worth, most = (part[..., None] for part in spread)
+    told = np.isfinite(variance) & (degrees > 0) & (most > degrees)
+    learned = np.where(told, worth, 0)
     all_known = learned + degrees
     own = np.sqrt(degrees / np.maximum(all_known, 1))
-    of_mean = np.nan_to_num(spread.variance) / np.maximum(count[..., 0], 1)
+    of_mean = np.nan_to_num(variance) / np.maximum(count, 1)
     others = np.sqrt(learned / np.maximum(all_known, 1) * of_mean)
-    error = error * (scale * own[..., None].astype(np.float32))
-    error += others[..., None].astype(np.float32) * noise.others
-    return mean + error * noise.stretch[np.where(told, np.minimum(all_known, spread.most), degrees)]
+    error = error * (scale * own.astype(np.float32))
+    error += others.astype(np.float32) * noise.others
+    return mean + error * _stretch(noise, np.where(told, np.minimum(all_known, most), degrees))
+
+
+def _stretch(noise: SeedNoise, degrees: Int[np.ndarray, "*quantity one_or_draw"]) -> np.ndarray:
+    """`noise.stretch` of each quantity's degrees of freedom, (*quantity, draw)."""
+    if degrees.shape[-1] == 1:
+        return noise.stretch[degrees[..., 0]]
+    return noise.stretch[degrees, np.arange(degrees.shape[-1])]
 
 
 def spread_of(
