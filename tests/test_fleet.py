@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import lab_factory as factory
 import pytest
@@ -391,6 +392,10 @@ def test_an_adapter_of_another_base_is_refused(small, tmp_path):
         ({"peft_type": "IA3"}, "peft_type must be 'LORA'"),
         ({"use_dora": True}, "use_dora is not run by the fleet"),
         ({"bias": "all"}, "bias 'all'; only 'none'"),
+        ({"alora_invocation_tokens": [5, 6]}, "alora_invocation_tokens is not run by the fleet"),
+        ({"init_lora_weights": "pissa_niter_4"}, "'pissa_niter_4' changes the base's own weights"),
+        ({"lora_alpha": None}, "lora_alpha is None; expected a number"),
+        ({"alpha_pattern": {"(q": 8}}, r"alpha_pattern '\(q': no pattern: missing \)"),
     ],
 )
 def test_an_adapter_that_the_fleet_cannot_run_is_refused(small, tmp_path, config, message):
@@ -428,6 +433,45 @@ def test_names_of_older_transformers_are_understood(small, tmp_path):
     older = {key.replace(".language_model.", "."): its for key, its in adapter.tensors.items()}
     folder = save_adapter(Adapter("a", 0, adapter.config, older), tmp_path / "a")
     assert load_adapter(small, folder).tensors.keys() == adapter.tensors.keys()
+
+
+def test_an_alpha_by_the_name_of_older_transformers_is_that_layers(small, tmp_path):
+    """As PEFT writes it after EVA, which gives every layer a rank and an alpha of its own."""
+    adapter = random_adapter(small, 0)
+    name = "model.language_model.layers.1.self_attn.q_proj"
+    config = adapter.config | {"alpha_pattern": {name: 3 * adapter.config["lora_alpha"]}}
+    older_config = config | {
+        "alpha_pattern": {name.replace(".language_model", ""): 3 * adapter.config["lora_alpha"]}
+    }
+    older = {key.replace(".language_model.", "."): its for key, its in adapter.tensors.items()}
+    folder = save_adapter(Adapter("a", 0, older_config, older), tmp_path / "a")
+    (plain, todays, read) = (
+        stacked(small, [one]).factors
+        for one in (adapter, replace(adapter, config=config), load_adapter(small, folder))
+    )
+    torch.testing.assert_close(read, todays, rtol=0, atol=0)
+    torch.testing.assert_close(read[name][1], 3 * plain[name][1])
+
+
+@pytest.mark.parametrize("start", [True, "gaussian", "mica", "orthogonal", "pissa", "olora"])
+def test_only_a_start_that_leaves_peft_the_base_is_run(start, tmp_path):
+    """PEFT itself says which: after it has read an adapter, is the base what it was?"""
+    from peft import LoraConfig, get_peft_model
+
+    base = factory.family_base("qwen2_5_vl")
+    before = {name: its.clone() for name, its in base.model.state_dict().items()}
+    config = LoraConfig(r=4, target_modules=["v_proj"], init_lora_weights=start)
+    model = get_peft_model(factory.family_base("qwen2_5_vl").model, config)
+    model.save_pretrained(tmp_path)
+    after = {
+        name.removeprefix("base_model.model.").replace(".base_layer", ""): its
+        for name, its in model.state_dict().items()
+    }
+    if all(torch.equal(its, after[name]) for name, its in before.items()):
+        load_adapter(base, tmp_path)
+    else:
+        with pytest.raises(DataError, match=rf"init_lora_weights '{start}' changes the base's own"):
+            load_adapter(base, tmp_path)
 
 
 def test_our_configuration_is_what_peft_would_write(small, tmp_path):

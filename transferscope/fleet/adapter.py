@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,16 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
+
+_NOT_RUN = (
+    *("use_dora", "modules_to_save", "fan_in_fan_out", "layer_replication"),
+    *("alora_invocation_tokens", "arrow_config", "use_bdlora", "use_qalora"),
+)
+"""Settings with which an adapter is more than its two factors."""
+
+_STARTS = (None, True, False, "gaussian", "eva", "mica", "orthogonal")
+"""What factors may start from: the others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) change the base's
+own weights first, and what is saved is of that base."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +141,10 @@ def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -
     """
     folder = Path(folder)
     config = _read_config(folder)
-    tensors = _canonical(base, _read_tensors(folder / WEIGHTS))
+    read = _read_tensors(folder / WEIGHTS)
+    today = _todays_keys(base, read)
+    config = _with_todays_names(config, today)
+    tensors = {today[key]: its for key, its in read.items()}
     linears = language_linears(base.model)
     shapes = {name: (its.out_features, its.in_features) for name, its in linears.items()}
     pairs: dict[str, dict[str, Tensor]] = {}
@@ -190,12 +203,15 @@ def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:
 
 def _scaling(config: dict[str, Any], name: str, rank: int) -> float:
     """alpha / rank of one layer, with PEFT's exceptions by pattern."""
-    alpha = config["lora_alpha"]
+    return _alpha(config, name) / (rank**0.5 if config.get("use_rslora") else rank)
+
+
+def _alpha(config: dict[str, Any], name: str) -> float:
+    """alpha of one layer, by the first pattern that its name fits."""
     for pattern, value in (config.get("alpha_pattern") or {}).items():
         if re.fullmatch(rf"(.*\.)?({pattern})$", name):
-            alpha = value
-            break
-    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
+            return value
+    return config["lora_alpha"]
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -208,12 +224,34 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: no JSON: {error}") from None
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise DataError(f"{path}: no LoRA adapter; peft_type must be 'LORA'")
-    for key in ("use_dora", "modules_to_save", "fan_in_fan_out", "layer_replication"):
+    for key in _NOT_RUN:
         if config.get(key):
             raise DataError(f"{path}: {key} is not run by the fleet; merge it into a checkpoint")
     if config.get("bias", "none") != "none":
         raise DataError(f"{path}: bias {config['bias']!r}; only 'none' is run by the fleet")
+    if (start := config.get("init_lora_weights")) not in _STARTS:
+        raise DataError(
+            f"{path}: init_lora_weights {start!r} changes the base's own weights; "
+            "merge it into a checkpoint"
+        )
+    _check_alphas(config, path)
     return config
+
+
+def _check_alphas(config: dict[str, Any], path: Path) -> None:
+    patterns = config.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise DataError(f"{path}: alpha_pattern {patterns!r}; expected a number for each pattern")
+    alphas = {"lora_alpha": config.get("lora_alpha")}
+    alphas |= {f"alpha_pattern.{pattern}": alpha for pattern, alpha in patterns.items()}
+    for name, alpha in alphas.items():
+        if type(alpha) not in (int, float):
+            raise DataError(f"{path}: {name} is {alpha!r}; expected a number")
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise DataError(f"{path}: alpha_pattern {pattern!r}: no pattern: {error}") from None
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -228,15 +266,22 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path}: damaged: {error}") from None
 
 
-def _canonical(base: Base, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors by today's module names: older transformers left out `language_model`."""
+def _todays_keys(base: Base, keys: Iterable[str]) -> dict[str, str]:
+    """Keys by today's module names: older transformers left out `language_model`."""
     start = next(iter(language_linears(base.model)), "").split("layers.")[0]
-    changed = {}
-    for key, tensor in tensors.items():
+    older = ("base_model.model.model", "base_model.model.language_model.model")
+    today = {}
+    for key in keys:
         head, middle, tail = key.partition(".layers.")
-        older = middle and head in (
-            "base_model.model.model",
-            "base_model.model.language_model.model",
-        )
-        changed[f"base_model.model.{start}layers.{tail}" if older else key] = tensor
-    return changed
+        old = middle and head in older
+        today[key] = f"base_model.model.{start}layers.{tail}" if old else key
+    return today
+
+
+def _with_todays_names(config: dict[str, Any], today: Mapping[str, str]) -> dict[str, Any]:
+    """A configuration whose exceptions by layer, which go by the names in its file, hold today."""
+    if all(key == new for key, new in today.items()):
+        return config
+    pairs = [(_KEY.fullmatch(key), _KEY.fullmatch(new)) for key, new in today.items()]
+    alphas = {re.escape(new[1]): _alpha(config, key[1]) for key, new in pairs if key and new}
+    return config | {"alpha_pattern": alphas}
