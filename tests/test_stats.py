@@ -195,6 +195,20 @@ def test_base_and_adapter_share_their_items_but_no_change_is_not_for_certain():
     assert np.all(stats.bootstrap(data, draws=500, seed=0, model="m").cells == 0)
 
 
+def test_draws_that_are_undefined_count_for_neither_side_and_only_few_may_be():
+    draws = np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32)
+    whole = stats.sign_p_values(draws, np.array([1.5, 1.5]))
+    draws[0, :160], draws[1, :400] = np.nan, np.nan
+    few, many = stats.sign_p_values(draws, np.array([1.5, 1.5]))
+    assert few == pytest.approx(stats.sign_p_values(draws[0, 160:], np.asarray(1.5)), abs=0)
+    assert few == pytest.approx(whole[0], rel=0.15)
+    assert np.isnan(many)
+    assert np.isnan(stats.intervals(draws, np.array([1.5, 1.5]), 0.05)).all(axis=-1).tolist() == [
+        False,
+        True,
+    ]
+
+
 def test_a_baseline_near_the_ceiling_stays_below_it_in_every_draw():
     base, tuned = np.ones((4, 40)), np.ones((4, 1, 40))
     base[:, 0] = 0

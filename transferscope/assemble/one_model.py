@@ -302,7 +302,7 @@ def _clique_interval(evidence: Evidence, tasks: list[str], mean: float) -> tuple
     columns = [evidence.data.targets.index(name) for name in tasks]
     block = drawn[np.ix_(rows, columns)]
     apart = block[~np.eye(len(tasks), dtype=bool)]
-    return pair(evidence.interval(apart.mean(axis=0), np.asarray(mean)))
+    return pair(evidence.interval(over_tasks(apart), np.asarray(mean)))
 
 
 def _signed(

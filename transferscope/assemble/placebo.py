@@ -224,9 +224,10 @@ def _ratio_interval(evidence: Evidence, ratio: float, adjusted: np.ndarray | Non
     """
     if adjusted is None or evidence.draws is None or not ratio > 0:
         return np.nan, np.nan
-    pair = adjusted, evidence.draws.cells
-    known = ~evidence.data.itself & np.isfinite(pair[0] + pair[1]).all(axis=-1)
-    beyond, plain = (draws[known].var(axis=0) for draws in pair)
+    others = ~evidence.data.itself
+    pair = adjusted[others], evidence.draws.cells[others]
+    undefined = np.isnan(pair[0] + pair[1])
+    beyond, plain = (_variance(np.where(undefined, np.float32(np.nan), draws)) for draws in pair)
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw without variance is undefined
         drawn = np.log(beyond / plain)
     ends = np.exp(evidence.interval(drawn, np.asarray(np.log(ratio))))
@@ -268,11 +269,18 @@ def decomposition(
     ci: dict[str, Interval] = dict.fromkeys(values, (np.nan, np.nan))
     if drawn is not None:
         known = np.isfinite(mean) & ~evidence.data.itself
-        parts = variance_shares(np.nan_to_num(np.moveaxis(drawn, -1, 0)), known)
+        # A cell that is undefined in a draw stays as it was measured.
+        drawn = np.where(np.isfinite(drawn), drawn, np.nan_to_num(mean)[..., None])
+        parts = variance_shares(np.moveaxis(drawn, -1, 0), known)
         for name, value in values.items():
             ends = evidence.interval(getattr(parts, name), np.asarray(value), low=0.0, high=1.0)
             ci[name] = float(ends[0]), float(ends[1])
     return Decomposition(**values, ci=ci)  # pyright: ignore[reportArgumentType]
+
+
+def _variance(values: np.ndarray) -> np.ndarray:
+    """Of the known values along the first axis; NaN where there is none."""
+    return _mean((values - _mean(values, axis=0)) ** 2, axis=0)
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:

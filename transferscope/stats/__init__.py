@@ -300,13 +300,15 @@ def sign_p_values(
 ) -> Float[np.ndarray, "*shape"]:
     """Two-sided p-value that the quantity is 0, from the draws behind its interval.
 
-    Never below 2 / (draws + 1); NaN where the estimate is.
+    Never below 2 / (draws + 1); NaN where the interval is.
     """
+    known = np.isfinite(draws)
     shift = (estimate - draw_mean(draws))[..., None].astype(np.float32)
     below = (draws <= -shift).sum(axis=-1)
     above = (draws >= -shift).sum(axis=-1)
-    p_values = np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (draws.shape[-1] + 1))
-    return np.where(np.isfinite(estimate), p_values, np.nan)
+    p_values = np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (known.sum(axis=-1) + 1))
+    few = (~known).mean(axis=-1) <= 0.05
+    return np.where(np.isfinite(estimate) & few, p_values, np.nan)
 
 
 def benjamini_hochberg(p_values: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
