@@ -75,7 +75,42 @@ def test_what_cells_are_like_is_found_again(worth):
     found = spread_of(effects, np.zeros((2000, 6), int))
     assert found.degrees[0, 0] == pytest.approx(worth / 2, rel=0.3)  # half, as it says
     assert found.variance[0] == pytest.approx(np.linspace(0.05, 0.5, 6) ** 2, rel=0.1)
-    assert (found.most == 2000 * 3).all()
+    assert np.all((found.most >= 3000) & (found.most <= 2000 * 3))
+
+
+def moved_together(share: float, shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    """Effects whose seeds move a target's cells together: that share of their variance."""
+    rng = np.random.default_rng(seed)
+    together = rng.standard_normal((shape[0], 1, shape[2]))
+    return np.sqrt(share) * together + np.sqrt(1 - share) * rng.standard_normal(shape)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.6])
+def test_cells_that_seeds_move_together_tell_less(share):
+    effects = moved_together(share, (2, 12, 2000))
+    found = spread_of(effects, np.zeros((12, 2000), int))
+    assert found.most[0, 0] == pytest.approx(12 / (1 + 11 * share), rel=0.4)
+    # of the other axis nothing is shared: a row of its own, as a placebo's, has all its degrees
+    kinds = np.repeat([[0]] * 12 + [[2]], 2000, axis=1)
+    placebo = spread_of(np.concatenate([effects, effects[:, :1]], axis=1), kinds)
+    assert 1000 <= placebo.most[12, 0] <= 2000
+    runs = spread_of(np.moveaxis(effects, 1, 2)[:, :13], np.repeat([[0]] * 12 + [[2]], 12, axis=1))
+    assert runs.most[12, 0] == pytest.approx(12 / (1 + 11 * share), abs=2)
+
+
+def test_two_seeds_intervals_hold_where_seeds_move_a_targets_cells_together():
+    covered, without = [], []
+    for study in range(40):
+        effects = moved_together(0.4, (2, 12, 13), seed=study)
+        told = spread_of(effects, np.zeros((12, 13), int))
+        noise = seed_noise(2, 2000, [study])
+        all_of_them = told._replace(most=np.full((12, 13), 12))
+        for its, inside in ((told, covered), (all_of_them, without)):
+            draws = over_seeds(effects[..., None], noise, its)
+            low, high = np.moveaxis(stats.intervals(draws, effects.mean(0), 0.05), -1, 0)
+            inside.append((low <= 0) & (high >= 0))
+    assert 0.94 <= np.mean(covered) <= 0.99
+    assert np.mean(without) < 0.93
 
 
 def test_a_targets_scale_is_the_most_likely_one():
@@ -153,8 +188,9 @@ def effects_3b_and_32b(published):
 
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_the_papers_own_other_seeds_are_foretold_as_often_as_promised(effects_3b_and_32b, seeds):
-    within, narrower = [], []
+    narrower = []
     for effects in effects_3b_and_32b:
+        within = []
         for chosen in combinations(range(4), seeds):
             some, rest = effects[list(chosen)], np.delete(effects, chosen, axis=0)
             told, own = spread_of(some, (~OFF).astype(int)), some.var(axis=0, ddof=1)
@@ -166,8 +202,8 @@ def test_the_papers_own_other_seeds_are_foretold_as_often_as_promised(effects_3b
             within.append((off <= reach * error + 1e-12)[OFF].mean())
             alone = scipy.stats.t.ppf(0.975, seeds - 1) * np.sqrt(own)
             narrower.append(np.median((reach * np.sqrt(variance))[OFF]) / np.median(alone[OFF]))
-    assert 0.92 <= np.mean(within) <= 0.97
-    assert np.max(narrower) < {2: 0.4, 3: 0.75}[seeds]
+        assert 0.93 <= np.mean(within) <= 0.97
+    assert np.max(narrower) < {2: 0.45, 3: 0.75}[seeds]
 
 
 @pytest.mark.parametrize("of", [np.asarray, per_task.above_mean])

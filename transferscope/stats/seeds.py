@@ -12,7 +12,7 @@ Opens no file.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
@@ -121,7 +121,9 @@ def spread_of(
 
     A cell's variance over seeds is taken as drawn around that of its target (inverse chi-square
     distributions, alike but for their scale), and estimated from its own seeds and the other cells:
-    empirical Bayes.
+    empirical Bayes. Where seeds move the cells of a target together, as where each has a base of
+    its own, those tell less than as many that move apart: their degrees of freedom are divided by
+    Kish's design effect.
 
     Args:
         kinds: 0 for cells that are told by the others of their target. Those that vary otherwise,
@@ -133,15 +135,18 @@ def spread_of(
         microarray experiments", Statistical Applications in Genetics and Molecular Biology 3
         (2004), section 3 and, for the cap on the degrees of freedom, the limma package; the
         distribution is fitted by its likelihood here, as counts of correct answers often agree.
+        Kish, "Survey Sampling" (1965), for the design effect.
     """
     squares, degrees = _squares(effects)
     squares += degrees * _resolution(effects) ** 2 / 12
     usual = np.where(kinds == 0, degrees, 0)
     scale, worth = _fit(squares, usual)
+    shared = _shared(np.where(kinds == 0, effects, np.nan))
+    most = usual.sum(axis=0) / _design_effect((usual > 0).sum(axis=0), shared.of_targets)
     found = Spread(
         np.tile(scale, (len(kinds), 1)),
         np.full(kinds.shape, worth),
-        np.tile(usual.sum(axis=0), (len(kinds), 1)),
+        np.tile(np.rint(most).astype(int), (len(kinds), 1)),
     )
     unit = np.where(np.nan_to_num(found.variance) > 0, found.variance, np.nan)
     for kind in np.unique(kinds[kinds > 0]):
@@ -149,8 +154,42 @@ def spread_of(
         own, worth = _fit((squares / unit)[alike][:, None], degrees[alike][:, None])
         found.variance[kinds == kind] = (own * unit)[kinds == kind]
         found.degrees[kinds == kind] = worth
-        found.most[kinds == kind] = degrees[alike].sum()
+        of_runs = (alike & (degrees > 0)).sum(axis=1).max()  # one of each run, or a run's own
+        found.most[kinds == kind] = np.rint(
+            degrees[alike].sum() / _design_effect(of_runs, shared.of_sources)
+        )
     return found
+
+
+class _Shared(NamedTuple):
+    """How seeds' deviations from their mean correlate between cells."""
+
+    of_targets: float
+    """Of one target, across sources: a base of each seed's own."""
+    of_sources: float
+    """Of one source, across targets: a run that is good or bad as a whole."""
+
+
+def _shared(effects: Float[np.ndarray, "seed source target"]) -> _Shared:
+    known = np.isfinite(effects)
+    number = known.sum(axis=0)
+    mean = np.where(known, effects, 0).sum(axis=0) / np.maximum(number, 1)
+    apart = np.where(known & (number > 1), effects - mean, 0)
+    several = (number > 1).sum(axis=0)
+    unit = np.sqrt((apart**2).sum(axis=(0, 1)) / np.maximum(several, 1))
+    apart = apart / np.where(unit > 0, unit, np.inf)
+    found = []
+    for axis in (0, 1):
+        squares = (apart**2).sum(axis=axis + 1)
+        together = (apart.sum(axis=axis + 1) ** 2 - squares).sum()
+        pairs = (np.maximum((number > 1).sum(axis=axis) - 1, 0) * squares).sum()
+        found.append(float(np.clip(together / pairs, 0, 1)) if pairs > 0 else 0.0)
+    return _Shared(*found)
+
+
+def _design_effect(cells: Any, correlation: float) -> Any:
+    """How many such cells tell no more than one that is like no other (Kish)."""
+    return 1 + np.maximum(cells - 1, 0) * correlation
 
 
 def spread_of_tasks(
