@@ -1,5 +1,7 @@
 """Studies in which nothing transfers: what is claimed of them, and how often."""
 
+from dataclasses import replace
+
 import numpy as np
 import oracle
 import polars as pl
@@ -8,7 +10,7 @@ import pytest
 import transferscope as ts
 from transferscope import simulate, stats
 from transferscope.analysis.settings import Settings
-from transferscope.matrix import from_accuracy, from_predictions
+from transferscope.matrix import apply_ceiling, from_accuracy, from_predictions
 from transferscope.stats import detection, exact
 from transferscope.stats.noise import beyond_noise
 
@@ -124,6 +126,11 @@ def test_a_target_near_its_ceiling_is_named_and_still_has_a_noise_floor():
     )
     assert near.models["m"].noise_floor is not None
     assert near.models["m"].noise_floor.transferability.positive > 0
+    assert not any("no noise floor" in note for note in near.notes)
+    matrix = apply_ceiling(from_accuracy(counted(50, 60)), "self")
+    own = ts.analyze(matrix, replace(quick, ceiling="self"))
+    (note,) = [note for note in own.notes if "no noise floor" in note]
+    assert note.startswith("m: the ceiling is measured as the effects are, so there is no noise")
     far = ts.analyze(from_accuracy(counted(90, 89)), quick)
     assert not any("errs on fewer" in note for note in far.notes)
 
@@ -136,6 +143,12 @@ def test_draws_too_few_for_the_number_of_tests_are_said_to_be():
     assert "--bootstrap 480 tells" in note
     alone = oracle.benjamini_hochberg([2 / 301, *[0.9] * 11])[0]
     assert alone > 0.05 >= oracle.benjamini_hochberg([2 / 481, *[0.9] * 11])[0]
+    second = (
+        counted(50, 90).with_columns(seed=pl.lit("1")).filter(pl.col("source").ne_missing("t0"))
+    )
+    part = pl.concat([counted(50, 90), second])  # t0's cells, known of one seed, have no test
+    fewer = ts.analyze(from_accuracy(part), Settings(bootstrap=300, null_draws=100))
+    assert any("so of 9 tests fewer than 2 cannot hold" in note for note in fewer.notes)
     enough = ts.analyze(from_accuracy(counted(50, 90)), Settings(bootstrap=480, null_draws=100))
     assert not any("no p-value below" in note for note in enough.notes)
 

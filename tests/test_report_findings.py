@@ -1,5 +1,6 @@
 """What the page says first, against the numbers counted here once more."""
 
+import io
 import math
 import re
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from analysis_factory import HOSTILE, Shape, make
+from rich.console import Console
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.analysis.conduct import Answers, Behaviour
@@ -14,6 +16,7 @@ from transferscope.report import page
 from transferscope.report.advice import training
 from transferscope.report.findings import happened, harms
 from transferscope.report.safety import by_model, safety
+from transferscope.report.terminal import summary
 from transferscope.report.words import Labels, between, spelled, with_links
 from transferscope.selection import mixtures
 from transferscope.stats.detection import power
@@ -32,6 +35,7 @@ def study(*cells: Cell, **changes) -> Analysis:
     return replace(analysis, models={"m": model})
 
 
+UNKNOWN = cell(math.nan, math.nan, math.nan)
 GAIN, LOSS, NONE = cell(0.4, 0.1, 0.6, 0.01), cell(-0.3, -0.5, -0.1), cell(-0.02, -0.21, 0.2)
 
 
@@ -40,7 +44,7 @@ def test_four_sentences_say_what_was_learned_how_many_effects_how_large_and_whic
     sentences, pairs = account.sentences, account.pairs
     assert account.model == "m"
     assert sentences[0] == (
-        "Of 2 finetunes, 2 gained on their own task (+0.40 PGF on average), 2 beyond noise."
+        "Of 2 finetunes, 2 gained on their own task (all 2: +0.40 PGF on average), 2 beyond noise."
     )
     assert sentences[1] == (
         "Of 2 effects of one task on another, 1 helped and 1 harmed beyond noise; without any "
@@ -69,9 +73,10 @@ def test_an_effect_that_holds_after_correction_goes_before_a_larger_one_that_may
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        ((GAIN, LOSS, LOSS, LOSS), "Of 2 finetunes, 1 gained on their own task (+0.05 PGF on"),
-        ((GAIN, LOSS, LOSS, LOSS), "average), 1 beyond noise; not B."),
-        ((LOSS, GAIN, GAIN, LOSS), "0 gained on their own task (−0.30 PGF on average)."),
+        ((GAIN, LOSS, LOSS, LOSS), "Of 2 finetunes, 1 gained on its own task (all 2: +0.05 PGF"),
+        ((GAIN, LOSS, LOSS, LOSS), "on average), 1 beyond noise; not B."),
+        ((LOSS, GAIN, GAIN, LOSS), "0 gained on their own task (all 2: −0.30 PGF on average)."),
+        ((GAIN, GAIN, GAIN, UNKNOWN), "Of 2 finetunes, 1 gained on its own task (the 1 "),
         ((GAIN, GAIN), "Of 1 finetune, 1 gained on its own task (+0.40 PGF), 1 beyond noise."),
     ],
 )
@@ -104,6 +109,22 @@ def test_the_averages_stand_beside_what_no_transfer_would_give():
     adjusted = with_placebo.models["3B"].adjusted
     assert adjusted is not None
     assert f"beyond it is −{-adjusted.mean.mean:.3f} (" in happened(with_placebo)[0].sentences[2]
+
+
+def test_the_printed_summary_says_which_way_a_choice_turns_a_finding():
+    analysis = make(Shape(models=("3B",)))
+    claim = replace(analysis.claims[0], held=3, tried=8, sensitive_to=["N = all tasks"])
+    claims = [replace(claim, holds=True), replace(claim, holds=False)]
+    lost = replace(analysis.models["3B"].average.transferability, negative=-0.1)
+    lost = replace(lost, ci=replace(lost.ci, negative=(-0.2, -0.0002)))
+    average = replace(analysis.models["3B"].average, transferability=lost)
+    models = {"3B": replace(analysis.models["3B"], average=average)}
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(summary(replace(analysis, claims=claims, models=models)))
+    said = console.export_text()
+    assert "in 3 of 8 ways to analyse; not with N = all tasks" in said
+    assert "in 3 of 8 ways to analyse; it holds with N = all tasks" in said
+    assert "−0.100 [−0.200, −0.0002]" in said  # an end that is not 0 is not written so
 
 
 def test_an_extreme_that_noise_explains_says_so():
@@ -247,7 +268,7 @@ def test_without_intervals_nobody_can_tell():
 def test_nothing_measured_is_said_in_one_sentence():
     nothing = Cell(math.nan, math.nan, (math.nan, math.nan), math.nan, math.nan, {"0": math.nan})
     analysis = study(nothing, nothing, nothing, nothing)
-    assert happened(analysis)[0].sentences == ["No effect of one task on another was measured."]
+    assert happened(analysis)[0].sentences == ["No effect of one task on another is known."]
     assert safety(analysis) == []
 
 

@@ -289,11 +289,18 @@ def _notes(
                 "and the largest may be missing."
             )
         if one.basis != "none" and models[name].noise_floor is None:
-            notes.append(
-                f"{name}: items are not known for every target, so there is no noise floor and no "
-                "null model without transfer."
-            )
+            notes.append(f"{name}: {_no_floor(one)}.")
     return notes
+
+
+def _no_floor(evidence: Evidence) -> str:
+    """Why there is no noise floor."""
+    none = "so there is no noise floor and no null model without transfer"
+    if evidence.data.ceiling is None:
+        return f"the ceiling is measured as the effects are, {none}"
+    if any(table is None for table in evidence.data.items):
+        return f"items are not known for every target, {none}"
+    return "hardly an effect of one task on another would be defined by chance: no noise floor"
 
 
 def _near_ceiling(name: str, model: ModelAnalysis, settings: Settings) -> list[str]:
@@ -315,7 +322,8 @@ def _near_ceiling(name: str, model: ModelAnalysis, settings: Settings) -> list[s
 
 def _too_few_draws(evidence: Evidence, settings: Settings) -> list[str]:
     """Where the smallest p-value there is cannot stand after correction."""
-    tests = int((np.isfinite(evidence.data.effects).any(axis=0) & ~evidence.data.itself).sum())
+    measured = np.isfinite(evidence.data.effects).any(axis=0)
+    tests = int((measured & ~evidence.single & ~evidence.data.itself).sum())
     least = 2 / (settings.bootstrap + 1)
     if evidence.draws is None or least * tests <= settings.alpha:
         return []

@@ -107,7 +107,7 @@ def measured(model: ModelAnalysis, *, own: bool = False) -> list[Pair]:
 def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Iterator[str]:
     pairs = measured(model)
     if not pairs:
-        yield "No effect of one task on another was measured."
+        yield "No effect of one task on another is known."
         return
     yield from _learned(model, analysis.settings.alpha, MEASURES[analysis.settings.measure], names)
     yield _how_many(pairs, analysis.settings.alpha)
@@ -127,9 +127,13 @@ def _learned(model: ModelAnalysis, alpha: float, measure: str, names: Labels) ->
         return
     gained = [pair for pair in own if pair.cell.mean > 0]
     mean = signed(sum(pair.cell.mean for pair in own) / len(own))
-    whose, of_all = ("their", " on average") if len(own) > 1 else ("its", "")
-    said = f"Of {counted(len(own), 'finetune')}, {len(gained)} gained on {whose} own task"
-    said += f" ({mean} {measure}{of_all})"
+    count = len(model.pgf)
+    whose = "its" if 1 in (count, len(gained)) else "their"
+    of_all = f"all {count}: " if len(own) == count > 1 else ""
+    of_all = of_all if len(own) == count else f"the {len(own)} known: "
+    average = " on average" if len(own) > 1 else ""
+    said = f"Of {counted(count, 'finetune')}, {len(gained)} gained on {whose} own task"
+    said += f" ({of_all}{mean} {measure}{average})"
     judged = [beyond_noise(pair.cell, alpha) for pair in gained]
     if gained and None not in judged:
         said += f", {sum(map(bool, judged))} beyond noise"
@@ -165,7 +169,7 @@ def _how_many(pairs: list[Pair], alpha: float) -> str:
         return said + "."
     by_chance = BY_CHANCE.format(count=max(1, round(alpha * len(judged))))
     holds = "none holds" if not sure else f"{sure} {'holds' if sure == 1 else 'hold'}"
-    return f"{said}{by_chance}, and {holds} after correction for {len(judged):,} tests."
+    return f"{said}{by_chance}, and {holds} after correction for {counted(len(judged), 'test')}."
 
 
 def _how_large(model: ModelAnalysis, measure: str) -> str:

@@ -117,7 +117,7 @@ def _beyond(model: ModelAnalysis, analysis: Analysis) -> list[Line]:
         Line(f"{helped} helped, {len(clear) - helped} harmed", f"of {len(judged)}"),
         Line(
             f"{sure} after correction",
-            f"for {len(judged)} tests (q ≤ {alpha:g})",
+            f"for {counted(len(judged), 'test')} (q ≤ {alpha:g})",
         ),
     ]
 

@@ -22,7 +22,15 @@ from transferscope.report.courses import about, sentences
 from transferscope.report.findings import happened
 from transferscope.report.strategies import NAMES, lines
 from transferscope.report.summary import personas_by_chance
-from transferscope.report.words import chance, control_kind, labels, model_labels, spelled
+from transferscope.report.words import (
+    between,
+    chance,
+    control_kind,
+    labels,
+    model_labels,
+    signed,
+    spelled,
+)
 
 SHOWN = 3
 VERDICTS = {
@@ -83,14 +91,13 @@ def _happened(analysis: Analysis) -> Iterator[RenderableType]:
 
 
 def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+    return signed(value, 3)
 
 
 def _with_interval(value: float, ci: Interval) -> str:
     if math.isnan(ci[0]):
         return _number(value)
-    low, high = (_number(end).removeprefix("+") for end in ci)
-    return f"{_number(value)} [{low}, {high}]"
+    return f"{_number(value)} [{between(ci, 3).replace('+', '').replace(' to ', ', ')}]"
 
 
 def _averages(analysis: Analysis) -> Table:
@@ -256,7 +263,8 @@ def _claims(claims: list[Claim]) -> Table:
         if claim.holds is not None:
             detail = f"in {claim.held} of {claim.tried} ways to analyse"
         if claim.sensitive_to:
-            detail += f"; not with {', '.join(claim.sensitive_to)}"
+            turned = "not" if claim.holds else "it holds"
+            detail += f"; {turned} with {', '.join(claim.sensitive_to)}"
         row = Text(claim.statement).append(f": {detail}", "dim")
         table.add_row(Text(f"  {word}", style=style), row)
     if folded:
