@@ -301,6 +301,59 @@ def test_task_figures_hold_the_means_and_intervals_of_the_record(analysis: Analy
         }
 
 
+@pytest.mark.parametrize("reach", [(-0.11, 0.2), (-2.1, 0.1), (-0.45, 0.13), (0.0, 0.02)])
+def test_the_axis_of_a_task_figure_labels_zero(analysis: Analysis, reach: tuple[float, float]):
+    model = analysis.models["3B"]
+    effects = {
+        task: replace(effect, positive=replace(effect.positive, mean=value, ci=reach, seeds={}))
+        for (task, effect), value in zip(model.malleability.items(), reach, strict=False)
+    }
+    changed = replace(analysis, models={"3B": replace(model, malleability=effects)})
+    spec = by_stem(changed)["malleability-3B"]
+    (values,) = {tuple(a["values"]) for u in units(spec) if (a := u["encoding"]["x"].get("axis"))}
+    assert 0 in values
+    assert 2 <= len(values) <= 4
+
+
+def test_a_label_among_personas_stands_nearest_to_its_own_dot():
+    made = make(Shape(models=ONE, count=40))
+    named = [replace(made.personas.donor[0], task=task.name) for task in made.tasks]
+    model = made.models["3B"]
+    effects = {
+        # A dense crowd, as one task is far away.
+        task: replace(effect, positive=replace(effect.positive, mean=0.02 * n if n else 2.0))
+        for n, (task, effect) in enumerate(model.transferability.items())
+    }
+    made = replace(
+        made,
+        models={"3B": replace(model, transferability=effects)},
+        personas=replace(made.personas, donor=named),
+    )
+    spec = by_stem(made)["personas"]
+    plane = spec["vconcat"][0]["vconcat"][0]["hconcat"][0]
+    dots = [u for u in units(plane) if u["mark"]["type"] == "circle"]
+    places = [spot(row, u, plane) for u in dots for row in spec["datasets"][u["data"]["name"]]]
+    texts = [u for u in units(plane) if u["mark"]["type"] == "text"]
+    assert len(texts) > 8
+    for drawn in texts:
+        (row,) = spec["datasets"][drawn["data"]["name"]]
+        own, says = spot(row, drawn, plane), drawn["mark"]
+        wide = len(row["label"]) * says["fontSize"] / 2
+        left = own[0] + says["dx"] - {"left": 0, "center": wide / 2, "right": wide}[says["align"]]
+        x, y = np.array([own, *places]).T
+        across = np.maximum(left - x, x - left - wide).clip(0)
+        away = np.hypot(across, (abs(y - own[1] - says["dy"]) - 5).clip(0))
+        assert away[0] == away.min(), row["label"]
+
+
+def spot(row: dict[str, Any], drawn: dict[str, Any], plane: dict[str, Any]) -> tuple[float, float]:
+    """Where a row of a plane stands, in pixels from the top left."""
+    (left, right), (low, high) = (drawn["encoding"][way]["scale"]["domain"] for way in "xy")
+    side = plane["width"]
+    across = (row["positive"] - left) / (right - left)
+    return side * across, side * (high - row["negative"]) / (high - low)
+
+
 def test_a_step_with_size_is_solid_only_where_its_interval_excludes_zero(analysis: Analysis):
     lines = [u for u in units(by_stem(analysis)["scale"]) if u["mark"]["type"] == "line"]
     dashed = [unit["mark"]["strokeDash"] != [1, 0] for unit in lines]

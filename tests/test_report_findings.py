@@ -142,6 +142,22 @@ def test_a_collapsed_extreme_is_no_transfer():
     assert "+23 points, where the answers collapsed to one letter: no transfer;" in said
 
 
+def test_a_collapse_is_not_said_to_be_overstated_by_luck():
+    made = make(Shape(models=("3B",)))
+    means = {
+        (cell.mean, source, target)
+        for source, row in made.models["3B"].pgf.items()
+        for target, cell in row.items()
+        if source != target and (cell.ci[1] < 0 and cell.q_value <= 0.05)
+    }
+    _, source, target = min(means)  # the largest loss that holds
+    fallen = Behaviour({}, {}, {source: {target: Answers([1.0, 0.0], 0.0, {"0": 0}, 1)}}, {})
+    model = replace(made.models["3B"], behaviour=fallen)
+    *_, ends, last = happened(replace(made, models={"3B": model}))[0].sentences
+    assert "collapsed to one letter" in ends
+    assert last.startswith("Picked from 156 for its size, the gain is likely overstated: rather +")
+
+
 def test_the_counts_are_those_of_the_intervals():
     analysis = make(Shape(models=("3B", "32B")))
     for account, model in zip(happened(analysis), analysis.models.values(), strict=True):

@@ -49,10 +49,11 @@ def task_effects(
     order = sorted(effects, key=lambda task: -(known(effects[task].positive.mean) or -1e9))
     domain = [names.long[task] for task in order]
     y = field("task:N", scale=part(domain=domain), axis=axis(labelOverlap=False))
+    ends = _range(analysis, quantity)
     x = field(
         "value:Q",
-        scale=part(domain=_range(analysis, quantity)),
-        axis=axis(f"{quantity}, {MEASURES[analysis.settings.measure]}", tickCount=5),
+        scale=part(domain=ends),
+        axis=axis(f"{quantity}, {MEASURES[analysis.settings.measure]}", values=_ticks(*ends)),
     )
     missing = [{"task": task, "label": "not measured", "value": 0} for task in domain]
     measured = {row["task"] for row in points}
@@ -108,6 +109,17 @@ def _range(analysis: Analysis, quantity: Quantity) -> list[float]:
     low, high = min(ends), max(ends)
     margin = 0.04 * (high - low) or 0.01
     return [low - margin, high + margin]
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """At most four round values, 0 among them: an axis that drops labels may drop that one."""
+    power = math.floor(math.log10(high - low)) - 1
+    steps = (round(step * 10.0**power, 12) for step in (1, 2, 5, 10, 20, 50))
+    for step in steps:
+        first, last = math.ceil(low / step), math.floor(high / step)
+        if last - first < 4:
+            return [round(step * each, 12) for each in range(first, last + 1)]
+    raise AssertionError("no step is large enough")
 
 
 def _zero() -> Spec:

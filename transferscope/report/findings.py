@@ -116,8 +116,11 @@ def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Itera
     ends = _ends(model, alpha)
     said = [_extreme(pair, sign, analysis, model, names) for sign, pair in ends.items()]
     yield "T" + "; ".join(said)[1:] + "." if said else "No effect differs from 0."
-    if ends and len(pairs) >= FEWEST:
-        yield _overstated(list(ends.values()), len(pairs), model, alpha)
+    # A collapse is no luck of the draw.
+    lucky = {sign: pair for sign, pair in ends.items() if not _collapsed(pair, model)}
+    if lucky and len(pairs) >= FEWEST:
+        which = "it" if len(ends) == 1 else "the gain" if 1 in lucky else "the loss"
+        yield _overstated(list(lucky.values()), which, len(pairs), model, alpha)
 
 
 def _learned(model: ModelAnalysis, alpha: float, measure: str, names: Labels) -> Iterator[str]:
@@ -141,9 +144,11 @@ def _learned(model: ModelAnalysis, alpha: float, measure: str, names: Labels) ->
     yield said + (f"; not {', '.join(idle)}." if 0 < len(idle) <= 3 and gained else ".")
 
 
-def _overstated(ends: list[Pair], count: int, model: ModelAnalysis, alpha: float) -> str:
-    """What to expect of the largest effects: they are so partly by luck."""
-    both = "both are" if len(ends) > 1 else "it is"
+def _overstated(
+    ends: list[Pair], which: str, count: int, model: ModelAnalysis, alpha: float
+) -> str:
+    """What to expect of the largest effects: they are so partly by luck. `which` names a single."""
+    both = "both are" if len(ends) > 1 else f"{which} is"
     said = f"Picked from {count:,} for their size, {both} likely overstated"
     said = said if len(ends) > 1 else said.replace("their", "its")
     likely = of_matrix(model.pgf, alpha)
@@ -219,6 +224,12 @@ def _ends(model: ModelAnalysis, alpha: float) -> dict[int, Pair]:
     return found
 
 
+def _collapsed(pair: Pair, model: ModelAnalysis) -> bool:
+    answers = model.behaviour.sources if model.behaviour else {}
+    found = answers.get(pair.source, {}).get(pair.target)
+    return found is not None and bool(found.collapsed)
+
+
 def _arrow(pair: Pair, names: Labels) -> str:
     return f"{names.long[pair.source]} → {names.long[pair.target]}"
 
@@ -239,9 +250,7 @@ def _extreme(pair: Pair, sign: int, analysis: Analysis, model: ModelAnalysis, na
 
 def _doubt(pair: Pair, clear: bool, model: ModelAnalysis, alpha: float) -> str:
     """What speaks against an extreme effect."""
-    answers = model.behaviour.sources if model.behaviour else {}
-    found = answers.get(pair.source, {}).get(pair.target)
-    if found is not None and found.collapsed:
+    if _collapsed(pair, model):
         return ", where the answers collapsed to one letter: no transfer"
     if beyond_noise(pair.cell, alpha) is None:
         return ""
@@ -286,10 +295,8 @@ def harms(analysis: Analysis) -> list[Harm]:
 
 
 def _standing(pair: Pair, model: ModelAnalysis, sure: bool) -> str:
-    answers = model.behaviour.sources if model.behaviour else {}
-    cell_answers = answers.get(pair.source, {}).get(pair.target)
     parts = []
-    if cell_answers is not None and cell_answers.collapsed:
+    if _collapsed(pair, model):
         parts.append("answers collapsed to one letter")
     if math.isfinite(pair.cell.q_value):
         word = "holds after correction" if sure else "may be chance among so many tests"

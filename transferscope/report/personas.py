@@ -36,6 +36,8 @@ ROOM = 650.0
 """For the planes of a row, so that a page of paper holds them."""
 GAP = 24
 ABREAST = 3
+CROWD = 20
+"""From more tasks on, all labels are abbreviations."""
 
 
 class Plane(NamedTuple):
@@ -196,7 +198,8 @@ def _panel(rows: list[Spec], model: str, plane: Plane, *, first: bool) -> Spec:
 def _place(rows: list[Spec], plane: Plane) -> list[Spec]:
     """Where each label goes, so that labels avoid dots and each other; named tasks choose first.
 
-    Without a persona and without room a task has no label; its dot still answers the pointer.
+    Without room a task has no label: its dot still answers the pointer, and the page's table has
+    all personas.
     """
 
     def pixel(row: Spec) -> tuple[float, float]:
@@ -206,26 +209,39 @@ def _place(rows: list[Spec], plane: Plane) -> list[Spec]:
             plane.side * (high - row["negative"]) / (high - low),
         )
 
-    taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in map(pixel, rows)]
+    dots = list(map(pixel, rows))
+    taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in dots]
     answer = []
     for row in sorted(rows, key=lambda each: each["kind"] == ""):
+        texts = dict.fromkeys((row["short"] if len(rows) > CROWD else row["label"], row["short"]))
+        own = pixel(row)
         best = min(
             (
-                (_cost(box, taken, plane.side), crowded, align, dx, dy, box)
-                for crowded, text in enumerate(dict.fromkeys((row["label"], row["short"])))
-                for align, dx, dy, box in _ways(*pixel(row), len(text), bool(row["kind"]))
+                (_cost(box, taken, plane.side), _astray(box, own, dots), text, align, dx, dy, box)
+                for text in texts
+                for align, dx, dy, box in _ways(*own, len(text), bool(row["kind"]))
             ),
             # A full name may touch a little before the abbreviation takes its place.
-            key=lambda way: way[0] + 15 * way[1],
+            key=lambda way: way[0] + 30 * way[1] + 15 * (way[2] != next(iter(texts))),
         )
-        cost, crowded, align, dx, dy, box = best
-        label = row["short"] if crowded else row["label"]
-        if cost > 40 and not row["kind"]:
-            answer.append({**row, "label": "", "align": align, "dx": dx, "dy": dy})
-            continue
-        taken.append(box)
+        cost, astray, label, align, dx, dy, box = best
+        if cost > 40 or (astray and len(rows) > CROWD):
+            label = ""
+        else:
+            taken.append(box)
         answer.append({**row, "label": label, "align": align, "dx": dx, "dy": dy})
     return answer
+
+
+def _astray(box: Box, own: tuple[float, float], dots: Iterable[tuple[float, float]]) -> bool:
+    """Whether a label stands as near to another dot as to its own."""
+
+    def away(dot: tuple[float, float]) -> float:
+        x, y = dot
+        across = max(box.left - x, 0.0, x - box.right)
+        return math.hypot(across, max(box.top - y, 0.0, y - box.bottom))
+
+    return any(away(dot) < away(own) + 3 for dot in dots if dot != own)
 
 
 def _ways(x: float, y: float, letters: int, bold: bool) -> Iterable[tuple[str, float, float, Box]]:
