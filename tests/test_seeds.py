@@ -63,6 +63,22 @@ def test_a_draw_knows_nothing_of_which_seeds_are_defined_in_others():
     assert np.isfinite(together[~nothing]).all()
 
 
+def test_where_nothing_tells_it_is_as_if_nobody_asked():
+    values, noise = np.random.default_rng(1).standard_normal((4, 1, 1, 30)), seed_noise(4, 30, [1])
+    for told in (
+        Spread(*(np.array([[x]]) for x in (np.nan, 5, 0))),
+        Spread(*(np.array([[x]]) for x in (0.1, 5, 3))),
+    ):  # no more than its own three
+        assert over_seeds(values, noise, told) == pytest.approx(over_seeds(values, noise), rel=1e-6)
+
+
+def test_seeds_that_are_missing_tell_nothing():
+    values = np.array([[1.0, 7.0], [3.0, np.nan], [np.nan, np.nan]])
+    found = spread_of_tasks(values)
+    assert found.variance == pytest.approx(2)  # of 1 and 3, for all tasks
+    assert found.most.tolist() == [1, 1]
+
+
 def test_a_difference_has_the_variance_of_both_and_the_fewer_degrees():
     told = Spread(np.array([[0.04], [0.09]]), np.array([[5], [2]]), np.array([[40], [9]]))
     both = told.rows(slice(1)).beyond(told.rows(slice(1, 2)))

@@ -209,6 +209,42 @@ def test_draws_that_are_undefined_count_for_neither_side_and_only_few_may_be():
     ]
 
 
+def test_an_item_that_a_run_was_not_asked_is_missing_from_its_accuracy_alone():
+    base, tuned = np.ones((1, 400)), np.ones((1, 2, 400))
+    base[:, 100:] = 0  # 25 %
+    tuned[:, :, 300:] = 0  # 75 %, and of the first half all
+    tuned[:, 1, 200:] = np.nan
+    data = stats.ModelData(
+        np.array([[[0.5, 0.1], [0.75, 0.2]]]),
+        np.zeros((2, 2), bool),
+        (stats.ItemTable(base, tuned), None),  # of the second target nothing more is known
+        ("a", "b"),
+        np.ones(2),
+        "raw_gain",
+    )
+    draws = stats.bootstrap(data, draws=2_000, seed=0, model="m").cells
+    assert draws[:, 0].mean(axis=-1) == pytest.approx([0.5, 0.75], abs=0.01)
+    # as far as whole items differ: the first changes 200 of 400, the second 300 without a doubt
+    assert draws[0, 0].std() == pytest.approx(np.sqrt(0.5 * 0.5 / 400), rel=0.1)
+    assert np.array_equal(draws[:, 1], np.broadcast_to(np.float32([[0.1], [0.2]]), (2, 2_000)))
+
+
+def test_a_ceiling_of_its_own_accuracy_makes_an_effect_on_itself_1_in_every_draw():
+    data = replace(a_study(a_world(0.1, mean=0.7), 1, 0, "items"), ceiling=None)
+    (some,) = stats.resamples(data, draws=50, seed=0, model="m")
+    assert some.effects[0][ITSELF] == pytest.approx(1, abs=1e-4)
+    assert some.effects[0][~ITSELF].std() > 0.01
+
+
+def test_without_a_gap_there_is_no_effect_and_without_a_draw_no_mean():
+    base, tuned = np.float32([0.2, 0.1, 0.05]), np.float32([0.1, 0.1, 0.1])
+    found = stats.effect_of_errors("pgf", base, tuned, 0.1)
+    np.testing.assert_allclose(found, [1, np.nan, np.nan])
+    assert np.isnan(stats.draw_mean(np.full((1, 9), np.nan))).all()
+    some = np.array([[np.nan] * 9, [1.0] * 8 + [np.nan]])
+    np.testing.assert_array_equal(stats.draw_mean(some), [np.nan, 1])
+
+
 def test_a_baseline_near_the_ceiling_stays_below_it_in_every_draw():
     base, tuned = np.ones((4, 40)), np.ones((4, 1, 40))
     base[:, 0] = 0
