@@ -140,6 +140,13 @@ def test_abbreviations_tell_all_tasks_apart(names):
     assert all(short)
 
 
+def test_a_number_in_a_name_is_kept_in_its_abbreviation():
+    names = ["Task 1", "Task 2", "Task 12", "task12", "Level_3_Tables", "Depth"]
+    table = long(np.zeros((1, 6, 1)), "pgf", sources=names, targets=[*KNOWN_TASKS][:1])
+    short = from_pgf(table)["source_abbreviation"].values.tolist()
+    assert short == ["T1", "T2", "T12", "T12-2", "L3T", "DE"]
+
+
 # Ceilings
 
 

@@ -56,9 +56,12 @@ def _abbreviations(tasks: Sequence[str]) -> dict[str, str]:
     short = {task: KNOWN_TASKS[task].abbreviation for task in tasks if task in KNOWN_TASKS}
     for task in tasks:
         if task not in short:
-            words = re.findall(r"[^\W_]+", task) or ["T"]
-            start = words[0][:2] if len(words) == 1 else "".join(word[0] for word in words[:4])
-            free = (f"{start.upper()}{n or ''}" for n in (0, *range(2, len(tasks) + 2)))
+            words = re.findall(r"\d+|[^\W\d_]+", task) or ["T"]
+            first = [word[:4] if word.isdigit() else word[0] for word in words[:4]]
+            start = words[0][:2] if len(words) == 1 else "".join(first)
+            apart = "-" if start[-1].isdigit() else ""
+            ends = ["", *(f"{apart}{n}" for n in range(2, len(tasks) + 2))]
+            free = (start.upper() + end for end in ends)
             short[task] = next(name for name in free if name not in short.values())
     return short
 

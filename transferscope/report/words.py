@@ -153,12 +153,16 @@ def percent(value: float) -> str:
 
 
 def chance(value: float) -> str:
-    """A p- or q-value: `0.03`, `0.002`, `< 0.001`."""
+    """A p- or q-value: `0.03`, `0.051`, `0.002`, `< 0.001`.
+
+    What two digits would write as 0.05 gets three: it matters on which side of it one is.
+    """
     if not math.isfinite(value):
         return UNKNOWN
     if value < 0.001:
         return "< 0.001"
-    return f"{value:.3f}" if value < 0.01 else f"{value:.2f}"
+    text = f"{value:.2f}"
+    return f"{value:.3f}" if value < 0.01 or text == "0.05" else text
 
 
 def in_order(categories: Iterable[str]) -> list[str]:
