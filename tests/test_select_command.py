@@ -44,6 +44,11 @@ def test_the_mixture_is_printed_on_80_columns_and_a_study_file_takes_it(select, 
     found = mixture(analysis, target, items=250)
     for left in (*found.choices, *found.left_out):
         assert left.source in text
+    # At ceiling 1, PGF is a part of what the base gets wrong.
+    bases = analysis.models[found.model].base_seeds[target].values()
+    change = 100 * found.expected.mean * (1 - sum(bases) / len(bases))
+    (seen,) = re.findall(r"That is \+([\d.]+) points of accuracy", " ".join(text.split()))
+    assert float(seen) == pytest.approx(change, abs=0.51)
     # The printed lines, in a study on the suite of the same tasks, give each its items.
     lines = text.partition("models and suite:\n")[2]
     study = parse_study(STUDY + re.sub("^  ", "", lines, flags=re.M), "next.yaml")

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from transferscope.analysis import Analysis
 from transferscope.checkpoints import checkpoint
+from transferscope.report.points import of_effect, points
 from transferscope.report.words import (
     MEASURES,
     UNKNOWN,
@@ -40,7 +41,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}")
 def one(analysis: Analysis, mix: Mixture) -> RenderableType:
     """A target's mixture: the answer, its sources, what was left out and why, what to know."""
     title = Text(f"{clean(mix.model)}, rule {mix.rule}", style="dim")
-    parts: list[RenderableType] = [Text(clean(mix.verdict), style="bold"), title, Text()]
+    change = of_effect(analysis, analysis.models[mix.model], mix.target, mix.expected.mean)
+    said = clean(mix.verdict)
+    if known := points(analysis, change) if mix.choices else "":
+        said += f" That is {known} of accuracy."
+    parts: list[RenderableType] = [Text(said, style="bold"), title, Text()]
     if mix.choices:
         parts += [_indented(_choices(analysis, mix)), Text()]
     if mix.left_out:
