@@ -248,6 +248,28 @@ def test_compared_options_choose_the_likeliest(tmp_path):
     assert not any("otherwise" in note or "replies" in note for note in found.attrs["notes"])
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_number_that_may_be_an_option_s_text_is_not_taken_for_its_index(tmp_path, known):
+    """The log has "2" both for the third option and for an option that reads 2."""
+    doc = {"question": "How many?"} | ({"choices": ["1", "2", "3"]} if known else {})
+    right = (-9, -1, -8), "2", 1.0  # the second option, which reads 2
+    wrong = (-9, -8, -1), "2", 0.0
+    for run, rows in (("base", [right, wrong, wrong]), ("tuned", [right, right, wrong])):
+        lines = [compared(n, *row) | {"doc": doc} for n, row in enumerate(rows)]
+        logs.lines(tmp_path / run / "samples_count.jsonl", lines)
+    found = read_results(two_runs(tmp_path))
+    assert found["base_item_correct"].values.ravel().tolist() == [1, 0, 0]
+    assert found["item_correct"].values.ravel().tolist() == [1, 1, 0]
+
+
+def test_of_several_unknown_metrics_none_is_taken_for_the_score(tmp_path):
+    results = {"ocr": {"length,none": 0.3, "anls,none": 0.5}, "vqa": {"anls,none": 0.5}}
+    value = {"results": results, "configs": {}, "versions": {}}
+    run, _ = one_run(logs.put(tmp_path / "results.json", json.dumps(value)))
+    assert {target: score.accuracy for target, score in run.scores.items()} == {"vqa": 0.5}
+    assert any("ocr has no one score in [0, 1] and is left out" in note for note in run.notes)
+
+
 def test_of_several_filters_the_first_counts(tmp_path):
     row = {**compared(0, (), "72", 0), "filtered_resps": ["72"], "resps": [["it is 72"]]}
     row = {key: value for key, value in row.items() if key not in ("acc", "acc_norm")}

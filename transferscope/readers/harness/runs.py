@@ -100,12 +100,13 @@ def read_run(paths: Sequence[Path], label: str, gold: Mapping[str, int]) -> RunL
         except DataError as error:
             raise DataError(f"{label}: {error}") from None
     if not run.harnesses and run.notes:
-        raise DataError(
-            f"{'; '.join(run.notes[:3])}; nothing is left to judge. BLINK's prediction files need "
-            f"its file of right answers, as gold"
-        )
+        blinks = any("without a known answer" in note for note in run.notes)
+        hint = ". BLINK's prediction files need its file of right answers, as gold" * blinks
+        raise DataError(f"{'; '.join(run.notes[:3])}; nothing is left to judge{hint}")
     if not run.harnesses:
         names = f"; not readable: {some(unread)}" if unread else ""
+        if any(path.suffix.lower() == ".pkl" for each in paths for path in files_in(each)):
+            names += "; pickles are never opened (docs/harnesses.md)"
         raise DataError(
             f"{label}: none of {seen} files is one of lmms-eval, lm-evaluation-harness, VLMEvalKit "
             f"or BLINK's own evaluation{names}; name the folder that holds the harness's output"

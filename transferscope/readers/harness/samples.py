@@ -108,7 +108,7 @@ def _sample(content: Content, row: int, values: dict[str, Any], reply: str | Non
         return Sample(
             *(target, item, row),
             choices=choices,
-            answer=_index(values["target"], choices, len(logprobs)),
+            answer=_index(values["target"], choices, len(logprobs), sure=metric is None),
             score=metric,
             logprobs=logprobs,
         )
@@ -195,11 +195,18 @@ def _is_truth(value: Any) -> bool:
     return str(value) in ("True", "False")
 
 
-def _index(target: Any, choices: tuple[str, ...], size: int) -> int | None:
-    """The right option of a comparison: its index, its letter or its text."""
+def _index(target: Any, choices: tuple[str, ...], size: int, *, sure: bool) -> int | None:
+    """The right option of a comparison: its index, its letter or its text.
+
+    Logs hold indices as text. Where options are numbers, or their texts are not known, a number may
+    be either, and unless it is `sure` to be an index the harness's score decides.
+    """
     text = str(target).strip()
     if text.isascii() and text.isdigit() and len(text) < 4:
-        return int(text) if int(text) < size else None
+        index = int(text) if int(text) < size else None
+        known = [choice.strip() for choice in choices[:size]]
+        clear = all(known) and (text not in known or known.index(text) == index)
+        return index if sure or clear else None
     letter = letter_index(text)
     if letter is not None and letter < size:
         return letter
@@ -239,7 +246,7 @@ def read_results(content: Content) -> Log:
             continue
         chosen = _chosen(metrics)
         if chosen is None:
-            notes.append(f"{content.name}: {task} has no score in [0, 1] and is left out")
+            notes.append(f"{content.name}: {task} has no one score in [0, 1] and is left out")
             continue
         scores.append(Score(target_name(task), chosen, _total(value, task, metrics)))
     versions = value.get("versions")
@@ -264,7 +271,7 @@ def _groups(value: dict[str, Any]) -> set[str]:
 
 
 def _chosen(metrics: dict[str, Any]) -> float | None:
-    """The task's score: a metric known by name, else the first that is a fraction."""
+    """The task's score: a metric known by name, else the only one that is a fraction."""
     found: dict[str, float] = {}
     for key, value in metrics.items():
         name = key.partition(",")[0]
@@ -272,9 +279,8 @@ def _chosen(metrics: dict[str, Any]) -> float | None:
         plain = score is not None and not isinstance(value, bool) and "stderr" not in name
         if plain and name not in ("alias", "samples", "size", "sample_len"):
             found.setdefault(name, score or 0.0)
-    return next(
-        (found[name] for name in _METRICS if name in found), next(iter(found.values()), None)
-    )
+    only = next(iter(found.values())) if len(found) == 1 else None
+    return next((found[name] for name in _METRICS if name in found), only)
 
 
 def _total(value: dict[str, Any], task: str, metrics: dict[str, Any]) -> int | None:
