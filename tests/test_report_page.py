@@ -16,7 +16,7 @@ from analysis_factory import HOSTILE, Shape, make
 
 from transferscope.analysis import Analysis, Personas
 from transferscope.report import page
-from transferscope.report.gallery import gallery
+from transferscope.report.gallery import SECTIONS, gallery
 from transferscope.report.html import on_page
 from transferscope.report.vegalite import SCHEMA
 from transferscope.report.words import clean
@@ -263,3 +263,10 @@ def test_the_licence_notices_of_the_bundle_are_kept():
     notices = files("transferscope.report").joinpath("VEGA-LICENSE.txt").read_text("utf-8")
     for words in ("University of Washington Interactive Data Lab", "Mike Bostock", "vega-embed"):
         assert words in notices
+
+
+def test_no_section_takes_the_address_of_another():
+    template = files("transferscope.report").joinpath("page.html.jinja").read_text("utf-8")
+    fixed = re.findall(r'<section id="([a-z]+)"', template)
+    assert {"items", "explore"} <= set(fixed)
+    assert set(SECTIONS).isdisjoint(fixed)

@@ -148,8 +148,10 @@ def tasks(as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    heads = ("suite", "task", "short", "level", "granularity")
-    table = Table(*heads, box=None, header_style="bold")
+    table = Table("suite", box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("task", overflow="fold")
+    for head in ("short", "level", "granularity"):
+        table.add_column(head)
     table.add_column("items", justify="right")
     for suite, known in TASKS.items():
         for t in known:

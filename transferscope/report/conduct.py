@@ -57,7 +57,7 @@ def tables(analysis: Analysis) -> dict[str, Table]:
     made = {
         "effects": _mixtures(analysis, models, names),
         "answers": _care(analysis, models, names),
-        "items": _items(analysis, models, names),
+        "flips": _items(analysis, models, names),
         "placebo": _placebo(analysis, models),
     }
     return {section: table for section, table in made.items() if table.rows}

@@ -36,7 +36,7 @@ SECTIONS = {
     "checkpoints": "Over the checkpoints",
     "placebo": "What a placebo does",
     "answers": "How answers are given",
-    "items": "Which items changed",
+    "flips": "Which items changed",
     "tasks": "Task by task",
     "cliques": "Cliques",
     "categories": "Groups of tasks",

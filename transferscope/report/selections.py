@@ -66,7 +66,7 @@ def several(analysis: Analysis, mixes: Mapping[str, Mixture]) -> RenderableType:
     """A line for each target, the most promising first."""
     short = labels(analysis).short
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("target")
+    table.add_column("target", overflow="fold")
     table.add_column("")
     table.add_column(f"expected {_measure(analysis)}")
     table.add_column("train on")
