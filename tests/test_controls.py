@@ -18,6 +18,7 @@ from transferscope.analysis.conduct import Adjusted
 from transferscope.analysis.estimate import Decomposition, Estimate
 from transferscope.analysis.serial import from_json, to_json
 from transferscope.analysis.settings import Settings
+from transferscope.assemble import placebo
 from transferscope.assemble.placebo import compare
 from transferscope.errors import DataError
 from transferscope.evidence import gather
@@ -273,6 +274,29 @@ def test_shuffled_stands_in_for_format_only_and_reordered_is_never_subtracted(st
     model = ts.analyze(matrix_of(predictions, alone), QUICK).models["m"]
     assert list(model.controls) == ["reordered"]
     assert model.adjusted is None
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_means_are_taken_of_what_other_cells_tell_where_there_are_two_seeds(seeds):
+    matrix = matrix_of(*simulate.predictions_of("m", a_world(), seeds, 0))
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    measured = placebo._measured(matrix, evidence, QUICK)
+    assert measured is not None
+    drawn = placebo._draw(matrix, evidence, measured, QUICK)
+    assert drawn is not None
+    apart = drawn.alone[~evidence.data.itself].mean(axis=0)
+    for means, parts in ((drawn.mean, drawn.targets.mean(axis=1)), (drawn.adjusted_mean, apart)):
+        assert np.allclose(means, parts, atol=1e-5) == (seeds == 2)
+
+
+def test_effects_twice_as_far_apart_have_four_times_the_variance_for_certain(study):
+    matrix = matrix_of(*study)
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    assert evidence.draws is not None
+    cells = evidence.draws.cells.copy()
+    cells[0, 1, :200] = np.nan  # a cell may be undefined in some draws
+    evidence = replace(evidence, draws=evidence.draws._replace(cells=cells))
+    assert placebo._ratio_interval(evidence, 4.0, 2 * cells) == pytest.approx((4, 4), rel=1e-4)
 
 
 @pytest.mark.parametrize("ceiling", [0.9, "self"])

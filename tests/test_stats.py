@@ -288,6 +288,26 @@ def test_a_models_draws_do_not_depend_on_the_order_of_its_tasks():
     assert np.allclose(one[order][:, order], two, atol=1e-5)
 
 
+def test_cliques_by_chance_are_counted_as_draws_and_the_study_itself():
+    means = np.full((4, 3, 3), -0.1)
+    means[0] = means[1] = 0.1  # cliques of three; in the third draw a mere pair
+    means[2, 0, 1] = means[2, 1, 0] = 0.1
+    found = graph.clique_null("no transfer", "positive", 3, means, 0.05)
+    assert (found.p_value, found.mean, found.upper) == (3 / 5, 1.5, 3)
+    assert found.sizes == {"0": 0.5, "3": 0.5}
+    assert graph.clique_null("no transfer", "positive", 4, means, 0.05).p_value == 1 / 5
+
+
+def test_who_plays_a_role_by_chance_is_counted_task_by_task():
+    one = np.array([[0.51, 0.52, 0.53, 0.0], [0.5, 0.5, 0.5, 0.0]])[None, None]
+    donor, sponge = persona.TRAITS["donor"], persona.TRAITS["sponge"]
+    assert persona.by_chance([one], donor) == 1  # the first source lies above the mean of both
+    assert persona.by_chance([one], sponge) == 3  # all targets but the last
+    assert persona.by_chance([one, 0.6 - one], sponge) == 0  # in no model the same
+    half = np.concatenate([one, 0.6 - one])  # in half of the draws
+    assert persona.by_chance([one, half], sponge) == 1.5
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 3))
 def test_q_values_ignore_tests_that_were_not_made(p_values, gaps):
     padded = np.array(p_values + [np.nan] * gaps)
