@@ -251,6 +251,25 @@ def test_transferability_and_malleability_agree_with_the_oracle(cubes, include_s
                         assert same(tables[name][model, seed, task], value)
 
 
+@given(cubes=studies(), include_self=st.booleans())
+def test_averages_agree_with_the_oracle(cubes, include_self):
+    mu = matrix_of(cubes)
+    found = measure.averages(mu, include_self=include_self)
+    for quantity, dim in (("transferability", "source"), ("malleability", "target")):
+        for sign in ("positive", "negative"):
+            table = cells(found[f"{quantity}_{sign}"], "model", "seed")
+            for model, cube in cubes.items():
+                for seed, square in cube.items():
+                    effects = [
+                        getattr(oracle, quantity)(square, task, include_self=include_self)
+                        for task in mu[dim].values.tolist()
+                    ]
+                    values = [getattr(effect, sign) for effect in effects]
+                    known = [value for value in values if not math.isnan(value)]
+                    expected = sum(known) / len(known) if known else math.nan
+                    assert same(table[model, seed], expected)
+
+
 @given(
     cubes=studies(),
     by=st.sampled_from(["level", "granularity"]),

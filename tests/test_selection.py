@@ -271,6 +271,15 @@ def test_what_is_left_out_ranks_from_the_most_helpful_and_says_why_in_short():
     assert math.isnan(left[2].helps)
 
 
+def test_what_is_left_out_ranks_by_what_its_rule_looks_at():
+    rows = {"B": [cell(-0.05, 0.3), 0, 0, 0], "C": [cell(-0.02, 0.01), 0, 0, 0]}
+    order = {
+        rule: [each.source for each in mixture(study(rows), "A", rule=rule).left_out]
+        for rule in ("default", "paper")
+    }
+    assert order == {"default": ["B", "C"], "paper": ["C", "B"]}  # may help; harms less
+
+
 # Nothing to choose from, in words.
 
 
