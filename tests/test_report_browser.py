@@ -307,6 +307,14 @@ def test_a_wide_heatmap_keeps_its_names_and_what_is_chosen_in_sight(
     reader.context.close()
 
 
+def test_tables_fit_on_a_sheet_of_paper(browser: Any, shared: Reader):
+    reader = Reader(browser, shared.file).open()
+    reader.view.set_viewport_size({"width": 680, "height": 960})  # A4 without margins of 15 mm
+    reader.view.emulate_media(media="print")
+    assert max(reader.each("table", "e.getBoundingClientRect().right")) <= 680
+    reader.context.close()
+
+
 def test_print_shows_every_model_in_light_colours_without_controls(browser: Any, shared: Reader):
     reader = Reader(browser, shared.file, color_scheme="dark").open()
     reader.view.emulate_media(media="print")
