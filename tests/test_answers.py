@@ -54,6 +54,7 @@ def test_a_reply_is_settled_by_a_letter_in_parentheses_at_its_beginning():
         ("B\nbecause (A) is farther", 1),
         ("Comparing (A) and (B).\nBoth (A) and (B) fit.", None),
         ("<answer> B </answer>", 1),
+        ("B</answer>, not (A)", 1),  # some prompts end with the opening tag
         ("It may be (A) or (C). <answer>(B)</answer>", 1),
         ("", None),
         ("\n", None),

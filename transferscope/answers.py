@@ -18,7 +18,7 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """Confidence thresholds; spaced by `linspace`, as the benchmark's code does, so that numbers on a
 threshold fall on the same side."""
 
-_FIRST = re.compile(r"\W*(?:\(([A-J])\)|([A-J])(?=\W*$|[.,:;)\n*]))")
+_FIRST = re.compile(r"\W*([A-J])(?=\W*$|[.,:;)\n*])")
 _NAMED = re.compile(r"\b(?:answer|choice|option)(?:\s+is)?\W{0,4}\(?([A-J])\b(?!\s+[a-z])", re.I)
 _ANY = re.compile(r"\(([A-J])\)")
 
@@ -33,7 +33,7 @@ def read_reply(reply: str, choices: Sequence[str]) -> int | None:
     first = _FIRST.match(text)
     named = {letter.upper() for letter in _NAMED.findall(text)}
     anywhere = set(_ANY.findall(text))
-    found = {first[1] or first[2]} if first else named or anywhere
+    found = {first[1]} if first else named or anywhere
     if found:
         index = LETTERS.index(found.pop()) if len(found) == 1 else len(choices)
         return index if index < len(choices) else None
@@ -49,8 +49,7 @@ def read_long_reply(reply: str, choices: Sequence[str]) -> int | None:
     it. A last line that names the answer decides, or any last line where the whole cannot be read.
     """
     text = reply.rpartition("</think>")[2].partition("<think>")[0]
-    if "<answer>" in text:
-        text = text.rpartition("<answer>")[2].partition("</answer>")[0]
+    text = text.rpartition("<answer>")[2].partition("</answer>")[0]
     *before, last = text.strip().split("\n")
     if before and len({letter.upper() for letter in _NAMED.findall(last)}) == 1:
         return read_reply(last, choices)
