@@ -96,6 +96,30 @@ def test_findings_about_models_that_were_not_given_say_so():
     assert found["pirate-functional-correspondence-significant"].holds is None
 
 
+def test_of_effects_that_are_not_known_nothing_is_decided():
+    low = [task.level == "low" for task in BLINK]
+    effects = noise(0)
+    effects[:, :, low] = np.nan  # as where the base is perfect on these targets
+    found = audited({"a": noise(0), "b": effects})
+    for claim in (found["sponge-relative-depth"], found["low-level-malleable"]):
+        assert (claim.holds, claim.tried) == (None, 0)
+    assert found["sponge-relative-depth"].evidence == ("needs known effects on Relative Depth in b")
+    assert found["low-level-malleable"].evidence == "needs known effects of low-level tasks in b"
+    assert found["donor-semantic-correspondence"].holds is not None
+    blank = audited({"a": noise(0), "b": np.full((4, 13, 13), np.nan)})
+    assert blank["scale-positive-transferability"].holds is None
+
+
+def test_the_evidence_of_a_clique_speaks_of_significant_ones():
+    effects = noise(0) - 0.5
+    effects[:, :4, :4] = 0.3  # 12 pairs times 4 seeds above 0
+    text = audited({"32B": effects})["clique-32b"].evidence
+    assert text == "the largest significant positive one has 4 tasks"
+    assert audited({"32B": noise(0) - 0.5})["clique-32b"].evidence == (
+        "no positive one is significant"
+    )
+
+
 @pytest.mark.parametrize(
     ("names", "size", "found"),
     [

@@ -69,6 +69,13 @@ def _number(values: np.ndarray) -> str:
     return f"{float(values[0]):.3f}".replace("-", "−")
 
 
+def _unknown(panel: Panel, values: Iterable[np.ndarray], what: str) -> str:
+    """What is missing where a value is not known in every model; empty where nothing."""
+    pairs = zip(panel.models, values, strict=True)
+    models = [model for model, value in pairs if np.isnan(value[0])]
+    return f"needs known effects of {what} in {' and '.join(models)}" if models else ""
+
+
 def _averages(panel: Panel) -> list[np.ndarray]:
     return [graph.seed_mean(values) for values in panel.values]
 
@@ -95,7 +102,9 @@ def _scale(
     def missing(panel: Panel) -> str:
         least = 2 if trend else 3
         short = len(panel.models) < least
-        return f"needs at least {least} models, and {len(panel.models)} given" if short else ""
+        if short:
+            return f"needs at least {least} models, and {len(panel.models)} given"
+        return _unknown(panel, _averages(panel), "one task on another")
 
     return Finding(id, statement, source, quantity, sign, holds, evidence, missing)
 
@@ -118,7 +127,10 @@ def _category(
 
     def missing(panel: Panel) -> str:
         absent = [c for c in (*above, *below) if c not in panel.categories[by]]
-        return f"needs tasks of {by} {', '.join(absent)}" if absent else ""
+        if absent:
+            return f"needs tasks of {by} {', '.join(absent)}"
+        lost = (_unknown(panel, panel.means(by, c), f"{c}-level tasks") for c in (*above, *below))
+        return next(filter(None, lost), "")
 
     return Finding(
         id, statement, "section 4.1", quantity, "positive", holds, evidence, missing, True
@@ -153,7 +165,12 @@ def _role(
         absent = [size for size in sizes if named(panel.models, size) is None]
         if task not in panel.tasks:
             return f"needs the task {task}"
-        return f"needs a model named {' and '.join(absent)}" if absent else ""
+        if absent:
+            return f"needs a model named {' and '.join(absent)}"
+        index = panel.tasks.index(task)
+        side = "of" if trait.quantity == "transferability" else "on"
+        known = _unknown(panel, (values[index] for values in panel.values), name)
+        return known.replace("effects of", f"effects {side}")
 
     kind = f"a significant {role} (p < {level:g}, {where})" if level else f"a {role}"
     return Finding(

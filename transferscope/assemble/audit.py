@@ -205,14 +205,20 @@ def _decide_clique(finding: CliqueFinding, study: Study) -> Claim:
         return _claim(finding, None, f"needs a model named {finding.size}")
     found = graph.cliques(study.mu.sel(model=[model]), sign=finding.sign)[model]
 
-    def largest(choice: Choice) -> int:
+    def sizes(choice: Choice) -> list[int]:
         level = 0.05 / (2 if choice.two_sided else 1)
         kept = [c for c in found if c.p_value < level and (c.every_seed or not choice.every_seed)]
-        return max((c.size for c in kept), default=0)
+        return [c.size for c in kept]
 
-    text = f"the largest significant {finding.sign} one has {largest(Choice())} tasks"
-    if found and (text_sizes := sum(c.size == found[0].size for c in found)) > 1:
-        text += f" ({text_sizes} of that size)"
+    def largest(choice: Choice) -> int:
+        return max(sizes(choice), default=0)
+
+    significant = sizes(Choice())
+    text = f"no {finding.sign} one is significant"
+    if significant:
+        text = f"the largest significant {finding.sign} one has {max(significant)} tasks"
+        if (same := significant.count(max(significant))) > 1:
+            text += f" ({same} of that size)"
     return _claim(
         finding,
         Choice(),

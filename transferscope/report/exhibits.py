@@ -109,7 +109,9 @@ def _target(
         sum(_often(getattr(cell, way), cell.seeds) for cell in cells.values())
         for way in ("fixed", "broken")
     ]
-    counts = f"{often[0]:,} times fixed and {often[1]:,} times broken in most seeds"
+    counts = (
+        f"{counted(often[0], 'time')} fixed and {counted(often[1], 'time')} broken in most seeds"
+    )
     model, target = of
     shown = f"{counts}; {counted(len(cards), 'item')} here"
     return Target(f"{target} · {model}", model, target, shown, cards)
@@ -126,7 +128,9 @@ def _change(way: str, source: str, flip: Flip, seeds: int) -> Change:
     answers = ""
     if flip.base:
         answers = f"{_letters(flip.base)} → {_letters(flip.tuned)}"
-    return Change(way, source, f"{len(flip.seeds)} of {seeds} seeds", answers, "; ".join(also))
+    return Change(
+        way, source, f"{len(flip.seeds)} of {counted(seeds, 'seed')}", answers, "; ".join(also)
+    )
 
 
 def _letters(choices: dict[str, int | None]) -> str:

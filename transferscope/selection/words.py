@@ -96,8 +96,8 @@ def notes(
         if taken and not taken[0].shrunk:
             lucky = judged * (1 - question.threshold)
             notes.append(
-                f"Of {judged} sources without any effect, {lucky:.1f} would pass "
-                f"{question.threshold:g} by luck."
+                f"Of {judged} source{'' if judged == 1 else 's'} without any effect, "
+                f"{lucky:.1f} would pass {question.threshold:g} by luck."
             )
         if taken and taken[0].shrunk:
             notes.append("P(helps) weighs each effect by what all effects of this matrix are like.")
