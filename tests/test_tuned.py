@@ -15,7 +15,7 @@ from transferscope.errors import DataError
 from transferscope.fleet.adapter import save_adapter
 from transferscope.fleet.score import score_fleet
 from transferscope.fleet.train import Job, train_fleet
-from transferscope.models.tuned import load_tuned
+from transferscope.models.tuned import check_tuned, load_tuned
 from transferscope.models.vlm import load_base
 
 torch.set_num_threads(1)
@@ -149,5 +149,30 @@ def test_a_checkpoint_that_is_not_the_bases_is_refused_with_the_first_difference
 ):
     change(other)
     with pytest.raises(DataError, match=message) as refused:
-        load_tuned(base, other)
+        check_tuned(base, other)
     assert "\n" not in str(refused.value)
+
+
+def test_a_checkpoint_that_lacks_a_shard_is_refused_before_weights_are_read(base, folder, tmp_path):
+    import transformers
+
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder)
+    other = tmp_path / "other"
+    model.save_pretrained(other, max_shard_size="60KB")
+    check_tuned(base, other)
+    (second, *_) = other.glob("model-00002-of-*.safetensors")
+    whole = second.read_bytes()
+    second.write_bytes(whole[:-100])
+    with pytest.raises(DataError, match=r"other: not a vision-language model: .*not fully covered"):
+        check_tuned(base, other)
+    second.unlink()
+    with pytest.raises(DataError, match=r"No such file or directory: .*model-00002-of-"):
+        check_tuned(base, other)
+
+
+def test_an_adapter_is_no_base_and_changes_none_that_it_lies_beside(base, other):
+    (other / "adapter_config.json").write_text('{"base_model_name_or_path": "elsewhere"}')
+    with pytest.raises(DataError, match=r"other: adapter_config\.json: an adapter is no base"):
+        load_base(other)
+    with pytest.raises(DataError, match=r"other: adapter_config\.json: an adapter is no base"):
+        check_tuned(base, other)

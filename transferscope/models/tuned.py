@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from transferscope.errors import DataError
 from transferscope.models.processors import first_line
 from transferscope.models.split import layers_by_device
@@ -34,12 +36,7 @@ def load_tuned(base: Base, folder: str | Path) -> Base:
     folder = Path(folder)
     check_tuned(base, folder)
     devices = list(layers_by_device(base.model))
-    model, unused = load_model(folder, base.dtype, devices, quantization=base.quantization)
-    if unused:
-        raise DataError(
-            f"{folder}: not of the base {base.name}, which has no weight {unused[0]}; "
-            "merge adapters and leave heads out before saving"
-        )
+    model, _ = load_model(folder, base.dtype, devices, quantization=base.quantization)
     return make_base(
         model,
         base.processor,
@@ -51,7 +48,7 @@ def load_tuned(base: Base, folder: str | Path) -> Base:
 
 
 def check_tuned(base: Base, folder: Path) -> None:
-    """Refuse a checkpoint that is of another base, as far as can be told without its weights.
+    """Refuse a checkpoint that is of another base, as far as can be told without reading weights.
 
     Raises:
         DataError: see `load_tuned`.
@@ -63,6 +60,12 @@ def check_tuned(base: Base, folder: Path) -> None:
             )
     _check_config(base, folder)
     _check_tokenizer(base, folder)
+    _, unused = load_model(folder, base.dtype, [torch.device("meta")])  # names and shapes alone
+    if unused:
+        raise DataError(
+            f"{folder}: not of the base {base.name}, which has no weight {unused[0]}; "
+            "merge adapters and leave heads out before saving"
+        )
 
 
 def _check_config(base: Base, folder: Path) -> None:

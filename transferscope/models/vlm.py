@@ -226,15 +226,26 @@ def load_model(
 ) -> tuple[Any, list[str]]:
     """A folder's model on some devices, and the weights in the folder that it has no use for.
 
+    Args:
+        devices: where it is to lie; on "meta", no weight is read.
+
     Raises:
-        DataError: the files are damaged, not what transformers wants, or lack weights.
+        DataError: the files are damaged, not what transformers wants, or lack weights; or there is
+            an adapter among them.
         torch.OutOfMemoryError: of a GPU.
     """
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
+    if (folder / "adapter_config.json").is_file():  # transformers would put it onto the weights
+        raise DataError(
+            f"{folder}: adapter_config.json: an adapter is no base, and none lies beside one; "
+            "merge it into a checkpoint, or name its folder among the study's adapters"
+        )
     how: dict[str, Any] = {}
+    if devices[0].type == "meta":
+        how["device_map"] = {"": devices[0]}
     try:
         if quantization is not None:  # quantised where it will lie, weight by weight
             how = {"quantization_config": nf4(folder, dtype, trust_remote_code=trust_remote_code)}
