@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from transferscope.choices import combined
 from transferscope.errors import DataError, StudyError
 from transferscope.fleet import optimiser, score, train
 from transferscope.fleet.adapter import Adapter, load_adapter, save_adapter, stacked
@@ -379,6 +380,12 @@ def test_an_adapter_is_written_whole_or_not_at_all(small, tmp_path, monkeypatch)
     assert (folder / "adapter_model.safetensors").read_bytes() == content
 
 
+def test_an_adapter_is_the_same_bytes_each_time(small, tmp_path):
+    adapter = random_adapter(small, 0)
+    folders = [save_adapter(adapter, tmp_path / str(n)) for n in range(20)]
+    assert len({(its / "adapter_model.safetensors").read_bytes() for its in folders}) == 1
+
+
 def test_an_adapter_of_another_base_is_refused(small, tmp_path):
     other = factory.family_base("qwen2_5_vl")
     folder = save_adapter(random_adapter(other, 0), tmp_path / "a")
@@ -642,6 +649,17 @@ def test_training_takes_letters_of_several_tokens(small, monkeypatch):
 
 def test_a_tie_goes_to_the_first_and_has_no_margin():
     assert judged([-2.0, -1.0, -1.0]) == score.Answer(1, (-2.0, -1.0, -1.0), 0.0)
+
+
+def test_an_adapter_without_numbers_gives_no_answers(small):
+    """As one is after a training that went astray: its first option is not chosen instead."""
+    adapter = random_adapter(small, 0)
+    for tensor in adapter.tensors.values():
+        tensor.fill_(float("nan"))
+    (answers,) = score_fleet(small, [adapter], factory.items(4))
+    assert [its.choice for its in answers] == [None] * 4
+    turned = combined(answers[:2], [(0, 1), (1, 0)], by_reply=False)
+    assert turned.choice is None
 
 
 def test_an_item_without_choices_is_refused(small):

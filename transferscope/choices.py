@@ -120,7 +120,7 @@ def combined(answers: Sequence[Any], orders: Sequence[Sequence[int]], *, by_repl
     own = np.take_along_axis(table, np.argsort(orders, axis=1), axis=1).mean(axis=0)
     best = np.sort(own)[::-1]
     margin = float(best[0] - best[1]) if len(best) > 1 else float("inf")
-    choice: int | None = int(own.argmax())
+    choice: int | None = None if np.isnan(own).any() else int(own.argmax())
     if by_reply:
         named = [order[given.choice] for given, order in zip(answers, orders, strict=True)
                  if given.choice is not None]  # fmt: skip

@@ -115,7 +115,9 @@ def save_adapter(adapter: Adapter, folder: Path) -> Path:
     new, old = folder.with_name(f".new-{mark}"), folder.with_name(f".old-{mark}")
     try:
         new.mkdir(parents=True)
-        about = {"format": "pt", "base_quantization": adapter.quantization or "none"}
+        about = {"format": "pt"}  # alone where it can be: several are written in any order
+        if adapter.quantization:
+            about["base_quantization"] = adapter.quantization
         (new / WEIGHTS).write_bytes(save(adapter.tensors, metadata=about))
         (new / CONFIG).write_text(json.dumps(adapter.config, indent=2) + "\n", encoding="utf-8")
         if folder.exists():

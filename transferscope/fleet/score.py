@@ -6,6 +6,7 @@ forward pass; `generate` decodes a reply and reads the option in it, or says tha
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from math import isnan
 from typing import Literal, NamedTuple
 
 import torch
@@ -34,7 +35,8 @@ class Answer(NamedTuple):
     """One adapter's answer to one item."""
 
     choice: int | None
-    """Index of the chosen option, the first of equals; None: the reply was unreadable."""
+    """Index of the chosen option, the first of equals; None: the reply was unreadable, or the
+    log-probabilities are no numbers."""
     logprobs: tuple[float, ...]
     """Log-probability of each option's letter, in the item's order."""
     margin: float
@@ -123,7 +125,12 @@ def _one_behind(every: Iterator[_Told]) -> Iterator[_Told]:
 
 
 def judged(logprobs: Sequence[float]) -> Answer:
-    """The answer that some options' log-probabilities amount to."""
+    """The answer that some options' log-probabilities amount to.
+
+    Where they are no numbers, as after a training that went astray, there is none.
+    """
+    if any(map(isnan, logprobs)):
+        return Answer(None, tuple(logprobs), float("nan"))
     best, *others = sorted(logprobs, reverse=True)
     margin = best - others[0] if others else float("inf")
     return Answer(logprobs.index(best), tuple(logprobs), margin)
