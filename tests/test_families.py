@@ -29,8 +29,9 @@ from transferscope.fleet.memory import Room
 from transferscope.fleet.score import score_fleet
 from transferscope.fleet.train import Job, train_fleet
 from transferscope.models import processors
+from transferscope.models.eyes import seen
 from transferscope.models.linears import language_linears
-from transferscope.models.paths import forward_path
+from transferscope.models.paths import PATHS, forward_path
 from transferscope.models.rows import Row, letters
 from transferscope.models.vlm import Base, load_base
 from transferscope.study import Study
@@ -312,6 +313,16 @@ def trained(base: Base, count: int, **recipe: Any) -> list[Any]:
 
 
 # The plain path.
+
+
+@pytest.mark.parametrize("family", ["qwen2-vl", "qwen2.5-vl", "qwen3-vl"])
+def test_a_picture_is_seen_alike_whatever_is_seen_with_it(family, loaded):
+    """To the last bit: a run that goes on after a kill asks for others of the pictures."""
+    items, base = factory.items(24, None, size=None), loaded(family)
+    pictures = [seen(picture) for item in items for picture in item.images]
+    together = PATHS["qwen"](base).eyes.features(pictures)
+    apart = [its for one in pictures for its in PATHS["qwen"](base).eyes.features([one])]
+    assert all(torch.equal(one, its) for one, its in zip(together, apart, strict=True))
 
 
 @pytest.mark.parametrize("family", EVERY)

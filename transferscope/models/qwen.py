@@ -48,7 +48,9 @@ class QwenPath:
             WeakKeyDictionary()
         )
         whole, name = see_in_windows(base.model), base.cache_name("qwen")
-        self.eyes = Eyes(self._look, 16, base.budget, name)
+        # One picture at a time: what it is looked at with would round its features, so that a run
+        # that goes on after a kill would not end as one that was never killed.
+        self.eyes = Eyes(self._look, 1, base.budget, name)
         if base.device.type == "cuda":
             self._pixels = Pixels(base.processor.image_processor, base.device, base.dtype)
             self.eyes = Eyes(

@@ -230,22 +230,16 @@ def load_model(
         devices: where it is to lie; on "meta", no weight is read.
 
     Raises:
-        DataError: the files are damaged, not what transformers wants, or lack weights; or there is
-            an adapter among them.
+        DataError: the files are damaged, lack weights, or hold an adapter.
         torch.OutOfMemoryError: of a GPU.
     """
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
-    if (folder / "adapter_config.json").is_file():  # transformers would put it onto the weights
-        raise DataError(
-            f"{folder}: adapter_config.json: an adapter is no base, and none lies beside one; "
-            "merge it into a checkpoint, or name its folder among the study's adapters"
-        )
-    how: dict[str, Any] = {}
-    if devices[0].type == "meta":
-        how["device_map"] = {"": devices[0]}
+    _refuse_adapter(folder)
+    meta = devices[0].type == "meta"
+    how: dict[str, Any] = {"device_map": {"": devices[0]}} if meta else {}
     try:
         if quantization is not None:  # quantised where it will lie, weight by weight
             how = {"quantization_config": nf4(folder, dtype, trust_remote_code=trust_remote_code)}
@@ -282,3 +276,16 @@ def load_model(
     elif quantization is None:
         model.to(devices[0])
     return model, sorted(found["unexpected_keys"])
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Refuse an adapter, alone or beside weights, which transformers would put it onto.
+
+    Raises:
+        DataError: there is one.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise DataError(
+            f"{folder}: adapter_config.json: an adapter is no base, and none lies beside one; "
+            "merge it into a checkpoint, or name its folder among the study's adapters"
+        )
