@@ -119,6 +119,7 @@ def test_the_papers_studies_read_where_their_training_items_are(size, tmp_path):
         ),
         ("seeds: 2\nseeds: 3", "line 5: key 'seeds' is given twice"),
         ("seeds: [", "study.yaml: line 4:"),
+        ("recipe: \x01", "study.yaml: unacceptable character #x0001: special characters are not"),
         ("? [a]\n: b", "line 4: a key must be a name or a whole number"),
         ("x: !!python/object/apply:os.getcwd []", "line 4: could not determine a constructor"),
         ("adapters: {Jigsw: {0: a}}", "adapters of s: 'Jigsw' is no source of the study; did you"),

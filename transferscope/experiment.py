@@ -38,8 +38,9 @@ from transferscope.results.standing import standing
 from transferscope.runner import Outcome, run_study
 from transferscope.selection import Mixture, mixture
 from transferscope.study import Study
-from transferscope.study.file import load_yaml, suite_of
+from transferscope.study.file import suite_of
 from transferscope.study.stock import hashed, stock_of
+from transferscope.study.text import load_yaml
 from transferscope.trial.arms import (
     Way,
     Ways,

@@ -31,6 +31,7 @@ from transferscope.study import (
     SuiteChoice,
     apportioned,
 )
+from transferscope.study.text import load_yaml, problem_of
 from transferscope.suite import Suite
 from transferscope.suites import HUBS, open_suite
 from transferscope.suites.hub import cached
@@ -60,41 +61,11 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 _FOLDERS = ("path", "training")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without tags that make objects, and without two values under one key."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
-    for key_node, value in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int):
-            problem = "a key must be a name or a whole number"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-        if key in found:
-            problem = f"key {key!r} is given twice"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-        found[key] = loader.construct_object(value, deep=True)
-    return found
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 _PLAIN = {
     "tuple_type": "expected a list",
     "string_pattern_mismatch": "expected Latin letters, digits, spaces and _ . + - alone",
 }
 """Our words for some of pydantic's."""
-
-
-def load_yaml(text: str) -> Any:
-    """What YAML text holds: plain values, no tags that make objects, no key twice.
-
-    Raises:
-        yaml.YAMLError: it is no such text.
-    """
-    return yaml.load(text, _Loader)  # a SafeLoader
 
 
 def read_study(path: str | Path) -> Study:
@@ -127,9 +98,7 @@ def parse_study(text: str, file: str, folder: Path | None = None) -> Study:
     try:
         data = load_yaml(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise StudyError(f"{file}:{line} {getattr(error, 'problem', None) or error}") from None
+        raise StudyError(f"{file}: {problem_of(error)}") from None
     if not isinstance(data, dict):
         raise StudyError(f"{file}: expected keys such as name, models and suite")
     try:
@@ -340,7 +309,7 @@ def _mixtures(study: Study, trained: Sequence[str]) -> dict[str, dict[str, float
             if name not in trained:
                 raise StudyError(f"{where}: unknown task {name!r}{nearest(name, trained)}")
         total = math.fsum(shares.values())
-        if not shares or abs(total - 1) > SHARES_MAY_MISS:
+        if abs(total - 1) > SHARES_MAY_MISS:
             raise StudyError(f"{where}: shares sum to {total:.4g}, expected 1")
         scaled = {name: shares[name] / total for name in trained if name in shares}
         counts = apportioned(scaled, study.recipe.items)

@@ -22,7 +22,8 @@ from transferscope.checkpoints import Checkpoint
 from transferscope.errors import DataError
 from transferscope.predictions import shown
 from transferscope.readers.formats import check_name
-from transferscope.study.file import load_yaml, nearest
+from transferscope.study.file import nearest
+from transferscope.study.text import load_yaml, problem_of
 
 
 def _name(value: Any) -> Any:
@@ -84,9 +85,7 @@ def read_mapping(path: Path) -> Mapping:
     try:
         data = load_yaml(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise DataError(f"{file}:{line} {getattr(error, 'problem', None) or error}") from None
+        raise DataError(f"{file}: {problem_of(error)}") from None
     if not isinstance(data, dict):
         raise DataError(f"{file}: expected keys such as model and runs")
     try:
