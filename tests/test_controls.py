@@ -289,6 +289,21 @@ def test_means_are_taken_of_what_other_cells_tell_where_there_are_two_seeds(seed
         assert np.allclose(means, parts, atol=1e-5) == (seeds == 2)
 
 
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_quantities_are_compared_in_the_same_draws_and_looked_at_in_their_own(seeds):
+    matrix = matrix_of(*simulate.predictions_of("m", a_world(), seeds, 0))
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    draws = evidence.draws
+    assert draws is not None
+    key = ("malleability", "negative", False)
+    tasks = {"joint": draws.tasks, "alone": draws.tasks_alone}
+    cells = {"joint": draws.cells, "alone": draws.alone}
+    for view, its in {"joint": "joint", "alone": "alone", "means": "alone"}.items():
+        its = "joint" if view == "means" and seeds > 2 else its
+        assert evidence.drawn(*key[:2], include_self=False, view=view) is tasks[its][key]
+        assert evidence.drawn_cells(view) is cells[its]
+
+
 def test_effects_twice_as_far_apart_have_four_times_the_variance_for_certain(study):
     matrix = matrix_of(*study)
     evidence = gather(matrix, matrix["pgf"], "m", QUICK)

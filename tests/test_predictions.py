@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from transferscope.errors import DataError
-from transferscope.predictions import COLUMNS, REQUIRED, check_predictions
+from transferscope.predictions import COLUMNS, REQUIRED, check_predictions, some
 from transferscope.simulate import example_predictions
 
 
@@ -58,3 +58,8 @@ def test_predictions_need_every_required_column(study, column):
 def test_predictions_that_are_none_are_refused(study, change, message):
     with pytest.raises(DataError, match="^run: " + re.escape(message)):
         check_predictions(study.head(2).with_columns(**change), "run")
+
+
+def test_of_many_names_the_first_are_told_and_how_many_more_there_are():
+    assert some("abcde") == "'a', 'b', 'c', 'd', 'e'"
+    assert some("abcdefg") == "'a', 'b', 'c', 'd', 'e' and 2 more"
