@@ -149,6 +149,15 @@ def test_a_figure_with_nothing_to_show_is_left_out(shape: Shape, absent: str):
     assert not [stem for stem in by_stem(make(shape)) if stem.startswith(absent)]
 
 
+@pytest.mark.parametrize("floor", [True, False])
+def test_lines_of_no_transfer_are_spoken_of_where_they_are_drawn(floor):
+    figures = {each.stem: each for each in gallery(make(Shape(models=ONE, floor=floor)))}
+    for quantity in ("transferability", "malleability"):
+        figure = figures[f"{quantity}-3B"]
+        drawn = any(row.get("line", "").endswith("no transfer") for row in rows(figure.spec))
+        assert drawn == floor == ("Inside the dashed lines" in figure.reading)
+
+
 def test_a_study_without_any_value_has_only_the_figure_of_the_measure():
     values = {"3B": np.full((4, 13, 13), math.nan)}
     with np.errstate(all="ignore"):

@@ -200,11 +200,12 @@ def _tasks(subject: _Subject) -> Iterator[_Draft]:
     whole = "included" if analysis.settings.include_self else "left out"
     for model, label in models.items():
         caption = f"{covers(analysis.models[model], analysis.settings)} Self-transfer is {whole}."
+        floor = analysis.models[model].noise_floor is not None
         yield (
             f"transferability-{model}",
             "tasks",
-            "A source far to the right helps many tasks or helps much; one far to the left harms. "
-            "Inside the dashed lines it does no more than noise would.",
+            "A source far to the right helps many tasks or helps much; one far to the left harms."
+            + " Inside the dashed lines it does no more than noise would." * floor,
             caption,
             task_effects(
                 analysis, model, "transferability", f"{label}: what each source gives", names
@@ -214,7 +215,7 @@ def _tasks(subject: _Subject) -> Iterator[_Draft]:
             f"malleability-{model}",
             "tasks",
             "A target far to the right is helped by many finetunes or much; one far to the left is "
-            "harmed. Inside the dashed lines it moves no more than noise would.",
+            "harmed." + " Inside the dashed lines it moves no more than noise would." * floor,
             caption,
             task_effects(
                 analysis, model, "malleability", f"{label}: what each target takes", names
