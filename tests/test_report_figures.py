@@ -82,7 +82,7 @@ def test_every_figure_of_the_report_is_there_and_valid_vega_lite(analysis: Analy
     expected |= {f"categor{end}-{axis}" for end in ("ies", "y-effects") for axis in LEVELS}
     expected |= {"heatmaps", "personas", "scale", "decomposition", "pgf-behaviour"}
     assert set(charts) == expected
-    tables = {"placebo", "items"}
+    tables = {"placebo", "flips"}
     elsewhere = {"checkpoints", "selection"}
     found = {figure.section for figure in gallery(analysis)}
     assert found == set(SECTIONS) - tables - elsewhere - {"answers"}
