@@ -21,7 +21,7 @@ from transferscope.analysis.settings import Settings
 from transferscope.assemble import placebo
 from transferscope.assemble.placebo import compare
 from transferscope.errors import DataError
-from transferscope.evidence import gather
+from transferscope.evidence import gather, no_transfer
 from transferscope.matrix import from_predictions
 from transferscope.matrix.controls import effects, with_controls
 from transferscope.report import conduct
@@ -302,6 +302,27 @@ def test_quantities_are_compared_in_the_same_draws_and_looked_at_in_their_own(se
         its = "joint" if view == "means" and seeds > 2 else its
         assert evidence.drawn(*key[:2], include_self=False, view=view) is tasks[its][key]
         assert evidence.drawn_cells(view) is cells[its]
+
+
+def test_from_counts_come_answers_with_those_counts_that_agree_as_much_as_is_asked(study):
+    matrix = from_predictions(study[0]).drop_vars(["item_correct", "base_item_correct"])
+    agreement = []
+    for correlation in (0.1, 0.9):
+        chosen = replace(QUICK, item_correlation=correlation)
+        evidence = gather(matrix, matrix["pgf"], "m", chosen)
+        assert evidence.items == "counts"
+        first = evidence.data.items[0]
+        assert first is not None
+        right = matrix["correct"].sel(model="m", target="a").transpose("seed", "source").values
+        assert np.array_equal(first.tuned.sum(axis=-1), right)
+        agreement.append(float((first.base[:, None] == first.tuned).mean()))
+        assert no_transfer(evidence, matrix, chosen) is not None
+    assert agreement[1] > agreement[0] + 0.1
+    # a target without counts: no answers, and so no null model
+    matrix["base_correct"].loc[{"target": "b"}] = np.nan
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    assert [table is None for table in evidence.data.items] == [False, True, False, False]
+    assert no_transfer(evidence, matrix, QUICK) is None
 
 
 def test_effects_twice_as_far_apart_have_four_times_the_variance_for_certain(study):
