@@ -93,6 +93,7 @@ def test_what_counts_as_the_same_item_is_what_is_seen_and_asked(folder: Path) ->
         ({"images": ["images/9.png"]}, r"eval.jsonl:2: image 'images/9.png' not found; looked for"),
         ({"images": ["../../secret.png"]}, r"eval.jsonl:2: image '../../secret.png' lies outside"),
         ({"images": ["/etc/passwd"]}, r"eval.jsonl:2: image '/etc/passwd' lies outside"),
+        ({"images": ["a\0.png"]}, r"eval.jsonl:2: image 'a\\x00.png': no path of a file"),
         ({"images": ["eval.jsonl"]}, r"eval.jsonl:2: image 'eval.jsonl' is not an image"),
         ({"id": "cat-1"}, r"eval.jsonl:2: id 'cat-1' is also in line 1"),
     ],
@@ -106,12 +107,23 @@ def test_a_bad_line_is_named(folder: Path, changes: dict[str, object], said: str
 def test_what_is_no_line_is_refused(folder: Path) -> None:
     assert "eval.jsonl:1: not JSON: Expecting" in refusal(folder, "{")
     assert "eval.jsonl:1: field 'the whole': " in refusal(folder, "[1]")
+    assert "eval.jsonl:1: not JSON: maximum recursion" in refusal(folder, "[" * 100_000)
+    assert "eval.jsonl:1: not JSON: Exceeds the limit" in refusal(folder, "1" * 5000)
     missing = json.dumps({k: v for k, v in ROW.items() if k != "answer"})
     assert "eval.jsonl:1: field 'answer': Field required" in refusal(folder, missing)
     assert "eval.jsonl: has no questions" in refusal(folder, "")
     (folder / "Cat_Counting" / "eval.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="not UTF-8 text"):
         open_suite(str(folder)).items("Cat_Counting", "eval")
+
+
+def test_a_line_ends_at_a_line_feed_alone(folder: Path) -> None:
+    """Not at what else Unicode calls an end of line, which JSON lets stand in a text."""
+    question = "one\u2028two\x85three\x0cfour"
+    line = json.dumps(ROW | {"question": question}, ensure_ascii=False).replace("\f", "\\f")
+    write(folder, "\ufeff" + line)  # and some editors begin with this mark
+    (item,) = FolderSuite(folder).items("Cat_Counting", "eval")
+    assert item.question == question
 
 
 def test_a_missing_file_is_named(folder: Path) -> None:

@@ -161,7 +161,8 @@ def _heading(path: Path) -> _Heading:
 def _rows(path: Path) -> Iterator[tuple[int, _Row]]:
     """Line numbers and rows; empty lines are passed over."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # At line feeds alone: text may hold what `splitlines` takes for an end too, as U+2028.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError:
         raise DataError(f"{path}: not found; expected one question a line, as JSON") from None
     except UnicodeDecodeError as error:
@@ -171,10 +172,10 @@ def _rows(path: Path) -> Iterator[tuple[int, _Row]]:
             continue
         try:
             yield line, _Row.model_validate(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{line}: not JSON: {error}") from None
         except ValidationError as error:
             raise DataError(f"{path}:{line}: {complaint(error)}") from None
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}:{line}: not JSON: {error}") from None
 
 
 def _item(row: _Row, task: str, beside: Path, folder: Path, where: str) -> Item:
@@ -196,6 +197,8 @@ def _item(row: _Row, task: str, beside: Path, folder: Path, where: str) -> Item:
 def _picture(name: str, beside: Path, folder: Path, where: str) -> Stored:
     """An image of a line, whose path counts from the line's file and stays within the suite."""
     path = beside / name
+    if "\0" in name:
+        raise DataError(f"{where}: image {name!r}: no path of a file")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{where}: image {name!r} lies outside the suite's folder")
     try:
