@@ -72,7 +72,9 @@ def test_analyze_prints_a_summary_and_writes_the_folder(run, table, tmp_path):
 
 def test_without_out_nothing_is_written(run, table, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run("analyze", table, *QUICK)[0] == 0
+    code, text, _ = run("analyze", table, *QUICK)
+    assert code == 0
+    assert "Nothing was written; --out DIR" in text
     assert list(tmp_path.iterdir()) == []
 
 

@@ -193,6 +193,8 @@ def finish(
         Console().print(summary(analysis))
     if out is not None:
         write(analysis, data, out, exhibits, figures=figures, quiet=as_json)
+    elif not as_json:
+        print("\nNothing was written; --out DIR writes the page, its figures and every number.")
 
 
 def write(
