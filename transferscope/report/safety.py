@@ -33,7 +33,7 @@ from transferscope.stats.noise import beyond_noise
 LITTLE = 0.1
 """Of a target whose base is right more seldom, the loss of all of it is no great loss."""
 SEEDS = 4
-"""As many as the paper has; with two, how far seeds differ is anybody's guess."""
+"""As many as the paper has."""
 
 FINE, UNTOLD, HARMS = range(3)
 TITLES = {
