@@ -114,6 +114,19 @@ def test_cells_that_seeds_move_together_tell_less(share):
     assert runs.most[12, 0] == pytest.approx(12 / (1 + 11 * share), abs=2)
 
 
+def test_tasks_that_a_seed_moves_together_tell_less():
+    covered, without = [], []
+    for study in range(300):
+        averages = moved_together(0.8, (2, 13, 1), seed=study)[..., 0]
+        told, noise = spread_of_tasks(averages), seed_noise(2, 1000, [study])
+        for its, inside in ((told, covered), (told._replace(most=np.full(13, 13)), without)):
+            draws = over_seeds(averages[..., None], noise, its)
+            low, high = np.moveaxis(stats.intervals(draws, averages.mean(0), 0.05), -1, 0)
+            inside.append((low <= 0) & (high >= 0))
+    assert np.mean(covered) > 0.89
+    assert np.mean(without) < 0.87
+
+
 def test_two_seeds_intervals_hold_where_seeds_move_a_targets_cells_together():
     covered, without = [], []
     for study in range(40):
@@ -153,7 +166,7 @@ def test_tasks_averages_are_told_by_those_of_other_tasks():
     alike = spread_of_tasks(simulated(3, 8, (1, 2000))[:, 0] / np.linspace(0.05, 0.5, 2000))
     assert alike.variance == pytest.approx(np.ones(2000), rel=0.1)
     assert alike.degrees[0] == pytest.approx(8 / 2, rel=0.3)  # half, as it says
-    assert (alike.most == 4000).all()
+    assert np.all((alike.most >= 1000) & (alike.most <= 4000))
 
 
 def test_a_task_whose_cells_never_differ_is_told_by_no_other():
@@ -161,7 +174,7 @@ def test_a_task_whose_cells_never_differ_is_told_by_no_other():
     cells[:, :, 1] = 0.25
     found = spread_of_tasks(cells.mean(axis=1), cells)
     assert np.array_equal(np.isnan(found.variance), [False, True, False, False])
-    assert (found.most == 3).all()
+    assert np.all((found.most >= 1) & (found.most <= 3))
     draws = over_seeds(cells.mean(axis=1)[..., None], seed_noise(2, 500, [1]), found)
     assert np.all(draws[1] == 0.25)
 

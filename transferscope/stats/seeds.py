@@ -198,6 +198,8 @@ def spread_of_tasks(
 ) -> Spread:
     """How far seeds differ in what is one number for each task, learned from all tasks together.
 
+    As in `spread_of`, with its design effect: a seed's own base moves all tasks.
+
     Args:
         cells: what each task's number is an average of, where tasks are expected to differ as far
             as these do: a target's effects have a unit of their own, its gap.
@@ -209,7 +211,9 @@ def spread_of_tasks(
         unit = np.where(of_cells > 0, of_cells, np.nan) / np.maximum(number, 1)
     used = np.where(np.isfinite(unit), degrees, 0)
     scale, worth = _fit((squares / unit)[:, None], used[:, None])
-    return Spread(scale * unit, np.full(used.shape, worth), np.full(used.shape, used.sum()))
+    shared = _shared((averages / np.sqrt(unit))[..., None]).of_targets
+    most = np.rint(used.sum() / _design_effect((used > 0).sum(), shared)).astype(int)
+    return Spread(scale * unit, np.full(used.shape, worth), np.full(used.shape, most))
 
 
 def _squares(
