@@ -171,7 +171,7 @@ class _Shared(NamedTuple):
 
 
 def _shared(effects: Float[np.ndarray, "seed source target"]) -> _Shared:
-    """The mean correlation of all pairs, each target in units of its own; 0 where it is negative."""
+    """Mean correlation of all pairs, each target in units of its own; 0 where it is negative."""
     known = np.isfinite(effects)
     number = known.sum(axis=0)
     mean = np.where(known, effects, 0).sum(axis=0) / np.maximum(number, 1)
