@@ -203,3 +203,14 @@ def test_choices_are_what_they_say_on_the_published_values(published, model):
             )
             found = study.panel(donor, choice).values[0][index, 0]
             assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_levels_and_models_of_significance_are_the_papers():
+    """Section 5.2."""
+    assert {finding.test for finding in claims.FINDINGS if finding.test} == {
+        ("Semantic_Correspondence", 0.01, ()),
+        ("Functional_Correspondence", 0.05, ("3B", "7B")),
+        ("Visual_Similarity", 0.001, ()),
+        ("Relative_Depth", 0.001, ()),
+        ("Forensic_Detection", 0.005, ("3B", "32B")),
+    }
