@@ -205,6 +205,11 @@ def test_choices_are_what_they_say_on_the_published_values(published, model):
             assert found == pytest.approx(expected, abs=1e-12)
 
 
+def test_without_any_difference_between_seeds_there_is_no_p_value():
+    said = audited({"3B": np.zeros((4, 13, 13))})["sponge-relative-depth-significant"].evidence
+    assert "no p-value, as no seed differs (3B)" in said
+
+
 def test_levels_and_models_of_significance_are_the_papers():
     """Section 5.2."""
     assert {finding.test for finding in claims.FINDINGS if finding.test} == {

@@ -162,10 +162,14 @@ def _decide(finding: Finding, study: Study) -> Claim:
     text, support = finding.evidence(panel), np.nan
     if finding.test:
         p_values = study.p_values(finding, paper)
-        text += "; " + ", ".join(f"p = {p:.2g} ({model})" for model, p in p_values.items())
+        text += "".join(f"; {_p_value(p)} ({model})" for model, p in p_values.items())
     elif drawn := study.drawn(finding):
         support = float(np.mean(finding.holds(drawn)))
     return _claim(finding, paper, text, support, holds, options)
+
+
+def _p_value(p: float) -> str:
+    return "no p-value, as no seed differs" if np.isnan(p) else f"p = {p:.2g}"
 
 
 def _claim(
