@@ -34,9 +34,10 @@ def load_tuned(base: Base, folder: str | Path) -> Base:
             names the first difference.
     """
     folder = Path(folder)
-    check_tuned(base, folder)
+    _check_files(base, folder)
     devices = list(layers_by_device(base.model))
-    model, _ = load_model(folder, base.dtype, devices, quantization=base.quantization)
+    model, unused = load_model(folder, base.dtype, devices, quantization=base.quantization)
+    _refuse_unused(base, folder, unused)
     return make_base(
         model,
         base.processor,
@@ -53,6 +54,12 @@ def check_tuned(base: Base, folder: Path) -> None:
     Raises:
         DataError: see `load_tuned`.
     """
+    _check_files(base, folder)
+    _, unused = load_model(folder, base.dtype, [torch.device("meta")])  # names and shapes alone
+    _refuse_unused(base, folder, unused)
+
+
+def _check_files(base: Base, folder: Path) -> None:
     for pattern in ("config.json", "*.safetensors"):
         if not any(folder.glob(pattern)):
             raise DataError(
@@ -60,7 +67,9 @@ def check_tuned(base: Base, folder: Path) -> None:
             )
     _check_config(base, folder)
     _check_tokenizer(base, folder)
-    _, unused = load_model(folder, base.dtype, [torch.device("meta")])  # names and shapes alone
+
+
+def _refuse_unused(base: Base, folder: Path, unused: list[str]) -> None:
     if unused:
         raise DataError(
             f"{folder}: not of the base {base.name}, which has no weight {unused[0]}; "
