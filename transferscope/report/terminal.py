@@ -97,7 +97,8 @@ def _number(value: float) -> str:
 def _with_interval(value: float, ci: Interval) -> str:
     if math.isnan(ci[0]):
         return _number(value)
-    return f"{_number(value)} [{between(ci, 3).replace('+', '').replace(' to ', ', ')}]"
+    low, high = (end.removeprefix("+") for end in between(ci, 3).split(" to "))
+    return f"{_number(value)} [{low}, {high}]"
 
 
 def _averages(analysis: Analysis) -> Table:
