@@ -132,8 +132,9 @@ def _learned(model: ModelAnalysis, alpha: float, measure: str, names: Labels) ->
     mean = signed(sum(pair.cell.mean for pair in own) / len(own))
     count = len(model.pgf)
     whose = "its" if 1 in (count, len(gained)) else "their"
-    of_all = f"all {count}: " if len(own) == count > 1 else ""
-    of_all = of_all if len(own) == count else f"the {len(own)} known: "
+    of_all = f"all {count}: " if count > 1 else ""
+    if len(own) < count:
+        of_all = f"the {len(own)} known: "
     average = " on average" if len(own) > 1 else ""
     said = f"Of {counted(count, 'finetune')}, {len(gained)} gained on {whose} own task"
     said += f" ({of_all}{mean} {measure}{average})"

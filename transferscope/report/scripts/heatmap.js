@@ -143,6 +143,7 @@ function marksOf(i, j, row, col) {
     drawn.push(s("path", { class: "unmeasured", d: `M${x - a} ${y - a}l${2 * a} ${2 * a}` }));
     return drawn;
   }
+  // From here on `shade` rounds to more than two thirds of the way, where ink changes.
   const strong = found.beyond !== 0 && Math.abs(found.value) > limit() * 0.75;
   const tone = found.beyond === 0 ? "faint" : strong ? "on-strong" : "on-weak";
   if (grid.side >= NUMBERS) {
