@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from fake_lab import FakeLab
+from threads import by_intel
 
 from transferscope import cli, results, runner
 from transferscope.errors import DataError, StudyError
@@ -526,6 +527,34 @@ def test_the_real_lab_carries_out_a_study_the_same_way_twice(real, tmp_path, mon
     answers = rows(tmp_path / "real")
     assert answers.height == (1 + 2 * 3) * 3 * 6
     assert answers["logprobs"].list.len().is_in([2, 4]).all()
+
+
+WITH_THREADS = """
+import sys
+from pathlib import Path
+import torch
+from transferscope.runner import run_study
+from transferscope.study.file import read_study
+for threads in (1, 3):
+    torch.set_num_threads(threads)
+    out = Path(sys.argv[1], str(threads))
+    run_study(read_study(Path("study.yaml")), out, tell=lambda event: None)
+"""
+
+
+@pytest.mark.skipif(not by_intel(), reason="another library adds up in an order of its own")
+def test_the_number_of_threads_changes_no_byte(real, tmp_path, monkeypatch):
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "study.yaml").write_text(REAL.replace("BASE", str(real)))
+    command = [sys.executable, "-c", WITH_THREADS, "."]  # products here may have begun otherwise
+    subprocess.run(command, cwd=tmp_path, check=True)
+    one, three = (
+        [(tmp_path / threads / its).read_bytes() for its in results.tables(tmp_path / threads)]
+        for threads in ("1", "3")
+    )
+    assert len(one) == 7
+    assert one == three
 
 
 def test_a_whole_model_that_is_the_base_answers_as_the_base(real, tmp_path):

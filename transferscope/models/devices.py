@@ -1,4 +1,4 @@
-"""What a GPU asks of those who use it: not to be waited for, not to be taken for full, and to be
+"""What a device asks of those who use it: not to be waited for, not to be taken for full, and to be
 told where the order of sums matters.
 
 A copy to or from a GPU waits until all that the GPU was told before is done, unless it is from or
@@ -6,6 +6,8 @@ to memory that cannot be swapped out, and said not to wait.
 
 A GPU may add up in any order, another one each time: attention's gradients above all. Then two runs
 of one study differ. Torch knows a fixed order for all that training and scoring here consist of.
+A CPU adds up in an order of its threads' number, unless told otherwise: then a worker with fewer
+threads finds other numbers.
 """
 
 import logging
@@ -45,9 +47,15 @@ def in_order(work: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any
     return done
 
 
-def fix_workspace() -> None:
-    """Have products work in the same order each time; before the first one on a GPU."""
+def fix_products() -> None:
+    """Have products add up in the same order each time; before the first one of the process.
+
+    On a GPU, each on its own; on a CPU with Intel's library, for any number of threads. Of what
+    training and scoring here consist of, nothing else hangs on that number: products of a matrix
+    and a vector would, and gradients of normalisation's weights.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
 @contextmanager
@@ -56,7 +64,7 @@ def _fixed_order() -> Iterator[None]:
 
     A warning alone, as torch offers too, would leave attention's gradients in any order.
     """
-    fix_workspace()
+    fix_products()
     filling: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 
 from transferscope.errors import DataError, StudyError
-from transferscope.models.devices import fix_workspace
+from transferscope.models.devices import fix_products
 from transferscope.models.eyes import Budget
 from transferscope.models.glimpse.base import folder as embedded_folder
 from transferscope.models.processors import first_line, limit_pixels, load_processor
@@ -110,6 +110,7 @@ def load_base(
         DataError: the folder's files are damaged or not what transformers wants.
         MissingExtra: the processor or the quantization needs a library that is not installed.
     """
+    fix_products()
     if quantization is not None:
         check_installed()
     folder = _folder(where, trust_remote_code)
@@ -144,7 +145,6 @@ def _devices(device: str | None, gpus: int) -> list[torch.device]:
         return [torch.device(device or "cpu")]
     if gpus > torch.cuda.device_count():
         raise StudyError(f"gpus: {gpus}: this process sees {torch.cuda.device_count()}")
-    fix_workspace()
     return [torch.device("cuda", index) for index in range(gpus)]
 
 
