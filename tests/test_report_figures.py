@@ -458,3 +458,49 @@ def test_drawing_leaves_altair_as_it_was_and_ignores_its_theme(analysis: Analysi
         assert alt.theme.active == "dark"
         assert alt.data_transformers.active == "json"
     assert schemapi.DEBUG_MODE
+
+
+def graph_of(count: int, held: int, tested: bool = True) -> tuple[Analysis, dict[str, Any]]:
+    """A study of so many tasks in whose graph every `held`-th edge holds, and its figure."""
+    made = make(Shape(models=ONE, count=count))
+    record = made.models["3B"]
+    values = (0.01 if held and n % held == 0 else 0.2 for n in range(len(record.graph.edges)))
+    edges = [replace(e, q_value=next(values) if tested else math.nan) for e in record.graph.edges]
+    made = replace(made, models={"3B": replace(record, graph=replace(record.graph, edges=edges))})
+    return made, by_stem(made)["graph-3B"]
+
+
+@pytest.mark.parametrize(
+    ("held", "tested", "said"),
+    [
+        (3, True, "the strongest 30 that hold after correction"),
+        (0, True, "the strongest 30, none of which holds after correction"),
+        (0, False, "the strongest 30"),
+    ],
+)
+def test_a_graph_of_many_tasks_draws_the_strongest_arrows_that_hold_and_says_so(held, tested, said):
+    made, spec = graph_of(40, held, tested)
+    edges = made.models["3B"].graph.edges
+    able = [edge for edge in edges if not held or edge.q_value <= 0.05]
+    expected = [
+        edge.pgf
+        for sign in (1, -1)
+        for edge in sorted((e for e in able if sign * e.pgf > 0), key=lambda e: -abs(e.pgf))[:30]
+    ]
+    drawn = {
+        (row["source"], row["target"]): row["value"] for row in rows(spec) if "path" in row
+    }.values()
+    assert sorted(drawn) == sorted(expected)
+    assert len(drawn) == 60 < len(edges)
+    line = next(line for line in spec["title"]["subtitle"] if "drawn" in line)
+    assert line == f"drawn are 60 of these {len(edges)}: of each sign {said}"
+    caption = next(each.caption for each in gallery(made) if each.stem == "graph-3B")
+    assert ("not by certainty" in caption) == (not held)
+
+
+@pytest.mark.parametrize("count", [13, 20])
+def test_a_graph_of_few_tasks_draws_every_arrow_of_the_record(count):
+    made, spec = graph_of(count, 3)
+    edges = made.models["3B"].graph.edges
+    assert len([row for row in rows(spec) if "path" in row]) == len(edges)
+    assert not any("drawn" in line for line in spec["title"]["subtitle"])

@@ -18,9 +18,9 @@ import numpy as np
 from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskEffect
 from transferscope.analysis.estimate import Estimate
 from transferscope.checkpoints import checkpoint
+from transferscope.report.cliques import null_words
 from transferscope.report.heatmaps import bound
 from transferscope.report.look import DARK, DIVERGING, ceil_nice
-from transferscope.report.networks import null_words
 from transferscope.report.points import ceiling, divisor, scales
 from transferscope.report.words import (
     MEASURES,

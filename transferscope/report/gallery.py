@@ -10,11 +10,12 @@ from typing import NamedTuple
 from transferscope.analysis import Analysis, Sign
 from transferscope.report.answers import letters
 from transferscope.report.behaviour import behaviour
+from transferscope.report.cliques import clique
 from transferscope.report.courses import about, courses
 from transferscope.report.effects import decomposition, power, task_effects
 from transferscope.report.groups import category_effects
 from transferscope.report.heatmaps import heatmap, heatmaps
-from transferscope.report.networks import clique, graph
+from transferscope.report.networks import followed, graph
 from transferscope.report.personas import personas
 from transferscope.report.strategies import strategies
 from transferscope.report.trends import categories, scale_trend
@@ -158,12 +159,14 @@ def _effects(subject: _Subject) -> Iterator[_Draft]:
         heatmaps(analysis, models, "What each source does to each target", names),
     )
     for model, label in models.items():
+        _, sure = followed(analysis.models[model].graph.edges, analysis.settings.alpha)
+        unsure = ", not by certainty: the heatmap shows which are hollow"
         yield (
             f"graph-{model}",
             "effects",
             "An arrow is what one source does to one target.",
-            f"Edges are chosen by the size of their mean over {_seeds(analysis, model)}, not by "
-            "certainty: the heatmap shows which are hollow.",
+            f"Edges are chosen by the size of their mean over {_seeds(analysis, model)}"
+            f"{'' if sure else unsure}.",
             graph(analysis, model, f"{label}: transfer graph", names),
         )
 

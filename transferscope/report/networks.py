@@ -1,4 +1,4 @@
-"""Tasks on a circle with arrows between them: the transfer graph, and the largest cliques.
+"""Tasks on a circle with arrows between them: the transfer graph.
 
 Blue, solid arrows help; orange, dashed arrows harm; the wider, the stronger. An arrow is one path
 of our own making, so each edge is one row of data.
@@ -11,13 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from transferscope.analysis import Analysis, Clique, CliqueNull, ModelAnalysis, Sign
-from transferscope.report.look import INK, MUTED, NEGATIVE, PAPER, POSITIVE, RULE, SOFT
+from transferscope.analysis import Analysis, Edge, Sign
+from transferscope.report.look import INK, NEGATIVE, PAPER, POSITIVE, SOFT
 from transferscope.report.vegalite import (
     Spec,
-    axis,
-    below,
-    beside,
     field,
     finish,
     heading,
@@ -29,10 +26,8 @@ from transferscope.report.vegalite import (
 from transferscope.report.words import (
     MEASURES,
     Labels,
-    between,
     chance,
     counted,
-    listed,
     percent,
     signed,
 )
@@ -42,6 +37,12 @@ NODE = 17.0
 DOT = 5.0
 LABEL = 20
 """Letters of a label outside a node, at most."""
+INWARD = 0.2
+"""How far arrows between dots bend to the centre, in radii of the circle."""
+MANY = 80
+"""Up to so many arrows a transfer graph is drawn whole: that of 20 tasks, by the paper's rule."""
+EACH = 30
+"""Arrows of each sign that are drawn of a larger one."""
 
 
 class Arrow(NamedTuple):
@@ -67,66 +68,63 @@ class Circle(NamedTuple):
 
 
 def graph(analysis: Analysis, model: str, title: str, names: Labels) -> Spec | None:
-    """The transfer graph of one model; None where it has no edges."""
-    edges = analysis.models[model].graph.edges
-    if not edges:
+    """The transfer graph of one model, or of one too large to follow the surest arrows.
+
+    None where it has no edges.
+    """
+    whole = analysis.models[model].graph.edges
+    if not whole:
         return None
+    edges, sure = followed(whole, analysis.settings.alpha)
     measure = MEASURES[analysis.settings.measure]
     arrows = [
         Arrow(edge.source, edge.target, edge.pgf, f"q {chance(edge.q_value)}") for edge in edges
     ]
     tasks = [task.name for task in analysis.tasks]
     keep = percent(analysis.settings.graph_keep)
-    spec = _network(arrows, tasks, names, measure)
+    spec = network(arrows, tasks, names, measure)
     spec["title"] = heading(
         title,
         f"the strongest {keep} of helpful (blue) and of harmful (orange, dashed) effects",
+        _rule(whole, edges, sure),
         f"arrows run from source to target; width: size of the {measure}",
     )
     strongest = max(edges, key=lambda edge: abs(edge.pgf))
     return finish(
         spec,
-        f"{title}: {counted(len(edges), 'arrow')} between {counted(len(tasks), 'task')}. "
+        f"{title}: {counted(len(whole), 'arrow')} between {counted(len(tasks), 'task')}. "
         f"Strongest: {names.long[strongest.source]} on {names.long[strongest.target]}, "
         f"{signed(strongest.pgf)}.",
     )
 
 
-def clique(analysis: Analysis, model: str, sign: Sign, title: str, names: Labels) -> Spec | None:
-    """The largest clique of one sign, beside the sizes that the null models give."""
-    record = analysis.models[model]
-    found: list[Clique] = getattr(record.cliques, sign)
-    if not found:
-        return None
-    largest = max(found, key=lambda each: each.size)
-    measure = MEASURES[analysis.settings.measure]
-    members = [task.name for task in analysis.tasks if task.name in set(largest.tasks)]
-    picture = _network(_within(record, members), members, names, measure)
-    same = sum(each.size == largest.size for each in found) - 1
-    others = f"; {counted(same, 'other')} of this size" if same else ""
-    nulls = [null for null in record.cliques.nulls if null.sign == sign and null.sizes]
-    parts = [picture, *([_null_sizes(nulls, sign, 1 - analysis.settings.alpha)] if nulls else [])]
-    spec = beside(*parts, spacing=36, center=True, title=heading(title, _facts(largest) + others))
-    says = f"{title}: {listed(names.long[name] for name in members)}. {_facts(largest)}{others}."
-    return finish(spec, says)
+def followed(edges: Sequence[Edge], alpha: float) -> tuple[list[Edge], bool]:
+    """The arrows of a transfer graph that are drawn: all, or of very many those to be followed.
+
+    Of each sign these are the strongest that hold after correction; the strongest where none does.
+
+    Returns:
+        The arrows, and whether each holds because it was chosen so.
+    """
+    if len(edges) <= MANY:
+        return list(edges), False
+    held = [edge for edge in edges if edge.q_value <= alpha]
+    signs = [[e for e in held or edges if factor * e.pgf > 0] for factor in (1, -1)]
+    strongest = [sorted(group, key=lambda e: -abs(e.pgf))[:EACH] for group in signs]
+    return [edge for group in strongest for edge in group], bool(held)
 
 
-def _facts(largest: Clique) -> str:
-    steady = "the sign holds in every seed" if largest.every_seed else "not in every seed alone"
-    return f"{largest.size} tasks, mean {signed(largest.mean)}; {steady}"
+def _rule(whole: Sequence[Edge], drawn: Sequence[Edge], sure: bool) -> str:
+    """Which arrows are drawn, where not all are."""
+    if len(drawn) == len(whole):
+        return ""
+    tested = any(math.isfinite(edge.q_value) for edge in whole)
+    which = " that hold after correction" if sure else ", none of which holds after correction"
+    said = f"drawn are {len(drawn)} of these {len(whole):,}: of each sign the strongest {EACH}"
+    return said + which * (sure or tested)
 
 
-def _within(model: ModelAnalysis, members: Sequence[str]) -> list[Arrow]:
-    arrows = []
-    for source in members:
-        for target in members:
-            cell = model.pgf.get(source, {}).get(target)
-            if source != target and cell and math.isfinite(cell.mean):
-                arrows.append(Arrow(source, target, cell.mean, between(cell.ci)))
-    return arrows
-
-
-def _network(arrows: Sequence[Arrow], tasks: Sequence[str], names: Labels, measure: str) -> Spec:
+def network(arrows: Sequence[Arrow], tasks: Sequence[str], names: Labels, measure: str) -> Spec:
     circle = _circle(tasks, names)
     edges = _edges(arrows, circle, names)
     place: Spec = {
@@ -165,6 +163,7 @@ def _circle(tasks: Sequence[str], names: Labels) -> Circle:
 def _edges(arrows: Sequence[Arrow], circle: Circle, names: Labels) -> list[Spec]:
     largest = max((abs(arrow.value) for arrow in arrows), default=1.0) or 1.0
     crowd = 1.0 if len(arrows) <= 40 else max(0.4, 40 / len(arrows))
+    crowd = crowd if circle.inside else min(crowd, 0.7)
     rows = []
     for arrow in sorted(arrows, key=lambda each: abs(each.value)):
         width = (0.7 + 3.1 * abs(arrow.value) / largest) * crowd
@@ -188,12 +187,15 @@ def _edges(arrows: Sequence[Arrow], circle: Circle, names: Labels) -> list[Spec]
 def _paths(circle: Circle, arrow: Arrow, width: float) -> tuple[str, str]:
     """The bent line of an arrow and its head, as SVG paths in pixels from the top left corner.
 
-    Each arrow bends to its own left, so an edge and the one back never lie on each other.
+    Each arrow bends to its own left, so an edge and the one back never lie on each other; between
+    many tasks it bends inward as well, off those that stand between its ends.
     """
     (x0, y0), (x1, y1) = circle.places[arrow.source], circle.places[arrow.target]
     length = math.hypot(x1 - x0, y1 - y0)
     bend = 0.12
     middle = ((x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0))
+    if not circle.inside:
+        middle = _toward(middle, (circle.side / 2, circle.side / 2), INWARD * circle.radius)
     start = _toward((x0, y0), middle, circle.node + 1)
     tip = _toward((x1, y1), middle, circle.node + 2)
     size = min(4.5 + 1.9 * width, length / 3)
@@ -306,66 +308,3 @@ def _outer_labels(rows: list[Spec], circle: Circle, place: Spec) -> list[Spec]:
             turn = field("turn:Q", scale=None)
             layers.append(unit(group, text, text="label:N", angle=turn, **place))
     return layers
-
-
-def _null_sizes(nulls: list[CliqueNull], sign: Sign, share: float) -> Spec:
-    """How often each size is the largest under a null model, with the size that was observed."""
-    sizes = {int(size) for null in nulls for size in null.sizes} | {null.observed for null in nulls}
-    order = [_size(size) for size in range(3, max(*sizes, 5) + 1)]
-    order = ["none", *order] if 0 in sizes else order
-    panels = [
-        {**_null_panel(null, order, sign, null is nulls[-1]), "title": _null_title(null, share)}
-        for null in nulls
-    ]
-    return below(*panels, spacing=18)
-
-
-def _size(size: int) -> str:
-    return str(size) if size else "none"
-
-
-def _null_panel(null: CliqueNull, order: list[str], sign: Sign, last: bool) -> Spec:
-    rows = [{"size": _size(int(size)), "share": share} for size, share in null.sizes.items()]
-    x = field(
-        "size:N",
-        scale=part(domain=order, padding=0.15),
-        axis=axis("size of the largest clique" if last else None, labelAngle=0),
-    )
-    y = field(
-        "share:Q",
-        axis=axis("share of draws", format=".0%", tickCount=3),
-        scale=part(nice=True, zero=True),
-    )
-    tooltip = [field("size:N"), field("share:Q", format=".1%")]
-    bars = unit(rows, mark("bar", color=RULE), x=x, y=y, tooltip=tooltip)
-    seen = [{"size": _size(null.observed), "label": "observed"}]
-    line = unit(seen, mark("rule", color=COLOURS[sign], strokeWidth=2.5), x=x)
-    late = order.index(_size(null.observed)) > len(order) / 2
-    text = mark(
-        "text",
-        align="right" if late else "left",
-        dx=3 if late else -3,
-        dy=-4,
-        color=COLOURS[sign],
-        fontWeight=600,
-        baseline="bottom",
-    )
-    label = unit(seen, text, x=x, y={"value": 0}, text="label:N")
-    return layer(bars, line, label, width=max(180, 26 * len(order)), height=64)
-
-
-def _null_title(null: CliqueNull, share: float) -> Spec:
-    return part(
-        text=f"if there were {null_words(null.null)}",
-        subtitle=f"p {chance(null.p_value)}; {percent(share)} of draws reach at most {null.upper}",
-        fontSize=12,
-        fontWeight="normal",
-        color=SOFT,
-        subtitleColor=MUTED,
-        offset=20,
-    )
-
-
-def null_words(null: str) -> str:
-    """What there would be under a null model, in words."""
-    return "no transfer at all" if null == "no transfer" else "only easy and hard targets"

@@ -14,7 +14,7 @@ function circle() {
     return [task, { angle, x: SIZE / 2 + radius * Math.cos(angle),
       y: SIZE / 2 + radius * Math.sin(angle) }];
   }));
-  return { spots, inside, node: inside ? 17 : 3.5 };
+  return { spots, inside, node: inside ? 17 : 3.5, inward: inside ? 0 : 0.2 * radius };
 }
 
 const toward = (a, b, distance) => {
@@ -25,12 +25,14 @@ const point = (p) => `${p.x.toFixed(1)},${p.y.toFixed(1)}`;
 
 /**
  * An arrow's line and head: a point where it helps, a bar across where it harms. It bends to its
- * own left, so that the arrow back lies apart.
+ * own left, so that the arrow back lies apart, and between dots inward, off those on its way.
  */
-function arrow(from, to, node, width, helps) {
+function arrow(from, to, round, width, helps) {
   const bend = 0.13;
-  const middle = { x: (from.x + to.x) / 2 + bend * (to.y - from.y),
+  const { node } = round;
+  const bent = { x: (from.x + to.x) / 2 + bend * (to.y - from.y),
     y: (from.y + to.y) / 2 - bend * (to.x - from.x) };
+  const middle = toward(bent, { x: SIZE / 2, y: SIZE / 2 }, round.inward);
   const start = toward(from, middle, node + 1);
   const tip = toward(to, middle, node + 2);
   const size = 4 + 1.7 * width;
@@ -81,7 +83,7 @@ function drawGraph() {
 function drawEdge(each, round, most, crowd) {
   const [source, target] = [data.sources[each.i], data.targets[each.j]];
   const width = (0.7 + 2.8 * (Math.abs(each.value) / most)) * crowd;
-  const drawn = arrow(round.spots.get(source), round.spots.get(target), round.node, width, each.value > 0);
+  const drawn = arrow(round.spots.get(source), round.spots.get(target), round, width, each.value > 0);
   const touches = hasCell() ? each.i === state.source && each.j === state.target
     : source === state.task || target === state.task;
   const kind = each.value > 0 ? "positive" : "negative";

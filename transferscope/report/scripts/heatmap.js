@@ -11,7 +11,7 @@ function measureGrid() {
   const room = heatmap.parentElement.clientWidth || 600;
   const letters = (tasks, name) => Math.max(...tasks.map((task) => name(task).length));
   const wide = 7.4 * letters(data.sources, long) + 12;
-  const narrow = 7.5 * Math.min(letters(data.sources, short), 8) + 10;
+  const narrow = 8 * Math.min(letters(data.sources, short), 8) + 10;
   const full = room - wide >= 26 * count.targets;
   const left = full ? wide : narrow;
   const least = room > 500 ? 9 : 12; // on a phone a cell must take a finger; the grid scrolls

@@ -3,7 +3,7 @@
 const data = JSON.parse(byId("explorer-data").textContent);
 const count = { sources: data.sources.length, targets: data.targets.length };
 
-const ARROWS = 150; // about as many as can be told apart
+const ARROWS = 80; // about as many as can be followed
 
 const START = {
   model: data.models.length - 1, // the largest
