@@ -73,10 +73,11 @@ def test_within_targets_without_ties_it_is_the_mean_over_targets():
 
 def test_the_target_mean_leaves_the_cell_itself_out():
     measured = np.random.default_rng(4).normal(size=(3, 7, 7))
+    measured[0, 4:, 0] = math.nan  # of one target half of the sources are known
     found = compare(matrix(effects(5)[0]), matrix(measured), {}, **QUICK).baselines[TARGET_MEAN]
     ours, theirs = [], []
     for j in range(7):
-        _, means = pairs(measured[0], measured, j)
+        means = [mean for mean in pairs(measured[0], measured, j)[1] if not math.isnan(mean)]
         for k, own in enumerate(means):
             ours.append(float(np.mean([*means[:k], *means[k + 1 :]])))
             theirs.append(own)
@@ -97,6 +98,11 @@ def test_what_is_missing_is_left_out_and_counted():
     kept = [k for k in range(6) if k != 1]
     expected = spearmanr([ours[k] for k in kept], [theirs[k] for k in kept]).statistic
     assert found.forecast.targets[TASKS[0]] == pytest.approx(expected)
+    other = effects(1)[0]
+    other[:4, 6] = math.nan  # with this baseline target 6 shares two sources
+    other = compare(matrix(predicted), matrix(measured), {"b": matrix(other)}, **QUICK)
+    assert other.baselines["b"].cells == found.cells - 6
+    assert math.isnan(other.baselines["b"].targets[TASKS[6]])
 
 
 @settings(max_examples=10)
@@ -128,6 +134,10 @@ def test_intervals_are_the_seeds_and_leave_unrelated_matrices_at_0():
     for part in ("within", "overall"):
         intervals = [getattr(its.forecast, part).ci for its in related]
         assert np.mean([low <= 0 <= high for low, high in intervals]) > 0.85
+    half = [compare(matrix(effects(k)[0]), matrix(effects(100 + k)), {}, alpha=0.5, draws=50)
+            for k in range(40)]  # fmt: skip
+    inside = [low <= 0 <= high for low, high in (its.forecast.within.ci for its in half)]
+    assert np.mean(inside) == pytest.approx(0.5, abs=0.2)
     again = compare(matrix(effects(0)[0]), matrix(effects(100)), {}, **QUICK)
     other = compare(matrix(effects(0)[0]), matrix(effects(100)), {}, **QUICK, seed=1)
     assert again == related[0]
@@ -144,7 +154,7 @@ def test_the_best_to_expect_is_what_the_truth_reaches():
     assert found.best["overall"] == pytest.approx(found.forecast.overall.value, abs=0.02)
     assert found.best["within"] == pytest.approx(found.forecast.within.value, abs=0.02)
     assert reached(1.0, 3) == 1
-    assert math.isnan(reached(-0.1, 3))
+    assert all(math.isnan(reached(none, 3)) for none in (0.0, -0.1))
 
 
 def test_an_analysis_gives_its_effects_seed_by_seed():
