@@ -108,6 +108,22 @@ def test_effects_and_what_is_beyond_a_placebo_are_weighed_by_their_like():
         assert any("weighs each effect" in note for note in found.notes) == bool(found.choices)
 
 
+@pytest.mark.parametrize("step", ["", " @ 500"])
+def test_what_tasks_do_to_themselves_says_nothing_of_what_others_do(step):
+    tasks = tuple("ABCDEFG")
+
+    def helps(itself):
+        rows = {
+            s + step: [itself if s == t else 0.02 * ((3 * i + j) % 5) for j, t in enumerate(tasks)]
+            for i, s in enumerate(tasks)
+        }
+        found = mixture(study(rows, tasks=tasks, half=0.05), "A")
+        return {one.source: one.helps for one in (*found.choices, *found.left_out)}
+
+    assert len(helps(0.0)) == 6
+    assert helps(0.0) == helps(0.9)
+
+
 def test_a_few_changed_items_help_no_surer_than_the_exact_test_says():
     sure = replace(cell(0.3, 0.1), exact_p=0.25)
     assert normal(sure, 0.05).above(0) > 0.999
