@@ -336,6 +336,40 @@ def test_vsi_bench_keeps_part_marks_and_reads_letters_again(tmp_path):
     assert any("object_rel_distance 2 of 2" in note for note in read.notes)
 
 
+def old_log(folder, rows, *, limit=None, **more):
+    """The one file of a task that lmms-eval wrote before 0.2.4, as VSI-Bench's evaluation does."""
+    settings = {"model": "llava_onevision", "limit": limit}
+    whole = {"args": settings, "model_configs": {"task": "vsibench"}, "logs": rows, "time": "1"}
+    return logs.put(folder / "vsibench.json", json.dumps(whole | more, indent=4))
+
+
+def test_a_log_of_vsi_benchs_own_evaluation_is_read_as_its_samples_are(tmp_path):
+    options = ["A. power strip", "B. tower"]
+    rows = [
+        vsi(0, "object_counting", "4", "5", 0.5),
+        vsi(1, "object_rel_distance", "B", "(B)", 0.0, options=options),
+    ]
+    for row in rows:  # as it was: replies in lists, the record under one metric
+        row["filtered_resps"], row["resps"] = [row["filtered_resps"]], [[row["filtered_resps"]]]
+        row["prompt_hash"] = row["target_hash"] = "0"
+        row["vsibench_score"] = row.pop("vsibench_overall")
+        del row["object_counting_mra"]
+    _, found = one_run(old_log(tmp_path / "old", rows, limit=2.0))
+    _, expected = one_run(logs.lines(tmp_path / "new" / "samples_vsibench.jsonl", rows))
+    assert found == expected
+    assert [s.score for s in found["object_counting"]] == [0.5]
+    assert [(s.reply, s.answer) for s in found["object_rel_distance"]] == [("(B)", 1)]
+    old_log(tmp_path / "tuned", rows)
+    averages = {"results": {"vsibench": {}}, "configs": {}, "config": {"limit": 2.0}}
+    beside = old_log(tmp_path / "base", rows, limit=2.0).with_name("results.json")
+    logs.put(beside, json.dumps(averages))
+    assert said(read_results(two_runs(tmp_path)), "limit") == (
+        "base/: evaluated with limit 2.0, so not on all items"
+    )
+    with pytest.raises(DataError, match=r"vsibench.json: logs: some entries are no objects"):
+        one_run(old_log(tmp_path / "odd", [*rows, 3]))
+
+
 def test_vlmevalkits_vsi_tables_have_part_marks(tmp_path):
     header = ("index", "question_type", "task_type", "prediction", "pred_extracted", "answer")
     header = (*header, "hit", "MRA:.5:.95:.05", "candidates")
@@ -659,6 +693,9 @@ SHAPES = {
     "lmms": lambda: json.loads(logs.lmms_blink(Path(tempfile.mkdtemp()), ["(A)"], "A").read_text()),
     "compared": lambda: compared(0, (-3, -1), "1", 1.0),
     "vsi": lambda: vsi(0, "object_counting", "4", "5", 0.5),
+    "old": lambda: json.loads(
+        old_log(Path(tempfile.mkdtemp()), [vsi(0, "object_counting", "4", "5", 0.5)]).read_text()
+    ),
     "results": lambda: json.loads(lmms_results(Path(tempfile.mkdtemp()), {TASK: 0.5}).read_text()),
     "vlmevalkit": lambda: json.loads(
         vlmevalkit(Path(tempfile.mkdtemp()), ["A"], "A", name="x.json", hits=[1]).read_text()

@@ -137,7 +137,8 @@ def _add(run: RunLog, harness: str, file: str, log: Log) -> None:
                 f"{score.accuracy:g}; keep one of the files"
             )
     run.versions.update(log.versions)
-    run.notes.extend(f"{run.label}: {note}" for note in log.notes)
+    told = [f"{run.label}: {note}" for note in log.notes]
+    run.notes.extend(note for note in told if note not in run.notes)
 
 
 def _merged(old: Kept, new: Kept) -> Kept:

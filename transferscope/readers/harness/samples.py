@@ -251,14 +251,20 @@ def read_results(content: Content) -> Log:
         scores.append(Score(target_name(task), chosen, _total(value, task, metrics)))
     versions = value.get("versions")
     versions = versions if isinstance(versions, dict) else {}
-    limit = value.get("config", {}).get("limit") if isinstance(value.get("config"), dict) else None
-    if limit not in (None, "", "None"):
-        notes.append(f"evaluated with limit {limit}, so not on all items")
+    config = value.get("config")
     return Log(
         scores=scores,
         versions={target_name(task): text_of(version) for task, version in versions.items()},
-        notes=tuple(notes),
+        notes=(*notes, *limit_notes(config if isinstance(config, dict) else {})),
     )
+
+
+def limit_notes(settings: dict[str, Any]) -> tuple[str, ...]:
+    """What a reader must know where a command's settings left items out."""
+    limit = settings.get("limit")
+    if limit in (None, "", "None"):
+        return ()
+    return (f"evaluated with limit {limit}, so not on all items",)
 
 
 def _groups(value: dict[str, Any]) -> set[str]:
