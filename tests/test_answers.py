@@ -29,10 +29,20 @@ CHOICES = ("the cup", "the box", "the ball")
         ("", None),
         ("neither", None),
         ("the answer is a box", None),
+        ("b", 1),
+        (" (c). ", 2),
+        ("d", None),
+        ("ab", None),
+        ("b c", None),
     ],
 )
 def test_a_reply_is_read_or_said_to_be_unreadable(reply, expected):
     assert read_reply(reply, CHOICES) == expected
+
+
+def test_a_choices_text_counts_before_a_small_letter():
+    assert read_reply("b", ["c", "a", "b"]) == 2
+    assert read_reply("b", ["b", "a", "b"]) is None
 
 
 def test_a_reply_is_settled_by_a_letter_in_parentheses_at_its_beginning():

@@ -27,7 +27,8 @@ def read_reply(reply: str, choices: Sequence[str]) -> int | None:
     """The index of the option that a reply chooses; None where it is unreadable.
 
     Understood, in this order: a letter at the beginning (`(B)`, `B`, `B. the cup`), a letter that
-    is called the answer (`the answer is (B)`), one letter in parentheses anywhere, a choice's text.
+    is called the answer (`the answer is (B)`), one letter in parentheses anywhere, a choice's text,
+    a small letter that stands alone (`b`, `(b)`).
     """
     text = reply.strip()
     first = _FIRST.match(text)
@@ -39,6 +40,8 @@ def read_reply(reply: str, choices: Sequence[str]) -> int | None:
         return index if index < len(choices) else None
     plain = _words(text)
     same = [index for index, choice in enumerate(choices) if _words(choice) == plain]
+    if not same and plain.upper() in tuple(LETTERS[: len(choices)]):
+        return LETTERS.index(plain.upper())
     return same[0] if len(same) == 1 else None
 
 
