@@ -304,6 +304,14 @@ def test_suites_lists_what_there_is(run):
     assert "vsi-bench  11 tasks, from the hub or a local copy" in text
 
 
+def test_no_escape_sequence_of_a_file_reaches_the_terminal(run, tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text('name: t\nmodels: {"\\e[2J\\u202e": glimpse-s}\nsuite: glimpse\n')
+    code, _, error = run("plan", file)
+    assert code == 2
+    assert error.startswith(r"transferscope: study.yaml: models.\x1b[2J\u202e: expected Latin")
+
+
 def test_suites_show_draws_a_sheet(run, tmp_path):
     sheet = tmp_path / "sheet.png"
     code, text, _ = run("suites", "show", "glimpse", "--task", "Jigsaw", "--n", 3, "--out", sheet)

@@ -10,6 +10,8 @@ from transferscope.study import Recipe
 from transferscope.study.file import DEMO, parse_study, read_study, resolved
 
 ROOT = Path(__file__).resolve().parent.parent
+BOMB = "&a0 [x]" + "".join(f", &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n in range(20))
+"""A kilobyte that unfolds to more values than there are atoms in a cell."""
 LEAST = "name: one\nmodels: {s: glimpse-s}\nsuite: glimpse\n"
 
 
@@ -125,6 +127,20 @@ def test_the_papers_studies_read_where_their_training_items_are(size, tmp_path):
         ("adapters: {Jigsw: {0: a}}", "adapters of s: 'Jigsw' is no source of the study; did you"),
         ("adapters: {Jigsaw: {9: a}}", "adapters of s: Jigsaw: 9 is no seed of the study"),
         ("adapters: {Jigsaw: {0: a}}", "adapters of s: Jigsaw: 0: a: neither a PEFT folder nor"),
+        ("sources: " + "[" * 5000, "nested too deeply"),
+        ("sources: [" + BOMB + "]", "more than 1,000,000 values, each alias counted"),
+        ("sources: &a [*a]", "line 4: found unconstructable recursive node"),
+        ("ceilings: 2026-13-45", "a value that is none: month must be in 1..12"),
+        ("recipe: {items: " + "9" * 30 + "}", "recipe.items: input should be less than or equal"),
+        ("seeds: 1000000000", "seeds: expected a list of seeds, or how many: 1 to 1,000; found"),
+        ("seeds: [99999999999999999999]", "seeds.0: input should be less than 9223372036854775808"),
+        (
+            "selection: {targets: [Jigsaw], seeds: 1000000000}",
+            "selection.seeds: expected a list of seeds, or how many: 1 to 1,000; found",
+        ),
+        ("budget: {cache: '~nobody-here/x'}", "'~nobody-here/x' is no path: could not determine"),
+        ('adapters: {Jigsaw: {0: "a\\0b"}}', r"'a\x00b' is no path: embedded null byte"),
+        (f"adapters: {{Jigsaw: {{0: {'x' * 5000}}}}}", "is no path: file name too long"),
     ],
 )
 def test_what_it_may_not_say_is_one_line_that_names_it(text, said):
@@ -145,6 +161,7 @@ def test_what_it_may_not_say_is_one_line_that_names_it(text, said):
         ("{s: glimpse-s}", "{a b: x, a_b: y}", "models: two names differ in case or blanks alone"),
         ("suite: glimpse", "suite: glimps", "unknown suite 'glimps'; did you mean 'glimpse'?"),
         ("suite: glimpse", "suite: {name: glimpse, difficulty: 2}", "suite.difficulty: input shou"),
+        ("suite: glimpse", f"suite: {'x/' * 3000}", "is no path: file name too long"),
         (LEAST, "[]", "expected keys such as name, models and suite"),
         (
             "{s: glimpse-s}",

@@ -40,7 +40,7 @@ from transferscope.selection import Mixture, mixture
 from transferscope.study import Study
 from transferscope.study.file import suite_of
 from transferscope.study.stock import hashed, stock_of
-from transferscope.study.text import load_yaml
+from transferscope.suites.text import load_yaml
 from transferscope.trial.arms import (
     Way,
     Ways,

@@ -46,5 +46,7 @@ def main() -> None:
         app()
     except TransferscopeError as error:
         message = " ".join(str(error).split("\n"))
-        print(f"transferscope: {message}", file=sys.stderr)
+        # Names come from files: no escape sequence of one reaches the terminal.
+        plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+        print(f"transferscope: {plain}", file=sys.stderr)
         raise SystemExit(2) from None

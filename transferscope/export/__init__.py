@@ -28,7 +28,7 @@ from transferscope.export.readme import readme
 from transferscope.predictions import shown, some
 from transferscope.readers import matrix_of, read_inputs
 from transferscope.results import atomic, bundle
-from transferscope.study.text import load_yaml
+from transferscope.suites.text import load_yaml
 
 
 class Export(NamedTuple):

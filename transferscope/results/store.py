@@ -31,6 +31,7 @@ from transferscope.results import atomic
 from transferscope.study import Study
 from transferscope.study.file import resolved
 from transferscope.suite import Item
+from transferscope.suites.text import load_yaml
 
 LIBRARIES = (
     *("transferscope", "torch", "transformers", "peft", "numpy"),
@@ -121,8 +122,8 @@ def claim(study: Study, folder: Path) -> None:
     path = folder / results.STUDY
     if path.exists():
         try:
-            before = yaml.safe_load(path.read_bytes())
-        except (OSError, yaml.YAMLError):
+            before = load_yaml(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
             before = None
         other = before.get("name") if isinstance(before, dict) else None
         if other not in (None, study.name):

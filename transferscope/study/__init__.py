@@ -13,15 +13,24 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from transferscope.choices import Prompt
 
 Control = Literal["format-only", "shuffled", "reordered"]
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MOST_SEEDS = 1000
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}$")]
 
 
 def _seeds(value: Any) -> Any:
     """A count as the seeds 0 to count - 1."""
-    return range(value) if type(value) is int else value
+    return range(value) if type(_few(value)) is int else value
+
+
+def _few(value: Any) -> Any:
+    """Refuse a count that is none."""
+    if type(value) is int and not 1 <= value <= MOST_SEEDS:
+        raise ValueError(f"expected a list of seeds, or how many: 1 to {MOST_SEEDS:,}")
+    return value
 
 
 def _gpus(value: float) -> float:
@@ -194,10 +203,10 @@ class Selection(_Strict):
     """How the matrix informs the mixture, as `transferscope select` knows it."""
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """The rule's own where nothing is said."""
-    draws: Count = 2
+    draws: Annotated[int, Field(strict=True, ge=1, le=1000)] = 2
     """Random mixtures of the informed one's size, fresh ones for each seed that judges."""
     seeds: Annotated[
-        tuple[Annotated[int, Field(strict=True, ge=0)], ...], Field(min_length=1, max_length=1000)
+        tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), BeforeValidator(_few)
     ] = ()
     """Seeds that judge: a list, or how many (4) after the study's own."""
     items: Count | None = None
@@ -228,9 +237,7 @@ class Study(_Strict):
     targets: tuple[str, ...] | None = None
     """Tasks evaluated; null for all."""
     seeds: Annotated[
-        tuple[Annotated[int, Field(strict=True, ge=0)], ...],
-        Field(min_length=1, max_length=1000),
-        BeforeValidator(_seeds),
+        tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), BeforeValidator(_seeds)
     ] = (0, 1, 2, 3)
     """The replicates: a list, or how many."""
     recipe: Recipe = Recipe()
@@ -262,8 +269,14 @@ class Study(_Strict):
         chosen = given.get("selection") if isinstance(given, dict) else None
         if not isinstance(chosen, dict) or type(count := chosen.get("seeds", 4)) is not int:
             return given
-        own = _seeds(given.get("seeds", 4))
-        if not isinstance(own, range | list | tuple) or not all(type(s) is int for s in own):
+        own = given.get("seeds", 4)
+        own = range(own) if type(own) is int else own
+        if (
+            not isinstance(own, range | list | tuple)
+            or not 1 <= count <= MOST_SEEDS
+            or not 1 <= len(own) <= MOST_SEEDS
+            or not all(type(seed) is int for seed in own)
+        ):
             return given  # refused below
         first = max(own, default=-1) + 1
         return given | {"selection": chosen | {"seeds": list(range(first, first + count))}}

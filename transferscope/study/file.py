@@ -31,10 +31,10 @@ from transferscope.study import (
     SuiteChoice,
     apportioned,
 )
-from transferscope.study.text import load_yaml, problem_of
 from transferscope.suite import Suite
 from transferscope.suites import HUBS, open_suite
 from transferscope.suites.hub import cached
+from transferscope.suites.text import load_yaml, problem_of
 
 BROUGHT = ("adapter_config.json", "config.json")
 """What tells a PEFT folder, and the folder of a whole finetuned model."""
@@ -84,8 +84,10 @@ def read_study(path: str | Path) -> Study:
         raise StudyError(f"{path}: no such study file") from None
     except IsADirectoryError:
         raise StudyError(f"{path}: a folder, expected a study file (YAML)") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:  # no UTF-8, or a name with a NUL
+        raise StudyError(f"{path}: not UTF-8 text; expected a study file (YAML)") from None
     return parse_study(text, path.name, path.parent)
 
 
@@ -209,9 +211,18 @@ def _explain(error: ValidationError) -> str:
 def _with_paths(study: Study, folder: Path) -> Study:
     """The study with paths that lie beside the file made absolute."""
 
+    def placed(text: str) -> Path:
+        try:
+            path = (folder / Path(text).expanduser()).resolve()
+            path.exists()  # which refuses a name that is too long
+            return path
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, nobody's home
+            why = getattr(error, "strerror", None) or str(error)
+            raise StudyError(f"{text[:60]!r} is no path: {why[0].lower()}{why[1:]}") from None
+
     def found(text: str) -> str:
-        path = folder / Path(text).expanduser()
-        return str(path.resolve()) if path.exists() else text
+        path = placed(text)
+        return str(path) if path.exists() else text
 
     def brought(adapters: Mapping[str, Mapping[int, str]]) -> dict[str, dict[int, str]]:
         return {
@@ -231,14 +242,13 @@ def _with_paths(study: Study, folder: Path) -> Study:
         for name, model in study.models.items()
     }
     suite = study.suite
-    if (folder / suite.name / "suite.yaml").is_file():
+    if (placed(suite.name) / "suite.yaml").is_file():
         suite = suite.model_copy(update={"name": found(suite.name)})
     folders = {name: getattr(suite, name) for name in _FOLDERS}
     suite = suite.model_copy(update={k: found(text) for k, text in folders.items() if text})
     budget = study.budget
     if budget.cache:
-        place = folder / Path(budget.cache).expanduser()
-        budget = budget.model_copy(update={"cache": str(place.resolve())})
+        budget = budget.model_copy(update={"cache": str(placed(budget.cache))})
     changed = {"models": models, "suite": suite, "budget": budget, "adapters": {}}
     return study.model_copy(update=changed)
 

@@ -35,6 +35,7 @@ from transferscope.suite import (
     lettered,
 )
 from transferscope.suites.pictures import Stored, look
+from transferscope.suites.text import load_yaml, problem_of
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -148,12 +149,14 @@ def read_training(training: Path | None, task: str, suite: str, *, built: bool) 
 
 def _heading(path: Path) -> _Heading:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8-sig"))
         return _Heading.model_validate(content)
     except OSError:
         raise StudyError(f"{path}: not found; a suite's folder has a suite.yaml") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise StudyError(f"{path}: not YAML: {_one_line(error)}") from None
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: not YAML: {problem_of(error)}") from None
     except ValidationError as error:
         raise StudyError(f"{path}: {complaint(error)}") from None
 
@@ -216,7 +219,3 @@ def complaint(error: ValidationError) -> str:
     field = ".".join(str(part) for part in first["loc"]) or "the whole"
     found = f"; found {str(first['input'])[:60]!r}" if first["type"] != "missing" else ""
     return f"field {field!r}: {first['msg']}{found}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -12,6 +12,7 @@ from transferscope.errors import StudyError
 from transferscope.results import read_json
 from transferscope.results.atomic import write_whole
 from transferscope.suites.blink import BLINK
+from transferscope.suites.text import load_yaml
 
 NAME = "blink-training"
 
@@ -28,7 +29,7 @@ def check_heading(out: Path) -> None:
     if not path.exists():
         return
     try:
-        heading = yaml.safe_load(path.read_text(encoding="utf-8"))
+        heading = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         heading = None
     name = heading.get("name") if isinstance(heading, dict) else None

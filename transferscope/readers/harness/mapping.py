@@ -23,7 +23,7 @@ from transferscope.errors import DataError
 from transferscope.predictions import shown
 from transferscope.readers.formats import check_name
 from transferscope.study.file import nearest
-from transferscope.study.text import load_yaml, problem_of
+from transferscope.suites.text import load_yaml, problem_of
 
 
 def _name(value: Any) -> Any:

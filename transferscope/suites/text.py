@@ -1,4 +1,4 @@
-"""YAML text as plain values: no tags that make objects, no key twice.
+"""YAML text as plain values: no tags that make objects, no key twice, nothing that unfolds.
 
 In:   text.
 Out:  what it holds, or in one line what is wrong with it.
@@ -7,6 +7,9 @@ Out:  what it holds, or in one line what is wrong with it.
 from typing import Any
 
 import yaml
+
+MOST = 1_000_000
+"""Values in a text, counted again wherever an alias (`*name`) stands for them."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -36,7 +39,33 @@ def load_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: it is no such text.
     """
-    return yaml.load(text, _Loader)  # a SafeLoader
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _values(node, {}) > MOST:
+            raise yaml.YAMLError(f"more than {MOST:,} values, each alias counted as what it names")
+        return loader.construct_document(node)
+    except RecursionError:
+        raise yaml.YAMLError("nested too deeply") from None
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # a day such as 2024-13-45
+        raise yaml.YAMLError(f"a value that is none: {error}") from None
+    finally:
+        loader.dispose()
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node unfolds to."""
+    if id(node) not in known:
+        known[id(node)] = 1  # until it is known: one that holds itself is refused when it is made
+        below = node.value if isinstance(node, yaml.CollectionNode) else ()
+        each = [one for part in below for one in (part if isinstance(part, tuple) else (part,))]
+        known[id(node)] = 1 + sum(_values(one, known) for one in each)
+    return known[id(node)]
 
 
 def problem_of(error: yaml.YAMLError) -> str:
