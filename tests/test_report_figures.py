@@ -231,6 +231,14 @@ def test_harm_is_told_from_help_in_grey_where_cells_have_no_numbers(
     assert signs == ["−"] * harms
 
 
+@pytest.mark.parametrize(("count", "abreast"), [(13, 3), (20, 2), (40, 1), (60, 1)])
+def test_names_of_models_beside_each_other_never_lie_on_each_other(count: int, abreast: int):
+    spec = by_stem(make(Shape(models=("3B", "7B", "32B"), count=count)))["heatmaps"]
+    assert len(spec["vconcat"][0]["hconcat"]) == abreast
+    steps = {panel["width"]["step"] for line in spec["vconcat"] for panel in line["hconcat"]}
+    assert min(steps) >= spec["config"]["axis"]["labelFontSize"]
+
+
 def test_only_cells_whose_interval_includes_zero_are_hollow(analysis: Analysis):
     spec = by_stem(analysis)["heatmap-3B"]
     hollow = [unit for unit in units(spec) if "stroke" in unit["encoding"]]

@@ -321,6 +321,10 @@ def test_ties_are_named_and_listed_by_name():
     assert sources(found) == ["C", "B", "D"]
     assert found.choices[1].share == found.choices[2].share
     assert any(note.startswith("B and D tie") for note in found.notes)
+    many = mixture(study({name: [0.3] * 7 for name in "BCDEFG"}, tasks="ABCDEFG"), "A")
+    ties = [note for note in many.notes if " tie: " in note]
+    assert [note.split(" tie")[0] for note in ties] == ["B and C", "C and D"]
+    assert ties[1].endswith("+0.30; 3 more pairs tie.")  # D and E, E and F, F and G
 
 
 def test_the_target_is_no_source_of_its_own_and_of_a_finetune_the_longest_counts():

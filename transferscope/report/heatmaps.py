@@ -57,6 +57,8 @@ LARGE, SMALL, SPELLED = 38, 17, 16
 """Sides of a cell in pixels; and from which on rows have their full names beside each other."""
 ROOM, ABREAST, SPACE = 600, 3, 16
 """Pixels for the names and cells of models beside each other, how many at most, and the gap."""
+LEGIBLE = 11
+"""Least side of a cell of these, in pixels: below it the names of neighbours lie on each other."""
 HARM = "minus: a harm beyond noise"
 GAP = " "
 """The empty row between sources and controls."""
@@ -151,7 +153,7 @@ def heatmaps(
     if len(found) < 2:
         return None
     every = [row for rows in found.values() for row in rows]
-    side, spelled = _fitting(sources, targets, names, min(len(found), ABREAST))
+    abreast, side, spelled = _fitting(sources, targets, names, min(len(found), ABREAST))
     if side <= HOLDS:
         found = {k: [row | _minus(row) for row in v] for k, v in found.items()}
     if not spelled:
@@ -159,13 +161,13 @@ def heatmaps(
         found = {k: [row | {"row": short[row["row"]]} for row in v] for k, v in found.items()}
     panels = []
     for number, (label, rows) in enumerate(found.items()):
-        last = number % ABREAST == ABREAST - 1 or number == len(found) - 1
+        last = number % abreast == abreast - 1 or number == len(found) - 1
         measure = MEASURES[analysis.settings.measure] if last else None
         encoding = _axes(list(dict.fromkeys(row["row"] for row in rows)), targets, names, side)
-        if number % ABREAST:
+        if number % abreast:
             encoding["y"] |= {"axis": None}
         panels.append(_panel(drawn(rows, side, limit, measure), encoding, side, label))
-    lines = [panels[at : at + ABREAST] for at in range(0, len(panels), ABREAST)]
+    lines = [panels[at : at + abreast] for at in range(0, len(panels), abreast)]
     spec = below(
         *(beside(*line, spacing=SPACE) for line in lines),
         title=heading(title, *key(every, limit), HARM * (side <= HOLDS)),
@@ -192,16 +194,18 @@ def _panel(layers: Iterable[Spec], encoding: Spec, side: float, label: str) -> S
 
 
 def _fitting(
-    sources: list[TaskRecord], targets: list[TaskRecord], names: Labels, abreast: int
-) -> tuple[float, bool]:
-    """The side of a cell, and whether there is room for the rows' full names."""
-    cells = abreast * len(targets)
-    for spelled in (True, False):
-        labels = [row_label(t.name, names) if spelled else names.short[t.name] for t in sources]
-        room = ROOM - 6.0 * max(map(len, labels)) - SPACE * (abreast - 1)
-        if (side := room / cells) >= SPELLED:
-            return min(side, LARGE), spelled
-    return max(side, 6.0), False
+    sources: list[TaskRecord], targets: list[TaskRecord], names: Labels, most: int
+) -> tuple[int, float, bool]:
+    """How many models stand beside each other, the side of a cell, and whether there is room for
+    the rows' full names."""
+    for abreast in range(most, 0, -1):
+        cells = abreast * len(targets)
+        for spelled, least in ((True, SPELLED), (False, LEGIBLE)):
+            labels = [row_label(t.name, names) if spelled else names.short[t.name] for t in sources]
+            room = ROOM - 6.0 * max(map(len, labels)) - SPACE * (abreast - 1)
+            if (side := room / cells) >= least:
+                return abreast, min(side, LARGE), spelled
+    return 1, LEGIBLE, False
 
 
 def _row(
@@ -296,7 +300,7 @@ def _says(title: str, rows: list[Spec], cells: int) -> str:
     worst = min(rows, key=lambda row: row["value"])
     clear = sum(row["kind"] == "clear" for row in rows)
     return (
-        f"{title}: heatmap of {counted(cells, 'cell')}, {len(rows)} measured, {clear} drawn as "
+        f"{title}: heatmap of {counted(cells, 'cell')}, {len(rows):,} measured, {clear:,} drawn as "
         f"distinguishable from noise. Largest: {_named(best)}. Smallest: {_named(worst)}."
     )
 

@@ -18,6 +18,8 @@ from transferscope.selection.record import Candidate, Choice, Question
 
 NAMED = 4
 """Sources that the verdict names."""
+TIES = 2
+"""Pairs of sources of equal effect that are named."""
 
 
 def evidence(question: Question, candidate: Candidate) -> str:
@@ -109,16 +111,30 @@ def notes(
             )
         elif one.adjusted is None:
             notes.append("No placebo was run: what any finetune does counts as help.")
-    for one_of, other in pairwise(taken):
-        if math.isclose(one_of.cell.mean, other.cell.mean, abs_tol=1e-9):
-            names = f"{shown(one_of.source)} and {shown(other.source)}"
-            notes.append(f"{names} tie: both were measured at {signed(one_of.cell.mean)}.")
+    notes += _ties(taken)
     if len(taken) > 1:
         notes.append(
             "A mixture is taken to do what its sources do, in proportion to their shares; "
             "nobody has trained on it yet."
         )
     return notes
+
+
+def _ties(taken: Sequence[Candidate]) -> list[str]:
+    """Neighbours of equal effects, whose order is not the data's; of many, some and a count."""
+    pairs = [
+        (one, other)
+        for one, other in pairwise(taken)
+        if math.isclose(one.cell.mean, other.cell.mean, abs_tol=1e-9)
+    ]
+    said = [
+        f"{shown(one.source)} and {shown(other.source)} tie: both were measured at "
+        f"{signed(one.cell.mean)}."
+        for one, other in pairs[:TIES]
+    ]
+    if (more := len(pairs) - TIES) > 0:
+        said[-1] = f"{said[-1][:-1]}; {more} more pair{' ties' if more == 1 else 's tie'}."
+    return said
 
 
 def told(mean: float, ci: Interval) -> str:
