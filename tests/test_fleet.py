@@ -401,8 +401,13 @@ def test_an_adapter_of_another_base_is_refused(small, tmp_path):
         ({"bias": "all"}, "bias 'all'; only 'none'"),
         ({"alora_invocation_tokens": [5, 6]}, "alora_invocation_tokens is not run by the fleet"),
         ({"init_lora_weights": "pissa_niter_4"}, "'pissa_niter_4' changes the base's own weights"),
-        ({"lora_alpha": None}, "lora_alpha is None; expected a number"),
+        ({"lora_alpha": None}, "lora_alpha is None; expected a finite number"),
+        ({"lora_alpha": float("nan")}, "lora_alpha is nan; expected a finite number"),
+        ({"lora_alpha": 10**400}, "lora_alpha is 10000000"),
         ({"alpha_pattern": {"(q": 8}}, r"alpha_pattern '\(q': no pattern: missing \)"),
+        ({"alpha_pattern": {r"(.|\w)+X": 8}}, "a repeated group, may take for ever"),
+        ({"alpha_pattern": {".*" * 30 + "X": 8}}, "more than four groups or repetitions"),
+        ({"alpha_pattern": {"(" * 5000 + ")" * 5000: 8}}, "more than four groups"),
     ],
 )
 def test_an_adapter_that_the_fleet_cannot_run_is_refused(small, tmp_path, config, message):
@@ -423,6 +428,37 @@ def test_a_damaged_adapter_is_named(small, tmp_path):
         load_adapter(small, folder)
     (folder / "adapter_config.json").write_text("{")
     with pytest.raises(DataError, match=r"adapter_config.json: no JSON"):
+        load_adapter(small, folder)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (torch.zeros(128), None, r"\(128,\).*; expected two matrices, A and B"),
+        (torch.zeros(1, 4, 128), None, "expected two matrices, A and B"),
+        (None, torch.zeros(128, 4, 1), "expected two matrices, A and B"),
+        (torch.zeros(0, 128), torch.zeros(128, 0), "expected two matrices, A and B"),
+        (torch.zeros(3, 128), torch.zeros(128, 5), "are of different ranks"),
+        (torch.full((4, 128), torch.nan), None, "q_proj.lora_A.weight: expected finite floating"),
+        (torch.zeros(4, 128, dtype=torch.int8), None, "expected finite floating-point numbers"),
+    ],
+)
+def test_factors_that_are_none_are_refused(small, tmp_path, a, b, message):
+    adapter = random_adapter(small, 0)
+    key = next(key for key in adapter.tensors if key.endswith("q_proj.lora_A.weight"))
+    for letter, tensor in (("A", a), ("B", b)):
+        if tensor is not None:
+            adapter.tensors[key.replace("_A.", f"_{letter}.")] = tensor
+    with pytest.raises(DataError, match=message):
+        load_adapter(small, save_adapter(adapter, tmp_path / "a"))
+
+
+def test_numbers_of_a_type_that_torch_lacks_are_named(small, tmp_path):
+    folder = save_adapter(random_adapter(small, 0), tmp_path / "a")
+    header = b'{"a":{"dtype":"F4","shape":[4,8],"data_offsets":[0,16]}}'
+    whole = len(header).to_bytes(8, "little") + header + bytes(16)
+    (folder / "adapter_model.safetensors").write_bytes(whole)
+    with pytest.raises(DataError, match="numbers of type F4 cannot be read"):
         load_adapter(small, folder)
 
 

@@ -39,6 +39,11 @@ _STARTS = (None, True, False, "gaussian", "eva", "mica", "orthogonal")
 own weights first, and what is saved is of that base."""
 
 
+_MOST_ALPHA = 1e30
+_ENDLESS = re.compile(r"\)[*+?{]|(?:[(*+?{][^(*+?{]*){5}")
+"""Patterns on which a search may not end: Python's has no limit of time."""
+
+
 @dataclass(frozen=True, eq=False)
 class Adapter:
     """The LoRA weights from one source and seed."""
@@ -156,7 +161,11 @@ def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -
             raise DataError(
                 f"{folder / WEIGHTS}: unknown tensor {key!r}; LoRA factors alone are run"
             )
+        if not tensor.is_floating_point() or not tensor.float().isfinite().all():
+            raise DataError(f"{folder / WEIGHTS}: {key}: expected finite floating-point numbers")
         pairs.setdefault(found[1], {})[found[2]] = tensor
+    if not pairs:
+        raise DataError(f"{folder / WEIGHTS}: holds no LoRA factor")
     for name, pair in sorted(pairs.items(), key=lambda its: [*shapes, its[0]].index(its[0])):
         if name not in shapes:
             raise DataError(
@@ -164,8 +173,12 @@ def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -
                 "merge the adapter into a checkpoint and name that"
             )
         rows, columns = shapes[name]
-        if len(pair) < 2 or pair["A"].shape[1] != columns or pair["B"].shape[0] != rows:
-            sizes = {letter: tuple(its.shape) for letter, its in sorted(pair.items())}
+        sizes = {letter: tuple(its.shape) for letter, its in sorted(pair.items())}
+        if [len(size) for size in sizes.values()] != [2, 2] or 0 in sizes["A"]:
+            raise DataError(f"{folder}: {name}: factors {sizes}; expected two matrices, A and B")
+        if sizes["A"][0] != sizes["B"][1]:
+            raise DataError(f"{folder}: {name}: factors {sizes} are of different ranks")
+        if sizes["A"][1] != columns or sizes["B"][0] != rows:
             raise DataError(
                 f"{folder}: of another base than {base.name}: {name} is {rows} x {columns}, "
                 f"its factors {sizes}"
@@ -222,7 +235,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: no JSON: {error}") from None
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise DataError(f"{path}: no LoRA adapter; peft_type must be 'LORA'")
@@ -247,9 +260,14 @@ def _check_alphas(config: dict[str, Any], path: Path) -> None:
     alphas = {"lora_alpha": config.get("lora_alpha")}
     alphas |= {f"alpha_pattern.{pattern}": alpha for pattern, alpha in patterns.items()}
     for name, alpha in alphas.items():
-        if type(alpha) not in (int, float):
-            raise DataError(f"{path}: {name} is {alpha!r}; expected a number")
+        if type(alpha) not in (int, float) or not abs(alpha) < _MOST_ALPHA:
+            raise DataError(f"{path}: {name} is {repr(alpha)[:60]}; expected a finite number")
     for pattern in patterns:
+        if _ENDLESS.search(pattern):
+            raise DataError(
+                f"{path}: alpha_pattern {pattern[:60]!r}: more than four groups or repetitions, or "
+                "a repeated group, may take for ever; name layers instead"
+            )
         try:
             re.compile(pattern)
         except re.error as error:
@@ -266,6 +284,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except SafetensorError as error:
         raise DataError(f"{path}: damaged: {error}") from None
+    except KeyError as error:  # a type that torch does not have
+        raise DataError(f"{path}: numbers of type {error.args[0]} cannot be read") from None
 
 
 def _todays_keys(base: Base, keys: Iterable[str]) -> dict[str, str]:
