@@ -257,10 +257,10 @@ def _check_alphas(config: dict[str, Any], path: Path) -> None:
     patterns = config.get("alpha_pattern") or {}
     if not isinstance(patterns, dict):
         raise DataError(f"{path}: alpha_pattern {patterns!r}; expected a number for each pattern")
-    alphas = {"lora_alpha": config.get("lora_alpha")}
+    alphas: dict[str, Any] = {"lora_alpha": config.get("lora_alpha")}
     alphas |= {f"alpha_pattern.{pattern}": alpha for pattern, alpha in patterns.items()}
     for name, alpha in alphas.items():
-        if type(alpha) not in (int, float) or not abs(alpha) < _MOST_ALPHA:
+        if type(alpha) not in (int, float) or not -_MOST_ALPHA < alpha < _MOST_ALPHA:
             raise DataError(f"{path}: {name} is {repr(alpha)[:60]}; expected a finite number")
     for pattern in patterns:
         if _ENDLESS.search(pattern):
