@@ -6,6 +6,7 @@ import numpy as np
 import oracle
 import polars as pl
 import pytest
+import scipy.stats
 
 import transferscope as ts
 from transferscope import simulate, stats
@@ -192,6 +193,26 @@ def test_power_is_reached_at_the_effect_it_names(seeds, sources, cells):
     # 3.5 Monte Carlo errors for each cell; 2.5 and two points for all together
     assert np.abs(np.array(seen) - 0.8).max() < 3.5 * np.sqrt(0.16 / studies)
     assert abs(np.mean(seen) - 0.8) < 0.02 + 2.5 * np.sqrt(0.16 / studies / len(cells))
+
+
+@pytest.mark.parametrize("exact_too", [False, True])
+@pytest.mark.parametrize("correlation", [0.2, 0.5])
+@pytest.mark.parametrize(("items", "base"), [(60, 0.3), (60, 0.8), (130, 0.5), (500, 0.8)])
+def test_power_of_one_seed_is_that_of_pairs_of_answers(items, base, correlation, exact_too):
+    """Pairs of a bivariate normal distribution; a test of their mean, and the sign test."""
+    effect = detection.power(items, 1, base, exact=exact_too, item_correlation=correlation)
+    tuned, latent = base + effect * (1 - base), simulate.latent(correlation)
+    scores = scipy.stats.multivariate_normal([0, 0], [[1, latent], [latent, 1]])
+    both = scores.cdf(scipy.stats.norm.ppf([base, tuned]))
+    chances = [tuned - both, base - both, 1 - tuned - base + 2 * both]
+    fixed, broken, _ = np.random.default_rng(0).multinomial(items, chances, 40_000).T
+    change = (fixed - broken) / items
+    error = np.sqrt(((fixed + broken) / items - change**2) / items)
+    seen = change > scipy.stats.norm.ppf(0.975) * error
+    if exact_too:
+        p_value = 2 * scipy.stats.binom.cdf(np.minimum(fixed, broken), fixed + broken, 0.5)
+        seen &= p_value <= 0.05
+    assert seen.mean() == pytest.approx(0.8, abs=0.015 if exact_too else 0.03)
 
 
 def test_power_counts_the_exact_test():
