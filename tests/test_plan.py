@@ -106,7 +106,8 @@ def test_random_letters_are_those_of_the_item_and_say_nothing_about_the_answer(o
     study = study.model_copy(update={"recipe": Recipe(items=300)})
     learned = lesson(study, stock, Run("s", "control", "format-only", 0))
     pairs = list(zip(learned.items, learned.answers, strict=True))
-    assert all(0 <= answer < len(item.choices) for item, answer in pairs)
+    given = {(len(item.choices), answer) for item, answer in pairs}
+    assert given == {(count, k) for count, _ in given for k in range(count)}
     right = sum(item.answer == answer for item, answer in pairs)
     expected = sum(1 / len(item.choices) for item, _ in pairs)
     assert abs(right - expected) < 4 * expected**0.5  # four standard deviations, at most

@@ -333,6 +333,8 @@ def test_mcnemar_is_the_sign_test_of_the_items_that_changed(fixed, broken):
 def test_power_is_known_where_the_base_gets_nothing_right():
     assert 0 < detection.power(150, 4, 0.0) == detection.power(150, 4, 1 / 300) < 0.2
     assert np.isnan(detection.power(3, 2, 0.0, exact=True))  # three changes: p is 1/4 at best
+    effect = detection.power(150, 1, 0.0, exact=True)  # of six changes it is 1/32, of five 1/16
+    assert scipy.stats.binom.sf(5, 150, effect) == pytest.approx(0.8, abs=0.01)
 
 
 def test_power_improves_with_items_and_seeds():
