@@ -272,6 +272,8 @@ def test_an_interval_over_seeds_is_students_t():
         loose = 0.05 if rival == "base" else 0.1  # half of the items right is chance in the items
         ends = (difference.mean - reach, difference.mean + reach)
         assert difference.ci == pytest.approx(ends, rel=loose)
+    # of accuracies 1, 0 and 1 the interval is cut off at what can be
+    assert one.targets["Counting"].arms["informed"].accuracy.ci == (0, 1)
     own = one.targets["Counting"].differences["base"].ci
     assert one.differences["base"].ci == pytest.approx(own)  # the mean over a single target
 

@@ -36,6 +36,23 @@ def test_predictions_take_their_types_and_order_and_lose_unknown_columns():
     assert checked["item"].to_list() == ["7", "8"]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        (True, False),
+        (1, 0),
+        (1.0, 0.0),
+        ("1", "0"),
+        ("1.0", "0.0"),
+        (" True", "FALSE "),
+        ("TRUE", "false"),
+    ],
+)
+def test_right_and_wrong_may_be_written_in_any_usual_way(study, said):
+    two = study.head(2).with_columns(correct=pl.Series(said)).drop("choice", "answer", "unreadable")
+    assert check_predictions(two, "run")["correct"].to_list() == [True, False]
+
+
 @pytest.mark.parametrize("column", REQUIRED)
 def test_predictions_need_every_required_column(study, column):
     with pytest.raises(DataError, match=rf"^run: missing column '{column}'; a predictions table"):
@@ -48,6 +65,8 @@ def test_predictions_need_every_required_column(study, column):
         ({"correct": pl.lit(2)}, "row 1: correct is 2, expected 0 or 1"),
         ({"correct": pl.lit(0.5)}, "row 1: correct is 0.5, expected 0 or 1"),
         ({"correct": pl.lit(None, pl.Boolean)}, "row 1: correct is empty"),
+        ({"correct": pl.lit("")}, "row 1: correct is empty"),
+        ({"correct": pl.date(2026, 1, 1)}, "column 'correct' holds Date, expected true and false"),
         ({"correct": pl.concat_list("correct")}, "column 'correct' holds List(Boolean)"),
         ({"model": pl.lit(None, pl.String)}, "row 1: model is empty"),
         ({"seed": pl.lit(1.5)}, "row 1: seed is not a name or a whole number"),

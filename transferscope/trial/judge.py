@@ -78,14 +78,14 @@ def judge(
     compared, shown = _compared(data, groups, settings, model)
     accuracy = _accuracies(data, groups, settings, model)
 
-    def estimate(values: np.ndarray, drawn: np.ndarray) -> Estimate:
+    def estimate(values: np.ndarray, drawn: np.ndarray, **bounds: float) -> Estimate:
         known = np.isfinite(values)
         mean = float(values[known].mean()) if known.any() else np.nan
-        low, high = intervals(drawn, np.asarray(mean), settings.alpha).tolist()
+        low, high = intervals(drawn, np.asarray(mean), settings.alpha, **bounds).tolist()
         return Estimate(mean, (low, high), dict(zip(seeds, values.tolist(), strict=True)))
 
-    def one(measured: _Measured, i: int, j: int) -> Estimate:
-        return estimate(measured.values[:, i, j], measured.drawn[i, j])
+    def one(measured: _Measured, i: int, j: int, **bounds: float) -> Estimate:
+        return estimate(measured.values[:, i, j], measured.drawn[i, j], **bounds)
 
     trials: dict[str, Trial] = {}
     for target, its in contests.items():
@@ -94,7 +94,12 @@ def judge(
             choice=chosen[target].verdict,
             expected=chosen[target].expected,
             arms={
-                name: Arm(its[name].mixtures, its[name].why, one(accuracy, i, j), one(shown, i, j))
+                name: Arm(
+                    its[name].mixtures,
+                    its[name].why,
+                    accuracy=one(accuracy, i, j, low=0.0, high=1.0),
+                    effect=one(shown, i, j),
+                )
                 for i, name in enumerate(ORDER)
             },
             differences={name: one(compared.each, i, j) for name, i in _rivals()},
@@ -199,7 +204,7 @@ def _accuracies(data: ModelData, groups: Groups, settings: Settings, model: str)
         blank, draws=settings.bootstrap, seed=settings.seed, model=model
     ):
         out[..., now] = over_seeds(_by_way(drawn, shifted), noise)
-    return _Measured(_by_way(exact, shifted), out.clip(0, 1))
+    return _Measured(_by_way(exact, shifted), out)
 
 
 def _beside_nothing(table: ItemTable | None) -> ItemTable:
