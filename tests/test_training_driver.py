@@ -2,19 +2,21 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from training_factory import built, files_of, photo, save
+from training_factory import built, files_of, photo, save, shown
 
 from transferscope.cli import main
 from transferscope.errors import DataError, StudyError
 from transferscope.suites.folder import FolderSuite
 from transferscope.training import BUILDERS, driver
 from transferscope.training.driver import build
+from transferscope.training.journal import journal
 from transferscope.training.shape import Builder, Candidate, Made, Skip, Unusable
 
 TASK = "Relative_Depth"
@@ -113,6 +115,23 @@ def test_a_line_that_a_crash_cut_short_is_made_again(use, tmp_path: Path, lost: 
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
 
+def test_a_journal_is_on_disk_at_once_and_ends_where_it_cannot_be_read(tmp_path: Path) -> None:
+    path, (one, two, three) = tmp_path / "journal", ({"key": key} for key in "abc")
+    with journal(path, {"seed": 1}) as (_, writing):
+        for entry in (one, two):
+            writing.add(entry)
+        assert len(path.read_bytes().splitlines()) == 3
+    path.write_bytes(
+        path.read_bytes().replace(b'"a"}', b'"a"') + b"no JSON, and longer than a line"
+    )
+    with journal(path, {"seed": 1}) as (known, writing):
+        assert known == {}  # what follows a damaged line is done again
+        writing.add(three)
+    with journal(path, {"seed": 1}) as (known, _):
+        assert known == {"c": three}
+    assert len(path.read_bytes().splitlines()) == 2
+
+
 def test_an_image_lost_meanwhile_is_made_again(use, tmp_path: Path) -> None:
     use(builder(FREE))
     build(TASK, tmp_path, tmp_path / "whole", items=20)
@@ -131,8 +150,10 @@ def test_other_settings_start_anew_and_leave_no_image_behind(use, tmp_path: Path
     with pytest.raises(Stopped):
         build(TASK, tmp_path, tmp_path / "out", items=20, seed=1, tell=stop_after(8))
     (tmp_path / "out" / TASK / "images" / ".writing-0").write_bytes(b"half an image")
+    (mine := tmp_path / "out" / TASK / "images" / "mine.jpg").write_bytes(b"a user's own")
     build(TASK, tmp_path, tmp_path / "out", items=20, seed=2)
     build(TASK, tmp_path, tmp_path / "fresh", items=20, seed=2)
+    mine.unlink()  # it was left alone
     assert files_of(tmp_path / "out") == files_of(tmp_path / "fresh")
 
 
@@ -166,6 +187,9 @@ def test_answers_that_the_annotation_decides_are_balanced_too(use, tmp_path: Pat
     assert (done.made, done.wanted) == (17, 40)
     assert done.skipped[driver.UNBALANCED]["count"] == 11
     assert sum(row["origin"]["key"].startswith("no") for row in rows) == 8
+    use(builder({f"yes{n}": (0,) for n in range(9)}))
+    with pytest.raises(DataError, match=r"no items with balanced answers could be made: A 6, B 0"):
+        build(TASK, tmp_path, tmp_path / "none", items=12)
 
 
 def test_free_letters_make_up_for_those_that_are_decided(use, tmp_path: Path) -> None:
@@ -184,11 +208,13 @@ def test_every_group_is_used_once_before_any_is_used_twice(use, tmp_path: Path) 
 
 def test_which_items_are_made_depends_on_the_seed(use, tmp_path: Path) -> None:
     use(builder(FREE))
-    keys = []
+    made = []
     for seed in (0, 1):
-        _, rows = built(TASK, tmp_path, tmp_path / f"out{seed}", 10, seed)
-        keys.append({row["origin"]["key"] for row in rows})
-    assert keys[0] != keys[1]
+        _, rows = built(TASK, tmp_path, tmp_path / f"out{seed}", 20, seed)
+        made.append({row["origin"]["key"]: row["images"][0] for row in rows})
+    first, second = made
+    assert first.keys() != second.keys()
+    assert len({*first.values(), *second.values()}) == 40  # each draws for itself, in each seed
 
 
 def test_global_randomness_changes_nothing(use, tmp_path: Path) -> None:
@@ -227,6 +253,20 @@ def test_the_record_says_what_was_made_and_left_out_and_names_no_folder(
     assert len(record["skipped"]["broken"]["first"]) == driver.SHOWN
     everything = b"".join(files_of(tmp_path / "out").values())
     assert str(tmp_path).encode() not in everything
+
+
+def test_images_of_one_colour_and_other_sides_are_not_alike(use, tmp_path: Path) -> None:
+    one = builder(FREE)
+
+    def black(root, candidate, answer, rng):
+        image = Image.new("RGB", SIZE if int(candidate.key) % 2 else SIZE[::-1])
+        return replace(one.make(root, candidate, answer, rng), images=(image,))
+
+    use(Builder(TASK, "Toy", (), 2, one.candidates, black))
+    _, rows = built(TASK, tmp_path, tmp_path / "out", 20)
+    for row in rows:
+        size = SIZE if int(row["origin"]["key"]) % 2 else SIZE[::-1]
+        assert shown(tmp_path / "out", TASK, row)[0].shape[:2] == size[::-1]
 
 
 def test_images_that_are_alike_are_written_once(use, tmp_path: Path) -> None:
@@ -308,6 +348,12 @@ def test_a_build_without_any_item_gives_up_in_time(use, tmp_path: Path) -> None:
     use(builder(many, broken=tuple(many)))
     with pytest.raises(DataError, match=rf"A 0, B 0 .{driver.HOPELESS} times broken"):
         build(TASK, tmp_path, tmp_path / "out")
+
+
+def test_a_build_that_has_items_goes_on_however_many_are_tried(use, monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(driver, "HOPELESS", 5)
+    use(builder(FREE, broken=("003", "011")))
+    assert build(TASK, tmp_path, tmp_path / "out", items=20).made == 20
 
 
 def test_a_damaged_file_of_items_is_written_again(use, tmp_path: Path) -> None:

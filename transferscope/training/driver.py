@@ -390,5 +390,5 @@ def _write(folder: Path, rows: list[dict[str, Any]], record: Built) -> None:
     shown = {name for row in rows for name in row["images"]}
     for path in (folder / "images").iterdir():
         ours = path.suffix == ".jpg" and len(path.stem) == 24
-        if path.name.startswith(".writing-") or (ours and f"images/{path.name}" not in shown):
+        if ours and f"images/{path.name}" not in shown:
             path.unlink()
