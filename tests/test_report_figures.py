@@ -512,3 +512,21 @@ def test_a_graph_of_few_tasks_draws_every_arrow_of_the_record(count):
     edges = made.models["3B"].graph.edges
     assert len([row for row in rows(spec) if "path" in row]) == len(edges)
     assert not any("drawn" in line for line in spec["title"]["subtitle"])
+
+
+@pytest.mark.parametrize("times", [20, 1000])
+def test_one_target_of_few_errors_does_not_bleach_the_others(times: float):
+    values = np.random.default_rng(3).normal(0, 0.1, (4, 13, 13))
+    values[:, :, 5] *= times
+    made = make(Shape(models=ONE), {"3B": values})
+    largest = np.abs(values.mean(0) * (1 - np.eye(13))).max(axis=0)
+    assert np.sort(largest)[6] <= bound(made) <= 3 * np.sort(largest)[11]  # 12: the target
+    values[:, :, 5] *= 10
+    assert bound(made) == bound(make(Shape(models=ONE), {"3B": values}))
+    spec = by_stem(made)["heatmap-3B"]
+    assert f"colours end at ±{bound(made):g}" in json.dumps(spec["title"], ensure_ascii=False)
+    shown = {(r["source"], r["onto"]): r["label"] for r in rows(spec) if "onto" in r}
+    names = labels(made).long
+    for source, row in made.models["3B"].pgf.items():
+        for target, cell in row.items():
+            assert shown[names[source], names[target]] == plain(cell.mean)

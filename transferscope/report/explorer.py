@@ -19,8 +19,8 @@ from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskEffect
 from transferscope.analysis.estimate import Estimate
 from transferscope.checkpoints import checkpoint
 from transferscope.report.cliques import null_words
-from transferscope.report.heatmaps import bound
-from transferscope.report.look import DARK, DIVERGING, ceil_nice
+from transferscope.report.heatmaps import bound, bound_of
+from transferscope.report.look import DARK, DIVERGING
 from transferscope.report.points import ceiling, divisor, scales
 from transferscope.report.words import (
     MEASURES,
@@ -227,7 +227,7 @@ def _ratio(given: float, wanted: float) -> float | None:
 def _limits(analysis: Analysis, axes: tuple[list[str], list[str]]) -> dict[str, float]:
     """{measure: where its colours end}, in all models, as in the heatmaps' figures."""
     found = {analysis.settings.measure: bound(analysis)}
-    sizes: dict[str, list[float]] = {}
+    sizes: dict[str, dict[str, list[float]]] = {}
     for model in analysis.models.values():
         for measure, rows in _factors(analysis, model, axes[1]).items():
             factors = np.array(rows, float)  # None becomes NaN
@@ -240,10 +240,10 @@ def _limits(analysis: Analysis, axes: tuple[list[str], list[str]]) -> dict[str, 
                     known = np.isfinite(values * factors[:, j])
                     if known.any():
                         mean = (values * factors[:, j])[known].mean()
-                        sizes.setdefault(measure, []).append(abs(float(mean)))
-    for measure, all_sizes in sizes.items():
-        if measure not in found:
-            found[measure] = ceil_nice(max(float(np.quantile(all_sizes, 0.98)), 0.02))
+                        by_target = sizes.setdefault(measure, {})
+                        by_target.setdefault(target, []).append(abs(float(mean)))
+    for measure, by_target in sizes.items():
+        found.setdefault(measure, bound_of(by_target.values()))
     return found
 
 

@@ -74,20 +74,29 @@ class _Scale(NamedTuple):
 
 
 def bound(analysis: Analysis) -> float:
-    """Where the colours of all heatmaps end, on both sides of 0.
+    """Where the colours of all heatmaps end, on both sides of 0; self-transfer has no say."""
+    sizes: dict[str, list[float]] = {}
+    for model in analysis.models.values():
+        for source, row in model.pgf.items():
+            for target, cell in row.items():
+                if not same_task(source, target) and math.isfinite(cell.mean):
+                    sizes.setdefault(target, []).append(abs(cell.mean))
+    return bound_of(sizes.values())
 
-    Nearly all effects fit (the 98th percentile of their sizes, self-transfer left out), so that one
-    extreme cell does not bleach the rest; the few beyond are labelled with their number.
+
+def bound_of(targets: Iterable[list[float]]) -> float:
+    """Where colours end for effects of these sizes, target by target.
+
+    Nearly all effects fit (their 98th percentile), so that one extreme cell does not bleach the
+    rest; nor does one target, whose few errors make any loss many times its gap: colours end at no
+    more than twice what half of the targets never exceed. What lies beyond has the full colour.
     """
-    sizes = [
-        abs(cell.mean)
-        for model in analysis.models.values()
-        for source, row in model.pgf.items()
-        for target, cell in row.items()
-        if not same_task(source, target) and math.isfinite(cell.mean)
-    ]
-    largest = float(np.quantile(sizes, 0.98)) if sizes else 0.0
-    return ceil_nice(max(largest, 0.02))
+    known = [sizes for sizes in targets if sizes]
+    if not known:
+        return ceil_nice(0.02)
+    nearly = float(np.quantile([size for sizes in known for size in sizes], 0.98))
+    usual = 2 * float(np.median([max(sizes) for sizes in known]))
+    return ceil_nice(max(min(nearly, usual), 0.02))
 
 
 def heatmap(

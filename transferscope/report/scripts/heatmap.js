@@ -286,10 +286,11 @@ function drawLegend() {
   const end = limit();
   const steps = Array.from({ length: 13 }, (_, n) =>
     s("rect", { class: "d" + n, x: n * 14, y: 0, width: 14, height: 10 }));
-  const label = (x, value, anchor) =>
-    s("text", { class: "axis", x, y: 24, "text-anchor": anchor, "font-size": 11 }, show(value));
-  byId("explorer-legend").replaceChildren(...steps, label(0, -end, "start"), label(91, 0, "middle"),
-    label(182, end, "end"));
+  const label = (x, value, anchor, sign) =>
+    s("text", { class: "axis", x, y: 24, "text-anchor": anchor, "font-size": 11 }, sign + show(value));
+  const beyond = data.sources.some((_, i) => data.targets.some((__, j) => Math.abs(cell(i, j).value) > end));
+  byId("explorer-legend").replaceChildren(...steps, label(0, -end, "start", beyond ? "≤ " : ""),
+    label(91, 0, "middle", ""), label(182, end, "end", beyond ? "≥ " : ""));
   byId("explorer-unit").textContent = scale().unit;
   byId("explorer-corner").hidden = !Object.values(model().answers).some((each) => each.startsWith("collapsed"));
 }
