@@ -1,6 +1,7 @@
 """A user's own suite: read as it stands, and refused with the file, the line and the field."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,9 @@ def test_what_counts_as_the_same_item_is_what_is_seen_and_asked(folder: Path) ->
         ({"images": ["../../secret.png"]}, r"eval.jsonl:2: image '../../secret.png' lies outside"),
         ({"images": ["/etc/passwd"]}, r"eval.jsonl:2: image '/etc/passwd' lies outside"),
         ({"images": ["a\0.png"]}, r"eval.jsonl:2: image 'a\\x00.png': no path of a file"),
-        ({"images": ["eval.jsonl"]}, r"eval.jsonl:2: image 'eval.jsonl' is not an image"),
+        ({"images": ["x" * 5000]}, r"image 'x{200}': no path of a file"),
+        ({"images": ["images"]}, r"eval.jsonl:2: image 'images' is no file"),
+        ({"images": ["eval.jsonl"]}, r"eval.jsonl:2: image 'eval.jsonl' is not an image of a kind"),
         ({"id": "cat-1"}, r"eval.jsonl:2: id 'cat-1' is also in line 1"),
     ],
 )
@@ -106,9 +109,11 @@ def test_a_bad_line_is_named(folder: Path, changes: dict[str, object], said: str
 
 def test_what_is_no_line_is_refused(folder: Path) -> None:
     assert "eval.jsonl:1: not JSON: Expecting" in refusal(folder, "{")
-    assert "eval.jsonl:1: field 'the whole': " in refusal(folder, "[1]")
+    assert "eval.jsonl:1: expected keys and values; found '[1]'" in refusal(folder, "[1]")
     assert "eval.jsonl:1: not JSON: maximum recursion" in refusal(folder, "[" * 100_000)
     assert "eval.jsonl:1: not JSON: Exceeds the limit" in refusal(folder, "1" * 5000)
+    twice = json.dumps(ROW)[:-1] + ', "answer": "C"}'
+    assert "eval.jsonl:1: not JSON: key 'answer' is given twice" in refusal(folder, twice)
     missing = json.dumps({k: v for k, v in ROW.items() if k != "answer"})
     assert "eval.jsonl:1: field 'answer': Field required" in refusal(folder, missing)
     assert "eval.jsonl: has no questions" in refusal(folder, "")
@@ -142,6 +147,9 @@ def test_a_missing_file_is_named(folder: Path) -> None:
         ("name: x\ntasks: []", r"field 'tasks': "),
         ("name: x\ntasks: [{name: ../up}]", r"field 'tasks.0.name': .*found '../up'"),
         ("name: x\ntasks: [{name: A, level: deep}]", r"field 'tasks.0.level': .*found 'deep'"),
+        ("name: x\ntasks: [{name: A}, {name: a}]", r"task 'A' is there twice, case aside"),
+        ("tasks: 1\ntasks: 2", r"not YAML: line 2: key 'tasks' is given twice"),
+        ("[" * 5000, r"not YAML: nested too deeply"),
         ("name: [", r"not YAML: "),
         ("!!python/object/apply:os.system ['true']", r"not YAML: "),
     ],
@@ -159,6 +167,23 @@ def test_a_damaged_image_is_an_error_when_it_is_looked_at(folder: Path) -> None:
     item = FolderSuite(folder).items("Cat_Counting", "eval")[0]
     with pytest.raises(DataError, match=r"1.png: cannot be decoded as an image"):
         item.images[0].pixels()
+
+
+def test_no_program_is_called_for_a_picture(folder: Path) -> None:
+    """Pillow gives EPS to Ghostscript, which runs what stands in it."""
+    path = folder / "Cat_Counting" / "images" / "1.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    with pytest.raises(DataError, match=r"'images/1.png' is not an image of a kind that is read"):
+        FolderSuite(folder).items("Cat_Counting", "eval")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize("name", ["suite.yaml", "Cat_Counting/eval.jsonl"])
+def test_a_pipe_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises((DataError, StudyError), match=rf"{name}: cannot be read: expected a file"):
+        FolderSuite(folder).items("Cat_Counting", "eval")
 
 
 def test_an_image_that_claims_a_huge_size_is_refused(folder: Path, monkeypatch) -> None:

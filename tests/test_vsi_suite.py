@@ -211,6 +211,14 @@ def test_half_a_video_is_no_video(tmp_path: Path) -> None:
         assert problem == "is damaged: 30 of 60 frames can be read"
 
 
+def test_a_list_of_videos_is_no_video(tmp_path: Path) -> None:
+    """FFmpeg would follow it to any other file."""
+    pytest.importorskip("av")
+    made.write_video(tmp_path / "other.mp4")
+    (path := tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
+    assert inspect(Video(path), 4) == ("cannot be read as a video: Invalid argument", 0)
+
+
 def test_a_damaged_frame_costs_itself_and_many_of_them_the_video(tmp_path: Path) -> None:
     path = long_video(tmp_path / "long.mp4")
     whole = path.read_bytes()

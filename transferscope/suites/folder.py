@@ -16,7 +16,9 @@ for their pixels.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from errno import EINVAL
 from pathlib import Path
 from typing import Annotated
 
@@ -149,36 +151,60 @@ def read_training(training: Path | None, task: str, suite: str, *, built: bool) 
 
 def _heading(path: Path) -> _Heading:
     try:
-        content = load_yaml(path.read_text(encoding="utf-8-sig"))
-        return _Heading.model_validate(content)
-    except OSError:
+        heading = _Heading.model_validate(load_yaml(_text(path)))
+    except FileNotFoundError:
         raise StudyError(f"{path}: not found; a suite's folder has a suite.yaml") from None
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise StudyError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     except yaml.YAMLError as error:
         raise StudyError(f"{path}: not YAML: {problem_of(error)}") from None
     except ValidationError as error:
         raise StudyError(f"{path}: {complaint(error)}") from None
+    counts = Counter(task.name.lower() for task in heading.tasks)  # some file systems know no case
+    for task in heading.tasks:
+        if counts[task.name.lower()] > 1:
+            raise StudyError(f"{path}: task {task.name!r} is there twice, case aside")
+    return heading
+
+
+def _text(path: Path) -> str:
+    """The text of a file; of a pipe or a device, which may never end, nothing is read."""
+    if path.exists() and not path.is_file():
+        raise OSError(EINVAL, "expected a file")
+    return path.read_text(encoding="utf-8-sig")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, _Row]]:
     """Line numbers and rows; empty lines are passed over."""
     try:
         # At line feeds alone: text may hold what `splitlines` takes for an end too, as U+2028.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError:
+        lines = _text(path).split("\n")
+    except FileNotFoundError:
         raise DataError(f"{path}: not found; expected one question a line, as JSON") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     for line, text in enumerate(lines, 1):
         if not text.strip():
             continue
         try:
-            yield line, _Row.model_validate(json.loads(text))
+            yield line, _Row.model_validate(json.loads(text, object_pairs_hook=_once))
         except ValidationError as error:
             raise DataError(f"{path}:{line}: {complaint(error)}") from None
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}:{line}: not JSON: {error}") from None
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The keys and values of an object, no key twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"key {twice[:60]!r} is given twice")
+    return found
 
 
 def _item(row: _Row, task: str, beside: Path, folder: Path, where: str) -> Item:
@@ -199,23 +225,29 @@ def _item(row: _Row, task: str, beside: Path, folder: Path, where: str) -> Item:
 
 def _picture(name: str, beside: Path, folder: Path, where: str) -> Stored:
     """An image of a line, whose path counts from the line's file and stays within the suite."""
-    path = beside / name
-    if "\0" in name:
-        raise DataError(f"{where}: image {name!r}: no path of a file")
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{where}: image {name!r} lies outside the suite's folder")
+    path, called = beside / name, f"{where}: image {name[:200]!r}"
     try:
-        problem = look(path)
+        inside = path.resolve().is_relative_to(folder.resolve())
+        odd = inside and path.exists() and not path.is_file()
+        problem = None if odd or not inside else look(path)
     except FileNotFoundError:
-        raise DataError(f"{where}: image {name!r} not found; looked for {path}") from None
+        raise DataError(f"{called} not found; looked for {path}") from None
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, links in a circle
+        raise DataError(f"{called}: no path of a file") from None
+    if not inside:
+        raise DataError(f"{called} lies outside the suite's folder")
+    if odd:
+        raise DataError(f"{called} is no file")
     if problem:
-        raise DataError(f"{where}: image {name!r} {problem}")
+        raise DataError(f"{called} {problem}")
     return Stored(path)
 
 
 def complaint(error: ValidationError) -> str:
     """The first thing wrong, with its field."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "the whole"
+    field = ".".join(str(part) for part in first["loc"])
+    if not field:
+        return f"expected keys and values; found {str(first['input'])[:60]!r}"
     found = f"; found {str(first['input'])[:60]!r}" if first["type"] != "missing" else ""
     return f"field {field!r}: {first['msg']}{found}"

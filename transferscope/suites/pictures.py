@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MOST_PIXELS = 50_000_000
 """Larger images are refused."""
 
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "AVIF")
+"""Kinds of pictures that are read: not those, as EPS, for which Pillow calls other programs."""
+
 _BROKEN = (
     OSError,
     ValueError,
@@ -118,7 +121,7 @@ def opened(source: Path | BinaryIO) -> "Image":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of size (refused below) and of odd EXIF entries
-            with Image.open(source) as image:
+            with Image.open(source, formats=_known_formats()) as image:
                 if problem := _too_large(image.size):
                     raise TooLarge(problem)
                 image.load()
@@ -136,16 +139,26 @@ def look(source: Path | io.BytesIO) -> str | None:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=_known_formats()) as image:
             return _too_large(image.size)
     except FileNotFoundError:
         raise
+    except UnidentifiedImageError:
+        return "is not an image of a kind that is read, as PNG, JPEG or WebP"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        problem = " ".join(str(error).split()).replace(repr(source), "it")
+        problem = getattr(error, "strerror", None) or " ".join(str(error).split())
         return f"is not an image: {problem}"
+
+
+def _known_formats() -> list[str]:
+    """Those of `FORMATS` that this Pillow reads."""
+    from PIL import Image
+
+    Image.init()
+    return [kind for kind in FORMATS if kind in Image.OPEN]
 
 
 def _too_large(size: tuple[int, int]) -> str | None:

@@ -169,11 +169,15 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
             continue
 
 
+_CONTAINERS = {"format_whitelist": "mov,mp4"}
+"""A text that calls itself .mp4 can name other files, which FFmpeg would follow."""
+
+
 @contextmanager
 def _opened(video: Video) -> Iterator[tuple[Any, Any]]:
     av = _library()
     source: Any = str(video.path) if video.member is None else _extracted(video)
-    with av.open(source) as container:
+    with av.open(source, container_options=_CONTAINERS) as container:
         if not container.streams.video:
             raise ValueError("it has no pictures")
         yield container, container.streams.video[0]
