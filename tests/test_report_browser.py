@@ -256,6 +256,42 @@ def test_a_view_can_be_linked(reader: Reader):
     assert reader.view.locator("#explorer-model option:checked").inner_text() == "32B"
 
 
+def test_back_undoes_a_choice_and_leaves_the_page_only_before_the_first(reader: Reader):
+    view = reader.view
+
+    def chosen() -> tuple[str, str]:
+        return view.locator("#explorer-task option:checked").inner_text(), view.url.split("#")[-1]
+
+    view.click("nav a[href='#breaks']")
+    start = chosen()
+    assert start == ("none", "breaks")
+    reader.choose("task", "Jigsaw")
+    view.fill("#explorer-keep", "35")  # no step of its own
+    jigsaw = chosen()
+    view.click("#explorer-heatmap .rows text >> text=Counting")
+    view.click("#cell-4-3")
+    cell = chosen()
+    view.go_back()
+    assert chosen() == ("Counting", "keep=35&task=Counting")
+    view.go_back()
+    assert chosen() == jigsaw == ("Jigsaw", "keep=35&task=Jigsaw")
+    assert set(reader.each("#explorer-heatmap .chosen", "e.textContent")) == {"Jigsaw", "JG"}
+    view.go_back()
+    assert chosen() == start
+    assert reader.each("[aria-pressed=true]", "1") == []
+    for _ in range(3):
+        view.go_forward()
+    assert chosen() == cell
+    view.click("#breaks th a.task >> nth=0")
+    view.go_back()
+    assert chosen() == cell
+    for _ in range(4):
+        view.go_back()
+    assert view.url == reader.file.as_uri()
+    view.go_back()
+    assert view.url == "about:blank"
+
+
 @pytest.mark.parametrize("count", [13, 60])
 def test_a_phone_in_the_dark_scrolls_down_only(browser: Any, pages: dict[int, Path], count: int):
     file = pages[count]

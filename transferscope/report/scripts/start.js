@@ -61,8 +61,8 @@ function drawCaption() {
 }
 
 /** Draws a view that was linked to and goes there. */
-function arrive() {
-  remember();
+function arrive(step) {
+  remember(step);
   draw();
   byId("explore").scrollIntoView();
 }
@@ -103,14 +103,17 @@ function listen() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && state.task >= 0) clear();
   });
+  window.addEventListener("popstate", ({ state: at }) => at && goBack(at.view));
   window.addEventListener("hashchange", () => {
+    if (history.state) return; // a step back, which is shown already
     if (recall(location.hash, START)) arrive();
     else if (address()) remember(); // a link to a section does not drop the view from the address
+    else history.replaceState({ view: "" }, "");
   });
   for (const { node } of links) {
     node.addEventListener("click", (event) => {
       event.preventDefault(); // as the link says, but all else stays as it is
-      if (recall(node.hash, state)) arrive();
+      if (recall(node.hash, state)) arrive(true);
     });
   }
   window.addEventListener("beforeprint", unfold);
@@ -132,4 +135,7 @@ byId("explore").hidden = false;
 prepare();
 listen();
 if (recall(location.hash, START)) arrive();
-else draw();
+else {
+  history.replaceState({ view: "" }, ""); // the first step
+  draw();
+}

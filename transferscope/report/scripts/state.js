@@ -20,6 +20,7 @@ const START = {
   target: -1,
 };
 const state = { ...START };
+const CHOICES = ["model", "task", "source", "target"]; // to which the browser's back returns
 const views = [];
 const concerned = {}; // by a key of the state: the views that show a change of it, where not all do
 
@@ -34,7 +35,7 @@ const hasCell = () => state.source >= 0 && state.target >= 0;
 function change(changes) {
   Object.assign(state, changes);
   settle();
-  remember();
+  remember(Object.keys(changes).some((key) => CHOICES.includes(key)));
   draw(Object.keys(changes));
 }
 
@@ -88,10 +89,20 @@ function address() {
   return parts.toString();
 }
 
-function remember() {
-  const text = address();
+/** Puts what is in view into the address; as a step, so that the browser's back undoes it. */
+function remember(step) {
+  const view = address();
   const here = location.href.split("#")[0];
-  history.replaceState(null, "", text ? here + "#" + text : here);
+  const known = history.state && history.state.view;
+  const put = step && view !== known ? "pushState" : "replaceState";
+  history[put]({ view }, "", view ? here + "#" + view : here);
+}
+
+/** Shows again what was in view at a step of the browser's history. */
+function goBack(view) {
+  Object.assign(state, START);
+  recall("#" + view, START);
+  draw();
 }
 
 /** What an address names: places of a model, a task, a source and a target; -1 for none. */
