@@ -3,10 +3,13 @@
 import dataclasses
 import json
 import math
+import statistics
 
 import numpy as np
+import oracle
 import polars as pl
 import pytest
+import scipy.stats
 
 import transferscope as ts
 from transferscope import simulate
@@ -14,6 +17,7 @@ from transferscope.analysis.serial import from_json, to_json
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
 from transferscope.matrix import from_accuracy, from_pgf, from_predictions
+from transferscope.stats import detection
 
 QUICK = Settings(bootstrap=400, null_draws=100)
 
@@ -240,6 +244,136 @@ def test_a_pgf_table_without_counts_says_what_its_intervals_leave_out():
     assert any("account for seeds alone" in note for note in analysis.notes)
     with pytest.raises(StudyError, match="needs accuracies"):
         ts.analyze(from_pgf(frame), dataclasses.replace(QUICK, measure="raw_gain"))
+
+
+def test_of_a_cell_every_p_value_and_the_spread_agree_with_a_second_computation(predictions):
+    analysis = ts.analyze(from_predictions(predictions), QUICK)
+    right = {}
+    for row in predictions.select("model", "seed", "source", "target", "item", "correct").rows():
+        right.setdefault(row[:4], {})[row[4]] = row[5]
+    for name, model in analysis.models.items():
+        cells = [(s, t, cell) for s, row in model.pgf.items() for t, cell in row.items()]
+        for source, target, cell in cells:
+            assert cell.std == pytest.approx(statistics.stdev(cell.seeds.values()))
+            for seed, p_value in cell.mcnemar.items():
+                base, tuned = (right[name, seed, its, target] for its in (None, source))
+                fixed = sum(tuned[item] > base[item] for item in base)
+                changed = sum(tuned[item] != base[item] for item in base)
+                assert p_value == pytest.approx(scipy.stats.binomtest(fixed, changed or 1).pvalue
+                                                if changed else 1)  # fmt: skip
+        others = [cell for source, target, cell in cells if source != target]
+        larger = [max(cell.p_value, cell.exact_p) for cell in others]
+        expected = oracle.benjamini_hochberg(larger)
+        assert [cell.q_value for cell in others] == pytest.approx(expected)
+        assert all(math.isnan(cell.q_value) for s, t, cell in cells if s == t)
+
+
+def test_what_is_the_same_in_every_seed_is_told_without_a_width():
+    low = ("Relative_Depth", "Relative_Reflectance", "Visual_Correspondence")
+    rows = [
+        {"model": "m", "seed": str(seed), "source": source, "target": target}
+        | {"pgf": value if source in low and source != target else value + 0.1 * seed}
+        for seed in range(3)
+        for i, source in enumerate((*low, "Jigsaw", "Counting"))
+        for j, target in enumerate((*low, "Jigsaw", "Counting"))
+        for helped in [source in low or (source, target) == ("Jigsaw", "Counting")]
+        for value in [0.2 + 0.01 * (3 * i + 2 * j) if helped else -0.5]
+    ]
+    model = ts.analyze(from_pgf(pl.DataFrame(rows)), QUICK).models["m"]
+    apart = model.categories["level"]["low"].without_self.transferability
+    among = model.category_axes["level"].effects["low"]["low"]
+    (clique,) = [its for its in model.cliques.positive if set(its.tasks) == set(low)]
+    inside = [model.pgf[s][t].mean for s in low for t in low if s != t]
+    assert among.positive == pytest.approx(sum(inside) / 6)
+    for mean, ci in (
+        (apart.positive, apart.ci.positive),
+        (among.positive, among.ci.positive),
+        (clique.mean, clique.ci),
+    ):
+        assert ci == pytest.approx((mean, mean), abs=1e-6)
+    wide = model.categories["level"]["low"].transferability
+    assert wide.ci.positive[1] - wide.ci.positive[0] > 0.01  # with self-transfer, which varies
+
+
+def test_a_tables_noise_floor_is_that_of_its_own_axis(predictions):
+    """Eq. 1 is concave in how many effects are positive, so one source's many targets give more
+    than as many targets with one source each."""
+    one = predictions.filter(pl.col("model") == "small")
+    names = one["target"].unique(maintain_order=True).to_list()
+    part = one.filter(
+        pl.col("source").is_null() | (pl.col("source") == names[0]), pl.col("target") != names[0]
+    )
+    floor = ts.analyze(from_predictions(part), QUICK).models["small"].noise_floor
+    assert floor.transferability.positive > floor.malleability.positive > 0
+    assert floor.transferability.negative < floor.malleability.negative < 0
+
+
+def effects_of(usual: dict[str, float], spread: dict[str, float]) -> pl.DataFrame:
+    """PGF by source, the same on every target but for each model's spread over seeds and cells."""
+    rng = np.random.default_rng(1)
+    rows = [
+        {"model": model, "seed": f"s{seed}", "source": source, "target": target}
+        | {"pgf": mean + (own * rng.normal() if own else 0.01 * ord(target[-1]) / 100)}
+        for model, own in spread.items()
+        for seed in range(3)
+        for source, mean in usual.items()
+        for target in usual
+    ]
+    return pl.DataFrame(rows)
+
+
+def test_a_step_and_a_role_are_as_sure_as_the_seeds_that_differ():
+    usual = {"a": 0.4, "b": 0.3, "harms": -0.5, "c": 0.35}
+    made = ts.analyze(from_pgf(effects_of(usual, {"equal": 0.0, "varied": 0.02})), QUICK)
+    for trend in (made.scale.transferability, made.scale.malleability):
+        for sign in ("positive", "negative"):
+            first, own = getattr(trend, sign)[0], trend.ci[sign][1]
+            assert trend.steps[sign] == [pytest.approx((own[0] - first, own[1] - first), abs=1e-6)]
+    (pirate,) = made.personas.pirate
+    assert (pirate.task, pirate.support) == ("harms", 1)
+    assert "a" in {donor.task for donor in made.personas.donor if donor.support == 1}
+    for its in pirate.models.values():
+        assert its.ci[0] - 1e-6 <= its.value - its.average <= its.ci[1] + 1e-6
+
+
+def test_power_is_that_of_the_study(predictions):
+    one = predictions.filter(pl.col("model") == "small")
+    settings = dataclasses.replace(QUICK, bootstrap=100, item_correlation=0.9, alpha=0.1)
+    alone = one.filter(pl.col("seed") == "seed_0")  # of several seeds the exact test asks no more
+    studies = ((from_predictions(alone), 1, True), (from_accuracy(counts(one)), 3, False))
+    for matrix, seeds, exact in studies:
+        found = ts.analyze(matrix, settings).power
+        items = matrix["total"].max(["model", "seed", "source"]).values.tolist()
+        assert [(its.items, its.seeds) for its in found] == [(number, seeds) for number in items]
+        for its in found:
+            base = matrix["base_accuracy"].sel(target=its.target).mean().item()
+            correlations = {"item_correlation": 0.9, "seed_correlation": 0.9}
+            expected = detection.power(
+                its.items, seeds, base, alpha=0.1, exact=exact, sources=5, **correlations
+            )
+            assert its.smallest_pgf == expected
+
+
+def test_targets_near_their_ceiling_and_constant_answers_are_noted():
+    tasks = {"nine": 9, "ten": 10, "none": 0}
+    rows = [
+        {"model": "m", "seed": seed, "source": source, "target": target, "total": 100.0}
+        | {"correct": 100.0 - errors + (source is not None) * (errors > 9)}
+        for seed in ("0", "1", "2", "3")
+        for source in (None, *tasks)
+        for target, errors in tasks.items()
+    ]
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    notes = ts.analyze(from_accuracy(frame), QUICK).notes
+    (near,) = [note for note in notes if "the base errs on fewer than" in note]
+    assert "items of nine (9). " in near
+    # all 8 adapters of other tasks gain one answer on `ten`; on the others nothing changes
+    (same,) = [note for note in notes if "constant answer" in note]
+    assert same.startswith("m: 8 of 8 adapters change ten by exactly +0.100")
+    half = (pl.col("target") == "ten") & pl.col("seed").is_in(["0", "1"])
+    halved = frame.with_columns(correct=pl.col("correct") - half.cast(pl.Float64))
+    notes = ts.analyze(from_accuracy(halved), QUICK).notes
+    assert not any("constant answer" in note for note in notes)
 
 
 @pytest.mark.parametrize("measure", ["relative_gain", "raw_gain"])
