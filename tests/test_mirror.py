@@ -206,6 +206,50 @@ def test_what_is_not_vouched_for_does_not_count(text, address, machine, monkeypa
         assert contents_of(names) - contents(held.folder).keys() == {tables[0]}
         assert carry_out(text, held.folder, monkeypatch).trained == []
         assert contents_of(names) == contents(held.folder).keys()
+    with mirror.fetched(address, lambda name: True) as folder:
+        assert contents(folder).keys() == contents_of(names)  # without what nobody vouched for
+
+
+def test_what_changes_on_the_way_is_not_vouched_for_yet(address, machine, monkeypatch):
+    send = Away.send
+
+    def changing(there, names, folder):
+        send(there, names, folder)
+        table.write_text("another")
+
+    with opened(address) as held:
+        table = held.folder / "predictions" / "a.parquet"
+        table.parent.mkdir(parents=True)
+        table.write_text("one")
+        monkeypatch.setattr(Away, "send", changing)
+        held.push()
+        assert Away(address).vouched() == {}
+        monkeypatch.setattr(Away, "send", send)
+    assert list(Away(address).vouched()) == ["predictions/a.parquet"]
+
+
+def test_what_went_there_and_changed_here_is_kept_and_sent_again(address, machine):
+    with opened(address) as held:
+        held.folder.mkdir()
+        (held.folder / "one.csv").write_text("one")
+    (held.folder / "one.csv").write_text("changed")
+    Away(address).remove(["one.csv"])
+    with opened(address) as held:
+        assert (held.folder / "one.csv").read_text() == "changed"
+    assert list(Away(address).names()) == ["one.csv"]
+
+
+def test_addresses_that_end_alike_are_worked_on_apart(address, machine):
+    with opened(f"{address}/a/one") as first, opened(f"{address}/b/one") as second:
+        assert first.folder != second.folder
+
+
+@pytest.mark.parametrize("damaged", [b"{", b"[]", b'{"holder": "x"}'])
+def test_a_claim_that_cannot_be_read_is_anothers(address, damaged):
+    root = address.removeprefix("memory:/")
+    assert not mirror.is_claimed(address)
+    fsspec.filesystem("memory").pipe_file(f"{root}/{away.CLAIM}", damaged)
+    assert mirror.is_claimed(address)
 
 
 def test_the_first_that_is_sent_counts_as_a_whole_too(text, address, machine, monkeypatch):

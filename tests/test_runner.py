@@ -365,6 +365,7 @@ def test_nothing_of_a_fleet_stays_when_the_disk_is_full(carry_out, text, tmp_pat
     with pytest.raises(DataError, match="cannot be written: No space left on device"):
         carry_out(text)
     assert results.tables(tmp_path / "out") == []
+    assert not list((tmp_path / "out").glob(".staged-*"))
     monkeypatch.undo()
 
 
@@ -373,9 +374,12 @@ def test_what_was_ready_when_a_process_died_is_finished(tmp_path):
     ready.mkdir(parents=True)
     (ready / "a.parquet").write_text("a")
     (tmp_path / ".staged-2").mkdir()
+    (tmp_path / ".writing-3").write_text("half")
+    (ready.parent / "predictions" / ".writing-4").write_text("half")
     with atomic.locked(tmp_path):
         assert (tmp_path / "predictions" / "a.parquet").read_text() == "a"
         assert sorted(p.name for p in tmp_path.iterdir()) == [atomic.LOCK, "predictions"]
+        assert [p.name for p in (tmp_path / "predictions").iterdir()] == ["a.parquet"]
 
 
 def test_equal_answers_of_different_cells_are_set_aside_apart(carry_out, text, tmp_path):
