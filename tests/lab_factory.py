@@ -83,6 +83,12 @@ def items(
     return made
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two adapters are the same to the last bit."""
+    ours, theirs = one.tensors, other.tensors
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
 def small_base(dtype: torch.dtype = torch.float32, seed: int = 1) -> Base:
     """An embedded base with random weights."""
     return make_base(build("s", seed=seed).to(dtype), small_processor(), name="small")

@@ -12,7 +12,13 @@ from torch.nn import functional
 from transferscope.choices import combined
 from transferscope.errors import DataError, StudyError
 from transferscope.fleet import optimiser, score, train
-from transferscope.fleet.adapter import Adapter, load_adapter, save_adapter, stacked
+from transferscope.fleet.adapter import (
+    Adapter,
+    load_adapter,
+    peft_config,
+    save_adapter,
+    stacked,
+)
 from transferscope.fleet.layer import Stack, attached, merged
 from transferscope.fleet.memory import Room
 from transferscope.fleet.optimiser import rate_share
@@ -175,6 +181,28 @@ def test_activations_that_are_computed_twice_meet_the_same_dropout(monkeypatch):
         torch.testing.assert_close(flat(one.tensors), flat(other.tensors), atol=1e-9, rtol=0)
 
 
+def test_every_step_and_part_of_a_batch_has_its_own_dropout(monkeypatch):
+    base, seen = factory.small_base(), []
+    plain = train._Dropout.__call__
+
+    def recorded(self, layer, x):
+        if not layer:
+            seen.append(self.now)
+        return plain(self, layer, x)
+
+    monkeypatch.setattr(train._Dropout, "__call__", recorded)
+    train_fleet(base, [job(0, factory.items(4))], factory.recipe(dropout=0.1, batch_size=2), rows=1)
+    assert seen == [(step, part) for step in range(4) for part in range(2)]
+
+
+def test_factors_are_trained_in_float32_whatever_the_base_is_in():
+    base, recipe = factory.small_base(torch.bfloat16), factory.recipe()
+    names = list(target_linears(base.model, recipe.targets))
+    stack = train._start(base, [job(0, factory.items(1))], recipe, names)
+    assert {its.dtype for its in (*stack.values, *stack.gradients)} == {torch.float32}
+    assert stack.scaling == recipe.alpha / recipe.rank
+
+
 def test_a_step_that_runs_out_of_memory_is_tried_again_in_parts(monkeypatch):
     small = factory.small_base(torch.float64)
     items, sizes, path_logits = factory.items(8), [], SmallPath.logits
@@ -232,7 +260,7 @@ def test_an_adapter_is_the_same_to_the_last_bit_whatever_else_is_trained(small):
     for its, ours in zip(jobs, train_fleet(small, jobs, recipe), strict=True):
         (alone,) = train_fleet(small, [its], recipe)
         assert (ours.source, ours.seed) == (its.source, its.seed)
-        assert ours.digest() == alone.digest()
+        assert factory.same(ours, alone)
 
 
 def test_the_same_seeds_give_the_same_adapter_and_others_another(small):
@@ -241,17 +269,17 @@ def test_the_same_seeds_give_the_same_adapter_and_others_another(small):
     (first,) = train_fleet(small, [its], recipe)
     torch.manual_seed(99)
     (again,) = train_fleet(small, [its], recipe)
-    assert first.digest() == again.digest()
+    assert factory.same(first, again)
     for part in ("init_seed", "order_seed", "dropout_seed"):
         (other,) = train_fleet(small, [its._replace(**{part: 77})], recipe)
-        assert other.digest() != first.digest(), part
+        assert not factory.same(other, first), part
 
 
 def test_steps_are_counted_through_the_epochs(small):
     its, seen = job(0, factory.items(6)), []
     (by_epochs,) = train_fleet(small, [its], factory.recipe(epochs=2))  # 4 and 2 items, twice
     (by_steps,) = train_fleet(small, [its], factory.recipe(epochs=None, steps=4))
-    assert by_steps.digest() == by_epochs.digest()
+    assert factory.same(by_steps, by_epochs)
     more = factory.recipe(epochs=None, steps=7)
     train_fleet(small, [its], more, progress=lambda *count: seen.append(count))
     assert seen == [(step, 7) for step in range(1, 8)]
@@ -281,6 +309,7 @@ def test_training_teaches_the_answers_and_leaves_the_base_alone(small):
         ({"items": []}, "source 'task0' seed 0: no items to train on"),
         ({"answers": [0]}, "source 'task0': 1 answers, 2 items"),
         ({"answers": [0, 7]}, "item 'made-1': answer 7 of"),
+        ({"answers": [0, -1]}, "item 'made-1': answer -1 of"),
     ],
 )
 def test_a_job_that_cannot_be_trained_is_refused(small, changes, message):
@@ -378,6 +407,14 @@ def test_an_adapter_is_written_whole_or_not_at_all(small, tmp_path, monkeypatch)
         save_adapter(random_adapter(small, 1), folder)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (folder / "adapter_model.safetensors").read_bytes() == content
+
+
+def test_an_adapter_takes_the_place_of_another_and_leaves_nothing_beside(small, tmp_path):
+    for seed in (0, 1):
+        save_adapter(random_adapter(small, seed), tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    found = load_adapter(small, tmp_path / "a").tensors
+    torch.testing.assert_close(found, random_adapter(small, 1).tensors, atol=0, rtol=0)
 
 
 def test_an_adapter_is_the_same_bytes_each_time(small, tmp_path):
@@ -530,7 +567,37 @@ def test_our_configuration_is_what_peft_would_write(small, tmp_path):
     )
 
 
+def test_some_layers_of_a_kind_are_named_one_by_one(small):
+    recipe = factory.recipe(targets=("1.self_attn.q_proj", "up_proj"), dropout=0.1)
+    names = list(target_linears(small.model, recipe.targets))
+    config = peft_config(small, recipe, names)
+    assert config["target_modules"] == names
+    assert {name for name in names if "q_proj" in name} == {
+        "model.language_model.layers.1.self_attn.q_proj"
+    }
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (4, 8, 0.1)
+
+
 # Stacks.
+
+
+def test_a_stack_is_as_wide_as_its_widest_and_rounds_nothing():
+    """A layer's own rank divides alpha, whatever `r` says: PEFT's `rank_pattern`."""
+    base = factory.small_base(torch.bfloat16)
+    adapters = [random_adapter(base, 0, rank=2), random_adapter(base, 1, rank=3)]
+    for one in adapters:
+        one.config.update(r=7, lora_alpha=5)
+        one.tensors.update({key: its.bfloat16() for key, its in one.tensors.items()})
+    stack = stacked(base, adapters)
+    assert (stack.rank, stack.dtype) == (3, torch.float32)
+    for name, (a, b) in stack.factors.items():
+        for index, (one, rank) in enumerate(zip(adapters, (2, 3), strict=True)):
+            key = f"base_model.model.{name}.lora_"
+            assert torch.equal(a[index, :rank], one.tensors[f"{key}A.weight"].float())
+            expected = one.tensors[f"{key}B.weight"].double() * 5 / rank
+            torch.testing.assert_close(b[index, :, :rank].double(), expected, atol=0, rtol=1e-6)
+            assert not a[index, rank:].any()
+            assert not b[index, :, rank:].any()
 
 
 def test_stacked_adapters_of_different_ranks_do_what_each_does_alone(small):

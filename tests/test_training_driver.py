@@ -17,6 +17,7 @@ from transferscope.suites.folder import FolderSuite
 from transferscope.training import BUILDERS, driver
 from transferscope.training.driver import build
 from transferscope.training.journal import journal
+from transferscope.training.leaks import Seen, hashed
 from transferscope.training.shape import Builder, Candidate, Made, Skip, Unusable
 
 TASK = "Relative_Depth"
@@ -278,6 +279,23 @@ def test_images_that_are_alike_are_written_once(use, tmp_path: Path) -> None:
     use(Builder(TASK, "Toy", (), 2, one.candidates, alike))
     built(TASK, tmp_path, tmp_path / "out", 20)
     assert len(list((tmp_path / "out" / TASK / "images").iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind", ["images", "sources"])
+def test_an_item_whose_image_or_source_is_an_evaluation_image_is_left_out(
+    use, tmp_path: Path, kind: str
+) -> None:
+    one = builder(FREE)
+
+    def like(root, candidate, answer, rng):
+        image = photo(1 if candidate.key == "007" else 2)
+        return replace(one.make(root, candidate, answer, rng), **{kind: (image,)})
+
+    use(Builder(TASK, "Toy", (), 2, one.candidates, like))
+    against = Seen([hashed("its name", photo(1))])
+    done, rows = built(TASK, tmp_path, tmp_path / "out", 40, against=against)
+    assert done.skipped[driver.LEAKED] == {"count": 1, "first": ["007 (like its name)"]}
+    assert "007" not in {row["origin"]["key"] for row in rows}
 
 
 def test_several_tasks_make_one_suite(use, monkeypatch, tmp_path: Path) -> None:

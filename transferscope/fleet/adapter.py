@@ -4,7 +4,6 @@ In:   factors from training, or a folder that PEFT or we have written.
 Out:  a folder that `PeftModel.from_pretrained` loads with the same outputs.
 """
 
-import hashlib
 import json
 import re
 import shutil
@@ -57,14 +56,6 @@ class Adapter:
     quantization: str | None = None
     """How the base was stored under it in training; kept beside the tensors, as PEFT's
     configuration has no word for it."""
-
-    def digest(self) -> str:
-        """SHA-256 over names and contents of the tensors."""
-        content = hashlib.sha256()
-        for key, tensor in sorted(self.tensors.items()):
-            content.update(key.encode())
-            content.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
-        return content.hexdigest()
 
 
 def adapter_of(stack: Stack, index: int, job: Any, config: dict[str, Any], base: Base) -> Adapter:
@@ -183,13 +174,7 @@ def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -
                 f"{folder}: of another base than {base.name}: {name} is {rows} x {columns}, "
                 f"its factors {sizes}"
             )
-    ordered = {
-        key: tensors[key]
-        for name in shapes
-        for letter in "AB"
-        if (key := f"base_model.model.{name}.lora_{letter}.weight") in tensors
-    }
-    return Adapter(source or folder.resolve().parent.name, seed, config, ordered)
+    return Adapter(source or folder.resolve().parent.name, seed, config, tensors)
 
 
 def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:
