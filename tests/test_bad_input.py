@@ -176,6 +176,7 @@ def test_columns_that_fit_no_format_are_refused(write, header, message):
         (COUNTS + "s,S,T,12,20.5\n", "row 2: total is '20.5', expected a whole number"),
         (COUNTS + "s,S,T,-1,20\n", "row 2: correct is '-1', expected 0 or more"),
         (COUNTS + "s,S,T,0,0\n", "row 2: total is '0', expected at least 1"),
+        (COUNTS + "s,S,T,0,9e18\n", "row 2: total is '9e18', expected at most 1,000,000"),
         (COUNTS + "s,S,T,21,20\n", "row 2: correct is '21', more than total"),
         (COUNTS + "s,S,T,,20\n", "row 2: one of correct and total is empty; give both or neither"),
         ("seed,source,target,accuracy,correct,total\ns,S,T,0.5,6,12\ns,S,U,0.51,6,12\n",

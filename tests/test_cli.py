@@ -312,6 +312,12 @@ def test_no_escape_sequence_of_a_file_reaches_the_terminal(run, tmp_path):
     assert error.startswith(r"transferscope: study.yaml: models.\x1b[2J\u202e: expected Latin")
 
 
+def test_a_name_that_is_too_long_is_one_line(run, tmp_path):
+    code, _, error = run("analyze", "x" * 5000)
+    assert (code, error.count("\n"), len(error) < 200) == (2, 1, True)
+    assert error.endswith("xxx...: File name too long\n")
+
+
 def test_suites_show_draws_a_sheet(run, tmp_path):
     sheet = tmp_path / "sheet.png"
     code, text, _ = run("suites", "show", "glimpse", "--task", "Jigsaw", "--n", 3, "--out", sheet)

@@ -7,6 +7,7 @@ input was wrong, said in one line on standard error, and nothing was written.
 import gc
 import os
 import sys
+from errno import ENAMETOOLONG
 
 from transferscope.cli import building, forecasts, results, selecting, status, studies, suites
 from transferscope.cli.app import app
@@ -44,8 +45,12 @@ def main() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         app()
-    except TransferscopeError as error:
+    except (TransferscopeError, OSError) as error:
         message = " ".join(str(error).split("\n"))
+        if isinstance(error, OSError):
+            if error.errno != ENAMETOOLONG:
+                raise
+            message = f"{str(error.filename)[:100]}...: {error.strerror}"
         # Names come from files: no escape sequence of one reaches the terminal.
         plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
         print(f"transferscope: {plain}", file=sys.stderr)

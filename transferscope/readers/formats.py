@@ -44,6 +44,7 @@ _TELLING: dict[Kind, set[str]] = {
 """Columns that only this format has, tried in this order."""
 _VALUE = "perfection_gap_factor"
 _LONGEST_NAME = 200
+_MOST_ITEMS = 1_000_000  # of a target: its items are made up, one by one, where counts are all
 _AGREE = 0.0005  # accuracies beside counts may be rounded to three decimals
 _ANSWERS = ("choice", "answer", "correct", "unreadable", "score")
 _MEASURES = ("accuracy", "correct", "total")
@@ -177,6 +178,7 @@ def _check_counts(given: dict[str, pl.Series], frame: pl.DataFrame, name: str) -
         fractional = values != values.round(0)
         _refuse_value(fractional, frame, name, column, "expected a whole number")
     _refuse_value(total == 0, frame, name, "total", "expected at least 1")
+    _refuse_value(total > _MOST_ITEMS, frame, name, "total", f"expected at most {_MOST_ITEMS:,}")
     half = correct.is_null() != total.is_null()
     refuse(half, frame, name, "one of correct and total is empty; give both or neither")
     _refuse_value(correct > total, frame, name, "correct", "more than total")
