@@ -81,7 +81,18 @@ def test_without_a_target_each_has_a_line(select, made, rule):
     lines = text.splitlines()
     assert all(len(line) <= 80 for line in lines)
     for task in analysis.tasks:
-        assert sum(line.startswith(f"{task.name} ") for line in lines) == 1
+        (line,) = (line for line in lines if line.startswith(f"{task.name} "))
+        guard = {target: 0.9} if task.name != target else {}
+        found = mixture(analysis, task.name, rule=rule, protect=guard)
+        if found.choices:
+            sure = min(choice.helps for choice in found.choices)
+        else:
+            sure = max(left.helps for left in found.left_out if left.reason != "may do harm")
+        (seen,) = re.findall(r"(?:[<>] )?[01]\.\d\d(?=  [A-Z]|  none)", line)
+        if seen[0] not in "<>":
+            assert float(seen) == pytest.approx(sure, abs=0.005)
+        else:
+            assert sure > 0.995 if seen[0] == ">" else sure < 0.005
 
 
 @pytest.mark.parametrize(

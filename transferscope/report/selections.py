@@ -32,8 +32,11 @@ from transferscope.report.words import (
 )
 from transferscope.selection import LeftOut, Mixture
 
-SOURCES = 3
+SOURCES = 2
 """Sources named for each target where there are many targets."""
+UNSURE = ("not surely helping", "does not help")
+"""Why a source is left out that is in doubt alone."""
+HELPS = "P(helps): the least sure source's, or the best one's (in brackets) if none is."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}")
 """What a study file takes as a mixture's name."""
 
@@ -63,30 +66,47 @@ def one(analysis: Analysis, mix: Mixture) -> RenderableType:
 
 
 def several(analysis: Analysis, mixes: Mapping[str, Mixture]) -> RenderableType:
-    """A line for each target, the most promising first."""
+    """A line for each target, the most promising first, with how sure its sources are to help."""
     short = labels(analysis).short
+    order = sorted(mixes.values(), key=lambda m: (not m.choices, -m.expected.mean))
+    least = {mix.target: _least_sure(mix) for mix in order}
+    sure = any(math.isfinite(helps) for _, helps in least.values())
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("target", overflow="fold")
-    table.add_column("")
-    table.add_column(f"expected {_measure(analysis)}")
+    table.add_column(f"expected {_measure(analysis)}", no_wrap=True)
+    if sure:
+        table.add_column("P(helps)", justify="right", no_wrap=True)
     table.add_column("train on")
-    nothing = {"default": "nothing sure", "paper": "nothing"}
-    order = sorted(mixes.values(), key=lambda m: (not m.choices, -m.expected.mean))
+    nothing = {"default": "none sure", "paper": "none"}
     for mix in order:
         parts = [
             f"{short.get(c.source, clean(c.source))} {percent(c.share)}"
             for c in mix.choices[:SOURCES]
         ]
         more = len(mix.choices) - SOURCES
+        best, helps = least[mix.target]
+        said = nothing[mix.rule] + (f" ({short[best]})" if best else "")
         table.add_row(
-            Text(clean(mix.target)),
-            Text(short[mix.target], "dim"),
+            Text.assemble(clean(mix.target), " ", (short[mix.target], "dim")),
             _effect(mix.expected.mean, mix.expected.ci) if mix.choices else UNKNOWN,
-            Text((", ".join(parts) + (f" +{more}" if more > 0 else "")) or nothing[mix.rule]),
+            *[_sure(helps)] * sure,
+            Text((" ".join(parts) + (f" +{more}" if more > 0 else "")) or said),
         )
     models = ", ".join(dict.fromkeys(clean(mix.model) for mix in order))
     title = Text(f"{models}, rule {order[0].rule}", style="dim")
-    return Group(Text("What to train on for each target", style="bold"), title, Text(), table)
+    parts = [Text("What to train on for each target", style="bold"), title, Text(), table]
+    return Group(*parts, *[Text(f"\n{HELPS}", style="dim")] * sure)
+
+
+def _least_sure(mix: Mixture) -> tuple[str, float]:
+    """P(helps) of the least sure source that is taken; of none, the best left out with its own."""
+    if mix.choices:
+        return "", min((c.helps for c in mix.choices), default=math.nan)
+    known = [left for left in mix.left_out if left.reason in UNSURE and math.isfinite(left.helps)]
+    if not known:
+        return "", math.nan
+    best = max(known, key=lambda left: left.helps)
+    return best.source, best.helps
 
 
 def study_lines(mix: Mixture) -> str:
