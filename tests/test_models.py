@@ -1,6 +1,8 @@
 """Loading a base, its words for the answers, and its forward paths, which agree."""
 
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import lab_factory as factory
 import numpy as np
@@ -257,6 +259,32 @@ def test_the_memory_of_features_keeps_to_its_budget():
     assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
 
 
+def test_features_that_nobody_used_for_longest_are_given_up_and_none_keeps_its_batch():
+    calls, (one, two, three) = [], pictures(3)
+    look = looking(calls)
+    eyes = Eyes(lambda some: list(torch.stack(look(some))), 8, Budget(memory=2 * ONE))
+    for some in ([one, two], [one], [three], [one], [two]):
+        (*_, last) = eyes.features(some)
+        assert last.untyped_storage().nbytes() == ONE
+    assert calls == [2, 1, 1]
+
+
+def test_features_are_kept_under_all_that_they_depend_on(small):
+    """Else a study with other pictures' sizes, or another type, would take these for its own."""
+    pictures = SimpleNamespace(image_processor=object())
+    bases = [
+        small,
+        replace(small, weights_hash="b" * 64),
+        replace(small, max_pixels=56 * 56),
+        replace(small, max_pixels=56 * 28),
+        replace(small, processor=pictures),
+        factory.small_base(torch.bfloat16),
+    ]
+    bases[-1] = replace(bases[-1], weights_hash=small.weights_hash)
+    names = [base.cache_name(path) for base in bases for path in ("qwen", "small")]
+    assert len(set(names)) == 12
+
+
 def test_what_does_not_fit_in_memory_goes_to_disk_and_what_fits_nowhere_is_computed(tmp_path):
     calls, some = [], pictures(6)
     budget = Budget(memory=2 * ONE, folder=tmp_path, disk=3 * ONE)
@@ -269,6 +297,7 @@ def test_what_does_not_fit_in_memory_goes_to_disk_and_what_fits_nowhere_is_compu
     next_one = Eyes(looking(calls), 8, budget)  # in a later process
     next_one.features(some)
     assert calls == [6, 1, 3]
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 3
 
 
 def test_damaged_features_on_disk_are_computed_again(tmp_path):
