@@ -444,6 +444,13 @@ def test_what_is_left_to_do_is_counted_in_answers_and_training(
     assert {run.source for run in looked} == {None, "Counting", "shuffled"}  # no other is drawn
     carry_out(text)
     assert left() == 0
+    shutil.rmtree(tmp_path / "out" / results.adapter_path("s", "Spatial_Relation", 1))
+    assert left() == 0  # nothing is to be asked of it
+    other = parse_study(text.replace("items: 6", "items: 7"), "study.yaml")
+    found = runner.standing(other, plan_study(other, stock), stock, tmp_path / "out")
+    assert found.cells == 3  # the base's answers; all is learned and asked anew
+    again = 8 * (12 + 3 * other.recipe.passes_for(7))
+    assert found.left["s"] == pytest.approx(again / (12 + again))
     # Nine runs of 12 answers, eight of which learn from 6 items once; learning counts three times.
     (table,) = (tmp_path / "out" / results.PREDICTIONS).glob("*seed-0.Counting.parquet")
     results.record_of(table).unlink()
