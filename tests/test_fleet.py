@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import lab_factory as factory
 import pytest
@@ -332,6 +333,15 @@ def test_a_job_that_cannot_be_trained_is_refused(small, changes, message):
 )
 def test_the_learning_rate_rises_and_falls(schedule, step, expected):
     assert rate_share(schedule, 0.1, step, 100) == pytest.approx(expected)
+
+
+def test_each_adapters_gradient_is_clipped_by_its_own_norm_or_not_at_all():
+    given = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
+    for most, first in ((1.0, [0.6, 0.8]), (10.0, [3.0, 4.0]), (0.0, [3.0, 4.0])):
+        gradients = [given.clone()]
+        optimiser.clip(gradients, most)
+        expected = torch.tensor([first, [0.3, 0.4]])
+        torch.testing.assert_close(gradients[0], expected, atol=0, rtol=1e-5)
 
 
 def test_every_epoch_has_its_own_order_and_the_first_is_as_given():
@@ -765,10 +775,11 @@ def test_an_adapter_without_numbers_gives_no_answers(small):
     assert turned.choice is None
 
 
-def test_an_item_without_choices_is_refused(small):
+@pytest.mark.parametrize("count", [0, 11])
+def test_an_item_without_choices_or_with_more_than_letters_is_refused(small, count):
     (item,) = factory.items(1)
-    bad = type(item)(**(vars(item) | {"choices": ()}))
-    with pytest.raises(StudyError, match="item 'made-0': 0 choices"):
+    bad = type(item)(**(vars(item) | {"choices": ("a",) * count}))
+    with pytest.raises(StudyError, match=f"item 'made-0': {count} choices; 1 to 10"):
         score_fleet(small, [None], [bad])
 
 
@@ -787,6 +798,16 @@ def test_replies_equal_those_of_generate(family, monkeypatch):
             made = base.model.generate(**inputs, max_new_tokens=16, do_sample=False)
             said = made[0, inputs["input_ids"].shape[1] :]
             assert base.processor.tokenizer.decode(said, skip_special_tokens=True) == reply
+
+
+def test_a_reply_ends_as_model_or_tokenizer_say_and_holds_no_picture():
+    tokens = SimpleNamespace(image_token_id=3, video_token_id=4)
+    for ends, expected in (([5, 6], {5, 6, 7}), (5, {5, 7}), (None, {7})):
+        model = SimpleNamespace(config=tokens, generation_config=SimpleNamespace(eos_token_id=ends))
+        processor = SimpleNamespace(tokenizer=SimpleNamespace(eos_token_id=7))
+        base = SimpleNamespace(model=model, processor=processor)
+        assert score._ends(base) == expected
+        assert score._picture_tokens(base) == [3, 4]
 
 
 def test_generate_reads_replies_and_counts_what_it_cannot_read(small):
