@@ -543,6 +543,21 @@ def test_an_alpha_by_the_name_of_older_transformers_is_that_layers(small, tmp_pa
     torch.testing.assert_close(read[name][1], 3 * plain[name][1])
 
 
+@pytest.mark.parametrize("pattern", ["proj", "q_proj", "q_proj|v_proj", r"1\..*proj", "self_attn"])
+def test_an_alpha_by_pattern_is_that_of_the_layers_which_peft_means(small, pattern):
+    from peft.utils.other import get_pattern_key
+
+    adapter = random_adapter(small, 0, rank=1)
+    tuned = replace(
+        adapter, config=adapter.config | {"lora_alpha": 1, "alpha_pattern": {pattern: 7}}
+    )
+    plain = replace(adapter, config=adapter.config | {"lora_alpha": 1})
+    factors = stacked(small, [plain]).factors
+    for name, (_, b) in stacked(small, [tuned]).factors.items():
+        alpha = 7 if get_pattern_key([pattern], name) == pattern else 1
+        torch.testing.assert_close(b, alpha * factors[name][1])
+
+
 @pytest.mark.parametrize("start", [True, "gaussian", "mica", "orthogonal", "pissa", "olora"])
 def test_only_a_start_that_leaves_peft_the_base_is_run(start, tmp_path):
     """PEFT itself says which: after it has read an adapter, is the base what it was?"""

@@ -167,6 +167,29 @@ def test_a_finished_build_is_not_done_again(use, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.jpg")} == before
 
 
+def test_a_build_is_another_where_anything_that_decides_it_is(use, monkeypatch, tmp_path: Path):
+    plain = Candidate("1", "group", (0, 1))
+
+    def settings(changed: Candidate = plain, **options: Any) -> str:
+        one = builder(FREE)
+        offered = [changed, *(Candidate(key, key, (0, 1)) for key in FREE)]
+        use(Builder(TASK, "Toy", (), 2, lambda *_: iter(offered), one.make))
+        return build(TASK, tmp_path, tmp_path / "out", items=4, **options).settings
+
+    found = [
+        settings(),
+        settings(replace(plain, key="2")),
+        settings(replace(plain, group="other")),
+        settings(replace(plain, answers=(1,))),
+        settings(replace(plain, facts={"depth": 1})),
+        settings(seed=1),
+        settings(against=Seen([hashed("its name", photo(1))])),
+    ]
+    assert settings() == found[0]
+    monkeypatch.setattr(driver, "VERSION", driver.VERSION + 1)
+    assert len({*found, settings()}) == 8
+
+
 @pytest.mark.parametrize("letters", [2, 3, 4])
 @pytest.mark.parametrize("items", [10, 11, 12])
 def test_every_letter_is_right_equally_often(use, tmp_path: Path, letters: int, items: int) -> None:
