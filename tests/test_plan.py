@@ -1,10 +1,12 @@
 """The plan: runs, fleets, what each run learns from, and the keys of its cells."""
 
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from transferscope.plan import Run, derived_seed, lesson, plan_study, run_keys
+from transferscope.plan import Run, _shuffled, derived_seed, lesson, plan_study, run_keys
 from transferscope.study import Recipe
 from transferscope.study.file import parse_study, suite_of
 from transferscope.study.stock import Stock, stock_of
@@ -101,6 +103,21 @@ def test_shuffled_answers_keep_each_tasks_letters(one):
     assert list(learned.answers) != [item.answer for item in learned.items]
 
 
+def test_answers_are_shuffled_among_items_of_one_task_with_as_many_choices(one):
+    _, stock, _ = one
+    some = stock.split("Counting", "train")
+    items = [
+        replace(some[k], task="ab"[k % 2], choices=("x",) * count, answer=k % count)
+        for k in range(120)
+        for count in [2 + k // 2 % 3]
+    ]
+    answers = _shuffled(items, np.random.default_rng(0))
+    kinds = [(item.task, len(item.choices)) for item in items]
+    own = Counter(zip(kinds, (item.answer for item in items), strict=True))
+    assert Counter(zip(kinds, answers, strict=True)) == own
+    assert answers != [item.answer for item in items]
+
+
 def test_random_letters_are_those_of_the_item_and_say_nothing_about_the_answer(one):
     study, stock, _ = one
     study = study.model_copy(update={"recipe": Recipe(items=300)})
@@ -157,6 +174,24 @@ def test_what_changes_a_base_changes_its_key_and_nothing_else_does():
     assert keys(base="c", run=run)[1] != before[1]
     assert keys(TEXT.replace("items: 10", "items: 10, max_pixels: 9"), run=run)[1] != before[1]
     assert keys(TEXT.replace("epochs: 2", "epochs: 9"), run=run)[1] == before[1]
+
+
+def test_keys_are_the_same_whatever_digests_are_known_from_earlier_studies():
+    mixed = TEXT + "mixtures: {most: {Counting: 0.8, Spatial_Relation: 0.2}}\n"
+    changes = {
+        "0.8, Spatial_Relation: 0.2": "0.2, Spatial_Relation: 0.8",
+        "items: 10": "items: 11",
+        "items: 5}": "items: 5, prompt: direct}",
+        "sources: [Counting, Spatial_Relation, ": "sources: [Counting, ",
+    }
+    known: dict[str, str] = {}
+    for old, new in {"": "", **changes}.items():
+        study, stock, plan = made(mixed.replace(old, new) if old else mixed)
+        earlier = stock_of(study)
+        earlier.digests = known
+        for run in (run for run in plan.runs if run.model == "s" and not run.seed):
+            fresh = run_keys(study, stock, plan, run, ("b", ""))
+            assert run_keys(study, earlier, plan, run, ("b", ""))[:2] == fresh[:2]
 
 
 def test_how_a_base_is_stored_changes_every_key():
