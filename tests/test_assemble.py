@@ -17,6 +17,7 @@ from transferscope.analysis.serial import from_json, to_json
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
 from transferscope.matrix import from_accuracy, from_pgf, from_predictions
+from transferscope.report.findings import happened
 from transferscope.stats import detection
 
 QUICK = Settings(bootstrap=400, null_draws=100)
@@ -442,3 +443,24 @@ def test_published_numbers_come_out(published):
     assert "Forensic_Detection" in named["sieve"]
     # datasets.md 5.3: most 3B adapters answer 59 of 133 Multi-view items, as always "(A)" does
     assert any("Multi-view_Reasoning by exactly +0.075" in note for note in analysis.notes)
+
+
+def test_a_base_without_errors_ran_its_seeds_and_leaves_no_gap(predictions: pl.DataFrame):
+    perfect = (pl.col("model") == "small") & pl.col("source").is_null()
+    right = predictions.with_columns(
+        choice=pl.when(perfect).then("answer").otherwise("choice"),
+        correct=perfect | pl.col("correct"),
+        unreadable=~perfect & pl.col("unreadable"),
+    )
+    analysis = ts.analyze(from_predictions(right), QUICK)
+    seeds = predictions["seed"].unique().sort().to_list()
+    assert analysis.models["small"].seeds == analysis.models["large"].seeds == seeds
+    gaps = analysis.models["small"].gaps
+    assert (gaps.cells, gaps.missing, gaps.undefined) == (75, 0, 75)
+    assert analysis.models["small"].basis == "none"
+    assert set(analysis.models["small"].base_accuracy.values()) == {1.0}
+    said = {account.model: account.sentences for account in happened(analysis)}
+    assert len(said["small"]) == 1
+    assert "at or above the ceiling of every target, which leaves no gap" in said["small"][0]
+    alone = ts.analyze(from_predictions(predictions.filter(pl.col("model") == "large")), QUICK)
+    assert repr(analysis.models["large"].pgf) == repr(alone.models["large"].pgf)  # NaN is not NaN

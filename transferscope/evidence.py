@@ -104,7 +104,10 @@ def gather(matrix: xr.Dataset, mu: xr.DataArray, model: str, settings: Settings)
         mu: effects in the chosen measure, dimensions (model, seed, source, target).
     """
     effects = mu.sel(model=model).transpose("seed", "source", "target").values
-    present = np.isfinite(effects).any(axis=(1, 2))
+    known = np.isfinite(effects).any(axis=(1, 2))
+    # A base that leaves no gap has no effect in any seed, which were run nevertheless.
+    ran = matrix["accuracy"].sel(model=model).notnull().any(("source", "target")).values
+    present = known if known.any() else ran
     one = matrix.sel(model=model).isel(seed=np.flatnonzero(present))
     sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
     tables = _item_tables(one, model, settings)
@@ -120,11 +123,11 @@ def gather(matrix: xr.Dataset, mu: xr.DataArray, model: str, settings: Settings)
     items: Items = "none"
     if any(table is not None for table in tables):
         items = "predictions" if _has_answers(one) else "counts"
-    several = int(present.sum()) > 1
+    several = int(known.sum()) > 1
     basis: Basis = "none"
     if several:
         basis = "seeds" if items == "none" else "seeds and items"
-    elif items != "none" and present.any():
+    elif items != "none" and known.any():
         basis = "items"
     draws = None
     if basis != "none" and settings.preset == "default":
@@ -222,13 +225,16 @@ def null_draws(evidence: Evidence, settings: Settings) -> int:
 def no_transfer(
     evidence: Evidence, matrix: xr.Dataset, settings: Settings
 ) -> Float[np.ndarray, "draw seed source target"] | None:
-    """Effects of this model under null model (a); None where items are not known for all targets.
+    """Effects of this model under null model (a); None where items are not known for all targets,
+    or no effect is.
 
     The correlations are those of the predictions where they exist; from counts, only the one
     between seeds can be told, and the one between adapters is the assumed one.
     """
     data = evidence.data
     if any(table is None for table in data.items) or data.ceiling is None:
+        return None
+    if not np.isfinite(data.effects).any():
         return None
     one = matrix.sel(model=evidence.model, seed=evidence.seeds)
     counts = np.array([table.equivalent_items for table in data.items if table is not None])

@@ -104,10 +104,18 @@ def measured(model: ModelAnalysis, *, own: bool = False) -> list[Pair]:
     ]
 
 
+def _nothing(model: ModelAnalysis) -> str:
+    """Why there is no effect to speak of."""
+    said = "No effect of one task on another is known"
+    if model.gaps.undefined and model.gaps.undefined == model.gaps.cells - model.gaps.missing:
+        return f"{said}: the base is at or above the ceiling of every target, which leaves no gap."
+    return f"{said}."
+
+
 def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Iterator[str]:
     pairs = measured(model)
     if not pairs:
-        yield "No effect of one task on another is known."
+        yield _nothing(model)
         return
     yield from _learned(model, analysis.settings.alpha, MEASURES[analysis.settings.measure], names)
     yield _how_many(pairs, analysis.settings.alpha)
