@@ -312,6 +312,21 @@ def test_no_escape_sequence_of_a_file_reaches_the_terminal(run, tmp_path):
     assert error.startswith(r"transferscope: study.yaml: models.\x1b[2J\u202e: expected Latin")
 
 
+def test_a_name_of_a_table_gives_the_terminal_no_orders(run, tmp_path):
+    evil = "a\x1b[2Jb\u202ec\x07"
+    (tmp_path / "x.csv").write_text(
+        "seed,source,target,accuracy\n"
+        + "".join(f"0,{source},{target},0.5\n" for source in ("", evil) for target in (evil, "T")),
+        encoding="utf-8",
+    )
+    out = tmp_path / "out"
+    code, text, _ = run("analyze", tmp_path / "x.csv", "--out", out, "--no-figures")
+    again, more, _ = run("select", "--from", out)
+    assert (code, again) == (0, 0)
+    assert "[2Jb" in text + more
+    assert not {"\x1b", "\u202e", "\x07"} & set(text + more)
+
+
 def test_a_name_that_is_too_long_is_one_line(run, tmp_path):
     code, _, error = run("analyze", "x" * 5000)
     assert (code, error.count("\n"), len(error) < 200) == (2, 1, True)

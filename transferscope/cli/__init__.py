@@ -7,10 +7,13 @@ input was wrong, said in one line on standard error, and nothing was written.
 import gc
 import os
 import sys
+from contextlib import redirect_stdout
 from errno import ENAMETOOLONG
+from typing import TextIO, cast
 
 from transferscope.cli import building, forecasts, results, selecting, status, studies, suites
 from transferscope.cli.app import app
+from transferscope.cli.screen import Screen
 from transferscope.errors import TransferscopeError
 
 __all__ = ["command", "main"]
@@ -44,7 +47,8 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        app()
+        with redirect_stdout(cast(TextIO, Screen(sys.stdout))):
+            app()
     except (TransferscopeError, OSError) as error:
         message = " ".join(str(error).split("\n"))
         if isinstance(error, OSError):
