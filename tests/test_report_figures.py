@@ -421,6 +421,9 @@ def test_labels_are_unique_and_printable():
     for label in [*found.long.values(), *found.short.values()]:
         label.encode()
         assert clean(label) == label
+    assert (
+        clean("a\u202eb\u2067c אב") == "a\ufffdb\ufffdc אב"
+    )  # direction, as in names that reverse
     twins = make(Shape(models=("m\x00", "m\x01")))
     assert len(set(model_labels(twins).values())) == 2
 

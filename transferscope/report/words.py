@@ -23,6 +23,8 @@ from transferscope.checkpoints import checkpoint
 from transferscope.suite import GRANULARITIES, LEVELS
 
 UNKNOWN = "–"
+TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Codes of text's direction that last until they are taken back."""
 MEASURES = {"pgf": "PGF", "relative_gain": "relative gain", "raw_gain": "raw gain"}
 
 
@@ -58,9 +60,14 @@ def model_labels(analysis: Analysis) -> dict[str, str]:
 
 
 def clean(text: str) -> str:
-    """`text` without what breaks a line or a file format: control and lone surrogate codes."""
+    """`text` without what breaks a line or a file format: control and lone surrogate codes.
+
+    Nor what turns the direction of all that follows it, numbers too.
+    """
     return "".join(
-        "\ufffd" if unicodedata.category(letter) in {"Cc", "Cs", "Cn", "Zl", "Zp"} else letter
+        "\ufffd"
+        if unicodedata.category(letter) in {"Cc", "Cs", "Cn", "Zl", "Zp"} or letter in TURNS
+        else letter
         for letter in text
     )
 
