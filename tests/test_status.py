@@ -12,7 +12,7 @@ from transferscope import results, runner
 from transferscope.errors import DataError
 from transferscope.lab.ledger import Attempt
 from transferscope.plan import Run, Shard
-from transferscope.results import atomic
+from transferscope.results import atomic, logged
 from transferscope.results.standing import seconds_left, standing
 from transferscope.runner import run_study
 from transferscope.study.file import parse_study
@@ -163,3 +163,8 @@ def test_less_at_once_is_half_the_fleet_and_then_half_the_rows():
     assert sorted(sizes, key=str) == sorted(
         [(3, None), (2, None), *alone, *[(1, 2)] * 3, *[(1, 1)] * 3], key=str
     )
+
+
+def test_a_line_of_the_log_that_nests_too_deeply_is_passed_over(tmp_path):
+    (tmp_path / "run.jsonl").write_text("[" * 100_000 + '\n{"event": "start"}\n')
+    assert logged(tmp_path) == [{"event": "start"}]

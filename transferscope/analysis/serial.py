@@ -39,7 +39,10 @@ def from_json(data: bytes, name: str = "the analysis") -> Analysis:
         DataError: the bytes are not an analysis of schema 1; the message names the file and field.
     """
     try:
-        return TypeAdapter(Analysis).validate_json(data)
+        analysis = TypeAdapter(Analysis).validate_json(data)
+        if not (analysis.tasks and analysis.models):
+            raise DataError(f"{name}: without tasks or models; expected an analysis, schema 1")
+        return analysis
     except ValidationError as error:
         first: Any = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
