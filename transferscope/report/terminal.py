@@ -103,7 +103,7 @@ def _with_interval(value: float, ci: Interval) -> str:
 
 def _averages(analysis: Analysis) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("model")
+    table.add_column("model", overflow="fold")
     table.add_column("seeds", justify="right")
     for head in ("help", "harm", "by chance"):
         table.add_column(head)
