@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import lab_factory as factory
@@ -417,6 +418,23 @@ def test_an_adapter_is_written_whole_or_not_at_all(small, tmp_path, monkeypatch)
         save_adapter(random_adapter(small, 1), folder)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (folder / "adapter_model.safetensors").read_bytes() == content
+
+
+def test_an_adapter_stays_where_another_cannot_take_its_place(small, tmp_path, monkeypatch):
+    folder = save_adapter(random_adapter(small, 0), tmp_path / "a")
+    rename = Path.rename
+
+    def held(path, to):
+        if path.name.startswith(".new-"):
+            raise PermissionError(13, "Permission denied")
+        return rename(path, to)
+
+    monkeypatch.setattr("pathlib.Path.rename", held)
+    with pytest.raises(DataError, match="a: cannot be written: Permission denied"):
+        save_adapter(random_adapter(small, 1), folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    found = load_adapter(small, folder).tensors
+    torch.testing.assert_close(found, random_adapter(small, 0).tensors, atol=0, rtol=0)
 
 
 def test_an_adapter_takes_the_place_of_another_and_leaves_nothing_beside(small, tmp_path):

@@ -123,6 +123,8 @@ def save_adapter(adapter: Adapter, folder: Path) -> Path:
         raise DataError(f"{folder}: cannot be written: {error.strerror}") from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
     return folder
 
