@@ -5,9 +5,10 @@ from itertools import product
 import numpy as np
 import oracle
 import pytest
+import scipy.stats
 import xarray as xr
 
-from transferscope import claims, read_results
+from transferscope import claims, measure, read_results
 from transferscope.analysis import Claim
 from transferscope.assemble import audit
 from transferscope.suites import KNOWN_TASKS
@@ -115,6 +116,9 @@ def test_the_evidence_of_a_clique_speaks_of_significant_ones():
     effects[:, :4, :4] = 0.3  # 12 pairs times 4 seeds above 0
     text = audited({"32B": effects})["clique-32b"].evidence
     assert text == "the largest significant positive one has 4 tasks"
+    effects[:, 6:10, 6:10] = 0.3
+    text = audited({"32B": effects})["clique-32b"].evidence
+    assert text == "the largest significant positive one has 4 tasks (2 of that size)"
     assert audited({"32B": noise(0) - 0.5})["clique-32b"].evidence == (
         "no positive one is significant"
     )
@@ -219,3 +223,82 @@ def test_levels_and_models_of_significance_are_the_papers():
         ("Relative_Depth", 0.001, ()),
         ("Forensic_Detection", 0.005, ("3B", "32B")),
     }
+
+
+@pytest.mark.parametrize(("lost", "significant"), [(5, True), (6, False)])
+def test_a_clique_that_few_values_carry_rests_on_the_test_and_on_the_sign_of_the_mean(
+    lost, significant
+):
+    effects = np.full((2, 13, 13), -0.5)
+    ranks = np.arange(12, 0, -1.0) * np.where(np.arange(12) < 12 - lost, 1, -1)
+    pairs = [(i, j) for i in range(3) for j in range(3) if i != j]
+    for k, pair in enumerate(pairs):  # of the twelve values the least are below 0
+        effects[:, *pair] = ranks[k], ranks[-1 - k]
+    p_value = scipy.stats.wilcoxon(ranks, alternative="greater").pvalue
+    assert (0.025 < p_value < 0.05) == significant
+    found = audited({"3B": effects})["clique-3b"]
+    assert (found.holds, found.tried, found.held) == (significant, 4, int(significant))
+    if significant:
+        assert found.sensitive_to == ["two-sided test", "sign of every seed"]
+        assert found.evidence == "the largest significant positive one has 3 tasks"
+
+
+SIGNIFICANT = [finding for finding in claims.FINDINGS if finding.test]
+
+
+def p_values_of(finding: claims.Finding, mu: xr.DataArray, choice: audit.Choice) -> list[float]:
+    """Of the tested task in each model, from the seeds' values."""
+    effect = getattr(measure, finding.quantity)(
+        mu, include_self=choice.include_self, considered=13 if choice.all_tasks else None
+    )[finding.sign]
+    dim = "source" if finding.quantity == "transferability" else "target"
+    effect = effect.transpose("model", "seed", dim)
+    alternative = "greater" if finding.sign == "positive" else "less"
+    return scipy.stats.ttest_ind(
+        effect.sel({dim: finding.test[0]}).values,
+        effect.mean(dim).values,
+        axis=1,
+        equal_var=not choice.welch,
+        alternative="two-sided" if choice.two_sided else alternative,
+    ).pvalue.tolist()
+
+
+@pytest.mark.parametrize("finding", SIGNIFICANT, ids=lambda finding: finding.id)
+def test_p_values_are_those_of_the_choice(finding):
+    mu = a_matrix({"m": 20 * noise(3), "n": 20 * noise(4)})
+    study, names = audit.Study(mu, {}), ("include_self", "all_tasks", "welch", "two_sided")
+    for chosen in product([False, True], repeat=4):
+        choice = audit.Choice(**dict(zip(names, chosen, strict=True)))
+        expected = p_values_of(finding, mu, choice)
+        assert list(study.p_values(finding, choice).values()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("finding", SIGNIFICANT, ids=lambda finding: finding.id)
+def test_a_role_is_significant_at_the_papers_level_one_sided_in_the_models_it_names(finding):
+    task, level, sizes = finding.test
+    place = [slice(None)] * 3
+    place[1 if finding.quantity == "transferability" else 2] = TASKS.index(task)
+    tried = []
+    for amount in np.linspace(-0.1, 0.2, 101):
+        effects = 10 * noise(3)
+        effects[tuple(place)] += amount if finding.sign == "positive" else -amount
+        tried.append(effects)
+    mu = a_matrix({str(k): effects for k, effects in enumerate(tried)})
+    by_p_value = dict(zip(p_values_of(finding, mu, audit.Choice()), tried, strict=True))
+    barely = max(p for p in by_p_value if p < level)
+    close = min(p for p in by_p_value if p > level)
+    certain, without = by_p_value[min(by_p_value)], by_p_value[max(by_p_value)]
+    assert barely < level < 2 * barely
+    asked = sizes or ("3B", "32B")
+    first = dict.fromkeys(asked, certain)
+    last = asked[-1]
+    found = audited(first | {last: by_p_value[barely]})[finding.id]
+    assert found.holds is True
+    assert "two-sided test" in found.sensitive_to
+    assert f"p = {barely:.2g} ({last})" in found.evidence
+    assert found.tried == 32
+    assert audited(first | {last: by_p_value[close]})[finding.id].holds is False
+    if sizes:  # other models are not asked
+        assert audited(first | {"9B": without})[finding.id].holds is True
+    turned = audited({size: -its for size, its in first.items()})[finding.id]
+    assert (turned.holds, turned.held) == (False, 0)

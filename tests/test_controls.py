@@ -325,14 +325,88 @@ def test_from_counts_come_answers_with_those_counts_that_agree_as_much_as_is_ask
     assert no_transfer(evidence, matrix, QUICK) is None
 
 
+def of_seeds_alone(matrix, own, beside, which):
+    """Draws of controls and of effects beyond the last of them, with effects of our own."""
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    evidence = replace(evidence, data=replace(evidence.data, effects=own, items=(None,) * 4))
+    names = [["reordered", PLACEBO][i] for i in which]
+    measured = placebo._Measured(names, beside[:, which], len(which) - 1)
+    drawn = placebo._draw(matrix, evidence, measured, QUICK)
+    assert drawn is not None
+    return drawn
+
+
+def test_how_far_a_controls_seeds_differ_is_told_by_itself_alone(study):
+    matrix, rng = matrix_of(*study), np.random.default_rng(0)
+    own = 0.05 * rng.standard_normal((3, 4, 4))
+    beside = np.array([[2.0], [0.1]]) * rng.standard_normal((3, 2, 4))
+    both = of_seeds_alone(matrix, own, beside, [0, 1])
+    alone = of_seeds_alone(matrix, own, beside, [1])
+    other = own.copy()
+    other[:, np.eye(4, dtype=bool)] *= 20
+    for found in (alone, of_seeds_alone(matrix, other, beside, [0, 1])):
+        np.testing.assert_allclose(found.targets[-1], both.targets[1], rtol=0, atol=2e-3)
+        off = ~np.eye(4, dtype=bool)
+        np.testing.assert_allclose(found.alone[off], both.alone[off], rtol=0, atol=2e-3)
+
+
+def test_effects_beyond_a_placebo_whose_seeds_differ_are_as_unsure_as_the_placebo(study):
+    matrix, rng = matrix_of(*study), np.random.default_rng(0)
+    own = 0.001 * rng.standard_normal((3, 4, 4))
+    drawn = of_seeds_alone(matrix, own, rng.standard_normal((3, 2, 4)), [0, 1])
+    widths = (np.ptp(np.quantile(its, [0.1, 0.9], axis=-1), axis=0) for its in drawn)
+    of_controls, _, _, beyond, _ = widths
+    off = ~np.eye(4, dtype=bool)
+    ratio = (beyond / of_controls[1])[off]
+    assert ratio == pytest.approx(1, rel=0.25)
+
+
+def test_two_sources_are_as_far_apart_beyond_the_placebo_as_without_it_in_every_draw(study):
+    matrix = matrix_of(*study)
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    measured = placebo._measured(matrix, evidence, QUICK)
+    drawn = placebo._draw(matrix, evidence, measured, QUICK)
+    beyond, plain = (its[0] - its[1] for its in (drawn.adjusted, evidence.draws.cells))
+    moved = (beyond - plain).mean(axis=-1, keepdims=True)  # `evidence` has its draws centred
+    np.testing.assert_allclose(beyond - moved, plain, atol=1e-4)
+
+
+def test_a_placebo_of_one_seed_says_nothing_of_others_and_of_a_study_of_one_all_there_is(study):
+    predictions, controls = study
+    first = pl.col("seed") == "seed_0"
+    for runs, said in ((predictions, False), (predictions.filter(first), True)):
+        found = compared(matrix_of(runs, controls.filter(first)))
+        assert found.adjusted is not None
+        for its in (found.adjusted.mean, found.adjusted.cells["a"]["b"]):
+            assert np.isfinite(its.ci).tolist() == [said, said]
+        for its in (found.controls[PLACEBO].mean, found.controls[PLACEBO].targets["a"]):
+            assert np.isfinite(its.mean)
+            assert np.isfinite(its.ci).tolist() == [said, said]
+
+
 def test_effects_twice_as_far_apart_have_four_times_the_variance_for_certain(study):
     matrix = matrix_of(*study)
     evidence = gather(matrix, matrix["pgf"], "m", QUICK)
     assert evidence.draws is not None
     cells = evidence.draws.cells.copy()
-    cells[0, 1, :200] = np.nan  # a cell may be undefined in some draws
+    twice = 2 * cells
+    twice[evidence.data.itself] = 9  # self-transfer has no part in it
+    cells[0, 1, :100] = np.nan  # a cell may be undefined in some draws
+    twice[2, 1, 100:200] = np.nan
     evidence = replace(evidence, draws=evidence.draws._replace(cells=cells))
-    assert placebo._ratio_interval(evidence, 4.0, 2 * cells) == pytest.approx((4, 4), rel=1e-4)
+    assert placebo._ratio_interval(evidence, 4.0, twice) == pytest.approx((4, 4), rel=1e-4)
+
+
+def test_a_ratio_of_variances_turned_over_has_its_interval_turned_over(study):
+    matrix = matrix_of(*study)
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    cells = evidence.draws.cells
+    other = cells + np.random.default_rng(0).normal(0, 0.1, cells.shape).astype(np.float32)
+    one = placebo._ratio_interval(evidence, 1.6, other)
+    turned = replace(evidence, draws=evidence.draws._replace(cells=other))
+    two = placebo._ratio_interval(turned, 1 / 1.6, cells)
+    assert 0 < one[0] < one[1]
+    assert two == pytest.approx((1 / one[1], 1 / one[0]), rel=1e-4)
 
 
 @pytest.mark.parametrize("ceiling", [0.9, "self"])
