@@ -214,6 +214,17 @@ def test_without_any_difference_between_seeds_there_is_no_p_value():
     assert "no p-value, as no seed differs (3B)" in said
 
 
+def test_the_numbers_that_are_told_are_those_of_the_papers_choices():
+    mu = a_matrix({"3B": 20 * noise(3), "32B": 20 * noise(4)})
+    for quantity in ("transferability", "malleability"):
+        means = measure.averages(mu, include_self=False)[f"{quantity}_positive"].mean("seed")
+        small, large = means.values.tolist()
+        claim = audit.audit(mu, {})[0 if quantity == "transferability" else 1]
+        assert claim.evidence == (
+            f"average positive {quantity}: {small:.3f} (3B), {large:.3f} (32B)"
+        )
+
+
 def test_levels_and_models_of_significance_are_the_papers():
     """Section 5.2."""
     assert {finding.test for finding in claims.FINDINGS if finding.test} == {
@@ -302,3 +313,63 @@ def test_a_role_is_significant_at_the_papers_level_one_sided_in_the_models_it_na
         assert audited(first | {"9B": without})[finding.id].holds is True
     turned = audited({size: -its for size, its in first.items()})[finding.id]
     assert (turned.holds, turned.held) == (False, 0)
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ("include_self", "self-transfer counted"),
+        ("welch", "Welch's t-test"),
+        ("two_sided", "two-sided test"),
+    ],
+)
+def test_the_choice_that_a_roles_significance_hangs_on_is_named(choice, words):
+    finding = next(f for f in SIGNIFICANT if f.id == "donor-semantic-correspondence-significant")
+    place = TASKS.index("Semantic_Correspondence")
+    tried = [10 * noise(3) for _ in range(201)]
+    for effects, amount in zip(tried, np.linspace(-0.03, 0.02, 201), strict=True):
+        effects[:, place] += amount
+    mu = a_matrix({str(k): effects for k, effects in enumerate(tried)})
+    paper, other = (
+        np.array(p_values_of(finding, mu, chosen)) < finding.test[1]
+        for chosen in (audit.Choice(), audit.Choice(**{choice: True}))
+    )
+    hangs = np.flatnonzero(paper != other)
+    free = np.flatnonzero(paper & other)
+    found = [audited({"m": tried[k]})[finding.id] for k in (hangs[0], free[-1])]
+    assert [words in claim.sensitive_to for claim in found] == [True, False]
+
+
+def test_a_trend_that_rests_on_seeds_that_differ_in_sign_is_said_to():
+    small, large = np.zeros((4, 13, 13)), np.full((4, 13, 13), 0.05)
+    small[:2], small[2:] = 0.3, -0.3
+    found = audited({"3B": small, "32B": large})["scale-positive-transferability"]
+    assert found.holds is False
+    assert found.sensitive_to == ["seeds averaged first"]
+
+
+def test_a_trend_that_rests_on_n_is_said_to():
+    small, large = np.zeros((2, 4, 13, 13))
+    places = np.arange(13)
+    small[:, places, (places + 1) % 13] = 0.4  # one positive effect of each source
+    large[:, ~np.eye(13, dtype=bool)] = 0.05  # twelve
+    # eq. 1: 0.4 (1 - exp(-1 / N)) is above 0.05 (1 - exp(-12 / N)) for N = 12, below for 13
+    found = audited({"3B": small, "32B": large})["scale-positive-transferability"]
+    assert found.holds is False
+    assert found.sensitive_to == ["self-transfer counted", "N = all tasks"]
+
+
+def test_targets_that_are_no_sources_have_their_place():
+    effects = noise(0)
+    effects[:, :, TASKS.index("Relative_Depth")] += 0.3
+    sources = [name for name in TASKS if name not in ("Relative_Depth", "Semantic_Correspondence")]
+    mu = a_matrix({"3B": effects}).sel(source=sources)
+    found = {claim.id: claim for claim in audit.audit(mu, {})}
+    assert found["sponge-relative-depth"].holds is True
+    donor = found["donor-semantic-correspondence"]
+    assert (donor.holds, donor.evidence) == (None, "needs the task Semantic_Correspondence")
+    study, sponge = audit.Study(mu, {}), SIGNIFICANT[3]
+    for all_tasks, considered in ((False, None), (True, 11)):  # of sources, which act on it
+        expected = measure.malleability(mu, considered=considered)["positive"].mean("seed")
+        (values,) = study.panel(sponge, audit.Choice(all_tasks=all_tasks)).values
+        assert values[:, 0] == pytest.approx(expected.values[0])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from transferscope.errors import DataError
 from transferscope.evidence import gather, no_transfer
 from transferscope.matrix import from_predictions
 from transferscope.matrix.controls import effects, with_controls
+from transferscope.measure import variance_shares
 from transferscope.report import conduct
 
 QUICK = Settings(bootstrap=300, null_draws=100)
@@ -369,6 +371,78 @@ def test_two_sources_are_as_far_apart_beyond_the_placebo_as_without_it_in_every_
     beyond, plain = (its[0] - its[1] for its in (drawn.adjusted, evidence.draws.cells))
     moved = (beyond - plain).mean(axis=-1, keepdims=True)  # `evidence` has its draws centred
     np.testing.assert_allclose(beyond - moved, plain, atol=1e-4)
+    others = drawn.adjusted[~evidence.data.itself]
+    np.testing.assert_allclose(drawn.adjusted_mean, others.mean(axis=0), atol=1e-4)
+
+
+def test_what_a_control_was_not_asked_is_not_wrong(study):
+    predictions, controls = study
+    asked = (pl.col("source") != PLACEBO) | (pl.col("item") != "a/7")
+    matrix = matrix_of(predictions, controls.filter(asked))
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    measured = placebo._measured(matrix, evidence, QUICK)
+    whole = placebo._beside(evidence.data, matrix, evidence, measured)
+    assert np.array_equal(whole.itself, np.eye(6, 4))  # which a ceiling may be taken from
+    for table, name in zip(whole.items, TASKS, strict=True):
+        unknown = np.isnan(table.tuned[:, 4:]).any(axis=0)
+        assert unknown.sum(axis=1).tolist() == [name == "a", 0]
+
+
+def test_each_model_has_its_own_controls_and_the_first_placebo_is_subtracted(study):
+    predictions, controls = study
+    other = predictions.with_columns(model=pl.lit("n"))
+    both = controls.with_columns(pl.col("source").replace({"reordered": "shuffled"}))
+    models = ts.analyze(matrix_of(pl.concat([predictions, other]), both), QUICK).models
+    assert models["n"].controls == {}
+    assert models["n"].adjusted is None
+    assert set(models["m"].controls) == {PLACEBO, "shuffled"}
+    assert models["m"].adjusted.placebo == PLACEBO
+
+
+def test_of_the_variance_beyond_the_placebo_a_second_computation_says_the_same(study):
+    model = ts.analyze(matrix_of(*study), QUICK).models["m"]
+    adjusted, pairs = model.adjusted, [(i, j) for i in TASKS for j in TASKS if i != j]
+    beyond, plain = (
+        statistics.pvariance(cells[i][j].mean for i, j in pairs)
+        for cells in (adjusted.cells, model.pgf)
+    )
+    assert adjusted.variance == pytest.approx(beyond / plain)
+    low, high = adjusted.variance_ci
+    assert low < adjusted.variance < high
+    cube = {
+        s: {i: {j: adjusted.cells[i][j].seeds[s] for j in TASKS} for i in TASKS}
+        for s in model.seeds
+    }
+    expected = oracle.decompose(cube)
+    for share in ("target", "source", "both"):
+        assert getattr(adjusted.decomposition, share) == pytest.approx(getattr(expected, share))
+
+
+def test_shares_of_the_variance_are_of_known_effects_on_others_and_from_0_to_1(study):
+    matrix, rng = matrix_of(*study), np.random.default_rng(0)
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    itself = evidence.data.itself
+    mean = np.add.outer(0.05 * rng.standard_normal(4), rng.standard_normal(4))
+    shares = variance_shares(mean, ~itself)
+    drawn = np.repeat(mean[..., None], 300, axis=2)
+    drawn[itself] = 9
+    drawn[0, 1, :150] = np.nan  # stays as it was measured
+    found = placebo.decomposition(evidence, mean, drawn, shares)
+    for name, share in shares._asdict().items():
+        assert found.ci[name] == pytest.approx((share, share), abs=1e-6)
+    noisy = mean[..., None] + rng.standard_normal((4, 4, 300))
+    found = placebo.decomposition(evidence, mean, noisy, shares)
+    assert found.both == pytest.approx(1)
+    assert found.ci["both"][1] == found.ci["target"][1] == 1
+    assert found.ci["source"][0] == 0
+
+
+@pytest.mark.parametrize("ratio", [0.0, math.nan])
+def test_a_ratio_of_no_variance_has_no_interval(study, ratio):
+    matrix = matrix_of(*study)
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    ends = placebo._ratio_interval(evidence, ratio, evidence.draws.cells)
+    assert np.isnan(ends).all()
 
 
 def test_a_placebo_of_one_seed_says_nothing_of_others_and_of_a_study_of_one_all_there_is(study):
