@@ -1,5 +1,6 @@
 """Loading a base, its words for the answers, and its forward paths, which agree."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -55,6 +56,23 @@ def test_other_weights_have_another_hash(folder, tmp_path):
     data[-1] ^= 1
     path.write_bytes(bytes(data))
     assert weights_hash(other) != weights_hash(folder)
+
+
+def test_a_hash_is_of_all_that_answers_come_from_in_one_order_for_every_process(folder, tmp_path):
+    """A chat template decides too, and so does which file something stands in."""
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    for name in ("chat_template.jinja", "merges.txt", "spiece.model", "README.md"):
+        (other / name).write_text(name)
+    content = hashlib.sha256()
+    for path in sorted(other.iterdir()):
+        if path.name != "README.md":
+            content.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    assert weights_hash(other) == content.hexdigest()
+
+
+def test_adapters_are_added_to_no_weights_that_would_round_them(small):
+    assert (small.mergeable, factory.small_base(torch.bfloat16).mergeable) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""What is tried in place of work that failed, told by the ledger alone."""
+
+import pytest
+
+from transferscope.lab.ledger import LOSSES, Ledger
+from transferscope.plan import plan_study
+from transferscope.results.store import Store
+from transferscope.study.file import parse_study
+from transferscope.study.stock import stock_of
+
+TEXT = """\
+name: one
+models: {s: glimpse-s}
+suite: glimpse
+sources: [Counting]
+targets: [Counting]
+seeds: 3
+recipe: {items: 6}
+evaluation: {items: 4, batch_size: 5}
+"""
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    study = parse_study(TEXT, "study.yaml")
+    stock = stock_of(study)
+    return Ledger(study, plan_study(study, stock), stock, Store(tmp_path), lambda event: None)
+
+
+def test_what_runs_out_of_memory_is_halved_until_one_row_is_too_much(ledger):
+    _, attempt = ledger.attempts("s")
+    tried, todo = [], [attempt]
+    while todo:
+        one = todo.pop()
+        tried.append((len(one.shard.runs), one.rows or 0))
+        todo += ledger.retry(one, MemoryError("no room"))
+    alone = [(1, 0), (1, 2), (1, 1)]  # of 5 rows; none at all is not tried
+    assert sorted(tried) == sorted([(3, 0), (2, 0), *alone, *alone, *alone])
+    assert sorted(name for failure in ledger.failed for name in failure.runs) == sorted(
+        map(str, attempt.shard.runs)
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (MemoryError(), 2),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), 2),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 2),
+        (RuntimeError("the loss is not a number"), 0),
+    ],
+)
+def test_only_what_ran_out_of_memory_is_tried_again(ledger, error, tries):
+    _, attempt = ledger.attempts("s")
+    assert len(ledger.retry(attempt, error)) == tries
+    assert len(ledger.failed) == (not tries)
+
+
+def test_the_second_worker_that_goes_away_has_less_tried_and_the_last_ends_it(ledger):
+    _, attempt = ledger.attempts("s")
+    sizes = []
+    for lost in range(1, LOSSES):
+        attempt, *others = ledger.lost(attempt, RuntimeError("gone"), "w")
+        sizes.append((len(attempt.shard.runs), attempt.rows, len(others)))
+        assert attempt.lost == lost
+    assert sizes == [(3, None, 0), (2, None, 1), (1, None, 1)]
+    assert ledger.lost(attempt, RuntimeError("gone"), "w") == []
+    (failure,) = ledger.failed
+    assert failure.error == f"{LOSSES} workers went away over it, the last: gone"
