@@ -377,3 +377,62 @@ def test_a_bundle_that_others_packed_anew_is_read(packed, tmp_path):
     shutil.unpack_archive(packed, tmp_path / "un")
     shutil.make_archive(str(tmp_path / "anew"), "zip", tmp_path / "un")  # with entries of folders
     assert read_results(tmp_path / "anew.zip").equals(read_results(packed))
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        ("predictions/" + "a" * 121 + ".json", True),
+        ("predictions/" + "a" * 122 + ".json", False),
+        ("controls/naïve.parquet", False),
+        ("controls/-a.parquet", False),
+    ],
+)
+def test_names_of_tables_are_short_and_plain(name, fits):
+    assert bundle.fits(name) == fits
+
+
+def test_more_than_a_bundle_may_have_is_refused(packed, monkeypatch):
+    for bound, most, said in (
+        ("MOST_ENTRIES", 3, "more than 3 entries"),
+        ("MOST_BYTES", 1000, "at most 1,000 are allowed"),
+        ("MOST_TEXT", 1000, "bytes, at most 1,000 are allowed"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(bundle, bound, most)
+            assert said in refusal(packed)
+    sizes = {name: len(data) for name, data in contents(packed).items()}
+    large = sizes.pop("analysis.json")
+    texts = [size for name, size in sizes.items() if name.endswith((".json", ".txt", ".yaml"))]
+    assert max(texts) < large
+    monkeypatch.setattr(bundle, "MOST_TEXT", large - 1)  # an analysis is not read as a whole here
+    assert read_results(packed)["seed"].size == 2
+
+
+def test_other_compressions_and_other_folders_are_refused(packed):
+    files = contents(packed)
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    assert "compressed in a way that no bundle is" in refusal(packed)
+    assert "'adapters/': no file of a bundle" in refusal(
+        rezipped(packed, files | {"adapters/": b""})
+    )
+
+
+def test_checksums_are_read_as_sha256sum_writes_them(packed):
+    files = contents(packed)
+    sums = files["SHA256SUMS"].decode()
+    binary = files | {"SHA256SUMS": sums.replace("  ", " *").encode()}  # `sha256sum --binary`
+    assert read_results(rezipped(packed, binary))["seed"].size == 2
+    short = files | {"SHA256SUMS": (sums + "abc  cells.csv\n").encode()}
+    line = len(sums.splitlines()) + 1
+    said = refusal(rezipped(packed, short))
+    assert f"SHA256SUMS line {line}: expected a SHA-256 and a name" in said
+
+
+def test_a_file_that_is_gone_is_named_and_no_bundle_is_left(tmp_path):
+    with pytest.raises(DataError, match=r"study.yaml: cannot be read: No such file"):
+        bundle.pack(tmp_path / "b.zip", {"study.yaml": tmp_path / "study.yaml"})
+    assert list(tmp_path.iterdir()) == []
+    assert bundle.is_bundle(tmp_path / "B.ZIP")

@@ -13,7 +13,7 @@ from transferscope.errors import DataError
 from transferscope.lab.ledger import Attempt
 from transferscope.plan import Run, Shard
 from transferscope.results import atomic, logged
-from transferscope.results.standing import seconds_left, standing
+from transferscope.results.standing import judging, measured, seconds_left, standing
 from transferscope.runner import run_study
 from transferscope.study.file import parse_study
 
@@ -149,6 +149,7 @@ def test_a_folder_without_a_study_is_refused(run, tmp_path):
         standing(tmp_path)
     code, _, error = run("status", tmp_path / "nowhere")
     assert (code, error.count("\n")) == (2, 1)
+    assert "no such folder" in error
 
 
 def test_less_at_once_is_half_the_fleet_and_then_half_the_rows():
@@ -168,3 +169,59 @@ def test_less_at_once_is_half_the_fleet_and_then_half_the_rows():
 def test_a_line_of_the_log_that_nests_too_deeply_is_passed_over(tmp_path):
     (tmp_path / "run.jsonl").write_text("[" * 100_000 + '\n{"event": "start"}\n')
     assert logged(tmp_path) == [{"event": "start"}]
+
+
+def logs(folder: Path, *events: str, **more) -> Path:
+    """A folder with a log of these events, each of the worker that its second word names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for event in events:
+        name, _, worker = event.partition(" ")
+        lines.append({"event": name, "time": "soon", "worker": worker, "runs": [f"by {worker}"]})
+        lines[-1] |= more.get(name, {})
+    (folder / results.LOG).write_text("\n".join(map(json.dumps, lines)) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("end", ["finished", "failed", "again", "lost"])
+def test_a_worker_has_a_shard_until_it_ends_however_it_does(tmp_path, end):
+    folder = logs(tmp_path, "begin", "start w1", "start w2", f"{end} w1", f"{end} w1", "progress",
+                  progress={"doing": {"w1": "late", "w2": "scoring"}})  # fmt: skip
+    found = standing(folder, held=True)
+    assert [(place.worker, place.doing) for place in found.places] == [("w2", "scoring")]
+    assert found.again == 2 * (end in ("again", "lost"))
+    assert standing(folder, held=False).places == []
+
+
+def test_a_log_with_nonsense_in_it_says_what_it_can(tmp_path):
+    progress = {"doing": 3, "of": 9, "work": 9, "total": 9}
+    events = "begin", "start w1", "progress w1"
+    folder = logs(tmp_path, *events, start={"runs": []}, progress=progress)
+    found = standing(folder, held=True)
+    assert (found.state, found.of, found.seconds_left) == ("running", 9, None)  # "soon" is no time
+    assert [place.doing for place in found.places] == [""]
+    found = standing(logs(tmp_path, "begin"), held=False)
+    assert (found.state, found.cells, found.of) == ("stopped", 0, 0)
+
+
+def test_what_judges_a_choice_stands_where_its_own_log_says(tmp_path):
+    for name, events in {"m/B": ["begin", "end"], "m/A": ["begin"], "n/A": ["start w"]}.items():
+        logs(tmp_path / results.JUDGING / name, *events)
+    for held, state in ((True, "running"), (False, "stopped"), (None, "stopped")):
+        found = judging(tmp_path, held)
+        assert [(name, one.state) for name, one in found.items()] == [
+            ("m, A", state),
+            ("m, B", "done"),
+        ]
+
+
+def test_what_training_and_scoring_took_is_added_up_by_model(tmp_path):
+    folder = logs(tmp_path, "begin", "train w", "score w", "train w", "score w", "finished w",
+                  train={"model": "m", "items": 3, "seconds": 1.5},
+                  score={"model": "n", "items": 4, "seconds": None, "tokens": "many"},
+                  finished={"model": "m", "items": 9})  # fmt: skip
+    assert measured(folder) == {
+        "m": {"train_items": 6, "train_seconds": 3.0},
+        "n": {"score_items": 8},
+    }
+    assert measured(logs(tmp_path, "train w", train={"items": 3})) == {}
