@@ -16,6 +16,7 @@ from transferscope import simulate
 from transferscope.analysis.serial import from_json, to_json
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
+from transferscope.evidence import gather
 from transferscope.matrix import from_accuracy, from_pgf, from_predictions
 from transferscope.report.findings import happened
 from transferscope.stats import detection
@@ -464,3 +465,93 @@ def test_a_base_without_errors_ran_its_seeds_and_leaves_no_gap(predictions: pl.D
     assert "at or above the ceiling of every target, which leaves no gap" in said["small"][0]
     alone = ts.analyze(from_predictions(predictions.filter(pl.col("model") == "large")), QUICK)
     assert repr(analysis.models["large"].pgf) == repr(alone.models["large"].pgf)  # NaN is not NaN
+
+
+def test_a_cell_of_one_seed_among_several_has_a_value_and_nothing_else(predictions):
+    one = predictions.filter(pl.col("model") == "small")
+    source, target = one["source"].drop_nulls()[0], one["target"][-1]
+    gone = (pl.col("source") == source) & (pl.col("target") == target)
+    part = one.filter(~(gone & (pl.col("seed") != "seed_0")).fill_null(False))
+    pgf = ts.analyze(from_predictions(part), QUICK).models["small"].pgf
+    cell = pgf[source][target]
+    assert math.isfinite(cell.mean)
+    assert all(map(math.isnan, (cell.std, *cell.ci, cell.p_value, cell.q_value)))
+    assert sum(map(math.isnan, (its.p_value for row in pgf.values() for its in row.values()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("measure", "ceiling", "capped"),
+    [("pgf", 1.0, True), ("pgf", 0.7, False), ("relative_gain", 1.0, False)],
+)
+def test_only_a_pgf_at_a_ceiling_of_1_is_at_most_1(measure, ceiling, capped):
+    world = simulate.World(
+        ("a", "b"), np.full(2, 0.3), np.array([[0.9, 0.97], [0.97, 0.9]]), np.full(2, 40)
+    )
+    made, _ = simulate.predictions_of("m", world, 2, 0)
+    matrix = ts.apply_ceiling(from_predictions(made), ceiling)
+    cell = ts.analyze(matrix, dataclasses.replace(QUICK, measure=measure)).models["m"].pgf["a"]["b"]
+    assert (cell.ci[1] == 1) == capped
+    assert (cell.mean > 1) != capped
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_what_is_looked_at_alone_is_told_by_others_and_of_two_seeds_means_are_too(
+    predictions, seeds
+):
+    used = predictions.filter(
+        pl.col("model") == "small", pl.col("seed").is_in([f"seed_{s}" for s in range(seeds)])
+    )
+    matrix = from_predictions(used)
+    model = ts.analyze(matrix, QUICK).models["small"]
+    evidence = gather(matrix, matrix["pgf"], "small", QUICK)
+    draws, tasks = evidence.draws, matrix["target"].values.tolist()
+    for i, source in enumerate(tasks):
+        cells = model.pgf[source]
+        means = np.array([cells[target].mean for target in tasks])
+        expected = evidence.interval(draws.alone[i], means, high=1.0)
+        np.testing.assert_allclose([cells[target].ci for target in tasks], expected)
+    of_means = draws.tasks_alone if seeds == 2 else draws.tasks
+    for sign, bounds in (("positive", {"low": 0.0}), ("negative", {"high": 0.0})):
+        key = ("transferability", sign, False)
+        for i, task in enumerate(tasks):
+            its = getattr(model.transferability[task], sign)
+            expected = evidence.interval(draws.tasks_alone[key][i], np.array(its.mean), **bounds)
+            assert its.ci == pytest.approx(tuple(expected))
+        average = model.average.transferability
+        expected = evidence.interval(
+            of_means[key].mean(axis=0), np.array(getattr(average, sign)), **bounds
+        )
+        assert getattr(average.ci, sign) == pytest.approx(tuple(expected))
+        for with_self in (True, False):
+            for category in model.categories["level"].values():
+                its = category if with_self else category.without_self
+                members = [tasks.index(name) for name in category.tasks]
+                drawn = of_means["transferability", sign, with_self][members].mean(axis=0)
+                value = np.array(getattr(its.transferability, sign))
+                expected = evidence.interval(drawn, value, **bounds)
+                assert getattr(its.transferability.ci, sign) == pytest.approx(tuple(expected))
+    cells = draws.alone if seeds == 2 else draws.cells
+    found = [*model.cliques.positive, *model.cliques.negative]
+    assert found
+    for clique in found:
+        members = [tasks.index(name) for name in clique.tasks]
+        block = cells[np.ix_(members, members)][~np.eye(len(members), dtype=bool)]
+        expected = evidence.interval(block.mean(axis=0), np.array(clique.mean))
+        assert clique.ci == pytest.approx(tuple(expected))
+
+
+def test_a_trend_whose_order_self_transfer_makes_is_named():
+    low = ("Relative_Depth", "Relative_Reflectance", "Visual_Correspondence")
+    tasks = {**dict.fromkeys(low, (0.1, 0.9)), "Jigsaw": (0.2, 0.2), "Counting": (0.2, 0.2)}
+    rows = [
+        {"model": "m", "seed": str(seed), "source": source, "target": target}
+        | {"pgf": tasks[source][source == target] + 0.001 * seed}
+        for seed in range(2)
+        for source in tasks
+        for target in tasks
+    ]
+    model = ts.analyze(from_pgf(pl.DataFrame(rows)), QUICK).models["m"]
+    assert model.category_axes["level"].rests_on_self == ["transferability.positive"]
+    rows = [row | {"source": row["target"], "target": row["source"]} for row in rows]
+    model = ts.analyze(from_pgf(pl.DataFrame(rows)), QUICK).models["m"]
+    assert model.category_axes["level"].rests_on_self == ["malleability.positive"]
