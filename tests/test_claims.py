@@ -225,6 +225,13 @@ def test_the_numbers_that_are_told_are_those_of_the_papers_choices():
         )
 
 
+def test_of_one_seed_nothing_is_significant_or_not():
+    found = audited({"3B": noise(0)[:1]})
+    significant = found["sponge-relative-depth-significant"]
+    assert (significant.holds, significant.evidence) == (None, "needs more than one seed")
+    assert found["sponge-relative-depth"].holds is not None
+
+
 def test_levels_and_models_of_significance_are_the_papers():
     """Section 5.2."""
     assert {finding.test for finding in claims.FINDINGS if finding.test} == {

@@ -124,6 +124,7 @@ def test_what_of_a_control_has_no_place_is_left_out_and_said(study):
     assert (
         "m: format-only was measured in 2 of 3 seeds; adjusted effects use those." in analysis.notes
     )
+    assert "m: reordered was measured in 2 of 3 seeds." in analysis.notes
 
 
 def test_items_that_only_a_control_was_asked_are_not_compared(study):
@@ -425,7 +426,7 @@ def test_shares_of_the_variance_are_of_known_effects_on_others_and_from_0_to_1(s
     mean = np.add.outer(0.05 * rng.standard_normal(4), rng.standard_normal(4))
     shares = variance_shares(mean, ~itself)
     drawn = np.repeat(mean[..., None], 300, axis=2)
-    drawn[itself] = 9
+    drawn[itself] = rng.standard_normal((4, 300))
     drawn[0, 1, :150] = np.nan  # stays as it was measured
     found = placebo.decomposition(evidence, mean, drawn, shares)
     for name, share in shares._asdict().items():
@@ -435,6 +436,39 @@ def test_shares_of_the_variance_are_of_known_effects_on_others_and_from_0_to_1(s
     assert found.both == pytest.approx(1)
     assert found.ci["both"][1] == found.ci["target"][1] == 1
     assert found.ci["source"][0] == 0
+
+
+def test_without_a_difference_between_sources_no_share_of_it_is_left(study):
+    predictions, controls = study
+    base = predictions.filter(pl.col("source").is_null())
+    same = [base.with_columns(source=pl.lit(name)) for name in TASKS]
+    adjusted = compared(matrix_of(pl.concat([base, *same]), controls)).adjusted
+    assert adjusted.mean.mean != 0
+    assert math.isnan(adjusted.variance)
+    assert np.isnan(adjusted.variance_ci).all()
+
+
+def test_each_number_of_controls_has_the_interval_of_its_own_draws(study):
+    matrix = matrix_of(*study)
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    measured = placebo._measured(matrix, evidence, QUICK)
+    drawn = placebo._draw(matrix, evidence, measured, QUICK)
+    found = compared(matrix)
+    for i, name in enumerate((PLACEBO, "reordered")):
+        its = found.controls[name]
+        pairs = [(its.mean, drawn.mean[i])]
+        pairs += [(its.targets[target], drawn.targets[i, j]) for j, target in enumerate(TASKS)]
+        for estimate, draws in pairs:
+            expected = evidence.interval(draws, np.array(estimate.mean))
+            assert estimate.ci == pytest.approx(tuple(expected))
+    its = found.adjusted
+    mean = np.array([[cell.mean for cell in row.values()] for row in its.cells.values()])
+    shares = variance_shares(mean, ~evidence.data.itself)
+    joint = placebo.decomposition(evidence, mean, drawn.adjusted, shares)
+    for name, ends in its.decomposition.ci.items():
+        assert ends == pytest.approx(joint.ci[name], abs=1e-9)
+    ends = placebo._ratio_interval(evidence, its.variance, drawn.adjusted)
+    assert its.variance_ci == pytest.approx(ends)
 
 
 @pytest.mark.parametrize("ratio", [0.0, math.nan])
