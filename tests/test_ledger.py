@@ -27,6 +27,20 @@ def ledger(tmp_path):
     return Ledger(study, plan_study(study, stock), stock, Store(tmp_path), lambda event: None)
 
 
+def test_a_models_attempts_are_its_own_runs_the_base_first(tmp_path):
+    two = "models: {s: glimpse-s, m: glimpse-m}\ncontrols: [reordered]"
+    study = parse_study(TEXT.replace("models: {s: glimpse-s}", two), "study.yaml")
+    stock = stock_of(study)
+    plan = plan_study(study, stock)
+    ledger = Ledger(study, plan, stock, Store(tmp_path), lambda event: None)
+    for model in ("s", "m"):
+        shards = [attempt.shard for attempt in ledger.attempts(model)]
+        assert {shard.model for shard in shards} == {model}
+        own = [run for shard in shards for run in shard.runs]
+        assert own[0].kind == "base"
+        assert sorted(map(str, own)) == sorted(str(run) for run in plan.runs if run.model == model)
+
+
 def test_what_runs_out_of_memory_is_halved_until_one_row_is_too_much(ledger):
     _, attempt = ledger.attempts("s")
     tried, todo = [], [attempt]
@@ -34,6 +48,7 @@ def test_what_runs_out_of_memory_is_halved_until_one_row_is_too_much(ledger):
         one = todo.pop()
         tried.append((len(one.shard.runs), one.rows or 0))
         todo += ledger.retry(one, MemoryError("no room"))
+        assert len(tried) < 99
     alone = [(1, 0), (1, 2), (1, 1)]  # of 5 rows; none at all is not tried
     assert sorted(tried) == sorted([(3, 0), (2, 0), *alone, *alone, *alone])
     assert sorted(name for failure in ledger.failed for name in failure.runs) == sorted(

@@ -17,7 +17,7 @@ from transferscope.models.glimpse import base as bases
 from transferscope.models.glimpse import tokenizer
 from transferscope.models.linears import language_linears, target_linears
 from transferscope.models.paths import forward_path
-from transferscope.models.qwen import FAMILIES
+from transferscope.models.qwen import FAMILIES, QwenPath
 from transferscope.models.rows import Letters, letters, told_apart
 from transferscope.models.vlm import load_base, load_model, make_base, weights_hash
 from transferscope.suite import Drawn
@@ -92,6 +92,16 @@ def test_a_folder_without_safetensors_is_refused(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(DataError, match=r"no \*.safetensors; other weight files are never read"):
         load_base(tmp_path)
+
+
+def test_a_pickle_is_not_read_where_the_safetensors_are_anothers(folder, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    (other / "model.safetensors").rename(other / "adapter.safetensors")
+    (other / "pytorch_model.bin").write_bytes(b"x")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was read"))
+    with pytest.raises(DataError, match="other: not a vision-language model: "):
+        load_base(other)
 
 
 def test_damaged_weights_are_refused_in_one_line(folder, tmp_path):
@@ -191,6 +201,35 @@ def test_the_fast_path_of_a_family_agrees_with_the_plain_one(family):
     fast, plain = both(base, factory.items(5, None, size=None), "QwenPath", (9, 10), 2)
     assert fast.std() > 0.1
     torch.testing.assert_close(fast, plain, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_that_are_alike_but_for_a_length_or_a_pictures_side_keep_their_own_places(family):
+    """The places of a row's tokens are kept for the next one of its shape."""
+    base = factory.family_base(family)
+    sizes = [(56, 112), (112, 56), (112, 56), (56, 112)]
+    items = [item for seed, size in enumerate(sizes) for item in factory.items(3, 2, seed, size)]
+    swapped = [replace(one, images=two.images) for one, two in zip(items, items[3:], strict=False)]
+    fast, plain = both(base, [*items, *swapped], "QwenPath", (9, 10), 2)
+    torch.testing.assert_close(fast, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_on_a_cpu_pictures_are_looked_at_one_by_one(monkeypatch):
+    """Others beside one would round its features, and a study that goes on would end otherwise."""
+    calls, look = [], QwenPath._look
+    monkeypatch.setattr(
+        QwenPath, "_look", lambda self, some: calls.append(len(some)) or look(self, some)
+    )
+    base, items = factory.family_base("qwen2_5_vl"), factory.items(2, 2, size=(56, 56))
+    path = forward_path(base, items)
+    path.logits(path.encode(items))
+    assert calls == [1] * 4
+
+
+def test_a_picture_too_thin_for_a_base_is_named_by_its_item():
+    base, items = factory.family_base("qwen2_vl"), factory.items(1, 1, size=(2, 500))
+    with pytest.raises(DataError, match=r"item 'made-0': .*aspect ratio"):
+        forward_path(base, items).encode(items)
 
 
 def test_an_embedded_base_takes_pictures_of_any_size(small):

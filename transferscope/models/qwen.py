@@ -137,12 +137,7 @@ class QwenPath:
         """Time, row and column of every token (3, length)."""
         if not row.grids:
             return torch.arange(len(ids)).expand(3, -1)
-        starts, place = [], 0
-        for grid in row.grids:
-            place = row.ids.index(self._image, place)
-            starts.append(place)
-            place += self._tokens(grid)
-        shape = (len(ids), row.grids, tuple(starts))  # all that they depend on
+        shape = (len(ids), row.grids)  # all that they depend on: pictures come first, then text
         if shape not in self._places:
             index, _ = self._body.get_rope_index(
                 ids[None],
