@@ -15,8 +15,9 @@ import transferscope as ts
 from transferscope import simulate
 from transferscope.analysis.serial import from_json, to_json
 from transferscope.analysis.settings import Settings
+from transferscope.assemble import audit
 from transferscope.errors import DataError, StudyError
-from transferscope.evidence import gather
+from transferscope.evidence import Evidence, Quantity, gather
 from transferscope.matrix import from_accuracy, from_pgf, from_predictions
 from transferscope.report.findings import happened
 from transferscope.stats import detection
@@ -277,7 +278,7 @@ def test_what_is_the_same_in_every_seed_is_told_without_a_width():
         | {"pgf": value if source in low and source != target else value + 0.1 * seed}
         for seed in range(3)
         for i, source in enumerate((*low, "Jigsaw", "Counting"))
-        for j, target in enumerate((*low, "Jigsaw", "Counting"))
+        for j, target in enumerate(("Art_Style", *low, "Jigsaw", "Counting"))
         for helped in [source in low or (source, target) == ("Jigsaw", "Counting")]
         for value in [0.2 + 0.01 * (3 * i + 2 * j) if helped else -0.5]
     ]
@@ -555,3 +556,32 @@ def test_a_trend_whose_order_self_transfer_makes_is_named():
     rows = [row | {"source": row["target"], "target": row["source"]} for row in rows]
     model = ts.analyze(from_pgf(pl.DataFrame(rows)), QUICK).models["m"]
     assert model.category_axes["level"].rests_on_self == ["malleability.positive"]
+
+
+def test_support_is_the_share_of_draws_in_which_a_finding_holds():
+    frame = simulate.example_predictions(seeds=2, seed=0)
+    tasks = frame["target"].unique(maintain_order=True)[::-1][:7].to_list()
+    keep = pl.col("target").is_in(tasks) & pl.col("source").fill_null(tasks[0]).is_in(tasks)
+    matrix = from_predictions(frame.filter(keep, pl.col("model") != "medium"))
+    levels = matrix["level"].values.tolist()
+    assert set(levels) == {"low", "mid", "high"}
+    evidence = {m: gather(matrix, matrix["pgf"], m, QUICK) for m in ("small", "large")}
+
+    def share(claim: str, known: dict[str, Evidence]) -> float:
+        found = {its.id: its for its in audit.audit(matrix["pgf"], known)}
+        return found[claim].support
+
+    quantities: tuple[Quantity, ...] = ("transferability", "malleability")
+    for quantity in quantities:
+        drawn = [its.drawn(quantity, "positive", include_self=False) for its in evidence.values()]
+        rises = drawn[1].mean(axis=0) > drawn[0].mean(axis=0)
+        assert share(f"scale-positive-{quantity}", evidence) == rises.mean()
+        first = np.ones(QUICK.bootstrap, dtype=bool)
+        for its in evidence.values():
+            tasks = its.drawn(quantity, "positive", include_self=True)
+            of = {n: tasks[[level == n for level in levels]].mean(axis=0) for n in set(levels)}
+            first &= (of["low"] > of["mid"]) & (of["low"] > of["high"])
+        name = "low-level-" + {"transferability": "transferable"}.get(quantity, "malleable")
+        assert share(name, evidence) == first.mean()
+    without = evidence | {"large": dataclasses.replace(evidence["large"], draws=None)}
+    assert math.isnan(share("scale-positive-malleability", without))

@@ -113,6 +113,7 @@ def test_the_time_left_follows_from_the_pace_so_far(tmp_path):
         found = standing(tmp_path)
     assert found.seconds_left == 90  # 60 s for 20 of 50
     assert [(one.worker, one.node, one.doing) for one in found.places] == [("w1", "n", "training")]
+    assert standing(tmp_path).seconds_left is None  # nobody works on it any more
 
 
 def test_too_little_says_nothing_of_the_time_left():
