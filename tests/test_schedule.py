@@ -79,6 +79,11 @@ def test_more_workers_than_shards_have_nothing_to_do():
     assert found.utilisation == pytest.approx(5 / 15)
 
 
+def test_the_least_time_is_an_even_share_or_the_longest_shard():
+    assert least(jobs("A", 9, 1, 2), 3) == 9
+    assert least(jobs("A", 3, 4, 5), 2) == 6
+
+
 # For all
 
 
