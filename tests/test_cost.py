@@ -279,6 +279,14 @@ def test_less_memory_means_fewer_adapters_then_parts_of_a_batch_then_activations
     assert cost.fits(5000, 8, 100, 50, alone=True) == Room(1, 1, False)
 
 
+def test_what_is_too_large_is_parted_down_to_one_question_and_then_computed_twice():
+    room, tried = Room(3, 1, False), []
+    while room := room.smaller(6):
+        tried.append(room)
+    parted = [Room(3, parts, False) for parts in (2, 4, 6)]
+    assert tried == [*parted, Room(3, 6, True)]
+
+
 def test_folding_is_decided_alike_before_and_after_loading():
     base = load_base("glimpse-s")
     its = shapes_of(base)
@@ -291,3 +299,5 @@ def test_folding_is_decided_alike_before_and_after_loading():
     assert folding_pays(base, stack) is cost.folding_pays(its, TARGETS, "float32", 0.0) is True
     assert not cost.folding_pays(parse_shapes(QWEN25_7B, "x"), TARGETS, "float32", 0.0)
     assert not cost.folding_pays(its, TARGETS, "float32", 0.1)
+    assert not cost.folding_pays(its, TARGETS, "bfloat16", 0.0)
+    assert not cost.folding_pays(its, TARGETS, "float32", 0.0, "nf4")

@@ -142,7 +142,12 @@ def planned(text: str) -> Whole:
     return Whole(study, made, stock, sample(made, stock))
 
 
-ROOMS = ("memory: 2", "memory: 0.001, disk: 0", "memory: 0.00001, disk: 0")
+ROOMS = (  # for all pictures; one run's and the questions'; the questions'; none
+    "memory: 2",
+    "memory: 0.02, disk: 0",
+    "memory: 0.002, disk: 0",
+    "memory: 0.00001, disk: 0",
+)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -159,6 +164,18 @@ def test_one_worker_takes_what_the_plan_says(room):
     assert len(work) == 1 + 3 + 5  # the base, asked thrice in another order, 9 adapters by twos
     found = simulate(work, openings, 1)
     assert found.makespan == pytest.approx(whole.seconds + START + 5.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_scoring_an_adapter_costs_more_than_its_base_but_within_a_cpus_weights(gpu):
+    its = planned(TEXT)
+    device, speeds = Device("one", gpu, 8 << 30), Speeds(1, 2e10, 1, 3e10, 4e10, {}, 5.0)
+    scoring = priced(its, "s", read_shapes(folder("glimpse-s")), device, speeds).scoring
+    assert {run.kind for run in scoring if not run.trained} == {"base", "again"}
+    (bare,) = {flops for run, flops in scoring.items() if not run.trained}
+    (adapted,) = {flops for run, flops in scoring.items() if run.trained}
+    assert (adapted > bare) == gpu
+    assert adapted >= bare
 
 
 def test_the_largest_base_is_taken_first():
