@@ -168,7 +168,7 @@ def test_one_worker_takes_what_the_plan_says(room):
 
 @pytest.mark.parametrize("gpu", [True, False])
 def test_scoring_an_adapter_costs_more_than_its_base_but_within_a_cpus_weights(gpu):
-    its = planned(TEXT)
+    its = planned(TEXT.replace("epochs: 2", "epochs: 2, dropout: 0.1"))  # not folded in training
     device, speeds = Device("one", gpu, 8 << 30), Speeds(1, 2e10, 1, 3e10, 4e10, {}, 5.0)
     scoring = priced(its, "s", read_shapes(folder("glimpse-s")), device, speeds).scoring
     assert {run.kind for run in scoring if not run.trained} == {"base", "again"}
@@ -176,6 +176,23 @@ def test_scoring_an_adapter_costs_more_than_its_base_but_within_a_cpus_weights(g
     (adapted,) = {flops for run, flops in scoring.items() if run.trained}
     assert (adapted > bare) == gpu
     assert adapted >= bare
+
+
+def test_each_choice_is_asked_first_once_but_for_choices_that_stand_alike_in_every_question():
+    text = TEXT.replace("targets: [Relative_Depth, Jigsaw]", "targets: [Relative_Depth, Counting]")
+    made = []
+    for order in ("given", "circular"):
+        its = planned(text.replace("{items: 50}", f"{{items: 50, choice_order: {order}}}"))
+        device = Device("a GPU", True, 8 << 30)
+        made.append(estimate(its, "s", read_shapes(folder("glimpse-s")), device))
+    offered = {
+        name: {item.choices for item in its.stock.split(name, "eval")} for name in its.plan.targets
+    }
+    times = [1 if len(its) == 1 else 4 for its in offered.values()]
+    assert sorted(times) == [1, 4]
+    assert {len(choices) for choices in offered["Counting"]} == {4}
+    runs = len(its.plan.runs)
+    assert [one.score_items for one in made] == [runs * 2 * 50, runs * (1 + 4) * 50]
 
 
 def test_the_largest_base_is_taken_first():
