@@ -15,6 +15,7 @@ from transferscope.errors import DataError
 from transferscope.fleet.adapter import save_adapter
 from transferscope.fleet.score import score_fleet
 from transferscope.fleet.train import Job, train_fleet
+from transferscope.models.eyes import Budget
 from transferscope.models.tuned import check_tuned, load_tuned
 from transferscope.models.vlm import load_base
 
@@ -47,7 +48,9 @@ def test_a_merged_checkpoint_answers_as_its_adapter_does(family, tmp_path):
     from transformers import AutoModelForImageTextToText
 
     where = families.checkpoint(family, tmp_path / "tiny")
-    base, items = load_base(where, max_pixels=80 * 80), factory.items(3, None, size=None)
+    room = Budget(memory=1 << 20, folder=tmp_path / "features")
+    base = load_base(where, max_pixels=80 * 80, budget=room)
+    items = factory.items(3, None, size=None)
     recipe = factory.recipe(learning_rate=0.02)
     (adapter,) = train_fleet(base, [Job("a", 0, items, 1, 2, 3)], recipe)
     folder = save_adapter(adapter, tmp_path / "a" / "0")
@@ -57,6 +60,7 @@ def test_a_merged_checkpoint_answers_as_its_adapter_does(family, tmp_path):
 
     tuned = load_tuned(base, tmp_path / "merged")
     assert (tuned.name, tuned.dtype, tuned.processor) == (base.name, base.dtype, base.processor)
+    assert (tuned.max_pixels, tuned.budget) == (base.max_pixels, base.budget)  # as features' names
     assert tuned.weights_hash != base.weights_hash
     assert not any(weight.requires_grad for weight in tuned.model.parameters())
     bare, theirs = score_fleet(base, [None, adapter], items)
@@ -148,9 +152,10 @@ def test_a_checkpoint_that_is_not_the_bases_is_refused_with_the_first_difference
     base, other, change, message
 ):
     change(other)
-    with pytest.raises(DataError, match=message) as refused:
-        check_tuned(base, other)
-    assert "\n" not in str(refused.value)
+    for check in (check_tuned, load_tuned):
+        with pytest.raises(DataError, match=message) as refused:
+            check(base, other)
+        assert "\n" not in str(refused.value)
 
 
 def test_a_checkpoint_that_lacks_a_shard_is_refused_before_weights_are_read(base, folder, tmp_path):
