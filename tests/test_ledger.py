@@ -1,7 +1,12 @@
-"""What is tried in place of work that failed, told by the ledger alone."""
+"""The ledger and the bench by themselves: what is tried after a failure, which base is at hand."""
+
+import weakref
+from types import SimpleNamespace
 
 import pytest
+from fake_lab import FakeLab
 
+from transferscope.lab.bench import Bench
 from transferscope.lab.ledger import LOSSES, Ledger
 from transferscope.plan import plan_study
 from transferscope.results.store import Store
@@ -18,6 +23,10 @@ seeds: 3
 recipe: {items: 6}
 evaluation: {items: 4, batch_size: 5}
 """
+
+
+class Known(SimpleNamespace):
+    """Of which one can see that it is gone."""
 
 
 @pytest.fixture
@@ -82,3 +91,23 @@ def test_the_second_worker_that_goes_away_has_less_tried_and_the_last_ends_it(le
     assert ledger.lost(attempt, RuntimeError("gone"), "w") == []
     (failure,) = ledger.failed
     assert failure.error == f"{LOSSES} workers went away over it, the last: gone"
+
+
+def test_a_base_is_let_go_before_the_next_is_opened_and_opened_once(tmp_path):
+    """Two of them may not fit in memory."""
+    study = parse_study(TEXT.replace("{s: glimpse-s}", f"{{s: {tmp_path}, m: {tmp_path}}}"), "s")
+    (tmp_path / "weights").write_text("s")
+    stock, fake, alive = stock_of(study), FakeLab(), []
+
+    def load_base(*where, **how):
+        assert not any(one() for one in alive)
+        base = Known(**vars(fake.load_base(*where, **how)))
+        alive.append(weakref.ref(base))
+        return base
+
+    lab = fake.lab()._replace(load_base=load_base)
+    bench = Bench(study, plan_study(study, stock), stock, lab, tmp_path)
+    for model in ("s", "s", "m", "m"):
+        bench.open(model)
+        assert bench.base.name == model
+    assert len(alive) == 2
