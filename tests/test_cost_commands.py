@@ -291,6 +291,31 @@ def test_features_beyond_their_budget_are_looked_at_again(blink):
     assert tight.vision_flops / roomy.vision_flops == tight.pictures_looked_at / roomy.pictures
 
 
+def test_on_a_cpu_every_run_looks_again_at_questions_whose_features_do_not_stay():
+    its = whole(TEXT.replace("MODEL", "glimpse-s").replace("Jigsaw", "Counting"))
+    sizes = its.sampled.sizes.values()
+    assert {len(pictures) for items in sizes for pictures in items} == {1}
+
+    def looked(gigabytes):
+        study = its.study.model_copy(update={"budget": Budget(memory=gigabytes, disk=0)})
+        made = estimate(
+            its._replace(study=study),
+            "s",
+            read_shapes(folder("glimpse-s")),
+            Device("CPU", False, 1 << 40),
+        )
+        return made.pictures_looked_at, made.memory.features_wanted_bytes / made.pictures
+
+    pictures, each = looked(1000)
+    assert pictures == 6 * 8 + 10  # so few of so many are hardly drawn twice
+    shards = len(its.plan.shards)
+    # 6 runs of 8 lessons, twice where they do not stay; 10 questions, of the base and each run
+    assert looked(each / (1 << 30))[0] == 6 * 8 * 2 + (1 + 6) * 10
+    assert looked(9 * each / (1 << 30))[0] == 6 * 8 + (1 + 6) * 10
+    assert looked(11 * each / (1 << 30))[0] == 6 * 8 + (1 + shards) * 10
+    assert shards < 6
+
+
 def test_text_is_counted_by_words_digits_and_marks():
     assert text_tokens("Which is closer?\n(A) box 12") == 3 + 1 + 1 + 3 + 1 + 2
 
