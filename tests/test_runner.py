@@ -254,6 +254,19 @@ def test_a_fleet_that_fails_is_reported_and_the_others_go_on(carry_out, text, tm
     assert outcome.failed == ()
 
 
+def test_scoring_that_runs_out_of_memory_is_tried_with_fewer_rows(text, tmp_path, monkeypatch):
+    fake = FakeLab()
+
+    def score_fleet(*its, batch_size, **how):
+        if batch_size > 2:
+            raise MemoryError
+        return fake.score_fleet(*its, batch_size=batch_size, **how)
+
+    monkeypatch.setattr(runner, "load_lab", lambda: fake.lab()._replace(score_fleet=score_fleet))
+    outcome = run_study(parse_study(text, "study.yaml"), tmp_path / "out", tell=lambda event: None)
+    assert (outcome.failed, outcome.cells) == ((), 27)
+
+
 def test_a_second_process_says_so_and_stops(carry_out, text, tmp_path):
     out = tmp_path / "out"
     with atomic.locked(out), pytest.raises(StudyError, match=r"another run \(process \d+\) works"):
@@ -311,6 +324,16 @@ def test_a_whole_model_from_elsewhere_is_scored_in_place_of_its_base(carry_out, 
     assert len(fake.trained) == 7
     assert outcome.cells == 27
     assert sum(who == "base" for who, _ in fake.scored) == 2 * 12  # the base's items, and its own
+    found = rows(tmp_path / "out")
+    its, base = (
+        found.filter(which).drop("source", "seed")
+        for which in (
+            (pl.col("source") == "Counting") & (pl.col("seed") == "1"),
+            pl.col("source").is_null(),
+        )
+    )
+    assert its.height == base.height
+    assert not its.equals(base)
     assert carry_out(text)[0].scored == []
     (folder / "model.safetensors").write_text("changed")
     assert len(carry_out(text)[0].scored) == 12
