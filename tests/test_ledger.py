@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from fake_lab import FakeLab
 
+from transferscope.lab.bases import open_base
 from transferscope.lab.bench import Bench
 from transferscope.lab.ledger import LOSSES, Ledger
 from transferscope.plan import plan_study
@@ -111,3 +112,22 @@ def test_a_base_is_let_go_before_the_next_is_opened_and_opened_once(tmp_path):
         bench.open(model)
         assert bench.base.name == model
     assert len(alive) == 2
+
+
+def test_a_base_is_opened_as_its_study_says(tmp_path):
+    where = f"{{s: {{where: {tmp_path}, quantization: nf4, trust_remote_code: true, gpus: 2}}}}"
+    text = TEXT.replace("{s: glimpse-s}", where)
+    text = text.replace("{items: 6}", "{items: 6, max_pixels: 9999, precision: bfloat16}")
+    text += f"budget: {{memory: 2, disk: 3, cache: {tmp_path / 'room'}}}\n"
+    told = {}
+    lab = FakeLab().lab()._replace(load_base=lambda where, **how: told.update(how))
+    open_base(parse_study(text, "study.yaml"), lab, "s", tmp_path)
+    assert told == {
+        "name": "s",
+        "precision": "bfloat16",
+        "quantization": "nf4",
+        "gpus": 2,
+        "trust_remote_code": True,
+        "max_pixels": 9999,
+        "budget": (2 << 30, tmp_path / "room", 3 << 30),
+    }
