@@ -267,6 +267,22 @@ def test_scoring_that_runs_out_of_memory_is_tried_with_fewer_rows(text, tmp_path
     assert (outcome.failed, outcome.cells) == ((), 27)
 
 
+def test_a_model_is_trained_at_its_own_learning_rate(text, base, tmp_path, monkeypatch):
+    fake, seen = FakeLab(), set()
+
+    def train_fleet(its, jobs, recipe, **how):
+        seen.add((its.name, recipe.learning_rate))
+        return fake.train_fleet(its, jobs, recipe, **how)
+
+    monkeypatch.setattr(runner, "load_lab", lambda: fake.lab()._replace(train_fleet=train_fleet))
+    text = text.replace(
+        f"{{s: {base}}}", f"{{s: {base}, m: {{where: {base}, learning_rate: 0.5}}}}"
+    )
+    study = parse_study(text, "study.yaml")
+    run_study(study, tmp_path / "out", tell=lambda event: None)
+    assert seen == {("s", study.recipe.learning_rate), ("m", 0.5)}
+
+
 def test_a_second_process_says_so_and_stops(carry_out, text, tmp_path):
     out = tmp_path / "out"
     with atomic.locked(out), pytest.raises(StudyError, match=r"another run \(process \d+\) works"):
