@@ -49,10 +49,7 @@ def load_yaml(text: str) -> Any:
         return loader.construct_document(node)
     except RecursionError:
         raise yaml.YAMLError("nested too deeply") from None
-    except (
-        ValueError,
-        OverflowError,
-    ) as error:  # a day such as 2024-13-45
+    except (ValueError, OverflowError) as error:  # such as the day 2024-13-45
         raise yaml.YAMLError(f"a value that is none: {error}") from None
     finally:
         loader.dispose()
