@@ -138,6 +138,10 @@ def test_a_smaller_gpu_takes_fewer_adapters_then_parts_then_checkpointing(blink)
         (1, 8, True, True),
         (1, 8, True, False),
     ]
+    # Computed twice, a row keeps one layer's activations and what each of 28 layers begins with.
+    token = (14 * 3584 + 5 * 18944) * 2 + 28 * 3584 * 2
+    assert made.training_bytes % token == 0
+    assert 550 <= made.training_bytes / token <= 560
 
 
 def test_a_plan_that_does_not_fit_says_what_it_needs(plan, blink):
