@@ -51,8 +51,9 @@ def fix_products() -> None:
     """Have products add up in the same order each time; before the first one of the process.
 
     On a GPU, each on its own; on a CPU with Intel's library, for any number of threads. Of what
-    training and scoring here consist of, nothing else hangs on that number: products of a matrix
-    and a vector would, and gradients of normalisation's weights.
+    training and scoring here consist of, nothing else hangs on that number. Products of a matrix
+    and a vector would, sums over the whole of a large tensor, and gradients of the weights of
+    normalisations and convolutions.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
