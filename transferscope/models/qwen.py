@@ -137,7 +137,7 @@ class QwenPath:
         """Time, row and column of every token (3, length)."""
         if not row.grids:
             return torch.arange(len(ids)).expand(3, -1)
-        shape = (len(ids), row.grids)  # all that they depend on: pictures come first, then text
+        shape = (len(ids), row.grids)  # all: pictures come first, as `rows` puts them
         if shape not in self._places:
             index, _ = self._body.get_rope_index(
                 ids[None],
