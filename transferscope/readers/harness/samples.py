@@ -84,7 +84,8 @@ def read_samples(content: Content) -> Log:
         )
         if len(replies) > 1:
             count["items have several replies, of which the first is read"] += 1
-        found.append(_sample(content, row, values, replies[0] if replies else None))
+        sample = _sample(content, row, values, replies[0] if replies else None)
+        found.append(sample._replace(prompt=_prompt(values) or None))
     return Log(found, notes=tuple(f"{content.name}: {n} {what}" for what, n in count.items()))
 
 

@@ -19,6 +19,7 @@ from transferscope.readers.harness import blink
 from transferscope.readers.harness.compare import Key, comparable
 from transferscope.readers.harness.content import load
 from transferscope.readers.harness.judge import Judged, count, judge, sentence
+from transferscope.readers.harness.mapping import Mapping as RunMapping
 from transferscope.readers.harness.mapping import Run, read_mapping
 from transferscope.readers.harness.runs import Kept, RunLog, read_run
 from transferscope.suites import KNOWN_TASKS
@@ -36,6 +37,8 @@ class Evaluated(NamedTuple):
     notes: list[str]
     inputs: list[dict[str, str]]
     """Model, file, hash and kind of every run."""
+    logs: Mapping[Key, RunLog]
+    """The runs as their files have them."""
 
 
 def read_evaluations(path: Path, model: str | None) -> Evaluated:
@@ -49,16 +52,27 @@ def read_evaluations(path: Path, model: str | None) -> Evaluated:
             compared.
     """
     mapping = read_mapping(path)
-    gold = _gold(mapping.gold, path)
-    fallback = mapping.model or model or path.name.rsplit(".", 1)[0]
+    return evaluate(mapping, path.parent, mapping.model or model or path.name.rsplit(".", 1)[0])
+
+
+def evaluate(mapping: RunMapping, folder: Path, model: str) -> Evaluated:
+    """Every run of a mapping, wherever that came from; its paths start at `folder`.
+
+    Args:
+        model: the base model's name where a run has none.
+
+    Raises:
+        DataError: as `read_evaluations`.
+    """
+    gold = _gold(mapping.gold, folder)
     grouped: dict[Key, list[Run]] = {}
     for run in mapping.runs:
         seed = run.seed if run.source is None else run.seed or DEFAULT_SEED
-        grouped.setdefault(Key(run.model or fallback, run.named_source, seed), []).append(run)
+        grouped.setdefault(Key(run.model or model, run.named_source, seed), []).append(run)
     logs: dict[Key, RunLog] = {}
     for key in sorted(grouped, key=_order(list(grouped))):
         names = [run.path for run in grouped[key]]
-        paths = [path.parent / name for name in names]
+        paths = [folder / name for name in names]
         logs[key] = _with_gold(read_run(paths, shown(" and ".join(names)), gold), gold)
     notes = [note for log in logs.values() for note in log.notes] + list(comparable(logs))
     items = all(log.samples for log in logs.values())
@@ -72,15 +86,15 @@ def read_evaluations(path: Path, model: str | None) -> Evaluated:
         }
         for key, log in logs.items()
     ]
-    return Evaluated(items, rows, [*notes, *more], inputs)
+    return Evaluated(items, rows, [*notes, *more], inputs, logs)
 
 
-def _gold(name: str | None, path: Path) -> Mapping[str, int]:
+def _gold(name: str | None, folder: Path) -> Mapping[str, int]:
     if name is None:
         return {}
-    content = load(path.parent / name)
+    content = load(folder / name)
     if content is None:
-        raise DataError(f"{shown(path.name)}: gold: {shown(name)} holds no JSON")
+        raise DataError(f"gold: {shown(name)} holds no JSON")
     return blink.gold_of(content)
 
 

@@ -62,7 +62,8 @@ def read(content: Content) -> Log:
         if text_of(values.get("prediction")).startswith(FAILED):
             failed += 1
             continue
-        found.append(_sample(content, row, values))
+        prompt = text_of(values.get("question")) or None
+        found.append(_sample(content, row, values)._replace(prompt=prompt))
     note = f"{content.name}: {failed} items that the model could not be asked are left out"
     return Log(found, notes=(note,) if failed else ())
 
