@@ -35,6 +35,14 @@ class Kept(NamedTuple):
     file: str
 
 
+class Key(NamedTuple):
+    """What a run is."""
+
+    model: str
+    source: str | None
+    seed: str | None
+
+
 class RunLog(NamedTuple):
     """One run."""
 

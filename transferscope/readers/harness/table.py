@@ -16,12 +16,11 @@ from transferscope.checkpoints import checkpoint
 from transferscope.errors import DataError
 from transferscope.predictions import COLUMNS, shown, some
 from transferscope.readers.harness import blink
-from transferscope.readers.harness.compare import Key, comparable
 from transferscope.readers.harness.content import load
 from transferscope.readers.harness.judge import Judged, count, judge, sentence
 from transferscope.readers.harness.mapping import Mapping as RunMapping
 from transferscope.readers.harness.mapping import Run, read_mapping
-from transferscope.readers.harness.runs import Kept, RunLog, read_run
+from transferscope.readers.harness.runs import Kept, Key, RunLog, read_run
 from transferscope.suites import KNOWN_TASKS
 
 NEAR = 0.01  # of an item: so near to a whole number must an average bring the right answers
@@ -74,7 +73,7 @@ def evaluate(mapping: RunMapping, folder: Path, model: str) -> Evaluated:
         names = [run.path for run in grouped[key]]
         paths = [folder / name for name in names]
         logs[key] = _with_gold(read_run(paths, shown(" and ".join(names)), gold), gold)
-    notes = [note for log in logs.values() for note in log.notes] + list(comparable(logs))
+    notes = [note for log in logs.values() for note in log.notes]
     items = all(log.samples for log in logs.values())
     rows, more = (_predictions if items else _accuracies)(logs)
     inputs = [
@@ -105,7 +104,8 @@ def _with_gold(log: RunLog, gold: Mapping[str, int]) -> RunLog:
         for item, (sample, file) in items.items():
             right = gold.get(item, sample.answer)
             if right != sample.answer:
-                items[item] = Kept(sample._replace(answer=right, score=None), file)
+                own = sample._replace(answer=right, score=None, own=sample.answer)
+                items[item] = Kept(own, file)
                 changed[target] += 1
     if changed:
         where = ", ".join(f"{target} {n}" for target, n in changed.items())
