@@ -14,6 +14,7 @@ interval `ci` is `(low, high)` at `1 - settings.alpha`.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from transferscope.analysis.check import Check
 from transferscope.analysis.conduct import Adjusted, Behaviour, Flips, Placebo
 from transferscope.analysis.estimate import Decomposition, Estimate
 from transferscope.analysis.settings import Settings
@@ -360,6 +361,8 @@ class Analysis:
     power: list[Power]
     notes: list[str]
     """What a reader must know before believing the numbers."""
+    checks: list[Check] = field(default_factory=list)
+    """What voids a verdict, or puts it in doubt, before any effect."""
     trajectories: list[Trajectory] = field(default_factory=list)
     """Empty where no source is a checkpoint."""
     experiment: Experiment | None = None

@@ -83,6 +83,7 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
     """
     settings = replace(settings or Settings(), ceiling=matrix.attrs["ceiling"])
     settings.check()
+    matrix = _without_void(matrix)
     mu = effects(matrix, settings.measure)
     names = mu["model"].values.tolist()
     with ThreadPoolExecutor() as pool:  # numpy lets go of the interpreter in the bootstrap
@@ -106,8 +107,38 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         claims=audit.audit(mu, evidence),
         power=_power(matrix, evidence, settings),
         notes=_notes(matrix, evidence, models, settings),
+        checks=list(matrix.attrs.get("checks", ())),
         trajectories=trajectories(evidence, models),
         personas_by_chance=_personas_by_chance(evidence, nulls, settings),
+    )
+
+
+def _without_void(matrix: xr.Dataset) -> xr.Dataset:
+    """The matrix with the cells of which nothing can be concluded as if they were not measured."""
+    cells = {
+        (model, source, target)
+        for check in matrix.attrs.get("checks", ())
+        if check.severity == "void"
+        for model in ([check.model] if check.model else matrix["model"].values.tolist())
+        for source, target in check.cells
+    }
+    if not cells:
+        return matrix
+    whole = matrix["pgf"].isel(seed=0, drop=True)
+    void = whole.copy(data=np.zeros(whole.shape, bool))
+    for model, source, target in cells:
+        where = {"model": model, "source": source, "target": target or slice(None)}
+        void.loc[where] = True
+    changed = {
+        name: each.where(~void)
+        for name, each in matrix.data_vars.items()
+        if {"source", "target"} <= set(each.dims)
+    }
+    if "item_correct" in matrix:
+        items = matrix["item_correct"]
+        changed["item_correct"] = items.where(~void.sel(target=matrix["item_target"]), -1)
+    return matrix.assign(
+        {name: each.transpose(*matrix[name].dims) for name, each in changed.items()}
     )
 
 

@@ -12,6 +12,7 @@ expected. Nothing is written.
 import hashlib
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import numpy as np
 import polars as pl
 import xarray as xr
 
+from transferscope.analysis.check import Check
 from transferscope.analysis.conduct import PLACEBOS, REORDERED
 from transferscope.errors import DataError
 from transferscope.matrix import (
@@ -37,6 +39,7 @@ from transferscope.predictions import (
     shown,
     spread_base,
 )
+from transferscope.readers.checks import check_rows, check_runs, check_table
 from transferscope.readers.counts import recover_counts, with_counts
 from transferscope.readers.files import is_mapping, read_file
 from transferscope.readers.formats import FORMATS, Kind, Table, check_name, read_table, rename_model
@@ -81,6 +84,8 @@ class Read(NamedTuple):
     notes: Sequence[str] = ()
     parts: Sequence[dict[str, str]] = ()
     """Entries of `attrs["inputs"]`, where the input is more than one file."""
+    checks: Sequence[Check] = ()
+    """What voids a verdict, or puts it in doubt."""
     study: bytes | None = None
     """The study file of a study folder."""
     bundled: bool = False
@@ -157,6 +162,15 @@ def matrix_of(read: Sequence[Read], *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     told = [note for one in read for note in [*one.notes, *record_notes(one.records)]]
     told += gold_notes(judged, [(one.file, one.gold) for one in read])
     dataset.attrs["notes"] = list(dict.fromkeys([*told, *dataset.attrs["notes"]]))
+    dataset.attrs["checks"] = [check for one in read for check in one.checks]
+    if len(owner) > 1:
+        dataset.attrs["checks"] = [
+            replace(
+                check,
+                message=f"{shown(check.model)}: {check.message}" if check.model else check.message,
+            )
+            for check in dataset.attrs["checks"]
+        ]
     return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
 
 
@@ -192,6 +206,7 @@ def _read(name: str | None, path: Path) -> Read:
         raw = read_file(path)
         one = Read(read_table(raw, name), raw.name, raw.sha256)
         check_spelling(one.table.rows, one.file)
+        one = one._replace(checks=check_table(one.table.kind, one.table.rows))
     if one.table.rows["source"].is_null().all():
         raise DataError(f"{one.file}: only base rows; there is nothing to compare the base with")
     if one.table.kind != "pgf table" and one.table.rows["source"].is_not_null().all():
@@ -215,7 +230,12 @@ def _read_mapping(name: str | None, path: Path) -> Read:
     rows = rename_model(rows, name, label)
     check_spelling(rows.drop("row"), label)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Read(Table(kind, rows), label, digest, notes=found.notes, parts=found.inputs)
+    checks = check_runs(found)
+    if name is not None:
+        checks = [replace(check, model=name if check.model else "") for check in checks]
+    return Read(
+        Table(kind, rows), label, digest, notes=found.notes, parts=found.inputs, checks=checks
+    )
 
 
 def _refuse_lone_log(path: Path) -> None:
@@ -274,7 +294,11 @@ def _read_folder(name: str | None, path: Path, label: str) -> Read:
     table = Table("predictions", rename_model(rows, name, label))
     check_spelling(table.rows.drop("row"), label)
     records = tuple(read_json(record_of(file)) for file in prediction_files(path))
-    return Read(table, label, whole.hexdigest(), records, controls, study=read_beside(path, STUDY))
+    return Read(
+        *(table, label, whole.hexdigest(), records, controls),
+        checks=check_rows(table.rows),
+        study=read_beside(path, STUDY),
+    )
 
 
 def _apart(rows: pl.DataFrame, controls: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | None]:

@@ -18,6 +18,10 @@ from transferscope.readers.harness.table import Evaluated
 
 FEWEST = 20
 """Items on which all answers must be equal before that is no accident."""
+MANY, HARDLY = 200, 0.005
+"""Items, and the share of them with another answer, below which an adapter hardly does anything."""
+ALL_RIGHT = 100
+"""Items of which a run has every one right before it is taken for the answer key."""
 FEWEST_AVERAGES = 3
 """Targets on which all averages must be equal before that is no accident."""
 UNREADABLE = 0.05
@@ -36,6 +40,13 @@ def check_runs(evaluated: Evaluated) -> list[Check]:
     return found
 
 
+def check_table(kind: str, rows: pl.DataFrame) -> list[Check]:
+    """What the rows of one table give away; `kind` is its format, as `readers.formats` names it."""
+    if kind == "predictions":
+        return check_rows(rows)
+    return list(_same_averages(rows)) if "accuracy" in rows.columns else []
+
+
 def check_rows(rows: pl.DataFrame, logs: Mapping[Key, RunLog] | None = None) -> list[Check]:
     """What the rows of a predictions table give away.
 
@@ -44,7 +55,26 @@ def check_rows(rows: pl.DataFrame, logs: Mapping[Key, RunLog] | None = None) -> 
         logs: the runs' logs, whose replies tell equal choices from equal answers.
     """
     rows = spread_base(rows)
-    return [*_same_answers(rows, logs or {}), *_fewer_items(rows), *_unreadable(rows)]
+    found = [*_all_right(rows), *_same_answers(rows, logs or {})]
+    return [*found, *_fewer_items(rows), *_unreadable(rows)]
+
+
+def _all_right(rows: pl.DataFrame) -> Iterator[Check]:
+    """Runs without an error, as the answer key itself would be."""
+    runs = rows.group_by(_RUN, maintain_order=True).agg(n=pl.len(), right=pl.col("correct").sum())
+    tuned = rows.drop_nulls("source").select("model", "source").unique(maintain_order=True)
+    flawless = runs.filter((pl.col("n") >= ALL_RIGHT) & (pl.col("n") == pl.col("right")))
+    for model, source, n in flawless.unique(("model", "source"), maintain_order=True)[
+        "model", "source", "n"
+    ].rows():
+        of = [source] if source is not None else tuned.filter(model=model)["source"].to_list()
+        name = "the base" if source is None else shown(source)
+        yield Check(
+            "void",
+            f"{name} has all {n:,} items right. Is its file the answer key?",
+            tuple((each, None) for each in of),
+            model,
+        )
 
 
 def _same_answers(rows: pl.DataFrame, logs: Mapping[Key, RunLog]) -> Iterator[Check]:
@@ -58,16 +88,19 @@ def _same_answers(rows: pl.DataFrame, logs: Mapping[Key, RunLog]) -> Iterator[Ch
         n=pl.len(), equal=(pl.col("answer") == pl.col("answer_base")).sum()
     )
     idle = set()
+    several = tuned.group_by("model", "source").agg(pl.col("seed").n_unique() > 1).rows()
+    seeds = {(model, source) for model, source, more in several if more}
     for model, seed, source, n, equal in same.rows():
         run, untuned = _log(logs, model, source, seed), _log(logs, model, None, seed)
+        name = shown(source) + f" (seed {shown(seed)})" * ((model, source) in seeds)
         if n >= FEWEST and n == equal and _same_replies(run, untuned):
             idle.add((model, seed, source))
+            said = f"{name} gives the base's answer to all {n:,} items. Was the adapter loaded?"
+            yield Check("void", said, ((source, None),), model)
+        elif n >= MANY and n > equal >= (1 - HARDLY) * n:
+            said = f"{name} changes only {n - equal} of the base's {n:,} answers"
             yield Check(
-                "void",
-                f"{shown(source)} gives the base's answer to all {n:,} items. Was the adapter "
-                f"loaded?",
-                ((source, None),),
-                model,
+                "caution", f"{said}. Was the whole adapter loaded?", ((source, None),), model
             )
     whole = (
         tuned.sort("target", "item")
@@ -219,7 +252,7 @@ def _unreadable(rows: pl.DataFrame) -> Iterator[Check]:
         name = "the base" if source is None else shown(str(source))
         where = "" if len(targets) == 1 else f" and on {len(targets) - 1} more"
         yield Check(
-            "void",
+            "caution",
             f"{worst['share']:.0%} of the replies of {name} on {shown(worst['target'])}{where} "
             f"name no option, so only bounds are known",
             tuple((each, target) for each in of for target in targets),

@@ -60,7 +60,9 @@ class Training(NamedTuple):
     rows: list[Advice]
     """The most promising first."""
     helpless: list[str]
-    """Targets that nothing is known to help."""
+    """Targets that no source is known to help, not even at an earlier checkpoint."""
+    earlier: list[str]
+    """Verdicts on the targets that only an earlier checkpoint helps."""
     notes: list[str]
     """What to know before believing any of it."""
 
@@ -89,9 +91,14 @@ def training(analysis: Analysis) -> Training:
             for mix in found
             if mix.choices
         ],
-        helpless=[names.long[mix.target] for mix in found if not mix.choices],
+        helpless=[names.long[mix.target] for mix in found if not mix.choices and not _early(mix)],
+        earlier=[spelled(mix.verdict, names) for mix in found if not mix.choices and _early(mix)],
         notes=list(dict.fromkeys(notes)),
     )
+
+
+def _early(mix: Mixture) -> bool:
+    return any(each.reason == "an earlier checkpoint" for each in mix.left_out)
 
 
 def _promise(mix: Mixture) -> float:

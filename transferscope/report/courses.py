@@ -57,6 +57,9 @@ def about(trajectory: Trajectory, model_names: dict[str, str]) -> str:
 def sentences(analysis: Analysis, trajectory: Trajectory, names: Labels) -> list[str]:
     """What changed between the first checkpoint and the last, and from when on a harm was clear."""
     courses = trajectory.targets
+    tried = sum(has_interval(ci) for course in courses.values() for ci in course.ci)
+    if not tried:
+        return ["No effect has an interval, so which rose and which fell cannot be told."]
     said = []
     if len(trajectory.steps) > 1:
         for word, sign in (("Rising", 1), ("Falling", -1)):
@@ -75,12 +78,10 @@ def sentences(analysis: Analysis, trajectory: Trajectory, names: Labels) -> list
         order = sorted(since, key=lambda t: since[t])
         listing = [f"{names.long[t]} at step {since[t]:,}" for t in order]
         said.append(f"{word} beyond noise, and first when: {_some(listing)}.")
-    tried = sum(has_interval(ci) for course in courses.values() for ci in course.ci)
-    if tried:
-        said.append(
-            f"These are {tried} effects; with no transfer at all, about "
-            f"{percent(analysis.settings.alpha)} of them would look like one beyond noise."
-        )
+    said.append(
+        f"These are {tried} effects; with no transfer at all, about "
+        f"{percent(analysis.settings.alpha)} of them would look like one beyond noise."
+    )
     return said
 
 

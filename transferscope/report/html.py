@@ -23,6 +23,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from transferscope.analysis import Analysis
+from transferscope.analysis.check import ranked
 from transferscope.analysis.exhibits import Exhibits
 from transferscope.analysis.strategies import STRATEGIES
 from transferscope.checkpoints import checkpoint
@@ -118,6 +119,7 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         summary=_summary(analysis),
         accounts=accounts(analysis, model_labels(analysis)),
         glance=glance(analysis),
+        checks=ranked(analysis.checks),
         happened=happened(analysis),
         points=any(model.base_seeds for model in analysis.models.values()),
         safety=safety(analysis),

@@ -7,7 +7,7 @@ Out:  `rich` renderables; `cli` prints them. Names are text, never markup.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from rich.console import Group, RenderableType
@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transferscope.analysis import Analysis, Claim, Interval, ModelAnalysis, Sign, TaskEffect
+from transferscope.analysis.check import Check, ranked
 from transferscope.analysis.conduct import says
 from transferscope.analysis.strategies import STRATEGIES
 from transferscope.report.courses import about, sentences
@@ -61,7 +62,8 @@ def summary(analysis: Analysis) -> RenderableType:
     personas; claims."""
     measure = analysis.settings.measure.replace("_", " ").replace("pgf", "PGF")
     head = Text(f"What the average source does to the other tasks ({measure})", "bold")
-    parts: list[RenderableType] = [*_happened(analysis), head, _averages(analysis)]
+    parts: list[RenderableType] = [*checked(analysis.checks), *_happened(analysis)]
+    parts += [head, _averages(analysis)]
     for name in analysis.models:
         parts += [Text(), Text(name, style="bold"), Padding(_model(analysis, name), (0, 0, 0, 2))]
     parts += _checkpoints(analysis)
@@ -76,6 +78,18 @@ def summary(analysis: Analysis) -> RenderableType:
             notes.add_row("  •", Text(note))
         parts.append(notes)
     return Group(*parts)
+
+
+def checked(checks: Sequence[Check]) -> Iterator[RenderableType]:
+    """What voids a verdict or puts it in doubt, the worst first."""
+    lines = Table.grid(padding=(0, 1))
+    for line in ranked(checks):
+        style = "bold red" if line.startswith("void") else "yellow"
+        lines.add_row(Text("!", style), Text(line))
+    if checks:
+        yield Text("Check these first", style="bold")
+        yield lines
+        yield Text()
 
 
 def _happened(analysis: Analysis) -> Iterator[RenderableType]:

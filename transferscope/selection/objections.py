@@ -18,18 +18,19 @@ from transferscope.selection.words import signed, told
 
 def objection(question: Question, candidate: Candidate) -> Objection | None:
     """Why a source is not believed to help; None where it is."""
-    if later := _later(candidate.source, question.one):
-        why = f"{shown(later)} is the same finetune, trained for longer"
-        return Objection("an earlier checkpoint", why)
     mean = candidate.effect.mean
     if math.isnan(mean):
         return Objection("not known", f"no effect on {shown(question.target)} is known")
     if question.rule == "default":
-        return _doubt(question, candidate)
-    if mean > question.threshold:
-        return None
-    why = f"{signed(mean)} is not above {question.threshold:g}"
-    return Objection("not above the threshold", why)
+        if doubt := _doubt(question, candidate):
+            return doubt
+    elif mean <= question.threshold:
+        why = f"{signed(mean)} is not above {question.threshold:g}"
+        return Objection("not above the threshold", why)
+    if later := _later(candidate.source, question.one):  # last: it helps all the same
+        why = f"{shown(later)} is the same finetune, trained for longer"
+        return Objection("an earlier checkpoint", why)
+    return None
 
 
 def danger(question: Question, candidate: Candidate) -> Objection | None:

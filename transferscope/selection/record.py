@@ -29,7 +29,7 @@ Reason = Literal[
     "may do harm",
     "collapsed answers",
     "not known",
-    "an earlier checkpoint",
+    "an earlier checkpoint",  # it helps, and the same finetune was trained for longer
 ]
 """Why a source is left out, in short."""
 

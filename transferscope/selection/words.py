@@ -43,6 +43,7 @@ def verdict(
     question: Question,
     candidates: Sequence[Candidate],
     helping: Sequence[Candidate],
+    earlier: Sequence[Candidate],
     choices: Sequence[Choice],
     expected: Estimate,
 ) -> str:
@@ -59,6 +60,13 @@ def verdict(
         return f"Nothing can be said of {target}: no source's effect on it is known."
     if helping:
         return f"Nothing that helps {target} surely spares {listed(map(shown, question.protect))}."
+    if earlier:
+        best = max(earlier, key=lambda c: c.gain.mean)
+        how_good = told(best.gain.mean, best.gain.interval(question.alpha))
+        return (
+            f"Only an earlier checkpoint helps {target}: {shown(best.source)}, {how_good}; the "
+            f"same finetune trained for longer does not."
+        )
     if question.rule == "default" and all(math.isnan(c.gain.sd) for c in known):
         return (
             f"Nothing sure can be said of {target}: no effect on it has an interval; "
