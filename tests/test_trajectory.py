@@ -14,10 +14,11 @@ from transferscope.analysis.serial import from_json, to_json
 from transferscope.analysis.settings import Settings
 from transferscope.assemble import analyze
 from transferscope.checkpoints import Checkpoint, checkpoint
-from transferscope.matrix import from_predictions
+from transferscope.matrix import from_accuracy, from_predictions
 from transferscope.predictions import REQUIRED
 from transferscope.report import figures, page
 from transferscope.report.terminal import summary
+from transferscope.selection import mixtures
 
 TARGETS = ("Counting", "Jigsaw", "Relative_Depth")
 RIGHT = {
@@ -134,6 +135,31 @@ def test_summary_page_and_figures_tell_of_the_checkpoints(analysis):
     assert 'id="checkpoints"' in page(analysis)
     assert "1 source task · 3 checkpoints · 3 target tasks" in page(analysis)
     assert "checkpoints-m-Jigsaw" in figures(analysis)
+
+
+def test_an_earlier_checkpoint_that_alone_helps_is_named():
+    early = {None: (50, 50, 50), "x @ 1": (90, 50, 50), "x @ 2": (20, 50, 50)}
+    analysis = analyze(from_predictions(rows(early)), Settings(bootstrap=500))
+    (found,) = [mix for target, mix in mixtures(analysis).items() if target == "Counting"]
+    assert not found.choices
+    assert found.verdict.startswith("Only an earlier checkpoint helps Counting: x @ 1, +0.80")
+    assert "Only an earlier checkpoint helps Counting" in page(analysis)
+    helpless = page(analysis).partition("Nothing is known to help")[2].partition("</p>")[0]
+    assert "Jigsaw" in helpless and "Counting" not in helpless
+
+
+def test_without_intervals_nothing_is_called_unharmed():
+    table = (
+        rows()
+        .group_by("model", "seed", "source", "target", maintain_order=True)
+        .agg(accuracy=pl.col("correct").mean())
+    )
+    found = analyze(from_accuracy(table), Settings(bootstrap=200))
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(summary(found))
+    text = console.export_text()
+    assert "No effect has an interval, so which rose and which fell cannot be told." in text
+    assert "Harmed beyond noise" not in text
 
 
 def test_one_checkpoint_has_words_but_no_line():

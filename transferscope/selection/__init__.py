@@ -99,11 +99,6 @@ def mixture(
     helping = [c for c in candidates if objections[c.source] is None]
     objections |= {c.source: danger(question, c) for c in helping}
     taken = [c for c in helping if objections[c.source] is None]
-    earlier = [
-        c
-        for c, why in ((c, objections[c.source]) for c in candidates)
-        if why is not None and why.reason == "an earlier checkpoint"
-    ]
     taken.sort(key=lambda c: (-_weight(question, c), -c.effect.mean, c.source))
     shares = _shares([_weight(question, c) for c in taken])
     sources = [c.source for c in taken]
@@ -121,7 +116,7 @@ def mixture(
         choices=choices,
         left_out=_left_out(question, candidates, objections),
         expected=expected,
-        verdict=verdict(question, candidates, helping, earlier, choices, expected),
+        verdict=verdict(question, candidates, helping, objections, choices, expected),
         notes=notes(question, candidates, taken, chosen=model is not None),
         yardstick=question.yardstick,
         guards=_guards(question, sources, shares),

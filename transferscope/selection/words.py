@@ -7,14 +7,14 @@ Out:  sentences.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from transferscope.analysis.conduct import says
 from transferscope.analysis.estimate import Estimate
 from transferscope.number import Interval
 from transferscope.predictions import shown
-from transferscope.selection.record import Candidate, Choice, Question
+from transferscope.selection.record import Candidate, Choice, Objection, Question
 
 NAMED = 4
 """Sources that the verdict names."""
@@ -43,7 +43,7 @@ def verdict(
     question: Question,
     candidates: Sequence[Candidate],
     helping: Sequence[Candidate],
-    earlier: Sequence[Candidate],
+    objections: Mapping[str, Objection | None],
     choices: Sequence[Choice],
     expected: Estimate,
 ) -> str:
@@ -60,6 +60,11 @@ def verdict(
         return f"Nothing can be said of {target}: no source's effect on it is known."
     if helping:
         return f"Nothing that helps {target} surely spares {listed(map(shown, question.protect))}."
+    earlier = [
+        c
+        for c in candidates
+        if (why := objections[c.source]) and why.reason == "an earlier checkpoint"
+    ]
     if earlier:
         best = max(earlier, key=lambda c: c.gain.mean)
         how_good = told(best.gain.mean, best.gain.interval(question.alpha))
