@@ -186,3 +186,11 @@ def test_no_more_than_eight_lines_come_first_and_the_worst_lead():
     assert len(shown) == MOST_LINES
     assert shown[0] == "void: v"
     assert shown[-1] == "3 more in the notes"
+
+
+def test_late_checkpoints_of_one_finetune_may_agree():
+    chosen = [n % 2 for n in range(30)]
+    table = rows(base=[0] * 30, a__0=chosen, b__0=chosen)
+    names = pl.col("source").replace({"a": "x @ 900", "b": "x @ 1000"})
+    assert [check.severity for check in check_rows(table.with_columns(names))] == ["caution"]
+    assert [check.severity for check in check_rows(table)] == ["void"]
