@@ -45,6 +45,28 @@ def raw_gain(base: float, tuned: float) -> float:
     return tuned - base
 
 
+# Which items an effect is computed on, and which effects have a part in averages.
+
+
+class Paired(NamedTuple):
+    items: int
+    base: float
+    tuned: float
+
+
+def paired(base: dict[str, float], tuned: dict[str, float]) -> Paired:
+    """Both accuracies on the items that base and run answered, {item: mark} of each."""
+    shared = sorted(set(base) & set(tuned))
+    return Paired(
+        len(shared), mean(base[item] for item in shared), mean(tuned[item] for item in shared)
+    )
+
+
+def counts_in_averages(shared: int, runs: Iterable[int]) -> bool:
+    """Whether the shared items are half of those of the target's largest run, base included."""
+    return 2 * shared >= max(runs)
+
+
 # Transferability and malleability (definitions 1 and 2).
 
 
