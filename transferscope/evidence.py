@@ -19,6 +19,7 @@ from jaxtyping import Float
 from transferscope import simulate
 from transferscope.analysis import Basis, Items, Sign
 from transferscope.analysis.settings import Settings
+from transferscope.matrix.pairing import left_out
 from transferscope.measure import itself
 from transferscope.stats import (
     Draws,
@@ -112,8 +113,10 @@ def gather(matrix: xr.Dataset, mu: xr.DataArray, model: str, settings: Settings)
     sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
     tables = _item_tables(one, model, settings)
     ceiling = one["ceiling"].values
+    out = left_out(matrix).sel(model=model).transpose("seed", "source", "target").values[present]
     data = ModelData(
         effects=effects[present],
+        left_out=out if out.any() else None,
         itself=itself(sources, targets),
         items=tables,
         targets=tuple(targets),
@@ -191,8 +194,7 @@ def _plausible_table(
 
 def _centred(draws: Draws, data: ModelData) -> Draws:
     """The draws moved so that their means are the estimates (see `stats.intervals`)."""
-    effects = data.effects
-    whole = averages(effects, data.itself)
+    whole = averages(data.averaged, data.itself)
 
     def move(values: np.ndarray, estimate: np.ndarray) -> np.ndarray:
         known = np.isfinite(estimate).sum(axis=0)
@@ -205,10 +207,10 @@ def _centred(draws: Draws, data: ModelData) -> Draws:
     ) -> dict[Average, np.ndarray]:
         return {key: move(values, to[key]) for key, values in tasks.items()}
 
-    positive, negative = map(move, draws.sides, signed(effects))
+    positive, negative = map(move, draws.sides, signed(data.averaged))
     return Draws(
-        cells=move(draws.cells, effects),
-        alone=move(draws.alone, effects),
+        cells=move(draws.cells, data.effects),
+        alone=move(draws.alone, data.effects),
         tasks=move_each(draws.tasks, whole),
         tasks_alone=move_each(draws.tasks_alone, whole),
         ahead=move_each(draws.ahead, {key: above_mean(its) for key, its in whole.items()}),
@@ -225,8 +227,8 @@ def null_draws(evidence: Evidence, settings: Settings) -> int:
 def no_transfer(
     evidence: Evidence, matrix: xr.Dataset, settings: Settings
 ) -> Float[np.ndarray, "draw seed source target"] | None:
-    """Effects of this model under null model (a); None where items are not known for all targets,
-    or no effect is.
+    """Effects of this model under null model (a), where they have a part in averages; None where
+    items are not known for all targets, or no such effect is.
 
     The correlations are those of the predictions where they exist; from counts, only the one
     between seeds can be told, and the one between adapters is the assumed one.
@@ -234,7 +236,8 @@ def no_transfer(
     data = evidence.data
     if any(table is None for table in data.items) or data.ceiling is None:
         return None
-    if not np.isfinite(data.effects).any():
+    known = np.isfinite(data.averaged)
+    if not known.any():
         return None
     one = matrix.sel(model=evidence.model, seed=evidence.seeds)
     counts = np.array([table.equivalent_items for table in data.items if table is not None])
@@ -253,7 +256,7 @@ def no_transfer(
         ceiling=data.ceiling,
         seed=settings.seed,
     )
-    return np.where(np.isfinite(data.effects), effects, np.nan)
+    return np.where(known, effects, np.nan)
 
 
 def _answer_correlation(tables: list[ItemTable]) -> float:

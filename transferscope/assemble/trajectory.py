@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from transferscope.analysis import ModelAnalysis
-from transferscope.assemble.one_model import pair
+from transferscope.assemble.cells import pair
 from transferscope.checkpoints import Course, Trajectory, checkpoint
 from transferscope.evidence import Evidence
 from transferscope.number import Interval
