@@ -74,10 +74,10 @@ class Evidence:
         return tasks[quantity, sign, include_self]
 
     def drawn_cells(self, view: View = "joint") -> np.ndarray | None:
-        """Draws of every effect, (source, target, draw)."""
+        """Draws of every effect that has a part in averages, (source, target, draw)."""
         if self.draws is None:
             return None
-        return self.draws.alone if self.alone(view) else self.draws.cells
+        return self.draws.averaged_alone if self.alone(view) else self.draws.averaged
 
     def alone(self, view: View) -> bool:
         """Whether that is draws of quantities looked at alone."""
@@ -208,9 +208,16 @@ def _centred(draws: Draws, data: ModelData) -> Draws:
         return {key: move(values, to[key]) for key, values in tasks.items()}
 
     positive, negative = map(move, draws.sides, signed(data.averaged))
+    cells, alone = move(draws.cells, data.effects), move(draws.alone, data.effects)
+    averaged, averaged_alone = cells, alone  # moved already where they are the same arrays
+    if data.left_out is not None:
+        averaged = move(draws.averaged, data.averaged)
+        averaged_alone = move(draws.averaged_alone, data.averaged)
     return Draws(
-        cells=move(draws.cells, data.effects),
-        alone=move(draws.alone, data.effects),
+        cells=cells,
+        alone=alone,
+        averaged=averaged,
+        averaged_alone=averaged_alone,
         tasks=move_each(draws.tasks, whole),
         tasks_alone=move_each(draws.tasks_alone, whole),
         ahead=move_each(draws.ahead, {key: above_mean(its) for key, its in whole.items()}),
@@ -240,12 +247,13 @@ def no_transfer(
     if not known.any():
         return None
     one = matrix.sel(model=evidence.model, seed=evidence.seeds)
-    counts = np.array([table.equivalent_items for table in data.items if table is not None])
+    tables = [table for table in data.counted if table is not None]
+    counts = np.array([table.equivalent_items for table in tables])
     base = one["base_accuracy"].mean("seed").transpose("target").values
-    tuned = one["accuracy"].transpose("seed", "source", "target").values
+    tuned = data.kept(one["accuracy"].transpose("seed", "source", "target").values)
     between = settings.item_correlation
     if evidence.items == "predictions":
-        between = _answer_correlation([t for t in data.items if t is not None])
+        between = _answer_correlation(tables)
     within = seed_correlation(tuned, counts)
     effects = no_transfer_effects(
         base,

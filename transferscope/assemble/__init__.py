@@ -228,7 +228,7 @@ def _power(matrix: xr.Dataset, evidence: dict[str, Evidence], settings: Settings
     rows = []
     for name, one in evidence.items():
         base = matrix["base_accuracy"].sel(model=name).mean("seed")
-        for table, target in zip(one.data.items, one.data.targets, strict=True):
+        for table, target in zip(one.data.counted, one.data.targets, strict=True):
             accuracy = float(base.sel(target=target))
             if table is None or not 0 <= accuracy < 1:
                 continue
@@ -242,9 +242,7 @@ def _power(matrix: xr.Dataset, evidence: dict[str, Evidence], settings: Settings
                 exact=one.items == "predictions",
                 sources=len(one.sources),
             )
-            rows.append(
-                Power(name, target, table.base.shape[1], len(one.seeds), accuracy, smallest)
-            )
+            rows.append(Power(name, target, table.shared_items, len(one.seeds), accuracy, smallest))
     return rows
 
 

@@ -28,7 +28,7 @@ def cells(evidence: Evidence, matrix: xr.Dataset) -> tuple[dict[str, dict[str, C
     """
     values, data = evidence.data.effects, evidence.data
     mean = graph.seed_mean(values)
-    drawn = evidence.drawn_cells("alone")
+    drawn = None if evidence.draws is None else evidence.draws.alone
     capped = data.measure == "pgf" and data.ceiling is not None and np.all(data.ceiling == 1)
     ci = evidence.interval(drawn, mean, high=1.0 if capped else np.inf)
     changed = None

@@ -238,7 +238,7 @@ def _ratio_interval(evidence: Evidence, ratio: float, adjusted: np.ndarray | Non
     if adjusted is None or evidence.draws is None or not ratio > 0:
         return np.nan, np.nan
     others = ~evidence.data.itself
-    pair = adjusted[others], evidence.draws.cells[others]
+    pair = adjusted[others], evidence.draws.averaged[others]
     undefined = np.isnan(pair[0] + pair[1])
     beyond, plain = (_variance(np.where(undefined, np.float32(np.nan), draws)) for draws in pair)
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw without variance is undefined

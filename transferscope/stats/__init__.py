@@ -59,6 +59,18 @@ class ModelData:
         """The effects that have a part in averages; NaN in place of the others."""
         return self.kept(self.effects)
 
+    @property
+    def counted(self) -> tuple[ItemTable | None, ...]:
+        """`items` without the runs that have no part in averages, where others of a target have."""
+        if self.left_out is None:
+            return self.items
+        return tuple(
+            table
+            if table is None or out.all()
+            else ItemTable(table.base, np.where(out[..., None], np.nan, table.tuned))
+            for table, out in zip(self.items, np.moveaxis(self.left_out, -1, 0), strict=True)
+        )
+
     def kept(self, effects: Float[np.ndarray, "seed source target *draw"]) -> np.ndarray:
         """Effects, or draws of them, with NaN in cells that have no part in averages."""
         if self.left_out is None:
@@ -78,6 +90,10 @@ class Draws(NamedTuple):
     cells: np.ndarray
     """Effects, (source, target, draw)."""
     alone: np.ndarray
+    averaged: np.ndarray
+    """`cells` and then `alone` of the runs that have a part in averages; where all have one, the
+    same arrays."""
+    averaged_alone: np.ndarray
     tasks: dict[Average, np.ndarray]
     """Each (task, draw)."""
     tasks_alone: dict[Average, np.ndarray]
@@ -107,6 +123,9 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     """
     shape, kinds = (*data.itself.shape, draws), data.itself.astype(int)
     cells, alone, *sides = np.empty((4, *shape), np.float32)
+    averaged, averaged_alone = cells, alone
+    if data.left_out is not None:
+        averaged, averaged_alone = np.empty((2, *shape), np.float32)
     told = spread_of(data.averaged, kinds)
     two = len(data.effects) == 2
     told_sides = [spread_of(side, kinds) if two else None for side in signed(data.averaged)]
@@ -119,6 +138,9 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
         cells[..., now] = over_seeds(effects, noise)
         alone[..., now] = over_seeds(effects, noise, told)
         kept = data.kept(effects)
+        if data.left_out is not None:
+            averaged[..., now] = over_seeds(kept, noise)
+            averaged_alone[..., now] = over_seeds(kept, noise, told)
         for drawn, side, spread in zip(sides, signed(kept), told_sides, strict=True):
             drawn[..., now] = over_seeds(side, noise, spread)
         for key, values in averages(kept, data.itself).items():
@@ -126,7 +148,8 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
             of_task, of_ahead = told_tasks[key]
             tasks_alone[key][:, now] = over_seeds(values, noise, of_task)
             ahead[key][:, now] = over_seeds(above_mean(values), noise, of_ahead)
-    return Draws(cells, alone, tasks, tasks_alone, ahead, (sides[0], sides[1]))
+    of_cells = (cells, alone, averaged, averaged_alone)
+    return Draws(*of_cells, tasks, tasks_alone, ahead, (sides[0], sides[1]))
 
 
 def signed(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
