@@ -333,7 +333,8 @@ def of_seeds_alone(matrix, own, beside, which):
     evidence = gather(matrix, matrix["pgf"], "m", QUICK)
     evidence = replace(evidence, data=replace(evidence.data, effects=own, items=(None,) * 4))
     names = [["reordered", PLACEBO][i] for i in which]
-    measured = placebo._Measured(names, beside[:, which], len(which) - 1)
+    none = np.zeros(beside[:, which].shape, bool)
+    measured = placebo._Measured(names, beside[:, which], none, len(which) - 1)
     drawn = placebo._draw(matrix, evidence, measured, QUICK)
     assert drawn is not None
     return drawn
