@@ -8,7 +8,7 @@ measured, or undefined). A *square* is one seed's or the seed mean's `square[sou
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from itertools import combinations
 from typing import NamedTuple
@@ -54,7 +54,7 @@ class Paired(NamedTuple):
     tuned: float
 
 
-def paired(base: dict[str, float], tuned: dict[str, float]) -> Paired:
+def paired(base: Mapping[str, float], tuned: Mapping[str, float]) -> Paired:
     """Both accuracies on the items that base and run answered, {item: mark} of each."""
     shared = sorted(set(base) & set(tuned))
     return Paired(

@@ -2,10 +2,12 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import oracle
@@ -39,7 +41,7 @@ def real(name: str) -> Path:
     return path
 
 
-def table(runs, *, model="m") -> pl.DataFrame:
+def table(runs: Mapping[Any, Mapping[str, float]], *, model: str = "m") -> pl.DataFrame:
     """A predictions table of {(seed, source, target): {item: mark}}."""
     rows = [
         {"model": model, "seed": seed, "source": source, "target": target, "item": item}
@@ -131,7 +133,7 @@ def test_the_order_of_items_and_rows_changes_nothing():
 
 def test_a_base_without_a_seed_is_paired_with_each_seed_on_its_items():
     base = {f"q{k}": int(k < 5) for k in range(10)}
-    runs = {(None, None, "t"): base}
+    runs: dict[Any, dict[str, int]] = {(None, None, "t"): base}
     runs["x", "t", "t"] = {f"q{k}": 1 for k in range(6)}
     runs["y", "t", "t"] = {f"q{k}": 1 for k in range(4, 10)}
     found = from_predictions(table(runs)).isel(model=0, source=0, target=0)
@@ -314,6 +316,29 @@ def test_the_cells_of_a_bundle_hold_the_shared_items_and_the_base_on_them():
     assert row["base_correct"].item() == round(30 * expected.base)
     pgf = (row["tuned"].item() - row["base"].item()) / (1 - row["base"].item())
     assert row["pgf"].item() == pytest.approx(pgf)
+
+
+def test_a_change_between_checkpoints_is_computed_on_the_items_that_both_answered():
+    rng = np.random.default_rng(2)
+    base = {f"q{k}": int(rng.random() < 0.5) for k in range(120)}
+    early = {k: int(v if rng.random() < 0.7 else 1 - v) for k, v in base.items()}
+    late = {k: int(v if rng.random() < 0.7 else 1 - v) for k, v in early.items()}
+    run = "Jigsaw @ {}".format
+
+    def course(runs, measure="pgf"):
+        rows = table({("s", source, "t"): marks for source, marks in runs.items()})
+        chosen = replace(QUICK, measure=measure, bootstrap=4000)
+        return analyze(from_predictions(rows), chosen).trajectories[0].targets["t"]
+
+    same = course({None: base, run(1): early, run(2): first(early, 80)})
+    assert same.effects[0] != same.effects[1]
+    assert (same.change, same.change_ci, same.change_beyond) == (0, (0, 0), 0)
+    for measure in ("pgf", "raw_gain"):
+        found = course({None: base, run(1): early, run(2): first(late, 80)}, measure)
+        runs = {None: base, run(1): early, run(2): late}
+        alone = course({k: first(marks, 80) for k, marks in runs.items()}, measure)
+        assert found.change == pytest.approx(alone.change)
+        assert found.change_ci == pytest.approx(alone.change_ci, abs=0.03)
 
 
 # Real files.

@@ -109,7 +109,7 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         claims=audit.audit(mu, evidence),
         power=_power(matrix, evidence, settings),
         notes=_notes(matrix, evidence, models, settings),
-        trajectories=trajectories(evidence, models),
+        trajectories=trajectories(evidence, models, settings.seed),
         personas_by_chance=_personas_by_chance(evidence, nulls, settings),
     )
 
