@@ -173,6 +173,13 @@ def test_accuracy_tables_of_different_sizes_keep_their_effects_with_a_note():
     assert left_out(few).all()
 
 
+def test_a_cell_that_was_not_measured_says_no_number_of_items():
+    runs = {k: marks for k, marks in study().items() if k[1:] != ("Jigsaw", "Counting")}
+    cell = analyze(from_predictions(table(runs)), QUICK).models["m"].pgf["Jigsaw"]["Counting"]
+    assert cell.n is None
+    assert not cell.left_out
+
+
 def test_a_complete_study_has_no_note_on_items():
     notes = from_predictions(table(study())).attrs["notes"]
     assert not [note for note in notes if "items" in note]

@@ -78,8 +78,12 @@ def most_items(matrix: xr.Dataset) -> xr.DataArray:
 
 
 def cell_items(matrix: xr.Dataset, total: str = "total") -> xr.DataArray:
-    """Items that each effect is of; where only counts are known, the fewer of base and run."""
-    return xr.apply_ufunc(np.fmin, matrix[total], matrix["base_total"])
+    """Items that each effect is of; where only counts are known, the fewer of base and run.
+
+    NaN where the run's number is unknown, as where it was not measured.
+    """
+    fewer = xr.apply_ufunc(np.fmin, matrix[total], matrix["base_total"])
+    return fewer.where(matrix[total].notnull())
 
 
 def left_out(matrix: xr.Dataset, total: str = "total") -> xr.DataArray:
