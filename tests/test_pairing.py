@@ -26,6 +26,7 @@ from transferscope.matrix.controls import with_controls
 from transferscope.matrix.pairing import left_out
 from transferscope.predictions import check_predictions
 from transferscope.readers import read_results
+from transferscope.report import explorer
 from transferscope.report.points import change, items
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
@@ -346,6 +347,27 @@ def test_a_change_between_checkpoints_is_computed_on_the_items_that_both_answere
         alone = course({k: first(marks, 80) for k, marks in runs.items()}, measure)
         assert found.change == pytest.approx(alone.change)
         assert found.change_ci == pytest.approx(alone.change_ci, abs=0.03)
+
+
+def test_the_page_turns_an_effect_into_another_measure_by_the_base_on_its_items():
+    runs = dict(study())
+    for seed in "xy":
+        runs[seed, "Jigsaw", "Counting"] = first(runs[seed, "Jigsaw", "Counting"], 30)
+    matrix = from_predictions(table(runs))
+    found = {
+        name: analyze(matrix, replace(QUICK, measure=name, bootstrap=100))
+        for name in ("pgf", "raw_gain", "relative_gain")
+    }
+    shown = explorer.data(found["pgf"])["models"][0]
+    (place,) = shown["own"]  # the one cell that is not of all items
+    assert shown["items"][int(place)] == pytest.approx(100 / 3, rel=1e-3)
+    cells = {name: one.models["m"].pgf["Jigsaw"]["Counting"] for name, one in found.items()}
+    for name in ("raw_gain", "relative_gain"):
+        for factor, seed in zip(shown["own"][place][name], "xyz", strict=True):
+            expected = cells[name].seeds[seed]
+            assert factor * cells["pgf"].seeds[seed] == pytest.approx(expected, rel=1e-3)
+    points = change(found["pgf"], found["pgf"].models["m"], "Counting", cells["pgf"])
+    assert points == pytest.approx(cells["raw_gain"].mean)
 
 
 # Real files.
