@@ -8,7 +8,7 @@ measured, or undefined). A *square* is one seed's or the seed mean's `square[sou
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from itertools import combinations
 from typing import NamedTuple
@@ -43,6 +43,28 @@ def relative_gain(base: float, tuned: float) -> float:
 
 def raw_gain(base: float, tuned: float) -> float:
     return tuned - base
+
+
+# Which items an effect is computed on, and which effects have a part in averages.
+
+
+class Paired(NamedTuple):
+    items: int
+    base: float
+    tuned: float
+
+
+def paired(base: Mapping[str, float], tuned: Mapping[str, float]) -> Paired:
+    """Both accuracies on the items that base and run answered, {item: mark} of each."""
+    shared = sorted(set(base) & set(tuned))
+    return Paired(
+        len(shared), mean(base[item] for item in shared), mean(tuned[item] for item in shared)
+    )
+
+
+def counts_in_averages(shared: int, runs: Iterable[int]) -> bool:
+    """Whether the shared items are half of those of the target's largest run, base included."""
+    return 2 * shared >= max(runs)
 
 
 # Transferability and malleability (definitions 1 and 2).

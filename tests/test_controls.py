@@ -333,7 +333,8 @@ def of_seeds_alone(matrix, own, beside, which):
     evidence = gather(matrix, matrix["pgf"], "m", QUICK)
     evidence = replace(evidence, data=replace(evidence.data, effects=own, items=(None,) * 4))
     names = [["reordered", PLACEBO][i] for i in which]
-    measured = placebo._Measured(names, beside[:, which], len(which) - 1)
+    none = np.zeros(beside[:, which].shape, bool)
+    measured = placebo._Measured(names, beside[:, which], none, len(which) - 1)
     drawn = placebo._draw(matrix, evidence, measured, QUICK)
     assert drawn is not None
     return drawn
@@ -501,7 +502,7 @@ def test_effects_twice_as_far_apart_have_four_times_the_variance_for_certain(stu
     twice[evidence.data.itself] = 9  # self-transfer has no part in it
     cells[0, 1, :100] = np.nan  # a cell may be undefined in some draws
     twice[2, 1, 100:200] = np.nan
-    evidence = replace(evidence, draws=evidence.draws._replace(cells=cells))
+    evidence = replace(evidence, draws=evidence.draws._replace(averaged=cells))
     assert placebo._ratio_interval(evidence, 4.0, twice) == pytest.approx((4, 4), rel=1e-4)
 
 
@@ -511,7 +512,7 @@ def test_a_ratio_of_variances_turned_over_has_its_interval_turned_over(study):
     cells = evidence.draws.cells
     other = cells + np.random.default_rng(0).normal(0, 0.1, cells.shape).astype(np.float32)
     one = placebo._ratio_interval(evidence, 1.6, other)
-    turned = replace(evidence, draws=evidence.draws._replace(cells=other))
+    turned = replace(evidence, draws=evidence.draws._replace(averaged=other))
     two = placebo._ratio_interval(turned, 1 / 1.6, cells)
     assert 0 < one[0] < one[1]
     assert two == pytest.approx((1 / one[1], 1 / one[0]), rel=1e-4)

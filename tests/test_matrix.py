@@ -321,5 +321,8 @@ def test_an_item_that_was_not_asked_is_marked_and_counted():
     found = from_predictions(rows)
     np.testing.assert_array_equal(found["item_correct"].values.ravel(), [1, 0, -1])
     assert float(found["total"].item()) == 2
-    assert "m: of 2 runs, 1 is without some of the items" in found.attrs["notes"]
-    assert "m: of 1 cells, 1 is on other items than the base" in found.attrs["notes"]
+    assert float(found["run_total"].item()) == 2
+    assert (
+        "m: in 1 of 1 cells, base and run did not answer the same items; effects are computed on "
+        "the items that both answered: t (2 of 3)"
+    ) in found.attrs["notes"]

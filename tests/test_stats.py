@@ -212,13 +212,13 @@ def test_draws_that_are_undefined_count_for_neither_side_and_only_few_may_be():
     ]
 
 
-def test_an_item_that_a_run_was_not_asked_is_missing_from_its_accuracy_alone():
+def test_an_item_that_a_run_was_not_asked_has_no_part_in_its_effect():
     base, tuned = np.ones((1, 400)), np.ones((1, 2, 400))
     base[:, 100:] = 0  # 25 %
     tuned[:, :, 300:] = 0  # 75 %, and of the first half all
     tuned[:, 1, 200:] = np.nan
     data = stats.ModelData(
-        np.array([[[0.5, 0.1], [0.75, 0.2]]]),
+        np.array([[[0.5, 0.1], [0.5, 0.2]]]),
         np.zeros((2, 2), bool),
         (stats.ItemTable(base, tuned), None),  # of the second target nothing more is known
         ("a", "b"),
@@ -226,9 +226,11 @@ def test_an_item_that_a_run_was_not_asked_is_missing_from_its_accuracy_alone():
         "raw_gain",
     )
     draws = stats.bootstrap(data, draws=2_000, seed=0, model="m").cells
-    assert draws[:, 0].mean(axis=-1) == pytest.approx([0.5, 0.75], abs=0.01)
-    # as far as whole items differ: the first changes 200 of 400, the second 300 without a doubt
+    # on the first 200 items the base is right in 50 %
+    assert draws[:, 0].mean(axis=-1) == pytest.approx([0.5, 0.5], abs=0.01)
+    # as far as whole items differ: the first changes 200 of 400, the second 100 of 200
     assert draws[0, 0].std() == pytest.approx(np.sqrt(0.5 * 0.5 / 400), rel=0.1)
+    assert draws[1, 0].std() == pytest.approx(np.sqrt(0.5 * 0.5 / 200), rel=0.1)
     assert np.array_equal(draws[:, 1], np.broadcast_to(np.float32([[0.1], [0.2]]), (2, 2_000)))
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from transferscope import simulate
 from transferscope.analysis import Basis, Items, Sign
 from transferscope.analysis.settings import Settings
+from transferscope.matrix.pairing import left_out
 from transferscope.measure import itself
 from transferscope.stats import (
     Draws,
@@ -73,10 +74,10 @@ class Evidence:
         return tasks[quantity, sign, include_self]
 
     def drawn_cells(self, view: View = "joint") -> np.ndarray | None:
-        """Draws of every effect, (source, target, draw)."""
+        """Draws of every effect that has a part in averages, (source, target, draw)."""
         if self.draws is None:
             return None
-        return self.draws.alone if self.alone(view) else self.draws.cells
+        return self.draws.averaged_alone if self.alone(view) else self.draws.averaged
 
     def alone(self, view: View) -> bool:
         """Whether that is draws of quantities looked at alone."""
@@ -112,8 +113,10 @@ def gather(matrix: xr.Dataset, mu: xr.DataArray, model: str, settings: Settings)
     sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
     tables = _item_tables(one, model, settings)
     ceiling = one["ceiling"].values
+    out = left_out(matrix).sel(model=model).transpose("seed", "source", "target").values[present]
     data = ModelData(
         effects=effects[present],
+        left_out=out if out.any() else None,
         itself=itself(sources, targets),
         items=tables,
         targets=tuple(targets),
@@ -191,8 +194,7 @@ def _plausible_table(
 
 def _centred(draws: Draws, data: ModelData) -> Draws:
     """The draws moved so that their means are the estimates (see `stats.intervals`)."""
-    effects = data.effects
-    whole = averages(effects, data.itself)
+    whole = averages(data.averaged, data.itself)
 
     def move(values: np.ndarray, estimate: np.ndarray) -> np.ndarray:
         known = np.isfinite(estimate).sum(axis=0)
@@ -205,10 +207,17 @@ def _centred(draws: Draws, data: ModelData) -> Draws:
     ) -> dict[Average, np.ndarray]:
         return {key: move(values, to[key]) for key, values in tasks.items()}
 
-    positive, negative = map(move, draws.sides, signed(effects))
+    positive, negative = map(move, draws.sides, signed(data.averaged))
+    cells, alone = move(draws.cells, data.effects), move(draws.alone, data.effects)
+    averaged, averaged_alone = cells, alone  # moved already where they are the same arrays
+    if data.left_out is not None:
+        averaged = move(draws.averaged, data.averaged)
+        averaged_alone = move(draws.averaged_alone, data.averaged)
     return Draws(
-        cells=move(draws.cells, effects),
-        alone=move(draws.alone, effects),
+        cells=cells,
+        alone=alone,
+        averaged=averaged,
+        averaged_alone=averaged_alone,
         tasks=move_each(draws.tasks, whole),
         tasks_alone=move_each(draws.tasks_alone, whole),
         ahead=move_each(draws.ahead, {key: above_mean(its) for key, its in whole.items()}),
@@ -225,8 +234,8 @@ def null_draws(evidence: Evidence, settings: Settings) -> int:
 def no_transfer(
     evidence: Evidence, matrix: xr.Dataset, settings: Settings
 ) -> Float[np.ndarray, "draw seed source target"] | None:
-    """Effects of this model under null model (a); None where items are not known for all targets,
-    or no effect is.
+    """Effects of this model under null model (a), where they have a part in averages; None where
+    items are not known for all targets, or no such effect is.
 
     The correlations are those of the predictions where they exist; from counts, only the one
     between seeds can be told, and the one between adapters is the assumed one.
@@ -234,15 +243,17 @@ def no_transfer(
     data = evidence.data
     if any(table is None for table in data.items) or data.ceiling is None:
         return None
-    if not np.isfinite(data.effects).any():
+    known = np.isfinite(data.averaged)
+    if not known.any():
         return None
     one = matrix.sel(model=evidence.model, seed=evidence.seeds)
-    counts = np.array([table.equivalent_items for table in data.items if table is not None])
+    tables = [table for table in data.counted if table is not None]
+    counts = np.array([table.equivalent_items for table in tables])
     base = one["base_accuracy"].mean("seed").transpose("target").values
-    tuned = one["accuracy"].transpose("seed", "source", "target").values
+    tuned = data.kept(one["accuracy"].transpose("seed", "source", "target").values)
     between = settings.item_correlation
     if evidence.items == "predictions":
-        between = _answer_correlation([t for t in data.items if t is not None])
+        between = _answer_correlation(tables)
     within = seed_correlation(tuned, counts)
     effects = no_transfer_effects(
         base,
@@ -253,7 +264,7 @@ def no_transfer(
         ceiling=data.ceiling,
         seed=settings.seed,
     )
-    return np.where(np.isfinite(data.effects), effects, np.nan)
+    return np.where(known, effects, np.nan)
 
 
 def _answer_correlation(tables: list[ItemTable]) -> float:

@@ -61,6 +61,13 @@ class Cell:
     """Exact McNemar p-value of each seed; only where item-level predictions exist."""
     exact_p: Number | None = None
     """Exact p-value over items, all seeds together (`exact.sign_flip`); None as `mcnemar`."""
+    n: Number | None = None
+    """Items that base and run both answered, mean over seeds; None where unknown."""
+    base: dict[str, Number] | None = None
+    """{seed: accuracy of the untuned model on these items}; None where they are all of its items,
+    as in `ModelAnalysis.base_seeds`."""
+    left_out: list[str] = field(default_factory=list)
+    """Seeds without a part in averages: `n` is less than half of `ModelAnalysis.most_items`."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +247,8 @@ class ModelAnalysis:
     """Effects beyond the placebo's; None where no placebo was run."""
     base_seeds: dict[str, dict[str, Number]] = field(default_factory=dict)
     """{target: {seed: accuracy of the untuned model}}, whose means are `base_accuracy`."""
+    most_items: dict[str, int | None] = field(default_factory=dict)
+    """{target: items of its largest run, base included}; None where unknown."""
 
 
 @dataclass(frozen=True)

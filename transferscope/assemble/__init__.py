@@ -38,11 +38,13 @@ from transferscope.analysis import (
 )
 from transferscope.analysis.settings import Settings
 from transferscope.assemble import audit, placebo
-from transferscope.assemble.one_model import BOUNDS, QUANTITIES, SIGNS, describe, over_tasks, pair
+from transferscope.assemble.cells import pair
+from transferscope.assemble.one_model import BOUNDS, QUANTITIES, SIGNS, describe, over_tasks
 from transferscope.assemble.trajectory import trajectories
 from transferscope.errors import StudyError
 from transferscope.evidence import Evidence, gather, no_transfer, null_draws
 from transferscope.matrix import behaviour
+from transferscope.matrix.pairing import left_out
 from transferscope.predictions import shown
 from transferscope.stats import detection
 
@@ -64,7 +66,7 @@ def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:
         return matrix["pgf"]
     if matrix["accuracy"].isnull().all():
         raise StudyError(f"{name} needs accuracies, and these results hold only PGF values")
-    change = getattr(measure, name)(matrix["base_accuracy"], matrix["accuracy"])
+    change = getattr(measure, name)(matrix["paired_base_accuracy"], matrix["accuracy"])
     return change.transpose(*matrix["pgf"].dims).assign_coords(matrix["pgf"].coords)
 
 
@@ -95,6 +97,7 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         for name, one in evidence.items()
     }
     tasks = _tasks(mu)
+    mu = mu.where(~left_out(matrix))  # all that follows is averages
     return Analysis(
         version=version("transferscope"),
         settings=settings,
@@ -108,7 +111,7 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         power=_power(matrix, evidence, settings),
         notes=_notes(matrix, evidence, models, settings),
         checks=list(matrix.attrs.get("checks", ())),
-        trajectories=trajectories(evidence, models),
+        trajectories=trajectories(evidence, models, settings.seed),
         personas_by_chance=_personas_by_chance(evidence, nulls, settings),
     )
 
@@ -157,7 +160,7 @@ def _decomposition(mu: xr.DataArray, evidence: Evidence, null: np.ndarray | None
     one = mu.sel(model=[evidence.model], seed=evidence.seeds)
     shares = {str(name): part.item() for name, part in measure.decompose(one).items()}
     drawn = evidence.drawn_cells()
-    mean = graph.seed_mean(evidence.data.effects)
+    mean = graph.seed_mean(evidence.data.averaged)
     found = placebo.decomposition(evidence, mean, drawn, measure.VarianceShares(**shares))
     return found if null is None else replace(found, no_transfer=_by_chance(evidence, mean, null))
 
@@ -256,7 +259,7 @@ def _power(matrix: xr.Dataset, evidence: dict[str, Evidence], settings: Settings
     rows = []
     for name, one in evidence.items():
         base = matrix["base_accuracy"].sel(model=name).mean("seed")
-        for table, target in zip(one.data.items, one.data.targets, strict=True):
+        for table, target in zip(one.data.counted, one.data.targets, strict=True):
             accuracy = float(base.sel(target=target))
             if table is None or not 0 <= accuracy < 1:
                 continue
@@ -270,9 +273,7 @@ def _power(matrix: xr.Dataset, evidence: dict[str, Evidence], settings: Settings
                 exact=one.items == "predictions",
                 sources=len(one.sources),
             )
-            rows.append(
-                Power(name, target, table.base.shape[1], len(one.seeds), accuracy, smallest)
-            )
+            rows.append(Power(name, target, table.shared_items, len(one.seeds), accuracy, smallest))
     return rows
 
 
@@ -331,6 +332,8 @@ def _no_floor(evidence: Evidence) -> str:
         return f"the ceiling is measured as the effects are, {none}"
     if any(table is None for table in evidence.data.items):
         return f"items are not known for every target, {none}"
+    if not np.isfinite(evidence.data.averaged).any():
+        return f"no effect has a part in averages, {none}"
     return "hardly an effect of one task on another would be defined by chance: no noise floor"
 
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from transferscope import graph, measure, stats
+from transferscope import graph, measure
 from transferscope.analysis import (
     Category,
     CategoryAxis,
-    Cell,
     CliqueNull,
     Cliques,
     Edge,
@@ -32,11 +31,13 @@ from transferscope.analysis import (
     TaskEffect,
 )
 from transferscope.analysis.settings import Settings
+from transferscope.assemble.cells import cells, pair
 from transferscope.assemble.placebo import compare
 from transferscope.evidence import Evidence, Quantity, no_transfer, null_draws
 from transferscope.matrix import behaviour
 from transferscope.matrix.flips import flips
-from transferscope.stats import exact, nulls
+from transferscope.matrix.pairing import most_items
+from transferscope.stats import nulls
 from transferscope.suite import GRANULARITIES, LEVELS
 
 if TYPE_CHECKING:
@@ -53,14 +54,19 @@ DIMENSION: dict[Quantity, str] = {"transferability": "source", "malleability": "
 def describe(
     matrix: xr.Dataset, mu: xr.DataArray, evidence: Evidence, settings: Settings
 ) -> ModelAnalysis:
-    """One model's part of the analysis; `mu` holds all models."""
+    """One model's part of the analysis; `mu` holds all models.
+
+    Everything but the cells themselves is computed without the cells that are left out.
+    """
     one = mu.sel(model=[evidence.model], seed=evidence.seeds)
+    gaps = _gaps(matrix, one)
+    one = one.copy(data=evidence.data.averaged[None])
     include_self = settings.include_self
     trends = {by: _categories(one, evidence, by) for by in AXES}
-    mean = graph.seed_mean(evidence.data.effects)
-    cells, q_values = _cells(evidence, mean)
-    null = no_transfer(evidence, matrix, settings) if settings.preset == "default" else None
     base = matrix.sel(model=evidence.model, seed=evidence.seeds)
+    found, q_values = cells(evidence, base)
+    mean = graph.seed_mean(evidence.data.averaged)
+    null = no_transfer(evidence, matrix, settings) if settings.preset == "default" else None
     kept = graph.strongest_edges(mean, evidence.data.itself, settings.graph_keep)
     names = (evidence.sources, evidence.data.targets)
     placebos = compare(matrix, evidence, settings)
@@ -68,12 +74,12 @@ def describe(
         seeds=evidence.seeds,
         basis=evidence.basis,
         items=evidence.items,
-        gaps=_gaps(matrix, one),
+        gaps=gaps,
         base_accuracy=dict(
             zip(names[1], base["base_accuracy"].mean("seed").values.tolist(), strict=True)
         ),
         base_errors=_base_errors(base),
-        pgf=cells,
+        pgf=found,
         transferability=_task_effects(one, evidence, "transferability", include_self),
         malleability=_task_effects(one, evidence, "malleability", include_self),
         average=_average(one, evidence, include_self),
@@ -95,6 +101,7 @@ def describe(
         controls=placebos.controls,
         adjusted=placebos.adjusted,
         base_seeds=_by_target(base["base_accuracy"]),
+        most_items=_most_items(matrix, evidence.model),
     )
 
 
@@ -104,6 +111,14 @@ def _by_target(values: xr.DataArray) -> dict[str, dict[str, float]]:
     return {
         target: dict(zip(rows["seed"].values.tolist(), row, strict=True))
         for target, row in zip(rows["target"].values.tolist(), rows.values.tolist(), strict=True)
+    }
+
+
+def _most_items(matrix: xr.Dataset, model: str) -> dict[str, int | None]:
+    most = most_items(matrix).sel(model=model)
+    return {
+        target: None if np.isnan(number) else int(number)
+        for target, number in zip(most["target"].values.tolist(), most.values, strict=True)
     }
 
 
@@ -126,68 +141,6 @@ def _base_errors(base: xr.Dataset) -> dict[str, dict[str, int | None]]:
         }
         for target, row in zip(errors["target"].values.tolist(), errors.values, strict=True)
     }
-
-
-def _cells(evidence: Evidence, mean: np.ndarray) -> tuple[dict[str, dict[str, Cell]], np.ndarray]:
-    """Every cell, and the q-values of the off-diagonal ones."""
-    values, data = evidence.data.effects, evidence.data
-    drawn = evidence.drawn_cells("alone")
-    capped = data.measure == "pgf" and data.ceiling is not None and np.all(data.ceiling == 1)
-    ci = evidence.interval(drawn, mean, high=1.0 if capped else np.inf)
-    changed = None
-    if evidence.items == "predictions":  # which give every target a table
-        changed = [exact.changes(table) for table in evidence.data.items if table is not None]
-    p_values = np.full(mean.shape, np.nan)
-    if drawn is not None:
-        p_values = stats.sign_p_values(drawn, mean)
-    ci[evidence.single], p_values[evidence.single] = np.nan, np.nan
-    q_values = _corrected(p_values, changed, data.itself)
-    count = np.isfinite(values).sum(axis=0)
-    squares = np.where(np.isfinite(values), (values - mean) ** 2, 0).sum(axis=0)
-    std = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
-
-    def by_seed(numbers: np.ndarray) -> dict[str, float]:
-        return dict(zip(evidence.seeds, numbers.tolist(), strict=True))
-
-    cells = {
-        source: {
-            target: Cell(
-                mean=float(mean[i, j]),
-                std=float(std[i, j]),
-                ci=pair(ci[i, j]),
-                p_value=float(p_values[i, j]),
-                q_value=float(q_values[i, j]),
-                seeds=by_seed(values[:, i, j]),
-                mcnemar=None if changed is None else by_seed(changed[j].by_seed[:, i]),
-                exact_p=None if changed is None else float(changed[j].together[i]),
-            )
-            for j, target in enumerate(data.targets)
-        }
-        for i, source in enumerate(evidence.sources)
-    }
-    return cells, q_values
-
-
-def _corrected(
-    p_values: np.ndarray, changed: list[exact.Changes] | None, itself: np.ndarray
-) -> np.ndarray:
-    """q-values of the off-diagonal cells.
-
-    Of the larger of two p-values where both are known: of a few changed items the draws alone are
-    too sure (`stats.exact`), and one such p-value makes discoveries of others.
-    """
-    larger = p_values
-    if changed is not None:
-        by_items = np.stack([one.together for one in changed], axis=-1)
-        larger = np.where(np.isnan(by_items), p_values, np.maximum(p_values, by_items))
-    q_values = np.full(p_values.shape, np.nan)
-    q_values[~itself] = stats.benjamini_hochberg(larger[~itself])
-    return q_values
-
-
-def pair(ends: np.ndarray) -> tuple[float, float]:
-    """An interval as plain numbers."""
-    return float(ends[0]), float(ends[1])
 
 
 def _task_effects(
@@ -277,7 +230,7 @@ def _cliques(
     square = np.ix_([sources.index(n) for n in shared], [targets.index(n) for n in shared])
     tried: list[CliqueNull] = []
     if settings.preset == "default" and len(shared) >= graph.SMALLEST_CLIQUE:
-        mean = graph.seed_mean(evidence.data.effects)[square]
+        mean = graph.seed_mean(evidence.data.averaged)[square]
         same = np.eye(len(shared), dtype=bool)
         draws = null_draws(evidence, settings)
         shift = nulls.column_shift_effects(mean, same, draws, settings.seed)

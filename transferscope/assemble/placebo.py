@@ -6,7 +6,8 @@ adjusted effect of a source is
 
     adjusted[source, target, seed] = mu[source, target, seed] - mu[placebo, target, seed]
 
-Both are measured against the same base and in the same items. The bootstrap draws them together,
+Both are measured against the same base and in the same items; where one has fewer than half of
+the items (`matrix.pairing`), the adjusted effect is not known. The bootstrap draws them together,
 so what they share cancels in the interval as it does in the difference. The placebo's own noise
 does not: it is one more measurement, and the same for a whole column.
 
@@ -23,7 +24,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from transferscope import graph
 from transferscope.analysis.conduct import PLACEBOS, Adjusted, Placebo
@@ -31,6 +32,7 @@ from transferscope.analysis.estimate import Decomposition, Estimate, Interval
 from transferscope.analysis.settings import Settings
 from transferscope.evidence import Evidence
 from transferscope.matrix import controls
+from transferscope.matrix.pairing import left_out
 from transferscope.measure import VarianceShares, variance_shares
 from transferscope.predictions import shown
 from transferscope.stats import ItemTable, ModelData, resamples
@@ -52,6 +54,8 @@ class _Measured(NamedTuple):
 
     names: list[str]
     effects: Float[np.ndarray, "seed control target"]
+    left_out: Bool[np.ndarray, "seed control target"]
+    """Cells without a part in averages."""
     placebo: int | None
     """Which of them is subtracted."""
 
@@ -92,7 +96,7 @@ def compare(matrix: xr.Dataset, evidence: Evidence, settings: Settings) -> Compa
             },
             mean=_estimate(
                 evidence,
-                _mean(effects[:, i], axis=-1),
+                _mean(np.where(measured.left_out, np.nan, effects)[:, i], axis=-1),
                 None if drawn is None else drawn.mean[i],
             ),
         )
@@ -110,7 +114,10 @@ def _measured(matrix: xr.Dataset, evidence: Evidence, settings: Settings) -> _Me
     if not names:
         return None
     placebo = next((names.index(n) for n in PLACEBOS if n in names), None)
-    return _Measured(names, mu.transpose("seed", "control", "target").values, placebo)
+    order = ("seed", "control", "target")
+    out = left_out(matrix, "control_total").sel(model=evidence.model, seed=evidence.seeds)
+    out = out.sel(control=names).transpose(*order).values
+    return _Measured(names, mu.transpose(*order).values, out, placebo)
 
 
 def _draw(
@@ -129,17 +136,19 @@ def _draw(
         adjusted_mean=np.empty(number, np.float32),
     )
     whole = _beside(data, matrix, evidence, measured)
-    learned = spread_of(whole.effects, _kinds(data.itself, len(measured.names)))
+    learned = spread_of(whole.averaged, _kinds(data.itself, len(measured.names)))
     of_controls = learned.rows(slice(sources, None))
     by_parts = evidence.alone("means")
     for now, noise, effects in resamples(
         whole, draws=number, seed=settings.seed, model=evidence.model
     ):
-        own, beside = effects[:, :sources], effects[:, sources:]
-        its = over_seeds(beside, noise, of_controls)
-        drawn.targets[..., now] = its
+        drawn.targets[..., now] = over_seeds(effects[:, sources:], noise, of_controls)
+        kept = whole.kept(effects)
+        own, beside = kept[:, :sources], kept[:, sources:]
         drawn.mean[:, now] = (
-            _mean(its, axis=1) if by_parts else over_seeds(_mean(beside, axis=2), noise)
+            _mean(over_seeds(beside, noise, of_controls), axis=1)
+            if by_parts
+            else over_seeds(_mean(beside, axis=2), noise)
         )
         if measured.placebo is not None:
             apart = own - beside[:, measured.placebo, None]
@@ -177,9 +186,12 @@ def _beside(
         )
         for name, table in zip(data.targets, data.items, strict=True)
     )
+    out = np.zeros(data.effects.shape, bool) if data.left_out is None else data.left_out
+    out = np.concatenate([out, measured.left_out], axis=1)
     return replace(
         data,
         effects=np.concatenate([data.effects, measured.effects], axis=1),
+        left_out=out if out.any() else None,
         itself=np.pad(data.itself, ((0, len(measured.names)), (0, 0))),
         items=tables,
     )
@@ -189,10 +201,11 @@ def _adjusted(evidence: Evidence, measured: _Measured, drawn: _Drawn | None) -> 
     if measured.placebo is None:
         return None
     data = evidence.data
-    apart = data.effects - measured.effects[:, measured.placebo, None]
+    placebo = np.where(measured.left_out, np.nan, measured.effects)[:, measured.placebo, None]
+    apart = data.averaged - placebo
     mean = graph.seed_mean(apart)
     known = np.isfinite(mean) & ~data.itself
-    plain = graph.seed_mean(data.effects)[known].var() if known.any() else 0.0
+    plain = graph.seed_mean(data.averaged)[known].var() if known.any() else 0.0
     return Adjusted(
         placebo=measured.names[measured.placebo],
         cells={
@@ -225,7 +238,7 @@ def _ratio_interval(evidence: Evidence, ratio: float, adjusted: np.ndarray | Non
     if adjusted is None or evidence.draws is None or not ratio > 0:
         return np.nan, np.nan
     others = ~evidence.data.itself
-    pair = adjusted[others], evidence.draws.cells[others]
+    pair = adjusted[others], evidence.draws.averaged[others]
     undefined = np.isnan(pair[0] + pair[1])
     beyond, plain = (_variance(np.where(undefined, np.float32(np.nan), draws)) for draws in pair)
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw without variance is undefined

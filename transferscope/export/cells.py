@@ -53,9 +53,9 @@ def _rows(matrix: xr.Dataset, dim: str, pgf: xr.DataArray) -> pl.DataFrame:
     dims, prefix = ("model", "seed", dim, "target"), "" if dim == "source" else "control_"
     numbers = {
         "items": matrix[f"{prefix}total"],
-        "base_correct": matrix["base_correct"],
+        "base_correct": matrix[f"{prefix}paired_base_correct"],
         "tuned_correct": matrix[f"{prefix}correct"],
-        "base": matrix["base_accuracy"],
+        "base": matrix[f"{prefix}paired_base_accuracy"],
         "tuned": matrix[f"{prefix}accuracy"],
         "ceiling": matrix["ceiling"],
         "pgf": pgf,

@@ -50,11 +50,11 @@ _COLUMNS = {
     "kind": "source; or what is no source: control, mixture",
     "source": "task finetuned on, or the name of the control or mixture",
     "target": "task evaluated",
-    "items": "items answered",
-    "base_correct": "items that the base has right (empty where answers are scored in parts)",
-    "tuned_correct": "items that the finetuned model has right (the same)",
-    "base": "accuracy of the base, a fraction in [0, 1]",
-    "tuned": "accuracy after finetuning, a fraction in [0, 1]",
+    "items": "items that base and run both answered",
+    "base_correct": "of these, the base has right (empty where answers are scored in parts)",
+    "tuned_correct": "of these, the finetuned model has right (the same)",
+    "base": "accuracy of the base on these items, a fraction in [0, 1]",
+    "tuned": "accuracy after finetuning on these items, a fraction in [0, 1]",
     "ceiling": "best reachable accuracy of the target, a fraction",
     "pgf": "Perfection Gap Factor, (tuned - base) / (ceiling - base): the part of the gap that "
     "finetuning closed. 1 closes it, 0 changes nothing, negative is harm, down to -(items - 1). "

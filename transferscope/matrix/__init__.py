@@ -5,8 +5,13 @@ target's remaining gap finetuning on the source closed: the Perfection Gap Facto
 
 In:   a checked long table (`readers` and `predictions` make them): PGF, accuracies or predictions.
 Out:  an `xarray.Dataset` with dimensions (model, seed, source, target):
-      pgf, accuracy, correct, total                          (model, seed, source, target)
-      base_accuracy, base_correct, base_total, base_errors   (model, seed, target)
+      pgf; accuracy, correct, total: the run on the items    (model, seed, source, target)
+          that base and run both answered
+      paired_base_accuracy, paired_base_correct: the base    (model, seed, source, target)
+          on the same items
+      run_total: all items that the run answered             (model, seed, source, target)
+      base_accuracy, base_correct, base_total, base_errors:  (model, seed, target)
+          the base on all its items
       ceiling                                                (target); (model, target) if "self"
       item_correct (.., source, item), base_item_correct (.., item): 1, 0, a score between, or -1
                                                              (not asked); from predictions alone,
@@ -18,8 +23,9 @@ Out:  an `xarray.Dataset` with dimensions (model, seed, source, target):
 
 Not measured and not known are NaN; so are counts where answers have scores. Opens no file.
 
-Its parts: `labels` of tasks and `behaviour` (how answers are given). Upon it: `flips` (what each
-source fixed and broke), `curate` (which of that to show), `controls` (placebos, beside the matrix).
+Its parts: `labels` of tasks, `pairing` (which items count), `behaviour` (how answers are given).
+Upon it: `flips` (what each source fixed and broke), `curate` (which of that to show), `controls`
+(placebos, beside the matrix).
 """
 
 import math
@@ -35,6 +41,8 @@ from jaxtyping import Bool, Float, UInt
 from transferscope.errors import DataError
 from transferscope.matrix.behaviour import with_answers
 from transferscope.matrix.labels import task_labels, unknown_tasks
+from transferscope.matrix.pairing import counts, left_out
+from transferscope.matrix.pairing import notes as pairing_notes
 from transferscope.measure import pgf
 from transferscope.predictions import CELL, check_unique, shown, some, spread_base, with_marks
 
@@ -74,16 +82,26 @@ def from_accuracy(table: pl.DataFrame) -> xr.Dataset:
             three with null where only the others are known. A null source is the base; a base
             without seed serves all seeds of its model.
     """
-    table = spread_base(table)
+    return _from_runs(spread_base(table))
+
+
+def _from_runs(table: pl.DataFrame) -> xr.Dataset:
+    """The matrix of a table with one row for each run, every base with a seed."""
     check_unique(table, CELL, "accuracy table")
     axes = _axes(table)
     base, tuned = table.filter(pl.col("source").is_null()), table.drop_nulls("source")
+    paired = "paired_base_accuracy" in table.columns
     variables = {}
     for column in ("accuracy", "correct", "total"):
         if column in table.columns:
             variables[column] = _scatter(tuned, axes, column)
             variables[f"base_{column}"] = _scatter(base, axes, column, base=True)
-    return _dataset(axes, variables)
+    for column in ("run_total", "paired_base_accuracy", "paired_base_correct") if paired else ():
+        variables[column] = _scatter(tuned, axes, column)
+    dataset = _dataset(axes, variables)
+    cells = axes.present.sum(axis=1) * len(axes.source) * len(axes.target)
+    told = pairing_notes(dataset, cells, paired=paired)
+    return dataset.assign_attrs(notes=[*told, *dataset.attrs["notes"]])
 
 
 def from_predictions(table: pl.DataFrame) -> xr.Dataset:
@@ -94,12 +112,7 @@ def from_predictions(table: pl.DataFrame) -> xr.Dataset:
     """
     table = with_marks(spread_base(table))
     check_unique(table, (*CELL, "item"), "predictions")
-    counts = table.group_by(CELL, maintain_order=True).agg(
-        pl.col("mark").mean().alias("accuracy"),
-        pl.when(~pl.col("scored").any()).then(pl.col("mark").sum()).alias("correct"),
-        pl.len().cast(pl.Float64).alias("total"),
-    )
-    dataset = with_answers(from_accuracy(counts), table)
+    dataset = with_answers(_from_runs(counts(table)), table)
     items = _items(table, dataset["target"].values.tolist())
     rows = table.join(items, on=["target", "item"], how="left")
     for name, dims, part in (
@@ -113,14 +126,6 @@ def from_predictions(table: pl.DataFrame) -> xr.Dataset:
         where = [_codes(part[d], dataset[d].values.tolist()) for d in dims]
         answers[(*where, part["index"].to_numpy())] = part["mark"].to_numpy()
         dataset[name] = ((*dims, "item"), answers)
-    asked = items.group_by("target").len("asked")
-    runs = counts.join(asked, on="target").with_columns(partial=pl.col("total") < pl.col("asked"))
-    for model in dataset["model"].values.tolist():
-        partial = runs.filter(pl.col("model") == model)["partial"]
-        if count := int(partial.sum()):
-            dataset.attrs["notes"].append(
-                f"{shown(model)}: {_of(partial.len(), 'run', count)} without some of the items"
-            )
     return dataset.assign_coords(
         item=_text(items["label"]), item_target=("item", _text(items["target"]))
     )
@@ -148,10 +153,10 @@ def apply_ceiling(dataset: xr.Dataset, ceiling: Ceiling) -> xr.Dataset:
     known = dataset["base_accuracy"].notnull().any("seed")
     if isinstance(ceiling, str) and ceiling == "self":
         base, tuned = _with_stand_ins(dataset, known)
-        bounds = _diagonal(tuned).mean("seed")
+        bounds = _diagonal(tuned.where(~left_out(dataset))).mean("seed")
         stated = bounds.where(known)
     else:
-        base, tuned = dataset["base_accuracy"], dataset["accuracy"]
+        base, tuned = dataset["paired_base_accuracy"], dataset["accuracy"]
         bounds = xr.DataArray(_given(ceiling, targets), {"target": dataset["target"]}, ["target"])
         stated = bounds
     gap = bounds - base
@@ -257,8 +262,9 @@ def _dataset(axes: _Axes, given: dict[str, np.ndarray]) -> xr.Dataset:
         share = given[prefix + "correct"] / given[prefix + "total"]
         given[prefix + "accuracy"] = np.where(np.isnan(share), given[prefix + "accuracy"], share)
     given["base_errors"] = given["base_total"] - given["base_correct"]
+    _pair(given)
     if "pgf" not in given:
-        given["pgf"] = pgf(given["base_accuracy"][:, :, None], given["accuracy"])
+        given["pgf"] = pgf(given["paired_base_accuracy"], given["accuracy"])
     dataset = xr.Dataset(
         {
             name: (_BASE_CELL if name.startswith("base_") else CELL, values)
@@ -273,6 +279,16 @@ def _dataset(axes: _Axes, given: dict[str, np.ndarray]) -> xr.Dataset:
     return apply_ceiling(dataset, 1.0)
 
 
+def _pair(given: dict[str, np.ndarray]) -> None:
+    """Fill in each run's base on the run's items; where items are not known, on all of them."""
+    given.setdefault("run_total", given["total"])
+    all_shared = given["total"] == given["base_total"][:, :, None]
+    for name in ("accuracy", "correct"):
+        whole = np.broadcast_to(given[f"base_{name}"][:, :, None], given[name].shape)
+        paired = given.get(f"paired_base_{name}", whole)
+        given[f"paired_base_{name}"] = np.where(all_shared, whole, paired)
+
+
 def _with_stand_ins(dataset: xr.Dataset, known: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Base and tuned accuracies, with made-up items where only the base's errors are known.
 
@@ -282,7 +298,7 @@ def _with_stand_ins(dataset: xr.Dataset, known: xr.DataArray) -> tuple[xr.DataAr
     changes = changes.where(dataset["ceiling"] == 1)
     items = (errors - changes).max(["seed", "source"])
     items = np.maximum(items, errors.max("seed"))
-    base = dataset["base_accuracy"].where(known, 1 - errors / items)
+    base = dataset["paired_base_accuracy"].where(known, 1 - errors / items)
     tuned = dataset["accuracy"].where(known, (1 - (errors - changes) / items).clip(0, 1))
     return base, tuned.transpose(*CELL)
 
@@ -321,10 +337,9 @@ def _fraction(value: Any, what: str) -> float:
 def _notes(dataset: xr.Dataset, axes: _Axes) -> list[str]:
     """What a reader must know of the measurements, whatever the ceiling."""
     notes, cell = [], dataset["accuracy"].isnull()
-    missing = (cell & dataset["pgf"].isnull()).values & axes.present[:, :, None, None]
+    missing = (cell & dataset["pgf"].isnull() & (dataset["total"] != 0)).values
+    missing &= axes.present[:, :, None, None]
     no_base = (dataset["base_accuracy"].isnull() & ~cell.all("source")).values
-    uneven = (dataset["total"] != dataset["base_total"]) & dataset["total"].notnull()
-    uneven = (uneven & dataset["base_total"].notnull()).values
     for m, model in enumerate(map(shown, axes.model)):
         pairs = int(axes.present[m].sum()) * len(axes.target)
         size = pairs * len(axes.source)
@@ -334,8 +349,6 @@ def _notes(dataset: xr.Dataset, axes: _Axes) -> list[str]:
             without = np.array(axes.target)[no_base[m].any(axis=0)].tolist()
             where = _of(pairs, "pair", count).replace("pairs", "pairs of seed and target")
             notes.append(f"{model}: {where} without a base, hence without effects: {some(without)}")
-        if count := int(uneven[m].sum()):
-            notes.append(f"{model}: {_of(size, 'cell', count)} on other items than the base")
         if axes.present[m].sum() == 1:
             notes.append(
                 f"{model}: a single seed, so nothing is known of differences between seeds"

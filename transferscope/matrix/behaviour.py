@@ -229,7 +229,8 @@ def _answers(
     over = (dim, "target", "seed")
     letters = one[f"{prefix}letter_count"].transpose(*over, "option").values
     unreadable = one[f"{prefix}unreadable_count"].transpose(*over).values
-    total = one[f"{prefix}total"].transpose(*over).values
+    own = "base_total" if prefix == "base_" else f"{prefix}run_total"  # all replies of the run
+    total = one[own].transpose(*over).values
     fallen = one[f"{prefix}collapsed_letter"].transpose(*over).values
     names = one[dim].values.tolist() if dim in one.coords else [""]
     seeds = one["seed"].values.tolist()

@@ -9,9 +9,10 @@ an evaluation moves by itself. They are measured as any source is, in the same i
 apart: no source, no transferability, no clique sees them.
 
 In:   the matrix, and a predictions table of controls (`source` is the control's name).
-Out:  the matrix with control_accuracy, control_correct, control_total (model, seed, control,
-      target), control_item_correct (model, seed, control, item), how controls answer (see
-      `behaviour`), and notes on what of them has no place beside the sources.
+Out:  the matrix with control_accuracy, control_correct, control_total, control_run_total,
+      control_paired_base_accuracy, control_paired_base_correct (model, seed, control, target) as
+      `matrix` has them of sources, control_item_correct (model, seed, control, item), how controls
+      answer (see `behaviour`), and notes on what of them has no place beside the sources.
 
 Not measured is NaN. Opens no file, draws nothing at random.
 """
@@ -36,6 +37,9 @@ _VARIABLES = {
     "accuracy": _CELLS,
     "correct": _CELLS,
     "total": _CELLS,
+    "run_total": _CELLS,
+    "paired_base_accuracy": _CELLS,
+    "paired_base_correct": _CELLS,
     "item_correct": ("seed", "control", "item"),
     "letter_count": (*_CELLS, "option"),
     "unreadable_count": _CELLS,
@@ -150,7 +154,7 @@ def _with_options(dataset: xr.Dataset, options: int) -> xr.Dataset:
 
 def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:
     """The controls' effects in the named measure, dimensions (model, seed, control, target)."""
-    base, tuned = matrix["base_accuracy"], matrix["control_accuracy"]
+    base, tuned = matrix["control_paired_base_accuracy"], matrix["control_accuracy"]
     if name == "pgf":
         gap = matrix["ceiling"] - base
         change = measure.pgf(base, tuned, matrix["ceiling"].where(gap > _NO_GAP))

@@ -91,11 +91,15 @@ def with_counts(dataset: xr.Dataset) -> xr.Dataset:
         notes.append(f"accuracies are unknown where the number of items is: {some(unsized)}")
     base_correct = items - errors
     correct = base_correct[:, :, None] + np.round(values * errors[:, :, None])
+    paired = np.broadcast_to(base_correct[:, :, None], correct.shape)
     tuned_dims, base_dims = dataset["pgf"].dims, dataset["base_errors"].dims
     return dataset.assign(
         correct=(tuned_dims, correct),
         total=(tuned_dims, np.where(np.isnan(correct), np.nan, items)),
         accuracy=(tuned_dims, correct / items),
+        run_total=(tuned_dims, np.where(np.isnan(correct), np.nan, items)),
+        paired_base_correct=(tuned_dims, paired),
+        paired_base_accuracy=(tuned_dims, paired / items),
         base_correct=(base_dims, base_correct),
         base_total=(base_dims, np.where(np.isnan(errors), np.nan, items)),
         base_accuracy=(base_dims, base_correct / items),

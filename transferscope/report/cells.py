@@ -99,6 +99,7 @@ def _tooltip(measure: str, answers: bool) -> list[Spec]:
         field("interval:N", title="interval"),
         field("q:N", title="q"),
         field("seeds:N", title="each seed"),
+        field("items:N", title="items"),
         field("base:N", title="base accuracy"),
     ]
     return [*shown, field("answers:N", title="answers")] if answers else shown

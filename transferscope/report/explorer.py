@@ -11,6 +11,7 @@ Out:  data for JSON, the explorer's script, and its colours.
 import math
 from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from transferscope.checkpoints import checkpoint
 from transferscope.report.cliques import null_words
 from transferscope.report.heatmaps import bound, bound_of
 from transferscope.report.look import DARK, DIVERGING
-from transferscope.report.points import ceiling, divisor, scales
+from transferscope.report.points import base_accuracy, ceiling, divisor, scales
 from transferscope.report.words import (
     MEASURES,
     Labels,
@@ -133,6 +134,9 @@ def _model(analysis: Analysis, name: str, axes: tuple[list[str], list[str]], nam
         "seeds": [clean(seed) for seed in model.seeds],
         "base": [_number(model.base_accuracy.get(target, math.nan)) for target in targets],
         "factors": _factors(analysis, model, targets),
+        "own": _own_factors(analysis, model, axes),
+        "items": _items(model, axes),
+        "left": _left_out(model, axes),
         "effects": _matrix(model.pgf, axes, model.seeds, settings.alpha),
         "adjusted": None
         if adjusted is None
@@ -218,6 +222,44 @@ def _factors(
         if any(value is not None for row in rows for value in row)
     }
     return known if len(known) > 1 else {}
+
+
+def _own_factors(
+    analysis: Analysis, model: ModelAnalysis, axes: tuple[list[str], list[str]]
+) -> dict[str, Data]:
+    """{"cell's place": {measure: factors of the seeds, "base": accuracy}} of cells on fewer items
+    than the base answered."""
+    found: dict[str, Data] = {}
+    for place, (source, target) in enumerate(product(*axes)):
+        cell = model.pgf.get(source, {}).get(target)
+        if cell is None or cell.base is None:
+            continue
+        own, top = scales(analysis, model, target, cell), ceiling(analysis, target)
+        found[str(place)] = {
+            measure: [
+                _ratio(own.get(s, math.nan), divisor(measure, cell.base.get(s, math.nan), top))
+                for s in model.seeds
+            ]
+            for measure in MEASURES
+        } | {"base": _number(base_accuracy(model, target, cell))}
+    return found
+
+
+def _items(model: ModelAnalysis, axes: tuple[list[str], list[str]]) -> list[float | None] | None:
+    """How many items each cell is of."""
+    cells = [model.pgf.get(source, {}).get(target) for source, target in product(*axes)]
+    found = [cell and _number(cell.n) for cell in cells]
+    return found if any(n is not None for n in found) else None
+
+
+def _left_out(model: ModelAnalysis, axes: tuple[list[str], list[str]]) -> dict[str, list[int]]:
+    """{"cell's place": places of its seeds that have no part in averages}."""
+    cells = [model.pgf.get(source, {}).get(target) for source, target in product(*axes)]
+    return {
+        str(place): [model.seeds.index(seed) for seed in cell.left_out if seed in model.seeds]
+        for place, cell in enumerate(cells)
+        if cell is not None and cell.left_out
+    }
 
 
 def _ratio(given: float, wanted: float) -> float | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.report.points import beside
+from transferscope.report.points import base_accuracy, beside, items
 from transferscope.report.words import (
     MEASURES,
     Labels,
@@ -254,6 +254,7 @@ def _extreme(pair: Pair, sign: int, analysis: Analysis, model: ModelAnalysis, na
     said = f"the {head} is {_arrow(pair, names)}, {signed(pair.cell.mean)}{_bracket(pair.cell.ci)}"
     if change := beside(analysis, model, pair.target, pair.cell):
         said += f" or {change}"
+    said += items(model, pair.target, pair.cell)
     return f"{said}{_doubt(pair, clear, model, alpha)}"
 
 
@@ -295,7 +296,7 @@ def harms(analysis: Analysis) -> list[Harm]:
                 effect=signed(cell.mean),
                 interval=between(cell.ci),
                 change=beside(analysis, model, target, cell),
-                base=percent(model.base_accuracy.get(target, math.nan)),
+                base=percent(base_accuracy(model, target, cell)) + items(model, target, cell),
                 standing=_standing(Pair(source, target, cell), model, sure),
                 sure=sure,
             )

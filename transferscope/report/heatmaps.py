@@ -22,6 +22,7 @@ from transferscope.report.look import (
     SOFT,
     ceil_nice,
 )
+from transferscope.report.points import base_accuracy
 from transferscope.report.vegalite import (
     Spec,
     axis,
@@ -266,7 +267,7 @@ def _effect(
         "target": names.short[target.name],
         "onto": names.long[target.name],
         "value": value,
-        "base": percent(model.base_accuracy.get(target.name, math.nan)),
+        "base": percent(base_accuracy(model, target.name, cell)),
     }
     if cell is None or value is None:
         return row | {"kind": "missing", "label": ""}
@@ -278,7 +279,15 @@ def _effect(
         "interval": between(cell.ci),
         "q": chance(cell.q_value) if isinstance(cell, Cell) else UNKNOWN,
         "seeds": ", ".join(signed(each) for each in cell.seeds.values()),
+        "items": _items(cell),
     }
+
+
+def _items(cell: Cell | Estimate) -> str:
+    """How many items the effect is of, and whether that is too few for averages."""
+    if not isinstance(cell, Cell) or cell.n is None:
+        return UNKNOWN
+    return f"{cell.n:.4g}" + (", too few for averages" if cell.left_out else "")
 
 
 def _axes(down: list[str], targets: list[TaskRecord], names: Labels, side: float) -> Spec:

@@ -11,6 +11,7 @@ Out:  changes in accuracy as fractions, and words for them; NaN and nothing wher
 import math
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
+from transferscope.analysis.estimate import Estimate
 from transferscope.report.words import signed
 
 Seeds = dict[str, float]
@@ -29,21 +30,35 @@ def ceiling(analysis: Analysis, target: str) -> float:
     return known.get(target, 1.0) if isinstance(known, dict) else known
 
 
-def scales(analysis: Analysis, model: ModelAnalysis, target: str) -> Seeds:
+def bases(model: ModelAnalysis, target: str, cell: Cell | Estimate | None = None) -> Seeds:
+    """{seed: accuracy of the untuned model on a target, or on the items of one of its cells}."""
+    own = cell.base if isinstance(cell, Cell) else None
+    return model.base_seeds.get(target, {}) if own is None else own
+
+
+def base_accuracy(model: ModelAnalysis, target: str, cell: Cell | Estimate | None) -> float:
+    """Mean over seeds of the untuned model's accuracy on a cell's items."""
+    if not isinstance(cell, Cell) or cell.base is None:
+        return model.base_accuracy.get(target, math.nan)
+    known = [value for value in cell.base.values() if math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def scales(
+    analysis: Analysis, model: ModelAnalysis, target: str, cell: Cell | Estimate | None = None
+) -> Seeds:
     """{seed: change in accuracy at an effect of 1}; empty where it is not known.
 
     Seeds whose base leaves no gap are left out, as their effect is undefined.
     """
     top, measure = ceiling(analysis, target), analysis.settings.measure
-    found = {
-        seed: divisor(measure, base, top) for seed, base in model.base_seeds.get(target, {}).items()
-    }
+    found = {seed: divisor(measure, base, top) for seed, base in bases(model, target, cell).items()}
     return {seed: value for seed, value in found.items() if value > 0}
 
 
 def change(analysis: Analysis, model: ModelAnalysis, target: str, cell: Cell) -> float:
     """The mean over seeds of the change in accuracy."""
-    scale = scales(analysis, model, target)
+    scale = scales(analysis, model, target, cell)
     known = [
         value * scale[seed]
         for seed, value in cell.seeds.items()
@@ -52,15 +67,32 @@ def change(analysis: Analysis, model: ModelAnalysis, target: str, cell: Cell) ->
     return sum(known) / len(known) if known else math.nan
 
 
-def of_effect(analysis: Analysis, model: ModelAnalysis, target: str, effect: float) -> float:
-    """The change in accuracy of any effect on a target, with the base as it is on average."""
-    scale = scales(analysis, model, target).values()
+def of_effect(
+    analysis: Analysis,
+    model: ModelAnalysis,
+    target: str,
+    effect: float,
+    cell: Cell | None = None,
+) -> float:
+    """The change in accuracy of any effect on a target, with the base as it is on average.
+
+    With a cell, on its items.
+    """
+    scale = scales(analysis, model, target, cell).values()
     return effect * sum(scale) / len(scale) if scale else math.nan
 
 
 def beside(analysis: Analysis, model: ModelAnalysis, target: str, cell: Cell) -> str:
     """A cell's change in accuracy, to stand beside its effect."""
     return points(analysis, change(analysis, model, target, cell))
+
+
+def items(model: ModelAnalysis, target: str, cell: Cell | Estimate | None) -> str:
+    """` on 20 of 124 items` where a cell has fewer than the target's largest run, else empty."""
+    n, most = getattr(cell, "n", None), model.most_items.get(target)
+    if n is None or most is None or n >= most:
+        return ""
+    return f" on {n:.4g} of {most:,} items"
 
 
 def points(analysis: Analysis, value: float, *, sign: bool = True) -> str:

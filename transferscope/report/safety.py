@@ -15,7 +15,7 @@ from typing import NamedTuple
 from transferscope import simulate
 from transferscope.analysis import Analysis, ModelAnalysis, Power
 from transferscope.report.findings import Pair, measured
-from transferscope.report.points import of_effect, points
+from transferscope.report.points import base_accuracy, of_effect, points
 from transferscope.report.summary import Line
 from transferscope.report.words import (
     MEASURES,
@@ -142,14 +142,15 @@ def _verdict(analysis: Analysis, model: ModelAnalysis, pairs: list[Pair], names:
     harmed = [p for p in pairs if p.cell.mean < 0 and beyond_noise(p.cell, alpha)]
     losses = {pair.target: max(0.0, -pair.cell.ci[0]) for pair in pairs}
     worst = max(losses, key=lambda target: losses[target])
-    drops = dict(_drops(analysis, model, losses))
+    drops = dict(_drops(analysis, model, pairs))
     steepest = max(drops, key=lambda target: drops[target], default="")
     largest = drops.get(steepest, losses[worst])
     if harmed:
         harmed.sort(key=lambda pair: pair.cell.mean)
         said = Line(f"harms {_first([pair.target for pair in harmed], names)}")
         return Verdict(HARMS, said, largest, [])
-    had = {t: model.base_accuracy[t] for t, drop in drops.items() if drop == model.base_accuracy[t]}
+    bases = {p.target: base_accuracy(model, p.target, p.cell) for p in pairs}
+    had = {t: bases[t] for t, drop in drops.items() if drop == bases[t]}
     lost = sorted((t for t in had if had[t] >= LITTLE), key=lambda target: -had[target])
     if lost:
         said = Line(f"may have lost all on {_first(lost, names)}")
@@ -167,13 +168,13 @@ def _verdict(analysis: Analysis, model: ModelAnalysis, pairs: list[Pair], names:
 
 
 def _drops(
-    analysis: Analysis, model: ModelAnalysis, losses: dict[str, float]
+    analysis: Analysis, model: ModelAnalysis, pairs: list[Pair]
 ) -> Iterator[tuple[str, float]]:
     """Losses in accuracy where that is known, at most all that the base had."""
-    for target, loss in losses.items():
-        drop = of_effect(analysis, model, target, loss)
+    for _, target, cell in pairs:
+        drop = of_effect(analysis, model, target, max(0.0, -cell.ci[0]), cell)
         if math.isfinite(drop):
-            yield target, min(drop, model.base_accuracy[target])
+            yield target, min(drop, base_accuracy(model, target, cell))
 
 
 def _first(targets: list[str], names: Labels) -> str:

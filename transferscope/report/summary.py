@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Claim, Clique, ModelAnalysis, Sign, Signed, TaskEffect
 from transferscope.analysis.conduct import says
-from transferscope.report.points import beside
+from transferscope.report.points import beside, items
 from transferscope.report.words import (
     MEASURES,
     UNKNOWN,
@@ -166,6 +166,7 @@ def _extremes(model: ModelAnalysis, analysis: Analysis, names: Labels) -> list[L
         parts = [
             beside(analysis, model, target, cell),
             _interval(between(cell.ci)),
+            items(model, target, cell).strip(),
             "collapsed" if answers and answers.collapsed else "",
         ]
         words = f"{signed(cell.mean)} {names.long[source]} → {names.long[target]}"

@@ -10,8 +10,8 @@ Out:  draws, intervals, p-values. Draws are always the last axis.
 
 Randomness comes in as a seed. Opens no file.
 
-Beside it: `seeds`, `per_task`, `noise` (the one rule for "beyond noise"), `exact`, `nulls`,
-`detection` (power), `agreement` (of a forecast and a measured matrix).
+Beside it: `items` (answers of a target), `seeds`, `per_task`, `noise` (the one rule for "beyond
+noise"), `exact`, `nulls`, `detection` (power), `agreement` (of a forecast and a measured matrix).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import scipy.special
 from jaxtyping import Bool, Float
 
 from transferscope.analysis.settings import Measure
+from transferscope.stats.items import ItemTable as ItemTable
 from transferscope.stats.per_task import Average, above_mean, averages, spread_of_averages
 from transferscope.stats.seeds import SeedNoise, over_seeds, seed_noise, spread_of
 
@@ -33,37 +34,6 @@ HALVES = np.array([0, 1], np.float32)
 adapter answers otherwise. Where few answers change, what might have changed is not in the data."""
 CHUNK_VALUES = 1_000_000
 """Effects the bootstrap holds at once, so that its few arrays of that size stay in cache."""
-
-
-@dataclass(frozen=True)
-class ItemTable:
-    """Answers of one model to one target's items: 1 correct, 0 wrong, NaN not asked.
-
-    Answers that are not right or wrong have scores between.
-    """
-
-    base: Float[np.ndarray, "seed item"]
-    tuned: Float[np.ndarray, "seed source item"]
-
-    @property
-    def right_or_wrong(self) -> bool:
-        """Whether every answer is."""
-        return all(bool(np.isin(a[np.isfinite(a)], (0, 1)).all()) for a in (self.base, self.tuned))
-
-    @property
-    def equivalent_items(self) -> int:
-        """Right-or-wrong items whose mean would be as uncertain as that of these.
-
-        The items themselves where they are right or wrong. Scores vary less around their mean p
-        than p (1 - p), so there they are worth more.
-        """
-        number, asked = self.base.shape[1], np.isfinite(self.base).any(axis=1)
-        if self.right_or_wrong or not asked.any():
-            return number
-        marks = self.base[asked].astype(float)
-        mean, spread = np.nanmean(marks, axis=1), np.nanvar(marks, axis=1).mean()
-        chance = (mean * (1 - mean)).mean()
-        return round(number * min(chance / spread, 100)) if spread > 0 else number
 
 
 @dataclass(frozen=True)
@@ -81,6 +51,32 @@ class ModelData:
     ceiling: Float[np.ndarray, " target"] | None = None
     """Fractions; None where the ceiling is the diagonal's own accuracy."""
     measure: Measure = "pgf"
+    left_out: Bool[np.ndarray, "seed source target"] | None = None
+    """Cells without a part in averages (`matrix.pairing`); None where all have one."""
+
+    @property
+    def averaged(self) -> Float[np.ndarray, "seed source target"]:
+        """The effects that have a part in averages; NaN in place of the others."""
+        return self.kept(self.effects)
+
+    @property
+    def counted(self) -> tuple[ItemTable | None, ...]:
+        """`items` without the runs that have no part in averages, where others of a target have."""
+        if self.left_out is None:
+            return self.items
+        return tuple(
+            table
+            if table is None or out.all()
+            else ItemTable(table.base, np.where(out[..., None], np.nan, table.tuned))
+            for table, out in zip(self.items, np.moveaxis(self.left_out, -1, 0), strict=True)
+        )
+
+    def kept(self, effects: Float[np.ndarray, "seed source target *draw"]) -> np.ndarray:
+        """Effects, or draws of them, with NaN in cells that have no part in averages."""
+        if self.left_out is None:
+            return effects
+        out = self.left_out.reshape(self.left_out.shape + (1,) * (effects.ndim - 3))
+        return np.where(out, np.asarray(np.nan, effects.dtype), effects)
 
 
 class Draws(NamedTuple):
@@ -94,6 +90,10 @@ class Draws(NamedTuple):
     cells: np.ndarray
     """Effects, (source, target, draw)."""
     alone: np.ndarray
+    averaged: np.ndarray
+    """`cells` and then `alone` of the runs that have a part in averages; where all have one, the
+    same arrays."""
+    averaged_alone: np.ndarray
     tasks: dict[Average, np.ndarray]
     """Each (task, draw)."""
     tasks_alone: dict[Average, np.ndarray]
@@ -123,10 +123,13 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     """
     shape, kinds = (*data.itself.shape, draws), data.itself.astype(int)
     cells, alone, *sides = np.empty((4, *shape), np.float32)
-    told = spread_of(data.effects, kinds)
+    averaged, averaged_alone = cells, alone
+    if data.left_out is not None:
+        averaged, averaged_alone = np.empty((2, *shape), np.float32)
+    told = spread_of(data.averaged, kinds)
     two = len(data.effects) == 2
-    told_sides = [spread_of(side, kinds) if two else None for side in signed(data.effects)]
-    told_tasks = spread_of_averages(data.effects, data.itself)
+    told_sides = [spread_of(side, kinds) if two else None for side in signed(data.averaged)]
+    told_tasks = spread_of_averages(data.averaged, data.itself)
     tasks, tasks_alone, ahead = (
         {key: np.empty((len(one.most), draws), np.float32) for key, (one, _) in told_tasks.items()}
         for _ in range(3)
@@ -134,14 +137,19 @@ def bootstrap(data: ModelData, *, draws: int, seed: int, model: str) -> Draws:
     for now, noise, effects in resamples(data, draws=draws, seed=seed, model=model):
         cells[..., now] = over_seeds(effects, noise)
         alone[..., now] = over_seeds(effects, noise, told)
-        for drawn, side, spread in zip(sides, signed(effects), told_sides, strict=True):
+        kept = data.kept(effects)
+        if data.left_out is not None:
+            averaged[..., now] = over_seeds(kept, noise)
+            averaged_alone[..., now] = over_seeds(kept, noise, told)
+        for drawn, side, spread in zip(sides, signed(kept), told_sides, strict=True):
             drawn[..., now] = over_seeds(side, noise, spread)
-        for key, values in averages(effects, data.itself).items():
+        for key, values in averages(kept, data.itself).items():
             tasks[key][:, now] = over_seeds(values, noise)
             of_task, of_ahead = told_tasks[key]
             tasks_alone[key][:, now] = over_seeds(values, noise, of_task)
             ahead[key][:, now] = over_seeds(above_mean(values), noise, of_ahead)
-    return Draws(cells, alone, tasks, tasks_alone, ahead, (sides[0], sides[1]))
+    of_cells = (cells, alone, averaged, averaged_alone)
+    return Draws(*of_cells, tasks, tasks_alone, ahead, (sides[0], sides[1]))
 
 
 def signed(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -179,24 +187,33 @@ def resamples(data: ModelData, *, draws: int, seed: int, model: str) -> Iterator
 
 
 class _Errors(NamedTuple):
-    """One target's wrong answers, (run, item): the base's seeds, then each seed's sources."""
+    """One target's wrong answers, (run, item): the base's runs, then each seed's sources.
+
+    The base is one run for each seed; where runs answered other items than it, one for each seed
+    and source, on the items that both answered.
+    """
 
     wrong: np.ndarray
     asked: np.ndarray | None
     """None where every run was asked every item."""
+    empty: np.ndarray
+    """Runs without any item."""
     halves: int
     """How many of the items, the last ones, are `HALVES`; none where answers have scores."""
 
 
 def _errors(table: ItemTable) -> _Errors:
-    seeds, items = table.base.shape
-    answers = np.concatenate([table.base, table.tuned.reshape(-1, items)]).astype(np.float32)
+    items = table.base.shape[1]
+    base, tuned = table.paired()
+    bases, runs = base.reshape(-1, items), tuned.reshape(-1, items)
+    answers = np.concatenate([bases, runs]).astype(np.float32)
+    empty = np.asarray(np.isnan(answers).all(axis=1))
     halves = len(HALVES) if table.right_or_wrong else 0
-    more = np.where(np.arange(len(answers))[:, None] < seeds, HALVES, 1 - HALVES)
+    more = np.where(np.arange(len(answers))[:, None] < len(bases), HALVES, 1 - HALVES)
     answers = np.concatenate([answers, more[:, :halves]], axis=1)
     asked = np.isfinite(answers)
     wrong = np.where(asked, 1 - answers, np.float32(0))
-    return _Errors(wrong, None if asked.all() else asked.astype(np.float32), halves)
+    return _Errors(wrong, None if asked.all() else asked.astype(np.float32), empty, halves)
 
 
 def _resampled_effects(
@@ -220,24 +237,36 @@ def _resampled_effects(
             halves = of_halves.standard_gamma(0.5, (draws, table.halves), dtype=np.float32)
             weights = np.concatenate([weights, halves], axis=1)
         rates = _error_rates(table, weights)
-        base = rates[:seeds, None]
-        tuned = rates[seeds:].reshape(seeds, sources, draws)
+        tuned = rates[-seeds * sources :].reshape(seeds, sources, draws)
+        base = rates[: -seeds * sources].reshape(seeds, -1, draws)  # one for all sources, or each
         if data.ceiling is not None:
             shortfall = 1 - data.ceiling[j]
         else:
-            own = np.flatnonzero(data.itself[:, j])
-            shortfall = tuned[:, own].mean((0, 1)) if own.size else np.nan
+            own = data.itself[:, j]
+            out = False if data.left_out is None else data.left_out[:, own, j, None]
+            shortfall = _known_mean(np.where(out, np.float32(np.nan), tuned[:, own]))
         effects[:, :, j] = effect_of_errors(data.measure, base, tuned, shortfall)
         effects[:, :, j][~np.isfinite(data.effects[:, :, j])] = np.nan
     return effects
 
 
+def _known_mean(rates: Float[np.ndarray, "seed source draw"]) -> Float[np.ndarray, " draw"]:
+    """Mean over the runs that have answers; NaN where none has."""
+    known = np.isfinite(rates)
+    if rates.size and known.all():
+        return rates.mean((0, 1))
+    count = known.sum((0, 1))
+    return np.where(known, rates, 0).sum((0, 1)) / np.where(count > 0, count, np.nan)
+
+
 def _error_rates(table: _Errors, weights: np.ndarray) -> np.ndarray:
-    """Weighted share of wrong answers, (run, draw)."""
+    """Weighted share of wrong answers, (run, draw); NaN for a run without any."""
     if table.asked is None:
         return table.wrong @ (weights / weights.sum(axis=1, keepdims=True)).T
-    with np.errstate(invalid="ignore"):  # a run without any answer is 0 / 0: NaN
-        return (table.wrong @ weights.T) / (table.asked @ weights.T)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        rates = (table.wrong @ weights.T) / (table.asked @ weights.T)
+    rates[table.empty] = np.nan
+    return rates
 
 
 def effect_of_errors(

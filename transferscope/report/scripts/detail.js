@@ -127,9 +127,13 @@ function cellDetail(i, j) {
     if (known(q)) rows.push(["q, corrected for all cells", chance(q)]);
     if (known(exact)) rows.push(["exact p, over items", chance(exact)]);
   }
-  if (known(model().base[j])) rows.push(["base accuracy", percent(model().base[j])]);
+  const { base } = model().own[found.place] || { base: model().base[j] };
+  if (known(base)) rows.push(["base accuracy", percent(base)]);
   const flips = column(model().flips, found.place);
   if (flips) rows.push(["items", `${trim(flips[0])} fixed, ${trim(flips[1])} broken of ${trim(flips[2])}`]);
+  const items = column(model().items, found.place);
+  if (!flips && known(items)) rows.push(["items", trim(items)]);
+  if (leftOut(found.place, state.seed < 0 ? null : state.seed)) rows.push(["averages", "too few items to have a part in them"]);
   const answers = model().answers[`${i},${j}`];
   if (answers) rows.push(["answers", answers]);
   return [h("h3", {}, link(source), " → ", link(target)),

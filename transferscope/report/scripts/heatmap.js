@@ -202,8 +202,9 @@ function describe(i, j) {
   const range = interval(found);
   const own = isOwn(i, j) ? ", its own task" : "";
   const change = points(found.place, j);
+  const items = column(model().items, found.place);
   return `${pair}${own}: ${show(found.value)} ${scale().unit}${range ? ` (${range})` : ""}` +
-    `${change ? ` or ${change}` : ""}, ${verdict(found)}`;
+    `${change ? ` or ${change}` : ""}${known(items) ? ` on ${Math.round(items)} items` : ""}, ${verdict(found)}`;
 }
 
 // The keyboard's place is one cell; the browser keeps the focus on the whole grid.

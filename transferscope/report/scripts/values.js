@@ -13,12 +13,26 @@ const scale = () => SCALES[state.measure];
 const show = (value, digits) =>
   signed(known(value) ? value * scale().times : null, known(digits) ? digits : scale().digits);
 
+/** What turns one seed's effect into another measure; of a cell on other items than the base's, by the base on those. */
+function factorOf(measure, place, target, seed) {
+  const own = model().own[place];
+  return own ? own[measure][seed] : model().factors[measure][seed][target];
+}
+
 /** One seed's effect in the chosen measure. */
 function seedValue(place, target, seed) {
   const value = column(table().seeds[seed], place);
   if (!known(value) || state.measure === data.measure) return value;
-  const factor = model().factors[state.measure][seed][target];
+  const factor = factorOf(state.measure, place, target, seed);
   return known(factor) ? value * factor : null;
+}
+
+/** Whether a cell, or one seed of it, has no part in averages: too few items. */
+function leftOut(place, seed) {
+  const seeds = model().left[place] || [];
+  if (known(seed)) return seeds.includes(seed);
+  const measured = model().seeds.filter((_, k) => known(column(model().effects.seeds[k], place)));
+  return measured.length > 0 && seeds.length >= measured.length;
 }
 
 function meanOf(values) {
@@ -68,7 +82,8 @@ function points(place, target) {
   const seeds = state.seed >= 0 ? [state.seed] : model().seeds.map((_, seed) => seed);
   const value = meanOf(seeds.map((seed) => {
     const effect = column(table().seeds[seed], place);
-    return known(effect) && known(factors[seed][target]) ? 100 * effect * factors[seed][target] : null;
+    const factor = factorOf("raw_gain", place, target, seed);
+    return known(effect) && known(factor) ? 100 * effect * factor : null;
   }));
   return known(value) ? `${signed(value, Math.abs(value) < 9.95 ? 1 : 0)} points` : "";
 }
@@ -94,7 +109,7 @@ function pairs() {
 
 /** Of each sign the strongest share, rounded up, ties kept: the paper's transfer graph. */
 function edges() {
-  const all = pairs();
+  const all = pairs().filter((each) => !leftOut(each.place, state.seed < 0 ? null : state.seed));
   const kept = [];
   for (const sign of [1, -1]) {
     if (state.sign === (sign > 0 ? "negative" : "positive")) continue;
@@ -139,7 +154,7 @@ function side(kind, index, sign) {
     const row = [];
     for (let k = 0; k < others; k++) {
       const [i, j] = kind === "give" ? [index, k] : [k, index];
-      if (data.self || !isOwn(i, j)) row.push(seedValue(at(i, j), j, seed));
+      if ((data.self || !isOwn(i, j)) && !leftOut(at(i, j), seed)) row.push(seedValue(at(i, j), j, seed));
     }
     return part(row, sign);
   });
