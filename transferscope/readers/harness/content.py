@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import zipfile
@@ -27,6 +28,8 @@ LARGEST = 1 << 29
 MOST_FILES = 10_000
 """Files of a folder that are looked at."""
 _HEAD = 4096
+_TIMED = re.compile(r"T\d{8}_G[0-9a-f]+")
+"""VLMEvalKit's folder of one evaluation, in that of the model."""
 
 
 def load(path: Path) -> Content | None:
@@ -49,8 +52,13 @@ def load(path: Path) -> Content | None:
         raise DataError(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
     if len(data) > LARGEST:
         raise DataError(f"{shown(name)}: over {LARGEST >> 20} MB; too large for a harness's file")
-    sha256 = hashlib.sha256(data).hexdigest()
-    if head.startswith(b"PK"):
+    content = _parsed(data, name, hashlib.sha256(data).hexdigest())
+    folder = next((each.name for each in path.parents if not _TIMED.fullmatch(each.name)), "")
+    return None if content is None else content._replace(folder=folder)
+
+
+def _parsed(data: bytes, name: str, sha256: str) -> Content | None:
+    if data.startswith(b"PK"):
         return _xlsx(data, name, sha256)
     try:
         text = data.decode("utf-8-sig")
@@ -88,10 +96,22 @@ def _lines(text: str, name: str, sha256: str, error: Exception) -> Content:
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
-            where = f"row {number} is no JSON object" if rows else f"no JSON: {error}"
-            return Content(name, sha256, None, rows, f"{where}; was the file cut short?")
+            broken = _cut(text, error) if not rows else f"row {number} is no JSON object"
+            if rows and number == text.rstrip().count("\n") + 1:
+                broken = f"row {number} is cut short; copy the file again"
+            return Content(name, sha256, None, rows, broken)
         rows.append((number, row))
     return Content(name, sha256, None, rows)
+
+
+def _cut(text: str, error: Exception) -> str:
+    """What is wrong with text that begins like JSON."""
+    if isinstance(error, json.JSONDecodeError):
+        open_end = error.msg.startswith("Unterminated string")
+        if open_end or error.pos >= len(text.rstrip()):
+            return f"truncated JSON, {len(text):,} characters; copy the file again"
+        return f"no JSON: {error}"
+    return "JSON that is nested too deeply"
 
 
 def _table(text: str, name: str, sha256: str) -> Content | None:
@@ -135,11 +155,13 @@ def _xlsx(data: bytes, name: str, sha256: str) -> Content | None:
         ) from None
     import polars as pl
 
+    logging.getLogger("fastexcel").setLevel(logging.ERROR)  # it warns of empty columns
     try:
         sheets = pl.read_excel(io.BytesIO(data), sheet_id=0, raise_if_empty=False)
     except Exception as error:
         line = re.sub(r"\s+", " ", str(error))[:100]
         raise DataError(f"{shown(name)}: not a readable workbook: {line}") from None
+    # VSI-Bench's workbooks have a sheet for each type beside the one of all.
     frame = sheets.get("ALL", next(iter(sheets.values()), None))
     if frame is None:
         return None

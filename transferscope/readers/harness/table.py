@@ -5,7 +5,6 @@ Out:  predictions, where every run has per-sample logs; else accuracies. Sources
       of the mapping file, their checkpoints by step; targets in BLINK's order, then as found.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,15 +12,14 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from transferscope.checkpoints import checkpoint
-from transferscope.errors import DataError
 from transferscope.predictions import COLUMNS, shown, some
-from transferscope.readers.harness import blink
-from transferscope.readers.harness.compare import Key, comparable
-from transferscope.readers.harness.content import load
+from transferscope.readers.harness.compare import Key, check_metrics, comparable
+from transferscope.readers.harness.gold import read_gold, with_gold
 from transferscope.readers.harness.judge import Judged, count, judge, sentence
 from transferscope.readers.harness.mapping import Mapping as RunMapping
 from transferscope.readers.harness.mapping import Run, read_mapping
-from transferscope.readers.harness.runs import Kept, RunLog, read_run
+from transferscope.readers.harness.paths import Part, expanded
+from transferscope.readers.harness.runs import RunLog, read_run
 from transferscope.suites import KNOWN_TASKS
 
 NEAR = 0.01  # of an item: so near to a whole number must an average bring the right answers
@@ -64,17 +62,28 @@ def evaluate(mapping: RunMapping, folder: Path, model: str) -> Evaluated:
     Raises:
         DataError: as `read_evaluations`.
     """
-    gold = _gold(mapping.gold, folder)
-    grouped: dict[Key, list[Run]] = {}
-    for run in mapping.runs:
+    gold = read_gold(mapping.gold, folder)
+    grouped: dict[Key, list[tuple[Run, list[Part]]]] = {}
+    notes: list[str] = []
+    for run, parts, told in expanded(mapping.runs, folder):
         seed = run.seed if run.source is None else run.seed or DEFAULT_SEED
-        grouped.setdefault(Key(run.model or model, run.named_source, seed), []).append(run)
+        key = Key(run.model or model, run.named_source, seed)
+        grouped.setdefault(key, []).append((run, parts))
+        notes += told
     logs: dict[Key, RunLog] = {}
     for key in sorted(grouped, key=_order(list(grouped))):
-        names = [run.path for run in grouped[key]]
-        paths = [folder / name for name in names]
-        logs[key] = _with_gold(read_run(paths, shown(" and ".join(names)), gold), gold)
-    notes = [note for log in logs.values() for note in log.notes] + list(comparable(logs))
+        parts = [part for _, these in grouped[key] for part in these]
+        log = read_run(
+            [part.path for part in parts],
+            shown(" and ".join(dict.fromkeys(part.name for part in parts))),
+            gold.answers,
+            entries=[part.entry for part in parts],
+            metric=grouped[key][0][0].metric or mapping.metric,
+            base=key.source is None,
+        )
+        logs[key] = with_gold(log, gold)
+    check_metrics(logs.values())
+    notes += [*(note for log in logs.values() for note in log.notes), *comparable(logs)]
     items = all(log.samples for log in logs.values())
     rows, more = (_predictions if items else _accuracies)(logs)
     inputs = [
@@ -87,33 +96,6 @@ def evaluate(mapping: RunMapping, folder: Path, model: str) -> Evaluated:
         for key, log in logs.items()
     ]
     return Evaluated(items, rows, [*notes, *more], inputs, logs)
-
-
-def _gold(name: str | None, folder: Path) -> Mapping[str, int]:
-    if name is None:
-        return {}
-    content = load(folder / name)
-    if content is None:
-        raise DataError(f"gold: {shown(name)} holds no JSON")
-    return blink.gold_of(content)
-
-
-def _with_gold(log: RunLog, gold: Mapping[str, int]) -> RunLog:
-    """The run with the given right answers in place of its own, and a note of what that changes."""
-    changed: Counter[str] = Counter()
-    for target, items in log.samples.items():
-        for item, (sample, file) in items.items():
-            right = gold.get(item, sample.answer)
-            if right != sample.answer:
-                items[item] = Kept(sample._replace(answer=right, score=None), file)
-                changed[target] += 1
-    if changed:
-        where = ", ".join(f"{target} {n}" for target, n in changed.items())
-        log.notes.append(
-            f"{log.label}: {changed.total()} items have another right answer in the gold file, "
-            f"which counts: {where}"
-        )
-    return log
 
 
 def _order(keys: list[Key]) -> Callable[[Key], tuple[int, int, float]]:
