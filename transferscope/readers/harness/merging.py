@@ -40,7 +40,7 @@ class File(NamedTuple):
         return self.entry == other.entry and mine == its
 
     def newer(self, other: "File") -> bool:
-        """Whether this is the later of two; times in names count before those of the file system."""
+        """Whether this is the later of two; times in names count before those of the system."""
         one, two = self.identity.time, other.identity.time
         digits = min(len(one), len(two))  # a date beside a date with a time
         if digits and one[:digits] != two[:digits]:
@@ -95,12 +95,9 @@ def merged(old: Part, new: Part, what: str, *, base: bool) -> tuple[Part, str]:
     if old.score is not None and new.score is not None:
         same = abs(old.score.accuracy - new.score.accuracy) < _SAME
     else:
-        both = [
-            (old.samples[i].sample, kept.sample)
-            for i, kept in new.samples.items()
-            if i in old.samples
-        ]
-        same = bool(both) and not any(_clash(*pair) for pair in both)
+        shared = [item for item in new.samples if item in old.samples]
+        pairs = ((old.samples[item].sample, new.samples[item].sample) for item in shared)
+        same = bool(shared) and not any(_clash(*pair) for pair in pairs)
     if old.file.reruns(new.file):
         if same:
             return _joined(old, new), ""

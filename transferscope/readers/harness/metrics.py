@@ -1,8 +1,8 @@
 """Which of a harness's numbers is a score: metrics by name, fractions and percent, items behind.
 
-A score is the mean of marks in [0, 1] where more is better. Perplexities, bits per byte, bias shares,
-correlations and sums are none: they are left out and named, or taken where a mapping asks for them
-by name. Of a metric of which less is better, 1 minus the value is taken, so that worse is worse.
+A score is the mean of marks in [0, 1] where more is better. Perplexities, bits per byte, shares of
+stereotypes, correlations and sums are none: they are left out and named, or taken where a mapping
+asks for them. Of a metric of which less is better, 1 minus the value is taken: worse is worse.
 
 In:   metrics of one task, or all numbers of one file.
 Out:  the score, its unit, the number of items that its standard error belongs to.

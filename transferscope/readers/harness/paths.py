@@ -76,8 +76,7 @@ def _near(run: Run, folder: Path) -> str:
             return ""
         fixed = fixed.parent
     with os.scandir(folder / fixed) as entries:
-        names = [
-            os.path.normpath(fixed / entry.name) for entry in itertools.islice(entries, 10_000)
-        ]
+        few = itertools.islice(entries, 10_000)
+        names = [os.path.normpath(fixed / entry.name) for entry in few]
     near = get_close_matches(os.path.normpath(run.path), names, n=1, cutoff=0.8)
     return f"; the nearest is {near[0]!r}" if near else ""

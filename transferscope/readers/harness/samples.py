@@ -89,9 +89,7 @@ def read_samples(content: Content, asked: str | None = None) -> Log:
         found.append(sample._replace(prompt=_prompt(values) or None))
     notes = [f"{content.name}: {n} {what}" for what, n in count.items()]
     judged = [s for s in found if s.answer is not None and s.logprobs is None]
-    if (
-        metrics and metric is None and not judged
-    ):  # options may be compared for a bias, not an answer
+    if metrics and metric is None and not judged:  # options may be compared for a bias alone
         tasks = dict.fromkeys(sample.target for sample in found)
         why = f"no one accuracy among {some(metrics)}; choose one with `metric:`"
         return Log(notes=(*notes, f"{content.name}: {some(tasks)} left out: {why}"))

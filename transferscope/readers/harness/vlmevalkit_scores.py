@@ -1,6 +1,6 @@
 """VLMEvalKit's score files: `MODEL_BENCHMARK_acc.csv` and `MODEL_BENCHMARK_score.csv`.
 
-`_acc.csv` is in fractions and `_score.csv` mostly in percent; the numbers of each file decide. Score
+`_acc.csv` is in fractions and `_score.csv` mostly in percent; the numbers of a file decide. Score
 files of VSI-Bench are separated by tabs whatever they are called.
 
 In:   a `Content`.
@@ -39,7 +39,7 @@ _MMBENCH_MEANS = ("AR", "CP", "FP-C", "FP-S", "LR", "RR")
 def benchmark(content: Content) -> str | None:
     """The benchmark in a file's name, MODEL_BENCHMARK; None where the name has none.
 
-    MODEL is the name of the folder, or of the folder's folder; else known benchmarks are looked for.
+    MODEL is the name of the folder; else the names of known benchmarks are looked for.
     """
     name = content.name.rsplit(".", 1)[0]
     while (cut := _SUFFIX.sub("", name)) != name:
@@ -93,9 +93,9 @@ def read(content: Content) -> Log:
             return Log(scores=[Score(bench or column, value)], notes=(note,))
     if "Overall" not in first:
         kind = (
-            "sums of points, no fraction" if "perception" in first else "no column called Overall"
+            "sums of points, no fractions" if "perception" in first else "no column called Overall"
         )
-        raise content.refuse(1, f"{kind}: {some(first)}; evaluate with its result table")
+        raise content.refuse(1, f"{kind}: {some(first)}; the result table has items")
     return _categories(content, _split(content, rows), bench)
 
 
