@@ -4,7 +4,7 @@ In:   the runs of a mapping file.
 Out:  sentences on where they differ, or a `DataError` where they cannot be compared at all.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from transferscope.errors import DataError
@@ -42,23 +42,6 @@ def comparable(logs: Mapping[Key, RunLog]) -> Iterator[str]:
         if fewer:
             yield f"{log.label}: answers fewer items than other runs: {', '.join(fewer)}"
     yield from _harnesses(list(logs.values()))
-
-
-def check_metrics(logs: Iterable[RunLog]) -> None:
-    """Refuse a target whose scores are of one metric in one run and of another in the next.
-
-    Raises:
-        DataError: one is.
-    """
-    first: dict[str, tuple[str, RunLog]] = {}
-    for log in logs:
-        for target, metric in log.metrics.items():
-            before, other = first.setdefault(target, (metric, log))
-            if before != metric:
-                raise DataError(
-                    f"{log.label}: {target} has {metric}, but {before} in {other.label}; choose "
-                    f"one that both have with `metric:`"
-                )
 
 
 def _harnesses(logs: list[RunLog]) -> Iterator[str]:

@@ -28,8 +28,6 @@ LARGEST = 1 << 29
 MOST_FILES = 10_000
 """Files of a folder that are looked at."""
 _HEAD = 4096
-_TIMED = re.compile(r"T\d{8}_G[0-9a-f]+")
-"""VLMEvalKit's folder of one evaluation, in that of the model."""
 
 
 def load(path: Path) -> Content | None:
@@ -39,6 +37,11 @@ def load(path: Path) -> Content | None:
         DataError: the file is missing or too large.
         MissingExtra: it is xlsx, and nothing that reads xlsx is installed.
     """
+    content = _load(path)
+    return None if content is None else content._replace(folder=path.resolve().parent.name)
+
+
+def _load(path: Path) -> Content | None:
     name = path.name
     try:
         with path.open("rb") as file:
@@ -52,13 +55,8 @@ def load(path: Path) -> Content | None:
         raise DataError(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
     if len(data) > LARGEST:
         raise DataError(f"{shown(name)}: over {LARGEST >> 20} MB; too large for a harness's file")
-    content = _parsed(data, name, hashlib.sha256(data).hexdigest())
-    folder = next((each.name for each in path.parents if not _TIMED.fullmatch(each.name)), "")
-    return None if content is None else content._replace(folder=folder)
-
-
-def _parsed(data: bytes, name: str, sha256: str) -> Content | None:
-    if data.startswith(b"PK"):
+    sha256 = hashlib.sha256(data).hexdigest()
+    if head.startswith(b"PK"):
         return _xlsx(data, name, sha256)
     try:
         text = data.decode("utf-8-sig")

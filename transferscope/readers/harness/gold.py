@@ -64,7 +64,7 @@ def with_gold(log: RunLog, gold: Gold) -> RunLog:
         for item, (sample, file) in items.items():
             answer = gold.answers.get(item, sample.answer)
             if answer != sample.answer:
-                sample = sample._replace(answer=answer, score=None)
+                sample = sample._replace(answer=answer, score=None, own=sample.answer)
                 items[item] = Kept(sample, file)
                 changed[target] += 1
             if item in gold.answers and (found := judge(sample)) is not None:

@@ -39,6 +39,8 @@ class Sample(NamedTuple):
     """What the harness gave for it, in [0, 1]."""
     logprobs: tuple[float, ...] | None = None
     """Of each option, where options were compared and nothing was generated."""
+    own: int | None = None
+    """Index of the right option by the file itself, where a gold file replaced it in `answer`."""
     prompt: str | None = None
     """The question's text as the model got it, where the file keeps it."""
 
@@ -78,7 +80,7 @@ class Content(NamedTuple):
     broken: str = ""
     """What is wrong with the rest of it; empty for nothing."""
     folder: str = ""
-    """Name of the folder that the file lies in."""
+    """Name of the folder that the file is in; HELM names its scenario there."""
 
     @property
     def first(self) -> dict[str, Any]:

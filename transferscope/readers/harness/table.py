@@ -5,15 +5,16 @@ Out:  predictions, where every run has per-sample logs; else accuracies. Sources
       of the mapping file, their checkpoints by step; targets in BLINK's order, then as found.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from transferscope.checkpoints import checkpoint
+from transferscope.errors import DataError
 from transferscope.predictions import COLUMNS, shown, some
-from transferscope.readers.harness.compare import Key, check_metrics, comparable
+from transferscope.readers.harness.compare import Key, comparable
 from transferscope.readers.harness.gold import read_gold, with_gold
 from transferscope.readers.harness.judge import Judged, count, judge, sentence
 from transferscope.readers.harness.mapping import Mapping as RunMapping
@@ -82,7 +83,7 @@ def evaluate(mapping: RunMapping, folder: Path, model: str) -> Evaluated:
             base=key.source is None,
         )
         logs[key] = with_gold(log, gold)
-    check_metrics(logs.values())
+    _check_metrics(logs.values())
     notes += [*(note for log in logs.values() for note in log.notes), *comparable(logs)]
     items = all(log.samples for log in logs.values())
     rows, more = (_predictions if items else _accuracies)(logs)
@@ -96,6 +97,19 @@ def evaluate(mapping: RunMapping, folder: Path, model: str) -> Evaluated:
         for key, log in logs.items()
     ]
     return Evaluated(items, rows, [*notes, *more], inputs, logs)
+
+
+def _check_metrics(logs: Iterable[RunLog]) -> None:
+    """Refuse a target whose scores are of one metric in one run and of another in the next."""
+    first: dict[str, tuple[str, RunLog]] = {}
+    for log in logs:
+        for target, metric in log.metrics.items():
+            before, other = first.setdefault(target, (metric, log))
+            if before != metric:
+                raise DataError(
+                    f"{log.label}: {target} has {metric}, but {before} in {other.label}; choose "
+                    f"one that both have with `metric:`"
+                )
 
 
 def _order(keys: list[Key]) -> Callable[[Key], tuple[int, int, float]]:
