@@ -509,9 +509,9 @@ def test_two_logs_of_one_run_that_differ_are_refused_naming_both(tmp_path):
     lmms_blink(tmp_path / "tuned", TUNED, GOLD, name="a.jsonl")
     lmms_blink(tmp_path / "tuned", BASE, GOLD, name="b.jsonl")
     assert refused(two_runs(tmp_path)) == (
-        "tuned/a.jsonl and tuned/b.jsonl both hold 'Multi-view_Reasoning' of one run; their path "
-        "in the mapping holds several runs: list each by itself; `source` is missing: give each a "
-        "source of its own, or a `step` or `seed`"
+        "tuned/a.jsonl and tuned/b.jsonl both hold 'Multi-view_Reasoning' of one run; one path "
+        "holds both: list them as two runs; `source` is missing: give each a source of its own, or "
+        "a `step` or `seed`"
     )
 
 
@@ -557,7 +557,10 @@ def test_items_that_the_model_could_not_be_asked_are_left_out(tmp_path):
             '{"doc_id": 0, "target": "(A)", "resps": "A"}\n{"doc',
             "tuned/: x.jsonl: row 2 is cut short; copy the file again",
         ),
-        ('{"doc_id": 0, "target": "(A)", "resps": "A"}\n[1]\n{}\n', "x.jsonl: row 2 is no JSON object"),
+        (
+            '{"doc_id": 0, "target": "(A)", "resps": "A"}\n[1]\n{}\n',
+            "x.jsonl: row 2 is no JSON object",
+        ),
         ('{"doc_id": 0, "target": "(A)", "resps": "A"}\n', "x.jsonl: row 1: names no task"),
         (
             '{"doc_id": 0, "target": "(A)", "resps": "A", "blink_acc": {"id": "val_Jigsaw_1"}}\n'
@@ -583,7 +586,11 @@ def test_a_damaged_log_is_refused_in_one_line_that_names_run_file_and_row(tmp_pa
 def test_names_of_tasks_are_blinks_where_they_are_blinks():
     for theirs in ("blink_multi_view_reasoning", "Blink Multi-view Reasoning", TASK):
         assert tasks.target_name(theirs) == TASK
-    for other in ("object_localization", "Spatial Relation", "counting"):  # also of other benchmarks
+    for other in (
+        "object_localization",
+        "Spatial Relation",
+        "counting",
+    ):  # also of other benchmarks
         assert tasks.target_name(other) == other
     assert tasks.target_name("mmlu_anatomy") == "mmlu_anatomy"
     assert tasks.target_of_item("val_Functional_Correspondence_12") == "Functional_Correspondence"

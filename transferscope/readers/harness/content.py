@@ -115,7 +115,7 @@ def _cut(text: str, error: Exception) -> str:
 def _table(text: str, name: str, sha256: str) -> Content | None:
     header = text.partition("\n")[0]
     comma = "\t" if "\t" in header else ","
-    if comma not in header:
+    if comma not in header and header.strip().strip('"') != "Overall":
         return None
     records = csv.reader(io.StringIO(text, newline=""), delimiter=comma)
     try:

@@ -9,7 +9,7 @@ Out:  the samples and scores of a `RunLog`, and notes; or a `DataError` that nam
       the key that the mapping lacks.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,8 +63,12 @@ class Part(NamedTuple):
     score: Score | None = None
 
 
-def within(samples: list[Sample], name: str) -> dict[str, dict[str, Kept]]:
+def within(samples: Sequence[Sample], name: str, label: str) -> dict[str, dict[str, Kept]]:
     """The samples of one file by target and item.
+
+    Args:
+        name: the file's name.
+        label: the run's.
 
     Raises:
         DataError: the file answers one item twice, and not alike.
@@ -75,7 +79,7 @@ def within(samples: list[Sample], name: str) -> dict[str, dict[str, Kept]]:
         old = items.setdefault(sample.item, Kept(sample, name))
         if old.sample is not sample and (what := _clash(old.sample, sample)):
             raise DataError(
-                f"{shown(name)}: rows {old.sample.row} and {sample.row} answer item "
+                f"{label}: {shown(name)}: rows {old.sample.row} and {sample.row} answer item "
                 f"{sample.item!r} of {sample.target!r} with another {what}: two runs in one file; "
                 f"keep the rows of one"
             )
@@ -115,7 +119,7 @@ def merged(old: Part, new: Part, what: str, *, base: bool) -> tuple[Part, str]:
 def _remedy(one: File, two: File, *, base: bool) -> str:
     lacks = missing_key(str(one.path), str(two.path), base=base)
     if one.entry == two.entry:
-        return f"their path in the mapping holds several runs: list each by itself; {lacks}"
+        return f"one path holds both: list them as two runs; {lacks}"
     return f"in the mapping, {lacks}"
 
 

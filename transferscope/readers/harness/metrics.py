@@ -19,7 +19,7 @@ _FIRST = ("blink_acc", "acc", "exact_match", "accuracy")
 """Metrics to be taken first where a task has several."""
 _ACCURACY = re.compile(
     r"(.*[_ ])?(acc|accuracy|exact_match|em|relaxed_overall|anls|pass(@|_at_)1)"
-    r"|(.*_)?acc_(norm|bytes|mutual_info)|aAcc",
+    r"|(.*_)?acc_(norm|bytes|mutual_info)|aAcc|average",
     re.I,
 )
 """Metrics that are a mean of marks."""

@@ -22,8 +22,13 @@ from transferscope.readers.harness.content import files_in, load
 from transferscope.readers.harness.foreign import described
 from transferscope.readers.harness.merging import File, Kept, Part, by_sentence, merged, within
 from transferscope.readers.harness.record import Content, Log, Score
+from transferscope.readers.harness.tasks import blink_size
 
 __all__ = ["Format", "Kept", "RunLog", "formats", "read_run", "recognised"]
+
+
+_MOST_PASSED = 10
+"""Files that are passed over with a reason; those beyond are named alone."""
 
 
 class Format(NamedTuple):
@@ -163,7 +168,7 @@ class _Pile:
         Raises:
             DataError: another file says something of the same task, or this one says two things.
         """
-        samples = within(list(log.samples), file.path.name)
+        samples = within(log.samples, file.path.name, self.label)
         scores = {score.target: score for score in log.scores}
         for target in dict.fromkeys([*samples, *scores]):
             before, first = self.harnesses.setdefault(target, (harness, file.path.name))
@@ -179,6 +184,11 @@ class _Pile:
         self.versions.update(log.versions)
         self.metrics.update(log.metrics)
         told = [f"{self.label}: {note}" for note in log.notes]
+        if again := len(log.samples) - sum(map(len, samples.values())):
+            name = shown(file.path.name)
+            told.append(
+                f"{self.label}: {name}: {again} rows repeat an item alike; each counts once"
+            )
         self.notes.extend(note for note in told if note not in self.notes)
 
     def _put(self, parts: dict[str, Part], target: str, new: Part) -> None:
@@ -198,7 +208,16 @@ class _Pile:
         if not self.harnesses:
             self._refuse_nothing(passed)
         notes = self.notes + [f"{self.label}: {note}" for note in by_sentence(self.reruns)]
-        notes += [f"{self.label}: passed over: {one}" for one in passed]
+        notes += [f"{self.label}: passed over: {one}" for one in passed[:_MOST_PASSED]]
+        if rest := [one.partition(":")[0] for one in passed[_MOST_PASSED:]]:
+            notes.append(f"{self.label}: also passed over: {some(rest, 100)}")
+        for target, part in self.samples.items():
+            size = blink_size(target)
+            if size is not None and len(part.samples) > size:
+                notes.append(
+                    f"{self.label}: {target} has {len(part.samples)} items, but BLINK's validation "
+                    f"split has {size}: some stand there twice, or are of another split"
+                )
         return RunLog(
             self.label,
             {target: dict(part.samples) for target, part in self.samples.items()},

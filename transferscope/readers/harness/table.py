@@ -5,7 +5,7 @@ Out:  predictions, where every run has per-sample logs; else accuracies. Sources
       of the mapping file, their checkpoints by step; targets in BLINK's order, then as found.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,19 +71,20 @@ def evaluate(mapping: RunMapping, folder: Path, model: str) -> Evaluated:
         key = Key(run.model or model, run.named_source, seed)
         grouped.setdefault(key, []).append((run, parts))
         notes += told
+    asked = {key: runs[0][0].metric or mapping.metric for key, runs in grouped.items()}
     logs: dict[Key, RunLog] = {}
     for key in sorted(grouped, key=_order(list(grouped))):
         parts = [part for _, these in grouped[key] for part in these]
         log = read_run(
             [part.path for part in parts],
-            shown(" and ".join(dict.fromkeys(part.name for part in parts))),
+            _label([part.name for part in parts]),
             gold.answers,
             entries=[part.entry for part in parts],
-            metric=grouped[key][0][0].metric or mapping.metric,
+            metric=asked[key],
             base=key.source is None,
         )
         logs[key] = with_gold(log, gold)
-    _check_metrics(logs.values())
+    notes += _check_metrics(logs, asked)
     notes += [*(note for log in logs.values() for note in log.notes), *comparable(logs)]
     items = all(log.samples for log in logs.values())
     rows, more = (_predictions if items else _accuracies)(logs)
@@ -99,16 +100,38 @@ def evaluate(mapping: RunMapping, folder: Path, model: str) -> Evaluated:
     return Evaluated(items, rows, [*notes, *more], inputs, logs)
 
 
-def _check_metrics(logs: Iterable[RunLog]) -> None:
-    """Refuse a target whose scores are of one metric in one run and of another in the next."""
+def _label(names: list[str]) -> str:
+    names = list(dict.fromkeys(names))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return shown(" and ".join(names[:3]) + more)
+
+
+def _check_metrics(logs: Mapping[Key, RunLog], asked: Mapping[Key, str | None]) -> Iterator[str]:
+    """Tasks that lack the metric that was asked for.
+
+    Raises:
+        DataError: no task of a run has it, or the scores of a target are of two metrics.
+    """
     first: dict[str, tuple[str, RunLog]] = {}
-    for log in logs:
-        for target, metric in log.metrics.items():
-            before, other = first.setdefault(target, (metric, log))
-            if before != metric:
+    for key, log in logs.items():
+        metric, others = asked[key], dict(log.metrics)
+        if metric is not None:
+            own = [
+                target for target, name in log.metrics.items() if name.split(" in ")[0] == metric
+            ]
+            if not own:
+                why = next((f": {note}" for note in log.notes if metric in note), "")
+                raise DataError(f"{log.label}: no score for the metric {metric!r}{why}")
+            others = {target: name for target, name in others.items() if target not in own}
+            if others:
+                told = ", ".join(f"{target} by {name}" for target, name in others.items())
+                yield f"{log.label}: has no {metric} for some tasks, so these are scored: {told}"
+        for target, name in log.metrics.items():
+            before, other = first.setdefault(target, (name, log))
+            if before != name:
                 raise DataError(
-                    f"{log.label}: {target} has {metric}, but {before} in {other.label}; choose "
-                    f"one that both have with `metric:`"
+                    f"{log.label}: {target} has {name}, but {before} in {other.label}; choose one "
+                    f"that both have with `metric:`"
                 )
 
 
@@ -203,6 +226,13 @@ def _accuracies(logs: Mapping[Key, RunLog]) -> tuple[pl.DataFrame, list[str]]:
             cells = _average(log, judged, target)
             if cells is not None:
                 rows.append((*key, target, *cells, len(rows) + 1))
+    read = {target for log in logs.values() for target in log.samples}
+    for log in logs.values():
+        if mixed := [target for target in log.scores if target in read - log.samples.keys()]:
+            notes.append(
+                f"{log.label}: {some(mixed)}: averages of the harness, but replies read in other "
+                f"runs: the rules of scoring may differ"
+            )
     schema: dict[str, Any] = dict.fromkeys(("model", "source", "seed", "target"), pl.String)
     schema |= dict.fromkeys(("accuracy", "correct", "total"), pl.Float64) | {"row": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row"), notes
