@@ -128,10 +128,11 @@ def items_behind(pairs: Iterable[tuple[float, float]]) -> int | None:
         pairs: accuracy and standard error (of the sample, as lm-evaluation-harness has it) of
             marks of the same items.
 
-    A number counts only where it is whole, and every accuracy times it is.
+    A number counts only where it is whole, and the accuracy times it is. Rounded errors fit a whole
+    number by luck, so an error needs more than eight decimals.
     """
     for share, error in pairs:
-        if not (0 < share < 1 and error > 0):
+        if not (0 < share < 1 and error > 0) or round(error, 8) == error:
             continue
         items = share * (1 - share) / error**2 + 1
         whole = round(items)
