@@ -425,7 +425,7 @@ def test_one_run_of_averages_makes_accuracies_of_all(tmp_path):
 def test_score_files_of_vlmevalkit_are_read_in_both_units(tmp_path):
     for run, value in (("base", 0.5), ("tuned", 0.75)):
         head = f'"split","Overall","Perception","{TASK.replace("_", " ")}"\n'
-        logs.put(tmp_path / run / "a_acc.csv", head + f'"none","0.9","0.9","{value}"\n')
+        logs.put(tmp_path / run / "a_BLINK_acc.csv", head + f'"none","0.9","0.9","{value}"\n')
         vsi_head = "overall\tobject_counting_MRA:.5:.95:.05\troute_planning_accuracy\n"
         logs.put(tmp_path / run / "b_acc.csv", vsi_head + f"40.0\t{100 * value}\t25.0\n")
     found = read_results(two_runs(tmp_path))
@@ -567,7 +567,6 @@ def test_items_that_the_model_could_not_be_asked_are_left_out(tmp_path):
             '{"target": "(A)"}\n',
             "x.jsonl: row 2: no doc_id or no target",
         ),
-        ("index\tanswer\tprediction\n1\tA\tA\n", "row 1: no category says which task it is"),
         ("index,answer,prediction\n,A,A\n", "x.jsonl: row 1: index is empty"),
         ("index,answer,prediction\n1,A\n", "x.jsonl: row 1: 2 fields, expected 3"),
         ("index,answer,prediction\n1,A,A\n2,B\n", "row 2: 2 fields, expected 3"),

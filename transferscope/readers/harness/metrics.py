@@ -30,7 +30,7 @@ _LOWER = re.compile(
 )
 """Metrics of which less is better, where the file does not say."""
 _NO_METRIC = ("alias", "samples", "size", "sample_len", "name", "sample_count")
-_WHOLE = 1e-6
+_WHOLE = 1e-8
 """How far from a whole number a number of items may come out, as a part of it."""
 _MOST_ITEMS = 10_000_000
 

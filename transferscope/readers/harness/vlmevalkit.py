@@ -42,15 +42,13 @@ def read(content: Content) -> Log:
     """The samples of a result table, or the averages of a score file.
 
     Raises:
-        DataError: a row lacks its index or its task, or a score file is not understood.
+        DataError: a row lacks its index, or a score file is not understood.
     """
     if not content.first.keys() >= _TABLE:
         return vlmevalkit_scores.read(content)
     failed, found = 0, []
-    bench = vlmevalkit_scores.benchmark(content)
-    if bench is None:
-        categories = {text_of(values.get("category")).strip() for _, values in content.rows}
-        bench = "BLINK" if all(map(blink_name, categories)) else ""
+    categories = (text_of(values.get("category")).strip() for _, values in content.rows)
+    bench = vlmevalkit_scores.benchmark(content, categories)
     for row, values in content.rows:
         if text_of(values.get("prediction")).startswith(FAILED):
             failed += 1
@@ -77,7 +75,7 @@ def _sample(content: Content, row: int, values: dict[str, Any], bench: str) -> S
         options = first_known(options_of(values.get("candidates")))
         said = values.get("pred_extracted")
         return Sample(target, item, row, reply, options, answer, text_of(said) or None, hit)
-    target, options = _target(content, row, item, values, bench), _options(values)
+    target, options = _target(item, values, bench), _options(values)
     if not options and written.lower() in YES_NO:
         options, answer = YES_NO, YES_NO.index(written.lower())
     said = text_of(values.get("extracted")) or None
@@ -94,14 +92,11 @@ def _options(values: dict[str, Any]) -> tuple[str, ...]:
     return tuple(options)
 
 
-def _target(content: Content, row: int, item: str, values: dict[str, Any], bench: str) -> str:
+def _target(item: str, values: dict[str, Any], bench: str) -> str:
     """The task: BLINK's where the file or the index says so, else benchmark and category."""
-    columns = [text_of(values.get(c)).strip() for c in ("category", "l2-category", "split")]
+    columns = [text_of(values.get(c)).strip() for c in ("category", "l2-category")]
     if named := target_of_item(item):
         return named
-    if bench == "BLINK" and (named := next(filter(None, map(blink_name, columns[:2])), None)):
+    if bench == "BLINK" and (named := next(filter(None, map(blink_name, columns)), None)):
         return named
-    category = next(filter(None, columns[: 2 if bench else 3]), "")
-    if not category and not bench:
-        raise content.refuse(row, "no category says which task it is; add a column 'category'")
-    return "/".join(filter(None, (bench, category)))
+    return "/".join(filter(None, (bench, columns[0] or columns[1])))

@@ -8,6 +8,7 @@ Out:  a `Log` of scores, or a `DataError` that says what the file holds instead.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from transferscope.predictions import some
@@ -15,7 +16,7 @@ from transferscope.readers.harness.averages import vsi_scores
 from transferscope.readers.harness.metrics import unit_in
 from transferscope.readers.harness.record import Content, Log, Score, number_of, text_of
 from transferscope.readers.harness.samples import MRA
-from transferscope.readers.harness.tasks import blink_name, blink_size
+from transferscope.readers.harness.tasks import CHOICES, blink_name, blink_size
 
 _SUFFIX = re.compile(
     r"_(?:acc|score|results?|auxmatch|judge"
@@ -36,21 +37,25 @@ _MMBENCH_MEANS = ("AR", "CP", "FP-C", "FP-S", "LR", "RR")
 """Means of MMBench's categories, which stand beside them."""
 
 
-def benchmark(content: Content) -> str | None:
-    """The benchmark in a file's name, MODEL_BENCHMARK; None where the name has none.
+def benchmark(content: Content, categories: Iterable[str]) -> str:
+    """The benchmark that a file is of, by its name MODEL_BENCHMARK.
 
-    MODEL is the name of the folder; else the names of known benchmarks are looked for.
+    MODEL is the name of the folder; else the names of known benchmarks are looked for, else
+    BENCHMARK is what follows the last underscore. A file that was renamed is BLINK's where all its
+    categories are spelled as BLINK spells them, as in `Relative_Depth`.
     """
     name = content.name.rsplit(".", 1)[0]
     while (cut := _SUFFIX.sub("", name)) != name:
         name = cut
-    found = _BENCHMARK.search(name)
-    if content.folder and name.startswith(f"{content.folder}_"):
-        name = name.removeprefix(f"{content.folder}_")
-    elif found:
+    folder = f"{content.folder}_"
+    if name.startswith(folder) and not _BENCHMARK.match(folder):
+        name = name.removeprefix(folder)
+    elif found := _BENCHMARK.search(name):
         name = found[1]
+    elif (own := set(categories)) <= CHOICES.keys() and any("_" in category for category in own):
+        return "BLINK"
     else:
-        return None
+        name = name.rpartition("_")[2]
     return "BLINK" if name.upper().startswith("BLINK") else name
 
 
@@ -60,7 +65,8 @@ def recognise(content: Content) -> bool:
     if _are_vsi(content) or {"split", "Overall"} <= first or {"split", "aAcc"} <= first:
         return True
     table = content.value is None and bool(content.rows)
-    return table and _SCORES.fullmatch(content.name) is not None and benchmark(content) is not None
+    name = content.name.rsplit(".", 1)[0]
+    return table and _SCORES.fullmatch(content.name) is not None and bool(_BENCHMARK.search(name))
 
 
 def _are_vsi(content: Content) -> bool:
@@ -77,9 +83,7 @@ def read(content: Content) -> Log:
     if _are_vsi(content):
         return Log(scores=list(vsi_scores(content, content.first)))
     rows, first = [values for _, values in content.rows], content.first
-    bench = benchmark(content) or ""
-    if not bench and not any(map(blink_name, first)) and set(first) <= {"split", "Overall"}:
-        raise content.refuse(1, "the name tells no benchmark; call it MODEL_BENCHMARK_acc.csv")
+    bench = benchmark(content, [name for name in first if name not in ("split", "Overall")])
     whole = next((v for v in rows if text_of(next(iter(v.values()))).strip() == "Overall"), None)
     if whole is not None and {"tot", "hit"} <= first.keys():  # MathVista, MathVision
         return _counted(content, whole, bench)
@@ -90,7 +94,7 @@ def read(content: Content) -> Log:
             others = [name for name in first if name not in ("split", column)]
             note = f"{content.name}: {column} of all items counts; left out: {some(others)}"
             value = (number_of(whole[column]) or 0.0) / unit
-            return Log(scores=[Score(bench or column, value)], notes=(note,))
+            return Log(scores=[Score(bench, value)], notes=(note,))
     if "Overall" not in first:
         kind = (
             "sums of points, no fractions" if "perception" in first else "no column called Overall"
@@ -121,19 +125,18 @@ def _categories(content: Content, values: dict[str, Any], bench: str) -> Log:
     known = {name: number for name, number in numbers.items() if number is not None}
     unit = unit_in(content, known.values())
     categories = [name for name in known if name != "Overall"]
-    blinks = [name for name in categories if blink_name(name)]
     scores: list[Score] = []
     left: list[str] = []
-    if bench == "BLINK" or (not bench and blinks):
-        left = [name for name in categories if name not in blinks]
-        for name in blinks:
+    if bench == "BLINK":
+        left = [name for name in categories if blink_name(name) is None]
+        for name in (name for name in categories if name not in left):
             task = blink_name(name) or name
             scores.append(Score(task, known[name] / unit, blink_size(task)))
     elif categories:
         means = _MMBENCH_MEANS if set(categories) - set(_MMBENCH_MEANS) else ()
         left = [name for name in categories if name in means]
         kept = [name for name in categories if name not in means]
-        scores = [Score("/".join(filter(None, (bench, n))), known[n] / unit) for n in kept]
+        scores = [Score(f"{bench}/{n}", known[n] / unit) for n in kept]
     elif "Overall" in known:
         scores = [Score(bench, known["Overall"] / unit)]
     note = f"{content.name}: no tasks but means of tasks, left out: {some(left, 10)}"
