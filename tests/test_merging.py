@@ -63,6 +63,14 @@ def test_a_rerun_of_vlmevalkit_lies_in_a_folder_with_another_time(tmp_path):
     assert accuracy(read_results(two_runs(tmp_path))) == 6 / 8
 
 
+def test_a_rerun_that_was_cut_short_counts_and_the_note_has_both_sizes(tmp_path):
+    lmms_blink(tmp_path / "base", BASE, GOLD)
+    lmms_blink(tmp_path / "tuned", BASE, GOLD, name="20260101_120000" + NAME)
+    lmms_blink(tmp_path / "tuned", TUNED[2:5], GOLD[2:5], name="20260102_120000" + NAME)
+    found = read_results(two_runs(tmp_path))
+    assert notes(found, "counts (3 items, 8 before), as it is newer")
+
+
 def test_averages_of_a_rerun_are_those_of_the_newer(tmp_path):
     lmms_results(tmp_path / "base", {TASK: 0.5})
     lmms_results(tmp_path / "tuned", {TASK: 0.5})

@@ -48,6 +48,15 @@ def _step(value: Any) -> Any:
     return value if found is None else found
 
 
+def _location(value: Any) -> Any:
+    """A path, which may be longer than a name."""
+    if isinstance(value, str) and len(value) > 200:
+        _name(value[:200])
+        return value
+    return _name(value)
+
+
+Location = Annotated[str, BeforeValidator(_location), Field(max_length=4096)]
 Name = Annotated[str, BeforeValidator(_name)]
 Source = Annotated[str | None, BeforeValidator(_source)]
 Step = Annotated[int, Field(strict=True, ge=0, lt=10**15), BeforeValidator(_step)]
@@ -58,7 +67,7 @@ class Run(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: Name
+    path: Location
     """A file, or a folder in which the harness's files are found by their content; or a glob."""
     source: Source = None
     """The task finetuned on; None for the base."""

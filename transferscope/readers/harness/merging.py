@@ -106,7 +106,11 @@ def merged(old: Part, new: Part, what: str, *, base: bool) -> tuple[Part, str]:
         if same:
             return _joined(old, new), ""
         first, last = (old, new) if new.file.newer(old.file) else (new, old)
-        return last, f"{_name(last)} counts, as it is newer than {_name(first)}, which is left out"
+        size = f" ({len(last.samples)} items, {len(first.samples)} before)"
+        size *= len(last.samples) != len(first.samples)
+        return last, (
+            f"{_name(last)} counts{size}, as it is newer than {_name(first)}, which is left out"
+        )
     one_folder = old.file.entry == new.file.entry and old.file.path.parent == new.file.path.parent
     if same and one_folder and _complete_each_other(old, new):
         return _joined(old, new), ""

@@ -128,7 +128,7 @@ def read_run(
                     pile.passed.append(str(error))
                     continue
                 hashes.update(f"{content.name} {content.sha256}\n".encode())
-                pile.files[content.name] = content.sha256
+                pile.files[shown(f"{content.folder}/{content.name}")] = content.sha256
                 pile.add(harness.name, File(file, entry, file.stat().st_mtime), log)
     return pile.run(hashes.hexdigest())
 
@@ -181,8 +181,10 @@ class _Pile:
             self._put(self.samples, target, Part(file, items))
         for target, score in scores.items():
             self._put(self.scores, target, Part(file, {}, score))
-        self.versions.update(log.versions)
-        self.metrics.update(log.metrics)
+        for kept, new in ((self.versions, log.versions), (self.metrics, log.metrics)):
+            kept.update(
+                {target: value for target, value in new.items() if self._is_of(target, file)}
+            )
         told = [f"{self.label}: {note}" for note in log.notes]
         if again := len(log.samples) - sum(map(len, samples.values())):
             name = shown(file.path.name)
@@ -196,6 +198,11 @@ class _Pile:
             new, left_out = merged(parts[target], new, repr(target), base=self.base)
             self.reruns += [(target, left_out)] * bool(left_out)
         parts[target] = new
+
+    def _is_of(self, target: str, file: File) -> bool:
+        """Whether the file counts for a target, and not an older or newer one."""
+        parts = [parts[target] for parts in (self.samples, self.scores) if target in parts]
+        return not parts or any(part.file == file for part in parts)
 
     def run(self, sha256: str) -> RunLog:
         """The whole run.
