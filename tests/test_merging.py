@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import refused
 
+import transferscope as ts
+from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError
 from transferscope.matrix.labels import unknown_tasks
 from transferscope.readers import read_results
@@ -289,3 +291,15 @@ def test_a_name_that_only_sounds_like_a_task_is_no_misspelling():
         assert "did you mean" not in unknown_tasks([name], [])[0]
     for name in ("Jigsaws", "relative depht", "art style"):
         assert "did you mean" in unknown_tasks([name], [])[0]
+
+
+def test_a_target_without_a_number_of_items_has_no_interval_beside_one_that_has(tmp_path):
+    text = ",,Counting,0.5,60,120\n,,x,0.5,,\n0,Jigsaw,Counting,0.55,66,120\n0,Jigsaw,x,0.6,,\n"
+    table = logs.put(tmp_path / "t.csv", "seed,source,target,accuracy,correct,total\n" + text)
+    analysis = ts.analyze(read_results(table), Settings(bootstrap=200))
+    cells = analysis.models["t"].pgf["Jigsaw"]
+    low, high = cells["Counting"].ci
+    assert low < cells["Counting"].mean < high
+    assert np.isnan(cells["x"].ci).all()
+    assert np.isnan(cells["x"].p_value)
+    assert cells["x"].mean == pytest.approx(0.2)
