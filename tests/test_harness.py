@@ -131,7 +131,9 @@ def test_data_that_cannot_be_read_is_named(tmp_path):
     lmms_blink(tmp_path / "tuned", TUNED, GOLD)
     logs.put(tmp_path / "tuned" / "state.json", '{"cut": ')
     found = read_results(two_runs(tmp_path))
-    assert said(found, "passed over").startswith("tuned/: passed over, as they cannot be read: 's")
+    assert said(found, "passed over") == (
+        "tuned/: passed over: state.json: truncated JSON, 8 characters; copy the file again"
+    )
 
 
 # Replies read again
@@ -263,11 +265,14 @@ def test_a_number_that_may_be_an_option_s_text_is_not_taken_for_its_index(tmp_pa
 
 
 def test_of_several_unknown_metrics_none_is_taken_for_the_score(tmp_path):
-    results = {"ocr": {"length,none": 0.3, "anls,none": 0.5}, "vqa": {"anls,none": 0.5}}
+    results = {"ocr": {"length,none": 0.3, "anls_x,none": 0.5}, "vqa": {"anls,none": 0.5}}
     value = {"results": results, "configs": {}, "versions": {}}
     run, _ = one_run(logs.put(tmp_path / "results.json", json.dumps(value)))
     assert {target: score.accuracy for target, score in run.scores.items()} == {"vqa": 0.5}
-    assert any("ocr has no one score in [0, 1] and is left out" in note for note in run.notes)
+    assert run.notes == [
+        "results.json: results.json: left out: 'ocr': no one accuracy among 'length', 'anls_x'; "
+        "choose one with `metric:`"
+    ]
 
 
 def test_of_several_filters_the_first_counts(tmp_path):
@@ -420,7 +425,7 @@ def test_one_run_of_averages_makes_accuracies_of_all(tmp_path):
 def test_score_files_of_vlmevalkit_are_read_in_both_units(tmp_path):
     for run, value in (("base", 0.5), ("tuned", 0.75)):
         head = f'"split","Overall","Perception","{TASK.replace("_", " ")}"\n'
-        logs.put(tmp_path / run / "a_acc.csv", head + f'"none","0.9","0.9","{value}"\n')
+        logs.put(tmp_path / run / "a_BLINK_acc.csv", head + f'"none","0.9","0.9","{value}"\n')
         vsi_head = "overall\tobject_counting_MRA:.5:.95:.05\troute_planning_accuracy\n"
         logs.put(tmp_path / run / "b_acc.csv", vsi_head + f"40.0\t{100 * value}\t25.0\n")
     found = read_results(two_runs(tmp_path))
@@ -504,8 +509,9 @@ def test_two_logs_of_one_run_that_differ_are_refused_naming_both(tmp_path):
     lmms_blink(tmp_path / "tuned", TUNED, GOLD, name="a.jsonl")
     lmms_blink(tmp_path / "tuned", BASE, GOLD, name="b.jsonl")
     assert refused(two_runs(tmp_path)) == (
-        "tuned/: b.jsonl: row 3: item 'val_Multi-view_Reasoning_3' of 'Multi-view_Reasoning' has "
-        "another reply than in a.jsonl row 3; keep one of the files"
+        "tuned/a.jsonl and tuned/b.jsonl both hold 'Multi-view_Reasoning' of one run; one path "
+        "holds both: list them as two runs; `source` is missing: give each a source of its own, or "
+        "a `step` or `seed`"
     )
 
 
@@ -549,23 +555,25 @@ def test_items_that_the_model_could_not_be_asked_are_left_out(tmp_path):
     [
         (
             '{"doc_id": 0, "target": "(A)", "resps": "A"}\n{"doc',
-            "tuned/: x.jsonl: row 2 is no JSON",
+            "tuned/: x.jsonl: row 2 is cut short; copy the file again",
         ),
-        ('{"doc_id": 0, "target": "(A)", "resps": "A"}\n[1]\n', "x.jsonl: row 2 is no JSON object"),
+        (
+            '{"doc_id": 0, "target": "(A)", "resps": "A"}\n[1]\n{}\n',
+            "x.jsonl: row 2 is no JSON object",
+        ),
         ('{"doc_id": 0, "target": "(A)", "resps": "A"}\n', "x.jsonl: row 1: names no task"),
         (
             '{"doc_id": 0, "target": "(A)", "resps": "A", "blink_acc": {"id": "val_Jigsaw_1"}}\n'
             '{"target": "(A)"}\n',
             "x.jsonl: row 2: no doc_id or no target",
         ),
-        ("index\tanswer\tprediction\n1\tA\tA\n", "row 1: no category says which task it is"),
         ("index,answer,prediction\n,A,A\n", "x.jsonl: row 1: index is empty"),
-        ("index,answer,prediction\n1,A\n", "none of 1 files is one of"),
+        ("index,answer,prediction\n1,A\n", "x.jsonl: row 1: 2 fields, expected 3"),
         ("index,answer,prediction\n1,A,A\n2,B\n", "row 2: 2 fields, expected 3"),
         ('{"val": [{"idx": "17", "answer": "(A)"}]}', "idx is '17', expected val_TASK_NUMBER"),
-        ("hello", "none of 1 files is one of lmms-eval"),
+        ("hello", "tuned/: 'x.jsonl' (no file of a known harness)"),
         ("split,Overall,x\na,1,1\nb,1,1\n", "several splits, none called val"),
-        ("[" * 100_000, "none of 1 files is one of"),
+        ("[" * 100_000, "x.jsonl: JSON that is nested too deeply"),
     ],
 )
 def test_a_damaged_log_is_refused_in_one_line_that_names_run_file_and_row(tmp_path, text, message):
@@ -575,8 +583,14 @@ def test_a_damaged_log_is_refused_in_one_line_that_names_run_file_and_row(tmp_pa
 
 
 def test_names_of_tasks_are_blinks_where_they_are_blinks():
-    for theirs in ("blink_multi_view_reasoning", "Multi-view Reasoning", "Multi-view_Reasoning"):
+    for theirs in ("blink_multi_view_reasoning", "Blink Multi-view Reasoning", TASK):
         assert tasks.target_name(theirs) == TASK
+    for other in (
+        "object_localization",
+        "Spatial Relation",
+        "counting",
+    ):  # also of other benchmarks
+        assert tasks.target_name(other) == other
     assert tasks.target_name("mmlu_anatomy") == "mmlu_anatomy"
     assert tasks.target_of_item("val_Functional_Correspondence_12") == "Functional_Correspondence"
     assert tasks.target_of_item("12") is None
@@ -640,6 +654,7 @@ def test_a_folder_of_too_many_files_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(content, "MOST_FILES", 2)
     for n in range(3):
         logs.put(tmp_path / "base" / f"{n}.txt", "x")
+    lmms_blink(tmp_path / "tuned", TUNED, GOLD)
     assert "over 2 files; name the folder that holds" in refused(two_runs(tmp_path))
 
 

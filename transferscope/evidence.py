@@ -141,6 +141,9 @@ def gather(matrix: xr.Dataset, mu: xr.DataArray, model: str, settings: Settings)
             model=model,
         )
         draws = _centred(raw, data)
+        # One seed and no items: nothing was resampled, and a width of zero would be certainty.
+        unknown = np.array([table is None for table in tables]) & (np.isfinite(effects).sum(0) < 2)
+        draws.cells[unknown] = draws.alone[unknown] = np.nan
     seeds = one["seed"].values.tolist()
     return Evidence(model, seeds, sources, data, items, basis, draws, settings.alpha)
 

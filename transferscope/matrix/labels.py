@@ -7,7 +7,6 @@ Out:  the matrix's coordinates, and sentences for its notes.
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,8 @@ import numpy as np
 from transferscope.checkpoints import checkpoint
 from transferscope.predictions import some
 from transferscope.suites import KNOWN_TASKS
+
+_LONGEST = 40  # letters of an unknown name that are compared
 
 
 def task_labels(sources: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
@@ -67,10 +68,26 @@ def _abbreviations(tasks: Sequence[str]) -> dict[str, str]:
 
 
 def _near(unknown: Sequence[str]) -> str:
-    """Known tasks that unknown names may be misspellings of."""
-    plain = {re.sub(r"[\W_]+", "_", name).lower(): name for name in KNOWN_TASKS}
+    """Known tasks of which unknown names are misspellings: one or two letters apart."""
+    plain = {_letters(name): name for name in KNOWN_TASKS}
     hints = []
     for name in unknown[:50]:  # names are untrusted and the comparison is slow
-        near = get_close_matches(re.sub(r"[\W_]+", "_", name).lower(), plain, n=1, cutoff=0.8)
-        hints += [f"for {name!r} did you mean {plain[near[0]]!r}?"] if near else []
+        letters = _letters(name)[:_LONGEST]
+        apart, near = min((_edits(letters, known), known) for known in plain)
+        if apart <= min(2, len(near) // 4):
+            hints.append(f"for {name!r} did you mean {plain[near]!r}?")
     return f"; {'; '.join(hints[:5])}" if hints else ""
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def _edits(one: str, two: str) -> int:
+    """Letters to insert, delete or replace in one text to make it the other (Levenshtein)."""
+    row = list(range(len(two) + 1))
+    for i, a in enumerate(one, 1):
+        last, row = row, [i]
+        for j, b in enumerate(two, 1):
+            row.append(min(row[-1] + 1, last[j] + 1, last[j - 1] + (a != b)))
+    return row[-1]

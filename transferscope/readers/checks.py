@@ -14,7 +14,8 @@ import polars as pl
 from transferscope.analysis.check import Check
 from transferscope.checkpoints import checkpoint
 from transferscope.predictions import CELL, shown, some, spread_base
-from transferscope.readers.harness.runs import Kept, Key, RunLog
+from transferscope.readers.harness.merging import Kept
+from transferscope.readers.harness.runs import Key, RunLog
 from transferscope.readers.harness.table import Evaluated
 
 FEWEST = 20
@@ -183,7 +184,8 @@ def _same_files(logs: Mapping[Key, RunLog]) -> Iterator[Check]:
     known: dict[str, Key] = {}
     for key, log in logs.items():
         first = known.setdefault(log.sha256, key)
-        if first is not key and not log.samples:  # with samples, the answers tell
+        items = sum(map(len, log.samples.values()))
+        if first is not key and items < FEWEST:  # of more items, the answers tell
             sources = [each.source for each in (first, key) if each.source]
             yield Check(
                 "void",

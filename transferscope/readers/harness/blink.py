@@ -104,5 +104,6 @@ def read(content: Content, gold: Mapping[str, int]) -> Log:
                 score=float(letter_index(said) == answer),
             )
         )
-    note = f"{content.name}: {hidden} items without a known answer are left out"
+    lacking = " (the gold lacks them; is it the whole file of right answers?)" if gold else ""
+    note = f"{content.name}: {hidden} items without a known answer are left out{lacking}"
     return Log(found, notes=(note,) if hidden else ())

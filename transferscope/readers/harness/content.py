@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import zipfile
@@ -36,6 +37,11 @@ def load(path: Path) -> Content | None:
         DataError: the file is missing or too large.
         MissingExtra: it is xlsx, and nothing that reads xlsx is installed.
     """
+    content = _load(path)
+    return None if content is None else content._replace(folder=path.resolve().parent.name)
+
+
+def _load(path: Path) -> Content | None:
     name = path.name
     try:
         with path.open("rb") as file:
@@ -88,16 +94,28 @@ def _lines(text: str, name: str, sha256: str, error: Exception) -> Content:
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
-            where = f"row {number} is no JSON object" if rows else f"no JSON: {error}"
-            return Content(name, sha256, None, rows, f"{where}; was the file cut short?")
+            broken = _cut(text, error) if not rows else f"row {number} is no JSON object"
+            if rows and number == text.rstrip().count("\n") + 1:
+                broken = f"row {number} is cut short; copy the file again"
+            return Content(name, sha256, None, rows, broken)
         rows.append((number, row))
     return Content(name, sha256, None, rows)
+
+
+def _cut(text: str, error: Exception) -> str:
+    """What is wrong with text that begins like JSON."""
+    if isinstance(error, json.JSONDecodeError):
+        open_end = error.msg.startswith("Unterminated string")
+        if open_end or error.pos >= len(text.rstrip()):
+            return f"truncated JSON, {len(text):,} characters; copy the file again"
+        return f"no JSON: {error}"
+    return "JSON that is nested too deeply"
 
 
 def _table(text: str, name: str, sha256: str) -> Content | None:
     header = text.partition("\n")[0]
     comma = "\t" if "\t" in header else ","
-    if comma not in header:
+    if comma not in header and header.strip().strip('"') != "Overall":
         return None
     records = csv.reader(io.StringIO(text, newline=""), delimiter=comma)
     try:
@@ -135,11 +153,13 @@ def _xlsx(data: bytes, name: str, sha256: str) -> Content | None:
         ) from None
     import polars as pl
 
+    logging.getLogger("fastexcel").setLevel(logging.ERROR)  # it warns of empty columns
     try:
         sheets = pl.read_excel(io.BytesIO(data), sheet_id=0, raise_if_empty=False)
     except Exception as error:
         line = re.sub(r"\s+", " ", str(error))[:100]
         raise DataError(f"{shown(name)}: not a readable workbook: {line}") from None
+    # VSI-Bench's workbooks have a sheet for each type beside the one of all.
     frame = sheets.get("ALL", next(iter(sheets.values()), None))
     if frame is None:
         return None

@@ -12,7 +12,7 @@ from typing import Any
 
 from transferscope.errors import DataError
 from transferscope.predictions import shown
-from transferscope.readers.harness import lm_eval, samples
+from transferscope.readers.harness import averages, lm_eval, samples
 from transferscope.readers.harness.record import Content, Log
 
 NAME = "lmms-eval"
@@ -22,17 +22,21 @@ def recognise(content: Content) -> bool:
     """Whether the file is one of lmms-eval's."""
     if _old(content):
         return True
-    ours = samples.are_samples(content) or samples.are_results(content)
+    ours = samples.are_samples(content) or averages.are_results(content)
     return ours and not lm_eval.recognise(content)
 
 
-def read(content: Content) -> Log:
-    """The samples, or the averages, of the file."""
+def read(content: Content, asked: str | None = None) -> Log:
+    """The samples, or the averages, of the file.
+
+    Args:
+        asked: the metric to take in tasks that have it.
+    """
     if _old(content):
-        return _read_old(content)
+        return _read_old(content, asked)
     if samples.are_samples(content):
-        return samples.read_samples(content)
-    return samples.read_results(content)
+        return samples.read_samples(content, asked)
+    return averages.read_results(content, asked)
 
 
 def _old(content: Content) -> bool:
@@ -41,14 +45,14 @@ def _old(content: Content) -> bool:
     return bool(logs) and "model_configs" in content.value and samples.are_samples(_rows(content))
 
 
-def _read_old(content: Content) -> Log:
+def _read_old(content: Content, asked: str | None) -> Log:
     """The samples; the task is named by its settings, else by the file."""
     rows, task = _rows(content), _part(content, "model_configs", dict).get("task")
     if len(rows.rows) < len(content.value["logs"]):
         raise DataError(f"{shown(content.name)}: logs: some entries are no objects")
     named = task if isinstance(task, str) else content.name.removesuffix(".json")
-    log = samples.read_samples(rows._replace(name=f"samples_{named}.jsonl"))
-    return log._replace(notes=samples.limit_notes(_part(content, "args", dict)) + log.notes)
+    log = samples.read_samples(rows._replace(name=f"samples_{named}.jsonl"), asked)
+    return log._replace(notes=averages.limit_notes(_part(content, "args", dict)) + log.notes)
 
 
 def _rows(content: Content) -> Content:

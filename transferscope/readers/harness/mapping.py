@@ -5,7 +5,8 @@
       - {path: base/}
       - {path: ckpt-500/, source: Jigsaw, step: 500}
 
-A run without a source is the base. Paths are taken from the mapping file's folder.
+A run without a source is the base. Paths are taken from the mapping file's folder and may be globs;
+`{path: "ckpt-*/", source: Jigsaw}` is one run for each checkpoint.
 
 In:   a YAML file.
 Out:  a `Mapping`; unknown keys are errors that name the nearest valid one.
@@ -22,6 +23,8 @@ from transferscope.checkpoints import Checkpoint
 from transferscope.errors import DataError
 from transferscope.predictions import shown
 from transferscope.readers.formats import check_name
+from transferscope.readers.harness.names import step_of
+from transferscope.readers.spelling import BASES
 from transferscope.study.file import nearest
 from transferscope.suites.text import load_yaml, problem_of
 
@@ -34,7 +37,29 @@ def _name(value: Any) -> Any:
     return text
 
 
+def _source(value: Any) -> Any:
+    """A source, or None where the text is a word for the base."""
+    return None if isinstance(value, str) and value.strip().lower() in BASES else _name(value)
+
+
+def _step(value: Any) -> Any:
+    """A number of steps, also as a name such as `checkpoint-500`."""
+    found = step_of(value) if isinstance(value, str) else None
+    return value if found is None else found
+
+
+def _location(value: Any) -> Any:
+    """A path, which may be longer than a name."""
+    if isinstance(value, str) and len(value) > 200:
+        _name(value[:200])
+        return value
+    return _name(value)
+
+
+Location = Annotated[str, BeforeValidator(_location), Field(max_length=4096)]
 Name = Annotated[str, BeforeValidator(_name)]
+Source = Annotated[str | None, BeforeValidator(_source)]
+Step = Annotated[int, Field(strict=True, ge=0, lt=10**15), BeforeValidator(_step)]
 
 
 class Run(BaseModel):
@@ -42,16 +67,19 @@ class Run(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: Name
-    """A file, or a folder in which the harness's files are found by their content."""
-    source: Name | None = None
+    path: Location
+    """A file, or a folder in which the harness's files are found by their content; or a glob."""
+    source: Source = None
     """The task finetuned on; None for the base."""
     seed: Name | None = None
     """The replicate; a base without one serves all seeds."""
     model: Name | None = None
     """The base model, where it is not the file's."""
-    step: Annotated[int, Field(strict=True, ge=0, lt=10**15)] | None = None
-    """Steps after which the checkpoint was taken; None where there is just one."""
+    step: Step | None = None
+    """Steps after which the checkpoint was taken; None where there is just one, or where `path` is
+    a glob whose matches have steps in their names."""
+    metric: Name | None = None
+    """The harness's metric to take, where it is not the file's."""
 
     @property
     def named_source(self) -> str | None:
@@ -68,6 +96,8 @@ class Mapping(BaseModel):
     """The base model of all runs."""
     gold: Name | None = None
     """BLINK's file of right answers: without it, flat prediction files cannot be judged."""
+    metric: Name | None = None
+    """The harness's metric to take, such as `acc_norm`, in tasks that have it."""
     runs: Annotated[tuple[Run, ...], Field(min_length=1, max_length=10_000)]
 
 

@@ -60,6 +60,8 @@ class Log(NamedTuple):
     scores: Sequence[Score] = ()
     versions: Mapping[str, str] = MappingProxyType({})
     """Of the harness's tasks, by target."""
+    metrics: Mapping[str, str] = MappingProxyType({})
+    """The harness's metric behind scores, by target."""
     notes: tuple[str, ...] = ()
     """What a reader must know of it; the run's name is put before each."""
 
@@ -77,6 +79,8 @@ class Content(NamedTuple):
     single row of itself, as a file of JSON lines may have one."""
     broken: str = ""
     """What is wrong with the rest of it; empty for nothing."""
+    folder: str = ""
+    """Name of the folder that the file is in; HELM names its scenario there."""
 
     @property
     def first(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Per-sample logs and results files of lmms-eval and lm-evaluation-harness, which are siblings.
+"""Per-sample logs of lmms-eval and lm-evaluation-harness, which are siblings.
 
 A sample is one JSON line: `doc_id`, `target`, `resps` or `filtered_resps`, and a key for each
-metric. A results file holds `results`, task by task, under keys such as `acc,none`.
+metric.
 
 In:   a `Content`.
 Out:  a `Log`. What differs between the two harnesses is said in `lmms_eval` and `lm_eval`.
@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from transferscope.predictions import some
+from transferscope.readers.harness.metrics import preferred, score_of
 from transferscope.readers.harness.record import (
     HIDDEN,
     Content,
     Log,
     Sample,
-    Score,
     fraction_of,
     letter_index,
     number_of,
@@ -39,8 +40,8 @@ _OURS = {
     *("doc_hash", "prompt_hash", "target_hash", "filter", "metrics", "token_counts"),
 }
 """Keys of a sample that are no metrics."""
-_METRICS = ("blink_acc", "acc", "exact_match", "accuracy")
-"""Metrics to be taken first where a task has several."""
+YES_NO = ("yes", "no")
+"""Options of an item whose right answer is one of them."""
 _NAME = re.compile(
     r"(?:.*_)?samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl?", re.I | re.S
 )
@@ -53,22 +54,19 @@ def are_samples(content: Content) -> bool:
     )
 
 
-def are_results(content: Content) -> bool:
-    """Whether the file holds aggregated results of either harness."""
-    value = content.value
-    if not isinstance(value, dict) or not isinstance(value.get("results"), dict):
-        return False
-    return bool({"configs", "versions", "n-shot", "n-samples"} & value.keys())
-
-
-def read_samples(content: Content) -> Log:
+def read_samples(content: Content, asked: str | None = None) -> Log:
     """The samples of one file, which is one task of one run.
+
+    Args:
+        asked: the metric that decides where the samples have it.
 
     Raises:
         DataError: a row lacks its id, or the task is named neither in the rows nor by the file.
     """
     found: list[Sample] = []
     count = Counter[str]()
+    metrics = list(dict.fromkeys(name for _, values in content.rows for name in _marks(values)))
+    metric = asked if asked in metrics else preferred(metrics)
     for row, values in content.rows:
         if not {"doc_id", "target"} <= values.keys():
             raise content.refuse(row, "no doc_id or no target")
@@ -84,12 +82,24 @@ def read_samples(content: Content) -> Log:
         )
         if len(replies) > 1:
             count["items have several replies, of which the first is read"] += 1
-        sample = _sample(content, row, values, replies[0] if replies else None)
+        score = score_of(metric, _marks(values))
+        sample = _sample(content, row, values, replies[0] if replies else None, score)
+        if metric is not None and metric == asked:
+            sample = Sample(sample.target, sample.item, row, score=score)
         found.append(sample._replace(prompt=_prompt(values) or None))
-    return Log(found, notes=tuple(f"{content.name}: {n} {what}" for what, n in count.items()))
+    notes = [f"{content.name}: {n} {what}" for what, n in count.items()]
+    judged = [s for s in found if s.answer is not None and s.logprobs is None]
+    if metrics and metric is None and not judged:  # options may be compared for a bias alone
+        tasks = dict.fromkeys(sample.target for sample in found)
+        why = f"no one accuracy among {some(metrics)}; choose one with `metric:`"
+        return Log(notes=(*notes, f"{content.name}: {some(tasks)} left out: {why}"))
+    by_score = {s.target: metric for s in found if s.answer is None and metric is not None}
+    return Log(found, metrics=by_score, notes=tuple(notes))
 
 
-def _sample(content: Content, row: int, values: dict[str, Any], reply: str | None) -> Sample:
+def _sample(
+    content: Content, row: int, values: dict[str, Any], reply: str | None, score: float | None
+) -> Sample:
     doc = _doc(values)
     if "question_type" in doc:
         return _vsi(content, row, values, doc, reply)
@@ -102,21 +112,22 @@ def _sample(content: Content, row: int, values: dict[str, Any], reply: str | Non
         options_in(_prompt(values)),
         CHOICES.get(target, ()),
     )
-    metric = _metric(values)
     said = text_of(blink.get("pred_parsed")) if "pred_parsed" in blink else None
     logprobs = _logprobs(values)
     if logprobs is not None:
         return Sample(
             *(target, item, row),
             choices=choices,
-            answer=_index(values["target"], choices, len(logprobs), sure=metric is None),
-            score=metric,
+            answer=_index(values["target"], choices, len(logprobs), sure=score is None),
+            score=score,
             logprobs=logprobs,
         )
     if reply is None and isinstance(blink.get("pred"), str):
         reply = blink["pred"]
     answer = letter_index(values["target"])
-    return Sample(target, item, row, reply, choices, answer, said, metric)
+    if answer is None and str(values["target"]).strip().lower() in YES_NO:
+        choices, answer = YES_NO, YES_NO.index(str(values["target"]).strip().lower())
+    return Sample(target, item, row, reply, choices, answer, said, score)
 
 
 def _doc(values: dict[str, Any]) -> dict[str, Any]:
@@ -215,101 +226,14 @@ def _index(target: Any, choices: tuple[str, ...], size: int, *, sure: bool) -> i
     return same[0] if len(same) == 1 else None
 
 
-def _metric(values: dict[str, Any]) -> float | None:
-    """The harness's own score of a sample; None where it has none, or several of no known name."""
+def _marks(values: dict[str, Any]) -> dict[str, float]:
+    """What the harness gave for a sample, by metric."""
     found: dict[str, float] = {}
-    for key in values.keys() - _OURS:
-        value = values[key]
-        if isinstance(value, dict):
+    for key, value in values.items():
+        if isinstance(value, dict) and key not in _OURS:
             keys = ("is_correct", "score", "accuracy", "correct")
             value = next((value[k] for k in keys if k in value), None)
-        score = fraction_of(value)
-        if score is not None:
-            found[key] = score
-    for name in _METRICS:
-        if name in found:
-            return found[name]
-    return next(iter(found.values())) if len(found) == 1 else None
-
-
-def read_results(content: Content) -> Log:
-    """The averages of every task in a results file; groups of tasks are left out."""
-    value = content.value
-    groups = _groups(value)
-    scores: list[Score] = []
-    notes: list[str] = []
-    for task, metrics in value["results"].items():
-        if task in groups or not isinstance(metrics, dict):
-            continue
-        expanded = list(_vsi_scores(metrics))
-        if expanded:
-            scores += expanded
-            continue
-        chosen = _chosen(metrics)
-        if chosen is None:
-            notes.append(f"{content.name}: {task} has no one score in [0, 1] and is left out")
-            continue
-        scores.append(Score(target_name(task), chosen, _total(value, task, metrics)))
-    versions = value.get("versions")
-    versions = versions if isinstance(versions, dict) else {}
-    config = value.get("config")
-    return Log(
-        scores=scores,
-        versions={target_name(task): text_of(version) for task, version in versions.items()},
-        notes=(*notes, *limit_notes(config if isinstance(config, dict) else {})),
-    )
-
-
-def limit_notes(settings: dict[str, Any]) -> tuple[str, ...]:
-    """What a reader must know where a command's settings left items out."""
-    limit = settings.get("limit")
-    if limit in (None, "", "None"):
-        return ()
-    return (f"evaluated with limit {limit}, so not on all items",)
-
-
-def _groups(value: dict[str, Any]) -> set[str]:
-    listed = value.get("group_subtasks")
-    named = value.get("groups")
-    groups = set(named) if isinstance(named, dict) else set()
-    if isinstance(listed, dict):
-        groups |= {group for group, members in listed.items() if members}
-    return groups
-
-
-def _chosen(metrics: dict[str, Any]) -> float | None:
-    """The task's score: a metric known by name, else the only one that is a fraction."""
-    found: dict[str, float] = {}
-    for key, value in metrics.items():
-        name = key.partition(",")[0]
-        score = fraction_of(value)
-        plain = score is not None and not isinstance(value, bool) and "stderr" not in name
-        if plain and name not in ("alias", "samples", "size", "sample_len"):
-            found.setdefault(name, score or 0.0)
-    only = next(iter(found.values())) if len(found) == 1 else None
-    return next((found[name] for name in _METRICS if name in found), only)
-
-
-def _total(value: dict[str, Any], task: str, metrics: dict[str, Any]) -> int | None:
-    samples = value.get("n-samples")
-    entry = samples.get(task) if isinstance(samples, dict) else None
-    count = entry.get("effective") if isinstance(entry, dict) else metrics.get("samples")
-    number = number_of(count)
-    return int(number) if number is not None and number >= 1 and number.is_integer() else None
-
-
-def _vsi_scores(metrics: dict[str, Any]) -> Iterator[Score]:
-    """VSI-Bench's scores by question type; older files have them in percent under one key."""
-    for key, value in metrics.items():
-        name = key.partition(",")[0]
-        if name == "vsibench_score" and isinstance(value, dict):
-            for inner, percent in value.items():
-                yield from _by_type(inner, (number_of(percent) or 0.0) / 100)
-        elif isinstance(value, float | int) and "vsibench_overall,none" in metrics:
-            yield from _by_type(name, float(value))
-
-
-def _by_type(name: str, value: float) -> Iterator[Score]:
-    found = re.fullmatch(r"(.+?)_(?:accuracy|mra|MRA:.*)", name)
-    if found and 0 <= value <= 1:
-        yield Score(found[1], value)
+        number = number_of(value)
+        if key not in _OURS and number is not None:
+            found[key] = number
+    return found

@@ -5,8 +5,7 @@ Out:  predictions, where every run has per-sample logs; else accuracies. Sources
       of the mapping file, their checkpoints by step; targets in BLINK's order, then as found.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +14,12 @@ import polars as pl
 from transferscope.checkpoints import checkpoint
 from transferscope.errors import DataError
 from transferscope.predictions import COLUMNS, shown, some
-from transferscope.readers.harness import blink
-from transferscope.readers.harness.content import load
+from transferscope.readers.harness.gold import read_gold, with_gold
 from transferscope.readers.harness.judge import Judged, count, judge, sentence
 from transferscope.readers.harness.mapping import Mapping as RunMapping
 from transferscope.readers.harness.mapping import Run, read_mapping
-from transferscope.readers.harness.runs import Kept, Key, RunLog, read_run
+from transferscope.readers.harness.paths import Part, expanded
+from transferscope.readers.harness.runs import Key, RunLog, read_run
 from transferscope.suites import KNOWN_TASKS
 
 NEAR = 0.01  # of an item: so near to a whole number must an average bring the right answers
@@ -63,17 +62,29 @@ def evaluate(mapping: RunMapping, folder: Path, model: str) -> Evaluated:
     Raises:
         DataError: as `read_evaluations`.
     """
-    gold = _gold(mapping.gold, folder)
-    grouped: dict[Key, list[Run]] = {}
-    for run in mapping.runs:
+    gold = read_gold(mapping.gold, folder)
+    grouped: dict[Key, list[tuple[Run, list[Part]]]] = {}
+    notes: list[str] = []
+    for run, parts, told in expanded(mapping.runs, folder):
         seed = run.seed if run.source is None else run.seed or DEFAULT_SEED
-        grouped.setdefault(Key(run.model or model, run.named_source, seed), []).append(run)
+        key = Key(run.model or model, run.named_source, seed)
+        grouped.setdefault(key, []).append((run, parts))
+        notes += told
+    asked = {key: runs[0][0].metric or mapping.metric for key, runs in grouped.items()}
     logs: dict[Key, RunLog] = {}
     for key in sorted(grouped, key=_order(list(grouped))):
-        names = [run.path for run in grouped[key]]
-        paths = [folder / name for name in names]
-        logs[key] = _with_gold(read_run(paths, shown(" and ".join(names)), gold), gold)
-    notes = [note for log in logs.values() for note in log.notes]
+        parts = [part for _, these in grouped[key] for part in these]
+        log = read_run(
+            [part.path for part in parts],
+            _label([part.name for part in parts]),
+            gold.answers,
+            entries=[part.entry for part in parts],
+            metric=asked[key],
+            base=key.source is None,
+        )
+        logs[key] = with_gold(log, gold)
+    notes += _check_metrics(logs, asked)
+    notes += [note for log in logs.values() for note in log.notes]
     items = all(log.samples for log in logs.values())
     rows, more = (_predictions if items else _accuracies)(logs)
     inputs = [
@@ -88,32 +99,39 @@ def evaluate(mapping: RunMapping, folder: Path, model: str) -> Evaluated:
     return Evaluated(items, rows, [*notes, *more], inputs, logs)
 
 
-def _gold(name: str | None, folder: Path) -> Mapping[str, int]:
-    if name is None:
-        return {}
-    content = load(folder / name)
-    if content is None:
-        raise DataError(f"gold: {shown(name)} holds no JSON")
-    return blink.gold_of(content)
+def _label(names: list[str]) -> str:
+    names = list(dict.fromkeys(names))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return shown(" and ".join(names[:3]) + more)
 
 
-def _with_gold(log: RunLog, gold: Mapping[str, int]) -> RunLog:
-    """The run with the given right answers in place of its own, and a note of what that changes."""
-    changed: Counter[str] = Counter()
-    for target, items in log.samples.items():
-        for item, (sample, file) in items.items():
-            right = gold.get(item, sample.answer)
-            if right != sample.answer:
-                own = sample._replace(answer=right, score=None, own=sample.answer)
-                items[item] = Kept(own, file)
-                changed[target] += 1
-    if changed:
-        where = ", ".join(f"{target} {n}" for target, n in changed.items())
-        log.notes.append(
-            f"{log.label}: {changed.total()} items have another right answer in the gold file, "
-            f"which counts: {where}"
-        )
-    return log
+def _check_metrics(logs: Mapping[Key, RunLog], asked: Mapping[Key, str | None]) -> Iterator[str]:
+    """Tasks that lack the metric that was asked for.
+
+    Raises:
+        DataError: no task of a run has it, or the scores of a target are of two metrics.
+    """
+    first: dict[str, tuple[str, RunLog]] = {}
+    for key, log in logs.items():
+        metric, others = asked[key], dict(log.metrics)
+        if metric is not None:
+            own = [
+                target for target, name in log.metrics.items() if name.split(" in ")[0] == metric
+            ]
+            if not own:
+                why = next((f": {note}" for note in log.notes if metric in note), "")
+                raise DataError(f"{log.label}: no score for the metric {metric!r}{why}")
+            others = {target: name for target, name in others.items() if target not in own}
+            if others:
+                told = ", ".join(f"{target} by {name}" for target, name in others.items())
+                yield f"{log.label}: has no {metric} for some tasks, so these are scored: {told}"
+        for target, name in log.metrics.items():
+            before, other = first.setdefault(target, (name, log))
+            if before != name:
+                raise DataError(
+                    f"{log.label}: {target} has {name}, but {before} in {other.label}; choose one "
+                    f"that both have with `metric:`"
+                )
 
 
 def _order(keys: list[Key]) -> Callable[[Key], tuple[int, int, float]]:
@@ -207,6 +225,13 @@ def _accuracies(logs: Mapping[Key, RunLog]) -> tuple[pl.DataFrame, list[str]]:
             cells = _average(log, judged, target)
             if cells is not None:
                 rows.append((*key, target, *cells, len(rows) + 1))
+    read = {target for log in logs.values() for target in log.samples}
+    for log in logs.values():
+        if mixed := [target for target in log.scores if target in read - log.samples.keys()]:
+            notes.append(
+                f"{log.label}: {some(mixed)}: averages of the harness, but replies read in other "
+                f"runs: the rules of scoring may differ"
+            )
     schema: dict[str, Any] = dict.fromkeys(("model", "source", "seed", "target"), pl.String)
     schema |= dict.fromkeys(("accuracy", "correct", "total"), pl.Float64) | {"row": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row"), notes

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from transferscope.suite import LETTERS
-from transferscope.suites import KNOWN_TASKS
+from transferscope.suites.blink import BLINK, IQ_TEST
 
 _SECOND = ("the second image", "the third image")
 _POINTS = ("Point A", "Point B", "Point C", "Point D")
@@ -39,6 +39,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 ANY = ("",) * len(LETTERS)
 """Options of an item of which nothing is known."""
 
+_SIZES = {task.name: task.items for task in (*BLINK, IQ_TEST)}
 _ITEM = re.compile(r"(?:val|test)_(.+)_\d+")
 _OPTION = re.compile(r"^[ \t]*\(?([A-J])[).:][ \t]*(.*?)[ \t]*$", re.M)
 _LONGEST = 20_000  # characters of an option list or a prompt's end that are looked at
@@ -48,24 +49,35 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "_", name).strip("_").lower()
 
 
-_BLINK = {_plain(name): name for name in (*KNOWN_TASKS, *CHOICES)}
+_BLINK = {_plain(name): name for name in CHOICES}
 
 
 def target_name(name: str) -> str:
-    """BLINK's name of a harness's task; the name itself where it is none of BLINK's."""
+    """BLINK's name of `blink_relative_depth`; the name itself where it is none of BLINK's.
+
+    Other benchmarks have tasks of the same names, so a name counts where it begins with `blink`, or
+    is spelled as BLINK spells it.
+    """
     plain = _plain(name[:200])
-    return _BLINK.get(plain.removeprefix("blink_"), name.strip())
+    if plain.startswith("blink_"):
+        return _BLINK.get(plain.removeprefix("blink_"), name.strip())
+    return name.strip()
 
 
-def is_blink(name: str) -> bool:
-    """Whether a harness's name is that of one of BLINK's tasks."""
-    return target_name(name) in CHOICES
+def blink_name(name: str) -> str | None:
+    """BLINK's name of a category in BLINK's own files, however it is spelled; None for others."""
+    return _BLINK.get(_plain(name[:200]))
+
+
+def blink_size(target: str) -> int | None:
+    """Items of a BLINK task's validation split; None for other tasks."""
+    return _SIZES.get(target)
 
 
 def target_of_item(item: str) -> str | None:
-    """The task in an id such as `val_Multi-view_Reasoning_133`; None where it names none."""
+    """The task in BLINK's id, such as `val_Multi-view_Reasoning_133`; None where it names none."""
     found = _ITEM.fullmatch(item)
-    return target_name(found[1]) if found else None
+    return blink_name(found[1]) if found else None
 
 
 def options_in(prompt: str) -> tuple[str, ...]:

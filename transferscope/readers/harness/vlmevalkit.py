@@ -1,30 +1,30 @@
 """VLMEvalKit: result tables (`index, question, A .. D, answer, prediction`), the same with `hit`
-after scoring, and score files (`*_acc.csv`).
+after scoring, and score files (`vlmevalkit_scores`).
 
 Its rule finds a lone letter near the end of a reply; what it cannot read goes to a judge model, and
-after three failures a random option is taken: raw replies are read again. Score files of VSI-Bench
-are in percent, and separated by tabs whatever they are called.
+after three failures a random option is taken: raw replies are read again.
+
+A file is called MODEL_BENCHMARK, and categories of different benchmarks share names: targets are
+called `MMBench_DEV_EN/object_localization`, but BLINK's and VSI-Bench's by their own names.
 """
 
 from typing import Any
 
+from transferscope.readers.harness import vlmevalkit_scores
 from transferscope.readers.harness.record import (
     FAILED,
     Content,
     Log,
     Sample,
-    Score,
     fraction_of,
     letter_index,
-    number_of,
     text_of,
 )
-from transferscope.readers.harness.samples import MRA
+from transferscope.readers.harness.samples import MRA, YES_NO
 from transferscope.readers.harness.tasks import (
+    blink_name,
     first_known,
-    is_blink,
     options_of,
-    target_name,
     target_of_item,
 )
 from transferscope.suite import LETTERS
@@ -35,45 +35,37 @@ _TABLE = {"index", "answer", "prediction"}
 
 def recognise(content: Content) -> bool:
     """Whether the file is one of VLMEvalKit's."""
-    return content.first.keys() >= _TABLE or _are_scores(content) or _are_vsi_scores(content)
-
-
-def _are_scores(content: Content) -> bool:
-    return {"split", "Overall"} <= content.first.keys()
-
-
-def _are_vsi_scores(content: Content) -> bool:
-    keys = content.first.keys()
-    return "overall" in keys and any(str(key).endswith(f"_{MRA}") for key in keys)
+    return content.first.keys() >= _TABLE or vlmevalkit_scores.recognise(content)
 
 
 def read(content: Content) -> Log:
     """The samples of a result table, or the averages of a score file.
 
     Raises:
-        DataError: a row lacks its index or its task, or a score file has several splits.
+        DataError: a row lacks its index, or a score file is not understood.
     """
-    if _are_scores(content):
-        return _scores(content)
-    if _are_vsi_scores(content):
-        return Log(scores=list(_vsi_scores(content.first)))
+    if not content.first.keys() >= _TABLE:
+        return vlmevalkit_scores.read(content)
     failed, found = 0, []
+    categories = (text_of(values.get("category")).strip() for _, values in content.rows)
+    bench = vlmevalkit_scores.benchmark(content, categories)
     for row, values in content.rows:
         if text_of(values.get("prediction")).startswith(FAILED):
             failed += 1
             continue
         prompt = text_of(values.get("question")) or None
-        found.append(_sample(content, row, values)._replace(prompt=prompt))
+        found.append(_sample(content, row, values, bench)._replace(prompt=prompt))
     note = f"{content.name}: {failed} items that the model could not be asked are left out"
     return Log(found, notes=(note,) if failed else ())
 
 
-def _sample(content: Content, row: int, values: dict[str, Any]) -> Sample:
+def _sample(content: Content, row: int, values: dict[str, Any], bench: str) -> Sample:
     item = text_of(values.get("index")).strip()
     if not item:
         raise content.refuse(row, "index is empty")
-    reply, hit = text_of(values.get("prediction")), fraction_of(values.get("hit"))
-    answer = letter_index(text_of(values.get("answer")))
+    reply, mark = text_of(values.get("prediction")), values.get("hit", values.get("score"))
+    hit, written = fraction_of(mark), text_of(values.get("answer")).strip()
+    answer = letter_index(written)
     if text_of(values.get("question_type")):
         target = text_of(values["question_type"])
         if (score := fraction_of(values.get(MRA))) is not None:
@@ -83,12 +75,11 @@ def _sample(content: Content, row: int, values: dict[str, Any]) -> Sample:
         options = first_known(options_of(values.get("candidates")))
         said = values.get("pred_extracted")
         return Sample(target, item, row, reply, options, answer, text_of(said) or None, hit)
-    return Sample(
-        *(_target(content, row, item, values), item, row, reply),
-        choices=first_known(_options(values)),
-        answer=answer,
-        score=hit,
-    )
+    target, options = _target(item, values, bench), _options(values)
+    if not options and written.lower() in YES_NO:
+        options, answer = YES_NO, YES_NO.index(written.lower())
+    said = text_of(values.get("extracted")) or None
+    return Sample(target, item, row, reply, first_known(options), answer, said, hit)
 
 
 def _options(values: dict[str, Any]) -> tuple[str, ...]:
@@ -101,38 +92,11 @@ def _options(values: dict[str, Any]) -> tuple[str, ...]:
     return tuple(options)
 
 
-def _target(content: Content, row: int, item: str, values: dict[str, Any]) -> str:
-    """The task: BLINK's where a column or the index names one, else the category."""
-    columns = [text_of(values.get(c)).strip() for c in ("category", "l2-category", "split")]
-    named = next((name for name in columns[:2] if is_blink(name)), None)
-    target = target_of_item(item) or named or next(filter(None, columns), None)
-    if target is None:
-        raise content.refuse(row, "no category says which task it is; add a column 'category'")
-    return target_name(target)
-
-
-def _scores(content: Content) -> Log:
-    rows = [values for _, values in content.rows]
-    if len(rows) > 1:
-        rows = [values for values in rows if values["split"] in ("val", "validation")]
-    if len(rows) != 1:
-        raise content.refuse(1, "several splits, none called val; keep the row that counts")
-    columns = [column for column in rows[0] if column not in ("split", "Overall")]
-    tasks = [column for column in columns if is_blink(column)] or columns
-    scores, notes = [], []
-    for column in tasks:
-        if (value := fraction_of(rows[0][column])) is not None:
-            scores.append(Score(target_name(column), value))
-        elif number_of(rows[0][column]) is not None:
-            notes.append(f"{content.name}: {column} is no fraction in [0, 1] and is left out")
-    return Log(scores=scores, notes=tuple(notes))
-
-
-def _vsi_scores(values: dict[str, Any]) -> list[Score]:
-    scores = []
-    for column, value in values.items():
-        name = column.removesuffix(f"_{MRA}").removesuffix("_accuracy")
-        percent = number_of(value)
-        if name != column and percent is not None and 0 <= percent <= 100:
-            scores.append(Score(name, percent / 100))
-    return scores
+def _target(item: str, values: dict[str, Any], bench: str) -> str:
+    """The task: BLINK's where the file or the index says so, else benchmark and category."""
+    columns = [text_of(values.get(c)).strip() for c in ("category", "l2-category")]
+    if named := target_of_item(item):
+        return named
+    if bench == "BLINK" and (named := next(filter(None, map(blink_name, columns)), None)):
+        return named
+    return "/".join(filter(None, (bench, columns[0] or columns[1])))
