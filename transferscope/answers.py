@@ -19,6 +19,7 @@ Out:  an option's index, or None; a mark in [0, 1].
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -40,9 +41,10 @@ _THINKING = re.compile(
 )
 _BOX = re.compile(r"\\f?boxed\b|<\|begin_of_box\|>")
 _TURN = re.compile(
-    r"(?:^|[\n>\]])[\s#]*(?:(?P<own>assistant|model|gpt)|user|human|system)\s*(?::|\n)", re.I
+    r"(?:^|[\n>\]])[ #]{0,5}(?:(?P<own>assistant|model|gpt)|user|human|system)\s*(?::|\n)", re.I
 )
-_TOKEN = re.compile(r"<\|[^<>|]{1,40}\|>|</?[A-Za-z][^<>\n]{0,40}>|\[/?INST\]")
+_TOKEN = re.compile(r"<(?![A-J]>)[/|]?[A-Za-z][^<>\n]{0,40}>|\[/?INST\]")
+_ANSWER_TAG = re.compile(r"<(/?)answer>", re.I)
 _MARKUP = re.compile(
     r"\\(?:text|math|display)?(?:bf|it|rm|sf|tt|style)?(?![a-z])|\\|[*`$\"{}«»「」『』【】]+"
     r"|(?<![A-Za-z])'|'(?![A-Za-z])|^[ \t]*[#>]+|[\ue000-\uf8ff]",
@@ -55,25 +57,28 @@ _SAME = str.maketrans("‘’“”İ_", "''\"\"I ")
 _TEXT, _FORM, _BARE = 0xE000, 0xE100, 0xE200
 """An option's text; a letter as only options have it, such as `(B)`; a letter alone."""
 _M = "[\ue000-\ue2ff]"
+_MENTION = re.compile(_M)
 _NO_OPTION = 0xFF
 _LATIN = r"[0-9A-Za-z\u00c0-\u1fff]"
 _SEEMS = re.compile(
     r"\b(?:is|appears|seems|looks)(?: to be)?(?: (?:slightly|much|likely|clearly|actually))?(?= \w)"
 )
-_AFTER_A = (
-    r"(?:is|are|was|has|would|because|since|as|and|or|but|while|which|due"
-    r"|ist|und|oder|est|et|ou|es|y|o)\b"
-)
 _LETTER = re.compile(
-    r"[(\[]\s*(?P<form>[A-Ja-j])\s*[)\]](?<!\w...)"
-    rf"|(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]lternativ[ea]|[Oo]pci[oó]n|[Oo]pção|选项|選項)"
-    rf"\s*:?\s*\(?(?P<named>[A-Jb-j])(?!{_LATIN})\)?"
-    rf"|^\(?(?P<entry>[A-Ja-j])(?=[).:、]\W|[).:]?\s*$|\s[-–—]\s)"
-    rf"|(?:[:=]|is |answer )\s*(?P<small>[a-j])(?=\W*$)"
-    rf"|(?P<bare>A(?!\s+(?!{_AFTER_A})[a-z\ue000-\ue0ff])|[B-HJ]|I(?=\W*$))"
-    rf"(?<!{_LATIN}.)(?<!{_LATIN}-.)(?!['-]?{_LATIN}|\.[A-Z]\b)",
+    r"[(\[<]\s?(?P<form>[A-Ja-j])\s?[)\]>](?<!\w...)"
+    r"|^\(?(?P<entry>[A-Ja-j])(?=[).:、]\W|[).:]?\s*$|\s[-–—]\s)"
+    r"|(?:[:=]|is |answer |option )\s*(?P<small>[a-j])(?=\W*$)"
+    rf"|(?P<bare>[A-J])(?<!{_LATIN}.)(?<!{_LATIN}-.)(?!['-]?{_LATIN}|\.[A-Z]\b)",
     re.M,
 )
+_LABEL = re.compile(
+    r"(?:option|choice|letter|alternativ[ea]|opci[oó]n|opção|opzione|选项|選項)\s*:?\s*\(?$", re.I
+)
+_ARTICLE = re.compile(
+    r"a\s+(?!(?:is|are|was|has|would|because|since|as|and|or|but|while|which|due|ist|und|oder|est|et"
+    r"|ou|es|y|o)\b)[a-z\ue000-\ue0ff]",
+    re.I,
+)
+"""`A` before a word that does not continue "option A"."""
 _LETTER_AND_TEXT = re.compile(r"([\ue100-\ue2ff])[\s.):,、–—-]*([\ue000-\ue0ff])")
 
 # Step 3: clauses, and what makes one a statement.
@@ -98,10 +103,13 @@ _SO = re.compile(
 )
 _FILLER = r"(?:(?:the|an?|option|choice|letter|point|image|picture|box|figure)\s+)*"
 _LEADING = re.compile(rf"\W*{_FILLER}{_M}(?:(?:\W|\b(?:and|or|und|oder)\b)*{_M})*\W*")
-_LAST = re.compile(rf"{_M}\W*$")
+_LAST = re.compile(rf"{_M}\W{{0,9}}$")
 _IS_LAST = re.compile(
-    rf"(?:\b(?:is|be|are|was|es|est|ist|sei|é)\b|[:=]|是|为|為|->|→)\W*"
-    rf"(?:(?:most )?(?:likely|probably|clearly|definitely|indeed|simply)\W*)?{_FILLER}{_M}\W*$"
+    rf"(?:\b(?:is|be|are|was|es|est|ist|sei|é)\b|[:=]|是|为|為|->|→)\W{{0,9}}"
+    rf"(?:(?:most )?(?:likely|probably|clearly|definitely|indeed|simply)\W)?{_FILLER}{_M}\W{{0,9}}$"
+)
+_DESCRIBED = re.compile(
+    r"\W*(?:also |both )*(?:is|are|was|has|have|shows?|does|can|could|would|may|might)\b"
 )
 _NOT_AT_ALL = re.compile(
     r"\b(?:is|are|was|be|does|do|did|can|could|would|should|may|might)(?:n't| not)\b|\bcannot\b"
@@ -139,12 +147,11 @@ def read_reply(reply: str, choices: Sequence[str]) -> int | None:
         choices: the options' texts; "" where only the number of options is known.
     """
     text = _answer_in(reply)
-    texts = [_plain(choice) for choice in choices]
     whole = _plain(text)
-    same = [index for index, each in enumerate(texts) if each and each == whole]
+    same = [index for index, each in enumerate(map(_plain, choices)) if each and each == whole]
     if same and not re.fullmatch(r"\W*[A-J]\W*", text):
         return same[0] if len(same) == 1 else None
-    marked = _with_mentions(text, texts)
+    marked = _with_mentions(text, _forms(tuple(choices)))
     clauses = [each for each in _clauses(marked) if each.named]
     every = frozenset(range(len(choices)))
     plain = [each for each in clauses if each.level > _MENTIONED and each.named != every]
@@ -169,17 +176,20 @@ def _answer_in(reply: str) -> str:
         elif opened is None:
             opened = tag.start()
     text = reply[after:]
-    before, tag, answer = text.rpartition("<answer>")
-    if tag or "</answer>" in text:
-        text = (answer if tag else text).partition("</answer>")[0]
-    elif opened is not None:
+    if opened is not None and not text.rstrip().lower().endswith("</answer>"):
         text = reply[after:opened]
+    tags = list(_ANSWER_TAG.finditer(text))
+    opening = [tag.end() for tag in tags if not tag[1]]
+    start = opening[-1] if opening else 0
+    text = text[start : next((tag.start() for tag in tags if tag[1] and tag.start() >= start), None)]
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]}\n{text[-LONGEST // 2 :]}"
     text = unicodedata.normalize("NFKC", _BOX.sub(" answer: ", text)).translate(_SAME)
+    text = re.sub(r"\\n(?![a-z])", "\n", text)
     turns = (_TOKEN.sub(" ", turn) for turn in _own_turns(text))
     text = _MARKUP.sub("", next((turn for turn in turns if turn.strip()), ""))
-    return re.sub(r"[^\S\n]+", " ", re.sub(r"\s*(?:\n|\\n)\s*", "\n", text.strip()))
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return "\n".join(line for line in lines if line)
 
 
 def _own_turns(text: str) -> Iterator[str]:
@@ -193,23 +203,33 @@ def _own_turns(text: str) -> Iterator[str]:
         yield text[start:]
 
 
+@lru_cache(1 << 12)
 def _plain(text: str) -> str:
     """A text as it is compared: without markup, outer punctuation and case."""
     text = _MARKUP.sub("", unicodedata.normalize("NFKC", text).translate(_SAME))
     return " ".join(text.lower().split()).strip(" .,:;!?")
 
 
-def _with_mentions(text: str, texts: Sequence[str]) -> str:
+@lru_cache
+def _forms(choices: Sequence[str]) -> list[tuple[str, str]]:
+    """What is searched for in a reply, the longest first, and the character that takes its place."""
+    texts = [_plain(choice) for choice in choices]
+    found: dict[str, str] = {}
+    for index, text in enumerate(texts):
+        if len(text) > 1 or text.isdigit():
+            # "Yes" and "no" are forms, not texts: they answer wherever they stand first.
+            kind = _FORM if text in ("yes", "no") else _TEXT
+            mark = chr(kind + (index if texts.count(text) == 1 else _NO_OPTION))
+            found[text] = mark
+            found.setdefault(re.sub(r"^(?:the|an) ", "", text[2:] if _ARTICLE.match(text) else text), mark)
+    return sorted(found.items(), key=lambda pair: -len(pair[0]))
+
+
+def _with_mentions(text: str, forms: Sequence[tuple[str, str]]) -> str:
     """The text in small letters, with one character in place of each mention of an option."""
     text = _SEEMS.sub("is", text)
-    for index, each in sorted(enumerate(texts), key=lambda pair: -len(pair[1])):
-        if len(each) > 1 or each.isdigit():
-            # "Yes" and "no" are forms, not texts: they answer wherever they stand first.
-            kind = _FORM if each in ("yes", "no") else _TEXT
-            mark = chr(kind + (index if texts.count(each) == 1 else _NO_OPTION))
-            bare = re.sub(rf"^(?:the|an?) (?!{_AFTER_A})", "", each)
-            for form in dict.fromkeys((each, bare)):
-                text = _replaced(text, form, mark)
+    for form, mark in forms:
+        text = _replaced(text, form, mark)
     return _ASIDE.sub("", _LETTER_AND_TEXT.sub(_joined, _LETTER.sub(_letter_mark, text))).lower()
 
 
@@ -223,7 +243,7 @@ def _replaced(text: str, form: str, mark: str) -> str:
         part = _joins(before[-1:], form[0]) or _joins(form[-1], after[:1])
         if form.isdigit():  # 5 is not in 5.5, nor in -5
             part |= bool(re.match(r"[.,:/]\d", after) or re.search(r"\d[.,:/]$|-$", before))
-        part |= form == "no" and bool(re.match(r"\s\w", after))  # as in "there is no car"
+        part |= form == "no" and bool(re.match(r"\s(?!or\b)\w", lower[end : end + 4]))  # "no car"
         if not part:
             parts += [text[start:at], mark]
             start = end
@@ -237,10 +257,17 @@ def _joins(left: str, right: str) -> bool:
 
 
 def _letter_mark(found: re.Match[str]) -> str:
-    kind = _BARE if found.lastgroup in ("bare", "small") else _FORM
-    letter = found[found.lastgroup or 0]
-    before = found[0].removesuffix(letter) if found.lastgroup == "small" else ""
-    return f"{before}{chr(kind + LETTERS.index(letter.upper()))} "
+    """The mark of an option's letter; what was found where it is a word."""
+    text, start, kind = found.string, found.start(), found.lastgroup
+    letter = found[kind or 0]
+    labelled = kind == "bare" and _LABEL.search(text, max(0, start - 16), start)
+    if kind == "bare" and not labelled:
+        word = _ARTICLE.match(text, start) if letter == "A" else text[start + 1 : start + 2] == " "
+        if word and letter in "AI":
+            return letter
+    before = found[0].removesuffix(letter) if kind == "small" else ""
+    shape = _FORM if labelled or kind in ("form", "entry") else _BARE
+    return f"{before}{chr(shape + LETTERS.index(letter.upper()))} "
 
 
 def _joined(found: re.Match[str]) -> str:
@@ -252,67 +279,65 @@ def _joined(found: re.Match[str]) -> str:
 def _clauses(text: str) -> list[_Clause]:
     """The clauses that mention an option; the entries of a list, line after line, are one."""
     clauses: list[_Clause] = []
-    start = line = carried = 0
+    start, line, before = 0, 0, list[str]()  # `before`: the sentence's clauses, without mentions
     fresh, opening = True, _SETUP.match(text) is None
     listed: tuple[int, int] | None = None  # the last entry: its place in `clauses`, its line
     for cut in [*_CUT.finditer(text), None]:
         clause = text[start : cut.start() if cut else len(text)]
         end = (cut and cut["end"]) or ""
-        if re.search(_M, clause):
+        if _MENTION.search(clause):
             whole = fresh and (cut is None or bool(end) or cut[0].isspace() or start == 0)
-            found = _clause(clause, carried, start == 0 or text[start - 1] == "\n", whole)
+            found = _clause(clause, before, start == 0 or text[start - 1] == "\n", whole)
             if found.entry:
                 if listed and listed[1] == line - 1:
-                    before = clauses.pop(listed[0])
-                    same = before.named == found.named
-                    level = max(before.level, found.level) if same else _MENTIONED
-                    found = _Clause(level, before.named | found.named, True)
+                    last = clauses.pop(listed[0])
+                    level = max(last.level, found.level) if last.named == found.named else _MENTIONED
+                    found = _Clause(level, last.named | found.named, True)
                 listed = len(clauses), line
             clauses.append(found._replace(opens=opening and not found.entry))
-            carried = 0
-        elif _ANSWER.search(clause) and not _NOT_AT_ALL.search(clause):
-            carried = _STATED
-        elif carried != _CONCLUDED:
-            carried = _CONCLUDED if _SO.match(clause) else 0
-        if end and (end[0] != "\n" or carried == _CONCLUDED):
-            carried = 0
-        fresh, opening = bool(end), opening and not end
-        line += end.count("\n")
+            before = []
+        elif clause.strip():
+            before.append(clause)
+        if end:
+            before = before[-1:] if end[0] == "\n" else []
+            fresh, opening = True, False
+            line += end.count("\n")
+        else:
+            fresh = False
         start = cut.end() if cut else start
     return clauses
 
 
-def _clause(clause: str, carried: int, starts_line: bool, whole: bool) -> _Clause:
+def _clause(clause: str, before: Sequence[str], starts_line: bool, whole: bool) -> _Clause:
     """What one clause says.
 
     Args:
-        carried: the level that the words before it give it, as a line "Answer:" does; 0 for none.
+        before: the clauses that lead to it, such as "therefore" or a line "Answer:".
         whole: whether it is a sentence by itself.
     """
     if _NOT_AT_ALL.search(clause):
         return _Clause(_MENTIONED, frozenset())
     negated = _NOT.search(clause)
     clause = clause[: negated.start() if negated else None]
-    leading, answer = _LEADING.match(clause), _ANSWER.search(clause)
-    if answer:
+    if answer := _ANSWER.search(clause):
         return _Clause(_STATED, _options(clause[answer.end() :]) or _options(clause))
-    if leading and carried == _STATED:
+    leading = _LEADING.match(clause)
+    if leading and before and _ANSWER.search(before[-1]) and not _NOT_AT_ALL.search(before[-1]):
         return _Clause(_STATED, _options(leading[0]), starts_line)
+    concludes = _SO.match(clause) or any(map(_SO.match, before))
     alone = leading and leading.end() == len(clause) and whole
-    if leading and (alone or (starts_line and re.match(r"\W*[\ue100-\ue1ff]", clause))):
-        described = not alone and re.match(r"\W*(?:also |both )*(?:is|are|was|has|have|shows?|does|can|could|would|may|might)\b", clause[leading.end() :])
-        return _Clause(_MENTIONED if described else _CONCLUDED, _options(leading[0]), starts_line)
+    if leading and (alone or (starts_line and "\ue100" <= leading[0].lstrip()[:1] <= "\ue1ff")):
+        plain = alone or concludes or not _DESCRIBED.match(clause, leading.end())
+        return _Clause(_CONCLUDED if plain else _MENTIONED, _options(leading[0]), starts_line)
     named = _options(re.sub("[\ue200-\ue2ff]", "", clause))
-    concludes = carried == _CONCLUDED or _SO.match(clause)
-    last = (_LAST if concludes else _IS_LAST).search(clause)
-    if last:
+    if last := (_LAST if concludes else _IS_LAST).search(clause):
         named |= _options(last[0])
     return _Clause(_CONCLUDED if last or concludes else _MENTIONED, named)
 
 
 def _options(clause: str) -> frozenset[int]:
     """The options that are mentioned."""
-    return frozenset(ord(mark) & 0xFF for mark in re.findall(_M, clause))
+    return frozenset(ord(mark) & 0xFF for mark in _MENTION.findall(clause))
 
 
 def is_settled(reply: str) -> bool:
