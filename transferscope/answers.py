@@ -41,7 +41,8 @@ _THINKING = re.compile(
 )
 _BOX = re.compile(r"\\f?boxed\b|<\|begin_of_box\|>")
 _TURN = re.compile(
-    r"(?:^|[\n>\]])[ #]{0,5}(?:(?P<own>assistant|model|gpt)|user|human|system)\s*(?::|\n)", re.I
+    r"(?:^|(?<=[\n>\]]))[ #]{0,5}(?i:(?P<own>assistant|model|gpt)|user|human|system)\s*[:\n]"
+    r"|(?<=\s)(?:(?P<vicuna>ASSISTANT)|USER):"
 )
 _TOKEN = re.compile(r"<(?![A-J]>)[/|]?[A-Za-z][^<>\n]{0,40}>|\[/?INST\]")
 _ANSWER_TAG = re.compile(r"<(/?)answer>", re.I)
@@ -66,7 +67,7 @@ _SEEMS = re.compile(
 _LETTER = re.compile(
     r"[(\[<]\s?(?P<form>[A-Ja-j])\s?[)\]>](?<!\w...)"
     r"|^\(?(?P<entry>[A-Ja-j])(?=[).:、]\W|[).:]?\s*$|\s[-–—]\s)"
-    r"|(?:[:=]|is |answer |option )\s*(?P<small>[a-j])(?=\W*$)"
+    r"|(?:[:=]|is |answer |option )\s*(?P<small>[a-j])(?=[^\w\ue000-\ue2ff]*$)"
     rf"|(?P<bare>[A-J])(?<!{_LATIN}.)(?<!{_LATIN}-.)(?!['-]?{_LATIN}|\.[A-Z]\b)",
     re.M,
 )
@@ -79,12 +80,13 @@ _ARTICLE = re.compile(
     re.I,
 )
 """`A` before a word that does not continue "option A"."""
+_I = re.compile(r"I(?!\s*(?:[.):]|$))")
 _LETTER_AND_TEXT = re.compile(r"([\ue100-\ue2ff])[\s.):,、–—-]*([\ue000-\ue0ff])")
 
 # Step 3: clauses, and what makes one a statement.
 _ASIDE = re.compile(rf"\([^()\n\ue000-\ue2ff]{{0,80}}\)")
 _CUT = re.compile(
-    rf"(?P<end>\n+|[.!?;](?=\s|$)|。)|,\s*(?!(?:and|or|und|oder|et|ou|y|o|e)?\s*{_M})|[()]"
+    rf"(?P<end>\n+|[.!?;](?=\s|$)|。)|,(?!\s*(?:and|or|und|oder|et|ou|y|o|e)?\s*{_M})\s*|[()]"
     r"|\s[-–—]+\s|\s(?=(?:because|since|while|whereas|although|though|but|if|when|which|where|so"
     r"|therefore|thus|hence|weil|denn|aber|porque|pero|parce|mais)\b)|(?=因为|因為|所以|因此|但)"
 )
@@ -101,7 +103,7 @@ _SO = re.compile(
     r"|in (?:conclusion|summary|short)|(?:i|we) (?:\w+ )?(?:think|believe|say|guess)|daher|donc"
     r"|por (?:lo )?tanto|portanto|quindi|поэтому|따라서|所以|因此|故|したがって|よって)(?![a-z])"
 )
-_FILLER = r"(?:(?:the|an?|option|choice|letter|point|image|picture|box|figure)\s+)*"
+_FILLER = r"(?:(?:but|the|an?|option|choice|letter|point|image|picture|box|figure)\s+)*"
 _LEADING = re.compile(rf"\W*{_FILLER}{_M}(?:(?:\W|\b(?:and|or|und|oder)\b)*{_M})*\W*")
 _LAST = re.compile(rf"{_M}\W{{0,9}}$")
 _IS_LAST = re.compile(
@@ -117,7 +119,7 @@ _NOT_AT_ALL = re.compile(
     r"|不是|不对|错|아니"
 )
 _NOT = re.compile(
-    r"\bnot\b|\bnor\b|n't\b|\bthan\b|\binstead of\b|\bunlike\b|\bcompared (?:to|with)\b"
+    r"\bnot\b|\bnor\b|n't\b|\b(?:rather )?than\b|\binstead of\b|\bunlike\b|\bcompared (?:to|with)\b"
     r"|\bversus\b|\bvs\b|\bnicht\b|\bkein|\bni\b|\bpas\b|ではな"
 )
 _REFUSES = re.compile(
@@ -157,7 +159,9 @@ def read_reply(reply: str, choices: Sequence[str]) -> int | None:
     plain = [each for each in clauses if each.level > _MENTIONED and each.named != every]
     if plain:
         level = max(each.level for each in plain)
-        named = [each.named for each in plain if each.level == level][-1]
+        stated = [each.named for each in plain if each.level == level]
+        # An answer may be revised; one that goes through the options gives none of them.
+        named = stated[-1] if len(set(stated)) < 3 else frozenset[int]()
     elif _REFUSES.search(marked):
         return None
     else:
@@ -198,7 +202,7 @@ def _own_turns(text: str) -> Iterator[str]:
     for turn in _TURN.finditer(text):
         if own:
             yield text[start : turn.start()]
-        start, own = turn.end(), turn["own"] is not None
+        start, own = turn.end(), turn.lastgroup is not None
     if own:
         yield text[start:]
 
@@ -262,8 +266,7 @@ def _letter_mark(found: re.Match[str]) -> str:
     letter = found[kind or 0]
     labelled = kind == "bare" and _LABEL.search(text, max(0, start - 16), start)
     if kind == "bare" and not labelled:
-        word = _ARTICLE.match(text, start) if letter == "A" else text[start + 1 : start + 2] == " "
-        if word and letter in "AI":
+        if letter == "A" and _ARTICLE.match(text, start) or _I.match(text, start):
             return letter
     before = found[0].removesuffix(letter) if kind == "small" else ""
     shape = _FORM if labelled or kind in ("form", "entry") else _BARE
@@ -271,9 +274,9 @@ def _letter_mark(found: re.Match[str]) -> str:
 
 
 def _joined(found: re.Match[str]) -> str:
-    """A letter and the text of the same option as one mention; else both."""
+    """A letter and the text behind it as one mention, of no option where they contradict."""
     letter, text = (ord(mark) & 0xFF for mark in found.groups())
-    return chr(_FORM + text) if letter == text else found[0]
+    return chr(_FORM + (text if letter == text else _NO_OPTION))
 
 
 def _clauses(text: str) -> list[_Clause]:
@@ -300,10 +303,9 @@ def _clauses(text: str) -> list[_Clause]:
             before.append(clause)
         if end:
             before = before[-1:] if end[0] == "\n" else []
-            fresh, opening = True, False
+            opening = False
             line += end.count("\n")
-        else:
-            fresh = False
+        fresh = cut is not None and (bool(end) or cut[0].isspace())
         start = cut.end() if cut else start
     return clauses
 

@@ -13,7 +13,7 @@ Out:  a `Mapping`; unknown keys are errors that name the nearest valid one.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -68,6 +68,8 @@ class Mapping(BaseModel):
     """The base model of all runs."""
     gold: Name | None = None
     """BLINK's file of right answers: without it, flat prediction files cannot be judged."""
+    replies: Literal["ours", "harness"] = "ours"
+    """Whose reading of a reply counts where both found an option."""
     runs: Annotated[tuple[Run, ...], Field(min_length=1, max_length=10_000)]
 
 

@@ -30,6 +30,8 @@ from transferscope.readers.harness.tasks import (
 from transferscope.suite import LETTERS
 
 NAME = "VLMEvalKit"
+NOT_READ = ("Failed to predict, thus randomly generate", "Failed in Prefetch, no GPT-based")
+"""What its log says where it read no option: it took a random one, or none."""
 _TABLE = {"index", "answer", "prediction"}
 
 
@@ -74,6 +76,8 @@ def _sample(content: Content, row: int, values: dict[str, Any]) -> Sample:
         raise content.refuse(row, "index is empty")
     reply, hit = text_of(values.get("prediction")), fraction_of(values.get("hit"))
     answer = letter_index(text_of(values.get("answer")))
+    if any(words in text_of(values.get("log")) for words in NOT_READ):
+        hit = None
     if text_of(values.get("question_type")):
         target = text_of(values["question_type"])
         if (score := fraction_of(values.get(MRA))) is not None:
