@@ -234,7 +234,10 @@ def _with_mentions(text: str, forms: Sequence[tuple[str, str]]) -> str:
     text = _SEEMS.sub("is", text)
     for form, mark in forms:
         text = _replaced(text, form, mark)
-    return _ASIDE.sub("", _LETTER_AND_TEXT.sub(_joined, _LETTER.sub(_letter_mark, text))).lower()
+    text = _LETTER.sub(_letter_mark, text)
+    # A letter counts before the text behind it, as in all harnesses: "(B) left" is B.
+    text = _LETTER_AND_TEXT.sub(lambda found: chr(_FORM + (ord(found[1]) & 0xFF)), text)
+    return _ASIDE.sub("", text).lower()
 
 
 def _replaced(text: str, form: str, mark: str) -> str:
@@ -271,12 +274,6 @@ def _letter_mark(found: re.Match[str]) -> str:
     before = found[0].removesuffix(letter) if kind == "small" else ""
     shape = _FORM if labelled or kind in ("form", "entry") else _BARE
     return f"{before}{chr(shape + LETTERS.index(letter.upper()))} "
-
-
-def _joined(found: re.Match[str]) -> str:
-    """A letter and the text behind it as one mention, of no option where they contradict."""
-    letter, text = (ord(mark) & 0xFF for mark in found.groups())
-    return chr(_FORM + (text if letter == text else _NO_OPTION))
 
 
 def _clauses(text: str) -> list[_Clause]:
