@@ -90,7 +90,10 @@ def test_the_text_of_an_option_counts_before_a_letter_in_it():
         ("<think>So <answer>A</answer> or maybe", None),
         ("<think>So it is the box. <answer>B</answer>", 1),  # never closed, but finished
         ("◁think▷A or B?◁/think▷\\boxed{B}", 1),
-        ("<|channel|>analysis<|message|>A?<|end|><|start|>assistant<|channel|>final<|message|>B", 1),
+        (
+            "<|channel|>analysis<|message|>A?<|end|><|start|>assistant<|channel|>final<|message|>B",
+            1,
+        ),
         ("<thinking>a cup?</thinking>\nthe box", 1),
         ("<REASONING> A is far. </REASONING>\n<CONCLUSION> B </CONCLUSION>", 1),
         ("First (A) looks near, then (C).\n\nAnswer: (B)", 1),
@@ -235,7 +238,19 @@ def test_a_letter_is_read_the_same_in_every_plain_form(index, form):
 
 
 def test_long_and_hostile_replies_are_read_in_no_time():
-    pieces = ["A ", "(A)\n", "answer ", "is A ", ": ", ", ", "left or ", "\n", "<think>", "= a ", "<("]
+    pieces = [
+        "A ",
+        "(A)\n",
+        "answer ",
+        "is A ",
+        ": ",
+        ", ",
+        "left or ",
+        "\n",
+        "<think>",
+        "= a ",
+        "<(",
+    ]
     start = time.process_time()
     for piece in pieces:
         read_reply(piece * 50_000, SIDES)

@@ -45,7 +45,6 @@ _TURN = re.compile(
     r"|(?<=\s)(?:(?P<vicuna>ASSISTANT)|USER):"
 )
 _TOKEN = re.compile(r"<(?![A-J]>)[/|]?[A-Za-z][^<>\n]{0,40}>|\[/?INST\]")
-_ANSWER_TAG = re.compile(r"<(/?)answer>", re.I)
 _MARKUP = re.compile(
     r"\\(?:text|math|display)?(?:bf|it|rm|sf|tt|style)?(?![a-z])|\\|[*`$\"{}«»「」『』【】]+"
     r"|(?<![A-Za-z])'|'(?![A-Za-z])|^[ \t]*[#>]+|[\ue000-\uf8ff]",
@@ -53,6 +52,7 @@ _MARKUP = re.compile(
 )
 _SAME = str.maketrans("‘’“”İ_", "''\"\"I ")
 """Characters that mean the same here; each becomes one other."""
+_OUTER = " .,:;!?"
 
 # Step 2: one character for each mention, whose low byte is the option's index.
 _TEXT, _FORM, _BARE = 0xE000, 0xE100, 0xE200
@@ -75,16 +75,16 @@ _LABEL = re.compile(
     r"(?:option|choice|letter|alternativ[ea]|opci[oó]n|opção|opzione|选项|選項)\s*:?\s*\(?$", re.I
 )
 _ARTICLE = re.compile(
-    r"a\s+(?!(?:is|are|was|has|would|because|since|as|and|or|but|while|which|due|ist|und|oder|est|et"
-    r"|ou|es|y|o)\b)[a-z\ue000-\ue0ff]",
+    r"a\s+(?!(?:is|are|was|has|have|would|will|can|does|should|could|must|may|might|because|since|as"
+    r"|and|or|but|while|which|due|in|on|at|for|with|to|from|by|than|not|if|when|that|ist|und|oder"
+    r"|est|et|ou|es|y|o)\b)[a-z\ue000-\ue0ff]",
     re.I,
 )
-"""`A` before a word that does not continue "option A"."""
-_I = re.compile(r"I(?!\s*(?:[.):]|$))")
+"""`A` before a word that cannot follow the name of an option."""
+_PRONOUN = re.compile(r"I(?!\s*(?:[.):]|$))")
 _LETTER_AND_TEXT = re.compile(r"([\ue100-\ue2ff])[\s.):,、–—-]*([\ue000-\ue0ff])")
 
 # Step 3: clauses, and what makes one a statement.
-_ASIDE = re.compile(rf"\([^()\n\ue000-\ue2ff]{{0,80}}\)")
 _CUT = re.compile(
     rf"(?P<end>\n+|[.!?;](?=\s|$)|。)|,(?!\s*(?:and|or|und|oder|et|ou|y|o|e)?\s*{_M})\s*|[()]"
     r"|\s[-–—]+\s|\s(?=(?:because|since|while|whereas|although|though|but|if|when|which|where|so"
@@ -110,9 +110,7 @@ _IS_LAST = re.compile(
     rf"(?:\b(?:is|be|are|was|es|est|ist|sei|é)\b|[:=]|是|为|為|->|→)\W{{0,9}}"
     rf"(?:(?:most )?(?:likely|probably|clearly|definitely|indeed|simply)\W)?{_FILLER}{_M}\W{{0,9}}$"
 )
-_DESCRIBED = re.compile(
-    r"\W*(?:also |both )*(?:is|are|was|has|have|shows?|does|can|could|would|may|might)\b"
-)
+_DESCRIBED = re.compile(r"\W*(?:also )?(?:is|are|was|has|have|shows?|does|could|would|might)\b")
 _NOT_AT_ALL = re.compile(
     r"\b(?:is|are|was|be|does|do|did|can|could|would|should|may|might)(?:n't| not)\b|\bcannot\b"
     r"|\bincorrect|\bwrong|\b(?:rul(?:e|ed|ing) out|eliminat|exclud|reject)|\bneither\b|\bnone of\b"
@@ -149,11 +147,11 @@ def read_reply(reply: str, choices: Sequence[str]) -> int | None:
         choices: the options' texts; "" where only the number of options is known.
     """
     text = _answer_in(reply)
-    whole = _plain(text)
-    same = [index for index, each in enumerate(map(_plain, choices)) if each and each == whole]
-    if same and not re.fullmatch(r"\W*[A-J]\W*", text):
-        return same[0] if len(same) == 1 else None
-    marked = _with_mentions(text, _forms(tuple(choices)))
+    texts, forms = _forms(tuple(choices))
+    whole = text.lower().strip(_OUTER)
+    if whole in texts and not re.fullmatch(r"\W*[A-J]\W*", text):
+        return texts.index(whole) if texts.count(whole) == 1 else None
+    marked = _with_mentions(text, forms)
     clauses = [each for each in _clauses(marked) if each.named]
     every = frozenset(range(len(choices)))
     plain = [each for each in clauses if each.level > _MENTIONED and each.named != every]
@@ -182,10 +180,8 @@ def _answer_in(reply: str) -> str:
     text = reply[after:]
     if opened is not None and not text.rstrip().lower().endswith("</answer>"):
         text = reply[after:opened]
-    tags = list(_ANSWER_TAG.finditer(text))
-    opening = [tag.end() for tag in tags if not tag[1]]
-    start = opening[-1] if opening else 0
-    text = text[start : next((tag.start() for tag in tags if tag[1] and tag.start() >= start), None)]
+    text = re.split("<answer>", text, flags=re.I)[-1]
+    text = re.split("</answer>", text, maxsplit=1, flags=re.I)[0]
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]}\n{text[-LONGEST // 2 :]}"
     text = unicodedata.normalize("NFKC", _BOX.sub(" answer: ", text)).translate(_SAME)
@@ -207,26 +203,21 @@ def _own_turns(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-@lru_cache(1 << 12)
-def _plain(text: str) -> str:
-    """A text as it is compared: without markup, outer punctuation and case."""
-    text = _MARKUP.sub("", unicodedata.normalize("NFKC", text).translate(_SAME))
-    return " ".join(text.lower().split()).strip(" .,:;!?")
-
-
 @lru_cache
-def _forms(choices: Sequence[str]) -> list[tuple[str, str]]:
-    """What is searched for in a reply, the longest first, and the character that takes its place."""
-    texts = [_plain(choice) for choice in choices]
+def _forms(choices: tuple[str, ...]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The options' texts as they are compared; and all forms of them, the longest first, each with
+    the character that takes its place in a reply."""
+    cleaned = (_MARKUP.sub("", unicodedata.normalize("NFKC", c).translate(_SAME)) for c in choices)
+    texts = [" ".join(text.lower().split()).strip(_OUTER) for text in cleaned]
     found: dict[str, str] = {}
     for index, text in enumerate(texts):
         if len(text) > 1 or text.isdigit():
             # "Yes" and "no" are forms, not texts: they answer wherever they stand first.
             kind = _FORM if text in ("yes", "no") else _TEXT
             mark = chr(kind + (index if texts.count(text) == 1 else _NO_OPTION))
-            found[text] = mark
-            found.setdefault(re.sub(r"^(?:the|an) ", "", text[2:] if _ARTICLE.match(text) else text), mark)
-    return sorted(found.items(), key=lambda pair: -len(pair[0]))
+            bare = text[2:] if _ARTICLE.match(text) else re.sub(r"^(?:the|an) ", "", text)
+            found |= {text: mark, bare: found.get(bare, mark)}
+    return texts, sorted(found.items(), key=lambda pair: -len(pair[0]))
 
 
 def _with_mentions(text: str, forms: Sequence[tuple[str, str]]) -> str:
@@ -236,8 +227,7 @@ def _with_mentions(text: str, forms: Sequence[tuple[str, str]]) -> str:
         text = _replaced(text, form, mark)
     text = _LETTER.sub(_letter_mark, text)
     # A letter counts before the text behind it, as in all harnesses: "(B) left" is B.
-    text = _LETTER_AND_TEXT.sub(lambda found: chr(_FORM + (ord(found[1]) & 0xFF)), text)
-    return _ASIDE.sub("", text).lower()
+    return _LETTER_AND_TEXT.sub(lambda found: chr(_FORM + (ord(found[1]) & 0xFF)), text).lower()
 
 
 def _replaced(text: str, form: str, mark: str) -> str:
@@ -267,13 +257,11 @@ def _letter_mark(found: re.Match[str]) -> str:
     """The mark of an option's letter; what was found where it is a word."""
     text, start, kind = found.string, found.start(), found.lastgroup
     letter = found[kind or 0]
-    labelled = kind == "bare" and _LABEL.search(text, max(0, start - 16), start)
-    if kind == "bare" and not labelled:
-        if letter == "A" and _ARTICLE.match(text, start) or _I.match(text, start):
-            return letter
     before = found[0].removesuffix(letter) if kind == "small" else ""
-    shape = _FORM if labelled or kind in ("form", "entry") else _BARE
-    return f"{before}{chr(shape + LETTERS.index(letter.upper()))} "
+    form = kind in ("form", "entry") or _LABEL.search(text, max(0, start - 16), start)
+    if kind == "bare" and not form and (_ARTICLE.match(text, start) or _PRONOUN.match(text, start)):
+        return letter
+    return f"{before}{chr((_FORM if form else _BARE) + LETTERS.index(letter.upper()))} "
 
 
 def _clauses(text: str) -> list[_Clause]:
@@ -291,7 +279,8 @@ def _clauses(text: str) -> list[_Clause]:
             if found.entry:
                 if listed and listed[1] == line - 1:
                     last = clauses.pop(listed[0])
-                    level = max(last.level, found.level) if last.named == found.named else _MENTIONED
+                    alike = last.named == found.named
+                    level = max(last.level, found.level) if alike else _MENTIONED
                     found = _Clause(level, last.named | found.named, True)
                 listed = len(clauses), line
             clauses.append(found._replace(opens=opening and not found.entry))
@@ -340,7 +329,7 @@ def _options(clause: str) -> frozenset[int]:
 
 
 def is_settled(reply: str) -> bool:
-    """Whether nothing that may still come changes what is read."""
+    """Whether generation may stop: the reply begins with an option in parentheses."""
     return re.match(r"\W*\([A-J]\)", reply.strip()) is not None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from transferscope.answers import read_reply
-from transferscope.readers.harness.record import Sample, letter_index
+from transferscope.readers.harness.record import Sample
 
 Reader = Literal["ours", "harness"]
 """Who read a reply."""

@@ -167,9 +167,7 @@ def _judged(log: RunLog, order: list[str], first: Reader) -> dict[str, list[tupl
     return found
 
 
-def _told(
-    log: RunLog, judged: Mapping[str, list[tuple[Any, Judged]]], first: Reader
-) -> list[str]:
+def _told(log: RunLog, judged: Mapping[str, list[tuple[Any, Judged]]], first: Reader) -> list[str]:
     """How often the harness disagrees with the text, and what was left out."""
     notes = []
     for target, pairs in judged.items():
