@@ -94,7 +94,7 @@ _ANSWER = re.compile(
     r"answer|(?<!in)correct|\bright (?:option|choice|one)|\bcho(?:ose|ice is|sen?\b)|\bselect"
     r"|\bpick(?:ed|ing)?\b|\bgo with|\bopt for|\bfinal\b|\bbest (?:option|choice|match)"
     r"|conclu(?:de|sion)|\blean(?:ing)? towards?"
-    r"|antwort|richtig|réponse|bonne|choisi|respuesta|elijo|resposta|corret[ao]|rispost|antwoord"
+    r"|antwort|richtig|wähl|réponse|bonne|choisi|respuesta|elijo|escolho|scelgo|выбира|resposta|corret[ao]|rispost|antwoord"
     r"|odpowied|odpověď|svar\b|vastaus|cevap|doğru|ответ|правильн|відповідь|đáp án|jawaban|benar"
     r"|答|正确|正確|正解|选|選|정답|답|उत्तर|إجابة|جواب|คำตอบ|תשובה|απάντηση"
 )

@@ -53,16 +53,16 @@ def judge(sample: Sample, first: Reader = "ours") -> Judged | None:
     ours = None if found is None else _chosen(sample, found, "ours")
     if first == "harness" and sample.score is not None:
         option = _option(sample)
-        right = sample.score > _RIGHT
+        right = _right_by_score(sample)
         unread = option is None and sample.said is not None and not right
         choice = option if (option == sample.answer) == right else None
         differs = ours is not None and ours.differs
-        return Judged(choice, sample.answer, right, unread, None, "harness", differs)
+        by = None if unread else "harness"
+        return Judged(choice, sample.answer, right, unread, None, by, differs)
     theirs = _understood(sample)
     if found := (theirs or ours) if first == "harness" else (ours or theirs):
         return found
-    guessed = sample.score is not None and sample.score > _RIGHT
-    return Judged(None, sample.answer, False, True, None, None, guessed)
+    return Judged(None, sample.answer, False, True, None, None, _right_by_score(sample))
 
 
 def _scored(sample: Sample, score: float) -> Judged:
@@ -75,7 +75,7 @@ def _scored(sample: Sample, score: float) -> Judged:
 
 def _chosen(sample: Sample, choice: int, read_by: Reader | None) -> Judged:
     right = choice == sample.answer
-    differs = sample.score is not None and (sample.score > _RIGHT) != right
+    differs = sample.score is not None and _right_by_score(sample) != right
     return Judged(choice, sample.answer, right, False, None, read_by, differs)
 
 
@@ -97,7 +97,7 @@ def _understood(sample: Sample) -> Judged | None:
         return _chosen(sample, option, "harness")._replace(differs=False)
     if sample.score is None or said:
         return None
-    return Judged(None, sample.answer, sample.score > _RIGHT, False, None, "harness")
+    return Judged(None, sample.answer, _right_by_score(sample), False, None, "harness")
 
 
 class Count(NamedTuple):
@@ -123,25 +123,24 @@ def count(target: str, judged: Sequence[tuple[Sample, Judged]]) -> Count:
     read = [(s, found) for s, found in judged if s.answer is not None and s.logprobs is None]
     read = [(s, found) for s, found in read if s.reply is not None]
     differing = [(sample, found) for sample, found in judged if found.differs]
-    too_bad = sum(_right_by_text(found) for _, found in differing)
+    too_bad = sum(not _right_by_score(sample) for sample, _ in differing)
     example = _example(*differing[0]) if differing else ""
     by_harness = sum(found.read_by == "harness" for _, found in read)
     return Count(target, len(read), by_harness, len(differing) - too_bad, too_bad, example)
 
 
-def _right_by_text(judged: Judged) -> bool:
-    """Whether the text of a reply that the harness scored otherwise is right."""
-    return judged.correct != (judged.read_by == "harness")
+def _right_by_score(sample: Sample) -> bool:
+    return sample.score is not None and sample.score > _RIGHT
 
 
 def _example(sample: Sample, judged: Judged) -> str:
     reply = " ".join((sample.reply or sample.said or "").split())
     short = reply if len(reply) <= 60 else f"{reply[:40]} ... {reply[-15:]}"
-    right = _right_by_text(judged)
-    verdict = "unreadable" if judged.read_by is None else "right" if right else "wrong"
     read = f", read as {sample.said[:20]!r}" if sample.said and sample.said != reply else ""
-    theirs = "wrong" if right else "right"
-    return f"item {sample.item}: {short!r} is {verdict}, scored {theirs}{read}"
+    if not _right_by_score(sample):  # so that the text is right, as the two differ
+        return f"item {sample.item}: {short!r} is right, scored wrong{read}"
+    verdict = "unreadable" if judged.unreadable else "wrong"
+    return f"item {sample.item}: {short!r} is {verdict}, scored right{read}"
 
 
 def sentences(run: str, harness: str, counts: list[Count], first: Reader) -> list[str]:
