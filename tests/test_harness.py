@@ -21,6 +21,7 @@ from transferscope.readers import read_results
 from transferscope.readers.harness import content, tasks
 from transferscope.readers.harness.content import load
 from transferscope.readers.harness.judge import judge
+from transferscope.readers.harness.record import Sample
 from transferscope.readers.harness.runs import formats, read_run
 
 GOLD = "ABABABAB"
@@ -155,13 +156,90 @@ def test_disagreements_are_counted_by_run_and_target_with_an_example(tmp_path):
     )
 
 
-def test_a_random_guess_of_the_harness_is_not_taken_for_an_answer(tmp_path):
-    replies = ["no idea", "", *BASE[2:]]
+def test_where_we_find_no_option_the_harness_s_score_counts_and_is_noted(tmp_path):
+    replies = ["no idea", "the near one", *BASE[2:]]
     vlmevalkit(tmp_path / "base", replies, GOLD, hits=[1, 0, 0, 0, 1, 1, 0, 0])
     vlmevalkit(tmp_path / "tuned", TUNED, GOLD, hits=[1, 1, 1, 1, 1, 1, 0, 0])
     found = read_results(two_runs(tmp_path))
-    assert "0 wrong where the text is right, 1 right where it is not" in said(found, "otherwise")
-    assert "'no idea' is unreadable, scored right" in said(found, "otherwise")
+    assert float(found["base_accuracy"].item()) == 3 / 8
+    assert said(found, "find no option") == (
+        "base/: we find no option in 2 of 8 replies that VLMEvalKit could read; there the reading "
+        "of VLMEvalKit counts"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "log"),
+    [
+        ("", "Match Log: ."),
+        ("no idea", "Match Log: Failed to predict, thus randomly generate one. . "),
+    ],
+)
+def test_a_random_guess_of_the_harness_is_not_taken_for_an_answer(tmp_path, reply, log):
+    file = vlmevalkit(tmp_path / "base", [reply, *BASE[1:]], GOLD, hits=[1] * 8)
+    head, first, rest = file.read_text().split("\n", 2)
+    logs.put(file, "\n".join([head, first.replace('"."', f'"{log}"'), rest]))
+    vlmevalkit(tmp_path / "tuned", TUNED, GOLD, hits=[1, 1, 1, 1, 1, 1, 0, 0])
+    assert float(read_results(two_runs(tmp_path))["base_accuracy"].item()) == 3 / 8
+
+
+REPLY = Sample("T", "1", 1, "(A)", ("left", "right"), answer=0)
+
+
+@pytest.mark.parametrize(
+    ("sample", "choice", "correct", "read_by"),
+    [
+        (REPLY._replace(said="B", score=0.0), 0, True, "ours"),
+        (REPLY._replace(reply="hm", said="(B)", score=0.0), 1, False, "harness"),
+        (REPLY._replace(reply="hm", said="(A) left", score=1.0), 0, True, "harness"),
+        (REPLY._replace(reply="hm", score=1.0), None, True, "harness"),
+        (REPLY._replace(reply="hm", score=0.0), None, False, "harness"),
+        (REPLY._replace(reply="hm", said="(Z)", score=0.0), None, False, None),
+        (REPLY._replace(reply="Alike, I fear.", said="A", score=1.0), None, False, None),
+        (REPLY._replace(reply="Alike, I fear.", said="(A)", score=1.0), 0, True, "harness"),
+        (REPLY._replace(reply="...", said="(A)", score=1.0), None, False, None),
+        (REPLY._replace(reply="hm"), None, False, None),
+        (REPLY._replace(reply=None, said="(B)"), 1, False, "harness"),
+        (REPLY._replace(logprobs=(-2.0, -1.0)), 1, False, None),
+        (REPLY._replace(reply="5", choices=(), answer=None, score=0.5), None, False, "harness"),
+    ],
+)
+def test_who_read_a_reply_is_known_and_only_what_nobody_read_is_unreadable(
+    sample, choice, correct, read_by
+):
+    found = judge(sample)
+    assert found is not None
+    assert (found.choice, found.correct, found.read_by) == (choice, correct, read_by)
+    reply = sample.reply is not None and sample.logprobs is None
+    assert found.unreadable == (read_by is None and reply)
+
+
+@pytest.mark.parametrize(
+    ("sample", "choice", "correct", "read_by"),
+    [
+        (REPLY._replace(said="B", score=0.0), 1, False, "harness"),
+        (REPLY._replace(said="B"), 1, False, "harness"),
+        (REPLY._replace(reply="The answer is A", said="T", score=0.0), None, False, None),
+        (REPLY, 0, True, "ours"),
+    ],
+)
+def test_the_harness_s_reading_counts_first_where_it_is_asked_for(sample, choice, correct, read_by):
+    found = judge(sample, "harness")
+    assert found is not None
+    assert (found.choice, found.correct, found.read_by) == (choice, correct, read_by)
+
+
+def test_a_mapping_file_chooses_whose_reading_counts(tmp_path):
+    replies = ["The answer is A", *BASE[1:]]
+    lmms_blink(tmp_path / "base", replies, GOLD)
+    lmms_blink(tmp_path / "tuned", TUNED, GOLD)
+    for head, right in (("", 4), ("replies: ours\n", 4), ("replies: harness\n", 3)):
+        found = read_results(two_runs(tmp_path, head=f"model: m\n{head}"))
+        assert float(found["base_accuracy"].item()) == right / 8
+    assert "counts in 7 of 8 replies" in said(found, "base/: the reading of lmms-eval")
+    assert "1 wrong where the text is right, 0 right" in said(found, "the score counts")
+    message = refused(two_runs(tmp_path, head="model: m\nreplies: theirs\n"))
+    assert message.startswith("mapping.yaml: replies: input should be 'ours' or 'harness'")
 
 
 def test_blinks_own_rule_misses_an_option_with_a_full_stop(tmp_path):
@@ -180,6 +258,7 @@ def test_choice_answer_and_unreadable_reach_the_predictions(tmp_path):
     assert rows["choice"].to_list()[:4] == [0, 1, None, 0]
     assert rows["answer"].to_list() == [0, 1] * 4
     assert rows["unreadable"].to_list()[:4] == [False, False, True, False]
+    assert rows["read_by"].to_list()[:4] == ["ours", "ours", None, "ours"]
     assert rows["seed"].to_list() == [None] * 8
 
 

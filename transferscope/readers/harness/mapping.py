@@ -14,7 +14,7 @@ Out:  a `Mapping`; unknown keys are errors that name the nearest valid one.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -98,6 +98,8 @@ class Mapping(BaseModel):
     """BLINK's file of right answers: without it, flat prediction files cannot be judged."""
     metric: Name | None = None
     """The harness's metric to take, such as `acc_norm`, in tasks that have it."""
+    replies: Literal["ours", "harness"] = "ours"
+    """Whose reading of a reply counts where both found an option."""
     runs: Annotated[tuple[Run, ...], Field(min_length=1, max_length=10_000)]
 
 

@@ -15,7 +15,7 @@ from transferscope.checkpoints import checkpoint
 from transferscope.errors import DataError
 from transferscope.predictions import COLUMNS, shown, some
 from transferscope.readers.harness.gold import read_gold, with_gold
-from transferscope.readers.harness.judge import Judged, count, judge, sentence
+from transferscope.readers.harness.judge import Judged, Reader, count, judge, sentences
 from transferscope.readers.harness.mapping import Mapping as RunMapping
 from transferscope.readers.harness.mapping import Run, read_mapping
 from transferscope.readers.harness.paths import Part, expanded
@@ -86,7 +86,7 @@ def evaluate(mapping: RunMapping, folder: Path, model: str) -> Evaluated:
     notes += _check_metrics(logs, asked)
     notes += [note for log in logs.values() for note in log.notes]
     items = all(log.samples for log in logs.values())
-    rows, more = (_predictions if items else _accuracies)(logs)
+    rows, more = (_predictions if items else _accuracies)(logs, mapping.replies)
     inputs = [
         {
             "model": key.model,
@@ -155,37 +155,37 @@ def _targets(names: list[str]) -> list[str]:
     return [t for t in KNOWN_TASKS if t in found] + [t for t in found if t not in KNOWN_TASKS]
 
 
-def _predictions(logs: Mapping[Key, RunLog]) -> tuple[pl.DataFrame, list[str]]:
+def _predictions(logs: Mapping[Key, RunLog], first: Reader) -> tuple[pl.DataFrame, list[str]]:
     """A row for each run and item, and the disagreements with the harness."""
     rows: list[tuple[Any, ...]] = []
     notes: list[str] = []
     order = _targets([target for log in logs.values() for target in log.samples])
     for key, log in logs.items():
-        judged = _judged(log, order)
+        judged = _judged(log, order, first)
         rows += [
             (*key, target, sample.item, *_cells(found), sample.row)
             for target, pairs in judged.items()
             for sample, found in pairs
         ]
-        notes += _told(log, judged)
+        notes += _told(log, judged, first)
         if alone := [target for target in log.scores if target not in order]:
             notes.append(f"{log.label}: averages without per-sample logs left out: {some(alone)}")
     names = ("model", "source", "seed", "target", "item")
-    answers = ("choice", "answer", "correct", "unreadable", "score")
+    answers = ("choice", "answer", "correct", "unreadable", "score", "read_by")
     schema = {column: COLUMNS[column] for column in (*names, *answers)} | {"row": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row"), notes
 
 
-def _judged(log: RunLog, order: list[str]) -> dict[str, list[tuple[Any, Judged]]]:
+def _judged(log: RunLog, order: list[str], first: Reader) -> dict[str, list[tuple[Any, Judged]]]:
     """The samples of a run that say anything, with what they say, by target."""
     found: dict[str, list[tuple[Any, Judged]]] = {}
     for target in (name for name in order if name in log.samples):
-        judged = [(kept.sample, judge(kept.sample)) for kept in log.samples[target].values()]
+        judged = [(kept.sample, judge(kept.sample, first)) for kept in log.samples[target].values()]
         found[target] = [(sample, each) for sample, each in judged if each is not None]
     return found
 
 
-def _told(log: RunLog, judged: Mapping[str, list[tuple[Any, Judged]]]) -> list[str]:
+def _told(log: RunLog, judged: Mapping[str, list[tuple[Any, Judged]]], first: Reader) -> list[str]:
     """How often the harness disagrees with the text, and what was left out."""
     notes = []
     for target, pairs in judged.items():
@@ -199,23 +199,22 @@ def _told(log: RunLog, judged: Mapping[str, list[tuple[Any, Judged]]]) -> list[s
         by_harness.setdefault(log.harnesses[target], []).append(target)
     for harness, targets in by_harness.items():
         counts = [count(target, judged[target]) for target in targets]
-        if said := sentence(log.label, harness, counts):
-            notes.append(said)
+        notes += sentences(log.label, harness, counts, first)
     return notes
 
 
 def _cells(judged: Judged) -> tuple[Any, ...]:
-    return judged.choice, judged.answer, judged.correct, judged.unreadable, judged.score
+    return judged[:6]
 
 
-def _accuracies(logs: Mapping[Key, RunLog]) -> tuple[pl.DataFrame, list[str]]:
+def _accuracies(logs: Mapping[Key, RunLog], first: Reader) -> tuple[pl.DataFrame, list[str]]:
     """A row for each run and target; counts where they are certain."""
     rows: list[tuple[Any, ...]] = []
     notes = []
     order = _targets([t for log in logs.values() for t in (*log.samples, *log.scores)])
     for key, log in logs.items():
-        judged = _judged(log, order)
-        notes += _told(log, judged)
+        judged = _judged(log, order, first)
+        notes += _told(log, judged, first)
         if not log.samples:
             notes.append(
                 f"{log.label}: averages alone, without per-sample logs: replies cannot be read "

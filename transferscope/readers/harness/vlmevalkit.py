@@ -30,6 +30,8 @@ from transferscope.readers.harness.tasks import (
 from transferscope.suite import LETTERS
 
 NAME = "VLMEvalKit"
+NOT_READ = ("Failed to predict, thus randomly generate", "Failed in Prefetch, no GPT-based")
+"""What its log says where it read no option: it took a random one, or none."""
 _TABLE = {"index", "answer", "prediction"}
 
 
@@ -66,6 +68,8 @@ def _sample(content: Content, row: int, values: dict[str, Any], bench: str) -> S
     reply, mark = text_of(values.get("prediction")), values.get("hit", values.get("score"))
     hit, written = fraction_of(mark), text_of(values.get("answer")).strip()
     answer = letter_index(written)
+    if any(words in text_of(values.get("log")) for words in NOT_READ):
+        hit = None
     if text_of(values.get("question_type")):
         target = text_of(values["question_type"])
         if (score := fraction_of(values.get(MRA))) is not None:
