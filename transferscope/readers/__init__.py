@@ -1,6 +1,6 @@
 """Other people's results into the same matrix.
 
-In:   CSV or Parquet tables in a known format (`formats`), study folders or bundles of them
+In:   CSV, JSON lines or Parquet tables in a known format (`formats`), study folders or bundles of them
       (`bundle`), or mapping files that name results of other evaluation harnesses (`harness`); one
       or more models.
 Out:  the labelled matrix of `matrix`, with what was read in `attrs["inputs"]`.
@@ -114,7 +114,7 @@ def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     """Results of one or more models as a transfer matrix.
 
     Args:
-        inputs: CSV or Parquet files, study folders, bundles or mapping files; the order of models
+        inputs: CSV, JSON lines or Parquet files, study folders, bundles or mapping files; the order of models
             is size order. A name renames an input's single model.
         ceiling: best reachable accuracy; see `matrix.apply_ceiling`.
 
@@ -188,10 +188,7 @@ def _read(name: str | None, path: Path) -> Read:
     elif is_mapping(path):
         one = _read_mapping(name, path)
     else:
-        _refuse_lone_log(path)
-        raw = read_file(path)
-        one = Read(read_table(raw, name), raw.name, raw.sha256)
-        check_spelling(one.table.rows, one.file)
+        one = _read_table(name, path)
     if one.table.rows["source"].is_null().all():
         raise DataError(f"{one.file}: only base rows; there is nothing to compare the base with")
     if one.table.kind != "pgf table" and one.table.rows["source"].is_not_null().all():
@@ -215,26 +212,40 @@ def _read_mapping(name: str | None, path: Path) -> Read:
     rows = rename_model(rows, name, label)
     check_spelling(rows.drop("row"), label)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Read(Table(kind, rows), label, digest, notes=found.notes, parts=found.inputs)
+    return Read(Table(kind, rows, []), label, digest, notes=found.notes, parts=found.inputs)
 
 
-def _refuse_lone_log(path: Path) -> None:
-    """A harness's own file says neither which run is the base nor what was finetuned on."""
+def _read_table(name: str | None, path: Path) -> Read:
+    """A table file; a file that is none is named for what it is, where that is known."""
+    try:
+        raw = read_file(path)
+        table = read_table(raw, name)
+    except DataError as error:
+        raise DataError(_lone_log(path) or str(error)) from None
+    check_spelling(table.rows, raw.name)
+    return Read(table, raw.name, raw.sha256, notes=table.notes)
+
+
+def _lone_log(path: Path) -> str | None:
+    """Why a harness's file or a YAML file cannot be analyzed alone; None for any other file.
+
+    A harness's file names neither the base nor the task finetuned on.
+    """
     from transferscope.readers.harness.runs import recognised
 
     if path.suffix.lower() in (".yaml", ".yml"):
-        raise DataError(
+        return (
             f"{shown(path.name)}: no mapping file, as it has no `runs:`; a study file is for "
             f"`transferscope run`, and the folder which that writes is for `analyze`"
         )
-    if path.suffix.lower() in (".json", ".jsonl", ".xlsx", ".tsv"):
-        harness = recognised(path)
-        what = f"a file of {harness}" if harness else "no table that is known"
-        tables = "" if harness else "; save a table of your own as CSV or Parquet"
-        raise DataError(
-            f"{shown(path.name)}: {what}; results of other harnesses are read through a mapping "
-            f"file, which says which run is which (docs/harnesses.md){tables}"
-        )
+    harness = recognised(path) if path.is_file() else None
+    if harness is None:
+        return None
+    return (
+        f"{shown(path.name)}: a file of {harness}, which is one run alone; compare it with the "
+        f"base by `transferscope compare BASE RUN`, or name the runs in a mapping file "
+        f"(docs/harnesses.md)"
+    )
 
 
 def _read_bundle(name: str | None, path: Path) -> Read:
@@ -260,8 +271,9 @@ def _read_folder(name: str | None, path: Path, label: str) -> Read:
         )
     if rows is None:
         raise DataError(
-            f"{label}: a folder without predictions/*.parquet; is it a study folder? Results of "
-            f"other harnesses need a mapping file (docs/harnesses.md)"
+            f"{label}: a folder without predictions/*.parquet, so no study folder; for results of "
+            f"other harnesses run `transferscope compare BASE RUN`, or write a mapping file "
+            f"(docs/harnesses.md)"
         )
     controls = _stacked(control_files(path), label, whole)
     if controls is not None:
@@ -271,7 +283,7 @@ def _read_folder(name: str | None, path: Path, label: str) -> Read:
         if controls["source"].is_null().any():
             raise DataError(f"{label}: a table of controls with rows of the base; keep those apart")
         rows, controls = _apart(rows, controls)
-    table = Table("predictions", rename_model(rows, name, label))
+    table = Table("predictions", rename_model(rows, name, label), [])
     check_spelling(table.rows.drop("row"), label)
     records = tuple(read_json(record_of(file)) for file in prediction_files(path))
     return Read(table, label, whole.hexdigest(), records, controls, study=read_beside(path, STUDY))

@@ -14,9 +14,9 @@ import polars as pl
 
 from transferscope.errors import DataError
 
-_BASES = {"base", "baseline", "none", "null", "nan", "na", "n/a", "-", "--"}
+BASES = {"base", "baseline", "none", "null", "nan", "na", "n/a", "-", "--"}
 """How people write "no source", in small letters."""
-_MEANS = {"average", "avg", "mean", "overall"}
+MEANS = {"average", "avg", "mean", "overall"}
 """How people call a mean over the targets, in small letters."""
 
 
@@ -34,8 +34,8 @@ def check_spelling(rows: pl.DataFrame, name: str) -> None:
     """
     numbered = rows if "row" in rows.columns else rows.with_columns(row=pl.lit(None))
     for column, words, remedy in (
-        ("source", _BASES, "rows of the untuned model have an empty source"),
-        ("target", _MEANS, "a mean of the other targets is no target; leave such rows out"),
+        ("source", BASES, "rows of the untuned model have an empty source"),
+        ("target", MEANS, "a mean of the other targets is no target; leave such rows out"),
     ):
         found = rows[column].str.strip_chars().str.to_lowercase().is_in(words).fill_null(False)
         if found.any():
