@@ -1,8 +1,8 @@
 """Other people's results into the same matrix.
 
-In:   CSV, JSON lines or Parquet tables in a known format (`formats`), study folders or bundles of them
-      (`bundle`), or mapping files that name results of other evaluation harnesses (`harness`); one
-      or more models.
+In:   CSV, JSON lines or Parquet tables in a known format (`formats`), study folders or bundles of
+      them (`bundle`), or mapping files that name results of other evaluation harnesses (`harness`);
+      one or more models.
 Out:  the labelled matrix of `matrix`, with what was read in `attrs["inputs"]`.
 
 Bad input is a `DataError` of one line that names the file, the row, what was found and what was
@@ -114,8 +114,8 @@ def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     """Results of one or more models as a transfer matrix.
 
     Args:
-        inputs: CSV, JSON lines or Parquet files, study folders, bundles or mapping files; the order of models
-            is size order. A name renames an input's single model.
+        inputs: CSV, JSON lines or Parquet files, study folders, bundles or mapping files; the order
+            of models is size order. A name renames an input's single model.
         ceiling: best reachable accuracy; see `matrix.apply_ceiling`.
 
     Returns:

@@ -149,7 +149,9 @@ def _wanted(kind: Kind, found: list[str]) -> list[str]:
     """The columns that a table of this kind must have, given those that it has."""
     wanted = list(FORMATS[kind])
     if kind == "accuracy table" and "accuracy" not in found:
-        return wanted + (["correct", "total"] if {"correct", "total"} & set(found) else ["accuracy"])
+        return wanted + (
+            ["correct", "total"] if {"correct", "total"} & set(found) else ["accuracy"]
+        )
     if kind == "predictions" and "correct" not in found:
         return [*wanted, "score"]
     return wanted

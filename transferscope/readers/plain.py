@@ -95,8 +95,10 @@ def _with_steps(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     refuse(given & steps.is_null(), frame, name, "step is no whole number")
     alone = frame["source"].is_null() & steps.is_not_null() & (steps != 0)
     refuse(alone, frame, name, "a step without a source; name the task finetuned on")
-    twice = frame["source"].fill_null("").map_elements(
-        lambda source: checkpoint(source).step is not None, return_dtype=pl.Boolean
+    twice = (
+        frame["source"]
+        .fill_null("")
+        .map_elements(lambda source: checkpoint(source).step is not None, return_dtype=pl.Boolean)
     )
     refuse(twice & steps.is_not_null(), frame, name, "the source names a step, and so does step")
     sources = [

@@ -75,6 +75,8 @@ class Content(NamedTuple):
     single row of itself, as a file of JSON lines may have one."""
     broken: str = ""
     """What is wrong with the rest of it; empty for nothing."""
+    folder: str = ""
+    """Name of the folder that the file is in; HELM names its scenario there."""
 
     @property
     def first(self) -> dict[str, Any]:
@@ -115,6 +117,16 @@ def fraction_of(value: Any) -> float | None:
     """A cell as a number in [0, 1]; None where it is none."""
     number = number_of(value)
     return number if number is not None and 0 <= number <= 1 else None
+
+
+def dict_of(value: Any) -> dict[str, Any]:
+    """An object of a JSON file; an empty one where something else stands."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_of(value: Any) -> list[Any]:
+    """A list of a JSON file; an empty one where something else stands."""
+    return value if isinstance(value, list) else []
 
 
 def letter_index(value: Any) -> int | None:

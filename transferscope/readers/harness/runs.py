@@ -15,7 +15,17 @@ from typing import NamedTuple
 
 from transferscope.errors import DataError
 from transferscope.predictions import shown, some
-from transferscope.readers.harness import blink, lm_eval, lmms_eval, vlmevalkit
+from transferscope.readers.harness import (
+    blink,
+    evalscope,
+    every_eval_ever,
+    helm,
+    inspect_ai,
+    lm_eval,
+    lmms_eval,
+    opencompass,
+    vlmevalkit,
+)
 from transferscope.readers.harness.content import files_in, load
 from transferscope.readers.harness.record import Content, Log, Sample, Score
 
@@ -59,6 +69,11 @@ def formats(gold: Mapping[str, int]) -> list[Format]:
         Format(lm_eval.NAME, lm_eval.recognise, lm_eval.read),
         Format(lmms_eval.NAME, lmms_eval.recognise, lmms_eval.read),
         Format(vlmevalkit.NAME, vlmevalkit.recognise, vlmevalkit.read),
+        Format(inspect_ai.NAME, inspect_ai.recognise, inspect_ai.read),
+        Format(evalscope.NAME, evalscope.recognise, evalscope.read),
+        Format(helm.NAME, helm.recognise, helm.read),
+        Format(every_eval_ever.NAME, every_eval_ever.recognise, every_eval_ever.read),
+        Format(opencompass.NAME, opencompass.recognise, opencompass.read),
         Format(blink.NAME, blink.recognise, partial(blink.read, gold=gold)),
     ]
 
@@ -107,9 +122,10 @@ def read_run(paths: Sequence[Path], label: str, gold: Mapping[str, int]) -> RunL
         names = f"; not readable: {some(unread)}" if unread else ""
         if any(path.suffix.lower() == ".pkl" for each in paths for path in files_in(each)):
             names += "; pickles are never opened (docs/harnesses.md)"
+        known = ", ".join(each.name for each in formats({}))
         raise DataError(
-            f"{label}: none of {seen} files is one of lmms-eval, lm-evaluation-harness, VLMEvalKit "
-            f"or BLINK's own evaluation{names}; name the folder that holds the harness's output"
+            f"{label}: none of {seen} files is one of {known}{names}; name the folder that holds "
+            f"the harness's output"
         )
     if unread:
         run.notes.append(f"{label}: passed over, as they cannot be read: {some(unread)}")

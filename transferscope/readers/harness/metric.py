@@ -1,0 +1,27 @@
+"""Which of several metrics of an item or a task is its accuracy.
+
+In:   values by the metrics' names.
+Out:  a name and a value in [0, 1]; nothing where that is unclear.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from transferscope.readers.harness.record import fraction_of
+
+_KNOWN = ("acc", "accuracy", "exact_match", "is_correct", "correct", "em", "pass", "pass@1")
+"""Names of accuracies, in the order in which one is taken."""
+
+
+def accuracy_of(values: Mapping[str, Any], main: Any = None) -> tuple[str, float] | None:
+    """The accuracy among metrics: the one called `main`, else a known one, else the only one."""
+    found = {
+        name: score for name, value in values.items() if (score := fraction_of(value)) is not None
+    }
+    if isinstance(main, str) and main in found:
+        return main, found[main]
+    plain = {name.lower().removeprefix("mean_"): name for name in found}
+    known = next((plain[name] for name in _KNOWN if name in plain), None)
+    if known is None and len(values) == 1:
+        known = next(iter(found), None)
+    return None if known is None else (known, found[known])
