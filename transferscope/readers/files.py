@@ -135,19 +135,34 @@ def _parquet(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
     return frame.with_columns(nothing), np.arange(1, frame.height + 1)
 
 
+def _decoded(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{name}: row {line}: not UTF-8 text; save the file as UTF-8") from None
+
+
 def _json(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
     """Objects, one a line or in one list, as columns of text; what is no text, number or truth
     value is left out."""
-    rows: list[tuple[int, Any]] = []
+    text = _decoded(data, name)
     try:
-        text = data.decode("utf-8-sig")
-        if text.lstrip().startswith("["):
-            rows = list(enumerate(json.loads(text), 1))
-        else:
-            for number, line in enumerate(text.split("\n"), 1):
-                if line.strip():
-                    rows.append((number, json.loads(line)))
-    except (ValueError, RecursionError):  # the former includes what is no UTF-8
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        whole = None
+    if isinstance(whole, dict):
+        raise DataError(
+            f"{name}: one JSON object; expected a table: an object on each line, with source, "
+            f"target, item and score (docs/harnesses.md)"
+        )
+    rows: list[tuple[int, Any]] = list(enumerate(whole, 1)) if isinstance(whole, list) else []
+    lines = [] if rows else text.split("\n")
+    try:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                rows.append((number, json.loads(line)))
+    except (ValueError, RecursionError):
         where = f"row {len(rows) + 1}" if rows else "the file"
         what = "is no JSON object; was the file cut short?" if rows else f"is no JSON; {_TABLE}"
         raise DataError(f"{name}: {where} {what}") from None
@@ -175,18 +190,14 @@ def _cell(value: Any) -> str | None:
 
 
 def _csv(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{name}: row {line}: not UTF-8 text; save the file as UTF-8") from None
+    text = _decoded(data, name)
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DataError(f"{name}: row {line}: a NUL character; expected CSV text or Parquet")
     if '"' not in text:  # so every line is a row
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     first = text.lstrip("\r\n").partition("\n")[0]
-    comma = "," if "," in first else next((mark for mark in ";\t" if mark in first), ",")
+    comma = max(",;\t", key=first.count)
     records = csv.reader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
     try:
         header = [column.strip() for column in next(records)]
