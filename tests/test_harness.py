@@ -563,7 +563,7 @@ def test_items_that_the_model_could_not_be_asked_are_left_out(tmp_path):
         ("index,answer,prediction\n1,A\n", "none of 1 files is one of"),
         ("index,answer,prediction\n1,A,A\n2,B\n", "row 2: 2 fields, expected 3"),
         ('{"val": [{"idx": "17", "answer": "(A)"}]}', "idx is '17', expected val_TASK_NUMBER"),
-        ("hello", "none of 1 files is one of lm-evaluation-harness"),
+        ("hello", "none of 1 files is one of lmms-eval"),
         ("split,Overall,x\na,1,1\nb,1,1\n", "several splits, none called val"),
         ("[" * 100_000, "none of 1 files is one of"),
     ],

@@ -27,6 +27,7 @@ COLUMNS: dict[str, Any] = {
     "answer": pl.Int64,  # index of the right option
     "correct": pl.Boolean,  # an unreadable reply is not correct
     "unreadable": pl.Boolean,
+    "read_by": pl.String,
     "margin": pl.Float64,  # log-probability of the best option minus that of the next
     "logprobs": pl.List(pl.Float64),  # of every option, in the item's order
     "score": pl.Float64,  # part of full marks in [0, 1]; null where `correct` says all

@@ -221,9 +221,11 @@ def _read_table(name: str | None, path: Path) -> Read:
         raw = read_file(path)
         table = read_table(raw, name)
     except DataError as error:
-        raise DataError(_lone_log(path) or str(error)) from None
-    check_spelling(table.rows, raw.name)
-    return Read(table, raw.name, raw.sha256, notes=table.notes)
+        problem = str(error)
+    else:
+        check_spelling(table.rows, raw.name)
+        return Read(table, raw.name, raw.sha256, notes=table.notes)
+    raise DataError(_lone_log(path) or problem)
 
 
 def _lone_log(path: Path) -> str | None:

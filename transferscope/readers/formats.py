@@ -59,7 +59,7 @@ _VALUE = "perfection_gap_factor"
 _LONGEST_NAME = 200
 _MOST_ITEMS = 1_000_000  # of a target: its items are made up, one by one, where counts are all
 _AGREE = 0.0005  # accuracies beside counts may be rounded to three decimals
-_ANSWERS = ("choice", "answer", "correct", "unreadable", "score")
+_ANSWERS = ("choice", "answer", "correct", "unreadable", "read_by", "score")
 
 
 class Table(NamedTuple):

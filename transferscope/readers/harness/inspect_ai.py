@@ -40,8 +40,8 @@ def recognise(content: Content) -> bool:
     log = content.value
     return (
         isinstance(log, dict)
-        and {"version", "status", "eval"} <= log.keys()
-        and "task" in dict_of(log["eval"])
+        and {"status", "eval"} <= log.keys()
+        and {"task", "run_id"} <= dict_of(log["eval"]).keys()
     )
 
 
@@ -68,14 +68,33 @@ def read(content: Content) -> Log:
         else:
             found.append(_sample(target, row, sample, scorer))
     notes = [f"{content.name}: {n} {what}" for what, n in count.items()]
+    if found and not any(sample.score is not None or sample.answer is not None for sample in found):
+        step = (
+            "run `inspect score` on it" if scorer is None else f"{scorer} gives no 0 to 1 or C, I"
+        )
+        notes.append(f"{content.name}: no sample has a usable score; {step}")
+        found = []
     if scorer is not None and (others := _scorers(samples) - {scorer}):
         notes.append(f"{content.name}: scored by {scorer}; not read: {', '.join(sorted(others))}")
     if log["status"] != "success":
         notes.append(f"{content.name}: status is {text_of(log['status'])}, so items may be missing")
-    scores = [] if samples else list(_averages(target, results))
+    total = number_of(results.get("total_samples"))
+    if samples and total and total > len(samples):
+        notes.append(f"{content.name}: holds {len(samples)} samples of {total:.0f}")
+    scores = [] if found else list(_averages(target, results))
     if not samples and not scores:
         notes.append(f"{content.name}: no samples and no accuracy in the log")
-    return Log(found, scores, notes=(*notes, *limit_notes(dict_of(task.get("config")))))
+    return Log(found, scores, notes=(*notes, *_limited(task)))
+
+
+def _limited(task: Mapping[str, Any]) -> tuple[str, ...]:
+    """That the log is of a part of the items; a limit beyond their number is none."""
+    config, total = (
+        dict_of(task.get("config")),
+        number_of(dict_of(task.get("dataset")).get("samples")),
+    )
+    limit = number_of(config.get("limit"))
+    return () if limit and total and limit >= total else limit_notes(config)
 
 
 def _target(task: Mapping[str, Any]) -> str:

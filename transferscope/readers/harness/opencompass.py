@@ -27,8 +27,8 @@ from transferscope.readers.harness.tasks import options_in, target_name
 
 NAME = "OpenCompass"
 _SUMMARY = ("dataset", "version", "metric", "mode")
-_ACCURACIES = ("accuracy", "acc", "score", "exact_match", "em", "pass@1", "humaneval_pass@1")
-"""Metrics of a summary that are read."""
+_ACCURACIES = ("accuracy", "acc", "exact_match", "em", "pass@1", "humaneval_pass@1")
+"""Metrics of a summary that are read, in percent."""
 _DETAILS = {"correct", "predictions", "pred", "origin_prediction"}
 
 
@@ -155,9 +155,11 @@ def _summary(content: Content) -> Log:
         value, metric = number_of(values[models[0]]), text_of(values["metric"])
         if value is None or text_of(values["version"]) == "-":
             continue
-        if metric.lower() in _ACCURACIES and 0 <= value <= 100:
+        # A custom evaluator may give a fraction, which as percent would be a hundredth of it.
+        percent = value == 0 or 1 < value <= 100
+        if metric.lower() in _ACCURACIES and percent:
             scores.append(Score(target_name(text_of(values["dataset"])), value / 100))
         else:
-            other.append(f"{text_of(values['dataset'])} ({metric})")
-    note = f"{content.name}: no accuracies, so left out: {', '.join(other)}"
+            other.append(f"{text_of(values['dataset'])} ({metric} {value:g})")
+    note = f"{content.name}: no accuracies in percent, so left out: {', '.join(other)}"
     return Log(scores=scores, notes=(note,) if other else ())

@@ -122,10 +122,9 @@ def read_run(paths: Sequence[Path], label: str, gold: Mapping[str, int]) -> RunL
         names = f"; not readable: {some(unread)}" if unread else ""
         if any(path.suffix.lower() == ".pkl" for each in paths for path in files_in(each)):
             names += "; pickles are never opened (docs/harnesses.md)"
-        known = ", ".join(each.name for each in formats({}))
         raise DataError(
-            f"{label}: none of {seen} files is one of {known}{names}; name the folder that holds "
-            f"the harness's output"
+            f"{label}: none of {seen} files is one of lmms-eval, lm-evaluation-harness, VLMEvalKit "
+            f"or BLINK's own evaluation{names}; name the folder that holds the harness's output"
         )
     if unread:
         run.notes.append(f"{label}: passed over, as they cannot be read: {some(unread)}")
