@@ -4,10 +4,13 @@ import json
 import zipfile
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import polars as pl
 import pytest
 from harness_logs import lines, put, two_runs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tables import refused, written
 
 from transferscope.errors import DataError
@@ -161,6 +164,7 @@ LONG = "source,target,accuracy\n"
         (('"0,5"', "0.88"), "row 2: accuracy is '0,5', expected a number"),
         (("0,5", "0,88"), "row 2: 4 fields, expected 3; where numbers have decimal commas, separ"),
         ((-3.0, 86.3), "row 2: accuracy is '-3.0', expected 0 to 1"),
+        (('"1,567"', "86"), "row 2: accuracy is '1,567', write it with a point, or without a mark"),
     ],
 )
 def test_a_column_that_may_mean_two_things_is_refused(values, message, tmp_path):
@@ -178,6 +182,8 @@ def test_a_column_that_may_mean_two_things_is_refused(values, message, tmp_path)
         (("51.2 +/- 1.3", "86.3±0.4"), (0.512, 0.863)),
         (('"51,2"', '"86,3"'), (0.512, 0.863)),
         (('"51,2 ± 0,4 %"', '"86,3 ± 1,0 %"'), (0.512, 0.863)),
+        (("51.2% ± 0.4%", "86.3 % +- 1%"), (0.512, 0.863)),
+        (('"51,25"', '"86,375"'), (0.5125, 0.86375)),
     ],
 )
 def test_a_column_that_means_one_thing_is_read(values, expected, tmp_path):
@@ -185,6 +191,43 @@ def test_a_column_that_means_one_thing_is_read(values, expected, tmp_path):
     found = read_results(written(tmp_path, f"{LONG},T,{base}\nS,T,{tuned}\n"))
     assert base_accuracy(found, "T") == pytest.approx(expected[0])
     assert accuracy(found, "S", "T") == pytest.approx(expected[1])
+
+
+STYLES = {
+    "percent": lambda value: f"{100 * value:.10g}",
+    "sign": lambda value: f"{100 * value:.10g} %",
+    "comma": lambda value: f'"{100 * value:.10g}"'.replace(".", ","),
+    "error": lambda value: f"{100 * value:.10g} ± 1.5",
+    "fraction": lambda value: f"{value:.12g}",
+    "fraction with comma": lambda value: f'"{value:.12g}"'.replace(".", ","),
+}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    style=st.sampled_from(list(STYLES)),
+    digits=st.integers(0, 4),
+    values=st.lists(st.floats(0, 1), min_size=2, max_size=6),
+    wide=st.booleans(),
+)
+def test_however_accuracies_are_written_they_are_read_as_they_are_or_refused(
+    style, digits, values, wide, tmp_path_factory
+):
+    values = [round(value, digits + 2) for value in values]
+    hypothesis.assume(style in ("sign", "fraction", "fraction with comma") or max(values) > 0.1)
+    cells = [STYLES[style](value) for value in values]
+    if wide:
+        header = ",".join(f"T{n}" for n in range(len(values)))
+        text = f"source,{header}\n,{','.join(cells)}\nS,{','.join(cells)}\n"
+    else:
+        text = LONG + "".join(f"{s},T{n},{c}\n" for s in ("", "S") for n, c in enumerate(cells))
+    try:
+        found = read_results(written(tmp_path_factory.mktemp("any"), text))
+    except DataError:
+        return
+    for n, value in enumerate(values):
+        assert accuracy(found, "S", f"T{n}") == pytest.approx(value, abs=1e-9)
+        assert base_accuracy(found, f"T{n}") == pytest.approx(value, abs=1e-9)
 
 
 def test_a_wide_table_in_percent_with_german_decimals_errors_and_a_mean_is_read(tmp_path):

@@ -173,11 +173,12 @@ def _json(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
         columns |= dict.fromkeys(row)
         if len(columns) > _MOST_KEYS:
             raise DataError(f"{name}: row {number}: over {_MOST_KEYS} different keys; {_TABLE}")
-    values = {
-        column: pl.Series([_cell(row.get(column)) for _, row in rows], dtype=pl.String)
-        for column in columns
-    }
-    return pl.DataFrame(values), np.array([number for number, _ in rows])
+    cells = {column: [_cell(row.get(column)) for _, row in rows] for column in columns}
+    try:
+        frame = pl.DataFrame(cells, schema=dict.fromkeys(columns, pl.String))
+    except UnicodeEncodeError:
+        raise DataError(f"{name}: holds half a surrogate pair, which is no character") from None
+    return frame, np.array([number for number, _ in rows])
 
 
 def _cell(value: Any) -> str | None:

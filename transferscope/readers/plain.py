@@ -49,11 +49,14 @@ def unpivoted(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
             )
         if frame[column].dtype.is_nested() or frame[column].dtype.is_temporal():
             raise DataError(f"{name}: column {column!r} holds {frame[column].dtype}, not numbers")
+        numbers(frame.with_columns(_without_percent(frame[column])), column, name)
     means = [column for column in columns if column.strip().lower() in MEANS]
     targets = [column for column in columns if column not in means]
     if not targets:
         raise DataError(f"{name}: no column is a target; expected one for each target")
     keys = [column for column in frame.columns if column in _KEYS]
+    if any(frame[column].dtype == pl.String for column in targets):
+        frame = frame.with_columns(pl.col(targets).cast(pl.String))
     long = frame.unpivot(targets, index=keys, variable_name="target", value_name="accuracy")
     long = long.sort("row", maintain_order=True)
     notes = [f"{name}: read as a wide table, with the targets {some(targets, most=20)}"]
@@ -95,12 +98,9 @@ def _with_steps(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     refuse(given & steps.is_null(), frame, name, "step is no whole number")
     alone = frame["source"].is_null() & steps.is_not_null() & (steps != 0)
     refuse(alone, frame, name, "a step without a source; name the task finetuned on")
-    twice = (
-        frame["source"]
-        .fill_null("")
-        .map_elements(lambda source: checkpoint(source).step is not None, return_dtype=pl.Boolean)
-    )
-    refuse(twice & steps.is_not_null(), frame, name, "the source names a step, and so does step")
+    twice = [checkpoint(source or "").step is not None for source in frame["source"]]
+    again = pl.Series(twice, dtype=pl.Boolean) & steps.is_not_null()
+    refuse(again, frame, name, "the source names a step, and so does step")
     sources = [
         Checkpoint(source, step).name if source is not None else None
         for source, step in zip(frame["source"], steps, strict=True)
@@ -125,6 +125,12 @@ def numbers(
         if (bare != text).any():
             notes.append(f"{name}: {shown}: errors after ± are left out")
         if not bare.str.contains(".", literal=True).any():
+            # 1,234 alone may be over a thousand; 0,863 or 51,2 in the column shows that it is not.
+            thousands = bare.str.contains(r"^[+-]?[1-9]\d*,\d{3}$").fill_null(False)
+            clear = bare.str.contains(",", literal=True).fill_null(False) & ~thousands
+            if not clear.any():
+                mark = "write it with a point, or without a mark for thousands"
+                refuse_value(thousands, frame, name, column, mark, shown)
             bare = bare.str.replace(r"^([+-]?\d+),(\d+)$", "$1.$2")
         floats = bare.cast(pl.Float64, strict=False)
         unread = floats.is_null() & (text != "").fill_null(False)
@@ -147,17 +153,13 @@ def accuracies(frame: pl.DataFrame, name: str) -> tuple[pl.Series, list[str]]:
     Raises:
         DataError: a value is no number or out of range, or may be a fraction or percent.
     """
-    values, signs = frame["accuracy"], 0
-    if values.dtype == pl.String:
-        bare = values.str.strip_chars().str.replace(r"\s*%$", "")
-        signed = (bare != values.str.strip_chars()).fill_null(False)
-        filled = (bare != "").fill_null(False)
-        signs = int(signed.sum())
-        if signs:
-            expected = "but other values have the sign %; give it to every value or to none"
-            refuse_value(filled & ~signed, frame, name, "accuracy", expected)
-            frame = frame.with_columns(accuracy=bare)
-    found, notes = numbers(frame, "accuracy", name)
+    values, bare = frame["accuracy"], _without_percent(frame["accuracy"])
+    signed = (bare != values).fill_null(False) if values.dtype == pl.String else None
+    if signs := signed is not None and bool(signed.any()):
+        filled = (bare.str.strip_chars() != "").fill_null(False)
+        expected = "but other values have the sign %; give it to every value or to none"
+        refuse_value(filled & ~signed, frame, name, "accuracy", expected)
+    found, notes = numbers(frame.with_columns(accuracy=bare), "accuracy", name)
     low = "expected 0 to 1. A correlation such as MCC is no accuracy; leave that target out"
     refuse_value(found < 0, frame, name, "accuracy", low)
     most = found.max()
@@ -169,6 +171,14 @@ def accuracies(frame: pl.DataFrame, name: str) -> tuple[pl.Series, list[str]]:
         notes.append(f"{name}: accuracies are percent and were divided by 100")
         found = found / 100
     return found, notes
+
+
+def _without_percent(values: pl.Series) -> pl.Series:
+    """A column of text without the sign % after a value or its error; any other as it is."""
+    if values.dtype != pl.String:
+        return values
+    bare = values.str.replace(r"\s*%\s*$", "")
+    return bare.str.replace(r"\s*%(\s*(?:±|\+/-|\+-|\\pm))", "$1")
 
 
 def _refuse_unclear(values: pl.Series, frame: pl.DataFrame, name: str) -> None:
