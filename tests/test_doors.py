@@ -68,8 +68,8 @@ def test_the_first_example_of_the_page_on_harnesses_works_when_pasted(tmp_path):
     kind, _, text = example.partition("\n")
     assert kind == "csv"
     found = read_results(put(tmp_path / "results.csv", text))
-    assert base_accuracy(found, "Relative_Depth") == 1.0
-    assert accuracy(found, "Jigsaw", "Relative_Depth") == 0.0
+    assert base_accuracy(found, "Relative_Depth") == 0.0
+    assert accuracy(found, "Jigsaw", "Relative_Depth") == 1.0
 
 
 def test_a_step_beside_a_source_makes_a_checkpoint(tmp_path):
