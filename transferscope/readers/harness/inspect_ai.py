@@ -24,7 +24,6 @@ from transferscope.readers.harness.record import (
     number_of,
     text_of,
 )
-from transferscope.readers.harness.samples import limit_notes
 from transferscope.readers.harness.tasks import options_of, target_name
 
 NAME = "Inspect"
@@ -89,12 +88,11 @@ def read(content: Content) -> Log:
 
 def _limited(task: Mapping[str, Any]) -> tuple[str, ...]:
     """That the log is of a part of the items; a limit beyond their number is none."""
-    config, total = (
-        dict_of(task.get("config")),
-        number_of(dict_of(task.get("dataset")).get("samples")),
-    )
-    limit = number_of(config.get("limit"))
-    return () if limit and total and limit >= total else limit_notes(config)
+    limit = dict_of(task.get("config")).get("limit")
+    most, total = number_of(limit), number_of(dict_of(task.get("dataset")).get("samples"))
+    if limit is None or (most and total and most >= total):
+        return ()
+    return (f"evaluated with limit {limit}, so not on all items",)
 
 
 def _target(task: Mapping[str, Any]) -> str:
