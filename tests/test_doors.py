@@ -363,6 +363,22 @@ def test_a_damaged_inspect_archive_is_refused_in_one_line(damage, tmp_path):
         load(tmp_path / "x.eval")
 
 
+def test_an_inspect_archive_in_zstd_names_the_command_that_converts_it(tmp_path):
+    path = tmp_path / "x.eval"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.json", "{}")
+    data = bytearray(path.read_bytes())
+    data[8] = 93  # the method in the header of the entry
+    data[data.index(b"PK\x01\x02") + 10] = 93  # and in the directory
+    path.write_bytes(data)
+    assert refused(path) == (
+        "x.eval: an Inspect log that is compressed with zstd; convert it by `inspect log convert "
+        "x.eval --to json --output-dir json/`"
+    )
+    path.write_bytes(data[:-10])
+    assert refused(path) == "x.eval: an Inspect log that is cut short; copy it again"
+
+
 # HELM
 
 
@@ -403,7 +419,9 @@ def test_evalscope_s_reports_are_read_as_counts_of_the_first_metric():
     right = sum(round(score.accuracy * (score.total or 0)) for score in levels)
     assert round(right / sum(score.total or 0 for score in levels), 4) == report["score"]
     assert run.scores["ifeval"].accuracy == 57 / 64  # the report prints 0.8906
-    assert any("metrics not read: mean_inst_level_strict" in note for note in run.notes)
+    assert any(
+        "ifeval: of 4 metrics the first is read, mean_prompt_level_strict" in n for n in run.notes
+    )
 
 
 @needs_real
@@ -434,6 +452,19 @@ def test_evalscope_s_reviews_of_both_versions_are_read(tmp_path):
     assert (sample.reply, sample.choices, sample.answer) == ("It is B.", ("one", "two"), 1)
     assert (sample.said, sample.score) == ("B", 1.0)
     assert run.samples["gsm8k_main"]["3"].sample.score == 0.0
+
+
+def test_a_report_of_an_error_rate_is_left_out_by_name(tmp_path):
+    subsets = [{"name": "clean", "score": 0.1, "num": 50}]
+    metric = {"name": "mean_wer", "categories": [{"subsets": subsets}]}
+    report = {"dataset_name": "speech", "model_name": "m", "metrics": [metric]}
+    put(tmp_path / "speech.json", json.dumps(report))
+    with pytest.raises(DataError, match=r"speech: mean_wer is no accuracy in \[0, 1\] and is left"):
+        read_run([tmp_path], "r", {})
+    row = {"index": 1, "sample_score": {"score": {"value": {"wer": 0.1}, "prediction": "x"}}}
+    lines(tmp_path / "speech.json", [row])
+    sample = read_run([tmp_path], "r", {}).samples["speech"]["1"].sample
+    assert sample.score is None
 
 
 # OpenCompass

@@ -31,6 +31,12 @@ MOST_FILES = 10_000
 _HEAD = 4096
 _HEADERS = ("header.json", "_journal/start.json")
 """Parts of an Inspect log with what it evaluated; the first is written at the end."""
+_HEAVY = ("events", "transcript", "messages", "attachments", "store")
+"""Parts of an Inspect sample that are large and hold no result."""
+_DAMAGED = (
+    *(ValueError, TypeError, RecursionError, RuntimeError, EOFError, OSError),
+    *(zlib.error, zipfile.BadZipFile),
+)
 
 
 def load(path: Path) -> Content | None:
@@ -135,7 +141,11 @@ def _archive(data: bytes, name: str, sha256: str) -> Content | None:
                 raise DataError(f"{shown(name)}: unpacks to over {LARGEST >> 20} MB; refused")
             if "xl/workbook.xml" not in names:
                 return _inspect(archive, name, sha256)
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError):
+        if name.lower().endswith(".eval"):
+            raise DataError(
+                f"{shown(name)}: an Inspect log that is cut short; copy it again"
+            ) from None
         return None
     return _xlsx(data, name, sha256)
 
@@ -147,16 +157,21 @@ def _inspect(archive: zipfile.ZipFile, name: str, sha256: str) -> Content:
         header = next(each for each in _HEADERS if each in names)
         log = {"status": "started", **json.loads(archive.read(header))}
         samples = sorted(each for each in names if each.startswith("samples/"))
-        log["samples"] = [json.loads(archive.read(each)) for each in samples]
+        log["samples"] = [_without(json.loads(archive.read(each)), _HEAVY) for each in samples]
     except NotImplementedError:
         raise DataError(
             f"{shown(name)}: an Inspect log that is compressed with zstd; convert it by "
-            f"`inspect log convert --to json`"
+            f"`inspect log convert {shown(name)} --to json --output-dir json/`"
         ) from None
-    except (ValueError, TypeError, RecursionError, RuntimeError, EOFError, zlib.error) as error:
+    except _DAMAGED as error:
         line = re.sub(r"\s+", " ", str(error))[:100]
         raise DataError(f"{shown(name)}: a damaged Inspect log: {line}") from None
     return Content(name, sha256, log, [(1, log)])
+
+
+def _without(value: Any, keys: tuple[str, ...]) -> Any:
+    """An object without some of its keys."""
+    return {k: v for k, v in value.items() if k not in keys} if isinstance(value, dict) else value
 
 
 def _xlsx(data: bytes, name: str, sha256: str) -> Content | None:

@@ -13,7 +13,7 @@ first metric of a report is the score that EvalScope shows.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from transferscope.readers.harness.metric import accuracy_of
+from transferscope.readers.harness.metric import accuracy_of, less_is_better
 from transferscope.readers.harness.record import (
     Content,
     Log,
@@ -119,24 +119,22 @@ def _prompt(given: Any) -> str:
 
 def _report(content: Content) -> Log:
     """The first metric by subset. Where all its scores are counts of items, they are exact."""
-    report = content.value
+    report, notes = content.value, list[str]()
     metrics = [dict_of(metric) for metric in list_of(report["metrics"])]
-    subsets = list(_subsets(metrics[0])) if metrics else []
     dataset = text_of(report["dataset_name"])
-    notes = [f"{content.name}: metrics not read: {', '.join(_names(metrics[1:]))}"]
-    scores = []
+    name = text_of(metrics[0].get("name")) if metrics else "no metric"
+    subsets = list(_subsets(metrics[0])) if metrics and not less_is_better(name) else []
+    if len(metrics) > 1 and subsets:
+        notes.append(f"{dataset}: of {len(metrics)} metrics the first is read, {name}")
+    if not subsets:
+        notes.append(f"{dataset}: {name} is no accuracy in [0, 1] and is left out")
     exact = all(_right(score, total) is not None for _, score, total in subsets)
-    for name, score, total in subsets:
+    scores = []
+    for subset, score, total in subsets:
         right = _right(score, total) if exact else None
         accuracy = right / total if right is not None and total else score
-        scores.append(Score(_named(f"{dataset}_{name}"), accuracy, total))
-    if not scores:
-        notes.append(f"{content.name}: {dataset} has no score in [0, 1] and is left out")
-    return Log(scores=scores, notes=tuple(notes if len(metrics) > 1 else notes[1:]))
-
-
-def _names(metrics: list[dict[str, Any]]) -> list[str]:
-    return [text_of(metric.get("name")) for metric in metrics]
+        scores.append(Score(_named(f"{dataset}_{subset}"), accuracy, total))
+    return Log(scores=scores, notes=tuple(notes))
 
 
 def _subsets(metric: Mapping[str, Any]) -> Iterator[tuple[str, float, int | None]]:

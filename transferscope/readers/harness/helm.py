@@ -47,8 +47,13 @@ _METHOD = (
 
 
 def recognise(content: Content) -> bool:
-    """Whether the file is one of HELM's with scores or replies."""
-    return _are_instances(content) or _are_states(content) or _are_stats(content)
+    """Whether the file is one of HELM's: scores, replies, or the settings of a run."""
+    settings = content.first.keys() >= {"definition_path", "tags"} or _is_spec(content)
+    return settings or _are_instances(content) or _are_states(content) or _are_stats(content)
+
+
+def _is_spec(content: Content) -> bool:
+    return {"scenario_spec", "adapter_spec"} <= content.first.keys()
 
 
 def _are_instances(content: Content) -> bool:
@@ -70,10 +75,12 @@ def read(content: Content) -> Log:
     Raises:
         DataError: the folder's name does not name the scenario.
     """
+    if not (_are_instances(content) or _are_states(content) or _are_stats(content)):
+        return Log()
     target = _target(content)
     if _are_stats(content):
         stats = [values for _, values in content.rows if not _perturbed(values)]
-        found = _mean(stats, _split([dict_of(each["name"]).get("split") for each in stats]))
+        found = _mean(stats, _split([dict_of(each.get("name")).get("split") for each in stats]))
         notes = () if found else (f"{content.name}: no exact_match in it",)
         return Log(scores=[Score(target, found[1])] if found else (), notes=notes)
     rows = list(_states(content) if _are_states(content) else _instances(content, target))
@@ -83,7 +90,7 @@ def read(content: Content) -> Log:
     if others := len(rows) - len(samples):
         notes.append(f"{target}: {others} items of other splits than {split} are left out")
     if _are_instances(content) and any(
-        dict_of(stat.get("name")).get("name") in _OTHERS for stat in list_of(content.first["stats"])
+        _name(dict_of(stat)) in _OTHERS for stat in list_of(content.first["stats"])
     ):
         notes.append(f"{target}: scored by exact match; HELM's f1 and the like are not read")
     return Log([sample._replace(target=target) for sample in samples], notes=tuple(notes))
@@ -105,6 +112,10 @@ def _split(splits: list[Any]) -> str:
     return "test" if "test" in splits else next((text_of(each) for each in splits if each), "")
 
 
+def _name(stat: Mapping[str, Any]) -> str:
+    return text_of(dict_of(stat.get("name")).get("name"))
+
+
 def _perturbed(values: Mapping[str, Any]) -> bool:
     return bool(values.get("perturbation") or dict_of(values.get("name")).get("perturbation"))
 
@@ -112,7 +123,7 @@ def _perturbed(values: Mapping[str, Any]) -> bool:
 def _mean(stats: list[Any], split: str) -> tuple[str, float] | None:
     """The first of the known metrics on a split, without perturbations."""
     plain = {
-        dict_of(each.get("name")).get("name"): fraction_of(each.get("mean"))
+        _name(each): fraction_of(each.get("mean"))
         for each in map(dict_of, stats)
         if not _perturbed(each) and dict_of(each.get("name")).get("split") == split
     }
