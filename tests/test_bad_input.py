@@ -122,7 +122,7 @@ def test_a_broken_parquet_file_is_refused_without_the_librarys_own_words(write, 
             "a,b",
             "x.csv: found columns 'a', 'b'; known formats are predictions: source, target, item, "
             "and score (0 to 1) or correct; accuracy table: source, target, and accuracy, or "
-            "correct and total; pgf table: seed, ft_task, task, perfection_gap_factor",
+            "correct and total; pgf table: seed, ft_task, task, perfection_gap_factor; wide accur",
         ),
         (
             "seed,ft_task,task",
@@ -139,6 +139,7 @@ def test_a_broken_parquet_file_is_refused_without_the_librarys_own_words(write, 
         ("seed,source,target,total", "x.csv: missing column 'correct'"),
         ("seed,source,accuracy", "x.csv: missing column 'target'"),
         ("source,item,correct", "x.csv: missing column 'target'"),
+        ("source,target,score", "x.csv: missing column 'item'; found 'source', 'target', 'score'"),
         ("model,seed,source,target,item", "x.csv: missing column 'score'"),
     ],
 )

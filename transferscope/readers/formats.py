@@ -133,15 +133,21 @@ def _kind(raw: Raw) -> Kind:
         missing = [column for column in _wanted(kind, found) if column not in found]
         if not missing:
             return kind
+        if kind == "accuracy table" and "score" in found:  # it has neither items nor accuracies
+            _refuse_missing(raw, "predictions", "item")
         if len(missing) < len(_wanted(kind, found)):
-            raise DataError(
-                f"{raw.name}: missing column {missing[0]!r}; found {_listed(found)}; expected of "
-                f"this format, {_described(kind)}"
-            )
+            _refuse_missing(raw, kind, missing[0])
     known = "; ".join(map(_described, FORMATS))
     raise DataError(
-        f"{raw.name}: found columns {_listed(found)}; known formats are {known} "
-        f"(docs/harnesses.md shows examples)"
+        f"{raw.name}: found columns {_listed(found)}; known formats are {known}; wide accuracy "
+        f"table: source, and a column for each target (docs/harnesses.md shows examples)"
+    )
+
+
+def _refuse_missing(raw: Raw, kind: Kind, missing: str) -> None:
+    raise DataError(
+        f"{raw.name}: missing column {missing!r}; found {_listed(raw.frame.columns)}; expected of "
+        f"this format, {_described(kind)} (docs/harnesses.md shows examples)"
     )
 
 

@@ -154,8 +154,9 @@ def accuracies(frame: pl.DataFrame, name: str) -> tuple[pl.Series, list[str]]:
         DataError: a value is no number or out of range, or may be a fraction or percent.
     """
     values, bare = frame["accuracy"], _without_percent(frame["accuracy"])
-    signed = (bare != values).fill_null(False) if values.dtype == pl.String else None
-    if signs := signed is not None and bool(signed.any()):
+    text = values.dtype == pl.String
+    signed = (bare != values).fill_null(False) if text else pl.Series([False] * len(values))
+    if signs := bool(signed.any()):
         filled = (bare.str.strip_chars() != "").fill_null(False)
         expected = "but other values have the sign %; give it to every value or to none"
         refuse_value(filled & ~signed, frame, name, "accuracy", expected)
