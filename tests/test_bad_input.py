@@ -48,14 +48,17 @@ CHOICES = PREDICTIONS.replace("correct", "correct,choice,answer,unreadable")
         (PGF + '"s","S\nS",T,0\ns,S,T\n', "x.csv: row 4: 3 fields, expected 4"),
         (PGF + 's,"S,T,0\n', "x.csv: row 2: not readable as CSV: unexpected end of data"),
         (
-            PGF.replace(",", ";") + "s;S;T;0\n",
-            "x.csv: the header is 'seed;ft_task;task;perfection_",
+            PGF.replace(",", "|") + "s|S|T|0\n",
+            "x.csv: the header is 'seed|ft_task|task|perfection_",
         ),
+        ('{"item": 1}\n{"item"', "x.csv: row 2 is no JSON object; was the file cut short?"),
+        ('{"item": \n', "x.csv: the file is no JSON; expected a table"),
+        ('[{"item": 1}, 2]', "x.csv: row 2 is no JSON object"),
         ("seed,task,ft_task,task\ns,T,S,T\n", "x.csv: duplicated column 'task'; keep one"),
         ("seed,task,,\ns,T,,\n", "x.csv: row 1: 2 columns have no name; expected the header"),
         ('"seed"," seed",task\ns,T,S\n', "x.csv: duplicated column 'seed'; keep one"),
         (b"PAR1" + b"\0" * 50, "x.csv: not a readable Parquet file; was it cut short?"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "x.csv: looks like a PNG picture; expected a table, CSV or Par"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "x.csv: looks like a PNG picture; expected a table, CSV, JSON"),
         (
             "# Head\n\n| a | b |\n|---|---|\n| 1, 2 | 3 |\n",
             "x.csv: looks like Markdown; expected a",
@@ -117,9 +120,9 @@ def test_a_broken_parquet_file_is_refused_without_the_librarys_own_words(write, 
     [
         (
             "a,b",
-            "x.csv: found columns 'a', 'b'; known formats are pgf table: seed, ft_task, task, "
-            "perfection_gap_factor; accuracy table: seed, source, target, and accuracy, or correct "
-            "and total; predictions: model, seed, source, target, item, correct",
+            "x.csv: found columns 'a', 'b'; known formats are predictions: source, target, item, "
+            "and score (0 to 1) or correct; accuracy table: source, target, and accuracy, or "
+            "correct and total; pgf table: seed, ft_task, task, perfection_gap_factor; wide accur",
         ),
         (
             "seed,ft_task,task",
@@ -127,16 +130,17 @@ def test_a_broken_parquet_file_is_refused_without_the_librarys_own_words(write, 
             "expected of this format, pgf table: seed, ft_task, task, perfection_gap_factor",
         ),
         (
-            "source,target,accuracy",
-            "x.csv: missing column 'seed'; found 'source', 'target', 'accuracy'; expected of this "
-            "format, accuracy table: seed, source, target, and accuracy, or correct and total",
+            "target,accuracy",
+            "x.csv: missing column 'source'; found 'target', 'accuracy'; expected of this format, "
+            "accuracy table: source, target, and accuracy, or correct and total",
         ),
         ("seed,source,target", "x.csv: missing column 'accuracy'"),
         ("seed,source,target,correct", "x.csv: missing column 'total'"),
         ("seed,source,target,total", "x.csv: missing column 'correct'"),
         ("seed,source,accuracy", "x.csv: missing column 'target'"),
-        ("seed,source,target,item,correct", "x.csv: missing column 'model'"),
-        ("model,seed,source,target,item", "x.csv: missing column 'correct'"),
+        ("source,item,correct", "x.csv: missing column 'target'"),
+        ("source,target,score", "x.csv: missing column 'item'; found 'source', 'target', 'score'"),
+        ("model,seed,source,target,item", "x.csv: missing column 'score'"),
     ],
 )
 def test_columns_that_fit_no_format_are_refused(write, header, message):
@@ -151,7 +155,7 @@ def test_columns_that_fit_no_format_are_refused(write, header, message):
     ("text", "message"),
     [
         (PGF + "s,S,T,0.1\ns,S,U,x\n", "row 3: perfection_gap_factor is 'x', expected a number"),
-        (PGF + 's,S,T,"0,1"\n', "row 2: perfection_gap_factor is '0,1', expected a number"),
+        (PGF + 's,S,T,"0,1,0"\n', "row 2: perfection_gap_factor is '0,1,0', expected a number"),
         (PGF + "s,S,T,N/A\n", "row 2: perfection_gap_factor is 'N/A', expected a number, or"),
         (PGF + "s,S,T,inf\n", "row 2: perfection_gap_factor is 'inf', expected a finite number"),
         (PGF + "s,S,T,-1e999\n", "row 2: perfection_gap_factor is '-1e999', expected a finite"),
@@ -162,11 +166,11 @@ def test_columns_that_fit_no_format_are_refused(write, header, message):
         (PGF + "s,S,T,1\ns,S,U,1\n\ns,S,T,0\n", "row 5 repeats row 2: model 'x', seed 's', source "
          "'S', target 'T' are given twice; keep one"),
         (PGF + f"s,{'n' * 201},T,0\n", "row 2: source 'nnnnnnnnnnnnnnnnnnnn'... has 201 char"),
-        (ACCURACY + BASE + "s,S,T,61.5\n", "row 3: accuracy is '61.5', expected a fraction in "
-         "[0, 1]; divide percent by 100"),
-        (ACCURACY + BASE + "s,S,T,-0.1\n", "row 3: accuracy is '-0.1', expected a fraction in"),
+        (ACCURACY + BASE + "s,S,T,61.5\n", "row 2: accuracy is '0.5', beside '61.5', so fractions "
+         "and percent are mixed; write all as fractions (0.863), or give every value the sign %"),
+        (ACCURACY + BASE + "s,S,T,-0.1\n", "row 3: accuracy is '-0.1', expected 0 to 1. A correl"),
         (ACCURACY + BASE + "s,S,T,1e999\n", "row 3: accuracy is '1e999', expected a finite number"),
-        (ACCURACY + BASE + ",S,T,0.5\n", "row 3: seed is empty; only a base row"),
+        (ACCURACY + BASE + ",S,T,0.5\ns,S,T,1\n", "row 3: seed is empty; only a base row"),
         (ACCURACY + BASE + "s,S,,0.5\n", "row 3: target is empty"),
         (ACCURACY + BASE + "s,S,T,0\n,,T,0.5\n", "row 4 repeats row 2: model 'x', seed 's', source "
          "None, target 'T' are given twice"),
@@ -186,11 +190,12 @@ def test_columns_that_fit_no_format_are_refused(write, header, message):
         (PREDICTIONS + "m,s,,T,q,1\nm,s,S,T,q,\n", "row 3: correct is empty"),
         (PREDICTIONS + "m,s,,T,q,1\nm,s,S,T,,1\n", "row 3: item is empty"),
         (PREDICTIONS + "m,s,,T,q,1\nm,,S,T,q,1\n", "row 3: seed is empty; only a base row"),
+        ("source,target,item,score\n,T,q,1\nS,T,q,\n", "row 3: score is empty; leave out rows"),
+        ("source,target,item,score\n,T,q,1\nS,T,q,7\n", "row 3: score is no fraction in [0, 1]"),
         (PREDICTIONS + "m,s,S,T,q,1\nm,s,S,T,q,0\n", "row 3 repeats row 2: model 'm', seed 's', "
          "source 'S', target 'T', item 'q' are given twice"),
         (PREDICTIONS + "m,,,T,q,1\nm,s,S,T,q,1\nm,s,,T,q,1\n", "row 4 repeats row 2"),
         (PREDICTIONS + "m,s,,T,q,1\n", "only base rows"),
-        (ACCURACY + "s,None,T,0.5\ns,S,T,0\n", "row 2: source is 'None'; rows of the unt"),
         (PGF + "s,S,T,0\ns,Base,T,0\n", "row 3: source is 'Base'; rows of the untuned model have"),
         (PGF + "s,S,T,0\ns,S,Overall,0\n", "row 3: target is 'Overall'; a mean of the other tar"),
         (PGF + "s,S,T,0\ns,t,T,0\n", "row 2: task 'T' and 't' (row 3) differ in spelling alone"),
@@ -228,10 +233,10 @@ def test_a_parquet_column_of_the_wrong_type_is_refused(tmp_path, column):
 
 def test_rows_of_a_parquet_file_count_from_1(tmp_path):
     pl.DataFrame(
-        {"seed": "s", "source": ["S", "R"], "target": "T", "accuracy": [0.5, 61.5]}
+        {"seed": "s", "source": ["S", "R"], "target": "T", "accuracy": [61.5, 0.5]}
     ).write_parquet(tmp_path / "x.parquet")
     assert refused(tmp_path / "x.parquet").startswith(
-        "x.parquet: row 2: accuracy is 61.5, expected"
+        "x.parquet: row 2: accuracy is 0.5, beside 61.5, so fractions"
     )
 
 

@@ -165,7 +165,7 @@ GOOD = "seed,source,target,accuracy\na,,T,0.5\na,T,T,0.6\n"
         (GOOD + "a,T,T,0.7\n", [], "row"),
         (GOOD.replace("0.6", "good"), [], "'good'"),
         (GOOD.replace("0.6", "inf"), [], "inf"),
-        (GOOD.replace("0.6", "60"), [], "divide percent by 100"),
+        (GOOD.replace("0.6", "60"), [], "so fractions and percent are mixed"),
         (GOOD, ["--ceiling", "95"], "divide percent by 100"),
         (GOOD, ["--ceiling", "high"], "not a number, not 'self'"),
         (GOOD, ["--alpha", "2"], "alpha is 2"),

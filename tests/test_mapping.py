@@ -69,13 +69,14 @@ def test_a_path_that_is_not_there_is_named(tmp_path):
 def test_a_harness_s_file_without_a_mapping_is_told_what_it_needs(tmp_path):
     file = lmms_blink(tmp_path, replies(30), GOLD)
     assert refused(file) == (
-        f"{file.name}: a file of lmms-eval; results of other harnesses are read through a mapping "
-        f"file, which says which run is which (docs/harnesses.md)"
+        f"{file.name}: a file of lmms-eval, which is one run alone; compare it with the base by "
+        f"`transferscope compare BASE RUN`, or name the runs in a mapping file (docs/harnesses.md)"
     )
-    other = logs.put(tmp_path / "x.json", "{}")
-    said = refused(other)
-    assert said.startswith("x.json: no table that is known; results of other harnesses")
-    assert said.endswith("; save a table of your own as CSV or Parquet")
+    other = logs.put(tmp_path / "x.json", '{\n "a": 1\n}')
+    assert refused(other) == (
+        "x.json: one JSON object; expected a table: an object on each line, with source, target, "
+        "item and score (docs/harnesses.md)"
+    )
 
 
 def test_seeds_models_and_several_paths_make_one_matrix(tmp_path):

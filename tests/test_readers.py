@@ -230,8 +230,9 @@ def test_a_run_that_two_files_hold_is_refused_naming_both(study, tmp_path):
 def test_a_folder_without_predictions_is_refused(tmp_path, write):
     write("", "study/predictions/notes.txt")
     assert refused(tmp_path / "study") == (
-        "study: a folder without predictions/*.parquet; is it a study folder? Results of other "
-        "harnesses need a mapping file (docs/harnesses.md)"
+        "study: a folder without predictions/*.parquet, so no study folder; for results of other "
+        "harnesses run `transferscope compare BASE RUN`, or write a mapping file "
+        "(docs/harnesses.md)"
     )
     pl.DataFrame(
         {"seed": ["s"], "source": ["S"], "target": ["T"], "accuracy": [0.5]}

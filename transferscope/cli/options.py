@@ -19,9 +19,9 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="[NAME=]PATH...",
-        help="PGF tables, accuracy tables (CSV or Parquet), study folders, bundles (ZIP) or "
-        "mapping files (YAML) of other harnesses' results, smallest model first. NAME= names a "
-        "table's model.",
+        help="Tables of predictions, accuracies or PGF (CSV, JSONL, Parquet), study folders, "
+        "bundles (ZIP) or mapping files (YAML) of other harnesses' results, smallest model first. "
+        "NAME= names a table's model.",
     ),
 ]
 Out = Annotated[

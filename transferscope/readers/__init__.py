@@ -1,8 +1,8 @@
 """Other people's results into the same matrix.
 
-In:   CSV or Parquet tables in a known format (`formats`), study folders or bundles of them
-      (`bundle`), or mapping files that name results of other evaluation harnesses (`harness`); one
-      or more models.
+In:   CSV, JSON lines or Parquet tables in a known format (`formats`), study folders or bundles of
+      them (`bundle`), or mapping files that name results of other evaluation harnesses (`harness`);
+      one or more models.
 Out:  the labelled matrix of `matrix`, with what was read in `attrs["inputs"]`.
 
 Bad input is a `DataError` of one line that names the file, the row, what was found and what was
@@ -119,8 +119,8 @@ def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     """Results of one or more models as a transfer matrix.
 
     Args:
-        inputs: CSV or Parquet files, study folders, bundles or mapping files; the order of models
-            is size order. A name renames an input's single model.
+        inputs: CSV, JSON lines or Parquet files, study folders, bundles or mapping files; the order
+            of models is size order. A name renames an input's single model.
         ceiling: best reachable accuracy; see `matrix.apply_ceiling`.
 
     Returns:
@@ -202,11 +202,7 @@ def _read(name: str | None, path: Path) -> Read:
     elif is_mapping(path):
         one = _read_mapping(name, path)
     else:
-        _refuse_lone_log(path)
-        raw = read_file(path)
-        one = Read(read_table(raw, name), raw.name, raw.sha256)
-        check_spelling(one.table.rows, one.file)
-        one = one._replace(checks=check_table(one.table.kind, one.table.rows))
+        one = _read_table(name, path)
     if one.table.rows["source"].is_null().all():
         raise DataError(f"{one.file}: only base rows; there is nothing to compare the base with")
     if one.table.kind != "pgf table" and one.table.rows["source"].is_not_null().all():
@@ -234,27 +230,44 @@ def _read_mapping(name: str | None, path: Path) -> Read:
     if name is not None:
         checks = [replace(check, model=name if check.model else "") for check in checks]
     return Read(
-        Table(kind, rows), label, digest, notes=found.notes, parts=found.inputs, checks=checks
+        Table(kind, rows, []), label, digest, notes=found.notes, parts=found.inputs, checks=checks
     )
 
 
-def _refuse_lone_log(path: Path) -> None:
-    """A harness's own file says neither which run is the base nor what was finetuned on."""
+def _read_table(name: str | None, path: Path) -> Read:
+    """A table file; a file that is none is named for what it is, where that is known."""
+    try:
+        raw = read_file(path)
+        table = read_table(raw, name)
+    except DataError as error:
+        problem = str(error)
+    else:
+        check_spelling(table.rows, raw.name)
+        checks = check_table(table.kind, table.rows)
+        return Read(table, raw.name, raw.sha256, notes=table.notes, checks=checks)
+    raise DataError(_lone_log(path) or problem)
+
+
+def _lone_log(path: Path) -> str | None:
+    """Why a harness's file or a YAML file cannot be analyzed alone; None for any other file.
+
+    A harness's file names neither the base nor the task finetuned on.
+    """
     from transferscope.readers.harness.runs import recognised
 
     if path.suffix.lower() in (".yaml", ".yml"):
-        raise DataError(
+        return (
             f"{shown(path.name)}: no mapping file, as it has no `runs:`; a study file is for "
             f"`transferscope run`, and the folder which that writes is for `analyze`"
         )
-    if path.suffix.lower() in (".json", ".jsonl", ".xlsx", ".tsv"):
-        harness = recognised(path)
-        what = f"a file of {harness}" if harness else "no table that is known"
-        tables = "" if harness else "; save a table of your own as CSV or Parquet"
-        raise DataError(
-            f"{shown(path.name)}: {what}; results of other harnesses are read through a mapping "
-            f"file, which says which run is which (docs/harnesses.md){tables}"
-        )
+    harness = recognised(path) if path.is_file() else None
+    if harness is None:
+        return None
+    return (
+        f"{shown(path.name)}: a file of {harness}, which is one run alone; compare it with the "
+        f"base by `transferscope compare BASE RUN`, or name the runs in a mapping file "
+        f"(docs/harnesses.md)"
+    )
 
 
 def _read_bundle(name: str | None, path: Path) -> Read:
@@ -280,8 +293,9 @@ def _read_folder(name: str | None, path: Path, label: str) -> Read:
         )
     if rows is None:
         raise DataError(
-            f"{label}: a folder without predictions/*.parquet; is it a study folder? Results of "
-            f"other harnesses need a mapping file (docs/harnesses.md)"
+            f"{label}: a folder without predictions/*.parquet, so no study folder; for results of "
+            f"other harnesses run `transferscope compare BASE RUN`, or write a mapping file "
+            f"(docs/harnesses.md)"
         )
     controls = _stacked(control_files(path), label, whole)
     if controls is not None:
@@ -291,7 +305,7 @@ def _read_folder(name: str | None, path: Path, label: str) -> Read:
         if controls["source"].is_null().any():
             raise DataError(f"{label}: a table of controls with rows of the base; keep those apart")
         rows, controls = _apart(rows, controls)
-    table = Table("predictions", rename_model(rows, name, label))
+    table = Table("predictions", rename_model(rows, name, label), [])
     check_spelling(table.rows.drop("row"), label)
     records = tuple(read_json(record_of(file)) for file in prediction_files(path))
     return Read(

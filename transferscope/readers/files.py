@@ -1,7 +1,9 @@
-"""A table file, CSV or Parquet, as untouched columns with the line each row stands on.
+"""A table file, CSV, JSON lines or Parquet, as untouched columns with the line of each row.
+
+Columns of CSV are separated by commas, semicolons or tabs, as the header is.
 
 In:   a path.
-Out:  a `Raw`: CSV columns are all text, Parquet columns have the file's types.
+Out:  a `Raw`: columns of CSV and JSON are all text, Parquet columns have the file's types.
 
 What is wrong with a file is one line that names it and the row; no library's own message gets out.
 """
@@ -9,6 +11,7 @@ What is wrong with a file is one line that names it and the row; no library's ow
 import csv
 import hashlib
 import io
+import json
 import os
 import re
 from collections import Counter
@@ -26,7 +29,8 @@ _LONGEST_HEADER = 200  # characters shown of a header that is not understood
 _LARGEST_MAPPING = 1 << 20  # bytes
 _FEW_ROWS = 1_000_000  # which are no danger, however few bytes hold them
 _ROWS_A_BYTE = 8
-_TABLE = "expected a table, CSV or Parquet"
+_TABLE = "expected a table, CSV, JSON lines or Parquet"
+_MOST_KEYS = 100  # of the objects in JSON lines
 _STARTS = {
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
@@ -57,15 +61,16 @@ class Raw(NamedTuple):
     sha256: str
     frame: pl.DataFrame
     lines: Int[np.ndarray, " row"]
-    """Line of each row in a CSV file, where the header is line 1; in Parquet, rows from 1."""
+    """Line of each row in a CSV file, where the header is line 1, and in JSON lines; in Parquet and
+    in a JSON list, rows from 1."""
 
 
 def read_file(path: str | os.PathLike[str]) -> Raw:
-    """Read a CSV or Parquet file; which of them it is, the first bytes say.
+    """Read a CSV, JSON lines or Parquet file; which of them it is, the first bytes say.
 
     Raises:
-        DataError: the file is missing, empty, has no rows, or is neither CSV nor Parquet; the
-            message says what it looks like, where that is known.
+        DataError: the file is missing, empty, has no rows, or is none of these; the message says
+            what it looks like, where that is known.
     """
     path = Path(path)
     name = shown(path.name)
@@ -81,6 +86,8 @@ def read_file(path: str | os.PathLike[str]) -> Raw:
         raise DataError(f"{name}: looks like {kind}; {_TABLE}")
     if data[:4] == b"PAR1" or path.suffix.lower() == ".parquet":
         frame, lines = _parquet(data, name)
+    elif re.match(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*\{)", data):
+        frame, lines = _json(data, name)
     else:
         frame, lines = _csv(data, name)
     if frame.is_empty():
@@ -128,18 +135,71 @@ def _parquet(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
     return frame.with_columns(nothing), np.arange(1, frame.height + 1)
 
 
-def _csv(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
+def _decoded(data: bytes, name: str) -> str:
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{name}: row {line}: not UTF-8 text; save the file as UTF-8") from None
+
+
+def _json(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
+    """Objects, one a line or in one list, as columns of text; what is no text, number or truth
+    value is left out."""
+    text = _decoded(data, name)
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        whole = None
+    if isinstance(whole, dict):
+        raise DataError(
+            f"{name}: one JSON object; expected a table: an object on each line, with source, "
+            f"target, item and score (docs/harnesses.md)"
+        )
+    rows: list[tuple[int, Any]] = list(enumerate(whole, 1)) if isinstance(whole, list) else []
+    lines = [] if rows else text.split("\n")
+    try:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                rows.append((number, json.loads(line)))
+    except (ValueError, RecursionError):
+        where = f"row {len(rows) + 1}" if rows else "the file"
+        what = "is no JSON object; was the file cut short?" if rows else f"is no JSON; {_TABLE}"
+        raise DataError(f"{name}: {where} {what}") from None
+    columns: dict[str, None] = {}
+    for number, row in rows:
+        if not isinstance(row, dict):
+            raise DataError(f"{name}: row {number} is no JSON object")
+        columns |= dict.fromkeys(row)
+        if len(columns) > _MOST_KEYS:
+            raise DataError(f"{name}: row {number}: over {_MOST_KEYS} different keys; {_TABLE}")
+    cells = {column: [_cell(row.get(column)) for _, row in rows] for column in columns}
+    try:
+        frame = pl.DataFrame(cells, schema=dict.fromkeys(columns, pl.String))
+    except UnicodeEncodeError:
+        raise DataError(f"{name}: holds half a surrogate pair, which is no character") from None
+    return frame, np.array([number for number, _ in rows])
+
+
+def _cell(value: Any) -> str | None:
+    """A JSON value as text; a whole float, as pandas writes an integer, without its point."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else None if value != value else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int) else None
+
+
+def _csv(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
+    text = _decoded(data, name)
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DataError(f"{name}: row {line}: a NUL character; expected CSV text or Parquet")
     if '"' not in text:  # so every line is a row
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    records = csv.reader(io.StringIO(text, newline=""), strict=True)
+    first = text.lstrip("\r\n").partition("\n")[0]
+    comma = max(",;\t", key=first.count)
+    records = csv.reader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
     try:
         header = [column.strip() for column in next(records)]
     except (csv.Error, StopIteration):
@@ -149,7 +209,7 @@ def _csv(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
     _check_header(header, name)
     if '"' in text:
         return _quoted(records, header, name)
-    return _plain(text.split("\n"), records.line_num, header, name)
+    return _plain(text.split("\n"), records.line_num, header, name, comma)
 
 
 def _check_header(header: list[str], name: str) -> None:
@@ -159,25 +219,27 @@ def _check_header(header: list[str], name: str) -> None:
         raise DataError(f"{name}: row 1: {blank} columns have no name; expected the header")
     if again:
         raise DataError(f"{name}: duplicated column {again[0]!r}; keep one")
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+    if len(header) == 1 and "|" in header[0]:
         shown = header[0][:_LONGEST_HEADER]
         raise DataError(f"{name}: the header is {shown!r}; separate the columns with commas")
 
 
 def _plain(
-    all_lines: list[str], first: int, header: list[str], name: str
+    all_lines: list[str], first: int, header: list[str], name: str, comma: str
 ) -> tuple[pl.DataFrame, np.ndarray]:
     """Rows of a file without quotes, where every line that is not blank is a row."""
     rows = pl.Series(all_lines[first:], dtype=pl.String)
     filled = rows.str.strip_chars() != ""
     lines = np.flatnonzero(filled.to_numpy()) + first + 1
     rows = rows.filter(filled)
-    _check_widths((rows.str.count_matches(",", literal=True) + 1).to_numpy(), lines, header, name)
+    _check_widths((rows.str.count_matches(comma, literal=True) + 1).to_numpy(), lines, header, name)
     schema = dict.fromkeys(header, pl.String)
     if rows.is_empty():
         return pl.DataFrame(schema=schema), lines
     data = io.BytesIO(rows.str.join("\n")[0].encode())
-    return pl.read_csv(data, has_header=False, schema=schema, quote_char=None), lines
+    return pl.read_csv(
+        data, has_header=False, schema=schema, quote_char=None, separator=comma
+    ), lines
 
 
 def _quoted(records: Any, header: list[str], name: str) -> tuple[pl.DataFrame, np.ndarray]:
@@ -202,6 +264,8 @@ def _check_widths(widths: np.ndarray, lines: np.ndarray, header: list[str], name
     if wrong.size:
         line, width = lines[wrong[0]], widths[wrong[0]]
         said = f"row {line}: {width} fields, expected {len(header)}"
+        if width > len(header):
+            said += "; where numbers have decimal commas, separate the columns with semicolons"
         raise DataError(f"{name}: {_no_table(header) or said}")
 
 

@@ -1,12 +1,12 @@
 """The known table formats: which one a file is, and its rows as a checked long table.
 
+    predictions     source, target, item, and score or correct: the way in for anyone's results
+    accuracy        source, target, and accuracy, or correct and total; or wide, with a column for
+                    each target
     published PGF   seed, ft_task, task, perfection_gap_factor
-    accuracy        seed, source, target, and accuracy, or correct and total; an empty source is
-                    the base, and a base without seed serves all seeds
-    predictions     model, seed, source, target, item, correct
 
-The first two may have a `model` column; other columns are ignored. An empty number, or `nan`, is
-not measured. Names are untrusted and kept exactly as given.
+An empty source is the base. Model, seed and step may be given; other columns are ignored (`plain`).
+An empty number, or `nan`, is not measured. Names are untrusted and kept exactly as given.
 
 In:   a `files.Raw`.
 Out:  a `Table` for `matrix`, or a `DataError` that names the file, the row and the column.
@@ -14,7 +14,6 @@ Out:  a `Table` for `matrix`, or a `DataError` that names the file, the row and 
 
 from typing import Literal, NamedTuple
 
-import numpy as np
 import polars as pl
 
 from transferscope.errors import DataError
@@ -28,13 +27,27 @@ from transferscope.predictions import (
     text_column,
 )
 from transferscope.readers.files import Raw
+from transferscope.readers.plain import (
+    accuracies,
+    is_wide,
+    numbers,
+    refuse_value,
+    regular,
+    unpivoted,
+)
 
 Kind = Literal["pgf table", "accuracy table", "predictions"]
 
 FORMATS: dict[Kind, tuple[str, ...]] = {
+    "predictions": ("source", "target", "item"),
+    "accuracy table": ("source", "target"),
     "pgf table": ("seed", "ft_task", "task", "perfection_gap_factor"),
-    "accuracy table": ("seed", "source", "target"),
-    "predictions": ("model", "seed", "source", "target", "item", "correct"),
+}
+"""Columns that each format must have, besides one of `_VALUES`."""
+_VALUES: dict[Kind, str] = {
+    "predictions": ", and score (0 to 1) or correct",
+    "accuracy table": ", and accuracy, or correct and total",
+    "pgf table": "",
 }
 _TELLING: dict[Kind, set[str]] = {
     "predictions": {"item"},
@@ -47,7 +60,6 @@ _LONGEST_NAME = 200
 _MOST_ITEMS = 1_000_000  # of a target: its items are made up, one by one, where counts are all
 _AGREE = 0.0005  # accuracies beside counts may be rounded to three decimals
 _ANSWERS = ("choice", "answer", "correct", "unreadable", "read_by", "score")
-_MEASURES = ("accuracy", "correct", "total")
 
 
 class Table(NamedTuple):
@@ -56,6 +68,8 @@ class Table(NamedTuple):
     kind: Kind
     rows: pl.DataFrame
     """Columns model, seed, source, target, those of its kind, and `row`, the line in the file."""
+    notes: list[str]
+    """What was read otherwise than it stands in the file."""
 
 
 def read_table(raw: Raw, model: str | None) -> Table:
@@ -69,24 +83,27 @@ def read_table(raw: Raw, model: str | None) -> Table:
     Raises:
         DataError: the columns fit no format, or a row is not what it must be.
     """
-    kind = _kind(raw)
     frame = raw.frame.select(pl.all().exclude("row", "file"))
     frame = frame.with_columns(pl.Series("row", raw.lines))
-    if kind == "predictions":
-        names = [text_column(frame[column], frame, raw.name) for column in (*CELL, "item")]
-        given = [column for column in _ANSWERS if column in frame.columns]
-        rows = _blanks_to_null(frame.select(*names, *given, "row"))
-        _check_names(rows, (*CELL, "item"), raw.name)
-        rows = check_predictions(rows, raw.name)
+    named, notes = model or raw.name.rsplit(".", 1)[0], list[str]()
+    if is_wide(raw.frame.columns):
+        kind = "accuracy table"
+        frame, notes = unpivoted(frame, raw.name)
     else:
-        if kind == "pgf table":
-            frame = frame.select(pl.all().exclude("source", "target", "pgf")).rename(
-                {"ft_task": "source", "task": "target", "perfection_gap_factor": "pgf"}
-            )
+        kind = _kind(raw)
+    if kind == "predictions":
+        rows = _prediction_rows(regular(frame, raw.name, named), raw.name)
+    elif kind == "accuracy table":
+        rows, more = _accuracy_rows(regular(frame, raw.name, named), raw.name)
+        notes += more
+    else:
+        frame = frame.select(pl.all().exclude("source", "target", "pgf")).rename(
+            {"ft_task": "source", "task": "target", "perfection_gap_factor": "pgf"}
+        )
         if "model" not in frame.columns:
-            frame = frame.with_columns(model=pl.lit(model or raw.name.rsplit(".", 1)[0]))
-        rows = (_pgf_rows if kind == "pgf table" else _accuracy_rows)(frame, raw.name)
-    return Table(kind, rename_model(rows, model, raw.name))
+            frame = frame.with_columns(model=pl.lit(named))
+        rows, notes = _pgf_rows(frame, raw.name)
+    return Table(kind, rename_model(rows, model, raw.name), notes)
 
 
 def rename_model(rows: pl.DataFrame, model: str | None, name: str) -> pl.DataFrame:
@@ -113,78 +130,124 @@ def _kind(raw: Raw) -> Kind:
     for kind, telling in _TELLING.items():
         if not telling.intersection(found):
             continue
-        wanted = list(FORMATS[kind])
-        if kind == "accuracy table" and "accuracy" not in found:
-            wanted += ["correct", "total"] if {"correct", "total"} & set(found) else ["accuracy"]
-        missing = [column for column in wanted if column not in found]
+        missing = [column for column in _wanted(kind, found) if column not in found]
         if not missing:
             return kind
-        if len(missing) < len(wanted):
-            columns = ", ".join(FORMATS[kind])
-            if kind == "accuracy table":
-                columns += ", and accuracy, or correct and total"
-            raise DataError(
-                f"{raw.name}: missing column {missing[0]!r}; found {_listed(found)}; expected of "
-                f"this format, {kind}: {columns}"
-            )
-    known = "; ".join(f"{kind}: {', '.join(columns)}" for kind, columns in FORMATS.items())
-    known = known.replace("source, target;", "source, target, and accuracy, or correct and total;")
-    raise DataError(f"{raw.name}: found columns {_listed(found)}; known formats are {known}")
+        if kind == "accuracy table" and "score" in found:  # it has neither items nor accuracies
+            _refuse_missing(raw, "predictions", "item")
+        if len(missing) < len(_wanted(kind, found)):
+            _refuse_missing(raw, kind, missing[0])
+    known = "; ".join(map(_described, FORMATS))
+    raise DataError(
+        f"{raw.name}: found columns {_listed(found)}; known formats are {known}; wide accuracy "
+        f"table: source, and a column for each target (docs/harnesses.md shows examples)"
+    )
+
+
+def _refuse_missing(raw: Raw, kind: Kind, missing: str) -> None:
+    raise DataError(
+        f"{raw.name}: missing column {missing!r}; found {_listed(raw.frame.columns)}; expected of "
+        f"this format, {_described(kind)} (docs/harnesses.md shows examples)"
+    )
+
+
+def _wanted(kind: Kind, found: list[str]) -> list[str]:
+    """The columns that a table of this kind must have, given those that it has."""
+    wanted = list(FORMATS[kind])
+    if kind == "accuracy table" and "accuracy" not in found:
+        return wanted + (
+            ["correct", "total"] if {"correct", "total"} & set(found) else ["accuracy"]
+        )
+    if kind == "predictions" and "correct" not in found:
+        return [*wanted, "score"]
+    return wanted
+
+
+def _described(kind: Kind) -> str:
+    return f"{kind}: {', '.join(FORMATS[kind])}{_VALUES[kind]}"
 
 
 def _listed(columns: list[str]) -> str:
     return some([column[:40] for column in columns], most=12)
 
 
-def _pgf_rows(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+def _prediction_rows(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Rows of a predictions table; a score that only repeats `correct` is not kept."""
+    if "score" in frame.columns:
+        values = frame["score"]
+        if values.dtype == pl.String:
+            text = values.str.strip_chars().str.to_lowercase()
+            frame = frame.with_columns(score=text.replace({"true": "1", "false": "0"}))
+        score, _ = numbers(frame, "score", name)
+        frame = frame.with_columns(score)
+    if "correct" not in frame.columns:
+        empty = "score is empty; leave out rows of items that were not evaluated"
+        refuse(frame["score"].is_null(), frame, name, empty)
+        frame = frame.with_columns(correct=pl.col("score") == 1)
+    item = text_column(frame["item"], frame, name)
+    given = [column for column in _ANSWERS if column in frame.columns]
+    rows = _blanks_to_null(frame.select(*CELL, item, *given, "row"))
+    _check_names(rows, (*CELL, "item"), name)
+    rows = check_predictions(rows, name)
+    if "score" in rows.columns:
+        repeats = pl.col("score") == pl.col("correct").cast(pl.Float64)
+        rows = rows.with_columns(score=pl.when(~repeats).then(pl.col("score")))
+    return rows
+
+
+def _pgf_rows(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
     rows = _names(frame, name)
     for column in ("seed", "source"):
         refuse(rows[column].is_null(), rows, name, f"{_given_as(column)} is empty")
-    values = _numbers(frame, "pgf", name, _VALUE)
+    values, notes = numbers(frame, "pgf", name, _VALUE)
     rows = rows.with_columns(values)
-    _refuse_value(values > 1 + 1e-9, frame, name, "pgf", "a PGF is at most 1", _VALUE)
+    refuse_value(values > 1 + 1e-9, frame, name, "pgf", "a PGF is at most 1", _VALUE)
     check_unique(rows, CELL, name)
-    return rows
+    return rows, notes
 
 
 def _given_as(column: str) -> str:
     return "ft_task" if column == "source" else column
 
 
-def _accuracy_rows(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    rows = _names(frame, name)
+def _accuracy_rows(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
+    rows, notes = _names(frame, name), list[str]()
     seedless = rows["seed"].is_null() & rows["source"].is_not_null()
     refuse(seedless, rows, name, "seed is empty; only a base row (empty source) may leave it empty")
-    given = {c: _numbers(frame, c, name) for c in _MEASURES if c in frame.columns}
-    if "accuracy" in given:
-        accuracy = given["accuracy"]
-        expected = "expected a fraction in [0, 1]"
-        above, below = accuracy > 1, accuracy < 0
-        _refuse_value(above, frame, name, "accuracy", f"{expected}; divide percent by 100")
-        _refuse_value(below, frame, name, "accuracy", expected)
-    if "correct" in given and "total" in given:
+    given: dict[str, pl.Series] = {}
+    if "accuracy" in frame.columns:
+        given["accuracy"], notes = accuracies(frame, name)
+    if {"correct", "total"} <= set(frame.columns):
+        given |= {column: _count(frame, column, name) for column in ("correct", "total")}
         _check_counts(given, frame, name)
-    else:  # one count without the other says nothing
-        given = {"accuracy": given["accuracy"]}
     rows = rows.with_columns(given.values())
     check_unique(spread_base(rows), CELL, name)
-    return rows
+    return rows, notes
+
+
+def _count(frame: pl.DataFrame, column: str, name: str) -> pl.Series:
+    """A column of counts; a mark before three digits may separate thousands and is refused."""
+    values = frame[column]
+    if values.dtype == pl.String:
+        unclear = values.str.contains(r"\d[.,]\d{3}\s*$").fill_null(False)
+        refuse_value(unclear, frame, name, column, "write it without a mark, such as 1234")
+    return numbers(frame, column, name)[0]
 
 
 def _check_counts(given: dict[str, pl.Series], frame: pl.DataFrame, name: str) -> None:
     correct, total = given["correct"], given["total"]
     for column, values in (("correct", correct), ("total", total)):
-        _refuse_value(values < 0, frame, name, column, "expected 0 or more")
+        refuse_value(values < 0, frame, name, column, "expected 0 or more")
         fractional = values != values.round(0)
-        _refuse_value(fractional, frame, name, column, "expected a whole number")
-    _refuse_value(total == 0, frame, name, "total", "expected at least 1")
-    _refuse_value(total > _MOST_ITEMS, frame, name, "total", f"expected at most {_MOST_ITEMS:,}")
+        refuse_value(fractional, frame, name, column, "expected a whole number")
+    refuse_value(total == 0, frame, name, "total", "expected at least 1")
+    refuse_value(total > _MOST_ITEMS, frame, name, "total", f"expected at most {_MOST_ITEMS:,}")
     half = correct.is_null() != total.is_null()
     refuse(half, frame, name, "one of correct and total is empty; give both or neither")
-    _refuse_value(correct > total, frame, name, "correct", "more than total")
+    refuse_value(correct > total, frame, name, "correct", "more than total")
     if "accuracy" in given:
         apart = (given["accuracy"] - correct / total).abs() > _AGREE + 1e-9
-        _refuse_value(apart, frame, name, "accuracy", "which is not correct / total")
+        refuse_value(apart, frame, name, "accuracy", "which is not correct / total")
 
 
 def _names(frame: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -218,31 +281,3 @@ def _name_problem(value: str) -> str | None:
     if len(value) > _LONGEST_NAME:
         return f"{value[:20]!r}... has {len(value)} characters, at most {_LONGEST_NAME} are allowed"
     return f"{value!r} holds a NUL character" if "\0" in value else None
-
-
-def _numbers(frame: pl.DataFrame, column: str, name: str, shown: str | None = None) -> pl.Series:
-    """A column as finite floats, null where not measured."""
-    values, shown = frame[column], shown or column
-    if values.dtype == pl.String:
-        text = values.str.strip_chars()
-        numbers = text.cast(pl.Float64, strict=False)
-        unread = numbers.is_null() & (text != "").fill_null(False)
-        _refuse_value(
-            unread, frame, name, column, "expected a number, or nothing where not measured", shown
-        )
-    elif values.dtype.is_numeric() or values.dtype == pl.Null:
-        numbers = values.cast(pl.Float64)
-    else:
-        raise DataError(f"{name}: column {shown!r} holds {values.dtype}, expected numbers")
-    _refuse_value(numbers.is_infinite(), frame, name, column, "expected a finite number", shown)
-    return numbers.fill_nan(None).alias(column)
-
-
-def _refuse_value(
-    bad: pl.Series, frame: pl.DataFrame, name: str, column: str, expected: str, shown: str = ""
-) -> None:
-    """Refuse the first bad number of a column, showing what stands there."""
-    index = int(np.argmax(bad.fill_null(False).to_numpy())) if bad.any() else 0
-    found = frame[column][index] if bad.any() else None
-    found = found.strip()[:40] if isinstance(found, str) else found
-    refuse(bad, frame, name, f"{shown or column} is {found!r}, {expected}")

@@ -1,4 +1,5 @@
-"""A file of a harness, taken apart: JSON, JSON lines, a table with commas or tabs, or xlsx.
+"""A file of a harness, taken apart: JSON, JSON lines, a table with commas or tabs, xlsx, or the zip
+archive of an Inspect log.
 
 Which of them it is, its first bytes say. Pickles are never opened, as they can run code.
 
@@ -14,6 +15,7 @@ import logging
 import os
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,13 +30,21 @@ LARGEST = 1 << 29
 MOST_FILES = 10_000
 """Files of a folder that are looked at."""
 _HEAD = 4096
+_HEADERS = ("header.json", "_journal/start.json")
+"""Parts of an Inspect log with what it evaluated; the first is written at the end."""
+_HEAVY = ("events", "transcript", "messages", "attachments", "store")
+"""Parts of an Inspect sample that are large and hold no result."""
+_DAMAGED = (
+    *(ValueError, TypeError, RecursionError, RuntimeError, EOFError, OSError),
+    *(zlib.error, zipfile.BadZipFile),
+)
 
 
 def load(path: Path) -> Content | None:
     """The content of one file; None for what is no data (pictures, weights, prose, pickles).
 
     Raises:
-        DataError: the file is missing or too large.
+        DataError: the file is missing or too large, or an archive that cannot be read.
         MissingExtra: it is xlsx, and nothing that reads xlsx is installed.
     """
     content = _load(path)
@@ -57,7 +67,7 @@ def _load(path: Path) -> Content | None:
         raise DataError(f"{shown(name)}: over {LARGEST >> 20} MB; too large for a harness's file")
     sha256 = hashlib.sha256(data).hexdigest()
     if head.startswith(b"PK"):
-        return _xlsx(data, name, sha256)
+        return _archive(data, name, sha256)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -133,17 +143,52 @@ def _table(text: str, name: str, sha256: str) -> Content | None:
     return Content(name, sha256, None, rows)
 
 
-def _xlsx(data: bytes, name: str, sha256: str) -> Content | None:
-    """The first sheet, or the one called ALL; a zip archive that is no workbook is no data."""
+def _archive(data: bytes, name: str, sha256: str) -> Content | None:
+    """A workbook or an Inspect log; a zip archive that is neither is no data."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-    except zipfile.BadZipFile:
+            names = set(archive.namelist())
+            if not names & {"xl/workbook.xml", *_HEADERS}:
+                return None
+            if sum(member.file_size for member in archive.infolist()) > LARGEST:
+                raise DataError(f"{shown(name)}: unpacks to over {LARGEST >> 20} MB; refused")
+            if "xl/workbook.xml" not in names:
+                return _inspect(archive, name, sha256)
+    except (zipfile.BadZipFile, NotImplementedError):
+        if name.lower().endswith(".eval"):
+            raise DataError(
+                f"{shown(name)}: an Inspect log that is cut short; copy it again"
+            ) from None
         return None
-    if not any(member.filename == "xl/workbook.xml" for member in members):
-        return None
-    if sum(member.file_size for member in members) > LARGEST:
-        raise DataError(f"{shown(name)}: unpacks to over {LARGEST >> 20} MB; refused")
+    return _xlsx(data, name, sha256)
+
+
+def _inspect(archive: zipfile.ZipFile, name: str, sha256: str) -> Content:
+    """The log as its JSON form has it; without its header, the log of a run that did not end."""
+    names = archive.namelist()
+    try:
+        header = next(each for each in _HEADERS if each in names)
+        log = {"status": "started", **json.loads(archive.read(header))}
+        samples = sorted(each for each in names if each.startswith("samples/"))
+        log["samples"] = [_without(json.loads(archive.read(each)), _HEAVY) for each in samples]
+    except NotImplementedError:
+        raise DataError(
+            f"{shown(name)}: an Inspect log that is compressed with zstd; convert it by "
+            f"`inspect log convert {shown(name)} --to json --output-dir json/`"
+        ) from None
+    except _DAMAGED as error:
+        line = re.sub(r"\s+", " ", str(error))[:100]
+        raise DataError(f"{shown(name)}: a damaged Inspect log: {line}") from None
+    return Content(name, sha256, log, [(1, log)])
+
+
+def _without(value: Any, keys: tuple[str, ...]) -> Any:
+    """An object without some of its keys."""
+    return {k: v for k, v in value.items() if k not in keys} if isinstance(value, dict) else value
+
+
+def _xlsx(data: bytes, name: str, sha256: str) -> Content | None:
+    """The first sheet, or the one called ALL."""
     try:
         import fastexcel  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:

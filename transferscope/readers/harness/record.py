@@ -123,6 +123,16 @@ def fraction_of(value: Any) -> float | None:
     return number if number is not None and 0 <= number <= 1 else None
 
 
+def dict_of(value: Any) -> dict[str, Any]:
+    """An object of a JSON file; an empty one where something else stands."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_of(value: Any) -> list[Any]:
+    """A list of a JSON file; an empty one where something else stands."""
+    return value if isinstance(value, list) else []
+
+
 def letter_index(value: Any) -> int | None:
     """`B`, `(B)` or `B.` as 1; None where the cell is no option letter."""
     found = _LETTER.fullmatch(value) if isinstance(value, str) else None

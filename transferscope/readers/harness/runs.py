@@ -17,7 +17,17 @@ from typing import NamedTuple
 
 from transferscope.errors import DataError
 from transferscope.predictions import shown, some
-from transferscope.readers.harness import blink, lm_eval, lmms_eval, vlmevalkit
+from transferscope.readers.harness import (
+    blink,
+    evalscope,
+    every_eval_ever,
+    helm,
+    inspect_ai,
+    lm_eval,
+    lmms_eval,
+    opencompass,
+    vlmevalkit,
+)
 from transferscope.readers.harness.content import files_in, load
 from transferscope.readers.harness.foreign import described
 from transferscope.readers.harness.merging import File, Kept, Part, by_sentence, merged, within
@@ -80,6 +90,11 @@ def formats(gold: Mapping[str, int], metric: str | None = None) -> list[Format]:
         Format(lm_eval.NAME, lm_eval.recognise, partial(lm_eval.read, asked=metric)),
         Format(lmms_eval.NAME, lmms_eval.recognise, partial(lmms_eval.read, asked=metric)),
         Format(vlmevalkit.NAME, vlmevalkit.recognise, vlmevalkit.read),
+        Format(inspect_ai.NAME, inspect_ai.recognise, inspect_ai.read),
+        Format(evalscope.NAME, evalscope.recognise, evalscope.read),
+        Format(helm.NAME, helm.recognise, helm.read),
+        Format(every_eval_ever.NAME, every_eval_ever.recognise, every_eval_ever.read),
+        Format(opencompass.NAME, opencompass.recognise, opencompass.read),
         Format(blink.NAME, blink.recognise, partial(blink.read, gold=gold)),
     ]
 
