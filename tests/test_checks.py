@@ -9,6 +9,9 @@ from harness_logs import OPTIONS, PROMPT, lines, lmms_blink, put
 
 import transferscope as ts
 from transferscope.analysis.check import MOST_LINES, Check, ranked
+from transferscope.analysis.settings import Settings
+from transferscope.matrix import from_predictions
+from transferscope.predictions import check_predictions
 from transferscope.readers.checks import check_rows, check_runs
 from transferscope.readers.harness.table import read_evaluations
 
@@ -45,12 +48,6 @@ def test_the_same_answers_on_the_first_items_alone_are_the_base_again():
     found = checks(REAL / "wrong/partial_run/mapping.yaml")
     assert void(found) == {"Jigsaw"}
     assert any("Art_Style 50 of 117" in check.message for check in found)
-
-
-@real
-def test_an_answer_key_given_as_the_base_is_seen():
-    found = checks(REAL / "wrong/mapping_mistakes/swapped_gold.yaml")
-    assert any("1,901 items right. Is its file the answer key?" in c.message for c in found)
 
 
 @real
@@ -162,6 +159,12 @@ def test_two_seeds_of_the_same_answers_are_one_seed():
     assert "they count as one seed" in found[0].message
 
 
+def test_an_answer_key_given_as_the_base_voids_every_run():
+    found = check_rows(rows(base=[0] * 100, a__0=[n % 2 for n in range(100)]))
+    assert void(found) == {"a"}
+    assert "the base has all 100 items right. Is its file the answer key?" in found[0].message
+
+
 def test_few_equal_answers_are_no_finding():
     assert not check_rows(rows(base=[0, 1] * 5, a__0=[0, 1] * 5))
 
@@ -194,3 +197,38 @@ def test_late_checkpoints_of_one_finetune_may_agree():
     names = pl.col("source").replace({"a": "x @ 900", "b": "x @ 1000"})
     assert [check.severity for check in check_rows(table.with_columns(names))] == ["caution"]
     assert [check.severity for check in check_rows(table)] == ["void"]
+
+
+def _cell(unreadable: int, measure: str = "raw_gain", of_base: int = 0):
+    """100 items of which the base has 50 right and the run 40; the last ones are unreadable."""
+    table = rows(base=[0] * 50 + [1] * 50, a__0=[1] * 10 + [0] * 40 + [1] * 50)
+    place = pl.col("item").cast(pl.Int64)
+    run = pl.when(pl.col("source").is_null()).then(of_base).otherwise(unreadable)
+    unread = place >= 100 - run
+    marked = table.with_columns(
+        unreadable=unread, choice=pl.when(~unread).then("choice"), answer=pl.lit(0)
+    )
+    dataset = from_predictions(check_predictions(marked, "made"))
+    analysis = ts.analyze(dataset, Settings(measure=measure, bootstrap=200))
+    return analysis.models["m"].pgf["a"]["t"]
+
+
+def test_unreadable_replies_widen_an_interval_by_what_they_may_have_been():
+    """Twenty of 100 unreadable: at best all are right, 20 points more; at worst none is."""
+    known, bounded = _cell(0), _cell(20)
+    assert bounded.mean == known.mean == pytest.approx(-0.1)
+    assert bounded.ci == pytest.approx((known.ci[0], known.ci[1] + 0.2))
+    assert np.isnan(bounded.p_value)
+    assert np.isnan(bounded.q_value)
+
+
+def test_unreadable_replies_of_the_base_can_only_lower_an_effect():
+    known, bounded = _cell(0, "pgf"), _cell(0, "pgf", of_base=10)
+    assert bounded.ci[1] == pytest.approx(known.ci[1])
+    lowest = (0.4 - 0.6) / (1 - 0.6)  # ten more of the base's 100 may be right
+    assert bounded.ci[0] == pytest.approx(known.ci[0] + lowest - (0.4 - 0.5) / (1 - 0.5))
+
+
+def test_five_in_a_hundred_unreadable_leave_a_verdict():
+    assert _cell(5).ci == pytest.approx(_cell(0).ci)
+    assert not np.isnan(_cell(5).p_value)

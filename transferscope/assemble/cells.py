@@ -6,18 +6,19 @@ Out:  `analysis.Cell` records.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
 
-from transferscope import graph, stats
+from transferscope import graph, measure, stats
 from transferscope.analysis import Cell
 from transferscope.evidence import Evidence
 from transferscope.matrix.pairing import cell_items
 from transferscope.stats import exact
 
-if TYPE_CHECKING:
-    import xarray as xr
+MOST_UNREADABLE = 0.05
+"""Share of unreadable replies up to which a cell has a verdict; beyond it has bounds."""
 
 
 def cells(evidence: Evidence, matrix: xr.Dataset) -> tuple[dict[str, dict[str, Cell]], np.ndarray]:
@@ -38,6 +39,10 @@ def cells(evidence: Evidence, matrix: xr.Dataset) -> tuple[dict[str, dict[str, C
     if drawn is not None:
         p_values = stats.sign_p_values(drawn, mean)
     ci[evidence.single], p_values[evidence.single] = np.nan, np.nan
+    down, up = _unread(evidence, matrix)
+    bounded = (down > 0) | (up > 0)
+    ci += np.stack([-down, up], axis=-1)
+    p_values[bounded] = np.nan  # bounds have no test
     q_values = _corrected(p_values, changed, data.itself)
     count = np.isfinite(values).sum(axis=0)
     squares = np.where(np.isfinite(values), (values - mean) ** 2, 0).sum(axis=0)
@@ -57,7 +62,7 @@ def cells(evidence: Evidence, matrix: xr.Dataset) -> tuple[dict[str, dict[str, C
                 q_value=float(q_values[i, j]),
                 seeds=by_seed(values[:, i, j]),
                 mcnemar=None if changed is None else by_seed(changed[j].by_seed[:, i]),
-                exact_p=None if changed is None else float(changed[j].together[i]),
+                exact_p=None if changed is None or bounded[i, j] else float(changed[j].together[i]),
                 **items[i][j],
             )
             for j, target in enumerate(data.targets)
@@ -65,6 +70,41 @@ def cells(evidence: Evidence, matrix: xr.Dataset) -> tuple[dict[str, dict[str, C
         for i, source in enumerate(evidence.sources)
     }
     return found, q_values
+
+
+def _unread(evidence: Evidence, matrix: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """How far unreadable replies can move each effect, down and up: (source, target), 0 or more.
+
+    Each of them may be right, of the base as of the run. 0 where at most `MOST_UNREADABLE` of the
+    replies of base and run are.
+    """
+    size = evidence.data.effects.shape[1:]
+    if "unreadable_count" not in matrix:
+        return np.zeros(size), np.zeros(size)
+    order = ("seed", "source", "target")
+    of_run = (matrix["unreadable_count"] / matrix["run_total"]).fillna(0)
+    of_base = (matrix["base_unreadable_count"] / matrix["base_total"]).fillna(0)
+    of_base = of_base.broadcast_like(of_run)
+    high = (of_run > MOST_UNREADABLE) | (of_base > MOST_UNREADABLE)
+    base, tuned, ceiling = (
+        matrix["paired_base_accuracy"],
+        matrix["accuracy"],
+        matrix["ceiling"],
+    )
+    least = ceiling - 1 / matrix["total"]  # with one error left PGF is at its lowest
+    better = xr.where(base + of_base < ceiling, base + of_base, np.fmax(least, base))
+
+    def effect(before: xr.DataArray, after: xr.DataArray) -> np.ndarray:
+        bounds = {"ceiling": ceiling} if evidence.data.measure == "pgf" else {}
+        change = getattr(measure, evidence.data.measure)(before, after.clip(max=1), **bounds)
+        return change.transpose(*order).values
+
+    here = effect(base, tuned)
+    ends = effect(better, tuned), effect(base, tuned + of_run)
+    return tuple(
+        np.nan_to_num(graph.seed_mean(np.where(high.transpose(*order).values, abs(end - here), 0)))
+        for end in ends
+    )
 
 
 def _items(evidence: Evidence, matrix: xr.Dataset) -> list[list[dict[str, Any]]]:

@@ -162,15 +162,10 @@ def matrix_of(read: Sequence[Read], *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     told = [note for one in read for note in [*one.notes, *record_notes(one.records)]]
     told += gold_notes(judged, [(one.file, one.gold) for one in read])
     dataset.attrs["notes"] = list(dict.fromkeys([*told, *dataset.attrs["notes"]]))
-    dataset.attrs["checks"] = [check for one in read for check in one.checks]
+    checks = [check for one in read for check in one.checks]
     if len(owner) > 1:
-        dataset.attrs["checks"] = [
-            replace(
-                check,
-                message=f"{shown(check.model)}: {check.message}" if check.model else check.message,
-            )
-            for check in dataset.attrs["checks"]
-        ]
+        checks = [replace(c, message=f"{shown(c.model)}: {c.message}") for c in checks]
+    dataset.attrs["checks"] = checks
     return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
 
 
