@@ -185,6 +185,8 @@ def test_tokens_markup_and_languages_do_not_hide_an_answer(reply, choices, expec
             ("Box A", "Box B"),
             1,
         ),
+        ("Answer: D\n\nExplanation: the correct gear is the box.", ("", "", "the box", ""), 3),
+        ("ANSWER: A\n\nExplanation: the sun is a source.", UNKNOWN, 0),
         ("I considered (A), but it is incorrect. Final answer: D.", UNKNOWN, 3),
     ],
 )

@@ -4,10 +4,10 @@ A reply is read in three steps:
 
 1. Thinking, special tokens, other speakers' turns, markdown, LaTeX and JSON are removed.
 2. Each mention of an option, by its letter or its text, becomes one character.
-3. The reply is cut into clauses. A clause *states* the answer where it has a word such as "answer"
-   or "choose", and *concludes* where it begins with "therefore" or holds nothing but an option.
-   The last statement counts, else the last conclusion. Without either, the reply must mention a
-   single option in all, or in its first sentence.
+3. The reply is cut into clauses. A clause *labels* the answer ("Answer: B"), *states* it with a
+   word such as "answer" or "choose", or *concludes* with "therefore" or as nothing but an option.
+   The last label counts, else the last statement, else the last conclusion. Without any, the reply
+   must mention a single option in all, or in its first sentence.
 
 Negated mentions and lists of all options do not count. A statement that names several options, or
 one that the item does not have, names none. Nothing is guessed.
@@ -71,14 +71,13 @@ _LETTER = re.compile(
     rf"|(?P<bare>[A-J])(?<!{_LATIN}.)(?<!{_LATIN}-.)(?!['-]?{_LATIN}|\.[A-Z]\b)",
     re.M,
 )
-_LABEL = re.compile(
+_OPTION = re.compile(
     r"(?:option|choice|letter|alternativ[ea]|opci[oó]n|opção|opzione|选项|選項)\s*:?\s*\(?$", re.I
 )
 _ARTICLE = re.compile(
-    r"a\s+(?!(?:is|are|was|has|have|would|will|can|does|should|could|must|may|might|because|since|as"
-    r"|and|or|but|while|which|due|in|on|at|for|with|to|from|by|than|not|if|when|that|ist|und|oder"
-    r"|est|et|ou|es|y|o)\b)[a-z\ue000-\ue0ff]",
-    re.I,
+    r"[Aa] (?!(?:is|are|was|has|have|would|will|can|does|should|could|must|may|might|because|since"
+    r"|as|and|or|but|while|which|due|in|on|at|for|with|to|from|by|than|not|if|when|that|ist|und"
+    r"|oder|est|et|ou|es|y|o)\b)[a-z\ue000-\ue0ff]"
 )
 """`A` before a word that cannot follow the name of an option."""
 _PRONOUN = re.compile(r"I(?!\s*(?:[.):]|$))")
@@ -90,20 +89,22 @@ _CUT = re.compile(
     r"|\s[-–—]+\s|\s(?=(?:because|since|while|whereas|although|though|but|if|when|which|where|so"
     r"|therefore|thus|hence|weil|denn|aber|porque|pero|parce|mais)\b)|(?=因为|因為|所以|因此|但)"
 )
+_FILLER = r"(?:(?:but|the|an?|option|choice|letter|point|image|picture|box|figure)\s+)*"
 _ANSWER = re.compile(
-    r"answer|(?<!in)correct|\bright (?:option|choice|one)|\bcho(?:ose|ice is|sen?\b)|\bselect"
-    r"|\bpick(?:ed|ing)?\b|\bgo with|\bopt for|\bfinal\b|\bbest (?:option|choice|match)"
-    r"|conclu(?:de|sion)|\blean(?:ing)? towards?"
-    r"|antwort|richtig|wähl|réponse|bonne|choisi|respuesta|elijo|escolho|scelgo|выбира|resposta|corret[ao]|rispost|antwoord"
+    r"answer(?! (?:choice|option)s)|(?<!in)correct|\bright (?:option|choice|one)|\bselect"
+    r"|\bcho(?:ose|ice is|sen?\b)|\bpick(?:ed|ing)?\b|\bgo with|\bopt for|\bfinal\b"
+    r"|\bbest (?:option|choice|match)|conclu(?:de|sion)|\blean(?:ing)? towards?"
+    r"|antwort|richtig|wähl|réponse|bonne|choisi|respuesta|elijo|escolho|scelgo|выбира"
+    r"|resposta|corret[ao]|rispost|antwoord"
     r"|odpowied|odpověď|svar\b|vastaus|cevap|doğru|ответ|правильн|відповідь|đáp án|jawaban|benar"
     r"|答|正确|正確|正解|选|選|정답|답|उत्तर|إجابة|جواب|คำตอบ|תשובה|απάντηση"
 )
+_LABEL = re.compile(rf"(?:{_ANSWER.pattern})\w*\s*:\W*{_FILLER}{_M}")
 _SO = re.compile(
     r"\W*(?:so|therefore|thus|hence|overall|finally|ultimately|accordingly|consequently|based on"
     r"|in (?:conclusion|summary|short)|(?:i|we) (?:\w+ )?(?:think|believe|say|guess)|daher|donc"
     r"|por (?:lo )?tanto|portanto|quindi|поэтому|따라서|所以|因此|故|したがって|よって)(?![a-z])"
 )
-_FILLER = r"(?:(?:but|the|an?|option|choice|letter|point|image|picture|box|figure)\s+)*"
 _LEADING = re.compile(rf"\W*{_FILLER}{_M}(?:(?:\W|\b(?:and|or|und|oder)\b)*{_M})*\W*")
 _LAST = re.compile(rf"{_M}\W{{0,9}}$")
 _IS_LAST = re.compile(
@@ -126,7 +127,7 @@ _REFUSES = re.compile(
 )
 _SETUP = re.compile(r"\W*(?:in|on|from|at|to|looking|let)\b")
 
-_STATED, _CONCLUDED, _MENTIONED = 3, 2, 1
+_LABELLED, _STATED, _CONCLUDED, _MENTIONED = 4, 3, 2, 1
 
 
 class _Clause(NamedTuple):
@@ -258,7 +259,7 @@ def _letter_mark(found: re.Match[str]) -> str:
     text, start, kind = found.string, found.start(), found.lastgroup
     letter = found[kind or 0]
     before = found[0].removesuffix(letter) if kind == "small" else ""
-    form = kind in ("form", "entry") or _LABEL.search(text, max(0, start - 16), start)
+    form = kind in ("form", "entry") or _OPTION.search(text, max(0, start - 16), start)
     if kind == "bare" and not form and (_ARTICLE.match(text, start) or _PRONOUN.match(text, start)):
         return letter
     return f"{before}{chr((_FORM if form else _BARE) + LETTERS.index(letter.upper()))} "
@@ -308,10 +309,12 @@ def _clause(clause: str, before: Sequence[str], starts_line: bool, whole: bool) 
     negated = _NOT.search(clause)
     clause = clause[: negated.start() if negated else None]
     if answer := _ANSWER.search(clause):
-        return _Clause(_STATED, _options(clause[answer.end() :]) or _options(clause))
+        level = _LABELLED if _LABEL.search(clause) else _STATED
+        return _Clause(level, _options(clause[answer.end() :]) or _options(clause))
     leading = _LEADING.match(clause)
     if leading and before and _ANSWER.search(before[-1]) and not _NOT_AT_ALL.search(before[-1]):
-        return _Clause(_STATED, _options(leading[0]), starts_line)
+        level = _LABELLED if before[-1].rstrip().endswith(":") else _STATED
+        return _Clause(level, _options(leading[0]), starts_line)
     concludes = _SO.match(clause) or any(map(_SO.match, before))
     alone = leading and leading.end() == len(clause) and whole
     if leading and (alone or (starts_line and "\ue100" <= leading[0].lstrip()[:1] <= "\ue1ff")):
