@@ -235,7 +235,8 @@ def as_table(run: Run, items: Sequence[Item], answers: Sequence[Any]) -> pl.Data
         (*(run.model, _text(run.seed), run.source, item.task, item.id), *_given(item, one))
         for item, one in zip(items, answers, strict=True)
     ]
-    return pl.DataFrame(rows, schema=COLUMNS, orient="row")
+    read_here = {name: kind for name, kind in COLUMNS.items() if name != "read_by"}
+    return pl.DataFrame(rows, schema=read_here, orient="row")
 
 
 def _given(item: Item, given: Any) -> tuple[Any, ...]:
