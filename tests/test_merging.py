@@ -245,6 +245,53 @@ def results(folder, metrics, **more):
     return logs.put(folder / "results.json", json.dumps(value))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("POPE_score", "split,Overall,acc\nOverall,88.0,86.5\nrandom,89.0,90.0\n", {"POPE": 0.865}),
+        ("MMStar_acc", "split,Overall,math\nnone,0.5,0.25\n", {"MMStar/math": 0.25}),
+        ("MMMU_DEV_VAL_acc", "split,Overall\ndev,0.4\nvalidation,0.5\n", {"MMMU_DEV_VAL": 0.5}),
+        ("ChartQA_TEST_acc", "test_human,Overall\n70.0,75.0\n", {"ChartQA_TEST/test_human": 0.7}),
+        ("TextVQA_VAL_acc", '"Overall"\n"75.3"\n', {"TextVQA_VAL": 0.753}),
+        (
+            "MathVista_MINI_gpt-4_score",
+            "Task&Skill,tot,hit\nOverall,1000,632\n",
+            {"MathVista_MINI": 0.632},
+        ),
+        ("New_acc", "split,Overall,Counting\nnone,0.5,0.25\n", {"New/Counting": 0.25}),
+    ],
+)
+def test_score_files_of_vlmevalkit_give_accuracies(tmp_path, name, text, expected):
+    for run in ("base", "tuned"):
+        logs.put(tmp_path / run / f"M_{name}.csv", text)
+    found = read_results(two_runs(tmp_path))
+    values = found["accuracy"].values.ravel()
+    assert dict(zip(found["target"].values.tolist(), values, strict=True)) == pytest.approx(
+        expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            "split,Overall,acc\nOverall,88.0,\nrandom,89.0,90.0\n",
+            "acc of all items is '', no number",
+        ),
+        ("split,Overall,math\nnone,50.0,0.25\n", "has 0.25 and 50: fractions or percent?"),
+        ("perception,reasoning\n1471.1,418.6\n", "sums of points, no fractions"),
+        ("Score (Strict),Score (Loose)\n45.33%,60%\n", "no column called Overall"),
+    ],
+)
+def test_a_score_file_without_an_accuracy_is_named_with_the_reason(tmp_path, text, why):
+    for run in ("base", "tuned"):
+        lmms_blink(tmp_path / run, BASE, GOLD)
+        logs.put(tmp_path / run / "M_MME_score.csv", text)
+    found = read_results(two_runs(tmp_path))
+    assert found["target"].values.tolist() == [TASK]
+    assert notes(found, f"base/: passed over: M_MME_score.csv: row 1: {why}")
+
+
 def test_two_metrics_are_not_compared_with_each_other(tmp_path):
     results(tmp_path / "base", {"acc,none": 0.5})
     results(tmp_path / "tuned", {"acc_norm,none": 0.7})

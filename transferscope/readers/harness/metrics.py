@@ -114,7 +114,7 @@ def unit_in(content: Content, values: Iterable[float]) -> int:
     if all(0 < value <= 100 for value in known):
         raise content.refuse(
             1,
-            f"both {min(known):g} and {max(known):g}: fractions or percent? write all in one unit",
+            f"has {min(known):g} and {max(known):g}: fractions or percent? use one unit",
         )
     raise content.refuse(1, f"{max(known, key=abs):g} is neither a fraction nor percent")
 

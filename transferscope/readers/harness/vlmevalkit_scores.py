@@ -89,12 +89,14 @@ def read(content: Content) -> Log:
         return _counted(content, whole, bench)
     for column in ("acc", "aAcc"):  # POPE's Overall is an F1 score; HallusionBench has three
         if whole is not None and column in first:
-            named = (number_of(values[column]) for values in rows)
-            unit = unit_in(content, (number for number in named if number is not None))
+            value = number_of(whole[column])
+            if value is None:
+                raise content.refuse(1, f"{column} of all items is {whole[column]!r}, no number")
+            column_values = (number_of(values[column]) for values in rows)
+            unit = unit_in(content, (number for number in column_values if number is not None))
             others = [name for name in first if name not in ("split", column)]
             note = f"{content.name}: {column} of all items counts; left out: {some(others)}"
-            value = (number_of(whole[column]) or 0.0) / unit
-            return Log(scores=[Score(bench, value)], notes=(note,))
+            return Log(scores=[Score(bench, value / unit)], notes=(note,))
     if "Overall" not in first:
         kind = (
             "sums of points, no fractions" if "perception" in first else "no column called Overall"
