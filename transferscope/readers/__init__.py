@@ -164,7 +164,8 @@ def matrix_of(read: Sequence[Read], *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     dataset.attrs["notes"] = list(dict.fromkeys([*told, *dataset.attrs["notes"]]))
     checks = [check for one in read for check in one.checks]
     if len(owner) > 1:
-        checks = [replace(c, message=f"{shown(c.model)}: {c.message}") for c in checks]
+        named = (f"{shown(c.model)}: {c.message}" if c.model else c.message for c in checks)
+        checks = [replace(c, message=message) for c, message in zip(checks, named, strict=True)]
     dataset.attrs["checks"] = checks
     return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
 
