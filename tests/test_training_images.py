@@ -1,6 +1,7 @@
 """Markers, prompts and images as the benchmark has them."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,34 @@ LENGTHS = [
 @pytest.mark.parametrize(("prompt", "length"), LENGTHS)
 def test_prompts_are_as_long_as_the_benchmarks(prompt: str, length: int) -> None:
     assert len(prompt) == length
+
+
+def test_prompts_are_the_real_ones_to_the_character(real_items: Path) -> None:
+    folders = sorted(real_items.glob("*/*"))
+    for folder in folders:
+        asked = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+        prompt = asked["query"].rpartition("'> ")[2]
+        expected = {
+            "blink_depth": prompts.relative_depth(),
+            "blink_jigsaw": prompts.jigsaw(),
+            "blink_spatial": prompts.spatial_relation(prompt.partition("\n")[0]),
+        }[folder.parent.name]
+        assert prompt == expected
+    assert len(folders) == 120
+
+
+def test_counting_and_localization_ask_as_items_that_others_published() -> None:
+    # Three of the benchmark's items in haoningwu3639/SpatialScore.
+    assert prompts.counting("How many toilets have lids?", ("4", "1", "3", "2")) == (
+        "How many toilets have lids?\nSelect from the following choices.\n"
+        "(A) 4\n(B) 1\n(C) 3\n(D) 2"
+    )
+    for thing in ("train (railroad vehicle)", "polo shirt"):
+        assert prompts.object_localization(thing).endswith(
+            "Given the two bounding boxes on the image, labeled by A and B, which bounding box "
+            f"more accurately localizes and encloses the {thing}? Select from the following "
+            "options.\n(A) Box A\n(B) Box B"
+        )
 
 
 def test_prompts_of_questions_end_in_their_lettered_choices() -> None:

@@ -11,7 +11,7 @@ from training_factory import built, difference, files_of, photo, save, shown, tu
 
 from transferscope.errors import DataError
 from transferscope.training.driver import build
-from transferscope.training.leaks import Seen, hashed
+from transferscope.suites.alike import Seen, hashed
 
 TASK = "Jigsaw"
 PROMPT = (
@@ -148,6 +148,7 @@ def test_a_real_photograph_is_cut_as_the_benchmark_cut_it(real_items: Path, tmp_
         ours, *pieces = shown(tmp_path / "out", TASK, row)
         assert ours.shape == np.shape(first)
         assert difference(ours, first) < 2
+        assert Seen([hashed("real", first)]).match(Image.fromarray(ours)) == "real"
         assert difference(pieces["AB".index(row["answer"])], right) < 2
 
 

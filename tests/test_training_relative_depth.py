@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from scipy import ndimage
 from training_factory import (
     built,
     difference,
@@ -73,6 +76,39 @@ def test_points_are_circled_where_the_file_says_counted_from_one(diw: Path, tmp_
         for x, y in (row["origin"]["near"], row["origin"]["far"]):
             assert ring(pixels, (x - 1, y - 1))
             assert label_side(pixels, (x - 1, y - 1)) == "above"
+
+
+def rings(pixels: np.ndarray) -> list[tuple[float, float]]:
+    """Centres of what is red, hollow, and as large as the benchmark's circles."""
+    red = (pixels[..., 0] > 170) & (pixels[..., 1:] < 90).all(axis=2)
+    parts, _ = ndimage.label(red, np.ones((3, 3)))
+    found = []
+    for number, (down, across) in enumerate(ndimage.find_objects(parts), 1):
+        high, wide = down.stop - down.start, across.stop - across.start
+        own = parts[down, across] == number
+        if 11 <= high <= 15 and 11 <= wide <= 15 and not own[4:-4, 4:-4].all():
+            hole = own[high // 2 - 1 : high // 2 + 2, wide // 2 - 1 : wide // 2 + 2]
+            if not hole.any():
+                found.append((across.start + (wide - 1) / 2, down.start + (high - 1) / 2))
+    return found
+
+
+def test_markers_are_drawn_as_the_benchmarks_are(
+    real_items: Path, diw: Path, tmp_path: Path
+) -> None:
+    """One way of finding circles and labels finds real ones and ours alike."""
+    real = [Image.open(path) for path in sorted(real_items.glob("blink_depth/*/image.jpg"))]
+    _, rows = built(TASK, diw, tmp_path / "out", 8)
+    ours = [shown(tmp_path / "out", TASK, row)[0] for row in rows]
+    for images, fewest in ((real, 30), (ours, 14)):
+        labels = [
+            label_side(pixels, centre)
+            for pixels in (np.asarray(image.convert("RGB")) if image in real else image
+                           for image in images)
+            for centre in rings(pixels)
+        ]  # fmt: skip
+        assert len(labels) >= fewest
+        assert labels.count("above") / len(labels) > 0.85
 
 
 def test_the_right_letter_stands_at_the_closer_point(diw: Path, tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ class Stock:
     def refuse_asked(self, learned: Sequence[Item], targets: Mapping[str, int]) -> None:
         """Refuse to train on what is evaluated.
 
-        Pixels and question are compared, not files: a picture that was stored anew is the same.
+        Pictures and choices are compared, not files or the question's wording
+        (`suites.alike.repeats`); an item without pictures or choices counts by its question.
 
         Args:
             targets: evaluation items of each target.
@@ -119,20 +120,23 @@ class Stock:
         """
         if self.stable:  # a test of the suite shows that its splits share nothing
             return
+        from transferscope.suites.alike import repeats
+
+        asked = [
+            item for target, count in targets.items() for item in self.questions(target, count)
+        ]
         questions = {(item.question, len(item.images)) for item in learned}
-        asked = {
-            item.shown(): item
-            for target, count in targets.items()
-            for item in self.questions(target, count)
-            if (item.question, len(item.images)) in questions
+        same = {
+            item.shown(): item for item in asked if (item.question, len(item.images)) in questions
         }
-        for item in learned if asked else ():
-            if same := asked.get(item.shown()):
-                raise StudyError(
-                    f"training item {item.id!r} of {item.task} is evaluation item {same.id!r} of "
-                    f"{same.task}: the same question and pictures; take it out of the training "
-                    "items"
-                )
+        equal = ((item, same[item.shown()]) for item in learned if same and item.shown() in same)
+        if found := next(equal, None) or repeats(learned, asked):
+            item, evaluated = found
+            raise StudyError(
+                f"training item {item.id!r} of {item.task} is evaluation item {evaluated.id!r} of "
+                f"{evaluated.task}: the same pictures, with the same question or choices; take it "
+                "out of the training items"
+            )
 
 
 def stock_of(study: Study, digests: Mapping[str, str] | None = None) -> Stock:
