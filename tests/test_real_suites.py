@@ -257,7 +257,7 @@ def test_an_evaluation_picture_is_found_whatever_is_asked_about_it(place, carry_
         ),
     ],
 )
-def test_another_picture_or_another_question_with_other_choices_is_another_item(place, carry_out, image, changes):
+def test_another_picture_or_other_choices_make_another_item(place, carry_out, image, changes):
     plant(place, "other.png", image, **changes)
     fake, _ = carry_out()
     assert ("Relative_Depth", 0) in fake.trained

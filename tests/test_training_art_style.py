@@ -37,7 +37,8 @@ def seed_of(name: str) -> int:
 
 
 def write(root: Path, rows: list[str]) -> None:
-    (root / "wikiart_csv" / "style_train.csv").write_bytes("".join(f"{r}\r\n" for r in rows).encode())
+    content = "".join(f"{row}\r\n" for row in rows)
+    (root / "wikiart_csv" / "style_train.csv").write_bytes(content.encode())
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from training_factory import built, files_of, photo, save, shown
 
 from transferscope.cli import main
 from transferscope.errors import DataError, StudyError
+from transferscope.suites.alike import Seen, hashed
 from transferscope.suites.folder import FolderSuite
 from transferscope.training import BUILDERS, driver
 from transferscope.training.driver import build
 from transferscope.training.journal import journal
-from transferscope.suites.alike import Seen, hashed
 from transferscope.training.shape import Builder, Candidate, Made, Skip, Unusable
 
 TASK = "Relative_Depth"

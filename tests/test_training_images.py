@@ -182,9 +182,11 @@ def test_a_boxs_tab_stays_in_the_image() -> None:
 
 def test_where_tabs_meet_the_firsts_is_on_top() -> None:
     # As in the published example, whose boxes both begin at the left border, 19 pixels apart.
-    pixels = np.asarray(boxed(photo(2, (640, 427)), {"A": (0, 0, 407, 345), "B": (0, 19, 326, 368)}))
+    boxes = {"A": (0, 0, 407, 345), "B": (0, 19, 326, 368)}
+    pixels = np.asarray(boxed(photo(2, (640, 427)), boxes))
     assert near(pixels[29, 1], RED, 0)
-    assert near(pixels[48, 1], GREEN, 0)
+    assert near(pixels[48, 5], GREEN, 0)
+    assert near(pixels[200, 1], RED, 0)
 
 
 def stored(tmp_path: Path, image: Image.Image, name: str, **options: object) -> Image.Image:

@@ -10,8 +10,8 @@ from scipy.signal import correlate
 from training_factory import built, difference, files_of, photo, save, shown, turned
 
 from transferscope.errors import DataError
-from transferscope.training.driver import build
 from transferscope.suites.alike import Seen, hashed
+from transferscope.training.driver import build
 
 TASK = "Jigsaw"
 PROMPT = (
@@ -123,6 +123,25 @@ def test_in_no_real_item_does_the_wrong_piece_occur_in_the_first_image(real_item
         assert nearest(filled, wrong) > 12
         assert nearest(filled, right) < 1
     assert len(folders) == 40
+
+
+def test_a_light_line_at_its_edge_often_tells_the_real_wrong_piece(real_items: Path) -> None:
+    """What docs/datasets.md says of the benchmark: a rule that looks at one line of pixels."""
+
+    def line(piece: Image.Image) -> float:
+        """How far the right or lower outermost line stands out from those inside it."""
+        pixels = np.asarray(piece.convert("L"), dtype=float)
+        edges = (pixels[:-4:-1], pixels.T[:-4:-1])
+        return max(np.abs(one[0] - one[1]).mean() - np.abs(one[1] - one[2]).mean() for one in edges)
+
+    told = []
+    for folder in sorted((real_items / "blink_jigsaw").iterdir()):
+        asked = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+        lines = [line(Image.open(folder / f"image{n}.jpg")) for n in (2, 3)]
+        if max(lines) >= 12:
+            told.append("AB"[int(np.argmin(lines))] == asked["answer"][1])
+    assert len(told) >= 28  # of 40
+    assert all(told)
 
 
 def test_a_real_photograph_is_cut_as_the_benchmark_cut_it(real_items: Path, tmp_path: Path) -> None:

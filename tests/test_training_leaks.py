@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw
 from training_factory import built, photo, save
 
 from transferscope.errors import DataError, StudyError
-from transferscope.training.driver import LEAKED
 from transferscope.suite import Drawn, Item
 from transferscope.suites.alike import Seen, exact_hash, hashed, perceptual_hash, repeats
+from transferscope.training.driver import LEAKED
 from transferscope.training.leaks import seen_in
 from transferscope.training.markers import boxed, circled
 

@@ -125,10 +125,10 @@ def test_the_annotated_box_has_the_letter_of_the_answer(lvis: Path, tmp_path: Pa
         red, green = origin["box"], origin["worse"]
         if row["answer"] == "B":
             red, green = green, red
-        assert framed(pixels, green, GREEN)
-        # Drawn later, the green box may hide an edge of the red one.
+        assert framed(pixels, red, RED)
+        # Drawn later, the red box may hide an edge of the green one.
         if all(abs(one - other) > 3 for one, other in zip(red[2:], green[2:], strict=True)):
-            assert framed(pixels, red, RED)
+            assert framed(pixels, green, GREEN)
             both += 1
     assert both >= 4
 
@@ -193,12 +193,12 @@ def test_a_box_up_to_the_border_is_drawn_on_the_outermost_pixels(
         annotation(100 + n, n, bbox=border, area=0.8 * 220 * 140) for n in range(8)
     ])  # fmt: skip
     _, rows = built(TASK, lvis, tmp_path / "out", 8)
-    green = [row for row in rows if row["answer"] == "B"]
-    assert len(green) == 4
-    for row in green:
+    red = [row for row in rows if row["answer"] == "A"]
+    assert len(red) == 4
+    for row in red:
         (pixels,) = shown(tmp_path / "out", TASK, row)
-        assert near(pixels[239, 200], GREEN)
-        assert near(pixels[170, 319], GREEN)
+        assert near(pixels[239, 200], RED)
+        assert near(pixels[170, 319], RED)
 
 
 def test_grey_palette_and_turned_images_are_used(lvis: Path, tmp_path: Path) -> None:

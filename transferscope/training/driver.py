@@ -37,7 +37,7 @@ from transferscope.training.layout import Misplaced
 from transferscope.training.pictures import jpeg
 from transferscope.training.shape import Builder, Candidate, Made, Skip, Unusable
 
-VERSION = 1
+VERSION = 2
 """Changes whenever a builder makes other items from the same data."""
 
 HOPELESS = 1000

@@ -18,6 +18,9 @@ from PIL import Image, ImageDraw, ImageFont
 Colour = tuple[int, int, int]
 RED, GREEN, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (255, 255, 255), (0, 0, 0)
 
+PAD = 2
+"""Pixels between a label's border and its letters."""
+
 BOX_LINE = 2
 """Width of a box's edges, in pixels."""
 
@@ -55,7 +58,7 @@ def place(points: Points, size: tuple[int, int]) -> list[Marker]:
     for text, point in points.items():
         x, y = (round(value) for value in point)
         left, top, right, bottom = _font(radius).getbbox(text)
-        wide, high = right - left + 2 * _pad(radius), bottom - top + 2 * _pad(radius)
+        wide, high = right - left + 2 * PAD, bottom - top + 2 * PAD
         gap = 2 * radius
         upper = y - outer - gap - 1 - high
         upper = upper if upper >= 0 else y + outer + gap
@@ -92,8 +95,9 @@ def circled(image: Image.Image, points: Points, colour: Colour = RED) -> Image.I
         draw.ellipse(marker.circle, outline=colour, width=_line(radius))
     for marker in place(points, image.size):  # after all circles: letters stay whole
         draw.rectangle(marker.label, fill=BLACK)
-        pad = _pad(radius)
-        _write(draw, marker.label, marker.text, WHITE, radius, (pad, pad))
+        left, top = marker.label[0] + PAD, marker.label[1] + PAD
+        # Large letters are bold, as in the published examples.
+        _write(draw, (left, top), marker.text, WHITE, radius, stroke=radius // 10)
     return drawn
 
 
@@ -102,14 +106,14 @@ def boxed(image: Image.Image, boxes: Mapping[str, Box]) -> Image.Image:
     drawn = image.copy()
     draw = ImageDraw.Draw(drawn)
     colours = ((RED, WHITE), (GREEN, BLACK))
-    styled = list(zip(boxes.items(), colours, strict=True))
+    # The first on top, as in the published example, and letters over all edges.
+    styled = list(zip(boxes.items(), colours, strict=True))[::-1]
     for (_, box), (colour, _) in styled:
         draw.rectangle(box, outline=colour, width=BOX_LINE)
-    # After both boxes, the first on top, as in the published example.
-    for (text, box), (colour, ink) in reversed(styled):
+    for (text, box), (colour, ink) in styled:
         tab = _tab(box, text, image.size)
         draw.rectangle(tab, fill=colour)
-        _write(draw, tab, text, ink, TAB_LETTER, TAB_PADS)
+        _write(draw, (tab[0] + TAB_PADS[0], tab[1] + TAB_PADS[1]), text, ink, TAB_LETTER)
     return drawn
 
 
@@ -124,24 +128,21 @@ def _tab(box: Box, text: str, size: tuple[int, int]) -> Box:
 
 def _write(
     draw: ImageDraw.ImageDraw,
-    box: Box,
+    corner: tuple[float, float],
     text: str,
     ink: Colour,
     radius: int,
-    pads: tuple[int, int],
+    stroke: int = 0,
 ) -> None:
+    """Write letters whose thin form has its upper left corner there."""
     left, top, _, _ = _font(radius).getbbox(text)
-    start = round(box[0]) + pads[0] - left, round(box[1]) + pads[1] - top
-    draw.text(start, text, fill=ink, font=_font(radius))
+    start = round(corner[0]) - left, round(corner[1]) - top
+    draw.text(start, text, fill=ink, font=_font(radius), stroke_width=stroke, anchor="la")
 
 
 def _line(radius: int) -> int:
     """Width of the lines that go with a radius: 5 with 10."""
     return (radius + 1) // 2
-
-
-def _pad(radius: int) -> int:
-    return max(2, radius // 5)
 
 
 @cache

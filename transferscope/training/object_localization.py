@@ -82,7 +82,8 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
 
 def _images_of(root: Path) -> Path:
     """The folder that holds COCO's folders."""
-    return find(root, *(f"{folder}train2017" for folder in ("", "images/", "coco/", "coco/images/"))).parent
+    above = ("", "images/", "coco/", "coco/images/")
+    return find(root, *(f"{folder}train2017" for folder in above)).parent
 
 
 def _content(path: Path) -> dict[str, list[Any]]:

@@ -2,8 +2,8 @@
 
     data/splits/random/train.jsonl   also splits/random/, random/ or the file alone (the Hub's copy)
     data/splits/random/test.jsonl    beside it
-    data/images/*.jpg                or trainval2017/, or train2017/ and val2017/ (COCO 2017), there,
-                                     in the folder itself, in images/ or in coco/
+    data/images/*.jpg                or trainval2017/, or train2017/ and val2017/ (COCO 2017); these
+                                     also in the folder itself, in images/ or in coco/
 
 A line has `image`, `caption` ("The cat is left of the dog."), `relation` ("left of") and `label`, 1
 where the caption is true. The caption becomes a question: "Is the cat left of the dog?"; the three
@@ -67,7 +67,8 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
 
 def _tested(path: Path) -> set[str]:
     """The images of a test file, and of all test and development files of the splits beside it."""
-    files = {path, *path.parent.parent.glob("*/test.jsonl"), *path.parent.parent.glob("*/dev.jsonl")}
+    splits = path.parent.parent
+    files = {path, *splits.glob("*/test.jsonl"), *splits.glob("*/dev.jsonl")}
     rows = [row for file in sorted(files) for row in rows_of(file) if not isinstance(row, Skip)]
     return {str(row[1].get("image")) for row in rows}
 
