@@ -131,10 +131,9 @@ def test_copies_of_real_pictures_are_told_from_the_same_with_other_markers(
 
 
 def test_items_that_show_the_same_pictures_and_offer_the_same_choices_repeat_each_other() -> None:
-    def item(name: str, *seeds: int, choices: Sequence[str] = ("left", "right"), **changes) -> Item:
+    def item(name: str, *seeds: int, choices: Sequence[str] = ("left", "right")) -> Item:
         images = tuple(Drawn(np.asarray(photo_of(seed))) for seed in seeds)
-        return Item(name, "T", images, **{"question": name, "prompt": name} | changes,
-                    choices=tuple(choices), answer=0)  # fmt: skip
+        return Item(name, "T", images, name, tuple(choices), 0, prompt=name)
 
     asked = [item("one", 1, 2), item("two", 3, 4), item("count", 5, choices="1234")]
     for learned, same in [

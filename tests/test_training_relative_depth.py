@@ -81,12 +81,12 @@ def test_points_are_circled_where_the_file_says_counted_from_one(diw: Path, tmp_
 def rings(pixels: np.ndarray) -> list[tuple[float, float]]:
     """Centres of what is red, hollow, and as large as the benchmark's circles."""
     red = (pixels[..., 0] > 170) & (pixels[..., 1:] < 90).all(axis=2)
-    parts, _ = ndimage.label(red, np.ones((3, 3)))
+    parts: np.ndarray = ndimage.label(red, np.ones((3, 3)))[0]  # pyright: ignore
     found = []
     for number, (down, across) in enumerate(ndimage.find_objects(parts), 1):
         high, wide = down.stop - down.start, across.stop - across.start
         own = parts[down, across] == number
-        if 11 <= high <= 15 and 11 <= wide <= 15 and not own[4:-4, 4:-4].all():
+        if 11 <= high <= 15 and 11 <= wide <= 15:
             hole = own[high // 2 - 1 : high // 2 + 2, wide // 2 - 1 : wide // 2 + 2]
             if not hole.any():
                 found.append((across.start + (wide - 1) / 2, down.start + (high - 1) / 2))
@@ -97,16 +97,12 @@ def test_markers_are_drawn_as_the_benchmarks_are(
     real_items: Path, diw: Path, tmp_path: Path
 ) -> None:
     """One way of finding circles and labels finds real ones and ours alike."""
-    real = [Image.open(path) for path in sorted(real_items.glob("blink_depth/*/image.jpg"))]
+    files = sorted(real_items.glob("blink_depth/*/image.jpg"))
+    real = [np.asarray(Image.open(path).convert("RGB")) for path in files]
     _, rows = built(TASK, diw, tmp_path / "out", 8)
     ours = [shown(tmp_path / "out", TASK, row)[0] for row in rows]
     for images, fewest in ((real, 30), (ours, 14)):
-        labels = [
-            label_side(pixels, centre)
-            for pixels in (np.asarray(image.convert("RGB")) if image in real else image
-                           for image in images)
-            for centre in rings(pixels)
-        ]  # fmt: skip
+        labels = [label_side(pixels, centre) for pixels in images for centre in rings(pixels)]
         assert len(labels) >= fewest
         assert labels.count("above") / len(labels) > 0.85
 

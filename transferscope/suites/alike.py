@@ -32,8 +32,8 @@ ALIKE = 0.9
 """Images whose brightness correlates less are different images."""
 
 MOST_LOCAL = 10
-"""Of 255: greatest difference of a copy's brightness at 32 x 32. JPEG of quality 20 or half the size
-changes 200 real images of the benchmark by at most that, other markers 38 of 40 by more."""
+"""Of 255: greatest difference of a copy's brightness at 32 x 32. JPEG of quality 20 and half the
+size change 200 real images of the benchmark by at most that, other markers 38 of 40 by more."""
 
 BLACK = 10
 """Of 255: brightness of what is black, but for the traces of JPEG."""
