@@ -13,7 +13,7 @@ from training_factory import built, photo, save
 
 from transferscope.errors import DataError, StudyError
 from transferscope.suite import Drawn, Item
-from transferscope.suites.alike import Seen, exact_hash, hashed, perceptual_hash, repeats
+from transferscope.suites.alike import Seen, Shown, exact_hash, hashed, perceptual_hash
 from transferscope.training.driver import LEAKED
 from transferscope.training.leaks import seen_in
 from transferscope.training.markers import boxed, circled
@@ -136,6 +136,7 @@ def test_items_that_show_the_same_pictures_and_offer_the_same_choices_repeat_eac
         return Item(name, "T", images, name, tuple(choices), 0, prompt=name)
 
     asked = [item("one", 1, 2), item("two", 3, 4), item("count", 5, choices="1234")]
+    shown = Shown([*asked, item("text alone")])
     for learned, same in [
         (item("other words", 3, 4), "two"),
         (item("the other way round", 4, 3), "two"),
@@ -145,12 +146,12 @@ def test_items_that_show_the_same_pictures_and_offer_the_same_choices_repeat_eac
         (item("another picture", 9, choices="1234"), None),
         (item("no picture"), None),
     ]:
-        found = repeats([item("harmless", 7, 8), learned], [*asked, item("text alone")])
+        found = shown.repeated([item("harmless", 7, 8), learned])
         assert (found and found[1].id) == same, learned.id
         assert not found or found[0] is learned
     plain = [Item(name, "T", (Drawn(np.full((9, 9, 3), 255, np.uint8)),), name, ("a", "b"), 0, name)
              for name in ("one", "two")]  # fmt: skip
-    assert repeats(plain[:1], plain[1:]) is None
+    assert Shown(plain[1:]).repeated(plain[:1]) is None
 
 
 def test_plain_images_are_recognised_by_their_pixels_alone() -> None:

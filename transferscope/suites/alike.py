@@ -1,8 +1,8 @@
 """Which pictures look the same: stored anew, resized, cropped a little, or with markers on them.
 
 In:   images in memory, or items with their pictures.
-Out:  `Seen`, which names the known image that an image repeats; `repeats`, which finds an item that
-      shows another item's pictures.
+Out:  `Seen`, which names the known image that an image repeats; `Shown`, which finds the known item
+      whose pictures an item shows.
 
 An image repeats another if all pixels are equal; or if it looks the same: their perceptual hashes
 differ in at most `MOST_BITS` of 64 bits, and their brightness at 16 x 16 correlates by at least
@@ -14,6 +14,7 @@ nowhere by more than `MOST_LOCAL`: then no marker was drawn or moved.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -86,31 +87,42 @@ class Seen:
         return {self.names[place] for place in close[apart <= MOST_LOCAL]}
 
 
-def repeats(learned: Sequence[Item], asked: Sequence[Item]) -> tuple[Item, Item] | None:
-    """The first learned item that shows an asked item's pictures and offers its choices.
-
-    The order of pictures and choices does not count, nor does the question: data sets word the same
-    question differently. Items without choices are left out.
-    """
-    kinds = {_kind(item) for item in asked if item.images} & {_kind(item) for item in learned}
-    kinds = {kind for kind in kinds if kind[1]}
-    known = [item for item in asked if _kind(item) in kinds]
-    shown: dict[tuple[int, frozenset[str]], dict[str, Item]] = {kind: {} for kind in kinds}
-    pictures: dict[tuple[int, frozenset[str]], list[Hashed]] = {kind: [] for kind in kinds}
-    for place, (item, found) in enumerate(zip(known, _looked_at(known), strict=True)):
-        shown[_kind(item)][str(place)] = item
-        pictures[_kind(item)] += [one._replace(name=str(place)) for one in found]
-    seen = {kind: Seen(found) for kind, found in pictures.items()}
-    doubtful = [item for item in learned if _kind(item) in kinds]
-    for item, found in zip(doubtful, _looked_at(doubtful), strict=True):
-        kind = _kind(item)
-        names = set.intersection(*(seen[kind].copied(one) for one in found))
-        if names:
-            return item, shown[kind][min(names, key=int)]
-    return None
+Kind = tuple[int, frozenset[str]]
+"""An item's number of pictures and its choices."""
 
 
-def _kind(item: Item) -> tuple[int, frozenset[str]]:
+class Shown:
+    """Items by the pictures that they show, looked at when another item may repeat them."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items: dict[Kind, list[Item]] = {}
+        for item in items:
+            self._items.setdefault(_kind(item), []).append(item)
+        self._seen: dict[Kind, Seen] = {}
+
+    def repeated(self, others: Sequence[Item]) -> tuple[Item, Item] | None:
+        """The first of others whose pictures and choices are one of these items', and that item.
+
+        The order of pictures and choices does not count, nor does the question: data sets word the
+        same question differently. Items without pictures or choices are left out.
+        """
+        doubtful = [item for item in others if all(_kind(item)) and _kind(item) in self._items]
+        for item, pictures in zip(doubtful, _looked_at(doubtful), strict=True):
+            seen = self._pictures(_kind(item))
+            if places := set.intersection(*(seen.copied(one) for one in pictures)):
+                return item, self._items[_kind(item)][int(min(places, key=int))]
+        return None
+
+    def _pictures(self, kind: Kind) -> Seen:
+        """The pictures of the items of a kind, named for the item's place among them."""
+        if kind not in self._seen:
+            looked = enumerate(_looked_at(self._items[kind]))
+            named = [one._replace(name=str(place)) for place, found in looked for one in found]
+            self._seen[kind] = Seen(named)
+        return self._seen[kind]
+
+
+def _kind(item: Item) -> Kind:
     return len(item.images), frozenset(item.choices)
 
 
@@ -120,7 +132,7 @@ def _looked_at(items: Sequence[Item]) -> Iterator[list[Hashed]]:
     def looked(item: Item) -> list[Hashed]:
         return [hashed("", Image.fromarray(picture.pixels())) for picture in item.images]
 
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         for start in range(0, len(items), 64):  # a few at a time: nothing but hashes is kept
             yield from threads.map(looked, items[start : start + 64])
 

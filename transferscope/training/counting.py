@@ -108,7 +108,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
 BUILDER = Builder(
     task="Counting",
     dataset="TallyQA",
-    looks_for=("train.json", "VG_100K/*.jpg", "VG_100K_2/*.jpg", "train2014/*.jpg"),
+    looks_for=("train.json", "VG_100K/*.jpg", "VG_100K_2/*.jpg"),
     letters=4,
     candidates=candidates,
     make=make,
