@@ -34,6 +34,15 @@ def published() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def real_items() -> Path:
+    """The folder of real items of the benchmark, which lies beside the checkout."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "real" / "blink-items"
+    if not folder.is_dir():
+        pytest.skip(f"needs the benchmark's items in {folder}")
+    return folder
+
+
 @pytest.fixture
 def run(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Run the command; returns exit code, standard output, standard error."""

@@ -231,19 +231,33 @@ def test_training_on_an_evaluation_item_is_refused_before_a_base_is_loaded(place
         carry_out()
     assert str(error.value) == (
         "training item 'planted' of Relative_Depth is evaluation item 'val_Relative_Depth_3' of "
-        "Relative_Depth: the same question and pictures; take it out of the training items"
+        "Relative_Depth: the same pictures, with the same question or choices; take it out of the "
+        "training items"
     )
     assert not (place / "blink" / "out" / results.PREDICTIONS).exists()
+
+
+@pytest.mark.parametrize("question", ["Which one of the two is nearer?", "Which point is redder?"])
+def test_an_evaluation_picture_is_found_whatever_is_asked_about_it(place, carry_out, question):
+    # The hub's `question` column words five tasks otherwise than their prompts do.
+    image = made.noise(("Relative_Depth", "val", 3, 1))
+    image = image.resize((image.width * 2, image.height * 2), Image.Resampling.BICUBIC)
+    plant(place, "copy.jpg", image, question=question)
+    with pytest.raises(StudyError, match="'planted' of Relative_Depth is evaluation item 'val_Rel"):
+        carry_out()
 
 
 @pytest.mark.parametrize(
     ("image", "changes"),
     [
         (made.noise("another"), {}),
-        (made.noise(("Relative_Depth", "val", 3, 1)), {"question": "Which point is redder?"}),
+        (
+            made.noise(("Relative_Depth", "val", 3, 1)),
+            {"question": "Which point is redder?", "choices": ["A is redder", "B is redder"]},
+        ),
     ],
 )
-def test_another_picture_or_another_question_is_another_item(place, carry_out, image, changes):
+def test_another_picture_or_other_choices_make_another_item(place, carry_out, image, changes):
     plant(place, "other.png", image, **changes)
     fake, _ = carry_out()
     assert ("Relative_Depth", 0) in fake.trained

@@ -37,16 +37,17 @@ def seed_of(name: str) -> int:
 
 
 def write(root: Path, rows: list[str]) -> None:
-    (root / "Style" / "style_train.csv").write_bytes("".join(f"{r}\r\n" for r in rows).encode())
+    content = "".join(f"{row}\r\n" for row in rows)
+    (root / "wikiart_csv" / "style_train.csv").write_bytes(content.encode())
 
 
 @pytest.fixture
 def wikiart(tmp_path: Path) -> Path:
     """Six paintings of each of the five styles, and of two that must not be taken for them."""
     root = tmp_path / "WikiArt"
-    (root / "Style").mkdir(parents=True)
+    (root / "wikiart_csv").mkdir(parents=True)
     lines = "".join(f"{number} {style}\r\n" for number, style in CLASSES.items())
-    (root / "Style" / "style_class.txt").write_bytes(lines.encode())
+    (root / "wikiart_csv" / "style_class.txt").write_bytes(lines.encode())
     rows = []
     for style in (*NAMED, 2, 16):
         for number in range(6):
@@ -57,7 +58,7 @@ def wikiart(tmp_path: Path) -> Path:
 
 
 def listed(root: Path) -> list[str]:
-    return (root / "Style" / "style_train.csv").read_text(encoding="utf-8").split("\n")[:-1]
+    return (root / "wikiart_csv" / "style_train.csv").read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def style_of(name: str) -> str:
@@ -148,13 +149,23 @@ def test_a_missing_painting_costs_one_item(wikiart: Path, tmp_path: Path) -> Non
 
 
 def test_a_folder_laid_out_otherwise_is_refused(wikiart: Path, tmp_path: Path) -> None:
-    (wikiart / "Style" / "style_train.csv").rename(wikiart / "Style" / "style_val.csv")
-    with pytest.raises(DataError, match=r"found no Style/style_train\.csv and no style_train\.csv"):
+    (wikiart / "wikiart_csv" / "style_train.csv").rename(wikiart / "wikiart_csv" / "style_val.csv")
+    with pytest.raises(DataError, match=r"found no wikiart_csv/style_train\.csv and no Style/"):
         build(TASK, wikiart, tmp_path / "out")
-    (wikiart / "Style" / "style_class.txt").write_text("7 Cubism\n21 Realism\n")
+    (wikiart / "wikiart_csv" / "style_class.txt").write_text("7 Cubism\n21 Realism\n")
     with pytest.raises(DataError, match=r"style_class\.txt: has no line for Impressionism"):
         build(TASK, wikiart, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("lists", ["Style", ".", "wikiart/Style"])
+def test_lists_are_found_where_people_keep_them(wikiart: Path, tmp_path: Path, lists: str) -> None:
+    _, one = built(TASK, wikiart, tmp_path / "one", 4)
+    (wikiart / lists).mkdir(exist_ok=True)
+    for name in ("style_train.csv", "style_class.txt"):
+        (wikiart / "wikiart_csv" / name).rename(wikiart / lists / name)
+    _, two = built(TASK, wikiart, tmp_path / "two", 4)
+    assert one == two
 
 
 def test_paintings_beside_the_lists_are_found(wikiart: Path, tmp_path: Path) -> None:
@@ -164,7 +175,7 @@ def test_paintings_beside_the_lists_are_found(wikiart: Path, tmp_path: Path) -> 
     _, two = built(TASK, wikiart, tmp_path / "two", 4)
     assert one == two
     (wikiart / "Realism").rename(wikiart / "realist")
-    with pytest.raises(DataError, match=r"found no wikiart/Realism and no Realism in it"):
+    with pytest.raises(DataError, match=r"found no wikiart/Realism and no .* and no Realism in it"):
         build(TASK, wikiart, tmp_path / "three")
 
 

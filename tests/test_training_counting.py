@@ -16,7 +16,7 @@ TASK = "Counting"
 
 def question(number: int, answer: Any, image: str, **changes: Any) -> dict[str, Any]:
     return {
-        "answer": answer, "data_source": "imported_genome", "image": image,
+        "answer": answer, "data_source": "amt", "image": image,
         "image_id": 90000000 + number, "question": f"How many ducks of kind {number}?",
         "question_id": 30000000 + number,
     } | changes  # fmt: skip
@@ -87,6 +87,18 @@ def test_images_are_found_in_a_folder_of_their_own(tallyqa: Path, tmp_path: Path
     for folder in ("VG_100K", "VG_100K_2", "train2014"):
         (tallyqa / folder).rename(tallyqa / "images" / folder)
     assert build(TASK, tallyqa, tmp_path / "out", items=7).made == 7
+
+
+def test_only_the_complex_questions_that_people_wrote_are_asked(
+    tallyqa: Path, tmp_path: Path
+) -> None:
+    questions = json.loads((tallyqa / "train.json").read_text())
+    others = ("imported_genome", "imported_vqa", "tdiuc_templates", "generate")
+    simple = [question(70 + n, 2, IMAGES[0], data_source=one) for n, one in enumerate(others)]
+    (tallyqa / "train.json").write_text(json.dumps([*questions, *simple]))
+    done, rows = built(TASK, tallyqa, tmp_path / "out", 20)
+    assert done.skipped["a question whose data_source is not 'amt'"]["count"] == 4
+    assert {row["origin"]["data_source"] for row in rows} == {"amt"}
 
 
 def test_odd_questions_are_counted(tallyqa: Path, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from training_factory import built, files_of, photo, save, shown
 
 from transferscope.cli import main
 from transferscope.errors import DataError, StudyError
+from transferscope.suites.alike import Seen, hashed
 from transferscope.suites.folder import FolderSuite
 from transferscope.training import BUILDERS, driver
 from transferscope.training.driver import build
 from transferscope.training.journal import journal
-from transferscope.training.leaks import Seen, hashed
 from transferscope.training.shape import Builder, Candidate, Made, Skip, Unusable
 
 TASK = "Relative_Depth"
@@ -422,7 +422,7 @@ def diw(tmp_path: Path) -> Path:
     lines = []
     for n in range(6):
         save(photo(n, (320, 240)), tmp_path / "DIW" / "DIW_train_val" / f"{n}.thumb", format="JPEG")
-        lines.append(f"./DIW_train_val/{n}.thumb\n61,61,161,221,<,320,240\n")
+        lines.append(f"./DIW_train_val/{n}.thumb\n61,61,161,221,{'<>'[n % 2]},320,240\n")
     (tmp_path / "DIW" / "DIW_train_val" / "3.thumb").write_bytes(b"no image")
     (tmp_path / "DIW" / "DIW_train_val.csv").write_text("".join(lines))
     return tmp_path / "DIW"

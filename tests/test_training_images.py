@@ -1,6 +1,7 @@
 """Markers, prompts and images as the benchmark has them."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,34 @@ def test_prompts_are_as_long_as_the_benchmarks(prompt: str, length: int) -> None
     assert len(prompt) == length
 
 
+def test_prompts_are_the_real_ones_to_the_character(real_items: Path) -> None:
+    folders = sorted(real_items.glob("*/*"))
+    for folder in folders:
+        asked = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+        prompt = asked["query"].rpartition("'> ")[2]
+        expected = {
+            "blink_depth": prompts.relative_depth(),
+            "blink_jigsaw": prompts.jigsaw(),
+            "blink_spatial": prompts.spatial_relation(prompt.partition("\n")[0]),
+        }[folder.parent.name]
+        assert prompt == expected
+    assert len(folders) == 120
+
+
+def test_counting_and_localization_ask_as_items_that_others_published() -> None:
+    # Three of the benchmark's items in haoningwu3639/SpatialScore.
+    assert prompts.counting("How many toilets have lids?", ("4", "1", "3", "2")) == (
+        "How many toilets have lids?\nSelect from the following choices.\n"
+        "(A) 4\n(B) 1\n(C) 3\n(D) 2"
+    )
+    for thing in ("train (railroad vehicle)", "polo shirt"):
+        assert prompts.object_localization(thing).endswith(
+            "Given the two bounding boxes on the image, labeled by A and B, which bounding box "
+            f"more accurately localizes and encloses the {thing}? Select from the following "
+            "options.\n(A) Box A\n(B) Box B"
+        )
+
+
 def test_prompts_of_questions_end_in_their_lettered_choices() -> None:
     # Shortest and longest of the benchmark's: 86 to 133 and 72 to 102 characters.
     counting = prompts.counting("How many blue floats are there?", ("1", "2", "3", "4"))
@@ -69,15 +98,35 @@ def test_points_are_ringed_and_labelled_in_white_on_black() -> None:
         assert near(tab[0, 0], BLACK, 0)
         assert near(tab[-1, -1], BLACK, 0)
         assert (tab.min(axis=2) > 200).any()
-        # Letters are as high as the circle, and keep within their tab.
+        # Letters are four fifths as high as the circle, and keep within their tab.
         bright = (tab.max(axis=2) > 100).any(axis=1).nonzero()[0]
-        assert 21 <= bright[-1] - bright[0] + 1 <= 29
+        assert 18 <= bright[-1] - bright[0] + 1 <= 23
         assert (left + right) / 2 == pytest.approx(700 if marker.text == "REF" else 300, abs=1)
     outside = np.ones(pixels.shape[:2], dtype=bool)
     for marker in place({"REF": (700, 500), "A": (300, 40)}, image.size):
         for left, top, right, bottom in (marker.circle, marker.label):
             outside[int(top) : int(bottom) + 1, int(left) : int(right) + 1] = False
     assert (pixels[outside] == np.asarray(image)[outside]).all()
+
+
+@pytest.mark.parametrize(
+    ("height", "above", "below", "label"),
+    [
+        (375, 24, 23, (14, 15)),  # 187 of 225 labels of the benchmark's Relative_Depth; six below
+        (1024, 45, 44, (25, 25)),  # published correspondences: 0.84 of the circle's width between
+    ],
+)
+def test_labels_stand_as_far_away_as_the_benchmarks(
+    height: int, above: float, below: float, label: tuple[int, int]
+) -> None:
+    size = (height * 4 // 3, height)
+    upper, lower = place({"A": (height / 2, height / 2), "B": (height / 2, 15)}, size)
+    for marker, away in ((upper, -above), (lower, below)):
+        left, top, right, bottom = marker.label
+        centre = (marker.circle[1] + marker.circle[3]) / 2
+        assert (top + bottom) / 2 - centre == pytest.approx(away, abs=1)
+        assert right - left + 1 == pytest.approx(label[0], abs=1)
+        assert bottom - top + 1 == pytest.approx(label[1], abs=1)
 
 
 def test_labels_stand_above_and_near_the_top_below_and_never_outside() -> None:
@@ -99,9 +148,9 @@ def test_points_are_legible_unless_markers_meet_or_leave_the_image() -> None:
     size = (1400, 1024)
     assert legible({"A": (500, 500), "B": (560, 500)}, size)
     assert not legible({"A": (500, 500), "B": (520, 500)}, size)  # circles meet
-    assert not legible({"A": (500, 500), "B": (500, 465)}, size)  # B lies under A's label
-    assert not legible({"A": (500, 500), "B": (500, 530)}, size)  # and A under B's
-    assert legible({"A": (500, 500), "B": (500, 560)}, size)
+    assert not legible({"A": (500, 500), "B": (500, 455)}, size)  # B lies under A's label
+    assert not legible({"A": (500, 500), "B": (500, 545)}, size)  # and A under B's
+    assert legible({"A": (500, 500), "B": (500, 590)}, size)
     assert not legible({"A": (5, 500)}, size)
     assert not legible({"A": (500, 1020)}, size)
 
@@ -115,7 +164,8 @@ def test_the_first_box_is_red_and_the_second_green_with_letters_in_tabs() -> Non
     assert near(pixels[420, 300], GREEN, 0)
     assert near(pixels[300, 500], GREEN, 0)
     for (x, y), colour, ink in (((50, 60), RED, WHITE), ((101, 91), GREEN, BLACK)):
-        tab = pixels[y : y + 13, x : x + 13].reshape(-1, 3)
+        # In the published example a tab is 22 x 31 pixels, on an image of COCO's size.
+        tab = pixels[y : y + 31, x : x + 22].reshape(-1, 3)
         assert np.mean([near(pixel, colour, 10) for pixel in tab]) > 0.4
         assert any(near(pixel, ink, 60) for pixel in tab)
     inside = np.asarray(image)[150:350, 120:280]
@@ -127,7 +177,16 @@ def test_a_boxs_tab_stays_in_the_image() -> None:
     pixels = np.asarray(boxed(image, {"A": (-4, -3, 100, 100), "B": (632, 472, 639, 479)}))
     assert pixels.shape == (480, 640, 3)
     assert near(pixels[1, 1], RED, 0)
-    assert np.mean([near(one, GREEN, 10) for one in pixels[467:479, 628:639].reshape(-1, 3)]) > 0.3
+    assert np.mean([near(one, GREEN, 10) for one in pixels[448:479, 618:639].reshape(-1, 3)]) > 0.3
+
+
+def test_where_tabs_meet_the_firsts_is_on_top() -> None:
+    # As in the published example, whose boxes both begin at the left border, 19 pixels apart.
+    boxes = {"A": (0, 0, 407, 345), "B": (0, 19, 326, 368)}
+    pixels = np.asarray(boxed(photo(2, (640, 427)), boxes))
+    assert near(pixels[29, 1], RED, 0)
+    assert near(pixels[48, 5], GREEN, 0)
+    assert near(pixels[200, 1], RED, 0)
 
 
 def stored(tmp_path: Path, image: Image.Image, name: str, **options: object) -> Image.Image:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from PIL import Image, ImageDraw
 from training_factory import built, photo, save
 
 from transferscope.errors import DataError, StudyError
+from transferscope.suite import Drawn, Item
+from transferscope.suites.alike import Seen, Shown, exact_hash, hashed, perceptual_hash
 from transferscope.training.driver import LEAKED
-from transferscope.training.leaks import Seen, exact_hash, hashed, perceptual_hash, seen_in
+from transferscope.training.leaks import seen_in
 from transferscope.training.markers import boxed, circled
 
 SIZE = (320, 240)
@@ -86,6 +89,69 @@ def test_a_changed_image_is_recognised(seen: Seen, make, change: str) -> None:
 def test_other_images_are_not_recognised(seen: Seen) -> None:
     others = [make(1000 + n) for make in (photo_of, scene) for n in range(100)]
     assert [seen.match(image) for image in others] == [None] * 200
+
+
+def real_pictures(real_items: Path) -> dict[str, Image.Image]:
+    files = sorted(real_items.glob("*/*/*.jpg"))
+    return {f"{path.parent.name} {path.stem}": Image.open(path).convert("RGB") for path in files}
+
+
+def test_real_evaluation_pictures_are_recognised_and_others_are_not(real_items: Path) -> None:
+    pictures = real_pictures(real_items)
+    items = sorted({name.split()[0] for name in pictures})
+    known = {name: image for name, image in pictures.items() if name.split()[0] in items[::3]}
+    seen = Seen(hashed(name, image) for name, image in known.items())
+    for name, image in known.items():
+        small = image.resize((image.width // 2, image.height // 2))
+        large = image.resize((image.width * 2, image.height * 2), Image.Resampling.BICUBIC)
+        copies = [coded(image, 50), coded(small, 75), coded(large, 90)]
+        if "image2" not in name and "image3" not in name:  # pieces are 200 pixels wide
+            copies += [coded(image, 30), cropped(image, 0.01)]
+        assert [seen.match(copy) for copy in copies] == [name] * len(copies)
+    others = [image for name, image in pictures.items() if name not in known]
+    assert len(known) + len(others) == 200
+    assert [seen.match(image) for image in others] == [None] * len(others)
+
+
+def test_copies_of_real_pictures_are_told_from_the_same_with_other_markers(
+    real_items: Path,
+) -> None:
+    taken = []
+    for name, image in real_pictures(real_items).items():
+        seen = Seen([hashed(name, image)])
+        half = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
+        for copy in (coded(image, 20), coded(half, 75)):
+            assert seen.copied(hashed("", copy)) == {name}
+        if "Depth" in name:
+            width, height = image.size
+            moved = circled(image, {"A": (0.3 * width, 0.7 * height), "B": (0.8 * width, 60)})
+            assert seen.match(moved) == name
+            taken += seen.copied(hashed("", moved))
+    assert len(taken) <= 2  # of 40: small changes of a dark picture
+
+
+def test_items_that_show_the_same_pictures_and_offer_the_same_choices_repeat_each_other() -> None:
+    def item(name: str, *seeds: int, choices: Sequence[str] = ("left", "right")) -> Item:
+        images = tuple(Drawn(np.asarray(photo_of(seed))) for seed in seeds)
+        return Item(name, "T", images, name, tuple(choices), 0, prompt=name)
+
+    asked = [item("one", 1, 2), item("two", 3, 4), item("count", 5, choices="1234")]
+    shown = Shown([*asked, item("text alone")])
+    for learned, same in [
+        (item("other words", 3, 4), "two"),
+        (item("the other way round", 4, 3), "two"),
+        (item("other order of choices", 5, choices="4213"), "count"),
+        (item("one picture in common", 3, 5), None),
+        (item("other choices", 5, choices="2345"), None),
+        (item("another picture", 9, choices="1234"), None),
+        (item("no picture"), None),
+    ]:
+        found = shown.repeated([item("harmless", 7, 8), learned])
+        assert (found and found[1].id) == same, learned.id
+        assert not found or found[0] is learned
+    plain = [Item(name, "T", (Drawn(np.full((9, 9, 3), 255, np.uint8)),), name, ("a", "b"), 0, name)
+             for name in ("one", "two")]  # fmt: skip
+    assert Shown(plain[1:]).repeated(plain[:1]) is None
 
 
 def test_plain_images_are_recognised_by_their_pixels_alone() -> None:
@@ -189,7 +255,8 @@ def diw(root: Path, images: list[Image.Image]) -> None:
     for n, image in enumerate(images):
         save(image, root / "DIW_train_val" / f"{n}.thumb", format="JPEG", quality=90)
         width, height = image.size
-        lines.append(f"./DIW_train_val/{n}.thumb\n61,61,161,221,<,{width},{height}\n")
+        relation = "<>"[n % 2]
+        lines.append(f"./DIW_train_val/{n}.thumb\n61,61,161,221,{relation},{width},{height}\n")
     (root / "DIW_train_val.csv").write_text("".join(lines))
 
 

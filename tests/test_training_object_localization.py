@@ -112,6 +112,7 @@ def cells(box: list[float]) -> set[tuple[int, int]]:
 def test_the_annotated_box_has_the_letter_of_the_answer(lvis: Path, tmp_path: Path) -> None:
     done, rows = built(TASK, lvis, tmp_path / "out", 8)
     assert done.answers == {"A": 4, "B": 4}
+    both = 0
     for row in rows:
         assert row["prompt"] == PROMPT.format("flower arrangement")
         assert row["choices"] == ["Box A", "Box B"]
@@ -124,27 +125,40 @@ def test_the_annotated_box_has_the_letter_of_the_answer(lvis: Path, tmp_path: Pa
         red, green = origin["box"], origin["worse"]
         if row["answer"] == "B":
             red, green = green, red
-        # Drawn later, the green box may hide parts of the red one.
-        assert framed(pixels, green, GREEN)
         assert framed(pixels, red, RED)
+        # Drawn later, the red box may hide an edge of the green one.
+        if all(abs(one - other) > 3 for one, other in zip(red[2:], green[2:], strict=True)):
+            assert framed(pixels, green, GREEN)
+            both += 1
+    assert both >= 4
 
 
-def test_the_worse_box_overlaps_by_a_fifth_to_a_half_and_lies_in_the_image(
+def test_the_worse_box_is_the_right_one_shifted_and_cut_off_at_the_border(
     lvis: Path, tmp_path: Path
 ) -> None:
+    # The published example: shifted by 0.20 of the width and 0.06 of the height, cut off at the
+    # left border, intersection over union 0.73.
+    box = [0.0, 40.0, 210.0, 120.0]
+    write(lvis, images=content(lvis)["images"], annotations=[
+        annotation(100 + n, n, bbox=box, area=0.8 * 210 * 120) for n in range(8)
+    ])  # fmt: skip
     _, rows = built(TASK, lvis, tmp_path / "out", 8)
     worse = []
+    cut = 0
     for row in rows:
         left, top, right, bottom = row["origin"]["worse"]
         assert 0 <= left < right <= SIZE[0]
-        assert 0 <= top < bottom <= SIZE[1]
+        assert bottom - top == pytest.approx(120, abs=0.02)  # the image ends nowhere near
+        cut += left == 0
+        assert right - left == pytest.approx(right if left == 0 else 210, abs=0.02)
         one, other = cells(row["origin"]["box"]), cells(row["origin"]["worse"])
-        assert 0.19 <= len(one & other) / len(one | other) <= 0.51
+        assert 0.59 <= len(one & other) / len(one | other) <= 0.81
         worse.append((left, top, right, bottom))
     assert len(set(worse)) == len(worse)
+    assert 0 < cut < 8
 
 
-def test_names_are_spoken_and_small_hollow_or_doubtful_objects_are_not_asked_for(
+def test_names_keep_their_qualifier_and_small_hollow_or_doubtful_objects_are_not_asked_for(
     lvis: Path, tmp_path: Path
 ) -> None:
     images = [image(number) for number in range(10, 16)]
@@ -166,9 +180,9 @@ def test_names_are_spoken_and_small_hollow_or_doubtful_objects_are_not_asked_for
     assert done.candidates == 10
     names = {row["origin"]["annotation"]: row["origin"]["category"] for row in rows}
     assert {number for number in names if number >= 110} == {110, 111}
-    assert (names[110], names[111]) == ("bat", "jalapeño")
+    assert (names[110], names[111]) == ("bat (animal)", "jalapeño")
     (row,) = [row for row in rows if row["origin"]["annotation"] == 110]
-    assert row["prompt"] == PROMPT.format("bat")
+    assert row["prompt"] == PROMPT.format("bat (animal)")
 
 
 def test_a_box_up_to_the_border_is_drawn_on_the_outermost_pixels(
@@ -179,12 +193,12 @@ def test_a_box_up_to_the_border_is_drawn_on_the_outermost_pixels(
         annotation(100 + n, n, bbox=border, area=0.8 * 220 * 140) for n in range(8)
     ])  # fmt: skip
     _, rows = built(TASK, lvis, tmp_path / "out", 8)
-    green = [row for row in rows if row["answer"] == "B"]
-    assert len(green) == 4
-    for row in green:
+    red = [row for row in rows if row["answer"] == "A"]
+    assert len(red) == 4
+    for row in red:
         (pixels,) = shown(tmp_path / "out", TASK, row)
-        assert near(pixels[239, 200], GREEN)
-        assert near(pixels[170, 319], GREEN)
+        assert near(pixels[239, 200], RED)
+        assert near(pixels[170, 319], RED)
 
 
 def test_grey_palette_and_turned_images_are_used(lvis: Path, tmp_path: Path) -> None:
@@ -262,13 +276,43 @@ def test_a_folder_without_images_is_refused(lvis: Path, tmp_path: Path) -> None:
         build(TASK, lvis, tmp_path / "out")
 
 
-def test_images_below_another_folder_are_found(lvis: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("lists", "images"),
+    [
+        (".", "coco"),
+        ("annotations", "images"),
+        ("lvis", "coco"),  # as detectron2 has it: `datasets/lvis` beside `datasets/coco`
+        ("lvis", "coco/images"),
+    ],
+)
+def test_annotations_and_images_in_folders_of_their_own_are_found(
+    lvis: Path, tmp_path: Path, lists: str, images: str
+) -> None:
     _, one = built(TASK, lvis, tmp_path / "one", 8)
-    (lvis / "coco").mkdir()
+    for folder in (lists, images):
+        (lvis / folder).mkdir(parents=True, exist_ok=True)
+    (lvis / "lvis_v1_train.json").rename(lvis / lists / "lvis_v1_train.json")
     for folder in ("train2017", "val2017"):
-        (lvis / folder).rename(lvis / "coco" / folder)
+        (lvis / folder).rename(lvis / images / folder)
     _, two = built(TASK, lvis, tmp_path / "two", 8)
     assert one == two
+
+
+@pytest.mark.parametrize(
+    ("name", "spoken"),
+    [  # LVIS v1's names beside what the benchmark's prompts ask for
+        ("train_(railroad_vehicle)", "train (railroad vehicle)"),
+        ("polo_shirt", "polo shirt"),
+        ("monitor_(computer_equipment) computer_monitor",
+         "monitor (computer equipment) computer monitor"),
+    ],
+)  # fmt: skip
+def test_a_name_is_lviss_with_spaces_for_underscores(
+    lvis: Path, tmp_path: Path, name: str, spoken: str
+) -> None:
+    write(lvis, **content(lvis) | {"categories": [category(1, name)]})
+    _, rows = built(TASK, lvis, tmp_path / "out", 8)
+    assert {row["prompt"] for row in rows} == {PROMPT.format(spoken)}
 
 
 def test_the_same_seed_makes_the_same_bytes_and_another_seed_others(

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from scipy import ndimage
 from training_factory import (
     built,
     difference,
@@ -19,7 +22,6 @@ from transferscope.errors import DataError
 from transferscope.training.driver import build
 from transferscope.training.markers import circled
 from transferscope.training.pictures import open_picture
-from transferscope.training.relative_depth import BUILDER
 
 TASK = "Relative_Depth"
 PROMPT = (
@@ -40,7 +42,7 @@ def diw(tmp_path: Path) -> Path:
     lines = []
     for number in range(8):
         save(photo(number), images / f"{number:040x}.thumb", format="JPEG")
-        relation = "<" if number % 4 else ">"
+        relation = "<" if number % 2 else ">"
         lines.append(record(f"{number:040x}", f"101,{61 + number},201,{301 + number},{relation}"))
     (root / "DIW_Annotations").mkdir()
     (root / "DIW_Annotations" / "DIW_train_val.csv").write_text("\n".join(lines), encoding="utf-8")
@@ -61,8 +63,9 @@ def test_the_letter_of_the_closer_point_is_the_answer(diw: Path, tmp_path: Path)
         number = int(row["origin"]["file"].split("/")[1].removesuffix(".thumb"), 16)
         # `yA,xA,yB,xB`, from 1: `<` says that the first is closer.
         first, second = [61 + number, 101], [301 + number, 201]
-        closer, farther = (first, second) if number % 4 else (second, first)
+        closer, farther = (first, second) if number % 2 else (second, first)
         assert (row["origin"]["near"], row["origin"]["far"]) == (closer, farther)
+        assert row["answer"] == ("A" if number % 2 else "B")  # the annotation's first point is A
 
 
 def test_points_are_circled_where_the_file_says_counted_from_one(diw: Path, tmp_path: Path) -> None:
@@ -73,6 +76,35 @@ def test_points_are_circled_where_the_file_says_counted_from_one(diw: Path, tmp_
         for x, y in (row["origin"]["near"], row["origin"]["far"]):
             assert ring(pixels, (x - 1, y - 1))
             assert label_side(pixels, (x - 1, y - 1)) == "above"
+
+
+def rings(pixels: np.ndarray) -> list[tuple[float, float]]:
+    """Centres of what is red, hollow, and as large as the benchmark's circles."""
+    red = (pixels[..., 0] > 170) & (pixels[..., 1:] < 90).all(axis=2)
+    parts: np.ndarray = ndimage.label(red, np.ones((3, 3)))[0]  # pyright: ignore
+    found = []
+    for number, (down, across) in enumerate(ndimage.find_objects(parts), 1):
+        high, wide = down.stop - down.start, across.stop - across.start
+        own = parts[down, across] == number
+        if 11 <= high <= 15 and 11 <= wide <= 15:
+            hole = own[high // 2 - 1 : high // 2 + 2, wide // 2 - 1 : wide // 2 + 2]
+            if not hole.any():
+                found.append((across.start + (wide - 1) / 2, down.start + (high - 1) / 2))
+    return found
+
+
+def test_markers_are_drawn_as_the_benchmarks_are(
+    real_items: Path, diw: Path, tmp_path: Path
+) -> None:
+    """One way of finding circles and labels finds real ones and ours alike."""
+    files = sorted(real_items.glob("blink_depth/*/image.jpg"))
+    real = [np.asarray(Image.open(path).convert("RGB")) for path in files]
+    _, rows = built(TASK, diw, tmp_path / "out", 8)
+    ours = [shown(tmp_path / "out", TASK, row)[0] for row in rows]
+    for images, fewest in ((real, 30), (ours, 14)):
+        labels = [label_side(pixels, centre) for pixels in images for centre in rings(pixels)]
+        assert len(labels) >= fewest
+        assert labels.count("above") / len(labels) > 0.85
 
 
 def test_the_right_letter_stands_at_the_closer_point(diw: Path, tmp_path: Path) -> None:
@@ -95,7 +127,8 @@ def test_grey_palette_large_and_turned_images_are_used(diw: Path, tmp_path: Path
     image, exif = turned(photo(23))
     save(image, images / "turned.thumb", format="JPEG", exif=exif)
     points = "101,61,201,301,<"
-    add(diw, record("grey", points) + record("palette", points) + record("turned", points))
+    add(diw, record("grey", "101,61,201,301,>") + record("palette", points))
+    add(diw, record("turned", points))
     add(diw, record("größer", "201,121,401,601,>", (1000, 750)))
     done, rows = built(TASK, diw, tmp_path / "out", 12)
     assert done.made == 12
@@ -161,6 +194,13 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_others(
     assert one != three
 
 
-def test_the_order_of_lines_alone_decides_no_answer(diw: Path) -> None:
-    # Points are exchangeable: every candidate can have either letter.
-    assert {one.answers for one in BUILDER.candidates(diw, 0)} == {(0, 1)}
+def test_archives_that_unpack_into_a_folder_of_their_own_name_are_read(
+    diw: Path, tmp_path: Path
+) -> None:
+    build(TASK, diw, tmp_path / "flat", items=8)
+    for name in ("DIW_Annotations", "DIW_train_val"):
+        (diw / name).rename(diw / "inner")
+        (diw / name).mkdir()
+        (diw / "inner").rename(diw / name / name)
+    build(TASK, diw, tmp_path / "nested", items=8)
+    assert files_of(tmp_path / "flat") == files_of(tmp_path / "nested")

@@ -41,6 +41,8 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 def vsr(tmp_path: Path) -> Path:
     root = tmp_path / "visual-spatial-reasoning"
     write(root / "data" / "splits" / "random" / "train.jsonl", ROWS)
+    tests = [row(9, "The cat is on the dog.", "on", 1)]
+    write(root / "data" / "splits" / "random" / "test.jsonl", tests)
     for number in range(1, 5):
         save(photo(number, (320, 240)), root / "data" / "images" / f"{number:012d}.jpg")
     return root
@@ -102,10 +104,32 @@ def test_images_of_both_splits_tests_are_left_out(vsr: Path, tmp_path: Path) -> 
     assert done.skipped["an image of the data set's own tests"]["count"] == 2
 
 
-@pytest.mark.parametrize("folder", ["images", "trainval2017", "train2017", "val2017"])
+@pytest.mark.parametrize(
+    "folder",
+    ["images", "trainval2017", "train2017", "val2017", "data/trainval2017", "coco/train2017"],
+)
 def test_images_are_found_where_people_keep_them(vsr: Path, tmp_path: Path, folder: str) -> None:
+    (vsr / folder).parent.mkdir(exist_ok=True)
     (vsr / "data" / "images").rename(vsr / folder)
     assert build(TASK, vsr, tmp_path / "out", items=4).made == 4
+
+
+def test_the_hubs_copy_is_read_beside_cocos_images(vsr: Path, tmp_path: Path) -> None:
+    root = tmp_path / "vsr_random"
+    (vsr / "data" / "splits" / "random").rename(root)
+    write(root / "test.jsonl", [row(3, "The train is on the bus.", "on", 0)])
+    (vsr / "data" / "images").rename(root / "train2017")
+    done, rows = built(TASK, root, tmp_path / "out", 4)
+    assert {one["origin"]["file"] for one in rows} == {f"{n:012d}.jpg" for n in (1, 2, 4)}
+    assert done.skipped["an image of the data set's own tests"]["count"] == 1
+
+
+def test_without_the_test_file_that_the_benchmark_drew_on_nothing_is_built(
+    vsr: Path, tmp_path: Path
+) -> None:
+    (vsr / "data" / "splits" / "random" / "test.jsonl").unlink()
+    with pytest.raises(DataError, match=r"found no data/splits/random/test\.jsonl in it; Visual"):
+        build(TASK, vsr, tmp_path / "out", items=4)
 
 
 def test_odd_lines_are_counted(vsr: Path, tmp_path: Path) -> None:

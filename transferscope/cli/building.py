@@ -16,8 +16,8 @@ from transferscope.cli.app import app
 from transferscope.cli.options import AsJson, status
 
 if TYPE_CHECKING:
+    from transferscope.suites.alike import Seen
     from transferscope.training.driver import Built, Progress
-    from transferscope.training.leaks import Seen
 
 
 @app.command(

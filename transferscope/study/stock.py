@@ -9,12 +9,16 @@ Draws or reads items; knows no torch.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from transferscope.choices import Prompt, styled
 from transferscope.errors import StudyError
 from transferscope.study import Study
 from transferscope.study.file import suite_of
 from transferscope.suite import Item, Split, Suite, gold
+
+if TYPE_CHECKING:
+    from transferscope.suites.alike import Shown
 
 
 class Stock:
@@ -39,6 +43,7 @@ class Stock:
         self.digests = dict(digests or {}) if self.stable else {}
         self._splits: dict[tuple[str, Split], Sequence[Item]] = {}
         self._asked: dict[tuple[str, int], list[Item]] = {}
+        self._shown: dict[tuple[tuple[str, int], ...], Shown] = {}
 
     @property
     def stable(self) -> bool:
@@ -109,7 +114,8 @@ class Stock:
     def refuse_asked(self, learned: Sequence[Item], targets: Mapping[str, int]) -> None:
         """Refuse to train on what is evaluated.
 
-        Pixels and question are compared, not files: a picture that was stored anew is the same.
+        Pictures and choices are compared, not files or the question's wording
+        (`suites.alike.Shown`); an item without pictures or choices counts by its question.
 
         Args:
             targets: evaluation items of each target.
@@ -119,20 +125,26 @@ class Stock:
         """
         if self.stable:  # a test of the suite shows that its splits share nothing
             return
+        from transferscope.suites.alike import Shown
+
+        asked = [
+            item for target, count in targets.items() for item in self.questions(target, count)
+        ]
+        counts = tuple(targets.items())
+        if counts not in self._shown:
+            self._shown[counts] = Shown(asked)
         questions = {(item.question, len(item.images)) for item in learned}
-        asked = {
-            item.shown(): item
-            for target, count in targets.items()
-            for item in self.questions(target, count)
-            if (item.question, len(item.images)) in questions
+        same = {
+            item.shown(): item for item in asked if (item.question, len(item.images)) in questions
         }
-        for item in learned if asked else ():
-            if same := asked.get(item.shown()):
-                raise StudyError(
-                    f"training item {item.id!r} of {item.task} is evaluation item {same.id!r} of "
-                    f"{same.task}: the same question and pictures; take it out of the training "
-                    "items"
-                )
+        equal = ((item, same[item.shown()]) for item in learned if same and item.shown() in same)
+        if found := next(equal, None) or self._shown[counts].repeated(learned):
+            item, evaluated = found
+            raise StudyError(
+                f"training item {item.id!r} of {item.task} is evaluation item {evaluated.id!r} of "
+                f"{evaluated.task}: the same pictures, with the same question or choices; take it "
+                "out of the training items"
+            )
 
 
 def stock_of(study: Study, digests: Mapping[str, str] | None = None) -> Stock:

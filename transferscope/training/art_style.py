@@ -1,9 +1,12 @@
 """Art_Style from WikiArt: which of two paintings has the style of a third.
 
-    Style/style_train.csv      `STYLE/ARTIST_TITLE.jpg,NUMBER`, without a header; style_val.csv is
-                               never read
-    Style/style_class.txt      `NUMBER STYLE`, one style a line
-    wikiart/STYLE/*.jpg        the paintings; STYLE folders beside `Style` will do as well
+    wikiart_csv/style_train.csv    `STYLE/ARTIST_TITLE.jpg,NUMBER`, without a header; style_val.csv
+                                   is never read
+    wikiart_csv/style_class.txt    `NUMBER STYLE`, one style a line
+    wikiart/STYLE/*.jpg            the paintings; STYLE folders in the folder itself will do as well
+
+These are the two archives as distributed, unpacked beside each other. The repository's folder
+`Style` with the same files is read too.
 
 (ArtGAN repository of cs-chan, `WikiArt Dataset`.) Names are taken as they are, garbled ones too.
 
@@ -37,8 +40,8 @@ SHORT_SIDE = 1382
 
 def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     """One for each triple of paintings, put together at random."""
-    numbers = _numbers(find(root, "Style/style_class.txt", "style_class.txt"))
-    path = find(root, "Style/style_train.csv", "style_train.csv")
+    numbers = _numbers(find(root, *(f"{folder}style_class.txt" for folder in _LISTS)))
+    path = find(root, *(f"{folder}style_train.csv" for folder in _LISTS))
     _images_of(root)
     paintings: dict[str, list[str]] = {style: [] for style in STYLES}
     for number, line in enumerate(text_of(path).split("\n"), 1):
@@ -56,9 +59,12 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     yield from _triples(paintings, np.random.default_rng(seed))
 
 
+_LISTS = ("wikiart_csv/", "Style/", "wikiart/wikiart_csv/", "wikiart/Style/", "")
+
+
 def _images_of(root: Path) -> Path:
     """The folder that holds the styles' folders."""
-    return find(root, f"wikiart/{STYLES[0]}", STYLES[0]).parent
+    return find(root, f"wikiart/{STYLES[0]}", f"wikiart/wikiart/{STYLES[0]}", STYLES[0]).parent
 
 
 _ROW = re.compile(r"(?P<name>.+),\s*(?P<number>[0-9]{1,4})")
@@ -126,10 +132,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     order = (match, odd) if answer == 0 else (odd, match)
     sources = tuple(open_picture(within(folder, name)) for name in (reference, *order))
     return Made(
-        question=(
-            "Which one of the second or the third image shares the same style as the reference "
-            "image?"
-        ),
+        question="Which image shares the same style as the reference image?",
         prompt=art_style(),
         choices=LATTER,
         images=tuple(_smaller(image) for image in sources),
@@ -156,7 +159,7 @@ def _smaller(image: Image.Image) -> Image.Image:
 BUILDER = Builder(
     task="Art_Style",
     dataset="WikiArt",
-    looks_for=("Style/style_train.csv", "Style/style_class.txt", "wikiart/*/*.jpg"),
+    looks_for=("wikiart_csv/style_train.csv", "wikiart_csv/style_class.txt", "wikiart/*/*.jpg"),
     letters=2,
     candidates=candidates,
     make=make,

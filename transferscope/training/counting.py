@@ -5,8 +5,10 @@
 
 A question has `question`, `answer` (a number), `image` (`VG_100K_2/2410408.jpg`: folder and file),
 `question_id` and `data_source`: `amt` and `imported_genome` are on Visual Genome; `imported_vqa`,
-`tdiuc_templates` and `generate` on COCO 2014. The training file does not say which questions are
-simple. (TallyQA repository of manoja328; public loaders.)
+`tdiuc_templates` and `generate` on COCO 2014. (TallyQA repository of manoja328; public loaders.)
+The benchmark's questions ("How many toilets are to the left of the basins?") read like those that
+people wrote for TallyQA as complex ones, whose source is `amt`: only those are used. `issimple` is
+in the test file alone.
 
 The choices follow the benchmark's rule, which every known item of it obeys: four numbers in a row,
 from one below the right count, but from 0 at the lowest and 3 at the highest; so only counts of 0
@@ -27,6 +29,9 @@ from transferscope.training.pictures import open_picture
 from transferscope.training.prompts import counting
 from transferscope.training.shape import Builder, Candidate, Made, Skip
 
+SOURCE = "amt"
+"""`data_source` of the complex questions that people wrote."""
+
 HIGHEST = 6
 """Counts above are not in the benchmark."""
 
@@ -40,7 +45,7 @@ def choices_for(count: int) -> list[int]:
 
 
 def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
-    """One for each question with a count of 0 to 6."""
+    """One for each complex question with a count of 0 to 6."""
     path = find(root, "train.json", "tallyqa/train.json")
     questions = json_of(path)
     if not isinstance(questions, list):
@@ -56,12 +61,14 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
             usable, image, question, answer, key = False, "", "", 0, ""
         if not usable or not question or isinstance(answer, bool):
             yield Skip("an incomplete annotation", where)
+        elif one.get("data_source") != SOURCE:
+            yield Skip(f"a question whose data_source is not {SOURCE!r}", where)
         elif answer > HIGHEST:
             yield Skip("a count that the benchmark does not ask for", where)
         elif image in tested:
             yield Skip("an image of the data set's own tests", where)
         else:
-            facts = (image, question, answer, one.get("data_source"))
+            facts = (image, question, answer)
             yield Candidate(key, image, (0, 1, 2, 3), facts)
 
 
@@ -77,7 +84,7 @@ def _tested(path: Path) -> set[str]:
 
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
     """The image as it is, with its question; the right number at the answer's letter."""
-    name, question, count, source = candidate.facts
+    name, question, count = candidate.facts
     image = open_picture(first_there([within(root / folder, name) for folder in FOLDERS]))
     others = [number for number in choices_for(count) if number != count]
     shuffled = [others[index] for index in rng.permutation(3)]
@@ -93,7 +100,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
             "file": name,
             "question_id": candidate.key,
             "count": count,
-            "data_source": source,
+            "data_source": SOURCE,
         },
     )
 
@@ -101,7 +108,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
 BUILDER = Builder(
     task="Counting",
     dataset="TallyQA",
-    looks_for=("train.json", "VG_100K/*.jpg", "VG_100K_2/*.jpg", "train2014/*.jpg"),
+    looks_for=("train.json", "VG_100K/*.jpg", "VG_100K_2/*.jpg"),
     letters=4,
     candidates=candidates,
     make=make,

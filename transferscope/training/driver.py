@@ -29,15 +29,15 @@ from transferscope.errors import DataError, StudyError
 from transferscope.results import as_json, read_json
 from transferscope.results.atomic import locked, write_whole
 from transferscope.suite import LETTERS
+from transferscope.suites.alike import Seen
 from transferscope.training import BUILDERS
 from transferscope.training.heading import check_heading, write_heading
 from transferscope.training.journal import journal
 from transferscope.training.layout import Misplaced
-from transferscope.training.leaks import Seen
 from transferscope.training.pictures import jpeg
 from transferscope.training.shape import Builder, Candidate, Made, Skip, Unusable
 
-VERSION = 1
+VERSION = 2
 """Changes whenever a builder makes other items from the same data."""
 
 HOPELESS = 1000

@@ -73,7 +73,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     names.insert(answer, candidate.key)
     sources = tuple(open_picture(within(root, name)) for name in names)
     return Made(
-        question="Which one of the four images is most likely to be a real photograph?",
+        question="Which image is most likely to be a real photograph?",
         prompt=forensic_detection(),
         choices=("the first image", "the second image", "the third image", "the fourth image"),
         images=tuple(_square(image, name) for image, name in zip(sources, names, strict=True)),

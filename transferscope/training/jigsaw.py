@@ -1,4 +1,4 @@
-"""Jigsaw from TARA's news photographs: which of two pieces is the missing corner.
+"""Jigsaw from TARA's news photographs: which of two pieces is the missing one.
 
     input/train.jsonl     one object a line, of which `image_url` is read
     images/NAME           fetched from that address by the data set's own scripts
@@ -9,11 +9,15 @@ TARA comes without images; its `eval.py` saves `https://static01.nyt.com/images/
 repository of zeyofu.) Any photographs do, if a `train.jsonl` names them. `gold_dev.jsonl` and
 `gold_test.jsonl`, which the benchmark may have drawn on, are never read.
 
-As in the benchmark, the photograph is 400 pixels wide, its lower right quarter is black, and the
-pieces are that quarter and another part of the same photograph, of the same size; in the published
-example the other part lies wholly in what is still visible. Ours: it may lie anywhere there (so it
-touches the left or the upper border: no other place is free), it must differ visibly from the right
-piece, and photographs of other proportions than the benchmark's are not used.
+As in the benchmark's items, the photograph is cut into 3 x 3 cells. The first image is the upper
+left 2 x 2 cells, the centre cell black; the pieces are the centre cell and one of the five cells
+outside the first image. So the wrong piece never stands in what is shown. Ours: each of the five is
+equally likely, of those that differ visibly from the centre cell; photographs wider than 600 pixels
+are reduced to 600, which nearly all of the benchmark's are; narrower ones and those of other
+proportions than the benchmark's are not used.
+
+The benchmark's photographs have a light frame one pixel wide, which tells the wrong piece in four
+of five items: it shows a part of the frame, the centre cell never does. No frame is drawn here.
 """
 
 from collections.abc import Iterator
@@ -29,16 +33,18 @@ from transferscope.training.shape import Builder, Candidate, Made, Skip, Unusabl
 
 ADDRESS = "https://static01.nyt.com/"
 
-WIDTH = 400
-"""Pixels; the benchmark's whole photographs have it."""
+WIDTH = 600
+"""Pixels; 149 of the 150 photographs in the benchmark's validation items have it."""
 
-HEIGHTS = (166, 266)
-"""Lowest and highest of the benchmark's whole photographs, in pixels."""
+CELL_HEIGHTS = (83, 133)
+"""Lowest and highest cells of the benchmark's photographs of that width, in pixels."""
+
+OUTSIDE = ((2, 0), (2, 1), (2, 2), (1, 2), (0, 2))
+"""Row and column of the cells that the first image does not show."""
 
 LEAST_DIFFERENCE = 8.0
-"""Between the two pieces: mean absolute difference of their values, of 255."""
-
-_TRIES = 20
+"""Between the two pieces: mean absolute difference of their values, of 255. The least of the
+benchmark's 150 validation items is 19.9."""
 
 
 def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
@@ -70,58 +76,52 @@ def _file_of(root: Path, url: str) -> Path:
 
 
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
-    """The missing corner comes second or third, as the answer says."""
+    """The centre cell comes second or third, as the answer says."""
     path = _file_of(root, candidate.key)
     name = path.relative_to(root).as_posix()
     source = open_picture(path)
-    whole = _at_width(source, name)
-    width, height = whole.size[0] // 2, whole.size[1] // 2
-    right = whole.crop((width, height, 2 * width, 2 * height))
-    corner = _elsewhere(whole, right, rng)
-    if corner is None:
+    photo, (width, height) = _in_cells(source, name)
+
+    def cell(row: int, column: int) -> Image.Image:
+        left, top = column * width, row * height
+        return photo.crop((left, top, left + width, top + height))
+
+    right = cell(1, 1)
+    centre = np.asarray(right, dtype=float)
+    places = [OUTSIDE[index] for index in rng.permutation(len(OUTSIDE))]
+    for place in places:
+        wrong = cell(*place)
+        if np.abs(np.asarray(wrong, dtype=float) - centre).mean() >= LEAST_DIFFERENCE:
+            break
+    else:
         raise Unusable("pieces that look alike", name)
-    left, top = corner
-    wrong = whole.crop((left, top, left + width, top + height))
-    whole.paste((0, 0, 0), (width, height, 2 * width, 2 * height))
+    shown = photo.crop((0, 0, 2 * width, 2 * height))
+    shown.paste((0, 0, 0), (width, height, 2 * width, 2 * height))
     return Made(
-        question="Which one of the second image or the third image is the missing part?",
+        question="Which image is the missing part in the first image?",
         prompt=jigsaw(),
         choices=LATTER,
-        images=(whole, right, wrong) if answer == 0 else (whole, wrong, right),
+        images=(shown, right, wrong) if answer == 0 else (shown, wrong, right),
         sources=(source,),
         origin={
             "dataset": "TARA",
             "annotation": candidate.facts,
             "image_url": candidate.key,
             "file": name,
-            "wrong_piece": [left, top],
+            "wrong_cell": list(place),
         },
     )
 
 
-def _at_width(image: Image.Image, name: str) -> Image.Image:
-    """A photograph at the benchmark's width, its height even, so that it has quarters."""
+def _in_cells(image: Image.Image, name: str) -> tuple[Image.Image, tuple[int, int]]:
+    """A photograph at the benchmark's width, and the width and height of its 3 x 3 cells."""
     if image.width < WIDTH:
         raise Unusable("an image that is too small", name)
-    height = image.height * WIDTH // image.width // 2 * 2
-    if not HEIGHTS[0] <= height <= HEIGHTS[1]:
+    height = round(image.height * WIDTH / image.width)
+    cell = WIDTH // 3, height // 3
+    if not CELL_HEIGHTS[0] <= cell[1] <= CELL_HEIGHTS[1]:
         raise Unusable("an image of other proportions than the benchmark's", name)
-    return image.resize((WIDTH, height), Image.Resampling.LANCZOS)
-
-
-def _elsewhere(
-    whole: Image.Image, right: Image.Image, rng: np.random.Generator
-) -> tuple[int, int] | None:
-    """Upper left corner of a quarter that is visible and looks different from the right one."""
-    pixels, piece = np.asarray(whole, dtype=float), np.asarray(right, dtype=float)
-    height, width = piece.shape[:2]
-    for place in rng.integers(0, width + height + 1, size=_TRIES):
-        # Along the left border from below to above, then along the upper border to the right.
-        left, top = (0, height - int(place)) if place <= height else (int(place) - height, 0)
-        other = pixels[top : top + height, left : left + width]
-        if np.abs(other - piece).mean() >= LEAST_DIFFERENCE:
-            return left, top
-    return None
+    return image.resize((WIDTH, height), Image.Resampling.LANCZOS), cell
 
 
 BUILDER = Builder(

@@ -2,119 +2,23 @@
 
 In:   a folder with the benchmark (Parquet files with columns `image_1` .. `image_4`, each a struct
       of `bytes` and `path`; both splits count), or a suite's folder (its `eval` items).
-Out:  `Seen`, which names the evaluation image that an image repeats.
-
-An image repeats another if all pixels are equal; or if it looks the same: their perceptual hashes
-differ in at most `MOST_BITS` of 64 bits, and their brightness at 16 x 16 correlates by at least
-`ALIKE`. The hash is of the coarsest pattern (the 8 x 8 lowest frequencies of the brightness at
-32 x 32, each above or below their median), which coding anew, resizing, cropping a few percent and
-drawing markers hardly change. Unrelated images differ in about 32 bits; the correlation tells apart
-the few that happen to come closer.
+Out:  `Seen`, which names the evaluation image that an image repeats (`suites.alike` says when).
 """
 
-import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import Bool, Float
 from PIL import Image
-from scipy.fft import dctn
 
 from transferscope.errors import DataError, StudyError
+from transferscope.suites.alike import Hashed, Seen, hashed
 from transferscope.training.pictures import open_picture
 from transferscope.training.shape import Unusable
 
-MOST_BITS = 14
-"""Images whose hashes differ in more bits are different images."""
-
-ALIKE = 0.9
-"""Images whose brightness correlates less are different images."""
-
-BLACK = 10
-"""Of 255: brightness of what is black, but for the traces of JPEG."""
-
 IMAGES = ("image_1", "image_2", "image_3", "image_4")
-
-
-class Hashed(NamedTuple):
-    """What is remembered of an evaluation image."""
-
-    name: str
-    exact: str
-    bits: Bool[np.ndarray, "64"]
-    coarse: Float[np.ndarray, "256"]
-
-
-def hashed(name: str, image: Image.Image) -> Hashed:
-    """What to remember of an RGB image."""
-    return Hashed(name, exact_hash(image), perceptual_hash(image), coarse_brightness(image))
-
-
-class Seen:
-    """The evaluation images, as hashes."""
-
-    def __init__(self, images: Iterable[Hashed] = ()) -> None:
-        images = list(images)
-        self.names = tuple(image.name for image in images)
-        self.exact = {image.exact: image.name for image in reversed(images)}
-        self._bits = np.array([image.bits for image in images], dtype=bool).reshape(-1, 64)
-        self._coarse = np.array([image.coarse for image in images], np.float32).reshape(-1, 256)
-        self.digest = hashlib.sha256("".join(sorted(self.exact)).encode()).hexdigest()
-        """Changes whenever another image is seen."""
-
-    def match(self, image: Image.Image) -> str | None:
-        """The name of the evaluation image that an RGB image repeats, if it does."""
-        if not self.names:
-            return None
-        if name := self.exact.get(exact_hash(image)):
-            return name
-        close = np.flatnonzero((self._bits != perceptual_hash(image)).sum(axis=1) <= MOST_BITS)
-        alike = self._coarse[close] @ coarse_brightness(image)
-        return self.names[close[alike.argmax()]] if alike.max(initial=0) >= ALIKE else None
-
-
-def exact_hash(image: Image.Image) -> str:
-    """SHA-256 of an RGB image's size and pixels."""
-    content = hashlib.sha256(repr(image.size).encode())
-    content.update(image.tobytes())
-    return content.hexdigest()
-
-
-def perceptual_hash(image: Image.Image) -> Bool[np.ndarray, "64"]:
-    """64 bits that stay nearly the same as long as an image looks the same.
-
-    The first, of the mean brightness, is always 0.
-    """
-    waves = np.asarray(dctn(_brightness(image, 32), norm="ortho"))[:8, :8].ravel()
-    bits = waves > np.median(waves[1:])
-    bits[0] = False
-    return bits
-
-
-def coarse_brightness(image: Image.Image) -> Float[np.ndarray, "256"]:
-    """Brightness at 16 x 16, without its mean and at length 1: products are correlations."""
-    values = _brightness(image, 16).ravel()
-    values = values - values.mean()
-    return (values / max(float(np.linalg.norm(values)), 1e-6)).astype(np.float32)
-
-
-def _brightness(image: Image.Image, side: int) -> Float[np.ndarray, "side side"]:
-    """Brightness at a low resolution; a black lower right quarter counts as grey.
-
-    The benchmark's jigsaws have one; it would make all of them look alike.
-    """
-    small = image.convert("L").resize((side, side), Image.Resampling.BOX)
-    values = np.asarray(small, dtype=float).copy()
-    corner = values[side // 2 :, side // 2 :]
-    if corner[1:, 1:].max() < BLACK:
-        rest = values.sum() - corner.sum()
-        corner[:] = rest / (values.size - corner.size)
-    return values
 
 
 def seen_in(folder: Path) -> Seen:

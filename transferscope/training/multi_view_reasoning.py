@@ -93,7 +93,10 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     shown = [frames[last], frames[0]] if backwards else [frames[0], frames[last]]
     images = tuple(open_picture(folder / f"{frame}.jpg") for frame in shown)
     return Made(
-        question="Is the camera moving left or right when shooting the video?",
+        question=(
+            "The first image is from the beginning of the video and the second image is from the "
+            "end. Is the camera moving left or right when shooting the video?"
+        ),
         prompt=multi_view_reasoning(),
         choices=("left", "right"),
         images=images,

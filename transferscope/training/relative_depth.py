@@ -3,9 +3,14 @@
     DIW_Annotations/DIW_train_val.csv     or DIW_train.csv; the tests' DIW_test.csv is never read
     DIW_train_val/HASH.thumb              JPEG content
 
+Either may lie in a folder of the same name once more, as unpacking the archives may leave it.
+
 The annotation file is a run of records of two lines: the image, `./DIW_train_val/HASH.thumb`, and
 `yA,xA,yB,xB,R,width,height`: rows before columns, counted from 1, R being `>` where A is farther
 and `<` where B is. (relative_depth repository of princeton-vl, `DataLoader_DIW.lua`.)
+
+Point A of the annotation is A in the item, as in the benchmark: of points at mirrored places on one
+row, A is always the left one there.
 
 The benchmark drew on the test split, whose images are not in this one.
 """
@@ -15,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transferscope.training.layout import find, text_of, within
+from transferscope.training.layout import find, first_there, text_of, within
 from transferscope.training.markers import circled, legible
 from transferscope.training.pictures import at_most, open_picture, scaled
 from transferscope.training.prompts import relative_depth
@@ -49,7 +54,7 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
         yield Skip("an image without points", f"{path.name}:{lines[-1][0]}")
 
 
-_FOLDERS = ("DIW_Annotations/", "")
+_FOLDERS = ("DIW_Annotations/", "DIW_Annotations/DIW_Annotations/", "")
 
 
 def _candidate(image: str, line: str, where: str) -> Candidate | Skip:
@@ -60,23 +65,21 @@ def _candidate(image: str, line: str, where: str) -> Candidate | Skip:
         y_a, x_a, y_b, x_b, width, height = (round(float(fields[i])) for i in (0, 1, 2, 3, 5, 6))
     except (ValueError, OverflowError):
         return Skip("a damaged annotation", where)
-    near, far = (x_b, y_b), (x_a, y_a)
-    if fields[4] == "<":
-        near, far = far, near
     name = image.removeprefix("./")
-    return Candidate(name, name, (0, 1), (near, far, (width, height)))
+    answer = 0 if fields[4] == "<" else 1
+    return Candidate(name, name, (answer,), ((x_a, y_a), (x_b, y_b), (width, height)))
 
 
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
-    """The closer point gets the letter of the answer."""
-    near, far, size = candidate.facts
-    source = open_picture(within(root, candidate.key))
+    """Points A and B are the annotation's."""
+    *ends, size = candidate.facts
+    places = [within(root / folder, candidate.key) for folder in ("", "DIW_train_val")]
+    source = open_picture(first_there(places))
     if source.size != size:
         raise Unusable("an image whose size is not the annotation's", candidate.key)
     image, factor = at_most(source, LONG_SIDE)
     points = {
-        "AB"[answer]: scaled((near[0] - 1, near[1] - 1), factor),
-        "AB"[1 - answer]: scaled((far[0] - 1, far[1] - 1), factor),
+        letter: scaled((x - 1, y - 1), factor) for letter, (x, y) in zip("AB", ends, strict=True)
     }
     if not legible(points, image.size):
         raise Unusable("points too close to each other or to the border", candidate.key)
@@ -86,7 +89,12 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
         choices=("A is closer", "B is closer"),
         images=(circled(image, points),),
         sources=(source,),
-        origin={"dataset": "DIW", "file": candidate.key, "near": list(near), "far": list(far)},
+        origin={
+            "dataset": "DIW",
+            "file": candidate.key,
+            "near": list(ends[answer]),
+            "far": list(ends[1 - answer]),
+        },
     )
 
 

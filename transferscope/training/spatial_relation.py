@@ -1,16 +1,19 @@
 """Spatial_Relation from Visual Spatial Reasoning (VSR): whether a caption's relation holds.
 
-    data/splits/random/train.jsonl   also splits/random/, random/ or the file alone
-    data/images/*.jpg                or images/, trainval2017/, train2017/ and val2017/ (COCO 2017)
+    data/splits/random/train.jsonl   also splits/random/, random/ or the file alone (the Hub's copy)
+    data/splits/random/test.jsonl    beside it
+    data/images/*.jpg                or trainval2017/, or train2017/ and val2017/ (COCO 2017); these
+                                     also in the folder itself, in images/ or in coco/
 
 A line has `image`, `caption` ("The cat is left of the dog."), `relation` ("left of") and `label`, 1
 where the caption is true. The caption becomes a question: "Is the cat left of the dog?"; the three
-relations that are verbs (`contains`, `consists of`, `has as a part`) make one with "Does". How the
-benchmark asked about those is not known. (visual-spatial-reasoning repository of cambridgeltl.)
+relations that are verbs (`contains`, `consists of`, `has as a part`) make one with "Does". So does
+the benchmark: 140 of its 143 validation questions come out word for word, eight with "Does".
+(visual-spatial-reasoning repository of cambridgeltl.)
 
-The data set has two splits, `random` and `zeroshot`, that cut the same captions differently, and
-which of their test files the benchmark took is not known. So no caption is used whose image is in a
-`dev.jsonl` or `test.jsonl` of either, where these lie beside the training file.
+The benchmark's items are from the test file of the split `random`, and a fifth of the images of its
+training file are in that too. So the test file must lie beside the training file, and no caption is
+used whose image is in it, in a `dev.jsonl`, or in the test file of the other split, `zeroshot`.
 """
 
 from collections.abc import Iterator
@@ -24,21 +27,26 @@ from transferscope.training.pictures import open_picture
 from transferscope.training.prompts import spatial_relation
 from transferscope.training.shape import Builder, Candidate, Made, Skip
 
-FOLDERS = ("data/images", "images", "trainval2017", "train2017", "val2017", "")
+FOLDERS = tuple(
+    f"{above}{name}"
+    for above in ("data/", "", "images/", "coco/", "coco/images/")
+    for name in ("images", "trainval2017", "train2017", "val2017", "")
+)
 
 VERBS = {
     "contains": "Does {subject} contain {object}?",
     "consists of": "Does {subject} consist of {object}?",
     "has as a part": "Does {subject} have {object} as a part?",
 }
-"""Questions about relations that do not go with "is"."""
+"""Questions about relations that do not go with "is", as the benchmark asks them."""
 
 
 def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     """One for each caption of the training split."""
     names = ("data/splits/random/", "splits/random/", "random/", "")
     path = find(root, *(f"{name}train.jsonl" for name in names))
-    tested = _tested(path)
+    tests = find(root, (path.parent / "test.jsonl").relative_to(root).as_posix())
+    tested = _tested(tests)
     for found in rows_of(path):
         if isinstance(found, Skip):
             yield found
@@ -58,8 +66,9 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
 
 
 def _tested(path: Path) -> set[str]:
-    """The images of all development and test files of the splits beside the training file."""
-    files = [*path.parent.parent.glob("*/test.jsonl"), *path.parent.parent.glob("*/dev.jsonl")]
+    """The images of a test file, and of all test and development files of the splits beside it."""
+    splits = path.parent.parent
+    files = {path, *splits.glob("*/test.jsonl"), *splits.glob("*/dev.jsonl")}
     rows = [row for file in sorted(files) for row in rows_of(file) if not isinstance(row, Skip)]
     return {str(row[1].get("image")) for row in rows}
 
@@ -105,7 +114,11 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
 BUILDER = Builder(
     task="Spatial_Relation",
     dataset="Visual Spatial Reasoning (VSR)",
-    looks_for=("data/splits/random/train.jsonl", "data/images/*.jpg"),
+    looks_for=(
+        "data/splits/random/train.jsonl",
+        "data/splits/random/test.jsonl",
+        "data/images/*.jpg",
+    ),
     letters=2,
     candidates=candidates,
     make=make,

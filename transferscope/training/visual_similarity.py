@@ -62,7 +62,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     order = [closer, farther] if answer == 0 else [farther, closer]
     images = tuple(open_picture(within(root, name)) for name in (reference, *order))
     return Made(
-        question="Which one of the latter two images is most similar to the first one?",
+        question="Which image is most similar to the reference image?",
         prompt=visual_similarity(),
         choices=LATTER,
         images=images,
