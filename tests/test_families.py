@@ -93,7 +93,8 @@ def study(tmp_path, monkeypatch, capsys):
             "models": {"tiny": str(checkpoint)},
             "suite": str(suite),
             "seeds": 1,
-            "recipe": {"rank": 4, "alpha": 8, "epochs": 1, "batch_size": 3} | recipe,
+            "recipe": {"rank": 4, "alpha": 8, "epochs": 1, "batch_size": 3}
+            | {"precision": "float32"} | recipe,
             "evaluation": {"scoring": scoring, "batch_size": 3},
         }
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")

@@ -249,11 +249,15 @@ class _Crew:
             trained = yield actor.train.remote([one._replace(lesson=None) for one in lacking], rows)
             runs = [one.run for one in lacking]
             ledger.measured("train", runs, trained.took | {"worker": hand.name})
+            fine = ledger.settle(lacking, trained.curves, hand.name)
+            kept = [runs[index] for index in fine]
             ledger.keep_adapters(
-                lacking,
-                trained.records,
-                lambda index, place: _write(place, ray.get(actor.files.remote(runs[index]))),
+                [lacking[index] for index in fine],
+                [trained.records[index] for index in fine],
+                lambda index, place: _write(place, ray.get(actor.files.remote(kept[index]))),
             )
+            failed = set(runs) - set(kept)
+            todo, missing = ([one for one in its if one.run not in failed] for its in (todo, missing))
             ledger.say(f"{model}: scoring {described(runs)}", worker=hand.name)
         if missing:
             handed = {

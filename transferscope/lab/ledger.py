@@ -184,6 +184,24 @@ class Ledger:
         self._owed[run] = learning + sum(plan.targets[name] for name in missing)
         return Todo(wanted, missing, train, made if train else None)
 
+    def settle(self, todo: Sequence[Todo], curves: Sequence[Any], worker: str = "") -> list[int]:
+        """Log how adapters learned; fail each that diverged, alone. Answers with the others' places.
+
+        What failed is never kept, so that the next run of the study tries it again.
+        """
+        fine = []
+        for place, (one, curve) in enumerate(zip(todo, curves, strict=True)):
+            self.measured("curve", [one.run], curve.record())
+            if not curve.failed:
+                fine.append(place)
+                continue
+            self._owed[one.run] = 0.0
+            self.failed.append(Failure((str(one.run),), curve.failed))
+            about = {"runs": [str(one.run)], "error": curve.failed, "worker": worker}
+            self.log("failed", **about, alone=True)
+            self.say("training", note=f"failed: {self.failed[-1]}", worker=worker)
+        return fine
+
     def keep_adapters(
         self,
         todo: Sequence[Todo],
