@@ -49,8 +49,9 @@ def _shard(ledger: Ledger, bench: Bench, shard: Shard, rows: int | None) -> None
             [trained.records[index] for index in fine],
             lambda index, place: bench.lab.save_adapter(trained.adapters[fine[index]], place),
         )
-        failed = {one.run for one in lacking} - {runs[index] for index in fine}
-        todo, missing = ([one for one in its if one.run not in failed] for its in (todo, missing))
+        failed = set(runs) - {runs[index] for index in fine}
+        todo = [one for one in todo if one.run not in failed]
+        missing = [one for one in missing if one.run not in failed]
     if missing:
         for one in missing:
             if one.run not in adapters:

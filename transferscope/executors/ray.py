@@ -257,7 +257,8 @@ class _Crew:
                 lambda index, place: _write(place, ray.get(actor.files.remote(kept[index]))),
             )
             failed = set(runs) - set(kept)
-            todo, missing = ([one for one in its if one.run not in failed] for its in (todo, missing))
+            todo = [one for one in todo if one.run not in failed]
+            missing = [one for one in missing if one.run not in failed]
             ledger.say(f"{model}: scoring {described(runs)}", worker=hand.name)
         if missing:
             handed = {

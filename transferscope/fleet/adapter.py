@@ -57,7 +57,7 @@ class Adapter:
     quantization: str | None = None
     """How the base was stored under it in training; kept beside the tensors, as PEFT's
     configuration has no word for it."""
-    curve: Curve = Curve()
+    curve: Curve = field(default_factory=Curve)
     """How it was trained; empty where it comes from a folder."""
 
 

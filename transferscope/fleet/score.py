@@ -182,14 +182,14 @@ class _Asker(NamedTuple):
         if self.scoring == "letters":
             refuse_open_block(
                 self.base,
-                "no option can be scored; evaluation.scoring: generate with "
-                "evaluation.reply_tokens (say 2048) reads what follows the block, or",
+                "no option can be scored by its log-probability (evaluation.scoring: generate "
+                "with reply_tokens: 2048 would read the reply that follows the block)",
             )
         elif self.reply_tokens is None:
             refuse_open_block(
                 self.base,
-                f"a reply of {LONGEST_REPLY} tokens ends too soon; set evaluation.reply_tokens "
-                "(say 2048), or",
+                f"a reply of {LONGEST_REPLY} tokens ends too soon (set evaluation.reply_tokens, "
+                "say 2048)",
             )
 
     def answers(self, rows: Sequence[Row]) -> Callable[[], list[Answer]]:

@@ -282,7 +282,11 @@ def _train(
     """Train a squad; yields after each step how many adapters took it."""
     optimisers = [AdamW(values, recipe, squad.steps) for values in stack.values]
     room = squad.room
-    drop = Dropout([job.dropout_seed for job in squad.jobs], recipe.dropout) if recipe.dropout else None
+    drop = (
+        Dropout([job.dropout_seed for job in squad.jobs], recipe.dropout)
+        if recipe.dropout
+        else None
+    )
     folded = drop is None and folding_pays(base, stack)
     with attached(base.model, stack, drop, folded=folded):
         for step, batches in enumerate(squad.batches(recipe)):

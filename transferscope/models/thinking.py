@@ -65,7 +65,10 @@ def after_block(text: str) -> str:
 
 
 def refuse_open_block(base: Any, what: str) -> None:
-    """Refuse to score options, or to train, where prompts end inside an open thinking block.
+    """Refuse what must not be done where prompts end inside an open thinking block.
+
+    Args:
+        what: as the end of "where ..".
 
     Raises:
         StudyError: they do.
@@ -73,9 +76,9 @@ def refuse_open_block(base: Any, what: str) -> None:
     tag = open_block(prompt_end(base.processor))
     if not tag:
         return
-    remedy = "its chat template has no switch such as enable_thinking"
+    remedy = "its chat template has no switch that closes it, such as enable_thinking"
     if base.thinking:
         remedy = "set thinking: false for this model"
     raise StudyError(
-        f"{base.name}: its prompts end inside an open thinking block ({tag}), where {what}; {remedy}"
+        f"{base.name}: prompts end inside an open thinking block ({tag}), where {what}; {remedy}"
     )

@@ -134,14 +134,13 @@ def load_base(
         ) from None
     # Once a large block was freed, glibc keeps activations' memory instead of asking for it again.
     bytes(31 << 20)
-    processor, known = load_processor(folder, trust_remote_code), weights_hash(folder)
-    if switched := set_thinking(processor, thinking):  # other prompts, other answers
-        known = hashlib.sha256(f"{known} {switched}".encode()).hexdigest()
+    processor = load_processor(folder, trust_remote_code)
+    switched = set_thinking(processor, thinking)
     return make_base(
         model,
         processor,
         name=name or Path(where).name,
-        weights_hash=known,
+        weights_hash=weights_hash(folder, switched),
         max_pixels=max_pixels,
         budget=budget,
         thinking=thinking,
@@ -184,15 +183,19 @@ def make_base(
     return Base(name, model, processor, weights_hash, max_pixels, budget, thinking)
 
 
-def weights_hash(folder: Path) -> str:
+def weights_hash(folder: Path, switched: str = "") -> str:
     """SHA-256 over a folder's weights, and over what else decides how they answer: its
     configuration, tokenizer, processor and chat template, file by file in the order of their names.
+
+    Args:
+        switched: what is put in front of the chat template.
     """
     content = hashlib.sha256()
     for path in sorted({path for pattern in KEPT for path in folder.glob(pattern)}):
         content.update(path.name.encode())
         with path.open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())
+    content.update(switched.encode())
     return content.hexdigest()
 
 

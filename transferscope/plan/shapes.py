@@ -114,7 +114,7 @@ class Shapes:
             name
             for name in self.linears()
             for target in targets
-            if f".{name}".startswith(groups.get(target, "?")) or name.endswith("." + target)
+            if f".{name}".startswith(groups.get(target, "?")) or f".{name}".endswith("." + target)
         }
 
     def adapter_numbers(self, targets: tuple[str, ...], rank: int) -> int:
