@@ -87,6 +87,7 @@ def plan(
 ) -> None:
     """What a study will do and cost, before anything is spent."""
     from transferscope.cli import schedules, stages
+    from transferscope.cli.cautions import cautions
     from transferscope.cli.costs import Wanted, costs, remarks, table, took
     from transferscope.plan import plan_study
     from transferscope.results.standing import measured
@@ -101,6 +102,7 @@ def plan(
         summary = made.summary() | {"cells finished": stands.cells}
         wanted = Wanted(not no_calibration, memory, tflops, workers)
         found = costs(read, made, stock, wanted).with_what_is_left(stands.left)
+        found.notes.extend(cautions(read, made, found))
         then = None if read.selection is None else stages.second(read, folder, wanted, found)
         shared = None if workers is None else schedules.schedule(made, found, workers)
         spent = measured(folder)

@@ -111,7 +111,10 @@ def check_training(base: Base, recipe: Any) -> str:
             an open thinking block.
     """
     refuse_open_block(base, "the answer cannot be trained")
-    return not_adapted(base.model, recipe.targets)
+    try:
+        return not_adapted(base.model, recipe.targets)
+    except StudyError as error:
+        raise StudyError(f"{base.name}: {error}") from None
 
 
 @in_order
@@ -179,6 +182,7 @@ def start_gradients(
     """
     for job in jobs:
         _check(job)
+    check_training(base, recipe)
     names = list(target_linears(base.model, recipe.targets))
     path = forward_path(base, [item for job in jobs for item in job.items])
     done, total = 0, sum(len(job.items) for job in jobs)

@@ -48,7 +48,7 @@ class Place(NamedTuple):
 def places(model: nn.Module) -> Iterator[Place]:
     """The model's linear layers and its experts, but for the head."""
     decoder: Any = model.get_decoder()  # pyright: ignore[reportCallIssue]
-    start = next(name for name, module in model.named_modules() if module is decoder)
+    start = next((name for name, module in model.named_modules() if module is decoder), "")
     head = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     mixtures = {
         name.rpartition(".")[0] for name, _ in model.named_modules() if _is_experts(_last(name))
