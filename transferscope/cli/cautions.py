@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferscope.errors import DataError, StudyError
@@ -51,7 +52,8 @@ def cautions(study: Study, plan: Plan, costs: Costs) -> Iterator[str]:
                 f"{name}: the precision is float32; bfloat16 is usual for {parameters / 1e9:.1f} "
                 "billion parameters, takes half the memory and is several times faster on a GPU"
             )
-        if recipe.precision == "bfloat16" and not costs.device.gpu:
+        here = not costs.device.gpu and Path(model.where).is_dir()
+        if recipe.precision == "bfloat16" and here:
             yield (
                 f"{name}: the precision is bfloat16, which is slow on many CPUs; "
                 "recipe.precision: float32 is faster there, and gives slightly other numbers"

@@ -61,8 +61,8 @@ def places(model: nn.Module) -> Iterator[Place]:
         linear = isinstance(module, nn.Linear) and module is not head
         if not linear and not (_is_experts(path[-1]) and not expert):
             continue
-        if inside and layer is None:
-            yield Place(name, "beside", module)
+        if layer is None:
+            yield Place(name, "beside" if inside else "tower", module)
         elif not inside or any(map(_TOWER.search, path[:layer])):
             yield Place(name, "tower", module)
         elif not linear:

@@ -118,6 +118,13 @@ class Recipe(_Strict):
         return epochs * items + min(items, more * self.batch_size)
 
 
+class FullRecipe(Recipe):
+    """A recipe as one model is trained by it: nothing is left to the family's defaults."""
+
+    learning_rate: Positive  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
+    precision: Literal["float32", "bfloat16"]  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
+
+
 EMBEDDED: dict[str, Any] = {"learning_rate": 2.5e-3, "precision": "float32"}
 """What a recipe leaves out, for an embedded base."""
 OTHERS: dict[str, Any] = {"learning_rate": 1e-4, "precision": "bfloat16"}
@@ -300,7 +307,7 @@ class Study(_Strict):
         first = max(own, default=-1) + 1
         return given | {"selection": chosen | {"seeds": list(range(first, first + count))}}
 
-    def recipe_of(self, model: str) -> Recipe:
+    def recipe_of(self, model: str) -> FullRecipe:
         """The recipe as one model is trained by: its own learning rate, its family's defaults."""
         given, described = self.recipe, self.models[model]
         usual = EMBEDDED if described.embedded else OTHERS
@@ -309,7 +316,7 @@ class Study(_Strict):
             chosen["learning_rate"] = described.learning_rate
         if described.embedded and given.targets == ("all",):
             chosen["targets"] = PROJECTIONS  # the same layers, by the names in finished keys
-        return given.model_copy(update=chosen)
+        return FullRecipe.model_construct(**(dict(given) | chosen))
 
 
 def apportioned(shares: Mapping[str, float], count: int) -> dict[str, int]:
