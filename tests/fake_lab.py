@@ -93,10 +93,15 @@ class FakeLab:
             self.step()
             progress(number, len(jobs))
             self.trained.append((job.source, job.seed))
-            adapters.append(Made(digest(one, own)))
-            if job.source in self.diverge:
-                adapters[-1].curve = Curve((1.0, float("nan")), (1.0, 1.0), "diverged: made up")
+            adapters.append(self.made(digest(one, own), job))
         return adapters
+
+    def made(self, content, job):
+        """An adapter, which failed where its source diverges."""
+        one = Made(content)
+        if job.source in self.diverge:
+            one.curve = Curve((1.0, float("nan")), (1.0, 1.0), "diverged: made up")
+        return one
 
     def save_adapter(self, adapter, folder):
         folder.mkdir(parents=True)

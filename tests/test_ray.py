@@ -79,6 +79,18 @@ def of(log, event):
     return [line for line in log if line["event"] == event]
 
 
+def test_a_diverged_adapter_fails_alone_on_a_worker_too(carry_out, lab):
+    outcome, log, _ = carry_out(lab(diverge=["Counting"]))
+    assert [str(one) for one in outcome.failed] == [
+        f"s, Counting, seed {seed}: diverged: made up" for seed in (0, 1)
+    ]
+    assert (outcome.cells, outcome.of, outcome.adapters) == (10, 14, 4)
+    assert len(of(log, "curve")) == 6
+    outcome, _, _ = carry_out(lab())
+    assert (outcome.cells, outcome.failed) == (14, ())
+    assert lab().trained_runs == sorted([*RUNS, "Counting 0", "Counting 1"])
+
+
 def test_two_workers_answer_as_this_process_does(carry_out, study, lab, tmp_path):
     seen = []
     outcome, log, events = carry_out(

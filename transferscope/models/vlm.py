@@ -135,12 +135,11 @@ def load_base(
     # Once a large block was freed, glibc keeps activations' memory instead of asking for it again.
     bytes(31 << 20)
     processor = load_processor(folder, trust_remote_code)
-    switched = set_thinking(processor, thinking)
     return make_base(
         model,
         processor,
         name=name or Path(where).name,
-        weights_hash=weights_hash(folder, switched),
+        weights_hash=weights_hash(folder, set_thinking(processor, thinking)),
         max_pixels=max_pixels,
         budget=budget,
         thinking=thinking,
