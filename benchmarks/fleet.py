@@ -232,7 +232,7 @@ def in_4_bits(kind: Any, config: Any, options: dict[str, Any], device: torch.dev
 
 def recipe_of(**changes: Any) -> Recipe:
     """The study file's own recipe with one epoch."""
-    return Recipe(epochs=1, **changes)
+    return Recipe(**({"epochs": 1, "learning_rate": 2.5e-3} | changes))
 
 
 def configuration(name: str, tiny: bool) -> Any:

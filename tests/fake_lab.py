@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from transferscope import lab, runner
 from transferscope.errors import DataError
+from transferscope.fleet.curve import Curve
 from transferscope.results import away, mirror
 from transferscope.study.file import read_study
 
@@ -36,8 +37,15 @@ class Answer(NamedTuple):
     score: float | None = None
 
 
+class Made(str):
+    """An adapter, and how it was trained."""
+
+    curve = Curve((1.0, 0.5), (1.0, 1.0))
+
+
 class FakeLab:
-    """Notes what it is asked to do; `fail` holds sources whose training fails."""
+    """Notes what it is asked to do; `fail` holds sources whose training fails, `diverge` those
+    whose adapters come out as no numbers."""
 
     def __init__(self):
         self.trained: list[tuple[str, int]] = []
@@ -45,6 +53,7 @@ class FakeLab:
         self.loaded: list[Path] = []
         self.jobs: list[Job] = []
         self.fail: set[str] = set()
+        self.diverge: set[str] = set()
 
     def step(self):
         """One step of work; the script dies in some."""
@@ -54,6 +63,7 @@ class FakeLab:
             self.load_base,
             lambda *room: room,
             Job,
+            lambda base, recipe: "",
             self.train_fleet,
             self.save_adapter,
             self.load_adapter,
@@ -63,8 +73,9 @@ class FakeLab:
         )
 
     def load_base(
-        self, where, *, name, precision, quantization, gpus, trust_remote_code, max_pixels, budget
-    ):
+        self, where, *, name, precision, quantization, gpus, trust_remote_code, max_pixels, budget,
+        thinking,
+    ):  # fmt: skip
         return SimpleNamespace(name=name, weights_hash=digest(Path(where, "weights").read_text()))
 
     def train_fleet(self, base, jobs, recipe, *, rows, progress):
@@ -82,8 +93,15 @@ class FakeLab:
             self.step()
             progress(number, len(jobs))
             self.trained.append((job.source, job.seed))
-            adapters.append(digest(one, own))
+            adapters.append(self.made(digest(one, own), job))
         return adapters
+
+    def made(self, content, job):
+        """An adapter, which failed where its source diverges."""
+        one = Made(content)
+        if job.source in self.diverge:
+            one.curve = Curve((1.0, float("nan")), (1.0, 1.0), "diverged: made up")
+        return one
 
     def save_adapter(self, adapter, folder):
         folder.mkdir(parents=True)
@@ -105,7 +123,7 @@ class FakeLab:
             raise DataError(f"{folder}: not a vision-language model: incomplete")
         return SimpleNamespace(name=base.name, weights_hash=digest(weights))
 
-    def score_fleet(self, base, adapters, items, *, scoring, batch_size, progress):
+    def score_fleet(self, base, adapters, items, *, scoring, reply_tokens, batch_size, progress):
         answers = []
         for number, adapter in enumerate(adapters, 1):
             self.step()

@@ -65,6 +65,27 @@ ONEVISION_TEMPLATE = """\
 {{ '\\n' + part['text'] }}{% endfor %}{{ '<|im_end|>' }}{% endfor %}\
 {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
 
+QWEN35_TEMPLATE = QWEN_TEMPLATE.replace(
+    """<|im_start|>assistant
+{% endif %}""",
+    """<|im_start|>assistant
+{% if enable_thinking is defined and enable_thinking is false %}<think>
+
+</think>
+
+{% else %}<think>
+{% endif %}{% endif %}""",
+)
+"""Ends as Qwen3.5's does: in an open thinking block, unless it is told not to think."""
+
+GLM_TEMPLATE = """\
+[gMASK]<sop>{% for message in messages %}<|{{ message['role'] }}|>
+{% if message['content'] is string %}{{ message['content'] }}{% else %}\
+{% for part in message['content'] %}{% if part['type'] == 'image' %}\
+<|begin_of_image|><|image|><|end_of_image|>{% elif 'text' in part %}{{ part['text'] }}{% endif %}\
+{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>
+{% endif %}"""
+
 INTERN_TEMPLATE = """\
 {% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}\
 {% if message['content'] is string %}{{ message['content'] }}{% else %}\
@@ -98,7 +119,7 @@ class _Made(NamedTuple):
 
 def checkpoint(family: str, folder: Path, seed: int = 0) -> Path:
     """Write a tiny random checkpoint of a family."""
-    made = FAMILIES[family]()
+    made = (FAMILIES | MIXTURES)[family]()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = hf.AutoModelForImageTextToText.from_config(made.config)
@@ -244,6 +265,91 @@ def _qwen(kind: str) -> _Made:
     return _Made(config, words, QWEN_TEMPLATE, files, ends)
 
 
+def _qwen35(moe: bool = False) -> _Made:
+    """Qwen3.5: three layers with a linear token mixer, one with attention."""
+    vision_tokens = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+    words = _qwen_tokenizer(*vision_tokens)
+    words.add_tokens(["<think>", "</think>"])  # text to the hub's tokenizer, not special
+    made = _qwen("3")
+    start, end, image, video = (_id(words, token) for token in vision_tokens)
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
+    rope |= {"mrope_interleaved": True, "partial_rotary_factor": 0.5}
+    text: dict[str, Any] = TEXT | {"vocab_size": len(words), "head_dim": 16, "num_hidden_layers": 4}
+    text |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8, "rope_parameters": rope}
+    text |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+    if moe:
+        text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+        text |= {"shared_expert_intermediate_size": 24}
+    config = (hf.Qwen3_5MoeConfig if moe else hf.Qwen3_5Config)(
+        text_config=text,
+        vision_config={"depth": 2, "num_heads": 2, "hidden_size": 32, "intermediate_size": 48}
+        | {"out_hidden_size": 48, "num_position_embeddings": 64},
+        image_token_id=image,
+        video_token_id=video,
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+        tie_word_embeddings=False,
+    )
+    return made._replace(config=config, tokenizer=words, template=QWEN35_TEMPLATE)
+
+
+def _qwen3_moe() -> _Made:
+    made = _qwen("3")
+    text = made.config.text_config.to_dict()
+    text = {key: text[key] for key in (*TEXT, "vocab_size", "head_dim", "rope_parameters")}
+    text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    ids = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    vision = made.config.vision_config.to_dict()
+    vision.pop("model_type")
+    config = hf.Qwen3VLMoeConfig(
+        text_config=text,
+        vision_config=vision,
+        tie_word_embeddings=False,
+        **{name: getattr(made.config, name) for name in ids},
+    )
+    return made._replace(config=config)
+
+
+def _glm() -> _Made:
+    """GLM-4V, whose MLPs have gate and up in one layer."""
+    tokens = ("<|begin_of_image|>", "<|end_of_image|>", "<|image|>", "<|video|>")
+    more = (
+        "<|begin_of_video|>",
+        "<|end_of_video|>",
+        "[gMASK]",
+        "<sop>",
+        "<|user|>",
+        "<|assistant|>",
+    )
+    words = _qwen_tokenizer(*tokens, *more)
+    start, end, image, video = (_id(words, token) for token in tokens)
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
+    config = hf.Glm4vConfig(
+        text_config=TEXT
+        | {"vocab_size": len(words), "rope_parameters": rope | {"partial_rotary_factor": 1.0}},
+        vision_config={"depth": 2, "num_heads": 2, "hidden_size": 32, "intermediate_size": 48}
+        | {"out_hidden_size": 48, "image_size": 112, "patch_size": 14},
+        image_token_id=image,
+        video_token_id=video,
+        image_start_token_id=start,
+        image_end_token_id=end,
+        video_start_token_id=_id(words, "<|begin_of_video|>"),
+        video_end_token_id=_id(words, "<|end_of_video|>"),
+        tie_word_embeddings=False,
+    )
+    pictures = {
+        "image_processor_type": "Glm4vImageProcessor",
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "size": {"shortest_edge": 56 * 56, "longest_edge": 112 * 112},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+    files = {"preprocessor_config.json": pictures | {"processor_class": "Glm4vProcessor"}}
+    return _Made(config, words, GLM_TEMPLATE, files, [_id(words, "<|user|>")])
+
+
 def _smol(kind: str) -> _Made:
     """SmolVLM (an Idefics3) and SmolVLM2."""
     words = _smol_tokenizer()
@@ -318,7 +424,8 @@ def _onevision() -> _Made:
     return _Made(config, words, ONEVISION_TEMPLATE, files, [_id(words, "<|im_end|>")])
 
 
-def _intern() -> _Made:
+def _intern(text: dict[str, Any] | None = None) -> _Made:
+    """InternVL, by default upon a Qwen2."""
     named = {
         "start_image_token": "<img>",
         "end_image_token": "</img>",
@@ -327,7 +434,9 @@ def _intern() -> _Made:
     }
     words = _qwen_tokenizer(**named)
     config = hf.InternVLConfig(
-        text_config=TEXT | {"model_type": "qwen2", "vocab_size": len(words)},
+        text_config=TEXT
+        | {"vocab_size": len(words), "pad_token_id": words.pad_token_id}
+        | (text or {"model_type": "qwen2"}),
         vision_config=VISION | {"image_size": [56, 56], "patch_size": [14, 14]},
         image_token_id=_id(words, "<IMG_CONTEXT>"),
         image_seq_length=4,
@@ -399,7 +508,24 @@ FAMILIES: dict[str, Callable[[], _Made]] = {
     "llava-onevision": _onevision,
     "internvl": _intern,
     "gemma3": _gemma,
+    "qwen3.5": _qwen35,
+    "glm4v": _glm,
+    "internvl-phi3": lambda: _intern({"model_type": "phi3"}),
+    "internvl-lfm2": lambda: _intern(
+        {"model_type": "lfm2", "layer_types": ["conv", "full_attention"], "block_multiple_of": 16}
+    ),
 }
+
+MIXTURES: dict[str, Callable[[], _Made]] = {
+    "qwen3-vl-moe": _qwen3_moe,
+    "qwen3.5-moe": lambda: _qwen35(moe=True),
+    "internvl-llama4": lambda: _intern(
+        {"model_type": "llama4_text", "head_dim": 12, "intermediate_size_mlp": 64}
+        | {"num_local_experts": 4, "moe_layers": [1]}
+    ),
+}
+"""Families with experts. Llama 4's language model stands under InternVL's pictures, as its own
+need torchvision."""
 
 
 # What is asked.

@@ -48,13 +48,17 @@ class Faulty(FakeLab):
         kill_scoring: workers that are killed in scoring.
         room: most adapters, and most rows of each, that fit in memory.
         fail: sources whose training fails.
+        diverge: sources whose adapters come out as no numbers.
         pause: seconds that training takes.
     """
 
-    def __init__(self, marks, kill=(), kill_scoring=0, room=(99, 99), fail=(), pause=0.0):
+    def __init__(
+        self, marks, kill=(), kill_scoring=0, room=(99, 99), fail=(), diverge=(), pause=0.0
+    ):
         super().__init__()
         self.marks, self.kill, self.kill_scoring = marks, dict(kill), kill_scoring
         self.room, self.fail, self.pause = room, set(fail), pause
+        self.diverge = set(diverge)
 
     def die(self, what, times):
         """Kill this process as hard as can be, if so many have not been killed yet."""
@@ -76,7 +80,10 @@ class Faulty(FakeLab):
             raise MemoryError("out of it")
         with (self.marks / "trained").open("a") as file:
             file.write("".join(f"{job.source} {job.seed}\n" for job in jobs))
-        return [digest([item.id for item in job.items], job[3:6], recipe) for job in jobs]
+        return [
+            self.made(digest([item.id for item in job.items], job[3:6], recipe), job)
+            for job in jobs
+        ]
 
     def score_fleet(self, base, adapters, items, **how):
         if adapters[0]:

@@ -169,7 +169,10 @@ def test_a_local_model_is_measured_in_tokens_of_its_own(plan, tmp_path):
     base.processor.save_pretrained(where)
     record = json.loads(plan(TEXT.replace("MODEL", str(where)), "--json")[1])
     its, total = record["models"]["s"], record["total"]
-    assert record["notes"] == []
+    slow, layers = record["notes"]
+    assert slow.startswith("s: the precision is bfloat16, which is slow on many CPUs")
+    assert layers.startswith("s: adapted: 21 linear layers (down_proj, gate_proj, k_proj, o_proj, ")
+    assert "; not adapted: vision tower and projector stay frozen (model.visual); head" in layers
     for key in ("train", "score"):
         assert its[f"{key}_seconds"] == pytest.approx(
             its[f"{key}_flops"] / its[f"{key}_flops_per_second"]
@@ -434,6 +437,39 @@ def test_the_plan_says_where_a_large_base_fits(plan, tmp_path):
     shown = plan(text)[1]
     assert "where s fits, on GPUs of 80 GB:" in shown
     assert "  nf4 on 1 GPU: 20.6 GB of weights; " in shown
+
+
+@pytest.mark.parametrize(
+    ("said", "note"),
+    [
+        ("learning_rate: 2.5e-3", "the learning rate is 0.0025; 0.0001 is usual for LoRA on this "),
+        ("learning_rate: 5.0e-6", "the learning rate is 5e-06; 0.0001 is usual for LoRA on this "),
+        ("precision: float32", "the precision is float32; bfloat16 is usual for 8.3 billion "),
+    ],
+)
+def test_the_plan_names_what_is_unusual_in_a_recipe(said, note, plan, tmp_path):
+    text = TEXT.replace("MODEL", str(local(tmp_path / "7b", QWEN25_7B)))
+    for flags in (["--memory", "80"], ["--no-calibration"]):
+        shown = plan(text.replace("recipe: {", f"recipe: {{{said}, "), *flags)[1]
+        assert f"note: s: {note}" in shown
+    usual = plan(text, "--memory", "80")[1]
+    assert "usual" not in usual
+    assert "note: s: adapted: 196 linear layers" in usual  # 28 layers of seven
+
+
+def test_an_embedded_base_keeps_its_own_defaults_without_a_word(plan):
+    text = TEXT.replace("MODEL", "glimpse-s")
+    assert "usual" not in plan(text, "--no-calibration")[1]
+    text = text.replace("recipe: {", "recipe: {learning_rate: 0.1, ")
+    assert "note: s: the learning rate is 0.1; 0.0025 is usual" in plan(text, "--no-calibration")[1]
+
+
+def test_the_plan_refuses_experts_before_anything_is_loaded(plan, tmp_path):
+    config = {"model_type": "qwen3_vl_moe"}
+    code, _, error = plan(TEXT.replace("MODEL", str(local(tmp_path / "moe", config))))
+    assert code == 2
+    assert "s: recipe.targets: all: this model has experts, which cannot be adapted: " in error
+    assert "set recipe.targets: [attention]" in error
 
 
 def test_a_small_base_raises_no_question_where_it_fits(plan):

@@ -70,10 +70,11 @@ class TeachingLab(FakeLab):
         for job in jobs:
             tasks = [item.task for item in job.items]
             shares = {task: tasks.count(task) / len(tasks) for task in dict.fromkeys(tasks)}
-            made.append(json.dumps({"shares": shares, "seed": job.seed, "source": job.source}))
+            about = {"shares": shares, "seed": job.seed, "source": job.source}
+            made.append(self.made(json.dumps(about), job))
         return made
 
-    def score_fleet(self, base, adapters, items, *, scoring, batch_size, progress):
+    def score_fleet(self, base, adapters, items, *, scoring, reply_tokens, batch_size, progress):
         self.step()
         return [[self.answer(adapter, item) for item in items] for adapter in adapters]
 

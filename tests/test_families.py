@@ -17,8 +17,10 @@ import lab_factory as factory
 import polars as pl
 import pytest
 import torch
+import transformers as hf
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
 from transferscope import cli
 from transferscope.errors import DataError, MissingExtra, StudyError
@@ -30,24 +32,29 @@ from transferscope.fleet.score import score_fleet
 from transferscope.fleet.train import Job, train_fleet
 from transferscope.models import processors
 from transferscope.models.eyes import seen
-from transferscope.models.linears import language_linears
+from transferscope.models.linears import language_linears, not_adapted, target_linears
 from transferscope.models.paths import PATHS, forward_path
 from transferscope.models.rows import Row, letters
 from transferscope.models.vlm import Base, load_base
+from transferscope.results import logged
 from transferscope.study import Study
 from transferscope.suites import open_suite
 
 torch.set_num_threads(1)
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*is_gradient_checkpointing:FutureWarning"
-)  # PEFT's
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),  # PEFT's
+    pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning"),  # GLM-4V's processor
+]
 
 slow = pytest.mark.slow
 EVERY = list(families.FAMILIES)
 QWEN = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl"]
 CUT = ["smolvlm", "smolvlm2", "llava-onevision", "internvl"]
 """Families that cut pictures into tiles."""
+
+ATTENTION = [f"self_attn.{name}_proj" for name in "qkvo"]
+MLP = [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
 
 BLANK = {"smolvlm": " ", "smolvlm2": " "}
 """What stands between the place where a reply begins and the reply."""
@@ -93,7 +100,9 @@ def study(tmp_path, monkeypatch, capsys):
             "models": {"tiny": str(checkpoint)},
             "suite": str(suite),
             "seeds": 1,
-            "recipe": {"rank": 4, "alpha": 8, "epochs": 1, "batch_size": 3} | recipe,
+            "recipe": {"rank": 4, "alpha": 8, "epochs": 1, "batch_size": 3}
+            | {"precision": "float32"}
+            | recipe,
             "evaluation": {"scoring": scoring, "batch_size": 3},
         }
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
@@ -111,8 +120,7 @@ def study(tmp_path, monkeypatch, capsys):
 
 
 def events(left: Left) -> list[str]:
-    lines = (left.out / "run.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["event"] for line in lines]
+    return [line["event"] for line in logged(left.out)]
 
 
 def option_scores(model: Any, processor: Any, item: Any, blank: str) -> list[float]:
@@ -189,6 +197,28 @@ def check(left: Left, checkpoint: Path, blank: str, bare: Base) -> None:
 def test_a_study_runs_on_a_checkpoint_as_the_family_has_it(family, scoring, study, folder, loaded):
     left = study(folder(family), scoring, learning_rate=0.02)
     check(left, folder(family), BLANK.get(family, ""), loaded(family))
+
+
+@pytest.mark.parametrize(
+    ("family", "targets", "layers"),
+    [
+        ("qwen3.5-moe", ["attention", "shared_experts"], "in_proj_qkv.*shared_expert.gate_proj"),
+        pytest.param("qwen3-vl-moe", "attention", "o_proj", marks=slow),
+        pytest.param("internvl-llama4", ["attention", "mlp", "shared_experts"],
+                     "feed_forward.shared_expert.up_proj", marks=slow),
+    ],
+)  # fmt: skip
+def test_a_study_adapts_all_but_the_experts_of_a_mixture(
+    family, targets, layers, study, folder, loaded
+):
+    left = study(folder(family), "letters", learning_rate=0.02, targets=targets)
+    check(left, folder(family), "", loaded(family))
+    (path,) = (left.out / "adapters").glob("*/Closer/*")
+    keys = "\n".join(load_file(path / "adapter_model.safetensors"))
+    assert re.search(layers, keys, re.DOTALL)
+    assert not re.search(r"\bexperts|router|\.gate\.|expert_gate", keys)
+    (line, *_) = (its for its in logged(left.out) if its["event"] == "train")
+    assert "experts cannot be adapted (experts)" in line["layers"]
 
 
 # Processors.
@@ -275,17 +305,86 @@ def test_max_pixels_below_what_a_family_can_is_refused(family, message, folder):
 # The language model and its adapters.
 
 
+LAYERS = {
+    "qwen3.5": [
+        *(["linear_attn.in_proj_qkv", "linear_attn.in_proj_z", "linear_attn.in_proj_b",
+           "linear_attn.in_proj_a", "linear_attn.out_proj", *MLP],) * 3,
+        [*ATTENTION, *MLP],
+    ],
+    "glm4v": [[*ATTENTION, "mlp.gate_up_proj", "mlp.down_proj"]] * 2,
+    "internvl-phi3": [
+        ["self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"]
+    ] * 2,
+    "internvl-lfm2": [
+        ["conv.in_proj", "conv.out_proj", *(f"feed_forward.w{n}" for n in (1, 2, 3))],
+        [*ATTENTION[:3], "self_attn.out_proj", *(f"feed_forward.w{n}" for n in (1, 2, 3))],
+    ],
+}  # fmt: skip
+"""Linear layers of each decoder layer, where they are others than Llama's."""
+
+
 @pytest.mark.parametrize("family", EVERY)
-def test_adapters_sit_in_the_language_models_layers_alone(family, loaded):
+def test_adapters_sit_in_every_linear_layer_of_the_decoder_and_nowhere_else(family, loaded):
     base = loaded(family)
-    found = language_linears(base.model)
     layers = "text_model" if family.startswith("smol") else "language_model"
-    parts = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    assert sorted(found) == sorted(
-        f"model.{layers}.layers.{layer}.{'self_attn' if part[1:] in '_proj' else 'mlp'}.{part}"
-        for layer in range(2)
-        for part in parts
-    )
+    wanted = [
+        f"model.{layers}.layers.{place}.{name}"
+        for place, names in enumerate(LAYERS.get(family, [[*ATTENTION, *MLP]] * 2))
+        for name in names
+    ]
+    assert sorted(language_linears(base.model)) == sorted(wanted)
+    assert target_linears(base.model, ("all",)).keys() == language_linears(base.model).keys()
+    both = target_linears(base.model, ("attention", "mlp"))
+    assert both.keys() == language_linears(base.model).keys()
+
+
+@pytest.mark.parametrize(
+    ("family", "wrong", "right"),
+    [
+        ("qwen3-vl-moe", "all", "attention"),
+        ("qwen3-vl-moe", "down_proj", "attention"),
+        ("qwen3.5-moe", "all", "attention, shared_experts"),
+        ("internvl-llama4", "experts", "attention, mlp, shared_experts"),
+    ],
+)
+def test_experts_are_refused_by_name_with_what_to_ask_for(family, wrong, right, loaded):
+    with pytest.raises(
+        StudyError,
+        match=rf"recipe.targets: {wrong}: .* experts, which cannot be adapted: model.language_model"
+        rf".layers.\d.(mlp|feed_forward).experts.*set recipe.targets: \[{right}\]",
+    ):
+        target_linears(loaded(family).model, (wrong,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "left"),
+    [
+        ("idefics", 32 * 14, "model.vision_model"),
+        ("git", 6 * 6, "git.image_encoder, git.visual_projection"),
+        ("pi0", 18 * 7, "model.dit, .*model.vlm.vision_tower"),
+        ("mllama", 40 * 7, "model.multi_modal_projector, model.vision_model"),
+    ],
+)
+def test_towers_and_heads_of_a_familys_default_shape_stay_frozen(kind, count, left):
+    """Layers counted in transformers' own default configurations; no weight is made."""
+    with torch.device("meta"):
+        model = hf.AutoModelForImageTextToText.from_config(hf.AutoConfig.for_model(kind))
+    assert len(target_linears(model, ("all",))) == count
+    assert re.search(left, not_adapted(model, ("all",)))
+
+
+def test_llama_4s_head_router_and_experts_are_not_adapted():
+    config = hf.Llama4Config()
+    with torch.device("meta"):
+        model = hf.Llama4ForConditionalGeneration(config)
+    found = target_linears(model, ("attention", "shared_experts"))
+    assert len(found) == 48 * (4 + 3)
+    assert {name.rpartition(".")[2] for name in found} == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    }
+    note = not_adapted(model, ("attention", "shared_experts"))
+    assert "experts cannot be adapted (experts); routers stay frozen (router)" in note
+    assert "head and embedding stay frozen" in note
 
 
 @pytest.mark.parametrize("family", ["llava-onevision", "internvl", "gemma3", "qwen2.5-vl"])

@@ -21,7 +21,7 @@ from transferscope.fleet.adapter import (
     save_adapter,
     stacked,
 )
-from transferscope.fleet.layer import Stack, attached, merged
+from transferscope.fleet.layer import Dropout, Stack, attached, merged
 from transferscope.fleet.memory import Room
 from transferscope.fleet.optimiser import rate_share
 from transferscope.fleet.score import judged, replies, score_fleet
@@ -185,14 +185,14 @@ def test_activations_that_are_computed_twice_meet_the_same_dropout(monkeypatch):
 
 def test_every_step_and_part_of_a_batch_has_its_own_dropout(monkeypatch):
     base, seen = factory.small_base(), []
-    plain = train._Dropout.__call__
+    plain = Dropout.__call__
 
     def recorded(self, layer, x):
         if not layer:
             seen.append(self.now)
         return plain(self, layer, x)
 
-    monkeypatch.setattr(train._Dropout, "__call__", recorded)
+    monkeypatch.setattr(Dropout, "__call__", recorded)
     train_fleet(base, [job(0, factory.items(4))], factory.recipe(dropout=0.1, batch_size=2), rows=1)
     assert seen == [(step, part) for step in range(4) for part in range(2)]
 

@@ -130,4 +130,5 @@ def test_a_base_is_opened_as_its_study_says(tmp_path):
         "trust_remote_code": True,
         "max_pixels": 9999,
         "budget": (2 << 30, tmp_path / "room", 3 << 30),
+        "thinking": False,
     }

@@ -79,6 +79,18 @@ def of(log, event):
     return [line for line in log if line["event"] == event]
 
 
+def test_a_diverged_adapter_fails_alone_on_a_worker_too(carry_out, lab):
+    outcome, log, _ = carry_out(lab(diverge=["Counting"]))
+    assert [str(one) for one in outcome.failed] == [
+        f"s, Counting, seed {seed}: diverged: made up" for seed in (0, 1)
+    ]
+    assert (outcome.cells, outcome.of, outcome.adapters) == (10, 14, 4)
+    assert len(of(log, "curve")) == 6
+    outcome, _, _ = carry_out(lab())
+    assert (outcome.cells, outcome.failed) == (14, ())
+    assert lab().trained_runs == sorted([*RUNS, "Counting 0", "Counting 1"])
+
+
 def test_two_workers_answer_as_this_process_does(carry_out, study, lab, tmp_path):
     seen = []
     outcome, log, events = carry_out(
@@ -247,7 +259,7 @@ suite: glimpse
 sources: [Counting, Spatial_Relation]
 targets: [Counting, Spatial_Relation]
 seeds: 2
-recipe: {items: 8, epochs: 2, batch_size: 4, learning_rate: 1e-2, rank: 4}
+recipe: {items: 8, epochs: 2, batch_size: 4, learning_rate: 1e-2, rank: 4, precision: float32}
 evaluation: {items: 6}
 controls: [format-only, reordered]
 budget: {fleet: 2}

@@ -554,7 +554,7 @@ suite: glimpse
 sources: [Counting, Spatial_Relation]
 targets: [Counting, Spatial_Relation, Relative_Depth]
 seeds: 2
-recipe: {items: 8, epochs: 2, batch_size: 4, learning_rate: 1e-2, rank: 4}
+recipe: {items: 8, epochs: 2, batch_size: 4, learning_rate: 1e-2, rank: 4, precision: float32}
 evaluation: {items: 6}
 controls: [format-only]
 budget: {fleet: 3}

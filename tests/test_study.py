@@ -23,7 +23,7 @@ def test_what_is_left_out_is_spelled_out():
     read = study()
     assert len(read.sources) == len(read.targets) == 13
     assert read.seeds == (0, 1, 2, 3)
-    assert read.recipe == Recipe()
+    assert read.recipe == Recipe(learning_rate=2.5e-3, precision="float32")
     assert read.models["s"].where == "glimpse-s"
 
 
@@ -36,7 +36,8 @@ def test_a_model_may_have_its_own_learning_rate():
     text = LEAST.replace("{s: glimpse-s}", "{s: {where: glimpse-s, learning_rate: 4e-3}, m: x}")
     read = parse_study(text, "study.yaml")
     assert read.recipe_of("s").learning_rate == 4e-3
-    assert read.recipe_of("m") == read.recipe
+    chosen = {"learning_rate": 1e-4, "precision": "bfloat16"}
+    assert dict(read.recipe_of("m")) == dict(read.recipe) | chosen
 
 
 def test_tasks_stand_in_the_suites_order():

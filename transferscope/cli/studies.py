@@ -31,7 +31,7 @@ from transferscope.cli.options import (
 from transferscope.cli.places import OutPlace, Working, read_from, worked_on
 from transferscope.cli.results import finish
 from transferscope.cli.status import failures
-from transferscope.errors import MissingExtra, StudyError
+from transferscope.errors import DataError, MissingExtra, StudyError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -87,6 +87,7 @@ def plan(
 ) -> None:
     """What a study will do and cost, before anything is spent."""
     from transferscope.cli import schedules, stages
+    from transferscope.cli.cautions import cautions
     from transferscope.cli.costs import Wanted, costs, remarks, table, took
     from transferscope.plan import plan_study
     from transferscope.results.standing import measured
@@ -101,6 +102,7 @@ def plan(
         summary = made.summary() | {"cells finished": stands.cells}
         wanted = Wanted(not no_calibration, memory, tflops, workers)
         found = costs(read, made, stock, wanted).with_what_is_left(stands.left)
+        found.notes.extend(cautions(read, made, found))
         then = None if read.selection is None else stages.second(read, folder, wanted, found)
         shared = None if workers is None else schedules.schedule(made, found, workers)
         spent = measured(folder)
@@ -223,9 +225,15 @@ def _carried_out(
     with progress() as tell:
         outcome = run_study(study, out, tell=at.watched(tell), executor=executor)
     if outcome.cells > 0 and outcome.adapters > 0:
-        with status("analysing"):
-            read = read_inputs(out)
-            analysis = analyzed(matrix_of(read, ceiling=study.ceilings or 1.0))
+        try:
+            with status("analysing"):
+                read = read_inputs(out)
+                analysis = analyzed(matrix_of(read, ceiling=study.ceilings or 1.0))
+        except DataError as error:
+            if not outcome.failed:
+                raise
+            print(f"transferscope: not analysed, as runs are missing: {error}", file=sys.stderr)
+            return outcome
         if study.selection is not None and not outcome.failed:
             with progress() as tell:
                 found, outcome = experiment.carry_out(

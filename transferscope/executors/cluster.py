@@ -90,7 +90,7 @@ def asks(study: Study) -> dict[str, Ask]:
         where, weights = Path(model.where), 0
         with suppress(DataError, StudyError):  # it is on the hub, or of a family without shapes
             shapes = read_shapes(where if where.is_dir() else embedded(model.where))
-            weights = weights_bytes(shapes, study.recipe.precision, model.quantization)
+            weights = weights_bytes(shapes, study.recipe_of(name).precision, model.quantization)
         found[name] = Ask(model.gpus if total("GPU") else 0.0, PROCESS + weights)
     return found
 

@@ -43,11 +43,15 @@ def _shard(ledger: Ledger, bench: Bench, shard: Shard, rows: int | None) -> None
         runs = [one.run for one in lacking]
         adapters = dict(zip(runs, trained.adapters, strict=True))
         ledger.measured("train", runs, trained.took)
+        fine = ledger.settle(lacking, trained.curves)
         ledger.keep_adapters(
-            lacking,
-            trained.records,
-            lambda index, place: bench.lab.save_adapter(trained.adapters[index], place),
+            [lacking[index] for index in fine],
+            [trained.records[index] for index in fine],
+            lambda index, place: bench.lab.save_adapter(trained.adapters[fine[index]], place),
         )
+        failed = set(runs) - {runs[index] for index in fine}
+        todo = [one for one in todo if one.run not in failed]
+        missing = [one for one in missing if one.run not in failed]
     if missing:
         for one in missing:
             if one.run not in adapters:

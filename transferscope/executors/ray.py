@@ -249,11 +249,16 @@ class _Crew:
             trained = yield actor.train.remote([one._replace(lesson=None) for one in lacking], rows)
             runs = [one.run for one in lacking]
             ledger.measured("train", runs, trained.took | {"worker": hand.name})
+            fine = ledger.settle(lacking, trained.curves, hand.name)
+            kept = [runs[index] for index in fine]
             ledger.keep_adapters(
-                lacking,
-                trained.records,
-                lambda index, place: _write(place, ray.get(actor.files.remote(runs[index]))),
+                [lacking[index] for index in fine],
+                [trained.records[index] for index in fine],
+                lambda index, place: _write(place, ray.get(actor.files.remote(kept[index]))),
             )
+            failed = set(runs) - set(kept)
+            todo = [one for one in todo if one.run not in failed]
+            missing = [one for one in missing if one.run not in failed]
             ledger.say(f"{model}: scoring {described(runs)}", worker=hand.name)
         if missing:
             handed = {

@@ -39,6 +39,7 @@ class Trained(NamedTuple):
 
     records: list[dict[str, Any]]
     took: dict[str, Any]
+    curves: list[Any]
 
 
 class Worker:
@@ -82,7 +83,7 @@ class Worker:
         trained = self._at_work().train(todo, self._say, rows)
         self._fresh = dict(zip([one.run for one in todo], trained.adapters, strict=True))
         self._say("")
-        return Trained(trained.records, trained.took)
+        return Trained(trained.records, trained.took, trained.curves)
 
     def files(self, run: Run) -> Files:
         """The files of an adapter that was just trained."""

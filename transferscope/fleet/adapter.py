@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import DataError
+from transferscope.fleet.curve import Curve
 from transferscope.fleet.layer import Stack
 from transferscope.models.devices import sent
 from transferscope.models.linears import language_linears
@@ -56,6 +57,8 @@ class Adapter:
     quantization: str | None = None
     """How the base was stored under it in training; kept beside the tensors, as PEFT's
     configuration has no word for it."""
+    curve: Curve = field(default_factory=Curve)
+    """How it was trained; empty where it comes from a folder."""
 
 
 def adapter_of(stack: Stack, index: int, job: Any, config: dict[str, Any], base: Base) -> Adapter:
@@ -75,11 +78,10 @@ def adapter_of(stack: Stack, index: int, job: Any, config: dict[str, Any], base:
 def peft_config(base: Base, recipe: Any, names: Sequence[str]) -> dict[str, Any]:
     """The `adapter_config.json` of a recipe for some linear layers."""
     ends = sorted({name.rpartition(".")[2] for name in names})
-    linears = language_linears(base.model)
-    same = [name for name in linears if name.rpartition(".")[2] in ends]
-    start = names[0].split(".layers.")[0] + ".layers." if ".layers." in names[0] else None
-    pattern = f"{re.escape(start)}.*\\.({'|'.join(ends)})" if start else ""
-    whole = start and set(same) == set(names) and all(name.startswith(start) for name in names)
+    start = names[0].split(".layers.")[0] + ".layers."
+    pattern = f"{re.escape(start)}.*\\.({'|'.join(ends)})"
+    matched = {name for name, _ in base.model.named_modules() if re.fullmatch(pattern, name)}
+    whole = matched == set(names)  # else routers, experts or towers would be adapted with them
     return {
         "peft_type": "LORA",
         "task_type": None,
@@ -102,11 +104,13 @@ def save_adapter(adapter: Adapter, folder: Path) -> Path:
     """Write an adapter as PEFT does; the folder is there whole or not at all.
 
     Raises:
-        DataError: the folder cannot be written.
+        DataError: the folder cannot be written, or training failed.
     """
     from safetensors.torch import save
 
     folder = Path(folder)
+    if adapter.curve.failed:
+        raise DataError(f"{folder}: not written: the adapter {adapter.curve.failed}")
     mark = uuid.uuid4().hex
     new, old = folder.with_name(f".new-{mark}"), folder.with_name(f".old-{mark}")
     try:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -71,9 +72,11 @@ class Stack:
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradients to `gradients`."""
         # Not loss.backward(): it wants gradients as dense as their leaves.
-        made = torch.autograd.grad(loss, self._leaves)
+        # A layer may have no part in a loss, as one whose output only picks what attention sees.
+        made = torch.autograd.grad(loss, self._leaves, allow_unused=True)
         for slot, gradient in zip(self._slots, made, strict=True):
-            slot.add_(gradient)
+            if gradient is not None:
+                slot.add_(gradient)
 
     def initialise(self, seeds: Sequence[int]) -> None:
         """Give every adapter PEFT's start: A uniform in +-1/sqrt(in) from its own seed, B zero."""
@@ -231,3 +234,29 @@ class _Folded(torch.autograd.Function):
         for_a = torch.bmm(torch.bmm(g, b).transpose(1, 2), x)
         for_b = torch.bmm(g.transpose(1, 2), torch.bmm(x, a.transpose(1, 2)))
         return for_x, None, for_a.mul_(ctx.scaling), for_b.mul_(ctx.scaling), None
+
+
+class Dropout:
+    """Dropout in which each adapter draws its own masks.
+
+    A mask is a function of the adapter's seed, the step, the part of the batch and the layer, so
+    that activations that are computed again meet the same one.
+    """
+
+    def __init__(self, seeds: Sequence[int], share: float) -> None:
+        self._seeds, self._share = seeds, share
+        self._generators: dict[torch.device, torch.Generator] = {}
+        self.now: tuple[int, int] = (0, 0)
+        """Step and first row of the part."""
+
+    def __call__(self, layer: int, x: Tensor) -> Tensor:
+        masks = []
+        if x.device not in self._generators:
+            self._generators[x.device] = torch.Generator(x.device)
+        generator = self._generators[x.device]
+        for seed, one in zip(self._seeds, x, strict=True):
+            (mixed,) = np.random.SeedSequence((seed, *self.now, layer)).generate_state(1)
+            drawn = torch.empty(one.shape, device=x.device)
+            masks.append(drawn.uniform_(generator=generator.manual_seed(int(mixed))))
+        kept = torch.stack(masks) >= self._share
+        return x * kept / (1 - self._share)

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from transferscope.fleet.layer import Stack
 from transferscope.models.devices import free_on
+from transferscope.models.linears import decoder_layers
 from transferscope.models.split import layers_by_device
 from transferscope.models.vlm import Base
 from transferscope.plan.cost import (
@@ -51,7 +52,9 @@ def tokens_at_once(base: Base) -> int:
 def _token_bytes(base: Base, *, training: bool) -> int:
     text = base.model.config.get_text_config()
     layers = text.num_hidden_layers if training else SCORING_LAYERS
-    return token_bytes(text.hidden_size, text.intermediate_size, layers, base.dtype.itemsize)
+    units = getattr(text, "intermediate_size", None) or getattr(text, "moe_intermediate_size", 0)
+    units = max(units) if isinstance(units, list | tuple) else units  # where layers differ
+    return token_bytes(text.hidden_size, units, layers, base.dtype.itemsize)
 
 
 def _left(base: Base) -> int | None:
@@ -77,7 +80,7 @@ def folding_pays(base: Base, stack: Stack) -> bool:
 @contextlib.contextmanager
 def checkpointing(model: Any) -> Iterator[None]:
     """While this is open, a backward computes the decoder layers' activations again."""
-    layers = list(model.get_decoder().layers)
+    layers = decoder_layers(model)
     own = [layer.forward for layer in layers]
     for layer in layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)

@@ -33,18 +33,22 @@ def rate_share(schedule: str, warmup: float, step: int, steps: int) -> float:
     return left if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * (1 - left)))
 
 
-def clip(gradients: Sequence[Tensor], most: float) -> None:
+def clip(gradients: Sequence[Tensor], most: float) -> Tensor:
     """Scale each adapter's gradient to a norm of at most `most`, in place.
 
     Args:
         gradients: (adapters, numbers) on each device.
+
+    Returns:
+        The norms (adapters,) before.
     """
+    norms = [torch.linalg.vector_norm(its, dim=1, keepdim=True) for its in gradients]
+    whole = reduce(torch.hypot, [its.to(norms[0].device) for its in norms])
     if most > 0:
-        norms = [torch.linalg.vector_norm(its, dim=1, keepdim=True) for its in gradients]
-        whole = reduce(torch.hypot, [its.to(norms[0].device) for its in norms])
         share = (most / (whole + 1e-6)).clamp(max=1.0)
         for its in gradients:
             its.mul_(share.to(its.device))
+    return whole[:, 0]
 
 
 class AdamW:

@@ -21,6 +21,12 @@ from transferscope.fleet.number import number_is_settled, read_number
 from transferscope.models.devices import fetched, in_order, sent
 from transferscope.models.paths import forward_path
 from transferscope.models.rows import ForwardPath, Letters, Row, letters
+from transferscope.models.thinking import (
+    after_block,
+    open_block,
+    prompt_end,
+    refuse_open_block,
+)
 from transferscope.models.vlm import Base
 from transferscope.suite import LETTERS, Item
 
@@ -28,7 +34,7 @@ Scoring = Literal["letters", "generate"]
 Progress = Callable[[int, int], None]
 
 LONGEST_REPLY = 16
-"""Tokens of a reply at most."""
+"""Tokens of a reply at most, where nothing else is said."""
 
 
 class Answer(NamedTuple):
@@ -65,6 +71,7 @@ def score_fleet(
     items: Sequence[Item],
     *,
     scoring: Scoring = "letters",
+    reply_tokens: int | None = None,
     batch_size: int = 64,
     progress: Progress | None = None,
 ) -> list[list[Answer]]:
@@ -73,6 +80,7 @@ def score_fleet(
     Args:
         items: of any tasks; those of different ones never share a forward, so that a task's
             answers are the same whatever else is asked.
+        reply_tokens: of a generated reply at most; None: `LONGEST_REPLY`.
         batch_size: items of a forward.
         progress: called with the answers given and the answers in all.
 
@@ -80,20 +88,22 @@ def score_fleet(
         A list for each adapter with an answer for each item, in their order.
 
     Raises:
-        StudyError: an item has more choices than there are letters, or none.
+        StudyError: an item has more choices than there are letters, or none; or prompts end inside
+            an open thinking block, and letters are scored or a reply is too short to end it.
     """
     for item in items:
         if item.truth is None and not 0 < len(item.choices) <= len(LETTERS):
             raise StudyError(f"item {item.id!r}: {len(item.choices)} choices; 1 to {len(LETTERS)}")
-    path, its_letters = forward_path(base, items), letters(base.processor)
-    rows = path.encode(items)
+    asker = _Asker(base, forward_path(base, items), letters(base.processor), scoring, reply_tokens)
+    asker.check()
+    rows = asker.path.encode(items)
     batches = list(_batches(rows, batch_size))
     longest = max((row.length for row in rows), default=1)
     found: dict[tuple[int, int], Answer] = {}
     for crew in _crews(base, adapters, batch_size * max(longest, 1)):
         with crew.open():
             told = (
-                (batch, _answers(base, path, its_letters, asked * len(crew.adapters), scoring))
+                (batch, asker.answers(asked * len(crew.adapters)))
                 for batch in batches
                 for asked in ([rows[index] for index in batch],)
             )
@@ -154,40 +164,73 @@ def _crews(base: Base, adapters: Sequence[Adapter | None], tokens: int) -> Itera
             yield _Crew([i for i, _ in part], lambda its=stack: attached(base.model, its))
 
 
-def _answers(
-    base: Base, path: ForwardPath, its_letters: Letters, rows: Sequence[Row], scoring: Scoring
-) -> Callable[[], list[Answer]]:
-    """What waits for the answers of a batch."""
-    if rows[0].item.truth is not None:
-        numbers = _numbers(base, path, rows)
-        return lambda: numbers
-    table = fetched(_logprobs(path, its_letters, rows))
-    said = replies(base, path, rows) if scoring == "generate" else []
+class _Asker(NamedTuple):
+    """How rows become answers."""
 
-    def read() -> list[Answer]:
-        answers = [
-            judged(line[: len(row.item.choices)])
-            for line, row in zip(table().tolist(), rows, strict=True)
-        ]
-        if scoring == "letters":
-            return answers
-        return [
-            answer._replace(choice=read_reply(reply, row.item.choices))
-            for answer, reply, row in zip(answers, said, rows, strict=True)
-        ]
+    base: Base
+    path: ForwardPath
+    letters: Letters
+    scoring: Scoring
+    reply_tokens: int | None
 
-    return read
+    def check(self) -> None:
+        """Refuse to look for an answer where the model is still thinking.
 
+        Raises:
+            StudyError: see `score_fleet`.
+        """
+        if self.scoring == "letters":
+            refuse_open_block(
+                self.base,
+                "no option can be scored by its log-probability (evaluation.scoring: generate "
+                "with reply_tokens: 2048 would read the reply that follows the block)",
+            )
+        elif self.reply_tokens is None:
+            refuse_open_block(
+                self.base,
+                f"a reply of {LONGEST_REPLY} tokens ends too soon (set evaluation.reply_tokens, "
+                "say 2048)",
+            )
 
-def _numbers(base: Base, path: ForwardPath, rows: Sequence[Row]) -> list[Answer]:
-    """Answers that are numbers, which are always generated; a task's items are all of one kind."""
-    answers = []
-    for row, reply in zip(rows, replies(base, path, rows, number_is_settled), strict=True):
-        said, truth = read_number(reply), row.item.truth
-        assert truth is not None, f"{row.item.task} asks for numbers and for letters"
-        mark = None if said is None else mean_relative_accuracy(said, truth)
-        answers.append(Answer(None, (), float("nan"), mark))
-    return answers
+    def answers(self, rows: Sequence[Row]) -> Callable[[], list[Answer]]:
+        """What waits for the answers of a batch."""
+        if rows[0].item.truth is not None:
+            numbers = self._numbers(rows)
+            return lambda: numbers
+        said = self._replies(rows, is_settled) if self.scoring == "generate" else []
+        if open_block(prompt_end(self.base.processor)):  # whose end is no place for an option
+            most = max(len(row.item.choices) for row in rows)
+            table = fetched(torch.full((len(rows), most), torch.nan))
+        else:
+            table = fetched(_logprobs(self.path, self.letters, rows))
+
+        def read() -> list[Answer]:
+            answers = [
+                judged(line[: len(row.item.choices)])
+                for line, row in zip(table().tolist(), rows, strict=True)
+            ]
+            if self.scoring == "letters":
+                return answers
+            return [
+                answer._replace(choice=read_reply(reply, row.item.choices))
+                for answer, reply, row in zip(answers, said, rows, strict=True)
+            ]
+
+        return read
+
+    def _numbers(self, rows: Sequence[Row]) -> list[Answer]:
+        """Answers that are numbers, which are always generated; a task's items are of one kind."""
+        answers = []
+        for row, reply in zip(rows, self._replies(rows, number_is_settled), strict=True):
+            said, truth = read_number(reply), row.item.truth
+            assert truth is not None, f"{row.item.task} asks for numbers and for letters"
+            mark = None if said is None else mean_relative_accuracy(said, truth)
+            answers.append(Answer(None, (), float("nan"), mark))
+        return answers
+
+    def _replies(self, rows: Sequence[Row], settled: Callable[[str], bool]) -> list[str]:
+        most = self.reply_tokens or LONGEST_REPLY
+        return replies(self.base, self.path, rows, settled, most)
 
 
 def _logprobs(path: ForwardPath, its_letters: Letters, rows: Sequence[Row]) -> Tensor:
@@ -212,18 +255,20 @@ def replies(
     base: Base,
     path: ForwardPath,
     rows: Sequence[Row],
-    settled: Callable[[str], bool] | None = None,
+    settled: Callable[[str], bool] = is_settled,
+    most: int = LONGEST_REPLY,
 ) -> list[str]:
-    """What a base says to some rows, decoded greedily up to `LONGEST_REPLY` tokens.
+    """What a base says to some rows, decoded greedily up to `most` tokens.
 
     A reply also ends where nothing that may follow changes what is read in it. It is text: no
-    token that stands for a picture is said.
+    token that stands for a picture is said. What is thought before it is no part of it; a reply
+    that ends inside a thinking block is empty.
     """
-    tokenizer, ends = base.processor.tokenizer, _ends(base)
+    tokenizer, ends, end = base.processor.tokenizer, _ends(base), prompt_end(base.processor)
     unsaid = sent(torch.tensor(_picture_tokens(base), dtype=torch.long), base.device)
     said: list[tuple[int, ...]] = [()] * len(rows)
     texts, going = [""] * len(rows), [True] * len(rows)
-    for _ in range(LONGEST_REPLY):
+    for _ in range(most):
         if not any(going):
             break
         # Rows that have ended stay in the batch: an adapter is known by its rows' places.
@@ -236,8 +281,14 @@ def replies(
             if going[index] and token in ends:
                 going[index] = False
             elif going[index]:
-                texts[index] = tokenizer.decode(said[index], skip_special_tokens=True)
-                going[index] = not (settled or is_settled)(texts[index])
+                whole = tokenizer.decode(said[index], skip_special_tokens=False)
+                if open_block(end + whole):
+                    texts[index] = ""
+                    continue
+                texts[index] = after_block(whole)
+                if texts[index] == whole:  # nothing was thought
+                    texts[index] = tokenizer.decode(said[index], skip_special_tokens=True)
+                going[index] = not settled(texts[index])
     return texts
 
 

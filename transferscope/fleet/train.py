@@ -10,6 +10,7 @@ computed there alone.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -20,14 +21,16 @@ from torch.nn import functional
 
 from transferscope.errors import StudyError
 from transferscope.fleet.adapter import Adapter, adapter_of, peft_config
-from transferscope.fleet.layer import Stack, attached
+from transferscope.fleet.curve import Log, judged
+from transferscope.fleet.layer import Dropout, Stack, attached
 from transferscope.fleet.memory import Room, checkpointing, folding_pays, training_room
 from transferscope.fleet.optimiser import AdamW, clip
 from transferscope.models.compiled import CompileError, give_up
 from transferscope.models.devices import in_order, sent
-from transferscope.models.linears import target_linears
+from transferscope.models.linears import not_adapted, target_linears
 from transferscope.models.paths import forward_path
 from transferscope.models.rows import ForwardPath, Letters, Row, letters
+from transferscope.models.thinking import refuse_open_block
 from transferscope.models.vlm import Base
 from transferscope.suite import Item
 
@@ -100,6 +103,20 @@ class _Squad(NamedTuple):
             yield batch
 
 
+def check_training(base: Base, recipe: Any) -> str:
+    """Refuse a base that a recipe cannot train; answers with what of it is adapted and what not.
+
+    Raises:
+        StudyError: the recipe names a layer that the base lacks, or experts, or prompts end inside
+            an open thinking block.
+    """
+    refuse_open_block(base, "the answer cannot be trained")
+    try:
+        return not_adapted(base.model, recipe.targets)
+    except StudyError as error:
+        raise StudyError(f"{base.name}: {error}") from None
+
+
 @in_order
 def train_fleet(
     base: Base,
@@ -116,12 +133,15 @@ def train_fleet(
         rows: most items of an adapter in one forward, a larger batch in parts; None: what fits.
         progress: called with the steps done and the steps of all adapters.
 
+    Returns:
+        Adapters with their curves; one whose `curve.failed` is not empty must not be used.
+
     Raises:
-        StudyError: a job has no items or an answer beyond its choices, or the recipe names a layer
-            that the base lacks.
+        StudyError: a job has no items or an answer beyond its choices; see also `check_training`.
     """
     for job in jobs:
         _check(job)
+    check_training(base, recipe)
     names = list(target_linears(base.model, recipe.targets))
     config = peft_config(base, recipe, names)
     path = forward_path(base, [item for job in jobs for item in job.items])
@@ -129,14 +149,17 @@ def train_fleet(
     done, total = 0, sum(sum(squad.steps) for squad in squads)
     trained: dict[int, Adapter] = {}
     for squad in squads:
-        stack = _start(base, squad.jobs, recipe, names)
-        with closing(_train(base, path, stack, squad, recipe)) as steps:
+        stack, log, before = _start(base, squad.jobs, recipe, names), Log(squad.steps), done
+        with closing(_train(base, path, stack, squad, recipe, log)) as steps:
             for active in steps:
                 done += active
                 if progress is not None:
                     progress(done, total)
-        for place, (index, job) in enumerate(zip(squad.indices, squad.jobs, strict=True)):
-            trained[index] = adapter_of(stack, place, job, config, base)
+        done = before + sum(squad.steps)
+        for place, curve in enumerate(log.curves()):
+            made = adapter_of(stack, place, squad.jobs[place], config, base)
+            curve = judged(curve, made.tensors, recipe.learning_rate)
+            trained[squad.indices[place]] = replace(made, curve=curve)
     return [trained[index] for index in range(len(jobs))]
 
 
@@ -159,6 +182,7 @@ def start_gradients(
     """
     for job in jobs:
         _check(job)
+    check_training(base, recipe)
     names = list(target_linears(base.model, recipe.targets))
     path = forward_path(base, [item for job in jobs for item in job.items])
     done, total = 0, sum(len(job.items) for job in jobs)
@@ -257,42 +281,64 @@ def _start(base: Base, jobs: Sequence[Job], recipe: Any, names: Sequence[str]) -
 
 
 def _train(
-    base: Base, path: ForwardPath, stack: Stack, squad: _Squad, recipe: Any
+    base: Base, path: ForwardPath, stack: Stack, squad: _Squad, recipe: Any, log: Log
 ) -> Generator[int]:
     """Train a squad; yields after each step how many adapters took it."""
     optimisers = [AdamW(values, recipe, squad.steps) for values in stack.values]
     room = squad.room
-    drop = _Dropout(squad.jobs, recipe.dropout) if recipe.dropout else None
+    drop = (
+        Dropout([job.dropout_seed for job in squad.jobs], recipe.dropout)
+        if recipe.dropout
+        else None
+    )
     folded = drop is None and folding_pays(base, stack)
     with attached(base.model, stack, drop, folded=folded):
         for step, batches in enumerate(squad.batches(recipe)):
 
-            def loss(part: slice, step: int = step, batches: list[np.ndarray] = batches) -> Tensor:
+            def loss(
+                part: slice, step: int = step, batches: list[np.ndarray] = batches
+            ) -> tuple[Tensor, Tensor]:
                 if drop is not None:
                     drop.now = (step, part.start)
                 return _loss(path, squad, batches, part)
 
-            room = _gradients(base, stack, loss, max(map(len, batches)), room)
-            clip(stack.gradients, recipe.clip)
+            room, losses = _gradients(base, stack, loss, max(map(len, batches)), room)
+            norms = clip(stack.gradients, recipe.clip)
             with torch.no_grad():
                 for optimiser, gradients in zip(optimisers, stack.gradients, strict=True):
                     optimiser.step(gradients)
             yield sum(step < its for its in squad.steps)
+            if not log.add(losses, norms):
+                break
 
 
 def _gradients(
-    base: Base, stack: Stack, loss: Callable[[slice], Tensor], size: int, room: Room
-) -> Room:
-    """Fill the stack's gradients for one step of `size` rows; answers with the room it took."""
+    base: Base,
+    stack: Stack,
+    loss: Callable[[slice], tuple[Tensor, Tensor]],
+    size: int,
+    room: Room,
+) -> tuple[Room, Tensor]:
+    """Fill the stack's gradients for one step of `size` rows.
+
+    Args:
+        loss: of a part of the rows, as `_loss`.
+
+    Returns:
+        The room it took; each adapter's loss.
+    """
     while True:
         width = -(-size // room.parts)
         try:
             for gradients in stack.gradients:
                 gradients.zero_()
             with checkpointing(base.model) if room.checkpointing else nullcontext():
+                each: Tensor | int = 0
                 for start in range(0, size, width):
-                    stack.backward(loss(slice(start, start + width)))
-            return room
+                    whole, its = loss(slice(start, start + width))
+                    stack.backward(whole)
+                    each = its + each
+            return room, torch.as_tensor(each)
         except torch.OutOfMemoryError as error:
             smaller = room.smaller(size)
             if smaller is None:
@@ -312,8 +358,10 @@ def _targets(job: Job, its_letters: Letters) -> list[tuple[int, ...]]:
     return [its_letters.stem + its_letters.tails[answer] for answer in answers]
 
 
-def _loss(path: ForwardPath, squad: _Squad, batches: list[np.ndarray], part: slice) -> Tensor:
-    """The sum over adapters of what a part of their batches adds to their mean loss.
+def _loss(
+    path: ForwardPath, squad: _Squad, batches: list[np.ndarray], part: slice
+) -> tuple[Tensor, Tensor]:
+    """What a part of the adapters' batches adds to their mean losses: their sum, and each.
 
     A batch smaller than the others is filled up with rows that count nothing.
     """
@@ -338,30 +386,6 @@ def _loss(path: ForwardPath, squad: _Squad, batches: list[np.ndarray], part: sli
         ignore_index=_NO_TOKEN,
     )
     weights = sent(torch.tensor(shares, dtype=logits.dtype), logits.device)
-    return losses.view(table.shape).sum(1) @ weights
-
-
-class _Dropout:
-    """Dropout in which each adapter draws its own masks.
-
-    A mask is a function of the adapter's seed, the step, the part of the batch and the layer, so
-    that activations that are computed again meet the same one.
-    """
-
-    def __init__(self, jobs: Sequence[Job], share: float) -> None:
-        self._seeds, self._share = [job.dropout_seed for job in jobs], share
-        self._generators: dict[torch.device, torch.Generator] = {}
-        self.now: tuple[int, int] = (0, 0)
-        """Step and first row of the part."""
-
-    def __call__(self, layer: int, x: Tensor) -> Tensor:
-        masks = []
-        if x.device not in self._generators:
-            self._generators[x.device] = torch.Generator(x.device)
-        generator = self._generators[x.device]
-        for seed, one in zip(self._seeds, x, strict=True):
-            (mixed,) = np.random.SeedSequence((seed, *self.now, layer)).generate_state(1)
-            drawn = torch.empty(one.shape, device=x.device)
-            masks.append(drawn.uniform_(generator=generator.manual_seed(int(mixed))))
-        kept = torch.stack(masks) >= self._share
-        return x * kept / (1 - self._share)
+    own = losses.view(table.shape).sum(1)
+    each = torch.where(weights > 0, own.detach() * weights, 0).view(len(batches), size).sum(1)
+    return own @ weights, each

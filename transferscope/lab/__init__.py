@@ -17,6 +17,7 @@ class Lab(NamedTuple):
     load_base: Callable[..., Any]
     Budget: Callable[..., Any]
     Job: Callable[..., Any]
+    check_training: Callable[..., str]
     train_fleet: Callable[..., list[Any]]
     save_adapter: Callable[..., Any]
     load_adapter: Callable[..., Any]
@@ -37,7 +38,7 @@ def load_lab() -> Lab:
 
         from transferscope.fleet.adapter import load_adapter, save_adapter
         from transferscope.fleet.score import score_fleet
-        from transferscope.fleet.train import Job, train_fleet
+        from transferscope.fleet.train import Job, check_training, train_fleet
         from transferscope.models.eyes import Budget
         from transferscope.models.tuned import check_tuned, load_tuned
         from transferscope.models.vlm import load_base
@@ -53,6 +54,7 @@ def load_lab() -> Lab:
         load_base,
         Budget,
         Job,
+        check_training,
         train_fleet,
         save_adapter,
         load_adapter,

@@ -22,7 +22,7 @@ def open_base(study: Study, lab: Lab, name: str, out: Path) -> Any:
     Args:
         out: the results folder, which vision features may be kept in.
     """
-    model, recipe, budget = study.models[name], study.recipe, study.budget
+    model, recipe, budget = study.models[name], study.recipe_of(name), study.budget
     room = Path(budget.cache) if budget.cache else out / results.FEATURES
     return lab.load_base(
         model.where,
@@ -33,6 +33,7 @@ def open_base(study: Study, lab: Lab, name: str, out: Path) -> Any:
         trust_remote_code=model.trust_remote_code,
         max_pixels=recipe.max_pixels,
         budget=lab.Budget(int(budget.memory * GIB), room, int(budget.disk * GIB)),
+        thinking=model.thinking,
     )
 
 

@@ -40,6 +40,8 @@ class Trained(NamedTuple):
     """How each was made."""
     took: dict[str, Any]
     """What it took, as the log has it."""
+    curves: list[Any]
+    """How each learned, and whether it failed."""
 
 
 class Scored(NamedTuple):
@@ -61,15 +63,21 @@ class Bench:
     def __init__(self, study: Study, plan: Plan, stock: Stock, lab: Lab, features: Path) -> None:
         self.study, self.plan, self.stock, self.lab = study, plan, stock, lab
         self._features = features
-        self._model = ""
+        self._model = self._adapted = ""
         self.base: Any = None
         """The base that was opened last."""
 
     def open(self, model: str) -> str:
-        """Have a model's base at hand; answers with the hash of its weights."""
+        """Have a model's base at hand; answers with the hash of its weights.
+
+        Raises:
+            StudyError: the study trains it, and its recipe cannot.
+        """
         if model != self._model:
             self.base, self._model = None, ""  # the memory of one before that of the next
             self.base = open_base(self.study, self.lab, model, self._features)
+            if any(run.trained and run.model == model for run in self.plan.runs):
+                self._adapted = self.lab.check_training(self.base, self.study.recipe_of(model))
             self._model = model
         return self.base.weights_hash
 
@@ -102,16 +110,16 @@ class Bench:
             rows=rows,
             progress=lambda n, of: say(doing, amount * n / max(of, 1)),
         )
-        return Trained(adapters, records, watch.trained(jobs, recipe))
+        took = watch.trained(jobs, recipe) | {"layers": self._adapted}
+        return Trained(adapters, records, took, [one.curve for one in adapters])
 
     def read(self, run: Run, folder: Path) -> Any:
         """The adapter of a run for `score`: from its folder, or None for the base itself."""
         if run.kind in ("base", "again") or is_whole(self.study, run):
             return None
-        if run.kind != "brought":
-            return self.lab.load_adapter(self.base, folder)
         with _damage_fails_a_shard():
-            return self.lab.load_adapter(self.base, brought(self.study, run))
+            own = run.kind != "brought"
+            return self.lab.load_adapter(self.base, folder if own else brought(self.study, run))
 
     def score(
         self, todo: Sequence[Todo], adapters: Sequence[Any], say: Say, rows: int | None = None
@@ -178,6 +186,7 @@ class Bench:
             adapters,
             asked,
             scoring=scoring,
+            reply_tokens=asked_how.reply_tokens,
             batch_size=min(asked_how.batch_size, rows or asked_how.batch_size),
             progress=lambda n, of: say(doing, amount * n / max(of, 1)),
         )
@@ -196,7 +205,7 @@ class Bench:
 
 @contextmanager
 def _damage_fails_a_shard() -> Iterator[None]:
-    """What a study brings and is damaged concerns who needs it, where the others are at work."""
+    """An adapter or model that is damaged concerns who needs it, while the others go on."""
     try:
         yield
     except DataError as error:

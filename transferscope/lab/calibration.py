@@ -71,6 +71,7 @@ def calibrate(whole: Whole, model: str, shapes: Shapes, device: Device, lab: Lab
         gpus=max(1, int(described.gpus)),
         trust_remote_code=described.trust_remote_code,
         max_pixels=recipe.max_pixels,
+        thinking=described.thinking,
     )
     loading, loaded = time.perf_counter() - begun, base_shapes(base)
     if loaded is None:

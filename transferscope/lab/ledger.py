@@ -184,6 +184,28 @@ class Ledger:
         self._owed[run] = learning + sum(plan.targets[name] for name in missing)
         return Todo(wanted, missing, train, made if train else None)
 
+    def settle(self, todo: Sequence[Todo], curves: Sequence[Any], worker: str = "") -> list[int]:
+        """Log how adapters learned; fail each that diverged, alone.
+
+        What failed is never kept, so that the next run of the study tries it again.
+
+        Returns:
+            The places in `todo` of those that did not fail.
+        """
+        fine = []
+        for place, (one, curve) in enumerate(zip(todo, curves, strict=True)):
+            self.measured("curve", [one.run], curve.record())
+            if not curve.failed:
+                fine.append(place)
+                continue
+            self._owed[one.run] = 0.0
+            self.failed.append(Failure((str(one.run),), curve.failed))
+            about = {"runs": [str(one.run)], "error": curve.failed, "worker": worker}
+            self.log("failed", **about, alone=True)
+            doing, _ = self._doing.get(worker, ("training", 0.0))
+            self.say(doing, note=f"failed: {self.failed[-1]}", worker=worker)
+        return fine
+
     def keep_adapters(
         self,
         todo: Sequence[Todo],

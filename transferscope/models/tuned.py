@@ -45,6 +45,7 @@ def load_tuned(base: Base, folder: str | Path) -> Base:
         weights_hash=weights_hash(folder),
         max_pixels=base.max_pixels,
         budget=base.budget,
+        thinking=base.thinking,
     )
 
 

@@ -22,6 +22,7 @@ from transferscope.models.glimpse.base import folder as embedded_folder
 from transferscope.models.processors import first_line, limit_pixels, load_processor
 from transferscope.models.quantized import check_installed, keep_layout, nf4
 from transferscope.models.split import spread
+from transferscope.models.thinking import set_thinking
 
 Precision = Literal["float32", "bfloat16"]
 Quantization = Literal["nf4"]
@@ -50,6 +51,8 @@ class Base:
     """Most pixels of a picture after resizing; None: as the processor comes."""
     budget: Budget = BUDGET
     """Room for vision features."""
+    thinking: bool = False
+    """Whether the model may think before it answers, where its chat template has a switch."""
     paths: dict[str, Any] = field(default_factory=dict, repr=False)
     """The forward paths in use, with the vision features that they have computed."""
 
@@ -92,6 +95,7 @@ def load_base(
     trust_remote_code: bool = False,
     max_pixels: int | None = None,
     budget: Budget = BUDGET,
+    thinking: bool = False,
 ) -> Base:
     """A base from disk or from the hub.
 
@@ -103,6 +107,7 @@ def load_base(
         gpus: over how many to spread its layers, where there are any.
         max_pixels: most pixels of a picture after resizing; else as the processor says.
         budget: room for vision features.
+        thinking: whether it may think before it answers, where its chat template has a switch.
 
     Raises:
         StudyError: there is no such base, folder or hub id, fewer GPUs than `gpus`, or too little
@@ -129,13 +134,15 @@ def load_base(
         ) from None
     # Once a large block was freed, glibc keeps activations' memory instead of asking for it again.
     bytes(31 << 20)
+    processor = load_processor(folder, trust_remote_code)
     return make_base(
         model,
-        load_processor(folder, trust_remote_code),
+        processor,
         name=name or Path(where).name,
-        weights_hash=weights_hash(folder),
+        weights_hash=weights_hash(folder, set_thinking(processor, thinking)),
         max_pixels=max_pixels,
         budget=budget,
+        thinking=thinking,
     )
 
 
@@ -156,6 +163,7 @@ def make_base(
     weights_hash: str = "",
     max_pixels: int | None = None,
     budget: Budget = BUDGET,
+    thinking: bool = False,
 ) -> Base:
     """A base from a model and a processor in memory; both are changed to fit.
 
@@ -171,18 +179,22 @@ def make_base(
             content.update(key.encode())
             content.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         weights_hash = content.hexdigest()
-    return Base(name, model, processor, weights_hash, max_pixels, budget)
+    return Base(name, model, processor, weights_hash, max_pixels, budget, thinking)
 
 
-def weights_hash(folder: Path) -> str:
+def weights_hash(folder: Path, switched: str = "") -> str:
     """SHA-256 over a folder's weights, and over what else decides how they answer: its
     configuration, tokenizer, processor and chat template, file by file in the order of their names.
+
+    Args:
+        switched: what is put in front of the chat template.
     """
     content = hashlib.sha256()
     for path in sorted({path for pattern in KEPT for path in folder.glob(pattern)}):
         content.update(path.name.encode())
         with path.open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())
+    content.update(switched.encode())
     return content.hexdigest()
 
 

@@ -278,6 +278,8 @@ def run_keys(
         parts |= {"again": run.seed if run.kind == "again" else None}
     training, asked = hashed(parts), study.evaluation
     how: dict[str, object] = {"scoring": asked.scoring, "order": asked.choice_order}
+    if asked.reply_tokens is not None:
+        how["reply_tokens"] = asked.reply_tokens
     cells = {}
     for target, count in plan.targets.items():
         items = _questions_digest(stock, target, count)

@@ -47,7 +47,7 @@ def ways(whole: Whole, model: str, shapes: Shapes, device: Device) -> list[Way]:
         device: its memory is a GPU's if it is one; else `CARD` is.
     """
     study = whole.study
-    precision = study.recipe.precision
+    precision = study.recipe_of(model).precision
     if cost.weights_bytes(shapes, precision) < LARGE:
         return []
     each = device.memory if device.gpu and device.memory is not None else CARD

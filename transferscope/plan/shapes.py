@@ -109,8 +109,12 @@ class Shapes:
 
     def adapted(self, targets: tuple[str, ...]) -> set[str]:
         """Those of `linears` that a recipe's targets name."""
+        groups = {"all": ".", "attention": ".self_attn.", "mlp": ".mlp."}
         return {
-            name for name in self.linears() if f".{name}".endswith(tuple("." + t for t in targets))
+            name
+            for name in self.linears()
+            for target in targets
+            if f".{name}".startswith(groups.get(target, "?")) or f".{name}".endswith("." + target)
         }
 
     def adapter_numbers(self, targets: tuple[str, ...], rank: int) -> int:

@@ -23,7 +23,7 @@ from transferscope.plan.bill import Device, Memory, ModelCost, Prices, Speeds
 from transferscope.plan.cost import Lora, Room
 from transferscope.plan.sampling import Key, Sample, frame_tokens, text_tokens
 from transferscope.plan.shapes import Shapes
-from transferscope.study import Recipe, Study
+from transferscope.study import FullRecipe, Study
 from transferscope.study.stock import Stock
 
 GIB = 1 << 30
@@ -80,7 +80,7 @@ class _Estimate:
     ) -> None:
         self.study, self.plan, self.stock, self.sampled = whole
         self.model, self.shapes, self.device, self.speeds = model, shapes, device, speeds
-        self.recipe: Recipe = self.study.recipe_of(model)
+        self.recipe: FullRecipe = self.study.recipe_of(model)
         self.runs = [run for run in self.plan.runs if run.model == model]
         self.trained = [run for run in self.runs if run.trained]
         budget = self.study.budget
@@ -354,7 +354,9 @@ def _timed(done: ModelCost, speeds: Speeds) -> ModelCost:
     )
 
 
-def lora(shapes: Shapes, recipe: Recipe, device: Device, quantization: str | None = None) -> Lora:
+def lora(
+    shapes: Shapes, recipe: FullRecipe, device: Device, quantization: str | None = None
+) -> Lora:
     """A recipe's adapters, as they are trained on a device."""
     small = cost.folding_pays(
         shapes, recipe.targets, recipe.precision, recipe.dropout, quantization

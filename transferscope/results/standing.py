@@ -119,6 +119,8 @@ def _places(lines: Iterable[dict[str, Any]]) -> list[Place]:
             runs = line.get("runs") or [""]
             more = f" and {len(runs) - 1} more" if runs[1:] else ""
             found[worker] = Place(worker, str(line.get("node", "")), runs[0] + more, _text(line))
+        elif event == "failed" and line.get("alone"):
+            continue  # the others of its shard go on
         elif event in ("finished", "failed", "again", "lost"):
             found.pop(worker, None)
         elif event == "progress" and isinstance(line.get("doing"), dict):

@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import yaml
 
@@ -110,7 +111,21 @@ def has_adapter(store: Store, wanted: Wanted) -> bool:
     folder = store.folder / adapter_folder(wanted.run)
     record = results.read_json(results.record_of(folder))
     whole = record.get("key") == wanted.training and "files" in record
-    return whole and results.checksums(folder) == record["files"]
+    return whole and results.checksums(folder) == record["files"] and _finite(folder)
+
+
+def _finite(folder: Path) -> bool:
+    """Whether all numbers of an adapter are finite: earlier versions also kept those that diverged.
+
+    Of safetensors, whose numbers here are all float32: the length of the header (8 bytes), the
+    header, the numbers.
+    """
+    for path in folder.glob("*.safetensors"):
+        data = path.read_bytes()
+        numbers = data[8 + int.from_bytes(data[:8], "little") :]
+        if not np.isfinite(np.frombuffer(numbers[: len(numbers) // 4 * 4], "<f4")).all():
+            return False
+    return True
 
 
 def claim(study: Study, folder: Path) -> None:

@@ -33,6 +33,10 @@ def _few(value: Any) -> Any:
     return value
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 def _gpus(value: float) -> float:
     if value > 1 and value != int(value):
         raise ValueError("expected a share of one GPU, or a whole number of them")
@@ -66,18 +70,12 @@ class Recipe(_Strict):
     """LoRA scale: the update is multiplied by alpha / rank."""
     dropout: Share = 0.0
     """Share of the adapters' inputs dropped in training."""
-    targets: tuple[str, ...] = (
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-        "gate_proj",
-        "up_proj",
-        "down_proj",
-    )
-    """Linear layers of the language model that get an adapter."""
-    learning_rate: Positive = 2.5e-3
-    """Peak learning rate of AdamW; a model may have its own."""
+    targets: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_listed)] = ("all",)
+    """Linear layers of the decoder layers that get an adapter: `all`, the groups `attention`, `mlp`
+    and `shared_experts`, or how their names end."""
+    learning_rate: Positive | None = None
+    """Peak learning rate of AdamW; a model may have its own. Null: 2.5e-3 for an embedded base,
+    1e-4 for any other."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after the warmup."""
     warmup: Share = 0.1
@@ -96,8 +94,9 @@ class Recipe(_Strict):
     """Training items of each source; all of them where it has fewer."""
     max_pixels: Count | None = None
     """Largest size of an image, in pixels; null for the processor's own."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the frozen base."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Of the frozen base, on any device. Null: float32 for an embedded base, bfloat16 for any
+    other."""
 
     @model_validator(mode="before")
     @classmethod
@@ -119,6 +118,24 @@ class Recipe(_Strict):
         return epochs * items + min(items, more * self.batch_size)
 
 
+class FullRecipe(Recipe):
+    """A recipe as one model is trained by it: nothing is left to the family's defaults."""
+
+    learning_rate: Positive  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
+    precision: Literal["float32", "bfloat16"]  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
+
+
+EMBEDDED: dict[str, Any] = {"learning_rate": 2.5e-3, "precision": "float32"}
+"""What a recipe leaves out, for an embedded base."""
+OTHERS: dict[str, Any] = {"learning_rate": 1e-4, "precision": "bfloat16"}
+"""The same for any other base."""
+PROJECTIONS = (
+    *("q_proj", "k_proj", "v_proj", "o_proj"),
+    *("gate_proj", "up_proj", "down_proj"),
+)
+"""All linear layers of a Llama-like decoder layer."""
+
+
 class Evaluation(_Strict):
     """How answers are got."""
 
@@ -134,6 +151,8 @@ class Evaluation(_Strict):
     """The first so many evaluation items of each target; null for all."""
     after: Annotated[int, Field(strict=True, ge=0)] = 0
     """Evaluation items of each target that are passed over before those."""
+    reply_tokens: Count | None = None
+    """Tokens of a generated reply at most; null for 16. A model that thinks needs more."""
     batch_size: Count = 64
     """Items at once; changes no result beyond rounding."""
 
@@ -179,6 +198,8 @@ class Model(_Strict):
     """An embedded base, a local folder, or a hub id."""
     learning_rate: Positive | None = None
     """In place of the recipe's."""
+    thinking: Annotated[bool, Field(strict=True)] = False
+    """Whether it may think before it answers, where its chat template has a switch."""
     trust_remote_code: Annotated[bool, Field(strict=True)] = False
     """Whether code that lies beside the weights may run."""
     quantization: Literal["nf4"] | None = None
@@ -190,6 +211,11 @@ class Model(_Strict):
     adapters: dict[str, dict[int, str]] = {}
     """Adapters from elsewhere, by source and seed, used instead of training: PEFT folders, or
     folders of whole finetuned models."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is one of the bases that come with the package."""
+        return self.where.startswith("glimpse")
 
 
 class Selection(_Strict):
@@ -281,10 +307,16 @@ class Study(_Strict):
         first = max(own, default=-1) + 1
         return given | {"selection": chosen | {"seeds": list(range(first, first + count))}}
 
-    def recipe_of(self, model: str) -> Recipe:
-        """The recipe with the model's own learning rate."""
-        own = self.models[model].learning_rate
-        return self.recipe if own is None else self.recipe.model_copy(update={"learning_rate": own})
+    def recipe_of(self, model: str) -> FullRecipe:
+        """The recipe as one model is trained by: its own learning rate, its family's defaults."""
+        given, described = self.recipe, self.models[model]
+        usual = EMBEDDED if described.embedded else OTHERS
+        chosen = usual | {key: its for key in usual if (its := getattr(given, key)) is not None}
+        if described.learning_rate is not None:
+            chosen["learning_rate"] = described.learning_rate
+        if described.embedded and given.targets == ("all",):
+            chosen["targets"] = PROJECTIONS  # the same layers, by the names in finished keys
+        return FullRecipe.model_construct(**(dict(given) | chosen))
 
 
 def apportioned(shares: Mapping[str, float], count: int) -> dict[str, int]:

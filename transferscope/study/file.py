@@ -21,6 +21,8 @@ from pydantic import BaseModel, ValidationError
 
 from transferscope.errors import StudyError
 from transferscope.study import (
+    EMBEDDED,
+    OTHERS,
     Budget,
     Control,
     Evaluation,
@@ -110,7 +112,7 @@ def parse_study(text: str, file: str, folder: Path | None = None) -> Study:
     try:
         study = _with_paths(study, folder or Path())
         suite = suite_of(study)
-        study = _with_tasks(study, suite)
+        study = _with_defaults(_with_tasks(study, suite))
         _check(study)
     except StudyError as error:
         raise StudyError(f"{file}: {error}") from None
@@ -251,6 +253,16 @@ def _with_paths(study: Study, folder: Path) -> Study:
         budget = budget.model_copy(update={"cache": str(placed(budget.cache))})
     changed = {"models": models, "suite": suite, "budget": budget, "adapters": {}}
     return study.model_copy(update=changed)
+
+
+def _with_defaults(study: Study) -> Study:
+    """The study with its family's defaults spelled out, where all of its models are of one."""
+    families = {model.embedded for model in study.models.values()}
+    if len(families) > 1:
+        return study
+    usual = EMBEDDED if families == {True} else OTHERS
+    left = {key: its for key, its in usual.items() if getattr(study.recipe, key) is None}
+    return study.model_copy(update={"recipe": study.recipe.model_copy(update=left)})
 
 
 def _with_tasks(study: Study, suite: Suite) -> Study:
