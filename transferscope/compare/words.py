@@ -1,0 +1,287 @@
+"""A comparison in sentences: what broke, what improved, which run to ship, and what may be hidden.
+
+In:   runs and cells of `record`.
+Out:  plain text. Accuracies are in percent and changes in points.
+"""
+
+import math
+from collections.abc import Sequence
+
+from transferscope.analysis.check import Check, ranked
+from transferscope.compare.record import TOLERANCE, Cell, Comparison, Decision, Run
+
+MOST_ITEMS = 100_000
+"""Above this, the number of items that would settle a question is not worth printing."""
+NAMED = 3
+"""Tasks that a sentence names at most."""
+
+
+def signed(change: float) -> str:
+    """A change in points: `+3.3`, `−20.4`, `0.0`."""
+    if math.isnan(change):
+        return "–"
+    text = f"{100 * change:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", "−")
+
+
+def percent(accuracy: float) -> str:
+    """An accuracy in percent: `52.7`."""
+    return "–" if math.isnan(accuracy) else f"{100 * accuracy:.1f}"
+
+
+def interval(cell: Cell) -> str:
+    """`−32.2 to −8.6`."""
+    low, high = cell.effect.interval
+    return "" if math.isnan(low) else f"{signed(low)} to {signed(high)}"
+
+
+def task(target: str) -> str:
+    return target.replace("_", " ")
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`, and how many more there are."""
+    shown = list(names[:NAMED])
+    if len(names) > NAMED:
+        return f"{', '.join(shown)} and {len(names) - NAMED} more"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""
+
+
+def changes(cells: Sequence[Cell]) -> str:
+    """`Jigsaw −20.4, Visual Similarity −8.9`."""
+    return listed([f"{task(cell.target)} {signed(cell.change)}" for cell in cells])
+
+
+def evidence(cell: Cell) -> str:
+    """`−20.4 points (−32.2 to −8.6; 93 items: 7 fixed, 26 broken)`."""
+    flips = "" if cell.fixed is None else f": {cell.fixed} fixed, {cell.broken} broken"
+    counts = ", counts only" if cell.kind == "counts" else ""
+    return f"{signed(cell.change)} points ({interval(cell)}; {cell.items:,} items{flips}{counts})"
+
+
+def state_words(cell: Cell) -> str:
+    """Why a cell has no verdict."""
+    if cell.state == "few items":
+        return f"{cell.items:,} of {cell.of:,} items are shared with the base, too few"
+    if cell.state == "unreadable":
+        low, high = cell.bounds
+        return (
+            f"over 5 % of the replies are unreadable, so the change is between {signed(low)} and "
+            f"{signed(high)}"
+        )
+    return {
+        "averages": "only averages are known, so there is no interval",
+        "void": "void",
+        "no items": "no item is shared with the base",
+        "tested": "tested",
+    }[cell.state]
+
+
+def needed(cell: Cell, margin: float) -> str:
+    """How many items would settle a question."""
+    times = cell.effect.times_needed(margin)
+    items = math.ceil(cell.items * times) if times is not None else MOST_ITEMS + 1
+    if items > MOST_ITEMS:
+        return "more items would not settle it"
+    if items <= cell.items:
+        return "the same number of new items may settle it"
+    size = 10 ** max(0, len(str(items)) - 2)
+    return f"about {math.ceil(items / size) * size:,} items would do"
+
+
+def decide(runs: Sequence[Run], checks: Sequence[Check], passing: set[str] | None) -> Decision:
+    """Which run to ship.
+
+    Args:
+        passing: names of the runs that pass the gate; None without a gate.
+    """
+    live = [run for run in runs if run.verdict != "void"]
+    if not live:
+        void = next((check.message for check in checks if check.severity == "void"), "")
+        return Decision(f"Nothing can be told: every run is void. {void}".strip(), None, ())
+    tested = [run for run in live if run.verdict != "nothing to test"]
+    if not tested:
+        return _untested(live)
+    fine = [run for run in tested if not run.moved(-1)]
+    allowed = [run for run in fine if passing is None or run.name in passing]
+    if not allowed:
+        return _none(tested, fine)
+    best = max(allowed, key=_mean)
+    more = _others(best, tested) + _hidden(best)
+    mean = best.mean
+    if mean is None or mean.change > 0:
+        if gains := best.moved(1):
+            where = f", {changes(gains)}" if len(best.cells) > 1 else ""
+            head = f"Ship {best.name}: {_mean_words(best)}{where}; nothing is worse beyond noise."
+            return Decision(head, best.name, tuple(more))
+        if mean is not None and mean.sign > 0:
+            head = f"Ship {best.name}: {_mean_words(best)}; nothing is worse beyond noise."
+            return Decision(head, best.name, tuple(more))
+    if mean is not None and mean.sign < 0:
+        return Decision(f"Keep the base: {_mean_words(best)} at {best.name}.", None, tuple(more))
+    return _unclear(best, tested, more)
+
+
+def _mean(run: Run) -> float:
+    """What runs are ranked by; without a shared target, that is nothing."""
+    return run.mean.change if run.mean is not None else 0.0
+
+
+def _mean_words(run: Run) -> str:
+    """`mean +3.1 points (+0.4 to +5.8)`."""
+    if run.mean is None:
+        return "no mean, as no task is tested in every run"
+    if len(run.cells) == 1:
+        return f"{signed(run.mean.change)} points ({interval(run.mean)})"
+    return f"mean {signed(run.mean.change)} points ({interval(run.mean)})"
+
+
+def _none(tested: list[Run], fine: list[Run]) -> Decision:
+    """No run can be recommended."""
+    best = max(tested, key=_mean)
+    reasons = [*_harm_begins(tested), *_hidden(best)]
+    if fine:
+        return Decision("Ship none: no run without harm passes the gate.", None, tuple(reasons))
+    if len(tested) == 1:
+        what = changes(best.moved(-1))
+        head = f"Do not ship {best.name}: worse than the base beyond noise on {what} points."
+        return Decision(head, None, tuple(reasons))
+    common = set.intersection(*({cell.target for cell in run.moved(-1)} for run in tested))
+    who = "both runs" if len(tested) == 2 else f"all {len(tested)} runs"
+    if common:
+        worst = max(common, key=lambda target: -sum(run.cells[target].change for run in tested))
+        losses = [run.cells[worst].change for run in tested]
+        ends = dict.fromkeys([signed(max(losses)), signed(min(losses))])
+        how = (" and " if len(tested) == 2 else " to ").join(ends)
+        head = f"Ship none: {who} are worse on {task(worst)} beyond noise ({how} points)."
+    else:
+        head = f"Ship none: {who} are worse than the base beyond noise on some task."
+    least = (
+        f"The least bad is {best.name}: {_mean_words(best)}, worse on {changes(best.moved(-1))}."
+    )
+    return Decision(head, None, (least, *reasons))
+
+
+def _unclear(best: Run, tested: list[Run], reasons: list[str]) -> Decision:
+    """The best run without harm gains nothing beyond noise."""
+    if best.verdict == "no harm":
+        most = max(cell.loss for cell in best.tested())
+        head = (
+            f"Ship {best.name} if it was not meant to improve these tasks: none loses more than "
+            f"{abs(100 * most):.1f} points, none gains beyond noise."
+        )
+        return Decision(head, best.name, tuple(reasons))
+    gains = best.moved(1)
+    what = f"only {changes(gains)} is beyond noise" if gains else "no change is beyond noise"
+    harmful = [run.name for run in tested if run.moved(-1)]
+    head = f"Nothing can be told: {what} at {best.name}, {_mean_words(best)}"
+    if harmful:
+        head += f"; {listed(harmful)} {'is' if len(harmful) == 1 else 'are'} worse than the base"
+    return Decision(f"{head}.", None, tuple(reasons))
+
+
+def _untested(live: list[Run]) -> Decision:
+    """No cell has an interval."""
+    states = {cell.state for run in live for cell in run.cells.values()}
+    if "averages" in states:
+        why = "the files hold averages without numbers of items, so noise is unknown"
+        ranked_runs = [run for run in live if run.mean is not None]
+        best = max(ranked_runs, key=_mean, default=None)
+        means = (
+            ""
+            if best is None
+            else f" The best mean is {best.name}'s, {signed(_mean(best))} points."
+        )
+        help_ = "Per-sample logs give intervals (docs/harnesses.md)."
+        return Decision(f"Nothing can be told: {why}.{means}", None, (help_,))
+    cell = next((c for run in live for c in run.cells.values() if c.state != "tested"), None)
+    why = f" {task(cell.target)}: {state_words(cell)}." if cell else ""
+    return Decision(f"Nothing can be told: no task can be tested.{why}", None, ())
+
+
+def _others(best: Run, tested: list[Run]) -> list[str]:
+    """Runs with a higher mean that harm, and where harm begins."""
+    found = [
+        f"{run.name} has a higher mean ({signed(_mean(run))} points) but is worse on "
+        f"{changes(run.moved(-1))}."
+        for run in tested
+        if _mean(run) > _mean(best) and run.moved(-1)
+    ]
+    found += _harm_begins(tested)
+    if len(tested) > 3:
+        found.append(f"The best of {len(tested)} looks better than it is: confirm it on new items.")
+    return found
+
+
+def _harm_begins(tested: list[Run]) -> list[str]:
+    """For each finetune with several steps, the first run at which a task is worse."""
+    found = []
+    for finetune in dict.fromkeys(run.finetune for run in tested):
+        steps = [run for run in tested if run.finetune == finetune and run.step is not None]
+        first: dict[str, list[Cell]] = {}
+        seen: set[str] = set()
+        for run in steps:
+            for cell in run.moved(-1):
+                if cell.target not in seen:
+                    first.setdefault(run.name, []).append(cell)
+                    seen.add(cell.target)
+        if len(steps) > 1 and first:
+            parts = [f"{changes(cells)} at {name}" for name, cells in first.items()]
+            found.append(f"Harm is first seen: {'; '.join(parts)}.")
+    return found
+
+
+def _hidden(run: Run) -> list[str]:
+    """The largest loss that the items of a run do not exclude."""
+    tested = [cell for cell in run.tested() if cell.sign >= 0]
+    if not tested:
+        return []
+    worst = max(tested, key=lambda cell: cell.loss)
+    if worst.loss <= TOLERANCE:
+        most = f"{max(100 * worst.loss, 0):.1f}"
+        return [f"At {run.name} no other task loses more than {most} points (95 %)."]
+    return [
+        f"Not excluded at {run.name}: a loss of {100 * worst.loss:.1f} points on "
+        f"{task(worst.target)} ({worst.items:,} items). To exclude losses beyond "
+        f"{100 * TOLERANCE:g} points, {needed(worst, TOLERANCE)}."
+    ]
+
+
+def first_lines(comparison: Comparison) -> list[str]:
+    """What must be known before any effect: at most eight lines, the worst first."""
+    return ranked(comparison.checks)
+
+
+def moved_lines(comparison: Comparison, sign: int) -> list[tuple[str, Cell]]:
+    """(run, cell) of everything that broke or improved, by run, the largest change first."""
+    return [(run.name, cell) for run in comparison.runs for cell in run.moved(sign)]
+
+
+def left_out(comparison: Comparison) -> list[str]:
+    """Targets that are not in the means, each with the reason."""
+    lines = []
+    for target in comparison.targets:
+        if target in comparison.shared:
+            continue
+        live = [run for run in comparison.runs if run.verdict != "void"]
+        why = "not evaluated in every run"
+        for cell in (run.cells[target] for run in live if target in run.cells):
+            if cell.state not in ("tested", "averages"):
+                why = state_words(cell)
+                break
+        lines.append(f"{task(target)}: {why}")
+    return lines
+
+
+def mean_words(comparison: Comparison) -> str:
+    """Which tasks the mean is over."""
+    count = len(comparison.shared)
+    if not count:
+        return "No mean: no task is tested in every run."
+    every = count == len(comparison.targets)
+    of = f"{count} tasks" if every else f"the {count} of {len(comparison.targets)} tasks"
+    return (
+        f"The mean is over {of} that every run shares."
+        if not every
+        else f"The mean is over all {of}."
+    )
