@@ -13,7 +13,7 @@ from transferscope.cli.options import AsJson, check_folder, status
 from transferscope.errors import StudyError
 
 if TYPE_CHECKING:
-    from transferscope.compare import Comparison
+    from transferscope.comparison import Comparison
 
 EXIT_CODES = {"pass": 0, "fail": 1, "cannot tell": 3}
 
@@ -70,7 +70,7 @@ def compare(
         raise StudyError("--markdown, --json and --csv: give one of them")
     check_folder(out)
     with status("comparing"):
-        from transferscope.compare import compare as compared
+        from transferscope.comparison import compare as compared
 
         found = compared(inputs[0], inputs[1:], gold=gold, protect=protect or (), gain=gain or ())
     form = "markdown" if as_markdown else "json" if as_json else "csv" if as_csv else ""

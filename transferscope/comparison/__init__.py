@@ -11,12 +11,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from transferscope.analysis.check import Check
-from transferscope.compare import inputs
-from transferscope.compare.cells import runs_of
-from transferscope.compare.gate import gate, limits_of
-from transferscope.compare.record import Comparison
-from transferscope.compare.words import decide
+from transferscope.comparison import inputs
+from transferscope.comparison.cells import runs_of
+from transferscope.comparison.gate import gate, limits_of
+from transferscope.comparison.record import Comparison
+from transferscope.comparison.words import decide
 from transferscope.errors import DataError
 from transferscope.readers.checks import check_runs
 from transferscope.readers.harness.table import Evaluated
@@ -72,8 +71,6 @@ def of_rows(
         raise DataError("no task is evaluated in both the base and a run")
     limits = limits_of(protect, gain, targets)
     conditions = gate(runs, limits, targets)
-    bad = {each.run for each in conditions if each.outcome != "pass"}
-    passing = {run.name for run in runs} - bad if conditions else None
     notes = [_renamed(note, names, evaluated) for note in [*read.notes, *evaluated.notes]]
     return Comparison(
         base=read.base,
@@ -82,7 +79,7 @@ def of_rows(
         shared=tuple(shared),
         base_accuracy=base_accuracy,
         checks=tuple(checks),
-        decision=decide(runs, checks, passing),
+        decision=decide(runs, checks, conditions),
         gate=tuple(conditions),
         notes=tuple(dict.fromkeys(notes)),
         inputs=tuple(evaluated.inputs),

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from transferscope.analysis.check import Check, is_void
-from transferscope.compare.inputs import Named
-from transferscope.compare.record import ALPHA, MEAN, TOLERANCE, Cell, Run, Verdict
+from transferscope.comparison.inputs import Named
+from transferscope.comparison.record import ALPHA, MEAN, TOLERANCE, Cell, Run, Verdict
 from transferscope.errors import DataError
 from transferscope.predictions import with_marks
 from transferscope.readers.harness.table import Evaluated
@@ -64,6 +64,8 @@ def runs_of(
     _add_seeds(found)
     live = [cells for source, cells in found.items() if source not in void]
     shared = [t for t in targets if live and all(_in_mean(cells, t) for cells in live)]
+    if len(shared) == 1 < len(targets):  # one task is no mean over tasks
+        shared = []
     means = {source: _mean(found, source, shared) for source in names if source not in void}
     _judge(found, means)
     runs = [
@@ -85,12 +87,11 @@ def _paired_target(target: str, part: pl.DataFrame) -> tuple[dict[str, _Numbers]
     """Every run's change on one target, item by item, and the base's accuracy."""
     items = part["item"].unique(maintain_order=True)
     place = pl.col("item").replace_strict(items, np.arange(len(items)), return_dtype=pl.Int64)
-    unread = (
-        pl.col("unreadable").fill_null(False) if "unreadable" in part.columns else pl.lit(False)
-    )
+    known = "unreadable" in part.columns
+    no_option = pl.col("unreadable").fill_null(False) if known else pl.lit(False)
     marks: dict[str | None, dict[str | None, np.ndarray]] = {}
     lost: dict[str | None, dict[str | None, np.ndarray]] = {}
-    for (source, seed), one in part.with_columns(place=place, lost=unread).group_by(
+    for (source, seed), one in part.with_columns(place=place, lost=no_option).group_by(
         "source", "seed", maintain_order=True
     ):
         for kept, column in ((marks, "mark"), (lost, "lost")):
@@ -155,16 +156,16 @@ def _paired_cell(
         change = np.where(both, tuned - base, 0).sum(axis=1) / np.where(counts, counts, np.nan)
     return _Numbers(
         Cell(
-            target,
-            "paired",
-            state,
-            result.items,
-            of,
-            result.base,
-            result.tuned,
-            result.effect,
-            result.fixed,
-            result.broken,
+            target=target,
+            kind="paired",
+            state=state,
+            items=result.items,
+            of=of,
+            base=result.base,
+            tuned=result.tuned,
+            effect=result.effect,
+            fixed=result.fixed,
+            broken=result.broken,
             bounds=bounds,
         ),
         change,
@@ -198,9 +199,9 @@ def _average_target(target: str, part: pl.DataFrame) -> tuple[dict[str, _Numbers
 
 
 def _average_cell(target: str, base: pl.DataFrame, run: pl.DataFrame, of: int) -> Cell:
-    accuracies = [float(np.mean(each["accuracy"].to_numpy())) for each in (base, run)]
-    change = Effect(accuracies[1] - accuracies[0])
-    cell = Cell(target, "averages", "averages", 0, of, *accuracies, change)
+    before, after = (float(np.mean(each["accuracy"].to_numpy())) for each in (base, run))
+    change = Effect(after - before)
+    cell = Cell(target, "averages", "averages", 0, of, before, after, change)
     if not {"correct", "total"} <= set(run.columns):
         return cell
     counted = [each.select("correct", "total").drop_nulls() for each in (base, run)]
@@ -254,14 +255,14 @@ def _mean(found: dict[str, dict[str, _Numbers]], source: str, shared: list[str])
         effect = with_seeds(effect, seeds, spread.get(source, np.nan), others)
     states = {cell.state for cell in cells}
     return Cell(
-        MEAN,
-        cells[0].kind,
-        "tested" if states == {"tested"} else "averages",
-        sum(cell.items for cell in cells),
-        sum(cell.of for cell in cells),
-        float(np.mean([cell.base for cell in cells])),
-        float(np.mean([cell.tuned for cell in cells])),
-        effect,
+        target=MEAN,
+        kind=cells[0].kind,
+        state="tested" if states == {"tested"} else "averages",
+        items=sum(cell.items for cell in cells),
+        of=sum(cell.of for cell in cells),
+        base=float(np.mean([cell.base for cell in cells])),
+        tuned=float(np.mean([cell.tuned for cell in cells])),
+        effect=effect,
     )
 
 

@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
-from transferscope.compare.record import ALPHA, MEAN, Condition, Run
-from transferscope.compare.words import needed, signed, state_words, task
+from transferscope.comparison.record import ALPHA, MEAN, Condition, Run
+from transferscope.comparison.words import needed, signed, state_words, task
 from transferscope.errors import DataError
 
 ALL = "all"
 Outcome = Literal["pass", "fail", "cannot tell"]
+Kind = Literal["protect", "gain"]
 
 
 class Limit(NamedTuple):
     """A condition."""
 
-    what: Literal["protect", "gain"]
+    what: Kind
     target: str
     points: float
     """A fraction of accuracy: 0.02 for 2 points."""
@@ -45,7 +46,8 @@ def limits_of(protect: Sequence[str], gain: Sequence[str], targets: Sequence[str
         DataError: one is not TASK:POINTS, or no run has the task.
     """
     found = []
-    for what, texts in (("protect", protect), ("gain", gain)):
+    kinds: tuple[tuple[Kind, Sequence[str]], ...] = (("protect", protect), ("gain", gain))
+    for what, texts in kinds:
         for text in texts:
             target, colon, number = text.rpartition(":")
             try:
@@ -54,8 +56,8 @@ def limits_of(protect: Sequence[str], gain: Sequence[str], targets: Sequence[str
                 size = -1.0
             if not colon or not target or not 0 <= size <= 100:
                 raise DataError(
-                    f"--{what} {text}: expected TASK:POINTS, such as {targets[0]}:2, with points of "
-                    f"accuracy from 0 to 100"
+                    f"--{what} {text}: expected TASK:POINTS, such as {targets[0]}:2, with 0 to "
+                    f"100 points of accuracy"
                 )
             known = (*targets, ALL, MEAN)
             if target not in known:

@@ -5,10 +5,10 @@ Out:  plain text. Accuracies are in percent and changes in points.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from transferscope.analysis.check import Check, ranked
-from transferscope.compare.record import TOLERANCE, Cell, Comparison, Decision, Run
+from transferscope.comparison.record import TOLERANCE, Cell, Comparison, Condition, Decision, Run
 
 MOST_ITEMS = 100_000
 """Above this, the number of items that would settle a question is not worth printing."""
@@ -39,24 +39,24 @@ def task(target: str) -> str:
     return target.replace("_", " ")
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], most: int = NAMED) -> str:
     """`a`, `a and b`, `a, b and c`, and how many more there are."""
-    shown = list(names[:NAMED])
-    if len(names) > NAMED:
-        return f"{', '.join(shown)} and {len(names) - NAMED} more"
+    shown = list(names[:most])
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most} more"
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""
 
 
-def changes(cells: Sequence[Cell]) -> str:
-    """`Jigsaw −20.4, Visual Similarity −8.9`."""
-    return listed([f"{task(cell.target)} {signed(cell.change)}" for cell in cells])
+def changes(cells: Sequence[Cell], most: int = NAMED) -> str:
+    """`Jigsaw −20.4 and Visual Similarity −8.9`."""
+    return listed([f"{task(cell.target)} {signed(cell.change)}" for cell in cells], most)
 
 
 def evidence(cell: Cell) -> str:
-    """`−20.4 points (−32.2 to −8.6; 93 items: 7 fixed, 26 broken)`."""
+    """`−32.2 to −8.6; 93 items: 7 fixed, 26 broken`."""
     flips = "" if cell.fixed is None else f": {cell.fixed} fixed, {cell.broken} broken"
     counts = ", counts only" if cell.kind == "counts" else ""
-    return f"{signed(cell.change)} points ({interval(cell)}; {cell.items:,} items{flips}{counts})"
+    return f"{interval(cell)}; {cell.items:,} items{flips}{counts}"
 
 
 def state_words(cell: Cell) -> str:
@@ -89,23 +89,25 @@ def needed(cell: Cell, margin: float) -> str:
     return f"about {math.ceil(items / size) * size:,} items would do"
 
 
-def decide(runs: Sequence[Run], checks: Sequence[Check], passing: set[str] | None) -> Decision:
-    """Which run to ship.
-
-    Args:
-        passing: names of the runs that pass the gate; None without a gate.
-    """
+def decide(
+    runs: Sequence[Run], checks: Sequence[Check], conditions: Sequence[Condition]
+) -> Decision:
+    """Which run to ship: the best mean of those that are worse on nothing and pass the gate."""
     live = [run for run in runs if run.verdict != "void"]
     if not live:
-        void = next((check.message for check in checks if check.severity == "void"), "")
-        return Decision(f"Nothing can be told: every run is void. {void}".strip(), None, ())
+        void = next(check.message for check in checks if check.severity == "void")
+        return Decision(f"Nothing can be told: {void}", None, ())
     tested = [run for run in live if run.verdict != "nothing to test"]
     if not tested:
         return _untested(live)
     fine = [run for run in tested if not run.moved(-1)]
-    allowed = [run for run in fine if passing is None or run.name in passing]
+    stopped = {each.run: each.outcome for each in conditions if each.outcome == "cannot tell"}
+    stopped |= {each.run: each.outcome for each in conditions if each.outcome == "fail"}
+    allowed = [run for run in fine if run.name not in stopped]
+    if not fine:
+        return _none(tested)
     if not allowed:
-        return _none(tested, fine)
+        return _stopped(fine, stopped)
     best = max(allowed, key=_mean)
     more = _others(best, tested) + _hidden(best)
     mean = best.mean
@@ -130,18 +132,29 @@ def _mean(run: Run) -> float:
 def _mean_words(run: Run) -> str:
     """`mean +3.1 points (+0.4 to +5.8)`."""
     if run.mean is None:
-        return "no mean, as no task is tested in every run"
+        return "no mean over tasks"
     if len(run.cells) == 1:
         return f"{signed(run.mean.change)} points ({interval(run.mean)})"
     return f"mean {signed(run.mean.change)} points ({interval(run.mean)})"
 
 
-def _none(tested: list[Run], fine: list[Run]) -> Decision:
-    """No run can be recommended."""
+def _stopped(fine: list[Run], stopped: Mapping[str, str]) -> Decision:
+    """No run passes the gate, of those that are worse on nothing."""
+    open_ = [run for run in fine if stopped[run.name] == "cannot tell"]
+    best = max(open_ or fine, key=_mean)
+    if not open_:
+        names = listed([run.name for run in fine])
+        head = f"Ship none: {names} {'fails' if len(fine) == 1 else 'fail'} the gate."
+    else:
+        names = listed([run.name for run in open_])
+        head = f"Nothing can be told: the items do not settle the gate for {names}."
+    return Decision(head, None, tuple(_hidden(best)))
+
+
+def _none(tested: list[Run]) -> Decision:
+    """Every run is worse than the base on something."""
     best = max(tested, key=_mean)
     reasons = [*_harm_begins(tested), *_hidden(best)]
-    if fine:
-        return Decision("Ship none: no run without harm passes the gate.", None, tuple(reasons))
     if len(tested) == 1:
         what = changes(best.moved(-1))
         head = f"Do not ship {best.name}: worse than the base beyond noise on {what} points."
@@ -174,7 +187,8 @@ def _unclear(best: Run, tested: list[Run], reasons: list[str]) -> Decision:
     gains = best.moved(1)
     what = f"only {changes(gains)} is beyond noise" if gains else "no change is beyond noise"
     harmful = [run.name for run in tested if run.moved(-1)]
-    head = f"Nothing can be told: {what} at {best.name}, {_mean_words(best)}"
+    mean = f", {_mean_words(best)}" if best.mean is not None else ""
+    head = f"Nothing can be told: {what} at {best.name}{mean}"
     if harmful:
         head += f"; {listed(harmful)} {'is' if len(harmful) == 1 else 'are'} worse than the base"
     return Decision(f"{head}.", None, tuple(reasons))
@@ -232,19 +246,24 @@ def _harm_begins(tested: list[Run]) -> list[str]:
 
 
 def _hidden(run: Run) -> list[str]:
-    """The largest loss that the items of a run do not exclude."""
+    """What the items of a run do not exclude: the largest loss, and tasks that are not tested."""
+    found = []
     tested = [cell for cell in run.tested() if cell.sign >= 0]
-    if not tested:
-        return []
-    worst = max(tested, key=lambda cell: cell.loss)
-    if worst.loss <= TOLERANCE:
+    worst = max(tested, key=lambda cell: cell.loss, default=None)
+    if worst is not None and worst.loss <= TOLERANCE:
+        other = "no other tested task" if run.moved(-1) else "no tested task"
         most = f"{max(100 * worst.loss, 0):.1f}"
-        return [f"At {run.name} no other task loses more than {most} points (95 %)."]
-    return [
-        f"Not excluded at {run.name}: a loss of {100 * worst.loss:.1f} points on "
-        f"{task(worst.target)} ({worst.items:,} items). To exclude losses beyond "
-        f"{100 * TOLERANCE:g} points, {needed(worst, TOLERANCE)}."
-    ]
+        found.append(f"At {run.name} {other} loses more than {most} points (95 %).")
+    elif worst is not None:
+        found.append(
+            f"Not excluded at {run.name}: a loss of {100 * worst.loss:.1f} points on "
+            f"{task(worst.target)} ({worst.items:,} items). To exclude losses beyond "
+            f"{100 * TOLERANCE:g} points, {needed(worst, TOLERANCE)}."
+        )
+    if untested := [cell for cell in run.cells.values() if cell.state != "tested"]:
+        names = listed([task(cell.target) for cell in untested])
+        found.append(f"Not tested at {run.name}: {names}, where any loss may be hidden.")
+    return found
 
 
 def first_lines(comparison: Comparison) -> list[str]:
@@ -257,31 +276,49 @@ def moved_lines(comparison: Comparison, sign: int) -> list[tuple[str, Cell]]:
     return [(run.name, cell) for run in comparison.runs for cell in run.moved(sign)]
 
 
+def nothing(comparison: Comparison) -> str:
+    """What stands where no change is beyond noise: it may be that none could be tested."""
+    cells = [cell for run in comparison.runs for cell in run.cells.values()]
+    tested = sum(
+        cell.state == "tested"
+        for run in comparison.runs
+        if run.verdict != "void"
+        for cell in run.cells.values()
+    )
+    if not tested:
+        return "not known: no task can be tested"
+    untested = len(cells) - tested
+    return "nothing beyond noise" + (f"; {untested} cells are not tested" if untested else "")
+
+
 def left_out(comparison: Comparison) -> list[str]:
-    """Targets that are not in the means, each with the reason."""
-    lines = []
+    """Why tasks are not in the means: each reason with its tasks."""
+    why: dict[str, list[str]] = {}
+    live = [run for run in comparison.runs if run.verdict != "void"]
     for target in comparison.targets:
-        if target in comparison.shared:
+        if target in comparison.shared or not live:
             continue
-        live = [run for run in comparison.runs if run.verdict != "void"]
-        why = "not evaluated in every run"
-        for cell in (run.cells[target] for run in live if target in run.cells):
-            if cell.state not in ("tested", "averages"):
-                why = state_words(cell)
-                break
-        lines.append(f"{task(target)}: {why}")
-    return lines
+        cells = [run.cells[target] for run in live if target in run.cells]
+        states = {cell.state for cell in cells} - {"tested", "averages"}
+        reason = (
+            {
+                "few items": "under half of the items shared",
+                "unreadable": "over 5 % of the replies unreadable",
+                "void": "void",
+                "no items": "no item shared",
+            }.get(min(states), "")
+            if states
+            else "not evaluated in every run"
+        )
+        why.setdefault(reason, []).append(task(target))
+    return [f"{listed(names)} ({reason})" for reason, names in why.items()]
 
 
 def mean_words(comparison: Comparison) -> str:
     """Which tasks the mean is over."""
     count = len(comparison.shared)
     if not count:
-        return "No mean: no task is tested in every run."
-    every = count == len(comparison.targets)
-    of = f"{count} tasks" if every else f"the {count} of {len(comparison.targets)} tasks"
-    return (
-        f"The mean is over {of} that every run shares."
-        if not every
-        else f"The mean is over all {of}."
-    )
+        return ""
+    if count == len(comparison.targets):
+        return f"The mean is over all {count} tasks." if count > 1 else ""
+    return f"The mean is over the {count} of {len(comparison.targets)} tasks that every run shares."

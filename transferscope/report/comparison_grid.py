@@ -6,8 +6,8 @@ Out:  a `Grid` of short cells, for the terminal, Markdown and the page.
 
 from typing import NamedTuple
 
-from transferscope.compare.record import MEAN, Cell, Comparison, Run
-from transferscope.compare.words import percent, signed, task
+from transferscope.comparison.record import MEAN, Cell, Comparison, Run
+from transferscope.comparison.words import percent, signed, task
 
 MARKS = {1: "▲", -1: "▼", 0: ""}
 
@@ -54,7 +54,7 @@ def entry(comparison: Comparison, run: Run, target: str) -> Entry:
         return Entry(percent(cell.tuned), "void", 0, "void")
     if cell.state == "unreadable":
         low, high = cell.bounds
-        return Entry(percent(cell.tuned), f"{signed(low)}..{signed(high)}", 0, cell.state)
+        return Entry(percent(cell.tuned), f"({signed(low)}..{signed(high)})", 0, cell.state)
     if cell.state == "no items":
         return Entry("–", "(0 items)", 0, cell.state)
     change = f"{signed(cell.change)}{mark}"

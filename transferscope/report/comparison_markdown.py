@@ -6,17 +6,15 @@ Out:  text. Names come from files: what Markdown or HTML would read in them is e
 
 import re
 
-from transferscope.compare.record import Comparison
-from transferscope.compare.words import (
-    evidence,
+from transferscope.comparison.record import Comparison
+from transferscope.comparison.words import (
     first_lines,
     left_out,
     mean_words,
     moved_lines,
-    task,
 )
 from transferscope.report.comparison_grid import base_accuracy, columns, entry
-from transferscope.report.comparison_terminal import LEGEND
+from transferscope.report.comparison_terminal import LEGEND, moved_line
 from transferscope.report.words import clean
 
 _WIDE = 6
@@ -38,11 +36,11 @@ def markdown(comparison: Comparison) -> str:
         lines += [*(f"- {_plain(line)}" for line in first), ""]
     lines += [*_table(comparison), ""]
     missing = left_out(comparison)
-    left = f" Left out: {'; '.join(missing)}." if missing else ""
+    left = f" In no mean: {'; '.join(missing)}." if missing else ""
     lines += [f"<sub>{_plain(f'{LEGEND} {mean_words(comparison)}{left}'.strip())}</sub>", ""]
     for title, sign in (("Broke", -1), ("Improved", 1)):
         for name, cell in moved_lines(comparison, sign):
-            lines.append(f"- {title}: {_plain(f'{name}: {task(cell.target)} {evidence(cell)}')}")
+            lines.append(f"- {title}: {_plain(moved_line(name, cell))}")
     lines += [f"- {_plain(reason)}" for reason in decision.reasons]
     return "\n".join(lines).rstrip() + "\n"
 

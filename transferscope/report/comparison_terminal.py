@@ -4,6 +4,7 @@ In:   a `Comparison` and the width of the terminal.
 Out:  `rich` renderables; `cli` prints them. Names are text, never markup.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
@@ -12,27 +13,41 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from transferscope.compare.record import Comparison, Run
-from transferscope.compare.words import (
+from transferscope.comparison.record import MEAN, Cell, Comparison, Run
+from transferscope.comparison.words import (
+    changes,
     evidence,
     first_lines,
     left_out,
     mean_words,
     moved_lines,
+    nothing,
+    signed,
     task,
 )
-from transferscope.report.comparison_grid import Column, Entry, base_accuracy, columns, entry
+from transferscope.report.comparison_grid import (
+    Column,
+    Entry,
+    base_accuracy,
+    cell_of,
+    columns,
+    entry,
+)
 from transferscope.report.words import clean
 
 STYLES = {1: "green", -1: "red", 0: ""}
 MOST = 8
 """Lines of what broke or improved."""
+TASKS = 20
+"""Tasks that are rows at most."""
 NOTES = 4
-_LONGEST = 22
-"""Cells of a name before it is folded."""
+_LONGEST = 26
+"""Cells of a row's name before it is folded."""
+_NAME = 14
+"""The same of a column's name, where the column is no wider."""
 LEGEND = (
-    "Accuracy in %, change in points on the items that base and run both answered. "
-    "▲ better, ▼ worse beyond noise (false discovery rate 5 %); in parentheses: not tested."
+    "Accuracy in %, change in points on the items that base and run share. ▲ better, ▼ worse "
+    "beyond noise; in parentheses: not tested."
 )
 
 
@@ -48,14 +63,14 @@ def summary(comparison: Comparison, width: int) -> RenderableType:
     parts += [*_tables(comparison, width), Text()]
     legend = [LEGEND, mean_words(comparison)]
     if missing := left_out(comparison):
-        legend.append(f"Left out: {'; '.join(missing)}.")
+        legend.append(f"In no mean: {'; '.join(missing)}.")
     parts.append(Text(clean(" ".join(filter(None, legend))), "dim"))
     for title, sign in (("Broke", -1), ("Improved", 1)):
         moved = moved_lines(comparison, sign)
-        lines = [f"{name}: {task(cell.target)} {evidence(cell)}" for name, cell in moved[:MOST]]
+        lines = [moved_line(name, cell) for name, cell in moved[:MOST]]
         if len(moved) > MOST:
             lines.append(f"{len(moved) - MOST} more")
-        parts += _section(title, lines or ["nothing beyond noise"])
+        parts += _section(title, lines or [nothing(comparison)])
     if decision.reasons:
         parts += _section("Which to ship", decision.reasons)
     if comparison.notes:
@@ -63,6 +78,11 @@ def summary(comparison: Comparison, width: int) -> RenderableType:
         shown = [*comparison.notes[:NOTES], *more * (len(comparison.notes) > NOTES)]
         parts += _section("Notes on the files", shown)
     return Group(*parts)
+
+
+def moved_line(name: str, cell: Cell) -> str:
+    """`checkpoint-100: Jigsaw −20.4 points (−32.2 to −8.6; 93 items: 7 fixed, 26 broken)`."""
+    return f"{name}: {task(cell.target)} {signed(cell.change)} points ({evidence(cell)})"
 
 
 def _section(title: str, lines: Sequence[str]) -> list[RenderableType]:
@@ -77,77 +97,123 @@ def _bullets(lines: Sequence[str]) -> RenderableType:
 
 
 def _tables(comparison: Comparison, width: int) -> Iterator[RenderableType]:
-    """Runs as rows where that fits; else tasks as rows, with as many runs beside as fit."""
+    """Runs as rows where that fits; else a line for each run, and tasks as rows."""
     heads = columns(comparison)
-    entries = {
-        run.name: [entry(comparison, run, c.target) for c in heads] for run in comparison.runs
-    }
+    entries = {r.name: [entry(comparison, r, c.target) for c in heads] for r in comparison.runs}
     widths = [
         max(
             *(_width(entries[run.name][n]) for run in comparison.runs),
-            *(cell_len(word) for word in [*head.title.split(), head.items]),
+            *map(cell_len, [*head.title.split(), head.items]),
         )
         for n, head in enumerate(heads)
     ]
     first = min(_LONGEST, max(cell_len(run.name) for run in comparison.runs))
     if first + sum(each + 2 for each in widths) <= width:
-        yield _by_run(comparison, heads, entries)
+        yield _by_run(comparison, heads, entries, widths)
         return
-    first = min(_LONGEST, max(cell_len(head.title) for head in heads))
-    taken = first + 2 + max(cell_len(head.items) for head in heads) + 2 + 7
-    group: list[Run] = []
-    room = width - taken
+    yield Padding(_overview(comparison), (0, 0, 1, 0))
+    shown = _shown_tasks(comparison, heads)
+    tables = _groups(comparison, shown, width, short=False)
+    if len(tables) > 1:
+        tables = _groups(comparison, shown, width, short=True)
+    for number, runs in enumerate(tables):
+        table = _by_task(comparison, shown, runs, short=len(tables) > 1)
+        yield Padding(table, (0, 0, number < len(tables) - 1, 0))
+    if len(shown) < len(heads):
+        yield Text(f"{len(heads) - len(shown)} more tasks: --csv, or --out DIR", "dim")
+
+
+def _shown_tasks(comparison: Comparison, heads: list[Column]) -> list[Column]:
+    """At most `TASKS` columns: the mean, and the tasks that moved most."""
+
+    def moved(head: Column) -> tuple[bool, float]:
+        cells = [cell for run in comparison.runs if (cell := cell_of(run, head.target))]
+        sizes = [abs(cell.change) for cell in cells if not math.isnan(cell.change)]
+        mean = head.target == MEAN
+        return mean or any(cell.sign for cell in cells), max(sizes, default=0.0)
+
+    kept = sorted(heads, key=moved, reverse=True)[:TASKS]
+    return [head for head in heads if head in kept]
+
+
+def _groups(
+    comparison: Comparison, heads: list[Column], width: int, *, short: bool
+) -> list[list[Run]]:
+    """The runs that fit beside each other."""
+    title = min(_LONGEST, max(cell_len(head.title) for head in heads))
+    items = max(cell_len(head.items) for head in heads if head.target != MEAN)
+    room = left = width - title - 2 - (items + 2 if items else 0) - 7
+    groups: list[list[Run]] = [[]]
     for run in comparison.runs:
-        need = 2 + max(*map(_width, entries[run.name]), min(_LONGEST, cell_len(run.name)))
-        if group and need > room:
-            yield Padding(_by_task(comparison, heads, entries, group), (0, 0, 1, 0))
-            group, room = [], width - taken
-        group.append(run)
-        room -= need
-    yield _by_task(comparison, heads, entries, group)
+        cells = [entry(comparison, run, head.target) for head in heads]
+        need = 2 + max(*(_width(one, short) for one in cells), min(_NAME, cell_len(run.name)))
+        if groups[-1] and need > left:
+            groups.append([])
+            left = room
+        groups[-1].append(run)
+        left -= need
+    return groups
 
 
-def _width(one: Entry) -> int:
-    return cell_len(one.accuracy) + cell_len(one.change) + 1
+def _overview(comparison: Comparison) -> Table:
+    """A line for each run: its mean, and what is worse and better beyond noise."""
+    table = _table()
+    table.add_column("", overflow="fold", max_width=_LONGEST)
+    for title in ("mean", "worse", "better"):
+        table.add_column(title)
+    for run in comparison.runs:
+        mean = entry(comparison, run, MEAN)
+        moved = (changes(run.moved(sign), 1) or "–" for sign in (-1, 1))
+        table.add_row(Text(clean(run.name)), _cell(mean), *(Text(clean(each)) for each in moved))
+    return table
 
 
-def _cell(one: Entry) -> Text:
-    style = "dim" if one.why else STYLES[one.sign]
-    return Text.assemble(one.accuracy, " ", (one.change, style), no_wrap=True)
+def _width(one: Entry, short: bool = False) -> int:
+    return cell_len(one.change) if short else cell_len(f"{one.accuracy} {one.change}")
+
+
+def _cell(one: Entry, short: bool = False) -> Text:
+    change = (one.change, "dim" if one.why else STYLES[one.sign])
+    return Text.assemble(*([] if short else [one.accuracy, " "]), change, no_wrap=True)
 
 
 def _table() -> Table:
     return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
 
 
-def _by_run(comparison: Comparison, heads: list[Column], entries: dict[str, list[Entry]]) -> Table:
+def _by_run(
+    comparison: Comparison,
+    heads: list[Column],
+    entries: dict[str, list[Entry]],
+    widths: list[int],
+) -> Table:
     table = _table()
     table.add_column("", overflow="fold", max_width=_LONGEST)
-    for head in heads:
-        table.add_column(Text(clean(head.title)), vertical="bottom")
+    for head, width in zip(heads, widths, strict=True):
+        table.add_column(Text(clean(head.title)), vertical="bottom", width=width)
     table.add_row("items", *(head.items for head in heads), style="dim")
-    table.add_row(
-        Text(clean(comparison.base)), *(base_accuracy(comparison, head.target) for head in heads)
-    )
+    base = [base_accuracy(comparison, head.target) for head in heads]
+    table.add_row(Text(clean(comparison.base)), *base)
     for run in comparison.runs:
         table.add_row(Text(clean(run.name)), *map(_cell, entries[run.name]))
     return table
 
 
-def _by_task(
-    comparison: Comparison, heads: list[Column], entries: dict[str, list[Entry]], group: list[Run]
-) -> Table:
+def _by_task(comparison: Comparison, heads: list[Column], runs: list[Run], *, short: bool) -> Table:
+    """Tasks as rows; short, without the runs' accuracies."""
     table = _table()
     table.add_column("", overflow="fold", max_width=_LONGEST)
-    table.add_column("items", style="dim", no_wrap=True)
+    counted = any(head.items for head in heads if head.target != MEAN)
+    if counted:
+        table.add_column("items", style="dim", no_wrap=True)
     table.add_column(Text(clean(comparison.base)), no_wrap=True)
-    for run in group:
-        table.add_column(Text(clean(run.name)), overflow="fold", max_width=_LONGEST)
-    for n, head in enumerate(heads):
+    for run in runs:
+        table.add_column(Text(clean(run.name)), overflow="fold", max_width=max(_NAME, 20))
+    for head in heads:
         table.add_row(
             Text(clean(head.title)),
-            head.items,
+            *([head.items] if counted else []),
             base_accuracy(comparison, head.target),
-            *(_cell(entries[run.name][n]) for run in group),
+            *(_cell(entry(comparison, run, head.target), short) for run in runs),
         )
     return table

@@ -141,7 +141,7 @@ def paired(
     difference = np.where(both, tuned - before, 0.0)
     by_seed = difference.sum(axis=1) / count
     change = float(by_seed.mean())
-    accuracy = [float((np.where(both, x, 0).sum(axis=1) / count).mean()) for x in (before, tuned)]
+    accuracies = [float((np.where(both, x, 0).sum(axis=1) / count).mean()) for x in (before, tuned)]
     influence = (np.where(both, difference - by_seed[:, None], 0) / count[:, None]).mean(axis=0)
     n = count.mean()
     half = 0.5 * (((1 - change) / n) ** 2 + ((-1 - change) / n) ** 2)
@@ -153,12 +153,13 @@ def paired(
     single = truth and len(tuned) == 1
     spread = float(by_seed.var(ddof=1)) if len(by_seed) > 1 else math.nan
     return Paired(
-        effect,
-        items,
-        *accuracy,
-        int((total > 0).sum()) if single else None,
-        int((total < 0).sum()) if single else None,
-        spread,
+        effect=effect,
+        items=items,
+        base=accuracies[0],
+        tuned=accuracies[1],
+        fixed=int((total > 0).sum()) if single else None,
+        broken=int((total < 0).sum()) if single else None,
+        spread=spread,
     )
 
 
