@@ -79,6 +79,17 @@ def compare(
         raise typer.Exit(code)
 
 
+def compare_instead(mapping: Path, out: Path | None, *, as_json: bool) -> None:
+    """The comparison of a mapping file in which nothing but one finetune is compared."""
+    from transferscope.comparison import compare as compared
+
+    with status("comparing"):
+        found = compared(mapping)
+    if not as_json:
+        print("One finetune: compared with its base, as `transferscope compare` does.\n")
+    show(found, out, "json" if as_json else "")
+
+
 def show(found: Comparison, out: Path | None, form: str = "") -> None:
     """Print a comparison, and write its page where a folder is given."""
     data = json.dumps(found.to_dict(), indent=1, ensure_ascii=False) + "\n"

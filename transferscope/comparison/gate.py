@@ -87,8 +87,11 @@ def _condition(run: Run, limit: Limit, targets: Sequence[str]) -> Condition:
         if reasons:
             more = f"; and {len(reasons) - 1} more" if len(reasons) > 1 else ""
             return Condition(limit.text, run.name, outcome, reasons[0] + more)
-    why = found[0][1] if len(found) == 1 else f"on all {len(found)} tasks"
-    return Condition(limit.text, run.name, "pass", why)
+    if len(found) == 1:
+        return Condition(limit.text, run.name, "pass", found[0][1])
+    least = min((run.cells[target] for target in chosen), key=lambda cell: cell.effect.lower())
+    why = f"all {len(found)} tasks; lowest {task(least.target)}, at least "
+    return Condition(limit.text, run.name, "pass", why + signed(least.effect.lower()))
 
 
 def _outcome(run: Run, target: str, limit: Limit, level: float) -> tuple[Outcome, str]:

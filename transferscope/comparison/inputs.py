@@ -11,6 +11,8 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
+
 from transferscope.checkpoints import STEP, checkpoint, step_of
 from transferscope.errors import DataError
 from transferscope.predictions import check_predictions, shown
@@ -124,11 +126,25 @@ def _whole(place: str) -> Read:
     return Read(evaluated, "base", _ordered(names), ())
 
 
+def is_comparison(path: Path, rows: pl.DataFrame) -> bool:
+    """Whether a mapping file's runs are steps of one finetune, or of none that is a target.
+
+    Then there is no transfer between tasks to analyze.
+    """
+    if not is_mapping(path) or rows["model"].n_unique() > 1:
+        return False
+    finetunes = {checkpoint(source).task for source in rows["source"].drop_nulls().unique()}
+    return len(finetunes) == 1 or not finetunes & set(rows["target"].unique())
+
+
 def checked(evaluated: Evaluated, label: str) -> Evaluated:
-    """The rows with the columns and types of a predictions table, where they are predictions."""
-    if not evaluated.items:
-        return evaluated
-    return evaluated._replace(rows=check_predictions(evaluated.rows, label))
+    """The rows as a predictions table; else with `accuracy`, also where the file has counts."""
+    rows = evaluated.rows
+    if evaluated.items:
+        rows = check_predictions(rows, label)
+    elif "accuracy" not in rows.columns:
+        rows = rows.with_columns(accuracy=pl.col("correct") / pl.col("total"))
+    return evaluated._replace(rows=rows)
 
 
 def _one(text: str) -> tuple[str | None, str]:

@@ -250,10 +250,11 @@ def _hidden(run: Run) -> list[str]:
     found = []
     tested = [cell for cell in run.tested() if cell.sign >= 0]
     worst = max(tested, key=lambda cell: cell.loss, default=None)
-    if worst is not None and worst.loss <= TOLERANCE:
+    if worst is not None and worst.loss < 0:
+        found.append(f"At {run.name} every tested task gains (95 %).")
+    elif worst is not None and worst.loss <= TOLERANCE:
         other = "no other tested task" if run.moved(-1) else "no tested task"
-        most = f"{max(100 * worst.loss, 0):.1f}"
-        found.append(f"At {run.name} {other} loses more than {most} points (95 %).")
+        found.append(f"At {run.name} {other} loses over {100 * worst.loss:.1f} points (95 %).")
     elif worst is not None:
         found.append(
             f"Not excluded at {run.name}: a loss of {100 * worst.loss:.1f} points on "

@@ -149,7 +149,7 @@ def paired(
     truth = bool(np.isin(np.concatenate([before[both], tuned[both]]), (0, 1)).all())
     total = difference.sum(axis=0)
     exact = sign_flip(total.astype(int)) if truth else 0.0
-    effect = Effect(change, variance, max(items - 1, 1), exact=exact)
+    effect = Effect(change, variance, float(max(items - 1, 1)), exact=exact)
     single = truth and len(tuned) == 1
     spread = float(by_seed.var(ddof=1)) if len(by_seed) > 1 else math.nan
     return Paired(
@@ -187,7 +187,7 @@ def with_seeds(effect: Effect, seeds: int, spread: float, others: Sequence[float
     own = seeds - 1
     borrowed = min(BORROWED, len(others) * own)
     pooled = (borrowed * float(np.mean(others)) if others else 0.0) + own * spread
-    return replace(effect, seeds=pooled / (borrowed + own) / seeds, seeds_df=borrowed + own)
+    return replace(effect, seeds=pooled / (borrowed + own) / seeds, seeds_df=float(borrowed + own))
 
 
 def mean_effect(effects: Sequence[Effect]) -> Effect:
