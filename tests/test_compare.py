@@ -212,7 +212,8 @@ def test_the_best_mean_is_not_shipped_where_it_breaks_a_task(tmp_path):
     found = ts.compare(table(tmp_path / "x.csv", runs))
     assert found.decision.ship == "run-early"
     assert any(
-        reason.startswith("run-late has a higher mean (+12.6 points) but is worse on chat −11.2")
+        reason
+        == "run-late has a higher mean (+12.6 points; math +36.5) but is worse on chat −11.2."
         for reason in found.decision.reasons
     )
 

@@ -186,12 +186,14 @@ def _unclear(best: Run, tested: list[Run], reasons: list[str]) -> Decision:
         return Decision(head, best.name, tuple(reasons))
     gains = best.moved(1)
     what = f"only {changes(gains)} is beyond noise" if gains else "no change is beyond noise"
-    harmful = [run.name for run in tested if run.moved(-1)]
     mean = f", {_mean_words(best)}" if best.mean is not None else ""
-    head = f"Nothing can be told: {what} at {best.name}{mean}"
-    if harmful:
-        head += f"; {listed(harmful)} {'is' if len(harmful) == 1 else 'are'} worse than the base"
-    return Decision(f"{head}.", None, tuple(reasons))
+    harmful = [run for run in tested if run.moved(-1)]
+    if not harmful:
+        return Decision(f"Nothing can be told: {what} at {best.name}{mean}.", None, tuple(reasons))
+    worse = dict.fromkeys(task(cell.target) for run in harmful for cell in run.moved(-1))
+    who = f"{listed([run.name for run in harmful])} {'is' if len(harmful) == 1 else 'are'}"
+    head = f"Ship none: {who} worse on {listed(list(worse))} beyond noise; at {best.name} {what}."
+    return Decision(head, None, tuple(reasons))
 
 
 def _untested(live: list[Run]) -> Decision:
@@ -214,13 +216,16 @@ def _untested(live: list[Run]) -> Decision:
 
 
 def _others(best: Run, tested: list[Run]) -> list[str]:
-    """Runs with a higher mean that harm, and where harm begins."""
-    found = [
-        f"{run.name} has a higher mean ({signed(_mean(run))} points) but is worse on "
-        f"{changes(run.moved(-1))}."
-        for run in tested
-        if _mean(run) > _mean(best) and run.moved(-1)
-    ]
+    """The run with a higher mean that harms, and where harm begins."""
+    found = []
+    higher = [run for run in tested if _mean(run) > _mean(best) and run.moved(-1)]
+    if higher:
+        run = max(higher, key=_mean)
+        gains = f"; {changes(run.moved(1))}" if run.moved(1) else ""
+        found.append(
+            f"{run.name} has a higher mean ({signed(_mean(run))} points{gains}) but is worse on "
+            f"{changes(run.moved(-1))}."
+        )
     found += _harm_begins(tested)
     if len(tested) > 3:
         found.append(f"The best of {len(tested)} looks better than it is: confirm it on new items.")

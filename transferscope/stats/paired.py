@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import brentq
-from scipy.stats import norm, t
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from transferscope.stats.exact import sign_flip
 
@@ -49,8 +49,8 @@ class Effect:
 
     def reach(self, level: float) -> float:
         """Half the width of the two-sided interval: items and seeds in quadrature."""
-        items = t.isf(level / 2, self.df) ** 2 * self.variance
-        seeds = t.isf(level / 2, self.seeds_df) ** 2 * self.seeds if self.seeds else 0.0
+        items = _quantile(level / 2, self.df) ** 2 * self.variance
+        seeds = _quantile(level / 2, self.seeds_df) ** 2 * self.seeds if self.seeds else 0.0
         return float(np.sqrt(items + seeds))
 
     @property
@@ -76,7 +76,8 @@ class Effect:
         if size == 0:
             return 1.0
         if not self.seeds:
-            reached = 2 * float(t.sf(size / math.sqrt(self.variance), self.df))
+            ratio = -size / math.sqrt(self.variance)
+            reached = 2 * float(ndtr(ratio) if math.isinf(self.df) else stdtr(self.df, ratio))
         elif self.reach(1e-12) <= size:
             reached = 1e-12
         else:
@@ -93,9 +94,14 @@ class Effect:
         Returns:
             None where no number of items does it: no margin, or seeds differ by too much.
         """
-        reach = float(norm.isf(LEVEL) + norm.ppf(POWER))
+        reach = float(ndtri(1 - LEVEL) + ndtri(POWER))
         room = (margin / reach) ** 2 - self.seeds if margin > 0 else 0.0
         return None if room <= 0 or math.isnan(self.variance) else self.variance / room
+
+
+def _quantile(level: float, df: float) -> float:
+    """Upper quantile of Student's t; of the normal distribution where `df` is infinite."""
+    return float(-ndtri(level) if math.isinf(df) else -stdtrit(df, level))
 
 
 UNKNOWN = Effect(math.nan)
@@ -199,5 +205,7 @@ def mean_effect(effects: Sequence[Effect]) -> Effect:
     variances = np.array([each.variance for each in effects])
     if np.isnan(variances).any():
         return Effect(change)
-    df = variances.sum() ** 2 / (variances**2 / [each.df for each in effects]).sum()
-    return Effect(change, float(variances.sum()) / count**2, float(df))
+    # Welch and Satterthwaite
+    shares = float((variances**2 / [each.df for each in effects]).sum())
+    df = float(variances.sum()) ** 2 / shares if shares > 0 else math.inf
+    return Effect(change, float(variances.sum()) / count**2, df)
