@@ -16,6 +16,7 @@ import transferscope as ts
 from transferscope.checkpoints import step_of
 from transferscope.comparison import Comparison
 from transferscope.comparison.inputs import short_names
+from transferscope.comparison.words import interval
 from transferscope.report.comparison_page import page
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
@@ -254,6 +255,22 @@ def test_counts_are_compared_unpaired_and_averages_have_no_interval(tmp_path):
     assert bare.decision.headline.startswith("Nothing can be told: the files hold averages")
 
 
+def test_tasks_known_as_averages_alone_are_in_no_mean_beside_tested_ones(tmp_path):
+    file = tmp_path / "x.csv"
+    file.write_text(
+        "seed,source,target,accuracy,correct,total\n"
+        + "".join(f",,{t},0.5,200,400\n0,new,{t},0.7,280,400\n" for t in ("math", "chat"))
+        + ",,bare,0.5,,\n0,new,bare,0.1,,\n"
+    )
+    found = ts.compare(file)
+    assert found.shared == ("math", "chat")
+    assert found.decision.headline == (
+        f"Ship new: mean +20.0 points ({interval(found.runs[0].mean)}), math +20.0 and chat +20.0; "
+        "no tested task is worse beyond noise, 1 task is not tested."
+    )
+    assert "Not tested at new: bare, where any loss may be hidden." in found.decision.reasons
+
+
 def test_seeds_of_one_step_are_averaged(tmp_path):
     rows = pl.concat(
         pl.read_csv(table(tmp_path / f"{seed}.csv", runs, seed), infer_schema=False)
@@ -403,7 +420,7 @@ def test_many_tasks_and_runs_fit_80_columns(tmp_path, run, monkeypatch):
     }
     _, text, _ = run("compare", table(tmp_path / "x.csv", runs))
     assert max(map(len, text.splitlines())) <= 80
-    assert "11 more tasks" in text  # 20 rows, one of them the mean
+    assert "16 more tasks" in text  # 15 rows, one of them the mean
 
 
 def test_a_mapping_of_one_finetune_is_compared_by_analyze(tmp_path, run):

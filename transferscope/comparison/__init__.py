@@ -8,6 +8,7 @@ cliques or personas of one finetune: for a matrix of many, see `transferscope.an
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -95,6 +96,6 @@ def _renamed(text: str, names: Mapping[str, str], evaluated: Evaluated) -> str:
     }
     swapped = labels | {source: name for source, name in names.items() if source != name}
     for label in sorted(swapped, key=len, reverse=True):
-        if len(label) > 3:  # a short name may be part of any word
-            text = text.replace(label, swapped[label])
+        whole = rf"(?<![\w./-]){re.escape(label)}(?![\w/-]|\.\w)"  # no part of another name
+        text = re.sub(whole, lambda _, name=swapped[label]: name, text)
     return text

@@ -63,9 +63,7 @@ def runs_of(
     void = {source for source in names if is_void(checks, model, source, None)}
     _add_seeds(found)
     live = [cells for source, cells in found.items() if source not in void]
-    shared = [t for t in targets if live and all(_in_mean(cells, t) for cells in live)]
-    if len(shared) == 1 < len(targets):  # one task is no mean over tasks
-        shared = []
+    shared = _shared(live, targets)
     means = {source: _mean(found, source, shared) for source in names if source not in void}
     _judge(found, means)
     runs = [
@@ -233,8 +231,20 @@ def _add_seeds(found: dict[str, dict[str, _Numbers]]) -> None:
         found[source][target] = _Numbers(replace(cell, effect=effect), by_seed)
 
 
-def _in_mean(cells: Mapping[str, _Numbers], target: str) -> bool:
-    return target in cells and cells[target].cell.state in ("tested", "averages")
+def _shared(live: list[dict[str, _Numbers]], targets: list[str]) -> list[str]:
+    """The targets of the means: tested in every run; without such, known as averages in every run.
+
+    One of several targets is no mean over targets.
+    """
+    for state in ("tested", "averages"):
+        found = [
+            target
+            for target in targets
+            if live and all(target in c and c[target].cell.state == state for c in live)
+        ]
+        if len(found) > 1 or found == targets:
+            return found
+    return []
 
 
 def _mean(found: dict[str, dict[str, _Numbers]], source: str, shared: list[str]) -> Cell | None:

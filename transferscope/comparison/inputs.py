@@ -76,16 +76,15 @@ def read(base: str, runs: Sequence[str], gold: str | None = None) -> Read:
     given, notes = _given(runs, [base_path, *([gold] if gold else [])])
     paths = [base_path, *(each.path for each in given)]
     folder = Path(os.path.commonpath([os.path.abspath(os.path.dirname(p) or ".") for p in paths]))
-    mapping = RunMapping(
-        gold=None if gold is None else os.path.abspath(gold),
-        runs=(
-            MappedRun(path=_within(base_path, folder)),
-            *(
-                MappedRun(path=_within(each.path, folder), source=each.name, seed=each.seed)
-                for each in given
-            ),
-        ),
-    )
+    mapped = [MappedRun(path=_within(base_path, folder))]
+    for name, path, seed in given:
+        mapped.append(MappedRun(path=_within(path, folder), source=name, seed=seed))
+        if mapped[-1].source is None:  # some names mean the base in a mapping
+            raise DataError(
+                f"{shown(path)}: {name!r} is a name for the base; name the run: NAME=PATH"
+            )
+    answers = None if gold is None else os.path.abspath(gold)
+    mapping = RunMapping(gold=answers, runs=tuple(mapped))
     try:
         evaluated = evaluate(mapping, folder, "base")
     except DataError as error:

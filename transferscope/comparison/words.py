@@ -111,14 +111,23 @@ def decide(
     best = max(allowed, key=_mean)
     more = _others(best, tested) + _hidden(best)
     mean = best.mean
-    if mean is None or mean.change > 0:
-        if gains := best.moved(1):
-            where = f", {changes(gains)}" if len(best.cells) > 1 else ""
-            head = f"Ship {best.name}: {_mean_words(best)}{where}; nothing is worse beyond noise."
-            return Decision(head, best.name, tuple(more))
-        if mean is not None and mean.sign > 0:
-            head = f"Ship {best.name}: {_mean_words(best)}; nothing is worse beyond noise."
-            return Decision(head, best.name, tuple(more))
+    gains = best.moved(1)
+    if 2 * len(best.tested()) < len(best.cells):
+        what = f"; of those, {changes(gains)} beyond noise" if gains else ""
+        head = (
+            f"Nothing can be told: only {len(best.tested())} of {len(best.cells)} tasks can be "
+            f"tested at {best.name}{what}."
+        )
+        return Decision(head, None, tuple(more))
+    if (mean is None or mean.change > 0) and (gains or (mean is not None and mean.sign > 0)):
+        where = [changes(gains)] if gains and len(best.cells) > 1 else []
+        what = ", ".join(([] if mean is None else [_mean_words(best)]) + where)
+        count = len(best.cells) - len(best.tested())
+        worse = "nothing is worse beyond noise"
+        if count:
+            untested = "1 task is" if count == 1 else f"{count} tasks are"
+            worse = f"no tested task is worse beyond noise, {untested} not tested"
+        return Decision(f"Ship {best.name}: {what}; {worse}.", best.name, tuple(more))
     if mean is not None and mean.sign < 0:
         return Decision(f"Keep the base: {_mean_words(best)} at {best.name}.", None, tuple(more))
     return _unclear(best, tested, more)
@@ -133,9 +142,9 @@ def _mean_words(run: Run) -> str:
     """`mean +3.1 points (+0.4 to +5.8)`."""
     if run.mean is None:
         return "no mean over tasks"
-    if len(run.cells) == 1:
-        return f"{signed(run.mean.change)} points ({interval(run.mean)})"
-    return f"mean {signed(run.mean.change)} points ({interval(run.mean)})"
+    name = "mean " if len(run.cells) > 1 else ""
+    ends = f" ({interval(run.mean)})" if interval(run.mean) else ""
+    return f"{name}{signed(run.mean.change)} points{ends}"
 
 
 def _stopped(fine: list[Run], stopped: Mapping[str, str]) -> Decision:
@@ -188,6 +197,11 @@ def _unclear(best: Run, tested: list[Run], reasons: list[str]) -> Decision:
     what = f"only {changes(gains)} is beyond noise" if gains else "no change is beyond noise"
     mean = f", {_mean_words(best)}" if best.mean is not None else ""
     harmful = [run for run in tested if run.moved(-1)]
+    if not harmful and not gains and len(tested) > 1:
+        head = (
+            f"Nothing can be told: no change is beyond noise in any run; best is {best.name}{mean}."
+        )
+        return Decision(head, None, tuple(reasons))
     if not harmful:
         return Decision(f"Nothing can be told: {what} at {best.name}{mean}.", None, tuple(reasons))
     worse = dict.fromkeys(task(cell.target) for run in harmful for cell in run.moved(-1))
@@ -305,7 +319,7 @@ def left_out(comparison: Comparison) -> list[str]:
         if target in comparison.shared or not live:
             continue
         cells = [run.cells[target] for run in live if target in run.cells]
-        states = {cell.state for cell in cells} - {"tested", "averages"}
+        states = {cell.state for cell in cells} - {"tested"}
         reason = (
             {
                 "few items": "under half of the items shared",
@@ -327,4 +341,4 @@ def mean_words(comparison: Comparison) -> str:
         return ""
     if count == len(comparison.targets):
         return f"The mean is over all {count} tasks." if count > 1 else ""
-    return f"The mean is over the {count} of {len(comparison.targets)} tasks that every run shares."
+    return f"The mean is over the {count} of {len(comparison.targets)} tasks tested in every run."

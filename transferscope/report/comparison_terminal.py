@@ -38,8 +38,8 @@ from transferscope.report.words import clean
 STYLES = {1: "green", -1: "red", 0: ""}
 MOST = 8
 """Lines of what broke or improved."""
-TASKS = 20
-"""Tasks that are rows at most."""
+TASKS, FEWER = 20, 15
+"""Tasks that are rows at most, in one table and in each of several."""
 NOTES = 4
 _LONGEST = 26
 """Cells of a row's name before it is folded."""
@@ -112,10 +112,12 @@ def _tables(comparison: Comparison, width: int) -> Iterator[RenderableType]:
         yield _by_run(comparison, heads, entries, widths)
         return
     yield Padding(_overview(comparison), (0, 0, 1, 0))
-    shown = _shown_tasks(comparison, heads)
+    shown = _shown_tasks(comparison, heads, TASKS)
     tables = _groups(comparison, shown, width, short=False)
     if len(tables) > 1:
         tables = _groups(comparison, shown, width, short=True)
+    if len(tables) > 1:
+        shown = _shown_tasks(comparison, heads, FEWER)
     for number, runs in enumerate(tables):
         table = _by_task(comparison, shown, runs, short=len(tables) > 1)
         yield Padding(table, (0, 0, number < len(tables) - 1, 0))
@@ -123,8 +125,8 @@ def _tables(comparison: Comparison, width: int) -> Iterator[RenderableType]:
         yield Text(f"{len(heads) - len(shown)} more tasks: --csv, or --out DIR", "dim")
 
 
-def _shown_tasks(comparison: Comparison, heads: list[Column]) -> list[Column]:
-    """At most `TASKS` columns: the mean, and the tasks that moved most."""
+def _shown_tasks(comparison: Comparison, heads: list[Column], most: int) -> list[Column]:
+    """At most so many columns: the mean, and the tasks that moved most."""
 
     def moved(head: Column) -> tuple[bool, float]:
         cells = [cell for run in comparison.runs if (cell := cell_of(run, head.target))]
@@ -132,7 +134,7 @@ def _shown_tasks(comparison: Comparison, heads: list[Column]) -> list[Column]:
         mean = head.target == MEAN
         return mean or any(cell.sign for cell in cells), max(sizes, default=0.0)
 
-    kept = sorted(heads, key=moved, reverse=True)[:TASKS]
+    kept = sorted(heads, key=moved, reverse=True)[:most]
     return [head for head in heads if head in kept]
 
 
