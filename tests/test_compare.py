@@ -368,7 +368,7 @@ def test_markdown_is_one_table_for_a_pull_request(tmp_path, run):
     assert len({row.count("|") for row in rows}) == 1
     assert rows[3].startswith("| new | 63.7 +13.8▲ | 49.5 −0.5 |")
     assert text.startswith("**Ship new: ")
-    assert "Gate: **pass**" in text
+    assert "**Gate: pass**" in text
 
 
 def test_markdown_escapes_what_names_would_do(tmp_path, run):

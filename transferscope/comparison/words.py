@@ -109,7 +109,7 @@ def decide(
     if not allowed:
         return _stopped(fine, stopped)
     best = max(allowed, key=_mean)
-    more = _others(best, tested) + _hidden(best)
+    more = _hidden(best) + _others(best, tested)
     mean = best.mean
     gains = best.moved(1)
     if 2 * len(best.tested()) < len(best.cells):
@@ -294,6 +294,15 @@ def first_lines(comparison: Comparison) -> list[str]:
 def moved_lines(comparison: Comparison, sign: int) -> list[tuple[str, Cell]]:
     """(run, cell) of everything that broke or improved, by run, the largest change first."""
     return [(run.name, cell) for run in comparison.runs for cell in run.moved(sign)]
+
+
+def gate_words(comparison: Comparison) -> str:
+    """The outcome of the gate, and the runs to which it is due: `Gate: fail at checkpoint-500`."""
+    outcome = comparison.outcome
+    if outcome == "pass":
+        return "Gate: pass"
+    names = dict.fromkeys(each.run for each in comparison.gate if each.outcome == outcome)
+    return f"Gate: {outcome} at {listed(list(names))}"
 
 
 def nothing(comparison: Comparison) -> str:

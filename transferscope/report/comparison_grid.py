@@ -4,6 +4,7 @@ In:   a `Comparison`.
 Out:  a `Grid` of short cells, for the terminal, Markdown and the page.
 """
 
+import math
 from typing import NamedTuple
 
 from transferscope.comparison.record import MEAN, Cell, Comparison, Run
@@ -38,6 +39,19 @@ def columns(comparison: Comparison) -> list[Column]:
     if len(comparison.targets) > 1 and comparison.shared:
         found.append(Column(MEAN, "mean", f"{len(comparison.shared)} tasks"))
     return found
+
+
+def most_moved(comparison: Comparison, heads: list[Column], most: int) -> list[Column]:
+    """At most so many columns, in order: the mean, and the tasks that moved most."""
+
+    def moved(head: Column) -> tuple[bool, float]:
+        cells = [cell for run in comparison.runs if (cell := cell_of(run, head.target))]
+        sizes = [abs(cell.change) for cell in cells if not math.isnan(cell.change)]
+        clear = head.target == MEAN or any(cell.sign for cell in cells)
+        return clear, max(sizes, default=0.0)
+
+    kept = sorted(heads, key=moved, reverse=True)[:most]
+    return [head for head in heads if head in kept]
 
 
 def cell_of(run: Run, target: str) -> Cell | None:

@@ -9,6 +9,7 @@ import re
 from transferscope.comparison.record import Comparison
 from transferscope.comparison.words import (
     first_lines,
+    gate_words,
     left_out,
     mean_words,
     moved_lines,
@@ -27,7 +28,7 @@ def markdown(comparison: Comparison) -> str:
     decision = comparison.decision
     lines = [f"**{_plain(decision.headline)}**", ""]
     if comparison.gate:
-        lines += [f"Gate: **{comparison.outcome}**", ""]
+        lines += [f"**{_plain(gate_words(comparison))}**", ""]
         lines += [
             f"- {c.outcome}: {_plain(f'{c.text} for {c.run}: {c.why}')}" for c in comparison.gate
         ]

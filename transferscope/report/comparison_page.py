@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from transferscope.comparison.record import ALPHA, Cell, Comparison, Run
+from transferscope.comparison.record import ALPHA, MEAN, Cell, Comparison, Run
 from transferscope.comparison.words import (
+    changes,
     evidence,
     first_lines,
+    gate_words,
     interval,
     left_out,
     listed,
@@ -29,12 +31,21 @@ from transferscope.comparison.words import (
     signed,
     task,
 )
-from transferscope.report.comparison_grid import Column, base_accuracy, cell_of, columns, entry
+from transferscope.report.comparison_grid import (
+    Column,
+    base_accuracy,
+    cell_of,
+    columns,
+    entry,
+    most_moved,
+)
 from transferscope.report.comparison_terminal import LEGEND
 from transferscope.report.words import clean
 
 WIDE = 7
-"""Columns from which tasks are rows."""
+"""Columns at most; of more tasks, tasks are rows."""
+ROWS = 20
+"""Tasks that are rows and not folded away."""
 PANELS = 25
 """Tasks drawn at most, those that moved most."""
 
@@ -77,8 +88,9 @@ def page(comparison: Comparison) -> str:
         base=comparison.base,
         gate=comparison.gate,
         outcome=comparison.outcome,
+        gated=gate_words(comparison),
         first=first_lines(comparison),
-        table=_table(comparison),
+        tables=_tables(comparison),
         legend=" ".join(filter(None, legend)),
         moved=[
             (title, name, _moved(comparison, sign))
@@ -92,7 +104,16 @@ def page(comparison: Comparison) -> str:
     )
 
 
-def _table(comparison: Comparison) -> dict[str, Any]:
+class _Table(NamedTuple):
+    title: str
+    heads: list[_Head]
+    rows: list[_Row]
+    folded: list[_Row]
+    """Further rows, which a reader unfolds."""
+
+
+def _tables(comparison: Comparison) -> list[_Table]:
+    """Runs as rows; of many tasks, a row for each run's mean, then tasks as rows."""
     heads = columns(comparison)
     ship = comparison.decision.ship
     if len(heads) <= WIDE:
@@ -108,21 +129,36 @@ def _table(comparison: Comparison) -> dict[str, Any]:
                 for run in comparison.runs
             ),
         ]
-        return {"heads": [_Head(head.title, _items(head)) for head in heads], "rows": rows}
-    rows = [
-        _Row(
-            head.title,
-            _items(head),
-            [
-                _base(comparison, head),
-                *(_shown(comparison, run, head) for run in comparison.runs),
-            ],
-            False,
-        )
-        for head in heads
-    ]
-    runs = [_Head(comparison.base, ""), *(_Head(run.name, _small(run)) for run in comparison.runs)]
-    return {"heads": runs, "rows": rows}
+        return [_Table("", [_Head(head.title, _items(head)) for head in heads], rows, [])]
+    mean = Column(MEAN, "mean", "")
+    overview = []
+    for run in comparison.runs:
+        moved = [
+            _Shown("", changes(run.moved(sign)) or "–", sign if run.moved(sign) else 0, "", "")
+            for sign in (-1, 1)
+        ]
+        cells = [_shown(comparison, run, mean), *moved]
+        overview.append(_Row(run.name, _small(run), cells, run.name == ship))
+    titles = [_Head("mean", ""), _Head("worse", ""), _Head("better", "")]
+    runs = [_Head(comparison.base, ""), *(_Head(run.name, "") for run in comparison.runs)]
+    kept = most_moved(comparison, heads, ROWS)
+    rows, folded = (
+        [
+            _Row(
+                head.title,
+                _items(head),
+                [
+                    _base(comparison, head),
+                    *(_shown(comparison, run, head) for run in comparison.runs),
+                ],
+                False,
+            )
+            for head in heads
+            if (head in kept) == first
+        ]
+        for first in (True, False)
+    )
+    return [_Table("", titles, overview, []), _Table("By task", runs, rows, folded)]
 
 
 def _items(head: Column) -> str:

@@ -4,7 +4,6 @@ In:   a `Comparison` and the width of the terminal.
 Out:  `rich` renderables; `cli` prints them. Names are text, never markup.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
@@ -18,6 +17,7 @@ from transferscope.comparison.words import (
     changes,
     evidence,
     first_lines,
+    gate_words,
     left_out,
     mean_words,
     moved_lines,
@@ -29,9 +29,9 @@ from transferscope.report.comparison_grid import (
     Column,
     Entry,
     base_accuracy,
-    cell_of,
     columns,
     entry,
+    most_moved,
 )
 from transferscope.report.words import clean
 
@@ -57,7 +57,7 @@ def summary(comparison: Comparison, width: int) -> RenderableType:
     parts: list[RenderableType] = [Text(clean(decision.headline), "bold"), Text()]
     if comparison.gate:
         lines = [f"{c.outcome}: {c.text} for {c.run}: {c.why}" for c in comparison.gate]
-        parts += [Text(f"Gate: {comparison.outcome}", "bold"), _bullets(lines), Text()]
+        parts += [Text(clean(gate_words(comparison)), "bold"), _bullets(lines), Text()]
     if lines := first_lines(comparison):
         parts += [_bullets(lines), Text()]
     parts += [*_tables(comparison, width), Text()]
@@ -112,30 +112,17 @@ def _tables(comparison: Comparison, width: int) -> Iterator[RenderableType]:
         yield _by_run(comparison, heads, entries, widths)
         return
     yield Padding(_overview(comparison), (0, 0, 1, 0))
-    shown = _shown_tasks(comparison, heads, TASKS)
+    shown = most_moved(comparison, heads, TASKS)
     tables = _groups(comparison, shown, width, short=False)
     if len(tables) > 1:
         tables = _groups(comparison, shown, width, short=True)
     if len(tables) > 1:
-        shown = _shown_tasks(comparison, heads, FEWER)
+        shown = most_moved(comparison, heads, FEWER)
     for number, runs in enumerate(tables):
         table = _by_task(comparison, shown, runs, short=len(tables) > 1)
         yield Padding(table, (0, 0, number < len(tables) - 1, 0))
     if len(shown) < len(heads):
         yield Text(f"{len(heads) - len(shown)} more tasks: --csv, or --out DIR", "dim")
-
-
-def _shown_tasks(comparison: Comparison, heads: list[Column], most: int) -> list[Column]:
-    """At most so many columns: the mean, and the tasks that moved most."""
-
-    def moved(head: Column) -> tuple[bool, float]:
-        cells = [cell for run in comparison.runs if (cell := cell_of(run, head.target))]
-        sizes = [abs(cell.change) for cell in cells if not math.isnan(cell.change)]
-        mean = head.target == MEAN
-        return mean or any(cell.sign for cell in cells), max(sizes, default=0.0)
-
-    kept = sorted(heads, key=moved, reverse=True)[:most]
-    return [head for head in heads if head in kept]
 
 
 def _groups(
