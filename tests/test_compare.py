@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,9 +17,11 @@ from scipy.stats import binomtest
 import transferscope as ts
 from transferscope.checkpoints import step_of
 from transferscope.comparison import Comparison
+from transferscope.comparison.cells import _q_values
 from transferscope.comparison.inputs import short_names
 from transferscope.comparison.words import interval
 from transferscope.report.comparison_page import page
+from transferscope.stats.paired import Effect
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not there")
@@ -35,7 +39,7 @@ def flat() -> Comparison:
     return ts.compare(BASE, [CHECKPOINTS], gold=GOLD)
 
 
-def table(path: Path, runs: dict[str | None, dict[str, np.ndarray]], seed: str = "0") -> Path:
+def table(path: Path, runs: Mapping[Any, dict[str, np.ndarray]], seed: str = "0") -> Path:
     """A predictions table: right or wrong by run (None: base) and task."""
     rows = [
         ("m", None if run is None else seed, run, task, str(n), int(right))
@@ -264,8 +268,10 @@ def test_tasks_known_as_averages_alone_are_in_no_mean_beside_tested_ones(tmp_pat
     )
     found = ts.compare(file)
     assert found.shared == ("math", "chat")
+    mean = found.runs[0].mean
+    assert mean is not None
     assert found.decision.headline == (
-        f"Ship new: mean +20.0 points ({interval(found.runs[0].mean)}), math +20.0 and chat +20.0; "
+        f"Ship new: mean +20.0 points ({interval(mean)}), math +20.0 and chat +20.0; "
         "no tested task is worse beyond noise, 1 task is not tested."
     )
     assert "Not tested at new: bare, where any loss may be hidden." in found.decision.reasons
@@ -300,6 +306,17 @@ def test_seeds_in_paths_are_averaged_and_steps_kept_apart(tmp_path):
         ("checkpoint-500", 2),
         ("checkpoint-1000", 2),
     ]
+
+
+def test_many_clear_gains_do_not_turn_noise_into_losses():
+    """60 tasks gain by 5 standard errors, 20 do not change: seldom is one of those called worse."""
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(300):
+        changes = rng.normal(np.repeat([5.0, 0.0], [60, 20])) / 100
+        effects = [Effect(float(change), 1e-4) for change in changes]
+        q = np.array(_q_values(effects))
+        wrong += bool(((q <= 0.05) & (changes < 0)).any())
+    assert wrong / 300 <= 0.05
 
 
 # The gate
@@ -462,6 +479,10 @@ def test_a_mapping_of_one_finetune_is_compared_by_analyze(tmp_path, run):
          ["step133000", "step134000"]),
         (["logs/a-very-long-name-of-one-single-run_checkpoint-7"], ["checkpoint-7"]),
         (["logs/sft"], ["sft"]),
+        (["m-step5_results_12-30-2022-21-51-20.json", "m-step9_results_12-30-2022-21-52-40.json"],
+         ["m-step5", "m-step9"]),
+        (["a/results_2026-01-01T10-00-00.1", "a/results_2026-01-02T10-00-00.1"],
+         ["2026-01-01T10-00-00.1", "2026-01-02T10-00-00.1"]),
     ],
 )  # fmt: skip
 def test_runs_are_called_by_what_differs(paths, names):

@@ -277,30 +277,44 @@ def _mean(found: dict[str, dict[str, _Numbers]], source: str, shared: list[str])
 
 
 def _judge(found: dict[str, dict[str, _Numbers]], means: dict[str, Cell | None]) -> None:
-    """q-values and signs: Benjamini-Hochberg over all tested cells, and each run's harms."""
+    """q-values and signs of all tested cells and of the means."""
     tested = [
         (source, target)
         for source, cells in found.items()
         for target, numbers in cells.items()
         if numbers.cell.state == "tested"
     ]
-    q = benjamini_hochberg(np.array([found[s][t].cell.effect.p for s, t in tested], float))
     harms = {
         (source, cell.target)
         for source, cells in found.items()
         for cell in harmed([numbers.cell for numbers in cells.values()])
     }
-    for (source, target), each in zip(tested, q, strict=True):
+    effects = [found[source][target].cell.effect for source, target in tested]
+    for (source, target), q in zip(tested, _q_values(effects), strict=True):
         cell, by_seed = found[source][target]
-        clear = each <= ALPHA or (source, target) in harms
+        clear = q <= ALPHA or (source, target) in harms
         sign = int(np.sign(cell.change)) if clear else 0
-        found[source][target] = _Numbers(replace(cell, q=float(each), sign=sign), by_seed)
-    known = [source for source, mean in means.items() if mean and mean.state == "tested"]
-    q = benjamini_hochberg(np.array([means[s].effect.p for s in known], float))  # pyright: ignore
-    for source, each in zip(known, q, strict=True):
-        if (mean := means[source]) is not None:
-            sign = int(np.sign(mean.change)) if each <= ALPHA else 0
-            means[source] = replace(mean, q=float(each), sign=sign)
+        found[source][target] = _Numbers(replace(cell, q=q, sign=sign), by_seed)
+    known = {s: mean for s, mean in means.items() if mean is not None and mean.state == "tested"}
+    q_values = _q_values([mean.effect for mean in known.values()])
+    for (source, mean), q in zip(known.items(), q_values, strict=True):
+        sign = int(np.sign(mean.change)) if q <= ALPHA else 0
+        means[source] = replace(mean, q=q, sign=sign)
+
+
+def _q_values(effects: Sequence[Effect]) -> list[float]:
+    """Benjamini-Hochberg, for gains and for losses apart.
+
+    Together, many clear gains would let through losses that are noise.
+    """
+    p = np.array([effect.p for effect in effects], float)
+    up = np.array([effect.change > 0 for effect in effects], bool)
+    q = np.where(
+        up,
+        benjamini_hochberg(np.where(up, p, 1.0)),
+        benjamini_hochberg(np.where(up, 1.0, p)),
+    )
+    return q.tolist()
 
 
 def harmed(cells: Sequence[Cell]) -> list[Cell]:

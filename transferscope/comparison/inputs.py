@@ -25,6 +25,11 @@ from transferscope.readers.harness.table import Evaluated, evaluate, read_evalua
 GOLD = "val_answers.json"
 """BLINK's file of right answers, which its flat prediction files need."""
 _SEED = re.compile(r"(?<![a-z])seed[-_=]?(?P<seed>[0-9]+)", re.I)
+_TIME = re.compile(
+    r"(?<![0-9])(?:[0-9]{2,4}-[0-9]{2}-[0-9]{2,4}(?:[T_-][0-9]{2}[-:][0-9]{2}(?:[-:][0-9]{2})?"
+    r"(?:\.[0-9]+)?)?|20[0-9]{6}_[0-9]{4,6})(?![0-9])"
+)
+"""When a harness ran: it tells runs apart only where nothing else does."""
 _TOKEN = re.compile(r"[^/\\_\s]+[/\\_\s]*")
 _EDGE = "/\\_-. "
 _ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".xlsx", ".eval")
@@ -196,12 +201,15 @@ def _given(runs: Sequence[str], others: Sequence[str]) -> tuple[list[Given], lis
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """Each path by what tells it from the others; seeds tell nothing, they are averaged.
+    """Each path by what tells it from the others: neither seeds, which are averaged, nor times.
 
     `val/qwen_lora_checkpoint-100.json` and `val/qwen_lora_checkpoint-784.json` are `checkpoint-100`
     and `checkpoint-784`.
     """
     plain = {path: _SEED.sub("", _stem(path)) for path in paths}
+    timeless = {path: _TIME.sub("", text) for path, text in plain.items()}
+    if len(set(timeless.values())) == len(set(plain.values())):
+        plain = timeless
     unique = list(dict.fromkeys(plain.values()))
     if len(unique) == 1:
         last = re.split(r"[/\\]", unique[0].rstrip(_EDGE))[-1].strip(_EDGE) or "run"

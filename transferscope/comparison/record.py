@@ -47,7 +47,7 @@ class Cell:
     """Items that were wrong and are right; None where that is not known."""
     broken: int | None = None
     q: float = math.nan
-    """p-value after Benjamini-Hochberg over all cells of the comparison."""
+    """p-value after Benjamini-Hochberg over all cells of the comparison, gains and losses apart."""
     sign: int = 0
     """1 better and -1 worse beyond noise, else 0."""
     bounds: tuple[float, float] = (math.nan, math.nan)

@@ -209,8 +209,8 @@ def _how(comparison: Comparison) -> list[str]:
     if "averages" in kinds:
         lines.append("Where only averages are known there is no interval and no verdict.")
     lines.append(
-        f"Beyond noise: false discovery rate {100 * ALPHA:g} % over all cells of the table, or, "
-        f"for a loss, a chance of {100 * ALPHA:g} % over the tasks of one run."
+        f"Beyond noise: false discovery rate {100 * ALPHA:g} % over all cells of the table, gains "
+        f"and losses apart; or, for a loss, {100 * ALPHA:g} % over the tasks of one run."
     )
     lines.append(
         "A cell with fewer than half of the task's items, or with over 5 % unreadable replies in "
