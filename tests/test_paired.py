@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, norm, t
 
+from transferscope.comparison.cells import harmed
+from transferscope.comparison.record import Cell
 from transferscope.stats.paired import UNKNOWN, Effect, mean_effect, paired, unpaired, with_seeds
 
 
@@ -97,13 +99,18 @@ def simulated(rng, items: int, tasks: int, effect: float = 0.0):
         yield first[None], np.where(rng.random(items) < new, again, first)[None]
 
 
+def called_harmful(effects: list[Effect]) -> bool:
+    cells = [Cell(str(n), "paired", "tested", 99, 99, 0.5, 0.5, e) for n, e in enumerate(effects)]
+    return bool(harmed(cells))
+
+
 @pytest.mark.parametrize("items", [30, 120])
 def test_a_run_without_effect_is_seldom_called_harmful_and_intervals_cover(items):
     rng, runs, tasks = np.random.default_rng(0), 200, 6
     harms = covered = 0
     for _ in range(runs):
         found = [paired(*each).effect for each in simulated(rng, items, tasks)]
-        harms += any(e.change < 0 and e.p / 2 * tasks <= 0.05 for e in found)
+        harms += called_harmful(found)
         covered += sum(low <= 0 <= high for low, high in (e.interval for e in found))
     assert harms / runs <= 0.065  # 5 %, and a standard error of 1.5
     assert 0.94 <= covered / runs / tasks <= 0.99
@@ -127,7 +134,7 @@ def test_with_several_seeds_a_run_without_effect_is_seldom_called_harmful():
             with_seeds(cell.effect, seeds, cell.spread, spreads[:n] + spreads[n + 1 :])
             for n, cell in enumerate(cells)
         ]
-        harms += any(e.change < 0 and e.p / 2 * tasks <= 0.05 for e in found)
+        harms += called_harmful(found)
         covered += sum(low <= 0 <= high for low, high in (e.interval for e in found))
     assert harms / runs <= 0.07
     assert covered / runs / tasks >= 0.94

@@ -33,6 +33,7 @@ _TIME = re.compile(
 _TOKEN = re.compile(r"[^/\\_\s]+[/\\_\s]*")
 _EDGE = "/\\_-. "
 _ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".xlsx", ".eval")
+_TABLES = (".csv", ".parquet", ".jsonl")
 _LONG = 24
 """Characters from which a single run's name is shortened to its step."""
 
@@ -93,7 +94,10 @@ def read(base: str, runs: Sequence[str], gold: str | None = None) -> Read:
     try:
         evaluated = evaluate(mapping, folder, "base")
     except DataError as error:
-        raise DataError(f"{error}{_gold_hint(str(error), base_path, gold)}") from None
+        hint = _gold_hint(str(error), base_path, gold)
+        if any(each.lower().endswith(_TABLES) for each in paths):
+            hint += "; a table of your own holds base (`source` empty) and runs: compare TABLE"
+        raise DataError(f"{error}{hint}") from None
     known = {each.name for each in given}
     sources = _sources(evaluated)
     names = {

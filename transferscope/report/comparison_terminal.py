@@ -180,7 +180,8 @@ def _by_run(
     table.add_column("", overflow="fold", max_width=_LONGEST)
     for head, width in zip(heads, widths, strict=True):
         table.add_column(Text(clean(head.title)), vertical="bottom", width=width)
-    table.add_row("items", *(head.items for head in heads), style="dim")
+    if any(head.items for head in heads if head.target != MEAN):
+        table.add_row("items", *(head.items for head in heads), style="dim")
     base = [base_accuracy(comparison, head.target) for head in heads]
     table.add_row(Text(clean(comparison.base)), *base)
     for run in comparison.runs:
