@@ -130,7 +130,7 @@ def decide(
         return Decision(f"Ship {best.name}: {what}; {worse}.", best.name, tuple(more))
     if mean is not None and mean.sign < 0:
         return Decision(f"Keep the base: {_mean_words(best)} at {best.name}.", None, tuple(more))
-    return _unclear(best, tested, more)
+    return _unclear(best, tested, _others(best, tested) + _hidden(best))
 
 
 def _mean(run: Run) -> float:
