@@ -55,7 +55,7 @@ DESK = (
     "selection",
     "trial",
 )
-DOOR = ("readers", "experiment", "export", "report", "cli", "__main__")
+DOOR = ("readers", "comparison", "experiment", "export", "report", "cli", "__main__")
 ORDER = (*ASKED, *LAB, *DESK, *DOOR)
 """The rooms from top to bottom: a module imports only what stands above its own room."""
 

@@ -10,7 +10,8 @@ import pytest
 from harness_logs import TASK, lmms_blink, mapping, two_runs, vlmevalkit
 from tables import refused
 
-from transferscope.analysis.serial import from_json
+from transferscope.analysis.settings import Settings
+from transferscope.assemble import analyze
 from transferscope.readers import read_results
 from transferscope.readers.harness.mapping import Mapping, Run, read_mapping
 
@@ -137,31 +138,30 @@ def test_an_engineers_case_from_logs_to_page(tmp_path, run):
         head="model: qwen2.5-vl-7b\n",
     )
     out = tmp_path / "out"
-    code, text, _ = run("analyze", file, "--out", out, "--bootstrap", 300, "--no-figures")
+    code, text, _ = run("analyze", file, "--out", out)
     assert code == 0
     words = " ".join(text.split())
-    assert "qwen2.5-vl-7b finetuned on Jigsaw, steps 500 to 1,500" in words
-    assert "Harmed beyond noise, and first when: Multi-view Reasoning at step 1,000." in words
-    # 6 items fixed, none broken: McNemar p = 2 * (1/2)^6 = 0.03
-    assert "Helped beyond noise, and first when: Jigsaw at step 500." in words
-    assert "base/: lmms-eval scored 90 of 180 replies otherwise than their text says" in words
+    assert (
+        "Ship none: Jigsaw @ 1000 and Jigsaw @ 1500 are worse on Multi-view Reasoning beyond noise"
+    ) in words
+    assert "Multi-view Reasoning −26.7 at Jigsaw @ 1000" in words
+    assert "base: lmms-eval scored 90 of 180 replies otherwise than their text says" in words
     assert "(90 wrong where the text is right, 0 right where it is not)" in words
-    analysis = from_json((out / "analysis.json").read_bytes())
+    cells = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["cells"]
+    harm = [cell for cell in cells if cell["target"] == TASK]
+    assert [cell["step"] for cell in harm] == [500, 1000, 1500]
+    assert [cell["change"] for cell in harm] == pytest.approx([-1 / 60, -16 / 60, -24 / 60])
+    assert [cell["broken"] for cell in harm] == [1, 16, 24]
+    assert harm[2]["p"] >= 2 * 0.5**24  # 24 items broken, none fixed: McNemar's test
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Over steps" in page
+    assert "scored 90 of 180 replies otherwise" in page
+    analysis = analyze(read_results(file), Settings(bootstrap=300))
     (trajectory,) = analysis.trajectories
     assert trajectory.steps == [500, 1000, 1500]
-    harm = trajectory.targets[TASK]
-    assert harm.effects == pytest.approx([-1 / 30, -16 / 30, -24 / 30])
-    cell = analysis.models["qwen2.5-vl-7b"].pgf["Jigsaw @ 1500"][TASK]
-    assert cell.mcnemar == {"0": pytest.approx(2 * 0.5**24)}  # 24 items broken, none fixed
-    model = analysis.models["qwen2.5-vl-7b"]
-    assert model.basis == "items"
-    names = [f"Jigsaw @ {step}" for step in (500, 1000, 1500)]
-    broken = [model.flips[name][TASK].broken for name in names]
-    assert broken == [1, 16, 24]
-    assert [model.behaviour.sources[name][TASK].unreadable for name in names] == [0, 0, 0]
-    page = (out / "report.html").read_text(encoding="utf-8")
-    assert "Over the checkpoints" in page
-    assert "scored 90 of 180 replies otherwise" in page
+    course = trajectory.targets[TASK]
+    assert course.effects == pytest.approx([-1 / 30, -16 / 30, -24 / 30])
+    assert course.harmed_from == 1000
 
 
 def test_hostile_names_and_replies_stay_text(tmp_path, run):
@@ -170,7 +170,7 @@ def test_hostile_names_and_replies_stay_text(tmp_path, run):
         vlmevalkit(tmp_path / name, [evil, *replies(30)[1:]], GOLD, category=evil, hits=[1] * 60)
     file = mapping(tmp_path, "path: base/", f'path: tuned/, source: "{evil}", step: 1')
     out = tmp_path / "out"
-    code, text, _ = run("analyze", file, "--out", out, "--bootstrap", 100, "--no-figures")
+    code, text, _ = run("analyze", file, "--out", out)
     assert code == 0
     assert "onerror" in text
     assert evil not in (out / "report.html").read_text(encoding="utf-8")

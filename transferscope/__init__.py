@@ -1,6 +1,7 @@
 """See what finetuning a vision-language model on one task does to all the others.
 
     import transferscope as ts
+    ts.compare("logs/base", ["logs/checkpoint-*"])
     matrix = ts.read_results({"3B": "qwen2.5-vl-3b.csv", "32B": "qwen2.5-vl-32b.csv"})
     ts.transferability(matrix.pgf)
     analysis = ts.analyze(matrix)
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from transferscope.analysis import Analysis as Analysis
     from transferscope.analysis.settings import Settings as Settings
     from transferscope.assemble import analyze as analyze
+    from transferscope.comparison import Comparison as Comparison
+    from transferscope.comparison import compare as compare
     from transferscope.errors import DataError as DataError
     from transferscope.errors import MissingExtra as MissingExtra
     from transferscope.errors import StudyError as StudyError
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 _HOME = {
     "analysis": ("Analysis",),
     "assemble": ("analyze",),
+    "comparison": ("Comparison", "compare"),
     "errors": ("DataError", "MissingExtra", "StudyError", "TransferscopeError"),
     "graph": ("cliques", "transfer_graph"),
     "matrix": ("apply_ceiling",),

@@ -13,6 +13,12 @@ from typing import NamedTuple
 from transferscope.number import Interval, Number
 
 _CHECKPOINT = re.compile(r"(?P<task>.*\S) @ (?P<step>[0-9]{1,15})", re.S)
+STEP = re.compile(
+    r"(?<![a-z])(?:checkpoint|ckpt|global[-_]?step|step|iter|iteration)[-_= ]?(?P<step>[0-9]{1,15})"
+    r"(?![0-9])",
+    re.I,
+)
+"""How trainers name a checkpoint's folder: `checkpoint-500`, `ckpt_500`, `global_step500`."""
 
 
 class Checkpoint(NamedTuple):
@@ -34,6 +40,12 @@ def checkpoint(source: str) -> Checkpoint:
     """Reads a source's name: `Jigsaw @ 500` is a finetune on Jigsaw after 500 steps."""
     found = _CHECKPOINT.fullmatch(source)
     return Checkpoint(found["task"], int(found["step"])) if found else Checkpoint(source, None)
+
+
+def step_of(path: str) -> int | None:
+    """The training step that a path names, as in `run/checkpoint-500/eval`; the last one counts."""
+    found = list(STEP.finditer(path))
+    return int(found[-1]["step"]) if found else None
 
 
 @dataclass(frozen=True)

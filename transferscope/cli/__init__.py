@@ -1,7 +1,8 @@
 """The command line: parse, call, print.
 
 The only room that prints or exits. Exit code 0: done; 1: the work failed; 2: the command or an
-input was wrong, said in one line on standard error, and nothing was written.
+input was wrong, said in one line on standard error, and nothing was written; 3: the gate of
+`compare` cannot tell.
 """
 
 import gc
@@ -11,16 +12,25 @@ from contextlib import redirect_stdout
 from errno import ENAMETOOLONG
 from typing import TextIO, cast
 
-from transferscope.cli import building, forecasts, results, selecting, status, studies, suites
+from transferscope.cli import (
+    building,
+    comparing,
+    forecasts,
+    results,
+    selecting,
+    status,
+    studies,
+    suites,
+)
 from transferscope.cli.app import app
 from transferscope.cli.screen import Screen
 from transferscope.errors import TransferscopeError
 
 __all__ = ["command", "main"]
-_COMMANDS = (results, selecting, studies, status, forecasts, suites, building)
+_COMMANDS = (comparing, results, selecting, studies, status, forecasts, suites, building)
 """What imports them brings their commands in."""
 ORDER = (
-    *("demo", "run", "plan", "status", "analyze", "report"),
+    *("compare", "demo", "run", "plan", "status", "analyze", "report"),
     *("select", "forecast", "export", "build", "tasks"),
 )
 """Of the commands in `--help`: what one needs first comes first."""

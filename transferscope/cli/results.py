@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from transferscope.cli.app import Named, app
+from transferscope.cli.comparing import compare_instead
 from transferscope.cli.exhibits import NoPictures, exhibits_of
 from transferscope.cli.options import (
     Alpha,
@@ -78,11 +79,15 @@ def analyze(
     with ExitStack() as stack:
         given = [(name, stack.enter_context(read_from(place))) for name, place in named(inputs)]
         with status("reading"):
+            from transferscope.comparison.inputs import is_comparison
             from transferscope.readers import matrix_of, read_inputs
             from transferscope.readers.ceilings import read_ceiling
 
             bound = read_ceiling(ceiling)
             read = read_inputs([(name, str(path)) if name else str(path) for name, path in given])
+        if len(given) == 1 and is_comparison(given[0][1], read[0].table.rows):
+            return compare_instead(given[0][1], out, as_json=as_json)
+        with status("reading"):
             matrix = matrix_of(read, ceiling=bound)
         with status("analysing"):
             from transferscope.assemble import analyze as run

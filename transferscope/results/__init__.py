@@ -11,6 +11,7 @@
     analysis.json                 the analysis, schema 1
     exhibits.json                 items that flipped, with small pictures; may be deleted
     report.html                   the page
+    comparison.json               runs beside their base, from `compare`, with a page of its own
     figures/                      the page's charts as files
     forecast.csv, forecast.json   the matrix as predicted before training, and how
     selection.json, judging/      what the matrix said to train on, and study folders that judge it
@@ -47,6 +48,7 @@ DIGESTS = "digests.json"
 LOG = "run.jsonl"
 RUN = "run.json"
 ANALYSIS = "analysis.json"
+COMPARISON = "comparison.json"
 EXHIBITS = "exhibits.json"
 REPORT = "report.html"
 FIGURES = "figures"
@@ -139,6 +141,21 @@ def save(
     if report_html is not None:
         written.insert(0, write_whole(root / REPORT, report_html.encode()))
     return [write_whole(root / ANALYSIS, analysis_json), *written]
+
+
+def save_comparison(
+    folder: str | os.PathLike[str], comparison_json: bytes, report_html: str
+) -> list[Path]:
+    """Write a comparison and its page into the folder, which is made if need be.
+
+    Returns:
+        The paths written, `comparison.json` first.
+
+    Raises:
+        DataError: the folder or a file in it cannot be written.
+    """
+    page = write_whole(Path(folder, REPORT), report_html.encode())
+    return [write_whole(Path(folder, COMPARISON), comparison_json), page]
 
 
 def safe_name(name: str, taken: Collection[str] = ()) -> str:

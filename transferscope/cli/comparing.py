@@ -1,0 +1,117 @@
+"""The command that compares runs with their base, and serves as a gate in CI."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferscope.cli.app import Named, app
+from transferscope.cli.options import AsJson, check_folder, status
+from transferscope.errors import StudyError
+
+if TYPE_CHECKING:
+    from transferscope.comparison import Comparison
+
+EXIT_CODES = {"pass": 0, "fail": 1, "cannot tell": 3}
+
+
+@app.command(
+    cls=Named,
+    epilog="Example: `transferscope compare logs/base ckpt-500=logs/500 'logs/checkpoint-*'`. "
+    "In CI: `transferscope compare logs/base new=logs/new --protect all:5 --markdown`",
+)
+def compare(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BASE [NAME=]RUN...",
+            help="Files or folders that lmms-eval, VLMEvalKit, lm-evaluation-harness or BLINK's "
+            "own scripts wrote: first of the base, then of each run; globs too. Or one table, "
+            "study folder or mapping file that holds base and runs.",
+        ),
+    ],
+    gold: Annotated[
+        Path | None,
+        typer.Option(help="BLINK's val_answers.json, for its flat prediction files."),
+    ] = None,
+    protect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK:POINTS",
+            help="The task may lose at most so many points; TASK may be `all` (each task) or "
+            "`mean`. May be repeated.",
+        ),
+    ] = None,
+    gain: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK:POINTS", help="The task must gain at least so many points."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for report.html and comparison.json."),
+    ] = None,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")
+    ] = False,
+    as_json: AsJson = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print a row for each run and task as CSV.")
+    ] = False,
+) -> None:
+    """What improved, what broke, and which checkpoint to ship.
+
+    With `--protect` or `--gain` every run must meet every condition. Exit code 0: pass; 1: fail;
+    3: cannot tell with these items; 2: wrong input.
+    """
+    if as_markdown + as_json + as_csv > 1:
+        raise StudyError("--markdown, --json and --csv: give one of them")
+    check_folder(out)
+    with status("comparing"):
+        from transferscope.comparison import compare as compared
+
+        found = compared(inputs[0], inputs[1:], gold=gold, protect=protect or (), gain=gain or ())
+    form = "markdown" if as_markdown else "json" if as_json else "csv" if as_csv else ""
+    show(found, out, form)
+    if found.gate and (code := EXIT_CODES[found.outcome]):
+        raise typer.Exit(code)
+
+
+def compare_instead(mapping: Path, out: Path | None, *, as_json: bool) -> None:
+    """The comparison of a mapping file in which nothing but one finetune is compared."""
+    from transferscope.comparison import compare as compared
+
+    with status("comparing"):
+        found = compared(mapping)
+    if not as_json:
+        print("One finetune: compared with its base, as `transferscope compare` does.\n")
+    show(found, out, "json" if as_json else "")
+
+
+def show(found: Comparison, out: Path | None, form: str = "") -> None:
+    """Print a comparison, and write its page where a folder is given."""
+    data = json.dumps(found.to_dict(), indent=1, ensure_ascii=False) + "\n"
+    if form == "json":
+        print(data, end="")
+    elif form == "csv":
+        print(found.table().write_csv(), end="")
+    elif form == "markdown":
+        from transferscope.report.comparison_markdown import markdown
+
+        print(markdown(found), end="")
+    else:
+        from rich.console import Console
+
+        from transferscope.report.comparison_terminal import summary
+
+        console = Console()
+        console.print(summary(found, console.width))
+    if out is not None:
+        from transferscope import results
+        from transferscope.report.comparison_page import page
+
+        written = results.save_comparison(out, data.encode(), page(found))
+        if not form:
+            print(f"\nOpen {written[1]} in a browser; every number is in {written[0]}.")
