@@ -81,7 +81,7 @@ def read(content: Content, gold: Mapping[str, int]) -> Log:
         rows = [{"idx": item, "prediction": text} for item, text in content.value.items()]
     else:
         rows = [row for split in content.value.values() for row in split]
-    found, hidden = [], 0
+    found, lacking, hidden = [], 0, False
     for number, values in enumerate(rows, 1):
         item = text_of(values["idx"])
         target = target_of_item(item)
@@ -90,7 +90,8 @@ def read(content: Content, gold: Mapping[str, int]) -> Log:
         own = letter_index(values.get("answer"))
         answer = own if own is not None else gold.get(item)
         if answer is None:
-            hidden += 1
+            secret = values.get("answer") == HIDDEN  # as of all items of the test split
+            hidden, lacking = hidden or secret, lacking + (not secret)
             continue
         said = text_of(values.get("prediction"))
         reply = values.get("full_prediction")
@@ -104,6 +105,8 @@ def read(content: Content, gold: Mapping[str, int]) -> Log:
                 score=float(letter_index(said) == answer),
             )
         )
-    lacking = " (the gold lacks them; is it the whole file of right answers?)" if gold else ""
-    note = f"{content.name}: {hidden} items without a known answer are left out{lacking}"
-    return Log(found, notes=(note,) if hidden else ())
+    notes = ["items whose right answer BLINK keeps hidden are left out"] if hidden else []
+    if lacking:
+        why = " (the gold lacks them; is it the whole file of right answers?)" if gold else ""
+        notes.append(f"{content.name}: {lacking} items without a known answer are left out{why}")
+    return Log(found, notes=tuple(notes))

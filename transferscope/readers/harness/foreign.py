@@ -10,13 +10,7 @@ from pathlib import Path
 from transferscope.readers.harness.record import Content
 
 _KEYS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("an Inspect log", ("eval", "status", "version")),
-    ("an Inspect log", ("eval", "samples", "results")),
-    ("a report of EvalScope", ("dataset_name", "model_name", "metrics")),
-    ("predictions of EvalScope", ("sample_score", "index")),
     ("a file of HELM", ("adapter_spec",)),
-    ("per-instance results of HELM", ("instance_id", "stats")),
-    ("predictions of OpenCompass", ("origin_prompt", "prediction")),
     ("a training log", ("log_history", "global_step")),
 )
 """Keys of a file's first object that tell what it is."""

@@ -1,17 +1,15 @@
-"""What the names of files tell: the step of a checkpoint, the time of an evaluation.
+"""What the names of files tell of the evaluation that wrote them.
 
 In:   paths as text.
-Out:  steps, times, and the key of a mapping that would keep two files apart.
-
-The step of a checkpoint is read by one pattern: `checkpoint-500`, `ckpt-500`, `step_500`,
-`global_step500`, `iter_500`.
+Out:  times, and the key of a mapping that would keep two files apart.
 """
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-_STEP = re.compile(r"(?<![a-z])(?:checkpoint|ckpt|global_?step|step|iter)[-_ ]?(\d{1,15})", re.I)
+from transferscope.checkpoints import step_of
+
 _SEED = re.compile(r"(?<![a-z])seed[-_ ]?(\d+)", re.I)
 _TIME = re.compile(
     r"""(?<!\d)(?:
@@ -25,12 +23,6 @@ _SCORED = re.compile(
     r"_(?:(?:exact_matching|extract_matching|openai|chatgpt|gpt)[\w.-]*|auxmatch|judge)$"
 )
 """How VLMEvalKit calls a table after scoring."""
-
-
-def step_of(path: str) -> int | None:
-    """The training step in a path; the last where there are several."""
-    found = _STEP.findall(path)
-    return int(found[-1]) if found else None
 
 
 class Identity(NamedTuple):
