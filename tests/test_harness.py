@@ -551,12 +551,9 @@ def test_flat_predictions_are_judged_with_the_gold_file(tmp_path):
 def test_the_gold_file_replaces_labels_that_were_corrected_later(tmp_path):
     blink_outputs(tmp_path / "base", BASE, "B" + GOLD[1:])
     blink_outputs(tmp_path / "tuned", TUNED, GOLD)
-    message = refused(two_runs(tmp_path))
-    assert message.startswith(
-        "tuned/: Multi-view Reasoning.json: row 1: item 'val_Multi-view_Reasoning_1' of "
-        "'Multi-view_Reasoning' has another right answer than in base/, Multi-view Reasoning.json "
-        "(as have 1 of 8)"
-    )
+    (check,) = read_results(two_runs(tmp_path)).attrs["checks"]
+    assert check.severity == "void"
+    assert "1 of 8 items of Multi-view_Reasoning have another right answer" in check.message
     logs.put(tmp_path / "gold.json", json.dumps({f"val_{TASK}_1": "(A)"}))
     found = read_results(two_runs(tmp_path, head="model: m\ngold: gold.json\n"))
     assert float(found["base_accuracy"].item()) == 0.5
@@ -567,7 +564,7 @@ def test_test_items_with_hidden_answers_are_left_out_and_counted(tmp_path):
     blink_outputs(tmp_path / "base", BASE, GOLD, test=("(A)",))
     blink_outputs(tmp_path / "tuned", TUNED, GOLD)
     found = read_results(two_runs(tmp_path))
-    assert "1 items without a known answer are left out" in said(found, "left out")
+    assert said(found, "left out").endswith("whose right answer BLINK keeps hidden are left out")
 
 
 # Runs that do not fit together
@@ -598,26 +595,32 @@ def test_a_run_on_fewer_items_is_noted(tmp_path):
     lmms_blink(tmp_path / "base", BASE, GOLD)
     lmms_blink(tmp_path / "tuned", TUNED[:5], GOLD[:5])
     found = read_results(two_runs(tmp_path))
-    assert "Multi-view_Reasoning 5 of 8" in said(found, "tuned/: answers fewer items")
+    (check,) = found.attrs["checks"]
+    assert "Jigsaw answered only some items (Multi-view_Reasoning 5 of 8)" in check.message
 
 
-def test_runs_without_a_shared_item_are_refused(tmp_path):
+def test_runs_without_a_shared_item_have_no_effect_and_no_verdict(tmp_path):
     lmms_blink(tmp_path / "base", BASE, GOLD)
     vlmevalkit(tmp_path / "tuned", TUNED, GOLD)
-    assert "no item in common with base/ (such as '0' and 'val_Multi" in refused(two_runs(tmp_path))
+    found = read_results(two_runs(tmp_path))
+    assert found["pgf"].isnull().all()
+    messages = [check.message for check in found.attrs["checks"] if check.severity == "void"]
+    assert "share no item of Multi-view_Reasoning (such as '0' and 'val_Multi" in messages[0]
 
 
 def test_different_harnesses_and_versions_are_noted(tmp_path):
     lmms_blink(tmp_path / "base", BASE, GOLD)
     blink_outputs(tmp_path / "tuned", TUNED, GOLD)
     found = read_results(two_runs(tmp_path))
-    assert "prompts differ" in said(found, "evaluated by BLINK's own evaluation and by lmms-eval")
+    (check,) = found.attrs["checks"]
+    assert "evaluated by BLINK's own evaluation and by lmms-eval, whose prompts" in check.message
     lmms_results(tmp_path / "base", {TASK: 0.5})
     (tmp_path / "tuned" / "Multi-view Reasoning.json").unlink()
     lmms_blink(tmp_path / "tuned", TUNED, GOLD)
     lmms_results(tmp_path / "tuned", {TASK: 0.5}, version="1.0")
     found = read_results(two_runs(tmp_path))
-    assert said(found, "different versions").startswith(f"{TASK} was evaluated in different")
+    (check,) = found.attrs["checks"]
+    assert check.message.startswith(f"{TASK} was evaluated in different versions")
 
 
 def test_items_that_the_model_could_not_be_asked_are_left_out(tmp_path):

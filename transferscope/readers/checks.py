@@ -28,6 +28,9 @@ FEWEST_AVERAGES = 3
 """Targets on which all averages must be equal before that is no accident."""
 UNREADABLE = 0.05
 """Share of unreadable replies above which a cell has bounds, no verdict."""
+OTHER_KEY = 0.05
+"""Share of items with another right answer up to which labels may have been corrected; beyond it
+the options stand in another order, or the items are others."""
 OTHER_PROMPT = 0.5
 """Share of items with another prompt from which the prompt, not the finetune, may be the cause."""
 _RUN = ("model", "seed", "source")
@@ -357,7 +360,7 @@ def _orders(key: Key, shared: Shared) -> Iterator[Check]:
             example = example or two.item
         if changed:
             yield Check(
-                "void",
+                "void" if changed > OTHER_KEY * len(pairs) else "caution",
                 f"{_name(key)}: {changed} of {len(pairs)} items of {shown(target)} have another "
                 f"right answer than in the base's file (such as {example!r}). Their options "
                 f"stand in another order, or the data changed",
