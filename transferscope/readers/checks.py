@@ -228,17 +228,23 @@ def _fewer_items(rows: pl.DataFrame) -> Iterator[Check]:
         .join(size, on="target", maintain_order="left")
         .filter(pl.col("n") < pl.col("all"))
     )
+    alike: dict[tuple[str, str], list[tuple[str | None, list[str]]]] = {}
     for (model, source), part in runs.group_by("model", "source", maintain_order=True):
         by_target = part.unique("target", keep="first", maintain_order=True)
         each = [f"{shown(t)} {n} of {all}" for t, n, all in by_target["target", "n", "all"].rows()]
         more = f" and {len(each) - 3} more" if len(each) > 3 else ""
-        name = "the base" if source is None else shown(str(source))
+        run = None if source is None else str(source)
+        which = str(model), ", ".join(each[:3]) + more
+        alike.setdefault(which, []).append((run, by_target["target"].to_list()))
+    for (model, which), same in alike.items():  # one line for all runs that lack the same
+        names = ["the base" if source is None else shown(source) for source, _ in same]
+        listed = f"{', '.join(names[:3])} and {len(names) - 3} more" if len(names) > 3 else None
         yield Check(
             "caution",
-            f"{name} answered only some items ({', '.join(each[:3])}{more}). Effects are on the "
-            f"items that base and run share",
-            () if source is None else tuple((str(source), t) for t in by_target["target"]),
-            str(model),
+            f"{listed or ' and '.join(names)} answered only some items ({which}). Effects are on "
+            f"the items that base and run share",
+            tuple((source, t) for source, targets in same if source for t in targets),
+            model,
         )
 
 
