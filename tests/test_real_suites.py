@@ -331,7 +331,7 @@ def test_vsi_benchs_files_become_a_matrix_and_a_report(place: Path, command, mon
 
     say = iter(np.random.default_rng(0).integers(1, 8, 1000).tolist())
     monkeypatch.setattr(
-        score, "replies", lambda base, path, rows, settled: [f"about {next(say)}" for _ in rows]
+        score, "replies", lambda base, path, rows, *how: [f"about {next(say)}" for _ in rows]
     )
     code, _, error = command("run", "vsi.yaml", "--strict", "--out", "out", "--no-figures")
     assert code == 2
