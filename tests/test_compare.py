@@ -154,7 +154,7 @@ def test_a_run_that_is_the_base_is_void_and_the_gate_cannot_tell(run):
     same = f"tuned={logs / 'instructblip_7b'}"
     code, text, _ = run("compare", logs / "instructblip_7b", same, "--protect", "all:50")
     assert code == 3
-    assert text.startswith("Nothing can be told: tuned gives the base's answer to all")
+    assert text.startswith("Cannot tell: tuned gives the base's answer to all")
     assert "safe" not in text
 
 
@@ -229,7 +229,7 @@ def test_few_items_are_never_called_safe_and_what_may_be_hidden_is_named(tmp_pat
     tuned = {task: flipped(20, 40, 2, 1) for task in tasks}
     found = ts.compare(table(tmp_path / "x.csv", {None: base, "new": tuned}))
     assert found.decision.ship is None
-    assert found.decision.headline.startswith("Nothing can be told: no change is beyond noise")
+    assert found.decision.headline.startswith("Cannot tell: no change is beyond noise")
     assert found.runs[0].verdict == "not settled"
     (hidden,) = found.decision.reasons
     assert hidden.startswith("Not excluded at new: a loss of ")
@@ -256,7 +256,7 @@ def test_counts_are_compared_unpaired_and_averages_have_no_interval(tmp_path):
     file.write_text("seed,source,target,accuracy\n,,math,0.5\n0,new,math,0.9\n")
     bare = ts.compare(file)
     assert bare.runs[0].cells["math"].sign == 0
-    assert bare.decision.headline.startswith("Nothing can be told: the files hold averages")
+    assert bare.decision.headline.startswith("Cannot tell: the files hold averages")
 
 
 def test_tasks_known_as_averages_alone_are_in_no_mean_beside_tested_ones(tmp_path):
@@ -454,7 +454,7 @@ def test_a_mapping_of_one_finetune_is_compared_by_analyze(tmp_path, run):
     assert code == 0
     first, _, verdict = text.splitlines()[:3]
     assert first == "One finetune: compared with its base, as `transferscope compare` does."
-    assert verdict.startswith(("Ship none", "Nothing can be told", "Keep"))
+    assert verdict.startswith(("Ship none", "Cannot tell", "Keep"))
     assert "my mix @ 1000" in text
     for word in ("donor", "pirate", "clique", "PGF"):
         assert word not in text.lower()

@@ -350,7 +350,7 @@ def test_of_several_unknown_metrics_none_is_taken_for_the_score(tmp_path):
     assert {target: score.accuracy for target, score in run.scores.items()} == {"vqa": 0.5}
     assert run.notes == [
         "results.json: results.json: left out: 'ocr': no one accuracy among 'length', 'anls_x'; "
-        "choose one with `metric:`"
+        "choose one with `metric: NAME`"
     ]
 
 

@@ -99,12 +99,12 @@ def _unread(evidence: Evidence, matrix: xr.Dataset) -> tuple[np.ndarray, np.ndar
         change = getattr(measure, evidence.data.measure)(before, after.clip(max=1), **bounds)
         return change.transpose(*order).values
 
-    here = effect(base, tuned)
-    ends = effect(better, tuned), effect(base, tuned + of_run)
-    return tuple(
-        np.nan_to_num(graph.seed_mean(np.where(high.transpose(*order).values, abs(end - here), 0)))
-        for end in ends
-    )
+    here, bounded = effect(base, tuned), high.transpose(*order).values
+
+    def distance(end: np.ndarray) -> np.ndarray:
+        return np.nan_to_num(graph.seed_mean(np.where(bounded, abs(end - here), 0)))
+
+    return distance(effect(better, tuned)), distance(effect(base, tuned + of_run))
 
 
 def _items(evidence: Evidence, matrix: xr.Dataset) -> list[list[dict[str, Any]]]:

@@ -37,6 +37,12 @@ def compare(
         Path | None,
         typer.Option(help="BLINK's val_answers.json, for its flat prediction files."),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The harness's metric to take, in tasks that have it: acc_norm."
+        ),
+    ] = None,
     protect: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,7 +78,13 @@ def compare(
     with status("comparing"):
         from transferscope.comparison import compare as compared
 
-        found = compared(inputs[0], inputs[1:], gold=gold, protect=protect or (), gain=gain or ())
+        found = compared(
+            *(inputs[0], inputs[1:]),
+            gold=gold,
+            metric=metric,
+            protect=protect or (),
+            gain=gain or (),
+        )
     form = "markdown" if as_markdown else "json" if as_json else "csv" if as_csv else ""
     show(found, out, form)
     if found.gate and (code := EXIT_CODES[found.outcome]):

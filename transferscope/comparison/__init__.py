@@ -31,6 +31,7 @@ def compare(
     runs: Sequence[PathLike] | Mapping[str, PathLike] = (),
     *,
     gold: PathLike | None = None,
+    metric: str | None = None,
     protect: Sequence[str] = (),
     gain: Sequence[str] = (),
 ) -> Comparison:
@@ -41,6 +42,7 @@ def compare(
             study folder or mapping file that holds base and runs.
         runs: the same for each run: paths, globs, `NAME=PATH`, or paths by name.
         gold: BLINK's file of right answers, for its flat prediction files.
+        metric: the harness's metric to take, such as `acc_norm`, in tasks that have it.
         protect: `TASK:POINTS`, the most that a task may lose; `all` is every task.
         gain: `TASK:POINTS`, the least that a task must gain.
 
@@ -52,6 +54,7 @@ def compare(
         os.fspath(base),
         [os.fspath(each) for each in texts],
         None if gold is None else os.fspath(gold),
+        metric,
     )
     return of_rows(read, protect=protect, gain=gain)
 

@@ -64,7 +64,9 @@ class Read(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read(base: str, runs: Sequence[str], gold: str | None = None) -> Read:
+def read(
+    base: str, runs: Sequence[str], gold: str | None = None, metric: str | None = None
+) -> Read:
     """The base and the runs of a comparison.
 
     Args:
@@ -72,6 +74,7 @@ def read(base: str, runs: Sequence[str], gold: str | None = None) -> Read:
             holds base and runs.
         runs: files or folders, globs, each with or without `NAME=` before it.
         gold: BLINK's file of right answers.
+        metric: the harness's metric to take, in tasks that have it.
 
     Raises:
         DataError: nothing is there, or a file is not what it must be.
@@ -90,7 +93,7 @@ def read(base: str, runs: Sequence[str], gold: str | None = None) -> Read:
                 f"{shown(path)}: {name!r} is a name for the base; name the run: NAME=PATH"
             )
     answers = None if gold is None else os.path.abspath(gold)
-    mapping = RunMapping(gold=answers, runs=tuple(mapped))
+    mapping = RunMapping(gold=answers, metric=metric, runs=tuple(mapped))
     try:
         evaluated = evaluate(mapping, folder, "base")
     except DataError as error:

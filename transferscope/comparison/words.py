@@ -96,7 +96,7 @@ def decide(
     live = [run for run in runs if run.verdict != "void"]
     if not live:
         void = next(check.message for check in checks if check.severity == "void")
-        return Decision(f"Nothing can be told: {void}", None, ())
+        return Decision(f"Cannot tell: {void}", None, ())
     tested = [run for run in live if run.verdict != "nothing to test"]
     if not tested:
         return _untested(live)
@@ -115,7 +115,7 @@ def decide(
     if 2 * len(best.tested()) < len(best.cells):
         what = f"; of those, {changes(gains)} beyond noise" if gains else ""
         head = (
-            f"Nothing can be told: only {len(best.tested())} of {len(best.cells)} tasks can be "
+            f"Cannot tell: only {len(best.tested())} of {len(best.cells)} tasks can be "
             f"tested at {best.name}{what}."
         )
         return Decision(head, None, tuple(more))
@@ -156,7 +156,7 @@ def _stopped(fine: list[Run], stopped: Mapping[str, str]) -> Decision:
         head = f"Ship none: {names} {'fails' if len(fine) == 1 else 'fail'} the gate."
     else:
         names = listed([run.name for run in open_])
-        head = f"Nothing can be told: the items do not settle the gate for {names}."
+        head = f"Cannot tell: the items do not settle the gate for {names}."
     return Decision(head, None, tuple(_hidden(best)))
 
 
@@ -198,12 +198,10 @@ def _unclear(best: Run, tested: list[Run], reasons: list[str]) -> Decision:
     mean = f", {_mean_words(best)}" if best.mean is not None else ""
     harmful = [run for run in tested if run.moved(-1)]
     if not harmful and not gains and len(tested) > 1:
-        head = (
-            f"Nothing can be told: no change is beyond noise in any run; best is {best.name}{mean}."
-        )
+        head = f"Cannot tell: no change is beyond noise in any run; best is {best.name}{mean}."
         return Decision(head, None, tuple(reasons))
     if not harmful:
-        return Decision(f"Nothing can be told: {what} at {best.name}{mean}.", None, tuple(reasons))
+        return Decision(f"Cannot tell: {what} at {best.name}{mean}.", None, tuple(reasons))
     worse = dict.fromkeys(task(cell.target) for run in harmful for cell in run.moved(-1))
     who = f"{listed([run.name for run in harmful])} {'is' if len(harmful) == 1 else 'are'}"
     head = f"Ship none: {who} worse on {listed(list(worse))} beyond noise; at {best.name} {what}."
@@ -223,10 +221,10 @@ def _untested(live: list[Run]) -> Decision:
             else f" The best mean is {best.name}'s, {signed(_mean(best))} points."
         )
         help_ = "Per-sample logs give intervals (docs/harnesses.md)."
-        return Decision(f"Nothing can be told: {why}.{means}", None, (help_,))
+        return Decision(f"Cannot tell: {why}.{means}", None, (help_,))
     cell = next((c for run in live for c in run.cells.values() if c.state != "tested"), None)
     why = f" {task(cell.target)}: {state_words(cell)}." if cell else ""
-    return Decision(f"Nothing can be told: no task can be tested.{why}", None, ())
+    return Decision(f"Cannot tell: no task can be tested.{why}", None, ())
 
 
 def _others(best: Run, tested: list[Run]) -> list[str]:
@@ -335,7 +333,8 @@ def left_out(comparison: Comparison) -> list[str]:
                 "unreadable": "over 5 % of the replies unreadable",
                 "void": "void",
                 "no items": "no item shared",
-            }.get(min(states), "")
+                "averages": "number of items unknown",
+            }[min(states)]
             if states
             else "not evaluated in every run"
         )

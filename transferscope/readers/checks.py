@@ -350,14 +350,13 @@ def _orders(key: Key, shared: Shared) -> Iterator[Check]:
         moved = changed = 0
         example = ""
         for one, two in ((a.sample, b.sample) for a, b in pairs):
-            keys = [each.answer if each.own is None else each.own for each in (one, two)]
-            if None in keys:
+            before = one.answer if one.own is None else one.own
+            after = two.answer if two.own is None else two.own
+            if before is None or after is None:
                 continue
-            right = list(keys)
             listed = all(one.choices) and sorted(one.choices) == sorted(two.choices)
-            if listed:  # then the right text is what must be the same
-                right = [each.choices[key] for each, key in zip((one, two), keys, strict=True)]
-            if right[0] != right[1]:
+            # Where the options are known, the right text is what must be the same.
+            if one.choices[before] != two.choices[after] if listed else before != after:
                 changed += 1
             elif listed and one.choices != two.choices:
                 moved += 1

@@ -85,7 +85,7 @@ def choose(
     if name is None and not numbers:
         return "no number"
     if name is None:
-        return f"no one accuracy among {some(numbers)}; choose one with `metric:`"
+        return f"no one accuracy among {some(numbers)}; choose one with `metric: NAME`"
     value, less = numbers[name], _less_is_better(name, higher)
     if 1 < value <= 100 and not less:  # an accuracy, or a metric that was asked for by name
         return Metric(f"{name} in percent", value / 100)

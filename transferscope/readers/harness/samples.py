@@ -91,7 +91,7 @@ def read_samples(content: Content, asked: str | None = None) -> Log:
     judged = [s for s in found if s.answer is not None and s.logprobs is None]
     if metrics and metric is None and not judged:  # options may be compared for a bias alone
         tasks = dict.fromkeys(sample.target for sample in found)
-        why = f"no one accuracy among {some(metrics)}; choose one with `metric:`"
+        why = f"no one accuracy among {some(metrics)}; choose one with `metric: NAME`"
         return Log(notes=(*notes, f"{content.name}: {some(tasks)} left out: {why}"))
     by_score = {s.target: metric for s in found if s.answer is None and metric is not None}
     return Log(found, metrics=by_score, notes=tuple(notes))
