@@ -55,9 +55,9 @@ class Effect:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The two-sided 95 % interval."""
+        """The two-sided 95 % interval, within what is possible."""
         reach = self.reach(LEVEL)
-        return self.change - reach, self.change + reach
+        return max(self.change - reach, -1.0), min(self.change + reach, 1.0)
 
     def lower(self, level: float = LEVEL) -> float:
         """Lower end of the one-sided interval: the change is at least this."""
