@@ -203,7 +203,7 @@ STYLES = {
 }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     style=st.sampled_from(list(STYLES)),
     digits=st.integers(0, 4),

@@ -15,6 +15,15 @@ from transferscope.errors import StudyError
 if TYPE_CHECKING:
     from transferscope.comparison import Comparison
 
+BaseAndRuns = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="BASE [NAME=]RUN...",
+        help="Files or folders that an evaluation harness wrote (lmms-eval, VLMEvalKit, lm-eval, "
+        "Inspect, EvalScope, HELM, OpenCompass, BLINK's own scripts): first of the base, then of "
+        "each run; globs too. Or one table, study folder or mapping file that holds base and runs.",
+    ),
+]
 EXIT_CODES = {"pass": 0, "fail": 1, "cannot tell": 3}
 
 
@@ -24,15 +33,7 @@ EXIT_CODES = {"pass": 0, "fail": 1, "cannot tell": 3}
     "In CI: `transferscope compare logs/base new=logs/new --protect all:5 --markdown`",
 )
 def compare(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="BASE [NAME=]RUN...",
-            help="Files or folders that lmms-eval, VLMEvalKit, lm-evaluation-harness or BLINK's "
-            "own scripts wrote: first of the base, then of each run; globs too. Or one table, "
-            "study folder or mapping file that holds base and runs.",
-        ),
-    ],
+    inputs: BaseAndRuns,
     gold: Annotated[
         Path | None,
         typer.Option(help="BLINK's val_answers.json, for its flat prediction files."),
