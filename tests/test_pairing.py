@@ -376,6 +376,15 @@ def test_the_page_turns_an_effect_into_another_measure_by_the_base_on_its_items(
 def test_a_run_of_the_same_answers_on_the_first_items_changes_nothing():
     matrix = read_results(real("wrong/partial_run/mapping.yaml"))
     assert (matrix["pgf"].values == 0).all()
+    (void, _) = matrix.attrs[
+        "checks"
+    ]  # the same answers: no verdict, and in the analysis no effect
+    assert (void.severity, void.cells) == ("void", (("Jigsaw", None),))
+    assert all(
+        math.isnan(cell.mean)
+        for cell in analyze(matrix, QUICK).models["same"].pgf["Jigsaw"].values()
+    )
+    matrix.attrs["checks"] = []
     for measure in ("pgf", "raw_gain", "relative_gain"):
         analysis = analyze(matrix, replace(QUICK, measure=measure))
         cells = analysis.models["same"].pgf["Jigsaw"]
