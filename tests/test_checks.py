@@ -1,11 +1,12 @@
 """What voids a verdict is found before any effect: on real files and on files made to mislead."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from harness_logs import OPTIONS, PROMPT, lines, lmms_blink, put
+from harness_logs import OPTIONS, PROMPT, blink_outputs, lines, lmms_blink, put
 
 import transferscope as ts
 from transferscope.analysis.check import MOST_LINES, Check, ranked
@@ -67,6 +68,19 @@ def test_gold_of_another_order_of_options_is_not_taken_for_its_own(tmp_path):
 @pytest.mark.parametrize("name", ["checkpoints-blink-flat", "vlmevalkit-xlsx", "vsi-averages"])
 def test_real_runs_that_differ_are_not_void(name):
     assert not void(checks(REAL / name / "mapping.yaml"))
+
+
+def test_labels_that_blink_corrected_are_judged_by_one_gold_file(tmp_path):
+    task = "Relative_Reflectance"
+    old, new = ["A"] * 30 + ["B"] * 30, ["A"] * 10 + ["B"] * 50
+    blink_outputs(tmp_path / "base", letters(1), old, task=task)
+    blink_outputs(tmp_path / "ft", letters(2), new, task=task)
+    path = mapping(tmp_path, "path: base", "path: ft, source: Jigsaw")
+    assert void(checks(path)) == {"Jigsaw"}
+    gold = {f"val_{task}_{n}": f"({right})" for n, right in enumerate(new, 1)}
+    put(tmp_path / "gold.json", json.dumps(gold))
+    put(path, "gold: gold.json\n" + path.read_text())
+    assert not void(checks(path))
 
 
 def test_an_adapter_that_changed_nothing_is_never_safe(tmp_path):

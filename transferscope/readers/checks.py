@@ -17,6 +17,7 @@ from transferscope.predictions import CELL, shown, some, spread_base
 from transferscope.readers.harness.merging import Kept
 from transferscope.readers.harness.runs import Key, RunLog
 from transferscope.readers.harness.table import Evaluated
+from transferscope.readers.harness.tasks import CORRECTED
 
 FEWEST = 20
 """Items on which all answers must be equal before that is no accident."""
@@ -349,6 +350,10 @@ def _orders(key: Key, shared: Shared) -> Iterator[Check]:
     for target, pairs in shared.items():
         moved = changed = 0
         example = ""
+        # Of these the labels are known to have changed, not the questions.
+        corrected = target in CORRECTED and any(
+            sample.own is not None for pair in pairs for sample in (pair[0].sample, pair[1].sample)
+        )
         for one, two in ((a.sample, b.sample) for a, b in pairs):
             before = one.answer if one.own is None else one.own
             after = two.answer if two.own is None else two.own
@@ -365,7 +370,7 @@ def _orders(key: Key, shared: Shared) -> Iterator[Check]:
             example = example or two.item
         if changed:
             yield Check(
-                "void" if changed > OTHER_KEY * len(pairs) else "caution",
+                "void" if changed > OTHER_KEY * len(pairs) and not corrected else "caution",
                 f"{_name(key)}: {changed} of {len(pairs)} items of {shown(target)} have another "
                 f"right answer than in the base's file (such as {example!r}). Their options "
                 f"stand in another order, or the data changed",

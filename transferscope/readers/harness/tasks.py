@@ -36,6 +36,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "Visual_Similarity": _SECOND,
 }
 """BLINK's options, the same for every item of a task; "" where their text is not."""
+CORRECTED = ("Relative_Reflectance",)
+"""BLINK's tasks whose right answers were corrected (September 2025); one gold file judges both."""
 ANY = ("",) * len(LETTERS)
 """Options of an item of which nothing is known."""
 
