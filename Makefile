@@ -20,8 +20,9 @@ help:
 demo: $(VENV)/train
 	@$(BIN)/transferscope demo --out demo
 
+# A worker for each core; torch's threads would spin beside each other's.
 test: $(VENV)/dev
-	@$(BIN)/python -m pytest -m "not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-all: $(VENV)/dev
 	@$(BIN)/python -m pytest
