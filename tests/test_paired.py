@@ -169,3 +169,9 @@ def test_the_items_that_would_do_settle_it_four_times_in_five():
 def noise(rng, items: int, new: float) -> tuple[np.ndarray, np.ndarray]:
     first, again = (rng.random((2, items)) < 0.5).astype(float)
     return first, np.where(rng.random(items) < new, again, first)
+
+
+def test_no_interval_leaves_what_a_change_can_be():
+    found = paired(*answers(2, 0, 0)).effect  # two of two fixed
+    assert found.interval == (-1, 1)
+    assert (found.lower(), found.upper()) == (-1, 1)

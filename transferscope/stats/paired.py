@@ -61,11 +61,11 @@ class Effect:
 
     def lower(self, level: float = LEVEL) -> float:
         """Lower end of the one-sided interval: the change is at least this."""
-        return self.change - self.reach(2 * level)
+        return max(self.change - self.reach(2 * level), -1.0)
 
     def upper(self, level: float = LEVEL) -> float:
         """Upper end of the one-sided interval: the change is at most this."""
-        return self.change + self.reach(2 * level)
+        return min(self.change + self.reach(2 * level), 1.0)
 
     @property
     def p(self) -> float:
