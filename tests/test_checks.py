@@ -202,7 +202,7 @@ def test_no_more_than_eight_lines_come_first_and_the_worst_lead():
     shown = ranked(found)
     assert len(shown) == MOST_LINES
     assert shown[0] == "void: v"
-    assert shown[-1] == "3 more in the notes"
+    assert shown[-1] == "3 more; --json lists them all"
 
 
 def test_late_checkpoints_of_one_finetune_may_agree():
@@ -246,3 +246,12 @@ def test_unreadable_replies_of_the_base_can_only_lower_an_effect():
 def test_five_in_a_hundred_unreadable_leave_a_verdict():
     assert _cell(5).ci == pytest.approx(_cell(0).ci)
     assert not np.isnan(_cell(5).p_value)
+
+
+def test_a_void_cell_stays_void_where_replies_are_unreadable_too(tmp_path):
+    gold, replies = letters(0), letters(2)
+    lmms_blink(tmp_path / "base", letters(1), gold)
+    unread = ["I cannot tell."] * 10 + replies[10:]
+    lmms_blink(tmp_path / "ft", unread, gold, input="Think step by step.\n" + PROMPT)
+    (run,) = ts.compare(tmp_path / "base", [tmp_path / "ft"]).runs
+    assert run.cells["Multi-view_Reasoning"].state == "void"

@@ -34,6 +34,8 @@ COLUMNS: dict[str, Any] = {
 }
 REQUIRED = ("model", "seed", "source", "target", "item", "correct")
 CELL = ("model", "seed", "source", "target")
+MOST_UNREADABLE = 0.05
+"""Share of unreadable replies, of base or run, up to which a cell has a verdict; above, bounds."""
 LAST_OPTION = 25
 """The highest index of an option: there are no more letters."""
 BY_ROW = ("file", "row")

@@ -34,7 +34,7 @@ def ranked(checks: Sequence[Check], most: int = MOST_LINES) -> list[str]:
     lines = [f"{check.severity}: {check.message}" for check in order]
     if len(lines) <= most:
         return lines
-    return [*lines[: most - 1], f"{len(lines) - most + 1} more in the notes"]
+    return [*lines[: most - 1], f"{len(lines) - most + 1} more; --json lists them all"]
 
 
 def is_void(checks: Sequence[Check], model: str, source: str, target: str | None) -> str:

@@ -15,10 +15,8 @@ from transferscope import graph, measure, stats
 from transferscope.analysis import Cell
 from transferscope.evidence import Evidence
 from transferscope.matrix.pairing import cell_items
+from transferscope.predictions import MOST_UNREADABLE
 from transferscope.stats import exact
-
-MOST_UNREADABLE = 0.05
-"""Share of unreadable replies up to which a cell has a verdict; beyond it has bounds."""
 
 
 def cells(evidence: Evidence, matrix: xr.Dataset) -> tuple[dict[str, dict[str, Cell]], np.ndarray]:
@@ -116,7 +114,7 @@ def _items(evidence: Evidence, matrix: xr.Dataset) -> list[list[dict[str, Any]]]
     left_out = evidence.data.left_out
     out = np.zeros(items.shape, bool) if left_out is None else left_out.transpose(1, 2, 0)
 
-    def told(number: np.ndarray, of_base: np.ndarray, own: np.ndarray, out: np.ndarray) -> Any:
+    def record(number: np.ndarray, of_base: np.ndarray, own: np.ndarray, out: np.ndarray) -> Any:
         known = np.isfinite(number)
         other = (np.isfinite(of_base) & (of_base != own)).any()
         return {
@@ -126,7 +124,7 @@ def _items(evidence: Evidence, matrix: xr.Dataset) -> list[list[dict[str, Any]]]
         }
 
     return [
-        [told(*parts) for parts in zip(*rows, strict=True)]
+        [record(*parts) for parts in zip(*rows, strict=True)]
         for rows in zip(items, base, [whole] * len(items), out, strict=True)
     ]
 

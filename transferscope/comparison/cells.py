@@ -15,13 +15,11 @@ from transferscope.analysis.check import Check, is_void
 from transferscope.comparison.inputs import Named
 from transferscope.comparison.record import ALPHA, MEAN, TOLERANCE, Cell, Run, Verdict
 from transferscope.errors import DataError
-from transferscope.predictions import with_marks
+from transferscope.predictions import MOST_UNREADABLE, with_marks
 from transferscope.readers.harness.table import Evaluated
 from transferscope.stats import benjamini_hochberg
 from transferscope.stats.paired import Effect, mean_effect, paired, unpaired, with_seeds
 
-UNREADABLE = 0.05
-"""Share of unreadable replies of base or run from which there are bounds and no verdict."""
 FEWEST = 0.5
 """Share of the target's items that must be shared for a verdict."""
 
@@ -58,7 +56,7 @@ def runs_of(
     model = rows["model"][0]
     for source, cells in found.items():
         for target, (cell, by_seed) in cells.items():
-            if is_void(checks, model, source, target) and cell.state != "unreadable":
+            if is_void(checks, model, source, target):
                 cells[target] = _Numbers(replace(cell, state="void"), by_seed)
     void = {source for source in names if is_void(checks, model, source, None)}
     _add_seeds(found)
@@ -98,7 +96,7 @@ def _paired_target(target: str, part: pl.DataFrame) -> tuple[dict[str, _Numbers]
             kept.setdefault(source, {})[seed] = values  # pyright: ignore[reportArgumentType]
     if None not in marks:
         return {}, np.nan
-    found, asked = {}, []
+    found, shared = {}, []
     for source, seeds in marks.items():
         if source is None:
             continue
@@ -109,10 +107,10 @@ def _paired_target(target: str, part: pl.DataFrame) -> tuple[dict[str, _Numbers]
             np.array([*lost[source].values()]),
         )
         found[source] = _paired_cell(target, base, tuned, missing, len(items))
-        asked.append(np.isfinite(base).any(axis=0) & np.isfinite(tuned).any(axis=0))
+        shared.append(np.isfinite(base).any(axis=0) & np.isfinite(tuned).any(axis=0))
     own = np.array(list(marks[None].values()))
-    if asked and asked[0].any() and all((each == asked[0]).all() for each in asked):
-        own = own[:, asked[0]]
+    if shared and shared[0].any() and all((each == shared[0]).all() for each in shared):
+        own = own[:, shared[0]]
     return found, float(np.nanmean(own))
 
 
@@ -144,7 +142,7 @@ def _paired_cell(
     state, bounds = "tested", (np.nan, np.nan)
     if result.items == 0:
         state = "no items"
-    elif max(before, after) > UNREADABLE:
+    elif max(before, after) > MOST_UNREADABLE:
         state = "unreadable"
         bounds = result.effect.change - before, result.effect.change + after
     elif result.items < FEWEST * of:

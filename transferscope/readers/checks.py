@@ -13,7 +13,7 @@ import polars as pl
 
 from transferscope.analysis.check import Check
 from transferscope.checkpoints import checkpoint
-from transferscope.predictions import CELL, shown, some, spread_base
+from transferscope.predictions import CELL, MOST_UNREADABLE, shown, some, spread_base
 from transferscope.readers.harness.merging import Kept
 from transferscope.readers.harness.runs import Key, RunLog
 from transferscope.readers.harness.table import Evaluated
@@ -27,8 +27,6 @@ ALL_RIGHT = 100
 """Items of which a run has every one right before it is taken for the answer key."""
 FEWEST_AVERAGES = 3
 """Targets on which all averages must be equal before that is no accident."""
-UNREADABLE = 0.05
-"""Share of unreadable replies above which a cell has bounds, no verdict."""
 OTHER_KEY = 0.05
 """Share of items with another right answer up to which labels may have been corrected; beyond it
 the options stand in another order, or the items are others."""
@@ -101,12 +99,12 @@ def _same_answers(rows: pl.DataFrame, logs: Mapping[Key, RunLog]) -> Iterator[Ch
         name = shown(source) + f" (seed {shown(seed)})" * ((model, source) in seeds)
         if n >= FEWEST and n == equal and _same_replies(run, untuned):
             idle.add((model, seed, source))
-            said = f"{name} gives the base's answer to all {n:,} items. Was the adapter loaded?"
-            yield Check("void", said, ((source, None),), model)
+            message = f"{name} gives the base's answer to all {n:,} items. Was the adapter loaded?"
+            yield Check("void", message, ((source, None),), model)
         elif n >= MANY and n > equal >= (1 - HARDLY) * n:
-            said = f"{name} changes only {n - equal} of the base's {n:,} answers"
+            message = f"{name} changes only {n - equal} of the base's {n:,} answers"
             yield Check(
-                "caution", f"{said}. Was the whole adapter loaded?", ((source, None),), model
+                "caution", f"{message}. Was the whole adapter loaded?", ((source, None),), model
             )
     whole = (
         tuned.sort("target", "item")
@@ -256,7 +254,7 @@ def _unreadable(rows: pl.DataFrame) -> Iterator[Check]:
     share = rows.group_by(CELL, maintain_order=True).agg(
         share=pl.col("unreadable").fill_null(False).mean()
     )
-    high = share.filter(pl.col("share") > UNREADABLE)
+    high = share.filter(pl.col("share") > MOST_UNREADABLE)
     tuned = rows.drop_nulls("source").select("model", "source").unique(maintain_order=True)
     for (model, source), part in high.group_by("model", "source", maintain_order=True):
         worst = part.sort("share", descending=True).row(0, named=True)

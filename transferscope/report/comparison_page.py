@@ -8,12 +8,9 @@ Out:  HTML.
 
 import math
 from collections.abc import Iterator
-from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from transferscope.comparison.record import ALPHA, MEAN, Cell, Comparison, Run
@@ -24,7 +21,6 @@ from transferscope.comparison.words import (
     gate_words,
     interval,
     left_out,
-    listed,
     mean_words,
     moved_lines,
     nothing,
@@ -40,7 +36,7 @@ from transferscope.report.comparison_grid import (
     most_moved,
 )
 from transferscope.report.comparison_terminal import LEGEND
-from transferscope.report.words import clean
+from transferscope.report.template import asset, template
 
 WIDE = 7
 """Columns at most; of more tasks, tasks are rows."""
@@ -80,9 +76,9 @@ def page(comparison: Comparison) -> str:
     missing = left_out(comparison)
     legend = [LEGEND, mean_words(comparison)]
     legend += [f"In no mean: {'; '.join(missing)}."] if missing else []
-    return _template().render(
+    return template("comparison.html.jinja").render(
         version=version("transferscope"),
-        style=Markup(_asset("page.css") + _asset("comparison.css")),
+        style=Markup(asset("page.css") + asset("comparison.css")),
         decision=comparison.decision,
         runs=comparison.runs,
         base=comparison.base,
@@ -299,22 +295,3 @@ def _svg(points: list[tuple[int, Cell | None]], limit: float) -> Markup:
         for step in shown
     ]
     return Markup(f'<svg viewBox="0 0 240 132" role="img">{"".join(parts)}</svg>')
-
-
-@cache
-def _asset(name: str) -> str:
-    return files("transferscope.report").joinpath(name).read_text("utf-8")
-
-
-@cache
-def _template() -> Any:
-    environment = Environment(
-        loader=FunctionLoader(_asset),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,
-    )
-    environment.filters["listed"] = listed
-    return environment.get_template("comparison.html.jinja")

@@ -15,11 +15,8 @@ Out:  HTML.
 import base64
 import hashlib
 import json
-from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from transferscope.analysis import Analysis
@@ -48,10 +45,10 @@ from transferscope.report.summary import (
     setting_rows,
     task_rows,
 )
+from transferscope.report.template import asset, template
 from transferscope.report.vegalite import extent
 from transferscope.report.words import (
     MEASURES,
-    clean,
     counted,
     labels,
     link,
@@ -92,8 +89,8 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     """The page of one analysis, with items to look at where there are any."""
     scripts = {
         "explorer": Markup(explorer.script()),
-        "vega": Markup(_wrapped(_asset("vega.js"))),
-        "page": Markup(_asset("page.js")),
+        "vega": Markup(_wrapped(asset("vega.js"))),
+        "page": Markup(asset("page.js")),
     }
     items = shown_items(analysis, exhibits)
     data = {
@@ -108,9 +105,9 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         drawn, tables(analysis), also={"checkpoints"} if analysis.trajectories else set()
     )
     specs = {f"figure-{number}": _spec(figure) for number, figure in enumerate(drawn, 1)}
-    return _template().render(
+    return template("page.html.jinja").render(
         policy=_policy(scripts.values()),
-        style=Markup("\n".join(map(_asset, STYLES)) + explorer.colours()),
+        style=Markup("\n".join(map(asset, STYLES)) + explorer.colours()),
         scripts=scripts,
         data=data | {key: _data(spec) for key, spec in specs.items()},
         sections=[section for section in sections if section.id != "selection"],
@@ -257,21 +254,3 @@ def _policy(scripts: Any) -> str:
 
 def _wrapped(script: str) -> str:
     return f"(function () {{\n{script}\n}})();"
-
-
-@cache
-def _asset(name: str) -> str:
-    return files("transferscope.report").joinpath(name).read_text("utf-8")
-
-
-@cache
-def _template() -> Any:
-    environment = Environment(
-        loader=FunctionLoader(_asset),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,
-    )
-    return environment.get_template("page.html.jinja")
