@@ -17,7 +17,8 @@ import time
 
 import numpy as np
 
-from transferscope import simulate, stats
+from transferscope import stats
+from transferscope.stats import simulate
 
 
 def study(tasks: int, seeds: int, items: int, seed: int) -> stats.ModelData:

@@ -3,7 +3,7 @@
     python benchmarks/coverage_of_intervals.py [--studies 60] [--only "few change"]
 
 Prints what docs/uncertainty.md has and, last, the table of P(helps) in docs/selection.md. Each row
-simulates whole studies (`transferscope.simulate`) and asks: how many 95 % intervals of cells hold
+simulates whole studies (`stats.simulate`) and asks: how many 95 % intervals of cells hold
 the truth, how wide they are beside those that each cell's own seeds would give, how many effects
 look beyond noise, in how many studies something holds after correction, and how many intervals of
 averages (all tasks' transferability and malleability, positive and negative) hold their mean over
@@ -23,12 +23,12 @@ from typing import NamedTuple
 import numpy as np
 
 import transferscope as ts
-from transferscope import simulate, stats
+from transferscope import stats
 from transferscope.analysis.settings import Settings
 from transferscope.matrix import from_predictions
 from transferscope.selection.prior import of_matrix
 from transferscope.selection.record import sober
-from transferscope.stats import exact, per_task
+from transferscope.stats import exact, per_task, simulate
 
 DRAWS = 4000
 ALPHA = 0.05

@@ -35,19 +35,19 @@ import torch
 from peft_runs import Bench, now, peft_generate, peft_letters, peft_run, stock_look
 from torch import Tensor
 
-from transferscope.fleet import train
-from transferscope.fleet.adapter import Adapter
-from transferscope.fleet.score import score_fleet
-from transferscope.fleet.train import Job, train_fleet
-from transferscope.models.glimpse import tokenizer
-from transferscope.models.linears import language_linears
-from transferscope.models.paths import forward_path
-from transferscope.models.quantized import keep_layout
-from transferscope.models.split import spread
-from transferscope.models.vlm import load_base, make_base
+from transferscope.engine import train
+from transferscope.engine.adapter import Adapter
+from transferscope.engine.glimpse import tokenizer
+from transferscope.engine.linears import language_linears
+from transferscope.engine.paths import forward_path
+from transferscope.engine.quantized import keep_layout
+from transferscope.engine.score import score_fleet
+from transferscope.engine.split import spread
+from transferscope.engine.train import Job, train_fleet
+from transferscope.engine.vlm import load_base, make_base
 from transferscope.study import Recipe
-from transferscope.suite import Drawn, Item, lettered
 from transferscope.suites import open_suite
+from transferscope.tasks import Drawn, Item, lettered
 
 STUDY = {"sources": 13, "seeds": 2, "items": 512, "epochs": 3, "targets": 13, "questions": 150}
 """What a study of the embedded suite trains and asks."""
@@ -172,7 +172,7 @@ def embedded(name: str, tiny: bool) -> Bench:
 
 def shaped(name: str, tiny: bool, quantization: str | None = None, gpus: int = 1) -> Bench:
     """Random weights of Qwen2.5-VL's shapes: two pictures and 64 tokens of text an item."""
-    from transferscope.models.glimpse.processor import processor
+    from transferscope.engine.glimpse.processor import processor
 
     side, count = (56, 16) if tiny else (448, 32)
     model = random_model(configuration(name, tiny), quantization, gpus)

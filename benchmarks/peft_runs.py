@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from transferscope.answers import read_reply
-from transferscope.fleet import train
-from transferscope.fleet.adapter import Adapter
-from transferscope.fleet.optimiser import rate_share
-from transferscope.fleet.train import Job
-from transferscope.models.compiled import eagerly
-from transferscope.models.linears import target_linears
-from transferscope.models.plain import PlainPath
-from transferscope.models.rows import letters
-from transferscope.models.vlm import Base
-from transferscope.models.windows import see_in_windows
-from transferscope.suite import Item
+from transferscope.engine import train
+from transferscope.engine.adapter import Adapter
+from transferscope.engine.compiled import eagerly
+from transferscope.engine.linears import target_linears
+from transferscope.engine.optimizer import rate_share
+from transferscope.engine.plain_path import PlainPath
+from transferscope.engine.rows import letters
+from transferscope.engine.train import Job
+from transferscope.engine.vlm import Base
+from transferscope.engine.windows import see_in_windows
+from transferscope.tasks import Item
+from transferscope.tasks.answers import read_reply
 
 TOKENS = 4
 """Most tokens that `generate` makes: enough for `(A)`."""

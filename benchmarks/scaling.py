@@ -9,7 +9,7 @@
 Nothing in the tables is measured. Work is counted in FLOPs, from published configurations and a
 stand-in for the items (two pictures of 512 x 512 and 64 tokens of text); a GPU is assumed to do a
 fixed share of its peak, the same in training, scoring and looking; a disk, to give 1 GB a second.
-The schedule is that of `transferscope.plan.schedule`.
+The schedule is that of `transferscope.study.schedule`.
 """
 
 import argparse
@@ -31,10 +31,14 @@ import vl_convert as convert
 import yaml
 from PIL import Image
 
-from transferscope.plan import Plan, plan_study
-from transferscope.plan.bill import Device, Prices
-from transferscope.plan.sampling import sample
-from transferscope.plan.schedule import (
+from transferscope.plots import theme as look
+from transferscope.study import Study
+from transferscope.study.cost_record import Device, Prices
+from transferscope.study.file import parse_study, suite_of
+from transferscope.study.items import Stock
+from transferscope.study.plan import Plan, plan_study
+from transferscope.study.sampling import sample
+from transferscope.study.schedule import (
     Job,
     Opening,
     Rates,
@@ -43,12 +47,8 @@ from transferscope.plan.schedule import (
     openings_of,
     simulate,
 )
-from transferscope.plan.shapes import Shapes, parse_shapes
-from transferscope.plan.study_cost import Whole, priced
-from transferscope.report import look
-from transferscope.study import Study
-from transferscope.study.file import parse_study, suite_of
-from transferscope.study.stock import Stock
+from transferscope.study.shapes import Shapes, parse_shapes
+from transferscope.study.study_cost import Whole, priced
 from transferscope.suites.blink import BLINK
 
 PEAK = 989.0
@@ -319,8 +319,8 @@ def idle() -> None:
 
 def _slept(workers: int, load: Any) -> float:
     """Seconds from the first shard's begin to the last one's end."""
-    from transferscope.executors.ray import carry_out
-    from transferscope.runner import run_study
+    from transferscope.execution.ray import carry_out
+    from transferscope.execution.runner import run_study
 
     with tempfile.TemporaryDirectory() as folder:
         for name in "ab":

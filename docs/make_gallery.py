@@ -18,13 +18,13 @@ import numpy as np
 
 import transferscope as ts
 from transferscope.analysis import Analysis
-from transferscope.analysis.serial import from_json
+from transferscope.analysis.json_file import from_json
+from transferscope.plots.caption import caption, counterparts, escaped
+from transferscope.plots.gallery import gallery
+from transferscope.plots.labels import UNKNOWN
 from transferscope.report import figures, render
-from transferscope.report.caption import caption, counterparts, escaped
-from transferscope.report.gallery import gallery
 from transferscope.report.summary import claim_rows
-from transferscope.report.words import UNKNOWN
-from transferscope.results import read_analysis
+from transferscope.store import read_analysis
 from transferscope.suites.blink import BLINK
 from transferscope.suites.vsi import VSI
 

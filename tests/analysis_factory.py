@@ -45,9 +45,9 @@ from transferscope.analysis import (
     TaskRecord,
     Trend,
 )
-from transferscope.analysis.conduct import Adjusted, Answers, Behaviour, Flips, Placebo
-from transferscope.suite import Granularity, Level
+from transferscope.matrix.behavior_record import Adjusted, Answers, Behaviour, Flips, Placebo
 from transferscope.suites.blink import BLINK
+from transferscope.tasks import Granularity, Level
 
 NAN = math.nan
 NO: Interval = (NAN, NAN)

@@ -13,8 +13,11 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-CHECKED = tuple(
-    f"transferscope.{room}" for room in ("measure", "simulate", "stats", "evidence", "graph")
+CHECKED = (
+    "transferscope.matrix.measure",
+    "transferscope.stats",
+    "transferscope.analysis.bootstrap",
+    "transferscope.analysis.graph",
 )
 """Modules whose annotations, shapes included, are checked at every call in the tests."""
 

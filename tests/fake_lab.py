@@ -13,10 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from transferscope import lab, runner
+from transferscope import engine as lab
+from transferscope.engine.loss_curve import Curve
 from transferscope.errors import DataError
-from transferscope.fleet.curve import Curve
-from transferscope.results import away, mirror
+from transferscope.execution import runner
+from transferscope.store import mirror
+from transferscope.store import remote as away
 from transferscope.study.file import read_study
 
 

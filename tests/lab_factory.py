@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from transferscope.models.glimpse import tokenizer
-from transferscope.models.glimpse.architecture import build
-from transferscope.models.glimpse.processor import processor as small_processor
-from transferscope.models.vlm import Base, make_base
+from transferscope.engine.glimpse import tokenizer
+from transferscope.engine.glimpse.architecture import build
+from transferscope.engine.glimpse.processor import processor as small_processor
+from transferscope.engine.vlm import Base, make_base
 from transferscope.study import Recipe
-from transferscope.suite import Drawn, Item, lettered
+from transferscope.tasks import Drawn, Item, lettered
 
 WORDS = ("closer", "box", "point", "the camera", "which is closer to the box")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import fake_lab
 from fake_lab import FakeLab, digest
 
-from transferscope import results
-from transferscope.executors import local
-from transferscope.runner import run_study
+from transferscope import store as results
+from transferscope.execution import local
+from transferscope.execution.runner import run_study
 from transferscope.study import Study
 from transferscope.study.file import parse_study
 
@@ -133,8 +133,8 @@ SMALL = {"object_store_memory": 100 << 20, "include_dashboard": False}
 
 
 def main(folder: Path) -> None:
-    from transferscope.executors import cluster
-    from transferscope.executors import ray as on_ray
+    from transferscope.execution import cluster
+    from transferscope.execution import ray as on_ray
 
     copied_into_workers()
     cluster.OBJECTS = SMALL["object_store_memory"]

@@ -19,48 +19,37 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "transferscope"
 
-ASKED = (
+ORDER = (
     "errors",
-    "number",
-    "checkpoints",
-    "suite",
+    "tasks",
     "suites",
-    "answers",
-    "choices",
     "study",
-    "plan",
-    "analysis",
     "predictions",
-    "results",
-    "training",
-)
-LAB = (
-    "models",
-    "fleet",
-    "lab",
-    "executors",
-    "runner",
-    "forecast",
-)
-DESK = (
-    "measure",
-    "simulate",
+    "store",
+    "builders",
+    "engine",
+    "execution",
     "matrix",
     "stats",
-    "evidence",
-    "graph",
-    "persona",
-    "claims",
-    "assemble",
+    "analysis",
+    "readers",
+    "comparison",
     "selection",
-    "trial",
+    "plots",
+    "report",
+    "cli",
+    "__main__",
 )
-DOOR = ("readers", "comparison", "experiment", "export", "report", "cli", "__main__")
-ORDER = (*ASKED, *LAB, *DESK, *DOOR)
-"""The rooms from top to bottom: a module imports only what stands above its own room."""
+"""The packages from top to bottom: a module imports only what stands above its own package."""
+
+TORCH = ("engine", "execution")
+"""The packages that may import what `HEAVY` names."""
+
+FILELESS = ("matrix", "stats", "analysis", "plots")
+"""The packages that open no files."""
 
 HEAVY = ("torch", "transformers", "peft", "safetensors", "accelerate", "ray")
-"""What only the lab may import."""
+"""What only those may import."""
 
 RESULT_FILES = ("analysis.json", "exhibits.json", "report.html", "figures")
 """Names inside a results folder, and `predictions/`: known to `results` alone."""
@@ -81,7 +70,7 @@ class Module(NamedTuple):
     tree: ast.Module
 
     @property
-    def room(self) -> str:
+    def package(self) -> str:
         return self.name.split(".")[0]
 
 
@@ -127,29 +116,29 @@ def imports(module: Module, known: set[str]) -> Iterator[tuple[str, int]]:
 
 
 def import_complaints(package: Path) -> list[str]:
-    """Imports against the order, of the lab by the desk, or of a heavy library outside the lab."""
-    rank = {room: place for place, room in enumerate(ORDER)}
+    """Imports against the order, or of a heavy library outside the engine."""
+    rank = {package: place for place, package in enumerate(ORDER)}
     every = modules(package)
     known = {f"{PACKAGE}.{module.name}" for module in every if module.name}
     wrong = []
     for module in every:
-        room = module.room
-        if room and room not in rank:
-            wrong.append(f"{module.name}: no such room; give it a place in ORDER")
+        package = module.package
+        if package and package not in rank:
+            wrong.append(f"{module.name}: no such package; give it a place in ORDER")
             continue
         for name, line in imports(module, known):
             top, _, rest = name.partition(".")
             where = f"{module.name or PACKAGE}:{line} imports {name}"
-            if top in HEAVY and room not in LAB:
-                wrong.append(f"{where}, which only the lab may")
-            if top != PACKAGE or not room or name == PACKAGE:
+            if top in HEAVY and package not in TORCH:
+                wrong.append(f"{where}, which only the engine may")
+            if top != PACKAGE or not package or name == PACKAGE:
                 continue
             other = rest.split(".")[0]
             if other not in rank:
                 wrong.append(f"{where}, not a module: name the module it is defined in")
-            elif room in DESK and other in LAB:
-                wrong.append(f"{where}: the desk does not know the lab")
-            elif rank[other] > rank[room]:
+            elif package in FILELESS and other in TORCH:
+                wrong.append(f"{where}: the analysis must not import the engine")
+            elif rank[other] > rank[package]:
                 wrong.append(f"{where}, which stands below it")
     return wrong
 
@@ -180,22 +169,22 @@ def called(node: ast.AST) -> str | None:
 
 
 def file_complaints(package: Path) -> list[str]:
-    """Places where the desk opens a file."""
+    """Places in packages of pure computation that open a file."""
     wrong = []
     for module in modules(package):
-        if module.room not in DESK:
+        if module.package not in FILELESS:
             continue
         for name, line in imports(module, set()):
             if name.split(".")[0] in FILE_MODULES:
-                wrong.append(f"{module.name}:{line} imports {name}: the desk opens no files")
+                wrong.append(f"{module.name}:{line} imports {name}: it opens no files")
         for node in ast.walk(module.tree):
             name = called(node)
             if name and FILE_CALL.fullmatch(name):
-                wrong.append(f"{module.name}:{node.lineno} calls {name}: the desk opens no files")
+                wrong.append(f"{module.name}:{node.lineno} calls {name}: it opens no files")
     return wrong
 
 
-PRINTERS = ("models.glimpse.__main__",)
+PRINTERS = ("engine.glimpse.__main__",)
 """What prints beside the command: the tool that makes the bases (no typer where it runs)."""
 
 
@@ -203,7 +192,7 @@ def print_complaints(package: Path) -> list[str]:
     """Places outside cli/ that print or exit."""
     wrong = []
     for module in modules(package):
-        if module.room == "cli" or module.name in PRINTERS:
+        if module.package == "cli" or module.name in PRINTERS:
             continue
         for name, line in imports(module, set()):
             if name.split(".")[0] == "typer" or name == "rich":
@@ -237,13 +226,13 @@ def is_result_path(text: str) -> bool:
 
 
 def path_complaints(package: Path) -> list[str]:
-    """Strings outside results.py that name a file or folder of a results folder.
+    """Strings outside store/ that name a file or folder of a results folder.
 
     A string that stands alone is documentation, one in `__all__` a name.
     """
     wrong = []
     for module in modules(package):
-        if module.room == "results":
+        if module.package == "store":
             continue
         nodes = list(ast.walk(module.tree))
         excused = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
@@ -254,7 +243,7 @@ def path_complaints(package: Path) -> list[str]:
             for name in ast.walk(node.value)
         }
         wrong += [
-            f"{module.name}:{node.lineno} names {node.value!r}: only results.py knows"
+            f"{module.name}:{node.lineno} names {node.value!r}: only store/ knows"
             for node in nodes
             if isinstance(node, ast.Constant)
             and isinstance(node.value, str)
@@ -337,15 +326,15 @@ FINE = {
         "def read(data, name='the analysis'):\n"
         "    raise ValueError(f'{name}: analysis.json is damaged')\n"
     ),
-    "results.py": "from pathlib import Path\nNAME = Path('predictions/x') / 'analysis.json'\n",
-    "runner.py": "import torch\n",
+    "store.py": "from pathlib import Path\nNAME = Path('predictions/x') / 'analysis.json'\n",
+    "execution/runner.py": "import torch\n",
     "report/__init__.py": "__all__ = ['figures']\n",
     "stats.py": (
         "from transferscope import errors\n"
         "from transferscope.suites import blink\n"
         "Items = ('predictions', 'counts')\n"
     ),
-    "cli.py": "import sys, typer\nfrom transferscope import runner, stats\nprint()\nsys.exit()\n",
+    "cli.py": "import typer\nfrom transferscope import execution, stats\nprint()\nexit()\n",
 }
 
 
@@ -371,20 +360,35 @@ def test_a_tree_that_keeps_all_rules_raises_no_complaint(tmp_path):
         (import_complaints, "errors", "from . import stats\n", "stands below it"),
         (import_complaints, "suites__blink", "from ..stats import Items\n", "stands below it"),
         (import_complaints, "errors", "def f():\n    from transferscope.cli import x\n", "below"),
-        (import_complaints, "stats", "from transferscope import runner\n", "not know the lab"),
+        (
+            import_complaints,
+            "stats",
+            "from transferscope.execution import runner\n",
+            "must not import the engine",
+        ),
         (import_complaints, "stats", "from transferscope import pgf\n", "not a module"),
-        (import_complaints, "stats", "def f():\n    import torch.nn as nn\n", "only the lab"),
-        (import_complaints, "readers__lm", "from peft import LoraConfig\n", "only the lab"),
+        (import_complaints, "stats", "def f():\n    import torch.nn as nn\n", "only the engine"),
+        (import_complaints, "readers__lm", "from peft import LoraConfig\n", "only the engine"),
         (import_complaints, "cli", "import importlib as i\ni.import_module('torch')\n", "only the"),
-        (import_complaints, "helpers", "", "no such room"),
+        (import_complaints, "helpers", "", "no such package"),
         (cycle_complaints, "suites__blink", "from transferscope.suites import BLINK\n", "a circle"),
         (file_complaints, "stats", "def f(p):\n    return open(p)\n", "calls open"),
         (file_complaints, "stats", "from pathlib import Path\n", "imports pathlib"),
-        (file_complaints, "graph", "def f(pl):\n    return pl.scan_parquet('x')\n", "scan_parquet"),
+        (
+            file_complaints,
+            "matrix",
+            "def f(pl):\n    return pl.scan_parquet('x')\n",
+            "scan_parquet",
+        ),
         (print_complaints, "stats", "print('x')\n", "calls print"),
-        (print_complaints, "results", "import sys\nsys.exit(2)\n", "uses sys.exit"),
-        (print_complaints, "results", "raise SystemExit(2)\n", "calls SystemExit"),
-        (print_complaints, "runner", "from rich.console import Console\n", "imports Console"),
+        (print_complaints, "store", "import sys\nsys.exit(2)\n", "uses sys.exit"),
+        (print_complaints, "store", "raise SystemExit(2)\n", "calls SystemExit"),
+        (
+            print_complaints,
+            "execution__runner",
+            "from rich.console import Console\n",
+            "imports Console",
+        ),
         (
             path_complaints,
             "cli",
@@ -447,13 +451,13 @@ for name in sys.argv[2:]:
 """
 
 
-def outside_the_lab() -> list[str]:
-    found = [module.name for module in modules(ROOT / PACKAGE) if module.room not in LAB]
+def outside_the_engine() -> list[str]:
+    found = [module.name for module in modules(ROOT / PACKAGE) if module.package not in TORCH]
     return [f"{PACKAGE}.{name}" if name else PACKAGE for name in found]
 
 
-def test_all_but_the_lab_imports_where_no_torch_is_installed():
-    names = outside_the_lab()
+def test_all_but_the_engine_imports_where_no_torch_is_installed():
+    names = outside_the_engine()
     assert python(WITHOUT, ",".join(HEAVY), *names).split() == names
 
 

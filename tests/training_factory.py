@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from transferscope.builders.build import Built, build
 from transferscope.suites.folder import FolderSuite
-from transferscope.training.driver import Built, build
 
 Colour = tuple[int, int, int]
 RED, WHITE, BLACK, GREEN = (255, 0, 0), (255, 255, 255), (0, 0, 0), (0, 255, 0)

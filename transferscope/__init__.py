@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis as Analysis
+    from transferscope.analysis.analyze import analyze as analyze
+    from transferscope.analysis.graph import cliques as cliques
+    from transferscope.analysis.graph import transfer_graph as transfer_graph
+    from transferscope.analysis.persona import personas as personas
     from transferscope.analysis.settings import Settings as Settings
-    from transferscope.assemble import analyze as analyze
     from transferscope.comparison import Comparison as Comparison
     from transferscope.comparison import compare as compare
     from transferscope.errors import DataError as DataError
     from transferscope.errors import MissingExtra as MissingExtra
     from transferscope.errors import StudyError as StudyError
     from transferscope.errors import TransferscopeError as TransferscopeError
-    from transferscope.graph import cliques as cliques
-    from transferscope.graph import transfer_graph as transfer_graph
     from transferscope.matrix import apply_ceiling as apply_ceiling
-    from transferscope.measure import averages as averages
-    from transferscope.measure import category_effects as category_effects
-    from transferscope.measure import category_trends as category_trends
-    from transferscope.measure import decompose as decompose
-    from transferscope.measure import malleability as malleability
-    from transferscope.measure import pgf as pgf
-    from transferscope.measure import raw_gain as raw_gain
-    from transferscope.measure import relative_gain as relative_gain
-    from transferscope.measure import transferability as transferability
-    from transferscope.persona import personas as personas
+    from transferscope.matrix.measure import averages as averages
+    from transferscope.matrix.measure import category_effects as category_effects
+    from transferscope.matrix.measure import category_trends as category_trends
+    from transferscope.matrix.measure import decompose as decompose
+    from transferscope.matrix.measure import malleability as malleability
+    from transferscope.matrix.measure import pgf as pgf
+    from transferscope.matrix.measure import raw_gain as raw_gain
+    from transferscope.matrix.measure import relative_gain as relative_gain
+    from transferscope.matrix.measure import transferability as transferability
     from transferscope.readers import read_results as read_results
     from transferscope.stats import benjamini_hochberg as benjamini_hochberg
     from transferscope.stats import mcnemar as mcnemar
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "analysis": ("Analysis",),
-    "assemble": ("analyze",),
+    "analysis.analyze": ("analyze",),
     "comparison": ("Comparison", "compare"),
     "errors": ("DataError", "MissingExtra", "StudyError", "TransferscopeError"),
-    "graph": ("cliques", "transfer_graph"),
+    "analysis.graph": ("cliques", "transfer_graph"),
     "matrix": ("apply_ceiling",),
-    "measure": (
+    "matrix.measure": (
         "averages",
         "category_effects",
         "category_trends",
@@ -58,7 +58,7 @@ _HOME = {
         "relative_gain",
         "transferability",
     ),
-    "persona": ("personas",),
+    "analysis.persona": ("personas",),
     "readers": ("read_results",),
     "analysis.settings": ("Settings",),
     "stats": ("benjamini_hochberg", "mcnemar"),

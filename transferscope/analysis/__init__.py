@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from transferscope.analysis.check import Check
-from transferscope.analysis.conduct import Adjusted, Behaviour, Flips, Placebo
-from transferscope.analysis.estimate import Decomposition, Estimate
 from transferscope.analysis.settings import Settings
 from transferscope.analysis.strategies import Experiment
-from transferscope.checkpoints import Trajectory
-from transferscope.number import Interval, Number
-from transferscope.suite import Granularity, Level
+from transferscope.matrix.behavior_record import Adjusted, Behaviour, Flips, Placebo
+from transferscope.matrix.estimate import Decomposition, Estimate
+from transferscope.tasks import Granularity, Level
+from transferscope.tasks.checkpoints import Trajectory
+from transferscope.tasks.number import Interval, Number
 
 Sign = Literal["positive", "negative"]
 Basis = Literal["seeds and items", "seeds", "items", "none"]

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from transferscope.errors import StudyError
-
-Measure = Literal["pgf", "relative_gain", "raw_gain"]
+from transferscope.matrix.measure import Measure
 
 
 @dataclass(frozen=True)

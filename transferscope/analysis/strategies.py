@@ -7,7 +7,7 @@ fills the numbers in.
 from dataclasses import dataclass
 from typing import Literal
 
-from transferscope.analysis.estimate import Estimate
+from transferscope.matrix.estimate import Estimate
 
 Strategy = Literal["base", "direct", "informed", "random", "all"]
 STRATEGIES: dict[Strategy, str] = {

@@ -15,7 +15,6 @@ from typing import TextIO, cast
 from transferscope.cli import (
     building,
     comparing,
-    forecasts,
     results,
     selecting,
     status,
@@ -27,11 +26,11 @@ from transferscope.cli.screen import Screen
 from transferscope.errors import TransferscopeError
 
 __all__ = ["command", "main"]
-_COMMANDS = (comparing, results, selecting, studies, status, forecasts, suites, building)
+_COMMANDS = (comparing, results, selecting, studies, status, suites, building)
 """What imports them brings their commands in."""
 ORDER = (
     *("compare", "demo", "run", "plan", "status", "analyze", "report"),
-    *("select", "forecast", "export", "build", "tasks"),
+    *("select", "export", "build", "tasks"),
 )
 """Of the commands in `--help`: what one needs first comes first."""
 app.registered_commands.sort(key=lambda one: ORDER.index(getattr(one.callback, "__name__", "")))

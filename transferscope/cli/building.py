@@ -16,8 +16,8 @@ from transferscope.cli.app import app
 from transferscope.cli.options import AsJson, status
 
 if TYPE_CHECKING:
-    from transferscope.suites.alike import Seen
-    from transferscope.training.driver import Built, Progress
+    from transferscope.builders.build import Built, Progress
+    from transferscope.suites.similar_images import Seen
 
 
 @app.command(
@@ -48,7 +48,7 @@ def build(
 
     Writes `OUT/TASK/train.jsonl` and its images. Stop it at any time; the same command continues.
     """
-    from transferscope.training.driver import build as built
+    from transferscope.builders.build import build as built
 
     try:
         seen = _seen(against)
@@ -61,7 +61,7 @@ def build(
 
 
 def _seen(against: Path | None) -> Seen | None:
-    from transferscope.training.leaks import seen_in
+    from transferscope.builders.leaks import seen_in
 
     if against is None:
         return None
@@ -97,7 +97,7 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
 
 def _told(done: Built, out: Path) -> str:
     """What was made, and what was left out and why."""
-    from transferscope.training.driver import told
+    from transferscope.builders.build import told
 
     lines = [f"{done.made} items of {done.task} in {out} (right answers: {told(done.answers)})"]
     for reason, found in done.skipped.items():

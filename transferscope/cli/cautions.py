@@ -11,9 +11,9 @@ from transferscope.study import EMBEDDED, OTHERS
 
 if TYPE_CHECKING:
     from transferscope.cli.costs import Costs
-    from transferscope.lab.layers import Layers
-    from transferscope.plan import Plan
+    from transferscope.engine.adapted_layers import Layers
     from transferscope.study import Study
+    from transferscope.study.plan import Plan
 
 FAR = 10
 """Times the usual learning rate, or a part of it, from which on a plan speaks up."""
@@ -65,7 +65,7 @@ def cautions(study: Study, plan: Plan, costs: Costs) -> Iterator[str]:
 def _layers(study: Study, name: str) -> Layers | None:
     """Which layers of a model are adapted; None where its configuration cannot be had."""
     try:
-        from transferscope.lab.layers import layers_of
+        from transferscope.engine.adapted_layers import layers_of
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("transferscope"):
             raise

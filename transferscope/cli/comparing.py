@@ -122,7 +122,7 @@ def show(found: Comparison, out: Path | None, form: str = "") -> None:
         console = Console()
         console.print(summary(found, console.width))
     if out is not None:
-        from transferscope import results
+        from transferscope import store as results
         from transferscope.report.comparison_page import page
 
         written = results.save_comparison(out, data.encode(), page(found))

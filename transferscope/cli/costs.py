@@ -13,13 +13,13 @@ from transferscope.errors import DataError, MissingExtra
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from transferscope.plan import Plan
-    from transferscope.plan.bill import Device, Memory, ModelCost, Prices, Speeds
-    from transferscope.plan.placement import Way
-    from transferscope.plan.shapes import Shapes
-    from transferscope.plan.study_cost import Whole
     from transferscope.study import Study
-    from transferscope.study.stock import Stock
+    from transferscope.study.cost_record import Device, Memory, ModelCost, Prices, Speeds
+    from transferscope.study.items import Stock
+    from transferscope.study.placement import Way
+    from transferscope.study.plan import Plan
+    from transferscope.study.shapes import Shapes
+    from transferscope.study.study_cost import Whole
 
 TOTALS = (
     "train_items",
@@ -127,9 +127,9 @@ def costs(
     Raises:
         StudyError: a model is nowhere.
     """
-    from transferscope.plan.placement import ways
-    from transferscope.plan.sampling import sample
-    from transferscope.plan.study_cost import Whole, estimate, priced
+    from transferscope.study.placement import ways
+    from transferscope.study.sampling import sample
+    from transferscope.study.study_cost import Whole, estimate, priced
 
     notes: list[str] = []
     shapes = dict(_shapes(study, notes))
@@ -159,9 +159,9 @@ def costs(
 
 def _shapes(study: Study, notes: list[str]) -> Iterator[tuple[str, Shapes]]:
     """The shapes of the models whose configuration can be had."""
-    from transferscope.lab.bases import check_places
-    from transferscope.models.glimpse.base import folder as embedded
-    from transferscope.plan.shapes import hub_shapes, read_shapes
+    from transferscope.engine.bases import check_places
+    from transferscope.engine.glimpse.base import folder as embedded
+    from transferscope.study.shapes import hub_shapes, read_shapes
 
     check_places(study)
     for name, model in study.models.items():
@@ -180,13 +180,13 @@ def _shapes(study: Study, notes: list[str]) -> Iterator[tuple[str, Shapes]]:
 
 
 def _place(wanted: Wanted) -> Device:
-    from transferscope.plan.bill import Device
-    from transferscope.plan.machine import free_memory
+    from transferscope.study.cost_record import Device
+    from transferscope.study.machine import free_memory
 
     if wanted.memory is not None:
         return Device(f"a GPU of {wanted.memory:g} GiB", True, round(wanted.memory * 2**30))
     try:
-        from transferscope.lab.calibration import device_at_hand
+        from transferscope.engine.calibration import device_at_hand
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("transferscope"):
             raise
@@ -209,14 +209,14 @@ def _calibrated(
     notes: list[str],
 ) -> Iterator[tuple[str, Speeds]]:
     """How fast this machine is with each model that lies on it."""
-    from transferscope.lab import load_lab
+    from transferscope.engine import load_lab
 
     try:
         lab = load_lab()
     except MissingExtra as error:
         notes.append(f"no times: {error}")
         return
-    from transferscope.lab.calibration import calibrate, share_cores
+    from transferscope.engine.calibration import calibrate, share_cores
 
     share_cores(workers or 1, device)
     for name, its in shapes.items():

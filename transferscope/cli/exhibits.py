@@ -11,8 +11,8 @@ from transferscope.cli.options import status
 from transferscope.errors import TransferscopeError
 
 if TYPE_CHECKING:
-    from transferscope.analysis.exhibits import Exhibits
-    from transferscope.matrix.curate import Shelf
+    from transferscope.matrix.example_record import Exhibits
+    from transferscope.matrix.examples import Shelf
     from transferscope.readers import Read
 
 NoPictures = Annotated[
@@ -23,7 +23,7 @@ NoPictures = Annotated[
 
 def exhibits_of(read: Sequence[Read], *, pictures: bool) -> Exhibits | None:
     """The items to look at; None where no input knows items."""
-    from transferscope.matrix.curate import curate
+    from transferscope.matrix.examples import curate
 
     shelves = [_shelf(one) for one in read if one.table.kind == "predictions"]
     if not shelves:
@@ -34,7 +34,7 @@ def exhibits_of(read: Sequence[Read], *, pictures: bool) -> Exhibits | None:
 
 def _shelf(read: Read) -> Shelf:
     """An input's answers, and the suite where they are from if it is on this machine."""
-    from transferscope.matrix.curate import Shelf
+    from transferscope.matrix.examples import Shelf
     from transferscope.study.file import suite_at_hand
 
     shelf = Shelf(read.table.rows, read.controls)

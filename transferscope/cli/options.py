@@ -93,8 +93,8 @@ def analysis_in(place: Path) -> Analysis:
     Raises:
         DataError: there is none, or it is damaged.
     """
-    from transferscope import results
-    from transferscope.analysis.serial import from_json
+    from transferscope import store as results
+    from transferscope.analysis.json_file import from_json
 
     return from_json(results.read_analysis(folder_at(place)), str(place))
 
@@ -105,7 +105,7 @@ def folder_at(place: Path) -> Path:
     Raises:
         DataError: it is another file.
     """
-    from transferscope import results
+    from transferscope import store as results
 
     folder = place.parent if place.name == results.ANALYSIS else place
     if folder.is_file():

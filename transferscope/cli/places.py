@@ -13,7 +13,7 @@ from transferscope.cli.options import check_folder, status
 from transferscope.errors import TransferscopeError
 
 if TYPE_CHECKING:
-    from transferscope.lab.ledger import Event
+    from transferscope.execution.run_state import Event
 
     Tell = Callable[[Event], None]
 
@@ -45,7 +45,7 @@ class Working(NamedTuple):
 @contextmanager
 def worked_on(out: str) -> Iterator[Working]:
     """The folder to work in; at an address there is what is in it, when the block has ended."""
-    from transferscope.results.away import is_address
+    from transferscope.store.remote import is_address
 
     if not is_address(out):
         check_folder(Path(out))
@@ -53,7 +53,7 @@ def worked_on(out: str) -> Iterator[Working]:
         return
     from rich.console import Console
 
-    from transferscope.results.mirror import mirrored
+    from transferscope.store.mirror import mirrored
 
     console = Console(stderr=True, highlight=False)
 
@@ -87,12 +87,12 @@ def read_from(place: str, wanted: Callable[[str], bool] | None = None) -> Iterat
     Args:
         wanted: what of it is needed; all but adapters' weights if left out.
     """
-    from transferscope.results.away import is_address
+    from transferscope.store.remote import is_address
 
     if not is_address(place):
         yield Path(place)
         return
-    from transferscope.results.mirror import fetched, is_result
+    from transferscope.store.mirror import fetched, is_result
 
     with ExitStack() as stack:
         with status(f"fetching from {place}"):
@@ -105,7 +105,7 @@ def read_from(place: str, wanted: Callable[[str], bool] | None = None) -> Iterat
 
 def held(place: str) -> bool | None:
     """Whether a run has the claim of an address; None for a folder, whose lock says so."""
-    from transferscope.results.away import is_address
-    from transferscope.results.mirror import is_claimed
+    from transferscope.store.mirror import is_claimed
+    from transferscope.store.remote import is_address
 
     return is_claimed(place) if is_address(place) else None

@@ -34,7 +34,7 @@ from transferscope.cli.places import Place, read_from
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
-    from transferscope.analysis.exhibits import Exhibits
+    from transferscope.matrix.example_record import Exhibits
 
 
 @app.command(
@@ -90,11 +90,11 @@ def analyze(
         with status("reading"):
             matrix = matrix_of(read, ceiling=bound)
         with status("analysing"):
-            from transferscope.assemble import analyze as run
+            from transferscope.analysis.analyze import analyze as run
 
             analysis = run(matrix, settings)
             if len(given) == 1 and (folder := given[0][1]).is_dir():
-                from transferscope.experiment import judged
+                from transferscope.selection.experiment import judged
 
                 analysis = replace(analysis, experiment=judged(folder, analysis))
         shown = None if out is None else exhibits_of(read, pictures=not no_pictures)
@@ -107,9 +107,9 @@ def report(
     no_figures: NoFigures = False,
 ) -> None:
     """The page and the figures again, from `analysis.json` and `exhibits.json`."""
-    from transferscope import results
-    from transferscope.analysis import exhibits
-    from transferscope.analysis.serial import from_json
+    from transferscope import store as results
+    from transferscope.analysis.json_file import from_json
+    from transferscope.matrix import example_record as exhibits
 
     data = results.read_analysis(folder := folder_at(folder))
     analysis = from_json(data, str(folder))
@@ -129,8 +129,8 @@ def export(
     Cells as a table, every answer, the analysis, where all is from, and checksums; no images.
     """
     from transferscope.errors import StudyError
-    from transferscope.export import export as exported
-    from transferscope.results.bundle import is_bundle
+    from transferscope.report.bundle import export as exported
+    from transferscope.store.bundle import is_bundle
 
     if out.is_dir() or not is_bundle(out):
         raise StudyError(f"--out {out}: expected the name of a file that ends with .zip")
@@ -185,7 +185,7 @@ def finish(
     as_json: bool,
 ) -> None:
     """Print the analysis, and write it where a folder is given."""
-    from transferscope.analysis.serial import to_json
+    from transferscope.analysis.json_file import to_json
 
     data = to_json(analysis)
     if as_json:
@@ -216,8 +216,8 @@ def write(
     from rich.progress import track
 
     from transferscope import report as reports
-    from transferscope import results
-    from transferscope.analysis.exhibits import to_json
+    from transferscope import store as results
+    from transferscope.matrix.example_record import to_json
 
     drawn: dict[str, bytes] = {}
     if figures:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from transferscope.cli.costs import Costs
-    from transferscope.plan import Plan
-    from transferscope.plan.schedule import Rates, Schedule
+    from transferscope.study.plan import Plan
+    from transferscope.study.schedule import Rates, Schedule
 
 DISK = 1e9
 """Bytes a second at which a base is loaded where nobody has measured it; an assumption."""
@@ -47,7 +47,7 @@ class Shared(NamedTuple):
 
 def schedule(plan: Plan, costs: Costs, workers: int) -> Shared:
     """The study on so many workers."""
-    from transferscope.plan.schedule import jobs_of, least, openings_of, simulate
+    from transferscope.study.schedule import jobs_of, least, openings_of, simulate
 
     shards = len(plan.bases) + len(plan.shards)
     fleet = max((len(shard.runs) for shard in plan.shards), default=1)
@@ -61,7 +61,7 @@ def schedule(plan: Plan, costs: Costs, workers: int) -> Shared:
 
 def _rates(costs: Costs) -> dict[str, Rates]:
     """How fast a worker is: as the user says, else as it was measured."""
-    from transferscope.plan.schedule import Rates
+    from transferscope.study.schedule import Rates
 
     found = {}
     for name, its in costs.prices.items():

@@ -62,8 +62,8 @@ def select(
     as_json: AsJson = False,
 ) -> None:
     """What to train on for a target without data of its own: sources, shares and evidence."""
-    from transferscope import results
-    from transferscope.results import atomic
+    from transferscope import store as results
+    from transferscope.store import atomic
 
     with read_from(study, lambda name: name == results.ANALYSIS) as place:
         analysis = analysis_in(place)
@@ -122,8 +122,8 @@ def chosen(
 
 def as_record(study: str, analysis: Analysis, found: Sequence[Mixture]) -> dict[str, Any]:
     """The mixtures as `docs/selection.md` describes them."""
-    from transferscope.analysis.serial import plain
-    from transferscope.results.store import versions
+    from transferscope.analysis.json_file import plain
+    from transferscope.store.cells import versions
 
     return plain(
         {

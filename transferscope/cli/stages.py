@@ -30,10 +30,10 @@ def second(study: Study, out: Path, wanted: Wanted, first: Costs) -> Stage:
         first: costs of the first stage, whose calibration serves here too.
     """
     from transferscope.cli.costs import costs
-    from transferscope.experiment import recorded, second_stage
-    from transferscope.plan import plan_study
-    from transferscope.runner import standing
-    from transferscope.study.stock import stock_of
+    from transferscope.execution.runner import standing
+    from transferscope.selection.experiment import recorded, second_stage
+    from transferscope.study.items import stock_of
+    from transferscope.study.plan import plan_study
 
     summary: Counter[str] = Counter()
     totals: list[dict[str, Any]] = []

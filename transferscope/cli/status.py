@@ -12,7 +12,7 @@ from transferscope.cli.options import AsJson
 from transferscope.cli.places import Place, held, read_from
 
 if TYPE_CHECKING:
-    from transferscope.results.standing import Standing
+    from transferscope.store.progress import Standing
 
 MOST = 20
 """Failures that are shown; `--json` has them all."""
@@ -24,8 +24,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """How far a study is, running or not: from any terminal that sees its folder or address."""
-    from transferscope.results.mirror import is_log
-    from transferscope.results.standing import judging, standing
+    from transferscope.store.mirror import is_log
+    from transferscope.store.progress import judging, standing
 
     with read_from(place, is_log) as folder:
         by = held(place)

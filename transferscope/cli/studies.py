@@ -36,8 +36,8 @@ from transferscope.errors import DataError, MissingExtra, StudyError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from transferscope.lab.ledger import Event, Ledger
-    from transferscope.runner import Outcome
+    from transferscope.execution.run_state import Event, Ledger
+    from transferscope.execution.runner import Outcome
     from transferscope.study import Study
 
 
@@ -89,11 +89,11 @@ def plan(
     from transferscope.cli import schedules, stages
     from transferscope.cli.cautions import cautions
     from transferscope.cli.costs import Wanted, costs, remarks, table, took
-    from transferscope.plan import plan_study
-    from transferscope.results.standing import measured
-    from transferscope.runner import standing
+    from transferscope.execution.runner import standing
+    from transferscope.store.progress import measured
     from transferscope.study.file import read_study
-    from transferscope.study.stock import stock_of
+    from transferscope.study.items import stock_of
+    from transferscope.study.plan import plan_study
 
     stock = stock_of(read := read_study(study))
     with read_from(out or read.name) as folder:
@@ -150,10 +150,10 @@ def demo(
     if not as_json:
         print("A simulated study: three made-up models whose true effects are known.\n")
     with status("simulating and analysing"):
-        from transferscope.assemble import analyze as analyzed
+        from transferscope.analysis.analyze import analyze as analyzed
         from transferscope.matrix import from_predictions
         from transferscope.matrix.controls import with_controls
-        from transferscope.simulate import example_study
+        from transferscope.stats.simulate import example_study
 
         predictions, controls = example_study()
         matrix = with_controls(from_predictions(predictions), predictions, controls)
@@ -183,7 +183,7 @@ def executor_of(name: str, workers: int | None) -> Callable[[Ledger], None] | No
             raise StudyError("--workers is for --executor ray; this process is one worker")
         return None
     try:
-        from transferscope.executors import ray
+        from transferscope.execution import ray
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
@@ -216,10 +216,10 @@ def _carried_out(
     study: Study, at: Working, show: Show, executor: Callable[[Ledger], None] | None
 ) -> Outcome:
     """The study and its analysis, in the folder where it is worked on."""
-    from transferscope import experiment
-    from transferscope.assemble import analyze as analyzed
+    from transferscope.analysis.analyze import analyze as analyzed
+    from transferscope.execution.runner import run_study
     from transferscope.readers import matrix_of, read_inputs
-    from transferscope.runner import run_study
+    from transferscope.selection import experiment
 
     out = at.folder
     with progress() as tell:
@@ -265,7 +265,7 @@ def bars() -> Iterator[Callable[[Event], None]]:
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Column
 
-    from transferscope.results.standing import seconds_left
+    from transferscope.store.progress import seconds_left
 
     console = Console(stderr=True, highlight=False)
     live, begun = console.is_terminal, time.monotonic()

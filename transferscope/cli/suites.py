@@ -54,10 +54,10 @@ def show(
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG file.")] = Path("sheet.png"),
 ) -> None:
     """A contact sheet: items with their questions, choices and right answers, as one PNG."""
-    from transferscope.results import atomic
+    from transferscope.store import atomic
     from transferscope.study import SuiteChoice
     from transferscope.study.file import open_choice
-    from transferscope.suites.sheet import contact_sheet
+    from transferscope.suites.contact_sheet import contact_sheet
 
     if n < 1:
         raise StudyError(f"--n must be at least 1, but is {n}")

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import polars as pl
 
-from transferscope.checkpoints import STEP, checkpoint, step_of
 from transferscope.errors import DataError
 from transferscope.predictions import check_predictions, shown
 from transferscope.readers import read_inputs
@@ -21,6 +20,7 @@ from transferscope.readers.files import is_mapping
 from transferscope.readers.harness.mapping import Mapping as RunMapping
 from transferscope.readers.harness.mapping import Run as MappedRun
 from transferscope.readers.harness.table import Evaluated, evaluate, read_evaluations
+from transferscope.tasks.checkpoints import STEP, checkpoint, step_of
 
 GOLD = "val_answers.json"
 """BLINK's file of right answers, which its flat prediction files need."""

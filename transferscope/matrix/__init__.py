@@ -39,11 +39,11 @@ import xarray as xr
 from jaxtyping import Bool, Float, UInt
 
 from transferscope.errors import DataError
-from transferscope.matrix.behaviour import with_answers
+from transferscope.matrix.behavior import with_answers
 from transferscope.matrix.labels import task_labels, unknown_tasks
+from transferscope.matrix.measure import pgf
 from transferscope.matrix.pairing import counts, left_out
 from transferscope.matrix.pairing import notes as pairing_notes
-from transferscope.measure import pgf
 from transferscope.predictions import CELL, check_unique, shown, some, spread_base, with_marks
 
 Ceiling = float | Mapping[str, float] | Literal["self"]

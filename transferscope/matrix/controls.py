@@ -24,9 +24,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from transferscope import measure
 from transferscope.errors import DataError
-from transferscope.matrix import from_predictions
+from transferscope.matrix import from_predictions, measure
 
 if TYPE_CHECKING:
     import xarray as xr

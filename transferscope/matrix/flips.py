@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Int
 
-from transferscope.analysis.conduct import Flips
+from transferscope.matrix.behavior_record import Flips
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.checkpoints import checkpoint
 from transferscope.predictions import some
 from transferscope.suites import KNOWN_TASKS
+from transferscope.tasks.checkpoints import checkpoint
 
 _LONGEST = 40  # letters of an unknown name that are compared
 

@@ -21,7 +21,6 @@ import polars as pl
 import xarray as xr
 
 from transferscope.analysis.check import Check
-from transferscope.analysis.conduct import PLACEBOS, REORDERED
 from transferscope.errors import DataError
 from transferscope.matrix import (
     Ceiling,
@@ -31,21 +30,16 @@ from transferscope.matrix import (
     from_pgf,
     from_predictions,
 )
+from transferscope.matrix.behavior_record import PLACEBOS, REORDERED
 from transferscope.matrix.controls import with_controls
-from transferscope.predictions import (
-    CELL,
-    check_predictions,
-    check_unique,
-    shown,
-    spread_base,
-)
+from transferscope.predictions import CELL, check_predictions, check_unique, shown, spread_base
 from transferscope.readers.checks import check_rows, check_runs, check_table
 from transferscope.readers.counts import recover_counts, with_counts
 from transferscope.readers.files import is_mapping, read_file
 from transferscope.readers.formats import FORMATS, Kind, Table, check_name, read_table, rename_model
 from transferscope.readers.gold import gold_notes, gold_of, record_notes
 from transferscope.readers.spelling import check_spelling
-from transferscope.results import (
+from transferscope.store import (
     ANALYSIS,
     STUDY,
     control_files,
@@ -54,7 +48,7 @@ from transferscope.results import (
     read_json,
     record_of,
 )
-from transferscope.results.bundle import is_bundle, unpacked
+from transferscope.store.bundle import is_bundle, unpacked
 
 __all__ = [
     "FORMATS",

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 
 from transferscope.analysis.check import Check
-from transferscope.checkpoints import checkpoint
 from transferscope.predictions import CELL, MOST_UNREADABLE, shown, some, spread_base
 from transferscope.readers.harness.merging import Kept
 from transferscope.readers.harness.runs import Key, RunLog
 from transferscope.readers.harness.table import Evaluated
 from transferscope.readers.harness.tasks import CORRECTED
+from transferscope.tasks.checkpoints import checkpoint
 
 FEWEST = 20
 """Items on which all answers must be equal before that is no accident."""

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from transferscope.predictions import shown, some
-from transferscope.suite import gold_hash
+from transferscope.tasks import gold_hash
 
 _LONGEST = 500  # characters of a note; a record is a file that anybody may have written
 

@@ -9,10 +9,10 @@ Out:  the same rows with model, seed, source, target and plain numbers.
 
 import polars as pl
 
-from transferscope.checkpoints import Checkpoint, checkpoint
 from transferscope.errors import DataError
 from transferscope.predictions import refuse, some, text_column
 from transferscope.readers.spelling import BASES, MEANS
+from transferscope.tasks.checkpoints import Checkpoint, checkpoint
 
 DEFAULT_SEED = "0"
 """Of finetunes in a table without seeds."""

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
 from transferscope.analysis import Analysis
-from transferscope.analysis.exhibits import Exhibits
+from transferscope.matrix.example_record import Exhibits
 
 if TYPE_CHECKING:
-    from transferscope.report.vegalite import Chart
+    from transferscope.plots.vegalite import Chart
 
 Format = Literal["svg", "png", "pdf"]
 
@@ -40,8 +40,8 @@ def figures(analysis: Analysis) -> "dict[str, Chart]":
 
     Stems hold model names as they were given, which may be no safe file names.
     """
-    from transferscope.report.gallery import gallery
-    from transferscope.report.vegalite import chart
+    from transferscope.plots.gallery import gallery
+    from transferscope.plots.vegalite import chart
 
     return {figure.stem: chart(figure.spec) for figure in gallery(analysis)}
 
@@ -53,7 +53,7 @@ def captions(analysis: Analysis, pictures: Mapping[str, bytes] | None = None) ->
         pictures: the rendered SVG files by the stems of `figures`; where one is wider than a page,
             its caption says so.
     """
-    from transferscope.report.caption import captions
+    from transferscope.plots.caption import captions
 
     return captions(analysis, pictures)
 
@@ -69,8 +69,8 @@ def render(chart: "Chart", format: Format) -> bytes:
     """
     import vl_convert
 
-    from transferscope.report.paper import DPI, printed
-    from transferscope.report.vegalite import specification
+    from transferscope.plots.paper import DPI, printed
+    from transferscope.plots.vegalite import specification
 
     if format not in get_args(Format):
         raise ValueError(f"format must be svg, png or pdf, but is {format!r}")

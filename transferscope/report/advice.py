@@ -8,8 +8,7 @@ import math
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
-from transferscope.report.points import of_effect, points
-from transferscope.report.words import (
+from transferscope.plots.labels import (
     Labels,
     between,
     labels,
@@ -19,6 +18,7 @@ from transferscope.report.words import (
     signed,
     spelled,
 )
+from transferscope.plots.points import of_effect, points
 from transferscope.selection import Mixture, mixtures
 
 SOURCES = 4

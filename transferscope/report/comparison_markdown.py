@@ -14,9 +14,9 @@ from transferscope.comparison.words import (
     mean_words,
     moved_lines,
 )
+from transferscope.plots.labels import clean
 from transferscope.report.comparison_grid import base_accuracy, columns, entry
 from transferscope.report.comparison_terminal import LEGEND, moved_line
-from transferscope.report.words import clean
 
 _WIDE = 6
 """Columns from which tasks are rows."""

@@ -25,6 +25,7 @@ from transferscope.comparison.words import (
     signed,
     task,
 )
+from transferscope.plots.labels import clean
 from transferscope.report.comparison_grid import (
     Column,
     Entry,
@@ -33,7 +34,6 @@ from transferscope.report.comparison_grid import (
     entry,
     most_moved,
 )
-from transferscope.report.words import clean
 
 STYLES = {1: "green", -1: "red", 0: ""}
 MOST = 8

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, ModelAnalysis
-from transferscope.analysis.conduct import REORDERED, Adjusted, Answers, Flips, letter, says
-from transferscope.analysis.estimate import Estimate
-from transferscope.report.summary import Line
-from transferscope.report.words import (
+from transferscope.analysis.noise import beyond_noise
+from transferscope.matrix.behavior_record import REORDERED, Adjusted, Answers, Flips, letter, says
+from transferscope.matrix.estimate import Estimate
+from transferscope.plots.labels import (
     UNKNOWN,
     Labels,
     between,
@@ -31,7 +31,7 @@ from transferscope.report.words import (
     same_task,
     signed,
 )
-from transferscope.stats.noise import beyond_noise
+from transferscope.report.summary import Line
 
 UNREADABLE = 0.1
 """Share of unreadable replies from which a cell is listed."""

@@ -9,9 +9,9 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
-from transferscope.analysis.conduct import letter
-from transferscope.analysis.exhibits import Exhibits, Flip, Flipped, Shown
-from transferscope.report.words import UNKNOWN, clean, counted, labels, listed, model_labels
+from transferscope.matrix.behavior_record import letter
+from transferscope.matrix.example_record import Exhibits, Flip, Flipped, Shown
+from transferscope.plots.labels import UNKNOWN, clean, counted, labels, listed, model_labels
 
 
 class Change(NamedTuple):

@@ -17,13 +17,11 @@ from typing import Any
 import numpy as np
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskEffect
-from transferscope.analysis.estimate import Estimate
-from transferscope.checkpoints import checkpoint
-from transferscope.report.cliques import null_words
-from transferscope.report.heatmaps import bound, bound_of
-from transferscope.report.look import DARK, DIVERGING
-from transferscope.report.points import base_accuracy, ceiling, divisor, scales
-from transferscope.report.words import (
+from transferscope.analysis.noise import beyond_noise
+from transferscope.matrix.estimate import Estimate
+from transferscope.plots.cliques import null_words
+from transferscope.plots.heatmaps import bound, bound_of
+from transferscope.plots.labels import (
     MEASURES,
     Labels,
     answer_words,
@@ -34,8 +32,10 @@ from transferscope.report.words import (
     same_task,
     spelled,
 )
+from transferscope.plots.points import base_accuracy, ceiling, divisor, scales
+from transferscope.plots.theme import DARK, DIVERGING
 from transferscope.selection import mixtures
-from transferscope.stats.noise import beyond_noise
+from transferscope.tasks.checkpoints import checkpoint
 
 SCRIPTS = (
     *("kit", "state", "values", "heatmap", "graph", "plane", "cliques", "detail"),

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.report.points import base_accuracy, beside, items
-from transferscope.report.words import (
+from transferscope.analysis.noise import beyond_noise
+from transferscope.plots.labels import (
     MEASURES,
     Labels,
     between,
@@ -28,9 +28,9 @@ from transferscope.report.words import (
     same_task,
     signed,
 )
+from transferscope.plots.points import base_accuracy, beside, items
 from transferscope.selection.prior import FEWEST, of_matrix
 from transferscope.selection.record import sober
-from transferscope.stats.noise import beyond_noise
 
 BY_CHANCE = "; without any transfer up to about {count} would look so"
 

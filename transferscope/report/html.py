@@ -21,19 +21,29 @@ from markupsafe import Markup
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.check import ranked
-from transferscope.analysis.exhibits import Exhibits
 from transferscope.analysis.strategies import STRATEGIES
-from transferscope.checkpoints import checkpoint
+from transferscope.matrix.example_record import Exhibits
+from transferscope.plots.curves import about, sentences
+from transferscope.plots.gallery import SECTIONS, Figure, accounts, gallery
+from transferscope.plots.labels import (
+    MEASURES,
+    counted,
+    labels,
+    link,
+    listed,
+    model_labels,
+    spelled,
+    with_links,
+)
+from transferscope.plots.strategies import NAMES, Line, how, lines
+from transferscope.plots.theme import CONFIG, DARK
+from transferscope.plots.vegalite import extent
 from transferscope.report import explorer
 from transferscope.report.advice import training
 from transferscope.report.conduct import Table, tables
-from transferscope.report.courses import about, sentences
 from transferscope.report.exhibits import gallery as shown_items
 from transferscope.report.findings import happened, harms
-from transferscope.report.gallery import SECTIONS, Figure, accounts, gallery
-from transferscope.report.look import CONFIG, DARK
 from transferscope.report.safety import by_model, safety
-from transferscope.report.strategies import NAMES, Line, how, lines
 from transferscope.report.summary import (
     Summary,
     claim_rows,
@@ -46,17 +56,7 @@ from transferscope.report.summary import (
     task_rows,
 )
 from transferscope.report.template import asset, template
-from transferscope.report.vegalite import extent
-from transferscope.report.words import (
-    MEASURES,
-    counted,
-    labels,
-    link,
-    listed,
-    model_labels,
-    spelled,
-    with_links,
-)
+from transferscope.tasks.checkpoints import checkpoint
 
 LARGEST = 500_000
 """Characters of a figure on the page; one of very many tasks may be larger."""

@@ -12,12 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from transferscope import simulate
 from transferscope.analysis import Analysis, ModelAnalysis, Power
-from transferscope.report.findings import Pair, measured
-from transferscope.report.points import base_accuracy, of_effect, points
-from transferscope.report.summary import Line
-from transferscope.report.words import (
+from transferscope.analysis.noise import beyond_noise
+from transferscope.plots.labels import (
     MEASURES,
     UNKNOWN,
     Labels,
@@ -27,8 +24,11 @@ from transferscope.report.words import (
     listed,
     model_labels,
 )
+from transferscope.plots.points import base_accuracy, of_effect, points
+from transferscope.report.findings import Pair, measured
+from transferscope.report.summary import Line
+from transferscope.stats import simulate
 from transferscope.stats.detection import power
-from transferscope.stats.noise import beyond_noise
 
 LITTLE = 0.1
 """Of a target whose base is right more seldom, the loss of all of it is no great loss."""

@@ -18,9 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transferscope.analysis import Analysis
-from transferscope.checkpoints import checkpoint
-from transferscope.report.points import of_effect, points
-from transferscope.report.words import (
+from transferscope.plots.labels import (
     MEASURES,
     UNKNOWN,
     between,
@@ -30,7 +28,9 @@ from transferscope.report.words import (
     percent,
     signed,
 )
+from transferscope.plots.points import of_effect, points
 from transferscope.selection import LeftOut, Mixture
+from transferscope.tasks.checkpoints import checkpoint
 
 SOURCES = 2
 """Sources named for each target where there are many targets."""

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Claim, Clique, ModelAnalysis, Sign, Signed, TaskEffect
-from transferscope.analysis.conduct import says
-from transferscope.report.points import beside, items
-from transferscope.report.words import (
+from transferscope.analysis.noise import beyond_noise
+from transferscope.matrix.behavior_record import says
+from transferscope.plots.labels import (
     MEASURES,
     UNKNOWN,
     Labels,
@@ -28,7 +28,7 @@ from transferscope.report.words import (
     same_task,
     signed,
 )
-from transferscope.stats.noise import beyond_noise
+from transferscope.plots.points import beside, items
 
 TOP = 3
 

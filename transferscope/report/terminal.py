@@ -17,13 +17,10 @@ from rich.text import Text
 
 from transferscope.analysis import Analysis, Claim, Interval, ModelAnalysis, Sign, TaskEffect
 from transferscope.analysis.check import Check, ranked
-from transferscope.analysis.conduct import says
 from transferscope.analysis.strategies import STRATEGIES
-from transferscope.report.courses import about, sentences
-from transferscope.report.findings import happened
-from transferscope.report.strategies import NAMES, lines
-from transferscope.report.summary import personas_by_chance
-from transferscope.report.words import (
+from transferscope.matrix.behavior_record import says
+from transferscope.plots.curves import about, sentences
+from transferscope.plots.labels import (
     between,
     chance,
     control_kind,
@@ -32,6 +29,9 @@ from transferscope.report.words import (
     signed,
     spelled,
 )
+from transferscope.plots.strategies import NAMES, lines
+from transferscope.report.findings import happened
+from transferscope.report.summary import personas_by_chance
 
 SHOWN = 3
 VERDICTS = {

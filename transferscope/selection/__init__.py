@@ -25,9 +25,8 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from transferscope.analysis import Analysis, Cell
-from transferscope.analysis.estimate import Estimate
-from transferscope.checkpoints import checkpoint
 from transferscope.errors import StudyError
+from transferscope.matrix.estimate import Estimate
 from transferscope.selection.objections import danger, loses, objection
 from transferscope.selection.prior import of_matrix
 from transferscope.selection.record import (
@@ -45,9 +44,10 @@ from transferscope.selection.record import (
     normal,
     sober,
 )
-from transferscope.selection.words import evidence, notes, verdict
+from transferscope.selection.wording import evidence, notes, verdict
 from transferscope.study import apportioned
 from transferscope.study.file import nearest
+from transferscope.tasks.checkpoints import checkpoint
 
 __all__ = [
     "THRESHOLDS",

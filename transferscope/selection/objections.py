@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 
 from transferscope.analysis import ModelAnalysis
-from transferscope.analysis.conduct import says
-from transferscope.checkpoints import checkpoint
+from transferscope.matrix.behavior_record import says
 from transferscope.predictions import shown
 from transferscope.selection.record import Candidate, Normal, Objection, Question, normal
-from transferscope.selection.words import signed, told
+from transferscope.selection.wording import signed, told
+from transferscope.tasks.checkpoints import checkpoint
 
 
 def objection(question: Question, candidate: Candidate) -> Objection | None:

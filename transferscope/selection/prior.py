@@ -24,9 +24,9 @@ from jaxtyping import Float
 from scipy.special import ndtr
 
 from transferscope.analysis import Cell
-from transferscope.analysis.estimate import Estimate
-from transferscope.checkpoints import checkpoint
+from transferscope.matrix.estimate import Estimate
 from transferscope.selection.record import Normal, sober
+from transferscope.tasks.checkpoints import checkpoint
 
 FEWEST = 30
 """Effects from which a prior is estimated; of fewer it would be luck's."""

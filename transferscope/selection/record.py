@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 from scipy.special import ndtr, ndtri
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.analysis.estimate import Estimate
-from transferscope.number import Interval, Number
+from transferscope.matrix.estimate import Estimate
+from transferscope.tasks.number import Interval, Number
 
 Rule = Literal["default", "paper"]
 THRESHOLDS: dict[Rule, float] = {"default": 0.9, "paper": 0.0}

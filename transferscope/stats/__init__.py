@@ -11,7 +11,7 @@ Out:  draws, intervals, p-values. Draws are always the last axis.
 Randomness comes in as a seed. Opens no file.
 
 Beside it: `items` (answers of a target), `seeds`, `per_task`, `noise` (the one rule for "beyond
-noise"), `exact`, `nulls`, `detection` (power), `agreement` (of a forecast and a measured matrix).
+noise"), `exact`, `nulls`, `detection` (power).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Bool, Float
 
-from transferscope.analysis.settings import Measure
+from transferscope.matrix.measure import Measure
 from transferscope.stats.items import ItemTable as ItemTable
 from transferscope.stats.per_task import Average, above_mean, averages, spread_of_averages
 from transferscope.stats.seeds import SeedNoise, over_seeds, seed_noise, spread_of

@@ -7,9 +7,9 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float
 
-from transferscope import simulate
 from transferscope.errors import DataError
-from transferscope.measure import check_fraction
+from transferscope.matrix.measure import check_fraction
+from transferscope.stats import simulate
 
 WORTH = 6
 """Degrees of freedom that a target's other cells are worth (`stats.seeds.Spread`): 4 and 7 in the
@@ -41,7 +41,7 @@ def power(
         level: probability of detection.
         alpha: two-sided level of the test.
         item_correlation, seed_correlation: see `simulate.World`.
-        exact: whether the exact test over items must agree (`stats.noise`).
+        exact: whether the exact test over items must agree (`analysis.noise`).
         sources: how many effects on this target are measured; how far seeds differ in one is told
             by the others too (`stats.seeds.Spread`).
 

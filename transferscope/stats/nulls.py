@@ -12,9 +12,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from transferscope import simulate
-from transferscope.analysis.settings import Measure
-from transferscope.stats import effect_of_errors
+from transferscope.matrix.measure import Measure
+from transferscope.stats import effect_of_errors, simulate
 
 
 def no_transfer_effects(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-from transferscope.measure import signed_parts
+from transferscope.matrix.measure import signed_parts
 from transferscope.stats.seeds import Spread, spread_of_tasks
 
 Average = tuple[str, str, bool]

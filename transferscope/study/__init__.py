@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from transferscope.choices import Prompt
+from transferscope.tasks.choices import Prompt
 
 Control = Literal["format-only", "shuffled", "reordered"]
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]

@@ -33,10 +33,10 @@ from transferscope.study import (
     SuiteChoice,
     apportioned,
 )
-from transferscope.suite import Suite
 from transferscope.suites import HUBS, open_suite
 from transferscope.suites.hub import cached
-from transferscope.suites.text import load_yaml, problem_of
+from transferscope.tasks import Suite
+from transferscope.tasks.yaml_text import load_yaml, problem_of
 
 BROUGHT = ("adapter_config.json", "config.json")
 """What tells a PEFT folder, and the folder of a whole finetuned model."""

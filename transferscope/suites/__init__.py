@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.errors import StudyError
-from transferscope.suite import Suite, Task
 from transferscope.suites import blink, vsi
 from transferscope.suites.blink import Blink
 from transferscope.suites.vsi import VsiBench
+from transferscope.tasks import Suite, Task
 
 
 def _glimpse(**options: Any) -> Suite:

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from transferscope.errors import DataError, StudyError
-from transferscope.suite import LETTERS, SPLITS, Item, Split, Task, gold
 from transferscope.suites.folder import read_training
 from transferscope.suites.hub import snapshot
-from transferscope.suites.pictures import Embedded, look
+from transferscope.tasks import LETTERS, SPLITS, Item, Split, Task, gold
+from transferscope.tasks.images import Embedded, look
 
 if TYPE_CHECKING:
     import polars as pl

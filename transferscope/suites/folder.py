@@ -26,18 +26,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from transferscope.errors import DataError, StudyError
-from transferscope.suite import (
-    LETTERS,
-    SPLITS,
-    Granularity,
-    Item,
-    Level,
-    Split,
-    Task,
-    lettered,
-)
-from transferscope.suites.pictures import Stored, look
-from transferscope.suites.text import load_yaml, problem_of
+from transferscope.tasks import LETTERS, SPLITS, Granularity, Item, Level, Split, Task, lettered
+from transferscope.tasks.images import Stored, look
+from transferscope.tasks.yaml_text import load_yaml, problem_of
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]

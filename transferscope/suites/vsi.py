@@ -22,11 +22,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from transferscope.errors import DataError, StudyError
-from transferscope.suite import LETTERS, SPLITS, Item, Split, Task
 from transferscope.suites.blink import BLINK
 from transferscope.suites.folder import complaint, read_training
 from transferscope.suites.hub import snapshot
-from transferscope.suites.video import Frame, Video, identity, inspect, locate, sampled
+from transferscope.tasks import LETTERS, SPLITS, Item, Split, Task
+from transferscope.tasks.video import Frame, Video, identity, inspect, locate, sampled
 
 DIRECTIONS = tuple(f"object_rel_direction_{grade}" for grade in ("easy", "medium", "hard"))
 VSI: tuple[Task, ...] = (

@@ -12,13 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from transferscope.predictions import some
-from transferscope.readers.harness.metrics import (
-    Metric,
-    choose,
-    items_behind,
-    plain_names,
-    unit_in,
-)
+from transferscope.readers.harness.metrics import Metric, choose, items_behind, plain_names, unit_in
 from transferscope.readers.harness.record import Content, Log, Score, number_of, text_of
 from transferscope.readers.harness.tasks import blink_size, target_name
 

@@ -12,14 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from transferscope.readers.harness.record import (
-    HIDDEN,
-    Content,
-    Log,
-    Sample,
-    letter_index,
-    text_of,
-)
+from transferscope.readers.harness.record import HIDDEN, Content, Log, Sample, letter_index, text_of
 from transferscope.readers.harness.tasks import ANY, CHOICES, target_of_item
 
 NAME = "BLINK's own evaluation"

@@ -27,7 +27,7 @@ from transferscope.readers.harness.record import (
     text_of,
 )
 from transferscope.readers.harness.tasks import target_name
-from transferscope.suite import LETTERS
+from transferscope.tasks import LETTERS
 
 NAME = "HELM"
 _METRICS = ("exact_match", "quasi_exact_match")

@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from transferscope.answers import read_reply
 from transferscope.readers.harness.record import Sample
+from transferscope.tasks.answers import read_reply
 
 Reader = Literal["ours", "harness"]
 """Who read a reply."""

@@ -19,13 +19,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from transferscope.checkpoints import Checkpoint, step_of
 from transferscope.errors import DataError
 from transferscope.predictions import shown
 from transferscope.readers.formats import check_name
 from transferscope.readers.spelling import BASES
 from transferscope.study.file import nearest
-from transferscope.suites.text import load_yaml, problem_of
+from transferscope.tasks.checkpoints import Checkpoint, step_of
+from transferscope.tasks.yaml_text import load_yaml, problem_of
 
 
 def _name(value: Any) -> Any:

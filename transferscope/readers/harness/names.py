@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from transferscope.checkpoints import step_of
+from transferscope.tasks.checkpoints import step_of
 
 _SEED = re.compile(r"(?<![a-z])seed[-_ ]?(\d+)", re.I)
 _TIME = re.compile(

@@ -13,10 +13,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from transferscope.checkpoints import step_of
 from transferscope.errors import DataError
 from transferscope.predictions import shown, some
 from transferscope.readers.harness.mapping import Run
+from transferscope.tasks.checkpoints import step_of
 
 MOST_MATCHES = 1_000
 """Files and folders that one glob may match."""

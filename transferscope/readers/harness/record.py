@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from transferscope.errors import DataError
 from transferscope.predictions import shown
-from transferscope.suite import LETTERS
+from transferscope.tasks import LETTERS
 
 HIDDEN = "hidden"
 """BLINK's answer to every item of its test split."""

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from transferscope.checkpoints import checkpoint
 from transferscope.errors import DataError
 from transferscope.predictions import COLUMNS, shown, some
 from transferscope.readers.harness.gold import read_gold, with_gold
@@ -21,6 +20,7 @@ from transferscope.readers.harness.mapping import Run, read_mapping
 from transferscope.readers.harness.paths import Part, expanded
 from transferscope.readers.harness.runs import Key, RunLog, read_run
 from transferscope.suites import KNOWN_TASKS
+from transferscope.tasks.checkpoints import checkpoint
 
 NEAR = 0.01  # of an item: so near to a whole number must an average bring the right answers
 DEFAULT_SEED = "0"

@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from transferscope.suite import LETTERS
 from transferscope.suites.blink import BLINK, IQ_TEST
+from transferscope.tasks import LETTERS
 
 _SECOND = ("the second image", "the third image")
 _POINTS = ("Point A", "Point B", "Point C", "Point D")

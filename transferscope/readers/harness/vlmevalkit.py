@@ -21,13 +21,8 @@ from transferscope.readers.harness.record import (
     text_of,
 )
 from transferscope.readers.harness.samples import MRA, YES_NO
-from transferscope.readers.harness.tasks import (
-    blink_name,
-    first_known,
-    options_of,
-    target_of_item,
-)
-from transferscope.suite import LETTERS
+from transferscope.readers.harness.tasks import blink_name, first_known, options_of, target_of_item
+from transferscope.tasks import LETTERS
 
 NAME = "VLMEvalKit"
 NOT_READ = ("Failed to predict, thus randomly generate", "Failed in Prefetch, no GPT-based")

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import overload
 
 from transferscope.errors import StudyError
-from transferscope.suite import SPLITS, Drawn, Item, Split, Task, lettered
 from transferscope.suites.blink import BLINK
 from transferscope.suites.glimpse.canvas import frame
 from transferscope.suites.glimpse.jigsaw import jigsaw
@@ -21,6 +20,7 @@ from transferscope.suites.glimpse.scene import World
 from transferscope.suites.glimpse.space import depth, multiview
 from transferscope.suites.glimpse.surfaces import art_style, forensic, reflectance
 from transferscope.suites.glimpse.tabletop import counting, localization, similarity, spatial
+from transferscope.tasks import SPLITS, Drawn, Item, Split, Task, lettered
 
 VERSION = "glimpse-1"
 """Changes with any item."""

@@ -7,15 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from transferscope.suites.glimpse.canvas import (
-    SIZE,
-    Point,
-    Rgb,
-    backdrop,
-    develop,
-    jitter,
-    polygon,
-)
+from transferscope.suites.glimpse.canvas import SIZE, Point, Rgb, backdrop, develop, jitter, polygon
 from transferscope.suites.glimpse.scene import COLORS, between, pick, span_between
 
 KINDS = ("horse", "car", "fish", "bird", "chair")

@@ -2,7 +2,8 @@
 
 import random
 
-from transferscope.suites.glimpse.asking import (
+from transferscope.suites.glimpse.canvas import mark
+from transferscope.suites.glimpse.questions import (
     COUNTS,
     REGIONS,
     listing,
@@ -10,7 +11,6 @@ from transferscope.suites.glimpse.asking import (
     same_things,
     scene_questions,
 )
-from transferscope.suites.glimpse.canvas import mark
 from transferscope.suites.glimpse.scene import (
     COLORS,
     OPPOSITE,

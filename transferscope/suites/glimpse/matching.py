@@ -12,11 +12,6 @@ from functools import partial
 
 import numpy as np
 
-from transferscope.suites.glimpse.asking import (
-    point_questions,
-    scene_questions,
-    which_point,
-)
 from transferscope.suites.glimpse.canvas import SIZE, Point, backdrop, mark
 from transferscope.suites.glimpse.figures import (
     KIND_PARTS,
@@ -28,6 +23,7 @@ from transferscope.suites.glimpse.figures import (
     posed,
     tool,
 )
+from transferscope.suites.glimpse.questions import point_questions, scene_questions, which_point
 from transferscope.suites.glimpse.scene import (
     ORDINALS,
     Ask,

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transferscope.suites.glimpse.asking import point_questions
 from transferscope.suites.glimpse.canvas import (
     SIZE,
     Rgb,
@@ -18,6 +17,7 @@ from transferscope.suites.glimpse.canvas import (
     mark,
     plain,
 )
+from transferscope.suites.glimpse.questions import point_questions
 from transferscope.suites.glimpse.scene import (
     COLORS,
     ORDINALS,

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transferscope.suite import LETTERS, lettered
 from transferscope.suites.glimpse import GENERATORS, VERSION
 from transferscope.suites.glimpse.canvas import SIZE, frame
 from transferscope.suites.glimpse.figures import KIND_PARTS, KINDS, TOOL_PARTS, TOOLS
@@ -20,6 +19,7 @@ from transferscope.suites.glimpse.jigsaw import SLANTS
 from transferscope.suites.glimpse.scene import COLORS, SHAPES, Ask, Label, World
 from transferscope.suites.glimpse.surfaces import ALBEDO, FAKES, STYLES
 from transferscope.suites.glimpse.tabletop import FITS
+from transferscope.tasks import LETTERS, lettered
 
 HELD_OUT = ("Functional_Correspondence", "Object_Localization", "Visual_Similarity")
 """Tasks whose own question is never part of the stream; their scenes are."""

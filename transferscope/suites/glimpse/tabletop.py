@@ -2,14 +2,14 @@
 
 import random
 
-from transferscope.suites.glimpse.asking import (
+from transferscope.suites.glimpse.canvas import SIZE, backdrop, box, relight
+from transferscope.suites.glimpse.questions import (
     COUNTS,
     listing,
     same_things,
     scene_questions,
     where_questions,
 )
-from transferscope.suites.glimpse.canvas import SIZE, backdrop, box, relight
 from transferscope.suites.glimpse.scene import (
     COLORS,
     OPPOSITE,

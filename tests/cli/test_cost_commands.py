@@ -1,0 +1,491 @@
+"""`transferscope plan` tells what a study costs, and `run` what it took."""
+
+import json
+import re
+from pathlib import Path
+
+import lab_factory as factory
+import numpy as np
+import pytest
+import torch
+import yaml
+from test_cost import QWEN25_7B
+
+from transferscope import store as results
+from transferscope.engine import calibration
+from transferscope.engine.glimpse.base import folder
+from transferscope.study import Budget
+from transferscope.study.cost_record import Device, Speeds
+from transferscope.study.file import parse_study, suite_of
+from transferscope.study.items import Stock
+from transferscope.study.plan import plan_study
+from transferscope.study.sampling import sample, text_tokens
+from transferscope.study.shapes import parse_shapes, read_shapes
+from transferscope.study.study_cost import Whole, estimate
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = """\
+name: one
+models: {s: MODEL}
+suite: glimpse
+sources: [Relative_Depth, Counting]
+targets: [Relative_Depth, Jigsaw]
+seeds: 2
+recipe: {items: 8, batch_size: 4, epochs: 2}
+evaluation: {items: 5}
+controls: [shuffled]
+"""
+GPU = Device("a GPU", True, 80 << 30)
+
+
+@pytest.fixture
+def plan(run, monkeypatch, tmp_path):
+    """The command on a study's text; returns exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(text, *arguments):
+        (tmp_path / "study.yaml").write_text(text)
+        return run("plan", "study.yaml", *arguments)
+
+    return call
+
+
+def local(where: Path, config: dict) -> Path:
+    where.mkdir()
+    (where / "config.json").write_text(json.dumps(config))
+    return where
+
+
+@pytest.fixture(scope="module")
+def blink(tmp_path_factory):
+    """A folder with BLINK's tasks, two pictures an item, and the paper's study on it."""
+    from PIL import Image
+
+    from transferscope.suites.blink import BLINK
+
+    where = tmp_path_factory.mktemp("suites") / "blink"
+    where.mkdir()
+    heading = {"name": "blink", "tasks": [{"name": task.name} for task in BLINK]}
+    (where / "suite.yaml").write_text(yaml.safe_dump(heading))
+    image = Image.fromarray(np.zeros((448, 448, 3), np.uint8))
+    for task in BLINK:
+        (where / task.name).mkdir()
+        image.save(where / task.name / "1.png")
+        for split, count in (("train", 40), ("eval", 10)):
+            lines = [
+                {"id": f"{split}-{k}", "images": ["1.png", "1.png"], "question": "Which is closer?"}
+                | {"choices": ["this", "that"], "answer": "A"}
+                for k in range(count)
+            ]
+            text = "\n".join(map(json.dumps, lines))
+            (where / task.name / f"{split}.jsonl").write_text(text)
+    model = local(where.parent / "7b", QWEN25_7B)
+    study = (ROOT / "studies" / "blink-qwen2.5-vl-7b.yaml").read_text()
+    study = re.sub("(?m)^suite: .*", f"suite: {where}", study)
+    return study.replace("Qwen/Qwen2.5-VL-7B-Instruct", str(model))
+
+
+def whole(text: str) -> Whole:
+    study = parse_study(text, "study.yaml")
+    stock = Stock(suite_of(study))
+    made = plan_study(study, stock)
+    return Whole(study, made, stock, sample(made, stock))
+
+
+# What it says.
+
+
+def test_the_papers_study_is_planned_for_a_gpu_from_its_shapes_alone(plan, blink):
+    code, shown, _ = plan(blink, "--memory", "80", "--tflops", "400", "--json")
+    assert code == 0
+    record = json.loads(shown)
+    its = record["models"]["7B"]
+    assert its["parameters"] == 8_292_166_656
+    assert its["weights_bytes"] == 2 * its["parameters"]
+    # 52 adapters of 40 items, 3 epochs; a base and 52 adapters asked 13 x 10 questions
+    assert (its["train_items"], its["score_items"]) == (52 * 40 * 3, 53 * 130)
+    # two pictures of 448 x 448 are 2 x 256 tokens, of 28 x 28 pixels each
+    length = its["train_tokens"] / its["train_items"]
+    assert length == 2 * 256 + 19 + 2 * 2 + text_tokens(_PROMPT)
+    # 7.07e9 weights in linear layers: two forwards and the adapters' own
+    per_token = its["train_flops"] / its["train_tokens"]
+    assert 4 * 6.5e9 < per_token < 4.4 * 7.1e9
+    assert its["adapters_at_once"] == 1
+    assert its["fits"] is True
+    assert its["seconds"] is None
+    assert its["seconds_at_given_tflops"] == pytest.approx(its["flops"] / 4e14)
+    assert record["total"]["flops"] == its["flops"]
+    assert record["device"]["free_memory_bytes"] == 80 << 30
+    assert (record["adapters to train"], record["cells"]) == (52, 53 * 13)
+
+
+_PROMPT = "Which is closer?\nSelect from the following choices.\n(A) this\n(B) that"
+
+
+def test_a_smaller_gpu_takes_fewer_adapters_then_parts_then_checkpointing(blink):
+    its, found = whole(blink.replace("batch_size: 16", "batch_size: 4")), []
+    for memory in (600, 200, 40, 20, 12):
+        device = Device("a GPU", True, memory << 30)
+        made = estimate(its, "7B", parse_shapes(QWEN25_7B, "x"), device).memory
+        found.append((made.adapters_at_once, made.batch_parts, made.checkpointing, made.fits))
+    # A token takes (14 x 3584 + 5 x 18944) x 28 layers x 2 bytes, a batch of 8 of 557 tokens 36 GB.
+    assert found == [
+        (8, 1, False, True),
+        (3, 1, False, True),
+        (1, 3, False, True),
+        (1, 8, True, True),
+        (1, 8, True, False),
+    ]
+    # Computed twice, a row keeps one layer's activations and what each of 28 layers begins with.
+    token = (14 * 3584 + 5 * 18944) * 2 + 28 * 3584 * 2
+    assert made.training_bytes % token == 0
+    assert 550 <= made.training_bytes / token <= 560
+
+
+def test_a_plan_that_does_not_fit_says_what_it_needs(plan, blink):
+    shown = plan(blink, "--memory", "20")[1]
+    assert "1 of 8 adapters at a time, batches of 8 in 8 parts" in shown
+    assert "activations computed twice (checkpointing)" in shown
+    # 15.4 GiB of weights, 2 of features, and 16 x 556 tokens of 580 kB in scoring
+    assert re.search(r"it does NOT fit: it needs 22\.[23] GiB; lower evaluation.batch_size", shown)
+
+
+def test_an_embedded_base_is_measured_and_told_in_a_table(plan):
+    code, shown, error = plan(TEXT.replace("MODEL", "glimpse-s"))
+    assert (code, error) == (0, "")
+    assert "27 cells" not in shown
+    assert "1.49 M" in shown
+    assert "1 of 6 adapters at a time, whole batches, activations kept; it fits" in shown
+    assert "time in all" in shown
+    assert "items/s in training" in shown
+
+
+def test_a_local_model_is_measured_in_tokens_of_its_own(plan, tmp_path):
+    base = factory.family_base("qwen2_5_vl")
+    where = tmp_path / "tiny"
+    base.model.save_pretrained(where)
+    base.processor.save_pretrained(where)
+    record = json.loads(plan(TEXT.replace("MODEL", str(where)), "--json")[1])
+    its, total = record["models"]["s"], record["total"]
+    slow, layers = record["notes"]
+    assert slow.startswith("s: the precision is bfloat16, which is slow on many CPUs")
+    assert layers.startswith("s: adapted: 21 linear layers (down_proj, gate_proj, k_proj, o_proj, ")
+    assert "; not adapted: vision tower and projector stay frozen (model.visual); head" in layers
+    for key in ("train", "score"):
+        assert its[f"{key}_seconds"] == pytest.approx(
+            its[f"{key}_flops"] / its[f"{key}_flops_per_second"]
+        )
+    assert total["seconds"] == its["seconds"] == its["seconds_left"] == total["seconds_left"] > 0
+    assert its["parameters"] == sum(weight.numel() for weight in base.model.parameters())
+
+
+def test_without_a_calibration_there_are_no_times(plan, monkeypatch):
+    monkeypatch.setattr(calibration, "calibrate", None)  # would fail if called
+    record = json.loads(plan(TEXT.replace("MODEL", "glimpse-s"), "--no-calibration", "--json")[1])
+    its = record["models"]["s"]
+    assert its["flops"] == its["train_flops"] + its["score_flops"] + its["vision_flops"] > 0
+    assert (its["seconds"], record["total"]["seconds"]) == (None, None)
+    assert "seconds_at_given_tflops" not in its
+
+
+def test_a_model_too_slow_for_a_calibration_has_no_times_and_a_note(plan, monkeypatch):
+    monkeypatch.setattr(calibration, "PATIENCE", 0.0)
+    record = json.loads(plan(TEXT.replace("MODEL", "glimpse-s"), "--json")[1])
+    (note,) = record["notes"]
+    assert note.startswith("s: no times: training on a single item would take about")
+
+
+def test_an_unreachable_hub_leaves_the_counts_and_one_note(plan, monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError("no route to host\nand more")
+
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
+    code, shown, _ = plan(TEXT.replace("MODEL", "Qwen/Qwen2.5-VL-7B-Instruct"), "--json")
+    record = json.loads(shown)
+    assert (code, record["models"], record["cells"]) == (0, {}, 14)
+    (note,) = record["notes"]
+    assert note.endswith("config.json cannot be had from the hub: no route to host")
+
+
+def test_a_hub_models_configuration_is_all_that_is_fetched(plan, monkeypatch, tmp_path):
+    import huggingface_hub
+
+    asked = []
+
+    def download(hub_id, name, **_):
+        asked.append((hub_id, name))
+        return str(local(tmp_path / "hub", QWEN25_7B) / name)
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    record = json.loads(plan(TEXT.replace("MODEL", "Qwen/Qwen2.5-VL-7B-Instruct"), "--json")[1])
+    assert asked == [("Qwen/Qwen2.5-VL-7B-Instruct", "config.json")]
+    assert record["models"]["s"]["parameters"] == 8_292_166_656
+    assert record["notes"] == ["s: no times: its weights are not on this machine"]
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "said"),
+    [
+        ("glimpse-x", [], "unknown base 'glimpse-x'; did you mean"),
+        ("./nowhere", [], "models: s: ./nowhere: no such folder"),
+        ("glimpse-s", ["--memory", "0"], "--memory"),
+        ("glimpse-s", ["--tflops", "fast"], "--tflops"),
+    ],
+)
+def test_bad_input_is_refused_with_code_2(plan, model, arguments, said):
+    code, _, error = plan(TEXT.replace("MODEL", model), *arguments)
+    assert code == 2
+    assert said in error
+
+
+def test_a_damaged_configuration_leaves_the_counts_and_one_note(plan, tmp_path):
+    where = local(tmp_path / "odd", {"model_type": "bert", "hidden_size": 8})
+    record = json.loads(plan(TEXT.replace("MODEL", str(where)), "--json")[1])
+    assert record["models"] == {}
+    assert record["notes"][0].startswith("s: counts alone: ")
+    assert "no vision_config" in record["notes"][0]
+
+
+# The estimate.
+
+
+def test_every_count_of_an_estimate_follows_from_the_plan():
+    its = whole(TEXT.replace("MODEL", "glimpse-s"))
+    made = estimate(its, "s", read_shapes(folder("glimpse-s")), Device("CPU", False, 1 << 40))
+    # 2 sources and a placebo x 2 seeds x 8 items x 2 epochs; base and 6 adapters x 2 x 5 questions
+    assert (made.train_items, made.score_items) == (96, 70)
+    assert made.pictures_looked_at == made.pictures
+    assert made.seconds is None
+
+
+def test_time_is_work_over_speed():
+    its, device = whole(TEXT.replace("MODEL", "glimpse-s")), Device("CPU", False, None)
+    speeds = Speeds(1.0, 1e9, 1.0, 2e9, 4e9, {}, 3.0)
+    made = estimate(its, "s", read_shapes(folder("glimpse-s")), device, speeds)
+    assert made.train_seconds == made.train_flops / 1e9
+    assert made.score_seconds == made.score_flops / 2e9
+    assert made.vision_seconds == made.vision_flops / 4e9
+    assert made.memory.fits is None
+    parts = (made.train_seconds, made.score_seconds, made.vision_seconds, made.drawing_seconds)
+    assert made.seconds == pytest.approx(sum(parts))
+
+
+def test_features_beyond_their_budget_are_looked_at_again(blink):
+    its = whole(blink)
+
+    def within(memory, disk):
+        study = its.study.model_copy(update={"budget": Budget(fleet=8, memory=memory, disk=disk)})
+        return estimate(its._replace(study=study), "7B", shapes, GPU)
+
+    shapes = parse_shapes(QWEN25_7B, "x")
+    roomy = within(1000, 0)
+    # every training item is learned by each seed: 13 x 40 and 13 x 10 items of two pictures
+    assert roomy.pictures_looked_at == roomy.pictures == 13 * 50 * 2
+    assert roomy.memory.features_bytes == 13 * 50 * 2 * 256 * 3584 * 2
+    on_disk = within(1e-6, 1000)
+    assert on_disk.pictures_looked_at == roomy.pictures
+    assert on_disk.memory.features_bytes < 1100
+    tight = within(1e-6, 0)
+    # three epochs of 52 lessons; the questions for the base and for each of 7 fleets
+    assert tight.pictures_looked_at == 2 * (3 * 52 * 40 + 8 * 130)
+    assert tight.vision_flops / roomy.vision_flops == tight.pictures_looked_at / roomy.pictures
+
+
+def test_on_a_cpu_every_run_looks_again_at_questions_whose_features_do_not_stay():
+    its = whole(TEXT.replace("MODEL", "glimpse-s").replace("Jigsaw", "Counting"))
+    sizes = its.sampled.sizes.values()
+    assert {len(pictures) for items in sizes for pictures in items} == {1}
+
+    def looked(gigabytes):
+        study = its.study.model_copy(update={"budget": Budget(memory=gigabytes, disk=0)})
+        made = estimate(
+            its._replace(study=study),
+            "s",
+            read_shapes(folder("glimpse-s")),
+            Device("CPU", False, 1 << 40),
+        )
+        return made.pictures_looked_at, made.memory.features_wanted_bytes / made.pictures
+
+    pictures, each = looked(1000)
+    assert pictures == 6 * 8 + 10  # so few of so many are hardly drawn twice
+    shards = len(its.plan.shards)
+    # 6 runs of 8 lessons, twice where they do not stay; 10 questions, of the base and each run
+    assert looked(each / (1 << 30))[0] == 6 * 8 * 2 + (1 + 6) * 10
+    assert looked(9 * each / (1 << 30))[0] == 6 * 8 + (1 + 6) * 10
+    assert looked(11 * each / (1 << 30))[0] == 6 * 8 + (1 + shards) * 10
+    assert shards < 6
+
+
+def test_text_is_counted_by_words_digits_and_marks():
+    assert text_tokens("Which is closer?\n(A) box 12") == 3 + 1 + 1 + 3 + 1 + 2
+
+
+def test_estimated_lengths_are_near_an_embedded_bases_own():
+    from transferscope.engine.meter import lengths
+    from transferscope.engine.vlm import load_base
+    from transferscope.study.study_cost import estimated_lengths
+
+    its, base = whole(TEXT.replace("MODEL", "glimpse-s")), load_base("glimpse-s")
+    guessed = estimated_lengths(read_shapes(folder("glimpse-s")), its.sampled, None)
+    for key, items in its.sampled.items.items():
+        assert sum(guessed[key]) == pytest.approx(sum(lengths(base, items)), rel=0.3)
+
+
+# What it took.
+
+
+def test_the_log_tells_what_training_and_scoring_took(plan, tmp_path):
+    from transferscope.execution.runner import run_study
+
+    text = TEXT.replace("MODEL", "glimpse-s").replace("controls: [shuffled]\n", "")
+    run_study(parse_study(text, "study.yaml"), tmp_path / "out", tell=lambda event: None)
+    its = whole(text)
+    made = estimate(its, "s", read_shapes(folder("glimpse-s")), Device("CPU", False, None))
+    lines = [json.loads(line) for line in (tmp_path / "out" / results.LOG).read_text().splitlines()]
+    train = [line for line in lines if line["event"] == "train"]
+    score = [line for line in lines if line["event"] == "score"]
+    assert sum(line["items"] for line in train) == made.train_items == 64
+    assert sum(line["items"] for line in score) == made.score_items == 50
+    for line in (*train, *score):
+        assert line["tokens_per_second"] == pytest.approx(
+            line["tokens"] / line["seconds"], rel=0.02
+        )
+        rate = line["flops"] / line["seconds"]
+        assert line["flops_per_second"] == pytest.approx(rate, rel=0.02)
+        share = rate / line["ceiling_flops_per_second"]
+        assert line["share_of_ceiling"] == pytest.approx(share, rel=0.05, abs=1e-4)
+        assert line["peak_memory_bytes"] > 1 << 20
+    planned = json.loads(plan(text, "--out", "out", "--no-calibration", "--json")[1])
+    spent = planned["measured"]["s"]
+    assert spent["train_seconds"] == pytest.approx(sum(line["seconds"] for line in train))
+    assert spent["score_flops"] == sum(line["flops"] for line in score)
+    assert (spent["train_items"], planned["cells finished"]) == (64, 10)
+    assert "took so far: s: training 64 items" in plan(text, "--out", "out", "--no-calibration")[1]
+    looked = sum(line["pictures_looked_at"] for line in (*train, *score))
+    assert looked == pytest.approx(made.pictures, rel=0.2)
+    flops = sum(line["flops"] for line in (*train, *score))
+    assert flops == pytest.approx(made.flops, rel=0.2)
+
+
+def test_a_base_of_another_kind_is_measured_in_seconds_and_items(monkeypatch):
+    from types import SimpleNamespace
+
+    from transferscope.engine.meter import Watch
+
+    items = factory.items(3)
+    fields = Watch(SimpleNamespace(name="x")).scored(2, items, factory.recipe(), "letters")
+    assert fields["items"] == 6
+    assert "flops" not in fields
+    llava = factory.family_base("llava")
+    assert "tokens" not in Watch(llava).scored(1, items, factory.recipe(), "letters")
+
+
+def test_the_ceiling_is_measured_once_for_each_type():
+    from transferscope.engine.ceiling import matmul_ceiling
+
+    first = matmul_ceiling("cpu", torch.float32)
+    assert first == matmul_ceiling("cpu", torch.float32) > 1e8
+
+
+QWEN25_32B = QWEN25_7B | {
+    "hidden_size": 5120,
+    "num_hidden_layers": 64,
+    "intermediate_size": 27648,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "vision_config": QWEN25_7B["vision_config"]
+    | {"out_hidden_size": 5120, "intermediate_size": 3456},
+}
+"""As published with Qwen2.5-VL-32B-Instruct, whose weights are 66.9 GB."""
+
+
+def test_the_plan_says_where_a_large_base_fits(plan, tmp_path):
+    text = TEXT.replace("MODEL", str(local(tmp_path / "32b", QWEN25_32B)))
+    text = text.replace("recipe: {", "recipe: {precision: bfloat16, ")
+    code, shown, _ = plan(text, "--json", "--memory", "48")
+    whole, small, two = json.loads(shown)["ways"]["s"]
+    assert code == 0
+    assert [(its["quantization"], its["gpus"]) for its in (whole, small, two)] == [
+        (None, 1),
+        ("nf4", 1),
+        (None, 2),
+    ]
+    assert [its["memory"]["fits"] for its in (whole, small, two)] == [False, True, True]
+    assert whole["memory"]["weights_bytes"] / 1e9 == pytest.approx(66.9, abs=0.05)
+    linears = 64 * (2 * 5120 * 5120 + 2 * 5120 * 1024 + 3 * 5120 * 27648)
+    saved = linears * (16 - 4.127) / 8  # QLoRA, section 3: 4.127 bits a weight
+    left = whole["memory"]["weights_bytes"] - small["memory"]["weights_bytes"]
+    assert left == pytest.approx(saved, rel=1e-4)
+    over = text.replace("{s: ", "{s: {gpus: 2, where: ").replace("}\nsuite", "}}\nsuite")
+    record = json.loads(plan(over, "--json", "--memory", "48")[1])["models"]["s"]
+    assert record["fits"] is two["memory"]["fits"] is True
+    two, one, small = (
+        json.loads(plan(its, "--json", "--memory", memory, "--workers", "1", "--tflops", "1")[1])
+        for its, memory in ((over, "48"), (text, "96"), (text, "48"))
+    )
+    seconds = two["schedule"]["makespan_seconds"]
+    # One GPU of their memory; how long items take to draw is measured.
+    assert seconds == pytest.approx(one["schedule"]["makespan_seconds"], rel=0.01)
+    assert seconds < 0.95 * small["schedule"]["makespan_seconds"]
+    shown = plan(text)[1]
+    assert "where s fits, on GPUs of 80 GB:" in shown
+    assert "  nf4 on 1 GPU: 20.6 GB of weights; " in shown
+
+
+@pytest.mark.parametrize(
+    ("said", "note"),
+    [
+        ("learning_rate: 2.5e-3", "the learning rate is 0.0025; 0.0001 is usual for LoRA on this "),
+        ("learning_rate: 5.0e-6", "the learning rate is 5e-06; 0.0001 is usual for LoRA on this "),
+        ("precision: float32", "the precision is float32; bfloat16 is usual for 8.3 billion "),
+    ],
+)
+def test_the_plan_names_what_is_unusual_in_a_recipe(said, note, plan, tmp_path):
+    text = TEXT.replace("MODEL", str(local(tmp_path / "7b", QWEN25_7B)))
+    for flags in (["--memory", "80"], ["--no-calibration"]):
+        shown = plan(text.replace("recipe: {", f"recipe: {{{said}, "), *flags)[1]
+        assert f"note: s: {note}" in shown
+    usual = plan(text, "--memory", "80")[1]
+    assert "usual" not in usual
+    assert "note: s: adapted: 196 linear layers" in usual  # 28 layers of seven
+
+
+def test_an_embedded_base_keeps_its_own_defaults_without_a_word(plan):
+    text = TEXT.replace("MODEL", "glimpse-s")
+    assert "usual" not in plan(text, "--no-calibration")[1]
+    text = text.replace("recipe: {", "recipe: {learning_rate: 0.1, ")
+    assert "note: s: the learning rate is 0.1; 0.0025 is usual" in plan(text, "--no-calibration")[1]
+
+
+def test_the_plan_refuses_experts_before_anything_is_loaded(plan, tmp_path):
+    config = {"model_type": "qwen3_vl_moe"}
+    code, _, error = plan(TEXT.replace("MODEL", str(local(tmp_path / "moe", config))))
+    assert code == 2
+    assert "s: recipe.targets: all: this model has experts, which cannot be adapted: " in error
+    assert "set recipe.targets: [attention]" in error
+
+
+def test_a_small_base_raises_no_question_where_it_fits(plan):
+    assert "where s fits" not in plan(TEXT.replace("MODEL", "glimpse-s"), "--no-calibration")[1]
+
+
+def test_the_plan_lists_what_there_is_and_counts_as_people_do(plan):
+    code, text, _ = plan(TEXT.replace("MODEL", "glimpse-s"), "--no-calibration")
+    lines = [line.strip() for line in text.splitlines()]
+    assert code == 0
+    assert lines[:2] == ["1 base", "6 adapters to train"]
+    assert "0 " not in {line[:2] for line in lines}
+
+
+def test_more_training_items_than_there_are_is_said(plan):
+    text = TEXT.replace("MODEL", "glimpse-s").replace("items: 8", "items: 5000")
+    error = plan(text, "--no-calibration")[2]
+    assert error == "recipe.items is 5,000, but there are 4,096 for Counting, Relative_Depth\n"
+    assert "recipe.items" not in plan(TEXT.replace("MODEL", "glimpse-s"), "--no-calibration")[2]

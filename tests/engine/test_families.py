@@ -1,0 +1,576 @@
+"""Whole studies on checkpoints of every family, through the public command.
+
+What the command leaves is compared with PEFT and the family's own processor and forward, asked one
+question at a time in plain words.
+"""
+
+import json
+import re
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import families_factory as families
+import lab_factory as factory
+import polars as pl
+import pytest
+import torch
+import transformers as hf
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from transferscope import cli
+from transferscope.engine import processors, score, train
+from transferscope.engine.adapter import load_adapter, save_adapter, stacked
+from transferscope.engine.linears import language_linears, not_adapted, target_linears
+from transferscope.engine.lora import attached
+from transferscope.engine.memory import Room
+from transferscope.engine.paths import PATHS, forward_path
+from transferscope.engine.rows import Row, letters
+from transferscope.engine.score import score_fleet
+from transferscope.engine.train import Job, train_fleet
+from transferscope.engine.vision import seen
+from transferscope.engine.vlm import Base, load_base
+from transferscope.errors import DataError, MissingExtra, StudyError
+from transferscope.store import logged
+from transferscope.study import Study
+from transferscope.suites import open_suite
+
+torch.set_num_threads(1)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),  # PEFT's
+    pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning"),  # GLM-4V's processor
+]
+
+slow = pytest.mark.slow
+EVERY = list(families.FAMILIES)
+QWEN = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl"]
+CUT = ["smolvlm", "smolvlm2", "llava-onevision", "internvl"]
+"""Families that cut pictures into tiles."""
+
+ATTENTION = [f"self_attn.{name}_proj" for name in "qkvo"]
+MLP = [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
+
+BLANK = {"smolvlm": " ", "smolvlm2": " "}
+"""What stands between the place where a reply begins and the reply."""
+
+
+@pytest.fixture(autouse=True)
+def number_words(monkeypatch):
+    """SmolVLM2's processor wants num2words, to speak of a video's frames; no test here has any."""
+    import transformers.models.smolvlm.processing_smolvlm as smolvlm
+
+    monkeypatch.setattr(smolvlm, "num2words", str)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A family's checkpoint; each is written once."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    return cache(lambda family: families.checkpoint(family, root / family))
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    """A family's base; each is loaded once."""
+    return cache(lambda family: load_base(folder(family)))
+
+
+class Left(NamedTuple):
+    """What a study leaves."""
+
+    out: Path
+    suite: Path
+    rows: pl.DataFrame
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch, capsys):
+    """Carry out a study of two tasks on a checkpoint, twice; returns what it leaves."""
+
+    def carry_out(checkpoint: Path, scoring: str, **recipe: Any) -> Left:
+        suite = families.suite(tmp_path / "made")
+        written = {
+            "name": "families",
+            "models": {"tiny": str(checkpoint)},
+            "suite": str(suite),
+            "seeds": 1,
+            "recipe": {"rank": 4, "alpha": 8, "epochs": 1, "batch_size": 3}
+            | {"precision": "float32"}
+            | recipe,
+            "evaluation": {"scoring": scoring, "batch_size": 3},
+        }
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
+        out = tmp_path / "out"
+        words = ["transferscope", "run", str(tmp_path / "study.yaml"), "--out", str(out)]
+        monkeypatch.setattr(sys, "argv", [*words, "--no-figures"])
+        for _ in range(2):
+            with pytest.raises(SystemExit) as stopped:
+                sys.exit(cli.main())
+            assert stopped.value.code in (0, None), capsys.readouterr().err
+        tables = sorted((out / "predictions").glob("*.parquet"))
+        return Left(out, suite, pl.concat(map(pl.read_parquet, tables)))
+
+    return carry_out
+
+
+def events(left: Left) -> list[str]:
+    return [line["event"] for line in logged(left.out)]
+
+
+def option_scores(model: Any, processor: Any, item: Any, blank: str) -> list[float]:
+    """Log-probability of each option's letter, written out behind the question as text."""
+    parts = [{"type": "image"}] * len(item.images) + [{"type": "text", "text": item.prompt}]
+    asked = processor.apply_chat_template(
+        [{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=False
+    )
+    special = not asked.startswith(processor.tokenizer.bos_token or "\0")
+    pictures = [Image.fromarray(picture.pixels()) for picture in item.images]
+    said, scores = [], []
+    for letter in "ABCDEFGHIJ":
+        whole = processor(
+            text=[f"{asked}{blank}({letter}"],
+            images=[pictures],
+            return_tensors="pt",
+            add_special_tokens=special,
+        )
+        ids = whole["input_ids"][0]
+        if letter <= "ABCDEFGHIJ"[len(item.choices) - 1]:
+            with torch.no_grad():
+                logits = model(**whole).logits[0].log_softmax(-1)
+            scores.append(logits[:-1].gather(1, ids[1:, None])[:, 0])
+        said.append(ids.tolist())
+    shared = 0
+    while len({tuple(ids[: shared + 1]) for ids in said}) == 1:
+        shared += 1
+    return [float(its[shared - 1 :].sum()) for its in scores]
+
+
+def check(left: Left, checkpoint: Path, blank: str, bare: Base) -> None:
+    """The study's answers and adapters are those of PEFT and of the family's own forward."""
+    from peft import PeftModel
+    from transformers import AutoModelForImageTextToText
+
+    sources = ["Brighter", "Closer"]
+    assert left.rows.height == 3 * 2 * 4
+    assert set(left.rows["source"].to_list()) == {None, *sources}
+    assert events(left).count("train") == 1
+    assert events(left).count("score") == 2
+    assert events(left).count("end") == 2
+    items = {
+        item.id: item
+        for task in sources
+        for item in open_suite(str(left.suite)).items(task, "eval")
+    }
+    moved = []
+    for source in (None, "Closer"):
+        model: Any = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)
+        if source is not None:
+            (adapter,) = (left.out / "adapters").glob(f"*/{source}/*")
+            model = PeftModel.from_pretrained(model, str(adapter))
+        model.eval()
+        wanted = left.rows.filter(pl.col("source").eq_missing(source))
+        for row in wanted.iter_rows(named=True):
+            theirs = option_scores(model, bare.processor, items[row["item"]], blank)
+            assert row["logprobs"] == pytest.approx(theirs, abs=2e-4)
+            moved += theirs
+    half = len(moved) // 2
+    assert max(abs(a - b) for a, b in zip(moved[:half], moved[half:], strict=True)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("family", "scoring"),
+    [
+        ("qwen2.5-vl", "letters"),
+        ("smolvlm", "generate"),
+        pytest.param("qwen2.5-vl", "generate", marks=slow),
+        pytest.param("smolvlm", "letters", marks=slow),
+        *(pytest.param(family, "letters", marks=slow)
+          for family in EVERY if family not in ("qwen2.5-vl", "smolvlm")),
+    ],
+)  # fmt: skip
+def test_a_study_runs_on_a_checkpoint_as_the_family_has_it(family, scoring, study, folder, loaded):
+    left = study(folder(family), scoring, learning_rate=0.02)
+    check(left, folder(family), BLANK.get(family, ""), loaded(family))
+
+
+@pytest.mark.parametrize(
+    ("family", "targets", "layers"),
+    [
+        ("qwen3.5-moe", ["attention", "shared_experts"], "in_proj_qkv.*shared_expert.gate_proj"),
+        pytest.param("qwen3-vl-moe", "attention", "o_proj", marks=slow),
+        pytest.param("internvl-llama4", ["attention", "mlp", "shared_experts"],
+                     "feed_forward.shared_expert.up_proj", marks=slow),
+    ],
+)  # fmt: skip
+def test_a_study_adapts_all_but_the_experts_of_a_mixture(
+    family, targets, layers, study, folder, loaded
+):
+    left = study(folder(family), "letters", learning_rate=0.02, targets=targets)
+    check(left, folder(family), "", loaded(family))
+    (path,) = (left.out / "adapters").glob("*/Closer/*")
+    keys = "\n".join(load_file(path / "adapter_model.safetensors"))
+    assert re.search(layers, keys, re.DOTALL)
+    assert not re.search(r"\bexperts|router|\.gate\.|expert_gate", keys)
+    (line, *_) = (its for its in logged(left.out) if its["event"] == "train")
+    assert "experts cannot be adapted (experts)" in line["layers"]
+
+
+# Processors.
+
+
+def test_a_processor_without_its_videos_makes_pictures_and_saves_itself(folder, tmp_path):
+    made = processors._without_videos(folder("qwen3-vl"))
+    assert type(made).__name__ == "Qwen3VLProcessor"
+    assert made.chat_template == families.QWEN_TEMPLATE
+    made.save_pretrained(tmp_path)
+    again = processors._without_videos(families.checkpoint("qwen3-vl", tmp_path / "other"))
+    assert again.image_processor.to_dict() == made.image_processor.to_dict()
+    saved = json.loads((tmp_path / "processor_config.json").read_text())
+    assert saved["processor_class"] == "Qwen3VLProcessor"
+    assert saved["image_processor"]["patch_size"] == 16
+
+
+def test_a_processor_that_needs_another_library_names_it(folder, monkeypatch):
+    import transformers.models.smolvlm.processing_smolvlm as smolvlm
+
+    monkeypatch.setattr(smolvlm, "num2words", None)
+    with pytest.raises(MissingExtra, match="needs a library: Package `num2words` is required"):
+        load_base(folder("smolvlm2"))
+
+
+def test_a_reply_begins_where_the_chat_template_says(loaded):
+    base = loaded("smolvlm")
+    (stem,) = letters(base.processor).stem
+    assert base.processor.tokenizer.decode([stem]) == " ("
+    (stem,) = letters(loaded("internvl").processor).stem
+    assert base.processor.tokenizer.decode([stem]) == "("
+
+
+PIXELS = [
+    ("qwen2-vl", 56 * 112, (1, 4, 8)),
+    ("qwen3-vl", 64 * 64, (1, 2, 4)),
+    ("smolvlm", 64 * 64, 1),
+    ("smolvlm2", 130 * 130, 3),
+    ("llava-onevision", 56 * 112, 3),
+    ("llava-onevision", 56 * 56, 2),
+    ("internvl", 56 * 112, 3),
+    ("internvl", 56 * 56, 1),
+    ("gemma3", 56 * 56, 1),
+]
+"""A limit, and the grid of patches or the number of tiles of a picture of 60 x 120."""
+
+
+@pytest.mark.parametrize(("family", "most", "expected"), PIXELS)
+def test_max_pixels_is_kept_by_the_familys_own_setting(family, most, expected, folder):
+    base = load_base(folder(family), max_pixels=most)
+    (item,) = factory.items(1, 1, size=(60, 120))
+    plain = forward_path(base, [item], "plain")
+    inputs = plain.inputs(plain.encode([item]))
+    if family in QWEN:
+        assert tuple(inputs["image_grid_thw"][0].tolist()) == expected
+        assert (
+            int(inputs["image_grid_thw"].prod()) * base.model.config.vision_config.patch_size**2
+            <= most
+        )
+        return
+    tiles = inputs["pixel_values"].flatten(0, -4)
+    assert len(tiles) == expected
+    with torch.no_grad():
+        assert plain.logits(plain.encode([item])).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        (
+            "smolvlm",
+            "Idefics3ImageProcessor(Pil)? makes pictures of 64 x 64 at least; 4096 or more",
+        ),
+        ("llava-onevision", "makes pictures of 56 x 56 at least; 3136 or more, found 1000"),
+        ("internvl", "GotOcr2ImageProcessor(Pil)? makes pictures of 56 x 56 at least"),
+        ("gemma3", "Gemma3ImageProcessor(Pil)? makes pictures of 56 x 56 at least"),
+    ],
+)
+def test_max_pixels_below_what_a_family_can_is_refused(family, message, folder):
+    with pytest.raises(StudyError, match=f"max_pixels: .*{message}"):
+        load_base(folder(family), max_pixels=1000)
+
+
+# The language model and its adapters.
+
+
+LAYERS = {
+    "qwen3.5": [
+        *(["linear_attn.in_proj_qkv", "linear_attn.in_proj_z", "linear_attn.in_proj_b",
+           "linear_attn.in_proj_a", "linear_attn.out_proj", *MLP],) * 3,
+        [*ATTENTION, *MLP],
+    ],
+    "glm4v": [[*ATTENTION, "mlp.gate_up_proj", "mlp.down_proj"]] * 2,
+    "internvl-phi3": [
+        ["self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"]
+    ] * 2,
+    "internvl-lfm2": [
+        ["conv.in_proj", "conv.out_proj", *(f"feed_forward.w{n}" for n in (1, 2, 3))],
+        [*ATTENTION[:3], "self_attn.out_proj", *(f"feed_forward.w{n}" for n in (1, 2, 3))],
+    ],
+}  # fmt: skip
+"""Linear layers of each decoder layer, where they are others than Llama's."""
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_adapters_sit_in_every_linear_layer_of_the_decoder_and_nowhere_else(family, loaded):
+    base = loaded(family)
+    layers = "text_model" if family.startswith("smol") else "language_model"
+    wanted = [
+        f"model.{layers}.layers.{place}.{name}"
+        for place, names in enumerate(LAYERS.get(family, [[*ATTENTION, *MLP]] * 2))
+        for name in names
+    ]
+    assert sorted(language_linears(base.model)) == sorted(wanted)
+    assert target_linears(base.model, ("all",)).keys() == language_linears(base.model).keys()
+    both = target_linears(base.model, ("attention", "mlp"))
+    assert both.keys() == language_linears(base.model).keys()
+
+
+@pytest.mark.parametrize(
+    ("family", "wrong", "right"),
+    [
+        ("qwen3-vl-moe", "all", "attention"),
+        ("qwen3-vl-moe", "down_proj", "attention"),
+        ("qwen3.5-moe", "all", "attention, shared_experts"),
+        ("internvl-llama4", "experts", "attention, mlp, shared_experts"),
+    ],
+)
+def test_experts_are_refused_by_name_with_what_to_ask_for(family, wrong, right, loaded):
+    with pytest.raises(
+        StudyError,
+        match=rf"recipe.targets: {wrong}: .* experts, which cannot be adapted: model.language_model"
+        rf".layers.\d.(mlp|feed_forward).experts.*set recipe.targets: \[{right}\]",
+    ):
+        target_linears(loaded(family).model, (wrong,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "left"),
+    [
+        ("idefics", 32 * 14, "model.vision_model"),
+        ("git", 6 * 6, "git.image_encoder, git.visual_projection"),
+        ("pi0", 18 * 7, "model.dit, .*model.vlm.vision_tower"),
+        ("mllama", 40 * 7, "model.multi_modal_projector, model.vision_model"),
+    ],
+)
+def test_towers_and_heads_of_a_familys_default_shape_stay_frozen(kind, count, left):
+    """Layers counted in transformers' own default configurations; no weight is made."""
+    with torch.device("meta"):
+        model = hf.AutoModelForImageTextToText.from_config(hf.AutoConfig.for_model(kind))
+    assert len(target_linears(model, ("all",))) == count
+    assert re.search(left, not_adapted(model, ("all",)))
+
+
+def test_llama_4s_head_router_and_experts_are_not_adapted():
+    config = hf.Llama4Config()
+    with torch.device("meta"):
+        model = hf.Llama4ForConditionalGeneration(config)
+    found = target_linears(model, ("attention", "shared_experts"))
+    assert len(found) == 48 * (4 + 3)
+    assert {name.rpartition(".")[2] for name in found} == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    }
+    note = not_adapted(model, ("attention", "shared_experts"))
+    assert "experts cannot be adapted (experts); routers stay frozen (router)" in note
+    assert "head and embedding stay frozen" in note
+
+
+@pytest.mark.parametrize("family", ["llava-onevision", "internvl", "gemma3", "qwen2.5-vl"])
+def test_adapters_by_the_names_of_older_transformers_are_read(family, loaded, tmp_path):
+    base = loaded(family)
+    (adapter,) = trained(base, 1)
+    start = "model.layers." if family == "qwen2.5-vl" else "language_model.model.layers."
+    older = {
+        key.replace("model.language_model.layers.", start): its
+        for key, its in adapter.tensors.items()
+    }
+    assert older.keys() != adapter.tensors.keys()
+    folder = save_adapter(replace(adapter, tensors=older), tmp_path / "old" / "0")
+    read = load_adapter(base, folder)
+    assert factory.same(read, adapter)
+
+
+def trained(base: Base, count: int, **recipe: Any) -> list[Any]:
+    """Adapters of `count` sources with pictures of several sizes."""
+    jobs = [
+        Job(f"task{n}", n, factory.items(4, None, seed=n, size=None), 10 + n, 20 + n, 30 + n)
+        for n in range(count)
+    ]
+    return train_fleet(base, jobs, factory.recipe(learning_rate=0.02, epochs=1, **recipe))
+
+
+# The plain path.
+
+
+@pytest.mark.parametrize("family", ["qwen2-vl", "qwen2.5-vl", "qwen3-vl"])
+def test_a_picture_is_seen_alike_whatever_is_seen_with_it(family, loaded):
+    """To the last bit: a run that goes on after a kill asks for others of the pictures."""
+    items, base = factory.items(24, None, size=None), loaded(family)
+    pictures = [seen(picture) for item in items for picture in item.images]
+    together = PATHS["qwen"](base).eyes.features(pictures)
+    apart = [its for one in pictures for its in PATHS["qwen"](base).eyes.features([one])]
+    assert all(torch.equal(one, its) for one, its in zip(together, apart, strict=True))
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_rows_do_not_change_one_another(family, loaded):
+    base, items = loaded(family), factory.items(4, None, size=None)
+    plain = forward_path(base, items, "plain")
+    said = [(), (9,), (9, 10), (11,)]
+    rows = [row._replace(said=its) for row, its in zip(plain.encode(items), said, strict=True)]
+    with torch.no_grad():
+        together, alone = plain.logits(rows), torch.cat([plain.logits([row]) for row in rows])
+    assert alone.std() > 0.1
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    assert [row.length for row in rows] == [
+        plain.inputs([row])["input_ids"].shape[1] for row in rows
+    ]
+
+
+@pytest.mark.parametrize("family", QWEN)
+def test_the_fast_path_gives_the_option_scores_of_the_plain_one(family, loaded, monkeypatch):
+    base, items = loaded(family), factory.items(5, 2, size=None)
+    (adapter,) = trained(base, 1)
+    found = []
+    for kind in ("qwen", "plain"):
+        monkeypatch.setattr(score, "forward_path", lambda b, i, kind=kind: forward_path(b, i, kind))
+        found.append(score_fleet(base, [None, adapter], items, batch_size=2))
+    for fast, plain in zip(*found, strict=True):
+        for one, other in zip(fast, plain, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["smolvlm", "llava-onevision", "internvl", "gemma3"])
+def test_a_fleet_on_the_plain_path_equals_its_adapters_alone(family, loaded, monkeypatch):
+    base, items = loaded(family), factory.items(5, None, seed=9, size=None)
+    alone = trained(base, 3)
+    monkeypatch.setattr(train, "training_room", lambda *its: Room(3, 1, False))
+    monkeypatch.setattr(train, "folding_pays", lambda *its: False)
+    monkeypatch.setattr(train, "CLOSE", 0.0)
+    together = trained(base, 3)
+    for one, other in zip(alone, together, strict=True):
+        for key, tensor in one.tensors.items():
+            torch.testing.assert_close(tensor, other.tensors[key], atol=2e-4, rtol=1e-3)
+    apart = score_fleet(base, together, items, batch_size=2)
+    monkeypatch.setattr(
+        score,
+        "_crews",
+        lambda *its: [
+            score._Crew([0, 1, 2], lambda: attached(base.model, stacked(base, together)))
+        ],
+    )
+    for ours, theirs in zip(score_fleet(base, together, items, batch_size=2), apart, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", [*CUT, "gemma3"])
+def test_no_gradient_is_kept_in_the_vision_tower(family, loaded):
+    base, kept = loaded(family), []
+    vision = [
+        module
+        for name, module in base.model.named_modules()
+        if "vision" in name and not list(module.children())
+    ]
+    assert len(vision) > 10
+    hooks = [
+        module.register_forward_hook(
+            lambda module, given, out: kept.append(
+                isinstance(out, torch.Tensor) and out.requires_grad
+            )
+        )
+        for module in vision
+    ]
+    before = {name: its.clone() for name, its in base.model.state_dict().items()}
+    trained(base, 1)
+    for hook in hooks:
+        hook.remove()
+    assert kept
+    assert not any(kept)
+    assert all(weight.grad is None for weight in base.model.parameters())
+    assert all(torch.equal(its, before[name]) for name, its in base.model.state_dict().items())
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_pictures_follow_the_bases_precision(family, folder):
+    base = load_base(folder(family), precision="bfloat16")
+    items = factory.items(2, None, size=None)
+    path = forward_path(base, items, "plain")
+    assert path.inputs(path.encode(items))["pixel_values"].dtype == torch.bfloat16
+    (answers,) = score_fleet(base, [None], items)
+    assert torch.tensor([answer.logprobs[0] for answer in answers]).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("family", "token"),
+    [
+        ("smolvlm", "<image>"),
+        ("llava-onevision", "<image>"),
+        ("internvl", "<IMG_CONTEXT>"),
+        ("gemma3", "<image_soft_token>"),
+        ("gemma3", "<start_of_image>"),
+    ],
+)
+def test_text_that_holds_a_picture_token_is_refused(family, token, loaded):
+    (item,) = factory.items(1)
+    bad = replace(item, prompt=f"see {token}")
+    with pytest.raises(DataError, match=f"item 'made-0': its text holds {token}"):
+        score_fleet(loaded(family), [None], [bad])
+
+
+@pytest.mark.parametrize(("family", "kind"), [("qwen2.5-vl", "qwen"), ("qwen2.5-vl", "plain")])
+def test_a_picture_that_the_processor_refuses_is_named_by_its_item(family, kind, loaded):
+    (item,) = factory.items(1, 1, size=(2, 500))
+    with pytest.raises(DataError, match=r"item 'made-0': .*aspect ratio must be smaller than 200"):
+        forward_path(loaded(family), [item], kind).encode([item])
+
+
+def test_a_reply_never_says_a_picture(loaded):
+    base, items = loaded("smolvlm"), factory.items(2)
+
+    class Eager:
+        """Would say a picture token each time, and else the letter (B)."""
+
+        def logits(self, rows, read=1):
+            tokens = base.processor.tokenizer("(B)")["input_ids"]
+            made = torch.zeros(len(rows), read, len(base.processor.tokenizer))
+            made[:, :, base.model.config.image_token_id] = 2
+            made[:, -1, tokens[len(rows[0].said) % len(tokens)]] = 1
+            return made
+
+    assert score.replies(base, Eager(), rows_of(items)) == ["(B)", "(B)"]
+
+
+def rows_of(items):
+    return [Row(item, (), ()) for item in items]
+
+
+# The paper's studies.
+
+STUDIES = Path(__file__).resolve().parents[2] / "studies"
+SIZES = ["3B", "7B", "32B"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_papers_studies_have_its_recipe_and_say_where_every_value_is_from(size):
+    text = (STUDIES / f"blink-qwen2.5-vl-{size.lower()}.yaml").read_text(encoding="utf-8")
+    study = Study.model_validate(yaml.safe_load(text) | {"suite": "blink"})
+    assert study.models[size].where == f"Qwen/Qwen2.5-VL-{size}-Instruct"
+    assert study.seeds == (0, 1, 2, 3)
+    recipe = study.recipe
+    assert (recipe.rank, recipe.alpha, recipe.schedule) == (8, 16, "cosine")
+    assert (recipe.items, recipe.max_pixels, recipe.precision) == (1000, 512 * 512, "bfloat16")
+    origin = re.compile(r"# (the paper|digest|LF|ours)")
+    for line in text[text.index("seeds:") :].splitlines():
+        assert line.endswith(":") or origin.search(line), line

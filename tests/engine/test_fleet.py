@@ -1,0 +1,880 @@
+"""Many adapters over one base: equal to separate PEFT runs, and readable by PEFT."""
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import lab_factory as factory
+import pytest
+import torch
+from torch.nn import functional
+
+from transferscope.engine import optimizer as optimiser
+from transferscope.engine import score, train
+from transferscope.engine.adapter import Adapter, load_adapter, peft_config, save_adapter, stacked
+from transferscope.engine.glimpse_path import SmallPath
+from transferscope.engine.linears import target_linears
+from transferscope.engine.lora import Dropout, Stack, attached, merged
+from transferscope.engine.memory import Room
+from transferscope.engine.optimizer import rate_share
+from transferscope.engine.paths import forward_path
+from transferscope.engine.qwen_path import FAMILIES
+from transferscope.engine.rows import Letters, letters
+from transferscope.engine.score import judged, replies, score_fleet
+from transferscope.engine.train import Job, epoch_orders, train_fleet
+from transferscope.errors import DataError, StudyError
+from transferscope.tasks.choices import combined
+
+torch.set_num_threads(1)
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*is_gradient_checkpointing:FutureWarning"
+)  # PEFT's
+
+
+@pytest.fixture(scope="module")
+def small():
+    return factory.small_base()
+
+
+def job(seed: int, items, **changes) -> Job:
+    return Job(f"task{seed}", seed, items, 10 + seed, 20 + seed, 30 + seed, **changes)
+
+
+def random_adapter(base, seed: int, rank: int = 4, names=None) -> Adapter:
+    """An adapter whose B is not zero."""
+    linears = target_linears(base.model, ("q_proj", "v_proj", "down_proj"))
+    draw, tensors = torch.Generator().manual_seed(seed), {}
+    for name, linear in linears.items():
+        rows, columns = linear.out_features, linear.in_features
+        key = f"base_model.model.{name}.lora_"
+        tensors[f"{key}A.weight"] = 0.1 * torch.randn(rank, columns, generator=draw)
+        tensors[f"{key}B.weight"] = 0.1 * torch.randn(rows, rank, generator=draw)
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "lora_dropout": 0.0}
+    config |= {"target_modules": list(linears), "task_type": None, "bias": "none"}
+    return Adapter(f"task{seed}", seed, config, tensors)
+
+
+# Training.
+
+
+def peft_run(base, its: Job, recipe, start: Adapter):
+    """One adapter trained by PEFT, torch's AdamW and the model's own forward: weights by step."""
+    from peft import LoraConfig, get_peft_model
+
+    names = list(target_linears(base.model, recipe.targets))
+    config = LoraConfig(
+        r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=0.0, target_modules=names
+    )
+    model = get_peft_model(
+        copy.deepcopy(base.model), config, autocast_adapter_dtype=base.dtype != torch.float64
+    )
+    weights = {
+        name.replace(".default", ""): weight
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
+    for name, weight in weights.items():
+        weight.data.copy_(start.tensors[name])
+    optimizer = torch.optim.AdamW(
+        weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    tails, plain = letters(base.processor).tails, forward_path(base, its.items, "plain")
+    batches = [
+        order[place : place + recipe.batch_size]
+        for order in epoch_orders(len(its.items), recipe.epochs, its.order_seed)
+        for place in range(0, len(order), recipe.batch_size)
+    ]
+    answers = its.answers or [item.answer for item in its.items]
+    for step, batch in enumerate(batches):
+        for group in optimizer.param_groups:
+            share = rate_share(recipe.schedule, recipe.warmup, step, len(batches))
+            group["lr"] = recipe.learning_rate * share
+        rows = plain.encode([its.items[index] for index in batch])
+        logits = model(**plain.inputs(rows)).logits[:, -1]
+        said = torch.tensor([tails[answers[index]][0] for index in batch])
+        optimizer.zero_grad()
+        functional.cross_entropy(logits, said).backward()
+        torch.nn.utils.clip_grad_norm_(weights.values(), recipe.clip)
+        optimizer.step()
+        yield {name: weight.detach().clone() for name, weight in weights.items()}
+
+
+def recorded(monkeypatch):
+    """Every step's numbers of every stack, as training makes them."""
+    taken, step = [], optimiser.AdamW.step
+
+    def stepping(self, gradients):
+        step(self, gradients)
+        taken.append(self._values.clone())
+
+    monkeypatch.setattr(optimiser.AdamW, "step", stepping)
+    return taken
+
+
+COMPANY = Room(3, 1, False)
+
+
+def in_company(monkeypatch, room: Room = COMPANY):
+    """Train three jobs in the same forwards, however different their lengths."""
+    monkeypatch.setattr(train, "training_room", lambda *_: room)
+    monkeypatch.setattr(train, "CLOSE", 0.0)
+
+
+def flat(tensors) -> torch.Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors.values()])
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "llava"])
+def test_a_fleet_equals_separate_peft_runs_step_by_step(family, monkeypatch):
+    base = factory.family_base(family, torch.float64)
+    recipe = factory.recipe(weight_decay=0.01, clip=0.5, targets=("q_proj", "o_proj", "up_proj"))
+    jobs = [
+        job(0, factory.items(6, None, seed=1, size=(56, 84))),
+        job(1, factory.items(6, 1, seed=2, size=(56, 56)), answers=[1, 0, 0, 1, 1, 0]),
+        job(2, factory.items(9, 2, seed=3, size=(56, 56))),
+    ]
+    in_company(monkeypatch)
+    taken = recorded(monkeypatch)
+    found = train_fleet(base, jobs, recipe)
+    assert [values.shape[0] for values in taken] == [3] * 6
+    starts = train_fleet(base, jobs, factory.recipe(**(vars(recipe) | {"learning_rate": 0.0})))
+    # Llava counts its padding's places, and RoPE's angles are float32 in any model.
+    exact = 1e-5 if family == "llava" else 1e-9
+    for its, ours, start, steps in zip(jobs, found, starts, (4, 4, 6), strict=True):
+        (row,) = [row for row in range(3) if torch.equal(taken[5][row], flat(ours.tensors))]
+        run = list(peft_run(base, its, recipe, start))
+        assert len(run) == steps
+        for step, theirs in enumerate(run):
+            ordered = {key: theirs[key] for key in ours.tensors}
+            torch.testing.assert_close(taken[step][row], flat(ordered), atol=exact, rtol=0)
+        assert (flat(ours.tensors) - flat(start.tensors)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("room", [Room(3, 2, False), Room(2, 4, True), Room(1, 1, True)])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
+def test_little_memory_changes_no_number(family, room, monkeypatch):
+    base, recipe = factory.family_base(family, torch.float64), factory.recipe(epochs=1)
+    jobs = [job(seed, factory.items(5, 1, seed=seed, size=(56, 56))) for seed in range(3)]
+    in_company(monkeypatch)
+    whole = train_fleet(base, jobs, recipe)
+    in_company(monkeypatch, room)
+    parted = train_fleet(base, jobs, recipe)
+    assert not base.model.training
+    for one, other in zip(whole, parted, strict=True):
+        exact = 1e-4 if family == "llava" else 1e-9
+        torch.testing.assert_close(flat(one.tensors), flat(other.tensors), atol=exact, rtol=0)
+
+
+def test_activations_that_are_computed_twice_meet_the_same_dropout(monkeypatch):
+    base, items = factory.family_base("qwen3_vl", torch.float64), factory.items(4, size=(56, 56))
+    jobs, recipe = [job(0, items), job(1, items)], factory.recipe(epochs=1, dropout=0.3)
+    in_company(monkeypatch)
+    once = train_fleet(base, jobs, recipe)
+    in_company(monkeypatch, Room(3, 1, True))
+    for one, other in zip(once, train_fleet(base, jobs, recipe), strict=True):
+        torch.testing.assert_close(flat(one.tensors), flat(other.tensors), atol=1e-9, rtol=0)
+
+
+def test_every_step_and_part_of_a_batch_has_its_own_dropout(monkeypatch):
+    base, seen = factory.small_base(), []
+    plain = Dropout.__call__
+
+    def recorded(self, layer, x):
+        if not layer:
+            seen.append(self.now)
+        return plain(self, layer, x)
+
+    monkeypatch.setattr(Dropout, "__call__", recorded)
+    train_fleet(base, [job(0, factory.items(4))], factory.recipe(dropout=0.1, batch_size=2), rows=1)
+    assert seen == [(step, part) for step in range(4) for part in range(2)]
+
+
+def test_factors_are_trained_in_float32_whatever_the_base_is_in():
+    base, recipe = factory.small_base(torch.bfloat16), factory.recipe()
+    names = list(target_linears(base.model, recipe.targets))
+    stack = train._start(base, [job(0, factory.items(1))], recipe, names)
+    assert {its.dtype for its in (*stack.values, *stack.gradients)} == {torch.float32}
+    assert stack.scaling == recipe.alpha / recipe.rank
+
+
+def test_a_step_that_runs_out_of_memory_is_tried_again_in_parts(monkeypatch):
+    small = factory.small_base(torch.float64)
+    items, sizes, path_logits = factory.items(8), [], SmallPath.logits
+
+    def logits(self, rows, read=1):
+        sizes.append(len(rows))
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("too much")
+        return path_logits(self, rows, read)
+
+    recipe = factory.recipe(epochs=1)
+    (whole,) = train_fleet(small, [job(0, items)], recipe)
+    monkeypatch.setattr(SmallPath, "logits", logits)
+    (parted,) = train_fleet(small, [job(0, items)], recipe)
+    assert sizes == [4, 2, 2, 2, 2]
+    torch.testing.assert_close(flat(whole.tensors), flat(parted.tensors), atol=1e-9, rtol=0)
+    sizes.clear()
+    (asked,) = train_fleet(small, [job(0, items)], recipe, rows=1)
+    assert sizes == [1] * 8
+    torch.testing.assert_close(flat(whole.tensors), flat(asked.tensors), atol=1e-9, rtol=0)
+
+
+def test_folding_and_adding_give_the_same_gradients():
+    base = factory.small_base(torch.float64)
+    stack, path = stacked(base, [random_adapter(base, seed) for seed in (0, 1)]), None
+    stack.train()
+    items = factory.items(2, 2)
+    path = forward_path(base, items)
+    found = []
+    for folded in (False, True):
+        stack.gradients[0].zero_()
+        with attached(base.model, stack, folded=folded):
+            logits = path.logits(path.encode([*items, *items]))
+        stack.backward(logits.log_softmax(-1)[:, 0, 9].sum())
+        found += [logits.detach(), stack.gradients[0].clone()]
+    torch.testing.assert_close(found[2:], found[:2], atol=1e-9, rtol=1e-7)
+    assert found[1].abs().max() > 1e-3
+
+
+def test_the_embedded_path_trains_as_peft_does():
+    base = factory.small_base(torch.float64)
+    recipe = factory.recipe(epochs=1)
+    jobs = [job(seed, factory.items(8, None, seed=seed)) for seed in (0, 1)]
+    found = train_fleet(base, jobs, recipe)
+    starts = train_fleet(base, jobs, factory.recipe(epochs=1, learning_rate=0.0))
+    for its, ours, start in zip(jobs, found, starts, strict=True):
+        *_, theirs = peft_run(base, its, recipe, start)
+        for key, tensor in ours.tensors.items():
+            torch.testing.assert_close(tensor, theirs[key], atol=1e-4, rtol=1e-3)
+
+
+def test_an_adapter_is_the_same_to_the_last_bit_whatever_else_is_trained(small):
+    jobs = [job(seed, factory.items(6, 1 + seed % 2, seed=seed)) for seed in range(3)]
+    recipe = factory.recipe(epochs=1)
+    for its, ours in zip(jobs, train_fleet(small, jobs, recipe), strict=True):
+        (alone,) = train_fleet(small, [its], recipe)
+        assert (ours.source, ours.seed) == (its.source, its.seed)
+        assert factory.same(ours, alone)
+
+
+def test_the_same_seeds_give_the_same_adapter_and_others_another(small):
+    recipe, items = factory.recipe(epochs=2, dropout=0.2), factory.items(6)
+    its = job(0, items)
+    (first,) = train_fleet(small, [its], recipe)
+    torch.manual_seed(99)
+    (again,) = train_fleet(small, [its], recipe)
+    assert factory.same(first, again)
+    for part in ("init_seed", "order_seed", "dropout_seed"):
+        (other,) = train_fleet(small, [its._replace(**{part: 77})], recipe)
+        assert not factory.same(other, first), part
+
+
+def test_steps_are_counted_through_the_epochs(small):
+    its, seen = job(0, factory.items(6)), []
+    (by_epochs,) = train_fleet(small, [its], factory.recipe(epochs=2))  # 4 and 2 items, twice
+    (by_steps,) = train_fleet(small, [its], factory.recipe(epochs=None, steps=4))
+    assert factory.same(by_steps, by_epochs)
+    more = factory.recipe(epochs=None, steps=7)
+    train_fleet(small, [its], more, progress=lambda *count: seen.append(count))
+    assert seen == [(step, 7) for step in range(1, 8)]
+
+
+def test_training_teaches_the_answers_and_leaves_the_base_alone(small):
+    before = copy.deepcopy(small.model.state_dict())
+    items = factory.items(8, seed=5)
+    told = []
+    (adapter,) = train_fleet(
+        small,
+        [job(0, items, answers=[0] * 8)],
+        factory.recipe(epochs=8),
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(step, 16) for step in range(1, 17)]
+    base, tuned = score_fleet(small, [None, adapter], items)
+    assert {answer.choice for answer in tuned} == {0}
+    assert {answer.choice for answer in base} != {0}
+    assert all(torch.equal(its, before[key]) for key, its in small.model.state_dict().items())
+    assert not any(module._forward_hooks for module in small.model.modules())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"items": []}, "source 'task0' seed 0: no items to train on"),
+        ({"answers": [0]}, "source 'task0': 1 answers, 2 items"),
+        ({"answers": [0, 7]}, "item 'made-1': answer 7 of"),
+        ({"answers": [0, -1]}, "item 'made-1': answer -1 of"),
+    ],
+)
+def test_a_job_that_cannot_be_trained_is_refused(small, changes, message):
+    its = job(0, factory.items(2))._replace(**changes)
+    with pytest.raises(StudyError, match=message):
+        train_fleet(small, [its], factory.recipe())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "expected"),
+    [
+        ("linear", 0, 1 / 10),
+        ("linear", 9, 1.0),
+        ("linear", 55, 0.5),
+        ("linear", 99, 1 / 90),
+        ("constant", 99, 1.0),
+        ("cosine", 55, 0.5),
+        ("cosine", 10, 1.0),
+    ],
+)
+def test_the_learning_rate_rises_and_falls(schedule, step, expected):
+    assert rate_share(schedule, 0.1, step, 100) == pytest.approx(expected)
+
+
+def test_each_adapters_gradient_is_clipped_by_its_own_norm_or_not_at_all():
+    given = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
+    for most, first in ((1.0, [0.6, 0.8]), (10.0, [3.0, 4.0]), (0.0, [3.0, 4.0])):
+        gradients = [given.clone()]
+        optimiser.clip(gradients, most)
+        expected = torch.tensor([first, [0.3, 0.4]])
+        torch.testing.assert_close(gradients[0], expected, atol=0, rtol=1e-5)
+
+
+def test_every_epoch_has_its_own_order_and_the_first_is_as_given():
+    first, second, third = epoch_orders(20, 3, order_seed=1)
+    assert first.tolist() == list(range(20))
+    assert sorted(second) == sorted(third) == list(range(20))
+    assert second.tolist() != third.tolist()
+
+
+# Files.
+
+
+def test_peft_loads_what_is_saved_with_the_same_outputs(small, tmp_path):
+    from peft import PeftModel
+
+    items = factory.items(3, 2)
+    recipe = factory.recipe(epochs=3, learning_rate=0.02)
+    (adapter,) = train_fleet(small, [job(0, items)], recipe)
+    folder = save_adapter(adapter, tmp_path / "task0" / "0")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    model = PeftModel.from_pretrained(copy.deepcopy(small.model), folder).eval()
+    assert compare(small, adapter, model, items) > 0.01
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "llava"])
+def test_peft_and_the_fleet_read_each_others_adapters(family, tmp_path):
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    base, items = factory.family_base(family), factory.items(2, size=(56, 56))
+    names = list(target_linears(base.model, ("q_proj", "down_proj")))
+    config = LoraConfig(r=3, lora_alpha=5, target_modules=names)
+    made = get_peft_model(copy.deepcopy(base.model), config)
+    for name, weight in made.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
+    made.save_pretrained(tmp_path / "theirs" / "4")
+    adapter = load_adapter(base, tmp_path / "theirs" / "4", source="theirs", seed=4)
+    assert (adapter.source, adapter.seed) == ("theirs", 4)
+    assert compare(base, adapter, made.eval(), items) > 0.01
+    save_adapter(adapter, tmp_path / "ours")
+    back = PeftModel.from_pretrained(copy.deepcopy(base.model), tmp_path / "ours").eval()
+    assert compare(base, adapter, back, items) > 0.01
+
+
+def compare(base, adapter, peft_model, items) -> float:
+    """How far an adapter moves the base's scores; it moves them as PEFT does."""
+    plain = forward_path(base, items, "plain")
+    path = forward_path(base, items)
+    with torch.no_grad():
+        theirs = peft_model(**plain.inputs(plain.encode(items))).logits[:, -1]
+        untouched = path.logits(path.encode(items))[:, -1]
+        with attached(base.model, stacked(base, [adapter])):
+            ours = path.logits(path.encode(items))[:, -1]
+        with merged(base.model, stacked(base, [adapter]), 0):
+            folded = path.logits(path.encode(items))[:, -1]
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(folded, theirs, atol=1e-4, rtol=1e-4)
+    return float((ours - untouched).abs().max())
+
+
+def test_an_adapter_is_written_whole_or_not_at_all(small, tmp_path, monkeypatch):
+    folder = save_adapter(random_adapter(small, 0), tmp_path / "a")
+    content = (folder / "adapter_model.safetensors").read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(DataError, match="a: cannot be written: No space left on device"):
+        save_adapter(random_adapter(small, 1), folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (folder / "adapter_model.safetensors").read_bytes() == content
+
+
+def test_an_adapter_stays_where_another_cannot_take_its_place(small, tmp_path, monkeypatch):
+    folder = save_adapter(random_adapter(small, 0), tmp_path / "a")
+    rename = Path.rename
+
+    def held(path, to):
+        if path.name.startswith(".new-"):
+            raise PermissionError(13, "Permission denied")
+        return rename(path, to)
+
+    monkeypatch.setattr("pathlib.Path.rename", held)
+    with pytest.raises(DataError, match="a: cannot be written: Permission denied"):
+        save_adapter(random_adapter(small, 1), folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    found = load_adapter(small, folder).tensors
+    torch.testing.assert_close(found, random_adapter(small, 0).tensors, atol=0, rtol=0)
+
+
+def test_an_adapter_takes_the_place_of_another_and_leaves_nothing_beside(small, tmp_path):
+    for seed in (0, 1):
+        save_adapter(random_adapter(small, seed), tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    found = load_adapter(small, tmp_path / "a").tensors
+    torch.testing.assert_close(found, random_adapter(small, 1).tensors, atol=0, rtol=0)
+
+
+def test_an_adapter_is_the_same_bytes_each_time(small, tmp_path):
+    adapter = random_adapter(small, 0)
+    folders = [save_adapter(adapter, tmp_path / str(n)) for n in range(20)]
+    assert len({(its / "adapter_model.safetensors").read_bytes() for its in folders}) == 1
+
+
+def test_an_adapter_of_another_base_is_refused(small, tmp_path):
+    other = factory.family_base("qwen2_5_vl")
+    folder = save_adapter(random_adapter(other, 0), tmp_path / "a")
+    with pytest.raises(DataError, match=r"a: of another base than small: .*q_proj is 128 x 128"):
+        load_adapter(small, folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"peft_type": "IA3"}, "peft_type must be 'LORA'"),
+        ({"use_dora": True}, "use_dora is not run by the fleet"),
+        ({"bias": "all"}, "bias 'all'; only 'none'"),
+        ({"alora_invocation_tokens": [5, 6]}, "alora_invocation_tokens is not run by the fleet"),
+        ({"init_lora_weights": "pissa_niter_4"}, "'pissa_niter_4' changes the base's own weights"),
+        ({"lora_alpha": None}, "lora_alpha is None; expected a finite number"),
+        ({"lora_alpha": float("nan")}, "lora_alpha is nan; expected a finite number"),
+        ({"lora_alpha": 10**400}, "lora_alpha is 10000000"),
+        ({"alpha_pattern": {"(q": 8}}, r"alpha_pattern '\(q': no pattern: missing \)"),
+        ({"alpha_pattern": {r"(.|\w)+X": 8}}, "a repeated group, may take for ever"),
+        ({"alpha_pattern": {".*" * 30 + "X": 8}}, "more than four groups or repetitions"),
+        ({"alpha_pattern": {"(" * 5000 + ")" * 5000: 8}}, "more than four groups"),
+    ],
+)
+def test_an_adapter_that_the_fleet_cannot_run_is_refused(small, tmp_path, config, message):
+    adapter = random_adapter(small, 0)
+    adapter.config.update(config)
+    with pytest.raises(DataError, match=message):
+        load_adapter(small, save_adapter(adapter, tmp_path / "a"))
+
+
+def test_a_damaged_adapter_is_named(small, tmp_path):
+    folder = save_adapter(random_adapter(small, 0), tmp_path / "a")
+    path = folder / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"adapter_model.safetensors: damaged"):
+        load_adapter(small, folder)
+    path.unlink()
+    with pytest.raises(DataError, match=r"adapter_model.safetensors: cannot be read: No such file"):
+        load_adapter(small, folder)
+    (folder / "adapter_config.json").write_text("{")
+    with pytest.raises(DataError, match=r"adapter_config.json: no JSON"):
+        load_adapter(small, folder)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (torch.zeros(128), None, r"\(128,\).*; expected two matrices, A and B"),
+        (torch.zeros(1, 4, 128), None, "expected two matrices, A and B"),
+        (None, torch.zeros(128, 4, 1), "expected two matrices, A and B"),
+        (torch.zeros(0, 128), torch.zeros(128, 0), "expected two matrices, A and B"),
+        (torch.zeros(3, 128), torch.zeros(128, 5), "are of different ranks"),
+        (torch.full((4, 128), torch.nan), None, "q_proj.lora_A.weight: expected finite floating"),
+        (torch.zeros(4, 128, dtype=torch.int8), None, "expected finite floating-point numbers"),
+    ],
+)
+def test_factors_that_are_none_are_refused(small, tmp_path, a, b, message):
+    adapter = random_adapter(small, 0)
+    key = next(key for key in adapter.tensors if key.endswith("q_proj.lora_A.weight"))
+    for letter, tensor in (("A", a), ("B", b)):
+        if tensor is not None:
+            adapter.tensors[key.replace("_A.", f"_{letter}.")] = tensor
+    with pytest.raises(DataError, match=message):
+        load_adapter(small, save_adapter(adapter, tmp_path / "a"))
+
+
+def test_numbers_of_a_type_that_torch_lacks_are_named(small, tmp_path):
+    folder = save_adapter(random_adapter(small, 0), tmp_path / "a")
+    header = b'{"a":{"dtype":"F4","shape":[4,8],"data_offsets":[0,16]}}'
+    whole = len(header).to_bytes(8, "little") + header + bytes(16)
+    (folder / "adapter_model.safetensors").write_bytes(whole)
+    with pytest.raises(DataError, match="numbers of type F4 cannot be read"):
+        load_adapter(small, folder)
+
+
+def test_an_adapter_of_the_vision_tower_is_refused(small, tmp_path):
+    adapter = random_adapter(small, 0)
+    name = "base_model.model.model.visual.blocks.0.attn.qkv.lora_"
+    adapter.tensors[f"{name}A.weight"] = torch.zeros(4, 96)
+    adapter.tensors[f"{name}B.weight"] = torch.zeros(288, 4)
+    with pytest.raises(DataError, match=r"changes 'model.visual.*merge the adapter into"):
+        load_adapter(small, save_adapter(adapter, tmp_path / "a"))
+
+
+def test_names_of_older_transformers_are_understood(small, tmp_path):
+    adapter = random_adapter(small, 0)
+    older = {key.replace(".language_model.", "."): its for key, its in adapter.tensors.items()}
+    folder = save_adapter(Adapter("a", 0, adapter.config, older), tmp_path / "a")
+    assert load_adapter(small, folder).tensors.keys() == adapter.tensors.keys()
+
+
+def test_an_alpha_by_the_name_of_older_transformers_is_that_layers(small, tmp_path):
+    """As PEFT writes it after EVA, which gives every layer a rank and an alpha of its own."""
+    adapter = random_adapter(small, 0)
+    name = "model.language_model.layers.1.self_attn.q_proj"
+    config = adapter.config | {"alpha_pattern": {name: 3 * adapter.config["lora_alpha"]}}
+    older_config = config | {
+        "alpha_pattern": {name.replace(".language_model", ""): 3 * adapter.config["lora_alpha"]}
+    }
+    older = {key.replace(".language_model.", "."): its for key, its in adapter.tensors.items()}
+    folder = save_adapter(Adapter("a", 0, older_config, older), tmp_path / "a")
+    (plain, todays, read) = (
+        stacked(small, [one]).factors
+        for one in (adapter, replace(adapter, config=config), load_adapter(small, folder))
+    )
+    torch.testing.assert_close(read, todays, rtol=0, atol=0)
+    torch.testing.assert_close(read[name][1], 3 * plain[name][1])
+
+
+@pytest.mark.parametrize("pattern", ["proj", "q_proj", "q_proj|v_proj", r"1\..*proj", "self_attn"])
+def test_an_alpha_by_pattern_is_that_of_the_layers_which_peft_means(small, pattern):
+    from peft.utils.other import get_pattern_key
+
+    adapter = random_adapter(small, 0, rank=1)
+    tuned = replace(
+        adapter, config=adapter.config | {"lora_alpha": 1, "alpha_pattern": {pattern: 7}}
+    )
+    plain = replace(adapter, config=adapter.config | {"lora_alpha": 1})
+    factors = stacked(small, [plain]).factors
+    for name, (_, b) in stacked(small, [tuned]).factors.items():
+        alpha = 7 if get_pattern_key([pattern], name) == pattern else 1
+        torch.testing.assert_close(b, alpha * factors[name][1])
+
+
+@pytest.mark.parametrize("start", [True, "gaussian", "mica", "orthogonal", "pissa", "olora"])
+def test_only_a_start_that_leaves_peft_the_base_is_run(start, tmp_path):
+    """PEFT itself says which: after it has read an adapter, is the base what it was?"""
+    from peft import LoraConfig, get_peft_model
+
+    base = factory.family_base("qwen2_5_vl")
+    before = {name: its.clone() for name, its in base.model.state_dict().items()}
+    config = LoraConfig(r=4, target_modules=["v_proj"], init_lora_weights=start)
+    model = get_peft_model(factory.family_base("qwen2_5_vl").model, config)
+    model.save_pretrained(tmp_path)
+    after = {
+        name.removeprefix("base_model.model.").replace(".base_layer", ""): its
+        for name, its in model.state_dict().items()
+    }
+    if all(torch.equal(its, after[name]) for name, its in before.items()):
+        load_adapter(base, tmp_path)
+    else:
+        with pytest.raises(DataError, match=rf"init_lora_weights '{start}' changes the base's own"):
+            load_adapter(base, tmp_path)
+
+
+def test_our_configuration_is_what_peft_would_write(small, tmp_path):
+    from peft import LoraConfig
+
+    (adapter,) = train_fleet(small, [job(0, factory.items(2))], factory.recipe(epochs=1))
+    folder = save_adapter(adapter, tmp_path / "a")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert LoraConfig.from_pretrained(folder).r == config["r"] == 4
+    assert config["target_modules"] == (
+        r"model\.language_model\.layers\..*\."
+        r"(down_proj|gate_proj|k_proj|o_proj|q_proj|up_proj|v_proj)"
+    )
+
+
+def test_some_layers_of_a_kind_are_named_one_by_one(small):
+    recipe = factory.recipe(targets=("1.self_attn.q_proj", "up_proj"), dropout=0.1)
+    names = list(target_linears(small.model, recipe.targets))
+    config = peft_config(small, recipe, names)
+    assert config["target_modules"] == names
+    assert {name for name in names if "q_proj" in name} == {
+        "model.language_model.layers.1.self_attn.q_proj"
+    }
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (4, 8, 0.1)
+
+
+# Stacks.
+
+
+def test_a_stack_is_as_wide_as_its_widest_and_rounds_nothing():
+    """A layer's own rank divides alpha, whatever `r` says: PEFT's `rank_pattern`."""
+    base = factory.small_base(torch.bfloat16)
+    adapters = [random_adapter(base, 0, rank=2), random_adapter(base, 1, rank=3)]
+    for one in adapters:
+        one.config.update(r=7, lora_alpha=5)
+        one.tensors.update({key: its.bfloat16() for key, its in one.tensors.items()})
+    stack = stacked(base, adapters)
+    assert (stack.rank, stack.dtype) == (3, torch.float32)
+    for name, (a, b) in stack.factors.items():
+        for index, (one, rank) in enumerate(zip(adapters, (2, 3), strict=True)):
+            key = f"base_model.model.{name}.lora_"
+            assert torch.equal(a[index, :rank], one.tensors[f"{key}A.weight"].float())
+            expected = one.tensors[f"{key}B.weight"].double() * 5 / rank
+            torch.testing.assert_close(b[index, :, :rank].double(), expected, atol=0, rtol=1e-6)
+            assert not a[index, rank:].any()
+            assert not b[index, :, rank:].any()
+
+
+def test_stacked_adapters_of_different_ranks_do_what_each_does_alone(small):
+    adapters = [random_adapter(small, 0, rank=2), random_adapter(small, 1, rank=5)]
+    items = factory.items(3, 2)
+    path = forward_path(small, items)
+    rows = path.encode(items)
+    with torch.no_grad():
+        with attached(small.model, stacked(small, adapters)):
+            both = path.logits([*rows, *rows])
+        for index, adapter in enumerate(adapters):
+            with attached(small.model, stacked(small, [adapter])):
+                alone = path.logits(rows)
+            torch.testing.assert_close(both[3 * index : 3 * index + 3], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_layer_may_get_its_rows_flattened():
+    model = torch.nn.Sequential(torch.nn.Linear(6, 5)).double()
+    stack = Stack({"0": (5, 6)}, 2, 3, 0.5, dtype=torch.float64, devices={"0": torch.device("cpu")})
+    stack.values[0].normal_(generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4, 7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    (a, b), linear = stack.factors["0"], model[0]
+    with attached(model, stack):
+        whole, flat = model(x), model(x.flatten(0, 1))
+    assert model[0] is linear
+    for row, its in enumerate((0, 0, 1, 1)):
+        expected = linear(x[row]) + 0.5 * x[row] @ a[its].T @ b[its].T
+        torch.testing.assert_close(whole[row], expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(flat.view_as(whole), whole, atol=1e-12, rtol=0)
+
+
+def test_fresh_factors_start_as_peft_does():
+    sizes = {"a": (8, 100), "b": (3, 25)}
+    devices = dict.fromkeys(sizes, torch.device("cpu"))
+    stack = Stack(sizes, 2, 4, 2.0, dtype=torch.float32, devices=devices)
+    stack.initialise([5, 6])
+    a, b = stack.factors["a"]
+    assert a.shape == (2, 4, 100)
+    assert b.shape == (2, 8, 4)
+    assert not b.any()
+    assert 0.09 < a.abs().max() <= 0.1
+    assert not torch.equal(a[0], a[1])
+    assert stack.factors["b"][0].abs().max() <= 0.2
+
+
+# Scoring.
+
+
+def stock_logprobs(base, adapter, items):
+    """Each item's options by PEFT and the model's own forward, one item at a time."""
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+
+    model = copy.deepcopy(base.model)
+    if adapter is not None:
+        config = {key: adapter.config[key] for key in ("r", "lora_alpha", "target_modules")}
+        model = get_peft_model(model, LoraConfig(**config))
+        set_peft_model_state_dict(model, adapter.tensors)
+        model.eval()
+    tokens = [tail[0] for tail in letters(base.processor).tails]
+    plain = forward_path(base, items, "plain")
+    for item in items:
+        with torch.no_grad():
+            logits = model(**plain.inputs(plain.encode([item]))).logits[0, -1]
+        yield logits.log_softmax(-1)[tokens[: len(item.choices)]]
+
+
+@pytest.mark.parametrize("family", ["small", *FAMILIES, "llava"])
+def test_scores_equal_the_plain_peft_forward(family):
+    if family == "small":
+        base, items = factory.small_base(), factory.items(5, None)
+    else:
+        base, items = factory.family_base(family), factory.items(5, None, size=None)
+    adapters = [None, random_adapter(base, 0), random_adapter(base, 1, rank=2)]
+    told = []
+    answers = score_fleet(
+        base, adapters, items, batch_size=2, progress=lambda *its: told.append(its)
+    )
+    assert told[-1] == (15, 15)
+    for adapter, ours in zip(adapters, answers, strict=True):
+        for answer, theirs in zip(ours, stock_logprobs(base, adapter, items), strict=True):
+            torch.testing.assert_close(torch.tensor(answer.logprobs), theirs, atol=1e-4, rtol=1e-4)
+            assert answer.choice == int(theirs.argmax())
+            best, second = theirs.topk(2).values.tolist()
+            assert answer.margin == pytest.approx(best - second, abs=2e-4)
+
+
+def test_a_tasks_answers_are_the_same_whatever_else_is_asked(small):
+    mine, others = factory.items(5, 2), factory.items(4, 1, seed=1, task="other")
+    adapter = random_adapter(small, 0)
+    (alone,) = score_fleet(small, [adapter], mine, batch_size=3)
+    (among,) = score_fleet(small, [adapter], [*others, *mine], batch_size=3)
+    assert among[4:] == alone
+
+
+def test_stacked_scoring_equals_merged_scoring(small, monkeypatch):
+    items, adapters = factory.items(5, None), [random_adapter(small, seed) for seed in range(3)]
+    alone = score_fleet(small, [*adapters[:1], None, *adapters[1:]], items)
+
+    def crews(base, adapters, tokens):
+        yield score._Crew(
+            [0, 2], lambda: attached(base.model, stacked(base, [adapters[0], adapters[2]]))
+        )
+        yield score._Crew(
+            [1, 3], lambda: attached(base.model, stacked(base, [no_change, adapters[3]]))
+        )
+
+    no_change = random_adapter(small, 9)
+    for tensor in no_change.tensors.values():
+        tensor.zero_()
+    monkeypatch.setattr(score, "_crews", crews)
+    together = score_fleet(small, [*adapters[:1], None, *adapters[1:]], items, batch_size=2)
+    for one, other in zip(alone, together, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert a.choice == b.choice
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+def test_letters_of_several_tokens_are_compared_by_the_sum(small, monkeypatch):
+    stem, tails = (9,), ((10, 12), (10, 13), (11,))
+    monkeypatch.setattr(score, "letters", lambda _: Letters(stem, tails))
+    items = [item for item in factory.items(9, seed=4) if len(item.choices) == 3]
+    (answers,) = score_fleet(small, [None], items)
+    plain = forward_path(small, items, "plain")
+
+    def one(item, said, token):
+        rows = [row._replace(said=said) for row in plain.encode([item])]
+        return float(plain.logits(rows)[0, -1].log_softmax(-1)[token])
+
+    assert items
+    for item, answer in zip(items, answers, strict=True):
+        first = one(item, (9,), 10)
+        expected = [
+            first + one(item, (9, 10), 12),
+            first + one(item, (9, 10), 13),
+            one(item, (9,), 11),
+        ]
+        assert answer.logprobs == pytest.approx(expected, abs=1e-4)
+
+
+def test_training_takes_letters_of_several_tokens(small, monkeypatch):
+    tails = ((10, 12), (10, 13), (11,), (14,), (15,))
+    monkeypatch.setattr(train, "letters", lambda _: Letters((9,), tails))
+    monkeypatch.setattr(score, "letters", lambda _: Letters((9,), tails))
+    items = factory.items(8, seed=5)
+    its = job(0, items, answers=[1] * 8)
+    (adapter,) = train_fleet(small, [its], factory.recipe(epochs=8))
+    before, after = score_fleet(small, [None, adapter], items)
+    assert {answer.choice for answer in after} == {1}
+    for a, b in zip(before, after, strict=True):
+        assert b.logprobs[1] - a.logprobs[1] > 2
+
+
+def test_a_tie_goes_to_the_first_and_has_no_margin():
+    assert judged([-2.0, -1.0, -1.0]) == score.Answer(1, (-2.0, -1.0, -1.0), 0.0)
+
+
+def test_an_adapter_without_numbers_gives_no_answers(small):
+    """As one is after a training that went astray: its first option is not chosen instead."""
+    adapter = random_adapter(small, 0)
+    for tensor in adapter.tensors.values():
+        tensor.fill_(float("nan"))
+    (answers,) = score_fleet(small, [adapter], factory.items(4))
+    assert [its.choice for its in answers] == [None] * 4
+    turned = combined(answers[:2], [(0, 1), (1, 0)], by_reply=False)
+    assert turned.choice is None
+
+
+@pytest.mark.parametrize("count", [0, 11])
+def test_an_item_without_choices_or_with_more_than_letters_is_refused(small, count):
+    (item,) = factory.items(1)
+    bad = type(item)(**(vars(item) | {"choices": ("a",) * count}))
+    with pytest.raises(StudyError, match=f"item 'made-0': {count} choices; 1 to 10"):
+        score_fleet(small, [None], [bad])
+
+
+# Replies.
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
+def test_replies_equal_those_of_generate(family, monkeypatch):
+    base, items = factory.family_base(family), factory.items(3, 1, size=(56, 56))
+    monkeypatch.setattr(score, "is_settled", lambda _: False)
+    path, plain = forward_path(base, items), forward_path(base, items, "plain")
+    with torch.no_grad():
+        ours = replies(base, path, path.encode(items))
+        for item, reply in zip(items, ours, strict=True):
+            inputs = plain.inputs(plain.encode([item]))
+            made = base.model.generate(**inputs, max_new_tokens=16, do_sample=False)
+            said = made[0, inputs["input_ids"].shape[1] :]
+            assert base.processor.tokenizer.decode(said, skip_special_tokens=True) == reply
+
+
+def test_a_reply_ends_as_model_or_tokenizer_say_and_holds_no_picture():
+    tokens = SimpleNamespace(image_token_id=3, video_token_id=4)
+    for ends, expected in (([5, 6], {5, 6, 7}), (5, {5, 7}), (None, {7})):
+        model = SimpleNamespace(config=tokens, generation_config=SimpleNamespace(eos_token_id=ends))
+        processor = SimpleNamespace(tokenizer=SimpleNamespace(eos_token_id=7))
+        base = SimpleNamespace(model=model, processor=processor)
+        assert score._ends(base) == expected
+        assert score._picture_tokens(base) == [3, 4]
+
+
+def test_generate_reads_replies_and_counts_what_it_cannot_read(small):
+    items = factory.items(6, seed=5)
+    (adapter,) = train_fleet(small, [job(0, items, answers=[1] * 6)], factory.recipe(epochs=8))
+    base, tuned = score_fleet(small, [None, adapter], items, scoring="generate")
+    assert {answer.choice for answer in tuned} == {1}
+    assert None in {answer.choice for answer in base}
+    by_letter = score_fleet(small, [None, adapter], items)
+    assert [answer.logprobs for answer in base] == [answer.logprobs for answer in by_letter[0]]
+
+
+def test_numbers_are_generated_read_and_marked_whatever_the_scoring(small, monkeypatch):
+    """Three items of one task, whose replies are written by hand, token by token."""
+    tokenizer = small.processor.tokenizer
+    scripts = {"made-0": "3 closer", "made-1": "the box", "made-2": "5 closer"}
+    written = {name: tokenizer(text)["input_ids"] for name, text in scripts.items()}
+    asked = []
+
+    def logits(self, rows, read=1):
+        asked.append(max(len(row.said) for row in rows))
+        scores = torch.zeros(len(rows), 1, len(tokenizer))
+        for index, row in enumerate(rows):
+            script = [*written[row.item.id], *[tokenizer.eos_token_id] * 20]
+            scores[index, 0, script[len(row.said)]] = 1.0
+        return scores
+
+    monkeypatch.setattr(SmallPath, "logits", logits)
+    items = [
+        type(item)(**(vars(item) | {"choices": (), "answer": -1, "truth": 4.0}))
+        for item in factory.items(3)
+    ]
+    for scoring in ("letters", "generate"):
+        (answers,) = score_fleet(small, [None], items, scoring=scoring)
+        # 3 and 5 are a quarter of 4 away: thetas .50 to .75, six of ten.
+        assert [answer.score for answer in answers] == [
+            pytest.approx(0.6),
+            None,
+            pytest.approx(0.6),
+        ]
+        assert {answer.choice for answer in answers} == {None}
+    assert max(asked) < 15  # ended where the replies end

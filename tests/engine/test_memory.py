@@ -1,0 +1,122 @@
+"""How much of a fleet is at work at once: by the memory that is free, and by the jobs' lengths."""
+
+from collections import Counter
+
+import lab_factory as factory
+import pytest
+import torch
+from card import CARD, a_card, put_on_card
+from test_fleet import job, random_adapter
+
+from transferscope.engine import memory, score, train
+from transferscope.engine.linears import target_linears
+from transferscope.engine.lora import Stack
+from transferscope.engine.memory import Room, folding_pays, tokens_at_once, training_room
+from transferscope.engine.score import score_fleet
+from transferscope.engine.train import train_fleet
+from transferscope.study import cost
+
+torch.set_num_threads(1)
+
+TOKEN = 4 * (14 * factory.TEXT["hidden_size"] + 5 * factory.TEXT["intermediate_size"])
+"""Bytes of a token's activations in one layer, in float32, by hand."""
+
+
+@pytest.fixture
+def on_card(monkeypatch):
+    """A base of three layers on a GPU with as much free memory as is said."""
+    base = factory.family_base("qwen2_5_vl")
+    put_on_card(base.model)
+    free = {}
+    monkeypatch.setattr(memory, "free_on", free.__getitem__)
+    with a_card():
+        yield base, free
+
+
+def test_what_fits_on_a_gpu_follows_from_its_free_memory(on_card):
+    base, free = on_card
+    row, adapter = 100 * 3 * TOKEN, cost.adapter_bytes(100_000)
+    for left in (0, 5 * row, 20 * row, 50 * (8 * row + adapter)):
+        free[CARD] = left
+        found = training_room(base, 8, 100, 100_000)
+        assert found == cost.fits(left, 8, row, adapter, alone=False)
+    assert found.adapters == 35  # 70 % of 50
+    free[CARD] = 10 * cost.SCORING_LAYERS * TOKEN + 1
+    assert tokens_at_once(base) == 7
+
+
+@pytest.mark.parametrize("left", [None, 1 << 40])
+def test_on_a_cpu_each_adapter_is_alone(left, monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: left)
+    assert training_room(factory.small_base(), 8, 100, 1000) == Room(1, 1, False)
+
+
+def test_of_several_gpus_the_fullest_for_its_layers_decides(on_card, monkeypatch):
+    base, free = on_card
+    other = torch.device("cuda", 1)
+    monkeypatch.setattr(memory, "layers_by_device", lambda _: Counter({CARD: 2, other: 1}))
+    layer = cost.SCORING_LAYERS * TOKEN
+    free |= {CARD: 40 * layer + 1, other: 100 * layer}
+    assert tokens_at_once(base) == 42  # 70 % of 40 for two layers of three
+    free |= {CARD: 100 * layer, other: 30 * layer + 1}
+    assert tokens_at_once(base) == 63  # 70 % of 30 for one
+
+
+@pytest.mark.parametrize(("room", "sizes"), [(0, [2, 1] * 3), (1, [2, 1] * 3), (2, [4, 2, 2, 1])])
+def test_as_many_adapters_answer_at_once_as_fit_beside_a_batch(on_card, room, sizes, monkeypatch):
+    base, _ = on_card
+    monkeypatch.setattr("transferscope.engine.qwen_path.compile_layers", lambda *_: None)
+    short, long = (factory.items(count, its, size=(56, 56)) for count, its in ((2, 1), (1, 20)))
+    items, asked = [*short, *long], []
+    path = score.forward_path(base, items)
+    longest = max(row.length for row in path.encode(items))
+    logits = type(path).logits
+
+    def recorded(self, rows, read=1):
+        asked.append(len(rows))
+        return logits(self, rows, read)
+
+    monkeypatch.setattr(type(path), "logits", recorded)
+    monkeypatch.setattr(score, "tokens_at_once", lambda _: room * 2 * longest)
+    score_fleet(base, [random_adapter(base, seed) for seed in range(3)], items, batch_size=2)
+    assert asked == sizes
+
+
+def test_jobs_of_similar_length_share_forwards_and_longer_training_comes_first(monkeypatch):
+    """Rows of 2 pictures are much longer than rows of 1; 8 items take more steps than 4."""
+    base = factory.small_base()
+    few, longer = factory.items(4, 1), factory.items(4, 2)
+    jobs = [job(seed, its) for seed, its in enumerate((few, 2 * few, longer, few, 2 * few))]
+    told = []
+
+    def room(base, batch, length, numbers):
+        told.append((batch, length, numbers))
+        return Room(2, 3, False)
+
+    monkeypatch.setattr(train, "training_room", room)
+    recipe = factory.recipe(epochs=1)
+    path = train.forward_path(base, jobs[0].items)
+    squads = list(train._squads(base, path, jobs, recipe, 2))
+    assert [sorted(squad.indices) for squad in squads] == [[2], [1, 4], [0, 3]]
+    assert {squad.room for squad in squads} == {Room(2, 3, False)}  # not 2 parts, as rows ask
+    (made,) = train_fleet(base, jobs[:1], recipe)
+    numbers = sum(tensor.numel() for tensor in made.tensors.values())
+    assert {(batch, its) for batch, _, its in told} == {(4, numbers)}
+
+
+def test_weights_are_folded_where_they_are_small_of_one_type_and_on_a_cpu(monkeypatch):
+    base = factory.small_base()
+    linears = target_linears(base.model, ("q_proj",))
+    sizes = {name: tuple(linear.weight.shape) for name, linear in linears.items()}
+
+    def stack(base, size=1):
+        devices = dict.fromkeys(sizes, torch.device("cpu"))
+        dtype = torch.promote_types(base.dtype, torch.float32)
+        return Stack(sizes, size, 2, 1.0, dtype=dtype, devices=devices)
+
+    most = sum(4 * rows * columns for rows, columns in sizes.values())
+    monkeypatch.setattr(memory, "FOLDED_BYTES", 2 * most)
+    assert folding_pays(base, stack(base, 2))
+    assert not folding_pays(base, stack(base, 3))
+    half = factory.small_base(torch.bfloat16)
+    assert not folding_pays(half, stack(half))

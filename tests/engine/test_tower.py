@@ -1,0 +1,93 @@
+"""A vision tower and its pictures in the shapes that a GPU likes say what they said before."""
+
+import threading
+
+import lab_factory as factory
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from transferscope.engine.qwen_path import FAMILIES
+from transferscope.engine.tower import Pixels, fill_up, smooth
+from transferscope.engine.vision import Budget, Eyes, seen
+from transferscope.tasks import Drawn
+
+torch.set_num_threads(1)
+
+CPU = torch.device("cpu")
+
+
+def pictures(*sizes: tuple[int, int]) -> list[Drawn]:
+    draw = np.random.default_rng(0)
+    return [Drawn(draw.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bytes_amount_to_the_processors_own_numbers(family, dtype):
+    processor = factory.family_base(family).processor.image_processor
+    processor.image_mean = [0.1, 0.4, 0.7]
+    pixels = Pixels(processor, CPU, dtype)
+    for picture in pictures((112, 112), (40, 130), (300, 200)):
+        made = processor(images=[picture.pixels().transpose(2, 0, 1)], return_tensors="pt")
+        prepared = pixels.prepared(picture)
+        assert prepared.patches.dtype == torch.uint8
+        assert torch.equal(prepared.grid, made["image_grid_thw"])
+        assert torch.equal(pixels.numbers(prepared.patches), made["pixel_values"].to(dtype))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_smooth_tower_says_what_it_said_without_a_convolution(family, monkeypatch):
+    base = factory.family_base(family, torch.float64)
+    tower = base.model.model.visual
+    made = base.processor.image_processor(
+        images=[its.pixels() for its in pictures((112, 112), (40, 130))], return_tensors="pt"
+    )
+    given = made["pixel_values"].double(), made["image_grid_thw"]
+    before = tower(*given).pooler_output
+    smooth(tower)
+    monkeypatch.delattr(nn.Conv3d, "_conv_forward")
+    torch.testing.assert_close(tower(*given).pooler_output, before, atol=1e-12, rtol=1e-12)
+    gated = [block.mlp for block in tower.blocks if hasattr(block.mlp, "gate_proj")]
+    for mlp in gated:
+        fill_up(mlp)
+        assert mlp.gate_proj.weight.shape[0] == mlp.down_proj.weight.shape[1] == 128
+    assert bool(gated) == (family == "qwen2_5_vl")
+    torch.testing.assert_close(tower(*given).pooler_output, before, atol=1e-12, rtol=1e-12)
+
+
+def test_units_that_tensor_cores_do_not_take_are_filled_up_and_others_are_not():
+    base = factory.family_base("qwen2_5_vl")
+    tower = base.model.model.visual
+    first = tower.blocks[0].mlp
+    for linear in (first.gate_proj, first.up_proj):
+        linear.weight, linear.bias = (
+            nn.Parameter(its[:-1]) for its in (linear.weight, linear.bias)
+        )
+        linear.out_features -= 1
+    first.down_proj.weight = nn.Parameter(first.down_proj.weight[:, :-1])
+    smooth(tower)
+    assert [block.mlp.gate_proj.out_features for block in tower.blocks] == [128, 48]
+
+
+def test_pictures_are_looked_at_in_parts_of_a_size_and_prepared_meanwhile():
+    last, parts = threading.Event(), []
+    some = [seen(its) for its in pictures((2, 2), (1, 3), (5, 2), (1, 1), (1, 2))]
+
+    def prepare(picture):
+        area = picture.pixels()[..., 0].size
+        if area == 1:
+            last.set()
+        return area
+
+    def look(areas):
+        assert last.wait(10)  # of a later part, before the first is done
+        parts.append(areas)
+        return [torch.full((1, 1), float(area)) for area in areas]
+
+    eyes = Eyes(look, 8, Budget(), size=lambda one: one.shape[0] * one.shape[1], prepare=prepare)
+    said = eyes.features([*some, some[0]])
+    assert [int(its) for its in said] == [4, 3, 10, 1, 2, 4]
+    assert parts == [[4, 3], [10], [1, 2]]
+    assert eyes.looked == 5

@@ -1,0 +1,196 @@
+"""A training that went astray fails its own run: nothing of it is kept, and others go on."""
+
+import json
+import sys
+from pathlib import Path
+
+import lab_factory as factory
+import numpy as np
+import pytest
+import torch
+from fake_lab import FakeLab
+from safetensors.torch import load_file, save_file
+
+from transferscope import cli
+from transferscope import store as results
+from transferscope.engine import train
+from transferscope.engine.adapter import save_adapter
+from transferscope.engine.loss_curve import Curve, Log, judged
+from transferscope.engine.memory import Room
+from transferscope.engine.score import score_fleet
+from transferscope.engine.train import Job, train_fleet
+from transferscope.errors import DataError
+from transferscope.execution import runner
+from transferscope.execution.runner import run_study
+from transferscope.store.progress import standing
+from transferscope.study.file import parse_study
+
+torch.set_num_threads(1)
+
+REAL = """\
+name: astray
+models: {good: glimpse-s, bad: {where: glimpse-s, learning_rate: RATE}}
+suite: glimpse
+sources: [Counting, Spatial_Relation]
+targets: [Counting]
+seeds: 1
+recipe: {items: 8, epochs: 3, batch_size: 4, rank: 4}
+evaluation: {items: 4}
+"""
+
+
+def jobs(count):
+    return [Job(f"t{n}", n, factory.items(4, seed=n), 10 + n, 20 + n, 30 + n) for n in range(count)]
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_an_adapter_that_diverges_leaves_its_neighbours_unharmed(folded, monkeypatch):
+    base = factory.small_base()
+    monkeypatch.setattr(train, "training_room", lambda *its: Room(3, 1, False))
+    monkeypatch.setattr(train, "folding_pays", lambda *its: folded)
+    alone = train_fleet(base, jobs(3), factory.recipe())
+    start = train._start
+
+    def astray(*its):
+        stack = start(*its)
+        with torch.no_grad():
+            stack.values[0][1] = 1e30
+        return stack
+
+    monkeypatch.setattr(train, "_start", astray)
+    together = train_fleet(base, jobs(3), factory.recipe())
+    (bad,) = (one for one in together if one.curve.failed)
+    assert bad.curve.failed.startswith("diverged: its loss is not finite at step 1 of 2")
+    for one, other in zip(alone, together, strict=True):
+        if other is not bad:
+            assert one.curve == other.curve
+            assert all(torch.equal(its, other.tensors[key]) for key, its in one.tensors.items())
+
+
+def test_losses_are_the_mean_cross_entropy_of_each_steps_batch(monkeypatch):
+    """Against the answers' log-probabilities as scoring gives them, before the first step."""
+    base, recipe = factory.small_base(), factory.recipe(epochs=1, batch_size=2)
+    (one,) = train_fleet(base, jobs(1), recipe)
+    items = jobs(1)[0].items[:2]
+    (answers,) = score_fleet(base, [None], items)
+    expected = -np.mean([a.logprobs[i.answer] for a, i in zip(answers, items, strict=True)])
+    assert len(one.curve.losses) == len(one.curve.norms) == 2
+    assert one.curve.losses[0] == pytest.approx(expected, abs=1e-5)
+    (parts,) = train_fleet(base, jobs(1), recipe, rows=1)
+    assert parts.curve.losses == pytest.approx(one.curve.losses, abs=1e-5)
+
+
+def test_an_adapter_of_a_learning_rate_of_a_million_is_never_written(tmp_path):
+    (made,) = train_fleet(factory.small_base(), jobs(1), factory.recipe(learning_rate=1e6))
+    assert made.curve.failed.startswith("diverged: its ")
+    assert made.curve.failed.endswith("; lower the learning rate, which is 1e+06")
+    with pytest.raises(DataError, match="not written: the adapter diverged"):
+        save_adapter(made, tmp_path / "a")
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_adapter_that_changes_no_answer_fails():
+    (made,) = train_fleet(factory.small_base(), jobs(1), factory.recipe(learning_rate=0.0))
+    assert made.curve.failed.startswith("learned nothing: all of its lora_B weights are zero")
+    (made,) = train_fleet(factory.small_base(), jobs(1), factory.recipe())
+    assert not made.curve.failed
+
+
+def test_a_fleet_in_which_nothing_is_finite_stops_early():
+    log = Log([100, 3])
+    going = [log.add(torch.tensor([1.0 if step < 20 else torch.nan, torch.nan]), torch.ones(2))
+             for step in range(32)]  # fmt: skip
+    assert going == [True] * 31 + [False]
+    first, second = log.curves()
+    assert first.failed == "diverged: its loss is not finite at step 21 of 100"
+    assert second.failed == "diverged: its loss is not finite at step 1 of 3"
+    assert judged(Curve(), {"x.lora_B.weight": torch.tensor(torch.inf)}, 1.0).failed.startswith(
+        "diverged: its weights are not finite"
+    )
+
+
+def test_a_curve_is_written_with_its_ends_and_null_for_what_is_no_number():
+    losses = tuple(float(n) for n in range(120))
+    record = Curve(losses, losses).record()
+    assert record["step"][0] == 1
+    assert record["step"][-1] == record["steps"] == 120
+    assert len(record["step"]) <= 51
+    assert record["loss"] == [step - 1 for step in record["step"]]
+    assert (record["first"], record["last"]) == (0, 119)
+    assert record["mean_of_last_tenth"] == np.mean(range(108, 120))
+    bad = Curve((1.0, float("nan")), (2.0, float("inf"))).record()
+    assert (bad["loss"], bad["gradient_norm"]) == ([1.0, None], [2.0, None])
+    json.dumps(bad, allow_nan=False)
+
+
+def test_a_study_says_which_runs_diverged_and_tries_them_again(tmp_path, monkeypatch, capsys):
+    """For real: one model's learning rate is a million; then it is lowered."""
+    file, out = tmp_path / "study.yaml", tmp_path / "out"
+    words = ["transferscope", "run", str(file), "--out", str(out), "--no-figures"]
+    monkeypatch.setattr(sys, "argv", words)
+    for rate in ("1000000", "1000000", "4.0e-3"):
+        file.write_text(REAL.replace("RATE", rate), encoding="utf-8")
+        with pytest.raises(SystemExit) as stopped:
+            sys.exit(cli.main())
+        now, said = standing(out), capsys.readouterr().err
+        kept = {path.parts[-4] for path in out.glob("adapters/*/*/*/adapter_model.safetensors")}
+        if rate == "4.0e-3":
+            break
+        assert stopped.value.code == 1
+        assert (now.state, now.cells, now.of) == ("failed in part", 4, 6)
+        assert [one["runs"] for one in now.failed] == [
+            ["bad, Counting, seed 0"],
+            ["bad, Spatial_Relation, seed 0"],
+        ]
+        for one in now.failed:
+            assert one["error"].startswith("diverged: its ")
+            assert one["error"] in said
+        assert kept == {"good"}
+    assert stopped.value.code in (0, None)
+    assert (now.state, now.cells, now.failed) == ("done", 6, [])
+    assert kept == {"good", "bad"}
+    curves = [line for line in results.logged(out) if line["event"] == "curve"]
+    assert [line["runs"][0] for line in curves] == [
+        *("good, Counting, seed 0", "good, Spatial_Relation, seed 0"),
+        *(["bad, Counting, seed 0", "bad, Spatial_Relation, seed 0"] * 3),
+    ]
+    assert curves[0]["steps"] == 6
+    assert curves[0]["last"] < curves[0]["first"]
+
+
+def made_study(tmp_path: Path) -> str:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "weights").write_text("s")
+    text = REAL.replace("glimpse-s, bad: {where: glimpse-s, learning_rate: RATE}", "BASE")
+    return text.replace("BASE", str(tmp_path / "base"))
+
+
+def test_the_others_of_a_fleet_are_kept_and_scored(tmp_path, monkeypatch):
+    study, fake = parse_study(made_study(tmp_path), "study.yaml"), FakeLab()
+    monkeypatch.setattr(runner, "load_lab", fake.lab)
+    fake.diverge = {"Counting"}
+    outcome = run_study(study, tmp_path / "out", tell=lambda event: None)
+    assert [str(one) for one in outcome.failed] == ["good, Counting, seed 0: diverged: made up"]
+    assert (outcome.cells, outcome.of, outcome.adapters) == (2, 3, 1)
+    fake.diverge, fake.trained = set(), []
+    outcome = run_study(study, tmp_path / "out", tell=lambda event: None)
+    assert (outcome.cells, outcome.failed) == (3, ())
+    assert fake.trained == [("Counting", 0)]
+
+
+def test_an_adapter_of_no_numbers_that_an_earlier_version_kept_is_trained_again(
+    tmp_path, monkeypatch
+):
+    study, out = parse_study(REAL.replace("RATE", "4e-3"), "study.yaml"), tmp_path / "out"
+    run_study(study, out, tell=lambda event: None)
+    (path,) = out.glob("adapters/good/Counting/*/adapter_model.safetensors")
+    good = load_file(path)
+    save_file({key: its * torch.nan for key, its in good.items()}, path, {"format": "pt"})
+    record = results.record_of(path.parent)
+    content = json.loads(record.read_bytes()) | {"files": results.checksums(path.parent)}
+    record.write_bytes(results.as_json(content))
+    for table in (out / "predictions").glob("*good*Counting*"):
+        table.unlink()
+    outcome = run_study(study, out, tell=lambda event: None)
+    assert (outcome.cells, outcome.failed) == (6, ())
+    assert all(torch.equal(its, good[key]) for key, its in load_file(path).items())

@@ -1,0 +1,548 @@
+"""Controls stand beside the matrix, and effects beyond a placebo are what they are called."""
+
+import json
+import math
+import statistics
+from dataclasses import replace
+
+import numpy as np
+import oracle
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tables import refused
+
+import transferscope as ts
+from transferscope.analysis import placebo
+from transferscope.analysis.bootstrap import gather, no_transfer
+from transferscope.analysis.json_file import from_json, to_json
+from transferscope.analysis.placebo import compare
+from transferscope.analysis.settings import Settings
+from transferscope.errors import DataError
+from transferscope.matrix import from_predictions
+from transferscope.matrix.behavior_record import Adjusted
+from transferscope.matrix.controls import effects, with_controls
+from transferscope.matrix.estimate import Decomposition, Estimate
+from transferscope.matrix.measure import variance_shares
+from transferscope.report import conduct
+from transferscope.stats import simulate
+
+QUICK = Settings(bootstrap=300, null_draws=100)
+TASKS = ("a", "b", "c", "d")
+PLACEBO = "format-only"
+
+
+def a_world(items: int = 60, placebo: float = 0.15, spread: float = 0.1) -> simulate.World:
+    """Effects that are the placebo's plus something of each pair's own."""
+    rng = np.random.default_rng(5)
+    size = len(TASKS)
+    column = placebo * np.array([1.0, -1.0, 0.5, 0.0])
+    return simulate.World(
+        tasks=TASKS,
+        base_accuracy=rng.uniform(0.35, 0.65, size),
+        pgf=column + spread * rng.standard_normal((size, size)),
+        items=np.full(size, items),
+        controls={PLACEBO: column, "reordered": np.zeros(size)},
+    )
+
+
+@pytest.fixture(scope="module")
+def study():
+    """Predictions and controls of a model with three seeds."""
+    return simulate.predictions_of("m", a_world(), 3, 0)
+
+
+def matrix_of(predictions, controls):
+    return with_controls(from_predictions(predictions), predictions, controls)
+
+
+def compared(matrix, chosen=QUICK):
+    return compare(matrix, gather(matrix, matrix["pgf"], "m", chosen), chosen)
+
+
+def folder(path, predictions, controls):
+    for name, table in (("predictions", predictions), ("controls", controls)):
+        (path / name).mkdir(parents=True)
+        table.write_parquet(path / name / "one.parquet")
+    return path
+
+
+# What is read
+
+
+def test_a_study_folders_controls_are_read_and_are_no_sources(study, tmp_path):
+    predictions, controls = study
+    matrix = ts.read_results(folder(tmp_path / "s", predictions, controls))
+    assert matrix["source"].values.tolist() == list(TASKS)
+    assert matrix["control"].values.tolist() == [PLACEBO, "reordered"]
+    share = controls.filter(pl.col("source") == PLACEBO, pl.col("target") == "b")
+    expected = share.group_by("seed", maintain_order=True).agg(pl.col("correct").mean())
+    found = matrix["control_accuracy"].sel(control=PLACEBO, target="b").values[0]
+    assert found == pytest.approx(expected["correct"].to_numpy())
+
+
+def test_controls_change_no_number_of_the_sources(study):
+    predictions, controls = study
+    without = json.loads(to_json(ts.analyze(from_predictions(predictions), QUICK)))
+    beside = json.loads(to_json(ts.analyze(matrix_of(predictions, controls), QUICK)))
+    for model in (without["models"]["m"], beside["models"]["m"]):
+        for field in ("controls", "adjusted"):
+            assert bool(model.pop(field)) == (model is beside["models"]["m"])
+        model["behaviour"].pop("controls")
+    assert without == beside
+
+
+def test_controls_follow_a_model_that_is_renamed(study, tmp_path):
+    path = folder(tmp_path / "s", *study)
+    matrix = ts.read_results({"9B": path})
+    assert bool(matrix["control_accuracy"].sel(model="9B").notnull().all())
+    other = ts.read_results({"9B": path, "n": folder(tmp_path / "t", *study)})
+    assert bool(other["control_accuracy"].notnull().all())
+
+
+def test_items_with_equal_names_in_two_targets_are_told_apart(study):
+    numbered = [
+        table.with_columns(item=pl.col("item").str.split("/").list.last()) for table in study
+    ]
+    one, two = matrix_of(*study), matrix_of(*numbered)
+    assert two["item"].values[0] == "a/0"
+    np.testing.assert_array_equal(one["control_item_correct"], two["control_item_correct"])
+
+
+def test_what_of_a_control_has_no_place_is_left_out_and_said(study):
+    predictions, controls = study
+    odd = controls.with_columns(
+        seed=pl.when(pl.col("seed") == "seed_2").then(pl.lit("seed_9")).otherwise("seed"),
+    )
+    matrix = matrix_of(predictions, pl.concat([odd, odd.with_columns(model=pl.lit("other"))]))
+    assert "seed_9" not in matrix["seed"].values
+    assert any(
+        "are of a model, seed or target that no source has" in n for n in matrix.attrs["notes"]
+    )
+    analysis = ts.analyze(matrix, QUICK)
+    assert (
+        "m: format-only was measured in 2 of 3 seeds; adjusted effects use those." in analysis.notes
+    )
+    assert "m: reordered was measured in 2 of 3 seeds." in analysis.notes
+
+
+def test_items_that_only_a_control_was_asked_are_not_compared(study):
+    predictions, controls = study
+    more = controls.filter(pl.col("item") == "a/0").with_columns(item=pl.lit("a/extra"))
+    matrix = matrix_of(predictions, pl.concat([controls, more]))
+    assert "a/extra" not in matrix["item"].values
+    assert matrix.sizes["item"] == from_predictions(predictions).sizes["item"]
+
+
+def test_an_option_that_only_a_control_chose_has_its_place(study):
+    predictions, controls = study
+    odd = pl.when(pl.col("source") == PLACEBO).then(9).otherwise("choice")
+    matrix = matrix_of(predictions, controls.with_columns(choice=odd, correct=pl.lit(False)))
+    behaviour = ts.analyze(matrix, QUICK).models["m"].behaviour
+    assert behaviour is not None
+    assert behaviour.controls[PLACEBO]["a"].letters[9] == 1
+    assert set(behaviour.controls[PLACEBO]["a"].collapsed.values()) == {9}
+    assert sum(behaviour.sources["b"]["a"].letters) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_controls_name_is_its_own(study, tmp_path):
+    predictions, controls = study
+    taken = controls.with_columns(source=pl.lit("a"), item=pl.format("{}{}", "source", "item"))
+    message = refused(folder(tmp_path / "s", predictions, taken))
+    assert message == "controls: 'a' is the name of a source too; rename one"
+    base = predictions.filter(pl.col("source").is_null())
+    message = refused(folder(tmp_path / "t", predictions, pl.concat([controls, base])))
+    assert "a table of controls with rows of the base" in message
+    with pytest.raises(DataError, match="a row without source"):
+        matrix_of(predictions, base)
+
+
+# What is said
+
+
+@st.composite
+def counts(draw):
+    """Correct answers of a base, two sources and a placebo in three seeds; some not measured."""
+    items, seeds = draw(st.integers(4, 12)), ("0", "1", "2")
+    runs = {}
+    for source in (None, "a", "b", PLACEBO):
+        for seed in seeds:
+            for target in ("a", "b"):
+                hole = source is not None and seed != "0" and draw(st.integers(0, 4)) == 0
+                if not hole:
+                    runs[seed, source, target] = draw(st.integers(0, items))
+    return items, seeds, runs
+
+
+@settings(max_examples=30)
+@given(study=counts())
+def test_adjusted_effects_agree_with_the_oracle(study):
+    items, seeds, runs = study
+    rows = pl.DataFrame(
+        [
+            ("m", seed, source, target, f"{target}{k}", k < right)
+            for (seed, source, target), right in runs.items()
+            for k in range(items)
+        ],
+        schema=["model", "seed", "source", "target", "item", "correct"],
+        orient="row",
+    )
+    placebo = (pl.col("source") == PLACEBO).fill_null(False)
+    matrix = matrix_of(rows.filter(~placebo), rows.filter(placebo))
+    found = compared(matrix)
+
+    def pgf(seed, source, target):
+        if (seed, source, target) not in runs:
+            return math.nan
+        return oracle.pgf(runs[seed, None, target] / items, runs[seed, source, target] / items)
+
+    cube = {s: {i: {j: pgf(s, i, j) for j in "ab"} for i in "ab"} for s in seeds}
+    base = {s: {j: pgf(s, PLACEBO, j) for j in "ab"} for s in seeds}
+    expected = oracle.adjusted(cube, base)
+    known = [s for s in seeds if oracle.finite(v for row in cube[s].values() for v in row.values())]
+    if not oracle.finite(base[s][j] for s in known for j in "ab"):
+        assert found.adjusted is None
+        return
+    assert found.adjusted is not None
+    for i in "ab":
+        for j in "ab":
+            cell = found.adjusted.cells[i][j]
+            for s in known:
+                assert cell.seeds[s] == pytest.approx(expected[s][i][j], abs=1e-12, nan_ok=True)
+            mean = oracle.mean(expected[s][i][j] for s in known)
+            assert cell.mean == pytest.approx(mean, abs=1e-12, nan_ok=True)
+    apart = [oracle.mean(expected[s][i][j] for i, j in ("ab", "ba")) for s in known]
+    assert found.adjusted.mean.mean == pytest.approx(oracle.mean(apart), abs=1e-12, nan_ok=True)
+    for j in "ab":
+        cell = found.controls[PLACEBO].targets[j]
+        assert cell.mean == pytest.approx(oracle.mean(base[s][j] for s in known), nan_ok=True)
+
+
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_intervals_of_adjusted_effects_cover_the_truth_of_a_simulated_study(seeds):
+    world, covered, alone, wide = a_world(), [], [], []
+    truth = world.pgf - world.controls[PLACEBO]
+    for number in range(40):
+        matrix = matrix_of(*simulate.predictions_of("m", world, seeds, 50 + number))
+        found = compared(matrix, replace(QUICK, seed=number))
+        assert found.adjusted is not None
+        cells = [[found.adjusted.cells[i][j] for j in TASKS] for i in TASKS]
+        ends = np.array([[cell.ci for cell in row] for row in cells])
+        covered.append((ends[..., 0] <= truth) & (truth <= ends[..., 1]))
+        low, high = found.controls[PLACEBO].mean.ci
+        alone.append(low <= world.controls[PLACEBO].mean() <= high)
+        wide.append(high - low)
+    assert 0.93 <= np.mean(covered) <= 0.995
+    assert np.mean(alone) >= 0.85
+    assert np.max(wide) < 0.6  # two seeds of a mean may agree by luck, or be 12.7 errors wide
+
+
+def test_a_source_that_answers_as_the_placebo_does_has_no_effect_beyond_it(study):
+    predictions, controls = study
+    placebo = controls.filter(pl.col("source") == PLACEBO)
+    same = placebo.with_columns(source=pl.lit("a"))
+    rest = predictions.filter((pl.col("source") != "a") | pl.col("source").is_null())
+    found = compared(matrix_of(pl.concat([rest, same]), controls))
+    assert found.adjusted is not None
+    for cell in found.adjusted.cells["a"].values():
+        assert cell.mean == 0
+        # Other seeds of the two may differ, as those of the other cells do.
+        assert cell.ci[0] < 0 < cell.ci[1]
+        assert cell.ci[0] == pytest.approx(-cell.ci[1], rel=0.15)
+
+
+def test_a_placebo_takes_the_targets_share_of_the_variance_with_it():
+    world = a_world(items=1500, placebo=0.4, spread=0.02)
+    analysis = ts.analyze(matrix_of(*simulate.predictions_of("m", world, 2, 0)), QUICK)
+    adjusted = analysis.models["m"].adjusted
+    assert adjusted is not None
+    assert analysis.decomposition["m"].target > 0.9
+    assert adjusted.variance < 0.1
+    share = adjusted.decomposition
+    assert share.ci["target"][0] <= share.target <= share.ci["target"][1]
+
+
+def test_shuffled_stands_in_for_format_only_and_reordered_is_never_subtracted(study):
+    predictions, controls = study
+    renamed = controls.with_columns(pl.col("source").replace({PLACEBO: "shuffled"}))
+    analysis = ts.analyze(matrix_of(predictions, renamed), QUICK)
+    adjusted = analysis.models["m"].adjusted
+    assert adjusted is not None
+    assert adjusted.placebo == "shuffled"
+    assert "m: adjusted effects are those beyond shuffled, as format-only was not run." in (
+        analysis.notes
+    )
+    alone = controls.filter(pl.col("source") == "reordered")
+    model = ts.analyze(matrix_of(predictions, alone), QUICK).models["m"]
+    assert list(model.controls) == ["reordered"]
+    assert model.adjusted is None
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_means_are_taken_of_what_other_cells_tell_where_there_are_two_seeds(seeds):
+    matrix = matrix_of(*simulate.predictions_of("m", a_world(), seeds, 0))
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    measured = placebo._measured(matrix, evidence, QUICK)
+    assert measured is not None
+    drawn = placebo._draw(matrix, evidence, measured, QUICK)
+    assert drawn is not None
+    apart = drawn.alone[~evidence.data.itself].mean(axis=0)
+    for means, parts in ((drawn.mean, drawn.targets.mean(axis=1)), (drawn.adjusted_mean, apart)):
+        assert np.allclose(means, parts, atol=1e-5) == (seeds == 2)
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_quantities_are_compared_in_the_same_draws_and_looked_at_in_their_own(seeds):
+    matrix = matrix_of(*simulate.predictions_of("m", a_world(), seeds, 0))
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    draws = evidence.draws
+    assert draws is not None
+    key = ("malleability", "negative", False)
+    tasks = {"joint": draws.tasks, "alone": draws.tasks_alone}
+    cells = {"joint": draws.cells, "alone": draws.alone}
+    for view, its in {"joint": "joint", "alone": "alone", "means": "alone"}.items():
+        its = "joint" if view == "means" and seeds > 2 else its
+        assert evidence.drawn(*key[:2], include_self=False, view=view) is tasks[its][key]
+        assert evidence.drawn_cells(view) is cells[its]
+
+
+def test_from_counts_come_answers_with_those_counts_that_agree_as_much_as_is_asked(study):
+    matrix = from_predictions(study[0]).drop_vars(["item_correct", "base_item_correct"])
+    agreement = []
+    for correlation in (0.1, 0.9):
+        chosen = replace(QUICK, item_correlation=correlation)
+        evidence = gather(matrix, matrix["pgf"], "m", chosen)
+        assert evidence.items == "counts"
+        first = evidence.data.items[0]
+        assert first is not None
+        right = matrix["correct"].sel(model="m", target="a").transpose("seed", "source").values
+        assert np.array_equal(first.tuned.sum(axis=-1), right)
+        agreement.append(float((first.base[:, None] == first.tuned).mean()))
+        assert no_transfer(evidence, matrix, chosen) is not None
+    assert agreement[1] > agreement[0] + 0.1
+    # a target without counts: no answers, and so no null model
+    matrix["base_correct"].loc[{"target": "b"}] = np.nan
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    assert [table is None for table in evidence.data.items] == [False, True, False, False]
+    assert no_transfer(evidence, matrix, QUICK) is None
+
+
+def of_seeds_alone(matrix, own, beside, which):
+    """Draws of controls and of effects beyond the last of them, with effects of our own."""
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    evidence = replace(evidence, data=replace(evidence.data, effects=own, items=(None,) * 4))
+    names = [["reordered", PLACEBO][i] for i in which]
+    none = np.zeros(beside[:, which].shape, bool)
+    measured = placebo._Measured(names, beside[:, which], none, len(which) - 1)
+    drawn = placebo._draw(matrix, evidence, measured, QUICK)
+    assert drawn is not None
+    return drawn
+
+
+def test_how_far_a_controls_seeds_differ_is_told_by_itself_alone(study):
+    matrix, rng = matrix_of(*study), np.random.default_rng(0)
+    own = 0.05 * rng.standard_normal((3, 4, 4))
+    beside = np.array([[2.0], [0.1]]) * rng.standard_normal((3, 2, 4))
+    both = of_seeds_alone(matrix, own, beside, [0, 1])
+    alone = of_seeds_alone(matrix, own, beside, [1])
+    other = own.copy()
+    other[:, np.eye(4, dtype=bool)] *= 20
+    for found in (alone, of_seeds_alone(matrix, other, beside, [0, 1])):
+        np.testing.assert_allclose(found.targets[-1], both.targets[1], rtol=0, atol=2e-3)
+        off = ~np.eye(4, dtype=bool)
+        np.testing.assert_allclose(found.alone[off], both.alone[off], rtol=0, atol=2e-3)
+
+
+def test_effects_beyond_a_placebo_whose_seeds_differ_are_as_unsure_as_the_placebo(study):
+    matrix, rng = matrix_of(*study), np.random.default_rng(0)
+    own = 0.001 * rng.standard_normal((3, 4, 4))
+    drawn = of_seeds_alone(matrix, own, rng.standard_normal((3, 2, 4)), [0, 1])
+    widths = (np.ptp(np.quantile(its, [0.1, 0.9], axis=-1), axis=0) for its in drawn)
+    of_controls, _, _, beyond, _ = widths
+    off = ~np.eye(4, dtype=bool)
+    ratio = (beyond / of_controls[1])[off]
+    assert ratio == pytest.approx(1, rel=0.25)
+
+
+def test_two_sources_are_as_far_apart_beyond_the_placebo_as_without_it_in_every_draw(study):
+    matrix = matrix_of(*study)
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    measured = placebo._measured(matrix, evidence, QUICK)
+    drawn = placebo._draw(matrix, evidence, measured, QUICK)
+    beyond, plain = (its[0] - its[1] for its in (drawn.adjusted, evidence.draws.cells))
+    moved = (beyond - plain).mean(axis=-1, keepdims=True)  # `evidence` has its draws centred
+    np.testing.assert_allclose(beyond - moved, plain, atol=1e-4)
+    others = drawn.adjusted[~evidence.data.itself]
+    np.testing.assert_allclose(drawn.adjusted_mean, others.mean(axis=0), atol=1e-4)
+
+
+def test_what_a_control_was_not_asked_is_not_wrong(study):
+    predictions, controls = study
+    asked = (pl.col("source") != PLACEBO) | (pl.col("item") != "a/7")
+    matrix = matrix_of(predictions, controls.filter(asked))
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    measured = placebo._measured(matrix, evidence, QUICK)
+    whole = placebo._beside(evidence.data, matrix, evidence, measured)
+    assert np.array_equal(whole.itself, np.eye(6, 4))  # which a ceiling may be taken from
+    for table, name in zip(whole.items, TASKS, strict=True):
+        unknown = np.isnan(table.tuned[:, 4:]).any(axis=0)
+        assert unknown.sum(axis=1).tolist() == [name == "a", 0]
+
+
+def test_each_model_has_its_own_controls_and_the_first_placebo_is_subtracted(study):
+    predictions, controls = study
+    other = predictions.with_columns(model=pl.lit("n"))
+    both = controls.with_columns(pl.col("source").replace({"reordered": "shuffled"}))
+    models = ts.analyze(matrix_of(pl.concat([predictions, other]), both), QUICK).models
+    assert models["n"].controls == {}
+    assert models["n"].adjusted is None
+    assert set(models["m"].controls) == {PLACEBO, "shuffled"}
+    assert models["m"].adjusted.placebo == PLACEBO
+
+
+def test_of_the_variance_beyond_the_placebo_a_second_computation_says_the_same(study):
+    model = ts.analyze(matrix_of(*study), QUICK).models["m"]
+    adjusted, pairs = model.adjusted, [(i, j) for i in TASKS for j in TASKS if i != j]
+    beyond, plain = (
+        statistics.pvariance(cells[i][j].mean for i, j in pairs)
+        for cells in (adjusted.cells, model.pgf)
+    )
+    assert adjusted.variance == pytest.approx(beyond / plain)
+    low, high = adjusted.variance_ci
+    assert low < adjusted.variance < high
+    cube = {
+        s: {i: {j: adjusted.cells[i][j].seeds[s] for j in TASKS} for i in TASKS}
+        for s in model.seeds
+    }
+    expected = oracle.decompose(cube)
+    for share in ("target", "source", "both"):
+        assert getattr(adjusted.decomposition, share) == pytest.approx(getattr(expected, share))
+
+
+def test_shares_of_the_variance_are_of_known_effects_on_others_and_from_0_to_1(study):
+    matrix, rng = matrix_of(*study), np.random.default_rng(0)
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    itself = evidence.data.itself
+    mean = np.add.outer(0.05 * rng.standard_normal(4), rng.standard_normal(4))
+    shares = variance_shares(mean, ~itself)
+    drawn = np.repeat(mean[..., None], 300, axis=2)
+    drawn[itself] = rng.standard_normal((4, 300))
+    drawn[0, 1, :150] = np.nan  # stays as it was measured
+    found = placebo.decomposition(evidence, mean, drawn, shares)
+    for name, share in shares._asdict().items():
+        assert found.ci[name] == pytest.approx((share, share), abs=1e-6)
+    noisy = mean[..., None] + rng.standard_normal((4, 4, 300))
+    found = placebo.decomposition(evidence, mean, noisy, shares)
+    assert found.both == pytest.approx(1)
+    assert found.ci["both"][1] == found.ci["target"][1] == 1
+    assert found.ci["source"][0] == 0
+
+
+def test_without_a_difference_between_sources_no_share_of_it_is_left(study):
+    predictions, controls = study
+    base = predictions.filter(pl.col("source").is_null())
+    same = [base.with_columns(source=pl.lit(name)) for name in TASKS]
+    adjusted = compared(matrix_of(pl.concat([base, *same]), controls)).adjusted
+    assert adjusted.mean.mean != 0
+    assert math.isnan(adjusted.variance)
+    assert np.isnan(adjusted.variance_ci).all()
+
+
+def test_each_number_of_controls_has_the_interval_of_its_own_draws(study):
+    matrix = matrix_of(*study)
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    measured = placebo._measured(matrix, evidence, QUICK)
+    drawn = placebo._draw(matrix, evidence, measured, QUICK)
+    found = compared(matrix)
+    for i, name in enumerate((PLACEBO, "reordered")):
+        its = found.controls[name]
+        pairs = [(its.mean, drawn.mean[i])]
+        pairs += [(its.targets[target], drawn.targets[i, j]) for j, target in enumerate(TASKS)]
+        for estimate, draws in pairs:
+            expected = evidence.interval(draws, np.array(estimate.mean))
+            assert estimate.ci == pytest.approx(tuple(expected))
+    its = found.adjusted
+    mean = np.array([[cell.mean for cell in row.values()] for row in its.cells.values()])
+    shares = variance_shares(mean, ~evidence.data.itself)
+    joint = placebo.decomposition(evidence, mean, drawn.adjusted, shares)
+    for name, ends in its.decomposition.ci.items():
+        assert ends == pytest.approx(joint.ci[name], abs=1e-9)
+    ends = placebo._ratio_interval(evidence, its.variance, drawn.adjusted)
+    assert its.variance_ci == pytest.approx(ends)
+
+
+@pytest.mark.parametrize("ratio", [0.0, math.nan])
+def test_a_ratio_of_no_variance_has_no_interval(study, ratio):
+    matrix = matrix_of(*study)
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    ends = placebo._ratio_interval(evidence, ratio, evidence.draws.cells)
+    assert np.isnan(ends).all()
+
+
+def test_a_placebo_of_one_seed_says_nothing_of_others_and_of_a_study_of_one_all_there_is(study):
+    predictions, controls = study
+    first = pl.col("seed") == "seed_0"
+    for runs, said in ((predictions, False), (predictions.filter(first), True)):
+        found = compared(matrix_of(runs, controls.filter(first)))
+        assert found.adjusted is not None
+        for its in (found.adjusted.mean, found.adjusted.cells["a"]["b"]):
+            assert np.isfinite(its.ci).tolist() == [said, said]
+        for its in (found.controls[PLACEBO].mean, found.controls[PLACEBO].targets["a"]):
+            assert np.isfinite(its.mean)
+            assert np.isfinite(its.ci).tolist() == [said, said]
+
+
+def test_effects_twice_as_far_apart_have_four_times_the_variance_for_certain(study):
+    matrix = matrix_of(*study)
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    assert evidence.draws is not None
+    cells = evidence.draws.cells.copy()
+    twice = 2 * cells
+    twice[evidence.data.itself] = 9  # self-transfer has no part in it
+    cells[0, 1, :100] = np.nan  # a cell may be undefined in some draws
+    twice[2, 1, 100:200] = np.nan
+    evidence = replace(evidence, draws=evidence.draws._replace(averaged=cells))
+    assert placebo._ratio_interval(evidence, 4.0, twice) == pytest.approx((4, 4), rel=1e-4)
+
+
+def test_a_ratio_of_variances_turned_over_has_its_interval_turned_over(study):
+    matrix = matrix_of(*study)
+    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    cells = evidence.draws.cells
+    other = cells + np.random.default_rng(0).normal(0, 0.1, cells.shape).astype(np.float32)
+    one = placebo._ratio_interval(evidence, 1.6, other)
+    turned = replace(evidence, draws=evidence.draws._replace(averaged=other))
+    two = placebo._ratio_interval(turned, 1 / 1.6, cells)
+    assert 0 < one[0] < one[1]
+    assert two == pytest.approx((1 / one[1], 1 / one[0]), rel=1e-4)
+
+
+@pytest.mark.parametrize("ceiling", [0.9, "self"])
+def test_controls_are_measured_against_the_same_ceiling(study, ceiling):
+    matrix = ts.apply_ceiling(matrix_of(*study), ceiling)
+    tuned, base = matrix["control_accuracy"], matrix["base_accuracy"]
+    gap = (matrix["ceiling"] - base).where(matrix["ceiling"] > base)
+    expected = (tuned - base) / gap
+    found = effects(matrix, "pgf")
+    np.testing.assert_allclose(found, expected.transpose(*found.dims))
+    record = compared(matrix).controls[PLACEBO].targets["a"]
+    assert record.mean == pytest.approx(float(found.sel(control=PLACEBO, target="a").mean()))
+
+
+def test_without_intervals_there_are_values_and_with_them_a_journey_through_json(study):
+    paper = ts.analyze(matrix_of(*study), replace(QUICK, preset="paper"))
+    adjusted = paper.models["m"].adjusted
+    assert adjusted is not None
+    assert math.isfinite(adjusted.mean.mean)
+    assert math.isnan(adjusted.mean.ci[0])
+    data = to_json(ts.analyze(matrix_of(*study), replace(QUICK, measure="raw_gain")))
+    assert to_json(from_json(data)) == data
+
+
+def test_variance_that_a_placebo_only_adds_is_not_said_to_be_less():
+    estimate = Estimate(0.0, (-0.1, 0.1), {"0": 0.0})
+    shares = Decomposition(0.5, 0.1, 0.6, {})
+    adjusted = Adjusted("format-only", {}, estimate, shares, 27.8, (0.9, 144.0))
+    assert conduct._left(adjusted).text == "not told to be less"
+    assert conduct._left(replace(adjusted, variance=0.4, variance_ci=(0.2, 0.7))).text == "40%"

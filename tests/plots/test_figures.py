@@ -1,0 +1,535 @@
+"""The report's figures: valid, drawn from the record's own numbers, and whole for any shape."""
+
+import json
+import math
+import re
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+from xml.etree import ElementTree
+
+import altair as alt
+import numpy as np
+import pytest
+import vl_convert
+from altair.utils import schemapi
+from analysis_factory import HOSTILE, SIGNS, Shape, make
+
+from transferscope.analysis import Analysis
+from transferscope.plots.gallery import SECTIONS, gallery
+from transferscope.plots.heatmaps import bound
+from transferscope.plots.labels import Labels, clean, labels, model_labels, plain, signed
+from transferscope.plots.theme import (
+    DARK,
+    DIVERGING,
+    INK,
+    MUTED,
+    ON_STRONG,
+    ON_WEAK,
+    PAPER,
+    SOFT,
+    inked,
+    stops,
+)
+from transferscope.plots.vegalite import chart, specification
+from transferscope.report import figures, render
+
+ONE = ("3B",)
+SHAPES = {
+    "one model": Shape(models=ONE),
+    "one seed": Shape(models=ONE, seeds=1),
+    "forty tasks": Shape(models=ONE, count=40),
+    "three tasks": Shape(models=ONE, count=3),
+    "rectangular": Shape(models=ONE, sources=(0, 5), targets=(3, 13)),
+    "no task in common": Shape(models=ONE, sources=(0, 5), targets=(5, 13)),
+    "no categories": Shape(models=ONE, categories=False),
+    "no cliques": Shape(models=ONE, cliques=False),
+    "no null models": Shape(models=ONE, nulls=False),
+    "no noise floor": Shape(models=ONE, floor=False),
+    "preset paper": Shape(models=ONE, intervals=False),
+    "a source without values": Shape(models=ONE, empty_row=True),
+    "hostile names": Shape(models=(HOSTILE[0],), names=tuple(HOSTILE), conduct=True),
+    "answers and controls": Shape(models=ONE, conduct=True),
+    "answers of one seed": Shape(models=ONE, conduct=True, seeds=1),
+}
+
+
+@pytest.fixture(scope="module")
+def analysis() -> Analysis:
+    return make()
+
+
+def rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for name in spec["datasets"] for row in spec["datasets"][name]]
+
+
+def units(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    inner = [each for key in ("layer", "hconcat", "vconcat") for each in spec.get(key, [])]
+    return [unit for each in inner for unit in units(each)] if inner else [spec]
+
+
+def by_stem(analysis: Analysis) -> dict[str, dict[str, Any]]:
+    return {figure.stem: figure.spec for figure in gallery(analysis)}
+
+
+def test_every_figure_of_the_report_is_there_and_valid_vega_lite(analysis: Analysis):
+    charts = figures(analysis)
+    for each in charts.values():
+        each.to_dict()
+    per_model = ("heatmap", "graph", "transferability", "malleability", "power")
+    cliques = ("clique-positive", "clique-negative")
+    expected = {f"{kind}-{m}" for kind in (*per_model, *cliques) for m in analysis.models}
+    expected |= {f"categor{end}-{axis}" for end in ("ies", "y-effects") for axis in LEVELS}
+    expected |= {"heatmaps", "personas", "scale", "decomposition", "pgf-behaviour"}
+    assert set(charts) == expected
+    tables = {"placebo", "flips"}
+    elsewhere = {"checkpoints", "selection"}
+    found = {figure.section for figure in gallery(analysis)}
+    assert found == set(SECTIONS) - tables - elsewhere - {"answers"}
+    whole = make(Shape(conduct=True))
+    for each in (both := figures(whole)).values():
+        each.to_dict()
+    expected = {f"{kind}-{m}" for kind in ("heatmap-adjusted", "answers") for m in whole.models}
+    assert set(both) - set(charts) == expected
+    assert {figure.section for figure in gallery(whole)} == set(SECTIONS) - tables - elsewhere
+
+
+LEVELS = ("level", "granularity")
+
+
+def test_a_figure_on_the_page_and_in_a_file_is_the_same_chart(analysis: Analysis):
+    for figure in gallery(analysis):
+        drawn = specification(chart(figure.spec))
+        for key in ("datasets", "config", "description", "title"):
+            assert drawn.get(key) == figure.spec.get(key)
+        assert [unit["mark"] for unit in units(drawn)] == [
+            unit["mark"] for unit in units(figure.spec)
+        ]
+
+
+def test_every_figure_renders_with_marks(analysis: Analysis):
+    for stem, each in figures(analysis).items():
+        picture = ElementTree.fromstring(render(each, "svg"))
+        drawn = [e for e in picture.iter() if e.tag.endswith(("path", "text", "line", "rect"))]
+        assert len(drawn) > 20, stem
+
+
+def test_one_figure_renders_in_every_format(analysis: Analysis):
+    scale = figures(analysis)["scale"]
+    assert render(scale, "svg").startswith(b"<svg")
+    assert render(scale, "pdf").startswith(b"%PDF")
+    assert render(scale, "png").startswith(b"\x89PNG")
+
+
+def test_an_unknown_format_is_refused_by_name(analysis: Analysis):
+    with pytest.raises(ValueError, match="svg, png or pdf, but is 'gif'"):
+        render(figures(analysis)["scale"], "gif")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_every_shape_of_study_gives_figures_that_compile(shape: Shape):
+    drawn = gallery(make(shape))
+    assert drawn
+    for figure in drawn:
+        vl_convert.vegalite_to_vega(figure.spec, vl_version="6.4")
+        assert all(unit["data"]["name"] in figure.spec["datasets"] for unit in units(figure.spec))
+        assert all(figure.spec["datasets"].values()), f"{figure.stem} draws an empty layer"
+
+
+@pytest.mark.parametrize(
+    ("shape", "absent"),
+    [
+        (Shape(models=ONE), "scale"),
+        (Shape(models=ONE, categories=False), "categories"),
+        (Shape(models=ONE, categories=False), "category-effects"),
+        (Shape(models=ONE, cliques=False), "clique"),
+    ],
+)
+def test_a_figure_with_nothing_to_show_is_left_out(shape: Shape, absent: str):
+    assert not [stem for stem in by_stem(make(shape)) if stem.startswith(absent)]
+
+
+@pytest.mark.parametrize("floor", [True, False])
+def test_lines_of_no_transfer_are_spoken_of_where_they_are_drawn(floor):
+    figures = {each.stem: each for each in gallery(make(Shape(models=ONE, floor=floor)))}
+    for quantity in ("transferability", "malleability"):
+        figure = figures[f"{quantity}-3B"]
+        drawn = any(row.get("line", "").endswith("no transfer") for row in rows(figure.spec))
+        assert drawn == floor == ("Inside the dashed lines" in figure.reading)
+
+
+def test_a_study_without_any_value_has_only_the_figure_of_the_measure():
+    values = {"3B": np.full((4, 13, 13), math.nan)}
+    with np.errstate(all="ignore"):
+        empty = make(Shape(models=ONE, floor=False, nulls=False), values)
+    empty = replace(empty, power=[], decomposition={})
+    assert bound(empty) > 0
+    nothing = [stem for stem in by_stem(empty) if not stem.startswith("categor")]
+    assert {"heatmap-3B", "graph-3B", "personas", "scale"}.isdisjoint(nothing)
+    assert "pgf-behaviour" in nothing
+
+
+def test_the_behaviour_of_pgf_is_shown_only_for_pgf(analysis: Analysis):
+    settings = replace(analysis.settings, measure="raw_gain")
+    assert "pgf-behaviour" not in by_stem(replace(analysis, settings=settings))
+
+
+def test_the_behaviour_of_pgf_follows_the_formula(analysis: Analysis):
+    curves = [row for row in rows(by_stem(analysis)["pgf-behaviour"]) if "base" in row]
+    points = [row for row in curves if "pgf" in row]
+    assert max(row["pgf"] for row in points) == pytest.approx(1)
+    assert min(row["pgf"] for row in points) == pytest.approx(-2)
+    gains = {round(row["pgf"] * (1 - row["base"]), 6) for row in points}
+    assert gains == {0.05, 0.1, 0.2, 0.4, -0.05, -0.1, -0.2, -0.4}
+
+
+def test_the_heatmap_holds_exactly_the_values_of_the_record(analysis: Analysis):
+    names = labels(analysis)
+    for model, record in analysis.models.items():
+        cells = {
+            (row["source"], row["onto"]): row["value"]
+            for row in rows(by_stem(analysis)[f"heatmap-{model}"])
+            if "onto" in row
+        }
+        assert cells == {
+            (names.long[source], names.long[target]): cell.mean
+            for source, row in record.pgf.items()
+            for target, cell in row.items()
+        }
+
+
+def test_the_heatmaps_of_all_models_hold_the_values_of_each(analysis: Analysis):
+    names, models = labels(analysis), model_labels(analysis)
+    cells = {
+        (row["model"], row["source"], row["onto"]): (row["value"], row["kind"] == "clear")
+        for row in rows(by_stem(analysis)["heatmaps"])
+        if "onto" in row
+    }
+    assert cells == {
+        (models[model], names.long[source], names.long[target]): (
+            cell.mean,
+            not cell.ci[0] <= 0 <= cell.ci[1],
+        )
+        for model, record in analysis.models.items()
+        for source, row in record.pgf.items()
+        for target, cell in row.items()
+    }
+
+
+@pytest.mark.parametrize("figure", ["heatmaps", "heatmap-3B"])
+def test_harm_is_told_from_help_in_grey_where_cells_have_no_numbers(
+    analysis: Analysis, figure: str
+):
+    if figure == "heatmap-3B":
+        analysis = make(Shape(models=ONE, count=40))
+    spec = by_stem(analysis)[figure]
+    texts = [u for u in units(spec) if u["mark"]["type"] == "text"]
+    signs = [row["label"] for u in texts for row in spec["datasets"][u["data"]["name"]]]
+    cells = [c for m in analysis.models.values() for row in m.pgf.values() for c in row.values()]
+    harms = sum(cell.ci[1] < 0 for cell in cells)
+    assert harms > 0
+    assert signs == ["−"] * harms
+
+
+@pytest.mark.parametrize(("count", "abreast"), [(13, 3), (20, 2), (40, 1), (60, 1)])
+def test_names_of_models_beside_each_other_never_lie_on_each_other(count: int, abreast: int):
+    spec = by_stem(make(Shape(models=("3B", "7B", "32B"), count=count)))["heatmaps"]
+    assert len(spec["vconcat"][0]["hconcat"]) == abreast
+    steps = {panel["width"]["step"] for line in spec["vconcat"] for panel in line["hconcat"]}
+    assert min(steps) >= spec["config"]["axis"]["labelFontSize"]
+
+
+def test_only_cells_whose_interval_includes_zero_are_hollow(analysis: Analysis):
+    spec = by_stem(analysis)["heatmap-3B"]
+    hollow = [unit for unit in units(spec) if "stroke" in unit["encoding"]]
+    drawn = {
+        (row["source"], row["onto"])
+        for unit in hollow
+        for row in spec["datasets"][unit["data"]["name"]]
+    }
+    names = labels(analysis)
+    assert drawn == {
+        (names.long[source], names.long[target])
+        for source, row in analysis.models["3B"].pgf.items()
+        for target, cell in row.items()
+        if cell.ci[0] <= 0 <= cell.ci[1]
+    }
+    assert 0 < len(drawn) < 169
+
+
+def test_cells_without_an_interval_are_drawn_full():
+    spec = by_stem(make(Shape(models=ONE, seeds=1)))["heatmap-3B"]
+    assert not [unit for unit in units(spec) if "stroke" in unit["encoding"]]
+    assert "hollow" not in json.dumps(spec["title"])
+
+
+def test_cells_that_were_not_measured_are_hatched_and_said():
+    spec = by_stem(make(Shape(models=ONE, empty_row=True)))["heatmap-3B"]
+    missing = [row for row in rows(spec) if row.get("kind") == "missing"]
+    assert len(missing) == 13
+    assert "hatched: not measured" in json.dumps(spec["title"])
+
+
+def test_colours_of_the_heatmap_are_centred_and_the_same_for_all_models(analysis: Analysis):
+    domains = [
+        unit["encoding"]["fill"]["scale"]["domain"]
+        for stem in ("heatmap-3B", "heatmap-32B")
+        for unit in units(by_stem(analysis)[stem])
+        if "fill" in unit["encoding"]
+    ]
+    assert domains[0] == domains[1]
+    assert domains[0] == [-each for each in reversed(domains[0])]
+    assert all(low < high for low, high in pairwise(domains[0]))
+
+
+def test_numbers_on_cells_have_enough_contrast_in_both_schemes():
+    for schemed in (lambda colour: colour, DARK.__getitem__):
+        cells = dict(zip(stops(3), map(schemed, DIVERGING), strict=True))
+        for value, cell in cells.items():
+            assert contrast(cell, schemed(inked(value, 3))) >= 4.5, value
+        for value in (-2, 2):  # where the ink changes, so that it is legible on either side
+            assert min(contrast(cells[value], schemed(ink)) for ink in (ON_WEAK, ON_STRONG)) >= 4.5
+            assert [inked(value * by, 3) for by in (0.999, 1.001)] == [ON_WEAK, ON_STRONG]
+
+
+def test_an_interval_of_explained_variance_that_begins_at_zero_is_drawn(analysis: Analysis):
+    shares = analysis.decomposition["3B"]
+    shares = replace(shares, ci=shares.ci | {"target": (0.0, 0.4)})
+    spec = by_stem(replace(analysis, decomposition={"3B": shares}))["decomposition"]
+    (bars,) = (u for u in units(spec) if u["encoding"].get("x2", {}).get("field") == "high")
+    drawn = {
+        row["part"]: (row["low"], row["high"]) for row in spec["datasets"][bars["data"]["name"]]
+    }
+    assert drawn["which target"] == (0.0, 0.4)
+
+
+def test_task_figures_hold_the_means_and_intervals_of_the_record(analysis: Analysis):
+    names = labels(analysis)
+    for quantity in ("transferability", "malleability"):
+        shown = {
+            (row["task"], row["sign"]): (row["value"], row["low"], row["high"])
+            for row in rows(by_stem(analysis)[f"{quantity}-32B"])
+            if "sign" in row
+        }
+        assert shown == {
+            (names.long[task], sign): (getattr(effect, sign).mean, *getattr(effect, sign).ci)
+            for task, effect in getattr(analysis.models["32B"], quantity).items()
+            for sign in SIGNS
+        }
+
+
+@pytest.mark.parametrize("reach", [(-0.11, 0.2), (-2.1, 0.1), (-0.45, 0.13), (0.0, 0.02)])
+def test_the_axis_of_a_task_figure_labels_zero(analysis: Analysis, reach: tuple[float, float]):
+    model = analysis.models["3B"]
+    effects = {
+        task: replace(effect, positive=replace(effect.positive, mean=value, ci=reach, seeds={}))
+        for (task, effect), value in zip(model.malleability.items(), reach, strict=False)
+    }
+    changed = replace(analysis, models={"3B": replace(model, malleability=effects)})
+    spec = by_stem(changed)["malleability-3B"]
+    (values,) = {tuple(a["values"]) for u in units(spec) if (a := u["encoding"]["x"].get("axis"))}
+    assert 0 in values
+    assert 2 <= len(values) <= 4
+
+
+def test_a_label_among_personas_stands_nearest_to_its_own_dot():
+    made = make(Shape(models=ONE, count=40))
+    named = [replace(made.personas.donor[0], task=task.name) for task in made.tasks]
+    model = made.models["3B"]
+    effects = {
+        # A dense crowd, as one task is far away.
+        task: replace(effect, positive=replace(effect.positive, mean=0.02 * n if n else 2.0))
+        for n, (task, effect) in enumerate(model.transferability.items())
+    }
+    made = replace(
+        made,
+        models={"3B": replace(model, transferability=effects)},
+        personas=replace(made.personas, donor=named),
+    )
+    spec = by_stem(made)["personas"]
+    plane = spec["vconcat"][0]["vconcat"][0]["hconcat"][0]
+    dots = [u for u in units(plane) if u["mark"]["type"] == "circle"]
+    places = [spot(row, u, plane) for u in dots for row in spec["datasets"][u["data"]["name"]]]
+    texts = [u for u in units(plane) if u["mark"]["type"] == "text"]
+    assert len(texts) > 8
+    for drawn in texts:
+        (row,) = spec["datasets"][drawn["data"]["name"]]
+        own, says = spot(row, drawn, plane), drawn["mark"]
+        wide = len(row["label"]) * says["fontSize"] / 2
+        left = own[0] + says["dx"] - {"left": 0, "center": wide / 2, "right": wide}[says["align"]]
+        x, y = np.array([own, *places]).T
+        across = np.maximum(left - x, x - left - wide).clip(0)
+        away = np.hypot(across, (abs(y - own[1] - says["dy"]) - 5).clip(0))
+        assert away[0] == away.min(), row["label"]
+
+
+def spot(row: dict[str, Any], drawn: dict[str, Any], plane: dict[str, Any]) -> tuple[float, float]:
+    """Where a row of a plane stands, in pixels from the top left."""
+    (left, right), (low, high) = (drawn["encoding"][way]["scale"]["domain"] for way in "xy")
+    side = plane["width"]
+    across = (row["positive"] - left) / (right - left)
+    return side * across, side * (high - row["negative"]) / (high - low)
+
+
+def test_a_step_with_size_is_solid_only_where_its_interval_excludes_zero(analysis: Analysis):
+    lines = [u for u in units(by_stem(analysis)["scale"]) if u["mark"]["type"] == "line"]
+    dashed = [unit["mark"]["strokeDash"] != [1, 0] for unit in lines]
+    # The factory's steps are (0.01, 0.05) for the positive and (-0.02, 0.01) for the negative part.
+    assert dashed == [False, True, False, True]
+
+
+def test_trends_that_rest_on_self_transfer_are_marked(analysis: Analysis):
+    text = json.dumps(by_stem(analysis)["categories-level"], ensure_ascii=False)
+    assert '["† positive order", "rests on self-transfer"]' in text
+
+
+def test_the_clique_figure_shows_the_observed_size_in_each_null_model(analysis: Analysis):
+    spec = by_stem(analysis)["clique-positive-3B"]
+    marks = [row for row in rows(spec) if row.get("label") == "observed"]
+    assert [row["size"] for row in marks] == ["4"]  # the same data under both nulls, held once
+    assert sum(unit["mark"]["type"] == "bar" for unit in units(spec)) == 2
+
+
+def test_names_are_data_and_never_fields_or_expressions():
+    hostile = make(Shape(models=tuple(HOSTILE[:2]), names=tuple(HOSTILE)))
+    for figure in gallery(hostile):
+        for unit in units(figure.spec):
+            channels = [each for each in unit["encoding"].values() if isinstance(each, dict)]
+            fields = {each["field"] for each in channels if "field" in each}
+            assert all(re.fullmatch("[a-z]+", field) for field in fields)
+        assert '"expr"' not in json.dumps(figure.spec)
+        assert '"url"' not in json.dumps(figure.spec)
+
+
+def test_hostile_names_are_text_in_svg():
+    hostile = make(Shape(models=(HOSTILE[0],), names=tuple(HOSTILE)))
+    charts = figures(hostile)
+    for kind in ("heatmap", "graph", "transferability"):
+        picture = render(charts[f"{kind}-{HOSTILE[0]}"], "svg").decode()
+        texts = [e.text or "" for e in ElementTree.fromstring(picture).iter()]
+        assert any("<script>alert(1)" in text for text in texts)
+        assert "<script" not in picture
+        assert "<img" not in picture
+
+
+def test_labels_are_unique_and_printable():
+    names = ("a_b", "a b", "a_b ", "\x00", "\x01", "x\ud800", "", "")
+    shape = Shape(models=ONE, names=names[:6])
+    found: Labels = labels(make(shape))
+    assert len(set(found.long.values())) == 6
+    assert len(set(found.short.values())) == 6
+    for label in [*found.long.values(), *found.short.values()]:
+        label.encode()
+        assert clean(label) == label
+    assert (
+        clean("a\u202eb\u2067c אב") == "a\ufffdb\ufffdc אב"
+    )  # direction, as in names that reverse
+    twins = make(Shape(models=("m\x00", "m\x01")))
+    assert len(set(model_labels(twins).values())) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.123, "+0.12"), (-0.3, "−0.30"), (-0.001, "0.00"), (0.0, "0.00"), (math.nan, "–")],
+)
+def test_effects_have_two_decimals_and_a_real_minus_sign(value: float, shown: str):
+    assert signed(value) == shown
+    assert plain(value) == shown.lstrip("+")
+
+
+def test_every_colour_has_a_dark_counterpart(analysis: Analysis):
+    for figure in gallery(analysis):
+        parts = {key: part for key, part in figure.spec.items() if key != "datasets"}
+        used = set(re.findall(r'"(#[0-9a-fA-F]{3,8})"', json.dumps(parts)))
+        assert used <= set(DARK)
+
+
+@pytest.mark.parametrize("ink", [INK, SOFT, MUTED])
+def test_text_has_enough_contrast_in_both_schemes(ink: str):
+    assert contrast(ink, PAPER) >= 4.5
+    assert contrast(DARK[ink], DARK[PAPER]) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio by WCAG 2."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_drawing_leaves_altair_as_it_was_and_ignores_its_theme(analysis: Analysis):
+    plainly = specification(figures(analysis)["scale"])
+    with alt.theme.enable("dark"), alt.data_transformers.enable("json"):
+        assert specification(figures(analysis)["scale"]) == plainly
+        assert alt.theme.active == "dark"
+        assert alt.data_transformers.active == "json"
+    assert schemapi.DEBUG_MODE
+
+
+def graph_of(count: int, held: int, tested: bool = True) -> tuple[Analysis, dict[str, Any]]:
+    """A study of so many tasks in whose graph every `held`-th edge holds, and its figure."""
+    made = make(Shape(models=ONE, count=count))
+    record = made.models["3B"]
+    values = (0.01 if held and n % held == 0 else 0.2 for n in range(len(record.graph.edges)))
+    edges = [replace(e, q_value=next(values) if tested else math.nan) for e in record.graph.edges]
+    made = replace(made, models={"3B": replace(record, graph=replace(record.graph, edges=edges))})
+    return made, by_stem(made)["graph-3B"]
+
+
+@pytest.mark.parametrize(
+    ("held", "tested", "said"),
+    [
+        (3, True, "the strongest 30 that hold after correction"),
+        (0, True, "the strongest 30, none of which holds after correction"),
+        (0, False, "the strongest 30"),
+    ],
+)
+def test_a_graph_of_many_tasks_draws_the_strongest_arrows_that_hold_and_says_so(held, tested, said):
+    made, spec = graph_of(40, held, tested)
+    edges = made.models["3B"].graph.edges
+    able = [edge for edge in edges if not held or edge.q_value <= 0.05]
+    expected = [
+        edge.pgf
+        for sign in (1, -1)
+        for edge in sorted((e for e in able if sign * e.pgf > 0), key=lambda e: -abs(e.pgf))[:30]
+    ]
+    drawn = {
+        (row["source"], row["target"]): row["value"] for row in rows(spec) if "path" in row
+    }.values()
+    assert sorted(drawn) == sorted(expected)
+    assert len(drawn) == 60 < len(edges)
+    line = next(line for line in spec["title"]["subtitle"] if "drawn" in line)
+    assert line == f"drawn are 60 of these {len(edges)}: of each sign {said}"
+    caption = next(each.caption for each in gallery(made) if each.stem == "graph-3B")
+    assert ("not by certainty" in caption) == (not held)
+
+
+@pytest.mark.parametrize("count", [13, 20])
+def test_a_graph_of_few_tasks_draws_every_arrow_of_the_record(count):
+    made, spec = graph_of(count, 3)
+    edges = made.models["3B"].graph.edges
+    assert len([row for row in rows(spec) if "path" in row]) == len(edges)
+    assert not any("drawn" in line for line in spec["title"]["subtitle"])
+
+
+@pytest.mark.parametrize("times", [20, 1000])
+def test_one_target_of_few_errors_does_not_bleach_the_others(times: float):
+    values = np.random.default_rng(3).normal(0, 0.1, (4, 13, 13))
+    values[:, :, 5] *= times
+    made = make(Shape(models=ONE), {"3B": values})
+    largest = np.abs(values.mean(0) * (1 - np.eye(13))).max(axis=0)
+    assert np.sort(largest)[6] <= bound(made) <= 3 * np.sort(largest)[11]  # 12: the target
+    values[:, :, 5] *= 10
+    assert bound(made) == bound(make(Shape(models=ONE), {"3B": values}))
+    spec = by_stem(made)["heatmap-3B"]
+    assert f"colours end at ±{bound(made):g}" in json.dumps(spec["title"], ensure_ascii=False)
+    shown = {(r["source"], r["onto"]): r["label"] for r in rows(spec) if "onto" in r}
+    names = labels(made).long
+    for source, row in made.models["3B"].pgf.items():
+        for target, cell in row.items():
+            assert shown[names[source], names[target]] == plain(cell.mean)

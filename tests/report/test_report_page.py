@@ -1,0 +1,272 @@
+"""The page: one file, nothing from elsewhere, and no text that acts."""
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from importlib.resources import files
+
+import altair as alt
+import pytest
+from analysis_factory import HOSTILE, Shape, make
+
+from transferscope.analysis import Analysis, Personas
+from transferscope.plots.gallery import SECTIONS, gallery
+from transferscope.plots.labels import clean
+from transferscope.plots.vegalite import SCHEMA
+from transferscope.report import page
+from transferscope.report.html import on_page
+
+VEGA = files("transferscope.report").joinpath("vega.js").read_text("utf-8")
+
+
+class Reader(HTMLParser):
+    """The elements of a page as a browser would see them."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.text = ""
+        self.within = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.within = tag
+        if tag == "script":
+            self.scripts.append((dict(attrs), ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.within = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.within == "script":
+            attrs, text = self.scripts[-1]
+            self.scripts[-1] = (attrs, text + data)
+        elif self.within != "style":
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def analysis() -> Analysis:
+    return make()
+
+
+@pytest.fixture(scope="module")
+def html(analysis: Analysis) -> str:
+    return page(analysis)
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Analysis:
+    return make(Shape(models=tuple(HOSTILE[:3]), names=tuple(HOSTILE)))
+
+
+def test_the_same_analysis_gives_the_same_page(analysis: Analysis, html: str):
+    assert page(analysis) == html
+    assert page(make()) == html
+
+
+def test_the_page_holds_every_figure_with_a_number_and_a_caption(analysis: Analysis, html: str):
+    found = Reader(html)
+    boxes = [attrs for tag, attrs in found.tags if "data-spec" in attrs]
+    blocks = {attrs["id"] for attrs, _ in found.scripts if "id" in attrs}
+    drawn, _ = on_page(gallery(analysis))
+    count = len(drawn)
+    assert [box["data-spec"] for box in boxes] == [f"figure-{n + 1}" for n in range(count)]
+    assert {box["data-spec"] for box in boxes} | {"look", "explorer-data", "pictures"} == blocks
+    for number, figure in enumerate(drawn, 1):
+        assert f"Figure {number}. {figure.reading}" in found.text
+        assert figure.spec["description"]
+
+
+def test_the_charts_travel_unchanged(analysis: Analysis, html: str):
+    blocks = {attrs.get("id"): text for attrs, text in Reader(html).scripts}
+    for number, figure in enumerate(on_page(gallery(analysis))[0], 1):
+        sent = json.loads(blocks[f"figure-{number}"])
+        assert sent == {key: part for key, part in figure.spec.items() if key != "config"}
+
+
+def test_notes_claims_settings_and_checksums_are_on_the_page(analysis: Analysis, html: str):
+    text = Reader(html).text
+    for words in (
+        *analysis.notes,
+        *(claim.statement for claim in analysis.claims),
+        *(claim.evidence for claim in analysis.claims),
+        *(each.sha256 for each in analysis.inputs),
+        "95% intervals cover seeds and items (4 seeds",
+        "item correlation",
+        "does not hold",
+        "can’t tell",
+        "3 of 24",
+        "not measured",
+    ):
+        assert words in text
+
+
+def test_the_page_asks_the_network_for_nothing(html: str):
+    found = Reader(html)
+    for tag, attrs in found.tags:
+        assert tag not in {"link", "iframe", "object", "embed", "base", "img", "form"}
+        assert "src" not in attrs
+        assert (attrs.get("href") or "#").startswith("#")
+        assert not [name for name in attrs if name.startswith("on")]
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    for attrs, text in found.scripts:
+        if "id" in attrs:
+            assert set(re.findall(r"https?://[^\"]*", text)) <= {SCHEMA}
+
+
+def test_the_security_policy_allows_the_pages_own_scripts_and_no_others(html: str):
+    found = Reader(html)
+    policy = next(
+        attrs["content"] or ""
+        for tag, attrs in found.tags
+        if attrs.get("http-equiv") == "Content-Security-Policy"
+    )
+    run = [text for attrs, text in found.scripts if attrs.get("type") != "application/json"]
+    sums = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in run]
+    allowed = re.findall(r"'sha256-([^']+)'", policy)
+    assert sums == allowed
+    assert len(run) == 3
+    assert "default-src 'none'" in policy
+    assert "unsafe-eval" not in policy
+    assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
+
+
+def test_hostile_names_show_as_text_everywhere(hostile: Analysis):
+    html = page(hostile)
+    html.encode()
+    found = Reader(html)
+    assert "<script>alert" not in html
+    assert "img" not in {tag for tag, _ in found.tags}
+    assert not [name for _, attrs in found.tags for name in attrs if name.startswith("on")]
+    assert len(found.scripts) == len(on_page(gallery(hostile))[0]) + 6
+    for name in HOSTILE:
+        assert clean(name).replace("_", " ") in found.text
+
+
+def test_hostile_text_in_notes_claims_and_file_names_shows_as_text(hostile: Analysis):
+    bad = "</script><script>alert(1)</script>\u2028"
+    changed = replace(
+        hostile,
+        notes=[bad],
+        inputs=[replace(hostile.inputs[0], file=bad, model=bad)],
+        claims=[replace(hostile.claims[0], statement=bad, evidence=bad, sensitive_to=[bad])],
+    )
+    html = page(changed)
+    assert "<script>alert" not in html
+    assert Reader(html).text.count("</script><script>alert(1)</script>") >= 5
+
+
+def test_data_blocks_hold_no_character_that_html_knows(hostile: Analysis):
+    for attrs, text in Reader(page(hostile)).scripts:
+        if "id" in attrs:
+            assert text.isascii()
+            assert not set("<>&") & set(text)
+            json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(models=("3B",), seeds=1),
+        Shape(models=("3B",), intervals=False),
+        Shape(models=("3B",), sources=(0, 5), targets=(5, 13), categories=False),
+        Shape(models=("3B",), cliques=False, nulls=False, floor=False, empty_row=True),
+        Shape(models=tuple("abcdefgh"), count=3),
+    ],
+    ids=["one seed", "preset paper", "rectangular", "almost nothing", "eight models"],
+)
+def test_the_page_is_written_for_every_shape_of_study(shape: Shape):
+    text = Reader(page(make(shape))).text
+    assert "nan" not in re.split(r"\W+", text)
+    assert "None" not in text
+    assert ("No intervals" in text) == (shape.seeds == 1 or not shape.intervals)
+
+
+@pytest.mark.parametrize(
+    ("holds", "held", "verdict"),
+    [
+        (True, 24, "holds"),
+        (True, 20, "depends"),
+        (False, 20, "does not hold"),
+        (None, 0, "can’t tell"),
+    ],
+)
+def test_a_claim_holds_only_where_no_defensible_choice_turns_it(
+    analysis: Analysis, holds: bool | None, held: int, verdict: str
+):
+    claim = replace(analysis.claims[0], holds=holds, held=held, tried=24)
+    html = page(replace(analysis, claims=[claim]))
+    assert re.findall(r'class="verdict \w+">([^<]*)<', html) == [verdict]
+
+
+def test_a_study_without_personas_says_so(analysis: Analysis):
+    text = Reader(page(replace(analysis, personas=Personas([], [], [], []), claims=[]))).text
+    assert "No task plays the same part in every model" in text
+    assert "Published claims" not in text
+
+
+def test_three_models_of_sixty_tasks_stay_under_five_megabytes():
+    analysis = make(Shape(models=("3B", "7B", "32B"), count=60, conduct=True))
+    assert len(page(analysis).encode()) < 5e6
+
+
+def test_figures_take_no_more_than_their_room():
+    figures = gallery(make())
+    all_of_them, none_left = on_page(figures)
+    sizes = {figure.stem: len(json.dumps(figure.spec)) for figure in all_of_them}
+    kept, left = on_page(figures, sum(sizes.values()) // 2)
+    assert none_left == []
+    assert {figure.stem for figure in kept} | set(left) == set(sizes)
+    assert 0 < sum(sizes[figure.stem] for figure in kept) < sum(sizes.values())
+
+
+def test_the_page_needs_neither_altair_nor_vl_convert():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from analysis_factory import make;"
+        "from transferscope.report import page; page(make());"
+        "print(sorted({'altair', 'vl_convert', 'pandas'} & set(sys.modules)))"
+    )
+    here = __file__.rpartition("/")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code, here], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_bundled_vega_lite_is_the_one_that_the_charts_declare():
+    said = re.match(r"/\* Vega [\d.]+, Vega-Lite (\d+)\.(\d+\.\d+),", VEGA)
+    assert said is not None
+    major = said[1]
+    # The version that the bundle itself reports, so that the comment can't be wrong.
+    assert f'"{major}.{said[2]}"' in VEGA
+    assert SCHEMA.endswith(f"/v{major}.json")
+    assert alt.SCHEMA_VERSION.startswith(f"v{major}.")
+
+
+def test_the_bundle_can_stand_inside_a_script_element():
+    assert "</script" not in VEGA.lower()
+    assert "<!--" not in VEGA
+    assert "\r" not in VEGA
+
+
+def test_the_licence_notices_of_the_bundle_are_kept():
+    notices = files("transferscope.report").joinpath("VEGA-LICENSE.txt").read_text("utf-8")
+    for words in ("University of Washington Interactive Data Lab", "Mike Bostock", "vega-embed"):
+        assert words in notices
+
+
+def test_no_section_takes_the_address_of_another():
+    template = files("transferscope.report").joinpath("page.html.jinja").read_text("utf-8")
+    fixed = re.findall(r'<section id="([a-z]+)"', template)
+    assert {"items", "explore"} <= set(fixed)
+    assert set(SECTIONS).isdisjoint(fixed)

@@ -1,0 +1,440 @@
+"""The experiment of Figure 8: what is chosen, what competes, how it is judged."""
+
+import json
+import shutil
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+import pytest
+from analysis_factory import make
+from fake_lab import Answer, FakeLab, digest
+from scipy import stats
+from typer.testing import CliRunner
+
+from transferscope import store as results
+from transferscope.analysis.analyze import analyze
+from transferscope.analysis.json_file import from_json, to_json
+from transferscope.analysis.settings import Settings
+from transferscope.analysis.strategies import STRATEGIES, Strategy
+from transferscope.cli.app import app
+from transferscope.errors import StudyError
+from transferscope.execution import runner
+from transferscope.matrix import from_predictions
+from transferscope.predictions import check_predictions
+from transferscope.readers import read_results
+from transferscope.selection import experiment, mixture
+from transferscope.selection.arms import experiment_of, judging_study, ways
+from transferscope.selection.judge import judge
+from transferscope.store.progress import judging
+from transferscope.study.file import parse_study, resolved
+from transferscope.study.items import stock_of
+from transferscope.study.plan import plan_study
+
+TEXT = """\
+name: one
+models: {s: BASE}
+suite: glimpse
+sources: [Counting, Jigsaw, Relative_Reflectance, Spatial_Relation]
+targets: [Counting, Jigsaw, Relative_Reflectance, Spatial_Relation]
+seeds: 2
+recipe: {items: 8}
+evaluation: {items: 30}
+budget: {fleet: 5}
+selection: {targets: [Counting, Jigsaw], rule: paper, seeds: 3, items: 40, draws: 2}
+"""
+QUICK = Settings(bootstrap=400, null_draws=100)
+HELPS = {("Spatial_Relation", "Counting"): 0.4, ("Counting", "Counting"): 0.5}
+"""What learning from a source alone adds to the share of a target's items that are right."""
+
+
+@dataclass
+class TeachingLab(FakeLab):
+    """Adapters do what they learned from is known to do, in proportion; 40 % is known before."""
+
+    teaches: dict = field(default_factory=dict)
+    luck: dict = field(default_factory=dict)
+    """{seed: what every adapter of it gets right or wrong besides}"""
+    left: int = 10**9
+    """Steps until the user stops it."""
+
+    def __post_init__(self):
+        super().__init__()
+
+    def step(self):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def train_fleet(self, base, jobs, recipe, *, rows, progress):
+        super().train_fleet(base, jobs, recipe, rows=rows, progress=progress)
+        made = []
+        for job in jobs:
+            tasks = [item.task for item in job.items]
+            shares = {task: tasks.count(task) / len(tasks) for task in dict.fromkeys(tasks)}
+            about = {"shares": shares, "seed": job.seed, "source": job.source}
+            made.append(self.made(json.dumps(about), job))
+        return made
+
+    def score_fleet(self, base, adapters, items, *, scoring, reply_tokens, batch_size, progress):
+        self.step()
+        return [[self.answer(adapter, item) for item in items] for adapter in adapters]
+
+    def answer(self, adapter, item):
+        right = 0.4
+        if adapter is not None:
+            its = json.loads(adapter)
+            right -= 0.1 - self.luck.get(its["seed"], 0)
+            right += sum(
+                share * self.teaches.get((task, item.task), 0)
+                for task, share in its["shares"].items()
+            )
+        hard = int(digest(item.id)[:8], 16) / 16**8
+        own = int(digest(adapter, item.id)[:8], 16) / 16**8
+        choice = item.answer if 0.8 * hard + 0.2 * own < right else (item.answer + 1) % 2
+        return Answer(choice, tuple(-float(k != choice) for k in range(len(item.choices))), 1.0)
+
+
+def carry_out(folder, text=TEXT, fail=(), tell=lambda event: None, **lab):
+    """Carry out the experiment in a folder; returns the lab and what was found."""
+    fake, out = TeachingLab(**lab), folder / "out"
+    fake.fail = set(fail)
+    (folder / "base").mkdir(parents=True, exist_ok=True)
+    (folder / "base" / "weights").write_text("s")
+    study = parse_study(text.replace("BASE", str(folder / "base")), "study.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "load_lab", fake.lab)
+        runner.run_study(study, out, tell=lambda event: None)
+        analysis = analyze(read_results(out), QUICK)
+        done = experiment.carry_out(study, analysis, out, tell=tell)
+    assert bool(done.outcome.failed) == bool(fail) == (done.outcome.cells < done.outcome.of)
+    assert done.experiment is not None
+    return fake, done.experiment
+
+
+@pytest.fixture(scope="module")
+def won(tmp_path_factory):
+    """A case where the informed mixture must win: its folder, the lab, what was found."""
+    folder = tmp_path_factory.mktemp("won")
+    return folder, *carry_out(folder, teaches=HELPS)
+
+
+def study_of(text=TEXT):
+    return parse_study(text.replace("BASE", "glimpse-s"), "study.yaml")
+
+
+# The study file
+
+
+def test_seeds_that_judge_are_counted_from_the_studys_own():
+    assert experiment_of(study_of()).seeds == (2, 3, 4)
+    others = study_of(TEXT.replace("seeds: 2", "seeds: [5, 1]", 1))
+    assert experiment_of(others).seeds == (6, 7, 8)
+    assert experiment_of(study_of(TEXT.replace("seeds: 3, ", ""))).seeds == (2, 3, 4, 5)
+    assert parse_study(resolved(study_of()).decode(), "again") == study_of()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("seeds: 3", "seeds: [1, 7]", "selection.seeds: 1 informs the choice"),
+        ("seeds: 3", "seeds: [7, 7]", "selection.seeds: 7 is given twice"),
+        ("seeds: 3", "seeds: 0", "selection.seeds: "),
+        ("targets: [Counting, Jigsaw],", "targets: [Countin],", "selection.targets: 'Countin'"),
+        ("targets: [Counting, Jigsaw], r", "targets: [], r", "selection.targets: "),
+        ("rule: paper", "rul: paper", "selection: unknown key 'rul'; did you mean 'rule'?"),
+        ("evaluation: {items: 30}", "", "selection.items: evaluation.items takes all"),
+        ("sources: [Counting, Jigsaw, Relative_Reflectance, Spatial_Relation]",
+         "sources: [Counting]", "selection.targets: Counting: the study has no other source"),
+    ],
+)  # fmt: skip
+def test_what_is_no_experiment_is_refused_in_one_line(old, new, said):
+    with pytest.raises(StudyError) as refused:
+        study_of(TEXT.replace(old, new))
+    assert f"study.yaml: {said}" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+# What competes
+
+
+def test_random_mixtures_have_the_informed_ones_size_and_shares_and_never_its_sources():
+    study = study_of()
+    chosen = {"Jigsaw": 0.75, "Spatial_Relation": 0.25}
+    found = ways(study, "Counting", chosen)["random"]
+    assert len(found.mixtures) == 2 * 3
+    for name, shares in found.mixtures.items():
+        assert sorted(shares.values()) == [0.25, 0.75]
+        assert set(shares) != set(chosen)
+        assert "Counting" not in shares
+        assert len(found.seeds[name]) == 1
+    for seed in (2, 3, 4):
+        its = [set(found.mixtures[n]) for n, seeds in found.seeds.items() if seeds == (seed,)]
+        assert len(its) == 2
+        assert its[0] != its[1]
+    assert found == ways(study, "Counting", chosen)["random"]
+
+
+def test_ways_that_coincide_or_do_not_exist_are_said_so():
+    study = study_of()
+    third = 1 / 3
+    rest = ["Jigsaw", "Relative_Reflectance", "Spatial_Relation"]
+    whole = ways(study, "Counting", dict.fromkeys(rest, third))
+    assert whole["all"].mixtures == whole["informed"].mixtures
+    assert whole["all"].why == "the same as the informed mixture"
+    assert whole["random"].mixtures == {}
+    assert "takes all 3 sources" in whole["random"].why
+    nothing = ways(study, "Counting", {}, taught=False)
+    assert [name for name, way in nothing.items() if way.mixtures] == ["all"]
+    assert all(nothing[name].why for name in ("direct", "informed", "random"))
+
+
+def test_all_that_competes_learns_from_equally_many_items():
+    study = study_of()
+    its = ways(study, "Counting", {"Jigsaw": 0.5, "Spatial_Relation": 0.5})
+    second = judging_study(study, "s", "Counting", its)
+    assert (second.seeds, second.sources) == ((2, 3, 4), ("Counting",))
+    assert (second.evaluation.after, second.evaluation.items) == (30, 40)
+    stock = stock_of(second)
+    plan = plan_study(second, stock)
+    assert set(plan.lessons.values()) == {8}
+    assert plan.summary()["adapters to train"] == 3 * (1 + 1 + 1 + 2)
+    first = stock_of(study)
+    informing = {item.id for item in first.questions("Counting", 30)}
+    assert not informing & {item.id for item in stock.questions("Counting", 40)}
+
+
+# How it comes out
+
+
+def test_a_mixture_that_must_win_wins(won):
+    found = won[2]
+    trial = found.models["s"].targets["Counting"]
+    assert trial.arms["informed"].mixtures == {"informed for Counting": {"Spatial_Relation": 1.0}}
+    for rival in ("random", "all", "base"):
+        assert trial.differences[rival].ci[0] > 0
+    verdict = found.models["s"].verdict
+    assert verdict[0].startswith(
+        "The informed mixture is better than random mixtures of the same size on Counting: +"
+    )
+    assert any("For Jigsaw the matrix names nothing" in line for line in verdict)
+    assert found.other_items
+    assert found.questions == {"Counting": 40, "Jigsaw": 40}
+
+
+def test_the_numbers_are_those_of_a_second_computation(won):
+    folder, _, found = won
+    tables = (folder / "out" / "judging" / "s" / "Counting").glob("*/*.parquet")
+    rows = pl.concat(pl.read_parquet(path) for path in tables)
+    right = rows.filter(pl.col("target") == "Counting").group_by("seed", "source")
+    cells = right.agg(pl.col("correct").cast(pl.Float64).mean())
+    share = {(seed, source): value for seed, source, value in cells.rows()}
+    base = share[None, None]
+    trial = found.models["s"].targets["Counting"]
+    effects = {}
+    for name, arm in trial.arms.items():
+        for seed in ("2", "3", "4"):
+            values = [share[seed, adapter] for adapter in arm.mixtures if (seed, adapter) in share]
+            assert len(values) == {"base": 0, "random": 2}.get(name, 1)
+            mean = sum(values) / len(values) if values else base
+            assert arm.accuracy.seeds[seed] == pytest.approx(mean)
+            effects[name, seed] = (mean - base) / (1 - base)
+            assert arm.effect.seeds[seed] == pytest.approx(effects[name, seed])
+    for name, difference in trial.differences.items():
+        apart = [effects["informed", s] - effects[name, s] for s in ("2", "3", "4")]
+        assert difference.mean == pytest.approx(sum(apart) / 3)
+        assert difference.ci[0] <= difference.mean <= difference.ci[1]
+
+
+def test_an_interval_over_seeds_is_students_t():
+    """All items alike, so that chance is in the seeds alone: the informed mixture gets everything
+    right with two seeds of three, random ones nothing, one of them half. Many items, so that what
+    might have been on others (the half items) is small."""
+    its = ways(study_of(), "Counting", {"Jigsaw": 1.0})
+    right = dict.fromkeys([("2", "informed for Counting"), ("4", "informed for Counting")], 1.0)
+    right["3", "random 3.1 for Counting"] = 0.5
+    adapters = [name for way in its.values() for name in way.mixtures]
+    rows = [
+        ("m", seed, source, "Counting", str(item), item < 100 * right.get((seed, source or ""), 0))
+        for seed in ("2", "3", "4")
+        for source in (None, *adapters)
+        if not (source or "").startswith("random") or f" {seed}." in (source or "")
+        for item in range(100)
+    ]
+    columns = ["model", "seed", "source", "target", "item", "correct"]
+    table = check_predictions(
+        pl.DataFrame(rows, schema=columns, orient="row", infer_schema_length=None), "made"
+    )
+    said = replace(mixture(make(), "Counting"), verdict="said")
+    one = judge(from_predictions(table), "m", {"Counting": its}, {"Counting": said}, Settings())
+    expected: dict[Strategy, list[float]] = {"base": [1, 0, 1], "random": [1, -0.25, 1]}
+    for rival, values in expected.items():
+        difference = one.targets["Counting"].differences[rival]
+        reach = stats.t.ppf(0.975, 2) * stats.sem(values)
+        assert difference.mean == pytest.approx(sum(values) / 3)
+        loose = 0.05 if rival == "base" else 0.1  # half of the items right is chance in the items
+        ends = (difference.mean - reach, difference.mean + reach)
+        assert difference.ci == pytest.approx(ends, rel=loose)
+    # of accuracies 1, 0 and 1 the interval is cut off at what can be
+    assert one.targets["Counting"].arms["informed"].accuracy.ci == (0, 1)
+    own = one.targets["Counting"].differences["base"].ci
+    assert one.differences["base"].ci == pytest.approx(own)  # the mean over a single target
+
+
+def test_where_nothing_helps_nothing_is_chosen_and_the_rest_is_judged(tmp_path):
+    fake, found = carry_out(tmp_path, teaches={("Counting", "Counting"): 0.5})
+    one = found.models["s"]
+    for target in ("Counting", "Jigsaw"):
+        arms = one.targets[target].arms
+        assert arms["informed"].mixtures == arms["random"].mixtures == {}
+        assert arms["direct"].accuracy.mean > 0
+        assert arms["all"].accuracy.mean > 0
+    assert one.verdict == [
+        "For Counting and Jigsaw the matrix names nothing that helps surely enough: "
+        "there is no informed mixture to judge."
+    ]
+    assert not [source for source, _ in fake.trained if "informed" in source]
+
+
+def test_what_judges_has_no_part_in_the_choice(won, tmp_path):
+    folder, _, found = won
+    _, other = carry_out(tmp_path, teaches=HELPS, luck={2: -0.2, 3: 0.3, 4: -0.1})
+    chosen, again = (
+        results.read_json(place / "out" / results.SELECTION)["models"]
+        for place in (folder, tmp_path)
+    )
+    assert again == chosen
+    assert other.models["s"].targets["Counting"] != found.models["s"].targets["Counting"]
+    assert not set(found.informed_by) & set(found.judged_by)
+
+
+def test_no_mixture_has_the_targets_own_data(won):
+    learned = {job.source: {item.task for item in job.items} for job in won[1].jobs}
+    for target in ("Counting", "Jigsaw"):
+        competing = [name for name in learned if name.endswith(f" for {target}")]
+        assert competing
+        assert all(target not in learned[name] for name in competing)
+
+
+def test_the_bar_tells_how_far_all_targets_together_are(tmp_path):
+    events = []
+    carry_out(tmp_path, teaches=HELPS, tell=events.append)
+    assert sum(bool(event.note) for event in events) >= 2  # one for each target
+    assert len({event.of for event in events}) == 1
+    for values in ([e.cells for e in events], [e.work for e in events]):
+        assert values == sorted(values)
+    assert events[0].total == pytest.approx(events[-1].work)  # it was known from the start
+    assert events[-1].cells == events[-1].of
+
+
+# Killed and changed
+
+
+@pytest.mark.parametrize("steps", [16, 50])
+def test_an_experiment_that_was_stopped_goes_on_and_ends_the_same(won, tmp_path, steps):
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(tmp_path, teaches=HELPS, left=steps)
+    again, found = carry_out(tmp_path, teaches=HELPS)
+    assert 0 < len(again.trained) < len(won[1].trained)
+    assert str(found) == str(won[2])
+
+
+def test_what_fails_is_missing_and_the_rest_is_judged(tmp_path):
+    text = TEXT.replace("fleet: 5", "fleet: 100")
+    _, found = carry_out(tmp_path, text, fail=["all for Jigsaw"], teaches=HELPS)
+    assert list(found.models["s"].targets) == ["Counting"]
+    assert found.notes == ["s: nothing was judged for Jigsaw: its training failed."]
+    whole, again = carry_out(tmp_path, text, teaches=HELPS)
+    assert {name for name, _ in whole.trained} == {"Jigsaw", "all for Jigsaw"}
+    assert list(again.models["s"].targets) == ["Counting", "Jigsaw"]
+
+
+def test_another_choice_redoes_what_depends_on_it_and_nothing_else(won, tmp_path):
+    folder = shutil.copytree(won[0], tmp_path / "copy")
+    again, found = carry_out(folder, teaches=HELPS)
+    assert again.trained == []
+    assert str(found) == str(won[2])
+    text = TEXT.replace("rule: paper", "rule: paper, threshold: -1")
+    other, found = carry_out(folder, text, teaches=HELPS)
+    assert {name.split()[0] for name, _ in other.trained} == {"informed"}
+    assert found.models["s"].targets["Counting"].arms["random"].mixtures == {}
+
+
+def test_the_record_is_part_of_the_analysis(won):
+    folder, _, found = won
+    analysis = replace(analyze(read_results(folder / "out"), QUICK), experiment=found)
+    assert to_json(from_json(to_json(analysis))) == to_json(analysis)
+    assert list(found.models["s"].targets["Counting"].arms) == list(STRATEGIES)
+
+
+def test_analyze_shows_the_experiment_of_a_folder_and_trains_nothing(won, tmp_path):
+    folder = shutil.copytree(won[0] / "out", tmp_path / "out")
+    analysis = analyze(read_results(folder), QUICK)
+    assert str(experiment.judged(folder, analysis)) == str(won[2])
+    assert experiment.judged(folder / "judging" / "s" / "Counting", analysis) is None
+    done = CliRunner().invoke(app, ["analyze", str(folder), "--bootstrap", "200", "--json"])
+    assert json.loads(done.stdout)["experiment"]["models"]["s"]["verdict"]
+    (folder / "judging" / "s" / "Counting" / "run.jsonl").unlink()
+    found = experiment.judged(folder, analysis)
+    assert found is not None
+    assert list(found.models["s"].targets) == ["Jigsaw"]
+    assert "nothing was judged for Counting: what judges it is not finished" in found.notes[0]
+
+
+def test_an_experiment_is_not_shown_beside_a_matrix_that_chooses_otherwise(won, tmp_path):
+    folder = shutil.copytree(won[0] / "out", tmp_path / "out")
+    analysis = analyze(read_results(folder), QUICK)
+    for effects in analysis.models["s"].pgf.values():
+        effects["Counting"] = replace(effects["Counting"], mean=-1.0)
+    (other := folder / "selection.json").write_text(
+        other.read_text().replace('"from": "', '"from": "0')
+    )
+    assert experiment.judged(folder, analysis) is None
+    shutil.copy(won[0] / "out" / "selection.json", other)
+    found = experiment.judged(folder, analysis)
+    assert found is not None
+    assert list(found.models["s"].targets) == ["Jigsaw"]
+    assert "chooses another mixture than the one that was tried" in found.notes[0]
+
+
+# The plan, and how far it is
+
+
+def test_status_tells_of_both_stages(won):
+    folder = won[0] / "out"
+    stages = judging(folder)
+    assert {name: one.state for name, one in stages.items()} == {
+        "s, Counting": "done",
+        "s, Jigsaw": "done",
+    }
+    done = CliRunner().invoke(app, ["status", str(folder)])
+    assert "one: done, 36 of 36 cells (100%)" in done.stdout
+    assert "judging s, Jigsaw: done, 7 of 7 cells (100%)" in done.stdout
+
+
+def plan_of(folder, text=TEXT):
+    """What `plan --json` says."""
+    (folder / "base").mkdir(exist_ok=True)
+    (folder / "base" / "weights").write_text("s")
+    (folder / "study.yaml").write_text(text.replace("BASE", str(folder / "base")))
+    arguments = [folder / "study.yaml", "--out", folder / "out", "--no-calibration", "--json"]
+    done = CliRunner().invoke(app, ["plan", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_the_plan_counts_both_stages_before_and_after_the_choice(won, tmp_path):
+    before = plan_of(tmp_path)
+    assert (before["cells"], before["adapters to train"]) == (9 * 4, 2 * 4)
+    most = before["judging"]
+    assert most["chosen"] is False
+    assert most["summary"]["adapters to train"] == 2 * 3 * (1 + 1 + 1 + 2)
+    assert most["summary"]["cells"] == 2 * (1 + 15)
+    assert most["summary"]["cells finished"] == 0
+    folder, _, _ = won
+    after = plan_of(folder)["judging"]
+    assert after["chosen"] is True
+    # Counting has an informed mixture, Jigsaw has none, hence no random ones.
+    assert after["summary"]["adapters to train"] == 3 * (1 + 1 + 1 + 2) + 3 * (1 + 1)
+    assert after["summary"]["cells finished"] == after["summary"]["cells"] == 1 + 15 + 1 + 6
+    changed = plan_of(folder, TEXT.replace("rule: paper", "rule: paper, threshold: 0.2"))
+    assert changed["judging"]["chosen"] is False

@@ -1,0 +1,188 @@
+"""The study file: what it may say, what it fills in, and one line for everything it may not."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from transferscope.errors import StudyError
+from transferscope.study import Recipe
+from transferscope.study.file import DEMO, parse_study, read_study, resolved
+
+ROOT = Path(__file__).resolve().parents[2]
+BOMB = "&a0 [x]" + "".join(f", &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n in range(20))
+"""A kilobyte that unfolds to more values than there are atoms in a cell."""
+LEAST = "name: one\nmodels: {s: glimpse-s}\nsuite: glimpse\n"
+
+
+def study(text: str = ""):
+    return parse_study(LEAST + text, "study.yaml")
+
+
+def test_what_is_left_out_is_spelled_out():
+    read = study()
+    assert len(read.sources) == len(read.targets) == 13
+    assert read.seeds == (0, 1, 2, 3)
+    assert read.recipe == Recipe(learning_rate=2.5e-3, precision="float32")
+    assert read.models["s"].where == "glimpse-s"
+
+
+def test_a_count_of_seeds_is_that_many():
+    assert study("seeds: 2").seeds == (0, 1)
+    assert study("seeds: [5, 3]").seeds == (5, 3)
+
+
+def test_a_model_may_have_its_own_learning_rate():
+    text = LEAST.replace("{s: glimpse-s}", "{s: {where: glimpse-s, learning_rate: 4e-3}, m: x}")
+    read = parse_study(text, "study.yaml")
+    assert read.recipe_of("s").learning_rate == 4e-3
+    chosen = {"learning_rate": 1e-4, "precision": "bfloat16"}
+    assert dict(read.recipe_of("m")) == dict(read.recipe) | chosen
+
+
+def test_tasks_stand_in_the_suites_order():
+    assert study("sources: [Jigsaw, Art_Style]").sources == ("Art_Style", "Jigsaw")
+
+
+def test_a_target_without_a_ceiling_has_1():
+    read = study("targets: [Jigsaw, Counting]\nceilings: {Jigsaw: 0.9}")
+    assert read.ceilings == {"Counting": 1.0, "Jigsaw": 0.9}
+
+
+def test_a_resolved_study_reads_as_itself():
+    read = study("seeds: 2\nrecipe: {items: 8}\nceilings: {Jigsaw: 0.9}\ncontrols: [shuffled]")
+    assert parse_study(resolved(read).decode(), "again") == read
+
+
+def test_paths_are_taken_from_the_files_folder(tmp_path, monkeypatch):
+    (tmp_path / "studies" / "base").mkdir(parents=True)
+    path = tmp_path / "studies" / "study.yaml"
+    path.write_text(LEAST.replace("glimpse-s", "base"))
+    monkeypatch.chdir(tmp_path)
+    read = read_study(path)
+    assert read.models["s"].where == str((tmp_path / "studies" / "base").resolve())
+
+
+def test_an_adapter_is_trained_for_epochs_or_for_steps():
+    by_epochs = study("recipe: {epochs: 2, batch_size: 4}").recipe
+    assert (by_epochs.steps_for(10), by_epochs.passes_for(10)) == (6, 20)
+    by_steps = study("recipe: {steps: 7, batch_size: 4}").recipe
+    assert by_steps.epochs is None
+    assert (by_steps.steps_for(10), by_steps.passes_for(10)) == (7, 24)  # 4 4 2, 4 4 2, 4
+    assert study("").recipe.epochs == 3
+
+
+def test_the_demos_study_is_all_tasks_and_two_seeds():
+    read = parse_study(DEMO, "demo")
+    assert (len(read.sources), len(read.targets), len(read.seeds)) == (13, 13, 2)
+
+
+def test_the_embedded_study_reads():
+    read = read_study(ROOT / "studies" / "glimpse.yaml")
+    assert list(read.models) == ["glimpse-s", "glimpse-m", "glimpse-l"]
+
+
+@pytest.mark.parametrize("size", ["3b", "7b", "32b"])
+def test_the_papers_studies_read_where_their_training_items_are(size, tmp_path):
+    text = (ROOT / "studies" / f"blink-qwen2.5-vl-{size}.yaml").read_text(encoding="utf-8")
+    with pytest.raises(StudyError, match=r"suite.training: .*`transferscope build"):
+        parse_study(text, "study.yaml", tmp_path)
+    (tmp_path / "blink-training").mkdir()
+    read = parse_study(text, "study.yaml", tmp_path)
+    assert (len(read.seeds), len(read.sources), len(read.targets)) == (4, 13, 13)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sedes: 2", "unknown key 'sedes'; did you mean 'seeds'?"),
+        ("colour: 2", "unknown key 'colour'; known: name, models, suite"),
+        ("recipe: {ranks: 4}", "recipe: unknown key 'ranks'; did you mean 'rank'?"),
+        ("budget: {fleets: 4}", "budget: unknown key 'fleets'; did you mean 'fleet'?"),
+        ("evaluation: {scorer: x}", "evaluation: unknown key 'scorer'; did you mean 'scoring'?"),
+        ("recipe: {epochs: many}", "recipe.epochs: input should be a valid integer; found 'many'"),
+        ("recipe: {epochs: yes}", "recipe.epochs: input should be a valid integer; found 'True'"),
+        ("recipe: {epochs: 0}", "recipe.epochs: input should be greater than or equal to 1"),
+        ("recipe: {learning_rate: .inf}", "recipe.learning_rate: input should be a finite number"),
+        ("recipe: {epochs: 1, steps: 9}", "recipe: epochs and steps are both given; give one"),
+        ("evaluation: {choice_order: round}", "evaluation.choice_order: input should be 'given'"),
+        ("budget: {memory: 0}", "budget.memory: input should be greater than 0"),
+        ("sources: [Jigsw]", "sources: unknown task 'Jigsw'; did you mean 'Jigsaw'?"),
+        ("targets: [Jigsaw, Jigsaw]", "targets: expected at least one task, and none twice"),
+        ("sources: []", "sources: expected at least one task"),
+        ("seeds: [1, 1]", "seeds: a seed is given twice in [1, 1]"),
+        ("seeds: 0", "seeds"),
+        ("seeds: yes", "seeds"),
+        ("ceilings: 95", "ceilings: expected fractions in (0, 1], found 95; divide percent by 100"),
+        ("ceilings: {Jigsaw: high}", "ceilings: expected a fraction in (0, 1], one for each"),
+        ("ceilings: {Jigsw: 0.9}", "ceilings: 'Jigsw' is no target of the study; did you mean"),
+        (
+            "controls: [shuffle]",
+            "controls.0: input should be 'format-only', 'shuffled' or 'reordered'",
+        ),
+        ("seeds: 2\nseeds: 3", "line 5: key 'seeds' is given twice"),
+        ("seeds: [", "study.yaml: line 4:"),
+        ("recipe: \x01", "study.yaml: unacceptable character #x0001: special characters are not"),
+        ("? [a]\n: b", "line 4: a key must be a name or a whole number"),
+        ("x: !!python/object/apply:os.getcwd []", "line 4: could not determine a constructor"),
+        ("adapters: {Jigsw: {0: a}}", "adapters of s: 'Jigsw' is no source of the study; did you"),
+        ("adapters: {Jigsaw: {9: a}}", "adapters of s: Jigsaw: 9 is no seed of the study"),
+        ("adapters: {Jigsaw: {0: a}}", "adapters of s: Jigsaw: 0: a: neither a PEFT folder nor"),
+        ("sources: " + "[" * 5000, "nested too deeply"),
+        ("sources: [" + BOMB + "]", "more than 1,000,000 values, each alias counted"),
+        ("sources: &a [*a]", "line 4: found unconstructable recursive node"),
+        ("ceilings: 2026-13-45", "a value that is none: month must be in 1..12"),
+        ("recipe: {items: " + "9" * 30 + "}", "recipe.items: input should be less than or equal"),
+        ("seeds: 1000000000", "seeds: expected a list of seeds, or how many: 1 to 1,000; found"),
+        ("seeds: [99999999999999999999]", "seeds.0: input should be less than 9223372036854775808"),
+        (
+            "selection: {targets: [Jigsaw], seeds: 1000000000}",
+            "selection.seeds: expected a list of seeds, or how many: 1 to 1,000; found",
+        ),
+        ("budget: {cache: '~nobody-here/x'}", "'~nobody-here/x' is no path: could not determine"),
+        ('adapters: {Jigsaw: {0: "a\\0b"}}', r"'a\x00b' is no path: embedded null byte"),
+        (f"adapters: {{Jigsaw: {{0: {'x' * 5000}}}}}", "is no path: file name too long"),
+    ],
+)
+def test_what_it_may_not_say_is_one_line_that_names_it(text, said):
+    with pytest.raises(StudyError) as caught:
+        study(text)
+    assert str(caught.value).startswith("study.yaml:")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("name: one\n", "", "name is missing"),
+        ("name: one", "name: ../one", "name: expected Latin letters, digits"),
+        ("glimpse-s", "{wher: x}", "models.s: unknown key 'wher'; did you mean 'where'?"),
+        ("{s: glimpse-s}", "{}", "models: dictionary should have at least 1 item"),
+        ("{s: glimpse-s}", "{a b: x, a_b: y}", "models: two names differ in case or blanks alone"),
+        ("suite: glimpse", "suite: glimps", "unknown suite 'glimps'; did you mean 'glimpse'?"),
+        ("suite: glimpse", "suite: {name: glimpse, difficulty: 2}", "suite.difficulty: input shou"),
+        ("suite: glimpse", f"suite: {'x/' * 3000}", "is no path: file name too long"),
+        (LEAST, "[]", "expected keys such as name, models and suite"),
+        (
+            "{s: glimpse-s}",
+            "{a: x, b: y}\nadapters: {Jigsaw: {0: a}}",
+            "adapters: with several models, give each model its own, under models",
+        ),
+    ],
+)
+def test_the_required_parts_are_checked_too(old, new, said):
+    with pytest.raises(StudyError) as caught:
+        parse_study(LEAST.replace(old, new), "study.yaml")
+    assert str(caught.value).startswith("study.yaml:")
+    assert said in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(StudyError, match=r"none\.yaml: no such study file"):
+        read_study(tmp_path / "none.yaml")
+
+
+def test_the_examples_are_plain_yaml():
+    for path in sorted((ROOT / "studies").glob("*.yaml")):
+        assert yaml.safe_load(path.read_text(encoding="utf-8"))["name"] == path.stem

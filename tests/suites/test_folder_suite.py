@@ -1,0 +1,207 @@
+"""A user's own suite: read as it stands, and refused with the file, the line and the field."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from transferscope.errors import DataError, StudyError
+from transferscope.suites import open_suite
+from transferscope.suites.contact_sheet import contact_sheet
+from transferscope.suites.folder import FolderSuite
+
+ROW = {
+    "id": "cat-1",
+    "images": ["images/1.png", "images/2.png"],
+    "question": "How many cats?",
+    "choices": ["1", "2", "3"],
+    "answer": "B",
+}
+HEADING = """
+name: cats
+version: "2"
+tasks:
+  - {name: Cat_Counting, abbreviation: CC, level: high, granularity: image}
+  - {name: Dogs}
+"""
+
+
+def row(**changes: object) -> str:
+    return json.dumps({**ROW, **changes})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A suite of one task with one training line and two evaluation lines."""
+    images = tmp_path / "Cat_Counting" / "images"
+    images.mkdir(parents=True)
+    for name, color in (("1.png", (200, 10, 30)), ("2.png", (10, 200, 30))):
+        Image.new("RGB", (20, 10), color).save(images / name)
+    (tmp_path / "suite.yaml").write_text(HEADING)
+    (tmp_path / "Cat_Counting" / "train.jsonl").write_text(row())
+    lines = [row(), "", row(id="cat-2", answer="(C)", prompt="Count!", origin={"by": "hand"})]
+    (tmp_path / "Cat_Counting" / "eval.jsonl").write_text("\n".join(lines))
+    return tmp_path
+
+
+def write(folder: Path, *lines: str) -> None:
+    (folder / "Cat_Counting" / "eval.jsonl").write_text("\n".join(lines))
+
+
+def refusal(folder: Path, *lines: str) -> str:
+    write(folder, *lines)
+    with pytest.raises(DataError) as error:
+        open_suite(str(folder)).items("Cat_Counting", "eval")
+    return str(error.value)
+
+
+def test_a_folder_is_a_suite(folder: Path) -> None:
+    suite = open_suite(str(folder))
+    assert (suite.name, suite.version) == ("cats", "2")
+    assert [t.abbreviation for t in suite.tasks] == ["CC", "Dogs"]
+    assert suite.tasks[0].level == "high"
+    first, second = suite.items("Cat_Counting", "eval")
+    assert (first.id, first.answer, second.answer) == ("cat-1", 1, 2)
+    assert first.prompt == (
+        "How many cats?\nSelect from the following choices.\n(A) 1\n(B) 2\n(C) 3"
+    )
+    assert second.prompt == "Count!"
+    assert second.origin == {"by": "hand"}
+    pixels = first.images[1].pixels()
+    assert pixels.shape == (10, 20, 3)
+    assert (pixels == (10, 200, 30)).all()
+
+
+def test_what_counts_as_the_same_item_is_what_is_seen_and_asked(folder: Path) -> None:
+    suite = FolderSuite(folder)
+    train, other = suite.items("Cat_Counting", "train")[0], suite.items("Cat_Counting", "eval")
+    assert train.digest() == other[0].digest() != other[1].digest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"answer": "D"}, r"eval.jsonl:2: answer 'D', but there are 3 choices"),
+        ({"answer": 1}, r"eval.jsonl:2: field 'answer': .*string.*found '1'"),
+        ({"answer": "two"}, r"eval.jsonl:2: field 'answer': .*found 'two'"),
+        ({"choices": ["1"]}, r"eval.jsonl:2: field 'choices': .*at least 2"),
+        ({"choices": ["1", 2]}, r"eval.jsonl:2: field 'choices.1': "),
+        ({"images": []}, r"eval.jsonl:2: field 'images': "),
+        ({"question": ""}, r"eval.jsonl:2: field 'question': "),
+        ({"colour": "red"}, r"eval.jsonl:2: field 'colour': Extra inputs"),
+        ({"images": ["images/9.png"]}, r"eval.jsonl:2: image 'images/9.png' not found; looked for"),
+        ({"images": ["../../secret.png"]}, r"eval.jsonl:2: image '../../secret.png' lies outside"),
+        ({"images": ["/etc/passwd"]}, r"eval.jsonl:2: image '/etc/passwd' lies outside"),
+        ({"images": ["a\0.png"]}, r"eval.jsonl:2: image 'a\\x00.png': no path of a file"),
+        ({"images": ["x" * 5000]}, r"image 'x{200}': no path of a file"),
+        ({"images": ["images"]}, r"eval.jsonl:2: image 'images' is no file"),
+        ({"images": ["eval.jsonl"]}, r"eval.jsonl:2: image 'eval.jsonl' is not an image of a kind"),
+        ({"id": "cat-1"}, r"eval.jsonl:2: id 'cat-1' is also in line 1"),
+    ],
+)
+def test_a_bad_line_is_named(folder: Path, changes: dict[str, object], said: str) -> None:
+    import re
+
+    assert re.search(said, refusal(folder, row(), row(**{"id": "cat-2", **changes})))
+
+
+def test_what_is_no_line_is_refused(folder: Path) -> None:
+    assert "eval.jsonl:1: not JSON: Expecting" in refusal(folder, "{")
+    assert "eval.jsonl:1: expected keys and values; found '[1]'" in refusal(folder, "[1]")
+    assert "eval.jsonl:1: not JSON: maximum recursion" in refusal(folder, "[" * 100_000)
+    assert "eval.jsonl:1: not JSON: Exceeds the limit" in refusal(folder, "1" * 5000)
+    twice = json.dumps(ROW)[:-1] + ', "answer": "C"}'
+    assert "eval.jsonl:1: not JSON: key 'answer' is given twice" in refusal(folder, twice)
+    missing = json.dumps({k: v for k, v in ROW.items() if k != "answer"})
+    assert "eval.jsonl:1: field 'answer': Field required" in refusal(folder, missing)
+    assert "eval.jsonl: has no questions" in refusal(folder, "")
+    (folder / "Cat_Counting" / "eval.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="not UTF-8 text"):
+        open_suite(str(folder)).items("Cat_Counting", "eval")
+
+
+def test_a_line_ends_at_a_line_feed_alone(folder: Path) -> None:
+    """Not at what else Unicode calls an end of line, which JSON lets stand in a text."""
+    question = "one\u2028two\x85three\x0cfour"
+    line = json.dumps(ROW | {"question": question}, ensure_ascii=False).replace("\f", "\\f")
+    write(folder, "\ufeff" + line)  # and some editors begin with this mark
+    (item,) = FolderSuite(folder).items("Cat_Counting", "eval")
+    assert item.question == question
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"Dogs/train.jsonl: not found; expected one question"):
+        FolderSuite(folder).items("Dogs", "train")
+    with pytest.raises(StudyError, match=r"unknown task 'Cats'; known: Cat_Counting, Dogs"):
+        FolderSuite(folder).items("Cats", "train")
+    with pytest.raises(StudyError, match=r"suite.yaml: not found"):
+        open_suite(str(folder / "Cat_Counting"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: x", r"field 'tasks': Field required"),
+        ("name: x\ntasks: []", r"field 'tasks': "),
+        ("name: x\ntasks: [{name: ../up}]", r"field 'tasks.0.name': .*found '../up'"),
+        ("name: x\ntasks: [{name: A, level: deep}]", r"field 'tasks.0.level': .*found 'deep'"),
+        ("name: x\ntasks: [{name: A}, {name: a}]", r"task 'A' is there twice, case aside"),
+        ("tasks: 1\ntasks: 2", r"not YAML: line 2: key 'tasks' is given twice"),
+        ("[" * 5000, r"not YAML: nested too deeply"),
+        ("name: [", r"not YAML: "),
+        ("!!python/object/apply:os.system ['true']", r"not YAML: "),
+    ],
+)
+def test_a_bad_heading_is_named(folder: Path, text: str, said: str) -> None:
+    (folder / "suite.yaml").write_text(text)
+    with pytest.raises(StudyError, match=rf"suite.yaml: {said}"):
+        FolderSuite(folder)
+
+
+def test_a_damaged_image_is_an_error_when_it_is_looked_at(folder: Path) -> None:
+    path = folder / "Cat_Counting" / "images" / "1.png"
+    Image.effect_noise((64, 64), 90).save(path)
+    path.write_bytes(path.read_bytes()[:1500])
+    item = FolderSuite(folder).items("Cat_Counting", "eval")[0]
+    with pytest.raises(DataError, match=r"1.png: cannot be decoded as an image"):
+        item.images[0].pixels()
+
+
+def test_no_program_is_called_for_a_picture(folder: Path) -> None:
+    """Pillow gives EPS to Ghostscript, which runs what stands in it."""
+    path = folder / "Cat_Counting" / "images" / "1.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    with pytest.raises(DataError, match=r"'images/1.png' is not an image of a kind that is read"):
+        FolderSuite(folder).items("Cat_Counting", "eval")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize("name", ["suite.yaml", "Cat_Counting/eval.jsonl"])
+def test_a_pipe_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises((DataError, StudyError), match=rf"{name}: cannot be read: expected a file"):
+        FolderSuite(folder).items("Cat_Counting", "eval")
+
+
+def test_an_image_that_claims_a_huge_size_is_refused(folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr("transferscope.tasks.images.MOST_PIXELS", 150)
+    assert "20 x 10 pixels; at most 150" in refusal(folder, row())
+
+
+def test_a_contact_sheet_shows_every_item(folder: Path) -> None:
+    import io
+
+    items = FolderSuite(folder).items("Cat_Counting", "eval")
+    one = Image.open(io.BytesIO(contact_sheet(items[:1])))
+    two = Image.open(io.BytesIO(contact_sheet(items)))
+    assert two.width == 2 * one.width
+    colors = two.convert("RGB").getcolors(10**6) or []
+    assert {(200, 10, 30), (10, 200, 30)} <= {color for _, color in colors}
+
+
+def test_an_unknown_suite_names_the_nearest() -> None:
+    with pytest.raises(StudyError, match=r"unknown suite 'glimps'; did you mean 'glimpse'\?"):
+        open_suite("glimps")

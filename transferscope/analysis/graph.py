@@ -1,0 +1,285 @@
+"""Who helps whom: the transfer graph, and cliques of tasks that all help (or all harm) each other.
+
+Both read the sign and the size of the seed-mean effect; self-transfer never counts.
+
+In:   mu as an `xarray.DataArray` with dimensions (model, seed, source, target).
+Out:  one `networkx.DiGraph`, or one list of cliques, for each model.
+
+A clique can arise by luck: under either null model of `stats` there are some. `clique_nulls` says
+how large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.special
+from jaxtyping import Bool, Float, Int
+
+from transferscope.analysis import Clique, CliqueNull, Null, Sign
+from transferscope.errors import StudyError
+from transferscope.matrix.measure import itself
+from transferscope.stats import benjamini_hochberg
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import xarray as xr
+
+NO_EFFECT = 1e-12
+"""Seed means closer to 0 are 0: opposite effects of two seeds leave rounding errors behind."""
+SMALLEST_CLIQUE = 3
+MOST_CLIQUES = 2_000
+"""Maximal cliques listed for one model and sign; dense graphs of many tasks have far more."""
+
+
+def seed_mean(effects: Float[np.ndarray, "seed *cell"]) -> Float[np.ndarray, "*cell"]:
+    """Mean over the known seeds, rounding errors around 0 removed; NaN where none is known."""
+    known = np.isfinite(effects)
+    count = known.sum(axis=0)
+    total = np.where(known, effects, 0.0).sum(axis=0)
+    mean = total / np.where(count > 0, count, np.nan)
+    return np.where(np.abs(mean) < NO_EFFECT, 0.0, mean)
+
+
+def strongest_edges(
+    mean: Float[np.ndarray, "source target"], itself: Bool[np.ndarray, "source target"], keep: float
+) -> list[tuple[int, int]]:
+    """Of the effects of each sign, the strongest share `keep`, rounded up; ties all kept.
+
+    Returns:
+        (source, target) indices, strongest first, the positive edges before the negative ones.
+
+    Source:
+        Section 4, "top 20 % of strongest positive and negative PGF edges".
+    """
+    edges = []
+    for sign in (1, -1):
+        strength = np.where(itself | ~np.isfinite(mean), 0.0, sign * mean)
+        values = np.sort(strength[strength > 0])[::-1]
+        count = int(np.ceil(keep * len(values) - 1e-9))
+        if count:
+            chosen = np.argwhere(strength >= values[count - 1] - NO_EFFECT)
+            edges += sorted(chosen.tolist(), key=lambda edge: -strength[tuple(edge)])
+    return [(i, j) for i, j in edges]
+
+
+def transfer_graph(mu: xr.DataArray, *, keep: float = 0.2) -> dict[str, nx.DiGraph]:
+    """The strongest effects of each sign, as a directed graph for each model.
+
+    Args:
+        mu: effects, dimensions (model, seed, source, target).
+        keep: share of the edges of each sign to keep, in (0, 1].
+
+    Returns:
+        {model: graph}; nodes are all tasks, an edge's `pgf` is the seed-mean effect.
+
+    Raises:
+        StudyError: `keep` is outside (0, 1].
+
+    Source:
+        Figure 1.
+    """
+    import networkx as nx
+
+    if not 0 < keep <= 1:
+        raise StudyError(f"keep is the share of edges to keep, in (0, 1], not {keep:g}")
+    sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
+    same = itself(sources, targets)
+    graphs = {}
+    for model in mu["model"].values.tolist():
+        mean = seed_mean(_seeds_first(mu, model))
+        graph = nx.DiGraph()
+        graph.add_nodes_from(dict.fromkeys([*sources, *targets]))
+        for i, j in strongest_edges(mean, same, keep):
+            graph.add_edge(sources[i], targets[j], pgf=float(mean[i, j]))
+        graphs[model] = graph
+    return graphs
+
+
+def _seeds_first(mu: xr.DataArray, model: str) -> np.ndarray:
+    return mu.sel(model=model).transpose("seed", "source", "target").values
+
+
+def cliques(mu: xr.DataArray, *, sign: Sign = "positive") -> dict[str, list[Clique]]:
+    """Maximal sets of at least three tasks in which every ordered pair has the given sign.
+
+    Signs are those of the seed mean; a pair that was not measured breaks a clique, and only tasks
+    that are both source and target can be in one. Where there are more than `MOST_CLIQUES`, the
+    list stops there.
+
+    Args:
+        mu: effects, dimensions (model, seed, source, target).
+
+    Returns:
+        {model: cliques}, largest first, then by mean effect. `p_value` is the paper's one-sided
+        Wilcoxon signed-rank test over all (ordered pair x seed) values, which treats them as
+        independent although they share baselines and were selected for their sign: see
+        `clique_nulls`. `ci` is NaN; `analyze` fills it from the bootstrap.
+
+    Source:
+        Definition 3 and section 5.1.
+    """
+    sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
+    shared = [task for task in sources if task in set(targets)]
+    square = mu.sel(source=shared, target=shared)
+    return {
+        model: _model_cliques(_seeds_first(square, model), shared, sign)
+        for model in mu["model"].values.tolist()
+    }
+
+
+def _model_cliques(effects: np.ndarray, tasks: list[str], sign: Sign) -> list[Clique]:
+    direction = 1 if sign == "positive" else -1
+    mean = seed_mean(effects)
+    (neighbours,) = _bit_sets(_mutual(direction * mean)[None])
+    found = _maximal_cliques(neighbours, [], (1 << len(tasks)) - 1, 0)
+    large = (sorted(clique) for clique in found if len(clique) >= SMALLEST_CLIQUE)
+    members = list(islice(large, MOST_CLIQUES))
+    pairs = [_ordered_pairs(clique) for clique in members]
+    p_values = np.array([_wilcoxon(direction * effects[:, *pair]) for pair in pairs])
+    q_values = benjamini_hochberg(p_values)
+    agree = (direction * effects > 0) | ~np.isfinite(effects)
+    records = [
+        Clique(
+            tasks=[str(tasks[i]) for i in clique],
+            size=len(clique),
+            mean=float(mean[pair].mean()),
+            ci=(np.nan, np.nan),
+            p_value=float(p_value),
+            q_value=float(q_value),
+            every_seed=bool(agree[:, *pair].all()),
+        )
+        for clique, pair, p_value, q_value in zip(members, pairs, p_values, q_values, strict=True)
+    ]
+    return sorted(records, key=lambda c: (-c.size, -abs(c.mean), c.tasks))
+
+
+def _mutual(mean: np.ndarray) -> np.ndarray:
+    """Pairs of tasks that both act on each other with an effect above 0."""
+    with np.errstate(invalid="ignore"):
+        up = mean > NO_EFFECT
+    mutual = up & np.swapaxes(up, -1, -2)
+    mutual[..., np.arange(mean.shape[-1]), np.arange(mean.shape[-1])] = False
+    return mutual
+
+
+def _bit_sets(mutual: np.ndarray) -> list[list[int]]:
+    """For each draw (first axis) every task's neighbours: bit j is set where j is one."""
+    packed = np.packbits(mutual, axis=-1, bitorder="little")
+    return [[int.from_bytes(row.tobytes(), "little") for row in rows] for rows in packed]
+
+
+def _maximal_cliques(
+    neighbours: list[int], clique: list[int], candidates: int, done: int
+) -> Iterator[list[int]]:
+    """All maximal cliques with `clique` in them, its common neighbours in two bit sets.
+
+    Args:
+        candidates: those to go through.
+        done: those whose cliques are listed already.
+
+    Source:
+        Bron and Kerbosch (1973), with the pivot of Tomita et al. (2006).
+    """
+    if not candidates | done:
+        yield clique
+        return
+    shared = [
+        (candidates & neighbours[i]).bit_count() if (candidates | done) >> i & 1 else -1
+        for i in range(len(neighbours))
+    ]
+    waiting = candidates & ~neighbours[shared.index(max(shared))]
+    for i, others in enumerate(neighbours):
+        if waiting >> i & 1:
+            yield from _maximal_cliques(
+                neighbours, [*clique, i], candidates & others, done & others
+            )
+            candidates ^= 1 << i
+            done |= 1 << i
+
+
+def _ordered_pairs(members: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    ordered = [(i, j) for i in members for j in members if i != j]
+    first, second = np.array(ordered).T
+    return first, second
+
+
+def _wilcoxon(sample: np.ndarray) -> float:
+    """One-sided signed-rank p-value that the known values lie above 0, as scipy's default gives it.
+
+    Exact for up to 50 values without zeros or ties and for up to 13 with them; beyond, the normal
+    approximation. NaN where no value differs from 0.
+    """
+    known = sample[np.isfinite(sample)]
+    values = known[known != 0]
+    sizes, place, ties = np.unique(np.abs(values), return_inverse=True, return_counts=True)
+    doubled = (2 * np.cumsum(ties) - ties + 1)[place]  # twice the mean rank, a whole number
+    above, count = doubled[values > 0].sum(), len(values)
+    if not count:
+        return np.nan
+    if known.size <= (50 if len(sizes) == known.size else 13):
+        ways = np.zeros(doubled.sum() + 1)
+        ways[0] = 1  # ways[r]: how many of all choices of signs give the rank sum r / 2
+        for rank in doubled:
+            ways[rank:] += ways[:-rank]
+        return float(ways[above:].sum() / 2**count)
+    variance = count * (count + 1) * (2 * count + 1) / 24 - (ties**3 - ties).sum() / 48
+    return float(scipy.special.ndtr((count * (count + 1) / 4 - above / 2) / np.sqrt(variance)))
+
+
+def largest_cliques(
+    means: Float[np.ndarray, "draw task task"], sign: Sign
+) -> Int[np.ndarray, " draw"]:
+    """Number of tasks in the largest clique of each draw; 1 where no pair of tasks agrees."""
+    mutual = _mutual(means if sign == "positive" else -means)
+    return np.array([_largest_clique(neighbours) for neighbours in _bit_sets(mutual)])
+
+
+def _largest_clique(neighbours: list[int], limit: int = 20_000) -> int:
+    """Branch and bound over bit sets, `neighbours[i]` being the set of i's neighbours.
+
+    Thirty times faster than listing all maximal cliques with networkx at 13 tasks. After `limit`
+    steps the largest clique found so far stands, which only dense graphs of many tasks reach.
+    """
+    best, waiting = 0, [(0, (1 << len(neighbours)) - 1)]
+    for _ in range(limit):
+        if not waiting:
+            break
+        size, candidates = waiting.pop()
+        while candidates and size + candidates.bit_count() > best:
+            lowest = candidates & -candidates
+            candidates ^= lowest
+            common = candidates & neighbours[lowest.bit_length() - 1]
+            best = max(best, size + 1)
+            if size + 1 + common.bit_count() > best:
+                waiting.append((size, candidates))
+                size, candidates = size + 1, common
+    return best
+
+
+def clique_null(
+    null: Null,
+    sign: Sign,
+    observed: int,
+    means: Float[np.ndarray, "draw task task"],
+    alpha: float,
+) -> CliqueNull:
+    """How large the largest clique is in a null model's seed means, against the observed size.
+
+    Sizes below three count as 0: no clique.
+    """
+    sizes = largest_cliques(means, sign)
+    sizes = np.where(sizes < SMALLEST_CLIQUE, 0, sizes)
+    values, counts = np.unique(sizes, return_counts=True)
+    return CliqueNull(
+        null=null,
+        sign=sign,
+        observed=observed,
+        mean=float(sizes.mean()),
+        upper=int(np.quantile(sizes, 1 - alpha, method="higher")),
+        p_value=float((np.sum(sizes >= observed) + 1) / (len(sizes) + 1)),
+        sizes={str(v): float(c / len(sizes)) for v, c in zip(values, counts, strict=True)},
+    )

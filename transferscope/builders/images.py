@@ -1,0 +1,69 @@
+"""Images of the data sets: opened safely, upright, in RGB, and at the benchmark's sizes."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from transferscope.builders.record import Unusable
+from transferscope.tasks.images import MOST_PIXELS, TooLarge, opened
+
+HEIGHT = 1024
+"""Height to which the benchmark brought images before it drew points on them (not for depth)."""
+
+QUALITY = 95
+"""JPEG quality of the images written."""
+
+
+def open_picture(path: Path | BinaryIO) -> Image.Image:
+    """An image file as `suites.pictures.opened` opens it.
+
+    Raises:
+        Unusable: the file is missing, damaged, of an unknown kind, or larger than `MOST_PIXELS`.
+    """
+    name = path.name if isinstance(path, Path) else "an image"
+    try:
+        return opened(path)
+    except FileNotFoundError:
+        raise Unusable("an image that is missing", name) from None
+    except TooLarge:
+        raise Unusable(f"an image of more than {MOST_PIXELS:,} pixels", name) from None
+    except ValueError:
+        raise Unusable("an image that cannot be decoded", name) from None
+
+
+def to_height(image: Image.Image, height: int = HEIGHT) -> tuple[Image.Image, float]:
+    """An image resized to a height, and the factor by which its coordinates grow.
+
+    Raises:
+        Unusable: it would have more than `MOST_PIXELS`.
+    """
+    factor = height / image.height
+    width = max(1, round(image.width * factor))
+    if width * height > MOST_PIXELS:
+        raise Unusable(f"an image of more than {MOST_PIXELS:,} pixels", f"{width} x {height}")
+    return image.resize((width, height), Image.Resampling.LANCZOS), factor
+
+
+def at_most(image: Image.Image, side: int) -> tuple[Image.Image, float]:
+    """An image whose longer side is at most so long, and the factor of its coordinates."""
+    factor = min(1.0, side / max(image.size))
+    if factor == 1.0:
+        return image, 1.0
+    width, height = (max(1, round(length * factor)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS), factor
+
+
+def scaled(point: Sequence[float], factor: float) -> tuple[float, float]:
+    """Where a point (x, y), from the centre of the top left pixel, is on the resized image."""
+    x, y = point
+    return (x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5
+
+
+def jpeg(image: Image.Image) -> bytes:
+    """The file that is written: JPEG, as all images of the benchmark."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=QUALITY, subsampling=0)
+    return file.getvalue()

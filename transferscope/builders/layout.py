@@ -1,0 +1,90 @@
+"""Finding things in a data set's folder, and reading its annotation files.
+
+Names in annotation files are other people's words: they lead nowhere outside the folder.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from transferscope.builders.record import Skip, Unusable
+from transferscope.errors import DataError
+
+
+class Misplaced(DataError):
+    """A data set's folder does not hold what is looked for."""
+
+
+def find(root: Path, *names: str) -> Path:
+    """The first of some files or folders (relative names, patterns allowed) that is there.
+
+    Raises:
+        Misplaced: none is; says what was looked for.
+    """
+    if not root.is_dir():
+        raise Misplaced(f"{root}: no such folder; --root is the data set's own folder")
+    for name in names:
+        if found := sorted(root.glob(name)):
+            return found[0]
+    raise Misplaced(f"{root}: not laid out as expected: found no {' and no '.join(names)} in it")
+
+
+def within(root: Path, name: str) -> Path:
+    """The file that an annotation names, in its folder.
+
+    Raises:
+        Unusable: the name is absolute or climbs out of the folder.
+    """
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if not name.strip() or "\0" in name or parts.is_absolute() or ".." in parts.parts:
+        raise Unusable("a file name that leads out of the data set", repr(name[:80]))
+    return root / parts
+
+
+def text_of(path: Path) -> str:
+    """A UTF-8 text file, whatever its line ends; `\\n` in what comes back.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def json_of(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        DataError: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(text_of(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON: {error}; was it cut short?") from None
+
+
+def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]] | Skip]:
+    """`(file:line, object)` for every line of a JSON Lines file; a damaged line is skipped.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    for number, line in enumerate(text_of(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path.name}:{number}"
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError):
+            row = None
+        yield (where, row) if isinstance(row, dict) else Skip("a line that is not JSON", where)
+
+
+def first_there(paths: list[Path]) -> Path:
+    """The first of some files that is there; the first of all where none is."""
+    return next((path for path in paths if path.is_file()), paths[0])

@@ -1,0 +1,94 @@
+"""Which images also appear in the evaluation split, and so must not be trained on.
+
+In:   a folder with the benchmark (Parquet files with columns `image_1` .. `image_4`, each a struct
+      of `bytes` and `path`; both splits count), or a suite's folder (its `eval` items).
+Out:  `Seen`, which names the evaluation image that an image repeats (`suites.alike` says when).
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from transferscope.builders.images import open_picture
+from transferscope.builders.record import Unusable
+from transferscope.errors import DataError, StudyError
+from transferscope.suites.similar_images import Hashed, Seen, hashed
+
+IMAGES = ("image_1", "image_2", "image_3", "image_4")
+
+
+def seen_in(folder: Path) -> Seen:
+    """The evaluation images of a benchmark's or a suite's folder.
+
+    Args:
+        folder: see the module's text.
+
+    Raises:
+        StudyError: the folder is neither.
+        DataError: a file in it is damaged.
+    """
+    if not folder.is_dir():
+        raise StudyError(f"--against {folder}: no such folder")
+    if tables := sorted(folder.rglob("*.parquet")):
+        return Seen(_from_tables(tables))
+    if (folder / "suite.yaml").is_file():
+        return Seen(_from_suite(folder))
+    raise StudyError(
+        f"--against {folder}: holds no Parquet files and no suite.yaml; expected a copy of the "
+        "benchmark or a suite's folder"
+    )
+
+
+def _from_tables(tables: list[Path]) -> Iterator[Hashed]:
+    # Decoding takes nearly all of the time, and Pillow lets other threads decode meanwhile.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        for path in tables:
+            yield from threads.map(_decoded, *zip(*_cells(path), strict=True))
+
+
+def _cells(path: Path) -> list[tuple[str, bytes]]:
+    """Names and contents of the images in one of the benchmark's files."""
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        raise DataError(f"{path}: not a readable Parquet file; was it cut short?") from None
+    columns = [name for name in IMAGES if name in frame.columns]
+    if not columns:
+        raise DataError(f"{path}: has no column image_1; is it the benchmark?")
+    cells = []
+    for column in columns:
+        if "bytes" not in {field.name for field in getattr(frame[column].dtype, "fields", ())}:
+            raise DataError(f"{path}: column {column} is not a struct with the field bytes")
+        for row, data in enumerate(frame[column].struct.field("bytes"), 1):
+            if data is not None:
+                cells.append((f"{path.parent.name}/{path.name}, row {row}, {column}", data))
+    if not cells:
+        raise DataError(f"{path}: holds no images")
+    return cells
+
+
+def _decoded(name: str, data: bytes) -> Hashed:
+    try:
+        return hashed(name, open_picture(io.BytesIO(data)))
+    except Unusable as error:
+        raise DataError(f"{name}: {error.reason}") from None
+
+
+def _from_suite(folder: Path) -> Iterator[Hashed]:
+    from transferscope.suites.folder import FolderSuite
+
+    suite = FolderSuite(folder)
+    tasks = [task.name for task in suite.tasks if (folder / task.name / "eval.jsonl").is_file()]
+    if not tasks:
+        raise StudyError(f"--against {folder}: none of its tasks has an eval.jsonl")
+    for task in tasks:
+        for item in suite.items(task, "eval"):
+            for number, picture in enumerate(item.images, 1):
+                name = f"{item.id}, image {number}"
+                yield hashed(name, Image.fromarray(picture.pixels()))

@@ -1,0 +1,123 @@
+"""Semantic_Correspondence from SPair-71k: the same part of another object of its category.
+
+    PairAnnotation/trn/NUMBER-SOURCE-TARGET:CATEGORY.json
+    JPEGImages/CATEGORY/IMAGE.jpg
+
+A pair's JSON has `src_imname`, `trg_imname`, `src_imsize`, `trg_imsize` (width, height, depth),
+`category`, and `src_kps`, `trg_kps`: the points that both images show, in the same order, as (x, y)
+in pixels. Only the training pairs `trn` are read; the benchmark took the test pairs, whose images
+are others. (The data set's loaders in juhongm999/hpf and sd-dino.)
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from transferscope.builders.images import open_picture, scaled, to_height
+from transferscope.builders.layout import find, json_of, within
+from transferscope.builders.markers import circled, legible
+from transferscope.builders.points import Point, lettered_points
+from transferscope.builders.prompts import POINTS, semantic_correspondence
+from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.errors import DataError
+
+LEAST = 4
+"""Points that both images must show: the right one and three others."""
+
+
+def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
+    """One for each training pair."""
+    folder = find(root, "PairAnnotation/trn", "SPair-71k/PairAnnotation/trn")
+    files = sorted(path.name for path in folder.iterdir() if path.suffix == ".json")
+    if not files:
+        raise DataError(f"{folder}: holds no JSON files, one for each pair of images")
+    for name in files:
+        stem = name.removesuffix(".json")
+        source = stem.split("-")[1] if stem.count("-") >= 2 else stem
+        yield Candidate(stem, source, (0, 1, 2, 3), folder.relative_to(root) / name)
+
+
+def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
+    """One point of the source as reference; on the target, the same one and three others."""
+    path = root / candidate.facts
+    pair = _pair(path)
+    images = path.parents[2] / "JPEGImages"
+    (source, first), (target, second) = (
+        _view(images, pair, side, candidate.key) for side in ("src", "trg")
+    )
+    for reference in rng.permutation(len(first)):
+        others = [point for index, point in enumerate(second) if index != reference]
+        points = lettered_points(second[reference], others, answer, target.size, rng)
+        marked = {"REF": first[reference]}
+        if points and legible(marked, source.size):
+            return _made(pair, (source, target), marked, points, int(reference))
+    raise Unusable("points too close to each other or to the border", candidate.key)
+
+
+def _pair(path: Path) -> dict[str, Any]:
+    """A pair's annotation, with all that is needed."""
+    try:
+        pair = json_of(path)
+        texts = [pair[key] for key in ("src_imname", "trg_imname", "category")]
+        counts = [len(pair["src_kps"]), len(pair["trg_kps"])]
+        sizes = [len(pair[key]) for key in ("src_imsize", "trg_imsize")]
+    except (DataError, KeyError, TypeError):
+        raise Unusable("an incomplete annotation", path.stem) from None
+    if counts[0] != counts[1] or min(sizes) < 2 or not all(isinstance(t, str) for t in texts):
+        raise Unusable("an incomplete annotation", path.stem)
+    if counts[0] < LEAST:
+        raise Unusable(f"fewer than {LEAST} points in common", path.stem)
+    return pair
+
+
+def _view(
+    images: Path, pair: dict[str, Any], side: str, key: str
+) -> tuple[Image.Image, list[Point]]:
+    """One image at the benchmark's height, and its points."""
+    image = open_picture(within(images, f"{pair['category']}/{pair[f'{side}_imname']}"))
+    if list(image.size) != list(pair[f"{side}_imsize"][:2]):
+        raise Unusable("an image whose size is not the annotation's", key)
+    image, factor = to_height(image)
+    try:
+        points = [scaled((float(x), float(y)), factor) for x, y in pair[f"{side}_kps"]]
+    except (TypeError, ValueError):
+        raise Unusable("an incomplete annotation", key) from None
+    return image, points
+
+
+def _made(
+    pair: dict[str, Any],
+    views: tuple[Image.Image, Image.Image],
+    marked: dict[str, Point],
+    points: dict[str, Point],
+    reference: int,
+) -> Made:
+    ids = pair.get("kps_ids")
+    return Made(
+        question="Which point is corresponding to the reference point?",
+        prompt=semantic_correspondence(),
+        choices=POINTS,
+        images=(circled(views[0], marked), circled(views[1], points)),
+        sources=views,
+        origin={
+            "dataset": "SPair-71k",
+            "files": [f"{pair['category']}/{pair[f'{side}_imname']}" for side in ("src", "trg")],
+            "category": pair["category"],
+            "keypoint": ids[reference] if isinstance(ids, list) and len(ids) > reference else None,
+            "reference": [round(value, 1) for value in marked["REF"]],
+            "points": {name: [round(value, 1) for value in at] for name, at in points.items()},
+        },
+    )
+
+
+BUILDER = Builder(
+    task="Semantic_Correspondence",
+    dataset="SPair-71k",
+    looks_for=("PairAnnotation/trn/*.json", "JPEGImages/CATEGORY/*.jpg"),
+    letters=4,
+    candidates=candidates,
+    make=make,
+)

@@ -1,0 +1,136 @@
+"""Visual_Correspondence from HPatches: the same point of a scene in another view or light.
+
+    hpatches-sequences-release/SEQUENCE/1.ppm .. 6.ppm
+    hpatches-sequences-release/SEQUENCE/H_1_2 .. H_1_6
+
+`i_*` are 57 sequences with other light, `v_*` 59 with another camera position. `H_1_k` holds nine
+numbers that carry homogeneous pixel coordinates of image 1 to image k, so that
+`H_1_j @ inverse(H_1_i)` carries those of image i to image j. (hpatches-dataset repository.)
+
+The points are corners (`corners`) of the first image that the second shows too, all four of them:
+the wrong ones are as good to look at as the right one, and at least `APART` away from it.
+
+Overlap with the benchmark: the data set is small, has no split, and is the only one of its kind, so
+nearly every sequence was used for some item. With `--against` only images that no item shows are
+left, others of the same sequence among them; compared with both splits, hardly any. A folder with
+the validation files alone leaves more.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from transferscope.builders.corners import corners
+from transferscope.builders.images import open_picture, scaled, to_height
+from transferscope.builders.layout import find, text_of
+from transferscope.builders.markers import circled, legible
+from transferscope.builders.points import Point, lettered_points
+from transferscope.builders.prompts import POINTS, visual_correspondence
+from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.errors import DataError
+
+IMAGES = range(1, 7)
+
+PER_PAIR = 8
+"""Candidates for each pair of a sequence's images."""
+
+APART = 60
+"""Pixels between the right point and a wrong one, on an image 1024 pixels high."""
+
+
+def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
+    """Some points of every pair of images of every sequence."""
+    first = find(root, "hpatches-sequences-release/[iv]_*/1.ppm", "[iv]_*/1.ppm")
+    for folder in sorted(first.parent.parent.glob("[iv]_*")):
+        there = [k for k in IMAGES if (folder / f"{k}.ppm").is_file()]
+        known = [k for k in there if k == 1 or (folder / f"H_1_{k}").is_file()]
+        if 1 not in there or len(known) < 2:
+            yield Skip("a sequence without images or homographies", folder.name)
+            continue
+        name = folder.relative_to(root).as_posix()
+        for draw in range(PER_PAIR):
+            for i, j in ((i, j) for i in known for j in known if i < j):
+                key = f"{folder.name}/{i}-{j}/{draw}"
+                yield Candidate(key, folder.name, (0, 1, 2, 3), (name, i, j, draw))
+
+
+def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
+    """A corner of image i as reference; on image j, where it went, and where three others went."""
+    name, i, j, draw = candidate.facts
+    folder = root / name
+    carry = _homography(folder, j) @ np.linalg.inv(_homography(folder, i))
+    source, target = (open_picture(folder / f"{k}.ppm") for k in (i, j))
+    found = corners(source)
+    (first, grown), (second, shrunk) = to_height(source), to_height(target)
+    here = [scaled(point, grown) for point in found.tolist()]
+    there = [scaled(point, shrunk) for point in _carried(carry, found).tolist()]
+    shown = [
+        n
+        for n in range(len(found))
+        if legible({"REF": here[n]}, first.size) and legible({"A": there[n]}, second.size)
+    ]
+    # Draws of one pair take different corners: all shuffle them alike, and start one further on.
+    same = np.random.default_rng([int(i), int(j), len(found)]).permutation(shown).tolist()
+    for n in same[draw::PER_PAIR]:
+        others = [there[m] for m in shown if _distance(there[m], there[n]) >= APART]
+        points = lettered_points(there[n], others, answer, second.size, rng)
+        if points:
+            marked = {"REF": here[n]}
+            return Made(
+                question="Which point on the second image corresponds to the point in the first "
+                "image?",
+                prompt=visual_correspondence(),
+                choices=POINTS,
+                images=(circled(first, marked), circled(second, points)),
+                sources=(source, target),
+                origin={
+                    "dataset": "HPatches",
+                    "files": [f"{name}/{i}.ppm", f"{name}/{j}.ppm"],
+                    "reference": [round(value, 1) for value in found[n].tolist()],
+                    "points": {
+                        letter: [round(value, 1) for value in at] for letter, at in points.items()
+                    },
+                },
+            )
+    raise Unusable("too few points that both images show", candidate.key)
+
+
+def _homography(folder: Path, k: int) -> Float[np.ndarray, "3 3"]:
+    """What carries homogeneous pixel coordinates of image 1 to image k."""
+    if k == 1:
+        return np.eye(3)
+    where = f"{folder.name}/H_1_{k}"
+    try:
+        numbers = [float(word) for word in text_of(folder / f"H_1_{k}").split()]
+        matrix = np.array(numbers).reshape(3, 3)
+    except (ValueError, DataError):
+        raise Unusable("a homography that is not nine numbers", where) from None
+    if not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) < 3:
+        raise Unusable("a homography that cannot be inverted", where)
+    return matrix
+
+
+def _carried(
+    carry: Float[np.ndarray, "3 3"], points: Float[np.ndarray, "point 2"]
+) -> Float[np.ndarray, "point 2"]:
+    """Where points go; far outside every image where they go to infinity or behind the camera."""
+    moved = np.column_stack([points, np.ones(len(points))]) @ carry.T
+    in_front = moved[:, 2] * np.sign(carry[2, 2]) > 1e-9
+    depth = np.where(in_front, moved[:, 2], 1.0)
+    return np.where(in_front[:, None], moved[:, :2] / depth[:, None], -1e6)
+
+
+def _distance(one: Point, other: Point) -> float:
+    return float(np.hypot(one[0] - other[0], one[1] - other[1]))
+
+
+BUILDER = Builder(
+    task="Visual_Correspondence",
+    dataset="HPatches",
+    looks_for=("hpatches-sequences-release/[iv]_*/1.ppm .. 6.ppm and H_1_2 .. H_1_6",),
+    letters=4,
+    candidates=candidates,
+    make=make,
+)

@@ -1,0 +1,87 @@
+"""Visual_Similarity from NIGHTS (DreamSim): which of two images people find closer to a third.
+
+    data.csv                     id, right_vote, votes, ref_path, left_path, right_path, split, ...
+    ref/XXX/YYY.png              the reference
+    distort/XXX/YYY_0.png, _1    the two that were compared with it
+
+(dreamsim repository of ssundaram21, `dataset/README.md` and `dataset/dataset.py`, which reads the
+vote from the third column and the paths from the fifth to the seventh: where the header has other
+names, those places are read.) A `right_vote` of 1 says that the right image is closer. As there,
+only triplets on which at least six people agreed are used, and only those whose `split` is `train`.
+
+The benchmark drew on the test split.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from transferscope.builders.images import open_picture
+from transferscope.builders.layout import find, within
+from transferscope.builders.prompts import LATTER, visual_similarity
+from transferscope.builders.record import Builder, Candidate, Made, Skip
+from transferscope.builders.table import table_of
+
+PLACES = {"id": 0, "right_vote": 2, "ref_path": 4, "left_path": 5, "right_path": 6}
+"""Where the data set's own loader reads what it does not read by name."""
+
+FEWEST_VOTES = 6
+
+
+def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
+    """One for each triplet of the training split."""
+    path = find(root, "data.csv")
+    find(root, "ref")
+    find(root, "distort")
+    for line in table_of(path, *PLACES, "votes", "split", places=PLACES):
+        if isinstance(line, Skip):
+            yield line
+        elif line[1]["split"] == "train":
+            yield _candidate(*line)
+
+
+def _candidate(where: str, row: dict[str, str]) -> Candidate | Skip:
+    try:
+        votes, right = float(row["votes"]), float(row["right_vote"])
+    except ValueError:
+        return Skip("a damaged annotation", where)
+    names = [row[name] for name in ("ref_path", "left_path", "right_path")]
+    if not row["id"] or not all(names) or right not in (0, 1):
+        return Skip("a damaged annotation", where)
+    if not votes >= FEWEST_VOTES:
+        return Skip("people did not agree", where)
+    reference, left_image, right_image = names
+    closer, farther = (right_image, left_image) if right else (left_image, right_image)
+    return Candidate(row["id"], reference, (0, 1), (reference, closer, farther))
+
+
+def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
+    """The closer image comes second or third, as the answer says."""
+    reference, closer, farther = candidate.facts
+    order = [closer, farther] if answer == 0 else [farther, closer]
+    images = tuple(open_picture(within(root, name)) for name in (reference, *order))
+    return Made(
+        question="Which image is most similar to the reference image?",
+        prompt=visual_similarity(),
+        choices=LATTER,
+        images=images,
+        sources=images,
+        origin={
+            "dataset": "NIGHTS",
+            "id": candidate.key,
+            "reference": reference,
+            "closer": closer,
+            "farther": farther,
+        },
+    )
+
+
+BUILDER = Builder(
+    task="Visual_Similarity",
+    dataset="NIGHTS",
+    looks_for=("data.csv", "ref/*/*.png", "distort/*/*.png"),
+    letters=2,
+    candidates=candidates,
+    make=make,
+)

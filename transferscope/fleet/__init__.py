@@ -1,1 +1,0 @@
-"""Many LoRA adapters over one frozen base: the layer, training, scoring."""

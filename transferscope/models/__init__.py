@@ -1,1 +1,0 @@
-"""The models: vision-language models that are finetuned and asked, and the embedded small ones."""
