@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import messages
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
@@ -91,3 +92,11 @@ def reader(shared: Any) -> Iterator[Any]:
     """That page, opened anew; at the end nothing may have gone wrong."""
     yield shared.open()
     assert shared.wrong == []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-messages", action="store_true", help="write tests/messages.txt")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    messages.update = config.getoption("--update-messages")

@@ -10,6 +10,7 @@ import oracle
 import polars as pl
 import pytest
 import scipy.stats
+from messages import raises
 
 import transferscope as ts
 from transferscope.analysis import audit
@@ -244,7 +245,7 @@ def test_a_pgf_table_without_counts_says_what_its_intervals_leave_out():
     analysis = ts.analyze(from_pgf(frame), QUICK)
     assert analysis.models["m"].basis == "seeds"
     assert any("account for seeds alone" in note for note in analysis.notes)
-    with pytest.raises(StudyError, match="needs accuracies"):
+    with raises(StudyError):
         ts.analyze(from_pgf(frame), dataclasses.replace(QUICK, measure="raw_gain"))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import raises
 from PIL import Image
 from training_factory import BLACK, GREEN, RED, WHITE, difference, near, photo, ring, save, turned
 
@@ -275,7 +276,7 @@ def test_ordinary_file_names_are_found(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder; --root is the data set's own folder"):
+    with raises(DataError):
         find(tmp_path / "none", "a.csv")
 
 
@@ -290,7 +291,7 @@ def test_damaged_lines_are_skipped_with_their_number(tmp_path: Path) -> None:
         ("lines.jsonl:5", {"b": "\u2028"}),
     ]
     path.write_bytes(b"\xff")
-    with pytest.raises(DataError, match=r"lines\.jsonl: not UTF-8 text"):
+    with raises(DataError):
         list(rows_of(path))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import raises
 from PIL import Image
 from scipy.signal import correlate
 from training_factory import built, difference, files_of, photo, save, shown, turned
@@ -234,14 +235,14 @@ def test_an_address_leads_nowhere_outside_the_folder(tara: Path, tmp_path: Path)
 
 def test_the_evaluation_annotations_are_never_read(tara: Path, tmp_path: Path) -> None:
     (tara / "input" / "train.jsonl").rename(tara / "input" / "gold_test.jsonl")
-    with pytest.raises(DataError, match=r"found no input/train\.jsonl and no train\.jsonl in it"):
+    with raises(DataError):
         build(TASK, tara, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_images_is_refused(tara: Path, tmp_path: Path) -> None:
     (tara / "images").rename(tara / "pictures")
-    with pytest.raises(DataError, match=r"found no images and no train and no input_zip_nyt_final"):
+    with raises(DataError):
         build(TASK, tara, tmp_path / "out")
 
 

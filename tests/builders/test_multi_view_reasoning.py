@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from messages import raises
 from orbit import FOCAL, SIZE, camera, seen
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -181,7 +182,7 @@ def test_what_cannot_be_an_item_is_counted_and_named(wild6d: Path, tmp_path: Pat
 
 def test_a_folder_laid_out_otherwise_is_refused(tmp_path: Path) -> None:
     (tmp_path / "Wild6D" / "test_set").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"found no bottle/\*/\*/images and no bowl/\*/\*/images"):
+    with raises(DataError):
         build(TASK, tmp_path / "Wild6D", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

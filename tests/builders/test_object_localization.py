@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from messages import raises
 from training_factory import (
     GREEN,
     RED,
@@ -249,7 +250,7 @@ def test_what_cannot_be_an_item_is_counted_and_named(lvis: Path, tmp_path: Path)
 
 def test_the_validation_annotations_are_never_read(lvis: Path, tmp_path: Path) -> None:
     (lvis / "lvis_v1_train.json").rename(lvis / "lvis_v1_val.json")
-    with pytest.raises(DataError, match=r"found no lvis_v1_train\.json and no annotations/lvis"):
+    with raises(DataError):
         build(TASK, lvis, tmp_path / "out")
 
 
@@ -272,7 +273,7 @@ def test_a_damaged_annotation_file_is_refused(
 
 def test_a_folder_without_images_is_refused(lvis: Path, tmp_path: Path) -> None:
     (lvis / "train2017").rename(lvis / "pictures")
-    with pytest.raises(DataError, match=r"found no train2017 and no images/train2017"):
+    with raises(DataError):
         build(TASK, lvis, tmp_path / "out")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import raises
 from PIL import Image
 from scipy import ndimage
 from training_factory import (
@@ -172,14 +173,14 @@ def test_what_cannot_be_an_item_is_counted_and_named(diw: Path, tmp_path: Path) 
 
 def test_the_tests_annotations_are_never_read(diw: Path, tmp_path: Path) -> None:
     (diw / "DIW_Annotations" / "DIW_train_val.csv").rename(diw / "DIW_Annotations" / "DIW_test.csv")
-    with pytest.raises(DataError, match=r"found no DIW_Annotations/DIW_train_val\.csv and no"):
+    with raises(DataError):
         build(TASK, diw, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_a_usable_line_is_refused(diw: Path, tmp_path: Path) -> None:
     (diw / "DIW_Annotations" / "DIW_train_val.csv").write_text("a,b\n")
-    with pytest.raises(DataError, match=r"no annotation of Depth in the Wild .* could be used"):
+    with raises(DataError):
         build(TASK, diw, tmp_path / "out")
 
 

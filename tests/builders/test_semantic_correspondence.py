@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from messages import raises
 from training_factory import built, near, photo, ring, save, shown
 
 from transferscope.builders.build import build
@@ -134,5 +135,5 @@ def test_what_cannot_be_an_item_is_counted(spair: Path, tmp_path: Path) -> None:
 
 def test_the_test_pairs_are_never_read(spair: Path, tmp_path: Path) -> None:
     (spair / "PairAnnotation" / "trn").rename(spair / "PairAnnotation" / "test")
-    with pytest.raises(DataError, match="found no PairAnnotation/trn"):
+    with raises(DataError):
         build(TASK, spair, tmp_path / "out")

@@ -19,6 +19,7 @@ import pytest
 import torch
 import transformers as hf
 import yaml
+from messages import raises
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -239,7 +240,7 @@ def test_a_processor_that_needs_another_library_names_it(folder, monkeypatch):
     import transformers.models.smolvlm.processing_smolvlm as smolvlm
 
     monkeypatch.setattr(smolvlm, "num2words", None)
-    with pytest.raises(MissingExtra, match="needs a library: Package `num2words` is required"):
+    with raises(MissingExtra):
         load_base(folder("smolvlm2"))
 
 
@@ -297,7 +298,7 @@ def test_max_pixels_is_kept_by_the_familys_own_setting(family, most, expected, f
     ],
 )
 def test_max_pixels_below_what_a_family_can_is_refused(family, message, folder):
-    with pytest.raises(StudyError, match=f"max_pixels: .*{message}"):
+    with raises(StudyError):
         load_base(folder(family), max_pixels=1000)
 
 
@@ -347,11 +348,7 @@ def test_adapters_sit_in_every_linear_layer_of_the_decoder_and_nowhere_else(fami
     ],
 )
 def test_experts_are_refused_by_name_with_what_to_ask_for(family, wrong, right, loaded):
-    with pytest.raises(
-        StudyError,
-        match=rf"recipe.targets: {wrong}: .* experts, which cannot be adapted: model.language_model"
-        rf".layers.\d.(mlp|feed_forward).experts.*set recipe.targets: \[{right}\]",
-    ):
+    with raises(StudyError):
         target_linears(loaded(family).model, (wrong,))
 
 
@@ -525,14 +522,14 @@ def test_pictures_follow_the_bases_precision(family, folder):
 def test_text_that_holds_a_picture_token_is_refused(family, token, loaded):
     (item,) = factory.items(1)
     bad = replace(item, prompt=f"see {token}")
-    with pytest.raises(DataError, match=f"item 'made-0': its text holds {token}"):
+    with raises(DataError):
         score_fleet(loaded(family), [None], [bad])
 
 
 @pytest.mark.parametrize(("family", "kind"), [("qwen2.5-vl", "qwen"), ("qwen2.5-vl", "plain")])
 def test_a_picture_that_the_processor_refuses_is_named_by_its_item(family, kind, loaded):
     (item,) = factory.items(1, 1, size=(2, 500))
-    with pytest.raises(DataError, match=r"item 'made-0': .*aspect ratio must be smaller than 200"):
+    with raises(DataError):
         forward_path(loaded(family), [item], kind).encode([item])
 
 

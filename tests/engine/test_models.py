@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from messages import raises
 
 from transferscope.engine.glimpse import base as bases
 from transferscope.engine.glimpse import tokenizer
@@ -90,7 +91,7 @@ def test_an_unknown_base_is_named(where, message):
 
 def test_a_folder_without_safetensors_is_refused(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"no \*.safetensors; other weight files are never read"):
+    with raises(DataError):
         load_base(tmp_path)
 
 
@@ -100,7 +101,7 @@ def test_a_pickle_is_not_read_where_the_safetensors_are_anothers(folder, tmp_pat
     (other / "model.safetensors").rename(other / "adapter.safetensors")
     (other / "pytorch_model.bin").write_bytes(b"x")
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was read"))
-    with pytest.raises(DataError, match="other: not a vision-language model: "):
+    with raises(DataError):
         load_base(other)
 
 
@@ -108,7 +109,7 @@ def test_damaged_weights_are_refused_in_one_line(folder, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     (other / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="other: not a vision-language model") as refused:
+    with raises(DataError) as refused:
         load_base(other)
     assert "\n" not in str(refused.value)
 
@@ -118,7 +119,7 @@ def test_a_base_that_does_not_fit_is_told_so_and_not_called_damaged(folder, monk
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64 GiB\nmore")
 
     monkeypatch.setattr(transformers.AutoModelForImageTextToText, "from_pretrained", full)
-    with pytest.raises(StudyError, match="the weights do not fit into the GPU's memory"):
+    with raises(StudyError):
         load_base(folder)
     with pytest.raises(torch.OutOfMemoryError):  # a shard's, which is tried again with fewer
         load_model(folder, torch.float32, [torch.device("cpu")])
@@ -152,7 +153,7 @@ def test_answers_are_told_apart_by_their_first_tokens(written, stem, tails, sing
 
 
 def test_letters_that_are_written_alike_are_refused():
-    with pytest.raises(DataError, match="does not tell"):
+    with raises(DataError):
         told_apart([(1, 2), (1, 2)])
 
 
@@ -170,7 +171,7 @@ def test_adapters_change_the_language_model_alone(family):
 
 
 def test_an_unknown_target_layer_is_named(small):
-    with pytest.raises(StudyError, match="no layer 'q_prj'; did you mean 'q_proj'"):
+    with raises(StudyError):
         target_linears(small.model, ("q_prj",))
 
 
@@ -228,7 +229,7 @@ def test_on_a_cpu_pictures_are_looked_at_one_by_one(monkeypatch):
 
 def test_a_picture_too_thin_for_a_base_is_named_by_its_item():
     base, items = factory.family_base("qwen2_vl"), factory.items(1, 1, size=(2, 500))
-    with pytest.raises(DataError, match=r"item 'made-0': .*aspect ratio"):
+    with raises(DataError):
         forward_path(base, items).encode(items)
 
 
@@ -252,7 +253,7 @@ def test_text_that_holds_a_picture_token_is_refused():
     base = factory.family_base("qwen2_vl")
     (item,) = factory.items(1)
     bad = type(item)(**(vars(item) | {"prompt": "see <|image_pad|>"}))
-    with pytest.raises(DataError, match=r"item 'made-0': its text holds <\|image_pad\|>"):
+    with raises(DataError):
         forward_path(base, [bad]).encode([bad])
 
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 import lab_factory as factory
 import pytest
 import torch
+from messages import raises
 from test_fleet import job, random_adapter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -114,12 +115,12 @@ def test_an_embedded_base_on_two_devices_takes_the_path_that_knows_them():
 
 
 def test_a_decoder_with_fewer_layers_than_devices_is_refused():
-    with pytest.raises(DataError, match="cannot be divided among 4 devices"):
+    with raises(DataError):
         spread(factory.family_base("qwen2_5_vl").model, [CPU] * 4)
 
 
 def test_gpus_are_a_share_of_one_or_a_whole_number():
     text = "name: x\nmodels: {s: {where: glimpse-s, gpus: GPUS}}\nsuite: glimpse\n"
     assert parse_study(text.replace("GPUS", "2"), "x").models["s"].gpus == 2
-    with pytest.raises(StudyError, match=r"gpus: expected a share of one GPU, or a whole number"):
+    with raises(StudyError):
         parse_study(text.replace("GPUS", "1.5"), "x")

@@ -9,6 +9,7 @@ import families_factory as families
 import lab_factory as factory
 import pytest
 import torch
+from messages import raises
 from safetensors.torch import load_file, save_file
 
 from transferscope.engine.adapter import save_adapter
@@ -168,16 +169,16 @@ def test_a_checkpoint_that_lacks_a_shard_is_refused_before_weights_are_read(base
     (second, *_) = other.glob("model-00002-of-*.safetensors")
     whole = second.read_bytes()
     second.write_bytes(whole[:-100])
-    with pytest.raises(DataError, match=r"other: not a vision-language model: .*not fully covered"):
+    with raises(DataError):
         check_tuned(base, other)
     second.unlink()
-    with pytest.raises(DataError, match=r"No such file or directory: .*model-00002-of-"):
+    with raises(DataError):
         check_tuned(base, other)
 
 
 def test_an_adapter_is_no_base_and_changes_none_that_it_lies_beside(base, other):
     (other / "adapter_config.json").write_text('{"base_model_name_or_path": "elsewhere"}')
-    with pytest.raises(DataError, match=r"other: adapter_config\.json: an adapter is no base"):
+    with raises(DataError):
         load_base(other)
-    with pytest.raises(DataError, match=r"other: adapter_config\.json: an adapter is no base"):
+    with raises(DataError):
         check_tuned(base, other)

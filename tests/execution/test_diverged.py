@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fake_lab import FakeLab
+from messages import raises
 from safetensors.torch import load_file, save_file
 
 from transferscope import cli
@@ -84,7 +85,7 @@ def test_an_adapter_of_a_learning_rate_of_a_million_is_never_written(tmp_path):
     (made,) = train_fleet(factory.small_base(), jobs(1), factory.recipe(learning_rate=1e6))
     assert made.curve.failed.startswith("diverged: its ")
     assert made.curve.failed.endswith("; lower the learning rate, which is 1e+06")
-    with pytest.raises(DataError, match="not written: the adapter diverged"):
+    with raises(DataError):
         save_adapter(made, tmp_path / "a")
     assert not any(tmp_path.iterdir())
 

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import raises
 from tables import refused
 
 import transferscope as ts
@@ -154,7 +155,7 @@ def test_a_controls_name_is_its_own(study, tmp_path):
     base = predictions.filter(pl.col("source").is_null())
     message = refused(folder(tmp_path / "t", predictions, pl.concat([controls, base])))
     assert "a table of controls with rows of the base" in message
-    with pytest.raises(DataError, match="a row without source"):
+    with raises(DataError):
         matrix_of(predictions, base)
 
 

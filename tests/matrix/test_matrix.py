@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import raises
 from tables import accuracies, long
 
 from transferscope.errors import DataError
@@ -107,7 +108,7 @@ def test_a_mistaken_column_is_refused_before_it_fills_the_memory():
     table = pl.DataFrame(
         {"model": "m", "seed": names, "source": names, "target": names, "pgf": 0.1}
     )
-    with pytest.raises(DataError, match=r"500 rows span 125000000 cells .*500 seeds"):
+    with raises(DataError):
         from_pgf(table)
 
 

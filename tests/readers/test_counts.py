@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from messages import raises
 from tables import long
 
 from transferscope.errors import DataError
@@ -180,7 +181,7 @@ def test_the_smallest_number_of_errors_that_fits_is_found(values, items, expecte
 
 
 def test_a_pgf_above_1_is_refused():
-    with pytest.raises(DataError, match=r"a PGF is at most 1, but 1\.2 was found"):
+    with raises(DataError):
         recover_counts(np.array([0.5, 1.2]))
 
 

@@ -14,6 +14,7 @@ import pytest
 from harness_logs import TASK, blink_outputs, lmms_blink, lmms_results, two_runs, vlmevalkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import raises
 from tables import refused
 
 from transferscope.errors import DataError, MissingExtra
@@ -450,7 +451,7 @@ def test_a_log_of_vsi_benchs_own_evaluation_is_read_as_its_samples_are(tmp_path)
     assert said(read_results(two_runs(tmp_path)), "limit") == (
         "base/: evaluated with limit 2.0, so not on all items"
     )
-    with pytest.raises(DataError, match=r"vsibench.json: logs: some entries are no objects"):
+    with raises(DataError):
         one_run(old_log(tmp_path / "odd", [*rows, 3]))
 
 

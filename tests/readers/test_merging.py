@@ -9,6 +9,7 @@ import pytest
 from harness_logs import TASK, lmms_blink, lmms_results, mapping, two_runs, vlmevalkit
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import raises
 from tables import refused
 
 import transferscope as ts
@@ -236,7 +237,7 @@ def test_one_file_has_one_unit():
     assert unit_in(content, [0.576, 0.0, 1.0]) == 1
     assert unit_in(content, [57.6, 0.0, 100.0]) == 100
     for values in ([0.576, 57.6], [1471.1, 418.5], [-0.02, 0.5]):
-        with pytest.raises(DataError, match=r"x.csv: row 1: "):
+        with raises(DataError):
             unit_in(content, values)
 
 

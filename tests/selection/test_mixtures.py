@@ -8,6 +8,7 @@ import pytest
 from fake_lab import FakeLab
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import raises
 
 from transferscope.analysis.analyze import analyze
 from transferscope.analysis.json_file import from_json, to_json
@@ -119,10 +120,10 @@ def test_what_is_no_mixture_is_refused_in_one_line(mixture, said):
 
 def test_a_study_without_sources_needs_a_mixture_and_has_nothing_to_make_a_placebo_of():
     alone = TEXT.replace("[Counting, Relative_Reflectance, Spatial_Relation]", "[]", 1)
-    with pytest.raises(StudyError, match="sources: expected at least one task"):
+    with raises(StudyError):
         made(alone)
     assert made(alone + MIXED)[0].sources == ()
-    with pytest.raises(StudyError, match="controls: shuffled mixes the sources"):
+    with raises(StudyError):
         made(alone + MIXED + "controls: [reordered, shuffled]")
 
 

@@ -16,6 +16,7 @@ import scipy.stats
 import xarray as xr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from messages import raises
 
 from transferscope import stats
 from transferscope.analysis import graph, persona
@@ -229,9 +230,9 @@ def test_pgf_lies_between_minus_m_plus_1_and_1(items, data):
 def test_an_accuracy_outside_0_and_1_is_refused(wrong):
     fine, bad = np.array([0.5, 0.5]), np.array([0.5, wrong])
     for function in (measure.pgf, measure.relative_gain, measure.raw_gain):
-        with pytest.raises(DataError, match="base"):
+        with raises(DataError):
             function(bad, fine)
-        with pytest.raises(DataError, match="tuned"):
+        with raises(DataError):
             function(fine, bad)
 
 
