@@ -15,8 +15,8 @@ from training_factory import built, files_of, photo, save, shown
 from transferscope.builders import BUILDERS
 from transferscope.builders import build as driver
 from transferscope.builders.build import build
-from transferscope.builders.journal import journal
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.suite_folder import journal
 from transferscope.cli import main
 from transferscope.errors import DataError, StudyError
 from transferscope.suites.folder import FolderSuite
@@ -53,7 +53,7 @@ def builder(
             origin={"key": candidate.key},
         )
 
-    return Builder(TASK, "Toy", ("nothing",), letters, candidates, make)
+    return Builder("Toy", ("nothing",), letters, candidates, make)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ FREE = {f"{n:03d}": (0, 1) for n in range(40)}
 
 
 def stop_after(number: int):
-    def tell(progress: driver.Progress) -> None:
+    def tell(progress: driver.BuildProgress) -> None:
         if progress.tried == number:
             raise Stopped
 
@@ -81,7 +81,7 @@ def test_a_stopped_build_continues_to_the_same_bytes(use, tmp_path: Path, moment
     build(TASK, tmp_path, tmp_path / "whole", items=20, seed=5)
     for moment in moments:
         with pytest.raises(Stopped):
-            build(TASK, tmp_path, tmp_path / "cut", items=20, seed=5, tell=stop_after(moment))
+            build(TASK, tmp_path, tmp_path / "cut", items=20, seed=5, report=stop_after(moment))
         assert not (tmp_path / "cut" / TASK / "train.jsonl").exists()
     build(TASK, tmp_path, tmp_path / "cut", items=20, seed=5)
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
@@ -95,9 +95,9 @@ def test_continuing_makes_no_item_again(use, tmp_path: Path) -> None:
         made[candidate.key] += 1
         return one.make(root, candidate, answer, rng)
 
-    use(Builder(TASK, "Toy", (), 2, one.candidates, counted))
+    use(Builder("Toy", (), 2, one.candidates, counted))
     with pytest.raises(Stopped):
-        build(TASK, tmp_path, tmp_path / "out", items=20, tell=stop_after(8))
+        build(TASK, tmp_path, tmp_path / "out", items=20, report=stop_after(8))
     build(TASK, tmp_path, tmp_path / "out", items=20)
     assert len(made) == 20
     assert set(made.values()) == {1}
@@ -108,11 +108,11 @@ def test_a_line_that_a_crash_cut_short_is_made_again(use, tmp_path: Path, lost: 
     use(builder(FREE))
     build(TASK, tmp_path, tmp_path / "whole", items=20)
     with pytest.raises(Stopped):
-        build(TASK, tmp_path, tmp_path / "cut", items=20, tell=stop_after(8))
+        build(TASK, tmp_path, tmp_path / "cut", items=20, report=stop_after(8))
     path = tmp_path / "cut" / TASK / driver.JOURNAL
     path.write_bytes(path.read_bytes()[:-lost])
     with pytest.raises(Stopped):
-        build(TASK, tmp_path, tmp_path / "cut", items=20, tell=stop_after(10))
+        build(TASK, tmp_path, tmp_path / "cut", items=20, report=stop_after(10))
     assert [json.loads(line) for line in path.read_text().splitlines()][1:]
     build(TASK, tmp_path, tmp_path / "cut", items=20)
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
@@ -122,14 +122,14 @@ def test_a_journal_is_on_disk_at_once_and_ends_where_it_cannot_be_read(tmp_path:
     path, (one, two, three) = tmp_path / "journal", ({"key": key} for key in "abc")
     with journal(path, {"seed": 1}) as (_, writing):
         for entry in (one, two):
-            writing.add(entry)
+            writing(entry)
         assert len(path.read_bytes().splitlines()) == 3
     path.write_bytes(
         path.read_bytes().replace(b'"a"}', b'"a"') + b"no JSON, and longer than a line"
     )
     with journal(path, {"seed": 1}) as (known, writing):
         assert known == {}  # what follows a damaged line is done again
-        writing.add(three)
+        writing(three)
     with journal(path, {"seed": 1}) as (known, _):
         assert known == {"c": three}
     assert len(path.read_bytes().splitlines()) == 2
@@ -139,7 +139,7 @@ def test_an_image_lost_meanwhile_is_made_again(use, tmp_path: Path) -> None:
     use(builder(FREE))
     build(TASK, tmp_path, tmp_path / "whole", items=20)
     with pytest.raises(Stopped):
-        build(TASK, tmp_path, tmp_path / "cut", items=20, tell=stop_after(8))
+        build(TASK, tmp_path, tmp_path / "cut", items=20, report=stop_after(8))
     next((tmp_path / "cut" / TASK / "images").iterdir()).unlink()
     build(TASK, tmp_path, tmp_path / "cut", items=20)
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
@@ -151,7 +151,7 @@ def test_an_image_lost_meanwhile_is_made_again(use, tmp_path: Path) -> None:
 def test_other_settings_start_anew_and_leave_no_image_behind(use, tmp_path: Path) -> None:
     use(builder(FREE))
     with pytest.raises(Stopped):
-        build(TASK, tmp_path, tmp_path / "out", items=20, seed=1, tell=stop_after(8))
+        build(TASK, tmp_path, tmp_path / "out", items=20, seed=1, report=stop_after(8))
     (tmp_path / "out" / TASK / "images" / ".writing-0").write_bytes(b"half an image")
     (mine := tmp_path / "out" / TASK / "images" / "mine.jpg").write_bytes(b"a user's own")
     build(TASK, tmp_path, tmp_path / "out", items=20, seed=2)
@@ -164,7 +164,7 @@ def test_a_finished_build_is_not_done_again(use, tmp_path: Path) -> None:
     use(builder(FREE))
     first = build(TASK, tmp_path, tmp_path / "out", items=20)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.jpg")}
-    again = build(TASK, tmp_path, tmp_path / "out", items=20, tell=stop_after(1))
+    again = build(TASK, tmp_path, tmp_path / "out", items=20, report=stop_after(1))
     assert again == first
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.jpg")} == before
 
@@ -175,7 +175,7 @@ def test_a_build_is_another_where_anything_that_decides_it_is(use, monkeypatch, 
     def settings(changed: Candidate = plain, **options: Any) -> str:
         one = builder(FREE)
         offered = [changed, *(Candidate(key, key, (0, 1)) for key in FREE)]
-        use(Builder(TASK, "Toy", (), 2, lambda *_: iter(offered), one.make))
+        use(Builder("Toy", (), 2, lambda *_: iter(offered), one.make))
         return build(TASK, tmp_path, tmp_path / "out", items=4, **options).settings
 
     found = [
@@ -276,7 +276,7 @@ def test_the_record_says_what_was_made_and_left_out_and_names_no_folder(
     assert (record["root"], record["seed"], record["version"]) == ("Toy data", 3, driver.VERSION)
     assert (record["made"], record["wanted"], record["tried"]) == (20, 40, 40)
     assert record["skipped"]["broken"]["count"] == 20
-    assert len(record["skipped"]["broken"]["first"]) == driver.SHOWN
+    assert len(record["skipped"]["broken"]["first"]) == driver.EXAMPLES
     everything = b"".join(files_of(tmp_path / "out").values())
     assert str(tmp_path).encode() not in everything
 
@@ -288,7 +288,7 @@ def test_images_of_one_colour_and_other_sides_are_not_alike(use, tmp_path: Path)
         image = Image.new("RGB", SIZE if int(candidate.key) % 2 else SIZE[::-1])
         return replace(one.make(root, candidate, answer, rng), images=(image,))
 
-    use(Builder(TASK, "Toy", (), 2, one.candidates, black))
+    use(Builder("Toy", (), 2, one.candidates, black))
     _, rows = built(TASK, tmp_path, tmp_path / "out", 20)
     for row in rows:
         size = SIZE if int(row["origin"]["key"]) % 2 else SIZE[::-1]
@@ -301,7 +301,7 @@ def test_images_that_are_alike_are_written_once(use, tmp_path: Path) -> None:
     def alike(root, candidate, answer, rng):
         return one.make(root, candidate, answer, np.random.default_rng(0))
 
-    use(Builder(TASK, "Toy", (), 2, one.candidates, alike))
+    use(Builder("Toy", (), 2, one.candidates, alike))
     built(TASK, tmp_path, tmp_path / "out", 20)
     assert len(list((tmp_path / "out" / TASK / "images").iterdir())) == 1
 
@@ -316,7 +316,7 @@ def test_an_item_whose_image_or_source_is_an_evaluation_image_is_left_out(
         image = photo(1 if candidate.key == "007" else 2)
         return replace(one.make(root, candidate, answer, rng), **{kind: (image,)})
 
-    use(Builder(TASK, "Toy", (), 2, one.candidates, like))
+    use(Builder("Toy", (), 2, one.candidates, like))
     against = Seen([hashed("its name", photo(1))])
     done, rows = built(TASK, tmp_path, tmp_path / "out", 40, against=against)
     assert done.skipped[driver.LEAKED] == {"count": 1, "first": ["007 (like its name)"]}
@@ -327,7 +327,7 @@ def test_several_tasks_make_one_suite(use, monkeypatch, tmp_path: Path) -> None:
     use(builder(FREE))
     monkeypatch.setitem(BUILDERS, "Counting", BUILDERS[TASK])
     toy = builder(FREE)
-    counting = Builder("Counting", "Toy", (), 2, toy.candidates, toy.make)
+    counting = Builder("Toy", (), 2, toy.candidates, toy.make)
     monkeypatch.setitem(BUILDERS, "Counting", counting)
     versions = []
     for task in (TASK, "Counting"):
@@ -349,7 +349,7 @@ def test_skips_of_the_list_are_counted_and_twins_are_skipped(use, tmp_path: Path
         yield from one.candidates(root, seed)
         yield from one.candidates(root, seed)
 
-    use(Builder(TASK, "Toy", (), 2, listed, one.make))
+    use(Builder("Toy", (), 2, listed, one.make))
     done, _ = built(TASK, tmp_path, tmp_path / "out", 10)
     assert done.skipped["odd"] == {"count": 1, "first": ["line 1"]}
     assert done.skipped["an annotation that is there twice"]["count"] == 10
@@ -469,7 +469,7 @@ def test_a_stopped_command_says_that_it_continues(
     def interrupted(root, candidate, answer, rng):
         raise KeyboardInterrupt
 
-    use(Builder(TASK, one.dataset, (), 2, one.candidates, interrupted))
+    use(Builder(one.dataset, (), 2, one.candidates, interrupted))
     words = ("build", TASK, "--root", str(diw), "--out", str(tmp_path / "out"))
     code, _, said = run(capsys, monkeypatch, *words)
     assert code == 1

@@ -12,8 +12,8 @@ from training_factory import BLACK, GREEN, RED, WHITE, difference, near, photo, 
 
 from transferscope.builders import BUILDERS, prompts
 from transferscope.builders import images as pictures
+from transferscope.builders.annotations import find, rows_of, within
 from transferscope.builders.images import at_most, open_picture, scaled, to_height
-from transferscope.builders.layout import find, rows_of, within
 from transferscope.builders.markers import boxed, circled, legible, place
 from transferscope.builders.record import Skip, Unusable
 from transferscope.errors import DataError
@@ -293,10 +293,6 @@ def test_damaged_lines_are_skipped_with_their_number(tmp_path: Path) -> None:
     path.write_bytes(b"\xff")
     with raises(DataError):
         list(rows_of(path))
-
-
-def test_every_builder_is_named_for_its_task() -> None:
-    assert {name: builder.task for name, builder in BUILDERS.items()} == {n: n for n in BUILDERS}
 
 
 def test_the_page_about_data_sets_tells_how_to_build_every_task() -> None:

@@ -9,8 +9,7 @@ from PIL import Image, ImageDraw
 from training_factory import built, photo, ring, save, shown
 
 from transferscope.builders.build import build
-from transferscope.builders.corners import corners
-from transferscope.builders.visual_correspondence import APART, PER_PAIR, candidates
+from transferscope.builders.visual_correspondence import APART, PER_PAIR, candidates, corners
 from transferscope.errors import DataError
 
 TASK = "Visual_Correspondence"

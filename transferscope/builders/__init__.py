@@ -1,36 +1,33 @@
 """Training items for BLINK's tasks, from the data sets that the benchmark was made of.
 
-    shape.py       Candidate, Made, Skip, Unusable, Builder: what all builders share
-    layout.py      finding and reading a data set's files
-    table.py       annotation files that are CSV
-    pictures.py    images opened safely, in RGB, at the benchmark's sizes
-    markers.py     circled points and boxes, with letters
-    points.py      points as lettered choices
-    corners.py     points that stand out in an image
-    camera.py      how far a camera went round an object, and which way
-    prompts.py     the benchmark's wording
-    leaks.py       images that are in the evaluation split too
-    driver.py      picks, balances, makes, writes, resumes
-    journal.py     what became of each candidate, so that a build can be stopped
-    heading.py     suite.yaml
-    TASK.py        one builder for each task
+    record.py         Candidate, Made, Skip, Unusable, Builder
+    annotations.py    a data set's folder and its annotation files
+    images.py         images opened safely, in RGB, at the benchmark's sizes
+    markers.py        circled points and boxes, with letters
+    camera.py         the angle by which a camera moved around an object
+    prompts.py        the benchmark's wording
+    leaks.py          images that are in the evaluation split too
+    build.py          picks, makes, balances, resumes
+    suite_folder.py   the files that a build writes
+    TASK.py           one builder for each task
 
 What a task's module holds, `relative_depth` being the model for all:
 
 - a docstring that says which files it looks for, what they hold and who says so, and what is known
   of an overlap with the benchmark (whose own split is never read);
-- `candidates(root, seed)`: everything that the annotations offer, as `Candidate`s, in an order that
-  is always the same (the driver shuffles); a damaged line is a `Skip`, a missing or unreadable
-  annotation file a `DataError` (`layout.find`, `layout.json_of`, ...). It opens no image. A
-  candidate's `answers` are the positions that its right answer can take: all of them where points
-  or images can be exchanged; `group` names what must not be used twice too soon (the image);
+- `candidates(root, seed)`: everything that the annotations offer, as `Candidate`s, in an order
+  that is always the same (`build` shuffles); a damaged line is a `Skip`, a missing or unreadable
+  annotation file a `DataError` (`annotations.find`, `annotations.json_of`, ...). It opens no
+  image. A candidate's `answers` are the positions that its right answer can take: all of them
+  where points or images can be exchanged; `group` names what must not be used twice too soon
+  (the image);
 - `make(root, candidate, answer, rng)`: one candidate as a `Made` item whose right choice stands at
   index `answer`; raises `Unusable(reason, where)` where it cannot. Reasons are a few words without
-  names or numbers, since they are counted. File names go through `layout.within`, images through
-  `pictures.open_picture`; all randomness is `rng`'s. `Made.sources` are the unmarked images;
+  names or numbers, since they are counted. File names go through `annotations.within`, images
+  through `images.open_picture`; all randomness is `rng`'s. `Made.sources` are the unmarked images;
 - `BUILDER`, a `Builder`, and a line in `BUILDERS` below.
 
-It writes nothing, and does not balance, shuffle items, or look for leaks: that is the driver's.
+It writes nothing, and does not balance, shuffle items, or look for leaks: `build` does.
 """
 
 from transferscope.builders import (

@@ -25,8 +25,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from transferscope.builders.annotations import find, text_of, within
 from transferscope.builders.images import open_picture
-from transferscope.builders.layout import find, text_of, within
 from transferscope.builders.prompts import LATTER, art_style
 from transferscope.builders.record import Builder, Candidate, Made, Skip
 from transferscope.errors import DataError
@@ -157,10 +157,9 @@ def _smaller(image: Image.Image) -> Image.Image:
 
 
 BUILDER = Builder(
-    task="Art_Style",
-    dataset="WikiArt",
-    looks_for=("wikiart_csv/style_train.csv", "wikiart_csv/style_class.txt", "wikiart/*/*.jpg"),
-    letters=2,
-    candidates=candidates,
-    make=make,
+    "WikiArt",
+    ("wikiart_csv/style_train.csv", "wikiart_csv/style_class.txt", "wikiart/*/*.jpg"),
+    2,
+    candidates,
+    make,
 )

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from transferscope.builders.annotations import find, first_there, json_of, within
 from transferscope.builders.images import open_picture
-from transferscope.builders.layout import find, first_there, json_of, within
 from transferscope.builders.prompts import counting
 from transferscope.builders.record import Builder, Candidate, Made, Skip
 from transferscope.errors import DataError
@@ -106,10 +106,5 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
 
 
 BUILDER = Builder(
-    task="Counting",
-    dataset="TallyQA",
-    looks_for=("train.json", "VG_100K/*.jpg", "VG_100K_2/*.jpg"),
-    letters=4,
-    candidates=candidates,
-    make=make,
+    "TallyQA", ("train.json", "VG_100K/*.jpg", "VG_100K_2/*.jpg"), 4, candidates, make
 )

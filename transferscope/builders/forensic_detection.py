@@ -21,11 +21,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from transferscope.builders.annotations import find, table_of, within
 from transferscope.builders.images import open_picture
-from transferscope.builders.layout import find, within
 from transferscope.builders.prompts import forensic_detection
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.table import table_of
 
 SIDE = 512
 """Width and height of the benchmark's images, in pixels."""
@@ -96,10 +95,5 @@ def _square(image: Image.Image, name: str) -> Image.Image:
 
 
 BUILDER = Builder(
-    task="Forensic_Detection",
-    dataset="real and generated photographs of your own",
-    looks_for=("manifest.csv",),
-    letters=4,
-    candidates=candidates,
-    make=make,
+    "real and generated photographs of your own", ("manifest.csv",), 4, candidates, make
 )

@@ -24,10 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from transferscope.builders.annotations import find, rows_of, text_of, within
 from transferscope.builders.images import open_picture, to_height
-from transferscope.builders.layout import find, rows_of, text_of, within
-from transferscope.builders.markers import circled, legible
-from transferscope.builders.points import Point, lettered_points
+from transferscope.builders.markers import Point, circled, legible, lettered_points
 from transferscope.builders.prompts import POINTS, functional_correspondence
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 from transferscope.errors import DataError
@@ -157,10 +156,9 @@ def _pixel(point: Point | None, size: tuple[int, int]) -> Point | None:
 
 
 BUILDER = Builder(
-    task="Functional_Correspondence",
-    dataset="FunKPoint",
-    looks_for=("annotations.jsonl, annotations.csv, or ACTION/references.csv and tests.csv",),
-    letters=4,
-    candidates=candidates,
-    make=make,
+    "FunKPoint",
+    ("annotations.jsonl, annotations.csv, or ACTION/references.csv and tests.csv",),
+    4,
+    candidates,
+    make,
 )

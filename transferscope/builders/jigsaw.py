@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from transferscope.builders.annotations import find, rows_of, within
 from transferscope.builders.images import open_picture
-from transferscope.builders.layout import find, rows_of, within
 from transferscope.builders.prompts import LATTER, jigsaw
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 
@@ -124,11 +124,4 @@ def _in_cells(image: Image.Image, name: str) -> tuple[Image.Image, tuple[int, in
     return image.resize((WIDTH, height), Image.Resampling.LANCZOS), cell
 
 
-BUILDER = Builder(
-    task="Jigsaw",
-    dataset="TARA",
-    looks_for=("input/train.jsonl", "images/*.jpg"),
-    letters=2,
-    candidates=candidates,
-    make=make,
-)
+BUILDER = Builder("TARA", ("input/train.jsonl", "images/*.jpg"), 2, candidates, make)

@@ -9,10 +9,12 @@ circle's. Unlike the benchmark's, no label is cut off by the border. Boxes on CO
 lines of 2 pixels and tabs of 22 x 31.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import combinations, islice
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
@@ -32,8 +34,10 @@ TAB_PADS = (1, 5)
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels."""
-Points = Mapping[str, tuple[float, float]]
-"""Label to (x, y), in pixels from the centre of the top left pixel."""
+Point = tuple[float, float]
+"""(x, y), in pixels from the center of the top left pixel."""
+Points = Mapping[str, Point]
+"""{label: point}"""
 
 
 class Marker(NamedTuple):
@@ -84,6 +88,35 @@ def legible(points: Points, size: tuple[int, int]) -> bool:
         for one in marker[:2]
         for other in another[:2]
     )
+
+
+def lettered_points(
+    right: Point,
+    others: Sequence[Point],
+    answer: int,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> dict[str, Point] | None:
+    """Four points by letter, A to D, on an image of (width, height).
+
+    Args:
+        right: gets the letter at index `answer`.
+        others: three of them get the other letters, at random, but so that no marker hides another.
+        answer: 0 to 3.
+        size: of the image, in pixels.
+        rng: this candidate's own.
+
+    Returns:
+        None where no three of the others go with the right one.
+    """
+    shuffled = [others[index] for index in rng.permutation(len(others))]
+    apart = [other for other in shuffled if legible({"A": right, "B": other}, size)]
+    for three in islice(combinations(apart, 3), 60):
+        chosen = [*three[:answer], right, *three[answer:]]
+        points = dict(zip("ABCD", chosen, strict=True))
+        if legible(points, size):
+            return points
+    return None
 
 
 def circled(image: Image.Image, points: Points, colour: Colour = RED) -> Image.Image:

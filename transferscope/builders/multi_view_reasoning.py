@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from transferscope.builders.annotations import find, json_of, within
 from transferscope.builders.camera import (
     WIDTH,
     View,
@@ -37,7 +38,6 @@ from transferscope.builders.camera import (
     view_of,
 )
 from transferscope.builders.images import open_picture
-from transferscope.builders.layout import find, json_of, within
 from transferscope.builders.prompts import multi_view_reasoning
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 from transferscope.errors import DataError
@@ -191,14 +191,13 @@ def _last(turned: np.ndarray, name: str) -> int:
 
 
 BUILDER = Builder(
-    task="Multi-view_Reasoning",
-    dataset="Wild6D",
-    looks_for=(
+    "Wild6D",
+    (
         "CATEGORY/*/*/images/*.jpg",
         "CATEGORY/*/*/images/*-mask.png",
         "CATEGORY/*/*/metadata",
     ),
-    letters=2,
-    candidates=candidates,
-    make=make,
+    2,
+    candidates,
+    make,
 )

@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 
+from transferscope.builders.annotations import find, text_of, within
 from transferscope.builders.images import open_picture
-from transferscope.builders.layout import find, text_of, within
 from transferscope.builders.markers import Box, boxed
 from transferscope.builders.prompts import object_localization
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
@@ -210,11 +210,4 @@ def _edges(box: Box, size: tuple[int, int]) -> Box:
     )
 
 
-BUILDER = Builder(
-    task="Object_Localization",
-    dataset="LVIS v1",
-    looks_for=("lvis_v1_train.json", "train2017/*.jpg"),
-    letters=2,
-    candidates=candidates,
-    make=make,
-)
+BUILDER = Builder("LVIS v1", ("lvis_v1_train.json", "train2017/*.jpg"), 2, candidates, make)

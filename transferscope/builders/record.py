@@ -85,17 +85,14 @@ class Made:
 class Builder:
     """How the items of one task are made."""
 
-    task: str
-    """Name, as the benchmark spells it."""
-
     dataset: str
     """Name of the original data set."""
 
-    looks_for: tuple[str, ...]
+    files: tuple[str, ...]
     """What the data set's folder holds, as errors name it."""
 
-    letters: int
-    """Number of choices of every item."""
+    options: int
+    """Number of options of every item."""
 
     candidates: Callable[[Path, int], Iterator[Candidate | Skip]]
     """`(root, seed)` to everything that the annotations offer, in any order that is always the

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from transferscope.builders.annotations import find, first_there, text_of, within
 from transferscope.builders.images import at_most, open_picture, scaled
-from transferscope.builders.layout import find, first_there, text_of, within
 from transferscope.builders.markers import circled, legible
 from transferscope.builders.prompts import relative_depth
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
@@ -99,10 +99,9 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
 
 
 BUILDER = Builder(
-    task="Relative_Depth",
-    dataset="Depth in the Wild (DIW)",
-    looks_for=("DIW_Annotations/DIW_train_val.csv", "DIW_train_val/*.thumb"),
-    letters=2,
-    candidates=candidates,
-    make=make,
+    "Depth in the Wild (DIW)",
+    ("DIW_Annotations/DIW_train_val.csv", "DIW_train_val/*.thumb"),
+    2,
+    candidates,
+    make,
 )

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from transferscope.builders.annotations import find, json_of, within
 from transferscope.builders.images import open_picture, to_height
-from transferscope.builders.layout import find, json_of, within
 from transferscope.builders.markers import WHITE, circled, legible
 from transferscope.builders.prompts import relative_reflectance
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
@@ -123,10 +123,5 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
 
 
 BUILDER = Builder(
-    task="Relative_Reflectance",
-    dataset="Intrinsic Images in the Wild (IIW)",
-    looks_for=("data/*.json", "data/*.png"),
-    letters=3,
-    candidates=candidates,
-    make=make,
+    "Intrinsic Images in the Wild (IIW)", ("data/*.json", "data/*.png"), 3, candidates, make
 )

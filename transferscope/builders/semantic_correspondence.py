@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from transferscope.builders.annotations import find, json_of, within
 from transferscope.builders.images import open_picture, scaled, to_height
-from transferscope.builders.layout import find, json_of, within
-from transferscope.builders.markers import circled, legible
-from transferscope.builders.points import Point, lettered_points
+from transferscope.builders.markers import Point, circled, legible, lettered_points
 from transferscope.builders.prompts import POINTS, semantic_correspondence
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 from transferscope.errors import DataError
@@ -114,10 +113,5 @@ def _made(
 
 
 BUILDER = Builder(
-    task="Semantic_Correspondence",
-    dataset="SPair-71k",
-    looks_for=("PairAnnotation/trn/*.json", "JPEGImages/CATEGORY/*.jpg"),
-    letters=4,
-    candidates=candidates,
-    make=make,
+    "SPair-71k", ("PairAnnotation/trn/*.json", "JPEGImages/CATEGORY/*.jpg"), 4, candidates, make
 )

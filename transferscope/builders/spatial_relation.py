@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from transferscope.builders.annotations import find, first_there, rows_of, within
 from transferscope.builders.images import open_picture
-from transferscope.builders.layout import find, first_there, rows_of, within
 from transferscope.builders.prompts import spatial_relation
 from transferscope.builders.record import Builder, Candidate, Made, Skip
 
@@ -112,14 +112,13 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
 
 
 BUILDER = Builder(
-    task="Spatial_Relation",
-    dataset="Visual Spatial Reasoning (VSR)",
-    looks_for=(
+    "Visual Spatial Reasoning (VSR)",
+    (
         "data/splits/random/train.jsonl",
         "data/splits/random/test.jsonl",
         "data/images/*.jpg",
     ),
-    letters=2,
-    candidates=candidates,
-    make=make,
+    2,
+    candidates,
+    make,
 )

@@ -21,15 +21,24 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from PIL import Image
+from scipy.ndimage import gaussian_filter, maximum_filter, sobel
 
-from transferscope.builders.corners import corners
+from transferscope.builders.annotations import find, text_of
 from transferscope.builders.images import open_picture, scaled, to_height
-from transferscope.builders.layout import find, text_of
-from transferscope.builders.markers import circled, legible
-from transferscope.builders.points import Point, lettered_points
+from transferscope.builders.markers import Point, circled, legible, lettered_points
 from transferscope.builders.prompts import POINTS, visual_correspondence
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 from transferscope.errors import DataError
+
+WORKING_SIDE = 512
+"""Pixels of the longer side of the image in which corners are looked for."""
+
+CORNERS_APART = 12
+"""Working pixels between one corner and the next."""
+
+WEAKEST = 0.02
+"""A corner has at least this part of the strength of the image's strongest."""
 
 IMAGES = range(1, 7)
 
@@ -97,6 +106,29 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     raise Unusable("too few points that both images show", candidate.key)
 
 
+def corners(image: Image.Image, most: int = 60) -> Float[np.ndarray, "corner 2"]:
+    """The strongest corners of an RGB image as (x, y), in its own pixels.
+
+    A corner is where brightness changes in every direction: where the smaller eigenvalue of the
+    gradients' local covariance has a maximum (Shi and Tomasi, 1994).
+    """
+    factor = min(1.0, WORKING_SIDE / max(image.size))
+    width, height = (max(1, round(length * factor)) for length in image.size)
+    grey = np.asarray(image.convert("L").resize((width, height), Image.Resampling.BOX), dtype=float)
+    across, down = sobel(grey, axis=1), sobel(grey, axis=0)
+    xx, yy, xy = (
+        gaussian_filter(a * b, 2) for a, b in ((across,) * 2, (down,) * 2, (across, down))
+    )
+    strength = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
+    peaks = (strength == maximum_filter(strength, size=2 * CORNERS_APART + 1)) & (
+        strength > max(WEAKEST * strength.max(), 1e-6)
+    )
+    rows, columns = np.nonzero(peaks)
+    order = np.argsort(-strength[rows, columns], kind="stable")[:most]
+    scale = np.array([image.width / width, image.height / height])
+    return (np.stack([columns[order], rows[order]], axis=1) + 0.5) * scale - 0.5
+
+
 def _homography(folder: Path, k: int) -> Float[np.ndarray, "3 3"]:
     """What carries homogeneous pixel coordinates of image 1 to image k."""
     if k == 1:
@@ -127,10 +159,9 @@ def _distance(one: Point, other: Point) -> float:
 
 
 BUILDER = Builder(
-    task="Visual_Correspondence",
-    dataset="HPatches",
-    looks_for=("hpatches-sequences-release/[iv]_*/1.ppm .. 6.ppm and H_1_2 .. H_1_6",),
-    letters=4,
-    candidates=candidates,
-    make=make,
+    "HPatches",
+    ("hpatches-sequences-release/[iv]_*/1.ppm .. 6.ppm and H_1_2 .. H_1_6",),
+    4,
+    candidates,
+    make,
 )

@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from transferscope.builders.annotations import find, table_of, within
 from transferscope.builders.images import open_picture
-from transferscope.builders.layout import find, within
 from transferscope.builders.prompts import LATTER, visual_similarity
 from transferscope.builders.record import Builder, Candidate, Made, Skip
-from transferscope.builders.table import table_of
 
 PLACES = {"id": 0, "right_vote": 2, "ref_path": 4, "left_path": 5, "right_path": 6}
 """Where the data set's own loader reads what it does not read by name."""
@@ -77,11 +76,4 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     )
 
 
-BUILDER = Builder(
-    task="Visual_Similarity",
-    dataset="NIGHTS",
-    looks_for=("data.csv", "ref/*/*.png", "distort/*/*.png"),
-    letters=2,
-    candidates=candidates,
-    make=make,
-)
+BUILDER = Builder("NIGHTS", ("data.csv", "ref/*/*.png", "distort/*/*.png"), 2, candidates, make)

@@ -16,7 +16,7 @@ from transferscope.cli.app import app
 from transferscope.cli.options import AsJson, status
 
 if TYPE_CHECKING:
-    from transferscope.builders.build import Built, Progress
+    from transferscope.builders.build import BuildProgress, Built
     from transferscope.suites.similar_images import Seen
 
 
@@ -52,12 +52,12 @@ def build(
 
     try:
         seen = _seen(against)
-        with _progress() as tell:
-            done = built(task, root, out, items=items, seed=seed, against=seen, tell=tell)
+        with _progress() as report:
+            done = built(task, root, out, items=items, seed=seed, against=seen, report=report)
     except KeyboardInterrupt:
         print("transferscope: stopped; the same command continues", file=sys.stderr)
         raise SystemExit(1) from None
-    print(json.dumps(asdict(done)) if as_json else _told(done, out))
+    print(json.dumps(asdict(done)) if as_json else _summary(done, out))
 
 
 def _seen(against: Path | None) -> Seen | None:
@@ -72,7 +72,7 @@ def _seen(against: Path | None) -> Seen | None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
+def _progress() -> Iterator[Callable[[BuildProgress], None]]:
     """Items made, of how many, and how long it will take."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -89,17 +89,19 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         shown = bar.add_task("items", total=None, tried=0)
 
-        def tell(progress: Progress) -> None:
+        def report(progress: BuildProgress) -> None:
             bar.update(shown, completed=progress.done, total=progress.of, tried=progress.tried)
 
-        yield tell
+        yield report
 
 
-def _told(done: Built, out: Path) -> str:
+def _summary(done: Built, out: Path) -> str:
     """What was made, and what was left out and why."""
-    from transferscope.builders.build import told
+    from transferscope.builders.build import by_letter
 
-    lines = [f"{done.made} items of {done.task} in {out} (right answers: {told(done.answers)})"]
+    lines = [
+        f"{done.made} items of {done.task} in {out} (right answers: {by_letter(done.answers)})"
+    ]
     for reason, found in done.skipped.items():
         first = ", ".join(found["first"])
         more = ", ..." if found["count"] > len(found["first"]) else ""
