@@ -11,7 +11,15 @@ import harness_logs as logs
 import numpy as np
 import polars as pl
 import pytest
-from harness_logs import TASK, blink_outputs, lmms_blink, lmms_results, two_runs, vlmevalkit
+from harness_logs import (
+    TASK,
+    blink_outputs,
+    lmms_blink,
+    lmms_results,
+    read_one,
+    two_runs,
+    vlmevalkit,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import raises
@@ -19,11 +27,11 @@ from tables import refused
 
 from transferscope.errors import DataError, MissingExtra
 from transferscope.readers import read_results
-from transferscope.readers.harness import content, tasks
-from transferscope.readers.harness.content import load
-from transferscope.readers.harness.judge import judge
-from transferscope.readers.harness.record import Sample
-from transferscope.readers.harness.runs import formats, read_run
+from transferscope.readers.harness import HARNESSES, foreign_files, samples
+from transferscope.readers.harness.evaluations import read_evaluations
+from transferscope.readers.harness.foreign_files import load
+from transferscope.readers.harness.judging import judge
+from transferscope.readers.harness.samples import HarnessSample
 
 GOLD = "ABABABAB"
 BASE = ("(A)", "(B)", "(B)", "(A)", "(A)", "(B)", "(B)", "(A)")  # 4 of 8 right
@@ -38,8 +46,8 @@ def said(found, words):
 
 def one_run(path: Path):
     """What a single file is read as: the harness and its samples by target."""
-    run = read_run([path], path.name, {})
-    return run, {t: [kept.sample for kept in items.values()] for t, items in run.samples.items()}
+    run = read_one(path)
+    return run, {target: list(items.values()) for target, items in run.samples.items()}
 
 
 # The same matrix from every harness
@@ -113,7 +121,7 @@ def test_a_file_is_one_harness_s_alone_whatever_its_name(tmp_path, write, harnes
     file = write(tmp_path, BASE, GOLD)
     loaded = load(file.rename(tmp_path / "anything"))
     assert loaded is not None
-    assert [each.name for each in formats({}) if each.recognise(loaded)] == [harness]
+    assert [name for name, each in HARNESSES.items() if each.recognize(loaded)] == [harness]
 
 
 @pytest.mark.parametrize(
@@ -184,23 +192,23 @@ def test_a_random_guess_of_the_harness_is_not_taken_for_an_answer(tmp_path, repl
     assert float(read_results(two_runs(tmp_path))["base_accuracy"].item()) == 3 / 8
 
 
-REPLY = Sample("T", "1", 1, "(A)", ("left", "right"), answer=0)
+REPLY = HarnessSample("T", "1", 1, "(A)", ("left", "right"), answer=0)
 
 
 @pytest.mark.parametrize(
     ("sample", "choice", "correct", "read_by"),
     [
-        (REPLY._replace(said="B", score=0.0), 0, True, "ours"),
-        (REPLY._replace(reply="hm", said="(B)", score=0.0), 1, False, "harness"),
-        (REPLY._replace(reply="hm", said="(A) left", score=1.0), 0, True, "harness"),
+        (REPLY._replace(parsed="B", score=0.0), 0, True, "ours"),
+        (REPLY._replace(reply="hm", parsed="(B)", score=0.0), 1, False, "harness"),
+        (REPLY._replace(reply="hm", parsed="(A) left", score=1.0), 0, True, "harness"),
         (REPLY._replace(reply="hm", score=1.0), None, True, "harness"),
         (REPLY._replace(reply="hm", score=0.0), None, False, "harness"),
-        (REPLY._replace(reply="hm", said="(Z)", score=0.0), None, False, None),
-        (REPLY._replace(reply="Alike, I fear.", said="A", score=1.0), None, False, None),
-        (REPLY._replace(reply="Alike, I fear.", said="(A)", score=1.0), 0, True, "harness"),
-        (REPLY._replace(reply="...", said="(A)", score=1.0), None, False, None),
+        (REPLY._replace(reply="hm", parsed="(Z)", score=0.0), None, False, None),
+        (REPLY._replace(reply="Alike, I fear.", parsed="A", score=1.0), None, False, None),
+        (REPLY._replace(reply="Alike, I fear.", parsed="(A)", score=1.0), 0, True, "harness"),
+        (REPLY._replace(reply="...", parsed="(A)", score=1.0), None, False, None),
         (REPLY._replace(reply="hm"), None, False, None),
-        (REPLY._replace(reply=None, said="(B)"), 1, False, "harness"),
+        (REPLY._replace(reply=None, parsed="(B)"), 1, False, "harness"),
         (REPLY._replace(logprobs=(-2.0, -1.0)), 1, False, None),
         (REPLY._replace(reply="5", choices=(), answer=None, score=0.5), None, False, "harness"),
     ],
@@ -218,9 +226,9 @@ def test_who_read_a_reply_is_known_and_only_what_nobody_read_is_unreadable(
 @pytest.mark.parametrize(
     ("sample", "choice", "correct", "read_by"),
     [
-        (REPLY._replace(said="B", score=0.0), 1, False, "harness"),
-        (REPLY._replace(said="B"), 1, False, "harness"),
-        (REPLY._replace(reply="The answer is A", said="T", score=0.0), None, False, None),
+        (REPLY._replace(parsed="B", score=0.0), 1, False, "harness"),
+        (REPLY._replace(parsed="B"), 1, False, "harness"),
+        (REPLY._replace(reply="The answer is A", parsed="T", score=0.0), None, False, None),
         (REPLY, 0, True, "ours"),
     ],
 )
@@ -251,8 +259,6 @@ def test_blinks_own_rule_misses_an_option_with_a_full_stop(tmp_path):
 
 
 def test_choice_answer_and_unreadable_reach_the_predictions(tmp_path):
-    from transferscope.readers.harness.table import read_evaluations
-
     lmms_blink(tmp_path / "base", ["(A)", "B", "hm", "left", *BASE[4:]], GOLD)
     lmms_blink(tmp_path / "tuned", TUNED, GOLD)
     rows = read_evaluations(two_runs(tmp_path), None).rows.filter(pl.col("source").is_null())
@@ -282,7 +288,7 @@ def test_replies_are_found_in_lists_of_lists(tmp_path, resps):
         ({"input": "A. up\nB. down\n"}, ("up", "down")),
         ({"input": "", "doc": {"choices": ["x", "y", "z"]}}, ("x", "y", "z")),
         ({"blink_acc": 1, "doc": {"idx": "val_Counting_3"}, "input": None}, ("",) * 4),
-        ({"blink_acc": 1, "input": None}, tasks.ANY),  # a task of which nothing is known
+        ({"blink_acc": 1, "input": None}, samples.ANY),  # a task of which nothing is known
     ],
 )
 def test_options_come_from_the_record_the_prompt_or_what_is_known_of_blink(
@@ -411,8 +417,6 @@ def test_vsi_bench_keeps_part_marks_and_reads_letters_again(tmp_path):
     assert {s.item for s in found["object_counting"]} == {"100", "101", "102"}
     for run in ("base", "tuned"):
         logs.lines(tmp_path / run / "x_samples_vsibench.jsonl", rows)
-    from transferscope.readers.harness.table import read_evaluations
-
     read = read_evaluations(two_runs(tmp_path), None)
     rows = read.rows.filter(pl.col("source").is_null())
     assert rows["score"].to_list() == [0.5, None, None, None, None]
@@ -667,16 +671,16 @@ def test_a_damaged_log_is_refused_in_one_line_that_names_run_file_and_row(tmp_pa
 
 def test_names_of_tasks_are_blinks_where_they_are_blinks():
     for theirs in ("blink_multi_view_reasoning", "Blink Multi-view Reasoning", TASK):
-        assert tasks.target_name(theirs) == TASK
+        assert samples.target_name(theirs) == TASK
     for other in (
         "object_localization",
         "Spatial Relation",
         "counting",
     ):  # also of other benchmarks
-        assert tasks.target_name(other) == other
-    assert tasks.target_name("mmlu_anatomy") == "mmlu_anatomy"
-    assert tasks.target_of_item("val_Functional_Correspondence_12") == "Functional_Correspondence"
-    assert tasks.target_of_item("12") is None
+        assert samples.target_name(other) == other
+    assert samples.target_name("mmlu_anatomy") == "mmlu_anatomy"
+    assert samples.target_of_item("val_Functional_Correspondence_12") == "Functional_Correspondence"
+    assert samples.target_of_item("12") is None
 
 
 # Workbooks
@@ -720,21 +724,21 @@ def test_of_several_sheets_the_one_called_all_counts(tmp_path):
 
 
 def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(content, "LARGEST", 5_000)
+    monkeypatch.setattr(foreign_files, "LARGEST", 5_000)
     logs.xlsx(tmp_path / "base" / "x.xlsx", {"a": [("x" * 100_000,)]})
     vlmevalkit(tmp_path / "tuned", TUNED, GOLD)
     assert "x.xlsx: unpacks to over" in refused(two_runs(tmp_path))
 
 
 def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(content, "LARGEST", 5_000)
+    monkeypatch.setattr(foreign_files, "LARGEST", 5_000)
     lmms_blink(tmp_path / "base", BASE * 10, GOLD * 10)
     vlmevalkit(tmp_path / "tuned", TUNED, GOLD)
     assert "too large for a harness's file" in refused(two_runs(tmp_path))
 
 
 def test_a_folder_of_too_many_files_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(content, "MOST_FILES", 2)
+    monkeypatch.setattr(foreign_files, "MOST_FILES", 2)
     for n in range(3):
         logs.put(tmp_path / "base" / f"{n}.txt", "x")
     lmms_blink(tmp_path / "tuned", TUNED, GOLD)
@@ -760,7 +764,7 @@ def test_a_zip_archive_or_a_pickle_is_no_data(tmp_path):
     ],
 )
 def test_options_are_those_at_the_prompts_end(prompt, expected):
-    assert tasks.options_in(prompt) == expected
+    assert samples.options_in(prompt) == expected
 
 
 @pytest.mark.parametrize(
@@ -779,7 +783,7 @@ def test_options_are_those_at_the_prompts_end(prompt, expected):
     ],
 )
 def test_options_are_read_from_lists_and_their_text(value, expected):
-    assert tasks.options_of(value) == expected
+    assert samples.options_of(value) == expected
 
 
 JSON = st.recursive(

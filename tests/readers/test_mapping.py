@@ -13,7 +13,7 @@ from tables import refused
 from transferscope.analysis.analyze import analyze
 from transferscope.analysis.settings import Settings
 from transferscope.readers import read_results
-from transferscope.readers.harness.mapping import Mapping, Run, read_mapping
+from transferscope.readers.harness.mapping import MappedRun, MappingFile, read_mapping
 
 GOLD = "AB" * 30
 
@@ -201,7 +201,7 @@ def test_the_mapping_in_the_docs_is_one(tmp_path):
     (block,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
     found = read_mapping(logs.put(tmp_path / "mapping.yaml", block))
     assert [run.named_source for run in found.runs][:2] == [None, "Jigsaw @ 500"]
-    for key in (*Mapping.model_fields, *Run.model_fields):
+    for key in (*MappingFile.model_fields, *MappedRun.model_fields):
         assert f"`{key}`" in text or f"`runs: {key}`" in text or key == "runs"
 
 
