@@ -130,7 +130,7 @@ def blink_outputs(folder: Path, replies, gold, *, task=TASK, name=None, test=())
 
 def read_one(path: Path) -> RunLog:
     """A file or a folder as one run."""
-    return read_run([RunPath(path, path.name)])
+    return read_run([RunPath(path, "run")])
 
 
 def mapping(folder: Path, *runs: str, head: str = "model: m\n") -> Path:

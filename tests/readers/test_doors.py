@@ -373,11 +373,11 @@ def test_an_inspect_archive_in_zstd_names_the_command_that_converts_it(tmp_path)
     data[data.index(b"PK\x01\x02") + 10] = 93  # and in the directory
     path.write_bytes(data)
     assert refused(path) == (
-        "x.eval: an Inspect log that is compressed with zstd; convert it by `inspect log convert "
+        "x.eval: this Inspect log is compressed with zstd; convert it by `inspect log convert "
         "x.eval --to json --output-dir json/`"
     )
     path.write_bytes(data[:-10])
-    assert refused(path) == "x.eval: an Inspect log that is cut short; copy it again"
+    assert refused(path) == "x.eval: this Inspect log is cut short; copy it again"
 
 
 # HELM

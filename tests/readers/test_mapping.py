@@ -145,7 +145,7 @@ def test_an_engineers_case_from_logs_to_page(tmp_path, run):
         "Ship none: Jigsaw @ 1000 and Jigsaw @ 1500 are worse on Multi-view Reasoning beyond noise"
     ) in words
     assert "Multi-view Reasoning −26.7 at Jigsaw @ 1000" in words
-    assert "base: lmms-eval scored 90 of 180 replies otherwise than their text says" in words
+    assert "base: lmms-eval scored 90 of 180 replies differently from their text" in words
     assert "(90 wrong where the text is right, 0 right where it is not)" in words
     cells = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["cells"]
     harm = [cell for cell in cells if cell["target"] == TASK]
@@ -155,7 +155,7 @@ def test_an_engineers_case_from_logs_to_page(tmp_path, run):
     assert harm[2]["p"] >= 2 * 0.5**24  # 24 items broken, none fixed: McNemar's test
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Over steps" in page
-    assert "scored 90 of 180 replies otherwise" in page
+    assert "scored 90 of 180 replies differently" in page
     analysis = analyze(read_results(file), Settings(bootstrap=300))
     (trajectory,) = analysis.trajectories
     assert trajectory.steps == [500, 1000, 1500]

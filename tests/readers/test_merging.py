@@ -187,7 +187,7 @@ def test_checkpoints_of_a_glob_are_in_the_order_of_their_steps_and_odd_names_are
         lmms_blink(tmp_path / "out" / f"checkpoint-{step}", TUNED, GOLD)
     found = read_results(mapping(tmp_path, "path: base", 'path: "out/*", source: Jigsaw'))
     assert found["source"].values.tolist() == ["Jigsaw @ 90", "Jigsaw @ 500"]
-    assert notes(found, "'out/checkpoint-x': left out, as no step stands in the name")
+    assert notes(found, "'out/checkpoint-x': left out, as the name has no step")
 
 
 def test_a_path_that_is_nearly_right_is_answered_with_the_right_one(tmp_path):
@@ -278,10 +278,10 @@ def test_score_files_of_vlmevalkit_give_accuracies(tmp_path, name, text, expecte
     [
         (
             "split,Overall,acc\nOverall,88.0,\nrandom,89.0,90.0\n",
-            "acc of all items is '', no number",
+            "acc of all items must be a number, got ''",
         ),
         ("split,Overall,math\nnone,50.0,0.25\n", "has 0.25 and 50: fractions or percent?"),
-        ("perception,reasoning\n1471.1,418.6\n", "sums of points, no fractions"),
+        ("perception,reasoning\n1471.1,418.6\n", "sums of points, not fractions"),
         ("Score (Strict),Score (Loose)\n45.33%,60%\n", "no column called Overall"),
     ],
 )

@@ -71,11 +71,7 @@ def gold_of(file: ForeignFile) -> Mapping[str, int]:
 
 
 def read(file: ForeignFile, options: Options) -> HarnessLog:
-    """The samples of the file; flat predictions need the gold in `options`.
-
-    Raises:
-        DataError: an item's id is not BLINK's.
-    """
+    """The samples of the file; flat predictions need the gold in `options`."""
     if _is_flat(file):
         rows = [{"idx": item, "prediction": text} for item, text in file.value.items()]
     else:

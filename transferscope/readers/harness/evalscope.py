@@ -55,15 +55,13 @@ def _is_report(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
-    """The samples of a file of reviews, or the averages of a report.
-
-    Raises:
-        DataError: a review has no index or no score.
-    """
+    """The samples of a file of reviews, or the averages of a report."""
     if _is_report(file):
         return _report(file)
     if not _is_review(file.first):
-        return HarnessLog(notes=("EvalScope's predictions hold no scores; name its reviews/",))
+        return HarnessLog(
+            notes=("EvalScope's predictions hold no scores; name its folder reviews/",)
+        )
     target = _named(file.name.rpartition(".")[0])
     return HarnessLog([_review(file, row, values, target) for row, values in file.rows])
 

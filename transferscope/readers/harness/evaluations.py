@@ -14,16 +14,15 @@ import polars as pl
 from transferscope.errors import DataError
 from transferscope.predictions import COLUMNS, some
 from transferscope.readers.harness.judging import (
+    Judged,
     JudgedSample,
     Reader,
     apply_gold,
-    count_readings,
     judge,
     read_gold,
     reading_notes,
 )
 from transferscope.readers.harness.mapping import (
-    MappedRun,
     MappingFile,
     RunPath,
     expanded,
@@ -39,9 +38,6 @@ NEAR = 0.01
 DEFAULT_SEED = "0"
 _KEYS = ("model", "source", "seed", "target")
 _JUDGED = ("choice", "answer", "correct", "unreadable", "score", "read_by")
-
-Judged = Mapping[str, list[tuple[HarnessSample, JudgedSample]]]
-"""Samples of a run by target."""
 
 
 class Evaluated(NamedTuple):
@@ -81,19 +77,20 @@ def evaluate(mapping: MappingFile, folder: Path, model: str) -> Evaluated:
     """
     gold = read_gold(mapping.gold, folder)
     paths: dict[RunKey, list[RunPath]] = {}
-    asked: dict[RunKey, str | None] = {}
+    metrics: dict[RunKey, str | None] = {}
     notes: list[str] = []
     for run, parts, found in expanded(mapping.runs, folder):
-        key = _key(run, model)
+        seed = run.seed if run.source is None else run.seed or DEFAULT_SEED
+        key = RunKey(run.model or model, run.named_source, seed)
         paths.setdefault(key, []).extend(parts)
-        asked.setdefault(key, run.metric or mapping.metric)
+        metrics.setdefault(key, run.metric or mapping.metric)
         notes += found
     logs: dict[RunKey, RunLog] = {}
     for key in _ordered(paths):
-        options = Options(gold.answers, asked[key])
+        options = Options(gold.answers, metrics[key])
         logs[key] = read_run(paths[key], options, base=key.source is None)
         apply_gold(logs[key], gold)
-    notes += _check_metrics(logs, asked)
+    notes += _check_metrics(logs, metrics)
     notes += [note for log in logs.values() for note in log.notes]
     items = all(log.samples for log in logs.values())
     rows, more = (_predictions if items else _accuracies)(logs, mapping.replies)
@@ -107,11 +104,6 @@ def evaluate(mapping: MappingFile, folder: Path, model: str) -> Evaluated:
         for key, log in logs.items()
     ]
     return Evaluated(items, rows, [*notes, *more], inputs, logs)
-
-
-def _key(run: MappedRun, model: str) -> RunKey:
-    seed = run.seed if run.source is None else run.seed or DEFAULT_SEED
-    return RunKey(run.model or model, run.named_source, seed)
 
 
 def _ordered(keys: Mapping[RunKey, Any]) -> list[RunKey]:
@@ -130,7 +122,7 @@ def _ordered(keys: Mapping[RunKey, Any]) -> list[RunKey]:
 
 
 def _check_metrics(
-    logs: Mapping[RunKey, RunLog], asked: Mapping[RunKey, str | None]
+    logs: Mapping[RunKey, RunLog], requested: Mapping[RunKey, str | None]
 ) -> Iterator[str]:
     """Notes on tasks without the mapping's metric.
 
@@ -139,7 +131,7 @@ def _check_metrics(
     """
     first: dict[str, tuple[str, RunLog]] = {}
     for key, log in logs.items():
-        metric = asked[key]
+        metric = requested[key]
         if metric is not None:
             others = {t: name for t, name in log.metrics.items() if name.split(" in ")[0] != metric}
             if len(others) == len(log.metrics):
@@ -180,8 +172,8 @@ def _judged(log: RunLog, order: Sequence[str], first: Reader) -> tuple[Judged, l
                 f"a score in [0, 1], and are left out"
             )
     for harness, targets in by_harness.items():
-        counts = [count_readings(target, found[target]) for target in targets]
-        notes += reading_notes(log.label, harness, counts, first)
+        theirs = {target: found[target] for target in targets}
+        notes += reading_notes(log.label, harness, theirs, first)
     return found, notes
 
 

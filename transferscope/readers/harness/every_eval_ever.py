@@ -44,11 +44,7 @@ def recognize(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
-    """The samples, or the averages of an aggregate.
-
-    Raises:
-        DataError: a line lacks the name of its evaluation or the id of its sample.
-    """
+    """The samples, or the averages of an aggregate."""
     return _samples(file) if file.first.keys() >= _SAMPLE else _averages(file)
 
 

@@ -133,17 +133,18 @@ def _json_lines(text: str, error: Exception) -> ForeignFile:
             row = None
         if isinstance(row, dict):
             rows.append((number, row))
-        elif rows and number == text.rstrip().count("\n") + 1:
-            return ForeignFile(None, rows, f"row {number} is cut short; copy the file again")
+            continue
+        if rows and number == text.rstrip().count("\n") + 1:
+            broken = f"row {number} is cut short; copy the file again"
         elif rows:
-            return ForeignFile(None, rows, f"row {number} is not a JSON object")
+            broken = f"row {number} is not a JSON object"
         elif not isinstance(error, json.JSONDecodeError):
-            return ForeignFile(None, rows, "JSON is nested too deeply")
+            broken = "JSON is nested too deeply"
         elif error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip()):
-            cut = f"truncated JSON, {len(text):,} characters; copy the file again"
-            return ForeignFile(None, rows, cut)
+            broken = f"truncated JSON, {len(text):,} characters; copy the file again"
         else:
-            return ForeignFile(None, rows, f"not JSON: {error}")
+            broken = f"not JSON: {error}"
+        return ForeignFile(None, rows, broken)
     return ForeignFile(None, rows)
 
 
@@ -269,13 +270,8 @@ def described(path: Path, file: ForeignFile | None) -> str | None:
         return "a pickle, which is never opened; let the harness write tables or JSON"
     if file is None and ending == ".eval":
         return "an Inspect log"
-    if ending not in _RESULTS or _CHECKPOINT.fullmatch(path.name):
-        return None
-    if file is not None and "adapter_spec" in file.first:
-        return "a file of HELM"
-    if file is not None and {"log_history", "global_step"} <= file.first.keys():
-        return "a training log"
-    return "not a file of a known harness"
+    silent = ending not in _RESULTS or _CHECKPOINT.fullmatch(path.name)
+    return None if silent else "not a file of a known harness"
 
 
 # Single values of a foreign file, which may hold anything anywhere

@@ -64,11 +64,7 @@ def _kind(file: ForeignFile) -> str | None:
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
-    """Scores or replies by instance, or the averages of a run.
-
-    Raises:
-        DataError: the folder's name does not name the scenario.
-    """
+    """Scores or replies by instance, or the averages of a run."""
     kind = _kind(file)
     if kind is None:
         return HarnessLog()

@@ -47,11 +47,7 @@ def recognize(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
-    """The samples of a log, or its accuracy if it has no samples.
-
-    Raises:
-        DataError: a sample has no id.
-    """
+    """The samples of a log, or its accuracy if it has no samples."""
     log = file.value
     task, results = log["eval"], dict_of(log.get("results"))
     target, count = _target(task), Counter[str]()

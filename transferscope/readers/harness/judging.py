@@ -10,7 +10,7 @@ Out:  a `JudgedSample` for each, and notes on how often the two readings differ.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -43,6 +43,10 @@ class JudgedSample(NamedTuple):
     """None if neither found an option, or if options were compared without a reply."""
     differs: bool = False
     """Whether the harness's score contradicts the reply's text; not a column."""
+
+
+Judged = Mapping[str, list[tuple[HarnessSample, JudgedSample]]]
+"""Judged samples by target."""
 
 
 def judge(sample: HarnessSample, first: Reader = "ours") -> JudgedSample | None:
@@ -106,39 +110,44 @@ def _is_guess(sample: HarnessSample) -> bool:
 # How often the two readings differ
 
 
-class ReadingCount(NamedTuple):
-    """Who read the replies of one run on one target."""
+def reading_notes(run: str, harness: str, judged: Judged, first: Reader) -> list[str]:
+    """Notes if the harness's reading counts, or differs from ours.
 
-    target: str
-    replies: int
-    """Replies to items with options."""
-    by_harness: int
-    """Replies in which only the harness found an option, or of which only a score is known."""
-    too_good: int
-    """Right by the score, wrong or unreadable by the text."""
-    too_bad: int
-    """Wrong by the score, right by the text."""
-    example: str
-
-    @property
-    def differing(self) -> int:
-        return self.too_good + self.too_bad
-
-
-def count_readings(
-    target: str, judged: Sequence[tuple[HarnessSample, JudgedSample]]
-) -> ReadingCount:
-    """The replies of one target, with the first disagreement as example."""
-    read = [
-        found
-        for sample, found in judged
-        if sample.answer is not None and sample.logprobs is None and sample.reply is not None
-    ]
-    differing = [(sample, found) for sample, found in judged if found.differs]
-    too_bad = sum(not _scored_right(sample) for sample, _ in differing)
-    example = _example(*differing[0]) if differing else ""
-    by_harness = sum(found.read_by == "harness" for found in read)
-    return ReadingCount(target, len(read), by_harness, len(differing) - too_bad, too_bad, example)
+    Args:
+        judged: the run's targets that this harness evaluated.
+    """
+    notes: list[str] = []
+    replies: dict[str, int] = {}  # to items with options
+    differing: dict[str, list[tuple[HarnessSample, JudgedSample]]] = {}
+    theirs = 0
+    for target, pairs in judged.items():
+        options = [(s, found) for s, found in pairs if s.answer is not None and s.logprobs is None]
+        read = [found.read_by for sample, found in options if sample.reply is not None]
+        replies[target], theirs = len(read), theirs + read.count("harness")
+        if differs := [(sample, found) for sample, found in pairs if found.differs]:
+            differing[target] = differs
+    total = sum(replies.values())
+    if theirs and first == "ours":
+        notes.append(
+            f"{run}: we find no option in {theirs:,} of {total:,} replies that {harness} could "
+            f"read; there the reading of {harness} counts"
+        )
+    elif theirs:
+        notes.append(
+            f"{run}: the reading of {harness} counts in {theirs:,} of {total:,} replies, as the "
+            f"mapping file asks (replies: harness)"
+        )
+    if differing:
+        worst = sorted(differing, key=lambda target: -len(differing[target]))
+        scored = [_scored_right(sample) for pairs in differing.values() for sample, _ in pairs]
+        where = ", ".join(f"{each} {len(differing[each])} of {replies[each]}" for each in worst)
+        notes.append(
+            f"{run}: {harness} scored {len(scored)} of {total} replies differently from their "
+            f"text ({scored.count(False)} wrong where the text is right, {scored.count(True)} "
+            f"right where it is not); the {'text' if first == 'ours' else 'score'} counts. "
+            f"{where}. For example {_example(*differing[worst[0]][0])}."
+        )
+    return notes
 
 
 def _example(sample: HarnessSample, judged: JudgedSample) -> str:
@@ -150,33 +159,6 @@ def _example(sample: HarnessSample, judged: JudgedSample) -> str:
         return f"item {sample.item}: {short!r} is right, scored wrong{read}"
     verdict = "unreadable" if judged.unreadable else "wrong"
     return f"item {sample.item}: {short!r} is {verdict}, scored right{read}"
-
-
-def reading_notes(run: str, harness: str, counts: list[ReadingCount], first: Reader) -> list[str]:
-    """Notes if the harness's reading counts, or differs from ours."""
-    notes = []
-    replies, theirs = sum(c.replies for c in counts), sum(c.by_harness for c in counts)
-    if theirs and first == "ours":
-        notes.append(
-            f"{run}: we find no option in {theirs:,} of {replies:,} replies that {harness} could "
-            f"read; there the reading of {harness} counts"
-        )
-    elif theirs:
-        notes.append(
-            f"{run}: the reading of {harness} counts in {theirs:,} of {replies:,} replies, as the "
-            f"mapping file asks (replies: harness)"
-        )
-    worst = sorted((each for each in counts if each.differing), key=lambda each: -each.differing)
-    if worst:
-        good, bad = sum(c.too_good for c in worst), sum(c.too_bad for c in worst)
-        where = ", ".join(f"{c.target} {c.differing} of {c.replies}" for c in worst)
-        winner = "the text counts" if first == "ours" else "the score counts"
-        notes.append(
-            f"{run}: {harness} scored {good + bad} of {replies} replies differently from their "
-            f"text ({bad} wrong where the text is right, {good} right where it is not); {winner}. "
-            f"{where}. For example {worst[0].example}."
-        )
-    return notes
 
 
 # Right answers from a gold file

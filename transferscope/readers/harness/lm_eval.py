@@ -91,23 +91,19 @@ def are_results(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, options: Options) -> HarnessLog:
-    """The samples or the averages of the file.
-
-    Raises:
-        DataError: a sample lacks its id, or the task is named neither in the rows nor by the file.
-    """
+    """The samples or the averages of the file."""
     return (_read_samples if are_samples(file) else _read_results)(file, options.metric)
 
 
 # Samples
 
 
-def _read_samples(file: ForeignFile, asked: str | None) -> HarnessLog:
-    """The samples of one task; `asked` is the mapping's metric."""
+def _read_samples(file: ForeignFile, requested: str | None) -> HarnessLog:
+    """The samples of one task; `requested` is the mapping's metric."""
     found: list[HarnessSample] = []
     count = Counter[str]()
     metrics = list(dict.fromkeys(name for _, values in file.rows for name in _marks(values)))
-    metric = asked if asked in metrics else preferred(metrics)
+    metric = requested if requested in metrics else preferred(metrics)
     for row, values in file.rows:
         if not {"doc_id", "target"} <= values.keys():
             raise file.refuse(row, "must have doc_id and target")
@@ -117,12 +113,16 @@ def _read_samples(file: ForeignFile, asked: str | None) -> HarnessLog:
         if str(values["target"]).strip() == HIDDEN:
             count["items with hidden answers are left out"] += 1
             continue
-        replies = [] if _logprobs(values) else list(_texts(_responses(values)))
+        replies = (
+            []
+            if _logprobs(values)
+            else list(_texts(values.get("resps") or values.get("filtered_resps")))
+        )
         if len(replies) > 1:
             count["items have several replies, of which the first is read"] += 1
         score = score_of(metric, _marks(values))
         sample = _sample(file, row, values, next(iter(replies), None), score)
-        if metric is not None and metric == asked:  # so its score decides, not the reply
+        if metric is not None and metric == requested:  # so its score decides, not the reply
             sample = HarnessSample(sample.target, sample.item, row, score=score)
         found.append(sample._replace(prompt=_prompt(values) or None))
     notes = [f"{file.name}: {n} {what}" for what, n in count.items()]
@@ -185,10 +185,6 @@ def _vsi_sample(
     answer = letter_index(doc.get("ground_truth", values["target"]))
     score = fraction_of(scored.get("accuracy"))
     return HarnessSample(target, item, row, reply, choices, answer, parsed, score)
-
-
-def _responses(values: dict[str, Any]) -> Any:
-    return values.get("resps") or values.get("filtered_resps")
 
 
 def _prompt(values: dict[str, Any]) -> str:
@@ -258,7 +254,7 @@ def _marks(values: dict[str, Any]) -> dict[str, float]:
 # Averages
 
 
-def _read_results(file: ForeignFile, asked: str | None) -> HarnessLog:
+def _read_results(file: ForeignFile, requested: str | None) -> HarnessLog:
     """The averages of every task; groups of tasks are left out."""
     value, config = file.value, at(file.value, "config")
     members = dict_of(value.get("group_subtasks"))
@@ -275,7 +271,7 @@ def _read_results(file: ForeignFile, asked: str | None) -> HarnessLog:
         if by_type := _vsi_results(file, found):
             scores += by_type
             continue
-        chosen = choose(plain_names(found), asked, dict_of(at(value, "higher_is_better", task)))
+        chosen = choose(plain_names(found), requested, dict_of(at(value, "higher_is_better", task)))
         if not isinstance(chosen, TaskMetric):
             left_out.setdefault(chosen, []).append(task)
             continue
@@ -325,20 +321,24 @@ def _total(value: dict[str, Any], task: str, metrics: dict[str, Any]) -> int | N
 def _vsi_results(file: ForeignFile, metrics: dict[str, Any]) -> list[HarnessScore]:
     """VSI-Bench's scores by question type, which older files have under one key."""
     older = (v for k, v in metrics.items() if k.partition(",")[0] == "vsibench_score")
-    inner = next((each for each in older if isinstance(each, dict)), None)
-    if inner is None and "vsibench_overall,none" not in metrics:
-        return []
-    return vsi_scores(file, metrics if inner is None else inner)
+    if inner := next((each for each in older if isinstance(each, dict)), None):
+        return vsi_scores(file, inner)
+    return vsi_scores(file, metrics, unit=1) if "vsibench_overall,none" in metrics else []
 
 
-def vsi_scores(file: ForeignFile, values: Mapping[str, Any]) -> list[HarnessScore]:
-    """Scores by question type, in fractions or in percent.
+def vsi_scores(
+    file: ForeignFile, values: Mapping[str, Any], unit: int | None = None
+) -> list[HarnessScore]:
+    """Scores by question type.
+
+    Args:
+        unit: 1 for fractions, 100 for percent; None takes it from the values.
 
     Raises:
-        DataError: they are neither.
+        DataError: the values are neither fractions nor percent.
     """
     numbers = plain_names(values)
-    unit = unit_in(file, numbers.values())
+    unit = unit or unit_in(file, numbers.values())
     named = [
         (re.fullmatch(r"(.+?)_(?:accuracy|mra|MRA:.*)", name), number / unit)
         for name, number in numbers.items()

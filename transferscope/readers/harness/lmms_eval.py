@@ -24,11 +24,7 @@ def recognize(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, options: Options) -> HarnessLog:
-    """The samples or the averages of the file.
-
-    Raises:
-        DataError: a sample is not an object, or lacks its id.
-    """
+    """The samples or the averages of the file."""
     inner = _before_024(file)
     if inner is None:
         return lm_eval.read(file, options)

@@ -203,7 +203,7 @@ def expanded(
         if not names:
             raise DataError(f"{shown(run.path)}: matches no file or folder{_near(run, folder)}")
         if len(names) > MOST_MATCHES:
-            raise DataError(f"{shown(run.path)}: matches over {MOST_MATCHES:,} files; narrow it")
+            raise DataError(f"{shown(run.path)}: must match at most {MOST_MATCHES:,} files")
         notes = [f"{shown(run.path)}: matches {len(names)}: {some(names, 10)}"]
         steps = {name: step_of(name) for name in names}
         if run.source is None or run.step is not None or set(steps.values()) == {None}:

@@ -95,16 +95,16 @@ def score_of(metric: str | None, marks: Mapping[str, float]) -> float | None:
 
 
 def choose(
-    numbers: Mapping[str, float], asked: str | None, higher: Mapping[str, Any]
+    numbers: Mapping[str, float], requested: str | None, higher: Mapping[str, Any]
 ) -> TaskMetric | str:
     """The score among a task's metrics, or why there is no score.
 
     Args:
         numbers: metrics by name.
-        asked: the mapping's metric; a task without it gets its usual accuracy.
+        requested: the mapping's metric; a task without it gets its usual accuracy.
         higher: the file's `higher_is_better`, by metric.
     """
-    name = asked if asked in numbers else preferred(numbers, higher)
+    name = requested if requested in numbers else preferred(numbers, higher)
     if name is None:
         none = f"no one accuracy among {some(numbers)}; choose one with `metric: NAME`"
         return none if numbers else "no number"

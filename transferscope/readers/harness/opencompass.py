@@ -63,11 +63,7 @@ def _details(file: ForeignFile) -> dict[str, dict[str, Any]]:
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
-    """The samples of results or predictions, or the averages of a summary.
-
-    Raises:
-        DataError: a summary has several models.
-    """
+    """The samples of results or predictions, or the averages of a summary of one model."""
     if _is_summary(file):
         return _summary(file)
     target = target_name(file.name.rpartition(".")[0])

@@ -76,12 +76,7 @@ def recognize(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
-    """The samples of a result table, or the averages of a score file.
-
-    Raises:
-        DataError: a row has no index; or a score file has several splits of which none is the
-            validation split, no accuracy, or both units.
-    """
+    """The samples of a result table, or the averages of a score file."""
     return _read_table(file) if file.first.keys() >= _TABLE else _read_scores(file)
 
 
