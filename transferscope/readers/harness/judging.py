@@ -63,6 +63,8 @@ def judge(sample: HarnessSample, first: Reader = "ours") -> JudgedSample | None:
         return None
     found = None if sample.reply is None else read_reply(sample.reply, sample.choices)
     ours = None if found is None else _chosen(sample, found, "ours")
+    if ours is not None and first == "ours":
+        return ours
     option = None if sample.parsed is None else read_reply(sample.parsed, sample.choices)
     right = _scored_right(sample)
     if first == "harness" and sample.score is not None:
@@ -71,13 +73,12 @@ def judge(sample: HarnessSample, first: Reader = "ours") -> JudgedSample | None:
         differs = ours is not None and ours.differs
         by = None if unread else "harness"
         return JudgedSample(choice, sample.answer, right, unread, None, by, differs)
-    theirs = None
-    if not _is_guess(sample) and option is not None:
-        theirs = _chosen(sample, option, "harness")._replace(differs=False)
-    elif not _is_guess(sample) and sample.score is not None and not (sample.parsed or "").strip():
-        theirs = JudgedSample(None, sample.answer, right, False, None, "harness")
-    unread = JudgedSample(None, sample.answer, False, True, None, None, differs=right)
-    return ((theirs or ours) if first == "harness" else (ours or theirs)) or unread
+    if not _is_guess(sample):
+        if option is not None:
+            return _chosen(sample, option, "harness")._replace(differs=False)
+        if sample.score is not None and not (sample.parsed or "").strip():
+            return JudgedSample(None, sample.answer, right, False, None, "harness")
+    return ours or JudgedSample(None, sample.answer, False, True, None, None, differs=right)
 
 
 def _scored(sample: HarnessSample, score: float) -> JudgedSample:
