@@ -518,19 +518,6 @@ def test_one_run_of_averages_makes_accuracies_of_all(tmp_path):
     assert "item_correct" not in found
 
 
-def test_score_files_of_vlmevalkit_are_read_in_both_units(tmp_path):
-    for run, value in (("base", 0.5), ("tuned", 0.75)):
-        head = f'"split","Overall","Perception","{TASK.replace("_", " ")}"\n'
-        logs.put(tmp_path / run / "a_BLINK_acc.csv", head + f'"none","0.9","0.9","{value}"\n')
-        vsi_head = "overall\tobject_counting_MRA:.5:.95:.05\troute_planning_accuracy\n"
-        logs.put(tmp_path / run / "b_acc.csv", vsi_head + f"40.0\t{100 * value}\t25.0\n")
-    found = read_results(two_runs(tmp_path))
-    assert set(found["target"].values.tolist()) == {TASK, "object_counting", "route_planning"}
-    assert float(found["pgf"].sel(target=TASK).item()) == 0.5
-    assert float(found["pgf"].sel(target="object_counting").item()) == 0.5
-    assert float(found["accuracy"].sel(target="route_planning").item()) == 0.25
-
-
 @pytest.mark.parametrize("old", [True, False])
 def test_vsi_averages_are_read_by_question_type(tmp_path, old):
     new_style = {"vsibench_overall,none": 0.4, "object_counting_mra,none": 0.5}

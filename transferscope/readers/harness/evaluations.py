@@ -14,8 +14,8 @@ import polars as pl
 from transferscope.errors import DataError
 from transferscope.predictions import COLUMNS, some
 from transferscope.readers.harness.judging import (
-    Judged,
     JudgedSample,
+    JudgedSamples,
     Reader,
     apply_gold,
     judge,
@@ -155,25 +155,24 @@ def _targets(names: Sequence[str]) -> list[str]:
     return [t for t in KNOWN_TASKS if t in found] + [t for t in found if t not in KNOWN_TASKS]
 
 
-def _judged(log: RunLog, order: Sequence[str], first: Reader) -> tuple[Judged, list[str]]:
+def _judged(log: RunLog, order: Sequence[str], first: Reader) -> tuple[JudgedSamples, list[str]]:
     """The judged samples of a run, and notes on replies and on what is left out."""
     found: dict[str, list[tuple[HarnessSample, JudgedSample]]] = {}
     notes: list[str] = []
-    by_harness: dict[str, list[str]] = {}
+    by_harness: dict[str, dict[str, list[tuple[HarnessSample, JudgedSample]]]] = {}
     for target in (name for name in order if name in log.samples):
         samples = log.samples[target].values()
         found[target] = pairs = [
             (s, each) for s in samples if (each := judge(s, first)) is not None
         ]
-        by_harness.setdefault(log.harnesses[target], []).append(target)
+        by_harness.setdefault(log.harnesses[target], {})[target] = pairs
         if lost := len(samples) - len(pairs):
             notes.append(
                 f"{log.label}: {target}: {lost} items have neither a reply with a right answer nor "
                 f"a score in [0, 1], and are left out"
             )
-    for harness, targets in by_harness.items():
-        theirs = {target: found[target] for target in targets}
-        notes += reading_notes(log.label, harness, theirs, first)
+    for harness, judged in by_harness.items():
+        notes += reading_notes(log.label, harness, judged, first)
     return found, notes
 
 
@@ -226,7 +225,7 @@ def _accuracies(logs: Mapping[RunKey, RunLog], first: Reader) -> tuple[pl.DataFr
 
 
 def _average(
-    log: RunLog, judged: Judged, target: str
+    log: RunLog, judged: JudgedSamples, target: str
 ) -> tuple[float, float | None, float | None] | None:
     """Accuracy, right answers and items of a run on a target; None if it has no result there."""
     if known := [each for _, each in judged.get(target, ())]:

@@ -45,8 +45,8 @@ class JudgedSample(NamedTuple):
     """Whether the harness's score contradicts the reply's text; not a column."""
 
 
-Judged = Mapping[str, list[tuple[HarnessSample, JudgedSample]]]
-"""Judged samples by target."""
+JudgedSamples = Mapping[str, list[tuple[HarnessSample, JudgedSample]]]
+"""By target."""
 
 
 def judge(sample: HarnessSample, first: Reader = "ours") -> JudgedSample | None:
@@ -111,7 +111,7 @@ def _is_guess(sample: HarnessSample) -> bool:
 # How often the two readings differ
 
 
-def reading_notes(run: str, harness: str, judged: Judged, first: Reader) -> list[str]:
+def reading_notes(run: str, harness: str, judged: JudgedSamples, first: Reader) -> list[str]:
     """Notes if the harness's reading counts, or differs from ours.
 
     Args:
