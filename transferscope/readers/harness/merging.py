@@ -16,6 +16,7 @@ from typing import NamedTuple
 from transferscope.errors import DataError
 from transferscope.predictions import shown
 from transferscope.readers.harness.samples import HarnessSample, HarnessScore
+from transferscope.readers.harness.vlmevalkit import SCORED
 from transferscope.tasks.checkpoints import step_of
 
 _SAME = 1e-9
@@ -28,10 +29,6 @@ _TIME = re.compile(
     )(?!\d)""",
     re.X,
 )
-_SCORED = re.compile(
-    r"_(?:(?:exact_matching|extract_matching|openai|chatgpt|gpt)[\w.-]*|auxmatch|judge)$"
-)
-"""Endings that VLMEvalKit gives a table's name after scoring."""
 
 
 class LogFile(NamedTuple):
@@ -47,7 +44,7 @@ class LogFile(NamedTuple):
     def evaluation(self) -> str:
         """The path without times and without VLMEvalKit's endings; a rerun has the same."""
         text = _TIME.sub("", str(self.path.parent / self.path.name.rsplit(".", 1)[0]))
-        return _SCORED.sub("", "/".join(part.strip("_-. ") for part in Path(text).parts))
+        return SCORED.sub("", "/".join(part.strip("_-. ") for part in Path(text).parts))
 
     def newer(self, other: "LogFile") -> bool:
         """Whether this file is the later one; times in paths count before modification times."""

@@ -46,10 +46,10 @@ _FAILED = "Failed to obtain answer"
 _NOT_READ = ("Failed to predict, thus randomly generate", "Failed in Prefetch, no GPT-based")
 """The column `log` where no option was read: a random one was taken, or none."""
 _TABLE = {"index", "answer", "prediction"}
-_SUFFIX = re.compile(
-    r"_(?:acc|score|results?|auxmatch|judge"
-    r"|(?:exact_matching|extract_matching|openai|chatgpt|gpt)[\w.-]*)$"
-)
+_SCORED = r"auxmatch|judge|(?:exact_matching|extract_matching|openai|chatgpt|gpt)[\w.-]*"
+SCORED = re.compile(rf"_(?:{_SCORED})$")
+"""Endings of a table's name after scoring."""
+_SUFFIX = re.compile(rf"_(?:acc|score|results?|{_SCORED})$")
 _SCORES = re.compile(r".+_(acc|score)\.(csv|tsv|json|xlsx)", re.I | re.S)
 _BENCHMARK = re.compile(
     r"(?:^|_)((?:BLINK|MMBench|CCBench|MMStar|SEEDBench|POPE|MME|HallusionBench|RealWorldQA|MMMU|MMVP"
