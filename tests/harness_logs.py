@@ -5,6 +5,9 @@ import json
 import zipfile
 from pathlib import Path
 
+from transferscope.readers.harness.mapping import RunPath
+from transferscope.readers.harness.runs import RunLog, read_run
+
 TASK = "Multi-view_Reasoning"
 OPTIONS = ("left", "right")
 PROMPT = (
@@ -123,6 +126,11 @@ def blink_outputs(folder: Path, replies, gold, *, task=TASK, name=None, test=())
     ]
     name = name or f"{task.replace('_', ' ')}.json"
     return put(folder / name, json.dumps({"val": rows, "test": hidden}))
+
+
+def read_one(path: Path) -> RunLog:
+    """A file or a folder as one run."""
+    return read_run([RunPath(path, "run")])
 
 
 def mapping(folder: Path, *runs: str, head: str = "model: m\n") -> Path:

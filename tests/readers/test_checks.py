@@ -14,7 +14,7 @@ from transferscope.analysis.settings import Settings
 from transferscope.matrix import from_predictions
 from transferscope.predictions import check_predictions
 from transferscope.readers.checks import check_rows, check_runs
-from transferscope.readers.harness.table import read_evaluations
+from transferscope.readers.harness.evaluations import read_evaluations
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="needs the real files beside the checkout")

@@ -8,7 +8,7 @@ import hypothesis
 import numpy as np
 import polars as pl
 import pytest
-from harness_logs import lines, put, two_runs
+from harness_logs import lines, put, read_one, two_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import raises
@@ -17,8 +17,8 @@ from tables import refused, written
 from transferscope.errors import DataError
 from transferscope.readers import read_results
 from transferscope.readers.harness import inspect_ai
-from transferscope.readers.harness.content import load
-from transferscope.readers.harness.runs import read_run
+from transferscope.readers.harness.foreign_files import load
+from transferscope.readers.harness.samples import Options
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 OTHERS = REAL / "other-harnesses"
@@ -282,23 +282,23 @@ def asked(item, right, reply, value, *, epoch=1, scorer="choice", choices=("one"
 def test_inspect_s_samples_have_the_accuracy_that_its_log_prints(name):
     content = load(OTHERS / "tests" / "data" / "inspect" / f"{name}.json")
     assert content is not None
-    log = inspect_ai.read(content)
+    log = inspect_ai.read(content, Options())
     printed = content.value["results"]["scores"][0]["metrics"]["accuracy"]["value"]
     assert np.mean([sample.score for sample in log.samples]) == pytest.approx(printed)
     for sample in log.samples:  # its choice scorer marks the letter that it read
-        assert (sample.said == "ABCD"[sample.answer]) == bool(sample.score)
+        assert (sample.parsed == "ABCD"[sample.answer]) == bool(sample.score)
         assert len(sample.choices) >= 3
 
 
 @needs_real
 def test_both_forms_of_one_inspect_log_give_the_same_sample():
     folder = OTHERS / "tests" / "log" / "test_eval_log"
-    one, two = (read_run([folder / f"log_formats.{end}"], "r", {}) for end in ("eval", "json"))
+    one, two = (read_one(folder / f"log_formats.{end}") for end in ("eval", "json"))
     assert list(one.samples) == ["popularity"]
     (left,), (right,) = one.samples["popularity"].values(), two.samples["popularity"].values()
-    assert left.sample == right.sample
-    assert left.sample.score == 0.0  # its value is I
-    assert left.sample.reply == "No"
+    assert left == right
+    assert left.score == 0.0  # its value is I
+    assert left.reply == "No"
 
 
 def test_of_several_epochs_the_first_is_read_and_failed_samples_are_left_out(tmp_path):
@@ -309,8 +309,8 @@ def test_of_several_epochs_the_first_is_read_and_failed_samples_are_left_out(tmp
         asked("c", "B", "", "I") | {"error": {"message": "timeout"}},
     ]
     put(tmp_path / "x.json", json.dumps(inspect_log(samples, status="error")))
-    run = read_run([tmp_path / "x.json"], "r", {})
-    assert {item: kept.sample.score for item, kept in run.samples["quiz"].items()} == {
+    run = read_one(tmp_path / "x.json")
+    assert {item: sample.score for item, sample in run.samples["quiz"].items()} == {
         "a": 1.0,
         "b": 0.0,
     }
@@ -334,7 +334,7 @@ def test_a_log_that_was_never_scored_names_the_step_that_helps(tmp_path):
 def test_an_inspect_log_without_samples_has_its_averages(tmp_path):
     scores = [{"name": "match", "metrics": {"accuracy": {"value": 0.75}}}]
     put(tmp_path / "x.json", json.dumps(inspect_log([], scores=scores)))
-    assert read_run([tmp_path / "x.json"], "r", {}).scores["quiz"].accuracy == 0.75
+    assert read_one(tmp_path / "x.json").scores["quiz"].accuracy == 0.75
 
 
 def test_an_inspect_archive_of_a_run_that_was_stopped_is_read(tmp_path):
@@ -342,8 +342,8 @@ def test_an_inspect_archive_of_a_run_that_was_stopped_is_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.eval", "w") as archive:
         archive.writestr("_journal/start.json", json.dumps({"eval": log["eval"]}))
         archive.writestr("samples/a_epoch_1.json", json.dumps(asked("a", "A", "A", "C")))
-    run = read_run([tmp_path / "x.eval"], "r", {})
-    assert run.samples["quiz"]["a"].sample.score == 1.0
+    run = read_one(tmp_path / "x.eval")
+    assert run.samples["quiz"]["a"].score == 1.0
     assert any("status is started, so items may be missing" in note for note in run.notes)
 
 
@@ -351,7 +351,7 @@ def test_an_inspect_archive_that_unpacks_to_more_than_is_read_is_refused(tmp_pat
     with zipfile.ZipFile(tmp_path / "x.eval", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("header.json", json.dumps(inspect_log([])))
         archive.writestr("samples/a_epoch_1.json", " " * 100_000)
-    monkeypatch.setattr("transferscope.readers.harness.content.LARGEST", 50_000)
+    monkeypatch.setattr("transferscope.readers.harness.foreign_files.LARGEST", 50_000)
     with raises(DataError):
         load(tmp_path / "x.eval")
 
@@ -373,11 +373,11 @@ def test_an_inspect_archive_in_zstd_names_the_command_that_converts_it(tmp_path)
     data[data.index(b"PK\x01\x02") + 10] = 93  # and in the directory
     path.write_bytes(data)
     assert refused(path) == (
-        "x.eval: an Inspect log that is compressed with zstd; convert it by `inspect log convert "
+        "x.eval: this Inspect log is compressed with zstd; convert it by `inspect log convert "
         "x.eval --to json --output-dir json/`"
     )
     path.write_bytes(data[:-10])
-    assert refused(path) == "x.eval: an Inspect log that is cut short; copy it again"
+    assert refused(path) == "x.eval: this Inspect log is cut short; copy it again"
 
 
 # HELM
@@ -386,17 +386,17 @@ def test_an_inspect_archive_in_zstd_names_the_command_that_converts_it(tmp_path)
 @needs_real
 def test_helm_s_items_of_the_test_split_have_the_accuracy_that_helm_prints():
     folder = next((OTHERS / "tests" / "data" / "helm").glob("mmlu-*"))
-    run = read_run([folder], "r", {})
+    run = read_one(folder)
     items = run.samples["mmlu:subject=philosophy"]
     stats = json.loads((folder / "stats.json").read_text())
     plain = {"name": "exact_match", "split": "test"}
     (printed,) = (each["mean"] for each in stats if each["name"] == plain)
     assert len(items) == 9  # ten instances, one of them of the validation split
-    assert np.mean([kept.sample.score for kept in items.values()]) == pytest.approx(printed)
+    assert np.mean([sample.score for sample in items.values()]) == pytest.approx(printed)
     assert run.scores["mmlu:subject=philosophy"].accuracy == printed
-    for kept in items.values():  # HELM compares the letter
-        right = kept.sample.reply.strip() == "ABCD"[kept.sample.answer]
-        assert right == bool(kept.sample.score)
+    for sample in items.values():  # HELM compares the letter
+        right = sample.reply.strip() == "ABCD"[sample.answer]
+        assert right == bool(sample.score)
 
 
 @needs_real
@@ -404,7 +404,7 @@ def test_helm_s_files_in_a_folder_of_another_name_are_refused(tmp_path):
     folder = next((OTHERS / "tests" / "data" / "helm").glob("mmlu-*"))
     path = put(tmp_path / "base" / "stats.json", (folder / "stats.json").read_text())
     with raises(DataError):
-        read_run([path], "r", {})
+        read_one(path)
 
 
 # EvalScope
@@ -412,7 +412,7 @@ def test_helm_s_files_in_a_folder_of_another_name_are_refused(tmp_path):
 
 @needs_real
 def test_evalscope_s_reports_are_read_as_counts_of_the_first_metric():
-    run = read_run([OTHERS / "data_process" / "eval_result" / "reports" / "qwen-plus"], "r", {})
+    run = read_one(OTHERS / "data_process" / "eval_result" / "reports" / "qwen-plus")
     report = json.loads(
         (OTHERS / "data_process/eval_result/reports/qwen-plus/math_500.json").read_text()
     )
@@ -429,7 +429,7 @@ def test_evalscope_s_reports_are_read_as_counts_of_the_first_metric():
 def test_evalscope_s_predictions_lead_to_its_reviews():
     path = OTHERS / "data_process" / "eval_result" / "predictions" / "qwen-plus"
     with raises(DataError):
-        read_run([path], "r", {})
+        read_one(path)
 
 
 def test_evalscope_s_reviews_of_both_versions_are_read(tmp_path):
@@ -448,11 +448,11 @@ def test_evalscope_s_reviews_of_both_versions_are_read(tmp_path):
     }
     lines(tmp_path / "arc_ARC-Easy.jsonl", [new])
     lines(tmp_path / "gsm8k_main.jsonl", [old])
-    run = read_run([tmp_path], "r", {})
-    sample = run.samples["arc_ARC-Easy"]["3"].sample
+    run = read_one(tmp_path)
+    sample = run.samples["arc_ARC-Easy"]["3"]
     assert (sample.reply, sample.choices, sample.answer) == ("It is B.", ("one", "two"), 1)
-    assert (sample.said, sample.score) == ("B", 1.0)
-    assert run.samples["gsm8k_main"]["3"].sample.score == 0.0
+    assert (sample.parsed, sample.score) == ("B", 1.0)
+    assert run.samples["gsm8k_main"]["3"].score == 0.0
 
 
 def test_a_report_of_an_error_rate_is_left_out_by_name(tmp_path):
@@ -461,10 +461,10 @@ def test_a_report_of_an_error_rate_is_left_out_by_name(tmp_path):
     report = {"dataset_name": "speech", "model_name": "m", "metrics": [metric]}
     put(tmp_path / "speech.json", json.dumps(report))
     with raises(DataError):
-        read_run([tmp_path], "r", {})
+        read_one(tmp_path)
     row = {"index": 1, "sample_score": {"score": {"value": {"wer": 0.1}, "prediction": "x"}}}
     lines(tmp_path / "speech.json", [row])
-    sample = read_run([tmp_path], "r", {}).samples["speech"]["1"].sample
+    sample = read_one(tmp_path).samples["speech"]["1"]
     assert sample.score is None
 
 
@@ -487,30 +487,30 @@ def test_opencompass_s_results_with_details_are_read_and_held_against_their_accu
         "1": {"prompt": PROMPT, "origin_prediction": "A", "references": "B", "correct": [False]},
     }
     put(tmp_path / "ARC-c.json", json.dumps({"accuracy": 50.0, "details": details}))
-    run = read_run([tmp_path], "r", {})
+    run = read_one(tmp_path)
     items = run.samples["ARC-c"]
-    assert [kept.sample.score for kept in items.values()] == [1.0, 0.0]
-    assert [kept.sample.answer for kept in items.values()] == [1, 1]
+    assert [sample.score for sample in items.values()] == [1.0, 0.0]
+    assert [sample.answer for sample in items.values()] == [1, 1]
     assert run.notes == []
     put(tmp_path / "ARC-c.json", json.dumps({"accuracy": 0.0, "details": details}))
-    (note,) = read_run([tmp_path], "r", {}).notes
+    (note,) = read_one(tmp_path).notes
     assert note.endswith("prints an accuracy of 0 %, but its items have 50 %, which counts")
 
 
 def test_opencompass_s_predictions_are_read_where_the_right_answer_is_a_letter(tmp_path):
     row = {"origin_prompt": PROMPT, "prediction": "B"}
     put(tmp_path / "arc.json", json.dumps({"0": row | {"gold": "B"}}))
-    assert read_run([tmp_path], "r", {}).samples["arc"]["0"].sample.answer == 1
+    assert read_one(tmp_path).samples["arc"]["0"].answer == 1
     put(tmp_path / "arc.json", json.dumps({"0": row | {"gold": "7 apples"}}))
     with raises(DataError):
-        read_run([tmp_path], "r", {})
+        read_one(tmp_path)
 
 
 def test_opencompass_s_summary_is_in_percent_and_other_metrics_are_named(tmp_path):
     head = "dataset,version,metric,mode,"
     text = f"{head}m\nmmlu,-,naive_average,gen,40.1\narc,1c2,accuracy,gen,65.62\n"
     put(tmp_path / "summary_1.csv", text + "sum,3f,rouge1,gen,31.5\nodd,3f,accuracy,gen,0.42\n")
-    run = read_run([tmp_path], "r", {})
+    run = read_one(tmp_path)
     assert {target: score.accuracy for target, score in run.scores.items()} == {"arc": 0.6562}
     (note,) = run.notes
     assert note.endswith(
@@ -518,7 +518,7 @@ def test_opencompass_s_summary_is_in_percent_and_other_metrics_are_named(tmp_pat
     )
     put(tmp_path / "summary_1.csv", f"{head}m,n\narc,1c2,accuracy,gen,65.62,1.5\n")
     with raises(DataError):
-        read_run([tmp_path], "r", {})
+        read_one(tmp_path)
 
 
 # Every Eval Ever
@@ -543,30 +543,30 @@ def eee(item, choices, right, reply, score, **more):
 @needs_real
 def test_every_eval_ever_s_samples_and_aggregate_are_read():
     folder = OTHERS / "tests" / "data" / "skill_reference_conversion"
-    run = read_run([folder], "r", {})
-    (kept,) = run.samples["demo-source.demo_bench"].values()
-    assert (kept.sample.item, kept.sample.score, kept.sample.said) == ("demo_0001", 1.0, "4")
+    run = read_one(folder)
+    (sample,) = run.samples["demo-source.demo_bench"].values()
+    assert (sample.item, sample.score, sample.parsed) == ("demo_0001", 1.0, "4")
     assert run.scores["demo-source.demo_bench"].accuracy == 0.75
 
 
 @needs_real
 def test_a_helm_run_written_in_every_eval_ever_s_schema_reads_the_same(tmp_path):
-    run = read_run([next((OTHERS / "tests" / "data" / "helm").glob("mmlu-*"))], "r", {})
+    run = read_one(next((OTHERS / "tests" / "data" / "helm").glob("mmlu-*")))
     items = run.samples["mmlu:subject=philosophy"]
     rows = [
         eee(
             item,
-            k.sample.choices,
-            k.sample.choices[k.sample.answer],
-            k.sample.reply,
-            k.sample.score,
+            sample.choices,
+            sample.choices[sample.answer],
+            sample.reply,
+            sample.score,
         )
-        for item, k in items.items()
+        for item, sample in items.items()
     ]
-    again = read_run([lines(tmp_path / "u_samples.jsonl", rows)], "r", {}).samples["quiz"]
-    for item, kept in items.items():
+    again = read_one(lines(tmp_path / "u_samples.jsonl", rows)).samples["quiz"]
+    for item, sample in items.items():
         for field in ("reply", "choices", "answer", "score"):
-            assert getattr(again[item].sample, field) == getattr(kept.sample, field)
+            assert getattr(again[item], field) == getattr(sample, field)
 
 
 def test_of_several_metrics_of_one_evaluation_the_accuracy_is_read(tmp_path):
@@ -574,8 +574,8 @@ def test_of_several_metrics_of_one_evaluation_the_accuracy_is_read(tmp_path):
         eee("a", None, "x", "y", 0.3, evaluation_result_id="q.f1"),
         eee("a", None, "x", "y", 1.0, evaluation_result_id="q.accuracy"),
     ]
-    run = read_run([lines(tmp_path / "u_samples.jsonl", rows)], "r", {})
-    assert run.samples["quiz"]["a"].sample.score == 1.0
+    run = read_one(lines(tmp_path / "u_samples.jsonl", rows))
+    assert run.samples["quiz"]["a"].score == 1.0
 
 
 def test_an_aggregate_of_which_less_is_better_is_left_out_by_name(tmp_path):
@@ -585,7 +585,7 @@ def test_an_aggregate_of_which_less_is_better_is_left_out_by_name(tmp_path):
 
     results = [result("a"), result("b", max_score=100), result("c", lower_is_better=True)]
     value = {"schema_version": "0.3.0", "model_info": {}, "evaluation_results": results}
-    run = read_run([put(tmp_path / "x.json", json.dumps(value))], "r", {})
+    run = read_one(put(tmp_path / "x.json", json.dumps(value)))
     assert {target: score.accuracy for target, score in run.scores.items()} == {
         "a": 0.5,
         "b": 0.005,

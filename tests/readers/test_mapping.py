@@ -13,7 +13,7 @@ from tables import refused
 from transferscope.analysis.analyze import analyze
 from transferscope.analysis.settings import Settings
 from transferscope.readers import read_results
-from transferscope.readers.harness.mapping import Mapping, Run, read_mapping
+from transferscope.readers.harness.mapping import MappedRun, MappingFile, read_mapping
 
 GOLD = "AB" * 30
 
@@ -145,7 +145,7 @@ def test_an_engineers_case_from_logs_to_page(tmp_path, run):
         "Ship none: Jigsaw @ 1000 and Jigsaw @ 1500 are worse on Multi-view Reasoning beyond noise"
     ) in words
     assert "Multi-view Reasoning −26.7 at Jigsaw @ 1000" in words
-    assert "base: lmms-eval scored 90 of 180 replies otherwise than their text says" in words
+    assert "base: lmms-eval scored 90 of 180 replies differently from their text" in words
     assert "(90 wrong where the text is right, 0 right where it is not)" in words
     cells = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["cells"]
     harm = [cell for cell in cells if cell["target"] == TASK]
@@ -155,7 +155,7 @@ def test_an_engineers_case_from_logs_to_page(tmp_path, run):
     assert harm[2]["p"] >= 2 * 0.5**24  # 24 items broken, none fixed: McNemar's test
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Over steps" in page
-    assert "scored 90 of 180 replies otherwise" in page
+    assert "scored 90 of 180 replies differently" in page
     analysis = analyze(read_results(file), Settings(bootstrap=300))
     (trajectory,) = analysis.trajectories
     assert trajectory.steps == [500, 1000, 1500]
@@ -201,7 +201,7 @@ def test_the_mapping_in_the_docs_is_one(tmp_path):
     (block,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
     found = read_mapping(logs.put(tmp_path / "mapping.yaml", block))
     assert [run.named_source for run in found.runs][:2] == [None, "Jigsaw @ 500"]
-    for key in (*Mapping.model_fields, *Run.model_fields):
+    for key in (*MappingFile.model_fields, *MappedRun.model_fields):
         assert f"`{key}`" in text or f"`runs: {key}`" in text or key == "runs"
 
 

@@ -17,9 +17,10 @@ from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError
 from transferscope.matrix.labels import unknown_tasks
 from transferscope.readers import read_results
+from transferscope.readers.harness.foreign_files import ForeignFile
+from transferscope.readers.harness.merging import LogFile, missing_key
 from transferscope.readers.harness.metrics import items_behind, unit_in
-from transferscope.readers.harness.names import identity, missing_key, step_of
-from transferscope.readers.harness.record import Content
+from transferscope.tasks.checkpoints import step_of
 
 GOLD = "ABABABAB"
 BASE = ("(A)", "(B)", "(B)", "(A)", "(A)", "(B)", "(B)", "(A)")  # 4 of 8 right
@@ -154,7 +155,7 @@ def test_steps_are_read_from_names(path, step):
 
 def test_times_do_not_tell_evaluations_apart_and_steps_do(tmp_path):
     def evaluation(name):
-        return identity(tmp_path / name).evaluation
+        return LogFile(tmp_path / name, 0, 0).evaluation
 
     same = (
         "r_2026-01-02T00-00-00.5.json",
@@ -186,7 +187,7 @@ def test_checkpoints_of_a_glob_are_in_the_order_of_their_steps_and_odd_names_are
         lmms_blink(tmp_path / "out" / f"checkpoint-{step}", TUNED, GOLD)
     found = read_results(mapping(tmp_path, "path: base", 'path: "out/*", source: Jigsaw'))
     assert found["source"].values.tolist() == ["Jigsaw @ 90", "Jigsaw @ 500"]
-    assert notes(found, "'out/checkpoint-x': left out, as no step stands in the name")
+    assert notes(found, "'out/checkpoint-x': left out, as the name has no step")
 
 
 def test_a_path_that_is_nearly_right_is_answered_with_the_right_one(tmp_path):
@@ -233,12 +234,12 @@ def test_no_number_of_items_follows_from_all_right_or_none():
 
 
 def test_one_file_has_one_unit():
-    content = Content("x.csv", "", None, [])
-    assert unit_in(content, [0.576, 0.0, 1.0]) == 1
-    assert unit_in(content, [57.6, 0.0, 100.0]) == 100
+    file = ForeignFile(None, [], name="x.csv")
+    assert unit_in(file, [0.576, 0.0, 1.0]) == 1
+    assert unit_in(file, [57.6, 0.0, 100.0]) == 100
     for values in ([0.576, 57.6], [1471.1, 418.5], [-0.02, 0.5]):
         with raises(DataError):
-            unit_in(content, values)
+            unit_in(file, values)
 
 
 def results(folder, metrics, **more):
@@ -277,10 +278,10 @@ def test_score_files_of_vlmevalkit_give_accuracies(tmp_path, name, text, expecte
     [
         (
             "split,Overall,acc\nOverall,88.0,\nrandom,89.0,90.0\n",
-            "acc of all items is '', no number",
+            "acc of all items must be a number, got ''",
         ),
         ("split,Overall,math\nnone,50.0,0.25\n", "has 0.25 and 50: fractions or percent?"),
-        ("perception,reasoning\n1471.1,418.6\n", "sums of points, no fractions"),
+        ("perception,reasoning\n1471.1,418.6\n", "sums of points, not fractions"),
         ("Score (Strict),Score (Loose)\n45.33%,60%\n", "no column called Overall"),
     ],
 )

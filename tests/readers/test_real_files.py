@@ -181,7 +181,7 @@ def test_of_a_metric_of_which_less_is_better_worse_is_worse(tmp_path):
     assert cells(found, "pgf")["wikitext"] < 0
     assert any("1 - bits_per_byte" in note for note in found.attrs["notes"])
     message = refused(mapped(tmp_path, *runs, head="model: m\nmetric: word_perplexity\n"))
-    assert "word_perplexity is 9.06307, which is no fraction in [0, 1]" in message
+    assert "word_perplexity must be a fraction in [0, 1], got 9.06307" in message
     message = refused(mapped(tmp_path, *runs, head="model: m\nmetric: bits_per_bite\n"))
     assert message == "base: no score for the metric 'bits_per_bite'"
 
@@ -216,5 +216,5 @@ def test_stray_files_are_passed_over_and_named(tmp_path):
     assert cells(found) == pytest.approx(cells(expected), nan_ok=True)
     notes = [note for note in found.attrs["notes"] if "passed over" in note and "HICO:" in note]
     assert any("trunc.json: truncated JSON" in note for note in notes)
-    assert any("'mine.csv' (no file of a known harness)" in note for note in notes)
+    assert any("'mine.csv' (not a file of a known harness)" in note for note in notes)
     assert not any("trainer_state" in note for note in notes)

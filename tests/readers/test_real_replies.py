@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from transferscope.readers.harness.blink import read
-from transferscope.readers.harness.content import load
-from transferscope.readers.harness.record import Sample
-from transferscope.readers.harness.table import read_evaluations
+from transferscope.readers.harness.evaluations import read_evaluations
+from transferscope.readers.harness.foreign_files import load
+from transferscope.readers.harness.samples import HarnessSample, Options
 from transferscope.tasks.answers import read_reply
 
 REAL = Path("../shared/real").resolve()
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.skipif(not MODELS, reason="no real replies here")
 
 
 @cache
-def samples(model: str) -> list[Sample]:
+def samples(model: str) -> list[HarnessSample]:
     """The validation items of a model."""
     contents = [load(path) for path in sorted(RAW.glob(f"saved_outputs/{model}/*"))]
-    logs = [read(content, {}) for content in contents if content is not None]
+    logs = [read(content, Options()) for content in contents if content is not None]
     return [sample for log in logs for sample in log.samples]
 
 
@@ -84,7 +84,7 @@ def test_where_both_read_a_reply_they_read_the_same_option():
         for model in MODELS
         for ours, sample in zip(readings(model), samples(model), strict=True)
         if ours is not None
-        and (theirs := read_reply(sample.said or "", sample.choices)) is not None
+        and (theirs := read_reply(sample.parsed or "", sample.choices)) is not None
     ]
     assert len(both) > 15_000
     assert sum(ours != theirs for ours, theirs in both) < 0.005 * len(both)

@@ -19,7 +19,7 @@ from transferscope.comparison.record import Comparison
 from transferscope.comparison.words import decide
 from transferscope.errors import DataError
 from transferscope.readers.checks import check_runs
-from transferscope.readers.harness.table import Evaluated
+from transferscope.readers.harness.evaluations import Evaluated
 
 __all__ = ["Comparison", "compare", "of_rows"]
 

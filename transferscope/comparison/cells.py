@@ -1,6 +1,6 @@
 """Every run on every target: accuracy, change, interval, and which changes are beyond noise.
 
-In:   rows of base and runs, as `readers.harness.table.evaluate` returns them.
+In:   rows of base and runs, as `readers.harness.evaluations.evaluate` returns them.
 Out:  `record.Run`s.
 """
 
@@ -16,7 +16,7 @@ from transferscope.comparison.inputs import Named
 from transferscope.comparison.record import ALPHA, MEAN, TOLERANCE, Cell, Run, Verdict
 from transferscope.errors import DataError
 from transferscope.predictions import MOST_UNREADABLE, with_marks
-from transferscope.readers.harness.table import Evaluated
+from transferscope.readers.harness.evaluations import Evaluated
 from transferscope.stats import benjamini_hochberg
 from transferscope.stats.paired import Effect, mean_effect, paired, unpaired, with_seeds
 

@@ -17,9 +17,8 @@ from transferscope.errors import DataError
 from transferscope.predictions import check_predictions, shown
 from transferscope.readers import read_inputs
 from transferscope.readers.files import is_mapping
-from transferscope.readers.harness.mapping import Mapping as RunMapping
-from transferscope.readers.harness.mapping import Run as MappedRun
-from transferscope.readers.harness.table import Evaluated, evaluate, read_evaluations
+from transferscope.readers.harness.evaluations import Evaluated, evaluate, read_evaluations
+from transferscope.readers.harness.mapping import MappedRun, MappingFile
 from transferscope.tasks.checkpoints import STEP, checkpoint, step_of
 
 GOLD = "val_answers.json"
@@ -93,7 +92,7 @@ def read(
                 f"{shown(path)}: {name!r} is a name for the base; name the run: NAME=PATH"
             )
     answers = None if gold is None else os.path.abspath(gold)
-    mapping = RunMapping(gold=answers, metric=metric, runs=tuple(mapped))
+    mapping = MappingFile(gold=answers, metric=metric, runs=tuple(mapped))
     try:
         evaluated = evaluate(mapping, folder, "base")
     except DataError as error:

@@ -205,7 +205,7 @@ def _read(name: str | None, path: Path) -> Read:
 
 def _read_mapping(name: str | None, path: Path) -> Read:
     """Results of other harnesses, as a mapping file tells of them."""
-    from transferscope.readers.harness.table import read_evaluations
+    from transferscope.readers.harness.evaluations import read_evaluations
 
     label = shown(path.name)
     found = read_evaluations(path, name)
@@ -243,14 +243,14 @@ def _lone_log(path: Path) -> str | None:
 
     A harness's file names neither the base nor the task finetuned on.
     """
-    from transferscope.readers.harness.runs import recognised
+    from transferscope.readers.harness.runs import recognized
 
     if path.suffix.lower() in (".yaml", ".yml"):
         return (
             f"{shown(path.name)}: no mapping file, as it has no `runs:`; a study file is for "
             f"`transferscope run`, and the folder which that writes is for `analyze`"
         )
-    harness = recognised(path) if path.is_file() else None
+    harness = recognized(path) if path.is_file() else None
     if harness is None:
         return None
     return (

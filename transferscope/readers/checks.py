@@ -13,10 +13,9 @@ import polars as pl
 
 from transferscope.analysis.check import Check
 from transferscope.predictions import CELL, MOST_UNREADABLE, shown, some, spread_base
-from transferscope.readers.harness.merging import Kept
-from transferscope.readers.harness.runs import Key, RunLog
-from transferscope.readers.harness.table import Evaluated
-from transferscope.readers.harness.tasks import CORRECTED
+from transferscope.readers.harness.evaluations import Evaluated
+from transferscope.readers.harness.runs import RunKey, RunLog
+from transferscope.readers.harness.samples import CORRECTED, HarnessSample
 from transferscope.tasks.checkpoints import checkpoint
 
 FEWEST = 20
@@ -51,7 +50,7 @@ def check_table(kind: str, rows: pl.DataFrame) -> list[Check]:
     return list(_same_averages(rows)) if "accuracy" in rows.columns else []
 
 
-def check_rows(rows: pl.DataFrame, logs: Mapping[Key, RunLog] | None = None) -> list[Check]:
+def check_rows(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog] | None = None) -> list[Check]:
     """What the rows of a predictions table give away.
 
     Args:
@@ -81,7 +80,7 @@ def _all_right(rows: pl.DataFrame) -> Iterator[Check]:
         )
 
 
-def _same_answers(rows: pl.DataFrame, logs: Mapping[Key, RunLog]) -> Iterator[Check]:
+def _same_answers(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
     """Runs that answer as the base does, or as another run does, item by item."""
     answer = pl.struct(*(pl.col(c) for c in _ANSWER if c in rows.columns)).hash()
     rows = rows.select(*CELL, "item", answer=answer)
@@ -144,9 +143,9 @@ def _twins(model: str, one: tuple[str | None, str], two: tuple[str | None, str])
 
 
 def _log(
-    logs: Mapping[Key, RunLog], model: str, source: str | None, seed: str | None
+    logs: Mapping[RunKey, RunLog], model: str, source: str | None, seed: str | None
 ) -> RunLog | None:
-    return logs.get(Key(model, source, seed)) or logs.get(Key(model, source, None))
+    return logs.get(RunKey(model, source, seed)) or logs.get(RunKey(model, source, None))
 
 
 def _same_replies(one: RunLog | None, two: RunLog | None) -> bool:
@@ -154,9 +153,9 @@ def _same_replies(one: RunLog | None, two: RunLog | None) -> bool:
     if one is None or two is None:
         return True
     return all(
-        kept.sample.reply == two.samples[target][item].sample.reply
+        sample.reply == two.samples[target][item].reply
         for target, items in one.samples.items()
-        for item, kept in items.items()
+        for item, sample in items.items()
         if item in two.samples.get(target, {})
     )
 
@@ -181,9 +180,9 @@ def _same_averages(rows: pl.DataFrame) -> Iterator[Check]:
             )
 
 
-def _same_files(logs: Mapping[Key, RunLog]) -> Iterator[Check]:
+def _same_files(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
     """One set of files that is given as two runs."""
-    known: dict[str, Key] = {}
+    known: dict[str, RunKey] = {}
     for key, log in logs.items():
         first = known.setdefault(log.sha256, key)
         items = sum(map(len, log.samples.values()))
@@ -197,7 +196,7 @@ def _same_files(logs: Mapping[Key, RunLog]) -> Iterator[Check]:
             )
 
 
-def _harnesses(logs: Mapping[Key, RunLog]) -> Iterator[Check]:
+def _harnesses(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
     """Targets that runs of several harnesses, or of several versions of one, answered."""
     for target in dict.fromkeys(target for log in logs.values() for target in log.harnesses):
         used = {log.harnesses[target] for log in logs.values() if target in log.harnesses}
@@ -273,9 +272,9 @@ def _unreadable(rows: pl.DataFrame) -> Iterator[Check]:
         )
 
 
-def _questions(logs: Mapping[Key, RunLog]) -> Iterator[Check]:
+def _questions(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
     """Runs that answered other questions than the base of their model did."""
-    bases: dict[str, tuple[Key, RunLog]] = {}
+    bases: dict[str, tuple[RunKey, RunLog]] = {}
     for key, log in logs.items():
         if key.source is None:
             bases.setdefault(key.model, (key, log))
@@ -297,10 +296,10 @@ def _questions(logs: Mapping[Key, RunLog]) -> Iterator[Check]:
         yield from _orders(key, shared)
 
 
-Shared = Mapping[str, list[tuple[Kept, Kept]]]
+Shared = Mapping[str, list[tuple[HarnessSample, HarnessSample]]]
 
 
-def _apart(key: Key, log: RunLog, base: RunLog, shared: Shared) -> Iterator[Check]:
+def _apart(key: RunKey, log: RunLog, base: RunLog, shared: Shared) -> Iterator[Check]:
     for target in (target for target, pairs in shared.items() if not pairs):
         ours, theirs = next(iter(log.samples[target])), next(iter(base.samples[target]))
         yield Check(
@@ -312,14 +311,10 @@ def _apart(key: Key, log: RunLog, base: RunLog, shared: Shared) -> Iterator[Chec
         )
 
 
-def _prompts(key: Key, shared: Shared) -> Iterator[Check]:
+def _prompts(key: RunKey, shared: Shared) -> Iterator[Check]:
     """Targets whose questions were put in other words."""
     for target, pairs in shared.items():
-        known = [
-            (a.sample.prompt, b.sample.prompt)
-            for a, b in pairs
-            if a.sample.prompt and b.sample.prompt
-        ]
+        known = [(a.prompt, b.prompt) for a, b in pairs if a.prompt and b.prompt]
         other = [(one, two) for one, two in known if one.split() != two.split()]
         if known and len(other) >= OTHER_PROMPT * len(known):
             one, two = _difference(*other[0])
@@ -343,18 +338,18 @@ def _difference(one: str, two: str) -> tuple[str, str]:
     return " ".join(left[start : at + 4])[:50], " ".join(right[start : at + 4])[:50]
 
 
-def _orders(key: Key, shared: Shared) -> Iterator[Check]:
+def _orders(key: RunKey, shared: Shared) -> Iterator[Check]:
     """Targets whose options stand in another order, or whose answers are others."""
     for target, pairs in shared.items():
         moved = changed = 0
         example = ""
         # Of these the labels are known to have changed, not the questions.
         corrected = target in CORRECTED and any(
-            sample.own is not None for pair in pairs for sample in (pair[0].sample, pair[1].sample)
+            sample.logged_answer is not None for pair in pairs for sample in pair
         )
-        for one, two in ((a.sample, b.sample) for a, b in pairs):
-            before = one.answer if one.own is None else one.own
-            after = two.answer if two.own is None else two.own
+        for one, two in pairs:
+            before = one.answer if one.logged_answer is None else one.logged_answer
+            after = two.answer if two.logged_answer is None else two.logged_answer
             if before is None or after is None:
                 continue
             listed = all(one.choices) and sorted(one.choices) == sorted(two.choices)
@@ -385,5 +380,5 @@ def _orders(key: Key, shared: Shared) -> Iterator[Check]:
             )
 
 
-def _name(key: Key) -> str:
+def _name(key: RunKey) -> str:
     return "the base" if key.source is None else shown(key.source)

@@ -1,105 +1,108 @@
-"""BLINK's own evaluation: per-task outputs with raw replies, flat prediction files, the gold file.
+"""BLINK's own evaluation: outputs of each task with raw replies, flat predictions, the gold file.
 
     outputs      {"val": [{"idx", "answer", "full_prediction", "prediction"}], "test": [..]}
     predictions  {"val_Relative_Depth_1": "(A)", ..}
-    gold         the same form as predictions; a mapping file says which file is the gold
+    gold         the same form as predictions; a mapping file names the gold file
 
-Its rule wants an option in parentheses that stands alone, so that "(A)." is found by a judge model
-or not at all: raw replies are read again.
+Its rule reads only an option in parentheses that stands alone; "(A)." goes to a judge model or
+counts as wrong. Raw replies are therefore read again.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from transferscope.readers.harness.record import HIDDEN, Content, Log, Sample, letter_index, text_of
-from transferscope.readers.harness.tasks import ANY, CHOICES, target_of_item
+from transferscope.readers.harness.foreign_files import ForeignFile, string_of, text_of
+from transferscope.readers.harness.samples import (
+    ANY,
+    CHOICES,
+    HIDDEN,
+    HarnessLog,
+    HarnessSample,
+    Options,
+    letter_index,
+    target_of_item,
+)
 
 NAME = "BLINK's own evaluation"
 _ITEM = re.compile(r"(?:val|test)_.+_\d+")
 
 
-def recognise(content: Content) -> bool:
-    """Whether the file is one of BLINK's own evaluation."""
-    return _are_outputs(content) or are_answers(content)
+def recognize(file: ForeignFile) -> bool:
+    """Whether BLINK's own evaluation wrote the file."""
+    return bool(_outputs(file)) or _is_flat(file)
 
 
-def _are_outputs(content: Content) -> bool:
-    value = content.value
-    if not isinstance(value, dict) or not value or not value.keys() <= {"val", "test"}:
-        return False
+def _outputs(file: ForeignFile) -> list[dict[str, Any]]:
+    """The rows of an output file; none if it is not one."""
+    value = file.value
+    if not isinstance(value, dict) or not value.keys() <= {"val", "test"}:
+        return []
     if not all(isinstance(split, list) for split in value.values()):
-        return False
+        return []
     rows = [row for split in value.values() for row in split]
-    return bool(rows) and all(isinstance(row, dict) and "idx" in row for row in rows)
+    return rows if all(isinstance(row, dict) and "idx" in row for row in rows) else []
 
 
-def are_answers(content: Content) -> bool:
-    """Whether the file says an option for each of BLINK's items: predictions, or the gold."""
-    value = content.value
+def _is_flat(file: ForeignFile) -> bool:
+    """Whether the file maps BLINK's items to options, as predictions and gold do."""
+    value = file.value
     if not isinstance(value, dict) or not value:
         return False
     return all(_ITEM.fullmatch(k) and isinstance(v, str) for k, v in value.items())
 
 
-def gold_of(content: Content) -> Mapping[str, int]:
+def gold_of(file: ForeignFile) -> Mapping[str, int]:
     """The right options of a gold file, by item.
 
     Raises:
-        DataError: the file is no gold file, or an answer is no option.
+        DataError: the file is not a gold file, or an answer is not an option.
     """
-    if not are_answers(content):
-        raise content.refuse(1, 'no gold file; expected {"val_Relative_Depth_1": "(A)", ..}')
+    if not _is_flat(file):
+        raise file.refuse(1, 'a gold file must be {"val_Relative_Depth_1": "(A)", ..}')
     gold = {}
-    for row, (item, text) in enumerate(content.value.items(), 1):
+    for row, (item, text) in enumerate(file.value.items(), 1):
         if text == HIDDEN:
             continue
         if (index := letter_index(text)) is None:
-            raise content.refuse(row, f"{item} is {text[:40]!r}, expected an option such as (A)")
+            raise file.refuse(row, f"{item} must be an option such as (A), got {text[:40]!r}")
         gold[item] = index
     return gold
 
 
-def read(content: Content, gold: Mapping[str, int]) -> Log:
-    """The samples of the file.
-
-    Args:
-        gold: right options by item; only with it can a flat prediction file be judged.
-
-    Raises:
-        DataError: an item is not named as BLINK names them.
-    """
-    rows: list[dict[str, Any]]
-    if are_answers(content):
-        rows = [{"idx": item, "prediction": text} for item, text in content.value.items()]
+def read(file: ForeignFile, options: Options) -> HarnessLog:
+    """The samples of the file; flat predictions need the gold in `options`."""
+    if _is_flat(file):
+        rows = [{"idx": item, "prediction": text} for item, text in file.value.items()]
     else:
-        rows = [row for split in content.value.values() for row in split]
-    found, lacking, hidden = [], 0, False
+        rows = _outputs(file)
+    found, unknown, hidden = [], 0, False
     for number, values in enumerate(rows, 1):
         item = text_of(values["idx"])
         target = target_of_item(item)
         if target is None:
-            raise content.refuse(number, f"idx is {item[:60]!r}, expected val_TASK_NUMBER")
-        own = letter_index(values.get("answer"))
-        answer = own if own is not None else gold.get(item)
+            raise file.refuse(number, f"idx must be val_TASK_NUMBER, got {item[:60]!r}")
+        answer = letter_index(values.get("answer"))
         if answer is None:
-            secret = values.get("answer") == HIDDEN  # as of all items of the test split
-            hidden, lacking = hidden or secret, lacking + (not secret)
+            answer = options.gold.get(item)
+        if answer is None:
+            is_hidden = values.get("answer") == HIDDEN
+            hidden, unknown = hidden or is_hidden, unknown + (not is_hidden)
             continue
-        said = text_of(values.get("prediction"))
-        reply = values.get("full_prediction")
+        parsed = text_of(values.get("prediction"))
         found.append(
-            Sample(
+            HarnessSample(
                 *(target, item, number),
-                reply=reply if isinstance(reply, str) else None,
+                reply=string_of(values.get("full_prediction")),
                 choices=CHOICES.get(target, ANY),
                 answer=answer,
-                said=said,
-                score=float(letter_index(said) == answer),
+                parsed=parsed,
+                score=float(letter_index(parsed) == answer),
             )
         )
     notes = ["items whose right answer BLINK keeps hidden are left out"] if hidden else []
-    if lacking:
-        why = " (the gold lacks them; is it the whole file of right answers?)" if gold else ""
-        notes.append(f"{content.name}: {lacking} items without a known answer are left out{why}")
-    return Log(found, notes=tuple(notes))
+    if unknown:
+        why = " (the gold lacks them; is it the whole file of right answers?)"
+        why *= bool(options.gold)
+        notes.append(f"{file.name}: {unknown} items without a known answer are left out{why}")
+    return HarnessLog(found, notes=tuple(notes))

@@ -6,125 +6,115 @@
     aggregate  {"schema_version", "model_info", "evaluation_results": [{"evaluation_name",
                 "metric_config", "score_details": {"score"}}]}
 
-Where an evaluation has several metrics, each is a line of its own; the accuracy among them is read.
+Each metric of an evaluation is a line; the lines of the accuracy are read.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from transferscope.readers.harness.metric import accuracy_of
-from transferscope.readers.harness.record import (
-    Content,
-    Log,
-    Sample,
-    Score,
+from transferscope.readers.harness.foreign_files import (
+    ForeignFile,
+    at,
     dict_of,
     fraction_of,
-    letter_index,
     list_of,
     number_of,
+    string_of,
     text_of,
 )
-from transferscope.readers.harness.tasks import options_of, target_name
+from transferscope.readers.harness.metrics import accuracy_of
+from transferscope.readers.harness.samples import (
+    HarnessLog,
+    HarnessSample,
+    HarnessScore,
+    Options,
+    option_index,
+    options_of,
+    target_name,
+)
 
 NAME = "Every Eval Ever"
 _SAMPLE = {"schema_version", "evaluation_name", "sample_id", "evaluation"}
 _AGGREGATE = {"schema_version", "evaluation_results", "model_info"}
 
 
-def recognise(content: Content) -> bool:
+def recognize(file: ForeignFile) -> bool:
     """Whether the file follows the schema."""
-    return content.first.keys() >= _SAMPLE or content.first.keys() >= _AGGREGATE
+    return file.first.keys() >= _SAMPLE or file.first.keys() >= _AGGREGATE
 
 
-def read(content: Content) -> Log:
-    """The samples, or the averages of an aggregate.
+def read(file: ForeignFile, _options: Options) -> HarnessLog:
+    """The samples, or the averages of an aggregate."""
+    return _samples(file) if file.first.keys() >= _SAMPLE else _averages(file)
 
-    Raises:
-        DataError: a line lacks its evaluation's name or its sample's id.
-    """
-    if content.first.keys() >= _SAMPLE:
-        return _read_samples(content)
+
+def _averages(file: ForeignFile) -> HarnessLog:
     by_name: dict[str, dict[str, Any]] = {}
     totals: dict[str, int | None] = {}
-    for result in map(dict_of, list_of(content.value["evaluation_results"])):
-        name, metric = text_of(result.get("evaluation_name")), dict_of(result.get("metric_config"))
-        details = dict_of(result.get("score_details"))
+    for result in list_of(file.value["evaluation_results"]):
+        name, metric = text_of(at(result, "evaluation_name")), dict_of(at(result, "metric_config"))
         kind = text_of(metric.get("metric_id") or metric.get("metric_name")) or "accuracy"
-        by_name.setdefault(name, {})[kind] = _fraction(metric, details.get("score"))
-        count = number_of(dict_of(details.get("uncertainty")).get("num_samples"))
+        score = number_of(at(result, "score_details", "score"))
+        most = number_of(metric.get("max_score"))
+        usable = metric.get("min_score") == 0 and metric.get("lower_is_better") is False
+        fraction = score / most if usable and most in (1, 100) and score is not None else None
+        by_name.setdefault(name, {})[kind] = fraction_of(fraction)
+        count = number_of(at(result, "score_details", "uncertainty", "num_samples"))
         totals[name] = int(count) if count else None
-    scores, other = [], []
+    scores, others = [], []
     for name, metrics in by_name.items():
-        found = accuracy_of(metrics)
-        if found is None:
-            other.append(f"{name} ({', '.join(metrics)})")
+        if found := accuracy_of(metrics):
+            scores.append(HarnessScore(target_name(name), found[1], totals[name]))
         else:
-            scores.append(Score(target_name(name), found[1], totals[name]))
-    note = (
-        f"{content.name}: no score from 0 to 1 or 100 of which more is better: {', '.join(other)}"
-    )
-    return Log(scores=scores, notes=(note,) if other else ())
+            others.append(f"{name} ({', '.join(metrics)})")
+    note = "no score from 0 to 1 or 100 of which more is better"
+    notes = (f"{file.name}: {note}: {', '.join(others)}",) if others else ()
+    return HarnessLog(scores=scores, notes=notes)
 
 
-def _fraction(metric: Mapping[str, Any], score: Any) -> float | None:
-    """A score from 0 to 1 or 100, of which more is better, as a fraction; None for any other."""
-    most, value = number_of(metric.get("max_score")), number_of(score)
-    usable = metric.get("min_score") == 0 and most in (1, 100)
-    if not usable or metric.get("lower_is_better") is not False or not most or value is None:
-        return None
-    return fraction_of(value / most)
-
-
-def _read_samples(content: Content) -> Log:
-    metrics: dict[str, dict[str, float]] = {}
-    for row, values in content.rows:
+def _samples(file: ForeignFile) -> HarnessLog:
+    results: dict[str, dict[str, str]] = {}
+    """Of each evaluation the result ids by their last part, which names the metric."""
+    for row, values in file.rows:
         if not values.keys() >= _SAMPLE:
-            raise content.refuse(row, "no evaluation_name, sample_id or evaluation")
+            raise file.refuse(row, "must have evaluation_name, sample_id and evaluation")
         result = text_of(values.get("evaluation_result_id"))
-        metrics.setdefault(text_of(values["evaluation_name"]), {})[result] = 1.0
+        metrics = results.setdefault(text_of(values["evaluation_name"]), {})
+        metrics.setdefault(result.rpartition(".")[2], result)
     read, notes = {}, []
-    for name, results in metrics.items():
-        found = accuracy_of({result.rpartition(".")[2]: 1.0 for result in results})
-        named = found[0] if found else None
-        read[name] = next((r for r in results if r.rpartition(".")[2] == named), None)
-        if read[name] is None:
-            notes.append(f"{content.name}: {name} has several metrics, none called accuracy")
+    for name, metrics in results.items():
+        found = accuracy_of(dict.fromkeys(metrics, 1.0))
+        read[name] = metrics[found[0]] if found else None
+        if found is None:
+            notes.append(f"{file.name}: {name} has several metrics, none called accuracy")
     samples = [
         _sample(row, values)
-        for row, values in content.rows
+        for row, values in file.rows
         if text_of(values.get("evaluation_result_id")) == read[text_of(values["evaluation_name"])]
     ]
-    return Log(samples, notes=tuple(notes))
+    return HarnessLog(samples, notes=tuple(notes))
 
 
-def _sample(row: int, values: Mapping[str, Any]) -> Sample:
-    asked, judged = dict_of(values.get("input")), dict_of(values["evaluation"])
-    replies = dict_of(values.get("output")).get("raw")
-    reply = replies if isinstance(replies, str) else next(iter(list_of(replies)), None)
-    choices = options_of(asked.get("choices"))
-    given = asked.get("reference")
-    right = given if isinstance(given, str) else next(iter(list_of(given)), None)
-    said = [dict_of(each) for each in list_of(values.get("answer_attribution"))]
-    score = fraction_of(judged.get("score"))
-    prompt = asked.get("raw")
-    return Sample(
+def _sample(row: int, values: Mapping[str, Any]) -> HarnessSample:
+    choices = options_of(at(values, "input", "choices"))
+    right = _first(at(values, "input", "reference"))
+    same = [n for n, choice in enumerate(choices) if choice == text_of(right).strip()]
+    parsed = [at(each, "extracted_value") for each in list_of(values.get("answer_attribution"))]
+    score = fraction_of(at(values, "evaluation", "score"))
+    correct = fraction_of(at(values, "evaluation", "is_correct"))
+    return HarnessSample(
         target_name(text_of(values["evaluation_name"])),
         text_of(values["sample_id"]),
         row,
-        reply if isinstance(reply, str) else None,
+        string_of(_first(at(values, "output", "raw"))),
         choices,
-        answer=_answer(choices, right),
-        said=text_of(said[-1].get("extracted_value")) or None if said else None,
-        score=fraction_of(judged.get("is_correct")) if score is None else score,
-        prompt=prompt if isinstance(prompt, str) else None,
+        answer=same[0] if len(same) == 1 else option_index(right, choices),
+        parsed=text_of(parsed[-1]) or None if parsed else None,
+        score=correct if score is None else score,
+        prompt=string_of(at(values, "input", "raw")),
     )
 
 
-def _answer(choices: tuple[str, ...], right: Any) -> int | None:
-    """The right option by its text, else by its letter."""
-    same = [n for n, choice in enumerate(choices) if choice == text_of(right).strip()]
-    if len(same) == 1:
-        return same[0]
-    letter = letter_index(right)
-    return letter if letter is not None and letter < len(choices) else None
+def _first(value: Any) -> Any:
+    """A string itself, or the first entry of a list."""
+    return value if isinstance(value, str) else at(list_of(value), 0)

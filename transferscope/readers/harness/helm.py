@@ -4,10 +4,9 @@
     scenario_state      {"adapter_spec", "request_states": [{"instance", "output_mapping", ..}]}
     stats               [{"name": {"name", "split"}, "mean"}]
 
-The scores stand in the first, replies and options in the second; the run puts them together. The
-scenario is named by the folder alone (`mmlu-subject=philosophy,..,model=openai_gpt2`). Perturbed
-copies of items and further trials are left out, and the validation split where there is a test
-split.
+The first file has the scores, the second the replies and options; the run merges them. Only the
+folder names the scenario (`mmlu-subject=philosophy,..,model=openai_gpt2`). Perturbed copies of
+items and further trials are left out, and the validation split if there is a test split.
 """
 
 import re
@@ -16,93 +15,85 @@ from typing import Any
 
 from transferscope.errors import DataError
 from transferscope.predictions import shown
-from transferscope.readers.harness.record import (
-    Content,
-    Log,
-    Sample,
-    Score,
+from transferscope.readers.harness.foreign_files import (
+    ForeignFile,
+    at,
     dict_of,
     fraction_of,
     list_of,
+    string_of,
     text_of,
 )
-from transferscope.readers.harness.tasks import target_name
+from transferscope.readers.harness.samples import (
+    HarnessLog,
+    HarnessSample,
+    HarnessScore,
+    Options,
+    target_name,
+)
 from transferscope.tasks import LETTERS
 
 NAME = "HELM"
 _METRICS = ("exact_match", "quasi_exact_match")
-_OTHERS = ("f1_score", "rouge_l", "bleu_4")
+_FREE_TEXT = {"f1_score", "rouge_l", "bleu_4"}
 """Main metrics of scenarios whose answers are free text."""
 _FOLDER = re.compile(r"(?P<scenario>[^=,:-][^=,]*?)[-:](?P<args>[^-]*=.*)")
 _METHOD = (
-    "method",
-    "model",
-    "model_deployment",
-    "data_augmentation",
-    "groups",
-    "stop",
+    *("method", "model", "model_deployment", "data_augmentation", "groups", "stop"),
     "num_trials",
 )
 """Arguments of a run that do not choose its items."""
 
 
-def recognise(content: Content) -> bool:
+def recognize(file: ForeignFile) -> bool:
     """Whether the file is one of HELM's: scores, replies, or the settings of a run."""
-    settings = content.first.keys() >= {"definition_path", "tags"} or _is_spec(content)
-    return settings or _are_instances(content) or _are_states(content) or _are_stats(content)
+    keys = file.first.keys()
+    settings = {"definition_path", "tags"} <= keys or {"scenario_spec", "adapter_spec"} <= keys
+    return settings or _kind(file) is not None
 
 
-def _is_spec(content: Content) -> bool:
-    return {"scenario_spec", "adapter_spec"} <= content.first.keys()
+def _kind(file: ForeignFile) -> str | None:
+    """Which of the three files it is, by its name in HELM."""
+    keys = file.first.keys()
+    if {"count", "sum_squared"} <= keys and "name" in dict_of(file.first.get("name")):
+        return "stats"
+    if {"adapter_spec", "request_states"} <= keys:
+        return "scenario_state"
+    instances = {"instance_id", "train_trial_index", "stats"} <= keys
+    return "per_instance_stats" if instances else None
 
 
-def _are_instances(content: Content) -> bool:
-    return {"instance_id", "train_trial_index", "stats"} <= content.first.keys()
-
-
-def _are_states(content: Content) -> bool:
-    return {"adapter_spec", "request_states"} <= content.first.keys()
-
-
-def _are_stats(content: Content) -> bool:
-    first = content.first
-    return {"count", "sum_squared"} <= first.keys() and "name" in dict_of(first.get("name"))
-
-
-def read(content: Content) -> Log:
-    """Scores or replies by instance, or the averages of a run.
-
-    Raises:
-        DataError: the folder's name does not name the scenario.
-    """
-    if not (_are_instances(content) or _are_states(content) or _are_stats(content)):
-        return Log()
-    target = _target(content)
-    if _are_stats(content):
-        stats = [values for _, values in content.rows if not _perturbed(values)]
-        found = _mean(stats, _split([dict_of(each.get("name")).get("split") for each in stats]))
-        notes = () if found else (f"{content.name}: no exact_match in it",)
-        return Log(scores=[Score(target, found[1])] if found else (), notes=notes)
-    rows = list(_states(content) if _are_states(content) else _instances(content, target))
+def read(file: ForeignFile, _options: Options) -> HarnessLog:
+    """Scores or replies by instance, or the averages of a run."""
+    kind = _kind(file)
+    if kind is None:
+        return HarnessLog()
+    target = _target(file)
+    if kind == "stats":
+        stats = [values for _, values in file.rows if not _perturbed(values)]
+        mean = _mean(stats, _split([at(each, "name", "split") for each in stats]))
+        if mean is None:
+            return HarnessLog(notes=(f"{file.name}: no exact_match in it",))
+        return HarnessLog(scores=[HarnessScore(target, mean)])
+    rows = list((_replies if kind == "scenario_state" else _scores)(file, target))
     split = _split([split for split, _ in rows])
     samples = [sample for name, sample in rows if name == split]
     notes = []
     if others := len(rows) - len(samples):
         notes.append(f"{target}: {others} items of other splits than {split} are left out")
-    if _are_instances(content) and any(
-        _name(dict_of(stat)) in _OTHERS for stat in list_of(content.first["stats"])
-    ):
+    metrics = {text_of(at(stat, "name", "name")) for stat in list_of(file.first.get("stats"))}
+    if kind == "per_instance_stats" and _FREE_TEXT & metrics:
         notes.append(f"{target}: scored by exact match; HELM's f1 and the like are not read")
-    return Log([sample._replace(target=target) for sample in samples], notes=tuple(notes))
+    return HarnessLog(samples, notes=tuple(notes))
 
 
-def _target(content: Content) -> str:
+def _target(file: ForeignFile) -> str:
     """The scenario with the arguments that choose its items: `mmlu:subject=philosophy`."""
-    found = _FOLDER.fullmatch(content.folder)
+    found = _FOLDER.fullmatch(file.folder)
     if found is None or "model=" not in found["args"]:
         raise DataError(
-            f"{shown(content.name)}: the folder {content.folder[:60]!r} does not name HELM's "
-            f"scenario; keep the name that HELM gave it, such as mmlu-subject=anatomy,model=NAME"
+            f"{shown(file.name)}: the folder must name HELM's scenario, got {file.folder[:60]!r}; "
+            f"keep the name that HELM gave it, such as mmlu-subject=anatomy,model=NAME"
         )
     kept = [arg for arg in found["args"].split(",") if arg.partition("=")[0] not in _METHOD]
     return target_name(":".join([found["scenario"], ",".join(kept)]).rstrip(":"))
@@ -112,72 +103,52 @@ def _split(splits: list[Any]) -> str:
     return "test" if "test" in splits else next((text_of(each) for each in splits if each), "")
 
 
-def _name(stat: Mapping[str, Any]) -> str:
-    return text_of(dict_of(stat.get("name")).get("name"))
-
-
 def _perturbed(values: Mapping[str, Any]) -> bool:
-    return bool(values.get("perturbation") or dict_of(values.get("name")).get("perturbation"))
+    return bool(values.get("perturbation") or at(values, "name", "perturbation"))
 
 
-def _mean(stats: list[Any], split: str) -> tuple[str, float] | None:
-    """The first of the known metrics on a split, without perturbations."""
+def _mean(stats: list[Any], split: str) -> float | None:
+    """The first known metric on a split, without perturbations."""
     plain = {
-        _name(each): fraction_of(each.get("mean"))
+        text_of(at(each, "name", "name")): fraction_of(each.get("mean"))
         for each in map(dict_of, stats)
-        if not _perturbed(each) and dict_of(each.get("name")).get("split") == split
+        if not _perturbed(each) and at(each, "name", "split") == split
     }
-    known = ((name, plain.get(name)) for name in _METRICS)
-    return next(((name, value) for name, value in known if value is not None), None)
+    known = (plain.get(name) for name in _METRICS)
+    return next((value for value in known if value is not None), None)
 
 
-def _instances(content: Content, target: str) -> Iterator[tuple[str, Sample]]:
-    for row, values in content.rows:
+def _scores(file: ForeignFile, target: str) -> Iterator[tuple[str, HarnessSample]]:
+    """Split and sample of each instance."""
+    for row, values in file.rows:
         if _perturbed(values) or values.get("train_trial_index") != 0:
             continue
         stats = list_of(values.get("stats"))
-        split = _split([dict_of(dict_of(each).get("name")).get("split") for each in stats])
-        found = _mean(stats, split)
+        split = _split([at(each, "name", "split") for each in stats])
         item = text_of(values.get("instance_id"))
-        yield split, Sample(target, item, row, score=found[1] if found else None)
+        yield split, HarnessSample(target, item, row, score=_mean(stats, split))
 
 
-def _states(content: Content) -> Iterator[tuple[str, Sample]]:
-    for row, state in enumerate(list_of(content.value["request_states"]), 1):
-        state, instance = dict_of(state), dict_of(dict_of(state).get("instance"))
-        # Where each option is a request of its own, no reply names one: the scores alone count.
-        alone = state.get("reference_index") is not None or state.get("train_trial_index") != 0
-        if alone or _perturbed(instance):
+def _replies(file: ForeignFile, target: str) -> Iterator[tuple[str, HarnessSample]]:
+    """Split and sample of each request."""
+    for row, state in enumerate(list_of(file.value["request_states"]), 1):
+        instance = dict_of(at(state, "instance"))
+        # If each option is a request, no reply names an option: the scores alone count.
+        each_option = at(state, "reference_index") is not None
+        if each_option or at(state, "train_trial_index") != 0 or _perturbed(instance):
             continue
-        completion = dict_of(
-            next(iter(list_of(dict_of(state.get("result")).get("completions"))), None)
+        mapping = dict_of(at(state, "output_mapping"))
+        lettered = list(mapping) == list(LETTERS[: len(mapping)])
+        choices = tuple(map(text_of, mapping.values())) if lettered else ()
+        references = list_of(instance.get("references"))
+        correct = [each for each in references if "correct" in list_of(at(each, "tags"))]
+        right = [text_of(at(each, "output", "text")) for each in correct]
+        indices = [n for n, choice in enumerate(choices) if choice in right]
+        sample = HarnessSample(
+            *(target, text_of(instance.get("id")), row),
+            reply=string_of(at(state, "result", "completions", 0, "text")),
+            choices=choices,
+            answer=indices[0] if len(indices) == 1 else None,
+            prompt=string_of(at(state, "request", "prompt")),
         )
-        reply, prompt = completion.get("text"), dict_of(state.get("request")).get("prompt")
-        choices, answer = _options(state, instance)
-        yield (
-            text_of(instance.get("split")),
-            Sample(
-                *("", text_of(instance.get("id")), row, reply if isinstance(reply, str) else None),
-                choices=choices,
-                answer=answer,
-                prompt=prompt if isinstance(prompt, str) else None,
-            ),
-        )
-
-
-def _options(
-    state: Mapping[str, Any], instance: Mapping[str, Any]
-) -> tuple[tuple[str, ...], int | None]:
-    """The options in the order of their letters, and the index of the only right one."""
-    mapping = dict_of(state.get("output_mapping"))
-    letters = LETTERS[: len(mapping)]
-    if not mapping or list(mapping) != list(letters):
-        return (), None
-    choices = tuple(text_of(mapping[letter]) for letter in letters)
-    right = [
-        text_of(dict_of(each.get("output")).get("text"))
-        for each in map(dict_of, list_of(instance.get("references")))
-        if "correct" in list_of(each.get("tags"))
-    ]
-    indices = [n for n, choice in enumerate(choices) if choice in right]
-    return choices, indices[0] if len(indices) == 1 else None
+        yield text_of(instance.get("split")), sample

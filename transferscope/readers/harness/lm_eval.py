@@ -1,43 +1,346 @@
 """lm-evaluation-harness: `samples_<task>_<date>.jsonl` and `results_<date>.json`.
 
-Its samples carry hashes of prompt and target, and say which metrics they have; its results carry
-what was found out about the machine (before 0.4, `versions` and `config` alone). Options may be
-compared by log-probability: then the choice is the likeliest option, and there is no reply to read.
+    samples  {"doc_id", "target", "resps" or "filtered_resps", "prompt_hash", METRIC: mark, ..}
+    results  {"results": {TASK: {"acc,none", "acc_stderr,none"}}, "n-samples", "higher_is_better"}
+
+Options may be compared by log-probability: then the choice is the likeliest option, and there is no
+reply. Before version 0.4 metrics have no filter (`acc`), and results have `versions` and `config`
+alone. `lmms_eval` writes the same two formats, which this module reads for both.
 """
 
-from transferscope.readers.harness import averages, samples
-from transferscope.readers.harness.record import Content, Log
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from transferscope.predictions import some
+from transferscope.readers.harness.foreign_files import (
+    ForeignFile,
+    at,
+    dict_of,
+    fraction_of,
+    list_of,
+    number_of,
+    string_of,
+    text_of,
+)
+from transferscope.readers.harness.metrics import (
+    TaskMetric,
+    choose,
+    items_behind,
+    plain_names,
+    preferred,
+    score_of,
+    unit_in,
+)
+from transferscope.readers.harness.samples import (
+    CHOICES,
+    HIDDEN,
+    YES_NO,
+    HarnessLog,
+    HarnessSample,
+    HarnessScore,
+    Options,
+    blink_size,
+    first_known,
+    letter_index,
+    options_in,
+    options_of,
+    target_name,
+    target_of_item,
+)
 
 NAME = "lm-evaluation-harness"
-_SAMPLE = ("prompt_hash", "target_hash", "metrics")
-_RESULT = ("pretty_env_info", "transformers_version", "lm_eval_version", "eot_token_id")
+MRA = "MRA:.5:.95:.05"
+"""VSI-Bench's mean relative accuracy, as harnesses call it."""
+_SAMPLE_KEYS = {"prompt_hash", "target_hash", "metrics"}
+_RESULT_KEYS = {"pretty_env_info", "transformers_version", "lm_eval_version", "eot_token_id"}
+"""Keys that lmms-eval does not write."""
+_NO_METRICS = {
+    *("doc_id", "doc", "target", "arguments", "input", "input_media", "resps", "filtered_resps"),
+    *("doc_hash", "prompt_hash", "target_hash", "filter", "metrics", "token_counts"),
+}
+"""Keys of a sample that are not metrics."""
+_FILE_NAME = re.compile(
+    r"(?:.*_)?samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl?", re.I | re.S
+)
 
 
-def recognise(content: Content) -> bool:
-    """Whether the file is one of lm-evaluation-harness's."""
-    telling = _SAMPLE if samples.are_samples(content) else _RESULT
-    if averages.are_results(content) and _old(content):
-        return True
-    ours = samples.are_samples(content) or averages.are_results(content)
-    known_sibling = "lmms_eval_version" in content.first
-    return ours and not known_sibling and any(key in content.first for key in telling)
-
-
-def _old(content: Content) -> bool:
-    """Whether a results file is of a version before 0.4, which did not list its tasks' settings."""
-    if {"configs", "lmms_eval_version"} & content.value.keys():
+def recognize(file: ForeignFile) -> bool:
+    """Whether lm-evaluation-harness wrote the file."""
+    keys = file.first.keys()
+    if "lmms_eval_version" in keys:
         return False
-    config = content.value.get("config")
-    keys = {"model_args", "num_fewshot", "no_cache", "bootstrap_iters"}
-    return isinstance(config, dict) and bool(keys & config.keys())
+    if are_samples(file):
+        return bool(_SAMPLE_KEYS & keys)
+    settings = {"model_args", "num_fewshot", "no_cache", "bootstrap_iters"}
+    before_04 = "configs" not in keys and settings & dict_of(at(file.value, "config")).keys()
+    return are_results(file) and bool(_RESULT_KEYS & keys or before_04)
 
 
-def read(content: Content, asked: str | None = None) -> Log:
-    """The samples, or the averages, of the file.
+def are_samples(file: ForeignFile) -> bool:
+    """Whether the rows are per-sample logs of lm-eval or lmms-eval."""
+    keys = file.first.keys()
+    return {"doc_id", "target"} <= keys and bool({"resps", "filtered_resps"} & keys)
+
+
+def are_results(file: ForeignFile) -> bool:
+    """Whether the file holds averages of lm-eval or lmms-eval."""
+    keys = {"configs", "versions", "n-shot", "n-samples"}
+    return isinstance(at(file.value, "results"), dict) and bool(keys & file.value.keys())
+
+
+def read(file: ForeignFile, options: Options) -> HarnessLog:
+    """The samples or the averages of the file."""
+    return (_read_samples if are_samples(file) else _read_results)(file, options.metric)
+
+
+# Samples
+
+
+def _read_samples(file: ForeignFile, requested: str | None) -> HarnessLog:
+    """The samples of one task; `requested` is the mapping's metric."""
+    found: list[HarnessSample] = []
+    count = Counter[str]()
+    metrics = list(dict.fromkeys(name for _, values in file.rows for name in _marks(values)))
+    metric = requested if requested in metrics else preferred(metrics)
+    for row, values in file.rows:
+        if not {"doc_id", "target"} <= values.keys():
+            raise file.refuse(row, "must have doc_id and target")
+        if values.get("filter") != file.first.get("filter"):
+            count["samples of another filter are left out"] += 1
+            continue
+        if str(values["target"]).strip() == HIDDEN:
+            count["items with hidden answers are left out"] += 1
+            continue
+        replies = (
+            []
+            if _logprobs(values)
+            else list(_texts(values.get("resps") or values.get("filtered_resps")))
+        )
+        if len(replies) > 1:
+            count["items have several replies, of which the first is read"] += 1
+        score = score_of(metric, _marks(values))
+        sample = _sample(file, row, values, next(iter(replies), None), score)
+        if metric is not None and metric == requested:  # so its score decides, not the reply
+            sample = HarnessSample(sample.target, sample.item, row, score=score)
+        found.append(sample._replace(prompt=_prompt(values) or None))
+    notes = [f"{file.name}: {n} {what}" for what, n in count.items()]
+    judged = [s for s in found if s.answer is not None and s.logprobs is None]
+    if metrics and metric is None and not judged:  # options may be compared for a bias alone
+        tasks = dict.fromkeys(sample.target for sample in found)
+        why = f"no one accuracy among {some(metrics)}; choose one with `metric: NAME`"
+        return HarnessLog(notes=(*notes, f"{file.name}: {some(tasks)} left out: {why}"))
+    by_score = {s.target: metric for s in found if s.answer is None and metric is not None}
+    return HarnessLog(found, metrics=by_score, notes=tuple(notes))
+
+
+def _sample(
+    file: ForeignFile, row: int, values: dict[str, Any], reply: str | None, score: float | None
+) -> HarnessSample:
+    # VSI-Bench has the question's record under each metric instead of `doc`.
+    records = (v for k, v in values.items() if k == "doc" or "question_type" in dict_of(v))
+    doc = next((each for each in records if isinstance(each, dict)), {})
+    if "question_type" in doc:
+        return _vsi_sample(file, row, values, doc, reply)
+    blink = dict_of(values.get("blink_acc"))
+    item = text_of(blink.get("id") or doc.get("idx") or values["doc_id"])
+    target = target_of_item(item)
+    if target is None and (named := _FILE_NAME.fullmatch(file.name)):
+        target = target_name(named["task"])
+    elif target is None:
+        why = "must name the task, or the file must; call it samples_TASK.jsonl"
+        raise file.refuse(row, why)
+    choices = first_known(
+        options_of(doc.get("choices") or doc.get("options")),
+        options_in(_prompt(values)),
+        CHOICES.get(target, ()),
+    )
+    if (logprobs := _logprobs(values)) is not None:
+        answer = _index(values["target"], choices, len(logprobs), sure=score is None)
+        return HarnessSample(
+            *(target, item, row), choices=choices, answer=answer, score=score, logprobs=logprobs
+        )
+    gold, answer = str(values["target"]).strip().lower(), letter_index(values["target"])
+    if answer is None and gold in YES_NO:
+        choices, answer = YES_NO, YES_NO.index(gold)
+    reply = string_of(blink.get("pred")) if reply is None else reply
+    parsed = text_of(blink.get("pred_parsed")) if "pred_parsed" in blink else None
+    return HarnessSample(target, item, row, reply, choices, answer, parsed, score)
+
+
+def _vsi_sample(
+    file: ForeignFile, row: int, values: dict[str, Any], doc: dict[str, Any], reply: str | None
+) -> HarnessSample:
+    target, item = text_of(doc["question_type"]), text_of(doc.get("id", values["doc_id"]))
+    scored = next((v for v in map(dict_of, values.values()) if {MRA, "accuracy"} & v.keys()), doc)
+    reply = string_of(scored.get("prediction")) if reply is None else reply
+    parsed = text_of(scored["prediction"]) if "prediction" in scored else None
+    if MRA in scored:
+        score = fraction_of(scored[MRA])
+        if score is None:
+            raise file.refuse(row, f"{MRA} must be a fraction in [0, 1], got {scored[MRA]!r}")
+        return HarnessSample(target, item, row, reply, parsed=parsed, score=score)
+    choices = first_known(options_of(doc.get("options")))
+    answer = letter_index(doc.get("ground_truth", values["target"]))
+    score = fraction_of(scored.get("accuracy"))
+    return HarnessSample(target, item, row, reply, choices, answer, parsed, score)
+
+
+def _prompt(values: dict[str, Any]) -> str:
+    """The prompt's text: `input`, or the first argument."""
+    if isinstance(values.get("input"), str):
+        return values["input"]
+    return next((text for text in _texts(values.get("arguments")) if len(text) > 1), "")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings in nested lists and objects, in order."""
+    stack = [value]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, list):
+            stack.extend(reversed(each))
+        elif isinstance(each, dict):
+            stack.extend(reversed(list(each.values())))
+
+
+def _logprobs(values: dict[str, Any]) -> tuple[float, ...] | None:
+    """Log-probabilities of compared options, each logged as (log-probability, whether greedy)."""
+    pairs = list_of(values.get("filtered_resps") or values.get("resps"))
+    inner = [p[0] if isinstance(p, list) and len(p) == 1 else p for p in pairs]
+    if len(inner) < 2 or not all(
+        isinstance(p, list) and len(p) == 2 and str(p[1]) in ("True", "False") for p in inner
+    ):
+        return None
+    numbers = [number_of(p[0]) for p in inner]
+    return tuple(n for n in numbers if n is not None) if None not in numbers else None
+
+
+def _index(target: Any, choices: tuple[str, ...], size: int, *, sure: bool) -> int | None:
+    """The right option of a comparison, from an index, a letter or a text.
+
+    Logs hold indices as text. If options are numbers, or their texts are unknown, a number may be
+    an index or a text: unless it is `sure` to be an index, the harness's score decides.
+    """
+    text = str(target).strip()
+    if text.isascii() and text.isdigit() and len(text) < 4:
+        index = int(text) if int(text) < size else None
+        known = [choice.strip() for choice in choices[:size]]
+        clear = all(known) and (text not in known or known.index(text) == index)
+        return index if sure or clear else None
+    letter = letter_index(text)
+    if letter is not None and letter < size:
+        return letter
+    same = [n for n, choice in enumerate(choices) if choice and choice.strip() == text]
+    return same[0] if len(same) == 1 else None
+
+
+def _marks(values: dict[str, Any]) -> dict[str, float]:
+    """The harness's marks of a sample, by metric."""
+    found: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            keys = ("is_correct", "score", "accuracy", "correct")
+            value = next((value[k] for k in keys if k in value), None)
+        number = number_of(value)
+        if key not in _NO_METRICS and number is not None:
+            found[key] = number
+    return found
+
+
+# Averages
+
+
+def _read_results(file: ForeignFile, requested: str | None) -> HarnessLog:
+    """The averages of every task; groups of tasks are left out."""
+    value, config = file.value, at(file.value, "config")
+    members = dict_of(value.get("group_subtasks"))
+    groups = {*dict_of(value.get("groups")), *(group for group, tasks in members.items() if tasks)}
+    if any(task.startswith("blink_") for task in value["results"]):
+        groups.add("blink")  # which older files have among their tasks
+    scores: list[HarnessScore] = []
+    metrics: dict[str, str] = {}
+    flipped: list[str] = []
+    left_out: dict[str, list[str]] = {}
+    for task, found in value["results"].items():
+        if task in groups or not isinstance(found, dict):
+            continue
+        if by_type := _vsi_results(file, found):
+            scores += by_type
+            continue
+        chosen = choose(plain_names(found), requested, dict_of(at(value, "higher_is_better", task)))
+        if not isinstance(chosen, TaskMetric):
+            left_out.setdefault(chosen, []).append(task)
+            continue
+        target = target_name(task)
+        scores.append(HarnessScore(target, chosen.value, _total(value, task, found)))
+        metrics[target] = chosen.name
+        if chosen.flipped:
+            flipped.append(f"{task}: 1 - {chosen.name}")
+    notes = [f"{file.name}: left out: {some(tasks, 40)}: {why}" for why, tasks in left_out.items()]
+    if flipped:
+        notes.append(f"{file.name}: less is better, so these are shown: {'; '.join(flipped)}")
+    versions = dict_of(value.get("versions")).items()
+    return HarnessLog(
+        scores=scores,
+        versions={target_name(task): text_of(version) for task, version in versions},
+        metrics=metrics,
+        notes=(*notes, *limit_notes(config)),
+    )
+
+
+def limit_notes(settings: Any) -> tuple[str, ...]:
+    """A note if a command's settings limit the number of items."""
+    limit = at(settings, "limit")
+    if limit in (None, "", "None"):
+        return ()
+    return (f"evaluated with limit {limit}, so not on all items",)
+
+
+def _total(value: dict[str, Any], task: str, metrics: dict[str, Any]) -> int | None:
+    """The number of items: from the file, a standard error, or BLINK's known sizes."""
+    counts = at(value, "n-samples", task)
+    number = number_of(
+        counts.get("effective") if isinstance(counts, dict) else metrics.get("samples")
+    )
+    if number is not None and number >= 1 and number.is_integer():
+        return int(number)
+    pairs = [
+        (number_of(share), number_of(metrics.get(re.sub(r"^[^,]+", r"\g<0>_stderr", key))))
+        for key, share in metrics.items()
+    ]
+    known = items_behind([(p, e) for p, e in pairs if p is not None and e is not None])
+    if known is None and not limit_notes(value.get("config")):
+        return blink_size(target_name(task))
+    return known
+
+
+def _vsi_results(file: ForeignFile, metrics: dict[str, Any]) -> list[HarnessScore]:
+    """VSI-Bench's scores by question type, which older files have under one key."""
+    older = (v for k, v in metrics.items() if k.partition(",")[0] == "vsibench_score")
+    if inner := next((each for each in older if isinstance(each, dict)), None):
+        return vsi_scores(file, inner)
+    return vsi_scores(file, metrics, unit=1) if "vsibench_overall,none" in metrics else []
+
+
+def vsi_scores(
+    file: ForeignFile, values: Mapping[str, Any], unit: int | None = None
+) -> list[HarnessScore]:
+    """Scores by question type.
 
     Args:
-        asked: the metric to take in tasks that have it.
+        unit: 1 for fractions, 100 for percent; None takes it from the values.
+
+    Raises:
+        DataError: the values are neither fractions nor percent.
     """
-    if samples.are_samples(content):
-        return samples.read_samples(content, asked)
-    return averages.read_results(content, asked)
+    numbers = plain_names(values)
+    unit = unit or unit_in(file, numbers.values())
+    named = [
+        (re.fullmatch(r"(.+?)_(?:accuracy|mra|MRA:.*)", name), number / unit)
+        for name, number in numbers.items()
+    ]
+    return [HarnessScore(found[1], value) for found, value in named if found and 0 <= value <= 1]

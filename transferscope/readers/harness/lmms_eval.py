@@ -1,66 +1,45 @@
-"""lmms-eval: `<date>_samples_<task>.jsonl` and `<date>_results.json`.
+"""lmms-eval: `<date>_samples_<task>.jsonl` and `<date>_results.json`, in the formats of `lm_eval`.
 
-BLINK's tasks name their items under `blink_acc`; VSI-Bench repeats the question's record under each
-metric. Its parser takes the first letter of a reply, so that "The answer is B" is read as T: raw
-replies are read again.
+BLINK's tasks name their items under `blink_acc`. Its parser takes the first letter of a reply, so
+that "The answer is B" is read as T: raw replies are read again.
 
-Versions before 0.2.4, and VSI-Bench's own evaluation, which is made from one, write `<task>.json`:
-an object with the samples under `logs`, beside the task's settings and the command's.
+Versions before 0.2.4, and VSI-Bench's own evaluation, which was made from one, write `<task>.json`:
+
+    {"args", "model_configs": {"task"}, "logs": [SAMPLE, ..]}
 """
-
-from typing import Any
 
 from transferscope.errors import DataError
 from transferscope.predictions import shown
-from transferscope.readers.harness import averages, lm_eval, samples
-from transferscope.readers.harness.record import Content, Log
+from transferscope.readers.harness import lm_eval
+from transferscope.readers.harness.foreign_files import ForeignFile, at, list_of
+from transferscope.readers.harness.samples import HarnessLog, Options
 
 NAME = "lmms-eval"
 
 
-def recognise(content: Content) -> bool:
-    """Whether the file is one of lmms-eval's."""
-    if _old(content):
-        return True
-    ours = samples.are_samples(content) or averages.are_results(content)
-    return ours and not lm_eval.recognise(content)
+def recognize(file: ForeignFile) -> bool:
+    """Whether lmms-eval wrote the file."""
+    either = lm_eval.are_samples(file) or lm_eval.are_results(file)
+    return _before_024(file) is not None or (either and not lm_eval.recognize(file))
 
 
-def read(content: Content, asked: str | None = None) -> Log:
-    """The samples, or the averages, of the file.
-
-    Args:
-        asked: the metric to take in tasks that have it.
-    """
-    if _old(content):
-        return _read_old(content, asked)
-    if samples.are_samples(content):
-        return samples.read_samples(content, asked)
-    return averages.read_results(content, asked)
+def read(file: ForeignFile, options: Options) -> HarnessLog:
+    """The samples or the averages of the file."""
+    inner = _before_024(file)
+    if inner is None:
+        return lm_eval.read(file, options)
+    if len(inner.rows) < len(file.value["logs"]):
+        raise DataError(f"{shown(file.name)}: logs: every entry must be an object")
+    log = lm_eval.read(inner, options)
+    return log._replace(notes=(*lm_eval.limit_notes(at(file.value, "args")), *log.notes))
 
 
-def _old(content: Content) -> bool:
-    """Whether the file is an older version's object around its samples."""
-    logs = _part(content, "logs", list)
-    return bool(logs) and "model_configs" in content.value and samples.are_samples(_rows(content))
-
-
-def _read_old(content: Content, asked: str | None) -> Log:
-    """The samples; the task is named by its settings, else by the file."""
-    rows, task = _rows(content), _part(content, "model_configs", dict).get("task")
-    if len(rows.rows) < len(content.value["logs"]):
-        raise DataError(f"{shown(content.name)}: logs: some entries are no objects")
-    named = task if isinstance(task, str) else content.name.removesuffix(".json")
-    log = samples.read_samples(rows._replace(name=f"samples_{named}.jsonl"), asked)
-    return log._replace(notes=averages.limit_notes(_part(content, "args", dict)) + log.notes)
-
-
-def _rows(content: Content) -> Content:
-    rows = [(n, row) for n, row in enumerate(content.value["logs"], 1) if isinstance(row, dict)]
-    return content._replace(value=None, rows=rows)
-
-
-def _part(content: Content, key: str, kind: type) -> Any:
-    """What stands under a key; an empty one where it is of another kind."""
-    value = content.value.get(key) if isinstance(content.value, dict) else None
-    return value if isinstance(value, kind) else kind()
+def _before_024(file: ForeignFile) -> ForeignFile | None:
+    """The samples inside an older version's object, named by the task; None for other files."""
+    logs = list_of(at(file.value, "logs"))
+    rows = [(n, row) for n, row in enumerate(logs, 1) if isinstance(row, dict)]
+    task = at(file.value, "model_configs", "task")
+    named = task if isinstance(task, str) else file.name.removesuffix(".json")
+    inner = file._replace(name=f"samples_{named}.jsonl", value=None, rows=rows)
+    old = bool(logs) and "model_configs" in file.value and lm_eval.are_samples(inner)
+    return inner if old else None

@@ -5,31 +5,39 @@
       - {path: base/}
       - {path: ckpt-500/, source: Jigsaw, step: 500}
 
-A run without a source is the base. Paths are taken from the mapping file's folder and may be globs;
+A run without a source is the base. Paths start at the mapping file's folder and may be globs;
 `{path: "ckpt-*/", source: Jigsaw}` is one run for each checkpoint.
 
 In:   a YAML file.
-Out:  a `Mapping`; unknown keys are errors that name the nearest valid one.
+Out:  a `MappingFile`, and its runs with existing paths; unknown keys are errors.
 """
 
-from collections.abc import Iterator
+import glob
+import itertools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from transferscope.errors import DataError
-from transferscope.predictions import shown
+from transferscope.predictions import shown, some
 from transferscope.readers.formats import check_name
 from transferscope.readers.spelling import BASES
 from transferscope.study.file import nearest
 from transferscope.tasks.checkpoints import Checkpoint, step_of
 from transferscope.tasks.yaml_text import load_yaml, problem_of
 
+MOST_MATCHES = 1_000
+"""Most files and folders that one glob may match."""
+
 
 def _name(value: Any) -> Any:
-    """A name, or a number that is one, such as a seed."""
+    """A name, or a number as one, such as a seed."""
     text = str(value) if type(value) is int else value
     if isinstance(text, str):
         check_name(text, "the name")
@@ -37,12 +45,12 @@ def _name(value: Any) -> Any:
 
 
 def _source(value: Any) -> Any:
-    """A source, or None where the text is a word for the base."""
+    """A source; None for a word that means the base."""
     return None if isinstance(value, str) and value.strip().lower() in BASES else _name(value)
 
 
 def _step(value: Any) -> Any:
-    """A number of steps, also as a name such as `checkpoint-500`."""
+    """A number of steps, also in a name such as `checkpoint-500`."""
     found = step_of(value) if isinstance(value, str) else None
     return value if found is None else found
 
@@ -61,32 +69,31 @@ Source = Annotated[str | None, BeforeValidator(_source)]
 Step = Annotated[int, Field(strict=True, ge=0, lt=10**15), BeforeValidator(_step)]
 
 
-class Run(BaseModel):
+class MappedRun(BaseModel):
     """One evaluation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Location
-    """A file, or a folder in which the harness's files are found by their content; or a glob."""
+    """A file, a folder whose files are recognized by their content, or a glob."""
     source: Source = None
     """The task finetuned on; None for the base."""
     seed: Name | None = None
-    """The replicate; a base without one serves all seeds."""
+    """The replicate; a base without a seed serves all seeds."""
     model: Name | None = None
-    """The base model, where it is not the file's."""
+    """The base model, if the mapping does not name one for all runs."""
     step: Step | None = None
-    """Steps after which the checkpoint was taken; None where there is just one, or where `path` is
-    a glob whose matches have steps in their names."""
+    """The checkpoint's training step; a glob takes it from the names of its matches."""
     metric: Name | None = None
-    """The harness's metric to take, where it is not the file's."""
+    """The harness's metric to take, in place of the mapping's."""
 
     @property
     def named_source(self) -> str | None:
-        """The source's name in the matrix: checkpoints are sources of their own."""
+        """The source's name in the matrix, where each checkpoint is a source."""
         return None if self.source is None else Checkpoint(self.source, self.step).name
 
 
-class Mapping(BaseModel):
+class MappingFile(BaseModel):
     """A mapping file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -94,33 +101,31 @@ class Mapping(BaseModel):
     model: Name | None = None
     """The base model of all runs."""
     gold: Name | None = None
-    """BLINK's file of right answers: without it, flat prediction files cannot be judged."""
+    """BLINK's file of right answers; flat prediction files need it."""
     metric: Name | None = None
     """The harness's metric to take, such as `acc_norm`, in tasks that have it."""
     replies: Literal["ours", "harness"] = "ours"
-    """Whose reading of a reply counts where both found an option."""
-    runs: Annotated[tuple[Run, ...], Field(min_length=1, max_length=10_000)]
+    """Whose reading of a reply counts if both found an option."""
+    runs: Annotated[tuple[MappedRun, ...], Field(min_length=1, max_length=10_000)]
 
 
-def read_mapping(path: Path) -> Mapping:
+def read_mapping(path: Path) -> MappingFile:
     """The mapping in a file.
 
     Raises:
-        DataError: it is not what it must be; the message names the file, the run and the key.
+        DataError: the file is not a mapping; the message names the file, the run and the key.
     """
     file = shown(path.name)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = load_yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read: {error}") from None
-    try:
-        data = load_yaml(text)
     except yaml.YAMLError as error:
         raise DataError(f"{file}: {problem_of(error)}") from None
     if not isinstance(data, dict):
-        raise DataError(f"{file}: expected keys such as model and runs")
+        raise DataError(f"{file}: must have keys such as model and runs")
     try:
-        mapping = Mapping.model_validate(data)
+        mapping = MappingFile.model_validate(data)
     except ValidationError as error:
         raise DataError(f"{file}: {_explain(error)}") from None
     for problem in _problems(mapping):
@@ -129,39 +134,33 @@ def read_mapping(path: Path) -> Mapping:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first thing that is wrong, on one line."""
+    """The first problem, on one line."""
     found: list[Any] = error.errors()
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     parts = list(first["loc"])
-    where = _place(parts)
+    in_run = len(parts) > 1 and parts[0] == "runs" and isinstance(parts[1], int)
+    run = f"run {parts[1] + 1}" if in_run else ""
     if first["type"] == "extra_forbidden":
-        keys = list((Run if len(parts) > 1 else Mapping).model_fields)
-        inside = f"{_place(parts[:-1])}: " if len(parts) > 1 else ""
-        return f"{inside}unknown key {str(parts[-1])[:60]!r}{nearest(parts[-1], keys)}"
+        keys = list((MappedRun if in_run else MappingFile).model_fields)
+        key = f"unknown key {str(parts[-1])[:60]!r}{nearest(parts[-1], keys)}"
+        return f"{run}: {key}" if run else key
+    where = ": ".join([run, *map(str, parts[2:])]) if run else ".".join(map(str, parts))
     if first["type"] == "missing":
         return f"{where} is missing"
-    message = first["msg"].removeprefix("Value error, ")
-    given = first["input"]
+    message, given = first["msg"].removeprefix("Value error, "), first["input"]
     given = repr(given)[:60] if isinstance(given, str | int | float | None) else "something else"
     return f"{where}: {message[0].lower()}{message[1:]}; found {given}"
 
 
-def _place(parts: list[Any]) -> str:
-    """`run 2: path` of `("runs", 1, "path")`."""
-    if len(parts) > 1 and parts[0] == "runs" and isinstance(parts[1], int):
-        return ": ".join([f"run {parts[1] + 1}", *map(str, parts[2:])])
-    return ".".join(map(str, parts)) or "the file"
-
-
-def _problems(mapping: Mapping) -> Iterator[str]:
-    """What no single key can know."""
+def _problems(mapping: MappingFile) -> Iterator[str]:
+    """Problems between keys and between runs."""
     based: dict[str | None, bool] = {}
     for number, run in enumerate(mapping.runs, 1):
         where = f"run {number} ({shown(run.path)})"
         if run.model and mapping.model and run.model != mapping.model:
             yield f"{where}: model is {run.model!r}, but the file's is {mapping.model!r}; keep one"
         if run.step is not None and run.source is None:
-            yield f"{where}: a step without a source; say which task it was finetuned on"
+            yield f"{where}: a step without a source; name the task finetuned on as `source`"
         model = run.model or mapping.model
         based[model] = based.get(model, False) or run.source is None
     for model, base in based.items():
@@ -170,3 +169,68 @@ def _problems(mapping: Mapping) -> Iterator[str]:
             yield f"no run is the base{of}; give one without a source"
     if all(run.source is None for run in mapping.runs):
         yield "no run has a source; there is nothing to compare the base with"
+
+
+# Paths and globs
+
+
+class RunPath(NamedTuple):
+    """One existing path of a run."""
+
+    path: Path
+    name: str
+    """As the mapping names it."""
+    entry: int = 0
+    """Number of the mapping's entry; the matches of one glob share it."""
+
+
+def expanded(
+    runs: Sequence[MappedRun], folder: Path
+) -> Iterator[tuple[MappedRun, list[RunPath], list[str]]]:
+    """The runs with their paths and notes; a glob over checkpoints is one run for each.
+
+    Raises:
+        DataError: nothing matches a path; the message names the nearest existing path.
+    """
+    for entry, run in enumerate(runs):
+        if not glob.has_magic(run.path) or (folder / run.path).exists():
+            if not (folder / run.path).exists():
+                raise DataError(f"{folder / run.path}: no such file or folder{_near(run, folder)}")
+            yield run, [RunPath(folder / run.path, run.path, entry)], []
+            continue
+        found = glob.iglob(run.path, root_dir=folder, recursive=True)
+        names = sorted(itertools.islice(found, MOST_MATCHES + 1), key=_natural)
+        if not names:
+            raise DataError(f"{shown(run.path)}: matches no file or folder{_near(run, folder)}")
+        if len(names) > MOST_MATCHES:
+            raise DataError(f"{shown(run.path)}: must match at most {MOST_MATCHES:,} files")
+        notes = [f"{shown(run.path)}: matches {len(names)}: {some(names, 10)}"]
+        steps = {name: step_of(name) for name in names}
+        if run.source is None or run.step is not None or set(steps.values()) == {None}:
+            steps = dict.fromkeys(names, run.step)
+        elif odd := [name for name in names if steps[name] is None]:
+            notes.append(f"{some(odd)}: left out, as the name has no step; list it by itself")
+            steps = {name: step for name, step in steps.items() if step is not None}
+        for step in dict.fromkeys(steps.values()):
+            paths = [RunPath(folder / name, name, entry) for name in steps if steps[name] == step]
+            yield run.model_copy(update={"step": step}), paths, notes
+            notes = []
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts `checkpoint-90` before `checkpoint-500`."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _near(run: MappedRun, folder: Path) -> str:
+    """`; the nearest is 'logs/base'`, from the deepest existing folder of the path."""
+    fixed = Path(run.path)
+    while glob.has_magic(str(fixed)) or not (folder / fixed).is_dir():
+        if fixed == fixed.parent:
+            return ""
+        fixed = fixed.parent
+    with os.scandir(folder / fixed) as entries:
+        few = itertools.islice(entries, 10_000)
+        names = [os.path.normpath(fixed / entry.name) for entry in few]
+    near = get_close_matches(os.path.normpath(run.path), names, n=1, cutoff=0.8)
+    return f"; the nearest is {near[0]!r}" if near else ""

@@ -1,93 +1,106 @@
-"""Files of one run put together: a task of a run comes from one evaluation.
+"""Merge the files of one run: each task of a run comes from one evaluation.
 
-Two files that both hold a task are refused, as they are two runs of which the mapping makes one,
-but for two cases: a rerun, of which the newer file counts, and one evaluation in two files, such as
-a table before and after scoring.
+Two files that hold the same task are two runs under one name, and are refused, with two exceptions:
+of a rerun the newer file counts, and two files of one evaluation (such as a table before and after
+scoring) are joined.
 
-In:   what each file says, file by file.
-Out:  the samples and scores of a `RunLog`, and notes; or a `DataError` that names both files and
-      the key that the mapping lacks.
+In:   the samples or the average of a task, file by file.
+Out:  one `TaskPart` and a note; or a `DataError` that names both files and the missing key.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from transferscope.errors import DataError
-from transferscope.predictions import shown, some
-from transferscope.readers.harness.names import Identity, identity, missing_key
-from transferscope.readers.harness.record import Sample, Score
+from transferscope.predictions import shown
+from transferscope.readers.harness.samples import HarnessSample, HarnessScore
+from transferscope.readers.harness.vlmevalkit import SCORED
+from transferscope.tasks.checkpoints import step_of
 
 _SAME = 1e-9
+_SEED = re.compile(r"(?<![a-z])seed[-_ ]?(\d+)", re.I)
+_TIME = re.compile(
+    r"""(?<!\d)(?:
+    (?P<iso>\d{4}-\d\d-\d\d(?:[T_ ]\d\d[-:]\d\d(?:[-:]\d\d(?:\.\d+)?)?)?)
+    (?:[+-]\d\d[-:]\d\d)?                                    # zone: 2026-01-02T10-00-00+00-00
+    | (?P<compact>20\d{6}(?:[_T-]?\d{4,6})?)(?:_G[0-9a-f]+)?  # 20260102_100000, 20260102_Gf00
+    )(?!\d)""",
+    re.X,
+)
 
 
-class File(NamedTuple):
-    """Where something was read."""
+class LogFile(NamedTuple):
+    """A file of a run."""
 
     path: Path
     entry: int
-    """Number of the mapping's entry."""
+    """Number of the mapping's entry; matches of one glob share it."""
     modified: float
     """Seconds since 1970."""
 
     @property
-    def identity(self) -> Identity:
-        return identity(self.path)
+    def evaluation(self) -> str:
+        """The path without times and without VLMEvalKit's endings; a rerun has the same."""
+        text = _TIME.sub("", str(self.path.parent / self.path.name.rsplit(".", 1)[0]))
+        return SCORED.sub("", "/".join(part.strip("_-. ") for part in Path(text).parts))
 
-    def reruns(self, other: "File") -> bool:
-        """Whether both are of one evaluation, at different times or before and after scoring."""
-        mine, its = self.identity.evaluation, other.identity.evaluation
-        return self.entry == other.entry and mine == its
-
-    def newer(self, other: "File") -> bool:
-        """Whether this is the later of two; times in names count before those of the system."""
-        one, two = self.identity.time, other.identity.time
+    def newer(self, other: "LogFile") -> bool:
+        """Whether this file is the later one; times in paths count before modification times."""
+        one, two = self._time(), other._time()
         digits = min(len(one), len(two))  # a date beside a date with a time
         if digits and one[:digits] != two[:digits]:
             return one[:digits] > two[:digits]
         return self.modified > other.modified
 
-
-class Kept(NamedTuple):
-    """A sample and the name of the file it came from."""
-
-    sample: Sample
-    file: str
-
-
-class Part(NamedTuple):
-    """What one file, or several of one evaluation, say of a task."""
-
-    file: File
-    samples: Mapping[str, Kept]
-    score: Score | None = None
+    def _time(self) -> str:
+        """The last time in the path, as digits."""
+        text = str(self.path.parent / self.path.name.rsplit(".", 1)[0])
+        times = [found["iso"] or found["compact"] for found in _TIME.finditer(text)]
+        return re.sub(r"\D", "", times[-1]) if times else ""
 
 
-def within(samples: Sequence[Sample], name: str, label: str) -> dict[str, dict[str, Kept]]:
+class TaskPart(NamedTuple):
+    """A task's samples or average, from one file or from several files of one evaluation."""
+
+    file: LogFile
+    samples: Mapping[str, HarnessSample]
+    """By item."""
+    score: HarnessScore | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name with its folder's, because files of two runs often share a name."""
+        return shown("/".join(self.file.path.parts[-2:]))
+
+
+def by_target(
+    samples: Sequence[HarnessSample], name: str, label: str
+) -> dict[str, dict[str, HarnessSample]]:
     """The samples of one file by target and item.
 
     Args:
         name: the file's name.
-        label: the run's.
+        label: the run's name in messages.
 
     Raises:
-        DataError: the file answers one item twice, and not alike.
+        DataError: the file answers one item twice, in different ways.
     """
-    found: dict[str, dict[str, Kept]] = {}
+    found: dict[str, dict[str, HarnessSample]] = {}
     for sample in samples:
-        items = found.setdefault(sample.target, {})
-        old = items.setdefault(sample.item, Kept(sample, name))
-        if old.sample is not sample and (what := _clash(old.sample, sample)):
+        first = found.setdefault(sample.target, {}).setdefault(sample.item, sample)
+        if first is not sample and (what := _clash(first, sample)):
             raise DataError(
-                f"{label}: {shown(name)}: rows {old.sample.row} and {sample.row} answer item "
+                f"{label}: {shown(name)}: rows {first.row} and {sample.row} answer item "
                 f"{sample.item!r} of {sample.target!r} with another {what}: two runs in one file; "
                 f"keep the rows of one"
             )
     return found
 
 
-def merged(old: Part, new: Part, what: str, *, base: bool) -> tuple[Part, str]:
-    """The two parts as one, and a note where one of them is left out.
+def merged(old: TaskPart, new: TaskPart, what: str, *, base: bool) -> tuple[TaskPart, str]:
+    """Both parts as one, and a note if one of them is left out.
 
     Args:
         what: the task, as the message names it.
@@ -99,45 +112,48 @@ def merged(old: Part, new: Part, what: str, *, base: bool) -> tuple[Part, str]:
     if old.score is not None and new.score is not None:
         same = abs(old.score.accuracy - new.score.accuracy) < _SAME
     else:
-        shared = [item for item in new.samples if item in old.samples]
-        pairs = ((old.samples[item].sample, new.samples[item].sample) for item in shared)
-        same = bool(shared) and not any(_clash(*pair) for pair in pairs)
-    if old.file.reruns(new.file):
+        pairs = [(old.samples[i], new.samples[i]) for i in new.samples if i in old.samples]
+        same = bool(pairs) and not any(_clash(*pair) for pair in pairs)
+    one_entry = old.file.entry == new.file.entry
+    if one_entry and old.file.evaluation == new.file.evaluation:
         if same:
             return _joined(old, new), ""
         first, last = (old, new) if new.file.newer(old.file) else (new, old)
         size = f" ({len(last.samples)} items, {len(first.samples)} before)"
         size *= len(last.samples) != len(first.samples)
-        return last, (
-            f"{_name(last)} counts{size}, as it is newer than {_name(first)}, which is left out"
-        )
-    one_folder = old.file.entry == new.file.entry and old.file.path.parent == new.file.path.parent
+        note = f"{last.name} counts{size}, as it is newer than {first.name}, which is left out"
+        return last, note
+    one_folder = one_entry and old.file.path.parent == new.file.path.parent
     if same and one_folder and _complete_each_other(old, new):
         return _joined(old, new), ""
+    lacks = missing_key(str(old.file.path), str(new.file.path), base=base)
+    where = "one path holds both: list them as two runs; " if one_entry else "in the mapping, "
     raise DataError(
-        f"{_name(old)} and {_name(new)} both hold {what} of one run{', the base' if base else ''}; "
-        f"{_remedy(old.file, new.file, base=base)}"
+        f"{old.name} and {new.name} both hold {what} of one run{', the base' if base else ''}; "
+        f"{where}{lacks}"
     )
 
 
-def _remedy(one: File, two: File, *, base: bool) -> str:
-    lacks = missing_key(str(one.path), str(two.path), base=base)
-    if one.entry == two.entry:
-        return f"one path holds both: list them as two runs; {lacks}"
-    return f"in the mapping, {lacks}"
+def missing_key(one: str, two: str, *, base: bool) -> str:
+    """The mapping's key that would tell two files of one run apart, and how to set it."""
+    steps = step_of(one), step_of(two)
+    if not base and None not in steps and steps[0] != steps[1]:
+        return f"`step` is missing: {steps[0]} for one and {steps[1]} for the other"
+    seeds = [found[-1] if found else None for found in map(_SEED.findall, (one, two))]
+    if None not in seeds and seeds[0] != seeds[1]:
+        return f"`seed` is missing: {seeds[0]} for one and {seeds[1]} for the other"
+    if base:
+        return "`source` is missing: only the base has none"
+    return "`source` is missing: give each a source of its own, or a `step` or `seed`"
 
 
-def _name(part: Part) -> str:
-    """The file's name with that of its folder, as files of two runs often have one name."""
-    return shown("/".join(part.file.path.parts[-2:]))
-
-
-def _clash(one: Sample, two: Sample) -> str:
-    """What two records of one item say differently; "" where they agree."""
+def _clash(one: HarnessSample, two: HarnessSample) -> str:
+    """The field in which two records of one item differ; "" if they agree."""
     for what, left, right in (
         ("right answer", one.answer, two.answer),
         ("reply", one.reply, two.reply),
-        ("reading", one.said, two.said) if None in (one.reply, two.reply) else ("", None, None),
+        # Beside two replies the readings may differ, as before and after scoring.
+        ("reading", one.parsed, two.parsed) if None in (one.reply, two.reply) else ("", None, None),
         ("log-probability", one.logprobs, two.logprobs),
         ("score", one.score, two.score) if one.answer is None else ("", None, None),
     ):
@@ -146,41 +162,27 @@ def _clash(one: Sample, two: Sample) -> str:
     return ""
 
 
-def _complete_each_other(old: Part, new: Part) -> bool:
-    """Whether one has what the other lacks, as a table has before and after scoring."""
-    for item, kept in new.samples.items():
-        if item in old.samples:
-            one, two = old.samples[item].sample, kept.sample
-            pairs = ((one.reply, two.reply), (one.score, two.score), (one.answer, two.answer))
-            if any((left is None) != (right is None) for left, right in pairs):
-                return True
+def _complete_each_other(old: TaskPart, new: TaskPart) -> bool:
+    """Whether one file has what the other lacks, as a table has before and after scoring."""
+    for item in new.samples.keys() & old.samples.keys():
+        one, two = old.samples[item], new.samples[item]
+        pairs = ((one.reply, two.reply), (one.score, two.score), (one.answer, two.answer))
+        if any((left is None) != (right is None) for left, right in pairs):
+            return True
     return False
 
 
-def _joined(old: Part, new: Part) -> Part:
-    """Both at once: the record with the raw reply, with the other's score."""
+def _joined(old: TaskPart, new: TaskPart) -> TaskPart:
+    """All samples of both files; of one item the record with the raw reply, completed."""
     samples = dict(old.samples)
-    for item, kept in new.samples.items():
-        samples[item] = _both(samples[item], kept) if item in samples else kept
-    return Part(new.file, samples, old.score or new.score)
-
-
-def _both(old: Kept, new: Kept) -> Kept:
-    one, two = old.sample, new.sample
-    first, second = (one, two) if one.reply is not None or two.reply is None else (two, one)
-    kept = first._replace(
-        answer=second.answer if first.answer is None else first.answer,
-        score=second.score if first.score is None else first.score,
-        said=second.said if first.said is None else first.said,
-        prompt=second.prompt if first.prompt is None else first.prompt,
-    )
-    return Kept(kept, old.file if first is one else new.file)
-
-
-def by_sentence(notes: list[tuple[str, str]]) -> Iterator[str]:
-    """Sentences on targets, of which those that are alike are said once."""
-    grouped: dict[str, list[str]] = {}
-    for target, sentence in notes:
-        grouped.setdefault(sentence, []).append(target)
-    for sentence, targets in grouped.items():
-        yield f"{some(targets, 40)}: {sentence}"
+    for item, second in new.samples.items():
+        first = samples.get(item, second)
+        if first.reply is None and second.reply is not None:
+            first, second = second, first
+        lacking = {
+            name: getattr(second, name)
+            for name in ("answer", "score", "parsed", "prompt")
+            if getattr(first, name) is None
+        }
+        samples[item] = first._replace(**lacking)
+    return TaskPart(new.file, samples, old.score or new.score)

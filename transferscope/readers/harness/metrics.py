@@ -1,11 +1,11 @@
-"""Which of a harness's numbers is a score: metrics by name, fractions and percent, items behind.
+"""Decide which of a harness's numbers is a score: metric names, units, numbers of items.
 
-A score is the mean of marks in [0, 1] where more is better. Perplexities, bits per byte, shares of
-stereotypes, correlations and sums are none: they are left out and named, or taken where a mapping
-asks for them. Of a metric of which less is better, 1 minus the value is taken: worse is worse.
+A score is the mean of marks in [0, 1] of which more is better. Perplexities, bits per byte, shares
+of stereotypes, correlations and sums are not scores: they are left out and named. A mapping file
+can ask for them by name; if less is better, the score is 1 minus the value, so that worse is worse.
 
-In:   metrics of one task, or all numbers of one file.
-Out:  the score, its unit, the number of items that its standard error belongs to.
+In:   metrics of one item or task, or all numbers of one file.
+Out:  the score, its unit, the number of items behind it.
 """
 
 import re
@@ -13,98 +13,114 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from transferscope.predictions import some
-from transferscope.readers.harness.record import Content, number_of
+from transferscope.readers.harness.foreign_files import ForeignFile, fraction_of, number_of
 
+_KNOWN = ("acc", "accuracy", "exact_match", "is_correct", "correct", "em", "pass", "pass@1")
+"""Accuracies of one item, the first that is there counts."""
 _FIRST = ("blink_acc", "acc", "exact_match", "accuracy")
-"""Metrics to be taken first where a task has several."""
+"""Accuracies of lm-eval's tasks that count before others."""
 _ACCURACY = re.compile(
     r"(.*[_ ])?(acc|accuracy|exact_match|em|relaxed_overall|anls|pass(@|_at_)1)"
     r"|(.*_)?acc_(norm|bytes|mutual_info)|aAcc|average",
     re.I,
 )
-"""Metrics that are a mean of marks."""
-_LOWER = re.compile(
-    r".*(perplexity|ppl|bits_per_byte|nll|loss|brier|likelihood_diff|_error|_rate_err)|"
-    r"(wer|cer|ter|mae|mse|rmse|ece|pct_stereotype)",
+"""Names of metrics that are a mean of marks."""
+_LESS = re.compile(
+    r"(^|[_ -])(wer|cer|ter|ppl|perplexity|bits_per_byte|nll|loss|err|errors?|mae|mse|rmse|ece"
+    r"|brier|incorrect|toxicity|likelihood_diff|pct_stereotype)([_ -]|$)",
     re.I,
 )
-"""Metrics of which less is better, where the file does not say."""
+"""Names of metrics of which less is better, where the file does not state it."""
 _NO_METRIC = ("alias", "samples", "size", "sample_len", "name", "sample_count")
 _WHOLE = 1e-8
-"""How far from a whole number a number of items may come out, as a part of it."""
+"""Relative distance from a whole number up to which a number of items counts as whole."""
 _MOST_ITEMS = 10_000_000
 
 
-class Metric(NamedTuple):
+class TaskMetric(NamedTuple):
     """The score of one task."""
 
     name: str
     value: float
     """In [0, 1]; more is better."""
     flipped: bool = False
-    """Whether it is 1 minus what the file has."""
+    """Whether the value is 1 minus the file's."""
+
+
+def less_is_better(name: str, higher: Mapping[str, Any] | None = None) -> bool:
+    """Whether less of a metric is better: by the file's `higher_is_better`, else by the name."""
+    stated = (higher or {}).get(name)
+    return not stated if isinstance(stated, bool) else _LESS.search(name) is not None
+
+
+def accuracy_of(values: Mapping[str, Any], main: Any = None) -> tuple[str, float] | None:
+    """The accuracy among an item's metrics: `main`, else a known name, else the only metric."""
+    found = {
+        name: score
+        for name, value in values.items()
+        if (score := fraction_of(value)) is not None and not less_is_better(name)
+    }
+    if isinstance(main, str) and main in found:
+        return main, found[main]
+    plain = {name.lower().removeprefix("mean_"): name for name in found}
+    known = next((plain[name] for name in _KNOWN if name in plain), None)
+    if known is None and len(values) == 1:
+        known = next(iter(found), None)
+    return None if known is None else (known, found[known])
 
 
 def plain_names(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers by name, without filters (`acc,none` is `acc`) and standard errors."""
+    """lm-eval's metrics without filters (`acc,none` is `acc`) and without standard errors."""
     found: dict[str, float] = {}
     for key, value in metrics.items():
         name, number = key.partition(",")[0].strip(), number_of(value)
-        if "stderr" in name or name in _NO_METRIC or number is None:
-            continue
-        if isinstance(value, int | float | str) and (name or key):
+        if "stderr" not in name and name not in _NO_METRIC and number is not None and key:
             found.setdefault(name, number)
     return found
 
 
 def preferred(names: Iterable[str], higher: Mapping[str, Any] | None = None) -> str | None:
-    """The metric that counts where a task has several: the usual one, else the only accuracy."""
+    """The usual accuracy among lm-eval's metrics, else the only accuracy.
+
+    A single metric with an unknown name is no accuracy: lm-eval's tasks may measure anything.
+    """
     known = [n for n in names if _ACCURACY.fullmatch(n) and (higher or {}).get(n) is not False]
     return next((n for n in _FIRST if n in known), known[0] if len(known) == 1 else None)
 
 
 def score_of(metric: str | None, marks: Mapping[str, float]) -> float | None:
-    """One sample's mark in [0, 1], more is better; None where it has none."""
-    value = None if metric is None else marks.get(metric)
-    if value is None or metric is None or not 0 <= value <= 1:
-        return None
-    return 1 - value if _less_is_better(metric, {}) else value
+    """One sample's mark in [0, 1], of which more is better; None if it has none."""
+    value = None if metric is None else fraction_of(marks.get(metric))
+    return 1 - value if value is not None and less_is_better(metric or "") else value
 
 
 def choose(
-    numbers: Mapping[str, float], asked: str | None, higher: Mapping[str, Any]
-) -> Metric | str:
-    """The score among a task's metrics, or why there is none.
+    numbers: Mapping[str, float], requested: str | None, higher: Mapping[str, Any]
+) -> TaskMetric | str:
+    """The score among a task's metrics, or why there is no score.
 
     Args:
         numbers: metrics by name.
-        asked: the metric that the mapping names; where the task lacks it, the usual one is taken.
-        higher: of which metrics more is better, as the file says it.
+        requested: the mapping's metric; a task without it gets its usual accuracy.
+        higher: the file's `higher_is_better`, by metric.
     """
-    name = asked if asked in numbers else preferred(numbers, higher)
-    if name is None and not numbers:
-        return "no number"
+    name = requested if requested in numbers else preferred(numbers, higher)
     if name is None:
-        return f"no one accuracy among {some(numbers)}; choose one with `metric: NAME`"
-    value, less = numbers[name], _less_is_better(name, higher)
-    if 1 < value <= 100 and not less:  # an accuracy, or a metric that was asked for by name
-        return Metric(f"{name} in percent", value / 100)
+        none = f"no one accuracy among {some(numbers)}; choose one with `metric: NAME`"
+        return none if numbers else "no number"
+    value, less = numbers[name], less_is_better(name, higher)
+    if 1 < value <= 100 and not less:
+        return TaskMetric(f"{name} in percent", value / 100)
     if not 0 <= value <= 1:
-        return f"{name} is {value:g}, which is no fraction in [0, 1]"
-    return Metric(name, 1 - value if less else value, less)
+        return f"{name} must be a fraction in [0, 1], got {value:g}"
+    return TaskMetric(name, 1 - value if less else value, less)
 
 
-def _less_is_better(name: str, higher: Mapping[str, Any]) -> bool:
-    said = higher.get(name)
-    return not said if isinstance(said, bool) else _LOWER.fullmatch(name) is not None
-
-
-def unit_in(content: Content, values: Iterable[float]) -> int:
-    """1 where a file's numbers are fractions, 100 where they are percent.
+def unit_in(file: ForeignFile, values: Iterable[float]) -> int:
+    """1 if a file's numbers are fractions, 100 if they are percent.
 
     Raises:
-        DataError: they are neither, or both: where some are above 1 and others between 0 and 1, it
-            is unknown whether 0.57 means 57 % or 0.57 %.
+        DataError: they are neither, or both: beside 57.6, a 0.57 may mean 57 % or 0.57 %.
     """
     known = [value for value in values if value]
     if all(0 < value <= 1 for value in known):
@@ -112,24 +128,22 @@ def unit_in(content: Content, values: Iterable[float]) -> int:
     if all(1 < value <= 100 for value in known):
         return 100
     if all(0 < value <= 100 for value in known):
-        raise content.refuse(
-            1,
-            f"has {min(known):g} and {max(known):g}: fractions or percent? use one unit",
-        )
-    raise content.refuse(1, f"{max(known, key=abs):g} is neither a fraction nor percent")
+        both = f"{min(known):g} and {max(known):g}"
+        raise file.refuse(1, f"has {both}: fractions or percent? use one unit")
+    worst = max(known, key=abs)
+    raise file.refuse(1, f"must have fractions or percent, got {worst:g}")
 
 
 def items_behind(pairs: Iterable[tuple[float, float]]) -> int | None:
-    """The number of items that accuracies with standard errors are means of; None where unknown.
+    """The number of items behind accuracies with standard errors; None if it is unknown.
 
         n = p (1 - p) / stderr^2 + 1
 
     Args:
-        pairs: accuracy and standard error (of the sample, as lm-evaluation-harness has it) of
-            marks of the same items.
+        pairs: accuracy and standard error (with n - 1, as in lm-eval) of marks of the same items.
 
-    A number counts only where it is whole, and the accuracy times it is. Rounded errors fit a whole
-    number by luck, so an error needs more than eight decimals.
+    The number counts only if it is whole, and if accuracy times number is whole. A rounded error
+    fits some whole number by luck, so the error must have more than eight decimals.
     """
     for share, error in pairs:
         if not (0 < share < 1 and error > 0) or round(error, 8) == error:

@@ -5,161 +5,137 @@
     predictions  {"0": {"origin_prompt", "prediction", "gold"}}: replies without scores
     summary      dataset, version, metric, mode, and a column for each model, in percent
 
-The dataset is named by the file alone.
+Only the file names the dataset.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from transferscope.readers.harness.record import (
-    Content,
-    Log,
-    Sample,
-    Score,
+from transferscope.readers.harness.foreign_files import (
+    ForeignFile,
+    at,
     dict_of,
     fraction_of,
-    letter_index,
     list_of,
+    message_text,
     number_of,
+    string_of,
     text_of,
 )
-from transferscope.readers.harness.tasks import options_in, target_name
+from transferscope.readers.harness.samples import (
+    HarnessLog,
+    HarnessSample,
+    HarnessScore,
+    Options,
+    option_index,
+    options_in,
+    target_name,
+)
 
 NAME = "OpenCompass"
 _SUMMARY = ("dataset", "version", "metric", "mode")
 _ACCURACIES = ("accuracy", "acc", "exact_match", "em", "pass@1", "humaneval_pass@1")
-"""Metrics of a summary that are read, in percent."""
+"""Metrics of a summary that are accuracies in percent."""
 _DETAILS = {"correct", "predictions", "pred", "origin_prediction"}
+"""Keys of which each item of a results file has some."""
 
 
-def recognise(content: Content) -> bool:
-    """Whether the file is one of OpenCompass's."""
-    return bool(_are_predictions(content) or _details(content) or _is_summary(content))
+def recognize(file: ForeignFile) -> bool:
+    """Whether OpenCompass wrote the file."""
+    return bool(_are_predictions(file) or _details(file) or _is_summary(file))
 
 
-def _is_summary(content: Content) -> bool:
-    return tuple(content.first)[:4] == _SUMMARY and len(content.first) > len(_SUMMARY)
+def _is_summary(file: ForeignFile) -> bool:
+    return tuple(file.first)[:4] == _SUMMARY and len(file.first) > len(_SUMMARY)
 
 
-def _are_predictions(content: Content) -> bool:
-    value = content.value
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(str(key).isdigit() for key in value)
-        and all("prediction" in dict_of(each) for each in value.values())
-    )
+def _are_predictions(file: ForeignFile) -> bool:
+    items = dict_of(file.value).items()
+    return bool(items) and all(key.isdigit() and "prediction" in dict_of(v) for key, v in items)
 
 
-def _details(content: Content) -> dict[str, dict[str, Any]]:
-    """The details of a results file by item; none where it has none."""
-    given = dict_of(content.value).get("details")
+def _details(file: ForeignFile) -> dict[str, dict[str, Any]]:
+    """The details of a results file by item; empty for other files."""
+    given = at(file.value, "details")
     pairs = given.items() if isinstance(given, dict) else enumerate(list_of(given))
     found = {str(key): each for key, each in pairs if isinstance(each, dict)}
     return found if all(_DETAILS & each.keys() for each in found.values()) else {}
 
 
-def read(content: Content) -> Log:
-    """The samples of results or predictions, or the averages of a summary.
+def read(file: ForeignFile, _options: Options) -> HarnessLog:
+    """The samples of results or predictions, or the averages of a summary of one model."""
+    if _is_summary(file):
+        return _summary(file)
+    target = target_name(file.name.rpartition(".")[0])
+    if not _are_predictions(file):
+        details = _details(file).items()
+        samples = [_sample(target, n, *detail) for n, detail in enumerate(details, 1)]
+        return HarnessLog(samples, notes=_disagreement(file, samples))
+    samples = []
+    for row, (item, values) in enumerate(file.value.items(), 1):
+        prompt = message_text(values.get("origin_prompt"), "prompt")
+        if isinstance(reply := values["prediction"], str):
+            options = _choices(prompt, values.get("gold"))
+            sample = HarnessSample(target, item, row, reply, *options, prompt=prompt or None)
+            samples.append(sample)
+    if any(sample.answer is not None for sample in samples):
+        return HarnessLog(samples)
+    note = (
+        "OpenCompass's predictions hold no scores; evaluate with --dump-eval-details and name its "
+        "folder results/"
+    )
+    return HarnessLog(notes=(note,))
 
-    Raises:
-        DataError: a summary has several models.
-    """
-    if _is_summary(content):
-        return _summary(content)
-    target = target_name(content.name.rpartition(".")[0])
-    if _are_predictions(content):
-        samples = list(_predictions(content.value, target))
-        if any(sample.answer is not None for sample in samples):
-            return Log(samples)
-        note = (
-            "OpenCompass's predictions hold no scores; evaluate with --dump-eval-details and name "
-            "its folder results/"
-        )
-        return Log(notes=(note,))
-    samples = [
-        _sample(target, row, item, values)
-        for row, (item, values) in enumerate(_details(content).items(), 1)
-    ]
-    return Log(samples, notes=tuple(_disagreement(content, samples)))
 
-
-def _sample(target: str, row: int, item: str, values: Mapping[str, Any]) -> Sample:
-    reply = values.get("origin_prediction")
-    said = values.get("predictions", values.get("pred"))
+def _sample(target: str, row: int, item: str, values: Mapping[str, Any]) -> HarnessSample:
     gold = values.get("references", values.get("answer", values.get("answers")))
-    prompt = _prompt(values.get("prompt"))
-    choices, answer = _options(prompt, gold)
+    prompt = message_text(values.get("prompt"), "prompt")
     correct = values.get("correct")
     marks = [fraction_of(each) for each in (correct if isinstance(correct, list) else [correct])]
     known = [mark for mark in marks if mark is not None]
-    return Sample(
-        *(target, item, row, reply if isinstance(reply, str) else None),
-        choices=choices,
-        answer=answer,
-        said=text_of(said) or None,
+    return HarnessSample(
+        *(target, item, row, string_of(values.get("origin_prediction"))),
+        *_choices(prompt, gold),
+        parsed=text_of(values.get("predictions", values.get("pred"))) or None,
         score=sum(known) / len(known) if known and len(known) == len(marks) else None,
         prompt=prompt or None,
     )
 
 
-def _predictions(value: Mapping[str, Any], target: str) -> Iterator[Sample]:
-    for row, (item, values) in enumerate(value.items(), 1):
-        reply, prompt = values["prediction"], _prompt(values.get("origin_prompt"))
-        choices, answer = _options(prompt, values.get("gold"))
-        if isinstance(reply, str):
-            yield Sample(
-                *(target, item, row, reply), choices=choices, answer=answer, prompt=prompt or None
-            )
-
-
-def _prompt(given: Any) -> str:
-    """The text of a prompt: a string, or turns."""
-    if isinstance(given, str):
-        return given
-    turns = [dict_of(turn).get("prompt") for turn in list_of(given)]
-    return "\n".join(turn for turn in turns if isinstance(turn, str))
-
-
-def _options(prompt: str, gold: Any) -> tuple[tuple[str, ...], int | None]:
-    """The options in a prompt and the right one, where the right answer is a letter of theirs."""
-    answer = letter_index(gold)
+def _choices(prompt: str, gold: Any) -> tuple[tuple[str, ...], int | None]:
+    """The prompt's options and the right one; none if the right answer is not one of them."""
     choices = options_in(prompt)
-    if answer is None or answer >= len(choices):
-        return (), None
-    return choices, answer
+    answer = option_index(gold, choices)
+    return ((), None) if answer is None else (choices, answer)
 
 
-def _disagreement(content: Content, samples: list[Sample]) -> Iterator[str]:
-    """Where items do not have the accuracy that the file prints, as after circular evaluation."""
-    printed = number_of(content.value.get("accuracy"))
+def _disagreement(file: ForeignFile, samples: list[HarnessSample]) -> tuple[str, ...]:
+    """A note if the items do not have the accuracy of the file, as after circular evaluation."""
+    printed = number_of(file.value.get("accuracy"))
     known = [sample.score for sample in samples if sample.score is not None]
-    if printed is not None and known:
-        percent = 100 * sum(known) / len(known)
-        if abs(percent - printed) > 0.1:
-            yield (
-                f"{content.name}: prints an accuracy of {printed:g} %, but its items have "
-                f"{percent:.4g} %, which counts"
-            )
+    if printed is None or not known or abs(100 * sum(known) / len(known) - printed) <= 0.1:
+        return ()
+    percent = f"{100 * sum(known) / len(known):.4g} %"
+    note = f"prints an accuracy of {printed:g} %, but its items have {percent}, which counts"
+    return (f"{file.name}: {note}",)
 
 
-def _summary(content: Content) -> Log:
+def _summary(file: ForeignFile) -> HarnessLog:
     """Averages of the one model; groups of datasets, which have no version, are left out."""
-    models = [column for column in content.first if column not in _SUMMARY]
+    models = [column for column in file.first if column not in _SUMMARY]
     if len(models) > 1:
-        raise content.refuse(
-            1, f"{len(models)} models ({', '.join(models[:3])}); keep the column of one model"
-        )
-    scores, other = [], []
-    for _, values in content.rows:
+        named = f"{len(models)} ({', '.join(models[:3])})"
+        raise file.refuse(1, f"must have one model, got {named}; keep the column of one model")
+    scores, others = [], []
+    for _, values in file.rows:
         value, metric = number_of(values[models[0]]), text_of(values["metric"])
+        dataset = text_of(values["dataset"])
         if value is None or text_of(values["version"]) == "-":
             continue
         # A custom evaluator may give a fraction, which as percent would be a hundredth of it.
-        percent = value == 0 or 1 < value <= 100
-        if metric.lower() in _ACCURACIES and percent:
-            scores.append(Score(target_name(text_of(values["dataset"])), value / 100))
+        if metric.lower() in _ACCURACIES and (value == 0 or 1 < value <= 100):
+            scores.append(HarnessScore(target_name(dataset), value / 100))
         else:
-            other.append(f"{text_of(values['dataset'])} ({metric} {value:g})")
-    note = f"{content.name}: no accuracies in percent, so left out: {', '.join(other)}"
-    return Log(scores=scores, notes=(note,) if other else ())
+            others.append(f"{dataset} ({metric} {value:g})")
+    note = f"{file.name}: no accuracies in percent, so left out: {', '.join(others)}"
+    return HarnessLog(scores=scores, notes=(note,) if others else ())

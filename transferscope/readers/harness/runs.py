@@ -1,56 +1,38 @@
-"""One run: all of a harness's files in its folders, found by content and put together.
+"""Read one run: all of a harness's files in its folders, found by content and merged.
+
+A file that cannot be read, or that no harness recognizes, is passed over and named in a note. The
+usual files of a checkpoint's folder (weights, settings) need no note.
 
 In:   paths, as a mapping file names them.
-Out:  a `RunLog`: one sample for each target and item, and averages where there are no samples.
-
-A file that cannot be read, or is of no known harness, is passed over and named in a note; what lies
-in every checkpoint's folder (weights, settings) is passed over without a word.
+Out:  a `RunLog`: one sample for each target and item, and averages without samples.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from transferscope.errors import DataError
 from transferscope.predictions import shown, some
-from transferscope.readers.harness import (
-    blink,
-    evalscope,
-    every_eval_ever,
-    helm,
-    inspect_ai,
-    lm_eval,
-    lmms_eval,
-    opencompass,
-    vlmevalkit,
+from transferscope.readers.harness import HARNESSES, harness_of
+from transferscope.readers.harness.foreign_files import ForeignFile, described, files_in, load
+from transferscope.readers.harness.mapping import RunPath
+from transferscope.readers.harness.merging import LogFile, TaskPart, by_target, merged
+from transferscope.readers.harness.samples import (
+    HarnessLog,
+    HarnessSample,
+    HarnessScore,
+    Options,
+    blink_size,
 )
-from transferscope.readers.harness.content import files_in, load
-from transferscope.readers.harness.foreign import described
-from transferscope.readers.harness.merging import File, Kept, Part, by_sentence, merged, within
-from transferscope.readers.harness.record import Content, Log, Score
-from transferscope.readers.harness.tasks import blink_size
-
-__all__ = ["Format", "Kept", "RunLog", "formats", "read_run", "recognised"]
-
 
 _MOST_PASSED = 10
-"""Files that are passed over with a reason; those beyond are named alone."""
+"""Files passed over whose reason a note gives; of more, only the names."""
 
 
-class Format(NamedTuple):
-    """How the files of one harness are known and read."""
-
-    name: str
-    recognise: Callable[[Content], bool]
-    read: Callable[[Content], Log]
-
-
-class Key(NamedTuple):
-    """What a run is."""
+class RunKey(NamedTuple):
+    """What identifies a run."""
 
     model: str
     source: str | None
@@ -61,216 +43,177 @@ class RunLog(NamedTuple):
     """One run."""
 
     label: str
-    """How the mapping file calls it: its paths."""
-    samples: dict[str, dict[str, Kept]]
+    """The run's paths, as messages name it."""
+    samples: dict[str, dict[str, HarnessSample]]
     """By target and item."""
-    scores: dict[str, Score]
+    scores: dict[str, HarnessScore]
     """Averages, by target."""
     harnesses: dict[str, str]
-    """Which harness evaluated each target."""
-    versions: dict[str, str]
-    """Of the harness's tasks, by target."""
-    notes: list[str]
-    sha256: str
-    """Of the names and hashes of its files."""
-    metrics: Mapping[str, str] = MappingProxyType({})
+    """The harness that evaluated each target."""
+    versions: Mapping[str, str]
+    """Version of the harness's task, by target."""
+    metrics: Mapping[str, str]
     """The harness's metric behind scores, by target."""
-    files: Mapping[str, str] = MappingProxyType({})
-    """Hashes of its files, by name."""
+    files: Mapping[str, str]
+    """Hashes of the files, by name."""
+    sha256: str
+    """Of the names and hashes of the files."""
+    notes: list[str]
 
 
-def formats(gold: Mapping[str, int], metric: str | None = None) -> list[Format]:
-    """The known harnesses, in the order in which a file is tried on them.
-
-    Args:
-        gold: BLINK's right answers by item; empty where they are not given.
-        metric: the metric to take in tasks that have it.
-    """
-    return [
-        Format(lm_eval.NAME, lm_eval.recognise, partial(lm_eval.read, asked=metric)),
-        Format(lmms_eval.NAME, lmms_eval.recognise, partial(lmms_eval.read, asked=metric)),
-        Format(vlmevalkit.NAME, vlmevalkit.recognise, vlmevalkit.read),
-        Format(inspect_ai.NAME, inspect_ai.recognise, inspect_ai.read),
-        Format(evalscope.NAME, evalscope.recognise, evalscope.read),
-        Format(helm.NAME, helm.recognise, helm.read),
-        Format(every_eval_ever.NAME, every_eval_ever.recognise, every_eval_ever.read),
-        Format(opencompass.NAME, opencompass.recognise, opencompass.read),
-        Format(blink.NAME, blink.recognise, partial(blink.read, gold=gold)),
-    ]
-
-
-def recognised(path: Path) -> str | None:
-    """The harness that wrote a file, if one did."""
-    content = load(path)
-    if content is None:
-        return None
-    return next((each.name for each in formats({}) if each.recognise(content)), None)
+def recognized(path: Path) -> str | None:
+    """The name of the harness that wrote a file; None if it is unknown."""
+    file = load(path)
+    harness = None if file is None else harness_of(file)
+    return None if harness is None else harness.NAME
 
 
 def read_run(
-    paths: Sequence[Path],
-    label: str,
-    gold: Mapping[str, int],
-    *,
-    entries: Sequence[int] = (),
-    metric: str | None = None,
-    base: bool = False,
+    paths: Sequence[RunPath], options: Options | None = None, *, base: bool = False
 ) -> RunLog:
-    """Everything that the harness's files below the paths say.
+    """All that the harness's files below the paths hold.
 
     Args:
-        gold: BLINK's right answers by item; empty where they are not given.
-        entries: for each path, the number of the mapping's entry that it comes from; matches of
-            one glob share it.
-        metric: the metric to take in tasks that have it.
         base: whether the run is the base.
 
     Raises:
         DataError: no file can be read, or two files are of two runs.
     """
-    pile = _Pile(label, base)
-    known, hashes = formats(gold, metric), hashlib.sha256()
-    for number, path in enumerate(paths):
-        entry = entries[number] if entries else number
-        for file in files_in(path):
-            pile.seen += 1
+    names = list(dict.fromkeys(path.name for path in paths))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    run = _Merging(shown(" and ".join(names[:3]) + more), base)
+    hashes = hashlib.sha256()
+    for path in paths:
+        for place in files_in(path.path):
+            run.count += 1
             try:
-                content = load(file)
-            except DataError as error:
-                pile.passed.append(str(error))
-                continue
-            harness = content and next((one for one in known if one.recognise(content)), None)
-            if content is None or harness is None:
-                pile.pass_over(file, content)
-            elif content.broken:
-                pile.passed.append(f"{shown(content.name)}: {content.broken}")
-            else:
-                try:
-                    log = harness.read(content)
-                except DataError as error:
-                    pile.passed.append(str(error))
+                file = load(place)
+                harness = None if file is None else harness_of(file)
+                if file is None or harness is None or file.broken:
+                    run.pass_over(place, file)
                     continue
-                hashes.update(f"{content.name} {content.sha256}\n".encode())
-                pile.files[shown(f"{content.folder}/{content.name}")] = content.sha256
-                pile.add(harness.name, File(file, entry, file.stat().st_mtime), log)
-    return pile.run(hashes.hexdigest())
+                log = harness.read(file, options or Options())
+            except DataError as error:
+                run.passed.append(str(error))
+                continue
+            hashes.update(f"{file.name} {file.sha256}\n".encode())
+            run.files[shown(f"{file.folder}/{file.name}")] = file.sha256
+            run.add(harness.NAME, LogFile(place, path.entry, place.stat().st_mtime), log)
+    return run.result(hashes.hexdigest())
 
 
 @dataclass
-class _Pile:
-    """What was read so far of one run."""
+class _Merging:
+    """The files of one run, as far as they are read."""
 
     label: str
     base: bool
-    seen: int = 0
-    samples: dict[str, Part] = field(default_factory=dict[str, Part])
-    scores: dict[str, Part] = field(default_factory=dict[str, Part])
+    count: int = 0
+    """Of files seen."""
+    samples: dict[str, TaskPart] = field(default_factory=dict[str, TaskPart])
+    scores: dict[str, TaskPart] = field(default_factory=dict[str, TaskPart])
     harnesses: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     """Harness and file of each target."""
     versions: dict[str, str] = field(default_factory=dict[str, str])
     metrics: dict[str, str] = field(default_factory=dict[str, str])
     files: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
-    reruns: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    """Targets, with what is left out of them."""
+    reruns: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """Targets, by the note that names the newer file."""
     passed: list[str] = field(default_factory=list[str])
-    """Files that should have been read, and why they could not be."""
+    """Files that could not be read, with the reason."""
     foreign: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    """Names of files of no known harness, by what they are."""
+    """Files that no harness recognizes, by what they are."""
 
-    def pass_over(self, file: Path, content: Content | None) -> None:
-        """Keep what must be told of a file that no reader takes."""
-        if content is not None and content.broken:
-            self.passed.append(f"{shown(content.name)}: {content.broken}")
-        elif what := described(file, content):
-            self.foreign.setdefault(what, []).append(shown(file.name))
+    def pass_over(self, place: Path, file: ForeignFile | None) -> None:
+        """Keep the reason why a file is not read, if it needs a note."""
+        if file is not None and file.broken:
+            self.passed.append(f"{shown(file.name)}: {file.broken}")
+        elif what := described(place, file):
+            self.foreign.setdefault(what, []).append(shown(place.name))
 
-    def add(self, harness: str, file: File, log: Log) -> None:
-        """Put what one file says to the rest.
+    def add(self, harness: str, file: LogFile, log: HarnessLog) -> None:
+        """Merge one file with those before it.
 
         Raises:
-            DataError: another file says something of the same task, or this one says two things.
+            DataError: the file and another one are of two runs, or it holds two runs itself.
         """
-        samples = within(log.samples, file.path.name, self.label)
+        name = shown(file.path.name)
+        samples = by_target(log.samples, file.path.name, self.label)
         scores = {score.target: score for score in log.scores}
         for target in dict.fromkeys([*samples, *scores]):
-            before, first = self.harnesses.setdefault(target, (harness, file.path.name))
+            before, first = self.harnesses.setdefault(target, (harness, name))
             if before != harness:
                 raise DataError(
-                    f"{self.label}: {target} is there from {before} ({shown(first)}) and from "
-                    f"{harness} ({shown(file.path.name)}); keep one of them"
+                    f"{self.label}: {target} is there from {before} ({first}) and from {harness} "
+                    f"({name}); keep one of them"
                 )
         for target, items in samples.items():
-            self._put(self.samples, target, Part(file, items))
+            self._merge(self.samples, target, TaskPart(file, items))
         for target, score in scores.items():
-            self._put(self.scores, target, Part(file, {}, score))
+            self._merge(self.scores, target, TaskPart(file, {}, score))
         for kept, new in ((self.versions, log.versions), (self.metrics, log.metrics)):
-            kept.update(
-                {target: value for target, value in new.items() if self._is_of(target, file)}
-            )
-        told = [f"{self.label}: {note}" for note in log.notes]
+            for target, value in new.items():
+                parts = [parts[target] for parts in (self.samples, self.scores) if target in parts]
+                if not parts or any(part.file == file for part in parts):  # the newer file counts
+                    kept[target] = value
+        notes = [*log.notes]
         if again := len(log.samples) - sum(map(len, samples.values())):
-            name = shown(file.path.name)
-            told.append(
-                f"{self.label}: {name}: {again} rows repeat an item alike; each counts once"
-            )
-        self.notes.extend(note for note in told if note not in self.notes)
+            notes.append(f"{name}: {again} rows repeat an item alike; each counts once")
+        for note in (f"{self.label}: {note}" for note in notes):
+            if note not in self.notes:
+                self.notes.append(note)
 
-    def _put(self, parts: dict[str, Part], target: str, new: Part) -> None:
+    def _merge(self, parts: dict[str, TaskPart], target: str, new: TaskPart) -> None:
         if target in parts:
-            new, left_out = merged(parts[target], new, repr(target), base=self.base)
-            self.reruns += [(target, left_out)] * bool(left_out)
+            new, note = merged(parts[target], new, repr(target), base=self.base)
+            if note:
+                self.reruns.setdefault(note, []).append(target)
         parts[target] = new
 
-    def _is_of(self, target: str, file: File) -> bool:
-        """Whether the file counts for a target, and not an older or newer one."""
-        parts = [parts[target] for parts in (self.samples, self.scores) if target in parts]
-        return not parts or any(part.file == file for part in parts)
-
-    def run(self, sha256: str) -> RunLog:
-        """The whole run.
+    def result(self, sha256: str) -> RunLog:
+        """The merged run.
 
         Raises:
-            DataError: nothing could be read.
+            DataError: no file could be read.
         """
         foreign = [f"{some(names, 10)} ({what})" for what, names in self.foreign.items()]
         passed = [*self.passed, *foreign]
         if not self.harnesses:
-            self._refuse_nothing(passed)
-        notes = self.notes + [f"{self.label}: {note}" for note in by_sentence(self.reruns)]
-        notes += [f"{self.label}: passed over: {one}" for one in passed[:_MOST_PASSED]]
+            self._refuse(passed)
+        notes = [f"{some(targets, 40)}: {note}" for note, targets in self.reruns.items()]
+        notes += [f"passed over: {one}" for one in passed[:_MOST_PASSED]]
         if rest := [one.partition(":")[0] for one in passed[_MOST_PASSED:]]:
-            notes.append(f"{self.label}: also passed over: {some(rest, 100)}")
+            notes.append(f"also passed over: {some(rest, 100)}")
         for target, part in self.samples.items():
             size = blink_size(target)
             if size is not None and len(part.samples) > size:
                 notes.append(
-                    f"{self.label}: {target} has {len(part.samples)} items, but BLINK's validation "
-                    f"split has {size}: some stand there twice, or are of another split"
+                    f"{target} has {len(part.samples)} items, but BLINK's validation split has "
+                    f"{size}: some are repeated, or are of another split"
                 )
         return RunLog(
-            self.label,
-            {target: dict(part.samples) for target, part in self.samples.items()},
-            {target: part.score for target, part in self.scores.items() if part.score},
-            {target: harness for target, (harness, _) in self.harnesses.items()},
-            self.versions,
-            notes,
-            sha256,
-            self.metrics,
-            self.files,
+            label=self.label,
+            samples={target: dict(part.samples) for target, part in self.samples.items()},
+            scores={target: part.score for target, part in self.scores.items() if part.score},
+            harnesses={target: harness for target, (harness, _) in self.harnesses.items()},
+            versions=self.versions,
+            metrics=self.metrics,
+            files=self.files,
+            sha256=sha256,
+            notes=[*self.notes, *(f"{self.label}: {note}" for note in notes)],
         )
 
-    def _refuse_nothing(self, passed: list[str]) -> None:
-        blinks = any("without a known answer" in note for note in self.notes)
-        hint = ". BLINK's prediction files need its file of right answers, as gold" * blinks
+    def _refuse(self, passed: list[str]) -> None:
         if self.notes:
-            raise DataError(f"{'; '.join(self.notes[:3])}; nothing is left to judge{hint}")
-        if len(passed) == self.seen == 1:
+            flat = any("without a known answer" in note for note in self.notes)
+            hint = ". BLINK's prediction files need its file of right answers, as gold" * flat
+            raise DataError(f"{'; '.join(self.notes[:3])}; no item remains to judge{hint}")
+        if len(passed) == self.count == 1:
             raise DataError(f"{self.label}: {passed[0]}")
         more = f"; and {len(passed) - 3} more" if len(passed) > 3 else ""
         names = f"; not readable: {'; '.join(passed[:3])}{more}" if passed else ""
         raise DataError(
-            f"{self.label}: none of {self.seen} files is one of "
-            f"{', '.join(each.name for each in formats({}))}{names}; name the folder that holds "
-            f"the harness's output"
+            f"{self.label}: none of {self.count} files is one of {', '.join(HARNESSES)}{names}; "
+            f"name the folder that holds the harness's output"
         )

@@ -1,239 +1,189 @@
-"""Per-sample logs of lmms-eval and lm-evaluation-harness, which are siblings.
+"""One item of a harness's log as a record, with options and tasks named alike everywhere.
 
-A sample is one JSON line: `doc_id`, `target`, `resps` or `filtered_resps`, and a key for each
-metric.
-
-In:   a `Content`.
-Out:  a `Log`. What differs between the two harnesses is said in `lmms_eval` and `lm_eval`.
+In:   what a harness's module found in a file.
+Out:  a `HarnessLog` of samples, or of averages.
 """
 
+import ast
 import re
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from transferscope.predictions import some
-from transferscope.readers.harness.metrics import preferred, score_of
-from transferscope.readers.harness.record import (
-    HIDDEN,
-    Content,
-    Log,
-    Sample,
-    fraction_of,
-    letter_index,
-    number_of,
-    text_of,
-)
-from transferscope.readers.harness.tasks import (
-    CHOICES,
-    first_known,
-    options_in,
-    options_of,
-    target_name,
-    target_of_item,
-)
+from transferscope.suites.blink import BLINK, IQ_TEST
+from transferscope.tasks import LETTERS
 
-MRA = "MRA:.5:.95:.05"
-"""VSI-Bench's mean relative accuracy, as harnesses call it."""
-_OURS = {
-    *("doc_id", "doc", "target", "arguments", "input", "input_media", "resps", "filtered_resps"),
-    *("doc_hash", "prompt_hash", "target_hash", "filter", "metrics", "token_counts"),
-}
-"""Keys of a sample that are no metrics."""
+HIDDEN = "hidden"
+"""BLINK's answer to every item of the test split."""
 YES_NO = ("yes", "no")
 """Options of an item whose right answer is one of them."""
-_NAME = re.compile(
-    r"(?:.*_)?samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl?", re.I | re.S
-)
+_SECOND = ("the second image", "the third image")
+_POINTS = ("Point A", "Point B", "Point C", "Point D")
+CHOICES: dict[str, tuple[str, ...]] = {
+    "Art_Style": _SECOND,
+    "Counting": ("",) * 4,
+    "Forensic_Detection": ("the first image", *_SECOND, "the fourth image"),
+    "Functional_Correspondence": _POINTS,
+    "IQ_Test": ("",) * 4,
+    "Jigsaw": _SECOND,
+    "Multi-view_Reasoning": ("left", "right"),
+    "Object_Localization": ("Box A", "Box B"),
+    "Relative_Depth": ("A is closer", "B is closer"),
+    "Relative_Reflectance": ("A is darker", "B is darker", "About the same"),
+    "Semantic_Correspondence": _POINTS,
+    "Spatial_Relation": YES_NO,
+    "Visual_Correspondence": _POINTS,
+    "Visual_Similarity": _SECOND,
+}
+"""Options of BLINK's tasks, the same for every item; "" where their text differs by item."""
+CORRECTED = ("Relative_Reflectance",)
+"""BLINK's tasks whose right answers were corrected in September 2025."""
+ANY = ("",) * len(LETTERS)
+"""Options of an item if nothing is known of them."""
+
+_SIZES = {task.name: task.items for task in (*BLINK, IQ_TEST)}
+_ITEM = re.compile(r"(?:val|test)_(.+)_\d+")
+_LETTER = re.compile(r"\s*\(?([A-J])[).:]*\s*")
+_OPTION = re.compile(r"^[ \t]*\(?([A-J])[).:][ \t]*(.*?)[ \t]*$", re.M)
+_LONGEST = 20_000  # characters searched of an option list and of a prompt's end
 
 
-def are_samples(content: Content) -> bool:
-    """Whether the rows are per-sample logs of either harness."""
-    return {"doc_id", "target"} <= content.first.keys() and bool(
-        {"resps", "filtered_resps"} & content.first.keys()
-    )
+class HarnessSample(NamedTuple):
+    """One item as a harness logged it."""
+
+    target: str
+    item: str
+    row: int
+    """Position in the file, from 1."""
+    reply: str | None = None
+    """The raw reply; None if the file has only what the harness parsed."""
+    choices: tuple[str, ...] = ()
+    answer: int | None = None
+    """Index of the right option; None if the item has no options."""
+    parsed: str | None = None
+    """What the harness read in the reply."""
+    score: float | None = None
+    """The harness's score in [0, 1]."""
+    logprobs: tuple[float, ...] | None = None
+    """One for each option, where options were compared and nothing was generated."""
+    logged_answer: int | None = None
+    """The file's answer, where a gold file replaced it in `answer`."""
+    prompt: str | None = None
+    """The question's text as the model got it, where the file keeps it."""
 
 
-def read_samples(content: Content, asked: str | None = None) -> Log:
-    """The samples of one file, which is one task of one run.
+class HarnessScore(NamedTuple):
+    """A harness's average on one target."""
 
-    Args:
-        asked: the metric that decides where the samples have it.
+    target: str
+    accuracy: float
+    total: int | None = None
 
-    Raises:
-        DataError: a row lacks its id, or the task is named neither in the rows nor by the file.
+
+class HarnessLog(NamedTuple):
+    """The content of one file."""
+
+    samples: Sequence[HarnessSample] = ()
+    scores: Sequence[HarnessScore] = ()
+    versions: Mapping[str, str] = MappingProxyType({})
+    """Version of the harness's task, by target."""
+    metrics: Mapping[str, str] = MappingProxyType({})
+    """The harness's metric behind the scores, by target."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the results must know; the run's name is put before each."""
+
+
+class Options(NamedTuple):
+    """What the mapping file asks of a harness's module."""
+
+    gold: Mapping[str, int] = MappingProxyType({})
+    """BLINK's right answers by item; empty if no gold file is given."""
+    metric: str | None = None
+    """The metric to take in tasks that have it."""
+
+
+# Options
+
+
+def letter_index(value: Any) -> int | None:
+    """`B`, `(B)` or `B.` as 1; None if the cell is not an option letter."""
+    found = _LETTER.fullmatch(value) if isinstance(value, str) else None
+    return LETTERS.index(found[1]) if found else None
+
+
+def option_index(letter: Any, choices: Sequence[str]) -> int | None:
+    """The index of an option letter; None if the choices have no such option."""
+    index = letter_index(letter)
+    return index if index is not None and index < len(choices) else None
+
+
+def options_in(prompt: str) -> tuple[str, ...]:
+    """The options at the end of a prompt, one on each line, as `(A) left` or `A. left`."""
+    run: list[str] = []
+    for letter, text in _OPTION.findall(prompt[-_LONGEST:]):
+        if letter == "A":
+            run = []
+        if letter == LETTERS[len(run) % len(LETTERS)]:
+            run.append(text)
+    return tuple(run)
+
+
+def options_of(value: Any) -> tuple[str, ...]:
+    """Options from a list, or from the text of a list, without the letters before them."""
+    if isinstance(value, dict):  # ARC and its like: {"text": [...], "label": [...]}
+        value = value.get("text")
+    if isinstance(value, str) and value.lstrip().startswith("[") and len(value) <= _LONGEST:
+        try:
+            value = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return ()
+    if not isinstance(value, list) or not 0 < len(value) <= len(LETTERS):
+        return ()
+    texts = [str(each) for each in value]
+    lettered = [
+        re.fullmatch(rf"\s*\(?{letter}[).:]\s*(.*)", text, re.S)
+        for letter, text in zip(LETTERS, texts, strict=False)
+    ]
+    bare = [found[1] for found in lettered if found]
+    return tuple(text.strip() for text in (bare if len(bare) == len(texts) else texts))
+
+
+def first_known(*found: Sequence[str]) -> tuple[str, ...]:
+    """The first list of options that is not empty, else `ANY`."""
+    return next((tuple(options) for options in found if options), ANY)
+
+
+# Task names
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "_", name[:200]).strip("_").lower()
+
+
+_BLINK = {_plain(name): name for name in CHOICES}
+
+
+def target_name(name: str) -> str:
+    """BLINK's name for `blink_relative_depth`; any other name as it is.
+
+    Other benchmarks have tasks of the same names, so the name must begin with `blink`.
     """
-    found: list[Sample] = []
-    count = Counter[str]()
-    metrics = list(dict.fromkeys(name for _, values in content.rows for name in _marks(values)))
-    metric = asked if asked in metrics else preferred(metrics)
-    for row, values in content.rows:
-        if not {"doc_id", "target"} <= values.keys():
-            raise content.refuse(row, "no doc_id or no target")
-        if values.get("filter") != content.first.get("filter"):
-            count["samples of another filter are left out"] += 1
-            continue
-        if str(values["target"]).strip() == HIDDEN:
-            count["items with hidden answers are left out"] += 1
-            continue
-        logprobs = _logprobs(values)
-        replies = (
-            [] if logprobs else list(_texts(values.get("resps") or values.get("filtered_resps")))
-        )
-        if len(replies) > 1:
-            count["items have several replies, of which the first is read"] += 1
-        score = score_of(metric, _marks(values))
-        sample = _sample(content, row, values, replies[0] if replies else None, score)
-        if metric is not None and metric == asked:
-            sample = Sample(sample.target, sample.item, row, score=score)
-        found.append(sample._replace(prompt=_prompt(values) or None))
-    notes = [f"{content.name}: {n} {what}" for what, n in count.items()]
-    judged = [s for s in found if s.answer is not None and s.logprobs is None]
-    if metrics and metric is None and not judged:  # options may be compared for a bias alone
-        tasks = dict.fromkeys(sample.target for sample in found)
-        why = f"no one accuracy among {some(metrics)}; choose one with `metric: NAME`"
-        return Log(notes=(*notes, f"{content.name}: {some(tasks)} left out: {why}"))
-    by_score = {s.target: metric for s in found if s.answer is None and metric is not None}
-    return Log(found, metrics=by_score, notes=tuple(notes))
+    plain = _plain(name)
+    prefixed = plain.startswith("blink_")
+    return _BLINK.get(plain.removeprefix("blink_"), name.strip()) if prefixed else name.strip()
 
 
-def _sample(
-    content: Content, row: int, values: dict[str, Any], reply: str | None, score: float | None
-) -> Sample:
-    doc = _doc(values)
-    if "question_type" in doc:
-        return _vsi(content, row, values, doc, reply)
-    blink = values.get("blink_acc")
-    blink = blink if isinstance(blink, dict) else {}
-    item = text_of(blink.get("id") or doc.get("idx") or values["doc_id"])
-    target = target_of_item(item) or target_name(_task(content, row))
-    choices = first_known(
-        options_of(doc.get("choices") or doc.get("options")),
-        options_in(_prompt(values)),
-        CHOICES.get(target, ()),
-    )
-    said = text_of(blink.get("pred_parsed")) if "pred_parsed" in blink else None
-    logprobs = _logprobs(values)
-    if logprobs is not None:
-        return Sample(
-            *(target, item, row),
-            choices=choices,
-            answer=_index(values["target"], choices, len(logprobs), sure=score is None),
-            score=score,
-            logprobs=logprobs,
-        )
-    if reply is None and isinstance(blink.get("pred"), str):
-        reply = blink["pred"]
-    answer = letter_index(values["target"])
-    if answer is None and str(values["target"]).strip().lower() in YES_NO:
-        choices, answer = YES_NO, YES_NO.index(str(values["target"]).strip().lower())
-    return Sample(target, item, row, reply, choices, answer, said, score)
+def blink_name(name: str) -> str | None:
+    """BLINK's name for a category in BLINK's own files, in any spelling; None for other names."""
+    return _BLINK.get(_plain(name))
 
 
-def _doc(values: dict[str, Any]) -> dict[str, Any]:
-    """The question's own record: `doc`, or VSI-Bench's under each of its metrics."""
-    for key, value in values.items():
-        if isinstance(value, dict) and (key == "doc" or "question_type" in value):
-            return value
-    return {}
+def blink_size(target: str) -> int | None:
+    """Number of items of a BLINK task's validation split; None for other tasks."""
+    return _SIZES.get(target)
 
 
-def _vsi(
-    content: Content, row: int, values: dict[str, Any], doc: dict[str, Any], reply: str | None
-) -> Sample:
-    target, item = text_of(doc["question_type"]), text_of(doc.get("id", values["doc_id"]))
-    scored = next((v for v in values.values() if isinstance(v, dict) and _vsi_score(v)), doc)
-    if reply is None and isinstance(scored.get("prediction"), str):
-        reply = scored["prediction"]
-    said = text_of(scored["prediction"]) if "prediction" in scored else None
-    if MRA in scored:
-        score = fraction_of(scored[MRA])
-        if score is None:
-            raise content.refuse(row, f"{MRA} is {scored[MRA]!r}, expected a fraction in [0, 1]")
-        return Sample(target, item, row, reply, said=said, score=score)
-    options = first_known(options_of(doc.get("options")))
-    answer = letter_index(doc.get("ground_truth", values["target"]))
-    score = fraction_of(scored.get("accuracy"))
-    return Sample(target, item, row, reply, options, answer, said, score)
-
-
-def _vsi_score(value: dict[str, Any]) -> bool:
-    return MRA in value or "accuracy" in value
-
-
-def _task(content: Content, row: int) -> str:
-    """The task's name, which nothing in the file but its own name may tell."""
-    found = _NAME.fullmatch(content.name)
-    if found is None:
-        raise content.refuse(
-            row, "names no task, and neither does the file; call it samples_TASK.jsonl"
-        )
-    return found["task"]
-
-
-def _prompt(values: dict[str, Any]) -> str:
-    """The prompt's text: `input`, or the first argument."""
-    if isinstance(values.get("input"), str):
-        return values["input"]
-    return next((text for text in _texts(values.get("arguments")) if len(text) > 1), "")
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Texts in lists of lists, in order."""
-    stack = [value]
-    while stack:
-        each = stack.pop()
-        if isinstance(each, str):
-            yield each
-        elif isinstance(each, list):
-            stack.extend(reversed(each))
-        elif isinstance(each, dict):
-            stack.extend(reversed(list(each.values())))
-
-
-def _logprobs(values: dict[str, Any]) -> tuple[float, ...] | None:
-    """Log-probabilities of compared options: a pair (log-probability, whether greedy) for each."""
-    pairs = values.get("filtered_resps") or values.get("resps")
-    if not isinstance(pairs, list) or len(pairs) < 2:
-        return None
-    inner = [p[0] if isinstance(p, list) and len(p) == 1 else p for p in pairs]
-    if not all(isinstance(p, list) and len(p) == 2 and _is_truth(p[1]) for p in inner):
-        return None
-    numbers = [number_of(p[0]) for p in inner]
-    return tuple(n for n in numbers if n is not None) if None not in numbers else None
-
-
-def _is_truth(value: Any) -> bool:
-    return str(value) in ("True", "False")
-
-
-def _index(target: Any, choices: tuple[str, ...], size: int, *, sure: bool) -> int | None:
-    """The right option of a comparison: its index, its letter or its text.
-
-    Logs hold indices as text. Where options are numbers, or their texts are not known, a number may
-    be either, and unless it is `sure` to be an index the harness's score decides.
-    """
-    text = str(target).strip()
-    if text.isascii() and text.isdigit() and len(text) < 4:
-        index = int(text) if int(text) < size else None
-        known = [choice.strip() for choice in choices[:size]]
-        clear = all(known) and (text not in known or known.index(text) == index)
-        return index if sure or clear else None
-    letter = letter_index(text)
-    if letter is not None and letter < size:
-        return letter
-    same = [n for n, choice in enumerate(choices) if choice and choice.strip() == text]
-    return same[0] if len(same) == 1 else None
-
-
-def _marks(values: dict[str, Any]) -> dict[str, float]:
-    """What the harness gave for a sample, by metric."""
-    found: dict[str, float] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and key not in _OURS:
-            keys = ("is_correct", "score", "accuracy", "correct")
-            value = next((value[k] for k in keys if k in value), None)
-        number = number_of(value)
-        if key not in _OURS and number is not None:
-            found[key] = number
-    return found
+def target_of_item(item: str) -> str | None:
+    """The task in BLINK's item id, such as `val_Multi-view_Reasoning_133`; None for other ids."""
+    found = _ITEM.fullmatch(item)
+    return blink_name(found[1]) if found else None

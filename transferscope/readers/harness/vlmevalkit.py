@@ -1,101 +1,213 @@
-"""VLMEvalKit: result tables (`index, question, A .. D, answer, prediction`), the same with `hit`
-after scoring, and score files (`vlmevalkit_scores`).
+"""VLMEvalKit: result tables, before or after scoring, and score files.
 
-Its rule finds a lone letter near the end of a reply; what it cannot read goes to a judge model, and
-after three failures a random option is taken: raw replies are read again.
+    tables  index, question, A .. D, answer, category, prediction; after scoring also hit and log
+    scores  `MODEL_BENCHMARK_acc.csv` (fractions) and `.._score.csv` (mostly percent), a column for
+            each category; VSI-Bench's are separated by tabs whatever their name is
 
-A file is called MODEL_BENCHMARK, and categories of different benchmarks share names: targets are
-called `MMBench_DEV_EN/object_localization`, but BLINK's and VSI-Bench's by their own names.
+Its rule reads a lone letter near the end of a reply. The rest goes to a judge model, and after
+three failures a random option is taken: raw replies are therefore read again.
+
+A file is called MODEL_BENCHMARK, and benchmarks share names of categories: targets are called
+`MMBench_DEV_EN/object_localization`, but BLINK's and VSI-Bench's have their plain names.
 """
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
-from transferscope.readers.harness import vlmevalkit_scores
-from transferscope.readers.harness.record import (
-    FAILED,
-    Content,
-    Log,
-    Sample,
+from transferscope.predictions import some
+from transferscope.readers.harness.foreign_files import (
+    ForeignFile,
     fraction_of,
-    letter_index,
+    number_of,
     text_of,
 )
-from transferscope.readers.harness.samples import MRA, YES_NO
-from transferscope.readers.harness.tasks import blink_name, first_known, options_of, target_of_item
+from transferscope.readers.harness.lm_eval import MRA, vsi_scores
+from transferscope.readers.harness.metrics import unit_in
+from transferscope.readers.harness.samples import (
+    CHOICES,
+    YES_NO,
+    HarnessLog,
+    HarnessSample,
+    HarnessScore,
+    Options,
+    blink_name,
+    blink_size,
+    first_known,
+    letter_index,
+    options_of,
+    target_of_item,
+)
 from transferscope.tasks import LETTERS
 
 NAME = "VLMEvalKit"
-NOT_READ = ("Failed to predict, thus randomly generate", "Failed in Prefetch, no GPT-based")
-"""What its log says where it read no option: it took a random one, or none."""
+_FAILED = "Failed to obtain answer"
+"""The reply where the model did not answer."""
+_NOT_READ = ("Failed to predict, thus randomly generate", "Failed in Prefetch, no GPT-based")
+"""The column `log` where no option was read: a random one was taken, or none."""
 _TABLE = {"index", "answer", "prediction"}
+_SCORED = r"auxmatch|judge|(?:exact_matching|extract_matching|openai|chatgpt|gpt)[\w.-]*"
+SCORED = re.compile(rf"_(?:{_SCORED})$")
+"""Endings of a table's name after scoring."""
+_SUFFIX = re.compile(rf"_(?:acc|score|results?|{_SCORED})$")
+_SCORES = re.compile(r".+_(acc|score)\.(csv|tsv|json|xlsx)", re.I | re.S)
+_BENCHMARK = re.compile(
+    r"(?:^|_)((?:BLINK|MMBench|CCBench|MMStar|SEEDBench|POPE|MME|HallusionBench|RealWorldQA|MMMU|MMVP"
+    r"|MathVista|MathVision|MathVerse|AI2D|ScienceQA|OCRBench|OCRVQA|TextVQA|ChartQA|DocVQA|InfoVQA"
+    r"|MMVet|VSI|CV-?Bench|Q-?Bench|A-?Bench|MUIRBench|MMT-?Bench|VStarBench|R-?Bench|COCO_VAL|SEED"
+    r"|LLaVABench|TaskMeAnything|SpatialEval|MMIU|MVBench|Video-?MME|GQA|VizWiz|CRPE|AMBER|VLMs|"
+    r"MLLMGuard|DynaMath|LogicVista|WeMath|EMMA|ERQA|OmniSpatial|SpatialBench|3DSRBench|ZEROBench)"
+    r"(?![a-z]).*)$",
+    re.S,
+)
+"""Names of benchmarks, with the split that follows them."""
+_MMBENCH_MEANS = {"AR", "CP", "FP-C", "FP-S", "LR", "RR"}
+"""Means of MMBench's categories, in columns beside the categories."""
 
 
-def recognise(content: Content) -> bool:
-    """Whether the file is one of VLMEvalKit's."""
-    return content.first.keys() >= _TABLE or vlmevalkit_scores.recognise(content)
+def recognize(file: ForeignFile) -> bool:
+    """Whether VLMEvalKit wrote the file."""
+    keys = file.first.keys()
+    if keys >= _TABLE or ("split" in keys and {"Overall", "aAcc"} & keys) or _is_vsi(file):
+        return True
+    name = file.name.rsplit(".", 1)[0]
+    named = _SCORES.fullmatch(file.name) is not None and _BENCHMARK.search(name) is not None
+    return named and file.value is None and bool(file.rows)
 
 
-def read(content: Content) -> Log:
-    """The samples of a result table, or the averages of a score file.
+def read(file: ForeignFile, _options: Options) -> HarnessLog:
+    """The samples of a result table, or the averages of a score file."""
+    return _read_table(file) if file.first.keys() >= _TABLE else _read_scores(file)
 
-    Raises:
-        DataError: a row lacks its index, or a score file is not understood.
+
+def _benchmark(file: ForeignFile, categories: Iterable[str]) -> str:
+    """The benchmark in a file's name MODEL_BENCHMARK.
+
+    MODEL is the folder's name; else known benchmarks are searched for, else BENCHMARK is the text
+    after the last underscore. A renamed file is BLINK's if all its categories are spelled as BLINK
+    spells them, as in `Relative_Depth`.
     """
-    if not content.first.keys() >= _TABLE:
-        return vlmevalkit_scores.read(content)
+    name = file.name.rsplit(".", 1)[0]
+    while (cut := _SUFFIX.sub("", name)) != name:
+        name = cut
+    folder = f"{file.folder}_"
+    if name.startswith(folder) and not _BENCHMARK.match(folder):
+        name = name.removeprefix(folder)
+    elif found := _BENCHMARK.search(name):
+        name = found[1]
+    elif (own := set(categories)) <= CHOICES.keys() and any("_" in category for category in own):
+        return "BLINK"
+    else:
+        name = name.rpartition("_")[2]
+    return "BLINK" if name.upper().startswith("BLINK") else name
+
+
+# Result tables
+
+
+def _read_table(file: ForeignFile) -> HarnessLog:
     failed, found = 0, []
-    categories = (text_of(values.get("category")).strip() for _, values in content.rows)
-    bench = vlmevalkit_scores.benchmark(content, categories)
-    for row, values in content.rows:
-        if text_of(values.get("prediction")).startswith(FAILED):
+    categories = (text_of(values.get("category")).strip() for _, values in file.rows)
+    bench = _benchmark(file, categories)
+    for row, values in file.rows:
+        if text_of(values.get("prediction")).startswith(_FAILED):
             failed += 1
             continue
         prompt = text_of(values.get("question")) or None
-        found.append(_sample(content, row, values, bench)._replace(prompt=prompt))
-    note = f"{content.name}: {failed} items that the model could not be asked are left out"
-    return Log(found, notes=(note,) if failed else ())
+        found.append(_sample(file, row, values, bench)._replace(prompt=prompt))
+    note = f"{file.name}: {failed} items that the model did not answer are left out"
+    return HarnessLog(found, notes=(note,) if failed else ())
 
 
-def _sample(content: Content, row: int, values: dict[str, Any], bench: str) -> Sample:
+def _sample(file: ForeignFile, row: int, values: dict[str, Any], bench: str) -> HarnessSample:
     item = text_of(values.get("index")).strip()
     if not item:
-        raise content.refuse(row, "index is empty")
-    reply, mark = text_of(values.get("prediction")), values.get("hit", values.get("score"))
-    hit, written = fraction_of(mark), text_of(values.get("answer")).strip()
-    answer = letter_index(written)
-    if any(words in text_of(values.get("log")) for words in NOT_READ):
+        raise file.refuse(row, "index is empty")
+    reply, gold = text_of(values.get("prediction")), text_of(values.get("answer")).strip()
+    hit, answer = fraction_of(values.get("hit", values.get("score"))), letter_index(gold)
+    if any(words in text_of(values.get("log")) for words in _NOT_READ):
         hit = None
-    if text_of(values.get("question_type")):
-        target = text_of(values["question_type"])
-        if (score := fraction_of(values.get(MRA))) is not None:
-            return Sample(target, item, row, reply, score=score)
-        if answer is None:
-            return Sample(target, item, row, reply, score=hit)
-        options = first_known(options_of(values.get("candidates")))
-        said = values.get("pred_extracted")
-        return Sample(target, item, row, reply, options, answer, text_of(said) or None, hit)
-    target, options = _target(item, values, bench), _options(values)
-    if not options and written.lower() in YES_NO:
-        options, answer = YES_NO, YES_NO.index(written.lower())
-    said = text_of(values.get("extracted")) or None
-    return Sample(target, item, row, reply, first_known(options), answer, said, hit)
-
-
-def _options(values: dict[str, Any]) -> tuple[str, ...]:
-    """The columns A, B, ... as far as they are filled."""
+    if target := text_of(values.get("question_type")):  # VSI-Bench
+        mra = fraction_of(values.get(MRA))
+        if mra is not None or answer is None:
+            return HarnessSample(target, item, row, reply, score=hit if mra is None else mra)
+        choices = first_known(options_of(values.get("candidates")))
+        parsed = text_of(values.get("pred_extracted")) or None
+        return HarnessSample(target, item, row, reply, choices, answer, parsed, hit)
+    columns = [text_of(values.get(c)).strip() for c in ("category", "l2-category")]
+    target = target_of_item(item)
+    if target is None and bench == "BLINK":
+        target = next(filter(None, map(blink_name, columns)), None)
+    target = target or "/".join(filter(None, (bench, columns[0] or columns[1])))
     options: list[str] = []
     for letter in LETTERS:
         if not (text := text_of(values.get(letter))):
             break
         options.append(text)
-    return tuple(options)
+    if not options and gold.lower() in YES_NO:
+        options, answer = [*YES_NO], YES_NO.index(gold.lower())
+    parsed = text_of(values.get("extracted")) or None
+    return HarnessSample(target, item, row, reply, first_known(options), answer, parsed, hit)
 
 
-def _target(item: str, values: dict[str, Any], bench: str) -> str:
-    """The task: BLINK's where the file or the index says so, else benchmark and category."""
-    columns = [text_of(values.get(c)).strip() for c in ("category", "l2-category")]
-    if named := target_of_item(item):
-        return named
-    if bench == "BLINK" and (named := next(filter(None, map(blink_name, columns)), None)):
-        return named
-    return "/".join(filter(None, (bench, columns[0] or columns[1])))
+# Score files
+
+
+def _is_vsi(file: ForeignFile) -> bool:
+    keys = file.first.keys()
+    return "overall" in keys and any(str(key).endswith(f"_{MRA}") for key in keys)
+
+
+def _read_scores(file: ForeignFile) -> HarnessLog:
+    if _is_vsi(file):
+        return HarnessLog(scores=vsi_scores(file, file.first))
+    rows, first = [values for _, values in file.rows], file.first
+    bench = _benchmark(file, [name for name in first if name not in ("split", "Overall")])
+    whole = next((v for v in rows if text_of(next(iter(v.values()))).strip() == "Overall"), None)
+    if whole is not None and {"tot", "hit"} <= first.keys():  # MathVista, MathVision
+        right, total = number_of(whole["hit"]), number_of(whole["tot"])
+        if right is None or not total or not 0 <= right <= total:
+            raise file.refuse(1, f"hit is {whole['hit']!r} of {whole['tot']!r}")
+        return HarnessLog(scores=[HarnessScore(bench, right / total, int(total))])
+    # POPE's Overall is an F1 score; HallusionBench has three columns.
+    column = next((name for name in ("acc", "aAcc") if name in first), None)
+    if whole is not None and column is not None:
+        value = number_of(whole[column])
+        if value is None:
+            raise file.refuse(1, f"{column} of all items must be a number, got {whole[column]!r}")
+        numbers = (number_of(values[column]) for values in rows)
+        unit = unit_in(file, (number for number in numbers if number is not None))
+        others = [name for name in first if name not in ("split", column)]
+        note = f"{file.name}: {column} of all items counts; left out: {some(others)}"
+        return HarnessLog(scores=[HarnessScore(bench, value / unit)], notes=(note,))
+    if "Overall" not in first:
+        sums = "perception" in first  # MME
+        kind = "sums of points, not fractions" if sums else "no column called Overall"
+        raise file.refuse(1, f"{kind}: {some(first)}; the result table has items")
+    if len(rows) > 1:
+        rows = [values for values in rows if values.get("split") in ("val", "validation")]
+    if len(rows) != 1:
+        raise file.refuse(1, "several splits, none called val; keep the row that counts")
+    return _categories(file, rows[0], bench)
+
+
+def _categories(file: ForeignFile, values: dict[str, Any], bench: str) -> HarnessLog:
+    """A score for each category; one for the whole if there are no categories."""
+    numbers = {name: number_of(v) for name, v in values.items() if name != "split"}
+    known = {name: number for name, number in numbers.items() if number is not None}
+    unit = unit_in(file, known.values())
+    categories = [name for name in known if name != "Overall"]
+    means: list[str] = []
+    if bench == "BLINK":
+        means = [name for name in categories if blink_name(name) is None]
+        tasks = {blink_name(name): known[name] for name in categories}
+        scores = [HarnessScore(t, v / unit, blink_size(t)) for t, v in tasks.items() if t]
+    elif categories:
+        if set(categories) - _MMBENCH_MEANS:
+            means = [name for name in categories if name in _MMBENCH_MEANS]
+        kept = [name for name in categories if name not in means]
+        scores = [HarnessScore(f"{bench}/{n}", known[n] / unit) for n in kept]
+    else:
+        scores = [HarnessScore(bench, known["Overall"] / unit)] if "Overall" in known else []
+    note = f"{file.name}: means of tasks, left out: {some(means, 10)}"
+    return HarnessLog(scores=scores, notes=(note,) if means else ())

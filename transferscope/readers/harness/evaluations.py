@@ -1,0 +1,242 @@
+"""The runs of a mapping file as one table, with notes on what was read and left out.
+
+In:   a mapping file.
+Out:  predictions if every run has per-sample logs, else accuracies. Sources are in the order of the
+      mapping file, their checkpoints by step; targets are in BLINK's order, then as found.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from transferscope.errors import DataError
+from transferscope.predictions import COLUMNS, some
+from transferscope.readers.harness.judging import (
+    JudgedSample,
+    JudgedSamples,
+    Reader,
+    apply_gold,
+    judge,
+    read_gold,
+    reading_notes,
+)
+from transferscope.readers.harness.mapping import (
+    MappingFile,
+    RunPath,
+    expanded,
+    read_mapping,
+)
+from transferscope.readers.harness.runs import RunKey, RunLog, read_run
+from transferscope.readers.harness.samples import HarnessSample, Options
+from transferscope.suites import KNOWN_TASKS
+from transferscope.tasks.checkpoints import checkpoint
+
+NEAR = 0.01
+"""Distance from a whole number, in items, up to which an average is a count of right answers."""
+DEFAULT_SEED = "0"
+_KEYS = ("model", "source", "seed", "target")
+_JUDGED = ("choice", "answer", "correct", "unreadable", "score", "read_by")
+
+
+class Evaluated(NamedTuple):
+    """The runs of a mapping file."""
+
+    items: bool
+    """Whether rows are predictions; else they are accuracies."""
+    rows: pl.DataFrame
+    notes: list[str]
+    inputs: list[dict[str, str]]
+    """Model, file, hash and kind of every run."""
+    logs: Mapping[RunKey, RunLog]
+    """The runs as their files have them."""
+
+
+def read_evaluations(path: Path, model: str | None) -> Evaluated:
+    """Every run of a mapping file.
+
+    Args:
+        model: the base model's name if the file has none; None takes the file's name.
+
+    Raises:
+        DataError: the mapping or a file is not what it must be, or the runs cannot be compared.
+    """
+    mapping = read_mapping(path)
+    return evaluate(mapping, path.parent, mapping.model or model or path.name.rsplit(".", 1)[0])
+
+
+def evaluate(mapping: MappingFile, folder: Path, model: str) -> Evaluated:
+    """Every run of a mapping; its paths start at `folder`.
+
+    Args:
+        model: the base model's name for runs without one.
+
+    Raises:
+        DataError: a file is not what it must be, or the runs cannot be compared.
+    """
+    gold = read_gold(mapping.gold, folder)
+    paths: dict[RunKey, list[RunPath]] = {}
+    metrics: dict[RunKey, str | None] = {}
+    notes: list[str] = []
+    for run, parts, found in expanded(mapping.runs, folder):
+        seed = run.seed if run.source is None else run.seed or DEFAULT_SEED
+        key = RunKey(run.model or model, run.named_source, seed)
+        paths.setdefault(key, []).extend(parts)
+        metrics.setdefault(key, run.metric or mapping.metric)
+        notes += found
+    logs: dict[RunKey, RunLog] = {}
+    for key in _ordered(paths):
+        options = Options(gold.answers, metrics[key])
+        logs[key] = read_run(paths[key], options, base=key.source is None)
+        apply_gold(logs[key], gold)
+    notes += _check_metrics(logs, metrics)
+    notes += [note for log in logs.values() for note in log.notes]
+    items = all(log.samples for log in logs.values())
+    rows, more = (_predictions if items else _accuracies)(logs, mapping.replies)
+    inputs = [
+        {
+            "model": key.model,
+            "file": log.label,
+            "sha256": log.sha256,
+            "kind": ", ".join(dict.fromkeys(log.harnesses.values())),
+        }
+        for key, log in logs.items()
+    ]
+    return Evaluated(items, rows, [*notes, *more], inputs, logs)
+
+
+def _ordered(keys: Mapping[RunKey, Any]) -> list[RunKey]:
+    """Models and finetunes as they first appear, the base first, checkpoints by step."""
+    models = list(dict.fromkeys(key.model for key in keys))
+    finetunes = list(dict.fromkeys(checkpoint(key.source).task for key in keys if key.source))
+
+    def place(key: RunKey) -> tuple[int, int, float]:
+        model = models.index(key.model)
+        if key.source is None:
+            return model, -1, 0
+        task, step = checkpoint(key.source)
+        return model, finetunes.index(task), float("inf") if step is None else step
+
+    return sorted(keys, key=place)
+
+
+def _check_metrics(
+    logs: Mapping[RunKey, RunLog], requested: Mapping[RunKey, str | None]
+) -> Iterator[str]:
+    """Notes on tasks without the mapping's metric.
+
+    Raises:
+        DataError: no task of a run has it, or the scores of a target are of two metrics.
+    """
+    first: dict[str, tuple[str, RunLog]] = {}
+    for key, log in logs.items():
+        metric = requested[key]
+        if metric is not None:
+            others = {t: name for t, name in log.metrics.items() if name.split(" in ")[0] != metric}
+            if len(others) == len(log.metrics):
+                why = next((f": {note}" for note in log.notes if metric in note), "")
+                raise DataError(f"{log.label}: no score for the metric {metric!r}{why}")
+            if others:
+                named = ", ".join(f"{target} by {name}" for target, name in others.items())
+                yield f"{log.label}: has no {metric} for some tasks, so these are scored: {named}"
+        for target, name in log.metrics.items():
+            before, other = first.setdefault(target, (name, log))
+            if before != name:
+                raise DataError(
+                    f"{log.label}: {target} has {name}, but {before} in {other.label}; choose one "
+                    f"that both have with `metric:`"
+                )
+
+
+def _targets(names: Sequence[str]) -> list[str]:
+    """BLINK's tasks in BLINK's order, then the others as found."""
+    found = list(dict.fromkeys(names))
+    return [t for t in KNOWN_TASKS if t in found] + [t for t in found if t not in KNOWN_TASKS]
+
+
+def _judged(log: RunLog, order: Sequence[str], first: Reader) -> tuple[JudgedSamples, list[str]]:
+    """The judged samples of a run, and notes on replies and on what is left out."""
+    found: dict[str, list[tuple[HarnessSample, JudgedSample]]] = {}
+    notes: list[str] = []
+    by_harness: dict[str, dict[str, list[tuple[HarnessSample, JudgedSample]]]] = {}
+    for target in (name for name in order if name in log.samples):
+        samples = log.samples[target].values()
+        found[target] = pairs = [
+            (s, each) for s in samples if (each := judge(s, first)) is not None
+        ]
+        by_harness.setdefault(log.harnesses[target], {})[target] = pairs
+        if lost := len(samples) - len(pairs):
+            notes.append(
+                f"{log.label}: {target}: {lost} items have neither a reply with a right answer nor "
+                f"a score in [0, 1], and are left out"
+            )
+    for harness, judged in by_harness.items():
+        notes += reading_notes(log.label, harness, judged, first)
+    return found, notes
+
+
+def _predictions(logs: Mapping[RunKey, RunLog], first: Reader) -> tuple[pl.DataFrame, list[str]]:
+    """A row for each run and item, and notes."""
+    rows: list[tuple[Any, ...]] = []
+    notes: list[str] = []
+    order = _targets([target for log in logs.values() for target in log.samples])
+    for key, log in logs.items():
+        judged, more = _judged(log, order, first)
+        notes += more
+        rows += [
+            (*key, target, sample.item, *each[: len(_JUDGED)], sample.row)
+            for target, pairs in judged.items()
+            for sample, each in pairs
+        ]
+        if alone := [target for target in log.scores if target not in order]:
+            notes.append(f"{log.label}: averages without per-sample logs left out: {some(alone)}")
+    schema = {column: COLUMNS[column] for column in (*_KEYS, "item", *_JUDGED)} | {"row": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row"), notes
+
+
+def _accuracies(logs: Mapping[RunKey, RunLog], first: Reader) -> tuple[pl.DataFrame, list[str]]:
+    """A row for each run and target, with counts where they are certain, and notes."""
+    rows: list[tuple[Any, ...]] = []
+    notes: list[str] = []
+    order = _targets([t for log in logs.values() for t in (*log.samples, *log.scores)])
+    for key, log in logs.items():
+        judged, more = _judged(log, order, first)
+        notes += more
+        if not log.samples:
+            notes.append(
+                f"{log.label}: averages alone, without per-sample logs: replies cannot be read "
+                f"again, and items cannot be paired"
+            )
+        for target in order:
+            cells = _average(log, judged, target)
+            if cells is not None:
+                rows.append((*key, target, *cells, len(rows) + 1))
+    read = {target for log in logs.values() for target in log.samples}
+    for log in logs.values():
+        if mixed := [target for target in log.scores if target in read - log.samples.keys()]:
+            notes.append(
+                f"{log.label}: {some(mixed)}: averages of the harness, but replies read in other "
+                f"runs: the rules of scoring may differ"
+            )
+    schema: dict[str, Any] = dict.fromkeys(_KEYS, pl.String)
+    schema |= dict.fromkeys(("accuracy", "correct", "total"), pl.Float64) | {"row": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row"), notes
+
+
+def _average(
+    log: RunLog, judged: JudgedSamples, target: str
+) -> tuple[float, float | None, float | None] | None:
+    """Accuracy, right answers and items of a run on a target; None if it has no result there."""
+    if known := [each for _, each in judged.get(target, ())]:
+        marks = sum(each.correct if each.score is None else each.score for each in known)
+        if any(each.score is not None for each in known):
+            return marks / len(known), None, None
+        return marks / len(known), float(marks), float(len(known))
+    if target not in log.scores:
+        return None
+    _, accuracy, total = log.scores[target]
+    right = round(accuracy * (total or 0))
+    if not total or abs(accuracy * total - right) > NEAR:
+        return accuracy, None, None
+    return right / total, float(right), float(total)

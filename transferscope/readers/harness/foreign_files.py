@@ -1,0 +1,347 @@
+"""Open files of other evaluation harnesses, and read single values out of them.
+
+The formats are JSON, JSON lines, CSV, TSV, xlsx and Inspect's zip archives; the first bytes decide.
+The guards against hostile files stand here alone: file size, unpacked size, number of files.
+Pickles are never opened, because they can run code.
+
+In:   a path.
+Out:  a `ForeignFile`, or None if the file is in none of these formats.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transferscope.errors import DataError, MissingExtra
+from transferscope.predictions import shown
+
+LARGEST = 1 << 29
+"""Most bytes of a file, packed or unpacked."""
+MOST_FILES = 10_000
+"""Most files in a folder."""
+_INSPECT_HEADERS = ("header.json", "_journal/start.json")
+"""Parts of an Inspect archive that name the task; the first is written when the run ends."""
+_INSPECT_HEAVY = ("events", "transcript", "messages", "attachments", "store")
+"""Large keys of an Inspect sample that hold no result."""
+_DAMAGED = (
+    *(ValueError, TypeError, RecursionError, RuntimeError, EOFError, OSError),
+    *(zlib.error, zipfile.BadZipFile),
+)
+_RESULTS = (".json", ".jsonl", ".csv", ".tsv", ".xlsx", ".eval", ".pkl", ".parquet")
+_CHECKPOINT = re.compile(
+    r"((.*_)?config|tokenizer|special_tokens_map|added_tokens|vocab|chat_template|trainer_state"
+    r"|training_args|(train|all)_results|.*\.index)\.json"
+)
+"""Files that every checkpoint's folder holds."""
+
+
+class ForeignFile(NamedTuple):
+    """A parsed file, not yet interpreted."""
+
+    value: Any
+    """The JSON object; None if the file is rows."""
+    rows: list[tuple[int, dict[str, Any]]]
+    """Numbered rows: JSON lines, a JSON list of objects, or a table. A JSON object is its single
+    row, because a file of JSON lines may have only one."""
+    broken: str = ""
+    """Why the rest of the file could not be parsed; empty if all of it was."""
+    name: str = ""
+    """File name without folder."""
+    sha256: str = ""
+    folder: str = ""
+    """Name of the containing folder, where HELM names its scenario."""
+
+    @property
+    def first(self) -> dict[str, Any]:
+        return self.rows[0][1] if self.rows else {}
+
+    def refuse(self, row: int, what: str) -> DataError:
+        """The error to raise for a row."""
+        return DataError(f"{shown(self.name)}: row {row}: {what}")
+
+
+def load(path: Path) -> ForeignFile | None:
+    """Parse one file; None for images, weights, prose and pickles.
+
+    Raises:
+        DataError: the file is missing, too large, or a damaged archive.
+        MissingExtra: the file is xlsx, and the package that reads xlsx is not installed.
+    """
+    name = path.name
+    try:
+        with path.open("rb") as file:
+            data = file.read(4096)
+            packed = data.startswith(b"PK\x03\x04")
+            if not packed and (b"\0" in data or not data.strip()):
+                return None
+            data += file.read(LARGEST + 1 - len(data))
+    except FileNotFoundError:
+        raise DataError(f"{shown(str(path))}: no such file or folder") from None
+    except OSError as error:
+        raise DataError(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
+    if len(data) > LARGEST:
+        raise DataError(f"{shown(name)}: must be at most {LARGEST >> 20} MB; the file is larger")
+    parsed = _archive(data, name) if packed else _text(data)
+    if parsed is None:
+        return None
+    folder, sha256 = path.resolve().parent.name, hashlib.sha256(data).hexdigest()
+    return parsed._replace(name=name, sha256=sha256, folder=folder)
+
+
+def _text(data: bytes) -> ForeignFile | None:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    if text.lstrip()[:1] not in ("{", "["):
+        return _table(text)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return _json_lines(text, error)
+    if isinstance(value, dict):
+        return ForeignFile(value, [(1, value)])
+    rows = [(n, row) for n, row in enumerate(value, 1) if isinstance(row, dict)]
+    odd = len(value) - len(rows)
+    return ForeignFile(None, rows, f"{odd} entries are not JSON objects" if odd else "")
+
+
+def _json_lines(text: str, error: Exception) -> ForeignFile:
+    """JSON lines up to the first line that is not an object.
+
+    Args:
+        error: why the text as a whole is not JSON.
+    """
+    rows: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            rows.append((number, row))
+            continue
+        if rows and number == text.rstrip().count("\n") + 1:
+            broken = f"row {number} is cut short; copy the file again"
+        elif rows:
+            broken = f"row {number} is not a JSON object"
+        elif not isinstance(error, json.JSONDecodeError):
+            broken = "JSON is nested too deeply"
+        elif error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip()):
+            broken = f"truncated JSON, {len(text):,} characters; copy the file again"
+        else:
+            broken = f"not JSON: {error}"
+        return ForeignFile(None, rows, broken)
+    return ForeignFile(None, rows)
+
+
+def _table(text: str) -> ForeignFile | None:
+    header = text.partition("\n")[0]
+    comma = "\t" if "\t" in header else ","
+    if comma not in header and header.strip().strip('"') != "Overall":
+        return None
+    records = csv.reader(io.StringIO(text, newline=""), delimiter=comma)
+    rows: list[tuple[int, dict[str, Any]]] = []
+    try:
+        columns = [column.strip() for column in next(records)]
+        if max(Counter(columns).values()) > 1:
+            return ForeignFile(None, [], "the header repeats a column")
+        for number, record in enumerate((record for record in records if record), 1):
+            if len(record) != len(columns):
+                widths = f"{len(record)} fields, expected {len(columns)}"
+                return ForeignFile(None, rows, f"row {number}: {widths}")
+            rows.append((number, dict(zip(columns, record, strict=True))))
+    except (csv.Error, StopIteration) as error:
+        return ForeignFile(None, [], f"not a readable table: {error}")
+    return ForeignFile(None, rows)
+
+
+def _archive(data: bytes, name: str) -> ForeignFile | None:
+    """A workbook or an Inspect log; None for any other zip archive."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = set(archive.namelist())
+            if not names & {"xl/workbook.xml", *_INSPECT_HEADERS}:
+                return None
+            if sum(member.file_size for member in archive.infolist()) > LARGEST:
+                raise DataError(
+                    f"{shown(name)}: must unpack to at most {LARGEST >> 20} MB; it is larger"
+                )
+            return _xlsx(data, name) if "xl/workbook.xml" in names else _inspect(archive, name)
+    except (zipfile.BadZipFile, NotImplementedError):
+        if not name.lower().endswith(".eval"):
+            return None
+        raise DataError(f"{shown(name)}: this Inspect log is cut short; copy it again") from None
+
+
+def _inspect(archive: zipfile.ZipFile, name: str) -> ForeignFile:
+    """The log in its JSON form; without its header, the log of an unfinished run."""
+    names = archive.namelist()
+    try:
+        header = next(each for each in _INSPECT_HEADERS if each in names)
+        log: dict[str, Any] = {"status": "started", **json.loads(archive.read(header))}
+        log["samples"] = samples = []
+        for each in sorted(each for each in names if each.startswith("samples/")):
+            sample = json.loads(archive.read(each))
+            if isinstance(sample, dict):
+                sample = {k: v for k, v in sample.items() if k not in _INSPECT_HEAVY}
+            samples.append(sample)
+    except NotImplementedError:
+        raise DataError(
+            f"{shown(name)}: this Inspect log is compressed with zstd; convert it by "
+            f"`inspect log convert {shown(name)} --to json --output-dir json/`"
+        ) from None
+    except _DAMAGED as error:
+        raise DataError(f"{shown(name)}: this Inspect log is damaged: {_line(error)}") from None
+    return ForeignFile(log, [(1, log)])
+
+
+def _xlsx(data: bytes, name: str) -> ForeignFile | None:
+    """The first sheet, or the one called ALL."""
+    try:
+        import fastexcel  # noqa: F401  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise MissingExtra(
+            f"{shown(name)}: xlsx needs the extra xlsx (pip install 'transferscope[xlsx]'); or let "
+            f"VLMEvalKit write tables (PRED_FORMAT=tsv), or save the sheet as CSV"
+        ) from None
+    import polars as pl
+
+    logging.getLogger("fastexcel").setLevel(logging.ERROR)  # it warns of empty columns
+    try:
+        sheets = pl.read_excel(io.BytesIO(data), sheet_id=0, raise_if_empty=False)
+    except Exception as error:
+        raise DataError(f"{shown(name)}: not a readable workbook: {_line(error)}") from None
+    # VSI-Bench's workbooks have one sheet for each question type beside the sheet of all.
+    frame = sheets.get("ALL", next(iter(sheets.values()), None))
+    return (
+        None
+        if frame is None
+        else ForeignFile(None, list(enumerate(frame.iter_rows(named=True), 1)))
+    )
+
+
+def _line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error))[:100]
+
+
+def files_in(path: Path) -> Iterator[Path]:
+    """The file itself, or all files below a folder, in order; links are left out.
+
+    Raises:
+        DataError: the folder holds more files than any harness writes.
+    """
+    if not path.is_dir():
+        yield path
+        return
+    count = 0
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(folder, name)
+            if file.is_symlink() or not file.is_file():
+                continue
+            count += 1
+            if count > MOST_FILES:
+                raise DataError(
+                    f"{shown(str(path))}: must hold at most {MOST_FILES:,} files; name the folder "
+                    f"that holds the harness's files"
+                )
+            yield file
+
+
+def described(path: Path, file: ForeignFile | None) -> str | None:
+    """What a file is that no harness recognizes; None if a note would not help."""
+    ending = path.suffix.lower()
+    if file is None and ending == ".pkl":
+        return "a pickle, which is never opened; let the harness write tables or JSON"
+    if file is None and ending == ".eval":
+        return "an Inspect log"
+    silent = ending not in _RESULTS or _CHECKPOINT.fullmatch(path.name)
+    return None if silent else "not a file of a known harness"
+
+
+# Single values of a foreign file, which may hold anything anywhere
+
+
+def at(value: Any, *keys: str | int) -> Any:
+    """The value below nested keys and indices of parsed JSON; None if one of them is missing."""
+    for key in keys:
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        else:
+            return None
+    return value
+
+
+def dict_of(value: Any) -> dict[str, Any]:
+    """The value if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_of(value: Any) -> list[Any]:
+    """The value if it is a JSON list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def string_of(value: Any) -> str | None:
+    """The value if it is a string, else None."""
+    return value if isinstance(value, str) else None
+
+
+def text_of(value: Any) -> str:
+    """A cell as text: whole floats without decimal point, missing values as ""."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)
+
+
+def number_of(value: Any) -> float | None:
+    """A cell as a finite number, also from text; None for anything else."""
+    if isinstance(value, str):
+        text = value.strip().lower()
+        try:
+            value = text == "true" if text in ("true", "false") else float(text)
+        except ValueError:
+            return None
+    if isinstance(value, int | float) and abs(value) < 1e300 and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def fraction_of(value: Any) -> float | None:
+    """A cell as a number in [0, 1]; None for anything else."""
+    number = number_of(value)
+    return number if number is not None and 0 <= number <= 1 else None
+
+
+def message_text(given: Any, key: str = "content") -> str:
+    """The text of a prompt: a string, or the texts of messages.
+
+    Args:
+        key: where a message holds its text, or its parts with a `text` each.
+    """
+    if isinstance(given, str):
+        return given
+    texts: list[str | None] = []
+    for message in list_of(given):
+        content = at(message, key)
+        texts += [string_of(at(part, "text")) for part in list_of(content)] or [string_of(content)]
+    return "\n".join(text for text in texts if text is not None)

@@ -1,0 +1,225 @@
+"""Judge logged replies: the chosen option, whether it is right, and who read it.
+
+Our reading (`tasks.answers`) counts if it finds an option. Otherwise the harness's reading counts,
+because a judge model may have understood the reply. A mapping file may put the harness first. Items
+without options, such as numbers, keep the harness's score.
+
+In:   `HarnessSample`s, and BLINK's gold file.
+Out:  a `JudgedSample` for each, and notes on how often the two readings differ.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from transferscope.errors import DataError
+from transferscope.predictions import shown
+from transferscope.readers.harness.blink import gold_of
+from transferscope.readers.harness.foreign_files import load
+from transferscope.readers.harness.runs import RunLog
+from transferscope.readers.harness.samples import HarnessSample
+from transferscope.tasks.answers import read_reply
+
+Reader = Literal["ours", "harness"]
+"""Who read a reply."""
+_RIGHT = 0.5
+"""The harness's score of an item with options is 0 or 1."""
+_SURE = 100
+"""Items that no model answers without any error."""
+
+
+class JudgedSample(NamedTuple):
+    """The columns of a sample in the predictions table."""
+
+    choice: int | None
+    """Index of the chosen option; None if no option, or only a score, is known."""
+    answer: int | None
+    correct: bool
+    unreadable: bool
+    score: float | None
+    read_by: Reader | None
+    """None if neither found an option, or if options were compared without a reply."""
+    differs: bool = False
+    """Whether the harness's score contradicts the reply's text; not a column."""
+
+
+JudgedSamples = Mapping[str, list[tuple[HarnessSample, JudgedSample]]]
+"""By target."""
+
+
+def judge(sample: HarnessSample, first: Reader = "ours") -> JudgedSample | None:
+    """The option that the sample's reply chooses; None if neither reply nor score is known.
+
+    Args:
+        first: whose reading counts if both found an option.
+    """
+    if sample.answer is None:
+        return None if sample.score is None else _scored(sample, sample.score)
+    if sample.logprobs is not None:
+        return _chosen(sample, sample.logprobs.index(max(sample.logprobs)), None)
+    if sample.reply is None and sample.parsed is None:
+        return None
+    found = None if sample.reply is None else read_reply(sample.reply, sample.choices)
+    ours = None if found is None else _chosen(sample, found, "ours")
+    if ours is not None and first == "ours":
+        return ours
+    option = None if sample.parsed is None else read_reply(sample.parsed, sample.choices)
+    right = _scored_right(sample)
+    if first == "harness" and sample.score is not None:
+        unread = option is None and sample.parsed is not None and not right
+        choice = option if (option == sample.answer) == right else None
+        differs = ours is not None and ours.differs
+        by = None if unread else "harness"
+        return JudgedSample(choice, sample.answer, right, unread, None, by, differs)
+    if not _is_guess(sample):
+        if option is not None:
+            return _chosen(sample, option, "harness")._replace(differs=False)
+        if sample.score is not None and not (sample.parsed or "").strip():
+            return JudgedSample(None, sample.answer, right, False, None, "harness")
+    return ours or JudgedSample(None, sample.answer, False, True, None, None, differs=right)
+
+
+def _scored(sample: HarnessSample, score: float) -> JudgedSample:
+    """An item without a right option: the harness's score counts."""
+    number = not sample.choices and sample.reply is not None
+    unread = number and score == 0 and not re.search(r"\d", sample.reply or "")
+    partial = score if 0 < score < 1 else None
+    return JudgedSample(None, None, score == 1, unread, partial, None if unread else "harness")
+
+
+def _chosen(sample: HarnessSample, choice: int, read_by: Reader | None) -> JudgedSample:
+    right = choice == sample.answer
+    differs = sample.score is not None and _scored_right(sample) != right
+    return JudgedSample(choice, sample.answer, right, False, None, read_by, differs)
+
+
+def _scored_right(sample: HarnessSample) -> bool:
+    return sample.score is not None and sample.score > _RIGHT
+
+
+def _is_guess(sample: HarnessSample) -> bool:
+    """Whether the harness's reading must be a guess, whatever it is."""
+    if sample.reply is not None and not re.search(r"\w", sample.reply):
+        return True  # nobody can read an empty reply
+    # lmms-eval takes the first letter: "Both fit" is B, "The answer is A" is T.
+    word = re.match(r"[(\s]*([A-Za-z]{2,})", sample.reply or "")
+    return word is not None and (sample.parsed or "").strip() == word[1][0].upper()
+
+
+# How often the two readings differ
+
+
+def reading_notes(run: str, harness: str, judged: JudgedSamples, first: Reader) -> list[str]:
+    """Notes if the harness's reading counts, or differs from ours.
+
+    Args:
+        judged: the run's targets that this harness evaluated.
+    """
+    notes: list[str] = []
+    replies: dict[str, int] = {}  # to items with options
+    differing: dict[str, list[tuple[HarnessSample, JudgedSample]]] = {}
+    theirs = 0
+    for target, pairs in judged.items():
+        options = [(s, found) for s, found in pairs if s.answer is not None and s.logprobs is None]
+        read = [found.read_by for sample, found in options if sample.reply is not None]
+        replies[target], theirs = len(read), theirs + read.count("harness")
+        if differs := [(sample, found) for sample, found in pairs if found.differs]:
+            differing[target] = differs
+    total = sum(replies.values())
+    if theirs and first == "ours":
+        notes.append(
+            f"{run}: we find no option in {theirs:,} of {total:,} replies that {harness} could "
+            f"read; there the reading of {harness} counts"
+        )
+    elif theirs:
+        notes.append(
+            f"{run}: the reading of {harness} counts in {theirs:,} of {total:,} replies, as the "
+            f"mapping file asks (replies: harness)"
+        )
+    if differing:
+        worst = sorted(differing, key=lambda target: -len(differing[target]))
+        scored = [_scored_right(sample) for pairs in differing.values() for sample, _ in pairs]
+        where = ", ".join(f"{each} {len(differing[each])} of {replies[each]}" for each in worst)
+        notes.append(
+            f"{run}: {harness} scored {len(scored)} of {total} replies differently from their "
+            f"text ({scored.count(False)} wrong where the text is right, {scored.count(True)} "
+            f"right where it is not); the {'text' if first == 'ours' else 'score'} counts. "
+            f"{where}. For example {_example(*differing[worst[0]][0])}."
+        )
+    return notes
+
+
+def _example(sample: HarnessSample, judged: JudgedSample) -> str:
+    reply = " ".join((sample.reply or sample.parsed or "").split())
+    short = reply if len(reply) <= 60 else f"{reply[:40]} ... {reply[-15:]}"
+    parsed = sample.parsed if sample.parsed != reply else None
+    read = f", read as {parsed[:20]!r}" if parsed else ""
+    if not _scored_right(sample):
+        return f"item {sample.item}: {short!r} is right, scored wrong{read}"
+    verdict = "unreadable" if judged.unreadable else "wrong"
+    return f"item {sample.item}: {short!r} is {verdict}, scored right{read}"
+
+
+# Right answers from a gold file
+
+
+class Gold(NamedTuple):
+    """BLINK's right answers."""
+
+    answers: dict[str, int]
+    """By item; empty if no file is given."""
+    name: str = ""
+    sha256: str = ""
+
+
+def read_gold(name: str | None, folder: Path) -> Gold:
+    """The gold file of a mapping.
+
+    Raises:
+        DataError: the file is not a gold file.
+    """
+    if name is None:
+        return Gold({})
+    file = load(folder / name)
+    if file is None or file.broken:
+        raise DataError(f"gold: {shown(name)}: {'not JSON' if file is None else file.broken}")
+    return Gold(dict(gold_of(file)), shown(file.name), file.sha256)
+
+
+def apply_gold(log: RunLog, gold: Gold) -> None:
+    """Replace the run's right answers by those of the gold, and note how many that changes.
+
+    Raises:
+        DataError: the run is the gold file, or agrees with it on every one of many items.
+    """
+    if twin := next((name for name, sha in log.files.items() if sha == gold.sha256), None):
+        raise DataError(
+            f"{log.label}: {shown(twin)} is the same file as the gold, {gold.name}, so every "
+            f"answer would be right; give the model's predictions as the run, the answers as gold"
+        )
+    changed: Counter[str] = Counter()
+    right = judged = 0
+    for target, items in log.samples.items():
+        for item, sample in items.items():
+            if item not in gold.answers:
+                continue
+            answer, logged = gold.answers[item], sample.answer
+            if answer != logged:
+                sample = sample._replace(answer=answer, score=None, logged_answer=logged)
+                items[item] = sample
+                changed[target] += 1
+            if (found := judge(sample)) is not None:
+                judged, right = judged + 1, right + found.correct
+    if right == judged >= _SURE:
+        raise DataError(
+            f"{log.label}: all {judged} answers equal the gold, {gold.name}: one is a copy of the "
+            f"other; give the model's predictions as the run, the right answers as gold"
+        )
+    if changed:
+        where = ", ".join(f"{target} {n}" for target, n in changed.items())
+        log.notes.append(
+            f"{log.label}: {changed.total()} items have another right answer in the gold file, "
+            f"which counts: {where}"
+        )
