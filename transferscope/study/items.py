@@ -18,7 +18,7 @@ from transferscope.tasks import Item, Split, Suite, gold
 from transferscope.tasks.choices import Prompt, with_style
 
 if TYPE_CHECKING:
-    from transferscope.suites.similar_images import Shown
+    from transferscope.suites.similar_images import KnownItems
 
 
 class Stock:
@@ -43,7 +43,7 @@ class Stock:
         self.digests = dict(digests or {}) if self.stable else {}
         self._splits: dict[tuple[str, Split], Sequence[Item]] = {}
         self._asked: dict[tuple[str, int], list[Item]] = {}
-        self._shown: dict[tuple[tuple[str, int], ...], Shown] = {}
+        self._shown: dict[tuple[tuple[str, int], ...], KnownItems] = {}
 
     @property
     def stable(self) -> bool:
@@ -115,7 +115,7 @@ class Stock:
         """Refuse to train on what is evaluated.
 
         Pictures and choices are compared, not files or the question's wording
-        (`suites.alike.Shown`); an item without pictures or choices counts by its question.
+        (`similar_images.KnownItems`); an item without pictures or choices counts by its question.
 
         Args:
             targets: evaluation items of each target.
@@ -125,14 +125,14 @@ class Stock:
         """
         if self.stable:  # a test of the suite shows that its splits share nothing
             return
-        from transferscope.suites.similar_images import Shown
+        from transferscope.suites.similar_images import KnownItems
 
         asked = [
             item for target, count in targets.items() for item in self.questions(target, count)
         ]
         counts = tuple(targets.items())
         if counts not in self._shown:
-            self._shown[counts] = Shown(asked)
+            self._shown[counts] = KnownItems(asked)
         questions = {(item.question, len(item.images)) for item in learned}
         alike = (item for item in asked if (item.question, len(item.images)) in questions)
         same = {item.content_key(): item for item in alike}
