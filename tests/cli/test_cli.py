@@ -203,7 +203,7 @@ def test_an_address_is_no_output_folder(run, table, tmp_path, monkeypatch, out):
     monkeypatch.chdir(tmp_path)
     code, _, error = run("analyze", table, "--out", out)
     assert (code, error.count("\n")) == (2, 1)
-    assert "an address, expected a folder" in error
+    assert "must be a folder, got an address" in error
     assert not (tmp_path / out.partition("/")[0]).exists()
 
 
@@ -212,7 +212,7 @@ def test_an_output_folder_that_is_a_file_is_refused_before_any_work(run, table, 
     out.write_text("mine")
     code, _, error = run("analyze", table, "--out", out)
     assert code == 2
-    assert "a file is there" in error
+    assert "must be a folder or a new name, got a file" in error
     assert out.read_text() == "mine"
 
 
@@ -240,7 +240,7 @@ def test_a_folder_that_may_not_be_written_is_refused_before_any_work(
     monkeypatch.setattr("os.access", lambda place, _: Path(place) != tmp_path)
     code, text, error = run("analyze", table, "--out", tmp_path / "new" / "deep")
     assert (code, text) == (2, "")
-    assert f"nothing may be written in {tmp_path}" in error
+    assert f"no permission to write in {tmp_path}" in error
 
 
 def test_what_is_needed_first_is_listed_first(run):
@@ -255,7 +255,7 @@ def test_what_is_needed_first_is_listed_first(run):
         ("analyze study.yaml", "study.yaml: no mapping file, as it has no `runs:`; a study file"),
         ("analyze done", "done: an analysis and no predictions that it was made of; `transf"),
         ("analyze nobase.csv", "nobase.csv: no base rows, so there is nothing to compare with"),
-        ("report study.yaml", "study.yaml: expected a results folder or its analysis.json"),
+        ("report study.yaml", "study.yaml: must be a results folder or its analysis.json"),
         ("run done", "done: a folder, expected a study file (YAML)"),
         ("status study.yaml", "study.yaml: no such folder; expected a study's results folder"),
         ("plan tuple.yaml", "tuple.yaml: seeds: expected a list; found 'two'"),
@@ -300,9 +300,9 @@ def test_the_readmes_other_python_runs(block):
 def test_suites_lists_what_there_is(run):
     code, text, _ = run("suites")
     assert code == 0
-    assert "glimpse  13 tasks, version glimpse-1" in text
-    assert "blink  14 tasks, from the hub or a local copy" in text
-    assert "vsi-bench  11 tasks, from the hub or a local copy" in text
+    assert "glimpse  13 tasks, embedded, version glimpse-1; options: difficulty" in text
+    assert "blink  14 tasks, from BLINK-Benchmark/BLINK on the Hub or a local copy" in text
+    assert "vsi-bench  11 tasks, from nyu-visionx/VSI-Bench on the Hub" in text
 
 
 def test_no_escape_sequence_of_a_file_reaches_the_terminal(run, tmp_path):
@@ -348,7 +348,7 @@ def test_suites_show_draws_a_sheet(run, tmp_path):
         (["glimps"], "unknown suite 'glimps'; did you mean 'glimpse'?"),
         (["glimpse", "--task", "Jigsaws"], "unknown task 'Jigsaws'; known: Art_Style"),
         (["glimpse", "--n", "-3"], "--n must be at least 1, but is -3"),
-        (["glimpse", "--difficulty", "2"], "difficulty must be from 0 to 1, but is 2.0"),
+        (["glimpse", "-s", "difficulty=2"], "suite.difficulty: Input should be less than"),
     ],
 )
 def test_suites_show_refuses_what_does_not_exist(run, tmp_path, arguments, said):

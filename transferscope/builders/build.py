@@ -33,7 +33,7 @@ from transferscope.builders.suite_folder import (
 )
 from transferscope.errors import DataError, StudyError
 from transferscope.store.atomic import locked
-from transferscope.suites.similar_images import Seen
+from transferscope.suites.similar_images import KnownImages
 from transferscope.tasks import LETTERS
 
 VERSION = 2
@@ -64,7 +64,7 @@ def build(
     *,
     items: int = 2000,
     seed: int = 0,
-    against: Seen | None = None,
+    against: KnownImages | None = None,
     report: Callable[[BuildProgress], None] = lambda progress: None,
 ) -> Built:
     """Write training items of a task to a folder; see the module's text.
@@ -101,7 +101,7 @@ def build(
         raise DataError(f"{error}; {builder.dataset} holds {', '.join(builder.files)}") from None
     if not offered:
         raise DataError(f"{root}: no annotation of {builder.dataset} could be used{_why(skipped)}")
-    against = against or Seen()
+    against = against or KnownImages()
     content = hashlib.sha256()
     for one in offered:
         content.update(f"{one.key}\0{one.group}\0{one.answers}\0{one.facts}\n".encode())
@@ -223,7 +223,7 @@ class _Maker(NamedTuple):
     root: Path
     folder: Path
     seed: int
-    against: Seen
+    against: KnownImages
 
     def make(self, candidate: Candidate, answer: int) -> dict[str, Any]:
         """A journal entry: the candidate as a row, its images written, or why it is left out."""

@@ -27,7 +27,7 @@ from transferscope.errors import DataError, StudyError
 from transferscope.store import as_json, read_json
 from transferscope.store.atomic import write_whole
 from transferscope.suites.blink import BLINK
-from transferscope.tasks.yaml_text import load_yaml
+from transferscope.tasks.untrusted import load_yaml
 
 NAME = "blink-training"
 JOURNAL = ".building.jsonl"
@@ -74,7 +74,7 @@ def check_out(out: Path) -> None:
         return
     try:
         heading = load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, ValueError):
         heading = None
     name = heading.get("name") if isinstance(heading, dict) else None
     if name != NAME:

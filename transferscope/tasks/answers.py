@@ -1,4 +1,4 @@
-"""Read the option that a reply names, or none; mark an answer that is a number.
+"""Read the option that a reply names as the answer.
 
 A reply is read in three steps:
 
@@ -12,8 +12,8 @@ A reply is read in three steps:
 Negated mentions and lists of all options do not count. A statement that names several options, or
 one that the item does not have, names none. Nothing is guessed.
 
-In:   a reply and the item's choices; a number and the true one.
-Out:  an option's index, or None; a mark in [0, 1].
+In:   a reply and the item's choices.
+Out:  an option's index, or None.
 """
 
 import re
@@ -22,13 +22,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
-
 from transferscope.tasks import LETTERS
-
-THRESHOLDS = np.linspace(0.5, 0.95, 10)
-"""Confidence thresholds; spaced by `linspace`, as the benchmark's code does, so that numbers on a
-threshold fall on the same side."""
 
 LONGEST = 20_000
 """Characters of a reply that are read, after its thinking: the first and the last half of them."""
@@ -51,7 +45,7 @@ _MARKUP = re.compile(
     re.M,
 )
 _SAME = str.maketrans("‘’“”İ_", "''\"\"I ")
-"""Characters that mean the same here; each becomes one other."""
+"""Characters that mean the same here; each is replaced by one other."""
 _OUTER = " .,:;!?"
 
 # Step 2: one character for each mention, whose low byte is the option's index.
@@ -171,7 +165,7 @@ def read_reply(reply: str, choices: Sequence[str]) -> int | None:
 
 
 def _answer_in(reply: str) -> str:
-    """What a reply says after its thinking, without the signs that only format it."""
+    """The reply after its thinking, without the marks that only format it."""
     after, opened = 0, None
     for tag in _THINKING.finditer(reply):
         if tag[1] is None:
@@ -298,7 +292,7 @@ def _clauses(text: str) -> list[_Clause]:
 
 
 def _clause(clause: str, before: Sequence[str], starts_line: bool, whole: bool) -> _Clause:
-    """What one clause says.
+    """The options that one clause names, and how plainly.
 
     Args:
         before: the clauses that lead to it, such as "therefore" or a line "Answer:".
@@ -331,22 +325,6 @@ def _options(clause: str) -> frozenset[int]:
     return frozenset(ord(mark) & 0xFF for mark in _MENTION.findall(clause))
 
 
-def is_settled(reply: str) -> bool:
+def is_final(reply: str) -> bool:
     """Whether generation may stop: the reply begins with an option in parentheses."""
     return re.match(r"\W*\([A-J]\)", reply.strip()) is not None
-
-
-def mean_relative_accuracy(said: float, truth: float) -> float:
-    """Mark of a number in [0, 1]: the share of thresholds theta that it meets.
-
-        mean over theta in {.50, .55, ..., .95} of  1[ |said - truth| / truth <= 1 - theta ]
-
-    1 within 5 % of the truth, 0 where it is more than half of it away. Where the truth is 0, the
-    error is taken as it is, for there is no relative one.
-
-    Source:
-        Yang et al., "Thinking in Space", eq. 1, with `<=`, as in the benchmark's code, where the
-        paper prints `<`.
-    """
-    error = abs(said - truth) / (abs(truth) or 1)
-    return float((error <= 1 - THRESHOLDS).mean())

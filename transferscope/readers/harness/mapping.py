@@ -21,7 +21,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from transferscope.errors import DataError
@@ -30,7 +29,7 @@ from transferscope.readers.formats import check_name
 from transferscope.readers.spelling import BASES
 from transferscope.study.file import nearest
 from transferscope.tasks.checkpoints import Checkpoint, step_of
-from transferscope.tasks.yaml_text import load_yaml, problem_of
+from transferscope.tasks.untrusted import load_yaml
 
 MOST_MATCHES = 1_000
 """Most files and folders that one glob may match."""
@@ -120,8 +119,8 @@ def read_mapping(path: Path) -> MappingFile:
         data = load_yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise DataError(f"{file}: {problem_of(error)}") from None
+    except ValueError as error:
+        raise DataError(f"{file}: {error}") from None
     if not isinstance(data, dict):
         raise DataError(f"{file}: must have keys such as model and runs")
     try:
