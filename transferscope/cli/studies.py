@@ -90,7 +90,7 @@ def plan(
     from transferscope.cli.cautions import cautions
     from transferscope.cli.costs import Wanted, costs, remarks, table, took
     from transferscope.execution.runner import standing
-    from transferscope.store.progress import measured
+    from transferscope.store.progress import measured_costs
     from transferscope.study.file import read_study
     from transferscope.study.items import stock_of
     from transferscope.study.plan import plan_study
@@ -105,7 +105,7 @@ def plan(
         found.notes.extend(cautions(read, made, found))
         then = None if read.selection is None else stages.second(read, folder, wanted, found)
         shared = None if workers is None else schedules.schedule(made, found, workers)
-        spent = measured(folder)
+        spent = measured_costs(folder)
     for note in [*stock.notes, *made.shortfalls]:
         print(note, file=sys.stderr)
     if as_json:

@@ -98,7 +98,7 @@ class Bench:
             }
             jobs.append(self.lab.Job(source, seed, taught.items, answers=taught.answers, **seeds))
             made_of = {"run": asdict(one.run), "items": taught.digest, **seeds}
-            record = {"key": one.wanted.training, **made_of, "versions": versions()}
+            record = {"key": one.training_key, **made_of, "versions": versions()}
             records.append(record | {"recipe": recipe.model_dump(mode="json")})
         amount = sum(map(self.plan.training_work, runs))
         doing, watch = f"{model}: training {describe(runs)}", Watch(self.base)
