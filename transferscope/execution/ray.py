@@ -200,7 +200,7 @@ class _Crew:
             if hand.attempt is None or not isinstance(cause, RuntimeError | MemoryError):
                 raise (cause if isinstance(cause, Exception) else error) from None
             cause.__cause__ = error  # which has the worker's traceback
-            more = self._again(hand, self.state.retry, cause)
+            more = self._again(hand, cause)
             if not more:  # an error of a GPU stays with its process
                 self._let_go(hand)
         except (*LOST, gone.OutOfMemoryError) as error:
@@ -208,13 +208,15 @@ class _Crew:
                 return self._died(hand, error)
             # Out of memory it is where Ray ended the worker to save the machine.
             full = isinstance(error, gone.OutOfMemoryError)
-            self._again(hand, self.state.retry if full else self.state.worker_lost, error)
+            self._again(hand, error, worker_lost=not full)
             self._let_go(hand)
 
-    def _again(self, hand: Hand, decide: Callable[..., list[Attempt]], error: Exception) -> bool:
+    def _again(self, hand: Hand, error: Exception, *, worker_lost: bool = False) -> bool:
         """Whether there is more to try of what a worker was at."""
         attempt, hand.attempt, hand.steps = hand.attempt, None, None
-        more = decide(attempt, error, hand.name) if attempt else []
+        more: list[Attempt] = []
+        if attempt:
+            more = self.state.retry(attempt, error, hand.name, worker_lost=worker_lost)
         self._waiting.extendleft(reversed(more))
         self.state.report_progress("", worker=hand.name)
         return bool(more)
