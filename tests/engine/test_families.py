@@ -36,7 +36,7 @@ from transferscope.engine.train import Job, train_fleet
 from transferscope.engine.vision import seen
 from transferscope.engine.vlm import Base, load_base
 from transferscope.errors import DataError, MissingExtra, StudyError
-from transferscope.store import logged
+from transferscope.store import logged, prediction_files
 from transferscope.study import Study
 from transferscope.suites import open_suite
 
@@ -113,7 +113,7 @@ def study(tmp_path, monkeypatch, capsys):
             with pytest.raises(SystemExit) as stopped:
                 sys.exit(cli.main())
             assert stopped.value.code in (0, None), capsys.readouterr().err
-        tables = sorted((out / "predictions").glob("*.parquet"))
+        tables = prediction_files(out)
         return Left(out, suite, pl.concat(map(pl.read_parquet, tables)))
 
     return carry_out

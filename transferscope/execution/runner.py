@@ -20,10 +20,18 @@ from transferscope import store as results
 from transferscope.engine import load_lab
 from transferscope.engine.bases import brought_hash, check_places
 from transferscope.execution import local
-from transferscope.execution.run_state import Event, Failure, Ledger, first_line
+from transferscope.execution.run_state import Event, Failure, RunState, first_line
 from transferscope.store import atomic
-from transferscope.store.cells import adapter_folder, claim, open_store, path_of, versions
+from transferscope.store.cells import (
+    Store,
+    adapter_folder,
+    claim,
+    open_store,
+    read_store,
+    versions,
+)
 from transferscope.study import Study
+from transferscope.study.file import resolved
 from transferscope.study.items import Stock, stock_of
 from transferscope.study.plan import Plan, Run, learned, plan_study, run_keys
 
@@ -44,7 +52,7 @@ def run_study(
     out: str | Path,
     *,
     tell: Callable[[Event], None],
-    executor: Callable[[Ledger], None] | None = None,
+    executor: Callable[[RunState], None] | None = None,
 ) -> Outcome:
     """Everything that the study asks for and the folder does not have yet.
 
@@ -62,25 +70,25 @@ def run_study(
     with atomic.locked(out) as folder:
         stock = stock_of(study, results.read_json(folder / results.DIGESTS))
         plan = plan_study(study, stock)
-        claim(study, folder)
+        claim(folder, study.name, resolved(study))
         notes: list[str] = []
-        _refuse_asked(study, plan, stock, folder)
-        store = open_store(folder, {path_of(study, run) for run in plan.runs}, notes.append)
+        store = open_store(folder, list(study.models), set(plan.runs), notes.append)
         store.notes = stock.notes
-        ledger = Ledger(study, plan, stock, store, tell)
+        _refuse_asked(study, plan, stock, store)
+        state = RunState(study, plan, stock, store, tell)
         for note in [*notes, *stock.notes, *plan.shortfalls]:
-            ledger.say("looking at what there is", note=note)
-        ledger.log("begin", study=study.name, versions=versions())
+            state.report_progress("looking at what there is", note=note)
+        state.log("begin", study=study.name, versions=versions())
         if stock.notes:
             results.log(folder, "notes", notes=stock.notes)
         try:
-            executor(ledger)
+            executor(state)
         except BaseException as error:
-            ledger.log("stopped", error=first_line(error))
+            state.log("stopped", error=first_line(error))
             raise
-        ledger.say("done")
-        ledger.log("end", failed=len(ledger.failed))
-    return Outcome(ledger.cells, plan.cells, ledger.adapters, tuple(ledger.failed))
+        state.report_progress("done")
+        state.log("end", failed=len(state.failed))
+    return Outcome(state.cells, plan.cells, state.adapters, tuple(state.failed))
 
 
 class Standing(NamedTuple):
@@ -95,9 +103,10 @@ class Standing(NamedTuple):
 def standing(study: Study, plan: Plan, stock: Stock, out: str | Path) -> Standing:
     """How far a folder's study is, if the bases are still the same; loads none, checks no file."""
     stock.digests |= results.read_json(Path(out, results.DIGESTS)) if stock.stable else {}
+    store = read_store(Path(out), list(study.models))
     cells, owed, whole = 0, dict.fromkeys(study.models, 0.0), dict.fromkeys(study.models, 0.0)
     for run in plan.runs:
-        done = _finished(study, plan, stock, Path(out), run)
+        done = _finished(study, plan, stock, store, run)
         cells += len(done.targets)
         learning = plan.training_work(run)
         whole[run.model] += learning + plan.questions
@@ -114,25 +123,23 @@ class _Finished(NamedTuple):
     """Whether its adapter lies there."""
 
 
-def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) -> _Finished:
+def _finished(study: Study, plan: Plan, stock: Stock, store: Store, run: Run) -> _Finished:
     """What the folder has of a run, if its base is still the same."""
-    record = results.read_json(results.record_of(folder / path_of(study, run)))
-    adapter = results.read_json(results.record_of(folder / adapter_folder(run)))
-    if not record and not adapter:
+    record, of_base = (store.runs.get(one) for one in (run, Run(run.model, "base")))
+    adapter = results.read_json(store.folder / adapter_folder(run) / results.RUN)
+    known = record or (of_base if adapter else None)
+    if not known:
         return _Finished((), trained=False)
-    of_base = results.record_of(folder / path_of(study, Run(run.model, "base")))
-    base = record.get("base") or results.read_json(of_base).get("base")
-    if not base:
-        return _Finished((), trained=False)
+    base = known["base"]
     training, cells, _ = run_keys(study, stock, plan, run, (str(base), brought_hash(study, run)))
-    have = record.get("cells", {})
+    have = store.keys(run)
     return _Finished(
         tuple(target for target, key in cells.items() if have.get(target) == key),
         trained=run.trained and adapter.get("key") == training,
     )
 
 
-def _refuse_asked(study: Study, plan: Plan, stock: Stock, folder: Path) -> None:
+def _refuse_asked(study: Study, plan: Plan, stock: Stock, store: Store) -> None:
     """Refuse to train on what is evaluated, before the first base is loaded."""
     if stock.stable:
         return
@@ -140,6 +147,6 @@ def _refuse_asked(study: Study, plan: Plan, stock: Stock, folder: Path) -> None:
     for run in plan.runs:
         if not run.trained or (run.source, run.seed) in checked:
             continue
-        if len(_finished(study, plan, stock, folder, run).targets) < len(plan.targets):
+        if len(_finished(study, plan, stock, store, run).targets) < len(plan.targets):
             stock.refuse_asked(learned(study, stock, run), plan.targets)
             checked.add((run.source, run.seed))

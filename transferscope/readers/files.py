@@ -15,6 +15,7 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,6 +96,20 @@ def read_file(path: str | os.PathLike[str]) -> Raw:
     return Raw(name, hashlib.sha256(data).hexdigest(), frame, lines)
 
 
+def joined(files: Sequence[Raw], whole: Any) -> Raw:
+    """Files of the same columns as one; the hash `whole` takes in their names and hashes."""
+    for one in files:
+        whole.update(f"{one.name} {one.sha256}\n".encode())
+    if len(files) == 1:
+        return files[0]
+    name = f"{files[0].name} to {files[-1].name}"
+    try:
+        frame = pl.concat(one.frame for one in files)
+    except pl.exceptions.PolarsError:
+        raise DataError(f"{name}: the tables of a run must have the same columns") from None
+    return Raw(name, "", frame, np.concatenate([one.lines for one in files]))
+
+
 def _looks_like(data: bytes, suffix: str) -> str:
     """What a file looks like that is no table; empty for what may be one."""
     begin = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -118,13 +133,14 @@ def _parquet(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
     a few bytes may stand for a list of any length."""
     try:
         schema = pl.read_parquet_schema(io.BytesIO(data))
-        rows = int(pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item())
-        if rows > (most := max(_FEW_ROWS, _ROWS_A_BYTE * len(data))):
+        flat = [column for column, kind in schema.items() if not kind.is_nested()]
+        most = max(_FEW_ROWS, _ROWS_A_BYTE * len(data))
+        frame = pl.read_parquet(io.BytesIO(data), columns=flat, n_rows=most + 1)
+        if frame.height > most:
+            rows = int(pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item())
             raise DataError(
                 f"{name}: {rows:,} rows in {len(data):,} bytes, at most {most:,} are allowed"
             )
-        flat = [column for column, kind in schema.items() if not kind.is_nested()]
-        frame = pl.read_parquet(io.BytesIO(data), columns=flat)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         raise DataError(f"{name}: not a readable Parquet file; was it cut short?") from None
     nothing = [

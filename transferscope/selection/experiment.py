@@ -27,7 +27,7 @@ from transferscope.analysis.json_file import plain
 from transferscope.analysis.settings import Settings
 from transferscope.analysis.strategies import STRATEGIES, Experiment, Judgement, Strategy
 from transferscope.errors import DataError, StudyError
-from transferscope.execution.run_state import Event, Ledger
+from transferscope.execution.run_state import Event, RunState
 from transferscope.execution.runner import Outcome, run_study
 from transferscope.matrix import apply_ceiling, from_predictions
 from transferscope.predictions import shown
@@ -36,7 +36,7 @@ from transferscope.selection import Mixture, mixture
 from transferscope.selection.arms import Way, Ways, experiment_of, judging_study, unknown, ways
 from transferscope.selection.judge import judge
 from transferscope.store import atomic
-from transferscope.store.progress import standing
+from transferscope.store.progress import progress_of
 from transferscope.study import Study
 from transferscope.study.file import suite_of
 from transferscope.study.items import hashed, stock_of
@@ -80,7 +80,7 @@ def carry_out(
     out: str | Path,
     *,
     tell: Callable[[Event], None],
-    executor: Callable[[Ledger], None] | None = None,
+    executor: Callable[[RunState], None] | None = None,
 ) -> Judged:
     """Choose, train what competes, and judge.
 
@@ -167,13 +167,13 @@ def _why_not(study: Study, folder: Path, its: Ways | None, mix: Mixture) -> str:
     if tried != ([shares] if (shares := _shares(study, mix)) else []):
         return "with these settings the matrix chooses another mixture than the one that was tried"
     try:
-        state = standing(folder).state
+        state = progress_of(folder).state
     except DataError:
         state = "stopped"
     if state not in ("done", "failed in part"):
         return "what judges it is not finished; run the study again"
-    tables = [*results.prediction_files(folder), *results.control_files(folder)]
-    return "" if len(tables) > 1 else "its training failed"  # the first is the base's
+    runs = results.run_records(folder)
+    return "" if len(runs) > 1 else "its training failed"  # the first is the base's
 
 
 def _judged(
