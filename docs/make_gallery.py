@@ -21,7 +21,7 @@ from transferscope.analysis import Analysis
 from transferscope.analysis.json_file import from_json
 from transferscope.plots.caption import caption, counterparts, escaped
 from transferscope.plots.gallery import gallery
-from transferscope.plots.labels import UNKNOWN
+from transferscope.plots.text import UNKNOWN
 from transferscope.report import figures, render
 from transferscope.report.summary import claim_rows
 from transferscope.store import read_analysis

@@ -14,7 +14,7 @@ from transferscope.analysis import Cell
 from transferscope.analysis.noise import beyond_noise
 from transferscope.matrix.estimate import Estimate
 from transferscope.plots.heatmaps import heatmap
-from transferscope.plots.labels import labels
+from transferscope.plots.text import labels
 from transferscope.report.summary import glance
 from transferscope.stats import ItemTable, mcnemar
 from transferscope.stats.exact import changes, sign_flip, together

@@ -23,7 +23,7 @@ from transferscope.analysis.settings import Settings
 from transferscope.matrix import apply_ceiling, from_accuracy, from_predictions
 from transferscope.matrix.controls import with_controls
 from transferscope.matrix.pairing import left_out
-from transferscope.plots.points import change, items
+from transferscope.plots.accuracy_points import change, items
 from transferscope.predictions import check_predictions
 from transferscope.readers import read_results
 from transferscope.report import explorer

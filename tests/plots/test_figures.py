@@ -18,7 +18,7 @@ from analysis_factory import HOSTILE, SIGNS, Shape, make
 from transferscope.analysis import Analysis
 from transferscope.plots.gallery import SECTIONS, gallery
 from transferscope.plots.heatmaps import bound
-from transferscope.plots.labels import Labels, clean, labels, model_labels, plain, signed
+from transferscope.plots.text import Labels, clean, labels, model_labels, plain, signed
 from transferscope.plots.theme import (
     DARK,
     DIVERGING,

@@ -10,7 +10,7 @@ from analysis_factory import HOSTILE, Shape, make
 
 from transferscope.plots.caption import caption, counterparts
 from transferscope.plots.gallery import gallery
-from transferscope.plots.paper import printed
+from transferscope.plots.print_layout import printed
 from transferscope.report import captions, figures, render
 from transferscope.store import safe_name
 

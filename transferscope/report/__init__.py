@@ -69,7 +69,7 @@ def render(chart: "Chart", format: Format) -> bytes:
     """
     import vl_convert
 
-    from transferscope.plots.paper import DPI, printed
+    from transferscope.plots.print_layout import DPI, printed
     from transferscope.plots.vegalite import specification
 
     if format not in get_args(Format):

@@ -8,7 +8,7 @@ import math
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
-from transferscope.plots.labels import (
+from transferscope.plots.text import (
     Labels,
     between,
     labels,
@@ -18,7 +18,7 @@ from transferscope.plots.labels import (
     signed,
     spelled,
 )
-from transferscope.plots.points import of_effect, points
+from transferscope.plots.accuracy_points import of_effect, points
 from transferscope.selection import Mixture, mixtures
 
 SOURCES = 4

@@ -17,7 +17,7 @@ from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.analysis.noise import beyond_noise
 from transferscope.matrix.behavior_record import REORDERED, Adjusted, Answers, Flips, letter, says
 from transferscope.matrix.estimate import Estimate
-from transferscope.plots.labels import (
+from transferscope.plots.text import (
     UNKNOWN,
     Labels,
     between,

@@ -21,7 +21,7 @@ from transferscope.analysis.noise import beyond_noise
 from transferscope.matrix.estimate import Estimate
 from transferscope.plots.cliques import null_words
 from transferscope.plots.heatmaps import bound, bound_of
-from transferscope.plots.labels import (
+from transferscope.plots.text import (
     MEASURES,
     Labels,
     answer_words,
@@ -32,7 +32,7 @@ from transferscope.plots.labels import (
     same_task,
     spelled,
 )
-from transferscope.plots.points import base_accuracy, ceiling, divisor, scales
+from transferscope.plots.accuracy_points import base_accuracy, ceiling, divisor, scales
 from transferscope.plots.theme import DARK, DIVERGING
 from transferscope.selection import mixtures
 from transferscope.tasks.checkpoints import checkpoint

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.analysis.noise import beyond_noise
-from transferscope.plots.labels import (
+from transferscope.plots.text import (
     MEASURES,
     Labels,
     between,
@@ -28,7 +28,7 @@ from transferscope.plots.labels import (
     same_task,
     signed,
 )
-from transferscope.plots.points import base_accuracy, beside, items
+from transferscope.plots.accuracy_points import base_accuracy, beside, items
 from transferscope.selection.prior import FEWEST, of_matrix
 from transferscope.selection.record import sober
 

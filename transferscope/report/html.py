@@ -25,7 +25,7 @@ from transferscope.analysis.strategies import STRATEGIES
 from transferscope.matrix.example_record import Exhibits
 from transferscope.plots.curves import about, sentences
 from transferscope.plots.gallery import SECTIONS, Figure, accounts, gallery
-from transferscope.plots.labels import (
+from transferscope.plots.text import (
     MEASURES,
     counted,
     labels,

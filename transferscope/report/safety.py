@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis, ModelAnalysis, Power
 from transferscope.analysis.noise import beyond_noise
-from transferscope.plots.labels import (
+from transferscope.plots.text import (
     MEASURES,
     UNKNOWN,
     Labels,
@@ -24,7 +24,7 @@ from transferscope.plots.labels import (
     listed,
     model_labels,
 )
-from transferscope.plots.points import base_accuracy, of_effect, points
+from transferscope.plots.accuracy_points import base_accuracy, of_effect, points
 from transferscope.report.findings import Pair, measured
 from transferscope.report.summary import Line
 from transferscope.stats import simulate

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transferscope.analysis import Analysis
-from transferscope.plots.labels import (
+from transferscope.plots.text import (
     MEASURES,
     UNKNOWN,
     between,
@@ -28,7 +28,7 @@ from transferscope.plots.labels import (
     percent,
     signed,
 )
-from transferscope.plots.points import of_effect, points
+from transferscope.plots.accuracy_points import of_effect, points
 from transferscope.selection import LeftOut, Mixture
 from transferscope.tasks.checkpoints import checkpoint
 

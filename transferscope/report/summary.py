@@ -12,7 +12,7 @@ from typing import NamedTuple
 from transferscope.analysis import Analysis, Claim, Clique, ModelAnalysis, Sign, Signed, TaskEffect
 from transferscope.analysis.noise import beyond_noise
 from transferscope.matrix.behavior_record import says
-from transferscope.plots.labels import (
+from transferscope.plots.text import (
     MEASURES,
     UNKNOWN,
     Labels,
@@ -28,7 +28,7 @@ from transferscope.plots.labels import (
     same_task,
     signed,
 )
-from transferscope.plots.points import beside, items
+from transferscope.plots.accuracy_points import beside, items
 
 TOP = 3
 

@@ -20,7 +20,7 @@ from transferscope.analysis.check import Check, ranked
 from transferscope.analysis.strategies import STRATEGIES
 from transferscope.matrix.behavior_record import says
 from transferscope.plots.curves import about, sentences
-from transferscope.plots.labels import (
+from transferscope.plots.text import (
     between,
     chance,
     control_kind,

@@ -1,29 +1,26 @@
-"""Effects in points of accuracy, which a reader knows from elsewhere, beside PGF.
+"""Effects converted to points of accuracy, to stand beside PGF.
 
-Every measure is a change in accuracy over something that the base decides, so with the base's
-accuracy the change itself is known again: points = 100 x PGF x (ceiling - base).
-
-In:   an `Analysis`.
-Out:  changes in accuracy as fractions, and words for them; NaN and nothing where accuracies are
-      not known, as with tables of PGF alone.
+Every measure is a change in accuracy divided by a number that depends on the base only. The
+base's accuracy therefore gives the change back: points = 100 x PGF x (ceiling - base). Where
+accuracies are unknown, as with tables of PGF alone, a change is NaN and its text is empty.
 """
 
 import math
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.matrix.estimate import Estimate
-from transferscope.plots.labels import signed
+from transferscope.plots.text import signed
 
 Seeds = dict[str, float]
 
 
 def divisor(measure: str, base: float, ceiling: float) -> float:
-    """What a change in accuracy is divided by."""
+    """The divisor of a change in accuracy."""
     return {"pgf": ceiling - base, "relative_gain": base, "raw_gain": 1.0}[measure]
 
 
 def ceiling(analysis: Analysis, target: str) -> float:
-    """Best reachable accuracy of a target; NaN where it is each source's own."""
+    """Best reachable accuracy of a target; NaN where it differs between sources."""
     known = analysis.settings.ceiling
     if known == "self":
         return math.nan
@@ -31,13 +28,13 @@ def ceiling(analysis: Analysis, target: str) -> float:
 
 
 def bases(model: ModelAnalysis, target: str, cell: Cell | Estimate | None = None) -> Seeds:
-    """{seed: accuracy of the untuned model on a target, or on the items of one of its cells}."""
+    """{seed: base accuracy on a target, or on the items of one cell}."""
     own = cell.base if isinstance(cell, Cell) else None
     return model.base_seeds.get(target, {}) if own is None else own
 
 
 def base_accuracy(model: ModelAnalysis, target: str, cell: Cell | Estimate | None) -> float:
-    """Mean over seeds of the untuned model's accuracy on a cell's items."""
+    """Mean over seeds of the base accuracy on a cell's items."""
     if not isinstance(cell, Cell) or cell.base is None:
         return model.base_accuracy.get(target, math.nan)
     known = [value for value in cell.base.values() if math.isfinite(value)]
@@ -47,10 +44,7 @@ def base_accuracy(model: ModelAnalysis, target: str, cell: Cell | Estimate | Non
 def scales(
     analysis: Analysis, model: ModelAnalysis, target: str, cell: Cell | Estimate | None = None
 ) -> Seeds:
-    """{seed: change in accuracy at an effect of 1}; empty where it is not known.
-
-    Seeds whose base leaves no gap are left out, as their effect is undefined.
-    """
+    """{seed: change in accuracy at an effect of 1}, without seeds whose effect is undefined."""
     top, measure = ceiling(analysis, target), analysis.settings.measure
     found = {seed: divisor(measure, base, top) for seed, base in bases(model, target, cell).items()}
     return {seed: value for seed, value in found.items() if value > 0}
@@ -68,27 +62,20 @@ def change(analysis: Analysis, model: ModelAnalysis, target: str, cell: Cell) ->
 
 
 def of_effect(
-    analysis: Analysis,
-    model: ModelAnalysis,
-    target: str,
-    effect: float,
-    cell: Cell | None = None,
+    analysis: Analysis, model: ModelAnalysis, target: str, effect: float, cell: Cell | None = None
 ) -> float:
-    """The change in accuracy of any effect on a target, with the base as it is on average.
-
-    With a cell, on its items.
-    """
+    """The change in accuracy of any effect on a target (or on a cell's items), by the mean base."""
     scale = scales(analysis, model, target, cell).values()
     return effect * sum(scale) / len(scale) if scale else math.nan
 
 
 def beside(analysis: Analysis, model: ModelAnalysis, target: str, cell: Cell) -> str:
-    """A cell's change in accuracy, to stand beside its effect."""
+    """A cell's change in accuracy as text."""
     return points(analysis, change(analysis, model, target, cell))
 
 
 def items(model: ModelAnalysis, target: str, cell: Cell | Estimate | None) -> str:
-    """` on 20 of 124 items` where a cell has fewer than the target's largest run, else empty."""
+    """` on 20 of 124 items` where another run of the target has more items, else empty."""
     n, most = getattr(cell, "n", None), model.most_items.get(target)
     if n is None or most is None or n >= most:
         return ""
@@ -96,9 +83,9 @@ def items(model: ModelAnalysis, target: str, cell: Cell | Estimate | None) -> st
 
 
 def points(analysis: Analysis, value: float, *, sign: bool = True) -> str:
-    """A change in accuracy in words: `+41 points`, `−3.2 points`.
+    """A change in accuracy as text: `+41 points`, `−3.2 points`.
 
-    Empty where it is not known, and where the analysis's measure is that change already.
+    Empty where it is unknown, and where the analysis measures that change already.
     """
     if not math.isfinite(value) or analysis.settings.measure == "raw_gain":
         return ""
