@@ -91,7 +91,7 @@ function points(place, target) {
 /** How sure an effect is, in words. */
 function verdict(found) {
   if (!known(found.value)) return "not measured";
-  if (found.beyond === null) return "no way to tell it from noise";
+  if (found.beyond === null) return "noise unknown: no interval";
   return found.beyond ? "beyond noise" : "may be noise";
 }
 

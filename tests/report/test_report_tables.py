@@ -10,10 +10,10 @@ from rich.console import Console
 from test_report_page import Reader
 
 from transferscope.analysis import Analysis
-from transferscope.plots.answers import GAP, RIGHT
+from transferscope.plots.answer_bars import CORRECT, GAP
 from transferscope.plots.gallery import gallery
 from transferscope.report import page
-from transferscope.report.html import on_page
+from transferscope.report.html_page import on_page
 from transferscope.report.terminal import summary
 
 
@@ -53,8 +53,6 @@ def test_controls_have_rows_of_their_own_below_the_heatmap(analysis: Analysis):
 def test_the_adjusted_heatmap_stands_beside_the_plain_one_with_the_same_colours(
     analysis: Analysis,
 ):
-    stems = [figure.stem for figure in gallery(analysis)]
-    assert stems[:2] == ["heatmap-3B", "heatmap-adjusted-3B"]
     cells = analysis.models["3B"].adjusted
     assert cells is not None
     shown = {row["value"] for row in rows(analysis, "heatmap-adjusted-3B") if "value" in row}
@@ -65,7 +63,8 @@ def test_the_adjusted_heatmap_stands_beside_the_plain_one_with_the_same_colours(
             for layer in figure.spec["layer"]
             if "fill" in layer["encoding"]
         ]
-        for figure in gallery(analysis)[:2]
+        for figure in gallery(analysis)
+        if figure.stem in ("heatmap-3B", "heatmap-adjusted-3B")
     ]
     assert scales[0][0] == scales[1][0]
 
@@ -81,19 +80,19 @@ def test_a_collapsed_cell_is_marked_in_the_heatmap_and_framed_among_the_answers(
 
 def test_the_bars_of_the_answers_are_the_shares(analysis: Analysis):
     bars = [row for row in rows(analysis, "answers-3B") if "letter" in row]
-    assert {bar["row"] for bar in bars} >= {RIGHT, "base", "format-only · placebo"}
-    for row in ("base", RIGHT):
+    assert {bar["row"] for bar in bars} >= {CORRECT, "base", "format-only · placebo"}
+    for row in ("base", CORRECT):
         own = [bar for bar in bars if bar["row"] == row and bar["cell"] == 0]
         lengths = {bar["letter"]: (bar["to"] - bar["from"]) / 0.9 for bar in own}
         expected = {"A": 0.4 * 0.95, "B": 0.3 * 0.95, "C": 0.3 * 0.95, "unreadable": 0.05}
-        if row == RIGHT:
+        if row == CORRECT:
             expected = dict.fromkeys("ABC", 1 / 3)
         assert lengths == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_page_lists_collapsed_cells_changed_items_and_controls(text: str):
     for words in (
-        "How answers are given",
+        "How replies choose options",
         "Art Style → Visual Similarity",
         "always A in 1 of 4 seeds",
         "20% unreadable",
@@ -157,17 +156,17 @@ def test_nothing_is_said_where_nothing_is_known():
     bare = make(Shape(models=("3B",)))
     assert not re.search("placebo|collapsed", printed(bare))
     text = Reader(page(bare)).text.replace("No placebo was run", "")  # said of what to train on
-    for words in ("How answers are given", "Which items changed", "placebo", "Collapsed"):
+    for words in ("How replies choose options", "Which items changed", "placebo", "Collapsed"):
         assert words not in text
     assert not [f.stem for f in gallery(bare) if "adjusted" in f.stem or "answers" in f.stem]
 
 
 def test_the_summary_begins_with_what_happened_and_folds_what_it_cannot_tell(analysis: Analysis):
     text = printed(analysis)
-    assert text.index("1 is all of it, 0 none") < text.index("Of 156 effects of one task on")
-    assert text.index("The largest gain ") < text.index("What the average source does")
+    assert text.index("0 changes nothing") < text.index("Of 156 effects of one task on")
+    assert text.index("The largest gain ") < text.index("The average source and")
     silent = replace(analysis.claims[0], holds=None, evidence="needs a model named 9B")
     few, many = (printed(replace(analysis, claims=[silent] * count)) for count in (3, 4))
     assert few.count("needs a model named 9B") == 3
     assert "needs a model named 9B" not in many
-    assert "4 of 4, which need models" in many
+    assert "4 of 4, without the models" in many
