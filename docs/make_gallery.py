@@ -15,15 +15,15 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
+from transferscope.plots.caption import caption, counterparts, escaped
+from transferscope.report.summary import claim_rows
 
 import transferscope as ts
 from transferscope.analysis import Analysis
 from transferscope.analysis.json_file import from_json
-from transferscope.plots.caption import caption, counterparts, escaped
 from transferscope.plots.gallery import gallery
-from transferscope.plots.text import UNKNOWN
+from transferscope.plots.labels import UNKNOWN
 from transferscope.report import figures, render
-from transferscope.report.summary import claim_rows
 from transferscope.store import read_analysis
 from transferscope.suites.blink import BLINK
 from transferscope.suites.vsi import VSI

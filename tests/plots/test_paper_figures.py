@@ -10,7 +10,7 @@ from analysis_factory import HOSTILE, Shape, make
 
 from transferscope.plots.gallery import caption, counterparts, gallery
 from transferscope.plots.print_layout import printed
-from transferscope.report import captions, figures, render
+from transferscope.report import captions, render
 from transferscope.store import safe_name
 
 MM = 72 / 25.4
@@ -97,7 +97,8 @@ def test_what_the_caption_says_does_not_stand_in_the_figure_again():
 
 
 def test_pictures_have_300_dots_to_the_inch_and_pdf_the_same_size_with_its_fonts():
-    chart = figures(make(SHAPES["one model"]))["decomposition"]
+    figures = gallery(make(SHAPES["one model"]))
+    (chart,) = (each.spec for each in figures if each.stem == "decomposition")
     image = render(chart, "png")
     assert int.from_bytes(image[16:20]) == pytest.approx(85 / 25.4 * 300, abs=1)
     at = image.index(b"pHYs") + 4

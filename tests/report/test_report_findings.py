@@ -12,7 +12,7 @@ from rich.console import Console
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.matrix.behavior_record import Answers, Behaviour
-from transferscope.plots.text import Labels, between, spelled, with_links
+from transferscope.plots.labels import Labels, between, spelled, with_links
 from transferscope.report import page
 from transferscope.report.findings import happened, harms, training
 from transferscope.report.safety import by_model, safety

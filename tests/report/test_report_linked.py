@@ -11,7 +11,7 @@ from page_reader import Reader, written
 
 from transferscope.analysis import Analysis, Clique
 from transferscope.matrix.example_record import Exhibits, Flip, Flipped, Shown
-from transferscope.plots.text import labels
+from transferscope.plots.labels import labels
 
 
 @pytest.fixture(scope="module")

@@ -146,9 +146,9 @@ def printed(analysis: Analysis) -> str:
 
 def test_the_summary_has_a_line_for_collapse_and_one_for_each_control(analysis: Analysis):
     text = printed(analysis)
-    assert "1 of 169 cells: Art_Style → Visual_Similarity (always A in 1 of 4 seeds)" in text
-    assert re.search(r"placebo \(format-only\) +mean effect \+0\.\d+ \[.*after adjustment", text)
-    assert "explained by the target: 45% before, 45% after" in text
+    assert "1 of 169 cells; Art Style → Visual Similarity: always A in 1 of 4 seeds" in text
+    assert re.search(r"placebo \(format-only\) +mean effect \+0\.\d+ \[", text)
+    assert "45% of the variance, 45% beyond the placebo" in text
     assert re.search(r"no finetune \(reordered\) +mean effect", text)
 
 

@@ -218,16 +218,17 @@ def write(
     from transferscope import report as reports
     from transferscope import store as results
     from transferscope.matrix.example_record import to_json
+    from transferscope.plots.gallery import gallery
 
     drawn: dict[str, bytes] = {}
     if figures:
-        charts = reports.figures(analysis)
-        jobs = [(stem, form) for stem in charts for form in get_args(reports.Format)]
+        specs = {figure.stem: figure.spec for figure in gallery(analysis)}
+        jobs = [(stem, form) for stem in specs for form in get_args(reports.Format)]
         console = Console(stderr=True)
         for stem, form in track(jobs, "drawing", console=console, transient=True):
-            drawn[f"{stem}.{form}"] = reports.render(charts[stem], form)
-        pictures = {stem: drawn[f"{stem}.svg"] for stem in charts}
-        drawn["captions.md"] = reports.captions(analysis, pictures).encode()
+            drawn[f"{stem}.{form}"] = reports.render(specs[stem], form)
+        images = {stem: drawn[f"{stem}.svg"] for stem in specs}
+        drawn["captions.md"] = reports.captions(analysis, images).encode()
     with status("writing"):
         page = reports.page(analysis, exhibits)
         shown = None if exhibits is None else to_json(exhibits)

@@ -9,7 +9,7 @@ import math
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.matrix.estimate import Estimate
-from transferscope.plots.text import signed
+from transferscope.plots.labels import signed
 
 Seeds = dict[str, float]
 

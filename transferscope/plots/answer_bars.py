@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from transferscope.analysis import Analysis
 from transferscope.matrix.behavior_record import Answers, letter
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     Labels,
     answer_words,
     control_label,

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from transferscope.analysis import Analysis, CategoryAxis, Sign, Signed, Trend
-from transferscope.plots.task_effects import SIGNS, Quantity
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     between,
     clean,
@@ -17,6 +16,7 @@ from transferscope.plots.text import (
     plain,
     signed,
 )
+from transferscope.plots.task_figures import SIGNS, Quantity
 from transferscope.plots.theme import (
     DIVERGING,
     INK,

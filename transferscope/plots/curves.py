@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from statistics import median
 
 from transferscope.analysis import Analysis
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     between,
     clean,

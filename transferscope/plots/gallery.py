@@ -14,11 +14,7 @@ from transferscope.plots.answer_bars import answer_shares
 from transferscope.plots.categories import categories, category_effects, scale_trend
 from transferscope.plots.curves import checkpoint_curves
 from transferscope.plots.heatmaps import adjusted_heatmap, heatmap, heatmaps
-from transferscope.plots.networks import drawn_edges, graph, negative_clique, positive_clique
-from transferscope.plots.print_layout import wide
-from transferscope.plots.study_limits import decomposition, pgf_behavior, power
-from transferscope.plots.task_effects import malleability, personas, transferability
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     accounts,
     clean,
@@ -29,6 +25,10 @@ from transferscope.plots.text import (
     percent,
     seeds_of,
 )
+from transferscope.plots.networks import drawn_edges, graph, negative_clique, positive_clique
+from transferscope.plots.print_layout import wide
+from transferscope.plots.study_limits import decomposition, pgf_behavior, power
+from transferscope.plots.task_figures import malleability, personas, transferability
 from transferscope.plots.training_strategies import strategies
 from transferscope.plots.vegalite import Spec
 from transferscope.store import safe_name

@@ -15,7 +15,7 @@ from transferscope.analysis.noise import beyond_noise
 from transferscope.matrix.behavior_record import Answers
 from transferscope.matrix.estimate import Estimate
 from transferscope.plots.accuracy_points import base_accuracy
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     UNKNOWN,
     answer_words,
@@ -97,18 +97,19 @@ def heatmap(analysis: Analysis, model: str, title: str, *, adjusted: bool = Fals
     if adjusted and record.adjusted is None:
         return None
     cells: Cells = record.adjusted.cells if adjusted and record.adjusted else record.pgf
-    rows = _rows(analysis, model, cells)
+    limit = bound(analysis)
+    rows = _source_rows(analysis, model, cells, limit)
     measured = [row for row in rows if row["value"] is not None]
     if not measured:
         return None
     sources, targets = _axes_of(analysis)
-    extra = [] if adjusted else _control_rows(analysis, model)
+    extra = [] if adjusted else _control_rows(analysis, model, limit)
     side = LARGE if max(len(sources), len(targets)) <= NUMBERED else SMALL
     controls = list(dict.fromkeys(row["row"] for row in extra))
     down = [row_label(task.name, names) for task in sources]
     down += [GAP, *controls] if controls else []
     panel = _panel(analysis, rows + extra, down, side, MEASURES[analysis.settings.measure])
-    panel["title"] = heading(title, *_key(rows + extra, bound(analysis), side))
+    panel["title"] = heading(title, *_key(rows + extra, limit, side))
     return finish(panel, _description(title, measured, len(rows)))
 
 
@@ -119,10 +120,10 @@ def adjusted_heatmap(analysis: Analysis, model: str, title: str) -> Spec | None:
 
 def heatmaps(analysis: Analysis, _: object, title: str) -> Spec | None:
     """The effects of all models beside each other, in cells as large as fit; None for one model."""
-    names, sources = labels(analysis), _axes_of(analysis)[0]
+    names, limit, sources = labels(analysis), bound(analysis), _axes_of(analysis)[0]
     found: dict[str, list[Spec]] = {}
     for model, label in model_labels(analysis).items():
-        rows = _rows(analysis, model, analysis.models[model].pgf)
+        rows = _source_rows(analysis, model, analysis.models[model].pgf, limit)
         if any(row["kind"] != "missing" for row in rows):
             found[label] = [row | {"model": label} for row in rows]
     if len(found) < 2:
@@ -141,7 +142,7 @@ def heatmaps(analysis: Analysis, _: object, title: str) -> Spec | None:
             panel["encoding"]["y"]["axis"] = None
         panels.append(panel)
     every = [row for rows in found.values() for row in rows]
-    head = heading(title, *_key(every, bound(analysis), side))
+    head = heading(title, *_key(every, limit, side))
     spec = in_rows(panels, abreast, SPACE, SPACE, title=head)
     measured = [row for row in every if row["value"] is not None]
     return finish(spec, _description(title, measured, len(every)))
@@ -164,44 +165,46 @@ def _fitting(analysis: Analysis, most: int) -> tuple[int, float, bool]:
     return 1, LEGIBLE, False
 
 
-def _rows(analysis: Analysis, model: str, cells: Cells) -> list[Spec]:
-    """A row of data for each source and target."""
+def _source_rows(analysis: Analysis, model: str, cells: Cells, limit: float) -> list[Spec]:
     record, names = analysis.models[model], labels(analysis)
     answers = record.behaviour.sources if record.behaviour else {}
-    limit, (sources, targets) = bound(analysis), _axes_of(analysis)
     rows = []
-    for source in sources:
-        place = {"row": row_label(source.name, names), "source": names.long[source.name]}
-        for target in targets:
-            cell = cells.get(source.name, {}).get(target.name)
-            row = place | {"target": names.short[target.name], "onto": names.long[target.name]}
-            row["self"] = same_task(source.name, target.name)
-            row["base"] = percent(base_accuracy(record, target.name, cell))
-            row |= _effect(cell, analysis.settings.alpha, limit)
-            rows.append(row | _answered(answers.get(source.name, {}).get(target.name)))
+    for source in (task.name for task in analysis.tasks if task.source):
+        row_cells = cells.get(source, {}), answers.get(source, {})
+        found = _rows(analysis, model, *row_cells, limit)
+        head = {"row": row_label(source, names), "source": names.long[source]}
+        rows += [row | head | {"self": same_task(source, target)} for target, row in found]
     return rows
 
 
-def _control_rows(analysis: Analysis, model: str) -> list[Spec]:
-    record, names = analysis.models[model], labels(analysis)
+def _control_rows(analysis: Analysis, model: str, limit: float) -> list[Spec]:
+    record = analysis.models[model]
     answers = record.behaviour.controls if record.behaviour else {}
-    limit, targets = bound(analysis), _axes_of(analysis)[1]
     rows = []
     for name, control in record.controls.items():
-        place = {"row": control_label(name), "source": control_label(name), "self": False}
-        for target in targets:
-            effect = control.targets.get(target.name)
-            row = place | {"target": names.short[target.name], "onto": names.long[target.name]}
-            row["base"] = percent(base_accuracy(record, target.name, effect))
-            row |= _effect(effect, analysis.settings.alpha, limit)
-            rows.append(row | _answered(answers.get(name, {}).get(target.name)))
+        found = _rows(analysis, model, control.targets, answers.get(name, {}), limit)
+        head = {"row": control_label(name), "source": control_label(name), "self": False}
+        rows += [row | head for _, row in found]
     return rows
 
 
-def _answered(answers: Answers | None) -> Spec:
-    if answers is None:
-        return {}
-    return {"collapsed": bool(answers.collapsed), "answers": answer_words(answers)}
+def _rows(
+    analysis: Analysis,
+    model: str,
+    cells: Mapping[str, Cell | Estimate],
+    answers: Mapping[str, Answers],
+    limit: float,
+) -> Iterable[tuple[str, Spec]]:
+    """Each target with its row of data, of one source or control."""
+    names = labels(analysis)
+    for target in (task.name for task in analysis.tasks if task.target):
+        cell, replies = cells.get(target), answers.get(target)
+        row: Spec = {"target": names.short[target], "onto": names.long[target]}
+        row["base"] = percent(base_accuracy(analysis.models[model], target, cell))
+        row |= _effect(cell, analysis.settings.alpha, limit)
+        if replies is not None:
+            row |= {"collapsed": bool(replies.collapsed), "answers": answer_words(replies)}
+        yield target, row
 
 
 def _effect(cell: Cell | Estimate | None, alpha: float, limit: float) -> Spec:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Clique, CliqueNull, Edge, Sign
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     between,
     chance,

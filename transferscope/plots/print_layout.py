@@ -17,7 +17,7 @@ import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from transferscope.plots.vegalite import Spec
+from transferscope.plots.vegalite import VERSION, Spec
 
 COLUMN, PAGE = 85.0, 175.0
 """Width of one column and of both, in mm."""
@@ -143,11 +143,9 @@ def _svg(spec: Spec) -> str:
 @lru_cache(maxsize=8)
 def _drawn(spec: str) -> str:
     """A specification as SVG; kept for the other formats, which begin with the same."""
-    import altair as alt
     import vl_convert
 
-    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    return vl_convert.vegalite_to_svg(spec, vl_version=version)
+    return vl_convert.vegalite_to_svg(spec, vl_version=VERSION)
 
 
 def _width(picture: str) -> float:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from transferscope.analysis import Analysis
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     clean,
     known,
     labels,

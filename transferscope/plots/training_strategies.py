@@ -8,7 +8,7 @@ from transferscope.analysis import Analysis
 from transferscope.analysis.noise import beyond_noise
 from transferscope.analysis.strategies import STRATEGIES, Experiment, Strategy, Trial
 from transferscope.matrix.estimate import Estimate
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     UNKNOWN,
     Labels,

@@ -1,9 +1,7 @@
 """Charts as Vega-Lite specifications: plain data that the page embeds and Altair reads.
 
-Each figure is one function that returns a `Spec`. The page holds the specification itself, so
-that writing a page never imports Altair; `chart` turns it into an Altair chart for files and
-notebooks. Building the same charts from Altair's objects took seconds for two models, because
-every layer and panel copies its content.
+Each figure is one function that returns a `Spec`. The page embeds it and image files are rendered
+from it, both without Altair, which takes seconds to import; `chart` makes an Altair chart of it.
 
 Field names are ours alone. Names from input stand in data, domains and titles, where Vega-Lite
 takes them literally.
@@ -11,8 +9,7 @@ takes them literally.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transferscope.plots.theme import CONFIG, NEGATIVE, POSITIVE
@@ -22,6 +19,8 @@ if TYPE_CHECKING:
 
     Chart = altair.LayerChart | altair.HConcatChart | altair.VConcatChart
 
+VERSION = "6.4"
+"""Of Vega-Lite, in the page's `vega.js` and in image files."""
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 TYPES = {"N": "nominal", "Q": "quantitative"}
 _FIELD = re.compile(r"[a-z]+:[NQ]")
@@ -147,13 +146,15 @@ def extent(spec: Spec) -> tuple[int, int]:
 
 
 def chart(spec: Spec) -> "Chart":
-    """A figure as an Altair chart."""
-    with _unchecked():
+    """A figure as an Altair chart, which composes with others and saves itself."""
+    from altair.utils import schemapi
+
+    with schemapi.debug_mode(False):  # the tests validate every figure
         return _altair({key: each for key, each in spec.items() if key != "$schema"})
 
 
 def _altair(spec: Spec) -> Any:
-    """Altair's objects down to each unit: `from_dict` tries classes for every leaf, in 0.5 s."""
+    """Altair's objects down to each unit: its `from_dict` tries every class for every part."""
     import altair as alt
 
     kinds = {"layer": alt.LayerChart, "hconcat": alt.HConcatChart, "vconcat": alt.VConcatChart}
@@ -170,23 +171,3 @@ def _altair(spec: Spec) -> Any:
         params.append(alt.selection_point(name=each["name"], **select))
     drawn = alt.Chart(**options)
     return drawn.add_params(*params) if params else drawn
-
-
-def specification(chart: "Chart") -> Spec:
-    """An Altair chart as Vega-Lite, whatever theme or data transformer Altair is set to."""
-    with _unchecked():
-        return chart.to_dict(validate=False)
-
-
-@contextmanager
-def _unchecked() -> Iterator[None]:
-    """Altair without validation, which the tests do, and without the caller's theme."""
-    import altair as alt
-    from altair.utils import schemapi
-
-    with (
-        schemapi.debug_mode(False),
-        alt.theme.enable("none"),
-        alt.data_transformers.enable("default"),
-    ):
-        yield

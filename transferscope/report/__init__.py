@@ -1,6 +1,6 @@
 """The report: every figure, and the page that holds them all.
 
-Altair is imported when `figures` is called, vl-convert when a chart is rendered; the page needs
+Altair is imported when `figures` is called, vl-convert when a figure is rendered; the page needs
 neither. Writes no file: `store` does.
 """
 
@@ -11,7 +11,7 @@ from transferscope.analysis import Analysis
 from transferscope.matrix.example_record import Exhibits
 
 if TYPE_CHECKING:
-    from transferscope.plots.vegalite import Chart
+    from transferscope.plots.vegalite import Chart, Spec
 
 Format = Literal["svg", "png", "pdf"]
 
@@ -47,7 +47,7 @@ def captions(analysis: Analysis, images: Mapping[str, bytes] | None = None) -> s
     """Captions of the figures, generated from the numbers, as Markdown.
 
     Args:
-        images: the rendered SVG files by the stems of `figures`; a caption names a width beyond
+        images: the rendered SVG files by the stems of the figures; a caption names a width beyond
             a page.
     """
     from transferscope.plots.gallery import captions
@@ -55,8 +55,8 @@ def captions(analysis: Analysis, images: Mapping[str, bytes] | None = None) -> s
     return captions(analysis, images)
 
 
-def render(chart: "Chart", format: Format) -> bytes:
-    """One chart in print size, as the bytes of an SVG, PNG (300 dpi) or PDF file, on white.
+def render(spec: "Spec", format: Format) -> bytes:
+    """One figure in print size, as the bytes of an SVG, PNG (300 dpi) or PDF file, on white.
 
     It is 85 or 175 mm wide, one column or both, or wider where its names would be below 6.5 pt. It
     has no title, because the caption holds it.
@@ -67,12 +67,11 @@ def render(chart: "Chart", format: Format) -> bytes:
     import vl_convert
 
     from transferscope.plots.print_layout import DPI, printed
-    from transferscope.plots.vegalite import specification
 
     if format not in get_args(Format):
         raise ValueError(f"format must be svg, png or pdf, got {format!r}")
     # vl-convert takes a length without a unit as points.
-    image = printed(specification(chart), "pt" if format == "svg" else "")
+    image = printed(spec, "pt" if format == "svg" else "")
     if format == "svg":
         return image.encode()
     if format == "png":

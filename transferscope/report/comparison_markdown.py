@@ -14,7 +14,7 @@ from transferscope.comparison.words import (
     mean_words,
     moved_lines,
 )
-from transferscope.plots.text import clean
+from transferscope.plots.labels import clean
 from transferscope.report.comparison_grid import base_accuracy, columns, entry
 from transferscope.report.comparison_terminal import LEGEND, moved_line
 

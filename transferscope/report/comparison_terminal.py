@@ -25,7 +25,7 @@ from transferscope.comparison.words import (
     signed,
     task,
 )
-from transferscope.plots.text import clean
+from transferscope.plots.labels import clean
 from transferscope.report.comparison_grid import (
     Column,
     Entry,

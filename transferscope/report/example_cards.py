@@ -10,7 +10,7 @@ from typing import NamedTuple
 from transferscope.analysis import Analysis
 from transferscope.matrix.behavior_record import letter
 from transferscope.matrix.example_record import Exhibits, Flip, Flipped, Shown
-from transferscope.plots.text import UNKNOWN, clean, counted, labels, listed, model_labels
+from transferscope.plots.labels import UNKNOWN, clean, counted, labels, listed, model_labels
 
 
 class FlipLine(NamedTuple):

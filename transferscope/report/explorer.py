@@ -18,8 +18,7 @@ from transferscope.analysis.noise import beyond_noise
 from transferscope.matrix.estimate import Estimate
 from transferscope.plots.accuracy_points import base_accuracy, bases, ceiling, divisor, scales
 from transferscope.plots.heatmaps import bound, bound_of
-from transferscope.plots.networks import null_words
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     Labels,
     answer_words,
@@ -30,6 +29,7 @@ from transferscope.plots.text import (
     same_task,
     spelled,
 )
+from transferscope.plots.networks import null_words
 from transferscope.plots.theme import DARK, DIVERGING
 from transferscope.report.section_tables import UNREADABLE
 from transferscope.report.tables import ROLES

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.analysis.noise import beyond_noise
 from transferscope.plots.accuracy_points import base_accuracy, beside, items, of_effect, points
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     Labels,
     between,

@@ -23,7 +23,7 @@ from transferscope.analysis.strategies import STRATEGIES
 from transferscope.matrix.example_record import Exhibits
 from transferscope.plots.curves import about, changes_over_steps
 from transferscope.plots.gallery import SECTIONS, ReportFigure, gallery
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     accounts,
     counted,

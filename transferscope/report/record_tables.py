@@ -8,7 +8,7 @@ import math
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     UNKNOWN,
     clean,

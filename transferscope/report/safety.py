@@ -12,7 +12,7 @@ from typing import NamedTuple
 from transferscope.analysis import Analysis, ModelAnalysis, Power
 from transferscope.analysis.noise import beyond_noise
 from transferscope.plots.accuracy_points import base_accuracy, of_effect, points
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     UNKNOWN,
     Labels,

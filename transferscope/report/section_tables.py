@@ -10,7 +10,7 @@ from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.analysis.noise import beyond_noise
 from transferscope.matrix.behavior_record import REORDERED, Adjusted, Answers, Flips, letter, says
 from transferscope.matrix.estimate import Estimate
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     UNKNOWN,
     clean,
     control_kind,
@@ -196,9 +196,8 @@ def _mixtures(analysis: Analysis) -> PageTable:
             order = sorted(known, key=lambda target: known[target].mean)
             row = [[CellLine(clean(name), label)], [_estimate(mixture.mean)]]
             for target in (order[-1], order[0]):
-                text, small, _ = _estimate(known[target])
-                task = names[target]
-                row.append([CellLine(task, f"{text} ({small})", link(task=task))])
+                task, effect = names[target], _estimate(known[target])
+                row.append([CellLine(task, effect.words, link(task=task))])
             rows.append(row)
     intro = (
         "Finetuned on items of several tasks: the last rows of the heatmap. They are measured like "

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from transferscope.analysis import Analysis
 from transferscope.plots.accuracy_points import of_effect, points
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     UNKNOWN,
     between,

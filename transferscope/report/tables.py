@@ -12,7 +12,7 @@ from transferscope.analysis.noise import beyond_noise
 from transferscope.matrix.behavior_record import says
 from transferscope.matrix.estimate import Interval
 from transferscope.plots.accuracy_points import beside, items
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     UNKNOWN,
     between,
     chance,
@@ -40,6 +40,13 @@ class CellLine(NamedTuple):
     small: str = ""
     link: str = ""
     """The address in the explorer of the task or the pair that it names."""
+
+    @property
+    def words(self) -> str:
+        """Both texts as one."""
+        return (
+            f"{self.text} ({self.small})" if self.text and self.small else self.text or self.small
+        )
 
 
 Row = list[list[CellLine]]

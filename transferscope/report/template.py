@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from transferscope.plots.text import clean, listed
+from transferscope.plots.labels import clean, listed
 
 
 @cache

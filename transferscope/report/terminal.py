@@ -14,15 +14,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from transferscope.analysis import Analysis, Claim, Interval, ModelAnalysis, Sign
+from transferscope.analysis import Analysis, Interval, Sign
 from transferscope.analysis.check import Check, ranked
 from transferscope.analysis.strategies import STRATEGIES
-from transferscope.matrix.behavior_record import says
 from transferscope.plots.curves import about, changes_over_steps
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
+    UNKNOWN,
     between,
-    chance,
     control_kind,
     has_interval,
     labels,
@@ -32,14 +31,12 @@ from transferscope.plots.text import (
 )
 from transferscope.plots.training_strategies import NAMES, strategy_rows
 from transferscope.report.findings import happened
-from transferscope.report.tables import ROLES, TOP, personas_by_chance
+from transferscope.report.record_tables import claim_rows
+from transferscope.report.tables import ROLES, glance, personas_by_chance
 
-VERDICTS = {
-    True: ("depends", "yellow"),
-    False: ("does not hold", "red"),
-    None: ("cannot tell", "dim"),
-}
-NULLS = {"no transfer": "with no transfer", "column shift": "with easy and hard targets alone"}
+STYLES = {"mixed": "yellow", "no": "red", "unknown": "dim"}
+ELSEWHERE = ("Effects beyond noise", "Strongest effects", "Transferability", "Malleability")
+"""Rows of the page's first table that the sentences and the averages hold."""
 FEW = 3
 """Up to this many findings that cannot be told are listed one by one."""
 
@@ -61,15 +58,15 @@ def summary(analysis: Analysis) -> RenderableType:
     parts: list[RenderableType] = [*checked(analysis.checks), *_happened(analysis)]
     parts += [Text(f"The average source and the other tasks ({measure})", "bold")]
     parts += [_averages(analysis)]
-    for name in analysis.models:
-        parts += [*_heading(name), Padding(_model(analysis, name), (0, 0, 0, 2))]
+    for column, name in enumerate(analysis.models, 1):
+        parts += [*_heading(name), Padding(_model(analysis, column, name), (0, 0, 0, 2))]
     for each in analysis.trajectories:
         lines = changes_over_steps(analysis, each)
         parts += _heading(about(analysis, each))
         parts += [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
     parts += _trials(analysis)
     parts += [*_heading("Personas, in every model"), *_personas(analysis)]
-    parts += [*_heading("The paper's findings"), _claims(analysis.claims)]
+    parts += [*_heading("The paper's findings"), _claims(analysis)]
     if analysis.notes:
         parts += [*_heading("Caveats"), _bullets(analysis.notes)]
     return Group(*parts)
@@ -133,59 +130,27 @@ def _averages(analysis: Analysis) -> Table:
     return table
 
 
-def _model(analysis: Analysis, name: str) -> Table:
+def _model(analysis: Analysis, column: int, name: str) -> Table:
+    """One model's donors, pirates, cliques and collapsed cells as on the page, and its controls."""
     model = analysis.models[name]
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
-    signs: tuple[Sign, ...] = get_args(Sign)
-    for label, sign in zip(("strongest donors", "strongest pirates"), signs, strict=True):
-        values = {task: getattr(e, sign).mean for task, e in model.transferability.items()}
-        known = {task: value for task, value in values.items() if value and math.isfinite(value)}
-        order = sorted(known, key=lambda task, v=known: -abs(v[task]))[:TOP]
-        leaders = [f"{task} {signed(known[task], 3)}" for task in order]
-        table.add_row(label, Text(", ".join(leaders) or "none"))
-    for sign in signs:
-        table.add_row(f"largest {sign} clique", Text(_clique(analysis, model, sign)))
-    found = model.behaviour.sources if model.behaviour else {}
-    cells = [
-        f"{source} → {target} ({says(answers)})"
-        for source, row in found.items()
-        for target, answers in row.items()
-        if answers.collapsed
-    ]
-    if cells:
-        more = f" and {len(cells) - TOP} more" if len(cells) > TOP else ""
-        total = sum(map(len, found.values()))
-        text = f"{len(cells)} of {total} cells: {', '.join(cells[:TOP])}{more}"
-        table.add_row("collapsed answers", Text(text))
+    for row in glance(analysis).rows:
+        if (fact := row[0][0].text) not in ELSEWHERE:
+            lines = [
+                f"{line.text} ({line.small})" * bool(line.text) or line.small
+                for line in row[column]
+            ]
+            lines = [line.removesuffix(" ()") for line in lines]
+            table.add_row(fact.lower(), Text("; ".join(lines)))
     for control, placebo in model.controls.items():
         text = f"mean effect {_with_interval(placebo.mean.mean, placebo.mean.ci)}"
-        if (adjusted := model.adjusted) is not None and adjusted.placebo == control:
-            before, after = analysis.decomposition[name].target, adjusted.decomposition.target
-            mean = _with_interval(adjusted.mean.mean, adjusted.mean.ci)
-            text += (
-                f"; off-diagonal after adjustment {mean}, explained by the target: "
-                f"{percent(before)} before, {percent(after)} after"
-            )
         table.add_row(Text(f"{control_kind(control)} ({control})"), Text(text))
+    if (adjusted := model.adjusted) is not None:
+        before, after = analysis.decomposition[name].target, adjusted.decomposition.target
+        shares = f"{percent(before)} of the variance, {percent(after)} beyond the placebo"
+        table.add_row("explained by the target", shares)
     return table
-
-
-def _clique(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> str:
-    found = getattr(model.cliques, sign)
-    if not found:
-        return "none of three tasks or more"
-    short = {task.name: task.abbreviation for task in analysis.tasks}
-    first = found[0]
-    ties = sum(clique.size == first.size for clique in found) - 1
-    text = f"{first.size} tasks ({' '.join(short[name] for name in first.tasks)})"
-    text += f" and {ties} more of that size" if ties else ""
-    nulls = [
-        f"up to {null.upper} {NULLS[null.null]} (p {chance(null.p_value)})"
-        for null in model.cliques.nulls
-        if null.sign == sign
-    ]
-    return text + (f"; by chance: {', '.join(nulls)}" if nulls else "")
 
 
 def _trials(analysis: Analysis) -> list[RenderableType]:
@@ -221,28 +186,25 @@ def _personas(analysis: Analysis) -> Iterator[RenderableType]:
     yield table
 
 
-def _claims(claims: list[Claim]) -> Table:
+def _claims(analysis: Analysis) -> Table:
     """The number of findings that hold, and a line for each other one."""
-    table = Table.grid(padding=(0, 2))
-    firm = [claim for claim in claims if claim.holds and claim.held == claim.tried]
-    held = f"{len(firm)} of {len(claims)}, in every analysis variant"
-    table.add_row(Text("  hold", "green"), Text(held))
-    untold = [claim for claim in claims if claim.holds is None]
+    table, rows = Table.grid(padding=(0, 2)), claim_rows(analysis)
+    firm = [row for row in rows if row.kind == "yes"]
+    table.add_row(
+        Text("  hold", "green"), Text(f"{len(firm)} of {len(rows)}, in every analysis variant")
+    )
+    untold = [row for row in rows if row.kind == "unknown"]
     folded = untold if len(untold) > FEW else []
-    for claim in claims:
-        if claim in firm or claim in folded:
+    for row in rows:
+        if row in firm or row in folded:
             continue
-        word, style = VERDICTS[claim.holds]
-        detail = claim.evidence
-        if claim.holds is not None:
-            detail = f"in {claim.held} of {claim.tried} analysis variants"
-        if claim.sensitive_to:
-            turned = "not" if claim.holds else "it holds"
-            detail += f"; {turned} with {', '.join(claim.sensitive_to)}"
-        row = Text(claim.statement).append(f": {detail}", "dim")
-        table.add_row(Text(f"  {word}", style=style), row)
+        detail = row.evidence if row in untold else f"in {row.held} analysis variants"
+        if row.sensitive != UNKNOWN:
+            turned = "it holds" if row.kind == "no" else "not"
+            detail += f"; {turned} with {row.sensitive}"
+        text = Text(row.statement).append(f": {detail}", "dim")
+        table.add_row(Text(f"  {row.verdict}", STYLES[row.kind]), text)
     if folded:
-        word, style = VERDICTS[None]
-        said = f"{len(folded)} of {len(claims)}, without the models, sizes, tasks or seeds needed"
-        table.add_row(Text(f"  {word}", style), Text(said))
+        said = f"{len(folded)} of {len(rows)}, without the models, sizes, tasks or seeds needed"
+        table.add_row(Text(f"  {folded[0].verdict}", STYLES["unknown"]), Text(said))
     return table

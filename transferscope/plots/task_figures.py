@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from transferscope.analysis import Analysis, Sign, TaskEffect
-from transferscope.plots.text import (
+from transferscope.plots.labels import (
     MEASURES,
     between,
     counted,
