@@ -1,4 +1,4 @@
-"""The items that the page shows: from the inputs of an analysis to `exhibits.json`'s record."""
+"""Example items for the page: from the inputs of an analysis to the record of `exhibits.json`."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ if TYPE_CHECKING:
 
 NoPictures = Annotated[
     bool,
-    typer.Option("--no-pictures", help="Leave the items' pictures out of the page (texts stay)."),
+    typer.Option("--no-pictures", help="Leave the items' images out of the page; keep the texts."),
 ]
 
 
 def exhibits_of(read: Sequence[Read], *, pictures: bool) -> Exhibits | None:
-    """The items to look at; None where no input knows items."""
+    """The example items; None where no input has items."""
     from transferscope.matrix.examples import curate
 
     shelves = [_shelf(one) for one in read if one.table.kind == "predictions"]
     if not shelves:
         return None
-    with status("choosing items to show"):
+    with status("choosing example items"):
         return curate(shelves, pictures=pictures)
 
 
 def _shelf(read: Read) -> Shelf:
-    """An input's answers, and the suite where they are from if it is on this machine."""
+    """An input's replies, with the suite they come from if this machine has it."""
     from transferscope.matrix.examples import Shelf
     from transferscope.study.file import suite_at_hand
 
     shelf = Shelf(read.table.rows, read.controls)
     if read.study is None:
-        return shelf._replace(why_not=f"{read.file}: no study file, so no questions, no pictures")
+        why = f"{read.file}: no questions and images, because it has no study file"
+        return shelf._replace(why_not=why)
     try:
         where, own = f"{read.file}: study.yaml", not read.bundled
         return shelf._replace(suite=suite_at_hand(read.study, where, folders=own))
     except TransferscopeError as error:
-        return shelf._replace(why_not=f"{read.file}: no questions and no pictures: {error}")
+        return shelf._replace(why_not=f"{read.file}: no questions and images: {error}")
