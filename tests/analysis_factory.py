@@ -45,7 +45,9 @@ from transferscope.analysis import (
     TaskRecord,
     Trend,
 )
-from transferscope.matrix.behavior_record import Adjusted, Answers, Behaviour, Flips, Placebo
+from transferscope.analysis.parts import Adjusted, Placebo
+from transferscope.matrix.collapse import Answers, Behaviour
+from transferscope.matrix.flips import Flips
 from transferscope.suites.blink import BLINK
 from transferscope.tasks import Granularity, Level
 

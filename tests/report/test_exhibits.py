@@ -17,12 +17,11 @@ from PIL import Image
 from transferscope.analysis.analyze import analyze
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
-from transferscope.matrix import example_record as exhibits
 from transferscope.matrix import examples as curate
+from transferscope.matrix import examples as exhibits
 from transferscope.matrix import from_predictions
 from transferscope.matrix.controls import with_controls
-from transferscope.matrix.example_record import Exhibits, from_json, to_json
-from transferscope.matrix.examples import Shelf
+from transferscope.matrix.examples import Exhibits, Shelf, from_json, to_json
 from transferscope.matrix.flips import flips
 from transferscope.predictions import check_predictions
 from transferscope.report import page

@@ -10,7 +10,7 @@ Out:  a Vega-Lite specification.
 from collections.abc import Mapping
 
 from transferscope.analysis import Analysis, TaskRecord
-from transferscope.matrix.behavior_record import Answers, letter
+from transferscope.matrix.collapse import Answers, letter
 from transferscope.plots.labels import Labels, answer_words, control_label, counted, row_label
 from transferscope.plots.theme import INK, LETTERS, RULE, SOFT
 from transferscope.plots.vegalite import Spec, axis, field, finish, heading, layer, mark, part, unit

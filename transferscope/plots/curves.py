@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from transferscope.analysis import Analysis
+from transferscope.analysis.parts import Course, Trajectory
 from transferscope.plots.labels import (
     MEASURES,
     Labels,
@@ -36,7 +37,6 @@ from transferscope.plots.vegalite import (
     part,
     unit,
 )
-from transferscope.tasks.checkpoints import Course, Trajectory
 
 PANELS = 24
 """Targets drawn at most: those with the largest last effects."""

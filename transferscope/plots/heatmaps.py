@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskRecord
-from transferscope.analysis.noise import beyond_noise
-from transferscope.matrix.behavior_record import Answers
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import Estimate
+from transferscope.analysis.verdict import beyond_noise
+from transferscope.matrix.collapse import Answers
 from transferscope.plots.cells import HOLDS, drawn, key
 from transferscope.plots.labels import (
     MEASURES,

@@ -11,7 +11,8 @@ Out:  changes in accuracy as fractions, and words for them; NaN and nothing wher
 import math
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import Estimate
+from transferscope.matrix.measure import MEASURES
 from transferscope.plots.labels import signed
 
 Seeds = dict[str, float]
@@ -19,7 +20,7 @@ Seeds = dict[str, float]
 
 def divisor(measure: str, base: float, ceiling: float) -> float:
     """What a change in accuracy is divided by."""
-    return {"pgf": ceiling - base, "relative_gain": base, "raw_gain": 1.0}[measure]
+    return MEASURES[measure].inverse(1.0, base, ceiling)
 
 
 def ceiling(analysis: Analysis, target: str) -> float:

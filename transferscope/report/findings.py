@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.analysis.noise import beyond_noise
+from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots.labels import (
     MEASURES,
     Labels,

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Claim, Clique, ModelAnalysis, Sign, Signed, TaskEffect
-from transferscope.analysis.noise import beyond_noise
-from transferscope.matrix.behavior_record import says
+from transferscope.analysis.verdict import beyond_noise
+from transferscope.matrix.collapse import says
 from transferscope.plots.labels import (
     MEASURES,
     UNKNOWN,

@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from transferscope.analysis import Analysis, Claim, Interval, ModelAnalysis, Sign, TaskEffect
-from transferscope.analysis.check import Check, ranked
-from transferscope.analysis.strategies import STRATEGIES
-from transferscope.matrix.behavior_record import says
+from transferscope.analysis.parts import STRATEGIES
+from transferscope.analysis.verdict import Check, ranked
+from transferscope.matrix.collapse import says
 from transferscope.plots.curves import about, sentences
 from transferscope.plots.labels import (
     between,
