@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 import scipy.stats
 from messages import raises
+from transferscope.analysis.bootstrap import Evidence, Quantity, gather
 
 import transferscope as ts
 from transferscope.analysis import audit
-from transferscope.analysis.bootstrap import Evidence, Quantity, gather
 from transferscope.analysis.json_file import from_json, to_json
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transferscope.analysis import Cell
-from transferscope.analysis.noise import beyond_noise
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import Estimate
+from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots.heatmaps import heatmap
 from transferscope.report.tables import glance
 from transferscope.stats import ItemTable, mcnemar
-from transferscope.stats.exact import changes, sign_flip, together
+from transferscope.stats.significance import changes, sign_flip, together
 
 CELL = Cell(0.2, 0.1, (0.1, 0.3), 0.01, 0.02, {"0": 0.2})
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tables import refused, written
+from transferscope.matrix.behavior import collapsed_letter, describe, notes
 
 import transferscope as ts
 from transferscope.analysis.settings import Settings
 from transferscope.matrix import from_predictions
-from transferscope.matrix.behavior import collapsed_letter, describe, notes
-from transferscope.matrix.behavior_record import Answers, Behaviour, says
+from transferscope.matrix.collapse import Answers, Behaviour, says
 from transferscope.matrix.flips import LISTED, flips
 from transferscope.predictions import check_predictions
 

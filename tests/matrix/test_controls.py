@@ -16,16 +16,15 @@ from tables import refused
 
 import transferscope as ts
 from transferscope.analysis import placebo
-from transferscope.analysis.bootstrap import gather, no_transfer
 from transferscope.analysis.json_file import from_json, to_json
+from transferscope.analysis.model_effects import no_transfer
+from transferscope.analysis.parts import Adjusted, Decomposition, Estimate
 from transferscope.analysis.placebo import compare
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError
 from transferscope.matrix import from_predictions
-from transferscope.matrix.behavior_record import Adjusted
 from transferscope.matrix.controls import effects, with_controls
-from transferscope.matrix.estimate import Decomposition, Estimate
-from transferscope.matrix.measure import variance_shares
+from transferscope.matrix.task_effects import variance_shares
 from transferscope.report.section_tables import remaining_variance
 from transferscope.stats import simulate
 

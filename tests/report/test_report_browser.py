@@ -17,7 +17,7 @@ from page_reader import PHONE, Reader, written
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.graph import strongest_edges
-from transferscope.analysis.noise import beyond_noise
+from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots.labels import labels
 
 NAMES = (*HOSTILE[:5], "<img src=x onerror=\"document.title='owned'\">", *HOSTILE[5:])

@@ -11,7 +11,7 @@ from analysis_factory import HOSTILE, Shape, make
 from rich.console import Console
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.matrix.behavior_record import Answers, Behaviour
+from transferscope.matrix.collapse import Answers, Behaviour
 from transferscope.plots.labels import Labels, between, spelled, with_links
 from transferscope.report import page
 from transferscope.report.findings import happened, harms, training

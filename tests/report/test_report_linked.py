@@ -10,7 +10,7 @@ from analysis_factory import Shape, make
 from page_reader import Reader, written
 
 from transferscope.analysis import Analysis, Clique
-from transferscope.matrix.example_record import Exhibits, Flip, Flipped, Shown
+from transferscope.matrix.examples import Exhibits, Flip, Flipped, Shown
 from transferscope.plots.labels import labels
 
 

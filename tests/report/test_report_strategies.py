@@ -10,15 +10,15 @@ from analysis_factory import HOSTILE, Shape, make
 from rich.console import Console
 
 from transferscope.analysis import Analysis
-from transferscope.analysis.strategies import (
+from transferscope.analysis.parts import (
     STRATEGIES,
     Arm,
+    Estimate,
     Experiment,
     Judgement,
     Strategy,
     Trial,
 )
-from transferscope.matrix.estimate import Estimate
 from transferscope.plots.gallery import counterparts, gallery
 from transferscope.report import figures, page
 from transferscope.report.terminal import summary

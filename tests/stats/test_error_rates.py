@@ -10,8 +10,8 @@ import scipy.stats
 
 import transferscope as ts
 from transferscope import stats
-from transferscope.analysis.noise import beyond_noise
 from transferscope.analysis.settings import Settings
+from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix import apply_ceiling, from_accuracy, from_predictions
 from transferscope.stats import detection, exact, simulate
 

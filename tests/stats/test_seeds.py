@@ -8,7 +8,7 @@ import scipy.optimize
 import scipy.stats
 
 from transferscope import stats
-from transferscope.matrix.measure import signed_parts
+from transferscope.matrix.task_effects import signed_parts
 from transferscope.readers import read_results
 from transferscope.stats import per_task
 from transferscope.stats.seeds import Spread, over_seeds, seed_noise, spread_of, spread_of_tasks

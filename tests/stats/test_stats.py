@@ -13,7 +13,7 @@ from messages import raises
 from transferscope import stats
 from transferscope.analysis import graph, persona
 from transferscope.errors import DataError
-from transferscope.matrix.measure import signed_parts
+from transferscope.matrix.task_effects import signed_parts
 from transferscope.stats import detection, nulls, per_task, simulate
 
 TASKS = 6

@@ -11,8 +11,7 @@ from transferscope.cli.options import status
 from transferscope.errors import TransferscopeError
 
 if TYPE_CHECKING:
-    from transferscope.matrix.example_record import Exhibits
-    from transferscope.matrix.examples import Shelf
+    from transferscope.matrix.examples import ExampleInput, Exhibits
     from transferscope.readers import Read
 
 NoPictures = Annotated[
@@ -23,26 +22,26 @@ NoPictures = Annotated[
 
 def exhibits_of(read: Sequence[Read], *, pictures: bool) -> Exhibits | None:
     """The example items; None where no input has items."""
-    from transferscope.matrix.examples import curate
+    from transferscope.matrix.examples import choose_examples
 
-    shelves = [_shelf(one) for one in read if one.table.kind == "predictions"]
-    if not shelves:
+    inputs = [_input(one) for one in read if one.table.kind == "predictions"]
+    if not inputs:
         return None
     with status("choosing example items"):
-        return curate(shelves, pictures=pictures)
+        return choose_examples(inputs, images=pictures)
 
 
-def _shelf(read: Read) -> Shelf:
+def _input(read: Read) -> ExampleInput:
     """An input's replies, with the suite they come from if this machine has it."""
-    from transferscope.matrix.examples import Shelf
+    from transferscope.matrix.examples import ExampleInput
     from transferscope.study.file import suite_at_hand
 
-    shelf = Shelf(read.table.rows, read.controls)
+    given = ExampleInput(read.table.rows, read.controls)
     if read.study is None:
         why = f"{read.file}: no questions and images, because it has no study file"
-        return shelf._replace(why_not=why)
+        return given._replace(why_not=why)
     try:
         where, own = f"{read.file}: study.yaml", not read.bundled
-        return shelf._replace(suite=suite_at_hand(read.study, where, folders=own))
+        return given._replace(suite=suite_at_hand(read.study, where, folders=own))
     except TransferscopeError as error:
-        return shelf._replace(why_not=f"{read.file}: no questions and images: {error}")
+        return given._replace(why_not=f"{read.file}: no questions and images: {error}")

@@ -34,7 +34,7 @@ from transferscope.cli.places import Place, read_from
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
-    from transferscope.matrix.example_record import Exhibits
+    from transferscope.matrix.examples import Exhibits
 
 
 @app.command(
@@ -109,7 +109,7 @@ def report(
     """Write the page and the figures again, from `analysis.json` and `exhibits.json`."""
     from transferscope import store as results
     from transferscope.analysis.json_file import from_json
-    from transferscope.matrix import example_record as exhibits
+    from transferscope.matrix import examples as exhibits
 
     data = results.read_analysis(folder := folder_at(folder))
     analysis = from_json(data, str(folder))
@@ -217,7 +217,7 @@ def write(
 
     from transferscope import report as reports
     from transferscope import store as results
-    from transferscope.matrix.example_record import to_json
+    from transferscope.matrix.examples import to_json
     from transferscope.plots.gallery import gallery
 
     drawn: dict[str, bytes] = {}

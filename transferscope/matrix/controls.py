@@ -1,8 +1,8 @@
-"""Placebo sources: controls beside the matrix, never among its sources.
+"""Controls beside the matrix, never among its sources.
 
     format-only   finetuned on the right answer format with letters drawn at random
     shuffled      finetuned on labels exchanged among the items of a task
-    reordered     not finetuned: the base asked again, with each item's choices in another order
+    reordered     not finetuned: the base evaluated again, each item's choices in another order
 
 What the first two do is what finetuning does without a perception to learn; the last is how much
 an evaluation moves by itself. They are measured as any source is, in the same items, and kept
@@ -12,9 +12,9 @@ In:   the matrix, and a predictions table of controls (`source` is the control's
 Out:  the matrix with control_accuracy, control_correct, control_total, control_run_total,
       control_paired_base_accuracy, control_paired_base_correct (model, seed, control, target) as
       `matrix` has them of sources, control_item_correct (model, seed, control, item), how controls
-      answer (see `behaviour`), and notes on what of them has no place beside the sources.
+      answer (see `collapse`), and notes on rows of theirs that fit no source.
 
-Not measured is NaN. Opens no file, draws nothing at random.
+Not measured is NaN.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ import numpy as np
 import polars as pl
 
 from transferscope.errors import DataError
-from transferscope.matrix import from_predictions, measure
+from transferscope.matrix.measure import MEASURES
+from transferscope.matrix.transfer_matrix import from_predictions
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_NO_GAP = 1e-9  # as in `matrix`
+PLACEBOS = ("format-only", "shuffled")
+"""Controls that are subtracted, the first that was run."""
+REORDERED = "reordered"
+"""The control without finetuning: the base evaluated again, the choices in another order."""
 _CELLS = ("seed", "control", "target")
 _VARIABLES = {
     "accuracy": _CELLS,
@@ -72,23 +76,30 @@ def with_controls(
     notes = list(dataset.attrs["notes"])
     if odd := controls.height - kept.height:
         notes.append(
-            f"controls: {odd:,} of {controls.height:,} answers are of a model, seed or target that "
+            f"controls: {odd:,} of {controls.height:,} answers have a model, seed or target that "
             f"no source has; they are left out"
         )
     dataset = dataset.assign_attrs(notes=notes)
     if kept.is_empty():
         return dataset
+    # Items by target and name: the same name may stand for items of two targets.
+    keys = pl.format("{}\0{}", "target", "item")
     base = predictions.filter(pl.col("source").is_null())
+    rows = pl.concat([base, kept], how="diagonal").with_columns(item=keys)
+    parts = {
+        model: from_predictions(rows.filter(pl.col("model") == model)).sel(model=model)
+        for model in dataset["model"].values.tolist()
+        if model in kept["model"]
+    }
+    shared = predictions.select("target", "item").unique()["item"].is_duplicated().any()
+    pairs = zip(
+        dataset["item_target"].values.tolist(), dataset["item"].values.tolist(), strict=True
+    )
     labels: dict[str, list[str]] = {
         "seed": dataset["seed"].values.tolist(),
         "target": dataset["target"].values.tolist(),
         "control": kept["source"].unique(maintain_order=True).to_list(),
-        "item": _item_keys(dataset, predictions),
-    }
-    parts = {
-        model: _part(base, kept, model)
-        for model in dataset["model"].values.tolist()
-        if model in kept["model"]
+        "item": [f"{target}\0{n[len(target) + 1 :] if shared else n}" for target, n in pairs],
     }
     found = {
         f"control_{name}": (("model", *dims), _filled(parts, dataset, name, labels))
@@ -96,26 +107,10 @@ def with_controls(
         if any(name in part for part in parts.values())
     }
     if "letter_count" in dataset and "control_letter_count" in found:
-        dataset = _with_options(dataset, found["control_letter_count"][1].shape[-1])
+        # A control may choose an option that no other run does.
+        more = found["control_letter_count"][1].shape[-1] - dataset.sizes["option"]
+        dataset = dataset.pad(option=(0, more), constant_values=0) if more > 0 else dataset
     return dataset.assign_coords(control=np.array(labels["control"], dtype=str)).assign(found)
-
-
-def _part(base: pl.DataFrame, controls: pl.DataFrame, model: str) -> xr.Dataset:
-    """The matrix of one model's controls as if they were sources, its items by target and name."""
-    rows = pl.concat([base, controls], how="diagonal").filter(pl.col("model") == model)
-    keys = pl.format("{}\0{}", "target", "item")
-    return from_predictions(rows.with_columns(item=keys)).sel(model=model).rename(source="control")
-
-
-def _item_keys(dataset: xr.Dataset, predictions: pl.DataFrame) -> list[str]:
-    """The items of the matrix as `_part` names them; its labels hold the target where need be."""
-    shared = predictions.select("target", "item").unique()["item"].is_duplicated().any()
-    return [
-        f"{target}\0{label[len(target) + 1 :] if shared else label}"
-        for target, label in zip(
-            dataset["item_target"].values.tolist(), dataset["item"].values.tolist(), strict=True
-        )
-    ]
 
 
 def _filled(
@@ -134,29 +129,18 @@ def _filled(
     for number, model in enumerate(dataset["model"].values.tolist()):
         if model not in parts or name not in parts[model]:
             continue
-        to, of = [], []
+        part, to, of = parts[model].rename(source="control"), [], []
         for d in dims:
-            own = parts[model][d].values.tolist()
-            place = places.get(d, {label: label for label in own})
-            of.append([k for k, label in enumerate(own) if label in place])
-            to.append([place[label] for label in own if label in place])
-        values = parts[model][name].transpose(*dims).values
-        whole[number][np.ix_(*to)] = values[np.ix_(*of)]
+            names = part[d].values.tolist()
+            place = places.get(d, {label: label for label in names})
+            of.append([k for k, label in enumerate(names) if label in place])
+            to.append([place[label] for label in names if label in place])
+        whole[number][np.ix_(*to)] = part[name].transpose(*dims).values[np.ix_(*of)]
     return whole
-
-
-def _with_options(dataset: xr.Dataset, options: int) -> xr.Dataset:
-    """The matrix with room for at least so many options: a control may name one nobody else did."""
-    more = max(options - dataset.sizes["option"], 0)
-    return dataset.pad(option=(0, more), constant_values=0) if more else dataset
 
 
 def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:
     """The controls' effects in the named measure, dimensions (model, seed, control, target)."""
     base, tuned = matrix["control_paired_base_accuracy"], matrix["control_accuracy"]
-    if name == "pgf":
-        gap = matrix["ceiling"] - base
-        change = measure.pgf(base, tuned, matrix["ceiling"].where(gap > _NO_GAP))
-    else:
-        change = getattr(measure, name)(base, tuned)
+    change = MEASURES[name].formula(base, tuned, matrix["ceiling"])
     return change.transpose("model", *_CELLS)

@@ -8,7 +8,8 @@ accuracies are unknown, as with tables of PGF alone, a change is NaN and its tex
 import math
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import Estimate
+from transferscope.matrix.measure import MEASURES
 from transferscope.plots.labels import signed
 
 Seeds = dict[str, float]
@@ -16,7 +17,7 @@ Seeds = dict[str, float]
 
 def divisor(measure: str, base: float, ceiling: float) -> float:
     """The divisor of a change in accuracy."""
-    return {"pgf": ceiling - base, "relative_gain": base, "raw_gain": 1.0}[measure]
+    return MEASURES[measure].inverse(1.0, base, ceiling)
 
 
 def ceiling(analysis: Analysis, target: str) -> float:

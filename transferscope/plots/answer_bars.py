@@ -7,7 +7,7 @@ of one color is an adapter that gives the same option to every item.
 from collections.abc import Mapping
 
 from transferscope.analysis import Analysis
-from transferscope.matrix.behavior_record import Answers, letter
+from transferscope.matrix.collapse import Answers, letter
 from transferscope.plots.labels import (
     Labels,
     answer_words,

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from statistics import median
 
 from transferscope.analysis import Analysis
+from transferscope.analysis.parts import Course, Trajectory
 from transferscope.plots.labels import (
     MEASURES,
     between,
@@ -31,7 +32,6 @@ from transferscope.plots.vegalite import (
     unit,
     zero_line,
 )
-from transferscope.tasks.checkpoints import Course, Trajectory
 
 PANELS, COLUMNS = 24, 4
 """Targets drawn at most (those with the largest last effects), and panels in a row."""

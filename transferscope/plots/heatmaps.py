@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from transferscope.analysis import Analysis, Cell, TaskRecord
-from transferscope.analysis.noise import beyond_noise
-from transferscope.matrix.behavior_record import Answers
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import Estimate
+from transferscope.analysis.verdict import beyond_noise
+from transferscope.matrix.collapse import Answers
 from transferscope.plots.accuracy_points import base_accuracy
 from transferscope.plots.labels import (
     MEASURES,

@@ -15,14 +15,17 @@ from urllib.parse import urlencode
 
 from transferscope.analysis import Analysis, Interval, ModelAnalysis
 from transferscope.analysis.settings import Settings
-from transferscope.matrix.behavior_record import PLACEBOS, REORDERED, Answers, letter, says
+from transferscope.matrix.collapse import Answers, letter, says
+from transferscope.matrix.controls import PLACEBOS, REORDERED
+from transferscope.matrix.measure import MEASURES as RECORDS
 from transferscope.tasks import GRANULARITIES, LEVELS
 from transferscope.tasks.checkpoints import checkpoint
 
 UNKNOWN = "–"
 TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Bidi control characters: each changes the direction of all text up to a closing one."""
-MEASURES = {"pgf": "PGF", "relative_gain": "relative gain", "raw_gain": "raw gain"}
+MEASURES = {name: measure.label for name, measure in RECORDS.items()}
+"""{measure: label}"""
 
 
 class Labels(NamedTuple):

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
-from transferscope.analysis.noise import beyond_noise
-from transferscope.analysis.strategies import STRATEGIES, Experiment, Strategy, Trial
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import STRATEGIES, Estimate, Experiment, Strategy, Trial
+from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots.labels import (
     MEASURES,
     UNKNOWN,

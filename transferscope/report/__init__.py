@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
 from transferscope.analysis import Analysis
-from transferscope.matrix.example_record import Exhibits
+from transferscope.matrix.examples import Exhibits
 
 if TYPE_CHECKING:
     from transferscope.plots.vegalite import Chart, Spec

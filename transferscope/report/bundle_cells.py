@@ -15,8 +15,7 @@ import xarray as xr
 
 from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.matrix import measure
-from transferscope.matrix.behavior_record import PLACEBOS, REORDERED
-from transferscope.matrix.controls import effects
+from transferscope.matrix.controls import PLACEBOS, REORDERED, effects
 
 COLUMNS: dict[str, Any] = {
     "model": pl.String,
@@ -121,8 +120,7 @@ def _ceiling(analysis: Analysis, target: str) -> float:
 
 def _undone(name: str, base: float, effect: float, ceiling: float) -> tuple[float, float]:
     """The accuracy whose effect on that base this is, and its PGF; NaN where not known."""
-    gain = {"pgf": effect * (ceiling - base), "relative_gain": effect * base, "raw_gain": effect}
-    tuned = round(base + gain[name], 12)
+    tuned = round(base + measure.MEASURES[name].inverse(effect, base, ceiling), 12)
     if name == "pgf":
         return tuned, effect
     gap = ceiling if ceiling > base else np.nan

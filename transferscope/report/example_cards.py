@@ -8,8 +8,8 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
-from transferscope.matrix.behavior_record import letter
-from transferscope.matrix.example_record import Exhibits, Flip, Flipped, Shown
+from transferscope.matrix.collapse import letter
+from transferscope.matrix.examples import Exhibits, Flip, Flipped, Shown
 from transferscope.plots.labels import UNKNOWN, clean, counted, labels, listed, model_labels
 
 

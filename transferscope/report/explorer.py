@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskEffect
-from transferscope.analysis.noise import beyond_noise
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import Estimate
+from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots.accuracy_points import base_accuracy, bases, ceiling, divisor, scales
 from transferscope.plots.heatmaps import bound, bound_of
 from transferscope.plots.labels import (

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from transferscope.analysis import Analysis
-from transferscope.analysis.check import ranked
-from transferscope.analysis.strategies import STRATEGIES
-from transferscope.matrix.example_record import Exhibits
+from transferscope.analysis.parts import STRATEGIES
+from transferscope.analysis.verdict import ranked
+from transferscope.matrix.examples import Exhibits
 from transferscope.plots.curves import about, changes_over_steps
 from transferscope.plots.gallery import SECTIONS, ReportFigure, gallery
 from transferscope.plots.labels import (

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, ModelAnalysis, Power
-from transferscope.analysis.noise import beyond_noise
+from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots.accuracy_points import base_accuracy, of_effect, points
 from transferscope.plots.labels import (
     MEASURES,

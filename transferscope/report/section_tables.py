@@ -7,9 +7,11 @@ import math
 from collections.abc import Iterator
 
 from transferscope.analysis import Analysis, ModelAnalysis
-from transferscope.analysis.noise import beyond_noise
-from transferscope.matrix.behavior_record import REORDERED, Adjusted, Answers, Flips, letter, says
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import Adjusted, Estimate
+from transferscope.analysis.verdict import beyond_noise
+from transferscope.matrix.collapse import Answers, letter, says
+from transferscope.matrix.controls import REORDERED
+from transferscope.matrix.flips import Flips
 from transferscope.plots.labels import (
     UNKNOWN,
     clean,

@@ -7,10 +7,17 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from transferscope.analysis import Analysis, Clique, ModelAnalysis, Sign, Signed, TaskEffect
-from transferscope.analysis.noise import beyond_noise
-from transferscope.matrix.behavior_record import says
-from transferscope.matrix.estimate import Interval
+from transferscope.analysis import (
+    Analysis,
+    Clique,
+    Interval,
+    ModelAnalysis,
+    Sign,
+    Signed,
+    TaskEffect,
+)
+from transferscope.analysis.verdict import beyond_noise
+from transferscope.matrix.collapse import says
 from transferscope.plots.accuracy_points import beside, items
 from transferscope.plots.labels import (
     UNKNOWN,

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from transferscope.analysis import Analysis, Interval, Sign
-from transferscope.analysis.check import Check, ranked
-from transferscope.analysis.strategies import STRATEGIES
+from transferscope.analysis.parts import STRATEGIES
+from transferscope.analysis.verdict import Check, ranked
 from transferscope.plots.curves import about, changes_over_steps
 from transferscope.plots.labels import (
     MEASURES,

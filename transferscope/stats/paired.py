@@ -21,7 +21,7 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from transferscope.stats.exact import sign_flip
+from transferscope.stats.significance import sign_flip
 
 LEVEL = 0.05
 """Two-sided level of intervals, and one-sided level of bounds."""

@@ -153,38 +153,6 @@ def plausible_answers(
     )
 
 
-def no_transfer_accuracies(
-    base_accuracy: Float[np.ndarray, " target"],
-    items: Int[np.ndarray, " target"],
-    shape: tuple[int, int, int],
-    correlations: tuple[float, float],
-    rng: np.random.Generator,
-) -> tuple[Float[np.ndarray, "draw target"], Float[np.ndarray, "draw seed source target"]]:
-    """Base and tuned accuracies where finetuning does nothing: sampling noise and one shared base.
-
-    Counts are drawn from the normal approximation to the simulated study and rounded.
-
-    Args:
-        shape: draws, seeds, sources.
-        correlations: between two adapters, and between two seeds of one adapter.
-    """
-    draws, seeds, sources = shape
-    between, within = correlations
-    within = max(within, between)
-    size = (draws, len(items))
-    common = np.sqrt(between) * rng.standard_normal(size, dtype=np.float32)
-    base = common + np.sqrt(1 - between) * rng.standard_normal(size, dtype=np.float32)
-    adapter = rng.standard_normal((draws, 1, sources, len(items)), dtype=np.float32)
-    run = rng.standard_normal((draws, seeds, sources, len(items)), dtype=np.float32)
-    tuned = common[:, None, None] + np.sqrt(within - between) * adapter + np.sqrt(1 - within) * run
-    spread = np.sqrt(base_accuracy * (1 - base_accuracy) * items)
-
-    def accuracy(score: np.ndarray) -> np.ndarray:
-        return np.clip(np.round(base_accuracy * items + spread * score), 0, items) / items
-
-    return accuracy(base), accuracy(tuned)
-
-
 def example_world(scale: float, seed: int) -> World:
     """A made-up model of BLINK's 13 tasks with a structure to find again.
 

@@ -1,12 +1,15 @@
-"""What makes a verdict void or doubtful before any effect is looked at: the record of one check.
+"""What may be concluded: checks that void a verdict, and the one rule for "beyond noise"."""
 
-In:   what `readers.checks` found.
-Out:  the first lines of every summary and page.
-"""
+from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from transferscope.analysis import Cell
+    from transferscope.analysis.parts import Estimate
 
 Severity = Literal["void", "caution", "note"]
 SEVERITIES: tuple[Severity, ...] = ("void", "caution", "note")
@@ -17,7 +20,7 @@ MOST_LINES = 8
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a reader must know before any effect."""
+    """One thing that a reader must know before any effect; `readers.checks` finds them."""
 
     severity: Severity
     """`void`: no verdict on `cells` stands. `caution`: it stands with this in mind."""
@@ -45,3 +48,24 @@ def is_void(checks: Sequence[Check], model: str, source: str, target: str | None
                 if at == source and where in (None, target):
                     return check.message
     return ""
+
+
+def beyond_noise(effect: Cell | Estimate, alpha: float) -> bool | None:
+    """Whether an effect can be told from noise.
+
+    It can where its interval leaves 0 out and, where it is known which items changed, the exact
+    test over items agrees (`sign_flip`): a resample of few changed items is too certain of them.
+
+    Args:
+        alpha: level of the interval and of the test.
+
+    Returns:
+        None where the interval is unknown: nothing was resampled, or it was not measured.
+    """
+    low, high = effect.ci
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return None
+    if low <= 0 <= high:
+        return False
+    exact = getattr(effect, "exact_p", None)
+    return exact is None or math.isnan(exact) or exact <= alpha
