@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 
 from transferscope.analysis import Analysis
+from transferscope.analysis.parts import Part
 from transferscope.plots.labels import (
     clean,
     known,
@@ -27,7 +28,7 @@ from transferscope.plots.vegalite import (
     zero_line,
 )
 
-SHARES = {"target": "which target", "source": "which source", "both": "both together"}
+SHARES: dict[Part, str] = {"target": "which target", "source": "which source", "both": "both together"}
 CHANGES = (0.05, 0.10, 0.20, 0.40)
 LOWEST = -2.0
 """Lower end of the drawing of PGF; PGF itself goes on to -(m - 1)."""

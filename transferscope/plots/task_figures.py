@@ -240,7 +240,7 @@ def _planes(analysis: Analysis, quantity: Quantity) -> Spec | None:
         margin = 0.14 * (max(values) - min(values)) or 0.01
         ends.append((min(values) - margin, max(values) + margin))
     side = min(SIDE, (ROOM + GAP) / min(len(found), ABREAST) - GAP)
-    plane = _Plane(quantity, *ends, side)
+    plane = _Plane(quantity, ends[0], ends[1], side)
     panels = [
         _panel(rows, label, plane, first=number % ABREAST == 0)
         for number, (label, rows) in enumerate(found.items())

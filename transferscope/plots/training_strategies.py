@@ -47,7 +47,7 @@ NAMES: dict[Strategy, str] = {
     "all": "all sources",
 }
 """Short names of the strategies."""
-RIVALS = [name for name in STRATEGIES if name != "informed"]
+RIVALS: list[Strategy] = [name for name in STRATEGIES if name != "informed"]
 RULES: dict[Rule, str] = {
     "paper": "every source with a mean effect above {:g}, in equal shares",
     "default": "sources that help with a probability of at least {:g}, weighted by effect",

@@ -5,6 +5,7 @@ Nothing here is escaped: the template does that.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
@@ -79,19 +80,16 @@ def record_tables(analysis: Analysis) -> list[PageTable]:
     hashes = (
         "Results with different correct answers do not compare; equal answers have equal hashes."
     )
-    plain = [
+    plain: list[tuple[str, str, str, list[str], Sequence[Sequence[str]]]] = [
         ("pairs", "Settings", "", [], list(settings.items())),
         ("hashes", "Inputs", "", ["Model", "File", "Kind", "SHA-256"], inputs),
         ("hashes", "Correct answers", hashes, ["Task", "File", "SHA-256"], gold),
     ]
-    return [
-        PageTable("", "Tasks", "", [*heads, *bases], tasks),
-        *(
-            PageTable(*head, [[[CellLine(each)] for each in row] for row in rows])
-            for *head, rows in plain
-            if rows
-        ),
-    ]
+    tables = [PageTable("", "Tasks", "", [*heads, *bases], tasks)]
+    for kind, title, intro, heads, texts in plain:
+        rows = [[[CellLine(each)] for each in row] for row in texts]
+        tables += [PageTable(kind, title, intro, heads, rows)] if rows else []
+    return tables
 
 
 def _setting(value: object) -> str:
