@@ -202,8 +202,8 @@ FIGURES: dict[str, FigureKind] = {
         "categories",
         category_effects,
         "{kind}: from group to group",
-        "Mean of the helpful effects (blue) and mean of the harmful ones (orange), over all pairs "
-        "of tasks from one group to another.",
+        "Means over all pairs of tasks from one group to another: of the helpful effects (blue) "
+        "and of the harmful ones (orange).",
         "{means}",
         per="category",
     ),

@@ -1,5 +1,5 @@
 // Draws the page's charts: those near the screen first, the others when the browser has time. They
-// are drawn again when the colour scheme changes, and in light colours for print. Colours are
+// are drawn again when the color scheme changes, and in light colors for print. Colors are
 // swapped by a table; data sets are never looked into, because names in them are untrusted.
 (function () {
   "use strict";

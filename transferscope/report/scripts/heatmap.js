@@ -282,7 +282,7 @@ function drawReadout() {
     : "Point at a cell, or move with the arrow keys; click or press Enter to choose, Esc to clear.";
 }
 
-/** The key to the colours, written anew because its ends depend on the measure. */
+/** The key to the colors, written anew because its ends depend on the measure. */
 function drawLegend() {
   const end = limit();
   const steps = Array.from({ length: 13 }, (_, n) =>

@@ -123,7 +123,7 @@ function edges() {
   return state.sure ? kept.filter((each) => each.beyond) : kept;
 }
 
-/** Where colours end: the same for all models and seeds, so that what looks alike is alike. */
+/** Where colors end: the same for all models and seeds, so that what looks alike is alike. */
 const limit = () => data.limits[state.measure];
 
 /** The shade of a value, from d0 (most harmful) to d12. */
