@@ -40,7 +40,7 @@ from transferscope.analysis import (
     Settings,
     Sign,
     Signed,
-    SignedCI,
+    SignedIntervals,
     TaskEffect,
     TaskRecord,
     Trend,
@@ -195,7 +195,7 @@ def _signed(effects: Sequence[TaskEffect], shape: Shape) -> Signed:
         values = np.mean(rows, axis=0) if rows else np.array([NAN])
         means.append(float(np.mean(values)))
         intervals.append(_interval(values, shape))
-    return Signed(means[0], means[1], SignedCI(*intervals))
+    return Signed(means[0], means[1], SignedIntervals(*intervals))
 
 
 def _profile(t: Sequence[TaskEffect], m: Sequence[TaskEffect], shape: Shape) -> Profile:
@@ -222,7 +222,7 @@ def _model(shape: Shape, tasks: list[TaskRecord], values: np.ndarray) -> ModelAn
     }
     basis: Basis = "seeds and items" if shape.intervals and shape.seeds > 1 else "none"
     average = _profile(list(transferability.values()), list(malleability.values()), shape)
-    floor = Signed(0.03, -0.03, SignedCI((0.025, 0.036), (-0.036, -0.025)))
+    floor = Signed(0.03, -0.03, SignedIntervals((0.025, 0.036), (-0.036, -0.025)))
     mean = values.mean(0)
     return ModelAnalysis(
         seeds=seeds,

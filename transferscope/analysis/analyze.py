@@ -27,6 +27,7 @@ from transferscope.analysis import (
     Personas,
     Power,
     Scale,
+    Sign,
     TaskRecord,
     Trend,
     graph,
@@ -34,7 +35,6 @@ from transferscope.analysis import (
 )
 from transferscope.analysis.claims import decide_claims
 from transferscope.analysis.model_analysis import (
-    BOUNDS,
     DIMENSION,
     SIGNS,
     analyze_model,
@@ -57,6 +57,7 @@ from transferscope.matrix.collapse import behavior_notes
 from transferscope.matrix.pairing import left_out
 from transferscope.predictions import shown
 from transferscope.stats import detection, simulate
+from transferscope.tasks.number import Interval
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -102,7 +103,7 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         models=models,
         personas=_personas(mu, by_model, settings),
         decomposition={name: _decomposition(mu, by_model[name], nulls[name]) for name in names},
-        scale=_scale(mu, by_model, settings),
+        scale=_scale(by_model, models, settings),
         claims=decide_claims(mu, by_model),
         power=_power(matrix, by_model, settings),
         notes=_notes(matrix, by_model, models, settings),
@@ -174,31 +175,28 @@ def _decomposition(mu: xr.DataArray, one: ModelEffects, null: np.ndarray | None)
     return replace(found, no_transfer=by_chance)
 
 
-def _scale(mu: xr.DataArray, by_model: dict[str, ModelEffects], settings: Settings) -> Scale:
-    means = task_effects.averages(mu, include_self=settings.include_self).mean("seed")
-    models = list(by_model.values())
+def _scale(
+    by_model: dict[str, ModelEffects], models: dict[str, ModelAnalysis], settings: Settings
+) -> Scale:
     trends = {}
     for quantity in DIMENSION:
-        values, ci, steps = {}, {}, {}
+        averages = [getattr(model.average, quantity) for model in models.values()]
+        values = {sign: [getattr(each, sign) for each in averages] for sign in SIGNS}
+        steps: dict[Sign, list[Interval]] = {sign: [] for sign in SIGNS}
         for sign in SIGNS:
-            estimate = means[f"{quantity}_{sign}"].sel(model=list(by_model)).values.tolist()
             drawn = [
                 over_tasks(
                     one.drawn(quantity, sign, include_self=settings.include_self, view="means")
                 )
-                for one in models
+                for one in by_model.values()
             ]
-            values[sign] = estimate
-            ci[sign] = [
-                one.ends(draws, value, *BOUNDS[sign])
-                for one, draws, value in zip(models, drawn, estimate, strict=True)
-            ]
-            steps[sign] = [
-                models[k].ends(
-                    None if a is None or b is None else b - a, estimate[k] - estimate[k - 1]
-                )
-                for k, (a, b) in enumerate(pairwise(drawn), start=1)
-            ]
+            for one, (a, b), (x, y) in zip(
+                list(by_model.values())[1:], pairwise(drawn), pairwise(values[sign]), strict=True
+            ):
+                steps[sign].append(one.ends(None if a is None or b is None else b - a, y - x))
+        ci: dict[Sign, list[Interval]] = {
+            sign: [getattr(each.ci, sign) for each in averages] for sign in SIGNS
+        }
         trends[quantity] = Trend(**values, ci=ci, steps=steps)
     return Scale(models=list(by_model), **trends)
 

@@ -1,7 +1,7 @@
 """The effects of controls, and each source's effect beyond a placebo's.
 
 Finetuning also teaches the format of an answer and a taste for some letters. A placebo source
-(`matrix.controls`) teaches only that, so an effect that it has too is no transfer of perception.
+(`study.controls`) teaches only that, so an effect that it has too is no transfer of perception.
 The adjusted effect of a source is
 
     adjusted[source, target, seed] = mu[source, target, seed] - mu[placebo, target, seed]
@@ -28,14 +28,14 @@ from transferscope.analysis.graph import seed_mean
 from transferscope.analysis.model_effects import ModelEffects
 from transferscope.analysis.parts import Adjusted, Decomposition, Estimate, Part, Placebo
 from transferscope.analysis.settings import Settings
-from transferscope.matrix import controls
-from transferscope.matrix.controls import PLACEBOS
+from transferscope.matrix import control_runs
 from transferscope.matrix.measure import known_mean
 from transferscope.matrix.pairing import left_out
 from transferscope.matrix.task_effects import VarianceShares, variance_shares
 from transferscope.predictions import shown
 from transferscope.stats import ItemTable, ModelData, resamples
 from transferscope.stats.seeds import over_seeds, spread_of
+from transferscope.study.controls import PLACEBOS
 from transferscope.tasks.number import Interval
 
 if TYPE_CHECKING:
@@ -85,21 +85,9 @@ def control_effects(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -
     The placebo is `format-only` where the model has it, else `shuffled`; `reordered` is the noise
     of an evaluation, shown and not subtracted.
     """
-    if "control_accuracy" not in matrix:
+    measured = _measured(matrix, one, settings)
+    if measured is None:
         return ControlEffects({}, None)
-    mu = controls.effects(matrix, settings.measure).sel(model=one.model, seed=one.seeds)
-    mu = mu.isel(control=np.flatnonzero(mu.notnull().any(["seed", "target"]).values))
-    names = mu["control"].values.tolist()
-    if not names:
-        return ControlEffects({}, None)
-    order = ("seed", "control", "target")
-    out = left_out(matrix, "control_total").sel(model=one.model, seed=one.seeds, control=names)
-    measured = _Measured(
-        names,
-        effects=mu.transpose(*order).values,
-        left_out=out.transpose(*order).values,
-        placebo=next((names.index(name) for name in PLACEBOS if name in names), None),
-    )
     drawn = None if one.draws is None else _draw(matrix, one, measured, settings)
     found = {
         name: Placebo(
@@ -115,9 +103,27 @@ def control_effects(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -
                 None if drawn is None else drawn.mean[i],
             ),
         )
-        for i, name in enumerate(names)
+        for i, name in enumerate(measured.names)
     }
     return ControlEffects(found, _adjusted(one, measured, drawn))
+
+
+def _measured(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -> _Measured | None:
+    if "control_accuracy" not in matrix:
+        return None
+    mu = control_runs.effects(matrix, settings.measure).sel(model=one.model, seed=one.seeds)
+    mu = mu.isel(control=np.flatnonzero(mu.notnull().any(["seed", "target"]).values))
+    names = mu["control"].values.tolist()
+    if not names:
+        return None
+    order = ("seed", "control", "target")
+    out = left_out(matrix, "control_total").sel(model=one.model, seed=one.seeds, control=names)
+    return _Measured(
+        names,
+        effects=mu.transpose(*order).values,
+        left_out=out.transpose(*order).values,
+        placebo=next((names.index(name) for name in PLACEBOS if name in names), None),
+    )
 
 
 def _draw(matrix: xr.Dataset, one: ModelEffects, measured: _Measured, settings: Settings) -> _Drawn:

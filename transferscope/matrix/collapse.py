@@ -9,16 +9,14 @@ its effect is no transfer. A run has collapsed when
             were drawn at random as often as they are right in these items, and
     size    it chooses at least 10 options.
 
-The first says "nearly everything" in a number that means the same for 2 options as for 10. (An
-entropy does not: divided by that of all options, a run that uses two of four looks half as varied
-as one that uses two of two.) The second needs more than the right answers themselves explain:
-where 90 % of 130 are A, a run may well give 95 % A and see perfectly; only all-A is then beyond
-chance. It counts the option as right once more, and others once more, than seen, so that an option
-that is never right is not beyond chance by itself. The accuracy plays no part: a collapsed run may
-be better or worse than the base.
+The first means the same for 2 options as for 10. (An entropy does not: a run that uses two of four
+looks half as varied as one that uses two of two.) The second needs more than the right answers
+explain: where 90 % of 130 are A, a run may well give 95 % A and see perfectly; only all-A is then
+beyond chance. It counts the option as right once more, and others once more, than seen, so that an
+option that is never right is not beyond chance by itself. The accuracy plays no part.
 
-A reply without a readable option is an outcome of its own. It stays wrong in `correct`, but is
-counted here, shown, and never part of the options chosen.
+A reply without a readable option stays wrong in `correct`, but is counted here, shown, and never
+part of the options chosen.
 
 In:   the predictions table, with `choice`, `answer`, `unreadable` where it has them; the matrix.
 Out:  the matrix with counts for each run, and from it a `Behaviour` record:

@@ -1,9 +1,9 @@
 """A study whose true matrix is known: for null models, power, the demo, and tests of recovery.
 
-Each item has a difficulty that all runs share, a part of its own for every adapter, and a part of
-its own for every run. A run answers an item correctly when the sum falls below the threshold that
-gives the run its true accuracy. Two correlations say how much is shared: between the base and an
-adapter (`item_correlation`), and between two seeds of one adapter (`seed_correlation`).
+Each item has a difficulty that all runs share, a part for every adapter, and a part for every run.
+A run answers an item correctly when the sum falls below the threshold that gives the run its true
+accuracy. Two correlations set how much is shared: between the base and an adapter
+(`item_correlation`), and between two seeds of one adapter (`seed_correlation`).
 
 In:   true accuracies and effects, numbers of items, a seed.
 Out:  answers as 0 and 1, as arrays or as a predictions table.
@@ -59,7 +59,7 @@ class World:
 
 
 class Answers(NamedTuple):
-    """One target's answers: 1 correct, 0 wrong, -1 not asked."""
+    """One target's answers: 1 correct, 0 wrong, -1 not answered."""
 
     base: Int8[np.ndarray, "seed item"]
     tuned: Int8[np.ndarray, "seed source item"]
@@ -206,7 +206,7 @@ def example_study(seeds: int = 4, seed: int = 0) -> tuple[pl.DataFrame, pl.DataF
 def predictions_of(
     model: str, world: World, seeds: int, seed: int, fallen: int = 0
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The predictions tables of a simulated model and of its controls, with letters.
+    """The predictions tables of a simulated model and of its controls, with the options chosen.
 
     Args:
         fallen: seeds whose adapters of `COLLAPSED` answer (A) to everything.
@@ -216,25 +216,39 @@ def predictions_of(
     frames: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
     rng = np.random.default_rng([seed, 1])
     for j, answers in enumerate(simulate_answers(world, seeds, seed)):
-        target = world.tasks[j]
-        right = _right_options(target, answers.base.shape[1])
+        target, items = world.tasks[j], answers.base.shape[1]
+        # Which of 2 to 4 options is right in each item, the same for all models.
+        options = np.random.default_rng(list(target.encode()))
+        right = options.integers(2 + len(target) % 3, size=items)
         runs = [(0, None, answers.base)]
         runs += [(0, source, answers.tuned[:, i]) for i, source in enumerate(world.tasks)]
         runs += [(1, name, answers.controls[:, i]) for i, name in enumerate(world.controls)]
         for control, source, correct in runs:
             always = (np.arange(seeds) < fallen) & ((source, target) == COLLAPSED)
-            letters = _letters(correct, right, always, 0.01 if source else 0.04, rng)
-            frames[control].append(_prediction_rows(model, source, target, right, letters))
+            chosen = _choices(correct, right, always, 0.01 if source else 0.04, rng)
+            rows = pl.DataFrame(
+                {
+                    "seed": [f"seed_{s}" for s in range(seeds) for _ in range(items)],
+                    "item": [f"{target}/{k}" for k in range(items)] * seeds,
+                    "choice": chosen.ravel(),
+                    "answer": np.tile(right, seeds),
+                }
+            ).select(
+                pl.lit(model).alias("model"),
+                "seed",
+                pl.lit(source, dtype=pl.String).alias("source"),
+                pl.lit(target).alias("target"),
+                "item",
+                pl.when(pl.col("choice") >= 0).then("choice").alias("choice"),
+                "answer",
+                correct=pl.col("choice") == pl.col("answer"),
+                unreadable=pl.col("choice") < 0,
+            )
+            frames[control].append(rows)
     return pl.concat(frames[0]), pl.concat(frames[1]) if frames[1] else frames[0][0].clear()
 
 
-def _right_options(target: str, items: int) -> Int[np.ndarray, " item"]:
-    """Which of 2 to 4 options is right in each item, whatever model is asked."""
-    rng = np.random.default_rng(list(target.encode()))
-    return rng.integers(2 + len(target) % 3, size=items)
-
-
-def _letters(
+def _choices(
     correct: Int8[np.ndarray, "seed item"],
     right: Int[np.ndarray, " item"],
     always: Bool[np.ndarray, " seed"],
@@ -251,34 +265,3 @@ def _letters(
     wrong = (right + 1 + rng.integers(others - 1, size=correct.shape)) % others
     wrong = np.where(rng.random(correct.shape) < unreadable, -1, wrong)
     return np.where(always[:, None], 0, np.where(correct == 1, right, wrong))
-
-
-def _prediction_rows(
-    model: str,
-    source: str | None,
-    target: str,
-    right: Int[np.ndarray, " item"],
-    letters: Int[np.ndarray, "seed item"],
-) -> pl.DataFrame:
-    import polars as pl
-
-    seeds, items = letters.shape
-    rows = pl.DataFrame(
-        {
-            "seed": [f"seed_{s}" for s in range(seeds) for _ in range(items)],
-            "item": [f"{target}/{k}" for k in range(items)] * seeds,
-            "choice": letters.ravel(),
-            "answer": np.tile(right, seeds),
-        }
-    )
-    return rows.select(
-        pl.lit(model).alias("model"),
-        "seed",
-        pl.lit(source, dtype=pl.String).alias("source"),
-        pl.lit(target).alias("target"),
-        "item",
-        pl.when(pl.col("choice") >= 0).then("choice").alias("choice"),
-        "answer",
-        correct=pl.col("choice") == pl.col("answer"),
-        unreadable=pl.col("choice") < 0,
-    )
