@@ -502,7 +502,7 @@ def test_a_cell_of_one_seed_among_several_has_a_value_and_nothing_else(predictio
     [("pgf", 1.0, True), ("pgf", 0.7, False), ("relative_gain", 1.0, False)],
 )
 def test_only_a_pgf_at_a_ceiling_of_1_is_at_most_1(measure, ceiling, capped):
-    world = simulate.World(
+    world = simulate.SimulatedModel(
         ("a", "b"), np.full(2, 0.3), np.array([[0.9, 0.97], [0.97, 0.9]]), np.full(2, 40)
     )
     made, _ = simulate.predictions_of("m", world, 2, 0)

@@ -196,7 +196,7 @@ def test_choices_are_what_they_say_on_the_published_values(published, model):
     donor = next(f for f in FINDINGS if f.id == "donor-semantic-correspondence")
     study = claims._Study(matrix.pgf, {})
     for include_self, all_tasks, mean_first in product([False, True], repeat=3):
-        choice = claims.Choice(include_self, all_tasks, mean_first)
+        choice = claims.Variant(include_self, all_tasks, mean_first)
         cubes = [mean] if mean_first else list(by_seed.values())
         for index, source in enumerate(study.panel(donor, choice).tasks):
             expected = oracle.mean(
@@ -265,7 +265,7 @@ def test_a_clique_that_few_values_carry_rests_on_the_test_and_on_the_sign_of_the
 SIGNIFICANT = [finding for finding in FINDINGS if isinstance(finding, Finding) and finding.test]
 
 
-def p_values_of(finding: Finding, mu: xr.DataArray, choice: claims.Choice) -> list[float]:
+def p_values_of(finding: Finding, mu: xr.DataArray, choice: claims.Variant) -> list[float]:
     """Of the tested task in each model, from the seeds' values."""
     effect = getattr(task_effects, finding.quantity)(
         mu, include_self=choice.include_self, considered=13 if choice.all_tasks else None
@@ -287,7 +287,7 @@ def test_p_values_are_those_of_the_choice(finding):
     mu = a_matrix({"m": 20 * noise(3), "n": 20 * noise(4)})
     study, names = claims._Study(mu, {}), ("include_self", "all_tasks", "welch", "two_sided")
     for chosen in product([False, True], repeat=4):
-        choice = claims.Choice(**dict(zip(names, chosen, strict=True)))
+        choice = claims.Variant(**dict(zip(names, chosen, strict=True)))
         expected = p_values_of(finding, mu, choice)
         assert list(study.p_values(finding, choice).values()) == pytest.approx(expected)
 
@@ -303,7 +303,7 @@ def test_a_role_is_significant_at_the_papers_level_one_sided_in_the_models_it_na
         effects[tuple(place)] += amount if finding.sign == "positive" else -amount
         tried.append(effects)
     mu = a_matrix({str(k): effects for k, effects in enumerate(tried)})
-    by_p_value = dict(zip(p_values_of(finding, mu, claims.Choice()), tried, strict=True))
+    by_p_value = dict(zip(p_values_of(finding, mu, claims.Variant()), tried, strict=True))
     barely = max(p for p in by_p_value if p < level)
     close = min(p for p in by_p_value if p > level)
     certain, without = by_p_value[min(by_p_value)], by_p_value[max(by_p_value)]
@@ -340,7 +340,7 @@ def test_the_choice_that_a_roles_significance_hangs_on_is_named(choice, words):
     mu = a_matrix({str(k): effects for k, effects in enumerate(tried)})
     paper, other = (
         np.array(p_values_of(finding, mu, chosen)) < finding.test[1]
-        for chosen in (claims.Choice(), claims.Choice(**{choice: True}))
+        for chosen in (claims.Variant(), claims.Variant(**{choice: True}))
     )
     hangs = np.flatnonzero(paper != other)
     free = np.flatnonzero(paper & other)
@@ -379,5 +379,5 @@ def test_targets_that_are_no_sources_have_their_place():
     study, sponge = claims._Study(mu, {}), SIGNIFICANT[3]
     for all_tasks, considered in ((False, None), (True, 11)):  # of sources, which act on it
         expected = task_effects.malleability(mu, considered=considered)["positive"].mean("seed")
-        (values,) = study.panel(sponge, claims.Choice(all_tasks=all_tasks)).values
+        (values,) = study.panel(sponge, claims.Variant(all_tasks=all_tasks)).values
         assert values[:, 0] == pytest.approx(expected.values[0])

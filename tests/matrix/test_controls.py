@@ -31,12 +31,12 @@ TASKS = ("a", "b", "c", "d")
 PLACEBO = "format-only"
 
 
-def a_world(items: int = 60, placebo: float = 0.15, spread: float = 0.1) -> simulate.World:
+def a_world(items: int = 60, placebo: float = 0.15, spread: float = 0.1) -> simulate.SimulatedModel:
     """Effects that are the placebo's plus something of each pair's own."""
     rng = np.random.default_rng(5)
     size = len(TASKS)
     column = placebo * np.array([1.0, -1.0, 0.5, 0.0])
-    return simulate.World(
+    return simulate.SimulatedModel(
         tasks=TASKS,
         base_accuracy=rng.uniform(0.35, 0.65, size),
         pgf=column + spread * rng.standard_normal((size, size)),

@@ -20,7 +20,7 @@ TASKS = tuple(f"task {i}" for i in range(8))
 
 def nothing_transfers(seeds: int, seed: int) -> pl.DataFrame:
     """Adapters that change few answers, as many for the better as for the worse."""
-    world = simulate.World(
+    world = simulate.SimulatedModel(
         tasks=TASKS,
         base_accuracy=np.linspace(0.4, 0.8, len(TASKS)),
         pgf=np.zeros((len(TASKS), len(TASKS))),
@@ -63,7 +63,7 @@ def shares_and_personas(seeds: int, studies: int) -> tuple[np.ndarray, np.ndarra
     """Simulated item by item: the targets' share of variance, and how many donors there are."""
     shares, donors = [], []
     for study in range(studies):
-        world = simulate.World(
+        world = simulate.SimulatedModel(
             tasks=TASKS,
             base_accuracy=np.linspace(0.4, 0.8, len(TASKS)),
             pgf=np.zeros((len(TASKS), len(TASKS))),
@@ -88,7 +88,7 @@ def shares_and_personas(seeds: int, studies: int) -> tuple[np.ndarray, np.ndarra
 def test_what_targets_explain_and_who_is_a_donor_without_transfer_is_said():
     frame = simulate.predictions_of(
         "m",
-        simulate.World(
+        simulate.SimulatedModel(
             tasks=TASKS,
             base_accuracy=np.linspace(0.4, 0.8, len(TASKS)),
             pgf=np.zeros((len(TASKS), len(TASKS))),
@@ -159,7 +159,7 @@ def share_seen(
 ) -> float:
     """In how many simulated cells the effect is beyond noise, by `beyond_noise`."""
     names = tuple(map(str, range(studies)))
-    world = simulate.World(
+    world = simulate.SimulatedModel(
         names, np.full(studies, base), np.full((sources, studies), effect), np.full(studies, items)
     )
     answers = simulate.simulate_answers(world, seeds, 100 * seeds + items)

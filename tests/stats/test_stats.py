@@ -20,9 +20,9 @@ SEEDS = 4
 ITSELF = np.eye(TASKS, dtype=bool)
 
 
-def a_world(spread: float, *, items: int = 120, mean: float = 0.0) -> simulate.World:
+def a_world(spread: float, *, items: int = 120, mean: float = 0.0) -> simulate.SimulatedModel:
     rng = np.random.default_rng(7)
-    return simulate.World(
+    return simulate.SimulatedModel(
         tasks=tuple(f"task {i}" for i in range(TASKS)),
         base_accuracy=rng.uniform(0.35, 0.75, TASKS),
         pgf=mean + spread * rng.standard_normal((TASKS, TASKS)),
@@ -30,7 +30,7 @@ def a_world(spread: float, *, items: int = 120, mean: float = 0.0) -> simulate.W
     )
 
 
-def a_study(world: simulate.World, seeds: int, seed: int, known: str) -> stats.ModelData:
+def a_study(world: simulate.SimulatedModel, seeds: int, seed: int, known: str) -> stats.ModelData:
     """One simulated study as the bootstrap sees it, with items, counts alone, or neither."""
     answers = simulate.simulate_answers(world, seeds, seed)
     base = np.stack([a.base.mean(-1) for a in answers], axis=-1)

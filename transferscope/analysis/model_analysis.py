@@ -24,12 +24,12 @@ from transferscope.analysis import (
     ModelAnalysis,
     NoiseFloor,
     Null,
-    Profile,
     Quantity,
     Sign,
     Signed,
     SignedIntervals,
     TaskEffect,
+    TaskProfile,
     graph,
 )
 from transferscope.analysis.cell_effects import cells
@@ -188,7 +188,7 @@ def _profile(
     means: xr.Dataset,
     include_self: bool,
     members: dict[Quantity, np.ndarray] | None = None,
-) -> Profile:
+) -> TaskProfile:
     """Mean transferability and malleability of all tasks, or of the given `members`."""
     signed = {}
     for quantity in DIMENSION:
@@ -201,7 +201,7 @@ def _profile(
             [means[f"{quantity}_{sign}"].item() for sign in SIGNS],
             [None if draws is None else draws[chosen] for draws in tasks],
         )
-    return Profile(**signed)
+    return TaskProfile(**signed)
 
 
 def _noise_floor(one: ModelEffects, null: np.ndarray, settings: Settings) -> NoiseFloor | None:
@@ -265,7 +265,7 @@ def _members(part: xr.DataArray, by: Axis, quantity: Quantity, category: str) ->
 
 def _profiles(
     part: xr.DataArray, one: ModelEffects, by: Axis, *, include_self: bool
-) -> dict[str, Profile]:
+) -> dict[str, TaskProfile]:
     """The profile of each category."""
     trends = task_effects.category_trends(part, by, include_self=include_self)
     trends = trends.isel(model=0).mean("seed")
@@ -291,7 +291,7 @@ def _categories(
     labels = [*part[by].values.tolist(), *part[f"source_{by}"].values.tolist()]
     tasks = {c: [n for n, label in zip(names, labels, strict=True) if label == c] for c in counted}
 
-    def order(profiles: dict[str, Profile], quantity: Quantity, sign: Sign) -> list[str]:
+    def order(profiles: dict[str, TaskProfile], quantity: Quantity, sign: Sign) -> list[str]:
         def value(name: str) -> float:
             return getattr(getattr(profiles[name], quantity), sign)
 

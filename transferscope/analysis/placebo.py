@@ -49,7 +49,7 @@ class ControlEffects(NamedTuple):
     adjusted: Adjusted | None
 
 
-class _Measured(NamedTuple):
+class _ControlRuns(NamedTuple):
     """Effects of one model's controls."""
 
     names: list[str]
@@ -108,7 +108,7 @@ def control_effects(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -
     return ControlEffects(found, _adjusted(one, measured, drawn))
 
 
-def _measured(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -> _Measured | None:
+def _measured(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -> _ControlRuns | None:
     if "control_accuracy" not in matrix:
         return None
     mu = control_runs.effects(matrix, settings.measure).sel(model=one.model, seed=one.seeds)
@@ -118,7 +118,7 @@ def _measured(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -> _Mea
         return None
     order = ("seed", "control", "target")
     out = left_out(matrix, "control_total").sel(model=one.model, seed=one.seeds, control=names)
-    return _Measured(
+    return _ControlRuns(
         names,
         effects=mu.transpose(*order).values,
         left_out=out.transpose(*order).values,
@@ -126,7 +126,9 @@ def _measured(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -> _Mea
     )
 
 
-def _draw(matrix: xr.Dataset, one: ModelEffects, measured: _Measured, settings: Settings) -> _Drawn:
+def _draw(
+    matrix: xr.Dataset, one: ModelEffects, measured: _ControlRuns, settings: Settings
+) -> _Drawn:
     """The controls in the bootstrap of `one`: the same weights of items and seeds."""
     itself, number = one.data.itself, settings.bootstrap
     (sources, targets), count = itself.shape, len(measured.names)
@@ -167,7 +169,7 @@ def _draw(matrix: xr.Dataset, one: ModelEffects, measured: _Measured, settings: 
     return drawn
 
 
-def _with_controls(matrix: xr.Dataset, one: ModelEffects, measured: _Measured) -> ModelData:
+def _with_controls(matrix: xr.Dataset, one: ModelEffects, measured: _ControlRuns) -> ModelData:
     """The model's data with its controls as further sources."""
     data = one.data
     here = matrix.sel(model=one.model, seed=one.seeds, control=measured.names)
@@ -192,7 +194,7 @@ def _with_controls(matrix: xr.Dataset, one: ModelEffects, measured: _Measured) -
     )
 
 
-def _adjusted(one: ModelEffects, measured: _Measured, drawn: _Drawn | None) -> Adjusted | None:
+def _adjusted(one: ModelEffects, measured: _ControlRuns, drawn: _Drawn | None) -> Adjusted | None:
     if measured.placebo is None:
         return None
     data = one.data

@@ -140,8 +140,10 @@ def with_answers(dataset: xr.Dataset, rows: pl.DataFrame) -> xr.Dataset:
     for (name,), part in read.group_by("model", maintain_order=True):
         lacking = [c for c in ("choice", "answer") if part[c].null_count() == part.height]
         if "choice" in lacking:
-            why = "no choices in the results, so how replies are given is unknown, and collapsed"
-            notes.append(f"{shown(str(name))}: {why} adapters cannot be told from transfer")
+            notes.append(
+                f"{shown(str(name))}: no choices in the results, so how replies are given is "
+                f"unknown, and collapsed adapters cannot be distinguished from transfer"
+            )
         elif lacking:
             why = "no right answers beside the choices, so collapsed adapters cannot be detected"
             notes.append(f"{shown(str(name))}: {why}")
@@ -210,13 +212,13 @@ def _counts(
         flat = _place(read.filter(which), dataset, dims)
         return np.bincount(flat, minlength=math.prod(shape)).reshape(shape)
 
-    lettered, told = (replies(pl.col(f"has_{name}")) > 0 for name in ("choice", "unreadable"))
+    has_choice, has_flag = (replies(pl.col(f"has_{name}")) > 0 for name in ("choice", "unreadable"))
     letters = _tally(read.drop_nulls("letter"), dataset, dims, "letter", options)
-    letters[~lettered] = np.nan
+    letters[~has_choice] = np.nan
     judged = read.drop_nulls(["letter", "answer"])
     chosen, right = (_tally(judged, dataset, dims, c, options) for c in ("letter", "answer"))
     unreadable = replies(pl.col("unreadable").fill_null(False)).astype(np.float32)
-    unreadable[~(lettered | told)] = np.nan
+    unreadable[~(has_choice | has_flag)] = np.nan
     return {
         "letter_count": ((*dims, "option"), letters),
         "unreadable_count": (dims, unreadable),

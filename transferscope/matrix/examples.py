@@ -52,7 +52,7 @@ _WebP = Annotated[
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownItem:
     """An item as the model saw it; its text and images are empty where they are not available."""
 
     target: _Name
@@ -109,7 +109,7 @@ class Flipped:
 class Exhibits:
     """The items to show."""
 
-    items: list[Shown]
+    items: list[ShownItem]
     models: dict[_Name, dict[_Name, dict[_Name, Flipped]]]
     """{model: {source: {target: what changed}}}"""
     notes: Annotated[list[Annotated[str, Field(max_length=LONGEST)]], Field(max_length=100)]
@@ -172,11 +172,7 @@ class _Chosen(NamedTuple):
 
 
 def choose_examples(inputs: Sequence[ExampleInput], *, images: bool = True) -> Exhibits:
-    """The items to show.
-
-    Args:
-        images: whether to include small copies of the images.
-    """
+    """The items to show, with small copies of their images unless `images` is false."""
     changes = [_changes(one.rows, one.rows) for one in inputs]
     counted = [_counted(part) for part in changes]
     ranked = [
@@ -222,11 +218,11 @@ def choose_examples(inputs: Sequence[ExampleInput], *, images: bool = True) -> E
 
 def _changes(rows: pl.DataFrame, bases: pl.DataFrame) -> pl.DataFrame:
     """Each adapter's answers beside its base's, and which of them it fixed or broke."""
+    no_choice = pl.lit(None, pl.Int64)
 
     def marked(part: pl.DataFrame) -> pl.DataFrame:
         part = with_marks(spread_base(part))
-        known = "choice" in part.columns
-        return part if known else part.with_columns(choice=pl.lit(None, pl.Int64))
+        return part if "choice" in part.columns else part.with_columns(choice=no_choice)
 
     base = marked(bases).filter(pl.col("source").is_null())
     keys = ["model", "seed", "target", "item"]
@@ -310,13 +306,13 @@ def _flips(
 
 def _shown(
     inputs: Sequence[ExampleInput], chosen: Sequence[_Chosen], images: bool, notes: list[str]
-) -> tuple[list[Shown], dict[tuple[int, str, str], int]]:
+) -> tuple[list[ShownItem], dict[tuple[int, str, str], int]]:
     """The chosen items, equal ones of several inputs once, and their places."""
     wanted: dict[tuple[int, str], dict[str, None]] = {}
     for one in chosen:
         wanted.setdefault((one.input, one.cell[2]), {})[one.item] = None
     budget = MOST_IMAGES if images else 0
-    shown: list[Shown] = []
+    shown: list[ShownItem] = []
     places: dict[tuple[int, str, str], int] = {}
     same: dict[str, int] = {}
     for (number, target), names in wanted.items():
@@ -368,18 +364,20 @@ def _looked_up(
     return found
 
 
-def _as_shown(target: str, name: str, item: Item | None, budget: int, notes: list[str]) -> Shown:
+def _as_shown(
+    target: str, name: str, item: Item | None, budget: int, notes: list[str]
+) -> ShownItem:
     """One item, with its images while the budget lasts."""
     names = target[:LONGEST_NAME], name[:LONGEST_NAME]
     if item is None:
-        return Shown(*names)
+        return ShownItem(*names)
     drawn: list[str] = []
     if budget > 0:
         try:
             drawn = thumbnails(item, IMAGES)
         except TransferscopeError as error:
             _note(notes, f"{target}: {name}: no image: {error}")
-    return Shown(
+    return ShownItem(
         *names,
         question=_cut(item.question, LONGEST),
         choices=[_cut(choice, LONGEST_NAME) for choice in item.choices],

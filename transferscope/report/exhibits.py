@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis
 from transferscope.matrix.collapse import letter
-from transferscope.matrix.examples import Exhibits, Flip, Flipped, Shown
+from transferscope.matrix.examples import Exhibits, Flip, Flipped, ShownItem
 from transferscope.plots.labels import UNKNOWN, clean, counted, labels, listed, model_labels
 
 
@@ -139,7 +139,7 @@ def _letters(choices: dict[str, int | None]) -> str:
     return ", ".join("unreadable" if one is None else letter(one) for one in given) or UNKNOWN
 
 
-def _card(item: Shown, first: int, changes: list[Change]) -> Card:
+def _card(item: ShownItem, first: int, changes: list[Change]) -> Card:
     rest = item.images - len(item.pictures)
     more = f"and {counted(rest, 'more picture')}" if item.pictures and rest > 0 else ""
     choices = [

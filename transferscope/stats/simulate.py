@@ -33,7 +33,7 @@ SEED_CORRELATION = 0.8
 
 
 @dataclass(frozen=True)
-class World:
+class SimulatedModel:
     """What is true of one model in a simulated study."""
 
     tasks: tuple[str, ...]
@@ -58,7 +58,7 @@ class World:
         return self.base_accuracy + self.pgf * (1 - self.base_accuracy)
 
 
-class Answers(NamedTuple):
+class SimulatedAnswers(NamedTuple):
     """One target's answers: 1 correct, 0 wrong, -1 not answered."""
 
     base: Int8[np.ndarray, "seed item"]
@@ -71,7 +71,7 @@ def latent(correlation: float) -> float:
     return float(np.sin(np.pi / 2 * correlation))
 
 
-def simulate_answers(world: World, seeds: int, seed: int) -> list[Answers]:
+def simulate_answers(world: SimulatedModel, seeds: int, seed: int) -> list[SimulatedAnswers]:
     """Every run's answers to every item, target by target.
 
     The base is run once and is the same for all seeds: what it got right by luck is shared by the
@@ -95,7 +95,9 @@ def simulate_answers(world: World, seeds: int, seed: int) -> list[Answers]:
             for pgf, moved in zip(effects, moves, strict=True)
         )
         answers.append(
-            Answers(np.broadcast_to(right, (seeds, count)).astype(np.int8), tuned, controls)
+            SimulatedAnswers(
+                np.broadcast_to(right, (seeds, count)).astype(np.int8), tuned, controls
+            )
         )
     return answers
 
@@ -108,11 +110,11 @@ def _answered(
     moved: Float[np.ndarray, " source"] | None,
     rng: np.random.Generator,
 ) -> Int8[np.ndarray, "seed source item"]:
-    """Answers of adapters with these effects.
+    """SimulatedAnswers of adapters with these effects.
 
     Args:
         parts: number of seeds; variance of an adapter's own part, and of a run's.
-        moved: `World.training` of these adapters.
+        moved: `SimulatedModel.training` of these adapters.
     """
     seeds, own, run = parts
     adapters = difficulty + np.sqrt(own) * rng.standard_normal((len(pgf), len(difficulty)))
@@ -132,7 +134,7 @@ def plausible_answers(
     *,
     item_correlation: float,
     seeds: tuple[list[int], list[int]],
-) -> Answers:
+) -> SimulatedAnswers:
     """One item table with exactly the given counts, for one target.
 
     Counts do not say which items a run got right. Here the runs share a difficulty of each item, so
@@ -147,13 +149,13 @@ def plausible_answers(
     own = np.random.default_rng(seeds[1]).standard_normal((correct.shape[1] + 1, items))
     runs = np.sqrt(shared) * difficulty + np.sqrt(1 - shared) * own
     easiest_first = runs.argsort(axis=1).argsort(axis=1)
-    return Answers(
+    return SimulatedAnswers(
         (easiest_first[-1] < base_correct[:, None]).astype(np.int8),
         (easiest_first[:-1] < correct[:, :, None]).astype(np.int8),
     )
 
 
-def example_world(scale: float, seed: int) -> World:
+def example_world(scale: float, seed: int) -> SimulatedModel:
     """A made-up model of BLINK's 13 tasks with a structure to find again.
 
     Low-level tasks give and take most, effects grow with `scale`, Jigsaw harms, Counting is harmed,
@@ -171,7 +173,7 @@ def example_world(scale: float, seed: int) -> World:
     np.fill_diagonal(effects, 0.45)
     placebo = 0.7 * take
     placebo[names.index("Counting")] -= 0.15
-    return World(
+    return SimulatedModel(
         tasks=tuple(names),
         base_accuracy=np.clip(0.45 + 0.1 * scale + 0.1 * rng.standard_normal(len(tasks)), 0.2, 0.9),
         pgf=np.clip(effects, -0.4, 0.9),
@@ -204,7 +206,7 @@ def example_study(seeds: int = 4, seed: int = 0) -> tuple[pl.DataFrame, pl.DataF
 
 
 def predictions_of(
-    model: str, world: World, seeds: int, seed: int, fallen: int = 0
+    model: str, world: SimulatedModel, seeds: int, seed: int, fallen: int = 0
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The predictions tables of a simulated model and of its controls, with the options chosen.
 
