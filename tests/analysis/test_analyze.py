@@ -84,6 +84,8 @@ def test_an_analysis_survives_the_journey_through_json(predictions):
     assert to_json(from_json(data)) == data
     assert b"NaN" not in data
     assert json.loads(data)["schema"] == 1
+    with raises(DataError):
+        from_json(data.replace(b'"measure": "pgf"', b'"measure": "gain"'))
 
 
 @pytest.mark.parametrize("text", ['{"schema": 2}', "not json", "{}"])
@@ -386,26 +388,26 @@ def test_any_measure_can_take_the_place_of_pgf(predictions, measure):
 
 
 def test_a_new_measure_needs_one_record(predictions, monkeypatch):
-    odds = Measure(
-        name="log_odds",
-        label="log odds",
-        unit="of the odds, in natural logarithms",
-        formula=lambda base, tuned, _: np.log(tuned / (1 - tuned)) - np.log(base / (1 - base)),
-        inverse=lambda effect, base, _: effect * base * (1 - base),
+    points = Measure(
+        name="points",
+        label="points",
+        unit="of accuracy",
+        formula=lambda base, tuned, _: 100 * (tuned - base),
+        inverse=lambda effect, *_: effect / 100,
     )
-    monkeypatch.setitem(MEASURES, "log_odds", odds)
+    monkeypatch.setitem(MEASURES, "points", points)
     matrix = from_predictions(predictions)
-    settings = dataclasses.replace(QUICK, measure="log_odds")
-    model = ts.analyze(matrix, settings).models["small"]
-    one = matrix.sel(model="small")
-    source, target = one["source"].values[0].item(), one["target"].values[1].item()
-    accuracy = one["accuracy"].sel(source=source, target=target).values
-    base = one["base_accuracy"].sel(target=target).values
-    cell = model.pgf[source][target]
-    expected = np.log(accuracy / (1 - accuracy) / base * (1 - base))
-    assert list(cell.seeds.values()) == pytest.approx(expected)
-    assert cell.ci[0] < cell.mean < cell.ci[1]
-    assert model.noise_floor is not None
+    known, new = (
+        ts.analyze(matrix, dataclasses.replace(QUICK, measure=name)).models["small"]
+        for name in ("raw_gain", "points")
+    )
+    source, target = matrix["source"].values[0].item(), matrix["target"].values[1].item()
+    one, other = known.pgf[source][target], new.pgf[source][target]
+    assert other.mean == pytest.approx(100 * one.mean)
+    assert other.ci == pytest.approx([100 * end for end in one.ci], rel=1e-3)
+    assert new.noise_floor.malleability.positive == pytest.approx(
+        100 * known.noise_floor.malleability.positive
+    )
 
 
 @pytest.mark.parametrize("ceiling", [0.95, "self"])

@@ -92,15 +92,11 @@ def control_effects(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -
     found = {
         name: Placebo(
             targets={
-                target: _estimate(
-                    one, measured.effects[:, i, j], None if drawn is None else drawn.targets[i, j]
-                )
+                target: _estimate(one, measured.effects[:, i, j], drawn and drawn.targets[i, j])
                 for j, target in enumerate(one.data.targets)
             },
             mean=_estimate(
-                one,
-                known_mean(measured.averaged[:, i], axis=-1),
-                None if drawn is None else drawn.mean[i],
+                one, known_mean(measured.averaged[:, i], axis=-1), drawn and drawn.mean[i]
             ),
         )
         for i, name in enumerate(measured.names)
@@ -207,21 +203,19 @@ def _adjusted(one: ModelEffects, measured: _ControlRuns, drawn: _Drawn | None) -
         placebo=measured.names[measured.placebo],
         cells={
             source: {
-                target: _estimate(one, apart[:, i, j], None if drawn is None else drawn.alone[i, j])
+                target: _estimate(one, apart[:, i, j], drawn and drawn.alone[i, j])
                 for j, target in enumerate(data.targets)
             }
             for i, source in enumerate(one.sources)
         },
         mean=_estimate(
-            one,
-            known_mean(apart[:, ~data.itself], axis=-1),
-            None if drawn is None else drawn.adjusted_mean,
+            one, known_mean(apart[:, ~data.itself], axis=-1), drawn and drawn.adjusted_mean
         ),
         decomposition=decomposition(
-            one, mean, None if drawn is None else drawn.adjusted, variance_shares(mean, known)
+            one, mean, drawn and drawn.adjusted, variance_shares(mean, known)
         ),
         variance=ratio,
-        variance_ci=_ratio_interval(one, ratio, None if drawn is None else drawn.adjusted),
+        variance_ci=_ratio_interval(one, ratio, drawn and drawn.adjusted),
     )
 
 
