@@ -99,12 +99,12 @@ TABLES = {
 }
 
 
-def a_world(row: Row) -> simulate.World:
+def a_world(row: Row) -> simulate.SimulatedModel:
     rng = np.random.default_rng(5)
     shape = (row.tasks, row.tasks)
     effects = row.effects * rng.standard_normal(shape)
     training = row.training * np.sqrt(row.alike / rng.chisquare(row.alike, shape))
-    return simulate.World(
+    return simulate.SimulatedModel(
         tasks=tuple(f"task {k}" for k in range(row.tasks)),
         base_accuracy=np.full(row.tasks, row.base),
         pgf=np.clip(effects, 0.02 - row.base / (1 - row.base), 0.95),
@@ -115,7 +115,7 @@ def a_world(row: Row) -> simulate.World:
     )
 
 
-def a_study(row: Row, world: simulate.World, seed: int) -> Found:
+def a_study(row: Row, world: simulate.SimulatedModel, seed: int) -> Found:
     answers = simulate.simulate_answers(world, row.seeds, seed)
     tables = tuple(stats.ItemTable(a.base.astype(float), a.tuned.astype(float)) for a in answers)
     base = np.stack([t.base.mean(-1) for t in tables], axis=-1)

@@ -35,13 +35,13 @@ from transferscope.analysis import (
     PersonaEvidence,
     Personas,
     Power,
-    Profile,
     Scale,
     Settings,
     Sign,
     Signed,
     SignedIntervals,
     TaskEffect,
+    TaskProfile,
     TaskRecord,
     Trend,
 )
@@ -198,8 +198,8 @@ def _signed(effects: Sequence[TaskEffect], shape: Shape) -> Signed:
     return Signed(means[0], means[1], SignedIntervals(*intervals))
 
 
-def _profile(t: Sequence[TaskEffect], m: Sequence[TaskEffect], shape: Shape) -> Profile:
-    return Profile(_signed(t, shape), _signed(m, shape))
+def _profile(t: Sequence[TaskEffect], m: Sequence[TaskEffect], shape: Shape) -> TaskProfile:
+    return TaskProfile(_signed(t, shape), _signed(m, shape))
 
 
 def _model(shape: Shape, tasks: list[TaskRecord], values: np.ndarray) -> ModelAnalysis:

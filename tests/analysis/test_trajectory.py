@@ -12,7 +12,7 @@ from transferscope.analysis import Analysis
 from transferscope.analysis.analyze import analyze
 from transferscope.analysis.json_file import from_json, to_json
 from transferscope.analysis.settings import Settings
-from transferscope.matrix import from_accuracy, from_predictions, measure
+from transferscope.matrix import from_accuracy, from_predictions, task_effects
 from transferscope.predictions import REQUIRED
 from transferscope.report import figures, page
 from transferscope.report.terminal import summary
@@ -110,7 +110,7 @@ def test_a_checkpoints_own_task_is_left_out_of_its_transferability(analysis):
     matrix = from_predictions(rows())
     effects = matrix["pgf"].sel(source="Jigsaw @ 1000").values.ravel()
     apart = effects[[0, 2]]  # Counting and Relative_Depth: one negative, one 0, N = 2
-    found = measure.transferability(matrix["pgf"]).sel(source="Jigsaw @ 1000")
+    found = task_effects.transferability(matrix["pgf"]).sel(source="Jigsaw @ 1000")
     assert float(found["positive"].item()) == 0
     assert float(found["negative"].item()) == pytest.approx(apart[0] * (1 - np.exp(-1 / 2)))
     assert np.isnan(analysis.models["m"].pgf["Jigsaw @ 1000"]["Jigsaw"].q_value)

@@ -19,7 +19,7 @@ from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
 from transferscope.matrix import examples, from_predictions
 from transferscope.matrix import examples as exhibits
-from transferscope.matrix.controls import with_controls
+from transferscope.matrix.control_runs import with_controls
 from transferscope.matrix.examples import ExampleInput, Exhibits, from_json, to_json
 from transferscope.matrix.flips import flips
 from transferscope.predictions import check_predictions

@@ -10,7 +10,7 @@ from analysis_factory import Shape, make
 from page_reader import Reader, written
 
 from transferscope.analysis import Analysis, Clique
-from transferscope.matrix.examples import Exhibits, Flip, Flipped, Shown
+from transferscope.matrix.examples import Exhibits, Flip, Flipped, ShownItem
 from transferscope.plots.labels import labels
 
 
@@ -185,7 +185,7 @@ def exhibits(model: str, sources: tuple[str, str], target: str) -> Exhibits:
     image.new("RGB", (8, 8), "red").save(file, "WEBP")
     picture = base64.b64encode(file.getvalue()).decode()
     items = [
-        Shown(target, name, f"<b>{name}</b>?", ["x", "y"], 1, None, 1, [picture])
+        ShownItem(target, name, f"<b>{name}</b>?", ["x", "y"], 1, None, 1, [picture])
         for name in ("one", "two")
     ]
 

@@ -14,6 +14,7 @@ from transferscope.plots.answer_bars import CORRECT, GAP
 from transferscope.plots.gallery import gallery
 from transferscope.report import page
 from transferscope.report.html_page import on_page
+from transferscope.report.section_tables import remaining_variance
 from transferscope.report.terminal import summary
 
 
@@ -150,6 +151,16 @@ def test_the_summary_has_a_line_for_collapse_and_one_for_each_control(analysis: 
     assert re.search(r"placebo \(format-only\) +mean effect \+0\.\d+ \[", text)
     assert "45% of the variance, 45% beyond the placebo" in text
     assert re.search(r"no finetune \(reordered\) +mean effect", text)
+
+
+def test_variance_is_reduced_beyond_the_placebo_only_where_its_interval_shows_it(
+    analysis: Analysis,
+):
+    adjusted = analysis.models["3B"].adjusted
+    assert adjusted is not None
+    wide = replace(adjusted, variance=0.8, variance_ci=(0.4, 1.1))
+    assert remaining_variance(wide).text == "no clear reduction"
+    assert remaining_variance(replace(wide, variance_ci=(0.2, 0.9))).text == "80%"
 
 
 def test_nothing_is_said_where_nothing_is_known():

@@ -104,7 +104,7 @@ class Signed:
 
 
 @dataclass(frozen=True)
-class Profile:
+class TaskProfile:
     """Mean transferability and mean malleability of a group of tasks."""
 
     transferability: Signed
@@ -118,7 +118,7 @@ class Category:
     tasks: list[str]
     transferability: Signed
     malleability: Signed
-    without_self: Profile
+    without_self: TaskProfile
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ class ModelAnalysis:
     """{source: {target: cell}}, in the units of `settings.measure`."""
     transferability: dict[str, TaskEffect]
     malleability: dict[str, TaskEffect]
-    average: Profile
+    average: TaskProfile
     """Means over tasks."""
     noise_floor: NoiseFloor | None
     categories: dict[str, dict[str, Category]]
@@ -316,7 +316,7 @@ class Claim:
     id: str
     statement: str
     source: str
-    """Where the paper says it."""
+    """Its place in the paper."""
     holds: bool | None
     """None where it cannot be decided; `evidence` names what is missing."""
     evidence: str

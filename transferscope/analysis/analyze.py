@@ -10,6 +10,7 @@ Out:  an `analysis.Analysis`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
@@ -27,6 +28,7 @@ from transferscope.analysis import (
     Personas,
     Power,
     Scale,
+    Sign,
     TaskRecord,
     Trend,
     graph,
@@ -34,7 +36,6 @@ from transferscope.analysis import (
 )
 from transferscope.analysis.claims import decide_claims
 from transferscope.analysis.model_analysis import (
-    BOUNDS,
     DIMENSION,
     SIGNS,
     analyze_model,
@@ -57,6 +58,7 @@ from transferscope.matrix.collapse import behavior_notes
 from transferscope.matrix.pairing import left_out
 from transferscope.predictions import shown
 from transferscope.stats import detection, simulate
+from transferscope.tasks.number import Interval
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -102,10 +104,10 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         models=models,
         personas=_personas(mu, by_model, settings),
         decomposition={name: _decomposition(mu, by_model[name], nulls[name]) for name in names},
-        scale=_scale(mu, by_model, settings),
+        scale=_scale(by_model, models, settings),
         claims=decide_claims(mu, by_model),
         power=_power(matrix, by_model, settings),
-        notes=_notes(matrix, by_model, models, settings),
+        notes=list(_notes(matrix, by_model, models, settings)),
         checks=list(matrix.attrs.get("checks", ())),
         trajectories=trajectories(by_model, models, settings.seed),
         personas_by_chance=_personas_by_chance(by_model, nulls, settings),
@@ -174,31 +176,28 @@ def _decomposition(mu: xr.DataArray, one: ModelEffects, null: np.ndarray | None)
     return replace(found, no_transfer=by_chance)
 
 
-def _scale(mu: xr.DataArray, by_model: dict[str, ModelEffects], settings: Settings) -> Scale:
-    means = task_effects.averages(mu, include_self=settings.include_self).mean("seed")
-    models = list(by_model.values())
+def _scale(
+    by_model: dict[str, ModelEffects], models: dict[str, ModelAnalysis], settings: Settings
+) -> Scale:
     trends = {}
     for quantity in DIMENSION:
-        values, ci, steps = {}, {}, {}
+        averages = [getattr(model.average, quantity) for model in models.values()]
+        values = {sign: [getattr(each, sign) for each in averages] for sign in SIGNS}
+        steps: dict[Sign, list[Interval]] = {sign: [] for sign in SIGNS}
         for sign in SIGNS:
-            estimate = means[f"{quantity}_{sign}"].sel(model=list(by_model)).values.tolist()
             drawn = [
                 over_tasks(
                     one.drawn(quantity, sign, include_self=settings.include_self, view="means")
                 )
-                for one in models
+                for one in by_model.values()
             ]
-            values[sign] = estimate
-            ci[sign] = [
-                one.ends(draws, value, *BOUNDS[sign])
-                for one, draws, value in zip(models, drawn, estimate, strict=True)
-            ]
-            steps[sign] = [
-                models[k].ends(
-                    None if a is None or b is None else b - a, estimate[k] - estimate[k - 1]
-                )
-                for k, (a, b) in enumerate(pairwise(drawn), start=1)
-            ]
+            for one, (a, b), (x, y) in zip(
+                list(by_model.values())[1:], pairwise(drawn), pairwise(values[sign]), strict=True
+            ):
+                steps[sign].append(one.ends(None if a is None or b is None else b - a, y - x))
+        ci: dict[Sign, list[Interval]] = {
+            sign: [getattr(each.ci, sign) for each in averages] for sign in SIGNS
+        }
         trends[quantity] = Trend(**values, ci=ci, steps=steps)
     return Scale(models=list(by_model), **trends)
 
@@ -273,113 +272,100 @@ def _notes(
     by_model: dict[str, ModelEffects],
     models: dict[str, ModelAnalysis],
     settings: Settings,
-) -> list[str]:
-    notes = list(matrix.attrs["notes"])
+) -> Iterator[str]:
+    yield from matrix.attrs["notes"]
     for name, model in models.items():
-        notes += behavior_notes(name, model.behaviour)
-        notes += placebo_notes(name, model.controls, model.adjusted)
+        yield from behavior_notes(name, model.behaviour)
+        yield from placebo_notes(name, model.controls, model.adjusted)
     if settings.preset == "paper":
-        notes.append("Preset 'paper': the paper's tests alone, without intervals or null models.")
-        return notes
+        yield "Preset 'paper': the paper's tests alone, without intervals or null models."
+        return
     for name, one in by_model.items():
         behaviour = models[name].behaviour
         if behaviour is None or not behaviour.knows_letters:
-            notes += _constant_answers(one)
-        notes += _near_ceiling(name, models[name], settings) + _too_few_draws(one, settings)
-    counted = [name for name, one in by_model.items() if one.items == "counts"]
-    if counted:
-        notes.append(
+            yield from _constant_answers(one)
+        yield from _near_ceiling(name, models[name], settings)
+        yield from _too_few_draws(one, settings)
+    if counted := [name for name, one in by_model.items() if one.items == "counts"]:
+        yield (
             f"{', '.join(counted)}: only counts of correct answers are known, not which items. "
             "Intervals use a made-up item table with exactly these counts, in which answers of two "
             f"adapters correlate {settings.item_correlation:g} (an assumption)."
         )
     for name, one in by_model.items():
-        notes += _model_notes(name, one, models[name], settings)
-    return notes
+        for note in _limits(one, models[name], settings):
+            yield f"{name}: {note}"
 
 
-def _model_notes(
-    name: str, one: ModelEffects, model: ModelAnalysis, settings: Settings
-) -> list[str]:
-    notes = []
+def _limits(one: ModelEffects, model: ModelAnalysis, settings: Settings) -> Iterator[str]:
+    """What the results of one model do not cover."""
     if one.basis == "seeds":
-        notes.append(
-            f"{name}: no counts, so intervals account for seeds alone and do not cover "
-            "another sample of items."
+        yield (
+            "no counts, so intervals account for seeds alone and do not cover another sample of "
+            "items."
         )
     if len(one.seeds) == 1:
         kept = "Intervals account for items alone" if one.basis == "items" else "No intervals"
-        notes.append(
-            f"{name}: one seed. {kept}, and tests over seeds are left out; results hold "
-            "for these adapters, not for the recipe."
+        yield (
+            f"one seed. {kept}, and tests over seeds are left out; results hold for these adapters,"
+            " not for the recipe."
         )
     if (draws := null_draws(one, settings)) < settings.null_draws:
-        notes.append(f"{name}: null models have {draws} draws, as the matrix is large.")
+        yield f"null models have {draws} draws, as the matrix is large."
     if not model.cliques.complete:
-        notes.append(
-            f"{name}: more than {graph.MOST_CLIQUES} maximal cliques; the list is incomplete "
-            "and the largest may be missing."
+        yield (
+            f"more than {graph.MOST_CLIQUES} maximal cliques; the list is incomplete and the "
+            "largest may be missing."
         )
     if one.basis != "none" and model.noise_floor is None:
-        none = "so neither a noise floor nor a null model without transfer is known"
+        why = "hardly an effect of one task on another would be defined by chance"
         if one.data.ceiling is None:
-            why = f"the ceiling is measured as the effects are, {none}"
+            why = "the ceiling is measured as the effects are"
         elif any(table is None for table in one.data.items):
-            why = f"items are not known for every target, {none}"
+            why = "items are not known for every target"
         elif not np.isfinite(one.data.averaged).any():
-            why = f"no effect has a part in averages, {none}"
-        else:
-            why = (
-                "hardly an effect of one task on another would be defined by chance: no noise floor"
-            )
-        notes.append(f"{name}: {why}.")
-    return notes
+            why = "no effect has a part in averages"
+        yield f"{why}, so neither a noise floor nor a null model without transfer is known."
 
 
-def _near_ceiling(name: str, model: ModelAnalysis, settings: Settings) -> list[str]:
+def _near_ceiling(name: str, model: ModelAnalysis, settings: Settings) -> Iterator[str]:
     """Targets on which the base errs so little that one answer more or less is a large PGF."""
-    if settings.measure != "pgf" or settings.ceiling != 1:
-        return []
     few = []
     for target, errors in model.base_errors.items():
         known = [number for number in errors.values() if number is not None]
         if known and 0 < (mean := sum(known) / len(known)) < FEW_ERRORS:
             few.append(f"{shown(target)} ({mean:.3g})")
-    if not few:
-        return []
-    return [
-        f"{name}: the base errs on fewer than {FEW_ERRORS} items of {', '.join(few)}. PGF is "
-        "unstable there: one answer changes it by one over that number, and averages over targets "
-        "depend on it."
-    ]
+    if few and settings.measure == "pgf" and settings.ceiling == 1:
+        yield (
+            f"{name}: the base errs on fewer than {FEW_ERRORS} items of {', '.join(few)}. PGF is "
+            "unstable there: one answer changes it by one over that number, and averages over "
+            "targets depend on it."
+        )
 
 
-def _too_few_draws(one: ModelEffects, settings: Settings) -> list[str]:
+def _too_few_draws(one: ModelEffects, settings: Settings) -> Iterator[str]:
     """Where the smallest possible p-value cannot stay significant after correction."""
     measured = np.isfinite(one.data.effects).any(axis=0)
     tests = int((measured & ~one.single & ~one.data.itself).sum())
     least = 2 / (settings.bootstrap + 1)
-    if one.draws is None or least * tests <= settings.alpha:
-        return []
-    return [
-        f"{one.model}: {settings.bootstrap:,} draws give no p-value below {least:.2g}, so of "
-        f"{tests:,} tests fewer than {math.ceil(least * tests / settings.alpha)} cannot be "
-        f"significant after correction, however large; use --bootstrap "
-        f"{math.ceil(2 * tests / settings.alpha):,}."
-    ]
+    if one.draws is not None and least * tests > settings.alpha:
+        yield (
+            f"{one.model}: {settings.bootstrap:,} draws give no p-value below {least:.2g}, so of "
+            f"{tests:,} tests fewer than {math.ceil(least * tests / settings.alpha)} cannot be "
+            f"significant after correction, however large; use --bootstrap "
+            f"{math.ceil(2 * tests / settings.alpha):,}."
+        )
 
 
-def _constant_answers(one: ModelEffects) -> list[str]:
+def _constant_answers(one: ModelEffects) -> Iterator[str]:
     """Targets on which most adapters score exactly the same, as one constant answer would."""
-    notes = []
     for j, target in enumerate(one.data.targets):
         column = one.data.effects[:, ~one.data.itself[:, j], j]
         changed = np.round(column[np.isfinite(column) & (column != 0)], 9)
         values, counts = np.unique(changed, return_counts=True)
         if len(values) and counts.max() > column.size / 2 and column.size >= 8:
-            notes.append(
+            yield (
                 f"{one.model}: {counts.max()} of {column.size} adapters change {target} by "
                 f"exactly {values[counts.argmax()]:+.3f}; they may all give one constant answer, "
                 "which is no transfer."
             )
-    return notes

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Variant:
     """One way to analyze; the defaults are the paper's."""
 
     include_self: bool = False
@@ -61,7 +61,7 @@ class _Study:
         self.means = cache(self._means)
         self.tests = cache(self._tests)
 
-    def _values(self, quantity: Quantity, choice: Choice) -> xr.Dataset:
+    def _values(self, quantity: Quantity, choice: Variant) -> xr.Dataset:
         mu = self.mu.mean("seed", keepdims=True) if choice.mean_first else self.mu
         other = "target" if quantity == "transferability" else "source"
         considered = self.mu.sizes[other] if choice.all_tasks else None
@@ -70,7 +70,7 @@ class _Study:
         )
         return effect.transpose("model", "seed", ...)
 
-    def _means(self, quantity: Quantity, sign: Sign, choice: Choice) -> Panel:
+    def _means(self, quantity: Quantity, sign: Sign, choice: Variant) -> Panel:
         means = self.values(quantity, choice)[sign].mean("seed").values
         return self._panel(quantity, [row[:, None] for row in means])
 
@@ -79,7 +79,7 @@ class _Study:
         categories = {by: self.mu[prefix + by].values for by in ("level", "granularity")}
         return Panel(self.models, tuple(self.mu[dim].values.tolist()), values, categories)
 
-    def panel(self, finding: Finding, choice: Choice) -> Panel:
+    def panel(self, finding: Finding, choice: Variant) -> Panel:
         """The finding's values under a choice."""
         plain = replace(choice, welch=False, two_sided=False)  # values need no test
         return self.means(finding.quantity, finding.sign, plain)
@@ -93,7 +93,7 @@ class _Study:
         known = [values for values in draws if values is not None]
         return self._panel(finding.quantity, known) if len(known) == len(draws) else None
 
-    def _tests(self, quantity: Quantity, sign: Sign, choice: Choice) -> np.ndarray:
+    def _tests(self, quantity: Quantity, sign: Sign, choice: Variant) -> np.ndarray:
         """The p-value of every task in every model, (model, task)."""
         plain = replace(choice, welch=False, two_sided=False)
         effect = self.values(quantity, plain)[sign]
@@ -105,7 +105,7 @@ class _Study:
             sides=2 if choice.two_sided else 1,
         )
 
-    def p_values(self, finding: Finding, choice: Choice) -> dict[str, float]:
+    def p_values(self, finding: Finding, choice: Variant) -> dict[str, float]:
         """The tested task's p-value in each model."""
         assert finding.test is not None
         # A test over seeds cannot use their mean.
@@ -130,7 +130,7 @@ def decide_claims(mu: xr.DataArray, effects: dict[str, ModelEffects]) -> list[Cl
 
 
 def _decide(finding: Finding, study: _Study) -> Claim:
-    paper = Choice(include_self=finding.include_self)
+    paper = Variant(include_self=finding.include_self)
     panel = study.panel(finding, paper)
     gap = finding.missing(panel)
     if finding.test and study.mu.sizes["seed"] < 2:
@@ -138,7 +138,7 @@ def _decide(finding: Finding, study: _Study) -> Claim:
     if gap:
         return _claim(finding, gap)
 
-    def holds(choice: Choice) -> bool:
+    def holds(choice: Variant) -> bool:
         right = bool(finding.holds(study.panel(finding, choice))[0])
         if finding.test is None:
             return right
@@ -165,28 +165,28 @@ def _decide_clique(finding: CliqueFinding, study: _Study) -> Claim:
         return _claim(finding, f"needs a model named {finding.size}")
     found = graph.cliques(study.mu.sel(model=[model]), sign=finding.sign)[model]
 
-    def sizes(choice: Choice) -> list[int]:
+    def sizes(choice: Variant) -> list[int]:
         level = 0.05 / (2 if choice.two_sided else 1)
         kept = [c for c in found if c.p_value < level and (c.every_seed or not choice.every_seed)]
         return [c.size for c in kept]
 
-    def holds(choice: Choice) -> bool:
+    def holds(choice: Variant) -> bool:
         return max(sizes(choice), default=0) in finding.tasks
 
-    significant = sizes(Choice())
+    significant = sizes(Variant())
     text = f"no {finding.sign} one is significant"
     if significant:
         text = f"the largest significant {finding.sign} one has {max(significant)} tasks"
         if (same := significant.count(max(significant))) > 1:
             text += f" ({same} of that size)"
-    return _claim(finding, text, np.nan, (Choice(), holds, ["two_sided", "every_seed"]))
+    return _claim(finding, text, np.nan, (Variant(), holds, ["two_sided", "every_seed"]))
 
 
 def _claim(
     finding: Finding | CliqueFinding,
     text: str,
     support: float = np.nan,
-    decision: tuple[Choice, Callable[[Choice], bool], list[str]] | None = None,
+    decision: tuple[Variant, Callable[[Variant], bool], list[str]] | None = None,
 ) -> Claim:
     """The claim, with the paper's choice and all combinations of the alternatives tried."""
     outcome, sensitive, tried = None, [], []
@@ -198,7 +198,7 @@ def _claim(
             if holds(flipped) != outcome:
                 sensitive.append(WORDS[name][getattr(flipped, name)])
         combinations = product([False, True], repeat=len(options))
-        tried = [holds(Choice(**dict(zip(options, c, strict=True)))) for c in combinations]
+        tried = [holds(Variant(**dict(zip(options, c, strict=True)))) for c in combinations]
     return Claim(
         id=finding.id,
         statement=finding.statement,

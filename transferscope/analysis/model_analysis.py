@@ -24,12 +24,12 @@ from transferscope.analysis import (
     ModelAnalysis,
     NoiseFloor,
     Null,
-    Profile,
     Quantity,
     Sign,
     Signed,
     SignedIntervals,
     TaskEffect,
+    TaskProfile,
     graph,
 )
 from transferscope.analysis.cell_effects import cells
@@ -72,20 +72,14 @@ def analyze_model(
     """
     base = matrix.sel(model=one.model, seed=one.seeds)
     part = mu.sel(model=[one.model], seed=one.seeds)
-    measured = base["pgf"].notnull() | base["accuracy"].notnull()
-    measured = measured.transpose(*part.dims[1:]).values
-    gaps = Gaps(
-        cells=part.size,
-        missing=int((~measured).sum()),
-        undefined=int((measured & part[0].isnull().values).sum()),
-    )
+    gaps = _gaps(base, part[0])
     part = part.copy(data=one.data.averaged[None])
     found, q_values = cells(one, base)
     mean = seed_mean(one.data.averaged)
     edges = graph.strongest_edges(mean, one.data.itself, settings.graph_keep)
     controls = control_effects(matrix, one, settings)
     trends = {by: _categories(part, one, by) for by in ORDER}
-    most = most_items(matrix).sel(model=one.model).transpose("target").values.tolist()
+    means = task_effects.averages(part, include_self=settings.include_self).isel(model=0)
     targets = one.data.targets
     accuracy = base["base_accuracy"].transpose("target", "seed")
     errors = base["base_errors"].transpose("target", "seed").values
@@ -96,16 +90,13 @@ def analyze_model(
         gaps=gaps,
         base_accuracy=dict(zip(targets, accuracy.mean("seed").values.tolist(), strict=True)),
         base_errors={
-            target: {
-                seed: None if np.isnan(value) else round(value)
-                for seed, value in one.by_seed(row).items()
-            }
+            target: {seed: _whole(value) for seed, value in one.by_seed(row).items()}
             for target, row in zip(targets, errors, strict=True)
         },
         pgf=found,
         transferability=_task_effects(part, one, "transferability", settings.include_self),
         malleability=_task_effects(part, one, "malleability", settings.include_self),
-        average=_average(part, one, settings.include_self),
+        average=_profile(one, means.mean("seed"), settings.include_self),
         noise_floor=None if null is None else _noise_floor(one, null, settings),
         categories={by: records for by, (records, _) in trends.items()},
         category_axes={
@@ -125,10 +116,23 @@ def analyze_model(
         adjusted=controls.adjusted,
         base_seeds={t: one.by_seed(row) for t, row in zip(targets, accuracy.values, strict=True)},
         most_items={
-            t: None if np.isnan(number) else int(number)
-            for t, number in zip(targets, most, strict=True)
+            target: _whole(most_items(matrix).sel(model=one.model, target=target).item())
+            for target in targets
         },
     )
+
+
+def _gaps(base: xr.Dataset, mu: xr.DataArray) -> Gaps:
+    measured = (base["pgf"].notnull() | base["accuracy"].notnull()).transpose(*mu.dims)
+    return Gaps(
+        cells=mu.size,
+        missing=int((~measured).sum()),
+        undefined=int((measured.values & mu.isnull().values).sum()),
+    )
+
+
+def _whole(number: float) -> int | None:
+    return None if np.isnan(number) else round(number)
 
 
 def over_tasks(draws: np.ndarray | None) -> np.ndarray | None:
@@ -140,28 +144,26 @@ def _task_effects(
     part: xr.DataArray, one: ModelEffects, quantity: Quantity, include_self: bool
 ) -> dict[str, TaskEffect]:
     effect = getattr(task_effects, quantity)(part, include_self=include_self).isel(model=0)
-    dim = DIMENSION[quantity]
-    effect = effect.transpose("seed", dim)
+    effect = effect.transpose("seed", DIMENSION[quantity])
     mean = effect.mean("seed")
-    estimates = {}
-    for sign in SIGNS:
-        low, high = BOUNDS[sign]
-        drawn = one.drawn(quantity, sign, include_self=include_self, view="alone")
-        ci = one.interval(drawn, mean[sign].values, low=low, high=high)
-        estimates[sign] = [
-            Estimate(float(value), pair(ends), one.by_seed(by_seed))
-            for value, ends, by_seed in zip(
-                mean[sign].values, ci, effect[sign].values.T, strict=True
-            )
-        ]
+    draws = {
+        sign: one.drawn(quantity, sign, include_self=include_self, view="alone") for sign in SIGNS
+    }
+
+    def estimate(k: int, sign: Sign) -> Estimate:
+        drawn = draws[sign]
+        value = float(mean[sign][k])
+        ci = one.ends(None if drawn is None else drawn[k], value, *BOUNDS[sign])
+        return Estimate(value, ci, one.by_seed(effect[sign].values[:, k]))
+
     return {
         name: TaskEffect(
-            positive=estimates["positive"][k],
-            negative=estimates["negative"][k],
+            positive=estimate(k, "positive"),
+            negative=estimate(k, "negative"),
             breadth_positive=float(mean["breadth_positive"][k]),
             breadth_negative=float(mean["breadth_negative"][k]),
         )
-        for k, name in enumerate(effect[dim].values.tolist())
+        for k, name in enumerate(effect[DIMENSION[quantity]].values.tolist())
     }
 
 
@@ -181,16 +183,25 @@ def _signed(
     return Signed(positive, negative, SignedIntervals(*ci))
 
 
-def _average(part: xr.DataArray, one: ModelEffects, include_self: bool) -> Profile:
-    means = task_effects.averages(part, include_self=include_self).isel(model=0).mean("seed")
+def _profile(
+    one: ModelEffects,
+    means: xr.Dataset,
+    include_self: bool,
+    members: dict[Quantity, np.ndarray] | None = None,
+) -> TaskProfile:
+    """Mean transferability and malleability of all tasks, or of the given `members`."""
     signed = {}
     for quantity in DIMENSION:
-        values = [float(means[f"{quantity}_{sign}"]) for sign in SIGNS]
-        drawn = [
+        chosen = members[quantity] if members else slice(None)
+        tasks = [
             one.drawn(quantity, sign, include_self=include_self, view="means") for sign in SIGNS
         ]
-        signed[quantity] = _signed(one, values, drawn)
-    return Profile(**signed)
+        signed[quantity] = _signed(
+            one,
+            [means[f"{quantity}_{sign}"].item() for sign in SIGNS],
+            [None if draws is None else draws[chosen] for draws in tasks],
+        )
+    return TaskProfile(**signed)
 
 
 def _noise_floor(one: ModelEffects, null: np.ndarray, settings: Settings) -> NoiseFloor | None:
@@ -248,30 +259,26 @@ def _cliques(
     return Cliques(found["positive"], found["negative"], complete, tried)
 
 
-def _members(part: xr.DataArray, by: Axis, dim: str, category: str) -> np.ndarray:
-    return part[by if dim == "target" else f"source_{by}"].values == category
+def _members(part: xr.DataArray, by: Axis, quantity: Quantity, category: str) -> np.ndarray:
+    return part[by if quantity == "malleability" else f"source_{by}"].values == category
 
 
 def _profiles(
     part: xr.DataArray, one: ModelEffects, by: Axis, *, include_self: bool
-) -> dict[str, Profile]:
-    """Mean transferability and mean malleability of each category."""
+) -> dict[str, TaskProfile]:
+    """The profile of each category."""
     trends = task_effects.category_trends(part, by, include_self=include_self)
     trends = trends.isel(model=0).mean("seed")
-    profiles = {}
-    for category in [c for c in ORDER[by] if c in trends["category"].values]:
-        signed = {}
-        for quantity, dim in DIMENSION.items():
-            members = _members(part, by, dim, category)
-            tasks = [
-                one.drawn(quantity, sign, include_self=include_self, view="means") for sign in SIGNS
-            ]
-            drawn = [None if draws is None else draws[members] for draws in tasks]
-            here = trends.sel(category=category)
-            means = [here[f"{quantity}_{sign}"].item() for sign in SIGNS]
-            signed[quantity] = _signed(one, means, drawn)
-        profiles[category] = Profile(**signed)
-    return profiles
+    return {
+        category: _profile(
+            one,
+            trends.sel(category=category),
+            include_self,
+            {quantity: _members(part, by, quantity, category) for quantity in DIMENSION},
+        )
+        for category in ORDER[by]
+        if category in trends["category"].values
+    }
 
 
 def _categories(
@@ -284,7 +291,7 @@ def _categories(
     labels = [*part[by].values.tolist(), *part[f"source_{by}"].values.tolist()]
     tasks = {c: [n for n, label in zip(names, labels, strict=True) if label == c] for c in counted}
 
-    def order(profiles: dict[str, Profile], quantity: Quantity, sign: Sign) -> list[str]:
+    def order(profiles: dict[str, TaskProfile], quantity: Quantity, sign: Sign) -> list[str]:
         def value(name: str) -> float:
             return getattr(getattr(profiles[name], quantity), sign)
 
@@ -319,7 +326,8 @@ def _category_effects(
     for giving in [c for c in ORDER[by] if c in rows]:
         for taking in [c for c in ORDER[by] if c in columns]:
             block = np.outer(
-                _members(part, by, "source", giving), _members(part, by, "target", taking)
+                _members(part, by, "transferability", giving),
+                _members(part, by, "malleability", taking),
             )
             place = rows.index(giving), columns.index(taking)
             sides = one.draws.sides if one.draws else (None, None)

@@ -1,7 +1,7 @@
 """The effects of controls, and each source's effect beyond a placebo's.
 
 Finetuning also teaches the format of an answer and a taste for some letters. A placebo source
-(`matrix.controls`) teaches only that, so an effect that it has too is no transfer of perception.
+(`study.controls`) teaches only that, so an effect that it has too is no transfer of perception.
 The adjusted effect of a source is
 
     adjusted[source, target, seed] = mu[source, target, seed] - mu[placebo, target, seed]
@@ -28,14 +28,14 @@ from transferscope.analysis.graph import seed_mean
 from transferscope.analysis.model_effects import ModelEffects
 from transferscope.analysis.parts import Adjusted, Decomposition, Estimate, Part, Placebo
 from transferscope.analysis.settings import Settings
-from transferscope.matrix import controls
-from transferscope.matrix.controls import PLACEBOS
+from transferscope.matrix import control_runs
 from transferscope.matrix.measure import known_mean
 from transferscope.matrix.pairing import left_out
 from transferscope.matrix.task_effects import VarianceShares, variance_shares
 from transferscope.predictions import shown
 from transferscope.stats import ItemTable, ModelData, resamples
 from transferscope.stats.seeds import over_seeds, spread_of
+from transferscope.study.controls import PLACEBOS
 from transferscope.tasks.number import Interval
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ControlEffects(NamedTuple):
     adjusted: Adjusted | None
 
 
-class _Measured(NamedTuple):
+class _ControlRuns(NamedTuple):
     """Effects of one model's controls."""
 
     names: list[str]
@@ -85,42 +85,46 @@ def control_effects(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -
     The placebo is `format-only` where the model has it, else `shuffled`; `reordered` is the noise
     of an evaluation, shown and not subtracted.
     """
-    if "control_accuracy" not in matrix:
+    measured = _measured(matrix, one, settings)
+    if measured is None:
         return ControlEffects({}, None)
-    mu = controls.effects(matrix, settings.measure).sel(model=one.model, seed=one.seeds)
+    drawn = None if one.draws is None else _draw(matrix, one, measured, settings)
+    found = {
+        name: Placebo(
+            targets={
+                target: _estimate(one, measured.effects[:, i, j], drawn and drawn.targets[i, j])
+                for j, target in enumerate(one.data.targets)
+            },
+            mean=_estimate(
+                one, known_mean(measured.averaged[:, i], axis=-1), drawn and drawn.mean[i]
+            ),
+        )
+        for i, name in enumerate(measured.names)
+    }
+    return ControlEffects(found, _adjusted(one, measured, drawn))
+
+
+def _measured(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -> _ControlRuns | None:
+    if "control_accuracy" not in matrix:
+        return None
+    mu = control_runs.effects(matrix, settings.measure).sel(model=one.model, seed=one.seeds)
     mu = mu.isel(control=np.flatnonzero(mu.notnull().any(["seed", "target"]).values))
     names = mu["control"].values.tolist()
     if not names:
-        return ControlEffects({}, None)
+        return None
     order = ("seed", "control", "target")
     out = left_out(matrix, "control_total").sel(model=one.model, seed=one.seeds, control=names)
-    measured = _Measured(
+    return _ControlRuns(
         names,
         effects=mu.transpose(*order).values,
         left_out=out.transpose(*order).values,
         placebo=next((names.index(name) for name in PLACEBOS if name in names), None),
     )
-    drawn = None if one.draws is None else _draw(matrix, one, measured, settings)
-    found = {
-        name: Placebo(
-            targets={
-                target: _estimate(
-                    one, measured.effects[:, i, j], None if drawn is None else drawn.targets[i, j]
-                )
-                for j, target in enumerate(one.data.targets)
-            },
-            mean=_estimate(
-                one,
-                known_mean(measured.averaged[:, i], axis=-1),
-                None if drawn is None else drawn.mean[i],
-            ),
-        )
-        for i, name in enumerate(names)
-    }
-    return ControlEffects(found, _adjusted(one, measured, drawn))
 
 
-def _draw(matrix: xr.Dataset, one: ModelEffects, measured: _Measured, settings: Settings) -> _Drawn:
+def _draw(
+    matrix: xr.Dataset, one: ModelEffects, measured: _ControlRuns, settings: Settings
+) -> _Drawn:
     """The controls in the bootstrap of `one`: the same weights of items and seeds."""
     itself, number = one.data.itself, settings.bootstrap
     (sources, targets), count = itself.shape, len(measured.names)
@@ -161,7 +165,7 @@ def _draw(matrix: xr.Dataset, one: ModelEffects, measured: _Measured, settings: 
     return drawn
 
 
-def _with_controls(matrix: xr.Dataset, one: ModelEffects, measured: _Measured) -> ModelData:
+def _with_controls(matrix: xr.Dataset, one: ModelEffects, measured: _ControlRuns) -> ModelData:
     """The model's data with its controls as further sources."""
     data = one.data
     here = matrix.sel(model=one.model, seed=one.seeds, control=measured.names)
@@ -186,7 +190,7 @@ def _with_controls(matrix: xr.Dataset, one: ModelEffects, measured: _Measured) -
     )
 
 
-def _adjusted(one: ModelEffects, measured: _Measured, drawn: _Drawn | None) -> Adjusted | None:
+def _adjusted(one: ModelEffects, measured: _ControlRuns, drawn: _Drawn | None) -> Adjusted | None:
     if measured.placebo is None:
         return None
     data = one.data
@@ -199,21 +203,19 @@ def _adjusted(one: ModelEffects, measured: _Measured, drawn: _Drawn | None) -> A
         placebo=measured.names[measured.placebo],
         cells={
             source: {
-                target: _estimate(one, apart[:, i, j], None if drawn is None else drawn.alone[i, j])
+                target: _estimate(one, apart[:, i, j], drawn and drawn.alone[i, j])
                 for j, target in enumerate(data.targets)
             }
             for i, source in enumerate(one.sources)
         },
         mean=_estimate(
-            one,
-            known_mean(apart[:, ~data.itself], axis=-1),
-            None if drawn is None else drawn.adjusted_mean,
+            one, known_mean(apart[:, ~data.itself], axis=-1), drawn and drawn.adjusted_mean
         ),
         decomposition=decomposition(
-            one, mean, None if drawn is None else drawn.adjusted, variance_shares(mean, known)
+            one, mean, drawn and drawn.adjusted, variance_shares(mean, known)
         ),
         variance=ratio,
-        variance_ci=_ratio_interval(one, ratio, None if drawn is None else drawn.adjusted),
+        variance_ci=_ratio_interval(one, ratio, drawn and drawn.adjusted),
     )
 
 

@@ -1,17 +1,25 @@
 """Every choice that can change a number of an analysis, in one frozen record."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from transferscope.errors import StudyError
 from transferscope.matrix.measure import MEASURES
+
+
+def _known_measure(name: str) -> str:
+    if name not in MEASURES:
+        raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {name!r}")
+    return name
 
 
 @dataclass(frozen=True)
 class Settings:
     """Every choice that can change a number."""
 
-    measure: str = "pgf"
+    measure: Annotated[str, AfterValidator(_known_measure)] = "pgf"
     """The measure of change, mu: a key of `matrix.MEASURES`."""
     ceiling: float | dict[str, float] | Literal["self"] = 1.0
     """Best reachable accuracy: one fraction, one per task, or `self`, the diagonal's accuracy."""
@@ -38,8 +46,10 @@ class Settings:
         Raises:
             StudyError: naming the setting, its value and the allowed values.
         """
-        if self.measure not in MEASURES:
-            raise StudyError(f"measure must be one of {', '.join(MEASURES)}, got {self.measure!r}")
+        try:
+            _known_measure(self.measure)
+        except ValueError as error:
+            raise StudyError(str(error)) from None
         for name, low, high in (
             ("alpha", 0.0, 1.0),
             ("graph_keep", 0.0, 1.0 + 1e-12),

@@ -51,7 +51,7 @@ def is_void(checks: Sequence[Check], model: str, source: str, target: str | None
 
 
 def beyond_noise(effect: Cell | Estimate, alpha: float) -> bool | None:
-    """Whether an effect can be told from noise.
+    """Whether an effect can be distinguished from noise.
 
     It can where its interval leaves 0 out and, where it is known which items changed, the exact
     test over items agrees (`sign_flip`): a resample of few changed items is too certain of them.

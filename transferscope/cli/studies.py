@@ -152,7 +152,7 @@ def demo(
     with status("simulating and analyzing"):
         from transferscope.analysis.analyze import analyze as analyzed
         from transferscope.matrix import from_predictions
-        from transferscope.matrix.controls import with_controls
+        from transferscope.matrix.control_runs import with_controls
         from transferscope.stats.simulate import example_study
 
         predictions, controls = example_study()

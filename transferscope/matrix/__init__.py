@@ -23,7 +23,7 @@ file or draws at random.
 
 from transferscope.matrix.ceiling import Ceiling as Ceiling
 from transferscope.matrix.ceiling import apply_ceiling as apply_ceiling
-from transferscope.matrix.controls import with_controls as with_controls
+from transferscope.matrix.control_runs import with_controls as with_controls
 from transferscope.matrix.flips import Flips as Flips
 from transferscope.matrix.measure import MEASURES as MEASURES
 from transferscope.matrix.measure import Measure as Measure

@@ -9,16 +9,14 @@ its effect is no transfer. A run has collapsed when
             were drawn at random as often as they are right in these items, and
     size    it chooses at least 10 options.
 
-The first says "nearly everything" in a number that means the same for 2 options as for 10. (An
-entropy does not: divided by that of all options, a run that uses two of four looks half as varied
-as one that uses two of two.) The second needs more than the right answers themselves explain:
-where 90 % of 130 are A, a run may well give 95 % A and see perfectly; only all-A is then beyond
-chance. It counts the option as right once more, and others once more, than seen, so that an option
-that is never right is not beyond chance by itself. The accuracy plays no part: a collapsed run may
-be better or worse than the base.
+The first means the same for 2 options as for 10. (An entropy does not: a run that uses two of four
+looks half as varied as one that uses two of two.) The second needs more than the right answers
+explain: where 90 % of 130 are A, a run may well give 95 % A and see perfectly; only all-A is then
+beyond chance. It counts the option as right once more, and others once more, than seen, so that an
+option that is never right is not beyond chance by itself. The accuracy plays no part.
 
-A reply without a readable option is an outcome of its own. It stays wrong in `correct`, but is
-counted here, shown, and never part of the options chosen.
+A reply without a readable option stays wrong in `correct`, but is counted here, shown, and never
+part of the options chosen.
 
 In:   the predictions table, with `choice`, `answer`, `unreadable` where it has them; the matrix.
 Out:  the matrix with counts for each run, and from it a `Behaviour` record:
@@ -142,8 +140,10 @@ def with_answers(dataset: xr.Dataset, rows: pl.DataFrame) -> xr.Dataset:
     for (name,), part in read.group_by("model", maintain_order=True):
         lacking = [c for c in ("choice", "answer") if part[c].null_count() == part.height]
         if "choice" in lacking:
-            why = "no choices in the results, so how replies are given is unknown, and collapsed"
-            notes.append(f"{shown(str(name))}: {why} adapters cannot be told from transfer")
+            notes.append(
+                f"{shown(str(name))}: no choices in the results, so how replies are given is "
+                f"unknown, and collapsed adapters cannot be distinguished from transfer"
+            )
         elif lacking:
             why = "no right answers beside the choices, so collapsed adapters cannot be detected"
             notes.append(f"{shown(str(name))}: {why}")
@@ -212,13 +212,13 @@ def _counts(
         flat = _place(read.filter(which), dataset, dims)
         return np.bincount(flat, minlength=math.prod(shape)).reshape(shape)
 
-    lettered, told = (replies(pl.col(f"has_{name}")) > 0 for name in ("choice", "unreadable"))
+    has_choice, has_flag = (replies(pl.col(f"has_{name}")) > 0 for name in ("choice", "unreadable"))
     letters = _tally(read.drop_nulls("letter"), dataset, dims, "letter", options)
-    letters[~lettered] = np.nan
+    letters[~has_choice] = np.nan
     judged = read.drop_nulls(["letter", "answer"])
     chosen, right = (_tally(judged, dataset, dims, c, options) for c in ("letter", "answer"))
     unreadable = replies(pl.col("unreadable").fill_null(False)).astype(np.float32)
-    unreadable[~(lettered | told)] = np.nan
+    unreadable[~(has_choice | has_flag)] = np.nan
     return {
         "letter_count": ((*dims, "option"), letters),
         "unreadable_count": (dims, unreadable),

@@ -1,15 +1,9 @@
 """Choose items to show: those that a source fixed or broke in most of its seeds.
 
-All flips are counted, by the rule of `flips`: an answer that is plainly right (full marks) or
-plainly wrong (none) before and after can flip; one worth a part of the marks does neither. A few of
-each cell are shown: those that changed in most seeds first, of equals those that no control
-changes, then those that the fewest other sources change.
-
-An item's text and images come from the suite of the study. A suite whose right answers differ from
-the predictions' is another suite, and shows nothing.
-
-The result is not part of the analysis, which holds numbers alone: `exhibits.json` lies beside
-`analysis.json` and may be deleted.
+All flips are counted, by the rule of `flips`. A few of each cell are shown: those that changed in
+most seeds first, then those that no control changes, then those that the fewest other sources
+change. Text and images come from the suite of the study; a suite with other right answers is
+another suite, and shows nothing. `exhibits.json` lies beside `analysis.json` and may be deleted.
 
 In:   predictions tables, with their controls, and their suite where it can be opened; or the bytes
       of `exhibits.json`, which are checked and bounded.
@@ -43,8 +37,6 @@ PER_CELL = 3
 """Items shown of each cell and direction."""
 MOST_ITEMS = 300
 """Items shown of all cells together."""
-MOST_FLIPS = 3000
-"""Flips shown of all cells together."""
 MOST_IMAGES = 1_500_000
 """Characters of all images together."""
 _CELL = ["model", "source", "target"]
@@ -60,7 +52,7 @@ _WebP = Annotated[
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownItem:
     """An item as the model saw it; its text and images are empty where they are not available."""
 
     target: _Name
@@ -88,13 +80,12 @@ class Flip:
     seeds: list[_Name]
     """The seeds in which it changed."""
     base: dict[_Name, _Option | None]
-    """{seed: index of the base's choice}, of all seeds compared; None where its reply was
-    unreadable. Empty where choices are not known, as where the answer is a number."""
+    """{seed: index of the base's choice}, of all seeds compared; None where unreadable. Empty where
+    choices are not known, as where the answer is a number."""
     tuned: dict[_Name, _Option | None]
     """The same of the adapters."""
     others: _Count
-    """Other sources of the model that change it in the same way in more than half of their
-    seeds: where these are many, it says little about this one."""
+    """Other sources that change it in the same way in more than half of their seeds."""
     controls: list[_Name]
     """Controls that do so too: their flips are no transfer."""
 
@@ -118,7 +109,7 @@ class Flipped:
 class Exhibits:
     """The items to show."""
 
-    items: list[Shown]
+    items: list[ShownItem]
     models: dict[_Name, dict[_Name, dict[_Name, Flipped]]]
     """{model: {source: {target: what changed}}}"""
     notes: Annotated[list[Annotated[str, Field(max_length=LONGEST)]], Field(max_length=100)]
@@ -127,16 +118,14 @@ class Exhibits:
 
 
 class ExampleInput(NamedTuple):
-    """One input of the examples."""
+    """The predictions of one study, and of its control runs."""
 
     rows: pl.DataFrame
-    """A checked predictions table."""
     controls: pl.DataFrame | None = None
-    """The same of control runs."""
     suite: Suite | None = None
-    """Where the items are, if they are available."""
+    """Where the items are, if available."""
     why_not: str = ""
-    """Why the suite is not, for the notes."""
+    """Why it is not, for the notes."""
 
 
 def to_json(exhibits: Exhibits) -> bytes:
@@ -151,23 +140,24 @@ def from_json(data: bytes, name: str = "the exhibits") -> Exhibits:
         DataError: the bytes are too many or no exhibits of schema 1; the message names the field.
     """
     if len(data) > MOST_BYTES:
-        raise DataError(f"{name}: has {len(data):,} bytes, at most {MOST_BYTES:,} are allowed")
+        raise DataError(f"{name}: must have at most {MOST_BYTES:,} bytes, got {len(data):,}")
     try:
         found = TypeAdapter(Exhibits).validate_json(data)
     except ValidationError as error:
         first: Any = error.errors()[0]
         where = ".".join(str(part)[:40] for part in first["loc"]) or "the file"
         raise DataError(f"{name}: {where}: {first['msg']}; expected exhibits, schema 1") from None
-    for sources in found.models.values():
-        for source, targets in sources.items():
-            for target, cell in targets.items():
-                for flip in (*cell.most_fixed, *cell.most_broken):
-                    if flip.item >= len(found.items):
-                        raise DataError(
-                            f"{name}: a flip of {source!r} and {target!r} has item {flip.item}, "
-                            f"but only {len(found.items)} items are given"
-                        )
+    cells = [
+        c for sources in found.models.values() for row in sources.values() for c in row.values()
+    ]
+    flips = [flip for cell in cells for flip in (*cell.most_fixed, *cell.most_broken)]
+    if (last := max((flip.item for flip in flips), default=-1)) >= len(found.items):
+        raise DataError(f"{name}: a flip has item {last}, but only {len(found.items)} are given")
     return found
+
+
+def _often(way: str) -> pl.Expr:
+    return 2 * pl.col(way) > pl.col("seeds")
 
 
 class _Chosen(NamedTuple):
@@ -182,11 +172,7 @@ class _Chosen(NamedTuple):
 
 
 def choose_examples(inputs: Sequence[ExampleInput], *, images: bool = True) -> Exhibits:
-    """The items to show.
-
-    Args:
-        images: whether to include small copies of the images.
-    """
+    """The items to show, with small copies of their images unless `images` is false."""
     changes = [_changes(one.rows, one.rows) for one in inputs]
     counted = [_counted(part) for part in changes]
     ranked = [
@@ -199,16 +185,15 @@ def choose_examples(inputs: Sequence[ExampleInput], *, images: bool = True) -> E
     kept: list[_Chosen] = []
     for *_, chosen in ranked:
         key = (chosen.cell[2], chosen.item)
-        if len(kept) < MOST_FLIPS and (key in items or len(items) < MOST_ITEMS):
+        if key in items or len(items) < MOST_ITEMS:
             items.add(key)
             kept.append(chosen)
-    often = sum(_often(part, way).height for part in counted for way in _WAYS)
-    notes = []
-    if len(kept) < often:
-        notes.append(
-            f"{len(kept):,} of {often:,} changes that recur in more than half of the seeds are "
-            f"shown: at most {PER_CELL} of a cell each way, and {MOST_ITEMS} items"
-        )
+    often = sum(part.filter(_often(way)).height for part in counted for way in _WAYS)
+    notes = [
+        f"{len(kept):,} of {often:,} changes that recur in more than half of the seeds are shown: "
+        f"at most {PER_CELL} of a cell each way, and {MOST_ITEMS} items"
+    ]
+    notes = notes if len(kept) < often else []
     shown, places = _shown(inputs, kept, images, notes)
     models: dict[str, dict[str, dict[str, Flipped]]] = {}
     for number, part in enumerate(counted):
@@ -233,11 +218,11 @@ def choose_examples(inputs: Sequence[ExampleInput], *, images: bool = True) -> E
 
 def _changes(rows: pl.DataFrame, bases: pl.DataFrame) -> pl.DataFrame:
     """Each adapter's answers beside its base's, and which of them it fixed or broke."""
+    no_choice = pl.lit(None, pl.Int64)
 
     def marked(part: pl.DataFrame) -> pl.DataFrame:
         part = with_marks(spread_base(part))
-        lacking = [name for name in ("choice", "answer") if name not in part.columns]
-        return part.with_columns(pl.lit(None, pl.Int64).alias(name) for name in lacking)
+        return part if "choice" in part.columns else part.with_columns(choice=no_choice)
 
     base = marked(bases).filter(pl.col("source").is_null())
     keys = ["model", "seed", "target", "item"]
@@ -255,21 +240,17 @@ def _counted(changes: pl.DataFrame) -> pl.DataFrame:
     items = changes.group_by([*_CELL, "item"], maintain_order=True).agg(
         pl.col(*_WAYS).sum().cast(pl.Int64)
     )
-    flipped = items.filter(pl.any_horizontal(pl.col(*_WAYS) > 0))
-    return flipped.join(seeds, on=_CELL, maintain_order="left")
-
-
-def _often(counted: pl.DataFrame, way: str) -> pl.DataFrame:
-    """The items that flipped one way in more than half of the seeds."""
-    return counted.filter(2 * pl.col(way) > pl.col("seeds"))
+    changed = pl.any_horizontal(pl.col(*_WAYS) > 0)
+    return items.filter(changed).join(seeds, on=_CELL, maintain_order="left")
 
 
 def _often_in_controls(one: ExampleInput) -> pl.DataFrame | None:
+    """`_counted` of the controls."""
     if one.controls is None or one.controls.is_empty():
         return None
     base = one.rows.filter(pl.col("source").is_null())
     seeds = one.controls.select("model", "seed").unique()
-    once = base.filter(pl.col("seed").is_null()).drop("seed")
+    once = base.filter(pl.col("seed").is_null()).drop("seed")  # one base for all seeds
     spread = once.join(seeds, on="model").select(base.columns)
     return _counted(_changes(one.controls, pl.concat([base.drop_nulls("seed"), spread])))
 
@@ -279,13 +260,15 @@ def _ranked(
 ) -> Iterator[tuple[int, int, _Chosen]]:
     """The flips that may be shown, each with its rank in its cell and minus its cell's flips."""
     for way in _WAYS:
-        often = _often(counted, way).with_columns(
+        often = counted.filter(_often(way)).with_columns(
             others=pl.len().over(_ITEM) - 1, size=pl.len().over(_CELL)
         )
         if controls is None:
             often = often.with_columns(controls=pl.lit([], pl.List(pl.String)))
         else:
-            named = _often(controls, way).group_by(_ITEM).agg(controls=pl.col("source").sort())
+            named = (
+                controls.filter(_often(way)).group_by(_ITEM).agg(controls=pl.col("source").sort())
+            )
             often = often.join(named, on=_ITEM, how="left", maintain_order="left")
             often = often.with_columns(pl.col("controls").fill_null([]))
         often = often.with_columns(noted=pl.col("controls").list.len())
@@ -308,10 +291,7 @@ def _flips(
     keys = dict.fromkeys([*_CELL, "item"], pl.String)
     wanted = pl.DataFrame([(*one.cell, one.item) for one in chosen], keys, orient="row").unique()
     rows = changes.join(wanted, on=[*_CELL, "item"], how="semi").join(known, on=["model", "target"])
-    found: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
-    for row in rows.iter_rows(named=True):
-        key = (row["model"], row["source"], row["target"], row["item"])
-        found.setdefault(key, []).append(row)
+    found = rows.rows_by_key([*_CELL, "item"], named=True)
     for one in chosen:
         by_seed = found[*one.cell, one.item]
         yield Flip(
@@ -326,13 +306,13 @@ def _flips(
 
 def _shown(
     inputs: Sequence[ExampleInput], chosen: Sequence[_Chosen], images: bool, notes: list[str]
-) -> tuple[list[Shown], dict[tuple[int, str, str], int]]:
+) -> tuple[list[ShownItem], dict[tuple[int, str, str], int]]:
     """The chosen items, equal ones of several inputs once, and their places."""
     wanted: dict[tuple[int, str], dict[str, None]] = {}
     for one in chosen:
         wanted.setdefault((one.input, one.cell[2]), {})[one.item] = None
     budget = MOST_IMAGES if images else 0
-    shown: list[Shown] = []
+    shown: list[ShownItem] = []
     places: dict[tuple[int, str, str], int] = {}
     same: dict[str, int] = {}
     for (number, target), names in wanted.items():
@@ -350,7 +330,7 @@ def _shown(
 
 
 def _looked_up(
-    one: ExampleInput, target: str, names: Sequence[str], notes: list[str]
+    one: ExampleInput, target: str, names: list[str], notes: list[str]
 ) -> dict[str, Item]:
     """The items of a target by name, as far as the suite has them."""
     if one.suite is None:
@@ -384,19 +364,21 @@ def _looked_up(
     return found
 
 
-def _as_shown(target: str, name: str, item: Item | None, budget: int, notes: list[str]) -> Shown:
+def _as_shown(
+    target: str, name: str, item: Item | None, budget: int, notes: list[str]
+) -> ShownItem:
     """One item, with its images while the budget lasts."""
+    names = target[:LONGEST_NAME], name[:LONGEST_NAME]
     if item is None:
-        return Shown(target[:LONGEST_NAME], name[:LONGEST_NAME])
+        return ShownItem(*names)
     drawn: list[str] = []
     if budget > 0:
         try:
             drawn = thumbnails(item, IMAGES)
         except TransferscopeError as error:
             _note(notes, f"{target}: {name}: no image: {error}")
-    return Shown(
-        target[:LONGEST_NAME],
-        name[:LONGEST_NAME],
+    return ShownItem(
+        *names,
         question=_cut(item.question, LONGEST),
         choices=[_cut(choice, LONGEST_NAME) for choice in item.choices],
         answer=item.answer if item.answer >= 0 else None,

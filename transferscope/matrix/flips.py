@@ -1,7 +1,7 @@
 """Which items a source fixed and which it broke, and in how many seeds.
 
 An accuracy that stays the same may hide as many items fixed as broken. An item that flips in one
-seed of four is noise; look at the few that flip in most seeds. One seed cannot tell the two apart.
+seed of four is noise; look at the few that flip in most seeds. One seed cannot show which is which.
 
 In:   the matrix of one model, with item-level answers.
 Out:  a `Flips` record for each cell.

@@ -97,7 +97,9 @@ class Measure:
     def from_errors(self, base: np.ndarray, tuned: np.ndarray, shortfall: Any) -> np.ndarray:
         """The effect of error rates, in their precision."""
         if self.of_errors is None:
-            return self.formula(1 - base, 1 - tuned, 1 - np.asarray(shortfall, base.dtype))
+            # Weighted means may leave [0, 1] by a rounding error.
+            accuracies = (np.clip(1 - rate, 0, 1) for rate in (base, tuned))
+            return self.formula(*accuracies, 1 - np.asarray(shortfall, base.dtype))
         return self.of_errors(base, tuned, np.asarray(shortfall, np.float32))
 
 

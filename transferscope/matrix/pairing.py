@@ -132,18 +132,13 @@ def pairing_notes(
     for m, model in enumerate(map(shown, matrix["model"].values.tolist())):
         unequal, small = (fewer & ~none)[m], (few & ~none)[m]
         if count := int(unequal.sum()):
-            head = f"{model}: in {count} of {int(cells[m])} cells, base and run"
-            if paired:
-                yield (
-                    f"{head} did not answer the same items; effects are computed on the items that "
-                    f"both answered: {items(total[m], unequal, m)}"
-                )
-            else:
-                yield (
-                    f"{head} have different numbers of items, so they may not have answered the "
-                    f"same items, and part of the effect may come from that: "
-                    f"{items(np.fmin(run, base)[m], fewer[m], m)}"
-                )
+            what = "did not answer the same items; effects are computed on the items that both"
+            what = f"{what} answered: {items(total[m], unequal, m)}"
+            if not paired:
+                what = "have different numbers of items, so they may not have answered the same"
+                what += " items, and part of the effect may come from that: "
+                what += items(np.fmin(run, base)[m], fewer[m], m)
+            yield f"{model}: in {count} of {int(cells[m])} cells, base and run {what}"
         if count := int(none[m].sum()):
             yield (
                 f"{model}: in {count} of {int(cells[m])} cells, base and run share no item, so no "

@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 from transferscope.analysis import Analysis, Interval, ModelAnalysis
 from transferscope.analysis.settings import Settings
 from transferscope.matrix.collapse import Answers, letter, says
-from transferscope.matrix.controls import PLACEBOS, REORDERED
 from transferscope.matrix.measure import MEASURES as RECORDS
+from transferscope.study.controls import PLACEBOS, REORDERED
 from transferscope.tasks import GRANULARITIES, LEVELS
 from transferscope.tasks.checkpoints import checkpoint
 

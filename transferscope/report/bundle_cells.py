@@ -15,7 +15,8 @@ import xarray as xr
 
 from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.matrix import measure
-from transferscope.matrix.controls import PLACEBOS, REORDERED, effects
+from transferscope.matrix.control_runs import effects
+from transferscope.study.controls import PLACEBOS, REORDERED
 
 COLUMNS: dict[str, Any] = {
     "model": pl.String,

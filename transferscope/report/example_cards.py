@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis
 from transferscope.matrix.collapse import letter
-from transferscope.matrix.examples import Exhibits, Flip, Flipped, Shown
+from transferscope.matrix.examples import Exhibits, Flip, Flipped, ShownItem
 from transferscope.plots.labels import UNKNOWN, clean, counted, labels, listed, model_labels
 
 
@@ -109,7 +109,7 @@ def _change(way: str, source: str, flip: Flip, seeds: int) -> FlipLine:
     return FlipLine(way, source, count, " → ".join(replies), "; ".join(also))
 
 
-def _card(item: Shown, first: int, changes: list[FlipLine]) -> ItemCard:
+def _card(item: ShownItem, first: int, changes: list[FlipLine]) -> ItemCard:
     shown, rest = len(item.pictures), item.images - len(item.pictures)
     choices = [
         (f"({letter(n)}) {clean(text)}", n == item.answer) for n, text in enumerate(item.choices)

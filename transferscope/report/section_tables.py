@@ -10,7 +10,6 @@ from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.analysis.parts import Adjusted, Estimate
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import Answers, letter, says
-from transferscope.matrix.controls import REORDERED
 from transferscope.matrix.flips import Flips
 from transferscope.plots.labels import (
     UNKNOWN,
@@ -25,6 +24,7 @@ from transferscope.plots.labels import (
     signed,
 )
 from transferscope.report.tables import CellLine, PageTable, Row, interval_text, joined
+from transferscope.study.controls import REORDERED
 
 UNREADABLE = 0.1
 """Share of unreadable replies from which a cell is listed."""

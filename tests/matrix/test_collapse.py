@@ -9,12 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tables import refused, written
-from transferscope.matrix.behavior import collapsed_letter, describe, notes
 
 import transferscope as ts
 from transferscope.analysis.settings import Settings
 from transferscope.matrix import from_predictions
-from transferscope.matrix.collapse import Answers, Behaviour, says
+from transferscope.matrix.collapse import (
+    Answers,
+    Behaviour,
+    behavior,
+    behavior_notes,
+    collapsed_letter,
+    says,
+)
 from transferscope.matrix.flips import LISTED, flips
 from transferscope.predictions import check_predictions
 
@@ -44,7 +50,7 @@ def table(runs, answers, **columns):
 
 
 def described(frame):
-    found = describe(from_predictions(frame).sel(model="m"))
+    found = behavior(from_predictions(frame).sel(model="m"))
     assert found is not None
     return found
 
@@ -238,13 +244,13 @@ def test_notes_name_every_collapsed_cell():
 def test_notes_speak_of_a_collapsed_base_of_controls_and_of_unreadable_replies():
     fallen, fine = Answers([1.0], 0.0, {"0": 0}, 1), Answers([0.5, 0.5], 0.25, {}, 1)
     record = Behaviour({"T": [0.5, 0.5]}, {"T": fallen}, {"S\n": {"T": fine}}, {"p": {"T": fallen}})
-    said = notes("m", record)
+    said = behavior_notes("m", record)
     assert len(said) == 3
     assert "the base itself gives one letter to nearly every item of T (always A)" in said[0]
     assert "of the controls, 1 holds collapsed answers" in said[1]
     assert said[1].endswith("p → T (always A).")
     assert "most in S\\n → T (25%)" in said[2]
-    assert notes("m", None) == []
+    assert behavior_notes("m", None) == []
 
 
 CHOICES = "model,seed,source,target,item,correct,choice,answer,unreadable\n"
@@ -253,11 +259,11 @@ CHOICES = "model,seed,source,target,item,correct,choice,answer,unreadable\n"
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("m,0,S,T,q,1,A,0,0", "x.csv: row 3: choice is 'A', expected an option's index from 0 to"),
-        ("m,0,S,T,q,1,-1,0,0", "choice is '-1', expected an option's index from 0 to 25; leave it"),
-        ("m,0,S,T,q,1,1,1.5,0", "answer is '1.5', expected an option's index from 0 to 25"),
-        ("m,0,S,T,q,1,1,26,0", "answer is '26', expected an option's index"),
-        ("m,0,S,T,q,1,1,1,maybe", "unreadable is 'maybe', expected 0 or 1"),
+        ("m,0,S,T,q,1,A,0,0", "x.csv: row 3: choice must be an option's index from 0 to 25, got"),
+        ("m,0,S,T,q,1,-1,0,0", "got '-1'; leave it empty where the reply was unreadable"),
+        ("m,0,S,T,q,1,1,1.5,0", "answer must be an option's index from 0 to 25, got '1.5'"),
+        ("m,0,S,T,q,1,1,26,0", "answer must be an option's index from 0 to 25, got '26'"),
+        ("m,0,S,T,q,1,1,1,maybe", "unreadable must be 0 or 1, got 'maybe'"),
     ],
 )
 def test_what_is_no_option_is_refused(tmp_path, row, message):
@@ -267,7 +273,7 @@ def test_what_is_no_option_is_refused(tmp_path, row, message):
 
 def test_indices_that_pandas_wrote_as_floats_are_read(tmp_path):
     text = CHOICES + "m,0,,T,q,1,0.0,0,false\nm,0,S,T,q,0,,0.0,true\n"
-    record = describe(ts.read_results(written(tmp_path, text)).sel(model="m"))
+    record = behavior(ts.read_results(written(tmp_path, text)).sel(model="m"))
     assert record is not None
     assert record.sources["S"]["T"].unreadable == 1
     assert record.base["T"].letters == [1.0]

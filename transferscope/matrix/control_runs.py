@@ -1,12 +1,7 @@
-"""Controls beside the matrix, never among its sources.
+"""Controls (`study.controls`) beside the matrix, never among its sources.
 
-    format-only   finetuned on the right answer format with letters drawn at random
-    shuffled      finetuned on labels exchanged among the items of a task
-    reordered     not finetuned: the base evaluated again, each item's choices in another order
-
-What the first two do is what finetuning does without a perception to learn; the last is how much
-an evaluation moves by itself. They are measured as any source is, in the same items, and kept
-apart: no source, no transferability, no clique sees them.
+They are measured as any source is, in the same items, and kept apart: no source, no
+transferability, no clique sees them.
 
 In:   the matrix, and a predictions table of controls (`source` is the control's name).
 Out:  the matrix with control_accuracy, control_correct, control_total, control_run_total,
@@ -31,10 +26,6 @@ from transferscope.matrix.transfer_matrix import from_predictions
 if TYPE_CHECKING:
     import xarray as xr
 
-PLACEBOS = ("format-only", "shuffled")
-"""Controls that are subtracted, the first that was run."""
-REORDERED = "reordered"
-"""The control without finetuning: the base evaluated again, the choices in another order."""
 _CELLS = ("seed", "control", "target")
 _VARIABLES = {
     "accuracy": _CELLS,
@@ -68,11 +59,9 @@ def with_controls(
         raise DataError("controls: a row without source; the base's rows belong to predictions")
     if taken := [name for name in names if name in dataset["source"].values]:
         raise DataError(f"controls: {taken[0]!r} is the name of a source too; rename one")
-    fits = pl.all_horizontal(
-        pl.col(column).is_in(dataset[column].values.tolist())
-        for column in ("model", "seed", "target")
+    kept = controls.filter(
+        pl.col(d).is_in(dataset[d].values.tolist()) for d in ("model", "seed", "target")
     )
-    kept = controls.filter(fits)
     notes = list(dataset.attrs["notes"])
     if odd := controls.height - kept.height:
         notes.append(
