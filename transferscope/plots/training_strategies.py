@@ -193,7 +193,8 @@ def _differences(
     x = field("value:Q", scale=scale, axis=part(title=x_title if last else None, tickCount=5))
     layers = [zero_line(RULE, x=x)]
     if rows:
-        layers += intervals(rows, color=by_sign(), strokeWidth=1.6, x="low:Q", x2="high:Q", y=y)
+        # Panels share scales by channel: `color` has those of the accuracies on the left.
+        layers += intervals(rows, stroke=by_sign(), strokeWidth=1.6, x="low:Q", x2="high:Q", y=y)
         fills = part(domain=["positive", "negative", "noise"], range=[POSITIVE, NEGATIVE, PAPER])
         fill = field("shade:N", scale=fills, legend=None)
         value = field("value:Q", title=x_title, format="+.3f")
