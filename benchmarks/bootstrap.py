@@ -24,7 +24,7 @@ from transferscope.stats import simulate
 def study(tasks: int, seeds: int, items: int, seed: int) -> stats.ModelData:
     """One simulated model with item-level answers."""
     rng = np.random.default_rng(seed)
-    world = simulate.World(
+    world = simulate.SimulatedModel(
         tasks=tuple(f"task {i}" for i in range(tasks)),
         base_accuracy=rng.uniform(0.3, 0.8, tasks),
         pgf=0.1 * rng.standard_normal((tasks, tasks)),

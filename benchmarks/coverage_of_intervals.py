@@ -28,7 +28,8 @@ from transferscope.analysis.settings import Settings
 from transferscope.matrix import from_predictions
 from transferscope.selection.prior import of_matrix
 from transferscope.selection.record import sober
-from transferscope.stats import exact, per_task, simulate
+from transferscope.stats import significance, simulate
+from transferscope.stats.seeds import averages
 
 DRAWS = 4000
 ALPHA = 0.05
@@ -98,12 +99,12 @@ TABLES = {
 }
 
 
-def a_world(row: Row) -> simulate.World:
+def a_world(row: Row) -> simulate.SimulatedModel:
     rng = np.random.default_rng(5)
     shape = (row.tasks, row.tasks)
     effects = row.effects * rng.standard_normal(shape)
     training = row.training * np.sqrt(row.alike / rng.chisquare(row.alike, shape))
-    return simulate.World(
+    return simulate.SimulatedModel(
         tasks=tuple(f"task {k}" for k in range(row.tasks)),
         base_accuracy=np.full(row.tasks, row.base),
         pgf=np.clip(effects, 0.02 - row.base / (1 - row.base), 0.95),
@@ -114,7 +115,7 @@ def a_world(row: Row) -> simulate.World:
     )
 
 
-def a_study(row: Row, world: simulate.World, seed: int) -> Found:
+def a_study(row: Row, world: simulate.SimulatedModel, seed: int) -> Found:
     answers = simulate.simulate_answers(world, row.seeds, seed)
     tables = tuple(stats.ItemTable(a.base.astype(float), a.tuned.astype(float)) for a in answers)
     base = np.stack([t.base.mean(-1) for t in tables], axis=-1)
@@ -129,13 +130,13 @@ def a_study(row: Row, world: simulate.World, seed: int) -> Found:
     off = ~itself & np.isfinite(mean)
     ends = stats.intervals(draws.alone, mean, ALPHA, high=1.0)
     own = stats.intervals(draws.cells, mean, ALPHA, high=1.0)
-    by_items = np.stack([exact.changes(table).together for table in tables], axis=-1)
+    by_items = np.stack([significance.changes(table).together for table in tables], axis=-1)
     beyond = ((ends[..., 0] > 0) | (ends[..., 1] < 0)) & (by_items <= ALPHA)
     p_values = np.maximum(stats.sign_p_values(draws.alone, mean), by_items)
     holds = beyond[off] & (stats.benjamini_hochberg(p_values[off]) <= ALPHA)
     held = _inside(world.pgf, ends)
     means, ends_of_means, widths = [], [], []
-    for key, values in per_task.averages(effects, itself).items():
+    for key, values in averages(effects, itself).items():
         if key[2]:
             continue
         low, high = BOUNDS[key[1]]

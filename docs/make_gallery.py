@@ -1,11 +1,11 @@
-"""Make docs/gallery.md and its pictures: the paper's figures, from its published tables.
+"""Make docs/gallery.md and its images: the paper's figures, from its published tables.
 
     python docs/make_gallery.py PUBLISHED               # a folder of the authors' tables; a minute
     python docs/make_gallery.py PUBLISHED --selection DIR    # and a finished selection study
 
 The tables (`seed, ft_task, task, perfection_gap_factor`, one file for each size, such as
-`qwen2.5-vl-3b.csv`) are the authors' and no part of this project. What they cannot show, transfer
-to video and data selection, comes from a simulated study, and from the study that you name.
+`qwen2.5-vl-3b.csv`) are the authors' and no part of this project. They cannot show transfer to
+video and data selection: these come from a simulated study and from the study that you name.
 """
 
 import argparse
@@ -19,11 +19,10 @@ import numpy as np
 import transferscope as ts
 from transferscope.analysis import Analysis
 from transferscope.analysis.json_file import from_json
-from transferscope.plots.caption import caption, counterparts, escaped
-from transferscope.plots.gallery import gallery
+from transferscope.plots.gallery import caption, counterparts, escaped, gallery
 from transferscope.plots.labels import UNKNOWN
-from transferscope.report import figures, render
-from transferscope.report.summary import claim_rows
+from transferscope.report import render
+from transferscope.report.record_tables import claim_rows
 from transferscope.store import read_analysis
 from transferscope.suites.blink import BLINK
 from transferscope.suites.vsi import VSI
@@ -32,33 +31,33 @@ DOCS = Path(__file__).parent
 
 
 class Plate(NamedTuple):
-    """One figure of the paper, and what ours adds to it."""
+    """One figure of the paper, and what ours adds."""
 
     shows: str
     better: str
     stems: tuple[str, ...] = ()
-    """Ours, as far as they stand on the page; {} is the largest model."""
+    """Stems of ours; {} is the largest model."""
     claims: tuple[str, ...] = ()
-    """Ids of the paper's findings that it carries."""
-    made_up: bool = False
+    """Ids of the paper's findings that the figure shows."""
+    simulated: bool = False
 
 
 PLATES = {
     1: Plate(
         "The PGF heatmap of the 32B model and the graph of its strongest effects.",
-        "A cell that may well be noise is hollow, and each number is there; the graph is only a "
-        "view of the strongest 20%.",
+        "A cell that may be noise is hollow, and each number is there. The graph is only a view of "
+        "the strongest 20%.",
         ("heatmap-{}", "graph-{}"),
     ),
     2: Plate(
         "PGF heatmaps of all model sizes.",
-        "One colour scale for all sizes, and what is noise is hollow: at 3B most of it is.",
+        "One color scale for all sizes. Cells that may be noise are hollow: at 3B most are.",
         ("heatmaps",),
     ),
     3: Plate(
         "Positive transferability by perceptual level and by granularity, for each size.",
-        "Intervals; negative transferability; and the diamonds, without a task's effect on itself: "
-        "a dagger marks an order that turns when it is left out. Upper rows.",
+        "Upper rows. Intervals, negative transferability, and diamonds without a task's effect on "
+        "itself. A dagger marks an order that changes without it.",
         ("categories-level", "categories-granularity"),
         (
             *("low-level-transferable", "image-level-transferable"),
@@ -73,8 +72,8 @@ PLATES = {
     ),
     5: Plate(
         "Average positive and negative transferability over model size.",
-        "Intervals, a dashed line where a step may be no change, what no transfer at all would "
-        "give, and malleability beside it.",
+        "Intervals, a dashed line where a step may be no change, the averages without any "
+        "transfer, and malleability beside it.",
         ("scale",),
         (
             *("scale-positive-transferability", "scale-negative-transferability"),
@@ -83,17 +82,17 @@ PLATES = {
     ),
     6: Plate(
         "The positive clique of nine tasks at 32B.",
-        "How large a clique would be with no transfer at all, and with nothing but easy and hard "
-        "targets. With the second alone, nine is common.",
+        "The size of cliques without any transfer, and with easy and hard targets alone. Under the "
+        "second null model, nine is common.",
         ("clique-positive-{}",),
         ("clique-32b",),
     ),
     7: Plate(
         "PGF heatmaps for the video tasks of VSI-Bench, at 3B and 7B.",
-        "The same heatmaps as above, from any study whose targets are another suite's. There are "
-        "no published numbers: **these are simulated**, to show the figure and nothing else.",
+        "The same heatmaps as above, for targets of another suite. There are no published numbers: "
+        "**these are simulated**, to show the figure and nothing else.",
         ("heatmaps",),
-        made_up=True,
+        simulated=True,
     ),
     8: Plate(
         "Accuracy after finetuning on a PGF-informed mixture, on random mixtures, on the task "
@@ -103,8 +102,8 @@ PLATES = {
     ),
     9: Plate(
         "PGF as a function of the accuracy before finetuning and of the change.",
-        "The ticks below: where this study's targets start, so how far the curves matter.",
-        ("pgf-behaviour",),
+        "Ticks below: the base accuracies of this study's targets, where the curves matter.",
+        ("pgf-behavior",),
     ),
     10: Plate(
         "A negative clique of four tasks at 32B.",
@@ -117,8 +116,8 @@ OPENING = """# Gallery: the paper's figures, from its published data
 
 The figures of "Understanding Task Transfer in Vision-Language Models" (Sachdeva et al., CVPR 2026)
 and ours, drawn from the authors' per-seed tables ({models}; the third size has none). Captions are
-made from the numbers too: `transferscope analyze` writes both into `figures/`, the pictures as SVG,
-PNG and PDF as wide as one column of a paper (85 mm) or both (175 mm).
+made from the numbers too. `transferscope analyze` writes both into `figures/`: images as SVG, PNG
+and PDF, as wide as one column of a paper (85 mm) or both (175 mm).
 
 This page is made by `python docs/make_gallery.py PUBLISHED --selection OUT`.
 """
@@ -168,14 +167,14 @@ def video() -> Analysis:
 
 
 def page(analysis: Analysis, simulated: Analysis, chosen: Analysis | None) -> str:
-    """The page; its pictures are written on the way."""
+    """The page; images are written on the way."""
     parts = [OPENING.format(models=" and ".join(analysis.models))]
     largest = list(analysis.models)[-1]
     for number, plate in PLATES.items():
-        study = simulated if plate.made_up else analysis
+        study = simulated if plate.simulated else analysis
         stems = [stem.format(largest) for stem in plate.stems]
         if number == 8 and chosen is not None:
-            study, stems = chosen, counterparts(chosen)[8]
+            study, stems = chosen, counterparts(gallery(chosen))[8]
         parts += [
             f"## Figure {number}",
             f"**The paper:** {plate.shows}",
@@ -187,18 +186,18 @@ def page(analysis: Analysis, simulated: Analysis, chosen: Analysis | None) -> st
 
 
 def shown(analysis: Analysis, stem: str, name: str) -> str:
-    """A picture and its caption; the picture is written."""
+    """An image and its caption; writes the image."""
     figure = next(each for each in gallery(analysis) if each.stem == stem)
-    (DOCS / "gallery" / f"{name}.svg").write_bytes(render(figures(analysis)[stem], "svg"))
+    (DOCS / "gallery" / f"{name}.svg").write_bytes(render(figure.spec, "svg"))
     return f"![{escaped(figure.spec['title']['text'])}](gallery/{name}.svg)\n\n{caption(figure)}"
 
 
 def claims(analysis: Analysis, ids: tuple[str, ...]) -> list[str]:
-    """What becomes of the paper's findings, a line each."""
+    """The verdicts on the paper's findings, a line each."""
     rows = dict(zip((claim.id for claim in analysis.claims), claim_rows(analysis), strict=True))
     lines = []
     for row in (rows[each] for each in ids):
-        ways = f"; in {row.held} ways to analyse it" if row.held != UNKNOWN else ""
+        ways = f"; in {row.held} analysis variants" if row.held != UNKNOWN else ""
         ways += f", and in {row.support} of resampled studies" if row.support != UNKNOWN else ""
         says = f"“{row.statement}” ({row.source}): {row.verdict}{ways} ({row.evidence})"
         lines.append(f"- {escaped(says)}.")

@@ -35,17 +35,19 @@ from transferscope.analysis import (
     PersonaEvidence,
     Personas,
     Power,
-    Profile,
     Scale,
     Settings,
     Sign,
     Signed,
-    SignedCI,
+    SignedIntervals,
     TaskEffect,
+    TaskProfile,
     TaskRecord,
     Trend,
 )
-from transferscope.matrix.behavior_record import Adjusted, Answers, Behaviour, Flips, Placebo
+from transferscope.analysis.parts import Adjusted, Placebo
+from transferscope.matrix.collapse import Answers, Behaviour
+from transferscope.matrix.flips import Flips
 from transferscope.suites.blink import BLINK
 from transferscope.tasks import Granularity, Level
 
@@ -193,11 +195,11 @@ def _signed(effects: Sequence[TaskEffect], shape: Shape) -> Signed:
         values = np.mean(rows, axis=0) if rows else np.array([NAN])
         means.append(float(np.mean(values)))
         intervals.append(_interval(values, shape))
-    return Signed(means[0], means[1], SignedCI(*intervals))
+    return Signed(means[0], means[1], SignedIntervals(*intervals))
 
 
-def _profile(t: Sequence[TaskEffect], m: Sequence[TaskEffect], shape: Shape) -> Profile:
-    return Profile(_signed(t, shape), _signed(m, shape))
+def _profile(t: Sequence[TaskEffect], m: Sequence[TaskEffect], shape: Shape) -> TaskProfile:
+    return TaskProfile(_signed(t, shape), _signed(m, shape))
 
 
 def _model(shape: Shape, tasks: list[TaskRecord], values: np.ndarray) -> ModelAnalysis:
@@ -220,7 +222,7 @@ def _model(shape: Shape, tasks: list[TaskRecord], values: np.ndarray) -> ModelAn
     }
     basis: Basis = "seeds and items" if shape.intervals and shape.seeds > 1 else "none"
     average = _profile(list(transferability.values()), list(malleability.values()), shape)
-    floor = Signed(0.03, -0.03, SignedCI((0.025, 0.036), (-0.036, -0.025)))
+    floor = Signed(0.03, -0.03, SignedIntervals((0.025, 0.036), (-0.036, -0.025)))
     mean = values.mean(0)
     return ModelAnalysis(
         seeds=seeds,

@@ -16,8 +16,9 @@ from jaxtyping import install_import_hook
 
 CHECKED = (
     "transferscope.matrix.measure",
+    "transferscope.matrix.task_effects",
     "transferscope.stats",
-    "transferscope.analysis.bootstrap",
+    "transferscope.analysis.model_effects",
     "transferscope.analysis.graph",
 )
 """Modules whose annotations, shapes included, are checked at every call in the tests."""

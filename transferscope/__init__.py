@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from transferscope.errors import StudyError as StudyError
     from transferscope.errors import TransferscopeError as TransferscopeError
     from transferscope.matrix import apply_ceiling as apply_ceiling
-    from transferscope.matrix.measure import averages as averages
-    from transferscope.matrix.measure import category_effects as category_effects
-    from transferscope.matrix.measure import category_trends as category_trends
-    from transferscope.matrix.measure import decompose as decompose
-    from transferscope.matrix.measure import malleability as malleability
     from transferscope.matrix.measure import pgf as pgf
     from transferscope.matrix.measure import raw_gain as raw_gain
     from transferscope.matrix.measure import relative_gain as relative_gain
-    from transferscope.matrix.measure import transferability as transferability
+    from transferscope.matrix.task_effects import averages as averages
+    from transferscope.matrix.task_effects import category_effects as category_effects
+    from transferscope.matrix.task_effects import category_trends as category_trends
+    from transferscope.matrix.task_effects import decompose as decompose
+    from transferscope.matrix.task_effects import malleability as malleability
+    from transferscope.matrix.task_effects import transferability as transferability
     from transferscope.readers import read_results as read_results
     from transferscope.stats import benjamini_hochberg as benjamini_hochberg
     from transferscope.stats import mcnemar as mcnemar
@@ -47,15 +47,13 @@ _HOME = {
     "errors": ("DataError", "MissingExtra", "StudyError", "TransferscopeError"),
     "analysis.graph": ("cliques", "transfer_graph"),
     "matrix": ("apply_ceiling",),
-    "matrix.measure": (
+    "matrix.measure": ("pgf", "raw_gain", "relative_gain"),
+    "matrix.task_effects": (
         "averages",
         "category_effects",
         "category_trends",
         "decompose",
         "malleability",
-        "pgf",
-        "raw_gain",
-        "relative_gain",
         "transferability",
     ),
     "analysis.persona": ("personas",),

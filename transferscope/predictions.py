@@ -1,7 +1,7 @@
-"""The predictions table: one row per run and item. The seam between the lab and the desk.
+"""The predictions table: one row per run and item, between the engine and the analysis.
 
-The lab writes it, everything after it is a pure function of it. Items are stored, not averages: one
-item can move a cell by 0.06, and only pairing by item makes small effects visible.
+The engine writes it, everything after it is a pure function of it. Items are stored, not averages:
+one item can move a cell by 0.06, and only pairing by item makes small effects visible.
 
 In:   a polars frame from a run, a study folder or somebody's file.
 Out:  the same rows with the columns and types of `COLUMNS`, or a `DataError`.
@@ -30,16 +30,16 @@ COLUMNS: dict[str, Any] = {
     "read_by": pl.String,
     "margin": pl.Float64,  # log-probability of the best option minus that of the next
     "logprobs": pl.List(pl.Float64),  # of every option, in the item's order
-    "score": pl.Float64,  # part of full marks in [0, 1]; null where `correct` says all
+    "score": pl.Float64,  # part of full marks in [0, 1]; null where `correct` is the whole mark
 }
 REQUIRED = ("model", "seed", "source", "target", "item", "correct")
 CELL = ("model", "seed", "source", "target")
 MOST_UNREADABLE = 0.05
 """Share of unreadable replies, of base or run, up to which a cell has a verdict; above, bounds."""
 LAST_OPTION = 25
-"""The highest index of an option: there are no more letters."""
+"""The highest index of an option: options have letters from A to Z."""
 BY_ROW = ("file", "row")
-"""Columns a reader may add so that messages can say where a row came from."""
+"""Columns a reader may add so that messages can name where a row came from."""
 
 _TRUTH = {"1": True, "true": True, "1.0": True, "0": False, "false": False, "0.0": False}
 
@@ -47,8 +47,8 @@ _TRUTH = {"1": True, "true": True, "1.0": True, "0": False, "false": False, "0.0
 def check_predictions(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     """The rows as a predictions table: known columns alone, in the order and types of `COLUMNS`.
 
-    Columns beyond `REQUIRED` are optional; columns nobody knows are left out. Integer seeds and
-    items become text, and 0 and 1 become truth values.
+    Columns beyond `REQUIRED` are optional; unknown columns are left out. Integer seeds and items
+    become text, and 0 and 1 become truth values.
 
     Args:
         frame: the rows; columns of `BY_ROW` are kept and used in messages.
@@ -71,31 +71,26 @@ def check_predictions(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     )
     for column in ("model", "target", "item", "correct"):
         refuse(checked[column].is_null(), checked, name, f"{column} is empty")
-    if "score" in checked.columns:
+    if "score" in kept:
         outside = ~checked["score"].is_between(0, 1).fill_null(True)  # NaN is outside
-        refuse(outside, checked, name, "score is no fraction in [0, 1]; divide percent by 100")
+        refuse(outside, checked, name, "score must be in [0, 1]; divide percent by 100")
     seedless = checked["seed"].is_null() & checked["source"].is_not_null()
     refuse(seedless, checked, name, "seed is empty; only a base row (source null) may leave it so")
-    _check_agreement(checked, name)
+    if {"choice", "answer"} <= set(kept):
+        wrong = (checked["choice"] == checked["answer"]) != checked["correct"]
+        what = "correct must be 1 where choice and answer are the same, else 0"
+        refuse(wrong.fill_null(False), checked, name, what)
+    if "unreadable" in kept:
+        both = (checked["unreadable"] & checked["correct"]).fill_null(False)
+        refuse(both, checked, name, "unreadable and correct; an unreadable reply is not correct")
     check_unique(spread_base(checked), (*CELL, "item"), name)
     return checked
 
 
-def _check_agreement(frame: pl.DataFrame, name: str) -> None:
-    """Refuse an answer of which the columns say different things."""
-    if {"choice", "answer"} <= set(frame.columns):
-        same = frame["choice"] == frame["answer"]
-        what = "correct is not what choice and answer say: 1 where they are the same, else 0"
-        refuse((same != frame["correct"]).fill_null(False), frame, name, what)
-    if "unreadable" in frame.columns:
-        both = (frame["unreadable"] & frame["correct"]).fill_null(False)
-        refuse(both, frame, name, "unreadable and correct; an unreadable reply is not correct")
-
-
 def with_marks(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows with `mark`, what each answer is worth in [0, 1]: its score, else 1 where correct.
+    """The rows with `mark`, the worth of each answer in [0, 1]: its score, else 1 where correct.
 
-    `scored` says whether any answer to the target has a score, so that marks are no counts there.
+    `scored` is true where any answer to the target has a score: its marks are no counts.
     """
     right = pl.col("correct").cast(pl.Float64)
     if "score" not in frame.columns:
@@ -142,19 +137,19 @@ def refuse(bad: pl.Series, frame: pl.DataFrame, name: str, what: str) -> None:
 
 
 def shown(name: str) -> str:
-    """A name that stands for itself in a message, on one line: what does not print is escaped."""
+    """A name for a message, on one line: characters that do not print are escaped."""
     return name if name.isprintable() else repr(name)[1:-1]
 
 
 def some(names: Iterable[str], most: int = 5) -> str:
-    """The first few names, quoted, and how many more there are."""
+    """The first few names, quoted, and how many more follow."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
 def _place(frame: pl.DataFrame, index: int) -> str:
-    """Where a row came from: its own numbers if a reader left them, else its position from 1."""
+    """Where a row came from: the numbers a reader left, else its position from 1."""
     row = frame["row"][index] if "row" in frame.columns else index + 1
     return f"{frame['file'][index]!r} row {row}" if "file" in frame.columns else f"row {row}"
 
@@ -171,9 +166,11 @@ def _as_type(frame: pl.DataFrame, column: str, name: str) -> pl.Series:
     try:
         return values.cast(wanted)
     except pl.exceptions.PolarsError:
-        raise DataError(
-            f"{name}: column {column!r} holds {values.dtype}, expected {wanted}"
-        ) from None
+        raise _wrong_type(values, name, str(wanted)) from None
+
+
+def _wrong_type(values: pl.Series, name: str, wanted: str) -> DataError:
+    return DataError(f"{name}: column {values.name!r} must hold {wanted}, got {values.dtype}")
 
 
 def text_column(values: pl.Series, frame: pl.DataFrame, name: str) -> pl.Series:
@@ -185,24 +182,24 @@ def text_column(values: pl.Series, frame: pl.DataFrame, name: str) -> pl.Series:
         return known.cast(pl.Int64).cast(pl.String)
     if values.dtype.is_integer() or values.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         return values.cast(pl.String)
-    raise DataError(f"{name}: column {values.name!r} holds {values.dtype}, expected text")
+    raise _wrong_type(values, name, "text")
 
 
 def _as_option(values: pl.Series, frame: pl.DataFrame, name: str) -> pl.Series:
     """An option's index; pandas writes whole numbers beside a missing one as 2.0."""
     text = values.dtype == pl.String
     if not (text or values.dtype.is_numeric() or values.dtype == pl.Null):
-        raise DataError(f"{name}: column {values.name!r} holds {values.dtype}, expected Int64")
+        raise _wrong_type(values, name, "Int64")
     given = values.str.strip_chars().replace("", None) if text else values
     numbers = given.cast(pl.Float64, strict=False)
     unread = numbers.is_null() & given.is_not_null()
     numbers = numbers.fill_nan(None)
     odd = (numbers != numbers.round(0)) | ~numbers.is_between(0, LAST_OPTION)
     wrong = unread | odd.fill_null(False)
-    found = values.filter(wrong).head(1).to_list()
-    told = f"{values.name} is {found[0]!r}, expected an option's index" if found else ""
     empty = "; leave it empty where the reply was unreadable" if values.name == "choice" else ""
-    refuse(wrong, frame, name, f"{told} from 0 to {LAST_OPTION}{empty}")
+    for found in values.filter(wrong).head(1):
+        what = f"{values.name} must be an option's index from 0 to {LAST_OPTION}, got {found!r}"
+        refuse(wrong, frame, name, what + empty)
     return numbers.cast(pl.Int64)
 
 
@@ -210,13 +207,10 @@ def _as_truth(values: pl.Series, frame: pl.DataFrame, name: str) -> pl.Series:
     if values.dtype == pl.Boolean:
         return values
     if values.dtype.is_nested() or values.dtype.is_temporal():
-        raise DataError(
-            f"{name}: column {values.name!r} holds {values.dtype}, expected true and false"
-        )
+        raise _wrong_type(values, name, "true and false")
     text = values.cast(pl.String).str.strip_chars().str.to_lowercase()
     truth = text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
     unclear = truth.is_null() & text.is_not_null() & (text != "")
-    shown = values.filter(unclear).head(1).to_list()
-    told = f"{values.name} is {shown[0]!r}, expected 0 or 1" if shown else ""
-    refuse(unclear, frame, name, told)
+    for found in values.filter(unclear).head(1):
+        refuse(unclear, frame, name, f"{values.name} must be 0 or 1, got {found!r}")
     return truth

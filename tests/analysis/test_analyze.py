@@ -13,12 +13,12 @@ import scipy.stats
 from messages import raises
 
 import transferscope as ts
-from transferscope.analysis import audit
-from transferscope.analysis.bootstrap import Evidence, Quantity, gather
+from transferscope.analysis import Quantity, claims
 from transferscope.analysis.json_file import from_json, to_json
+from transferscope.analysis.model_effects import ModelEffects, model_effects
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
-from transferscope.matrix import from_accuracy, from_pgf, from_predictions
+from transferscope.matrix import MEASURES, Measure, from_accuracy, from_pgf, from_predictions
 from transferscope.report.findings import happened
 from transferscope.stats import detection, simulate
 
@@ -84,18 +84,13 @@ def test_an_analysis_survives_the_journey_through_json(predictions):
     assert to_json(from_json(data)) == data
     assert b"NaN" not in data
     assert json.loads(data)["schema"] == 1
+    with raises(DataError):
+        from_json(data.replace(b'"measure": "pgf"', b'"measure": "gain"'))
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"schema": 2}', r"study: .*expected an analysis, schema 1"),
-        ("not json", r"study: the file: .*schema 1"),
-        ("{}", r"study: version: Field required"),
-    ],
-)
-def test_a_foreign_analysis_file_is_refused_in_one_line(text, message):
-    with pytest.raises(DataError, match=message) as caught:
+@pytest.mark.parametrize("text", ['{"schema": 2}', "not json", "{}"])
+def test_a_foreign_analysis_file_is_refused_in_one_line(text):
+    with raises(DataError) as caught:
         from_json(text.encode(), "study")
     assert "\n" not in str(caught.value)
 
@@ -392,6 +387,29 @@ def test_any_measure_can_take_the_place_of_pgf(predictions, measure):
     assert cell.ci[0] <= cell.mean <= cell.ci[1]
 
 
+def test_a_new_measure_needs_one_record(predictions, monkeypatch):
+    points = Measure(
+        name="points",
+        label="points",
+        unit="of accuracy",
+        formula=lambda base, tuned, _: 100 * (tuned - base),
+        inverse=lambda effect, *_: effect / 100,
+    )
+    monkeypatch.setitem(MEASURES, "points", points)
+    matrix = from_predictions(predictions)
+    known, new = (
+        ts.analyze(matrix, dataclasses.replace(QUICK, measure=name)).models["small"]
+        for name in ("raw_gain", "points")
+    )
+    source, target = matrix["source"].values[0].item(), matrix["target"].values[1].item()
+    one, other = known.pgf[source][target], new.pgf[source][target]
+    assert other.mean == pytest.approx(100 * one.mean)
+    assert other.ci == pytest.approx([100 * end for end in one.ci], rel=1e-3)
+    assert new.noise_floor.malleability.positive == pytest.approx(
+        100 * known.noise_floor.malleability.positive
+    )
+
+
 @pytest.mark.parametrize("ceiling", [0.95, "self"])
 def test_intervals_follow_the_ceiling(predictions, ceiling):
     matrix = ts.apply_ceiling(from_predictions(predictions), ceiling)
@@ -405,17 +423,18 @@ def test_intervals_follow_the_ceiling(predictions, ceiling):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        ({"alpha": 1.5}, "alpha is 1.5"),
-        ({"graph_keep": 0.0}, "graph_keep is 0"),
-        ({"bootstrap": 3}, "bootstrap is 3, expected at least 100"),
-        ({"item_correlation": 1.0}, "item_correlation is 1"),
-        ({"seed": -1}, "seed is -1"),
+        {"alpha": 1.5},
+        {"graph_keep": 0.0},
+        {"bootstrap": 3},
+        {"item_correlation": 1.0},
+        {"seed": -1},
+        {"measure": "gain"},
     ],
 )
-def test_settings_out_of_range_are_refused(predictions, change, message):
-    with pytest.raises(StudyError, match=message):
+def test_settings_out_of_range_are_refused(predictions, change):
+    with raises(StudyError):
         ts.analyze(from_predictions(predictions), dataclasses.replace(QUICK, **change))
 
 
@@ -463,7 +482,7 @@ def test_a_base_without_errors_ran_its_seeds_and_leaves_no_gap(predictions: pl.D
     assert set(analysis.models["small"].base_accuracy.values()) == {1.0}
     said = {account.model: account.sentences for account in happened(analysis)}
     assert len(said["small"]) == 1
-    assert "at or above the ceiling of every target, which leaves no gap" in said["small"][0]
+    assert "at or above the ceiling of every target" in said["small"][0]
     alone = ts.analyze(from_predictions(predictions.filter(pl.col("model") == "large")), QUICK)
     assert repr(analysis.models["large"].pgf) == repr(alone.models["large"].pgf)  # NaN is not NaN
 
@@ -485,7 +504,7 @@ def test_a_cell_of_one_seed_among_several_has_a_value_and_nothing_else(predictio
     [("pgf", 1.0, True), ("pgf", 0.7, False), ("relative_gain", 1.0, False)],
 )
 def test_only_a_pgf_at_a_ceiling_of_1_is_at_most_1(measure, ceiling, capped):
-    world = simulate.World(
+    world = simulate.SimulatedModel(
         ("a", "b"), np.full(2, 0.3), np.array([[0.9, 0.97], [0.97, 0.9]]), np.full(2, 40)
     )
     made, _ = simulate.predictions_of("m", world, 2, 0)
@@ -504,7 +523,7 @@ def test_what_is_looked_at_alone_is_told_by_others_and_of_two_seeds_means_are_to
     )
     matrix = from_predictions(used)
     model = ts.analyze(matrix, QUICK).models["small"]
-    evidence = gather(matrix, matrix["pgf"], "small", QUICK)
+    evidence = model_effects(matrix, matrix["pgf"], "small", QUICK)
     draws, tasks = evidence.draws, matrix["target"].values.tolist()
     for i, source in enumerate(tasks):
         cells = model.pgf[source]
@@ -565,10 +584,10 @@ def test_support_is_the_share_of_draws_in_which_a_finding_holds():
     matrix = from_predictions(frame.filter(keep, pl.col("model") != "medium"))
     levels = matrix["level"].values.tolist()
     assert set(levels) == {"low", "mid", "high"}
-    evidence = {m: gather(matrix, matrix["pgf"], m, QUICK) for m in ("small", "large")}
+    evidence = {m: model_effects(matrix, matrix["pgf"], m, QUICK) for m in ("small", "large")}
 
-    def share(claim: str, known: dict[str, Evidence]) -> float:
-        found = {its.id: its for its in audit.audit(matrix["pgf"], known)}
+    def share(claim: str, known: dict[str, ModelEffects]) -> float:
+        found = {its.id: its for its in claims.decide_claims(matrix["pgf"], known)}
         return found[claim].support
 
     quantities: tuple[Quantity, ...] = ("transferability", "malleability")

@@ -9,8 +9,9 @@ import scipy.stats
 import xarray as xr
 
 from transferscope import read_results
-from transferscope.analysis import Claim, audit, claims
-from transferscope.matrix import measure
+from transferscope.analysis import Claim, claims
+from transferscope.analysis.paper_findings import FINDINGS, Finding, named
+from transferscope.matrix import task_effects
 from transferscope.suites import KNOWN_TASKS
 from transferscope.suites.blink import BLINK
 
@@ -39,7 +40,7 @@ def noise(seed: int) -> np.ndarray:
 
 
 def audited(models: dict[str, np.ndarray]) -> dict[str, Claim]:
-    return {claim.id: claim for claim in audit.audit(a_matrix(models), {})}
+    return {claim.id: claim for claim in claims.decide_claims(a_matrix(models), {})}
 
 
 def test_average_transferability_that_rises_with_size_holds_and_reversed_does_not():
@@ -135,7 +136,7 @@ def test_the_evidence_of_a_clique_speaks_of_significant_ones():
     ],
 )
 def test_a_models_size_is_a_word_of_its_name(names, size, found):
-    assert claims.named(names, size) == found
+    assert named(names, size) == found
 
 
 def test_the_size_of_a_clique_is_compared_with_the_published_one():
@@ -151,7 +152,7 @@ def test_the_published_findings_hold_on_the_published_values(published):
     matrix = read_results(
         {"3B": published / "qwen2.5-vl-3b.csv", "32B": published / "qwen2.5-vl-32b.csv"}
     )
-    found = {claim.id: claim for claim in audit.audit(matrix.pgf, {})}
+    found = {claim.id: claim for claim in claims.decide_claims(matrix.pgf, {})}
     for name in (  # sections 4.1 to 5.2 of the paper, as far as two models can tell
         "scale-positive-transferability",
         "scale-positive-malleability",
@@ -192,10 +193,10 @@ def test_choices_are_what_they_say_on_the_published_values(published, model):
         source: {t: oracle.mean(by_seed[s][source][t] for s in by_seed) for t in TASKS}
         for source in TASKS
     }
-    donor = next(f for f in claims.FINDINGS if f.id == "donor-semantic-correspondence")
-    study = audit.Study(matrix.pgf, {})
+    donor = next(f for f in FINDINGS if f.id == "donor-semantic-correspondence")
+    study = claims._Study(matrix.pgf, {})
     for include_self, all_tasks, mean_first in product([False, True], repeat=3):
-        choice = audit.Choice(include_self, all_tasks, mean_first)
+        choice = claims.Variant(include_self, all_tasks, mean_first)
         cubes = [mean] if mean_first else list(by_seed.values())
         for index, source in enumerate(study.panel(donor, choice).tasks):
             expected = oracle.mean(
@@ -217,9 +218,9 @@ def test_without_any_difference_between_seeds_there_is_no_p_value():
 def test_the_numbers_that_are_told_are_those_of_the_papers_choices():
     mu = a_matrix({"3B": 20 * noise(3), "32B": 20 * noise(4)})
     for quantity in ("transferability", "malleability"):
-        means = measure.averages(mu, include_self=False)[f"{quantity}_positive"].mean("seed")
+        means = task_effects.averages(mu, include_self=False)[f"{quantity}_positive"].mean("seed")
         small, large = means.values.tolist()
-        claim = audit.audit(mu, {})[0 if quantity == "transferability" else 1]
+        claim = claims.decide_claims(mu, {})[0 if quantity == "transferability" else 1]
         assert claim.evidence == (
             f"average positive {quantity}: {small:.3f} (3B), {large:.3f} (32B)"
         )
@@ -234,7 +235,7 @@ def test_of_one_seed_nothing_is_significant_or_not():
 
 def test_levels_and_models_of_significance_are_the_papers():
     """Section 5.2."""
-    assert {finding.test for finding in claims.FINDINGS if finding.test} == {
+    assert {finding.test for finding in SIGNIFICANT} == {
         ("Semantic_Correspondence", 0.01, ()),
         ("Functional_Correspondence", 0.05, ("3B", "7B")),
         ("Visual_Similarity", 0.001, ()),
@@ -261,12 +262,12 @@ def test_a_clique_that_few_values_carry_rests_on_the_test_and_on_the_sign_of_the
         assert found.evidence == "the largest significant positive one has 3 tasks"
 
 
-SIGNIFICANT = [finding for finding in claims.FINDINGS if finding.test]
+SIGNIFICANT = [finding for finding in FINDINGS if isinstance(finding, Finding) and finding.test]
 
 
-def p_values_of(finding: claims.Finding, mu: xr.DataArray, choice: audit.Choice) -> list[float]:
+def p_values_of(finding: Finding, mu: xr.DataArray, choice: claims.Variant) -> list[float]:
     """Of the tested task in each model, from the seeds' values."""
-    effect = getattr(measure, finding.quantity)(
+    effect = getattr(task_effects, finding.quantity)(
         mu, include_self=choice.include_self, considered=13 if choice.all_tasks else None
     )[finding.sign]
     dim = "source" if finding.quantity == "transferability" else "target"
@@ -284,9 +285,9 @@ def p_values_of(finding: claims.Finding, mu: xr.DataArray, choice: audit.Choice)
 @pytest.mark.parametrize("finding", SIGNIFICANT, ids=lambda finding: finding.id)
 def test_p_values_are_those_of_the_choice(finding):
     mu = a_matrix({"m": 20 * noise(3), "n": 20 * noise(4)})
-    study, names = audit.Study(mu, {}), ("include_self", "all_tasks", "welch", "two_sided")
+    study, names = claims._Study(mu, {}), ("include_self", "all_tasks", "welch", "two_sided")
     for chosen in product([False, True], repeat=4):
-        choice = audit.Choice(**dict(zip(names, chosen, strict=True)))
+        choice = claims.Variant(**dict(zip(names, chosen, strict=True)))
         expected = p_values_of(finding, mu, choice)
         assert list(study.p_values(finding, choice).values()) == pytest.approx(expected)
 
@@ -302,7 +303,7 @@ def test_a_role_is_significant_at_the_papers_level_one_sided_in_the_models_it_na
         effects[tuple(place)] += amount if finding.sign == "positive" else -amount
         tried.append(effects)
     mu = a_matrix({str(k): effects for k, effects in enumerate(tried)})
-    by_p_value = dict(zip(p_values_of(finding, mu, audit.Choice()), tried, strict=True))
+    by_p_value = dict(zip(p_values_of(finding, mu, claims.Variant()), tried, strict=True))
     barely = max(p for p in by_p_value if p < level)
     close = min(p for p in by_p_value if p > level)
     certain, without = by_p_value[min(by_p_value)], by_p_value[max(by_p_value)]
@@ -339,7 +340,7 @@ def test_the_choice_that_a_roles_significance_hangs_on_is_named(choice, words):
     mu = a_matrix({str(k): effects for k, effects in enumerate(tried)})
     paper, other = (
         np.array(p_values_of(finding, mu, chosen)) < finding.test[1]
-        for chosen in (audit.Choice(), audit.Choice(**{choice: True}))
+        for chosen in (claims.Variant(), claims.Variant(**{choice: True}))
     )
     hangs = np.flatnonzero(paper != other)
     free = np.flatnonzero(paper & other)
@@ -371,12 +372,12 @@ def test_targets_that_are_no_sources_have_their_place():
     effects[:, :, TASKS.index("Relative_Depth")] += 0.3
     sources = [name for name in TASKS if name not in ("Relative_Depth", "Semantic_Correspondence")]
     mu = a_matrix({"3B": effects}).sel(source=sources)
-    found = {claim.id: claim for claim in audit.audit(mu, {})}
+    found = {claim.id: claim for claim in claims.decide_claims(mu, {})}
     assert found["sponge-relative-depth"].holds is True
     donor = found["donor-semantic-correspondence"]
     assert (donor.holds, donor.evidence) == (None, "needs the task Semantic_Correspondence")
-    study, sponge = audit.Study(mu, {}), SIGNIFICANT[3]
+    study, sponge = claims._Study(mu, {}), SIGNIFICANT[3]
     for all_tasks, considered in ((False, None), (True, 11)):  # of sources, which act on it
-        expected = measure.malleability(mu, considered=considered)["positive"].mean("seed")
-        (values,) = study.panel(sponge, audit.Choice(all_tasks=all_tasks)).values
+        expected = task_effects.malleability(mu, considered=considered)["positive"].mean("seed")
+        (values,) = study.panel(sponge, claims.Variant(all_tasks=all_tasks)).values
         assert values[:, 0] == pytest.approx(expected.values[0])

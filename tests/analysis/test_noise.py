@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transferscope.analysis import Cell
-from transferscope.analysis.noise import beyond_noise
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import Estimate
+from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots.heatmaps import heatmap
-from transferscope.plots.labels import labels
-from transferscope.report.summary import glance
+from transferscope.report.tables import glance
 from transferscope.stats import ItemTable, mcnemar
-from transferscope.stats.exact import changes, sign_flip, together
+from transferscope.stats.significance import changes, sign_flip, together
 
 CELL = Cell(0.2, 0.1, (0.1, 0.3), 0.01, 0.02, {"0": 0.2})
 
@@ -89,8 +88,8 @@ def test_the_figure_and_the_table_follow_the_rule():
         for source, row in record.pgf.items()
     }
     changed = replace(analysis, models={"3B": replace(record, pgf=few)})
-    spec = heatmap(changed, "3B", "", labels(changed))
+    spec = heatmap(changed, "3B", "")
     assert spec is not None
-    assert "0 drawn as distinguishable from noise" in spec["description"]
-    assert glance(changed).facts[0].answers[0][0].text == "0 helped, 0 harmed"
-    assert glance(analysis).facts[0].answers[0][0].text != "0 helped, 0 harmed"
+    assert "0 drawn as beyond noise" in spec["description"]
+    assert glance(changed).rows[0][1][0].text == "0 helped, 0 harmed"
+    assert glance(analysis).rows[0][1][0].text != "0 helped, 0 harmed"

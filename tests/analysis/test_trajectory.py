@@ -12,7 +12,7 @@ from transferscope.analysis import Analysis
 from transferscope.analysis.analyze import analyze
 from transferscope.analysis.json_file import from_json, to_json
 from transferscope.analysis.settings import Settings
-from transferscope.matrix import from_accuracy, from_predictions, measure
+from transferscope.matrix import from_accuracy, from_predictions, task_effects
 from transferscope.predictions import REQUIRED
 from transferscope.report import figures, page
 from transferscope.report.terminal import summary
@@ -110,7 +110,7 @@ def test_a_checkpoints_own_task_is_left_out_of_its_transferability(analysis):
     matrix = from_predictions(rows())
     effects = matrix["pgf"].sel(source="Jigsaw @ 1000").values.ravel()
     apart = effects[[0, 2]]  # Counting and Relative_Depth: one negative, one 0, N = 2
-    found = measure.transferability(matrix["pgf"]).sel(source="Jigsaw @ 1000")
+    found = task_effects.transferability(matrix["pgf"]).sel(source="Jigsaw @ 1000")
     assert float(found["positive"].item()) == 0
     assert float(found["negative"].item()) == pytest.approx(apart[0] * (1 - np.exp(-1 / 2)))
     assert np.isnan(analysis.models["m"].pgf["Jigsaw @ 1000"]["Jigsaw"].q_value)
@@ -130,7 +130,7 @@ def test_summary_page_and_figures_tell_of_the_checkpoints(analysis):
     text = console.export_text()
     assert "m finetuned on Jigsaw, steps 500 to 2,000" in text
     assert "Falling from the first checkpoint to the last: Counting −0.56" in text
-    assert "Harmed beyond noise, and first when: Counting at step 1,000." in text
+    assert "First harm beyond noise: Counting at step 1,000." in text
     assert 'id="checkpoints"' in page(analysis)
     assert "1 source task · 3 checkpoints · 3 target tasks" in page(analysis)
     assert "checkpoints-m-Jigsaw" in figures(analysis)
@@ -158,8 +158,8 @@ def test_without_intervals_nothing_is_called_unharmed():
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(summary(found))
     text = console.export_text()
-    assert "No effect has an interval, so which rose and which fell cannot be told." in text
-    assert "Harmed beyond noise" not in text
+    assert "No effect has an interval, so rises and falls cannot be told from noise." in text
+    assert "harm beyond noise" not in text
 
 
 def test_one_checkpoint_has_words_but_no_line():

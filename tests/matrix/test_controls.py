@@ -16,17 +16,14 @@ from tables import refused
 
 import transferscope as ts
 from transferscope.analysis import placebo
-from transferscope.analysis.bootstrap import gather, no_transfer
 from transferscope.analysis.json_file import from_json, to_json
-from transferscope.analysis.placebo import compare
+from transferscope.analysis.model_effects import model_effects, no_transfer
+from transferscope.analysis.placebo import control_effects
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError
 from transferscope.matrix import from_predictions
-from transferscope.matrix.behavior_record import Adjusted
-from transferscope.matrix.controls import effects, with_controls
-from transferscope.matrix.estimate import Decomposition, Estimate
-from transferscope.matrix.measure import variance_shares
-from transferscope.report import conduct
+from transferscope.matrix.control_runs import effects, with_controls
+from transferscope.matrix.task_effects import variance_shares
 from transferscope.stats import simulate
 
 QUICK = Settings(bootstrap=300, null_draws=100)
@@ -34,12 +31,12 @@ TASKS = ("a", "b", "c", "d")
 PLACEBO = "format-only"
 
 
-def a_world(items: int = 60, placebo: float = 0.15, spread: float = 0.1) -> simulate.World:
+def a_world(items: int = 60, placebo: float = 0.15, spread: float = 0.1) -> simulate.SimulatedModel:
     """Effects that are the placebo's plus something of each pair's own."""
     rng = np.random.default_rng(5)
     size = len(TASKS)
     column = placebo * np.array([1.0, -1.0, 0.5, 0.0])
-    return simulate.World(
+    return simulate.SimulatedModel(
         tasks=TASKS,
         base_accuracy=rng.uniform(0.35, 0.65, size),
         pgf=column + spread * rng.standard_normal((size, size)),
@@ -59,7 +56,7 @@ def matrix_of(predictions, controls):
 
 
 def compared(matrix, chosen=QUICK):
-    return compare(matrix, gather(matrix, matrix["pgf"], "m", chosen), chosen)
+    return control_effects(matrix, model_effects(matrix, matrix["pgf"], "m", chosen), chosen)
 
 
 def folder(path, predictions, controls):
@@ -119,7 +116,7 @@ def test_what_of_a_control_has_no_place_is_left_out_and_said(study):
     matrix = matrix_of(predictions, pl.concat([odd, odd.with_columns(model=pl.lit("other"))]))
     assert "seed_9" not in matrix["seed"].values
     assert any(
-        "are of a model, seed or target that no source has" in n for n in matrix.attrs["notes"]
+        "have a model, seed or target that no source has" in n for n in matrix.attrs["notes"]
     )
     analysis = ts.analyze(matrix, QUICK)
     assert (
@@ -280,40 +277,12 @@ def test_shuffled_stands_in_for_format_only_and_reordered_is_never_subtracted(st
     assert model.adjusted is None
 
 
-@pytest.mark.parametrize("seeds", [2, 3])
-def test_means_are_taken_of_what_other_cells_tell_where_there_are_two_seeds(seeds):
-    matrix = matrix_of(*simulate.predictions_of("m", a_world(), seeds, 0))
-    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
-    measured = placebo._measured(matrix, evidence, QUICK)
-    assert measured is not None
-    drawn = placebo._draw(matrix, evidence, measured, QUICK)
-    assert drawn is not None
-    apart = drawn.alone[~evidence.data.itself].mean(axis=0)
-    for means, parts in ((drawn.mean, drawn.targets.mean(axis=1)), (drawn.adjusted_mean, apart)):
-        assert np.allclose(means, parts, atol=1e-5) == (seeds == 2)
-
-
-@pytest.mark.parametrize("seeds", [2, 3])
-def test_quantities_are_compared_in_the_same_draws_and_looked_at_in_their_own(seeds):
-    matrix = matrix_of(*simulate.predictions_of("m", a_world(), seeds, 0))
-    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
-    draws = evidence.draws
-    assert draws is not None
-    key = ("malleability", "negative", False)
-    tasks = {"joint": draws.tasks, "alone": draws.tasks_alone}
-    cells = {"joint": draws.cells, "alone": draws.alone}
-    for view, its in {"joint": "joint", "alone": "alone", "means": "alone"}.items():
-        its = "joint" if view == "means" and seeds > 2 else its
-        assert evidence.drawn(*key[:2], include_self=False, view=view) is tasks[its][key]
-        assert evidence.drawn_cells(view) is cells[its]
-
-
 def test_from_counts_come_answers_with_those_counts_that_agree_as_much_as_is_asked(study):
     matrix = from_predictions(study[0]).drop_vars(["item_correct", "base_item_correct"])
     agreement = []
     for correlation in (0.1, 0.9):
         chosen = replace(QUICK, item_correlation=correlation)
-        evidence = gather(matrix, matrix["pgf"], "m", chosen)
+        evidence = model_effects(matrix, matrix["pgf"], "m", chosen)
         assert evidence.items == "counts"
         first = evidence.data.items[0]
         assert first is not None
@@ -324,67 +293,18 @@ def test_from_counts_come_answers_with_those_counts_that_agree_as_much_as_is_ask
     assert agreement[1] > agreement[0] + 0.1
     # a target without counts: no answers, and so no null model
     matrix["base_correct"].loc[{"target": "b"}] = np.nan
-    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    evidence = model_effects(matrix, matrix["pgf"], "m", QUICK)
     assert [table is None for table in evidence.data.items] == [False, True, False, False]
     assert no_transfer(evidence, matrix, QUICK) is None
-
-
-def of_seeds_alone(matrix, own, beside, which):
-    """Draws of controls and of effects beyond the last of them, with effects of our own."""
-    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
-    evidence = replace(evidence, data=replace(evidence.data, effects=own, items=(None,) * 4))
-    names = [["reordered", PLACEBO][i] for i in which]
-    none = np.zeros(beside[:, which].shape, bool)
-    measured = placebo._Measured(names, beside[:, which], none, len(which) - 1)
-    drawn = placebo._draw(matrix, evidence, measured, QUICK)
-    assert drawn is not None
-    return drawn
-
-
-def test_how_far_a_controls_seeds_differ_is_told_by_itself_alone(study):
-    matrix, rng = matrix_of(*study), np.random.default_rng(0)
-    own = 0.05 * rng.standard_normal((3, 4, 4))
-    beside = np.array([[2.0], [0.1]]) * rng.standard_normal((3, 2, 4))
-    both = of_seeds_alone(matrix, own, beside, [0, 1])
-    alone = of_seeds_alone(matrix, own, beside, [1])
-    other = own.copy()
-    other[:, np.eye(4, dtype=bool)] *= 20
-    for found in (alone, of_seeds_alone(matrix, other, beside, [0, 1])):
-        np.testing.assert_allclose(found.targets[-1], both.targets[1], rtol=0, atol=2e-3)
-        off = ~np.eye(4, dtype=bool)
-        np.testing.assert_allclose(found.alone[off], both.alone[off], rtol=0, atol=2e-3)
-
-
-def test_effects_beyond_a_placebo_whose_seeds_differ_are_as_unsure_as_the_placebo(study):
-    matrix, rng = matrix_of(*study), np.random.default_rng(0)
-    own = 0.001 * rng.standard_normal((3, 4, 4))
-    drawn = of_seeds_alone(matrix, own, rng.standard_normal((3, 2, 4)), [0, 1])
-    widths = (np.ptp(np.quantile(its, [0.1, 0.9], axis=-1), axis=0) for its in drawn)
-    of_controls, _, _, beyond, _ = widths
-    off = ~np.eye(4, dtype=bool)
-    ratio = (beyond / of_controls[1])[off]
-    assert ratio == pytest.approx(1, rel=0.25)
-
-
-def test_two_sources_are_as_far_apart_beyond_the_placebo_as_without_it_in_every_draw(study):
-    matrix = matrix_of(*study)
-    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
-    measured = placebo._measured(matrix, evidence, QUICK)
-    drawn = placebo._draw(matrix, evidence, measured, QUICK)
-    beyond, plain = (its[0] - its[1] for its in (drawn.adjusted, evidence.draws.cells))
-    moved = (beyond - plain).mean(axis=-1, keepdims=True)  # `evidence` has its draws centred
-    np.testing.assert_allclose(beyond - moved, plain, atol=1e-4)
-    others = drawn.adjusted[~evidence.data.itself]
-    np.testing.assert_allclose(drawn.adjusted_mean, others.mean(axis=0), atol=1e-4)
 
 
 def test_what_a_control_was_not_asked_is_not_wrong(study):
     predictions, controls = study
     asked = (pl.col("source") != PLACEBO) | (pl.col("item") != "a/7")
     matrix = matrix_of(predictions, controls.filter(asked))
-    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    evidence = model_effects(matrix, matrix["pgf"], "m", QUICK)
     measured = placebo._measured(matrix, evidence, QUICK)
-    whole = placebo._beside(evidence.data, matrix, evidence, measured)
+    whole = placebo._with_controls(matrix, evidence, measured)
     assert np.array_equal(whole.itself, np.eye(6, 4))  # which a ceiling may be taken from
     for table, name in zip(whole.items, TASKS, strict=True):
         unknown = np.isnan(table.tuned[:, 4:]).any(axis=0)
@@ -423,7 +343,7 @@ def test_of_the_variance_beyond_the_placebo_a_second_computation_says_the_same(s
 
 def test_shares_of_the_variance_are_of_known_effects_on_others_and_from_0_to_1(study):
     matrix, rng = matrix_of(*study), np.random.default_rng(0)
-    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    evidence = model_effects(matrix, matrix["pgf"], "m", QUICK)
     itself = evidence.data.itself
     mean = np.add.outer(0.05 * rng.standard_normal(4), rng.standard_normal(4))
     shares = variance_shares(mean, ~itself)
@@ -450,33 +370,10 @@ def test_without_a_difference_between_sources_no_share_of_it_is_left(study):
     assert np.isnan(adjusted.variance_ci).all()
 
 
-def test_each_number_of_controls_has_the_interval_of_its_own_draws(study):
-    matrix = matrix_of(*study)
-    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
-    measured = placebo._measured(matrix, evidence, QUICK)
-    drawn = placebo._draw(matrix, evidence, measured, QUICK)
-    found = compared(matrix)
-    for i, name in enumerate((PLACEBO, "reordered")):
-        its = found.controls[name]
-        pairs = [(its.mean, drawn.mean[i])]
-        pairs += [(its.targets[target], drawn.targets[i, j]) for j, target in enumerate(TASKS)]
-        for estimate, draws in pairs:
-            expected = evidence.interval(draws, np.array(estimate.mean))
-            assert estimate.ci == pytest.approx(tuple(expected))
-    its = found.adjusted
-    mean = np.array([[cell.mean for cell in row.values()] for row in its.cells.values()])
-    shares = variance_shares(mean, ~evidence.data.itself)
-    joint = placebo.decomposition(evidence, mean, drawn.adjusted, shares)
-    for name, ends in its.decomposition.ci.items():
-        assert ends == pytest.approx(joint.ci[name], abs=1e-9)
-    ends = placebo._ratio_interval(evidence, its.variance, drawn.adjusted)
-    assert its.variance_ci == pytest.approx(ends)
-
-
 @pytest.mark.parametrize("ratio", [0.0, math.nan])
 def test_a_ratio_of_no_variance_has_no_interval(study, ratio):
     matrix = matrix_of(*study)
-    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    evidence = model_effects(matrix, matrix["pgf"], "m", QUICK)
     ends = placebo._ratio_interval(evidence, ratio, evidence.draws.cells)
     assert np.isnan(ends).all()
 
@@ -496,7 +393,7 @@ def test_a_placebo_of_one_seed_says_nothing_of_others_and_of_a_study_of_one_all_
 
 def test_effects_twice_as_far_apart_have_four_times_the_variance_for_certain(study):
     matrix = matrix_of(*study)
-    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    evidence = model_effects(matrix, matrix["pgf"], "m", QUICK)
     assert evidence.draws is not None
     cells = evidence.draws.cells.copy()
     twice = 2 * cells
@@ -509,7 +406,7 @@ def test_effects_twice_as_far_apart_have_four_times_the_variance_for_certain(stu
 
 def test_a_ratio_of_variances_turned_over_has_its_interval_turned_over(study):
     matrix = matrix_of(*study)
-    evidence = gather(matrix, matrix["pgf"], "m", QUICK)
+    evidence = model_effects(matrix, matrix["pgf"], "m", QUICK)
     cells = evidence.draws.cells
     other = cells + np.random.default_rng(0).normal(0, 0.1, cells.shape).astype(np.float32)
     one = placebo._ratio_interval(evidence, 1.6, other)

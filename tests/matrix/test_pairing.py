@@ -21,9 +21,9 @@ from transferscope.analysis.analyze import analyze
 from transferscope.analysis.json_file import from_json, plain, to_json
 from transferscope.analysis.settings import Settings
 from transferscope.matrix import apply_ceiling, from_accuracy, from_predictions
-from transferscope.matrix.controls import with_controls
+from transferscope.matrix.control_runs import with_controls
 from transferscope.matrix.pairing import left_out
-from transferscope.plots.points import change, items
+from transferscope.plots.accuracy_points import change, items
 from transferscope.predictions import check_predictions
 from transferscope.readers import read_results
 from transferscope.report import explorer
@@ -148,7 +148,7 @@ def test_a_run_that_shares_no_item_with_the_base_has_no_effect_and_a_note_says_s
     found = from_predictions(table(runs))
     assert np.isnan(found["pgf"].sel(target="t").item())
     assert found["pgf"].sel(target="u").item() == 1
-    said = "m: in 1 of 2 cells, base and run share no item, so there is no effect: t"
+    said = "m: in 1 of 2 cells, base and run share no item, so no effect is known: t"
     assert said in found.attrs["notes"]
     assert not any("not measured" in note for note in found.attrs["notes"])
     cell = analyze(found, QUICK).models["m"].pgf["t"]["t"]

@@ -8,15 +8,13 @@ from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
-import altair as alt
 import numpy as np
 import pytest
 import vl_convert
-from altair.utils import schemapi
 from analysis_factory import HOSTILE, SIGNS, Shape, make
 
 from transferscope.analysis import Analysis
-from transferscope.plots.gallery import SECTIONS, gallery
+from transferscope.plots.gallery import FIGURES, SECTIONS, FigureKind, caption, gallery
 from transferscope.plots.heatmaps import bound
 from transferscope.plots.labels import Labels, clean, labels, model_labels, plain, signed
 from transferscope.plots.theme import (
@@ -31,8 +29,15 @@ from transferscope.plots.theme import (
     inked,
     stops,
 )
-from transferscope.plots.vegalite import chart, specification
-from transferscope.report import figures, render
+from transferscope.plots.vegalite import (
+    Spec,
+    chart,
+    finish,
+    heading,
+    layer,
+    unit,
+)
+from transferscope.report import figures, page, render
 
 ONE = ("3B",)
 SHAPES = {
@@ -80,7 +85,7 @@ def test_every_figure_of_the_report_is_there_and_valid_vega_lite(analysis: Analy
     cliques = ("clique-positive", "clique-negative")
     expected = {f"{kind}-{m}" for kind in (*per_model, *cliques) for m in analysis.models}
     expected |= {f"categor{end}-{axis}" for end in ("ies", "y-effects") for axis in LEVELS}
-    expected |= {"heatmaps", "personas", "scale", "decomposition", "pgf-behaviour"}
+    expected |= {"heatmaps", "personas", "scale", "decomposition", "pgf-behavior"}
     assert set(charts) == expected
     tables = {"placebo", "flips"}
     elsewhere = {"checkpoints", "selection"}
@@ -99,8 +104,8 @@ LEVELS = ("level", "granularity")
 
 def test_a_figure_on_the_page_and_in_a_file_is_the_same_chart(analysis: Analysis):
     for figure in gallery(analysis):
-        drawn = specification(chart(figure.spec))
-        for key in ("datasets", "config", "description", "title"):
+        drawn = chart(figure.spec).to_dict()
+        for key in ("datasets", "description", "title"):
             assert drawn.get(key) == figure.spec.get(key)
         assert [unit["mark"] for unit in units(drawn)] == [
             unit["mark"] for unit in units(figure.spec)
@@ -108,22 +113,22 @@ def test_a_figure_on_the_page_and_in_a_file_is_the_same_chart(analysis: Analysis
 
 
 def test_every_figure_renders_with_marks(analysis: Analysis):
-    for stem, each in figures(analysis).items():
-        picture = ElementTree.fromstring(render(each, "svg"))
+    for stem, spec in by_stem(analysis).items():
+        picture = ElementTree.fromstring(render(spec, "svg"))
         drawn = [e for e in picture.iter() if e.tag.endswith(("path", "text", "line", "rect"))]
         assert len(drawn) > 20, stem
 
 
 def test_one_figure_renders_in_every_format(analysis: Analysis):
-    scale = figures(analysis)["scale"]
+    scale = by_stem(analysis)["scale"]
     assert render(scale, "svg").startswith(b"<svg")
     assert render(scale, "pdf").startswith(b"%PDF")
     assert render(scale, "png").startswith(b"\x89PNG")
 
 
 def test_an_unknown_format_is_refused_by_name(analysis: Analysis):
-    with pytest.raises(ValueError, match="svg, png or pdf, but is 'gif'"):
-        render(figures(analysis)["scale"], "gif")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="svg, png or pdf, got 'gif'"):
+        render(by_stem(analysis)["scale"], "gif")  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -155,7 +160,7 @@ def test_lines_of_no_transfer_are_spoken_of_where_they_are_drawn(floor):
     for quantity in ("transferability", "malleability"):
         figure = figures[f"{quantity}-3B"]
         drawn = any(row.get("line", "").endswith("no transfer") for row in rows(figure.spec))
-        assert drawn == floor == ("Inside the dashed lines" in figure.reading)
+        assert drawn == floor == ("inside the dashed lines" in figure.reading)
 
 
 def test_a_study_without_any_value_has_only_the_figure_of_the_measure():
@@ -166,16 +171,16 @@ def test_a_study_without_any_value_has_only_the_figure_of_the_measure():
     assert bound(empty) > 0
     nothing = [stem for stem in by_stem(empty) if not stem.startswith("categor")]
     assert {"heatmap-3B", "graph-3B", "personas", "scale"}.isdisjoint(nothing)
-    assert "pgf-behaviour" in nothing
+    assert "pgf-behavior" in nothing
 
 
 def test_the_behaviour_of_pgf_is_shown_only_for_pgf(analysis: Analysis):
     settings = replace(analysis.settings, measure="raw_gain")
-    assert "pgf-behaviour" not in by_stem(replace(analysis, settings=settings))
+    assert "pgf-behavior" not in by_stem(replace(analysis, settings=settings))
 
 
 def test_the_behaviour_of_pgf_follows_the_formula(analysis: Analysis):
-    curves = [row for row in rows(by_stem(analysis)["pgf-behaviour"]) if "base" in row]
+    curves = [row for row in rows(by_stem(analysis)["pgf-behavior"]) if "base" in row]
     points = [row for row in curves if "pgf" in row]
     assert max(row["pgf"] for row in points) == pytest.approx(1)
     assert min(row["pgf"] for row in points) == pytest.approx(-2)
@@ -309,7 +314,7 @@ def test_task_figures_hold_the_means_and_intervals_of_the_record(analysis: Analy
         shown = {
             (row["task"], row["sign"]): (row["value"], row["low"], row["high"])
             for row in rows(by_stem(analysis)[f"{quantity}-32B"])
-            if "sign" in row
+            if "breadth" in row
         }
         assert shown == {
             (names.long[task], sign): (getattr(effect, sign).mean, *getattr(effect, sign).ci)
@@ -372,10 +377,12 @@ def spot(row: dict[str, Any], drawn: dict[str, Any], plane: dict[str, Any]) -> t
 
 
 def test_a_step_with_size_is_solid_only_where_its_interval_excludes_zero(analysis: Analysis):
-    lines = [u for u in units(by_stem(analysis)["scale"]) if u["mark"]["type"] == "line"]
-    dashed = [unit["mark"]["strokeDash"] != [1, 0] for unit in lines]
+    spec = by_stem(analysis)["scale"]
+    steps = {(row["sign"], row["dash"]) for row in rows(spec) if "dash" in row}
     # The factory's steps are (0.01, 0.05) for the positive and (-0.02, 0.01) for the negative part.
-    assert dashed == [False, True, False, True]
+    assert steps == {("positive", "solid"), ("negative", "dashed")}
+    (dash, *_) = (u["encoding"]["strokeDash"] for u in units(spec) if u["mark"]["type"] == "line")
+    assert dict(zip(*dash["scale"].values(), strict=True)) == {"solid": [1, 0], "dashed": [5, 4]}
 
 
 def test_trends_that_rest_on_self_transfer_are_marked(analysis: Analysis):
@@ -393,8 +400,8 @@ def test_the_clique_figure_shows_the_observed_size_in_each_null_model(analysis: 
 def test_names_are_data_and_never_fields_or_expressions():
     hostile = make(Shape(models=tuple(HOSTILE[:2]), names=tuple(HOSTILE)))
     for figure in gallery(hostile):
-        for unit in units(figure.spec):
-            channels = [each for each in unit["encoding"].values() if isinstance(each, dict)]
+        for drawn in units(figure.spec):
+            channels = [each for each in drawn["encoding"].values() if isinstance(each, dict)]
             fields = {each["field"] for each in channels if "field" in each}
             assert all(re.fullmatch("[a-z]+", field) for field in fields)
         assert '"expr"' not in json.dumps(figure.spec)
@@ -403,9 +410,9 @@ def test_names_are_data_and_never_fields_or_expressions():
 
 def test_hostile_names_are_text_in_svg():
     hostile = make(Shape(models=(HOSTILE[0],), names=tuple(HOSTILE)))
-    charts = figures(hostile)
+    specs = by_stem(hostile)
     for kind in ("heatmap", "graph", "transferability"):
-        picture = render(charts[f"{kind}-{HOSTILE[0]}"], "svg").decode()
+        picture = render(specs[f"{kind}-{HOSTILE[0]}"], "svg").decode()
         texts = [e.text or "" for e in ElementTree.fromstring(picture).iter()]
         assert any("<script>alert(1)" in text for text in texts)
         assert "<script" not in picture
@@ -462,13 +469,21 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_drawing_leaves_altair_as_it_was_and_ignores_its_theme(analysis: Analysis):
-    plainly = specification(figures(analysis)["scale"])
-    with alt.theme.enable("dark"), alt.data_transformers.enable("json"):
-        assert specification(figures(analysis)["scale"]) == plainly
-        assert alt.theme.active == "dark"
-        assert alt.data_transformers.active == "json"
-    assert schemapi.DEBUG_MODE
+def test_a_new_figure_is_one_function_and_one_entry(analysis: Analysis, monkeypatch):
+    """The recipe of `gallery`, followed with a toy."""
+
+    def toy(analysis: Analysis, model: str, title: str) -> Spec | None:
+        bases = analysis.models[model].base_accuracy
+        bars = [{"task": task, "base": value} for task, value in bases.items()]
+        drawn = layer(unit(bars, "bar", x="base:Q", y="task:N"), title=heading(title, "a key"))
+        return finish(drawn, f"{title}: {len(bars)} bars.")
+
+    kind = FigureKind("limits", toy, "{model}: bases", "Bars are accuracies of {model}.", "")
+    monkeypatch.setitem(FIGURES, "toy", kind)
+    (made, _) = (figure for figure in gallery(analysis) if figure.stem.startswith("toy"))
+    assert caption(made) == "**3B: bases.** 13 bars. Bars are accuracies of 3B. A key."
+    assert made.reading in page(analysis)
+    assert render(made.spec, "svg").startswith(b"<svg")
 
 
 def graph_of(count: int, held: int, tested: bool = True) -> tuple[Analysis, dict[str, Any]]:
@@ -527,7 +542,7 @@ def test_one_target_of_few_errors_does_not_bleach_the_others(times: float):
     values[:, :, 5] *= 10
     assert bound(made) == bound(make(Shape(models=ONE), {"3B": values}))
     spec = by_stem(made)["heatmap-3B"]
-    assert f"colours end at ±{bound(made):g}" in json.dumps(spec["title"], ensure_ascii=False)
+    assert f"colors end at ±{bound(made):g}" in json.dumps(spec["title"], ensure_ascii=False)
     shown = {(r["source"], r["onto"]): r["label"] for r in rows(spec) if "onto" in r}
     names = labels(made).long
     for source, row in made.models["3B"].pgf.items():

@@ -47,11 +47,10 @@ def test_a_study_of_video_targets_has_the_papers_figure_7(monkeypatch: pytest.Mo
     monkeypatch.syspath_prepend(str(DOCS))
     import make_gallery
 
-    from transferscope.plots.caption import counterparts
-    from transferscope.plots.gallery import gallery
+    from transferscope.plots.gallery import counterparts, gallery
 
     study = make_gallery.video()
-    assert counterparts(study)[7] == ["heatmap-3B", "heatmap-7B", "heatmaps"]
+    assert counterparts(gallery(study))[7] == ["heatmap-3B", "heatmap-7B", "heatmaps"]
     spec = next(each.spec for each in gallery(study) if each.stem == "heatmaps")
     cells = [row for rows in spec["datasets"].values() for row in rows if "onto" in row]
     assert {row["target"] for row in cells} == {"OAO", "OC", "ORD", "RP", "ORDir"}

@@ -8,10 +8,9 @@ from xml.etree import ElementTree
 import pytest
 from analysis_factory import HOSTILE, Shape, make
 
-from transferscope.plots.caption import caption, counterparts
-from transferscope.plots.gallery import gallery
-from transferscope.plots.paper import printed
-from transferscope.report import captions, figures, render
+from transferscope.plots.gallery import caption, counterparts, gallery
+from transferscope.plots.print_layout import printed
+from transferscope.report import captions, render
 from transferscope.store import safe_name
 
 MM = 72 / 25.4
@@ -66,7 +65,7 @@ def test_what_does_not_fit_in_both_columns_is_wider_and_its_caption_says_how_wid
     found = {f.stem: f.spec for f in gallery(analysis) if f.stem in ("heatmap-3B", "answers-3B")}
     pictures = {stem: printed(spec) for stem, spec in found.items()}
     said = captions(analysis, {stem: picture.encode() for stem, picture in pictures.items()})
-    assert len(re.findall(" mm wide, for a page on its side", said)) == 2
+    assert len(re.findall(" mm wide, for a landscape page", said)) == 2
     for stem, picture in pictures.items():
         sheet = Sheet(picture)
         assert sheet.width > 175 * MM
@@ -98,7 +97,8 @@ def test_what_the_caption_says_does_not_stand_in_the_figure_again():
 
 
 def test_pictures_have_300_dots_to_the_inch_and_pdf_the_same_size_with_its_fonts():
-    chart = figures(make(SHAPES["one model"]))["decomposition"]
+    figures = gallery(make(SHAPES["one model"]))
+    (chart,) = (each.spec for each in figures if each.stem == "decomposition")
     image = render(chart, "png")
     assert int.from_bytes(image[16:20]) == pytest.approx(85 / 25.4 * 300, abs=1)
     at = image.index(b"pHYs") + 4
@@ -113,11 +113,12 @@ def test_pictures_have_300_dots_to_the_inch_and_pdf_the_same_size_with_its_fonts
 
 
 def test_every_figure_of_the_paper_that_an_analysis_can_show_has_its_counterpart():
-    image = counterparts(make(Shape(models=("3B", "7B", "32B"))))
+    image = counterparts(gallery(make(Shape(models=("3B", "7B", "32B")))))
     assert [number for number, stems in image.items() if not stems] == [7, 8]
     assert image[1] == [f"{kind}-{m}" for kind in ("heatmap", "graph") for m in ("3B", "7B", "32B")]
     assert image[2] == ["heatmaps"]
-    video = counterparts(make(Shape(models=("3B", "7B"), sources=(0, 8), targets=(8, 13))))
+    shape = Shape(models=("3B", "7B"), sources=(0, 8), targets=(8, 13))
+    video = counterparts(gallery(make(shape)))
     assert video[7] == ["heatmap-3B", "heatmap-7B", "heatmaps"]
     assert not video[2]
 

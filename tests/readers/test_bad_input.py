@@ -186,12 +186,12 @@ def test_columns_that_fit_no_format_are_refused(write, header, message):
         ("seed,source,target,accuracy,correct,total\ns,S,T,0.5,6,12\ns,S,U,0.51,6,12\n",
          "row 3: accuracy is '0.51', which is not correct / total"),
         ("model," + ACCURACY + "a,,,T,0.5\n,s,S,T,0.5\n", "row 3: model is empty"),
-        (PREDICTIONS + "m,s,,T,q,1\nm,s,S,T,q,yes\n", "row 3: correct is 'yes', expected 0 or 1"),
+        (PREDICTIONS + "m,s,,T,q,1\nm,s,S,T,q,yes\n", "row 3: correct must be 0 or 1, got 'yes'"),
         (PREDICTIONS + "m,s,,T,q,1\nm,s,S,T,q,\n", "row 3: correct is empty"),
         (PREDICTIONS + "m,s,,T,q,1\nm,s,S,T,,1\n", "row 3: item is empty"),
         (PREDICTIONS + "m,s,,T,q,1\nm,,S,T,q,1\n", "row 3: seed is empty; only a base row"),
         ("source,target,item,score\n,T,q,1\nS,T,q,\n", "row 3: score is empty; leave out rows"),
-        ("source,target,item,score\n,T,q,1\nS,T,q,7\n", "row 3: score is no fraction in [0, 1]"),
+        ("source,target,item,score\n,T,q,1\nS,T,q,7\n", "row 3: score must be in [0, 1]"),
         (PREDICTIONS + "m,s,S,T,q,1\nm,s,S,T,q,0\n", "row 3 repeats row 2: model 'm', seed 's', "
          "source 'S', target 'T', item 'q' are given twice"),
         (PREDICTIONS + "m,,,T,q,1\nm,s,S,T,q,1\nm,s,,T,q,1\n", "row 4 repeats row 2"),
@@ -203,7 +203,7 @@ def test_columns_that_fit_no_format_are_refused(write, header, message):
         (PGF + "s,A-b,T,0\ns,A_B,T,0\n", "row 3: task 'A_B' and 'A-b' (row 2) differ in spelling"),
         (PGF + "1,S,T,0\nSeed_01,S,U,0\n", "row 3: seed 'Seed_01' and '1' (row 2) differ in spell"),
         ("model," + PGF + "m,1,S,T,0\nM,1,S,T,0\n", "row 3: model 'M' and 'm' (row 2) differ in"),
-        (CHOICES + "m,s,,T,q,1,2,2,0\nm,s,S,T,q,1,0,2,0\n", "row 3: correct is not what"),
+        (CHOICES + "m,s,,T,q,1,2,2,0\nm,s,S,T,q,1,0,2,0\n", "row 3: correct must be 1 where"),
         (CHOICES + "m,s,,T,q,1,2,2,0\nm,s,S,T,q,1,,2,1\n", "row 3: unreadable and correct"),
     ],
 )  # fmt: skip

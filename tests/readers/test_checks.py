@@ -9,8 +9,8 @@ import pytest
 from harness_logs import OPTIONS, PROMPT, blink_outputs, lines, lmms_blink, put
 
 import transferscope as ts
-from transferscope.analysis.check import MOST_LINES, Check, ranked
 from transferscope.analysis.settings import Settings
+from transferscope.analysis.verdict import MOST_LINES, Check, ranked
 from transferscope.matrix import from_predictions
 from transferscope.predictions import check_predictions
 from transferscope.readers.checks import check_rows, check_runs

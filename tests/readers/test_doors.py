@@ -87,7 +87,7 @@ def test_a_step_beside_a_source_makes_a_checkpoint(tmp_path):
         ({"step": "late"}, "row 3: step is no whole number"),
         ({"step": 5, "source": "Counting @ 9"}, "row 3: the source names a step, and so does step"),
         ({"step": 5, "source": None}, "row 3: a step without a source; name the task finetuned on"),
-        ({"score": 50}, "row 3: score is no fraction in [0, 1]"),
+        ({"score": 50}, "row 3: score must be in [0, 1]"),
         ({"score": "yes"}, "row 3: score is 'yes', expected a number"),
     ],
 )

@@ -10,7 +10,7 @@ from messages import raises
 
 from transferscope import stats
 from transferscope.analysis.analyze import analyze
-from transferscope.analysis.bootstrap import gather
+from transferscope.analysis.model_effects import model_effects
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError
 from transferscope.matrix import apply_ceiling, from_predictions
@@ -95,7 +95,7 @@ def test_an_item_that_was_not_asked_stays_so_beside_scores(rows) -> None:
     own = found["item_correct"].isel(model=0).sel(item=f"{NUMBERS}-0")
     assert (own.sel(seed="1") == -1).all()
     assert (own.sel(seed="0") >= 0).all()
-    one = gather(found, found["pgf"], "m", QUICK)
+    one = model_effects(found, found["pgf"], "m", QUICK)
     table = one.data.items[0]
     assert table is not None
     assert np.isnan(table.tuned[1, :, 0]).all()

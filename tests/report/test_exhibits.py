@@ -17,12 +17,10 @@ from PIL import Image
 from transferscope.analysis.analyze import analyze
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
-from transferscope.matrix import example_record as exhibits
-from transferscope.matrix import examples as curate
-from transferscope.matrix import from_predictions
-from transferscope.matrix.controls import with_controls
-from transferscope.matrix.example_record import Exhibits, from_json, to_json
-from transferscope.matrix.examples import Shelf
+from transferscope.matrix import examples, from_predictions
+from transferscope.matrix import examples as exhibits
+from transferscope.matrix.control_runs import with_controls
+from transferscope.matrix.examples import ExampleInput, Exhibits, from_json, to_json
 from transferscope.matrix.flips import flips
 from transferscope.predictions import check_predictions
 from transferscope.report import page
@@ -86,7 +84,7 @@ def rows() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def made(rows) -> Exhibits:
-    return curate.curate([Shelf(rows, suite=Glimpse())])
+    return examples.choose_examples([ExampleInput(rows, suite=Glimpse())])
 
 
 def listed(made: Exhibits):
@@ -158,7 +156,7 @@ def test_the_most_stubborn_flips_of_a_cell_are_shown(rows, made):
                     if (a, b, w) == (source, target, way)
                 ]
                 every = sorted((t for t in times if t >= 2), reverse=True)
-                assert chosen == every[: curate.PER_CELL]
+                assert chosen == every[: examples.PER_CELL]
 
 
 def test_a_shown_item_is_the_suites_with_its_pictures(made):
@@ -203,7 +201,7 @@ def test_the_page_shows_them_and_escapes_them(rows, made):
 
 def test_a_control_that_does_the_same_is_named(rows):
     controls = rows.filter(pl.col("source") == "Counting").with_columns(source=pl.lit("shuffled"))
-    made = curate.curate([Shelf(rows, controls, Glimpse())])
+    made = examples.choose_examples([ExampleInput(rows, controls, Glimpse())])
     again, named = recounted(rows), 0
     for _, target, way, flip, item in listed(made):
         same = len(again.get(("Counting", target, item.item, way), [])) >= 2
@@ -218,7 +216,7 @@ def test_controls_of_a_base_that_has_seeds_are_compared_with_it():
     controls = rows.filter(pl.col("source") == "Jigsaw").with_columns(source=pl.lit("shuffled"))
     own = [
         flip
-        for source, *_, flip, _ in listed(curate.curate([Shelf(rows, controls)]))
+        for source, *_, flip, _ in listed(examples.choose_examples([ExampleInput(rows, controls)]))
         if source == "Jigsaw"
     ]
     assert own
@@ -256,7 +254,7 @@ def absent(item: Item) -> Item:
     ],
 )
 def test_without_the_suite_items_have_names_alone_and_it_is_said(rows, made, shelf, said):
-    bare = curate.curate([Shelf(rows, **shelf)])
+    bare = examples.choose_examples([ExampleInput(rows, **shelf)])
     assert any(said in note for note in bare.notes)
     assert {(i.question, *i.choices, i.answer, *i.pictures) for i in bare.items} == {("", None)}
     assert bare.models == made.models  # the counts and answers are known all the same
@@ -264,17 +262,17 @@ def test_without_the_suite_items_have_names_alone_and_it_is_said(rows, made, she
 
 
 def test_pictures_can_be_left_out(rows):
-    bare = curate.curate([Shelf(rows, suite=Glimpse())], pictures=False)
+    bare = examples.choose_examples([ExampleInput(rows, suite=Glimpse())], images=False)
     assert all(item.question and not item.pictures and item.images for item in bare.items)
 
 
 def test_pictures_end_where_their_room_does(rows, monkeypatch):
-    monkeypatch.setattr(curate, "MOST_PICTURES", 20_000)
-    some = curate.curate([Shelf(rows, suite=Glimpse())])
+    monkeypatch.setattr(examples, "MOST_IMAGES", 20_000)
+    some = examples.choose_examples([ExampleInput(rows, suite=Glimpse())])
     assert 0 < sum(len(p) for item in some.items for p in item.pictures) < 40_000
     assert any("keep the page small" in note for note in some.notes)
-    monkeypatch.setattr(curate, "MOST_ITEMS", 3)
-    few = curate.curate([Shelf(rows, suite=Glimpse())])
+    monkeypatch.setattr(examples, "MOST_ITEMS", 3)
+    few = examples.choose_examples([ExampleInput(rows, suite=Glimpse())])
     assert len(few.items) == 3
     assert any("are shown" in note for note in few.notes)
     assert (
@@ -284,8 +282,8 @@ def test_pictures_end_where_their_room_does(rows, monkeypatch):
 
 
 def test_two_models_of_one_suite_share_items(rows):
-    both = [Shelf(rows.with_columns(model=pl.lit(m)), suite=Glimpse()) for m in "ab"]
-    made = curate.curate(both)
+    both = [ExampleInput(rows.with_columns(model=pl.lit(m)), suite=Glimpse()) for m in "ab"]
+    made = examples.choose_examples(both)
     assert made.models["a"] == made.models["b"]
     names = [item.item for item in made.items]
     assert len(set(names)) == len(names)
@@ -304,7 +302,7 @@ def test_marks_between_none_and_all_do_not_flip():
         },
         schema_overrides={"seed": pl.String, "source": pl.String},
     )
-    made = curate.curate([Shelf(check_predictions(rows, "test"))])
+    made = examples.choose_examples([ExampleInput(check_predictions(rows, "test"))])
     cell = made.models["m"]["s"]["t"]
     assert (cell.fixed, cell.broken) == ([1], [1])  # b lost a tenth of its marks: neither
     assert cell.most_fixed[0].base == cell.most_fixed[0].tuned == {}  # no choices to show
@@ -327,7 +325,7 @@ def test_a_large_picture_becomes_small_and_carries_nothing():
         (lambda d: d["items"][0].update(pictures=["<svg onload=alert(1)>"]), "pictures"),
         (lambda d: d["items"][0].update(pictures=['UklGRgAAAABXRUJQ"><script>']), "pictures"),
         (lambda d: d["items"][0].update(question="x" * 10_000), "question"),
-        (lambda d: d["items"].clear(), "of item"),
+        (lambda d: d["items"].clear(), "has item"),
         (lambda d: d["items"][0].update(answer=99), "answer"),
         (lambda d: d.update(notes=["n"] * 1000), "notes"),
         (lambda d: d.pop("models"), "models"),

@@ -17,7 +17,7 @@ from page_reader import PHONE, Reader, written
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.graph import strongest_edges
-from transferscope.analysis.noise import beyond_noise
+from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots.labels import labels
 
 NAMES = (*HOSTILE[:5], "<img src=x onerror=\"document.title='owned'\">", *HOSTILE[5:])
@@ -379,16 +379,16 @@ def test_a_study_of_sources_that_are_no_targets_can_be_explored(browser: Any, tm
     assert not any(hollow for _, hollow in reader.cells().values())
     assert "No task is both" in (reader.view.text_content("#explorer-plane") or "")
     reader.view.click("#cell-1-1")
-    assert "no way to tell it from noise" in reader.text("#explorer-detail")
+    assert "noise unknown" in reader.text("#explorer-detail")
     assert reader.wrong == []
     reader.context.close()
 
 
 def test_colours_are_told_apart_without_seeing_colour():
     """Filled help and harm differ in their sign; each shade of one side differs in lightness."""
-    from transferscope.report.explorer import colours
+    from transferscope.report.explorer import colors
 
-    shades = dict(re.findall(r"--d(\d+):(#[0-9a-f]{6})", colours().split("@media")[0]))
+    shades = dict(re.findall(r"--d(\d+):(#[0-9a-f]{6})", colors().split("@media")[0]))
     light = [
         sum(
             int(shades[str(n)][k : k + 2], 16) * w

@@ -11,11 +11,10 @@ from analysis_factory import HOSTILE, Shape, make
 from rich.console import Console
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.matrix.behavior_record import Answers, Behaviour
+from transferscope.matrix.collapse import Answers, Behaviour
 from transferscope.plots.labels import Labels, between, spelled, with_links
 from transferscope.report import page
-from transferscope.report.advice import training
-from transferscope.report.findings import happened, harms
+from transferscope.report.findings import happened, harms, training
 from transferscope.report.safety import by_model, safety
 from transferscope.report.terminal import summary
 from transferscope.selection import mixtures
@@ -44,16 +43,16 @@ def test_four_sentences_say_what_was_learned_how_many_effects_how_large_and_whic
     sentences, pairs = account.sentences, account.pairs
     assert account.model == "m"
     assert sentences[0] == (
-        "Of 2 finetunes, 2 gained on their own task (all 2: +0.40 PGF on average), 2 beyond noise."
+        "Of 2 finetunes, 2 improved the trained task (mean of all 2: +0.40 PGF), 2 beyond noise."
     )
     assert sentences[1] == (
-        "Of 2 effects of one task on another, 1 helped and 1 harmed beyond noise; without any "
-        "transfer up to about 1 would look so, and 1 holds after correction for 2 tests."
+        "Of 2 effects of one task on another, 1 helped and 1 harmed beyond noise. Without any "
+        "transfer, up to about 1 would. After FDR correction for 2 tests, 1 holds."
     )
     assert sentences[3] == (
-        "The largest gain that holds is A → B, +0.40 (+0.10 to +0.60) or +23 points; the largest "
-        "loss beyond noise is B → A, −0.30 (−0.50 to −0.10) or −18 points, not sure among so many "
-        "(q 0.50)."
+        "The largest gain that holds is A → B, +0.40 (+0.10 to +0.60) or +23 points. The largest "
+        "loss beyond noise is B → A, −0.30 (−0.50 to −0.10) or −18 points, not significant after "
+        "FDR correction (q 0.50)."
     )
     assert sentences[2] == account.averages
     assert len(sentences) == 4
@@ -73,11 +72,17 @@ def test_an_effect_that_holds_after_correction_goes_before_a_larger_one_that_may
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        ((GAIN, LOSS, LOSS, LOSS), "Of 2 finetunes, 1 gained on its own task (all 2: +0.05 PGF"),
-        ((GAIN, LOSS, LOSS, LOSS), "on average), 1 beyond noise; not B."),
-        ((LOSS, GAIN, GAIN, LOSS), "0 gained on their own task (all 2: −0.30 PGF on average)."),
-        ((GAIN, GAIN, GAIN, UNKNOWN), "Of 2 finetunes, 1 gained on its own task (the 1 "),
-        ((GAIN, GAIN), "Of 1 finetune, 1 gained on its own task (+0.40 PGF), 1 beyond noise."),
+        (
+            (GAIN, LOSS, LOSS, LOSS),
+            "Of 2 finetunes, 1 improved the trained task (mean of all 2: +0.05 PGF)",
+        ),
+        ((GAIN, LOSS, LOSS, LOSS), "PGF), 1 beyond noise. No gain: B."),
+        ((LOSS, GAIN, GAIN, LOSS), "0 improved the trained task (mean of all 2: −0.30 PGF)."),
+        (
+            (GAIN, GAIN, GAIN, UNKNOWN),
+            "Of 2 finetunes, 1 improved the trained task (mean of the known 1: ",
+        ),
+        ((GAIN, GAIN), "Of 1 finetune, 1 improved the trained task (+0.40 PGF), 1 beyond noise."),
     ],
 )
 def test_a_finetune_that_did_not_learn_its_own_task_is_named(cells, said):
@@ -87,10 +92,11 @@ def test_a_finetune_that_did_not_learn_its_own_task_is_named(cells, said):
 def test_the_largest_of_many_effects_are_said_to_be_overstated():
     four = make(Shape(models=("3B",)))  # 13 tasks, 4 seeds
     last = happened(four)[0].sentences[-1]
-    assert last.startswith("Picked from 156 for their size, both are likely overstated: rather ")
-    assert last.endswith(", by what all effects are like.")
+    assert last.startswith(
+        "Picked from 156 for their size, both are likely overstated; shrinkage estimates: "
+    )
     no_intervals = make(Shape(models=("3B",), intervals=False))
-    assert not any("overstated: rather" in said for said in happened(no_intervals)[0].sentences)
+    assert not any("shrinkage" in said for said in happened(no_intervals)[0].sentences)
 
 
 def test_the_averages_stand_beside_what_no_transfer_would_give():
@@ -122,16 +128,15 @@ def test_the_printed_summary_says_which_way_a_choice_turns_a_finding():
     console = Console(width=300, record=True, file=io.StringIO())
     console.print(summary(replace(analysis, claims=claims, models=models)))
     said = console.export_text()
-    assert "in 3 of 8 ways to analyse; not with N = all tasks" in said
-    assert "in 3 of 8 ways to analyse; it holds with N = all tasks" in said
+    assert "in 3 of 8 analysis variants; not with N = all tasks" in said
+    assert "in 3 of 8 analysis variants; it holds with N = all tasks" in said
     assert "−0.100 [−0.200, −0.0002]" in said  # an end that is not 0 is not written so
 
 
 def test_an_extreme_that_noise_explains_says_so():
     last = happened(study(GAIN, NONE, NONE, GAIN))[0].sentences[3]
     assert last == (
-        "The largest loss seen is A → B, −0.02 (−0.21 to +0.20) or −1.1 points, which noise can "
-        "explain."
+        "The largest loss is A → B, −0.02 (−0.21 to +0.20) or −1.1 points, within noise."
     )
 
 
@@ -139,7 +144,7 @@ def test_a_collapsed_extreme_is_no_transfer():
     fallen = Answers([1.0, 0.0], 0.0, {"0": 0}, 1)
     record = Behaviour({}, {}, {"A": {"B": fallen}}, {})
     said = happened(study(GAIN, GAIN, LOSS, GAIN, behaviour=record))[0].sentences[3]
-    assert "+23 points, where the answers collapsed to one letter: no transfer;" in said
+    assert "+23 points, but its answers collapsed to one option: no transfer. " in said
 
 
 def test_a_collapse_is_not_said_to_be_overstated_by_luck():
@@ -154,8 +159,10 @@ def test_a_collapse_is_not_said_to_be_overstated_by_luck():
     fallen = Behaviour({}, {}, {source: {target: Answers([1.0, 0.0], 0.0, {"0": 0}, 1)}}, {})
     model = replace(made.models["3B"], behaviour=fallen)
     *_, ends, last = happened(replace(made, models={"3B": model}))[0].sentences
-    assert "collapsed to one letter" in ends
-    assert last.startswith("Picked from 156 for its size, the gain is likely overstated: rather +")
+    assert "collapsed to one option" in ends
+    assert last.startswith(
+        "Picked from 156 for its size, the gain is likely overstated; shrinkage estimate: +"
+    )
 
 
 def test_the_counts_are_those_of_the_intervals():
@@ -175,7 +182,7 @@ def pairs(model: ModelAnalysis) -> list[tuple[str, str, Cell]]:
 
 def test_a_finetune_is_safe_only_down_to_the_loss_that_the_study_rules_out():
     fine, harmful = safety(study(GAIN, NONE, LOSS, GAIN))
-    assert fine.title == "Safe as far as can be told: 1 of 2"
+    assert fine.title == "Safe as far as this study can tell: 1 of 2"
     (row,) = fine.finetunes
     # 0.21 PGF of a gap of 0.575
     assert (row.name, row.models) == (
@@ -202,7 +209,7 @@ def rights(*accuracies: float) -> dict[str, dict[str, float]]:
 @pytest.mark.parametrize(
     ("base", "kind"),
     [
-        (0.5, "Cannot be told"),  # all that B had is -0.5 / 0.5 = -1 PGF
+        (0.5, "Unclear"),  # all that B had is -0.5 / 0.5 = -1 PGF
         (0.6, "Safe"),  # now it is 1.5 PGF
         (0.05, "Safe"),  # all that B had is little
     ],
@@ -213,9 +220,9 @@ def test_where_all_that_a_target_had_may_be_lost_nothing_is_called_safe(base: fl
     groups = safety(study(GAIN, wide, LOSS, GAIN, **known))
     (group,) = [g for g in groups if any(row.name == "A" for row in g.finetunes)]
     assert group.title.startswith(kind)
-    if kind == "Cannot be told":
-        assert groups[0].title == "Safe as far as can be told: none of 2"
-        assert group.finetunes[0].models == [("may have lost all on B", "", "")]
+    if kind == "Unclear":
+        assert groups[0].title == "Safe as far as this study can tell: none of 2"
+        assert group.finetunes[0].models == [("may have lost everything on B", "", "")]
 
 
 def test_what_cannot_be_told_comes_with_what_it_would_take():
@@ -230,7 +237,7 @@ def test_what_cannot_be_told_comes_with_what_it_would_take():
     record = replace(record, seeds=4)
     found = safety(replace(analysis, power=[record]))[1].words
     assert (
-        f"520 items, four times all, would show a change of {power(520, 4, 0.5, sources=2):.2f}"
+        f"520 items instead of 130 would show a change of {power(520, 4, 0.5, sources=2):.2f}"
         in found
     )
 
@@ -252,7 +259,7 @@ def test_every_finetune_is_safe_in_every_model_or_breaks_something_in_one():
                 low = min(c.ci[0] for c in record.pgf[name].values())
                 assert f"above {-low:.2f} PGF" in line.small
     first = by_model(analysis)[0]
-    counts = [int(n) for n in re.findall(r"\d+ (?=show|harm|cannot)", first)]
+    counts = [int(n) for n in re.findall(r"\d+ (?=safe|harm|unclear)", first)]
     assert first.startswith("3B: of 13 finetunes ")
     assert sum(counts) == 13
 
@@ -262,22 +269,22 @@ def test_losses_that_stand_after_correction_come_first_and_own_tasks_count():
     found = harms(study(LOSS, sure, GAIN, GAIN))
     assert [(h.source, h.target, h.effect, h.sure) for h in found] == [
         ("A", "B", "−0.20", True),
-        ("A", "A (its own task)", "−0.30", False),
+        ("A", "A (self-transfer)", "−0.30", False),
     ]
-    assert found[0].standing == "holds after correction (q 0.01)"
-    assert found[1].standing == "may be chance among so many tests (q 0.50)"
+    assert found[0].evidence == "holds after correction (q 0.01)"
+    assert found[1].evidence == "not significant after FDR correction (q 0.50)"
     first, harmful = safety(study(LOSS, sure, LOSS, GAIN))
-    assert first.title == "Safe as far as can be told: none of 2"
+    assert first.title == "Safe as far as this study can tell: none of 2"
     assert len(harmful.finetunes) == 2
 
 
-def test_without_intervals_nobody_can_tell():
+def test_without_intervals_safety_is_unknown():
     analysis = make(Shape(models=("m",), seeds=1))
     assert safety(analysis) == []
     assert harms(analysis) == []
-    assert "nobody can tell" in by_model(analysis)[0]
+    assert "cannot tell" in by_model(analysis)[0]
     said = happened(analysis)[0].sentences
-    assert "Nothing says how sure they are" in said[1]
+    assert "Their uncertainty is unknown" in said[1]
     assert "nan" not in " ".join(said)
 
 
@@ -298,7 +305,7 @@ def test_what_to_train_on_is_what_the_selection_says():
         mix = found[row.name]
         first = mix.choices[0]
         part = row.sources[0]
-        assert (part.source, part.share) == (
+        assert part[:2] == (
             first.source.replace("_", " "),
             f"{100 * first.share:.0f}%",
         )
@@ -323,7 +330,7 @@ def test_the_answers_stand_on_the_page_before_everything_else(count: int):
     assert heads[:4] == [
         "What happened",
         "Which finetunes are safe",
-        "Which break what",
+        "What each finetune breaks",
         "What to train on",
     ]
     text = re.sub(r"</?a[^>]*>", "", html)

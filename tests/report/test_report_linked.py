@@ -10,7 +10,7 @@ from analysis_factory import Shape, make
 from page_reader import Reader, written
 
 from transferscope.analysis import Analysis, Clique
-from transferscope.matrix.example_record import Exhibits, Flip, Flipped, Shown
+from transferscope.matrix.examples import Exhibits, Flip, Flipped, ShownItem
 from transferscope.plots.labels import labels
 
 
@@ -29,7 +29,7 @@ def rows(reader: Reader, table: str) -> list[tuple[str, bool]]:
 def test_rows_about_a_chosen_task_are_set_off_in_every_table(reader: Reader):
     name = "Jigsaw"
     reader.choose("task", name)
-    for table in (".breaks", ".train", ".personas", ".conduct"):
+    for table in (".breaks", ".train", ".personas", ".behavior"):
         found = rows(reader, table)
         assert found, table
         for text, chosen in found:
@@ -42,9 +42,9 @@ def test_a_chosen_pair_sets_off_its_own_row_and_no_other_of_its_tasks(reader: Re
     reader.view.click("#breaks td a.task >> nth=0")
     (row,) = [text for text, chosen in rows(reader, ".breaks") if chosen]
     source, target = row.split("\t")[:2]
-    assert reader.text("#explorer-detail h3") == f"{source} → {target.split(' (its')[0]}"
+    assert reader.text("#explorer-detail h3") == f"{source} → {target.split(' (self')[0]}"
     for text, chosen in rows(reader, ".personas"):
-        assert chosen == (source in text or target.split(" (its")[0] in text)
+        assert chosen == (source in text or target.split(" (self")[0] in text)
 
 
 def test_names_in_figures_are_set_off_and_choose(reader: Reader):
@@ -185,7 +185,7 @@ def exhibits(model: str, sources: tuple[str, str], target: str) -> Exhibits:
     image.new("RGB", (8, 8), "red").save(file, "WEBP")
     picture = base64.b64encode(file.getvalue()).decode()
     items = [
-        Shown(target, name, f"<b>{name}</b>?", ["x", "y"], 1, None, 1, [picture])
+        ShownItem(target, name, f"<b>{name}</b>?", ["x", "y"], 1, None, 1, [picture])
         for name in ("one", "two")
     ]
 
@@ -223,7 +223,7 @@ def test_items_follow_the_chosen_pair_with_pictures_and_seeds(
     reader.view.click("nav a[href='#items']")
     reader.view.wait_for_function(f"location.href === {address!r}")  # the view stays in it
     reader.choose("model", "3B")
-    assert reader.each(".exhibits:not([hidden])", "1") == []
+    assert reader.each(".examples:not([hidden])", "1") == []
     assert reader.wrong == []
     reader.context.close()
 

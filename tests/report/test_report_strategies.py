@@ -10,17 +10,16 @@ from analysis_factory import HOSTILE, Shape, make
 from rich.console import Console
 
 from transferscope.analysis import Analysis
-from transferscope.analysis.strategies import (
+from transferscope.analysis.parts import (
     STRATEGIES,
     Arm,
+    Estimate,
     Experiment,
     Judgement,
     Strategy,
     Trial,
 )
-from transferscope.matrix.estimate import Estimate
-from transferscope.plots.caption import counterparts
-from transferscope.plots.gallery import gallery
+from transferscope.plots.gallery import counterparts, gallery
 from transferscope.report import figures, page
 from transferscope.report.terminal import summary
 from transferscope.selection.trial_words import verdict
@@ -104,7 +103,7 @@ def test_the_figure_holds_the_records_numbers(analysis: Analysis):
     sure = {row["way"]: row["sure"] for row in apart if row["value"] in (0.3, -0.4, 0.2, 0.05)}
     assert sure == {
         "base": True,
-        "its own data": True,
+        "target’s data": True,
         "random mixtures": True,
         "all sources": False,
     }
@@ -115,13 +114,13 @@ def test_the_figure_holds_the_records_numbers(analysis: Analysis):
 def test_the_page_has_it_beside_what_to_train_on(analysis: Analysis):
     text = page(analysis)
     section = text[text.index('<section id="train"') : text.index('<section id="explore"')]
-    assert "What the choice is worth" in section
+    assert "What the choice of training data is worth" in section
     assert "on 1 of 2 targets (Art Style)" in section
     assert "+0.20 expected, +0.60 reached" in section
     assert "A note." in section
     assert "help with a probability of at least 0.9" in section
     assert "Figure 1." in section
-    assert "What the choice is worth" not in page(make(Shape(models=("7B",))))
+    assert "What the choice of training data is worth" not in page(make(Shape(models=("7B",))))
 
 
 def test_names_with_markup_stay_text():
@@ -138,7 +137,7 @@ def test_the_terminal_says_it_in_a_table_and_in_words(analysis: Analysis, width:
     console = Console(width=width, record=True, file=StringIO())
     console.print(summary(analysis))
     text = console.export_text()
-    rows = text[text.index("What the choice of data is worth") :].splitlines()
+    rows = text[text.index("What the choice of training data is worth") :].splitlines()
     (row,) = [row for row in rows if row.startswith("  Art Style")]
     assert row.split()[2:] == ["40%", "50%", "60%", "70%", "80%"]
     assert re.search(r"• +The informed mixture is better than random", text)
@@ -146,5 +145,5 @@ def test_the_terminal_says_it_in_a_table_and_in_words(analysis: Analysis, width:
 
 
 def test_it_is_the_counterpart_of_the_papers_figure_8(analysis: Analysis):
-    assert counterparts(analysis)[8] == ["selection-7B"]
-    assert counterparts(replace(analysis, experiment=None))[8] == []
+    assert counterparts(gallery(analysis))[8] == ["selection-7B"]
+    assert counterparts(gallery(replace(analysis, experiment=None)))[8] == []

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from transferscope import store as results
 from transferscope.analysis.analyze import analyze
 from transferscope.analysis.json_file import from_json, to_json
+from transferscope.analysis.parts import STRATEGIES, Strategy
 from transferscope.analysis.settings import Settings
-from transferscope.analysis.strategies import STRATEGIES, Strategy
 from transferscope.cli.app import app
 from transferscope.errors import StudyError
 from transferscope.execution import runner

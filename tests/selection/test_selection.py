@@ -11,9 +11,8 @@ import pytest
 from analysis_factory import Shape, make
 
 from transferscope.analysis import Cell
+from transferscope.analysis.parts import Estimate, Placebo
 from transferscope.errors import StudyError
-from transferscope.matrix.behavior_record import Placebo
-from transferscope.matrix.estimate import Estimate
 from transferscope.selection import THRESHOLDS, mixture, mixtures
 
 TASKS = ("A", "B", "C", "D")

@@ -10,17 +10,17 @@ import scipy.stats
 
 import transferscope as ts
 from transferscope import stats
-from transferscope.analysis.noise import beyond_noise
 from transferscope.analysis.settings import Settings
+from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix import apply_ceiling, from_accuracy, from_predictions
-from transferscope.stats import detection, exact, simulate
+from transferscope.stats import detection, significance, simulate
 
 TASKS = tuple(f"task {i}" for i in range(8))
 
 
 def nothing_transfers(seeds: int, seed: int) -> pl.DataFrame:
     """Adapters that change few answers, as many for the better as for the worse."""
-    world = simulate.World(
+    world = simulate.SimulatedModel(
         tasks=TASKS,
         base_accuracy=np.linspace(0.4, 0.8, len(TASKS)),
         pgf=np.zeros((len(TASKS), len(TASKS))),
@@ -63,7 +63,7 @@ def shares_and_personas(seeds: int, studies: int) -> tuple[np.ndarray, np.ndarra
     """Simulated item by item: the targets' share of variance, and how many donors there are."""
     shares, donors = [], []
     for study in range(studies):
-        world = simulate.World(
+        world = simulate.SimulatedModel(
             tasks=TASKS,
             base_accuracy=np.linspace(0.4, 0.8, len(TASKS)),
             pgf=np.zeros((len(TASKS), len(TASKS))),
@@ -88,7 +88,7 @@ def shares_and_personas(seeds: int, studies: int) -> tuple[np.ndarray, np.ndarra
 def test_what_targets_explain_and_who_is_a_donor_without_transfer_is_said():
     frame = simulate.predictions_of(
         "m",
-        simulate.World(
+        simulate.SimulatedModel(
             tasks=TASKS,
             base_accuracy=np.linspace(0.4, 0.8, len(TASKS)),
             pgf=np.zeros((len(TASKS), len(TASKS))),
@@ -127,11 +127,11 @@ def test_a_target_near_its_ceiling_is_named_and_still_has_a_noise_floor():
     )
     assert near.models["m"].noise_floor is not None
     assert near.models["m"].noise_floor.transferability.positive > 0
-    assert not any("no noise floor" in note for note in near.notes)
+    assert not any("noise floor" in note for note in near.notes)
     matrix = apply_ceiling(from_accuracy(counted(50, 60)), "self")
     own = ts.analyze(matrix, replace(quick, ceiling="self"))
-    (note,) = [note for note in own.notes if "no noise floor" in note]
-    assert note.startswith("m: the ceiling is measured as the effects are, so there is no noise")
+    (note,) = [note for note in own.notes if "noise floor" in note]
+    assert note.startswith("m: the ceiling is measured as the effects are, so neither a noise")
     far = ts.analyze(from_accuracy(counted(90, 89)), quick)
     assert not any("errs on fewer" in note for note in far.notes)
 
@@ -140,8 +140,8 @@ def test_draws_too_few_for_the_number_of_tests_are_said_to_be():
     few = ts.analyze(from_accuracy(counted(50, 90)), Settings(bootstrap=300, null_draws=100))
     (note,) = [note for note in few.notes if "no p-value below" in note]
     # 12 tests, none of which can have a p-value below 2/301: one alone would have q = .08.
-    assert "so of 12 tests fewer than 2 cannot hold" in note
-    assert "--bootstrap 480 tells" in note
+    assert "so of 12 tests fewer than 2 cannot be" in note
+    assert "--bootstrap 480" in note
     alone = oracle.benjamini_hochberg([2 / 301, *[0.9] * 11])[0]
     assert alone > 0.05 >= oracle.benjamini_hochberg([2 / 481, *[0.9] * 11])[0]
     second = (
@@ -149,7 +149,7 @@ def test_draws_too_few_for_the_number_of_tests_are_said_to_be():
     )
     part = pl.concat([counted(50, 90), second])  # t0's cells, known of one seed, have no test
     fewer = ts.analyze(from_accuracy(part), Settings(bootstrap=300, null_draws=100))
-    assert any("so of 9 tests fewer than 2 cannot hold" in note for note in fewer.notes)
+    assert any("so of 9 tests fewer than 2 cannot be" in note for note in fewer.notes)
     enough = ts.analyze(from_accuracy(counted(50, 90)), Settings(bootstrap=480, null_draws=100))
     assert not any("no p-value below" in note for note in enough.notes)
 
@@ -157,9 +157,9 @@ def test_draws_too_few_for_the_number_of_tests_are_said_to_be():
 def share_seen(
     seeds: int, items: int, base: float, effect: float, studies: int, sources: int
 ) -> float:
-    """In how many simulated cells the effect is beyond noise, by `analysis.noise`."""
+    """In how many simulated cells the effect is beyond noise, by `beyond_noise`."""
     names = tuple(map(str, range(studies)))
-    world = simulate.World(
+    world = simulate.SimulatedModel(
         names, np.full(studies, base), np.full((sources, studies), effect), np.full(studies, items)
     )
     answers = simulate.simulate_answers(world, seeds, 100 * seeds + items)
@@ -172,7 +172,7 @@ def share_seen(
     data = stats.ModelData(effects, itself, tables, names, ceiling)
     draws = stats.bootstrap(data, draws=1000, seed=seeds, model="m").alone
     above = stats.intervals(draws, effects.mean(0), 0.05)[..., 0] > 0
-    sure = np.stack([exact.changes(t).together <= 0.05 for t in tables], axis=-1)
+    sure = np.stack([significance.changes(t).together <= 0.05 for t in tables], axis=-1)
     return float(np.mean(above & sure))
 
 

@@ -8,10 +8,16 @@ import scipy.optimize
 import scipy.stats
 
 from transferscope import stats
-from transferscope.matrix.measure import signed_parts
+from transferscope.matrix.task_effects import signed_parts
 from transferscope.readers import read_results
-from transferscope.stats import per_task
-from transferscope.stats.seeds import Spread, over_seeds, seed_noise, spread_of, spread_of_tasks
+from transferscope.stats.seeds import (
+    Spread,
+    above_mean,
+    over_seeds,
+    seed_noise,
+    spread_of,
+    spread_of_tasks,
+)
 
 OFF = ~np.eye(13, dtype=bool)
 
@@ -237,7 +243,7 @@ def test_the_papers_own_other_seeds_are_foretold_as_often_as_promised(effects_3b
         assert np.max(narrower) < limit
 
 
-@pytest.mark.parametrize("of", [np.asarray, per_task.above_mean])
+@pytest.mark.parametrize("of", [np.asarray, above_mean])
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_averages_of_the_papers_own_other_seeds_are_foretold_too(effects_3b_and_32b, seeds, of):
     within, narrower = [], []

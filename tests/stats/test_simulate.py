@@ -12,7 +12,7 @@ from transferscope.stats import simulate
 
 
 def test_a_simulated_study_has_the_stated_accuracies_and_correlations():
-    world = simulate.World(
+    world = simulate.SimulatedModel(
         tasks=("a", "b"),
         base_accuracy=np.array([0.5, 0.5]),
         pgf=np.zeros((2, 2)),
@@ -34,7 +34,7 @@ def test_a_simulated_study_has_the_stated_accuracies_and_correlations():
 
 
 def test_a_true_effect_is_a_part_of_the_gap():
-    world = simulate.World(("a",), np.array([0.6]), np.array([[0.25]]), np.array([50_000]))
+    world = simulate.SimulatedModel(("a",), np.array([0.6]), np.array([[0.25]]), np.array([50_000]))
     assert world.tuned_accuracy[0, 0] == pytest.approx(0.6 + 0.25 * 0.4)
     answers = simulate.simulate_answers(world, 1, 0)[0]
     assert answers.tuned.mean() == pytest.approx(0.7, abs=0.01)
@@ -77,7 +77,9 @@ def test_answers_of_a_plausible_item_table_correlate_as_stated(correlation):
 
 
 def test_two_seeds_cannot_agree_less_than_two_adapters():
-    world = simulate.World(("a",), np.array([0.5]), np.zeros((1, 1)), np.array([10]), 0.8, 0.5)
+    world = simulate.SimulatedModel(
+        ("a",), np.array([0.5]), np.zeros((1, 1)), np.array([10]), 0.8, 0.5
+    )
     with pytest.raises(ValueError, match="at least item_correlation"):
         simulate.simulate_answers(world, 2, 0)
 
@@ -89,7 +91,7 @@ def test_the_example_is_the_same_for_the_same_seed_alone():
 
 
 def test_runs_move_as_a_whole_around_their_adapters_true_accuracy():
-    world = simulate.World(
+    world = simulate.SimulatedModel(
         tasks=("a", "b"),
         base_accuracy=np.array([0.5, 0.7]),
         pgf=np.array([[0.4, 0.1], [0.0, -0.2]]),

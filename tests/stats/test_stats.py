@@ -2,28 +2,27 @@
 
 from dataclasses import replace
 
-import networkx as nx
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
-from hypothesis import strategies as st
 from messages import raises
 
 from transferscope import stats
 from transferscope.analysis import graph, persona
 from transferscope.errors import DataError
-from transferscope.matrix.measure import signed_parts
-from transferscope.stats import detection, nulls, per_task, simulate
+from transferscope.matrix.measure import MEASURES
+from transferscope.matrix.task_effects import signed_parts
+from transferscope.stats import detection, nulls, significance, simulate
+from transferscope.stats import seeds as over
 
 TASKS = 6
 SEEDS = 4
 ITSELF = np.eye(TASKS, dtype=bool)
 
 
-def a_world(spread: float, *, items: int = 120, mean: float = 0.0) -> simulate.World:
+def a_world(spread: float, *, items: int = 120, mean: float = 0.0) -> simulate.SimulatedModel:
     rng = np.random.default_rng(7)
-    return simulate.World(
+    return simulate.SimulatedModel(
         tasks=tuple(f"task {i}" for i in range(TASKS)),
         base_accuracy=rng.uniform(0.35, 0.75, TASKS),
         pgf=mean + spread * rng.standard_normal((TASKS, TASKS)),
@@ -31,7 +30,7 @@ def a_world(spread: float, *, items: int = 120, mean: float = 0.0) -> simulate.W
     )
 
 
-def a_study(world: simulate.World, seeds: int, seed: int, known: str) -> stats.ModelData:
+def a_study(world: simulate.SimulatedModel, seeds: int, seed: int, known: str) -> stats.ModelData:
     """One simulated study as the bootstrap sees it, with items, counts alone, or neither."""
     answers = simulate.simulate_answers(world, seeds, seed)
     base = np.stack([a.base.mean(-1) for a in answers], axis=-1)
@@ -102,7 +101,7 @@ def test_intervals_cover_what_is_said_of_each_task_and_of_two_seeds_the_mean(see
     for number in range(80):
         data = a_study(world, seeds, 300 + number, "items")
         draws = stats.bootstrap(data, draws=400, seed=number, model="m")
-        for key, values in per_task.averages(data.effects, ITSELF).items():
+        for key, values in over.averages(data.effects, ITSELF).items():
             estimate = values.mean(axis=0)
             ends = stats.intervals(draws.tasks_alone[key], estimate, 0.05)
             own = stats.intervals(draws.tasks[key], estimate, 0.05)
@@ -245,7 +244,7 @@ def test_a_ceiling_of_its_own_accuracy_makes_an_effect_on_itself_1_in_every_draw
 
 def test_without_a_gap_there_is_no_effect_and_without_a_draw_no_mean():
     base, tuned = np.float32([0.2, 0.1, 0.05]), np.float32([0.1, 0.1, 0.1])
-    found = stats.effect_of_errors("pgf", base, tuned, 0.1)
+    found = MEASURES["pgf"].from_errors(base, tuned, 0.1)
     np.testing.assert_allclose(found, [1, np.nan, np.nan])
     assert np.isnan(stats.draw_mean(np.full((1, 9), np.nan))).all()
     some = np.array([[np.nan] * 9, [1.0] * 8 + [np.nan]])
@@ -315,25 +314,6 @@ def test_who_plays_a_role_by_chance_is_counted_task_by_task():
     assert persona.by_chance([one, half], sponge) == 1.5
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 3))
-def test_q_values_ignore_tests_that_were_not_made(p_values, gaps):
-    padded = np.array(p_values + [np.nan] * gaps)
-    q_values = stats.benjamini_hochberg(padded)
-    expected = scipy.stats.false_discovery_control(p_values)
-    assert np.allclose(q_values[: len(p_values)], expected)
-    assert np.isnan(q_values[len(p_values) :]).all()
-
-
-@given(st.integers(0, 12), st.integers(0, 12))
-def test_mcnemar_is_the_sign_test_of_the_items_that_changed(fixed, broken):
-    base = np.array([False] * fixed + [True] * broken + [True, False])
-    tuned = np.array([True] * fixed + [False] * broken + [True, False])
-    expected = 1.0
-    if fixed + broken:
-        expected = scipy.stats.binomtest(fixed, fixed + broken).pvalue
-    assert stats.mcnemar(base, tuned) == pytest.approx(expected)
-
-
 def test_power_is_known_where_the_base_gets_nothing_right():
     assert 0 < detection.power(150, 4, 0.0) == detection.power(150, 4, 1 / 300) < 0.2
     assert np.isnan(detection.power(3, 2, 0.0, exact=True))  # three changes: p is 1/4 at best
@@ -386,36 +366,19 @@ def test_a_column_shift_keeps_every_targets_values_and_the_diagonal():
     assert len({draw.tobytes() for draw in draws}) > 15
 
 
-@pytest.mark.filterwarnings("ignore:After omitting NaNs")
-@pytest.mark.parametrize("pooled", [True, False])
-@pytest.mark.parametrize("sides", [1, 2])
-@pytest.mark.parametrize("direction", [1, -1])
-@pytest.mark.parametrize("missing", [0.0, 0.3])
-def test_the_t_tests_are_scipys(pooled, sides, direction, missing):
-    chance = np.random.default_rng(3)
-    values = chance.standard_normal((3, 5, 20)) * chance.uniform(0.1, 3, 20)
-    average = chance.standard_normal((3, 5, 1)) + 0.5
-    values[chance.random(values.shape) < missing] = np.nan
-    values[0, 1:, 0] = np.nan  # one seed left
-    expected = scipy.stats.ttest_ind(
-        direction * values,
-        np.broadcast_to(direction * average, values.shape),
-        axis=1,
-        equal_var=pooled,
-        nan_policy="omit",
-        alternative="greater" if sides == 1 else "two-sided",
-    )
-    found = persona.unpaired_t(values, average, direction, pooled=pooled, sides=sides)
-    np.testing.assert_allclose(found, expected.pvalue, rtol=1e-9)
+def test_values_that_are_all_zero_or_unknown_have_no_signed_rank():
+    assert np.isnan(significance.signed_rank(np.zeros(6)))
+    sample = np.array([1.0, 2.0, -0.5, np.nan])
+    expected = scipy.stats.wilcoxon(sample[:3], alternative="greater").pvalue
+    assert significance.signed_rank(sample) == expected
 
 
-@given(st.integers(0, 10_000), st.integers(3, 12), st.floats(0.1, 0.9))
-def test_the_largest_clique_is_that_of_networkx(seed, size, density):
-    signs = np.random.default_rng(seed).random((1, size, size)) - (1 - density)
-    mutual = (signs[0] > 0) & (signs[0].T > 0) & ~np.eye(size, dtype=bool)
-    largest = max(len(clique) for clique in nx.find_cliques(nx.from_numpy_array(mutual)))
-    assert graph.largest_cliques(signs, "positive")[0] == largest
-    assert graph.largest_cliques(-signs, "negative")[0] == largest
+def test_a_t_test_uses_the_known_seeds():
+    values = np.array([[[0.2], [0.5], [0.3], [np.nan]]])
+    average = np.array([[[0.0], [0.1], [0.2], [0.4]]])
+    expected = scipy.stats.ttest_ind([0.2, 0.5, 0.3], average[0, :, 0], alternative="greater")
+    assert significance.unpaired_t(values, average, 1)[0, 0] == pytest.approx(expected.pvalue)
+    assert np.isnan(significance.unpaired_t(values[:, :1], average[:, :1], 1)).all()
 
 
 def test_seed_correlation_is_recovered():

@@ -20,7 +20,7 @@ from transferscope import cli
 from transferscope import store as results
 from transferscope.analysis.json_file import to_json
 from transferscope.analysis.settings import Settings
-from transferscope.cli.exhibits import exhibits_of
+from transferscope.cli.example_items import exhibits_of
 from transferscope.errors import DataError
 from transferscope.execution import runner
 from transferscope.execution.runner import run_study
@@ -338,7 +338,7 @@ def test_no_folder_that_a_bundle_names_is_opened(packed, tmp_path, monkeypatch, 
     rezipped(packed, contents(packed) | {"study.yaml": text.encode()})
     shown = exhibits_of(read_inputs(packed), pictures=True)
     assert shown is not None
-    assert f"bundle.zip: no questions and no pictures: {why}" in shown.notes
+    assert f"bundle.zip: no questions and images: {why}" in shown.notes
 
 
 def test_what_is_no_zip_is_refused(tmp_path, packed):

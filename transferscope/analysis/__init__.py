@@ -1,10 +1,8 @@
-"""What an analysis is: plain data, and its form as `analysis.json` (schema 1).
+"""The analysis of a study: its settings and its results, as plain data.
 
-Everything the summary, the page, the figures and a user's own scripts read comes from this one
-record, so a report can be drawn again without the results it was made from.
-
-`assemble.analyze` fills it; `serial` turns it into `analysis.json` and back. Its parts are in
-`settings`, `estimate`, `conduct` and `strategies`; `exhibits` are items to look at beside it.
+The summary, the page, the figures and a user's scripts read this one record, so a report can be
+drawn again without the results it was made from. `analyze.analyze` fills it; `json_file` turns it
+into `analysis.json` (schema 1) and back.
 
 A number that is not known is NaN here and null in JSON. Effects (`mean`, `positive`, ...) are in
 the units of `settings.measure`; with PGF, the part of the remaining gap that was closed. An
@@ -14,16 +12,23 @@ interval `ci` is `(low, high)` at `1 - settings.alpha`.
 from dataclasses import dataclass, field
 from typing import Literal
 
-from transferscope.analysis.check import Check
+from transferscope.analysis.parts import (
+    Adjusted,
+    Decomposition,
+    Estimate,
+    Experiment,
+    Placebo,
+    Trajectory,
+)
 from transferscope.analysis.settings import Settings
-from transferscope.analysis.strategies import Experiment
-from transferscope.matrix.behavior_record import Adjusted, Behaviour, Flips, Placebo
-from transferscope.matrix.estimate import Decomposition, Estimate
+from transferscope.analysis.verdict import Check
+from transferscope.matrix.collapse import Behaviour
+from transferscope.matrix.flips import Flips
 from transferscope.tasks import Granularity, Level
-from transferscope.tasks.checkpoints import Trajectory
 from transferscope.tasks.number import Interval, Number
 
 Sign = Literal["positive", "negative"]
+Quantity = Literal["transferability", "malleability"]
 Basis = Literal["seeds and items", "seeds", "items", "none"]
 Items = Literal["predictions", "counts", "none"]
 Null = Literal["no transfer", "column shift"]
@@ -31,7 +36,7 @@ Null = Literal["no transfer", "column shift"]
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """A task as the analysis saw it."""
+    """A task of the study."""
 
     name: str
     abbreviation: str
@@ -60,7 +65,7 @@ class Cell:
     mcnemar: dict[str, Number] | None = None
     """Exact McNemar p-value of each seed; only where item-level predictions exist."""
     exact_p: Number | None = None
-    """Exact p-value over items, all seeds together (`exact.sign_flip`); None as `mcnemar`."""
+    """Exact p-value over items, all seeds together (`sign_flip`); None as `mcnemar`."""
     n: Number | None = None
     """Items that base and run both answered, mean over seeds; None where unknown."""
     base: dict[str, Number] | None = None
@@ -82,7 +87,7 @@ class TaskEffect:
 
 
 @dataclass(frozen=True)
-class SignedCI:
+class SignedIntervals:
     """Intervals of a `Signed`."""
 
     positive: Interval
@@ -95,11 +100,11 @@ class Signed:
 
     positive: Number
     negative: Number
-    ci: SignedCI
+    ci: SignedIntervals
 
 
 @dataclass(frozen=True)
-class Profile:
+class TaskProfile:
     """Mean transferability and mean malleability of a group of tasks."""
 
     transferability: Signed
@@ -113,7 +118,7 @@ class Category:
     tasks: list[str]
     transferability: Signed
     malleability: Signed
-    without_self: Profile
+    without_self: TaskProfile
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ class Clique:
     q_value: Number
     """Benjamini-Hochberg over all cliques of this model and sign."""
     every_seed: bool
-    """Whether each seed alone agrees in every sign; a cell not measured speaks for neither."""
+    """Whether each seed alone agrees in every sign; cells not measured are ignored."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +193,7 @@ class Cliques:
     complete: bool
     """False where there were too many to list them all."""
     nulls: list[CliqueNull]
-    """Empty where no null could be computed; `notes` says why."""
+    """Empty where no null model could be computed; `notes` has the reason."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +234,7 @@ class ModelAnalysis:
     """{source: {target: cell}}, in the units of `settings.measure`."""
     transferability: dict[str, TaskEffect]
     malleability: dict[str, TaskEffect]
-    average: Profile
+    average: TaskProfile
     """Means over tasks."""
     noise_floor: NoiseFloor | None
     categories: dict[str, dict[str, Category]]
@@ -238,11 +243,11 @@ class ModelAnalysis:
     graph: Graph
     cliques: Cliques
     behaviour: Behaviour | None = None
-    """How answers are given; None where the results do not say."""
+    """How replies are given; None where the results do not hold the options chosen."""
     flips: dict[str, dict[str, Flips]] = field(default_factory=dict)
     """{source: {target: items that changed}}; empty without item-level predictions."""
     controls: dict[str, Placebo] = field(default_factory=dict)
-    """{control or mixture: what it did}; empty where none was run."""
+    """{control or mixture: its effects}; empty where none was run."""
     adjusted: Adjusted | None = None
     """Effects beyond the placebo's; None where no placebo was run."""
     base_seeds: dict[str, dict[str, Number]] = field(default_factory=dict)
@@ -306,14 +311,14 @@ class Scale:
 
 @dataclass(frozen=True)
 class Claim:
-    """A published finding, tried on the given models."""
+    """A published finding, decided for the given models."""
 
     id: str
     statement: str
     source: str
-    """Where the paper says it."""
+    """Its place in the paper."""
     holds: bool | None
-    """None where the given models cannot tell; `evidence` says what is missing."""
+    """None where it cannot be decided; `evidence` names what is missing."""
     evidence: str
     support: Number
     """Share of bootstrap draws in which it holds."""
@@ -371,11 +376,11 @@ class Analysis:
     notes: list[str]
     """What a reader must know before believing the numbers."""
     checks: list[Check] = field(default_factory=list)
-    """What voids a verdict, or puts it in doubt, before any effect."""
+    """What voids a verdict, or puts it in doubt."""
     trajectories: list[Trajectory] = field(default_factory=list)
     """Empty where no source is a checkpoint."""
     experiment: Experiment | None = None
-    """What the choice of training data is worth; None where that was not tried."""
+    """Whether choosing training data by the matrix pays; None where that was not tried."""
     personas_by_chance: dict[str, Number] = field(default_factory=dict)
     """{role: how many tasks would play it without any transfer}; empty where unknown."""
     schema: Literal[1] = 1

@@ -1,20 +1,16 @@
-"""From the matrix to the analysis: every number, each with its uncertainty.
+"""From the matrix to the analysis: every number, with its uncertainty.
 
-Point estimates come from `measure`, `graph` and `persona`; intervals from one bootstrap per model
-(`evidence`), in whose draws all quantities of that model move together.
+Point estimates come from `matrix.task_effects`, `graph` and `persona`; intervals from one bootstrap
+per model (`model_effects`), in whose draws all quantities of that model move together.
 
 In:   the matrix (`matrix`, `readers`) and the settings.
 Out:  an `analysis.Analysis`.
-
-Opens no file, prints nothing.
-
-Its parts: `placebo`, `one_model` (all that is said of one), `trajectory` (checkpoints of a
-finetune), `audit` (the paper's findings, tried).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
@@ -32,49 +28,48 @@ from transferscope.analysis import (
     Personas,
     Power,
     Scale,
+    Sign,
     TaskRecord,
     Trend,
-    audit,
     graph,
     persona,
-    placebo,
 )
-from transferscope.analysis.bootstrap import Evidence, gather, no_transfer, null_draws
-from transferscope.analysis.cells import pair
-from transferscope.analysis.one_model import BOUNDS, QUANTITIES, SIGNS, describe, over_tasks
+from transferscope.analysis.claims import decide_claims
+from transferscope.analysis.model_analysis import (
+    DIMENSION,
+    SIGNS,
+    analyze_model,
+    over_tasks,
+)
+from transferscope.analysis.model_effects import (
+    ModelEffects,
+    effects,
+    model_effects,
+    no_transfer,
+    null_draws,
+    pair,
+)
+from transferscope.analysis.parts import Part
+from transferscope.analysis.placebo import decomposition, placebo_notes
 from transferscope.analysis.settings import Settings
 from transferscope.analysis.trajectory import trajectories
-from transferscope.errors import StudyError
-from transferscope.matrix import behavior as behaviour
-from transferscope.matrix import measure
+from transferscope.matrix import task_effects
+from transferscope.matrix.collapse import behavior_notes
 from transferscope.matrix.pairing import left_out
 from transferscope.predictions import shown
 from transferscope.stats import detection, simulate
+from transferscope.tasks.number import Interval
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
 FEW_ERRORS = 10
-"""Base errors below which a target is said to be near its ceiling."""
-
-
-def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:
-    """The effects of every cell in the named measure, dimensions (model, seed, source, target).
-
-    Args:
-        name: `pgf`, `relative_gain` or `raw_gain`; the last two need accuracies.
-    """
-    if name == "pgf":
-        return matrix["pgf"]
-    if matrix["accuracy"].isnull().all():
-        raise StudyError(f"{name} needs accuracies, and these results hold only PGF values")
-    change = getattr(measure, name)(matrix["paired_base_accuracy"], matrix["accuracy"])
-    return change.transpose(*matrix["pgf"].dims).assign_coords(matrix["pgf"].coords)
+"""A target with fewer errors of the base is near its ceiling."""
 
 
 def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
-    """Everything that can be said about a transfer matrix.
+    """The analysis of a transfer matrix.
 
     Args:
         matrix: what `read_results` returns.
@@ -84,20 +79,20 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         The analysis, ready to be printed, drawn or written.
 
     Raises:
-        StudyError: a setting is out of its range, or the measure needs what the matrix lacks.
+        StudyError: a setting is out of range, or the measure needs what the matrix lacks.
     """
     settings = replace(settings or Settings(), ceiling=matrix.attrs["ceiling"])
     settings.check()
     matrix = _without_void(matrix)
     mu = effects(matrix, settings.measure)
     names = mu["model"].values.tolist()
-    with ThreadPoolExecutor() as pool:  # numpy lets go of the interpreter in the bootstrap
-        gathered = pool.map(lambda name: gather(matrix, mu, name, settings), names)
-        evidence = dict(zip(names, gathered, strict=True))
-    models = {name: describe(matrix, mu, evidence[name], settings) for name in names}
-    nulls = {
-        name: no_transfer(one, matrix, settings) if settings.preset == "default" else None
-        for name, one in evidence.items()
+    with ThreadPoolExecutor() as pool:  # numpy releases the interpreter's lock in the bootstrap
+        found = pool.map(lambda name: model_effects(matrix, mu, name, settings), names)
+        by_model = dict(zip(names, found, strict=True))
+    nulls = {name: no_transfer(one, matrix, settings) for name, one in by_model.items()}
+    models = {
+        name: analyze_model(matrix, mu, one, nulls[name], settings)
+        for name, one in by_model.items()
     }
     tasks = _tasks(mu)
     mu = mu.where(~left_out(matrix))  # all that follows is averages
@@ -107,15 +102,15 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         inputs=[Input(**entry) for entry in matrix.attrs["inputs"]],
         tasks=tasks,
         models=models,
-        personas=_personas(mu, evidence, settings),
-        decomposition={name: _decomposition(mu, evidence[name], nulls[name]) for name in names},
-        scale=_scale(mu, evidence, settings),
-        claims=audit.audit(mu, evidence),
-        power=_power(matrix, evidence, settings),
-        notes=_notes(matrix, evidence, models, settings),
+        personas=_personas(mu, by_model, settings),
+        decomposition={name: _decomposition(mu, by_model[name], nulls[name]) for name in names},
+        scale=_scale(by_model, models, settings),
+        claims=decide_claims(mu, by_model),
+        power=_power(matrix, by_model, settings),
+        notes=list(_notes(matrix, by_model, models, settings)),
         checks=list(matrix.attrs.get("checks", ())),
-        trajectories=trajectories(evidence, models, settings.seed),
-        personas_by_chance=_personas_by_chance(evidence, nulls, settings),
+        trajectories=trajectories(by_model, models, settings.seed),
+        personas_by_chance=_personas_by_chance(by_model, nulls, settings),
     )
 
 
@@ -159,108 +154,100 @@ def _tasks(mu: xr.DataArray) -> list[TaskRecord]:
     return [TaskRecord(name=name, **entry) for name, entry in records.items()]
 
 
-def _decomposition(mu: xr.DataArray, evidence: Evidence, null: np.ndarray | None) -> Decomposition:
-    one = mu.sel(model=[evidence.model], seed=evidence.seeds)
-    shares = {str(name): part.item() for name, part in measure.decompose(one).items()}
-    drawn = evidence.drawn_cells()
-    mean = graph.seed_mean(evidence.data.averaged)
-    found = placebo.decomposition(evidence, mean, drawn, measure.VarianceShares(**shares))
-    return found if null is None else replace(found, no_transfer=_by_chance(evidence, mean, null))
-
-
-def _by_chance(evidence: Evidence, mean: np.ndarray, null: np.ndarray) -> dict[Any, Any]:
-    """Where shares of variance lie without transfer; empty where most draws have a perfect base.
-
-    A share that is undefined, as among two tasks, is left out.
-    """
-    known = np.isfinite(mean) & ~evidence.data.itself
+def _decomposition(mu: xr.DataArray, one: ModelEffects, null: np.ndarray | None) -> Decomposition:
+    part = mu.sel(model=[one.model], seed=one.seeds)
+    shares = {str(name): part.item() for name, part in task_effects.decompose(part).items()}
+    mean = graph.seed_mean(one.data.averaged)
+    shares = task_effects.VarianceShares(**shares)
+    found = decomposition(one, mean, one.drawn_cells(), shares)
+    if null is None:
+        return found
+    # Where the shares lie without transfer; unknown where most draws have a perfect base.
+    known = np.isfinite(mean) & ~one.data.itself
     drawn = graph.seed_mean(np.moveaxis(null, 1, 0))
     drawn = drawn[np.isfinite(drawn[:, known]).all(axis=1)]
     if 2 * len(drawn) < len(null):
-        return {}
-    parts = measure.variance_shares(np.nan_to_num(drawn), known)._asdict()
-    level = [evidence.alpha / 2, 1 - evidence.alpha / 2]
-    defined = {name: part for name, part in parts.items() if np.isfinite(part).any()}
-    return {name: pair(np.nanquantile(part, level)) for name, part in defined.items()}
+        return found
+    parts = task_effects.variance_shares(np.nan_to_num(drawn), known)
+    level = [one.alpha / 2, 1 - one.alpha / 2]
+    names: tuple[Part, ...] = ("target", "source", "both")
+    defined = [name for name in names if np.isfinite(getattr(parts, name)).any()]
+    by_chance = {name: pair(np.nanquantile(getattr(parts, name), level)) for name in defined}
+    return replace(found, no_transfer=by_chance)
 
 
-def _scale(mu: xr.DataArray, evidence: dict[str, Evidence], settings: Settings) -> Scale:
-    means = measure.averages(mu, include_self=settings.include_self).mean("seed")
-    names = list(evidence)
+def _scale(
+    by_model: dict[str, ModelEffects], models: dict[str, ModelAnalysis], settings: Settings
+) -> Scale:
     trends = {}
-    for quantity in QUANTITIES:
-        values, ci, steps = {}, {}, {}
+    for quantity in DIMENSION:
+        averages = [getattr(model.average, quantity) for model in models.values()]
+        values = {sign: [getattr(each, sign) for each in averages] for sign in SIGNS}
+        steps: dict[Sign, list[Interval]] = {sign: [] for sign in SIGNS}
         for sign in SIGNS:
-            estimate = means[f"{quantity}_{sign}"].sel(model=names).values
-            values[sign] = estimate.tolist()
-            tasks = [
-                e.drawn(quantity, sign, include_self=settings.include_self, view="means")
-                for e in evidence.values()
-            ]
-            drawn = [None if d is None else over_tasks(d) for d in tasks]
-            low, high = BOUNDS[sign]
-            ci[sign] = [
-                pair(e.interval(d, np.asarray(v), low=low, high=high))
-                for e, d, v in zip(evidence.values(), drawn, estimate, strict=True)
-            ]
-            steps[sign] = [
-                pair(
-                    evidence[names[k]].interval(
-                        None if a is None or b is None else b - a,
-                        np.asarray(estimate[k] - estimate[k - 1]),
-                    )
+            drawn = [
+                over_tasks(
+                    one.drawn(quantity, sign, include_self=settings.include_self, view="means")
                 )
-                for k, (a, b) in enumerate(pairwise(drawn), start=1)
+                for one in by_model.values()
             ]
+            for one, (a, b), (x, y) in zip(
+                list(by_model.values())[1:], pairwise(drawn), pairwise(values[sign]), strict=True
+            ):
+                steps[sign].append(one.ends(None if a is None or b is None else b - a, y - x))
+        ci: dict[Sign, list[Interval]] = {
+            sign: [getattr(each.ci, sign) for each in averages] for sign in SIGNS
+        }
         trends[quantity] = Trend(**values, ci=ci, steps=steps)
-    return Scale(models=names, **trends)
+    return Scale(models=list(by_model), **trends)
 
 
-def _personas(mu: xr.DataArray, evidence: dict[str, Evidence], settings: Settings) -> Personas:
+def _personas(mu: xr.DataArray, by_model: dict[str, ModelEffects], settings: Settings) -> Personas:
     found = persona.personas(mu, include_self=settings.include_self)
-    if not all(e.draws for e in evidence.values()):
+    if not all(one.draws for one in by_model.values()):
         return found
     return Personas(
         **{
-            role: [_with_support(p, trait, evidence, settings) for p in getattr(found, role)]
+            role: [_with_support(p, trait, by_model, settings) for p in getattr(found, role)]
             for role, trait in persona.TRAITS.items()
         }
     )
 
 
-def _personas_by_chance(
-    evidence: dict[str, Evidence], nulls: dict[str, np.ndarray | None], settings: Settings
-) -> dict[str, float]:
-    drawn = [
-        null if settings.include_self else np.where(evidence[name].data.itself, np.nan, null)
-        for name, null in nulls.items()
-        if null is not None
-    ]
-    if len(drawn) < len(evidence):
-        return {}
-    return {role: persona.by_chance(drawn, trait) for role, trait in persona.TRAITS.items()}
-
-
 def _with_support(
-    member: Persona, trait: persona.Trait, evidence: dict[str, Evidence], settings: Settings
+    member: Persona, trait: persona.Trait, by_model: dict[str, ModelEffects], settings: Settings
 ) -> Persona:
     """The persona with intervals, and the share of draws in which it plays its role everywhere."""
     everywhere, models = np.asarray(True), {}
-    for name, one in evidence.items():
+    for name, one in by_model.items():
         tasks = one.sources if trait.quantity == "transferability" else list(one.data.targets)
         assert one.draws is not None  # the caller made sure that every model has some
         drawn = one.draws.ahead[trait.quantity, trait.sign, settings.include_self]
         ahead = drawn[tasks.index(member.task)]
         known = member.models[name]
-        ci = one.interval(ahead, np.asarray(known.value - known.average))
-        models[name] = replace(known, ci=pair(ci))
+        models[name] = replace(known, ci=one.ends(ahead, known.value - known.average))
         everywhere = everywhere & (trait.direction * ahead > 0)
     return Persona(member.task, models, float(everywhere.mean()))
 
 
-def _power(matrix: xr.Dataset, evidence: dict[str, Evidence], settings: Settings) -> list[Power]:
+def _personas_by_chance(
+    by_model: dict[str, ModelEffects], nulls: dict[str, np.ndarray | None], settings: Settings
+) -> dict[str, float]:
+    drawn = [
+        null if settings.include_self else np.where(by_model[name].data.itself, np.nan, null)
+        for name, null in nulls.items()
+        if null is not None
+    ]
+    if len(drawn) < len(by_model):
+        return {}
+    return {role: persona.by_chance(drawn, trait) for role, trait in persona.TRAITS.items()}
+
+
+def _power(
+    matrix: xr.Dataset, by_model: dict[str, ModelEffects], settings: Settings
+) -> list[Power]:
     rows = []
-    for name, one in evidence.items():
+    for name, one in by_model.items():
         base = matrix["base_accuracy"].sel(model=name).mean("seed")
         for table, target in zip(one.data.counted, one.data.targets, strict=True):
             accuracy = float(base.sel(target=target))
@@ -282,106 +269,103 @@ def _power(matrix: xr.Dataset, evidence: dict[str, Evidence], settings: Settings
 
 def _notes(
     matrix: xr.Dataset,
-    evidence: dict[str, Evidence],
+    by_model: dict[str, ModelEffects],
     models: dict[str, ModelAnalysis],
     settings: Settings,
-) -> list[str]:
-    notes = list(matrix.attrs["notes"])
+) -> Iterator[str]:
+    yield from matrix.attrs["notes"]
     for name, model in models.items():
-        notes += behaviour.notes(name, model.behaviour)
-        notes += placebo.notes(name, model.controls, model.adjusted)
+        yield from behavior_notes(name, model.behaviour)
+        yield from placebo_notes(name, model.controls, model.adjusted)
     if settings.preset == "paper":
-        notes.append("Preset 'paper': the paper's tests alone, without intervals or null models.")
-        return notes
-    for name, one in evidence.items():
-        if not behaviour.knows_letters(models[name].behaviour):
-            notes += _one_answer(one)
-        notes += _near_ceiling(name, models[name], settings) + _too_few_draws(one, settings)
-    counted = [name for name, one in evidence.items() if one.items == "counts"]
-    if counted:
-        notes.append(
+        yield "Preset 'paper': the paper's tests alone, without intervals or null models."
+        return
+    for name, one in by_model.items():
+        behaviour = models[name].behaviour
+        if behaviour is None or not behaviour.knows_letters:
+            yield from _constant_answers(one)
+        yield from _near_ceiling(name, models[name], settings)
+        yield from _too_few_draws(one, settings)
+    if counted := [name for name, one in by_model.items() if one.items == "counts"]:
+        yield (
             f"{', '.join(counted)}: only counts of correct answers are known, not which items. "
             "Intervals use a made-up item table with exactly these counts, in which answers of two "
             f"adapters correlate {settings.item_correlation:g} (an assumption)."
         )
-    for name, one in evidence.items():
-        if one.basis == "seeds":
-            notes.append(
-                f"{name}: no counts, so intervals account for seeds alone and say nothing about "
-                "another sample of items."
-            )
-        if len(one.seeds) == 1:
-            kept = "Intervals account for items alone" if one.basis == "items" else "No intervals"
-            notes.append(
-                f"{name}: one seed. {kept}, and tests over seeds are left out; what is said holds "
-                "for these adapters, not for the recipe."
-            )
-        if (draws := null_draws(one, settings)) < settings.null_draws:
-            notes.append(f"{name}: null models have {draws} draws, as the matrix is large.")
-        if not models[name].cliques.complete:
-            notes.append(
-                f"{name}: more than {graph.MOST_CLIQUES} maximal cliques; the list is incomplete "
-                "and the largest may be missing."
-            )
-        if one.basis != "none" and models[name].noise_floor is None:
-            notes.append(f"{name}: {_no_floor(one)}.")
-    return notes
+    for name, one in by_model.items():
+        for note in _limits(one, models[name], settings):
+            yield f"{name}: {note}"
 
 
-def _no_floor(evidence: Evidence) -> str:
-    """Why there is no noise floor."""
-    none = "so there is no noise floor and no null model without transfer"
-    if evidence.data.ceiling is None:
-        return f"the ceiling is measured as the effects are, {none}"
-    if any(table is None for table in evidence.data.items):
-        return f"items are not known for every target, {none}"
-    if not np.isfinite(evidence.data.averaged).any():
-        return f"no effect has a part in averages, {none}"
-    return "hardly an effect of one task on another would be defined by chance: no noise floor"
+def _limits(one: ModelEffects, model: ModelAnalysis, settings: Settings) -> Iterator[str]:
+    """What the results of one model do not cover."""
+    if one.basis == "seeds":
+        yield (
+            "no counts, so intervals account for seeds alone and do not cover another sample of "
+            "items."
+        )
+    if len(one.seeds) == 1:
+        kept = "Intervals account for items alone" if one.basis == "items" else "No intervals"
+        yield (
+            f"one seed. {kept}, and tests over seeds are left out; results hold for these adapters,"
+            " not for the recipe."
+        )
+    if (draws := null_draws(one, settings)) < settings.null_draws:
+        yield f"null models have {draws} draws, as the matrix is large."
+    if not model.cliques.complete:
+        yield (
+            f"more than {graph.MOST_CLIQUES} maximal cliques; the list is incomplete and the "
+            "largest may be missing."
+        )
+    if one.basis != "none" and model.noise_floor is None:
+        why = "hardly an effect of one task on another would be defined by chance"
+        if one.data.ceiling is None:
+            why = "the ceiling is measured as the effects are"
+        elif any(table is None for table in one.data.items):
+            why = "items are not known for every target"
+        elif not np.isfinite(one.data.averaged).any():
+            why = "no effect has a part in averages"
+        yield f"{why}, so neither a noise floor nor a null model without transfer is known."
 
 
-def _near_ceiling(name: str, model: ModelAnalysis, settings: Settings) -> list[str]:
+def _near_ceiling(name: str, model: ModelAnalysis, settings: Settings) -> Iterator[str]:
     """Targets on which the base errs so little that one answer more or less is a large PGF."""
-    if settings.measure != "pgf" or settings.ceiling != 1:
-        return []
     few = []
     for target, errors in model.base_errors.items():
         known = [number for number in errors.values() if number is not None]
         if known and 0 < (mean := sum(known) / len(known)) < FEW_ERRORS:
             few.append(f"{shown(target)} ({mean:.3g})")
-    if not few:
-        return []
-    return [
-        f"{name}: the base errs on fewer than {FEW_ERRORS} items of {', '.join(few)}. One answer "
-        "there is one over so much PGF, and averages over targets lean on it."
-    ]
+    if few and settings.measure == "pgf" and settings.ceiling == 1:
+        yield (
+            f"{name}: the base errs on fewer than {FEW_ERRORS} items of {', '.join(few)}. PGF is "
+            "unstable there: one answer changes it by one over that number, and averages over "
+            "targets depend on it."
+        )
 
 
-def _too_few_draws(evidence: Evidence, settings: Settings) -> list[str]:
-    """Where the smallest p-value there is cannot stand after correction."""
-    measured = np.isfinite(evidence.data.effects).any(axis=0)
-    tests = int((measured & ~evidence.single & ~evidence.data.itself).sum())
+def _too_few_draws(one: ModelEffects, settings: Settings) -> Iterator[str]:
+    """Where the smallest possible p-value cannot stay significant after correction."""
+    measured = np.isfinite(one.data.effects).any(axis=0)
+    tests = int((measured & ~one.single & ~one.data.itself).sum())
     least = 2 / (settings.bootstrap + 1)
-    if evidence.draws is None or least * tests <= settings.alpha:
-        return []
-    return [
-        f"{evidence.model}: {settings.bootstrap:,} draws give no p-value below {least:.2g}, so of "
-        f"{tests:,} tests fewer than {math.ceil(least * tests / settings.alpha)} cannot hold after "
-        f"correction, however large; --bootstrap {math.ceil(2 * tests / settings.alpha):,} tells."
-    ]
+    if one.draws is not None and least * tests > settings.alpha:
+        yield (
+            f"{one.model}: {settings.bootstrap:,} draws give no p-value below {least:.2g}, so of "
+            f"{tests:,} tests fewer than {math.ceil(least * tests / settings.alpha)} cannot be "
+            f"significant after correction, however large; use --bootstrap "
+            f"{math.ceil(2 * tests / settings.alpha):,}."
+        )
 
 
-def _one_answer(evidence: Evidence) -> list[str]:
+def _constant_answers(one: ModelEffects) -> Iterator[str]:
     """Targets on which most adapters score exactly the same, as one constant answer would."""
-    notes = []
-    for j, target in enumerate(evidence.data.targets):
-        column = evidence.data.effects[:, ~evidence.data.itself[:, j], j]
+    for j, target in enumerate(one.data.targets):
+        column = one.data.effects[:, ~one.data.itself[:, j], j]
         changed = np.round(column[np.isfinite(column) & (column != 0)], 9)
         values, counts = np.unique(changed, return_counts=True)
         if len(values) and counts.max() > column.size / 2 and column.size >= 8:
-            notes.append(
-                f"{evidence.model}: {counts.max()} of {column.size} adapters change {target} by "
+            yield (
+                f"{one.model}: {counts.max()} of {column.size} adapters change {target} by "
                 f"exactly {values[counts.argmax()]:+.3f}; they may all give one constant answer, "
                 "which is no transfer."
             )
-    return notes

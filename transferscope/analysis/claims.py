@@ -1,298 +1,212 @@
-"""The paper's findings as data: an id, a sentence, where it stands, and what decides it.
+"""Decide the paper's findings for the given models, under every defensible choice.
 
-In:   a `Panel`: every task's transferability or malleability in every model, in size order.
-Out:  for each finding whether it holds, and the numbers that say so. `audit` asks them all.
+Each is decided as the paper does, again under each alternative (self-transfer counted or not, N,
+seeds averaged first or last, test, tail), and in every bootstrap draw.
+
+In:   mu as an `xarray.DataArray` (model, seed, source, target), models in size order; the models'
+      effects.
+Out:  a list of `analysis.Claim`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferscope.analysis import Sign, graph
-from transferscope.analysis.bootstrap import Quantity
-from transferscope.analysis.persona import TRAITS, Role
+from transferscope.analysis import Claim, Quantity, Sign, graph
+from transferscope.analysis.model_effects import ModelEffects
+from transferscope.analysis.paper_findings import FINDINGS, CliqueFinding, Finding, Panel, named
+from transferscope.matrix import task_effects
+from transferscope.stats.significance import unpaired_t
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Every task's value in every model, and what is known about the tasks."""
+class Variant:
+    """One way to analyze; the defaults are the paper's."""
 
-    models: tuple[str, ...]
-    tasks: tuple[str, ...]
-    values: list[np.ndarray]
-    """For each model (task, draw); one draw for the estimate."""
-    categories: dict[str, np.ndarray]
-    """level and granularity of each task, "" where unknown."""
-
-    def means(self, by: str, category: str) -> list[np.ndarray]:
-        """Mean over a category's tasks, for each model."""
-        member = self.categories[by] == category
-        return [graph.seed_mean(values[member]) for values in self.values]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A sentence of the paper that the analysis can decide."""
-
-    id: str
-    statement: str
-    source: str
-    quantity: Quantity
-    sign: Sign
-    holds: Callable[[Panel], np.ndarray]
-    """Whether it holds, for each draw."""
-    evidence: Callable[[Panel], str]
-    missing: Callable[[Panel], str]
-    """What the models at hand lack to decide it; empty where nothing."""
     include_self: bool = False
-    test: tuple[str, float, tuple[str, ...]] | None = None
-    """Also significant: the task, the level, the models it names (none: all)."""
+    all_tasks: bool = False
+    mean_first: bool = False
+    welch: bool = False
+    two_sided: bool = False
+    every_seed: bool = False
 
 
-def named(models: Iterable[str], size: str) -> str | None:
-    """The model whose name holds the size as a word of its own, such as `32B`; None if none."""
-    pattern = re.compile(rf"(?<![\w.]){re.escape(size)}(?![A-Za-z0-9])", re.IGNORECASE)
-    return next((model for model in models if pattern.search(model)), None)
+WORDS: dict[str, tuple[str, str]] = {
+    "include_self": ("self-transfer left out", "self-transfer counted"),
+    "all_tasks": ("N = tasks considered", "N = all tasks"),
+    "mean_first": ("seeds averaged last", "seeds averaged first"),
+    "welch": ("Student's t-test", "Welch's t-test"),
+    "two_sided": ("one-sided test", "two-sided test"),
+    "every_seed": ("sign of the seed mean", "sign of every seed"),
+}
+"""The meaning of each choice when it is False, and when it is True."""
 
 
-def _everywhere(conditions: Iterable[np.ndarray]) -> np.ndarray:
-    return np.logical_and.reduce(list(conditions))
+class _Study:
+    """The matrix, with the values and tests of each choice computed once."""
 
+    def __init__(self, mu: xr.DataArray, effects: dict[str, ModelEffects]) -> None:
+        self.mu, self.effects = mu, effects
+        self.models = tuple(mu["model"].values.tolist())
+        self.values = cache(self._values)
+        self.means = cache(self._means)
+        self.tests = cache(self._tests)
 
-def _number(values: np.ndarray) -> str:
-    return f"{float(values[0]):.3f}".replace("-", "−")
+    def _values(self, quantity: Quantity, choice: Variant) -> xr.Dataset:
+        mu = self.mu.mean("seed", keepdims=True) if choice.mean_first else self.mu
+        other = "target" if quantity == "transferability" else "source"
+        considered = self.mu.sizes[other] if choice.all_tasks else None
+        effect = getattr(task_effects, quantity)(
+            mu, include_self=choice.include_self, considered=considered
+        )
+        return effect.transpose("model", "seed", ...)
 
+    def _means(self, quantity: Quantity, sign: Sign, choice: Variant) -> Panel:
+        means = self.values(quantity, choice)[sign].mean("seed").values
+        return self._panel(quantity, [row[:, None] for row in means])
 
-def _unknown(panel: Panel, values: Iterable[np.ndarray], what: str) -> str:
-    """What is missing where a value is not known in every model; empty where nothing."""
-    pairs = zip(panel.models, values, strict=True)
-    models = [model for model, value in pairs if np.isnan(value[0])]
-    return f"needs known effects of {what} in {' and '.join(models)}" if models else ""
+    def _panel(self, quantity: Quantity, values: list[np.ndarray]) -> Panel:
+        dim, prefix = ("source", "source_") if quantity == "transferability" else ("target", "")
+        categories = {by: self.mu[prefix + by].values for by in ("level", "granularity")}
+        return Panel(self.models, tuple(self.mu[dim].values.tolist()), values, categories)
 
+    def panel(self, finding: Finding, choice: Variant) -> Panel:
+        """The finding's values under a choice."""
+        plain = replace(choice, welch=False, two_sided=False)  # values need no test
+        return self.means(finding.quantity, finding.sign, plain)
 
-def _averages(panel: Panel) -> list[np.ndarray]:
-    return [graph.seed_mean(values) for values in panel.values]
+    def drawn(self, finding: Finding) -> Panel | None:
+        """The finding's values in every bootstrap draw."""
+        draws = [
+            one.drawn(finding.quantity, finding.sign, include_self=finding.include_self)
+            for one in self.effects.values()
+        ]
+        known = [values for values in draws if values is not None]
+        return self._panel(finding.quantity, known) if len(known) == len(draws) else None
 
-
-def _steps(panel: Panel) -> list[np.ndarray]:
-    means = _averages(panel)
-    return [b - a for a, b in pairwise(means)]
-
-
-def _scale(
-    id: str, statement: str, source: str, quantity: Quantity, sign: Sign, *, trend: bool
-) -> Finding:
-    """`trend`: the average rises with size; else: it neither rises nor falls throughout."""
-
-    def holds(panel: Panel) -> np.ndarray:
-        rises = _everywhere(step > 0 for step in _steps(panel))
-        falls = _everywhere(step < 0 for step in _steps(panel))
-        return rises if trend else ~(rises | falls)
-
-    def evidence(panel: Panel) -> str:
-        means = zip(panel.models, _averages(panel), strict=True)
-        return f"average {sign} {quantity}: " + ", ".join(f"{_number(v)} ({m})" for m, v in means)
-
-    def missing(panel: Panel) -> str:
-        least = 2 if trend else 3
-        short = len(panel.models) < least
-        if short:
-            return f"needs at least {least} models, and {len(panel.models)} given"
-        return _unknown(panel, _averages(panel), "one task on another")
-
-    return Finding(id, statement, source, quantity, sign, holds, evidence, missing)
-
-
-def _category(
-    id: str, statement: str, quantity: Quantity, by: str, above: tuple[str, ...], *below: str
-) -> Finding:
-    """Each category in `above` lies over each one in `below`, in every model."""
-
-    def holds(panel: Panel) -> np.ndarray:
-        pairs = [(panel.means(by, high), panel.means(by, low)) for high in above for low in below]
-        return _everywhere(h > v for high, low in pairs for h, v in zip(high, low, strict=True))
-
-    def evidence(panel: Panel) -> str:
-        means = {category: panel.means(by, category) for category in (*above, *below)}
-        return "; ".join(
-            f"{model}: " + ", ".join(f"{c} {_number(means[c][m])}" for c in means)
-            for m, model in enumerate(panel.models)
+    def _tests(self, quantity: Quantity, sign: Sign, choice: Variant) -> np.ndarray:
+        """The p-value of every task in every model, (model, task)."""
+        plain = replace(choice, welch=False, two_sided=False)
+        effect = self.values(quantity, plain)[sign]
+        return unpaired_t(
+            effect.values,
+            effect.mean(str(effect.dims[-1])).values[..., None],
+            1 if sign == "positive" else -1,
+            pooled=not choice.welch,
+            sides=2 if choice.two_sided else 1,
         )
 
-    def missing(panel: Panel) -> str:
-        absent = [c for c in (*above, *below) if c not in panel.categories[by]]
-        if absent:
-            return f"needs tasks of {by} {', '.join(absent)}"
-        lost = (_unknown(panel, panel.means(by, c), f"{c}-level tasks") for c in (*above, *below))
-        return next(filter(None, lost), "")
+    def p_values(self, finding: Finding, choice: Variant) -> dict[str, float]:
+        """The tested task's p-value in each model."""
+        assert finding.test is not None
+        # A test over seeds cannot use their mean.
+        p_values = self.tests(finding.quantity, finding.sign, replace(choice, mean_first=False))
+        column = p_values[:, self.panel(finding, choice).tasks.index(finding.test[0])]
+        return dict(zip(self.models, column.tolist(), strict=True))
 
-    return Finding(
-        id, statement, "section 4.1", quantity, "positive", holds, evidence, missing, True
+
+def decide_claims(mu: xr.DataArray, effects: dict[str, ModelEffects]) -> list[Claim]:
+    """Every finding, decided.
+
+    Returns:
+        One claim for each finding: `holds` under the paper's choices, `sensitive_to` the choices
+        that reverse it, `support` the share of bootstrap draws in which it holds (NaN without
+        draws, and for findings that rest on a test).
+    """
+    study = _Study(mu, effects)
+    return [
+        _decide(each, study) if isinstance(each, Finding) else _decide_clique(each, study)
+        for each in FINDINGS
+    ]
+
+
+def _decide(finding: Finding, study: _Study) -> Claim:
+    paper = Variant(include_self=finding.include_self)
+    panel = study.panel(finding, paper)
+    gap = finding.missing(panel)
+    if finding.test and study.mu.sizes["seed"] < 2:
+        gap = gap or "needs more than one seed"
+    if gap:
+        return _claim(finding, gap)
+
+    def holds(choice: Variant) -> bool:
+        right = bool(finding.holds(study.panel(finding, choice))[0])
+        if finding.test is None:
+            return right
+        _, level, sizes = finding.test
+        p_values = study.p_values(finding, choice)
+        models = [named(study.models, size) for size in sizes] if sizes else study.models
+        return right and all(p_values[model] < level for model in models if model)
+
+    options = ["include_self", "all_tasks", "mean_first"]
+    text, support = finding.evidence(panel), np.nan
+    if finding.test:
+        options += ["welch", "two_sided"]
+        for model, p in study.p_values(finding, paper).items():
+            known = "no p-value, as no seed differs" if np.isnan(p) else f"p = {p:.2g}"
+            text += f"; {known} ({model})"
+    elif drawn := study.drawn(finding):
+        support = float(np.mean(finding.holds(drawn)))
+    return _claim(finding, text, support, (paper, holds, options))
+
+
+def _decide_clique(finding: CliqueFinding, study: _Study) -> Claim:
+    model = named(study.models, finding.size)
+    if model is None:
+        return _claim(finding, f"needs a model named {finding.size}")
+    found = graph.cliques(study.mu.sel(model=[model]), sign=finding.sign)[model]
+
+    def sizes(choice: Variant) -> list[int]:
+        level = 0.05 / (2 if choice.two_sided else 1)
+        kept = [c for c in found if c.p_value < level and (c.every_seed or not choice.every_seed)]
+        return [c.size for c in kept]
+
+    def holds(choice: Variant) -> bool:
+        return max(sizes(choice), default=0) in finding.tasks
+
+    significant = sizes(Variant())
+    text = f"no {finding.sign} one is significant"
+    if significant:
+        text = f"the largest significant {finding.sign} one has {max(significant)} tasks"
+        if (same := significant.count(max(significant))) > 1:
+            text += f" ({same} of that size)"
+    return _claim(finding, text, np.nan, (Variant(), holds, ["two_sided", "every_seed"]))
+
+
+def _claim(
+    finding: Finding | CliqueFinding,
+    text: str,
+    support: float = np.nan,
+    decision: tuple[Variant, Callable[[Variant], bool], list[str]] | None = None,
+) -> Claim:
+    """The claim, with the paper's choice and all combinations of the alternatives tried."""
+    outcome, sensitive, tried = None, [], []
+    if decision:
+        paper, holds, options = decision
+        outcome = holds(paper)
+        for name in options:
+            flipped = replace(paper, **{name: not getattr(paper, name)})
+            if holds(flipped) != outcome:
+                sensitive.append(WORDS[name][getattr(flipped, name)])
+        combinations = product([False, True], repeat=len(options))
+        tried = [holds(Variant(**dict(zip(options, c, strict=True)))) for c in combinations]
+    return Claim(
+        id=finding.id,
+        statement=finding.statement,
+        source=finding.source,
+        holds=outcome,
+        evidence=text,
+        support=support,
+        sensitive_to=sensitive,
+        held=sum(tried),
+        tried=len(tried),
     )
-
-
-def _role(
-    role: Role, task: str, level: float | None = None, sizes: tuple[str, ...] = ()
-) -> Finding:
-    """The task plays the role in every model; with `level`, significantly in those of `sizes`."""
-    trait = TRAITS[role]
-    name, where = task.replace("_", " "), ", ".join(sizes) if sizes else "every model"
-
-    def ahead(panel: Panel) -> list[np.ndarray]:
-        index, means = panel.tasks.index(task), _averages(panel)
-        apart = [v[index] - m for v, m in zip(panel.values, means, strict=True)]
-        if not (level and sizes):
-            return apart
-        asked = {named(panel.models, size) for size in sizes}
-        return [a for a, model in zip(apart, panel.models, strict=True) if model in asked]
-
-    def evidence(panel: Panel) -> str:
-        index = panel.tasks.index(task)
-        return "; ".join(
-            f"{model}: {_number(values[index])} against an average of {_number(mean)}"
-            for model, values, mean in zip(
-                panel.models, panel.values, _averages(panel), strict=True
-            )
-        )
-
-    def missing(panel: Panel) -> str:
-        absent = [size for size in sizes if named(panel.models, size) is None]
-        if task not in panel.tasks:
-            return f"needs the task {task}"
-        if absent:
-            return f"needs a model named {' and '.join(absent)}"
-        index = panel.tasks.index(task)
-        side = "of" if trait.quantity == "transferability" else "on"
-        known = _unknown(panel, (values[index] for values in panel.values), name)
-        return known.replace("effects of", f"effects {side}")
-
-    kind = f"a significant {role} (p < {level:g}, {where})" if level else f"a {role}"
-    return Finding(
-        id=f"{role}-{name.lower().replace(' ', '-')}" + ("-significant" if level else ""),
-        statement=f"{name} is {kind}",
-        source="section 5.2",
-        quantity=trait.quantity,
-        sign=trait.sign,
-        holds=lambda panel: _everywhere(trait.direction * a > 0 for a in ahead(panel)),
-        evidence=evidence,
-        missing=missing,
-        test=(task, level, sizes) if level else None,
-    )
-
-
-FINDINGS: tuple[Finding, ...] = (
-    _scale(
-        "scale-positive-transferability",
-        "Average positive transferability increases with model size",
-        "section 4.2, figure 5a",
-        "transferability",
-        "positive",
-        trend=True,
-    ),
-    _scale(
-        "scale-positive-malleability",
-        "Average positive malleability increases with model size",
-        "section 4.2",
-        "malleability",
-        "positive",
-        trend=True,
-    ),
-    _scale(
-        "scale-negative-transferability",
-        "Average negative transferability has no consistent trend with model size",
-        "section 4.2, figure 5b",
-        "transferability",
-        "negative",
-        trend=False,
-    ),
-    _category(
-        "low-level-transferable",
-        "Low-level tasks have the highest positive transferability in every model",
-        "transferability",
-        "level",
-        ("low",),
-        "mid",
-        "high",
-    ),
-    _category(
-        "low-level-malleable",
-        "Low-level tasks have the highest positive malleability in every model",
-        "malleability",
-        "level",
-        ("low",),
-        "mid",
-        "high",
-    ),
-    _category(
-        "image-level-transferable",
-        "Image-level tasks have higher positive transferability than pixel- and crop-level ones",
-        "transferability",
-        "granularity",
-        ("image",),
-        "pixel",
-        "crop",
-    ),
-    _category(
-        "crop-level-least-transferable",
-        "Image- and pixel-level tasks have higher positive transferability than crop-level ones",
-        "transferability",
-        "granularity",
-        ("image", "pixel"),
-        "crop",
-    ),
-    _category(
-        "crop-level-least-malleable",
-        "Image- and pixel-level tasks have higher positive malleability than crop-level ones",
-        "malleability",
-        "granularity",
-        ("image", "pixel"),
-        "crop",
-    ),
-    _role("donor", "Semantic_Correspondence"),
-    _role("donor", "Semantic_Correspondence", 0.01),
-    _role("pirate", "Functional_Correspondence"),
-    _role("pirate", "Functional_Correspondence", 0.05, ("3B", "7B")),
-    _role("sponge", "Visual_Similarity"),
-    _role("sponge", "Visual_Similarity", 0.001),
-    _role("sponge", "Relative_Depth"),
-    _role("sponge", "Relative_Depth", 0.001),
-    _role("sponge", "Relative_Reflectance"),
-    _role("sieve", "Forensic_Detection"),
-    _role("sieve", "Forensic_Detection", 0.005, ("3B", "32B")),
-)
-
-
-@dataclass(frozen=True)
-class CliqueFinding:
-    """The published size of a model's largest significant clique."""
-
-    id: str
-    statement: str
-    size: str
-    """The model's size, as in its name."""
-    sign: Sign
-    tasks: tuple[int, ...]
-    """The published numbers of tasks."""
-    source: str = "section 5.1"
-
-
-CLIQUES: tuple[CliqueFinding, ...] = (
-    CliqueFinding("clique-3b", "3B's largest clique has 3 or 4 tasks", "3B", "positive", (3, 4)),
-    CliqueFinding("clique-7b", "7B's largest clique has 3 or 4 tasks", "7B", "positive", (3, 4)),
-    CliqueFinding(
-        "clique-32b", "32B's largest positive clique has 9 tasks", "32B", "positive", (9,)
-    ),
-    CliqueFinding(
-        "clique-32b-negative",
-        "32B has a negative clique of 4 tasks",
-        "32B",
-        "negative",
-        (4,),
-        "figure 10",
-    ),
-)

@@ -1,28 +1,27 @@
-"""Who helps whom: the transfer graph, and cliques of tasks that all help (or all harm) each other.
+"""The transfer graph, and cliques of tasks that all help (or all harm) each other.
 
 Both read the sign and the size of the seed-mean effect; self-transfer never counts.
 
 In:   mu as an `xarray.DataArray` with dimensions (model, seed, source, target).
 Out:  one `networkx.DiGraph`, or one list of cliques, for each model.
 
-A clique can arise by luck: under either null model of `stats` there are some. `clique_nulls` says
+A clique can arise by luck: under either null model of `stats` there are some. `clique_null` tells
 how large.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.special
 from jaxtyping import Bool, Float, Int
 
 from transferscope.analysis import Clique, CliqueNull, Null, Sign
 from transferscope.errors import StudyError
-from transferscope.matrix.measure import itself
-from transferscope.stats import benjamini_hochberg
+from transferscope.matrix.measure import known_mean
+from transferscope.matrix.task_effects import same_task
+from transferscope.stats.significance import benjamini_hochberg, signed_rank
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -37,10 +36,7 @@ MOST_CLIQUES = 2_000
 
 def seed_mean(effects: Float[np.ndarray, "seed *cell"]) -> Float[np.ndarray, "*cell"]:
     """Mean over the known seeds, rounding errors around 0 removed; NaN where none is known."""
-    known = np.isfinite(effects)
-    count = known.sum(axis=0)
-    total = np.where(known, effects, 0.0).sum(axis=0)
-    mean = total / np.where(count > 0, count, np.nan)
+    mean = known_mean(effects)
     return np.where(np.abs(mean) < NO_EFFECT, 0.0, mean)
 
 
@@ -85,9 +81,9 @@ def transfer_graph(mu: xr.DataArray, *, keep: float = 0.2) -> dict[str, nx.DiGra
     import networkx as nx
 
     if not 0 < keep <= 1:
-        raise StudyError(f"keep is the share of edges to keep, in (0, 1], not {keep:g}")
+        raise StudyError(f"keep, the share of edges to keep, must be in (0, 1], got {keep:g}")
     sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
-    same = itself(sources, targets)
+    same = same_task(sources, targets)
     graphs = {}
     for model in mu["model"].values.tolist():
         mean = seed_mean(_seeds_first(mu, model))
@@ -117,7 +113,7 @@ def cliques(mu: xr.DataArray, *, sign: Sign = "positive") -> dict[str, list[Cliq
         {model: cliques}, largest first, then by mean effect. `p_value` is the paper's one-sided
         Wilcoxon signed-rank test over all (ordered pair x seed) values, which treats them as
         independent although they share baselines and were selected for their sign: see
-        `clique_nulls`. `ci` is NaN; `analyze` fills it from the bootstrap.
+        `clique_null`. `ci` is NaN; `analyze` fills it from the bootstrap.
 
     Source:
         Definition 3 and section 5.1.
@@ -132,14 +128,17 @@ def cliques(mu: xr.DataArray, *, sign: Sign = "positive") -> dict[str, list[Cliq
 
 
 def _model_cliques(effects: np.ndarray, tasks: list[str], sign: Sign) -> list[Clique]:
+    import networkx as nx
+
     direction = 1 if sign == "positive" else -1
     mean = seed_mean(effects)
-    (neighbours,) = _bit_sets(_mutual(direction * mean)[None])
-    found = _maximal_cliques(neighbours, [], (1 << len(tasks)) - 1, 0)
+    found = nx.find_cliques(nx.from_numpy_array(_mutual(direction * mean)))
     large = (sorted(clique) for clique in found if len(clique) >= SMALLEST_CLIQUE)
     members = list(islice(large, MOST_CLIQUES))
-    pairs = [_ordered_pairs(clique) for clique in members]
-    p_values = np.array([_wilcoxon(direction * effects[:, *pair]) for pair in pairs])
+    pairs = [
+        tuple(np.array([(i, j) for i in clique for j in clique if i != j]).T) for clique in members
+    ]
+    p_values = np.array([signed_rank(direction * effects[:, *pair]) for pair in pairs])
     q_values = benjamini_hochberg(p_values)
     agree = (direction * effects > 0) | ~np.isfinite(effects)
     records = [
@@ -166,85 +165,25 @@ def _mutual(mean: np.ndarray) -> np.ndarray:
     return mutual
 
 
-def _bit_sets(mutual: np.ndarray) -> list[list[int]]:
-    """For each draw (first axis) every task's neighbours: bit j is set where j is one."""
-    packed = np.packbits(mutual, axis=-1, bitorder="little")
-    return [[int.from_bytes(row.tobytes(), "little") for row in rows] for rows in packed]
-
-
-def _maximal_cliques(
-    neighbours: list[int], clique: list[int], candidates: int, done: int
-) -> Iterator[list[int]]:
-    """All maximal cliques with `clique` in them, its common neighbours in two bit sets.
-
-    Args:
-        candidates: those to go through.
-        done: those whose cliques are listed already.
-
-    Source:
-        Bron and Kerbosch (1973), with the pivot of Tomita et al. (2006).
-    """
-    if not candidates | done:
-        yield clique
-        return
-    shared = [
-        (candidates & neighbours[i]).bit_count() if (candidates | done) >> i & 1 else -1
-        for i in range(len(neighbours))
-    ]
-    waiting = candidates & ~neighbours[shared.index(max(shared))]
-    for i, others in enumerate(neighbours):
-        if waiting >> i & 1:
-            yield from _maximal_cliques(
-                neighbours, [*clique, i], candidates & others, done & others
-            )
-            candidates ^= 1 << i
-            done |= 1 << i
-
-
-def _ordered_pairs(members: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    ordered = [(i, j) for i in members for j in members if i != j]
-    first, second = np.array(ordered).T
-    return first, second
-
-
-def _wilcoxon(sample: np.ndarray) -> float:
-    """One-sided signed-rank p-value that the known values lie above 0, as scipy's default gives it.
-
-    Exact for up to 50 values without zeros or ties and for up to 13 with them; beyond, the normal
-    approximation. NaN where no value differs from 0.
-    """
-    known = sample[np.isfinite(sample)]
-    values = known[known != 0]
-    sizes, place, ties = np.unique(np.abs(values), return_inverse=True, return_counts=True)
-    doubled = (2 * np.cumsum(ties) - ties + 1)[place]  # twice the mean rank, a whole number
-    above, count = doubled[values > 0].sum(), len(values)
-    if not count:
-        return np.nan
-    if known.size <= (50 if len(sizes) == known.size else 13):
-        ways = np.zeros(doubled.sum() + 1)
-        ways[0] = 1  # ways[r]: how many of all choices of signs give the rank sum r / 2
-        for rank in doubled:
-            ways[rank:] += ways[:-rank]
-        return float(ways[above:].sum() / 2**count)
-    variance = count * (count + 1) * (2 * count + 1) / 24 - (ties**3 - ties).sum() / 48
-    return float(scipy.special.ndtr((count * (count + 1) / 4 - above / 2) / np.sqrt(variance)))
-
-
 def largest_cliques(
     means: Float[np.ndarray, "draw task task"], sign: Sign
 ) -> Int[np.ndarray, " draw"]:
     """Number of tasks in the largest clique of each draw; 1 where no pair of tasks agrees."""
     mutual = _mutual(means if sign == "positive" else -means)
-    return np.array([_largest_clique(neighbours) for neighbours in _bit_sets(mutual)])
+    packed = np.packbits(mutual, axis=-1, bitorder="little")
+    return np.array(
+        [_largest([int.from_bytes(row.tobytes(), "little") for row in rows]) for rows in packed]
+    )
 
 
-def _largest_clique(neighbours: list[int], limit: int = 20_000) -> int:
-    """Branch and bound over bit sets, `neighbours[i]` being the set of i's neighbours.
+def _largest(neighbors: list[int], limit: int = 20_000) -> int:
+    """Branch and bound over bit sets: bit j of `neighbors[i]` is set where j is a neighbor of i.
 
-    Thirty times faster than listing all maximal cliques with networkx at 13 tasks. After `limit`
-    steps the largest clique found so far stands, which only dense graphs of many tasks reach.
+    For thousands of null draws: thirty times faster than listing all maximal cliques with networkx
+    at 13 tasks. After `limit` steps the largest clique found so far stands, which only dense graphs
+    of many tasks reach.
     """
-    best, waiting = 0, [(0, (1 << len(neighbours)) - 1)]
+    best, waiting = 0, [(0, (1 << len(neighbors)) - 1)]
     for _ in range(limit):
         if not waiting:
             break
@@ -252,7 +191,7 @@ def _largest_clique(neighbours: list[int], limit: int = 20_000) -> int:
         while candidates and size + candidates.bit_count() > best:
             lowest = candidates & -candidates
             candidates ^= lowest
-            common = candidates & neighbours[lowest.bit_length() - 1]
+            common = candidates & neighbors[lowest.bit_length() - 1]
             best = max(best, size + 1)
             if size + 1 + common.bit_count() > best:
                 waiting.append((size, candidates))

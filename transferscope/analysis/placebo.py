@@ -1,20 +1,18 @@
-"""What a placebo does, and what is left of each effect beyond it.
+"""The effects of controls, and each source's effect beyond a placebo's.
 
 Finetuning also teaches the format of an answer and a taste for some letters. A placebo source
-(`controls`) teaches only that, so an effect that it has too is no transfer of perception. The
-adjusted effect of a source is
+(`study.controls`) teaches only that, so an effect that it has too is no transfer of perception.
+The adjusted effect of a source is
 
     adjusted[source, target, seed] = mu[source, target, seed] - mu[placebo, target, seed]
 
 Both are measured against the same base and in the same items; where one has fewer than half of
 the items (`matrix.pairing`), the adjusted effect is not known. The bootstrap draws them together,
-so what they share cancels in the interval as it does in the difference. The placebo's own noise
-does not: it is one more measurement, and the same for a whole column.
+so what they share cancels in the interval as it does in the difference. The placebo's noise does
+not: it is one more measurement, and the same for a whole column.
 
-In:   the matrix with controls, the model's `Evidence`.
-Out:  `conduct.Placebo` for each control, and `conduct.Adjusted`.
-
-Opens no file.
+In:   the matrix with controls, the model's `ModelEffects`.
+Out:  a `Placebo` record for each control, and `Adjusted`.
 """
 
 from __future__ import annotations
@@ -26,30 +24,32 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from transferscope.analysis import graph
-from transferscope.analysis.bootstrap import Evidence
+from transferscope.analysis.graph import seed_mean
+from transferscope.analysis.model_effects import ModelEffects
+from transferscope.analysis.parts import Adjusted, Decomposition, Estimate, Part, Placebo
 from transferscope.analysis.settings import Settings
-from transferscope.matrix import controls
-from transferscope.matrix.behavior_record import PLACEBOS, Adjusted, Placebo
-from transferscope.matrix.estimate import Decomposition, Estimate, Interval
-from transferscope.matrix.measure import VarianceShares, variance_shares
+from transferscope.matrix import control_runs
+from transferscope.matrix.measure import known_mean
 from transferscope.matrix.pairing import left_out
+from transferscope.matrix.task_effects import VarianceShares, variance_shares
 from transferscope.predictions import shown
 from transferscope.stats import ItemTable, ModelData, resamples
 from transferscope.stats.seeds import over_seeds, spread_of
+from transferscope.study.controls import PLACEBOS
+from transferscope.tasks.number import Interval
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-class Comparison(NamedTuple):
-    """What the controls of one model say."""
+class ControlEffects(NamedTuple):
+    """The controls of one model."""
 
     controls: dict[str, Placebo]
     adjusted: Adjusted | None
 
 
-class _Measured(NamedTuple):
+class _ControlRuns(NamedTuple):
     """Effects of one model's controls."""
 
     names: list[str]
@@ -59,130 +59,123 @@ class _Measured(NamedTuple):
     placebo: int | None
     """Which of them is subtracted."""
 
+    @property
+    def averaged(self) -> np.ndarray:
+        return np.where(self.left_out, np.nan, self.effects)
+
 
 class _Drawn(NamedTuple):
-    """Bootstrap draws of what is said of controls, each with the draw last."""
+    """Bootstrap draws of the controls' effects, the draw last."""
 
     targets: np.ndarray
-    """Seed-mean effects, (control, target, draw), each looked at alone (`stats.Draws.alone`)."""
+    """Seed-mean effects, (control, target, draw), each by itself (`stats.Draws.alone`)."""
     mean: np.ndarray
     """Their means over targets, (control, draw)."""
     adjusted: np.ndarray
     """Seed-mean differences, (source, target, draw)."""
     alone: np.ndarray
-    """The same, each looked at alone."""
+    """The same, each by itself."""
     adjusted_mean: np.ndarray
     """(draw,)"""
 
 
-def compare(matrix: xr.Dataset, evidence: Evidence, settings: Settings) -> Comparison:
+def control_effects(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -> ControlEffects:
     """The controls of one model, and its effects beyond those of the placebo.
 
     The placebo is `format-only` where the model has it, else `shuffled`; `reordered` is the noise
     of an evaluation, shown and not subtracted.
     """
-    measured = _measured(matrix, evidence, settings)
+    measured = _measured(matrix, one, settings)
     if measured is None:
-        return Comparison({}, None)
-    drawn = _draw(matrix, evidence, measured, settings)
-    effects = measured.effects
+        return ControlEffects({}, None)
+    drawn = None if one.draws is None else _draw(matrix, one, measured, settings)
     found = {
         name: Placebo(
             targets={
-                target: _estimate(
-                    evidence, effects[:, i, j], None if drawn is None else drawn.targets[i, j]
-                )
-                for j, target in enumerate(evidence.data.targets)
+                target: _estimate(one, measured.effects[:, i, j], drawn and drawn.targets[i, j])
+                for j, target in enumerate(one.data.targets)
             },
             mean=_estimate(
-                evidence,
-                _mean(np.where(measured.left_out, np.nan, effects)[:, i], axis=-1),
-                None if drawn is None else drawn.mean[i],
+                one, known_mean(measured.averaged[:, i], axis=-1), drawn and drawn.mean[i]
             ),
         )
         for i, name in enumerate(measured.names)
     }
-    return Comparison(found, _adjusted(evidence, measured, drawn))
+    return ControlEffects(found, _adjusted(one, measured, drawn))
 
 
-def _measured(matrix: xr.Dataset, evidence: Evidence, settings: Settings) -> _Measured | None:
+def _measured(matrix: xr.Dataset, one: ModelEffects, settings: Settings) -> _ControlRuns | None:
     if "control_accuracy" not in matrix:
         return None
-    mu = controls.effects(matrix, settings.measure).sel(model=evidence.model, seed=evidence.seeds)
+    mu = control_runs.effects(matrix, settings.measure).sel(model=one.model, seed=one.seeds)
     mu = mu.isel(control=np.flatnonzero(mu.notnull().any(["seed", "target"]).values))
     names = mu["control"].values.tolist()
     if not names:
         return None
-    placebo = next((names.index(n) for n in PLACEBOS if n in names), None)
     order = ("seed", "control", "target")
-    out = left_out(matrix, "control_total").sel(model=evidence.model, seed=evidence.seeds)
-    out = out.sel(control=names).transpose(*order).values
-    return _Measured(names, mu.transpose(*order).values, out, placebo)
+    out = left_out(matrix, "control_total").sel(model=one.model, seed=one.seeds, control=names)
+    return _ControlRuns(
+        names,
+        effects=mu.transpose(*order).values,
+        left_out=out.transpose(*order).values,
+        placebo=next((names.index(name) for name in PLACEBOS if name in names), None),
+    )
 
 
 def _draw(
-    matrix: xr.Dataset, evidence: Evidence, measured: _Measured, settings: Settings
-) -> _Drawn | None:
-    """The controls in the bootstrap of `evidence`: the same weights of items and seeds."""
-    if evidence.draws is None:
-        return None
-    data, number = evidence.data, settings.bootstrap
-    sources, targets = data.itself.shape
+    matrix: xr.Dataset, one: ModelEffects, measured: _ControlRuns, settings: Settings
+) -> _Drawn:
+    """The controls in the bootstrap of `one`: the same weights of items and seeds."""
+    itself, number = one.data.itself, settings.bootstrap
+    (sources, targets), count = itself.shape, len(measured.names)
     drawn = _Drawn(
-        targets=np.empty((len(measured.names), targets, number), np.float32),
-        mean=np.empty((len(measured.names), number), np.float32),
+        targets=np.empty((count, targets, number), np.float32),
+        mean=np.empty((count, number), np.float32),
         adjusted=np.empty((sources, targets, number), np.float32),
         alone=np.empty((sources, targets, number), np.float32),
         adjusted_mean=np.empty(number, np.float32),
     )
-    whole = _beside(data, matrix, evidence, measured)
-    learned = spread_of(whole.averaged, _kinds(data.itself, len(measured.names)))
-    of_controls = learned.rows(slice(sources, None))
-    by_parts = evidence.alone("means")
-    for now, noise, effects in resamples(
-        whole, draws=number, seed=settings.seed, model=evidence.model
-    ):
-        drawn.targets[..., now] = over_seeds(effects[:, sources:], noise, of_controls)
+    whole = _with_controls(matrix, one, measured)
+    # Each control's cells vary as nothing else does: a kind for each.
+    of_controls = np.broadcast_to(2 + np.arange(count)[:, None], (count, targets))
+    spread = spread_of(whole.averaged, np.concatenate([itself.astype(int), of_controls]))
+    control_spread = spread.rows(slice(sources, None))
+    by_parts = one.alone("means")
+    for now, noise, effects in resamples(whole, draws=number, seed=settings.seed, model=one.model):
+        drawn.targets[..., now] = over_seeds(effects[:, sources:], noise, control_spread)
         kept = whole.kept(effects)
         own, beside = kept[:, :sources], kept[:, sources:]
         drawn.mean[:, now] = (
-            _mean(over_seeds(beside, noise, of_controls), axis=1)
+            known_mean(over_seeds(beside, noise, control_spread), axis=1)
             if by_parts
-            else over_seeds(_mean(beside, axis=2), noise)
+            else over_seeds(known_mean(beside, axis=2), noise)
         )
         if measured.placebo is not None:
             apart = own - beside[:, measured.placebo, None]
             drawn.adjusted[..., now] = over_seeds(apart, noise)
-            of_placebo = of_controls.rows(slice(measured.placebo, measured.placebo + 1))
-            of_both = learned.rows(slice(sources)).beyond(of_placebo)
+            of_placebo = control_spread.rows(slice(measured.placebo, measured.placebo + 1))
+            of_both = spread.rows(slice(sources)).beyond(of_placebo)
             alone = over_seeds(apart, noise, of_both)
             drawn.alone[..., now] = alone
             drawn.adjusted_mean[now] = (
-                _mean(alone[~data.itself], axis=0)
+                known_mean(alone[~itself])
                 if by_parts
-                else over_seeds(_mean(apart[:, ~data.itself], axis=1), noise)
+                else over_seeds(known_mean(apart[:, ~itself], axis=1), noise)
             )
     return drawn
 
 
-def _kinds(itself: np.ndarray, controls: int) -> np.ndarray:
-    """What cells' seeds are told by (`stats.seeds.spread`), the controls' last."""
-    of_controls = np.broadcast_to(2 + np.arange(controls)[:, None], (controls, itself.shape[1]))
-    return np.concatenate([itself.astype(int), of_controls])
-
-
-def _beside(
-    data: ModelData, matrix: xr.Dataset, evidence: Evidence, measured: _Measured
-) -> ModelData:
+def _with_controls(matrix: xr.Dataset, one: ModelEffects, measured: _ControlRuns) -> ModelData:
     """The model's data with its controls as further sources."""
-    one = matrix.sel(model=evidence.model, seed=evidence.seeds, control=measured.names)
-    answers = one["control_item_correct"].transpose("seed", "control", "item").values
+    data = one.data
+    here = matrix.sel(model=one.model, seed=one.seeds, control=measured.names)
+    answers = here["control_item_correct"].transpose("seed", "control", "item").values
     answers = np.where(answers < 0, np.nan, answers)
     tables = tuple(
         table
         and ItemTable(
             table.base,
-            np.concatenate([table.tuned, answers[..., one["item_target"].values == name]], axis=1),
+            np.concatenate([table.tuned, answers[..., here["item_target"].values == name]], axis=1),
         )
         for name, table in zip(data.targets, data.items, strict=True)
     )
@@ -197,77 +190,77 @@ def _beside(
     )
 
 
-def _adjusted(evidence: Evidence, measured: _Measured, drawn: _Drawn | None) -> Adjusted | None:
+def _adjusted(one: ModelEffects, measured: _ControlRuns, drawn: _Drawn | None) -> Adjusted | None:
     if measured.placebo is None:
         return None
-    data = evidence.data
-    placebo = np.where(measured.left_out, np.nan, measured.effects)[:, measured.placebo, None]
-    apart = data.averaged - placebo
-    mean = graph.seed_mean(apart)
+    data = one.data
+    apart = data.averaged - measured.averaged[:, measured.placebo, None]
+    mean = seed_mean(apart)
     known = np.isfinite(mean) & ~data.itself
-    plain = graph.seed_mean(data.averaged)[known].var() if known.any() else 0.0
+    plain = seed_mean(data.averaged)[known].var() if known.any() else 0.0
+    ratio = float(mean[known].var() / plain) if plain > 0 else np.nan
     return Adjusted(
         placebo=measured.names[measured.placebo],
         cells={
             source: {
-                target: _estimate(
-                    evidence, apart[:, i, j], None if drawn is None else drawn.alone[i, j]
-                )
+                target: _estimate(one, apart[:, i, j], drawn and drawn.alone[i, j])
                 for j, target in enumerate(data.targets)
             }
-            for i, source in enumerate(evidence.sources)
+            for i, source in enumerate(one.sources)
         },
         mean=_estimate(
-            evidence,
-            _mean(apart[:, ~data.itself], axis=-1),
-            None if drawn is None else drawn.adjusted_mean,
+            one, known_mean(apart[:, ~data.itself], axis=-1), drawn and drawn.adjusted_mean
         ),
         decomposition=decomposition(
-            evidence, mean, None if drawn is None else drawn.adjusted, variance_shares(mean, known)
+            one, mean, drawn and drawn.adjusted, variance_shares(mean, known)
         ),
-        variance=(ratio := float(mean[known].var() / plain) if plain > 0 else np.nan),
-        variance_ci=_ratio_interval(evidence, ratio, None if drawn is None else drawn.adjusted),
+        variance=ratio,
+        variance_ci=_ratio_interval(one, ratio, drawn and drawn.adjusted),
     )
 
 
-def _ratio_interval(evidence: Evidence, ratio: float, adjusted: np.ndarray | None) -> Interval:
+def _ratio_interval(one: ModelEffects, ratio: float, adjusted: np.ndarray | None) -> Interval:
     """Interval of the off-diagonal variance of `adjusted` draws over that of the plain effects'.
 
-    Taken of its logarithm, as a ratio of variances is lopsided.
+    That of its logarithm, transformed back, as a ratio of variances is lopsided.
     """
-    if adjusted is None or evidence.draws is None or not ratio > 0:
+    if adjusted is None or one.draws is None or not ratio > 0:
         return np.nan, np.nan
-    others = ~evidence.data.itself
-    pair = adjusted[others], evidence.draws.averaged[others]
-    undefined = np.isnan(pair[0] + pair[1])
-    beyond, plain = (_variance(np.where(undefined, np.float32(np.nan), draws)) for draws in pair)
+    others = ~one.data.itself
+    beyond, plain = adjusted[others], one.draws.averaged[others]
+    undefined = np.isnan(beyond + plain)
+
+    def variance(draws: np.ndarray) -> np.ndarray:
+        draws = np.where(undefined, np.float32(np.nan), draws)
+        return known_mean((draws - known_mean(draws)) ** 2)
+
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw without variance is undefined
-        drawn = np.log(beyond / plain)
-    ends = np.exp(evidence.interval(drawn, np.asarray(np.log(ratio))))
+        drawn = np.log(variance(beyond) / variance(plain))
+    ends = np.exp(one.interval(drawn, np.asarray(np.log(ratio))))
     return float(ends[0]), float(ends[1])
 
 
-def notes(model: str, compared: Mapping[str, Placebo], adjusted: Adjusted | None) -> list[str]:
-    """What a reader must know of one model's controls."""
-    said, model = [], shown(model)
-    for name, control in compared.items():
+def placebo_notes(
+    model: str, controls: Mapping[str, Placebo], adjusted: Adjusted | None
+) -> list[str]:
+    """Notes on one model's controls."""
+    notes, model = [], shown(model)
+    for name, control in controls.items():
         seeds = control.mean.seeds.values()
         if missing := sum(not np.isfinite(value) for value in seeds):
             used = "; adjusted effects use those" if adjusted and adjusted.placebo == name else ""
-            said.append(
-                f"{model}: {shown(name)} was measured in {len(seeds) - missing} of {len(seeds)} "
-                f"seeds{used}."
-            )
+            measured = f"{len(seeds) - missing} of {len(seeds)} seeds"
+            notes.append(f"{model}: {shown(name)} was measured in {measured}{used}.")
     if adjusted and adjusted.placebo != PLACEBOS[0]:
-        said.append(
+        notes.append(
             f"{model}: adjusted effects are those beyond {adjusted.placebo}, as "
             f"{PLACEBOS[0]} was not run."
         )
-    return said
+    return notes
 
 
 def decomposition(
-    evidence: Evidence,
+    one: ModelEffects,
     mean: Float[np.ndarray, "source target"],
     drawn: np.ndarray | None,
     shares: VarianceShares,
@@ -279,38 +272,22 @@ def decomposition(
         shares: of `mean`.
     """
     values = {name: float(share) for name, share in shares._asdict().items()}
-    ci: dict[str, Interval] = dict.fromkeys(values, (np.nan, np.nan))
+    ci: dict[Part, Interval] = dict.fromkeys(("target", "source", "both"), (np.nan, np.nan))
     if drawn is not None:
-        known = np.isfinite(mean) & ~evidence.data.itself
+        known = np.isfinite(mean) & ~one.data.itself
         # A cell that is undefined in a draw stays as it was measured.
         drawn = np.where(np.isfinite(drawn), drawn, np.nan_to_num(mean)[..., None])
         parts = variance_shares(np.moveaxis(drawn, -1, 0), known)
-        for name, value in values.items():
-            ends = evidence.interval(getattr(parts, name), np.asarray(value), low=0.0, high=1.0)
-            ci[name] = float(ends[0]), float(ends[1])
-    return Decomposition(**values, ci=ci)  # pyright: ignore[reportArgumentType]
-
-
-def _variance(values: np.ndarray) -> np.ndarray:
-    """Of the known values along the first axis; NaN where there is none."""
-    return _mean((values - _mean(values, axis=0)) ** 2, axis=0)
-
-
-def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean of the known values; NaN where there is none."""
-    known = np.isfinite(values)
-    count = known.sum(axis=axis)
-    total = np.where(known, values, 0).sum(axis=axis)
-    return np.asarray(total / np.where(count > 0, count, np.nan), values.dtype)
+        for part in ci:
+            ci[part] = one.ends(getattr(parts, part), values[part], low=0.0, high=1.0)
+    return Decomposition(values["target"], values["source"], values["both"], ci)
 
 
 def _estimate(
-    evidence: Evidence, by_seed: Float[np.ndarray, " seed"], drawn: np.ndarray | None
+    one: ModelEffects, by_seed: Float[np.ndarray, " seed"], drawn: np.ndarray | None
 ) -> Estimate:
-    """A mean over seeds; a single one of several says nothing of the others: no interval."""
-    mean = _mean(by_seed, axis=0)
-    ends = evidence.interval(drawn, mean)
-    if np.isfinite(by_seed).sum() == 1 and len(evidence.seeds) > 1:
-        ends = np.full(2, np.nan)
-    seeds = dict(zip(evidence.seeds, by_seed.tolist(), strict=True))
-    return Estimate(float(mean), (float(ends[0]), float(ends[1])), seeds)
+    """A mean over seeds; with a single one of several the others are unknown: no interval."""
+    mean = float(known_mean(by_seed))
+    alone = np.isfinite(by_seed).sum() == 1 and len(one.seeds) > 1
+    ci = (np.nan, np.nan) if alone else one.ends(drawn, mean)
+    return Estimate(mean, ci, one.by_seed(by_seed))

@@ -1,18 +1,26 @@
 """Every choice that can change a number of an analysis, in one frozen record."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from transferscope.errors import StudyError
-from transferscope.matrix.measure import Measure
+from transferscope.matrix.measure import MEASURES
+
+
+def _known_measure(name: str) -> str:
+    if name not in MEASURES:
+        raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {name!r}")
+    return name
 
 
 @dataclass(frozen=True)
 class Settings:
     """Every choice that can change a number."""
 
-    measure: Measure = "pgf"
-    """The measure of change, mu."""
+    measure: Annotated[str, AfterValidator(_known_measure)] = "pgf"
+    """The measure of change, mu: a key of `matrix.MEASURES`."""
     ceiling: float | dict[str, float] | Literal["self"] = 1.0
     """Best reachable accuracy: one fraction, one per task, or `self`, the diagonal's accuracy."""
     include_self: bool = False
@@ -33,11 +41,15 @@ class Settings:
     """Seed of all randomness in the analysis."""
 
     def check(self) -> None:
-        """Refuse what is out of its range.
+        """Refuse values out of range.
 
         Raises:
-            StudyError: naming the setting, its value and what was expected.
+            StudyError: naming the setting, its value and the allowed values.
         """
+        try:
+            _known_measure(self.measure)
+        except ValueError as error:
+            raise StudyError(str(error)) from None
         for name, low, high in (
             ("alpha", 0.0, 1.0),
             ("graph_keep", 0.0, 1.0 + 1e-12),
@@ -45,8 +57,8 @@ class Settings:
         ):
             value = getattr(self, name)
             if not low < value < high:
-                raise StudyError(f"{name} is {value:g}, expected a number between 0 and 1")
+                raise StudyError(f"{name} must be a number between 0 and 1, got {value:g}")
         for name, least in (("bootstrap", 100), ("null_draws", 100), ("seed", 0)):
             value = getattr(self, name)
             if value < least:
-                raise StudyError(f"{name} is {value}, expected at least {least}")
+                raise StudyError(f"{name} must be at least {least}, got {value}")

@@ -35,9 +35,7 @@ Ceiling = Annotated[
         "with columns target, ceiling."
     ),
 ]
-Measure = Annotated[
-    Literal["pgf", "relative_gain", "raw_gain"], typer.Option(help="Measure of change.")
-]
+Measure = Annotated[str, typer.Option(help="Measure of change: pgf, relative_gain or raw_gain.")]
 IncludeSelf = Annotated[
     bool, typer.Option("--include-self", help="Count a task's effect on itself.")
 ]

@@ -12,7 +12,7 @@ import typer
 
 from transferscope.cli.app import NamedArguments, app
 from transferscope.cli.comparing import compare_instead
-from transferscope.cli.exhibits import NoPictures, exhibits_of
+from transferscope.cli.example_items import NoPictures, exhibits_of
 from transferscope.cli.options import (
     Alpha,
     AsJson,
@@ -34,7 +34,7 @@ from transferscope.cli.places import Place, read_from
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
-    from transferscope.matrix.example_record import Exhibits
+    from transferscope.matrix.examples import Exhibits
 
 
 @app.command(
@@ -59,9 +59,9 @@ def analyze(
     no_pictures: NoPictures = False,
     as_json: AsJson = False,
 ) -> None:
-    """Results into an analysis: summary, `analysis.json`, `report.html` and figures.
+    """Analyze results: print a summary, write `analysis.json`, `report.html` and figures.
 
-    Without `--out` only the summary is printed and nothing is written.
+    Without `--out` only the summary is printed.
     """
     from transferscope.analysis.settings import Settings
 
@@ -90,7 +90,7 @@ def analyze(
             return compare_instead(given[0][1], out, as_json=as_json)
         with status("reading"):
             matrix = matrix_of(read, ceiling=bound)
-        with status("analysing"):
+        with status("analyzing"):
             from transferscope.analysis.analyze import analyze as run
 
             analysis = run(matrix, settings)
@@ -107,10 +107,10 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with analysis.json.")],
     no_figures: NoFigures = False,
 ) -> None:
-    """The page and the figures again, from `analysis.json` and `exhibits.json`."""
+    """Write the page and the figures again, from `analysis.json` and `exhibits.json`."""
     from transferscope import store as results
     from transferscope.analysis.json_file import from_json
-    from transferscope.matrix import example_record as exhibits
+    from transferscope.matrix import examples as exhibits
 
     data = results.read_analysis(folder := folder_at(folder))
     analysis = from_json(data, str(folder))
@@ -125,16 +125,16 @@ def export(
     place: Place,
     out: Annotated[Path, typer.Option("--out", "-o", help="The zip file to write.")],
 ) -> None:
-    """All results as one zip file that is read without this command.
+    """Pack all results into one zip file that any tool can read.
 
-    Cells as a table, every answer, the analysis, where all is from, and checksums; no images.
+    It holds cells as a table, every reply, the analysis, provenance and checksums; no images.
     """
     from transferscope.errors import StudyError
     from transferscope.report.bundle import export as exported
     from transferscope.store.archive import is_bundle
 
     if out.is_dir() or not is_bundle(out):
-        raise StudyError(f"--out {out}: expected the name of a file that ends with .zip")
+        raise StudyError(f"--out {out}: must end with .zip")
     with read_from(place) as folder, status("gathering"):
         missing = exported(folder, out)
     print(f"{out}: {out.stat().st_size:,} bytes; its README.txt explains every file.")
@@ -143,7 +143,7 @@ def export(
 
 @app.command(epilog="Example: `transferscope tasks --json`")
 def tasks(as_json: AsJson = False) -> None:
-    """The tasks that are known by name, with their perceptual level and granularity."""
+    """List the known tasks with their perceptual level and granularity."""
     from dataclasses import asdict
 
     from transferscope.suites import SUITES
@@ -167,9 +167,9 @@ def tasks(as_json: AsJson = False) -> None:
 
 
 def named(inputs: list[str]) -> list[tuple[str, str]]:
-    """`NAME=PATH` as a pair; the name is empty where there is none.
+    """(name, path) of each `NAME=PATH`, with an empty name for a plain path.
 
-    A path that exists as it stands may hold an equals sign.
+    An existing path may contain an equals sign.
     """
     pairs = []
     for text in inputs:
@@ -186,7 +186,7 @@ def finish(
     figures: bool,
     as_json: bool,
 ) -> None:
-    """Print the analysis, and write it where a folder is given."""
+    """Print the analysis, and write it into `out` where that is given."""
     from transferscope.analysis.json_file import to_json
 
     data = to_json(analysis)
@@ -201,7 +201,7 @@ def finish(
     if out is not None:
         write(analysis, data, out, exhibits, figures=figures, quiet=as_json)
     elif not as_json:
-        print("\nNothing was written; --out DIR writes the page, its figures and every number.")
+        print("\nNothing was written; --out DIR writes the page, the figures and every number.")
 
 
 def write(
@@ -213,23 +213,24 @@ def write(
     figures: bool,
     quiet: bool = False,
 ) -> None:
-    """All outputs; they are made before the first is written."""
+    """Make all outputs, then write them."""
     from rich.console import Console
     from rich.progress import track
 
     from transferscope import report as reports
     from transferscope import store as results
-    from transferscope.matrix.example_record import to_json
+    from transferscope.matrix.examples import to_json
+    from transferscope.plots.gallery import gallery
 
     drawn: dict[str, bytes] = {}
     if figures:
-        charts = reports.figures(analysis)
-        jobs = [(stem, form) for stem in charts for form in get_args(reports.Format)]
+        specs = {figure.stem: figure.spec for figure in gallery(analysis)}
+        jobs = [(stem, form) for stem in specs for form in get_args(reports.Format)]
         console = Console(stderr=True)
         for stem, form in track(jobs, "drawing", console=console, transient=True):
-            drawn[f"{stem}.{form}"] = reports.render(charts[stem], form)
-        pictures = {stem: drawn[f"{stem}.svg"] for stem in charts}
-        drawn["captions.md"] = reports.captions(analysis, pictures).encode()
+            drawn[f"{stem}.{form}"] = reports.render(specs[stem], form)
+        images = {stem: drawn[f"{stem}.svg"] for stem in specs}
+        drawn["captions.md"] = reports.captions(analysis, images).encode()
     with status("writing"):
         page = reports.page(analysis, exhibits)
         shown = None if exhibits is None else to_json(exhibits)

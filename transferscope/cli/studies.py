@@ -18,7 +18,7 @@ import typer
 
 from transferscope.cli.app import app
 from transferscope.cli.costs import duration
-from transferscope.cli.exhibits import NoPictures, exhibits_of
+from transferscope.cli.example_items import NoPictures, exhibits_of
 from transferscope.cli.options import (
     AsJson,
     Executor,
@@ -149,10 +149,10 @@ def demo(
     check_folder(folder := Path(out or "demo"))
     if not as_json:
         print("A simulated study: three made-up models whose true effects are known.\n")
-    with status("simulating and analysing"):
+    with status("simulating and analyzing"):
         from transferscope.analysis.analyze import analyze as analyzed
         from transferscope.matrix import from_predictions
-        from transferscope.matrix.controls import with_controls
+        from transferscope.matrix.control_runs import with_controls
         from transferscope.stats.simulate import example_study
 
         predictions, controls = example_study()
@@ -226,7 +226,7 @@ def _carried_out(
         outcome = run_study(study, out, tell=at.watched(tell), executor=executor)
     if outcome.cells > 0 and outcome.adapters > 0:
         try:
-            with status("analysing"):
+            with status("analyzing"):
                 read = read_inputs(out)
                 analysis = analyzed(matrix_of(read, ceiling=study.ceilings or 1.0))
         except DataError as error:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from transferscope.analysis.check import Check, is_void
+from transferscope.analysis.verdict import Check, is_void
 from transferscope.comparison.inputs import Named
 from transferscope.comparison.record import ALPHA, MEAN, TOLERANCE, Cell, Run, Verdict
 from transferscope.errors import DataError

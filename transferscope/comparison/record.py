@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from transferscope.analysis.check import Check
+from transferscope.analysis.verdict import Check
 from transferscope.stats.paired import UNKNOWN, Effect
 
 if TYPE_CHECKING:

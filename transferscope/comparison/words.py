@@ -7,7 +7,7 @@ Out:  plain text. Accuracies are in percent and changes in points.
 import math
 from collections.abc import Mapping, Sequence
 
-from transferscope.analysis.check import Check, ranked
+from transferscope.analysis.verdict import Check, ranked
 from transferscope.comparison.record import TOLERANCE, Cell, Comparison, Condition, Decision, Run
 
 MOST_ITEMS = 100_000

@@ -1,72 +1,169 @@
-"""Choose the items to show: those that a source fixed or broke in most of its seeds.
+"""Choose items to show: those that a source fixed or broke in most of its seeds.
 
-All flips are counted, by the rule of `flips`: what is plainly right (full marks) or plainly wrong
-(none) before and after can flip; an answer worth a part of the marks does neither. Shown are a few
-of each cell: those that changed in most seeds first, of equals those that no control changes, then
-those that the fewest other sources change.
+All flips are counted, by the rule of `flips`. A few of each cell are shown: those that changed in
+most seeds first, then those that no control changes, then those that the fewest other sources
+change. Text and images come from the suite of the study; a suite with other right answers is
+another suite, and shows nothing. `exhibits.json` lies beside `analysis.json` and may be deleted.
 
-An item's text and pictures come from the suite that the study was asked with. Where the suite at
-hand has other right answers than the predictions it is not that suite, and shows nothing.
-
-In:   predictions tables, with their controls, and their suite where it can be opened.
-Out:  `exhibits.Exhibits`.
-
-Draws nothing at random.
+In:   predictions tables, with their controls, and their suite where it can be opened; or the bytes
+      of `exhibits.json`, which are checked and bounded.
+Out:  an `Exhibits` record, or its bytes.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
 
 import polars as pl
+from pydantic import Field, TypeAdapter, ValidationError
 
-from transferscope.errors import TransferscopeError
-from transferscope.matrix.example_record import (
-    LONGEST,
-    LONGEST_NAME,
-    MOST_BYTES,
-    PICTURES,
-    Exhibits,
-    Flip,
-    Flipped,
-    Shown,
-    to_json,
-)
+from transferscope.errors import DataError, TransferscopeError
 from transferscope.predictions import some, spread_base, with_marks
-from transferscope.tasks import Item, Suite
+from transferscope.tasks import LETTERS, Item, Suite
 from transferscope.tasks.images import thumbnails
 
+MOST_BYTES = 4_000_000
+"""Bytes of `exhibits.json`, so that a page that holds all of it stays below 5 MB."""
+LONGEST = 2000
+"""Characters of a question; more are cut off."""
+LONGEST_NAME = 500
+"""Characters of a name or a choice."""
+IMAGES = 4
+"""Images of an item: of a video its first frame, of other items the first few."""
 PER_CELL = 3
 """Items shown of each cell and direction."""
 MOST_ITEMS = 300
 """Items shown of all cells together."""
-MOST_FLIPS = 3000
-"""Flips shown of all cells together."""
-MOST_PICTURES = 1_500_000
-"""Characters of all pictures together."""
+MOST_IMAGES = 1_500_000
+"""Characters of all images together."""
 _CELL = ["model", "source", "target"]
 _ITEM = ["model", "target", "item"]
 _WAYS = ("fixed", "broken")
 
+_Name = Annotated[str, Field(max_length=LONGEST_NAME)]
+_Count = Annotated[int, Field(strict=True, ge=0, le=10**9)]
+_Option = Annotated[int, Field(strict=True, ge=0, lt=len(LETTERS))]
+_WebP = Annotated[
+    str, Field(pattern=r"^UklGR[A-Za-z0-9+/]{6}XRUJQ[A-Za-z0-9+/]+={0,2}$", max_length=2**17)
+]
 
-class Shelf(NamedTuple):
-    """What one input brings."""
+
+@dataclass(frozen=True)
+class ShownItem:
+    """An item as the model saw it; its text and images are empty where they are not available."""
+
+    target: _Name
+    item: _Name
+    question: Annotated[str, Field(max_length=LONGEST)] = ""
+    """Without the choices."""
+    choices: Annotated[list[_Name], Field(max_length=len(LETTERS))] = field(default_factory=list)
+    """In the item's order, without letters."""
+    answer: _Option | None = None
+    """Index of the right choice; None where unknown, or where the answer is a number."""
+    truth: float | None = None
+    """The right number, where the answer is one."""
+    images: _Count = 0
+    """How many images the model saw; of a video, its frames. 0 where they are not available."""
+    pictures: Annotated[list[_WebP], Field(max_length=IMAGES)] = field(default_factory=list)
+    """Small copies of the first ones, WebP in base64."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """An item that changed in more than half of a cell's seeds."""
+
+    item: _Count
+    """Index in `Exhibits.items`."""
+    seeds: list[_Name]
+    """The seeds in which it changed."""
+    base: dict[_Name, _Option | None]
+    """{seed: index of the base's choice}, of all seeds compared; None where unreadable. Empty where
+    choices are not known, as where the answer is a number."""
+    tuned: dict[_Name, _Option | None]
+    """The same of the adapters."""
+    others: _Count
+    """Other sources that change it in the same way in more than half of their seeds."""
+    controls: list[_Name]
+    """Controls that do so too: their flips are no transfer."""
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """What one source changed in one target."""
+
+    seeds: _Count
+    """Seeds compared."""
+    fixed: list[_Count]
+    """Items that the base had wrong and the adapter right, in exactly 1, 2, ... seeds."""
+    broken: list[_Count]
+    """Items that the base had right and the adapter wrong, in exactly 1, 2, ... seeds."""
+    most_fixed: list[Flip]
+    """The first few of those fixed in more than half of the seeds, most seeds first."""
+    most_broken: list[Flip]
+
+
+@dataclass(frozen=True)
+class Exhibits:
+    """The items to show."""
+
+    items: list[ShownItem]
+    models: dict[_Name, dict[_Name, dict[_Name, Flipped]]]
+    """{model: {source: {target: what changed}}}"""
+    notes: Annotated[list[Annotated[str, Field(max_length=LONGEST)]], Field(max_length=100)]
+    """What is not shown, and why."""
+    schema: Literal[1] = 1
+
+
+class ExampleInput(NamedTuple):
+    """The predictions of one study, and of its control runs."""
 
     rows: pl.DataFrame
-    """A checked predictions table."""
     controls: pl.DataFrame | None = None
-    """The same of control runs."""
     suite: Suite | None = None
-    """Where the items are, if they can be had."""
+    """Where the items are, if available."""
     why_not: str = ""
-    """Why there is no suite, for the notes."""
+    """Why it is not, for the notes."""
+
+
+def to_json(exhibits: Exhibits) -> bytes:
+    """The exhibits as the bytes of `exhibits.json`: ASCII, keys in reading order."""
+    return json.dumps(asdict(exhibits), separators=(",", ":")).encode() + b"\n"
+
+
+def from_json(data: bytes, name: str = "the exhibits") -> Exhibits:
+    """The exhibits that `to_json` wrote.
+
+    Raises:
+        DataError: the bytes are too many or no exhibits of schema 1; the message names the field.
+    """
+    if len(data) > MOST_BYTES:
+        raise DataError(f"{name}: must have at most {MOST_BYTES:,} bytes, got {len(data):,}")
+    try:
+        found = TypeAdapter(Exhibits).validate_json(data)
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        where = ".".join(str(part)[:40] for part in first["loc"]) or "the file"
+        raise DataError(f"{name}: {where}: {first['msg']}; expected exhibits, schema 1") from None
+    cells = [
+        c for sources in found.models.values() for row in sources.values() for c in row.values()
+    ]
+    flips = [flip for cell in cells for flip in (*cell.most_fixed, *cell.most_broken)]
+    if (last := max((flip.item for flip in flips), default=-1)) >= len(found.items):
+        raise DataError(f"{name}: a flip has item {last}, but only {len(found.items)} are given")
+    return found
+
+
+def _often(way: str) -> pl.Expr:
+    return 2 * pl.col(way) > pl.col("seeds")
 
 
 class _Chosen(NamedTuple):
-    """A flip that may be shown, of one shelf."""
+    """A flip that may be shown, of one input."""
 
-    shelf: int
+    input: int
     cell: tuple[str, str, str]
     way: str
     item: str
@@ -74,99 +171,104 @@ class _Chosen(NamedTuple):
     controls: list[str]
 
 
-def curate(shelves: Sequence[Shelf], *, pictures: bool = True) -> Exhibits:
-    """The items to look at.
-
-    Args:
-        pictures: whether to take pictures along.
-    """
-    changes = [_changes(shelf.rows, shelf.rows) for shelf in shelves]
+def choose_examples(inputs: Sequence[ExampleInput], *, images: bool = True) -> Exhibits:
+    """The items to show, with small copies of their images unless `images` is false."""
+    changes = [_changes(one.rows, one.rows) for one in inputs]
     counted = [_counted(part) for part in changes]
     ranked = [
         each
-        for number, shelf in enumerate(shelves)
-        for each in _ranked(number, counted[number], _often_in_controls(shelf))
+        for number, one in enumerate(inputs)
+        for each in _ranked(number, counted[number], _often_in_controls(one))
     ]
     ranked.sort(key=lambda each: each[:2])  # each cell's first, those of the most flips before
-    kept = _within([chosen for *_, chosen in ranked])
-    often = sum(_often(part, way).height for part in counted for way in _WAYS)
-    notes = []
-    if len(kept) < often:
-        notes.append(
-            f"{len(kept):,} of {often:,} changes that recur in more than half of the seeds are "
-            f"shown: at most {PER_CELL} of a cell each way, and {MOST_ITEMS} items"
-        )
-    shown, places = _shown(shelves, kept, pictures, notes)
+    items: set[tuple[str, str]] = set()
+    kept: list[_Chosen] = []
+    for *_, chosen in ranked:
+        key = (chosen.cell[2], chosen.item)
+        if key in items or len(items) < MOST_ITEMS:
+            items.add(key)
+            kept.append(chosen)
+    often = sum(part.filter(_often(way)).height for part in counted for way in _WAYS)
+    notes = [
+        f"{len(kept):,} of {often:,} changes that recur in more than half of the seeds are shown: "
+        f"at most {PER_CELL} of a cell each way, and {MOST_ITEMS} items"
+    ]
+    notes = notes if len(kept) < often else []
+    shown, places = _shown(inputs, kept, images, notes)
     models: dict[str, dict[str, dict[str, Flipped]]] = {}
     for number, part in enumerate(counted):
-        for (model, source, target), cell in _cells(part):
+        for names, rows in part.group_by(_CELL, maintain_order=True):
+            model, source, target = map(str, names)
+            seeds = int(rows["seeds"][0])
+            fixed, broken = (
+                [int((rows[way] == times).sum()) for times in range(1, seeds + 1)] for way in _WAYS
+            )
+            cell = Flipped(seeds, fixed, broken, [], [])
             models.setdefault(model, {}).setdefault(source, {})[target] = cell
-        own = [one for one in kept if one.shelf == number]
-        for one, flip in zip(own, _flips(changes[number], own, places), strict=True):
+        here = [one for one in kept if one.input == number]
+        for one, flip in zip(here, _flips(changes[number], here, places), strict=True):
             model, source, target = one.cell
             cell = models[model][source][target]
             (cell.most_fixed if one.way == "fixed" else cell.most_broken).append(flip)
-    return _bounded(Exhibits(shown, models, notes))
+    found = Exhibits(shown, models, notes)
+    if (size := len(to_json(found))) > MOST_BYTES:  # a study of very many cells
+        return Exhibits([], {}, [f"no items are shown: they would take {size:,} bytes of the page"])
+    return found
 
 
 def _changes(rows: pl.DataFrame, bases: pl.DataFrame) -> pl.DataFrame:
     """Each adapter's answers beside its base's, and which of them it fixed or broke."""
-    rows, bases = (_marked(part) for part in (rows, bases))
-    base = bases.filter(pl.col("source").is_null()).select(
-        "model", "seed", "target", "item", base="mark", base_choice="choice"
-    )
-    both = rows.drop_nulls("source").join(
-        base, on=["model", "seed", "target", "item"], maintain_order="left"
-    )
+    no_choice = pl.lit(None, pl.Int64)
+
+    def marked(part: pl.DataFrame) -> pl.DataFrame:
+        part = with_marks(spread_base(part))
+        return part if "choice" in part.columns else part.with_columns(choice=no_choice)
+
+    base = marked(bases).filter(pl.col("source").is_null())
+    keys = ["model", "seed", "target", "item"]
+    base = base.select(*keys, base="mark", base_choice="choice")
+    both = marked(rows).drop_nulls("source").join(base, on=keys, maintain_order="left")
     return both.with_columns(
         fixed=(pl.col("base") == 0) & (pl.col("mark") == 1),
         broken=(pl.col("base") == 1) & (pl.col("mark") == 0),
     )
 
 
-def _marked(rows: pl.DataFrame) -> pl.DataFrame:
-    rows = with_marks(spread_base(rows))
-    lacking = [name for name in ("choice", "answer") if name not in rows.columns]
-    return rows.with_columns(pl.lit(None, pl.Int64).alias(name) for name in lacking)
-
-
 def _counted(changes: pl.DataFrame) -> pl.DataFrame:
-    """In how many of its cell's seeds each item was fixed and broken; those that never were go."""
+    """In how many of its cell's seeds each changed item was fixed and broken."""
     seeds = changes.group_by(_CELL).agg(seeds=pl.col("seed").n_unique())
     items = changes.group_by([*_CELL, "item"], maintain_order=True).agg(
         pl.col(*_WAYS).sum().cast(pl.Int64)
     )
-    flipped = items.filter(pl.any_horizontal(pl.col(*_WAYS) > 0))
-    return flipped.join(seeds, on=_CELL, maintain_order="left")
+    changed = pl.any_horizontal(pl.col(*_WAYS) > 0)
+    return items.filter(changed).join(seeds, on=_CELL, maintain_order="left")
 
 
-def _often(counted: pl.DataFrame, way: str) -> pl.DataFrame:
-    """The items that flipped one way in more than half of the seeds."""
-    return counted.filter(2 * pl.col(way) > pl.col("seeds"))
-
-
-def _often_in_controls(shelf: Shelf) -> pl.DataFrame | None:
-    if shelf.controls is None or shelf.controls.is_empty():
+def _often_in_controls(one: ExampleInput) -> pl.DataFrame | None:
+    """`_counted` of the controls."""
+    if one.controls is None or one.controls.is_empty():
         return None
-    base = shelf.rows.filter(pl.col("source").is_null())
-    seeds = shelf.controls.select("model", "seed").unique()
-    once = base.filter(pl.col("seed").is_null()).drop("seed")
+    base = one.rows.filter(pl.col("source").is_null())
+    seeds = one.controls.select("model", "seed").unique()
+    once = base.filter(pl.col("seed").is_null()).drop("seed")  # one base for all seeds
     spread = once.join(seeds, on="model").select(base.columns)
-    return _counted(_changes(shelf.controls, pl.concat([base.drop_nulls("seed"), spread])))
+    return _counted(_changes(one.controls, pl.concat([base.drop_nulls("seed"), spread])))
 
 
 def _ranked(
-    shelf: int, counted: pl.DataFrame, controls: pl.DataFrame | None
+    number: int, counted: pl.DataFrame, controls: pl.DataFrame | None
 ) -> Iterator[tuple[int, int, _Chosen]]:
     """The flips that may be shown, each with its rank in its cell and minus its cell's flips."""
     for way in _WAYS:
-        often = _often(counted, way).with_columns(
+        often = counted.filter(_often(way)).with_columns(
             others=pl.len().over(_ITEM) - 1, size=pl.len().over(_CELL)
         )
         if controls is None:
             often = often.with_columns(controls=pl.lit([], pl.List(pl.String)))
         else:
-            named = _often(controls, way).group_by(_ITEM).agg(controls=pl.col("source").sort())
+            named = (
+                controls.filter(_often(way)).group_by(_ITEM).agg(controls=pl.col("source").sort())
+            )
             often = often.join(named, on=_ITEM, how="left", maintain_order="left")
             often = often.with_columns(pl.col("controls").fill_null([]))
         often = often.with_columns(noted=pl.col("controls").list.len())
@@ -175,30 +277,8 @@ def _ranked(
         for group in often.partition_by(_CELL, maintain_order=True):
             for rank, row in enumerate(group.head(PER_CELL).iter_rows(named=True)):
                 cell = (row["model"], row["source"], row["target"])
-                chosen = _Chosen(shelf, cell, way, row["item"], row["others"], row["controls"])
+                chosen = _Chosen(number, cell, way, row["item"], row["others"], row["controls"])
                 yield rank, -row["size"], chosen
-
-
-def _within(chosen: Sequence[_Chosen]) -> list[_Chosen]:
-    """The first of them, as many as there is room for."""
-    items: set[tuple[str, str]] = set()
-    kept = []
-    for one in chosen:
-        key = (one.cell[2], one.item)
-        if key in items or len(items) < MOST_ITEMS:
-            items.add(key)
-            kept.append(one)
-    return kept[:MOST_FLIPS]
-
-
-def _cells(counted: pl.DataFrame) -> Iterator[tuple[tuple[str, str, str], Flipped]]:
-    """Every cell in which something flipped, no item of it named yet."""
-    for (model, source, target), part in counted.group_by(_CELL, maintain_order=True):
-        seeds = int(part["seeds"][0])
-        fixed, broken = (
-            [int((part[way] == times).sum()) for times in range(1, seeds + 1)] for way in _WAYS
-        )
-        yield (str(model), str(source), str(target)), Flipped(seeds, fixed, broken, [], [])
 
 
 def _flips(
@@ -211,106 +291,94 @@ def _flips(
     keys = dict.fromkeys([*_CELL, "item"], pl.String)
     wanted = pl.DataFrame([(*one.cell, one.item) for one in chosen], keys, orient="row").unique()
     rows = changes.join(wanted, on=[*_CELL, "item"], how="semi").join(known, on=["model", "target"])
-    found: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
-    for row in rows.iter_rows(named=True):
-        key = (row["model"], row["source"], row["target"], row["item"])
-        found.setdefault(key, []).append(row)
+    found = rows.rows_by_key([*_CELL, "item"], named=True)
     for one in chosen:
-        its = found[*one.cell, one.item]
+        by_seed = found[*one.cell, one.item]
         yield Flip(
-            item=places[one.shelf, one.cell[2], one.item],
-            seeds=[row["seed"] for row in its if row[one.way]],
-            base={row["seed"]: row["base_choice"] for row in its if row["knows"]},
-            tuned={row["seed"]: row["choice"] for row in its if row["knows"]},
+            item=places[one.input, one.cell[2], one.item],
+            seeds=[row["seed"] for row in by_seed if row[one.way]],
+            base={row["seed"]: row["base_choice"] for row in by_seed if row["knows"]},
+            tuned={row["seed"]: row["choice"] for row in by_seed if row["knows"]},
             others=one.others,
             controls=one.controls,
         )
 
 
 def _shown(
-    shelves: Sequence[Shelf], chosen: Sequence[_Chosen], pictures: bool, notes: list[str]
-) -> tuple[list[Shown], dict[tuple[int, str, str], int]]:
-    """The chosen items, those of several shelves once where they are the same, and their places."""
-    wanted: dict[tuple[int, str], list[str]] = {}
+    inputs: Sequence[ExampleInput], chosen: Sequence[_Chosen], images: bool, notes: list[str]
+) -> tuple[list[ShownItem], dict[tuple[int, str, str], int]]:
+    """The chosen items, equal ones of several inputs once, and their places."""
+    wanted: dict[tuple[int, str], dict[str, None]] = {}
     for one in chosen:
-        names = wanted.setdefault((one.shelf, one.cell[2]), [])
-        if one.item not in names:
-            names.append(one.item)
-    room = MOST_PICTURES if pictures else 0
-    shown: list[Shown] = []
+        wanted.setdefault((one.input, one.cell[2]), {})[one.item] = None
+    budget = MOST_IMAGES if images else 0
+    shown: list[ShownItem] = []
     places: dict[tuple[int, str, str], int] = {}
     same: dict[str, int] = {}
     for (number, target), names in wanted.items():
-        items = _looked_up(shelves[number], target, names, notes)
+        items = _looked_up(inputs[number], target, list(names), notes)
         for name in names:
-            item = _as_shown(target, name, items.get(name), room, notes)
+            item = _as_shown(target, name, items.get(name), budget, notes)
             place = same.setdefault(repr(item), len(shown))
             if place == len(shown):
                 shown.append(item)
-                room -= sum(map(len, item.pictures))
+                budget -= sum(map(len, item.pictures))
             places[number, target, name] = place
-    if pictures and room <= 0:
-        _note(notes, "the pictures of some items are left out, to keep the page small")
+    if images and budget <= 0:
+        _note(notes, "the images of some items are left out, to keep the page small")
     return shown, places
 
 
 def _looked_up(
-    shelf: Shelf, target: str, names: Sequence[str], notes: list[str]
+    one: ExampleInput, target: str, names: list[str], notes: list[str]
 ) -> dict[str, Item]:
-    """The items of a target by name, as far as the suite at hand has them."""
-    if shelf.suite is None:
-        if shelf.why_not:
-            _note(notes, shelf.why_not)
+    """The items of a target by name, as far as the suite has them."""
+    if one.suite is None:
+        if one.why_not:
+            _note(notes, one.why_not)
         return {}
     lacking, found = set(names), {}
     try:
-        for item in shelf.suite.items(target, "eval"):
+        for item in one.suite.items(target, "eval"):
             if item.id in lacking:
                 found[item.id] = item
                 lacking.remove(item.id)
             if not lacking:
                 break
     except TransferscopeError as error:
-        _note(notes, f"{target}: no questions and no pictures: {error}")
+        _note(notes, f"{target}: no questions and no images: {error}")
         return {}
     if lacking:
-        _note(notes, f"{target}: the suite at hand has no item {some(sorted(lacking), 3)}")
-    right = _right(shelf.rows, target)
-    if changed := [
-        name for name, item in found.items() if right.get(name) not in (None, item.answer)
-    ]:
+        _note(notes, f"{target}: the suite has no item {some(sorted(lacking), 3)}")
+    right = {}
+    if "answer" in one.rows.columns:
+        known = one.rows.filter(pl.col("target") == target).select("item", "answer").drop_nulls()
+        right = dict(known.unique(maintain_order=True).iter_rows())
+    if changed := [n for n, item in found.items() if right.get(n) not in (None, item.answer)]:
         _note(
             notes,
-            f"{target}: no questions and no pictures: the suite at hand has another right answer "
-            f"to {some(changed, 3)} than the predictions",
+            f"{target}: no questions and no images: the suite has another right answer to "
+            f"{some(changed, 3)} than the predictions",
         )
         return {}
     return found
 
 
-def _right(rows: pl.DataFrame, target: str) -> dict[str, int]:
-    """The right answers of a target's items, as the predictions have them."""
-    if "answer" not in rows.columns:
-        return {}
-    known = rows.filter(pl.col("target") == target).select("item", "answer").drop_nulls()
-    return dict(known.unique(maintain_order=True).iter_rows())
-
-
-def _as_shown(target: str, name: str, item: Item | None, room: int, notes: list[str]) -> Shown:
-    """One item, with its pictures while there is room for them."""
+def _as_shown(
+    target: str, name: str, item: Item | None, budget: int, notes: list[str]
+) -> ShownItem:
+    """One item, with its images while the budget lasts."""
+    names = target[:LONGEST_NAME], name[:LONGEST_NAME]
     if item is None:
-        return Shown(target[:LONGEST_NAME], name[:LONGEST_NAME])
+        return ShownItem(*names)
     drawn: list[str] = []
-    if room > 0:
+    if budget > 0:
         try:
-            drawn = thumbnails(item, PICTURES)
+            drawn = thumbnails(item, IMAGES)
         except TransferscopeError as error:
-            _note(notes, f"{target}: {name}: no picture: {error}")
-        except ModuleNotFoundError:
-            _note(notes, "no pictures: making them needs Pillow: pip install pillow")
-    return Shown(
-        target[:LONGEST_NAME],
-        name[:LONGEST_NAME],
+            _note(notes, f"{target}: {name}: no image: {error}")
+    return ShownItem(
+        *names,
         question=_cut(item.question, LONGEST),
         choices=[_cut(choice, LONGEST_NAME) for choice in item.choices],
         answer=item.answer if item.answer >= 0 else None,
@@ -325,14 +393,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def _note(notes: list[str], note: str) -> None:
-    """A note once, and not too many of them."""
+    """Add a note once, and at most 50."""
     note = _cut(" ".join(note.split()), LONGEST)
     if note not in notes and len(notes) < 50:
         notes.append(note)
-
-
-def _bounded(exhibits: Exhibits) -> Exhibits:
-    """The exhibits, or none where a study has so many cells that they would fill the page."""
-    if (size := len(to_json(exhibits))) <= MOST_BYTES:
-        return exhibits
-    return Exhibits([], {}, [f"no items are shown: they would take {size:,} bytes of the page"])

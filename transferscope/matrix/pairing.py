@@ -7,8 +7,6 @@ may be the easy ones.
 
 In:   a predictions table with `mark` and `scored`; the matrix.
 Out:  counts of each run; which cells have no part in averages; notes.
-
-Opens no file, draws nothing at random.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 import xarray as xr
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from transferscope.predictions import CELL, shown
 
@@ -49,26 +47,20 @@ def counts(rows: pl.DataFrame) -> pl.DataFrame:
     )
     whole = ~pl.col("scored").any()
     mark, before = (pl.col(name).filter(pl.col("shared")) for name in ("mark", "base_mark"))
-    return pl.concat(
-        [
-            base.group_by(CELL, maintain_order=True).agg(
-                pl.col("mark").mean().alias("accuracy"),
-                pl.when(whole).then(pl.col("mark").sum()).alias("correct"),
-                pl.len().cast(pl.Float64).alias("total"),
-            ),
-            tuned.group_by(CELL, maintain_order=True).agg(
-                mark.mean().alias("accuracy"),
-                pl.when(whole & pl.col("shared").any()).then(mark.sum()).alias("correct"),
-                pl.col("shared").sum().cast(pl.Float64).alias("total"),
-                pl.len().cast(pl.Float64).alias("run_total"),
-                before.mean().alias("paired_base_accuracy"),
-                pl.when(whole & (before.count() > 0))
-                .then(before.sum())
-                .alias("paired_base_correct"),
-            ),
-        ],
-        how="diagonal",
+    of_base = base.group_by(CELL, maintain_order=True).agg(
+        accuracy=pl.col("mark").mean(),
+        correct=pl.when(whole).then(pl.col("mark").sum()),
+        total=pl.len().cast(pl.Float64),
     )
+    of_tuned = tuned.group_by(CELL, maintain_order=True).agg(
+        accuracy=mark.mean(),
+        correct=pl.when(whole & pl.col("shared").any()).then(mark.sum()),
+        total=pl.col("shared").sum().cast(pl.Float64),
+        run_total=pl.len().cast(pl.Float64),
+        paired_base_accuracy=before.mean(),
+        paired_base_correct=pl.when(whole & (before.count() > 0)).then(before.sum()),
+    )
+    return pl.concat([of_base, of_tuned], how="diagonal")
 
 
 def most_items(matrix: xr.Dataset) -> xr.DataArray:
@@ -78,7 +70,7 @@ def most_items(matrix: xr.Dataset) -> xr.DataArray:
 
 
 def cell_items(matrix: xr.Dataset, total: str = "total") -> xr.DataArray:
-    """Items that each effect is of; where only counts are known, the fewer of base and run.
+    """Items behind each effect; where only counts are known, the fewer of base and run.
 
     NaN where the run's number is unknown, as where it was not measured.
     """
@@ -98,8 +90,10 @@ def left_out(matrix: xr.Dataset, total: str = "total") -> xr.DataArray:
     return (2 * items < most_items(matrix)).transpose(*matrix[total].dims)
 
 
-def notes(matrix: xr.Dataset, cells: Float[np.ndarray, " model"], *, paired: bool) -> Iterator[str]:
-    """What a reader must know of runs that did not answer all items.
+def pairing_notes(
+    matrix: xr.Dataset, cells: Float[np.ndarray, " model"], *, paired: bool
+) -> Iterator[str]:
+    """Notes on runs that did not answer all items.
 
     Args:
         cells: how many cells each model spans.
@@ -108,76 +102,55 @@ def notes(matrix: xr.Dataset, cells: Float[np.ndarray, " model"], *, paired: boo
     order = ("model", "target", "source", "seed")
     total, run = (matrix[name].transpose(*order).values for name in ("total", "run_total"))
     base = matrix["base_total"].transpose("model", "target", "seed").values[:, :, None]
-    out = left_out(matrix).transpose(*order).values
+    few = left_out(matrix).transpose(*order).values
     most = most_items(matrix).values
-    names = [matrix[d].values.tolist() for d in ("source", "target")]
+    sources, targets = ([shown(name) for name in matrix[d].values] for d in ("source", "target"))
     fewer = (run != base) | (total != run)
     fewer &= np.isfinite(run) & np.isfinite(base)
-    for m, model in enumerate(map(shown, matrix["model"].values.tolist())):
-        size, of = int(cells[m]), lambda where, m=m: int(where[m].sum())
-        none = total == 0
-        if some := of(fewer & ~none):
-            head = f"{model}: in {some} of {size} cells, base and run "
-            if paired:
-                told = _items(total[m], (fewer & ~none)[m], most[m], names[1])
-                yield (
-                    f"{head}did not answer the same items; effects are computed on the items that "
-                    f"both answered: {told}"
-                )
+    none = total == 0
+
+    def items(numbers: np.ndarray, where: np.ndarray, m: int) -> str:
+        """The targets of these cells, each with its items: `Jigsaw (93 of 150)`."""
+        named = []
+        for j in np.flatnonzero(where.any(axis=(1, 2))):
+            least, largest = numbers[j][where[j]].min(), numbers[j][where[j]].max()
+            number = f"{least:.0f}" if least == largest else f"{least:.0f} to {largest:.0f}"
+            named.append(f"{targets[j]} ({number} of {most[m, j]:.0f})")
+        return _first(named)
+
+    def names(where: np.ndarray, m: int) -> str:
+        """The cells: a target alone where all its runs are among them, else source and target."""
+        named = []
+        for j in np.flatnonzero(where.any(axis=(1, 2))):
+            if where[j][np.isfinite(run[m, j])].all():
+                named.append(targets[j])
             else:
-                told = _items(np.fmin(run, base)[m], fewer[m], most[m], names[1])
-                yield (
-                    f"{head}have different numbers of items, so they may not have answered the "
-                    f"same items, and part of the effect may come from that: {told}"
-                )
-        if none[m].any():
-            where = ", ".join(_cells(none[m], np.isfinite(run[m]), names))
+                some = np.flatnonzero(where[j].any(axis=1))
+                named += [f"{sources[i]} → {targets[j]}" for i in some]
+        return _first(named)
+
+    for m, model in enumerate(map(shown, matrix["model"].values.tolist())):
+        unequal, small = (fewer & ~none)[m], (few & ~none)[m]
+        if count := int(unequal.sum()):
+            what = "did not answer the same items; effects are computed on the items that both"
+            what = f"{what} answered: {items(total[m], unequal, m)}"
+            if not paired:
+                what = "have different numbers of items, so they may not have answered the same"
+                what += " items, and part of the effect may come from that: "
+                what += items(np.fmin(run, base)[m], fewer[m], m)
+            yield f"{model}: in {count} of {int(cells[m])} cells, base and run {what}"
+        if count := int(none[m].sum()):
             yield (
-                f"{model}: in {of(none)} of {size} cells, base and run share no item, so there is "
-                f"no effect: {where}"
+                f"{model}: in {count} of {int(cells[m])} cells, base and run share no item, so no "
+                f"effect is known: {names(none[m], m)}"
             )
-        if some := of(out & ~none):
-            where = ", ".join(_cells((out & ~none)[m], np.isfinite(run[m]), names))
+        if count := int(small.sum()):
             yield (
-                f"{model}: in {some} of {size} cells, base and run share fewer than half of the "
-                f"target's items; these cells have no part in averages: {where}"
+                f"{model}: in {count} of {int(cells[m])} cells, base and run share fewer than half "
+                f"of the target's items; these cells have no part in averages: {names(small, m)}"
             )
 
 
-def _items(
-    items: Float[np.ndarray, "target source seed"],
-    where: Bool[np.ndarray, "target source seed"],
-    most: Float[np.ndarray, " target"],
-    targets: list[str],
-) -> str:
-    """The targets concerned, each with its items: `Jigsaw (93 of 150)`."""
-    told = []
-    for j in np.flatnonzero(where.any(axis=(1, 2))):
-        least, largest = items[j][where[j]].min(), items[j][where[j]].max()
-        number = f"{least:.0f}" if least == largest else f"{least:.0f} to {largest:.0f}"
-        told.append(f"{shown(targets[j])} ({number} of {most[j]:.0f})")
-    return ", ".join(_first(told))
-
-
-def _cells(
-    where: Bool[np.ndarray, "target source seed"],
-    run: Bool[np.ndarray, "target source seed"],
-    names: list[list[str]],
-) -> list[str]:
-    """The cells concerned: a target alone where all its runs are, else source and target."""
-    sources, targets = names
-    told = []
-    for j in np.flatnonzero(where.any(axis=(1, 2))):
-        if where[j][run[j]].all():
-            told.append(shown(targets[j]))
-        else:
-            told += [
-                f"{shown(sources[i])} → {shown(targets[j])}"
-                for i in np.flatnonzero(where[j].any(axis=1))
-            ]
-    return _first(told)
-
-
-def _first(told: list[str]) -> list[str]:
-    more = len(told) - LISTED
-    return [*told[:LISTED], f"and {more} more"] if more > 0 else told
+def _first(names: list[str]) -> str:
+    more = [f"and {len(names) - LISTED} more"] if len(names) > LISTED else []
+    return ", ".join([*names[:LISTED], *more])

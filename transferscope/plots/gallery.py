@@ -1,42 +1,44 @@
-"""All figures of a report, in the order of the page, each with a sentence on how to read it.
+"""All figures of a report, in the order of the page, each with its caption.
 
-In:   an `Analysis`.
-Out:  `Figure`s. One with nothing to show is left out.
+To add a figure, write a function `(analysis, key, title) -> Spec | None` in a module of this
+package, and add one entry to `FIGURES`. The page, the image files and the captions follow.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import html
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from transferscope.analysis import Analysis, Sign
-from transferscope.plots.answers import letters
-from transferscope.plots.behavior import behaviour
-from transferscope.plots.cliques import clique
-from transferscope.plots.curves import about, courses
-from transferscope.plots.effects import decomposition, power, task_effects
-from transferscope.plots.groups import category_effects
-from transferscope.plots.heatmaps import heatmap, heatmaps
+from transferscope.analysis import Analysis
+from transferscope.plots.answer_bars import answer_shares
+from transferscope.plots.categories import categories, category_effects, scale_trend
+from transferscope.plots.curves import checkpoint_curves
+from transferscope.plots.heatmaps import adjusted_heatmap, heatmap, heatmaps
 from transferscope.plots.labels import (
     MEASURES,
-    Labels,
+    accounts,
     clean,
     counted,
     covers,
-    labels,
+    listed,
     model_labels,
     percent,
+    seeds_of,
 )
-from transferscope.plots.networks import followed, graph
-from transferscope.plots.personas import personas
-from transferscope.plots.strategies import strategies
-from transferscope.plots.trends import categories, scale_trend
+from transferscope.plots.networks import drawn_edges, graph, negative_clique, positive_clique
+from transferscope.plots.print_layout import wide
+from transferscope.plots.study_limits import decomposition, pgf_behavior, power
+from transferscope.plots.task_figures import malleability, personas, transferability
+from transferscope.plots.training_strategies import strategies
 from transferscope.plots.vegalite import Spec
+from transferscope.store import safe_name
 
 SECTIONS = {
-    "selection": "What the choice of data is worth",
+    "selection": "What the choice of training data is worth",
     "effects": "Every effect",
     "checkpoints": "Over the checkpoints",
     "placebo": "What a placebo does",
-    "answers": "How answers are given",
+    "answers": "How replies choose options",
     "flips": "Which items changed",
     "tasks": "Task by task",
     "cliques": "Cliques",
@@ -44,275 +46,309 @@ SECTIONS = {
     "scale": "Model size",
     "limits": "What the study can show",
 }
+"""{id: title} of the page's sections."""
 
 
-class Figure(NamedTuple):
-    """One chart and what stands below it."""
+class FigureKind(NamedTuple):
+    """One kind of figure; its texts are templates, filled by `_words`."""
+
+    section: str
+    """A key of `SECTIONS`."""
+    draw: Callable[[Analysis, Any, str], Spec | None]
+    title: str
+    reading: str
+    """How to read it."""
+    caption: str = "{intervals}"
+    """What its intervals account for; empty where it has none."""
+    per: str = "model"
+    """One figure for each `model`, `category`, `trajectory`, or one for the `study`."""
+    paper: tuple[int, ...] = ()
+    """The paper's figures that it corresponds to."""
+
+
+class ReportFigure(NamedTuple):
+    """One chart and its caption."""
 
     stem: str
     """Name of its files, without ending; holds model names as they were given."""
     section: str
-    """A key of `SECTIONS`."""
     reading: str
-    """How to read it."""
     caption: str
-    """What its intervals account for; empty where it has none."""
     spec: Spec
+    paper: tuple[int, ...]
 
 
-class _Subject(NamedTuple):
-    """What the makers of figures share."""
+CLIQUE = (
+    "The largest set of tasks in {model} that all {verb} each other, in both directions. It means "
+    "something where it is larger than the bars: sizes that arise without any such bond. The "
+    "paper’s test says little, because cliques of pure noise pass it too: their tasks are chosen "
+    "for the sign that it tests."
+)
+CLIQUE_CAPTION = "The sign of each effect is that of its mean over {seeds}."
 
-    analysis: Analysis
-    names: Labels
-    models: dict[str, str]
-
-
-_Draft = tuple[str, str, str, str, Spec | None]
-"""The parts of a `Figure`; its chart is None where there is nothing to show."""
-
-
-def gallery(analysis: Analysis) -> list[Figure]:
-    """Every figure that has something to show."""
-    subject = _Subject(analysis, labels(analysis), model_labels(analysis))
-    makers = (
-        *(_selection, _effects, _checkpoints, _answers),
-        *(_tasks, _cliques, _categories, _scale, _limits),
-    )
-    return [
-        Figure(stem, section, reading, caption, spec)
-        for make in makers
-        for stem, section, reading, caption, spec in make(subject)
-        if spec is not None
-    ]
-
-
-def accounts(analysis: Analysis, models: dict[str, str]) -> str:
-    """What the intervals of several models account for, said once where they agree."""
-    said = {
-        label: covers(analysis.models[name], analysis.settings) for name, label in models.items()
-    }
-    if len(set(said.values())) == 1:
-        return next(iter(said.values()))
-    return " ".join(f"{label}: {words}" for label, words in said.items())
-
-
-def _seeds(analysis: Analysis, model: str) -> str:
-    return counted(len(analysis.models[model].seeds), "seed")
-
-
-def _over(analysis: Analysis, models: dict[str, str]) -> str:
-    """How many seeds means are over, said once where models agree."""
-    said = {label: _seeds(analysis, model) for model, label in models.items()}
-    if len(set(said.values())) == 1:
-        return f"Means over {next(iter(said.values()))}."
-    return " ".join(f"{label}: means over {words}." for label, words in said.items())
-
-
-def _selection(subject: _Subject) -> Iterator[_Draft]:
-    analysis, names, models = subject
-    measure, experiment = MEASURES[analysis.settings.measure], analysis.experiment
-    seeds = 0 if experiment is None else len(experiment.judged_by)
-    share = percent(1 - analysis.settings.alpha)
-    for model, label in models.items():
-        yield (
-            f"selection-{model}",
-            "selection",
-            f"Left: the accuracy on each target of {label} as it is (the grey line) and after each "
-            "way to train for it; short strokes are single seeds. Right: the informed mixture "
-            f"minus each other way, in {measure}: to the right it is better, and a hollow dot may "
-            "well be noise.",
-            f"{share} intervals cover {counted(seeds, 'seed')}, none of which informed the choice, "
-            "and the items of each target.",
-            strategies(analysis, model, f"{label}: what the choice of data is worth", names),
-        )
-
-
-def _effects(subject: _Subject) -> Iterator[_Draft]:
-    analysis, names, models = subject
-    measure = MEASURES[analysis.settings.measure]
-    for model, label in models.items():
-        yield (
-            f"heatmap-{model}",
-            "effects",
-            f"Each cell is the {measure} of one target (column) after finetuning {label} on one "
-            "source (row): blue helped, orange harmed, and a hollow cell may well be noise.",
-            covers(analysis.models[model], analysis.settings),
-            heatmap(analysis, model, f"{label}: what each source does to each target", names),
-        )
-        if (adjusted := analysis.models[model].adjusted) is not None:
-            yield (
-                f"heatmap-adjusted-{model}",
-                "effects",
-                f"What is left once what {clean(adjusted.placebo)} did to a target is taken off, "
-                "seed by seed: what a source does beyond teaching the format of an answer. The "
-                "placebo’s own noise is part of each interval, the same for a whole column.",
-                covers(analysis.models[model], analysis.settings),
-                heatmap(analysis, model, f"{label}: beyond the placebo", names, adjusted=True),
-            )
-    yield (
-        "heatmaps",
+FIGURES: dict[str, FigureKind] = {
+    "selection": FigureKind(
+        "selection",
+        strategies,
+        "{model}: what the choice of training data is worth",
+        "Left: the accuracy on each target of {model} without training (the grey line) and after "
+        "each training strategy; short strokes are single seeds. Right: the informed mixture minus "
+        "each other strategy, in {measure}. To the right it is better; a hollow dot may be noise.",
+        "{share} intervals cover {judges} that did not inform the choice, and the items of each "
+        "target.",
+        paper=(8,),
+    ),
+    "heatmap": FigureKind(
         "effects",
-        f"The {measure} of all models on one scale: sources down, targets across; blue helped, "
-        "orange harmed, and a hollow cell may well be noise.",
-        accounts(analysis, models),
-        heatmaps(analysis, models, "What each source does to each target", names),
-    )
-    for model, label in models.items():
-        _, sure = followed(analysis.models[model].graph.edges, analysis.settings.alpha)
-        unsure = ", not by certainty: the heatmap shows which are hollow"
-        yield (
-            f"graph-{model}",
-            "effects",
-            "An arrow is what one source does to one target.",
-            f"Edges are chosen by the size of their mean over {_seeds(analysis, model)}"
-            f"{'' if sure else unsure}.",
-            graph(analysis, model, f"{label}: transfer graph", names),
-        )
-
-
-def _checkpoints(subject: _Subject) -> Iterator[_Draft]:
-    analysis, names, models = subject
-    for each in analysis.trajectories:
-        yield (
-            f"checkpoints-{each.model}-{each.finetune}",
-            "checkpoints",
-            "Each panel is one target: above the grey line the checkpoint is better than the base, "
-            "below it worse, and a hollow dot may well be noise.",
-            covers(analysis.models[each.model], analysis.settings),
-            courses(analysis, each, about(each, models), names),
-        )
-
-
-def _answers(subject: _Subject) -> Iterator[_Draft]:
-    analysis, names, models = subject
-    for model, label in models.items():
-        yield (
-            f"answers-{model}",
-            "answers",
-            "A bar that looks like the one on top, the right answers, uses the letters as they are "
-            "right. A bar of one colour is an adapter that gives one letter whatever it is shown; "
-            "grey replies name no option at all.",
-            "",
-            letters(analysis, model, f"{label}: which letters are given", names),
-        )
-
-
-def _tasks(subject: _Subject) -> Iterator[_Draft]:
-    analysis, names, models = subject
-    whole = "included" if analysis.settings.include_self else "left out"
-    for model, label in models.items():
-        caption = f"{covers(analysis.models[model], analysis.settings)} Self-transfer is {whole}."
-        floor = analysis.models[model].noise_floor is not None
-        yield (
-            f"transferability-{model}",
-            "tasks",
-            "A source far to the right helps many tasks or helps much; one far to the left harms."
-            + " Inside the dashed lines it does no more than noise would." * floor,
-            caption,
-            task_effects(
-                analysis, model, "transferability", f"{label}: what each source gives", names
-            ),
-        )
-        yield (
-            f"malleability-{model}",
-            "tasks",
-            "A target far to the right is helped by many finetunes or much; one far to the left is "
-            "harmed." + " Inside the dashed lines it moves no more than noise would." * floor,
-            caption,
-            task_effects(
-                analysis, model, "malleability", f"{label}: what each target takes", names
-            ),
-        )
-    yield (
-        "personas",
-        "tasks",
-        "A task is named where it lies on the same side of the average in every model: donors and "
-        "sponges right of the vertical line, pirates and sieves below the horizontal one.",
-        "How sure each persona is stands in the table of personas.",
-        personas(analysis, models, "Personas", names),
-    )
-
-
-def _cliques(subject: _Subject) -> Iterator[_Draft]:
-    analysis, names, models = subject
-    for model, label in models.items():
-        verbs: dict[Sign, str] = {"positive": "help", "negative": "harm"}
-        for sign, verb in verbs.items():
-            yield (
-                f"clique-{sign}-{model}",
-                "cliques",
-                f"The largest set of tasks in {label} that all {verb} each other, in both "
-                "directions. It means something where it is larger than the bars, the sizes that "
-                "arise without any such bond. The paper’s test says little: cliques of pure noise "
-                "pass it too, as their tasks are chosen for the sign that it tests.",
-                f"The sign of each effect is that of its mean over {_seeds(analysis, model)}.",
-                clique(analysis, model, sign, f"{label}: largest {sign} clique", names),
-            )
-
-
-def _categories(subject: _Subject) -> Iterator[_Draft]:
-    analysis, _, models = subject
-    caption = accounts(analysis, models)
-    titles = {"level": "By perceptual level", "granularity": "By granularity"}
-    kinds = dict.fromkeys(kind for model in models for kind in analysis.models[model].categories)
-    for kind in kinds:
-        title = titles.get(kind, f"By {clean(kind)}")
-        yield (
-            f"categories-{kind}",
-            "categories",
-            "Longer bars are groups of tasks that give (upper row) or take (lower row) more. Where "
-            "diamond and bar end apart, the group’s effect on itself makes the difference.",
-            caption,
-            categories(analysis, kind, models, title),
-        )
-        yield (
-            f"category-effects-{kind}",
-            "categories",
-            "Mean of the helpful effects (blue) and mean of the harmful ones (orange) over all "
-            "pairs of tasks from one group to another.",
-            _over(analysis, models),
-            category_effects(analysis, kind, models, f"{title}: from group to group"),
-        )
-
-
-def _scale(subject: _Subject) -> Iterator[_Draft]:
-    analysis, _, models = subject
-    yield (
-        "scale",
-        "scale",
-        "Models from small to large; a step counts as a change only where its line is solid.",
-        accounts(analysis, models),
-        scale_trend(analysis, models, "Transfer and model size"),
-    )
-
-
-def _limits(subject: _Subject) -> Iterator[_Draft]:
-    analysis, names, models = subject
-    for model, label in models.items():
-        yield (
-            f"power-{model}",
-            "limits",
-            "An effect inside its target’s grey band goes unseen in at least one such study in "
-            "five; near 0 in almost all. Absence of evidence there is not evidence of absence.",
-            "",
-            power(analysis, model, f"{label}: the smallest effect that could be seen", names),
-        )
-    yield (
-        "decomposition",
-        "limits",
-        "Bars say how much of the pattern needs no pairs at all: it follows from which target is "
-        "easy to move, or which source moves all. What both leave is specific to the pair. A bar "
-        "says something where it ends beyond its dotted line: without any transfer targets explain "
-        "much, too, as the luck of a baseline is in all effects on its target.",
-        accounts(analysis, models),
-        decomposition(analysis, models, "How much is the task, how much the pair"),
-    )
-    yield (
-        "pgf-behaviour",
-        "limits",
-        "The same change in accuracy counts for more the nearer a target is to its ceiling; gains "
-        "end at 1, losses do not end at −1.",
+        heatmap,
+        "{model}: what each source does to each target",
+        "Each cell is the {measure} of one target (column) after finetuning {model} on one source "
+        "(row). Blue helped, orange harmed; a hollow cell may be noise.",
+        paper=(1,),
+    ),
+    "heatmap-adjusted": FigureKind(
+        "effects",
+        adjusted_heatmap,
+        "{model}: beyond the placebo",
+        "Effects minus those of {placebo}, seed by seed: what a source does beyond teaching the "
+        "format of an answer. The placebo’s noise is part of each interval, the same for a whole "
+        "column.",
+    ),
+    "heatmaps": FigureKind(
+        "effects",
+        heatmaps,
+        "What each source does to each target",
+        "The {measure} of all models on one scale: sources down, targets across. Blue helped, "
+        "orange harmed; a hollow cell may be noise.",
+        per="study",
+        paper=(2,),
+    ),
+    "graph": FigureKind(
+        "effects",
+        graph,
+        "{model}: transfer graph",
+        "An arrow is what one source does to one target.",
+        "Edges are chosen by the size of their mean over {seeds}{unsure}.",
+        paper=(1,),
+    ),
+    "checkpoints": FigureKind(
+        "checkpoints",
+        checkpoint_curves,
         "",
-        behaviour(analysis, models, "How PGF behaves", names),
-    )
+        "Each panel is one target: above the grey line the checkpoint is better than the base, "
+        "below it worse. A hollow dot may be noise.",
+        per="trajectory",
+    ),
+    "answers": FigureKind(
+        "answers",
+        answer_shares,
+        "{model}: which options are chosen",
+        "A bar like the one on top, the correct answers, uses each option as often as it is "
+        "correct. A bar of one color is an adapter that gives one option to every item. Grey "
+        "replies name no option.",
+        "",
+    ),
+    "transferability": FigureKind(
+        "tasks",
+        transferability,
+        "{model}: what each source gives",
+        "A source far to the right helps many tasks or helps much; one far to the left harms."
+        "{floor}",
+        "{intervals} Self-transfer is {whole}.",
+    ),
+    "malleability": FigureKind(
+        "tasks",
+        malleability,
+        "{model}: what each target takes",
+        "A target far to the right is helped by many finetunes or much; one far to the left is "
+        "harmed.{floor}",
+        "{intervals} Self-transfer is {whole}.",
+    ),
+    "personas": FigureKind(
+        "tasks",
+        personas,
+        "Personas",
+        "A task is named where it is on the same side of the average in every model. Donors and "
+        "sponges are right of the vertical line, pirates and sieves below the horizontal one.",
+        "The table of personas says how certain each one is.",
+        per="study",
+    ),
+    "clique-positive": FigureKind(
+        "cliques",
+        positive_clique,
+        "{model}: largest positive clique",
+        CLIQUE.replace("{verb}", "help"),
+        CLIQUE_CAPTION,
+        paper=(6,),
+    ),
+    "clique-negative": FigureKind(
+        "cliques",
+        negative_clique,
+        "{model}: largest negative clique",
+        CLIQUE.replace("{verb}", "harm"),
+        CLIQUE_CAPTION,
+        paper=(10,),
+    ),
+    "categories": FigureKind(
+        "categories",
+        categories,
+        "{kind}",
+        "Longer bars are groups of tasks that give (upper row) or take (lower row) more. Where "
+        "diamond and bar end apart, the group’s effect on itself makes the difference.",
+        per="category",
+        paper=(3, 4),
+    ),
+    "category-effects": FigureKind(
+        "categories",
+        category_effects,
+        "{kind}: from group to group",
+        "Means over all pairs of tasks from one group to another: of the helpful effects (blue) "
+        "and of the harmful ones (orange).",
+        "{means}",
+        per="category",
+    ),
+    "scale": FigureKind(
+        "scale",
+        scale_trend,
+        "Transfer and model size",
+        "Models from small to large; a step counts as a change only where its line is solid.",
+        per="study",
+        paper=(5,),
+    ),
+    "power": FigureKind(
+        "limits",
+        power,
+        "{model}: the smallest detectable effect",
+        "An effect inside its target’s grey band is missed in at least one such study in five; "
+        "near 0 in almost all. Absence of evidence there is not evidence of absence.",
+        "",
+    ),
+    "decomposition": FigureKind(
+        "limits",
+        decomposition,
+        "How much is the task, how much the pair",
+        "Bars: the part of the pattern that needs no pairs. Some targets are easy to move; some "
+        "sources move all. The rest is specific to the pair. A bar means something where it ends "
+        "beyond its dotted line: without any transfer targets explain much too, because a base’s "
+        "luck is in all effects on its target.",
+        per="study",
+    ),
+    "pgf-behavior": FigureKind(
+        "limits",
+        pgf_behavior,
+        "How PGF behaves",
+        "The same change in accuracy counts for more the nearer a target is to its ceiling. Gains "
+        "end at 1; losses do not end at −1.",
+        "",
+        per="study",
+        paper=(9,),
+    ),
+}
+"""Every kind of figure, in the order of the page. The paper's Figure 7 is its Figure 2 for
+targets of another suite."""
+
+
+def gallery(analysis: Analysis) -> list[ReportFigure]:
+    """Every figure that has something to show."""
+    models = list(analysis.models)
+    each = {
+        "study": {"": None},
+        "model": {f"-{model}": model for model in models},
+        "category": {f"-{k}": k for m in models for k in analysis.models[m].categories},
+        "trajectory": {f"-{t.model}-{t.finetune}": t for t in analysis.trajectories},
+    }
+    foreign = not any(task.source and task.target for task in analysis.tasks)
+    figures = []
+    for name, kind in FIGURES.items():
+        for suffix, key in each[kind.per].items():
+            words = _words(analysis, kind.per, key)
+            spec = kind.draw(analysis, key, kind.title.format(**words))
+            if spec is not None:
+                texts = kind.reading.format(**words), kind.caption.format(**words)
+                paper = (7,) if foreign and name in ("heatmap", "heatmaps") else kind.paper
+                figures.append(ReportFigure(name + suffix, kind.section, *texts, spec, paper))
+    return figures
+
+
+def _words(analysis: Analysis, per: str, key: Any) -> dict[str, str]:
+    """The values of the templates' fields."""
+    settings, experiment = analysis.settings, analysis.experiment
+    model = key if per == "model" else key.model if per == "trajectory" else None
+    seeds = counted(0 if experiment is None else len(experiment.judged_by), "seed")
+    words = {
+        "measure": MEASURES[settings.measure],
+        "share": percent(1 - settings.alpha),
+        "judges": seeds,
+        "intervals": accounts(analysis, analysis.models),
+        "means": seeds_of(analysis, analysis.models),
+        "whole": "included" if settings.include_self else "left out",
+    }
+    if per == "category":
+        titles = {"level": "By perceptual level", "granularity": "By granularity"}
+        words["kind"] = titles.get(key, f"By {clean(key)}")
+    if model is not None:
+        record = analysis.models[model]
+        _, held = drawn_edges(record.graph.edges, settings.alpha)
+        words |= {
+            "model": model_labels(analysis)[model],
+            "intervals": covers(record, settings),
+            "seeds": counted(len(record.seeds), "seed"),
+            "placebo": clean(record.adjusted.placebo) if record.adjusted else "",
+            "floor": " Effects inside the dashed lines may be noise." * bool(record.noise_floor),
+            "unsure": "" if held else ", not by certainty: the heatmap shows which are hollow",
+        }
+    return words
+
+
+OPENING = """# Captions
+
+Each figure is there as SVG, PNG (300 dpi) and PDF, 85 or 175 mm wide: one column or both. A wider
+one says so: its names would be below 6.5 pt otherwise.
+"""
+
+
+def captions(analysis: Analysis, images: Mapping[str, bytes] | None = None) -> str:
+    """A caption for each figure, below the name of its files, as Markdown.
+
+    Args:
+        images: the printed SVG files by the figures' stems; a caption names a width beyond a page.
+    """
+    taken: set[str] = set()
+    parts = [OPENING]
+    for figure in gallery(analysis):
+        taken.add(file := safe_name(f"{figure.stem}.svg", taken))
+        text = caption(figure)
+        if figure.paper:
+            word = "Figure" if len(figure.paper) == 1 else "Figures"
+            text += f" As {word} {listed(map(str, figure.paper))} of Sachdeva et al. (CVPR 2026)."
+        image = (images or {}).get(figure.stem)
+        if image and (mm := wide(image)):
+            text += f" {mm:.0f} mm wide, for a landscape page or a poster: its names are 6.5 pt."
+        parts.append(f"## {escaped(file.removesuffix('.svg'))}\n\n{text}\n")
+    return "\n".join(parts)
+
+
+def caption(figure: ReportFigure) -> str:
+    """What the figure shows, how to read it, its key, and what its intervals account for."""
+    title, lines = figure.spec["title"]["text"], figure.spec["title"]["subtitle"]
+    description = figure.spec["description"].removeprefix(title).lstrip(":. ")
+    key = [line.replace(" · ", "; ") for line in lines if line.rstrip(".") not in description]
+    sentences = [_sentence(each) for each in (description, figure.reading, *key, figure.caption)]
+    return f"**{escaped(title)}.** {escaped(' '.join(filter(None, sentences)))}"
+
+
+def counterparts(figures: Sequence[ReportFigure]) -> dict[int, list[str]]:
+    """{number of the paper's figure: stems of ours}, for all ten."""
+    return {n: [each.stem for each in figures if n in each.paper] for n in range(1, 11)}
+
+
+def escaped(text: str) -> str:
+    """Text as Markdown that shows it as it is."""
+    return re.sub(r"([\\`*_\[\]#|~])", r"\\\1", html.escape(clean(text), quote=False))
+
+
+def _sentence(text: str) -> str:
+    """The text with a full stop; with a capital where it begins with a word and not a name."""
+    plain = re.match("[a-z]+[ :;]", text) is not None
+    stop = "." * (text[-1:] not in ("", "."))
+    return (text.capitalize()[:1] if plain else text[:1]) + text[1:] + stop

@@ -1,78 +1,69 @@
-"""Heatmaps: every effect of every source on every target, and of every control below them.
+"""Heatmaps: the effect of every source on every target, with the controls below the sources.
 
-`heatmap` shows one model, with a number in each cell; `heatmaps` all models beside each other.
-
-A filled cell is an effect beyond noise (`noise.beyond_noise`); `cells` says what the others are.
-
-In:   an `Analysis`.
-Out:  Vega-Lite specifications.
+`heatmap` shows one model with a number in each cell, `heatmaps` all models beside each other. A
+filled cell is an effect beyond noise, a hollow one may be noise, a hatched one was not measured.
+A frame marks a task on itself, a cut corner a cell whose answers collapsed to one option.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 
-from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskRecord
-from transferscope.analysis.noise import beyond_noise
-from transferscope.matrix.behavior_record import Answers
-from transferscope.matrix.estimate import Estimate
-from transferscope.plots.cells import HOLDS, drawn, key
+from transferscope.analysis import Analysis, Cell, TaskRecord
+from transferscope.analysis.parts import Estimate
+from transferscope.analysis.verdict import beyond_noise
+from transferscope.matrix.collapse import Answers
+from transferscope.plots.accuracy_points import base_accuracy
 from transferscope.plots.labels import (
     MEASURES,
     UNKNOWN,
-    Labels,
     answer_words,
     between,
     chance,
     control_label,
     counted,
     known,
+    labels,
+    model_labels,
     percent,
     row_label,
     same_task,
     signed,
 )
-from transferscope.plots.points import base_accuracy
-from transferscope.plots.theme import SOFT, ceil_nice
-from transferscope.plots.vegalite import (
-    Spec,
-    axis,
-    below,
-    beside,
-    field,
-    finish,
-    heading,
-    layer,
-    part,
+from transferscope.plots.theme import (
+    DIVERGING,
+    INK,
+    MUTED,
+    ON_STRONG,
+    ON_WEAK,
+    PAPER,
+    RULE,
+    SHADE,
+    SOFT,
+    ceil_nice,
+    inked,
+    stops,
 )
+from transferscope.plots.vegalite import Spec, field, finish, heading, in_rows, layer, part, unit
 
 Cells = Mapping[str, Mapping[str, Cell | Estimate]]
 NUMBERED = 20
-"""Up to this many tasks each cell carries its number."""
-LARGE, SMALL, SPELLED = 38, 17, 16
-"""Sides of a cell in pixels; and from which on rows have their full names beside each other."""
+"""Up to this many tasks each cell carries a number."""
+LARGE, SMALL, NUMBER = 38, 17, 26
+"""Side of a cell in pixels with and without a number, and the least side that holds a number."""
 ROOM, ABREAST, SPACE = 600, 3, 16
-"""Pixels for the names and cells of models beside each other, how many at most, and the gap."""
-LEGIBLE = 11
-"""Least side of a cell of these, in pixels: below it the names of neighbours lie on each other."""
-HARM = "minus: a harm beyond noise"
+"""`heatmaps`: pixels of a row of models, models in it at most, and the gap between them."""
+SPELLED, LEGIBLE = 16, 11
+"""Least side of a cell for full row names, and for abbreviations, which would overlap below."""
 GAP = " "
 """The empty row between sources and controls."""
-
-
-class _Scale(NamedTuple):
-    """What all cells of a heatmap share."""
-
-    limit: float
-    """Where the colours end."""
-    alpha: float
-    """Level at which an effect is beyond noise."""
+CORNER = "M0.35,-1L1,-1L1,-0.35Z"
+HATCH = "M-1,-0.4L-0.4,-1M-1,0.3L0.3,-1M-1,1L1,-1M-0.3,1L1,-0.3M0.4,1L1,0.4"
 
 
 def bound(analysis: Analysis) -> float:
-    """Where the colours of all heatmaps end, on both sides of 0; self-transfer has no say."""
+    """The effect at which the colors of all heatmaps end, on both sides of 0."""
     sizes: dict[str, list[float]] = {}
     for model in analysis.models.values():
         for source, row in model.pgf.items():
@@ -83,11 +74,11 @@ def bound(analysis: Analysis) -> float:
 
 
 def bound_of(targets: Iterable[list[float]]) -> float:
-    """Where colours end for effects of these sizes, target by target.
+    """The end of the color scale for effects of these sizes, target by target.
 
-    Nearly all effects fit (their 98th percentile), so that one extreme cell does not bleach the
-    rest; nor does one target, whose few errors make any loss many times its gap: colours end at no
-    more than twice what half of the targets never exceed. What lies beyond has the full colour.
+    The scale covers 98 % of the effects, so that one extreme cell does not bleach the rest. It
+    also ends at twice the median target's largest effect at most: a target with few errors has
+    losses of many times its gap. Larger effects get the full color.
     """
     known = [sizes for sizes in targets if sizes]
     if not known:
@@ -97,229 +88,252 @@ def bound_of(targets: Iterable[list[float]]) -> float:
     return ceil_nice(max(min(nearly, usual), 0.02))
 
 
-def heatmap(
-    analysis: Analysis, model: str, title: str, names: Labels, *, adjusted: bool = False
-) -> Spec | None:
-    """The effects of one model: sources down, targets across; controls in rows of their own.
+def heatmap(analysis: Analysis, model: str, title: str, *, adjusted: bool = False) -> Spec | None:
+    """The effects of one model; with `adjusted`, the effects beyond the placebo's.
 
-    None where nothing was measured. With `adjusted`, the effects beyond the placebo's.
+    Sources are rows, targets are columns, and each control has a row of its own at the end.
     """
-    record = analysis.models[model]
+    record, names = analysis.models[model], labels(analysis)
     if adjusted and record.adjusted is None:
         return None
     cells: Cells = record.adjusted.cells if adjusted and record.adjusted else record.pgf
-    sources = [task for task in analysis.tasks if task.source]
-    targets = [task for task in analysis.tasks if task.target]
     limit = bound(analysis)
-    scale = _Scale(limit, analysis.settings.alpha)
-    rows = [
-        _row(record, cells, source, target, names, scale)
-        for source in sources
-        for target in targets
-    ]
+    rows = _source_rows(analysis, model, cells, limit)
     measured = [row for row in rows if row["value"] is not None]
     if not measured:
         return None
-    extra = [] if adjusted else _control_rows(record, targets, names, scale)
+    sources, targets = _axes_of(analysis)
+    extra = [] if adjusted else _control_rows(analysis, model, limit)
     side = LARGE if max(len(sources), len(targets)) <= NUMBERED else SMALL
-    every = rows + extra
-    said = [*key(every, limit), HARM * (side <= HOLDS)]
-    shown = every if side > HOLDS else [row | _minus(row) for row in every]
-    down = [row_label(task.name, names) for task in sources]
     controls = list(dict.fromkeys(row["row"] for row in extra))
+    down = [row_label(task.name, names) for task in sources]
     down += [GAP, *controls] if controls else []
-    spec = layer(
-        *drawn(shown, side, limit, MEASURES[analysis.settings.measure]),
-        encoding=_axes(down, targets, names, side),
-        width={"step": side},
-        height={"step": side},
-        title=heading(title, *said),
-        resolve={"legend": {"fill": "independent", "stroke": "independent"}},
-    )
-    return finish(spec, _says(title, measured, len(rows)))
+    panel = _panel(analysis, rows + extra, down, side, MEASURES[analysis.settings.measure])
+    panel["title"] = heading(title, *_key(rows + extra, limit, side))
+    return finish(panel, _description(title, measured, len(rows)))
 
 
-def heatmaps(
-    analysis: Analysis, model_names: dict[str, str], title: str, names: Labels
-) -> Spec | None:
+def adjusted_heatmap(analysis: Analysis, model: str, title: str) -> Spec | None:
+    """The effects of one model beyond the placebo's."""
+    return heatmap(analysis, model, title, adjusted=True)
+
+
+def heatmaps(analysis: Analysis, _: object, title: str) -> Spec | None:
     """The effects of all models beside each other, in cells as large as fit; None for one model."""
-    sources = [task for task in analysis.tasks if task.source]
-    targets = [task for task in analysis.tasks if task.target]
-    limit = bound(analysis)
-    scale = _Scale(limit, analysis.settings.alpha)
-    found: dict[str, list[Spec]] = {
-        label: [
-            _row(record, record.pgf, i, j, names, scale) | {"model": label}
-            for i in sources
-            for j in targets
-        ]
-        for model, label in model_names.items()
-        for record in [analysis.models[model]]
-    }
-    found = {k: rows for k, rows in found.items() if any(row["kind"] != "missing" for row in rows)}
+    names, limit, sources = labels(analysis), bound(analysis), _axes_of(analysis)[0]
+    found: dict[str, list[Spec]] = {}
+    for model, label in model_labels(analysis).items():
+        rows = _source_rows(analysis, model, analysis.models[model].pgf, limit)
+        if any(row["kind"] != "missing" for row in rows):
+            found[label] = [row | {"model": label} for row in rows]
     if len(found) < 2:
         return None
-    every = [row for rows in found.values() for row in rows]
-    abreast, side, spelled = _fitting(sources, targets, names, min(len(found), ABREAST))
-    if side <= HOLDS:
-        found = {k: [row | _minus(row) for row in v] for k, v in found.items()}
-    if not spelled:
-        short = {row_label(task.name, names): names.short[task.name] for task in sources}
-        found = {k: [row | {"row": short[row["row"]]} for row in v] for k, v in found.items()}
+    abreast, side, spelled = _fitting(analysis, min(len(found), ABREAST))
+    short = {row_label(task.name, names): names.short[task.name] for task in sources}
     panels = []
     for number, (label, rows) in enumerate(found.items()):
+        if not spelled:
+            rows = [row | {"row": short[row["row"]]} for row in rows]
         last = number % abreast == abreast - 1 or number == len(found) - 1
         measure = MEASURES[analysis.settings.measure] if last else None
-        encoding = _axes(list(dict.fromkeys(row["row"] for row in rows)), targets, names, side)
+        panel = _panel(analysis, rows, list(dict.fromkeys(r["row"] for r in rows)), side, measure)
+        panel["title"] = part(text=label, fontSize=12, color=SOFT, offset=6)
         if number % abreast:
-            encoding["y"] |= {"axis": None}
-        panels.append(_panel(drawn(rows, side, limit, measure), encoding, side, label))
-    lines = [panels[at : at + abreast] for at in range(0, len(panels), abreast)]
-    spec = below(
-        *(beside(*line, spacing=SPACE) for line in lines),
-        title=heading(title, *key(every, limit), HARM * (side <= HOLDS)),
-    )
+            panel["encoding"]["y"]["axis"] = None
+        panels.append(panel)
+    every = [row for rows in found.values() for row in rows]
+    head = heading(title, *_key(every, limit, side))
+    spec = in_rows(panels, abreast, SPACE, SPACE, title=head)
     measured = [row for row in every if row["value"] is not None]
-    return finish(spec, _says(title, measured, len(every)))
+    return finish(spec, _description(title, measured, len(every)))
 
 
-def _minus(row: Spec) -> Spec:
-    """What a cell too small for its number carries: a sign, as in grey harm looks like help."""
-    harm = row["kind"] == "clear" and row["value"] < 0
-    return {"beyond": harm, "label": "−" if harm else ""}
+def _axes_of(analysis: Analysis) -> tuple[list[TaskRecord], list[TaskRecord]]:
+    sources = [task for task in analysis.tasks if task.source]
+    return sources, [task for task in analysis.tasks if task.target]
 
 
-def _panel(layers: Iterable[Spec], encoding: Spec, side: float, label: str) -> Spec:
-    return layer(
-        *layers,
-        encoding=encoding,
-        width={"step": side},
-        height={"step": side},
-        title=part(text=label, fontSize=12, color=SOFT, offset=6),
-        resolve={"legend": {"fill": "independent", "stroke": "independent"}},
-    )
-
-
-def _fitting(
-    sources: list[TaskRecord], targets: list[TaskRecord], names: Labels, most: int
-) -> tuple[int, float, bool]:
-    """How many models stand beside each other, the side of a cell, and whether there is room for
-    the rows' full names."""
+def _fitting(analysis: Analysis, most: int) -> tuple[int, float, bool]:
+    """Models in a row, the side of a cell, and whether rows have their full names."""
+    names, (sources, targets) = labels(analysis), _axes_of(analysis)
     for abreast in range(most, 0, -1):
-        cells = abreast * len(targets)
         for spelled, least in ((True, SPELLED), (False, LEGIBLE)):
-            labels = [row_label(t.name, names) if spelled else names.short[t.name] for t in sources]
-            room = ROOM - 6.0 * max(map(len, labels)) - SPACE * (abreast - 1)
-            if (side := room / cells) >= least:
+            texts = [row_label(t.name, names) if spelled else names.short[t.name] for t in sources]
+            room = ROOM - 6.0 * max(map(len, texts)) - SPACE * (abreast - 1)
+            if (side := room / (abreast * len(targets))) >= least:
                 return abreast, min(side, LARGE), spelled
     return 1, LEGIBLE, False
 
 
-def _row(
-    model: ModelAnalysis,
-    cells: Cells,
-    source: TaskRecord,
-    target: TaskRecord,
-    names: Labels,
-    scale: _Scale,
-) -> Spec:
-    place: Spec = {"row": row_label(source.name, names), "source": names.long[source.name]}
-    cell = cells.get(source.name, {}).get(target.name)
-    found = model.behaviour.sources if model.behaviour else {}
-    answers = found.get(source.name, {}).get(target.name)
-    row = place | _effect(model, cell, target, names, scale) | _answered(answers)
-    return row | {"self": same_task(source.name, target.name)}
-
-
-def _control_rows(
-    model: ModelAnalysis, targets: list[TaskRecord], names: Labels, scale: _Scale
-) -> list[Spec]:
-    """The controls' effects, a row for each control."""
+def _source_rows(analysis: Analysis, model: str, cells: Cells, limit: float) -> list[Spec]:
+    record, names = analysis.models[model], labels(analysis)
+    answers = record.behaviour.sources if record.behaviour else {}
     rows = []
-    found = model.behaviour.controls if model.behaviour else {}
-    for name, control in model.controls.items():
-        label = control_label(name)
-        for target in targets:
-            effect = _effect(model, control.targets.get(target.name), target, names, scale)
-            answers = _answered(found.get(name, {}).get(target.name))
-            rows.append({"row": label, "source": label, "self": False} | effect | answers)
+    for source in (task.name for task in analysis.tasks if task.source):
+        row_cells = cells.get(source, {}), answers.get(source, {})
+        found = _rows(analysis, model, *row_cells, limit)
+        head = {"row": row_label(source, names), "source": names.long[source]}
+        rows += [row | head | {"self": same_task(source, target)} for target, row in found]
     return rows
 
 
-def _answered(answers: Answers | None) -> Spec:
-    if answers is None:
-        return {}
-    return {"collapsed": bool(answers.collapsed), "answers": answer_words(answers)}
+def _control_rows(analysis: Analysis, model: str, limit: float) -> list[Spec]:
+    record = analysis.models[model]
+    answers = record.behaviour.controls if record.behaviour else {}
+    rows = []
+    for name, control in record.controls.items():
+        found = _rows(analysis, model, control.targets, answers.get(name, {}), limit)
+        head = {"row": control_label(name), "source": control_label(name), "self": False}
+        rows += [row | head for _, row in found]
+    return rows
 
 
-def _effect(
-    model: ModelAnalysis,
-    cell: Cell | Estimate | None,
-    target: TaskRecord,
-    names: Labels,
-    scale: _Scale,
-) -> Spec:
-    value = known(cell.mean) if cell else None
+def _rows(
+    analysis: Analysis,
+    model: str,
+    cells: Mapping[str, Cell | Estimate],
+    answers: Mapping[str, Answers],
+    limit: float,
+) -> Iterable[tuple[str, Spec]]:
+    """Each target with its row of data, of one source or control."""
+    names = labels(analysis)
+    for target in (task.name for task in analysis.tasks if task.target):
+        cell, replies = cells.get(target), answers.get(target)
+        row: Spec = {"target": names.short[target], "onto": names.long[target]}
+        row["base"] = percent(base_accuracy(analysis.models[model], target, cell))
+        row |= _effect(cell, analysis.settings.alpha, limit)
+        if replies is not None:
+            row |= {"collapsed": bool(replies.collapsed), "answers": answer_words(replies)}
+        yield target, row
+
+
+def _effect(cell: Cell | Estimate | None, alpha: float, limit: float) -> Spec:
+    if cell is None or (value := known(cell.mean)) is None:
+        return {"value": None, "kind": "missing", "label": ""}
     row: Spec = {
-        "target": names.short[target.name],
-        "onto": names.long[target.name],
         "value": value,
-        "base": percent(base_accuracy(model, target.name, cell)),
-    }
-    if cell is None or value is None:
-        return row | {"kind": "missing", "label": ""}
-    kind = "noise" if beyond_noise(cell, scale.alpha) is False else "clear"
-    return row | {
-        "kind": kind,
+        "kind": "noise" if beyond_noise(cell, alpha) is False else "clear",
         "label": signed(value).lstrip("+"),
-        "beyond": abs(value) > scale.limit,
+        "beyond": abs(value) > limit,
         "interval": between(cell.ci),
         "q": chance(cell.q_value) if isinstance(cell, Cell) else UNKNOWN,
         "seeds": ", ".join(signed(each) for each in cell.seeds.values()),
-        "items": _items(cell),
+        "items": UNKNOWN,
     }
+    if isinstance(cell, Cell) and cell.n is not None:
+        row["items"] = f"{cell.n:.4g}" + (", too few for averages" if cell.left_out else "")
+    return row
 
 
-def _items(cell: Cell | Estimate) -> str:
-    """How many items the effect is of, and whether that is too few for averages."""
-    if not isinstance(cell, Cell) or cell.n is None:
-        return UNKNOWN
-    return f"{cell.n:.4g}" + (", too few for averages" if cell.left_out else "")
-
-
-def _axes(down: list[str], targets: list[TaskRecord], names: Labels, side: float) -> Spec:
+def _panel(
+    analysis: Analysis, rows: list[Spec], down: list[str], side: float, measure: str | None
+) -> Spec:
+    """One model's cells with their axes; without `measure` there is no legend."""
+    if side <= NUMBER:  # too small for numbers: a sign keeps harm apart from help in grey
+        harmful = [row["kind"] == "clear" and row["value"] < 0 for row in rows]
+        marks = [{"beyond": harm, "label": "−" if harm else ""} for harm in harmful]
+        rows = [row | mark for row, mark in zip(rows, marks, strict=True)]
+    names, targets = labels(analysis), _axes_of(analysis)[1]
     across = [names.short[task.name] for task in targets]
-    angle = 0 if max(len(label) for label in across) <= 3 and side > 20 else -90
-    gap = part(domain=across, paddingInner=0.06, paddingOuter=0.03)
-    x = field(
-        "target:N",
-        scale=gap,
-        axis=axis(
-            "target: evaluated on",
-            orient="top",
-            labelAngle=angle,
-            labelLimit=110,
-            labelOverlap=False,
+    upright = max(map(len, across)) <= 3 and side > 20
+    x_axis = part(title="target: evaluated on", orient="top", labelAngle=0 if upright else -90)
+    gap = part(paddingInner=0.06, paddingOuter=0.03)
+    encoding = {
+        "x": field(
+            "target:N",
+            scale=part(domain=across, **gap),
+            axis=part(**x_axis, labelLimit=110, labelOverlap=False),
         ),
+        "y": field(
+            "row:N",
+            scale=part(domain=down, **gap),
+            axis=part(title="source: finetuned on", labelOverlap=False, labelLimit=220),
+        ),
+    }
+    return layer(
+        *_drawn(rows, side, bound(analysis), measure),
+        encoding=encoding,
+        width={"step": side},
+        height={"step": side},
+        resolve={"legend": {"fill": "independent", "stroke": "independent"}},
     )
-    y = field(
-        "row:N",
-        scale=part(domain=down, paddingInner=0.06, paddingOuter=0.03),
-        axis=axis("source: finetuned on", labelOverlap=False, labelLimit=220),
-    )
-    return {"x": x, "y": y}
 
 
-def _says(title: str, rows: list[Spec], cells: int) -> str:
-    best = max(rows, key=lambda row: row["value"])
-    worst = min(rows, key=lambda row: row["value"])
+def _drawn(rows: list[Spec], side: float, limit: float, measure: str | None) -> Iterable[Spec]:
+    """The layers of the cells; each kind of cell is a layer, where it occurs."""
+    scale = part(domain=stops(limit), range=list(DIVERGING), clamp=True, interpolate="lab")
+    legend = measure and part(
+        title=measure,
+        gradientLength=min(200, side * 8),
+        gradientThickness=10,
+        values=[-limit, -limit / 2, 0, limit / 2, limit],
+        format=".2~f",
+    )
+    shown = {"source": "source", "onto": "target", "interval": "interval", "q": "q"}
+    shown |= {"seeds": "each seed", "items": "items", "base": "base accuracy"}
+    shown |= {"answers": "answers"} if any("answers" in row for row in rows) else {}
+    tooltip = [field(f"{name}:N", title=title) for name, title in shown.items()]
+    tooltip.insert(2, field("value:Q", title=measure or "effect", format="+.3f"))
+    kinds = {k: [r for r in rows if r["kind"] == k] for k in ("clear", "noise", "missing")}
+    if clear := kinds["clear"]:
+        fill = field("value:Q", scale=scale, legend=legend)
+        yield unit(clear, "rect", fill=fill, cornerRadius=2, tooltip=tooltip)
+    if noise := kinds["noise"]:
+        stroke = field("value:Q", scale=scale, legend=None if clear else legend)
+        ring = part(filled=False, cornerRadius=2, width={"band": 0.9}, height={"band": 0.9})
+        width = max(1.25, side / 16)
+        yield unit(noise, "rect", stroke=stroke, strokeWidth=width, tooltip=tooltip, **ring)
+    if missing := kinds["missing"]:
+        yield unit(missing, "rect", color=SHADE, cornerRadius=2, tooltip=tooltip[:2])
+        hatch = part(shape=HATCH, size=(side * 0.7) ** 2, color=RULE, strokeWidth=1, filled=False)
+        yield unit(_bare(missing), "point", **hatch)
+    inks: dict[str, list[Spec]] = {MUTED: [], ON_STRONG: [], ON_WEAK: []}
+    for row in rows:
+        if row["value"] is not None and (side > NUMBER or row["beyond"]):
+            ink = MUTED if row["kind"] == "noise" else inked(row["value"], limit)
+            inks[ink].append(row)
+    for ink, group in inks.items():
+        if group:
+            yield unit(_bare(group), "text", fontSize=10, color=ink, text="label:N")
+    if own := [row for row in rows if row["self"]]:
+        frame = part(filled=False, stroke=INK, strokeWidth=min(1.5, side / 14), cornerRadius=2)
+        yield unit(_bare(own), "rect", **frame)
+    if collapsed := [row for row in rows if row.get("collapsed")]:
+        cut = part(shape=CORNER, size=(side * 0.94) ** 2, filled=True, opacity=1, strokeWidth=1)
+        yield unit(_bare(collapsed), "point", fill=INK, stroke=PAPER, **cut)
+
+
+def _bare(rows: list[Spec]) -> list[Spec]:
+    """Rows without what only tooltips show."""
+    return [{key: row[key] for key in ("row", "target", "label")} for row in rows]
+
+
+def _key(rows: list[Spec], limit: float, side: float) -> list[str]:
+    """What each kind of cell means, of the kinds that occur."""
+    kinds = {row["kind"] for row in rows}
+    words = {
+        "filled: beyond noise": "noise" in kinds,
+        "hollow: may be noise": "noise" in kinds,
+        "hatched: not measured": "missing" in kinds,
+        "framed: a task on itself": any(row["self"] for row in rows),
+        f"colors end at ±{limit:g}": any(row.get("beyond") for row in rows),
+    }
+    collapsed = any(row.get("collapsed") for row in rows)
+    return [
+        " · ".join(word for word, there in words.items() if there),
+        "cut corner: one option for nearly every item, no transfer" * collapsed,
+        "minus: a harm beyond noise" * (side <= NUMBER),
+    ]
+
+
+def _description(title: str, rows: list[Spec], cells: int) -> str:
+    ends = []
+    for pick in (max, min):
+        row = pick(rows, key=lambda each: each["value"])
+        model = f"{row['model']}, " if "model" in row else ""
+        ends.append(f"{model}{row['source']} on {row['onto']}, {row['label']}")
     clear = sum(row["kind"] == "clear" for row in rows)
     return (
         f"{title}: heatmap of {counted(cells, 'cell')}, {len(rows):,} measured, {clear:,} drawn as "
-        f"distinguishable from noise. Largest: {_named(best)}. Smallest: {_named(worst)}."
+        f"beyond noise. Largest: {ends[0]}. Smallest: {ends[1]}."
     )
-
-
-def _named(row: Spec) -> str:
-    model = f"{row['model']}, " if "model" in row else ""
-    return f"{model}{row['source']} on {row['onto']}, {row['label']}"

@@ -1,11 +1,8 @@
-"""Names and numbers as a reader sees them.
+"""Labels, numbers and sentences as a reader sees them.
 
-Names of tasks and models come from files and are not to be trusted: here they become plain,
-unique, printable labels. They stay text everywhere else too, as the page escapes them and a chart
-holds them as data only.
-
-In:   an `Analysis`.
-Out:  strings. A number that is not known is a dash.
+Names of tasks and models come from files and are untrusted. Here they become plain, unique,
+printable labels; the page escapes them, and a chart holds them as data only. An unknown number is
+a dash.
 """
 
 import math
@@ -18,23 +15,26 @@ from urllib.parse import urlencode
 
 from transferscope.analysis import Analysis, Interval, ModelAnalysis
 from transferscope.analysis.settings import Settings
-from transferscope.matrix.behavior_record import PLACEBOS, REORDERED, Answers, letter, says
+from transferscope.matrix.collapse import Answers, letter, says
+from transferscope.matrix.measure import MEASURES as RECORDS
+from transferscope.study.controls import PLACEBOS, REORDERED
 from transferscope.tasks import GRANULARITIES, LEVELS
 from transferscope.tasks.checkpoints import checkpoint
 
 UNKNOWN = "–"
 TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Codes of text's direction that last until they are taken back."""
-MEASURES = {"pgf": "PGF", "relative_gain": "relative gain", "raw_gain": "raw gain"}
+"""Bidi control characters: each changes the direction of all text up to a closing one."""
+MEASURES = {name: measure.label for name, measure in RECORDS.items()}
+"""{measure: label}"""
 
 
 class Labels(NamedTuple):
-    """Labels of tasks by their names; no two tasks share one."""
+    """{task name: label}; no two tasks share one."""
 
     long: dict[str, str]
-    """For where there is room: `Relative Depth`."""
+    """Full names: `Relative Depth`."""
     short: dict[str, str]
-    """For axes and nodes: `RD`."""
+    """Abbreviations, for axes and nodes: `RD`."""
 
 
 def labels(analysis: Analysis) -> Labels:
@@ -42,10 +42,7 @@ def labels(analysis: Analysis) -> Labels:
     names = [task.name for task in analysis.tasks]
     long = _unique([clean(name).replace("_", " ").strip() or "(no name)" for name in names])
     short = _unique([clean(task.abbreviation).strip() or "?" for task in analysis.tasks])
-    return Labels(
-        dict(zip(names, long, strict=True)),
-        dict(zip(names, short, strict=True)),
-    )
+    return Labels(*(dict(zip(names, each, strict=True)) for each in (long, short)))
 
 
 def same_task(source: str, target: str) -> bool:
@@ -54,21 +51,16 @@ def same_task(source: str, target: str) -> bool:
 
 
 def model_labels(analysis: Analysis) -> dict[str, str]:
-    """Labels of every model of the analysis, unique and in the order of its models."""
+    """{model name: label}, unique, in the order of the analysis."""
     names = list(analysis.models)
     return dict(zip(names, _unique([clean(name) for name in names]), strict=True))
 
 
 def clean(text: str) -> str:
-    """`text` without what breaks a line or a file format: control and lone surrogate codes.
-
-    Nor what turns the direction of all that follows it, numbers too.
-    """
+    """`text` with control, line-break, bidi and lone surrogate characters replaced."""
+    bad = {"Cc", "Cs", "Cn", "Zl", "Zp"}
     return "".join(
-        "\ufffd"
-        if unicodedata.category(letter) in {"Cc", "Cs", "Cn", "Zl", "Zp"} or letter in TURNS
-        else letter
-        for letter in text
+        "\ufffd" if unicodedata.category(each) in bad or each in TURNS else each for each in text
     )
 
 
@@ -88,12 +80,12 @@ def _unique(texts: list[str]) -> list[str]:
 
 
 def link(**view: str) -> str:
-    """The address, after its `#`, of a view of the page's explorer: labels by their keys."""
+    """The part after `#` of a link into the page's explorer; values are labels."""
     return urlencode(view)
 
 
 def spelled(text: str, names: Labels) -> str:
-    """A sentence of the analysis with the labels of tasks: `Art_Style` as `Art Style`."""
+    """A sentence of the analysis with task labels: `Art_Style` becomes `Art Style`."""
     for name in sorted((n for n in names.long if "_" in n), key=len, reverse=True):
         label = names.long[name].replace("\\", r"\\")
         text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", label, text)
@@ -101,7 +93,7 @@ def spelled(text: str, names: Labels) -> str:
 
 
 def with_links(text: str, links: dict[str, str]) -> list[tuple[str, str]]:
-    """`text` in pieces, each with its address in the explorer, empty for what has none."""
+    """`text` in pieces, each with a link into the explorer or an empty string."""
     if not links:
         return [(text, "")]
     pattern = "|".join(re.escape(each) for each in sorted(links, key=len, reverse=True))
@@ -110,7 +102,7 @@ def with_links(text: str, links: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def known(value: float) -> float | None:
-    """`value`, or None where it is NaN or infinite: charts and JSON have no such numbers."""
+    """`value`, or None for NaN and infinity, which charts and JSON cannot hold."""
     return value if math.isfinite(value) else None
 
 
@@ -140,18 +132,22 @@ def plain(value: float, digits: int = 2) -> str:
 def between(interval: Interval, digits: int = 2) -> str:
     """An interval of effects: `−0.05 to +0.12`, or a dash.
 
-    An end that is not 0 but would be written so gets more digits where the interval leaves 0 out:
-    `−2.88 to −0.004`.
+    An interval without 0 never shows an end as 0.00: `−2.88 to −0.004`.
     """
     if not has_interval(interval):
         return UNKNOWN
-    return " to ".join(_end(end, digits, exact=bool(from_zero(interval))) for end in interval)
+    ends = []
+    for end in interval:
+        places = digits
+        while from_zero(interval) and places < 6 and float(f"{end:.{places}f}") == 0:
+            places += 1
+        ends.append(signed(end, places))
+    return " to ".join(ends)
 
 
-def _end(value: float, digits: int, *, exact: bool) -> str:
-    while exact and digits < 6 and float(f"{value:.{digits}f}") == 0:
-        digits += 1
-    return signed(value, digits)
+def bracketed(interval: Interval, digits: int = 2) -> str:
+    """` (−0.05 to +0.12)`, or nothing where the interval is unknown."""
+    return f" ({between(interval, digits)})" if has_interval(interval) else ""
 
 
 def percent(value: float) -> str:
@@ -162,7 +158,7 @@ def percent(value: float) -> str:
 def chance(value: float) -> str:
     """A p- or q-value: `0.03`, `0.051`, `0.002`, `< 0.001`.
 
-    What two digits would write as 0.05 gets three: it matters on which side of it one is.
+    A value that rounds to 0.05 gets a third digit, which tells the side of 0.05.
     """
     if not math.isfinite(value):
         return UNKNOWN
@@ -173,7 +169,7 @@ def chance(value: float) -> str:
 
 
 def in_order(categories: Iterable[str]) -> list[str]:
-    """Categories, once each, from low to high and from pixel to image; unknown ones last."""
+    """Distinct categories, from low to high and from pixel to image; unknown ones last."""
     order = (*LEVELS, *GRANULARITIES)
     found = dict.fromkeys(categories)
     return [c for c in order if c in found] + [c for c in found if c not in order]
@@ -197,19 +193,19 @@ def row_label(task: str, names: Labels) -> str:
 
 
 def control_label(name: str) -> str:
-    """A control's name and what it is."""
+    """A control's name and kind: `format-only · placebo`."""
     return f"{clean(name)} · {control_kind(name)}"
 
 
 def control_kind(name: str) -> str:
-    """What a control is: `placebo`, `no finetune`, or `mixture` where it is a user's own."""
+    """`placebo`, `no finetune`, or `mixture` for a control of the user's own."""
     if name in PLACEBOS:
         return "placebo"
     return "no finetune" if name == REORDERED else "mixture"
 
 
 def answer_words(answers: Answers) -> str:
-    """How one cell's answers are given: `always A`, `A 31%, B 69%`, `always A in 2 of 4 seeds`."""
+    """The options that a cell's replies choose: `A 31%, B 69%`, `always A in 2 of 4 seeds`."""
     parts = [f"{letter(n)} {percent(share)}" for n, share in enumerate(answers.letters)]
     words = says(answers) if answers.collapsed else ", ".join(parts)
     unread = [f"{percent(answers.unreadable)} unreadable"] if answers.unreadable > 0 else []
@@ -217,20 +213,37 @@ def answer_words(answers: Answers) -> str:
 
 
 def covers(model: ModelAnalysis, settings: Settings) -> str:
-    """One sentence that says what this model's intervals account for."""
+    """One sentence: what this model's intervals account for."""
     seeds = counted(len(model.seeds), "seed")
     if model.basis == "none":
         why = "preset paper" if settings.preset == "paper" else "nothing to resample"
         return f"No intervals ({seeds}; {why})."
-    source = {
+    sources = {
         "predictions": "; items paired with the base",
         "counts": "; items from counts of correct answers",
-        "none": "",
-    }[model.items if "items" in model.basis else "none"]
-    missing = {
-        "seeds and items": "",
-        "seeds": ", not the choice of items",
-        "items": ", not the choice of seed",
-    }[model.basis]
+    }
+    source = sources.get(model.items, "") if "items" in model.basis else ""
+    missing = {"seeds": ", not the choice of items", "items": ", not the choice of seed"}
+    more = missing.get(model.basis, "")
     share = percent(1 - settings.alpha)
-    return f"{share} intervals cover {model.basis}{missing} ({seeds}{source})."
+    return f"{share} intervals cover {model.basis}{more} ({seeds}{source})."
+
+
+def accounts(analysis: Analysis, names: Iterable[str]) -> str:
+    """What the intervals of several models account for, once where all agree."""
+    return _once(
+        analysis, {name: covers(analysis.models[name], analysis.settings) for name in names}
+    )
+
+
+def seeds_of(analysis: Analysis, names: Iterable[str]) -> str:
+    """`Means over 4 seeds.`, by model where they differ."""
+    counts = {name: len(analysis.models[name].seeds) for name in names}
+    return _once(analysis, {k: f"Means over {counted(n, 'seed')}." for k, n in counts.items()})
+
+
+def _once(analysis: Analysis, sentences: dict[str, str]) -> str:
+    if len(set(sentences.values())) == 1:
+        return next(iter(sentences.values()))
+    labels = model_labels(analysis)
+    return " ".join(f"{labels[name]}: {sentence}" for name, sentence in sentences.items())

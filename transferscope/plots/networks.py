@@ -1,32 +1,47 @@
-"""Tasks on a circle with arrows between them: the transfer graph.
+"""Tasks on a circle with arrows between them: the transfer graph, and the largest cliques.
 
-Blue, solid arrows help; orange, dashed arrows harm; the wider, the stronger. An arrow is one path
-of our own making, so each edge is one row of data.
-
-In:   an `Analysis`.
-Out:  Vega-Lite specifications.
+Blue, solid arrows help; orange, dashed arrows harm; the wider, the stronger. Each arrow is one SVG
+path of our own, so each edge is one row of data.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from transferscope.analysis import Analysis, Edge, Sign
-from transferscope.plots.labels import MEASURES, Labels, chance, counted, percent, signed
-from transferscope.plots.theme import INK, NEGATIVE, PAPER, POSITIVE, SOFT
-from transferscope.plots.vegalite import Spec, field, finish, heading, layer, mark, part, unit
+from transferscope.analysis import Analysis, Clique, CliqueNull, Edge, Sign
+from transferscope.plots.labels import (
+    MEASURES,
+    between,
+    chance,
+    counted,
+    labels,
+    listed,
+    percent,
+    signed,
+)
+from transferscope.plots.theme import INK, MUTED, NEGATIVE, PAPER, POSITIVE, RULE, SOFT
+from transferscope.plots.vegalite import (
+    Spec,
+    below,
+    beside,
+    by_sign,
+    field,
+    finish,
+    heading,
+    layer,
+    part,
+    unit,
+)
 
-COLOURS: dict[Sign, str] = {"positive": POSITIVE, "negative": NEGATIVE}
-NODE = 17.0
-DOT = 5.0
+NODE, DOT = 17.0, 5.0
+"""Radius of a node that holds a label, and of one beside its label."""
 LABEL = 20
-"""Letters of a label outside a node, at most."""
+"""Characters of a label outside a node, at most."""
 INWARD = 0.2
-"""How far arrows between dots bend to the centre, in radii of the circle."""
-MANY = 80
-"""Up to so many arrows a transfer graph is drawn whole: that of 20 tasks, by the paper's rule."""
-EACH = 30
-"""Arrows of each sign that are drawn of a larger one."""
+"""How far arrows between dots bend to the center, in radii of the circle."""
+MANY, EACH = 80, 30
+"""A graph of more than `MANY` arrows (20 tasks by the paper's rule) shows `EACH` of each sign."""
+Point = tuple[float, float]
 
 
 class Arrow(NamedTuple):
@@ -39,56 +54,57 @@ class Arrow(NamedTuple):
 
 
 class Circle(NamedTuple):
-    """Where the tasks stand."""
+    """The places of the tasks, in pixels from the top left corner."""
 
-    places: dict[str, tuple[float, float]]
+    places: dict[str, Point]
     radius: float
     node: float
     """Radius of a node."""
     inside: bool
     """Whether labels fit in the nodes."""
     side: float
-    """Width and height of the picture."""
+    """Width and height of the drawing."""
 
 
-def graph(analysis: Analysis, model: str, title: str, names: Labels) -> Spec | None:
-    """The transfer graph of one model, or of one too large to follow the surest arrows.
-
-    None where it has no edges.
-    """
-    whole = analysis.models[model].graph.edges
+def graph(analysis: Analysis, model: str, title: str) -> Spec | None:
+    """The transfer graph of one model; None where it has no edges."""
+    whole, names = analysis.models[model].graph.edges, labels(analysis)
     if not whole:
         return None
-    edges, sure = followed(whole, analysis.settings.alpha)
+    edges, significant = drawn_edges(whole, analysis.settings.alpha)
     measure = MEASURES[analysis.settings.measure]
-    arrows = [
-        Arrow(edge.source, edge.target, edge.pgf, f"q {chance(edge.q_value)}") for edge in edges
-    ]
-    tasks = [task.name for task in analysis.tasks]
-    keep = percent(analysis.settings.graph_keep)
-    spec = network(arrows, tasks, names, measure)
+    arrows = [Arrow(e.source, e.target, e.pgf, f"q {chance(e.q_value)}") for e in edges]
+    rule = ""
+    if len(edges) < len(whole):
+        rule = f"drawn are {len(edges)} of these {len(whole):,}: of each sign the strongest {EACH}"
+        if significant:
+            rule += " that hold after correction"
+        elif any(math.isfinite(edge.q_value) for edge in whole):
+            rule += ", none of which holds after correction"
+    spec = _network(analysis, arrows, [task.name for task in analysis.tasks])
     spec["title"] = heading(
         title,
-        f"the strongest {keep} of helpful (blue) and of harmful (orange, dashed) effects",
-        _rule(whole, edges, sure),
+        f"the strongest {percent(analysis.settings.graph_keep)} of helpful (blue) and of harmful "
+        "(orange, dashed) effects",
+        rule,
         f"arrows run from source to target; width: size of the {measure}",
     )
     strongest = max(edges, key=lambda edge: abs(edge.pgf))
     return finish(
         spec,
-        f"{title}: {counted(len(whole), 'arrow')} between {counted(len(tasks), 'task')}. "
+        f"{title}: {counted(len(whole), 'arrow')} between {counted(len(analysis.tasks), 'task')}. "
         f"Strongest: {names.long[strongest.source]} on {names.long[strongest.target]}, "
         f"{signed(strongest.pgf)}.",
     )
 
 
-def followed(edges: Sequence[Edge], alpha: float) -> tuple[list[Edge], bool]:
-    """The arrows of a transfer graph that are drawn: all, or of very many those to be followed.
+def drawn_edges(edges: Sequence[Edge], alpha: float) -> tuple[list[Edge], bool]:
+    """The edges of a transfer graph to draw: all, or the strongest of each sign of very many.
 
-    Of each sign these are the strongest that hold after correction; the strongest where none does.
+    Of very many those that hold after correction are drawn, or any where none holds.
 
     Returns:
-        The arrows, and whether each holds because it was chosen so.
+        The edges, and whether they were chosen because they hold.
     """
     if len(edges) <= MANY:
         return list(edges), False
@@ -98,42 +114,161 @@ def followed(edges: Sequence[Edge], alpha: float) -> tuple[list[Edge], bool]:
     return [edge for group in strongest for edge in group], bool(held)
 
 
-def _rule(whole: Sequence[Edge], drawn: Sequence[Edge], sure: bool) -> str:
-    """Which arrows are drawn, where not all are."""
-    if len(drawn) == len(whole):
-        return ""
-    tested = any(math.isfinite(edge.q_value) for edge in whole)
-    which = " that hold after correction" if sure else ", none of which holds after correction"
-    said = f"drawn are {len(drawn)} of these {len(whole):,}: of each sign the strongest {EACH}"
-    return said + which * (sure or tested)
+def positive_clique(analysis: Analysis, model: str, title: str) -> Spec | None:
+    """The largest set of tasks that all help each other, beside its null models."""
+    return _clique(analysis, model, title, "positive")
 
 
-def network(arrows: Sequence[Arrow], tasks: Sequence[str], names: Labels, measure: str) -> Spec:
-    circle = _circle(tasks, names)
-    edges = _edges(arrows, circle, names)
+def negative_clique(analysis: Analysis, model: str, title: str) -> Spec | None:
+    """The largest set of tasks that all harm each other, beside its null models."""
+    return _clique(analysis, model, title, "negative")
+
+
+def _clique(analysis: Analysis, model: str, title: str, sign: Sign) -> Spec | None:
+    record, names = analysis.models[model], labels(analysis)
+    found: list[Clique] = getattr(record.cliques, sign)
+    if not found:
+        return None
+    largest = max(found, key=lambda each: each.size)
+    members = [task.name for task in analysis.tasks if task.name in set(largest.tasks)]
+    arrows = [
+        Arrow(source, target, cell.mean, between(cell.ci))
+        for source in members
+        for target in members
+        if source != target
+        and (cell := record.pgf.get(source, {}).get(target))
+        and math.isfinite(cell.mean)
+    ]
+    parts = [_network(analysis, arrows, members)]
+    nulls = [null for null in record.cliques.nulls if null.sign == sign and null.sizes]
+    if nulls:
+        parts.append(_null_sizes(nulls, 1 - analysis.settings.alpha))
+    seeds = "the sign holds in every seed" if largest.every_seed else "not in every seed"
+    facts = f"{largest.size} tasks, mean {signed(largest.mean)}; {seeds}"
+    if same := sum(each.size == largest.size for each in found) - 1:
+        facts += f"; {counted(same, 'other')} of this size"
+    spec = beside(*parts, spacing=36, center=True, title=heading(title, facts))
+    return finish(spec, f"{title}: {listed(names.long[name] for name in members)}. {facts}.")
+
+
+def _null_sizes(nulls: list[CliqueNull], share: float) -> Spec:
+    """How often each size is the largest under each null model, with the observed size."""
+    sizes = {int(size) for null in nulls for size in null.sizes} | {null.observed for null in nulls}
+    order = [str(size) for size in range(3, max(*sizes, 5) + 1)]
+    order = ["none", *order] if 0 in sizes else order
+    panels = []
+    for null in nulls:
+        last = null is nulls[-1]
+        rows = [
+            {"size": size if int(size) else "none", "share": p} for size, p in null.sizes.items()
+        ]
+        x = field(
+            "size:N",
+            scale=part(domain=order, padding=0.15),
+            axis=part(title="size of the largest clique" if last else None, labelAngle=0),
+        )
+        share_axis = part(title="share of draws", format=".0%", tickCount=3)
+        y = field("share:Q", axis=share_axis, scale=part(nice=True, zero=True))
+        tooltip = ["size:N", field("share:Q", format=".1%")]
+        observed = str(null.observed) if null.observed else "none"
+        seen, color = [{"size": observed, "label": "observed"}], COLORS[null.sign]
+        late = order.index(observed) > len(order) / 2
+        side = part(align="right", dx=3) if late else part(align="left", dx=-3)
+        text = part(dy=-4, color=color, fontWeight=600, baseline="bottom", **side)
+        panel = layer(
+            unit(rows, "bar", color=RULE, x=x, y=y, tooltip=tooltip),
+            unit(seen, "rule", color=color, strokeWidth=2.5, x=x),
+            unit(seen, "text", x=x, y={"value": 0}, text="label:N", **text),
+            width=max(180, 26 * len(order)),
+            height=64,
+        )
+        p_value, reach = (
+            chance(null.p_value),
+            f"{percent(share)} of draws reach at most {null.upper}",
+        )
+        panel["title"] = part(
+            text=f"if there were {null_words(null.null)}",
+            subtitle=f"p {p_value}; {reach}",
+            **part(fontSize=12, fontWeight="normal", color=SOFT, subtitleColor=MUTED, offset=20),
+        )
+        panels.append(panel)
+    return below(*panels, spacing=18)
+
+
+def null_words(null: str) -> str:
+    """A null model in words, after `if there were` or `with`."""
+    return "no transfer at all" if null == "no transfer" else "only easy and hard targets"
+
+
+COLORS: dict[Sign, str] = {"positive": POSITIVE, "negative": NEGATIVE}
+
+
+def _network(analysis: Analysis, arrows: Sequence[Arrow], tasks: Sequence[str]) -> Spec:
+    circle, names = _circle(analysis, tasks), labels(analysis)
     place: Spec = {
         "x": field("x:Q", scale=part(domain=[0, circle.side], zero=False), axis=None),
         "y": field("y:Q", scale=part(domain=[circle.side, 0], zero=False), axis=None),
     }
-    shown = {"condition": {"param": "over", "value": 0.85}, "value": 0.07}
     layers = []
-    for sign in COLOURS:
-        factor = 1 if sign == "positive" else -1
-        group = [row for row in edges if factor * row["value"] > 0]
-        if group:
-            layers += _arrows(group, sign, shown, place, measure)
-    layers += _nodes(tasks, names, circle, place)
+    edges = _edges(analysis, arrows, circle)
+    if edges:
+        measure = MEASURES[analysis.settings.measure]
+        value = field("value:Q", title=measure, format="+.3f")
+        tooltip = ["source:N", "target:N", value, field("note:N", title="evidence")]
+        opacity = {"condition": {"param": "over", "value": 0.85}, "value": 0.07}
+        look = part(**place, opacity=opacity, tooltip=tooltip, color=by_sign())
+        dash = part(domain=["positive", "negative"], range=[[1, 0], [5, 3]])
+        # A symbol of size 4 is drawn at scale 1, so the path's numbers are pixels.
+        layers = [
+            unit(
+                edges,
+                "point",
+                filled=False,
+                size=4,
+                shape=field("path:N", scale=None, legend=None),
+                strokeWidth=field("width:Q", scale=None, legend=None),
+                strokeDash=field("sign:N", scale=dash, legend=None),
+                **look,
+            ),
+            unit(
+                edges,
+                "point",
+                filled=True,
+                size=4,
+                strokeWidth=0,
+                shape=field("head:N", scale=None, legend=None),
+                **look,
+            ),
+        ]
+    nodes = [
+        {"source": names.long[name], "label": names.short[name], "x": x, "y": y}
+        for name, (x, y) in circle.places.items()
+    ]
+    # Arrows from the task under the pointer stand out; without a pointer, as in a file, all do.
+    over = part(type="point", fields=["source"], on="pointerover", clear="pointerout")
+    fill = part(fill=PAPER, strokeWidth=1.2) if circle.inside else part(fill=SOFT, strokeWidth=0)
+    disc = part(filled=True, shape="circle", size=math.pi * circle.node**2, stroke=INK, opacity=1)
+    tooltip = [field("source:N", title="task")]
+    layers.append(
+        unit(nodes, "point", tooltip=tooltip, **disc, **fill, **place)
+        | {"name": "nodes", "params": [{"name": "over", "select": over}]}
+    )
+    if circle.inside:
+        text = part(fontSize=11, fontWeight=600, color=INK, text="label:N")
+        layers.append(unit(nodes, "text", **text, **place))
+    else:
+        layers += _outer_labels(nodes, circle, place)
     return layer(*layers, width=circle.side, height=circle.side)
 
 
-def _circle(tasks: Sequence[str], names: Labels) -> Circle:
-    count = len(tasks)
-    inside = count <= 24 and all(len(names.short[name]) <= 4 for name in tasks)
+def _circle(analysis: Analysis, tasks: Sequence[str]) -> Circle:
+    count, short = len(tasks), labels(analysis).short
+    longest = max(len(short[name]) for name in tasks)
+    inside = count <= 24 and longest <= 4
     node = NODE if inside else DOT
     around = count * (2 * node + 38 if inside else 26)
     radius = max(78.0, min(330.0, around / (2 * math.pi)))
-    label = 8 + 6.2 * min(LABEL, max(len(names.short[name]) for name in tasks))
-    side = 2 * (radius + node + (6 if inside else label))
+    side = 2 * (radius + node + (6 if inside else 8 + 6.2 * min(LABEL, longest)))
     places = {}
     for position, name in enumerate(tasks):
         angle = 2 * math.pi * position / count - math.pi / 2
@@ -144,151 +279,62 @@ def _circle(tasks: Sequence[str], names: Labels) -> Circle:
     return Circle(places, radius, node, inside, side)
 
 
-def _edges(arrows: Sequence[Arrow], circle: Circle, names: Labels) -> list[Spec]:
+def _edges(analysis: Analysis, arrows: Sequence[Arrow], circle: Circle) -> list[Spec]:
+    names = labels(analysis).long
     largest = max((abs(arrow.value) for arrow in arrows), default=1.0) or 1.0
     crowd = 1.0 if len(arrows) <= 40 else max(0.4, 40 / len(arrows))
     crowd = crowd if circle.inside else min(crowd, 0.7)
     rows = []
-    for arrow in sorted(arrows, key=lambda each: abs(each.value)):
+    for arrow in sorted((a for a in arrows if a.value), key=lambda each: abs(each.value)):
         width = (0.7 + 3.1 * abs(arrow.value) / largest) * crowd
         path, head = _paths(circle, arrow, width)
-        rows.append(
-            {
-                "source": names.long[arrow.source],
-                "target": names.long[arrow.target],
-                "value": arrow.value,
-                "note": arrow.note,
-                "width": round(width, 2),
-                "path": path,
-                "head": head,
-                "x": 0,
-                "y": 0,
-            }
-        )
+        row: Spec = {"source": names[arrow.source], "target": names[arrow.target]}
+        row |= {"value": arrow.value, "note": arrow.note, "width": round(width, 2)}
+        row["sign"] = "positive" if arrow.value > 0 else "negative"
+        rows.append(row | {"path": path, "head": head, "x": 0, "y": 0})
     return rows
 
 
 def _paths(circle: Circle, arrow: Arrow, width: float) -> tuple[str, str]:
-    """The bent line of an arrow and its head, as SVG paths in pixels from the top left corner.
+    """The bent line of an arrow and its head, as SVG paths.
 
-    Each arrow bends to its own left, so an edge and the one back never lie on each other; between
-    many tasks it bends inward as well, off those that stand between its ends.
+    Each arrow bends to its own left, so an edge and its reverse never overlap. Between many tasks
+    it bends inward as well, off the tasks that stand between its ends.
     """
     (x0, y0), (x1, y1) = circle.places[arrow.source], circle.places[arrow.target]
-    length = math.hypot(x1 - x0, y1 - y0)
-    bend = 0.12
+    length, bend = math.hypot(x1 - x0, y1 - y0), 0.12
     middle = ((x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0))
     if not circle.inside:
         middle = _toward(middle, (circle.side / 2, circle.side / 2), INWARD * circle.radius)
     start = _toward((x0, y0), middle, circle.node + 1)
     tip = _toward((x1, y1), middle, circle.node + 2)
     size = min(4.5 + 1.9 * width, length / 3)
-    neck = _toward(tip, middle, size * 0.8)
-    back = _toward(tip, middle, size)
-    across = ((tip[1] - back[1]) * 0.42, (back[0] - tip[0]) * 0.42)
-    left = (back[0] + across[0], back[1] + across[1])
-    right = (back[0] - across[0], back[1] - across[1])
-    return (
-        f"M{_at(start)}Q{_at(middle)} {_at(neck)}",
-        f"M{_at(tip)}L{_at(left)}L{_at(neck)}L{_at(right)}Z",
-    )
+    neck, back = _toward(tip, middle, size * 0.8), _toward(tip, middle, size)
+    dx, dy = (tip[1] - back[1]) * 0.42, (back[0] - tip[0]) * 0.42
+    left, right = (back[0] + dx, back[1] + dy), (back[0] - dx, back[1] - dy)
+    s, m, n, t, a, b = (f"{x:.1f},{y:.1f}" for x, y in (start, middle, neck, tip, left, right))
+    return f"M{s}Q{m} {n}", f"M{t}L{a}L{n}L{b}Z"
 
 
-def _toward(
-    start: tuple[float, float], end: tuple[float, float], distance: float
-) -> tuple[float, float]:
+def _toward(start: Point, end: Point, distance: float) -> Point:
     length = math.hypot(end[0] - start[0], end[1] - start[1]) or 1.0
     share = distance / length
     return start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
 
 
-def _at(point: tuple[float, float]) -> str:
-    return f"{point[0]:.1f},{point[1]:.1f}"
-
-
-def _arrows(rows: list[Spec], sign: Sign, shown: Any, place: Spec, measure: str) -> list[Spec]:
-    # A symbol of size 4 is drawn at scale 1, so the path's numbers are pixels.
-    evidence: Spec = {
-        **place,
-        "opacity": shown,
-        "tooltip": [
-            "source:N",
-            "target:N",
-            field("value:Q", title=measure, format="+.3f"),
-            field("note:N", title="evidence"),
-        ],
-    }
-    dash = [5, 3] if sign == "negative" else [1, 0]
-    return [
-        unit(
-            rows,
-            mark("point", filled=False, size=4, color=COLOURS[sign], strokeDash=dash),
-            shape=field("path:N", scale=None, legend=None),
-            strokeWidth=field("width:Q", scale=None, legend=None),
-            **evidence,
-        ),
-        unit(
-            rows,
-            mark("point", filled=True, size=4, color=COLOURS[sign], strokeWidth=0),
-            shape=field("head:N", scale=None, legend=None),
-            **evidence,
-        ),
-    ]
-
-
-def _nodes(tasks: Sequence[str], names: Labels, circle: Circle, place: Spec) -> list[Spec]:
-    rows = [
-        {
-            "source": names.long[name],
-            "label": names.short[name],
-            "x": circle.places[name][0],
-            "y": circle.places[name][1],
-        }
-        for name in tasks
-    ]
-    # Arrows from the task under the pointer stand out; with no pointer, as in a file, all do.
-    over = part(
-        name="over",
-        select=part(type="point", fields=["source"], on="pointerover", clear="pointerout"),
-    )
-    disc = unit(
-        rows,
-        mark(
-            "point",
-            filled=True,
-            shape="circle",
-            size=math.pi * circle.node**2,
-            fill=PAPER if circle.inside else SOFT,
-            stroke=INK,
-            strokeWidth=1.2 if circle.inside else 0,
-            opacity=1,
-        ),
-        part(name="nodes", params=[over]),
-        tooltip=[field("source:N", title="task")],
-        **place,
-    )
-    if circle.inside:
-        text = mark("text", fontSize=11, fontWeight=600, color=INK)
-        return [disc, unit(rows, text, text="label:N", **place)]
-    return [disc, *_outer_labels(rows, circle, place)]
-
-
 def _outer_labels(rows: list[Spec], circle: Circle, place: Spec) -> list[Spec]:
     """Labels that point outward, so that many fit around the circle."""
-    centre = circle.side / 2
-    stretch = (circle.radius + circle.node + 4) / circle.radius
-    layers = []
-    for align in ("left", "right"):
-        group = []
-        for row in rows:
-            x, y = row["x"] - centre, row["y"] - centre
-            turn = math.degrees(math.atan2(y, x))
-            if (align == "left") == (x >= -1e-6):
-                turn = turn if align == "left" else turn + 180
-                moved = {"x": centre + x * stretch, "y": centre + y * stretch, "turn": turn}
-                group.append({"label": row["label"], **moved})
-        if group:
-            text = mark("text", align=align, limit=6.6 * LABEL)
-            turn = field("turn:Q", scale=None)
-            layers.append(unit(group, text, text="label:N", angle=turn, **place))
-    return layers
+    center, stretch = circle.side / 2, (circle.radius + circle.node + 4) / circle.radius
+    groups: dict[str, list[Spec]] = {"left": [], "right": []}
+    for row in rows:
+        x, y = row["x"] - center, row["y"] - center
+        turn = math.degrees(math.atan2(y, x))
+        align, turn = ("left", turn) if x >= -1e-6 else ("right", turn + 180)
+        moved = {"x": center + x * stretch, "y": center + y * stretch, "turn": turn}
+        groups[align].append({"label": row["label"], **moved})
+    turn = field("turn:Q", scale=None)
+    return [
+        unit(group, "text", align=align, limit=6.6 * LABEL, text="label:N", angle=turn, **place)
+        for align, group in groups.items()
+        if group
+    ]

@@ -1,11 +1,8 @@
 """How every chart looks, on paper and on a dark screen.
 
-Charts are drawn once, in the light colours below. `DARK` gives each colour its dark counterpart;
-the page swaps them at run time, so a colour that a chart uses must stand in that table. Colours for
-positive and negative (blue, orange) stay apart for every common kind of colour blindness.
-
-In:   nothing.
-Out:  colours and Vega-Lite's configuration.
+Charts are drawn once, in the light colors below. The page swaps them for those of `DARK` at run
+time, so every color of a chart must stand in that table. Blue (positive) and orange (negative)
+stay apart for every common kind of color blindness.
 """
 
 import math
@@ -16,14 +13,14 @@ RULE, GRID, SHADE = "#b4bac3", "#e6e8ec", "#f1f2f5"
 POSITIVE, NEGATIVE = "#1c6bb0", "#c04a0c"
 POSITIVE_PALE, NEGATIVE_PALE = "#a9cbea", "#f3bf9c"
 ON_WEAK, ON_STRONG = "#000001", "#fffffe"
-LETTERS = (
+OPTIONS = (
     *("#3a4a8c", "#7cc4e8", "#2d8a57", "#dcc56a", "#c8606f"),
     *("#8a2a5e", "#46a597", "#9a9a3c", "#aa5aa6", "#8b5a3c"),
 )
-"""Colours of the options, A first: apart in hue and in lightness; none means good or bad."""
+"""Colors of the answer options, A first. None of them means good or bad."""
 DIVERGING = ("#8f3203", "#c15513", "#f2a66f", "#f6f6f4", "#8fbde6", "#2b79bf", "#0b437f")
-"""Most harmful to most helpful. At two thirds of the way black and white are as legible, in both
-schemes, so `inked` needs no scheme."""
+"""From most harmful to most helpful. Two thirds of the way black and white text are equally
+legible in both schemes, so `inked` needs no scheme."""
 
 DARK = {
     PAPER: "#15181d",
@@ -41,7 +38,7 @@ DARK = {
     ON_STRONG: "#000000",
     **dict(
         zip(
-            LETTERS,
+            OPTIONS,
             (
                 *("#7f8fe0", "#3f88b0", "#52c487", "#a58f3a", "#ec8d9a"),
                 *("#c2609a", "#7ad6c8", "#c9c966", "#d48fd0", "#bf8a6a"),
@@ -57,7 +54,7 @@ DARK = {
         )
     ),
 }
-"""Light colour -> dark colour, for everything that a chart may use."""
+"""{light color: dark color}, for every color that a chart may use."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 
@@ -106,12 +103,12 @@ CONFIG: dict[str, Any] = {
 
 
 def stops(limit: float) -> list[float]:
-    """Where the colours of `DIVERGING` stand on a scale that ends at +-limit."""
+    """The values of the colors of `DIVERGING` on a scale that ends at +-limit."""
     return [-limit, -limit * 2 / 3, -limit / 3, 0, limit / 3, limit * 2 / 3, limit]
 
 
 def inked(value: float, limit: float) -> str:
-    """The colour of a number on a cell of that value, in `DIVERGING`."""
+    """The text color on a cell of that value."""
     return ON_STRONG if abs(value) > limit * 2 / 3 else ON_WEAK
 
 

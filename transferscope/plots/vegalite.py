@@ -1,75 +1,84 @@
-"""Charts as Vega-Lite, the grammar that Altair and the page's own script both read.
+"""Charts as Vega-Lite specifications: plain data that the page embeds and Altair reads.
 
-Each chart is written once, as plain data: the page embeds it as it is, and `chart` makes it an
-Altair chart for files and notebooks. Building the same charts from Altair's objects took seconds
-for two models, as each layer and each panel copies all that is in it.
+Each figure is one function that returns a `Spec`. The page embeds it and image files are rendered
+from it, both without Altair, which takes seconds to import; `chart` makes an Altair chart of it.
 
-Field names are ours alone; names from input stand in data, domains and titles, where Vega-Lite
+Field names are ours alone. Names from input stand in data, domains and titles, where Vega-Lite
 takes them literally.
-
-In:   rows of plain data.
-Out:  specifications as plain data, and Altair charts.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from transferscope.plots.theme import CONFIG
+from transferscope.plots.theme import CONFIG, NEGATIVE, POSITIVE
 
 if TYPE_CHECKING:
     import altair
 
     Chart = altair.LayerChart | altair.HConcatChart | altair.VConcatChart
 
+VERSION = "6.4"
+"""Of Vega-Lite, in the page's `vega.js` and in image files."""
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 TYPES = {"N": "nominal", "Q": "quantitative"}
-SECOND = {"x2", "y2"}
+_FIELD = re.compile(r"[a-z]+:[NQ]")
 
 Spec = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 
 
 def part(**options: Any) -> Spec:
-    """A scale, a legend, a title: named options as they are."""
+    """A scale, an axis, a legend or a title: the named options as they are."""
     return options
 
 
-def axis(title: str | None = None, **options: Any) -> Spec:
-    """An axis with a title, or with none."""
-    return {"title": title, **options}
-
-
 def field(name: str, **options: Any) -> Spec:
-    """A column of the data as a channel; `name` ends in `:N` for words and in `:Q` for numbers."""
+    """A column of the data as a channel; `name` ends in `:N` for words, in `:Q` for numbers."""
     column, _, kind = name.partition(":")
     return {"field": column, "type": TYPES[kind], **options}
 
 
-def mark(kind: str, **options: Any) -> Spec:
-    """How rows are drawn."""
-    return {"type": kind, **options}
+def by_sign(name: str = "sign:N", colors: tuple[str, str] = (POSITIVE, NEGATIVE)) -> Spec:
+    """A color channel for a column that holds `positive` or `negative`."""
+    scale = part(domain=["positive", "negative"], range=list(colors))
+    return field(name, scale=scale, legend=None)
 
 
-def unit(rows: Rows, drawn: Spec, options: Spec | None = None, /, **channels: Any) -> Spec:
-    """Rows drawn as one kind of mark; a channel is a `field`, a column's name, or a constant."""
-    return {
-        "data": {"values": [dict(row) for row in rows]},
-        "mark": drawn,
-        "encoding": {name: _channel(name, each) for name, each in channels.items()},
-        **(options or {}),
-    }
+def unit(rows: Rows, mark: str, /, **options: Any) -> Spec:
+    """Rows drawn as one kind of mark.
+
+    An option is a channel where it is a `field`, a column such as `"value:Q"`, or a dict with a
+    value or a condition. Every other option is a constant property of the mark.
+    """
+    drawn, encoding = part(type=mark), {}
+    for name, option in options.items():
+        if name in ("x2", "y2"):  # without a type: Vega-Lite takes that of x or y
+            encoding[name] = {"field": option.partition(":")[0]}
+        elif name == "tooltip":
+            encoding[name] = [field(each) if isinstance(each, str) else each for each in option]
+        elif isinstance(option, str) and _FIELD.fullmatch(option):
+            encoding[name] = field(option)
+        elif isinstance(option, dict) and not option.keys().isdisjoint({"field", "value"}):
+            encoding[name] = option
+        else:
+            drawn[name] = option
+    return {"data": {"values": [dict(row) for row in rows]}, "mark": drawn, "encoding": encoding}
 
 
-def _channel(name: str, channel: Any) -> Any:
-    if name in SECOND:
-        return {"field": channel.partition(":")[0]}
-    if isinstance(channel, str):
-        return field(channel)
-    if isinstance(channel, list):
-        return [field(each) if isinstance(each, str) else each for each in channel]
-    return channel
+def zero_line(color: str, **channel: Any) -> Spec:
+    """A line at 0 across the plot; `channel` is `x` or `y` with a field."""
+    ((name, option),) = channel.items()
+    column = option["field"] if isinstance(option, dict) else option.partition(":")[0]
+    return unit([{column: 0}], "rule", color=color, **{name: option})
+
+
+def intervals(rows: Rows, **options: Any) -> list[Spec]:
+    """Lines from `low` to `high`, of the rows that have both; no layer where none has."""
+    known = [row for row in rows if None not in (row["low"], row["high"])]
+    # An empty layer would still add its fields to the shared scales, as an empty domain.
+    return [unit(known, "rule", **options)] if known else []
 
 
 def layer(*specs: Spec, **options: Any) -> Spec:
@@ -87,23 +96,26 @@ def below(*specs: Spec, **options: Any) -> Spec:
     return {"vconcat": list(specs), **options}
 
 
+def in_rows(
+    panels: Sequence[Spec], abreast: int, across: float, down: float, **options: Any
+) -> Spec:
+    """Panels in rows of `abreast`, with gaps of `across` and `down` pixels."""
+    rows = [panels[at : at + abreast] for at in range(0, len(panels), abreast)]
+    return below(*(beside(*row, spacing=across) for row in rows), spacing=down, **options)
+
+
 def heading(text: str, *lines: str) -> Spec:
     """A figure's title, with what a reader of the bare file must know below it."""
     return {"text": text, "subtitle": [line for line in lines if line], "frame": "bounds"}
 
 
 def finish(spec: Spec, description: str) -> Spec:
-    """A whole figure: the common look, the text that screen readers say, equal data held once."""
+    """A whole figure: the common look, the text for screen readers, equal data held once."""
     held: dict[str, str] = {}
     body = _gathered(spec, held)
     datasets = {name: json.loads(text) for text, name in held.items()}
-    return {
-        "$schema": SCHEMA,
-        "description": description,
-        "config": CONFIG,
-        **body,
-        "datasets": datasets,
-    }
+    head = {"$schema": SCHEMA, "description": description, "config": CONFIG}
+    return {**head, **body, "datasets": datasets}
 
 
 def _gathered(spec: Spec, held: dict[str, str]) -> Spec:
@@ -119,32 +131,30 @@ def _gathered(spec: Spec, held: dict[str, str]) -> Spec:
 
 
 def extent(spec: Spec) -> tuple[int, int]:
-    """About how wide and high a figure is in pixels, without what stands around its plot areas."""
+    """Approximate width and height of a figure's plot areas, in pixels."""
     for key in ("hconcat", "vconcat"):
         if key in spec:
-            sizes = [extent(each) for each in spec[key]]
-            wide, high = zip(*sizes, strict=True)
-            gap = 60 * (len(sizes) - 1)
-            if key == "hconcat":
-                return sum(wide) + gap, max(high)
-            return max(wide), sum(high) + gap
+            wide, high = zip(*map(extent, spec[key]), strict=True)
+            gap = 60 * (len(wide) - 1)
+            across = key == "hconcat"
+            return (sum(wide) + gap, max(high)) if across else (max(wide), sum(high) + gap)
     if "width" not in spec and "layer" in spec:
         return extent(spec["layer"][0])
-    size = [spec.get(key) for key in ("width", "height")]
-    return (
-        round(size[0]) if isinstance(size[0], int | float) else 300,
-        round(size[1]) if isinstance(size[1], int | float) else 300,
-    )
+    sides = (spec.get("width"), spec.get("height"))
+    wide, high = (round(side) if isinstance(side, int | float) else 300 for side in sides)
+    return wide, high
 
 
 def chart(spec: Spec) -> "Chart":
-    """A figure as an Altair chart."""
-    with _quietly():
+    """A figure as an Altair chart, which composes with others and saves itself."""
+    from altair.utils import schemapi
+
+    with schemapi.debug_mode(False):  # the tests validate every figure
         return _altair({key: each for key, each in spec.items() if key != "$schema"})
 
 
 def _altair(spec: Spec) -> Any:
-    """Altair's objects down to each unit: `from_dict` tries classes for every leaf, in 0.5 s."""
+    """Altair's objects down to each unit: its `from_dict` tries every class for every part."""
     import altair as alt
 
     kinds = {"layer": alt.LayerChart, "hconcat": alt.HConcatChart, "vconcat": alt.VConcatChart}
@@ -155,36 +165,9 @@ def _altair(spec: Spec) -> Any:
                 inner["encoding"] = alt.SharedEncoding(**spec["encoding"])
             return kind(**{**spec, **inner})
     options = {**spec, "encoding": alt.FacetedEncoding(**spec["encoding"])}
-    params = [
-        alt.selection_point(name=each["name"], **_without(each["select"], "type"))
-        for each in options.pop("params", [])
-    ]
+    params = []
+    for each in options.pop("params", []):
+        select = {key: value for key, value in each["select"].items() if key != "type"}
+        params.append(alt.selection_point(name=each["name"], **select))
     drawn = alt.Chart(**options)
     return drawn.add_params(*params) if params else drawn
-
-
-def _without(options: Spec, name: str) -> Spec:
-    return {key: value for key, value in options.items() if key != name}
-
-
-def specification(chart: "Chart") -> Spec:
-    """An Altair chart as Vega-Lite, whatever theme or data transformer Altair is set to."""
-    with _quietly():
-        return chart.to_dict(validate=False)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Altair without checks of each part, which the tests do, and without the caller's theme.
-
-    What was set before is set again afterwards.
-    """
-    import altair as alt
-    from altair.utils import schemapi
-
-    with (
-        schemapi.debug_mode(False),
-        alt.theme.enable("none"),
-        alt.data_transformers.enable("default"),
-    ):
-        yield

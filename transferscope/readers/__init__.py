@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 import xarray as xr
 
-from transferscope.analysis.check import Check
+from transferscope.analysis.verdict import Check
 from transferscope.errors import DataError
 from transferscope.matrix import (
     Ceiling,
@@ -30,8 +30,7 @@ from transferscope.matrix import (
     from_pgf,
     from_predictions,
 )
-from transferscope.matrix.behavior_record import PLACEBOS, REORDERED
-from transferscope.matrix.controls import with_controls
+from transferscope.matrix.control_runs import with_controls
 from transferscope.predictions import CELL, check_predictions, check_unique, shown, spread_base
 from transferscope.readers.checks import check_rows, check_runs, check_table
 from transferscope.readers.counts import recover_counts, with_counts
@@ -48,6 +47,7 @@ from transferscope.store import (
     run_records,
 )
 from transferscope.store.archive import is_bundle, unpacked
+from transferscope.study.controls import PLACEBOS, REORDERED
 
 __all__ = [
     "FORMATS",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from transferscope.analysis.check import Check
+from transferscope.analysis.verdict import Check
 from transferscope.predictions import CELL, MOST_UNREADABLE, shown, some, spread_base
 from transferscope.readers.harness.evaluations import Evaluated
 from transferscope.readers.harness.runs import RunKey, RunLog

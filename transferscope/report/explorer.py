@@ -1,11 +1,8 @@
-"""What the page's explorer draws from: one record of plain numbers, read by the scripts beside it.
+"""Data of the page's explorer: one record of plain numbers, read by the scripts beside it.
 
-Tasks are places in a list, matrices are rows of sources by targets, and not known is null. Effects
-are those of the analysis in its own measure; other measures are a factor of each seed's effect,
-which holds exactly, as every measure is a change in accuracy over something that the base decides.
-
-In:   an `Analysis`.
-Out:  data for JSON, the explorer's script, and its colours.
+Tasks are places in a list, matrices are flat rows of sources by targets, and unknown is null.
+Effects are in the analysis's measure. Another measure is a factor of each seed's effect, exactly:
+every measure is a change in accuracy divided by a number that depends on the base only.
 """
 
 import math
@@ -17,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskEffect
-from transferscope.analysis.noise import beyond_noise
-from transferscope.matrix.estimate import Estimate
-from transferscope.plots.cliques import null_words
+from transferscope.analysis.parts import Estimate
+from transferscope.analysis.verdict import beyond_noise
+from transferscope.plots.accuracy_points import base_accuracy, bases, ceiling, divisor, scales
 from transferscope.plots.heatmaps import bound, bound_of
 from transferscope.plots.labels import (
     MEASURES,
@@ -32,82 +29,83 @@ from transferscope.plots.labels import (
     same_task,
     spelled,
 )
-from transferscope.plots.points import base_accuracy, ceiling, divisor, scales
+from transferscope.plots.networks import null_words
 from transferscope.plots.theme import DARK, DIVERGING
-from transferscope.selection import mixtures
+from transferscope.report.section_tables import UNREADABLE
+from transferscope.report.tables import ROLES
+from transferscope.selection import Mixture, mixtures
 from transferscope.tasks.checkpoints import checkpoint
 
 SCRIPTS = (
     *("kit", "state", "values", "heatmap", "graph", "plane", "cliques", "detail"),
     *("items", "linked", "start"),
 )
-"""The explorer's scripts, in the order in which they are run as one."""
+"""The explorer's scripts, in the order in which they run as one."""
 STEPS = 6
-"""Shades of colour on either side of 0."""
-UNREADABLE = 0.1
-"""Share of unreadable replies from which a cell says so."""
+"""Shades of color on either side of 0."""
 CLIQUES = 150
-"""Cliques of a sign that travel with the page, the largest first."""
+"""Cliques of a sign that the page holds, the largest first."""
 Effect = Cell | Estimate
+Axes = tuple[list[str], list[str]]
+"""Names of sources and targets."""
 Data = dict[str, Any]
 
 
 def script() -> str:
-    """All of the explorer's scripts as one, which leaves no name behind."""
+    """All of the explorer's scripts as one, without global names."""
     folder = files("transferscope.report").joinpath("scripts")
     parts = [folder.joinpath(f"{name}.js").read_text("utf-8") for name in SCRIPTS]
     return '(function () {\n"use strict";\n' + "\n".join(parts) + "})();\n"
 
 
-def colours() -> str:
-    """Style sheets that name the shades of the heatmap, for light and for dark screens."""
-    light = ";".join(f"--d{n}:{shade}" for n, shade in _shades(DIVERGING))
-    dark = ";".join(f"--d{n}:{shade}" for n, shade in _shades([DARK[c] for c in DIVERGING]))
+def colors() -> str:
+    """A style sheet with the shades of the heatmap, for light and for dark screens."""
+    light, dark = (
+        ";".join(f"--d{n}:{shade}" for n, shade in enumerate(_shades(stops)))
+        for stops in (DIVERGING, [DARK[color] for color in DIVERGING])
+    )
     fills = "".join(f".d{n}{{fill:var(--d{n});stroke:var(--d{n})}}" for n in range(2 * STEPS + 1))
     screen = "@media screen and (prefers-color-scheme:dark)"
     return f":root{{{light}}}\n{screen}{{:root{{{dark}}}}}\n{fills}"
 
 
-def _shades(stops: Iterable[str]) -> list[tuple[int, str]]:
-    """The colours of the steps from most negative to most positive, between the given stops."""
+def _shades(stops: Iterable[str]) -> list[str]:
+    """The colors of all steps from most negative to most positive, between the given stops."""
     known = np.array([[int(stop[k : k + 2], 16) for k in (1, 3, 5)] for stop in stops])
     at = np.linspace(0, len(known) - 1, 2 * STEPS + 1)
     mixed = [np.interp(at, np.arange(len(known)), channel) for channel in known.T]
-    return [
-        (n, "#" + "".join(f"{round(value):02x}" for value in rgb))
-        for n, rgb in enumerate(zip(*mixed, strict=True))
-    ]
+    colors = zip(*mixed, strict=True)
+    return ["#" + "".join(f"{round(value):02x}" for value in rgb) for rgb in colors]
 
 
 def data(analysis: Analysis) -> Data:
     """Everything that the explorer shows."""
-    names = labels(analysis)
+    names, settings = labels(analysis), analysis.settings
     tasks = [task.name for task in analysis.tasks]
     sources = [task.name for task in analysis.tasks if task.source]
     targets = [task.name for task in analysis.tasks if task.target]
+    records = []
+    for task in analysis.tasks:
+        own = checkpoint(task.name).task
+        record: Data = {"long": names.long[task.name], "short": names.short[task.name]}
+        record |= {"level": task.level, "granularity": task.granularity}
+        record["own"] = tasks.index(own) if own in tasks else None
+        record["roles"] = [
+            role
+            for role in ROLES
+            if any(each.task == task.name for each in getattr(analysis.personas, role))
+        ]
+        records.append(record)
     kinds = ("level", "granularity")
     return {
-        "measure": analysis.settings.measure,
+        "measure": settings.measure,
         "measures": MEASURES,
-        "alpha": analysis.settings.alpha,
+        "alpha": settings.alpha,
         "limits": _limits(analysis, (sources, targets)),
-        "keep": round(100 * analysis.settings.graph_keep),
-        "self": analysis.settings.include_self,
-        "kinds": {
-            kind: in_order(c for t in analysis.tasks if (c := getattr(t, kind)) is not None)
-            for kind in kinds
-        },
-        "tasks": [
-            {
-                "long": names.long[task.name],
-                "short": names.short[task.name],
-                "level": task.level,
-                "granularity": task.granularity,
-                "own": tasks.index(own) if (own := checkpoint(task.name).task) in tasks else None,
-                "roles": _roles(analysis, task.name),
-            }
-            for task in analysis.tasks
-        ],
+        "keep": round(100 * settings.graph_keep),
+        "self": settings.include_self,
+        "kinds": {k: in_order(task[k] for task in records if task[k] is not None) for k in kinds},
+        "tasks": records,
         "sources": [tasks.index(name) for name in sources],
         "targets": [tasks.index(name) for name in targets],
         "models": [
@@ -117,75 +115,41 @@ def data(analysis: Analysis) -> Data:
     }
 
 
-def _roles(analysis: Analysis, task: str) -> list[str]:
-    roles = ("donor", "pirate", "sponge", "sieve")
-    return [
-        role
-        for role in roles
-        if any(persona.task == task for persona in getattr(analysis.personas, role))
-    ]
-
-
-def _model(analysis: Analysis, name: str, axes: tuple[list[str], list[str]], names: Labels) -> Data:
-    model, settings = analysis.models[name], analysis.settings
-    sources, targets = axes
-    adjusted = model.adjusted
+def _model(analysis: Analysis, name: str, axes: Axes, names: Labels) -> Data:
+    model, alpha = analysis.models[name], analysis.settings.alpha
+    (sources, targets), adjusted = axes, model.adjusted
+    tasks = [task.name for task in analysis.tasks]
+    cells = [model.pgf.get(source, {}).get(target) for source, target in product(*axes)]
+    counts = [_number(cell.n) if cell else None for cell in cells]
+    left_out = {
+        str(place): [model.seeds.index(seed) for seed in cell.left_out if seed in model.seeds]
+        for place, cell in enumerate(cells)
+        if cell is not None and cell.left_out
+    }
+    beyond_placebo = None
+    if adjusted is not None:
+        beyond_placebo = {"placebo": clean(adjusted.placebo)}
+        beyond_placebo |= _matrix(adjusted.cells, axes, model.seeds, alpha)
+    flips = [model.flips.get(source, {}).get(target) for source, target in product(*axes)]
     return {
         "seeds": [clean(seed) for seed in model.seeds],
         "base": [_number(model.base_accuracy.get(target, math.nan)) for target in targets],
         "factors": _factors(analysis, model, targets),
-        "own": _own_factors(analysis, model, axes),
-        "items": _items(model, axes),
-        "left": _left_out(model, axes),
-        "effects": _matrix(model.pgf, axes, model.seeds, settings.alpha),
-        "adjusted": None
-        if adjusted is None
-        else {
-            "placebo": clean(adjusted.placebo),
-            **_matrix(adjusted.cells, axes, model.seeds, settings.alpha),
-        },
-        "order": _cluster(model, [task.name for task in analysis.tasks]),
+        "own": _own_factors(analysis, model, cells, targets),
+        "items": counts if any(count is not None for count in counts) else None,
+        "left": left_out,
+        "effects": _matrix(model.pgf, axes, model.seeds, alpha),
+        "adjusted": beyond_placebo,
+        "order": _cluster(model, tasks),
         "give": _sides(model.transferability, sources),
         "take": _sides(model.malleability, targets),
-        "cliques": _cliques(model, [task.name for task in analysis.tasks]),
+        "cliques": _cliques(model, tasks),
         "answers": _answers(model, axes),
-        "flips": _flips(model, axes),
+        "flips": [f and [_number(v) for v in (f.fixed, f.broken, f.items)] for f in flips]
+        if model.flips
+        else None,
         "advice": [_advice(mix, names) for mix in mixtures(analysis, name).values()],
     }
-
-
-def _matrix(
-    rows: Mapping[str, Mapping[str, Effect]],
-    axes: tuple[list[str], list[str]],
-    seeds: list[str],
-    alpha: float,
-) -> Data:
-    """The columns of a table of cells, sources by targets; None for one that is all unknown."""
-    cells = [rows.get(source, {}).get(target) for source in axes[0] for target in axes[1]]
-
-    def column(read: Callable[[Effect], float | bool | None]) -> list[Any] | None:
-        found = [None if cell is None else _number(read(cell)) for cell in cells]
-        return found if any(value is not None for value in found) else None
-
-    def exact(cell: Effect) -> float | None:
-        return cell.exact_p if isinstance(cell, Cell) else None
-
-    return {
-        "mean": column(lambda cell: cell.mean),
-        "low": column(lambda cell: cell.ci[0]),
-        "high": column(lambda cell: cell.ci[1]),
-        "beyond": column(lambda cell: beyond_noise(cell, alpha)),
-        "q": column(lambda cell: cell.q_value if isinstance(cell, Cell) else None),
-        "exact": column(exact),
-        "seeds": [column(lambda cell, s=seed: cell.seeds.get(s, math.nan)) for seed in seeds],
-        "alone": [column(lambda cell, s=seed: _alone(cell, s, alpha)) for seed in seeds],
-    }
-
-
-def _alone(cell: Effect, seed: str, alpha: float) -> bool | None:
-    """Whether one seed alone is beyond noise by McNemar's test; None where nothing tells."""
-    p_value = (cell.mcnemar or {}).get(seed, math.nan) if isinstance(cell, Cell) else math.nan
-    return None if math.isnan(p_value) else p_value <= alpha
 
 
 def _number(value: float | bool | None) -> float | int | None:
@@ -194,26 +158,57 @@ def _number(value: float | bool | None) -> float | int | None:
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
+def _matrix(
+    rows: Mapping[str, Mapping[str, Effect]], axes: Axes, seeds: list[str], alpha: float
+) -> Data:
+    """The columns of a table of cells, sources by targets; None for one that is all unknown."""
+    cells = [rows.get(source, {}).get(target) for source, target in product(*axes)]
+
+    def column(read: Callable[[Effect], float | bool | None]) -> list[Any] | None:
+        found = [None if cell is None else _number(read(cell)) for cell in cells]
+        return found if any(value is not None for value in found) else None
+
+    def alone(cell: Effect, seed: str) -> bool | None:
+        """Whether one seed alone is beyond noise by McNemar's test; None where it is unknown."""
+        known = (cell.mcnemar or {}) if isinstance(cell, Cell) else {}
+        p_value = known.get(seed, math.nan)
+        return None if math.isnan(p_value) else p_value <= alpha
+
+    return {
+        "mean": column(lambda cell: cell.mean),
+        "low": column(lambda cell: cell.ci[0]),
+        "high": column(lambda cell: cell.ci[1]),
+        "beyond": column(lambda cell: beyond_noise(cell, alpha)),
+        "q": column(lambda cell: cell.q_value if isinstance(cell, Cell) else None),
+        "exact": column(lambda cell: cell.exact_p if isinstance(cell, Cell) else None),
+        "seeds": [column(lambda cell, s=seed: cell.seeds.get(s, math.nan)) for seed in seeds],
+        "alone": [column(lambda cell, s=seed: alone(cell, s)) for seed in seeds],
+    }
+
+
+def _target_factors(
+    analysis: Analysis, model: ModelAnalysis, target: str, cell: Cell | None = None
+) -> dict[str, list[float | None]]:
+    """{measure: factor of each seed} that turns an effect into that measure, where known."""
+    own, top = scales(analysis, model, target, cell), ceiling(analysis, target)
+    known = bases(model, target, cell)
+    found = {}
+    for measure in MEASURES:
+        pairs = [
+            (own.get(seed, math.nan), divisor(measure, known.get(seed, math.nan), top))
+            for seed in model.seeds
+        ]
+        found[measure] = [_number(a / b) if a > 0 and b > 0 else None for a, b in pairs]
+    return found
+
+
 def _factors(
     analysis: Analysis, model: ModelAnalysis, targets: list[str]
 ) -> dict[str, list[list[float | None]]]:
-    """{measure: factors (seed, target)} that turn an effect into that measure, where known."""
-    own = {target: scales(analysis, model, target) for target in targets}
+    """{measure: factors (seed, target)}, of measures with any; empty for a single measure."""
+    columns = [_target_factors(analysis, model, target) for target in targets]
     found = {
-        measure: [
-            [
-                _ratio(
-                    own[target].get(seed, math.nan),
-                    divisor(
-                        measure,
-                        model.base_seeds.get(target, {}).get(seed, math.nan),
-                        ceiling(analysis, target),
-                    ),
-                )
-                for target in targets
-            ]
-            for seed in model.seeds
-        ]
+        measure: [list(row) for row in zip(*(each[measure] for each in columns), strict=True)]
         for measure in MEASURES
     }
     known = {
@@ -225,72 +220,43 @@ def _factors(
 
 
 def _own_factors(
-    analysis: Analysis, model: ModelAnalysis, axes: tuple[list[str], list[str]]
+    analysis: Analysis, model: ModelAnalysis, cells: list[Cell | None], targets: list[str]
 ) -> dict[str, Data]:
-    """{"cell's place": {measure: factors of the seeds, "base": accuracy}} of cells on fewer items
-    than the base answered."""
+    """{"cell's place": {measure: factors of the seeds, "base": accuracy}}, for cells with a base
+    of their own because they have fewer items than the base."""
     found: dict[str, Data] = {}
-    for place, (source, target) in enumerate(product(*axes)):
-        cell = model.pgf.get(source, {}).get(target)
-        if cell is None or cell.base is None:
-            continue
-        own, top = scales(analysis, model, target, cell), ceiling(analysis, target)
-        found[str(place)] = {
-            measure: [
-                _ratio(own.get(s, math.nan), divisor(measure, cell.base.get(s, math.nan), top))
-                for s in model.seeds
-            ]
-            for measure in MEASURES
-        } | {"base": _number(base_accuracy(model, target, cell))}
+    for place, cell in enumerate(cells):
+        if cell is not None and cell.base is not None:
+            target = targets[place % len(targets)]
+            found[str(place)] = _target_factors(analysis, model, target, cell)
+            found[str(place)]["base"] = _number(base_accuracy(model, target, cell))
     return found
 
 
-def _items(model: ModelAnalysis, axes: tuple[list[str], list[str]]) -> list[float | None] | None:
-    """How many items each cell is of."""
-    cells = [model.pgf.get(source, {}).get(target) for source, target in product(*axes)]
-    found = [cell and _number(cell.n) for cell in cells]
-    return found if any(n is not None for n in found) else None
-
-
-def _left_out(model: ModelAnalysis, axes: tuple[list[str], list[str]]) -> dict[str, list[int]]:
-    """{"cell's place": places of its seeds that have no part in averages}."""
-    cells = [model.pgf.get(source, {}).get(target) for source, target in product(*axes)]
-    return {
-        str(place): [model.seeds.index(seed) for seed in cell.left_out if seed in model.seeds]
-        for place, cell in enumerate(cells)
-        if cell is not None and cell.left_out
-    }
-
-
-def _ratio(given: float, wanted: float) -> float | None:
-    return _number(given / wanted) if given > 0 and wanted > 0 else None
-
-
-def _limits(analysis: Analysis, axes: tuple[list[str], list[str]]) -> dict[str, float]:
-    """{measure: where its colours end}, in all models, as in the heatmaps' figures."""
+def _limits(analysis: Analysis, axes: Axes) -> dict[str, float]:
+    """{measure: end of its color scale} for all models, as in the heatmaps' figures."""
     found = {analysis.settings.measure: bound(analysis)}
     sizes: dict[str, dict[str, list[float]]] = {}
     for model in analysis.models.values():
         for measure, rows in _factors(analysis, model, axes[1]).items():
             factors = np.array(rows, float)  # None becomes NaN
-            for source in axes[0]:
-                for j, target in enumerate(axes[1]):
-                    cell = model.pgf.get(source, {}).get(target)
-                    if cell is None or same_task(source, target):
-                        continue
-                    values = np.array([cell.seeds.get(seed, math.nan) for seed in model.seeds])
-                    known = np.isfinite(values * factors[:, j])
-                    if known.any():
-                        mean = (values * factors[:, j])[known].mean()
-                        by_target = sizes.setdefault(measure, {})
-                        by_target.setdefault(target, []).append(abs(float(mean)))
+            for source, (j, target) in product(axes[0], enumerate(axes[1])):
+                cell = model.pgf.get(source, {}).get(target)
+                if cell is None or same_task(source, target):
+                    continue
+                effects = [cell.seeds.get(seed, math.nan) for seed in model.seeds]
+                values = np.array(effects) * factors[:, j]
+                known = values[np.isfinite(values)]
+                if known.size:
+                    by_target = sizes.setdefault(measure, {})
+                    by_target.setdefault(target, []).append(abs(float(known.mean())))
     for measure, by_target in sizes.items():
         found.setdefault(measure, bound_of(by_target.values()))
     return found
 
 
 def _cluster(model: ModelAnalysis, tasks: list[str]) -> list[int]:
-    """The tasks' places in an order in which those that give and take alike lie together."""
+    """The tasks' places, ordered so that tasks which give and take alike are neighbors."""
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 
     size = len(tasks)
@@ -308,22 +274,19 @@ def _cluster(model: ModelAnalysis, tasks: list[str]) -> list[int]:
 
 
 def _sides(effects: Mapping[str, TaskEffect], tasks: list[str]) -> Data:
-    """Transferability or malleability of each task: for each sign mean, low and high."""
-
-    def side(task: str, sign: str) -> list[float | None] | None:
-        if task not in effects:
-            return None
-        part = getattr(effects[task], sign)
-        return [_number(value) for value in (part.mean, *part.ci)]
-
-    return {sign: [side(task, sign) for task in tasks] for sign in ("positive", "negative")}
+    """{sign: [mean, low, high] of each task}, of transferability or malleability."""
+    found: Data = {}
+    for sign in ("positive", "negative"):
+        parts = [getattr(effects[task], sign) if task in effects else None for task in tasks]
+        found[sign] = [p and [_number(value) for value in (p.mean, *p.ci)] for p in parts]
+    return found
 
 
 def _cliques(model: ModelAnalysis, tasks: list[str]) -> Data:
     """The cliques of each sign, the largest first, and their null models in words."""
     found: Data = {"more": {}}
     for sign in ("positive", "negative"):
-        cliques = getattr(model.cliques, sign)
+        cliques = sorted(getattr(model.cliques, sign), key=lambda each: -each.size)
         found["more"][sign] = max(0, len(cliques) - CLIQUES)
         found[sign] = [
             {
@@ -331,7 +294,7 @@ def _cliques(model: ModelAnalysis, tasks: list[str]) -> Data:
                 "mean": _number(clique.mean),
                 "every_seed": clique.every_seed,
             }
-            for clique in sorted(cliques, key=lambda each: -each.size)[:CLIQUES]
+            for clique in cliques[:CLIQUES]
         ]
     found["nulls"] = [
         {
@@ -347,29 +310,20 @@ def _cliques(model: ModelAnalysis, tasks: list[str]) -> Data:
     return found
 
 
-def _answers(model: ModelAnalysis, axes: tuple[list[str], list[str]]) -> dict[str, str]:
-    """{"source place,target place": how answers are given}, where that is worth a warning."""
+def _answers(model: ModelAnalysis, axes: Axes) -> dict[str, str]:
+    """{"source place,target place": replies in words}, of cells that deserve a warning."""
     found = model.behaviour.sources if model.behaviour else {}
-    return {
-        f"{i},{j}": ("collapsed, no transfer: " if answers.collapsed else "")
-        + answer_words(answers)
-        for i, source in enumerate(axes[0])
-        for j, target in enumerate(axes[1])
-        if (answers := found.get(source, {}).get(target))
-        and (answers.collapsed or answers.unreadable >= UNREADABLE)
-    }
+    warnings = {}
+    for (i, source), (j, target) in product(*(list(enumerate(names)) for names in axes)):
+        answers = found.get(source, {}).get(target)
+        if answers and (answers.collapsed or answers.unreadable >= UNREADABLE):
+            start = "collapsed, no transfer: " if answers.collapsed else ""
+            warnings[f"{i},{j}"] = start + answer_words(answers)
+    return warnings
 
 
-def _flips(model: ModelAnalysis, axes: tuple[list[str], list[str]]) -> list[Any] | None:
-    """For each cell the items fixed, broken and compared, means over seeds."""
-    if not model.flips:
-        return None
-    cells = [model.flips.get(source, {}).get(target) for source in axes[0] for target in axes[1]]
-    return [f and [_number(v) for v in (f.fixed, f.broken, f.items)] for f in cells]
-
-
-def _advice(mix: Any, names: Labels) -> Data:
-    """What to train on for one target, sources as labels."""
+def _advice(mix: Mixture, names: Labels) -> Data:
+    """What to train on for one target, with sources as labels."""
     return {
         "sources": [[names.long[c.source], round(c.share, 4)] for c in mix.choices],
         "mean": _number(mix.expected.mean),

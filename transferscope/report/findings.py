@@ -1,10 +1,7 @@
 """What the page says first: what happened, and which finetunes break what.
 
-Every sentence is made from the numbers and carries their uncertainty. "Beyond noise" follows the
-one rule of `noise`.
-
-In:   an `Analysis`.
-Out:  sentences and rows of text. Nothing here is escaped: the template does that.
+Every sentence comes from the numbers and carries their uncertainty; `noise` defines "beyond
+noise". Nothing here is escaped: the template does that.
 """
 
 import math
@@ -12,11 +9,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.analysis.noise import beyond_noise
+from transferscope.analysis.verdict import beyond_noise
+from transferscope.plots.accuracy_points import base_accuracy, beside, items, of_effect, points
 from transferscope.plots.labels import (
     MEASURES,
     Labels,
     between,
+    bracketed,
     chance,
     clean,
     counted,
@@ -27,12 +26,14 @@ from transferscope.plots.labels import (
     percent,
     same_task,
     signed,
+    spelled,
 )
-from transferscope.plots.points import base_accuracy, beside, items
+from transferscope.selection import Mixture, mixtures
 from transferscope.selection.prior import FEWEST, of_matrix
 from transferscope.selection.record import sober
 
-BY_CHANCE = "; without any transfer up to about {count} would look so"
+SOURCES = 4
+"""Sources of a mixture that are named."""
 
 
 class Pair(NamedTuple):
@@ -48,10 +49,11 @@ class Account(NamedTuple):
 
     model: str
     sentences: list[str]
+    """One or more sentences a paragraph."""
     averages: str
-    """That of them which says what the average source does."""
+    """The paragraph on the average source."""
     pairs: dict[str, str]
-    """`A → B`, as a sentence writes it, and its address in the explorer."""
+    """{`A → B` as a sentence writes it: its address in the explorer}"""
 
 
 class Harm(NamedTuple):
@@ -67,35 +69,33 @@ class Harm(NamedTuple):
     effect: str
     interval: str
     change: str
-    """In points of accuracy; empty where they are not known."""
+    """In points of accuracy; empty where they are unknown."""
     base: str
-    """The target's accuracy without finetuning."""
-    standing: str
+    """The target's base accuracy."""
+    evidence: str
     sure: bool
-    """Whether it stands after correction for the number of tests."""
+    """Whether it holds after correction for the number of tests."""
 
 
 def happened(analysis: Analysis) -> list[Account]:
-    """About each model: how many effects, how large, the two extremes and what to make of them."""
-    names = labels(analysis)
-    return [
-        Account(
-            label,
-            list(_sentences(analysis, analysis.models[name], names)),
-            _how_large(analysis.models[name], MEASURES[analysis.settings.measure]),
-            {
-                _arrow(pair, names): link(
-                    model=label, source=names.long[pair.source], target=names.long[pair.target]
-                )
-                for pair in _ends(analysis.models[name], analysis.settings.alpha).values()
-            },
-        )
-        for name, label in model_labels(analysis).items()
-    ]
+    """For each model: how many effects, how large, the two extremes and how certain they are."""
+    names, accounts = labels(analysis), []
+    for name, label in model_labels(analysis).items():
+        model = analysis.models[name]
+        sentences = list(_sentences(analysis, model, names))
+        pairs = {
+            _arrow(pair, names): link(
+                model=label, source=names.long[pair.source], target=names.long[pair.target]
+            )
+            for pair in _ends(model, analysis.settings.alpha).values()
+        }
+        averages = _averages(model, MEASURES[analysis.settings.measure])
+        accounts.append(Account(label, sentences, averages, pairs))
+    return accounts
 
 
 def measured(model: ModelAnalysis, *, own: bool = False) -> list[Pair]:
-    """The measured effects of one model; `own` counts those of tasks on themselves too."""
+    """The measured effects of one model; `own` includes those of tasks on themselves."""
     return [
         Pair(source, target, cell)
         for source, row in model.pgf.items()
@@ -104,132 +104,114 @@ def measured(model: ModelAnalysis, *, own: bool = False) -> list[Pair]:
     ]
 
 
-def _nothing(model: ModelAnalysis) -> str:
-    """Why there is no effect to speak of."""
-    said = "No effect of one task on another is known"
-    if model.gaps.undefined and model.gaps.undefined == model.gaps.cells - model.gaps.missing:
-        return f"{said}: the base is at or above the ceiling of every target, which leaves no gap."
-    return f"{said}."
-
-
 def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Iterator[str]:
-    pairs = measured(model)
+    pairs, alpha = measured(model), analysis.settings.alpha
+    measure, gaps = MEASURES[analysis.settings.measure], model.gaps
     if not pairs:
-        yield _nothing(model)
+        no_gap = gaps.undefined and gaps.undefined == gaps.cells - gaps.missing
+        why = ": the base is at or above the ceiling of every target" if no_gap else ""
+        yield f"No effect of one task on another is known{why}."
         return
-    yield from _learned(model, analysis.settings.alpha, MEASURES[analysis.settings.measure], names)
-    yield _how_many(pairs, analysis.settings.alpha)
-    yield _how_large(model, MEASURES[analysis.settings.measure])
-    alpha = analysis.settings.alpha
+    yield from _learned(model, alpha, measure, names)
+    yield _how_many(pairs, alpha)
+    yield _averages(model, measure)
     ends = _ends(model, alpha)
-    said = [_extreme(pair, sign, analysis, model, names) for sign, pair in ends.items()]
-    yield "T" + "; ".join(said)[1:] + "." if said else "No effect differs from 0."
-    # A collapse is no luck of the draw.
+    extremes = [_extreme(pair, analysis, model, names) for pair in ends.values()]
+    yield " ".join(extremes) or "No effect differs from 0."
+    # A collapse is not luck, so it is not overstated.
     lucky = {sign: pair for sign, pair in ends.items() if not _collapsed(pair, model)}
     if lucky and len(pairs) >= FEWEST:
-        which = "it" if len(ends) == 1 else "the gain" if 1 in lucky else "the loss"
-        yield _overstated(list(lucky.values()), which, len(pairs), model, alpha)
+        which = "both are" if len(lucky) > 1 else "it is"
+        if len(lucky) < len(ends):
+            which = "the gain is" if 1 in lucky else "the loss is"
+        size = "their size" if len(lucky) > 1 else "its size"
+        said = f"Picked from {len(pairs):,} for {size}, {which} likely overstated"
+        prior = of_matrix(model.pgf, alpha)
+        means = [prior.mean(sober(pair.cell, alpha)) for pair in lucky.values()] if prior else []
+        if means and all(map(math.isfinite, means)):
+            word = "estimates" if len(means) > 1 else "estimate"
+            said += f"; shrinkage {word}: {', '.join(map(signed, means))}"
+        yield f"{said}."
 
 
 def _learned(model: ModelAnalysis, alpha: float, measure: str, names: Labels) -> Iterator[str]:
-    """Whether finetunes learned their own task: of one that did not, what can transfer?"""
+    """Whether finetunes learned the task they were trained on; without that nothing transfers."""
     own = [pair for pair in measured(model, own=True) if same_task(pair.source, pair.target)]
     if not own:
         return
-    gained = [pair for pair in own if pair.cell.mean > 0]
+    gained, count = [pair for pair in own if pair.cell.mean > 0], len(model.pgf)
     mean = signed(sum(pair.cell.mean for pair in own) / len(own))
-    count = len(model.pgf)
-    whose = "its" if 1 in (count, len(gained)) else "their"
-    of_all = f"all {count}: " if count > 1 else ""
-    if len(own) < count:
-        of_all = f"the {len(own)} known: "
-    average = " on average" if len(own) > 1 else ""
-    said = f"Of {counted(count, 'finetune')}, {len(gained)} gained on {whose} own task"
-    said += f" ({of_all}{mean} {measure}{average})"
+    of_all = f"{mean} {measure}"
+    if len(own) > 1 or len(own) < count:
+        of_all = f"mean of {'all' if len(own) == count else 'the known'} {len(own)}: {of_all}"
+    said = f"Of {counted(count, 'finetune')}, {len(gained)} improved the trained task ({of_all})"
     judged = [beyond_noise(pair.cell, alpha) for pair in gained]
     if gained and None not in judged:
         said += f", {sum(map(bool, judged))} beyond noise"
     idle = [names.long[pair.source] for pair in own if pair not in gained]
-    yield said + (f"; not {', '.join(idle)}." if 0 < len(idle) <= 3 and gained else ".")
-
-
-def _overstated(
-    ends: list[Pair], which: str, count: int, model: ModelAnalysis, alpha: float
-) -> str:
-    """What to expect of the largest effects: they are so partly by luck. `which` names a single."""
-    both = "both are" if len(ends) > 1 else f"{which} is"
-    said = f"Picked from {count:,} for their size, {both} likely overstated"
-    said = said if len(ends) > 1 else said.replace("their", "its")
-    likely = of_matrix(model.pgf, alpha)
-    means = [likely.mean(sober(pair.cell, alpha)) for pair in ends] if likely else []
-    if not means or not all(map(math.isfinite, means)):
-        return said + "."
-    return f"{said}: rather {' and '.join(map(signed, means))}, by what all effects are like."
+    yield said + (f". No gain: {', '.join(idle)}." if 0 < len(idle) <= 3 and gained else ".")
 
 
 def _how_many(pairs: list[Pair], alpha: float) -> str:
     judged = [pair for pair in pairs if beyond_noise(pair.cell, alpha) is not None]
     if not judged:
-        were = f"{counted(len(pairs), 'effect')} of one task on another"
-        return f"Measured: {were}. Nothing says how sure they are: no intervals could be made."
+        count = counted(len(pairs), "effect")
+        return (
+            f"{count} of one task on another measured. Their uncertainty is unknown: no intervals."
+        )
     clear = [pair.cell for pair in judged if beyond_noise(pair.cell, alpha)]
     helped = sum(cell.mean > 0 for cell in clear)
-    sure = sum(cell.q_value <= alpha for cell in clear)
     said = (
         f"Of {counted(len(judged), 'effect')} of one task on another, {helped} helped and "
-        f"{len(clear) - helped} harmed beyond noise"
+        f"{len(clear) - helped} harmed beyond noise."
     )
     if not clear:
-        return said + "."
-    by_chance = BY_CHANCE.format(count=max(1, round(alpha * len(judged))))
-    holds = "none holds" if not sure else f"{sure} {'holds' if sure == 1 else 'hold'}"
-    return f"{said}{by_chance}, and {holds} after correction for {counted(len(judged), 'test')}."
+        return said
+    held, tests = sum(cell.q_value <= alpha for cell in clear), counted(len(judged), "test")
+    said += f" Without any transfer, up to about {max(1, round(alpha * len(judged)))} would."
+    holds = f"{held or 'none'} hold{'s' if held < 2 else ''}"
+    return f"{said} After FDR correction for {tests}, {holds}."
 
 
-def _how_large(model: ModelAnalysis, measure: str) -> str:
-    """The averages, with what no transfer would give and what is left beyond a placebo."""
+def _averages(model: ModelAnalysis, measure: str) -> str:
+    """The average source, beside what no transfer would give and beyond a placebo."""
     average = model.average.transferability
     floor = model.noise_floor.transferability if model.noise_floor else None
-    parts = []
-    for sign, word in (("positive", "helped"), ("negative", "harmed")):
-        value, ranges = getattr(average, sign), {"in another such study": getattr(average.ci, sign)}
+    sentences = []
+    for sign, start in (("positive", "The average source helped"), ("negative", "It harmed")):
+        value = getattr(average, sign)
         by_chance = getattr(floor.ci, sign) if floor else (math.nan, math.nan)
+        ranges = {"in another such study": getattr(average.ci, sign)}
         ranges["without any transfer"] = by_chance
         known = [f"{where} {between(ci, 3)}" for where, ci in ranges.items() if has_interval(ci)]
-        said = f"{word} by {signed(value, 3)} {measure}"
+        said = f"{start} by {signed(value, 3)} {measure}"
         said += f" ({'; '.join(known)})" if known else ""
-        if by_chance[0] <= value <= by_chance[1]:
-            said += ", no more than chance gives"
-        parts.append(said)
-    said = f"The average source {parts[0]}, and {parts[1]}"
+        said += ", within the chance range" if by_chance[0] <= value <= by_chance[1] else ""
+        sentences.append(f"{said}.")
     if (adjusted := model.adjusted) is not None:
-        control = model.controls[adjusted.placebo].mean
-        said += (
-            f"; a placebo with nothing to teach ({clean(adjusted.placebo)}) moved a target by "
-            f"{signed(control.mean, 3)}{_bracket(control.ci, 3)} on average"
-            f"{_fallen(model, adjusted.placebo)}, and the mean effect beyond it is "
-            f"{signed(adjusted.mean.mean, 3)}{_bracket(adjusted.mean.ci, 3)}"
+        control, mean = model.controls[adjusted.placebo].mean, adjusted.mean
+        row = model.behaviour.controls.get(adjusted.placebo, {}) if model.behaviour else {}
+        collapsed = sum(bool(answers.collapsed) for answers in row.values())
+        where = f" It collapsed to one option on {collapsed} of {len(row)} targets." * bool(
+            collapsed
         )
-    return said + "."
-
-
-def _fallen(model: ModelAnalysis, placebo: str) -> str:
-    """How often the placebo itself answers one letter, which is no yardstick."""
-    row = model.behaviour.controls.get(placebo, {}) if model.behaviour else {}
-    fallen = sum(bool(answers.collapsed) for answers in row.values())
-    return f" (collapsed to one letter on {fallen} of {len(row)} targets)" if fallen else ""
+        sentences.append(
+            f"The placebo {clean(adjusted.placebo)} moved a target by {signed(control.mean, 3)}"
+            f"{bracketed(control.ci, 3)} on average.{where} The mean effect beyond it is "
+            f"{signed(mean.mean, 3)}{bracketed(mean.ci, 3)}."
+        )
+    return " ".join(sentences)
 
 
 def _ends(model: ModelAnalysis, alpha: float) -> dict[int, Pair]:
-    """By sign the largest gain and loss that hold after correction, or else are beyond noise, or
-    else were seen."""
+    """{sign: the largest gain or loss}: of those that hold, else beyond noise, else of all."""
     found = {}
     for sign in (1, -1):
         side = [pair for pair in measured(model) if sign * pair.cell.mean > 0]
         clear = [pair for pair in side if beyond_noise(pair.cell, alpha)]
-        sure = [pair for pair in clear if pair.cell.q_value <= alpha]
+        held = [pair for pair in clear if pair.cell.q_value <= alpha]
         if side:
-            found[sign] = max(sure or clear or side, key=lambda pair: sign * pair.cell.mean)
+            found[sign] = max(held or clear or side, key=lambda pair: sign * pair.cell.mean)
     return found
 
 
@@ -243,72 +225,120 @@ def _arrow(pair: Pair, names: Labels) -> str:
     return f"{names.long[pair.source]} → {names.long[pair.target]}"
 
 
-def _extreme(pair: Pair, sign: int, analysis: Analysis, model: ModelAnalysis, names: Labels) -> str:
-    alpha = analysis.settings.alpha
-    clear = bool(beyond_noise(pair.cell, alpha))
-    word = "gain" if sign > 0 else "loss"
-    told = "seen"
-    if clear:
-        told = "that holds" if pair.cell.q_value <= alpha else "beyond noise"
-    head = f"largest {word} {told}"
-    said = f"the {head} is {_arrow(pair, names)}, {signed(pair.cell.mean)}{_bracket(pair.cell.ci)}"
-    if change := beside(analysis, model, pair.target, pair.cell):
+def _extreme(pair: Pair, analysis: Analysis, model: ModelAnalysis, names: Labels) -> str:
+    """One of the two largest effects, and what speaks against it."""
+    alpha, cell = analysis.settings.alpha, pair.cell
+    beyond, held = beyond_noise(cell, alpha), cell.q_value <= alpha
+    word = "gain" if cell.mean > 0 else "loss"
+    which = " that holds" if beyond and held else " beyond noise" if beyond else ""
+    said = f"The largest {word}{which} is {_arrow(pair, names)}, {signed(cell.mean)}"
+    said += bracketed(cell.ci)
+    if change := beside(analysis, model, pair.target, cell):
         said += f" or {change}"
-    said += items(model, pair.target, pair.cell)
-    return f"{said}{_doubt(pair, clear, model, alpha)}"
-
-
-def _doubt(pair: Pair, clear: bool, model: ModelAnalysis, alpha: float) -> str:
-    """What speaks against an extreme effect."""
+    said += items(model, pair.target, cell)
     if _collapsed(pair, model):
-        return ", where the answers collapsed to one letter: no transfer"
-    if beyond_noise(pair.cell, alpha) is None:
-        return ""
-    if not clear:
-        return ", which noise can explain"
-    if pair.cell.q_value <= alpha:
-        return ""
-    return f", not sure among so many (q {chance(pair.cell.q_value)})"
-
-
-def _bracket(ci: tuple[float, float], digits: int = 2) -> str:
-    return f" ({between(ci, digits)})" if has_interval(ci) else ""
+        return f"{said}, but its answers collapsed to one option: no transfer."
+    if beyond is False:
+        return f"{said}, within noise."
+    if beyond and not held:
+        return f"{said}, not significant after FDR correction (q {chance(cell.q_value)})."
+    return f"{said}."
 
 
 def harms(analysis: Analysis) -> list[Harm]:
-    """Every loss beyond noise in any model, those that stand after correction first."""
+    """Every loss beyond noise in any model, those that hold after correction first."""
     names, alpha = labels(analysis), analysis.settings.alpha
     found: list[tuple[tuple[bool, float], Harm]] = []
     for name, label in model_labels(analysis).items():
         model = analysis.models[name]
-        pairs = measured(model, own=True)
-        for source, target, cell in pairs:
+        for pair in measured(model, own=True):
+            source, target, cell = pair
             if cell.mean >= 0 or not beyond_noise(cell, alpha):
                 continue
-            sure = cell.q_value <= alpha
+            held = cell.q_value <= alpha
+            evidence = ["answers collapsed to one option"] if _collapsed(pair, model) else []
+            if math.isfinite(cell.q_value):
+                word = "holds after correction" if held else "not significant after FDR correction"
+                evidence.append(f"{word} (q {chance(cell.q_value)})")
+            long = (names.long[source], names.long[target])
             row = Harm(
-                source=names.long[source],
-                target=names.long[target]
-                + (" (its own task)" if same_task(source, target) else ""),
+                source=long[0],
+                target=long[1] + " (self-transfer)" * same_task(source, target),
                 pair=(source, target),
-                link=link(model=label, source=names.long[source], target=names.long[target]),
+                link=link(model=label, source=long[0], target=long[1]),
                 model=label,
                 effect=signed(cell.mean),
                 interval=between(cell.ci),
                 change=beside(analysis, model, target, cell),
                 base=percent(base_accuracy(model, target, cell)) + items(model, target, cell),
-                standing=_standing(Pair(source, target, cell), model, sure),
-                sure=sure,
+                evidence="; ".join(evidence),
+                sure=held,
             )
-            found.append(((not sure, cell.mean), row))
+            found.append(((not held, cell.mean), row))
     return [row for _, row in sorted(found, key=lambda each: each[0])]
 
 
-def _standing(pair: Pair, model: ModelAnalysis, sure: bool) -> str:
-    parts = []
-    if _collapsed(pair, model):
-        parts.append("answers collapsed to one letter")
-    if math.isfinite(pair.cell.q_value):
-        word = "holds after correction" if sure else "may be chance among so many tests"
-        parts.append(f"{word} (q {chance(pair.cell.q_value)})")
-    return "; ".join(parts)
+class Advice(NamedTuple):
+    """What to train on for one target."""
+
+    target: str
+    name: str
+    """The target's name as it was given."""
+    sources: list[tuple[str, str, str]]
+    """Label, share and address of the sources with the largest shares."""
+    more: int
+    """Number of other sources."""
+    expected: str
+    interval: str
+    change: str
+    """`expected` in points of accuracy; empty where they are unknown."""
+    note: str
+    """A caveat on this target, such as the effect of a placebo alone."""
+
+
+class Training(NamedTuple):
+    """What to train on, target by target."""
+
+    model: str
+    """The model whose matrix was read: the last, hence largest."""
+    rows: list[Advice]
+    """The most promising first."""
+    helpless: list[str]
+    """Targets that no source is known to help, not even at an earlier checkpoint."""
+    earlier: list[str]
+    """Verdicts on the targets that only an earlier checkpoint helps."""
+    notes: list[str]
+    """Caveats on all targets."""
+
+
+def training(analysis: Analysis) -> Training:
+    """For each target a mixture of other tasks to train on, by the default rule."""
+    names, model = labels(analysis), list(analysis.models)[-1]
+    label = model_labels(analysis)[model]
+    found = list(mixtures(analysis, model).values())
+    found.sort(key=lambda mix: -mix.expected.mean if mix.choices else math.inf)
+
+    def is_about(note: str, mix: Mixture) -> bool:
+        return mix.target in note or " tie: " in note
+
+    rows, helpless, earlier, notes = [], [], [], []
+    for mix in found:
+        target = names.long[mix.target]
+        notes += [note for note in mix.notes if not is_about(note, mix)]
+        if mix.choices:
+            sources = []
+            for choice in mix.choices[:SOURCES]:
+                source = names.long[choice.source]
+                address = link(model=label, source=source, target=target)
+                sources.append((source, percent(choice.share), address))
+            mean = mix.expected.mean
+            change = of_effect(analysis, analysis.models[model], mix.target, mean)
+            note = spelled(" ".join(each for each in mix.notes if is_about(each, mix)), names)
+            more = max(0, len(mix.choices) - SOURCES)
+            numbers = (signed(mean), between(mix.expected.ci), points(analysis, change))
+            rows.append(Advice(target, mix.target, sources, more, *numbers, note))
+        elif any(each.reason == "an earlier checkpoint" for each in mix.left_out):
+            earlier.append(spelled(mix.verdict, names))
+        else:
+            helpless.append(target)
+    return Training(label, rows, helpless, earlier, list(dict.fromkeys(notes)))

@@ -1,6 +1,6 @@
 // Draws the page's charts: those near the screen first, the others when the browser has time. They
-// are drawn again when the colour scheme changes, and in light colours for print. Colours are
-// swapped by a table; data sets are never looked into, as names in them are untrusted.
+// are drawn again when the color scheme changes, and in light colors for print. Colors are
+// swapped by a table; data sets are never looked into, because names in them are untrusted.
 (function () {
   "use strict";
 
@@ -56,7 +56,7 @@
     box.last = (box.last || Promise.resolve()).then(() => embed(box, isDark));
   }
 
-  /** One chart at a time, so that the page stays at hand meanwhile. */
+  /** One chart at a time, so that the page stays responsive. */
   async function drawRest() {
     const next = charts.find((box) => near.has(box) && stale(box)) || charts.find(stale);
     if (next) {

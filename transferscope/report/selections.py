@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transferscope.analysis import Analysis
+from transferscope.plots.accuracy_points import of_effect, points
 from transferscope.plots.labels import (
     MEASURES,
     UNKNOWN,
@@ -28,7 +29,6 @@ from transferscope.plots.labels import (
     percent,
     signed,
 )
-from transferscope.plots.points import of_effect, points
 from transferscope.selection import LeftOut, Mixture
 from transferscope.tasks.checkpoints import checkpoint
 

@@ -25,8 +25,8 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from transferscope.analysis import Analysis, Cell
+from transferscope.analysis.parts import Estimate
 from transferscope.errors import StudyError
-from transferscope.matrix.estimate import Estimate
 from transferscope.selection.objections import danger, loses, objection
 from transferscope.selection.prior import of_matrix
 from transferscope.selection.record import (

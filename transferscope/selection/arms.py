@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from transferscope.analysis.strategies import Strategy
+from transferscope.analysis.parts import Strategy
 from transferscope.study import Selection, Study
 from transferscope.study.plan import derived_seed
 

@@ -24,8 +24,8 @@ from pydantic import TypeAdapter, ValidationError
 from transferscope import store as results
 from transferscope.analysis import Analysis
 from transferscope.analysis.json_file import plain
+from transferscope.analysis.parts import STRATEGIES, Experiment, Judgement, Strategy
 from transferscope.analysis.settings import Settings
-from transferscope.analysis.strategies import STRATEGIES, Experiment, Judgement, Strategy
 from transferscope.errors import DataError, StudyError
 from transferscope.execution.run_state import Event, RunState
 from transferscope.execution.runner import Outcome, run_study

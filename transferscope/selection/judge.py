@@ -20,11 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from transferscope.analysis.analyze import effects
-from transferscope.analysis.bootstrap import gather
+from transferscope.analysis.model_effects import effects, model_effects
+from transferscope.analysis.parts import STRATEGIES, Arm, Estimate, Judgement, Strategy, Trial
 from transferscope.analysis.settings import Settings
-from transferscope.analysis.strategies import STRATEGIES, Arm, Judgement, Strategy, Trial
-from transferscope.matrix.estimate import Estimate
 from transferscope.selection import Mixture
 from transferscope.selection.arms import Ways
 from transferscope.selection.trial_words import verdict
@@ -72,7 +70,7 @@ def judge(
         chosen: {target: what the matrix that informed said}
     """
     mu = effects(matrix, settings.measure)
-    evidence = gather(matrix, mu, model, replace(settings, preset="paper"))  # draws nothing
+    evidence = model_effects(matrix, mu, model, replace(settings, preset="paper"))  # draws nothing
     data, seeds = evidence.data, evidence.seeds
     groups = _groups(evidence.sources, data.targets, contests)
     compared, shown = _compared(data, groups, settings, model)

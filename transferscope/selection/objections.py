@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from transferscope.analysis import ModelAnalysis
-from transferscope.matrix.behavior_record import says
+from transferscope.matrix.collapse import says
 from transferscope.predictions import shown
 from transferscope.selection.record import Candidate, Normal, Objection, Question, normal
 from transferscope.selection.wording import signed, told

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from scipy.special import ndtr
 
 from transferscope.analysis import Cell
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import Estimate
 from transferscope.selection.record import Normal, sober
 from transferscope.tasks.checkpoints import checkpoint
 

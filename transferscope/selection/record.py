@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from scipy.special import ndtr, ndtri
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import Estimate
 from transferscope.tasks.number import Interval, Number
 
 Rule = Literal["default", "paper"]

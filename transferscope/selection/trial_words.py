@@ -6,9 +6,8 @@ Out:  sentences.
 
 from collections.abc import Mapping, Sequence
 
-from transferscope.analysis.noise import beyond_noise
-from transferscope.analysis.strategies import Strategy, Trial
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import Estimate, Strategy, Trial
+from transferscope.analysis.verdict import beyond_noise
 from transferscope.predictions import shown
 from transferscope.selection.wording import listed, told
 

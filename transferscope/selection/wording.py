@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from transferscope.matrix.behavior_record import says
-from transferscope.matrix.estimate import Estimate
+from transferscope.analysis.parts import Estimate
+from transferscope.matrix.collapse import says
 from transferscope.predictions import shown
 from transferscope.selection.record import Candidate, Choice, Objection, Question
 from transferscope.tasks.number import Interval

@@ -40,10 +40,10 @@ def power(
             would have no spread at all.
         level: probability of detection.
         alpha: two-sided level of the test.
-        item_correlation, seed_correlation: see `simulate.World`.
-        exact: whether the exact test over items must agree (`analysis.noise`).
-        sources: how many effects on this target are measured; how far seeds differ in one is told
-            by the others too (`stats.seeds.Spread`).
+        item_correlation, seed_correlation: see `simulate.SimulatedModel`.
+        exact: whether the exact test over items must agree (`verdict.beyond_noise`).
+        sources: how many effects on this target are measured: how far seeds differ in one is
+            estimated from the others too (`stats.seeds.Spread`).
 
     Returns:
         A PGF in (0, 1]; NaN where even closing the whole gap would go unseen.
@@ -76,7 +76,7 @@ def power(
 
 
 class _Change(NamedTuple):
-    """What becomes of one item: its mean answer over seeds after finetuning, less the base's."""
+    """The change of one item: its mean answer over seeds after finetuning, less the base's."""
 
     sizes: Float[np.ndarray, " size"]
     chances: Float[np.ndarray, " size"]
@@ -85,7 +85,7 @@ class _Change(NamedTuple):
 
 
 def _change(base: float, tuned: float, seeds: int, correlations: tuple[float, float]) -> _Change:
-    """As in `simulate`: two answers to an easy item agree less than a correlation at half says.
+    """As in `simulate`, where answers to an easy item agree less than those to a medium one.
 
     Of an item, all seeds of an adapter share a score; given that, they and the base are
     independent.
@@ -146,11 +146,11 @@ def _reach(share: float, degrees: tuple[int, int], alpha: float) -> Float[np.nda
 
     It reaches as far as the sum of two errors: a normal one of the items (which holds what seeds
     add there), and one of Student's t, as wide as the seeds happen to differ. With two seeds of one
-    source it is the second that decides, and how far they differ is anybody's guess.
+    source the second decides, and how far they differ is unknown.
 
     Args:
         share: of the estimate's variance, what seeds add.
-        degrees: of freedom, the cell's own and with what other cells tell.
+        degrees: of freedom, of the cell alone and with the other cells.
     """
     own, known = degrees
     if own == 0:

@@ -12,8 +12,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from transferscope.matrix.measure import Measure
-from transferscope.stats import effect_of_errors, simulate
+from transferscope.matrix.measure import MEASURES
 
 
 def no_transfer_effects(
@@ -22,22 +21,38 @@ def no_transfer_effects(
     shape: tuple[int, int, int],
     *,
     correlations: tuple[float, float],
-    measure: Measure,
+    measure: str,
     ceiling: Float[np.ndarray, " target"],
     seed: int,
 ) -> Float[np.ndarray, "draw seed source target"]:
     """Null model (a): mu where no finetune does anything: sampling noise and a shared baseline.
 
     The baseline is measured once, so what it got wrong by bad luck looks like a gain of every
-    source: whole columns turn positive, and cliques appear.
+    source: whole columns turn positive, and cliques appear. Counts are drawn from the normal
+    approximation to the simulated study and rounded.
 
     Args:
         shape: draws, seeds, sources.
         correlations: of answers to one item, between adapters and between seeds of one.
     """
     rng = np.random.default_rng([seed, 1])
-    base, tuned = simulate.no_transfer_accuracies(base_accuracy, items, shape, correlations, rng)
-    return effect_of_errors(measure, 1 - base[:, None, None], 1 - tuned, 1 - ceiling)
+    draws, seeds, sources = shape
+    between, within = correlations
+    within = max(within, between)
+    size = (draws, len(items))
+    common = np.sqrt(between) * rng.standard_normal(size, dtype=np.float32)
+    base = common + np.sqrt(1 - between) * rng.standard_normal(size, dtype=np.float32)
+    adapter = rng.standard_normal((draws, 1, sources, len(items)), dtype=np.float32)
+    run = rng.standard_normal((draws, seeds, sources, len(items)), dtype=np.float32)
+    tuned = common[:, None, None] + np.sqrt(within - between) * adapter + np.sqrt(1 - within) * run
+    spread = np.sqrt(base_accuracy * (1 - base_accuracy) * items)
+
+    def errors(score: np.ndarray) -> np.ndarray:
+        right = np.round(base_accuracy * items + spread * score)
+        return 1 - np.clip(right, 0, items) / items
+
+    rates = errors(base)[:, None, None], errors(tuned)
+    return MEASURES[measure].from_errors(*rates, 1 - ceiling)
 
 
 def column_shift_effects(

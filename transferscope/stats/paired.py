@@ -21,7 +21,7 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from transferscope.stats.exact import sign_flip
+from transferscope.stats.significance import sign_flip
 
 LEVEL = 0.05
 """Two-sided level of intervals, and one-sided level of bounds."""
@@ -33,7 +33,7 @@ BORROWED = 4
 
 @dataclass(frozen=True)
 class Effect:
-    """A change of accuracy and how sure it is. All NaN where nothing is known."""
+    """A change of accuracy and its uncertainty. All NaN where nothing is known."""
 
     change: float
     """Accuracy of the run minus that of the base."""
@@ -45,7 +45,7 @@ class Effect:
     """Variance of the change over seeds; 0 with one seed, which shows no such variance."""
     seeds_df: float = math.inf
     exact: float = 0.0
-    """p-value of the exact test on items that changed; 0 where there is none."""
+    """p-value of the exact test on items that changed; 0 where it does not apply."""
 
     def reach(self, level: float) -> float:
         """Half the width of the two-sided interval: items and seeds in quadrature."""
@@ -181,7 +181,7 @@ def unpaired(right: tuple[float, float], items: tuple[int, int]) -> Effect:
 
 
 def with_seeds(effect: Effect, seeds: int, spread: float, others: Sequence[float]) -> Effect:
-    """The effect with the variance that seeds add, told by this cell and by the others.
+    """The effect with the variance that seeds add, estimated from this cell and the others.
 
     Args:
         seeds: how many seeds the change is a mean of.

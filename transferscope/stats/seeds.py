@@ -1,13 +1,11 @@
 """What seeds add to the uncertainty of a mean over them.
 
 A mean over n seeds alone has Student's t interval with n - 1 degrees of freedom: of two seeds
-12.7 standard errors to each side, as two values that agree may do so by luck. But a matrix has many
-cells and tasks, and how far seeds differ in the others tells how far they differ here (`Spread`).
+12.7 standard errors to each side, as two values may agree by luck. But a matrix has many cells and
+tasks, and how far seeds differ in the others helps to estimate how far they differ here (`Spread`).
 
 In:   effects, seeds first; random numbers.
-Out:  draws, last.
-
-Opens no file.
+Out:  draws, last; averages of each task, and how far seeds differ in them.
 """
 
 from __future__ import annotations
@@ -16,11 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+
+from transferscope.matrix.measure import known_mean
+from transferscope.matrix.task_effects import signed_parts
 
 KNOWN = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64])
 """Degrees of freedom that the other cells may be worth: few where cells differ in their spread."""
 _STEPS = 60
+Average = tuple[str, str, bool]
+"""Transferability or malleability, positive or negative, and whether self-transfer counts."""
+AXES = {"transferability": 2, "malleability": 1}
+"""Over which axis of (seed, source, target) each is an average."""
 
 
 class SeedNoise(NamedTuple):
@@ -34,15 +39,18 @@ class SeedNoise(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """How far seeds differ in a quantity, told by all that are like it: cells, (source, target), by
-    those of their target; a task's transferability or malleability, (task,), by other tasks'."""
+    """How far seeds differ in a quantity, estimated from all like it.
+
+    A cell, (source, target), is like those of its target; a task's transferability or malleability,
+    (task,), is like other tasks'.
+    """
 
     variance: Float[np.ndarray, "*quantity"]
-    """Of one seed's value; NaN where nothing tells."""
+    """Of one seed's value; NaN where unknown."""
     degrees: Int[np.ndarray, "*quantity"]
     """How many degrees of freedom that is worth, beside the n - 1 of the quantity's own seeds."""
     most: Int[np.ndarray, "*quantity"]
-    """Degrees of freedom of all that `variance` was learned from: no more than these."""
+    """Degrees of freedom of all data behind `variance`, an upper limit."""
 
     def rows(self, chosen: slice) -> Spread:
         """That of some of the sources."""
@@ -77,9 +85,8 @@ def over_seeds(values: np.ndarray, noise: SeedNoise, spread: Spread | None = Non
     draws, as where a ceiling below 1 is within the baseline's reach.
 
     Args:
-        spread: where each quantity is looked at alone. Its part of the error is the same draw for
-            all, so a difference of them means nothing, and a mean varies as if all moved together:
-            the most that it can.
+        spread: for draws of each quantity by itself (`Draws.alone`). Its part of the error is the
+            same draw for all.
     """
     known = np.isfinite(values)
     count = known.sum(axis=0)
@@ -96,15 +103,15 @@ def over_seeds(values: np.ndarray, noise: SeedNoise, spread: Spread | None = Non
     if spread is None:
         return mean + error * scale * _stretch(noise, degrees)
     variance, worth, most = (part[..., None] for part in spread)
-    told = np.isfinite(variance) & (degrees > 0) & (most > degrees)
-    learned = np.where(told, worth, 0)
+    helped = np.isfinite(variance) & (degrees > 0) & (most > degrees)
+    learned = np.where(helped, worth, 0)
     all_known = learned + degrees
     own = np.sqrt(degrees / np.maximum(all_known, 1))
     of_mean = np.nan_to_num(variance) / np.maximum(count, 1)
     others = np.sqrt(learned / np.maximum(all_known, 1) * of_mean)
     error = error * (scale * own.astype(np.float32))
     error += others.astype(np.float32) * noise.others
-    return mean + error * _stretch(noise, np.where(told, np.minimum(all_known, most), degrees))
+    return mean + error * _stretch(noise, np.where(helped, np.minimum(all_known, most), degrees))
 
 
 def _stretch(noise: SeedNoise, degrees: Int[np.ndarray, "*quantity one_or_draw"]) -> np.ndarray:
@@ -117,18 +124,18 @@ def _stretch(noise: SeedNoise, degrees: Int[np.ndarray, "*quantity one_or_draw"]
 def spread_of(
     effects: Float[np.ndarray, "seed source target"], kinds: Int[np.ndarray, "source target"]
 ) -> Spread:
-    """How far seeds differ, learned from the cells of each target together.
+    """How far seeds differ, estimated from the cells of each target together.
 
     A cell's variance over seeds is taken as drawn around that of its target (inverse chi-square
-    distributions, alike but for their scale), and estimated from its own seeds and the other cells:
-    empirical Bayes. Where seeds move the cells of a target together, as where each has a base of
-    its own, those tell less than as many that move apart: their degrees of freedom are divided by
+    distributions, alike but for their scale), and estimated from its seeds and the other cells:
+    empirical Bayes. Where seeds move the cells of a target together, as where each has another
+    base, those are worth less than as many that move apart: their degrees of freedom are divided by
     Kish's design effect.
 
     Args:
-        kinds: 0 for cells that are told by the others of their target. Those that vary otherwise,
-            as a task's effects on itself and placebos do, are told by their like: cells of the same
-            number, each in units of its target.
+        kinds: 0 for cells that are like the others of their target. Those that vary otherwise,
+            self-transfer and placebos, are estimated from their like: cells of the same number,
+            each in units of its target.
 
     Source:
         Smyth, "Linear models and empirical Bayes methods for assessing differential expression in
@@ -154,7 +161,7 @@ def spread_of(
         own, worth = _fit((squares / unit)[alike][:, None], degrees[alike][:, None])
         found.variance[kinds == kind] = (own * unit)[kinds == kind]
         found.degrees[kinds == kind] = worth
-        of_runs = (alike & (degrees > 0)).sum(axis=1).max()  # one of each run, or a run's own
+        of_runs = (alike & (degrees > 0)).sum(axis=1).max()  # one of each run, or all of a run
         found.most[kinds == kind] = np.rint(
             degrees[alike].sum() / _design_effect(of_runs, shared.of_sources)
         )
@@ -165,13 +172,13 @@ class _Shared(NamedTuple):
     """How seeds' deviations from their mean correlate between cells."""
 
     of_targets: float
-    """Of one target, across sources: a base of each seed's own."""
+    """Of one target, across sources: each seed has another base."""
     of_sources: float
     """Of one source, across targets: a run that is good or bad as a whole."""
 
 
 def _shared(effects: Float[np.ndarray, "seed source target"]) -> _Shared:
-    """Mean correlation of all pairs, each target in units of its own; 0 where it is negative."""
+    """Mean correlation of all pairs, each target in its unit; 0 where it is negative."""
     known = np.isfinite(effects)
     number = known.sum(axis=0)
     mean = np.where(known, effects, 0).sum(axis=0) / np.maximum(number, 1)
@@ -189,21 +196,56 @@ def _shared(effects: Float[np.ndarray, "seed source target"]) -> _Shared:
 
 
 def _design_effect(cells: Any, correlation: float) -> Any:
-    """How many such cells tell no more than one that is like no other (Kish)."""
+    """How many such cells are worth one independent cell (Kish)."""
     return 1 + np.maximum(cells - 1, 0) * correlation
+
+
+def averages(
+    effects: Float[np.ndarray, "seed source target *draw"],
+    itself: Bool[np.ndarray, "source target"],
+) -> dict[Average, Float[np.ndarray, "seed task *draw"]]:
+    """Transferability and malleability of all tasks, with and without self-transfer (eq. 1, 2)."""
+    found = {}
+    others = ~itself.reshape(itself.shape + (1,) * (effects.ndim - 3))
+    for with_self in (False, True):
+        values = effects if with_self else np.where(others, effects, np.float32(np.nan))
+        for quantity, axis in AXES.items():
+            parts = signed_parts(values, axis=axis)
+            found[quantity, "positive", with_self] = parts.positive
+            found[quantity, "negative", with_self] = parts.negative
+    return found
+
+
+def above_mean(values: Float[np.ndarray, "seed task *draw"]) -> np.ndarray:
+    """How far each task lies above the mean of those that have a value."""
+    return values - known_mean(values, axis=1)[:, None]
+
+
+def spread_of_averages(
+    effects: Float[np.ndarray, "seed source target"], itself: Bool[np.ndarray, "source target"]
+) -> dict[Average, tuple[Spread, Spread]]:
+    """How far seeds differ in `averages` and in what is `above_mean` of them."""
+    found = {}
+    for key, values in averages(effects, itself).items():
+        quantity, _, with_self = key
+        cells = effects if with_self else np.where(itself, np.nan, effects)
+        of_targets = cells if quantity == "malleability" else None
+        of_above = spread_of_tasks(above_mean(values), of_targets)
+        found[key] = spread_of_tasks(values, of_targets), of_above
+    return found
 
 
 def spread_of_tasks(
     averages: Float[np.ndarray, "seed task"],
     cells: Float[np.ndarray, "seed other task"] | None = None,
 ) -> Spread:
-    """How far seeds differ in what is one number for each task, learned from all tasks together.
+    """How far seeds differ in one number for each task, estimated from all tasks together.
 
-    As in `spread_of`, with its design effect: a seed's own base moves all tasks.
+    As in `spread_of`, with its design effect: another base moves all tasks.
 
     Args:
         cells: what each task's number is an average of, where tasks are expected to differ as far
-            as these do: a target's effects have a unit of their own, its gap.
+            as these do: a target's effects are in units of its gap.
     """
     squares, degrees = _squares(averages)
     unit = np.ones(degrees.shape)
@@ -228,7 +270,7 @@ def _squares(
 
 
 def _resolution(effects: Float[np.ndarray, "seed source target"]) -> Float[np.ndarray, " target"]:
-    """The least difference between two effects on a target: one answer's worth, of counts.
+    """The least difference between two effects on a target: of counts, the effect of one answer.
 
     Its square over 12 is what rounding to whole answers hides of a variance.
     """

@@ -1,9 +1,9 @@
 """A study whose true matrix is known: for null models, power, the demo, and tests of recovery.
 
-Each item has a difficulty that all runs share, a part of its own for every adapter, and a part of
-its own for every run. A run answers an item correctly when the sum falls below the threshold that
-gives the run its true accuracy. Two correlations say how much is shared: between the base and an
-adapter (`item_correlation`), and between two seeds of one adapter (`seed_correlation`).
+Each item has a difficulty that all runs share, a part for every adapter, and a part for every run.
+A run answers an item correctly when the sum falls below the threshold that gives the run its true
+accuracy. Two correlations set how much is shared: between the base and an adapter
+(`item_correlation`), and between two seeds of one adapter (`seed_correlation`).
 
 In:   true accuracies and effects, numbers of items, a seed.
 Out:  answers as 0 and 1, as arrays or as a predictions table.
@@ -33,7 +33,7 @@ SEED_CORRELATION = 0.8
 
 
 @dataclass(frozen=True)
-class World:
+class SimulatedModel:
     """What is true of one model in a simulated study."""
 
     tasks: tuple[str, ...]
@@ -58,8 +58,8 @@ class World:
         return self.base_accuracy + self.pgf * (1 - self.base_accuracy)
 
 
-class Answers(NamedTuple):
-    """One target's answers: 1 correct, 0 wrong, -1 not asked."""
+class SimulatedAnswers(NamedTuple):
+    """One target's answers: 1 correct, 0 wrong, -1 not answered."""
 
     base: Int8[np.ndarray, "seed item"]
     tuned: Int8[np.ndarray, "seed source item"]
@@ -71,7 +71,7 @@ def latent(correlation: float) -> float:
     return float(np.sin(np.pi / 2 * correlation))
 
 
-def simulate_answers(world: World, seeds: int, seed: int) -> list[Answers]:
+def simulate_answers(world: SimulatedModel, seeds: int, seed: int) -> list[SimulatedAnswers]:
     """Every run's answers to every item, target by target.
 
     The base is run once and is the same for all seeds: what it got right by luck is shared by the
@@ -95,7 +95,9 @@ def simulate_answers(world: World, seeds: int, seed: int) -> list[Answers]:
             for pgf, moved in zip(effects, moves, strict=True)
         )
         answers.append(
-            Answers(np.broadcast_to(right, (seeds, count)).astype(np.int8), tuned, controls)
+            SimulatedAnswers(
+                np.broadcast_to(right, (seeds, count)).astype(np.int8), tuned, controls
+            )
         )
     return answers
 
@@ -108,11 +110,11 @@ def _answered(
     moved: Float[np.ndarray, " source"] | None,
     rng: np.random.Generator,
 ) -> Int8[np.ndarray, "seed source item"]:
-    """Answers of adapters with these effects.
+    """SimulatedAnswers of adapters with these effects.
 
     Args:
         parts: number of seeds; variance of an adapter's own part, and of a run's.
-        moved: `World.training` of these adapters.
+        moved: `SimulatedModel.training` of these adapters.
     """
     seeds, own, run = parts
     adapters = difficulty + np.sqrt(own) * rng.standard_normal((len(pgf), len(difficulty)))
@@ -132,7 +134,7 @@ def plausible_answers(
     *,
     item_correlation: float,
     seeds: tuple[list[int], list[int]],
-) -> Answers:
+) -> SimulatedAnswers:
     """One item table with exactly the given counts, for one target.
 
     Counts do not say which items a run got right. Here the runs share a difficulty of each item, so
@@ -147,45 +149,13 @@ def plausible_answers(
     own = np.random.default_rng(seeds[1]).standard_normal((correct.shape[1] + 1, items))
     runs = np.sqrt(shared) * difficulty + np.sqrt(1 - shared) * own
     easiest_first = runs.argsort(axis=1).argsort(axis=1)
-    return Answers(
+    return SimulatedAnswers(
         (easiest_first[-1] < base_correct[:, None]).astype(np.int8),
         (easiest_first[:-1] < correct[:, :, None]).astype(np.int8),
     )
 
 
-def no_transfer_accuracies(
-    base_accuracy: Float[np.ndarray, " target"],
-    items: Int[np.ndarray, " target"],
-    shape: tuple[int, int, int],
-    correlations: tuple[float, float],
-    rng: np.random.Generator,
-) -> tuple[Float[np.ndarray, "draw target"], Float[np.ndarray, "draw seed source target"]]:
-    """Base and tuned accuracies where finetuning does nothing: sampling noise and one shared base.
-
-    Counts are drawn from the normal approximation to the simulated study and rounded.
-
-    Args:
-        shape: draws, seeds, sources.
-        correlations: between two adapters, and between two seeds of one adapter.
-    """
-    draws, seeds, sources = shape
-    between, within = correlations
-    within = max(within, between)
-    size = (draws, len(items))
-    common = np.sqrt(between) * rng.standard_normal(size, dtype=np.float32)
-    base = common + np.sqrt(1 - between) * rng.standard_normal(size, dtype=np.float32)
-    adapter = rng.standard_normal((draws, 1, sources, len(items)), dtype=np.float32)
-    run = rng.standard_normal((draws, seeds, sources, len(items)), dtype=np.float32)
-    tuned = common[:, None, None] + np.sqrt(within - between) * adapter + np.sqrt(1 - within) * run
-    spread = np.sqrt(base_accuracy * (1 - base_accuracy) * items)
-
-    def accuracy(score: np.ndarray) -> np.ndarray:
-        return np.clip(np.round(base_accuracy * items + spread * score), 0, items) / items
-
-    return accuracy(base), accuracy(tuned)
-
-
-def example_world(scale: float, seed: int) -> World:
+def example_world(scale: float, seed: int) -> SimulatedModel:
     """A made-up model of BLINK's 13 tasks with a structure to find again.
 
     Low-level tasks give and take most, effects grow with `scale`, Jigsaw harms, Counting is harmed,
@@ -203,7 +173,7 @@ def example_world(scale: float, seed: int) -> World:
     np.fill_diagonal(effects, 0.45)
     placebo = 0.7 * take
     placebo[names.index("Counting")] -= 0.15
-    return World(
+    return SimulatedModel(
         tasks=tuple(names),
         base_accuracy=np.clip(0.45 + 0.1 * scale + 0.1 * rng.standard_normal(len(tasks)), 0.2, 0.9),
         pgf=np.clip(effects, -0.4, 0.9),
@@ -236,9 +206,9 @@ def example_study(seeds: int = 4, seed: int = 0) -> tuple[pl.DataFrame, pl.DataF
 
 
 def predictions_of(
-    model: str, world: World, seeds: int, seed: int, fallen: int = 0
+    model: str, world: SimulatedModel, seeds: int, seed: int, fallen: int = 0
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The predictions tables of a simulated model and of its controls, with letters.
+    """The predictions tables of a simulated model and of its controls, with the options chosen.
 
     Args:
         fallen: seeds whose adapters of `COLLAPSED` answer (A) to everything.
@@ -248,25 +218,39 @@ def predictions_of(
     frames: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
     rng = np.random.default_rng([seed, 1])
     for j, answers in enumerate(simulate_answers(world, seeds, seed)):
-        target = world.tasks[j]
-        right = _right_options(target, answers.base.shape[1])
+        target, items = world.tasks[j], answers.base.shape[1]
+        # Which of 2 to 4 options is right in each item, the same for all models.
+        options = np.random.default_rng(list(target.encode()))
+        right = options.integers(2 + len(target) % 3, size=items)
         runs = [(0, None, answers.base)]
         runs += [(0, source, answers.tuned[:, i]) for i, source in enumerate(world.tasks)]
         runs += [(1, name, answers.controls[:, i]) for i, name in enumerate(world.controls)]
         for control, source, correct in runs:
             always = (np.arange(seeds) < fallen) & ((source, target) == COLLAPSED)
-            letters = _letters(correct, right, always, 0.01 if source else 0.04, rng)
-            frames[control].append(_prediction_rows(model, source, target, right, letters))
+            chosen = _choices(correct, right, always, 0.01 if source else 0.04, rng)
+            rows = pl.DataFrame(
+                {
+                    "seed": [f"seed_{s}" for s in range(seeds) for _ in range(items)],
+                    "item": [f"{target}/{k}" for k in range(items)] * seeds,
+                    "choice": chosen.ravel(),
+                    "answer": np.tile(right, seeds),
+                }
+            ).select(
+                pl.lit(model).alias("model"),
+                "seed",
+                pl.lit(source, dtype=pl.String).alias("source"),
+                pl.lit(target).alias("target"),
+                "item",
+                pl.when(pl.col("choice") >= 0).then("choice").alias("choice"),
+                "answer",
+                correct=pl.col("choice") == pl.col("answer"),
+                unreadable=pl.col("choice") < 0,
+            )
+            frames[control].append(rows)
     return pl.concat(frames[0]), pl.concat(frames[1]) if frames[1] else frames[0][0].clear()
 
 
-def _right_options(target: str, items: int) -> Int[np.ndarray, " item"]:
-    """Which of 2 to 4 options is right in each item, whatever model is asked."""
-    rng = np.random.default_rng(list(target.encode()))
-    return rng.integers(2 + len(target) % 3, size=items)
-
-
-def _letters(
+def _choices(
     correct: Int8[np.ndarray, "seed item"],
     right: Int[np.ndarray, " item"],
     always: Bool[np.ndarray, " seed"],
@@ -283,34 +267,3 @@ def _letters(
     wrong = (right + 1 + rng.integers(others - 1, size=correct.shape)) % others
     wrong = np.where(rng.random(correct.shape) < unreadable, -1, wrong)
     return np.where(always[:, None], 0, np.where(correct == 1, right, wrong))
-
-
-def _prediction_rows(
-    model: str,
-    source: str | None,
-    target: str,
-    right: Int[np.ndarray, " item"],
-    letters: Int[np.ndarray, "seed item"],
-) -> pl.DataFrame:
-    import polars as pl
-
-    seeds, items = letters.shape
-    rows = pl.DataFrame(
-        {
-            "seed": [f"seed_{s}" for s in range(seeds) for _ in range(items)],
-            "item": [f"{target}/{k}" for k in range(items)] * seeds,
-            "choice": letters.ravel(),
-            "answer": np.tile(right, seeds),
-        }
-    )
-    return rows.select(
-        pl.lit(model).alias("model"),
-        "seed",
-        pl.lit(source, dtype=pl.String).alias("source"),
-        pl.lit(target).alias("target"),
-        "item",
-        pl.when(pl.col("choice") >= 0).then("choice").alias("choice"),
-        "answer",
-        correct=pl.col("choice") == pl.col("answer"),
-        unreadable=pl.col("choice") < 0,
-    )

@@ -1,4 +1,4 @@
-// Cliques: tasks that all help, or all harm, each other, and how large one would be by chance.
+// Cliques: tasks that all help, or all harm, each other, and their size by chance.
 
 const cliqueBox = byId("explorer-cliques");
 const CLIQUES = 6; // of a sign that are listed; those of what is chosen come first
@@ -44,8 +44,8 @@ function nullItem(each) {
       s("text", { class: "axis", x: x + wide / 2, y: 37, "text-anchor": "middle", "font-size": 10 }, String(size)));
   }
   const width = (most - least + 1) * wide;
-  const said = each.p <= data.alpha ? "larger than chance makes them" : "chance makes such too";
-  const found = each.observed ? `the largest has ${each.observed}: ${said} (p ${chance(each.p)})` : "there is none";
+  const verdict = each.p <= data.alpha ? "larger than by chance" : "within the chance range";
+  const found = each.observed ? `the largest has ${each.observed}: ${verdict} (p ${chance(each.p)})` : "no clique was found";
   return h("li", {}, s("svg", { width, height: 40, viewBox: `0 0 ${width} 40`, "aria-hidden": "true" }, bars),
     h("span", {}, `With ${each.words}, the largest has ${each.upper} or fewer in ${percent(1 - data.alpha)} of draws; ` +
       `here ${found}.`));

@@ -1,4 +1,4 @@
-// What is known of the chosen task or cell, in words and bars; without a choice, the extremes.
+// The chosen task or cell in words and bars; without a choice, the extremes.
 
 const detail = byId("explorer-detail");
 const EXTREMES = 6;
@@ -25,7 +25,7 @@ function overview() {
   const worst = all.filter((each) => each.value < 0).slice(-EXTREMES).reverse();
   const name = (each) => `${long(data.sources[each.i])} → ${long(data.targets[each.j])}`;
   return [h("h3", {}, "Strongest effects"),
-    h("p", { class: "hint screen" }, "Choose a task or a cell anywhere, and it is chosen everywhere."),
+    h("p", { class: "hint screen" }, "Choose a task or a cell anywhere; the whole page follows."),
     h("h4", {}, "Helps most"), bars(best, name),
     h("h4", {}, "Harms most"), worst.length ? bars(worst, name) : h("p", {}, "No effect below 0.")];
 }
@@ -39,12 +39,12 @@ function taskDetail(task) {
   const parts = [h("h3", {}, long(task)), h("p", { class: "hint" }, facts.filter(Boolean).join(" · "))];
   if (i >= 0) {
     const row = data.targets.map((_, k) => ({ i, j: k, ...cell(i, k) }));
-    parts.push(h("h4", {}, "What it gives, when finetuned on"),
+    parts.push(h("h4", {}, "What it gives as a source"),
       bars(sortedBars(row), (each) => long(data.targets[each.j])));
   }
   if (j >= 0) {
     const col = data.sources.map((_, k) => ({ i: k, j, ...cell(k, j) }));
-    parts.push(h("h4", {}, "What it takes, from finetuning on others"),
+    parts.push(h("h4", {}, "What it takes as a target"),
       bars(sortedBars(col), (each) => long(data.sources[each.i])), advice(j));
   }
   return [...parts, ...taskInModels(i, j)];
@@ -75,7 +75,7 @@ const sortedBars = (cells) =>
 
 /** A list of effects, each a button that chooses its cell: name, bar with interval, number. */
 function bars(cells, name) {
-  if (!cells.length) return h("p", {}, "Nothing was measured.");
+  if (!cells.length) return h("p", {}, "Not measured.");
   const ends = cells.flatMap((each) => [each.value, each.low, each.high]).filter(known);
   // An interval may be far longer than any effect; it is cut off rather than squash the bars.
   const sizes = cells.map((each) => Math.abs(each.value));
@@ -109,7 +109,7 @@ function advice(j) {
   const parts = found.sources.slice(0, 4).map(([name, share]) => `${name} ${percent(share)}`);
   const more = found.sources.length > 4 ? ` and ${found.sources.length - 4} more` : "";
   const range = `${signed(found.low, 2)} to ${signed(found.high, 2)}`;
-  return h("p", { class: "advice" }, h("b", {}, "To train for it without its own data: "),
+  return h("p", { class: "advice" }, h("b", {}, "To train without data of this task: "),
     `${parts.join(", ")}${more}; expected ${signed(found.mean, 2)} ${SCALES[data.measure].unit} (${range}).`);
 }
 
@@ -124,7 +124,7 @@ function cellDetail(i, j) {
   if (state.seed < 0) {
     const q = column(table().q, found.place);
     const exact = column(table().exact, found.place);
-    if (known(q)) rows.push(["q, corrected for all cells", chance(q)]);
+    if (known(q)) rows.push(["q, FDR-corrected over all cells", chance(q)]);
     if (known(exact)) rows.push(["exact p, over items", chance(exact)]);
   }
   const { base } = model().own[found.place] || { base: model().base[j] };
@@ -133,12 +133,12 @@ function cellDetail(i, j) {
   if (flips) rows.push(["items", `${trim(flips[0])} fixed, ${trim(flips[1])} broken of ${trim(flips[2])}`]);
   const items = column(model().items, found.place);
   if (!flips && known(items)) rows.push(["items", trim(items)]);
-  if (leftOut(found.place, state.seed < 0 ? null : state.seed)) rows.push(["averages", "too few items to have a part in them"]);
+  if (leftOut(found.place, state.seed < 0 ? null : state.seed)) rows.push(["averages", "excluded: too few items"]);
   const answers = model().answers[`${i},${j}`];
   if (answers) rows.push(["answers", answers]);
   return [h("h3", {}, link(source), " → ", link(target)),
     h("p", { class: "hint" }, `${model().label} finetuned on the first, evaluated on the second` +
-      (isOwn(i, j) ? ": its own task" : "")),
+      (isOwn(i, j) ? ": self-transfer" : "")),
     h("table", {}, h("tbody", {}, rows.map(([name, value]) =>
       h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value))))),
     ...seedDetail(found.place, j), ...elsewhere(i, j), itemHint(i, j)];
@@ -149,8 +149,8 @@ const trim = (value) => String(Math.round(10 * value) / 10);
 /** The effect in each seed, as a list. */
 function seedDetail(place, j) {
   if (model().seeds.length < 2) return [];
-  const said = model().seeds.map((seed, k) => h("li", {}, `seed ${seed}: ${show(seedValue(place, j, k))}`));
-  return [h("h4", {}, "Seed by seed"), h("ul", { class: "seeds" }, said)];
+  const lines = model().seeds.map((seed, k) => h("li", {}, `seed ${seed}: ${show(seedValue(place, j, k))}`));
+  return [h("h4", {}, "Seed by seed"), h("ul", { class: "seeds" }, lines)];
 }
 
 /** The same cell in the other models, each a button that goes there. */

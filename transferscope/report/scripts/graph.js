@@ -118,15 +118,15 @@ function outerLabel(task, spot) {
     named(task, short));
 }
 
-/** What the threshold comes to, beside its slider. */
+/** The number of arrows and the weakest of each sign, beside the slider. */
 function sayEdges(all, more) {
   const positive = all.filter((each) => each.value > 0).map((each) => each.value);
   const negative = all.filter((each) => each.value < 0).map((each) => each.value);
-  const said = [`${all.length} arrow${all.length === 1 ? "" : "s"}`];
-  if (positive.length) said.push(`help from ${show(Math.min(...positive))}`);
-  if (negative.length) said.push(`harm from ${show(Math.max(...negative))}`);
-  if (more) said.push(`and ${more} weaker of what is chosen`);
-  byId("explorer-edges").textContent = said.join(", ");
+  const parts = [`${all.length} arrow${all.length === 1 ? "" : "s"}`];
+  if (positive.length) parts.push(`help from ${show(Math.min(...positive))}`);
+  if (negative.length) parts.push(`harm from ${show(Math.max(...negative))}`);
+  if (more) parts.push(`and ${more} weaker ones of the selection`);
+  byId("explorer-edges").textContent = parts.join(", ");
   byId("explorer-keep-value").textContent = `${state.keep}%`;
 }
 

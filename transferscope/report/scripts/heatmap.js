@@ -200,7 +200,7 @@ function describe(i, j) {
   const pair = `${long(data.sources[i])} → ${long(data.targets[j])}`;
   if (!known(found.value)) return `${pair}: not measured`;
   const range = interval(found);
-  const own = isOwn(i, j) ? ", its own task" : "";
+  const own = isOwn(i, j) ? ", self-transfer" : "";
   const change = points(found.place, j);
   const items = column(model().items, found.place);
   return `${pair}${own}: ${show(found.value)} ${scale().unit}${range ? ` (${range})` : ""}` +
@@ -279,10 +279,10 @@ function copyHeatmaps() {
 
 function drawReadout() {
   readout.textContent = hasCell() ? describe(state.source, state.target)
-    : "Point at a cell, or move with the arrow keys; click or Enter chooses it, Esc lets go.";
+    : "Point at a cell, or move with the arrow keys; click or press Enter to choose, Esc to clear.";
 }
 
-/** The key to the colours, written anew because its ends depend on the measure. */
+/** The key to the colors, written anew because its ends depend on the measure. */
 function drawLegend() {
   const end = limit();
   const steps = Array.from({ length: 13 }, (_, n) =>

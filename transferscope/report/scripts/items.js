@@ -1,17 +1,17 @@
 // The items that changed: what stands below the explorer is narrowed to what is chosen in it.
 
-const groups = Array.from(document.querySelectorAll(".exhibits[data-target]"));
-const pictures = JSON.parse(byId("pictures").textContent);
+const groups = Array.from(document.querySelectorAll(".examples[data-target]"));
+const images = JSON.parse(byId("images").textContent);
 
-const picture = (place) => "data:image/webp;base64," + pictures[Number(place)];
+const imageUrl = (place) => "data:image/webp;base64," + images[Number(place)];
 
-/** Gives a group's pictures to its cards when it is first opened. */
-function showPictures(event) {
-  for (const image of event.target.querySelectorAll("img[data-picture]:not([src])")) {
-    image.src = picture(image.dataset.picture);
+/** Loads a group's images when it is first opened. */
+function showImages(event) {
+  for (const image of event.target.querySelectorAll("img[data-image]:not([src])")) {
+    image.src = imageUrl(image.dataset.image);
   }
 }
-for (const group of groups) group.addEventListener("toggle", showPictures);
+for (const group of groups) group.addEventListener("toggle", showImages);
 
 /** Shows the groups of the model and target in view, and of the chosen source only its items. */
 function drawItems() {
@@ -48,18 +48,18 @@ function itemHint(i, j) {
     each.dataset.target === long(data.targets[j]));
   const changes = Array.from(group ? group.querySelectorAll("[data-source]") : [])
     .filter((each) => each.dataset.source === long(data.sources[i]));
-  if (!changes.length) return h("p", { class: "hint" }, "None of its items is among those shown below.");
-  return h("div", {}, h("h4", {}, "Some items that it fixed and broke"),
+  if (!changes.length) return h("p", { class: "hint" }, "No example below is of this pair.");
+  return h("div", {}, h("h4", {}, "Some items that the source fixed and broke"),
     h("ul", { class: "peeks" }, changes.slice(0, PEEKS).map((each) => h("li", {}, peek(each)))),
     h("p", { class: "hint" }, h("a", { href: "#items" }, "with their questions and answers")));
 }
 
-/** One item, small: its first picture, and what happened to it in how many seeds. */
+/** One item, small: the first image, and what happened to it in how many seeds. */
 function peek(change) {
   const card = change.closest(".card");
-  const image = card.querySelector("img[data-picture]");
+  const image = card.querySelector("img[data-image]");
   const verdict = change.querySelector(".verdict");
   return h("a", { href: "#items" },
-    image ? h("img", { src: picture(image.dataset.picture), alt: card.dataset.name }) : card.dataset.name,
+    image ? h("img", { src: imageUrl(image.dataset.image), alt: card.dataset.name }) : card.dataset.name,
     h("span", { class: verdict.className }, verdict.textContent), ` ${change.dataset.seeds}`);
 }

@@ -30,7 +30,7 @@ function chosen(event) {
 /** Shows in the controls what is looked at, with the choices that the model in view has. */
 function drawControls() {
   const seeds = model().seeds;
-  control("seed").replaceChildren(option(-1, seeds.length > 1 ? `mean of ${seeds.length}` : "the only one"),
+  control("seed").replaceChildren(option(-1, seeds.length > 1 ? `mean of ${seeds.length}` : "single seed"),
     ...(seeds.length > 1 ? seeds.map((seed, n) => option(n, seed)) : []));
   const measures = [data.measure, ...Object.keys(model().factors).filter((key) => key !== data.measure)];
   control("measure").replaceChildren(...measures.map((key) => option(key, data.measures[key])));
@@ -53,9 +53,9 @@ function drawControls() {
 function drawCaption() {
   const seed = state.seed < 0 ? `mean of ${model().seeds.length} seeds` : `seed ${model().seeds[state.seed]}`;
   const beyond = state.against === "placebo" ? `beyond the placebo (${model().adjusted.placebo})` : "against the base";
-  const alone = state.seed >= 0 ? " One seed has no interval of its own." : "";
+  const alone = state.seed >= 0 ? " A single seed has no interval." : "";
   const other = state.seed < 0 && state.measure !== data.measure
-    ? ` Filled and hollow are as in ${data.measures[data.measure]}, in which the intervals are.` : "";
+    ? ` Filled and hollow follow the intervals, which are in ${data.measures[data.measure]}.` : "";
   byId("explorer-caption").textContent =
     `${model().label}, ${seed}, ${data.measures[state.measure]} ${beyond}.${alone}${other}`;
 }

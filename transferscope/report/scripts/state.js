@@ -1,4 +1,4 @@
-// What is being looked at: one object, which the address bar can hold and every view draws from.
+// The state of the explorer: one object, held in the address bar; every view draws from it.
 
 const data = JSON.parse(byId("explorer-data").textContent);
 const count = { sources: data.sources.length, targets: data.targets.length };
@@ -48,7 +48,7 @@ function settle() {
   }
 }
 
-/** Chooses a task everywhere; choosing it again lets go of it. */
+/** Chooses a task everywhere; choosing it again clears the selection. */
 function chooseTask(task) {
   change({ task: task === state.task && !hasCell() ? -1 : task, source: -1, target: -1 });
 }

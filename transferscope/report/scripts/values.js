@@ -91,7 +91,7 @@ function points(place, target) {
 /** How sure an effect is, in words. */
 function verdict(found) {
   if (!known(found.value)) return "not measured";
-  if (found.beyond === null) return "no way to tell it from noise";
+  if (found.beyond === null) return "noise unknown: no interval";
   return found.beyond ? "beyond noise" : "may be noise";
 }
 
@@ -123,7 +123,7 @@ function edges() {
   return state.sure ? kept.filter((each) => each.beyond) : kept;
 }
 
-/** Where colours end: the same for all models and seeds, so that what looks alike is alike. */
+/** Where colors end: the same for all models and seeds, so that what looks alike is alike. */
 const limit = () => data.limits[state.measure];
 
 /** The shade of a value, from d0 (most harmful) to d12. */

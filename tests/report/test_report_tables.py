@@ -1,0 +1,183 @@
+"""What adapters do besides transferring, as the page, the figures and the summary show it."""
+
+import re
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from analysis_factory import HOSTILE, Shape, make
+from rich.console import Console
+from test_report_page import Reader
+
+from transferscope.analysis import Analysis
+from transferscope.plots.answer_bars import CORRECT, GAP
+from transferscope.plots.gallery import gallery
+from transferscope.report import page
+from transferscope.report.html_page import on_page
+from transferscope.report.section_tables import remaining_variance
+from transferscope.report.terminal import summary
+
+
+@pytest.fixture(scope="module")
+def analysis() -> Analysis:
+    return make(Shape(conduct=True))
+
+
+@pytest.fixture(scope="module")
+def text(analysis: Analysis) -> str:
+    return Reader(page(analysis)).text
+
+
+def rows(analysis: Analysis, stem: str) -> list[dict]:
+    (spec,) = (figure.spec for figure in gallery(analysis) if figure.stem == stem)
+    return [row for data in spec["datasets"].values() for row in data]
+
+
+def test_controls_have_rows_of_their_own_below_the_heatmap(analysis: Analysis):
+    record = analysis.models["3B"]
+    shown = {
+        (row["source"], row["onto"]): row["value"]
+        for row in rows(analysis, "heatmap-3B")
+        if "value" in row
+    }
+    for target in (task.name.replace("_", " ") for task in analysis.tasks):
+        effect = record.controls["format-only"].targets[target.replace(" ", "_")].mean
+        assert shown["format-only · placebo", target] == effect
+    (spec,) = (f.spec for f in gallery(analysis) if f.stem == "heatmap-3B")
+    assert spec["encoding"]["y"]["scale"]["domain"][-3:] == [
+        GAP,
+        "format-only · placebo",
+        "reordered · no finetune",
+    ]
+
+
+def test_the_adjusted_heatmap_stands_beside_the_plain_one_with_the_same_colours(
+    analysis: Analysis,
+):
+    cells = analysis.models["3B"].adjusted
+    assert cells is not None
+    shown = {row["value"] for row in rows(analysis, "heatmap-adjusted-3B") if "value" in row}
+    assert shown == {cell.mean for row in cells.cells.values() for cell in row.values()}
+    scales = [
+        [
+            layer["encoding"]["fill"]["scale"]
+            for layer in figure.spec["layer"]
+            if "fill" in layer["encoding"]
+        ]
+        for figure in gallery(analysis)
+        if figure.stem in ("heatmap-3B", "heatmap-adjusted-3B")
+    ]
+    assert scales[0][0] == scales[1][0]
+
+
+def test_a_collapsed_cell_is_marked_in_the_heatmap_and_framed_among_the_answers(
+    analysis: Analysis,
+):
+    marks = [row for row in rows(analysis, "heatmap-3B") if row.get("collapsed") and "value" in row]
+    assert [row["answers"] for row in marks] == ["always A in 1 of 4 seeds; 20% unreadable"]
+    framed = [row for row in rows(analysis, "answers-3B") if "letter" not in row and "to" in row]
+    assert len(framed) == 1
+
+
+def test_the_bars_of_the_answers_are_the_shares(analysis: Analysis):
+    bars = [row for row in rows(analysis, "answers-3B") if "letter" in row]
+    assert {bar["row"] for bar in bars} >= {CORRECT, "base", "format-only · placebo"}
+    for row in ("base", CORRECT):
+        own = [bar for bar in bars if bar["row"] == row and bar["cell"] == 0]
+        lengths = {bar["letter"]: (bar["to"] - bar["from"]) / 0.9 for bar in own}
+        expected = {"A": 0.4 * 0.95, "B": 0.3 * 0.95, "C": 0.3 * 0.95, "unreadable": 0.05}
+        if row == CORRECT:
+            expected = dict.fromkeys("ABC", 1 / 3)
+        assert lengths == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_page_lists_collapsed_cells_changed_items_and_controls(text: str):
+    for words in (
+        "How replies choose options",
+        "Art Style → Visual Similarity",
+        "always A in 1 of 4 seeds",
+        "20% unreadable",
+        "Which items changed",
+        "6.5 of 130 items",
+        "mean of 4 seeds; 7 in most seeds",
+        "1 (4/4), and 6 more",
+        "<b> (3/4)",
+        "What a placebo does",
+        "placebo, subtracted",
+        "evaluation noise, not subtracted",
+        "45% → 45%",
+        "Collapsed answers",
+        "1 of 169 cells",
+        "Beyond the placebo",
+    ):
+        assert words in text
+
+
+def test_hostile_names_are_text_in_every_table():
+    hostile = make(Shape(models=(HOSTILE[0],), names=tuple(HOSTILE), conduct=True))
+    odd = "</td><script>alert(3)</script>"
+    flips = {
+        source: {target: replace(cell, most_fixed={odd: 4}) for target, cell in row.items()}
+        for source, row in hostile.models[HOSTILE[0]].flips.items()
+    }
+    model = hostile.models[HOSTILE[0]]
+    controls = {odd: model.controls["format-only"]}
+    behaviour = model.behaviour
+    assert behaviour is not None
+    model = replace(
+        model,
+        flips=flips,
+        controls=model.controls | controls,
+        behaviour=replace(behaviour, controls={odd: behaviour.base}),
+    )
+    html = page(replace(hostile, models={HOSTILE[0]: model}))
+    body = re.sub(r"<script.*?</script>", "", html, flags=re.S)
+    assert "<script" not in body
+    assert f"{odd} (4/4)" in Reader(html).text
+    blocks = ["look", "vega", "page", "explorer", "explorer-data", "pictures"]
+    charts = len(on_page(gallery(hostile))[0])
+    assert [tag for tag, _ in Reader(html).tags].count("script") == charts + len(blocks)
+
+
+def printed(analysis: Analysis) -> str:
+    out = StringIO()
+    Console(file=out, width=400).print(summary(analysis))
+    return out.getvalue()
+
+
+def test_the_summary_has_a_line_for_collapse_and_one_for_each_control(analysis: Analysis):
+    text = printed(analysis)
+    assert "1 of 169 cells; Art Style → Visual Similarity: always A in 1 of 4 seeds" in text
+    assert re.search(r"placebo \(format-only\) +mean effect \+0\.\d+ \[", text)
+    assert "45% of the variance, 45% beyond the placebo" in text
+    assert re.search(r"no finetune \(reordered\) +mean effect", text)
+
+
+def test_variance_is_reduced_beyond_the_placebo_only_where_its_interval_shows_it(
+    analysis: Analysis,
+):
+    adjusted = analysis.models["3B"].adjusted
+    assert adjusted is not None
+    wide = replace(adjusted, variance=0.8, variance_ci=(0.4, 1.1))
+    assert remaining_variance(wide).text == "no clear reduction"
+    assert remaining_variance(replace(wide, variance_ci=(0.2, 0.9))).text == "80%"
+
+
+def test_nothing_is_said_where_nothing_is_known():
+    bare = make(Shape(models=("3B",)))
+    assert not re.search("placebo|collapsed", printed(bare))
+    text = Reader(page(bare)).text.replace("No placebo was run", "")  # said of what to train on
+    for words in ("How replies choose options", "Which items changed", "placebo", "Collapsed"):
+        assert words not in text
+    assert not [f.stem for f in gallery(bare) if "adjusted" in f.stem or "answers" in f.stem]
+
+
+def test_the_summary_begins_with_what_happened_and_folds_what_it_cannot_tell(analysis: Analysis):
+    text = printed(analysis)
+    assert text.index("0 changes nothing") < text.index("Of 156 effects of one task on")
+    assert text.index("The largest gain ") < text.index("The average source and")
+    silent = replace(analysis.claims[0], holds=None, evidence="needs a model named 9B")
+    few, many = (printed(replace(analysis, claims=[silent] * count)) for count in (3, 4))
+    assert few.count("needs a model named 9B") == 3
+    assert "needs a model named 9B" not in many
+    assert "4 of 4, without the models" in many

@@ -1,0 +1,333 @@
+"""How each run answers: the options chosen, the unreadable replies, and which runs have collapsed.
+
+A finetune may teach no perception and still move accuracies: an adapter that answers (A) to every
+item scores what share of the right answers happen to be A. Such a run is called *collapsed*, and
+its effect is no transfer. A run has collapsed when
+
+    share   one option is at least 95 % of the options it chooses, and
+    chance  so many of that option would come up in fewer than one of a thousand runs whose options
+            were drawn at random as often as they are right in these items, and
+    size    it chooses at least 10 options.
+
+The first means the same for 2 options as for 10. (An entropy does not: a run that uses two of four
+looks half as varied as one that uses two of two.) The second needs more than the right answers
+explain: where 90 % of 130 are A, a run may well give 95 % A and see perfectly; only all-A is then
+beyond chance. It counts the option as right once more, and others once more, than seen, so that an
+option that is never right is not beyond chance by itself. The accuracy plays no part.
+
+A reply without a readable option stays wrong in `correct`, but is counted here, shown, and never
+part of the options chosen.
+
+In:   the predictions table, with `choice`, `answer`, `unreadable` where it has them; the matrix.
+Out:  the matrix with counts for each run, and from it a `Behaviour` record:
+      letter_count (model, seed, source, target, option), unreadable_count and collapsed_letter
+      (model, seed, source, target), the same of the base with `base_` before them, without source;
+      right_count (model, target, option). collapsed_letter is the option's index, -1 for none.
+
+Unknown is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import scipy.special
+from jaxtyping import Float
+
+from transferscope.errors import DataError
+from transferscope.predictions import CELL as RUN
+from transferscope.predictions import shown
+from transferscope.tasks import LETTERS
+from transferscope.tasks.number import Number
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SHARE = 0.95
+"""Share of one option among those that a collapsed run chooses."""
+CHANCE = 0.001
+"""How rarely options drawn as often as they are right would be so many of one."""
+FEWEST = 10
+"""Options that a run must choose to be called collapsed."""
+LISTED = 5
+"""Cells that a note names."""
+LARGEST = 50_000_000
+"""Counts kept for a study, so that a mistaken column does not fill the memory."""
+
+BASE = ("model", "seed", "target")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How one source's adapters, or the base, answer the items of one target."""
+
+    letters: list[Number]
+    """Share of each option (A first) among those chosen, seeds pooled; empty where unknown."""
+    unreadable: Number
+    """Share of all replies that name no option, seeds pooled. They count as wrong."""
+    collapsed: dict[str, int]
+    """{seed: option}: seeds that have collapsed, and to which option."""
+    seeds: int
+    """Seeds whose answers are known."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How one model and its adapters answer."""
+
+    right: dict[str, list[Number]]
+    """{target: share of each option among the right answers}; empty lists where unknown."""
+    base: dict[str, Answers]
+    """{target: answers}"""
+    sources: dict[str, dict[str, Answers]]
+    """{source: {target: answers}}"""
+    controls: dict[str, dict[str, Answers]]
+    """{control: {target: answers}}"""
+
+    @property
+    def knows_letters(self) -> bool:
+        """Whether the options that any adapter chose are known."""
+        return any(answers.letters for row in self.sources.values() for answers in row.values())
+
+
+def says(answers: Answers) -> str:
+    """`always A`, and in how many seeds where not in all: `always A in 2 of 4 seeds`."""
+    letters = sorted({letter(option) for option in answers.collapsed.values()})
+    words = "always " + " or ".join(letters)
+    count = len(answers.collapsed)
+    return words if count == answers.seeds else f"{words} in {count} of {answers.seeds} seeds"
+
+
+def letter(option: int) -> str:
+    """An option's letter: A for 0."""
+    return chr(ord(LETTERS[0]) + option)
+
+
+def collapsed_letter(
+    letters: Float[np.ndarray, "*run option"], right: Float[np.ndarray, "*run option"]
+) -> Float[np.ndarray, "*run"]:
+    """The option to which each run has collapsed: its index, or -1.
+
+    Args:
+        letters: how often each option was chosen.
+        right: how often each option was right, in the same items.
+
+    Returns:
+        NaN where no option was chosen in an item whose right answer is known.
+    """
+    given = letters.sum(axis=-1).astype(int)
+    most = letters.argmax(axis=-1)
+    count, hits = (np.take_along_axis(v, most[..., None], -1)[..., 0] for v in (letters, right))
+    rate = (hits + 1) / (given + 2)
+    by_chance = scipy.special.bdtrc(count.astype(int) - 1, given, rate)
+    fallen = (given >= FEWEST) & (count >= SHARE * given) & (by_chance < CHANCE)
+    return np.where(given > 0, np.where(fallen, most, -1.0), np.nan)
+
+
+def with_answers(dataset: xr.Dataset, rows: pl.DataFrame) -> xr.Dataset:
+    """The matrix with the options that its runs chose, as far as the rows hold them.
+
+    Args:
+        dataset: the matrix of the same rows.
+        rows: a checked predictions table, every base row with a seed.
+    """
+    read = _read(rows)
+    notes = list(dataset.attrs["notes"])
+    for (name,), part in read.group_by("model", maintain_order=True):
+        lacking = [c for c in ("choice", "answer") if part[c].null_count() == part.height]
+        if "choice" in lacking:
+            notes.append(
+                f"{shown(str(name))}: no choices in the results, so how replies are given is "
+                f"unknown, and collapsed adapters cannot be distinguished from transfer"
+            )
+        elif lacking:
+            why = "no right answers beside the choices, so collapsed adapters cannot be detected"
+            notes.append(f"{shown(str(name))}: {why}")
+    if not (read["has_choice"] | read["has_unreadable"]).any():
+        return dataset.assign_attrs(notes=notes)
+    options = max(int(read.select(pl.max_horizontal("letter", "answer").max()).item() or 0), 1) + 1
+    size = math.prod(dataset.sizes[d] for d in RUN) * options
+    if size > max(LARGEST, 100 * rows.height):
+        raise DataError(f"{rows.height} answers span {size} letters; is a column mistaken?")
+    found = _counts(read.drop_nulls("source"), dataset, RUN, options)
+    base = _counts(read.filter(pl.col("source").is_null()), dataset, BASE, options)
+    found |= {f"base_{name}": variable for name, variable in base.items()}
+    right = _tally(read.drop_nulls("answer"), dataset, ("model", "target"), "answer", options)
+    found["right_count"] = (("model", "target", "option"), right)
+    return dataset.assign(found).assign_attrs(notes=notes)
+
+
+def _read(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with `letter`, null where none was read, and whether their target has any."""
+    missing = [name for name in ("choice", "answer", "unreadable") if name not in rows.columns]
+    known = (
+        pl.col(name).is_not_null().any().over("model", "target").alias(f"has_{name}")
+        for name in ("choice", "unreadable")
+    )
+    silent = pl.when("has_choice").then(pl.col("choice").is_null() & ~pl.col("correct"))
+    return (
+        rows.with_columns(pl.lit(None).alias(name) for name in missing)
+        .with_columns(known)
+        .with_columns(
+            unreadable=pl.coalesce(pl.col("unreadable").cast(pl.Boolean), silent),
+            answer=pl.col("answer").cast(pl.Int64),
+        )
+        .with_columns(
+            letter=pl.when(~pl.col("unreadable").fill_null(False)).then(
+                pl.col("choice").cast(pl.Int64)
+            )
+        )
+    )
+
+
+def _place(rows: pl.DataFrame, dataset: xr.Dataset, dims: tuple[str, ...]) -> np.ndarray:
+    """Each row's flat place in an array over `dims`."""
+    where = [
+        rows[d].cast(pl.Enum(dataset[d].values.tolist())).to_physical().to_numpy().astype(int)
+        for d in dims
+    ]
+    return np.ravel_multi_index(where, [dataset.sizes[d] for d in dims])
+
+
+def _tally(
+    rows: pl.DataFrame, dataset: xr.Dataset, dims: tuple[str, ...], column: str, options: int
+) -> Float[np.ndarray, "..."]:
+    """How often each option stands in a column, (*dims, option)."""
+    shape = [*(dataset.sizes[d] for d in dims), options]
+    flat = _place(rows, dataset, dims) * options + rows[column].to_numpy()
+    return np.bincount(flat, minlength=math.prod(shape)).reshape(shape).astype(np.float32)
+
+
+def _counts(
+    read: pl.DataFrame, dataset: xr.Dataset, dims: tuple[str, ...], options: int
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Options, unreadable replies and collapse of each run; NaN where nothing is known of them."""
+    shape = [dataset.sizes[d] for d in dims]
+
+    def replies(which: pl.Expr) -> np.ndarray:
+        flat = _place(read.filter(which), dataset, dims)
+        return np.bincount(flat, minlength=math.prod(shape)).reshape(shape)
+
+    has_choice, has_flag = (replies(pl.col(f"has_{name}")) > 0 for name in ("choice", "unreadable"))
+    letters = _tally(read.drop_nulls("letter"), dataset, dims, "letter", options)
+    letters[~has_choice] = np.nan
+    judged = read.drop_nulls(["letter", "answer"])
+    chosen, right = (_tally(judged, dataset, dims, c, options) for c in ("letter", "answer"))
+    unreadable = replies(pl.col("unreadable").fill_null(False)).astype(np.float32)
+    unreadable[~(has_choice | has_flag)] = np.nan
+    return {
+        "letter_count": ((*dims, "option"), letters),
+        "unreadable_count": (dims, unreadable),
+        "collapsed_letter": (dims, collapsed_letter(chosen, right).astype(np.float32)),
+    }
+
+
+def behavior(one: xr.Dataset) -> Behaviour | None:
+    """How one model and its adapters answer; None where its results do not hold the options.
+
+    Args:
+        one: the matrix of one model.
+    """
+    if "letter_count" not in one or not bool(one["unreadable_count"].notnull().any()):
+        return None
+    targets = one["target"].values.tolist()
+    right = one["right_count"].transpose("target", "option").values
+    counts = [right] + [
+        one[name].sum(set(one[name].dims) - {"target", "option"}).transpose("target", "option")
+        for name in ("letter_count", "base_letter_count", "control_letter_count")
+        if name in one
+    ]
+    used = [np.flatnonzero(row).max(initial=0) + 1 for row in np.add.reduce(counts)]
+    controls = _answers(one, "control_", "control", used) if "control_letter_count" in one else {}
+    return Behaviour(
+        right={
+            name: _shares(right[j], used[j]) if right[j].any() else []
+            for j, name in enumerate(targets)
+        },
+        base=_answers(one.expand_dims("it"), "base_", "it", used)[""],
+        sources=_answers(one, "", "source", used),
+        controls=controls,
+    )
+
+
+def _shares(counts: Float[np.ndarray, " option"], options: int) -> list[float]:
+    total = counts.sum()
+    return [round(float(count / total), 4) for count in counts[:options]] if total > 0 else []
+
+
+def _answers(
+    one: xr.Dataset, prefix: str, dim: str, used: list[int]
+) -> dict[str, dict[str, Answers]]:
+    """{name in `dim`: {target: answers}}, where a run's answers are known."""
+    over = (dim, "target", "seed")
+    letters = one[f"{prefix}letter_count"].transpose(*over, "option").values
+    unreadable = one[f"{prefix}unreadable_count"].transpose(*over).values
+    replies = "base_total" if prefix == "base_" else f"{prefix}run_total"
+    total = one[replies].transpose(*over).values
+    fallen = one[f"{prefix}collapsed_letter"].transpose(*over).values
+    names = one[dim].values.tolist() if dim in one.coords else [""]
+    seeds = one["seed"].values.tolist()
+    found: dict[str, dict[str, Answers]] = {}
+    for i, name in enumerate(names):
+        found[name] = {}
+        for j, target in enumerate(one["target"].values.tolist()):
+            known = np.isfinite(unreadable[i, j])
+            if known.any():
+                share = unreadable[i, j][known].sum() / total[i, j][known].sum()
+                found[name][target] = Answers(
+                    letters=_shares(np.nansum(letters[i, j], axis=0), used[j]),
+                    unreadable=round(float(share), 4),
+                    collapsed={
+                        seed: int(n) for seed, n in zip(seeds, fallen[i, j], strict=True) if n >= 0
+                    },
+                    seeds=int(known.sum()),
+                )
+    return found
+
+
+def behavior_notes(model: str, record: Behaviour | None) -> list[str]:
+    """Notes on how one model answers."""
+    if record is None:
+        return []
+
+    def listed(cells: list[str]) -> str:
+        more = f" and {len(cells) - LISTED} more" if len(cells) > LISTED else ""
+        return ", ".join(cells[:LISTED]) + more
+
+    notes, model = [], shown(model)
+    if base := [f"{shown(n)} ({says(each)})" for n, each in record.base.items() if each.collapsed]:
+        notes.append(
+            f"{model}: the base itself gives one letter to nearly every item of {listed(base)}; "
+            f"any adapter that uses the images stands out there."
+        )
+    total = sum(len(row) for row in record.sources.values())
+    for found, of in ((record.sources, f"of {total} cells"), (record.controls, "of the controls")):
+        cells = [
+            f"{shown(source)} → {shown(target)} ({says(answers)})"
+            for source, row in found.items()
+            for target, answers in row.items()
+            if answers.collapsed
+        ]
+        if cells:
+            notes.append(
+                f"{model}: {of}, {len(cells)} {'holds' if len(cells) == 1 else 'hold'} collapsed "
+                f"answers, one letter to nearly every item, whose effect is no transfer: "
+                f"{listed(cells)}."
+            )
+    shares = [
+        (answers.unreadable, f"{shown(source) or 'base'} → {shown(target)}")
+        for source, row in {"": record.base, **record.sources}.items()
+        for target, answers in row.items()
+    ]
+    worst, where = max(shares, key=lambda cell: cell[0])
+    if worst > 0:
+        mean = sum(share for share, _ in shares) / len(shares)
+        notes.append(
+            f"{model}: replies that name no option count as wrong: {mean:.1%} of a cell's on "
+            f"average, most in {where} ({worst:.0%})."
+        )
+    return notes

@@ -1,0 +1,215 @@
+"""Turn predictions or tables into the labeled transfer matrix; see the package's docstring.
+
+In:   a checked long table (`readers` and `predictions` make them): PGF, accuracies or predictions.
+Out:  the matrix at ceiling 1, an `xarray.Dataset`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import xarray as xr
+from jaxtyping import Bool, Float, UInt
+
+from transferscope.errors import DataError
+from transferscope.matrix.ceiling import apply_ceiling, number_of
+from transferscope.matrix.collapse import with_answers
+from transferscope.matrix.measure import pgf
+from transferscope.matrix.pairing import counts, pairing_notes
+from transferscope.matrix.task_labels import task_labels, unknown_tasks
+from transferscope.predictions import CELL, check_unique, shown, some, spread_base, with_marks
+
+LARGEST = 50_000_000
+"""Cells a matrix may span: a mistaken column fails early instead of filling the memory."""
+_BASE_CELL = ("model", "seed", "target")
+
+
+class _Axes(NamedTuple):
+    model: list[str]
+    seed: list[str]
+    source: list[str]
+    target: list[str]
+    present: Bool[np.ndarray, "model seed"]
+    """Whether the model has the seed: a seed it never had is not a missing measurement."""
+
+
+def from_pgf(table: pl.DataFrame) -> xr.Dataset:
+    """The matrix of a long PGF table, at ceiling 1. Accuracies are NaN; see `readers.counts`.
+
+    Args:
+        table: columns model, seed, source, target, pgf.
+    """
+    check_unique(table, CELL, "PGF table")
+    axes = _axes(table)
+    return _dataset(axes, {"pgf": _scatter(table, axes, "pgf", CELL)})
+
+
+def from_accuracy(table: pl.DataFrame) -> xr.Dataset:
+    """The matrix of a long accuracy table, at ceiling 1.
+
+    Args:
+        table: columns model, seed, source, target, and accuracy, or correct and total, or all
+            three with null where only the others are known. A null source is the base; a base
+            without seed serves all seeds of its model.
+    """
+    return _from_runs(spread_base(table))
+
+
+def _from_runs(table: pl.DataFrame) -> xr.Dataset:
+    """The matrix of a table with one row for each run, every base with a seed."""
+    check_unique(table, CELL, "accuracy table")
+    axes = _axes(table)
+    base, tuned = table.filter(pl.col("source").is_null()), table.drop_nulls("source")
+    paired = "paired_base_accuracy" in table.columns
+    variables = {}
+    for column in ("accuracy", "correct", "total"):
+        if column in table.columns:
+            variables[column] = _scatter(tuned, axes, column, CELL)
+            variables[f"base_{column}"] = _scatter(base, axes, column, _BASE_CELL)
+    for column in ("run_total", "paired_base_accuracy", "paired_base_correct") if paired else ():
+        variables[column] = _scatter(tuned, axes, column, CELL)
+    dataset = _dataset(axes, variables)
+    cells = axes.present.sum(axis=1) * len(axes.source) * len(axes.target)
+    notes = pairing_notes(dataset, cells, paired=paired)
+    return dataset.assign_attrs(notes=[*notes, *dataset.attrs["notes"]])
+
+
+def from_predictions(table: pl.DataFrame) -> xr.Dataset:
+    """The matrix of a predictions table, at ceiling 1, with every item's answer.
+
+    Args:
+        table: as `check_predictions` returns it.
+    """
+    table = with_marks(spread_base(table))
+    check_unique(table, (*CELL, "item"), "predictions")
+    dataset = with_answers(_from_runs(counts(table)), table)
+    targets = pl.Enum(dataset["target"].values.tolist())
+    items = table.select("target", "item").unique(maintain_order=True)
+    items = items.sort(pl.col("target").cast(targets), maintain_order=True).with_row_index("index")
+    shared = items["item"].is_duplicated().any()  # the same name for items of two targets
+    names = items.select(pl.format("{}/{}", "target", "item") if shared else "item").to_series()
+    rows = table.join(items, on=["target", "item"], how="left")
+    for name, dims, part in (
+        ("item_correct", CELL[:3], rows.drop_nulls("source")),
+        ("base_item_correct", CELL[:2], rows.filter(pl.col("source").is_null())),
+    ):
+        shape = [*(dataset.sizes[d] for d in dims), items.height]
+        if math.prod(shape) > max(LARGEST, 100 * part.height):
+            raise DataError(f"{part.height} answers span {shape} cells; is a column mistaken?")
+        answers = np.full(shape, -1, np.float32 if table["scored"].any() else np.int8)
+        where = [_codes(part[d], dataset[d].values.tolist()) for d in dims]
+        answers[(*where, part["index"].to_numpy())] = part["mark"].to_numpy()
+        dataset[name] = ((*dims, "item"), answers)
+    return dataset.assign_coords(
+        item=np.array(names.to_list(), dtype=str),
+        item_target=("item", np.array(items["target"].to_list(), dtype=str)),
+    )
+
+
+def check_same_tasks(tasks: Mapping[str, tuple[set[str], set[str]]]) -> None:
+    """Refuse models that do not share one set of sources and one set of targets.
+
+    Args:
+        tasks: model to its (sources, targets).
+    """
+    first, *others = tasks
+    for other in others:
+        for kind, one, two in zip(("sources", "targets"), tasks[first], tasks[other], strict=True):
+            parts = [
+                f"only {model!r} has {some(sorted(extra))}"
+                for model, extra in ((first, one - two), (other, two - one))
+                if extra
+            ]
+            if parts:
+                raise DataError(
+                    f"models {first!r} and {other!r} differ in their {kind}: {'; '.join(parts)}; "
+                    f"keep the tasks that all models have, or analyze the models one by one"
+                )
+
+
+def _axes(table: pl.DataFrame) -> _Axes:
+    """Labels in order of first appearance; tasks that are both take the target's order."""
+    if table.drop_nulls("source").is_empty():
+        raise DataError("no row has a source: at least one finetuned run is needed beside the base")
+    grouped = table.group_by("model", maintain_order=True).agg(
+        pl.col("source").drop_nulls().unique(), pl.col("target").unique()
+    )
+    check_same_tasks({model: (set(one), set(two)) for model, one, two in grouped.rows()})
+    column = {d: table[d].drop_nulls().unique(maintain_order=True).to_list() for d in CELL}
+    if set(column["source"]) == set(column["target"]):
+        column["source"] = column["target"]
+    if (size := math.prod(len(labels) for labels in column.values())) > LARGEST:
+        shape = " x ".join(f"{len(labels)} {d}s" for d, labels in column.items())
+        raise DataError(f"{table.height} rows span {size} cells ({shape}); is a column mistaken?")
+    present = np.zeros((len(column["model"]), len(column["seed"])), bool)
+    pairs = table.drop_nulls("seed").select("model", "seed").unique()
+    present[_codes(pairs["model"], column["model"]), _codes(pairs["seed"], column["seed"])] = True
+    return _Axes(**column, present=present)
+
+
+def _codes(column: pl.Series, labels: list[str]) -> UInt[np.ndarray, " row"]:
+    return column.cast(pl.Enum(labels)).to_physical().to_numpy()
+
+
+def _scatter(
+    table: pl.DataFrame, axes: _Axes, column: str, dims: tuple[str, ...]
+) -> Float[np.ndarray, "..."]:
+    """A column as an array over `dims`, NaN where no row stands."""
+    array = np.full([len(getattr(axes, d)) for d in dims], np.nan)
+    where = tuple(_codes(table[d], getattr(axes, d)) for d in dims)
+    array[where] = table[column].cast(pl.Float64).to_numpy()
+    return array
+
+
+def _dataset(axes: _Axes, given: dict[str, np.ndarray]) -> xr.Dataset:
+    """The dataset of the given variables; what follows from them is filled in, the rest is NaN."""
+    full = tuple(len(labels) for labels in axes[:4])
+    for prefix, shape in (("", full), ("base_", (full[0], full[1], full[3]))):
+        for name in ("correct", "total", "accuracy"):
+            given.setdefault(prefix + name, np.full(shape, np.nan))
+        share = given[prefix + "correct"] / given[prefix + "total"]
+        given[prefix + "accuracy"] = np.where(np.isnan(share), given[prefix + "accuracy"], share)
+    given["base_errors"] = given["base_total"] - given["base_correct"]
+    # Each run's base on the run's items; where items are not known, on all of the base's.
+    given.setdefault("run_total", given["total"])
+    all_shared = given["total"] == given["base_total"][:, :, None]
+    for name in ("accuracy", "correct"):
+        whole = np.broadcast_to(given[f"base_{name}"][:, :, None], given[name].shape)
+        paired = given.get(f"paired_base_{name}", whole)
+        given[f"paired_base_{name}"] = np.where(all_shared, whole, paired)
+    if "pgf" not in given:
+        given["pgf"] = pgf(given["paired_base_accuracy"], given["accuracy"])
+    dataset = xr.Dataset(
+        {
+            name: (_BASE_CELL if name.startswith("base_") else CELL, values)
+            for name, values in given.items()
+        },
+        {d: np.array(getattr(axes, d), dtype=str) for d in CELL},
+    )
+    dataset = dataset.assign_coords(task_labels(axes.source, axes.target)).assign(
+        ceiling=("target", np.ones(full[3]))
+    )
+    dataset.attrs = {"notes": _notes(dataset, axes), "ceiling_notes": [], "inputs": []}
+    return apply_ceiling(dataset, 1.0)
+
+
+def _notes(dataset: xr.Dataset, axes: _Axes) -> list[str]:
+    """Notes on what was not measured, whatever the ceiling."""
+    notes, cell = [], dataset["accuracy"].isnull()
+    missing = (cell & dataset["pgf"].isnull() & (dataset["total"] != 0)).values
+    missing &= axes.present[:, :, None, None]
+    no_base = (dataset["base_accuracy"].isnull() & ~cell.all("source")).values
+    for m, model in enumerate(map(shown, axes.model)):
+        pairs = int(axes.present[m].sum()) * len(axes.target)
+        if count := int(missing[m].sum()):
+            size = pairs * len(axes.source)
+            notes.append(f"{model}: {number_of(size, 'cell', count)} not measured")
+        if count := int(no_base[m].sum()):
+            without = np.array(axes.target)[no_base[m].any(axis=0)].tolist()
+            where = number_of(pairs, "pair", count).replace("pairs", "pairs of seed and target")
+            notes.append(f"{model}: {where} without a base, hence without effects: {some(without)}")
+        if axes.present[m].sum() == 1:
+            notes.append(f"{model}: a single seed, so the variation between seeds is unknown")
+    return [*notes, *unknown_tasks(axes.source, axes.target)]

@@ -1,0 +1,109 @@
+"""Which options adapters choose: a small bar of shares for each source and target.
+
+A row like the correct answers' row, on top, uses the options as often as they are correct. A bar
+of one color is an adapter that gives the same option to every item.
+"""
+
+from collections.abc import Mapping
+
+from transferscope.analysis import Analysis
+from transferscope.matrix.collapse import Answers, letter
+from transferscope.plots.labels import (
+    Labels,
+    answer_words,
+    control_label,
+    counted,
+    labels,
+    percent,
+    row_label,
+)
+from transferscope.plots.theme import INK, OPTIONS, RULE, SOFT
+from transferscope.plots.vegalite import Spec, field, finish, heading, layer, part, unit
+
+CORRECT, BASE, UNREADABLE = "correct answers", "base", "unreadable"
+GAP = " "
+"""The empty row between the base and the sources."""
+WIDTH, HEIGHT, BAR = 46, 21, 0.9
+"""Pixels of a cell, and the share of its width that the bar fills."""
+ROOM = 500
+"""Pixels for all columns where the figure is printed as wide as a page."""
+
+
+def answer_shares(analysis: Analysis, model: str, title: str) -> Spec | None:
+    """Shares of options and of unreadable replies; None where the results do not hold them."""
+    record, names = analysis.models[model].behaviour, labels(analysis)
+    if record is None:
+        return None
+    rows: dict[str, Mapping[str, Answers | list[float]]] = {}
+    if any(record.right.values()):
+        rows[CORRECT] = record.right
+    rows[BASE] = record.base
+    rows |= {row_label(name, names): cells for name, cells in record.sources.items()}
+    rows |= {control_label(name): cells for name, cells in record.controls.items()}
+    targets = [task.name for task in analysis.tasks if task.target]
+    bars = [bar for name, cells in rows.items() for bar in _bars(name, cells, targets, names)]
+    if not bars:
+        return None
+    down = [*(name for name in (CORRECT, BASE) if name in rows), GAP]
+    down += [name for name in rows if name not in down]
+    kinds = {bar["letter"] for bar in bars}
+    options = sorted(kinds - {UNREADABLE})
+    colors = [OPTIONS[n % len(OPTIONS)] for n in range(len(options))]
+    if UNREADABLE in kinds:
+        options, colors = [*options, UNREADABLE], [*colors, RULE]
+    legend = part(title=None, orient="top", symbolType="square", offset=34, labelLimit=120)
+    fill = field("letter:N", scale=part(domain=options, range=colors), legend=legend)
+    y = field(
+        "row:N",
+        scale=part(domain=down, paddingInner=0.16, paddingOuter=0.08),
+        axis=part(title=None, labelOverlap=False, labelLimit=220),
+    )
+    x = field("from:Q", scale=part(domain=[0, len(targets)], nice=False, zero=True), axis=None)
+    tooltip = [field("row:N", title="finetuned on"), "target:N", field("says:N", title="answers")]
+    drawn = [unit(bars, "rect", x=x, x2="to:Q", fill=fill, tooltip=tooltip, y=y)]
+    edge = (1 - BAR) / 2
+    collapsed = [
+        {"row": row, "from": round(j + edge, 4), "to": round(j + 1 - edge, 4)}
+        for row, j in sorted({(bar["row"], bar["cell"]) for bar in bars if bar["collapsed"]})
+    ]
+    if collapsed:
+        frame = part(filled=False, stroke=INK, strokeWidth=1.6)
+        drawn.append(unit(collapsed, "rect", x=x, x2="to:Q", y=y, **frame))
+    heads = [{"from": j + 0.5, "label": names.short[name]} for j, name in enumerate(targets)]
+    text = part(color=SOFT, fontSize=11, baseline="bottom")
+    if any(7.5 * len(head["label"]) > min(WIDTH, ROOM / len(heads)) for head in heads):
+        text |= part(angle=-90, align="left", baseline="middle", limit=110)
+    drawn.append(unit(heads, "text", x=x, y=part(value=-5), text="label:N", **text))
+    lines = ["targets across, sources down; each bar: shares of the options given, all seeds"]
+    lines += ["framed: one option for nearly every item (collapsed)"] if collapsed else []
+    size = part(width=WIDTH * len(targets), height=HEIGHT * len(down))
+    count = counted(len(collapsed), "cell") if collapsed else "no cell"
+    spec = layer(*drawn, **size, title=heading(title, *lines))
+    return finish(spec, f"{title}: a bar of option shares for each cell; {count} collapsed.")
+
+
+def _bars(
+    name: str, cells: Mapping[str, Answers | list[float]], targets: list[str], names: Labels
+) -> list[Spec]:
+    """The pieces of one row's bars; x is counted in cells from the left."""
+    pieces = []
+    for j, target in enumerate(targets):
+        cell = cells.get(target)
+        if cell is None:
+            continue
+        place: Spec = {"row": name, "target": names.long[target], "cell": j, "collapsed": False}
+        if isinstance(cell, Answers):
+            shares, unreadable = cell.letters, cell.unreadable
+            place |= {"says": answer_words(cell), "collapsed": bool(cell.collapsed)}
+        else:
+            shares, unreadable = cell, 0.0
+            words = (f"{letter(n)} {percent(share)}" for n, share in enumerate(shares))
+            place["says"] = ", ".join(words)
+        parts = [(letter(n), share * (1 - unreadable)) for n, share in enumerate(shares)]
+        end = j + (1 - BAR) / 2
+        for kind, share in [*parts, (UNREADABLE, unreadable)]:
+            if share > 0:
+                start, end = end, end + BAR * share
+                ends = {"from": round(start, 4), "to": round(end, 4)}
+                pieces.append(place | {"letter": kind} | ends)
+    return pieces

@@ -1,0 +1,124 @@
+"""Example items on the page: by model and target, each with the sources that changed it.
+
+Texts come from an `Exhibits` and are untrusted; the template escapes them. Images travel apart, as
+WebP in base64.
+"""
+
+from itertools import accumulate
+from typing import NamedTuple
+
+from transferscope.analysis import Analysis
+from transferscope.matrix.collapse import letter
+from transferscope.matrix.examples import Exhibits, Flip, Flipped, ShownItem
+from transferscope.plots.labels import UNKNOWN, clean, counted, labels, listed, model_labels
+
+
+class FlipLine(NamedTuple):
+    """What one source's adapters did to an item."""
+
+    way: str
+    """`fixed` or `broken`."""
+    source: str
+    seeds: str
+    answers: str
+    also: str
+
+
+class ItemCard(NamedTuple):
+    """One item."""
+
+    name: str
+    question: str
+    choices: list[tuple[str, bool]]
+    """Each option, and whether it is correct."""
+    correct: str
+    images: list[int]
+    """Places in `Examples.images`."""
+    more: str
+    """The number of images left out."""
+    changes: list[FlipLine]
+
+
+class TargetCards(NamedTuple):
+    """The items of one target, for one model."""
+
+    model: str
+    target: str
+    counts: str
+    cards: list[ItemCard]
+
+
+class Examples(NamedTuple):
+    """All example items."""
+
+    targets: list[TargetCards]
+    notes: list[str]
+    images: list[str]
+    """WebP in base64, each once, however many models show it."""
+
+
+def example_cards(analysis: Analysis, exhibits: Exhibits | None) -> Examples | None:
+    """The items of the models and tasks in the analysis; None without any."""
+    if exhibits is None:
+        return None
+    names, targets = labels(analysis).long, []
+    first = list(accumulate((len(item.pictures) for item in exhibits.items), initial=0))
+    for model, label in model_labels(analysis).items():
+        rows = exhibits.models.get(model, {})
+        for target in names:
+            cells = {s: rows[s][target] for s in names if target in rows.get(s, {})}
+            if not cells:
+                continue
+            changes: dict[int, list[FlipLine]] = {}
+            for source, cell in cells.items():
+                for way, flips in (("broken", cell.most_broken), ("fixed", cell.most_fixed)):
+                    for flip in flips:
+                        line = _change(way, names[source], flip, cell.seeds)
+                        changes.setdefault(flip.item, []).append(line)
+            cards = [_card(exhibits.items[n], first[n], lines) for n, lines in changes.items()]
+            cards.sort(key=lambda card: -len(card.changes))
+            often = [counted(_often(cells, way), "time") for way in ("fixed", "broken")]
+            counts = f"{often[0]} fixed and {often[1]} broken in most seeds"
+            shown = f"{counts}; {counted(len(cards), 'item')} here"
+            targets.append(TargetCards(label, names[target], shown, cards))
+    images = [image for item in exhibits.items for image in item.pictures]
+    notes = [clean(note) for note in exhibits.notes]
+    return Examples(targets, notes, images) if targets else None
+
+
+def _often(cells: dict[str, Flipped], way: str) -> int:
+    """Flips in more than half of the seeds."""
+    return sum(
+        count
+        for cell in cells.values()
+        for k, count in enumerate(getattr(cell, way), 1)
+        if 2 * k > cell.seeds
+    )
+
+
+def _change(way: str, source: str, flip: Flip, seeds: int) -> FlipLine:
+    also = [f"also by {counted(flip.others, 'other source')}"] if flip.others else []
+    if flip.controls:
+        also.append(f"and by the control {listed(map(clean, flip.controls))}: no transfer")
+    replies = []
+    for choices in (flip.base, flip.tuned) if flip.base else ():
+        given = dict.fromkeys(choices.values())  # several where seeds differ
+        words = ("unreadable" if one is None else letter(one) for one in given)
+        replies.append(", ".join(words) or UNKNOWN)
+    count = f"{len(flip.seeds)} of {counted(seeds, 'seed')}"
+    return FlipLine(way, source, count, " → ".join(replies), "; ".join(also))
+
+
+def _card(item: ShownItem, first: int, changes: list[FlipLine]) -> ItemCard:
+    shown, rest = len(item.pictures), item.images - len(item.pictures)
+    choices = [
+        (f"({letter(n)}) {clean(text)}", n == item.answer) for n, text in enumerate(item.choices)
+    ]
+    correct = ""
+    if item.truth is not None:
+        correct = f"correct: {item.truth:g}"
+    elif not choices and item.answer is not None:
+        correct = f"correct: {letter(item.answer)}"
+    more = f"and {counted(rest, 'more image')}" if shown and rest > 0 else ""
+    images = list(range(first, first + shown))
+    return ItemCard(clean(item.item), clean(item.question), choices, correct, images, more, changes)

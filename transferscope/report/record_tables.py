@@ -1,0 +1,102 @@
+"""The end of the page: published claims, tasks, settings, inputs and hashes of the answers.
+
+Nothing here is escaped: the template does that.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from transferscope.analysis import Analysis
+from transferscope.plots.labels import (
+    MEASURES,
+    UNKNOWN,
+    clean,
+    labels,
+    link,
+    model_labels,
+    percent,
+)
+from transferscope.report.tables import CellLine, PageTable
+
+
+class ClaimRow(NamedTuple):
+    """A published finding and whether it holds here."""
+
+    verdict: str
+    kind: str
+    """`yes`, `mixed`, `no` or `unknown`."""
+    statement: str
+    source: str
+    evidence: str
+    support: str
+    held: str
+    sensitive: str
+
+
+def claim_rows(analysis: Analysis) -> list[ClaimRow]:
+    """The published findings, each tried under every defensible choice of method."""
+    rows = []
+    for claim in analysis.claims:
+        verdict = ("holds", "yes") if claim.held == claim.tried else ("depends", "mixed")
+        if not claim.holds:
+            verdict = ("cannot tell", "unknown") if claim.holds is None else ("does not hold", "no")
+        held = f"{claim.held} of {claim.tried}" if claim.tried else UNKNOWN
+        texts = (claim.statement, claim.source, claim.evidence, percent(claim.support), held)
+        rows.append(ClaimRow(*verdict, *texts, "; ".join(claim.sensitive_to) or UNKNOWN))
+    return rows
+
+
+def record_tables(analysis: Analysis) -> list[PageTable]:
+    """Tasks, settings, inputs and answer hashes."""
+    names, models = labels(analysis), model_labels(analysis)
+    tasks = []
+    for task in analysis.tasks:
+        use = " and ".join(["source"] * task.source + ["target"] * task.target)
+        bases = (model.base_accuracy.get(task.name, math.nan) for model in analysis.models.values())
+        texts = (names.short[task.name], task.level or UNKNOWN, task.granularity or UNKNOWN, use)
+        long = names.long[task.name]
+        first = [CellLine(long, "", link(task=long))]
+        tasks.append([first, *([CellLine(each)] for each in (*texts, *map(percent, bases)))])
+    settings = {
+        field.name.replace("_", " "): _setting(getattr(analysis.settings, field.name))
+        for field in dataclasses.fields(analysis.settings)
+    }
+    for name, label in models.items():
+        gaps = analysis.models[name].gaps
+        settings[f"cells of {label}"] = (
+            f"{gaps.cells:,}, of which {gaps.missing:,} not measured and {gaps.undefined:,} "
+            "undefined (base at or above the ceiling)"
+        )
+    inputs = [(each.model, each.file, each.kind, each.sha256) for each in analysis.inputs]
+    gold = [
+        (names.long.get(target, clean(target)), each.file, value)
+        for each in analysis.inputs
+        for target, value in each.gold.items()
+    ]
+    heads = ["Task", "Short", "Level", "Granularity", "Used as"]
+    bases = [f"Base accuracy, {label}" for label in models.values()]
+    hashes = (
+        "Results with different correct answers do not compare; equal answers have equal hashes."
+    )
+    plain: list[tuple[str, str, str, list[str], Sequence[Sequence[str]]]] = [
+        ("pairs", "Settings", "", [], list(settings.items())),
+        ("hashes", "Inputs", "", ["Model", "File", "Kind", "SHA-256"], inputs),
+        ("hashes", "Correct answers", hashes, ["Task", "File", "SHA-256"], gold),
+    ]
+    tables = [PageTable("", "Tasks", "", [*heads, *bases], tasks)]
+    for kind, title, intro, heads, texts in plain:
+        rows = [[[CellLine(each)] for each in row] for row in texts]
+        tables += [PageTable(kind, title, intro, heads, rows)] if rows else []
+    return tables
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "; ".join(f"{clean(str(key))} {each:g}" for key, each in value.items())
+    if value in MEASURES:
+        return MEASURES[str(value)]
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,214 @@
+"""Tables of the page's sections: collapsed answers, flipped items, controls and mixtures.
+
+Nothing here is escaped: the template does that.
+"""
+
+import math
+from collections.abc import Iterator
+
+from transferscope.analysis import Analysis, ModelAnalysis
+from transferscope.analysis.parts import Adjusted, Estimate
+from transferscope.analysis.verdict import beyond_noise
+from transferscope.matrix.collapse import Answers, letter, says
+from transferscope.matrix.flips import Flips
+from transferscope.plots.labels import (
+    UNKNOWN,
+    clean,
+    control_kind,
+    counted,
+    labels,
+    link,
+    model_labels,
+    percent,
+    same_task,
+    signed,
+)
+from transferscope.report.tables import CellLine, PageTable, Row, interval_text, joined
+from transferscope.study.controls import REORDERED
+
+UNREADABLE = 0.1
+"""Share of unreadable replies from which a cell is listed."""
+MOST = 40
+"""Cells that the table of collapsed and unreadable answers lists."""
+STRONGEST = 4
+"""Effects of each sign whose items are listed, for each model."""
+
+
+def section_tables(analysis: Analysis) -> dict[str, PageTable]:
+    """{section: table}, for tables with rows."""
+    made = {
+        "effects": _mixtures(analysis),
+        "answers": _careful(analysis),
+        "flips": _flipped(analysis),
+        "placebo": _placebos(analysis),
+    }
+    return {section: table for section, table in made.items() if table.rows}
+
+
+def _careful(analysis: Analysis) -> PageTable:
+    rows = [
+        [[CellLine(pair, label, f"{link(model=label)}&{address}")], *cells]
+        for model, label in model_labels(analysis).items()
+        for pair, address, cells in _careful_cells(analysis, analysis.models[model])
+    ]
+    more = f" The first {MOST} of {len(rows)} are listed." if len(rows) > MOST else ""
+    return PageTable(
+        "behavior stack",
+        "Cells to read with care",
+        "A collapsed adapter gives one option for nearly every item, far more often than it is "
+        "correct. Its effect is not transfer. Replies that name no option count as wrong. Cells "
+        f"with {percent(UNREADABLE)} of them or more are listed.{more}",
+        ["Source → target", "Replies", "Correct answers", "Effect"],
+        rows[:MOST],
+    )
+
+
+def _careful_cells(analysis: Analysis, model: ModelAnalysis) -> Iterator[tuple[str, str, Row]]:
+    """Source and target in words, their address in the explorer, and the other cells of a row."""
+    names, record = labels(analysis).long, model.behaviour
+    if record is None:
+        return
+    groups = [("base", record.base, {}, False)]
+    groups += [(names[n], row, model.pgf.get(n, {}), True) for n, row in record.sources.items()]
+    for name, row in record.controls.items():
+        groups.append((clean(name), row, model.controls[name].targets, False))
+    for source, row, effects, is_task in groups:
+        for target, answers in row.items():
+            if not answers.collapsed and not answers.unreadable >= UNREADABLE:
+                continue
+            pair = {"source": source, "target": names[target]}
+            effect, correct = effects.get(target), record.right.get(target, [])
+            options = [n for n in sorted(set(answers.collapsed.values())) if n < len(correct)]
+            shares = ", ".join(f"{letter(n)} {percent(correct[n])}" for n in options)
+            number = CellLine(UNKNOWN)
+            if effect:
+                number = CellLine(signed(effect.mean), interval_text(effect.ci))
+            yield (
+                f"{source} → {names[target]}",
+                link(**pair) if is_task else link(task=names[target]),
+                [[_reply_words(answers)], [CellLine(shares or UNKNOWN)], [number]],
+            )
+
+
+def _reply_words(answers: Answers) -> CellLine:
+    share = f"{percent(answers.unreadable)} unreadable" if answers.unreadable > 0 else ""
+    if not answers.collapsed:
+        return CellLine(share)
+    words, seeds = says(answers), counted(answers.seeds, "seed")
+    return CellLine(words if "seeds" in words else f"{words} in {seeds}", share)
+
+
+def _flipped(analysis: Analysis) -> PageTable:
+    names, rows = labels(analysis).long, []
+    for model, label in model_labels(analysis).items():
+        record = analysis.models[model]
+        cells = [
+            (cell.mean, source, target)
+            for source, row in record.pgf.items()
+            for target, cell in row.items()
+            if not same_task(source, target)
+            and beyond_noise(cell, analysis.settings.alpha)
+            and target in record.flips.get(source, {})
+        ]
+        cells.sort()
+        best = [each for each in reversed(cells) if each[0] > 0][:STRONGEST]
+        for mean, source, target in [*best, *[each for each in cells if each[0] < 0][:STRONGEST]]:
+            flips, pair = record.flips[source][target], (names[source], names[target])
+            address = link(model=label, source=pair[0], target=pair[1])
+            rows.append(
+                [
+                    [CellLine(" → ".join(pair), label, address)],
+                    [CellLine(signed(mean), interval_text(record.pgf[source][target].ci))],
+                    _changed(flips, target, flips.fixed, flips.most_fixed, flips.often_fixed),
+                    _changed(flips, target, flips.broken, flips.most_broken, flips.often_broken),
+                ]
+            )
+    intro = (
+        f"The {STRONGEST} strongest helpful and harmful effects of each model beyond noise, "
+        "without self-transfer. Fixed items: the base was wrong and the adapter is correct. "
+        "Broken items: the reverse. Items that flipped in more than half of the seeds are named; "
+        "a flip in one seed of four is noise. analysis.json has the items of every cell."
+    )
+    heads = ["Source → target", "Effect", "Fixed", "Broken"]
+    return PageTable("behavior stack", "", intro, heads, rows)
+
+
+def _changed(
+    flips: Flips, target: str, mean: float, most: dict[str, int], often: int
+) -> list[CellLine]:
+    seeds = f"mean of {flips.seeds} seeds; {often} in most seeds" if flips.seeds > 1 else ""
+    named = []
+    for item, times in most.items():
+        short = clean(item.removeprefix(target).lstrip("/_-: ") or item)
+        named.append(f"{short} ({times}/{flips.seeds})" if flips.seeds > 1 else short)
+    if often > len(most):
+        named.append(f"and {often - len(most)} more")
+    count = f"{mean:.1f}".removesuffix(".0") + f" of {flips.items:.0f} items"
+    return [CellLine(count, seeds), *([CellLine("", ", ".join(named))] if most else [])]
+
+
+def _placebos(analysis: Analysis) -> PageTable:
+    rows: list[Row] = []
+    for model, label in model_labels(analysis).items():
+        record, unknown = analysis.models[model], [CellLine(UNKNOWN)]
+        for name, control in record.controls.items():
+            if control_kind(name) == "mixture":
+                continue
+            what = "evaluation noise, not subtracted" if name == REORDERED else "placebo"
+            if record.adjusted and record.adjusted.placebo == name:
+                what = "placebo, subtracted"
+            head = [CellLine(clean(name), f"{label}; {what}")]
+            rows.append([head, [_estimate(control.mean)], unknown, unknown])
+        if (adjusted := record.adjusted) is not None:
+            before, after = analysis.decomposition[model].target, adjusted.decomposition.target
+            shares = CellLine(f"{percent(before)} → {percent(after)}", "before → after")
+            head = [CellLine("sources beyond the placebo", label)]
+            rows.append(
+                [head, [_estimate(adjusted.mean)], [shares], [remaining_variance(adjusted)]]
+            )
+    intro = (
+        "A placebo learns the answer format without a perception task. Any finetune may do to a "
+        "target what a placebo does; adjusted effects leave that out, seed by seed. Where targets "
+        "explain much of the pattern, much of it may be the format. The third column is the share "
+        "of the off-diagonal variance that the target explains. The last is the variance that "
+        "remains, including the placebo’s noise."
+    )
+    heads = ["Control", "Mean effect", "Explained by the target", "Off-diagonal variance"]
+    return PageTable("behavior stack", "", intro, heads, rows)
+
+
+def remaining_variance(adjusted: Adjusted) -> CellLine:
+    """The share of variance beyond the placebo, where its interval shows that it is less."""
+    low, high = adjusted.variance_ci
+    if math.isnan(low):
+        return CellLine(percent(adjusted.variance), "of the unadjusted variance; no interval")
+    ends = f"{percent(low)} to {percent(high)}"
+    if high >= 1:
+        return CellLine("no clear reduction", f"{ends} of the unadjusted variance")
+    return CellLine(percent(adjusted.variance), f"of the unadjusted variance ({ends})")
+
+
+def _mixtures(analysis: Analysis) -> PageTable:
+    names, rows = labels(analysis).long, []
+    for model, label in model_labels(analysis).items():
+        for name, mixture in analysis.models[model].controls.items():
+            known = {t: e for t, e in mixture.targets.items() if math.isfinite(e.mean)}
+            if control_kind(name) != "mixture" or not known:
+                continue
+            order = sorted(known, key=lambda target: known[target].mean)
+            row = [[CellLine(clean(name), label)], [_estimate(mixture.mean)]]
+            for target in (order[-1], order[0]):
+                task, effect = names[target], _estimate(known[target])
+                row.append([CellLine(task, effect.words, link(task=task))])
+            rows.append(row)
+    intro = (
+        "Finetuned on items of several tasks: the last rows of the heatmap. They are measured like "
+        "sources but have no part in averages, personas, cliques and the graph."
+    )
+    heads = ["Mixture", "Mean effect", "Highest on", "Lowest on"]
+    return PageTable("behavior stack", "Mixtures", intro, heads, rows)
+
+
+def _estimate(estimate: Estimate) -> CellLine:
+    seeds = counted(sum(math.isfinite(value) for value in estimate.seeds.values()), "seed")
+    return CellLine(signed(estimate.mean, 3), joined(interval_text(estimate.ci, 3), seeds))
