@@ -76,9 +76,12 @@ def analyze_model(
     part = part.copy(data=one.data.averaged[None])
     found, q_values = cells(one, base)
     mean = seed_mean(one.data.averaged)
-    edges = graph.strongest_edges(mean, one.data.itself, settings.graph_keep)
+    edges = [
+        Edge(one.sources[i], one.data.targets[j], float(mean[i, j]), float(q_values[i, j]))
+        for i, j in graph.strongest_edges(mean, one.data.itself, settings.graph_keep)
+    ]
     controls = control_effects(matrix, one, settings)
-    trends = {by: _categories(part, one, by) for by in ORDER}
+    trends = {by: _categories(part, one, by, settings.include_self) for by in ORDER}
     means = task_effects.averages(part, include_self=settings.include_self).isel(model=0)
     targets = one.data.targets
     accuracy = base["base_accuracy"].transpose("target", "seed")
@@ -99,16 +102,8 @@ def analyze_model(
         average=_profile(one, means.mean("seed"), settings.include_self),
         noise_floor=None if null is None else _noise_floor(one, null, settings),
         categories={by: records for by, (records, _) in trends.items()},
-        category_axes={
-            by: CategoryAxis(trends[by][1], _category_effects(part, one, by, settings.include_self))
-            for by in ORDER
-        },
-        graph=Graph(
-            [
-                Edge(one.sources[i], targets[j], float(mean[i, j]), float(q_values[i, j]))
-                for i, j in edges
-            ]
-        ),
+        category_axes={by: axis for by, (_, axis) in trends.items()},
+        graph=Graph(edges),
         cliques=_cliques(part, one, null, settings),
         behaviour=behavior(matrix.sel(model=one.model)),
         flips=flips(matrix.sel(model=one.model)),
@@ -282,9 +277,9 @@ def _profiles(
 
 
 def _categories(
-    part: xr.DataArray, one: ModelEffects, by: Axis
-) -> tuple[dict[str, Category], list[str]]:
-    """The categories' trends, and which of them change their order without self-transfer."""
+    part: xr.DataArray, one: ModelEffects, by: Axis, include_self: bool
+) -> tuple[dict[str, Category], CategoryAxis]:
+    """The categories' trends, which of them change without self-transfer, and their effects."""
     counted = _profiles(part, one, by, include_self=True)
     apart = _profiles(part, one, by, include_self=False)
     names = [*part["target"].values.tolist(), *part["source"].values.tolist()]
@@ -312,7 +307,7 @@ def _categories(
         )
         for category, profile in counted.items()
     }
-    return records, rests
+    return records, CategoryAxis(rests, _category_effects(part, one, by, include_self))
 
 
 def _category_effects(

@@ -1,15 +1,11 @@
 """What may be concluded: checks that void a verdict, and the one rule for "beyond noise"."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
-if TYPE_CHECKING:
-    from transferscope.analysis import Cell
-    from transferscope.analysis.parts import Estimate
+from transferscope.tasks.number import Interval
 
 Severity = Literal["void", "caution", "note"]
 SEVERITIES: tuple[Severity, ...] = ("void", "caution", "note")
@@ -50,7 +46,14 @@ def is_void(checks: Sequence[Check], model: str, source: str, target: str | None
     return ""
 
 
-def beyond_noise(effect: Cell | Estimate, alpha: float) -> bool | None:
+class HasInterval(Protocol):
+    """A `Cell` or an `Estimate`."""
+
+    @property
+    def ci(self) -> Interval: ...
+
+
+def beyond_noise(effect: HasInterval, alpha: float) -> bool | None:
     """Whether an effect can be distinguished from noise.
 
     It can where its interval leaves 0 out and, where it is known which items changed, the exact
