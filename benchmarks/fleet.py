@@ -37,9 +37,11 @@ from torch import Tensor
 
 from transferscope.engine import train
 from transferscope.engine.adapter import Adapter
-from transferscope.engine.glimpse import tokenizer
+from transferscope.engine.glimpse import layout
+from transferscope.engine.glimpse.shipped import folder
 from transferscope.engine.linears import language_linears
 from transferscope.engine.paths import forward_path
+from transferscope.engine.processors import load_processor
 from transferscope.engine.quantized import keep_layout
 from transferscope.engine.score import score_fleet
 from transferscope.engine.split import spread
@@ -172,14 +174,12 @@ def embedded(name: str, tiny: bool) -> Bench:
 
 def shaped(name: str, tiny: bool, quantization: str | None = None, gpus: int = 1) -> Bench:
     """Random weights of Qwen2.5-VL's shapes: two pictures and 64 tokens of text an item."""
-    from transferscope.engine.glimpse.processor import processor
-
     side, count = (56, 16) if tiny else (448, 32)
     model = random_model(configuration(name, tiny), quantization, gpus)
-    words = processor()
+    words = load_processor(folder("glimpse-s"))
     words.image_processor.size = {"shortest_edge": 28 * 28, "longest_edge": side * side}
     base = make_base(model, words, name=name, weights_hash="random")
-    items = made_items(9 * count, side)
+    items = made_items(9 * count, side, words.tokenizer)
     jobs = [Job(str(index), 0, items[index * count :][:count], index, 2, 3) for index in range(8)]
     return Bench(base, recipe_of(batch_size=8), jobs, items[8 * count :], 8, checkpointing=True)
 
@@ -266,9 +266,9 @@ def configuration(name: str, tiny: bool) -> Any:
             "vocab_size": words,
             "rms_norm_eps": 1e-6,
             "rope_parameters": rope,
-            "pad_token_id": tokenizer.PAD,
-            "bos_token_id": tokenizer.TURN,
-            "eos_token_id": tokenizer.TURN_END,
+            "pad_token_id": layout.PAD,
+            "bos_token_id": layout.TURN,
+            "eos_token_id": layout.TURN_END,
         },
         vision_config=vision
         | {
@@ -276,15 +276,15 @@ def configuration(name: str, tiny: bool) -> Any:
             "window_size": 56 if tiny else 112,
             "fullatt_block_indexes": [1] if tiny else [7, 15, 23, 31],
         },
-        image_token_id=tokenizer.IMAGE_PAD,
-        video_token_id=tokenizer.VIDEO_PAD,
-        vision_start_token_id=tokenizer.IMAGE,
-        vision_end_token_id=tokenizer.IMAGE_END,
+        image_token_id=layout.IMAGE_PAD,
+        video_token_id=layout.VIDEO_PAD,
+        vision_start_token_id=layout.IMAGE,
+        vision_end_token_id=layout.IMAGE_END,
         tie_word_embeddings=name == "3b",
     )
 
 
-def made_items(count: int, side: int) -> list[Item]:
+def made_items(count: int, side: int, tokenizer: Any) -> list[Item]:
     """Items with two pictures of noise, and prompts of 64 tokens."""
     rng, choices, items = np.random.default_rng(0), ("box", "point"), []
     question = "Which is closer?"

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from transferscope.engine.glimpse import tokenizer
-from transferscope.engine.glimpse.architecture import build
-from transferscope.engine.glimpse.processor import processor as small_processor
+from tools.glimpse_bases import tokenizer
+from tools.glimpse_bases.architecture import build
+from tools.glimpse_bases.processor import processor as small_processor
+from transferscope.engine.glimpse import layout
 from transferscope.engine.vlm import Base, make_base
 from transferscope.study import Recipe
 from transferscope.tasks import Drawn, Item, lettered
@@ -15,10 +16,10 @@ from transferscope.tasks import Drawn, Item, lettered
 WORDS = ("closer", "box", "point", "the camera", "which is closer to the box")
 
 IDS = {
-    "image_token_id": tokenizer.IMAGE_PAD,
-    "video_token_id": tokenizer.VIDEO_PAD,
-    "vision_start_token_id": tokenizer.IMAGE,
-    "vision_end_token_id": tokenizer.IMAGE_END,
+    "image_token_id": layout.IMAGE_PAD,
+    "video_token_id": layout.VIDEO_PAD,
+    "vision_start_token_id": layout.IMAGE,
+    "vision_end_token_id": layout.IMAGE_END,
 }
 TEXT = {
     "hidden_size": 48,
@@ -165,7 +166,7 @@ def _llava(hf: Any) -> tuple[Any, Any]:
         patch_size=14,
     )
     config = hf.LlavaConfig(
-        text_config=text, vision_config=vision, image_token_index=tokenizer.IMAGE_PAD
+        text_config=text, vision_config=vision, image_token_index=layout.IMAGE_PAD
     )
     pictures = CLIPImageProcessorPil(
         size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}
@@ -177,7 +178,7 @@ def _llava(hf: Any) -> tuple[Any, Any]:
         patch_size=14,
         vision_feature_select_strategy="default",
         chat_template=tokenizer.CHAT_TEMPLATE,
-        image_token=tokenizer.SPECIAL[tokenizer.IMAGE_PAD],
+        image_token=layout.SPECIAL[layout.IMAGE_PAD],
         num_additional_image_tokens=1,
     )
     return config, made

@@ -13,7 +13,7 @@ from test_cost import QWEN25_7B
 
 from transferscope import store as results
 from transferscope.engine import calibration
-from transferscope.engine.glimpse.base import folder
+from transferscope.engine.glimpse.shipped import folder
 from transferscope.study import Budget
 from transferscope.study.cost_record import Device, Speeds
 from transferscope.study.file import parse_study, suite_of

@@ -15,7 +15,7 @@ from torch.nn import functional
 from transferscope.engine import optimizer as optimiser
 from transferscope.engine import score, train
 from transferscope.engine.adapter import Adapter, load_adapter, peft_config, save_adapter, stacked
-from transferscope.engine.glimpse_path import SmallPath
+from transferscope.engine.glimpse.glimpse_path import SmallPath
 from transferscope.engine.linears import target_linears
 from transferscope.engine.lora import Dropout, Stack, attached, merged
 from transferscope.engine.memory import Room

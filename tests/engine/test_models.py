@@ -12,8 +12,8 @@ import torch
 import transformers
 from messages import raises
 
-from transferscope.engine.glimpse import base as bases
-from transferscope.engine.glimpse import tokenizer
+from tools.glimpse_bases import tokenizer
+from tools.glimpse_bases.export import save_base
 from transferscope.engine.linears import language_linears, target_linears
 from transferscope.engine.paths import forward_path
 from transferscope.engine.qwen_path import FAMILIES, QwenPath
@@ -34,7 +34,7 @@ def small():
 @pytest.fixture(scope="module")
 def folder(small, tmp_path_factory):
     where = tmp_path_factory.mktemp("bases") / "own"
-    return bases.save_base(small.model, small.processor, where)
+    return save_base(small.model, small.processor, where)
 
 
 # Loading.

@@ -11,10 +11,10 @@ from safetensors import safe_open
 from test_fleet import in_company, job, peft_run, random_adapter
 from torch.nn import functional
 
+from tools.glimpse_bases.export import save_base
 from transferscope.engine import quantized
 from transferscope.engine.adapter import WEIGHTS, load_adapter, save_adapter
 from transferscope.engine.external_adapter import load_tuned
-from transferscope.engine.glimpse.base import save_base
 from transferscope.engine.linears import language_linears
 from transferscope.engine.memory import Room
 from transferscope.engine.paths import forward_path

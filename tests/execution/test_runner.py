@@ -542,9 +542,9 @@ def test_a_study_that_failed_in_part_is_analysed_with_exit_code_1(command, lab, 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    from transferscope.engine.glimpse.architecture import build
-    from transferscope.engine.glimpse.base import save_base
-    from transferscope.engine.glimpse.processor import processor
+    from tools.glimpse_bases.architecture import build
+    from tools.glimpse_bases.export import save_base
+    from tools.glimpse_bases.processor import processor
 
     folder = tmp_path_factory.mktemp("bases") / "glimpse-s"
     return save_base(build("s", seed=1).eval(), processor(), folder)

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
-from transferscope.engine.glimpse.base import NAMES, folder
+from transferscope.engine.glimpse.shipped import NAMES, folder
 from transferscope.engine.memory import folding_pays
 from transferscope.engine.paths import forward_path
 from transferscope.engine.score import score_fleet

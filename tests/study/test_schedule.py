@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope.engine.glimpse.base import folder
+from transferscope.engine.glimpse.shipped import folder
 from transferscope.study.cost_record import Device, Speeds
 from transferscope.study.file import parse_study, suite_of
 from transferscope.study.items import Stock

@@ -160,7 +160,7 @@ def costs(
 def _shapes(study: Study, notes: list[str]) -> Iterator[tuple[str, Shapes]]:
     """The shapes of the models whose configuration can be had."""
     from transferscope.engine.bases import check_places
-    from transferscope.engine.glimpse.base import folder as embedded
+    from transferscope.engine.glimpse.shipped import folder as embedded
     from transferscope.study.shapes import hub_shapes, read_shapes
 
     check_places(study)

@@ -43,7 +43,7 @@ def check_places(study: Study) -> None:
     Raises:
         StudyError: naming it.
     """
-    from transferscope.engine.glimpse.base import folder as embedded
+    from transferscope.engine.glimpse.shipped import folder as embedded
 
     for name, model in study.models.items():
         if Path(model.where).is_dir():

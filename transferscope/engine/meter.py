@@ -103,7 +103,7 @@ def base_shapes(base: Any) -> Shapes | None:
 
 def as_run(base: Any, shapes: Shapes, items: Sequence[Item]) -> Shapes:
     """The shapes, small where these items run on the embedded bases' path."""
-    from transferscope.engine.glimpse_path import SmallPath
+    from transferscope.engine.glimpse.glimpse_path import SmallPath
     from transferscope.engine.paths import forward_path
 
     return replace(shapes, small=isinstance(forward_path(base, items), SmallPath))

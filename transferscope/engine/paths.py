@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transferscope.engine.glimpse_path import SmallPath, fits, is_embedded
+from transferscope.engine.glimpse.glimpse_path import SmallPath, fits, is_embedded
 from transferscope.engine.plain_path import PlainPath
 from transferscope.engine.qwen_path import FAMILIES, QwenPath
 from transferscope.engine.rows import ForwardPath

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 
 from transferscope.engine.devices import fix_products
-from transferscope.engine.glimpse.base import folder as embedded_folder
+from transferscope.engine.glimpse.shipped import folder as embedded_folder
 from transferscope.engine.processors import first_line, limit_pixels, load_processor
 from transferscope.engine.quantized import check_installed, keep_layout, nf4
 from transferscope.engine.split import spread

@@ -83,7 +83,7 @@ def connected(workers: int | None) -> Iterator[bool]:
 
 def asks(study: Study) -> dict[str, Ask]:
     """What a worker asks for each model: a share of a GPU if there is any, room for the weights."""
-    from transferscope.engine.glimpse.base import folder as embedded
+    from transferscope.engine.glimpse.shipped import folder as embedded
 
     found = {}
     for name, model in study.models.items():

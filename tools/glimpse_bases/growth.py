@@ -17,8 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from transferscope.engine.glimpse.architecture import HEAD, SIZES, Size, build, size
-from transferscope.engine.glimpse.weights import EMBEDDING, TIED
+from tools.glimpse_bases.architecture import SIZES, Size, build, size
+from tools.glimpse_bases.weights import EMBEDDING, TIED
+from transferscope.engine.glimpse.layout import HEAD
 from transferscope.errors import DataError
 
 _MERGED = 4

@@ -1,34 +1,12 @@
-"""Conversations about small pictures as rows of token ids.
-
-All pictures are 112 x 112 and stand before the text, so the places of the picture tokens depend
-on the number of pictures alone. Needs no torch.
-"""
+"""Conversations about small images as rows of token ids. Needs no torch."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from transferscope.engine.glimpse.tokenizer import (
-    ASSISTANT,
-    IMAGE,
-    IMAGE_END,
-    IMAGE_PAD,
-    PAD,
-    TURN,
-    TURN_END,
-    USER,
-    encode,
-)
-
-SIDE = 112
-"""Pixels along an edge of a picture."""
-
-GRID = 4
-"""Tokens along an edge of a picture, after merging."""
-
-TOKENS = GRID * GRID
-"""Tokens of a picture."""
+from tools.glimpse_bases.tokenizer import encode
+from transferscope.engine.glimpse.layout import ASSISTANT, PAD, TURN, TURN_END, USER, opening
 
 
 class Packed(NamedTuple):
@@ -37,30 +15,6 @@ class Packed(NamedTuple):
     ids: list[int]
     answered: list[bool]
     """Which tokens the model has to say itself."""
-
-
-def opening(pictures: int) -> list[int]:
-    """How the user's first turn begins: the pictures."""
-    return [TURN, USER, *([IMAGE, *[IMAGE_PAD] * TOKENS, IMAGE_END] * pictures)]
-
-
-def picture_slots(pictures: int) -> list[int]:
-    """Places of the picture tokens in a row."""
-    return [place for place, token in enumerate(opening(pictures)) if token == IMAGE_PAD]
-
-
-def positions(pictures: int, length: int) -> np.ndarray:
-    """Time, row and column of every token as M-RoPE counts them: (3, length), int64."""
-    table, now = [(0, 0, 0), (1, 1, 1)], 2
-    for _ in range(pictures):
-        table.append((now, now, now))
-        start = now + 1
-        table += [(start, start + cell // GRID, start + cell % GRID) for cell in range(TOKENS)]
-        now = start + GRID
-        table.append((now, now, now))
-        now += 1
-    table += [(now + extra,) * 3 for extra in range(length - len(table))]
-    return np.array(table[:length], dtype=np.int64).T
 
 
 def prompt(pictures: int, text: str) -> list[int]:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from transferscope.engine.glimpse import forward
-from transferscope.engine.glimpse.tokenizer import letters
-from transferscope.engine.glimpse.zero_shot import (
+from tools.glimpse_bases import forward
+from tools.glimpse_bases.tokenizer import letters
+from tools.glimpse_bases.zero_shot import (
     Questions,
     encode_items,
     encode_suite,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferscope.engine.glimpse.drawing import LONGEST, Block, Example, Order, draw
+from tools.glimpse_bases.drawing import LONGEST, Block, Example, Order, draw
 
 IGNORED = -100
 """Target of a token that the model does not have to say."""

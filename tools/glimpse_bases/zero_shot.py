@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from transferscope.engine.glimpse import forward
-from transferscope.engine.glimpse.architecture import width
-from transferscope.engine.glimpse.prompts import padded, prompt
-from transferscope.engine.glimpse.tokenizer import letters
+from tools.glimpse_bases import forward
+from tools.glimpse_bases.architecture import width
+from tools.glimpse_bases.rows import padded, prompt
+from tools.glimpse_bases.tokenizer import letters
+from transferscope.engine.glimpse.arithmetic import vision_features
 from transferscope.tasks import Item, Split, Suite
 
 BATCH = 64
@@ -75,7 +76,7 @@ def features(model: Qwen2_5_VLForConditionalGeneration, pixels: np.ndarray) -> T
     """Vision features of items' pictures: (items, pictures x 16, width)."""
     device = model.device
     flat = torch.from_numpy(pixels.reshape(-1, *pixels.shape[2:]))
-    seen = [forward.vision_features(model, part.to(device)) for part in flat.split(_batch(device))]
+    seen = [vision_features(model, part.to(device)) for part in flat.split(_batch(device))]
     return torch.cat(seen).view(len(pixels), -1, width(model))
 
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tools.glimpse_bases.worlds import several, single
 from transferscope.suites.glimpse import GENERATORS, VERSION
 from transferscope.suites.glimpse.canvas import SIZE, frame
 from transferscope.suites.glimpse.figures import KIND_PARTS, KINDS, TOOL_PARTS, TOOLS
-from transferscope.suites.glimpse.generic import several, single
 from transferscope.suites.glimpse.jigsaw import SLANTS
 from transferscope.suites.glimpse.scene import COLORS, SHAPES, Ask, Label, World
 from transferscope.suites.glimpse.surfaces import ALBEDO, FAKES, STYLES

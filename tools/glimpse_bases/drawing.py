@@ -8,14 +8,14 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from transferscope.engine.glimpse.prompts import pack, padded
+from tools.glimpse_bases.rows import pack, padded
 
 LONGEST = {1: 152, 2: 192, 3: 168, 4: 176}
 """Number of pictures to tokens of a row; what does not fit is left out."""
 
 
 class Example(Protocol):
-    """A scene with questions: what `transferscope.suites.glimpse.stream.example` answers with."""
+    """A scene with questions: what `tools.glimpse_bases.stream.example` answers with."""
 
     @property
     def images(self) -> np.ndarray:

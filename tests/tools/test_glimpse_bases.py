@@ -9,18 +9,19 @@ import pytest
 import torch
 from messages import raises
 
-from transferscope.engine.glimpse import base as bases
-from transferscope.engine.glimpse import forward, tokenizer
-from transferscope.engine.glimpse.__main__ import COMMANDS, arguments, main
-from transferscope.engine.glimpse.architecture import SIZES, build, parameters
-from transferscope.engine.glimpse.drawing import LONGEST, Order, draw
-from transferscope.engine.glimpse.feeding import IGNORED, Ring, Supply
-from transferscope.engine.glimpse.growth import grow
-from transferscope.engine.glimpse.measure import Recipe, Table, finetune, measure, summary
-from transferscope.engine.glimpse.pretrain import Plan, pretrain, rate_share
-from transferscope.engine.glimpse.processor import processor
-from transferscope.engine.glimpse.prompts import pack, padded, prompt
-from transferscope.engine.glimpse.weights import (
+from tools.glimpse_bases import forward, tokenizer
+from tools.glimpse_bases.__main__ import COMMANDS, arguments, main
+from tools.glimpse_bases.architecture import SIZES, build, parameters
+from tools.glimpse_bases.drawing import LONGEST, Order, draw
+from tools.glimpse_bases.export import save_base
+from tools.glimpse_bases.feeding import IGNORED, Ring, Supply
+from tools.glimpse_bases.growth import grow
+from tools.glimpse_bases.measure import Recipe, Table, finetune, measure, summary
+from tools.glimpse_bases.pretrain import Plan, pretrain, rate_share
+from tools.glimpse_bases.processor import processor
+from tools.glimpse_bases.rows import pack, padded, prompt
+from tools.glimpse_bases.stream import LABELS, example
+from tools.glimpse_bases.weights import (
     EMBEDDING,
     embedding,
     load_weights,
@@ -29,10 +30,11 @@ from transferscope.engine.glimpse.weights import (
     save_weights,
     weights_of,
 )
-from transferscope.engine.glimpse.zero_shot import encode_items, features, right, score
+from tools.glimpse_bases.zero_shot import encode_items, features, right, score
+from transferscope.engine.glimpse import layout, shipped
+from transferscope.engine.glimpse.arithmetic import vision_features
 from transferscope.errors import DataError, StudyError
 from transferscope.suites.glimpse import Glimpse
-from transferscope.suites.glimpse.stream import LABELS, example
 from transferscope.tasks import Drawn, Item, Task, lettered
 
 QUESTION = (
@@ -48,7 +50,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def saved(small, tmp_path_factory):
-    return bases.save_base(small, processor(), tmp_path_factory.mktemp("bases") / "glimpse-s")
+    return save_base(small, processor(), tmp_path_factory.mktemp("bases") / "glimpse-s")
 
 
 def pixels(*shape: int) -> np.ndarray:
@@ -72,9 +74,9 @@ def test_a_question_becomes_its_words():
 
 def test_the_special_tokens_stand_where_the_code_says():
     words = tokenizer.vocabulary()
-    assert words[: len(tokenizer.SPECIAL)] == tokenizer.SPECIAL
-    assert words[tokenizer.USER] == "user"
-    assert words[tokenizer.ASSISTANT] == "assistant"
+    assert words[: len(layout.SPECIAL)] == layout.SPECIAL
+    assert words[layout.USER] == "user"
+    assert words[layout.ASSISTANT] == "assistant"
     assert [words[index] for index in tokenizer.letters()] == [f"({c})" for c in "ABCDEFGHIJ"]
     assert len(set(words)) == len(words)
     assert tokenizer.rows(len(words)) % 64 == 0
@@ -114,7 +116,7 @@ def test_a_turn_that_does_not_fit_is_left_out_and_answers_are_marked():
     turns = [("Which point?", "A"), ("is " * 50, "B"), ("Which box?", "B")]
     packed = pack(1, turns, longest=50)
     said = [index for index, own in zip(packed.ids, packed.answered, strict=True) if own]
-    end = tokenizer.TURN_END
+    end = layout.TURN_END
     assert said == [*tokenizer.encode("A"), end, *tokenizer.encode("B"), end]
     assert len(packed.ids) <= 50
 
@@ -156,7 +158,7 @@ def test_the_fast_forward_equals_processor_and_stock_forward(saved, pictures):
     last = torch.tensor([len(row) - 1 for row in rows])
     with torch.no_grad():
         stock = model(**inputs).logits[:, -1]
-        features = forward.vision_features(model, torch.from_numpy(seen).flatten(0, 1))
+        features = vision_features(model, torch.from_numpy(seen).flatten(0, 1))
         fast = forward.answer_logits(
             model, torch.from_numpy(padded(rows)), features, pictures, last
         )
@@ -175,7 +177,7 @@ def test_a_picture_of_another_size_becomes_16_tokens(saved):
         return_tensors="pt",
     )
     assert inputs.image_grid_thw.tolist() == [[1, 8, 8]]
-    assert (inputs.input_ids == tokenizer.IMAGE_PAD).sum() == 16
+    assert (inputs.input_ids == layout.IMAGE_PAD).sum() == 16
 
 
 @pytest.mark.parametrize(("size", "millions"), [("s", 1.48), ("m", 4.05), ("l", 12.08)])
@@ -214,7 +216,7 @@ def test_a_grown_base_answers_as_the_smaller_one():
     last = torch.full((2,), ids.shape[1] - 1)
     with torch.no_grad():
         before, after = (
-            forward.answer_logits(its, ids, forward.vision_features(its, seen), 2, last)
+            forward.answer_logits(its, ids, vision_features(its, seen), 2, last)
             for its in (small, large)
         )
     assert before.abs().max() > 0.1
@@ -239,9 +241,9 @@ def test_a_vision_layer_that_weights_lack_is_the_identity(small):
     load_weights(filled, lacking)
     seen = torch.from_numpy(pixels(2))
     with torch.no_grad():
-        whole = forward.vision_features(filled, seen)
+        whole = vision_features(filled, seen)
         filled.model.visual.blocks = filled.model.visual.blocks[:3]
-        assert torch.equal(forward.vision_features(filled, seen), whole)
+        assert torch.equal(vision_features(filled, seen), whole)
 
 
 def test_a_new_word_starts_as_its_lower_case():
@@ -279,7 +281,7 @@ def test_weights_survive_their_file(small, tmp_path):
 
 
 def test_a_base_is_found_whole(saved):
-    assert bases.folder("glimpse-s", saved.parent) == saved
+    assert shipped.folder("glimpse-s", saved.parent) == saved
 
 
 def test_a_base_names_no_place_of_this_machine(saved):
@@ -301,15 +303,15 @@ def test_a_damaged_base_is_refused_with_the_remedy(saved, tmp_path):
     shutil.copytree(saved.parent, tmp_path, dirs_exist_ok=True)
     (tmp_path / "glimpse-s" / "config.json").write_text("{}")
     with raises(DataError):
-        bases.folder("glimpse-s", tmp_path)
+        shipped.folder("glimpse-s", tmp_path)
     (tmp_path / "glimpse-s" / "config.json").unlink()
     with raises(DataError):
-        bases.folder("glimpse-s", tmp_path)
+        shipped.folder("glimpse-s", tmp_path)
 
 
 def test_an_unknown_base_is_refused_with_the_nearest_name():
     with raises(StudyError):
-        bases.folder("glimps-m")
+        shipped.folder("glimps-m")
 
 
 # Answers.
@@ -330,7 +332,7 @@ def test_an_option_that_is_not_offered_is_never_chosen(small):
         state = forward.hidden(
             raised,
             questions.ids[:1],
-            forward.vision_features(raised, torch.from_numpy(questions.pixels[0])),
+            vision_features(raised, torch.from_numpy(questions.pixels[0])),
             1,
         )[0, int(questions.last[0])]
         table[tokenizer.letters()[2]] = 10 * state
@@ -441,7 +443,7 @@ def test_finetuning_learns_an_answer_and_repeats_itself(small):
 def test_every_command_shows_an_example(command, capsys):
     with pytest.raises(SystemExit):
         arguments().parse_args([command, "--help"])
-    assert f"transferscope.engine.glimpse {command}" in capsys.readouterr().out.split("example:")[1]
+    assert f"tools.glimpse_bases {command}" in capsys.readouterr().out.split("example:")[1]
 
 
 def test_a_mistake_is_one_line_without_a_traceback(capsys, tmp_path):
@@ -451,14 +453,14 @@ def test_a_mistake_is_one_line_without_a_traceback(capsys, tmp_path):
 
 
 def test_every_size_has_its_base():
-    assert [f"glimpse-{size}" for size in SIZES] == list(bases.NAMES)
+    assert [f"glimpse-{size}" for size in SIZES] == list(shipped.NAMES)
 
 
-def shipped(name: str):
+def loaded(name: str):
     """A shipped base as a user loads it."""
     from transformers import AutoModelForImageTextToText
 
-    return AutoModelForImageTextToText.from_pretrained(bases.folder(name), dtype=torch.float32)
+    return AutoModelForImageTextToText.from_pretrained(shipped.folder(name), dtype=torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -467,22 +469,22 @@ def shipped(name: str):
 def test_a_shipped_base_loads_as_users_load_it(name, millions):
     from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
-    model = shipped(name)
+    model = loaded(name)
     assert isinstance(model, Qwen2_5_VLForConditionalGeneration)
     assert parameters(model) / 1e6 == pytest.approx(millions, abs=0.1)
-    processor = AutoProcessor.from_pretrained(bases.folder(name))
+    processor = AutoProcessor.from_pretrained(shipped.folder(name))
     assert len(processor.tokenizer) == 264
 
 
 def test_the_shipped_bases_are_small_enough_to_ship():
-    sizes = [path.stat().st_size for path in bases.WEIGHTS.rglob("*") if path.is_file()]
+    sizes = [path.stat().st_size for path in shipped.WEIGHTS.rglob("*") if path.is_file()]
     assert sum(sizes) < 40e6
 
 
-@pytest.mark.parametrize("name", bases.NAMES)
+@pytest.mark.parametrize("name", shipped.NAMES)
 def test_a_shipped_base_sees(name):
     """Two easy tasks, 200 items each: guessing reaches 60 % of either once in 300 tries."""
-    model = shipped(name).eval()
+    model = loaded(name).eval()
     for task in ("Jigsaw", "Art_Style"):
         questions = encode_items(Glimpse().items(task, "eval")[:200])
         assert right(model, questions, features(model, questions.pixels)).mean() > 0.6

@@ -11,14 +11,21 @@ from difflib import get_close_matches
 import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from transferscope.engine.glimpse import tokenizer
+from tools.glimpse_bases import tokenizer
+from transferscope.engine.glimpse.layout import (
+    HEAD,
+    IMAGE,
+    IMAGE_END,
+    IMAGE_PAD,
+    MROPE_SECTION,
+    PAD,
+    ROPE_THETA,
+    TURN,
+    TURN_END,
+    VIDEO_PAD,
+)
 from transferscope.errors import StudyError
 
-HEAD = 32
-"""Width of an attention head, in the language model and in the vision tower."""
-
-ROPE_THETA = 200.0
-MROPE_SECTION = (2, 4, 10)
 SPREAD = 0.04
 """Standard deviation of fresh weights."""
 
@@ -89,9 +96,9 @@ def configuration(name: str) -> Qwen2_5_VLConfig:
             "rope_scaling": rope,
             "max_position_embeddings": 1024,
             "initializer_range": SPREAD,
-            "pad_token_id": tokenizer.PAD,
-            "bos_token_id": tokenizer.TURN,
-            "eos_token_id": tokenizer.TURN_END,
+            "pad_token_id": PAD,
+            "bos_token_id": TURN,
+            "eos_token_id": TURN_END,
         },
         vision_config={
             "depth": its.vision_layers,
@@ -107,10 +114,10 @@ def configuration(name: str) -> Qwen2_5_VLConfig:
             "temporal_patch_size": 2,
             "initializer_range": SPREAD,
         },
-        vision_start_token_id=tokenizer.IMAGE,
-        vision_end_token_id=tokenizer.IMAGE_END,
-        image_token_id=tokenizer.IMAGE_PAD,
-        video_token_id=tokenizer.VIDEO_PAD,
+        vision_start_token_id=IMAGE,
+        vision_end_token_id=IMAGE_END,
+        image_token_id=IMAGE_PAD,
+        video_token_id=VIDEO_PAD,
         tie_word_embeddings=True,
         initializer_range=SPREAD,  # pyright: ignore[reportCallIssue]
     )

@@ -6,7 +6,6 @@ modules, so that a fleet's adapters in their places take part.
 """
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from transferscope.engine.devices import sent
-from transferscope.engine.glimpse import forward
-from transferscope.engine.glimpse.architecture import HEAD, MROPE_SECTION, ROPE_THETA
-from transferscope.engine.glimpse.prompts import SIDE, opening, picture_slots, positions
-from transferscope.engine.glimpse.tokenizer import ASSISTANT, PAD, SPECIAL, TURN, TURN_END
+from transferscope.engine.glimpse.arithmetic import norm, rotate, rotation, vision_features
+from transferscope.engine.glimpse.layout import (
+    ASSISTANT,
+    HEAD,
+    MROPE_SECTION,
+    PAD,
+    ROPE_THETA,
+    SIDE,
+    SPECIAL,
+    TURN,
+    TURN_END,
+    image_slots,
+    opening,
+)
 from transferscope.engine.rows import Row
 from transferscope.engine.vision import Eyes, seen
 from transferscope.engine.vlm import Base
@@ -85,7 +94,7 @@ class SmallPath:
 
     def _look(self, pictures: Sequence[Picture]) -> list[Tensor]:
         pixels = torch.from_numpy(np.stack([picture.pixels() for picture in pictures]))
-        return list(forward.vision_features(self._model, sent(pixels, self._model.device)))
+        return list(vision_features(self._model, sent(pixels, self._model.device)))
 
     def _embedded(self, ids: Tensor, rows: Sequence[Row], pictures: np.ndarray) -> Tensor:
         """The language model's input (rows, length, width), pictures in their places."""
@@ -97,7 +106,7 @@ class SmallPath:
         slots = [
             index * ids.shape[1] + slot
             for index, count in enumerate(pictures.tolist())
-            for slot in picture_slots(count)
+            for slot in image_slots(count)
         ]
         index = sent(torch.tensor(slots), x.device)
         flat = x.flatten(0, 1).index_copy(0, index, features)
@@ -106,7 +115,7 @@ class SmallPath:
     def _angles(self, pictures: np.ndarray, length: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each (1 or rows, 1, length, 32)."""
         kinds, which = np.unique(pictures, return_inverse=True)
-        tables = [_rotation(int(kind), length, x.device, x.dtype) for kind in kinds]
+        tables = [rotation(int(kind), length, x.device, x.dtype) for kind in kinds]
         cosine, sine = (torch.stack(table)[:, None] for table in zip(*tables, strict=True))
         if len(kinds) == 1:
             return cosine, sine
@@ -117,14 +126,14 @@ class SmallPath:
         language: Any = self._model.model.language_model
         index = torch.arange(len(x), device=x.device)[:, None]
         for layer in language.layers[:-1]:
-            x = x + _attention(layer.self_attn, _norm(layer.input_layernorm, x), angles)
-            x = x + layer.mlp(_norm(layer.post_attention_layernorm, x))
+            x = x + _attention(layer.self_attn, norm(layer.input_layernorm, x), angles)
+            x = x + layer.mlp(norm(layer.post_attention_layernorm, x))
         layer = language.layers[-1]
-        y = _norm(layer.input_layernorm, x)
+        y = norm(layer.input_layernorm, x)
         x = x[index, places]
         x = x + _attention(layer.self_attn, y, angles, places)
-        x = x + layer.mlp(_norm(layer.post_attention_layernorm, x))
-        said = _norm(language.norm, x)
+        x = x + layer.mlp(norm(layer.post_attention_layernorm, x))
+        said = norm(language.norm, x)
         return functional.linear(said, language.embed_tokens.weight).to(
             torch.promote_types(said.dtype, torch.float32)
         )
@@ -144,7 +153,7 @@ def _attention(
         project(x).view(rows, x.shape[1], -1, HEAD).transpose(1, 2)
         for project, x in ((module.q_proj, asked), (module.k_proj, y), (module.v_proj, y))
     )
-    q, k = _rotate(q, *turned), _rotate(k, *angles)
+    q, k = rotate(q, *turned), rotate(k, *angles)
     group = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
     allowed = None
@@ -154,25 +163,3 @@ def _attention(
         q, k, v, attn_mask=allowed, is_causal=allowed is None
     )
     return module.o_proj(heads.transpose(1, 2).flatten(2))
-
-
-def _norm(module: Any, x: Tensor) -> Tensor:
-    return functional.rms_norm(x, x.shape[-1:], module.weight, module.variance_epsilon)
-
-
-def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    first, second = x.chunk(2, -1)
-    return x * cosine + torch.cat([-second, first], -1) * sine
-
-
-@cache
-def _rotation(
-    pictures: int, length: int, device: torch.device, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the tokens' angles, each (length, 32)."""
-    speed = ROPE_THETA ** (-torch.arange(HEAD // 2).float() / (HEAD // 2))
-    place = torch.from_numpy(positions(pictures, length)).float()
-    axes = zip(place, speed.split(MROPE_SECTION), strict=True)
-    angle = torch.cat([axis[:, None] * section for axis, section in axes], -1)
-    angle = torch.cat([angle, angle], -1).to(device)
-    return angle.cos().to(dtype), angle.sin().to(dtype)

@@ -1,4 +1,4 @@
-"""What made the bases: `python -m transferscope.engine.glimpse COMMAND --help`."""
+"""What made the bases: `python -m tools.glimpse_bases COMMAND --help`."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferscope.engine.glimpse.shipped import WEIGHTS
 from transferscope.errors import StudyError, TransferscopeError
 
 if TYPE_CHECKING:
@@ -14,20 +15,18 @@ if TYPE_CHECKING:
 
     Weights = Mapping[str, Tensor]
 
-WEIGHTS = Path(__file__).with_name("weights")
+
 Command = Callable[[str, str, str], argparse.ArgumentParser]
 """Adds a command: name, what it does, an example of its options."""
 
 
 def arguments() -> argparse.ArgumentParser:
     """The commands and their options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m transferscope.engine.glimpse", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m tools.glimpse_bases", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(name: str, text: str, example: str) -> argparse.ArgumentParser:
-        shown = f"example: python -m transferscope.engine.glimpse {name} {example}"
+        shown = f"example: python -m tools.glimpse_bases {name} {example}"
         return commands.add_parser(name, help=text, description=text, epilog=shown)
 
     _weight_options(command)
@@ -134,11 +133,11 @@ def pretrain(options: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
-    from transferscope.engine.glimpse.feeding import Supply
-    from transferscope.engine.glimpse.pretrain import Plan, pretrain
-    from transferscope.engine.glimpse.zero_shot import encode_suite, markdown, zero_shot
+    from tools.glimpse_bases.feeding import Supply
+    from tools.glimpse_bases.pretrain import Plan, pretrain
+    from tools.glimpse_bases.stream import LABELS, example
+    from tools.glimpse_bases.zero_shot import encode_suite, markdown, zero_shot
     from transferscope.suites.glimpse import Glimpse
-    from transferscope.suites.glimpse.stream import LABELS, example
 
     gpu = torch.cuda.is_available()
     if options.threads:
@@ -177,8 +176,8 @@ def pretrain(options: argparse.Namespace) -> None:
 
 def convert(options: argparse.Namespace) -> None:
     """Write DIR/SIZE.safetensors from a prototype's weights."""
-    from transferscope.engine.glimpse.architecture import build
-    from transferscope.engine.glimpse.weights import (
+    from tools.glimpse_bases.architecture import build
+    from tools.glimpse_bases.weights import (
         load_weights,
         mix,
         read_weights,
@@ -198,9 +197,9 @@ def convert(options: argparse.Namespace) -> None:
 
 def vocabulary(options: argparse.Namespace) -> None:
     """Extend vocabulary.json."""
-    from transferscope.engine.glimpse.tokenizer import extend
+    from tools.glimpse_bases.stream import example
+    from tools.glimpse_bases.tokenizer import extend
     from transferscope.suites.glimpse import Glimpse
-    from transferscope.suites.glimpse.stream import example
     from transferscope.tasks import SPLITS
 
     suite, texts = Glimpse(), []
@@ -217,8 +216,8 @@ def vocabulary(options: argparse.Namespace) -> None:
 
 def grow(options: argparse.Namespace) -> None:
     """Write DIR/SIZE.safetensors grown from a smaller size."""
-    from transferscope.engine.glimpse import growth
-    from transferscope.engine.glimpse.weights import base_weights, read_weights, save_weights
+    from tools.glimpse_bases import growth
+    from tools.glimpse_bases.weights import base_weights, read_weights, save_weights
 
     small = base_weights(read_weights(options.small))
     weights = growth.grow(small, options.size)
@@ -227,7 +226,7 @@ def grow(options: argparse.Namespace) -> None:
 
 def mix(options: argparse.Namespace) -> None:
     """Write a mixture of two weight files: of a share, or as near as can be to a target."""
-    from transferscope.engine.glimpse.weights import mix, read_weights, save_weights
+    from tools.glimpse_bases.weights import mix, read_weights, save_weights
 
     early, late = read_weights(options.early), read_weights(options.late)
     share = options.share
@@ -240,9 +239,9 @@ def mix(options: argparse.Namespace) -> None:
 
 def _levels(early: "Weights", late: "Weights", size: str, items: int) -> dict[float, float]:
     """Zero-shot mean of each mixture, on training items: evaluation items are for later."""
-    from transferscope.engine.glimpse.architecture import build
-    from transferscope.engine.glimpse.weights import load_weights, mix
-    from transferscope.engine.glimpse.zero_shot import encode_suite, zero_shot
+    from tools.glimpse_bases.architecture import build
+    from tools.glimpse_bases.weights import load_weights, mix
+    from tools.glimpse_bases.zero_shot import encode_suite, zero_shot
     from transferscope.suites.glimpse import Glimpse
 
     tasks, model = encode_suite(Glimpse(), items, where="train"), build(size).eval()
@@ -258,10 +257,10 @@ def _levels(early: "Weights", late: "Weights", size: str, items: int) -> dict[fl
 
 def export(options: argparse.Namespace) -> None:
     """Write the folders of all sizes that have weights."""
-    from transferscope.engine.glimpse.architecture import build
-    from transferscope.engine.glimpse.base import save_base
-    from transferscope.engine.glimpse.processor import processor
-    from transferscope.engine.glimpse.weights import load_weights, read_weights
+    from tools.glimpse_bases.architecture import build
+    from tools.glimpse_bases.export import save_base
+    from tools.glimpse_bases.processor import processor
+    from tools.glimpse_bases.weights import load_weights, read_weights
 
     for size in options.sizes.split(","):
         path = options.source / f"{size}.safetensors"
@@ -277,9 +276,9 @@ def measure(options: argparse.Namespace) -> None:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from transferscope.engine.glimpse.architecture import width
-    from transferscope.engine.glimpse.base import folder
-    from transferscope.engine.glimpse.measure import RATES, Recipe, Table, measure, summary
+    from tools.glimpse_bases.architecture import width
+    from tools.glimpse_bases.measure import RATES, Recipe, Table, measure, summary
+    from transferscope.engine.glimpse.shipped import folder
     from transferscope.suites.glimpse import Glimpse
 
     if options.threads:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from transferscope.engine.glimpse.tokenizer import rows, vocabulary
+from tools.glimpse_bases.tokenizer import rows, vocabulary
 from transferscope.errors import DataError
 
 EMBEDDING = "model.language_model.embed_tokens.weight"

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferscope.engine.glimpse.architecture import build, width
-from transferscope.engine.glimpse.feeding import IGNORED, Batch
-from transferscope.engine.glimpse.forward import hidden, vision_features
-from transferscope.engine.glimpse.weights import EMBEDDING, HEAD, load_weights
+from tools.glimpse_bases.architecture import build, width
+from tools.glimpse_bases.feeding import IGNORED, Batch
+from tools.glimpse_bases.forward import hidden
+from tools.glimpse_bases.weights import EMBEDDING, HEAD, load_weights
+from transferscope.engine.glimpse.arithmetic import vision_features
 
 Stage = Literal["dense", "joint"]
 """`dense`: the vision tower learns the dense labels; `joint`: all learns answers and labels."""

@@ -16,25 +16,13 @@ from typing import TYPE_CHECKING
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
+from transferscope.engine.glimpse.layout import IMAGE_PAD, PAD, SPECIAL, TURN_END, VIDEO_PAD
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 VOCABULARY = Path(__file__).with_name("vocabulary.json")
 UNKNOWN = "<|unknown|>"
-SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
-"""Qwen's special tokens; their place here is their id."""
-
-PAD, TURN, TURN_END, IMAGE, IMAGE_END, IMAGE_PAD, VIDEO_PAD, USER, ASSISTANT = range(9)
-"""Ids of the special tokens and of the two speakers."""
-
 _PIECE = r"\([A-J]\)|[.,?:]"
 
 CHAT_TEMPLATE = (

@@ -8,8 +8,8 @@ pictures into a prompt in the same way, one `<|image_pad|>` for each merged toke
 
 from typing import TYPE_CHECKING
 
-from transferscope.engine.glimpse.prompts import SIDE
-from transferscope.engine.glimpse.tokenizer import CHAT_TEMPLATE, pretrained_tokenizer
+from tools.glimpse_bases.tokenizer import CHAT_TEMPLATE, pretrained_tokenizer
+from transferscope.engine.glimpse.layout import SIDE
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin

@@ -24,10 +24,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from transferscope.engine.glimpse.architecture import size as known_size
-from transferscope.engine.glimpse.feeding import Feeder, Supply, feeder
-from transferscope.engine.glimpse.trainee import Stage, Trainee
-from transferscope.engine.glimpse.weights import (
+from tools.glimpse_bases.architecture import size as known_size
+from tools.glimpse_bases.feeding import Feeder, Supply, feeder
+from tools.glimpse_bases.trainee import Stage, Trainee
+from tools.glimpse_bases.weights import (
     base_weights,
     read_tensors,
     read_weights,
