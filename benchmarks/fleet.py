@@ -35,18 +35,17 @@ import torch
 from peft_runs import Bench, now, peft_generate, peft_letters, peft_run, stock_look
 from torch import Tensor
 
-from transferscope.engine import train
+from transferscope.engine import TrainingJob, train
 from transferscope.engine.adapter import Adapter
+from transferscope.engine.base_model import keep_layout, load_base, make_base
+from transferscope.engine.devices import spread_layers
+from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.glimpse import layout
 from transferscope.engine.glimpse.shipped import folder
 from transferscope.engine.linears import language_linears
-from transferscope.engine.paths import forward_path
 from transferscope.engine.processors import load_processor
-from transferscope.engine.quantized import keep_layout
 from transferscope.engine.score import score_fleet
-from transferscope.engine.split import spread
-from transferscope.engine.train import Job, train_fleet
-from transferscope.engine.vlm import load_base, make_base
+from transferscope.engine.train import train_fleet
 from transferscope.study import Recipe
 from transferscope.suites import open_suite
 from transferscope.tasks import Drawn, Item, lettered
@@ -72,7 +71,9 @@ class Timed(NamedTuple):
         return self.items / median(self.seconds)
 
 
-def ours_train(bench: Bench, jobs: Sequence[Job]) -> tuple[float, list[float], list[Adapter]]:
+def ours_train(
+    bench: Bench, jobs: Sequence[TrainingJob]
+) -> tuple[float, list[float], list[Adapter]]:
     """Seconds, the loss of each step (of all jobs), the adapters."""
     losses: list[Tensor] = []
 
@@ -109,7 +110,7 @@ def ours_look(bench: Bench, items: Sequence[Item]) -> float:
     path: Any = forward_path(bench.base, items)
     rows = path.encode(items)
     begun = now(bench)
-    path.eyes.features([picture for row in rows for picture in row.pictures])
+    path.vision_cache.features([picture for row in rows for picture in row.images])
     return now(bench) - begun
 
 
@@ -166,7 +167,7 @@ def embedded(name: str, tiny: bool) -> Bench:
     base = load_base(name)
     tasks = [task.name for task in suite.tasks]
     sources, count, asked = (tasks[:1], 8, 1) if tiny else (tasks[:12:3], 128, 10)
-    jobs = [Job(its, 0, suite.items(its, "train")[:count], 1, 2, 3) for its in sources]
+    jobs = [TrainingJob(its, 0, suite.items(its, "train")[:count], 1, 2, 3) for its in sources]
     questions = [item for its in tasks for item in suite.items(its, "eval")[:asked]]
     recipe = recipe_of(batch_size=4 if tiny else 32, learning_rate=4e-3)
     return Bench(base, recipe, jobs, questions, 64, checkpointing=False)
@@ -180,7 +181,10 @@ def shaped(name: str, tiny: bool, quantization: str | None = None, gpus: int = 1
     words.image_processor.size = {"shortest_edge": 28 * 28, "longest_edge": side * side}
     base = make_base(model, words, name=name, weights_hash="random")
     items = made_items(9 * count, side, words.tokenizer)
-    jobs = [Job(str(index), 0, items[index * count :][:count], index, 2, 3) for index in range(8)]
+    jobs = [
+        TrainingJob(str(index), 0, items[index * count :][:count], index, 2, 3)
+        for index in range(8)
+    ]
     return Bench(base, recipe_of(batch_size=8), jobs, items[8 * count :], 8, checkpointing=True)
 
 
@@ -198,7 +202,7 @@ def random_model(config: Any, quantization: str | None, gpus: int) -> Any:
     else:
         model = in_4_bits(Model, config, options, devices[0])
     if gpus > 1:
-        spread(model, devices)
+        spread_layers(model, devices)
     return model
 
 
@@ -397,7 +401,7 @@ def measure(bench: Bench, rounds: int, alone: bool) -> dict[str, Timed]:
     return found
 
 
-def count_of(jobs: Sequence[Job]) -> int:
+def count_of(jobs: Sequence[TrainingJob]) -> int:
     """Items of all jobs."""
     return sum(len(job.items) for job in jobs)
 

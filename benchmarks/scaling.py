@@ -39,7 +39,6 @@ from transferscope.study.items import Stock
 from transferscope.study.plan import Plan, plan_study
 from transferscope.study.sampling import sample
 from transferscope.study.schedule import (
-    Job,
     Opening,
     Rates,
     Schedule,
@@ -287,11 +286,11 @@ def idle() -> None:
     import ray
 
     sys.path.insert(0, str(STUDY.parent.parent / "tests"))
-    fake_lab: Any = import_module("fake_lab")
+    fake_engine: Any = import_module("fake_engine")
     cloudpickle: Any = import_module("ray.cloudpickle")
-    cloudpickle.register_pickle_by_value(fake_lab)
+    cloudpickle.register_pickle_by_value(fake_engine)
 
-    class Sleeper(fake_lab.FakeLab):
+    class Sleeper(fake_engine.FakeEngine):
         """A lab whose work takes a known time."""
 
         def load_base(self, *given: Any, **how: Any) -> Any:
@@ -310,10 +309,10 @@ def idle() -> None:
              log_to_driver=False, logging_level=logging.ERROR)  # fmt: skip
     print("| workers | simulation, s | run, s | run / simulation |\n|---|---|---|---|")
     for workers in (1, 2, 3):
-        work = [Job(name, SCORE if base else 2 * (TRAIN + SCORE))
+        work = [TrainingJob(name, SCORE if base else 2 * (TRAIN + SCORE))
                 for name in "ab" for base in (True, False, False, False)]  # fmt: skip
         expected = simulate(work, dict.fromkeys("ab", Opening(LOAD)), workers).makespan
-        seconds = _slept(workers, Sleeper().lab)
+        seconds = _slept(workers, Sleeper().load)
         print(f"| {workers} | {expected:.1f} | {seconds:.1f} | {seconds / expected:.2f} |")
 
 

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-import lab_factory as factory
+import engine_factory as factory
 import numpy as np
 import pytest
 import torch
@@ -328,8 +328,8 @@ def test_text_is_counted_by_words_digits_and_marks():
 
 
 def test_estimated_lengths_are_near_an_embedded_bases_own():
+    from transferscope.engine.base_model import load_base
     from transferscope.engine.meter import lengths
-    from transferscope.engine.vlm import load_base
     from transferscope.study.study_cost import estimated_lengths
 
     its, base = whole(TEXT.replace("MODEL", "glimpse-s")), load_base("glimpse-s")

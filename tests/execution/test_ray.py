@@ -12,7 +12,7 @@ from messages import raises
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 
-from ray_lab import (  # noqa: E402
+from ray_engine import (  # noqa: E402
     QUIET,
     RUNS,
     SMALL,
@@ -64,7 +64,7 @@ def carry_out(cluster, study, tmp_path):
 
     def call(lab, tell=lambda event: None, study=study):
         events = []
-        run_study_on_ray = partial(on_ray.carry_out, workers=2, load=lab.lab)
+        run_study_on_ray = partial(on_ray.carry_out, workers=2, load=lab.load)
         outcome = run_study(
             study,
             tmp_path / "out",
@@ -163,7 +163,7 @@ def test_what_fails_for_good_is_told_and_the_rest_goes_on(
     study = a_study(tmp_path, **{"fleet: 3": "fleet: 1", "seeds: 2": "seeds: 1"})
     faulty = lab(fail={"Counting"}, kill={"Spatial_Relation": LOSSES})
     monkeypatch.setattr(sys, "argv", ["transferscope", "run", "study.yaml", "--executor", "ray"])
-    executor = partial(on_ray.carry_out, workers=2, load=faulty.lab)
+    executor = partial(on_ray.carry_out, workers=2, load=faulty.load)
     with pytest.raises(SystemExit) as stopped:
         studies.carry_out(
             study, str(tmp_path / "out"), studies.Show(False, False, as_json=True), executor
@@ -211,7 +211,7 @@ def test_a_whole_model_that_is_damaged_fails_its_shard_and_the_others_go_on(
     assert (outcome.cells, outcome.of) == (12, 14)
     assert lab().trained_runs == [run for run in RUNS if run != "Counting 1"]
     (trace,) = [line["traceback"] for line in of(log, "failed")]
-    assert "load_tuned" in trace  # the worker's
+    assert "load_checkpoint" in trace  # the worker's
 
 
 def test_a_worker_that_ray_ended_to_save_memory_is_tried_again_with_less(
@@ -283,7 +283,7 @@ def test_an_address_where_nobody_listens_is_refused_at_once(study, lab, tmp_path
         port = closed.getsockname()[1]
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    executor = partial(on_ray.carry_out, load=lab().lab)
+    executor = partial(on_ray.carry_out, load=lab().load)
     with raises(StudyError):
         run_study(study, tmp_path / "out", tell=lambda event: None, executor=executor)
 

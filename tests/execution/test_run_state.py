@@ -4,9 +4,9 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
-from fake_lab import FakeLab
+from fake_engine import FakeEngine
 
-from transferscope.engine.bases import open_base
+from transferscope.engine.bases import load_study_base
 from transferscope.execution.run_state import LOSSES, Ledger
 from transferscope.execution.shard import Bench
 from transferscope.store.cells import Store
@@ -98,7 +98,7 @@ def test_a_base_is_let_go_before_the_next_is_opened_and_opened_once(tmp_path):
     """Two of them may not fit in memory."""
     study = parse_study(TEXT.replace("{s: glimpse-s}", f"{{s: {tmp_path}, m: {tmp_path}}}"), "s")
     (tmp_path / "weights").write_text("s")
-    stock, fake, alive = stock_of(study), FakeLab(), []
+    stock, fake, alive = stock_of(study), FakeEngine(), []
 
     def load_base(*where, **how):
         assert not any(one() for one in alive)
@@ -120,8 +120,8 @@ def test_a_base_is_opened_as_its_study_says(tmp_path):
     text = text.replace("{items: 6}", "{items: 6, max_pixels: 9999, precision: bfloat16}")
     text += f"budget: {{memory: 2, disk: 3, cache: {tmp_path / 'room'}}}\n"
     told = {}
-    lab = FakeLab().lab()._replace(load_base=lambda where, **how: told.update(how))
-    open_base(parse_study(text, "study.yaml"), lab, "s", tmp_path)
+    lab = FakeEngine().lab()._replace(load_base=lambda where, **how: told.update(how))
+    load_study_base(parse_study(text, "study.yaml"), lab, "s", tmp_path)
     assert told == {
         "name": "s",
         "precision": "bfloat16",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from fake_lab import FakeLab
+from fake_engine import FakeEngine
 from messages import raises
 from threads import by_intel
 
@@ -56,7 +56,7 @@ def text(base):
 @pytest.fixture
 def lab(monkeypatch):
     """A fresh fake lab for every call of `carry_out`."""
-    return lambda: monkeypatch.setattr(runner, "load_lab", (fake := FakeLab()).lab) or fake
+    return lambda: monkeypatch.setattr(runner, "load_engine", (fake := FakeEngine()).load) or fake
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_a_study_killed_again_and_again_ends_as_one_that_never_was(carry_out, te
     study, out, kills = tmp_path / "study.yaml", tmp_path / "killed", 0
     study.write_text(text)
     while True:
-        command = [sys.executable, ROOT / "tests" / "fake_lab.py", study, out, "17"]
+        command = [sys.executable, ROOT / "tests" / "fake_engine.py", study, out, "17"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             break
@@ -258,26 +258,26 @@ def test_a_fleet_that_fails_is_reported_and_the_others_go_on(carry_out, text, tm
 
 
 def test_scoring_that_runs_out_of_memory_is_tried_with_fewer_rows(text, tmp_path, monkeypatch):
-    fake = FakeLab()
+    fake = FakeEngine()
 
     def score_fleet(*its, batch_size, **how):
         if batch_size > 2:
             raise MemoryError
         return fake.score_fleet(*its, batch_size=batch_size, **how)
 
-    monkeypatch.setattr(runner, "load_lab", lambda: fake.lab()._replace(score_fleet=score_fleet))
+    monkeypatch.setattr(runner, "load_engine", lambda: fake.lab()._replace(score_fleet=score_fleet))
     outcome = run_study(parse_study(text, "study.yaml"), tmp_path / "out", tell=lambda event: None)
     assert (outcome.failed, outcome.cells) == ((), 27)
 
 
 def test_a_model_is_trained_at_its_own_learning_rate(text, base, tmp_path, monkeypatch):
-    fake, seen = FakeLab(), set()
+    fake, seen = FakeEngine(), set()
 
     def train_fleet(its, jobs, recipe, **how):
         seen.add((its.name, recipe.learning_rate))
         return fake.train_fleet(its, jobs, recipe, **how)
 
-    monkeypatch.setattr(runner, "load_lab", lambda: fake.lab()._replace(train_fleet=train_fleet))
+    monkeypatch.setattr(runner, "load_engine", lambda: fake.lab()._replace(train_fleet=train_fleet))
     text = text.replace(
         f"{{s: {base}}}", f"{{s: {base}, m: {{where: {base}, learning_rate: 0.5}}}}"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 import pytest
 from analysis_factory import make
-from fake_lab import Answer, FakeLab, digest
+from fake_engine import Answer, FakeEngine, digest
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -48,7 +48,7 @@ HELPS = {("Spatial_Relation", "Counting"): 0.4, ("Counting", "Counting"): 0.5}
 
 
 @dataclass
-class TeachingLab(FakeLab):
+class TeachingLab(FakeEngine):
     """Adapters do what they learned from is known to do, in proportion; 40 % is known before."""
 
     teaches: dict = field(default_factory=dict)
@@ -102,7 +102,7 @@ def carry_out(folder, text=TEXT, fail=(), tell=lambda event: None, **lab):
     (folder / "base" / "weights").write_text("s")
     study = parse_study(text.replace("BASE", str(folder / "base")), "study.yaml")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "load_lab", fake.lab)
+        patch.setattr(runner, "load_engine", fake.load)
         runner.run_study(study, out, tell=lambda event: None)
         analysis = analyze(read_results(out), QUICK)
         done = experiment.carry_out(study, analysis, out, tell=tell)

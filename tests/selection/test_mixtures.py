@@ -5,7 +5,7 @@ from collections import Counter
 
 import polars as pl
 import pytest
-from fake_lab import FakeLab
+from fake_engine import FakeEngine
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import raises
@@ -53,8 +53,8 @@ def carry_out(monkeypatch, tmp_path):
     (tmp_path / "base" / "weights").write_text("s")
 
     def call(text, out):
-        fake = FakeLab()
-        monkeypatch.setattr(runner, "load_lab", fake.lab)
+        fake = FakeEngine()
+        monkeypatch.setattr(runner, "load_engine", fake.load)
         text = text.replace("glimpse-s", str(tmp_path / "base"))
         run_study(parse_study(text, "study.yaml"), tmp_path / out, tell=lambda event: None)
         return fake

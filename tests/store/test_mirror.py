@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from fake_lab import FakeLab
+from fake_engine import FakeEngine
 from messages import raises
 
 from transferscope import store as results
@@ -74,9 +74,9 @@ def opened(address, said=None):
 
 
 def carry_out(text, folder, monkeypatch, step=lambda: None):
-    fake = FakeLab()
+    fake = FakeEngine()
     fake.step = step
-    monkeypatch.setattr(runner, "load_lab", fake.lab)
+    monkeypatch.setattr(runner, "load_engine", fake.load)
     run_study(parse_study(text, "study.yaml"), folder, tell=lambda event: None)
     return fake
 
@@ -115,7 +115,7 @@ def test_machines_killed_at_every_stage_end_as_one_that_never_was(text, tmp_path
     carry_out(text, tmp_path / "plain", monkeypatch)
     study, there, kills = tmp_path / "study.yaml", tmp_path / "there", 0
     study.write_text(text)
-    script = ROOT / "tests" / "fake_lab.py"
+    script = ROOT / "tests" / "fake_engine.py"
     while True:  # each time another machine, which has nothing but what is there
         steps = str(24 * (kills + 1))  # some of them to fetch that
         command = [sys.executable, script, study, f"file://{there}", steps]
@@ -394,7 +394,7 @@ def test_a_run_with_an_address_leaves_all_of_it_there(
 ):
     study = tmp_path / "study.yaml"
     study.write_text(text)
-    monkeypatch.setattr(runner, "load_lab", FakeLab().lab)
+    monkeypatch.setattr(runner, "load_engine", FakeEngine().load)
     code, out, _ = run("run", study, "--out", address, "--no-figures", "--no-pictures")
     assert code == 0
     assert out.endswith(f"All of it is at {address}.\n")
@@ -424,7 +424,7 @@ def test_an_object_store_is_such_an_address(text, bucket, tmp_path, monkeypatch)
     carry_out(text, tmp_path / "plain", monkeypatch)
     study = tmp_path / "study.yaml"
     study.write_text(text)
-    codes, script = [], ROOT / "tests" / "fake_lab.py"
+    codes, script = [], ROOT / "tests" / "fake_engine.py"
     for steps in ("60", "1000"):
         command = [sys.executable, script, study, "s3://studies/one", steps]
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / f"machine-{steps}")}

@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import replace
 
-import lab_factory as factory
+import engine_factory as factory
 import numpy as np
 import pytest
 import torch
@@ -16,12 +16,13 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
+from transferscope.engine import TrainingJob
+from transferscope.engine.base_model import load_base
+from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.glimpse.shipped import NAMES, folder
 from transferscope.engine.memory import folding_pays
-from transferscope.engine.paths import forward_path
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import Job, train_fleet
-from transferscope.engine.vlm import load_base
+from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError
 from transferscope.study import cost
 from transferscope.study.cost import Lora, Room
@@ -112,7 +113,7 @@ def test_an_adapter_has_as_many_numbers_as_peft_writes():
         factory.recipe(targets=("q_proj", "mlp.up_proj")),
     )
     (item,) = factory.items(1)
-    (made,) = train_fleet(base, [Job("a", 0, [item], 1, 2, 3)], recipe)
+    (made,) = train_fleet(base, [TrainingJob("a", 0, [item], 1, 2, 3)], recipe)
     written = sum(tensor.numel() for tensor in made.tensors.values())
     assert shapes_of(base).adapter_numbers(recipe.targets, recipe.rank) == written
 
@@ -231,7 +232,7 @@ def test_training_costs_what_a_counter_of_products_counts(name, targets, dropout
     its, (row,) = shapes_of(base), forward_path(base, [item]).encode([item])
     recipe = factory.recipe(targets=targets, dropout=dropout, epochs=3, batch_size=4)
     lora = Lora(recipe.rank, targets, folded=not dropout)
-    job = Job("a", 0, [item] * 4, 1, 2, 3)
+    job = TrainingJob("a", 0, [item] * 4, 1, 2, 3)
     score_fleet(base, [None], [item])
     step = cost.step_flops(its, lora, [row.length] * 4)
     found = counted(lambda: train_fleet(base, [job], recipe))

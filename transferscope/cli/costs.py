@@ -159,11 +159,11 @@ def costs(
 
 def _shapes(study: Study, notes: list[str]) -> Iterator[tuple[str, Shapes]]:
     """The shapes of the models whose configuration can be had."""
-    from transferscope.engine.bases import check_places
+    from transferscope.engine.bases import check_models
     from transferscope.engine.glimpse.shipped import folder as embedded
     from transferscope.study.shapes import hub_shapes, read_shapes
 
-    check_places(study)
+    check_models(study)
     for name, model in study.models.items():
         where = model.where
         try:
@@ -209,10 +209,10 @@ def _calibrated(
     notes: list[str],
 ) -> Iterator[tuple[str, Speeds]]:
     """How fast this machine is with each model that lies on it."""
-    from transferscope.engine import load_lab
+    from transferscope.engine import load_engine
 
     try:
-        lab = load_lab()
+        lab = load_engine()
     except MissingExtra as error:
         notes.append(f"no times: {error}")
         return

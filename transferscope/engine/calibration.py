@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from transferscope.engine import Lab
+from transferscope.engine import Engine, TrainingJob
+from transferscope.engine.base_model import Base
 from transferscope.engine.ceiling import matmul_ceiling
+from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.meter import as_run, base_shapes, lengths, scoring_spent, training_spent
-from transferscope.engine.paths import forward_path
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import Job, train_fleet
-from transferscope.engine.vlm import Base
+from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError
 from transferscope.study import cost
 from transferscope.study.cost_record import Device, Speeds
@@ -53,7 +53,7 @@ def share_cores(workers: int, device: Device) -> None:
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))
 
 
-def calibrate(whole: Whole, model: str, shapes: Shapes, device: Device, lab: Lab) -> Speeds:
+def calibrate(whole: Whole, model: str, shapes: Shapes, device: Device, engine: Engine) -> Speeds:
     """Train and score some items of a study, which a warm-up has seen before.
 
     Raises:
@@ -63,7 +63,7 @@ def calibrate(whole: Whole, model: str, shapes: Shapes, device: Device, lab: Lab
     recipe = whole.study.recipe_of(model)
     task, count = _amount(whole, model, shapes, device)
     described, begun = whole.study.models[model], time.perf_counter()
-    base = lab.load_base(
+    base = engine.load_base(
         described.where,
         name=model,
         precision=recipe.precision,
@@ -120,11 +120,11 @@ def _amount(whole: Whole, model: str, shapes: Shapes, device: Device) -> tuple[s
 def _look(base: Base, shapes: Shapes, items: Sequence[Item]) -> float | None:
     """FLOPs a second of the vision tower on some items' pictures; None where it is not apart."""
     path: Any = forward_path(base, items)
-    if not hasattr(path, "eyes"):
+    if not hasattr(path, "vision_cache"):
         return None
     its = as_run(base, shapes, items)
-    distinct = {seen.key: seen for row in path.encode(items) for seen in row.pictures}
-    pictures, (eyes, begun) = list(distinct.values()), (path.eyes, time.perf_counter())
+    distinct = {one.key: one for row in path.encode(items) for one in row.images}
+    pictures, (eyes, begun) = list(distinct.values()), (path.vision_cache, time.perf_counter())
     eyes.features(pictures)
     _wait(base)
     seconds = time.perf_counter() - begun
@@ -136,7 +136,7 @@ def _timed(
     base: Base, shapes: Shapes, items: list[Item], recipe: Any, adapters: int
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Items and FLOPs a second of training on some items and of asking them, once all is warm."""
-    jobs = [Job("calibration", seed, items, seed, seed, seed) for seed in range(adapters)]
+    jobs = [TrainingJob("calibration", seed, items, seed, seed, seed) for seed in range(adapters)]
     train_fleet(base, [job._replace(items=items[: recipe.batch_size]) for job in jobs], recipe)
     _wait(base)
     begun = time.perf_counter()

@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-from transferscope.engine.devices import fix_products
+from transferscope.engine.devices import fix_matmul_order
 
 SIZES = (256, 512, 1024, 2048, 4096, 8192)
 LONG = 0.02
@@ -26,7 +26,7 @@ def matmul_ceiling(device: str, dtype: torch.dtype) -> float:
     The matrices grow until a product takes 20 ms or there is no larger size, so that the ceiling is
     the device's and not a launch's.
     """
-    fix_products()
+    fix_matmul_order()
     size, best = SIZES[0], 0.0
     a = b = torch.empty(0)
     for size in SIZES:

@@ -103,19 +103,19 @@ def base_shapes(base: Any) -> Shapes | None:
 
 def as_run(base: Any, shapes: Shapes, items: Sequence[Item]) -> Shapes:
     """The shapes, small where these items run on the embedded bases' path."""
-    from transferscope.engine.glimpse.glimpse_path import SmallPath
-    from transferscope.engine.paths import forward_path
+    from transferscope.engine.forward_paths import forward_path
+    from transferscope.engine.glimpse.glimpse_path import GlimpsePath
 
-    return replace(shapes, small=isinstance(forward_path(base, items), SmallPath))
+    return replace(shapes, small=isinstance(forward_path(base, items), GlimpsePath))
 
 
 def lengths(base: Any, items: Sequence[Item]) -> list[int]:
     """Tokens of each item's row; empty where pictures are looked at in every forward, whose work
     is not known."""
-    from transferscope.engine.paths import forward_path
+    from transferscope.engine.forward_paths import forward_path
 
     path = forward_path(base, items)
-    return [row.length for row in path.encode(items)] if hasattr(path, "eyes") else []
+    return [row.length for row in path.encode(items)] if hasattr(path, "vision_cache") else []
 
 
 def lora_of(base: Any, shapes: Shapes, recipe: Any) -> Lora:
@@ -130,10 +130,10 @@ def lora_of(base: Any, shapes: Shapes, recipe: Any) -> Lora:
 
 def training_spent(base: Any, shapes: Shapes, jobs: Sequence[Any], recipe: Any) -> Spent | None:
     """Tokens and FLOPs of training, pictures left out; None where tokens are not known."""
-    from transferscope.engine.rows import letters
+    from transferscope.engine.forward_paths import option_tokens
 
-    words, lora = letters(base.processor), lora_of(base, shapes, recipe)
-    read = len(words.stem) + max(map(len, words.tails))
+    words, lora = option_tokens(base.processor), lora_of(base, shapes, recipe)
+    read = len(words.prefix) + max(map(len, words.suffixes))
     counts: dict[int, float] = {}
     steps = 0
     for job in jobs:
@@ -155,20 +155,20 @@ def training_spent(base: Any, shapes: Shapes, jobs: Sequence[Any], recipe: Any) 
 
 def scoring_spent(base: Any, shapes: Shapes, items: Sequence[Item], recipe: Any) -> Spent | None:
     """Tokens and FLOPs of one adapter's letters, pictures left out; None: tokens are not known."""
-    from transferscope.engine.rows import letters
+    from transferscope.engine.forward_paths import option_tokens
 
-    words, own = letters(base.processor), lengths(base, items)
+    words, own = option_tokens(base.processor), lengths(base, items)
     if not own:
         return None
     merged = base.device.type == "cpu" and base.mergeable
     lora = None if merged else lora_of(base, shapes, recipe)
-    tails = [1] if words.single else [len(its) for its in words.tails]
+    tails = [1] if words.single else [len(its) for its in words.suffixes]
     flops = 0
     for length, count in Counter(
         zip(own, (len(its.choices) for its in items), strict=True)
     ).items():
         for read in tails[: length[1]]:
-            said = length[0] + len(words.stem) + read - 1
+            said = length[0] + len(words.prefix) + read - 1
             flops += count * cost.forward_flops(shapes, said, read, lora)
     return Spent(sum(own), flops)
 
@@ -188,7 +188,7 @@ def peak_memory(base: Any) -> int | None:
 
 
 def _devices(base: Any) -> list[Any]:
-    from transferscope.engine.split import layers_by_device
+    from transferscope.engine.devices import layers_by_device
 
     return list(layers_by_device(base.model))
 
@@ -200,14 +200,13 @@ def _on_gpu(base: Any) -> bool:
 def _looked(base: Any) -> int:
     """Pictures that the vision tower has looked at so far."""
     paths = getattr(base, "paths", {}).values()
-    return sum(path.eyes.looked for path in paths if hasattr(path, "eyes"))
+    return sum(path.vision_cache.encoded for path in paths if hasattr(path, "vision_cache"))
 
 
 def _picture_flops(base: Any, shapes: Shapes, items: Sequence[Item]) -> int:
     """Of a picture, on average over the items'."""
-    from transferscope.engine.vision import seen
 
-    sizes = [seen(picture).shape for item in items for picture in item.images]
+    sizes = [keyed(picture).shape for item in items for picture in item.images]
     grids = Counter(cost.grid(shapes, size[0], size[1], base.max_pixels) for size in sizes)
     total = sum(
         cost.vision_flops(shapes, rows, columns) * count for (rows, columns), count in grids.items()

@@ -1,8 +1,7 @@
-"""The embedded bases' forward path: the model's own modules, called with less around them.
+"""The embedded bases' forward path: the model's modules, with less work around them.
 
-As `glimpse.forward`, of which it uses the vision part, but rows may differ in their number of
-pictures, and the last layer works only at the places that are read. Linear layers are called as
-modules, so that a fleet's adapters in their places take part.
+Rows may differ in their number of images, and the last layer runs only at the positions whose
+logits are kept. Linear layers are called as modules, so that a fleet's adapters take part.
 """
 
 from collections.abc import Sequence
@@ -13,116 +12,88 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from transferscope.engine.devices import sent
+from transferscope.engine.base_model import Base
+from transferscope.engine.devices import to_device
+from transferscope.engine.forward_paths import Row
 from transferscope.engine.glimpse.arithmetic import norm, rotate, rotation, vision_features
 from transferscope.engine.glimpse.layout import (
     ASSISTANT,
     HEAD,
-    MROPE_SECTION,
     PAD,
-    ROPE_THETA,
-    SIDE,
-    SPECIAL,
     TURN,
     TURN_END,
     image_slots,
     opening,
 )
-from transferscope.engine.rows import Row
-from transferscope.engine.vision import Eyes, seen
-from transferscope.engine.vlm import Base
+from transferscope.engine.vision_cache import VisionCache, keyed
 from transferscope.tasks import Item, Picture
 
 _ENDING = (TURN_END, TURN, ASSISTANT)
 
 
-def is_embedded(base: Base) -> bool:
-    """Whether a base is built as the embedded ones are, by its configuration and its tokenizer."""
-    config = base.model.config
-    if config.model_type != "qwen2_5_vl":
-        return False
-    text, vision = config.text_config, config.vision_config
-    rope = getattr(text, "rope_parameters", None) or {}
-    ids = base.processor.tokenizer.convert_tokens_to_ids(list(SPECIAL))
-    return (
-        rope.get("rope_theta") == ROPE_THETA
-        and tuple(rope.get("mrope_section") or ()) == MROPE_SECTION
-        and text.hidden_size == HEAD * text.num_attention_heads
-        and vision.hidden_size == HEAD * vision.num_heads
-        and (vision.patch_size, vision.spatial_merge_size) == (14, 2)
-        and len(vision.fullatt_block_indexes) == vision.depth
-        and ids == list(range(len(SPECIAL)))
-    )
-
-
-def fits(items: Sequence[Item]) -> bool:
-    """Whether all pictures have the embedded bases' size."""
-    return all(seen(image).shape == (SIDE, SIDE, 3) for item in items for image in item.images)
-
-
-class SmallPath:
-    """Items with pictures of 112 x 112 pixels, on an embedded base."""
+class GlimpsePath:
+    """Items with images of 112 x 112 pixels, on an embedded base."""
 
     def __init__(self, base: Base) -> None:
         self._model, self._tokenizer = base.model, base.processor.tokenizer
-        at_once = 64 if base.device.type == "cpu" else 1024
-        self.eyes = Eyes(self._look, at_once, base.budget, base.cache_name("small"))
+        batch = 64 if base.device.type == "cpu" else 1024
+        name = base.cache_name("small")
+        self.vision_cache = VisionCache(self._encode_images, batch, base.cache_limits, name)
 
     def encode(self, items: Sequence[Item]) -> list[Row]:
         """Items as rows."""
         texts = self._tokenizer([item.prompt for item in items], add_special_tokens=False)
         return [
-            Row(
-                item,
-                (*opening(len(item.images)), *ids, *_ENDING),
-                tuple(map(seen, item.images)),
-            )
+            Row(item, (*opening(len(item.images)), *ids, *_ENDING), tuple(map(keyed, item.images)))
             for item, ids in zip(items, texts["input_ids"], strict=True)
         ]
 
-    def logits(self, rows: Sequence[Row], read: int = 1) -> Tensor:
-        """Scores (rows, read, vocabulary) of what follows the last `read` places."""
+    def logits(self, rows: Sequence[Row], num_logits_to_keep: int = 1) -> Tensor:
+        """Logits (rows, num_logits_to_keep, vocabulary) at the last positions."""
         device = self._model.device
         lengths = np.array([row.length for row in rows])
         ids = np.full((len(rows), lengths.max()), PAD, dtype=np.int64)
-        for filled, row in zip(ids, rows, strict=True):
-            filled[: row.length] = row.ids + row.said
-        places = sent(torch.from_numpy(lengths[:, None] - np.arange(read, 0, -1)), device)
-        pictures = np.array([len(row.pictures) for row in rows])
-        x = self._embedded(sent(torch.from_numpy(ids), device), rows, pictures)
-        return self._read(x, self._angles(pictures, ids.shape[1], x), places)
+        for padded, row in zip(ids, rows, strict=True):
+            padded[: row.length] = row.ids + row.answer_ids
+        last = lengths[:, None] - np.arange(num_logits_to_keep, 0, -1)
+        kept = to_device(torch.from_numpy(last), device)
+        images = np.array([len(row.images) for row in rows])
+        x = self._embedded(to_device(torch.from_numpy(ids), device), rows, images)
+        return self._forward(x, self._angles(images, ids.shape[1], x), kept)
 
-    def _look(self, pictures: Sequence[Picture]) -> list[Tensor]:
-        pixels = torch.from_numpy(np.stack([picture.pixels() for picture in pictures]))
-        return list(vision_features(self._model, sent(pixels, self._model.device)))
+    def _encode_images(self, images: Sequence[Picture]) -> list[Tensor]:
+        pixels = torch.from_numpy(np.stack([image.pixels() for image in images]))
+        return list(vision_features(self._model, to_device(pixels, self._model.device)))
 
-    def _embedded(self, ids: Tensor, rows: Sequence[Row], pictures: np.ndarray) -> Tensor:
-        """The language model's input (rows, length, width), pictures in their places."""
+    def _embedded(self, ids: Tensor, rows: Sequence[Row], images: np.ndarray) -> Tensor:
+        """The language model's input (rows, length, hidden size), images included."""
         x = functional.embedding(ids, self._model.model.language_model.embed_tokens.weight)
-        wanted = [picture for row in rows for picture in row.pictures]
+        wanted = [image for row in rows for image in row.images]
         if not wanted:
             return x
-        features = torch.cat([sent(its, x.device).to(x) for its in self.eyes.features(wanted)])
+        features = self.vision_cache.features(wanted)
+        features = torch.cat([to_device(one, x.device).to(x) for one in features])
         slots = [
             index * ids.shape[1] + slot
-            for index, count in enumerate(pictures.tolist())
+            for index, count in enumerate(images.tolist())
             for slot in image_slots(count)
         ]
-        index = sent(torch.tensor(slots), x.device)
+        index = to_device(torch.tensor(slots), x.device)
         flat = x.flatten(0, 1).index_copy(0, index, features)
         return flat.view_as(x)
 
-    def _angles(self, pictures: np.ndarray, length: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _angles(self, images: np.ndarray, length: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each (1 or rows, 1, length, 32)."""
-        kinds, which = np.unique(pictures, return_inverse=True)
+        kinds, which = np.unique(images, return_inverse=True)
         tables = [rotation(int(kind), length, x.device, x.dtype) for kind in kinds]
         cosine, sine = (torch.stack(table)[:, None] for table in zip(*tables, strict=True))
         if len(kinds) == 1:
             return cosine, sine
-        index = sent(torch.from_numpy(which), x.device)
+        index = to_device(torch.from_numpy(which), x.device)
         return cosine[index], sine[index]
 
-    def _read(self, x: Tensor, angles: tuple[Tensor, Tensor], places: Tensor) -> Tensor:
+    def _forward(self, x: Tensor, angles: tuple[Tensor, Tensor], kept: Tensor) -> Tensor:
+        """Logits at the kept positions (rows, kept)."""
         language: Any = self._model.model.language_model
         index = torch.arange(len(x), device=x.device)[:, None]
         for layer in language.layers[:-1]:
@@ -130,35 +101,37 @@ class SmallPath:
             x = x + layer.mlp(norm(layer.post_attention_layernorm, x))
         layer = language.layers[-1]
         y = norm(layer.input_layernorm, x)
-        x = x[index, places]
-        x = x + _attention(layer.self_attn, y, angles, places)
+        x = x[index, kept]
+        x = x + _attention(layer.self_attn, y, angles, kept)
         x = x + layer.mlp(norm(layer.post_attention_layernorm, x))
-        said = norm(language.norm, x)
-        return functional.linear(said, language.embed_tokens.weight).to(
-            torch.promote_types(said.dtype, torch.float32)
+        states = norm(language.norm, x)
+        return functional.linear(states, language.embed_tokens.weight).to(
+            torch.promote_types(states.dtype, torch.float32)
         )
 
 
 def _attention(
-    module: Any, y: Tensor, angles: tuple[Tensor, Tensor], places: Tensor | None = None
+    module: Any, y: Tensor, angles: tuple[Tensor, Tensor], kept: Tensor | None = None
 ) -> Tensor:
-    """Causal attention, with queries at some places (rows, read) only; None: at all."""
+    """Causal attention, with queries only at the positions `kept` (rows, kept); None: at all."""
     rows, length, _ = y.shape
-    asked, turned = y, angles
-    if places is not None:
+    queries, query_angles = y, angles
+    if kept is not None:
         index = torch.arange(rows, device=y.device)[:, None]
-        asked = y[index, places]
-        turned = tuple(table.expand(rows, 1, -1, -1)[index, 0, places][:, None] for table in angles)
+        queries = y[index, kept]
+        query_angles = tuple(
+            table.expand(rows, 1, -1, -1)[index, 0, kept][:, None] for table in angles
+        )
     q, k, v = (
         project(x).view(rows, x.shape[1], -1, HEAD).transpose(1, 2)
-        for project, x in ((module.q_proj, asked), (module.k_proj, y), (module.v_proj, y))
+        for project, x in ((module.q_proj, queries), (module.k_proj, y), (module.v_proj, y))
     )
-    q, k = rotate(q, *turned), rotate(k, *angles)
+    q, k = rotate(q, *query_angles), rotate(k, *angles)
     group = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
     allowed = None
-    if places is not None:
-        allowed = (torch.arange(length, device=y.device) <= places[..., None])[:, None]
+    if kept is not None:
+        allowed = (torch.arange(length, device=y.device) <= kept[..., None])[:, None]
     heads = functional.scaled_dot_product_attention(
         q, k, v, attn_mask=allowed, is_causal=allowed is None
     )

@@ -4,7 +4,15 @@ All images are 112 x 112 and stand before the text, so the positions of the imag
 the number of images alone. Needs no torch.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+from transferscope.tasks import Item, fingerprint
+
+if TYPE_CHECKING:
+    from transferscope.engine.base_model import Base
 
 HEAD = 32
 """Size of an attention head, in the language model and in the vision tower."""
@@ -57,3 +65,28 @@ def positions(images: int, length: int) -> np.ndarray:
         now += 1
     table += [(now + extra,) * 3 for extra in range(length - len(table))]
     return np.array(table[:length], dtype=np.int64).T
+
+
+def is_embedded(base: "Base") -> bool:
+    """Whether a base has the embedded bases' architecture, by configuration and tokenizer."""
+    config = base.model.config
+    if config.model_type != "qwen2_5_vl":
+        return False
+    text, vision = config.text_config, config.vision_config
+    rope = getattr(text, "rope_parameters", None) or {}
+    ids = base.processor.tokenizer.convert_tokens_to_ids(list(SPECIAL))
+    return (
+        rope.get("rope_theta") == ROPE_THETA
+        and tuple(rope.get("mrope_section") or ()) == MROPE_SECTION
+        and text.hidden_size == HEAD * text.num_attention_heads
+        and vision.hidden_size == HEAD * vision.num_heads
+        and (vision.patch_size, vision.spatial_merge_size) == (14, 2)
+        and len(vision.fullatt_block_indexes) == vision.depth
+        and ids == list(range(len(SPECIAL)))
+    )
+
+
+def fits(items: Sequence[Item]) -> bool:
+    """Whether all images have the embedded bases' size."""
+    shapes = (fingerprint(image).shape for item in items for image in item.images)
+    return all(shape == (SIDE, SIDE, 3) for shape in shapes)

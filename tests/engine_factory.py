@@ -8,10 +8,14 @@ import torch
 from tools.glimpse_bases import tokenizer
 from tools.glimpse_bases.architecture import build
 from tools.glimpse_bases.processor import processor as small_processor
+from transferscope.engine.base_model import Base, make_base
+from transferscope.engine.families import FAMILIES, GLIMPSE
 from transferscope.engine.glimpse import layout
-from transferscope.engine.vlm import Base, make_base
 from transferscope.study import Recipe
 from transferscope.tasks import Drawn, Item, lettered
+
+FAST_FAMILIES = tuple(name for name in FAMILIES if name != GLIMPSE)
+"""Families of the Hub with a fast path."""
 
 WORDS = ("closer", "box", "point", "the camera", "which is closer to the box")
 

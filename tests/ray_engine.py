@@ -1,4 +1,4 @@
-"""A lab in which things go wrong, and what the tests of Ray's workers share.
+"""An engine in which things go wrong, and what the tests of Ray's workers share.
 
 Run as a script it carries out a study on a Ray of its own, slowly, so that it can be killed.
 """
@@ -11,8 +11,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-import fake_lab
-from fake_lab import FakeLab, digest
+import fake_engine
+from fake_engine import FakeEngine, digest
 
 from transferscope import store as results
 from transferscope.execution import local
@@ -39,8 +39,8 @@ RUNS = [
 """What is trained in it."""
 
 
-class Faulty(FakeLab):
-    """A lab whose adapters do not depend on their fleet. It is copied into every worker.
+class Faulty(FakeEngine):
+    """An engine whose adapters do not depend on their fleet. It is copied into every worker.
 
     Args:
         marks: a folder that remembers, beyond a process, what was trained and who was killed.
@@ -115,7 +115,7 @@ def tables(folder: Path) -> dict[str, bytes]:
 def by_this_process(study: Study, folder: Path) -> dict[str, bytes]:
     """The tables of the local executor."""
     (folder / "other").mkdir()
-    executor = partial(local.carry_out, lab=Faulty(folder / "other").lab())
+    executor = partial(local.carry_out, load=Faulty(folder / "other").load)
     run_study(study, folder / "local", tell=lambda event: None, executor=executor)
     return tables(folder / "local")
 
@@ -124,7 +124,7 @@ def copied_into_workers() -> None:
     """Have these modules, which no worker can import, sent to the workers."""
     import ray
 
-    ray.cloudpickle.register_pickle_by_value(fake_lab)
+    ray.cloudpickle.register_pickle_by_value(fake_engine)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
@@ -138,8 +138,8 @@ def main(folder: Path) -> None:
 
     copied_into_workers()
     cluster.OBJECTS = SMALL["object_store_memory"]
-    lab = Faulty(folder / "marks", pause=0.5)
-    executor = partial(on_ray.carry_out, workers=2, load=lab.lab)
+    engine = Faulty(folder / "marks", pause=0.5)
+    executor = partial(on_ray.carry_out, workers=2, load=engine.load)
     study = a_study(folder, **{"fleet: 3": "fleet: 1"})
     run_study(study, folder / "out", tell=lambda event: None, executor=executor)
 

@@ -1,8 +1,8 @@
-"""A lab that trains nothing: answers are a hash of all that should determine them.
+"""An engine that trains nothing: answers are a hash of everything that should determine them.
 
-An "adapter" is a hash over its lesson, seeds, recipe and the whole fleet it was trained in, so a
-study that goes on with other fleets than it began with ends with other answers. Run as a script it
-carries out a study and kills itself, as hard as can be, after a number of steps.
+An "adapter" is a hash over its training set, seeds, recipe and the whole fleet it was trained in,
+so a study that resumes with other fleets ends with other answers. Run as a script it carries out a
+study and kills itself (SIGKILL) after a number of steps.
 """
 
 import hashlib
@@ -11,10 +11,9 @@ import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
 
-from transferscope import engine as lab
-from transferscope.engine.loss_curve import Curve
+from transferscope.engine import Prediction, TrainingJob
+from transferscope.engine.loss_curve import LossCurve
 from transferscope.errors import DataError
 from transferscope.execution import runner
 from transferscope.store import mirror
@@ -22,30 +21,13 @@ from transferscope.store import remote as away
 from transferscope.study.file import read_study
 
 
-class Job(NamedTuple):
-    source: str
-    seed: int
-    items: list
-    init_seed: int
-    order_seed: int
-    dropout_seed: int
-    answers: list | None = None
-
-
-class Answer(NamedTuple):
-    choice: int | None
-    logprobs: tuple[float, ...]
-    margin: float
-    score: float | None = None
-
-
 class Made(str):
     """An adapter, and how it was trained."""
 
-    curve = Curve((1.0, 0.5), (1.0, 1.0))
+    curve = LossCurve((1.0, 0.5), (1.0, 1.0))
 
 
-class FakeLab:
+class FakeEngine:
     """Notes what it is asked to do; `fail` holds sources whose training fails, `diverge` those
     whose adapters come out as no numbers."""
 
@@ -53,30 +35,26 @@ class FakeLab:
         self.trained: list[tuple[str, int]] = []
         self.scored: list[tuple[str, str]] = []
         self.loaded: list[Path] = []
-        self.jobs: list[Job] = []
+        self.jobs: list[TrainingJob] = []
         self.fail: set[str] = set()
         self.diverge: set[str] = set()
 
     def step(self):
         """One step of work; the script dies in some."""
 
-    def lab(self):
-        return lab.Lab(
-            self.load_base,
-            lambda *room: room,
-            Job,
-            lambda base, recipe: "",
-            self.train_fleet,
-            self.save_adapter,
-            self.load_adapter,
-            lambda base, folder: None,
-            self.load_tuned,
-            self.score_fleet,
-        )
+    def load(self):
+        """As `load_engine`."""
+        return self
+
+    def check_training(self, base, recipe):
+        return ""
+
+    def check_checkpoint(self, base, folder):
+        pass
 
     def load_base(
-        self, where, *, name, precision, quantization, gpus, trust_remote_code, max_pixels, budget,
-        thinking,
+        self, where, *, name, precision, quantization, gpus, trust_remote_code, max_pixels,
+        cache_limits, thinking,
     ):  # fmt: skip
         return SimpleNamespace(name=name, weights_hash=digest(Path(where, "weights").read_text()))
 
@@ -102,7 +80,7 @@ class FakeLab:
         """An adapter, which failed where its source diverges."""
         one = Made(content)
         if job.source in self.diverge:
-            one.curve = Curve((1.0, float("nan")), (1.0, 1.0), "diverged: made up")
+            one.curve = LossCurve((1.0, float("nan")), (1.0, 1.0), "diverged: made up")
         return one
 
     def save_adapter(self, adapter, folder):
@@ -118,7 +96,7 @@ class FakeLab:
             raise DataError(f"{folder}: of another base")
         return text
 
-    def load_tuned(self, base, folder):
+    def load_checkpoint(self, base, folder):
         self.loaded.append(folder)
         weights = (Path(folder) / "model.safetensors").read_text()
         if weights.startswith("damaged"):
@@ -142,11 +120,11 @@ def digest(*parts):
 def answer(adapter, item, scoring):
     number = int(digest(adapter, item.id, scoring)[:8], 16)
     if item.truth is not None:
-        return Answer(None, (), float("nan"), None if number % 5 == 0 else number % 11 / 10)
+        return Prediction(None, (), float("nan"), None if number % 5 == 0 else number % 11 / 10)
     if scoring == "generate" and number % 5 == 0:
-        return Answer(None, (), float("nan"))
+        return Prediction(None, (), float("nan"))
     choice = number % len(item.choices)
-    return Answer(choice, tuple(-float(k != choice) for k in range(len(item.choices))), 1.0)
+    return Prediction(choice, tuple(-float(k != choice) for k in range(len(item.choices))), 1.0)
 
 
 def main(study, out, steps):
@@ -155,7 +133,7 @@ def main(study, out, steps):
     At an address what is new is sent after every step of work, and a dead claim is taken over at
     once.
     """
-    fake, left = FakeLab(), int(steps)
+    fake, left = FakeEngine(), int(steps)
     replace = os.replace
 
     def step():
@@ -169,7 +147,7 @@ def main(study, out, steps):
         replace(*paths)
 
     fake.step, os.replace = step, replaced
-    runner.load_lab = fake.lab
+    runner.load_engine = fake.load
     if not away.is_address(out):
         runner.run_study(read_study(study), out, tell=lambda event: None)
         return

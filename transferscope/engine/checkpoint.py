@@ -1,7 +1,7 @@
-"""A finetuned checkpoint beside its base: all weights of it, merged or trained in full.
+"""A finetuned checkpoint: a whole model, merged with an adapter or trained in full.
 
 In:   a base, and a folder with `config.json` and safetensors of the same architecture.
-Out:  a `Base` with the folder's weights and the base's processor, so that both are asked the same.
+Out:  a `Base` with the folder's weights and the base's processor, so that both get equal prompts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,28 +10,28 @@ from typing import Any
 
 import torch
 
+from transferscope.engine.base_model import Base, hash_folder, load_model, make_base
+from transferscope.engine.devices import layers_by_device
 from transferscope.engine.processors import first_line
-from transferscope.engine.split import layers_by_device
-from transferscope.engine.vlm import Base, load_model, make_base, weights_hash
 from transferscope.errors import DataError
 
-_FREE = {
+_MAY_DIFFER = {
     *("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path"),
     *("use_cache", "initializer_range", "tie_word_embeddings", "attention_dropout"),
     *("bos_token_id", "eos_token_id", "pad_token_id", "max_position_embeddings"),
 }
-"""Settings that may differ: none of them changes what a forward computes from given weights."""
+"""Settings that do not change what a forward computes from given weights."""
 
 
-def load_tuned(base: Base, folder: str | Path) -> Base:
-    """A checkpoint that was made from a base: merged with an adapter, or finetuned in full.
+def load_checkpoint(base: Base, folder: str | Path) -> Base:
+    """A checkpoint made from a base: merged with an adapter, or finetuned in full.
 
-    Its processor is not used: what differs from the base's answers is due to the weights alone.
+    Its processor is not used, so that differences from the base are due to the weights only.
 
     Raises:
-        DataError: the folder is no checkpoint of safetensors, is damaged, or differs from the base
-            in architecture, in a weight's name or shape, or in what a token means; the message
-            names the first difference.
+        DataError: the folder has no safetensors, is damaged, or differs from the base in
+            architecture, in a weight's name or shape, or in a token's id; the message names the
+            first difference.
     """
     folder = Path(folder)
     _check_files(base, folder)
@@ -42,21 +42,21 @@ def load_tuned(base: Base, folder: str | Path) -> Base:
         model,
         base.processor,
         name=base.name,
-        weights_hash=weights_hash(folder),
+        weights_hash=hash_folder(folder),
         max_pixels=base.max_pixels,
-        budget=base.budget,
+        cache_limits=base.cache_limits,
         thinking=base.thinking,
     )
 
 
-def check_tuned(base: Base, folder: Path) -> None:
-    """Refuse a checkpoint that is of another base, as far as can be told without reading weights.
+def check_checkpoint(base: Base, folder: Path) -> None:
+    """Refuse a checkpoint of another base, without reading weights.
 
     Raises:
-        DataError: see `load_tuned`.
+        DataError: see `load_checkpoint`.
     """
     _check_files(base, folder)
-    _, unused = load_model(folder, base.dtype, [torch.device("meta")])  # names and shapes alone
+    _, unused = load_model(folder, base.dtype, [torch.device("meta")])  # names and shapes only
     _refuse_unused(base, folder, unused)
 
 
@@ -74,7 +74,7 @@ def _refuse_unused(base: Base, folder: Path, unused: list[str]) -> None:
     if unused:
         raise DataError(
             f"{folder}: not of the base {base.name}, which has no weight {unused[0]}; "
-            "merge adapters and leave heads out before saving"
+            "merge adapters and remove heads before saving"
         )
 
 
@@ -93,19 +93,19 @@ def _check_config(base: Base, folder: Path) -> None:
         )
     for name, own, other in _differences(ours.to_dict(), theirs.to_dict()):
         if name == "image_grid_pinpoints" and base.max_pixels is not None:
-            continue  # the base's were cut down to the limit, and these will be
+            continue  # `max_pixels` has changed the base's
         raise DataError(
-            f"{folder}: not of the base {base.name}: {name} is {other!r}, the base's is {own!r}"
+            f"{folder}: not of the base {base.name}: {name} must be {own!r}, got {other!r}"
         )
 
 
 def _differences(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], above: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Settings that differ, by their full names; what one side leaves out is left to the other."""
+    """Settings that differ, by full name; a setting that one side omits does not differ."""
     for name in ours:
         own, other = ours[name], theirs.get(name, ours[name])
-        if name in _FREE or str(name).startswith("_"):
+        if name in _MAY_DIFFER or str(name).startswith("_"):
             continue
         if isinstance(own, Mapping) and isinstance(other, Mapping):
             yield from _differences(own, other, f"{above}{name}.")
@@ -114,7 +114,7 @@ def _differences(
 
 
 def _check_tokenizer(base: Base, folder: Path) -> None:
-    """A checkpoint without a tokenizer is taken to have the base's."""
+    """A checkpoint without a tokenizer is assumed to have the base's."""
     from transformers import AutoTokenizer
 
     if not (folder / "tokenizer.json").is_file():
@@ -122,11 +122,11 @@ def _check_tokenizer(base: Base, folder: Path) -> None:
     try:
         theirs: Any = AutoTokenizer.from_pretrained(folder).get_vocab()
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{folder}: its tokenizer: {first_line(error)}") from None
+        raise DataError(f"{folder}: tokenizer: {first_line(error)}") from None
     ours = base.processor.tokenizer.get_vocab()
     for token in sorted({*ours, *theirs}, key=lambda token: ours.get(token, len(ours))):
         if ours.get(token) != theirs.get(token):
             raise DataError(
-                f"{folder}: its tokenizer is not that of the base {base.name}: token {token!r} is "
-                f"{theirs.get(token)}, the base's is {ours.get(token)}"
+                f"{folder}: the tokenizer is not that of the base {base.name}: token {token!r} "
+                f"must be {ours.get(token)}, got {theirs.get(token)}"
             )
