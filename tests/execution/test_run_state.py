@@ -1,4 +1,4 @@
-"""The ledger and the bench by themselves: what is tried after a failure, which base is at hand."""
+"""The state and the bench by themselves: what is tried after a failure, which base is at hand."""
 
 import weakref
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ import pytest
 from fake_engine import FakeEngine
 
 from transferscope.engine.bases import load_study_base
-from transferscope.execution.run_state import LOSSES, Ledger
+from transferscope.execution.run_state import LOSSES, RunState
 from transferscope.execution.shard import Bench
 from transferscope.store.cells import Store
 from transferscope.study.file import parse_study
@@ -31,10 +31,10 @@ class Known(SimpleNamespace):
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def state(tmp_path):
     study = parse_study(TEXT, "study.yaml")
     stock = stock_of(study)
-    return Ledger(study, plan_study(study, stock), stock, Store(tmp_path), lambda event: None)
+    return RunState(study, plan_study(study, stock), stock, Store(tmp_path), lambda event: None)
 
 
 def test_a_models_attempts_are_its_own_runs_the_base_first(tmp_path):
@@ -42,26 +42,26 @@ def test_a_models_attempts_are_its_own_runs_the_base_first(tmp_path):
     study = parse_study(TEXT.replace("models: {s: glimpse-s}", two), "study.yaml")
     stock = stock_of(study)
     plan = plan_study(study, stock)
-    ledger = Ledger(study, plan, stock, Store(tmp_path), lambda event: None)
+    state = RunState(study, plan, stock, Store(tmp_path), lambda event: None)
     for model in ("s", "m"):
-        shards = [attempt.shard for attempt in ledger.attempts(model)]
+        shards = [attempt.shard for attempt in state.attempts(model)]
         assert {shard.model for shard in shards} == {model}
         own = [run for shard in shards for run in shard.runs]
         assert own[0].kind == "base"
         assert sorted(map(str, own)) == sorted(str(run) for run in plan.runs if run.model == model)
 
 
-def test_what_runs_out_of_memory_is_halved_until_one_row_is_too_much(ledger):
-    _, attempt = ledger.attempts("s")
+def test_what_runs_out_of_memory_is_halved_until_one_row_is_too_much(state):
+    _, attempt = state.attempts("s")
     tried, todo = [], [attempt]
     while todo:
         one = todo.pop()
         tried.append((len(one.shard.runs), one.rows or 0))
-        todo += ledger.retry(one, MemoryError("no room"))
+        todo += state.retry(one, MemoryError("no room"))
         assert len(tried) < 99
     alone = [(1, 0), (1, 2), (1, 1)]  # of 5 rows; none at all is not tried
     assert sorted(tried) == sorted([(3, 0), (2, 0), *alone, *alone, *alone])
-    assert sorted(name for failure in ledger.failed for name in failure.runs) == sorted(
+    assert sorted(name for failure in state.failed for name in failure.runs) == sorted(
         map(str, attempt.shard.runs)
     )
 
@@ -75,22 +75,22 @@ def test_what_runs_out_of_memory_is_halved_until_one_row_is_too_much(ledger):
         (RuntimeError("the loss is not a number"), 0),
     ],
 )
-def test_only_what_ran_out_of_memory_is_tried_again(ledger, error, tries):
-    _, attempt = ledger.attempts("s")
-    assert len(ledger.retry(attempt, error)) == tries
-    assert len(ledger.failed) == (not tries)
+def test_only_what_ran_out_of_memory_is_tried_again(state, error, tries):
+    _, attempt = state.attempts("s")
+    assert len(state.retry(attempt, error)) == tries
+    assert len(state.failed) == (not tries)
 
 
-def test_the_second_worker_that_goes_away_has_less_tried_and_the_last_ends_it(ledger):
-    _, attempt = ledger.attempts("s")
+def test_the_second_worker_that_goes_away_has_less_tried_and_the_last_ends_it(state):
+    _, attempt = state.attempts("s")
     sizes = []
     for lost in range(1, LOSSES):
-        attempt, *others = ledger.lost(attempt, RuntimeError("gone"), "w")
+        attempt, *others = state.worker_lost(attempt, RuntimeError("gone"), "w")
         sizes.append((len(attempt.shard.runs), attempt.rows, len(others)))
         assert attempt.lost == lost
     assert sizes == [(3, None, 0), (2, None, 1), (1, None, 1)]
-    assert ledger.lost(attempt, RuntimeError("gone"), "w") == []
-    (failure,) = ledger.failed
+    assert state.worker_lost(attempt, RuntimeError("gone"), "w") == []
+    (failure,) = state.failed
     assert failure.error == f"{LOSSES} workers went away over it, the last: gone"
 
 

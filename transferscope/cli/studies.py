@@ -36,7 +36,7 @@ from transferscope.errors import DataError, MissingExtra, StudyError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from transferscope.execution.run_state import Event, Ledger
+    from transferscope.execution.run_state import Event, RunState
     from transferscope.execution.runner import Outcome
     from transferscope.study import Study
 
@@ -171,7 +171,7 @@ class Show(NamedTuple):
     as_json: bool
 
 
-def executor_of(name: str, workers: int | None) -> Callable[[Ledger], None] | None:
+def executor_of(name: str, workers: int | None) -> Callable[[RunState], None] | None:
     """Who carries out the shards, for `run_study`.
 
     Raises:
@@ -194,7 +194,7 @@ def executor_of(name: str, workers: int | None) -> Callable[[Ledger], None] | No
 
 
 def carry_out(
-    study: Study, out: str, show: Show, executor: Callable[[Ledger], None] | None
+    study: Study, out: str, show: Show, executor: Callable[[RunState], None] | None
 ) -> None:
     """A study, then its analysis; exit code 1 where some of it failed."""
     gc.set_threshold(1000)  # a lab that runs for hours does make garbage
@@ -213,7 +213,7 @@ def carry_out(
 
 
 def _carried_out(
-    study: Study, at: Working, show: Show, executor: Callable[[Ledger], None] | None
+    study: Study, at: Working, show: Show, executor: Callable[[RunState], None] | None
 ) -> Outcome:
     """The study and its analysis, in the folder where it is worked on."""
     from transferscope.analysis.analyze import analyze as analyzed

@@ -18,7 +18,7 @@ from ray._private import worker as ray_worker
 from transferscope.engine import Lab
 from transferscope.errors import DataError, StudyError
 from transferscope.execution.guard import guarded
-from transferscope.execution.run_state import Ledger
+from transferscope.execution.run_state import RunState
 from transferscope.execution.worker import Worker
 from transferscope.study import Study
 from transferscope.study.cost import weights_bytes
@@ -113,7 +113,7 @@ def refuse_what_does_not_fit(asked: dict[str, Ask]) -> None:
             raise StudyError(f"{model}: a worker needs {ask}, and Ray has {room} here")
 
 
-def start(ask: Ask, workers: int, ledger: Ledger, load: Callable[[], Lab]) -> Any:
+def start(ask: Ask, workers: int, state: RunState, load: Callable[[], Lab]) -> Any:
     """A worker, which starts as soon as there is room for it.
 
     Args:
@@ -124,8 +124,8 @@ def start(ask: Ask, workers: int, ledger: Ledger, load: Callable[[], Lab]) -> An
     remote: Any = ray.remote  # whose types know no concurrency groups
     asked = {"num_cpus": cpus, "num_gpus": ask.gpus, "memory": ask.memory}
     made = remote(**asked, concurrency_groups={"ear": 1})(Worker)
-    folder = ledger.store.folder.resolve()
-    return made.remote(ledger.study, ledger.plan, load, folder, threads)
+    folder = state.store.folder.resolve()
+    return made.remote(state.study, state.plan, load, folder, threads)
 
 
 def _refuse_silence(address: str) -> None:

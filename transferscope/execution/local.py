@@ -4,47 +4,47 @@ from collections import deque
 
 from transferscope.engine import Lab
 from transferscope.engine.bases import check_brought
-from transferscope.execution.run_state import Ledger
+from transferscope.execution.run_state import RunState
 from transferscope.execution.shard import Bench
 from transferscope.store.cells import adapter_folder
 from transferscope.study.plan import Shard
 
 
-def carry_out(ledger: Ledger, lab: Lab) -> None:
-    """All that the ledger asks for; what fails in a shard is noted, and the next is tried.
+def carry_out(state: RunState, lab: Lab) -> None:
+    """All that the state asks for; what fails in a shard is noted, and the next is tried.
 
     Raises:
         DataError: what the study brings is damaged, or of another base.
     """
-    study, folder = ledger.study, ledger.store.folder
+    study, folder = state.study, state.store.folder
     check_brought(study, lab, folder)
-    bench = Bench(study, ledger.plan, ledger.stock, lab, folder)
+    bench = Bench(study, state.plan, state.stock, lab, folder)
     for model in study.models:
-        ledger.say(f"{model}: loading")
+        state.report_progress(f"{model}: loading")
         bench.open(model)
-        waiting = deque(ledger.attempts(model))
+        waiting = deque(state.attempts(model))
         while waiting:
             attempt = waiting.popleft()
-            ledger.begin(attempt)
+            state.start_shard(attempt)
             try:
-                _shard(ledger, bench, attempt.shard, attempt.rows)
+                _shard(state, bench, attempt.shard, attempt.rows)
             except (RuntimeError, MemoryError) as error:
-                waiting.extendleft(reversed(ledger.retry(attempt, error)))
+                waiting.extendleft(reversed(state.retry(attempt, error)))
 
 
-def _shard(ledger: Ledger, bench: Bench, shard: Shard, rows: int | None) -> None:
+def _shard(state: RunState, bench: Bench, shard: Shard, rows: int | None) -> None:
     """Train and score what of a shard is missing, and put every run's table in place."""
-    todo = ledger.examine(bench.base.weights_hash, shard)
+    todo = state.work_items(bench.base.weights_hash, shard)
     missing = [one for one in todo if one.missing]
     lacking = [one for one in missing if one.train]
     fresh, adapters = {}, {}
     if lacking:
-        trained = bench.train(lacking, ledger.say, rows)
+        trained = bench.train(lacking, state.report_progress, rows)
         runs = [one.run for one in lacking]
         adapters = dict(zip(runs, trained.adapters, strict=True))
-        ledger.measured("train", runs, trained.took)
-        fine = ledger.settle(lacking, trained.curves)
-        ledger.keep_adapters(
+        state.log_work("train", runs, trained.took)
+        fine = state.drop_diverged(lacking, trained.curves)
+        state.keep_adapters(
             [lacking[index] for index in fine],
             [trained.records[index] for index in fine],
             lambda index, place: bench.lab.save_adapter(trained.adapters[fine[index]], place),
@@ -55,11 +55,13 @@ def _shard(ledger: Ledger, bench: Bench, shard: Shard, rows: int | None) -> None
     if missing:
         for one in missing:
             if one.run not in adapters:
-                where = ledger.store.folder / adapter_folder(one.run)
+                where = state.store.folder / adapter_folder(one.run)
                 adapters[one.run] = bench.read(one.run, where)
-        scored = bench.score(missing, [adapters[one.run] for one in missing], ledger.say, rows)
+        scored = bench.score(
+            missing, [adapters[one.run] for one in missing], state.report_progress, rows
+        )
         fresh = scored.fresh
         for runs, took in scored.took:
-            ledger.measured("score", runs, took)
-    ledger.keep_answers(todo, fresh)
-    ledger.finish(shard)
+            state.log_work("score", runs, took)
+    state.keep_predictions(todo, fresh)
+    state.finish_shard(shard)

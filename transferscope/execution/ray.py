@@ -1,7 +1,7 @@
 """Carry out shards on the workers of a Ray cluster, or of a Ray started on this machine.
 
 Ray runs workers and carries what is said between them and this process; what is missing, kept and
-failed is the ledger's, here. A worker holds one base at a time and works on one shard at a time. It
+failed is the state's, here. A worker holds one base at a time and works on one shard at a time. It
 takes arguments by value and hands results back, so it need not see the results folder. A worker
 that is lost costs what it was at: the shard begins again on another.
 """
@@ -23,7 +23,7 @@ from transferscope.engine import Lab, load_lab
 from transferscope.errors import DataError, StudyError
 from transferscope.execution import cluster
 from transferscope.execution.cluster import Ask, one_line
-from transferscope.execution.run_state import Attempt, Ledger, described
+from transferscope.execution.run_state import Attempt, RunState, describe
 from transferscope.execution.worker import Place
 from transferscope.store.cells import adapter_folder, versions
 
@@ -63,9 +63,9 @@ class Hand:
 
 
 def carry_out(
-    ledger: Ledger, workers: int | None = None, load: Callable[[], Lab] = load_lab
+    state: RunState, workers: int | None = None, load: Callable[[], Lab] = load_lab
 ) -> None:
-    """All that the ledger asks for; what fails in a shard is noted, and the others go on.
+    """All that the state asks for; what fails in a shard is noted, and the others go on.
 
     Ray is the one that is connected, else the one that `RAY_ADDRESS` names, else one of this
     machine, started here and stopped in the end.
@@ -79,7 +79,7 @@ def carry_out(
         StudyError: no worker can be started.
     """
     with cluster.connected(workers) as ours:
-        crew = _Crew(ledger, workers, load)
+        crew = _Crew(state, workers, load)
         if ours:
             cluster.refuse_what_does_not_fit(crew.asks)
         try:
@@ -91,17 +91,17 @@ def carry_out(
 class _Crew:
     """The workers, and what is left to do."""
 
-    def __init__(self, ledger: Ledger, workers: int | None, load: Callable[[], Lab]) -> None:
-        self.ledger, self.study = ledger, ledger.study
+    def __init__(self, state: RunState, workers: int | None, load: Callable[[], Lab]) -> None:
+        self.state, self.study = state, state.study
         self._names = (f"w{number}" for number in count(1))
-        self.asks = cluster.asks(ledger.study)
+        self.asks = cluster.asks(state.study)
         self.most = workers or cluster.places(self.asks)
-        self._start = partial(cluster.start, workers=self.most, ledger=ledger, load=load)
+        self._start = partial(cluster.start, workers=self.most, state=state, load=load)
         self.hands: list[Hand] = []
         self._refs: dict[Any, tuple[Hand, Callable[[Hand, Any], None]]] = {}
         # The largest base first: its shards are the longest, and nobody should wait for the last.
         models = sorted(self.study.models, key=lambda model: -self.asks[model].memory)
-        self._waiting = deque(one for model in models for one in ledger.attempts(model))
+        self._waiting = deque(one for model in models for one in state.attempts(model))
         self._bases: dict[str, tuple[str, str]] = {}
         """Of each model the hash of its weights, and the node where it was found first."""
         self._checked = not any(model.adapters for model in self.study.models.values())
@@ -110,7 +110,7 @@ class _Crew:
 
     def work(self) -> None:
         """Until nothing is left to do, or to wait for."""
-        self.ledger.say(f"starting {self.most} of Ray's workers")
+        self.state.report_progress(f"starting {self.most} of Ray's workers")
         looked = time.monotonic()
         while self._waiting or any(hand.steps for hand in self.hands):
             self._staff()
@@ -160,7 +160,7 @@ class _Crew:
             wanted = ", ".join(f"{name} {own[name]}" for name in own if own[name] != its[name])
             raise StudyError(f"{place.node} has {', '.join(other)}, expected {wanted} as here")
         self._starts, hand.node, self._heard = 0, place.node, time.monotonic()
-        self.ledger.say("")
+        self.state.report_progress("")
 
     def _died(self, hand: Hand, error: Exception) -> None:
         """A worker without a shard is no more; where that goes on, nothing can be done."""
@@ -184,7 +184,7 @@ class _Crew:
             own = [one for one in fit if one.shard.model == hand.model]
             if attempt := next(iter(own or fit), None):
                 self._waiting.remove(attempt)
-                self.ledger.begin(attempt, hand.name, hand.node)
+                self.state.start_shard(attempt, hand.name, hand.node)
                 self._begin(hand, attempt, self._shard(hand, attempt))
 
     def _begin(self, hand: Hand, attempt: Attempt | None, steps: Steps) -> None:
@@ -200,7 +200,7 @@ class _Crew:
             if hand.attempt is None or not isinstance(cause, RuntimeError | MemoryError):
                 raise (cause if isinstance(cause, Exception) else error) from None
             cause.__cause__ = error  # which has the worker's traceback
-            more = self._again(hand, self.ledger.retry, cause)
+            more = self._again(hand, self.state.retry, cause)
             if not more:  # an error of a GPU stays with its process
                 self._let_go(hand)
         except (*LOST, gone.OutOfMemoryError) as error:
@@ -208,7 +208,7 @@ class _Crew:
                 return self._died(hand, error)
             # Out of memory it is where Ray ended the worker to save the machine.
             full = isinstance(error, gone.OutOfMemoryError)
-            self._again(hand, self.ledger.retry if full else self.ledger.lost, error)
+            self._again(hand, self.state.retry if full else self.state.worker_lost, error)
             self._let_go(hand)
 
     def _again(self, hand: Hand, decide: Callable[..., list[Attempt]], error: Exception) -> bool:
@@ -216,7 +216,7 @@ class _Crew:
         attempt, hand.attempt, hand.steps = hand.attempt, None, None
         more = decide(attempt, error, hand.name) if attempt else []
         self._waiting.extendleft(reversed(more))
-        self.ledger.say("", worker=hand.name)
+        self.state.report_progress("", worker=hand.name)
         return bool(more)
 
     def _go_on(self, hand: Hand, came: Any) -> None:
@@ -227,31 +227,33 @@ class _Crew:
             self._refs[hand.steps.send(came)] = hand, self._answered
         except StopIteration:
             hand.attempt, hand.steps = None, None
-            self.ledger.say("", worker=hand.name)
+            self.state.report_progress("", worker=hand.name)
 
     def _check(self, hand: Hand) -> Steps:
-        self.ledger.say("looking at what the study brings", worker=hand.name)
+        self.state.report_progress("looking at what the study brings", worker=hand.name)
         yield hand.actor.check.remote()
         self._checked = True
 
     def _shard(self, hand: Hand, attempt: Attempt) -> Steps:
         """Have trained and scored what of a shard is missing, and put it in place."""
-        ledger, actor, rows = self.ledger, hand.actor, attempt.rows
+        state, actor, rows = self.state, hand.actor, attempt.rows
         model = attempt.shard.model
         if model not in self._bases:
             yield from self._open(hand, model)
-        todo = ledger.examine(self._bases[model][0], attempt.shard, hand.name)
+        todo = state.work_items(self._bases[model][0], attempt.shard, hand.name)
         missing = [one for one in todo if one.missing]
         lacking, fresh = [one for one in missing if one.train], {}
         if missing:
             yield from self._open(hand, model)
         if lacking:
-            trained = yield actor.train.remote([one._replace(lesson=None) for one in lacking], rows)
+            trained = yield actor.train.remote(
+                [one._replace(training_set=None) for one in lacking], rows
+            )
             runs = [one.run for one in lacking]
-            ledger.measured("train", runs, trained.took | {"worker": hand.name})
-            fine = ledger.settle(lacking, trained.curves, hand.name)
+            state.log_work("train", runs, trained.took | {"worker": hand.name})
+            fine = state.drop_diverged(lacking, trained.curves, hand.name)
             kept = [runs[index] for index in fine]
-            ledger.keep_adapters(
+            state.keep_adapters(
                 [lacking[index] for index in fine],
                 [trained.records[index] for index in fine],
                 lambda index, place: _write(place, ray.get(actor.files.remote(kept[index]))),
@@ -259,20 +261,20 @@ class _Crew:
             failed = set(runs) - set(kept)
             todo = [one for one in todo if one.run not in failed]
             missing = [one for one in missing if one.run not in failed]
-            ledger.say(f"{model}: scoring {described(runs)}", worker=hand.name)
+            state.report_progress(f"{model}: scoring {describe(runs)}", worker=hand.name)
         if missing:
             handed = {
-                one.run: _read(ledger.store.folder / adapter_folder(one.run))
+                one.run: _read(state.store.folder / adapter_folder(one.run))
                 for one in missing
                 if one.run.trained and not one.train
             }
-            asked = [one._replace(lesson=None) for one in missing]
+            asked = [one._replace(training_set=None) for one in missing]
             scored = yield actor.score.remote(asked, handed, rows)
             fresh = scored.fresh
             for its, took in scored.took:
-                ledger.measured("score", its, took | {"worker": hand.name})
-        ledger.keep_answers(todo, fresh)
-        ledger.finish(attempt.shard, hand.name)
+                state.log_work("score", its, took | {"worker": hand.name})
+        state.keep_predictions(todo, fresh)
+        state.finish_shard(attempt.shard, hand.name)
 
     def _open(self, hand: Hand, model: str) -> Steps:
         """Have a model's base at a worker's hand; every worker must have the same."""
@@ -290,7 +292,9 @@ class _Crew:
         elif now - self._heard > PATIENCE:
             self._heard = float("inf")
             asked = self.hands[0].ask if self.hands else next(iter(self.asks.values()))
-            self.ledger.say("waiting", note=f"Ray has no room yet for a worker with {asked}")
+            self.state.report_progress(
+                "waiting", note=f"Ray has no room yet for a worker with {asked}"
+            )
         for hand in self.hands:
             if hand.steps and not hand.looking:
                 hand.looking = True
@@ -302,7 +306,7 @@ class _Crew:
         with suppress(gone.RayError):  # what it waits for tells
             doing, part = ray.get(ref)
             if hand.steps and doing and at == hand.at:
-                self.ledger.say(doing, part, worker=hand.name)
+                self.state.report_progress(doing, part, worker=hand.name)
 
     def _let_go(self, hand: Hand) -> None:
         self.hands.remove(hand)

@@ -1,6 +1,6 @@
 """The accounts of a run: what a study's folder lacks, what comes in, what failed.
 
-One process holds the folder's lock and keeps the ledger. Executors ask it what a shard lacks, have
+One process holds the folder's lock and keeps the state. Executors ask it what a shard lacks, have
 that computed wherever they like, and hand it back; whoever computed it never writes here. All of a
 shard's files are put in place or none, so what was handed back is finished whatever dies next.
 
@@ -63,7 +63,7 @@ class Failure(NamedTuple):
         return f"{first}{f' and {len(others)} more' if others else ''}: {self.error}"
 
 
-class Todo(NamedTuple):
+class WorkItem(NamedTuple):
     """A run and what it lacks."""
 
     wanted: Wanted
@@ -71,7 +71,7 @@ class Todo(NamedTuple):
     """Targets without an answer."""
     train: bool
     """Whether its adapter is lacking too."""
-    lesson: Lesson | None
+    training_set: Lesson | None
     """What it learns from, where that had to be made to know its keys."""
 
     @property
@@ -103,7 +103,7 @@ class Attempt(NamedTuple):
 
 
 @dataclass
-class Ledger:
+class RunState:
     """What is known while a study runs."""
 
     study: Study
@@ -132,7 +132,9 @@ class Ledger:
         bases = [Shard(model, (run,)) for run in self.plan.bases if run.model == model]
         return [Attempt(one) for one in (*bases, *self.plan.shards) if one.model == model]
 
-    def say(self, doing: str, part: float = 0.0, note: str = "", worker: str = "") -> None:
+    def report_progress(
+        self, doing: str, part: float = 0.0, note: str = "", worker: str = ""
+    ) -> None:
         """Tell where it stands, `part` of a worker's work done beyond what is finished."""
         self._doing[worker] = (doing, part)
         if not doing:
@@ -153,12 +155,12 @@ class Ledger:
         of = self.plan.cells
         return {"cells": self.cells, "of": of, "work": round(spent, 1), "total": round(total, 1)}
 
-    def begin(self, attempt: Attempt, worker: str = "", node: str = "") -> None:
+    def start_shard(self, attempt: Attempt, worker: str = "", node: str = "") -> None:
         """Note that a shard is begun, and where."""
         where = {"worker": worker, "node": node}
         self.log("start", model=attempt.shard.model, runs=_names(attempt.shard), **where)
 
-    def examine(self, base: str, shard: Shard, worker: str = "") -> list[Todo]:
+    def work_items(self, base: str, shard: Shard, worker: str = "") -> list[WorkItem]:
         """What a shard lacks; work that need not be done is owed no more.
 
         Args:
@@ -171,9 +173,11 @@ class Ledger:
             atomic.write_whole(path, results.as_json(self.stock.digests))
         return todo
 
-    def _examine(self, base: str, run: Run, worker: str) -> Todo:
+    def _examine(self, base: str, run: Run, worker: str) -> WorkItem:
         study, plan = self.study, self.plan
-        self.say(f"{run.model}: looking at the items for {described([run])}", worker=worker)
+        self.report_progress(
+            f"{run.model}: looking at the items for {describe([run])}", worker=worker
+        )
         hashes = (base, brought_hash(study, run))
         training, cells, made = run_keys(study, self.stock, plan, run, hashes)
         gold = {target: self.stock.gold(target, count) for target, count in plan.targets.items()}
@@ -182,9 +186,11 @@ class Ledger:
         train = bool(missing) and not has_adapter(self.store, wanted)
         learning = plan.training_work(run) if train else 0.0
         self._owed[run] = learning + sum(plan.targets[name] for name in missing)
-        return Todo(wanted, missing, train, made if train else None)
+        return WorkItem(wanted, missing, train, made if train else None)
 
-    def settle(self, todo: Sequence[Todo], curves: Sequence[Any], worker: str = "") -> list[int]:
+    def drop_diverged(
+        self, todo: Sequence[WorkItem], curves: Sequence[Any], worker: str = ""
+    ) -> list[int]:
         """Log how adapters learned; fail each that diverged, alone.
 
         What failed is never kept, so that the next run of the study tries it again.
@@ -194,7 +200,7 @@ class Ledger:
         """
         fine = []
         for place, (one, curve) in enumerate(zip(todo, curves, strict=True)):
-            self.measured("curve", [one.run], curve.record())
+            self.log_work("curve", [one.run], curve.record())
             if not curve.failed:
                 fine.append(place)
                 continue
@@ -203,12 +209,12 @@ class Ledger:
             about = {"runs": [str(one.run)], "error": curve.failed, "worker": worker}
             self.log("failed", **about, alone=True)
             doing, _ = self._doing.get(worker, ("training", 0.0))
-            self.say(doing, note=f"failed: {self.failed[-1]}", worker=worker)
+            self.report_progress(doing, note=f"failed: {self.failed[-1]}", worker=worker)
         return fine
 
     def keep_adapters(
         self,
-        todo: Sequence[Todo],
+        todo: Sequence[WorkItem],
         records: Sequence[dict[str, Any]],
         write: Callable[[int, Path], None],
     ) -> None:
@@ -228,8 +234,8 @@ class Ledger:
         for one in todo:
             self._spend(one.run, self.plan.training_work(one.run))
 
-    def keep_answers(
-        self, todo: Sequence[Todo], fresh: Mapping[Run, Mapping[str, pl.DataFrame]]
+    def keep_predictions(
+        self, todo: Sequence[WorkItem], fresh: Mapping[Run, Mapping[str, pl.DataFrame]]
     ) -> None:
         """Put a shard's tables in place, all or none.
 
@@ -242,12 +248,12 @@ class Ledger:
         self.cells += sum(len(one.wanted.cells) for one in todo)
         self.adapters += sum(one.run.kind in ("source", "brought", "mixture") for one in todo)
 
-    def finish(self, shard: Shard, worker: str = "") -> None:
+    def finish_shard(self, shard: Shard, worker: str = "") -> None:
         """Note that a shard is finished."""
-        self.say(f"{shard.model}: {described(shard.runs)} finished", worker=worker)
+        self.report_progress(f"{shard.model}: {describe(shard.runs)} finished", worker=worker)
         self.log("finished", model=shard.model, runs=_names(shard), worker=worker)
 
-    def measured(self, event: str, runs: Sequence[Run], fields: Mapping[str, Any]) -> None:
+    def log_work(self, event: str, runs: Sequence[Run], fields: Mapping[str, Any]) -> None:
         """Note what some work took."""
         names = [str(run) for run in runs]
         results.log(self.store.folder, event, model=runs[0].model, runs=names, **fields)
@@ -264,7 +270,7 @@ class Ledger:
         self._try_again("again", "out of memory", attempt, again, error, worker)
         return again
 
-    def lost(self, attempt: Attempt, error: BaseException, worker: str) -> list[Attempt]:
+    def worker_lost(self, attempt: Attempt, error: BaseException, worker: str) -> list[Attempt]:
         """What to try after a worker went away over an attempt; nothing when too many did.
 
         The first may have been killed for a reason of its own. Where another follows, memory may
@@ -298,7 +304,7 @@ class Ledger:
             how += f", {first.rows} rows at a time"
         self.log(event, runs=_names(attempt.shard), error=first_line(error), how=how, worker=worker)
         model, runs = attempt.shard
-        self.say(what, note=f"{model}: {described(runs)}: {what}; {how}", worker=worker)
+        self.report_progress(what, note=f"{model}: {describe(runs)}: {what}; {how}", worker=worker)
 
     def give_up(self, attempt: Attempt, error: BaseException, worker: str = "") -> None:
         """Note that a shard failed for good; the others go on."""
@@ -308,7 +314,7 @@ class Ledger:
         trace = "".join(traceback.format_exception(error))
         self.failed.append(Failure(tuple(names), line))
         self.log("failed", runs=names, error=line, worker=worker, traceback=trace)
-        self.say("failed", note=f"failed: {self.failed[-1]}", worker=worker)
+        self.report_progress("failed", note=f"failed: {self.failed[-1]}", worker=worker)
 
     def _spend(self, run: Run, work: float) -> None:
         self.spent += work
@@ -326,7 +332,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def described(runs: Sequence[Run]) -> str:
+def describe(runs: Sequence[Run]) -> str:
     """Runs in a few words."""
     if runs[0].kind in ("base", "again"):
         return "the base" + ("" if runs[0].kind == "base" else " in another order")

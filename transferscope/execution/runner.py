@@ -20,7 +20,7 @@ from transferscope import store as results
 from transferscope.engine import load_lab
 from transferscope.engine.bases import brought_hash, check_places
 from transferscope.execution import local
-from transferscope.execution.run_state import Event, Failure, Ledger, first_line
+from transferscope.execution.run_state import Event, Failure, RunState, first_line
 from transferscope.store import atomic
 from transferscope.store.cells import adapter_folder, claim, open_store, path_of, versions
 from transferscope.study import Study
@@ -44,7 +44,7 @@ def run_study(
     out: str | Path,
     *,
     tell: Callable[[Event], None],
-    executor: Callable[[Ledger], None] | None = None,
+    executor: Callable[[RunState], None] | None = None,
 ) -> Outcome:
     """Everything that the study asks for and the folder does not have yet.
 
@@ -67,20 +67,20 @@ def run_study(
         _refuse_asked(study, plan, stock, folder)
         store = open_store(folder, {path_of(study, run) for run in plan.runs}, notes.append)
         store.notes = stock.notes
-        ledger = Ledger(study, plan, stock, store, tell)
+        state = RunState(study, plan, stock, store, tell)
         for note in [*notes, *stock.notes, *plan.shortfalls]:
-            ledger.say("looking at what there is", note=note)
-        ledger.log("begin", study=study.name, versions=versions())
+            state.report_progress("looking at what there is", note=note)
+        state.log("begin", study=study.name, versions=versions())
         if stock.notes:
             results.log(folder, "notes", notes=stock.notes)
         try:
-            executor(ledger)
+            executor(state)
         except BaseException as error:
-            ledger.log("stopped", error=first_line(error))
+            state.log("stopped", error=first_line(error))
             raise
-        ledger.say("done")
-        ledger.log("end", failed=len(ledger.failed))
-    return Outcome(ledger.cells, plan.cells, ledger.adapters, tuple(ledger.failed))
+        state.report_progress("done")
+        state.log("end", failed=len(state.failed))
+    return Outcome(state.cells, plan.cells, state.adapters, tuple(state.failed))
 
 
 class Standing(NamedTuple):

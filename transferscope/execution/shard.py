@@ -20,7 +20,7 @@ from transferscope.engine import Lab
 from transferscope.engine.bases import brought, is_whole, open_base
 from transferscope.engine.meter import Watch
 from transferscope.errors import DataError
-from transferscope.execution.run_state import Todo, described
+from transferscope.execution.run_state import WorkItem, describe
 from transferscope.store.cells import as_table, versions
 from transferscope.study import Study
 from transferscope.study.items import Stock
@@ -81,7 +81,7 @@ class Bench:
             self._model = model
         return self.base.weights_hash
 
-    def train(self, todo: Sequence[Todo], say: Say, rows: int | None = None) -> Trained:
+    def train(self, todo: Sequence[WorkItem], say: Say, rows: int | None = None) -> Trained:
         """Train the adapters of runs, together.
 
         Args:
@@ -92,7 +92,7 @@ class Bench:
         recipe = self.study.recipe_of(model)
         for one in todo:
             source, seed = one.run.source or "", one.run.seed or 0
-            taught = one.lesson or lesson(self.study, self.stock, one.run)
+            taught = one.training_set or lesson(self.study, self.stock, one.run)
             seeds = {
                 f"{k}_seed": derived_seed(seed, k, source) for k in ("init", "order", "dropout")
             }
@@ -101,7 +101,7 @@ class Bench:
             record = {"key": one.wanted.training, **made_of, "versions": versions()}
             records.append(record | {"recipe": recipe.model_dump(mode="json")})
         amount = sum(map(self.plan.training_work, runs))
-        doing, watch = f"{model}: training {described(runs)}", Watch(self.base)
+        doing, watch = f"{model}: training {describe(runs)}", Watch(self.base)
         say(doing, 0.0)
         adapters = self.lab.train_fleet(
             self.base,
@@ -122,7 +122,7 @@ class Bench:
             return self.lab.load_adapter(self.base, folder if own else brought(self.study, run))
 
     def score(
-        self, todo: Sequence[Todo], adapters: Sequence[Any], say: Say, rows: int | None = None
+        self, todo: Sequence[WorkItem], adapters: Sequence[Any], say: Say, rows: int | None = None
     ) -> Scored:
         """The answers that runs lack.
 
@@ -157,7 +157,7 @@ class Bench:
     def _score(
         self,
         base: Any,
-        todo: Sequence[Todo],
+        todo: Sequence[WorkItem],
         adapters: Sequence[Any],
         say: Say,
         rows: int | None,
@@ -179,7 +179,7 @@ class Bench:
             reordered(item, order) for item, its in zip(items, orders, strict=True) for order in its
         ]
         amount = _amount(self.plan, todo)
-        doing, watch = f"{runs[0].model}: scoring {described(runs)}", Watch(base)
+        doing, watch = f"{runs[0].model}: scoring {describe(runs)}", Watch(base)
         say(doing, 0.0)
         found = self.lab.score_fleet(
             base,
@@ -212,7 +212,7 @@ def _damage_fails_a_shard() -> Iterator[None]:
         raise RuntimeError(str(error)) from error
 
 
-def _amount(plan: Plan, todo: Sequence[Todo]) -> int:
+def _amount(plan: Plan, todo: Sequence[WorkItem]) -> int:
     """Answers that runs lack."""
     return sum(plan.targets[name] for one in todo for name in one.missing)
 

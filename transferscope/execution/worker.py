@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from transferscope import store as results
 from transferscope.engine import Lab
 from transferscope.engine.bases import check_brought
-from transferscope.execution.run_state import Todo
+from transferscope.execution.run_state import WorkItem
 from transferscope.execution.shard import Bench, Scored
 from transferscope.store.cells import versions
 from transferscope.study import Study
@@ -77,7 +77,7 @@ class Worker:
         self._say(f"{model}: loading")
         return self._at_work().open(model)
 
-    def train(self, todo: Sequence[Todo], rows: int | None) -> Trained:
+    def train(self, todo: Sequence[WorkItem], rows: int | None) -> Trained:
         """Train adapters and keep them; `files` hands them over, `score` uses them."""
         self._fresh = {}
         trained = self._at_work().train(todo, self._say, rows)
@@ -92,7 +92,9 @@ class Worker:
             self._at_work().lab.save_adapter(self._fresh[run], folder)
             return {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    def score(self, todo: Sequence[Todo], handed: Mapping[Run, Files], rows: int | None) -> Scored:
+    def score(
+        self, todo: Sequence[WorkItem], handed: Mapping[Run, Files], rows: int | None
+    ) -> Scored:
         """The answers that runs lack.
 
         Args:

@@ -28,7 +28,7 @@ from transferscope.analysis.json_file import plain
 from transferscope.analysis.settings import Settings
 from transferscope.analysis.strategies import STRATEGIES, Experiment, Judgement, Strategy
 from transferscope.errors import DataError, StudyError
-from transferscope.execution.run_state import Event, Ledger
+from transferscope.execution.run_state import Event, RunState
 from transferscope.execution.runner import Outcome, run_study
 from transferscope.matrix import apply_ceiling, from_predictions
 from transferscope.predictions import shown
@@ -81,7 +81,7 @@ def carry_out(
     out: str | Path,
     *,
     tell: Callable[[Event], None],
-    executor: Callable[[Ledger], None] | None = None,
+    executor: Callable[[RunState], None] | None = None,
 ) -> Judged:
     """Choose, train what competes, and judge.
 
