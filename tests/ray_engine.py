@@ -133,11 +133,11 @@ SMALL = {"object_store_memory": 100 << 20, "include_dashboard": False}
 
 
 def main(folder: Path) -> None:
-    from transferscope.execution import cluster
     from transferscope.execution import ray as on_ray
+    from transferscope.execution import ray_cluster
 
     copied_into_workers()
-    cluster.OBJECTS = SMALL["object_store_memory"]
+    ray_cluster.OBJECT_STORE = SMALL["object_store_memory"]
     engine = Faulty(folder / "marks", pause=0.5)
     executor = partial(on_ray.carry_out, workers=2, load=engine.load)
     study = a_study(folder, **{"fleet: 3": "fleet: 1"})

@@ -111,7 +111,7 @@ def test_an_embedded_base_on_two_devices_takes_the_path_that_knows_them():
     spread_layers(base.model, [CPU, META])
     with Apart():
         score_fleet(base, [None], items)
-    assert list(base.paths) == ["qwen"]
+    assert list(base.paths) == ["qwen2_5_vl"]
 
 
 def test_a_decoder_with_fewer_layers_than_devices_is_refused():

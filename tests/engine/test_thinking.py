@@ -105,7 +105,7 @@ def test_what_is_thought_is_no_part_of_a_reply(thinking, folder):
         """Says the same to everything."""
 
         def logits(self, rows, num_logits_to_keep=1):
-            made = torch.zeros(len(rows), read, len(base.processor.tokenizer))
+            made = torch.zeros(len(rows), num_logits_to_keep, len(base.processor.tokenizer))
             made[:, -1, tokens[min(len(rows[0].answer_ids), len(tokens) - 1)]] = 1
             return made
 

@@ -9,8 +9,9 @@ import torch
 from engine_factory import FAST_FAMILIES
 from torch import nn
 
+from transferscope.engine import CacheLimits
 from transferscope.engine.qwen_vision import ImagePreparer, pad_gated_mlp, speed_up_tower
-from transferscope.engine.vision_cache import VisionCache
+from transferscope.engine.vision_cache import VisionCache, keyed
 from transferscope.tasks import Drawn
 
 torch.set_num_threads(1)
@@ -73,7 +74,7 @@ def test_units_that_tensor_cores_do_not_take_are_filled_up_and_others_are_not():
 
 def test_pictures_are_looked_at_in_parts_of_a_size_and_prepared_meanwhile():
     last, parts = threading.Event(), []
-    some = [seen(its) for its in pictures((2, 2), (1, 3), (5, 2), (1, 1), (1, 2))]
+    some = [keyed(its) for its in pictures((2, 2), (1, 3), (5, 2), (1, 1), (1, 2))]
 
     def prepare(picture):
         area = picture.pixels()[..., 0].size

@@ -28,8 +28,8 @@ from threads import by_intel  # noqa: E402
 from transferscope import store as results  # noqa: E402
 from transferscope.cli import studies  # noqa: E402
 from transferscope.errors import DataError, StudyError  # noqa: E402
-from transferscope.execution import cluster as clusters  # noqa: E402
 from transferscope.execution import ray as on_ray  # noqa: E402
+from transferscope.execution import ray_cluster  # noqa: E402
 from transferscope.execution.run_state import LOSSES  # noqa: E402
 from transferscope.execution.runner import run_study  # noqa: E402
 from transferscope.store.progress import standing  # noqa: E402
@@ -114,8 +114,11 @@ def test_two_workers_answer_as_this_process_does(carry_out, study, lab, tmp_path
 
 
 def test_the_largest_base_is_taken_first(carry_out, lab, tmp_path, monkeypatch):
-    asked = {"small": clusters.Ask(0, 1 << 20), "large": clusters.Ask(0, 1 << 21)}
-    monkeypatch.setattr(clusters, "asks", lambda study: asked)
+    asked = {
+        "small": ray_cluster.WorkerResources(0, 1 << 20),
+        "large": ray_cluster.WorkerResources(0, 1 << 21),
+    }
+    monkeypatch.setattr(ray_cluster, "resources_of", lambda study: asked)
     two = a_study(tmp_path, **{"{s: ": f"{{small: {tmp_path / 'base'}, large: "})
     _, log, _ = carry_out(lab(), study=two)
     begun = [line["model"] for line in of(log, "start")]
@@ -237,18 +240,18 @@ def test_a_worker_that_ray_ended_to_save_memory_is_tried_again_with_less(
 
 def test_a_worker_asks_for_its_models_share_and_weights(cluster, tmp_path, monkeypatch):
     text = {"{s: ": "{m: {where: glimpse-m, gpus: 0.5}, s: "}
-    asked = clusters.asks(a_study(tmp_path, **text))
+    asked = ray_cluster.resources_of(a_study(tmp_path, **text))
     assert list(asked) == ["m", "s"]
     assert asked["m"].gpus == 0  # there are none
     # glimpse-m's weights are float16 on disk and float32 in a worker; s has no configuration.
-    embedded = ROOT / "transferscope" / "models" / "glimpse" / "weights" / "glimpse-m"
+    embedded = ROOT / "transferscope" / "engine" / "glimpse" / "weights" / "glimpse-m"
     stored = (embedded / "model.safetensors").stat().st_size
     assert asked["m"].memory - asked["s"].memory == pytest.approx(2 * stored, rel=0.05)
-    monkeypatch.setattr(clusters, "total", lambda what: {"GPU": 4.0, "memory": 1 << 20}[what])
-    asked = clusters.asks(a_study(tmp_path, **text))
-    assert (asked["m"].gpus, asked["s"].gpus, clusters.places(asked)) == (0.5, 1, 4)
+    monkeypatch.setattr(ray_cluster, "total", lambda what: {"GPU": 4.0, "memory": 1 << 20}[what])
+    asked = ray_cluster.resources_of(a_study(tmp_path, **text))
+    assert (asked["m"].gpus, asked["s"].gpus, ray_cluster.default_workers(asked)) == (0.5, 1, 4)
     with raises(StudyError):
-        clusters.refuse_what_does_not_fit(asked)
+        ray_cluster.refuse_too_large(asked)
 
 
 REAL = """\

@@ -119,9 +119,9 @@ def test_a_head_that_is_killed_leaves_nobody_behind_and_goes_on_later(study, tmp
 
 
 JOIN = """\
-from transferscope.execution import cluster
-with cluster.connected(1) as ours:
-    print(ours, cluster.total("CPU"))
+from transferscope.execution import ray_cluster
+with ray_cluster.connected(1) as ours:
+    print(ours, ray_cluster.total("CPU"))
 """
 
 

@@ -263,9 +263,11 @@ def test_scoring_that_runs_out_of_memory_is_tried_with_fewer_rows(text, tmp_path
     def score_fleet(*its, batch_size, **how):
         if batch_size > 2:
             raise MemoryError
-        return fake.score_fleet(*its, batch_size=batch_size, **how)
+        return plain(*its, batch_size=batch_size, **how)
 
-    monkeypatch.setattr(runner, "load_engine", lambda: fake.lab()._replace(score_fleet=score_fleet))
+    plain = fake.score_fleet
+    monkeypatch.setattr(fake, "score_fleet", score_fleet)
+    monkeypatch.setattr(runner, "load_engine", fake.load)
     outcome = run_study(parse_study(text, "study.yaml"), tmp_path / "out", tell=lambda event: None)
     assert (outcome.failed, outcome.cells) == ((), 27)
 
@@ -275,9 +277,11 @@ def test_a_model_is_trained_at_its_own_learning_rate(text, base, tmp_path, monke
 
     def train_fleet(its, jobs, recipe, **how):
         seen.add((its.name, recipe.learning_rate))
-        return fake.train_fleet(its, jobs, recipe, **how)
+        return plain(its, jobs, recipe, **how)
 
-    monkeypatch.setattr(runner, "load_engine", lambda: fake.lab()._replace(train_fleet=train_fleet))
+    plain = fake.train_fleet
+    monkeypatch.setattr(fake, "train_fleet", train_fleet)
+    monkeypatch.setattr(runner, "load_engine", fake.load)
     text = text.replace(
         f"{{s: {base}}}", f"{{s: {base}, m: {{where: {base}, learning_rate: 0.5}}}}"
     )

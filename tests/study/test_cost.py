@@ -160,8 +160,8 @@ def test_a_picture_becomes_the_grid_that_the_processor_makes_of_it(family, most,
     (tmp_path / "config.json").write_text(base.model.config.to_json_string(use_diff=False))
     its = read_shapes(tmp_path)
     items = factory.items(8, 2, seed=5, size=None)
-    for row in forward_path(base, items, "qwen").encode(items):
-        for picture, (_, rows, columns) in zip(row.pictures, row.grids, strict=True):
+    for row in forward_path(base, items, "qwen2_5_vl").encode(items):
+        for picture, (_, rows, columns) in zip(row.images, row.grids, strict=True):
             assert cost.grid(its, *picture.shape[:2]) == (rows, columns)
 
 

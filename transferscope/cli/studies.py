@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -31,12 +30,13 @@ from transferscope.cli.options import (
 from transferscope.cli.places import OutPlace, Working, read_from, worked_on
 from transferscope.cli.results import finish
 from transferscope.cli.status import failures
-from transferscope.errors import DataError, MissingExtra, StudyError
+from transferscope.errors import DataError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from transferscope.execution.run_state import Event, RunState
+    from transferscope.execution import Executor
+    from transferscope.execution.run_state import Event
     from transferscope.execution.runner import Outcome
     from transferscope.study import Study
 
@@ -55,13 +55,14 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """A study: train, score, analyse. Stop it at any time; the same command continues."""
+    from transferscope.execution import open_executor
     from transferscope.study.file import read_study
 
     read = read_study(study)
     if strict:
         read = read.model_copy(update={"suite": read.suite.model_copy(update={"strict": True})})
     show = Show(not no_figures, not no_pictures, as_json)
-    carry_out(read, out or read.name, show, executor_of(executor, workers))
+    carry_out(read, out or read.name, show, open_executor(executor, workers))
 
 
 @app.command(epilog="Example: `transferscope plan studies/glimpse.yaml --out out/`")
@@ -141,11 +142,12 @@ def demo(
 ) -> None:
     """A whole study from nothing: 13 tasks, a small base, minutes on two CPU cores."""
     if not simulated:
+        from transferscope.execution import open_executor
         from transferscope.study.file import DEMO, parse_study
 
         study = parse_study(DEMO, "the demo's study")
         show = Show(not no_figures, not no_pictures, as_json)
-        return carry_out(study, out or study.name, show, executor_of(executor, workers))
+        return carry_out(study, out or study.name, show, open_executor(executor, workers))
     check_folder(folder := Path(out or "demo"))
     if not as_json:
         print("A simulated study: three made-up models whose true effects are known.\n")
@@ -171,31 +173,7 @@ class Show(NamedTuple):
     as_json: bool
 
 
-def executor_of(name: str, workers: int | None) -> Callable[[RunState], None] | None:
-    """Who carries out the shards, for `run_study`.
-
-    Raises:
-        MissingExtra: ray is not installed.
-        StudyError: workers were asked for, and there are none.
-    """
-    if name == "local":
-        if workers is not None:
-            raise StudyError("--workers is for --executor ray; this process is one worker")
-        return None
-    try:
-        from transferscope.execution import ray
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise MissingExtra(
-            "--executor ray needs ray; install the extra: pip install 'transferscope[ray]'"
-        ) from None
-    return partial(ray.carry_out, workers=workers)
-
-
-def carry_out(
-    study: Study, out: str, show: Show, executor: Callable[[RunState], None] | None
-) -> None:
+def carry_out(study: Study, out: str, show: Show, executor: Executor | None) -> None:
     """A study, then its analysis; exit code 1 where some of it failed."""
     gc.set_threshold(1000)  # a lab that runs for hours does make garbage
     with worked_on(out) as at:
@@ -212,9 +190,7 @@ def carry_out(
         raise SystemExit(1)
 
 
-def _carried_out(
-    study: Study, at: Working, show: Show, executor: Callable[[RunState], None] | None
-) -> Outcome:
+def _carried_out(study: Study, at: Working, show: Show, executor: Executor | None) -> Outcome:
     """The study and its analysis, in the folder where it is worked on."""
     from transferscope.analysis.analyze import analyze as analyzed
     from transferscope.execution.runner import run_study

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from transferscope import store as results
-from transferscope.engine.bases import brought_hash
+from transferscope.engine.bases import external_hash
 from transferscope.store import atomic
 from transferscope.store.cells import Store, Wanted, adapter_folder, has_adapter, keep, path_of
 from transferscope.study import Study
@@ -178,7 +178,7 @@ class RunState:
         self.report_progress(
             f"{run.model}: looking at the items for {describe([run])}", worker=worker
         )
-        hashes = (base, brought_hash(study, run))
+        hashes = (base, external_hash(study, run))
         training, cells, made = run_keys(study, self.stock, plan, run, hashes)
         gold = {target: self.stock.gold(target, count) for target, count in plan.targets.items()}
         wanted = Wanted(run, path_of(study, run), base, training, cells, gold)

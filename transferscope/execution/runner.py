@@ -1,14 +1,14 @@
 """Carry out what a plan still lacks: train fleets, score them, keep what is finished.
 
-A shard is trained, its adapters are kept; it is scored, its predictions are kept: each time all of
-the shard's files or none. So a process that is killed loses at most the fleets at hand, and goes on
-with the same fleets, so that nothing differs in the end. A cell whose key is in the folder already,
-whatever file it is in, is not done again.
+After a shard is trained its adapters are kept; after it is scored its predictions are: all of a
+shard's files or none. A killed process loses at most the fleets in progress, and a resumed one
+continues with the same fleets, so that the results do not differ. A cell whose key is in the
+folder, in any file, is not computed again.
 
 In:   a `Study` and its results folder.
 Out:  adapters, prediction tables and a log in that folder; events on the way.
 
-The work itself is an executor's. Draws no chart and prints nothing.
+An executor does the work. Draws no chart and prints nothing.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transferscope import store as results
-from transferscope.engine import load_lab
-from transferscope.engine.bases import brought_hash, check_places
-from transferscope.execution import local
+from transferscope.engine import load_engine
+from transferscope.engine.bases import check_models, external_hash
+from transferscope.execution import Executor, local
 from transferscope.execution.run_state import Event, Failure, RunState, first_line
 from transferscope.store import atomic
 from transferscope.store.cells import adapter_folder, claim, open_store, path_of, versions
@@ -29,14 +29,14 @@ from transferscope.study.plan import Plan, Run, learned, plan_study, run_keys
 
 
 class Outcome(NamedTuple):
-    """What came of it."""
+    """Counts of finished and failed cells."""
 
     cells: int
     of: int
     adapters: int
-    """Finished ones: without any there is nothing to analyse."""
+    """Finished ones; without any there is nothing to analyze."""
     failed: tuple[Failure, ...]
-    """The shards that failed; their cells are missing."""
+    """The shards that failed, whose cells are missing."""
 
 
 def run_study(
@@ -44,32 +44,35 @@ def run_study(
     out: str | Path,
     *,
     tell: Callable[[Event], None],
-    executor: Callable[[RunState], None] | None = None,
+    executor: Executor | None = None,
 ) -> Outcome:
-    """Everything that the study asks for and the folder does not have yet.
+    """Do everything that the study asks for and the folder does not have yet.
 
     Args:
-        executor: who does the work; None for this process.
+        tell: receives progress.
+        executor: does the work; None for this process.
 
     Raises:
-        StudyError: something in the study cannot be found, or the folder is another study's or in
+        StudyError: a task or model does not exist, or the folder belongs to another study or is in
             use.
         DataError: a file cannot be read or written.
-        MissingExtra: what trains is not installed.
+        MissingExtra: torch, transformers or peft is not installed.
     """
-    check_places(study)
-    executor = executor or partial(local.carry_out, lab=load_lab())
+    check_models(study)
+    if executor is None:
+        engine = load_engine()  # before the folder is made, as torch may be missing
+        executor = partial(local.carry_out, load=lambda: engine)
     with atomic.locked(out) as folder:
         stock = stock_of(study, results.read_json(folder / results.DIGESTS))
         plan = plan_study(study, stock)
         claim(study, folder)
         notes: list[str] = []
-        _refuse_asked(study, plan, stock, folder)
+        _refuse_overlap(study, plan, stock, folder)
         store = open_store(folder, {path_of(study, run) for run in plan.runs}, notes.append)
         store.notes = stock.notes
         state = RunState(study, plan, stock, store, tell)
         for note in [*notes, *stock.notes, *plan.shortfalls]:
-            state.report_progress("looking at what there is", note=note)
+            state.report_progress("reading the folder", note=note)
         state.log("begin", study=study.name, versions=versions())
         if stock.notes:
             results.log(folder, "notes", notes=stock.notes)
@@ -84,25 +87,25 @@ def run_study(
 
 
 class Standing(NamedTuple):
-    """What a folder has of a study, and what is left to do."""
+    """What a folder has of a study, and how much remains."""
 
     cells: int
     """Finished ones."""
     left: dict[str, float]
-    """Of each model's work, the share that is still to do."""
+    """The share of each model's work that remains."""
 
 
 def standing(study: Study, plan: Plan, stock: Stock, out: str | Path) -> Standing:
-    """How far a folder's study is, if the bases are still the same; loads none, checks no file."""
+    """How far a study is, if its bases are unchanged; loads no base and checks no file."""
     stock.digests |= results.read_json(Path(out, results.DIGESTS)) if stock.stable else {}
     cells, owed, whole = 0, dict.fromkeys(study.models, 0.0), dict.fromkeys(study.models, 0.0)
     for run in plan.runs:
         done = _finished(study, plan, stock, Path(out), run)
         cells += len(done.targets)
-        learning = plan.training_work(run)
-        whole[run.model] += learning + plan.questions
-        asked = sum(count for name, count in plan.targets.items() if name not in done.targets)
-        owed[run.model] += asked + (learning if asked and not done.trained else 0.0)
+        training = plan.training_work(run)
+        whole[run.model] += training + plan.questions
+        missing = sum(count for name, count in plan.targets.items() if name not in done.targets)
+        owed[run.model] += missing + (training if missing and not done.trained else 0.0)
     return Standing(cells, {name: owed[name] / whole[name] for name in owed})
 
 
@@ -111,20 +114,19 @@ class _Finished(NamedTuple):
 
     targets: tuple[str, ...]
     trained: bool
-    """Whether its adapter lies there."""
+    """Whether it has the adapter."""
 
 
 def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) -> _Finished:
-    """What the folder has of a run, if its base is still the same."""
+    """What the folder has of a run, if the base is unchanged."""
     record = results.read_json(results.record_of(folder / path_of(study, run)))
     adapter = results.read_json(results.record_of(folder / adapter_folder(run)))
-    if not record and not adapter:
-        return _Finished((), trained=False)
     of_base = results.record_of(folder / path_of(study, Run(run.model, "base")))
     base = record.get("base") or results.read_json(of_base).get("base")
-    if not base:
+    if not base or not (record or adapter):
         return _Finished((), trained=False)
-    training, cells, _ = run_keys(study, stock, plan, run, (str(base), brought_hash(study, run)))
+    hashes = (str(base), external_hash(study, run))
+    training, cells, _ = run_keys(study, stock, plan, run, hashes)
     have = record.get("cells", {})
     return _Finished(
         tuple(target for target, key in cells.items() if have.get(target) == key),
@@ -132,8 +134,8 @@ def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) ->
     )
 
 
-def _refuse_asked(study: Study, plan: Plan, stock: Stock, folder: Path) -> None:
-    """Refuse to train on what is evaluated, before the first base is loaded."""
+def _refuse_overlap(study: Study, plan: Plan, stock: Stock, folder: Path) -> None:
+    """Refuse to train on evaluation items, before the first base is loaded."""
     if stock.stable:
         return
     checked = set()

@@ -1,8 +1,8 @@
-"""The end of a Ray that was started here, however the process that started it ends.
+"""Ends a Ray that was started here, however the process that started it ends.
 
-Where that process is killed, some of Ray's own may outlive it: the agents of a raylet that was
-killed too wait for its word forever. A process of its own waits until there is nobody left to wait
-for, gives Ray some seconds, and kills what is left of those that it was told about.
+If that process is killed, some of Ray's processes may outlive it: agents of a killed raylet wait
+for it forever. The guard is a separate process. It waits until its starter is gone, gives Ray some
+seconds, and kills those of Ray's processes that still run.
 """
 
 import subprocess
@@ -12,15 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 
 GRACE = 5.0
-"""Seconds that Ray has to end by itself."""
+"""Seconds for Ray to end by itself."""
 
 
-def guarded() -> "subprocess.Popen[bytes]":
-    """Start the guard of all processes that this one has started by now.
+def start_guard() -> "subprocess.Popen[bytes]":
+    """Start a guard for all processes that this one has started so far.
 
-    It begins to act when its standard input is closed, which the end of this process does too.
+    It acts when its standard input is closed, which the end of this process does too.
     """
-    import psutil  # which Ray brings
+    import psutil  # installed with Ray
 
     ours = [f"{one.pid}@{one.create_time()}" for one in psutil.Process().children(recursive=True)]
     command = [sys.executable, __file__, str(Path(psutil.__file__).parent.parent), *ours]
@@ -40,7 +40,7 @@ def main(psutil_from: str, *known: str) -> None:
         pid, _, began = one.partition("@")
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(int(pid))
-            if process.create_time() != float(began):
+            if process.create_time() != float(began):  # the pid belongs to a new process
                 continue
             try:
                 process.wait(max(0.0, until - time.monotonic()))
