@@ -519,13 +519,11 @@ def test_text_that_holds_a_picture_token_is_refused(family, token, loaded):
         score_fleet(loaded(family), [None], [bad])
 
 
-@pytest.mark.parametrize(
-    ("family", "kind"), [("qwen2.5-vl", "qwen2_5_vl"), ("qwen2.5-vl", "reference")]
-)
-def test_a_picture_that_the_processor_refuses_is_named_by_its_item(family, kind, loaded):
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "reference"])
+def test_a_picture_that_the_processor_refuses_is_named_by_its_item(kind, loaded):
     (item,) = factory.items(1, 1, size=(2, 500))
     with raises(DataError):
-        forward_path(loaded(family), [item], kind).encode([item])
+        forward_path(loaded("qwen2.5-vl"), [item], kind).encode([item])
 
 
 def test_a_reply_never_says_a_picture(loaded):

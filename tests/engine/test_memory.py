@@ -72,9 +72,9 @@ def test_as_many_adapters_answer_at_once_as_fit_beside_a_batch(on_card, room, si
     longest = max(row.length for row in path.encode(items))
     logits = type(path).logits
 
-    def recorded(self, rows, read=1):
+    def recorded(self, rows, num_logits_to_keep=1):
         asked.append(len(rows))
-        return logits(self, rows, read)
+        return logits(self, rows, num_logits_to_keep)
 
     monkeypatch.setattr(type(path), "logits", recorded)
     monkeypatch.setattr(score, "scoring_tokens", lambda _: room * 2 * longest)

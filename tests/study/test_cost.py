@@ -210,7 +210,7 @@ def test_scoring_costs_what_a_counter_of_products_counts(name):
     its, (item,) = shapes_of(base), factory.items(1, 2)
     path = forward_path(base, [item])
     (row,) = path.encode([item])
-    grids = [cost.grid(its, *picture.shape[:2]) for picture in row.pictures]
+    grids = [cost.grid(its, *picture.shape[:2]) for picture in row.images]
     looking = sum(cost.vision_flops(its, *grid) for grid in grids)
     answer = cost.forward_flops(its, row.length)
     assert counted(lambda: score_fleet(base, [None], [item])) == looking + answer

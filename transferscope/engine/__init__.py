@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 from transferscope.errors import MissingExtra
-from transferscope.study import Recipe
+from transferscope.study import FullRecipe
 from transferscope.tasks import Item
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Engine(Protocol):
         """A base from disk or from the Hub; see `base_model.load_base`."""
         ...
 
-    def check_training(self, base: "Base", recipe: Recipe) -> str:
+    def check_training(self, base: "Base", recipe: FullRecipe) -> str:
         """Refuse a base that a recipe cannot train; returns which layers are adapted."""
         ...
 
@@ -98,7 +98,7 @@ class Engine(Protocol):
         self,
         base: "Base",
         jobs: Sequence[TrainingJob],
-        recipe: Recipe,
+        recipe: FullRecipe,
         *,
         rows: int | None = None,
         progress: Progress | None = None,

@@ -205,6 +205,7 @@ def _looked(base: Any) -> int:
 
 def _picture_flops(base: Any, shapes: Shapes, items: Sequence[Item]) -> int:
     """Of a picture, on average over the items'."""
+    from transferscope.engine.vision_cache import keyed
 
     sizes = [keyed(picture).shape for item in items for picture in item.images]
     grids = Counter(cost.grid(shapes, size[0], size[1], base.max_pixels) for size in sizes)

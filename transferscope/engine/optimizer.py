@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from transferscope.engine.devices import to_device
-from transferscope.study import Recipe
+from transferscope.study import FullRecipe
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
@@ -54,7 +54,7 @@ def clip_gradients(gradients: Sequence[Tensor], max_grad_norm: float) -> Tensor:
 class AdamW:
     """The optimizer state of a fleet's parameters (adapters, parameters)."""
 
-    def __init__(self, values: Tensor, recipe: Recipe, steps: list[int]) -> None:
+    def __init__(self, values: Tensor, recipe: FullRecipe, steps: list[int]) -> None:
         """Args:
         values: the parameters, changed by `step`.
         steps: the number of steps of each adapter.

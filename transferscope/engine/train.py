@@ -37,7 +37,7 @@ from transferscope.engine.memory import Room, checkpointing, folding_pays, memor
 from transferscope.engine.optimizer import AdamW, clip_gradients
 from transferscope.engine.processors import refuse_open_block
 from transferscope.errors import StudyError
-from transferscope.study import Recipe
+from transferscope.study import FullRecipe
 from transferscope.tasks import Item
 
 SIMILAR = 0.9
@@ -75,7 +75,7 @@ class _JobGroup(NamedTuple):
             yield batch
 
 
-def check_training(base: Base, recipe: Recipe) -> str:
+def check_training(base: Base, recipe: FullRecipe) -> str:
     """Refuse a base that a recipe cannot train; returns which layers are adapted and which not.
 
     Raises:
@@ -93,7 +93,7 @@ def check_training(base: Base, recipe: Recipe) -> str:
 def train_fleet(
     base: Base,
     jobs: Sequence[TrainingJob],
-    recipe: Recipe,
+    recipe: FullRecipe,
     *,
     rows: int | None = None,
     progress: Progress | None = None,
@@ -159,7 +159,7 @@ def _groups(
     base: Base,
     path: ForwardPath,
     jobs: Sequence[TrainingJob],
-    recipe: Recipe,
+    recipe: FullRecipe,
     max_rows: int | None,
 ) -> Iterator[_JobGroup]:
     """Jobs of similar length together, as many as fit in memory."""
@@ -175,8 +175,9 @@ def _groups(
     num_params = recipe.rank * sum(one.in_features + one.out_features for one in adapted)
 
     def group(members: list[int], memory: Room) -> _JobGroup:
-        lists = (jobs, rows, targets, steps)
-        return _JobGroup(members, *([one[index] for index in members] for one in lists), memory)
+        own = [(jobs[index], rows[index], targets[index], steps[index]) for index in members]
+        of_jobs, of_rows, of_targets, of_steps = map(list, zip(*own, strict=True))
+        return _JobGroup(members, of_jobs, of_rows, of_targets, of_steps, memory)
 
     members: list[int] = []
     memory = Room(1, 1, False)
@@ -199,7 +200,9 @@ def _targets(job: TrainingJob, options: OptionTokens) -> list[tuple[int, ...]]:
     return [options.prefix + options.suffixes[answer] for answer in _answers(job)]
 
 
-def _start(base: Base, jobs: Sequence[TrainingJob], recipe: Recipe, names: Sequence[str]) -> Stack:
+def _start(
+    base: Base, jobs: Sequence[TrainingJob], recipe: FullRecipe, names: Sequence[str]
+) -> Stack:
     """Untrained factors, in float32 whatever the base is in."""
     linears = {name: base.model.get_submodule(name) for name in names}
     stack = Stack(
@@ -216,7 +219,7 @@ def _start(base: Base, jobs: Sequence[TrainingJob], recipe: Recipe, names: Seque
 
 
 def _train(
-    base: Base, path: ForwardPath, stack: Stack, group: _JobGroup, recipe: Recipe, log: LossLog
+    base: Base, path: ForwardPath, stack: Stack, group: _JobGroup, recipe: FullRecipe, log: LossLog
 ) -> Generator[int]:
     """Train a group; yields after each step the number of adapters that took it."""
     optimizers = [AdamW(values, recipe, group.steps) for values in stack.values]
