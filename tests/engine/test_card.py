@@ -139,7 +139,7 @@ def test_an_operation_without_a_fixed_order_is_logged_and_done_in_any(
         torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))  # torch knows none for it
         return clip(*given)
 
-    devices._note.cache_clear()
+    devices._warn_once.cache_clear()
     (expected, *_), _ = trained_and_asked(factory.family_base(FAST_FAMILIES[1]))
     monkeypatch.setattr(train, "clip_gradients", clip)
     with a_card():
