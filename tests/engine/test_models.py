@@ -27,7 +27,7 @@ from transferscope.engine.linears import language_linears, target_linears
 from transferscope.engine.qwen_path import QwenPath
 from transferscope.engine.vision_cache import VisionCache, keyed
 from transferscope.errors import DataError, StudyError
-from transferscope.tasks import Drawn
+from transferscope.tasks import ArrayImage
 
 torch.set_num_threads(1)
 
@@ -263,7 +263,9 @@ def test_text_that_holds_a_picture_token_is_refused():
 
 def pictures(count):
     draw = np.random.default_rng(0)
-    return [keyed(Drawn(draw.integers(0, 256, (4, 4, 3), dtype=np.uint8))) for _ in range(count)]
+    return [
+        keyed(ArrayImage(draw.integers(0, 256, (4, 4, 3), dtype=np.uint8))) for _ in range(count)
+    ]
 
 
 def looking(calls):
@@ -286,8 +288,8 @@ def test_each_distinct_picture_is_looked_at_once():
 
 def test_the_same_pixels_have_the_same_key():
     array = np.zeros((4, 6, 3), np.uint8)
-    assert keyed(Drawn(array)).key == keyed(Drawn(array.copy())).key
-    assert keyed(Drawn(array)).key != keyed(Drawn(array.reshape(6, 4, 3))).key
+    assert keyed(ArrayImage(array)).key == keyed(ArrayImage(array.copy())).key
+    assert keyed(ArrayImage(array)).key != keyed(ArrayImage(array.reshape(6, 4, 3))).key
 
 
 def test_a_picture_is_read_once():

@@ -12,16 +12,16 @@ from torch import nn
 from transferscope.engine import CacheLimits
 from transferscope.engine.qwen_vision import ImagePreparer, pad_gated_mlp, speed_up_tower
 from transferscope.engine.vision_cache import VisionCache, keyed
-from transferscope.tasks import Drawn
+from transferscope.tasks import ArrayImage
 
 torch.set_num_threads(1)
 
 CPU = torch.device("cpu")
 
 
-def pictures(*sizes: tuple[int, int]) -> list[Drawn]:
+def pictures(*sizes: tuple[int, int]) -> list[ArrayImage]:
     draw = np.random.default_rng(0)
-    return [Drawn(draw.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
+    return [ArrayImage(draw.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

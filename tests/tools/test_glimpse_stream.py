@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 
 from tools.glimpse_bases.stream import HELD_OUT, LABELS, Example, example
-from transferscope.suites.glimpse import GENERATORS, Glimpse
+from transferscope.suites.glimpse import Glimpse
+from transferscope.suites.glimpse.generators import GENERATORS
 
 
 @cache

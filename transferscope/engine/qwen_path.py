@@ -24,7 +24,7 @@ from transferscope.engine.qwen_vision import (
 )
 from transferscope.engine.vision_cache import KeyedImage, VisionCache, keyed
 from transferscope.errors import DataError
-from transferscope.tasks import Item, Picture
+from transferscope.tasks import Item, ItemImage
 
 _PATCHES_AT_ONCE = 1 << 15
 """Patches that a GPU encodes at once: enough to be busy, in one or two gigabytes."""
@@ -174,7 +174,7 @@ class QwenPath:
         images = [Image.fromarray(array) for array in arrays]
         return self._base.processor.image_processor(images=images, return_tensors="pt")
 
-    def _encode(self, images: Sequence[Picture]) -> list[Tensor]:
+    def _encode(self, images: Sequence[ItemImage]) -> list[Tensor]:
         made = self._processed([image.pixels() for image in images])
         values = made["pixel_values"].to(self._base.device, self._base.dtype)
         return self._features(values, made["image_grid_thw"])

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from transferscope.engine.devices import to_device
-from transferscope.tasks import Picture
+from transferscope.tasks import ItemImage
 
 EVEN, TILE = 8, 128
 """16-bit numbers that tensor cores take at once, and those of a whole tile."""
@@ -86,7 +86,7 @@ class ImagePreparer:
         self._table = to_device(table, device)
         """(channels, 256): the processor's value for each byte."""
 
-    def prepare(self, image: Picture) -> PreparedImage:
+    def prepare(self, image: ItemImage) -> PreparedImage:
         """An image cut into patches."""
         made = self._processed(image.pixels(), do_rescale=False, do_normalize=False)
         return PreparedImage(made["pixel_values"].to(torch.uint8), made["image_grid_thw"])

@@ -26,11 +26,11 @@ from transferscope.engine.forward_paths import (
 )
 from transferscope.engine.lora import attached, merged
 from transferscope.engine.memory import scoring_tokens
-from transferscope.engine.number_reply import number_is_settled, read_number
 from transferscope.engine.processors import after_block, open_block, prompt_end, refuse_open_block
 from transferscope.errors import StudyError
 from transferscope.tasks import LETTERS, Item
-from transferscope.tasks.answers import is_settled, mean_relative_accuracy, read_reply
+from transferscope.tasks.answers import is_final, read_reply
+from transferscope.tasks.number_replies import number_is_final, score_number
 
 LONGEST_REPLY = 16
 """Most tokens of a reply by default."""
@@ -163,7 +163,7 @@ class _Scorer(NamedTuple):
         if rows[0].item.truth is not None:  # numbers are always generated
             numbers = self._numbers(rows)
             return lambda: numbers
-        texts = self._replies(rows, is_settled) if self.scoring == "generate" else []
+        texts = self._replies(rows, is_final) if self.scoring == "generate" else []
         if open_block(prompt_end(self.base.processor)):  # no option's letter stands there
             most = max(len(row.item.choices) for row in rows)
             table = to_cpu(torch.full((len(rows), most), torch.nan))
@@ -186,11 +186,10 @@ class _Scorer(NamedTuple):
 
     def _numbers(self, rows: Sequence[Row]) -> list[Prediction]:
         made = []
-        for row, text in zip(rows, self._replies(rows, number_is_settled), strict=True):
-            number, truth = read_number(text), row.item.truth
+        for row, text in zip(rows, self._replies(rows, number_is_final), strict=True):
+            truth = row.item.truth
             assert truth is not None, f"{row.item.task} has items with numbers and with letters"
-            score = None if number is None else mean_relative_accuracy(number, truth)
-            made.append(Prediction(None, (), float("nan"), score))
+            made.append(Prediction(None, (), float("nan"), score_number(text, truth)))
         return made
 
     def _replies(self, rows: Sequence[Row], settled: Callable[[str], bool]) -> list[str]:
@@ -231,7 +230,7 @@ def replies(
     base: Base,
     path: ForwardPath,
     rows: Sequence[Row],
-    settled: Callable[[str], bool] = is_settled,
+    settled: Callable[[str], bool] = is_final,
     most: int = LONGEST_REPLY,
 ) -> list[str]:
     """A base's replies to some rows, decoded greedily up to `most` tokens.

@@ -17,7 +17,7 @@ from torch import Tensor
 from transferscope.engine import CacheLimits
 from transferscope.errors import DataError
 from transferscope.store.atomic import write_whole
-from transferscope.tasks import Picture, fingerprint
+from transferscope.tasks import ItemImage, fingerprint
 
 AHEAD = 2
 """Batches that are prepared while one is encoded."""
@@ -26,14 +26,14 @@ AHEAD = 2
 class KeyedImage(NamedTuple):
     """An image with a key of its content."""
 
-    image: Picture
+    image: ItemImage
     key: str
     """Images with equal pixels have equal keys."""
     shape: tuple[int, ...]
     """(height, width, 3)."""
 
 
-def keyed(image: Picture) -> KeyedImage:
+def keyed(image: ItemImage) -> KeyedImage:
     """An image with its key and size; each object is read and hashed once."""
     return KeyedImage(image, *fingerprint(image))
 
@@ -49,7 +49,7 @@ class VisionCache:
         name: str = "features",
         *,
         size: Callable[[KeyedImage], int] = lambda _: 1,
-        prepare: Callable[[Picture], Any] | None = None,
+        prepare: Callable[[ItemImage], Any] | None = None,
     ) -> None:
         """Args:
         encode: images to features, one tensor (tokens, hidden size) per image.

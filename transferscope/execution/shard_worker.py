@@ -31,7 +31,13 @@ from transferscope.study import Study
 from transferscope.study.items import Stock, stock_of
 from transferscope.study.plan import Plan, Run, derived_seed, lesson
 from transferscope.tasks import Item
-from transferscope.tasks.choices import combined, named_by_letter, other_order, reordered, rotations
+from transferscope.tasks.choices import (
+    combine_orders,
+    derangement,
+    fixed_choices,
+    reordered,
+    rotations,
+)
 
 if TYPE_CHECKING:
     from transferscope.engine.adapter import Adapter
@@ -220,7 +226,7 @@ class ShardWorker:
             if name in wanted
             for item in self.stock.questions(name, count)
         ]
-        fixed = named_by_letter(items)
+        fixed = fixed_choices(items)
         orders = [self._orders(runs[0], item, fixed=item.task in fixed) for item in items]
         variants = [
             reordered(item, order) for item, own in zip(items, orders, strict=True) for order in own
@@ -243,7 +249,7 @@ class ShardWorker:
         for one, own in zip(todo, found, strict=True):
             predictions, by_reply = iter(own), how.scoring == "generate"
             answers = [
-                combined([next(predictions) for _ in turns], turns, by_reply=by_reply)
+                combine_orders([next(predictions) for _ in turns], turns, by_reply=by_reply)
                 for turns in orders
             ]
             frame = as_table(one.run, items, answers)
@@ -260,7 +266,7 @@ class ShardWorker:
         if fixed:
             return [first]
         if run.kind == "again":
-            first = other_order(item, run.seed or 0)
+            first = derangement(item, run.seed or 0)
         if self.study.evaluation.choice_order == "given":
             return [first]
         return [tuple(first[place] for place in turned) for turned in rotations(item)]

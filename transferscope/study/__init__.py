@@ -170,25 +170,18 @@ class Budget(_Strict):
     """Folder for those on disk; null for one in the results folder, which may be deleted."""
 
 
-class SuiteChoice(_Strict):
-    """Which items."""
+class SuiteChoice(BaseModel):
+    """Which items: a suite and its options, which the suite's class declares and checks."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
     """A suite's name, or a folder with `suite.yaml`."""
-    difficulty: Annotated[float, Field(ge=0, le=1)] = 0
-    """For glimpse."""
-    path: str | None = None
-    """Folder with a local copy of a benchmark; null fetches it from the hub."""
-    revision: str | None = None
-    """The benchmark's branch, tag or commit on the hub; null is the newest."""
-    split: Literal["val", "test"] = "val"
-    """For blink: what is evaluated. The answers of `test` are hidden."""
-    training: str | None = None
-    """Folder of training items for a benchmark, as `transferscope build` makes it."""
-    frames: Annotated[int, Field(strict=True, ge=1, le=512)] = 32
-    """For vsi-bench: pictures of each video."""
-    strict: Annotated[bool, Field(strict=True)] = False
-    """For vsi-bench: refuse a missing or damaged video instead of leaving its items out."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Fields of the suite's class (`suites.open_suite`)."""
+        return self.model_extra or {}
 
 
 class Model(_Strict):

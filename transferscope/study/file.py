@@ -33,10 +33,10 @@ from transferscope.study import (
     SuiteChoice,
     apportioned,
 )
-from transferscope.suites import HUBS, open_suite
+from transferscope.suites import SUITES, open_suite, path_options, suite_class
 from transferscope.suites.hub import cached
 from transferscope.tasks import Suite
-from transferscope.tasks.yaml_text import load_yaml, problem_of
+from transferscope.tasks.untrusted import load_yaml
 
 BROUGHT = ("adapter_config.json", "config.json")
 """What tells a PEFT folder, and the folder of a whole finetuned model."""
@@ -48,19 +48,9 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "recipe": Recipe,
     "evaluation": Evaluation,
     "budget": Budget,
-    "suite": SuiteChoice,
     "models": Model,
     "selection": Selection,
 }
-
-
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "glimpse": ("difficulty",),
-    "blink": ("path", "revision", "split", "training"),
-    "vsi-bench": ("path", "revision", "training", "frames", "strict"),
-}
-"""The settings of each suite."""
-_FOLDERS = ("path", "training")
 
 
 _PLAIN = {
@@ -101,8 +91,8 @@ def parse_study(text: str, file: str, folder: Path | None = None) -> Study:
     """
     try:
         data = load_yaml(text)
-    except yaml.YAMLError as error:
-        raise StudyError(f"{file}: {problem_of(error)}") from None
+    except ValueError as error:
+        raise StudyError(f"{file}: {error}") from None
     if not isinstance(data, dict):
         raise StudyError(f"{file}: expected keys such as name, models and suite")
     try:
@@ -112,6 +102,8 @@ def parse_study(text: str, file: str, folder: Path | None = None) -> Study:
     try:
         study = _with_paths(study, folder or Path())
         suite = suite_of(study)
+        chosen = SuiteChoice(name=study.suite.name, **suite.options())
+        study = study.model_copy(update={"suite": chosen})
         study = _with_defaults(_with_tasks(study, suite))
         _check(study)
     except StudyError as error:
@@ -126,31 +118,10 @@ def suite_of(study: Study) -> Suite:
         StudyError: there is no such suite, it does not have a setting that is given, or its right
             answers are hidden.
     """
-    if study.suite.split == "test":
-        raise StudyError(
-            "suite.split: the answers of BLINK's test split are hidden, so nothing can be scored "
-            "on it; use split: val"
-        )
-    return open_choice(study.suite)
-
-
-def open_choice(choice: SuiteChoice) -> Suite:
-    """A suite with its settings.
-
-    Raises:
-        StudyError: there is no such suite or folder, or it does not have a setting that is given.
-    """
-    if choice.name not in _OPTIONS and not Path(choice.name).is_dir():
-        return open_suite(choice.name)  # which knows what to say
-    known, options = _OPTIONS.get(choice.name, ()), {}
-    for name, field in SuiteChoice.model_fields.items():
-        value = getattr(choice, name)
-        if name in known:
-            options[name] = Path(value) if name in _FOLDERS and value is not None else value
-        elif name != "name" and value != field.default:
-            owners = [suite for suite, its in _OPTIONS.items() if name in its]
-            raise StudyError(f"suite.{name} is for {' and '.join(owners)}; {choice.name} has none")
-    return open_suite(choice.name, **options)
+    suite = open_suite(study.suite.name, **study.suite.options)
+    if suite.unscorable:
+        raise StudyError(suite.unscorable)
+    return suite
 
 
 def suite_at_hand(data: bytes, file: str, *, folders: bool = True) -> Suite:
@@ -169,17 +140,19 @@ def suite_at_hand(data: bytes, file: str, *, folders: bool = True) -> Suite:
         study = load_yaml(data.decode())
         given = study.get("suite") if isinstance(study, dict) else None
         choice = SuiteChoice.model_validate({"name": given} if isinstance(given, str) else given)
-    except (yaml.YAMLError, UnicodeDecodeError, ValidationError):
-        raise StudyError(f"{file}: says no suite that can be read") from None
-    if not folders:
-        if choice.name not in _OPTIONS:
-            raise StudyError("its suite was a folder of another machine")
-        choice = choice.model_copy(update={"path": None})
-    if choice.name in HUBS and choice.path is None:
-        if (folder := cached(HUBS[choice.name], choice.revision)) is None:
+    except ValueError:
+        raise StudyError(f"{file}: has no valid `suite:` entry") from None
+    if not folders and choice.name not in SUITES:
+        raise StudyError("the suite was a folder of another machine")
+    hub = suite_class(choice.name).hub
+    options = choice.options | {name: None for name in path_options(choice.name) if not folders}
+    if hub and options.get("path") is None:
+        if (folder := cached(hub, options.get("revision"))) is None:
             raise StudyError(f"{choice.name} is not on this machine")
-        choice = choice.model_copy(update={"path": str(folder), "revision": None})
-    return open_choice(choice.model_copy(update={"training": None, "strict": False}))
+        options |= {"path": str(folder), "revision": None}
+    # Items are shown, not trained on: a missing training folder or video is no reason to fail.
+    unused = {"training": None, "strict": False}
+    return open_suite(choice.name, **{k: unused.get(k, value) for k, value in options.items()})
 
 
 def resolved(study: Study) -> bytes:
@@ -246,8 +219,9 @@ def _with_paths(study: Study, folder: Path) -> Study:
     suite = study.suite
     if (placed(suite.name) / "suite.yaml").is_file():
         suite = suite.model_copy(update={"name": found(suite.name)})
-    folders = {name: getattr(suite, name) for name in _FOLDERS}
-    suite = suite.model_copy(update={k: found(text) for k, text in folders.items() if text})
+    given = {name: suite.options.get(name) for name in path_options(suite.name)}
+    paths = {name: found(text) for name, text in given.items() if isinstance(text, str)}
+    suite = SuiteChoice(name=suite.name, **(suite.options | paths))
     budget = study.budget
     if budget.cache:
         budget = budget.model_copy(update={"cache": str(placed(budget.cache))})
@@ -268,14 +242,13 @@ def _with_defaults(study: Study) -> Study:
 def _with_tasks(study: Study, suite: Suite) -> Study:
     """The study with its sources, targets and ceilings spelled out, all of them known."""
     tasks = [task.name for task in suite.tasks]
-    usual = {field: getattr(suite, field, tasks) for field in ("defaults", "sources")}
-    trained = list(dict.fromkeys([*usual["sources"], *tasks]))
+    trained = list(dict.fromkeys([*suite.sources, *tasks]))
     if taken := set(study.controls) & set(trained):
         raise StudyError(f"controls: {min(taken)!r} is the name of a task of the suite too")
     chosen: dict[str, Any] = {"mixtures": _mixtures(study, trained)}
     for field, known, usually in (
-        ("sources", trained, usual["sources"]),
-        ("targets", tasks, usual["defaults"]),
+        ("sources", trained, suite.sources),
+        ("targets", tasks, suite.defaults),
     ):
         names = getattr(study, field)
         for name in names or ():

@@ -15,7 +15,7 @@ from transferscope.errors import StudyError
 from transferscope.study import Study
 from transferscope.study.file import suite_of
 from transferscope.tasks import Item, Split, Suite, gold
-from transferscope.tasks.choices import Prompt, styled
+from transferscope.tasks.choices import Prompt, with_style
 
 if TYPE_CHECKING:
     from transferscope.suites.similar_images import Shown
@@ -48,7 +48,7 @@ class Stock:
     @property
     def stable(self) -> bool:
         """Whether the suite's version determines its items; a user's files may change in place."""
-        return self.suite.name == "glimpse"
+        return self.suite.immutable
 
     def split(self, task: str, split: Split) -> Sequence[Item]:
         """All items of a task's split, as the suite gives them.
@@ -90,7 +90,7 @@ class Stock:
                     f"{self.suite.name}: {target}: the right answers of {hidden} of {len(items)} "
                     "items are hidden, so nothing can be scored on them"
                 )
-            self._asked[target, count] = [styled(item, self.prompt) for item in items]
+            self._asked[target, count] = [with_style(item, self.prompt) for item in items]
         return self._asked[target, count]
 
     @property
@@ -109,7 +109,7 @@ class Stock:
     @property
     def notes(self) -> list[str]:
         """What a reader of results must know of the items drawn so far."""
-        return list(getattr(self.suite, "notes", ()))
+        return list(self.suite.notes)
 
     def refuse_asked(self, learned: Sequence[Item], targets: Mapping[str, int]) -> None:
         """Refuse to train on what is evaluated.
@@ -134,10 +134,10 @@ class Stock:
         if counts not in self._shown:
             self._shown[counts] = Shown(asked)
         questions = {(item.question, len(item.images)) for item in learned}
-        same = {
-            item.shown(): item for item in asked if (item.question, len(item.images)) in questions
-        }
-        equal = ((item, same[item.shown()]) for item in learned if same and item.shown() in same)
+        alike = (item for item in asked if (item.question, len(item.images)) in questions)
+        same = {item.content_key(): item for item in alike}
+        keyed = ((item, item.content_key()) for item in learned if same)
+        equal = ((item, same[key]) for item, key in keyed if key in same)
         if found := next(equal, None) or self._shown[counts].repeated(learned):
             item, evaluated = found
             raise StudyError(

@@ -26,7 +26,7 @@ import numpy as np
 from transferscope.study import Recipe, Study, apportioned
 from transferscope.study.items import Stock, hashed
 from transferscope.tasks import Item
-from transferscope.tasks.choices import styled
+from transferscope.tasks.choices import with_style
 
 Kind = Literal["base", "again", "source", "mixture", "control", "brought"]
 
@@ -324,7 +324,7 @@ def _choice(stock: Stock, task: str, count: int, seed: int) -> list[Item]:
     """`count` training items of a task, or all of them, in the suite's order."""
     items = stock.split(task, "train")
     chosen = np.random.default_rng(seed).permutation(len(items))[:count]
-    return [styled(items[index], stock.prompt) for index in sorted(chosen.tolist())]
+    return [with_style(items[index], stock.prompt) for index in sorted(chosen.tolist())]
 
 
 def _ordered(items: Sequence[Item], run: Run) -> list[Item]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from transferscope.study.items import Stock
 from transferscope.study.plan import Plan
 from transferscope.study.shapes import Shapes
-from transferscope.tasks import Item, Picture, Split
+from transferscope.tasks import Item, ItemImage, Split
 
 SAMPLED = 6
 """Items drawn of each task and split."""
@@ -49,7 +49,7 @@ def sample(plan: Plan, stock: Stock) -> Sample:
     return Sample(items, sizes, (time.perf_counter() - begun) / max(1, drawn))
 
 
-def _size(picture: Picture) -> tuple[int, int]:
+def _size(picture: ItemImage) -> tuple[int, int]:
     height, width, _ = picture.pixels().shape
     return height, width
 

@@ -24,7 +24,7 @@ from transferscope.study.items import Stock
 from transferscope.study.plan import Plan, Run
 from transferscope.study.sampling import Key, Sample, frame_tokens, text_tokens
 from transferscope.study.shapes import Shapes
-from transferscope.tasks.choices import named_by_letter
+from transferscope.tasks.choices import fixed_choices
 
 GIB = 1 << 30
 
@@ -192,7 +192,7 @@ class _Estimate:
     def _turns(self, target: str) -> float:
         """How often an item is asked."""
         items = self.sampled.items[target, "eval"]
-        if self.study.evaluation.choice_order == "given" or named_by_letter(items):
+        if self.study.evaluation.choice_order == "given" or fixed_choices(items):
             return 1.0
         return _mean([max(1, len(item.choices)) for item in items])
 

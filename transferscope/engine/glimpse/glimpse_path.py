@@ -26,7 +26,7 @@ from transferscope.engine.glimpse.layout import (
     opening,
 )
 from transferscope.engine.vision_cache import VisionCache, keyed
-from transferscope.tasks import Item, Picture
+from transferscope.tasks import Item, ItemImage
 
 _ENDING = (TURN_END, TURN, ASSISTANT)
 
@@ -61,7 +61,7 @@ class GlimpsePath:
         x = self._embedded(to_device(torch.from_numpy(ids), device), rows, images)
         return self._forward(x, self._angles(images, ids.shape[1], x), kept)
 
-    def _encode_images(self, images: Sequence[Picture]) -> list[Tensor]:
+    def _encode_images(self, images: Sequence[ItemImage]) -> list[Tensor]:
         pixels = torch.from_numpy(np.stack([image.pixels() for image in images]))
         return list(vision_features(self._model, to_device(pixels, self._model.device)))
 
