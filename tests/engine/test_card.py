@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transferscope.engine import devices, train
 from transferscope.engine import qwen_path as qwen
 from transferscope.engine.devices import free_on
-from transferscope.engine.memory import Room
+from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.qwen_path import FAMILIES
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import Job, train_fleet
@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 @pytest.fixture
 def two_at_once(monkeypatch):
     """Two adapters share forwards, beside the weights; nothing is compiled."""
-    monkeypatch.setattr(train, "training_room", lambda *_: Room(2, 1, False))
+    monkeypatch.setattr(train, "training_room", lambda *_: MemoryPlan(2, 1, False))
     monkeypatch.setattr(train, "folding_pays", lambda *_: False)
     monkeypatch.setattr(Base, "mergeable", False)
     monkeypatch.setattr(qwen, "compile_layers", lambda *_: None)

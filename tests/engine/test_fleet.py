@@ -98,7 +98,7 @@ def peft_run(base, its: Job, recipe, start: Adapter):
         said = torch.tensor([tails[answers[index]][0] for index in batch])
         optimizer.zero_grad()
         functional.cross_entropy(logits, said).backward()
-        torch.nn.utils.clip_grad_norm_(weights.values(), recipe.clip)
+        torch.nn.utils.clip_grad_norm_(weights.values(), recipe.max_grad_norm)
         optimizer.step()
         yield {name: weight.detach().clone() for name, weight in weights.items()}
 
@@ -131,7 +131,9 @@ def flat(tensors) -> torch.Tensor:
 @pytest.mark.parametrize("family", [*FAMILIES, "llava"])
 def test_a_fleet_equals_separate_peft_runs_step_by_step(family, monkeypatch):
     base = factory.family_base(family, torch.float64)
-    recipe = factory.recipe(weight_decay=0.01, clip=0.5, targets=("q_proj", "o_proj", "up_proj"))
+    recipe = factory.recipe(
+        weight_decay=0.01, max_grad_norm=0.5, targets=("q_proj", "o_proj", "up_proj")
+    )
     jobs = [
         job(0, factory.items(6, None, seed=1, size=(56, 84))),
         job(1, factory.items(6, 1, seed=2, size=(56, 56)), answers=[1, 0, 0, 1, 1, 0]),

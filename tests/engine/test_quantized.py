@@ -61,7 +61,7 @@ def test_the_language_models_linear_layers_alone_lie_in_4_bits(base, folder):
 
 
 def test_a_fleet_over_nf4_equals_separate_peft_runs(base, monkeypatch):
-    recipe = factory.recipe(weight_decay=0.01, clip=0.5)
+    recipe = factory.recipe(weight_decay=0.01, max_grad_norm=0.5)
     jobs = [
         job(0, factory.items(6, None, seed=1, size=(56, 84))),
         job(1, factory.items(6, 1, seed=2, size=(56, 56))),

@@ -43,7 +43,7 @@ def test_a_base_on_two_devices_trains_and_answers_as_on_one(family, monkeypatch)
 
     parts = []
     jobs = [job(seed, factory.items(4, 1, seed=seed, size=(56, 56))) for seed in (0, 1)]
-    items, recipe = factory.items(5, 1, seed=7, size=(56, 56)), factory.recipe(clip=0.1)
+    items, recipe = factory.items(5, 1, seed=7, size=(56, 56)), factory.recipe(max_grad_norm=0.1)
     found = []
     for base in (factory.family_base(family, torch.float64), halves(family, CPU)):
         adapters = train_fleet(base, jobs, recipe)

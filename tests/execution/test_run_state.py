@@ -11,7 +11,6 @@ from transferscope.execution.run_state import LOSSES, Ledger
 from transferscope.execution.shard import Bench
 from transferscope.store.cells import Store
 from transferscope.study.file import parse_study
-from transferscope.study.items import stock_of
 from transferscope.study.plan import plan_study
 
 TEXT = """\
@@ -33,16 +32,14 @@ class Known(SimpleNamespace):
 @pytest.fixture
 def ledger(tmp_path):
     study = parse_study(TEXT, "study.yaml")
-    stock = stock_of(study)
-    return Ledger(study, plan_study(study, stock), stock, Store(tmp_path), lambda event: None)
+    return Ledger(plan_study(study), Store(tmp_path), lambda event: None)
 
 
 def test_a_models_attempts_are_its_own_runs_the_base_first(tmp_path):
     two = "models: {s: glimpse-s, m: glimpse-m}\ncontrols: [reordered]"
     study = parse_study(TEXT.replace("models: {s: glimpse-s}", two), "study.yaml")
-    stock = stock_of(study)
-    plan = plan_study(study, stock)
-    ledger = Ledger(study, plan, stock, Store(tmp_path), lambda event: None)
+    plan = plan_study(study)
+    ledger = Ledger(plan, Store(tmp_path), lambda event: None)
     for model in ("s", "m"):
         shards = [attempt.shard for attempt in ledger.attempts(model)]
         assert {shard.model for shard in shards} == {model}
@@ -98,7 +95,7 @@ def test_a_base_is_let_go_before_the_next_is_opened_and_opened_once(tmp_path):
     """Two of them may not fit in memory."""
     study = parse_study(TEXT.replace("{s: glimpse-s}", f"{{s: {tmp_path}, m: {tmp_path}}}"), "s")
     (tmp_path / "weights").write_text("s")
-    stock, fake, alive = stock_of(study), FakeLab(), []
+    fake, alive = FakeLab(), []
 
     def load_base(*where, **how):
         assert not any(one() for one in alive)
@@ -107,7 +104,7 @@ def test_a_base_is_let_go_before_the_next_is_opened_and_opened_once(tmp_path):
         return base
 
     lab = fake.lab()._replace(load_base=load_base)
-    bench = Bench(study, plan_study(study, stock), stock, lab, tmp_path)
+    bench = Bench(plan_study(study), lab, tmp_path)
     for model in ("s", "s", "m", "m"):
         bench.open(model)
         assert bench.base.name == model

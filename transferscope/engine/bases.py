@@ -10,7 +10,7 @@ from transferscope import store as results
 from transferscope.engine import Lab
 from transferscope.errors import StudyError
 from transferscope.study import Study
-from transferscope.study.file import BROUGHT
+from transferscope.study.file import EXTERNAL_FILES
 from transferscope.study.plan import Run
 
 GIB = 1 << 30
@@ -80,12 +80,12 @@ def brought(study: Study, run: Run) -> Path:
 
 def is_whole(study: Study, run: Run) -> bool:
     """Whether a run brings a whole model rather than an adapter."""
-    return run.kind == "brought" and _whole(brought(study, run))
+    return run.kind == "external" and _whole(brought(study, run))
 
 
 def brought_hash(study: Study, run: Run) -> str:
     """What makes that which a run brings itself; empty for other runs."""
-    if run.kind != "brought":
+    if run.kind != "external":
         return ""
     sums = results.checksums(brought(study, run))
     start, end = ("", ".safetensors") if is_whole(study, run) else ("adapter_", "")
@@ -94,5 +94,5 @@ def brought_hash(study: Study, run: Run) -> str:
 
 
 def _whole(folder: Path) -> bool:
-    adapter, model = BROUGHT
+    adapter, model = EXTERNAL_FILES
     return not (folder / adapter).is_file() and (folder / model).is_file()

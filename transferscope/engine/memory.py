@@ -16,19 +16,11 @@ from transferscope.engine.linears import decoder_layers
 from transferscope.engine.lora import Stack
 from transferscope.engine.split import layers_by_device
 from transferscope.engine.vlm import Base
-from transferscope.study.cost import (
-    FOLDED_BYTES,
-    SCORING_LAYERS,
-    SHARE,
-    Room,
-    adapter_bytes,
-    fits,
-    token_bytes,
-)
-from transferscope.study.machine import free_memory
+from transferscope.study import cost
+from transferscope.study.cost import SHARE, MemoryPlan, adapter_bytes, fits, free_memory
 
 
-def training_room(base: Base, batch: int, length: int, numbers: int = 0) -> Room:
+def training_room(base: Base, batch: int, length: int, numbers: int = 0) -> MemoryPlan:
     """What fits when each adapter's batch holds `batch` rows of `length` tokens.
 
     On a CPU each adapter is alone: company gains nothing there, and so an adapter is the same to
@@ -39,7 +31,7 @@ def training_room(base: Base, batch: int, length: int, numbers: int = 0) -> Room
     """
     left = _left(base)
     if left is None:
-        return Room(1, 1, False)
+        return MemoryPlan(1, 1, False)
     row, alone = length * _token_bytes(base, training=True), base.device.type == "cpu"
     return fits(left, batch, row, adapter_bytes(numbers), alone=alone)
 
@@ -51,10 +43,10 @@ def tokens_at_once(base: Base) -> int:
 
 def _token_bytes(base: Base, *, training: bool) -> int:
     text = base.model.config.get_text_config()
-    layers = text.num_hidden_layers if training else SCORING_LAYERS
+    layers = text.num_hidden_layers if training else cost.SCORING_LAYERS
     units = getattr(text, "intermediate_size", None) or getattr(text, "moe_intermediate_size", 0)
     units = max(units) if isinstance(units, list | tuple) else units  # where layers differ
-    return token_bytes(text.hidden_size, units, layers, base.dtype.itemsize)
+    return cost.token_bytes(text.hidden_size, units, layers, base.dtype.itemsize)
 
 
 def _left(base: Base) -> int | None:
@@ -68,13 +60,16 @@ def _left(base: Base) -> int | None:
     return min(free_on(device) * layers.total() // its for device, its in layers.items())
 
 
-def folding_pays(base: Base, stack: Stack) -> bool:
-    """Whether `attached(folded=True)` is faster: on a CPU, for weights as small as Glimpse's."""
-    if base.quantization is not None:
-        return False
-    weights = sum(base.model.get_submodule(name).weight.numel() for name in stack.factors)
-    small = weights * base.dtype.itemsize * stack.size <= FOLDED_BYTES
-    return base.device.type == "cpu" and stack.dtype == base.dtype and small
+def folding_pays(base: Base, stack: Stack, dropout: float = 0.0) -> bool:
+    """Whether `attached(folded=True)` is faster, by the rule that `plan` uses too."""
+    params = sum(base.model.get_submodule(name).weight.numel() for name in stack.factors)
+    return cost.folding_pays(
+        params * base.dtype.itemsize * stack.size,
+        str(base.dtype).removeprefix("torch."),
+        cpu=base.device.type == "cpu",
+        dropout=dropout,
+        quantization=base.quantization,
+    )
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from transferscope.engine.devices import in_order, sent
 from transferscope.engine.linears import not_adapted, target_linears
 from transferscope.engine.lora import Dropout, Stack, attached
 from transferscope.engine.loss_curve import Log, judged
-from transferscope.engine.memory import Room, checkpointing, folding_pays, training_room
+from transferscope.engine.memory import MemoryPlan, checkpointing, folding_pays, training_room
 from transferscope.engine.optimizer import AdamW, clip
 from transferscope.engine.paths import forward_path
 from transferscope.engine.rows import ForwardPath, Letters, Row, letters
@@ -53,7 +53,7 @@ class Recipe(Protocol):
     warmup: float
     batch_size: int
     weight_decay: float
-    clip: float
+    max_grad_norm: float
 
     def steps_for(self, items: int) -> int:
         """Optimiser steps of an adapter that learns from so many items."""
@@ -84,7 +84,7 @@ class _Squad(NamedTuple):
     targets: list[list[tuple[int, ...]]]
     """Of each item the answer's first tokens."""
     steps: list[int]
-    room: Room
+    room: MemoryPlan
 
     def batches(self, recipe: Any) -> Iterator[list[np.ndarray]]:
         """Of each step and job the items of its batch; none where the job is over."""
@@ -197,7 +197,7 @@ def _squads(
     changed = target_linears(base.model, recipe.targets).values()
     numbers = recipe.rank * sum(its.in_features + its.out_features for its in changed)
 
-    def squad(indices: list[int], room: Room) -> _Squad:
+    def squad(indices: list[int], room: MemoryPlan) -> _Squad:
         return _Squad(
             indices,
             [jobs[index] for index in indices],
@@ -208,7 +208,7 @@ def _squads(
         )
 
     members: list[int] = []
-    room = Room(1, 1, False)
+    room = MemoryPlan(1, 1, False)
     for index in sorted(range(len(jobs)), key=lambda index: (-longest[index], -steps[index])):
         far = members and longest[index] < CLOSE * longest[members[0]]
         if members and (far or len(members) == room.adapters):
@@ -249,7 +249,7 @@ def _train(
         if recipe.dropout
         else None
     )
-    folded = drop is None and folding_pays(base, stack)
+    folded = folding_pays(base, stack, recipe.dropout)
     with attached(base.model, stack, drop, folded=folded):
         for step, batches in enumerate(squad.batches(recipe)):
 
@@ -261,7 +261,7 @@ def _train(
                 return _loss(path, squad, batches, part)
 
             room, losses = _gradients(base, stack, loss, max(map(len, batches)), room)
-            norms = clip(stack.gradients, recipe.clip)
+            norms = clip(stack.gradients, recipe.max_grad_norm)
             with torch.no_grad():
                 for optimiser, gradients in zip(optimisers, stack.gradients, strict=True):
                     optimiser.step(gradients)
@@ -275,8 +275,8 @@ def _gradients(
     stack: Stack,
     loss: Callable[[slice], tuple[Tensor, Tensor]],
     size: int,
-    room: Room,
-) -> tuple[Room, Tensor]:
+    room: MemoryPlan,
+) -> tuple[MemoryPlan, Tensor]:
     """Fill the stack's gradients for one step of `size` rows.
 
     Args:

@@ -125,7 +125,7 @@ def start(ask: Ask, workers: int, ledger: Ledger, load: Callable[[], Lab]) -> An
     asked = {"num_cpus": cpus, "num_gpus": ask.gpus, "memory": ask.memory}
     made = remote(**asked, concurrency_groups={"ear": 1})(Worker)
     folder = ledger.store.folder.resolve()
-    return made.remote(ledger.study, ledger.plan, load, folder, threads)
+    return made.remote(ledger.plan, load, folder, threads)
 
 
 def _refuse_silence(address: str) -> None:

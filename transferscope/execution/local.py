@@ -18,7 +18,7 @@ def carry_out(ledger: Ledger, lab: Lab) -> None:
     """
     study, folder = ledger.study, ledger.store.folder
     check_brought(study, lab, folder)
-    bench = Bench(study, ledger.plan, ledger.stock, lab, folder)
+    bench = Bench(ledger.plan, lab, folder)
     for model in study.models:
         ledger.say(f"{model}: loading")
         bench.open(model)

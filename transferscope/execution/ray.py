@@ -246,7 +246,9 @@ class _Crew:
         if missing:
             yield from self._open(hand, model)
         if lacking:
-            trained = yield actor.train.remote([one._replace(lesson=None) for one in lacking], rows)
+            trained = yield actor.train.remote(
+                [one._replace(training_set=None) for one in lacking], rows
+            )
             runs = [one.run for one in lacking]
             ledger.measured("train", runs, trained.took | {"worker": hand.name})
             fine = ledger.settle(lacking, trained.curves, hand.name)
@@ -266,7 +268,7 @@ class _Crew:
                 for one in missing
                 if one.run.trained and not one.train
             }
-            asked = [one._replace(lesson=None) for one in missing]
+            asked = [one._replace(training_set=None) for one in missing]
             scored = yield actor.score.remote(asked, handed, rows)
             fresh = scored.fresh
             for its, took in scored.took:

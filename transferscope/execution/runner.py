@@ -24,8 +24,8 @@ from transferscope.execution.run_state import Event, Failure, Ledger, first_line
 from transferscope.store import atomic
 from transferscope.store.cells import adapter_folder, claim, open_store, path_of, versions
 from transferscope.study import Study
-from transferscope.study.items import Stock, stock_of
-from transferscope.study.plan import Plan, Run, learned, plan_study, run_keys
+from transferscope.study.items import StudyItems
+from transferscope.study.plan import Plan, Run, plan_study
 
 
 class Outcome(NamedTuple):
@@ -60,19 +60,19 @@ def run_study(
     check_places(study)
     executor = executor or partial(local.carry_out, lab=load_lab())
     with atomic.locked(out) as folder:
-        stock = stock_of(study, results.read_json(folder / results.DIGESTS))
-        plan = plan_study(study, stock)
+        items = StudyItems(study, results.read_json(folder / results.DIGESTS))
+        plan = plan_study(study, items)
         claim(study, folder)
         notes: list[str] = []
-        _refuse_asked(study, plan, stock, folder)
+        _refuse_overlap(plan, folder)
         store = open_store(folder, {path_of(study, run) for run in plan.runs}, notes.append)
-        store.notes = stock.notes
-        ledger = Ledger(study, plan, stock, store, tell)
-        for note in [*notes, *stock.notes, *plan.shortfalls]:
+        store.notes = items.notes
+        ledger = Ledger(plan, store, tell)
+        for note in [*notes, *items.notes, *plan.notes]:
             ledger.say("looking at what there is", note=note)
         ledger.log("begin", study=study.name, versions=versions())
-        if stock.notes:
-            results.log(folder, "notes", notes=stock.notes)
+        if items.notes:
+            results.log(folder, "notes", notes=items.notes)
         try:
             executor(ledger)
         except BaseException as error:
@@ -92,15 +92,16 @@ class Standing(NamedTuple):
     """Of each model's work, the share that is still to do."""
 
 
-def standing(study: Study, plan: Plan, stock: Stock, out: str | Path) -> Standing:
+def standing(plan: Plan, out: str | Path) -> Standing:
     """How far a folder's study is, if the bases are still the same; loads none, checks no file."""
-    stock.digests |= results.read_json(Path(out, results.DIGESTS)) if stock.stable else {}
+    study, items = plan.study, plan.items
+    items.digests |= results.read_json(Path(out, results.DIGESTS)) if items.stable else {}
     cells, owed, whole = 0, dict.fromkeys(study.models, 0.0), dict.fromkeys(study.models, 0.0)
     for run in plan.runs:
-        done = _finished(study, plan, stock, Path(out), run)
+        done = _finished(plan, Path(out), run)
         cells += len(done.targets)
         learning = plan.training_work(run)
-        whole[run.model] += learning + plan.questions
+        whole[run.model] += learning + plan.eval_count
         asked = sum(count for name, count in plan.targets.items() if name not in done.targets)
         owed[run.model] += asked + (learning if asked and not done.trained else 0.0)
     return Standing(cells, {name: owed[name] / whole[name] for name in owed})
@@ -114,8 +115,9 @@ class _Finished(NamedTuple):
     """Whether its adapter lies there."""
 
 
-def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) -> _Finished:
+def _finished(plan: Plan, folder: Path, run: Run) -> _Finished:
     """What the folder has of a run, if its base is still the same."""
+    study = plan.study
     record = results.read_json(results.record_of(folder / path_of(study, run)))
     adapter = results.read_json(results.record_of(folder / adapter_folder(run)))
     if not record and not adapter:
@@ -124,7 +126,7 @@ def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) ->
     base = record.get("base") or results.read_json(of_base).get("base")
     if not base:
         return _Finished((), trained=False)
-    training, cells, _ = run_keys(study, stock, plan, run, (str(base), brought_hash(study, run)))
+    training, cells, _ = plan.keys(run, str(base), brought_hash(study, run))
     have = record.get("cells", {})
     return _Finished(
         tuple(target for target, key in cells.items() if have.get(target) == key),
@@ -132,14 +134,14 @@ def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) ->
     )
 
 
-def _refuse_asked(study: Study, plan: Plan, stock: Stock, folder: Path) -> None:
+def _refuse_overlap(plan: Plan, folder: Path) -> None:
     """Refuse to train on what is evaluated, before the first base is loaded."""
-    if stock.stable:
+    if plan.items.stable:
         return
     checked = set()
     for run in plan.runs:
         if not run.trained or (run.source, run.seed) in checked:
             continue
-        if len(_finished(study, plan, stock, folder, run).targets) < len(plan.targets):
-            stock.refuse_asked(learned(study, stock, run), plan.targets)
+        if len(_finished(plan, folder, run).targets) < len(plan.targets):
+            plan.items.refuse_overlap(plan.training_items(run))
             checked.add((run.source, run.seed))

@@ -8,6 +8,7 @@ In:   runs and what they lack.
 Out:  adapters with their records; tables of answers.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,13 +19,11 @@ import polars as pl
 
 from transferscope.engine import Lab
 from transferscope.engine.bases import brought, is_whole, open_base
-from transferscope.engine.meter import Watch
 from transferscope.errors import DataError
 from transferscope.execution.run_state import Todo, described
 from transferscope.store.cells import as_table, versions
-from transferscope.study import Study
-from transferscope.study.items import Stock
-from transferscope.study.plan import Plan, Run, derived_seed, lesson
+from transferscope.study import Recipe, Study
+from transferscope.study.plan import Plan, Run, derived_seed
 from transferscope.tasks import Item
 from transferscope.tasks.choices import combined, named_by_letter, other_order, reordered, rotations
 
@@ -53,6 +52,36 @@ class Scored(NamedTuple):
     """What it took, as the log has it: together for those scored together."""
 
 
+class Stopwatch:
+    """Measures a fleet's training or scoring from its creation on, for the log."""
+
+    def __init__(self, base: Any) -> None:
+        self._profile: Any = None
+        if hasattr(base, "model"):  # a base of torch; a simulated base has only seconds
+            from transferscope.engine.profiling import Profile
+
+            self._profile = Profile(base)
+        self._begun = time.perf_counter()
+
+    def trained(self, jobs: Sequence[Any], recipe: Recipe) -> dict[str, Any]:
+        """The log's fields after training."""
+        fields = self._fields(sum(recipe.passes_for(len(job.items)) for job in jobs))
+        return fields | (self._profile.trained(jobs, recipe) if self._profile else {})
+
+    def scored(
+        self, adapters: int, items: Sequence[Item], recipe: Recipe, scoring: str
+    ) -> dict[str, Any]:
+        """The log's fields after so many adapters, or the base, answered some items."""
+        fields = self._fields(adapters * len(items))
+        profile = self._profile
+        return fields | (profile.scored(adapters, items, recipe, scoring) if profile else {})
+
+    def _fields(self, items: int) -> dict[str, Any]:
+        seconds = time.perf_counter() - self._begun
+        rate = round(items / seconds, 2) if seconds else None
+        return {"items": items, "seconds": round(seconds, 3), "items_per_second": rate}
+
+
 class Bench:
     """A study's items and the base at hand.
 
@@ -60,8 +89,8 @@ class Bench:
         features: the results folder, which vision features may be kept in.
     """
 
-    def __init__(self, study: Study, plan: Plan, stock: Stock, lab: Lab, features: Path) -> None:
-        self.study, self.plan, self.stock, self.lab = study, plan, stock, lab
+    def __init__(self, plan: Plan, lab: Lab, features: Path) -> None:
+        self.study, self.plan, self.lab = plan.study, plan, lab
         self._features = features
         self._model = self._adapted = ""
         self.base: Any = None
@@ -92,16 +121,16 @@ class Bench:
         recipe = self.study.recipe_of(model)
         for one in todo:
             source, seed = one.run.source or "", one.run.seed or 0
-            taught = one.lesson or lesson(self.study, self.stock, one.run)
+            taught = one.training_set or self.plan.training_set(one.run)
             seeds = {
                 f"{k}_seed": derived_seed(seed, k, source) for k in ("init", "order", "dropout")
             }
             jobs.append(self.lab.Job(source, seed, taught.items, answers=taught.answers, **seeds))
             made_of = {"run": asdict(one.run), "items": taught.digest, **seeds}
             record = {"key": one.wanted.training, **made_of, "versions": versions()}
-            records.append(record | {"recipe": recipe.model_dump(mode="json")})
+            records.append(record | {"recipe": asdict(recipe)})
         amount = sum(map(self.plan.training_work, runs))
-        doing, watch = f"{model}: training {described(runs)}", Watch(self.base)
+        doing, watch = f"{model}: training {described(runs)}", Stopwatch(self.base)
         say(doing, 0.0)
         adapters = self.lab.train_fleet(
             self.base,
@@ -115,10 +144,10 @@ class Bench:
 
     def read(self, run: Run, folder: Path) -> Any:
         """The adapter of a run for `score`: from its folder, or None for the base itself."""
-        if run.kind in ("base", "again") or is_whole(self.study, run):
+        if run.kind in ("base", "rerun") or is_whole(self.study, run):
             return None
         with _damage_fails_a_shard():
-            own = run.kind != "brought"
+            own = run.kind != "external"
             return self.lab.load_adapter(self.base, folder if own else brought(self.study, run))
 
     def score(
@@ -163,15 +192,15 @@ class Bench:
         rows: int | None,
     ) -> tuple[dict[Run, dict[str, pl.DataFrame]], dict[str, Any]]:
         """The answers of runs over one base, and what they took."""
-        counts, runs = self.plan.targets, [one.run for one in todo]
+        runs = [one.run for one in todo]
         asked_how = self.study.evaluation
         scoring = asked_how.scoring
         wanted = {name for one in todo for name in one.missing}
         items = [
             item
-            for name, count in counts.items()
+            for name in self.plan.targets
             if name in wanted
-            for item in self.stock.questions(name, count)
+            for item in self.plan.items.eval_items(name)
         ]
         fixed = named_by_letter(items)
         orders = [_orders(self.study, runs[0], item, fixed=item.task in fixed) for item in items]
@@ -179,7 +208,7 @@ class Bench:
             reordered(item, order) for item, its in zip(items, orders, strict=True) for order in its
         ]
         amount = _amount(self.plan, todo)
-        doing, watch = f"{runs[0].model}: scoring {described(runs)}", Watch(base)
+        doing, watch = f"{runs[0].model}: scoring {described(runs)}", Stopwatch(base)
         say(doing, 0.0)
         found = self.lab.score_fleet(
             base,
@@ -222,7 +251,7 @@ def _orders(study: Study, run: Run, item: Item, *, fixed: bool) -> list[tuple[in
     first = tuple(range(len(item.choices)))
     if fixed:
         return [first]
-    if run.kind == "again":
+    if run.kind == "rerun":
         first = other_order(item, run.seed or 0)
     if study.evaluation.choice_order == "given":
         return [first]

@@ -19,8 +19,6 @@ from transferscope.engine.bases import check_brought
 from transferscope.execution.run_state import Todo
 from transferscope.execution.shard import Bench, Scored
 from transferscope.store.cells import versions
-from transferscope.study import Study
-from transferscope.study.items import stock_of
 from transferscope.study.plan import Plan, Run
 
 Files = dict[str, bytes]
@@ -51,10 +49,8 @@ class Worker:
         threads: of the CPU, for torch.
     """
 
-    def __init__(
-        self, study: Study, plan: Plan, load: Callable[[], Lab], folder: Path, threads: int
-    ) -> None:
-        self._study, self._plan, self._load, self._threads = study, plan, load, threads
+    def __init__(self, plan: Plan, load: Callable[[], Lab], folder: Path, threads: int) -> None:
+        self._study, self._plan, self._load, self._threads = plan.study, plan, load, threads
         self._features = folder if folder.is_dir() else results.cache_folder()
         self._bench: Bench | None = None
         self._fresh: dict[Run, Any] = {}
@@ -116,8 +112,7 @@ class Worker:
         if "OMP_WAIT_POLICY" not in os.environ:  # as in `cli.main`
             os.environ.setdefault("GOMP_SPINCOUNT", "10000")
         if self._bench is None:
-            stock = stock_of(self._study)
-            self._bench = Bench(self._study, self._plan, stock, self._load(), self._features)
+            self._bench = Bench(self._plan, self._load(), self._features)
         return self._bench
 
     def _say(self, doing: str, part: float = 0.0) -> None:
