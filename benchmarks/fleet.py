@@ -47,7 +47,7 @@ from transferscope.engine.train import Job, train_fleet
 from transferscope.engine.vlm import load_base, make_base
 from transferscope.study import Recipe
 from transferscope.suites import open_suite
-from transferscope.tasks import Drawn, Item, lettered
+from transferscope.tasks import ArrayImage, Item, with_choices
 
 STUDY = {"sources": 13, "seeds": 2, "items": 512, "epochs": 3, "targets": 13, "questions": 150}
 """What a study of the embedded suite trains and asks."""
@@ -288,12 +288,12 @@ def made_items(count: int, side: int) -> list[Item]:
     """Items with two pictures of noise, and prompts of 64 tokens."""
     rng, choices, items = np.random.default_rng(0), ("box", "point"), []
     question = "Which is closer?"
-    while len(tokenizer.encode(lettered(question, choices))) < 64:
+    while len(tokenizer.encode(with_choices(question, choices))) < 64:
         question = f"point {question}"
     for index in range(count):
         noise = rng.integers(0, 256, (2, side, side, 3), dtype=np.uint8)
-        images = tuple(map(Drawn, noise))
-        prompt, answer = lettered(question, choices), int(rng.integers(2))
+        images = tuple(map(ArrayImage, noise))
+        prompt, answer = with_choices(question, choices), int(rng.integers(2))
         items.append(Item(f"made-{index}", "made", images, question, choices, answer, prompt))
     return items
 

@@ -8,7 +8,8 @@ import time
 from multiprocessing import Pool
 from statistics import median
 
-from transferscope.suites.glimpse import GENERATORS, Glimpse
+from transferscope.suites.glimpse import Glimpse
+from transferscope.suites.glimpse.generators import GENERATORS
 
 ITEMS = 200
 

@@ -10,7 +10,7 @@ from transferscope.engine.glimpse.architecture import build
 from transferscope.engine.glimpse.processor import processor as small_processor
 from transferscope.engine.vlm import Base, make_base
 from transferscope.study import Recipe
-from transferscope.tasks import Drawn, Item, lettered
+from transferscope.tasks import ArrayImage, Item, with_choices
 
 WORDS = ("closer", "box", "point", "the camera", "which is closer to the box")
 
@@ -66,7 +66,7 @@ def items(
         images = []
         for _ in range(draw.integers(1, 4) if pictures is None else pictures):
             height, width = draw.integers(40, 140, 2) if size is None else size
-            images.append(Drawn(draw.integers(0, 256, (height, width, 3), dtype=np.uint8)))
+            images.append(ArrayImage(draw.integers(0, 256, (height, width, 3), dtype=np.uint8)))
         choices = tuple(WORDS[i] for i in draw.permutation(len(WORDS))[: draw.integers(2, 5)])
         question = "Which " + " ".join(["point"] * int(draw.integers(1, 5))) + "?"
         made.append(
@@ -77,7 +77,7 @@ def items(
                 question,
                 choices,
                 int(draw.integers(len(choices))),
-                lettered(question, choices),
+                with_choices(question, choices),
             )
         )
     return made

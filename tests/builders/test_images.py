@@ -17,7 +17,7 @@ from transferscope.builders.layout import find, rows_of, within
 from transferscope.builders.markers import boxed, circled, legible, place
 from transferscope.builders.record import Skip, Unusable
 from transferscope.errors import DataError
-from transferscope.tasks import images as suite_pictures
+from transferscope.tasks import untrusted
 
 # Lengths of the benchmark's prompts, from its published statistics.
 LENGTHS = [
@@ -245,8 +245,8 @@ def test_damaged_missing_and_huge_images_are_unusable(tmp_path: Path, monkeypatc
             open_picture(path)
     with pytest.raises(Unusable, match="an image that is missing"):
         open_picture(tmp_path / "none.png")
-    for module in (pictures, suite_pictures):
-        monkeypatch.setattr(module, "MOST_PIXELS", 39_999)
+    for module in (pictures, untrusted):
+        monkeypatch.setattr(module, "MAX_PIXELS", 39_999)
     (tmp_path / "large.png").write_bytes(whole)
     with pytest.raises(Unusable, match="an image of more than 39,999 pixels"):
         open_picture(tmp_path / "large.png")

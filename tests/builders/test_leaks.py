@@ -16,7 +16,7 @@ from transferscope.builders.leaks import seen_in
 from transferscope.builders.markers import boxed, circled
 from transferscope.errors import DataError, StudyError
 from transferscope.suites.similar_images import Seen, Shown, exact_hash, hashed, perceptual_hash
-from transferscope.tasks import Drawn, Item
+from transferscope.tasks import ArrayImage, Item
 
 SIZE = (320, 240)
 COUNT = 40
@@ -132,7 +132,7 @@ def test_copies_of_real_pictures_are_told_from_the_same_with_other_markers(
 
 def test_items_that_show_the_same_pictures_and_offer_the_same_choices_repeat_each_other() -> None:
     def item(name: str, *seeds: int, choices: Sequence[str] = ("left", "right")) -> Item:
-        images = tuple(Drawn(np.asarray(photo_of(seed))) for seed in seeds)
+        images = tuple(ArrayImage(np.asarray(photo_of(seed))) for seed in seeds)
         return Item(name, "T", images, name, tuple(choices), 0, prompt=name)
 
     asked = [item("one", 1, 2), item("two", 3, 4), item("count", 5, choices="1234")]
@@ -149,8 +149,8 @@ def test_items_that_show_the_same_pictures_and_offer_the_same_choices_repeat_eac
         found = shown.repeated([item("harmless", 7, 8), learned])
         assert (found and found[1].id) == same, learned.id
         assert not found or found[0] is learned
-    plain = [Item(name, "T", (Drawn(np.full((9, 9, 3), 255, np.uint8)),), name, ("a", "b"), 0, name)
-             for name in ("one", "two")]  # fmt: skip
+    white = ArrayImage(np.full((9, 9, 3), 255, np.uint8))
+    plain = [Item(name, "T", (white,), name, ("a", "b"), 0, name) for name in ("one", "two")]
     assert Shown(plain[1:]).repeated(plain[:1]) is None
 
 

@@ -348,7 +348,7 @@ def test_suites_show_draws_a_sheet(run, tmp_path):
         (["glimps"], "unknown suite 'glimps'; did you mean 'glimpse'?"),
         (["glimpse", "--task", "Jigsaws"], "unknown task 'Jigsaws'; known: Art_Style"),
         (["glimpse", "--n", "-3"], "--n must be at least 1, but is -3"),
-        (["glimpse", "--difficulty", "2"], "difficulty must be from 0 to 1, but is 2.0"),
+        (["glimpse", "-s", "difficulty=2"], "suite: field 'difficulty': Input should be less than"),
     ],
 )
 def test_suites_show_refuses_what_does_not_exist(run, tmp_path, arguments, said):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -422,32 +421,30 @@ def test_a_large_base_fits_in_nf4_or_on_two_gpus(plan, tmp_path):
     assert two["flops"] == planned_for("", memory="96")["flops"] < whole["flops"]
 
 
-def test_a_plan_needs_no_training_items_and_says_what_it_assumed(plan, blink, tmp_path):
-    with_items = json.loads(plan(blink, "--memory", "80", "--json")[1])
-    suite = Path(re.search("(?m)^suite: (.*)", blink)[1])
-    copy = tmp_path / "suite"
-    shutil.copytree(suite, copy, ignore=shutil.ignore_patterns("train.jsonl"))
-    text = re.sub("(?m)^suite: .*", f"suite: {copy}", blink)
-    code, shown, _ = plan(re.sub("items: 1000", "items: 40", text), "--memory", "80", "--json")
-    record = json.loads(shown)
-    assert code == 0
-    assert len(record["assumed_training_items"]) == 13
-    assert record["notes"][-1].endswith("10 more: no training items yet; assumed 40 items each, of "
-                                        "the size of the evaluation items")  # fmt: skip
-    for key in ("train_items", "train_flops", "score_flops", "peak_memory_bytes"):
-        assert record["models"]["7B"][key] == with_items["models"]["7B"][key]
-
-
-def test_the_papers_study_is_planned_before_its_training_items_are_built(plan, tmp_path):
-    """Its `training` folder does not exist; the benchmark is a local copy."""
-    copy = benchmark_factory.blink(tmp_path / "copy")
+def test_a_plan_needs_no_training_items_and_says_what_it_assumed(plan, tmp_path):
+    """The paper's study before `training` exists; the benchmark is a local copy."""
+    tasks = list(benchmark_factory.TASKS)
     model = local(tmp_path / "7b", QWEN25_7B)
     text = (ROOT / "studies" / "blink-qwen2.5-vl-7b.yaml").read_text()
-    text = text.replace("training:", f"path: {copy}, training:")
-    text += f"targets: {list(benchmark_factory.TASKS)}\nsources: {list(benchmark_factory.TASKS)}\n"
-    text = text.replace("Qwen/Qwen2.5-VL-7B-Instruct", str(model))
-    code, shown, error = plan(text, "--memory", "80")
-    assert (code, "no training items yet; assumed" in shown) == (0, True), error
+    text = text.replace(
+        "training:", f"path: {benchmark_factory.blink(tmp_path / 'copy')}, training:"
+    )
+    text = text.replace("Qwen/Qwen2.5-VL-7B-Instruct", str(model)).replace(
+        "items: 1000", "items: 4"
+    )
+    text += f"targets: {tasks}\nsources: {tasks}\n"
+    code, shown, error = plan(text, "--memory", "80", "--json")
+    assert code == 0, error
+    assumed = json.loads(shown)
+    assert assumed["assumed_training_items"] == sorted(tasks)
+    assert assumed["notes"][-1].endswith(
+        "no training items yet; assumed 4 items each, of the size of the evaluation items"
+    )
+    benchmark_factory.training(tmp_path / "blink-training")
+    built = json.loads(plan(text, "--memory", "80", "--json")[1])
+    assert built["assumed_training_items"] == []
+    for key in ("train_items", "score_flops", "weights_bytes"):
+        assert built["models"]["7B"][key] == assumed["models"]["7B"][key]
 
 
 def test_the_makespan_is_printed(plan):

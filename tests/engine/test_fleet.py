@@ -26,7 +26,7 @@ from transferscope.engine.rows import Letters, letters
 from transferscope.engine.score import judged, replies, score_fleet
 from transferscope.engine.train import Job, epoch_orders, train_fleet
 from transferscope.errors import DataError, StudyError
-from transferscope.tasks.choices import combined
+from transferscope.tasks.choices import combine_orders
 
 torch.set_num_threads(1)
 
@@ -802,7 +802,7 @@ def test_an_adapter_without_numbers_gives_no_answers(small):
         tensor.fill_(float("nan"))
     (answers,) = score_fleet(small, [adapter], factory.items(4))
     assert [its.choice for its in answers] == [None] * 4
-    turned = combined(answers[:2], [(0, 1), (1, 0)], by_reply=False)
+    turned = combine_orders(answers[:2], [(0, 1), (1, 0)], by_reply=False)
     assert turned.choice is None
 
 
@@ -820,7 +820,7 @@ def test_an_item_without_choices_or_with_more_than_letters_is_refused(small, cou
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
 def test_replies_equal_those_of_generate(family, monkeypatch):
     base, items = factory.family_base(family), factory.items(3, 1, size=(56, 56))
-    monkeypatch.setattr(score, "is_settled", lambda _: False)
+    monkeypatch.setattr(score, "is_final", lambda _: False)
     path, plain = forward_path(base, items), forward_path(base, items, "plain")
     with torch.no_grad():
         ours = replies(base, path, path.encode(items))

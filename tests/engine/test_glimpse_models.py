@@ -33,7 +33,7 @@ from transferscope.engine.glimpse.zero_shot import encode_items, features, right
 from transferscope.errors import DataError, StudyError
 from transferscope.suites.glimpse import Glimpse
 from transferscope.suites.glimpse.stream import LABELS, example
-from transferscope.tasks import Drawn, Item, Task, lettered
+from transferscope.tasks import ArrayImage, Item, Task, with_choices
 
 QUESTION = (
     "Which point is closer to the camera?\n"
@@ -317,8 +317,8 @@ def test_an_unknown_base_is_refused_with_the_nearest_name():
 
 def item(answer: int, choices: int = 2) -> Item:
     texts = ["A is closer", "B is closer", "about the same"][:choices]
-    text = lettered("Which point is closer to the camera?", texts)
-    picture = Drawn(pixels())
+    text = with_choices("Which point is closer to the camera?", texts)
+    picture = ArrayImage(pixels())
     return Item(f"i{answer}", "RD", (picture,), "", tuple(texts), answer, text)
 
 

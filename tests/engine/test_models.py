@@ -21,7 +21,7 @@ from transferscope.engine.rows import Letters, letters, told_apart
 from transferscope.engine.vision import Budget, Eyes, seen
 from transferscope.engine.vlm import load_base, load_model, make_base, weights_hash
 from transferscope.errors import DataError, StudyError
-from transferscope.tasks import Drawn
+from transferscope.tasks import ArrayImage
 
 torch.set_num_threads(1)
 
@@ -262,7 +262,8 @@ def test_text_that_holds_a_picture_token_is_refused():
 
 def pictures(count):
     draw = np.random.default_rng(0)
-    return [seen(Drawn(draw.integers(0, 256, (4, 4, 3), dtype=np.uint8))) for _ in range(count)]
+    noise = draw.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    return [seen(ArrayImage(pixels)) for pixels in noise]
 
 
 def looking(calls):
@@ -285,8 +286,8 @@ def test_each_distinct_picture_is_looked_at_once():
 
 def test_the_same_pixels_have_the_same_key():
     array = np.zeros((4, 6, 3), np.uint8)
-    assert seen(Drawn(array)).key == seen(Drawn(array.copy())).key
-    assert seen(Drawn(array)).key != seen(Drawn(array.reshape(6, 4, 3))).key
+    assert seen(ArrayImage(array)).key == seen(ArrayImage(array.copy())).key
+    assert seen(ArrayImage(array)).key != seen(ArrayImage(array.reshape(6, 4, 3))).key
 
 
 def test_a_picture_is_read_once():

@@ -11,16 +11,16 @@ from torch import nn
 from transferscope.engine.qwen_path import FAMILIES
 from transferscope.engine.tower import Pixels, fill_up, smooth
 from transferscope.engine.vision import Budget, Eyes, seen
-from transferscope.tasks import Drawn
+from transferscope.tasks import ArrayImage
 
 torch.set_num_threads(1)
 
 CPU = torch.device("cpu")
 
 
-def pictures(*sizes: tuple[int, int]) -> list[Drawn]:
+def pictures(*sizes: tuple[int, int]) -> list[ArrayImage]:
     draw = np.random.default_rng(0)
-    return [Drawn(draw.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
+    return [ArrayImage(draw.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

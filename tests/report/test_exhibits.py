@@ -27,7 +27,7 @@ from transferscope.matrix.flips import flips
 from transferscope.predictions import check_predictions
 from transferscope.report import page
 from transferscope.suites.glimpse import Glimpse
-from transferscope.tasks import Drawn, Item, Task
+from transferscope.tasks import ArrayImage, Item, Task
 
 TARGETS = ["Counting", "Relative_Depth"]
 SOURCES = [*TARGETS, "Jigsaw"]
@@ -311,9 +311,9 @@ def test_marks_between_none_and_all_do_not_flip():
 
 
 def test_a_large_picture_becomes_small_and_carries_nothing():
-    from transferscope.tasks.thumbnails import SIDE, thumbnail
+    from transferscope.tasks.images import thumbnail
 
-    wide = Drawn(np.zeros((300, 1000, 3), np.uint8))
+    wide = ArrayImage(np.zeros((300, 1000, 3), np.uint8))
     image = Image.open(io.BytesIO(thumbnail(wide)))
     assert image.size == (SIDE, 48)
     assert not image.getexif()

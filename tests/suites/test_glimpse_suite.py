@@ -11,8 +11,10 @@ import pytest
 from messages import raises
 
 from transferscope.errors import StudyError
-from transferscope.suites.glimpse import GENERATORS, GLIMPSE, Glimpse
+from transferscope.suites import open_suite
+from transferscope.suites.glimpse import GLIMPSE, Glimpse
 from transferscope.suites.glimpse.canvas import frame
+from transferscope.suites.glimpse.generators import GENERATORS
 from transferscope.suites.glimpse.scene import World
 from transferscope.suites.glimpse.stream import HELD_OUT, LABELS, Example, example
 from transferscope.tasks import LETTERS, Item
@@ -329,6 +331,6 @@ def test_what_does_not_exist_is_refused() -> None:
     with raises(StudyError):
         Glimpse().items("Jigsaw", "test")  # pyright: ignore
     with raises(StudyError):
-        Glimpse(2)
+        open_suite("glimpse", difficulty=2)
     with pytest.raises(IndexError, match=r"Jigsaw has 300 eval items; asked for 300"):
         Glimpse().items("Jigsaw", "eval")[300]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transferscope.tasks import LETTERS
-from transferscope.tasks.answers import is_settled, read_reply
+from transferscope.tasks.answers import is_final, read_reply
 
 REAL = Path("../shared/real/replies.json")
 CHOICES = ("the cup", "the box", "the ball")
@@ -260,6 +260,6 @@ def test_long_and_hostile_replies_are_read_in_no_time():
 
 
 def test_a_reply_is_settled_by_a_letter_in_parentheses_at_its_beginning():
-    assert is_settled(" (A) and")
-    assert not is_settled("A")
-    assert not is_settled("It is (A)")
+    assert is_final(" (A) and")
+    assert not is_final("A")
+    assert not is_final("It is (A)")

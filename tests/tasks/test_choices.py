@@ -12,20 +12,20 @@ from transferscope.engine.score import judged
 from transferscope.errors import StudyError
 from transferscope.suites.blink import BLINK
 from transferscope.suites.glimpse import Glimpse
-from transferscope.tasks import LETTERS, Item, lettered
+from transferscope.tasks import LETTERS, Item, with_choices
 from transferscope.tasks.choices import (
     DIRECT,
-    combined,
-    named_by_letter,
-    other_order,
+    combine_orders,
+    derangement,
+    fixed_choices,
     reordered,
     rotations,
-    styled,
+    with_style,
 )
 
 
 def item(choices=("cat", "dog", "dogs"), answer=1, prompt=None) -> Item:
-    text = lettered("Which (A) animal?", choices) if prompt is None else prompt
+    text = with_choices("Which (A) animal?", choices) if prompt is None else prompt
     return Item("i", "T", (), "Which (A) animal?", choices, answer, text)
 
 
@@ -33,7 +33,7 @@ def test_reordering_moves_choices_and_answer_and_nothing_else():
     made = reordered(item(), (2, 0, 1))
     assert made.choices == ("dogs", "cat", "dog")
     assert made.choices[made.answer] == "dog"
-    assert made.prompt == lettered("Which (A) animal?", ("dogs", "cat", "dog"))
+    assert made.prompt == with_choices("Which (A) animal?", ("dogs", "cat", "dog"))
     assert made.id == "i"
 
 
@@ -70,24 +70,24 @@ def test_tasks_of_which_a_letter_is_a_choices_name_are_known():
     suite = Glimpse()
     items = [item for task in suite.tasks for item in suite.items(task.name, "eval")[:20]]
     free = {"Counting", "Multi-view_Reasoning", "Spatial_Relation"}  # words in any order
-    assert named_by_letter(items) == {task.name for task in suite.tasks} - free
+    assert fixed_choices(items) == {task.name for task in suite.tasks} - free
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 10])
 def test_in_another_order_no_choice_keeps_its_letter(count):
     one = item(tuple("abcdefghij"[:count]), 0)
-    orders = [other_order(one, seed) for seed in range(20)]
+    orders = [derangement(one, seed) for seed in range(20)]
     assert all(sorted(order) == list(range(count)) for order in orders)
     assert not any(order[k] == k for order in orders for k in range(count))
     assert len(set(orders)) > 1 or count == 2
-    assert other_order(one, 3) == other_order(one, 3)
+    assert derangement(one, 3) == derangement(one, 3)
 
 
 def test_a_model_that_knows_only_letters_is_undecided_in_a_circle():
     """Whoever always says (A) says each option equally often."""
     liking = (-0.1, -3.0, -4.0)
     orders = rotations(item())
-    one = combined([judged(liking)] * 3, orders, by_reply=False)
+    one = combine_orders([judged(liking)] * 3, orders, by_reply=False)
     assert one.logprobs == pytest.approx([sum(liking) / 3] * 3)
     assert one.margin == pytest.approx(0)
 
@@ -100,7 +100,7 @@ def test_in_a_circle_a_liking_for_letters_changes_no_answer(content, letters):
         judged([content[option] + letters[place] for place, option in enumerate(order)])
         for order in orders
     ]
-    one = combined(answers, orders, by_reply=False)
+    one = combine_orders(answers, orders, by_reply=False)
     shift = np.mean(letters[:3])
     assert one.logprobs == pytest.approx([value + shift for value in content], abs=1e-9)
 
@@ -108,18 +108,18 @@ def test_in_a_circle_a_liking_for_letters_changes_no_answer(content, letters):
 def test_replies_are_counted_and_what_none_can_read_is_unreadable():
     orders = rotations(item())
     dog = [judged([float(option == 1) for option in order]) for order in orders]
-    assert combined(dog, orders, by_reply=True).choice == 1
+    assert combine_orders(dog, orders, by_reply=True).choice == 1
     unread = [one._replace(choice=None) for one in dog]
-    assert combined(unread, orders, by_reply=True).choice is None
+    assert combine_orders(unread, orders, by_reply=True).choice is None
     two = [unread[0], unread[1], dog[2]]
-    assert combined(two, orders, by_reply=True).choice == 1
+    assert combine_orders(two, orders, by_reply=True).choice == 1
 
 
 def test_an_answer_in_the_given_order_stays_as_it_is():
     one = judged((-1.0, -0.5))
-    assert combined([one], [(0, 1)], by_reply=False) is one
+    assert combine_orders([one], [(0, 1)], by_reply=False) is one
 
 
 def test_the_direct_style_adds_one_line():
-    assert styled(item(), "direct").prompt == item().prompt + "\n" + DIRECT
-    assert styled(item(), "benchmark").prompt == item().prompt
+    assert with_style(item(), "direct").prompt == item().prompt + "\n" + DIRECT
+    assert with_style(item(), "benchmark").prompt == item().prompt

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from transferscope.builders.record import Unusable
-from transferscope.tasks.images import MOST_PIXELS, TooLarge, opened
+from transferscope.tasks.untrusted import MAX_PIXELS, ImageTooLarge, open_image
 
 HEIGHT = 1024
 """Height to which the benchmark brought images before it drew points on them (not for depth)."""
@@ -18,18 +18,18 @@ QUALITY = 95
 
 
 def open_picture(path: Path | BinaryIO) -> Image.Image:
-    """An image file as `suites.pictures.opened` opens it.
+    """An image file as `untrusted.open_image` opens it.
 
     Raises:
-        Unusable: the file is missing, damaged, of an unknown kind, or larger than `MOST_PIXELS`.
+        Unusable: the file is missing, damaged, of an unknown kind, or larger than `MAX_PIXELS`.
     """
     name = path.name if isinstance(path, Path) else "an image"
     try:
-        return opened(path)
+        return open_image(path)
     except FileNotFoundError:
         raise Unusable("an image that is missing", name) from None
-    except TooLarge:
-        raise Unusable(f"an image of more than {MOST_PIXELS:,} pixels", name) from None
+    except ImageTooLarge:
+        raise Unusable(f"an image of more than {MAX_PIXELS:,} pixels", name) from None
     except ValueError:
         raise Unusable("an image that cannot be decoded", name) from None
 
@@ -38,12 +38,12 @@ def to_height(image: Image.Image, height: int = HEIGHT) -> tuple[Image.Image, fl
     """An image resized to a height, and the factor by which its coordinates grow.
 
     Raises:
-        Unusable: it would have more than `MOST_PIXELS`.
+        Unusable: it would have more than `MAX_PIXELS`.
     """
     factor = height / image.height
     width = max(1, round(image.width * factor))
-    if width * height > MOST_PIXELS:
-        raise Unusable(f"an image of more than {MOST_PIXELS:,} pixels", f"{width} x {height}")
+    if width * height > MAX_PIXELS:
+        raise Unusable(f"an image of more than {MAX_PIXELS:,} pixels", f"{width} x {height}")
     return image.resize((width, height), Image.Resampling.LANCZOS), factor
 
 

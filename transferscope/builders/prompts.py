@@ -7,7 +7,7 @@ hold the texts to them.
 
 from collections.abc import Sequence
 
-from transferscope.tasks import lettered
+from transferscope.tasks import with_choices
 
 CHOICES = "Select from the following choices."
 OPTIONS = "Select from the following options."
@@ -21,7 +21,7 @@ LATTER = _ORDER[1:3]
 def art_style() -> str:
     """The prompt of Art_Style."""
     return (
-        lettered(
+        with_choices(
             "Some most common art painting styles include Realism, Impressionism, Expressionism, "
             "Pop Art, and Cubism. Given the following images of art paintings, use the first image "
             "as the reference image, and determine which one of the second or the third image "
@@ -34,13 +34,13 @@ def art_style() -> str:
 
 def counting(question: str, choices: Sequence[str]) -> str:
     """The prompt of Counting; the choices are numbers."""
-    return lettered(question, choices)
+    return with_choices(question, choices)
 
 
 def forensic_detection() -> str:
     """The prompt of Forensic_Detection."""
     return (
-        lettered(
+        with_choices(
             "You are a judge in a photography competition, and now you are given the four images. "
             "Please examine the details and tell which one of them is most likely to be a real "
             "photograph.",
@@ -53,7 +53,7 @@ def forensic_detection() -> str:
 def functional_correspondence(action: str) -> str:
     """The prompt of Functional_Correspondence for an action, e.g. `Mix`."""
     return (
-        lettered(
+        with_choices(
             "Humans can find corresponding points for the same action between different objects. "
             'For instance, if a person uses a pot versus a hammer to "Mash Pound", then the handle '
             "of the pot will be the corresponding point to the handle of the hammer because they "
@@ -74,7 +74,7 @@ def functional_correspondence(action: str) -> str:
 def jigsaw() -> str:
     """The prompt of Jigsaw, which has an empty line before its choices and one after."""
     return (
-        lettered(
+        with_choices(
             "Given the first image with the lower right corner missing, can you tell which one of "
             "the second image or the third image is the missing part? Imagine which image would be "
             "more appropriate to place in the missing spot. You can also carefully observe and "
@@ -112,7 +112,7 @@ def object_localization(thing: str) -> str:
 
 def relative_depth() -> str:
     """The prompt of Relative_Depth."""
-    return lettered(
+    return with_choices(
         "Two points are circled on the image, labeled by A and B beside each circle. Which point "
         "is closer to the camera?",
         ("A is closer", "B is closer"),
@@ -133,7 +133,7 @@ def relative_reflectance() -> str:
 def semantic_correspondence() -> str:
     """The prompt of Semantic_Correspondence."""
     return (
-        lettered(
+        with_choices(
             "Humans can find corresponding points for different objects in the same category. For "
             "instance, if there are images of two different cats, then the left ear tip of one cat "
             "corresponds to the left ear tip of the other cat, and the right front paw of one cat "
@@ -151,7 +151,7 @@ def semantic_correspondence() -> str:
 
 def spatial_relation(question: str) -> str:
     """The prompt of Spatial_Relation for `Is the ... the ...?`."""
-    return lettered(question, ("yes", "no"))
+    return with_choices(question, ("yes", "no"))
 
 
 def visual_correspondence() -> str:
@@ -168,7 +168,7 @@ def visual_correspondence() -> str:
 
 def visual_similarity() -> str:
     """The prompt of Visual_Similarity."""
-    return lettered(
+    return with_choices(
         "Given three similar but different images, take the first image as reference. Can you tell "
         "which one of the latter two images is most similar to the first one?",
         LATTER,
@@ -177,5 +177,5 @@ def visual_similarity() -> str:
 
 def _run_on(question: str, lead: str, choices: Sequence[str]) -> str:
     """A question whose lead stands on the same line."""
-    first, _, rest = lettered(question, choices, lead=lead).partition("\n")
+    first, _, rest = with_choices(question, choices, lead=lead).partition("\n")
     return f"{first} {rest}"

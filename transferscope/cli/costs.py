@@ -213,7 +213,9 @@ def _layers(study: Study, name: str) -> tuple[str, int] | None:
     if profiling is None:
         return None
     try:
-        return profiling.layers_of(model.where, study.recipe_of(name).targets, model.trust_remote_code)
+        return profiling.layers_of(
+            model.where, study.recipe_of(name).targets, model.trust_remote_code
+        )
     except DataError:
         return None  # the costs have a note on it
     except StudyError as error:

@@ -145,10 +145,11 @@ def tasks(as_json: AsJson = False) -> None:
     """The tasks that are known by name, with their perceptual level and granularity."""
     from dataclasses import asdict
 
-    from transferscope.suites import TASKS
+    from transferscope.suites import SUITES
 
     if as_json:
-        print(json.dumps({suite: [asdict(t) for t in known] for suite, known in TASKS.items()}))
+        known = {name: [asdict(t) for t in suite.tasks] for name, suite in SUITES.items()}
+        print(json.dumps(known))
         return
     from rich.console import Console
     from rich.table import Table
@@ -158,9 +159,9 @@ def tasks(as_json: AsJson = False) -> None:
     for head in ("short", "level", "granularity"):
         table.add_column(head)
     table.add_column("items", justify="right")
-    for suite, known in TASKS.items():
-        for t in known:
-            table.add_row(suite, t.name, t.abbreviation, t.level, t.granularity, str(t.items or ""))
+    for name, suite in SUITES.items():
+        for t in suite.tasks:
+            table.add_row(name, t.name, t.abbreviation, t.level, t.granularity, str(t.items or ""))
     Console().print(table)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from transferscope.cli.app import app
 from transferscope.cli.options import status
 from transferscope.errors import StudyError
+from transferscope.tasks import Split
 
 suites_app = typer.Typer(
     invoke_without_command=True, rich_markup_mode="markdown", add_completion=False
@@ -20,15 +21,15 @@ app.add_typer(suites_app, name="suites")
 
 @suites_app.callback(epilog="Example: `transferscope suites`")
 def suites(context: typer.Context) -> None:
-    """The suites whose questions can be had; `show` draws some of them."""
+    """List the suites and their options; `show` draws some items."""
     from transferscope.suites import SUITES
+    from transferscope.tasks import option_names
 
     if context.invoked_subcommand is not None:
         return
-    for name, make in SUITES.items():
-        suite = make()
-        where = f"version {suite.version}" if name == "glimpse" else "from the hub or a local copy"
-        print(f"{name}  {len(suite.tasks)} tasks, {where}")
+    for name, suite in SUITES.items():
+        where = f"from {suite.hub} on the Hub or a local copy" if suite.hub else "embedded"
+        print(f"{name}  {len(suite.tasks)} tasks, {where}; {', '.join(option_names(suite))}")
     print("A folder with suite.yaml is a suite too.")
 
 
@@ -37,44 +38,41 @@ def suites(context: typer.Context) -> None:
 )
 def show(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="Name, or folder with suite.yaml.")],
-    task: Annotated[str | None, typer.Option(help="One task; all of them if left out.")] = None,
-    split: Annotated[
-        Literal["train", "eval", "val", "test"],
-        typer.Option(help="Which items; `val` and `test` are BLINK's."),
-    ] = "eval",
+    task: Annotated[
+        str | None, typer.Option(help="One task; the suite's defaults if omitted.")
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Which items.")] = "eval",
     n: Annotated[int, typer.Option("--n", help="Items of each task.")] = 4,
-    difficulty: Annotated[float, typer.Option(help="0 to 1, for glimpse.")] = 0,
-    path: Annotated[
-        Path | None, typer.Option(help="A benchmark's local copy; else it comes from the hub.")
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option", "-s", metavar="NAME=VALUE", help="A suite option, as in a study file."
+        ),
     ] = None,
-    training: Annotated[
-        Path | None, typer.Option(help="Training items for a benchmark, from `build`.")
-    ] = None,
-    frames: Annotated[int, typer.Option(help="Pictures of each video.", min=1, max=512)] = 32,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG file.")] = Path("sheet.png"),
 ) -> None:
-    """A contact sheet: items with their questions, choices and right answers, as one PNG."""
+    """Draw a contact sheet: items with questions, choices and right answers, as one PNG."""
     from transferscope.store import atomic
-    from transferscope.study import SuiteChoice
-    from transferscope.study.file import open_choice
+    from transferscope.suites import open_suite
     from transferscope.suites.contact_sheet import contact_sheet
+    from transferscope.tasks.untrusted import load_yaml
 
     if n < 1:
         raise StudyError(f"--n must be at least 1, but is {n}")
-    choice = SuiteChoice(
-        name=suite,
-        path=str(path) if path else None,
-        training=str(training) if training else None,
-        split="test" if split == "test" else "val",
-        frames=frames,
-    )
-    opened = open_choice(choice.model_copy(update={"difficulty": difficulty}))
-    usual = getattr(opened, "defaults", [known.name for known in opened.tasks])
-    names = usual if task is None else [task]
+    options = {}
+    for each in option or ():
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise StudyError(f"--option {each}: must be NAME=VALUE, such as path=BLINK/")
+        try:
+            options[name] = load_yaml(value)
+        except ValueError as error:
+            raise StudyError(f"--option {each}: not YAML: {error}") from None
+    opened = open_suite(suite, **options)
+    names = opened.defaults if task is None else [task]
     with status("drawing"):
-        kind = "train" if split == "train" else "eval"
-        items = [item for name in names for item in opened.items(name, kind)[:n]]
+        items = [item for name in names for item in opened.items(name, split)[:n]]
         atomic.write_whole(out, contact_sheet(items, columns=min(n, 4)))
     print(f"{len(items)} items in {out}")
-    for note in getattr(opened, "notes", ()):
+    for note in opened.notes:
         print(note, file=sys.stderr)

@@ -22,7 +22,7 @@ from transferscope.engine.glimpse.tokenizer import ASSISTANT, PAD, SPECIAL, TURN
 from transferscope.engine.rows import Row
 from transferscope.engine.vision import Eyes, seen
 from transferscope.engine.vlm import Base
-from transferscope.tasks import Item, Picture
+from transferscope.tasks import Item, ItemImage
 
 _ENDING = (TURN_END, TURN, ASSISTANT)
 
@@ -83,7 +83,7 @@ class SmallPath:
         x = self._embedded(sent(torch.from_numpy(ids), device), rows, pictures)
         return self._read(x, self._angles(pictures, ids.shape[1], x), places)
 
-    def _look(self, pictures: Sequence[Picture]) -> list[Tensor]:
+    def _look(self, pictures: Sequence[ItemImage]) -> list[Tensor]:
         pixels = torch.from_numpy(np.stack([picture.pixels() for picture in pictures]))
         return list(forward.vision_features(self._model, sent(pixels, self._model.device)))
 

@@ -20,7 +20,7 @@ from transferscope.engine.vision import Eyes, Seen, seen
 from transferscope.engine.vlm import Base
 from transferscope.engine.windows import see_in_windows
 from transferscope.errors import DataError
-from transferscope.tasks import Item, Picture
+from transferscope.tasks import Item, ItemImage
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 """Model types, as a configuration names them."""
@@ -170,7 +170,7 @@ class QwenPath:
         images = [Image.fromarray(array) for array in arrays]
         return self._base.processor.image_processor(images=images, return_tensors="pt")
 
-    def _look(self, pictures: Sequence[Picture]) -> list[Tensor]:
+    def _look(self, pictures: Sequence[ItemImage]) -> list[Tensor]:
         made = self._processed([picture.pixels() for picture in pictures])
         values = made["pixel_values"].to(self._base.device, self._base.dtype)
         return self._looked(values, made["image_grid_thw"])

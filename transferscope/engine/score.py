@@ -16,14 +16,14 @@ from transferscope.engine.adapter import Adapter, stacked
 from transferscope.engine.devices import fetched, in_order, sent
 from transferscope.engine.lora import attached, merged
 from transferscope.engine.memory import tokens_at_once
-from transferscope.engine.number_reply import number_is_settled, read_number
 from transferscope.engine.paths import forward_path
 from transferscope.engine.rows import ForwardPath, Letters, Row, letters
 from transferscope.engine.thinking import after_block, open_block, prompt_end, refuse_open_block
 from transferscope.engine.vlm import Base
 from transferscope.errors import StudyError
 from transferscope.tasks import LETTERS, Item
-from transferscope.tasks.answers import is_settled, mean_relative_accuracy, read_reply
+from transferscope.tasks.answers import is_final, read_reply
+from transferscope.tasks.number_replies import number_is_final, score_number
 
 Scoring = Literal["letters", "generate"]
 Progress = Callable[[int, int], None]
@@ -192,7 +192,7 @@ class _Asker(NamedTuple):
         if rows[0].item.truth is not None:
             numbers = self._numbers(rows)
             return lambda: numbers
-        said = self._replies(rows, is_settled) if self.scoring == "generate" else []
+        said = self._replies(rows, is_final) if self.scoring == "generate" else []
         if open_block(prompt_end(self.base.processor)):  # whose end is no place for an option
             most = max(len(row.item.choices) for row in rows)
             table = fetched(torch.full((len(rows), most), torch.nan))
@@ -216,11 +216,10 @@ class _Asker(NamedTuple):
     def _numbers(self, rows: Sequence[Row]) -> list[Answer]:
         """Answers that are numbers, which are always generated; a task's items are of one kind."""
         answers = []
-        for row, reply in zip(rows, self._replies(rows, number_is_settled), strict=True):
-            said, truth = read_number(reply), row.item.truth
+        for row, reply in zip(rows, self._replies(rows, number_is_final), strict=True):
+            truth = row.item.truth
             assert truth is not None, f"{row.item.task} asks for numbers and for letters"
-            mark = None if said is None else mean_relative_accuracy(said, truth)
-            answers.append(Answer(None, (), float("nan"), mark))
+            answers.append(Answer(None, (), float("nan"), score_number(reply, truth)))
         return answers
 
     def _replies(self, rows: Sequence[Row], settled: Callable[[str], bool]) -> list[str]:
@@ -250,7 +249,7 @@ def replies(
     base: Base,
     path: ForwardPath,
     rows: Sequence[Row],
-    settled: Callable[[str], bool] = is_settled,
+    settled: Callable[[str], bool] = is_final,
     most: int = LONGEST_REPLY,
 ) -> list[str]:
     """What a base says to some rows, decoded greedily up to `most` tokens.

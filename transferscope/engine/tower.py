@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from transferscope.engine.devices import sent
-from transferscope.tasks import Picture
+from transferscope.tasks import ItemImage
 
 EVEN, WIDE = 8, 128
 """Numbers of 16 bits that tensor cores take at once, and a whole tile of them."""
@@ -80,7 +80,7 @@ class Pixels:
         self._table = sent(table, device)
         """(channels, 256): the processor's own number for each value of a pixel."""
 
-    def prepared(self, picture: Picture) -> Prepared:
+    def prepared(self, picture: ItemImage) -> Prepared:
         """A picture cut into patches."""
         made = self._made(picture.pixels(), do_rescale=False, do_normalize=False)
         return Prepared(made["pixel_values"].to(torch.uint8), made["image_grid_thw"])

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from transferscope.errors import DataError
 from transferscope.store.atomic import write_whole
-from transferscope.tasks import Picture, fingerprint
+from transferscope.tasks import ItemImage, fingerprint
 
 AHEAD = 2
 """Parts that are prepared while one is looked at."""
@@ -38,14 +38,14 @@ class Budget:
 class Seen(NamedTuple):
     """A picture and what is known about it."""
 
-    picture: Picture
+    picture: ItemImage
     key: str
     """Of its pixels: the same pixels, the same key."""
     shape: tuple[int, ...]
     """(height, width, 3)."""
 
 
-def seen(picture: Picture) -> Seen:
+def seen(picture: ItemImage) -> Seen:
     """A picture with its key and its size; each object is read and hashed once."""
     return Seen(picture, *fingerprint(picture))
 
@@ -61,7 +61,7 @@ class Eyes:
         name: str = "features",
         *,
         size: Callable[[Seen], int] = lambda _: 1,
-        prepare: Callable[[Picture], Any] | None = None,
+        prepare: Callable[[ItemImage], Any] | None = None,
     ) -> None:
         """Args:
         look: pictures to features, one tensor (tokens, width) a picture.

@@ -25,7 +25,13 @@ from transferscope.store.cells import as_table, versions
 from transferscope.study import Recipe, Study
 from transferscope.study.plan import Plan, Run, derived_seed
 from transferscope.tasks import Item
-from transferscope.tasks.choices import combined, named_by_letter, other_order, reordered, rotations
+from transferscope.tasks.choices import (
+    combine_orders,
+    derangement,
+    fixed_choices,
+    reordered,
+    rotations,
+)
 
 Say = Callable[[str, float], None]
 """Told what is being done, and how much of it is done, in evaluations of an item."""
@@ -202,7 +208,7 @@ class Bench:
             if name in wanted
             for item in self.plan.items.eval_items(name)
         ]
-        fixed = named_by_letter(items)
+        fixed = fixed_choices(items)
         orders = [_orders(self.study, runs[0], item, fixed=item.task in fixed) for item in items]
         asked = [
             reordered(item, order) for item, its in zip(items, orders, strict=True) for order in its
@@ -224,7 +230,7 @@ class Bench:
         for one, own in zip(todo, found, strict=True):
             given = iter(own)
             answers = [
-                combined([next(given) for _ in its], its, by_reply=scoring == "generate")
+                combine_orders([next(given) for _ in its], its, by_reply=scoring == "generate")
                 for its in orders
             ]
             frame = as_table(one.run, items, answers)
@@ -252,7 +258,7 @@ def _orders(study: Study, run: Run, item: Item, *, fixed: bool) -> list[tuple[in
     if fixed:
         return [first]
     if run.kind == "rerun":
-        first = other_order(item, run.seed or 0)
+        first = derangement(item, run.seed or 0)
     if study.evaluation.choice_order == "given":
         return [first]
     return [tuple(first[place] for place in turned) for turned in rotations(item)]

@@ -35,7 +35,7 @@ from transferscope.matrix.example_record import (
 )
 from transferscope.predictions import some, spread_base, with_marks
 from transferscope.tasks import Item, Suite
-from transferscope.tasks.thumbnails import thumbnails
+from transferscope.tasks.images import thumbnails
 
 PER_CELL = 3
 """Items shown of each cell and direction."""

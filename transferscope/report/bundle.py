@@ -28,7 +28,7 @@ from transferscope.report.bundle_cells import cells, cells_told
 from transferscope.report.bundle_provenance import provenance
 from transferscope.report.bundle_readme import readme
 from transferscope.store import atomic, bundle
-from transferscope.tasks.yaml_text import load_yaml
+from transferscope.tasks.untrusted import load_yaml
 
 
 class Export(NamedTuple):
@@ -140,7 +140,7 @@ def portable(data: bytes, folder: Path) -> tuple[dict[str, Any], dict[str, str]]
     """
     try:
         study = load_yaml(data.decode())
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except ValueError:
         study = None
     if not isinstance(study, dict):
         raise DataError(f"{folder / results.STUDY}: cannot be read as a study file")

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import polars as pl
 import xarray as xr
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from transferscope import store as results
@@ -42,7 +41,7 @@ from transferscope.study import Study
 from transferscope.study.file import suite_of
 from transferscope.study.items import hashed
 from transferscope.study.plan import Plan, plan_study
-from transferscope.tasks.yaml_text import load_yaml
+from transferscope.tasks.untrusted import load_yaml
 
 Chosen = Mapping[str, Mapping[str, Mixture]]
 """{model: {target: mixture}}"""
@@ -142,7 +141,7 @@ def judged(folder: str | Path, analysis: Analysis) -> Experiment | None:
         return None
     try:
         study = Study.model_validate(load_yaml(data.decode()))
-    except (yaml.YAMLError, UnicodeDecodeError, ValidationError):
+    except ValueError:
         raise StudyError(f"{folder}: {results.STUDY} cannot be read as a study") from None
     if study.selection is None or set(study.models) != set(analysis.models):
         return None
@@ -224,7 +223,7 @@ def second_stage(study: Study, out: str | Path) -> Iterator[tuple[Path, Study]]:
 def _taught(study: Study) -> list[str]:
     """Tasks with training data of their own."""
     suite = suite_of(study)
-    return list(getattr(suite, "sources", [task.name for task in suite.tasks]))
+    return list(suite.sources)
 
 
 def _shares(study: Study, mix: Mixture) -> dict[str, float]:

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-import yaml
 
 from transferscope import store as results
 from transferscope.errors import DataError, StudyError
@@ -32,7 +31,7 @@ from transferscope.study import Study
 from transferscope.study.file import resolved
 from transferscope.study.plan import Run
 from transferscope.tasks import Item
-from transferscope.tasks.yaml_text import load_yaml
+from transferscope.tasks.untrusted import load_yaml
 
 LIBRARIES = (
     *("transferscope", "torch", "transformers", "peft", "numpy"),
@@ -138,7 +137,7 @@ def claim(study: Study, folder: Path) -> None:
     if path.exists():
         try:
             before = load_yaml(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        except (OSError, ValueError):
             before = None
         other = before.get("name") if isinstance(before, dict) else None
         if other not in (None, study.name):

@@ -197,25 +197,18 @@ class Budget(_Strict):
     """Folder for features on disk; null for one in the results folder, safe to delete."""
 
 
-class SuiteChoice(_Strict):
-    """A suite and its options."""
+class SuiteChoice(BaseModel):
+    """A suite and its options, which the suite's class declares and checks."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
     """A suite's name, or a folder with `suite.yaml`."""
-    difficulty: Annotated[float, Field(ge=0, le=1)] = 0
-    """For glimpse."""
-    path: str | None = None
-    """Folder with a local copy of a benchmark; null downloads it from the Hub."""
-    revision: str | None = None
-    """The benchmark's branch, tag or commit on the Hub; null is the newest."""
-    split: Literal["val", "test"] = "val"
-    """For blink: the evaluated split. The answers of `test` are hidden."""
-    training: str | None = None
-    """Folder of training items for a benchmark, made by `transferscope build`."""
-    frames: Annotated[int, Field(strict=True, ge=1, le=512)] = 32
-    """For vsi-bench: images per video."""
-    strict: Annotated[bool, Field(strict=True)] = False
-    """For vsi-bench: refuse a missing or damaged video instead of leaving its items out."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Fields of the suite's class (`suites.open_suite`)."""
+        return self.model_extra or {}
 
 
 class Model(_Strict):

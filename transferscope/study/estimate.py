@@ -23,7 +23,7 @@ from transferscope.study.cost import Lora, MemoryPlan
 from transferscope.study.plan import Plan, Run
 from transferscope.study.shapes import Shapes
 from transferscope.tasks import Item, Split
-from transferscope.tasks.choices import named_by_letter
+from transferscope.tasks.choices import fixed_choices
 
 GIB = 1 << 30
 SAMPLED = 6
@@ -315,7 +315,7 @@ class Estimate:
         found: dict[Key, float] = {}
         for task, count in self.plan.targets.items():
             items, turns = self.sampled.items[task, "eval"], 1.0
-            if self.plan.study.evaluation.choice_order != "given" and not named_by_letter(items):
+            if self.plan.study.evaluation.choice_order != "given" and not fixed_choices(items):
                 turns = fmean(max(1, len(item.choices)) for item in items)
             found[task, "eval"] = count * turns
         return found

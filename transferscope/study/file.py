@@ -34,10 +34,10 @@ from transferscope.study import (
     apportioned,
 )
 from transferscope.study.controls import CONTROLS
-from transferscope.suites import HUBS, open_suite
+from transferscope.suites import SUITES, open_suite, path_options, suite_class
 from transferscope.suites.hub import cached
 from transferscope.tasks import Suite
-from transferscope.tasks.yaml_text import load_yaml, problem_of
+from transferscope.tasks.untrusted import load_yaml
 
 EXTERNAL_FILES = ("adapter_config.json", "config.json")
 """The file that marks a PEFT folder, and the one that marks a whole finetuned model's folder."""
@@ -49,18 +49,9 @@ _SECTIONS: dict[str, type] = {
     "recipe": Recipe,
     "evaluation": Evaluation,
     "budget": Budget,
-    "suite": SuiteChoice,
     "models": Model,
     "selection": Selection,
 }
-
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "glimpse": ("difficulty",),
-    "blink": ("path", "revision", "split", "training"),
-    "vsi-bench": ("path", "revision", "training", "frames", "strict"),
-}
-"""The options of each suite."""
-_FOLDERS = ("path", "training")
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _PLAIN = {
@@ -118,8 +109,8 @@ def parse_study(
     """
     try:
         data = load_yaml(text)
-    except yaml.YAMLError as error:
-        raise StudyError(f"{file}: {problem_of(error)}") from None
+    except ValueError as error:
+        raise StudyError(f"{file}: {error}") from None
     if not isinstance(data, dict):
         raise StudyError(f"{file}: must have keys such as name, models and suite")
     try:
@@ -128,11 +119,14 @@ def parse_study(
         raise StudyError(f"{file}: {_explain(error)}") from None
     try:
         study = _with_paths(study, folder or Path())
-        items = study.suite.training
-        if items and not training and not Path(items).is_dir():
-            suite = study.suite.model_copy(update={"training": None})
-            study = study.model_copy(update={"suite": suite})
-        study = _with_tasks(study, suite_of(study))
+        options = study.suite.options
+        folder_of = options.get("training")
+        if not training and isinstance(folder_of, str) and not Path(folder_of).is_dir():
+            chosen = SuiteChoice(name=study.suite.name, **(options | {"training": None}))
+            study = study.model_copy(update={"suite": chosen})
+        suite = suite_of(study)
+        chosen = SuiteChoice(name=study.suite.name, **suite.options())  # defaults spelled out
+        study = _with_tasks(study.model_copy(update={"suite": chosen}), suite)
         _check(study)
     except StudyError as error:
         raise StudyError(f"{file}: {error}") from None
@@ -150,33 +144,10 @@ def suite_of(study: Study) -> Suite:
     Raises:
         StudyError: the suite is unknown, does not have a given option, or hides its right answers.
     """
-    if study.suite.split == "test":
-        raise StudyError(
-            "suite.split: the answers of BLINK's test split are hidden, so it cannot be scored; "
-            "use split: val"
-        )
-    return open_choice(study.suite)
-
-
-def open_choice(choice: SuiteChoice) -> Suite:
-    """A suite with its options.
-
-    Raises:
-        StudyError: the suite or folder does not exist, or the suite does not have a given option.
-    """
-    if choice.name not in _OPTIONS and not Path(choice.name).is_dir():
-        return open_suite(choice.name)  # raises the right error
-    known, options = _OPTIONS.get(choice.name, ()), {}
-    for name, field in SuiteChoice.model_fields.items():
-        value = getattr(choice, name)
-        if name in known:
-            options[name] = Path(value) if name in _FOLDERS and value is not None else value
-        elif name != "name" and value != field.default:
-            owners = [suite for suite, its in _OPTIONS.items() if name in its]
-            raise StudyError(
-                f"suite.{name} is an option of {' and '.join(owners)}, not of {choice.name}"
-            )
-    return open_suite(choice.name, **options)
+    suite = open_suite(study.suite.name, **study.suite.options)
+    if suite.unscorable:
+        raise StudyError(suite.unscorable)
+    return suite
 
 
 def local_suite(data: bytes, file: str, *, folders: bool = True) -> Suite:
@@ -195,17 +166,19 @@ def local_suite(data: bytes, file: str, *, folders: bool = True) -> Suite:
         study = load_yaml(data.decode())
         given = study.get("suite") if isinstance(study, dict) else None
         choice = SuiteChoice.model_validate({"name": given} if isinstance(given, str) else given)
-    except (yaml.YAMLError, UnicodeDecodeError, ValidationError):
+    except ValueError:
         raise StudyError(f"{file}: has no valid `suite:` entry") from None
-    if not folders:
-        if choice.name not in _OPTIONS:
-            raise StudyError("the suite was a folder of another machine")
-        choice = choice.model_copy(update={"path": None})
-    if choice.name in HUBS and choice.path is None:
-        if (folder := cached(HUBS[choice.name], choice.revision)) is None:
+    if not folders and choice.name not in SUITES:
+        raise StudyError("the suite was a folder of another machine")
+    hub = suite_class(choice.name).hub
+    options = choice.options | {name: None for name in path_options(choice.name) if not folders}
+    if hub and options.get("path") is None:
+        if (folder := cached(hub, options.get("revision"))) is None:
             raise StudyError(f"{choice.name} is not on this machine")
-        choice = choice.model_copy(update={"path": str(folder), "revision": None})
-    return open_choice(choice.model_copy(update={"training": None, "strict": False}))
+        options |= {"path": str(folder), "revision": None}
+    # Items are shown, not trained on: a missing training folder or video is no reason to fail.
+    unused = {"training": None, "strict": False}
+    return open_suite(choice.name, **{k: unused.get(k, value) for k, value in options.items()})
 
 
 def resolved(study: Study) -> bytes:
@@ -269,26 +242,26 @@ def _with_paths(study: Study, folder: Path) -> Study:
         for name, model in study.models.items()
     }
     suite, budget = study.suite, study.budget
-    paths = {name: found(text) for name in _FOLDERS if (text := getattr(suite, name))}
-    if (placed(suite.name) / "suite.yaml").is_file():
-        paths["name"] = found(suite.name)
+    given = {name: suite.options.get(name) for name in path_options(suite.name)}
+    paths = {name: found(text) for name, text in given.items() if isinstance(text, str)}
+    name = found(suite.name) if (placed(suite.name) / "suite.yaml").is_file() else suite.name
+    suite = SuiteChoice(name=name, **(suite.options | paths))
     if budget.cache:
         budget = budget.model_copy(update={"cache": str(placed(budget.cache))})
-    changed = {"models": models, "suite": suite.model_copy(update=paths)}
-    return study.model_copy(update=changed | {"budget": budget, "adapters": {}})
+    changed = {"models": models, "suite": suite, "budget": budget, "adapters": {}}
+    return study.model_copy(update=changed)
 
 
 def _with_tasks(study: Study, suite: Suite) -> Study:
     """The study with its sources, targets and ceilings spelled out and checked."""
     tasks = [task.name for task in suite.tasks]
-    usual = {field: getattr(suite, field, tasks) for field in ("defaults", "sources")}
-    trained = list(dict.fromkeys([*usual["sources"], *tasks]))
+    trained = list(dict.fromkeys([*suite.sources, *tasks]))
     if taken := set(study.controls) & set(trained):
         raise StudyError(f"controls: {min(taken)!r} is the name of a task of the suite too")
     chosen: dict[str, Any] = {"mixtures": _mixtures(study, trained)}
     for field, known, default in (
-        ("sources", trained, usual["sources"]),
-        ("targets", tasks, usual["defaults"]),
+        ("sources", trained, suite.sources),
+        ("targets", tasks, suite.defaults),
     ):
         names = getattr(study, field)
         for name in names or ():

@@ -17,7 +17,7 @@ from transferscope.errors import StudyError
 from transferscope.study import Study
 from transferscope.study.file import suite_of
 from transferscope.tasks import Item, Split, Suite, gold
-from transferscope.tasks.choices import styled
+from transferscope.tasks.choices import with_style
 
 if TYPE_CHECKING:
     from transferscope.suites.similar_images import Shown
@@ -48,12 +48,12 @@ class StudyItems:
     @property
     def stable(self) -> bool:
         """Whether the suite's version determines its items; files of a user may change in place."""
-        return self.study.suite.name == "glimpse"
+        return self.suite.immutable
 
     @property
     def notes(self) -> list[str]:
         """What a reader of results must know of the items drawn so far."""
-        return list(getattr(self.suite, "notes", ()))
+        return list(self.suite.notes)
 
     def split(self, task: str, split: Split) -> Sequence[Item]:
         """All items of a task's split, as the suite has them.
@@ -96,7 +96,7 @@ class StudyItems:
                     f"{self.suite.name}: {target}: the right answers of {hidden} of {len(items)} "
                     "items are hidden, so they cannot be scored"
                 )
-            self._eval[target] = [styled(item, self.study.evaluation.prompt) for item in items]
+            self._eval[target] = [with_style(item, self.study.evaluation.prompt) for item in items]
         return self._eval[target]
 
     def gold(self, target: str) -> str:
@@ -139,12 +139,10 @@ class StudyItems:
             self._shown = Shown(evaluated)
         # Hashing pixels is slow, so only items with an equal question are compared by them.
         questions = {(item.question, len(item.images)) for item in training}
-        same = {
-            item.shown(): item
-            for item in evaluated
-            if (item.question, len(item.images)) in questions
-        }
-        equal = ((item, same[item.shown()]) for item in training if same and item.shown() in same)
+        alike = (item for item in evaluated if (item.question, len(item.images)) in questions)
+        same = {item.content_key(): item for item in alike}
+        keyed = ((item, item.content_key()) for item in training if same)
+        equal = ((item, same[key]) for item, key in keyed if key in same)
         if found := next(equal, None) or self._shown.repeated(training):
             item, other = found
             raise StudyError(

@@ -24,7 +24,7 @@ from transferscope.study import Recipe, Study, apportioned
 from transferscope.study.controls import CONTROLS
 from transferscope.study.items import StudyItems, hashed
 from transferscope.tasks import Item
-from transferscope.tasks.choices import styled
+from transferscope.tasks.choices import with_style
 
 Kind = Literal["base", "rerun", "source", "mixture", "control", "external"]
 
@@ -189,7 +189,7 @@ class Plan:
             items = self.items.split(task, "train")
             chosen = np.random.default_rng(seed).permutation(len(items))[:count]
             # In the suite's order, so that files are read from front to back.
-            found += [styled(items[index], prompt) for index in sorted(chosen.tolist())]
+            found += [with_style(items[index], prompt) for index in sorted(chosen.tolist())]
         order = np.random.default_rng(derived_seed(run.seed, "first epoch", run.source))
         return [found[index] for index in order.permutation(len(found)).tolist()]
 

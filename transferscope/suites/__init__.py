@@ -1,57 +1,80 @@
-"""The suites, one module each, and what is known about their tasks."""
+"""The suites, one module each, by the names that a study file uses."""
 
-from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from transferscope.errors import StudyError
-from transferscope.suites import blink, vsi
 from transferscope.suites.blink import Blink
+from transferscope.suites.folder import FolderSuite
+from transferscope.suites.glimpse import Glimpse
 from transferscope.suites.vsi import VsiBench
-from transferscope.tasks import Suite, Task
+from transferscope.tasks import Suite, Task, option_names
+from transferscope.tasks.untrusted import first_problem
+
+SUITES: dict[str, type[Suite]] = {suite.name: suite for suite in (Blink, VsiBench, Glimpse)}
+"""A new suite is its module and an entry here."""
+
+KNOWN_TASKS: dict[str, Task] = {}
+"""Tasks by name; where suites share a name, as BLINK and glimpse do, the first suite's."""
+for _suite in SUITES.values():
+    for _task in _suite.tasks:
+        KNOWN_TASKS.setdefault(_task.name, _task)
 
 
-def _glimpse(**options: Any) -> Suite:
-    from transferscope.suites.glimpse import Glimpse
+def suite_class(name: str) -> type[Suite]:
+    """The class of a suite's name, or of a folder with `suite.yaml`.
 
-    return Glimpse(**options)
-
-
-SUITES: dict[str, Callable[..., Suite]] = {
-    "glimpse": _glimpse,
-    "blink": Blink,
-    "vsi-bench": VsiBench,
-}
-"""The suites whose items can be had by name."""
-
-HUBS: dict[str, str] = {"blink": blink.HUB, "vsi-bench": vsi.HUB}
-"""Where the hub has those that come from there."""
-
-TASKS: dict[str, tuple[Task, ...]] = {"blink": Blink.tasks, "vsi-bench": VsiBench.tasks}
-"""What is known about tasks, by benchmark; `glimpse` has those of BLINK."""
-
-KNOWN_TASKS: dict[str, Task] = {task.name: task for tasks in TASKS.values() for task in tasks}
+    Raises:
+        StudyError: there is no such suite or folder.
+    """
+    if name in SUITES:
+        return SUITES[name]
+    if Path(name).is_dir():
+        return FolderSuite
+    near = get_close_matches(name, SUITES, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise StudyError(
+        f"unknown suite {name!r}; {hint}known: {', '.join(SUITES)}, or a folder with suite.yaml"
+    )
 
 
 def open_suite(name: str, **options: Any) -> Suite:
     """A suite by its name, or a user's own by its folder.
 
     Args:
-        options: what the suite's class takes; a folder takes none.
+        options: fields of the suite's class, as a study file spells them; checked here.
 
     Raises:
-        StudyError: there is no such suite or folder, or the folder's `suite.yaml` is not what it
-            must be.
+        StudyError: there is no such suite, folder or option, or a value is not allowed.
     """
-    if name in SUITES:
-        return SUITES[name](**options)
-    if Path(name).is_dir():
-        from transferscope.suites.folder import FolderSuite
-
+    suite = suite_class(name)
+    known = [] if suite is FolderSuite else option_names(suite)
+    for option in options:
+        if option not in known:
+            owners = [other for other, made in SUITES.items() if option in option_names(made)]
+            if owners:
+                these = " and ".join(owners)
+                raise StudyError(f"suite.{option} is an option of {these}, not of {name}")
+            near = get_close_matches(option, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+            raise StudyError(f"suite: unknown key {option!r}; {hint}")
+    if suite is FolderSuite:
         return FolderSuite(Path(name))
-    near = get_close_matches(name, SUITES, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise StudyError(
-        f"unknown suite {name!r}; {hint}known: {', '.join(SUITES)}, or a folder with suite.yaml"
-    )
+    try:
+        return TypeAdapter(suite).validate_python(options)
+    except ValidationError as error:
+        # What the suite itself refuses is a ValueError too, which pydantic wraps.
+        refusal = error.errors()[0].get("ctx", {}).get("error")
+        message = f"suite.{first_problem(error)}"
+        raise refusal if isinstance(refusal, StudyError) else StudyError(message) from None
+
+
+def path_options(name: str) -> list[str]:
+    """Options of a suite that are paths, which a study file may give relative to its own folder."""
+    if name not in SUITES:
+        return []
+    types = SUITES[name].__dataclass_fields__
+    return [option for option in types if types[option].type == Path | None]

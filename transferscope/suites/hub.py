@@ -1,19 +1,89 @@
-"""Data sets from the Hugging Face hub, as folders on this machine."""
+"""Data sets from the Hugging Face Hub, and the base class of benchmarks published there."""
 
+import re
+from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from transferscope.errors import MissingExtra, StudyError
+from transferscope.suites.folder import read_items
+from transferscope.tasks import Item, Split, Suite
 
 
-def snapshot(repository: str, patterns: Sequence[str], revision: str | None) -> Path:
-    """The folder of a data set's snapshot, in which the files of these patterns are.
+@dataclass(eq=False)
+class HubSuite(Suite):
+    """A benchmark that the Hub has for evaluation; its training items are a folder's."""
+
+    path: Path | None = None
+    """A local snapshot; null downloads what is needed from the Hub."""
+
+    revision: str | None = None
+    """A branch, tag or commit on the Hub; null for the newest."""
+
+    training: Path | None = None
+    """A folder with TASK/train.jsonl, as `transferscope build` makes it."""
+
+    def __post_init__(self) -> None:
+        for option in ("path", "training"):
+            folder = getattr(self, option)
+            if folder is not None and not folder.is_dir():
+                made = "`transferscope build` makes one, task by task"
+                remedy = f"must be a snapshot of {self.hub}" if option == "path" else made
+                raise StudyError(f"suite.{option}: {folder}: no such folder; {remedy}")
+
+    @property
+    def version(self) -> str:
+        """The Hub's revision, or that it is a local copy."""
+        return "local" if self.path else self.revision or "newest"
+
+    @abstractmethod
+    def evaluation_items(self, task: str) -> list[Item]:
+        """All items of a task that the benchmark evaluates."""
+
+    def items(self, task: str, split: Split) -> Sequence[Item]:
+        """All items of a task: the benchmark's for evaluation, the training folder's for training.
+
+        Raises:
+            StudyError: there is no such task or split, no training folder, or no Hub.
+            DataError: a file is missing or damaged, or a row is not what it must be.
+            MissingExtra: a library that reads the items is not installed.
+        """
+        names = [each.name for each in self.tasks]
+        self.check(task, split, [*names, *self.sources] if split == "train" else names)
+        if split == "eval":
+            return self.evaluation_items(task)
+        builds = f"`transferscope build {task}` writes them" if task in self.sources else ""
+        remedy = builds or "write them yourself"
+        if self.training is None:
+            raise StudyError(
+                f"{self.name} has no training items; {remedy} into a folder, "
+                f"which the study names: suite: {{name: {self.name}, training: FOLDER}}"
+            )
+        path = self.training / task / "train.jsonl"
+        if not path.is_file():
+            raise StudyError(f"{path}: not found, so {task} has no training items; {remedy}")
+        return read_items(path, task, self.training)
+
+    def snapshot(self, patterns: Sequence[str]) -> Path:
+        """The local copy, or the Hub's snapshot with the files of these patterns."""
+        if self.path is not None:
+            return self.path
+        assert self.hub, "a suite of the Hub names its data set"
+        folder = download(self.hub, patterns, self.revision)
+        if re.fullmatch(r"[0-9a-f]{40}", folder.name):  # all files from one commit
+            self.revision = folder.name
+        return folder
+
+
+def download(repository: str, patterns: Sequence[str], revision: str | None) -> Path:
+    """The folder of a data set's snapshot with the files of these patterns; named by its commit.
 
     Args:
-        revision: a branch, tag or commit; None is the newest. The folder's name is the commit.
+        revision: a branch, tag or commit; None for the newest.
 
     Raises:
-        StudyError: the hub cannot be reached, or does not have it.
+        StudyError: the Hub cannot be reached, or does not have it.
         MissingExtra: huggingface_hub is not installed.
     """
     try:
@@ -21,7 +91,7 @@ def snapshot(repository: str, patterns: Sequence[str], revision: str | None) -> 
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ModuleNotFoundError:
         raise MissingExtra(
-            "fetching from the hub needs huggingface_hub, which the extra brings: "
+            "downloading from the Hub needs huggingface_hub; install the extra: "
             "pip install 'transferscope[train]'; or give a local copy as path"
         ) from None
     try:
@@ -31,22 +101,20 @@ def snapshot(repository: str, patterns: Sequence[str], revision: str | None) -> 
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise StudyError(
-            f"{repository}{f' at {revision}' if revision else ''}: not to be had from the hub: "
-            f"{line}; or give a local copy as path"
+            f"{repository}{f' at {revision}' if revision else ''}: could not be downloaded from "
+            f"the Hub: {line}; or give a local copy as path"
         ) from None
     return Path(found)
 
 
 def cached(repository: str, revision: str | None) -> Path | None:
-    """The folder of a snapshot that was fetched before; None where there is none. Asks no hub."""
+    """The folder of a snapshot downloaded before; None if there is none. Contacts no server."""
     try:
         from huggingface_hub import snapshot_download
-    except ModuleNotFoundError:
-        return None
-    try:
+
         found = snapshot_download(
             repository, repo_type="dataset", revision=revision, local_files_only=True
         )
-    except (OSError, ValueError):  # what the hub's own errors are
+    except (ModuleNotFoundError, OSError, ValueError):  # the Hub's errors are of these classes
         return None
     return Path(found)

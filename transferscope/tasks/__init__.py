@@ -1,19 +1,23 @@
-"""What is asked: pictures, items, tasks and suites, whoever made them.
+"""Tasks, items and suites.
 
 A `Task` is one perception skill with its place in the paper's Table 2; an `Item` is one question of
 it; a `Suite` holds the items of several tasks, split into training and evaluation. The analysis
-needs tasks alone, so this module imports nothing but numpy, and no picture is decoded before
-somebody asks for its pixels.
+needs tasks alone, so this module imports numpy only, and decodes no image until its pixels are
+needed.
 """
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
+
+from transferscope.errors import StudyError
 
 Level = Literal["low", "mid", "high"]
 Granularity = Literal["pixel", "crop", "image"]
@@ -46,27 +50,30 @@ class Task:
     """Number of questions in the evaluation split; None where unknown."""
 
 
-class Picture(Protocol):
-    """One image of an item: drawn in memory, or a file that is read when needed.
-
-    One that is stored may have `content()` too: bytes that make it itself, had without decoding.
-    """
+class ItemImage(Protocol):
+    """One image of an item: drawn in memory, or read from a file when needed."""
 
     def pixels(self) -> np.ndarray:
-        """The image as (height, width, 3) uint8, red green blue."""
+        """The image as (height, width, 3) uint8, in RGB."""
+        ...
+
+    def content(self) -> bytes | None:
+        """Stored bytes that identify the image without decoding it; None for one in memory."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """A picture that exists in memory only."""
+class ArrayImage:
+    """An image that exists in memory only."""
 
     array: np.ndarray
-    """(height, width, 3) uint8."""
+    """(height, width, 3) uint8, in RGB."""
 
     def pixels(self) -> np.ndarray:
-        """The image as (height, width, 3) uint8, red green blue."""
         return self.array
+
+    def content(self) -> None:
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,58 +86,58 @@ class Item:
     task: str
     """Name of the task."""
 
-    images: tuple[Picture, ...]
-    """The images, in the order in which the question speaks of them."""
+    images: tuple[ItemImage, ...]
+    """The images, in the order in which the question mentions them."""
 
     question: str
     """The question, without the choices."""
 
     choices: tuple[str, ...]
-    """The choices' texts, without letters; none where the answer is a number."""
+    """The choices' texts, without letters; empty where the answer is a number."""
 
     answer: int
     """Index of the right choice; -1 where the answer is a number, or hidden."""
 
     prompt: str
-    """The whole text put to a model, choices and letters included."""
+    """The whole text given to a model, with choices and letters."""
 
     origin: Mapping[str, object] = field(default_factory=dict)
     """What made the item: a scene's parameters, or the file and annotation it was built from."""
 
     truth: float | None = None
-    """The right number where the answer is one; None for multiple choice."""
+    """The right number where the answer is a number; None for multiple choice."""
 
     @property
     def hidden(self) -> bool:
-        """Whether the right answer is not known."""
+        """Whether the right answer is unknown."""
         return self.answer < 0 and self.truth is None
 
     def digest(self) -> str:
-        """SHA-256 of what is seen and asked: pictures, prompt and answer; not the id.
+        """SHA-256 of images, prompt and answer, without the id.
 
-        Stored pictures count by their bytes, drawn ones by their pixels.
+        Stored images count by their bytes, images in memory by their pixels.
         """
         answer = self.answer if self.truth is None else repr(self.truth)
         content = hashlib.sha256(f"{self.prompt}\0{answer}".encode())
-        for picture in self.images:
-            if (stored := getattr(picture, "content", None)) is not None:
-                content.update(hashlib.sha256(stored()).digest())
+        for image in self.images:
+            if (stored := image.content()) is not None:
+                content.update(hashlib.sha256(stored).digest())
                 continue
-            pixels = picture.pixels()
+            pixels = image.pixels()
             content.update(repr(pixels.shape).encode())
             content.update(np.ascontiguousarray(pixels).tobytes())
         return content.hexdigest()
 
-    def shown(self) -> str:
-        """A hash of the pixels and the question alone: equal where one gives the other away."""
+    def content_key(self) -> str:
+        """A hash of the pixels and the question: items with one key give each other away."""
         content = hashlib.blake2b(self.question.encode(), digest_size=20)
-        for picture in self.images:
-            content.update(fingerprint(picture).key.encode())
+        for image in self.images:
+            content.update(fingerprint(image).key.encode())
         return content.hexdigest()
 
 
 class Fingerprint(NamedTuple):
-    """What is known of a picture's pixels."""
+    """An image's pixels, hashed, and their shape."""
 
     key: str
     """The same pixels, the same key."""
@@ -138,23 +145,23 @@ class Fingerprint(NamedTuple):
     """(height, width, 3)."""
 
 
-_FINGERPRINTS: WeakKeyDictionary[Picture, Fingerprint] = WeakKeyDictionary()
+_FINGERPRINTS: WeakKeyDictionary[ItemImage, Fingerprint] = WeakKeyDictionary()
 
 
-def fingerprint(picture: Picture) -> Fingerprint:
-    """A picture's key and size; each object is decoded and hashed once."""
-    if picture not in _FINGERPRINTS:
-        pixels = np.ascontiguousarray(picture.pixels())
+def fingerprint(image: ItemImage) -> Fingerprint:
+    """An image's key and size; each object is decoded and hashed once."""
+    if image not in _FINGERPRINTS:
+        pixels = np.ascontiguousarray(image.pixels())
         content = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=20)
         content.update(pixels.data)
-        _FINGERPRINTS[picture] = Fingerprint(content.hexdigest(), pixels.shape)
-    return _FINGERPRINTS[picture]
+        _FINGERPRINTS[image] = Fingerprint(content.hexdigest(), pixels.shape)
+    return _FINGERPRINTS[image]
 
 
 def gold_hash(task: str, answers: Iterable[tuple[str, int | float]]) -> str:
     """SHA-256 of a task's right answers, whatever their order.
 
-    Benchmarks correct their labels; two results with different hashes answer different questions.
+    Benchmarks correct their labels; results with different hashes answer different questions.
 
     Args:
         answers: each item's id with the index of its right choice, or its right number.
@@ -169,39 +176,85 @@ def gold(items: Sequence[Item]) -> str:
     return gold_hash(items[0].task if items else "", right)
 
 
-class Suite(Protocol):
-    """A named set of tasks with their items."""
+class Suite(ABC):
+    """A named set of tasks with their items.
+
+    A subclass is a dataclass whose fields are its options: what a study file may set under
+    `suite:`. To add a suite, write its module and list the class in `suites.SUITES`.
+    """
+
+    name: str
+    """Name, as a study file spells it."""
+
+    tasks: tuple[Task, ...]
+    """The tasks, in the order in which tables show them."""
+
+    hub: str | None = None
+    """The data set on the Hub that has the items; None: nothing is downloaded."""
+
+    immutable: bool = False
+    """Whether `version` determines every item, and the two splits share none by construction."""
+
+    unscorable: str = ""
+    """Why nothing can be scored on these items, and the remedy; empty where it can."""
 
     @property
-    def name(self) -> str:
-        """Name, as a study file spells it."""
-        ...
-
-    @property
+    @abstractmethod
     def version(self) -> str:
         """Changes whenever an item changes."""
-        ...
 
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        """The tasks, in the order in which tables show them.
-
-        A suite may also have `defaults` and `sources`, names of the tasks that a study takes as
-        targets and as sources where it names none, and `notes`, what a reader of results must know
-        of the items read so far.
-        """
-        ...
-
+    @abstractmethod
     def items(self, task: str, split: Split) -> Sequence[Item]:
-        """All items of a task's split; may be made or read one by one, as they are asked for.
+        """All items of a task's split; may be made or read one by one, when they are needed.
 
         Raises:
             StudyError: the suite has no such task or split.
         """
-        ...
+
+    @property
+    def defaults(self) -> tuple[str, ...]:
+        """Tasks that a study evaluates where it names no targets."""
+        return tuple(task.name for task in self.tasks)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Tasks that a study finetunes on where it names no sources."""
+        return self.defaults
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """Caveats about the items read so far, for a reader of results."""
+        return []
+
+    def note(self, *caveats: str) -> None:
+        """Add caveats to `notes`, each once."""
+        self.notes.extend(c for c in dict.fromkeys(caveats) if c not in self.notes)
+
+    def options(self) -> dict[str, Any]:
+        """The options and their values, as a study file spells them."""
+        values = {name: getattr(self, name) for name in option_names(type(self))}
+        plain = (str, int, float, bool, type(None))
+        return {k: value if isinstance(value, plain) else str(value) for k, value in values.items()}
+
+    def check(self, task: str, split: str, known: Iterable[str] | None = None) -> None:
+        """Refuse a task or a split that the suite does not have.
+
+        Args:
+            known: names of the tasks; None for all of `tasks`.
+        """
+        names = [each.name for each in self.tasks] if known is None else list(known)
+        if task not in names:
+            raise StudyError(f"{self.name}: unknown task {task!r}; known: {', '.join(names)}")
+        if split not in SPLITS:
+            raise StudyError(f"{self.name}: unknown split {split!r}; known: {', '.join(SPLITS)}")
 
 
-def lettered(
+def option_names(suite: type[Suite]) -> list[str]:
+    """Names of a suite's options."""
+    return [each.name for each in fields(suite)] if is_dataclass(suite) else []
+
+
+def with_choices(
     question: str, choices: Sequence[str], lead: str = "Select from the following choices."
 ) -> str:
     """A question with its choices as BLINK writes them: a lead, then one lettered choice a line."""

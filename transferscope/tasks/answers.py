@@ -22,13 +22,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
-
 from transferscope.tasks import LETTERS
-
-THRESHOLDS = np.linspace(0.5, 0.95, 10)
-"""Confidence thresholds; spaced by `linspace`, as the benchmark's code does, so that numbers on a
-threshold fall on the same side."""
 
 LONGEST = 20_000
 """Characters of a reply that are read, after its thinking: the first and the last half of them."""
@@ -331,22 +325,6 @@ def _options(clause: str) -> frozenset[int]:
     return frozenset(ord(mark) & 0xFF for mark in _MENTION.findall(clause))
 
 
-def is_settled(reply: str) -> bool:
+def is_final(reply: str) -> bool:
     """Whether generation may stop: the reply begins with an option in parentheses."""
     return re.match(r"\W*\([A-J]\)", reply.strip()) is not None
-
-
-def mean_relative_accuracy(said: float, truth: float) -> float:
-    """Mark of a number in [0, 1]: the share of thresholds theta that it meets.
-
-        mean over theta in {.50, .55, ..., .95} of  1[ |said - truth| / truth <= 1 - theta ]
-
-    1 within 5 % of the truth, 0 where it is more than half of it away. Where the truth is 0, the
-    error is taken as it is, for there is no relative one.
-
-    Source:
-        Yang et al., "Thinking in Space", eq. 1, with `<=`, as in the benchmark's code, where the
-        paper prints `<`.
-    """
-    error = abs(said - truth) / (abs(truth) or 1)
-    return float((error <= 1 - THRESHOLDS).mean())

@@ -1,17 +1,12 @@
-"""An item asked in another way: its choices in another order, its answer called for otherwise.
+"""The choices of an item in another order, and the prompt in another style.
 
-A choice's letter changes what a model answers, whatever the choice says. Asked once with every
-rotation of its choices (`rotations`), an item is answered without that; asked once more in some
-other order (`reordered`), it shows how much that alone moves.
+A choice's letter changes what a model answers, whatever the choice's text is. An item evaluated
+with every rotation of its choices (`rotations`) is free of that; evaluated once more in another
+order (`derangement`), it shows how large that effect is.
 
 Some tasks always offer the same choices in the same order (`A is closer`, `the second image`):
-there a letter is the choice's name, and another order would ask another task. Those keep theirs
-(`named_by_letter`).
-
-In:   an `Item`.
-Out:  the same question as another `Item`, with the same id.
-
-A prompt is changed where its lettered choices stand and nowhere else. Draws nothing, asks nobody.
+there a letter names its choice, and another order would make another task. Those keep their order
+(`fixed_choices`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,39 +21,38 @@ from transferscope.tasks import LETTERS, Item
 Prompt = Literal["benchmark", "direct"]
 
 DIRECT = "Answer with the option's letter from the given choices directly."
-"""What evaluation harnesses often add to a question, so that the reply is a letter and no more."""
+"""What evaluation harnesses often add to a question, so that the reply is a letter only."""
 
 
-def styled(item: Item, prompt: Prompt) -> Item:
-    """An item as a study asks it: as the benchmark does, or with `DIRECT` after it."""
-    if prompt == "benchmark":
-        return item
-    return replace(item, prompt=f"{item.prompt}\n{DIRECT}")
+def with_style(item: Item, prompt: Prompt) -> Item:
+    """An item with the benchmark's prompt, or with `DIRECT` after it."""
+    return item if prompt == "benchmark" else replace(item, prompt=f"{item.prompt}\n{DIRECT}")
 
 
 def reordered(item: Item, order: Sequence[int]) -> Item:
-    """An item with its choices in another order.
+    """An item with its choices in another order; the id stays, as does the rest of the prompt.
 
     Args:
-        order: at each place the index of the choice that comes to stand there.
+        order: the index of the choice that moves to each place.
 
     Raises:
         StudyError: the prompt does not show the choices as `(A) first`, one after another.
     """
     if list(order) == list(range(len(item.choices))):
         return item
-    head, places, start = item.prompt, [], 0
+    places, start = [], 0
     for letter, choice in zip(LETTERS, item.choices, strict=False):
         shown = f"({letter}) {choice}"
-        place = head.find(shown, start)
+        place = item.prompt.find(shown, start)
         if place < 0:
             raise StudyError(
                 f"item {item.id!r}: its prompt does not show {shown!r}, so its choices cannot be "
                 "put in another order"
             )
-        places.append((place + 4, place + len(shown)))
-        start = places[-1][1]
+        start = place + len(shown)
+        places.append((place + 4, start))
     prompt = item.prompt
+    # From the end, so that earlier places stay valid.
     for (begin, end), index in reversed(list(zip(places, order, strict=True))):
         prompt = prompt[:begin] + item.choices[index] + prompt[end:]
     return replace(
@@ -69,7 +63,7 @@ def reordered(item: Item, order: Sequence[int]) -> Item:
     )
 
 
-def named_by_letter(items: Iterable[Item]) -> set[str]:
+def fixed_choices(items: Iterable[Item]) -> set[str]:
     """The tasks of which all these items offer the same choices in the same order."""
     offered: dict[str, set[tuple[str, ...]]] = {}
     for item in items:
@@ -78,13 +72,13 @@ def named_by_letter(items: Iterable[Item]) -> set[str]:
 
 
 def rotations(item: Item) -> list[tuple[int, ...]]:
-    """Every order in which the choices can be read round in a circle, the given one first."""
+    """Every cyclic shift of the choices, the given order first."""
     given = tuple(range(len(item.choices)))
     return [given[shift:] + given[:shift] for shift in given or (0,)]
 
 
-def other_order(item: Item, seed: int) -> tuple[int, ...]:
-    """An order by chance in which no choice keeps its letter; of two choices, the exchange."""
+def derangement(item: Item, seed: int) -> tuple[int, ...]:
+    """A random order in which no choice keeps its letter; two choices are exchanged."""
     count = len(item.choices)
     rng = np.random.default_rng([seed, *item.id.encode()])
     while True:
@@ -93,38 +87,40 @@ def other_order(item: Item, seed: int) -> tuple[int, ...]:
             return tuple(order.tolist())
 
 
-class Combined(NamedTuple):
-    """One answer out of those to several orders of an item, in the item's own order."""
+class CombinedAnswer(NamedTuple):
+    """One answer from the answers to several orders of an item, in the item's given order."""
 
     choice: int | None
     """Index of the chosen option; None: no reply could be read."""
     logprobs: tuple[float, ...]
     """Log-probability of each option's letter, the mean over the orders."""
     margin: float
-    """That of the best option less that of the next."""
+    """Log-probability of the best option less that of the second best."""
 
 
-def combined(answers: Sequence[Any], orders: Sequence[Sequence[int]], *, by_reply: bool) -> Any:
-    """The answer that an item's answers in several orders amount to.
+def combine_orders(
+    answers: Sequence[Any], orders: Sequence[Sequence[int]], *, by_reply: bool
+) -> Any:
+    """The answer to an item, from the answers to several orders of its choices.
 
-    The option with the highest mean log-probability; `by_reply` the one that was named most often,
-    of equals the one with the highest mean.
+    The option with the highest mean log-probability; `by_reply` the option named most often, and
+    of several the one with the highest mean.
 
     Args:
-        answers: with `choice`, `logprobs` and `margin` as they were given, order by order.
+        answers: one for each order, with `choice`, `logprobs` and `margin`.
         orders: of the choices, as for `reordered`.
     """
     if len(orders) == 1 and list(orders[0]) == sorted(orders[0]):
         return answers[0]
-    table = np.array([given.logprobs for given in answers])
-    own = np.take_along_axis(table, np.argsort(orders, axis=1), axis=1).mean(axis=0)
-    best = np.sort(own)[::-1]
+    table = np.array([answer.logprobs for answer in answers])
+    mean = np.take_along_axis(table, np.argsort(orders, axis=1), axis=1).mean(axis=0)
+    best = np.sort(mean)[::-1]
     margin = float(best[0] - best[1]) if len(best) > 1 else float("inf")
-    choice: int | None = None if np.isnan(own).any() else int(own.argmax())
+    choice: int | None = None if np.isnan(mean).any() else int(mean.argmax())
     if by_reply:
-        named = [order[given.choice] for given, order in zip(answers, orders, strict=True)
-                 if given.choice is not None]  # fmt: skip
-        votes = np.bincount(named, minlength=len(own))
+        pairs = zip(answers, orders, strict=True)
+        named = [order[answer.choice] for answer, order in pairs if answer.choice is not None]
+        votes = np.bincount(named, minlength=len(mean))
         most = np.flatnonzero(votes == votes.max())
-        choice = int(most[own[most].argmax()]) if named else None
-    return Combined(choice, tuple(own.tolist()), margin)
+        choice = int(most[mean[most].argmax()]) if named else None
+    return CombinedAnswer(choice, tuple(mean.tolist()), margin)

@@ -1,4 +1,4 @@
-"""Frames of a video as pictures: sampled evenly, decoded together when the first is asked for.
+"""Frames of a video as images: sampled evenly, decoded together when the first is asked for.
 
 In:   a video file, or one in a zip archive.
 Out:  `Frame`s, or what is wrong with the video.
@@ -19,9 +19,9 @@ import numpy as np
 
 from transferscope.errors import DataError, MissingExtra
 
-MOST_PIXELS = 400_000_000
+MAX_PIXELS_HELD = 400_000_000
 """Pixels of all frames of a video that are held together: about 1 GB."""
-LARGEST = 1 << 30
+MAX_BYTES = 1 << 30
 """Bytes of a video in an archive."""
 _ENOUGH = 0.95  # an edit list may hide a few of the frames that a file declares
 
@@ -63,7 +63,7 @@ class Frame:
         return self.identity.encode()
 
 
-def locate(folder: Path, dataset: str, scene: str) -> Video | None:
+def find_video(folder: Path, dataset: str, scene: str) -> Video | None:
     """A scene's video: FOLDER/DATASET/SCENE.mp4, or the same in FOLDER/DATASET.zip.
 
     Raises:
@@ -107,12 +107,12 @@ def inspect(video: Video, count: int) -> tuple[str | None, int]:
         return f"is damaged: {found} of {max(declared, len(packets))} frames can be read", found
     if broken > (1 - _ENOUGH) * keys:
         return f"is damaged: {broken} of {keys} key frames cannot be decoded", found
-    if min(count, found) * size > MOST_PIXELS:
+    if min(count, found) * size > MAX_PIXELS_HELD:
         return f"has {size:,} pixels a frame, too many for {count} frames", found
     return None, found
 
 
-def identity(video: Video) -> str:
+def content_hash(video: Video) -> str:
     """SHA-256 of a video's bytes.
 
     Raises:
@@ -127,7 +127,7 @@ def identity(video: Video) -> str:
         raise DataError(f"{video}: cannot be read: {_line(error)}") from None
 
 
-def sampled(video: Video, total: int, count: int) -> list[np.ndarray]:
+def sample_frames(video: Video, total: int, count: int) -> list[np.ndarray]:
     """`count` frames (height, width, 3), spread evenly from the first to the last of `total`.
 
     All frames where the video has no more. As in VSI-Bench's code, the places are those of
@@ -186,10 +186,10 @@ def _opened(video: Video) -> Iterator[tuple[Any, Any]]:
 def _extracted(video: Video) -> io.BytesIO:
     with zipfile.ZipFile(video.path) as archive:
         info = archive.getinfo(video.member or "")
-        if info.file_size > LARGEST:
-            raise ValueError(f"it has {info.file_size:,} bytes; at most {LARGEST:,}")
+        if info.file_size > MAX_BYTES:
+            raise ValueError(f"it has {info.file_size:,} bytes; at most {MAX_BYTES:,}")
         with archive.open(info) as file:
-            return io.BytesIO(file.read(LARGEST))
+            return io.BytesIO(file.read(MAX_BYTES))
 
 
 def _errors() -> tuple[type[Exception], ...]:

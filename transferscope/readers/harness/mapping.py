@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from transferscope.errors import DataError
@@ -25,7 +24,7 @@ from transferscope.readers.formats import check_name
 from transferscope.readers.spelling import BASES
 from transferscope.study.file import nearest
 from transferscope.tasks.checkpoints import Checkpoint, step_of
-from transferscope.tasks.yaml_text import load_yaml, problem_of
+from transferscope.tasks.untrusted import load_yaml
 
 
 def _name(value: Any) -> Any:
@@ -115,8 +114,8 @@ def read_mapping(path: Path) -> Mapping:
         raise DataError(f"{file}: cannot be read: {error}") from None
     try:
         data = load_yaml(text)
-    except yaml.YAMLError as error:
-        raise DataError(f"{file}: {problem_of(error)}") from None
+    except ValueError as error:
+        raise DataError(f"{file}: {error}") from None
     if not isinstance(data, dict):
         raise DataError(f"{file}: expected keys such as model and runs")
     try:

@@ -11,15 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transferscope.suites.glimpse import GENERATORS, VERSION
+from transferscope.suites.glimpse import VERSION
 from transferscope.suites.glimpse.canvas import SIZE, frame
 from transferscope.suites.glimpse.figures import KIND_PARTS, KINDS, TOOL_PARTS, TOOLS
+from transferscope.suites.glimpse.generators import GENERATORS
 from transferscope.suites.glimpse.generic import several, single
 from transferscope.suites.glimpse.jigsaw import SLANTS
 from transferscope.suites.glimpse.scene import COLORS, SHAPES, Ask, Label, World
 from transferscope.suites.glimpse.surfaces import ALBEDO, FAKES, STYLES
 from transferscope.suites.glimpse.tabletop import FITS
-from transferscope.tasks import LETTERS, lettered
+from transferscope.tasks import LETTERS, with_choices
 
 HELD_OUT = ("Functional_Correspondence", "Object_Localization", "Visual_Similarity")
 """Tasks whose own question is never part of the stream; their scenes are."""
@@ -124,21 +125,21 @@ def _turns(rng: random.Random, world: World, chance: float) -> list[tuple[str, s
         turns.setdefault(question, answer)
     listed = list(turns.items())
     if world.question and rng.random() < chance:
-        text = lettered(world.question, world.choices, world.lead)
+        text = with_choices(world.question, world.choices, world.lead)
         place = 0 if rng.random() < 0.5 else rng.randrange(len(listed) + 1)
         listed.insert(place, (text, f"({LETTERS[world.answer]})"))
     return listed
 
 
 def _with_choices(rng: random.Random, ask: Ask) -> tuple[str, str]:
-    """The question with two to four of its options, lettered."""
+    """The question with two to four of its options, with_choices."""
     if len(ask.options) < 2:
         return ask[:2]
     others = [option for option in ask.options if option != ask.answer]
     shown = rng.sample(others, min(len(others), rng.choice((1, 2, 3))))
     place = rng.randrange(len(shown) + 1)
     shown.insert(place, ask.answer)
-    return lettered(ask.question, shown), f"({LETTERS[place]})"
+    return with_choices(ask.question, shown), f"({LETTERS[place]})"
 
 
 def _dense(labels: Sequence[Sequence[Label]]) -> np.ndarray:

@@ -1,9 +1,15 @@
-"""Read the number in a reply, or say that there is none.
+"""Read the number in a reply, and score it.
 
 The first number counts, in digits or in English words, whatever stands around it.
 """
 
 import re
+
+import numpy as np
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+"""Confidence thresholds; spaced by `linspace`, as the benchmark's code does, so that numbers on a
+threshold fall on the same side."""
 
 _SMALL = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
@@ -26,7 +32,7 @@ _NUMBER = re.compile(
 
 
 def read_number(reply: str) -> float | None:
-    """The number that a reply says first; None where it says none.
+    """The first number in a reply; None where there is no number.
 
     `3`, `about 3.5 meters`, `3,5` (a comma before other than three digits is a decimal point),
     `1,200`, `1/2` and `twenty-one` are understood.
@@ -41,21 +47,35 @@ def read_number(reply: str) -> float | None:
     elif found["plain"]:
         value = float(found["plain"].replace(",", ".") + (found["power"] or ""))
     else:
-        value = float(_in_words(found["words"]))
+        value = 0.0
+        for word in re.split(r"[\s-]+", found["words"].lower()):
+            value = max(value, 1) * 100 if word == "hundred" else value + _VALUES.get(word, 0)
     return -value if found["sign"] else value
 
 
-def number_is_settled(reply: str) -> bool:
-    """Whether nothing that may still come changes what is read."""
+def number_is_final(reply: str) -> bool:
+    """Whether nothing that may follow can change the number that is read."""
     found = _NUMBER.search(reply)
     return bool(found and not found["words"] and re.match(r"\s*[^\s\d.,/e]", reply[found.end() :]))
 
 
-def _in_words(text: str) -> int:
-    total = 0
-    for word in re.split(r"[\s-]+", text.lower()):
-        if word == "hundred":
-            total = max(total, 1) * 100
-        else:
-            total += _VALUES.get(word, 0)
-    return total
+def mean_relative_accuracy(number: float, truth: float) -> float:
+    """Score of a number in [0, 1]: the share of thresholds theta that it meets.
+
+        mean over theta in {.50, .55, ..., .95} of  1[ |number - truth| / truth <= 1 - theta ]
+
+    1 within 5 % of the truth, 0 where it is more than half of it away. Where the truth is 0, the
+    absolute error counts, for there is no relative one.
+
+    Source:
+        Yang et al., "Thinking in Space", eq. 1, with `<=`, as in the benchmark's code, where the
+        paper prints `<`.
+    """
+    error = abs(number - truth) / (abs(truth) or 1)
+    return float((error <= 1 - THRESHOLDS).mean())
+
+
+def score_number(reply: str, truth: float) -> float | None:
+    """Score of the number in a reply; None where the reply has no number."""
+    number = read_number(reply)
+    return None if number is None else mean_relative_accuracy(number, truth)

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferscope.engine.number_reply import number_is_settled, read_number
-from transferscope.tasks.answers import mean_relative_accuracy
+from transferscope.tasks.number_replies import (
+    mean_relative_accuracy,
+    number_is_final,
+    read_number,
+)
 
 
 @pytest.mark.parametrize(
@@ -105,10 +108,10 @@ def test_any_reply_is_a_finite_number_or_unreadable(reply: str) -> None:
     ],
 )
 def test_a_reply_is_settled_once_the_number_cannot_grow(reply: str, settled: bool) -> None:
-    assert number_is_settled(reply) is settled
+    assert number_is_final(reply) is settled
 
 
 @given(head=st.text("0123456789.,/ em", max_size=8), tail=st.text("0123456789.,/ em", max_size=8))
 def test_what_is_settled_stays_as_it_is_read(head: str, tail: str) -> None:
-    if number_is_settled(head):
+    if number_is_final(head):
         assert read_number(head + tail) == read_number(head)
