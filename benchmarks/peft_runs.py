@@ -107,7 +107,7 @@ def peft_run(
             loss = loss_of(model, inputs, said, tuned=tuned)
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights, recipe.clip)
+            torch.nn.utils.clip_grad_norm_(weights, recipe.max_grad_norm)
             optimizer.step()
             losses.append(loss.detach())
         seconds = now(bench) - begun

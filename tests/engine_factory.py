@@ -52,9 +52,9 @@ def recipe(**changes: Any) -> Recipe:
         "epochs": 2,
         "batch_size": 4,
         "weight_decay": 0.0,
-        "clip": 1.0,
+        "max_grad_norm": 1.0,
     }
-    return Recipe.model_construct(**(its | changes))
+    return Recipe(**(its | changes))
 
 
 def items(

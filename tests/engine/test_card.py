@@ -11,7 +11,7 @@ from transferscope.engine import TrainingJob, devices, train
 from transferscope.engine import qwen_path as qwen
 from transferscope.engine.base_model import Base
 from transferscope.engine.devices import free_memory_on
-from transferscope.engine.memory import Room
+from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 
@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 @pytest.fixture
 def two_at_once(monkeypatch):
     """Two adapters share forwards, beside the weights; nothing is compiled."""
-    monkeypatch.setattr(train, "memory_plan", lambda *_: Room(2, 1, False))
+    monkeypatch.setattr(train, "memory_plan", lambda *_: MemoryPlan(2, 1, False))
     monkeypatch.setattr(train, "folding_pays", lambda *_: False)
     monkeypatch.setattr(Base, "mergeable", False)
     monkeypatch.setattr(qwen, "compile_layers", lambda *_: None)
@@ -135,9 +135,9 @@ def test_a_gpu_adds_up_in_a_fixed_order_and_what_a_user_set_comes_back(two_at_on
 def test_an_operation_without_a_fixed_order_is_logged_and_done_in_any(
     two_at_once, monkeypatch, caplog
 ):
-    def clip(*given, clip=train.clip_gradients):
+    def clip(*given, plain=train.clip_gradients):
         torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))  # torch knows none for it
-        return clip(*given)
+        return plain(*given)
 
     devices._warn_once.cache_clear()
     (expected, *_), _ = trained_and_asked(factory.family_base(FAST_FAMILIES[1]))

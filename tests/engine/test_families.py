@@ -30,7 +30,7 @@ from transferscope.engine.base_model import Base, load_base
 from transferscope.engine.forward_paths import Row, forward_path, option_tokens
 from transferscope.engine.linears import language_linears, not_adapted, target_linears
 from transferscope.engine.lora import attached
-from transferscope.engine.memory import Room
+from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.qwen_path import QwenPath
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
@@ -445,7 +445,7 @@ def test_the_fast_path_gives_the_option_scores_of_the_plain_one(family, loaded, 
 def test_a_fleet_on_the_plain_path_equals_its_adapters_alone(family, loaded, monkeypatch):
     base, items = loaded(family), factory.items(5, None, seed=9, size=None)
     alone = trained(base, 3)
-    monkeypatch.setattr(train, "memory_plan", lambda *its: Room(3, 1, False))
+    monkeypatch.setattr(train, "memory_plan", lambda *its: MemoryPlan(3, 1, False))
     monkeypatch.setattr(train, "folding_pays", lambda *its: False)
     monkeypatch.setattr(train, "SIMILAR", 0.0)
     together = trained(base, 3)

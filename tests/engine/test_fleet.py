@@ -19,7 +19,7 @@ from transferscope.engine.forward_paths import OptionTokens, forward_path, optio
 from transferscope.engine.glimpse.glimpse_path import GlimpsePath
 from transferscope.engine.linears import target_linears
 from transferscope.engine.lora import Dropout, Stack, attached, merged
-from transferscope.engine.memory import Room
+from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.optimizer import lr_lambda
 from transferscope.engine.score import from_logprobs, replies, score_fleet
 from transferscope.engine.train import epoch_orders, train_fleet
@@ -99,7 +99,7 @@ def peft_run(base, its: TrainingJob, recipe, start: Adapter):
         said = torch.tensor([tails[answers[index]][0] for index in batch])
         optimizer.zero_grad()
         functional.cross_entropy(logits, said).backward()
-        torch.nn.utils.clip_grad_norm_(weights.values(), recipe.clip)
+        torch.nn.utils.clip_grad_norm_(weights.values(), recipe.max_grad_norm)
         optimizer.step()
         yield {name: weight.detach().clone() for name, weight in weights.items()}
 
@@ -116,10 +116,10 @@ def recorded(monkeypatch):
     return taken
 
 
-COMPANY = Room(3, 1, False)
+COMPANY = MemoryPlan(3, 1, False)
 
 
-def in_company(monkeypatch, room: Room = COMPANY):
+def in_company(monkeypatch, room: MemoryPlan = COMPANY):
     """Train three jobs in the same forwards, however different their lengths."""
     monkeypatch.setattr(train, "memory_plan", lambda *_: room)
     monkeypatch.setattr(train, "SIMILAR", 0.0)
@@ -132,7 +132,9 @@ def flat(tensors) -> torch.Tensor:
 @pytest.mark.parametrize("family", [*FAST_FAMILIES, "llava"])
 def test_a_fleet_equals_separate_peft_runs_step_by_step(family, monkeypatch):
     base = factory.family_base(family, torch.float64)
-    recipe = factory.recipe(weight_decay=0.01, clip=0.5, targets=("q_proj", "o_proj", "up_proj"))
+    recipe = factory.recipe(
+        weight_decay=0.01, max_grad_norm=0.5, targets=("q_proj", "o_proj", "up_proj")
+    )
     jobs = [
         job(0, factory.items(6, None, seed=1, size=(56, 84))),
         job(1, factory.items(6, 1, seed=2, size=(56, 56)), answers=[1, 0, 0, 1, 1, 0]),
@@ -155,7 +157,9 @@ def test_a_fleet_equals_separate_peft_runs_step_by_step(family, monkeypatch):
         assert (flat(ours.tensors) - flat(start.tensors)).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("room", [Room(3, 2, False), Room(2, 4, True), Room(1, 1, True)])
+@pytest.mark.parametrize(
+    "room", [MemoryPlan(3, 2, False), MemoryPlan(2, 4, True), MemoryPlan(1, 1, True)]
+)
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
 def test_little_memory_changes_no_number(family, room, monkeypatch):
     base, recipe = factory.family_base(family, torch.float64), factory.recipe(epochs=1)
@@ -175,7 +179,7 @@ def test_activations_that_are_computed_twice_meet_the_same_dropout(monkeypatch):
     jobs, recipe = [job(0, items), job(1, items)], factory.recipe(epochs=1, dropout=0.3)
     in_company(monkeypatch)
     once = train_fleet(base, jobs, recipe)
-    in_company(monkeypatch, Room(3, 1, True))
+    in_company(monkeypatch, MemoryPlan(3, 1, True))
     for one, other in zip(once, train_fleet(base, jobs, recipe), strict=True):
         torch.testing.assert_close(flat(one.tensors), flat(other.tensors), atol=1e-9, rtol=0)
 

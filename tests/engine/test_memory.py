@@ -11,7 +11,7 @@ from test_fleet import job, random_adapter
 from transferscope.engine import memory, score, train
 from transferscope.engine.linears import target_linears
 from transferscope.engine.lora import Stack
-from transferscope.engine.memory import Room, folding_pays, memory_plan, scoring_tokens
+from transferscope.engine.memory import MemoryPlan, folding_pays, memory_plan, scoring_tokens
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 from transferscope.study import cost
@@ -48,7 +48,7 @@ def test_what_fits_on_a_gpu_follows_from_its_free_memory(on_card):
 @pytest.mark.parametrize("left", [None, 1 << 40])
 def test_on_a_cpu_each_adapter_is_alone(left, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: left)
-    assert memory_plan(factory.small_base(), 8, 100, 1000) == Room(1, 1, False)
+    assert memory_plan(factory.small_base(), 8, 100, 1000) == MemoryPlan(1, 1, False)
 
 
 def test_of_several_gpus_the_fullest_for_its_layers_decides(on_card, monkeypatch):
@@ -91,14 +91,16 @@ def test_jobs_of_similar_length_share_forwards_and_longer_training_comes_first(m
 
     def room(base, batch, length, numbers):
         told.append((batch, length, numbers))
-        return Room(2, 3, False)
+        return MemoryPlan(2, 3, False)
 
     monkeypatch.setattr(train, "memory_plan", room)
     recipe = factory.recipe(epochs=1)
     path = train.forward_path(base, jobs[0].items)
-    squads = list(train._squads(base, path, jobs, recipe, 2))
-    assert [sorted(squad.indices) for squad in squads] == [[2], [1, 4], [0, 3]]
-    assert {squad.room for squad in squads} == {Room(2, 3, False)}  # not 2 parts, as rows ask
+    groups = list(train._groups(base, path, jobs, recipe, 2))
+    assert [sorted(group.indices) for group in groups] == [[2], [1, 4], [0, 3]]
+    assert {group.memory for group in groups} == {
+        MemoryPlan(2, 3, False)
+    }  # not 2 parts, as rows ask
     (made,) = train_fleet(base, jobs[:1], recipe)
     numbers = sum(tensor.numel() for tensor in made.tensors.values())
     assert {(batch, its) for batch, _, its in told} == {(4, numbers)}
@@ -115,7 +117,7 @@ def test_weights_are_folded_where_they_are_small_of_one_type_and_on_a_cpu(monkey
         return Stack(sizes, size, 2, 1.0, dtype=dtype, devices=devices)
 
     most = sum(4 * rows * columns for rows, columns in sizes.values())
-    monkeypatch.setattr(memory, "FOLDED_BYTES", 2 * most)
+    monkeypatch.setattr(cost, "FOLDED_BYTES", 2 * most)
     assert folding_pays(base, stack(base, 2))
     assert not folding_pays(base, stack(base, 3))
     half = factory.small_base(torch.bfloat16)

@@ -18,7 +18,7 @@ from transferscope.engine.base_model import load_base
 from transferscope.engine.checkpoint import load_checkpoint
 from transferscope.engine.forward_paths import forward_path, option_tokens
 from transferscope.engine.linears import language_linears
-from transferscope.engine.memory import Room
+from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 from transferscope.errors import MissingExtra
@@ -60,14 +60,14 @@ def test_the_language_models_linear_layers_alone_lie_in_4_bits(base, folder):
 
 
 def test_a_fleet_over_nf4_equals_separate_peft_runs(base, monkeypatch):
-    recipe = factory.recipe(weight_decay=0.01, clip=0.5)
+    recipe = factory.recipe(weight_decay=0.01, max_grad_norm=0.5)
     jobs = [
         job(0, factory.items(6, None, seed=1, size=(56, 84))),
         job(1, factory.items(6, 1, seed=2, size=(56, 56))),
     ]
     # What a CPU would make of the weights in a forward without gradients is no trap.
     score_fleet(base, [None], jobs[0].items)
-    in_company(monkeypatch, Room(2, 1, False))
+    in_company(monkeypatch, MemoryPlan(2, 1, False))
     found = train_fleet(base, jobs, recipe)
     starts = train_fleet(base, jobs, factory.recipe(**(vars(recipe) | {"learning_rate": 0.0})))
     for its, ours, start in zip(jobs, found, starts, strict=True):

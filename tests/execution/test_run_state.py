@@ -12,7 +12,6 @@ from transferscope.execution.run_state import LOSSES, RunState
 from transferscope.execution.shard_worker import ShardWorker
 from transferscope.store.cells import Store
 from transferscope.study.file import parse_study
-from transferscope.study.items import stock_of
 from transferscope.study.plan import plan_study
 
 TEXT = """\
@@ -34,16 +33,14 @@ class Known(SimpleNamespace):
 @pytest.fixture
 def state(tmp_path):
     study = parse_study(TEXT, "study.yaml")
-    stock = stock_of(study)
-    return RunState(study, plan_study(study, stock), stock, Store(tmp_path), lambda event: None)
+    return RunState(plan_study(study), Store(tmp_path), lambda event: None)
 
 
 def test_a_models_attempts_are_its_own_runs_the_base_first(tmp_path):
     two = "models: {s: glimpse-s, m: glimpse-m}\ncontrols: [reordered]"
     study = parse_study(TEXT.replace("models: {s: glimpse-s}", two), "study.yaml")
-    stock = stock_of(study)
-    plan = plan_study(study, stock)
-    state = RunState(study, plan, stock, Store(tmp_path), lambda event: None)
+    plan = plan_study(study)
+    state = RunState(plan, Store(tmp_path), lambda event: None)
     for model in ("s", "m"):
         shards = [attempt.shard for attempt in state.attempts(model)]
         assert {shard.model for shard in shards} == {model}
@@ -99,7 +96,7 @@ def test_a_base_is_let_go_before_the_next_is_opened_and_opened_once(tmp_path, mo
     """Two of them may not fit in memory."""
     study = parse_study(TEXT.replace("{s: glimpse-s}", f"{{s: {tmp_path}, m: {tmp_path}}}"), "s")
     (tmp_path / "weights").write_text("s")
-    stock, fake, alive = stock_of(study), FakeEngine(), []
+    fake, alive = FakeEngine(), []
 
     plain = FakeEngine.load_base
 
@@ -110,9 +107,7 @@ def test_a_base_is_let_go_before_the_next_is_opened_and_opened_once(tmp_path, mo
         return base
 
     monkeypatch.setattr(FakeEngine, "load_base", load_base)
-    worker = ShardWorker(
-        study, plan_study(study, stock), fake.load, tmp_path, lambda doing, part: None
-    )
+    worker = ShardWorker(plan_study(study), fake.load, tmp_path, lambda doing, part: None)
     for model in ("s", "s", "m", "m"):
         worker.open(model)
         assert worker.base.name == model

@@ -21,8 +21,7 @@ from transferscope.execution.runner import run_study
 from transferscope.readers import read_results
 from transferscope.store import atomic
 from transferscope.study.file import parse_study, read_study
-from transferscope.study.items import stock_of
-from transferscope.study.plan import Run, plan_study
+from transferscope.study.plan import Plan, Run, plan_study
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ["Counting", "Relative_Reflectance", "Spatial_Relation"]
@@ -475,15 +474,15 @@ def test_what_is_left_to_do_is_counted_in_answers_and_training(
     carry_out, text, tmp_path, monkeypatch
 ):
     study = parse_study(text, "study.yaml")
-    plan = plan_study(study, stock := stock_of(study))
+    plan = plan_study(study)
 
     def left(out="out"):
-        return runner.standing(study, plan, stock, tmp_path / out).left["s"]
+        return runner.standing(plan, tmp_path / out).left["s"]
 
     assert left() == 1
-    keys = runner.run_keys
+    keys = Plan.keys
     looked: list[Run] = []
-    monkeypatch.setattr(runner, "run_keys", lambda *given: looked.append(given[3]) or keys(*given))
+    monkeypatch.setattr(Plan, "keys", lambda *given: looked.append(given[1]) or keys(*given))
     carry_out(re.sub("sources: .*", "sources: [Counting]", text))
     looked.clear()
     assert left() < 1
@@ -493,7 +492,7 @@ def test_what_is_left_to_do_is_counted_in_answers_and_training(
     shutil.rmtree(tmp_path / "out" / results.adapter_path("s", "Spatial_Relation", 1))
     assert left() == 0  # nothing is to be asked of it
     other = parse_study(text.replace("items: 6", "items: 7"), "study.yaml")
-    found = runner.standing(other, plan_study(other, stock), stock, tmp_path / "out")
+    found = runner.standing(plan_study(other), tmp_path / "out")
     assert found.cells == 3  # the base's answers; all is learned and asked anew
     again = 8 * (12 + 3 * other.recipe.passes_for(7))
     assert found.left["s"] == pytest.approx(again / (12 + again))

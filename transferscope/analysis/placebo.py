@@ -30,13 +30,14 @@ from transferscope.analysis import graph
 from transferscope.analysis.bootstrap import Evidence
 from transferscope.analysis.settings import Settings
 from transferscope.matrix import controls
-from transferscope.matrix.behavior_record import PLACEBOS, Adjusted, Placebo
+from transferscope.matrix.behavior_record import Adjusted, Placebo
 from transferscope.matrix.estimate import Decomposition, Estimate, Interval
 from transferscope.matrix.measure import VarianceShares, variance_shares
 from transferscope.matrix.pairing import left_out
 from transferscope.predictions import shown
 from transferscope.stats import ItemTable, ModelData, resamples
 from transferscope.stats.seeds import over_seeds, spread_of
+from transferscope.study.controls import PLACEBOS
 
 if TYPE_CHECKING:
     import xarray as xr

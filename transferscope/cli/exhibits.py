@@ -35,13 +35,13 @@ def exhibits_of(read: Sequence[Read], *, pictures: bool) -> Exhibits | None:
 def _shelf(read: Read) -> Shelf:
     """An input's answers, and the suite where they are from if it is on this machine."""
     from transferscope.matrix.examples import Shelf
-    from transferscope.study.file import suite_at_hand
+    from transferscope.study.file import local_suite
 
     shelf = Shelf(read.table.rows, read.controls)
     if read.study is None:
         return shelf._replace(why_not=f"{read.file}: no study file, so no questions, no pictures")
     try:
         where, own = f"{read.file}: study.yaml", not read.bundled
-        return shelf._replace(suite=suite_at_hand(read.study, where, folders=own))
+        return shelf._replace(suite=local_suite(read.study, where, folders=own))
     except TransferscopeError as error:
         return shelf._replace(why_not=f"{read.file}: no questions and no pictures: {error}")

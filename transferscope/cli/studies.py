@@ -6,6 +6,7 @@ import gc
 import json
 import shlex
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -70,62 +71,68 @@ def plan(
     study: StudyFile,
     out: OutPlace = None,
     no_calibration: Annotated[
-        bool, typer.Option("--no-calibration", help="Leave out the seconds of training; no times.")
+        bool, typer.Option("--no-calibration", help="Skip the timing calibration.")
     ] = False,
     memory: Annotated[
         float | None,
-        typer.Option(min=0.1, max=1e5, metavar="GIB", help="Plan for a GPU of so many GiB."),
+        typer.Option(min=0.1, max=1e5, metavar="GIB", help="Assume this much GPU memory (GiB)."),
     ] = None,
     tflops: Annotated[
         float | None,
-        typer.Option(min=1e-3, max=1e9, help="Also tell the time at so many TFLOP/s."),
+        typer.Option(min=1e-3, max=1e9, help="Assume this many TFLOP/s; skip the calibration."),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=10_000, help="Also tell the time that so many workers take."),
+        typer.Option(min=1, max=10_000, help="Also print the least makespan of several workers."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a study will do and cost, before anything is spent."""
-    from transferscope.cli import schedules, stages
-    from transferscope.cli.cautions import cautions
-    from transferscope.cli.costs import Wanted, costs, remarks, table, took
+    """What a study will do and cost, before anything is spent; training items need not exist."""
+    from rich.console import Console
+
+    from transferscope.cli import costs
     from transferscope.execution.runner import standing
     from transferscope.store.progress import measured
     from transferscope.study.file import read_study
-    from transferscope.study.items import stock_of
     from transferscope.study.plan import plan_study
 
-    stock = stock_of(read := read_study(study))
+    read = read_study(study, training=False)
     with read_from(out or read.name) as folder:
-        made = plan_study(read, stock)
-        stands = standing(read, made, stock, folder)
+        made = plan_study(read, assume=True)
+        stands = standing(made, folder)
         summary = made.summary() | {"cells finished": stands.cells}
-        wanted = Wanted(not no_calibration, memory, tflops, workers)
-        found = costs(read, made, stock, wanted).with_what_is_left(stands.left)
-        found.notes.extend(cautions(read, made, found))
-        then = None if read.selection is None else stages.second(read, folder, wanted, found)
-        shared = None if workers is None else schedules.schedule(made, found, workers)
-        spent = measured(folder)
-    for note in [*stock.notes, *made.shortfalls]:
+        wanted = costs.Wanted(not no_calibration, memory, tflops)
+        found = costs.costs(made, wanted, stands.left)
+        found.notes += [*costs.cautions(read, made, found), *made.notes]
+        then = None if read.selection is None else costs.judging(read, folder, wanted, found)
+        took = measured(folder)
+    least = None if workers is None else costs.makespan(found, made, workers)
+    for note in made.items.notes:
         print(note, file=sys.stderr)
     if as_json:
-        record = summary | found.record() | {"measured": spent}
+        record = summary | found.record() | {"measured": took}
+        record |= {"assumed_training_items": list(made.assumed)}
         record |= {} if then is None else {"judging": then._asdict()}
-        print(json.dumps(record | ({} if shared is None else {"schedule": shared.record()})))
+        record |= {} if least is None else {"workers": workers, "least_seconds": least[0]}
+        print(json.dumps(record))
         return
-    print("\n".join(stages.numbers(summary)))
+    lines = [*costs.remarks(found, made), *costs.spent(took)]
+    lines += [] if least is None else [least[1]]
+    lines += [] if then is None else costs.judging_lines(then, found)
+    console = Console(highlight=False, markup=False)
+    print("\n".join(costs.numbers(summary)))
     if found.models:
-        from rich.console import Console
+        print()
+        console.print(costs.table(found), soft_wrap=not console.is_terminal)
+        print()
+    for line in lines:
+        print(_wrapped(line, console.width) if console.is_terminal else line)
 
-        print()
-        Console(highlight=False, soft_wrap=True).print(table(found))
-        print()
-    print("\n".join([*remarks(found, read, made), *took(spent)]))
-    if shared is not None:
-        print("\n".join(schedules.told(shared)))
-    if then is not None:
-        print("\n".join(stages.told(then, found)))
+
+def _wrapped(line: str, width: int) -> str:
+    """A line in as many as a terminal needs, the later ones indented."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 @app.command(epilog="Example: `transferscope demo --out demo/`")

@@ -11,7 +11,7 @@ from transferscope.engine import CacheLimits, Engine
 from transferscope.engine.glimpse.shipped import folder as embedded_folder
 from transferscope.errors import StudyError
 from transferscope.study import Study
-from transferscope.study.file import BROUGHT
+from transferscope.study.file import EXTERNAL_FILES
 from transferscope.study.plan import Run
 
 if TYPE_CHECKING:
@@ -83,12 +83,12 @@ def external_folder(study: Study, run: Run) -> Path:
 
 def is_checkpoint(study: Study, run: Run) -> bool:
     """Whether a run brings a whole finetuned model rather than an adapter."""
-    return run.kind == "brought" and _is_whole_model(external_folder(study, run))
+    return run.kind == "external" and _is_whole_model(external_folder(study, run))
 
 
 def external_hash(study: Study, run: Run) -> str:
     """Checksums of the files that a run brings from elsewhere; empty for other runs."""
-    if run.kind != "brought":
+    if run.kind != "external":
         return ""
     sums = results.checksums(external_folder(study, run))
     start, end = ("", ".safetensors") if is_checkpoint(study, run) else ("adapter_", "")
@@ -97,5 +97,5 @@ def external_hash(study: Study, run: Run) -> str:
 
 
 def _is_whole_model(folder: Path) -> bool:
-    adapter, model = BROUGHT
+    adapter, model = EXTERNAL_FILES
     return not (folder / adapter).is_file() and (folder / model).is_file()

@@ -15,19 +15,11 @@ from transferscope.engine.base_model import Base
 from transferscope.engine.devices import free_memory_on, layers_by_device
 from transferscope.engine.linears import decoder_layers
 from transferscope.engine.lora import Stack
-from transferscope.study.cost import (
-    FOLDED_BYTES,
-    SCORING_LAYERS,
-    SHARE,
-    Room,
-    adapter_bytes,
-    fits,
-    token_bytes,
-)
-from transferscope.study.machine import free_memory
+from transferscope.study import cost
+from transferscope.study.cost import SHARE, MemoryPlan, adapter_bytes, fits, free_memory
 
 
-def memory_plan(base: Base, batch: int, length: int, num_params: int = 0) -> Room:
+def memory_plan(base: Base, batch: int, length: int, num_params: int = 0) -> MemoryPlan:
     """What fits if each adapter's batch has `batch` rows of `length` tokens.
 
     On a CPU adapters are trained one by one: together they would not be faster, and so an adapter
@@ -38,7 +30,7 @@ def memory_plan(base: Base, batch: int, length: int, num_params: int = 0) -> Roo
     """
     free = _free_bytes(base)
     if free is None:
-        return Room(1, 1, False)
+        return MemoryPlan(1, 1, False)
     row, alone = length * _token_bytes(base, training=True), base.device.type == "cpu"
     return fits(free, batch, row, adapter_bytes(num_params), alone=alone)
 
@@ -50,10 +42,10 @@ def scoring_tokens(base: Base) -> int:
 
 def _token_bytes(base: Base, *, training: bool) -> int:
     text = base.model.config.get_text_config()
-    layers = text.num_hidden_layers if training else SCORING_LAYERS
+    layers = text.num_hidden_layers if training else cost.SCORING_LAYERS
     size = getattr(text, "intermediate_size", None) or getattr(text, "moe_intermediate_size", 0)
     size = max(size) if isinstance(size, list | tuple) else size  # if layers differ
-    return token_bytes(text.hidden_size, size, layers, base.dtype.itemsize)
+    return cost.token_bytes(text.hidden_size, size, layers, base.dtype.itemsize)
 
 
 def _free_bytes(base: Base) -> int | None:
@@ -68,13 +60,16 @@ def _free_bytes(base: Base) -> int | None:
     return min(free_memory_on(device) * total // count for device, count in layers.items())
 
 
-def folding_pays(base: Base, stack: Stack) -> bool:
-    """Whether `attached(folded=True)` is faster: on a CPU, for weights as small as Glimpse's."""
-    if base.quantization is not None:
-        return False
-    weights = sum(base.model.get_submodule(name).weight.numel() for name in stack.factors)
-    small = weights * base.dtype.itemsize * stack.size <= FOLDED_BYTES
-    return base.device.type == "cpu" and stack.dtype == base.dtype and small
+def folding_pays(base: Base, stack: Stack, dropout: float = 0.0) -> bool:
+    """Whether `attached(folded=True)` is faster, by the rule that `plan` uses too."""
+    params = sum(base.model.get_submodule(name).weight.numel() for name in stack.factors)
+    return cost.folding_pays(
+        params * base.dtype.itemsize * stack.size,
+        str(base.dtype).removeprefix("torch."),
+        cpu=base.device.type == "cpu",
+        dropout=dropout,
+        quantization=base.quantization,
+    )
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ from transferscope.engine.forward_paths import (
 from transferscope.engine.linears import not_adapted, target_linears
 from transferscope.engine.lora import Dropout, Stack, attached
 from transferscope.engine.loss_curve import LossLog, checked_curve
-from transferscope.engine.memory import Room, checkpointing, folding_pays, memory_plan
+from transferscope.engine.memory import MemoryPlan, checkpointing, folding_pays, memory_plan
 from transferscope.engine.optimizer import AdamW, clip_gradients
 from transferscope.engine.processors import refuse_open_block
 from transferscope.errors import StudyError
@@ -57,7 +57,7 @@ class _JobGroup(NamedTuple):
     targets: list[list[tuple[int, ...]]]
     """For each item the answer's first tokens."""
     steps: list[int]
-    memory: Room
+    memory: MemoryPlan
 
     def batches(self, batch_size: int) -> Iterator[list[np.ndarray]]:
         """For each step and job the item indices of its batch; empty if the job is finished."""
@@ -174,13 +174,13 @@ def _groups(
     adapted = target_linears(base.model, recipe.targets).values()
     num_params = recipe.rank * sum(one.in_features + one.out_features for one in adapted)
 
-    def group(members: list[int], memory: Room) -> _JobGroup:
+    def group(members: list[int], memory: MemoryPlan) -> _JobGroup:
         own = [(jobs[index], rows[index], targets[index], steps[index]) for index in members]
         of_jobs, of_rows, of_targets, of_steps = map(list, zip(*own, strict=True))
         return _JobGroup(members, of_jobs, of_rows, of_targets, of_steps, memory)
 
     members: list[int] = []
-    memory = Room(1, 1, False)
+    memory = MemoryPlan(1, 1, False)
     for index in sorted(range(len(jobs)), key=lambda index: (-longest[index], -steps[index])):
         shorter = members and longest[index] < SIMILAR * longest[members[0]]
         if members and (shorter or len(members) == memory.adapters):
@@ -226,7 +226,7 @@ def _train(
     memory, dropout = group.memory, None
     if recipe.dropout:
         dropout = Dropout([job.dropout_seed for job in group.jobs], recipe.dropout)
-    folded = dropout is None and folding_pays(base, stack)
+    folded = folding_pays(base, stack, recipe.dropout)
     with attached(base.model, stack, dropout, folded=folded):
         for step, batches in enumerate(group.batches(recipe.batch_size)):
 
@@ -238,7 +238,7 @@ def _train(
                 return _loss(path, group, batches, part)
 
             memory, losses = _gradients(base, stack, loss, max(map(len, batches)), memory)
-            norms = clip_gradients(stack.gradients, recipe.clip)
+            norms = clip_gradients(stack.gradients, recipe.max_grad_norm)
             with torch.no_grad():
                 for optimizer, gradients in zip(optimizers, stack.gradients, strict=True):
                     optimizer.step(gradients)
@@ -252,8 +252,8 @@ def _gradients(
     stack: Stack,
     loss: Callable[[slice], tuple[Tensor, Tensor]],
     size: int,
-    memory: Room,
-) -> tuple[Room, Tensor]:
+    memory: MemoryPlan,
+) -> tuple[MemoryPlan, Tensor]:
     """Fill the stack's gradients for one step of `size` rows.
 
     Args:

@@ -18,7 +18,7 @@ def carry_out(state: RunState, load: Callable[[], Engine] = load_engine) -> None
         DataError: an external adapter or model is damaged, or of another base.
     """
     folder, report = state.store.folder, state.report_progress
-    worker = ShardWorker(state.study, state.plan, load, folder, report, state.stock)
+    worker = ShardWorker(state.plan, load, folder, report)
     worker.check()
     hashes: dict[str, tuple[str, str]] = {}
     for model in state.study.models:

@@ -35,7 +35,6 @@ from transferscope.execution.shard_worker import (
     shard_steps,
 )
 from transferscope.store.cells import versions
-from transferscope.study import Study
 from transferscope.study.plan import Plan, Run
 
 POLL = 1.0
@@ -70,14 +69,12 @@ class RayWorker(ShardWorker):
         threads: CPU threads for torch.
     """
 
-    def __init__(
-        self, study: Study, plan: Plan, load: Callable[[], Engine], folder: Path, threads: int
-    ) -> None:
+    def __init__(self, plan: Plan, load: Callable[[], Engine], folder: Path, threads: int) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
         if "OMP_WAIT_POLICY" not in os.environ:  # as in `cli.main`
             os.environ.setdefault("GOMP_SPINCOUNT", "10000")
         features = folder if folder.is_dir() else results.cache_folder()
-        super().__init__(study, plan, load, features, self._keep_status)
+        super().__init__(plan, load, features, self._keep_status)
         self._doing = ("", 0.0)
 
     def hello(self) -> WorkerInfo:
@@ -252,7 +249,7 @@ class _WorkerPool:
         options = {"num_cpus": cpus, "num_gpus": size.gpus, "memory": size.memory}
         made = remote(**options, concurrency_groups={"status": 1})(RayWorker)
         folder = self.state.store.folder.resolve()
-        return made.remote(self.state.study, self.state.plan, self._load, folder, threads)
+        return made.remote(self.state.plan, self._load, folder, threads)
 
     def _on_ready(self, worker: RayHandle, ref: Any) -> None:
         """A worker has started, or died while starting."""

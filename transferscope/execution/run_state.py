@@ -24,8 +24,7 @@ from transferscope.engine.bases import external_hash
 from transferscope.store import atomic
 from transferscope.store.cells import Store, Wanted, adapter_folder, has_adapter, keep, path_of
 from transferscope.study import Study
-from transferscope.study.items import Stock
-from transferscope.study.plan import Lesson, Plan, Run, Shard, run_keys
+from transferscope.study.plan import Plan, Run, Shard, TrainingSet
 
 EVERY = 30.0
 """Seconds between two lines of the log that say nothing but how far the work is."""
@@ -71,7 +70,7 @@ class WorkItem(NamedTuple):
     """Targets without an answer."""
     train: bool
     """Whether its adapter is lacking too."""
-    training_set: Lesson | None
+    training_set: TrainingSet | None
     """What it learns from, where that had to be made to know its keys."""
 
     @property
@@ -106,9 +105,7 @@ class Attempt(NamedTuple):
 class RunState:
     """What is known while a study runs."""
 
-    study: Study
     plan: Plan
-    stock: Stock
     store: Store
     tell: Callable[[Event], None]
     spent: float = 0.0
@@ -122,9 +119,14 @@ class RunState:
     """What each worker does now, and how much of it is done."""
     _logged: float = 0.0
 
+    @property
+    def study(self) -> Study:
+        """The plan's study."""
+        return self.plan.study
+
     def __post_init__(self) -> None:
         plan = self.plan
-        self._owed = {run: plan.training_work(run) + plan.questions for run in plan.runs}
+        self._owed = {run: plan.training_work(run) + plan.eval_count for run in plan.runs}
         self._logged = time.monotonic()
 
     def attempts(self, model: str) -> list[Attempt]:
@@ -166,11 +168,12 @@ class RunState:
         Args:
             base: hash of the base's weights.
         """
-        known = len(self.stock.digests)
+        items = self.plan.items
+        known = len(items.digests)
         todo = [self._examine(base, run, worker) for run in shard.runs]
-        if self.stock.stable and len(self.stock.digests) > known:
+        if items.stable and len(items.digests) > known:
             path = self.store.folder / results.DIGESTS
-            atomic.write_whole(path, results.as_json(self.stock.digests))
+            atomic.write_whole(path, results.as_json(items.digests))
         return todo
 
     def _examine(self, base: str, run: Run, worker: str) -> WorkItem:
@@ -178,9 +181,8 @@ class RunState:
         self.report_progress(
             f"{run.model}: looking at the items for {describe([run])}", worker=worker
         )
-        hashes = (base, external_hash(study, run))
-        training, cells, made = run_keys(study, self.stock, plan, run, hashes)
-        gold = {target: self.stock.gold(target, count) for target, count in plan.targets.items()}
+        training, cells, made = plan.keys(run, base, external_hash(study, run))
+        gold = {target: plan.items.gold(target) for target in plan.targets}
         wanted = Wanted(run, path_of(study, run), base, training, cells, gold)
         missing = self.store.missing(wanted)
         train = bool(missing) and not has_adapter(self.store, wanted)
@@ -246,7 +248,7 @@ class RunState:
         for one in todo:
             self._spend(one.run, self._owed[one.run])
         self.cells += sum(len(one.wanted.cells) for one in todo)
-        self.adapters += sum(one.run.kind in ("source", "brought", "mixture") for one in todo)
+        self.adapters += sum(one.run.kind in ("source", "external", "mixture") for one in todo)
 
     def finish_shard(self, shard: Shard, worker: str = "") -> None:
         """Note that a shard is finished."""
@@ -334,7 +336,7 @@ def first_line(error: BaseException) -> str:
 
 def describe(runs: Sequence[Run]) -> str:
     """Runs in a few words."""
-    if runs[0].kind in ("base", "again"):
+    if runs[0].kind in ("base", "rerun"):
         return "the base" + ("" if runs[0].kind == "base" else " in another order")
     seeds = list(dict.fromkeys(run.seed for run in runs))
     one = runs[0].source if len(runs) == 1 else f"{len(runs)} adapters"

@@ -24,8 +24,8 @@ from transferscope.execution.run_state import Event, Failure, RunState, first_li
 from transferscope.store import atomic
 from transferscope.store.cells import adapter_folder, claim, open_store, path_of, versions
 from transferscope.study import Study
-from transferscope.study.items import Stock, stock_of
-from transferscope.study.plan import Plan, Run, learned, plan_study, run_keys
+from transferscope.study.items import StudyItems
+from transferscope.study.plan import Plan, Run, plan_study
 
 
 class Outcome(NamedTuple):
@@ -63,19 +63,19 @@ def run_study(
         engine = load_engine()  # before the folder is made, as torch may be missing
         executor = partial(local.carry_out, load=lambda: engine)
     with atomic.locked(out) as folder:
-        stock = stock_of(study, results.read_json(folder / results.DIGESTS))
-        plan = plan_study(study, stock)
+        items = StudyItems(study, results.read_json(folder / results.DIGESTS))
+        plan = plan_study(study, items)
         claim(study, folder)
         notes: list[str] = []
-        _refuse_overlap(study, plan, stock, folder)
+        _refuse_overlap(plan, folder)
         store = open_store(folder, {path_of(study, run) for run in plan.runs}, notes.append)
-        store.notes = stock.notes
-        state = RunState(study, plan, stock, store, tell)
-        for note in [*notes, *stock.notes, *plan.shortfalls]:
+        store.notes = items.notes
+        state = RunState(plan, store, tell)
+        for note in [*notes, *items.notes, *plan.notes]:
             state.report_progress("reading the folder", note=note)
         state.log("begin", study=study.name, versions=versions())
-        if stock.notes:
-            results.log(folder, "notes", notes=stock.notes)
+        if items.notes:
+            results.log(folder, "notes", notes=items.notes)
         try:
             executor(state)
         except BaseException as error:
@@ -95,15 +95,16 @@ class Standing(NamedTuple):
     """The share of each model's work that remains."""
 
 
-def standing(study: Study, plan: Plan, stock: Stock, out: str | Path) -> Standing:
+def standing(plan: Plan, out: str | Path) -> Standing:
     """How far a study is, if its bases are unchanged; loads no base and checks no file."""
-    stock.digests |= results.read_json(Path(out, results.DIGESTS)) if stock.stable else {}
+    study, items = plan.study, plan.items
+    items.digests |= results.read_json(Path(out, results.DIGESTS)) if items.stable else {}
     cells, owed, whole = 0, dict.fromkeys(study.models, 0.0), dict.fromkeys(study.models, 0.0)
     for run in plan.runs:
-        done = _finished(study, plan, stock, Path(out), run)
+        done = _finished(plan, Path(out), run)
         cells += len(done.targets)
         training = plan.training_work(run)
-        whole[run.model] += training + plan.questions
+        whole[run.model] += training + plan.eval_count
         missing = sum(count for name, count in plan.targets.items() if name not in done.targets)
         owed[run.model] += missing + (training if missing and not done.trained else 0.0)
     return Standing(cells, {name: owed[name] / whole[name] for name in owed})
@@ -117,16 +118,16 @@ class _Finished(NamedTuple):
     """Whether it has the adapter."""
 
 
-def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) -> _Finished:
+def _finished(plan: Plan, folder: Path, run: Run) -> _Finished:
     """What the folder has of a run, if the base is unchanged."""
+    study = plan.study
     record = results.read_json(results.record_of(folder / path_of(study, run)))
     adapter = results.read_json(results.record_of(folder / adapter_folder(run)))
     of_base = results.record_of(folder / path_of(study, Run(run.model, "base")))
     base = record.get("base") or results.read_json(of_base).get("base")
     if not base or not (record or adapter):
         return _Finished((), trained=False)
-    hashes = (str(base), external_hash(study, run))
-    training, cells, _ = run_keys(study, stock, plan, run, hashes)
+    training, cells, _ = plan.keys(run, str(base), external_hash(study, run))
     have = record.get("cells", {})
     return _Finished(
         tuple(target for target, key in cells.items() if have.get(target) == key),
@@ -134,14 +135,14 @@ def _finished(study: Study, plan: Plan, stock: Stock, folder: Path, run: Run) ->
     )
 
 
-def _refuse_overlap(study: Study, plan: Plan, stock: Stock, folder: Path) -> None:
+def _refuse_overlap(plan: Plan, folder: Path) -> None:
     """Refuse to train on evaluation items, before the first base is loaded."""
-    if stock.stable:
+    if plan.items.stable:
         return
     checked = set()
     for run in plan.runs:
         if not run.trained or (run.source, run.seed) in checked:
             continue
-        if len(_finished(study, plan, stock, folder, run).targets) < len(plan.targets):
-            stock.refuse_asked(learned(study, stock, run), plan.targets)
+        if len(_finished(plan, folder, run).targets) < len(plan.targets):
+            plan.items.refuse_overlap(plan.training_items(run))
             checked.add((run.source, run.seed))

@@ -6,6 +6,7 @@ vision features that do not fit in memory. `shard_steps` is the order of work on
 process that has the results folder, wherever the worker is.
 """
 
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,13 +24,11 @@ from transferscope.engine.bases import (
     load_study_base,
 )
 from transferscope.engine.loss_curve import LossCurve
-from transferscope.engine.meter import Watch
 from transferscope.errors import DataError
 from transferscope.execution.run_state import Attempt, RunState, WorkItem, describe
 from transferscope.store.cells import adapter_folder, as_table, versions
-from transferscope.study import Study
-from transferscope.study.items import Stock, stock_of
-from transferscope.study.plan import Plan, Run, derived_seed, lesson
+from transferscope.study import Recipe
+from transferscope.study.plan import Plan, Run, derived_seed
 from transferscope.tasks import Item
 from transferscope.tasks.choices import (
     combine_orders,
@@ -76,7 +75,6 @@ class ShardWorker:
         load: makes the engine, on the first call that needs it.
         features: the results folder, where vision features may be kept.
         report: receives progress.
-        stock: the study's items; None opens them.
     """
 
     name = node = ""
@@ -84,14 +82,12 @@ class ShardWorker:
 
     def __init__(
         self,
-        study: Study,
         plan: Plan,
         load: Callable[[], Engine],
         features: Path,
         report: Report,
-        stock: Stock | None = None,
     ) -> None:
-        self.study, self.plan, self._load, self._stock = study, plan, load, stock
+        self.study, self.plan, self._load = plan.study, plan, load
         self._features, self._report = features, report
         self._model = self._layers = ""
         self._base: Base | None = None
@@ -102,11 +98,6 @@ class ShardWorker:
     def engine(self) -> Engine:
         """The engine."""
         return self._load()
-
-    @cached_property
-    def stock(self) -> Stock:
-        """The study's items."""
-        return self._stock or stock_of(self.study)
 
     def check(self) -> None:
         """Refuse damaged or foreign external adapters and models."""
@@ -145,7 +136,7 @@ class ShardWorker:
         recipe = self.study.recipe_of(runs[0].model)
         for one in todo:
             source, seed = one.run.source or "", one.run.seed or 0
-            training_set = one.training_set or lesson(self.study, self.stock, one.run)
+            training_set = one.training_set or self.plan.training_set(one.run)
             seeds = {
                 f"{k}_seed": derived_seed(seed, k, source) for k in ("init", "order", "dropout")
             }
@@ -153,9 +144,9 @@ class ShardWorker:
             jobs.append(TrainingJob(source, seed, items, answers=answers, **seeds))
             made_of = {"run": asdict(one.run), "items": training_set.digest, **seeds}
             record = {"key": one.wanted.training, **made_of, "versions": versions()}
-            records.append(record | {"recipe": recipe.model_dump(mode="json")})
+            records.append(record | {"recipe": asdict(recipe)})
         amount = sum(map(self.plan.training_work, runs))
-        doing, watch = f"{runs[0].model}: training {describe(runs)}", Watch(self.base)
+        doing, watch = f"{runs[0].model}: training {describe(runs)}", _Stopwatch(self.base)
         self._report(doing, 0.0)
         adapters = self.engine.train_fleet(
             self.base,
@@ -195,12 +186,12 @@ class ShardWorker:
                     folder = external_folder(self.study, part[0].run)
                     base = self.engine.load_checkpoint(base, folder)
                 for run in (one.run for one in part):
-                    if run.kind in ("base", "again") or part is not together:
+                    if run.kind in ("base", "rerun") or part is not together:
                         adapters.append(None)
                     elif run in trained:
                         adapters.append(trained[run])
                     else:
-                        external = run.kind == "brought"
+                        external = run.kind == "external"
                         folder = external_folder(self.study, run) if external else folders[run]
                         adapters.append(self.engine.load_adapter(self.base, folder))
             tables, work = self._scored(base, part, adapters, rows, done)
@@ -222,9 +213,9 @@ class ShardWorker:
         wanted = {name for one in todo for name in one.missing}
         items = [
             item
-            for name, count in self.plan.targets.items()
+            for name in self.plan.targets
             if name in wanted
-            for item in self.stock.questions(name, count)
+            for item in self.plan.items.eval_items(name)
         ]
         fixed = fixed_choices(items)
         orders = [self._orders(runs[0], item, fixed=item.task in fixed) for item in items]
@@ -232,7 +223,7 @@ class ShardWorker:
             reordered(item, order) for item, own in zip(items, orders, strict=True) for order in own
         ]
         amount = self._amount(todo)
-        doing, watch = f"{runs[0].model}: scoring {describe(runs)}", Watch(base)
+        doing, watch = f"{runs[0].model}: scoring {describe(runs)}", _Stopwatch(base)
         self._report(doing, done)
         found = self.engine.score_fleet(
             base,
@@ -265,11 +256,41 @@ class ShardWorker:
         first = tuple(range(len(item.choices)))
         if fixed:
             return [first]
-        if run.kind == "again":
+        if run.kind == "rerun":
             first = derangement(item, run.seed or 0)
         if self.study.evaluation.choice_order == "given":
             return [first]
         return [tuple(first[place] for place in turned) for turned in rotations(item)]
+
+
+class _Stopwatch:
+    """Measures a fleet's training or scoring from its creation on, for the log."""
+
+    def __init__(self, base: "Base") -> None:
+        self._profile = None
+        if hasattr(base, "model"):  # a simulated base has only seconds
+            from transferscope.engine.profiling import Profile
+
+            self._profile = Profile(base)
+        self._begun = time.perf_counter()
+
+    def trained(self, jobs: Sequence[TrainingJob], recipe: Recipe) -> dict[str, Any]:
+        """The log's fields after training."""
+        fields = self._fields(sum(recipe.passes_for(len(job.items)) for job in jobs))
+        return fields | (self._profile.trained(jobs, recipe) if self._profile else {})
+
+    def scored(
+        self, adapters: int, items: Sequence[Item], recipe: Recipe, scoring: str
+    ) -> dict[str, Any]:
+        """The log's fields after so many adapters, or the base, answered some items."""
+        fields = self._fields(adapters * len(items))
+        profile = self._profile
+        return fields | (profile.scored(adapters, items, recipe, scoring) if profile else {})
+
+    def _fields(self, items: int) -> dict[str, Any]:
+        seconds = time.perf_counter() - self._begun
+        rate = round(items / seconds, 2) if seconds else None
+        return {"items": items, "seconds": round(seconds, 3), "items_per_second": rate}
 
 
 @contextmanager

@@ -9,11 +9,6 @@ from dataclasses import dataclass
 from transferscope.matrix.estimate import Decomposition, Estimate, Interval, Number
 from transferscope.tasks import LETTERS
 
-PLACEBOS = ("format-only", "shuffled")
-"""Controls that are subtracted, the first that was run."""
-REORDERED = "reordered"
-"""The control that is no finetune: the base asked again, the choices in another order."""
-
 
 @dataclass(frozen=True)
 class Answers:

@@ -18,7 +18,8 @@ from urllib.parse import urlencode
 
 from transferscope.analysis import Analysis, Interval, ModelAnalysis
 from transferscope.analysis.settings import Settings
-from transferscope.matrix.behavior_record import PLACEBOS, REORDERED, Answers, letter, says
+from transferscope.matrix.behavior_record import Answers, letter, says
+from transferscope.study.controls import PLACEBOS, REORDERED
 from transferscope.tasks import GRANULARITIES, LEVELS
 from transferscope.tasks.checkpoints import checkpoint
 

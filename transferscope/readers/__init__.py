@@ -30,7 +30,6 @@ from transferscope.matrix import (
     from_pgf,
     from_predictions,
 )
-from transferscope.matrix.behavior_record import PLACEBOS, REORDERED
 from transferscope.matrix.controls import with_controls
 from transferscope.predictions import CELL, check_predictions, check_unique, shown, spread_base
 from transferscope.readers.checks import check_rows, check_runs, check_table
@@ -49,6 +48,7 @@ from transferscope.store import (
     record_of,
 )
 from transferscope.store.bundle import is_bundle, unpacked
+from transferscope.study.controls import PLACEBOS, REORDERED
 
 __all__ = [
     "FORMATS",

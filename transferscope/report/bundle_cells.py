@@ -15,8 +15,8 @@ import xarray as xr
 
 from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.matrix import measure
-from transferscope.matrix.behavior_record import PLACEBOS, REORDERED
 from transferscope.matrix.controls import effects
+from transferscope.study.controls import PLACEBOS, REORDERED
 
 COLUMNS: dict[str, Any] = {
     "model": pl.String,

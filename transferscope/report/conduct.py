@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.analysis.noise import beyond_noise
-from transferscope.matrix.behavior_record import REORDERED, Adjusted, Answers, Flips, letter, says
+from transferscope.matrix.behavior_record import Adjusted, Answers, Flips, letter, says
 from transferscope.matrix.estimate import Estimate
 from transferscope.plots.labels import (
     UNKNOWN,
@@ -32,6 +32,7 @@ from transferscope.plots.labels import (
     signed,
 )
 from transferscope.report.summary import Line
+from transferscope.study.controls import REORDERED
 
 UNREADABLE = 0.1
 """Share of unreadable replies from which a cell is listed."""

@@ -95,7 +95,7 @@ def path_of(study: Study, run: Run) -> Path:
     """Where a run's table lies: models in the study's order, each with its base first."""
     rank = f"{list(study.models).index(run.model) + 1:02}"
     parts = ("base",) if run.kind == "base" else (f"seed-{run.seed}", run.source or "")
-    return results.table_path(rank, run.model, *parts, beside=run.beside)
+    return results.table_path(rank, run.model, *parts, beside=run.auxiliary)
 
 
 def adapter_folder(run: Run) -> Path:

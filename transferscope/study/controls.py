@@ -1,0 +1,54 @@
+"""The controls: runs that are no source and stand beside the matrix.
+
+A placebo is trained on a mixture of all sources' items whose labels are useless, so it shows what
+finetuning does when there is nothing to learn. `reordered` trains nothing: the base answers again
+with each item's options in another order, so it shows how far scores move by themselves.
+
+To add a placebo, write how its labels are drawn and give it a place in `CONTROLS`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from transferscope.tasks import Item
+
+
+class Control(NamedTuple):
+    """How a control's runs differ from those of a source."""
+
+    placebo: bool
+    """Whether its effect is subtracted from the sources' effects."""
+    labels: Callable[[Sequence[Item], np.random.Generator], list[int]] | None
+    """Draws one option index per item to train on; None: nothing is trained."""
+
+
+def random_labels(items: Sequence[Item], rng: np.random.Generator) -> list[int]:
+    """Any of each item's own options, whatever the question."""
+    return [int(rng.integers(len(item.choices))) for item in items]
+
+
+def shuffled_labels(items: Sequence[Item], rng: np.random.Generator) -> list[int]:
+    """The right answers, exchanged among items of one task with equally many options."""
+    answers = [item.answer for item in items]
+    groups: dict[tuple[str, int], list[int]] = {}
+    for index, item in enumerate(items):
+        groups.setdefault((item.task, len(item.choices)), []).append(index)
+    for places in groups.values():
+        for place, other in zip(places, rng.permutation(places).tolist(), strict=True):
+            answers[place] = items[other].answer
+    return answers
+
+
+CONTROLS: dict[str, Control] = {
+    "format-only": Control(placebo=True, labels=random_labels),
+    "shuffled": Control(placebo=True, labels=shuffled_labels),
+    "reordered": Control(placebo=False, labels=None),
+}
+"""Every control, by the name that studies and tables use; of placebos the preferred one first."""
+
+PLACEBOS = tuple(name for name, control in CONTROLS.items() if control.placebo)
+
+REORDERED = "reordered"
+"""The control whose runs answer reordered options."""
