@@ -40,7 +40,7 @@ from transferscope.engine.adapter import Adapter
 from transferscope.engine.base_model import keep_layout, load_base, make_base
 from transferscope.engine.devices import spread_layers
 from transferscope.engine.forward_paths import forward_path
-from transferscope.engine.glimpse import layout
+from transferscope.engine.glimpse import prompt_layout as layout
 from transferscope.engine.glimpse.shipped import folder
 from transferscope.engine.linears import language_linears
 from transferscope.engine.processors import load_processor

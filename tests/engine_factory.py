@@ -10,7 +10,7 @@ from tools.glimpse_bases.architecture import build
 from tools.glimpse_bases.processor import processor as small_processor
 from transferscope.engine.base_model import Base, make_base
 from transferscope.engine.families import FAMILIES, GLIMPSE
-from transferscope.engine.glimpse import layout
+from transferscope.engine.glimpse import prompt_layout as layout
 from transferscope.study import Recipe
 from transferscope.tasks import ArrayImage, Item, with_choices
 

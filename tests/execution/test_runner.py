@@ -302,17 +302,9 @@ def test_another_studys_folder_is_refused(carry_out, text):
         carry_out(text.replace("name: one", "name: two"))
 
 
-@pytest.mark.parametrize(
-    ("where", "said"),
-    [
-        ("./nowhere", r"models: s: \./nowhere: no such folder"),
-        ("glimpse-x", "unknown base 'glimpse-x'; did you mean"),
-    ],
-)
-def test_a_model_that_is_nowhere_is_refused_before_anything_is_written(
-    carry_out, tmp_path, where, said
-):
-    with pytest.raises(StudyError, match=said):
+@pytest.mark.parametrize("where", ["./nowhere", "glimpse-x"])
+def test_a_model_that_is_nowhere_is_refused_before_anything_is_written(carry_out, tmp_path, where):
+    with raises(StudyError):
         carry_out(TEXT.replace("BASE", where))
     assert not (tmp_path / "out").exists()
 

@@ -31,7 +31,8 @@ from tools.glimpse_bases.weights import (
     weights_of,
 )
 from tools.glimpse_bases.zero_shot import encode_items, features, right, score
-from transferscope.engine.glimpse import layout, shipped
+from transferscope.engine.glimpse import prompt_layout as layout
+from transferscope.engine.glimpse import shipped
 from transferscope.engine.glimpse.arithmetic import vision_features
 from transferscope.errors import DataError, StudyError
 from transferscope.suites.glimpse import Glimpse

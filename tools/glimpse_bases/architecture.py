@@ -12,7 +12,7 @@ import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from tools.glimpse_bases import tokenizer
-from transferscope.engine.glimpse.layout import (
+from transferscope.engine.glimpse.prompt_layout import (
     HEAD,
     IMAGE,
     IMAGE_END,

@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from transferscope.engine.glimpse.arithmetic import norm, rotate, rotation
-from transferscope.engine.glimpse.layout import HEAD, TOKENS, image_slots
+from transferscope.engine.glimpse.prompt_layout import HEAD, TOKENS, image_slots
 
 
 def hidden(

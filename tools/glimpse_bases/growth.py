@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tools.glimpse_bases.architecture import SIZES, Size, build, size
 from tools.glimpse_bases.weights import EMBEDDING, TIED
-from transferscope.engine.glimpse.layout import HEAD
+from transferscope.engine.glimpse.prompt_layout import HEAD
 from transferscope.errors import DataError
 
 _MERGED = 4

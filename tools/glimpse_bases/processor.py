@@ -9,7 +9,7 @@ pictures into a prompt in the same way, one `<|image_pad|>` for each merged toke
 from typing import TYPE_CHECKING
 
 from tools.glimpse_bases.tokenizer import CHAT_TEMPLATE, pretrained_tokenizer
-from transferscope.engine.glimpse.layout import SIDE
+from transferscope.engine.glimpse.prompt_layout import SIDE
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tools.glimpse_bases.tokenizer import encode
-from transferscope.engine.glimpse.layout import ASSISTANT, PAD, TURN, TURN_END, USER, opening
+from transferscope.engine.glimpse.prompt_layout import ASSISTANT, PAD, TURN, TURN_END, USER, opening
 
 
 class Packed(NamedTuple):

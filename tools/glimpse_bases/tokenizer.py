@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
-from transferscope.engine.glimpse.layout import IMAGE_PAD, PAD, SPECIAL, TURN_END, VIDEO_PAD
+from transferscope.engine.glimpse.prompt_layout import IMAGE_PAD, PAD, SPECIAL, TURN_END, VIDEO_PAD
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -15,7 +15,7 @@ from torch import Tensor
 from transferscope.engine.base_model import Base
 from transferscope.engine.devices import layers_by_device
 from transferscope.engine.families import FAMILIES, GLIMPSE, OTHER
-from transferscope.engine.glimpse.layout import fits, is_embedded
+from transferscope.engine.glimpse.prompt_layout import fits, is_embedded
 from transferscope.engine.vision_cache import KeyedImage
 from transferscope.errors import DataError
 from transferscope.tasks import LETTERS, Item

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from transferscope.engine.glimpse.layout import (
+from transferscope.engine.glimpse.prompt_layout import (
     HEAD,
     MROPE_SECTION,
     ROPE_THETA,

@@ -16,7 +16,7 @@ from transferscope.engine.base_model import Base
 from transferscope.engine.devices import to_device
 from transferscope.engine.forward_paths import Row
 from transferscope.engine.glimpse.arithmetic import norm, rotate, rotation, vision_features
-from transferscope.engine.glimpse.layout import (
+from transferscope.engine.glimpse.prompt_layout import (
     ASSISTANT,
     HEAD,
     PAD,
