@@ -469,7 +469,7 @@ def test_what_is_left_to_do_is_counted_in_answers_and_training(
     plan = plan_study(study)
 
     def left(out="out"):
-        return runner.standing(plan, tmp_path / out).left["s"]
+        return runner.remaining_work(plan, tmp_path / out).shares["s"]
 
     assert left() == 1
     keys = Plan.keys
@@ -484,10 +484,10 @@ def test_what_is_left_to_do_is_counted_in_answers_and_training(
     shutil.rmtree(tmp_path / "out" / results.adapter_path("s", "Spatial_Relation", 1))
     assert left() == 0  # nothing is to be asked of it
     other = parse_study(text.replace("items: 6", "items: 7"), "study.yaml")
-    found = runner.standing(plan_study(other), tmp_path / "out")
+    found = runner.remaining_work(plan_study(other), tmp_path / "out")
     assert found.cells == 3  # the base's answers; all is learned and asked anew
     again = 8 * (12 + 3 * other.recipe.passes_for(7))
-    assert found.left["s"] == pytest.approx(again / (12 + again))
+    assert found.shares["s"] == pytest.approx(again / (12 + again))
     # Nine runs of 12 answers, eight of which learn from 6 items once; learning counts three times.
     (table,) = (tmp_path / "out" / results.PREDICTIONS).glob("*seed-0.Counting.parquet")
     results.record_of(table).unlink()

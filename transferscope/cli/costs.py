@@ -234,7 +234,7 @@ class Judging(NamedTuple):
 
 def judging(study: Study, out: Path, wanted: Wanted, first: Costs) -> Judging:
     """The second stage's work and cost, at the rates of the first stage."""
-    from transferscope.execution.runner import standing
+    from transferscope.execution.runner import remaining_work
     from transferscope.selection.experiment import recorded, second_stage
     from transferscope.study.plan import plan_study
 
@@ -242,9 +242,9 @@ def judging(study: Study, out: Path, wanted: Wanted, first: Costs) -> Judging:
     totals: list[dict[str, Any]] = []
     for folder, one in second_stage(study, out):
         plan = plan_study(one, assume=True)
-        done = standing(plan, folder)
+        done = remaining_work(plan, folder)
         summary.update(plan.summary() | {"cells finished": done.cells})
-        totals.append(costs(plan, wanted, done.left, first.rates).total())
+        totals.append(costs(plan, wanted, done.shares, first.rates).total())
     return Judging(dict(summary), _sum([t for t in totals if t]), recorded(study, out) is not None)
 
 

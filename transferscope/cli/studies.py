@@ -91,7 +91,7 @@ def plan(
     from rich.console import Console
 
     from transferscope.cli import costs
-    from transferscope.execution.runner import standing
+    from transferscope.execution.runner import remaining_work
     from transferscope.store.progress import measured
     from transferscope.study.file import read_study
     from transferscope.study.plan import plan_study
@@ -99,10 +99,10 @@ def plan(
     read = read_study(study, training=False)
     with read_from(out or read.name) as folder:
         made = plan_study(read, assume=True)
-        stands = standing(made, folder)
-        summary = made.summary() | {"cells finished": stands.cells}
+        done = remaining_work(made, folder)
+        summary = made.summary() | {"cells finished": done.cells}
         wanted = costs.Wanted(not no_calibration, memory, tflops)
-        found = costs.costs(made, wanted, stands.left)
+        found = costs.costs(made, wanted, done.shares)
         found.notes += [*costs.cautions(read, made, found), *made.notes]
         then = None if read.selection is None else costs.judging(read, folder, wanted, found)
         took = measured(folder)

@@ -86,16 +86,16 @@ def run_study(
     return Outcome(state.cells, plan.cells, state.adapters, tuple(state.failed))
 
 
-class Standing(NamedTuple):
+class RemainingWork(NamedTuple):
     """What a folder has of a study, and how much remains."""
 
     cells: int
     """Finished ones."""
-    left: dict[str, float]
+    shares: dict[str, float]
     """The share of each model's work that remains."""
 
 
-def standing(plan: Plan, out: str | Path) -> Standing:
+def remaining_work(plan: Plan, out: str | Path) -> RemainingWork:
     """How far a study is, if its bases are unchanged; loads no base and checks no file."""
     study, items = plan.study, plan.items
     items.digests |= results.read_json(Path(out, results.DIGESTS)) if items.stable else {}
@@ -107,7 +107,7 @@ def standing(plan: Plan, out: str | Path) -> Standing:
         whole[run.model] += training + plan.eval_count
         missing = sum(count for name, count in plan.targets.items() if name not in done.targets)
         owed[run.model] += missing + (training if missing and not done.trained else 0.0)
-    return Standing(cells, {name: owed[name] / whole[name] for name in owed})
+    return RemainingWork(cells, {name: owed[name] / whole[name] for name in owed})
 
 
 class _Finished(NamedTuple):

@@ -305,20 +305,23 @@ def _damage_fails_the_shard() -> Iterator[None]:
 class WorkerHandle(Protocol):
     """A worker as the process with the results folder sees it.
 
-    `open`, `train` and `score` are those of `ShardWorker`. They return a result, or a reference
-    that the executor resolves.
+    The methods are those of `ShardWorker`. All but the last may return a reference that the
+    executor resolves.
     """
 
     name: str
     """Empty if there is only this process."""
     node: str
-    open: Callable[[str], Any]
-    train: Callable[[Sequence[WorkItem], int | None], Any]
-    score: Callable[[Sequence[WorkItem], Mapping[Run, Path], int | None], Any]
 
-    def save_adapter(self, run: Run, folder: Path) -> None:
-        """Write the files of an adapter that was trained last."""
-        ...
+    def open(self, model: str) -> Any: ...
+
+    def train(self, todo: Sequence[WorkItem], rows: int | None) -> Any: ...
+
+    def score(
+        self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None
+    ) -> Any: ...
+
+    def save_adapter(self, run: Run, folder: Path) -> None: ...
 
 
 def shard_steps(
