@@ -35,7 +35,7 @@ import torch
 from peft_runs import Bench, now, peft_generate, peft_letters, peft_run, stock_look
 from torch import Tensor
 
-from transferscope.engine import TrainingJob, train
+from transferscope.engine import train
 from transferscope.engine.adapter import Adapter
 from transferscope.engine.base_model import keep_layout, load_base, make_base
 from transferscope.engine.devices import spread_layers
@@ -44,6 +44,7 @@ from transferscope.engine.glimpse import prompt_layout as layout
 from transferscope.engine.glimpse.shipped import folder
 from transferscope.engine.linears import language_linears
 from transferscope.engine.processors import load_processor
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 from transferscope.study import Recipe

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from transferscope.engine import TrainingJob, train
+from transferscope.engine import train
 from transferscope.engine.adapter import Adapter
 from transferscope.engine.base_model import Base
 from transferscope.engine.compiled import eagerly
@@ -19,6 +19,7 @@ from transferscope.engine.forward_paths import option_tokens
 from transferscope.engine.linears import target_linears
 from transferscope.engine.optimizer import lr_lambda
 from transferscope.engine.qwen_vision import use_window_attention
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.reference_path import ReferencePath
 from transferscope.tasks import Item
 from transferscope.tasks.answers import read_reply

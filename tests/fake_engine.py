@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from transferscope.engine import Prediction, TrainingJob
 from transferscope.engine.loss_curve import LossCurve
+from transferscope.engine.records import Prediction, TrainingJob
 from transferscope.errors import DataError
 from transferscope.execution import runner
 from transferscope.store import mirror

@@ -7,11 +7,12 @@ from card import a_card, put_on_card
 from engine_factory import FAST_FAMILIES
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from transferscope.engine import TrainingJob, devices, train
+from transferscope.engine import devices, train
 from transferscope.engine import qwen_path as qwen
 from transferscope.engine.base_model import Base
 from transferscope.engine.devices import free_memory_on
 from transferscope.engine.memory import MemoryPlan
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 

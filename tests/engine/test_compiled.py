@@ -8,12 +8,13 @@ import torch
 from engine_factory import FAST_FAMILIES
 from torch._dynamo.utils import counters
 
-from transferscope.engine import TrainingJob, train
+from transferscope.engine import train
 from transferscope.engine.compiled import compile_layers
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.qwen_path import _narrowed
 from transferscope.engine.qwen_vision import use_window_attention
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.train import train_fleet
 
 torch.set_num_threads(1)

@@ -24,7 +24,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from transferscope import cli
-from transferscope.engine import TrainingJob, processors, score, train
+from transferscope.engine import processors, score, train
 from transferscope.engine.adapter import load_adapter, save_adapter, stacked
 from transferscope.engine.base_model import Base, load_base
 from transferscope.engine.forward_paths import Row, forward_path, option_tokens
@@ -32,6 +32,7 @@ from transferscope.engine.linears import language_linears, not_adapted, target_l
 from transferscope.engine.lora import attached
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.qwen_path import QwenPath
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 from transferscope.engine.vision_cache import keyed

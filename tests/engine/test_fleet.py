@@ -13,7 +13,7 @@ from engine_factory import FAST_FAMILIES
 from messages import raises
 from torch.nn import functional
 
-from transferscope.engine import TrainingJob, optimizer, score, train
+from transferscope.engine import optimizer, score, train
 from transferscope.engine.adapter import Adapter, load_adapter, peft_config, save_adapter, stacked
 from transferscope.engine.forward_paths import OptionTokens, forward_path, option_tokens
 from transferscope.engine.glimpse.glimpse_path import GlimpsePath
@@ -21,6 +21,7 @@ from transferscope.engine.linears import target_linears
 from transferscope.engine.lora import Dropout, Stack, attached, merged
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.optimizer import lr_lambda
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import from_logprobs, replies, score_fleet
 from transferscope.engine.train import epoch_orders, train_fleet
 from transferscope.errors import DataError, StudyError

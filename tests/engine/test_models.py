@@ -15,7 +15,6 @@ from messages import raises
 
 from tools.glimpse_bases import tokenizer
 from tools.glimpse_bases.export import save_base
-from transferscope.engine import CacheLimits
 from transferscope.engine.base_model import hash_folder, load_base, load_model, make_base
 from transferscope.engine.forward_paths import (
     OptionTokens,
@@ -25,6 +24,7 @@ from transferscope.engine.forward_paths import (
 )
 from transferscope.engine.linears import language_linears, target_linears
 from transferscope.engine.qwen_path import QwenPath
+from transferscope.engine.records import CacheLimits
 from transferscope.engine.vision_cache import VisionCache, keyed
 from transferscope.errors import DataError, StudyError
 from transferscope.tasks import ArrayImage

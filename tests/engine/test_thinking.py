@@ -9,7 +9,7 @@ import torch
 from messages import raises
 from PIL import Image
 
-from transferscope.engine import TrainingJob, score
+from transferscope.engine import score
 from transferscope.engine.base_model import hash_folder, load_base
 from transferscope.engine.forward_paths import Row, forward_path
 from transferscope.engine.processors import (
@@ -19,6 +19,7 @@ from transferscope.engine.processors import (
     prompt_end,
     set_thinking,
 )
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 from transferscope.errors import StudyError

@@ -9,8 +9,8 @@ import torch
 from engine_factory import FAST_FAMILIES
 from torch import nn
 
-from transferscope.engine import CacheLimits
 from transferscope.engine.qwen_vision import ImagePreparer, pad_gated_mlp, speed_up_tower
+from transferscope.engine.records import CacheLimits
 from transferscope.engine.vision_cache import VisionCache, keyed
 from transferscope.tasks import ArrayImage
 

@@ -12,10 +12,10 @@ import torch
 from messages import raises
 from safetensors.torch import load_file, save_file
 
-from transferscope.engine import CacheLimits, TrainingJob
 from transferscope.engine.adapter import save_adapter
 from transferscope.engine.base_model import load_base
 from transferscope.engine.checkpoint import check_checkpoint, load_checkpoint
+from transferscope.engine.records import CacheLimits, TrainingJob
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError

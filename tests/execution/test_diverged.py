@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from transferscope import cli
 from transferscope import store as results
-from transferscope.engine import TrainingJob, train
+from transferscope.engine import train
 from transferscope.engine.adapter import save_adapter
 from transferscope.engine.loss_curve import LossCurve, LossLog
 from transferscope.engine.memory import MemoryPlan
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError

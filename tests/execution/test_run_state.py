@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from fake_engine import FakeEngine
 
-from transferscope.engine import CacheLimits
 from transferscope.engine.bases import load_study_base
+from transferscope.engine.records import CacheLimits
 from transferscope.execution.run_state import LOSSES, RunState
 from transferscope.execution.shard_worker import ShardWorker
 from transferscope.store.cells import Store

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transferscope.engine import TrainingJob
 from transferscope.engine.base_model import Base
 from transferscope.engine.devices import to_device
 from transferscope.engine.linears import language_linears
 from transferscope.engine.lora import Stack
 from transferscope.engine.loss_curve import LossCurve
+from transferscope.engine.records import TrainingJob
 from transferscope.errors import DataError
 from transferscope.study import Recipe
 

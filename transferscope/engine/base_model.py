@@ -21,12 +21,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from transferscope.engine import CacheLimits, Precision, Quantization
 from transferscope.engine.devices import fix_matmul_order, spread_layers
 from transferscope.engine.families import family_of
 from transferscope.engine.glimpse.shipped import folder as embedded_folder
 from transferscope.engine.linears import language_linears
-from transferscope.engine.processors import first_line, limit_pixels, load_processor, set_thinking
+from transferscope.engine.processors import (
+    first_line,
+    limit_pixels,
+    load_processor,
+    open_block,
+    prompt_end,
+    set_thinking,
+)
+from transferscope.engine.records import CacheLimits, Precision, Quantization
 from transferscope.errors import DataError, MissingExtra, StudyError
 
 DEFAULT_LIMITS = CacheLimits()
@@ -109,12 +116,10 @@ def load_base(
         device: by default the GPU if there is one.
         gpus: number of GPUs to spread the layers over, if there are any.
         max_pixels: most pixels of an image after resizing; by default the processor's limit.
-        cache_limits: memory and disk for vision features.
         thinking: whether the model may think before it answers, if its template has a switch.
 
     Raises:
-        StudyError: there is no such base, folder or Hub id, fewer GPUs than `gpus`, or too little
-            memory on them.
+        StudyError: there is no such base, fewer GPUs than `gpus`, or too little memory on them.
         DataError: the folder's files are damaged or not what transformers expects.
         MissingExtra: the processor or the quantization needs a library that is not installed.
     """
@@ -124,23 +129,17 @@ def load_base(
             "quantization needs bitsandbytes; install the extra: pip install 'transferscope[quant]'"
         )
     folder = _folder(where, trust_remote_code)
-    devices = [torch.device(device or "cpu")]
-    if device is None and torch.cuda.is_available():
-        if gpus > torch.cuda.device_count():
-            raise StudyError(f"gpus: must be at most {torch.cuda.device_count()}, got {gpus}")
-        devices = [torch.device("cuda", index) for index in range(gpus)]
     try:
         model, _ = load_model(
             folder,
             getattr(torch, precision),
-            devices,
+            _devices(device, gpus),
             quantization=quantization,
             trust_remote_code=trust_remote_code,
         )
     except torch.OutOfMemoryError:
         raise StudyError(
-            f"{folder}: the weights do not fit into the GPU's memory; `transferscope plan` shows "
-            "what would"
+            f"{folder}: the weights do not fit into GPU memory; `transferscope plan` shows what would"
         ) from None
     # Once a large block was freed, glibc reuses activations' memory instead of returning it.
     bytes(31 << 20)
@@ -155,6 +154,15 @@ def load_base(
         cache_limits=cache_limits,
         thinking=thinking,
     )
+
+
+def _devices(device: str | None, gpus: int) -> list[torch.device]:
+    """The devices of a base: the GPUs if there are any, unless one is named."""
+    if device is not None or not torch.cuda.is_available():
+        return [torch.device(device or "cpu")]
+    if gpus > torch.cuda.device_count():
+        raise StudyError(f"gpus: must be at most {torch.cuda.device_count()}, got {gpus}")
+    return [torch.device("cuda", index) for index in range(gpus)]
 
 
 def make_base(
@@ -182,6 +190,26 @@ def make_base(
             content.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         weights_hash = content.hexdigest()
     return Base(name, model, processor, weights_hash, max_pixels, cache_limits, thinking)
+
+
+def refuse_open_block(base: Base, what: str) -> None:
+    """Refuse a base whose prompts end inside an open thinking block.
+
+    Args:
+        what: ends the sentence "prompts end inside .., where ..".
+
+    Raises:
+        StudyError: the prompts do.
+    """
+    tag = open_block(prompt_end(base.processor))
+    if not tag:
+        return
+    remedy = "its chat template has no switch that closes it, such as enable_thinking"
+    if base.thinking:
+        remedy = "set thinking: false for this model"
+    raise StudyError(
+        f"{base.name}: prompts end inside an open thinking block ({tag}), where {what}; {remedy}"
+    )
 
 
 def hash_folder(folder: Path, template_prefix: str = "") -> str:
@@ -278,14 +306,7 @@ def load_model(
     ) as error:
         raise DataError(f"{folder}: not a vision-language model: {first_line(error)}") from None
     model, info = loaded
-    for name, found, expected in sorted(info["mismatched_keys"]):
-        raise DataError(
-            f"{folder}: weight {name} must be {list(expected)} by the configuration, "
-            f"got {list(found)}"
-        )
-    if info["missing_keys"]:  # transformers would fill them with random numbers
-        missing = sorted(info["missing_keys"])
-        raise DataError(f"{folder}: {len(missing)} weights are missing, the first {missing[0]}")
+    _refuse_mismatch(folder, info)
     if quantization is not None:
         keep_layout(model)
     if len(devices) > 1:
@@ -293,6 +314,18 @@ def load_model(
     elif quantization is None:
         model.to(devices[0])
     return model, sorted(info["unexpected_keys"])
+
+
+def _refuse_mismatch(folder: Path, info: dict[str, Any]) -> None:
+    """Refuse weights that do not fit the configuration; transformers would draw random ones."""
+    for name, found, expected in sorted(info["mismatched_keys"]):
+        raise DataError(
+            f"{folder}: weight {name} must be {list(expected)} by the configuration, "
+            f"got {list(found)}"
+        )
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise DataError(f"{folder}: {len(missing)} weights are missing, the first {missing[0]}")
 
 
 def _empty_model(folder: Path, trust_remote_code: bool) -> nn.Module:

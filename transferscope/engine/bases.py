@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferscope import store as results
-from transferscope.engine import CacheLimits, Engine
+from transferscope.engine import Engine
 from transferscope.engine.glimpse.shipped import folder as embedded_folder
+from transferscope.engine.records import CacheLimits
 from transferscope.errors import StudyError
 from transferscope.study import Study
 from transferscope.study.file import EXTERNAL_FILES

@@ -11,13 +11,10 @@ import re
 from collections.abc import Sequence
 from math import isqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transferscope.engine.families import OTHER
 from transferscope.errors import DataError, MissingExtra, StudyError
-
-if TYPE_CHECKING:
-    from transferscope.engine.base_model import Base
 
 
 def load_processor(folder: Path, trust_remote_code: bool = False) -> Any:
@@ -207,23 +204,3 @@ def open_block(text: str) -> str:
 def after_block(text: str) -> str:
     """The text after the last closed thinking block."""
     return text[max((tag.end() for tag in _CLOSED.finditer(text)), default=0) :]
-
-
-def refuse_open_block(base: "Base", what: str) -> None:
-    """Refuse a base whose prompts end inside an open thinking block.
-
-    Args:
-        what: ends the sentence "prompts end inside .., where ..".
-
-    Raises:
-        StudyError: the prompts do.
-    """
-    tag = open_block(prompt_end(base.processor))
-    if not tag:
-        return
-    remedy = "its chat template has no switch that closes it, such as enable_thinking"
-    if base.thinking:
-        remedy = "set thinking: false for this model"
-    raise StudyError(
-        f"{base.name}: prompts end inside an open thinking block ({tag}), where {what}; {remedy}"
-    )

@@ -24,13 +24,13 @@ try:
 except ImportError:  # Windows
     resource = None
 
-from transferscope.engine import TrainingJob
 from transferscope.engine.base_model import Base, load_base
 from transferscope.engine.devices import fix_matmul_order, layers_by_device
 from transferscope.engine.forward_paths import forward_path, option_tokens
 from transferscope.engine.glimpse.glimpse_path import GlimpsePath
 from transferscope.engine.linears import not_adapted
 from transferscope.engine.processors import first_line
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 from transferscope.engine.vision_cache import keyed

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from transferscope.engine import Prediction, Progress, Scoring
 from transferscope.engine.adapter import Adapter, stacked
-from transferscope.engine.base_model import Base
+from transferscope.engine.base_model import Base, refuse_open_block
 from transferscope.engine.devices import deterministic, to_cpu, to_device
 from transferscope.engine.families import family_of
 from transferscope.engine.forward_paths import (
@@ -26,7 +25,8 @@ from transferscope.engine.forward_paths import (
 )
 from transferscope.engine.lora import attached, merged
 from transferscope.engine.memory import scoring_tokens
-from transferscope.engine.processors import after_block, open_block, prompt_end, refuse_open_block
+from transferscope.engine.processors import after_block, open_block, prompt_end
+from transferscope.engine.records import Prediction, Progress, Scoring
 from transferscope.errors import StudyError
 from transferscope.tasks import LETTERS, Item
 from transferscope.tasks.answers import is_final, read_reply
@@ -76,23 +76,7 @@ def score_fleet(
         StudyError: an item has more choices than there are letters, or none; or prompts end inside
             an open thinking block, and letters are scored or a reply is too short to close it.
     """
-    for item in items:
-        if item.truth is None and not 0 < len(item.choices) <= len(LETTERS):
-            raise StudyError(
-                f"item {item.id!r}: must have 1 to {len(LETTERS)} choices, got {len(item.choices)}"
-            )
-    if scoring == "letters":
-        refuse_open_block(
-            base,
-            "no option can be scored by its log-probability (evaluation.scoring: generate "
-            "with reply_tokens: 2048 would read the reply that follows the block)",
-        )
-    elif reply_tokens is None:
-        refuse_open_block(
-            base,
-            f"a reply of {LONGEST_REPLY} tokens ends too soon (set evaluation.reply_tokens, "
-            "e.g. to 2048)",
-        )
+    _check(base, items, scoring, reply_tokens)
     path, options = forward_path(base, items), option_tokens(base.processor)
     scorer = _Scorer(base, path, options, scoring, reply_tokens or LONGEST_REPLY)
     rows = path.encode(items)
@@ -119,6 +103,27 @@ def score_fleet(
             if before is not None:
                 read(*before)
     return [[found[own, index] for index in range(len(items))] for own in range(len(adapters))]
+
+
+def _check(base: Base, items: Sequence[Item], scoring: Scoring, reply_tokens: int | None) -> None:
+    """Refuse what cannot be scored; see `score_fleet`."""
+    for item in items:
+        if item.truth is None and not 0 < len(item.choices) <= len(LETTERS):
+            raise StudyError(
+                f"item {item.id!r}: must have 1 to {len(LETTERS)} choices, got {len(item.choices)}"
+            )
+    if scoring == "letters":
+        refuse_open_block(
+            base,
+            "no option can be scored by its log-probability (evaluation.scoring: generate "
+            "with reply_tokens: 2048 would read the reply that follows the block)",
+        )
+    elif reply_tokens is None:
+        refuse_open_block(
+            base,
+            f"a reply of {LONGEST_REPLY} tokens ends too soon (set evaluation.reply_tokens, "
+            "e.g. to 2048)",
+        )
 
 
 def _batches(rows: Sequence[Row], size: int) -> Iterator[list[int]]:

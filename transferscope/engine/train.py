@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from transferscope.engine import Progress, TrainingJob
 from transferscope.engine.adapter import Adapter, adapter_of, peft_config
-from transferscope.engine.base_model import Base
+from transferscope.engine.base_model import Base, refuse_open_block
 from transferscope.engine.compiled import CompileError, give_up
 from transferscope.engine.devices import deterministic, to_device
 from transferscope.engine.forward_paths import (
@@ -35,7 +34,7 @@ from transferscope.engine.lora import Dropout, Stack, attached
 from transferscope.engine.loss_curve import LossLog, checked_curve
 from transferscope.engine.memory import MemoryPlan, checkpointing, folding_pays, memory_plan
 from transferscope.engine.optimizer import AdamW, clip_gradients
-from transferscope.engine.processors import refuse_open_block
+from transferscope.engine.records import Progress, TrainingJob
 from transferscope.errors import StudyError
 from transferscope.study import FullRecipe
 from transferscope.tasks import Item

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from transferscope.engine import CacheLimits
+from transferscope.engine.records import CacheLimits
 from transferscope.errors import DataError
 from transferscope.store.atomic import write_whole
 from transferscope.tasks import ItemImage, fingerprint

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import polars as pl
 
-from transferscope.engine import Engine, TrainingJob
+from transferscope.engine import Engine
 from transferscope.engine.bases import (
     check_external,
     external_folder,
@@ -24,6 +24,7 @@ from transferscope.engine.bases import (
     load_study_base,
 )
 from transferscope.engine.loss_curve import LossCurve
+from transferscope.engine.records import TrainingJob
 from transferscope.errors import DataError
 from transferscope.execution.run_state import Attempt, RunState, WorkItem, describe
 from transferscope.store.cells import adapter_folder, as_table, versions
