@@ -139,7 +139,7 @@ def load_base(
         )
     except torch.OutOfMemoryError:
         raise StudyError(
-            f"{folder}: the weights do not fit into GPU memory; `transferscope plan` shows what would"
+            f"{folder}: the weights do not fit on the GPU; `transferscope plan` shows what would"
         ) from None
     # Once a large block was freed, glibc reuses activations' memory instead of returning it.
     bytes(31 << 20)
