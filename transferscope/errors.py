@@ -1,9 +1,9 @@
-"""What can go wrong, as one small tree.
+"""The errors, as one small tree.
 
     TransferscopeError
-    ├── DataError    (ValueError)  an input table or number is not what it must be
-    ├── StudyError   (ValueError)  a study file or a setting is not what it must be
-    └── MissingExtra (ImportError) an optional dependency is needed and absent
+    ├── DataError    (ValueError)  an input file, row, field or number is invalid
+    ├── StudyError   (ValueError)  a study file, a setting or an option is invalid
+    └── MissingExtra (ImportError) an optional dependency is not installed
 
 A message is one line: where, what was found, what is allowed, what to do next. The command line
 prints it without a traceback and exits with code 2.
@@ -11,16 +11,16 @@ prints it without a traceback and exits with code 2.
 
 
 class TransferscopeError(Exception):
-    """Anything this package raises on purpose."""
+    """Every error that this package raises on purpose."""
 
 
 class DataError(TransferscopeError, ValueError):
-    """An input file, row, field or number is not what it must be."""
+    """An input file, row, field or number is invalid."""
 
 
 class StudyError(TransferscopeError, ValueError):
-    """A study file or a setting is not what it must be."""
+    """A study file, a setting or an option is invalid."""
 
 
 class MissingExtra(TransferscopeError, ImportError):
-    """An optional dependency is needed; the message names the extra that brings it."""
+    """An optional dependency is not installed; the message names the extra that installs it."""

@@ -20,7 +20,7 @@ from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusab
 from transferscope.cli import main
 from transferscope.errors import DataError, StudyError
 from transferscope.suites.folder import FolderSuite
-from transferscope.suites.similar_images import Seen, hashed
+from transferscope.suites.similar_images import KnownImages, image_hashes
 
 TASK = "Relative_Depth"
 SIZE = (64, 48)
@@ -185,7 +185,7 @@ def test_a_build_is_another_where_anything_that_decides_it_is(use, monkeypatch, 
         settings(replace(plain, answers=(1,))),
         settings(replace(plain, facts={"depth": 1})),
         settings(seed=1),
-        settings(against=Seen([hashed("its name", photo(1))])),
+        settings(against=KnownImages([image_hashes("its name", photo(1))])),
     ]
     assert settings() == found[0]
     monkeypatch.setattr(driver, "VERSION", driver.VERSION + 1)
@@ -317,7 +317,7 @@ def test_an_item_whose_image_or_source_is_an_evaluation_image_is_left_out(
         return replace(one.make(root, candidate, answer, rng), **{kind: (image,)})
 
     use(Builder(TASK, "Toy", (), 2, one.candidates, like))
-    against = Seen([hashed("its name", photo(1))])
+    against = KnownImages([image_hashes("its name", photo(1))])
     done, rows = built(TASK, tmp_path, tmp_path / "out", 40, against=against)
     assert done.skipped[driver.LEAKED] == {"count": 1, "first": ["007 (like its name)"]}
     assert "007" not in {row["origin"]["key"] for row in rows}

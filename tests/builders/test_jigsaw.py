@@ -12,7 +12,7 @@ from training_factory import built, difference, files_of, photo, save, shown, tu
 
 from transferscope.builders.build import build
 from transferscope.errors import DataError
-from transferscope.suites.similar_images import Seen, hashed
+from transferscope.suites.similar_images import KnownImages, image_hashes
 
 TASK = "Jigsaw"
 PROMPT = (
@@ -168,7 +168,7 @@ def test_a_real_photograph_is_cut_as_the_benchmark_cut_it(real_items: Path, tmp_
         ours, *pieces = shown(tmp_path / "out", TASK, row)
         assert ours.shape == np.shape(first)
         assert difference(ours, first) < 2
-        assert Seen([hashed("real", first)]).match(Image.fromarray(ours)) == "real"
+        assert KnownImages([image_hashes("real", first)]).match(Image.fromarray(ours)) == "real"
         assert difference(pieces["AB".index(row["answer"])], right) < 2
 
 
@@ -264,7 +264,7 @@ def test_the_same_photograph_is_a_leak_and_another_is_none(tara: Path, tmp_path:
         return image
 
     seeds = (2, 5, *range(100, 130))
-    against = Seen(hashed(f"item {seed}", cornerless(seed)) for seed in seeds)
+    against = KnownImages(image_hashes(f"item {seed}", cornerless(seed)) for seed in seeds)
     done, rows = built(TASK, tara, tmp_path / "out", 8, against=against)
     kept = {int(row["origin"]["file"].split("photo")[1][0]) for row in rows}
     assert kept == {0, 1, 3, 4, 6, 7}

@@ -15,7 +15,13 @@ from transferscope.builders.build import LEAKED
 from transferscope.builders.leaks import seen_in
 from transferscope.builders.markers import boxed, circled
 from transferscope.errors import DataError, StudyError
-from transferscope.suites.similar_images import Seen, Shown, exact_hash, hashed, perceptual_hash
+from transferscope.suites.similar_images import (
+    KnownImages,
+    KnownItems,
+    exact_hash,
+    image_hashes,
+    perceptual_hash,
+)
 from transferscope.tasks import ArrayImage, Item
 
 SIZE = (320, 240)
@@ -70,9 +76,9 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def seen() -> Seen:
+def seen() -> KnownImages:
     makes = (photo_of, scene)
-    return Seen(hashed(f"{m.__name__} {n}", m(n)) for m in makes for n in range(COUNT))
+    return KnownImages(image_hashes(f"{m.__name__} {n}", m(n)) for m in makes for n in range(COUNT))
 
 
 def photo_of(seed: int) -> Image.Image:
@@ -81,12 +87,12 @@ def photo_of(seed: int) -> Image.Image:
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("make", [photo_of, scene])
-def test_a_changed_image_is_recognised(seen: Seen, make, change: str) -> None:
+def test_a_changed_image_is_recognised(seen: KnownImages, make, change: str) -> None:
     for n in range(0, COUNT, 2):
         assert seen.match(CHANGES[change](make(n))) == f"{make.__name__} {n}"
 
 
-def test_other_images_are_not_recognised(seen: Seen) -> None:
+def test_other_images_are_not_recognised(seen: KnownImages) -> None:
     others = [make(1000 + n) for make in (photo_of, scene) for n in range(100)]
     assert [seen.match(image) for image in others] == [None] * 200
 
@@ -100,7 +106,7 @@ def test_real_evaluation_pictures_are_recognised_and_others_are_not(real_items: 
     pictures = real_pictures(real_items)
     items = sorted({name.split()[0] for name in pictures})
     known = {name: image for name, image in pictures.items() if name.split()[0] in items[::3]}
-    seen = Seen(hashed(name, image) for name, image in known.items())
+    seen = KnownImages(image_hashes(name, image) for name, image in known.items())
     for name, image in known.items():
         small = image.resize((image.width // 2, image.height // 2))
         large = image.resize((image.width * 2, image.height * 2), Image.Resampling.BICUBIC)
@@ -118,15 +124,15 @@ def test_copies_of_real_pictures_are_told_from_the_same_with_other_markers(
 ) -> None:
     taken = []
     for name, image in real_pictures(real_items).items():
-        seen = Seen([hashed(name, image)])
+        seen = KnownImages([image_hashes(name, image)])
         half = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
         for copy in (coded(image, 20), coded(half, 75)):
-            assert seen.copied(hashed("", copy)) == {name}
+            assert seen.copied(image_hashes("", copy)) == {name}
         if "Depth" in name:
             width, height = image.size
             moved = circled(image, {"A": (0.3 * width, 0.7 * height), "B": (0.8 * width, 60)})
             assert seen.match(moved) == name
-            taken += seen.copied(hashed("", moved))
+            taken += seen.copied(image_hashes("", moved))
     assert len(taken) <= 2  # of 40: small changes of a dark picture
 
 
@@ -136,7 +142,7 @@ def test_items_that_show_the_same_pictures_and_offer_the_same_choices_repeat_eac
         return Item(name, "T", images, name, tuple(choices), 0, prompt=name)
 
     asked = [item("one", 1, 2), item("two", 3, 4), item("count", 5, choices="1234")]
-    shown = Shown([*asked, item("text alone")])
+    shown = KnownItems([*asked, item("text alone")])
     for learned, same in [
         (item("other words", 3, 4), "two"),
         (item("the other way round", 4, 3), "two"),
@@ -151,11 +157,11 @@ def test_items_that_show_the_same_pictures_and_offer_the_same_choices_repeat_eac
         assert not found or found[0] is learned
     white = ArrayImage(np.full((9, 9, 3), 255, np.uint8))
     plain = [Item(name, "T", (white,), name, ("a", "b"), 0, name) for name in ("one", "two")]
-    assert Shown(plain[1:]).repeated(plain[:1]) is None
+    assert KnownItems(plain[1:]).repeated(plain[:1]) is None
 
 
 def test_plain_images_are_recognised_by_their_pixels_alone() -> None:
-    seen = Seen([hashed("white", Image.new("RGB", (20, 20), "white"))])
+    seen = KnownImages([image_hashes("white", Image.new("RGB", (20, 20), "white"))])
     assert seen.match(Image.new("RGB", (20, 20), "white")) == "white"
     assert seen.match(Image.new("RGB", (20, 21), "white")) is None
     assert seen.match(Image.new("RGB", (20, 20), "black")) is None
@@ -174,7 +180,7 @@ def test_hashes_are_what_they_say() -> None:
 
 
 def test_nothing_is_like_nothing() -> None:
-    assert Seen().match(photo_of(1)) is None
+    assert KnownImages().match(photo_of(1)) is None
 
 
 def parquet(path: Path, images: list[Image.Image], other: Image.Image | None = None) -> None:

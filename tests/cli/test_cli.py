@@ -203,7 +203,7 @@ def test_an_address_is_no_output_folder(run, table, tmp_path, monkeypatch, out):
     monkeypatch.chdir(tmp_path)
     code, _, error = run("analyze", table, "--out", out)
     assert (code, error.count("\n")) == (2, 1)
-    assert "an address, expected a folder" in error
+    assert "must be a folder, got an address" in error
     assert not (tmp_path / out.partition("/")[0]).exists()
 
 
@@ -240,7 +240,7 @@ def test_a_folder_that_may_not_be_written_is_refused_before_any_work(
     monkeypatch.setattr("os.access", lambda place, _: Path(place) != tmp_path)
     code, text, error = run("analyze", table, "--out", tmp_path / "new" / "deep")
     assert (code, text) == (2, "")
-    assert f"nothing may be written in {tmp_path}" in error
+    assert f"no permission to write in {tmp_path}" in error
 
 
 def test_what_is_needed_first_is_listed_first(run):
@@ -255,7 +255,7 @@ def test_what_is_needed_first_is_listed_first(run):
         ("analyze study.yaml", "study.yaml: no mapping file, as it has no `runs:`; a study file"),
         ("analyze done", "done: an analysis and no predictions that it was made of; `transf"),
         ("analyze nobase.csv", "nobase.csv: no base rows, so there is nothing to compare with"),
-        ("report study.yaml", "study.yaml: expected a results folder or its analysis.json"),
+        ("report study.yaml", "study.yaml: must be a results folder or its analysis.json"),
         ("run done", "done: a folder, expected a study file (YAML)"),
         ("status study.yaml", "study.yaml: no such folder; expected a study's results folder"),
         ("plan tuple.yaml", "tuple.yaml: seeds: expected a list; found 'two'"),

@@ -105,7 +105,7 @@ def test_without_a_target_each_has_a_line(select, made, rule):
         (["--protect", "Jigsav:0.1"], "unknown task 'Jigsav' to protect; did you mean 'Jigsaw'?"),
         (["--items", "0"], "items is 0, expected at least 1"),
         (["--from", "nowhere"], "nowhere: no analysis.json in this folder"),
-        (["--from", "table.csv"], "table.csv: expected a results folder or its analysis.json"),
+        (["--from", "table.csv"], "table.csv: must be a results folder or its analysis.json"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_writes_nothing(select, made, tmp_path, arguments, message):

@@ -16,10 +16,9 @@ from transferscope.suites.glimpse import VERSION
 from transferscope.suites.glimpse.canvas import SIZE, frame
 from transferscope.suites.glimpse.figures import KIND_PARTS, KINDS, TOOL_PARTS, TOOLS
 from transferscope.suites.glimpse.generators import GENERATORS
-from transferscope.suites.glimpse.jigsaw import SLANTS
 from transferscope.suites.glimpse.scene import COLORS, SHAPES, Ask, Label, World
 from transferscope.suites.glimpse.surfaces import ALBEDO, FAKES, STYLES
-from transferscope.suites.glimpse.tabletop import FITS
+from transferscope.suites.glimpse.tabletop import FITS, SLANTS
 from transferscope.tasks import LETTERS, with_choices
 
 HELD_OUT = ("Functional_Correspondence", "Object_Localization", "Visual_Similarity")

@@ -34,7 +34,7 @@ from transferscope.builders.suite_file import check_heading, write_heading
 from transferscope.errors import DataError, StudyError
 from transferscope.store import as_json, read_json
 from transferscope.store.atomic import locked, write_whole
-from transferscope.suites.similar_images import Seen
+from transferscope.suites.similar_images import KnownImages
 from transferscope.tasks import LETTERS
 
 VERSION = 2
@@ -95,7 +95,7 @@ def build(
     *,
     items: int = 2000,
     seed: int = 0,
-    against: Seen | None = None,
+    against: KnownImages | None = None,
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> Built:
     """Training items of a task, written to a folder; see the module's text.
@@ -129,7 +129,7 @@ def build(
         raise DataError(f"{error}; {builder.dataset} holds {holds}") from None
     if not offered:
         raise DataError(f"{root}: no annotation of {builder.dataset} could be used{_why(skipped)}")
-    against = against or Seen()
+    against = against or KnownImages()
     settings = {
         "task": task,
         "items": items,
@@ -156,7 +156,7 @@ class _Job:
     root: Path
     folder: Path
     seed: int
-    against: Seen
+    against: KnownImages
 
 
 def _builder(task: str) -> Builder:

@@ -2,7 +2,7 @@
 
 In:   a folder with the benchmark (Parquet files with columns `image_1` .. `image_4`, each a struct
       of `bytes` and `path`; both splits count), or a suite's folder (its `eval` items).
-Out:  `Seen`, which names the evaluation image that an image repeats (`suites.alike` says when).
+Out:  `KnownImages`, which names the evaluation image that an image repeats (see `similar_images`).
 """
 
 import io
@@ -16,12 +16,12 @@ from PIL import Image
 from transferscope.builders.images import open_picture
 from transferscope.builders.record import Unusable
 from transferscope.errors import DataError, StudyError
-from transferscope.suites.similar_images import Hashed, Seen, hashed
+from transferscope.suites.similar_images import ImageHashes, KnownImages, image_hashes
 
 IMAGES = ("image_1", "image_2", "image_3", "image_4")
 
 
-def seen_in(folder: Path) -> Seen:
+def seen_in(folder: Path) -> KnownImages:
     """The evaluation images of a benchmark's or a suite's folder.
 
     Args:
@@ -34,16 +34,16 @@ def seen_in(folder: Path) -> Seen:
     if not folder.is_dir():
         raise StudyError(f"--against {folder}: no such folder")
     if tables := sorted(folder.rglob("*.parquet")):
-        return Seen(_from_tables(tables))
+        return KnownImages(_from_tables(tables))
     if (folder / "suite.yaml").is_file():
-        return Seen(_from_suite(folder))
+        return KnownImages(_from_suite(folder))
     raise StudyError(
         f"--against {folder}: holds no Parquet files and no suite.yaml; expected a copy of the "
         "benchmark or a suite's folder"
     )
 
 
-def _from_tables(tables: list[Path]) -> Iterator[Hashed]:
+def _from_tables(tables: list[Path]) -> Iterator[ImageHashes]:
     # Decoding takes nearly all of the time, and Pillow lets other threads decode meanwhile.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         for path in tables:
@@ -73,14 +73,14 @@ def _cells(path: Path) -> list[tuple[str, bytes]]:
     return cells
 
 
-def _decoded(name: str, data: bytes) -> Hashed:
+def _decoded(name: str, data: bytes) -> ImageHashes:
     try:
-        return hashed(name, open_picture(io.BytesIO(data)))
+        return image_hashes(name, open_picture(io.BytesIO(data)))
     except Unusable as error:
         raise DataError(f"{name}: {error.reason}") from None
 
 
-def _from_suite(folder: Path) -> Iterator[Hashed]:
+def _from_suite(folder: Path) -> Iterator[ImageHashes]:
     from transferscope.suites.folder import FolderSuite
 
     suite = FolderSuite(folder)
@@ -91,4 +91,4 @@ def _from_suite(folder: Path) -> Iterator[Hashed]:
         for item in suite.items(task, "eval"):
             for number, picture in enumerate(item.images, 1):
                 name = f"{item.id}, image {number}"
-                yield hashed(name, Image.fromarray(picture.pixels()))
+                yield image_hashes(name, Image.fromarray(picture.pixels()))

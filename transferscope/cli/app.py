@@ -1,4 +1,4 @@
-"""The command itself, to which the other modules add theirs."""
+"""The `transferscope` command, to which the other modules add subcommands."""
 
 from importlib.metadata import version
 from typing import Any
@@ -7,8 +7,8 @@ import typer
 from typer.core import TyperCommand
 
 
-class Named(TyperCommand):
-    """A command whose repeated arguments `--help` shows by name, without `<list[str]>` beside."""
+class NamedArguments(TyperCommand):
+    """A command whose `--help` shows repeated arguments by name, without `<list[str]>`."""
 
     def get_params(self, ctx: Any) -> Any:
         found = super().get_params(ctx)
@@ -28,8 +28,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"transferscope {version('transferscope')}")
         raise typer.Exit
 
@@ -39,6 +39,6 @@ def _version(asked: bool) -> None:
 )
 def _command(
     _: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and stop."
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None: ...

@@ -17,7 +17,7 @@ from transferscope.cli.options import AsJson, status
 
 if TYPE_CHECKING:
     from transferscope.builders.build import Built, Progress
-    from transferscope.suites.similar_images import Seen
+    from transferscope.suites.similar_images import KnownImages
 
 
 @app.command(
@@ -60,7 +60,7 @@ def build(
     print(json.dumps(asdict(done)) if as_json else _told(done, out))
 
 
-def _seen(against: Path | None) -> Seen | None:
+def _seen(against: Path | None) -> KnownImages | None:
     from transferscope.builders.leaks import seen_in
 
     if against is None:

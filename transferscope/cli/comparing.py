@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferscope.cli.app import Named, app
+from transferscope.cli.app import NamedArguments, app
 from transferscope.cli.options import AsJson, check_folder, status
 from transferscope.errors import StudyError
 
@@ -28,7 +28,7 @@ EXIT_CODES = {"pass": 0, "fail": 1, "cannot tell": 3}
 
 
 @app.command(
-    cls=Named,
+    cls=NamedArguments,
     epilog="Example: `transferscope compare logs/base ckpt-500=logs/500 'logs/checkpoint-*'`. "
     "In CI: `transferscope compare logs/base new=logs/new --protect all:5 --markdown`",
 )

@@ -1,4 +1,4 @@
-"""What several commands take, and how they show that they are at work."""
+"""Options of several commands, folders they name, and their progress display."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Inputs = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Results folder; the study's name if left out."),
+    typer.Option("--out", "-o", help="Results folder; default: the study's name."),
 ]
 Ceiling = Annotated[
     str,
@@ -45,53 +45,51 @@ Preset = Annotated[
     Literal["default", "paper"],
     typer.Option(help="`paper`: the paper's tests alone, no intervals or null models."),
 ]
-Keep = Annotated[float, typer.Option(help="Share of each sign's edges in the transfer graph.")]
+Keep = Annotated[float, typer.Option(help="Share of each sign's edges kept in the transfer graph.")]
 Alpha = Annotated[float, typer.Option(help="Level of tests and intervals.")]
 Bootstrap = Annotated[int, typer.Option(help="Bootstrap draws.")]
 ItemCorrelation = Annotated[
-    float, typer.Option(help="Assumed where only counts of correct answers are known.")
+    float, typer.Option(help="Assumed correlation where only counts of correct answers are known.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the analysis's own randomness.")]
-NoFigures = Annotated[
-    bool, typer.Option("--no-figures", help="Leave out the figures folder (the page stays).")
-]
+Seed = Annotated[int, typer.Option(help="Random seed of the analysis.")]
+NoFigures = Annotated[bool, typer.Option("--no-figures", help="Do not write the figures folder.")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 Executor = Annotated[
     Literal["local", "ray"],
     typer.Option(
-        help="Who does the work: this process, or workers of Ray: of the cluster that RAY_ADDRESS "
-        "names, else of a Ray started here."
+        help="`local`: this process. `ray`: Ray workers, on the cluster that RAY_ADDRESS names or "
+        "on this machine."
     ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        min=1, max=10_000, help="Ray's workers; one for each GPU, or a single one, if left out."
+        min=1, max=10_000, help="Ray workers; default: one for each GPU, or one without GPUs."
     ),
 ]
 
 
 def check_folder(out: Path | None) -> None:
-    """Refuse a folder that cannot be one before any work is done."""
+    """Refuse an output folder that cannot be written, before any work is done."""
     if out is not None and re.match(r"[a-z][a-z0-9+.-]+:/", str(out)):
         raise StudyError(
-            f"--out {out}: an address, expected a folder; `run` and `demo` take addresses"
+            f"--out {out}: must be a folder, got an address; `run` and `demo` take addresses"
         )
     if out is not None and out.exists() and not out.is_dir():
-        raise StudyError(f"--out {out}: a file is there, expected a folder or a new name")
+        raise StudyError(f"--out {out}: must be a folder or a new name, got a file")
     if out is not None:
         there = next(place for place in (out, *out.absolute().parents) if place.exists())
         if not os.access(there, os.W_OK):
-            raise StudyError(f"--out {out}: nothing may be written in {there}")
+            raise StudyError(f"--out {out}: no permission to write in {there}")
 
 
 def analysis_in(place: Path) -> Analysis:
-    """The analysis of a results folder, or in its file.
+    """The analysis in a results folder, or in a file.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: it is missing or damaged.
     """
     from transferscope import store as results
     from transferscope.analysis.json_file import from_json
@@ -100,24 +98,24 @@ def analysis_in(place: Path) -> Analysis:
 
 
 def folder_at(place: Path) -> Path:
-    """A results folder, which its analysis stands for too.
+    """The results folder at a path, which may be that of its analysis file.
 
     Raises:
-        DataError: it is another file.
+        DataError: the path is another file.
     """
     from transferscope import store as results
 
     folder = place.parent if place.name == results.ANALYSIS else place
     if folder.is_file():
         raise DataError(
-            f"{place}: expected a results folder or its {results.ANALYSIS}; "
-            "`transferscope analyze` makes one of tables"
+            f"{place}: must be a results folder or its {results.ANALYSIS}; "
+            "`transferscope analyze` makes one from tables"
         )
     return folder
 
 
 def status(doing: str) -> AbstractContextManager[object]:
-    """What is being done, on standard error where somebody watches."""
+    """A spinner on standard error, if that is a terminal."""
     from rich.console import Console
 
     return Console(stderr=True).status(f"{doing} ...")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from transferscope.cli.app import Named, app
+from transferscope.cli.app import NamedArguments, app
 from transferscope.cli.comparing import compare_instead
 from transferscope.cli.exhibits import NoPictures, exhibits_of
 from transferscope.cli.options import (
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    cls=Named, epilog="Example: `transferscope analyze 3B=small.csv 32B=large.csv --out study/`"
+    cls=NamedArguments,
+    epilog="Example: `transferscope analyze 3B=small.csv 32B=large.csv --out study/`",
 )
 def analyze(
     inputs: Inputs,

@@ -20,7 +20,7 @@ from transferscope.tasks import Item, Split, Suite, gold
 from transferscope.tasks.choices import with_style
 
 if TYPE_CHECKING:
-    from transferscope.suites.similar_images import Shown
+    from transferscope.suites.similar_images import KnownItems
 
 
 class StudyItems:
@@ -35,7 +35,7 @@ class StudyItems:
         self.digests = dict(digests or {}) if self.stable else {}
         self._splits: dict[tuple[str, Split], Sequence[Item]] = {}
         self._eval: dict[str, list[Item]] = {}
-        self._shown: Shown | None = None
+        self._shown: KnownItems | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StudyItems, (self.study,)
@@ -124,7 +124,7 @@ class StudyItems:
     def refuse_overlap(self, training: Sequence[Item]) -> None:
         """Refuse to train on evaluation items.
 
-        Images and options are compared, not files or wording (`similar_images.Shown`); an item
+        Images and options are compared, not files or wording (`similar_images.KnownItems`); an item
         without images or options is compared by its question.
 
         Raises:
@@ -132,11 +132,11 @@ class StudyItems:
         """
         if self.stable:  # a test of the suite shows that its splits share nothing
             return
-        from transferscope.suites.similar_images import Shown
+        from transferscope.suites.similar_images import KnownItems
 
         evaluated = [i for target in self.study.targets or () for i in self.eval_items(target)]
         if self._shown is None:
-            self._shown = Shown(evaluated)
+            self._shown = KnownItems(evaluated)
         # Hashing pixels is slow, so only items with an equal question are compared by them.
         questions = {(item.question, len(item.images)) for item in training}
         alike = (item for item in evaluated if (item.question, len(item.images)) in questions)

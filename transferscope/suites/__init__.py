@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -76,5 +76,5 @@ def path_options(name: str) -> list[str]:
     """Options of a suite that are paths, which a study file may give relative to its own folder."""
     if name not in SUITES:
         return []
-    types = SUITES[name].__dataclass_fields__
-    return [option for option in types if types[option].type == Path | None]
+    types = get_type_hints(SUITES[name])
+    return [option for option in option_names(SUITES[name]) if types[option] == Path | None]

@@ -1,4 +1,4 @@
-"""A contact sheet: items of a suite as one picture, with their questions and answers."""
+"""A contact sheet: items of a suite on one image, with their questions and answers."""
 
 import io
 import textwrap
@@ -10,12 +10,11 @@ from transferscope.tasks import LETTERS, Item
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PICTURE = 224
-"""Longest side of an image on the sheet, in pixels."""
-MOST = 4
+SIDE = 224
+"""Longest side of an item's image on the sheet, in pixels."""
+MAX_IMAGES = 4
 """Images of an item on the sheet: of a video, the first frames."""
-MARGIN = 16
-LINE = 20
+MARGIN, LINE = 16, 20
 INK, QUIET, GROUND, RIGHT = "#1b1b1b", "#6a6a6a", "#ffffff", "#0a7d33"
 
 
@@ -44,15 +43,14 @@ def _card(item: Item) -> "Image":
     """One item: its images, the question, the choices."""
     from PIL import Image, ImageDraw, ImageFont
 
-    font = ImageFont.load_default(14)
-    pictures = []
-    for picture in item.images[:MOST]:
-        image = Image.fromarray(picture.pixels())
-        scale = PICTURE / max(image.size)
+    shown: list[Image.Image] = []
+    for stored in item.images[:MAX_IMAGES]:
+        image = Image.fromarray(stored.pixels())
+        scale = SIDE / max(image.size)
         smooth = Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS
-        size = [max(1, round(side * scale)) for side in image.size]
-        pictures.append(image.resize((size[0], size[1]), smooth))
-    width = 2 * MARGIN + max(480, sum(p.width + 8 for p in pictures))
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        shown.append(image.resize((width, height), smooth))
+    width = 2 * MARGIN + max(480, sum(image.width + 8 for image in shown))
     lines = [(line, INK) for line in textwrap.wrap(item.question, width // 8)]
     for index, choice in enumerate(item.choices):
         right = index == item.answer
@@ -61,15 +59,15 @@ def _card(item: Item) -> "Image":
     if item.truth is not None:
         lines.append((f"= {item.truth:g}  (right)", RIGHT))
     hidden = ["answer hidden"] if item.hidden else []
-    more = [f"and {len(item.images) - MOST} images more"] if item.images[MOST:] else []
-    lines.append(("  ".join([item.task, item.id, *more, *hidden]), QUIET))
-    height = PICTURE + LINE * len(lines) + 3 * MARGIN
-    card = Image.new("RGB", (width, height), GROUND)
+    more = len(item.images) - MAX_IMAGES
+    rest = [f"and {more} more images"] if more > 0 else []
+    lines.append(("  ".join([item.task, item.id, *rest, *hidden]), QUIET))
+    card = Image.new("RGB", (width, SIDE + LINE * len(lines) + 3 * MARGIN), GROUND)
     x = MARGIN
-    for picture in pictures:
-        card.paste(picture, (x, MARGIN))
-        x += picture.width + 8
-    draw = ImageDraw.Draw(card)
+    for image in shown:
+        card.paste(image, (x, MARGIN))
+        x += image.width + 8
+    draw, font = ImageDraw.Draw(card), ImageFont.load_default(14)
     for number, (text, color) in enumerate(lines):
-        draw.text((MARGIN, PICTURE + 1.5 * MARGIN + number * LINE), text, fill=color, font=font)
+        draw.text((MARGIN, SIDE + 1.5 * MARGIN + number * LINE), text, fill=color, font=font)
     return card

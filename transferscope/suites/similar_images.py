@@ -1,16 +1,12 @@
-"""Which pictures look the same: stored anew, resized, cropped a little, or with markers on them.
+"""Find images that repeat known ones: re-encoded, resized, slightly cropped, or marked.
 
-In:   images in memory, or items with their pictures.
-Out:  `Seen`, which names the known image that an image repeats; `Shown`, which finds the known item
-      whose pictures an item shows.
-
-An image repeats another if all pixels are equal; or if it looks the same: their perceptual hashes
-differ in at most `MOST_BITS` of 64 bits, and their brightness at 16 x 16 correlates by at least
-`ALIKE`. The hash is of the coarsest pattern (the 8 x 8 lowest frequencies of the brightness at
-32 x 32, each above or below their median), which coding anew, resizing, cropping a few percent and
-drawing markers hardly change. Unrelated images differ in about 32 bits; the correlation tells apart
-the few that happen to come closer. An image is a copy of another if it repeats it and differs
-nowhere by more than `MOST_LOCAL`: then no marker was drawn or moved.
+An image repeats another if all pixels are equal, or if it looks the same: their perceptual hashes
+differ in at most `MAX_BITS` of 64 bits, and their brightness at 16 x 16 correlates by at least
+`MIN_CORRELATION`. The hash is of the coarsest pattern (the 8 x 8 lowest frequencies of the
+brightness at 32 x 32, each above or below their median), which re-encoding, resizing, cropping a
+few percent and drawing markers hardly change. Unrelated images differ in about 32 bits; the
+correlation separates the few that come closer by chance. An image is a copy of another if it
+repeats it and differs nowhere by more than `MAX_LOCAL`: then no marker was drawn or moved.
 """
 
 import hashlib
@@ -26,22 +22,22 @@ from scipy.fft import dctn
 
 from transferscope.tasks import Item
 
-MOST_BITS = 14
+MAX_BITS = 14
 """Images whose hashes differ in more bits are different images."""
 
-ALIKE = 0.9
+MIN_CORRELATION = 0.9
 """Images whose brightness correlates less are different images."""
 
-MOST_LOCAL = 10
+MAX_LOCAL = 10
 """Of 255: greatest difference of a copy's brightness at 32 x 32. JPEG of quality 20 and half the
 size change 200 real images of the benchmark by at most that, other markers 38 of 40 by more."""
 
 BLACK = 10
-"""Of 255: brightness of what is black, but for the traces of JPEG."""
+"""Of 255: greatest brightness of black pixels, with JPEG artifacts."""
 
 
-class Hashed(NamedTuple):
-    """What is remembered of an image."""
+class ImageHashes(NamedTuple):
+    """What is kept of an image."""
 
     name: str
     exact: str
@@ -50,16 +46,18 @@ class Hashed(NamedTuple):
     local: UInt8[np.ndarray, "1024"]
 
 
-def hashed(name: str, image: Image.Image) -> Hashed:
-    """What to remember of an RGB image."""
+def image_hashes(name: str, image: Image.Image) -> ImageHashes:
+    """The hashes of an RGB image."""
     local = np.array(image.convert("L").resize((32, 32), Image.Resampling.BILINEAR)).ravel()
-    return Hashed(name, exact_hash(image), perceptual_hash(image), coarse_brightness(image), local)
+    return ImageHashes(
+        name, exact_hash(image), perceptual_hash(image), coarse_brightness(image), local
+    )
 
 
-class Seen:
+class KnownImages:
     """Known images, as hashes."""
 
-    def __init__(self, images: Iterable[Hashed] = ()) -> None:
+    def __init__(self, images: Iterable[ImageHashes] = ()) -> None:
         images = list(images)
         self.names = tuple(image.name for image in images)
         self.exact = {image.exact: image.name for image in reversed(images)}
@@ -67,74 +65,72 @@ class Seen:
         self._coarse = np.array([image.coarse for image in images], np.float32).reshape(-1, 256)
         self._local = np.array([image.local for image in images], np.uint8).reshape(-1, 1024)
         self.digest = hashlib.sha256("".join(sorted(self.exact)).encode()).hexdigest()
-        """Changes whenever another image is seen."""
+        """Changes with every image that is added."""
 
     def match(self, image: Image.Image) -> str | None:
-        """The name of the known image that an RGB image repeats, if it does."""
+        """The name of the known image that an RGB image repeats, if any."""
         if not self.names:
             return None
         if name := self.exact.get(exact_hash(image)):
             return name
-        close = np.flatnonzero((self._bits != perceptual_hash(image)).sum(axis=1) <= MOST_BITS)
+        close = np.flatnonzero((self._bits != perceptual_hash(image)).sum(axis=1) <= MAX_BITS)
         alike = self._coarse[close] @ coarse_brightness(image)
-        return self.names[close[alike.argmax()]] if alike.max(initial=0) >= ALIKE else None
+        found = alike.max(initial=0) >= MIN_CORRELATION
+        return self.names[close[alike.argmax()]] if found else None
 
-    def copied(self, image: Hashed) -> set[str]:
-        """The names of the known images that an image is a copy of; a plain one is of none."""
-        close = np.flatnonzero((self._bits != image.bits).sum(axis=1) <= MOST_BITS)
-        close = close[self._coarse[close] @ image.coarse >= ALIKE]
+    def copied(self, image: ImageHashes) -> set[str]:
+        """The names of the known images that an image copies; none for a plain image."""
+        close = np.flatnonzero((self._bits != image.bits).sum(axis=1) <= MAX_BITS)
+        close = close[self._coarse[close] @ image.coarse >= MIN_CORRELATION]
         apart = np.abs(self._local[close].astype(int) - image.local).max(axis=1, initial=0)
-        return {self.names[place] for place in close[apart <= MOST_LOCAL]}
+        return {self.names[place] for place in close[apart <= MAX_LOCAL]}
 
 
 Kind = tuple[int, frozenset[str]]
-"""An item's number of pictures and its choices."""
+"""An item's number of images and its choices."""
 
 
-class Shown:
-    """Items by the pictures that they show, looked at when another item may repeat them."""
+class KnownItems:
+    """Known items, whose images are hashed when another item may repeat them."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._items: dict[Kind, list[Item]] = {}
         for item in items:
             self._items.setdefault(_kind(item), []).append(item)
-        self._seen: dict[Kind, Seen] = {}
+        self._images: dict[Kind, KnownImages] = {}
 
     def repeated(self, others: Sequence[Item]) -> tuple[Item, Item] | None:
-        """The first of others whose pictures and choices are one of these items', and that item.
+        """The first other item with the images and choices of a known item, and the known item.
 
-        The order of pictures and choices does not count, nor does the question: data sets word the
-        same question differently. Items without pictures or choices are left out.
+        The order of images and choices does not count, nor does the question: data sets word the
+        same question differently. Items without images or choices are skipped.
         """
         doubtful = [item for item in others if all(_kind(item)) and _kind(item) in self._items]
-        for item, pictures in zip(doubtful, _looked_at(doubtful), strict=True):
-            seen = self._pictures(_kind(item))
-            if places := set.intersection(*(seen.copied(one) for one in pictures)):
-                return item, self._items[_kind(item)][int(min(places, key=int))]
+        for item, hashes in zip(doubtful, _hashes_of(doubtful), strict=True):
+            kind = _kind(item)
+            if kind not in self._images:  # images named for their item's place among the kind's
+                known = enumerate(_hashes_of(self._items[kind]))
+                named = [one._replace(name=str(place)) for place, all_ in known for one in all_]
+                self._images[kind] = KnownImages(named)
+            images = self._images[kind]
+            if places := set.intersection(*(images.copied(one) for one in hashes)):
+                return item, self._items[kind][int(min(places, key=int))]
         return None
-
-    def _pictures(self, kind: Kind) -> Seen:
-        """The pictures of the items of a kind, named for the item's place among them."""
-        if kind not in self._seen:
-            looked = enumerate(_looked_at(self._items[kind]))
-            named = [one._replace(name=str(place)) for place, found in looked for one in found]
-            self._seen[kind] = Seen(named)
-        return self._seen[kind]
 
 
 def _kind(item: Item) -> Kind:
     return len(item.images), frozenset(item.choices)
 
 
-def _looked_at(items: Sequence[Item]) -> Iterator[list[Hashed]]:
-    """The pictures of each item; decoding takes nearly all of the time, so in threads."""
+def _hashes_of(items: Sequence[Item]) -> Iterator[list[ImageHashes]]:
+    """The hashes of each item's images. Decoding takes nearly all of the time: threads share it."""
 
-    def looked(item: Item) -> list[Hashed]:
-        return [hashed("", Image.fromarray(picture.pixels())) for picture in item.images]
+    def hashes(item: Item) -> list[ImageHashes]:
+        return [image_hashes("", Image.fromarray(image.pixels())) for image in item.images]
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        for start in range(0, len(items), 64):  # a few at a time: nothing but hashes is kept
-            yield from threads.map(looked, items[start : start + 64])
+        for start in range(0, len(items), 64):  # a few at a time, so that only hashes are kept
+            yield from threads.map(hashes, items[start : start + 64])
 
 
 def exact_hash(image: Image.Image) -> str:
@@ -145,7 +141,7 @@ def exact_hash(image: Image.Image) -> str:
 
 
 def perceptual_hash(image: Image.Image) -> Bool[np.ndarray, "64"]:
-    """64 bits that stay nearly the same as long as an image looks the same.
+    """64 bits that hardly change as long as an image looks the same.
 
     The first, of the mean brightness, is always 0.
     """
@@ -163,13 +159,11 @@ def coarse_brightness(image: Image.Image) -> Float[np.ndarray, "256"]:
 
 
 def _brightness(image: Image.Image, side: int) -> Float[np.ndarray, "side side"]:
-    """Brightness at a low resolution; a black lower right quarter counts as grey.
-
-    The benchmark's jigsaws have one; it would make all of them look alike.
-    """
+    """Brightness at a low resolution; a black lower right quarter counts as gray."""
     small = image.convert("L").resize((side, side), Image.Resampling.BOX)
     values = np.asarray(small, dtype=float).copy()
     corner = values[side // 2 :, side // 2 :]
+    # The benchmark's jigsaws have a black corner, which would make all of them look alike.
     if corner[1:, 1:].max() < BLACK:
         rest = values.sum() - corner.sum()
         corner[:] = rest / (values.size - corner.size)

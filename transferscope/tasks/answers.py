@@ -1,4 +1,4 @@
-"""Read the option that a reply names, or none; mark an answer that is a number.
+"""Read the option that a reply names as the answer.
 
 A reply is read in three steps:
 
@@ -12,8 +12,8 @@ A reply is read in three steps:
 Negated mentions and lists of all options do not count. A statement that names several options, or
 one that the item does not have, names none. Nothing is guessed.
 
-In:   a reply and the item's choices; a number and the true one.
-Out:  an option's index, or None; a mark in [0, 1].
+In:   a reply and the item's choices.
+Out:  an option's index, or None.
 """
 
 import re
@@ -45,7 +45,7 @@ _MARKUP = re.compile(
     re.M,
 )
 _SAME = str.maketrans("‘’“”İ_", "''\"\"I ")
-"""Characters that mean the same here; each becomes one other."""
+"""Characters that mean the same here; each is replaced by one other."""
 _OUTER = " .,:;!?"
 
 # Step 2: one character for each mention, whose low byte is the option's index.
@@ -165,7 +165,7 @@ def read_reply(reply: str, choices: Sequence[str]) -> int | None:
 
 
 def _answer_in(reply: str) -> str:
-    """What a reply says after its thinking, without the signs that only format it."""
+    """The reply after its thinking, without the marks that only format it."""
     after, opened = 0, None
     for tag in _THINKING.finditer(reply):
         if tag[1] is None:
@@ -292,7 +292,7 @@ def _clauses(text: str) -> list[_Clause]:
 
 
 def _clause(clause: str, before: Sequence[str], starts_line: bool, whole: bool) -> _Clause:
-    """What one clause says.
+    """The options that one clause names, and how plainly.
 
     Args:
         before: the clauses that lead to it, such as "therefore" or a line "Answer:".

@@ -5,17 +5,15 @@ what a terminal shows. A problem is a `ValueError` with one line of text, withou
 the caller knows which file, row and remedy to name.
 
 In:   paths, bytes or text from outside.
-Out:  plain values, RGB images, tables, zip entries that are safe to unpack, printable names.
+Out:  plain values, RGB images, tables, printable names.
 """
 
 import json
 import re
-import stat
 import struct
 import warnings
-import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from errno import EINVAL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -203,16 +201,11 @@ def first_problem(error: "ValidationError") -> str:
     return f"{field}: {first['msg'].removeprefix('Value error, ')}{found}"
 
 
-# Tables and archives
+# Tables
 
 
-def read_parquet(
-    source: Path | BinaryIO, columns: Sequence[str] | None = None, *, size: int | None = None
-) -> "pl.DataFrame":
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pl.DataFrame":
     """A Parquet file's columns of these names, as far as it has them; None: all columns.
-
-    Args:
-        size: bytes of the source, where it is no path: they bound the number of rows.
 
     Raises:
         ValueError: it cannot be read, or has more rows than its bytes can honestly hold.
@@ -220,47 +213,16 @@ def read_parquet(
     import polars as pl
 
     try:
-        size = source.stat().st_size if isinstance(source, Path) else size or 0
-        rows = int(pl.scan_parquet(source).select(pl.len()).collect().item())
+        size = path.stat().st_size
+        rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
         if rows > (most := max(MAX_ROWS, 8 * size)):
             raise ValueError(f"{rows:,} rows in {size:,} bytes; at most {most:,} are allowed")
-        known = pl.read_parquet_schema(source)
+        known = pl.read_parquet_schema(path)
         wanted = [name for name in columns or known if name in known]
-        return pl.read_parquet(source, columns=wanted)
+        return pl.read_parquet(path, columns=wanted)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         problem = " ".join(str(error).split())[:200]
         raise ValueError(f"not a readable Parquet file: {problem}") from None
-
-
-def zip_problem(
-    entries: Iterable[zipfile.ZipInfo], *, max_bytes: int, max_entries: int = 100_000
-) -> str | None:
-    """Why these entries of an archive must not be unpacked; None: they may be.
-
-    Args:
-        max_bytes: of all of them together, unpacked.
-    """
-    seen: set[str] = set()
-    total = 0
-    for entry in entries:
-        name = repr(entry.filename[:80])
-        total += entry.file_size
-        if entry.filename.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", entry.filename):
-            return f"{name}: the name leads out of the archive"
-        if entry.filename in seen:
-            return f"{name}: is in it twice"
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            return f"{name}: links are not supported; must be a file"
-        if entry.flag_bits & 1:
-            return f"{name}: encrypted entries are not supported"
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            return f"{name}: this compression is not supported; must be deflate"
-        seen.add(entry.filename)
-        if len(seen) > max_entries:
-            return f"more than {max_entries:,} entries"
-    if total > max_bytes:
-        return f"unpacked it would have {total:,} bytes; at most {max_bytes:,} are allowed"
-    return None
 
 
 # Images

@@ -1,7 +1,4 @@
-"""Frames of a video as images: sampled evenly, decoded together when the first is asked for.
-
-In:   a video file, or one in a zip archive.
-Out:  `Frame`s, or what is wrong with the video.
+"""Frames of a video as images: evenly sampled, decoded together when the first is needed.
 
 Needs PyAV (the extra `video`), which is imported when a video is opened.
 """
@@ -20,10 +17,12 @@ import numpy as np
 from transferscope.errors import DataError, MissingExtra
 
 MAX_PIXELS_HELD = 400_000_000
-"""Pixels of all frames of a video that are held together: about 1 GB."""
+"""Pixels of all frames of a video that are in memory together: about 1 GB."""
 MAX_BYTES = 1 << 30
 """Bytes of a video in an archive."""
 _ENOUGH = 0.95  # an edit list may hide a few of the frames that a file declares
+_CONTAINERS = {"format_whitelist": "mov,mp4"}
+"""A text file named .mp4 can name other files, which FFmpeg would follow."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,9 @@ class Video:
     """A video file."""
 
     path: Path
-    """The file, or the zip archive it is in."""
+    """The file, or the zip archive that holds it."""
     member: str | None = None
-    """Its name in the archive."""
+    """The name in the archive."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.member}" if self.member else str(self.path)
@@ -51,7 +50,7 @@ class Frame:
     """Of the video's bytes and the frame's place."""
 
     def pixels(self) -> np.ndarray:
-        """The frame as (height, width, 3) uint8, red green blue.
+        """The frame as (height, width, 3) uint8, in RGB.
 
         Raises:
             DataError: the video cannot be decoded.
@@ -59,7 +58,7 @@ class Frame:
         return self.decode()[self.index]
 
     def content(self) -> bytes:
-        """What makes the frame itself, without decoding it."""
+        """The frame's identity; nothing is decoded."""
         return self.identity.encode()
 
 
@@ -85,10 +84,10 @@ def find_video(folder: Path, dataset: str, scene: str) -> Video | None:
 
 
 def inspect(video: Video, count: int) -> tuple[str | None, int]:
-    """What is wrong with a video (None: nothing), and its number of frames.
+    """What is wrong with a video of which `count` frames are wanted (None: nothing); its frames.
 
     All packets are read, so that a file that was cut short is noticed, and the key frames decoded,
-    without which no other is, so that one whose content is damaged is too.
+    on which all other frames depend, so that damaged content is noticed too.
     """
     broken = 0
     try:
@@ -101,7 +100,7 @@ def inspect(video: Video, count: int) -> tuple[str | None, int]:
             stream.codec_context.skip_frame = "NONKEY"
             broken = keys - sum(1 for _ in _decoded(container, stream))
     except _errors() as error:
-        return f"cannot be read as a video: {_line(error)}", 0
+        return f"cannot be read as a video: {_reason(error)}", 0
     found = sum(not packet.is_corrupt for packet in packets)
     if not found or found < declared * _ENOUGH or found < len(packets):
         return f"is damaged: {found} of {max(declared, len(packets))} frames can be read", found
@@ -124,14 +123,14 @@ def content_hash(video: Video) -> str:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         return hashlib.sha256(_extracted(video).getvalue()).hexdigest()
     except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{video}: cannot be read: {_line(error)}") from None
+        raise DataError(f"{video}: cannot be read: {_reason(error)}") from None
 
 
 def sample_frames(video: Video, total: int, count: int) -> list[np.ndarray]:
     """`count` frames (height, width, 3), spread evenly from the first to the last of `total`.
 
-    All frames where the video has no more. As in VSI-Bench's code, the places are those of
-    `linspace`, rounded down.
+    All frames if the video has fewer. As in VSI-Bench's code, the places are those of `linspace`,
+    rounded down.
 
     Raises:
         DataError: the video cannot be decoded.
@@ -149,18 +148,19 @@ def sample_frames(video: Video, total: int, count: int) -> list[np.ndarray]:
                 if len(frames) == len(wanted):
                     return frames
     except _errors() as error:
-        raise DataError(f"{video}: cannot be decoded as a video: {_line(error)}") from None
+        raise DataError(f"{video}: cannot be decoded as a video: {_reason(error)}") from None
     if last is None or number < total * _ENOUGH:
         raise DataError(
-            f"{video}: {number} of {total} frames can be decoded; take the file away to leave its "
+            f"{video}: {number} of {total} frames can be decoded; remove the file to leave its "
             "items out"
         )
+    # A few frames at the end may be hidden by an edit list: the last one stands for them.
     rest = len(wanted) - len(frames)
     return frames + [last.to_ndarray(format="rgb24")] * rest
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """All frames that can be decoded; a damaged one costs itself alone, as in any player."""
+    """All frames that can be decoded; a damaged frame is skipped, as in any player."""
     damaged = _library().error.InvalidDataError
     for packet in container.demux(stream):
         try:
@@ -169,17 +169,12 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
             continue
 
 
-_CONTAINERS = {"format_whitelist": "mov,mp4"}
-"""A text that calls itself .mp4 can name other files, which FFmpeg would follow."""
-
-
 @contextmanager
 def _opened(video: Video) -> Iterator[tuple[Any, Any]]:
-    av = _library()
     source: Any = str(video.path) if video.member is None else _extracted(video)
-    with av.open(source, container_options=_CONTAINERS) as container:
+    with _library().open(source, container_options=_CONTAINERS) as container:
         if not container.streams.video:
-            raise ValueError("it has no pictures")
+            raise ValueError("it has no video stream")
         yield container, container.streams.video[0]
 
 
@@ -187,7 +182,7 @@ def _extracted(video: Video) -> io.BytesIO:
     with zipfile.ZipFile(video.path) as archive:
         info = archive.getinfo(video.member or "")
         if info.file_size > MAX_BYTES:
-            raise ValueError(f"it has {info.file_size:,} bytes; at most {MAX_BYTES:,}")
+            raise ValueError(f"it has {info.file_size:,} bytes; at most {MAX_BYTES:,} are allowed")
         with archive.open(info) as file:
             return io.BytesIO(file.read(MAX_BYTES))
 
@@ -206,7 +201,7 @@ def _library() -> Any:
     return av
 
 
-def _line(error: Exception) -> str:
-    """What an error says, on one line and without the path that the message has already."""
+def _reason(error: Exception) -> str:
+    """An error's text on one line, without the path, which the message names already."""
     text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
     return str(text).splitlines()[0]

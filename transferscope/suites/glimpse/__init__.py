@@ -1,4 +1,4 @@
-"""Glimpse, the embedded suite: BLINK's 13 tasks as pictures that are drawn when asked for.
+"""Glimpse, the embedded suite: BLINK's 13 tasks as images that are drawn when asked for.
 
 Every item is a pure function of task, split, index, difficulty and `VERSION`, byte for byte the
 same on every machine; there is nothing to download. Numbers of images and choices, wording and

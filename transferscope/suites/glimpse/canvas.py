@@ -1,6 +1,6 @@
-"""Draw small pictures with numpy alone, to the same bytes on every machine.
+"""Draw small images with numpy alone, to the same bytes on every machine.
 
-A picture is a float32 array (112, 112, 3) on a scale of 0 to 255 while it is drawn, and uint8 once
+An image is a float32 array (112, 112, 3) on a scale of 0 to 255 while it is drawn, and uint8 once
 it is developed. Shapes are filled with 2 x 2 samples a pixel. Only additions, products, comparisons
 and square roots touch pixels, so that neither a processor nor a library version can move a value;
 grain comes from a bank of bytes, not from a library's normal distribution.
@@ -42,7 +42,7 @@ PLANES = 64
 
 
 def plain(low: Rgb) -> np.ndarray:
-    """A picture of one color."""
+    """An image of one color."""
     return np.full((SIZE, SIZE, 3), low, np.float32)
 
 
@@ -57,7 +57,7 @@ def backdrop(rng: random.Random, low: int = 50, high: int = 130, tint: int = 18)
     return top[None] + _ramp()[:, None, None] * (bottom - top)[None]
 
 
-def polygon(picture: np.ndarray, points: Sequence[Point], color: Sequence[float]) -> None:
+def polygon(canvas: np.ndarray, points: Sequence[Point], color: Sequence[float]) -> None:
     """Fill a polygon (even-odd rule), in place."""
     xs, ys = [x for x, _ in points], [y for _, y in points]
     box = _box(min(xs), min(ys), max(xs), max(ys))
@@ -72,11 +72,11 @@ def polygon(picture: np.ndarray, points: Sequence[Point], color: Sequence[float]
         first, last = np.searchsorted(row, (min(ay, by), max(ay, by)))
         crossing = ax + (row[first:last] - ay) * ((bx - ax) / (by - ay))
         inside[first:last] ^= column < crossing[:, None]
-    _blend(picture, box, inside, color)
+    _blend(canvas, box, inside, color)
 
 
 def ellipse(
-    picture: np.ndarray,
+    canvas: np.ndarray,
     center: Point,
     radii: tuple[float, float],
     color: Sequence[float],
@@ -92,10 +92,10 @@ def ellipse(
     inside = distance <= 1
     if hole:
         inside &= distance > hole * hole
-    _blend(picture, box, inside, color)
+    _blend(canvas, box, inside, color)
 
 
-def sphere(picture: np.ndarray, center: Point, radius: float, light: int, color: Rgb) -> None:
+def sphere(canvas: np.ndarray, center: Point, radius: float, light: int, color: Rgb) -> None:
     """A lit ball, in place; `light` is one of eight directions."""
     (x, y), angle = center, light * math.pi / 4
     box = _box(x - radius, y - radius, x + radius, y + radius)
@@ -108,8 +108,8 @@ def sphere(picture: np.ndarray, center: Point, radius: float, light: int, color:
     lit = u * np.float32(math.cos(angle) * 0.75) + v * np.float32(math.sin(angle) * 0.75)
     lit = np.clip(lit + np.sqrt(np.clip(height, 0, 1)) * np.float32(0.6), 0, 1)
     shade = (np.float32(0.2) + np.float32(0.8) * lit)[..., None] * np.array(color, np.float32)
-    region = picture[y0:y1, x0:x1]
-    picture[y0:y1, x0:x1] = np.where((height > 0)[..., None], shade, region)
+    region = canvas[y0:y1, x0:x1]
+    canvas[y0:y1, x0:x1] = np.where((height > 0)[..., None], shade, region)
 
 
 def grain(rng: random.Random) -> np.ndarray:
@@ -117,16 +117,16 @@ def grain(rng: random.Random) -> np.ndarray:
     return _bank()[rng.randrange(PLANES)]
 
 
-def develop(rng: random.Random, picture: np.ndarray, noise: float = 4) -> np.ndarray:
-    """The picture with grain, as uint8."""
+def develop(rng: random.Random, canvas: np.ndarray, noise: float = 4) -> np.ndarray:
+    """The image with grain, as uint8."""
     if noise:
-        picture = picture + grain(rng) * np.float32(noise)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+        canvas = canvas + grain(rng) * np.float32(noise)
+    return np.clip(canvas, 0, 255).astype(np.uint8)
 
 
-def blur(picture: np.ndarray, width: int) -> np.ndarray:
+def blur(canvas: np.ndarray, width: int) -> np.ndarray:
     """Three box filters of an odd width, close to a Gaussian of sigma `width / 2`; float32."""
-    whole = np.clip(picture, 0, 255).astype(np.int32)
+    whole = np.clip(canvas, 0, 255).astype(np.int32)
     half = width // 2
     for axis in (0, 1, 0, 1, 0, 1):
         padding = [(half, half) if a == axis else (0, 0) for a in range(3)]
@@ -184,7 +184,7 @@ def box(image: np.ndarray, corners: Sequence[float], letter: str) -> None:
 
 
 def frame(image: np.ndarray) -> np.ndarray:
-    """A copy with the colored frame of two pixels that every picture of the suite has."""
+    """A copy with the colored frame of two pixels that every image of the suite has."""
     framed = image.copy()
     top, bottom, left, right = EDGES
     framed[:2], framed[-2:] = top, bottom
@@ -226,14 +226,14 @@ def _samples(first: int, last: int) -> np.ndarray:
 
 
 def _box(x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, int, int] | None:
-    """Whole pixels that a region touches within the picture; None where it touches none."""
+    """Whole pixels that a region touches within the image; None where it touches none."""
     left, top = max(0, math.floor(x0)), max(0, math.floor(y0))
     right, bottom = min(SIZE, math.ceil(x1) + 1), min(SIZE, math.ceil(y1) + 1)
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
 def _blend(
-    picture: np.ndarray,
+    canvas: np.ndarray,
     box: tuple[int, int, int, int],
     inside: np.ndarray,
     color: Sequence[float],
@@ -242,7 +242,7 @@ def _blend(
     quarter = inside[0::2, 0::2].astype(np.float32)
     for part in (inside[1::2, 0::2], inside[0::2, 1::2], inside[1::2, 1::2]):
         quarter += part
-    region = picture[y0:y1, x0:x1]
+    region = canvas[y0:y1, x0:x1]
     region += (np.array(color, np.float32) - region) * (quarter * np.float32(0.25))[..., None]
 
 

@@ -89,10 +89,10 @@ class Figure:
 
     def image(self, rng: random.Random) -> np.ndarray:
         """The figure on a backdrop, uint8."""
-        picture = backdrop(rng)
+        canvas = backdrop(rng)
         for points, color in self.strokes:
-            polygon(picture, points, color)
-        return develop(rng, picture)
+            polygon(canvas, points, color)
+        return develop(rng, canvas)
 
 
 def _figure(kind: str, brush: Brush, parts: Parts) -> Figure:
@@ -125,7 +125,7 @@ def tool(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) ->
 
 
 def posed(make: Callable[[float], Figure], part: str, place: Point) -> Figure:
-    """A figure one of whose parts lies at a place, and all of whose parts are in the picture.
+    """A figure one of whose parts lies at a place, and all of whose parts are in the image.
 
     The place is never given up for a part's sake: poses are tried, ever smaller, until one fits. So
     where the part lies says nothing about which part it is.

@@ -5,12 +5,17 @@ from collections.abc import Callable
 
 from transferscope.suites.glimpse import VERSION
 from transferscope.suites.glimpse.canvas import frame
-from transferscope.suites.glimpse.jigsaw import jigsaw
 from transferscope.suites.glimpse.matching import functional, semantic, visual
 from transferscope.suites.glimpse.scene import World
 from transferscope.suites.glimpse.space import depth, multiview
 from transferscope.suites.glimpse.surfaces import art_style, forensic, reflectance
-from transferscope.suites.glimpse.tabletop import counting, localization, similarity, spatial
+from transferscope.suites.glimpse.tabletop import (
+    counting,
+    jigsaw,
+    localization,
+    similarity,
+    spatial,
+)
 from transferscope.tasks import ArrayImage, Item, Split, with_choices
 
 GENERATORS: dict[str, Callable[[random.Random, float], World]] = {

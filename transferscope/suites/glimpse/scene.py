@@ -77,9 +77,9 @@ class Thing:
     def name(self) -> str:
         return f"{self.color} {self.shape}"
 
-    def draw(self, picture: np.ndarray) -> None:
-        """Onto the picture, in place."""
-        shape(picture, self.shape, (self.x, self.y), self.radius, self.turn, self.rgb)
+    def draw(self, canvas: np.ndarray) -> None:
+        """Onto the image, in place."""
+        shape(canvas, self.shape, (self.x, self.y), self.radius, self.turn, self.rgb)
 
     def facts(self) -> dict[str, object]:
         """For an item's origin."""
@@ -148,20 +148,20 @@ def span_between(
 
 
 def shape(
-    picture: np.ndarray,
+    canvas: np.ndarray,
     kind: str,
     center: Point,
     radius: float,
     turn: float,
     color: Sequence[float],
 ) -> None:
-    """One of `SHAPES` onto the picture, in place."""
+    """One of `SHAPES` onto the image, in place."""
     x, y = center
     if kind in ("circle", "ring"):
-        ellipse(picture, center, (radius, radius), color, hole=0.62 if kind == "ring" else 0)
+        ellipse(canvas, center, (radius, radius), color, hole=0.62 if kind == "ring" else 0)
         return
     c, s = math.cos(turn) * radius, math.sin(turn) * radius
-    polygon(picture, [(x + c * u - s * v, y + s * u + c * v) for u, v in OUTLINES[kind]], color)
+    polygon(canvas, [(x + c * u - s * v, y + s * u + c * v) for u, v in OUTLINES[kind]], color)
 
 
 def scatter(
@@ -171,7 +171,7 @@ def scatter(
     looks: Sequence[tuple[str, str]] = (),
     gap: float = 2,
 ) -> list[Thing]:
-    """Up to `count` things that keep apart by `gap`; fewer where the picture is full.
+    """Up to `count` things that keep apart by `gap`; fewer where the image is full.
 
     Args:
         rng: source of randomness.
@@ -198,10 +198,10 @@ def paint(
     rng: random.Random, things: Iterable[Thing], ground: np.ndarray | None = None, noise: float = 4
 ) -> np.ndarray:
     """The things on a backdrop, developed."""
-    picture = backdrop(rng) if ground is None else ground.copy()
+    canvas = backdrop(rng) if ground is None else ground.copy()
     for thing in things:
-        thing.draw(picture)
-    return develop(rng, picture, noise)
+        thing.draw(canvas)
+    return develop(rng, canvas, noise)
 
 
 def edited(rng: random.Random, things: Sequence[Thing], changes: int) -> list[Thing]:

@@ -146,18 +146,18 @@ def _apart(a: Thing, b: Thing) -> bool:
 
 def _seen(room: Room, stands: list[Stand]) -> np.ndarray:
     """The room with everything in it, the farthest drawn first."""
-    picture = _room(room.horizon, room.sky, room.floor)
+    canvas = _room(room.horizon, room.sky, room.floor)
     shadow = [clamp(v * 0.45) for v in room.floor]
     for z, thing in sorted(stands, key=lambda s: -s.z):
         wide = thing.radius * 0.9
-        ellipse(picture, (thing.x, room.ground(z)), (wide, max(1.0, wide * 0.25)), shadow)
-        thing.draw(picture)
-    return picture
+        ellipse(canvas, (thing.x, room.ground(z)), (wide, max(1.0, wide * 0.25)), shadow)
+        thing.draw(canvas)
+    return canvas
 
 
 def _room(horizon: float, sky: Rgb, floor: Rgb) -> np.ndarray:
     """A plain sky over a floor that fades into it."""
-    picture = plain(sky)
+    canvas = plain(sky)
     start = int(horizon)
     rows = np.arange(start, SIZE, dtype=np.float32) - np.float32(round(horizon, 2))
     fade = np.clip(rows * np.float32(1.5 / (SIZE - horizon)), 0, 1)[:, None]
@@ -165,8 +165,8 @@ def _room(horizon: float, sky: Rgb, floor: Rgb) -> np.ndarray:
     mixed = above * ((1 - fade) * np.float32(0.8)) + below * (
         fade * np.float32(0.8) + np.float32(0.2)
     )
-    picture[start:] = mixed[:, None]
-    return picture
+    canvas[start:] = mixed[:, None]
+    return canvas
 
 
 def _depth_questions(
@@ -261,19 +261,19 @@ def _view(
     sky: Rgb,
 ) -> tuple[np.ndarray, list[Label], dict[str, tuple[float, float]]]:
     """The image, its labels, and each color's (column, distance)."""
-    picture = plain(sky)
-    picture[round(horizon) :] = floor
+    canvas = plain(sky)
+    canvas[round(horizon) :] = floor
     shadow = [clamp(v * 0.5) for v in floor]
     c, s = math.cos(turn), math.sin(turn)
     stands = [(2.6 + p.x * s + p.y * c, p.x * c - p.y * s, p) for p in posts]
     labels, places = [], {}
     for z, across, (_, _, color, kind, size) in sorted(stands, key=lambda p: -p[0]):
         radius, x, ground = size * 95 / z, 56 + across * 95 / z, horizon + 115 / z
-        ellipse(picture, (x, ground), (radius * 0.9, radius * 0.25), shadow)
-        shape(picture, kind, (x, ground - radius * 0.9), radius, 0, jitter(rng, COLORS[color], 6))
+        ellipse(canvas, (x, ground), (radius * 0.9, radius * 0.25), shadow)
+        shape(canvas, kind, (x, ground - radius * 0.9), radius, 0, jitter(rng, COLORS[color], 6))
         labels += [Label((x, ground - radius * 0.9), w) for w in (color, kind, band(z, 2.2, 3))]
         places[color] = (x, z)
-    return develop(rng, picture), labels, places
+    return develop(rng, canvas), labels, places
 
 
 def _motion_questions(

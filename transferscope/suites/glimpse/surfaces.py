@@ -115,7 +115,7 @@ def _lighting(rng: random.Random, difficulty: float) -> tuple[np.ndarray, np.nda
 
 
 def art_style(rng: random.Random, difficulty: float) -> World:
-    """Which of two pictures was made in the style of the reference; what they show differs.
+    """Which of two images was made in the style of the reference; what they show differs.
 
     Brightness and contrast are evened out: the style is in the strokes.
     """
@@ -125,12 +125,12 @@ def art_style(rng: random.Random, difficulty: float) -> World:
     images, labels = [], []
     for style in styles:
         things = scatter(rng, rng.randint(3, 5), (12, 22), gap=-6)
-        picture = backdrop(rng, 60, 200, 40)
+        canvas = backdrop(rng, 60, 200, 40)
         for thing in things:
-            thing.draw(picture)
+            thing.draw(canvas)
         share = span_between(rng, difficulty, (0.55, 0.95), (0.15, 0.4))
-        styled = _styled(rng, picture, style)
-        mixed = picture + (styled - picture) * np.float32(round(share, 3))
+        styled = _styled(rng, canvas, style)
+        mixed = canvas + (styled - canvas) * np.float32(round(share, 3))
         images.append(relight(rng, develop(rng, mixed, rng.uniform(3, 8))))
         labels.append([*thing_labels(things), Label(None, style)])
     index = rng.randrange(3)
@@ -151,14 +151,14 @@ def art_style(rng: random.Random, difficulty: float) -> World:
     )
 
 
-def _styled(rng: random.Random, picture: np.ndarray, style: str) -> np.ndarray:
-    """The picture in one of `STYLES`, at full strength; (112, 112, 3) float32."""
-    gray = (picture[..., :1] + picture[..., 1:2] + picture[..., 2:]) * np.float32(1 / 3)
+def _styled(rng: random.Random, canvas: np.ndarray, style: str) -> np.ndarray:
+    """The image in one of `STYLES`, at full strength; (112, 112, 3) float32."""
+    gray = (canvas[..., :1] + canvas[..., 1:2] + canvas[..., 2:]) * np.float32(1 / 3)
     if style == "dots":
-        return _dotted(rng, picture)
+        return _dotted(rng, canvas)
     if style == "mosaic":
         size = rng.choice((7, 8))
-        tiles = picture[size // 2 :: size, size // 2 :: size]
+        tiles = canvas[size // 2 :: size, size // 2 :: size]
         tiles = tiles.repeat(size, 0).repeat(size, 1)
         spare = [(0, max(0, SIZE - n)) for n in tiles.shape[:2]]
         tiles = np.pad(tiles, [*spare, (0, 0)], mode="edge")[:SIZE, :SIZE].copy()
@@ -166,16 +166,16 @@ def _styled(rng: random.Random, picture: np.ndarray, style: str) -> np.ndarray:
         tiles[:, ::size] *= np.float32(0.6)
         return tiles
     if style == "poster":
-        vivid = np.clip(gray + (picture - gray) * np.float32(2.2), 0, 255)
+        vivid = np.clip(gray + (canvas - gray) * np.float32(2.2), 0, 255)
         return np.round(vivid * np.float32(0.01)) * 100
     if style == "hatch":
         step, slant = rng.choice((4, 5)), rng.choice((1, -1))
         column, row = np.arange(SIZE)[None], np.arange(SIZE)[:, None]
         phase = ((column + slant * row) % step).astype(np.float32)[..., None]
         ink = phase < step * (1 - gray * np.float32(1 / 255)) * np.float32(0.9)
-        return np.where(ink, picture * np.float32(0.35), picture * np.float32(0.5) + 120)
+        return np.where(ink, canvas * np.float32(0.35), canvas * np.float32(0.5) + 120)
     if style == "blur":
-        soft = blur(picture, 9)
+        soft = blur(canvas, 9)
         middle = (soft[..., :1] + soft[..., 1:2] + soft[..., 2:]) * np.float32(1 / 3)
         return middle + (soft - middle) * np.float32(0.6) + 20
     edge = np.zeros_like(gray)
@@ -183,7 +183,7 @@ def _styled(rng: random.Random, picture: np.ndarray, style: str) -> np.ndarray:
     return np.repeat(235 - np.clip(edge * 4, 0, 215), 3, 2)
 
 
-def _dotted(rng: random.Random, picture: np.ndarray) -> np.ndarray:
+def _dotted(rng: random.Random, canvas: np.ndarray) -> np.ndarray:
     """Round dots over one another, each in the color under its center."""
     count = 420
     xs, ys, sizes = np.frombuffer(rng.randbytes(6 * count), np.uint16).reshape(3, count).astype(int)
@@ -197,7 +197,7 @@ def _dotted(rng: random.Random, picture: np.ndarray) -> np.ndarray:
             y, x = ys + dy, xs + dx
             kept = (large | (reach <= 5)) & (y >= 0) & (y < SIZE) & (x >= 0) & (x < SIZE)
             np.maximum.at(top, (y[kept], x[kept]), np.nonzero(kept)[0] + 1)
-    colors = np.vstack([np.array([[225, 215, 195]], np.float32), picture[ys, xs]])
+    colors = np.vstack([np.array([[225, 215, 195]], np.float32), canvas[ys, xs]])
     return colors[top]
 
 
@@ -233,7 +233,7 @@ def forensic(rng: random.Random, difficulty: float) -> World:
 def _photograph(rng: random.Random, flaw: str, difficulty: float) -> tuple[np.ndarray, list[Thing]]:
     """Lit balls with shadows on a ground, with at most one flaw."""
     weak = between(difficulty, 1, 0.4)
-    picture = backdrop(rng, 90, 190, 20)
+    canvas = backdrop(rng, 90, 190, 20)
     balls: list[Thing] = []
     while len(balls) < 2:
         balls = scatter(rng, rng.randint(2, 4), (11, 19), gap=4)
@@ -246,21 +246,21 @@ def _photograph(rng: random.Random, flaw: str, difficulty: float) -> tuple[np.nd
             ball.x - math.cos(angle) * ball.radius * 0.7,
             ball.y - math.sin(angle) * ball.radius * 0.7,
         )
-        ellipse(picture, (x, y), (ball.radius * 0.9, ball.radius * 0.9), (45, 45, 50))
+        ellipse(canvas, (x, y), (ball.radius * 0.9, ball.radius * 0.9), (45, 45, 50))
     for ball, toward in zip(balls, lights, strict=True):
-        sphere(picture, (ball.x, ball.y), ball.radius, toward, COLORS[ball.color])
+        sphere(canvas, (ball.x, ball.y), ball.radius, toward, COLORS[ball.color])
     if flaw == "smooth":
-        picture = blur(picture, 5 if difficulty < 0.5 else 3)
+        canvas = blur(canvas, 5 if difficulty < 0.5 else 3)
     elif flaw == "grid":
         step = rng.choice((4, 5))
         lines = np.zeros((SIZE, SIZE, 1), np.float32)
         lines[::step] = lines[:, ::step] = 1
-        picture = picture + lines * np.float32(rng.choice((1, -1)) * rng.randint(14, 26) * weak)
+        canvas = canvas + lines * np.float32(rng.choice((1, -1)) * rng.randint(14, 26) * weak)
     elif flaw == "seam":
         wide, high = rng.randint(30, 55), rng.randint(30, 55)
         x, y = rng.randint(5, SIZE - wide - 5), rng.randint(5, SIZE - high - 5)
-        patch = picture[y : y + high, x : x + wide][::-1].copy()
+        patch = canvas[y : y + high, x : x + wide][::-1].copy()
         shift = np.float32(rng.choice((-1, 1)) * rng.randint(14, 24) * weak)
-        picture[y : y + high, x : x + wide] = patch * np.float32(0.85) + 18 + shift
-    picture = picture + grain(rng) * np.float32(rng.uniform(5, 12))
-    return np.clip(picture, 0, 255).astype(np.uint8), balls
+        canvas[y : y + high, x : x + wide] = patch * np.float32(0.85) + 18 + shift
+    canvas = canvas + grain(rng) * np.float32(rng.uniform(5, 12))
+    return np.clip(canvas, 0, 255).astype(np.uint8), balls

@@ -1,8 +1,25 @@
-"""Worlds of flat shapes on a soft ground: counting, localization, spatial relation, similarity."""
+"""Worlds of flat shapes on a soft ground.
 
+Counting, localization, spatial relation, similarity and the jigsaw.
+"""
+
+import math
 import random
 
-from transferscope.suites.glimpse.canvas import SIZE, backdrop, box, relight
+import numpy as np
+
+from transferscope.suites.glimpse.canvas import (
+    SIZE,
+    Point,
+    Rgb,
+    backdrop,
+    box,
+    develop,
+    jitter,
+    plain,
+    polygon,
+    relight,
+)
 from transferscope.suites.glimpse.questions import (
     COUNTS,
     listing,
@@ -59,11 +76,12 @@ def counting(rng: random.Random, difficulty: float) -> World:
         things = scatter(rng, len(looks), radii, looks)
         if len(things) < len(looks):
             return None
-        number = [str(sum(getattr(t, by) == v for t in things)) for by, v in _by(color, kind)]
+        colored = str(sum(t.color == color for t in things))
+        shaped = str(sum(t.shape == kind for t in things))
         asides = [
             *scene_questions(rng, things, 2),
-            [Ask(f"How many {color} objects are there?", number[0], COUNTS)],
-            [Ask(f"How many {kind} objects are there?", number[1], COUNTS)],
+            [Ask(f"How many {color} objects are there?", colored, COUNTS)],
+            [Ask(f"How many {kind} objects are there?", shaped, COUNTS)],
             [Ask(f"Count the {color} {kind} objects.", str(choices[answer]), COUNTS[:7])],
         ]
         return World(
@@ -77,10 +95,6 @@ def counting(rng: random.Random, difficulty: float) -> World:
         )
 
     return retry(attempt)
-
-
-def _by(color: str, kind: str) -> tuple[tuple[str, str], tuple[str, str]]:
-    return ("color", color), ("shape", kind)
 
 
 FITS = ("fits", "big", "small", "left", "right", "up", "down")
@@ -107,8 +121,11 @@ def localization(rng: random.Random, difficulty: float) -> World:
             small = rng.uniform(11, 14)
             radii = [small, small * (1 + off)][:: 1 if wrong == "big" else -1]
         things = scatter(rng, 1, (radii[0], radii[0]), looks)
-        things += _apart(scatter(rng, 2, (13, 18), looks[1:]), things[0])
         target = things[0]
+        for other in scatter(rng, 2, (13, 18), looks[1:]):  # with room for a box around the target
+            away = ((other.x - target.x) ** 2 + (other.y - target.y) ** 2) ** 0.5
+            if away > 1.2 * target.radius + other.radius:
+                things.append(other)
         if target.radius != radii[0] or target not in unique(things):
             return None
         dx, dy = SHIFTS.get(wrong, (0, 0))
@@ -140,13 +157,6 @@ def localization(rng: random.Random, difficulty: float) -> World:
         )
 
     return retry(attempt)
-
-
-def _apart(things: list[Thing], target: Thing) -> list[Thing]:
-    """Those that stay clear of the target, with room for a box around it."""
-    reach = [((t.x - target.x) ** 2 + (t.y - target.y) ** 2) ** 0.5 for t in things]
-    limit = [1.2 * target.radius + t.radius for t in things]
-    return [t for t, r, near in zip(things, reach, limit, strict=True) if r > near]
 
 
 def _box_questions(
@@ -207,9 +217,9 @@ def spatial(rng: random.Random, difficulty: float) -> World:
 
 
 def similarity(rng: random.Random, difficulty: float) -> World:
-    """Which of two pictures has more of the reference's things.
+    """Which of two images has more of the reference's things.
 
-    Each picture has its own ground and its own mean color, so that neither tells.
+    Each image has its own ground and its own mean color, so that neither tells.
     """
     answer = rng.randrange(2)
     count = count_between(rng, difficulty, (2, 3), (4, 5))
@@ -240,3 +250,90 @@ def similarity(rng: random.Random, difficulty: float) -> World:
         labels=[thing_labels(things) for things in shown],
         asides=asides,
     )
+
+
+HALF = SIZE // 2
+SLANTS = ("vertical", "horizontal", "rising", "falling")
+
+
+def jigsaw(rng: random.Random, difficulty: float) -> World:
+    """Which piece is the missing corner; the other is from elsewhere, another scene or mirrored."""
+    answer = rng.randrange(2)
+    wrong = rng.choice(("corner", "scene", "mirror") if difficulty < 0.5 else ("scene", "mirror"))
+    ink = jitter(rng, COLORS[pick(rng, COLORS)], 40)
+    slant, width, phase = rng.uniform(0, math.pi), rng.uniform(10, 18), rng.uniform(0, 20)
+    ground = backdrop(rng)
+    things = scatter(rng, rng.randint(3, 5), (16, 26), gap=-12)
+    canvas = _striped(ground, ink, slant, width, phase, things)
+    piece = canvas[HALF:, HALF:]
+    if wrong == "corner":
+        y, x = rng.choice(((0, 0), (0, HALF), (HALF, 0)))
+        bad = canvas[y : y + HALF, x : x + HALF]
+    elif wrong == "scene":
+        turned = slant + span_between(rng, difficulty, (0.6, 2.5), (0.2, 0.5))
+        others = scatter(rng, rng.randint(3, 5), (16, 26), gap=-12)
+        bad = _striped(ground, ink, turned, width, phase, others)[HALF:, HALF:]
+    else:
+        bad = piece[:, ::-1] if rng.random() < 0.5 else piece[::-1]
+    shown = canvas.copy()
+    shown[HALF:, HALF:] = 0
+    panels = [shown]
+    for fragment in [piece, bad] if answer == 0 else [bad, piece]:
+        panels.append(plain((20, 20, 20)))
+        panels[-1][HALF:, HALF:] = fragment
+    images = [develop(rng, panel, rng.uniform(3, 8)) for panel in panels]
+    visible = [t for t in things if t.x < HALF or t.y < HALF]
+    run = _slant(slant)
+    hidden = [*thing_labels(t for t in things if t.x > HALF and t.y > HALF), Label((90, 90), run)]
+    labels = [
+        [*thing_labels(visible), Label(None, run)],
+        *(hidden if k == answer else [] for k in range(2)),
+    ]
+    k = rng.randrange(2)
+    fits = Ask(
+        f"Does the {ORDINALS[k + 1]} image fit the dark corner?",
+        "yes" if k == answer else "no",
+        YES_NO,
+    )
+    asides = [[fits], [Ask("How do the stripes run in the first image?", run, SLANTS)]]
+    if visible and visible[-1] in unique(things, "color"):
+        text = f"What shape is the {visible[-1].color} object in the first image?"
+        asides.append([Ask(text, visible[-1].shape, SHAPES)])
+    return World(
+        images=images,
+        question="Given the first image with the lower right corner missing, which one of the "
+        "second image or the third image is the missing part?",
+        choices=("the second image", "the third image"),
+        answer=answer,
+        scene={"wrong_piece": wrong, "stripes": run, "objects": len(things)},
+        labels=labels,
+        asides=asides,
+    )
+
+
+def _striped(
+    ground: np.ndarray, ink: Rgb, slant: float, width: float, phase: float, things: list[Thing]
+) -> np.ndarray:
+    """Stripes and things over the ground."""
+    canvas = ground.copy()
+    c, s = math.cos(slant), math.sin(slant)
+
+    def corner(across: float, along: float) -> Point:
+        return HALF + c * across - s * along, HALF + s * across + c * along
+
+    for k in range(-8, 9, 2):
+        near, far = k * width + phase, (k + 1) * width + phase
+        ends = [corner(near, 200), corner(near, -200), corner(far, -200), corner(far, 200)]
+        polygon(canvas, ends, ink)
+    for thing in things:
+        thing.draw(canvas)
+    return canvas
+
+
+def _slant(angle: float) -> str:
+    degrees = math.degrees(angle) % 180
+    if degrees < 22.5 or degrees > 157.5:
+        return "vertical"
+    if 67.5 < degrees < 112.5:
+        return "horizontal"
+    return "rising" if degrees <= 67.5 else "falling"
