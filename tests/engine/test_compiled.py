@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 
 from transferscope.engine import train, windows
 from transferscope.engine.compiled import compile_layers
-from transferscope.engine.memory import Room
+from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.paths import forward_path
 from transferscope.engine.qwen_path import FAMILIES, _narrowed
 from transferscope.engine.train import Job, train_fleet
@@ -31,7 +31,7 @@ def fresh_compiler():
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """Two adapters in the same forwards, beside the weights rather than in them."""
-    monkeypatch.setattr(train, "training_room", lambda *_: Room(2, 1, False))
+    monkeypatch.setattr(train, "training_room", lambda *_: MemoryPlan(2, 1, False))
     monkeypatch.setattr(train, "folding_pays", lambda *_: False)
 
 
@@ -59,7 +59,7 @@ RECIPE = factory.recipe(epochs=2, targets=("q_proj", "down_proj"))
 def test_compiled_layers_train_any_fleet_alike_and_are_compiled_once(
     together, as_on_a_gpu, monkeypatch
 ):
-    monkeypatch.setattr(train, "training_room", lambda *_: Room(together, 1, False))
+    monkeypatch.setattr(train, "training_room", lambda *_: MemoryPlan(together, 1, False))
     items = factory.items(4, 1, size=(56, 56))
     base, plain = (factory.family_base("qwen2_5_vl", torch.float64) for _ in range(2))
     compile_layers(base.model.get_decoder().layers, "aot_eager")

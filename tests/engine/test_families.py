@@ -28,7 +28,7 @@ from transferscope.engine import processors, score, train
 from transferscope.engine.adapter import load_adapter, save_adapter, stacked
 from transferscope.engine.linears import language_linears, not_adapted, target_linears
 from transferscope.engine.lora import attached
-from transferscope.engine.memory import Room
+from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.paths import PATHS, forward_path
 from transferscope.engine.rows import Row, letters
 from transferscope.engine.score import score_fleet
@@ -452,7 +452,7 @@ def test_the_fast_path_gives_the_option_scores_of_the_plain_one(family, loaded, 
 def test_a_fleet_on_the_plain_path_equals_its_adapters_alone(family, loaded, monkeypatch):
     base, items = loaded(family), factory.items(5, None, seed=9, size=None)
     alone = trained(base, 3)
-    monkeypatch.setattr(train, "training_room", lambda *its: Room(3, 1, False))
+    monkeypatch.setattr(train, "training_room", lambda *its: MemoryPlan(3, 1, False))
     monkeypatch.setattr(train, "folding_pays", lambda *its: False)
     monkeypatch.setattr(train, "CLOSE", 0.0)
     together = trained(base, 3)

@@ -18,7 +18,7 @@ from transferscope.engine.adapter import Adapter, load_adapter, peft_config, sav
 from transferscope.engine.glimpse_path import SmallPath
 from transferscope.engine.linears import target_linears
 from transferscope.engine.lora import Dropout, Stack, attached, merged
-from transferscope.engine.memory import Room
+from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.optimizer import rate_share
 from transferscope.engine.paths import forward_path
 from transferscope.engine.qwen_path import FAMILIES
@@ -115,10 +115,10 @@ def recorded(monkeypatch):
     return taken
 
 
-COMPANY = Room(3, 1, False)
+COMPANY = MemoryPlan(3, 1, False)
 
 
-def in_company(monkeypatch, room: Room = COMPANY):
+def in_company(monkeypatch, room: MemoryPlan = COMPANY):
     """Train three jobs in the same forwards, however different their lengths."""
     monkeypatch.setattr(train, "training_room", lambda *_: room)
     monkeypatch.setattr(train, "CLOSE", 0.0)
@@ -156,7 +156,7 @@ def test_a_fleet_equals_separate_peft_runs_step_by_step(family, monkeypatch):
         assert (flat(ours.tensors) - flat(start.tensors)).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("room", [Room(3, 2, False), Room(2, 4, True), Room(1, 1, True)])
+@pytest.mark.parametrize("room", [MemoryPlan(3, 2, False), MemoryPlan(2, 4, True), MemoryPlan(1, 1, True)])
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
 def test_little_memory_changes_no_number(family, room, monkeypatch):
     base, recipe = factory.family_base(family, torch.float64), factory.recipe(epochs=1)
@@ -176,7 +176,7 @@ def test_activations_that_are_computed_twice_meet_the_same_dropout(monkeypatch):
     jobs, recipe = [job(0, items), job(1, items)], factory.recipe(epochs=1, dropout=0.3)
     in_company(monkeypatch)
     once = train_fleet(base, jobs, recipe)
-    in_company(monkeypatch, Room(3, 1, True))
+    in_company(monkeypatch, MemoryPlan(3, 1, True))
     for one, other in zip(once, train_fleet(base, jobs, recipe), strict=True):
         torch.testing.assert_close(flat(one.tensors), flat(other.tensors), atol=1e-9, rtol=0)
 

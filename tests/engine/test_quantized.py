@@ -16,7 +16,7 @@ from transferscope.engine.adapter import WEIGHTS, load_adapter, save_adapter
 from transferscope.engine.external_adapter import load_tuned
 from transferscope.engine.glimpse.base import save_base
 from transferscope.engine.linears import language_linears
-from transferscope.engine.memory import Room
+from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.paths import forward_path
 from transferscope.engine.rows import letters
 from transferscope.engine.score import score_fleet
@@ -68,7 +68,7 @@ def test_a_fleet_over_nf4_equals_separate_peft_runs(base, monkeypatch):
     ]
     # What a CPU would make of the weights in a forward without gradients is no trap.
     score_fleet(base, [None], jobs[0].items)
-    in_company(monkeypatch, Room(2, 1, False))
+    in_company(monkeypatch, MemoryPlan(2, 1, False))
     found = train_fleet(base, jobs, recipe)
     starts = train_fleet(base, jobs, factory.recipe(**(vars(recipe) | {"learning_rate": 0.0})))
     for its, ours, start in zip(jobs, found, starts, strict=True):

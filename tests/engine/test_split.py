@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from transferscope.engine import train
 from transferscope.engine.lora import Stack
-from transferscope.engine.memory import Room
+from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.optimizer import clip
 from transferscope.engine.qwen_path import FAMILIES
 from transferscope.engine.score import score_fleet
@@ -35,7 +35,7 @@ def halves(family: str, other: torch.device):
 @pytest.mark.parametrize("family", [*FAMILIES, "llava"])
 def test_a_base_on_two_devices_trains_and_answers_as_on_one(family, monkeypatch):
     """Its factors and their moments are kept in two parts: `cpu` and `cpu:0` differ by name."""
-    monkeypatch.setattr(train, "training_room", lambda *_: Room(2, 1, False))
+    monkeypatch.setattr(train, "training_room", lambda *_: MemoryPlan(2, 1, False))
 
     def parted(shapes, *given, devices, **named):
         parts.append({name: (CPU, OTHER)[index % 2] for index, name in enumerate(devices)})
@@ -82,7 +82,7 @@ class Apart(TorchDispatchMode):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_no_sum_is_over_two_devices(family, checkpointing, monkeypatch):
-    monkeypatch.setattr(train, "training_room", lambda *_: Room(2, 1, checkpointing))
+    monkeypatch.setattr(train, "training_room", lambda *_: MemoryPlan(2, 1, checkpointing))
     base, items = halves(family, META), factory.items(4, 1, size=(56, 56))
     adapter = random_adapter(base, 1)
     jobs = [job(seed, items) for seed in (0, 1)]

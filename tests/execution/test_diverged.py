@@ -17,7 +17,7 @@ from transferscope import store as results
 from transferscope.engine import train
 from transferscope.engine.adapter import save_adapter
 from transferscope.engine.loss_curve import Curve, Log, judged
-from transferscope.engine.memory import Room
+from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import Job, train_fleet
 from transferscope.errors import DataError
@@ -47,7 +47,7 @@ def jobs(count):
 @pytest.mark.parametrize("folded", [True, False])
 def test_an_adapter_that_diverges_leaves_its_neighbours_unharmed(folded, monkeypatch):
     base = factory.small_base()
-    monkeypatch.setattr(train, "training_room", lambda *its: Room(3, 1, False))
+    monkeypatch.setattr(train, "training_room", lambda *its: MemoryPlan(3, 1, False))
     monkeypatch.setattr(train, "folding_pays", lambda *its: folded)
     alone = train_fleet(base, jobs(3), factory.recipe())
     start = train._start

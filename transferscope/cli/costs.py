@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from transferscope.study import Study
-    from transferscope.study.estimate import (
-        Device,
-        Estimate,
-        ModelCost,
-        Rates,
-    )
+    from transferscope.study.estimate import Device, Estimate, ModelCost, Rates
     from transferscope.study.plan import Plan
     from transferscope.study.shapes import Shapes
 
@@ -343,6 +338,7 @@ def remarks(found: Costs, plan: Plan) -> Iterator[str]:
     """What the engine does to make each model fit, and the notes."""
     free = found.device.memory
     if found.models:
+        yield "Counted: matrix products, without padding or loading bases; text tokens are estimates."
         yield f"On {found.device.name}{'' if free is None else f', {amount(free)} free'}:"
     for name, cost in found.models.items():
         yield f"  {name}: {_fit(cost, name, plan)}"
