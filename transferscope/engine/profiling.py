@@ -11,7 +11,6 @@ Writes no file.
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -198,60 +197,33 @@ class Profile:
     def trained(self, jobs: Sequence[Job], recipe: Recipe) -> dict[str, Any]:
         """The log's fields after training."""
         seconds, items = time.perf_counter() - self._begun, [i for job in jobs for i in job.items]
-        shapes, passes, steps = self._shapes_for(items), dict[int, float](), 0
-        for job in jobs:
-            repeats = recipe.passes_for(len(job.items)) / len(job.items)
-            steps += recipe.steps_for(len(job.items))
-            for length in lengths(self._base, job.items):
-                passes[length] = passes.get(length, 0.0) + repeats
-        if shapes is None or not passes:
-            return self._fields(seconds)
-        lora = _lora(self._base, shapes, recipe)
-        flops: float = steps * cost.folding_flops(shapes, lora)
-        for length, count in passes.items():
-            forward = cost.forward_flops(shapes, length, 1, lora)
-            flops += count * (forward + cost.backward_flops(shapes, length, lora))
-        tokens = sum(length * count for length, count in passes.items())
-        return self._fields(seconds, round(tokens), round(flops), items, shapes)
+        shapes = self._shapes_for(items)
+        spent = training_spent(self._base, shapes, jobs, recipe) if shapes else (0, 0)
+        return self._fields(seconds, items, shapes, *spent)
 
     def scored(
         self, adapters: int, items: Sequence[Item], recipe: Recipe, scoring: str
     ) -> dict[str, Any]:
         """The log's fields after so many adapters, or the base, answered some items."""
         seconds, shapes = time.perf_counter() - self._begun, self._shapes_for(items)
-        rows = lengths(self._base, items) if scoring == "letters" else []
-        if shapes is None or not rows:  # the length of generated replies is unknown
-            return self._fields(seconds)
-        merged = self._base.device.type == "cpu" and self._base.mergeable
-        lora = None if merged else _lora(self._base, shapes, recipe)
-        one_forward, flops = letters(self._base.processor).single, 0
-        forward = cache(lambda length: cost.forward_flops(shapes, length, 1, lora))
-        for length, item in zip(rows, items, strict=True):
-            flops += adapters * forward(length) * (1 if one_forward else len(item.choices))
-        return self._fields(seconds, adapters * sum(rows), flops, items, shapes)
+        counted = shapes is not None and scoring == "letters"  # replies have an unknown length
+        spent = scoring_spent(self._base, shapes, items, recipe) if counted else (0, 0)
+        return self._fields(seconds, items, shapes, *(adapters * n for n in spent))
 
     def _shapes_for(self, items: Sequence[Item]) -> Shapes | None:
         """The shapes, small if these items run on the embedded bases' path."""
         if self._shapes is None:
             return None
-        return replace(self._shapes, small=isinstance(forward_path(self._base, items), SmallPath))
+        small = isinstance(forward_path(self._base, items), SmallPath)
+        return replace(self._shapes, small=small)
 
     def _fields(
-        self,
-        seconds: float,
-        tokens: int = 0,
-        flops: int = 0,
-        items: Sequence[Item] = (),
-        shapes: Shapes | None = None,
+        self, seconds: float, items: Sequence[Item], shapes: Shapes | None, tokens: int, flops: int
     ) -> dict[str, Any]:
-        """What was counted, if anything, and the peak memory."""
         base, fields = self._base, dict[str, Any]()
-        if shapes is not None:
-            images = Counter(seen(image).shape[:2] for item in items for image in item.images)
-            grids = {size: cost.grid(shapes, *size, base.max_pixels) for size in images}
-            each = sum(n * cost.vision_flops(shapes, *grids[size]) for size, n in images.items())
+        if shapes is not None and tokens:
             encoded = _images_encoded(base) - self._encoded
-            vision = round(encoded * each / max(1, images.total()))
+            vision = round(encoded * _image_flops(base, shapes, items))
             rate, ceiling = (flops + vision) / seconds, matmul_ceiling(str(base.device), base.dtype)
             fields = {"tokens": tokens, "tokens_per_second": round(tokens / seconds, 1)}
             fields |= {"images_encoded": encoded, "vision_flops": vision}
@@ -297,10 +269,56 @@ def _lora(base: Base, shapes: Shapes, recipe: Recipe) -> Lora:
     return Lora(recipe.rank, recipe.targets, folded)
 
 
+def training_spent(
+    base: Base, shapes: Shapes, jobs: Sequence[Any], recipe: Recipe
+) -> tuple[int, int]:
+    """Tokens and FLOPs of training, without vision; 0 if the rows' tokens are unknown."""
+    words, lora = letters(base.processor), _lora(base, shapes, recipe)
+    read, tokens, flops = len(words.stem) + max(map(len, words.tails)), 0.0, 0.0
+    step = cache(
+        lambda length: (
+            cost.forward_flops(shapes, length, read, lora)
+            + cost.backward_flops(shapes, length, lora, read)
+        )
+    )
+    for job in jobs:
+        rows = lengths(base, job.items)
+        repeats = recipe.passes_for(len(job.items)) / len(job.items)
+        tokens += repeats * sum(rows)
+        flops += repeats * sum(step(length + read - 1) for length in rows)
+        flops += recipe.steps_for(len(job.items)) * cost.folding_flops(shapes, lora)
+    return round(tokens), round(flops)
+
+
+def scoring_spent(
+    base: Base, shapes: Shapes, items: Sequence[Item], recipe: Recipe
+) -> tuple[int, int]:
+    """Tokens and FLOPs of one adapter's option scores, without vision."""
+    words, rows = letters(base.processor), lengths(base, items)
+    merged = base.device.type == "cpu" and base.mergeable
+    lora = None if merged else _lora(base, shapes, recipe)
+    forward, flops = cache(lambda n, read: cost.forward_flops(shapes, n, read, lora)), 0
+    for length, item in zip(rows, items, strict=bool(rows)):
+        tails = [1] if words.single else [len(tail) for tail in words.tails[: len(item.choices)]]
+        flops += sum(forward(length + len(words.stem) + read - 1, read) for read in tails)
+    return sum(rows), flops
+
+
 def _images_encoded(base: Base) -> int:
     """Images that the vision tower has encoded so far."""
     paths = base.paths.values()
     return sum(path.eyes.looked for path in paths if hasattr(path, "eyes"))
+
+
+def _image_flops(base: Base, shapes: Shapes, items: Sequence[Item]) -> float:
+    """Vision FLOPs of an image, on average over the items' images."""
+    flops = cache(
+        lambda height, width: cost.vision_flops(
+            shapes, *cost.grid(shapes, height, width, base.max_pixels)
+        )
+    )
+    each = [flops(*seen(image).shape[:2]) for item in items for image in item.images]
+    return sum(each) / max(1, len(each))
 
 
 def _now(base: Base) -> float:
