@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from transferscope.study import Study
-    from transferscope.study.estimate import (
-        Device,
-        Estimate,
-        ModelCost,
-        Rates,
-    )
+    from transferscope.study.estimate import Device, Estimate, ModelCost, Rates
     from transferscope.study.plan import Plan
     from transferscope.study.shapes import Shapes
 
@@ -68,8 +63,8 @@ class Costs:
             | {f"{key}_flops_per_second": rate for key, rate in rates.get(name, {}).items()}
             for name, cost in self.models.items()
         }
-        device = {"name": self.device.name, "kind": "gpu" if self.device.gpu else "cpu"}
-        device["free_memory_bytes"] = self.device.memory
+        name, gpu, memory = self.device
+        device = {"name": name, "kind": "gpu" if gpu else "cpu", "free_memory_bytes": memory}
         return {"device": device, "models": models, "total": self.total(), "notes": self.notes}
 
     def total(self) -> dict[str, Any]:
@@ -343,6 +338,7 @@ def remarks(found: Costs, plan: Plan) -> Iterator[str]:
     """What the engine does to make each model fit, and the notes."""
     free = found.device.memory
     if found.models:
+        yield "Counted: matrix products, without padding and loading; text tokens are estimates."
         yield f"On {found.device.name}{'' if free is None else f', {amount(free)} free'}:"
     for name, cost in found.models.items():
         yield f"  {name}: {_fit(cost, name, plan)}"

@@ -143,8 +143,8 @@ class Recipe:
 class FullRecipe(Recipe):
     """A recipe for one model: the defaults of its family are filled in."""
 
-    learning_rate: Positive
-    precision: Precision
+    learning_rate: Positive  # pyright: ignore[reportGeneralTypeIssues] - keyword-only
+    precision: Precision  # pyright: ignore[reportGeneralTypeIssues]
 
 
 EMBEDDED: dict[str, Any] = {"learning_rate": 2.5e-3, "precision": "float32"}

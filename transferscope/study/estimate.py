@@ -59,7 +59,7 @@ class Sample(NamedTuple):
     """Items that stand for the others."""
 
     items: dict[Key, list[Item]]
-    sizes: dict[Key, list[list[tuple[int, ...]]]]
+    sizes: dict[Key, list[list[tuple[int, int]]]]
     """Height and width of each item's images."""
     available: dict[Key, int]
     """Items that the split has."""
@@ -133,18 +133,18 @@ class ModelCost:
 
 def sample(plan: Plan) -> Sample:
     """A few evenly spread items of each task and split in a plan, with images decoded."""
-    keys: list[Key] = [(name, "eval") for name in plan.targets]
-    keys += [(name, "train") for parts in plan.parts.values() for name in parts]
+    keys: dict[Key, None] = {(name, "eval"): None for name in plan.targets}
+    keys |= {(name, "train"): None for parts in plan.parts.values() for name in parts}
     begun, found = time.perf_counter(), Sample({}, {}, {}, 0.0)
-    for task, split in dict.fromkeys(keys):
+    for key in keys:
+        task, split = key
         assumed = split == "train" and task in plan.assumed
         items = plan.items.split(task, "eval" if assumed else split)
-        count, key = min(SAMPLED, len(items)), (task, split)
+        count = min(SAMPLED, len(items))
         found.available[key] = plan.recipe.items if assumed else len(items)
         found.items[key] = [items[k * len(items) // count] for k in range(count)]
-        found.sizes[key] = [
-            [image.pixels().shape[:2] for image in item.images] for item in found.items[key]
-        ]
+        shapes = [[image.pixels().shape for image in item.images] for item in found.items[key]]
+        found.sizes[key] = [[(shape[0], shape[1]) for shape in one] for one in shapes]
     drawn = max(1, sum(map(len, found.items.values())))
     return found._replace(seconds=(time.perf_counter() - begun) / drawn)
 

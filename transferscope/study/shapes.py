@@ -86,9 +86,8 @@ class Shapes:
     small: bool = False
     """Whether it is built like the embedded bases, whose forward computes less."""
     min_pixels: int = 56 * 56
-    """Smallest image after the processor."""
+    """Smallest image after the processor; `max_pixels` the largest."""
     max_pixels: int = 16384 * 28 * 28
-    """Largest image after the processor."""
 
     def linears(self) -> dict[str, tuple[int, int]]:
         """{name: (out, in)} of a layer's linear layers, in the order of the forward."""
