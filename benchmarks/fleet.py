@@ -37,14 +37,16 @@ from torch import Tensor
 
 from transferscope.engine import train
 from transferscope.engine.adapter import Adapter
-from transferscope.engine.glimpse import tokenizer
+from transferscope.engine.base_model import keep_layout, load_base, make_base
+from transferscope.engine.devices import spread_layers
+from transferscope.engine.forward_paths import forward_path
+from transferscope.engine.glimpse import prompt_layout as layout
+from transferscope.engine.glimpse.shipped import folder
 from transferscope.engine.linears import language_linears
-from transferscope.engine.paths import forward_path
-from transferscope.engine.quantized import keep_layout
+from transferscope.engine.processors import load_processor
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
-from transferscope.engine.split import spread
-from transferscope.engine.train import Job, train_fleet
-from transferscope.engine.vlm import load_base, make_base
+from transferscope.engine.train import train_fleet
 from transferscope.study import Recipe
 from transferscope.suites import open_suite
 from transferscope.tasks import ArrayImage, Item, with_choices
@@ -70,7 +72,9 @@ class Timed(NamedTuple):
         return self.items / median(self.seconds)
 
 
-def ours_train(bench: Bench, jobs: Sequence[Job]) -> tuple[float, list[float], list[Adapter]]:
+def ours_train(
+    bench: Bench, jobs: Sequence[TrainingJob]
+) -> tuple[float, list[float], list[Adapter]]:
     """Seconds, the loss of each step (of all jobs), the adapters."""
     losses: list[Tensor] = []
 
@@ -107,7 +111,7 @@ def ours_look(bench: Bench, items: Sequence[Item]) -> float:
     path: Any = forward_path(bench.base, items)
     rows = path.encode(items)
     begun = now(bench)
-    path.eyes.features([picture for row in rows for picture in row.pictures])
+    path.vision_cache.features([picture for row in rows for picture in row.images])
     return now(bench) - begun
 
 
@@ -164,7 +168,7 @@ def embedded(name: str, tiny: bool) -> Bench:
     base = load_base(name)
     tasks = [task.name for task in suite.tasks]
     sources, count, asked = (tasks[:1], 8, 1) if tiny else (tasks[:12:3], 128, 10)
-    jobs = [Job(its, 0, suite.items(its, "train")[:count], 1, 2, 3) for its in sources]
+    jobs = [TrainingJob(its, 0, suite.items(its, "train")[:count], 1, 2, 3) for its in sources]
     questions = [item for its in tasks for item in suite.items(its, "eval")[:asked]]
     recipe = recipe_of(batch_size=4 if tiny else 32, learning_rate=4e-3)
     return Bench(base, recipe, jobs, questions, 64, checkpointing=False)
@@ -172,15 +176,16 @@ def embedded(name: str, tiny: bool) -> Bench:
 
 def shaped(name: str, tiny: bool, quantization: str | None = None, gpus: int = 1) -> Bench:
     """Random weights of Qwen2.5-VL's shapes: two pictures and 64 tokens of text an item."""
-    from transferscope.engine.glimpse.processor import processor
-
     side, count = (56, 16) if tiny else (448, 32)
     model = random_model(configuration(name, tiny), quantization, gpus)
-    words = processor()
+    words = load_processor(folder("glimpse-s"))
     words.image_processor.size = {"shortest_edge": 28 * 28, "longest_edge": side * side}
     base = make_base(model, words, name=name, weights_hash="random")
-    items = made_items(9 * count, side)
-    jobs = [Job(str(index), 0, items[index * count :][:count], index, 2, 3) for index in range(8)]
+    items = made_items(9 * count, side, words.tokenizer)
+    jobs = [
+        TrainingJob(str(index), 0, items[index * count :][:count], index, 2, 3)
+        for index in range(8)
+    ]
     return Bench(base, recipe_of(batch_size=8), jobs, items[8 * count :], 8, checkpointing=True)
 
 
@@ -198,7 +203,7 @@ def random_model(config: Any, quantization: str | None, gpus: int) -> Any:
     else:
         model = in_4_bits(Model, config, options, devices[0])
     if gpus > 1:
-        spread(model, devices)
+        spread_layers(model, devices)
     return model
 
 
@@ -266,9 +271,9 @@ def configuration(name: str, tiny: bool) -> Any:
             "vocab_size": words,
             "rms_norm_eps": 1e-6,
             "rope_parameters": rope,
-            "pad_token_id": tokenizer.PAD,
-            "bos_token_id": tokenizer.TURN,
-            "eos_token_id": tokenizer.TURN_END,
+            "pad_token_id": layout.PAD,
+            "bos_token_id": layout.TURN,
+            "eos_token_id": layout.TURN_END,
         },
         vision_config=vision
         | {
@@ -276,15 +281,15 @@ def configuration(name: str, tiny: bool) -> Any:
             "window_size": 56 if tiny else 112,
             "fullatt_block_indexes": [1] if tiny else [7, 15, 23, 31],
         },
-        image_token_id=tokenizer.IMAGE_PAD,
-        video_token_id=tokenizer.VIDEO_PAD,
-        vision_start_token_id=tokenizer.IMAGE,
-        vision_end_token_id=tokenizer.IMAGE_END,
+        image_token_id=layout.IMAGE_PAD,
+        video_token_id=layout.VIDEO_PAD,
+        vision_start_token_id=layout.IMAGE,
+        vision_end_token_id=layout.IMAGE_END,
         tie_word_embeddings=name == "3b",
     )
 
 
-def made_items(count: int, side: int) -> list[Item]:
+def made_items(count: int, side: int, tokenizer: Any) -> list[Item]:
     """Items with two pictures of noise, and prompts of 64 tokens."""
     rng, choices, items = np.random.default_rng(0), ("box", "point"), []
     question = "Which is closer?"
@@ -397,7 +402,7 @@ def measure(bench: Bench, rounds: int, alone: bool) -> dict[str, Timed]:
     return found
 
 
-def count_of(jobs: Sequence[Job]) -> int:
+def count_of(jobs: Sequence[TrainingJob]) -> int:
     """Items of all jobs."""
     return sum(len(job.items) for job in jobs)
 

@@ -13,14 +13,14 @@ from torch.nn import functional
 
 from transferscope.engine import train
 from transferscope.engine.adapter import Adapter
+from transferscope.engine.base_model import Base
 from transferscope.engine.compiled import eagerly
+from transferscope.engine.forward_paths import option_tokens
 from transferscope.engine.linears import target_linears
-from transferscope.engine.optimizer import rate_share
-from transferscope.engine.plain_path import PlainPath
-from transferscope.engine.rows import letters
-from transferscope.engine.train import Job
-from transferscope.engine.vlm import Base
-from transferscope.engine.windows import see_in_windows
+from transferscope.engine.optimizer import lr_lambda
+from transferscope.engine.qwen_vision import use_window_attention
+from transferscope.engine.records import TrainingJob
+from transferscope.engine.reference_path import ReferencePath
 from transferscope.tasks import Item
 from transferscope.tasks.answers import read_reply
 
@@ -33,7 +33,7 @@ class Bench(NamedTuple):
 
     base: Base
     recipe: Any
-    jobs: list[Job]
+    jobs: list[TrainingJob]
     questions: list[Item]
     answering: int
     """Items of a scoring batch, ours and the tuned one's."""
@@ -49,7 +49,7 @@ def looking(model: Any, *, tuned: bool) -> Iterator[None]:
     try:
         with eagerly(model):
             if tuned:
-                see_in_windows(model)
+                use_window_attention(model)
             else:
                 model.set_attn_implementation({"vision_config": "sdpa"})
             yield
@@ -82,10 +82,10 @@ def lora(bench: Bench, start: Adapter, *, tuned: bool, checkpointing: bool = Fal
 
 
 def peft_run(
-    bench: Bench, job: Job, start: Adapter, *, tuned: bool, checkpointing: bool = False
+    bench: Bench, job: TrainingJob, start: Adapter, *, tuned: bool, checkpointing: bool = False
 ) -> tuple[float, list[float], dict[str, Tensor]]:
     """One adapter: seconds, the loss of each step, the weights."""
-    recipe, plain = bench.recipe, PlainPath(bench.base)
+    recipe, plain = bench.recipe, ReferencePath(bench.base)
     count = len(job.items)
     orders = train.epoch_orders(count, recipe.epochs, job.order_seed)
     size = recipe.batch_size
@@ -102,13 +102,13 @@ def peft_run(
         ready, losses = [made(batch) if tuned else None for batch in batches], []
         begun = now(bench)
         for step, batch in enumerate(batches):
-            share = rate_share(recipe.schedule, recipe.warmup, step, len(batches))
+            share = lr_lambda(recipe.schedule, recipe.warmup, step, len(batches))
             optimizer.param_groups[0]["lr"] = recipe.learning_rate * share
             inputs, said = ready[step] or made(batch)
             loss = loss_of(model, inputs, said, tuned=tuned)
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights, recipe.clip)
+            torch.nn.utils.clip_grad_norm_(weights, recipe.max_grad_norm)
             optimizer.step()
             losses.append(loss.detach())
         seconds = now(bench) - begun
@@ -121,13 +121,13 @@ def peft_run(
 
 
 def inputs_of(
-    bench: Bench, plain: PlainPath, items: Sequence[Item], *, whole: bool
+    bench: Bench, plain: ReferencePath, items: Sequence[Item], *, whole: bool
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The processor's tensors, with the answer (its last token only if `whole`), and the answer."""
-    its = letters(bench.base.processor)
-    said = [its.stem + its.tails[item.answer] for item in items]
+    its = option_tokens(bench.base.processor)
+    said = [its.prefix + its.suffixes[item.answer] for item in items]
     rows = [
-        row._replace(said=answer if whole else answer[:-1])
+        row._replace(answer_ids=answer if whole else answer[:-1])
         for row, answer in zip(plain.encode(items), said, strict=True)
     ]
     return plain.inputs(rows), torch.tensor(said, device=bench.base.device)
@@ -146,18 +146,18 @@ def loss_of(model: Any, inputs: dict[str, Tensor], said: Tensor, *, tuned: bool)
 @torch.no_grad()
 def peft_letters(bench: Bench, adapter: Adapter) -> tuple[float, list[int | None]]:
     """Seconds and choices of one forward that reads the letters."""
-    plain, its, choices = PlainPath(bench.base), letters(bench.base.processor), []
+    plain, its, choices = ReferencePath(bench.base), option_tokens(bench.base.processor), []
     with lora(bench, adapter, tuned=True) as model:
         model.eval()
         batches = list(parted(bench.questions, bench.answering))
         ready = [
-            plain.inputs([row._replace(said=its.stem) for row in plain.encode(batch)])
+            plain.inputs([row._replace(answer_ids=its.prefix) for row in plain.encode(batch)])
             for batch in batches
         ]
         begun = now(bench)
         for batch, inputs in zip(batches, ready, strict=True):
             logits = model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1].float()
-            table = logits[:, [tail[0] for tail in its.tails]].tolist()
+            table = logits[:, [tail[0] for tail in its.suffixes]].tolist()
             for line, item in zip(table, batch, strict=True):
                 choices.append(int(np.argmax(line[: len(item.choices)])))
         return now(bench) - begun, choices
@@ -168,7 +168,7 @@ def peft_generate(
     bench: Bench, adapter: Adapter, size: int, items: Sequence[Item]
 ) -> tuple[float, list[int | None]]:
     """Seconds and choices of `generate`, some items at a time."""
-    plain, decode, choices = PlainPath(bench.base), bench.base.processor.tokenizer.decode, []
+    plain, decode, choices = ReferencePath(bench.base), bench.base.processor.tokenizer.decode, []
     with lora(bench, adapter, tuned=False) as model:
         model.eval()
         begun = now(bench)
@@ -188,7 +188,7 @@ def parted(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 @torch.no_grad()
 def stock_look(bench: Bench, items: Sequence[Item]) -> float:
     """Seconds to look at all pictures through the processor and the tower as it comes."""
-    plain = PlainPath(bench.base)
+    plain = ReferencePath(bench.base)
     with looking(bench.base.model, tuned=False):
         begun = now(bench)
         for batch in parted(items, 8):

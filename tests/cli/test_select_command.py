@@ -11,7 +11,6 @@ from transferscope import store as results
 from transferscope.analysis.json_file import plain, to_json
 from transferscope.selection import mixture
 from transferscope.study.file import parse_study
-from transferscope.study.items import stock_of
 from transferscope.study.plan import plan_study
 
 STUDY = "name: next\nmodels: {s: glimpse-s}\nsuite: glimpse\nseeds: 1\nrecipe: {items: 250}\n"
@@ -52,7 +51,7 @@ def test_the_mixture_is_printed_on_80_columns_and_a_study_file_takes_it(select, 
     # The printed lines, in a study on the suite of the same tasks, give each its items.
     lines = text.partition("models and suite:\n")[2]
     study = parse_study(STUDY + re.sub("^  ", "", lines, flags=re.M), "next.yaml")
-    parts = plan_study(study, stock_of(study)).parts[f"for {target}"]
+    parts = plan_study(study).parts[f"for {target}"]
     assert parts == {choice.source: choice.items for choice in found.choices}
     assert sum(parts.values()) == 250
 

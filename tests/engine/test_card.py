@@ -1,19 +1,20 @@
 """What only a GPU runs, on a stand-in for one: nothing on two devices, and nobody waits for it."""
 
-import lab_factory as factory
+import engine_factory as factory
 import pytest
 import torch
 from card import a_card, put_on_card
+from engine_factory import FAST_FAMILIES
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from transferscope.engine import devices, train
 from transferscope.engine import qwen_path as qwen
-from transferscope.engine.devices import free_on
-from transferscope.engine.memory import Room
-from transferscope.engine.qwen_path import FAMILIES
+from transferscope.engine.base_model import Base
+from transferscope.engine.devices import free_memory_on
+from transferscope.engine.memory import MemoryPlan
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import Job, train_fleet
-from transferscope.engine.vlm import Base
+from transferscope.engine.train import train_fleet
 
 torch.set_num_threads(1)
 
@@ -21,15 +22,15 @@ torch.set_num_threads(1)
 @pytest.fixture
 def two_at_once(monkeypatch):
     """Two adapters share forwards, beside the weights; nothing is compiled."""
-    monkeypatch.setattr(train, "training_room", lambda *_: Room(2, 1, False))
+    monkeypatch.setattr(train, "memory_plan", lambda *_: MemoryPlan(2, 1, False))
     monkeypatch.setattr(train, "folding_pays", lambda *_: False)
     monkeypatch.setattr(Base, "mergeable", False)
     monkeypatch.setattr(qwen, "compile_layers", lambda *_: None)
 
 
-def jobs(count: int = 6) -> list[Job]:
+def jobs(count: int = 6) -> list[TrainingJob]:
     made = (factory.items(count, 1, seed=seed, size=(56, 56)) for seed in (0, 1))
-    return [Job(f"task{index}", 0, items, index, 2, 3) for index, items in enumerate(made)]
+    return [TrainingJob(f"task{index}", 0, items, index, 2, 3) for index, items in enumerate(made)]
 
 
 def on_card(base: Base) -> Base:
@@ -38,7 +39,7 @@ def on_card(base: Base) -> Base:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
-@pytest.mark.parametrize("family", [*FAMILIES, "llava", "small"])
+@pytest.mark.parametrize("family", [*FAST_FAMILIES, "llava", "small"])
 def test_a_gpu_trains_and_answers_as_a_cpu(family, dropout, two_at_once, monkeypatch):
     monkeypatch.setattr("torch.Generator", lambda *_, plain=torch.Generator: plain())
     items, recipe = factory.items(5, 2, seed=7), factory.recipe(epochs=1)
@@ -61,7 +62,7 @@ def test_a_gpu_trains_and_answers_as_a_cpu(family, dropout, two_at_once, monkeyp
             assert its.logprobs == pytest.approx(other.logprobs, abs=2e-2)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAST_FAMILIES)
 def test_nobody_waits_for_a_gpu_from_step_to_step(family, two_at_once):
     """Three times the steps, and three times the batches, are waited for as often."""
     base, items = on_card(factory.family_base(family)), factory.items(12, 1, seed=7)
@@ -122,7 +123,7 @@ def users_own(request):
 
 def test_a_gpu_adds_up_in_a_fixed_order_and_what_a_user_set_comes_back(two_at_once, users_own):
     with a_card(), Orders() as orders:
-        base = on_card(factory.family_base(FAMILIES[1]))
+        base = on_card(factory.family_base(FAST_FAMILIES[1]))
         orders.met.clear()
         trained_and_asked(base)
     assert orders.met == {(True, False, False)}  # a warning alone leaves attention as it is
@@ -135,16 +136,16 @@ def test_a_gpu_adds_up_in_a_fixed_order_and_what_a_user_set_comes_back(two_at_on
 def test_an_operation_without_a_fixed_order_is_logged_and_done_in_any(
     two_at_once, monkeypatch, caplog
 ):
-    def clip(*given, clip=train.clip):
+    def clip(*given, plain=train.clip_gradients):
         torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))  # torch knows none for it
-        return clip(*given)
+        return plain(*given)
 
-    devices._note.cache_clear()
-    (expected, *_), _ = trained_and_asked(factory.family_base(FAMILIES[1]))
-    monkeypatch.setattr(train, "clip", clip)
+    devices._warn_once.cache_clear()
+    (expected, *_), _ = trained_and_asked(factory.family_base(FAST_FAMILIES[1]))
+    monkeypatch.setattr(train, "clip_gradients", clip)
     with a_card():
         for _ in range(2):
-            (found, *_), _ = trained_and_asked(on_card(factory.family_base(FAMILIES[1])))
+            (found, *_), _ = trained_and_asked(on_card(factory.family_base(FAST_FAMILIES[1])))
     for key, tensor in found.tensors.items():
         torch.testing.assert_close(tensor, expected.tensors[key], atol=1e-3, rtol=1e-3)
     (told,) = caplog.messages
@@ -157,4 +158,4 @@ def test_memory_that_torch_keeps_unused_is_free(monkeypatch):
     known = {"mem_get_info": (10, 80), "memory_reserved": 50, "memory_allocated": 20}
     for name, value in known.items():
         monkeypatch.setattr(f"torch.cuda.{name}", lambda *_, value=value: value)
-    assert free_on(torch.device("cuda", 0)) == 10 + 50 - 20
+    assert free_memory_on(torch.device("cuda", 0)) == 10 + 50 - 20

@@ -2,18 +2,20 @@
 
 import itertools
 
-import lab_factory as factory
+import engine_factory as factory
 import pytest
 import torch
+from engine_factory import FAST_FAMILIES
 from torch._dynamo.utils import counters
 
-from transferscope.engine import train, windows
+from transferscope.engine import train
 from transferscope.engine.compiled import compile_layers
-from transferscope.engine.memory import Room
-from transferscope.engine.paths import forward_path
-from transferscope.engine.qwen_path import FAMILIES, _narrowed
-from transferscope.engine.train import Job, train_fleet
-from transferscope.engine.windows import see_in_windows
+from transferscope.engine.forward_paths import forward_path
+from transferscope.engine.memory import MemoryPlan
+from transferscope.engine.qwen_path import _narrowed
+from transferscope.engine.qwen_vision import use_window_attention
+from transferscope.engine.records import TrainingJob
+from transferscope.engine.train import train_fleet
 
 torch.set_num_threads(1)
 
@@ -31,14 +33,15 @@ def fresh_compiler():
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """Two adapters in the same forwards, beside the weights rather than in them."""
-    monkeypatch.setattr(train, "training_room", lambda *_: Room(2, 1, False))
+    monkeypatch.setattr(train, "memory_plan", lambda *_: MemoryPlan(2, 1, False))
     monkeypatch.setattr(train, "folding_pays", lambda *_: False)
 
 
-def jobs(seed: int) -> list[Job]:
+def jobs(seed: int) -> list[TrainingJob]:
     made = [factory.items(4, 1, seed=seed + index, size=(56, 56)) for index in (0, 1)]
     return [
-        Job(f"task{index}", seed, items, seed + index, 2, 3) for index, items in enumerate(made)
+        TrainingJob(f"task{index}", seed, items, seed + index, 2, 3)
+        for index, items in enumerate(made)
     ]
 
 
@@ -59,7 +62,7 @@ RECIPE = factory.recipe(epochs=2, targets=("q_proj", "down_proj"))
 def test_compiled_layers_train_any_fleet_alike_and_are_compiled_once(
     together, as_on_a_gpu, monkeypatch
 ):
-    monkeypatch.setattr(train, "training_room", lambda *_: Room(together, 1, False))
+    monkeypatch.setattr(train, "memory_plan", lambda *_: MemoryPlan(together, 1, False))
     items = factory.items(4, 1, size=(56, 56))
     base, plain = (factory.family_base("qwen2_5_vl", torch.float64) for _ in range(2))
     compile_layers(base.model.get_decoder().layers, "aot_eager")
@@ -78,7 +81,7 @@ def test_compiled_layers_train_any_fleet_alike_and_are_compiled_once(
     torch.testing.assert_close(scores(base, items), untuned, atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAST_FAMILIES)
 def test_the_last_layer_says_at_the_places_asked_what_it_says_there_at_all(family):
     items = factory.items(4, 1, size=None)
     base = factory.family_base(family, torch.float64)
@@ -152,20 +155,20 @@ def looked(base, images) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [None, (112, 112)])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAST_FAMILIES)
 def test_windows_without_a_loop_equal_the_loop(family, size, dtype):
     base = factory.family_base(family, dtype)
     images = [image.pixels() for item in factory.items(4, None, size=size) for image in item.images]
     loop = looked(base, images)
     assert base.model.config.vision_config._attn_implementation == "sdpa"
-    assert not see_in_windows(base.model)
+    assert not use_window_attention(base.model)
     assert base.model.config.vision_config._attn_implementation != "sdpa"
     assert base.model.config.text_config._attn_implementation == "sdpa"
     exact = 1e-10 if dtype == torch.float64 else 1e-4
     torch.testing.assert_close(looked(base, images), loop, atol=exact, rtol=exact)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAST_FAMILIES)
 def test_attention_of_varying_lengths_gets_the_windows_as_torch_wants_them(family, monkeypatch):
     base, called = factory.family_base(family, torch.float64), []
 
@@ -184,8 +187,8 @@ def test_attention_of_varying_lengths_gets_the_windows_as_torch_wants_them(famil
     images = [item.images[0].pixels() for item in factory.items(3, 1, size=None)]
     loop = looked(base, images)
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen)
-    monkeypatch.setattr(windows, "_has_varlen", lambda *_: True)
-    assert see_in_windows(base.model)
+    monkeypatch.setattr(qwen_vision, "_has_varlen", lambda *_: True)
+    assert use_window_attention(base.model)
     torch.testing.assert_close(looked(base, images), loop, atol=1e-10, rtol=1e-10)
     assert len(called) == base.model.config.vision_config.depth
 
@@ -206,8 +209,8 @@ def test_vision_blocks_are_compiled_whole_and_for_pictures_of_any_size(monkeypat
     ]
     loops = [looked(base, images) for images in some]
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen)
-    monkeypatch.setattr(windows, "_has_varlen", lambda *_: True)
-    see_in_windows(base.model)
+    monkeypatch.setattr(qwen_vision, "_has_varlen", lambda *_: True)
+    use_window_attention(base.model)
     compile_layers(base.model.model.visual.blocks, "eager")
     graphs = []
     for images, loop in zip(some, loops, strict=True):

@@ -3,7 +3,7 @@
 import copy
 from itertools import pairwise
 
-import lab_factory as factory
+import engine_factory as factory
 import pytest
 import torch
 from messages import raises
@@ -11,17 +11,16 @@ from safetensors import safe_open
 from test_fleet import in_company, job, peft_run, random_adapter
 from torch.nn import functional
 
-from transferscope.engine import quantized
+from tools.glimpse_bases.export import save_base
+from transferscope.engine import base_model
 from transferscope.engine.adapter import WEIGHTS, load_adapter, save_adapter
-from transferscope.engine.external_adapter import load_tuned
-from transferscope.engine.glimpse.base import save_base
+from transferscope.engine.base_model import load_base
+from transferscope.engine.checkpoint import load_checkpoint
+from transferscope.engine.forward_paths import forward_path, option_tokens
 from transferscope.engine.linears import language_linears
-from transferscope.engine.memory import Room
-from transferscope.engine.paths import forward_path
-from transferscope.engine.rows import letters
+from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
-from transferscope.engine.vlm import load_base
 from transferscope.errors import MissingExtra
 
 torch.set_num_threads(1)
@@ -44,7 +43,7 @@ def base(folder):
 
 
 def test_without_bitsandbytes_one_line_names_the_extra(folder, monkeypatch):
-    monkeypatch.setattr(quantized.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(base_model.importlib.util, "find_spec", lambda _: None)
     with raises(MissingExtra):
         load_base(folder, quantization="nf4")
 
@@ -61,14 +60,14 @@ def test_the_language_models_linear_layers_alone_lie_in_4_bits(base, folder):
 
 
 def test_a_fleet_over_nf4_equals_separate_peft_runs(base, monkeypatch):
-    recipe = factory.recipe(weight_decay=0.01, clip=0.5)
+    recipe = factory.recipe(weight_decay=0.01, max_grad_norm=0.5)
     jobs = [
         job(0, factory.items(6, None, seed=1, size=(56, 84))),
         job(1, factory.items(6, 1, seed=2, size=(56, 56))),
     ]
     # What a CPU would make of the weights in a forward without gradients is no trap.
     score_fleet(base, [None], jobs[0].items)
-    in_company(monkeypatch, Room(2, 1, False))
+    in_company(monkeypatch, MemoryPlan(2, 1, False))
     found = train_fleet(base, jobs, recipe)
     starts = train_fleet(base, jobs, factory.recipe(**(vars(recipe) | {"learning_rate": 0.0})))
     for its, ours, start in zip(jobs, found, starts, strict=True):
@@ -105,14 +104,14 @@ def test_answers_over_nf4_are_pefts(base):
     adapter, items = random_adapter(base, 1), factory.items(5, 1, seed=4, size=(56, 56))
     ours = score_fleet(base, [None, adapter], items)
     assert ours[0] != ours[1]
-    plain, its = forward_path(base, items, "plain"), letters(base.processor)
+    plain, its = forward_path(base, items, "reference"), option_tokens(base.processor)
     config = LoraConfig(r=4, lora_alpha=8, target_modules=adapter.config["target_modules"])
     model = get_peft_model(copy.deepcopy(base.model), config)
     set_peft_model_state_dict(model, adapter.tensors)
     with torch.no_grad():
         table = model(**plain.inputs(plain.encode(items))).logits[:, -1].log_softmax(-1)
     for answer, line, item in zip(ours[1], table, items, strict=True):
-        theirs = [float(line[tail[0]]) for tail in its.tails[: len(item.choices)]]
+        theirs = [float(line[tail[0]]) for tail in its.suffixes[: len(item.choices)]]
         assert answer.logprobs == pytest.approx(theirs, abs=1e-4)
 
 
@@ -125,7 +124,7 @@ def test_an_adapter_keeps_what_it_was_trained_on(base, tmp_path):
 
 
 def test_a_whole_finetuned_model_is_stored_as_its_base(base, folder):
-    tuned = load_tuned(base, folder)
+    tuned = load_checkpoint(base, folder)
     assert tuned.quantization == "nf4"
     items = factory.items(3, 1)
     assert score_fleet(tuned, [None], items) == score_fleet(base, [None], items)

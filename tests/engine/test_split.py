@@ -2,21 +2,21 @@
 
 from itertools import pairwise
 
-import lab_factory as factory
+import engine_factory as factory
 import pytest
 import torch
+from engine_factory import FAST_FAMILIES
 from messages import raises
 from test_fleet import job, random_adapter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from transferscope.engine import train
+from transferscope.engine.devices import layers_by_device, spread_layers
 from transferscope.engine.lora import Stack
-from transferscope.engine.memory import Room
-from transferscope.engine.optimizer import clip
-from transferscope.engine.qwen_path import FAMILIES
+from transferscope.engine.memory import MemoryPlan
+from transferscope.engine.optimizer import clip_gradients
 from transferscope.engine.score import score_fleet
-from transferscope.engine.split import layers_by_device, spread
 from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError, StudyError
 from transferscope.study.file import parse_study
@@ -28,14 +28,14 @@ CPU, OTHER, META = torch.device("cpu"), torch.device("cpu", 0), torch.device("me
 
 def halves(family: str, other: torch.device):
     base = factory.family_base(family, torch.float64)
-    spread(base.model, [CPU, other])
+    spread_layers(base.model, [CPU, other])
     return base
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "llava"])
+@pytest.mark.parametrize("family", [*FAST_FAMILIES, "llava"])
 def test_a_base_on_two_devices_trains_and_answers_as_on_one(family, monkeypatch):
     """Its factors and their moments are kept in two parts: `cpu` and `cpu:0` differ by name."""
-    monkeypatch.setattr(train, "training_room", lambda *_: Room(2, 1, False))
+    monkeypatch.setattr(train, "memory_plan", lambda *_: MemoryPlan(2, 1, False))
 
     def parted(shapes, *given, devices, **named):
         parts.append({name: (CPU, OTHER)[index % 2] for index, name in enumerate(devices)})
@@ -43,7 +43,7 @@ def test_a_base_on_two_devices_trains_and_answers_as_on_one(family, monkeypatch)
 
     parts = []
     jobs = [job(seed, factory.items(4, 1, seed=seed, size=(56, 56))) for seed in (0, 1)]
-    items, recipe = factory.items(5, 1, seed=7, size=(56, 56)), factory.recipe(clip=0.1)
+    items, recipe = factory.items(5, 1, seed=7, size=(56, 56)), factory.recipe(max_grad_norm=0.1)
     found = []
     for base in (factory.family_base(family, torch.float64), halves(family, CPU)):
         adapters = train_fleet(base, jobs, recipe)
@@ -79,16 +79,16 @@ class Apart(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAST_FAMILIES)
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_no_sum_is_over_two_devices(family, checkpointing, monkeypatch):
-    monkeypatch.setattr(train, "training_room", lambda *_: Room(2, 1, checkpointing))
+    monkeypatch.setattr(train, "memory_plan", lambda *_: MemoryPlan(2, 1, checkpointing))
     base, items = halves(family, META), factory.items(4, 1, size=(56, 56))
     adapter = random_adapter(base, 1)
     jobs = [job(seed, items) for seed in (0, 1)]
     with Apart():
         train_fleet(base, jobs, factory.recipe())
-        monkeypatch.setattr("transferscope.engine.vlm.Base.mergeable", False)
+        monkeypatch.setattr("transferscope.engine.base_model.Base.mergeable", False)
         score_fleet(base, [None, adapter], items)
     assert layers_by_device(base.model) == {CPU: 2, META: 1}
 
@@ -101,22 +101,22 @@ def test_factors_lie_beside_their_layers_and_norms_are_over_all_of_them():
     for name, (a, b) in stack.factors.items():
         assert a.device == b.device == devices[name]
     gradients = [torch.full((1, 9), 2.0), torch.full((1, 16), 2.0)]  # a norm of 10
-    clip(gradients, 1.0)
+    clip_gradients(gradients, 1.0)
     assert torch.cat(gradients, 1).norm() == pytest.approx(1.0, abs=1e-5)
     assert all(one == two for one, two in pairwise(torch.cat(gradients, 1)[0].tolist()))
 
 
 def test_an_embedded_base_on_two_devices_takes_the_path_that_knows_them():
     base, items = factory.small_base(), factory.items(2, 1)
-    spread(base.model, [CPU, META])
+    spread_layers(base.model, [CPU, META])
     with Apart():
         score_fleet(base, [None], items)
-    assert list(base.paths) == ["qwen"]
+    assert list(base.paths) == ["qwen2_5_vl"]
 
 
 def test_a_decoder_with_fewer_layers_than_devices_is_refused():
     with raises(DataError):
-        spread(factory.family_base("qwen2_5_vl").model, [CPU] * 4)
+        spread_layers(factory.family_base("qwen2_5_vl").model, [CPU] * 4)
 
 
 def test_gpus_are_a_share_of_one_or_a_whole_number():

@@ -2,21 +2,26 @@
 
 from functools import cache
 
+import engine_factory as factory
 import families_factory as families
-import lab_factory as factory
 import pytest
 import torch
 from messages import raises
 from PIL import Image
 
 from transferscope.engine import score
-from transferscope.engine.paths import forward_path
-from transferscope.engine.processors import load_processor
-from transferscope.engine.rows import Row
+from transferscope.engine.base_model import hash_folder, load_base
+from transferscope.engine.forward_paths import Row, forward_path
+from transferscope.engine.processors import (
+    after_block,
+    load_processor,
+    open_block,
+    prompt_end,
+    set_thinking,
+)
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
-from transferscope.engine.thinking import after_block, open_block, prompt_end, set_thinking
-from transferscope.engine.train import Job, train_fleet
-from transferscope.engine.vlm import load_base, weights_hash
+from transferscope.engine.train import train_fleet
 from transferscope.errors import StudyError
 
 torch.set_num_threads(1)
@@ -73,7 +78,7 @@ def test_a_model_that_knows_the_switch_is_told_not_to_think(folder):
 
 def test_letters_and_training_inside_an_open_block_are_refused(folder):
     base, items = load_base(folder("qwen3.5"), name="Q", thinking=True), factory.items(2, 1)
-    job = Job("a", 0, items, 1, 2, 3)
+    job = TrainingJob("a", 0, items, 1, 2, 3)
     with raises(StudyError):
         score_fleet(base, [None], items)
     with raises(StudyError):
@@ -100,9 +105,9 @@ def test_what_is_thought_is_no_part_of_a_reply(thinking, folder):
     class Path:
         """Says the same to everything."""
 
-        def logits(self, rows, read=1):
-            made = torch.zeros(len(rows), read, len(base.processor.tokenizer))
-            made[:, -1, tokens[min(len(rows[0].said), len(tokens) - 1)]] = 1
+        def logits(self, rows, num_logits_to_keep=1):
+            made = torch.zeros(len(rows), num_logits_to_keep, len(base.processor.tokenizer))
+            made[:, -1, tokens[min(len(rows[0].answer_ids), len(tokens) - 1)]] = 1
             return made
 
     rows = [Row(item, (), ()) for item in items]
@@ -120,9 +125,9 @@ def test_a_long_reply_of_a_model_that_thinks_is_generated_and_read(folder):
 def test_what_a_template_is_told_is_part_of_a_bases_hash_where_it_knows_the_switch(folder):
     path = folder("qwen3.5")
     told, thinks = load_base(path), load_base(path, thinking=True)
-    assert len({told.weights_hash, thinks.weights_hash, weights_hash(path)}) == 3
+    assert len({told.weights_hash, thinks.weights_hash, hash_folder(path)}) == 3
     path = folder("qwen2.5-vl")
-    assert load_base(path, thinking=True).weights_hash == weights_hash(path)
+    assert load_base(path, thinking=True).weights_hash == hash_folder(path)
 
 
 def test_templates_under_several_names_are_all_told():

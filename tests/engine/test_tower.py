@@ -2,15 +2,16 @@
 
 import threading
 
-import lab_factory as factory
+import engine_factory as factory
 import numpy as np
 import pytest
 import torch
+from engine_factory import FAST_FAMILIES
 from torch import nn
 
-from transferscope.engine.qwen_path import FAMILIES
-from transferscope.engine.tower import Pixels, fill_up, smooth
-from transferscope.engine.vision import Budget, Eyes, seen
+from transferscope.engine.qwen_vision import ImagePreparer, pad_gated_mlp, speed_up_tower
+from transferscope.engine.records import CacheLimits
+from transferscope.engine.vision_cache import VisionCache, keyed
 from transferscope.tasks import ArrayImage
 
 torch.set_num_threads(1)
@@ -24,20 +25,20 @@ def pictures(*sizes: tuple[int, int]) -> list[ArrayImage]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAST_FAMILIES)
 def test_bytes_amount_to_the_processors_own_numbers(family, dtype):
     processor = factory.family_base(family).processor.image_processor
     processor.image_mean = [0.1, 0.4, 0.7]
-    pixels = Pixels(processor, CPU, dtype)
+    pixels = ImagePreparer(processor, CPU, dtype)
     for picture in pictures((112, 112), (40, 130), (300, 200)):
         made = processor(images=[picture.pixels().transpose(2, 0, 1)], return_tensors="pt")
-        prepared = pixels.prepared(picture)
+        prepared = pixels.prepare(picture)
         assert prepared.patches.dtype == torch.uint8
         assert torch.equal(prepared.grid, made["image_grid_thw"])
-        assert torch.equal(pixels.numbers(prepared.patches), made["pixel_values"].to(dtype))
+        assert torch.equal(pixels.values(prepared.patches), made["pixel_values"].to(dtype))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAST_FAMILIES)
 def test_a_smooth_tower_says_what_it_said_without_a_convolution(family, monkeypatch):
     base = factory.family_base(family, torch.float64)
     tower = base.model.model.visual
@@ -46,12 +47,12 @@ def test_a_smooth_tower_says_what_it_said_without_a_convolution(family, monkeypa
     )
     given = made["pixel_values"].double(), made["image_grid_thw"]
     before = tower(*given).pooler_output
-    smooth(tower)
+    speed_up_tower(tower)
     monkeypatch.delattr(nn.Conv3d, "_conv_forward")
     torch.testing.assert_close(tower(*given).pooler_output, before, atol=1e-12, rtol=1e-12)
     gated = [block.mlp for block in tower.blocks if hasattr(block.mlp, "gate_proj")]
     for mlp in gated:
-        fill_up(mlp)
+        pad_gated_mlp(mlp)
         assert mlp.gate_proj.weight.shape[0] == mlp.down_proj.weight.shape[1] == 128
     assert bool(gated) == (family == "qwen2_5_vl")
     torch.testing.assert_close(tower(*given).pooler_output, before, atol=1e-12, rtol=1e-12)
@@ -67,13 +68,13 @@ def test_units_that_tensor_cores_do_not_take_are_filled_up_and_others_are_not():
         )
         linear.out_features -= 1
     first.down_proj.weight = nn.Parameter(first.down_proj.weight[:, :-1])
-    smooth(tower)
+    speed_up_tower(tower)
     assert [block.mlp.gate_proj.out_features for block in tower.blocks] == [128, 48]
 
 
 def test_pictures_are_looked_at_in_parts_of_a_size_and_prepared_meanwhile():
     last, parts = threading.Event(), []
-    some = [seen(its) for its in pictures((2, 2), (1, 3), (5, 2), (1, 1), (1, 2))]
+    some = [keyed(its) for its in pictures((2, 2), (1, 3), (5, 2), (1, 1), (1, 2))]
 
     def prepare(picture):
         area = picture.pixels()[..., 0].size
@@ -86,8 +87,10 @@ def test_pictures_are_looked_at_in_parts_of_a_size_and_prepared_meanwhile():
         parts.append(areas)
         return [torch.full((1, 1), float(area)) for area in areas]
 
-    eyes = Eyes(look, 8, Budget(), size=lambda one: one.shape[0] * one.shape[1], prepare=prepare)
-    said = eyes.features([*some, some[0]])
+    cache = VisionCache(
+        look, 8, CacheLimits(), size=lambda one: one.shape[0] * one.shape[1], prepare=prepare
+    )
+    said = cache.features([*some, some[0]])
     assert [int(its) for its in said] == [4, 3, 10, 1, 2, 4]
     assert parts == [[4, 3], [10], [1, 2]]
-    assert eyes.looked == 5
+    assert cache.encoded == 5

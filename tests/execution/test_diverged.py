@@ -4,21 +4,22 @@ import json
 import sys
 from pathlib import Path
 
-import lab_factory as factory
+import engine_factory as factory
 import numpy as np
 import pytest
 import torch
-from fake_lab import FakeLab
+from fake_engine import FakeEngine
 from messages import raises
 
 from transferscope import cli
 from transferscope import store as results
 from transferscope.engine import train
 from transferscope.engine.adapter import save_adapter
-from transferscope.engine.loss_curve import Curve, Log, judged
-from transferscope.engine.memory import Room
+from transferscope.engine.loss_curve import LossCurve, LossLog
+from transferscope.engine.memory import MemoryPlan
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import Job, train_fleet
+from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError
 from transferscope.execution import runner
 from transferscope.execution.runner import run_study
@@ -40,13 +41,16 @@ evaluation: {items: 4}
 
 
 def jobs(count):
-    return [Job(f"t{n}", n, factory.items(4, seed=n), 10 + n, 20 + n, 30 + n) for n in range(count)]
+    return [
+        TrainingJob(f"t{n}", n, factory.items(4, seed=n), 10 + n, 20 + n, 30 + n)
+        for n in range(count)
+    ]
 
 
 @pytest.mark.parametrize("folded", [True, False])
 def test_an_adapter_that_diverges_leaves_its_neighbours_unharmed(folded, monkeypatch):
     base = factory.small_base()
-    monkeypatch.setattr(train, "training_room", lambda *its: Room(3, 1, False))
+    monkeypatch.setattr(train, "memory_plan", lambda *its: MemoryPlan(3, 1, False))
     monkeypatch.setattr(train, "folding_pays", lambda *its: folded)
     alone = train_fleet(base, jobs(3), factory.recipe())
     start = train._start
@@ -97,28 +101,28 @@ def test_an_adapter_that_changes_no_answer_fails():
 
 
 def test_a_fleet_in_which_nothing_is_finite_stops_early():
-    log = Log([100, 3])
+    log = LossLog([100, 3])
     going = [log.add(torch.tensor([1.0 if step < 20 else torch.nan, torch.nan]), torch.ones(2))
              for step in range(32)]  # fmt: skip
     assert going == [True] * 31 + [False]
     first, second = log.curves()
     assert first.failed == "diverged: its loss is not finite at step 21 of 100"
     assert second.failed == "diverged: its loss is not finite at step 1 of 3"
-    assert judged(Curve(), {"x.lora_B.weight": torch.tensor(torch.inf)}, 1.0).failed.startswith(
+    assert judged(LossCurve(), {"x.lora_B.weight": torch.tensor(torch.inf)}, 1.0).failed.startswith(
         "diverged: its weights are not finite"
     )
 
 
 def test_a_curve_is_written_with_its_ends_and_null_for_what_is_no_number():
     losses = tuple(float(n) for n in range(120))
-    record = Curve(losses, losses).record()
+    record = LossCurve(losses, losses).record()
     assert record["step"][0] == 1
     assert record["step"][-1] == record["steps"] == 120
     assert len(record["step"]) <= 51
     assert record["loss"] == [step - 1 for step in record["step"]]
     assert (record["first"], record["last"]) == (0, 119)
     assert record["mean_of_last_tenth"] == np.mean(range(108, 120))
-    bad = Curve((1.0, float("nan")), (2.0, float("inf"))).record()
+    bad = LossCurve((1.0, float("nan")), (2.0, float("inf"))).record()
     assert (bad["loss"], bad["gradient_norm"]) == ([1.0, None], [2.0, None])
     json.dumps(bad, allow_nan=False)
 
@@ -166,8 +170,8 @@ def made_study(tmp_path: Path) -> str:
 
 
 def test_the_others_of_a_fleet_are_kept_and_scored(tmp_path, monkeypatch):
-    study, fake = parse_study(made_study(tmp_path), "study.yaml"), FakeLab()
-    monkeypatch.setattr(runner, "load_lab", fake.lab)
+    study, fake = parse_study(made_study(tmp_path), "study.yaml"), FakeEngine()
+    monkeypatch.setattr(runner, "load_engine", fake.load)
     fake.diverge = {"Counting"}
     outcome = run_study(study, tmp_path / "out", tell=lambda event: None)
     assert [str(one) for one in outcome.failed] == ["good, Counting, seed 0: diverged: made up"]

@@ -12,7 +12,7 @@ from messages import raises
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 
-from ray_lab import (  # noqa: E402
+from ray_engine import (  # noqa: E402
     QUIET,
     RUNS,
     SMALL,
@@ -28,8 +28,8 @@ from threads import by_intel  # noqa: E402
 from transferscope import store as results  # noqa: E402
 from transferscope.cli import studies  # noqa: E402
 from transferscope.errors import DataError, StudyError  # noqa: E402
-from transferscope.execution import cluster as clusters  # noqa: E402
 from transferscope.execution import ray as on_ray  # noqa: E402
+from transferscope.execution import ray_cluster  # noqa: E402
 from transferscope.execution.run_state import MAX_LOSSES  # noqa: E402
 from transferscope.execution.runner import run_study  # noqa: E402
 from transferscope.store.progress import progress_of  # noqa: E402
@@ -64,7 +64,7 @@ def carry_out(cluster, study, tmp_path):
 
     def call(lab, tell=lambda event: None, study=study):
         events = []
-        run_study_on_ray = partial(on_ray.carry_out, workers=2, load=lab.lab)
+        run_study_on_ray = partial(on_ray.carry_out, workers=2, load=lab.load)
         outcome = run_study(
             study,
             tmp_path / "out",
@@ -114,8 +114,11 @@ def test_two_workers_answer_as_this_process_does(carry_out, study, lab, tmp_path
 
 
 def test_the_largest_base_is_taken_first(carry_out, lab, tmp_path, monkeypatch):
-    asked = {"small": clusters.Ask(0, 1 << 20), "large": clusters.Ask(0, 1 << 21)}
-    monkeypatch.setattr(clusters, "asks", lambda study: asked)
+    asked = {
+        "small": ray_cluster.WorkerResources(0, 1 << 20),
+        "large": ray_cluster.WorkerResources(0, 1 << 21),
+    }
+    monkeypatch.setattr(ray_cluster, "resources_of", lambda study: asked)
     two = a_study(tmp_path, **{"{s: ": f"{{small: {tmp_path / 'base'}, large: "})
     _, log, _ = carry_out(lab(), study=two)
     begun = [line["model"] for line in of(log, "start")]
@@ -163,7 +166,7 @@ def test_what_fails_for_good_is_told_and_the_rest_goes_on(
     study = a_study(tmp_path, **{"fleet: 3": "fleet: 1", "seeds: 2": "seeds: 1"})
     faulty = lab(fail={"Counting"}, kill={"Spatial_Relation": MAX_LOSSES})
     monkeypatch.setattr(sys, "argv", ["transferscope", "run", "study.yaml", "--executor", "ray"])
-    executor = partial(on_ray.carry_out, workers=2, load=faulty.lab)
+    executor = partial(on_ray.carry_out, workers=2, load=faulty.load)
     with pytest.raises(SystemExit) as stopped:
         studies.carry_out(
             study, str(tmp_path / "out"), studies.Show(False, False, as_json=True), executor
@@ -211,7 +214,7 @@ def test_a_whole_model_that_is_damaged_fails_its_shard_and_the_others_go_on(
     assert (outcome.cells, outcome.of) == (12, 14)
     assert lab().trained_runs == [run for run in RUNS if run != "Counting 1"]
     (trace,) = [line["traceback"] for line in of(log, "failed")]
-    assert "load_tuned" in trace  # the worker's
+    assert "load_checkpoint" in trace  # the worker's
 
 
 def test_a_worker_that_ray_ended_to_save_memory_is_tried_again_with_less(
@@ -237,18 +240,18 @@ def test_a_worker_that_ray_ended_to_save_memory_is_tried_again_with_less(
 
 def test_a_worker_asks_for_its_models_share_and_weights(cluster, tmp_path, monkeypatch):
     text = {"{s: ": "{m: {where: glimpse-m, gpus: 0.5}, s: "}
-    asked = clusters.asks(a_study(tmp_path, **text))
+    asked = ray_cluster.resources_of(a_study(tmp_path, **text))
     assert list(asked) == ["m", "s"]
     assert asked["m"].gpus == 0  # there are none
     # glimpse-m's weights are float16 on disk and float32 in a worker; s has no configuration.
-    embedded = ROOT / "transferscope" / "models" / "glimpse" / "weights" / "glimpse-m"
+    embedded = ROOT / "transferscope" / "engine" / "glimpse" / "weights" / "glimpse-m"
     stored = (embedded / "model.safetensors").stat().st_size
     assert asked["m"].memory - asked["s"].memory == pytest.approx(2 * stored, rel=0.05)
-    monkeypatch.setattr(clusters, "total", lambda what: {"GPU": 4.0, "memory": 1 << 20}[what])
-    asked = clusters.asks(a_study(tmp_path, **text))
-    assert (asked["m"].gpus, asked["s"].gpus, clusters.places(asked)) == (0.5, 1, 4)
+    monkeypatch.setattr(ray_cluster, "total", lambda what: {"GPU": 4.0, "memory": 1 << 20}[what])
+    asked = ray_cluster.resources_of(a_study(tmp_path, **text))
+    assert (asked["m"].gpus, asked["s"].gpus, ray_cluster.default_workers(asked)) == (0.5, 1, 4)
     with raises(StudyError):
-        clusters.refuse_what_does_not_fit(asked)
+        ray_cluster.refuse_too_large(asked)
 
 
 REAL = """\
@@ -283,7 +286,7 @@ def test_an_address_where_nobody_listens_is_refused_at_once(study, lab, tmp_path
         port = closed.getsockname()[1]
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    executor = partial(on_ray.carry_out, load=lab().lab)
+    executor = partial(on_ray.carry_out, load=lab().load)
     with raises(StudyError):
         run_study(study, tmp_path / "out", tell=lambda event: None, executor=executor)
 

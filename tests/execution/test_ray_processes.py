@@ -14,7 +14,7 @@ import pytest
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 
-from ray_lab import (  # noqa: E402
+from ray_engine import (  # noqa: E402
     QUIET,
     RUNS,
     SMALL,
@@ -71,7 +71,7 @@ def test_a_node_goes_away_and_the_other_does_its_work(two_nodes, study, tmp_path
             gone.append(event)
             cluster.remove_node(second, allow_graceful=False)
 
-    executor = partial(on_ray.carry_out, workers=2, load=lab.lab)
+    executor = partial(on_ray.carry_out, workers=2, load=lab.load)
     small = a_study(tmp_path, **{"fleet: 3": "fleet: 1"})
     outcome = run_study(small, tmp_path / "out", tell=tell, executor=executor)
     assert (len(gone), outcome.failed) == (1, ())
@@ -84,7 +84,7 @@ def started(folder):
     """A head with a Ray of its own, and all of its processes, once it has trained something."""
     import psutil
 
-    script = [sys.executable, ROOT / "tests" / "ray_lab.py", folder]
+    script = [sys.executable, ROOT / "tests" / "ray_engine.py", folder]
     lab = Faulty(folder / "marks")
     before = len(lab.trained_runs)
     here = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -111,7 +111,7 @@ def test_a_head_that_is_killed_leaves_nobody_behind_and_goes_on_later(study, tmp
     assert psutil.wait_procs(others, timeout=20)[1] == []
     assert progress_of(tmp_path / "out").stopped_by == "KeyboardInterrupt"
     before = Faulty(tmp_path / "marks").trained_runs
-    executor = partial(local.carry_out, lab=Faulty(tmp_path / "marks").lab())
+    executor = partial(local.carry_out, load=Faulty(tmp_path / "marks").load)
     run_study(study, tmp_path / "out", tell=lambda event: None, executor=executor)
     left = len(Faulty(tmp_path / "marks").trained_runs) - len(before)
     assert 0 < left < len(RUNS)  # what was kept is not done again
@@ -119,9 +119,9 @@ def test_a_head_that_is_killed_leaves_nobody_behind_and_goes_on_later(study, tmp
 
 
 JOIN = """\
-from transferscope.execution import cluster
-with cluster.connected(1) as ours:
-    print(ours, cluster.total("CPU"))
+from transferscope.execution import ray_cluster
+with ray_cluster.connected(1) as ours:
+    print(ours, ray_cluster.total("CPU"))
 """
 
 

@@ -4,14 +4,14 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
-from fake_lab import FakeLab
+from fake_engine import FakeEngine
 
-from transferscope.engine.bases import open_base
+from transferscope.engine.bases import load_study_base
+from transferscope.engine.records import CacheLimits
 from transferscope.execution.run_state import MAX_LOSSES, RunState
-from transferscope.execution.shard import Bench
+from transferscope.execution.shard_worker import ShardWorker
 from transferscope.store.cells import Store
 from transferscope.study.file import parse_study
-from transferscope.study.items import stock_of
 from transferscope.study.plan import plan_study
 
 TEXT = """\
@@ -33,18 +33,14 @@ class Known(SimpleNamespace):
 @pytest.fixture
 def state(tmp_path):
     study = parse_study(TEXT, "study.yaml")
-    stock = stock_of(study)
-    return RunState(
-        study, plan_study(study, stock), stock, Store(tmp_path, ["s", "m"]), lambda event: None
-    )
+    return RunState(plan_study(study), Store(tmp_path, ["s", "m"]), lambda event: None)
 
 
 def test_a_models_attempts_are_its_own_runs_the_base_first(tmp_path):
     two = "models: {s: glimpse-s, m: glimpse-m}\ncontrols: [reordered]"
     study = parse_study(TEXT.replace("models: {s: glimpse-s}", two), "study.yaml")
-    stock = stock_of(study)
-    plan = plan_study(study, stock)
-    state = RunState(study, plan, stock, Store(tmp_path, ["s", "m"]), lambda event: None)
+    plan = plan_study(study)
+    state = RunState(plan, Store(tmp_path, ["s", "m"]), lambda event: None)
     for model in ("s", "m"):
         shards = [attempt.shard for attempt in state.attempts(model)]
         assert {shard.model for shard in shards} == {model}
@@ -96,34 +92,37 @@ def test_the_second_worker_that_goes_away_has_less_tried_and_the_last_ends_it(st
     assert failure.error == f"{MAX_LOSSES} workers went away over it, the last: gone"
 
 
-def test_a_base_is_let_go_before_the_next_is_opened_and_opened_once(tmp_path):
+def test_a_base_is_let_go_before_the_next_is_opened_and_opened_once(tmp_path, monkeypatch):
     """Two of them may not fit in memory."""
     study = parse_study(TEXT.replace("{s: glimpse-s}", f"{{s: {tmp_path}, m: {tmp_path}}}"), "s")
     (tmp_path / "weights").write_text("s")
-    stock, fake, alive = stock_of(study), FakeLab(), []
+    fake, alive = FakeEngine(), []
+
+    plain = FakeEngine.load_base
 
     def load_base(*where, **how):
         assert not any(one() for one in alive)
-        base = Known(**vars(fake.load_base(*where, **how)))
+        base = Known(**vars(plain(*where, **how)))
         alive.append(weakref.ref(base))
         return base
 
-    lab = fake.lab()._replace(load_base=load_base)
-    bench = Bench(study, plan_study(study, stock), stock, lab, tmp_path)
+    monkeypatch.setattr(FakeEngine, "load_base", load_base)
+    worker = ShardWorker(plan_study(study), fake.load, tmp_path, lambda doing, part: None)
     for model in ("s", "s", "m", "m"):
-        bench.open(model)
-        assert bench.base.name == model
+        worker.open(model)
+        assert worker.base.name == model
     assert len(alive) == 2
 
 
-def test_a_base_is_opened_as_its_study_says(tmp_path):
+def test_a_base_is_opened_as_its_study_says(tmp_path, monkeypatch):
     where = f"{{s: {{where: {tmp_path}, quantization: nf4, trust_remote_code: true, gpus: 2}}}}"
     text = TEXT.replace("{s: glimpse-s}", where)
     text = text.replace("{items: 6}", "{items: 6, max_pixels: 9999, precision: bfloat16}")
     text += f"budget: {{memory: 2, disk: 3, cache: {tmp_path / 'room'}}}\n"
     told = {}
-    lab = FakeLab().lab()._replace(load_base=lambda where, **how: told.update(how))
-    open_base(parse_study(text, "study.yaml"), lab, "s", tmp_path)
+    engine = FakeEngine()
+    monkeypatch.setattr(engine, "load_base", lambda where, **how: told.update(how))
+    load_study_base(parse_study(text, "study.yaml"), engine, "s", tmp_path)
     assert told == {
         "name": "s",
         "precision": "bfloat16",
@@ -131,6 +130,6 @@ def test_a_base_is_opened_as_its_study_says(tmp_path):
         "gpus": 2,
         "trust_remote_code": True,
         "max_pixels": 9999,
-        "budget": (2 << 30, tmp_path / "room", 3 << 30),
+        "cache_limits": CacheLimits(2 << 30, tmp_path / "room", 3 << 30),
         "thinking": False,
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 import pytest
 from analysis_factory import make
-from fake_lab import Answer, FakeLab, digest
+from fake_engine import Answer, FakeEngine, digest
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -27,7 +27,6 @@ from transferscope.selection.arms import experiment_of, judging_study, ways
 from transferscope.selection.judge import judge
 from transferscope.store.progress import judging_progress
 from transferscope.study.file import parse_study, resolved
-from transferscope.study.items import stock_of
 from transferscope.study.plan import plan_study
 
 TEXT = """\
@@ -48,7 +47,7 @@ HELPS = {("Spatial_Relation", "Counting"): 0.4, ("Counting", "Counting"): 0.5}
 
 
 @dataclass
-class TeachingLab(FakeLab):
+class TeachingLab(FakeEngine):
     """Adapters do what they learned from is known to do, in proportion; 40 % is known before."""
 
     teaches: dict = field(default_factory=dict)
@@ -102,7 +101,7 @@ def carry_out(folder, text=TEXT, fail=(), tell=lambda event: None, **lab):
     (folder / "base" / "weights").write_text("s")
     study = parse_study(text.replace("BASE", str(folder / "base")), "study.yaml")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "load_lab", fake.lab)
+        patch.setattr(runner, "load_engine", fake.load)
         runner.run_study(study, out, tell=lambda event: None)
         analysis = analyze(read_results(out), QUICK)
         done = experiment.carry_out(study, analysis, out, tell=tell)
@@ -194,13 +193,11 @@ def test_all_that_competes_learns_from_equally_many_items():
     second = judging_study(study, "s", "Counting", its)
     assert (second.seeds, second.sources) == ((2, 3, 4), ("Counting",))
     assert (second.evaluation.after, second.evaluation.items) == (30, 40)
-    stock = stock_of(second)
-    plan = plan_study(second, stock)
-    assert set(plan.lessons.values()) == {8}
+    plan = plan_study(second)
+    assert set(plan.training_counts.values()) == {8}
     assert plan.summary()["adapters to train"] == 3 * (1 + 1 + 1 + 2)
-    first = stock_of(study)
-    informing = {item.id for item in first.questions("Counting", 30)}
-    assert not informing & {item.id for item in stock.questions("Counting", 40)}
+    first = plan_study(study).items.eval_items("Counting")
+    assert not {item.id for item in first} & {i.id for i in plan.items.eval_items("Counting")}
 
 
 # How it comes out

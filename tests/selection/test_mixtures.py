@@ -5,7 +5,7 @@ from collections import Counter
 
 import polars as pl
 import pytest
-from fake_lab import FakeLab
+from fake_engine import FakeEngine
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import raises
@@ -20,9 +20,7 @@ from transferscope.readers import read_results
 from transferscope.report import page
 from transferscope.study import apportioned
 from transferscope.study.file import parse_study, resolved
-from transferscope.study.items import stock_of
-from transferscope.study.plan import Run, lesson, plan_study, run_keys
-from transferscope.study.sampling import sample
+from transferscope.study.plan import Run, plan_study
 
 TEXT = """\
 name: one
@@ -41,9 +39,7 @@ QUICK = Settings(bootstrap=200, null_draws=100)
 
 
 def made(text):
-    study = parse_study(text, "study.yaml")
-    stock = stock_of(study)
-    return study, stock, plan_study(study, stock)
+    return plan_study(parse_study(text, "study.yaml"))
 
 
 @pytest.fixture
@@ -53,8 +49,8 @@ def carry_out(monkeypatch, tmp_path):
     (tmp_path / "base" / "weights").write_text("s")
 
     def call(text, out):
-        fake = FakeLab()
-        monkeypatch.setattr(runner, "load_lab", fake.lab)
+        fake = FakeEngine()
+        monkeypatch.setattr(runner, "load_engine", fake.load)
         text = text.replace("glimpse-s", str(tmp_path / "base"))
         run_study(parse_study(text, "study.yaml"), tmp_path / out, tell=lambda event: None)
         return fake
@@ -87,7 +83,7 @@ def test_equal_shares_differ_by_one_item_at_most_the_first_having_more(parts, co
 
 
 def test_shares_are_in_the_suites_order_and_sum_to_one():
-    study = made(TEXT + "mixtures: {thirds: {Jigsaw: 0.33, Counting: 0.33, Art_Style: 0.33}}")[0]
+    study = made(TEXT + "mixtures: {thirds: {Jigsaw: 0.33, Counting: 0.33, Art_Style: 0.33}}").study
     assert list(study.mixtures["thirds"]) == ["Art_Style", "Counting", "Jigsaw"]
     assert list(study.mixtures["thirds"].values()) == pytest.approx([1 / 3] * 3)
     assert parse_study(resolved(study).decode(), "again") == study
@@ -96,19 +92,19 @@ def test_shares_are_in_the_suites_order_and_sum_to_one():
 @pytest.mark.parametrize(
     ("mixture", "said"),
     [
-        ("x: {Jigsaw: 0.5, Counting: 0.4}", "mixtures.x: shares sum to 0.9, expected 1"),
-        ("x: {Jigsaw: 50, Counting: 50}", "mixtures.x: shares sum to 100, expected 1"),
-        ("x: {}", "mixtures.x: shares sum to 0, expected 1"),
+        ("x: {Jigsaw: 0.5, Counting: 0.4}", "mixtures.x: shares must sum to 1, got 0.9"),
+        ("x: {Jigsaw: 50, Counting: 50}", "mixtures.x: shares must sum to 1, got 100"),
+        ("x: {}", "mixtures.x: shares must sum to 1, got 0"),
         ("x: {Jigsaw: 1, Counting: -1}", "mixtures.x.Counting: input should be greater than 0"),
         ("x: {Jigsav: 1}", "mixtures.x: unknown task 'Jigsav'; did you mean 'Jigsaw'?"),
         (
             "x: {Jigsaw: 0.99, Counting: 0.01}",
             "mixtures.x: 0.01 of 10 items is no item of Counting",
         ),
-        ("Jigsaw: {Counting: 1}", "mixtures.Jigsaw: the same name as 'Jigsaw'"),
-        ("art style: {Counting: 1}", "mixtures.art style: the same name as 'Art_Style'"),
-        ("shuffled: {Counting: 1}", "mixtures.shuffled: the same name as 'shuffled'"),
-        ("x y: {Jigsaw: 1}, X_y: {Jigsaw: 1}", "mixtures.X_y: the same name as 'x y'"),
+        ("Jigsaw: {Counting: 1}", "mixtures.Jigsaw: has the same file name as 'Jigsaw'"),
+        ("art style: {Counting: 1}", "mixtures.art style: has the same file name as 'Art_Style'"),
+        ("shuffled: {Counting: 1}", "mixtures.shuffled: has the same file name as 'shuffled'"),
+        ("x y: {Jigsaw: 1}, X_y: {Jigsaw: 1}", "mixtures.X_y: has the same file name as 'x y'"),
     ],
 )
 def test_what_is_no_mixture_is_refused_in_one_line(mixture, said):
@@ -122,7 +118,7 @@ def test_a_study_without_sources_needs_a_mixture_and_has_nothing_to_make_a_place
     alone = TEXT.replace("[Counting, Relative_Reflectance, Spatial_Relation]", "[]", 1)
     with raises(StudyError):
         made(alone)
-    assert made(alone + MIXED)[0].sources == ()
+    assert made(alone + MIXED).study.sources == ()
     with raises(StudyError):
         made(alone + MIXED + "controls: [reordered, shuffled]")
 
@@ -131,18 +127,16 @@ def test_a_study_without_sources_needs_a_mixture_and_has_nothing_to_make_a_place
 
 
 def test_a_mixtures_items_are_its_tasks_by_its_shares():
-    study, stock, plan = made(TEXT + MIXED)
+    plan = made(TEXT + MIXED)
     assert plan.parts["most"] == {"Counting": 2, "Jigsaw": 8}
-    items = lesson(study, stock, Run("s", "mixture", "most", 0)).items
+    items = plan.training_set(Run("s", "mixture", "most", 0)).items
     assert Counter(item.task for item in items) == {"Jigsaw": 8, "Counting": 2}
     assert plan.summary()["adapters to train"] == 2 * (3 + 2)
-    assert ("Jigsaw", "train") in sample(plan, stock).items  # costs are of what is learned
 
 
 def test_a_mixture_is_part_of_its_own_keys_and_of_no_others():
     def keys(text, kind, name):
-        study, stock, plan = made(text)
-        return run_keys(study, stock, plan, Run("s", kind, name, 0), ("b", ""))[0]
+        return made(text).keys(Run("s", kind, name, 0), "b").training
 
     other = MIXED.replace("0.8", "0.7").replace("0.2", "0.3")
     assert keys(TEXT + MIXED, "mixture", "most") != keys(TEXT + other, "mixture", "most")

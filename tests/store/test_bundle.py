@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from fake_lab import FakeLab
+from fake_engine import FakeEngine
 from messages import raises
 
 import transferscope as ts
@@ -53,7 +53,7 @@ def study(tmp_path_factory):
     (place / "base" / "weights").write_text("s")
     text = TEXT.replace("BASE", str(place / "base")).replace("CACHE", str(place / "base2" / "base"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "load_lab", FakeLab().lab)
+        patch.setattr(runner, "load_engine", FakeEngine().load)
         run_study(parse_study(text, "t"), place / "out", tell=lambda event: None)
     results.save(place / "out", analysed(place / "out"))
     return place / "out"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_lab import FakeLab
+from fake_engine import FakeEngine
 from messages import raises
 
 from transferscope import store as results
@@ -50,9 +50,9 @@ def carry_out(monkeypatch, text, tmp_path):
     """Carry out the study with a fake lab, whose `step` may be given."""
 
     def call(step=lambda: None, fail=()):
-        fake = FakeLab()
+        fake = FakeEngine()
         fake.step, fake.fail = step, set(fail)
-        monkeypatch.setattr(runner, "load_lab", fake.lab)
+        monkeypatch.setattr(runner, "load_engine", fake.load)
         return run_study(parse_study(text, "t"), tmp_path / "out", tell=lambda event: None)
 
     return call
@@ -98,7 +98,7 @@ def test_a_study_that_was_stopped_says_by_what(carry_out, run, tmp_path):
 
 def test_a_study_that_was_killed_is_not_running(text, tmp_path):
     (tmp_path / "study.yaml").write_text(text)
-    script = [ROOT / "tests" / "fake_lab.py", tmp_path / "study.yaml", tmp_path / "out", "17"]
+    script = [ROOT / "tests" / "fake_engine.py", tmp_path / "study.yaml", tmp_path / "out", "17"]
     done = subprocess.run([sys.executable, *script], cwd=ROOT, check=False, capture_output=True)
     assert done.returncode == -9, done.stderr
     found = progress_of(tmp_path / "out")

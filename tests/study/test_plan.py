@@ -1,15 +1,17 @@
 """The plan: runs, fleets, what each run learns from, and the keys of its cells."""
 
+import pickle
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from transferscope.study import Recipe
-from transferscope.study.file import parse_study, suite_of
-from transferscope.study.items import Stock, stock_of
-from transferscope.study.plan import Run, _shuffled, derived_seed, lesson, plan_study, run_keys
+from transferscope.study.controls import CONTROLS, Control, shuffled_labels
+from transferscope.study.file import parse_study
+from transferscope.study.items import StudyItems
+from transferscope.study.plan import Plan, Run, derived_seed, plan_study
 
 TEXT = """\
 name: one
@@ -25,42 +27,43 @@ budget: {fleet: 6}
 """
 
 
-def made(text: str = TEXT):
-    study = parse_study(text, "study.yaml")
-    stock = stock_of(study)
-    return study, stock, plan_study(study, stock)
+def made(text: str = TEXT) -> Plan:
+    return plan_study(parse_study(text, "study.yaml"))
+
+
+def with_recipe(plan: Plan, **changes) -> Plan:
+    """The plan of the same study with another recipe."""
+    changed = {"recipe": replace(plan.study.recipe, **changes)}
+    return plan_study(plan.study.model_copy(update=changed))
 
 
 @pytest.fixture(scope="module")
-def one():
+def plan():
     return made()
 
 
-def test_every_model_seed_and_source_is_one_run(one):
-    study, _, plan = one
+def test_every_model_seed_and_source_is_one_run(plan):
     assert len(set(plan.runs)) == len(plan.runs) == 2 + 2 * 3 * (3 + 2)
     assert plan.cells == 32 * 2
-    assert plan.steps == 30 * 2 * 3  # 10 items are 3 batches of at most 4, twice
-    assert plan.questions == 10
-    assert {run.model for run in plan.bases} == set(study.models)
+    assert plan.summary()["training steps"] == 30 * 2 * 3  # 10 items: 3 batches of 4, twice
+    assert plan.eval_count == 10
+    assert {run.model for run in plan.bases} == set(plan.study.models)
 
 
-def test_shards_are_even_and_of_one_model(one):
-    _, _, plan = one
+def test_shards_are_even_and_of_one_model(plan):
     assert [len(shard.runs) for shard in plan.shards] == [5, 5, 5, 5, 5, 5]
     assert all({run.model for run in shard.runs} == {shard.model} for shard in plan.shards)
 
 
 def test_a_budget_of_one_is_one_adapter_at_a_time():
-    assert all(
-        len(shard.runs) == 1 for shard in made(TEXT.replace("fleet: 6", "fleet: 1"))[2].shards
-    )
+    alone = made(TEXT.replace("fleet: 6", "fleet: 1"))
+    assert all(len(shard.runs) == 1 for shard in alone.shards)
 
 
 def test_a_source_with_fewer_items_gives_all_it_has():
-    _, _, plan = made(TEXT.replace("items: 10", "items: 5000"))
-    assert plan.lessons["Counting"] == 4096
-    assert plan.lessons["shuffled"] == 5000
+    plan = made(TEXT.replace("items: 10", "items: 5000"))
+    assert plan.training_counts["Counting"] == 4096
+    assert plan.training_counts["shuffled"] == 5000
 
 
 def test_derived_seeds_differ_by_purpose_source_and_seed():
@@ -74,55 +77,54 @@ def test_derived_seeds_differ_by_purpose_source_and_seed():
     assert all(0 <= seed < 2**48 for seed in seeds)
 
 
-def test_the_same_seed_chooses_the_same_items_and_another_seed_others(one):
-    study, stock, _ = one
-    first = lesson(study, stock, Run("s", "source", "Counting", 0))
-    again = lesson(study, Stock(suite_of(study)), Run("m", "source", "Counting", 0))
-    other = lesson(study, stock, Run("s", "source", "Counting", 1))
+def test_the_same_seed_chooses_the_same_items_and_another_seed_others(plan):
+    first = plan.training_set(Run("s", "source", "Counting", 0))
+    again = made().training_set(Run("m", "source", "Counting", 0))
+    other = plan.training_set(Run("s", "source", "Counting", 1))
     assert first.digest == again.digest != other.digest
     assert [item.id for item in first.items] == [item.id for item in again.items]
     assert len({item.id for item in first.items}) == 10
     assert first.answers is None
 
 
-def test_a_placebo_is_a_mixture_of_all_sources(one):
-    study, stock, _ = one
-    for name in study.controls:
-        items = lesson(study, stock, Run("s", "control", name, 0)).items
+def test_a_pickled_plan_makes_the_same_training_sets(plan):
+    run = Run("s", "control", "shuffled", 1)
+    copy = pickle.loads(pickle.dumps(plan))
+    assert copy.training_set(run)[1:] == plan.training_set(run)[1:]
+
+
+def test_a_placebo_is_a_mixture_of_all_sources(plan):
+    for name in plan.study.controls:
+        items = plan.training_set(Run("s", "control", name, 0)).items
         counts = Counter(item.task for item in items)
         assert counts == {"Counting": 4, "Spatial_Relation": 3, "Relative_Reflectance": 3}
 
 
-def test_shuffled_answers_keep_each_tasks_letters(one):
-    study, stock, _ = one
-    study = study.model_copy(update={"recipe": Recipe(items=60)})
-    learned = lesson(study, stock, Run("s", "control", "shuffled", 0))
-    own = Counter((item.task, item.answer) for item in learned.items)
-    given = zip(learned.items, learned.answers, strict=True)
-    assert Counter((item.task, answer) for item, answer in given) == own
-    assert list(learned.answers) != [item.answer for item in learned.items]
+def test_shuffled_answers_keep_each_tasks_options(plan):
+    made = with_recipe(plan, items=60).training_set(Run("s", "control", "shuffled", 0))
+    right = Counter((item.task, item.answer) for item in made.items)
+    given = zip(made.items, made.answers, strict=True)
+    assert Counter((item.task, answer) for item, answer in given) == right
+    assert list(made.answers) != [item.answer for item in made.items]
 
 
-def test_answers_are_shuffled_among_items_of_one_task_with_as_many_choices(one):
-    _, stock, _ = one
-    some = stock.split("Counting", "train")
+def test_answers_are_shuffled_among_items_of_one_task_with_as_many_choices(plan):
+    some = plan.items.split("Counting", "train")
     items = [
         replace(some[k], task="ab"[k % 2], choices=("x",) * count, answer=k % count)
         for k in range(120)
         for count in [2 + k // 2 % 3]
     ]
-    answers = _shuffled(items, np.random.default_rng(0))
+    answers = shuffled_labels(items, np.random.default_rng(0))
     kinds = [(item.task, len(item.choices)) for item in items]
-    own = Counter(zip(kinds, (item.answer for item in items), strict=True))
-    assert Counter(zip(kinds, answers, strict=True)) == own
+    right = Counter(zip(kinds, (item.answer for item in items), strict=True))
+    assert Counter(zip(kinds, answers, strict=True)) == right
     assert answers != [item.answer for item in items]
 
 
-def test_random_letters_are_those_of_the_item_and_say_nothing_about_the_answer(one):
-    study, stock, _ = one
-    study = study.model_copy(update={"recipe": Recipe(items=300)})
-    learned = lesson(study, stock, Run("s", "control", "format-only", 0))
-    pairs = list(zip(learned.items, learned.answers, strict=True))
+def test_random_answers_are_options_of_the_item_and_independent_of_the_right_one(plan):
+    made = with_recipe(plan, items=300).training_set(Run("s", "control", "format-only", 0))
+    pairs = list(zip(made.items, made.answers, strict=True))
     given = {(len(item.choices), answer) for item, answer in pairs}
     assert given == {(count, k) for count, _ in given for k in range(count)}
     right = sum(item.answer == answer for item, answer in pairs)
@@ -130,10 +132,21 @@ def test_random_letters_are_those_of_the_item_and_say_nothing_about_the_answer(o
     assert abs(right - expected) < 4 * expected**0.5  # four standard deviations, at most
 
 
+def test_a_new_placebo_needs_only_a_record_and_trains_on_its_labels(monkeypatch):
+    """As CONTRIBUTING says: how its labels are drawn, and a place in `CONTROLS`."""
+    last = Control(placebo=True, labels=lambda items, rng: [len(i.choices) - 1 for i in items])
+    monkeypatch.setitem(CONTROLS, "last-option", last)
+    plan = made(TEXT.replace("[format-only, shuffled]", "[last-option]"))
+    runs = [run for run in plan.runs if run.source == "last-option"]
+    assert len(runs) == 2 * 3
+    assert all(run.trained and run.auxiliary for run in runs)
+    made_of = plan.training_set(runs[0])
+    assert made_of.answers == [len(item.choices) - 1 for item in made_of.items]
+    assert plan.keys(runs[0], "b").training != plan.keys(runs[1], "b").training
+
+
 def keys(text: str = TEXT, *, base: str = "b", adapter: str = "", run: Run | None = None):
-    study, stock, plan = made(text)
-    run = run or Run("s", "source", "Counting", 0)
-    return run_keys(study, stock, plan, run, (base, adapter))
+    return made(text).keys(run or Run("s", "source", "Counting", 0), base, adapter)[:2]
 
 
 OTHER = {
@@ -148,24 +161,20 @@ OTHER = {
     "steps": 9,
     "batch_size": 5,
     "weight_decay": 0.1,
-    "clip": 2.0,
+    "max_grad_norm": 2.0,
     "items": 11,
     "max_pixels": 1000,
     "precision": "bfloat16",
 }
 
 
-@pytest.mark.parametrize("name", Recipe.model_fields)
-def test_every_field_of_the_recipe_is_part_of_the_key(one, name):
-    study, stock, plan = one
+@pytest.mark.parametrize("name", [field.name for field in fields(Recipe)])
+def test_every_field_of_the_recipe_is_part_of_the_key(plan, name):
     run = Run("s", "source", "Counting", 0)
-    changed = study.recipe.model_copy(update={name: OTHER[name]})
-    assert changed != study.recipe
-    other = study.model_copy(update={"recipe": changed})
-    before = run_keys(study, stock, plan, run, ("b", ""))
-    after = run_keys(other, stock, plan, run, ("b", ""))
-    assert before[0] != after[0]
-    assert not set(before[1].values()) & set(after[1].values())
+    changes = {name: OTHER[name]} | ({"epochs": None} if name == "steps" else {})
+    before, after = plan.keys(run, "b"), with_recipe(plan, **changes).keys(run, "b")
+    assert before.training != after.training
+    assert not set(before.cells.values()) & set(after.cells.values())
 
 
 def test_what_changes_a_base_changes_its_key_and_nothing_else_does():
@@ -186,12 +195,12 @@ def test_keys_are_the_same_whatever_digests_are_known_from_earlier_studies():
     }
     known: dict[str, str] = {}
     for old, new in {"": "", **changes}.items():
-        study, stock, plan = made(mixed.replace(old, new) if old else mixed)
-        earlier = stock_of(study)
+        fresh = made(mixed.replace(old, new) if old else mixed)
+        earlier = StudyItems(fresh.study)
         earlier.digests = known
-        for run in (run for run in plan.runs if run.model == "s" and not run.seed):
-            fresh = run_keys(study, stock, plan, run, ("b", ""))
-            assert run_keys(study, earlier, plan, run, ("b", ""))[:2] == fresh[:2]
+        later = plan_study(fresh.study, earlier)
+        for run in (run for run in fresh.runs if run.model == "s" and not run.seed):
+            assert later.keys(run, "b")[:2] == fresh.keys(run, "b")[:2]
 
 
 def test_how_a_base_is_stored_changes_every_key():
@@ -204,8 +213,8 @@ def test_how_a_base_is_stored_changes_every_key():
 
 def test_names_and_budgets_are_no_part_of_the_key():
     text = TEXT.replace("name: one", "name: two").replace("fleet: 6", "fleet: 2")
-    assert keys(text)[:2] == keys()[:2]
-    assert keys(run=Run("m", "source", "Counting", 0))[:2] == keys()[:2]
+    assert keys(text) == keys()
+    assert keys(run=Run("m", "source", "Counting", 0)) == keys()
 
 
 def test_scoring_and_questions_change_the_cells_alone():
@@ -227,19 +236,19 @@ def test_the_style_of_the_prompt_changes_adapters_and_cells():
     assert not set(after[1].values()) & set(before[1].values())
 
 
-def test_a_base_asked_again_has_keys_of_its_own_for_each_seed():
-    runs = [Run("s", "base"), *(Run("s", "again", "reordered", seed) for seed in (0, 1))]
+def test_a_base_with_reordered_options_has_other_keys_for_each_seed():
+    runs = [Run("s", "base"), *(Run("s", "rerun", "reordered", seed) for seed in (0, 1))]
     assert len({key for run in runs for key in keys(run=run)[1].values()}) == 3 * 2
 
 
-def test_a_base_asked_again_trains_nothing():
-    _, _, plan = made(TEXT.replace("format-only, shuffled", "reordered"))
-    again = [shard.runs for shard in plan.shards if shard.runs[0].kind == "again"]
-    assert [len(runs) for runs in again] == [1] * 6
-    assert plan.summary()["bases asked again"] == 6
+def test_a_base_with_reordered_options_trains_nothing():
+    plan = made(TEXT.replace("format-only, shuffled", "reordered"))
+    reruns = [shard.runs for shard in plan.shards if shard.runs[0].kind == "rerun"]
+    assert [len(runs) for runs in reruns] == [1] * 6
+    assert plan.summary()["bases with reordered options"] == 6
     assert plan.summary()["adapters to train"] == 2 * 3 * 3
 
 
-def test_an_adapter_from_elsewhere_is_known_by_its_files():
-    run = Run("s", "brought", "Counting", 0)
+def test_an_external_adapter_is_identified_by_its_files():
+    run = Run("s", "external", "Counting", 0)
     assert keys(adapter="x", run=run)[0] != keys(adapter="y", run=run)[0]

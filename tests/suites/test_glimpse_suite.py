@@ -16,7 +16,6 @@ from transferscope.suites.glimpse import GLIMPSE, Glimpse
 from transferscope.suites.glimpse.canvas import frame
 from transferscope.suites.glimpse.generators import GENERATORS
 from transferscope.suites.glimpse.scene import World
-from transferscope.suites.glimpse.stream import HELD_OUT, LABELS, Example, example
 from transferscope.tasks import LETTERS, Item
 
 FORMAT = {  # images and choices, from the table of BLINK's configurations
@@ -61,11 +60,6 @@ def worlds(task: str) -> list[World]:
 @cache
 def items(task: str) -> list[Item]:
     return Glimpse().items(task, "eval")[:50]
-
-
-@cache
-def stream() -> list[Example]:
-    return [example(index, 0, dose=0.9) for index in range(400)]
 
 
 @pytest.mark.parametrize("task", GENERATORS)
@@ -256,7 +250,7 @@ def test_the_guessers_find_what_is_there_to_find() -> None:
     assert guesses(planted, [w.answer for w in drawn], 2) > limit(2, WORLDS // 3)
 
 
-def test_splits_and_stream_share_no_item() -> None:
+def test_splits_share_no_item() -> None:
     seen: dict[str, str] = {}
     for task in GENERATORS:
         for split in ("train", "eval"):
@@ -264,46 +258,11 @@ def test_splits_and_stream_share_no_item() -> None:
                 for picture in item.images:
                     digest = hashlib.sha256(picture.pixels().tobytes()).hexdigest()
                     assert seen.setdefault(digest, item.id) == item.id
-    for k, drawn in enumerate(stream()):
-        for image in drawn.images:
-            digest = hashlib.sha256(image.tobytes()).hexdigest()
-            assert seen.setdefault(digest, f"stream {k}") == f"stream {k}"
 
 
 def test_ids_are_unique() -> None:
     ids = [i.id for t in GENERATORS for s in ("train", "eval") for i in Glimpse().items(t, s)[:3]]
     assert len(set(ids)) == len(ids)
-
-
-def test_the_stream_never_asks_what_is_held_out() -> None:
-    starts = ("Find the corresponding point", "Given the two bounding", "Given three similar")
-    for drawn in stream():
-        if drawn.world in HELD_OUT:
-            assert not any(q.startswith(starts) for q, _ in drawn.turns)
-    asked = {d.world for d in stream() if any("Select from" in q for q, _ in d.turns)}
-    assert asked & {"Counting", "Multi-view_Reasoning"}
-
-
-def test_a_stream_example_is_reproducible_and_consistent() -> None:
-    again = example(5, 0, dose=0.9)
-    assert again.turns == stream()[5].turns
-    assert np.array_equal(again.images, stream()[5].images)
-    assert example(5, 1, dose=0.9).turns != again.turns
-    for drawn in stream()[:100]:
-        n = len(drawn.images)
-        assert drawn.labels.shape == (n, 16, len(LABELS))
-        rows = drawn.labels[..., LABELS.index("r0")].reshape(n, 4, 4)
-        assert (rows[:, 0] == 1).all()
-        assert (rows[:, 1:] == 0).all()
-        assert all(question and answer for question, answer in drawn.turns)
-
-
-def test_every_option_offered_holds_the_answer() -> None:
-    for drawn in stream():
-        for question, answer in drawn.turns:
-            if "Select from" in question:
-                offered = re.findall(r"^(\([A-D]\)) ", question, re.MULTILINE)
-                assert answer in offered
 
 
 def test_more_difficult_scenes_hold_more() -> None:

@@ -8,7 +8,7 @@ import benchmark_factory as made
 import numpy as np
 import polars as pl
 import pytest
-from fake_lab import FakeLab
+from fake_engine import FakeEngine
 from messages import raises
 from PIL import Image
 
@@ -62,8 +62,8 @@ def carry_out(place: Path, monkeypatch):
     """Carry out a study with a lab that trains nothing; returns it and the notes that were told."""
 
     def call(name: str = "blink", **suite: object):
-        fake, told = FakeLab(), []
-        monkeypatch.setattr(runner, "load_lab", fake.lab)
+        fake, told = FakeEngine(), []
+        monkeypatch.setattr(runner, "load_engine", fake.load)
         study = read_study(place / f"{name}.yaml")
         study = study.model_copy(update={"suite": study.suite.model_copy(update=suite)})
         run_study(study, place / name / "out", tell=lambda event: told.append(event.note))
@@ -270,7 +270,7 @@ def test_another_picture_or_other_choices_make_another_item(place, carry_out, im
 def tiny(tmp_path_factory) -> Path:
     """A tiny random Qwen2.5-VL on disk."""
     pytest.importorskip("torch")
-    from lab_factory import family_base
+    from engine_factory import family_base
     from transformers.utils import logging
 
     logging.disable_progress_bar()

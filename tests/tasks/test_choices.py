@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from messages import raises
 
-from transferscope.engine.score import judged
+from transferscope.engine.score import from_logprobs
 from transferscope.errors import StudyError
 from transferscope.suites.blink import BLINK
 from transferscope.suites.glimpse import Glimpse
@@ -87,7 +87,7 @@ def test_a_model_that_knows_only_letters_is_undecided_in_a_circle():
     """Whoever always says (A) says each option equally often."""
     liking = (-0.1, -3.0, -4.0)
     orders = rotations(item())
-    one = combine_orders([judged(liking)] * 3, orders, by_reply=False)
+    one = combine_orders([from_logprobs(liking)] * 3, orders, by_reply=False)
     assert one.logprobs == pytest.approx([sum(liking) / 3] * 3)
     assert one.margin == pytest.approx(0)
 
@@ -97,7 +97,7 @@ def test_in_a_circle_a_liking_for_letters_changes_no_answer(content, letters):
     """Option log-probabilities that are content + letter: the letters' part is the same for all."""
     orders = rotations(item())
     answers = [
-        judged([content[option] + letters[place] for place, option in enumerate(order)])
+        from_logprobs([content[option] + letters[place] for place, option in enumerate(order)])
         for order in orders
     ]
     one = combine_orders(answers, orders, by_reply=False)
@@ -107,7 +107,7 @@ def test_in_a_circle_a_liking_for_letters_changes_no_answer(content, letters):
 
 def test_replies_are_counted_and_what_none_can_read_is_unreadable():
     orders = rotations(item())
-    dog = [judged([float(option == 1) for option in order]) for order in orders]
+    dog = [from_logprobs([float(option == 1) for option in order]) for order in orders]
     assert combine_orders(dog, orders, by_reply=True).choice == 1
     unread = [one._replace(choice=None) for one in dog]
     assert combine_orders(unread, orders, by_reply=True).choice is None
@@ -116,7 +116,7 @@ def test_replies_are_counted_and_what_none_can_read_is_unreadable():
 
 
 def test_an_answer_in_the_given_order_stays_as_it_is():
-    one = judged((-1.0, -0.5))
+    one = from_logprobs((-1.0, -0.5))
     assert combine_orders([one], [(0, 1)], by_reply=False) is one
 
 

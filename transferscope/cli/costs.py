@@ -1,379 +1,259 @@
-"""What `plan` says a study costs: where shapes and speeds come from, and the table."""
+"""What `plan` prints: the cost of a study, what the engine does to fit, and what is unusual."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transferscope.cli.options import status
-from transferscope.errors import DataError, MissingExtra
+from transferscope.errors import DataError, MissingExtra, StudyError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from transferscope.study import Study
-    from transferscope.study.cost_record import Device, Memory, ModelCost, Prices, Speeds
-    from transferscope.study.items import Stock
-    from transferscope.study.placement import Way
+    from transferscope.study.estimate import Device, Estimate, ModelCost, Rates
     from transferscope.study.plan import Plan
     from transferscope.study.shapes import Shapes
-    from transferscope.study.study_cost import Whole
 
-TOTALS = (
-    "train_items",
-    "train_tokens",
-    "train_flops",
-    "score_items",
-    "score_tokens",
-    "score_flops",
-    "pictures",
-    "pictures_looked_at",
-    "vision_flops",
-    "flops",
-    "drawing_seconds",
-    "vision_seconds",
-    "train_seconds",
-    "score_seconds",
-    "seconds",
-    "seconds_left",
+FAR = 10
+"""Factor from the usual learning rate from which on a plan warns."""
+
+LARGE = 1e9
+"""Parameters from which float32 wastes memory."""
+
+
+SUMMED = (
+    *("train_items", "train_tokens", "train_flops", "score_items", "score_tokens", "score_flops"),
+    *("images", "images_encoded", "vision_flops", "flops", "peak_memory_bytes"),
+    *("reading_seconds", "vision_seconds", "train_seconds", "score_seconds"),
+    *("seconds", "seconds_left"),
 )
-"""What models' costs are added up for."""
+"""Fields of `ModelCost` that are added up over models."""
 
 
 class Wanted(NamedTuple):
-    """How the user wants it planned."""
+    """Options of the command."""
 
     calibration: bool
     memory: float | None
-    """GiB of a GPU that is not here; None: for this machine."""
+    """GiB of a GPU that is not here; None: plan for this machine."""
     tflops: float | None
-    """Of the device, where the user says so."""
-    workers: int | None = None
-    """Who share the work; None: one process."""
+    """TFLOP/s of the device, given instead of measured."""
 
 
-class Costs(NamedTuple):
-    """What a study costs on each model, as far as it is known."""
+@dataclass
+class Costs:
+    """The cost of a plan on each model, as far as it is known."""
 
     device: Device
     models: dict[str, ModelCost]
-    speeds: dict[str, Speeds]
+    rates: dict[str, Rates]
     notes: list[str]
-    tflops: float | None
-    prices: dict[str, Prices]
-    """Of each model; empty where the work is not shared."""
-    ways: dict[str, list[Way]]
-    """To place each model that is large."""
-
-    def with_what_is_left(self, left: Mapping[str, float]) -> Costs:
-        """The same with the time that is left.
-
-        Args:
-            left: the share of each model's work that is still to do.
-        """
-        models = {
-            name: its
-            if its.seconds is None
-            else replace(its, seconds_left=its.seconds * left[name])
-            for name, its in self.models.items()
-        }
-        return self._replace(models=models)
 
     def record(self) -> dict[str, Any]:
-        """All numbers, their units in the names."""
-        models = {name: _flat(its, self._seconds(its.flops)) for name, its in self.models.items()}
-        for name, speeds in self.speeds.items():
-            its = speeds._asdict()
-            its.pop("lengths")
-            models[name] |= its
-        record: dict[str, Any] = {"device": _device(self.device), "models": models}
-        if models:
-            record["total"] = self.total()
-            record["ways"] = {
-                name: [way.record() for way in its] for name, its in self.ways.items()
-            }
-        return record | {"notes": self.notes}
+        """All numbers, with units in their names."""
+        rates = {name: rates._asdict() for name, rates in self.rates.items()}
+        models = {
+            name: asdict(cost)
+            | {f"{key}_flops_per_second": rate for key, rate in rates.get(name, {}).items()}
+            for name, cost in self.models.items()
+        }
+        name, gpu, memory = self.device
+        device = {"name": name, "kind": "gpu" if gpu else "cpu", "free_memory_bytes": memory}
+        return {"device": device, "models": models, "total": self.total(), "notes": self.notes}
 
     def total(self) -> dict[str, Any]:
-        """Over the models; a number that one of them lacks is null."""
-        total: dict[str, Any] = {}
-        for key in TOTALS:
-            values = [getattr(its, key) for its in self.models.values()]
-            total[key] = None if None in values else sum(values)
-        total["peak_memory_bytes"] = max(
-            its.memory.peak_memory_bytes for its in self.models.values()
-        )
-        at_speed = self._seconds(total["flops"])
-        return total | ({} if at_speed is None else {"seconds_at_given_tflops": at_speed})
-
-    def _seconds(self, flops: int) -> float | None:
-        return None if self.tflops is None else flops / (self.tflops * 1e12)
+        """Sums over the models; null if one of them lacks a number. Memory is the largest peak."""
+        return _sum([asdict(cost) for cost in self.models.values()])
 
 
 def costs(
-    study: Study,
-    plan: Plan,
-    stock: Stock,
-    wanted: Wanted,
-    known: Mapping[str, Speeds] | None = None,
+    plan: Plan, wanted: Wanted, left: Mapping[str, float], known: Mapping[str, Rates] | None = None
 ) -> Costs:
-    """What a study costs; what cannot be known is a note.
+    """What a plan costs; each thing that cannot be known is a note.
 
     Args:
-        known: what a calibration measured already; None to make one.
+        left: the share of each model's work that is not finished.
+        known: rates measured before; None to measure them.
 
     Raises:
-        StudyError: a model is nowhere.
+        StudyError: a model does not exist.
     """
-    from transferscope.study.placement import ways
-    from transferscope.study.sampling import sample
-    from transferscope.study.study_cost import Whole, estimate, priced
+    from transferscope.engine.bases import check_models
+    from transferscope.study.estimate import Estimate, Rates, sample
 
-    notes: list[str] = []
-    shapes = dict(_shapes(study, notes))
-    device = _place(wanted)
-    models: dict[str, ModelCost] = {}
-    speeds: dict[str, Speeds] = dict(known or {})
-    prices: dict[str, Prices] = {}
-    placed: dict[str, list[Way]] = {}
-    if shapes:
-        whole = Whole(study, plan, stock, sample(plan, stock))
-        if known is None and wanted.calibration:
-            if wanted.memory is None:
-                speeds = dict(_calibrated(whole, shapes, device, wanted.workers, notes))
-            else:
-                notes.append("no times: another device's speed is not known here; --tflops tells")
-        for name, its in shapes.items():
-            place = _together(device, study.models[name].gpus)
-            models[name] = estimate(whole, name, its, place, speeds.get(name))
-            if found := ways(whole, name, its, device):
-                placed[name] = found
-            if wanted.workers:
-                prices[name] = priced(whole, name, its, place, speeds.get(name))
-        if study.evaluation.scoring == "generate":
-            notes.append("replies are generated: scoring is counted as their first token alone")
-    return Costs(device, models, speeds, notes, wanted.tflops, prices, placed)
+    check_models(plan.study)
+    found = Costs(_device(wanted), {}, dict(known or {}), [])
+    notes, sampled = found.notes, None
+    for name, model in plan.study.models.items():
+        try:
+            shapes = _shapes(model.where)
+        except DataError as error:
+            notes.append(f"{name}: only counts, no FLOPs and no memory: {error}")
+            continue
+        sampled, device = sampled or sample(plan), found.device
+        if device.gpu and device.memory is not None:  # GPUs that share a base count as one
+            device = device._replace(memory=device.memory * max(1, int(model.gpus)))
+        made = Estimate(plan, sampled, name, shapes, device)
+        if wanted.tflops is not None:
+            found.rates[name] = Rates(*[wanted.tflops * 1e12] * 3)
+        elif known is None and wanted.calibration and wanted.memory is None:
+            found.rates |= _measured(made, notes)
+        found.models[name] = made.cost(found.rates.get(name), left[name])
+    if wanted.memory is not None and wanted.tflops is None:
+        notes.append("no times: the speed of a device that is not here is unknown; give --tflops")
+    if wanted.calibration is False and wanted.tflops is None:
+        notes.append("no times: the calibration was skipped")
+    if plan.study.evaluation.scoring == "generate":
+        notes.append("replies are generated, but only their first token is counted")
+    return found
 
 
-def _shapes(study: Study, notes: list[str]) -> Iterator[tuple[str, Shapes]]:
-    """The shapes of the models whose configuration can be had."""
-    from transferscope.engine.bases import check_places
-    from transferscope.engine.glimpse.base import folder as embedded
+def _shapes(where: str) -> Shapes:
+    """The shapes of a model in a folder, in the package or on the Hub."""
+    from transferscope.engine.glimpse.shipped import folder as embedded
     from transferscope.study.shapes import hub_shapes, read_shapes
 
-    check_places(study)
-    for name, model in study.models.items():
-        where = model.where
-        try:
-            if Path(where).is_dir():
-                yield name, read_shapes(Path(where))
-            elif where.startswith("glimpse"):
-                yield name, read_shapes(embedded(where))
-            else:
-                with status(f"asking the hub for the shapes of {where}"):
-                    found = hub_shapes(where)
-                yield name, found
-        except DataError as error:
-            notes.append(f"{name}: counts alone: {error}")
+    if Path(where).is_dir():
+        return read_shapes(Path(where))
+    if where.startswith("glimpse"):
+        return read_shapes(embedded(where))
+    with status(f"downloading the configuration of {where}"):
+        return hub_shapes(where)
 
 
-def _place(wanted: Wanted) -> Device:
-    from transferscope.study.cost_record import Device
-    from transferscope.study.machine import free_memory
+def _device(wanted: Wanted) -> Device:
+    from transferscope.study.cost import free_memory
+    from transferscope.study.estimate import Device
 
     if wanted.memory is not None:
         return Device(f"a GPU of {wanted.memory:g} GiB", True, round(wanted.memory * 2**30))
+    profiling = _profiling()
+    return profiling.this_device() if profiling else Device("CPU", False, free_memory())
+
+
+def _profiling() -> ModuleType | None:
+    """The engine's module that needs torch; None if torch is not installed."""
     try:
-        from transferscope.engine.calibration import device_at_hand
+        from transferscope.engine import profiling
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("transferscope"):
             raise
-        return Device("CPU", False, free_memory())
-    return device_at_hand()
+        return None
+    return profiling
 
 
-def _together(device: Device, gpus: float) -> Device:
-    """The GPUs that one base lies on, as one."""
-    if not device.gpu or device.memory is None:
-        return device
-    return device._replace(memory=device.memory * max(1, int(gpus)))
-
-
-def _calibrated(
-    whole: Whole,
-    shapes: dict[str, Shapes],
-    device: Device,
-    workers: int | None,
-    notes: list[str],
-) -> Iterator[tuple[str, Speeds]]:
-    """How fast this machine is with each model that lies on it."""
-    from transferscope.engine import load_lab
-
+def _measured(made: Estimate, notes: list[str]) -> dict[str, Rates]:
+    """The model's rates on this machine; {} and a note if they cannot be measured."""
+    where = made.plan.study.models[made.model].where
+    if not where.startswith("glimpse") and not any(Path(where).glob("*.safetensors")):
+        notes.append(f"{made.model}: no times: the weights are not on this machine")
+        return {}
     try:
-        lab = load_lab()
-    except MissingExtra as error:
-        notes.append(f"no times: {error}")
-        return
-    from transferscope.engine.calibration import calibrate, share_cores
+        from transferscope.engine import load_engine
 
-    share_cores(workers or 1, device)
-    for name, its in shapes.items():
-        where = whole.study.models[name].where
-        if not where.startswith("glimpse") and not any(Path(where).glob("*.safetensors")):
-            notes.append(f"{name}: no times: its weights are not on this machine")
-            continue
-        try:
-            with status(f"{name}: a few seconds of training and scoring"):
-                place = _together(device, whole.study.models[name].gpus)
-                speeds = calibrate(whole, name, its, place, lab)
-            yield name, speeds
-        except (DataError, MissingExtra, RuntimeError, MemoryError) as error:
-            line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            notes.append(f"{name}: no times: {line}")
+        load_engine()
+        from transferscope.engine.profiling import calibrate
+
+        with status(f"{made.model}: a few seconds of training and scoring"):
+            return {made.model: calibrate(made)}
+    except (DataError, MissingExtra, RuntimeError, MemoryError) as error:
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        notes.append(f"{made.model}: no times: {line}")
+        return {}
 
 
-def took(found: dict[str, dict[str, float]]) -> Iterator[str]:
-    """The same in words."""
-    for name, own in found.items():
-        parts = []
-        for event, doing in (("train", "training"), ("score", "scoring")):
-            if seconds := own.get(f"{event}_seconds"):
-                items = own.get(f"{event}_items", 0)
-                parts.append(f"{doing} {count(items)} items {duration(seconds)}")
-        yield f"took so far: {name}: {', '.join(parts)}"
+def cautions(study: Study, plan: Plan, found: Costs) -> Iterator[str]:
+    """A note for each model with an unusual recipe, and which of its layers are adapted.
 
+    Raises:
+        StudyError: a recipe's target matches no layer, or experts.
+    """
+    from transferscope.study import EMBEDDED, OTHERS
 
-def _flat(its: ModelCost, at_speed: float | None) -> dict[str, Any]:
-    """A model's costs on one level."""
-    record = asdict(its)
-    record |= its.memory._asdict()
-    del record["memory"]
-    return record | ({} if at_speed is None else {"seconds_at_given_tflops": at_speed})
-
-
-def _device(device: Device) -> dict[str, Any]:
-    kind = "gpu" if device.gpu else "cpu"
-    return {"name": device.name, "kind": kind, "free_memory_bytes": device.memory}
-
-
-def table(costs: Costs) -> Table:
-    """A column for each model, and one for all."""
-    from rich.table import Table
-
-    made = Table(box=None, pad_edge=False, show_edge=False)
-    made.add_column("")
-    several = len(costs.models) > 1
-    for name in [*costs.models, *(["total"] if several else [])]:
-        made.add_column(name, justify="right")
-    total = costs.total()
-    for label, cells in _rows(costs):
-        values = [cells(vars(its)) for its in costs.models.values()]
-        if several:
-            values.append(cells(total))
-        if any(values):
-            made.add_row(label, *values)
-    return made
-
-
-def _rows(costs: Costs) -> Iterator[tuple[str, Any]]:
-    """Labels, and how a model's fields become a cell; empty where there is nothing to say."""
-
-    def told(key: str, say: Any) -> Any:
-        return lambda its: say(its[key]) if its.get(key) is not None else ""
-
-    def held(key: str) -> Any:
-        return lambda its: amount(its["memory"]._asdict()[key]) if "memory" in its else ""
-
-    yield "parameters", told("parameters", count)
-    yield "distinct pictures", told("pictures", count)
-    yield "pictures looked at", told("pictures_looked_at", count)
-    yield "training items", told("train_items", count)
-    yield "training tokens", told("train_tokens", count)
-    yield "answers", told("score_items", count)
-    yield "answers' tokens", told("score_tokens", count)
-    yield "FLOPs, looking", told("vision_flops", count)
-    yield "FLOPs, training", told("train_flops", count)
-    yield "FLOPs, scoring", told("score_flops", count)
-    yield "memory: weights", held("weights_bytes")
-    yield "kept vision features", held("features_bytes")
-    yield "adapters in training", held("adapters_bytes")
-    yield "activations in training", held("training_bytes")
-    yield "activations in scoring", held("scoring_bytes")
-    if not costs.device.gpu:
-        yield "process and pictures", held("host_bytes")
-    yield (
-        "peak memory",
-        lambda its: amount(
-            its["memory"].peak_memory_bytes if "memory" in its else its["peak_memory_bytes"]
-        ),
-    )
-    yield "time: drawing items", told("drawing_seconds", duration)
-    yield "looking", told("vision_seconds", duration)
-    yield "training", told("train_seconds", duration)
-    yield "scoring", told("score_seconds", duration)
-    yield "time in all", told("seconds", duration)
-    if any(its.seconds_left != its.seconds for its in costs.models.values()):
-        yield "still to do", told("seconds_left", duration)
-    if costs.tflops is not None:
-        rate = costs.tflops * 1e12
-        yield f"at {costs.tflops:g} TFLOP/s", lambda its: duration(its["flops"] / rate)
-
-
-def remarks(costs: Costs, study: Study, plan: Plan) -> Iterator[str]:
-    """What is done to make each model fit, and the notes."""
-    free = "" if costs.device.memory is None else f", {amount(costs.device.memory)} free"
-    if costs.models:
-        yield f"on {costs.device.name}{free}:"
-    for name, its in costs.models.items():
-        most = max((len(shard.runs) for shard in plan.shards if shard.model == name), default=0)
-        memory = its.memory
-        yield f"  {name}: {_done(memory, most, study)}; {_verdict(memory)}"
-        if memory.features_wanted_bytes > memory.features_bytes:
-            wanted, kept = amount(memory.features_wanted_bytes), amount(memory.features_bytes)
-            again = its.pictures_looked_at / max(1, its.pictures)
-            disk = amount(study.budget.disk * 2**30)
+    trained = {run.model for run in plan.runs if run.trained}
+    for name, model in study.models.items():
+        recipe, usual = study.recipe_of(name), (EMBEDDED if model.embedded else OTHERS)
+        rate, expected = recipe.learning_rate, usual["learning_rate"]
+        if name in trained and not expected / FAR <= rate <= FAR * expected:
+            effect = "often diverges" if rate > expected else "hardly changes the model"
             yield (
-                f"  {name}: vision features would take {wanted}, {kept} are kept in memory and "
-                f"{disk} may lie on disk; a picture is looked at {again:.1f} times"
+                f"{name}: the learning rate is {rate:g}; {expected:g} is usual for LoRA on this "
+                f"base, and {rate:g} {effect}"
             )
-    for name, speeds in costs.speeds.items():
-        yield (
-            f"  {name}: measured: {speeds.train_items_per_second:.3g} items/s in training, "
-            f"{speeds.score_items_per_second:.3g} in scoring"
+        params = found.models[name].parameters if name in found.models else 0
+        if name in trained and not model.embedded and (layers := _layers(study, name)):
+            note, params = layers
+            yield f"{name}: {note}"
+        if recipe.precision == "float32" and params > LARGE and not model.quantization:
+            yield (
+                f"{name}: the precision is float32; bfloat16 is usual for {params / 1e9:.1f} "
+                "billion parameters, takes half the memory and is several times faster on a GPU"
+            )
+        if recipe.precision == "bfloat16" and not found.device.gpu and Path(model.where).is_dir():
+            yield (
+                f"{name}: the precision is bfloat16, which is slow on many CPUs; "
+                "recipe.precision: float32 is faster there, and gives slightly other numbers"
+            )
+
+
+def _layers(study: Study, name: str) -> tuple[str, int] | None:
+    """Which layers of a model are adapted, and its size; None if its configuration is not here."""
+    profiling, model = _profiling(), study.models[name]
+    if profiling is None:
+        return None
+    try:
+        return profiling.layers_of(
+            model.where, study.recipe_of(name).targets, model.trust_remote_code
         )
-    for name, found in costs.ways.items():
-        most = max((len(shard.runs) for shard in plan.shards if shard.model == name), default=0)
-        yield f"where {name} fits, on GPUs of {found[0].gpu_bytes / 1e9:.3g} GB:"
-        for way in found:
-            gpus = "1 GPU" if way.gpus == 1 else f"{way.gpus} GPUs"
-            weights = f"{way.memory.weights_bytes / 1e9:.3g} GB of weights"
-            done, verdict = _done(way.memory, most, study), _verdict(way.memory)
-            yield f"  {way.quantization or way.precision} on {gpus}: {weights}; {done}; {verdict}"
-    yield from (f"note: {note}" for note in costs.notes)
+    except DataError:
+        return None  # the costs have a note on it
+    except StudyError as error:
+        raise StudyError(f"{name}: {error}") from None
 
 
-def _done(memory: Memory, most: int, study: Study) -> str:
-    """What is done to make a base fit, with at most so many adapters at once."""
-    if not most:
-        return "nothing is trained"
-    batch = "whole batches"
-    if memory.batch_parts > 1:
-        batch = f"batches of {study.recipe.batch_size} in {memory.batch_parts} parts"
-    twice = "computed twice (checkpointing)" if memory.checkpointing else "kept"
-    return f"{memory.adapters_at_once} of {most} adapters at a time, {batch}, activations {twice}"
+class Judging(NamedTuple):
+    """The second stage of an experiment: all studies that judge the selection, together."""
+
+    summary: dict[str, int]
+    total: dict[str, Any]
+    """As `Costs.total`; empty if no model's shapes are known."""
+    chosen: bool
+    """Whether the mixtures are known; otherwise the costs are upper limits."""
 
 
-def _verdict(memory: Memory) -> str:
-    if memory.fits is None:
-        return "how much memory there is, nobody says"
-    if memory.fits:
-        return "it fits"
-    scoring = memory.scoring_bytes > memory.adapters_bytes + memory.training_bytes
-    lower = "evaluation.batch_size" if scoring else "recipe.max_pixels"
-    needed = amount(memory.peak_memory_bytes)
-    return f"it does NOT fit: it needs {needed}; lower {lower} or take a larger device"
+def judging(study: Study, out: Path, wanted: Wanted, first: Costs) -> Judging:
+    """The second stage's work and cost, at the rates of the first stage."""
+    from transferscope.execution.runner import remaining_work
+    from transferscope.selection.experiment import recorded, second_stage
+    from transferscope.study.plan import plan_study
+
+    summary: Counter[str] = Counter()
+    totals: list[dict[str, Any]] = []
+    for folder, one in second_stage(study, out):
+        plan = plan_study(one, assume=True)
+        done = remaining_work(plan, folder)
+        summary.update(plan.summary() | {"cells finished": done.cells})
+        totals.append(costs(plan, wanted, done.shares, first.rates).total())
+    return Judging(dict(summary), _sum([t for t in totals if t]), recorded(study, out) is not None)
+
+
+def _sum(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The sum of each cost, and the largest peak of memory; None if a record lacks a number."""
+    found: dict[str, Any] = {}
+    for key in [key for key in (records[0] if records else ()) if key in SUMMED]:
+        values = [record[key] for record in records]
+        gather = max if key == "peak_memory_bytes" else sum
+        found[key] = None if None in values else gather(values)
+    return found
+
+
+# As text
 
 
 def count(value: float) -> str:
@@ -390,9 +270,148 @@ def amount(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Seconds in a readable unit."""
     if seconds >= 48 * 3600:
         return f"{seconds / 86400:.1f} days"
     if seconds >= 5400:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.1f} s"
+
+
+ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("parameters", "parameters", count),
+    ("distinct images", "images", count),
+    ("images encoded", "images_encoded", count),
+    ("training items", "train_items", count),
+    ("training tokens", "train_tokens", count),
+    ("answers", "score_items", count),
+    ("tokens of answers", "score_tokens", count),
+    ("FLOPs, vision tower", "vision_flops", count),
+    ("FLOPs, training", "train_flops", count),
+    ("FLOPs, scoring", "score_flops", count),
+    ("memory: weights", "weights_bytes", amount),
+    ("  vision features", "features_bytes", amount),
+    ("  adapters in training", "adapters_bytes", amount),
+    ("  activations, training", "training_bytes", amount),
+    ("  activations, scoring", "scoring_bytes", amount),
+    ("  process and images", "host_bytes", amount),
+    ("peak memory", "peak_memory_bytes", amount),
+    ("time: reading items", "reading_seconds", duration),
+    ("  vision tower", "vision_seconds", duration),
+    ("  training", "train_seconds", duration),
+    ("  scoring", "score_seconds", duration),
+    ("total time", "seconds", duration),
+    ("time left", "seconds_left", duration),
+)
+"""Label, field and format of each row of the table."""
+
+
+def table(found: Costs) -> Table:
+    """A column for each model, and a total."""
+    from rich.table import Table
+
+    columns = {name: asdict(cost) for name, cost in found.models.items()}
+    if len(columns) > 1:
+        columns["total"] = found.total()
+    made = Table("", box=None, pad_edge=False, show_edge=False)
+    for name in columns:
+        made.add_column(name, justify="right")
+    for label, key, text in ROWS:
+        values = [column.get(key) for column in columns.values()]
+        left_out = key == "host_bytes" and found.device.gpu
+        left_out |= key == "seconds_left" and values == [c.get("seconds") for c in columns.values()]
+        if not left_out and any(value is not None for value in values):
+            made.add_row(label, *["" if value is None else text(value) for value in values])
+    return made
+
+
+def numbers(summary: Mapping[str, int]) -> Iterator[str]:
+    """A line for each amount of work that is not 0."""
+    for what, number in summary.items():
+        if number:
+            first, _, rest = what.partition("s ")  # "bases with ..." has the plural inside
+            one = f"{first} {rest}" if rest else what.removesuffix("s")
+            yield f"{number:>12,} {what if number > 1 else one}"
+
+
+def remarks(found: Costs, plan: Plan) -> Iterator[str]:
+    """What the engine does to make each model fit, and the notes."""
+    free = found.device.memory
+    if found.models:
+        yield "Counted: matrix products, without padding and loading; text tokens are estimates."
+        yield f"On {found.device.name}{'' if free is None else f', {amount(free)} free'}:"
+    for name, cost in found.models.items():
+        yield f"  {name}: {_fit(cost, name, plan)}"
+        if cost.features_wanted_bytes > cost.features_bytes:
+            yield (
+                f"  {name}: vision features take {amount(cost.features_wanted_bytes)}; "
+                f"{amount(cost.features_bytes)} stay in memory, and up to "
+                f"{amount(plan.study.budget.disk * 2**30)} on disk; an image is encoded "
+                f"{cost.images_encoded / max(1, cost.images):.1f} times"
+            )
+    yield from (f"Note: {note}" for note in found.notes)
+
+
+def _fit(cost: ModelCost, model: str, plan: Plan) -> str:
+    """What is done to make a base fit, and whether it does."""
+    most = max((len(shard.runs) for shard in plan.shards if shard.model == model), default=0)
+    done = "nothing is trained"
+    if any(run.trained and run.model == model for run in plan.runs):
+        batch = "whole batches"
+        if cost.microbatches > 1:
+            batch = f"batches of {plan.recipe.batch_size} in {cost.microbatches} microbatches"
+        activations = "recomputed (checkpointing)" if cost.checkpointing else "kept"
+        done = f"{cost.adapters_at_once} of {most} adapters at a time, {batch}"
+        done += f", activations {activations}"
+    if cost.fits is None:
+        return f"{done}; device memory unknown"
+    if cost.fits:
+        return f"{done}; fits"
+    scoring = cost.scoring_bytes > cost.adapters_bytes + cost.training_bytes
+    remedy = f"lower {'evaluation.batch_size' if scoring else 'recipe.max_pixels'}"
+    if 2 * cost.weights_bytes > cost.peak_memory_bytes:
+        remedy = "set quantization: nf4 or gpus: 2"
+    return f"{done}; does NOT fit: needs {amount(cost.peak_memory_bytes)}; {remedy}"
+
+
+def makespan(found: Costs, plan: Plan, workers: int) -> tuple[float | None, str]:
+    """The least time of several workers in seconds, and a line on it."""
+    from transferscope.study.estimate import least_seconds
+
+    shards = len(plan.bases) + len(plan.shards)
+    who = f"{workers} worker{'s' if workers > 1 else ''}"
+    every = len(found.models) == len(plan.study.models)
+    least = least_seconds(found.models.values(), workers) if every else None
+    if least is None:
+        return None, f"{who}: makespan unknown without times; give --tflops"
+    longest = max(cost.longest_shard_seconds or 0.0 for cost in found.models.values())
+    line = f"{who}: makespan at least {duration(least)} of {found.device.name} each"
+    if workers > shards or least == longest:
+        line += f", the longest of {shards} shards; a lower budget.fleet makes smaller shards"
+    return least, line
+
+
+def spent(measured: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """What training and scoring took so far."""
+    for name, took in measured.items():
+        parts = [
+            f"{doing} {count(took.get(f'{event}_items', 0))} items {duration(seconds)}"
+            for event, doing in (("train", "training"), ("score", "scoring"))
+            if (seconds := took.get(f"{event}_seconds"))
+        ]
+        yield f"So far: {name}: {', '.join(parts)}"
+
+
+def judging_lines(stage: Judging, first: Costs) -> Iterator[str]:
+    """The second stage in words."""
+    most = "" if stage.chosen else ", at most, as the mixtures are not known yet"
+    yield f"\nThen, to judge the selection{most}:"
+    yield from numbers(stage.summary)
+    if not stage.total:
+        return
+    line = f"  {count(stage.total['flops'])} FLOPs"
+    line += f", peak memory {amount(stage.total['peak_memory_bytes'])}"
+    before, seconds = first.total().get("seconds"), stage.total["seconds"]
+    if before is not None and seconds is not None:
+        line += f", time {duration(seconds)}, with the first stage {duration(before + seconds)}"
+    yield line

@@ -34,7 +34,7 @@ def exhibits_of(read: Sequence[Read], *, pictures: bool) -> Exhibits | None:
 def _input(read: Read) -> ExampleInput:
     """An input's replies, with the suite they come from if this machine has it."""
     from transferscope.matrix.examples import ExampleInput
-    from transferscope.study.file import suite_at_hand
+    from transferscope.study.file import local_suite
 
     given = ExampleInput(read.table.rows, read.controls)
     if read.study is None:
@@ -42,6 +42,6 @@ def _input(read: Read) -> ExampleInput:
         return given._replace(why_not=why)
     try:
         where, own = f"{read.file}: study.yaml", not read.bundled
-        return given._replace(suite=suite_at_hand(read.study, where, folders=own))
+        return given._replace(suite=local_suite(read.study, where, folders=own))
     except TransferscopeError as error:
         return given._replace(why_not=f"{read.file}: no questions and images: {error}")

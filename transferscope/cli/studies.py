@@ -6,11 +6,11 @@ import gc
 import json
 import shlex
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -31,12 +31,13 @@ from transferscope.cli.options import (
 from transferscope.cli.places import OutPlace, Working, read_from, worked_on
 from transferscope.cli.results import finish
 from transferscope.cli.status import failures
-from transferscope.errors import DataError, MissingExtra, StudyError
+from transferscope.errors import DataError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from transferscope.execution.run_state import Event, RunState
+    from transferscope.execution import Executor
+    from transferscope.execution.run_state import Event
     from transferscope.execution.runner import Outcome
     from transferscope.study import Study
 
@@ -55,13 +56,14 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """A study: train, score, analyse. Stop it at any time; the same command continues."""
+    from transferscope.execution import open_executor
     from transferscope.study.file import read_study
 
     read = read_study(study)
     if strict:
         read = read.model_copy(update={"suite": read.suite.model_copy(update={"strict": True})})
     show = Show(not no_figures, not no_pictures, as_json)
-    carry_out(read, out or read.name, show, executor_of(executor, workers))
+    carry_out(read, out or read.name, show, open_executor(executor, workers))
 
 
 @app.command(epilog="Example: `transferscope plan studies/glimpse.yaml --out out/`")
@@ -69,62 +71,68 @@ def plan(
     study: StudyFile,
     out: OutPlace = None,
     no_calibration: Annotated[
-        bool, typer.Option("--no-calibration", help="Leave out the seconds of training; no times.")
+        bool, typer.Option("--no-calibration", help="Skip the timing calibration.")
     ] = False,
     memory: Annotated[
         float | None,
-        typer.Option(min=0.1, max=1e5, metavar="GIB", help="Plan for a GPU of so many GiB."),
+        typer.Option(min=0.1, max=1e5, metavar="GIB", help="Assume this much GPU memory (GiB)."),
     ] = None,
     tflops: Annotated[
         float | None,
-        typer.Option(min=1e-3, max=1e9, help="Also tell the time at so many TFLOP/s."),
+        typer.Option(min=1e-3, max=1e9, help="Assume this many TFLOP/s; skip the calibration."),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=10_000, help="Also tell the time that so many workers take."),
+        typer.Option(min=1, max=10_000, help="Also print the least makespan of several workers."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a study will do and cost, before anything is spent."""
-    from transferscope.cli import schedules, stages
-    from transferscope.cli.cautions import cautions
-    from transferscope.cli.costs import Wanted, costs, remarks, table, took
-    from transferscope.execution.runner import standing
+    """What a study will do and cost, before anything is spent; training items need not exist."""
+    from rich.console import Console
+
+    from transferscope.cli import costs
+    from transferscope.execution.runner import remaining_work
     from transferscope.store.progress import measured_costs
     from transferscope.study.file import read_study
-    from transferscope.study.items import stock_of
     from transferscope.study.plan import plan_study
 
-    stock = stock_of(read := read_study(study))
+    read = read_study(study, training=False)
     with read_from(out or read.name) as folder:
-        made = plan_study(read, stock)
-        stands = standing(read, made, stock, folder)
-        summary = made.summary() | {"cells finished": stands.cells}
-        wanted = Wanted(not no_calibration, memory, tflops, workers)
-        found = costs(read, made, stock, wanted).with_what_is_left(stands.left)
-        found.notes.extend(cautions(read, made, found))
-        then = None if read.selection is None else stages.second(read, folder, wanted, found)
-        shared = None if workers is None else schedules.schedule(made, found, workers)
-        spent = measured_costs(folder)
-    for note in [*stock.notes, *made.shortfalls]:
+        made = plan_study(read, assume=True)
+        done = remaining_work(made, folder)
+        summary = made.summary() | {"cells finished": done.cells}
+        wanted = costs.Wanted(not no_calibration, memory, tflops)
+        found = costs.costs(made, wanted, done.shares)
+        found.notes += [*costs.cautions(read, made, found), *made.notes]
+        then = None if read.selection is None else costs.judging(read, folder, wanted, found)
+        took = measured_costs(folder)
+    least = None if workers is None else costs.makespan(found, made, workers)
+    for note in made.items.notes:
         print(note, file=sys.stderr)
     if as_json:
-        record = summary | found.record() | {"measured": spent}
+        record = summary | found.record() | {"measured": took}
+        record |= {"assumed_training_items": list(made.assumed)}
         record |= {} if then is None else {"judging": then._asdict()}
-        print(json.dumps(record | ({} if shared is None else {"schedule": shared.record()})))
+        record |= {} if least is None else {"workers": workers, "least_seconds": least[0]}
+        print(json.dumps(record))
         return
-    print("\n".join(stages.numbers(summary)))
+    lines = [*costs.remarks(found, made), *costs.spent(took)]
+    lines += [] if least is None else [least[1]]
+    lines += [] if then is None else costs.judging_lines(then, found)
+    console = Console(highlight=False, markup=False)
+    print("\n".join(costs.numbers(summary)))
     if found.models:
-        from rich.console import Console
+        print()
+        console.print(costs.table(found), soft_wrap=not console.is_terminal)
+        print()
+    for line in lines:
+        print(_wrapped(line, console.width) if console.is_terminal else line)
 
-        print()
-        Console(highlight=False, soft_wrap=True).print(table(found))
-        print()
-    print("\n".join([*remarks(found, read, made), *took(spent)]))
-    if shared is not None:
-        print("\n".join(schedules.told(shared)))
-    if then is not None:
-        print("\n".join(stages.told(then, found)))
+
+def _wrapped(line: str, width: int) -> str:
+    """A line in as many as a terminal needs, the later ones indented."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 @app.command(epilog="Example: `transferscope demo --out demo/`")
@@ -141,11 +149,12 @@ def demo(
 ) -> None:
     """A whole study from nothing: 13 tasks, a small base, minutes on two CPU cores."""
     if not simulated:
+        from transferscope.execution import open_executor
         from transferscope.study.file import DEMO, parse_study
 
         study = parse_study(DEMO, "the demo's study")
         show = Show(not no_figures, not no_pictures, as_json)
-        return carry_out(study, out or study.name, show, executor_of(executor, workers))
+        return carry_out(study, out or study.name, show, open_executor(executor, workers))
     check_folder(folder := Path(out or "demo"))
     if not as_json:
         print("A simulated study: three made-up models whose true effects are known.\n")
@@ -171,31 +180,7 @@ class Show(NamedTuple):
     as_json: bool
 
 
-def executor_of(name: str, workers: int | None) -> Callable[[RunState], None] | None:
-    """Who carries out the shards, for `run_study`.
-
-    Raises:
-        MissingExtra: ray is not installed.
-        StudyError: workers were asked for, and there are none.
-    """
-    if name == "local":
-        if workers is not None:
-            raise StudyError("--workers is for --executor ray; this process is one worker")
-        return None
-    try:
-        from transferscope.execution import ray
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise MissingExtra(
-            "--executor ray needs ray; install the extra: pip install 'transferscope[ray]'"
-        ) from None
-    return partial(ray.carry_out, workers=workers)
-
-
-def carry_out(
-    study: Study, out: str, show: Show, executor: Callable[[RunState], None] | None
-) -> None:
+def carry_out(study: Study, out: str, show: Show, executor: Executor | None) -> None:
     """A study, then its analysis; exit code 1 where some of it failed."""
     gc.set_threshold(1000)  # a lab that runs for hours does make garbage
     with worked_on(out) as at:
@@ -212,9 +197,7 @@ def carry_out(
         raise SystemExit(1)
 
 
-def _carried_out(
-    study: Study, at: Working, show: Show, executor: Callable[[RunState], None] | None
-) -> Outcome:
+def _carried_out(study: Study, at: Working, show: Show, executor: Executor | None) -> Outcome:
     """The study and its analysis, in the folder where it is worked on."""
     from transferscope.analysis.analyze import analyze as analyzed
     from transferscope.execution.runner import run_study

@@ -1,64 +1,122 @@
-"""What trains and scores, imported when a study is run.
+"""What trains and scores: base models, LoRA fleets, vision features.
 
-Upon it: `bases` (loaded, and checked against what is brought from elsewhere), `ceiling`, `meter`
-and `calibration` (how fast the machine can be, and was), `ledger` (the accounts of a run) and
-`bench` (where a shard is worked on).
+    base_model      load a base; `processors`, `devices`, `families` help
+    forward_paths   items as token rows, and which path runs a base: `qwen_path`, `glimpse`,
+                    or `reference_path`, which runs any model
+    linears, lora   the adapted layers, and many adapters beside each of them
+    train, score    many adapters over one base
+    adapter         PEFT files; `checkpoint` for finetuned models in full
+    bases           the models of a study; `memory` and `profiling` measure
+    records         what execution passes in and gets back
+
+`Engine` is the seam between this package and `execution`. This module needs no torch.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
 
+from transferscope.engine.records import (
+    CacheLimits,
+    Precision,
+    Prediction,
+    Progress,
+    Quantization,
+    Scoring,
+    TrainingJob,
+)
 from transferscope.errors import MissingExtra
+from transferscope.study import FullRecipe
+from transferscope.tasks import Item
+
+if TYPE_CHECKING:
+    from transferscope.engine.adapter import Adapter
+    from transferscope.engine.base_model import Base
 
 
-class Lab(NamedTuple):
-    """What trains and scores."""
+class Engine(Protocol):
+    """What execution needs from what trains and scores; `load_engine` returns the real one."""
 
-    load_base: Callable[..., Any]
-    Budget: Callable[..., Any]
-    Job: Callable[..., Any]
-    check_training: Callable[..., str]
-    train_fleet: Callable[..., list[Any]]
-    save_adapter: Callable[..., Any]
-    load_adapter: Callable[..., Any]
-    check_tuned: Callable[..., Any]
-    load_tuned: Callable[..., Any]
-    score_fleet: Callable[..., list[list[Any]]]
+    def load_base(
+        self,
+        where: str | Path,
+        *,
+        name: str = "",
+        precision: Precision = "float32",
+        quantization: Quantization | None = None,
+        gpus: int = 1,
+        trust_remote_code: bool = False,
+        max_pixels: int | None = None,
+        cache_limits: CacheLimits = ...,
+        thinking: bool = False,
+    ) -> "Base":
+        """A base from disk or from the Hub; see `base_model.load_base`."""
+        ...
+
+    def check_training(self, base: "Base", recipe: FullRecipe) -> str:
+        """Refuse a base that a recipe cannot train; returns which layers are adapted."""
+        ...
+
+    def train_fleet(
+        self,
+        base: "Base",
+        jobs: Sequence[TrainingJob],
+        recipe: FullRecipe,
+        *,
+        rows: int | None = None,
+        progress: Progress | None = None,
+    ) -> "list[Adapter]":
+        """An adapter for each job; see `train.train_fleet`."""
+        ...
+
+    def score_fleet(
+        self,
+        base: "Base",
+        adapters: "Sequence[Adapter | None]",
+        items: Sequence[Item],
+        *,
+        scoring: Scoring = "letters",
+        reply_tokens: int | None = None,
+        batch_size: int = 64,
+        progress: Progress | None = None,
+    ) -> list[list[Prediction]]:
+        """Each adapter's answers, None for the base itself; see `score.score_fleet`."""
+        ...
+
+    def save_adapter(self, adapter: "Adapter", folder: Path) -> Path:
+        """Write an adapter in PEFT's format."""
+        ...
+
+    def load_adapter(self, base: "Base", folder: Path) -> "Adapter":
+        """Read an adapter in PEFT's format."""
+        ...
+
+    def check_checkpoint(self, base: "Base", folder: Path) -> None:
+        """Refuse a finetuned model of another base, without reading weights."""
+        ...
+
+    def load_checkpoint(self, base: "Base", folder: Path) -> "Base":
+        """A finetuned model with the processor of its base."""
+        ...
 
 
-def load_lab() -> Lab:
-    """The lab's functions.
+def load_engine() -> Engine:
+    """The engine that trains and scores with torch.
 
     Raises:
         MissingExtra: torch, transformers or peft is not installed.
     """
     try:
-        import torch  # noqa: F401 - before transformers, which warns where it is missing
+        import torch  # noqa: F401 - before transformers, which warns if torch is missing
         from transformers.utils import logging
 
-        from transferscope.engine.adapter import load_adapter, save_adapter
-        from transferscope.engine.external_adapter import check_tuned, load_tuned
-        from transferscope.engine.score import score_fleet
-        from transferscope.engine.train import Job, check_training, train_fleet
-        from transferscope.engine.vision import Budget
-        from transferscope.engine.vlm import load_base
+        from transferscope.engine import torch_engine
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("transferscope"):
             raise
         raise MissingExtra(
             f"training needs {error.name}; install the extra: pip install 'transferscope[train]'"
         ) from None
-    logging.set_verbosity_error()  # its bars and remarks would tear ours apart
+    logging.set_verbosity_error()  # transformers' bars and warnings would break up our progress
     logging.disable_progress_bar()
-    return Lab(
-        load_base,
-        Budget,
-        Job,
-        check_training,
-        train_fleet,
-        save_adapter,
-        load_adapter,
-        check_tuned,
-        load_tuned,
-        score_fleet,
-    )
+    return cast(Engine, torch_engine)

@@ -1,30 +1,35 @@
-"""The bases that a study names, and what it brings of them from elsewhere.
+"""The base models of a study, and what it brings from elsewhere: adapters and finetuned models.
 
-Brought are adapters (PEFT folders) and whole models (merged with an adapter, or finetuned in full).
+Needs no torch.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from transferscope import store as results
-from transferscope.engine import Lab
+from transferscope.engine import Engine
+from transferscope.engine.glimpse.shipped import folder as embedded_folder
+from transferscope.engine.records import CacheLimits
 from transferscope.errors import StudyError
 from transferscope.study import Study
-from transferscope.study.file import BROUGHT
+from transferscope.study.file import EXTERNAL_FILES
 from transferscope.study.plan import Run
+
+if TYPE_CHECKING:
+    from transferscope.engine.base_model import Base
 
 GIB = 1 << 30
 
 
-def open_base(study: Study, lab: Lab, name: str, out: Path) -> Any:
-    """A base of the study, by its name there.
+def load_study_base(study: Study, engine: Engine, name: str, out: Path) -> "Base":
+    """A base of a study, by its name there.
 
     Args:
-        out: the results folder, which vision features may be kept in.
+        out: the results folder, where vision features may be kept.
     """
     model, recipe, budget = study.models[name], study.recipe_of(name), study.budget
-    room = Path(budget.cache) if budget.cache else out / results.FEATURES
-    return lab.load_base(
+    cache = Path(budget.cache) if budget.cache else out / results.FEATURES
+    return engine.load_base(
         model.where,
         name=name,
         precision=recipe.precision,
@@ -32,67 +37,66 @@ def open_base(study: Study, lab: Lab, name: str, out: Path) -> Any:
         gpus=max(1, int(model.gpus)),
         trust_remote_code=model.trust_remote_code,
         max_pixels=recipe.max_pixels,
-        budget=lab.Budget(int(budget.memory * GIB), room, int(budget.disk * GIB)),
+        cache_limits=CacheLimits(int(budget.memory * GIB), cache, int(budget.disk * GIB)),
         thinking=model.thinking,
     )
 
 
-def check_places(study: Study) -> None:
-    """Refuse a model that is nowhere before the first one is loaded.
+def check_models(study: Study) -> None:
+    """Refuse a model that does not exist, before the first one is loaded.
 
     Raises:
         StudyError: naming it.
     """
-    from transferscope.engine.glimpse.base import folder as embedded
-
     for name, model in study.models.items():
         if Path(model.where).is_dir():
             continue
         if model.where.startswith("glimpse"):
-            embedded(model.where)
+            embedded_folder(model.where)
         elif model.where.count("/") != 1 or model.where.startswith((".", "/", "~")):
             raise StudyError(
-                f"models: {name}: {model.where}: no such folder, no embedded base and no hub id"
+                f"models: {name}: {model.where}: must be a folder, an embedded base or a Hub id"
             )
 
 
-def check_brought(study: Study, lab: Lab, out: Path) -> None:
-    """Refuse what is wrong among that from elsewhere before any work.
+def check_external(study: Study, engine: Engine, out: Path) -> None:
+    """Refuse damaged or foreign adapters and finetuned models before any work.
 
-    Adapters are loaded once; whole models, which may be large, are known by all but their weights.
+    Adapters are loaded once. Finetuned models may be large, so their weights are not read.
 
     Raises:
-        DataError: what is brought is damaged, or of another base.
+        DataError: an adapter or model is damaged, or of another base.
     """
     for name, model in study.models.items():
         if model.adapters:
-            base = open_base(study, lab, name, out)
+            base = load_study_base(study, engine, name, out)
             for by_seed in model.adapters.values():
                 for folder in map(Path, by_seed.values()):
-                    check = lab.check_tuned if _whole(folder) else lab.load_adapter
+                    whole = _is_whole_model(folder)
+                    check = engine.check_checkpoint if whole else engine.load_adapter
                     check(base, folder)
 
 
-def brought(study: Study, run: Run) -> Path:
-    """The folder that a run brings."""
+def external_folder(study: Study, run: Run) -> Path:
+    """The folder of the adapter or finetuned model that a run brings from elsewhere."""
     return Path(study.models[run.model].adapters[run.source or ""][run.seed or 0])
 
 
-def is_whole(study: Study, run: Run) -> bool:
-    """Whether a run brings a whole model rather than an adapter."""
-    return run.kind == "brought" and _whole(brought(study, run))
+def is_checkpoint(study: Study, run: Run) -> bool:
+    """Whether a run brings a whole finetuned model rather than an adapter."""
+    return run.kind == "external" and _is_whole_model(external_folder(study, run))
 
 
-def brought_hash(study: Study, run: Run) -> str:
-    """What makes that which a run brings itself; empty for other runs."""
-    if run.kind != "brought":
+def external_hash(study: Study, run: Run) -> str:
+    """Checksums of the files that a run brings from elsewhere; empty for other runs."""
+    if run.kind != "external":
         return ""
-    sums = results.checksums(brought(study, run))
-    start, end = ("", ".safetensors") if is_whole(study, run) else ("adapter_", "")
+    sums = results.checksums(external_folder(study, run))
+    start, end = ("", ".safetensors") if is_checkpoint(study, run) else ("adapter_", "")
     kept = {name: sums[name] for name in sorted(sums) if name.startswith(start)}
-    return str({name: its for name, its in kept.items() if name.endswith(end)})
+    return str({name: one for name, one in kept.items() if name.endswith(end)})
 
 
-def _whole(folder: Path) -> bool:
-    adapter, model = BROUGHT
+def _is_whole_model(folder: Path) -> bool:
+    adapter, model = EXTERNAL_FILES
     return not (folder / adapter).is_file() and (folder / model).is_file()

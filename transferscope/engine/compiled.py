@@ -1,7 +1,7 @@
 """Layers compiled one by one, for GPUs: the same sums in fewer kernels.
 
-Layers of one shape share what is compiled. A model whose layers cannot be compiled runs as it is,
-and a note in the log says so once.
+Layers of one shape share the compiled code. If a layer cannot be compiled, the model runs
+uncompiled, and one warning is logged.
 """
 
 import inspect
@@ -19,9 +19,9 @@ from torch._dynamo.exc import TorchDynamoException as CompileError
 __all__ = ["CompileError", "compile_layers", "eagerly", "give_up"]
 
 
-FORMS = 32
-"""Most forms of a layer that are compiled: with and without adapters and gradients, one row or
-adapter or several, sizes as they come and as symbols. Torch's own limit of 8 is too few."""
+MAX_VARIANTS = 32
+"""Most compiled variants of a layer: with and without adapters and gradients, one or several rows
+or adapters, fixed and symbolic sizes. Torch's limit of 8 is too low."""
 
 
 @dataclass
@@ -36,8 +36,8 @@ class _Compiled:
 
     def __init__(self, layer: nn.Module, switch: _Switch, backend: Any) -> None:
         self.plain, self.switch = layer.forward, switch
-        # Without transformers' wrapper, one function for layers of all kinds: what is compiled is
-        # kept by function, and dimensions that differ between calls of one become symbols.
+        # Without transformers' wrapper, which is one function for layers of all kinds: compiled
+        # code is kept by function, and sizes that differ between its calls become symbols.
         own = vars(layer).get("forward")
         bare = own or MethodType(inspect.unwrap(type(layer).forward), layer)
         self._fast = torch.compile(bare, backend=backend)
@@ -48,19 +48,19 @@ class _Compiled:
         try:
             return self._fast(*args, **options)
         except CompileError as error:
-            _note(error)
+            _warn(error)
             self.switch.on = False
             return self.plain(*args, **options)
 
 
 def compile_layers(layers: Iterable[nn.Module], backend: Any = "inductor") -> None:
-    """Have each layer compiled when it is first called; done once a layer.
+    """Compile each layer on its first call; a second request changes nothing.
 
     Args:
         backend: as `torch.compile` takes it.
     """
     dynamo: Any = torch._dynamo.config
-    dynamo.recompile_limit = max(FORMS, dynamo.recompile_limit)
+    dynamo.recompile_limit = max(MAX_VARIANTS, dynamo.recompile_limit)
     switch = _Switch()
     for layer in layers:
         if not isinstance(layer.forward, _Compiled):
@@ -68,19 +68,19 @@ def compile_layers(layers: Iterable[nn.Module], backend: Any = "inductor") -> No
 
 
 def give_up(model: nn.Module, error: CompileError) -> bool:
-    """Run a model's layers as they are from now on; whether some were compiled until now."""
-    switches = [its for its in _switches(model) if its.on]
+    """Run a model's layers uncompiled from now on; returns whether any ran compiled before."""
+    switches = [switch for switch in _switches(model) if switch.on]
     for switch in switches:
         switch.on = False
     if switches:
-        _note(error)
+        _warn(error)
     return bool(switches)
 
 
 @contextmanager
 def eagerly(model: nn.Module) -> Iterator[None]:
-    """While this is open, a model's layers run as they are."""
-    switches = [its for its in _switches(model) if its.on]
+    """Within this context, a model's layers run uncompiled."""
+    switches = [switch for switch in _switches(model) if switch.on]
     try:
         for switch in switches:
             switch.on = False
@@ -92,13 +92,13 @@ def eagerly(model: nn.Module) -> Iterator[None]:
 
 def _switches(model: nn.Module) -> list[_Switch]:
     found = {
-        id(its.forward.switch): its.forward.switch
-        for its in model.modules()
-        if isinstance(its.forward, _Compiled)
+        id(module.forward.switch): module.forward.switch
+        for module in model.modules()
+        if isinstance(module.forward, _Compiled)
     }
     return list(found.values())
 
 
-def _note(error: CompileError) -> None:
+def _warn(error: CompileError) -> None:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     logging.getLogger(__name__).warning("layers run uncompiled, which is slower: %s", line)

@@ -1,77 +1,78 @@
-"""What a device asks of those who use it: not to be waited for, not to be taken for full, and to be
-told where the order of sums matters.
+"""Devices: asynchronous copies, free memory, deterministic sums, layers on several GPUs.
 
-A copy to or from a GPU waits until all that the GPU was told before is done, unless it is from or
-to memory that cannot be swapped out, and said not to wait.
+A copy to or from a GPU blocks until the GPU has finished its queue, unless the memory is pinned and
+the copy is `non_blocking`.
 
-A GPU may add up in any order, another one each time: attention's gradients above all. Then two runs
-of one study differ. Torch knows a fixed order for all that training and scoring here consist of.
-A CPU adds up in an order of its threads' number, unless told otherwise: then a worker with fewer
-threads finds other numbers.
+A GPU may add up in any order, a new one each time, above all in attention's gradients. Then two
+runs of one study differ. Torch has a deterministic algorithm for everything that training and
+scoring here use. A CPU adds up in an order that depends on the number of threads, unless MKL_CBWR
+is set: a worker with fewer threads would get other numbers.
 """
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from transferscope.errors import DataError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def in_order(work: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
-    """Have a GPU add up in a fixed order in some work, whose first argument is a base.
+def deterministic(work: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Run a function, whose first argument is a base, with deterministic sums on a GPU.
 
-    Where a base has an operation for which torch knows no fixed order, that is logged, and the
-    work is done again in any.
+    If the base has an operation without a deterministic algorithm, that is logged and the work is
+    done again without.
     """
 
     @wraps(work)
-    def done(base: Any, *given: P.args, **named: P.kwargs) -> T:
+    def wrapped(base: Any, *args: P.args, **named: P.kwargs) -> T:
         if base.device.type != "cuda":
-            return work(base, *given, **named)
+            return work(base, *args, **named)
         try:
-            with _fixed_order():
-                return work(base, *given, **named)
+            with _deterministic_algorithms():
+                return work(base, *args, **named)
         except RuntimeError as error:
             if "deterministic" not in str(error):
                 raise
-            _note(str(error).splitlines()[0])
-        return work(base, *given, **named)
+            _warn_once(str(error).splitlines()[0])
+        return work(base, *args, **named)
 
-    return done
+    return wrapped
 
 
-def fix_products() -> None:
-    """Have products add up in the same order each time; before the first one of the process.
+def fix_matmul_order() -> None:
+    """Make matrix products add up in a fixed order; call before the first one of the process.
 
-    On a GPU, each on its own; on a CPU with Intel's library, for any number of threads. Of what
-    training and scoring here consist of, nothing else hangs on that number. Products of a matrix
-    and a vector would, sums over the whole of a large tensor, and gradients of the weights of
-    normalisations and convolutions.
+    On a GPU from run to run; on a CPU with MKL for any number of threads. Nothing else in training
+    and scoring depends on that number. Products of a matrix and a vector would, and sums over a
+    whole large tensor, and gradients of weights of norms and convolutions.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
 @contextmanager
-def _fixed_order() -> Iterator[None]:
-    """While this is open, what has no fixed order raises a RuntimeError.
+def _deterministic_algorithms() -> Iterator[None]:
+    """Within this context an operation without a fixed order raises a RuntimeError.
 
-    A warning alone, as torch offers too, would leave attention's gradients in any order.
+    Torch's `warn_only` would leave attention's gradients in any order.
     """
-    fix_products()
+    fix_matmul_order()
     filling: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     filled = filling.fill_uninitialized_memory
     try:
-        filling.fill_uninitialized_memory = False  # nothing here reads what it did not write
+        filling.fill_uninitialized_memory = False  # nothing here reads uninitialized memory
         torch.use_deterministic_algorithms(True)
         yield
     finally:
@@ -80,32 +81,84 @@ def _fixed_order() -> Iterator[None]:
 
 
 @cache
-def _note(line: str) -> None:
+def _warn_once(line: str) -> None:
     logging.getLogger(__name__).warning("numbers will differ a little from run to run: %s", line)
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device; from the CPU to a GPU nobody waits for it."""
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; a copy from the CPU to a GPU does not block."""
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def fetched(tensor: Tensor) -> Callable[[], Tensor]:
-    """A tensor on its way to the CPU; who calls the answer waits for it, and for nothing later."""
+def to_cpu(tensor: Tensor) -> Callable[[], Tensor]:
+    """Start a copy to the CPU; calling the result waits for this copy only."""
     if tensor.device.type != "cuda":
         return lambda: tensor.cpu()
-    here = tensor.to("cpu", non_blocking=True)
+    copy = tensor.to("cpu", non_blocking=True)
     done = torch.cuda.current_stream(tensor.device).record_event()
 
     def arrived() -> Tensor:
         done.synchronize()
-        return here
+        return copy
 
     return arrived
 
 
-def free_on(device: torch.device) -> int:
-    """Bytes that tensors can still take on a GPU, those that torch keeps for them included."""
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + kept
+def free_memory_on(device: torch.device) -> int:
+    """Bytes that tensors can still take on a GPU, including memory that torch holds unused."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
+
+
+def spread_layers(model: Any, devices: Sequence[torch.device]) -> None:
+    """Put equal parts of a model's decoder layers on several devices, one part after another.
+
+    The vision tower and the embedding are on the first device, the last norm and the head on the
+    last; a head tied to the embedding is on the first. One device works at a time: this is for
+    bases that do not fit on one GPU, not for speed. No device ever holds the whole model.
+
+    Raises:
+        DataError: the decoder has fewer layers than there are devices, or no `layers` and `norm`.
+    """
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    layers, norm = getattr(decoder, "layers", ()), getattr(decoder, "norm", None)
+    if len(layers) < len(devices) or norm is None:
+        raise DataError(f"{type(model).__name__}: cannot be divided among {len(devices)} devices")
+    tied = head.weight is model.get_input_embeddings().weight
+    parts = [devices[index * len(devices) // len(layers)] for index in range(len(layers))]
+    ends = [(norm, devices[-1]), (head, devices[0] if tied else devices[-1])]
+    places = {
+        module: device
+        for part, device in [*zip(layers, parts, strict=True), *ends]
+        for module in part.modules()
+    }
+    for module in model.modules():
+        device = places.get(module, devices[0])
+        module._apply(lambda tensor, device=device: tensor.to(device), recurse=False)
+    for part in (*layers, head):
+        part.register_forward_pre_hook(_move_inputs, with_kwargs=True)
+
+
+def layers_by_device(model: Any) -> Counter[torch.device]:
+    """Number of decoder layers on each device, the first device first."""
+    decoder = model.get_decoder()
+    layers = getattr(decoder, "layers", None) or [decoder]
+    return Counter(next(layer.parameters()).device for layer in layers)
+
+
+def _move_inputs(module: nn.Module, args: Any, named: Any) -> tuple[Any, Any]:
+    """A hook that moves a module's inputs to the device of its weights."""
+    device = next(module.parameters()).device
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(device)
+        if type(value) in (tuple, list):
+            return type(value)(moved(inner) for inner in value)
+        if type(value) is dict:
+            return {key: moved(inner) for key, inner in value.items()}
+        return value
+
+    return moved(args), moved(named)

@@ -2,15 +2,15 @@
 
     all              every one of them: attention, other token mixers, MLPs, shared experts
     attention, mlp, shared_experts
-                     a part of them
+                     one group of them
     q_proj, ...      those whose names end so
 
 In:   a model and a recipe's targets.
-Out:  its linear layers by their full names; a note of what is not adapted, and why.
+Out:  its linear layers by full name; a note on what is not adapted, and why.
 
-Never adapted: the head, embeddings, routers, vision and audio towers, and what joins those to the
-language model. Experts of a mixture of experts cannot be adapted here: a fleet's rows do not stay
-together in them. `all` therefore refuses a model that has some.
+Never adapted: the head, embeddings, routers, vision and audio towers, and the projector between a
+tower and the language model. Experts of a mixture of experts cannot be adapted, because the rows
+of one adapter do not stay together in them. `all` therefore refuses a model with experts.
 """
 
 import re
@@ -20,33 +20,31 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from transferscope.engine.families import OTHER, LinearNames, family_of
 from transferscope.errors import StudyError
 
 GROUPS = ("all", "attention", "mlp", "shared_experts")
 
-_TOWER = re.compile(
-    r"vision|visual|image|video|audio|speech|perceiver|resampler|qformer|project(or|ion)"
-    r"|connector|aligner|merger|tower|generation|action|^dit$"
-)
-"""Parts beside the language model, where `get_decoder` hands out the whole model."""
-
-_ROUTER = re.compile(r"router|gate|shared_expert_gate|wg")
-_MIXER = re.compile(r"attn|attention|mixer|conv|mamba|ssm|rnn|recurrent|delta", re.I)
-_ATTENTION = re.compile(r"attn|attention", re.I)
-_MLP = re.compile(r"(gate_up|gate|up|down)_proj|w[123]|fc[12]")
+_REASONS = {
+    "experts": "experts cannot be adapted",
+    "router": "routers stay frozen",
+    "tower": "vision tower and projector stay frozen",
+    "outside": "outside the decoder layers",
+}
 
 
-class Place(NamedTuple):
-    """A part of the model and what it is."""
+class ModelPart(NamedTuple):
+    """A linear layer or a set of experts, and its group."""
 
     name: str
     group: str
-    """`attention`, `mlp` or `shared_experts`; else `experts`, `router`, `tower` or `beside`."""
+    """`attention`, `mlp` or `shared_experts`; else `experts`, `router`, `tower` or `outside`."""
     module: nn.Module
 
 
-def places(model: nn.Module) -> Iterator[Place]:
-    """The model's linear layers and its experts, but for the head."""
+def model_parts(model: nn.Module) -> Iterator[ModelPart]:
+    """The model's linear layers and its experts, without the head."""
+    names = _names_of(model)
     decoder: Any = model.get_decoder()  # pyright: ignore[reportCallIssue]
     start = next((name for name, module in model.named_modules() if module is decoder), "")
     head = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
@@ -57,53 +55,62 @@ def places(model: nn.Module) -> Iterator[Place]:
         inside = not start or name.startswith(start + ".")
         path = name.removeprefix(start).strip(".").split(".")
         layer = next((place for place, part in enumerate(path) if part.isdigit()), None)
-        expert = any(map(_is_experts, path[:-1]))
+        in_experts = any(map(_is_experts, path[:-1]))
         linear = isinstance(module, nn.Linear) and module is not head
-        if not linear and not (_is_experts(path[-1]) and not expert):
+        if not linear and not (_is_experts(path[-1]) and not in_experts):
             continue
         if layer is None:
-            yield Place(name, "beside" if inside else "tower", module)
-        elif not inside or any(map(_TOWER.search, path[:layer])):
-            yield Place(name, "tower", module)
+            yield ModelPart(name, "outside" if inside else "tower", module)
+        elif not inside or any(map(names.tower.search, path[:layer])):
+            yield ModelPart(name, "tower", module)
         elif not linear:
-            yield Place(name, "experts", module)
-        elif not expert:
-            group = _group(path[layer + 1 :], name.rpartition(".")[0] in mixtures)
-            yield Place(name, group, module)
+            yield ModelPart(name, "experts", module)
+        elif not in_experts:
+            in_mixture = name.rpartition(".")[0] in mixtures
+            yield ModelPart(name, _group(path[layer + 1 :], in_mixture, names), module)
 
 
 def language_linears(model: nn.Module) -> dict[str, nn.Linear]:
-    """All linear layers of the decoder layers that can be adapted, by their full names."""
+    """All linear layers of the decoder layers that can be adapted, by full name."""
     return {
-        place.name: place.module
-        for place in places(model)
-        if place.group in GROUPS and isinstance(place.module, nn.Linear)
+        part.name: part.module
+        for part in model_parts(model)
+        if part.group in GROUPS and isinstance(part.module, nn.Linear)
     }
 
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
     """The decoder layers that have a linear layer to adapt, in order."""
     names = (re.match(r"(.*?\.)?\d+(?=\.)", name) for name in language_linears(model))
-    return [model.get_submodule(name) for name in dict.fromkeys(its[0] for its in names if its)]
+    return [model.get_submodule(name) for name in dict.fromkeys(one[0] for one in names if one)]
 
 
 def target_linears(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
-    """The linear layers that `targets` name: groups, or ends of names.
+    """The linear layers that `targets` name: groups, or ends of layer names.
 
     Raises:
         StudyError: a target names no layer, or a model's experts.
     """
-    found = list(places(model))
-    linears = {place.name: place for place in found if place.group in GROUPS}
-    experts = {place.name: place.module for place in found if place.group == "experts"}
+    parts = list(model_parts(model))
+    linears = {part.name: part for part in parts if part.group in GROUPS}
+    experts = {part.name: part.module for part in parts if part.group == "experts"}
     in_experts = {"all", "experts"} if experts else set()
     for module in experts.values():
-        in_experts |= {part for name, _ in module.named_parameters() for part in name.split(".")}
+        in_experts |= {piece for name, _ in module.named_parameters() for piece in name.split(".")}
     chosen: set[str] = set()
     for target in targets:
-        names = {name for name, place in linears.items() if _names(target, place)}
         if target in in_experts:
-            raise StudyError(_experts_message(target, list(experts), list(linears.values())))
+            groups = [name for name in GROUPS[1:] if name in {p.group for p in linears.values()}]
+            first, *others = experts
+            more = f" and {len(others)} more" if others else ""
+            raise StudyError(
+                f"recipe.targets: {target}: this model has experts, which cannot be adapted: "
+                f"{first}{more}; set recipe.targets: [{', '.join(groups)}]"
+            )
+        if target in GROUPS:
+            names = {name for name, part in linears.items() if target in ("all", part.group)}
+        else:
+            names = {name for name in linears if f".{name}".endswith("." + target)}
         if not names:
             known = sorted({*GROUPS, *map(_last, linears)})
             near = get_close_matches(target, known, n=1)
@@ -112,62 +119,50 @@ def target_linears(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Lin
                 f"recipe.targets: no layer {target!r}; {hint}known: {', '.join(known)}"
             )
         chosen |= names
-    return {
-        name: place.module
-        for name, place in linears.items()
-        if name in chosen and isinstance(place.module, nn.Linear)
-    }
+    return {name: module for name, module in language_linears(model).items() if name in chosen}
 
 
 def not_adapted(model: nn.Module, targets: Sequence[str]) -> str:
-    """What of a model stays as it is, and why, as one line.
+    """Which layers of a model are adapted, which are not, and why, as one line.
 
     Raises:
         StudyError: as `target_linears`.
     """
-    chosen = target_linears(model, targets)
-    reasons = {
-        "experts": "experts cannot be adapted",
-        "router": "routers stay frozen",
-        "tower": "vision tower and projector stay frozen",
-        "beside": "outside the decoder layers",
-    }
-    left: dict[str, set[str]] = {}
-    for place in places(model):
-        if place.name not in chosen:
-            why = reasons.get(place.group, "not among recipe.targets")
-            name = place.name if place.group == "beside" else _last(place.name)
-            left.setdefault(why, set()).add(_part(place.name) if place.group == "tower" else name)
-    left.setdefault("head and embedding stay frozen", set())
+    chosen, tower = target_linears(model, targets), _names_of(model).tower
+    frozen: dict[str, set[str]] = {}
+    for part in model_parts(model):
+        if part.name in chosen:
+            continue
+        shown = part.name if part.group == "outside" else _last(part.name)
+        if part.group == "tower":  # the path up to the first part that names a tower
+            path = part.name.split(".")
+            end = next((place for place, piece in enumerate(path) if tower.search(piece)), 0)
+            shown = ".".join(path[: end + 1])
+        why = _REASONS.get(part.group, "not among recipe.targets")
+        frozen.setdefault(why, set()).add(shown)
+    frozen.setdefault("head and embedding stay frozen", set())
     kinds = ", ".join(sorted({_last(name) for name in chosen}))
-    parts = [f"{why} ({', '.join(sorted(its))})" if its else why for why, its in left.items()]
+    parts = [
+        f"{why} ({', '.join(sorted(names))})" if names else why for why, names in frozen.items()
+    ]
     return f"adapted: {len(chosen)} linear layers ({kinds}); not adapted: {'; '.join(parts)}"
 
 
-def _names(target: str, place: Place) -> bool:
-    if target in GROUPS:
-        return target in ("all", place.group)
-    return f".{place.name}".endswith("." + target)
+def _names_of(model: Any) -> LinearNames:
+    """The name patterns of a model's family."""
+    return family_of(model.config).linears if hasattr(model, "config") else OTHER.linears
 
 
-def _group(path: Sequence[str], in_mixture: bool) -> str:
-    """What a linear layer is, by its path in a decoder layer."""
-    if in_mixture and _ROUTER.fullmatch(path[-1]):
+def _group(path: Sequence[str], in_mixture: bool, names: LinearNames) -> str:
+    """The group of a linear layer, by its path within a decoder layer."""
+    if in_mixture and names.router.fullmatch(path[-1]):
         return "router"
     if any("shared_expert" in part for part in path):
         return "shared_experts"
-    if any(map(_ATTENTION.search, path)):
+    if any(map(names.attention.search, path)):
         return "attention"
-    return "attention" if any(map(_MIXER.search, path)) and not _MLP.fullmatch(path[-1]) else "mlp"
-
-
-def _experts_message(target: str, experts: Sequence[str], linears: Sequence[Place]) -> str:
-    groups = [group for group in GROUPS[1:] if group in {place.group for place in linears}]
-    more = f" and {len(experts) - 1} more" if experts[1:] else ""
-    return (
-        f"recipe.targets: {target}: this model has experts, which cannot be adapted: {experts[0]}"
-        f"{more}; set recipe.targets: [{', '.join(groups)}]"
-    )
+    mixes = any(map(names.mixer.search, path)) and not names.mlp.fullmatch(path[-1])
+    return "attention" if mixes else "mlp"
 
 
 def _is_experts(part: str) -> bool:
@@ -176,10 +171,3 @@ def _is_experts(part: str) -> bool:
 
 def _last(name: str) -> str:
     return name.rpartition(".")[2]
-
-
-def _part(name: str) -> str:
-    """The tower that a layer is in: its path up to the first part that names one."""
-    path = name.split(".")
-    place = next((k for k, part in enumerate(path) if _TOWER.search(part)), 0)
-    return ".".join(path[: place + 1])

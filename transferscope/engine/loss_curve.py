@@ -1,101 +1,98 @@
-"""How an adapter learned: its loss and the norm of its gradient at every step.
+"""How an adapter's training went: the loss and the gradient norm of every step.
 
-In:   losses and norms as training makes them, kept where they are computed until it ends.
-Out:  a `Curve` for each adapter, which also says where it failed.
+In:   losses and norms of a fleet, kept on their device until training ends.
+Out:  a `LossCurve` for each adapter, which also says whether training failed.
 
-Knows torch only while training: a process that merely keeps the accounts has none.
+Imports torch only while training, so a process that only keeps records needs none.
 """
 
 from collections.abc import Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
-POINTS = 50
-"""Steps of a curve that are written down, evenly spaced, the first and the last among them."""
+MAX_POINTS = 50
+"""Steps of a curve that are logged, evenly spaced, with the first and the last."""
 
-LOOK = 16
-"""Steps between two looks at whether any adapter still has a finite loss."""
+CHECK_EVERY = 16
+"""Steps between two checks whether any adapter still has a finite loss."""
 
 
-class Curve(NamedTuple):
+class LossCurve(NamedTuple):
     """The course of one adapter's training."""
 
     losses: tuple[float, ...] = ()
-    """Mean cross-entropy of each step's batch, in nats a token."""
+    """Mean cross-entropy of each step's batch, in nats per token."""
     norms: tuple[float, ...] = ()
     """Norm of each step's gradient before clipping."""
     failed: str = ""
-    """Why the adapter must not be kept; empty where nothing is wrong with it."""
+    """Why the adapter must not be kept; empty if nothing is wrong with it."""
 
     def record(self) -> dict[str, Any]:
-        """As a line of a log has it; numbers that are not finite are null."""
+        """As a line of the log; numbers that are not finite are null."""
         count = len(self.losses)
         if not count:
             return {"steps": 0}
-        every = -(-count // POINTS)
+        every = -(-count // MAX_POINTS)
         steps = sorted({*range(0, count, every), count - 1})
-        tail = self.losses[-max(1, count // 10) :]
+        last_tenth = self.losses[-max(1, count // 10) :]
         return {
             "steps": count,
             "first": _number(self.losses[0]),
             "last": _number(self.losses[-1]),
-            "mean_of_last_tenth": _number(sum(tail) / len(tail)),
+            "mean_of_last_tenth": _number(sum(last_tenth) / len(last_tenth)),
             "step": [step + 1 for step in steps],
             "loss": [_number(self.losses[step]) for step in steps],
             "gradient_norm": [_number(self.norms[step]) for step in steps],
         }
 
 
-class Log:
-    """Losses and norms of adapters that are trained together."""
+class LossLog:
+    """Losses and gradient norms of adapters that are trained together."""
 
     def __init__(self, steps: Sequence[int]) -> None:
         """Args:
-        steps: how many each adapter takes.
+        steps: the number of steps of each adapter.
         """
         self._steps = steps
         self._losses: list[Any] = []
         self._norms: list[Any] = []
 
     def add(self, losses: Any, norms: Any) -> bool:
-        """Note a step's losses and norms (adapters,); answers with whether to go on.
-
-        There is no point in it once no loss is finite.
-        """
+        """Add a step's losses and norms (adapters,); False if no loss is finite any more."""
         step = len(self._losses)
         self._losses.append(losses)
         self._norms.append(norms)
-        if step % LOOK != LOOK - 1:
+        if step % CHECK_EVERY != CHECK_EVERY - 1:  # a check waits for the GPU
             return True
         finite = losses.isfinite().tolist()
-        return any(its for its, steps in zip(finite, self._steps, strict=True) if step < steps)
+        return any(one for one, steps in zip(finite, self._steps, strict=True) if step < steps)
 
-    def curves(self) -> list[Curve]:
-        """Each adapter's curve; `failed` where a loss is not finite."""
+    def curves(self) -> list[LossCurve]:
+        """Each adapter's curve; `failed` if a loss is not finite."""
         import torch
 
-        tables = [torch.stack(its).T.tolist() for its in (self._losses, self._norms)]
+        tables = [torch.stack(rows).T.tolist() for rows in (self._losses, self._norms)]
         made = []
         for losses, norms, steps in zip(*tables, self._steps, strict=True):
             own = tuple(losses[:steps])
-            bad = next((step for step, its in enumerate(own, 1) if not isfinite(its)), None)
+            bad = next((step for step, loss in enumerate(own, 1) if not isfinite(loss)), None)
             why = f"diverged: its loss is not finite at step {bad} of {steps}" if bad else ""
-            made.append(Curve(own, tuple(norms[:steps]), why))
+            made.append(LossCurve(own, tuple(norms[:steps]), why))
         return made
 
 
-def judged(curve: Curve, tensors: Any, learning_rate: float) -> Curve:
-    """A curve with what its adapter's weights add: they must be finite, and change something.
+def checked_curve(curve: LossCurve, tensors: Any, learning_rate: float) -> LossCurve:
+    """A curve that also fails if the adapter's weights are not finite, or change nothing.
 
     Args:
         tensors: the adapter's weights, by PEFT's keys.
     """
     why = curve.failed
-    if not why and not all(its.isfinite().all() for its in tensors.values()):
+    if not why and not all(one.isfinite().all() for one in tensors.values()):
         why = "diverged: its weights are not finite"
     if why:
         why += f"; lower the learning rate, which is {learning_rate:g}"
-    elif not any(its.any() for key, its in tensors.items() if ".lora_B." in key):
+    elif not any(one.any() for key, one in tensors.items() if ".lora_B." in key):
         why = "learned nothing: all of its lora_B weights are zero, so it changes no answer"
     return curve._replace(failed=why)
 

@@ -1,7 +1,7 @@
-"""How much of a fleet fits at once.
+"""How much of a fleet fits in memory at once.
 
-When memory runs short: fewer adapters at a time, then a part of their batch at a time (gradients
-add up, so the numbers stay the same), then activations computed twice.
+When memory is short: fewer adapters at a time, then smaller microbatches (gradients add up, so the
+numbers stay the same), then activation checkpointing.
 """
 
 import contextlib
@@ -11,81 +11,76 @@ from typing import Any
 
 from torch.utils.checkpoint import checkpoint
 
-from transferscope.engine.devices import free_on
+from transferscope.engine.base_model import Base
+from transferscope.engine.devices import free_memory_on, layers_by_device
 from transferscope.engine.linears import decoder_layers
 from transferscope.engine.lora import Stack
-from transferscope.engine.split import layers_by_device
-from transferscope.engine.vlm import Base
-from transferscope.study.cost import (
-    FOLDED_BYTES,
-    SCORING_LAYERS,
-    SHARE,
-    Room,
-    adapter_bytes,
-    fits,
-    token_bytes,
-)
-from transferscope.study.machine import free_memory
+from transferscope.study import cost
+from transferscope.study.cost import SHARE, MemoryPlan, adapter_bytes, fits, free_memory
 
 
-def training_room(base: Base, batch: int, length: int, numbers: int = 0) -> Room:
-    """What fits when each adapter's batch holds `batch` rows of `length` tokens.
+def memory_plan(base: Base, batch: int, length: int, num_params: int = 0) -> MemoryPlan:
+    """What fits if each adapter's batch has `batch` rows of `length` tokens.
 
-    On a CPU each adapter is alone: company gains nothing there, and so an adapter is the same to
-    the last bit whatever else is trained.
+    On a CPU adapters are trained one by one: together they would not be faster, and so an adapter
+    is the same to the last bit whatever else is trained.
 
     Args:
-        numbers: of an adapter.
+        num_params: of an adapter.
     """
-    left = _left(base)
-    if left is None:
-        return Room(1, 1, False)
+    free = _free_bytes(base)
+    if free is None:
+        return MemoryPlan(1, 1, False)
     row, alone = length * _token_bytes(base, training=True), base.device.type == "cpu"
-    return fits(left, batch, row, adapter_bytes(numbers), alone=alone)
+    return fits(free, batch, row, adapter_bytes(num_params), alone=alone)
 
 
-def tokens_at_once(base: Base) -> int:
-    """Tokens that one scoring forward may hold, from the model's shapes and a GPU's free memory."""
-    return int(SHARE * (_left(base) or 0) / _token_bytes(base, training=False))
+def scoring_tokens(base: Base) -> int:
+    """Tokens that fit in one scoring forward, from the model's shapes and a GPU's free memory."""
+    return int(SHARE * (_free_bytes(base) or 0) / _token_bytes(base, training=False))
 
 
 def _token_bytes(base: Base, *, training: bool) -> int:
     text = base.model.config.get_text_config()
-    layers = text.num_hidden_layers if training else SCORING_LAYERS
-    units = getattr(text, "intermediate_size", None) or getattr(text, "moe_intermediate_size", 0)
-    units = max(units) if isinstance(units, list | tuple) else units  # where layers differ
-    return token_bytes(text.hidden_size, units, layers, base.dtype.itemsize)
+    layers = text.num_hidden_layers if training else cost.SCORING_LAYERS
+    size = getattr(text, "intermediate_size", None) or getattr(text, "moe_intermediate_size", 0)
+    size = max(size) if isinstance(size, list | tuple) else size  # if layers differ
+    return cost.token_bytes(text.hidden_size, size, layers, base.dtype.itemsize)
 
 
-def _left(base: Base) -> int | None:
-    """Bytes left where the base lies; None where nobody says.
+def _free_bytes(base: Base) -> int | None:
+    """Free bytes on the base's device; None if unknown.
 
-    Of several devices, as many as if all had what the fullest has for each of its layers.
+    Of several devices: as if all had as little, for each of its layers, as the fullest one.
     """
     if base.device.type == "cpu":
         return free_memory()
     layers = layers_by_device(base.model)
-    return min(free_on(device) * layers.total() // its for device, its in layers.items())
+    total = layers.total()
+    return min(free_memory_on(device) * total // count for device, count in layers.items())
 
 
-def folding_pays(base: Base, stack: Stack) -> bool:
-    """Whether `attached(folded=True)` is faster: on a CPU, for weights as small as Glimpse's."""
-    if base.quantization is not None:
-        return False
-    weights = sum(base.model.get_submodule(name).weight.numel() for name in stack.factors)
-    small = weights * base.dtype.itemsize * stack.size <= FOLDED_BYTES
-    return base.device.type == "cpu" and stack.dtype == base.dtype and small
+def folding_pays(base: Base, stack: Stack, dropout: float = 0.0) -> bool:
+    """Whether `attached(folded=True)` is faster, by the rule that `plan` uses too."""
+    params = sum(base.model.get_submodule(name).weight.numel() for name in stack.factors)
+    return cost.folding_pays(
+        params * base.dtype.itemsize * stack.size,
+        str(base.dtype).removeprefix("torch."),
+        cpu=base.device.type == "cpu",
+        dropout=dropout,
+        quantization=base.quantization,
+    )
 
 
 @contextlib.contextmanager
 def checkpointing(model: Any) -> Iterator[None]:
-    """While this is open, a backward computes the decoder layers' activations again."""
+    """Within this context, a backward recomputes the decoder layers' activations."""
     layers = decoder_layers(model)
-    own = [layer.forward for layer in layers]
+    forwards = [layer.forward for layer in layers]
     for layer in layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
     try:
         yield
     finally:
-        for layer, forward in zip(layers, own, strict=True):
+        for layer, forward in zip(layers, forwards, strict=True):
             layer.forward = forward

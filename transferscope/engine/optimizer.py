@@ -1,81 +1,80 @@
-"""AdamW for a fleet: elementwise, so one step on stacked numbers is the step of each adapter.
+"""AdamW for a fleet: elementwise, so one step on stacked parameters is the step of each adapter.
 
-Each adapter has its own learning rate schedule, its own clipped gradient, and stops after its own
-last step.
+Each adapter has its own learning rate schedule and clipped gradient, and stops after its last step.
 """
 
 import math
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from transferscope.engine.devices import sent
+from transferscope.engine.devices import to_device
+from transferscope.study import FullRecipe
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
 
-def rate_share(schedule: str, warmup: float, step: int, steps: int) -> float:
-    """The part of the highest learning rate at a step (0 is the first) of an adapter's `steps`.
+def lr_lambda(schedule: str, warmup: float, step: int, steps: int) -> float:
+    """The factor on the peak learning rate at a step (0 is the first) of an adapter's `steps`.
 
-    It grows linearly over the share `warmup` of the steps, then stays, falls linearly, or falls as
+    It rises linearly over the share `warmup` of the steps, then stays at 1, or falls linearly or as
     a cosine to 0, which would be reached one step after the last.
     """
     rising = math.ceil(warmup * steps)
     if step < rising:
         return (step + 1) / rising
-    left = (steps - step) / max(1, steps - rising)
+    remaining = (steps - step) / max(1, steps - rising)
     if schedule == "constant":
         return 1.0
-    return left if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * (1 - left)))
+    return remaining if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * (1 - remaining)))
 
 
-def clip(gradients: Sequence[Tensor], most: float) -> Tensor:
-    """Scale each adapter's gradient to a norm of at most `most`, in place.
+def clip_gradients(gradients: Sequence[Tensor], max_grad_norm: float) -> Tensor:
+    """Scale each adapter's gradient to a norm of at most `max_grad_norm`, in place.
 
     Args:
-        gradients: (adapters, numbers) on each device.
+        gradients: (adapters, parameters) on each device.
+        max_grad_norm: 0 clips nothing.
 
     Returns:
-        The norms (adapters,) before.
+        The norms (adapters,) before clipping.
     """
-    norms = [torch.linalg.vector_norm(its, dim=1, keepdim=True) for its in gradients]
-    whole = reduce(torch.hypot, [its.to(norms[0].device) for its in norms])
-    if most > 0:
-        share = (most / (whole + 1e-6)).clamp(max=1.0)
-        for its in gradients:
-            its.mul_(share.to(its.device))
+    norms = [torch.linalg.vector_norm(one, dim=1, keepdim=True) for one in gradients]
+    whole = reduce(torch.hypot, [norm.to(norms[0].device) for norm in norms])
+    if max_grad_norm > 0:
+        factor = (max_grad_norm / (whole + 1e-6)).clamp(max=1.0)
+        for one in gradients:
+            one.mul_(factor.to(one.device))
     return whole[:, 0]
 
 
 class AdamW:
-    """The moments of a fleet's numbers (adapters, numbers)."""
+    """The optimizer state of a fleet's parameters (adapters, parameters)."""
 
-    def __init__(self, values: Tensor, recipe: Any, steps: list[int]) -> None:
+    def __init__(self, values: Tensor, recipe: FullRecipe, steps: list[int]) -> None:
         """Args:
-        values: changed by `step`.
-        recipe: for `learning_rate`, `schedule`, `warmup` and `weight_decay`.
-        steps: how many each adapter takes.
+        values: the parameters, changed by `step`.
+        steps: the number of steps of each adapter.
         """
         self._values, self._recipe = values, recipe
-        shares = [
+        factors = [
             [
-                rate_share(recipe.schedule, recipe.warmup, now, its) if now < its else 0.0
-                for its in steps
+                lr_lambda(recipe.schedule, recipe.warmup, now, own) if now < own else 0.0
+                for own in steps
             ]
             for now in range(max(steps))
         ]
-        self._shares = sent(torch.tensor(shares, dtype=values.dtype), values.device)
+        self._lr_factors = to_device(torch.tensor(factors, dtype=values.dtype), values.device)
         self._first, self._second = torch.zeros_like(values), torch.zeros_like(values)
         self._taken = 0
 
     def step(self, gradients: Tensor) -> None:
-        """One step of every adapter that has one left."""
+        """One step of every adapter that is not finished."""
         recipe = self._recipe
-        rates = self._shares[self._taken, :, None] * recipe.learning_rate
+        rates = self._lr_factors[self._taken, :, None] * recipe.learning_rate
         self._taken += 1
         if recipe.weight_decay:
             self._values.mul_(1 - rates * recipe.weight_decay)

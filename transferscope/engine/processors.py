@@ -1,16 +1,19 @@
-"""A base's processor: loaded with or without torchvision, and held to a limit of pixels.
+"""A base's processor: images, text and chat template, and whether the template makes it think.
 
-In:   a checkpoint's folder.
-Out:  its family's own processor, for pictures and text.
+transformers processes videos with torchvision only. If that is missing, images are processed with
+PIL, and the processor is built without its video part, which no image needs.
 
-transformers makes videos with torchvision alone. Where that is missing, pictures are made with PIL
-and the processor is built without its video part, which no picture needs.
+An answer stands after thinking has ended. Option tokens that are scored, or trained, inside an open
+thinking block are at the wrong position.
 """
 
+import re
+from collections.abc import Sequence
 from math import isqrt
 from pathlib import Path
 from typing import Any
 
+from transferscope.engine.families import OTHER
 from transferscope.errors import DataError, MissingExtra, StudyError
 
 
@@ -19,7 +22,7 @@ def load_processor(folder: Path, trust_remote_code: bool = False) -> Any:
 
     Raises:
         DataError: the folder has no processor, or one without a chat template.
-        MissingExtra: it needs a library that is not installed.
+        MissingExtra: the processor needs a library that is not installed.
     """
     from transformers import AutoProcessor
     from transformers.utils.import_utils import is_torchvision_available
@@ -33,27 +36,27 @@ def load_processor(folder: Path, trust_remote_code: bool = False) -> Any:
             made = _without_videos(folder)
     except ImportError as error:
         raise MissingExtra(
-            f"{folder}: its processor needs a library: {first_line(error)}"
+            f"{folder}: the processor needs a library: {first_line(error)}"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder}: no processor: {first_line(error)}") from None
     if not getattr(made, "chat_template", None):
-        raise DataError(f"{folder}: its processor has no chat template")
+        raise DataError(f"{folder}: the processor has no chat template")
     return made
 
 
 class _NoVideos:
-    """Stands in a processor where its video part would: settings to be read, nothing to be done."""
+    """Stands in for the video part of a processor: attributes to read, nothing to call."""
 
     model_input_names = ()
     num_frames = fps = _auto_class = None
 
 
 def _without_videos(folder: Path) -> Any:
-    """A family's processor with `_NoVideos` in the video part's place.
+    """A family's processor with `_NoVideos` in place of the video part.
 
     Raises:
-        ImportError: it needs more than that.
+        ImportError: another part needs torchvision too.
     """
     from transformers import PROCESSOR_MAPPING, AutoConfig, AutoImageProcessor, AutoTokenizer
 
@@ -61,8 +64,8 @@ def _without_videos(folder: Path) -> Any:
     if family is None:
         raise ImportError("it needs torchvision: pip install torchvision")
 
-    class Pictures(family):
-        """Takes `_NoVideos` for a video part."""
+    class ImagesOnly(family):
+        """Accepts `_NoVideos` as the video part."""
 
         def check_argument_for_proper_class(self, name: str, part: Any) -> Any:
             if isinstance(part, _NoVideos):
@@ -70,72 +73,134 @@ def _without_videos(folder: Path) -> Any:
             return super().check_argument_for_proper_class(name, part)
 
         def to_dict(self) -> dict[str, Any]:
-            """The settings that there are."""
-            its = super().to_dict()
-            return {name: its[name] for name in its if name != "video_processor"}
+            """The settings without the video part."""
+            settings = super().to_dict()
+            return {name: settings[name] for name in settings if name != "video_processor"}
 
-    Pictures.__name__ = family.__name__
+    ImagesOnly.__name__ = family.__name__
     makers = {"tokenizer": AutoTokenizer, "image_processor": AutoImageProcessor}
-    names = Pictures.get_attributes()
+    names = ImagesOnly.get_attributes()
     if other := [name for name in names if name not in (*makers, "video_processor")]:
         raise ImportError(f"its {other[0]} needs torchvision: pip install torchvision")
     parts = [
         makers[name].from_pretrained(folder) if name in makers else _NoVideos() for name in names
     ]
-    settings, _ = Pictures.get_processor_dict(folder)
-    return Pictures.from_args_and_dict(parts, settings)
+    settings, _ = ImagesOnly.get_processor_dict(folder)
+    return ImagesOnly.from_args_and_dict(parts, settings)
 
 
-def limit_pixels(config: Any, processor: Any, most: int) -> None:
-    """Hold every picture to `most` pixels after resizing, by the family's own setting.
+def limit_pixels(config: Any, processor: Any, max_pixels: int) -> None:
+    """Limit every image to `max_pixels` pixels after resizing, by the family's own setting.
 
-    Where a picture is cut into tiles, its tiles count and the overview of it does not.
+    If an image is cut into tiles, the tiles count and the overview image does not.
 
     Args:
-        config: the model's, which repeats some of the processor's settings.
+        config: the model's, which repeats some settings of the processor.
 
     Raises:
         StudyError: the family has no such setting, or cannot go that low.
     """
-    pictures = processor.image_processor
-    size = dict(getattr(pictures, "size", None) or {})
-    tile = _tile(pictures, size)
-    if getattr(pictures, "merge_size", None) and "longest_edge" in size:  # edges that are pixels
-        smallest = min(size["shortest_edge"], most)
-        pictures.size = {"shortest_edge": smallest, "longest_edge": most}
+    images = processor.image_processor
+    size = dict(getattr(images, "size", None) or {})
+    tile = _tile(images, size)
+    # With `merge_size`, transformers' "edges" are numbers of pixels.
+    if getattr(images, "merge_size", None) and "longest_edge" in size:
+        smallest = min(size["shortest_edge"], max_pixels)
+        images.size = {"shortest_edge": smallest, "longest_edge": max_pixels}
         return
     if tile is None:
-        raise StudyError(f"max_pixels: {type(pictures).__name__} has no limit of pixels; say null")
-    area = tile[0] * tile[1]
-    if area > most:
         raise StudyError(
-            f"max_pixels: {type(pictures).__name__} makes pictures of {tile[0]} x {tile[1]} at "
-            f"least; {area} or more, found {most}"
+            f"max_pixels: {type(images).__name__} does not support max_pixels; set it to null"
         )
-    if hasattr(pictures, "max_image_size"):
-        longest = isqrt(most) // tile[0] * tile[0]
-        pictures.size = {"longest_edge": min(longest, size.get("longest_edge") or longest)}
-    elif getattr(pictures, "image_grid_pinpoints", None):
-        grids = [list(grid) for grid in pictures.image_grid_pinpoints if grid[0] * grid[1] <= most]
-        pictures.image_grid_pinpoints = config.image_grid_pinpoints = grids or [list(tile)]
-    elif hasattr(pictures, "max_patches"):
-        pictures.max_patches = min(pictures.max_patches, most // area)
-        pictures.min_patches = min(pictures.min_patches, pictures.max_patches)
+    area = tile[0] * tile[1]
+    if area > max_pixels:
+        raise StudyError(
+            f"max_pixels: must be at least {area}, as {type(images).__name__} makes images of "
+            f"{tile[0]} x {tile[1]}, got {max_pixels}"
+        )
+    if hasattr(images, "max_image_size"):
+        longest = isqrt(max_pixels) // tile[0] * tile[0]
+        images.size = {"longest_edge": min(longest, size.get("longest_edge") or longest)}
+    elif getattr(images, "image_grid_pinpoints", None):
+        grids = [list(grid) for grid in images.image_grid_pinpoints if _area(grid) <= max_pixels]
+        images.image_grid_pinpoints = config.image_grid_pinpoints = grids or [list(tile)]
+    elif hasattr(images, "max_patches"):
+        images.max_patches = min(images.max_patches, max_pixels // area)
+        images.min_patches = min(images.min_patches, images.max_patches)
 
 
-def _tile(pictures: Any, size: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width of what the vision tower takes, where that is always the same."""
-    if edge := dict(getattr(pictures, "max_image_size", None) or {}).get("longest_edge"):
+def _area(grid: Sequence[int]) -> int:
+    return grid[0] * grid[1]
+
+
+def _tile(images: Any, size: dict[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the vision tower's input, if that is always the same."""
+    if edge := dict(getattr(images, "max_image_size", None) or {}).get("longest_edge"):
         return edge, edge
-    crop = dict(getattr(pictures, "crop_size", None) or {})
-    for its in (crop if getattr(pictures, "do_center_crop", None) else {}, size):
-        if its.get("height") and its.get("width"):
-            return its["height"], its["width"]
+    crop = dict(getattr(images, "crop_size", None) or {})
+    for found in (crop if getattr(images, "do_center_crop", None) else {}, size):
+        if found.get("height") and found.get("width"):
+            return found["height"], found["width"]
     return None
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, up to the end of its first line that is no heading."""
+    """An error's message up to its first line that is not a heading (does not end with a colon)."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     end = next((place for place, line in enumerate(lines) if not line.endswith(":")), len(lines))
     return " ".join(lines[: end + 1]) or type(error).__name__
+
+
+# Thinking.
+
+_OPEN = re.compile(
+    r"<[\w:]*(?:think|thought|reason)\w*>|\[think\]|◁think▷|<unused94>"
+    r"|<\|channel\|?>\s*(?:thought|thinking|analysis)"
+    r"|<\|(?:start_|begin_)?(?:of_)?(?:think|thought)(?!\w*end)\w*\|>",
+    re.I,
+)
+_CLOSED = re.compile(
+    r"</[\w:]*(?:think|thought|reason)\w*>|\[/think\]|◁/think▷|<unused95>"
+    r"|<channel\|>|<\|end\|>|<\|channel\|>\s*final"
+    r"|<\|(?:end_|/)(?:of_)?(?:think|thought)\w*\|>|<\|(?:think|thought)\w*end\|>",
+    re.I,
+)
+
+
+def set_thinking(
+    processor: Any, on: bool, switches: Sequence[str] = OTHER.thinking_switches
+) -> str:
+    """Switch thinking on or off in a processor's chat template.
+
+    Returns:
+        The line put in front of the template; empty if the template has none of the switches.
+    """
+    templates = processor.chat_template
+    several = isinstance(templates, dict)
+    text = "\n".join(templates.values()) if several else templates
+    known = [name for name in switches if re.search(rf"(?<![\w.'\"]){name}\b(?!['\"])", text)]
+    lines = "".join(f"{{%- set {name} = {str(on).lower()} %}}" for name in known)
+    if known and several:
+        processor.chat_template = {name: lines + one for name, one in templates.items()}
+    elif known:
+        processor.chat_template = lines + templates
+    return lines
+
+
+def prompt_end(processor: Any) -> str:
+    """The text that a chat template writes between a question and the reply."""
+    chat = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
+    whole = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    return whole.rpartition("?")[2]
+
+
+def open_block(text: str) -> str:
+    """The tag of a thinking block that a text opens and does not close; empty if there is none."""
+    opened = [*_OPEN.finditer(text)]
+    closed = max((tag.end() for tag in _CLOSED.finditer(text)), default=0)
+    return opened[-1][0] if opened and opened[-1].start() >= closed else ""
+
+
+def after_block(text: str) -> str:
+    """The text after the last closed thinking block."""
+    return text[max((tag.end() for tag in _CLOSED.finditer(text)), default=0) :]

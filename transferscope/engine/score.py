@@ -1,64 +1,54 @@
-"""Ask all adapters of a fleet the same items.
+"""Score all adapters of a fleet on the same items.
 
 Options are compared by the log-probability of their letters where the answer begins, in one
-forward pass; `generate` decodes a reply and reads the option in it, or says that it cannot.
+forward; `generate` decodes a reply and parses the option or the number in it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from math import isnan
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from transferscope.engine.adapter import Adapter, stacked
-from transferscope.engine.devices import fetched, in_order, sent
+from transferscope.engine.base_model import Base, refuse_open_block
+from transferscope.engine.devices import deterministic, to_cpu, to_device
+from transferscope.engine.families import family_of
+from transferscope.engine.forward_paths import (
+    ForwardPath,
+    OptionTokens,
+    Row,
+    forward_path,
+    option_tokens,
+)
 from transferscope.engine.lora import attached, merged
-from transferscope.engine.memory import tokens_at_once
-from transferscope.engine.paths import forward_path
-from transferscope.engine.rows import ForwardPath, Letters, Row, letters
-from transferscope.engine.thinking import after_block, open_block, prompt_end, refuse_open_block
-from transferscope.engine.vlm import Base
+from transferscope.engine.memory import scoring_tokens
+from transferscope.engine.processors import after_block, open_block, prompt_end
+from transferscope.engine.records import Prediction, Progress, Scoring
 from transferscope.errors import StudyError
 from transferscope.tasks import LETTERS, Item
 from transferscope.tasks.answers import is_final, read_reply
 from transferscope.tasks.number_replies import number_is_final, score_number
 
-Scoring = Literal["letters", "generate"]
-Progress = Callable[[int, int], None]
-
 LONGEST_REPLY = 16
-"""Tokens of a reply at most, where nothing else is said."""
+"""Most tokens of a reply by default."""
+
+Pending = Callable[[], list[Prediction]]
+"""Waits for a batch's predictions on the GPU and returns them."""
 
 
-class Answer(NamedTuple):
-    """One adapter's answer to one item."""
+class _AdapterGroup(NamedTuple):
+    """Adapters that are scored in the same forwards."""
 
-    choice: int | None
-    """Index of the chosen option, the first of equals; None: the reply was unreadable, or the
-    log-probabilities are no numbers."""
-    logprobs: tuple[float, ...]
-    """Log-probability of each option's letter, in the item's order."""
-    margin: float
-    """Log-probability of the best option less that of the next; 0 is a tie."""
-    score: float | None = None
-    """Mark of a number in [0, 1], where that is asked; None: no number could be read."""
+    indices: list[int]
+    """Their places among all adapters."""
+    attach: Callable[[], AbstractContextManager[None]]
+    """A context in which the base has these adapters."""
 
 
-_Told = tuple[list[int], Callable[[], list[Answer]]]
-"""Places of a batch's rows, and what waits for its answers."""
-
-
-class _Crew(NamedTuple):
-    """Adapters that answer in the same forwards."""
-
-    adapters: list[int]
-    open: Callable[[], AbstractContextManager[None]]
-    """Puts them onto the base."""
-
-
-@in_order
+@deterministic
 @torch.no_grad()
 def score_fleet(
     base: Base,
@@ -69,49 +59,75 @@ def score_fleet(
     reply_tokens: int | None = None,
     batch_size: int = 64,
     progress: Progress | None = None,
-) -> list[list[Answer]]:
-    """The answers of each adapter, None being the base itself, to each item.
+) -> list[list[Prediction]]:
+    """The predictions of each adapter, None for the base itself, for each item.
 
     Args:
-        items: of any tasks; those of different ones never share a forward, so that a task's
-            answers are the same whatever else is asked.
-        reply_tokens: of a generated reply at most; None: `LONGEST_REPLY`.
-        batch_size: items of a forward.
-        progress: called with the answers given and the answers in all.
+        items: of any tasks. Items of different tasks never share a forward, so that a task's
+            predictions do not depend on the other tasks.
+        reply_tokens: most tokens of a generated reply; None: `LONGEST_REPLY`.
+        batch_size: items per forward.
+        progress: called with the number of predictions made and their total.
 
     Returns:
-        A list for each adapter with an answer for each item, in their order.
+        A list for each adapter with a prediction for each item, in their order.
 
     Raises:
         StudyError: an item has more choices than there are letters, or none; or prompts end inside
-            an open thinking block, and letters are scored or a reply is too short to end it.
+            an open thinking block, and letters are scored or a reply is too short to close it.
     """
-    for item in items:
-        if item.truth is None and not 0 < len(item.choices) <= len(LETTERS):
-            raise StudyError(f"item {item.id!r}: {len(item.choices)} choices; 1 to {len(LETTERS)}")
-    asker = _Asker(base, forward_path(base, items), letters(base.processor), scoring, reply_tokens)
-    asker.check()
-    rows = asker.path.encode(items)
+    _check(base, items, scoring, reply_tokens)
+    path, options = forward_path(base, items), option_tokens(base.processor)
+    scorer = _Scorer(base, path, options, scoring, reply_tokens or LONGEST_REPLY)
+    rows = path.encode(items)
     batches = list(_batches(rows, batch_size))
     longest = max((row.length for row in rows), default=1)
-    found: dict[tuple[int, int], Answer] = {}
-    for crew in _crews(base, adapters, batch_size * max(longest, 1)):
-        with crew.open():
-            told = (
-                (batch, asker.answers(asked * len(crew.adapters)))
-                for batch in batches
-                for asked in ([rows[index] for index in batch],)
+    found: dict[tuple[int, int], Prediction] = {}
+    for group in _adapter_groups(base, adapters, batch_size * max(longest, 1)):
+
+        def read(batch: list[int], pending: Pending, group: _AdapterGroup = group) -> None:
+            places = [(adapter, index) for adapter in group.indices for index in batch]
+            found.update(zip(places, pending(), strict=True))
+            if progress is not None:
+                progress(len(found), len(adapters) * len(items))
+
+        with group.attach():
+            before: tuple[list[int], Pending] | None = None
+            for batch in batches:
+                own = [rows[index] for index in batch]
+                pending = scorer.predictions(own * len(group.indices))
+                # Read one batch behind, so that the GPU works on this one meanwhile.
+                if before is not None:
+                    read(*before)
+                before = batch, pending
+            if before is not None:
+                read(*before)
+    return [[found[own, index] for index in range(len(items))] for own in range(len(adapters))]
+
+
+def _check(base: Base, items: Sequence[Item], scoring: Scoring, reply_tokens: int | None) -> None:
+    """Refuse what cannot be scored; see `score_fleet`."""
+    for item in items:
+        if item.truth is None and not 0 < len(item.choices) <= len(LETTERS):
+            raise StudyError(
+                f"item {item.id!r}: must have 1 to {len(LETTERS)} choices, got {len(item.choices)}"
             )
-            for batch, read in _one_behind(told):
-                places = [(its, index) for its in crew.adapters for index in batch]
-                found.update(zip(places, read(), strict=True))
-                if progress is not None:
-                    progress(len(found), len(adapters) * len(items))
-    return [[found[its, index] for index in range(len(items))] for its in range(len(adapters))]
+    if scoring == "letters":
+        refuse_open_block(
+            base,
+            "no option can be scored by its log-probability (evaluation.scoring: generate "
+            "with reply_tokens: 2048 would read the reply that follows the block)",
+        )
+    elif reply_tokens is None:
+        refuse_open_block(
+            base,
+            f"a reply of {LONGEST_REPLY} tokens ends too soon (set evaluation.reply_tokens, "
+            "e.g. to 2048)",
+        )
 
 
 def _batches(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
-    """Places of rows of one task and of similar length."""
+    """Indices of rows of one task and of similar length."""
     tasks: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         tasks.setdefault(row.item.task, []).append(index)
@@ -120,128 +136,98 @@ def _batches(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
         yield from (own[start : start + size] for start in range(0, len(own), size))
 
 
-def _one_behind(every: Iterator[_Told]) -> Iterator[_Told]:
-    """Each after the next is told, which a GPU works on while this one is read."""
-    before: list[_Told] = []
-    for one in every:
-        yield from before
-        before = [one]
-    yield from before
-
-
-def judged(logprobs: Sequence[float]) -> Answer:
-    """The answer that some options' log-probabilities amount to.
-
-    Where they are no numbers, as after a training that went astray, there is none.
-    """
-    if any(map(isnan, logprobs)):
-        return Answer(None, tuple(logprobs), float("nan"))
-    best, *others = sorted(logprobs, reverse=True)
-    margin = best - others[0] if others else float("inf")
-    return Answer(logprobs.index(best), tuple(logprobs), margin)
-
-
-def _crews(base: Base, adapters: Sequence[Adapter | None], tokens: int) -> Iterator[_Crew]:
-    """Adapters in groups: the base alone; on a CPU each merged into the weights; else stacked."""
-    bare = [index for index, adapter in enumerate(adapters) if adapter is None]
-    for index in bare:
-        yield _Crew([index], nullcontext)
+def _adapter_groups(
+    base: Base, adapters: Sequence[Adapter | None], tokens: int
+) -> Iterator[_AdapterGroup]:
+    """The base alone; then adapters, on a CPU each merged into the weights, else stacked."""
+    for index in (index for index, adapter in enumerate(adapters) if adapter is None):
+        yield _AdapterGroup([index], nullcontext)
     tuned = [(index, adapter) for index, adapter in enumerate(adapters) if adapter is not None]
-    size, alone = 1, base.device.type == "cpu"
-    if not alone:
-        size = max(1, tokens_at_once(base) // tokens)
+    on_cpu = base.device.type == "cpu"
+    size = 1 if on_cpu else max(1, scoring_tokens(base) // tokens)
     for start in range(0, len(tuned), size):
         part = tuned[start : start + size]
         stack = stacked(base, [adapter for _, adapter in part])
-        if alone and base.mergeable:
-            yield _Crew([part[0][0]], lambda its=stack: merged(base.model, its, 0))
+        if on_cpu and base.mergeable:
+            yield _AdapterGroup([part[0][0]], lambda s=stack: merged(base.model, s, 0))
         else:
-            yield _Crew([i for i, _ in part], lambda its=stack: attached(base.model, its))
+            yield _AdapterGroup([i for i, _ in part], lambda s=stack: attached(base.model, s))
 
 
-class _Asker(NamedTuple):
-    """How rows become answers."""
+class _Scorer(NamedTuple):
+    """How rows become predictions."""
 
     base: Base
     path: ForwardPath
-    letters: Letters
+    options: OptionTokens
     scoring: Scoring
-    reply_tokens: int | None
+    reply_tokens: int
 
-    def check(self) -> None:
-        """Refuse to look for an answer where the model is still thinking.
-
-        Raises:
-            StudyError: see `score_fleet`.
-        """
-        if self.scoring == "letters":
-            refuse_open_block(
-                self.base,
-                "no option can be scored by its log-probability (evaluation.scoring: generate "
-                "with reply_tokens: 2048 would read the reply that follows the block)",
-            )
-        elif self.reply_tokens is None:
-            refuse_open_block(
-                self.base,
-                f"a reply of {LONGEST_REPLY} tokens ends too soon (set evaluation.reply_tokens, "
-                "say 2048)",
-            )
-
-    def answers(self, rows: Sequence[Row]) -> Callable[[], list[Answer]]:
-        """What waits for the answers of a batch."""
-        if rows[0].item.truth is not None:
+    def predictions(self, rows: Sequence[Row]) -> Pending:
+        """Start a batch; a task's items are of one kind."""
+        if rows[0].item.truth is not None:  # numbers are always generated
             numbers = self._numbers(rows)
             return lambda: numbers
-        said = self._replies(rows, is_final) if self.scoring == "generate" else []
-        if open_block(prompt_end(self.base.processor)):  # whose end is no place for an option
+        texts = self._replies(rows, is_final) if self.scoring == "generate" else []
+        if open_block(prompt_end(self.base.processor)):  # no option's letter stands there
             most = max(len(row.item.choices) for row in rows)
-            table = fetched(torch.full((len(rows), most), torch.nan))
+            table = to_cpu(torch.full((len(rows), most), torch.nan))
         else:
-            table = fetched(_logprobs(self.path, self.letters, rows))
+            table = to_cpu(_logprobs(self.path, self.options, rows))
 
-        def read() -> list[Answer]:
-            answers = [
-                judged(line[: len(row.item.choices)])
+        def pending() -> list[Prediction]:
+            made = [
+                from_logprobs(line[: len(row.item.choices)])
                 for line, row in zip(table().tolist(), rows, strict=True)
             ]
             if self.scoring == "letters":
-                return answers
+                return made
             return [
-                answer._replace(choice=read_reply(reply, row.item.choices))
-                for answer, reply, row in zip(answers, said, rows, strict=True)
+                one._replace(choice=read_reply(text, row.item.choices))
+                for one, text, row in zip(made, texts, rows, strict=True)
             ]
 
-        return read
+        return pending
 
-    def _numbers(self, rows: Sequence[Row]) -> list[Answer]:
-        """Answers that are numbers, which are always generated; a task's items are of one kind."""
-        answers = []
-        for row, reply in zip(rows, self._replies(rows, number_is_final), strict=True):
+    def _numbers(self, rows: Sequence[Row]) -> list[Prediction]:
+        made = []
+        for row, text in zip(rows, self._replies(rows, number_is_final), strict=True):
             truth = row.item.truth
-            assert truth is not None, f"{row.item.task} asks for numbers and for letters"
-            answers.append(Answer(None, (), float("nan"), score_number(reply, truth)))
-        return answers
+            assert truth is not None, f"{row.item.task} has items with numbers and with letters"
+            made.append(Prediction(None, (), float("nan"), score_number(text, truth)))
+        return made
 
     def _replies(self, rows: Sequence[Row], settled: Callable[[str], bool]) -> list[str]:
-        most = self.reply_tokens or LONGEST_REPLY
-        return replies(self.base, self.path, rows, settled, most)
+        return replies(self.base, self.path, rows, settled, self.reply_tokens)
 
 
-def _logprobs(path: ForwardPath, its_letters: Letters, rows: Sequence[Row]) -> Tensor:
-    """Log-probability (rows, letters) of each letter after the stem that all answers share."""
+def from_logprobs(logprobs: Sequence[float]) -> Prediction:
+    """The prediction from some options' log-probabilities; no choice if any is NaN.
+
+    NaN comes from an adapter whose training diverged.
+    """
+    if any(map(isnan, logprobs)):
+        return Prediction(None, tuple(logprobs), float("nan"))
+    best, *others = sorted(logprobs, reverse=True)
+    margin = best - others[0] if others else float("inf")
+    return Prediction(logprobs.index(best), tuple(logprobs), margin)
+
+
+def _logprobs(path: ForwardPath, options: OptionTokens, rows: Sequence[Row]) -> Tensor:
+    """Log-probability (rows, letters) of each letter after the prefix that all answers share."""
     most = max(len(row.item.choices) for row in rows)
-    stem, tails = its_letters.stem, its_letters.tails[:most]
-    if its_letters.single:
-        asked = [row._replace(said=stem) for row in rows]
-        logprobs = path.logits(asked)[:, -1].log_softmax(-1)
-        columns = sent(torch.tensor([tail[0] for tail in tails]), logprobs.device)
+    prefix, suffixes = options.prefix, options.suffixes[:most]
+    if options.single:
+        extended = [row._replace(answer_ids=prefix) for row in rows]
+        logprobs = path.logits(extended)[:, -1].log_softmax(-1)
+        columns = to_device(torch.tensor([suffix[0] for suffix in suffixes]), logprobs.device)
         return logprobs.index_select(1, columns)
     columns = []
-    for tail in tails:
-        asked = [row._replace(said=stem + tail[:-1]) for row in rows]
-        logprobs = path.logits(asked, len(tail)).log_softmax(-1)
-        said = sent(torch.tensor(tail), logprobs.device).expand(len(rows), -1)
-        columns.append(logprobs.gather(2, said[..., None]).sum((1, 2)))
+    for suffix in suffixes:
+        extended = [row._replace(answer_ids=prefix + suffix[:-1]) for row in rows]
+        logprobs = path.logits(extended, len(suffix)).log_softmax(-1)
+        ids = to_device(torch.tensor(suffix), logprobs.device).expand(len(rows), -1)
+        columns.append(logprobs.gather(2, ids[..., None]).sum((1, 2)))
     return torch.stack(columns, 1)
 
 
@@ -252,50 +238,50 @@ def replies(
     settled: Callable[[str], bool] = is_final,
     most: int = LONGEST_REPLY,
 ) -> list[str]:
-    """What a base says to some rows, decoded greedily up to `most` tokens.
+    """A base's replies to some rows, decoded greedily up to `most` tokens.
 
-    A reply also ends where nothing that may follow changes what is read in it. It is text: no
-    token that stands for a picture is said. What is thought before it is no part of it; a reply
-    that ends inside a thinking block is empty.
+    A reply also ends when more tokens could not change the parsed answer. Image tokens are never
+    generated. A thinking block is not part of a reply; a reply that ends inside one is empty.
     """
-    tokenizer, ends, end = base.processor.tokenizer, _ends(base), prompt_end(base.processor)
-    unsaid = sent(torch.tensor(_picture_tokens(base), dtype=torch.long), base.device)
-    said: list[tuple[int, ...]] = [()] * len(rows)
+    tokenizer, ends, end = base.processor.tokenizer, _end_tokens(base), prompt_end(base.processor)
+    banned = to_device(torch.tensor(_image_tokens(base), dtype=torch.long), base.device)
+    written: list[tuple[int, ...]] = [()] * len(rows)
     texts, going = [""] * len(rows), [True] * len(rows)
     for _ in range(most):
         if not any(going):
             break
-        # Rows that have ended stay in the batch: an adapter is known by its rows' places.
-        asked = [row._replace(said=its) for row, its in zip(rows, said, strict=True)]
-        logits = path.logits(asked)[:, -1]
-        logits.index_fill_(1, unsaid, -torch.inf)
+        # Finished rows stay in the batch: a row's place says which adapter it belongs to.
+        extended = [row._replace(answer_ids=ids) for row, ids in zip(rows, written, strict=True)]
+        logits = path.logits(extended)[:, -1]
+        logits.index_fill_(1, banned, -torch.inf)
         chosen = logits.argmax(-1).tolist()
         for index, token in enumerate(chosen):
-            said[index] += (token,)
+            written[index] += (token,)
             if going[index] and token in ends:
                 going[index] = False
             elif going[index]:
-                whole = tokenizer.decode(said[index], skip_special_tokens=False)
+                whole = tokenizer.decode(written[index], skip_special_tokens=False)
                 if open_block(end + whole):
                     texts[index] = ""
                     continue
                 texts[index] = after_block(whole)
-                if texts[index] == whole:  # nothing was thought
-                    texts[index] = tokenizer.decode(said[index], skip_special_tokens=True)
+                if texts[index] == whole:  # no thinking block
+                    texts[index] = tokenizer.decode(written[index], skip_special_tokens=True)
                 going[index] = not settled(texts[index])
     return texts
 
 
-def _picture_tokens(base: Base) -> list[int]:
-    """The tokens in whose place a picture's or a video's features stand."""
-    named = (getattr(base.model.config, f"{kind}_token_id", None) for kind in ("image", "video"))
+def _image_tokens(base: Base) -> list[int]:
+    """The tokens that stand for the features of an image or a video."""
+    config = base.model.config
+    named = (getattr(config, name, None) for name in family_of(config).image_tokens)
     return [token for token in named if isinstance(token, int)]
 
 
-def _ends(base: Base) -> set[int]:
+def _end_tokens(base: Base) -> set[int]:
     """The tokens that end a reply."""
     ends: set[int] = set()
     for config in (base.model.generation_config, base.processor.tokenizer):
-        its = getattr(config, "eos_token_id", None)
-        ends |= {its} if isinstance(its, int) else set(its or ())
+        found = getattr(config, "eos_token_id", None)
+        ends |= {found} if isinstance(found, int) else set(found or ())
     return ends

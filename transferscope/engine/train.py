@@ -3,15 +3,15 @@
 In:   a job for each adapter: its items, its seeds.
 Out:  the adapters, as separate PEFT runs would have trained them.
 
-Jobs of similar length share forwards; each has its own items, order, loss, clipping, optimiser
-state and schedule. The loss is the cross-entropy of the answer's first tokens, and scores are
-computed there alone.
+Jobs of similar length share forwards; each has its own items, order, loss, clipping, optimizer
+state and schedule. The loss is the cross-entropy of the answer's first tokens, and logits are
+computed only there.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,91 +19,63 @@ from torch import Tensor
 from torch.nn import functional
 
 from transferscope.engine.adapter import Adapter, adapter_of, peft_config
+from transferscope.engine.base_model import Base, refuse_open_block
 from transferscope.engine.compiled import CompileError, give_up
-from transferscope.engine.devices import in_order, sent
+from transferscope.engine.devices import deterministic, to_device
+from transferscope.engine.forward_paths import (
+    ForwardPath,
+    OptionTokens,
+    Row,
+    forward_path,
+    option_tokens,
+)
 from transferscope.engine.linears import not_adapted, target_linears
 from transferscope.engine.lora import Dropout, Stack, attached
-from transferscope.engine.loss_curve import Log, judged
-from transferscope.engine.memory import Room, checkpointing, folding_pays, training_room
-from transferscope.engine.optimizer import AdamW, clip
-from transferscope.engine.paths import forward_path
-from transferscope.engine.rows import ForwardPath, Letters, Row, letters
-from transferscope.engine.thinking import refuse_open_block
-from transferscope.engine.vlm import Base
+from transferscope.engine.loss_curve import LossLog, checked_curve
+from transferscope.engine.memory import MemoryPlan, checkpointing, folding_pays, memory_plan
+from transferscope.engine.optimizer import AdamW, clip_gradients
+from transferscope.engine.records import Progress, TrainingJob
 from transferscope.errors import StudyError
+from transferscope.study import FullRecipe
 from transferscope.tasks import Item
 
-Progress = Callable[[int, int], None]
+SIMILAR = 0.9
+"""Jobs share forwards if the shorter one's rows are at least this part of the longer one's."""
 
-CLOSE = 0.9
-"""Jobs share forwards where the shorter one's rows are at least this part of the longer one's."""
-
-_NO_TOKEN = -100
-
-
-class Recipe(Protocol):
-    """How adapters are trained, as `study.Recipe` says."""
-
-    rank: int
-    alpha: int
-    dropout: float
-    targets: tuple[str, ...]
-    learning_rate: float
-    schedule: Literal["linear", "cosine", "constant"]
-    warmup: float
-    batch_size: int
-    weight_decay: float
-    clip: float
-
-    def steps_for(self, items: int) -> int:
-        """Optimiser steps of an adapter that learns from so many items."""
-        ...
+_IGNORED = -100
+"""Target of positions without a loss."""
 
 
-class Job(NamedTuple):
-    """One adapter to train."""
-
-    source: str
-    seed: int
-    items: Sequence[Item]
-    """In the order of the first epoch."""
-    init_seed: int
-    order_seed: int
-    dropout_seed: int
-    answers: Sequence[int] | None = None
-    """Labels to train on instead of the items' own answers, for placebos."""
-
-
-class _Squad(NamedTuple):
+class _JobGroup(NamedTuple):
     """Jobs that are trained in the same forwards."""
 
     indices: list[int]
     """Their places among all jobs."""
-    jobs: list[Job]
+    jobs: list[TrainingJob]
     rows: list[list[Row]]
     targets: list[list[tuple[int, ...]]]
-    """Of each item the answer's first tokens."""
+    """For each item the answer's first tokens."""
     steps: list[int]
-    room: Room
+    memory: MemoryPlan
 
-    def batches(self, recipe: Any) -> Iterator[list[np.ndarray]]:
-        """Of each step and job the items of its batch; none where the job is over."""
-        lengths = [-(-len(job.items) // recipe.batch_size) for job in self.jobs]
+    def batches(self, batch_size: int) -> Iterator[list[np.ndarray]]:
+        """For each step and job the item indices of its batch; empty if the job is finished."""
+        lengths = [-(-len(job.items) // batch_size) for job in self.jobs]
         orders = [
             epoch_orders(len(job.items), -(-steps // length), job.order_seed)
             for job, steps, length in zip(self.jobs, self.steps, lengths, strict=True)
         ]
         for step in range(max(self.steps)):
             batch = []
-            for length, its, steps in zip(lengths, orders, self.steps, strict=True):
+            for length, own, steps in zip(lengths, orders, self.steps, strict=True):
                 epoch, place = divmod(step, length)
-                order = its[epoch] if step < steps else np.arange(0)
-                batch.append(order[place * recipe.batch_size : (place + 1) * recipe.batch_size])
+                order = own[epoch] if step < steps else np.arange(0)
+                batch.append(order[place * batch_size : (place + 1) * batch_size])
             yield batch
 
 
-def check_training(base: Base, recipe: Any) -> str:
-    """Refuse a base that a recipe cannot train; answers with what of it is adapted and what not.
+def check_training(base: Base, recipe: FullRecipe) -> str:
+    """Refuse a base that a recipe cannot train; returns which layers are adapted and which not.
 
     Raises:
         StudyError: the recipe names a layer that the base lacks, or experts, or prompts end inside
@@ -116,11 +88,11 @@ def check_training(base: Base, recipe: Any) -> str:
         raise StudyError(f"{base.name}: {error}") from None
 
 
-@in_order
+@deterministic
 def train_fleet(
     base: Base,
-    jobs: Sequence[Job],
-    recipe: Any,
+    jobs: Sequence[TrainingJob],
+    recipe: FullRecipe,
     *,
     rows: int | None = None,
     progress: Progress | None = None,
@@ -128,12 +100,11 @@ def train_fleet(
     """Train an adapter for each job.
 
     Args:
-        recipe: see `Recipe`.
-        rows: most items of an adapter in one forward, a larger batch in parts; None: what fits.
+        rows: the largest microbatch of an adapter; None: what fits in memory.
         progress: called with the steps done and the steps of all adapters.
 
     Returns:
-        Adapters with their curves; one whose `curve.failed` is not empty must not be used.
+        Adapters with their curves; one with a `curve.failed` must not be used.
 
     Raises:
         StudyError: a job has no items or an answer beyond its choices; see also `check_training`.
@@ -144,34 +115,38 @@ def train_fleet(
     names = list(target_linears(base.model, recipe.targets))
     config = peft_config(base, recipe, names)
     path = forward_path(base, [item for job in jobs for item in job.items])
-    squads = list(_squads(base, path, jobs, recipe, rows))
-    done, total = 0, sum(sum(squad.steps) for squad in squads)
+    groups = list(_groups(base, path, jobs, recipe, rows))
+    done, total = 0, sum(sum(group.steps) for group in groups)
     trained: dict[int, Adapter] = {}
-    for squad in squads:
-        stack, log, before = _start(base, squad.jobs, recipe, names), Log(squad.steps), done
-        with closing(_train(base, path, stack, squad, recipe, log)) as steps:
+    for group in groups:
+        stack, log, before = _start(base, group.jobs, recipe, names), LossLog(group.steps), done
+        with closing(_train(base, path, stack, group, recipe, log)) as steps:
             for active in steps:
                 done += active
                 if progress is not None:
                     progress(done, total)
-        done = before + sum(squad.steps)
+        done = before + sum(group.steps)
         for place, curve in enumerate(log.curves()):
-            made = adapter_of(stack, place, squad.jobs[place], config, base)
-            curve = judged(curve, made.tensors, recipe.learning_rate)
-            trained[squad.indices[place]] = replace(made, curve=curve)
+            made = adapter_of(stack, place, group.jobs[place], config, base)
+            curve = checked_curve(curve, made.tensors, recipe.learning_rate)
+            trained[group.indices[place]] = replace(made, curve=curve)
     return [trained[index] for index in range(len(jobs))]
 
 
 def epoch_orders(items: int, epochs: int, order_seed: int) -> list[np.ndarray]:
-    """The order of the items in each epoch: as they come, then permuted by the seed."""
+    """The order of the items in each epoch: first as given, then permuted by the seed."""
     generator = np.random.default_rng(order_seed)
     return [np.arange(items), *(generator.permutation(items) for _ in range(epochs - 1))]
 
 
-def _check(job: Job) -> None:
+def _answers(job: TrainingJob) -> Sequence[int]:
+    return [item.answer for item in job.items] if job.answers is None else job.answers
+
+
+def _check(job: TrainingJob) -> None:
     if not job.items:
         raise StudyError(f"source {job.source!r} seed {job.seed}: no items to train on")
-    answers = [item.answer for item in job.items] if job.answers is None else job.answers
+    answers = _answers(job)
     if len(answers) != len(job.items):
         raise StudyError(f"source {job.source!r}: {len(answers)} answers, {len(job.items)} items")
     for item, answer in zip(job.items, answers, strict=True):
@@ -179,93 +154,94 @@ def _check(job: Job) -> None:
             raise StudyError(f"item {item.id!r}: answer {answer} of {len(item.choices)} choices")
 
 
-def _encoded(path: ForwardPath, jobs: Sequence[Job]) -> list[list[Row]]:
-    """Every job's rows; an item that several jobs share is encoded once."""
-    distinct = {id(item): item for job in jobs for item in job.items}
-    made = dict(zip(distinct, path.encode(list(distinct.values())), strict=True))
-    return [[made[id(item)] for item in job.items] for job in jobs]
-
-
-def _squads(
-    base: Base, path: ForwardPath, jobs: Sequence[Job], recipe: Any, most: int | None = None
-) -> Iterator[_Squad]:
-    """Jobs of similar length together, as many as memory allows."""
-    rows, its_letters = _encoded(path, jobs), letters(base.processor)
-    targets = [_targets(job, its_letters) for job in jobs]
+def _groups(
+    base: Base,
+    path: ForwardPath,
+    jobs: Sequence[TrainingJob],
+    recipe: FullRecipe,
+    max_rows: int | None,
+) -> Iterator[_JobGroup]:
+    """Jobs of similar length together, as many as fit in memory."""
+    # An item that several jobs share is encoded once.
+    distinct: dict[int, Item] = {id(item): item for job in jobs for item in job.items}
+    encoded = dict(zip(distinct, path.encode(list(distinct.values())), strict=True))
+    rows = [[encoded[id(item)] for item in job.items] for job in jobs]
+    options = option_tokens(base.processor)
+    targets = [_targets(job, options) for job in jobs]
     steps = [recipe.steps_for(len(job.items)) for job in jobs]
-    longest = [max(row.length for row in its) for its in rows]
-    changed = target_linears(base.model, recipe.targets).values()
-    numbers = recipe.rank * sum(its.in_features + its.out_features for its in changed)
+    longest = [max(row.length for row in own) for own in rows]
+    adapted = target_linears(base.model, recipe.targets).values()
+    num_params = recipe.rank * sum(one.in_features + one.out_features for one in adapted)
 
-    def squad(indices: list[int], room: Room) -> _Squad:
-        return _Squad(
-            indices,
-            [jobs[index] for index in indices],
-            [rows[index] for index in indices],
-            [targets[index] for index in indices],
-            [steps[index] for index in indices],
-            room,
-        )
+    def group(members: list[int], memory: MemoryPlan) -> _JobGroup:
+        own = [(jobs[index], rows[index], targets[index], steps[index]) for index in members]
+        of_jobs, of_rows, of_targets, of_steps = map(list, zip(*own, strict=True))
+        return _JobGroup(members, of_jobs, of_rows, of_targets, of_steps, memory)
 
     members: list[int] = []
-    room = Room(1, 1, False)
+    memory = MemoryPlan(1, 1, False)
     for index in sorted(range(len(jobs)), key=lambda index: (-longest[index], -steps[index])):
-        far = members and longest[index] < CLOSE * longest[members[0]]
-        if members and (far or len(members) == room.adapters):
-            yield squad(members, room)
+        shorter = members and longest[index] < SIMILAR * longest[members[0]]
+        if members and (shorter or len(members) == memory.adapters):
+            yield group(members, memory)
             members = []
         if not members:
-            room = training_room(base, recipe.batch_size, longest[index], numbers)
-            parts = -(-recipe.batch_size // (most or recipe.batch_size))
-            room = room._replace(parts=max(room.parts, parts))
+            memory = memory_plan(base, recipe.batch_size, longest[index], num_params)
+            parts = -(-recipe.batch_size // (max_rows or recipe.batch_size))
+            memory = memory._replace(parts=max(memory.parts, parts))
         members.append(index)
     if members:
-        yield squad(members, room)
+        yield group(members, memory)
 
 
-def _start(base: Base, jobs: Sequence[Job], recipe: Any, names: Sequence[str]) -> Stack:
+def _targets(job: TrainingJob, options: OptionTokens) -> list[tuple[int, ...]]:
+    """The answer's first tokens for each item."""
+    return [options.prefix + options.suffixes[answer] for answer in _answers(job)]
+
+
+def _start(
+    base: Base, jobs: Sequence[TrainingJob], recipe: FullRecipe, names: Sequence[str]
+) -> Stack:
+    """Untrained factors, in float32 whatever the base is in."""
     linears = {name: base.model.get_submodule(name) for name in names}
     stack = Stack(
-        {name: (its.out_features, its.in_features) for name, its in linears.items()},
+        {name: (one.out_features, one.in_features) for name, one in linears.items()},
         len(jobs),
         recipe.rank,
         recipe.alpha / recipe.rank,
         dtype=torch.promote_types(base.dtype, torch.float32),
-        devices={name: its.weight.device for name, its in linears.items()},
+        devices={name: one.weight.device for name, one in linears.items()},
     )
-    stack.initialise([job.init_seed for job in jobs])
-    stack.train()
+    stack.initialize([job.init_seed for job in jobs])
+    stack.require_gradients()
     return stack
 
 
 def _train(
-    base: Base, path: ForwardPath, stack: Stack, squad: _Squad, recipe: Any, log: Log
+    base: Base, path: ForwardPath, stack: Stack, group: _JobGroup, recipe: FullRecipe, log: LossLog
 ) -> Generator[int]:
-    """Train a squad; yields after each step how many adapters took it."""
-    optimisers = [AdamW(values, recipe, squad.steps) for values in stack.values]
-    room = squad.room
-    drop = (
-        Dropout([job.dropout_seed for job in squad.jobs], recipe.dropout)
-        if recipe.dropout
-        else None
-    )
-    folded = drop is None and folding_pays(base, stack)
-    with attached(base.model, stack, drop, folded=folded):
-        for step, batches in enumerate(squad.batches(recipe)):
+    """Train a group; yields after each step the number of adapters that took it."""
+    optimizers = [AdamW(values, recipe, group.steps) for values in stack.values]
+    memory, dropout = group.memory, None
+    if recipe.dropout:
+        dropout = Dropout([job.dropout_seed for job in group.jobs], recipe.dropout)
+    folded = folding_pays(base, stack, recipe.dropout)
+    with attached(base.model, stack, dropout, folded=folded):
+        for step, batches in enumerate(group.batches(recipe.batch_size)):
 
             def loss(
                 part: slice, step: int = step, batches: list[np.ndarray] = batches
             ) -> tuple[Tensor, Tensor]:
-                if drop is not None:
-                    drop.now = (step, part.start)
-                return _loss(path, squad, batches, part)
+                if dropout is not None:
+                    dropout.now = (step, part.start)
+                return _loss(path, group, batches, part)
 
-            room, losses = _gradients(base, stack, loss, max(map(len, batches)), room)
-            norms = clip(stack.gradients, recipe.clip)
+            memory, losses = _gradients(base, stack, loss, max(map(len, batches)), memory)
+            norms = clip_gradients(stack.gradients, recipe.max_grad_norm)
             with torch.no_grad():
-                for optimiser, gradients in zip(optimisers, stack.gradients, strict=True):
-                    optimiser.step(gradients)
-            yield sum(step < its for its in squad.steps)
+                for optimizer, gradients in zip(optimizers, stack.gradients, strict=True):
+                    optimizer.step(gradients)
+            yield sum(step < steps for steps in group.steps)
             if not log.add(losses, norms):
                 break
 
@@ -275,75 +251,71 @@ def _gradients(
     stack: Stack,
     loss: Callable[[slice], tuple[Tensor, Tensor]],
     size: int,
-    room: Room,
-) -> tuple[Room, Tensor]:
+    memory: MemoryPlan,
+) -> tuple[MemoryPlan, Tensor]:
     """Fill the stack's gradients for one step of `size` rows.
 
     Args:
-        loss: of a part of the rows, as `_loss`.
+        loss: of some of the rows, as `_loss`.
 
     Returns:
-        The room it took; each adapter's loss.
+        The memory plan that fitted; each adapter's loss.
     """
     while True:
-        width = -(-size // room.parts)
+        microbatch = -(-size // memory.parts)
         try:
             for gradients in stack.gradients:
                 gradients.zero_()
-            with checkpointing(base.model) if room.checkpointing else nullcontext():
-                each: Tensor | int = 0
-                for start in range(0, size, width):
-                    whole, its = loss(slice(start, start + width))
-                    stack.backward(whole)
-                    each = its + each
-            return room, torch.as_tensor(each)
+            with checkpointing(base.model) if memory.checkpointing else nullcontext():
+                losses: Tensor | int = 0
+                for start in range(0, size, microbatch):
+                    total, each = loss(slice(start, start + microbatch))
+                    stack.backward(total)
+                    losses = each + losses
+            return memory, torch.as_tensor(losses)
         except torch.OutOfMemoryError as error:
-            smaller = room.smaller(size)
+            smaller = memory.smaller(size)
             if smaller is None:
                 raise torch.OutOfMemoryError(
                     f"{base.device}: out of memory with one row at a time; lower recipe.max_pixels"
                 ) from error
-            room = smaller
+            memory = smaller
         except CompileError as error:
             if not give_up(base.model, error):
                 raise
         torch.cuda.empty_cache()
 
 
-def _targets(job: Job, its_letters: Letters) -> list[tuple[int, ...]]:
-    """The answer's first tokens for each item."""
-    answers = [item.answer for item in job.items] if job.answers is None else job.answers
-    return [its_letters.stem + its_letters.tails[answer] for answer in answers]
-
-
 def _loss(
-    path: ForwardPath, squad: _Squad, batches: list[np.ndarray], part: slice
+    path: ForwardPath, group: _JobGroup, batches: list[np.ndarray], part: slice
 ) -> tuple[Tensor, Tensor]:
-    """What a part of the adapters' batches adds to their mean losses: their sum, and each.
+    """What a part of the adapters' batches adds to their mean losses: the sum, and each.
 
-    A batch smaller than the others is filled up with rows that count nothing.
+    A batch smaller than the others is padded with rows of weight 0.
     """
     size = max(len(batch[part]) for batch in batches)
-    asked: list[Row] = []
-    wanted: list[tuple[int, ...]] = []
-    shares: list[float] = []
-    for rows, targets, batch in zip(squad.rows, squad.targets, batches, strict=True):
-        tokens = max(1, sum(len(targets[item]) for item in batch))
-        its = batch[part].tolist()
-        for item in its + [0] * (size - len(its)):
-            asked.append(rows[item]._replace(said=targets[item][:-1]))
-        wanted += [targets[item] for item in its] + [()] * (size - len(its))
-        shares += [1 / tokens] * len(its) + [0.0] * (size - len(its))
-    read = max(map(len, wanted))
-    table = torch.tensor([(_NO_TOKEN,) * (read - len(target)) + target for target in wanted])
-    logits = path.logits(asked, read)
+    rows: list[Row] = []
+    targets: list[tuple[int, ...]] = []
+    weights: list[float] = []
+    for own_rows, own_targets, batch in zip(group.rows, group.targets, batches, strict=True):
+        # The mean is over all tokens of the adapter's batch, not of this part.
+        tokens = max(1, sum(len(own_targets[item]) for item in batch))
+        items = batch[part].tolist()
+        for item in items + [0] * (size - len(items)):
+            rows.append(own_rows[item]._replace(answer_ids=own_targets[item][:-1]))
+        targets += [own_targets[item] for item in items] + [()] * (size - len(items))
+        weights += [1 / tokens] * len(items) + [0.0] * (size - len(items))
+    kept = max(map(len, targets))
+    table = torch.tensor([(_IGNORED,) * (kept - len(target)) + target for target in targets])
+    logits = path.logits(rows, kept)
     losses = functional.cross_entropy(
         logits.flatten(0, 1),
-        sent(table.flatten(), logits.device),
+        to_device(table.flatten(), logits.device),
         reduction="none",
-        ignore_index=_NO_TOKEN,
+        ignore_index=_IGNORED,
     )
-    weights = sent(torch.tensor(shares, dtype=logits.dtype), logits.device)
-    own = losses.view(table.shape).sum(1)
-    each = torch.where(weights > 0, own.detach() * weights, 0).view(len(batches), size).sum(1)
-    return own @ weights, each
+    row_weights = to_device(torch.tensor(weights, dtype=logits.dtype), logits.device)
+    row_losses = losses.view(table.shape).sum(1)
+    # `where`, as 0 x NaN of a padding row would be NaN.
+    each = torch.where(row_weights > 0, row_losses.detach() * row_weights, 0)
+    return row_losses @ row_weights, each.view(len(batches), size).sum(1)

@@ -1,332 +1,374 @@
 """Carry out shards on the workers of a Ray cluster, or of a Ray started on this machine.
 
-Ray runs workers and carries what is said between them and this process; what is missing, kept and
-failed is the state's, here. A worker holds one base at a time and works on one shard at a time. It
-takes arguments by value and hands results back, so it need not see the results folder. A worker
-that is lost costs what it was at: the shard begins again on another.
+A worker holds one base at a time and works on one shard at a time. It takes arguments by value and
+returns results, so it need not see the results folder. If a worker is lost, the shard that it
+worked on starts again on another.
 """
 
+import os
+import socket
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import ray
 from ray import exceptions as gone
 
-from transferscope.engine import Lab, load_lab
-from transferscope.errors import DataError, StudyError
-from transferscope.execution import cluster
-from transferscope.execution.cluster import Ask, one_line
-from transferscope.execution.run_state import Attempt, RunState, describe
-from transferscope.execution.worker import Place
-from transferscope.store.cells import adapter_folder, versions
+from transferscope import store as results
+from transferscope.engine import Engine, load_engine
+from transferscope.errors import StudyError
+from transferscope.execution import ray_cluster
+from transferscope.execution.ray_cluster import WorkerResources, one_line
+from transferscope.execution.run_state import Attempt, RunState, WorkItem
+from transferscope.execution.shard_worker import (
+    ScoredFleet,
+    ShardWorker,
+    Steps,
+    TrainedFleet,
+    shard_steps,
+)
+from transferscope.store.cells import versions
+from transferscope.study.plan import Plan, Run
 
-LOOK = 1.0
-"""Seconds between two looks at what the workers do."""
+POLL = 1.0
+"""Seconds between two requests for the workers' progress."""
 
 PATIENCE = 30.0
-"""Seconds without a worker after which that is said."""
+"""Seconds without a worker after which a note says so."""
 
-STARTS = 3
-"""Workers in a row that may die before they said a word."""
+MAX_FAILED_STARTS = 3
+"""Workers in a row that may die while they start."""
 
 LOST = (gone.RayActorError, gone.ObjectLostError, gone.NodeDiedError, gone.WorkerCrashedError)
-"""What tells that a worker went away."""
+"""Errors that mean that a worker is gone."""
 
-Steps = Generator[Any, Any, None]
-"""Work on a shard: yields what it waits for and is sent what came of it."""
+Files = dict[str, bytes]
+"""An adapter's files by name."""
+
+
+class WorkerInfo(NamedTuple):
+    """The machine and software of a worker."""
+
+    node: str
+    versions: dict[str, str]
+
+
+class RayWorker(ShardWorker):
+    """A `ShardWorker` in a process of its own; one Ray actor.
+
+    Args:
+        load: makes the engine, in this process.
+        folder: the results folder, used only if this machine has it.
+        threads: CPU threads for torch.
+    """
+
+    def __init__(self, plan: Plan, load: Callable[[], Engine], folder: Path, threads: int) -> None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+        if "OMP_WAIT_POLICY" not in os.environ:  # as in `cli.main`
+            os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+        features = folder if folder.is_dir() else results.cache_folder()
+        super().__init__(plan, load, features, self._keep_status)
+        self._doing = ("", 0.0)
+
+    def hello(self) -> WorkerInfo:
+        """Report hostname and readiness."""
+        return WorkerInfo(socket.gethostname(), versions())
+
+    def status(self) -> tuple[str, float]:
+        """What is being done, and how much of it is done; called while other calls run."""
+        return self._doing
+
+    def _keep_status(self, doing: str, part: float) -> None:
+        self._doing = (doing, part)
+
+    def train(self, todo: Sequence[WorkItem], rows: int | None = None) -> TrainedFleet:
+        """See `ShardWorker`."""
+        trained = super().train(todo, rows)
+        self._doing = ("", 0.0)
+        return trained
+
+    def files(self, run: Run) -> Files:
+        """The files of an adapter that was trained last."""
+        with TemporaryDirectory() as place:
+            folder = Path(place, "adapter")
+            self.save_adapter(run, folder)
+            return _read(folder)
+
+    def score_files(
+        self, todo: Sequence[WorkItem], files: Mapping[Run, Files], rows: int | None
+    ) -> ScoredFleet:
+        """As `score`; adapters that were not trained last come as files."""
+        with TemporaryDirectory() as place:
+            folders = {run: Path(place, str(index)) for index, run in enumerate(files)}
+            for run, folder in folders.items():
+                _write(folder, files[run])
+            return self.score(todo, folders, rows)
 
 
 @dataclass(eq=False)
-class Hand:
+class RayHandle:
     """A worker as this process knows it."""
 
     name: str
-    ask: Ask
+    resources: WorkerResources
     actor: Any
     node: str = ""
-    """Empty until it said a word."""
+    """Empty until the worker is ready."""
     model: str = ""
-    """Whose base it has."""
+    """The model whose base it has."""
     attempt: Attempt | None = None
     steps: Steps | None = None
-    """None: it has nothing to do, or has not started yet."""
-    at: int = 0
-    """Number of what it was asked for."""
-    looking: bool = False
+    """None: it has nothing to do, or is not ready."""
+    calls: int = 0
+    """Number of calls of the current work and all before."""
+    polled: bool = False
+    """Whether a request for its status is under way."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is ready and has nothing to do."""
+        return bool(self.node) and self.steps is None
+
+    def open(self, model: str) -> Any:
+        """A reference to the hash of the base's weights."""
+        self.model = model
+        return self.actor.open.remote(model)
+
+    def train(self, todo: Sequence[WorkItem], rows: int | None) -> Any:
+        """A reference to a `TrainedFleet`; training items are drawn anew by the worker."""
+        return self.actor.train.remote([one._replace(training_set=None) for one in todo], rows)
+
+    def score(self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None) -> Any:
+        """A reference to a `ScoredFleet`."""
+        files = {run: _read(folder) for run, folder in folders.items()}
+        return self.actor.score_files.remote(
+            [one._replace(training_set=None) for one in todo], files, rows
+        )
+
+    def save_adapter(self, run: Run, folder: Path) -> None:
+        """Write the files of an adapter that was trained last."""
+        _write(folder, ray.get(self.actor.files.remote(run)))
 
 
 def carry_out(
-    state: RunState, workers: int | None = None, load: Callable[[], Lab] = load_lab
+    state: RunState, workers: int | None = None, load: Callable[[], Engine] = load_engine
 ) -> None:
-    """All that the state asks for; what fails in a shard is noted, and the others go on.
+    """Do all work that the state asks for; a shard that fails is recorded, and others continue.
 
-    Ray is the one that is connected, else the one that `RAY_ADDRESS` names, else one of this
-    machine, started here and stopped in the end.
+    Uses the Ray that is connected, else the one that `RAY_ADDRESS` names, else one started on this
+    machine and stopped at the end.
 
     Args:
-        workers: how many; None: one for each GPU, or a single one where there is none.
-        load: the lab, called in each worker.
+        workers: number of workers; None: one per GPU, or one if there is none.
+        load: makes the engine, in each worker.
 
     Raises:
-        DataError: what the study brings is damaged, or of another base.
+        DataError: an external adapter or model is damaged, or of another base.
         StudyError: no worker can be started.
     """
-    with cluster.connected(workers) as ours:
-        crew = _Crew(state, workers, load)
+    with ray_cluster.connected(workers) as ours:
+        pool = _WorkerPool(state, workers, load)
         if ours:
-            cluster.refuse_what_does_not_fit(crew.asks)
+            ray_cluster.refuse_too_large(pool.resources)
         try:
-            crew.work()
+            pool.work()
         finally:
-            crew.dismiss()
+            for worker in list(pool.workers):
+                pool.stop(worker)
 
 
-class _Crew:
-    """The workers, and what is left to do."""
+class _WorkerPool:
+    """The workers, and the shards that wait for one."""
 
-    def __init__(self, state: RunState, workers: int | None, load: Callable[[], Lab]) -> None:
-        self.state, self.study = state, state.study
+    def __init__(self, state: RunState, workers: int | None, load: Callable[[], Engine]) -> None:
+        self.state, self._load = state, load
         self._names = (f"w{number}" for number in count(1))
-        self.asks = cluster.asks(state.study)
-        self.most = workers or cluster.places(self.asks)
-        self._start = partial(cluster.start, workers=self.most, state=state, load=load)
-        self.hands: list[Hand] = []
-        self._refs: dict[Any, tuple[Hand, Callable[[Hand, Any], None]]] = {}
-        # The largest base first: its shards are the longest, and nobody should wait for the last.
-        models = sorted(self.study.models, key=lambda model: -self.asks[model].memory)
+        self.resources = ray_cluster.resources_of(state.study)
+        self.most = workers or ray_cluster.default_workers(self.resources)
+        self.workers: list[RayHandle] = []
+        self._refs: dict[Any, tuple[RayHandle, Callable[[RayHandle, Any], None]]] = {}
+        # The largest base first: its shards take longest, and would otherwise end the run alone.
+        models = sorted(state.study.models, key=lambda model: -self.resources[model].memory)
         self._waiting = deque(one for model in models for one in state.attempts(model))
-        self._bases: dict[str, tuple[str, str]] = {}
-        """Of each model the hash of its weights, and the node where it was found first."""
-        self._checked = not any(model.adapters for model in self.study.models.values())
-        self._starts = 0
-        self._heard = time.monotonic()
+        self._hashes: dict[str, tuple[str, str]] = {}
+        self._checked = not any(model.adapters for model in state.study.models.values())
+        self._failed_starts = 0
+        self._last_ready = time.monotonic()
 
     def work(self) -> None:
-        """Until nothing is left to do, or to wait for."""
+        """Return when all shards are finished or given up."""
         self.state.report_progress(f"starting {self.most} of Ray's workers")
-        looked = time.monotonic()
-        while self._waiting or any(hand.steps for hand in self.hands):
-            self._staff()
+        polled = time.monotonic()
+        while self._waiting or any(worker.steps for worker in self.workers):
+            self._hire()
             self._assign()
-            ready, _ = ray.wait(list(self._refs), timeout=LOOK)
+            ready, _ = ray.wait(list(self._refs), timeout=POLL)
             for ref in ready:
-                hand, then = self._refs.pop(ref)
-                if hand in self.hands:
-                    then(hand, ref)
-            if time.monotonic() - looked >= LOOK:
-                looked = time.monotonic()
-                self._look()
+                worker, then = self._refs.pop(ref)
+                if worker in self.workers:
+                    then(worker, ref)
+            if time.monotonic() - polled >= POLL:
+                polled = time.monotonic()
+                self._poll()
 
-    def dismiss(self) -> None:
-        """Stop all workers."""
-        for hand in list(self.hands):
-            self._let_go(hand)
+    def stop(self, worker: RayHandle) -> None:
+        """Stop a worker."""
+        self.workers.remove(worker)
+        with suppress(gone.RayError):
+            ray.kill(worker.actor)
 
-    def _staff(self) -> None:
-        """Start workers for what waits, as many as may be."""
-        for ask in dict.fromkeys(self.asks[one.shard.model] for one in self._waiting):
-            for _ in range(-self._spare(ask)):
-                spare = [
-                    hand for hand in self.hands if self._is_idle(hand) and self._spare(hand.ask) > 0
-                ]
-                if len(self.hands) >= self.most and spare:
-                    self._let_go(spare[0])
-                if len(self.hands) >= self.most:
+    def _hire(self) -> None:
+        """Start workers for waiting shards, up to the limit; stop idle ones of the wrong size."""
+        for size in dict.fromkeys(self.resources[one.shard.model] for one in self._waiting):
+            for _ in range(-self._spare(size)):
+                spare = [w for w in self.workers if w.idle and self._spare(w.resources) > 0]
+                if len(self.workers) >= self.most and spare:
+                    self.stop(spare[0])
+                if len(self.workers) >= self.most:
                     break
-                hand = Hand(next(self._names), ask, self._start(ask))
-                self.hands.append(hand)
-                self._refs[hand.actor.hello.remote()] = hand, self._welcome
+                worker = RayHandle(next(self._names), size, self._start(size))
+                self.workers.append(worker)
+                self._refs[worker.actor.hello.remote()] = worker, self._on_ready
 
-    def _spare(self, ask: Ask) -> int:
-        """Workers of that size who have nothing to do, beyond the shards that wait for one."""
-        idle = sum(hand.ask == ask and hand.steps is None for hand in self.hands)
-        return idle - sum(self.asks[one.shard.model] == ask for one in self._waiting)
+    def _spare(self, size: WorkerResources) -> int:
+        """Number of workers of a size without work, beyond the shards that wait for one."""
+        free = sum(worker.resources == size and worker.steps is None for worker in self.workers)
+        return free - sum(self.resources[one.shard.model] == size for one in self._waiting)
 
-    def _welcome(self, hand: Hand, ref: Any) -> None:
-        """A worker that has started, or has died over it."""
+    def _start(self, size: WorkerResources) -> Any:
+        """An actor, which Ray starts as soon as a node has the resources."""
+        cpus, threads = ray_cluster.cpus_and_threads(size, self.most)
+        remote: Any = ray.remote  # Ray's types lack concurrency groups
+        options = {"num_cpus": cpus, "num_gpus": size.gpus, "memory": size.memory}
+        made = remote(**options, concurrency_groups={"status": 1})(RayWorker)
+        folder = self.state.store.folder.resolve()
+        return made.remote(self.state.plan, self._load, folder, threads)
+
+    def _on_ready(self, worker: RayHandle, ref: Any) -> None:
+        """A worker has started, or died while starting."""
         try:
-            place: Place = ray.get(ref)
+            info: WorkerInfo = ray.get(ref)
         except gone.RayError as error:
-            return self._died(hand, error)
-        own, its = _public(versions()), _public(place.versions)
-        if other := [f"{name} {its[name]}" for name in own if own[name] != its[name]]:
-            wanted = ", ".join(f"{name} {own[name]}" for name in own if own[name] != its[name])
-            raise StudyError(f"{place.node} has {', '.join(other)}, expected {wanted} as here")
-        self._starts, hand.node, self._heard = 0, place.node, time.monotonic()
+            return self._on_death(worker, error)
+        ours, theirs = _public(versions()), _public(info.versions)
+        if other := [name for name in ours if ours[name] != theirs[name]]:
+            here, there = (", ".join(f"{n} {one[n]}" for n in other) for one in (ours, theirs))
+            raise StudyError(f"{info.node} must have {here} as here, got {there}")
+        self._failed_starts, worker.node, self._last_ready = 0, info.node, time.monotonic()
         self.state.report_progress("")
 
-    def _died(self, hand: Hand, error: Exception) -> None:
-        """A worker without a shard is no more; where that goes on, nothing can be done."""
-        self._let_go(hand)
-        self._starts += 1
-        if self._starts >= STARTS:
-            why = one_line(error)
-            raise StudyError(f"--executor ray: no worker can be started: {why}") from None
-
-    def _is_idle(self, hand: Hand) -> bool:
-        return bool(hand.node) and hand.steps is None
+    def _on_death(self, worker: RayHandle, error: Exception) -> None:
+        """A worker without a shard died; after several in a row, the run ends."""
+        self.stop(worker)
+        self._failed_starts += 1
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            raise StudyError(
+                f"--executor ray: no worker can be started: {one_line(error)}"
+            ) from None
 
     def _assign(self) -> None:
-        """Give idle workers something to do: their own base's shards first."""
-        for hand in filter(self._is_idle, list(self.hands)):
-            if not self._checked:
-                if not any(other.steps for other in self.hands):
-                    self._begin(hand, None, self._check(hand))
+        """Give idle workers a shard, first one of the base that they have."""
+        for worker in [one for one in self.workers if one.idle]:
+            if not self._checked:  # external adapters are checked once, before any shard
+                if not any(other.steps for other in self.workers):
+                    worker.attempt, worker.steps = None, self._check(worker)
+                    self._continue(worker, None)
                 continue
-            fit = [one for one in self._waiting if self.asks[one.shard.model] == hand.ask]
-            own = [one for one in fit if one.shard.model == hand.model]
+            fit = [o for o in self._waiting if self.resources[o.shard.model] == worker.resources]
+            own = [one for one in fit if one.shard.model == worker.model]
             if attempt := next(iter(own or fit), None):
                 self._waiting.remove(attempt)
-                self.state.start_shard(attempt, hand.name, hand.node)
-                self._begin(hand, attempt, self._shard(hand, attempt))
+                self.state.start_shard(attempt, worker.name, worker.node)
+                worker.attempt = attempt
+                worker.steps = shard_steps(self.state, worker, attempt, self._hashes)
+                self._continue(worker, None)
 
-    def _begin(self, hand: Hand, attempt: Attempt | None, steps: Steps) -> None:
-        hand.attempt, hand.steps = attempt, steps
-        self._go_on(hand, None)
-
-    def _answered(self, hand: Hand, ref: Any) -> None:
-        """What a worker was asked for is there, or it failed."""
-        try:
-            self._go_on(hand, ray.get(ref))
-        except gone.RayTaskError as error:
-            cause = error.cause
-            if hand.attempt is None or not isinstance(cause, RuntimeError | MemoryError):
-                raise (cause if isinstance(cause, Exception) else error) from None
-            cause.__cause__ = error  # which has the worker's traceback
-            more = self._again(hand, cause)
-            if not more:  # an error of a GPU stays with its process
-                self._let_go(hand)
-        except (*LOST, gone.OutOfMemoryError) as error:
-            if hand.attempt is None:
-                return self._died(hand, error)
-            # Out of memory it is where Ray ended the worker to save the machine.
-            full = isinstance(error, gone.OutOfMemoryError)
-            self._again(hand, error, worker_lost=not full)
-            self._let_go(hand)
-
-    def _again(self, hand: Hand, error: Exception, *, worker_lost: bool = False) -> bool:
-        """Whether there is more to try of what a worker was at."""
-        attempt, hand.attempt, hand.steps = hand.attempt, None, None
-        more: list[Attempt] = []
-        if attempt:
-            more = self.state.retry(attempt, error, hand.name, worker_lost=worker_lost)
-        self._waiting.extendleft(reversed(more))
-        self.state.report_progress("", worker=hand.name)
-        return bool(more)
-
-    def _go_on(self, hand: Hand, came: Any) -> None:
-        """Go on with a shard up to what has to be waited for."""
-        assert hand.steps is not None
-        hand.at += 1
-        try:
-            self._refs[hand.steps.send(came)] = hand, self._answered
-        except StopIteration:
-            hand.attempt, hand.steps = None, None
-            self.state.report_progress("", worker=hand.name)
-
-    def _check(self, hand: Hand) -> Steps:
-        self.state.report_progress("looking at what the study brings", worker=hand.name)
-        yield hand.actor.check.remote()
+    def _check(self, worker: RayHandle) -> Steps:
+        self.state.report_progress("checking external adapters", worker=worker.name)
+        yield worker.actor.check.remote()
         self._checked = True
 
-    def _shard(self, hand: Hand, attempt: Attempt) -> Steps:
-        """Have trained and scored what of a shard is missing, and put it in place."""
-        state, actor, rows = self.state, hand.actor, attempt.rows
-        model = attempt.shard.model
-        if model not in self._bases:
-            yield from self._open(hand, model)
-        todo = state.work_items(self._bases[model][0], attempt.shard, hand.name)
-        missing = [one for one in todo if one.missing]
-        lacking, fresh = [one for one in missing if one.train], {}
-        if missing:
-            yield from self._open(hand, model)
-        if lacking:
-            trained = yield actor.train.remote(
-                [one._replace(training_set=None) for one in lacking], rows
-            )
-            runs = [one.run for one in lacking]
-            state.log_work("train", runs, trained.took | {"worker": hand.name})
-            fine = state.drop_diverged(lacking, trained.curves, hand.name)
-            kept = [runs[index] for index in fine]
-            state.keep_adapters(
-                [lacking[index] for index in fine],
-                [trained.records[index] for index in fine],
-                lambda index, place: _write(place, ray.get(actor.files.remote(kept[index]))),
-            )
-            failed = set(runs) - set(kept)
-            todo = [one for one in todo if one.run not in failed]
-            missing = [one for one in missing if one.run not in failed]
-            state.report_progress(f"{model}: scoring {describe(runs)}", worker=hand.name)
-        if missing:
-            handed = {
-                one.run: _read(state.store.folder / adapter_folder(one.run))
-                for one in missing
-                if one.run.trained and not one.train
-            }
-            asked = [one._replace(training_set=None) for one in missing]
-            scored = yield actor.score.remote(asked, handed, rows)
-            fresh = scored.fresh
-            for its, took in scored.took:
-                state.log_work("score", its, took | {"worker": hand.name})
-        state.keep_predictions(todo, fresh)
-        state.finish_shard(attempt.shard, hand.name)
+    def _continue(self, worker: RayHandle, result: Any) -> None:
+        """Continue a worker's steps up to the next pending result."""
+        assert worker.steps is not None
+        worker.calls += 1
+        try:
+            self._refs[worker.steps.send(result)] = worker, self._on_result
+        except StopIteration:
+            worker.attempt, worker.steps = None, None
+            self.state.report_progress("", worker=worker.name)
 
-    def _open(self, hand: Hand, model: str) -> Steps:
-        """Have a model's base at a worker's hand; every worker must have the same."""
-        found = yield hand.actor.open.remote(model)
-        first, node = self._bases.setdefault(model, (found, hand.node))
-        if found != first:
-            raise DataError(f"{model}: its files on {hand.node} are not those on {node}")
-        hand.model = model
+    def _on_result(self, worker: RayHandle, ref: Any) -> None:
+        """A pending result has arrived, or the call failed."""
+        try:
+            self._continue(worker, ray.get(ref))
+        except gone.RayTaskError as error:
+            cause = error.cause
+            if worker.attempt is None or not isinstance(cause, RuntimeError | MemoryError):
+                raise (cause if isinstance(cause, Exception) else error) from None
+            cause.__cause__ = error  # which has the worker's traceback
+            if not self._retry(worker, cause):
+                self.stop(worker)  # a GPU's error persists in its process
+        except (*LOST, gone.OutOfMemoryError) as error:
+            if worker.attempt is None:
+                return self._on_death(worker, error)
+            # Ray's OutOfMemoryError: Ray ended the worker to save the machine.
+            full = isinstance(error, gone.OutOfMemoryError)
+            self._retry(worker, error, worker_lost=not full)
+            self.stop(worker)
 
-    def _look(self) -> None:
-        """Ask the workers what they do; say so where there are none."""
+    def _retry(self, worker: RayHandle, error: Exception, *, worker_lost: bool = False) -> bool:
+        """Queue what to try in place of a worker's shard; returns whether there is anything."""
+        attempt, worker.attempt, worker.steps = worker.attempt, None, None
+        more: list[Attempt] = []
+        if attempt:
+            more = self.state.retry(attempt, error, worker.name, worker_lost=worker_lost)
+        self._waiting.extendleft(reversed(more))
+        self.state.report_progress("", worker=worker.name)
+        return bool(more)
+
+    def _poll(self) -> None:
+        """Request the workers' progress; note if there has been no worker for a while."""
         now = time.monotonic()
-        if any(hand.node for hand in self.hands):
-            self._heard = now
-        elif now - self._heard > PATIENCE:
-            self._heard = float("inf")
-            asked = self.hands[0].ask if self.hands else next(iter(self.asks.values()))
+        if any(worker.node for worker in self.workers):
+            self._last_ready = now
+        elif now - self._last_ready > PATIENCE:
+            self._last_ready = float("inf")
+            sizes = [worker.resources for worker in self.workers] or [*self.resources.values()]
             self.state.report_progress(
-                "waiting", note=f"Ray has no room yet for a worker with {asked}"
+                "waiting", note=f"Ray has no resources yet for a worker with {sizes[0]}"
             )
-        for hand in self.hands:
-            if hand.steps and not hand.looking:
-                hand.looking = True
-                look = hand.actor.look.options(concurrency_group="ear").remote()
-                self._refs[look] = hand, partial(self._seen, hand.at)
+        for worker in self.workers:
+            if worker.steps and not worker.polled:
+                worker.polled = True
+                ref = worker.actor.status.options(concurrency_group="status").remote()
+                self._refs[ref] = worker, partial(self._on_status, worker.calls)
 
-    def _seen(self, at: int, hand: Hand, ref: Any) -> None:
-        hand.looking = False
-        with suppress(gone.RayError):  # what it waits for tells
+    def _on_status(self, calls: int, worker: RayHandle, ref: Any) -> None:
+        worker.polled = False
+        with suppress(gone.RayError):  # the pending result raises it too
             doing, part = ray.get(ref)
-            if hand.steps and doing and at == hand.at:
-                self.state.report_progress(doing, part, worker=hand.name)
-
-    def _let_go(self, hand: Hand) -> None:
-        self.hands.remove(hand)
-        with suppress(gone.RayError):
-            ray.kill(hand.actor)
+            if worker.steps and doing and calls == worker.calls:
+                self.state.report_progress(doing, part, worker=worker.name)
 
 
 def _public(found: dict[str, str]) -> dict[str, str]:
-    """Versions without what tells builds apart: `2.13.0+cpu` is 2.13.0."""
+    """Versions without build tags: `2.13.0+cpu` is 2.13.0."""
     return {name: version.partition("+")[0] for name, version in found.items()}
 
 
-def _write(folder: Path, files: dict[str, bytes]) -> None:
+def _write(folder: Path, files: Files) -> None:
     folder.mkdir(parents=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
 
 
-def _read(folder: Path) -> dict[str, bytes]:
-    """The files of an adapter in the results folder."""
+def _read(folder: Path) -> Files:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}

@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from transferscope import store as results
-from transferscope.engine.bases import brought_hash
+from transferscope.engine.bases import external_hash
 from transferscope.store import atomic
 from transferscope.store.cells import Store
 from transferscope.study import Study
-from transferscope.study.items import Stock
-from transferscope.study.plan import Lesson, Plan, Run, Shard, run_keys
+from transferscope.study.plan import Plan, Run, Shard, TrainingSet
 
 LOG_INTERVAL = 30.0
 """Seconds between two lines of the log that only report progress."""
@@ -75,7 +74,7 @@ class WorkItem(NamedTuple):
     """Targets that must be scored."""
     train: bool
     """Whether the adapter must be trained."""
-    training_set: Lesson | None
+    training_set: TrainingSet | None
     """Where it had to be drawn to compute the keys."""
 
 
@@ -106,9 +105,7 @@ class Attempt(NamedTuple):
 class RunState:
     """What is known while a study runs."""
 
-    study: Study
     plan: Plan
-    stock: Stock
     store: Store
     tell: Callable[[Event], None]
     """Receives every change of progress."""
@@ -123,9 +120,14 @@ class RunState:
     """What each worker does now, and the work of it that is done."""
     _logged: float = field(default_factory=time.monotonic)
 
+    @property
+    def study(self) -> Study:
+        """The plan's study."""
+        return self.plan.study
+
     def __post_init__(self) -> None:
         plan = self.plan
-        self._owed = {run: plan.training_work(run) + plan.questions for run in plan.runs}
+        self._owed = {run: plan.training_work(run) + plan.eval_count for run in plan.runs}
 
     def attempts(self, model: str) -> list[Attempt]:
         """All shards of a model, the base first."""
@@ -175,24 +177,23 @@ class RunState:
 
     def work_items(self, base_hash: str, shard: Shard, worker: str = "") -> list[WorkItem]:
         """What the folder lacks of a shard; work that is done already is owed no more."""
-        study, stock, plan, items = self.study, self.stock, self.plan, []
-        known = len(stock.digests)
+        plan, found = self.plan, []
+        known = len(plan.items.digests)
         for run in shard.runs:
             doing = f"{run.model}: preparing the items for {describe([run])}"
             self.report_progress(doing, worker=worker)
-            hashes = (base_hash, brought_hash(study, run))
-            training, cells, drawn = run_keys(study, stock, plan, run, hashes)
-            gold = {target: stock.gold(target, count) for target, count in plan.targets.items()}
+            training, cells, drawn = plan.keys(run, base_hash, external_hash(plan.study, run))
+            gold = {target: plan.items.gold(target) for target in plan.targets}
             missing = self.store.missing(cells)
             train = bool(missing) and run.trained and not self.store.has_adapter(run, training)
             self._owed[run] = sum(plan.targets[target] for target in missing)
             self._owed[run] += plan.training_work(run) if train else 0.0
             keys = (run, base_hash, training, cells, gold)
-            items.append(WorkItem(*keys, missing, train, drawn if train else None))
-        if stock.stable and len(stock.digests) > known:
+            found.append(WorkItem(*keys, missing, train, drawn if train else None))
+        if plan.items.stable and len(plan.items.digests) > known:
             path = self.store.folder / results.DIGESTS
-            atomic.write_whole(path, results.as_json(stock.digests))
-        return items
+            atomic.write_whole(path, results.as_json(plan.items.digests))
+        return found
 
     def drop_diverged(
         self, items: Sequence[WorkItem], curves: Sequence[Any], worker: str = ""
@@ -244,7 +245,7 @@ class RunState:
         for item in items:
             self._spend(item.run, self._owed[item.run])
         self.cells += sum(len(item.cell_keys) for item in items)
-        self.adapters += sum(item.run.kind in ("source", "brought", "mixture") for item in items)
+        self.adapters += sum(item.run.kind in ("source", "external", "mixture") for item in items)
 
     def _spend(self, run: Run, work: float) -> None:
         self.spent += work
@@ -318,7 +319,7 @@ def first_line(error: BaseException) -> str:
 
 def describe(runs: Sequence[Run]) -> str:
     """Runs in a few words."""
-    if runs[0].kind in ("base", "again"):
+    if runs[0].kind in ("base", "rerun"):
         return "the base" + ("" if runs[0].kind == "base" else " in another order")
     seeds = list(dict.fromkeys(run.seed for run in runs))
     one = runs[0].source if len(runs) == 1 else f"{len(runs)} adapters"

@@ -1,14 +1,14 @@
 """Carry out what a plan still lacks: train fleets, score them, keep what is finished.
 
-A shard is trained, its adapters are kept; it is scored, its predictions are kept: each time all of
-the shard's files or none. So a process that is killed loses at most the fleets at hand, and goes on
-with the same fleets, so that nothing differs in the end. A cell whose key is in the folder already,
-whatever file it is in, is not done again.
+After a shard is trained its adapters are kept; after it is scored its predictions are: all of a
+shard's files or none. A killed process loses at most the fleets in progress, and a resumed one
+continues with the same fleets, so that the results do not differ. A cell whose key is in the
+folder, in any file, is not computed again.
 
 In:   a `Study` and its results folder.
 Out:  adapters, prediction tables and a log in that folder; events on the way.
 
-The work itself is an executor's. Draws no chart and prints nothing.
+An executor does the work. Draws no chart and prints nothing.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transferscope import store as results
-from transferscope.engine import load_lab
-from transferscope.engine.bases import brought_hash, check_places
-from transferscope.execution import local
+from transferscope.engine import load_engine
+from transferscope.engine.bases import check_models, external_hash
+from transferscope.execution import Executor, local
 from transferscope.execution.run_state import Event, Failure, RunState, first_line
 from transferscope.store import atomic
 from transferscope.store.cells import (
@@ -32,19 +32,19 @@ from transferscope.store.cells import (
 )
 from transferscope.study import Study
 from transferscope.study.file import resolved
-from transferscope.study.items import Stock, stock_of
-from transferscope.study.plan import Plan, Run, learned, plan_study, run_keys
+from transferscope.study.items import StudyItems
+from transferscope.study.plan import Plan, Run, plan_study
 
 
 class Outcome(NamedTuple):
-    """What came of it."""
+    """Counts of finished and failed cells."""
 
     cells: int
     of: int
     adapters: int
-    """Finished ones: without any there is nothing to analyse."""
+    """Finished ones; without any there is nothing to analyze."""
     failed: tuple[Failure, ...]
-    """The shards that failed; their cells are missing."""
+    """The shards that failed, whose cells are missing."""
 
 
 def run_study(
@@ -52,35 +52,38 @@ def run_study(
     out: str | Path,
     *,
     tell: Callable[[Event], None],
-    executor: Callable[[RunState], None] | None = None,
+    executor: Executor | None = None,
 ) -> Outcome:
-    """Everything that the study asks for and the folder does not have yet.
+    """Do everything that the study asks for and the folder does not have yet.
 
     Args:
-        executor: who does the work; None for this process.
+        tell: receives progress.
+        executor: does the work; None for this process.
 
     Raises:
-        StudyError: something in the study cannot be found, or the folder is another study's or in
+        StudyError: a task or model does not exist, or the folder belongs to another study or is in
             use.
         DataError: a file cannot be read or written.
-        MissingExtra: what trains is not installed.
+        MissingExtra: torch, transformers or peft is not installed.
     """
-    check_places(study)
-    executor = executor or partial(local.carry_out, lab=load_lab())
+    check_models(study)
+    if executor is None:
+        engine = load_engine()  # before the folder is made, as torch may be missing
+        executor = partial(local.carry_out, load=lambda: engine)
     with atomic.locked(out) as folder:
-        stock = stock_of(study, results.read_json(folder / results.DIGESTS))
-        plan = plan_study(study, stock)
+        items = StudyItems(study, results.read_json(folder / results.DIGESTS))
+        plan = plan_study(study, items)
         claim(folder, study.name, resolved(study))
         notes: list[str] = []
         store = open_store(folder, list(study.models), set(plan.runs), notes.append)
-        store.notes = stock.notes
-        _refuse_asked(study, plan, stock, store)
-        state = RunState(study, plan, stock, store, tell)
-        for note in [*notes, *stock.notes, *plan.shortfalls]:
-            state.report_progress("looking at what there is", note=note)
+        store.notes = items.notes
+        _refuse_overlap(plan, store)
+        state = RunState(plan, store, tell)
+        for note in [*notes, *items.notes, *plan.notes]:
+            state.report_progress("reading the folder", note=note)
         state.log("begin", study=study.name, versions=versions())
-        if stock.notes:
-            results.log(folder, "notes", notes=stock.notes)
+        if items.notes:
+            results.log(folder, "notes", notes=items.notes)
         try:
             executor(state)
         except BaseException as error:
@@ -91,28 +94,29 @@ def run_study(
     return Outcome(state.cells, plan.cells, state.adapters, tuple(state.failed))
 
 
-class Standing(NamedTuple):
-    """What a folder has of a study, and what is left to do."""
+class RemainingWork(NamedTuple):
+    """What a folder has of a study, and how much remains."""
 
     cells: int
     """Finished ones."""
-    left: dict[str, float]
-    """Of each model's work, the share that is still to do."""
+    shares: dict[str, float]
+    """The share of each model's work that remains."""
 
 
-def standing(study: Study, plan: Plan, stock: Stock, out: str | Path) -> Standing:
-    """How far a folder's study is, if the bases are still the same; loads none, checks no file."""
-    stock.digests |= results.read_json(Path(out, results.DIGESTS)) if stock.stable else {}
+def remaining_work(plan: Plan, out: str | Path) -> RemainingWork:
+    """How far a study is, if its bases are unchanged; loads no base and checks no file."""
+    study, items = plan.study, plan.items
+    items.digests |= results.read_json(Path(out, results.DIGESTS)) if items.stable else {}
     store = read_store(Path(out), list(study.models))
     cells, owed, whole = 0, dict.fromkeys(study.models, 0.0), dict.fromkeys(study.models, 0.0)
     for run in plan.runs:
-        done = _finished(study, plan, stock, store, run)
+        done = _finished(plan, store, run)
         cells += len(done.targets)
-        learning = plan.training_work(run)
-        whole[run.model] += learning + plan.questions
-        asked = sum(count for name, count in plan.targets.items() if name not in done.targets)
-        owed[run.model] += asked + (learning if asked and not done.trained else 0.0)
-    return Standing(cells, {name: owed[name] / whole[name] for name in owed})
+        training = plan.training_work(run)
+        whole[run.model] += training + plan.eval_count
+        missing = sum(count for name, count in plan.targets.items() if name not in done.targets)
+        owed[run.model] += missing + (training if missing and not done.trained else 0.0)
+    return RemainingWork(cells, {name: owed[name] / whole[name] for name in owed})
 
 
 class _Finished(NamedTuple):
@@ -120,18 +124,18 @@ class _Finished(NamedTuple):
 
     targets: tuple[str, ...]
     trained: bool
-    """Whether its adapter lies there."""
+    """Whether it has the adapter."""
 
 
-def _finished(study: Study, plan: Plan, stock: Stock, store: Store, run: Run) -> _Finished:
-    """What the folder has of a run, if its base is still the same."""
+def _finished(plan: Plan, store: Store, run: Run) -> _Finished:
+    """What the folder has of a run, if the base is unchanged."""
     record, of_base = (store.runs.get(one) for one in (run, Run(run.model, "base")))
     adapter = results.read_json(store.folder / adapter_folder(run) / results.RUN)
     known = record or (of_base if adapter else None)
     if not known:
         return _Finished((), trained=False)
-    base = known["base"]
-    training, cells, _ = run_keys(study, stock, plan, run, (str(base), brought_hash(study, run)))
+    external = external_hash(plan.study, run)
+    training, cells, _ = plan.keys(run, str(known["base"]), external)
     have = store.keys(run)
     return _Finished(
         tuple(target for target, key in cells.items() if have.get(target) == key),
@@ -139,14 +143,14 @@ def _finished(study: Study, plan: Plan, stock: Stock, store: Store, run: Run) ->
     )
 
 
-def _refuse_asked(study: Study, plan: Plan, stock: Stock, store: Store) -> None:
-    """Refuse to train on what is evaluated, before the first base is loaded."""
-    if stock.stable:
+def _refuse_overlap(plan: Plan, store: Store) -> None:
+    """Refuse to train on evaluation items, before the first base is loaded."""
+    if plan.items.stable:
         return
     checked = set()
     for run in plan.runs:
         if not run.trained or (run.source, run.seed) in checked:
             continue
-        if len(_finished(study, plan, stock, store, run).targets) < len(plan.targets):
-            stock.refuse_asked(learned(study, stock, run), plan.targets)
+        if len(_finished(plan, store, run).targets) < len(plan.targets):
+            plan.items.refuse_overlap(plan.training_items(run))
             checked.add((run.source, run.seed))

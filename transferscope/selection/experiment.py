@@ -39,7 +39,7 @@ from transferscope.store import atomic
 from transferscope.store.progress import progress_of
 from transferscope.study import Study
 from transferscope.study.file import suite_of
-from transferscope.study.items import hashed, stock_of
+from transferscope.study.items import hashed
 from transferscope.study.plan import Plan, plan_study
 from transferscope.tasks.untrusted import load_yaml
 
@@ -98,7 +98,7 @@ def carry_out(
         for model, targets in contests.items()
         for target, its in targets.items()
     }
-    plans = {key: plan_study(second, stock_of(second)) for key, second in seconds.items()}
+    plans = {key: plan_study(second) for key, second in seconds.items()}
     notes = [note for key, plan in plans.items() for note in _shortfalls(seconds[key], plan)]
     record = {"from": _origin(study, out), "models": plain(contests), "notes": notes}
     atomic.write_whole(Path(out, results.SELECTION), results.as_json(record))
@@ -271,7 +271,7 @@ def overall(tell: Callable[[Event], None], plans: Sequence[Plan]) -> list[Callab
 def _before(plan: Plan) -> Event:
     """Where a study stands that is not begun."""
     learning = sum(plan.training_work(run) for run in plan.runs)
-    return Event("", 0, plan.cells, 0.0, learning + plan.questions * len(plan.runs))
+    return Event("", 0, plan.cells, 0.0, learning + plan.eval_count * len(plan.runs))
 
 
 def _told(model: str, target: str, its: Ways) -> str:
@@ -294,7 +294,7 @@ def _shortfalls(second: Study, plan: Plan) -> list[str]:
     wanted = second.recipe.items
     return [
         f"{shown(name)} learns from {count} items, not {wanted}: a task in it has no more."
-        for name, count in plan.lessons.items()
+        for name, count in plan.training_counts.items()
         if count < wanted
     ]
 

@@ -152,7 +152,7 @@ class Store:
 
 def table_name(run: Run, target: str, key: str) -> str:
     """Where a cell's table lies, relative to the folder."""
-    part = results.CONTROLS if run.beside else results.PREDICTIONS
+    part = results.CONTROLS if run.auxiliary else results.PREDICTIONS
     source = () if run.kind == "base" else (results.unique_name(run.source or ""), str(run.seed))
     names = (results.unique_name(run.model), *(source or ("base",)))
     return "/".join((part, *names, f"{results.unique_name(target)}-{key[:12]}.parquet"))

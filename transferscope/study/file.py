@@ -1,30 +1,30 @@
 """The study file: YAML into a `Study` whose tasks and paths are spelled out.
 
-Unknown keys and unknown task names are errors that name the nearest valid one, before anything
-runs. `resolved` writes a study out in full, as it stands beside the results.
+Unknown keys and task names are errors that name the nearest valid one, before anything runs.
+`resolved` writes a study out in full, as it stands beside the results.
 
 In:   a YAML file.
 Out:  a `Study`, and its `Suite`.
 
-Opens the study file and the suite's heading, draws no item, knows no torch.
+Opens the study file and the suite's heading, draws no item, needs no torch.
 """
 
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from transferscope.errors import StudyError
 from transferscope.study import (
     EMBEDDED,
     OTHERS,
     Budget,
-    Control,
     Evaluation,
     Model,
     Recipe,
@@ -33,18 +33,19 @@ from transferscope.study import (
     SuiteChoice,
     apportioned,
 )
+from transferscope.study.controls import CONTROLS
 from transferscope.suites import SUITES, open_suite, path_options, suite_class
 from transferscope.suites.hub import cached
 from transferscope.tasks import Suite
 from transferscope.tasks.untrusted import load_yaml
 
-BROUGHT = ("adapter_config.json", "config.json")
-"""What tells a PEFT folder, and the folder of a whole finetuned model."""
+EXTERNAL_FILES = ("adapter_config.json", "config.json")
+"""The file that marks a PEFT folder, and the one that marks a whole finetuned model's folder."""
 
-SHARES_MAY_MISS = 0.02
-"""How far a mixture's shares may sum to something else than 1: three times 0.33 is 0.99."""
+SHARES_TOLERANCE = 0.02
+"""How far the sum of a mixture's shares may be from 1: three times 0.33 is 0.99."""
 
-_SECTIONS: dict[str, type[BaseModel]] = {
+_SECTIONS: dict[str, type] = {
     "recipe": Recipe,
     "evaluation": Evaluation,
     "budget": Budget,
@@ -52,22 +53,37 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "selection": Selection,
 }
 
-
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _PLAIN = {
-    "tuple_type": "expected a list",
-    "string_pattern_mismatch": "expected Latin letters, digits, spaces and _ . + - alone",
+    "tuple_type": "must be a list",
+    "string_pattern_mismatch": "must be Latin letters, digits, spaces and _ . + - only",
 }
 """Our words for some of pydantic's."""
 
+DEMO = """\
+name: demo
+models: {glimpse-m: glimpse-m}
+suite: glimpse
+seeds: 2
+recipe: {items: 320, epochs: 3}
+evaluation: {items: 100}
+controls: [format-only, reordered]
+"""
+"""The study of `transferscope demo`."""
 
-def read_study(path: str | Path) -> Study:
-    """The study that a YAML file describes, with everything spelled out.
 
-    Relative paths in it are taken from the file's folder where something is there.
+def read_study(path: str | Path, *, training: bool = True) -> Study:
+    """The study in a YAML file, with tasks, defaults and paths spelled out.
+
+    Relative paths are taken from the file's folder if they exist there.
+
+    Args:
+        training: whether the suite's folder of training items must exist; if it need not and does
+            not, the study has none.
 
     Raises:
-        StudyError: the file cannot be read, a key or a task is unknown, or a value is not what it
-            must be; the message names the file, the key and the nearest valid one.
+        StudyError: the file cannot be read, a key or a task is unknown, or a value is invalid; the
+            message names the file, the key and the nearest valid one.
     """
     path = Path(path)
     try:
@@ -75,16 +91,18 @@ def read_study(path: str | Path) -> Study:
     except FileNotFoundError:
         raise StudyError(f"{path}: no such study file") from None
     except IsADirectoryError:
-        raise StudyError(f"{path}: a folder, expected a study file (YAML)") from None
+        raise StudyError(f"{path}: must be a study file (YAML), got a folder") from None
     except OSError as error:
         raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:  # no UTF-8, or a name with a NUL
-        raise StudyError(f"{path}: not UTF-8 text; expected a study file (YAML)") from None
-    return parse_study(text, path.name, path.parent)
+    except ValueError:  # not UTF-8, or a name with a NUL
+        raise StudyError(f"{path}: must be a study file (YAML) in UTF-8") from None
+    return parse_study(text, path.name, path.parent, training=training)
 
 
-def parse_study(text: str, file: str, folder: Path | None = None) -> Study:
-    """The study that YAML text describes; `file` names it in messages.
+def parse_study(
+    text: str, file: str, folder: Path | None = None, *, training: bool = True
+) -> Study:
+    """The study in a YAML text; `file` names it in messages.
 
     Raises:
         StudyError: see `read_study`.
@@ -94,29 +112,37 @@ def parse_study(text: str, file: str, folder: Path | None = None) -> Study:
     except ValueError as error:
         raise StudyError(f"{file}: {error}") from None
     if not isinstance(data, dict):
-        raise StudyError(f"{file}: expected keys such as name, models and suite")
+        raise StudyError(f"{file}: must have keys such as name, models and suite")
     try:
         study = Study.model_validate(data)
     except ValidationError as error:
         raise StudyError(f"{file}: {_explain(error)}") from None
     try:
         study = _with_paths(study, folder or Path())
+        options = study.suite.options
+        folder_of = options.get("training")
+        if not training and isinstance(folder_of, str) and not Path(folder_of).is_dir():
+            chosen = SuiteChoice(name=study.suite.name, **(options | {"training": None}))
+            study = study.model_copy(update={"suite": chosen})
         suite = suite_of(study)
-        chosen = SuiteChoice(name=study.suite.name, **suite.options())
-        study = study.model_copy(update={"suite": chosen})
-        study = _with_defaults(_with_tasks(study, suite))
+        chosen = SuiteChoice(name=study.suite.name, **suite.options())  # defaults spelled out
+        study = _with_tasks(study.model_copy(update={"suite": chosen}), suite)
         _check(study)
     except StudyError as error:
         raise StudyError(f"{file}: {error}") from None
-    return study
+    families = {model.embedded for model in study.models.values()}
+    if len(families) > 1:  # each family has its own defaults
+        return study
+    usual = EMBEDDED if families == {True} else OTHERS
+    missing = {key: value for key, value in usual.items() if getattr(study.recipe, key) is None}
+    return study.model_copy(update={"recipe": replace(study.recipe, **missing)})
 
 
 def suite_of(study: Study) -> Suite:
     """The study's suite.
 
     Raises:
-        StudyError: there is no such suite, it does not have a setting that is given, or its right
-            answers are hidden.
+        StudyError: the suite is unknown, does not have a given option, or hides its right answers.
     """
     suite = open_suite(study.suite.name, **study.suite.options)
     if suite.unscorable:
@@ -124,14 +150,14 @@ def suite_of(study: Study) -> Suite:
     return suite
 
 
-def suite_at_hand(data: bytes, file: str, *, folders: bool = True) -> Suite:
-    """The suite of a study that was run, if it is on this machine: nothing is fetched.
+def local_suite(data: bytes, file: str, *, folders: bool = True) -> Suite:
+    """The suite of a finished study if it is on this machine; nothing is downloaded.
 
-    Of the study file its suite alone is read, as models and adapters may be elsewhere by now.
+    Only the suite of the study file is read, as models and adapters may have moved.
 
     Args:
         data: the study file's bytes; `file` names it in messages.
-        folders: whether folders that it names may be opened: not where a stranger wrote it.
+        folders: whether to open folders that it names: not if a stranger wrote it.
 
     Raises:
         StudyError: the file is damaged, or the suite is not here.
@@ -162,36 +188,38 @@ def resolved(study: Study) -> bytes:
 
 
 def nearest(name: object, known: Sequence[str]) -> str:
-    """`; did you mean 'seeds'?` where a known name is near, else the known names."""
+    """`; did you mean 'seeds'?` if a known name is near, else the known names."""
     near = get_close_matches(str(name), known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 
 
 def _explain(error: ValidationError) -> str:
-    """The first thing that is wrong, on one line."""
+    """The first error, on one line."""
     found: list[Any] = error.errors()  # a misspelled key also leaves the right one missing
-    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    first = next((one for one in found if one["type"] in _UNKNOWN), found[0])
     parts = [str(part) for part in first["loc"]]
-    if first["type"] == "extra_forbidden":
+    if first["type"] in _UNKNOWN:
         section = _SECTIONS[parts[0]] if len(parts) > 1 else Study
+        known = list(section.__annotations__)
         where = f"{'.'.join(parts[:-1])}: " if len(parts) > 1 else ""
-        return f"{where}unknown key {parts[-1]!r}{nearest(parts[-1], list(section.model_fields))}"
+        return f"{where}unknown key {parts[-1]!r}{nearest(parts[-1], known)}"
     where = ".".join(part for part in parts if part != "[key]") or "the file"
     if first["type"] == "missing":
         return f"{where} is missing"
     message: str = _PLAIN.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower()}{message[1:]}; found {str(first['input'])[:60]!r}"
+    got = "" if "got " in message else f"; got {str(first['input'])[:60]!r}"
+    return f"{where}: {message[0].lower()}{message[1:]}{got}"
 
 
 def _with_paths(study: Study, folder: Path) -> Study:
-    """The study with paths that lie beside the file made absolute."""
+    """The study with absolute paths to all that exists beside the file."""
 
     def placed(text: str) -> Path:
         try:
             path = (folder / Path(text).expanduser()).resolve()
-            path.exists()  # which refuses a name that is too long
+            path.exists()  # raises for a name that is too long
             return path
-        except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, nobody's home
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, an unknown home
             why = getattr(error, "strerror", None) or str(error)
             raise StudyError(f"{text[:60]!r} is no path: {why[0].lower()}{why[1:]}") from None
 
@@ -199,54 +227,39 @@ def _with_paths(study: Study, folder: Path) -> Study:
         path = placed(text)
         return str(path) if path.exists() else text
 
-    def brought(adapters: Mapping[str, Mapping[int, str]]) -> dict[str, dict[int, str]]:
-        return {
-            source: {seed: found(text) for seed, text in by_seed.items()}
-            for source, by_seed in adapters.items()
-        }
-
     if study.adapters and len(study.models) > 1:
-        raise StudyError("adapters: with several models, give each model its own, under models")
+        raise StudyError("adapters: with several models, list adapters per model, under models")
     models = {
         name: model.model_copy(
             update={
                 "where": found(model.where),
-                "adapters": brought(model.adapters or study.adapters),
+                "adapters": {
+                    source: {seed: found(text) for seed, text in by_seed.items()}
+                    for source, by_seed in (model.adapters or study.adapters).items()
+                },
             }
         )
         for name, model in study.models.items()
     }
-    suite = study.suite
-    if (placed(suite.name) / "suite.yaml").is_file():
-        suite = suite.model_copy(update={"name": found(suite.name)})
+    suite, budget = study.suite, study.budget
     given = {name: suite.options.get(name) for name in path_options(suite.name)}
     paths = {name: found(text) for name, text in given.items() if isinstance(text, str)}
-    suite = SuiteChoice(name=suite.name, **(suite.options | paths))
-    budget = study.budget
+    name = found(suite.name) if (placed(suite.name) / "suite.yaml").is_file() else suite.name
+    suite = SuiteChoice(name=name, **(suite.options | paths))
     if budget.cache:
         budget = budget.model_copy(update={"cache": str(placed(budget.cache))})
     changed = {"models": models, "suite": suite, "budget": budget, "adapters": {}}
     return study.model_copy(update=changed)
 
 
-def _with_defaults(study: Study) -> Study:
-    """The study with its family's defaults spelled out, where all of its models are of one."""
-    families = {model.embedded for model in study.models.values()}
-    if len(families) > 1:
-        return study
-    usual = EMBEDDED if families == {True} else OTHERS
-    left = {key: its for key, its in usual.items() if getattr(study.recipe, key) is None}
-    return study.model_copy(update={"recipe": study.recipe.model_copy(update=left)})
-
-
 def _with_tasks(study: Study, suite: Suite) -> Study:
-    """The study with its sources, targets and ceilings spelled out, all of them known."""
+    """The study with its sources, targets and ceilings spelled out and checked."""
     tasks = [task.name for task in suite.tasks]
     trained = list(dict.fromkeys([*suite.sources, *tasks]))
     if taken := set(study.controls) & set(trained):
         raise StudyError(f"controls: {min(taken)!r} is the name of a task of the suite too")
     chosen: dict[str, Any] = {"mixtures": _mixtures(study, trained)}
-    for field, known, usually in (
+    for field, known, default in (
         ("sources", trained, suite.sources),
         ("targets", tasks, suite.defaults),
     ):
@@ -254,10 +267,10 @@ def _with_tasks(study: Study, suite: Suite) -> Study:
         for name in names or ():
             if name not in known:
                 raise StudyError(f"{field}: unknown task {name!r}{nearest(name, known)}")
-        alone = field == "sources" and names == () and bool(study.mixtures)
-        if names is not None and (len(set(names)) < len(names) or not (names or alone)):
-            raise StudyError(f"{field}: expected at least one task, and none twice")
-        wanted = usually if names is None else names
+        only_mixtures = field == "sources" and names == () and bool(study.mixtures)
+        if names is not None and (len(set(names)) < len(names) or not (names or only_mixtures)):
+            raise StudyError(f"{field}: must name at least one task, and no task twice")
+        wanted = default if names is None else names
         chosen[field] = tuple(name for name in known if name in wanted)
     chosen["selection"] = _selection(study, chosen["sources"], chosen["targets"])
     if isinstance(study.ceilings, dict):
@@ -270,7 +283,7 @@ def _with_tasks(study: Study, suite: Suite) -> Study:
 
 
 def _selection(study: Study, sources: Sequence[str], targets: Sequence[str]) -> Selection | None:
-    """The experiment, its targets known and in the suite's order, its seeds none of the study's."""
+    """The experiment, checked, with its targets in the suite's order."""
     chosen = study.selection
     if chosen is None:
         return None
@@ -282,30 +295,31 @@ def _selection(study: Study, sources: Sequence[str], targets: Sequence[str]) -> 
             raise StudyError(f"selection.targets: {name}: the study has no other source to mix")
     for seed in chosen.seeds:
         if seed in study.seeds or chosen.seeds.count(seed) > 1:
-            what = "informs the choice" if seed in study.seeds else "is given twice"
-            raise StudyError(f"selection.seeds: {seed} {what}; those that judge must be others")
+            what = "is also a seed of the study" if seed in study.seeds else "is given twice"
+            raise StudyError(f"selection.seeds: {seed} {what}; judging seeds must be new")
     if chosen.items is not None and study.evaluation.items is None:
         raise StudyError(
-            "selection.items: evaluation.items takes all items to inform the choice; limit it"
+            "selection.items: evaluation.items uses every item for selection; set it so that some "
+            "remain for the test"
         )
     return chosen.model_copy(update={"targets": tuple(t for t in targets if t in chosen.targets)})
 
 
 def _mixtures(study: Study, trained: Sequence[str]) -> dict[str, dict[str, float]]:
-    """The mixtures, their tasks known and in the suite's order, their shares scaled to sum to 1."""
-    taken = {_as_file(name): name for name in [*trained, *get_args(Control)]}
+    """The mixtures, checked, with tasks in the suite's order and shares that sum to 1."""
+    taken = {_as_file(name): name for name in [*trained, *CONTROLS]}
     made: dict[str, dict[str, float]] = {}
     for mixture, shares in study.mixtures.items():
         where = f"mixtures.{mixture}"
         if other := taken.get(_as_file(mixture)):
-            raise StudyError(f"{where}: the same name as {other!r}, for a file; give it another")
+            raise StudyError(f"{where}: has the same file name as {other!r}; rename it")
         taken[_as_file(mixture)] = mixture
         for name in shares:
             if name not in trained:
                 raise StudyError(f"{where}: unknown task {name!r}{nearest(name, trained)}")
         total = math.fsum(shares.values())
-        if abs(total - 1) > SHARES_MAY_MISS:
-            raise StudyError(f"{where}: shares sum to {total:.4g}, expected 1")
+        if abs(total - 1) > SHARES_TOLERANCE:
+            raise StudyError(f"{where}: shares must sum to 1, got {total:.4g}")
         scaled = {name: shares[name] / total for name in trained if name in shares}
         counts = apportioned(scaled, study.recipe.items)
         if empty := [name for name, count in counts.items() if not count]:
@@ -318,47 +332,42 @@ def _mixtures(study: Study, trained: Sequence[str]) -> dict[str, dict[str, float
 
 
 def _as_file(name: str) -> str:
-    """A name as those of its files tell it from others."""
+    """A name as in file names, where some names become equal."""
     return re.sub(r"[^a-z0-9.-]", "_", name.lower())
 
 
 def _check(study: Study) -> None:
-    """Refuse what no single field can know."""
-    if placebos := [name for name in study.controls if name != "reordered" and not study.sources]:
-        raise StudyError(f"controls: {placebos[0]} mixes the sources, and the study has none")
+    """Refuse what no field can check alone."""
+    placebos = [name for name in study.controls if CONTROLS[name].labels]
+    if placebos and not study.sources:
+        raise StudyError(f"controls: {placebos[0]} mixes the sources, but the study has none")
     for name, seeds in study.mixture_seeds.items():
         if name not in study.mixtures:
             hint = nearest(name, list(study.mixtures))
             raise StudyError(f"mixture_seeds: {name!r} is no mixture of the study{hint}")
         if not seeds or set(seeds) - set(study.seeds):
-            raise StudyError(f"mixture_seeds.{name}: expected some of {list(study.seeds)}")
+            raise StudyError(
+                f"mixture_seeds.{name}: must be a non-empty subset of {list(study.seeds)}"
+            )
     if len(set(study.seeds)) < len(study.seeds):
         raise StudyError(f"seeds: a seed is given twice in {list(study.seeds)}")
     if len({name.lower().replace(" ", "_") for name in study.models}) < len(study.models):
-        raise StudyError("models: two names differ in case or blanks alone")
+        raise StudyError("models: two names differ only in case or blanks")
     for name, model in study.models.items():
-        for source, by_seed in model.adapters.items():
-            where = f"adapters of {name}"
-            if source not in (study.sources or ()):
-                hint = nearest(source, study.sources or ())
-                raise StudyError(f"{where}: {source!r} is no source of the study{hint}")
-            for seed, folder in by_seed.items():
-                if seed not in study.seeds:
-                    raise StudyError(f"{where}: {source}: {seed} is no seed of the study")
-                if not any(Path(folder, file).is_file() for file in BROUGHT):
-                    raise StudyError(
-                        f"{where}: {source}: {seed}: {folder}: neither a PEFT folder nor a whole "
-                        f"model's, there is no {' and no '.join(BROUGHT)}"
-                    )
+        _check_adapters(f"adapters of {name}", study, model.adapters)
 
 
-DEMO = """\
-name: demo
-models: {glimpse-m: glimpse-m}
-suite: glimpse
-seeds: 2
-recipe: {items: 320, epochs: 3}
-evaluation: {items: 100}
-controls: [format-only, reordered]
-"""
-"""The study of `transferscope demo`."""
+def _check_adapters(where: str, study: Study, adapters: Mapping[str, Mapping[int, str]]) -> None:
+    """Refuse external adapters of no source or seed, and folders that are none."""
+    for source, by_seed in adapters.items():
+        if source not in (study.sources or ()):
+            hint = nearest(source, study.sources or ())
+            raise StudyError(f"{where}: {source!r} is no source of the study{hint}")
+        for seed, folder in by_seed.items():
+            if seed not in study.seeds:
+                raise StudyError(f"{where}: {source}: {seed} is no seed of the study")
+            if not any(Path(folder, file).is_file() for file in EXTERNAL_FILES):
+                raise StudyError(
+                    f"{where}: {source}: {seed}: {folder}: must be a PEFT folder or a whole "
+                    f"model's, with {' or '.join(EXTERNAL_FILES)}"
+                )

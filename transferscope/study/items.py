@@ -1,60 +1,65 @@
-"""A study's items: each split opened once, and the evaluation items kept once drawn.
+"""A study's items: each split is opened once, and evaluation items are kept once they are drawn.
 
 In:   a `Study`.
-Out:  items as the study asks them, digests of them, and a refusal to train on what is evaluated.
+Out:  items with the study's prompt, digests of them, and an error where training items are also
+      evaluated.
 
-Draws or reads items; knows no torch.
+Draws or reads items; needs no torch.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from transferscope.errors import StudyError
 from transferscope.study import Study
 from transferscope.study.file import suite_of
 from transferscope.tasks import Item, Split, Suite, gold
-from transferscope.tasks.choices import Prompt, with_style
+from transferscope.tasks.choices import with_style
 
 if TYPE_CHECKING:
     from transferscope.suites.similar_images import KnownItems
 
 
-class Stock:
-    """A suite's items, each split opened once, and the evaluation items kept once drawn.
+class StudyItems:
+    """The items of a study's suite. A pickled copy opens the suite anew, so that it stays small.
 
     Args:
-        prompt: how every item is asked.
-        after: evaluation items of each target that are passed over first.
-        digests: known digests, by what determines them; grows with what has to be drawn.
+        digests: known digests, by what determines them; drawn items add theirs.
     """
 
-    def __init__(
-        self,
-        suite: Suite,
-        prompt: Prompt = "benchmark",
-        digests: Mapping[str, str] | None = None,
-        after: int = 0,
-    ) -> None:
-        self.suite = suite
-        self.prompt: Prompt = prompt
-        self.after = after
+    def __init__(self, study: Study, digests: Mapping[str, str] | None = None) -> None:
+        self.study = study
         self.digests = dict(digests or {}) if self.stable else {}
         self._splits: dict[tuple[str, Split], Sequence[Item]] = {}
-        self._asked: dict[tuple[str, int], list[Item]] = {}
-        self._shown: dict[tuple[tuple[str, int], ...], KnownItems] = {}
+        self._eval: dict[str, list[Item]] = {}
+        self._shown: KnownItems | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StudyItems, (self.study,)
+
+    @cached_property
+    def suite(self) -> Suite:
+        """The suite, opened with the study's options."""
+        return suite_of(self.study)
 
     @property
     def stable(self) -> bool:
-        """Whether the suite's version determines its items; a user's files may change in place."""
+        """Whether the suite's version determines its items; files of a user may change in place."""
         return self.suite.immutable
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of results must know of the items drawn so far."""
+        return list(self.suite.notes)
+
     def split(self, task: str, split: Split) -> Sequence[Item]:
-        """All items of a task's split, as the suite gives them.
+        """All items of a task's split, as the suite has them.
 
         Raises:
-            StudyError: there are none.
+            StudyError: the split is empty.
         """
         if (task, split) not in self._splits:
             items = self.suite.items(task, split)
@@ -63,62 +68,64 @@ class Stock:
             self._splits[task, split] = items
         return self._splits[task, split]
 
-    def asked(self, target: str, most: int | None) -> int:
-        """Evaluation items of a target, at most so many.
+    def eval_count(self, target: str) -> int:
+        """The number of a target's evaluation items.
 
         Raises:
-            StudyError: there are none.
+            StudyError: the study skips all of them.
         """
-        size = len(self.split(target, "eval"))
-        if size <= self.after:
+        size, skipped = len(self.split(target, "eval")), self.study.evaluation.after
+        if size <= skipped:
             raise StudyError(
-                f"{self.suite.name}: {target} has {size} eval items, and {self.after} of them are "
-                "passed over, so none is left to ask"
+                f"{self.suite.name}: {target} has {size} eval items, but evaluation.after skips "
+                f"{skipped}; lower it"
             )
-        return min(most or size, size - self.after)
+        return min(self.study.evaluation.items or size, size - skipped)
 
-    def questions(self, target: str, count: int) -> list[Item]:
-        """The first evaluation items of a target.
+    def eval_items(self, target: str) -> list[Item]:
+        """The evaluation items of a target, with the study's prompt.
 
         Raises:
             StudyError: a right answer is hidden.
         """
-        if (target, count) not in self._asked:
-            items = self.split(target, "eval")[self.after : self.after + count]
+        if target not in self._eval:
+            first = self.study.evaluation.after
+            items = self.split(target, "eval")[first : first + self.eval_count(target)]
             if hidden := sum(item.hidden for item in items):
                 raise StudyError(
                     f"{self.suite.name}: {target}: the right answers of {hidden} of {len(items)} "
-                    "items are hidden, so nothing can be scored on them"
+                    "items are hidden, so they cannot be scored"
                 )
-            self._asked[target, count] = [with_style(item, self.prompt) for item in items]
-        return self._asked[target, count]
+            self._eval[target] = [with_style(item, self.study.evaluation.prompt) for item in items]
+        return self._eval[target]
 
-    @property
-    def asked_of(self) -> list[object]:
-        """All that determines a target's questions, their number aside."""
-        passed_over = [self.after] if self.after else []
-        return [self.suite.name, self.suite.version, *passed_over]
-
-    def gold(self, target: str, count: int) -> str:
-        """`suite.gold` of a target's first items."""
-        name = f"gold {hashed([*self.asked_of, target, count])}"
+    def gold(self, target: str) -> str:
+        """The hash of the right answers to a target's evaluation items."""
+        name = f"gold {hashed([*self._eval_source(), target, self.eval_count(target)])}"
         if name not in self.digests:
-            self.digests[name] = gold(self.questions(target, count))
+            self.digests[name] = gold(self.eval_items(target))
         return self.digests[name]
 
-    @property
-    def notes(self) -> list[str]:
-        """What a reader of results must know of the items drawn so far."""
-        return list(self.suite.notes)
+    def eval_digest(self, target: str) -> str:
+        """SHA-256 of a target's evaluation items, ids included: predictions refer to the ids."""
+        prompt = self.study.evaluation.prompt
+        name = f"eval {hashed([*self._eval_source(), prompt, target, self.eval_count(target)])}"
+        if name not in self.digests:
+            self.digests[name] = hashed(
+                [[item.id, item.digest(), len(item.choices)] for item in self.eval_items(target)]
+            )
+        return self.digests[name]
 
-    def refuse_asked(self, learned: Sequence[Item], targets: Mapping[str, int]) -> None:
-        """Refuse to train on what is evaluated.
+    def _eval_source(self) -> list[object]:
+        """All that determines a target's evaluation items except for their number."""
+        skipped = self.study.evaluation.after
+        return [self.suite.name, self.suite.version, *([skipped] if skipped else [])]
 
-        Pictures and choices are compared, not files or the question's wording
-        (`similar_images.KnownItems`); an item without pictures or choices counts by its question.
+    def refuse_overlap(self, training: Sequence[Item]) -> None:
+        """Refuse to train on evaluation items.
 
-        Args:
-            targets: evaluation items of each target.
+        Images and options are compared, not files or wording (`similar_images.KnownItems`); an item
+        without images or options is compared by its question.
 
         Raises:
             StudyError: naming both items.
@@ -127,34 +134,22 @@ class Stock:
             return
         from transferscope.suites.similar_images import KnownItems
 
-        asked = [
-            item for target, count in targets.items() for item in self.questions(target, count)
-        ]
-        counts = tuple(targets.items())
-        if counts not in self._shown:
-            self._shown[counts] = KnownItems(asked)
-        questions = {(item.question, len(item.images)) for item in learned}
-        alike = (item for item in asked if (item.question, len(item.images)) in questions)
+        evaluated = [i for target in self.study.targets or () for i in self.eval_items(target)]
+        if self._shown is None:
+            self._shown = KnownItems(evaluated)
+        # Hashing pixels is slow, so only items with an equal question are compared by them.
+        questions = {(item.question, len(item.images)) for item in training}
+        alike = (item for item in evaluated if (item.question, len(item.images)) in questions)
         same = {item.content_key(): item for item in alike}
-        keyed = ((item, item.content_key()) for item in learned if same)
+        keyed = ((item, item.content_key()) for item in training if same)
         equal = ((item, same[key]) for item, key in keyed if key in same)
-        if found := next(equal, None) or self._shown[counts].repeated(learned):
-            item, evaluated = found
+        if found := next(equal, None) or self._shown.repeated(training):
+            item, other = found
             raise StudyError(
-                f"training item {item.id!r} of {item.task} is evaluation item {evaluated.id!r} of "
-                f"{evaluated.task}: the same pictures, with the same question or choices; take it "
-                "out of the training items"
+                f"training item {item.id!r} of {item.task} is evaluation item {other.id!r} of "
+                f"{other.task}: the same images, with the same question or choices; remove it "
+                "from the training items"
             )
-
-
-def stock_of(study: Study, digests: Mapping[str, str] | None = None) -> Stock:
-    """The study's items.
-
-    Args:
-        digests: as for `Stock`.
-    """
-    asked = study.evaluation
-    return Stock(suite_of(study), asked.prompt, digests, asked.after)
 
 
 def hashed(value: object) -> str:

@@ -1,0 +1,1 @@
+"""Programs that made what is shipped; they run from a checkout and are not in the wheel."""

@@ -1,0 +1,46 @@
+"""Conversations about small images as rows of token ids. Needs no torch."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tools.glimpse_bases.tokenizer import encode
+from transferscope.engine.glimpse.prompt_layout import ASSISTANT, PAD, TURN, TURN_END, USER, opening
+
+
+class Packed(NamedTuple):
+    """A conversation of several turns in one row."""
+
+    ids: list[int]
+    answered: list[bool]
+    """Which tokens the model has to say itself."""
+
+
+def prompt(pictures: int, text: str) -> list[int]:
+    """One question, up to the place where the answer's first token is said."""
+    return [*opening(pictures), *encode(text), TURN_END, TURN, ASSISTANT]
+
+
+def pack(pictures: int, turns: Iterable[tuple[str, str]], longest: int) -> Packed:
+    """Questions and answers in a row of at most `longest` tokens; what is too long is left out."""
+    ids, answered = opening(pictures), [False] * len(opening(pictures))
+    lead: list[int] = []
+    for question, answer in turns:
+        asked = [*lead, *encode(question), TURN_END, TURN, ASSISTANT]
+        said = [*encode(answer), TURN_END]
+        if len(ids) + len(asked) + len(said) > longest:
+            continue
+        ids += asked + said
+        answered += [False] * len(asked) + [True] * len(said)
+        lead = [TURN, USER]
+    return Packed(ids, answered)
+
+
+def padded(table: Sequence[Sequence[int]], length: int | None = None) -> np.ndarray:
+    """Rows of ids made equally long on the right: (rows, length), int64."""
+    length = max(map(len, table), default=0) if length is None else length
+    filled = np.full((len(table), length), PAD, dtype=np.int64)
+    for row, ids in zip(filled, table, strict=True):
+        row[: len(ids)] = ids
+    return filled

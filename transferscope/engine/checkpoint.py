@@ -1,0 +1,132 @@
+"""A finetuned checkpoint: a whole model, merged with an adapter or trained in full.
+
+In:   a base, and a folder with `config.json` and safetensors of the same architecture.
+Out:  a `Base` with the folder's weights and the base's processor, so that both get equal prompts.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferscope.engine.base_model import Base, hash_folder, load_model, make_base
+from transferscope.engine.devices import layers_by_device
+from transferscope.engine.processors import first_line
+from transferscope.errors import DataError
+
+_MAY_DIFFER = {
+    *("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path"),
+    *("use_cache", "initializer_range", "tie_word_embeddings", "attention_dropout"),
+    *("bos_token_id", "eos_token_id", "pad_token_id", "max_position_embeddings"),
+}
+"""Settings that do not change what a forward computes from given weights."""
+
+
+def load_checkpoint(base: Base, folder: str | Path) -> Base:
+    """A checkpoint made from a base: merged with an adapter, or finetuned in full.
+
+    Its processor is not used, so that differences from the base are due to the weights only.
+
+    Raises:
+        DataError: the folder has no safetensors, is damaged, or differs from the base in
+            architecture, in a weight's name or shape, or in a token's id; the message names the
+            first difference.
+    """
+    folder = Path(folder)
+    _check_files(base, folder)
+    devices = list(layers_by_device(base.model))
+    model, unused = load_model(folder, base.dtype, devices, quantization=base.quantization)
+    _refuse_unused(base, folder, unused)
+    return make_base(
+        model,
+        base.processor,
+        name=base.name,
+        weights_hash=hash_folder(folder),
+        max_pixels=base.max_pixels,
+        cache_limits=base.cache_limits,
+        thinking=base.thinking,
+    )
+
+
+def check_checkpoint(base: Base, folder: Path) -> None:
+    """Refuse a checkpoint of another base, without reading weights.
+
+    Raises:
+        DataError: see `load_checkpoint`.
+    """
+    _check_files(base, folder)
+    _, unused = load_model(folder, base.dtype, [torch.device("meta")])  # names and shapes only
+    _refuse_unused(base, folder, unused)
+
+
+def _check_files(base: Base, folder: Path) -> None:
+    for pattern in ("config.json", "*.safetensors"):
+        if not any(folder.glob(pattern)):
+            raise DataError(
+                f"{folder}: no {pattern}; a finetuned checkpoint has config.json and safetensors"
+            )
+    _check_config(base, folder)
+    _check_tokenizer(base, folder)
+
+
+def _refuse_unused(base: Base, folder: Path, unused: list[str]) -> None:
+    if unused:
+        raise DataError(
+            f"{folder}: not of the base {base.name}, which has no weight {unused[0]}; "
+            "merge adapters and remove heads before saving"
+        )
+
+
+def _check_config(base: Base, folder: Path) -> None:
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        raise DataError(f"{folder}: not a checkpoint: {first_line(error)}") from None
+    ours, theirs = base.model.config, config
+    if ours.model_type != theirs.model_type:
+        raise DataError(
+            f"{folder}: a {theirs.model_type}, but the base {base.name} is a {ours.model_type}"
+        )
+    for name, own, other in _differences(ours.to_dict(), theirs.to_dict()):
+        if name == "image_grid_pinpoints" and base.max_pixels is not None:
+            continue  # `max_pixels` has changed the base's
+        raise DataError(
+            f"{folder}: not of the base {base.name}: {name} must be {own!r}, got {other!r}"
+        )
+
+
+def _differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], above: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Settings that differ, by full name; a setting that one side omits does not differ."""
+    for name in ours:
+        own, other = ours[name], theirs.get(name, ours[name])
+        if name in _MAY_DIFFER or str(name).startswith("_"):
+            continue
+        if isinstance(own, Mapping) and isinstance(other, Mapping):
+            yield from _differences(own, other, f"{above}{name}.")
+        elif own != other and list(own if isinstance(own, tuple) else [own]) != other:
+            yield f"{above}{name}", own, other
+
+
+def _check_tokenizer(base: Base, folder: Path) -> None:
+    """A checkpoint without a tokenizer is assumed to have the base's."""
+    from transformers import AutoTokenizer
+
+    if not (folder / "tokenizer.json").is_file():
+        return
+    try:
+        theirs: Any = AutoTokenizer.from_pretrained(folder).get_vocab()
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder}: tokenizer: {first_line(error)}") from None
+    ours = base.processor.tokenizer.get_vocab()
+    for token in sorted({*ours, *theirs}, key=lambda token: ours.get(token, len(ours))):
+        if ours.get(token) != theirs.get(token):
+            raise DataError(
+                f"{folder}: the tokenizer is not that of the base {base.name}: token {token!r} "
+                f"must be {ours.get(token)}, got {theirs.get(token)}"
+            )

@@ -1,0 +1,62 @@
+"""What the engine knows about families of VLMs: one record per family, in one dict.
+
+To give a family a fast path, write a module with a `ForwardPath` and list it here. A family that
+is not listed runs on the reference path, with the defaults of `Family`.
+"""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LinearNames:
+    """Patterns of module names by which a model's linear layers are grouped."""
+
+    tower: re.Pattern[str] = re.compile(
+        r"vision|visual|image|video|audio|speech|perceiver|resampler|qformer|project(or|ion)"
+        r"|connector|aligner|merger|tower|generation|action|^dit$"
+    )
+    """Parts beside the language model, for models whose `get_decoder` returns the whole model."""
+    router: re.Pattern[str] = re.compile(r"router|gate|shared_expert_gate|wg")
+    attention: re.Pattern[str] = re.compile(r"attn|attention", re.I)
+    mixer: re.Pattern[str] = re.compile(
+        r"attn|attention|mixer|conv|mamba|ssm|rnn|recurrent|delta", re.I
+    )
+    """Token mixers, attention among them."""
+    mlp: re.Pattern[str] = re.compile(r"(gate_up|gate|up|down)_proj|w[123]|fc[12]")
+
+
+@dataclass(frozen=True)
+class Family:
+    """What differs between families beyond what transformers reports about a model."""
+
+    path: str = "transferscope.engine.reference_path:ReferencePath"
+    """The forward path, as `module:class`; imported when a base of the family is first run."""
+    linears: LinearNames = LinearNames()
+    thinking_switches: tuple[str, ...] = ("enable_thinking", "thinking")
+    """Variables of chat templates that switch thinking: of Qwen, Gemma, GLM and others; of
+    DeepSeek, Kimi and Granite."""
+    image_tokens: tuple[str, ...] = ("image_token_id", "video_token_id")
+    """Settings of the configuration that name the tokens of images and videos."""
+
+
+OTHER = Family()
+"""Any family that is not listed."""
+
+_QWEN = "transferscope.engine.qwen_path:QwenPath"
+
+GLIMPSE = "glimpse"
+"""The embedded bases: a qwen2_5_vl by `model_type`, known by shape and tokenizer."""
+
+FAMILIES: dict[str, Family] = {
+    GLIMPSE: Family(path="transferscope.engine.glimpse.glimpse_path:GlimpsePath"),
+    "qwen2_vl": Family(path=_QWEN),
+    "qwen2_5_vl": Family(path=_QWEN),
+    "qwen3_vl": Family(path=_QWEN),
+}
+"""Families by `model_type`, as a model's configuration names it."""
+
+
+def family_of(config: object) -> Family:
+    """The family of a transformers configuration."""
+    return FAMILIES.get(getattr(config, "model_type", ""), OTHER)

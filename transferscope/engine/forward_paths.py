@@ -1,0 +1,152 @@
+"""Items as token rows, the tokens of options, and the forward paths that run a base on rows.
+
+A row is one question up to the position where the answer begins. A forward path turns items into
+rows, and rows into logits of the tokens that follow. There is one for any model
+(`reference_path`), one for Qwen's families (`qwen_path`) and one for the embedded bases
+(`glimpse`). They give the same numbers. `families` lists which path a family has.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from transferscope.engine.base_model import Base
+from transferscope.engine.devices import layers_by_device
+from transferscope.engine.families import FAMILIES, GLIMPSE, OTHER
+from transferscope.engine.glimpse.prompt_layout import fits, is_embedded
+from transferscope.engine.vision_cache import KeyedImage
+from transferscope.errors import DataError
+from transferscope.tasks import LETTERS, Item
+
+REFERENCE = "reference"
+"""The path that runs any model, by name."""
+
+ANSWER = "({})"
+"""How an answer is written: a letter in parentheses, as BLINK's prompts write the options."""
+
+
+class Row(NamedTuple):
+    """One question as token ids."""
+
+    item: Item
+    ids: tuple[int, ...]
+    """The prompt's tokens, image tokens included."""
+    images: tuple[KeyedImage, ...]
+    """In order; empty on the reference path."""
+    grids: tuple[tuple[int, int, int], ...] = ()
+    """Time, height and width of each image in patches; only on Qwen's path."""
+    answer_ids: tuple[int, ...] = ()
+    """Tokens of the answer after the prompt."""
+
+    @property
+    def length(self) -> int:
+        """Number of tokens."""
+        return len(self.ids) + len(self.answer_ids)
+
+
+class ForwardPath(Protocol):
+    """One way to run a base."""
+
+    def encode(self, items: Sequence[Item]) -> list[Row]:
+        """Items as rows."""
+        ...
+
+    def logits(self, rows: Sequence[Row], num_logits_to_keep: int = 1) -> Tensor:
+        """Logits (rows, num_logits_to_keep, vocabulary) at the last positions, float32 or more."""
+        ...
+
+
+def forward_path(base: Base, items: Sequence[Item], kind: str = "") -> ForwardPath:
+    """The fastest path that runs these items on this base.
+
+    Args:
+        kind: the path of this family, or `REFERENCE`; empty: the fastest.
+    """
+    kind = kind or _family_name(base, items)
+    if kind not in base.paths:
+        module, _, name = FAMILIES.get(kind, OTHER).path.partition(":")
+        base.paths[kind] = getattr(import_module(module), name)(base)
+    return base.paths[kind]
+
+
+def _family_name(base: Base, items: Sequence[Item]) -> str:
+    on_one_device = len(layers_by_device(base.model)) == 1
+    if on_one_device and is_embedded(base) and fits(items):
+        return GLIMPSE
+    family = base.model.config.model_type
+    return family if family in FAMILIES else REFERENCE
+
+
+class OptionTokens(NamedTuple):
+    """The tokens with which answers begin."""
+
+    prefix: tuple[int, ...]
+    """Tokens that all answers begin with."""
+    suffixes: tuple[tuple[int, ...], ...]
+    """For each letter the tokens after the prefix, up to the first that no other letter has."""
+
+    @property
+    def single(self) -> bool:
+        """Whether one token distinguishes the letters."""
+        return all(len(suffix) == 1 for suffix in self.suffixes)
+
+
+def option_tokens(processor: Any) -> OptionTokens:
+    """How a tokenizer writes the answers (A) to (J) at the beginning of a reply.
+
+    Raises:
+        DataError: the tokenizer writes two letters alike.
+    """
+    tokenizer = processor.tokenizer
+    chat = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
+    before = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    # A template may write white space before a reply, as SmolVLM's in `Assistant: (A)`.
+    first = ANSWER.format(LETTERS[0])
+    reply = {"role": "assistant", "content": [{"type": "text", "text": first}]}
+    whole = processor.apply_chat_template([*chat, reply], tokenize=False)
+    blank, found, _ = whole.removeprefix(before).partition(first)
+    if not (whole.startswith(before) and found and not blank.strip()):
+        blank = ""
+    prompt_ids, answers = tokenizer(before)["input_ids"], []
+    for letter in LETTERS:
+        answer = blank + ANSWER.format(letter)
+        ids = tokenizer(before + answer)["input_ids"]
+        if ids[: len(prompt_ids)] != prompt_ids:  # the answer merges with the prompt's last token
+            ids = prompt_ids + tokenizer(answer, add_special_tokens=False)["input_ids"]
+        answers.append(tuple(ids[len(prompt_ids) :]))
+    return distinct_tokens(answers)
+
+
+def distinct_tokens(answers: Sequence[tuple[int, ...]]) -> OptionTokens:
+    """Answers' tokens as a common prefix and the shortest suffixes that differ.
+
+    Raises:
+        DataError: two answers are equal, or one begins with another.
+    """
+    shared = 0
+    while len({answer[: shared + 1] for answer in answers}) == 1 and shared < len(answers[0]):
+        shared += 1
+    suffixes = []
+    for answer in answers:
+        others = [other for other in answers if other is not answer]
+        for end in range(shared + 1, len(answer) + 1):
+            if all(other[:end] != answer[:end] for other in others):
+                suffixes.append(answer[shared:end])
+                break
+        else:
+            raise DataError("the tokenizer does not distinguish the answers (A) to (J)")
+    return OptionTokens(answers[0][:shared], tuple(suffixes))
+
+
+def chat(item: Item, images: Sequence[object] | None = None) -> list[dict[str, Any]]:
+    """An item as a conversation: the images, then the text.
+
+    Args:
+        images: PIL images; None if only their positions matter.
+    """
+    shown = [{"type": "image"}] * len(item.images)
+    if images is not None:
+        shown = [{"type": "image", "image": image} for image in images]
+    return [{"role": "user", "content": [*shown, {"type": "text", "text": item.prompt}]}]

@@ -1,0 +1,54 @@
+"""What execution passes to the engine and gets back. Needs no torch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from transferscope.tasks import Item
+
+Precision = Literal["float32", "bfloat16"]
+Quantization = Literal["nf4"]
+Scoring = Literal["letters", "generate"]
+Progress = Callable[[int, int], None]
+"""Receives how much is done, and of how much."""
+
+
+class TrainingJob(NamedTuple):
+    """One adapter to train."""
+
+    source: str
+    seed: int
+    items: Sequence[Item]
+    """In the order of the first epoch."""
+    init_seed: int
+    order_seed: int
+    dropout_seed: int
+    answers: Sequence[int] | None = None
+    """A placebo's labels; None for the items' own answers."""
+
+
+class Prediction(NamedTuple):
+    """One adapter's answer to one item."""
+
+    choice: int | None
+    """Index of the chosen option, the first of equals; None: the reply was unreadable, or a
+    log-probability is NaN."""
+    logprobs: tuple[float, ...]
+    """Log-probability of each option's letter, in the item's order."""
+    margin: float
+    """Log-probability of the best option minus that of the second best; 0 is a tie."""
+    score: float | None = None
+    """Score of a numeric answer in [0, 1]; None: no number could be read."""
+
+
+@dataclass(frozen=True)
+class CacheLimits:
+    """How much memory and disk vision features may take."""
+
+    memory: int = 2 << 30
+    """Bytes in memory."""
+    folder: Path | None = None
+    """Where features that do not fit in memory are kept; None: nowhere."""
+    disk: int = 20 << 30
+    """Bytes in the folder."""

@@ -1,0 +1,106 @@
+"""The forward path for any model: its own processor and forward, no vision features kept.
+
+Slower than the fast paths, as images are encoded in every call; the numbers are the same.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from transferscope.engine.base_model import Base
+from transferscope.engine.forward_paths import Row, chat
+from transferscope.errors import DataError
+from transferscope.tasks import Item
+
+
+class ReferencePath:
+    """Items on any base that transformers loads with `AutoModelForImageTextToText`."""
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        base.processor.tokenizer.padding_side = "left"
+        parameters = inspect.signature(base.model.forward).parameters
+        self._keeps = "logits_to_keep" in parameters
+        self._known: WeakKeyDictionary[Item, tuple[int, ...]] = WeakKeyDictionary()
+
+    def encode(self, items: Sequence[Item]) -> list[Row]:
+        """Items as rows, whose tokens give their length; the processor makes each batch.
+
+        Raises:
+            DataError: the processor cannot read an item.
+        """
+        for item in items:
+            if item not in self._known:
+                self._known[item] = self._ids(item)
+        return [Row(item, self._known[item], ()) for item in items]
+
+    def logits(self, rows: Sequence[Row], num_logits_to_keep: int = 1) -> Tensor:
+        """Logits (rows, num_logits_to_keep, vocabulary) at the last positions."""
+        kept = {"logits_to_keep": num_logits_to_keep} if self._keeps else {}
+        logits = self._base.model(**self.inputs(rows), use_cache=False, **kept).logits
+        logits = logits[:, -num_logits_to_keep:]
+        return logits.to(self._base.device, torch.promote_types(logits.dtype, torch.float32))
+
+    def inputs(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """The arguments of the model's forward, rows padded on the left."""
+        made = self._processed([row.item for row in rows])
+        answers = [row.answer_ids for row in rows]
+        pad = self._base.processor.tokenizer.pad_token_id or 0
+        for key, value in made.items():
+            if key == "input_ids":
+                made[key] = _appended(value, answers, pad)
+            elif key == "attention_mask":
+                made[key] = _appended(value, [(1,) * len(ids) for ids in answers], 0)
+            elif key in ("token_type_ids", "mm_token_type_ids"):
+                made[key] = _appended(value, [(0,) * len(ids) for ids in answers], 0)
+        base = self._base
+        return {
+            key: value.to(base.device, base.dtype if value.is_floating_point() else value.dtype)
+            for key, value in made.items()
+        }
+
+    def _processed(self, items: Sequence[Item]) -> dict[str, Any]:
+        """The processor's output for items."""
+        from PIL import Image
+
+        chats = [
+            chat(item, [Image.fromarray(image.pixels()) for image in item.images]) for item in items
+        ]
+        made = self._base.processor.apply_chat_template(
+            chats,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",  # not in processor_kwargs: SmolVLM's would overwrite it there
+            processor_kwargs={"padding": True},
+        )
+        return dict(made)
+
+    def _ids(self, item: Item) -> tuple[int, ...]:
+        """An item's token ids."""
+        processor = self._base.processor
+        tokens = [getattr(processor, "image_token", None)]
+        if (image := getattr(self._base.model.config, "image_token_id", None)) is not None:
+            tokens.append(processor.tokenizer.convert_ids_to_tokens(image))
+        for token in tokens:
+            if token and token in item.prompt:
+                raise DataError(f"item {item.id!r}: its text contains {token}")
+        try:
+            return tuple(self._processed([item])["input_ids"][0].tolist())
+        except ValueError as error:
+            line = str(error).splitlines()[0]
+            name = type(processor).__name__
+            raise DataError(f"item {item.id!r}: {name} cannot read it: {line}") from None
+
+
+def _appended(value: Tensor, tails: Sequence[tuple[int, ...]], pad: int) -> Tensor:
+    """Rows (rows, length) with a tail appended to each, padded on the left."""
+    most = max(map(len, tails))
+    longer = value.new_full((len(value), value.shape[1] + most), pad)
+    for row, tail, head in zip(longer, tails, value, strict=True):
+        row[most - len(tail) :] = torch.cat([head, head.new_tensor(tail)])
+    return longer

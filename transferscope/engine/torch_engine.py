@@ -1,0 +1,18 @@
+"""The `Engine` of this package: a module whose functions implement the protocol."""
+
+from transferscope.engine.adapter import load_adapter, save_adapter
+from transferscope.engine.base_model import load_base
+from transferscope.engine.checkpoint import check_checkpoint, load_checkpoint
+from transferscope.engine.score import score_fleet
+from transferscope.engine.train import check_training, train_fleet
+
+__all__ = [
+    "check_checkpoint",
+    "check_training",
+    "load_adapter",
+    "load_base",
+    "load_checkpoint",
+    "save_adapter",
+    "score_fleet",
+    "train_fleet",
+]

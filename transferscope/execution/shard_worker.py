@@ -1,0 +1,383 @@
+"""Works on shards: one base, kept between shards, and the items of a study.
+
+A `ShardWorker` trains and scores the runs it is given. It lives in this process (`local`) or in a
+worker of a cluster (`ray`). It reads models and items, never the results folder, and writes only
+vision features that do not fit in memory. `shard_steps` is the order of work on a shard, in the
+process that has the results folder, wherever the worker is.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import polars as pl
+
+from transferscope.engine import Engine
+from transferscope.engine.bases import (
+    check_external,
+    external_folder,
+    is_checkpoint,
+    load_study_base,
+)
+from transferscope.engine.loss_curve import LossCurve
+from transferscope.engine.records import TrainingJob
+from transferscope.errors import DataError
+from transferscope.execution.run_state import Attempt, RunState, WorkItem, describe
+from transferscope.store.cells import adapter_folder, as_table, versions
+from transferscope.study import Recipe
+from transferscope.study.plan import Plan, Run, derived_seed
+from transferscope.tasks import Item
+from transferscope.tasks.choices import (
+    combine_orders,
+    derangement,
+    fixed_choices,
+    reordered,
+    rotations,
+)
+
+if TYPE_CHECKING:
+    from transferscope.engine.adapter import Adapter
+    from transferscope.engine.base_model import Base
+
+Report = Callable[[str, float], None]
+"""Receives what a worker does, and how much of it is done, in evaluations of an item."""
+
+Steps = Generator[Any, Any, None]
+"""Work on a shard: yields a worker's pending result, and is sent the result."""
+
+
+class TrainedFleet(NamedTuple):
+    """A fleet after training; the adapters stay with the worker."""
+
+    records: list[dict[str, Any]]
+    """How each adapter was made."""
+    work: dict[str, Any]
+    """Time and work, as the log has it."""
+    curves: list[LossCurve]
+
+
+class ScoredFleet(NamedTuple):
+    """A fleet's predictions."""
+
+    tables: dict[Run, dict[str, pl.DataFrame]]
+    """For each run, a table for each missing target."""
+    work: list[tuple[list[Run], dict[str, Any]]]
+    """Time and work, as the log has it, of runs that were scored together."""
+
+
+class ShardWorker:
+    """Trains and scores runs over one base at a time.
+
+    Args:
+        load: makes the engine, on the first call that needs it.
+        features: the results folder, where vision features may be kept.
+        report: receives progress.
+    """
+
+    name = node = ""
+    """Set if there are several workers."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        load: Callable[[], Engine],
+        features: Path,
+        report: Report,
+    ) -> None:
+        self.study, self.plan, self._load = plan.study, plan, load
+        self._features, self._report = features, report
+        self._model = self._layers = ""
+        self._base: Base | None = None
+        self._adapters: dict[Run, Adapter] = {}
+        """Those trained last, until they are scored."""
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine."""
+        return self._load()
+
+    def check(self) -> None:
+        """Refuse damaged or foreign external adapters and models."""
+        check_external(self.study, self.engine, self._features)
+
+    def open(self, model: str) -> str:
+        """Load a model's base unless it is loaded; returns the hash of its weights.
+
+        Raises:
+            StudyError: the study trains it, and its recipe cannot.
+        """
+        if model != self._model:
+            self._base, self._model = None, ""  # free the memory before the next base is loaded
+            self._report(f"{model}: loading", 0.0)
+            self._base = load_study_base(self.study, self.engine, model, self._features)
+            if any(run.trained and run.model == model for run in self.plan.runs):
+                recipe = self.study.recipe_of(model)
+                self._layers = self.engine.check_training(self._base, recipe)
+            self._model = model
+        return self.base.weights_hash
+
+    @property
+    def base(self) -> "Base":
+        """The base that was opened last."""
+        assert self._base is not None
+        return self._base
+
+    def train(self, todo: Sequence[WorkItem], rows: int | None = None) -> TrainedFleet:
+        """Train the adapters of runs together, and keep them for `score` and `save_adapter`.
+
+        Args:
+            rows: the largest microbatch of an adapter; None: what fits in memory.
+        """
+        self._adapters = {}
+        jobs, records, runs = [], [], [one.run for one in todo]
+        recipe = self.study.recipe_of(runs[0].model)
+        for one in todo:
+            source, seed = one.run.source or "", one.run.seed or 0
+            training_set = one.training_set or self.plan.training_set(one.run)
+            seeds = {
+                f"{k}_seed": derived_seed(seed, k, source) for k in ("init", "order", "dropout")
+            }
+            items, answers = training_set.items, training_set.answers
+            jobs.append(TrainingJob(source, seed, items, answers=answers, **seeds))
+            made_of = {"run": asdict(one.run), "items": training_set.digest, **seeds}
+            record = {"key": one.training_key, **made_of, "versions": versions()}
+            records.append(record | {"recipe": asdict(recipe)})
+        amount = sum(map(self.plan.training_work, runs))
+        doing, watch = f"{runs[0].model}: training {describe(runs)}", _Stopwatch(self.base)
+        self._report(doing, 0.0)
+        adapters = self.engine.train_fleet(
+            self.base,
+            jobs,
+            recipe,
+            rows=rows,
+            progress=lambda n, of: self._report(doing, amount * n / max(of, 1)),
+        )
+        self._adapters = dict(zip(runs, adapters, strict=True))
+        work = watch.trained(jobs, recipe) | {"layers": self._layers}
+        return TrainedFleet(records, work, [one.curve for one in adapters])
+
+    def save_adapter(self, run: Run, folder: Path) -> None:
+        """Write an adapter that was trained last."""
+        self.engine.save_adapter(self._adapters[run], folder)
+
+    def score(
+        self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None = None
+    ) -> ScoredFleet:
+        """Score runs on the targets that they lack.
+
+        Args:
+            folders: the adapters of runs that were not trained last.
+            rows: most items per forward; None: the study's batch size.
+        """
+        trained, self._adapters = self._adapters, {}
+        # A checkpoint is a base of its own; all other runs share the loaded base.
+        alone = [[one] for one in todo if is_checkpoint(self.study, one.run)]
+        together = [one for one in todo if not is_checkpoint(self.study, one.run)]
+        scored, done = ScoredFleet({}, []), 0.0
+        for part in [together, *alone]:
+            if not part:
+                continue
+            base, adapters = self.base, []
+            with _damage_fails_the_shard():
+                if part is not together:
+                    folder = external_folder(self.study, part[0].run)
+                    base = self.engine.load_checkpoint(base, folder)
+                for run in (one.run for one in part):
+                    if run.kind in ("base", "rerun") or part is not together:
+                        adapters.append(None)
+                    elif run in trained:
+                        adapters.append(trained[run])
+                    else:
+                        external = run.kind == "external"
+                        folder = external_folder(self.study, run) if external else folders[run]
+                        adapters.append(self.engine.load_adapter(self.base, folder))
+            tables, work = self._scored(base, part, adapters, rows, done)
+            scored.tables.update(tables)
+            scored.work.append(([one.run for one in part], work))
+            done += self._amount(part)
+        return scored
+
+    def _scored(
+        self,
+        base: "Base",
+        todo: Sequence[WorkItem],
+        adapters: "Sequence[Adapter | None]",
+        rows: int | None,
+        done: float,
+    ) -> tuple[dict[Run, dict[str, pl.DataFrame]], dict[str, Any]]:
+        """The tables of runs over one base, and the work; `done` was scored before."""
+        runs, how = [one.run for one in todo], self.study.evaluation
+        wanted = {name for one in todo for name in one.missing}
+        items = [
+            item
+            for name in self.plan.targets
+            if name in wanted
+            for item in self.plan.items.eval_items(name)
+        ]
+        fixed = fixed_choices(items)
+        orders = [self._orders(runs[0], item, fixed=item.task in fixed) for item in items]
+        variants = [
+            reordered(item, order) for item, own in zip(items, orders, strict=True) for order in own
+        ]
+        amount = self._amount(todo)
+        doing, watch = f"{runs[0].model}: scoring {describe(runs)}", _Stopwatch(base)
+        self._report(doing, done)
+        found = self.engine.score_fleet(
+            base,
+            adapters,
+            variants,
+            scoring=how.scoring,
+            reply_tokens=how.reply_tokens,
+            batch_size=min(how.batch_size, rows or how.batch_size),
+            progress=lambda n, of: self._report(doing, done + amount * n / max(of, 1)),
+        )
+        recipe = self.study.recipe_of(runs[0].model)
+        work = watch.scored(len(runs), variants, recipe, how.scoring)
+        tables: dict[Run, dict[str, pl.DataFrame]] = {}
+        for one, own in zip(todo, found, strict=True):
+            predictions, by_reply = iter(own), how.scoring == "generate"
+            answers = [
+                combine_orders([next(predictions) for _ in turns], turns, by_reply=by_reply)
+                for turns in orders
+            ]
+            frame = as_table(one.run, items, answers)
+            tables[one.run] = {name: frame.filter(pl.col("target") == name) for name in one.missing}
+        return tables, work
+
+    def _amount(self, todo: Sequence[WorkItem]) -> int:
+        """Number of missing answers."""
+        return sum(self.plan.targets[name] for one in todo for name in one.missing)
+
+    def _orders(self, run: Run, item: Item, *, fixed: bool) -> list[tuple[int, ...]]:
+        """The orders of its options in which an item is scored."""
+        first = tuple(range(len(item.choices)))
+        if fixed:
+            return [first]
+        if run.kind == "rerun":
+            first = derangement(item, run.seed or 0)
+        if self.study.evaluation.choice_order == "given":
+            return [first]
+        return [tuple(first[place] for place in turned) for turned in rotations(item)]
+
+
+class _Stopwatch:
+    """Measures a fleet's training or scoring from its creation on, for the log."""
+
+    def __init__(self, base: "Base") -> None:
+        self._profile = None
+        if hasattr(base, "model"):  # a simulated base has only seconds
+            from transferscope.engine.profiling import Profile
+
+            self._profile = Profile(base)
+        self._begun = time.perf_counter()
+
+    def trained(self, jobs: Sequence[TrainingJob], recipe: Recipe) -> dict[str, Any]:
+        """The log's fields after training."""
+        fields = self._fields(sum(recipe.passes_for(len(job.items)) for job in jobs))
+        return fields | (self._profile.trained(jobs, recipe) if self._profile else {})
+
+    def scored(
+        self, adapters: int, items: Sequence[Item], recipe: Recipe, scoring: str
+    ) -> dict[str, Any]:
+        """The log's fields after so many adapters, or the base, answered some items."""
+        fields = self._fields(adapters * len(items))
+        profile = self._profile
+        return fields | (profile.scored(adapters, items, recipe, scoring) if profile else {})
+
+    def _fields(self, items: int) -> dict[str, Any]:
+        seconds = time.perf_counter() - self._begun
+        rate = round(items / seconds, 2) if seconds else None
+        return {"items": items, "seconds": round(seconds, 3), "items_per_second": rate}
+
+
+@contextmanager
+def _damage_fails_the_shard() -> Iterator[None]:
+    """A damaged adapter or model fails the runs that need it, while others continue."""
+    try:
+        yield
+    except DataError as error:
+        raise RuntimeError(str(error)) from error
+
+
+class WorkerHandle(Protocol):
+    """A worker as the process with the results folder sees it.
+
+    The methods are those of `ShardWorker`. All but the last may return a reference that the
+    executor resolves.
+    """
+
+    name: str
+    """Empty if there is only this process."""
+    node: str
+
+    def open(self, model: str) -> Any: ...
+
+    def train(self, todo: Sequence[WorkItem], rows: int | None) -> Any: ...
+
+    def score(
+        self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None
+    ) -> Any: ...
+
+    def save_adapter(self, run: Run, folder: Path) -> None: ...
+
+
+def shard_steps(
+    state: RunState, worker: WorkerHandle, attempt: Attempt, hashes: dict[str, tuple[str, str]]
+) -> Steps:
+    """Train and score what a shard lacks, and put every run's table in place.
+
+    Args:
+        hashes: for each model the hash of its weights, and the node where it was loaded first.
+
+    Raises:
+        DataError: the model's files differ between nodes.
+    """
+    shard, rows = attempt.shard, attempt.rows
+
+    def open_base() -> Steps:
+        found = yield worker.open(shard.model)
+        first, node = hashes.setdefault(shard.model, (found, worker.node))
+        if found != first:
+            raise DataError(
+                f"{shard.model}: its files on {worker.node} differ from those on {node}"
+            )
+
+    tag = {"worker": worker.name} if worker.name else {}
+    if shard.model not in hashes:
+        yield from open_base()
+    todo = state.work_items(hashes[shard.model][0], shard, worker.name)
+    missing = [one for one in todo if one.missing]
+    untrained = [one for one in missing if one.train]
+    if missing:
+        yield from open_base()
+    if untrained:
+        trained: TrainedFleet = yield worker.train(untrained, rows)
+        runs = [one.run for one in untrained]
+        state.log_work("train", runs, trained.work | tag)
+        fine = state.drop_diverged(untrained, trained.curves, worker.name)
+        state.keep_adapters(
+            [untrained[index] for index in fine],
+            [trained.records[index] for index in fine],
+            lambda index, folder: worker.save_adapter(runs[fine[index]], folder),
+        )
+        failed = set(runs) - {runs[index] for index in fine}
+        todo = [one for one in todo if one.run not in failed]
+        missing = [one for one in missing if one.run not in failed]
+        if worker.name:  # a worker elsewhere reports scoring only later
+            doing = f"{shard.model}: scoring {describe(runs)}"
+            state.report_progress(doing, worker=worker.name)
+    tables: dict[Run, dict[str, pl.DataFrame]] = {}
+    if missing:
+        folder = state.store.folder
+        kept = [one.run for one in missing if one.run.trained and not one.train]
+        folders = {run: folder / adapter_folder(run) for run in kept}
+        scored: ScoredFleet = yield worker.score(missing, folders, rows)
+        tables = scored.tables
+        for runs, work in scored.work:
+            state.log_work("score", runs, work | tag)
+    state.keep_predictions(todo, tables)
+    state.finish_shard(shard, worker.name)

@@ -1,0 +1,352 @@
+"""What a study will cost on a device, before anything is loaded: tokens, FLOPs, memory and time.
+
+A few items of every task stand for the others. Text tokens are estimated without a tokenizer. FLOPs
+follow from the plan and the model's shapes (`cost`). Time needs one rate for each step: measured
+(`engine.profiling`) or given by the user; without rates there are no times.
+
+In:   a plan; a model's shapes; a device.
+Out:  a `ModelCost` for each model.
+
+Draws items, opens no file, needs no torch.
+"""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from transferscope.study import cost
+from transferscope.study.cost import Lora, MemoryPlan
+from transferscope.study.plan import Plan, Run
+from transferscope.study.shapes import Shapes
+from transferscope.tasks import Item, Split
+from transferscope.tasks.choices import fixed_choices
+
+GIB = 1 << 30
+SAMPLED = 6
+"""Items drawn of each task and split."""
+PROCESS = 400 << 20
+"""Bytes of a process with torch and transformers loaded; measured on Linux."""
+
+_PIECE = re.compile(r"[^\W\d_]+|\d|[^\w\s]+|_+|\n+")
+
+Key = tuple[str, Split]
+"""A task and a split of it."""
+
+
+class Device(NamedTuple):
+    """Where a study will run."""
+
+    name: str
+    gpu: bool
+    memory: int | None
+    """Free bytes; None if unknown."""
+
+
+class Rates(NamedTuple):
+    """FLOPs per second of each step, in FLOPs as this module estimates them."""
+
+    vision: float | None
+    """None if images are encoded within the forward."""
+    train: float
+    score: float
+
+
+class Sample(NamedTuple):
+    """Items that stand for the others."""
+
+    items: dict[Key, list[Item]]
+    sizes: dict[Key, list[list[tuple[int, int]]]]
+    """Height and width of each item's images."""
+    available: dict[Key, int]
+    """Items that the split has."""
+    seconds: float
+    """To draw or read one item."""
+
+
+class ItemWork(NamedTuple):
+    """One item of a task: means over the sampled items. FLOPs are without those of vision."""
+
+    tokens: float
+    longest: int
+    """Tokens of the longest item."""
+    images: float
+    vision: float
+    """FLOPs of encoding the images."""
+    training: float
+    scoring: float
+    """FLOPs of one forward with an adapter."""
+    scoring_base: float
+    """FLOPs of one forward without an adapter."""
+    feature_bytes: float
+    pixel_bytes: float
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """One model's part of a study: counts, FLOPs, bytes and seconds (None without rates)."""
+
+    parameters: int
+    train_items: int
+    train_tokens: int
+    train_flops: int
+    score_items: int
+    score_tokens: int
+    score_flops: int
+    images: int
+    """Distinct images."""
+    images_encoded: int
+    """More than the distinct images if their features do not stay in memory or on disk."""
+    vision_flops: int
+    flops: int
+    weights_bytes: int
+    features_bytes: int
+    """Vision features in memory, within their budget."""
+    features_wanted_bytes: int
+    """Vision features of all images."""
+    adapters_bytes: int
+    training_bytes: int
+    """Activations of a training forward."""
+    scoring_bytes: int
+    """Activations of a scoring forward."""
+    host_bytes: int
+    """The process and an embedded suite's images, in the computer's memory."""
+    peak_memory_bytes: int
+    """On the device; on a CPU with the process and its images."""
+    adapters_at_once: int
+    microbatches: int
+    checkpointing: bool
+    fits: bool | None
+    """None if the device's memory is unknown."""
+    reading_seconds: float
+    vision_seconds: float | None = None
+    train_seconds: float | None = None
+    score_seconds: float | None = None
+    seconds: float | None = None
+    seconds_left: float | None = None
+    """Without what the results folder has already."""
+    longest_shard_seconds: float | None = None
+
+
+def sample(plan: Plan) -> Sample:
+    """A few evenly spread items of each task and split in a plan, with images decoded."""
+    keys: dict[Key, None] = {(name, "eval"): None for name in plan.targets}
+    keys |= {(name, "train"): None for parts in plan.parts.values() for name in parts}
+    begun, found = time.perf_counter(), Sample({}, {}, {}, 0.0)
+    for key in keys:
+        task, split = key
+        assumed = split == "train" and task in plan.assumed
+        items = plan.items.split(task, "eval" if assumed else split)
+        count = min(SAMPLED, len(items))
+        found.available[key] = plan.recipe.items if assumed else len(items)
+        found.items[key] = [items[k * len(items) // count] for k in range(count)]
+        shapes = [[image.pixels().shape for image in item.images] for item in found.items[key]]
+        found.sizes[key] = [[(shape[0], shape[1]) for shape in one] for one in shapes]
+    drawn = max(1, sum(map(len, found.items.values())))
+    return found._replace(seconds=(time.perf_counter() - begun) / drawn)
+
+
+def text_tokens(text: str) -> int:
+    """Tokens of a text, nearly: one per word, digit, run of marks and run of line ends.
+
+    Byte-pair tokenizers split English so before they merge. Rare words take more tokens, so this
+    is a little low.
+    """
+    return len(_PIECE.findall(text))
+
+
+class Estimate:
+    """One model's part of a plan on a device."""
+
+    def __init__(
+        self, plan: Plan, sampled: Sample, model: str, shapes: Shapes, device: Device
+    ) -> None:
+        self.plan, self.sampled, self.model = plan, sampled, model
+        self.shapes, self.device = shapes, device
+        self.recipe = recipe = plan.study.recipe_of(model)
+        self.runs = [run for run in plan.runs if run.model == model]
+        self.shards = [shard.runs for shard in plan.shards if shard.model == model]
+        stored, precision = plan.study.models[model].quantization, recipe.precision
+        adapted = shapes.adapted_params(recipe.targets) * cost.BYTES[precision]
+        folded = cost.folding_pays(
+            adapted, precision, cpu=not device.gpu, dropout=recipe.dropout, quantization=stored
+        )
+        self.lora = Lora(recipe.rank, recipe.targets, folded)
+        # On a CPU in full precision, adapters are merged into the weights before they are scored.
+        self.scores_adapters = device.gpu or precision != "float32" or stored is not None
+        self.weights_bytes = cost.weights_bytes(shapes, precision, stored)
+        self.work = {key: self._item_work(key) for key in sampled.items}
+
+    def cost(self, rates: Rates | None = None, left: float = 1.0) -> ModelCost:
+        """The cost; without rates there are no times.
+
+        Args:
+            left: the share of the work that the results folder does not have yet.
+        """
+        memory, answers, distinct = self.memory(), self._answers(), self._distinct()
+        train = {run: self._training(run, again=memory["checkpointing"]) for run in self.runs}
+        score = {run: self._scoring(run, answers) for run in self.runs}
+        passes: Counter[Key] = Counter()
+        for run in self.runs:
+            passes.update(self._passes(run))
+        encoded, budget = distinct, self.plan.study.budget
+        if memory["features_wanted_bytes"] > (budget.memory + budget.disk) * GIB:
+            # Each pass encodes its training images again, and each shard those of the targets.
+            times = 1 + len(self.shards)
+            targets = {(task, "eval"): n * times for task, n in self.plan.targets.items()}
+            encoded = {**passes, **targets}
+        drawn = sum(sum(self._parts(run).values()) for run in self.runs)
+        vision, runs = self._total(encoded, "vision"), len(self.runs)
+        found = ModelCost(
+            parameters=self.shapes.num_params,
+            train_items=round(passes.total()),
+            train_tokens=round(self._total(passes, "tokens")),
+            train_flops=round(sum(train.values())),
+            score_items=round(runs * sum(answers.values())),
+            score_tokens=round(runs * self._total(answers, "tokens")),
+            score_flops=round(sum(score.values())),
+            images=round(self._total(distinct, "images")),
+            images_encoded=round(self._total(encoded, "images")),
+            vision_flops=round(vision),
+            flops=round(sum(train.values()) + sum(score.values()) + vision),
+            reading_seconds=self.sampled.seconds * (drawn + self.plan.eval_count),
+            **memory,
+        )
+        if rates is None:
+            return found
+        seconds = {run: train[run] / rates.train + score[run] / rates.score for run in train}
+        steps = {
+            "vision_seconds": vision / rates.vision if rates.vision else 0.0,
+            "train_seconds": found.train_flops / rates.train,
+            "score_seconds": found.score_flops / rates.score,
+        }
+        longest = max((sum(seconds[run] for run in runs) for runs in self.shards), default=0.0)
+        total = found.reading_seconds + sum(steps.values())
+        steps |= {"seconds": total, "seconds_left": left * total, "longest_shard_seconds": longest}
+        return replace(found, **steps)
+
+    def memory(self) -> dict[str, Any]:
+        """The peak memory, and what the engine does to make it fit, as fields of `ModelCost`."""
+        shapes, recipe, study = self.shapes, self.recipe, self.plan.study
+        gpu, free, precision = self.device.gpu, self.device.memory, recipe.precision
+        trained = {key for run in self.runs for key in self._passes(run)}
+        longest = max((self.work[key].longest for key in trained), default=0)
+        row = longest * cost.activation_bytes(shapes, precision, training=True)
+        adapter = cost.adapter_bytes(shapes.adapter_params(recipe.targets, recipe.rank))
+        most = max(map(len, self.shards), default=1)
+        plan = MemoryPlan(most if gpu else 1, 1, False)
+        if free is not None and trained:
+            left = free - self.weights_bytes
+            plan = cost.fits(left, recipe.batch_size, row, adapter, alone=not gpu)
+            plan = plan._replace(adapters=min(most, plan.adapters))
+        rows = plan.adapters * -(-recipe.batch_size // plan.parts)
+        training, adapters = rows * row, plan.adapters * adapter if trained else 0
+        if plan.checkpointing:  # one layer's activations, and the inputs of every layer
+            kept = shapes.num_layers * shapes.hidden_size * cost.BYTES[precision]
+            training = training // shapes.num_layers + rows * longest * kept
+        scored = max(self.work[task, "eval"].longest for task in self.plan.targets)
+        scored *= study.evaluation.batch_size
+        scoring = scored * cost.activation_bytes(shapes, precision, training=False)
+        wanted = round(self._total(self._distinct(), "feature_bytes"))
+        features, host = min(round(study.budget.memory * GIB), wanted), PROCESS
+        if self.plan.items.stable:  # images are drawn, and kept while a shard needs them
+            pixels = fmean(work.pixel_bytes for work in self.work.values())
+            host += round(pixels * (self.plan.eval_count + most * recipe.items))
+        peak = self.weights_bytes + features + max(adapters + training, scoring)
+        peak += 0 if gpu else host
+        return {
+            "weights_bytes": self.weights_bytes,
+            "features_bytes": features,
+            "features_wanted_bytes": wanted,
+            "adapters_bytes": adapters,
+            "training_bytes": training,
+            "scoring_bytes": scoring,
+            "host_bytes": host,
+            "peak_memory_bytes": peak,
+            "adapters_at_once": plan.adapters,
+            "microbatches": plan.parts,
+            "checkpointing": plan.checkpointing,
+            "fits": None if free is None else peak <= free,
+        }
+
+    def _item_work(self, key: Key) -> ItemWork:
+        """The work of one item of a task."""
+        shapes, lora, vision = self.shapes, self.lora, self.shapes.vision
+        items, sizes = self.sampled.items[key], self.sampled.sizes[key]
+        # A chat template's tokens around the text; Qwen2-VL's has a system prompt of 11.
+        around = 5 if shapes.small else 19 if shapes.family in ("qwen2_vl", "qwen2_5_vl") else 8
+        feature = vision.out_size * (1 + vision.deepstack) * cost.BYTES[self.recipe.precision]
+        limit = self.recipe.max_pixels
+        grids = [[cost.grid(shapes, *size, limit) for size in one] for one in sizes]
+        images = [sum(cost.image_tokens(shapes, *grid) for grid in one) for one in grids]
+        lengths = [
+            text_tokens(item.prompt) + around + 2 * len(item.images) + tokens
+            for item, tokens in zip(items, images, strict=True)
+        ]
+        scoring = fmean(cost.forward_flops(shapes, length, 1, lora) for length in lengths)
+        return ItemWork(
+            tokens=fmean(lengths),
+            longest=max(lengths),
+            images=fmean(map(len, grids)),
+            vision=fmean(sum(cost.vision_flops(shapes, *g) for g in one) for one in grids),
+            training=scoring + fmean(cost.backward_flops(shapes, n, lora) for n in lengths),
+            scoring=scoring,
+            scoring_base=fmean(cost.forward_flops(shapes, length) for length in lengths),
+            feature_bytes=feature * fmean(images),
+            pixel_bytes=fmean(sum(3 * height * width for height, width in one) for one in sizes),
+        )
+
+    def _training(self, run: Run, *, again: bool) -> float:
+        """FLOPs of training a run; `again`: with a second forward for checkpointing."""
+        passes, folding = self._passes(run), cost.folding_flops(self.shapes, self.lora)
+        forward = self._total(passes, "scoring") if again else 0.0
+        return self._total(passes, "training") + forward + folding * self.plan.steps_of(run)
+
+    def _scoring(self, run: Run, answers: Mapping[Key, float]) -> float:
+        """FLOPs of a run's answers."""
+        bare = run.kind in ("base", "rerun") or not self.scores_adapters
+        return self._total(answers, "scoring_base" if bare else "scoring")
+
+    def _answers(self) -> dict[Key, float]:
+        """Forwards of one run for each target: one for each item, or rotation of its options."""
+        found: dict[Key, float] = {}
+        for task, count in self.plan.targets.items():
+            items, turns = self.sampled.items[task, "eval"], 1.0
+            if self.plan.study.evaluation.choice_order != "given" and not fixed_choices(items):
+                turns = fmean(max(1, len(item.choices)) for item in items)
+            found[task, "eval"] = count * turns
+        return found
+
+    def _parts(self, run: Run) -> dict[str, int]:
+        return self.plan.parts[run.source or ""] if run.trained else {}
+
+    def _passes(self, run: Run) -> dict[Key, float]:
+        """Training items of each task in all of a run's steps, repeated ones counted again."""
+        parts = self._parts(run)
+        drawn = sum(parts.values())
+        repeats = self.recipe.passes_for(drawn) / drawn if drawn else 0.0
+        return {(task, "train"): repeats * n for task, n in parts.items()}
+
+    def _distinct(self) -> dict[Key, float]:
+        """Items of each task that are used at all; at most, as training sets overlap."""
+        found: Counter[Key] = Counter({(task, "eval"): n for task, n in self.plan.targets.items()})
+        for run in self.runs:
+            found.update({(task, "train"): n for task, n in self._parts(run).items()})
+        return {key: min(n, self.sampled.available[key]) for key, n in found.items()}
+
+    def _total(self, counts: Mapping[Key, float], field: str) -> float:
+        return sum(n * getattr(self.work[key], field) for key, n in counts.items())
+
+
+def least_seconds(costs: Iterable[ModelCost], workers: int) -> float | None:
+    """A bound on the makespan: no schedule on this many workers is faster. None without times.
+
+    An even share of all work, or the longest shard; loading bases is not counted.
+    """
+    found = list(costs)
+    seconds = [each.seconds for each in found if each.seconds is not None]
+    longest = [each.longest_shard_seconds or 0.0 for each in found]
+    return max(sum(seconds) / workers, *longest) if len(seconds) == len(found) else None
