@@ -338,7 +338,7 @@ def remarks(found: Costs, plan: Plan) -> Iterator[str]:
     """What the engine does to make each model fit, and the notes."""
     free = found.device.memory
     if found.models:
-        yield "Counted: matrix products, without padding and loading; text tokens are estimates."
+        yield "Not counted: elementwise work, padding, loading bases. Text tokens are estimates."
         yield f"On {found.device.name}{'' if free is None else f', {amount(free)} free'}:"
     for name, cost in found.models.items():
         yield f"  {name}: {_fit(cost, name, plan)}"
