@@ -90,6 +90,7 @@ def plan(
     from rich.console import Console
 
     from transferscope.cli import costs
+    from transferscope.cli.cautions import cautions
     from transferscope.execution.runner import standing
     from transferscope.store.progress import measured
     from transferscope.study.file import read_study
@@ -102,7 +103,7 @@ def plan(
         summary = made.summary() | {"cells finished": stands.cells}
         wanted = costs.Wanted(not no_calibration, memory, tflops)
         found = costs.costs(made, wanted, stands.left)
-        found.notes += [*costs.cautions(read, made, found), *made.notes]
+        found.notes += [*cautions(read, made, found), *made.notes]
         then = None if read.selection is None else costs.judging(read, folder, wanted, found)
         took = measured(folder)
     least = None if workers is None else costs.makespan(found, made, workers)
