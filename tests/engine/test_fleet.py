@@ -156,7 +156,9 @@ def test_a_fleet_equals_separate_peft_runs_step_by_step(family, monkeypatch):
         assert (flat(ours.tensors) - flat(start.tensors)).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("room", [MemoryPlan(3, 2, False), MemoryPlan(2, 4, True), MemoryPlan(1, 1, True)])
+@pytest.mark.parametrize(
+    "room", [MemoryPlan(3, 2, False), MemoryPlan(2, 4, True), MemoryPlan(1, 1, True)]
+)
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
 def test_little_memory_changes_no_number(family, room, monkeypatch):
     base, recipe = factory.family_base(family, torch.float64), factory.recipe(epochs=1)

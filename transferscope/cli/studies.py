@@ -116,8 +116,7 @@ def plan(
         record |= {} if least is None else {"workers": workers, "least_seconds": least[0]}
         print(json.dumps(record))
         return
-    lines = [*costs.remarks(found, made), *costs.spent(took)]
-    lines += [] if least is None else [least[1]]
+    lines = [*costs.remarks(found, made), *costs.spent(took), *([least[1]] if least else [])]
     lines += [] if then is None else costs.judging_lines(then, found)
     console = Console(highlight=False, markup=False)
     print("\n".join(costs.numbers(summary)))
