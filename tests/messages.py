@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 FILE = Path(__file__).with_name("messages.txt")
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,10 +42,16 @@ def check(key: str, message: str) -> None:
     """Compare a message with the one kept under `key`, or keep it where `update` is set."""
     message = TEMPORARY.sub("<tmp>", message).replace(str(ROOT), "<root>")
     message = message.replace("\n", "\\n")
-    lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() else []
-    kept = dict(line.split("\t", 1) for line in lines)
     if update:
-        kept[key] = message
-        text = "".join(f"{name}\t{kept[name]}\n" for name in sorted(kept))
-        FILE.write_text(text, encoding="utf-8")
+        with FileLock(f"{FILE}.lock"):  # several workers of pytest-xdist may write
+            kept = read() | {key: message}
+            text = "".join(f"{name}\t{kept[name]}\n" for name in sorted(kept))
+            FILE.write_text(text, encoding="utf-8")
+    kept = read()
     assert kept.get(key) == message, f"{key}: run pytest --update-messages and review {FILE.name}"
+
+
+def read() -> dict[str, str]:
+    """The messages by test."""
+    lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() else []
+    return dict(line.split("\t", 1) for line in lines)

@@ -102,56 +102,62 @@ def build(
     if not offered:
         raise DataError(f"{root}: no annotation of {builder.dataset} could be used{_why(skipped)}")
     against = against or KnownImages()
-    content = hashlib.sha256()
-    for one in offered:
-        content.update(f"{one.key}\0{one.group}\0{one.answers}\0{one.facts}\n".encode())
     settings = {
         "task": task,
         "items": items,
         "seed": seed,
         "version": VERSION,
         "against": against.digest,
-        "candidates": content.hexdigest(),
+        "candidates": _digest(offered),
     }
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     with locked(out / task) as folder:
-        done = finished(folder, key)
+        done = finished(folder, _key(settings))
         if done is None:
-            rng = np.random.default_rng(seed)
-            quotas = np.full(builder.options, items // builder.options)
-            quotas[rng.permutation(builder.options)[: items % builder.options]] += 1
             maker = _Maker(task, builder, root, folder, seed, against)
-            with journal(folder / JOURNAL, settings) as (known, add):
-                rows, left_out = _make(maker, offered, quotas.tolist(), rng, known, add, report)
-            skipped += left_out
-            tried = len(rows) + len(left_out)
-            kept = _balanced(rows, builder.options)
-            ids = {row["id"] for row in kept}
-            skipped += [Skip(UNBALANCED, row["id"]) for row in rows if row["id"] not in ids]
-            if not kept:
-                raise DataError(
-                    f"{root}: no items with balanced answers could be made: "
-                    f"{by_letter(_answers(rows, builder.options))}{_why(skipped)}"
-                )
-            done = Built(
-                task=task,
-                dataset=builder.dataset,
-                root=root.resolve().name,
-                seed=seed,
-                wanted=items,
-                made=len(kept),
-                answers=_answers(kept, builder.options),
-                candidates=len(offered),
-                tried=tried,
-                skipped=_summary(skipped),
-                against=len(against.names) or None,
-                version=VERSION,
-                settings=key,
-            )
-            write_build(folder, kept, done)
+            done = _carry_out(maker, offered, skipped, settings, report)
         (folder / JOURNAL).unlink(missing_ok=True)
         write_suite(out)
     return done
+
+
+def _carry_out(
+    maker: "_Maker",
+    offered: list[Candidate],
+    skipped: list[Skip],
+    settings: dict[str, Any],
+    report: Callable[[BuildProgress], None],
+) -> Built:
+    """Make items until there are enough, then write them and their record."""
+    builder, items = maker.builder, settings["items"]
+    with journal(maker.folder / JOURNAL, settings) as (known, add):
+        tries = _make(maker, offered, items, known, add, report)
+    kept, skipped = _balance(tries, builder.options, skipped)
+    if not kept:
+        raise DataError(
+            f"{maker.root}: no items with balanced answers could be made: "
+            f"{by_letter(_answers(tries.rows, builder.options))}{_why(skipped)}"
+        )
+    record = Built(
+        task=maker.task,
+        dataset=builder.dataset,
+        root=maker.root.resolve().name,
+        seed=maker.seed,
+        wanted=items,
+        made=len(kept),
+        answers=_answers(kept, builder.options),
+        candidates=len(offered),
+        tried=len(tries.rows) + len(tries.skipped),
+        skipped=_summary(skipped),
+        against=len(maker.against.names) or None,
+        version=VERSION,
+        settings=_key(settings),
+    )
+    write_build(maker.folder, kept, record)
+    return record
+
+
+def _key(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _list(found: Iterable[Candidate | Skip]) -> tuple[list[Candidate], list[Skip]]:
@@ -168,19 +174,35 @@ def _list(found: Iterable[Candidate | Skip]) -> tuple[list[Candidate], list[Skip
     return list(offered.values()), skipped
 
 
+def _digest(offered: list[Candidate]) -> str:
+    content = hashlib.sha256()
+    for one in offered:
+        content.update(f"{one.key}\0{one.group}\0{one.answers}\0{one.facts}\n".encode())
+    return content.hexdigest()
+
+
+class _Tries(NamedTuple):
+    """Outcome of the candidates that were tried."""
+
+    rows: list[dict[str, Any]]
+    skipped: list[Skip]
+
+
 def _make(
     maker: "_Maker",
     offered: list[Candidate],
-    quotas: list[int],
-    rng: np.random.Generator,
+    items: int,
     known: dict[str, dict[str, Any]],
     add: Callable[[dict[str, Any]], None],
     report: Callable[[BuildProgress], None],
-) -> tuple[list[dict[str, Any]], list[Skip]]:
-    """Make items until every letter has its quota; returns rows, and the candidates left out."""
+) -> _Tries:
+    """Make items until every letter has its quota: equal shares, to within one."""
+    rng, options = np.random.default_rng(maker.seed), maker.builder.options
+    shares = np.full(options, items // options)
+    shares[rng.permutation(options)[: items % options]] += 1
+    quotas = shares.tolist()
     rows: list[dict[str, Any]] = []
     skipped: list[Skip] = []
-    wanted = sum(quotas)
     for candidate in _order(offered, rng):
         most = max((quotas[answer] for answer in candidate.answers), default=0)
         if most == 0:  # the letters that it can take are complete
@@ -198,10 +220,10 @@ def _make(
         else:
             skipped.append(Skip(entry["reason"], entry["where"]))
         tried = len(rows) + len(skipped)
-        report(BuildProgress(len(rows), wanted, tried))
+        report(BuildProgress(len(rows), items, tried))
         if not any(quotas) or (not rows and tried == HOPELESS):
             break
-    return rows, skipped
+    return _Tries(rows, skipped)
 
 
 def _order(offered: list[Candidate], rng: np.random.Generator) -> Iterator[Candidate]:
@@ -252,21 +274,25 @@ class _Maker(NamedTuple):
         return {"key": key, "row": row}
 
 
-def _balanced(rows: list[dict[str, Any]], options: int) -> list[dict[str, Any]]:
-    """The rows, each letter at most once more than the rarest; none where a letter is missing."""
-    counts = _answers(rows, options).values()
-    fewest = min(counts)
-    if max(counts) - fewest <= 1:
-        return rows
-    if not fewest:
-        return []
+def _balance(
+    tries: _Tries, options: int, skipped: list[Skip]
+) -> tuple[list[dict[str, Any]], list[Skip]]:
+    """Rows with each letter at most once more than the rarest, and everything left out.
+
+    There are no rows where a letter is missing.
+    """
+    counts = _answers(tries.rows, options).values()
+    limit = min(counts) + 1 if min(counts) or max(counts) <= 1 else 0
     used: Counter[str] = Counter()
     kept: list[dict[str, Any]] = []
-    for row in rows:
+    left_out = [*skipped, *tries.skipped]
+    for row in tries.rows:
         used[row["answer"]] += 1
-        if used[row["answer"]] <= fewest + 1:
+        if used[row["answer"]] <= limit:
             kept.append(row)
-    return kept
+        else:
+            left_out.append(Skip(UNBALANCED, row["id"]))
+    return kept, left_out
 
 
 def _answers(rows: list[dict[str, Any]], options: int) -> dict[str, int]:
