@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from transferscope.analysis.check import Check
+from transferscope.analysis.experiment_record import Experiment
 from transferscope.analysis.settings import Settings
-from transferscope.analysis.strategies import Experiment
 from transferscope.matrix.behavior_record import Adjusted, Behaviour, Flips, Placebo
 from transferscope.matrix.estimate import Decomposition, Estimate
 from transferscope.tasks import Granularity, Level

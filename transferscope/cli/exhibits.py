@@ -13,7 +13,7 @@ from transferscope.errors import TransferscopeError
 if TYPE_CHECKING:
     from transferscope.matrix.example_record import Exhibits
     from transferscope.matrix.examples import Shelf
-    from transferscope.readers import Read
+    from transferscope.readers import ReadInput
 
 NoPictures = Annotated[
     bool,
@@ -21,7 +21,7 @@ NoPictures = Annotated[
 ]
 
 
-def exhibits_of(read: Sequence[Read], *, pictures: bool) -> Exhibits | None:
+def exhibits_of(read: Sequence[ReadInput], *, pictures: bool) -> Exhibits | None:
     """The items to look at; None where no input knows items."""
     from transferscope.matrix.examples import curate
 
@@ -32,7 +32,7 @@ def exhibits_of(read: Sequence[Read], *, pictures: bool) -> Exhibits | None:
         return curate(shelves, pictures=pictures)
 
 
-def _shelf(read: Read) -> Shelf:
+def _shelf(read: ReadInput) -> Shelf:
     """An input's answers, and the suite where they are from if it is on this machine."""
     from transferscope.matrix.examples import Shelf
     from transferscope.study.file import suite_at_hand

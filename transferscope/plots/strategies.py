@@ -9,8 +9,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
+from transferscope.analysis.experiment_record import (
+    STRATEGIES,
+    Experiment,
+    Judgement,
+    Strategy,
+    Trial,
+)
 from transferscope.analysis.noise import beyond_noise
-from transferscope.analysis.strategies import STRATEGIES, Experiment, Judgement, Strategy, Trial
 from transferscope.matrix.estimate import Estimate
 from transferscope.plots.labels import (
     MEASURES,

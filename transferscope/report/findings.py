@@ -29,8 +29,7 @@ from transferscope.plots.labels import (
     signed,
 )
 from transferscope.plots.points import base_accuracy, beside, items
-from transferscope.selection.prior import FEWEST, of_matrix
-from transferscope.selection.record import sober
+from transferscope.selection.evidence import FEWEST, matrix_prior, normal_with_test
 
 BY_CHANCE = "; without any transfer up to about {count} would look so"
 
@@ -160,8 +159,8 @@ def _overstated(
     both = "both are" if len(ends) > 1 else f"{which} is"
     said = f"Picked from {count:,} for their size, {both} likely overstated"
     said = said if len(ends) > 1 else said.replace("their", "its")
-    likely = of_matrix(model.pgf, alpha)
-    means = [likely.mean(sober(pair.cell, alpha)) for pair in ends] if likely else []
+    likely = matrix_prior(model.pgf, alpha)
+    means = [likely.mean(normal_with_test(pair.cell, alpha)) for pair in ends] if likely else []
     if not means or not all(map(math.isfinite, means)):
         return said + "."
     return f"{said}: rather {' and '.join(map(signed, means))}, by what all effects are like."

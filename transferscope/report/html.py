@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.check import ranked
-from transferscope.analysis.strategies import STRATEGIES
+from transferscope.analysis.experiment_record import STRATEGIES
 from transferscope.matrix.example_record import Exhibits
 from transferscope.plots.curves import about, sentences
 from transferscope.plots.gallery import SECTIONS, Figure, accounts, gallery

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from transferscope.analysis import Analysis, Claim, Interval, ModelAnalysis, Sign, TaskEffect
 from transferscope.analysis.check import Check, ranked
-from transferscope.analysis.strategies import STRATEGIES
+from transferscope.analysis.experiment_record import STRATEGIES
 from transferscope.matrix.behavior_record import says
 from transferscope.plots.curves import about, sentences
 from transferscope.plots.labels import (

@@ -1,7 +1,7 @@
-"""Ways to train for a target, and how each of them did: the counterpart of the paper's Figure 8.
+"""The record of the experiment of the paper's Figure 8: ways to train for a target, and results.
 
-Part of the record (`analysis`), and like it plain data. `experiment` has the ways tried, `trial`
-fills the numbers in.
+Part of the analysis, and like it plain data. `selection.arms` makes the ways to train,
+`selection.trials` measures them.
 """
 
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ STRATEGIES: dict[Strategy, str] = {
     "random": "random mixtures",
     "all": "all sources",
 }
-"""In the order of figures and tables, with what each is called."""
+"""In the order of figures and tables, with their labels."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train for one target. The base is one too: not to train."""
+    """One way to train for one target. The base is one too: no training."""
 
     mixtures: dict[str, dict[str, float]]
     """{adapter: {task: share of its items}}; several where mixtures are random."""
     why: str
-    """Why there is nothing to judge, or what else it coincides with; empty otherwise."""
+    """Why nothing was trained, or which other arm this one equals; empty otherwise."""
     accuracy: Estimate
-    """A fraction; of random mixtures the mean over them."""
+    """A fraction; for random mixtures the mean over them."""
     effect: Estimate
     """On the target, in the units of `settings.measure`."""
 
@@ -39,9 +39,9 @@ class Trial:
     """All ways to train for one target."""
 
     choice: str
-    """What the matrix said, in a sentence."""
+    """The matrix's answer, in a sentence."""
     expected: Estimate
-    """Effect of the informed mixture by the matrix; NaN where it is empty."""
+    """Effect of the informed mixture by the matrix; NaN if it is empty."""
     arms: dict[Strategy, Arm]
     differences: dict[Strategy, Estimate]
     """Effect of the informed mixture minus that of another way, paired by seed and item."""
@@ -49,24 +49,24 @@ class Trial:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the experiment says of one model."""
+    """The results of the experiment on one model."""
 
     targets: dict[str, Trial]
     differences: dict[Strategy, Estimate]
     """The same differences, mean over the targets of `compared`."""
     compared: dict[Strategy, list[str]]
-    """The targets for which the informed mixture and the other way were both tried."""
+    """The targets for which both the informed mixture and the other way were tried."""
     verdict: list[str]
-    """What follows, in sentences."""
+    """The conclusions, in sentences."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What was chosen from a matrix, and how it did with other seeds."""
+    """The mixtures chosen from a matrix, and their results with other seeds."""
 
     rule: Literal["default", "paper"]
     threshold: float | None
-    """None for the rule's own."""
+    """None for the rule's default."""
     items: int
     """Training items of every adapter."""
     draws: int
@@ -74,11 +74,11 @@ class Experiment:
     informed_by: list[str]
     """Seeds of the matrix."""
     judged_by: list[str]
-    """Seeds of what was judged."""
+    """Seeds of the judged adapters."""
     questions: dict[str, int]
-    """{target: evaluation items it was judged on}"""
+    """{target: evaluation items that judge}"""
     other_items: bool
-    """Whether those are other items than the matrix was measured on."""
+    """Whether the matrix was measured on other items."""
     models: dict[str, Judgement]
     notes: list[str]
-    """What to know before believing it."""
+    """Caveats."""
