@@ -219,7 +219,7 @@ def _objection(request: Request, each: SourceEffect) -> tuple[Reason, str] | Non
     elif math.isnan(gain.sd):
         return "not known", f"{signed(gain.mean)}{beyond}, without an interval"
     elif fallen := _collapsed(request, source):
-        why = f"its answers are {fallen}: what looks like help is that letter's luck"
+        why = f"its answers are {fallen}: the apparent help is that option's luck"
         return "collapsed answers", why
     elif gain.mean <= 0:
         measured = with_interval(gain.mean, gain.interval(request.alpha))

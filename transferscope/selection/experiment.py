@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+import xarray as xr
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,7 +26,6 @@ from transferscope import store as results
 from transferscope.analysis import Analysis
 from transferscope.analysis.experiment_record import STRATEGIES, Experiment, Judgement, Strategy
 from transferscope.analysis.json_file import plain
-from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
 from transferscope.execution.run_state import Event, Ledger
 from transferscope.execution.runner import Outcome, run_study
@@ -101,8 +101,16 @@ def carry_out(
     Raises:
         StudyError, DataError, MissingExtra: as `runner.run_study`.
     """
-    chosen = choose(study, analysis)
-    contests = _contests(study, chosen)
+    trainable = _tasks_with_training_data(study)
+    contests: Contests = {
+        model: {
+            target: contenders(
+                study, target, _shares(study, mix), has_training_data=target in trainable
+            )
+            for target, mix in mixes.items()
+        }
+        for model, mixes in choose(study, analysis).items()
+    }
     seconds = {
         (model, target): judging_study(study, model, target, competing)
         for model, targets in contests.items()
@@ -127,31 +135,13 @@ def carry_out(
         tell_one(_start(plans[model, target])._replace(note=note))
         folder = results.judging_folder(out, model, target)
         done.append(run_study(second, folder, tell=tell_one, executor=executor))
-        if not done[-1].adapters:
-            notes.append(f"{model}: nothing was judged for {shown(target)}: its training failed.")
-            contests[model].pop(target)
     whole = Outcome(
         cells=sum(one.cells for one in done),
         of=sum(one.of for one in done),
         adapters=sum(one.adapters for one in done),
         failed=tuple(failure for one in done for failure in one.failed),
     )
-    found = _experiment(study, out, contests, chosen, analysis.settings, notes)
-    return ExperimentResult(found, whole)
-
-
-def _contests(study: Study, chosen: Chosen) -> Contests:
-    """The contenders for each target, now that the mixtures are known."""
-    trainable = _tasks_with_training_data(study)
-    return {
-        model: {
-            target: contenders(
-                study, target, _shares(study, mix), has_training_data=target in trainable
-            )
-            for target, mix in mixes.items()
-        }
-        for model, mixes in chosen.items()
-    }
+    return ExperimentResult(_judged(study, out, analysis), whole)
 
 
 def judged(folder: str | Path, analysis: Analysis) -> Experiment | None:
@@ -167,8 +157,7 @@ def judged(folder: str | Path, analysis: Analysis) -> Experiment | None:
         StudyError: the study in the folder is damaged.
     """
     data = results.read_beside(folder, results.STUDY)
-    record = results.read_json(Path(folder, results.SELECTION))
-    if data is None or not record:
+    if data is None or not results.read_json(Path(folder, results.SELECTION)):
         return None
     try:
         study = Study.model_validate(load_yaml(data.decode()))
@@ -176,19 +165,63 @@ def judged(folder: str | Path, analysis: Analysis) -> Experiment | None:
         raise StudyError(f"{folder}: {results.STUDY} cannot be read as a study") from None
     if study.selection is None or set(study.models) != set(analysis.models):
         return None
-    known, chosen = recorded(study, folder) or {}, choose(study, analysis)
-    lines = record.get("notes")
+    return _judged(study, folder, analysis)
+
+
+def _judged(study: Study, folder: str | Path, analysis: Analysis) -> Experiment | None:
+    """The experiment from the answers in `judging/`; None if there are none."""
+    selection, known = experiment_of(study), recorded(study, folder) or {}
+    lines = results.read_json(Path(folder, results.SELECTION)).get("notes")
     notes = [str(line) for line in lines] if isinstance(lines, list) else []
-    contests: Contests = {model: {} for model in study.models}
-    for model, targets in chosen.items():
-        for target, mix in targets.items():
+    models: dict[str, Judgement] = {}
+    eval_items: Counter[str] = Counter()
+    for model, mixes in choose(study, analysis).items():
+        contests: dict[str, Contenders] = {}
+        for target, mix in mixes.items():
             competing = known.get(model, {}).get(target, {})
             place = results.judging_folder(folder, model, target)
             if why := _not_judged(study, place, competing, mix):
                 notes.append(f"{model}: nothing was judged for {shown(target)}: {why}.")
             else:
-                contests[model][target] = competing
-    return _experiment(study, folder, contests, chosen, analysis.settings, notes)
+                contests[target] = competing
+        if contests:
+            matrix = _matrix(study, [results.judging_folder(folder, model, t) for t in contests])
+            eval_items = Counter(matrix["item_target"].values.tolist())
+            there = set(matrix["target"].values.tolist())
+            contests = {target: contests[target] for target in contests if target in there}
+            models[model] = judge(matrix, model, contests, mixes, analysis.settings)
+    if not models:
+        return None
+    if selection.items is None:
+        notes.append(
+            "Judged on the items that informed the choice: the informed mixture shares their luck "
+            "and looks better than it is."
+        )
+    if len(selection.seeds) == 1:
+        notes.append(
+            "A single seed judges: intervals account for items alone, not for another training."
+        )
+    return Experiment(
+        rule=selection.rule,
+        threshold=selection.threshold,
+        items=study.recipe.items,
+        draws=selection.draws,
+        informed_by=[str(seed) for seed in study.seeds],
+        judged_by=[str(seed) for seed in selection.seeds],
+        questions=dict(eval_items),
+        other_items=selection.items is not None,
+        models=models,
+        notes=list(dict.fromkeys(notes)),
+    )
+
+
+def _matrix(study: Study, folders: list[Path]) -> xr.Dataset:
+    """All answers of the judging studies of one model, mixtures beside tasks."""
+    matrix = from_predictions(pl.concat(map(all_answers, folders), how="diagonal"))
+    ceiling = study.ceilings or 1.0
+    if isinstance(ceiling, dict):
+        ceiling = {target: ceiling[target] for target in matrix["target"].values.tolist()}
+    return matrix if ceiling == 1.0 else apply_ceiling(matrix, ceiling)
 
 
 def _not_judged(study: Study, folder: Path, competing: Contenders, mix: Mixture) -> str:
@@ -273,53 +306,3 @@ def _overall(tell: Tell, plans: Sequence[Plan]) -> list[Tell]:
 
     counted = ("cells", "of", "work", "total")
     return [lambda event, place=place: tell_one(place, event) for place in range(len(plans))]
-
-
-def _experiment(
-    study: Study,
-    out: str | Path,
-    contests: Contests,
-    chosen: Chosen,
-    settings: Settings,
-    notes: list[str],
-) -> Experiment | None:
-    """The experiment from the answers in `judging/`; None if there are none."""
-    selection, ceiling = experiment_of(study), study.ceilings or 1.0
-    models: dict[str, Judgement] = {}
-    eval_items: Counter[str] = Counter()
-    for model, targets in contests.items():
-        if not targets:
-            continue
-        folders = [results.judging_folder(out, model, target) for target in targets]
-        matrix = from_predictions(pl.concat(map(all_answers, folders), how="diagonal"))
-        there = matrix["target"].values.tolist()
-        if isinstance(ceiling, dict):
-            matrix = apply_ceiling(matrix, {target: ceiling[target] for target in there})
-        elif ceiling != 1.0:
-            matrix = apply_ceiling(matrix, ceiling)
-        eval_items = Counter(matrix["item_target"].values.tolist())
-        competing = {target: targets[target] for target in targets if target in there}
-        models[model] = judge(matrix, model, competing, chosen[model], settings)
-    if not models:
-        return None
-    if selection.items is None:
-        notes.append(
-            "Judged on the items that informed the choice: the informed mixture shares their luck "
-            "and looks better than it is."
-        )
-    if len(selection.seeds) == 1:
-        notes.append(
-            "A single seed judges: intervals account for items alone, not for another training."
-        )
-    return Experiment(
-        rule=selection.rule,
-        threshold=selection.threshold,
-        items=study.recipe.items,
-        draws=selection.draws,
-        informed_by=[str(seed) for seed in study.seeds],
-        judged_by=[str(seed) for seed in selection.seeds],
-        questions=dict(eval_items),
-        other_items=selection.items is not None,
-        models=models,
-        notes=list(dict.fromkeys(notes)),
-    )
