@@ -45,9 +45,8 @@ def limits_of(protect: Sequence[str], gain: Sequence[str], targets: Sequence[str
         DataError: a text is not TASK:POINTS, or no run has the task.
     """
     found: list[Limit] = []
-    texts: list[tuple[Kind, str]] = [("protect", text) for text in protect]
-    texts += [("gain", text) for text in gain]
-    for kind, text in texts:
+    given: dict[Kind, Sequence[str]] = {"protect": protect, "gain": gain}
+    for kind, text in ((kind, text) for kind, texts in given.items() for text in texts):
         target, _, number = text.rpartition(":")
         try:
             size = float(number)
