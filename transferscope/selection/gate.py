@@ -44,24 +44,27 @@ def limits_of(protect: Sequence[str], gain: Sequence[str], targets: Sequence[str
     Raises:
         DataError: a text is not TASK:POINTS, or no run has the task.
     """
-    found: list[Limit] = []
-    given: dict[Kind, Sequence[str]] = {"protect": protect, "gain": gain}
-    for kind, text in ((kind, text) for kind, texts in given.items() for text in texts):
-        target, _, number = text.rpartition(":")
-        try:
-            size = float(number)
-        except ValueError:
-            size = -1.0
-        if not target or not 0 <= size <= 100:
-            raise DataError(
-                f"--{kind} {text}: expected TASK:POINTS, such as {targets[0]}:2, with 0 to 100 "
-                f"points of accuracy"
-            )
-        known = [*targets, ALL, MEAN]
-        if target not in known:
-            raise DataError(f"--{kind} {text}: no task {target!r}{nearest(target, known)}")
-        found.append(Limit(kind, target, size / 100))
-    return found
+    return [
+        *(_limit("protect", text, targets) for text in protect),
+        *(_limit("gain", text, targets) for text in gain),
+    ]
+
+
+def _limit(kind: Kind, text: str, targets: Sequence[str]) -> Limit:
+    target, _, number = text.rpartition(":")
+    try:
+        size = float(number)
+    except ValueError:
+        size = -1.0
+    if not target or not 0 <= size <= 100:
+        raise DataError(
+            f"--{kind} {text}: expected TASK:POINTS, such as {targets[0]}:2, with 0 to 100 points "
+            f"of accuracy"
+        )
+    known = [*targets, ALL, MEAN]
+    if target not in known:
+        raise DataError(f"--{kind} {text}: no task {target!r}{nearest(target, known)}")
+    return Limit(kind, target, size / 100)
 
 
 def gate(
