@@ -26,8 +26,7 @@ import transferscope as ts
 from transferscope import stats
 from transferscope.analysis.settings import Settings
 from transferscope.matrix import from_predictions
-from transferscope.selection.prior import of_matrix
-from transferscope.selection.record import sober
+from transferscope.selection.evidence import matrix_prior, normal_with_test
 from transferscope.stats import significance, simulate
 from transferscope.stats.seeds import averages
 
@@ -222,13 +221,13 @@ def _believed(truth: Truth, seeds: int, seed: int) -> tuple[np.ndarray, np.ndarr
     frame, _ = simulate.predictions_of("m", world, seeds, seed)
     settings = Settings(bootstrap=DRAWS, null_draws=100)
     model = ts.analyze(from_predictions(frame), settings).models["m"]
-    likely = of_matrix(model.pgf, ALPHA)
+    likely = matrix_prior(model.pgf, ALPHA)
     assert likely is not None
     found = []
     for i, source in enumerate(world.tasks):
         for j, target in enumerate(world.tasks):
             if i != j:
-                its = sober(model.pgf[source][target], ALPHA)
+                its = normal_with_test(model.pgf[source][target], ALPHA)
                 found.append((effects[i, j], its.above(0), likely.above(its)))
     true, plain, with_prior = np.array(found).T
     return true, plain, with_prior

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis as Analysis
     from transferscope.analysis.analyze import analyze as analyze
+    from transferscope.analysis.comparison import Comparison as Comparison
     from transferscope.analysis.graph import cliques as cliques
     from transferscope.analysis.graph import transfer_graph as transfer_graph
     from transferscope.analysis.persona import personas as personas
     from transferscope.analysis.settings import Settings as Settings
-    from transferscope.comparison import Comparison as Comparison
-    from transferscope.comparison import compare as compare
     from transferscope.errors import DataError as DataError
     from transferscope.errors import MissingExtra as MissingExtra
     from transferscope.errors import StudyError as StudyError
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from transferscope.matrix.task_effects import malleability as malleability
     from transferscope.matrix.task_effects import transferability as transferability
     from transferscope.readers import read_results as read_results
+    from transferscope.readers.compare import compare as compare
     from transferscope.stats import benjamini_hochberg as benjamini_hochberg
     from transferscope.stats import mcnemar as mcnemar
     from transferscope.stats.detection import power as power
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _HOME = {
     "analysis": ("Analysis",),
     "analysis.analyze": ("analyze",),
-    "comparison": ("Comparison", "compare"),
+    "analysis.comparison": ("Comparison",),
     "errors": ("DataError", "MissingExtra", "StudyError", "TransferscopeError"),
     "analysis.graph": ("cliques", "transfer_graph"),
     "matrix": ("apply_ceiling",),
@@ -58,6 +58,7 @@ _HOME = {
     ),
     "analysis.persona": ("personas",),
     "readers": ("read_results",),
+    "readers.compare": ("compare",),
     "analysis.settings": ("Settings",),
     "stats": ("benjamini_hochberg", "mcnemar"),
     "stats.detection": ("power",),

@@ -1,4 +1,4 @@
-"""Images of the evaluation split are recognised, however they were changed, and no others are."""
+"""Images of the evaluation split are recognized, however they were changed, and no others are."""
 
 import io
 import json

@@ -252,8 +252,8 @@ def test_what_is_needed_first_is_listed_first(run):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ("analyze study.yaml", "study.yaml: no mapping file, as it has no `runs:`; a study file"),
-        ("analyze done", "done: an analysis and no predictions that it was made of; `transf"),
+        ("analyze study.yaml", "study.yaml: not a mapping file, as it has no `runs:`; a st"),
+        ("analyze done", "done: an analysis without its predictions; `transferscope report`"),
         ("analyze nobase.csv", "nobase.csv: no base rows, so there is nothing to compare with"),
         ("report study.yaml", "study.yaml: must be a results folder or its analysis.json"),
         ("run done", "done: a folder, expected a study file (YAML)"),

@@ -103,7 +103,7 @@ def test_without_a_target_each_has_a_line(select, made, rule):
         (["--target", "Counting", "--protect", "Jigsaw:x"], "'Jigsaw:x': expected TASK:LOSS"),
         (["--protect", "Jigsaw:0.1", "--protect", "Jigsaw:0.2"], "names 'Jigsaw' twice"),
         (["--protect", "Jigsav:0.1"], "unknown task 'Jigsav' to protect; did you mean 'Jigsaw'?"),
-        (["--items", "0"], "items is 0, expected at least 1"),
+        (["--items", "0"], "items must be at least 1, got 0"),
         (["--from", "nowhere"], "nowhere: no analysis.json in this folder"),
         (["--from", "table.csv"], "table.csv: must be a results folder or its analysis.json"),
     ],

@@ -8,8 +8,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import raises
 from tables import ACCURACY, BASE, COUNTS, PGF, refused, written
 
+from transferscope.errors import DataError
 from transferscope.readers import read_results
 from transferscope.stats.simulate import example_predictions
 
@@ -229,14 +231,10 @@ def test_a_run_that_two_files_hold_is_refused_naming_both(study, tmp_path):
 
 def test_a_folder_without_predictions_is_refused(tmp_path, write):
     write("", "study/predictions/notes.txt")
-    assert refused(tmp_path / "study") == (
-        "study: a folder without predictions/*.parquet, so no study folder; for results of other "
-        "harnesses run `transferscope compare BASE RUN`, or write a mapping file "
-        "(docs/harnesses.md)"
-    )
+    with raises(DataError):
+        read_results(tmp_path / "study")
     pl.DataFrame(
         {"seed": ["s"], "source": ["S"], "target": ["T"], "accuracy": [0.5]}
     ).write_parquet(tmp_path / "study" / "predictions" / "a.parquet")
-    assert refused(tmp_path / "study") == (
-        "study: 'a.parquet' has the format of an accuracy table, expected predictions"
-    )
+    with raises(DataError):
+        read_results(tmp_path / "study")

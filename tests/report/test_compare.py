@@ -15,11 +15,11 @@ from harness_logs import lmms_blink, mapping
 from scipy.stats import binomtest
 
 import transferscope as ts
-from transferscope.comparison import Comparison
-from transferscope.comparison.cells import _q_values
-from transferscope.comparison.inputs import short_names
-from transferscope.comparison.words import interval
+from transferscope.analysis.compared_runs import corrected
+from transferscope.analysis.comparison import Comparison
+from transferscope.readers.compare import short_names
 from transferscope.report.comparison_page import page
+from transferscope.selection.decision import interval
 from transferscope.stats.paired import Effect
 from transferscope.tasks.checkpoints import step_of
 
@@ -314,7 +314,7 @@ def test_many_clear_gains_do_not_turn_noise_into_losses():
     for _ in range(300):
         changes = rng.normal(np.repeat([5.0, 0.0], [60, 20])) / 100
         effects = [Effect(float(change), 1e-4) for change in changes]
-        q = np.array(_q_values(effects))
+        q = np.array(corrected(effects))
         wrong += bool(((q <= 0.05) & (changes < 0)).any())
     assert wrong / 300 <= 0.05
 
@@ -349,7 +349,7 @@ def test_the_gate_s_exit_codes(tmp_path, run, options, code, outcome):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("maths:5", "no task 'maths'; did you mean 'math'? known: math, chat, all, mean"),
+        ("maths:5", "no task 'maths'; did you mean 'math'?"),
         ("math", "expected TASK:POINTS, such as math:2"),
         ("math:-3", "expected TASK:POINTS"),
         ("math:nan", "expected TASK:POINTS"),

@@ -8,6 +8,7 @@ from io import StringIO
 import pytest
 from analysis_factory import HOSTILE, Shape, make
 from rich.console import Console
+from transferscope.selection.trial_words import verdict
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.parts import (
@@ -22,7 +23,6 @@ from transferscope.analysis.parts import (
 from transferscope.plots.gallery import counterparts, gallery
 from transferscope.report import figures, page
 from transferscope.report.terminal import summary
-from transferscope.selection.trial_words import verdict
 
 NAN = math.nan
 LEVELS = [Estimate(0.4 + 0.1 * k, (0.35 + 0.1 * k, 0.45 + 0.1 * k), {"4": 0.4}) for k in range(5)]

@@ -9,8 +9,7 @@ from scipy.special import ndtr
 from test_selection import cell, placebo, study
 
 from transferscope.selection import mixture
-from transferscope.selection.prior import FEWEST, prior
-from transferscope.selection.record import Normal, normal, sober
+from transferscope.selection.evidence import FEWEST, Normal, normal, normal_with_test, prior
 
 CELLS = 156
 
@@ -127,10 +126,14 @@ def test_what_tasks_do_to_themselves_says_nothing_of_what_others_do(step):
 def test_a_few_changed_items_help_no_surer_than_the_exact_test_says():
     sure = replace(cell(0.3, 0.1), exact_p=0.25)
     assert normal(sure, 0.05).above(0) > 0.999
-    assert sober(sure, 0.05).above(0) == pytest.approx(1 - 0.25 / 2)
-    assert sober(replace(sure, exact_p=1.0), 0.05).above(0) == pytest.approx(0.5, abs=0.001)
-    assert sober(replace(sure, exact_p=None), 0.05) == normal(sure, 0.05)
-    assert sober(replace(cell(0.05, 0.1), exact_p=1e-9), 0.05) == normal(cell(0.05, 0.1), 0.05)
+    assert normal_with_test(sure, 0.05).above(0) == pytest.approx(1 - 0.25 / 2)
+    assert normal_with_test(replace(sure, exact_p=1.0), 0.05).above(0) == pytest.approx(
+        0.5, abs=0.001
+    )
+    assert normal_with_test(replace(sure, exact_p=None), 0.05) == normal(sure, 0.05)
+    assert normal_with_test(replace(cell(0.05, 0.1), exact_p=1e-9), 0.05) == normal(
+        cell(0.05, 0.1), 0.05
+    )
 
 
 @pytest.mark.parametrize("truth", ["small", "middling", "few large"])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, norm, t
 
-from transferscope.comparison.cells import harmed
-from transferscope.comparison.record import Cell
+from transferscope.analysis.compared_runs import harmed
+from transferscope.analysis.comparison import ComparedCell
 from transferscope.stats.paired import UNKNOWN, Effect, mean_effect, paired, unpaired, with_seeds
 
 
@@ -100,7 +100,9 @@ def simulated(rng, items: int, tasks: int, effect: float = 0.0):
 
 
 def called_harmful(effects: list[Effect]) -> bool:
-    cells = [Cell(str(n), "paired", "tested", 99, 99, 0.5, 0.5, e) for n, e in enumerate(effects)]
+    cells = [
+        ComparedCell(str(n), "paired", "tested", 99, 99, 0.5, 0.5, e) for n, e in enumerate(effects)
+    ]
     return bool(harmed(cells))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from fake_lab import FakeLab
+from fake_engine import FakeEngine
 from messages import raises
 from typer.testing import CliRunner
 
@@ -64,7 +64,7 @@ def carry_out(monkeypatch, study):
     """Carry out the study at an address or in a folder; returns the fake lab."""
 
     def call(place, notes=None):
-        fake = FakeLab()
+        fake = FakeEngine()
         monkeypatch.setattr(runner, "load_lab", fake.lab)
         with worked_on(str(place)) as at:
             tell = at.watched(lambda event: None if notes is None else notes.append(event.note))

@@ -13,7 +13,7 @@ from transferscope.cli.options import AsJson, check_folder, status
 from transferscope.errors import StudyError
 
 if TYPE_CHECKING:
-    from transferscope.comparison import Comparison
+    from transferscope.analysis.comparison import Comparison
 
 BaseAndRuns = Annotated[
     list[str],
@@ -41,20 +41,21 @@ def compare(
     metric: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="The harness's metric to take, in tasks that have it: acc_norm."
+            metavar="NAME",
+            help="Use this metric of the harness in tasks that have it, such as acc_norm.",
         ),
     ] = None,
     protect: Annotated[
         list[str] | None,
         typer.Option(
             metavar="TASK:POINTS",
-            help="The task may lose at most so many points; TASK may be `all` (each task) or "
-            "`mean`. May be repeated.",
+            help="Require that the task loses at most POINTS; TASK may be `all` (each task) or "
+            "`mean`. Repeatable.",
         ),
     ] = None,
     gain: Annotated[
         list[str] | None,
-        typer.Option(metavar="TASK:POINTS", help="The task must gain at least so many points."),
+        typer.Option(metavar="TASK:POINTS", help="Require that the task gains at least POINTS."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -68,7 +69,7 @@ def compare(
         bool, typer.Option("--csv", help="Print a row for each run and task as CSV.")
     ] = False,
 ) -> None:
-    """What improved, what broke, and which checkpoint to ship.
+    """Show what improved, what broke, and which checkpoint to ship.
 
     With `--protect` or `--gain` every run must meet every condition. Exit code 0: pass; 1: fail;
     3: cannot tell with these items; 2: wrong input.
@@ -77,7 +78,7 @@ def compare(
         raise StudyError("--markdown, --json and --csv: give one of them")
     check_folder(out)
     with status("comparing"):
-        from transferscope.comparison import compare as compared
+        from transferscope.readers.compare import compare as compared
 
         found = compared(
             *(inputs[0], inputs[1:]),
@@ -93,8 +94,8 @@ def compare(
 
 
 def compare_instead(mapping: Path, out: Path | None, *, as_json: bool) -> None:
-    """The comparison of a mapping file in which nothing but one finetune is compared."""
-    from transferscope.comparison import compare as compared
+    """Compare a mapping file that holds a single finetune, in place of an analysis."""
+    from transferscope.readers.compare import compare as compared
 
     with status("comparing"):
         found = compared(mapping)
@@ -111,13 +112,13 @@ def show(found: Comparison, out: Path | None, form: str = "") -> None:
     elif form == "csv":
         print(found.table().write_csv(), end="")
     elif form == "markdown":
-        from transferscope.report.comparison_markdown import markdown
+        from transferscope.report.comparison_text import markdown
 
         print(markdown(found), end="")
     else:
         from rich.console import Console
 
-        from transferscope.report.comparison_terminal import summary
+        from transferscope.report.comparison_text import summary
 
         console = Console()
         console.print(summary(found, console.width))

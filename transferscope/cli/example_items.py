@@ -12,7 +12,7 @@ from transferscope.errors import TransferscopeError
 
 if TYPE_CHECKING:
     from transferscope.matrix.examples import ExampleInput, Exhibits
-    from transferscope.readers import Read
+    from transferscope.readers import ReadInput
 
 NoPictures = Annotated[
     bool,
@@ -20,7 +20,7 @@ NoPictures = Annotated[
 ]
 
 
-def exhibits_of(read: Sequence[Read], *, pictures: bool) -> Exhibits | None:
+def exhibits_of(read: Sequence[ReadInput], *, pictures: bool) -> Exhibits | None:
     """The example items; None where no input has items."""
     from transferscope.matrix.examples import choose_examples
 
@@ -31,7 +31,7 @@ def exhibits_of(read: Sequence[Read], *, pictures: bool) -> Exhibits | None:
         return choose_examples(inputs, images=pictures)
 
 
-def _input(read: Read) -> ExampleInput:
+def _input(read: ReadInput) -> ExampleInput:
     """An input's replies, with the suite they come from if this machine has it."""
     from transferscope.matrix.examples import ExampleInput
     from transferscope.study.file import local_suite

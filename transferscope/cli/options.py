@@ -54,7 +54,7 @@ NoFigures = Annotated[bool, typer.Option("--no-figures", help="Do not write the 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
-Executor = Annotated[
+ExecutorName = Annotated[
     Literal["local", "ray"],
     typer.Option(
         help="`local`: this process. `ray`: Ray workers, on the cluster that RAY_ADDRESS names or "

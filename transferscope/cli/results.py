@@ -80,9 +80,9 @@ def analyze(
     with ExitStack() as stack:
         given = [(name, stack.enter_context(read_from(place))) for name, place in named(inputs)]
         with status("reading"):
-            from transferscope.comparison.inputs import is_comparison
             from transferscope.readers import matrix_of, read_inputs
-            from transferscope.readers.ceilings import read_ceiling
+            from transferscope.readers.compare import is_comparison
+            from transferscope.readers.files import read_ceiling
 
             bound = read_ceiling(ceiling)
             read = read_inputs([(name, str(path)) if name else str(path) for name, path in given])

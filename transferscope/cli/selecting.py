@@ -1,4 +1,4 @@
-"""The command that says what to train on for a target."""
+"""The command that chooses what to train on for a target."""
 
 from __future__ import annotations
 
@@ -33,35 +33,36 @@ def select(
         ),
     ],
     target: Annotated[
-        str | None, typer.Option(help="The task to get better at; each of them if left out.")
+        str | None, typer.Option(help="The task to improve; default: each task.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Whose matrix is read; the last, hence largest, if left out.")
+        str | None, typer.Option(help="Read this model's matrix; default: the last, hence largest.")
     ] = None,
     rule: Annotated[
         Literal["default", "paper"],
-        typer.Option(help="`paper`: all sources above a threshold of PGF, in equal shares."),
+        typer.Option(help="`paper`: every source above a PGF threshold, in equal shares."),
     ] = "default",
     threshold: Annotated[
         float | None,
-        typer.Option(help="Least probability that a source helps (0.9); of `paper`, PGF (0)."),
+        typer.Option(help="Least P(helps) (0.9); for `paper`, PGF to exceed (0)."),
     ] = None,
     items: Annotated[int | None, typer.Option(help="Training items to divide.")] = None,
     protect: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TASK:LOSS", help="A task that must not lose more than this; may be repeated."
+            metavar="TASK:LOSS", help="Protect a task from a larger loss than this; repeatable."
         ),
     ] = None,
     risk: Annotated[
-        float, typer.Option(help="How probable a greater loss on a protected task may be.")
+        float,
+        typer.Option(help="Highest allowed probability of a larger loss on a protected task."),
     ] = 0.1,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the mixture to this JSON file.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What to train on for a target without data of its own: sources, shares and evidence."""
+    """Choose training data for a target without data of its own: sources, shares, evidence."""
     from transferscope import store as results
     from transferscope.store import atomic
 
@@ -84,7 +85,7 @@ def protected(texts: Sequence[str]) -> dict[str, float]:
     """`TASK:LOSS` as {task: loss}.
 
     Raises:
-        StudyError: it is none, or a task is named twice.
+        StudyError: a text has another form, or a task is named twice.
     """
     found: dict[str, float] = {}
     for text in texts:
@@ -103,21 +104,14 @@ def protected(texts: Sequence[str]) -> dict[str, float]:
 def chosen(
     analysis: Analysis, target: str | None, protect: Mapping[str, float], limits: dict[str, Any]
 ) -> dict[str, Mixture]:
-    """The mixture for the target, or for each; none of them needs protection as a target."""
+    """The mixture for the target, or for each target, which needs no protection then."""
     from transferscope.selection import mixture
 
     if target is not None:
         return {target: mixture(analysis, target, protect=protect, **limits)}
-    return {
-        task.name: mixture(
-            analysis,
-            task.name,
-            protect={other: loss for other, loss in protect.items() if other != task.name},
-            **limits,
-        )
-        for task in analysis.tasks
-        if task.target
-    }
+    targets = [task.name for task in analysis.tasks if task.target]
+    losses = {each: {t: loss for t, loss in protect.items() if t != each} for each in targets}
+    return {each: mixture(analysis, each, protect=losses[each], **limits) for each in targets}
 
 
 def as_record(study: str, analysis: Analysis, found: Sequence[Mixture]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from transferscope.cli.costs import duration
 from transferscope.cli.example_items import NoPictures, exhibits_of
 from transferscope.cli.options import (
     AsJson,
-    Executor,
+    ExecutorName,
     NoFigures,
     StudyFile,
     Workers,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 def run(
     study: StudyFile,
     out: OutPlace = None,
-    executor: Executor = "local",
+    executor: ExecutorName = "local",
     workers: Workers = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse missing or damaged videos; do not skip them.")
@@ -138,7 +138,7 @@ def _wrapped(line: str, width: int) -> str:
 @app.command(epilog="Example: `transferscope demo --out demo/`")
 def demo(
     out: OutPlace = "demo",
-    executor: Executor = "local",
+    executor: ExecutorName = "local",
     workers: Workers = None,
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Made-up models; trains nothing, needs no torch.")

@@ -205,8 +205,9 @@ class Profile:
     ) -> dict[str, Any]:
         """The log's fields after so many adapters, or the base, answered some items."""
         seconds, shapes = time.perf_counter() - self._begun, self._shapes_for(items)
-        counted = shapes is not None and scoring == "letters"  # replies have an unknown length
-        spent = scoring_spent(self._base, shapes, items, recipe) if counted else (0, 0)
+        spent = (0, 0)
+        if shapes is not None and scoring == "letters":  # replies have an unknown length
+            spent = scoring_spent(self._base, shapes, items, recipe)
         return self._fields(seconds, items, shapes, *(adapters * n for n in spent))
 
     def _shapes_for(self, items: Sequence[Item]) -> Shapes | None:

@@ -1,8 +1,8 @@
 """Other people's results into the same matrix.
 
 In:   CSV, JSON lines or Parquet tables in a known format (`formats`), study folders or bundles of
-      them (`bundle`), or mapping files that name results of other evaluation harnesses (`harness`);
-      one or more models.
+      them, or mapping files that name results of other evaluation harnesses (`harness`); one or
+      more models. `compare` reads a base and its runs.
 Out:  the labelled matrix of `matrix`, with what was read in `attrs["inputs"]`.
 
 Bad input is a `DataError` of one line that names the file, the row, what was found and what was
@@ -11,7 +11,7 @@ expected. Nothing is written.
 
 import hashlib
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +35,14 @@ from transferscope.predictions import CELL, check_predictions, check_unique, sho
 from transferscope.readers.checks import check_rows, check_runs, check_table
 from transferscope.readers.counts import recover_counts, with_counts
 from transferscope.readers.files import is_mapping, joined, read_file
-from transferscope.readers.formats import FORMATS, Kind, Table, check_name, read_table, rename_model
+from transferscope.readers.formats import (
+    FORMATS,
+    InputTable,
+    Kind,
+    check_name,
+    read_table,
+    rename_model,
+)
 from transferscope.readers.gold import gold_notes, gold_of, record_notes
 from transferscope.readers.spelling import check_spelling
 from transferscope.store import (
@@ -52,7 +59,7 @@ from transferscope.study.controls import PLACEBOS, REORDERED
 __all__ = [
     "FORMATS",
     "Inputs",
-    "Read",
+    "ReadInput",
     "matrix_of",
     "read_inputs",
     "read_results",
@@ -64,25 +71,25 @@ Inputs = PathLike | Sequence[PathLike | tuple[str, PathLike]] | Mapping[str, Pat
 """A path, several, or several under names; in a list, a pair (name, path) names its model."""
 
 
-class Read(NamedTuple):
+class ReadInput(NamedTuple):
     """One input as it was read."""
 
-    table: Table
+    table: InputTable
     file: str
     sha256: str
     records: tuple[Mapping[str, Any], ...] = ()
-    """What a study keeps beside its tables."""
+    """The records that a study keeps beside its tables."""
     controls: pl.DataFrame | None = None
     """Rows of placebo runs, from a study folder."""
     notes: Sequence[str] = ()
     parts: Sequence[dict[str, str]] = ()
-    """Entries of `attrs["inputs"]`, where the input is more than one file."""
+    """Entries of `attrs["inputs"]`, if the input is more than one file."""
     checks: Sequence[Check] = ()
-    """What voids a verdict, or puts it in doubt."""
+    """Why verdicts are void or doubtful."""
     study: bytes | None = None
     """The study file of a study folder."""
     bundled: bool = False
-    """Whether that is out of a bundle, so that folders it names are those of another machine."""
+    """Whether it comes from a bundle, so that folders it names are those of another machine."""
 
     @property
     def models(self) -> list[str]:
@@ -120,25 +127,31 @@ def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
         The dataset that `transferscope.matrix` describes.
 
     Raises:
-        DataError: an input is missing, damaged or not what it must be, or the models do not have
-            the same tasks.
+        DataError: an input is missing, damaged or invalid, or the models have different tasks.
     """
     return matrix_of(read_inputs(inputs), ceiling=ceiling)
 
 
-def read_inputs(inputs: Inputs) -> list[Read]:
+def read_inputs(inputs: Inputs) -> list[ReadInput]:
     """The inputs of `read_results`, one by one.
 
     Raises:
-        DataError: there is none, or one is missing, damaged or not what it must be.
+        DataError: there is no input, or one is missing, damaged or invalid.
     """
-    read = [_read(name, path) for name, path in _named(inputs)]
+    if isinstance(inputs, str | os.PathLike):
+        inputs = [inputs]
+    read = []
+    for entry in inputs.items() if isinstance(inputs, Mapping) else inputs:
+        name, path = entry if isinstance(entry, tuple) else (None, entry)
+        if name is not None:
+            check_name(name, "the model name")
+        read.append(_read(name, Path(path)))
     if not read:
         raise DataError("no input; give at least one file or study folder")
     return read
 
 
-def matrix_of(read: Sequence[Read], *, ceiling: Ceiling = 1.0) -> xr.Dataset:
+def matrix_of(read: Sequence[ReadInput], *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     """The matrix of inputs that were read; see `read_results`."""
     owner: dict[str, str] = {}
     for one in read:
@@ -149,12 +162,17 @@ def matrix_of(read: Sequence[Read], *, ceiling: Ceiling = 1.0) -> xr.Dataset:
                     f"give each its own name, as in NAME=PATH"
                 )
             owner[model] = one.file
-    dataset = _with_controls(_matrix([one.table for one in read]), read).sel(model=list(owner))
+    dataset = _matrix([one.table for one in read])
+    predictions = [one.table.rows for one in read if one.table.kind == "predictions"]
+    controls = [one.controls for one in read if one.controls is not None]
+    if controls:
+        both = (pl.concat(rows, how="diagonal").drop("row") for rows in (predictions, controls))
+        dataset = with_controls(dataset, *both)
+    dataset = dataset.sel(model=list(owner))
     dataset.attrs["inputs"] = [entry for one in read for entry in one.entries]
-    judged = [one.table.rows for one in read if one.table.kind == "predictions"]
-    told = [note for one in read for note in [*one.notes, *record_notes(one.records)]]
-    told += gold_notes(judged, [(one.file, one.gold) for one in read])
-    dataset.attrs["notes"] = list(dict.fromkeys([*told, *dataset.attrs["notes"]]))
+    notes = [note for one in read for note in [*one.notes, *record_notes(one.records)]]
+    notes += gold_notes(predictions, [(one.file, one.gold) for one in read])
+    dataset.attrs["notes"] = list(dict.fromkeys([*notes, *dataset.attrs["notes"]]))
     checks = [check for one in read for check in one.checks]
     if len(owner) > 1:
         named = (f"{shown(c.model)}: {c.message}" if c.model else c.message for c in checks)
@@ -163,31 +181,18 @@ def matrix_of(read: Sequence[Read], *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
 
 
-def _with_controls(dataset: xr.Dataset, read: Sequence[Read]) -> xr.Dataset:
-    controls = [one.controls for one in read if one.controls is not None]
-    if not controls:
-        return dataset
-    predictions = [one.table.rows for one in read if one.table.kind == "predictions"]
-    both = (pl.concat(rows, how="diagonal").drop("row") for rows in (predictions, controls))
-    return with_controls(dataset, *both)
-
-
-def _named(inputs: Inputs) -> Iterator[tuple[str | None, Path]]:
-    if isinstance(inputs, str | os.PathLike):
-        inputs = [inputs]
-    pairs = inputs.items() if isinstance(inputs, Mapping) else inputs
-    for entry in pairs:
-        name, path = entry if isinstance(entry, tuple) else (None, entry)
-        if name is not None:
-            check_name(name, "the model name")
-        yield name, Path(path)
-
-
-def _read(name: str | None, path: Path) -> Read:
+def _read(name: str | None, path: Path) -> ReadInput:
     if path.is_dir():
         one = _read_folder(name, path, shown(path.resolve().name))
     elif is_bundle(path):
-        one = _read_bundle(name, path)
+        label = shown(path.name)
+        with unpacked(path) as folder:
+            if not prediction_files(folder):
+                raise DataError(
+                    f"{label}: a bundle without predictions, exported from a folder without them; "
+                    f"it holds only an {ANALYSIS} (unpack it for `transferscope report`)"
+                )
+            one = _read_folder(name, folder, label)._replace(bundled=True)
     elif is_mapping(path):
         one = _read_mapping(name, path)
     else:
@@ -202,8 +207,8 @@ def _read(name: str | None, path: Path) -> Read:
     return one
 
 
-def _read_mapping(name: str | None, path: Path) -> Read:
-    """Results of other harnesses, as a mapping file tells of them."""
+def _read_mapping(name: str | None, path: Path) -> ReadInput:
+    """Results of other harnesses that a mapping file names."""
     from transferscope.readers.harness.evaluations import read_evaluations
 
     label = shown(path.name)
@@ -218,13 +223,14 @@ def _read_mapping(name: str | None, path: Path) -> Read:
     checks = check_runs(found)
     if name is not None:
         checks = [replace(check, model=name if check.model else "") for check in checks]
-    return Read(
-        Table(kind, rows, []), label, digest, notes=found.notes, parts=found.inputs, checks=checks
-    )
+    table = InputTable(kind, rows, [])
+    return ReadInput(table, label, digest, notes=found.notes, parts=found.inputs, checks=checks)
 
 
-def _read_table(name: str | None, path: Path) -> Read:
-    """A table file; a file that is none is named for what it is, where that is known."""
+def _read_table(name: str | None, path: Path) -> ReadInput:
+    """A table file. If it is another known kind of file, the error states which, with a remedy."""
+    from transferscope.readers.harness.runs import recognized
+
     try:
         raw = read_file(path)
         table = read_table(raw, name)
@@ -233,56 +239,35 @@ def _read_table(name: str | None, path: Path) -> Read:
     else:
         check_spelling(table.rows, raw.name)
         checks = check_table(table.kind, table.rows)
-        return Read(table, raw.name, raw.sha256, notes=table.notes, checks=checks)
-    raise DataError(_lone_log(path) or problem)
-
-
-def _lone_log(path: Path) -> str | None:
-    """Why a harness's file or a YAML file cannot be analyzed alone; None for any other file.
-
-    A harness's file names neither the base nor the task finetuned on.
-    """
-    from transferscope.readers.harness.runs import recognized
-
+        return ReadInput(table, raw.name, raw.sha256, notes=table.notes, checks=checks)
+    file = shown(path.name)
     if path.suffix.lower() in (".yaml", ".yml"):
-        return (
-            f"{shown(path.name)}: no mapping file, as it has no `runs:`; a study file is for "
+        problem = (
+            f"{file}: not a mapping file, as it has no `runs:`; a study file is for "
             f"`transferscope run`, and the folder which that writes is for `analyze`"
         )
-    harness = recognized(path) if path.is_file() else None
-    if harness is None:
-        return None
-    return (
-        f"{shown(path.name)}: a file of {harness}, which is one run alone; compare it with the "
-        f"base by `transferscope compare BASE RUN`, or name the runs in a mapping file "
-        f"(docs/harnesses.md)"
-    )
+    elif path.is_file() and (harness := recognized(path)):
+        # It names neither the base nor the task finetuned on.
+        problem = (
+            f"{file}: a file of {harness}, which is one run alone; compare it with the "
+            f"base by `transferscope compare BASE RUN`, or name the runs in a mapping file "
+            f"(docs/harnesses.md)"
+        )
+    raise DataError(problem)
 
 
-def _read_bundle(name: str | None, path: Path) -> Read:
-    """The folder that a bundle was made of, as far as it is in it."""
-    label = shown(path.name)
-    with unpacked(path) as folder:
-        if not prediction_files(folder):
-            raise DataError(
-                f"{label}: a bundle without predictions, made of a folder that had none; the "
-                f"{ANALYSIS} in it is all there is (unpack it for `transferscope report`)"
-            )
-        return _read_folder(name, folder, label)._replace(bundled=True)
-
-
-def _read_folder(name: str | None, path: Path, label: str) -> Read:
+def _read_folder(name: str | None, path: Path, label: str) -> ReadInput:
     """A study folder's predictions and controls; its hash is that of their names and hashes."""
     whole = hashlib.sha256()
     rows = _stacked(files_by_run(path), label, whole)
     if rows is None and Path(path, ANALYSIS).is_file():
         raise DataError(
-            f"{label}: an analysis and no predictions that it was made of; `transferscope report` "
-            f"draws it again, and `select` reads it"
+            f"{label}: an analysis without its predictions; `transferscope report` draws it again, "
+            f"and `select` reads it"
         )
     if rows is None:
         raise DataError(
-            f"{label}: a folder without predictions/*.parquet, so no study folder; for results of "
+            f"{label}: not a study folder, as it has no predictions/*.parquet; for results of "
             f"other harnesses run `transferscope compare BASE RUN`, or write a mapping file "
             f"(docs/harnesses.md)"
         )
@@ -293,29 +278,23 @@ def _read_folder(name: str | None, path: Path, label: str) -> Read:
             controls = controls.with_columns(model=pl.lit(name))
         if controls["source"].is_null().any():
             raise DataError(f"{label}: a table of controls with rows of the base; keep those apart")
-        rows, controls = _apart(rows, controls)
-    table = Table("predictions", rename_model(rows, name, label), [])
+        if rows["source"].is_null().all():  # mixtures without a source beside them are sources
+            known = pl.col("source").is_in([*PLACEBOS, REORDERED])
+            rows = pl.concat([rows, controls.filter(~known)], how="diagonal")
+            controls = controls.filter(known)
+            controls = None if controls.is_empty() else controls
+    table = InputTable("predictions", rename_model(rows, name, label), [])
     check_spelling(table.rows.drop("row"), label)
     records = tuple(run_records(path))
-    return Read(
+    return ReadInput(
         *(table, label, whole.hexdigest(), records, controls),
         checks=check_rows(table.rows),
         study=read_beside(path, STUDY),
     )
 
 
-def _apart(rows: pl.DataFrame, controls: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """Sources, and what stands beside them. Mixtures without a source beside them are sources."""
-    if not rows["source"].is_null().all():
-        return rows, controls
-    known = pl.col("source").is_in([*PLACEBOS, REORDERED])
-    beside = controls.filter(known)
-    whole = pl.concat([rows, controls.filter(~known)], how="diagonal")
-    return whole, None if beside.is_empty() else beside
-
-
 def _stacked(runs: list[list[Path]], label: str, whole: Any) -> pl.DataFrame | None:
-    """The rows of some tables of predictions; the hash `whole` takes in their names and hashes.
+    """The rows of tables of predictions; the hash `whole` takes in their names and hashes.
 
     Args:
         runs: the tables of each run, which are checked together: that is several times as fast.
@@ -345,7 +324,7 @@ _BUILD: dict[Kind, Callable[[pl.DataFrame], xr.Dataset]] = {
 }
 
 
-def _matrix(tables: list[Table]) -> xr.Dataset:
+def _matrix(tables: list[InputTable]) -> xr.Dataset:
     """The matrix of all tables; those of one kind are built together, then put side by side."""
     kinds: list[Kind] = list(dict.fromkeys(table.kind for table in tables))
     parts = []
@@ -355,13 +334,12 @@ def _matrix(tables: list[Table]) -> xr.Dataset:
     return parts[0] if len(parts) == 1 else _side_by_side(parts)
 
 
-def _blank(name: Hashable) -> np.generic:
-    """What stands in a variable where nothing is known."""
-    return np.int8(-1) if str(name).endswith("item_correct") else np.float64(np.nan)
-
-
 def _side_by_side(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Matrices of different models as one; items nobody asked a model are -1."""
+    """Matrices of different models as one; items that a model was not evaluated on are -1."""
+
+    def blank(name: Hashable) -> np.generic:
+        return np.int8(-1) if str(name).endswith("item_correct") else np.float64(np.nan)
+
     first = parts[0]
     check_same_tasks(
         {
@@ -378,13 +356,12 @@ def _side_by_side(parts: list[xr.Dataset]) -> xr.Dataset:
             sizes = {**items.sizes, **part.sizes}
             part = part.assign_coords(item=items["item"], item_target=items["item_target"]).assign(
                 {
-                    name: (each.dims, np.full([sizes[d] for d in each.dims], _blank(name)))
+                    name: (each.dims, np.full([sizes[d] for d in each.dims], blank(name)))
                     for name, each in items.data_vars.items()
                     if name not in part
                 }
             )
-        filled = {name: _blank(name) for name in part.data_vars}
-        part = part.reindex(seed=seeds, fill_value=filled)
+        part = part.reindex(seed=seeds, fill_value={name: blank(name) for name in part.data_vars})
         aligned.append(part.sel(source=first["source"].values, target=first["target"].values))
     whole = xr.concat(
         aligned, "model", data_vars="minimal", coords="minimal", compat="override", join="exact"

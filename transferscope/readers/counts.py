@@ -5,13 +5,14 @@ the values of one target and seed share a denominator: the smallest that makes t
 the number of base errors. With the target's number of items, accuracies follow.
 
 In:   PGF values, or the matrix that `matrix.from_pgf` makes of them.
-Out:  the same matrix with counts and accuracies where they can be told, and a note where not.
+Out:  the same matrix with counts and accuracies where they are certain, and a note where not.
 
 The smallest denominator is only a divisor of the true one, so it is believed where chance is an
 unlikely explanation: twice of it would exceed the items, or enough different values support it.
 Nothing is borrowed from one seed for another.
 """
 
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -23,11 +24,11 @@ from transferscope.predictions import shown, some
 from transferscope.suites import KNOWN_TASKS
 
 MOST_ERRORS = 2_000
-"""Largest number of base errors looked for where the target's number of items is not known."""
+"""Largest number of base errors that is tried if the target's number of items is unknown."""
 _EXACT = 1e-9  # distance at which a value is that fraction; two fractions differ by 2.5e-7 or more
 _SHORT = 6  # values with at most so many decimals may have been rounded
-_LUCK = 0.01  # a coincidence less likely than this is not believed in
-_FEWEST = 3  # different values, without which a divisor of the base errors is too likely
+_LUCK = 0.01  # a coincidence less likely than this is not believed
+_FEWEST = 3  # with fewer different values, a divisor of the base errors is too likely
 
 _REASONS = (
     "the values are no exact fractions, perhaps because they were rounded",
@@ -38,11 +39,11 @@ _REASONS = (
 )
 
 
-class _Found(NamedTuple):
+class _BaseErrors(NamedTuple):
     errors: Float[np.ndarray, "seed target"]
-    """Errors of the base; NaN where they cannot be told."""
+    """NaN if they are not certain."""
     reason: Int[np.ndarray, "seed target"]
-    """Index into `_REASONS`; -1 where the errors are known or nothing was measured."""
+    """Index into `_REASONS`; -1 if the errors are known or nothing was measured."""
 
 
 def recover_counts(values: Float[np.ndarray, " source"], items: int | None = None) -> int | None:
@@ -50,28 +51,28 @@ def recover_counts(values: Float[np.ndarray, " source"], items: int | None = Non
 
     Args:
         values: PGF at ceiling 1 of each source on the target; NaN is not measured.
-        items: the target's number of questions, which the errors cannot exceed; None is unknown
-            and then `MOST_ERRORS` is the limit.
+        items: the target's number of items, which the errors cannot exceed; if it is None,
+            `MOST_ERRORS` is the limit.
 
     Returns:
-        The number, a divisor of the true one. None where every value is 0 or NaN, where no number
-        fits, and where all values have few decimals and may fit only because they were rounded.
+        The number, a divisor of the true one. None if every value is 0 or NaN, if no number fits,
+        or if all values have so few decimals that they may fit only because they were rounded.
 
     Raises:
         DataError: a value is above 1.
     """
     column = np.append(np.asarray(values, float), np.nan)[:, None]
     if np.nanmax(column, initial=0) > 1 + _EXACT:
-        raise DataError(f"a PGF is at most 1, but {np.nanmax(column):g} was found")
+        raise DataError(f"a PGF must be at most 1, got {np.nanmax(column):g}")
     limit = np.array([MOST_ERRORS if items is None else items])
     errors = _smallest(column, limit, rounded=bool(_decimals(column).max() <= _SHORT))
     return int(errors[0]) if errors[0] and _different(column)[0] else None
 
 
 def with_counts(dataset: xr.Dataset) -> xr.Dataset:
-    """The matrix of a PGF table, with the counts and accuracies behind it where they can be told.
+    """The matrix of a PGF table, with the counts and accuracies behind it where they are certain.
 
-    Where a target's number of items is not known, `base_errors` alone is filled in.
+    If a target's number of items is unknown, `base_errors` alone is filled in.
     """
     names = dataset["target"].values.tolist()
     known = [getattr(KNOWN_TASKS.get(name), "items", None) for name in names]
@@ -109,8 +110,8 @@ def with_counts(dataset: xr.Dataset) -> xr.Dataset:
 
 def _base_errors(
     values: Float[np.ndarray, "seed source target"], items: Float[np.ndarray, " target"]
-) -> _Found:
-    """One model's base errors, and why where they are unknown."""
+) -> _BaseErrors:
+    """One model's base errors, and why they are unknown."""
     limit = np.where(np.isnan(items), MOST_ERRORS, items).astype(int)
     errors = _smallest(values, limit, rounded=bool(_decimals(values).max() <= _SHORT))
     different = _different(values)
@@ -130,7 +131,7 @@ def _base_errors(
         [-1, 1, 0, 2, 3, 4],
         default=-2,
     )
-    return _Found(np.where(reason == -2, errors, np.nan), np.maximum(reason, -1))
+    return _BaseErrors(np.where(reason == -2, errors, np.nan), np.maximum(reason, -1))
 
 
 def _smallest(
@@ -139,12 +140,19 @@ def _smallest(
     *,
     rounded: bool,
 ) -> Int[np.ndarray, "*seed target"]:
-    """Smallest common denominator over sources up to `limit`; 0 where there is none.
+    """Smallest common denominator over sources up to `limit`; 0 if there is none.
 
-    Where all values are `rounded` to a few decimals d, that 10^d and its divisors fit proves
+    If all values are `rounded` to a few decimals d, they fit 10^d and its divisors, which proves
     nothing: a denominator g counts only where random d-digit values would hardly all fit it.
     """
-    denominators = _denominators(values, limit)
+
+    def denominator(value: float, most: int) -> int:
+        if np.isnan(value):
+            return 1
+        near = Fraction(value).limit_denominator(max(most, 1))
+        return near.denominator if abs(value - float(near)) < _EXACT else 0
+
+    denominators = np.vectorize(denominator, otypes=[int])(values, limit)
     common = np.ones((*values.shape[:-2], values.shape[-1]), int)
     for i in range(values.shape[-2]):
         common = np.lcm(common, denominators[..., i, :])  # 0 stays 0
@@ -153,30 +161,6 @@ def _smallest(
         digits = _decimals(values).max(axis=-2).astype(float)
         common[(common / 10**digits) ** _different(values) > _LUCK] = 0
     return common
-
-
-def _denominators(
-    values: Float[np.ndarray, "*any target"], limit: Int[np.ndarray, " target"]
-) -> Int[np.ndarray, "*any target"]:
-    """Denominator of the fraction that each value is, 1 for NaN, 0 for none up to `limit`.
-
-    A fraction that near with a denominator that small is a convergent of the continued fraction.
-    """
-    rest = np.nan_to_num(values)
-    top, bottom = np.floor(rest), np.ones(values.shape)
-    last_top, last_bottom = np.ones(values.shape), np.zeros(values.shape)
-    found = np.zeros(values.shape, int)
-    active = np.ones(values.shape, bool)
-    while active.any():
-        near = np.abs(np.nan_to_num(values) - top / bottom) < _EXACT
-        found = np.where(active & near, bottom, found).astype(int)
-        part = rest - np.floor(rest)
-        active &= ~near & (bottom <= limit) & (part > 1e-12)
-        rest = np.where(active, 1 / np.where(active, part, 1), 0)
-        whole = np.floor(rest)
-        top, last_top = np.where(active, whole * top + last_top, top), top
-        bottom, last_bottom = np.where(active, whole * bottom + last_bottom, bottom), bottom
-    return np.where(found <= limit, found, 0)
 
 
 def _decimals(values: Float[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:

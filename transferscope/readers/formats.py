@@ -5,11 +5,11 @@
                     each target
     published PGF   seed, ft_task, task, perfection_gap_factor
 
-An empty source is the base. Model, seed and step may be given; other columns are ignored (`plain`).
-An empty number, or `nan`, is not measured. Names are untrusted and kept exactly as given.
+An empty source is the base. Model, seed and step are optional; other columns are ignored. An empty
+number, or `nan`, is not measured. Names are untrusted and kept exactly as given.
 
-In:   a `files.Raw`.
-Out:  a `Table` for `matrix`, or a `DataError` that names the file, the row and the column.
+In:   a `files.RawTable`.
+Out:  an `InputTable` for `matrix`, or a `DataError` that names the file, the row and the column.
 """
 
 from typing import Literal, NamedTuple
@@ -26,7 +26,7 @@ from transferscope.predictions import (
     spread_base,
     text_column,
 )
-from transferscope.readers.files import Raw
+from transferscope.readers.files import RawTable
 from transferscope.readers.plain import (
     accuracies,
     is_wide,
@@ -35,6 +35,10 @@ from transferscope.readers.plain import (
     regular,
     unpivoted,
 )
+from transferscope.readers.spelling import LONGEST_NAME, check_name, name_problem
+from transferscope.store.parquet import without_repeated_scores
+
+__all__ = ["FORMATS", "InputTable", "Kind", "check_name", "read_table", "rename_model"]
 
 Kind = Literal["pgf table", "accuracy table", "predictions"]
 
@@ -49,39 +53,39 @@ _VALUES: dict[Kind, str] = {
     "accuracy table": ", and accuracy, or correct and total",
     "pgf table": "",
 }
-_TELLING: dict[Kind, set[str]] = {
+_DISTINCTIVE: dict[Kind, set[str]] = {
     "predictions": {"item"},
     "pgf table": {"ft_task", "perfection_gap_factor"},
     "accuracy table": {"source", "target", "accuracy", "total"},
 }
 """Columns that only this format has, tried in this order."""
 _VALUE = "perfection_gap_factor"
-_LONGEST_NAME = 200
-_MOST_ITEMS = 1_000_000  # of a target: its items are made up, one by one, where counts are all
+_MOST_ITEMS = 1_000_000
+"""Items of a target: where only counts are known, its items are made up one by one."""
 _AGREE = 0.0005  # accuracies beside counts may be rounded to three decimals
 _ANSWERS = ("choice", "answer", "correct", "unreadable", "read_by", "score")
 
 
-class Table(NamedTuple):
+class InputTable(NamedTuple):
     """One input's rows, checked."""
 
     kind: Kind
     rows: pl.DataFrame
     """Columns model, seed, source, target, those of its kind, and `row`, the line in the file."""
     notes: list[str]
-    """What was read otherwise than it stands in the file."""
+    """What was converted."""
 
 
-def read_table(raw: Raw, model: str | None) -> Table:
+def read_table(raw: RawTable, model: str | None) -> InputTable:
     """The rows of one file.
 
     Args:
         raw: the file.
         model: a name for the table's single model; None keeps the table's own `model` column, or
-            takes the file's name without its ending where there is none.
+            else takes the file's name without its ending.
 
     Raises:
-        DataError: the columns fit no format, or a row is not what it must be.
+        DataError: the columns fit no format, or a row is invalid.
     """
     frame = raw.frame.select(pl.all().exclude("row", "file"))
     frame = frame.with_columns(pl.Series("row", raw.lines))
@@ -98,16 +102,16 @@ def read_table(raw: Raw, model: str | None) -> Table:
         notes += more
     else:
         frame = frame.select(pl.all().exclude("source", "target", "pgf")).rename(
-            {"ft_task": "source", "task": "target", "perfection_gap_factor": "pgf"}
+            {"ft_task": "source", "task": "target", _VALUE: "pgf"}
         )
         if "model" not in frame.columns:
             frame = frame.with_columns(model=pl.lit(named))
         rows, notes = _pgf_rows(frame, raw.name)
-    return Table(kind, rename_model(rows, model, raw.name), notes)
+    return InputTable(kind, rename_model(rows, model, raw.name), notes)
 
 
 def rename_model(rows: pl.DataFrame, model: str | None, name: str) -> pl.DataFrame:
-    """The rows under one model name, if one is given; a table of several models has no one name."""
+    """The rows under one model name, if one is given; a table of several models cannot have one."""
     if model is None:
         return rows
     models = rows["model"].unique(maintain_order=True).to_list()
@@ -119,56 +123,35 @@ def rename_model(rows: pl.DataFrame, model: str | None, name: str) -> pl.DataFra
     return rows.with_columns(model=pl.lit(model))
 
 
-def check_name(value: str, what: str) -> None:
-    """Refuse a name that cannot be shown or told apart."""
-    if problem := _name_problem(value):
-        raise DataError(f"{what} {problem}")
-
-
-def _kind(raw: Raw) -> Kind:
+def _kind(raw: RawTable) -> Kind:
     found = raw.frame.columns
-    for kind, telling in _TELLING.items():
-        if not telling.intersection(found):
+    listed = some([column[:40] for column in found], most=12)
+    described = {kind: f"{kind}: {', '.join(FORMATS[kind])}{_VALUES[kind]}" for kind in FORMATS}
+    for kind, distinctive in _DISTINCTIVE.items():
+        if not distinctive.intersection(found):
             continue
-        missing = [column for column in _wanted(kind, found) if column not in found]
+        wanted = list(FORMATS[kind])
+        if kind == "accuracy table" and "accuracy" not in found:
+            counts = {"correct", "total"} & set(found)
+            wanted += ["correct", "total"] if counts else ["accuracy"]
+        elif kind == "predictions" and "correct" not in found:
+            wanted.append("score")
+        missing = [column for column in wanted if column not in found]
         if not missing:
             return kind
         if kind == "accuracy table" and "score" in found:  # it has neither items nor accuracies
-            _refuse_missing(raw, "predictions", "item")
-        if len(missing) < len(_wanted(kind, found)):
-            _refuse_missing(raw, kind, missing[0])
-    known = "; ".join(map(_described, FORMATS))
-    raise DataError(
-        f"{raw.name}: found columns {_listed(found)}; known formats are {known}; wide accuracy "
-        f"table: source, and a column for each target (docs/harnesses.md shows examples)"
-    )
-
-
-def _refuse_missing(raw: Raw, kind: Kind, missing: str) -> None:
-    raise DataError(
-        f"{raw.name}: missing column {missing!r}; found {_listed(raw.frame.columns)}; expected of "
-        f"this format, {_described(kind)} (docs/harnesses.md shows examples)"
-    )
-
-
-def _wanted(kind: Kind, found: list[str]) -> list[str]:
-    """The columns that a table of this kind must have, given those that it has."""
-    wanted = list(FORMATS[kind])
-    if kind == "accuracy table" and "accuracy" not in found:
-        return wanted + (
-            ["correct", "total"] if {"correct", "total"} & set(found) else ["accuracy"]
+            kind, missing = "predictions", ["item"]
+        elif len(missing) == len(wanted):
+            continue
+        raise DataError(
+            f"{raw.name}: missing column {missing[0]!r}; found {listed}; expected of this format, "
+            f"{described[kind]} (docs/harnesses.md shows examples)"
         )
-    if kind == "predictions" and "correct" not in found:
-        return [*wanted, "score"]
-    return wanted
-
-
-def _described(kind: Kind) -> str:
-    return f"{kind}: {', '.join(FORMATS[kind])}{_VALUES[kind]}"
-
-
-def _listed(columns: list[str]) -> str:
-    return some([column[:40] for column in columns], most=12)
+    raise DataError(
+        f"{raw.name}: found columns {listed}; known formats are {'; '.join(described.values())}; "
+        f"wide accuracy table: source, and a column for each target (docs/harnesses.md shows "
+        f"examples)"
+    )
 
 
 def _prediction_rows(frame: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -188,26 +171,18 @@ def _prediction_rows(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     given = [column for column in _ANSWERS if column in frame.columns]
     rows = _blanks_to_null(frame.select(*CELL, item, *given, "row"))
     _check_names(rows, (*CELL, "item"), name)
-    rows = check_predictions(rows, name)
-    if "score" in rows.columns:
-        repeats = pl.col("score") == pl.col("correct").cast(pl.Float64)
-        rows = rows.with_columns(score=pl.when(~repeats).then(pl.col("score")))
-    return rows
+    return without_repeated_scores(check_predictions(rows, name))
 
 
 def _pgf_rows(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
     rows = _names(frame, name)
-    for column in ("seed", "source"):
-        refuse(rows[column].is_null(), rows, name, f"{_given_as(column)} is empty")
+    for column, given in (("seed", "seed"), ("source", "ft_task")):
+        refuse(rows[column].is_null(), rows, name, f"{given} is empty")
     values, notes = numbers(frame, "pgf", name, _VALUE)
     rows = rows.with_columns(values)
     refuse_value(values > 1 + 1e-9, frame, name, "pgf", "a PGF is at most 1", _VALUE)
     check_unique(rows, CELL, name)
     return rows, notes
-
-
-def _given_as(column: str) -> str:
-    return "ft_task" if column == "source" else column
 
 
 def _accuracy_rows(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
@@ -218,20 +193,15 @@ def _accuracy_rows(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[s
     if "accuracy" in frame.columns:
         given["accuracy"], notes = accuracies(frame, name)
     if {"correct", "total"} <= set(frame.columns):
-        given |= {column: _count(frame, column, name) for column in ("correct", "total")}
+        for column in ("correct", "total"):
+            if frame[column].dtype == pl.String:  # a mark before three digits may mean thousands
+                unclear = frame[column].str.contains(r"\d[.,]\d{3}\s*$").fill_null(False)
+                refuse_value(unclear, frame, name, column, "write it without a mark, such as 1234")
+            given[column] = numbers(frame, column, name)[0]
         _check_counts(given, frame, name)
     rows = rows.with_columns(given.values())
     check_unique(spread_base(rows), CELL, name)
     return rows, notes
-
-
-def _count(frame: pl.DataFrame, column: str, name: str) -> pl.Series:
-    """A column of counts; a mark before three digits may separate thousands and is refused."""
-    values = frame[column]
-    if values.dtype == pl.String:
-        unclear = values.str.contains(r"\d[.,]\d{3}\s*$").fill_null(False)
-        refuse_value(unclear, frame, name, column, "write it without a mark, such as 1234")
-    return numbers(frame, column, name)[0]
 
 
 def _check_counts(given: dict[str, pl.Series], frame: pl.DataFrame, name: str) -> None:
@@ -255,9 +225,8 @@ def _names(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     rows = frame.select(*(text_column(frame[c], frame, name) for c in CELL), frame["row"])
     rows = _blanks_to_null(rows)
     _check_names(rows, CELL, name)
-    for column in ("model", "target"):
-        shown = "task" if column == "target" and "pgf" in frame.columns else column
-        refuse(rows[column].is_null(), rows, name, f"{shown} is empty")
+    for column, given in (("model", "model"), ("target", "task" if "pgf" in frame else "target")):
+        refuse(rows[column].is_null(), rows, name, f"{given} is empty")
     return rows
 
 
@@ -269,15 +238,7 @@ def _blanks_to_null(frame: pl.DataFrame) -> pl.DataFrame:
 def _check_names(rows: pl.DataFrame, columns: tuple[str, ...], name: str) -> None:
     for column in columns:
         values = rows[column]
-        odd = (values.str.len_chars() > _LONGEST_NAME) | values.str.contains("\0", literal=True)
+        odd = (values.str.len_chars() > LONGEST_NAME) | values.str.contains("\0", literal=True)
         if odd.any():
             value = rows.filter(odd)[column][0]
-            refuse(odd, rows, name, f"{column} {_name_problem(value)}")
-
-
-def _name_problem(value: str) -> str | None:
-    if not value.strip():
-        return "is empty"
-    if len(value) > _LONGEST_NAME:
-        return f"{value[:20]!r}... has {len(value)} characters, at most {_LONGEST_NAME} are allowed"
-    return f"{value!r} holds a NUL character" if "\0" in value else None
+            refuse(odd, rows, name, f"{column} {name_problem(value)}")

@@ -1,10 +1,10 @@
-"""Which right answers results were judged by, and whether two results had the same.
+"""Which right answers judged the results, and whether two results used the same.
 
-Benchmarks correct their labels: BLINK replaced those of one task in 2025. Results by the old and by
-the new ones answer different questions, so a reader is told where they stand side by side.
+Benchmarks correct their labels: BLINK replaced those of one task in 2025. Results by old and by
+new labels answer different questions, so a note must warn where they stand side by side.
 
-In:   predictions, and the record that a study keeps beside a table.
-Out:  a hash of the right answers of each target, and sentences for the notes.
+In:   predictions, and the records that a study keeps beside its tables.
+Out:  a hash of the right answers of each target, and notes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +15,13 @@ import polars as pl
 from transferscope.predictions import shown, some
 from transferscope.tasks import gold_hash
 
-_LONGEST = 500  # characters of a note; a record is a file that anybody may have written
+_LONGEST = 500  # characters of a note; anybody may have written a record
 
 
 def gold_of(rows: pl.DataFrame, records: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:
-    """The hash of each target's right answers: the record's, else that of the rows' own answers.
+    """The hash of each target's right answers: the record's, else from the rows' `answer`.
 
-    Targets whose right answers are not known are left out. Of several hashes, all are named.
+    Targets with unknown right answers are left out. If there are several hashes, all are named.
     """
     found: dict[str, set[str]] = {}
     for record in records:
@@ -34,61 +34,50 @@ def gold_of(rows: pl.DataFrame, records: Iterable[Mapping[str, Any]] = ()) -> di
             right = part.select("item", "answer").unique()
             if target not in found and not right["answer"].has_nulls():
                 found[str(target)] = {gold_hash(str(target), right.iter_rows())}
-    return {target: ", ".join(sorted(its)) for target, its in found.items()}
+    return {target: ", ".join(sorted(hashes)) for target, hashes in found.items()}
 
 
 def record_notes(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What a study noted of its items, each once."""
-    notes: dict[str, None] = {}
-    for record in records:
-        listed = record.get("notes")
-        for note in listed if isinstance(listed, list) else ():
-            if isinstance(note, str):
-                notes[shown(note[:_LONGEST])] = None
-    return list(notes)
+    """A study's notes on its items, each once."""
+    listed = [note for record in records for note in _listed(record.get("notes"))]
+    return list(dict.fromkeys(shown(note[:_LONGEST]) for note in listed if isinstance(note, str)))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def gold_notes(
     rows: Sequence[pl.DataFrame], gold: Sequence[tuple[str, Mapping[str, str]]]
 ) -> list[str]:
-    """What must be known where results were judged by different right answers.
+    """A note for each target whose results were judged by different right answers.
 
     Args:
         rows: the predictions of each input.
         gold: each input's name and hashes.
     """
-    differing = _differing(rows)
+    with_answers = [part for part in rows if "answer" in part.columns]
+    differing: dict[str, int] = {}
+    compared: set[str] = set()
+    if with_answers:
+        items = pl.concat(part.select("target", "item", "answer") for part in with_answers)
+        right = items.drop_nulls().unique().group_by("target", "item").len()
+        several = right.filter(pl.col("len") > 1).group_by("target").len().sort("target")
+        differing = dict(several.iter_rows())
+    for part in with_answers:
+        known = part.group_by("target").agg(pl.col("answer").is_not_null().all())
+        compared |= set(known.filter("answer")["target"])
     notes = [
         f"{shown(target)}: {count} of its items have different right answers in different results: "
         "their labels were changed in between, and effects across them mean nothing"
         for target, count in differing.items()
     ]
-    known = {target for _, its in gold for target in its}
-    compared = {target for part in rows if "answer" in part.columns for target in _judged(part)}
-    for target in sorted(known - compared - set(differing)):
-        owners = {name: its[target] for name, its in gold if target in its}
-        if len({one for its in owners.values() for one in its.split(", ")}) > 1:
+    for target in sorted({target for _, hashes in gold for target in hashes}):
+        owners = {name: hashes[target] for name, hashes in gold if target in hashes}
+        several = {each for hashes in owners.values() for each in hashes.split(", ")}
+        if target not in compared and target not in differing and len(several) > 1:
             notes.append(
                 f"{shown(target)}: the results of {some(owners)} were judged by different right "
                 "answers, or on different items"
             )
     return notes
-
-
-def _judged(rows: pl.DataFrame) -> list[str]:
-    """Targets whose rows say what is right."""
-    known = rows.group_by("target").agg(pl.col("answer").is_not_null().all())
-    return known.filter("answer")["target"].to_list()
-
-
-def _differing(rows: Sequence[pl.DataFrame]) -> dict[str, int]:
-    """Targets with the number of their items that have two right answers."""
-    parts = [
-        part.select("target", "item", "answer").drop_nulls().unique()
-        for part in rows
-        if "answer" in part.columns
-    ]
-    if not parts:
-        return {}
-    several = pl.concat(parts).unique().group_by("target", "item").len().filter(pl.col("len") > 1)
-    return dict(several.group_by("target").len().sort("target").iter_rows())

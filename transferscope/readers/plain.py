@@ -1,7 +1,7 @@
 """Tables as people write them, made regular: wide ones, percent, decimal commas, errors after ±.
 
-What is read is only what has one meaning; anything else is refused with the change that makes the
-table readable. What was changed is noted.
+Only what has one meaning is read; anything else is refused, with the change that makes it readable.
+Conversions are noted.
 
 In:   a frame of columns as they stand in the file, with `row`, the line of each row.
 Out:  the same rows with model, seed, source, target and plain numbers.
@@ -15,17 +15,17 @@ from transferscope.readers.spelling import BASES, MEANS
 from transferscope.tasks.checkpoints import Checkpoint, checkpoint
 
 DEFAULT_SEED = "0"
-"""Of finetunes in a table without seeds."""
+"""The seed of finetunes in a table without seeds."""
 _KEYS = ("model", "seed", "source", "step", "row")
 _LONG = {"target", "task", "item", "accuracy", "correct", "total", "score", "ft_task"}
-"""Columns that no wide table has."""
+"""Columns that a wide table does not have."""
 _SETTINGS = {
     *("lr", "learning_rate", "learning rate", "rank", "epoch", "epochs", "steps", "checkpoint"),
     *("n", "items", "samples", "count", "size", "params", "loss", "time", "seconds", "metric"),
 }
-"""Columns of a wide table that describe a run and are no targets, in small letters."""
+"""Columns of a wide table that describe a run and are not targets, in lower case."""
 _LEAST_PERCENT = 10
-"""A column of percent reaches at least so far; below it may be marks out of 5 or 10."""
+"""A column of percent reaches at least this; below, it may be marks out of 5 or 10."""
 _ERROR = r"\s*(?:±|\+/-|\+-|\\pm)\s*\d+(?:[.,]\d+)?\s*%?$"
 
 
@@ -35,7 +35,7 @@ def is_wide(columns: list[str]) -> bool:
 
 
 def unpivoted(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
-    """A wide table as a long one, with a column accuracy, and what to note of it.
+    """A wide table as a long one, with a column accuracy, and notes.
 
     Raises:
         DataError: a column describes the run, or a target's column holds no numbers.
@@ -44,8 +44,8 @@ def unpivoted(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
     for column in columns:
         if column.strip().lower() in _SETTINGS or not column:
             raise DataError(
-                f"{name}: column {column!r} is no target, but in a table without a column "
-                f"'target' every column is one; remove it"
+                f"{name}: column {column!r} is not a target, but without a column 'target' "
+                f"every column is read as one; remove it"
             )
         if frame[column].dtype.is_nested() or frame[column].dtype.is_temporal():
             raise DataError(f"{name}: column {column!r} holds {frame[column].dtype}, not numbers")
@@ -53,7 +53,7 @@ def unpivoted(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
     means = [column for column in columns if column.strip().lower() in MEANS]
     targets = [column for column in columns if column not in means]
     if not targets:
-        raise DataError(f"{name}: no column is a target; expected one for each target")
+        raise DataError(f"{name}: must have a column for each target, got none")
     keys = [column for column in frame.columns if column in _KEYS]
     if any(frame[column].dtype == pl.String for column in targets):
         frame = frame.with_columns(pl.col(targets).cast(pl.String))
@@ -71,7 +71,7 @@ def regular(frame: pl.DataFrame, name: str, model: str) -> pl.DataFrame:
     missing model `model`, and missing seeds `DEFAULT_SEED`, except for the base.
 
     Raises:
-        DataError: a column holds no names, or a step has no source or is no whole number.
+        DataError: a column does not hold names, or a step has no source or is not a whole number.
     """
     for column, default in (("model", model), ("seed", None)):
         if column not in frame.columns:
@@ -95,12 +95,12 @@ def _with_steps(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     text = text.str.replace(r"\.0+$", "")
     steps = text.str.extract(r"^(\d{1,15})$").cast(pl.Int64)
     given = text.is_not_null() & (text != "")
-    refuse(given & steps.is_null(), frame, name, "step is no whole number")
+    refuse(given & steps.is_null(), frame, name, "step must be a whole number")
     alone = frame["source"].is_null() & steps.is_not_null() & (steps != 0)
     refuse(alone, frame, name, "a step without a source; name the task finetuned on")
     twice = [checkpoint(source or "").step is not None for source in frame["source"]]
     again = pl.Series(twice, dtype=pl.Boolean) & steps.is_not_null()
-    refuse(again, frame, name, "the source names a step, and so does step")
+    refuse(again, frame, name, "both the source and the column step name a step; keep one")
     sources = [
         Checkpoint(source, step).name if source is not None else None
         for source, step in zip(frame["source"], steps, strict=True)
@@ -111,12 +111,12 @@ def _with_steps(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 def numbers(
     frame: pl.DataFrame, column: str, name: str, shown: str = ""
 ) -> tuple[pl.Series, list[str]]:
-    """A column as finite floats, null where not measured, and what to note of it.
+    """A column as finite floats, null where not measured, and notes.
 
     A comma is a decimal mark where the column has no point. An error after ± is dropped.
 
     Raises:
-        DataError: a value is no finite number.
+        DataError: a value is not a finite number.
     """
     values, shown, notes = frame[column], shown or column, list[str]()
     if values.dtype == pl.String:
@@ -145,13 +145,13 @@ def numbers(
 
 
 def accuracies(frame: pl.DataFrame, name: str) -> tuple[pl.Series, list[str]]:
-    """The column accuracy as fractions in [0, 1], and what to note of it.
+    """The column accuracy as fractions in [0, 1], and notes.
 
-    It is percent where every value has the sign, or where the column as a whole can be nothing
-    else: no value above 100, some above 10, none between 0 and 1.
+    It is percent if every value has the sign, or if the column as a whole can be nothing else: no
+    value above 100, some above 10, none between 0 and 1.
 
     Raises:
-        DataError: a value is no number or out of range, or may be a fraction or percent.
+        DataError: a value is not a number or out of range, or may be a fraction or percent.
     """
     values, bare = frame["accuracy"], _without_percent(frame["accuracy"])
     text = values.dtype == pl.String
@@ -161,7 +161,7 @@ def accuracies(frame: pl.DataFrame, name: str) -> tuple[pl.Series, list[str]]:
         expected = "but other values have the sign %; give it to every value or to none"
         refuse_value(filled & ~signed, frame, name, "accuracy", expected)
     found, notes = numbers(frame.with_columns(accuracy=bare), "accuracy", name)
-    low = "expected 0 to 1. A correlation such as MCC is no accuracy; leave that target out"
+    low = "expected 0 to 1. A correlation such as MCC is not an accuracy; leave that target out"
     refuse_value(found < 0, frame, name, "accuracy", low)
     most = found.max()
     if signs or (isinstance(most, float) and most > 1):
@@ -175,7 +175,7 @@ def accuracies(frame: pl.DataFrame, name: str) -> tuple[pl.Series, list[str]]:
 
 
 def _without_percent(values: pl.Series) -> pl.Series:
-    """A column of text without the sign % after a value or its error; any other as it is."""
+    """A text column without % signs after a value or its error; other columns unchanged."""
     if values.dtype != pl.String:
         return values
     bare = values.str.replace(r"\s*%\s*$", "")
@@ -197,7 +197,7 @@ def _refuse_unclear(values: pl.Series, frame: pl.DataFrame, name: str) -> None:
 def refuse_value(
     bad: pl.Series, frame: pl.DataFrame, name: str, column: str, expected: str, shown: str = ""
 ) -> None:
-    """Refuse the first bad number of a column, with its row and what stands there."""
+    """Refuse the first bad number of a column, with its row and value."""
     if not bad.any():
         return
     index = int(bad.fill_null(False).arg_max() or 0)

@@ -1,4 +1,4 @@
-"""Names that cannot be what they say: one task or seed written in two ways, a base called a source.
+"""Names of tasks, models and seeds: refuse those that mislead a reader.
 
 Names are kept exactly as given, so two spellings would be two tasks: a finetune's effect on its own
 task would count as transfer, and each half of a matrix would look as if the rest were not measured.
@@ -15,22 +15,38 @@ import polars as pl
 from transferscope.errors import DataError
 
 BASES = {"base", "baseline", "none", "null", "nan", "na", "n/a", "-", "--"}
-"""How people write "no source", in small letters."""
+"""How people write "no source", in lower case."""
 MEANS = {"average", "avg", "mean", "overall"}
-"""How people call a mean over the targets, in small letters."""
+"""What people call a mean over the targets, in lower case."""
+LONGEST_NAME = 200
+
+
+def name_problem(value: str) -> str | None:
+    """Why a name cannot be shown or told apart; None if it can."""
+    if not value.strip():
+        return "is empty"
+    if len(value) > LONGEST_NAME:
+        return f"{value[:20]!r}... has {len(value)} characters, at most {LONGEST_NAME} are allowed"
+    return f"{value!r} holds a NUL character" if "\0" in value else None
+
+
+def check_name(value: str, what: str) -> None:
+    """Refuse a name that cannot be shown or told apart."""
+    if problem := name_problem(value):
+        raise DataError(f"{what} {problem}")
 
 
 def check_spelling(rows: pl.DataFrame, name: str) -> None:
     """Refuse names that differ in spelling alone, and words that stand for no task.
 
     Args:
-        rows: columns model, seed, source and target, and `row` where they are of one file.
+        rows: columns model, seed, source and target, and `row` if they are of one file.
         name: the file's name.
 
     Raises:
         DataError: two tasks (sources and targets together), models, or seeds of one model differ
-            only in case, spaces, or marks between words; a source says that there is none; or a
-            target is a mean of the others.
+            only in case, spaces, or marks between words; a source means "no source"; or a target
+            is a mean of the others.
     """
     numbered = rows if "row" in rows.columns else rows.with_columns(row=pl.lit(None))
     for column, words, remedy in (
@@ -39,8 +55,9 @@ def check_spelling(rows: pl.DataFrame, name: str) -> None:
     ):
         found = rows[column].str.strip_chars().str.to_lowercase().is_in(words).fill_null(False)
         if found.any():
-            said, row = numbered.filter(found).select(column, "row").row(0)
-            raise DataError(f"{name}:{_at(row)} {column} is {said!r}; {remedy}")
+            value, row = numbered.filter(found).select(column, "row").row(0)
+            place = "" if row is None else f" row {row}:"
+            raise DataError(f"{name}:{place} {column} is {value!r}; {remedy}")
     _check_alike(numbered, ["source", "target"], "task", name)
     _check_alike(numbered, ["model"], "model", name)
     for _, part in numbered.group_by("model", maintain_order=True):
@@ -52,24 +69,21 @@ def _check_alike(rows: pl.DataFrame, columns: list[str], what: str, file: str) -
     for column in columns:
         named = rows.select(column, "row").drop_nulls(column)
         for name, row in named.unique(column, keep="first", maintain_order=True).iter_rows():
-            before, place = seen.setdefault(_plain(name, number=what == "seed"), (name, row))
+            key = _plain(name)
+            if what == "seed" and (number := re.fullmatch(r"(?:seed ?)?0*(\d+)(?:\.0*)?", key)):
+                key = number[1]
+            before, first_row = seen.setdefault(key, (name, row))
             if before != name:
-                there = "" if place is None else f" (row {place})"
+                here = "" if row is None else f" row {row}:"
+                there = "" if first_row is None else f" (row {first_row})"
                 raise DataError(
-                    f"{file}:{_at(row)} {what} {name!a} and {before!a}{there} differ in spelling "
+                    f"{file}:{here} {what} {name!a} and {before!a}{there} differ in spelling "
                     f"alone; write them alike"
                 )
 
 
-def _at(row: int | None) -> str:
-    return "" if row is None else f" row {row}:"
-
-
-def _plain(name: str, *, number: bool) -> str:
-    """What two spellings of one name share."""
+def _plain(name: str) -> str:
+    """The part that two spellings of one name share."""
     text = unicodedata.normalize("NFKC", name).casefold()
     text = "".join(each for each in text if each.isprintable() or each.isspace())
-    text = " ".join(re.sub(r"_|(?<=\w)-(?=\w)", " ", text).split())
-    if number and (found := re.fullmatch(r"(?:seed ?)?0*(\d+)(?:\.0*)?", text)):
-        return found[1]
-    return text
+    return " ".join(re.sub(r"_|(?<=\w)-(?=\w)", " ", text).split())

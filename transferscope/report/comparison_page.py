@@ -1,6 +1,6 @@
-"""The page of a comparison: verdict, table, what broke and improved, the curve, where it is from.
+"""The page of a comparison: verdict, table, what broke and improved, the curve over steps.
 
-One HTML page without scripts, which opens offline. Text from files is escaped by the template.
+One HTML page without scripts, which opens offline. The template escapes text from files.
 
 In:   a `Comparison`.
 Out:  HTML.
@@ -13,285 +13,160 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from transferscope.comparison.record import ALPHA, MEAN, Cell, Comparison, Run
-from transferscope.comparison.words import (
-    changes,
-    evidence,
-    first_lines,
-    gate_words,
-    interval,
-    left_out,
-    mean_words,
-    moved_lines,
-    nothing,
-    signed,
-    task,
-)
-from transferscope.report.comparison_grid import (
+from transferscope.analysis.comparison import ALPHA, MEAN, ComparedCell, Comparison
+from transferscope.analysis.verdict import ranked
+from transferscope.report.comparison_table import (
     Column,
-    base_accuracy,
-    cell_of,
+    Entry,
+    base_entry,
     columns,
     entry,
+    evidence,
+    gate_words,
+    legend,
     most_moved,
+    moved,
+    nothing_moved,
 )
-from transferscope.report.comparison_terminal import LEGEND
 from transferscope.report.template import asset, template
+from transferscope.selection.decision import changes, interval, points, task
 
 WIDE = 7
-"""Columns at most; of more tasks, tasks are rows."""
+"""A table with more columns has tasks as rows."""
 ROWS = 20
 """Tasks that are rows and not folded away."""
 PANELS = 25
-"""Tasks drawn at most, those that moved most."""
+"""Most tasks drawn, in order."""
+LIMITS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
+"""Ends of scales."""
 
 
-class _Shown(NamedTuple):
-    accuracy: str
-    change: str
-    sign: int
-    why: str
-    interval: str
+class PageRow(NamedTuple):
+    """One row of a table."""
 
-
-class _Head(NamedTuple):
     title: str
     small: str
+    cells: list[Entry]
+    chosen: bool = False
 
 
-class _Row(NamedTuple):
+class PageTable(NamedTuple):
+    """One table; rows beyond `ROWS` are folded."""
+
     title: str
-    small: str
-    cells: list[_Shown]
-    chosen: bool
+    heads: list[tuple[str, str]]
+    """Title and small print of each column."""
+    rows: list[PageRow]
+    folded: list[PageRow]
 
 
-class _Panel(NamedTuple):
+class StepPanel(NamedTuple):
+    """Changes of one task over steps; the template draws it, with these coordinates."""
+
     title: str
-    svg: Markup
+    changes: list[tuple[int, ComparedCell | None]]
+    """(step, the run's cell)"""
+    limit: float
+    """The change at the upper end of the scale."""
+
+    @property
+    def known(self) -> list[tuple[int, ComparedCell]]:
+        return [(s, cell) for s, cell in self.changes if cell and not math.isnan(cell.change)]
+
+    @property
+    def labeled(self) -> list[int]:
+        """The steps written below: all, or the first and the last."""
+        steps = [step for step, _ in self.changes]
+        return steps if len(steps) <= 4 else [steps[0], steps[-1]]
+
+    def x(self, step: int) -> float:
+        steps = [step for step, _ in self.changes]
+        return 48 + 166 * (step - min(steps)) / (max(steps) - min(steps) or 1)
+
+    def y(self, change: float) -> float:
+        return 60 - 52 * max(-1.0, min(1.0, change / self.limit))
 
 
 def page(comparison: Comparison) -> str:
     """The whole page."""
-    missing = left_out(comparison)
-    legend = [LEGEND, mean_words(comparison)]
-    legend += [f"In no mean: {'; '.join(missing)}."] if missing else []
     return template("comparison.html.jinja").render(
         version=version("transferscope"),
         style=Markup(asset("page.css") + asset("comparison.css")),
-        decision=comparison.decision,
-        runs=comparison.runs,
-        base=comparison.base,
-        gate=comparison.gate,
-        outcome=comparison.outcome,
+        comparison=comparison,
         gated=gate_words(comparison),
-        first=first_lines(comparison),
+        checks=ranked(comparison.checks),
         tables=_tables(comparison),
-        legend=" ".join(filter(None, legend)),
+        legend=legend(comparison),
         moved=[
-            (title, name, _moved(comparison, sign))
+            (title, name, moved(comparison, sign))
             for title, name, sign in (("What broke", "down", -1), ("What improved", "up", 1))
         ],
-        nothing=nothing(comparison),
+        nothing=nothing_moved(comparison),
         curves=list(_curves(comparison)),
-        how=_how(comparison),
-        notes=comparison.notes,
-        inputs=comparison.inputs,
+        kinds={cell.kind for run in comparison.runs for cell in run.cells.values()},
+        alpha=100 * ALPHA,
+        task=task,
+        points=points,
+        interval=interval,
+        evidence=evidence,
     )
 
 
-class _Table(NamedTuple):
-    title: str
-    heads: list[_Head]
-    rows: list[_Row]
-    folded: list[_Row]
-    """Further rows, which a reader unfolds."""
-
-
-def _tables(comparison: Comparison) -> list[_Table]:
+def _tables(comparison: Comparison) -> list[PageTable]:
     """Runs as rows; of many tasks, a row for each run's mean, then tasks as rows."""
-    heads = columns(comparison)
-    ship = comparison.decision.ship
+    heads, ship = columns(comparison), comparison.decision.ship
+    small = {
+        run.name: run.verdict + (f", {run.seeds} seeds" if run.seeds > 1 else "")
+        for run in comparison.runs
+    }
+    base = {head.target: base_entry(comparison, head.target) for head in heads}
     if len(heads) <= WIDE:
-        rows = [
-            _Row(comparison.base, "", [_base(comparison, head) for head in heads], False),
-            *(
-                _Row(
-                    run.name,
-                    _small(run),
-                    [_shown(comparison, run, head) for head in heads],
-                    run.name == ship,
-                )
-                for run in comparison.runs
-            ),
-        ]
-        return [_Table("", [_Head(head.title, _items(head)) for head in heads], rows, [])]
-    mean = Column(MEAN, "mean", "")
+        rows = [PageRow(comparison.base, "", list(base.values()))]
+        for run in comparison.runs:
+            cells = [entry(comparison, run, head.target) for head in heads]
+            rows.append(PageRow(run.name, small[run.name], cells, run.name == ship))
+        return [PageTable("", [(head.title, _items(head)) for head in heads], rows, [])]
     overview = []
     for run in comparison.runs:
-        moved = [
-            _Shown("", changes(run.moved(sign)) or "–", sign if run.moved(sign) else 0, "", "")
-            for sign in (-1, 1)
-        ]
-        cells = [_shown(comparison, run, mean), *moved]
-        overview.append(_Row(run.name, _small(run), cells, run.name == ship))
-    titles = [_Head("mean", ""), _Head("worse", ""), _Head("better", "")]
-    runs = [_Head(comparison.base, ""), *(_Head(run.name, "") for run in comparison.runs)]
+        cells = [entry(comparison, run, MEAN)]
+        for sign in (-1, 1):
+            there = run.moved(sign)
+            cells.append(Entry("", changes(there) or "–", sign if there else 0))
+        overview.append(PageRow(run.name, small[run.name], cells, run.name == ship))
+    titles = [("mean", ""), ("worse", ""), ("better", "")]
+    runs = [(name, "") for name in (comparison.base, *small)]
     kept = most_moved(comparison, heads, ROWS)
-    rows, folded = (
-        [
-            _Row(
-                head.title,
-                _items(head),
-                [
-                    _base(comparison, head),
-                    *(_shown(comparison, run, head) for run in comparison.runs),
-                ],
-                False,
-            )
-            for head in heads
-            if (head in kept) == first
-        ]
-        for first in (True, False)
-    )
-    return [_Table("", titles, overview, []), _Table("By task", runs, rows, folded)]
+    rows, folded = [], []
+    for head in heads:
+        cells = [entry(comparison, run, head.target) for run in comparison.runs]
+        row = PageRow(head.title, _items(head), [base[head.target], *cells])
+        (rows if head in kept else folded).append(row)
+    return [PageTable("", titles, overview, []), PageTable("By task", runs, rows, folded)]
 
 
 def _items(head: Column) -> str:
-    return head.items if "tasks" in head.items or not head.items else f"{head.items} items"
-
-
-def _small(run: Run) -> str:
-    seeds = f", {run.seeds} seeds" if run.seeds > 1 else ""
-    return f"{run.verdict}{seeds}"
-
-
-def _base(comparison: Comparison, head: Column) -> _Shown:
-    return _Shown(base_accuracy(comparison, head.target), "", 0, "", "")
-
-
-def _shown(comparison: Comparison, run: Run, head: Column) -> _Shown:
-    cell = cell_of(run, head.target)
-    ends = interval(cell) if cell is not None and cell.state in ("tested", "few items") else ""
-    return _Shown(*entry(comparison, run, head.target), ends)
-
-
-def _moved(comparison: Comparison, sign: int) -> list[dict[str, str]]:
-    return [
-        {
-            "task": task(cell.target),
-            "change": signed(cell.change),
-            "run": name,
-            "evidence": evidence(cell),
-        }
-        for name, cell in moved_lines(comparison, sign)
-    ]
-
-
-def _how(comparison: Comparison) -> list[str]:
-    kinds = {cell.kind for run in comparison.runs for cell in run.cells.values()}
-    lines = []
-    if "paired" in kinds:
-        lines.append(
-            "Base and run are compared on the items that both answered. Intervals are 95 % t "
-            "intervals of the paired differences, with two half items (Agresti and Min). A p-value "
-            "is the interval's or the exact test's (McNemar), whichever is larger."
-        )
-    if "counts" in kinds:
-        lines.append(
-            "Where only counts are known, items cannot be paired: the interval is that of two "
-            "independent groups, which is wider than needed."
-        )
-    if "averages" in kinds:
-        lines.append("Where only averages are known there is no interval and no verdict.")
-    lines.append(
-        f"Beyond noise: false discovery rate {100 * ALPHA:g} % over all cells of the table, gains "
-        f"and losses apart; or, for a loss, {100 * ALPHA:g} % over the tasks of one run."
-    )
-    lines.append(
-        "A cell with fewer than half of the task's items, or with over 5 % unreadable replies in "
-        "the base or the run, is not tested and is in no mean."
-    )
-    if any(run.seeds > 1 for run in comparison.runs):
-        lines.append("Seeds are averaged; intervals cover seeds and items.")
-    else:
-        lines.append("One seed: how another training run would differ is not in the intervals.")
-    return lines
+    return f"{head.items} items" if head.items and head.target != MEAN else head.items
 
 
 def _curves(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """For each finetune with several steps, a panel for the mean and for each task."""
+    heads = columns(comparison)
+    heads.sort(key=lambda head: head.target != MEAN)
     for finetune in dict.fromkeys(run.finetune for run in comparison.runs):
         runs = [r for r in comparison.runs if r.finetune == finetune and r.step is not None]
         if len(runs) < 2:
             continue
-        heads = columns(comparison)[::-1]  # the mean first
-        tasks = heads[1:][::-1] if len(heads) > 1 else []
-        order = [heads[0], *tasks] if heads[0].title == "mean" else columns(comparison)
-        limit = _limit([cell_of(run, head.target) for run in runs for head in order])
+        limit = _limit([cell for run in runs for head in heads if (cell := run.cell(head.target))])
         panels = [
-            _Panel(
-                head.title,
-                _svg([(run.step or 0, cell_of(run, head.target)) for run in runs], limit),
-            )
-            for head in order[:PANELS]
+            StepPanel(head.title, [(run.step or 0, run.cell(head.target)) for run in runs], limit)
+            for head in heads[:PANELS]
         ]
         yield {"title": f"Over steps{f', {finetune}' if finetune else ''}", "panels": panels}
 
 
-def _limit(cells: list[Cell | None]) -> float:
-    """Where the panels' scales end: a round number of points beyond all changes."""
-    most = max((abs(cell.change) for cell in cells if cell is not None), default=0.0)
-    ends = [abs(end) for cell in cells if cell is not None for end in cell.effect.interval]
-    wide = max((end for end in ends if not math.isnan(end)), default=0.0)
-    wanted = max(most, min(wide, 1.6 * most), 0.02)
-    return next(
-        step for step in (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0) if step >= min(wanted, 1.0)
-    )
-
-
-def _svg(points: list[tuple[int, Cell | None]], limit: float) -> Markup:
-    """One panel: changes over steps around the zero line."""
-    left, right, top, bottom = 34, 228, 8, 112
-    steps = [step for step, _ in points]
-    span = max(steps) - min(steps) or 1
-    middle = (top + bottom) / 2
-
-    def across(step: int) -> float:
-        return left + 14 + (right - left - 28) * (step - min(steps)) / span
-
-    def up(change: float) -> float:
-        return middle - (bottom - top) / 2 * max(-1.0, min(1.0, change / limit))
-
-    parts = [
-        f'<line class="{name}" x1="{left}" x2="{right}" y1="{up(at):.1f}" y2="{up(at):.1f}"/>'
-        f'<text x="{left - 4}" y="{up(at) + 4:.1f}" text-anchor="end">{signed(at)[:-2]}</text>'
-        for at, name in ((limit, "grid"), (0.0, "zero"), (-limit, "grid"))
-    ]
-    known = [
-        (step, cell) for step, cell in points if cell is not None and cell.change == cell.change
-    ]
-    path = " ".join(f"{across(step):.1f},{up(cell.change):.1f}" for step, cell in known)
-    parts.append(f'<polyline class="line" points="{path}"/>')
-    for step, cell in known:
-        kind = ("flat", "up", "down")[cell.sign]
-        x, (low, high) = across(step), cell.effect.interval
-        if cell.state in ("tested", "few items") and not math.isnan(low):
-            parts.append(
-                f'<line class="bar {kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{up(low):.1f}" '
-                f'y2="{up(high):.1f}"/>'
-            )
-        parts.append(f'<circle class="dot {kind}" cx="{x:.1f}" cy="{up(cell.change):.1f}" r="4">')
-        what = f"step {step:,}: {signed(cell.change)} points ({interval(cell)})"
-        parts.append(f"<title>{what}</title></circle>")
-        if cell.state != "tested":
-            y = up(cell.change)
-            parts.append(
-                f'<path class="bar flat" d="M{x - 5:.1f},{y - 5:.1f}l10,10m0,-10l-10,10"/>'
-            )
-    shown = steps if len(steps) <= 4 else [steps[0], steps[-1]]
-    parts += [
-        f'<text x="{across(step):.1f}" y="{bottom + 16}" text-anchor="middle">{step:,}</text>'
-        for step in shown
-    ]
-    return Markup(f'<svg viewBox="0 0 240 132" role="img">{"".join(parts)}</svg>')
+def _limit(cells: list[ComparedCell]) -> float:
+    """The end of the panels' scales: a round number of points beyond all changes."""
+    most = max((abs(cell.change) for cell in cells), default=0.0)
+    ends = [abs(end) for cell in cells for end in cell.effect.interval if not math.isnan(end)]
+    wanted = max(most, min(max(ends, default=0.0), 1.6 * most), 0.02)
+    return next(step for step in LIMITS if step >= min(wanted, 1.0))

@@ -29,8 +29,7 @@ from transferscope.plots.labels import (
     spelled,
 )
 from transferscope.selection import Mixture, mixtures
-from transferscope.selection.prior import FEWEST, of_matrix
-from transferscope.selection.record import sober
+from transferscope.selection.evidence import FEWEST, matrix_prior, normal_with_test
 
 SOURCES = 4
 """Sources of a mixture that are named."""
@@ -126,8 +125,12 @@ def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Itera
             which = "the gain is" if 1 in lucky else "the loss is"
         size = "their size" if len(lucky) > 1 else "its size"
         said = f"Picked from {len(pairs):,} for {size}, {which} likely overstated"
-        prior = of_matrix(model.pgf, alpha)
-        means = [prior.mean(sober(pair.cell, alpha)) for pair in lucky.values()] if prior else []
+        prior = matrix_prior(model.pgf, alpha)
+        means = (
+            [prior.mean(normal_with_test(pair.cell, alpha)) for pair in lucky.values()]
+            if prior
+            else []
+        )
         if means and all(map(math.isfinite, means)):
             word = "estimates" if len(means) > 1 else "estimate"
             said += f"; shrinkage {word}: {', '.join(map(signed, means))}"

@@ -1,6 +1,6 @@
-"""What to train on as the command prints it, and as a study file wants it.
+"""What to train on, for the terminal, and as lines of a study file.
 
-In:   mixtures, as `selection` chooses them.
+In:   mixtures that `selection` chose.
 Out:  `rich` renderables, and YAML text; `cli` prints them. Names are text, never markup.
 """
 
@@ -29,39 +29,44 @@ from transferscope.plots.labels import (
     percent,
     signed,
 )
-from transferscope.selection import LeftOut, Mixture
+from transferscope.selection import Mixture
 from transferscope.tasks.checkpoints import checkpoint
 
 SOURCES = 2
-"""Sources named for each target where there are many targets."""
+"""Sources named for each target in the table of all targets."""
 UNSURE = ("not surely helping", "does not help")
-"""Why a source is left out that is in doubt alone."""
+"""Reasons of sources that are only in doubt."""
 HELPS = "P(helps): the least sure source's, or the best one's (in brackets) if none is."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}")
-"""What a study file takes as a mixture's name."""
+"""A valid name of a mixture in a study file."""
 
 
 def one(analysis: Analysis, mix: Mixture) -> RenderableType:
-    """A target's mixture: the answer, its sources, what was left out and why, what to know."""
+    """A target's mixture: the answer, its sources, sources left out with reasons, caveats."""
     title = Text(f"{clean(mix.model)}, rule {mix.rule}", style="dim")
     change = of_effect(analysis, analysis.models[mix.model], mix.target, mix.expected.mean)
-    said = clean(mix.verdict)
+    answer = clean(mix.verdict)
     if known := points(analysis, change) if mix.choices else "":
-        said += f" That is {known} of accuracy."
-    parts: list[RenderableType] = [Text(said, style="bold"), title, Text()]
+        answer += f" That is {known} of accuracy."
+    parts: list[RenderableType] = [Text(answer, style="bold"), title, Text()]
     if mix.choices:
         parts += [_indented(_choices(analysis, mix)), Text()]
     if mix.left_out:
-        said = _measure(analysis) if mix.rule == "paper" else "P(helps)"
-        parts += [Text(f"Left out, with {said}", style="bold")]
-        parts += [_indented(_left_out(mix)), Text()]
+        by = _measure(analysis) if mix.rule == "paper" else "P(helps)"
+        parts += [Text(f"Left out, with {by}", style="bold"), _indented(_left_out(mix)), Text()]
     if mix.guards and mix.choices:
-        parts += [Text("Guard rails", style="bold"), _indented(_guards(mix)), Text()]
+        rows = [
+            (
+                clean(guard.task),
+                f"expected {signed(guard.expected)}; loses more than {guard.loss:g} with "
+                f"probability {_sure(guard.probability)}, at most {guard.risk:g} allowed",
+            )
+            for guard in mix.guards
+        ]
+        parts += [Text("Guard rails", style="bold"), _indented(_grid(rows)), Text()]
     if mix.notes:
-        notes = Table.grid(padding=(0, 1))
-        for note in mix.notes:
-            notes.add_row("•", Text(clean(note)))
-        parts += [Text("Before you believe it", style="bold"), _indented(notes)]
+        notes = _grid([("•", clean(note)) for note in mix.notes], gap=1)
+        parts += [Text("Caveats", style="bold"), _indented(notes)]
     return Group(*parts)
 
 
@@ -85,12 +90,12 @@ def several(analysis: Analysis, mixes: Mapping[str, Mixture]) -> RenderableType:
         ]
         more = len(mix.choices) - SOURCES
         best, helps = least[mix.target]
-        said = nothing[mix.rule] + (f" ({short[best]})" if best else "")
+        none = nothing[mix.rule] + (f" ({short[best]})" if best else "")
         table.add_row(
             Text.assemble(clean(mix.target), " ", (short[mix.target], "dim")),
             _effect(mix.expected.mean, mix.expected.ci) if mix.choices else UNKNOWN,
             *[_sure(helps)] * sure,
-            Text((" ".join(parts) + (f" +{more}" if more > 0 else "")) or said),
+            Text((" ".join(parts) + (f" +{more}" if more > 0 else "")) or none),
         )
     models = ", ".join(dict.fromkeys(clean(mix.model) for mix in order))
     title = Text(f"{models}, rule {order[0].rule}", style="dim")
@@ -99,34 +104,28 @@ def several(analysis: Analysis, mixes: Mapping[str, Mixture]) -> RenderableType:
 
 
 def _least_sure(mix: Mixture) -> tuple[str, float]:
-    """P(helps) of the least sure source that is taken; of none, the best left out with its own."""
+    """P(helps) of the least sure chosen source; if none is chosen, the best other source and its
+    P(helps)."""
     if mix.choices:
-        return "", min((c.helps for c in mix.choices), default=math.nan)
+        return "", min(c.helps for c in mix.choices)
     known = [left for left in mix.left_out if left.reason in UNSURE and math.isfinite(left.helps)]
-    if not known:
-        return "", math.nan
-    best = max(known, key=lambda left: left.helps)
-    return best.source, best.helps
+    best = max(known, key=lambda left: left.helps, default=None)
+    return ("", math.nan) if best is None else (best.source, best.helps)
 
 
 def study_lines(mix: Mixture) -> str:
     """The part of a study file that trains on the mixture."""
-    name = f"for {mix.target}"
-    lines = {
-        "sources": [],
-        "mixtures": {name if _NAME.fullmatch(name) else "mixture": _shares(mix)},
-    }
-    return yaml.safe_dump(lines, sort_keys=False, allow_unicode=True)
-
-
-def _shares(mix: Mixture) -> dict[str, float]:
-    """Each task's share. A checkpoint's task is the one it finetunes on."""
-    budget = sum(c.items or 0 for c in mix.choices)
-    shares = {
+    budget, name = sum(c.items or 0 for c in mix.choices), f"for {mix.target}"
+    shares = {  # a checkpoint's task is the one that it was finetuned on
         checkpoint(c.source).task: round((c.items or 0) / budget if budget else c.share, 4)
         for c in mix.choices
     }
-    return {task: share for task, share in shares.items() if share > 0}
+    shares = {task: share for task, share in shares.items() if share > 0}
+    lines = {
+        "sources": [],
+        "mixtures": {name if _NAME.fullmatch(name) else "mixture": shares},
+    }
+    return yaml.safe_dump(lines, sort_keys=False, allow_unicode=True)
 
 
 def _measure(analysis: Analysis) -> str:
@@ -142,7 +141,7 @@ def _effect(mean: float, ci: tuple[float, float]) -> str:
 
 
 def _choices(analysis: Analysis, mix: Mixture) -> Text:
-    """Two lines for each source: the numbers, and what speaks for it."""
+    """Two lines for each source: its numbers, and its evidence."""
     budget = any(c.items is not None for c in mix.choices)
     rows = [("source", "share", "items", f"expected {_measure(analysis)}", "P(helps)")]
     for c in mix.choices:
@@ -152,24 +151,19 @@ def _choices(analysis: Analysis, mix: Mixture) -> Text:
     rows.append(("the mixture", "100%", f"{sum(c.items or 0 for c in mix.choices)}", whole, ""))
     if not budget:
         rows = [(*row[:2], *row[3:]) for row in rows]
-    head, *sources, mixture = _aligned(rows)
-    said = Text(f"{head}\n", "bold")
-    for line, c in zip(sources, mix.choices, strict=True):
-        said.append(f"{line}\n", "not bold").append(f"  {clean(c.evidence)}\n", "not bold dim")
-    return said.append(mixture, "not bold") if len(mix.choices) > 1 else said[:-1]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines: the first column and the effects to the left, numbers to the right."""
     wide = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     right = [head in ("share", "items", "P(helps)") for head in rows[0]]
-    return [
+    head, *sources, mixture = [
         "  ".join(
             " " * (width - cell_len(cell)) + cell if flush else set_cell_size(cell, width)
             for cell, width, flush in zip(row, wide, right, strict=True)
         ).rstrip()
         for row in rows
     ]
+    text = Text(f"{head}\n", "bold")
+    for line, c in zip(sources, mix.choices, strict=True):
+        text.append(f"{line}\n", "not bold").append(f"  {clean(c.evidence)}\n", "not bold dim")
+    return text.append(mixture, "not bold") if len(mix.choices) > 1 else text[:-1]
 
 
 def _sure(probability: float) -> str:
@@ -181,28 +175,21 @@ def _sure(probability: float) -> str:
 
 
 def _left_out(mix: Mixture) -> Table:
-    """Sources by reason; where a protected task is in danger, a line for each."""
-    table = Table.grid(padding=(0, 2))
-    for reason in dict.fromkeys(left.reason for left in mix.left_out):
-        them = [left for left in mix.left_out if left.reason == reason]
-        said = ", ".join(_left(mix, left) for left in them)
-        if reason == "may do harm":
-            said = "\n".join(f"{clean(left.source)} {clean(left.why)}" for left in them)
-        table.add_row(reason, Text(said))
-    return table
+    """Sources by reason; for protected tasks, a line for each."""
+    rows: dict[str, list[str]] = {}
+    for left in mix.left_out:
+        number = signed(left.expected) if mix.rule == "paper" else _sure(left.helps)
+        text = clean(left.source) + ("" if number == UNKNOWN else f" {number}")
+        if left.reason == "may do harm":
+            text = f"{clean(left.source)} {clean(left.why)}"
+        rows.setdefault(left.reason, []).append(text)
+    return _grid(
+        [(r, ("\n" if r == "may do harm" else ", ").join(texts)) for r, texts in rows.items()]
+    )
 
 
-def _left(mix: Mixture, left: LeftOut) -> str:
-    number = signed(left.expected) if mix.rule == "paper" else _sure(left.helps)
-    return clean(left.source) + ("" if number == UNKNOWN else f" {number}")
-
-
-def _guards(mix: Mixture) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for guard in mix.guards:
-        table.add_row(
-            Text(clean(guard.task)),
-            f"expected {signed(guard.expected)}; loses more than {guard.loss:g} with probability "
-            f"{_sure(guard.probability)}, at most {guard.risk:g} allowed",
-        )
+def _grid(rows: Sequence[tuple[str, str]], gap: int = 2) -> Table:
+    table = Table.grid(padding=(0, gap))
+    for name, text in rows:
+        table.add_row(Text(name), Text(text))
     return table

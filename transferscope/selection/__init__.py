@@ -1,21 +1,21 @@
-"""What to train on for a target that has no training data, read off the matrix.
+"""What to train on for a target that has no training data: a mixture of sources from the matrix.
 
 Two rules. `paper` takes every source whose mean PGF on the target is above a threshold, in equal
-shares. `default` asks how surely a source helps, takes those that do, and weighs them:
+shares. `default` takes the sources that surely help, and weighs them:
 
-    yardstick = the base, or the placebo where that helps the target too
+    yardstick = the base, or the placebo if that helps the target too
     gain      = a source's effect beyond the yardstick's
-    helps     = P(gain > 0), given what the effects of this matrix are like
+    helps     = P(gain > 0), given the sizes of this matrix's effects
     taken     : helps >= threshold and gain > 0
     share     ~ helps * gain
 
-A mixture is expected to do what its sources do, in proportion to their shares. That is an
+A mixture's expected effect is that of its sources, in proportion to their shares. That is an
 assumption: nobody has trained on the mixture yet.
 
 In:   an `analysis.Analysis`.
-Out:  a `Mixture`: sources with their shares, what was left out and why, and the answer in words.
+Out:  a `Mixture`: sources with shares, sources left out with reasons, and the answer in words.
 
-Opens no file.
+Opens no file. Beside it: `gate` and `decision` for comparisons, `experiment` for Figure 8.
 """
 
 from __future__ import annotations
@@ -27,31 +27,29 @@ from typing import get_args
 from transferscope.analysis import Analysis, Cell
 from transferscope.analysis.parts import Estimate
 from transferscope.errors import StudyError
-from transferscope.selection.objections import danger, loses, objection
-from transferscope.selection.prior import of_matrix
-from transferscope.selection.record import (
+from transferscope.matrix.collapse import says
+from transferscope.predictions import shown
+from transferscope.selection.evidence import Normal, matrix_prior, normal, normal_with_test
+from transferscope.selection.mixture_record import (
     RISK,
     THRESHOLDS,
-    Candidate,
-    Choice,
+    ChosenSource,
     Guard,
     LeftOut,
     Mixture,
-    Normal,
-    Objection,
-    Question,
+    Reason,
+    Request,
     Rule,
-    normal,
-    sober,
+    SourceEffect,
 )
-from transferscope.selection.wording import evidence, notes, verdict
+from transferscope.selection.wording import evidence, notes, signed, verdict, with_interval
 from transferscope.study import apportioned
 from transferscope.study.file import nearest
 from transferscope.tasks.checkpoints import checkpoint
 
 __all__ = [
     "THRESHOLDS",
-    "Choice",
+    "ChosenSource",
     "Guard",
     "LeftOut",
     "Mixture",
@@ -77,49 +75,49 @@ def mixture(
     Args:
         model: the model whose matrix is read; None for the last, hence largest, that has the
             target.
-        rule: `default` or `paper`, as the head of this module says.
+        rule: `default` or `paper`, as the head of this module defines them.
         threshold: least `helps` under `default` (0.9), PGF to exceed under `paper` (0).
         items: number of training items to divide; the choices' items sum to it exactly.
-        protect: {task: loss}: no source is taken that loses more than `loss` on the task with a
-            probability above `risk`. Without an interval there it is judged by its mean; one that
-            was not measured there is left out.
+        protect: {task: loss}: leave out sources that lose more than `loss` on the task with a
+            probability above `risk`, by the mean without an interval, and those not measured there.
         risk: in (0, 1).
 
     Raises:
         StudyError: an unknown target, model or protected task, or a number out of its range.
     """
-    if rule not in THRESHOLDS:
-        raise StudyError(f"unknown rule {rule!r}{nearest(rule, get_args(Rule))}")
-    threshold = THRESHOLDS[rule] if threshold is None else threshold
+    threshold = THRESHOLDS.get(rule, 0.0) if threshold is None else threshold
     model_read = _model(analysis, target, model)
-    question = Question(analysis, model_read, target, rule, threshold, protect or {}, risk)
-    _check(question, items)
-    candidates = _candidates(question)
-    objections = {c.source: objection(question, c) for c in candidates}
-    helping = [c for c in candidates if objections[c.source] is None]
-    objections |= {c.source: danger(question, c) for c in helping}
-    taken = [c for c in helping if objections[c.source] is None]
-    taken.sort(key=lambda c: (-_weight(question, c), -c.effect.mean, c.source))
-    shares = _shares([_weight(question, c) for c in taken])
-    sources = [c.source for c in taken]
-    parts = {} if items is None else apportioned(dict(zip(sources, shares, strict=True)), items)
+    request = Request(analysis, model_read, target, rule, threshold, protect or {}, risk)
+    _check(request, items)
+    effects = _effects(request)
+    taken, shares = _taken(effects, rule)
+    parts = {} if items is None else apportioned(shares, items)
     choices = [
-        _choice(question, c, share, parts.get(c.source))
-        for c, share in zip(taken, shares, strict=True)
+        ChosenSource(
+            *(each.source, shares[each.source], parts.get(each.source)),
+            *(each.cell.mean, each.cell.ci, each.helps, evidence(request, each)),
+        )
+        for each in taken
     ]
-    expected = _expected(question, taken, shares)
+    of = list(shares.values())
+    low, high = (_weighted([each.cell.ci[end] for each in taken], of) for end in (0, 1))
+    expected = Estimate(
+        _weighted([each.cell.mean for each in taken], of),
+        (low, high),
+        {s: _weighted([each.cell.seeds[s] for each in taken], of) for s in request.matrix.seeds},
+    )
     return Mixture(
         model=model_read,
         target=target,
         rule=rule,
         threshold=threshold,
         choices=choices,
-        left_out=_left_out(question, candidates, objections),
+        left_out=_left_out(request, effects),
         expected=expected,
-        verdict=verdict(question, candidates, helping, objections, choices, expected),
-        notes=notes(question, candidates, taken, chosen=model is not None),
-        yardstick=question.yardstick,
-        guards=_guards(question, sources, shares),
+        verdict=verdict(request, effects, choices, expected),
+        notes=notes(request, effects, taken, named=model is not None),
+        yardstick=request.yardstick,
+        guards=_guards(request, shares),
     )
 
 
@@ -146,115 +144,147 @@ def _model(analysis: Analysis, target: str, model: str | None) -> str:
     return model
 
 
-def _check(question: Question, items: int | None) -> None:
-    rule, threshold, risk = question.rule, question.threshold, question.risk
+def _check(request: Request, items: int | None) -> None:
+    rule, threshold, risk = request.rule, request.threshold, request.risk
+    if rule not in THRESHOLDS:
+        raise StudyError(f"unknown rule {rule!r}{nearest(rule, get_args(Rule))}")
     if rule == "default" and not 0 <= threshold <= 1:
-        raise StudyError(f"threshold is {threshold:g}, expected a probability in [0, 1]")
+        raise StudyError(f"threshold must be a probability in [0, 1], got {threshold:g}")
     if not math.isfinite(threshold):
-        raise StudyError(f"threshold is {threshold:g}, expected a number")
+        raise StudyError(f"threshold must be a finite number, got {threshold:g}")
     if items is not None and items < 1:
-        raise StudyError(f"items is {items}, expected at least 1")
+        raise StudyError(f"items must be at least 1, got {items}")
     if not 0 < risk < 1:
-        raise StudyError(f"risk is {risk:g}, expected a probability between 0 and 1")
-    targets = [task.name for task in question.analysis.tasks if task.target]
-    for task, loss in question.protect.items():
+        raise StudyError(f"risk must be a probability between 0 and 1, got {risk:g}")
+    targets = [task.name for task in request.analysis.tasks if task.target]
+    for task, loss in request.protect.items():
         if task not in targets:
             raise StudyError(f"unknown task {task!r} to protect{nearest(task, targets)}")
-        if task == question.target:
+        if task == request.target:
             raise StudyError(f"{task} is the target and needs no protection; name another task")
         if not 0 <= loss < math.inf:
-            raise StudyError(f"the loss allowed on {task} is {loss:g}, expected 0 or more")
+            raise StudyError(f"the loss allowed on {task} must be 0 or more, got {loss:g}")
 
 
-def _candidates(question: Question) -> list[Candidate]:
+def _effects(request: Request) -> list[SourceEffect]:
+    """Every source's effect on the target, and why it is not chosen."""
+    adjusted = request.matrix.adjusted
+    gains: Mapping[str, Mapping[str, Cell | Estimate]] = request.matrix.pgf
+    if request.yardstick is not None and adjusted is not None:
+        gains = adjusted.cells
+    prior = matrix_prior(gains, request.alpha)
     found = []
-    likely = of_matrix(_gains(question), question.alpha)
-    for source, row in question.one.pgf.items():
-        if checkpoint(source).task == question.target:
+    for source, row in request.matrix.pgf.items():
+        if checkpoint(source).task == request.target:
             continue
-        cell = row[question.target]
-        gain = cell if question.yardstick is None else _gains(question)[source][question.target]
-        believed = sober(gain, question.alpha)
-        helps = believed.above(0) if likely is None else likely.above(believed)
-        its, effect = (normal(each, question.alpha) for each in (gain, cell))
-        found.append(Candidate(source, cell, effect, its, helps, likely is not None))
+        cell, gain = row[request.target], gains[source][request.target]
+        tested = normal_with_test(gain, request.alpha)
+        helps = tested.above(0) if prior is None else prior.above(tested)
+        effect, gain = normal(cell, request.alpha), normal(gain, request.alpha)
+        each = SourceEffect(source, cell, effect, gain, helps, prior is not None)
+        if objection := _objection(request, each) or _danger(request, source):
+            each = each._replace(reason=objection[0], why=objection[1])
+        found.append(each)
     return found
 
 
-def _gains(question: Question) -> Mapping[str, Mapping[str, Cell | Estimate]]:
-    """The matrix by which helping is judged: effects, or effects beyond the placebo."""
-    adjusted = question.one.adjusted
-    return question.one.pgf if question.yardstick is None or adjusted is None else adjusted.cells
+def _taken(
+    effects: Sequence[SourceEffect], rule: Rule
+) -> tuple[list[SourceEffect], dict[str, float]]:
+    """The chosen sources, the largest share first, and {source: share}."""
+    weights = {
+        each.source: 1.0 if rule == "paper" else each.helps * each.gain.mean
+        for each in effects
+        if each.reason is None
+    }
+    taken = [each for each in effects if each.source in weights]
+    taken.sort(key=lambda each: (-weights[each.source], -each.effect.mean, each.source))
+    total = sum(weights[each.source] for each in taken)
+    return taken, {each.source: weights[each.source] / total for each in taken}
 
 
-def _weight(question: Question, candidate: Candidate) -> float:
-    """What shares are in proportion to."""
-    if question.rule == "paper":
-        return 1.0
-    return candidate.helps * candidate.gain.mean
+def _objection(request: Request, each: SourceEffect) -> tuple[Reason, str] | None:
+    """Why a source is not believed to help; None if it is."""
+    mean, helps, gain, source = each.effect.mean, each.helps, each.gain, each.source
+    yardstick = shown(request.yardstick or "")
+    beyond = f" beyond {yardstick}" if yardstick else ""
+    if math.isnan(mean):
+        return "not known", f"no effect on {shown(request.target)} is known"
+    if request.rule == "paper":
+        if mean <= request.threshold:
+            why = f"{signed(mean)} is not above {request.threshold:g}"
+            return "not above the threshold", why
+    elif yardstick and math.isnan(gain.mean):
+        return "not known", f"not measured beside {yardstick}"
+    elif math.isnan(gain.sd):
+        return "not known", f"{signed(gain.mean)}{beyond}, without an interval"
+    elif fallen := _collapsed(request, source):
+        why = f"its answers are {fallen}: the apparent help is that option's luck"
+        return "collapsed answers", why
+    elif gain.mean <= 0:
+        measured = with_interval(gain.mean, gain.interval(request.alpha))
+        return "does not help", f"does not help: {measured}{beyond}"
+    elif helps < request.threshold:
+        why = f"helps{beyond} with a probability of {helps:.2f}, below {request.threshold:g}"
+        return "not surely helping", why
+    task, step = checkpoint(source)
+    steps = {s: checkpoint(s).step for s in request.matrix.pgf if checkpoint(s).task == task}
+    longest = max(steps, key=lambda name: (steps[name] is None, steps[name] or 0))
+    if step is not None and longest != source:
+        why = f"{shown(longest)} is the same finetune, trained for longer"
+        return "an earlier checkpoint", why
+    return None
 
 
-def _shares(weights: Sequence[float]) -> list[float]:
-    return [weight / sum(weights) for weight in weights]
+def _collapsed(request: Request, source: str) -> str:
+    """`always A`, if most seeds give this answer to every item of the target; else empty."""
+    behavior = request.matrix.behaviour
+    answers = behavior and behavior.sources.get(source, {}).get(request.target)
+    return says(answers) if answers and 2 * len(answers.collapsed) > answers.seeds else ""
 
 
-def _mixed(effects: Sequence[Normal], shares: Sequence[float]) -> Normal:
-    """What a mixture does if it does what its sources do, in proportion to their shares.
+def _danger(request: Request, source: str) -> tuple[Reason, str] | None:
+    """Why a source may harm a protected task."""
+    for task, loss in request.protect.items():
+        effect = normal(request.matrix.pgf[source][task], request.alpha)
+        if math.isnan(effect.mean):
+            return "may do harm", f"no effect on {shown(task)} is known, which is to be protected"
+        if (probability := _loses(effect, loss)) > request.risk:
+            why = f"loses more than {loss:g} on {shown(task)} with probability {probability:.2f}"
+            return "may do harm", why
+    return None
 
-    The errors are added up as if all went the same way, as much of them does: the sources share a
-    baseline. So the spread is an upper bound.
-    """
-    means, spreads = [e.mean for e in effects], [e.sd for e in effects]
-    return Normal(_weighted(means, shares), _weighted(spreads, shares))
+
+def _loses(effect: Normal, loss: float) -> float:
+    """Probability of losing more than `loss`; without an interval the mean decides."""
+    return float(effect.mean < -loss) if math.isnan(effect.sd) else 1 - effect.above(-loss)
 
 
-def _expected(question: Question, taken: list[Candidate], shares: Sequence[float]) -> Estimate:
-    by_seed = {seed: [c.cell.seeds[seed] for c in taken] for seed in question.one.seeds}
-    low, high = ([c.cell.ci[end] for c in taken] for end in (0, 1))
-    return Estimate(
-        _weighted([c.cell.mean for c in taken], shares),
-        (_weighted(low, shares), _weighted(high, shares)),
-        {seed: _weighted(values, shares) for seed, values in by_seed.items()},
-    )
+def _guards(request: Request, shares: Mapping[str, float]) -> list[Guard]:
+    guards, of = [], list(shares.values())
+    for task, loss in request.protect.items():
+        effects = [normal(request.matrix.pgf[source][task], request.alpha) for source in shares]
+        # The errors are added up as if all went the same way, as the sources share a baseline. So
+        # the sd is an upper bound.
+        mean, sd = (_weighted([effect[n] for effect in effects], of) for n in (0, 1))
+        probability = _loses(Normal(mean, sd), loss) if of else math.nan
+        guards.append(Guard(task, loss, request.risk, mean, probability))
+    return guards
 
 
 def _weighted(values: Sequence[float], shares: Sequence[float]) -> float:
     return sum(v * s for v, s in zip(values, shares, strict=True)) if shares else math.nan
 
 
-def _guards(question: Question, taken: list[str], shares: Sequence[float]) -> list[Guard]:
-    guards = []
-    for task, loss in question.protect.items():
-        effects = [normal(question.one.pgf[source][task], question.alpha) for source in taken]
-        mixed = _mixed(effects, shares)
-        probability = loses(mixed, loss) if taken else math.nan
-        guards.append(Guard(task, loss, question.risk, mixed.mean, probability))
-    return guards
+def _left_out(request: Request, effects: Sequence[SourceEffect]) -> list[LeftOut]:
+    """The most helpful first; sources with unknown effects come last."""
 
-
-def _left_out(
-    question: Question, candidates: list[Candidate], objections: Mapping[str, Objection | None]
-) -> list[LeftOut]:
-    """The most helpful first; what nothing is known of comes last."""
-
-    def order(c: Candidate) -> tuple[bool, float, str]:
-        value = c.helps if question.rule == "default" else c.effect.mean
-        return math.isnan(value), -value, c.source
+    def order(each: SourceEffect) -> tuple[bool, float, str]:
+        value = each.helps if request.rule == "default" else each.effect.mean
+        return math.isnan(value), -value, each.source
 
     return [
-        LeftOut(c.source, its.reason, its.why, c.effect.mean, c.helps)
-        for c in sorted(candidates, key=order)
-        if (its := objections[c.source]) is not None
+        LeftOut(each.source, each.reason, each.why, each.effect.mean, each.helps)
+        for each in sorted(effects, key=order)
+        if each.reason is not None
     ]
-
-
-def _choice(question: Question, candidate: Candidate, share: float, part: int | None) -> Choice:
-    return Choice(
-        source=candidate.source,
-        share=share,
-        items=part,
-        expected=candidate.cell.mean,
-        ci=candidate.cell.ci,
-        helps=candidate.helps,
-        evidence=evidence(question, candidate),
-    )

@@ -1,13 +1,13 @@
 """The experiment of the paper's Figure 8: is a mixture that the matrix chose any better?
 
 It has two stages. The study's own seeds measure the matrix, in the folder itself, and a mixture is
-chosen from it for each target. Then what competes for a target (`trial.arms`) is trained with other
+chosen from it for each target. Then the contenders for a target (`arms`) are trained with other
 seeds: a study of its own in `judging/MODEL/TARGET/`. The choice is made anew each time from the
-finished matrix, never from what judges it; where it changes, that study changes, and what it then
-lacks is done.
+finished matrix, never from what judges it. If it changes, that study changes, and the run does
+what is then missing.
 
 In:   a study with a `selection`, its folder, and the analysis of its matrix.
-Out:  those studies' folders, `selection.json`, and a `strategies.Experiment`.
+Out:  those studies' folders, `selection.json`, and an `experiment_record.Experiment`.
 
 Prints nothing.
 """
@@ -25,17 +25,23 @@ from transferscope import store as results
 from transferscope.analysis import Analysis
 from transferscope.analysis.json_file import plain
 from transferscope.analysis.parts import STRATEGIES, Experiment, Judgement, Strategy
-from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
 from transferscope.execution.run_state import Event, RunState
 from transferscope.execution.runner import Outcome, run_study
 from transferscope.matrix import apply_ceiling, from_predictions
 from transferscope.predictions import shown
-from transferscope.readers import read_inputs
 from transferscope.selection import Mixture, mixture
-from transferscope.selection.arms import Way, Ways, experiment_of, judging_study, unknown, ways
-from transferscope.selection.judge import judge
+from transferscope.selection.arms import (
+    Contender,
+    Contenders,
+    contenders,
+    experiment_of,
+    judging_study,
+    most_contenders,
+)
+from transferscope.selection.trials import judge
 from transferscope.store import atomic
+from transferscope.store.parquet import all_answers
 from transferscope.store.progress import progress_of
 from transferscope.study import Study
 from transferscope.study.file import suite_of
@@ -43,15 +49,18 @@ from transferscope.study.items import hashed
 from transferscope.study.plan import Plan, plan_study
 from transferscope.tasks.untrusted import load_yaml
 
+Tell = Callable[[Event], None]
 Chosen = Mapping[str, Mapping[str, Mixture]]
 """{model: {target: mixture}}"""
+Contests = dict[str, dict[str, Contenders]]
+"""{model: {target: contenders}}"""
 
 
-class Judged(NamedTuple):
-    """What came of the second stage."""
+class ExperimentResult(NamedTuple):
+    """The result of the second stage."""
 
     experiment: Experiment | None
-    """None where nothing could be judged."""
+    """None if nothing could be judged."""
     outcome: Outcome
 
 
@@ -79,10 +88,10 @@ def carry_out(
     analysis: Analysis,
     out: str | Path,
     *,
-    tell: Callable[[Event], None],
+    tell: Tell,
     executor: Callable[[RunState], None] | None = None,
-) -> Judged:
-    """Choose, train what competes, and judge.
+) -> ExperimentResult:
+    """Choose, train the contenders, and judge.
 
     Args:
         analysis: of the whole matrix of the study, with its own seeds.
@@ -91,43 +100,54 @@ def carry_out(
     Raises:
         StudyError, DataError, MissingExtra: as `runner.run_study`.
     """
-    chosen = choose(study, analysis)
-    contests = {model: contests_of(study, its) for model, its in chosen.items()}
+    trainable = _tasks_with_training_data(study)
+    contests: Contests = {
+        model: {
+            target: contenders(
+                study, target, _shares(study, mix), has_training_data=target in trainable
+            )
+            for target, mix in mixes.items()
+        }
+        for model, mixes in choose(study, analysis).items()
+    }
     seconds = {
-        (model, target): judging_study(study, model, target, its)
+        (model, target): judging_study(study, model, target, competing)
         for model, targets in contests.items()
-        for target, its in targets.items()
+        for target, competing in targets.items()
     }
     plans = {key: plan_study(second) for key, second in seconds.items()}
-    notes = [note for key, plan in plans.items() for note in _shortfalls(seconds[key], plan)]
+    wanted = study.recipe.items
+    notes = [
+        f"{shown(name)} is trained on {count} items, not {wanted}: one of its tasks has no more."
+        for plan in plans.values()
+        for name, count in plan.training_counts.items()
+        if count < wanted
+    ]
     record = {"from": _origin(study, out), "models": plain(contests), "notes": notes}
     atomic.write_whole(Path(out, results.SELECTION), results.as_json(record))
     done: list[Outcome] = []
-    says = overall(tell, list(plans.values()))
-    for ((model, target), second), say in zip(seconds.items(), says, strict=True):
-        note = _told(model, target, contests[model][target])
-        say(_before(plans[model, target])._replace(note=note))
+    tells = _overall(tell, list(plans.values()))
+    for ((model, target), second), tell_one in zip(seconds.items(), tells, strict=True):
+        shares = contests[model][target]["informed"].mixtures.values()
+        names = ", ".join(shown(name) for one in shares for name in one) or "nothing"
+        note = f"{model}: chosen for {shown(target)}: {names}; judging it now"
+        tell_one(_start(plans[model, target])._replace(note=note))
         folder = results.judging_folder(out, model, target)
-        done.append(run_study(second, folder, tell=say, executor=executor))
-        if not done[-1].adapters:
-            notes.append(f"{model}: nothing was judged for {shown(target)}: its training failed.")
-            contests[model].pop(target)
-    found = _judged(study, out, contests, chosen, analysis.settings, notes)
+        done.append(run_study(second, folder, tell=tell_one, executor=executor))
     whole = Outcome(
         cells=sum(one.cells for one in done),
         of=sum(one.of for one in done),
         adapters=sum(one.adapters for one in done),
         failed=tuple(failure for one in done for failure in one.failed),
     )
-    return Judged(found, whole)
+    return ExperimentResult(_judged(study, out, analysis), whole)
 
 
 def judged(folder: str | Path, analysis: Analysis) -> Experiment | None:
-    """The experiment that a folder holds, judged from its answers; None where it holds none.
+    """The experiment in a folder, judged from its answers; None if the folder has none.
 
-    Nothing is trained and no suite is opened. A target is left out, and a note says so, where what
-    judges it is not finished, or where the settings of this analysis choose another mixture for it
-    than the one that was tried.
+    Nothing is trained and no suite is opened. A target is left out, with a note, if its judging is
+    not finished, or if the settings of this analysis choose another mixture than the one tried.
 
     Args:
         analysis: of the folder's matrix alone, its models under the study's names.
@@ -136,8 +156,7 @@ def judged(folder: str | Path, analysis: Analysis) -> Experiment | None:
         StudyError: the study in the folder is damaged.
     """
     data = results.read_beside(folder, results.STUDY)
-    record = results.read_json(Path(folder, results.SELECTION))
-    if data is None or not record:
+    if data is None or not results.read_json(Path(folder, results.SELECTION)):
         return None
     try:
         study = Study.model_validate(load_yaml(data.decode()))
@@ -145,183 +164,37 @@ def judged(folder: str | Path, analysis: Analysis) -> Experiment | None:
         raise StudyError(f"{folder}: {results.STUDY} cannot be read as a study") from None
     if study.selection is None or set(study.models) != set(analysis.models):
         return None
-    known, chosen = recorded(study, folder) or {}, choose(study, analysis)
-    said = record.get("notes")
-    notes = [str(note) for note in said] if isinstance(said, list) else []
-    contests: dict[str, dict[str, Ways]] = {model: {} for model in study.models}
-    for model, targets in chosen.items():
-        for target, mix in targets.items():
-            its = known.get(model, {}).get(target)
-            if why := _why_not(study, results.judging_folder(folder, model, target), its, mix):
-                notes.append(f"{model}: nothing was judged for {shown(target)}: {why}.")
-            elif its is not None:
-                contests[model][target] = its
-    return _judged(study, folder, contests, chosen, analysis.settings, notes)
+    return _judged(study, folder, analysis)
 
 
-def _why_not(study: Study, folder: Path, its: Ways | None, mix: Mixture) -> str:
-    """Why what was tried for a target cannot be judged; empty where it can."""
-    if its is None or set(its) != set(STRATEGIES):
-        return "nothing was tried with this matrix; run the study again"
-    tried = list(its["informed"].mixtures.values())
-    if tried != ([shares] if (shares := _shares(study, mix)) else []):
-        return "with these settings the matrix chooses another mixture than the one that was tried"
-    try:
-        state = progress_of(folder).state
-    except DataError:
-        state = "stopped"
-    if state not in ("done", "failed in part"):
-        return "what judges it is not finished; run the study again"
-    runs = results.run_records(folder)
-    return "" if len(runs) > 1 else "its training failed"  # the first is the base's
-
-
-def _judged(
-    study: Study,
-    out: str | Path,
-    contests: Mapping[str, Mapping[str, Ways]],
-    chosen: Chosen,
-    settings: Settings,
-    notes: list[str],
-) -> Experiment | None:
-    """What the answers in `judging/` say; None where there are none."""
+def _judged(study: Study, folder: str | Path, analysis: Analysis) -> Experiment | None:
+    """The experiment from the answers in `judging/`; None if there are none."""
+    selection, known = experiment_of(study), recorded(study, folder) or {}
+    lines = results.read_json(Path(folder, results.SELECTION)).get("notes")
+    notes = [str(line) for line in lines] if isinstance(lines, list) else []
     models: dict[str, Judgement] = {}
-    asked: dict[str, int] = {}
-    for model, targets in contests.items():
-        folders = [results.judging_folder(out, model, target) for target in targets]
-        if not folders:
-            continue
-        matrix = _matrix([table for folder in folders for table in _rows(folder)], study)
-        its = {t: targets[t] for t in targets if t in matrix["target"].values}
-        asked = Counter(matrix["item_target"].values.tolist())
-        models[model] = judge(matrix, model, its, chosen[model], settings)
-    return _experiment(study, models, asked, notes) if models else None
-
-
-def contests_of(study: Study, chosen: Mapping[str, Mixture]) -> dict[str, Ways]:
-    """What competes for each target, now that the mixtures are known."""
-    return {
-        target: ways(study, target, _shares(study, mix), taught=target in _taught(study))
-        for target, mix in chosen.items()
-    }
-
-
-def second_stage(study: Study, out: str | Path) -> Iterator[tuple[Path, Study]]:
-    """The studies that judge, each with its folder.
-
-    Where nothing was chosen yet they have as many adapters, on as many items, as they will at most.
-    """
-    known, taught = recorded(study, out) or {}, _taught(study)
-    for model in study.models:
-        for target in experiment_of(study).targets:
-            its = known.get(model, {}).get(target)
-            its = its or unknown(study, target, taught=target in taught)
-            folder = results.judging_folder(out, model, target)
-            yield folder, judging_study(study, model, target, its)
-
-
-def _taught(study: Study) -> list[str]:
-    """Tasks with training data of their own."""
-    suite = suite_of(study)
-    return list(suite.sources)
-
-
-def _shares(study: Study, mix: Mixture) -> dict[str, float]:
-    """The sources of a mixture that get an item, with what they get of all."""
-    return {
-        choice.source: choice.items / study.recipe.items for choice in mix.choices if choice.items
-    }
-
-
-def recorded(study: Study, out: str | Path) -> dict[str, dict[str, Ways]] | None:
-    """What competes for each target, as it was chosen; None where the study or its matrix is not
-    what it was then, or nothing was chosen yet."""
-    record = results.read_json(Path(out, results.SELECTION))
-    if record.get("from") != _origin(study, out):
+    eval_items: Counter[str] = Counter()
+    for model, mixes in choose(study, analysis).items():
+        contests: dict[str, Contenders] = {}
+        for target, mix in mixes.items():
+            competing = known.get(model, {}).get(target, {})
+            place = results.judging_folder(folder, model, target)
+            if why := _not_judged(study, place, competing, mix):
+                notes.append(f"{model}: nothing was judged for {shown(target)}: {why}.")
+            else:
+                contests[target] = competing
+        if contests:
+            matrix = _matrix(study, [results.judging_folder(folder, model, t) for t in contests])
+            eval_items = Counter(matrix["item_target"].values.tolist())
+            there = set(matrix["target"].values.tolist())
+            contests = {target: contests[target] for target in contests if target in there}
+            models[model] = judge(matrix, model, contests, mixes, analysis.settings)
+    if not models:
         return None
-    try:
-        return TypeAdapter(dict[str, dict[str, dict[Strategy, Way]]]).validate_python(
-            record.get("models")
-        )
-    except ValidationError:
-        return None
-
-
-def overall(tell: Callable[[Event], None], plans: Sequence[Plan]) -> list[Callable[[Event], None]]:
-    """For each of several studies, done one after the other, what tells how far all of them are."""
-    last = [_before(plan) for plan in plans]
-
-    def of_one(place: int) -> Callable[[Event], None]:
-        def say(event: Event) -> None:
-            last[place] = event
-            tell(
-                event._replace(
-                    cells=sum(each.cells for each in last),
-                    of=sum(each.of for each in last),
-                    work=sum(each.work for each in last),
-                    total=sum(each.total for each in last),
-                )
-            )
-
-        return say
-
-    return [of_one(place) for place in range(len(plans))]
-
-
-def _before(plan: Plan) -> Event:
-    """Where a study stands that is not begun."""
-    learning = sum(plan.training_work(run) for run in plan.runs)
-    return Event("", 0, plan.cells, 0.0, learning + plan.eval_count * len(plan.runs))
-
-
-def _told(model: str, target: str, its: Ways) -> str:
-    """What is judged next, for who watches."""
-    found = [name for shares in its["informed"].mixtures.values() for name in shares]
-    chosen = ", ".join(map(shown, found)) or "nothing"
-    return f"{model}: chosen for {shown(target)}: {chosen}; now to judge it"
-
-
-def _origin(study: Study, out: str | Path) -> str:
-    """Hash of all that a choice follows from: the study, and the tables of its matrix."""
-    tables = [*results.prediction_files(out), *results.control_files(out)]
-    sums = [[path.name, results.checksum(path)] for path in tables]
-    # What is as usual is left out, so that a setting of a later version changes nothing.
-    return hashed([study.model_dump(mode="json", exclude_defaults=True), sums])
-
-
-def _shortfalls(second: Study, plan: Plan) -> list[str]:
-    """A note for each adapter that learns from fewer items than the others."""
-    wanted = second.recipe.items
-    return [
-        f"{shown(name)} learns from {count} items, not {wanted}: a task in it has no more."
-        for name, count in plan.training_counts.items()
-        if count < wanted
-    ]
-
-
-def _rows(folder: Path) -> list[pl.DataFrame]:
-    """All that was answered in a folder, by tasks and mixtures alike."""
-    (read,) = read_inputs(folder)
-    return [read.table.rows, *([] if read.controls is None else [read.controls])]
-
-
-def _matrix(rows: list[pl.DataFrame], study: Study) -> xr.Dataset:
-    """All that was judged on one model, mixtures beside tasks."""
-    matrix = from_predictions(pl.concat(rows, how="diagonal").drop("row"))
-    ceiling = study.ceilings or 1.0
-    if isinstance(ceiling, dict):
-        ceiling = {target: ceiling[target] for target in matrix["target"].values.tolist()}
-    return matrix if ceiling == 1.0 else apply_ceiling(matrix, ceiling)
-
-
-def _experiment(
-    study: Study, models: dict[str, Judgement], asked: Mapping[str, int], notes: list[str]
-) -> Experiment:
-    selection = experiment_of(study)
     if selection.items is None:
         notes.append(
-            "Judged on the items that informed the choice: by their luck the informed mixture "
-            "looks better than it is."
+            "Judged on the items that informed the choice: the informed mixture shares their luck "
+            "and looks better than it is."
         )
     if len(selection.seeds) == 1:
         notes.append(
@@ -334,8 +207,101 @@ def _experiment(
         draws=selection.draws,
         informed_by=[str(seed) for seed in study.seeds],
         judged_by=[str(seed) for seed in selection.seeds],
-        questions=dict(asked),
+        questions=dict(eval_items),
         other_items=selection.items is not None,
         models=models,
         notes=list(dict.fromkeys(notes)),
     )
+
+
+def _matrix(study: Study, folders: list[Path]) -> xr.Dataset:
+    """All answers of the judging studies of one model, mixtures beside tasks."""
+    matrix = from_predictions(pl.concat(map(all_answers, folders), how="diagonal"))
+    ceiling = study.ceilings or 1.0
+    if isinstance(ceiling, dict):
+        ceiling = {target: ceiling[target] for target in matrix["target"].values.tolist()}
+    return matrix if ceiling == 1.0 else apply_ceiling(matrix, ceiling)
+
+
+def _not_judged(study: Study, folder: Path, competing: Contenders, mix: Mixture) -> str:
+    """Why a target cannot be judged; empty if it can."""
+    if set(competing) != set(STRATEGIES):
+        return "nothing was tried with this matrix; run the study again"
+    tried = list(competing["informed"].mixtures.values())
+    if tried != ([shares] if (shares := _shares(study, mix)) else []):
+        return "with these settings the matrix chooses another mixture than the one that was tried"
+    try:
+        state = progress_of(folder).state
+    except DataError:
+        state = "stopped"
+    if state not in ("done", "failed in part"):
+        return "its judging is not finished; run the study again"
+    runs = results.run_records(folder)
+    return "" if len(runs) > 1 else "its training failed"  # the first is the base's
+
+
+def second_stage(study: Study, out: str | Path) -> Iterator[tuple[Path, Study]]:
+    """The studies that judge, each with its folder.
+
+    Before anything is chosen, each has the most adapters and items that it may have.
+    """
+    known, trainable = recorded(study, out) or {}, _tasks_with_training_data(study)
+    for model in study.models:
+        for target in experiment_of(study).targets:
+            competing = known.get(model, {}).get(target)
+            if competing is None:
+                competing = most_contenders(study, target, has_training_data=target in trainable)
+            folder = results.judging_folder(out, model, target)
+            yield folder, judging_study(study, model, target, competing)
+
+
+def recorded(study: Study, out: str | Path) -> Contests | None:
+    """The contenders for each target, as they were chosen.
+
+    None if nothing was chosen yet, or if the study or its matrix has changed since.
+    """
+    record = results.read_json(Path(out, results.SELECTION))
+    if record.get("from") != _origin(study, out):
+        return None
+    try:
+        contests = TypeAdapter(dict[str, dict[str, dict[Strategy, Contender]]])
+        return contests.validate_python(record.get("models"))
+    except ValidationError:
+        return None
+
+
+def _origin(study: Study, out: str | Path) -> str:
+    """Hash of all that determines a choice: the study, and the tables of its matrix."""
+    tables = [*results.prediction_files(out), *results.control_files(out)]
+    sums = [[path.name, results.checksum(path)] for path in tables]
+    # Defaults are left out, so that a setting of a later version changes nothing.
+    return hashed([study.model_dump(mode="json", exclude_defaults=True), sums])
+
+
+def _shares(study: Study, mix: Mixture) -> dict[str, float]:
+    """The sources of a mixture that get at least one item, with their shares of all items."""
+    return {one.source: one.items / study.recipe.items for one in mix.choices if one.items}
+
+
+def _tasks_with_training_data(study: Study) -> list[str]:
+    suite = suite_of(study)
+    return list(suite.sources)
+
+
+def _start(plan: Plan) -> Event:
+    """The progress of a study that has not begun."""
+    training = sum(plan.training_work(run) for run in plan.runs)
+    return Event("", 0, plan.cells, 0.0, training + plan.eval_count * len(plan.runs))
+
+
+def _overall(tell: Tell, plans: Sequence[Plan]) -> list[Tell]:
+    """For each of several studies, done one after the other: reports the progress of all."""
+    last = [_start(plan) for plan in plans]
+
+    def tell_one(place: int, event: Event) -> None:
+        last[place] = event
+        sums = {key: sum(getattr(each, key) for each in last) for key in counted}
+        tell(event._replace(**sums))
+
+    counted = ("cells", "of", "work", "total")
+    return [lambda event, place=place: tell_one(place, event) for place in range(len(plans))]

@@ -1,6 +1,6 @@
-"""A selection in words: evidence, reasons, verdict and notes.
+"""A selection and its experiment in words: evidence, verdicts and caveats.
 
-In:   the question, its candidates and its choices.
+In:   the request, the sources' effects, and trials.
 Out:  sentences.
 """
 
@@ -10,159 +10,208 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from transferscope.analysis.parts import Estimate
+from transferscope.analysis.parts import Estimate, Strategy, Trial
+from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import says
 from transferscope.predictions import shown
-from transferscope.selection.record import Candidate, Choice, Objection, Question
+from transferscope.selection.mixture_record import ChosenSource, Request, SourceEffect
 from transferscope.tasks.number import Interval
 
 NAMED = 4
 """Sources that the verdict names."""
 TIES = 2
 """Pairs of sources of equal effect that are named."""
+RIVALS: dict[Strategy, str] = {
+    "random": "random mixtures of the same size",
+    "all": "all sources",
+    "direct": "the target's own data",
+    "base": "not training",
+}
+"""What the informed mixture is compared with, the paper's comparison first."""
 
 
-def evidence(question: Question, candidate: Candidate) -> str:
-    """What speaks for it, in words."""
-    cell, one, target = candidate.cell, question.one, question.target
-    known = [value for value in cell.seeds.values() if math.isfinite(value)]
-    said = [f"above 0 in {sum(v > 0 for v in known)} of {len(known)} seeds"]
-    if math.isfinite(cell.q_value):
-        said += [f"q {cell.q_value:.3f}" if cell.q_value >= 0.001 else "q < 0.001"]
-    if question.yardstick is not None:
-        beyond = told(candidate.gain.mean, candidate.gain.interval(question.alpha))
-        said += [f"beyond {shown(question.yardstick)} {beyond}"]
-    behaviour = one.behaviour
-    answers = behaviour and behaviour.sources.get(candidate.source, {}).get(target)
-    if answers and answers.collapsed:
-        said += [says(answers)]
-    return "; ".join(said)
+def signed(value: float) -> str:
+    """An effect: `+0.12`, `−0.30`, `0.00`."""
+    text = f"{value:+.2f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
-def verdict(
-    question: Question,
-    candidates: Sequence[Candidate],
-    helping: Sequence[Candidate],
-    objections: Mapping[str, Objection | None],
-    choices: Sequence[Choice],
-    expected: Estimate,
-) -> str:
-    """The answer in one sentence."""
-    target = shown(question.target)
-    if choices:
-        names = listed(
-            [f"{shown(c.source)} ({100 * c.share:.0f}%)" for c in choices[:NAMED]]
-            + ([f"{len(choices) - NAMED} more"] if len(choices) > NAMED else [])
-        )
-        return f"For {target}, train on {names}: expected {told(expected.mean, expected.ci)}."
-    known = [c for c in candidates if math.isfinite(c.gain.mean)]
-    if not known:
-        return f"Nothing can be said of {target}: no source's effect on it is known."
-    if helping:
-        return f"Nothing that helps {target} surely spares {listed(map(shown, question.protect))}."
-    earlier = [
-        c
-        for c in candidates
-        if (why := objections[c.source]) and why.reason == "an earlier checkpoint"
-    ]
-    if earlier:
-        best = max(earlier, key=lambda c: c.gain.mean)
-        how_good = told(best.gain.mean, best.gain.interval(question.alpha))
-        return (
-            f"Only an earlier checkpoint helps {target}: {shown(best.source)}, {how_good}; the "
-            f"same finetune trained for longer does not."
-        )
-    if question.rule == "default" and all(math.isnan(c.gain.sd) for c in known):
-        return (
-            f"Nothing sure can be said of {target}: no effect on it has an interval; "
-            "the rule `paper` does without."
-        )
-    best = max(known, key=lambda c: c.gain.mean)
-    beyond = f" beyond {shown(question.yardstick)}" if question.yardstick else ""
-    says = f"Nothing surely helps {target}{beyond}"
-    if best.gain.mean <= 0:
-        says = f"Nothing helps {target}{beyond}"
-    elif question.rule == "paper":
-        says = f"Nothing does more than {question.threshold:g} for {target}"
-    how_good = told(best.gain.mean, best.gain.interval(question.alpha))
-    return f"{says}: the best of {len(known)} sources is {shown(best.source)}, {how_good}."
-
-
-def notes(
-    question: Question,
-    candidates: Sequence[Candidate],
-    taken: Sequence[Candidate],
-    *,
-    chosen: bool,
-) -> list[str]:
-    """What to know before believing it.
-
-    Args:
-        chosen: whether the model was named by who asks.
-    """
-    one, target, notes = question.one, shown(question.target), []
-    if not chosen and len(question.analysis.models) > 1:
-        models = ", ".join(map(shown, question.analysis.models))
-        notes.append(f"Read from {shown(question.model)}, the last of {models} with this target.")
-    if missing := sum(math.isnan(c.effect.mean) for c in candidates):
-        notes.append(f"{missing} of {len(candidates)} sources have no known effect on {target}.")
-    if question.rule == "default":
-        judged = sum(math.isfinite(c.gain.sd) for c in candidates)
-        if taken and not taken[0].shrunk:
-            lucky = judged * (1 - question.threshold)
-            notes.append(
-                f"Of {judged} source{'' if judged == 1 else 's'} without any effect, "
-                f"{lucky:.1f} would pass {question.threshold:g} by luck."
-            )
-        if taken and taken[0].shrunk:
-            notes.append("P(helps) weighs each effect by what all effects of this matrix are like.")
-        if question.yardstick is not None:
-            alone = one.controls[question.yardstick].targets[question.target].mean
-            notes.append(
-                f"{shown(question.yardstick)} alone does {signed(alone)} on {target}: "
-                "a source must do more."
-            )
-        elif one.adjusted is None:
-            notes.append("No placebo was run: what any finetune does counts as help.")
-    notes += _ties(taken)
-    if len(taken) > 1:
-        notes.append(
-            "A mixture is taken to do what its sources do, in proportion to their shares; "
-            "nobody has trained on it yet."
-        )
-    return notes
-
-
-def _ties(taken: Sequence[Candidate]) -> list[str]:
-    """Neighbours of equal effects, whose order is not the data's; of many, some and a count."""
-    pairs = [
-        (one, other)
-        for one, other in pairwise(taken)
-        if math.isclose(one.cell.mean, other.cell.mean, abs_tol=1e-9)
-    ]
-    said = [
-        f"{shown(one.source)} and {shown(other.source)} tie: both were measured at "
-        f"{signed(one.cell.mean)}."
-        for one, other in pairs[:TIES]
-    ]
-    if (more := len(pairs) - TIES) > 0:
-        said[-1] = f"{said[-1][:-1]}; {more} more pair{' ties' if more == 1 else 's tie'}."
-    return said
-
-
-def told(mean: float, ci: Interval) -> str:
+def with_interval(mean: float, ci: Interval) -> str:
     """`+0.12 (+0.03 to +0.21)`, or the mean alone."""
     if math.isnan(ci[0]):
         return signed(mean)
     return f"{signed(mean)} ({signed(ci[0])} to {signed(ci[1])})"
 
 
-def signed(value: float) -> str:
-    text = f"{value:+.2f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
-
-
-def listed(names: Iterable[str]) -> str:
-    """`a, b and c`."""
+def listed(names: Iterable[str], most: int | None = None) -> str:
+    """`a, b and c`; with `most` 2: `a, b and 1 more`."""
     words = list(names)
+    if most is not None and len(words) > most:
+        words[most:] = [f"{len(words) - most} more"]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def evidence(request: Request, each: SourceEffect) -> str:
+    """The evidence for a source, in words."""
+    known = [value for value in each.cell.seeds.values() if math.isfinite(value)]
+    parts = [f"above 0 in {sum(v > 0 for v in known)} of {len(known)} seeds"]
+    if math.isfinite(q := each.cell.q_value):
+        parts.append(f"q {q:.3f}" if q >= 0.001 else "q < 0.001")
+    if request.yardstick is not None:
+        beyond = with_interval(each.gain.mean, each.gain.interval(request.alpha))
+        parts.append(f"beyond {shown(request.yardstick)} {beyond}")
+    behavior = request.matrix.behaviour
+    answers = behavior and behavior.sources.get(each.source, {}).get(request.target)
+    if answers and answers.collapsed:
+        parts.append(says(answers))
+    return "; ".join(parts)
+
+
+def verdict(
+    request: Request,
+    effects: Sequence[SourceEffect],
+    choices: Sequence[ChosenSource],
+    expected: Estimate,
+) -> str:
+    """The answer in one sentence."""
+
+    def gain_of(each: SourceEffect) -> str:
+        gain = with_interval(each.gain.mean, each.gain.interval(request.alpha))
+        return f"{shown(each.source)}, {gain}"
+
+    target = shown(request.target)
+    if choices:
+        names = listed([f"{shown(c.source)} ({100 * c.share:.0f}%)" for c in choices], NAMED)
+        effect = with_interval(expected.mean, expected.ci)
+        return f"For {target}, train on {names}: expected {effect}."
+    known = [each for each in effects if math.isfinite(each.gain.mean)]
+    if not known:
+        return f"No answer for {target}: no source's effect on it is known."
+    if any(each.reason == "may do harm" for each in effects):
+        protected = listed(map(shown, request.protect))
+        return f"Every source that helps {target} may harm {protected}."
+    if earlier := [each for each in effects if each.reason == "an earlier checkpoint"]:
+        best = max(earlier, key=lambda each: each.gain.mean)
+        return (
+            f"Only an earlier checkpoint helps {target}: {gain_of(best)}; the same finetune "
+            f"trained for longer does not."
+        )
+    if request.rule == "default" and all(math.isnan(each.gain.sd) for each in known):
+        return (
+            f"No sure answer for {target}: no effect on it has an interval; the rule `paper` "
+            f"needs none."
+        )
+    best = max(known, key=lambda each: each.gain.mean)
+    beyond = f" beyond {shown(request.yardstick)}" if request.yardstick else ""
+    answer = f"Nothing surely helps {target}{beyond}"
+    if best.gain.mean <= 0:
+        answer = f"Nothing helps {target}{beyond}"
+    elif request.rule == "paper":
+        answer = f"Nothing does more than {request.threshold:g} for {target}"
+    return f"{answer}: the best of {len(known)} sources is {gain_of(best)}."
+
+
+def notes(
+    request: Request,
+    effects: Sequence[SourceEffect],
+    taken: Sequence[SourceEffect],
+    *,
+    named: bool,
+) -> list[str]:
+    """Caveats.
+
+    Args:
+        named: whether the user named the model.
+    """
+    target, found = shown(request.target), []
+    if not named and len(request.analysis.models) > 1:
+        models = ", ".join(map(shown, request.analysis.models))
+        found.append(f"Read from {shown(request.model)}, the last of {models} with this target.")
+    if missing := sum(math.isnan(each.effect.mean) for each in effects):
+        found.append(f"{missing} of {len(effects)} sources have no known effect on {target}.")
+    if request.rule == "default":
+        if taken and taken[0].shrunk:
+            found.append("P(helps) weighs each effect by the sizes of all effects of this matrix.")
+        elif taken:
+            tested = sum(math.isfinite(each.gain.sd) for each in effects)
+            found.append(
+                f"Of {tested} source{'' if tested == 1 else 's'} without any effect, "
+                f"{tested * (1 - request.threshold):.1f} would pass {request.threshold:g} by luck."
+            )
+        if request.yardstick is not None:
+            alone = request.matrix.controls[request.yardstick].targets[request.target].mean
+            found.append(
+                f"{shown(request.yardstick)} alone has an effect of {signed(alone)} on {target}: "
+                "a source must do more."
+            )
+        elif request.matrix.adjusted is None:
+            found.append("No placebo was run: what any finetune does counts as help.")
+    ties = [
+        f"{shown(one.source)} and {shown(other.source)} tie: both were measured at "
+        f"{signed(one.cell.mean)}."
+        for one, other in pairwise(taken)
+        if math.isclose(one.cell.mean, other.cell.mean, abs_tol=1e-9)
+    ]
+    if (more := len(ties) - TIES) > 0:
+        ties[TIES - 1 :] = [
+            f"{ties[TIES - 1][:-1]}; {more} more pair{' ties' if more == 1 else 's tie'}."
+        ]
+    found += ties
+    if len(taken) > 1:
+        found.append(
+            "A mixture is assumed to do what its sources do, in proportion to their shares; "
+            "nobody has trained on it yet."
+        )
+    return found
+
+
+def experiment_verdict(
+    trials: Mapping[str, Trial],
+    means: Mapping[Strategy, Estimate],
+    compared: Mapping[Strategy, Sequence[str]],
+    alpha: float,
+) -> list[str]:
+    """A sentence for each comparison, and one for the targets without any."""
+    lines = [
+        _against(name, compared[name], trials, means[name], alpha)
+        for name in RIVALS
+        if compared[name]
+    ]
+    empty = [shown(name) for name, trial in trials.items() if not trial.arms["informed"].mixtures]
+    if empty:
+        lines.append(
+            f"For {listed(empty)} the matrix names nothing that helps surely enough: "
+            "there is no informed mixture to judge."
+        )
+    return lines
+
+
+def _against(
+    name: Strategy,
+    targets: Sequence[str],
+    trials: Mapping[str, Trial],
+    mean: Estimate,
+    alpha: float,
+) -> str:
+    """How often the informed mixture is better, worse or neither, and by how much over targets."""
+    kinds: dict[str, list[str]] = {"better": [], "worse": [], "not distinguishable": []}
+    for target in targets:
+        difference = trials[target].differences[name]
+        kind = "not distinguishable"
+        if beyond_noise(difference, alpha) and difference.mean:
+            kind = "better" if difference.mean > 0 else "worse"
+        kinds[kind].append(shown(target))
+    found = [(kind, names) for kind, names in kinds.items() if names]
+    rival, of, (first, names) = RIVALS[name], len(targets), found[0]
+    how = f"{first} {'from' if first == 'not distinguishable' else 'than'} {rival}"
+    effect = with_interval(mean.mean, mean.ci)
+    if of == 1:
+        return f"The informed mixture is {how} on {listed(names)}: {effect}."
+
+    def which(names: list[str]) -> str:
+        return "" if len(names) == of else f" ({listed(names)})"
+
+    parts = [f"{how} on {len(names)} of {of} targets{which(names)}"]
+    parts += [f"{kind} on {len(names)}{which(names)}" for kind, names in found[1:]]
+    noise = "" if beyond_noise(mean, alpha) else ", which may be noise"
+    return f"The informed mixture is {listed(parts)}; over the {of} by {effect}{noise}."

@@ -1,0 +1,326 @@
+"""A base and its runs, from files and folders as a person types them, as a comparison.
+
+In:   BASE and RUN...: paths, globs, NAME=PATH; or one table, study folder or mapping file.
+Out:  an `analysis.comparison.Comparison`.
+
+Changes are points of accuracy on the items that base and run both answered. One finetune has no
+donors, cliques or personas: for a matrix of many finetunes, see `transferscope.analyze`.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from glob import glob, has_magic
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from transferscope.analysis.compared_runs import RunName, compare_runs
+from transferscope.analysis.comparison import Comparison
+from transferscope.errors import DataError
+from transferscope.predictions import check_predictions, shown
+from transferscope.readers import read_inputs
+from transferscope.readers.checks import check_runs
+from transferscope.readers.files import is_mapping
+from transferscope.readers.harness.evaluations import Evaluated, evaluate, read_evaluations
+from transferscope.readers.harness.mapping import MappedRun, MappingFile
+from transferscope.selection.decision import decide
+from transferscope.selection.gate import gate, limits_of
+from transferscope.tasks.checkpoints import STEP, checkpoint, step_of
+
+PathLike = str | os.PathLike[str]
+
+GOLD = "val_answers.json"
+"""BLINK's file of right answers, which its flat prediction files need."""
+_SEED = re.compile(r"(?<![a-z])seed[-_=]?(?P<seed>[0-9]+)", re.I)
+_TIME = re.compile(
+    r"(?<![0-9])(?:[0-9]{2,4}-[0-9]{2}-[0-9]{2,4}(?:[T_-][0-9]{2}[-:][0-9]{2}(?:[-:][0-9]{2})?"
+    r"(?:\.[0-9]+)?)?|20[0-9]{6}_[0-9]{4,6})(?![0-9])"
+)
+"""When a harness ran: it tells runs apart only where nothing else does."""
+_TOKEN = re.compile(r"[^/\\_\s]+[/\\_\s]*")
+_EDGE = "/\\_-. "
+_ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".xlsx", ".eval")
+_TABLES = (".csv", ".parquet", ".jsonl")
+_LONG = 24
+"""A single run's name is shortened to its step from so many characters on."""
+
+
+class ComparisonInput(NamedTuple):
+    """Rows of base and runs, and what they are called."""
+
+    evaluated: Evaluated
+    base: str
+    names: Mapping[str, RunName]
+    """{source in the rows: name}"""
+    notes: Sequence[str] = ()
+
+
+def compare(
+    base: PathLike,
+    runs: Sequence[PathLike] | Mapping[str, PathLike] = (),
+    *,
+    gold: PathLike | None = None,
+    metric: str | None = None,
+    protect: Sequence[str] = (),
+    gain: Sequence[str] = (),
+) -> Comparison:
+    """Compare runs with their base.
+
+    Args:
+        base: a file or folder that an evaluation harness wrote for the base; without runs, a table,
+            study folder or mapping file that holds base and runs.
+        runs: the same for each run: paths, globs, `NAME=PATH`, or paths by name.
+        gold: BLINK's file of right answers, for its flat prediction files.
+        metric: the harness's metric to take, such as `acc_norm`, in tasks that have it.
+        protect: `TASK:POINTS`, the most that a task may lose; `all` is every task.
+        gain: `TASK:POINTS`, the least that a task must gain.
+
+    Raises:
+        DataError: a file is missing or damaged, or a condition names an unknown task.
+    """
+    texts = [f"{n}={os.fspath(p)}" for n, p in runs.items()] if isinstance(runs, Mapping) else runs
+    texts, file = [os.fspath(each) for each in texts], os.fspath(base)
+    answers = None if gold is None else os.fspath(gold)
+    read = _read_runs(file, texts, answers, metric) if texts else _read_whole(Path(file))
+    evaluated, rows = read.evaluated, read.evaluated.rows
+    if evaluated.items:
+        rows = check_predictions(rows, "the runs")
+    elif "accuracy" not in rows.columns:
+        rows = rows.with_columns(accuracy=pl.col("correct") / pl.col("total"))
+    evaluated = evaluated._replace(rows=rows)
+    names = _in_order(read.names)
+    checks = [
+        replace(each, message=_with_names(each.message, names, evaluated))
+        for each in check_runs(evaluated)
+    ]
+    found, shared, base_accuracy = compare_runs(rows, names, checks)
+    targets = [t for t in base_accuracy if any(t in run.cells for run in found)]
+    if not targets:
+        raise DataError("no task is evaluated in both the base and a run")
+    conditions = gate(found, limits_of(protect, gain, targets), targets)
+    notes = [_with_names(note, names, evaluated) for note in [*read.notes, *evaluated.notes]]
+    return Comparison(
+        base=read.base,
+        runs=tuple(found),
+        targets=tuple(targets),
+        shared=tuple(shared),
+        base_accuracy=base_accuracy,
+        checks=tuple(checks),
+        decision=decide(found, checks, conditions),
+        gate=tuple(conditions),
+        notes=tuple(dict.fromkeys(notes)),
+        inputs=tuple(evaluated.inputs),
+    )
+
+
+def is_comparison(path: Path, rows: pl.DataFrame) -> bool:
+    """Whether a mapping file's runs are steps of one finetune, or of none that is a target.
+
+    Then there is no transfer between tasks to analyze.
+    """
+    if not is_mapping(path) or rows["model"].n_unique() > 1:
+        return False
+    finetunes = {checkpoint(source).task for source in rows["source"].drop_nulls().unique()}
+    return len(finetunes) == 1 or not finetunes & set(rows["target"].unique())
+
+
+def _in_order(names: Mapping[str, RunName]) -> dict[str, RunName]:
+    """Finetunes as they first appear, each by its steps."""
+    finetunes = list(dict.fromkeys(name.finetune for name in names.values()))
+
+    def place(pair: tuple[str, RunName]) -> tuple[int, bool, int]:
+        _, (_, finetune, step) = pair
+        return finetunes.index(finetune), step is None, step or 0
+
+    return dict(sorted(names.items(), key=place))
+
+
+def _with_names(text: str, names: Mapping[str, RunName], evaluated: Evaluated) -> str:
+    """A reader's sentence with the names of runs in place of their files' paths."""
+    labels = {
+        log.label: "base" if key.source is None else names[key.source].name
+        for key, log in evaluated.logs.items()
+        if key.source is None or key.source in names
+    }
+    labels |= {source: named.name for source, named in names.items() if source != named.name}
+    for label in sorted(labels, key=len, reverse=True):
+        whole = rf"(?<![\w./-]){re.escape(label)}(?![\w/-]|\.\w)"  # not within another name
+        text = re.sub(whole, lambda _, name=labels[label]: name, text)
+    return text
+
+
+def _read_runs(
+    base: str, runs: Sequence[str], gold: str | None, metric: str | None
+) -> ComparisonInput:
+    """A base and runs, each from its own file or folder."""
+    found = _expanded(base)
+    if len(found) > 1:
+        raise DataError(f"{base}: matches {len(found)} files, expected one as the base")
+    base_name, base_path = found[0]
+    named, notes = _named_paths(runs, [base_path, *([gold] if gold else [])])
+    paths = [base_path, *(path for _, path in named)]
+    folder = Path(os.path.commonpath([os.path.abspath(os.path.dirname(p) or ".") for p in paths]))
+    mapped = [MappedRun(path=os.path.relpath(base_path, folder))]
+    for name, path in named:
+        seed = _SEED.search(path)
+        run = MappedRun(
+            path=os.path.relpath(path, folder), source=name, seed=seed["seed"] if seed else None
+        )
+        if run.source is None:  # some names mean the base in a mapping
+            raise DataError(
+                f"{shown(path)}: {name!r} is a name for the base; name the run: NAME=PATH"
+            )
+        mapped.append(run)
+    answers = None if gold is None else os.path.abspath(gold)
+    mapping = MappingFile(gold=answers, metric=metric, runs=tuple(mapped))
+    try:
+        evaluated = evaluate(mapping, folder, "base")
+    except DataError as error:
+        hint = ""
+        if gold is None and "right answers" in str(error):
+            here = Path(base_path).absolute()
+            near = (place / GOLD for place in [here, *list(here.parents)[:3]])
+            file = next((os.path.relpath(each) for each in near if each.is_file()), "")
+            hint = "; add --gold " + (file or f"FILE, where FILE is BLINK's {GOLD}")
+        if any(each.lower().endswith(_TABLES) for each in paths):
+            hint += "; a table of your own holds base (`source` empty) and runs: compare TABLE"
+        raise DataError(f"{error}{hint}") from None
+    known = {name for name, _ in named}
+    names = {
+        source: _run_name(source if source in known else checkpoint(source).task)
+        for source in _sources(evaluated)
+    }
+    return ComparisonInput(evaluated, base_name or "base", names, notes)
+
+
+def _read_whole(path: Path) -> ComparisonInput:
+    """A base and runs from a single input."""
+    path = path.expanduser()
+    if is_mapping(path):
+        evaluated = read_evaluations(path, None)
+    else:
+        try:
+            (one,) = read_inputs([path])
+        except DataError as error:
+            raise DataError(f"{error}. To compare runs: compare BASE RUN...") from None
+        if one.table.kind == "pgf table":
+            raise DataError(f"{one.file}: PGF values, expected accuracies or answers to items")
+        parts = [
+            {key: str(part[key]) for key in ("file", "sha256", "kind")} for part in one.entries
+        ]
+        items = one.table.kind == "predictions"
+        evaluated = Evaluated(items, one.table.rows, list(one.notes), parts, {})
+    if len(models := evaluated.rows["model"].unique(maintain_order=True).to_list()) > 1:
+        raise DataError(
+            f"{shown(path.name)}: holds {len(models)} models ({models[0]!r}, {models[1]!r}, ..), "
+            f"expected one base and its runs; use `transferscope analyze` for several"
+        )
+    names = {source: _run_name(source) for source in _sources(evaluated)}
+    if not names:
+        raise DataError(f"{shown(path.name)}: only base rows, expected runs: compare BASE RUN...")
+    return ComparisonInput(evaluated, "base", names)
+
+
+def _sources(evaluated: Evaluated) -> list[str]:
+    return evaluated.rows["source"].drop_nulls().unique(maintain_order=True).to_list()
+
+
+def _expanded(text: str) -> list[tuple[str | None, str]]:
+    """(name, path) of each match of an argument; a path that exists may hold an equals sign."""
+    name, equals, path = text.partition("=")
+    if not equals or os.path.exists(text):
+        name, path = "", text
+    path = os.path.expanduser(path)
+    if os.path.exists(path):
+        return [(name or None, path)]
+    if not has_magic(path):
+        raise DataError(f"{shown(path)}: no such file or folder")
+
+    def natural(text: str) -> list[tuple[int, str]]:  # checkpoint-500 before checkpoint-1000
+        parts = re.split(r"([0-9]+)", text)
+        return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
+
+    found = sorted(glob(path), key=natural)
+    if not found:
+        raise DataError(f"{shown(path)}: no file or folder matches")
+    return [(name or None, each) for each in found]
+
+
+def _named_paths(
+    runs: Sequence[str], others: Sequence[str]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """(name, path) of each run, and notes; a glob may also match the base or the right answers."""
+    taken = {os.path.realpath(path): path for path in others}
+    found: list[tuple[str | None, str]] = []
+    notes = []
+    for name, path in (pair for text in runs for pair in _expanded(text)):
+        real = os.path.realpath(path)
+        if name is None and real in taken:
+            notes.append(f"{shown(path)} is given as {taken[real]} too, and is no run")
+        elif (name, path) not in found:
+            found.append((name, path))
+    if not found:
+        raise DataError("no run beside the base; give at least one: compare BASE RUN...")
+    bare = short_names([path for name, path in found if name is None])
+    given = [name for name, _ in found]
+    named = []
+    for name, path in found:
+        label, step = name or bare[path], step_of(path)
+        if name and given.count(name) > 1 and step_of(name) is None and step is not None:
+            label = f"{name} @ {step}"
+        named.append((label, path))
+    return named, notes
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Each path by what tells it from the others: neither seeds, which are averaged, nor times.
+
+    `val/qwen_lora_checkpoint-100.json` and `val/qwen_lora_checkpoint-784.json` are `checkpoint-100`
+    and `checkpoint-784`.
+    """
+    plain: dict[str, str] = {}
+    for path in paths:
+        stem, ending = os.path.splitext(os.path.normpath(path))
+        plain[path] = _SEED.sub("", stem if ending.lower() in _ENDINGS else stem + ending)
+    timeless = {path: _TIME.sub("", text) for path, text in plain.items()}
+    if len(set(timeless.values())) == len(set(plain.values())):
+        plain = timeless
+    unique = list(dict.fromkeys(plain.values()))
+    if len(unique) == 1:
+        last = re.split(r"[/\\]", unique[0].rstrip(_EDGE))[-1].strip(_EDGE) or "run"
+        step = STEP.search(last)
+        return dict.fromkeys(paths, step[0] if step and len(last) > _LONG else last)
+    tokens = [_TOKEN.findall(text) for text in unique]
+    bare = [[token.rstrip(_EDGE) for token in each] for each in tokens]
+    first = _shared_start(bare)
+    last = _shared_start([each[first:][::-1] for each in bare])
+    short = [
+        "".join(each[first : len(each) - last]).strip(_EDGE).replace("\\", "/") for each in tokens
+    ]
+    if len(set(short)) < len(short) or not all(short):
+        short = [os.path.basename(text.rstrip("/")) or text for text in unique]
+    if len(set(short)) < len(short):
+        short = unique
+    named = dict(zip(unique, short, strict=True))
+    return {path: named[plain[path]] for path in paths}
+
+
+def _shared_start(lists: list[list[str]]) -> int:
+    """How many first entries all lists have in common."""
+    for count, entries in enumerate(zip(*lists, strict=False)):
+        if len(set(entries)) > 1:
+            return count
+    return min(map(len, lists), default=0)
+
+
+def _run_name(name: str) -> RunName:
+    """A run's finetune and step, from its name."""
+    task, step = checkpoint(name)
+    if step is None and name.isdecimal() and len(name) < 16:
+        return RunName(name, "", int(name))
+    if step is None:
+        task, step = STEP.sub("", name).strip(_EDGE + "@"), step_of(name)
+    return RunName(name, task if step is not None else name, step)

@@ -1,0 +1,248 @@
+"""Which run of a comparison to ship, in sentences, and what its items leave open.
+
+In:   runs and cells of `analysis.comparison`.
+Out:  a `Decision`. Accuracies are in percent and changes in points.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from transferscope.analysis.comparison import (
+    TOLERANCE,
+    ComparedCell,
+    ComparedRun,
+    Condition,
+    Decision,
+)
+from transferscope.analysis.verdict import Check
+from transferscope.selection.wording import listed
+
+MOST_ITEMS = 100_000
+"""No number of items above this is suggested."""
+NAMED = 3
+"""Tasks that a sentence names at most."""
+
+
+def points(change: float) -> str:
+    """A change in points: `+3.3`, `−20.4`, `0.0`."""
+    if math.isnan(change):
+        return "–"
+    text = f"{100 * change:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", "−")
+
+
+def interval(cell: ComparedCell) -> str:
+    """`−32.2 to −8.6`."""
+    low, high = cell.effect.interval
+    return "" if math.isnan(low) else f"{points(low)} to {points(high)}"
+
+
+def task(target: str) -> str:
+    return target.replace("_", " ")
+
+
+def changes(cells: Sequence[ComparedCell], most: int = NAMED) -> str:
+    """`Jigsaw −20.4 and Visual Similarity −8.9`."""
+    return listed((f"{task(cell.target)} {points(cell.change)}" for cell in cells), most)
+
+
+def why_untested(cell: ComparedCell) -> str:
+    """Why a cell has no verdict."""
+    if cell.state == "few items":
+        return f"{cell.items:,} of {cell.of:,} items are shared with the base, too few"
+    if cell.state == "unreadable":
+        low, high = map(points, cell.bounds)
+        return f"over 5 % of the replies are unreadable, so the change is between {low} and {high}"
+    return {
+        "averages": "only averages are known, so there is no interval",
+        "void": "void",
+        "no items": "no item is shared with the base",
+        "tested": "tested",
+    }[cell.state]
+
+
+def items_needed(cell: ComparedCell, margin: float) -> str:
+    """How many items would settle a question that is decided by `margin`."""
+    times = cell.effect.times_needed(margin)
+    items = math.ceil(cell.items * times) if times is not None else MOST_ITEMS + 1
+    if items > MOST_ITEMS:
+        return "more items would not settle it"
+    if items <= cell.items:
+        return "the same number of new items may settle it"
+    size = 10 ** max(0, len(str(items)) - 2)
+    return f"about {math.ceil(items / size) * size:,} items would do"
+
+
+def decide(
+    runs: Sequence[ComparedRun], checks: Sequence[Check], conditions: Sequence[Condition]
+) -> Decision:
+    """Which run to ship: the best mean among those that are worse on nothing and pass the gate."""
+    live = [run for run in runs if run.verdict != "void"]
+    if not live:
+        void = next(check.message for check in checks if check.severity == "void")
+        return Decision(f"Cannot tell: {void}", None)
+    tested = [run for run in live if run.verdict != "nothing to test"]
+    if not tested:
+        return _untested(live)
+    fine = [run for run in tested if not run.moved(-1)]
+    if not fine:
+        return _all_worse(tested)
+    outcomes = {
+        run.name: {each.outcome for each in conditions if each.run == run.name} for run in fine
+    }
+    allowed = [run for run in fine if outcomes[run.name] <= {"pass"}]
+    if not allowed:
+        unsettled = [run for run in fine if "fail" not in outcomes[run.name]]
+        names = listed((run.name for run in unsettled or fine), NAMED)
+        head = f"Ship none: {names} {'fails' if len(fine) == 1 else 'fail'} the gate."
+        if unsettled:
+            head = f"Cannot tell: the items do not settle the gate for {names}."
+        return Decision(head, None, tuple(_hidden(max(unsettled or fine, key=_mean))))
+    best = max(allowed, key=_mean)
+    mean, gains = best.mean, best.moved(1)
+    hidden, others = tuple(_hidden(best)), tuple(_others(best, tested))
+    count, of = len(best.tested()), len(best.cells)
+    if 2 * count < of:
+        what = f"; of those, {changes(gains)} beyond noise" if gains else ""
+        head = f"Cannot tell: only {count} of {of} tasks can be tested at {best.name}{what}."
+        return Decision(head, None, hidden + others)
+    if (mean is None or mean.change > 0) and (gains or (mean is not None and mean.sign > 0)):
+        parts = [] if mean is None else [_mean_words(best)]
+        parts += [changes(gains)] if gains and of > 1 else []
+        worse = "nothing is worse beyond noise"
+        if untested := of - count:
+            them = "1 task is" if untested == 1 else f"{untested} tasks are"
+            worse = f"no tested task is worse beyond noise, {them} not tested"
+        head = f"Ship {best.name}: {', '.join(parts)}; {worse}."
+        return Decision(head, best.name, hidden + others)
+    if mean is not None and mean.sign < 0:
+        head = f"Keep the base: {_mean_words(best)} at {best.name}."
+        return Decision(head, None, hidden + others)
+    return _no_gain(best, tested, others + hidden)
+
+
+def _mean(run: ComparedRun) -> float:
+    """The value by which runs are ranked; all are equal without shared targets."""
+    return run.mean.change if run.mean is not None else 0.0
+
+
+def _mean_words(run: ComparedRun) -> str:
+    """`mean +3.1 points (+0.4 to +5.8)`."""
+    if run.mean is None:
+        return "no mean over tasks"
+    name = "mean " if len(run.cells) > 1 else ""
+    ends = f" ({interval(run.mean)})" if interval(run.mean) else ""
+    return f"{name}{points(run.mean.change)} points{ends}"
+
+
+def _untested(live: list[ComparedRun]) -> Decision:
+    """No cell has an interval."""
+    cells = [cell for run in live for cell in run.cells.values()]
+    if any(cell.state == "averages" for cell in cells):
+        head = "the files hold averages without numbers of items, so noise is unknown."
+        if with_mean := [run for run in live if run.mean is not None]:
+            best = max(with_mean, key=_mean)
+            head += f" The best mean is {best.name}'s, {points(_mean(best))} points."
+        remedy = "Per-sample logs give intervals (docs/harnesses.md)."
+        return Decision(f"Cannot tell: {head}", None, (remedy,))
+    why = f" {task(cells[0].target)}: {why_untested(cells[0])}." if cells else ""
+    return Decision(f"Cannot tell: no task can be tested.{why}", None)
+
+
+def _all_worse(tested: list[ComparedRun]) -> Decision:
+    """Every run is worse than the base on something."""
+    best = max(tested, key=_mean)
+    reasons = [*_harm_begins(tested), *_hidden(best)]
+    worse = changes(best.moved(-1))
+    if len(tested) == 1:
+        head = f"Do not ship {best.name}: worse than the base beyond noise on {worse} points."
+        return Decision(head, None, tuple(reasons))
+    common = set.intersection(*({cell.target for cell in run.moved(-1)} for run in tested))
+    who = "both runs" if len(tested) == 2 else f"all {len(tested)} runs"
+    if common:
+        worst = max(common, key=lambda target: -sum(run.cells[target].change for run in tested))
+        losses = [run.cells[worst].change for run in tested]
+        ends = dict.fromkeys([points(max(losses)), points(min(losses))])
+        how = (" and " if len(tested) == 2 else " to ").join(ends)
+        head = f"Ship none: {who} are worse on {task(worst)} beyond noise ({how} points)."
+    else:
+        head = f"Ship none: {who} are worse than the base beyond noise on some task."
+    least = f"The least bad is {best.name}: {_mean_words(best)}, worse on {worse}."
+    return Decision(head, None, (least, *reasons))
+
+
+def _no_gain(best: ComparedRun, tested: list[ComparedRun], reasons: tuple[str, ...]) -> Decision:
+    """The best run without harm gains nothing beyond noise."""
+    if best.verdict == "no harm":
+        most = max(cell.loss for cell in best.tested())
+        head = (
+            f"Ship {best.name} if it was not meant to improve these tasks: none loses more than "
+            f"{abs(100 * most):.1f} points, none gains beyond noise."
+        )
+        return Decision(head, best.name, reasons)
+    gains = best.moved(1)
+    what = f"only {changes(gains)} is beyond noise" if gains else "no change is beyond noise"
+    harmful = [run for run in tested if run.moved(-1)]
+    if harmful:
+        worse = dict.fromkeys(task(cell.target) for run in harmful for cell in run.moved(-1))
+        names = listed((run.name for run in harmful), NAMED)
+        head = (
+            f"Ship none: {names} {'is' if len(harmful) == 1 else 'are'} worse on "
+            f"{listed(worse, NAMED)} beyond noise; at {best.name} {what}."
+        )
+        return Decision(head, None, reasons)
+    mean = f", {_mean_words(best)}" if best.mean is not None else ""
+    where = f"at {best.name}"
+    if not gains and len(tested) > 1:
+        where = f"in any run; best is {best.name}"
+    return Decision(f"Cannot tell: {what} {where}{mean}.", None, reasons)
+
+
+def _others(best: ComparedRun, tested: list[ComparedRun]) -> Iterator[str]:
+    """The run with a higher mean that harms, where harm begins, and how many runs there were."""
+    higher = [run for run in tested if _mean(run) > _mean(best) and run.moved(-1)]
+    if higher:
+        run = max(higher, key=_mean)
+        gains = f"; {changes(run.moved(1))}" if run.moved(1) else ""
+        yield (
+            f"{run.name} has a higher mean ({points(_mean(run))} points{gains}) but is worse on "
+            f"{changes(run.moved(-1))}."
+        )
+    yield from _harm_begins(tested)
+    if len(tested) > 3:
+        yield f"The best of {len(tested)} looks better than it is: confirm it on new items."
+
+
+def _harm_begins(tested: list[ComparedRun]) -> Iterator[str]:
+    """For each finetune with several steps, the first run at which a task is worse."""
+    for finetune in dict.fromkeys(run.finetune for run in tested):
+        steps = [run for run in tested if run.finetune == finetune and run.step is not None]
+        first: dict[str, list[ComparedCell]] = {run.name: [] for run in steps}
+        seen: set[str] = set()
+        for run in steps:
+            fresh = [cell for cell in run.moved(-1) if cell.target not in seen]
+            first[run.name].extend(fresh)
+            seen |= {cell.target for cell in fresh}
+        parts = [f"{changes(cells)} at {name}" for name, cells in first.items() if cells]
+        if len(steps) > 1 and parts:
+            yield f"Harm is first seen: {'; '.join(parts)}."
+
+
+def _hidden(run: ComparedRun) -> Iterator[str]:
+    """What the items of a run do not exclude: the largest loss, and tasks that are not tested."""
+    tested = [cell for cell in run.tested() if cell.sign >= 0]
+    worst = max(tested, key=lambda cell: cell.loss, default=None)
+    if worst is not None and worst.loss < 0:
+        yield f"At {run.name} every tested task gains (95 %)."
+    elif worst is not None and worst.loss <= TOLERANCE:
+        other = "no other tested task" if run.moved(-1) else "no tested task"
+        yield f"At {run.name} {other} loses over {100 * worst.loss:.1f} points (95 %)."
+    elif worst is not None:
+        yield (
+            f"Not excluded at {run.name}: a loss of {100 * worst.loss:.1f} points on "
+            f"{task(worst.target)} ({worst.items:,} items). To exclude losses beyond "
+            f"{100 * TOLERANCE:g} points, {items_needed(worst, TOLERANCE)}."
+        )
+    if untested := [cell for cell in run.cells.values() if cell.state != "tested"]:
+        names = listed((task(cell.target) for cell in untested), NAMED)
+        yield f"Not tested at {run.name}: {names}, where any loss may be hidden."

@@ -1,0 +1,146 @@
+"""The records of a selection: a mixture of sources, and what it was chosen from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from transferscope.analysis import Analysis, Cell, ModelAnalysis
+from transferscope.analysis.parts import Estimate
+from transferscope.selection.evidence import Normal
+from transferscope.tasks.number import Interval, Number
+
+Rule = Literal["default", "paper"]
+THRESHOLDS: dict[Rule, float] = {"default": 0.9, "paper": 0.0}
+"""For `helps`, and for PGF: the paper has "above a certain threshold" and does not name it."""
+RISK = 0.1
+"""Highest probability of too great a loss on a protected task."""
+Reason = Literal[
+    "does not help",
+    "not surely helping",
+    "not above the threshold",
+    "may do harm",
+    "collapsed answers",
+    "not known",
+    "an earlier checkpoint",  # it helps, but the same finetune was trained for longer
+]
+"""Why a source is left out, in short."""
+
+
+@dataclass(frozen=True)
+class ChosenSource:
+    """A source to train on."""
+
+    source: str
+    share: Number
+    """Part of the mixture's items; the shares sum to 1."""
+    items: int | None
+    """Part of the budget; None without a budget."""
+    expected: Number
+    """Effect on the target, measured against the base, in the units of `settings.measure`."""
+    ci: Interval
+    """Interval of `expected`, at `1 - settings.alpha`."""
+    helps: Number
+    """Probability that it helps, beyond the yardstick; NaN without intervals."""
+    evidence: str
+    """In words: seeds, q-value, effect beyond the yardstick."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A source that is not trained on."""
+
+    source: str
+    reason: Reason
+    why: str
+    """The reason in full, with its numbers."""
+    expected: Number
+    """Effect on the target, as in `ChosenSource`."""
+    helps: Number
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The mixture's effect on a protected task."""
+
+    task: str
+    loss: Number
+    """The allowed loss, in the units of `settings.measure`."""
+    risk: Number
+    """Highest allowed probability of a greater loss."""
+    expected: Number
+    """The mixture's effect on the task; NaN if the mixture is empty."""
+    probability: Number
+    """Probability of a loss greater than `loss`; NaN if the mixture is empty."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What to train on for a target."""
+
+    model: str
+    target: str
+    rule: Rule
+    threshold: Number
+    """Least `helps` under `default`, PGF to exceed under `paper`."""
+    choices: list[ChosenSource]
+    """Largest share first; empty if no source is known to help."""
+    left_out: list[LeftOut]
+    """The most helpful first; the target itself is never a source and not listed."""
+    expected: Estimate
+    """The mixture's effect on the target; NaN if it is empty."""
+    verdict: str
+    """The answer in one sentence."""
+    notes: list[str]
+    """Caveats."""
+    yardstick: str | None
+    """The placebo beyond whose effect a source must help; None if the base is the yardstick."""
+    guards: list[Guard]
+
+
+class Request(NamedTuple):
+    """The target, the rule, and the matrix to choose from."""
+
+    analysis: Analysis
+    model: str
+    target: str
+    rule: Rule
+    threshold: float
+    protect: Mapping[str, float]
+    risk: float
+
+    @property
+    def matrix(self) -> ModelAnalysis:
+        return self.analysis.models[self.model]
+
+    @property
+    def alpha(self) -> float:
+        return self.analysis.settings.alpha
+
+    @property
+    def yardstick(self) -> str | None:
+        """The placebo, if it helps the target; the paper's rule has none."""
+        adjusted = self.matrix.adjusted
+        if adjusted is None or self.rule == "paper":
+            return None
+        alone = self.matrix.controls[adjusted.placebo].targets[self.target].mean
+        return adjusted.placebo if alone > 0 else None
+
+
+class SourceEffect(NamedTuple):
+    """One source's effect on the target, and why it is not chosen."""
+
+    source: str
+    cell: Cell
+    effect: Normal
+    """Against the base."""
+    gain: Normal
+    """Beyond the yardstick."""
+    helps: float
+    """Probability that the gain is above 0; NaN without an interval."""
+    shrunk: bool
+    """Whether `helps` takes the matrix's other effects into account."""
+    reason: Reason | None = None
+    """Why it is not trained on; None for a chosen source."""
+    why: str = ""

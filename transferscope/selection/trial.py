@@ -1,1 +1,0 @@
-"""The experiment that tries what a selection is worth: what competes, and how it did."""
