@@ -18,12 +18,14 @@ import transferscope as ts
 from transferscope.analysis import placebo
 from transferscope.analysis.json_file import from_json, to_json
 from transferscope.analysis.model_effects import model_effects, no_transfer
+from transferscope.analysis.parts import Adjusted, Decomposition, Estimate
 from transferscope.analysis.placebo import control_effects
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError
 from transferscope.matrix import from_predictions
 from transferscope.matrix.control_runs import effects, with_controls
 from transferscope.matrix.task_effects import variance_shares
+from transferscope.report import conduct
 from transferscope.stats import simulate
 
 QUICK = Settings(bootstrap=300, null_draws=100)

@@ -325,7 +325,7 @@ def test_a_large_picture_becomes_small_and_carries_nothing():
         (lambda d: d["items"][0].update(pictures=["<svg onload=alert(1)>"]), "pictures"),
         (lambda d: d["items"][0].update(pictures=['UklGRgAAAABXRUJQ"><script>']), "pictures"),
         (lambda d: d["items"][0].update(question="x" * 10_000), "question"),
-        (lambda d: d["items"].clear(), "has item"),
+        (lambda d: d["items"].clear(), "a flip has item"),
         (lambda d: d["items"][0].update(answer=99), "answer"),
         (lambda d: d.update(notes=["n"] * 1000), "notes"),
         (lambda d: d.pop("models"), "models"),

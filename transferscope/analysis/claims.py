@@ -91,7 +91,8 @@ class _Study:
             for one in self.effects.values()
         ]
         known = [values for values in draws if values is not None]
-        return self._panel(finding.quantity, known) if len(known) == len(draws) else None
+        complete = len(known) == len(self.models)
+        return self._panel(finding.quantity, known) if complete else None
 
     def _tests(self, quantity: Quantity, sign: Sign, choice: Variant) -> np.ndarray:
         """The p-value of every task in every model, (model, task)."""

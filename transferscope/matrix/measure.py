@@ -98,8 +98,8 @@ class Measure:
         """The effect of error rates, in their precision."""
         if self.of_errors is None:
             # Weighted means may leave [0, 1] by a rounding error.
-            accuracies = (np.clip(1 - rate, 0, 1) for rate in (base, tuned))
-            return self.formula(*accuracies, 1 - np.asarray(shortfall, base.dtype))
+            before, after = (np.clip(1 - rate, 0, 1) for rate in (base, tuned))
+            return self.formula(before, after, 1 - np.asarray(shortfall, base.dtype))
         return self.of_errors(base, tuned, np.asarray(shortfall, np.float32))
 
 

@@ -126,11 +126,8 @@ def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Itera
         size = "their size" if len(lucky) > 1 else "its size"
         said = f"Picked from {len(pairs):,} for {size}, {which} likely overstated"
         prior = matrix_prior(model.pgf, alpha)
-        means = (
-            [prior.mean(normal_with_test(pair.cell, alpha)) for pair in lucky.values()]
-            if prior
-            else []
-        )
+        cells = [pair.cell for pair in lucky.values()] if prior else []
+        means = [prior.mean(normal_with_test(cell, alpha)) for cell in cells] if prior else []
         if means and all(map(math.isfinite, means)):
             word = "estimates" if len(means) > 1 else "estimate"
             said += f"; shrinkage {word}: {', '.join(map(signed, means))}"

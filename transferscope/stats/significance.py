@@ -126,7 +126,9 @@ def signed_rank(sample: np.ndarray) -> float:
     from scipy.stats import wilcoxon
 
     known = sample[np.isfinite(sample)]
-    return float(wilcoxon(known, alternative="greater")[1]) if known.any() else np.nan
+    if not known.any():
+        return np.nan
+    return float(np.asarray(wilcoxon(known, alternative="greater")[1]))
 
 
 def unpaired_t(
