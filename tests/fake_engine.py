@@ -16,8 +16,6 @@ from transferscope.engine.loss_curve import LossCurve
 from transferscope.engine.records import Prediction, TrainingJob
 from transferscope.errors import DataError
 from transferscope.execution import runner
-from transferscope.store import mirror
-from transferscope.store import remote as away
 from transferscope.study.file import read_study
 
 
@@ -128,11 +126,7 @@ def answer(adapter, item, scoring):
 
 
 def main(study, out, steps):
-    """Carry out a study, and die at the given step of work, of moving a file or of sending one.
-
-    At an address what is new is sent after every step of work, and a dead claim is taken over at
-    once.
-    """
+    """Carry out a study, and die at the given step of work or of moving a file."""
     fake, left = FakeEngine(), int(steps)
     replace = os.replace
 
@@ -148,20 +142,7 @@ def main(study, out, steps):
 
     fake.step, os.replace = step, replaced
     runner.load_engine = fake.load
-    if not away.is_address(out):
-        runner.run_study(read_study(study), out, tell=lambda event: None)
-        return
-    send, away.PATIENCE = away.Away.send, 0
-
-    def one_by_one(there, names, folder):
-        for name in names:
-            step()
-            send(there, [name], folder)
-
-    away.Away.send = one_by_one
-    with mirror.mirrored(out, print, lambda count, of: None) as held:
-        fake.step = lambda: (held.push(), step())
-        runner.run_study(read_study(study), held.folder, tell=lambda event: None)
+    runner.run_study(read_study(study), out, tell=lambda event: None)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,8 @@ def a_study(folder: Path, **changed: str) -> Study:
 
 def tables(folder: Path) -> dict[str, bytes]:
     """All tables of a results folder, to the byte."""
-    return {str(path): (folder / path).read_bytes() for path in results.tables(folder)}
+    files = [*results.prediction_files(folder), *results.control_files(folder)]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def by_this_process(study: Study, folder: Path) -> dict[str, bytes]:

@@ -37,7 +37,7 @@ from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 from transferscope.engine.vision_cache import keyed
 from transferscope.errors import DataError, MissingExtra, StudyError
-from transferscope.store import logged
+from transferscope.store import logged, prediction_files
 from transferscope.study import Study
 from transferscope.suites import open_suite
 
@@ -114,7 +114,7 @@ def study(tmp_path, monkeypatch, capsys):
             with pytest.raises(SystemExit) as stopped:
                 sys.exit(cli.main())
             assert stopped.value.code in (0, None), capsys.readouterr().err
-        tables = sorted((out / "predictions").glob("*.parquet"))
+        tables = prediction_files(out)
         return Left(out, suite, pl.concat(map(pl.read_parquet, tables)))
 
     return carry_out

@@ -10,7 +10,6 @@ import pytest
 import torch
 from fake_engine import FakeEngine
 from messages import raises
-from safetensors.torch import load_file, save_file
 
 from transferscope import cli
 from transferscope import store as results
@@ -24,7 +23,7 @@ from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError
 from transferscope.execution import runner
 from transferscope.execution.runner import run_study
-from transferscope.store.progress import standing
+from transferscope.store.progress import progress_of
 from transferscope.study.file import parse_study
 
 torch.set_num_threads(1)
@@ -137,12 +136,12 @@ def test_a_study_says_which_runs_diverged_and_tries_them_again(tmp_path, monkeyp
         file.write_text(REAL.replace("RATE", rate), encoding="utf-8")
         with pytest.raises(SystemExit) as stopped:
             sys.exit(cli.main())
-        now, said = standing(out), capsys.readouterr().err
+        now, said = progress_of(out), capsys.readouterr().err
         kept = {path.parts[-4] for path in out.glob("adapters/*/*/*/adapter_model.safetensors")}
         if rate == "4.0e-3":
             break
         assert stopped.value.code == 1
-        assert (now.state, now.cells, now.of) == ("failed in part", 4, 6)
+        assert (now.state, now.cells, now.total_cells) == ("failed in part", 4, 6)
         assert [one["runs"] for one in now.failed] == [
             ["bad, Counting, seed 0"],
             ["bad, Spatial_Relation, seed 0"],
@@ -181,21 +180,3 @@ def test_the_others_of_a_fleet_are_kept_and_scored(tmp_path, monkeypatch):
     outcome = run_study(study, tmp_path / "out", tell=lambda event: None)
     assert (outcome.cells, outcome.failed) == (3, ())
     assert fake.trained == [("Counting", 0)]
-
-
-def test_an_adapter_of_no_numbers_that_an_earlier_version_kept_is_trained_again(
-    tmp_path, monkeypatch
-):
-    study, out = parse_study(REAL.replace("RATE", "4e-3"), "study.yaml"), tmp_path / "out"
-    run_study(study, out, tell=lambda event: None)
-    (path,) = out.glob("adapters/good/Counting/*/adapter_model.safetensors")
-    good = load_file(path)
-    save_file({key: its * torch.nan for key, its in good.items()}, path, {"format": "pt"})
-    record = results.record_of(path.parent)
-    content = json.loads(record.read_bytes()) | {"files": results.checksums(path.parent)}
-    record.write_bytes(results.as_json(content))
-    for table in (out / "predictions").glob("*good*Counting*"):
-        table.unlink()
-    outcome = run_study(study, out, tell=lambda event: None)
-    assert (outcome.cells, outcome.failed) == (6, ())
-    assert all(torch.equal(its, good[key]) for key, its in load_file(path).items())

@@ -30,9 +30,9 @@ from transferscope.cli import studies  # noqa: E402
 from transferscope.errors import DataError, StudyError  # noqa: E402
 from transferscope.execution import ray as on_ray  # noqa: E402
 from transferscope.execution import ray_cluster  # noqa: E402
-from transferscope.execution.run_state import LOSSES  # noqa: E402
+from transferscope.execution.run_state import MAX_LOSSES  # noqa: E402
 from transferscope.execution.runner import run_study  # noqa: E402
-from transferscope.store.progress import standing  # noqa: E402
+from transferscope.store.progress import progress_of  # noqa: E402
 from transferscope.study.file import parse_study  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +96,7 @@ def test_two_workers_answer_as_this_process_does(carry_out, study, lab, tmp_path
     seen = []
     outcome, log, events = carry_out(
         lab(pause=1.2),
-        lambda event: seen.append(standing(tmp_path / "out")),
+        lambda event: seen.append(progress_of(tmp_path / "out")),
         a_study(tmp_path, **{"fleet: 3": "fleet: 1"}),
     )
     assert (outcome.cells, outcome.of, outcome.failed) == (14, 14, ())
@@ -107,10 +107,10 @@ def test_two_workers_answer_as_this_process_does(carry_out, study, lab, tmp_path
     assert events[-1].work == events[-1].total
     # Half of an adapter's training is 27; all that is ever finished is even.
     assert any(event.work % 2 == 1 for event in events)
-    busy = max(seen, key=lambda one: len(one.places))
-    assert {place.worker for place in busy.places} == {"w1", "w2"}
-    assert all(place.node for place in busy.places)
-    assert standing(tmp_path / "out").state == "done"
+    busy = max(seen, key=lambda one: len(one.active))
+    assert {shard.worker for shard in busy.active} == {"w1", "w2"}
+    assert all(shard.node for shard in busy.active)
+    assert progress_of(tmp_path / "out").state == "done"
 
 
 def test_the_largest_base_is_taken_first(carry_out, lab, tmp_path, monkeypatch):
@@ -133,8 +133,8 @@ def test_a_shard_whose_worker_is_killed_begins_again_on_another(carry_out, study
     (lost,) = of(log, "lost")
     (done,) = [line for line in of(log, "finished") if line["runs"] == lost["runs"]]
     assert done["worker"] != lost["worker"]
-    assert any(event.note.endswith("its worker went away; once more") for event in events)
-    assert standing(tmp_path / "out").again == 1
+    assert any(event.note.endswith("the worker went away; once more") for event in events)
+    assert progress_of(tmp_path / "out").retries == 1
 
 
 def test_what_was_trained_before_a_worker_is_killed_stays_trained(carry_out, study, lab, tmp_path):
@@ -164,7 +164,7 @@ def test_what_fails_for_good_is_told_and_the_rest_goes_on(
 ):
     (tmp_path / "marks").mkdir()
     study = a_study(tmp_path, **{"fleet: 3": "fleet: 1", "seeds: 2": "seeds: 1"})
-    faulty = lab(fail={"Counting"}, kill={"Spatial_Relation": LOSSES})
+    faulty = lab(fail={"Counting"}, kill={"Spatial_Relation": MAX_LOSSES})
     monkeypatch.setattr(sys, "argv", ["transferscope", "run", "study.yaml", "--executor", "ray"])
     executor = partial(on_ray.carry_out, workers=2, load=faulty.load)
     with pytest.raises(SystemExit) as stopped:
@@ -175,7 +175,7 @@ def test_what_fails_for_good_is_told_and_the_rest_goes_on(
     told = capsys.readouterr().err
     assert "cells are missing; what failed:\n" in told
     assert "  s, Counting, seed 0          the loss is not a number\n" in told
-    assert f"{LOSSES} workers went away over it, the last: The actor died unexpectedly" in told
+    assert f"{MAX_LOSSES} workers went away over it, the last: The actor died unexpectedly" in told
     assert told.endswith("nothing else: transferscope run study.yaml --executor ray\n")
     log = results.logged(tmp_path / "out")
     (trace,) = [line["traceback"] for line in of(log, "failed") if "number" in line["error"]]
@@ -196,7 +196,7 @@ def test_an_adapter_of_another_base_stops_the_study_before_any_work(
     with raises(DataError):
         carry_out(lab(), study=a_study(tmp_path, **{"name: one": text}))
     assert lab().trained_runs == []
-    assert standing(tmp_path / "out").stopped_by.endswith("of another base")
+    assert progress_of(tmp_path / "out").stopped_by.endswith("of another base")
 
 
 def test_a_whole_model_that_is_damaged_fails_its_shard_and_the_others_go_on(

@@ -29,7 +29,7 @@ from transferscope import store as results  # noqa: E402
 from transferscope.execution import local  # noqa: E402
 from transferscope.execution import ray as on_ray  # noqa: E402
 from transferscope.execution.runner import run_study  # noqa: E402
-from transferscope.store.progress import standing  # noqa: E402
+from transferscope.store.progress import progress_of  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,12 +104,12 @@ def test_a_head_that_is_killed_leaves_nobody_behind_and_goes_on_later(study, tmp
     with head:
         head.kill()
     assert psutil.wait_procs(others, timeout=20)[1] == []
-    assert standing(tmp_path / "out").state == "stopped"
+    assert progress_of(tmp_path / "out").state == "stopped"
     head, others = started(tmp_path)
     with head:
         os.killpg(head.pid, signal.SIGINT)  # as a terminal does
     assert psutil.wait_procs(others, timeout=20)[1] == []
-    assert standing(tmp_path / "out").stopped_by == "KeyboardInterrupt"
+    assert progress_of(tmp_path / "out").stopped_by == "KeyboardInterrupt"
     before = Faulty(tmp_path / "marks").trained_runs
     executor = partial(local.carry_out, load=Faulty(tmp_path / "marks").load)
     run_study(study, tmp_path / "out", tell=lambda event: None, executor=executor)

@@ -8,7 +8,7 @@ from fake_engine import FakeEngine
 
 from transferscope.engine.bases import load_study_base
 from transferscope.engine.records import CacheLimits
-from transferscope.execution.run_state import LOSSES, RunState
+from transferscope.execution.run_state import MAX_LOSSES, RunState
 from transferscope.execution.shard_worker import ShardWorker
 from transferscope.store.cells import Store
 from transferscope.study.file import parse_study
@@ -33,14 +33,14 @@ class Known(SimpleNamespace):
 @pytest.fixture
 def state(tmp_path):
     study = parse_study(TEXT, "study.yaml")
-    return RunState(plan_study(study), Store(tmp_path), lambda event: None)
+    return RunState(plan_study(study), Store(tmp_path, ["s", "m"]), lambda event: None)
 
 
 def test_a_models_attempts_are_its_own_runs_the_base_first(tmp_path):
     two = "models: {s: glimpse-s, m: glimpse-m}\ncontrols: [reordered]"
     study = parse_study(TEXT.replace("models: {s: glimpse-s}", two), "study.yaml")
     plan = plan_study(study)
-    state = RunState(plan, Store(tmp_path), lambda event: None)
+    state = RunState(plan, Store(tmp_path, ["s", "m"]), lambda event: None)
     for model in ("s", "m"):
         shards = [attempt.shard for attempt in state.attempts(model)]
         assert {shard.model for shard in shards} == {model}
@@ -82,14 +82,14 @@ def test_only_what_ran_out_of_memory_is_tried_again(state, error, tries):
 def test_the_second_worker_that_goes_away_has_less_tried_and_the_last_ends_it(state):
     _, attempt = state.attempts("s")
     sizes = []
-    for lost in range(1, LOSSES):
+    for lost in range(1, MAX_LOSSES):
         attempt, *others = state.worker_lost(attempt, RuntimeError("gone"), "w")
         sizes.append((len(attempt.shard.runs), attempt.rows, len(others)))
         assert attempt.lost == lost
     assert sizes == [(3, None, 0), (2, None, 1), (1, None, 1)]
     assert state.worker_lost(attempt, RuntimeError("gone"), "w") == []
     (failure,) = state.failed
-    assert failure.error == f"{LOSSES} workers went away over it, the last: gone"
+    assert failure.error == f"{MAX_LOSSES} workers went away over it, the last: gone"
 
 
 def test_a_base_is_let_go_before_the_next_is_opened_and_opened_once(tmp_path, monkeypatch):

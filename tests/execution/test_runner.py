@@ -1,6 +1,7 @@
 """Carrying out a study: what is finished stays, what changed is redone, nothing else is."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -71,10 +72,14 @@ def carry_out(lab, tmp_path):
     return call
 
 
+def tables(folder: Path) -> list[Path]:
+    """The tables of a folder's runs, placebos too."""
+    return [*results.prediction_files(folder), *results.control_files(folder)]
+
+
 def rows(folder: Path) -> pl.DataFrame:
     """All answers of a folder, placebos too."""
-    tables = [path for path in results.tables(folder) if path.parent.name != results.ASIDE]
-    whole = pl.concat([pl.read_parquet(folder / path) for path in tables])
+    whole = pl.concat(map(pl.read_parquet, tables(folder)))
     return whole.sort("model", "seed", "source", "target", "item")
 
 
@@ -98,8 +103,8 @@ def test_placebos_are_kept_apart_from_the_sources(carry_out, text, tmp_path):
     assert len(placebos) == 2
     assert all(len(job.answers) == len(job.items) == 6 for job in placebos)
     assert all(job.answers is None for job in fake.jobs if job.source != "shuffled")
-    controls = sorted((tmp_path / "out" / results.CONTROLS).glob("*.parquet"))
-    assert [pl.read_parquet(path)["source"][0] for path in controls] == ["shuffled"] * 2
+    controls = results.control_files(tmp_path / "out")
+    assert [pl.read_parquet(path)["source"][0] for path in controls] == ["shuffled"] * 6
     assert "shuffled" not in read_results(tmp_path / "out")["source"].values
 
 
@@ -107,13 +112,9 @@ def test_the_base_is_asked_again_in_another_order(carry_out, text, tmp_path):
     fake, _, outcome = carry_out(text.replace("[shuffled]", "[reordered]"))
     assert {source for source, _ in fake.trained} == set(SOURCES)
     assert (outcome.cells, outcome.of, outcome.adapters) == (27, 27, 6)
-    first, again = (
-        pl.read_parquet(tmp_path / "out" / path).sort("target", "item")
-        for path in results.tables(tmp_path / "out")
-        if "base" in path.name or "seed-0.reordered" in path.name
-    )
-    if first["source"][0] is not None:
-        first, again = again, first
+    whole = rows(tmp_path / "out")
+    first = whole.filter(pl.col("source").is_null())
+    again = whole.filter(source="reordered", seed="0")
     assert (again["seed"][0], again["source"][0]) == ("0", "reordered")
     assert again["item"].equals(first["item"])
     assert again["answer"].equals(first["answer"])
@@ -169,7 +170,7 @@ def test_a_study_killed_again_and_again_ends_as_one_that_never_was(carry_out, te
         assert kills < 20
     assert kills >= 3
     assert rows(out).equals(rows(tmp_path / "out"))
-    assert not [path for path in out.iterdir() if path.name.startswith((".staged", ".ready"))]
+    assert not list(out.rglob(".writing-*"))
     for line in (out / results.LOG).read_text().splitlines():
         json.loads(line)
 
@@ -223,11 +224,11 @@ def test_another_base_under_the_same_name_is_noticed(carry_out, text, base):
 def test_a_damaged_table_is_named_and_made_again_without_training(carry_out, text, tmp_path):
     carry_out(text)
     before, out = rows(tmp_path / "out"), tmp_path / "out"
-    table = out / results.prediction_files(out)[1]
+    table = results.prediction_files(out)[3]  # the base has one for each of three targets
     table.write_bytes(table.read_bytes()[:-9])
     fake, events, _ = carry_out(text)
     assert any(f"{table.name} is damaged" in event.note for event in events)
-    assert (fake.trained, len(fake.scored), len(fake.loaded)) == ([], 12, 1)
+    assert (fake.trained, len(fake.scored), len(fake.loaded)) == ([], 4, 1)
     assert rows(out).equals(before)
 
 
@@ -395,42 +396,19 @@ def test_unreadable_replies_are_kept_as_such(carry_out, text, tmp_path):
 
 
 def test_nothing_of_a_fleet_stays_when_the_disk_is_full(carry_out, text, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    sync, left = os.fsync, iter(range(5))  # the index, three cells of the base, the index
 
-    monkeypatch.setattr(atomic, "_sync", full)
+    def full(handle):
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
     with raises(DataError):
         carry_out(text)
-    assert results.tables(tmp_path / "out") == []
-    assert not list((tmp_path / "out").glob(".staged-*"))
-    monkeypatch.undo()
-
-
-def test_what_was_ready_when_a_process_died_is_finished(tmp_path):
-    ready = tmp_path / ".ready-1" / "predictions"
-    ready.mkdir(parents=True)
-    (ready / "a.parquet").write_text("a")
-    (tmp_path / ".staged-2").mkdir()
-    (tmp_path / ".writing-3").write_text("half")
-    (ready.parent / "predictions" / ".writing-4").write_text("half")
-    with atomic.locked(tmp_path):
-        assert (tmp_path / "predictions" / "a.parquet").read_text() == "a"
-        assert sorted(p.name for p in tmp_path.iterdir()) == [atomic.LOCK, "predictions"]
-        assert [p.name for p in (tmp_path / "predictions").iterdir()] == ["a.parquet"]
-
-
-def test_equal_answers_of_different_cells_are_set_aside_apart(carry_out, text, tmp_path):
-    carry_out(text)
-    for pixels in (98, 99):  # which the fake lab's base does not see
-        carry_out(text.replace("items: 6", f"items: 6, max_pixels: {pixels}"))
-    aside = (tmp_path / "out" / results.ASIDE).glob("01.s.base-*.parquet")
-    assert len(list(aside)) == 2
-
-
-def test_long_names_do_not_share_a_table():
-    one, two = (results.table_path("01", "m" * 60, "seed-0", "t" * 60 + x) for x in "ab")
-    assert one != two
-    assert len(one.name) <= 100
+    assert [path.parent.name for path in tables(tmp_path / "out")] == ["base"] * 3
+    assert results.read_index(tmp_path / "out")["adapters"] == {}
+    assert not list((tmp_path / "out").rglob(".writing-*"))
 
 
 def test_a_log_line_after_one_that_was_cut_short_stands_alone(tmp_path):
@@ -489,8 +467,13 @@ def test_what_is_left_to_do_is_counted_in_answers_and_training(
     again = 8 * (12 + 3 * other.recipe.passes_for(7))
     assert found.shares["s"] == pytest.approx(again / (12 + again))
     # Nine runs of 12 answers, eight of which learn from 6 items once; learning counts three times.
-    (table,) = (tmp_path / "out" / results.PREDICTIONS).glob("*seed-0.Counting.parquet")
-    results.record_of(table).unlink()
+    index = results.read_index(tmp_path / "out")
+    index["runs"] = [
+        one
+        for one in index["runs"]
+        if (one["run"]["source"], one["run"]["seed"]) != ("Counting", 0)
+    ]
+    (tmp_path / "out" / results.INDEX).write_bytes(results.as_json(index))
     passes = study.recipe.passes_for(6)
     whole = 9 * 12 + 8 * 3 * passes
     assert left() == pytest.approx(12 / whole)  # its adapter lies there still
@@ -598,10 +581,9 @@ def test_the_number_of_threads_changes_no_byte(real, tmp_path, monkeypatch):
     command = [sys.executable, "-c", WITH_THREADS, "."]  # products here may have begun otherwise
     subprocess.run(command, cwd=tmp_path, check=True)
     one, three = (
-        [(tmp_path / threads / its).read_bytes() for its in results.tables(tmp_path / threads)]
-        for threads in ("1", "3")
+        [path.read_bytes() for path in tables(tmp_path / threads)] for threads in ("1", "3")
     )
-    assert len(one) == 7
+    assert len(one) == 7 * 3
     assert one == three
 
 
@@ -617,7 +599,7 @@ def test_a_whole_model_that_is_the_base_answers_as_the_base(real, tmp_path):
     (copy / "config.json").write_text(config.replace('"hidden_size": 128', '"hidden_size": 160'))
     with raises(DataError):
         run_study(parse_study(text, "study.yaml"), tmp_path / "new", tell=lambda event: None)
-    assert results.tables(tmp_path / "new") == []
+    assert tables(tmp_path / "new") == []
 
 
 WITHOUT_TORCH = """

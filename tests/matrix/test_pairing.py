@@ -27,7 +27,7 @@ from transferscope.plots.points import change, items
 from transferscope.predictions import check_predictions
 from transferscope.readers import read_results
 from transferscope.report import explorer
-from transferscope.report.bundle_cells import cells as cells_csv
+from transferscope.report.bundle import cells as cells_csv
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 TASKS = ("Counting", "Jigsaw", "Relative_Depth", "Art_Style")

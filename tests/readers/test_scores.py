@@ -232,11 +232,12 @@ def test_fewer_items_with_the_same_labels_are_no_other_labels(rows, tmp_path) ->
 
 
 def study(folder, rows: pl.DataFrame, model: str, gold: object, notes: object = ()) -> None:
-    """A study folder with a table and its record."""
+    """A study folder with a table and its record in the index."""
     (folder / "predictions").mkdir(parents=True)
     table = folder / "predictions" / "t.parquet"
     rows.with_columns(model=pl.lit(model)).write_parquet(table)
-    table.with_suffix(".json").write_text(json.dumps({"gold": gold, "notes": notes}))
+    record = {"gold": gold, "notes": notes, "cells": {"all": "predictions/t.parquet"}}
+    (folder / "index.json").write_text(json.dumps({"runs": [record], "tables": {}}))
 
 
 def test_records_tell_where_rows_cannot(rows, tmp_path) -> None:
@@ -250,9 +251,8 @@ def test_records_tell_where_rows_cannot(rows, tmp_path) -> None:
     assert any(note.startswith(said) for note in notes)
 
 
-@pytest.mark.parametrize("record", [{"gold": 3}, {"gold": {"x": 1}}, {"notes": "x"}, [], 3])
+@pytest.mark.parametrize("record", [{"gold": 3}, {"gold": {"x": 1}}, {"notes": "x"}])
 def test_a_record_that_is_none_says_nothing(rows, tmp_path, record) -> None:
-    study(tmp_path / "a", rows, "a", {})
-    (tmp_path / "a" / "predictions" / "t.json").write_text(json.dumps(record))
+    study(tmp_path / "a", rows, "a", **{"gold": {}} | record)
     found = read_results(tmp_path / "a")
     assert set(found.attrs["inputs"][0]["gold"]) == {LETTERS}

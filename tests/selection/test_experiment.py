@@ -25,7 +25,7 @@ from transferscope.readers import read_results
 from transferscope.selection import experiment, mixture
 from transferscope.selection.arms import experiment_of, judging_study, ways
 from transferscope.selection.judge import judge
-from transferscope.store.progress import judging
+from transferscope.store.progress import judging_progress
 from transferscope.study.file import parse_study, resolved
 from transferscope.study.plan import plan_study
 
@@ -220,7 +220,7 @@ def test_a_mixture_that_must_win_wins(won):
 
 def test_the_numbers_are_those_of_a_second_computation(won):
     folder, _, found = won
-    tables = (folder / "out" / "judging" / "s" / "Counting").glob("*/*.parquet")
+    tables = (folder / "out" / "judging" / "s" / "Counting").rglob("*.parquet")
     rows = pl.concat(pl.read_parquet(path) for path in tables)
     right = rows.filter(pl.col("target") == "Counting").group_by("seed", "source")
     cells = right.agg(pl.col("correct").cast(pl.Float64).mean())
@@ -398,7 +398,7 @@ def test_an_experiment_is_not_shown_beside_a_matrix_that_chooses_otherwise(won, 
 
 def test_status_tells_of_both_stages(won):
     folder = won[0] / "out"
-    stages = judging(folder)
+    stages = judging_progress(folder)
     assert {name: one.state for name, one in stages.items()} == {
         "s, Counting": "done",
         "s, Jigsaw": "done",

@@ -163,7 +163,7 @@ def test_a_mixture_changes_no_number_of_the_tasks_and_has_its_own(carry_out, tmp
         each.pop("inputs")
     assert ours == theirs
     # A second computation of the mixture's effects, from the tables themselves.
-    rows = pl.concat(pl.read_parquet(p) for p in (tmp_path / "with").glob("*/*.parquet"))
+    rows = pl.concat(pl.read_parquet(p) for p in (tmp_path / "with").rglob("*.parquet"))
     right = rows.with_columns(pl.col("correct").cast(pl.Float64))
     cells = right.group_by("source", "seed", "target").agg(pl.col("correct").mean())
     share = {tuple(key): value for *key, value in cells.rows()}

@@ -1,4 +1,4 @@
-"""`transferscope status`: where a study stands, read from its folder alone."""
+"""`transferscope status`: how far a study is, read from its folder alone."""
 
 import json
 import subprocess
@@ -15,7 +15,12 @@ from transferscope.execution import runner
 from transferscope.execution.run_state import Attempt
 from transferscope.execution.runner import run_study
 from transferscope.store import atomic, logged
-from transferscope.store.progress import judging, measured, seconds_left, standing
+from transferscope.store.progress import (
+    judging_progress,
+    measured_costs,
+    progress_of,
+    seconds_left,
+)
 from transferscope.study.file import parse_study
 from transferscope.study.plan import Run, Shard
 
@@ -55,27 +60,27 @@ def carry_out(monkeypatch, text, tmp_path):
 
 def test_a_running_study_says_what_it_does_while_its_folder_is_locked(carry_out, tmp_path):
     seen = []
-    carry_out(lambda: seen.append(standing(tmp_path / "out")))
+    carry_out(lambda: seen.append(progress_of(tmp_path / "out")))
     assert {one.state for one in seen} == {"running"}
     assert [one.cells for one in seen] == sorted(one.cells for one in seen)
     assert seen[0].cells == 0
-    assert [place.doing for place in seen[0].places] == ["s, base"]
-    assert [place.doing for place in seen[-1].places] == ["s, Relative_Reflectance, seed 1"]
+    assert [shard.doing for shard in seen[0].active] == ["s, base"]
+    assert [shard.doing for shard in seen[-1].active] == ["s, Relative_Reflectance, seed 1"]
     assert seen[0].seconds_left is None
     assert seen[-1].seconds_left >= 0
-    after = standing(tmp_path / "out")
-    assert (after.state, after.cells, after.of, after.places) == ("done", 10, 10, [])
+    after = progress_of(tmp_path / "out")
+    assert (after.state, after.cells, after.total_cells, after.active) == ("done", 10, 10, [])
 
 
 def test_what_failed_is_named_until_it_is_tried_again(carry_out, tmp_path):
     carry_out(fail=["Counting"])
-    found = standing(tmp_path / "out")
-    assert (found.state, found.cells, found.of) == ("failed in part", 6, 10)
+    found = progress_of(tmp_path / "out")
+    assert (found.state, found.cells, found.total_cells) == ("failed in part", 6, 10)
     assert found.failed == [
         {"runs": [f"s, Counting, seed {seed}"], "error": "out of memory"} for seed in (0, 1)
     ]
     carry_out()
-    found = standing(tmp_path / "out")
+    found = progress_of(tmp_path / "out")
     assert (found.state, found.cells, found.failed) == ("done", 10, [])
 
 
@@ -85,10 +90,10 @@ def test_a_study_that_was_stopped_says_by_what(carry_out, run, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         carry_out(interrupted)
-    found = standing(tmp_path / "out")
+    found = progress_of(tmp_path / "out")
     assert (found.state, found.stopped_by, found.cells) == ("stopped", "KeyboardInterrupt", 0)
     _, text, _ = run("status", tmp_path / "out")
-    assert "stopped by: Ctrl-C\nthe command that began it continues" in text
+    assert "stopped by: Ctrl-C\nthe same command continues it" in text
 
 
 def test_a_study_that_was_killed_is_not_running(text, tmp_path):
@@ -96,9 +101,9 @@ def test_a_study_that_was_killed_is_not_running(text, tmp_path):
     script = [ROOT / "tests" / "fake_engine.py", tmp_path / "study.yaml", tmp_path / "out", "17"]
     done = subprocess.run([sys.executable, *script], cwd=ROOT, check=False, capture_output=True)
     assert done.returncode == -9, done.stderr
-    found = standing(tmp_path / "out")
-    assert (found.state, found.stopped_by, found.places) == ("stopped", "", [])
-    assert 0 < found.cells < found.of
+    found = progress_of(tmp_path / "out")
+    assert (found.state, found.stopped_by, found.active) == ("stopped", "", [])
+    assert 0 < found.cells < found.total_cells
 
 
 def test_the_time_left_follows_from_the_pace_so_far(tmp_path):
@@ -112,10 +117,10 @@ def test_the_time_left_follows_from_the_pace_so_far(tmp_path):
     ]
     (tmp_path / results.LOG).write_text("\n".join(map(json.dumps, lines)))
     with atomic.locked(tmp_path):
-        found = standing(tmp_path)
+        found = progress_of(tmp_path)
     assert found.seconds_left == 90  # 60 s for 20 of 50
-    assert [(one.worker, one.node, one.doing) for one in found.places] == [("w1", "n", "training")]
-    assert standing(tmp_path).seconds_left is None  # nobody works on it any more
+    assert [(one.worker, one.node, one.doing) for one in found.active] == [("w1", "n", "training")]
+    assert progress_of(tmp_path).seconds_left is None  # nobody works on it any more
 
 
 def test_too_little_says_nothing_of_the_time_left():
@@ -149,7 +154,7 @@ def test_the_command_shows_it_to_people_and_scripts(carry_out, run, tmp_path):
 
 def test_a_folder_without_a_study_is_refused(run, tmp_path):
     with raises(DataError):
-        standing(tmp_path)
+        progress_of(tmp_path)
     code, _, error = run("status", tmp_path / "nowhere")
     assert (code, error.count("\n")) == (2, 1)
     assert "no such folder" in error
@@ -190,28 +195,30 @@ def logs(folder: Path, *events: str, **more) -> Path:
 def test_a_worker_has_a_shard_until_it_ends_however_it_does(tmp_path, end):
     folder = logs(tmp_path, "begin", "start w1", "start w2", f"{end} w1", f"{end} w1", "progress",
                   progress={"doing": {"w1": "late", "w2": "scoring"}})  # fmt: skip
-    found = standing(folder, held=True)
-    assert [(place.worker, place.doing) for place in found.places] == [("w2", "scoring")]
-    assert found.again == 2 * (end in ("again", "lost"))
-    assert standing(folder, held=False).places == []
+    with atomic.locked(folder):
+        found = progress_of(folder)
+    assert [(shard.worker, shard.doing) for shard in found.active] == [("w2", "scoring")]
+    assert found.retries == 2 * (end in ("again", "lost"))
+    assert progress_of(folder).active == []
 
 
 def test_a_log_with_nonsense_in_it_says_what_it_can(tmp_path):
     progress = {"doing": 3, "of": 9, "work": 9, "total": 9}
     events = "begin", "start w1", "progress w1"
     folder = logs(tmp_path, *events, start={"runs": []}, progress=progress)
-    found = standing(folder, held=True)
-    assert (found.state, found.of, found.seconds_left) == ("running", 9, None)  # "soon" is no time
-    assert [place.doing for place in found.places] == [""]
-    found = standing(logs(tmp_path, "begin"), held=False)
-    assert (found.state, found.cells, found.of) == ("stopped", 0, 0)
+    with atomic.locked(folder):
+        found = progress_of(folder)
+    assert (found.state, found.total_cells, found.seconds_left) == ("running", 9, None)
+    assert [shard.doing for shard in found.active] == [""]
+    found = progress_of(logs(tmp_path, "begin"))
+    assert (found.state, found.cells, found.total_cells) == ("stopped", 0, 0)
 
 
 def test_what_judges_a_choice_stands_where_its_own_log_says(tmp_path):
     for name, events in {"m/B": ["begin", "end"], "m/A": ["begin"], "n/A": ["start w"]}.items():
         logs(tmp_path / results.JUDGING / name, *events)
-    for held, state in ((True, "running"), (False, "stopped"), (None, "stopped")):
-        found = judging(tmp_path, held)
+    for remote, state in ((True, "unfinished"), (False, "stopped")):
+        found = judging_progress(tmp_path, remote=remote)
         assert [(name, one.state) for name, one in found.items()] == [
             ("m, A", state),
             ("m, B", "done"),
@@ -223,8 +230,8 @@ def test_what_training_and_scoring_took_is_added_up_by_model(tmp_path):
                   train={"model": "m", "items": 3, "seconds": 1.5},
                   score={"model": "n", "items": 4, "seconds": None, "tokens": "many"},
                   finished={"model": "m", "items": 9})  # fmt: skip
-    assert measured(folder) == {
+    assert measured_costs(folder) == {
         "m": {"train_items": 6, "train_seconds": 3.0},
         "n": {"score_items": 8},
     }
-    assert measured(logs(tmp_path, "train w", train={"items": 3})) == {}
+    assert measured_costs(logs(tmp_path, "train w", train={"items": 3})) == {}

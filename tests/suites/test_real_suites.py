@@ -73,7 +73,7 @@ def carry_out(place: Path, monkeypatch):
 
 
 def table(place: Path, name: str) -> pl.DataFrame:
-    files = sorted((place / name / "out" / results.PREDICTIONS).glob("*.parquet"))
+    files = results.prediction_files(place / name / "out")
     return pl.concat([pl.read_parquet(path) for path in files])
 
 
@@ -300,7 +300,7 @@ def test_blinks_files_become_a_matrix_and_a_report(place: Path, command) -> None
     model = analysis.models["tiny"]
     assert list(model.pgf) == TASKS
     assert set(analysis.inputs[0].gold) == set(TASKS)
-    rows = pl.concat([pl.read_parquet(f) for f in (place / "out/predictions").glob("*.parquet")])
+    rows = pl.concat([pl.read_parquet(f) for f in results.prediction_files(place / "out")])
     assert rows.height == 7 * 12
     for source, target in [("Jigsaw", "Relative_Depth"), ("Relative_Reflectance", "Jigsaw")]:
         values = [pgf(rows, source, target, seed) for seed in ("0", "1")]
@@ -341,7 +341,7 @@ def test_vsi_benchs_files_become_a_matrix_and_a_report(place: Path, command, mon
     assert "1 of 3 items are left out" in " ".join(text.split())
     analysis = from_json((place / "out" / results.ANALYSIS).read_bytes(), "out")
     model = analysis.models["tiny"]
-    rows = pl.concat([pl.read_parquet(f) for f in (place / "out/predictions").glob("*.parquet")])
+    rows = pl.concat([pl.read_parquet(f) for f in results.prediction_files(place / "out")])
     assert rows.filter(pl.col("target") == "object_counting")["score"].n_unique() > 2
     for target in ("object_counting", "object_rel_distance"):
         values = [pgf(rows, "Jigsaw", target, seed) for seed in ("0", "1")]

@@ -1,4 +1,4 @@
-"""Results folders by path or by address, as the commands that take either see them."""
+"""Results folders by path or by address, for the commands that take either."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from transferscope.cli.options import check_folder, status
-from transferscope.errors import TransferscopeError
+from transferscope.errors import DataError, TransferscopeError
 
 if TYPE_CHECKING:
     from transferscope.execution.run_state import Event
@@ -23,8 +23,7 @@ OutPlace = Annotated[
         "--out",
         "-o",
         metavar="DIR",
-        help="Results folder, or an address such as s3://bucket/study; the study's name if left "
-        "out.",
+        help="Results folder, or an address such as s3://bucket/study; default: the study's name.",
     ),
 ]
 Place = Annotated[
@@ -37,75 +36,60 @@ class Working(NamedTuple):
 
     folder: Path
     address: str
-    """Where it is kept; empty: in the folder."""
+    """Where the folder is copied to; empty: nowhere."""
     watched: Callable[[Tell], Tell]
-    """Adds to what is told: what becomes of the address."""
+    """Wraps a receiver of events, so that each finished shard is sent to the address."""
 
 
 @contextmanager
 def worked_on(out: str) -> Iterator[Working]:
-    """The folder to work in; at an address there is what is in it, when the block has ended."""
-    from transferscope.store.remote import is_address
+    """The folder to work in; it is sent to its address when the block ends."""
+    from transferscope.store.remote import is_address, working_copy
 
     if not is_address(out):
         check_folder(Path(out))
         yield Working(Path(out), "", lambda tell: tell)
         return
-    from rich.console import Console
-
-    from transferscope.store.mirror import mirrored
-
-    console = Console(stderr=True, highlight=False)
-
-    def said(line: str) -> None:
-        console.print(line, markup=False, soft_wrap=True)
-
     with ExitStack() as stack:
-        with console.status(f"looking at {out} ...") as waiting:
-
-            def fetched(count: int, of: int) -> None:
-                waiting.update(f"fetching {count} of {of} files from {out}")
-
-            mirror = stack.enter_context(mirrored(out, said, fetched))
+        with status(f"fetching from {out}"):
+            copy = stack.enter_context(working_copy(out))
+        sent = 0
 
         def watched(tell: Tell) -> Tell:
-            return lambda event: tell(event._replace(note=_joined(event.note, *mirror.news())))
+            def send_and_tell(event: Event) -> None:
+                nonlocal sent
+                if event.cells > sent:  # a shard is finished
+                    try:
+                        copy.send()
+                    except DataError as error:
+                        note = f"{error}; the work goes on in {copy.folder}"
+                        event = event._replace(note="\n".join(filter(None, (event.note, note))))
+                sent = event.cells
+                tell(event)
 
-        yield Working(mirror.folder, out, watched)
-        with console.status(f"sending the rest to {out} ..."):
+            return send_and_tell
+
+        yield Working(copy.folder, out, watched)
+        with status(f"sending the rest to {out}"):
             stack.close()
-
-
-def _joined(*notes: str) -> str:
-    return "\n".join(note for note in notes if note)
 
 
 @contextmanager
 def read_from(place: str, wanted: Callable[[str], bool] | None = None) -> Iterator[Path]:
-    """A results folder to read: itself, or what is fetched from an address for a while.
+    """A results folder to read: itself, or a temporary copy of what is at an address.
 
     Args:
-        wanted: what of it is needed; all but adapters' weights if left out.
+        wanted: whether a file is needed; None: all but adapters' weights are.
     """
-    from transferscope.store.remote import is_address
+    from transferscope.store.remote import fetched, is_address, is_result
 
     if not is_address(place):
         yield Path(place)
         return
-    from transferscope.store.mirror import fetched, is_result
-
     with ExitStack() as stack:
         with status(f"fetching from {place}"):
             folder = stack.enter_context(fetched(place, wanted or is_result))
         try:
             yield folder
-        except TransferscopeError as error:  # which names a folder that nobody knows
+        except TransferscopeError as error:  # the temporary folder's name means nothing to anybody
             raise type(error)(str(error).replace(str(folder), place)) from None
-
-
-def held(place: str) -> bool | None:
-    """Whether a run has the claim of an address; None for a folder, whose lock says so."""
-    from transferscope.store.mirror import is_claimed
-    from transferscope.store.remote import is_address
-
-    return is_claimed(place) if is_address(place) else None

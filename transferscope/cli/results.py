@@ -131,7 +131,7 @@ def export(
     """
     from transferscope.errors import StudyError
     from transferscope.report.bundle import export as exported
-    from transferscope.store.bundle import is_bundle
+    from transferscope.store.archive import is_bundle
 
     if out.is_dir() or not is_bundle(out):
         raise StudyError(f"--out {out}: expected the name of a file that ends with .zip")

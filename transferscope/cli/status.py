@@ -9,61 +9,63 @@ from typing import TYPE_CHECKING, Any
 from transferscope.cli.app import app
 from transferscope.cli.costs import duration
 from transferscope.cli.options import AsJson
-from transferscope.cli.places import Place, held, read_from
+from transferscope.cli.places import Place, read_from
 
 if TYPE_CHECKING:
-    from transferscope.store.progress import Standing
+    from transferscope.store.progress import StudyProgress
 
-MOST = 20
+MAX_FAILURES = 20
 """Failures that are shown; `--json` has them all."""
 
 
 @app.command(epilog="Example: `transferscope status out/`")
-def status(
-    place: Place,
-    as_json: AsJson = False,
-) -> None:
-    """How far a study is, running or not: from any terminal that sees its folder or address."""
-    from transferscope.store.mirror import is_log
-    from transferscope.store.progress import judging, standing
+def status(place: Place, as_json: AsJson = False) -> None:
+    """Show how far a study is, running or not, from any terminal that sees its folder."""
+    from transferscope.store.progress import judging_progress, progress_of
+    from transferscope.store.remote import is_address, is_log
 
+    remote = is_address(place)
     with read_from(place, is_log) as folder:
-        by = held(place)
-        found, second = standing(folder, by), judging(folder, by)
+        first = progress_of(folder, remote=remote)
+        second = judging_progress(folder, remote=remote)
     if as_json:
-        more = {"judging": {name: _record(one) for name, one in second.items()}} if second else {}
-        print(json.dumps(_record(found) | more))
+        judging = {"judging": {name: _record(one) for name, one in second.items()}}
+        print(json.dumps(_record(first) | (judging if second else {})))
         return
-    print("\n".join(_lines(found)))
+    print("\n".join(_lines(first)))
     for name, one in second.items():
         print("\n".join(["", *_lines(one._replace(study=f"judging {name}"))]))
 
 
-def _record(found: Standing) -> dict[str, Any]:
-    return found._asdict() | {"places": [place._asdict() for place in found.places]}
+def _record(found: StudyProgress) -> dict[str, Any]:
+    return found._asdict() | {"active": [shard._asdict() for shard in found.active]}
 
 
-def _lines(found: Standing) -> list[str]:
+def _lines(found: StudyProgress) -> list[str]:
     count = ""
-    if found.of:  # a log of an earlier version does not say
-        count = f", {found.cells} of {found.of} cells ({found.cells / found.of:.0%})"
-    begun, updated = _ago(found.begun), _ago(found.updated)
-    lines = [f"{found.study}: {found.state}{count}"]
-    lines.append(f"begun {begun}, last heard of {updated}")
+    if found.total_cells:
+        share = found.cells / found.total_cells
+        count = f", {found.cells} of {found.total_cells} cells ({share:.0%})"
+    lines = [
+        f"{found.study}: {found.state}{count}",
+        f"started {_ago(found.started)}, last update {_ago(found.updated)}",
+    ]
     if found.stopped_by:
         lines.append(f"stopped by: {found.stopped_by.replace('KeyboardInterrupt', 'Ctrl-C')}")
     if found.state == "stopped":
-        lines.append("the command that began it continues")
+        lines.append("the same command continues it")
+    if found.state == "unfinished":
+        lines.append("an address does not show whether a run is active")
     if found.seconds_left is not None:
         lines.append(f"about {duration(found.seconds_left)} left")
-    if found.again:
-        lines.append(f"tried again: {found.again}")
-    if found.places:
-        who = [f"{place.worker} on {place.node}" if place.worker else "" for place in found.places]
+    if found.retries:
+        lines.append(f"tried again: {found.retries}")
+    if found.active:
+        who = [f"{one.worker} on {one.node}" if one.worker else "" for one in found.active]
         wide = max(map(len, who))
         lines += ["", "now:"]
-        for name, place in zip(who, found.places, strict=True):
-            lines.append(f"  {name:{wide}}  {place.doing}, since {_ago(place.since)}".rstrip())
+        for name, shard in zip(who, found.active, strict=True):
+            lines.append(f"  {name:{wide}}  {shard.doing}, since {_ago(shard.since)}".rstrip())
     if found.failed:
         lines += ["", "failed:", *failures([(one["runs"], one["error"]) for one in found.failed])]
     return lines
@@ -72,16 +74,16 @@ def _lines(found: Standing) -> list[str]:
 def failures(failed: list[tuple[list[str], str]]) -> list[str]:
     """What failed and why, a line each."""
     what = [
-        f"{runs[0]}{f' and {len(runs) - 1} more' if runs[1:] else ''}" for runs, _ in failed[:MOST]
+        f"{runs[0]}{f' and {len(runs) - 1} more' if runs[1:] else ''}"
+        for runs, _ in failed[:MAX_FAILURES]
     ]
     wide = max(map(len, what))
     lines = [f"  {name:{wide}}  {error}" for name, (_, error) in zip(what, failed, strict=False)]
-    more = len(failed) - MOST
+    more = len(failed) - MAX_FAILURES
     return [*lines, f"  and {more} more"] if more > 0 else lines
 
 
 def _ago(moment: str) -> str:
-    """A moment as a person says it."""
     try:
         passed = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
     except (ValueError, TypeError):

@@ -92,7 +92,7 @@ def plan(
 
     from transferscope.cli import costs
     from transferscope.execution.runner import remaining_work
-    from transferscope.store.progress import measured
+    from transferscope.store.progress import measured_costs
     from transferscope.study.file import read_study
     from transferscope.study.plan import plan_study
 
@@ -105,7 +105,7 @@ def plan(
         found = costs.costs(made, wanted, done.shares)
         found.notes += [*costs.cautions(read, made, found), *made.notes]
         then = None if read.selection is None else costs.judging(read, folder, wanted, found)
-        took = measured(folder)
+        took = measured_costs(folder)
     least = None if workers is None else costs.makespan(found, made, workers)
     for note in made.items.notes:
         print(note, file=sys.stderr)

@@ -1,13 +1,8 @@
-"""The accounts of a run: what a study's folder lacks, what comes in, what failed.
+"""The accounts of a run: what a study's folder lacks, what came in, what failed.
 
-One process holds the folder's lock and keeps the state. Executors ask it what a shard lacks, have
-that computed wherever they like, and hand it back; whoever computed it never writes here. All of a
-shard's files are put in place or none, so what was handed back is finished whatever dies next.
-
-In:   a locked results folder, a plan, and what executors hand back.
-Out:  files in the folder, lines in its log, events for who watches.
-
-Computes nothing and knows no torch.
+One process holds the folder's lock and the `RunState`. Executors ask it what a shard lacks, have
+that computed wherever they like and hand the results back; only this process writes to the folder.
+The files of a shard count all or none, so results that were handed back survive a crash.
 """
 
 import time
@@ -22,37 +17,38 @@ import polars as pl
 from transferscope import store as results
 from transferscope.engine.bases import external_hash
 from transferscope.store import atomic
-from transferscope.store.cells import Store, Wanted, adapter_folder, has_adapter, keep, path_of
+from transferscope.store.cells import Store
 from transferscope.study import Study
 from transferscope.study.plan import Plan, Run, Shard, TrainingSet
 
-EVERY = 30.0
-"""Seconds between two lines of the log that say nothing but how far the work is."""
+LOG_INTERVAL = 30.0
+"""Seconds between two lines of the log that only report progress."""
 
-LOSSES = 4
+MAX_LOSSES = 4
 """Workers that may go away over an attempt before it is given up."""
 
 
 class Event(NamedTuple):
-    """Where a run of a study stands."""
+    """The progress of a run."""
 
     doing: str
-    """What the worker does now; empty once it does nothing more."""
+    """What the worker does now; empty when it has nothing to do."""
     cells: int
-    """Finished ones."""
+    """Finished cells."""
     of: int
+    """Cells of the study."""
     work: float
-    """Spent by this process and its workers, in evaluations of an item."""
+    """Done by this process and its workers, in evaluations of an item."""
     total: float
-    """To be spent by them."""
+    """To be done by them."""
     note: str = ""
-    """Something to be kept on the screen."""
+    """A message that stays on the screen."""
     worker: str = ""
-    """Who does it; empty where there is one."""
+    """Empty where this process works itself."""
 
 
 class Failure(NamedTuple):
-    """A shard that was given up; its cells are missing."""
+    """Runs that were given up; their cells are missing."""
 
     runs: tuple[str, ...]
     error: str
@@ -63,23 +59,27 @@ class Failure(NamedTuple):
 
 
 class WorkItem(NamedTuple):
-    """A run and what it lacks."""
+    """A run and what the folder lacks of it."""
 
-    wanted: Wanted
+    run: Run
+    base_hash: str
+    """Of the base's weights."""
+    training_key: str
+    """Content key of the adapter."""
+    cell_keys: dict[str, str]
+    """Target to content key, in the plan's order."""
+    gold: dict[str, str]
+    """Target to the hash of its right answers."""
     missing: tuple[str, ...]
-    """Targets without an answer."""
+    """Targets that must be scored."""
     train: bool
-    """Whether its adapter is lacking too."""
+    """Whether the adapter must be trained."""
     training_set: TrainingSet | None
-    """What it learns from, where that had to be made to know its keys."""
-
-    @property
-    def run(self) -> Run:
-        return self.wanted.run
+    """Where it had to be drawn to compute the keys."""
 
 
 class Attempt(NamedTuple):
-    """A shard, and how much of it at once."""
+    """A shard, and how much of it is computed at once."""
 
     shard: Shard
     rows: int | None = None
@@ -88,15 +88,15 @@ class Attempt(NamedTuple):
     """Workers that went away over it."""
 
     def smaller(self, rows: int) -> "list[Attempt]":
-        """What needs less memory: half the fleet each time, then half the rows; [] at the end.
+        """What needs less memory: half the adapters each time, then half the rows; [] at the end.
 
         Args:
-            rows: of a forward where nothing is said.
+            rows: of a forward where the attempt sets none.
         """
         model, runs = self.shard
         if len(runs) > 1:
             half = -(-len(runs) // 2)
-            return [self._replace(shard=Shard(model, its)) for its in (runs[:half], runs[half:])]
+            return [self._replace(shard=Shard(model, part)) for part in (runs[:half], runs[half:])]
         now = self.rows or rows
         return [self._replace(rows=now // 2)] if now > 1 else []
 
@@ -108,16 +108,17 @@ class RunState:
     plan: Plan
     store: Store
     tell: Callable[[Event], None]
+    """Receives every change of progress."""
     spent: float = 0.0
     """Work done by this run, in evaluations of an item."""
     cells: int = 0
     adapters: int = 0
     failed: list[Failure] = field(default_factory=list)
     _owed: dict[Run, float] = field(default_factory=dict)
-    """Work that each run still asks for."""
+    """Work that each run still needs."""
     _doing: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """What each worker does now, and how much of it is done."""
-    _logged: float = 0.0
+    """What each worker does now, and the work of it that is done."""
+    _logged: float = field(default_factory=time.monotonic)
 
     @property
     def study(self) -> Study:
@@ -127,168 +128,160 @@ class RunState:
     def __post_init__(self) -> None:
         plan = self.plan
         self._owed = {run: plan.training_work(run) + plan.eval_count for run in plan.runs}
-        self._logged = time.monotonic()
 
     def attempts(self, model: str) -> list[Attempt]:
         """All shards of a model, the base first."""
         bases = [Shard(model, (run,)) for run in self.plan.bases if run.model == model]
         return [Attempt(one) for one in (*bases, *self.plan.shards) if one.model == model]
 
+    # Progress
+
     def report_progress(
         self, doing: str, part: float = 0.0, note: str = "", worker: str = ""
     ) -> None:
-        """Tell where it stands, `part` of a worker's work done beyond what is finished."""
+        """Report what a worker does; `part` is its work beyond what is finished."""
         self._doing[worker] = (doing, part)
         if not doing:
             del self._doing[worker]
-        now = self._standing()
-        self.tell(Event(doing, *now.values(), note=note, worker=worker))
-        if time.monotonic() - self._logged >= EVERY:
+        self.tell(Event(doing, *self._progress().values(), note=note, worker=worker))
+        if time.monotonic() - self._logged >= LOG_INTERVAL:
             self.log("progress", doing={name: what for name, (what, _) in self._doing.items()})
 
-    def log(self, event: str, **what: object) -> None:
-        """A line in the folder's log, with how far the work is."""
+    def log(self, event: str, **fields: object) -> None:
+        """A line in the folder's log, with the progress so far."""
         self._logged = time.monotonic()
-        results.log(self.store.folder, event, **what, **self._standing())
+        results.log(self.store.folder, event, **fields, **self._progress())
 
-    def _standing(self) -> dict[str, Any]:
-        spent = self.spent + sum(part for _, part in self._doing.values())
-        total = self.spent + sum(self._owed.values())
-        of = self.plan.cells
-        return {"cells": self.cells, "of": of, "work": round(spent, 1), "total": round(total, 1)}
+    def _progress(self) -> dict[str, Any]:
+        work = self.spent + sum(part for _, part in self._doing.values())
+        total = round(self.spent + sum(self._owed.values()), 1)
+        return {"cells": self.cells, "of": self.plan.cells, "work": round(work, 1), "total": total}
 
     def start_shard(self, attempt: Attempt, worker: str = "", node: str = "") -> None:
-        """Note that a shard is begun, and where."""
-        where = {"worker": worker, "node": node}
-        self.log("start", model=attempt.shard.model, runs=_names(attempt.shard), **where)
+        """Log that a worker begins a shard."""
+        model, runs = attempt.shard
+        self.log("start", model=model, runs=[*map(str, runs)], worker=worker, node=node)
 
-    def work_items(self, base: str, shard: Shard, worker: str = "") -> list[WorkItem]:
-        """What a shard lacks; work that need not be done is owed no more.
+    def finish_shard(self, shard: Shard, worker: str = "") -> None:
+        """Log that a shard is finished."""
+        self.report_progress(f"{shard.model}: {describe(shard.runs)} finished", worker=worker)
+        runs = [*map(str, shard.runs)]
+        self.log("finished", model=shard.model, runs=runs, worker=worker)
 
-        Args:
-            base: hash of the base's weights.
-        """
-        items = self.plan.items
-        known = len(items.digests)
-        todo = [self._examine(base, run, worker) for run in shard.runs]
-        if items.stable and len(items.digests) > known:
+    def log_work(self, event: str, runs: Sequence[Run], fields: Mapping[str, Any]) -> None:
+        """Log what some work took."""
+        names = [*map(str, runs)]
+        results.log(self.store.folder, event, model=runs[0].model, runs=names, **fields)
+
+    # What the folder lacks, and what comes in
+
+    def work_items(self, base_hash: str, shard: Shard, worker: str = "") -> list[WorkItem]:
+        """What the folder lacks of a shard; work that is done already is owed no more."""
+        study, plan, items = self.study, self.plan, []
+        known = len(plan.items.digests)
+        for run in shard.runs:
+            doing = f"{run.model}: preparing the items for {describe([run])}"
+            self.report_progress(doing, worker=worker)
+            training, cells, drawn = plan.keys(run, base_hash, external_hash(study, run))
+            gold = {target: plan.items.gold(target) for target in plan.targets}
+            missing = self.store.missing(cells)
+            train = bool(missing) and run.trained and not self.store.has_adapter(run, training)
+            self._owed[run] = sum(plan.targets[target] for target in missing)
+            self._owed[run] += plan.training_work(run) if train else 0.0
+            keys = (run, base_hash, training, cells, gold)
+            items.append(WorkItem(*keys, missing, train, drawn if train else None))
+        if plan.items.stable and len(plan.items.digests) > known:
             path = self.store.folder / results.DIGESTS
-            atomic.write_whole(path, results.as_json(items.digests))
-        return todo
-
-    def _examine(self, base: str, run: Run, worker: str) -> WorkItem:
-        study, plan = self.study, self.plan
-        self.report_progress(
-            f"{run.model}: looking at the items for {describe([run])}", worker=worker
-        )
-        training, cells, made = plan.keys(run, base, external_hash(study, run))
-        gold = {target: plan.items.gold(target) for target in plan.targets}
-        wanted = Wanted(run, path_of(study, run), base, training, cells, gold)
-        missing = self.store.missing(wanted)
-        train = bool(missing) and not has_adapter(self.store, wanted)
-        learning = plan.training_work(run) if train else 0.0
-        self._owed[run] = learning + sum(plan.targets[name] for name in missing)
-        return WorkItem(wanted, missing, train, made if train else None)
+            atomic.write_whole(path, results.as_json(plan.items.digests))
+        return items
 
     def drop_diverged(
-        self, todo: Sequence[WorkItem], curves: Sequence[Any], worker: str = ""
+        self, items: Sequence[WorkItem], curves: Sequence[Any], worker: str = ""
     ) -> list[int]:
         """Log how adapters learned; fail each that diverged, alone.
 
-        What failed is never kept, so that the next run of the study tries it again.
+        A diverged adapter is never kept, so the next run of the study trains it again.
 
         Returns:
-            The places in `todo` of those that did not fail.
+            The places in `items` of those that did not diverge.
         """
         fine = []
-        for place, (one, curve) in enumerate(zip(todo, curves, strict=True)):
-            self.log_work("curve", [one.run], curve.record())
+        for place, (item, curve) in enumerate(zip(items, curves, strict=True)):
+            self.log_work("curve", [item.run], curve.record())
             if not curve.failed:
                 fine.append(place)
                 continue
-            self._owed[one.run] = 0.0
-            self.failed.append(Failure((str(one.run),), curve.failed))
-            about = {"runs": [str(one.run)], "error": curve.failed, "worker": worker}
-            self.log("failed", **about, alone=True)
+            self._owed[item.run] = 0.0
+            names = (str(item.run),)
+            self.failed.append(Failure(names, curve.failed))
+            self.log("failed", runs=[*names], error=curve.failed, worker=worker, alone=True)
             doing, _ = self._doing.get(worker, ("training", 0.0))
             self.report_progress(doing, note=f"failed: {self.failed[-1]}", worker=worker)
         return fine
 
     def keep_adapters(
         self,
-        todo: Sequence[WorkItem],
+        items: Sequence[WorkItem],
         records: Sequence[dict[str, Any]],
         write: Callable[[int, Path], None],
     ) -> None:
-        """Put trained adapters in place, all or none.
-
-        Args:
-            records: how each was made.
-            write: writes the files of one of them, by its place in `todo`, into a new folder.
-        """
-        with atomic.staged(self.store.folder) as stage:
-            for index, (one, record) in enumerate(zip(todo, records, strict=True)):
-                folder = stage / adapter_folder(one.run)
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                write(index, folder)
-                whole = record | {"files": results.checksums(folder)}
-                results.record_of(folder).write_bytes(results.as_json(whole))
-        for one in todo:
-            self._spend(one.run, self.plan.training_work(one.run))
+        """Keep trained adapters, all or none; arguments as `Store.put_adapters`."""
+        self.store.put_adapters([item.run for item in items], records, write)
+        for item in items:
+            self._spend(item.run, self.plan.training_work(item.run))
 
     def keep_predictions(
-        self, todo: Sequence[WorkItem], fresh: Mapping[Run, Mapping[str, pl.DataFrame]]
+        self, items: Sequence[WorkItem], fresh: Mapping[Run, Mapping[str, pl.DataFrame]]
     ) -> None:
-        """Put a shard's tables in place, all or none.
+        """Keep a shard's predictions, all or none.
 
         Args:
             fresh: each run's answers to the targets that were missing.
         """
-        keep(self.store, [one.wanted for one in todo], fresh)
-        for one in todo:
-            self._spend(one.run, self._owed[one.run])
-        self.cells += sum(len(one.wanted.cells) for one in todo)
-        self.adapters += sum(one.run.kind in ("source", "external", "mixture") for one in todo)
+        for run, base, training, keys, gold, *_ in items:
+            hashes = {"base": base, "training": training, "gold": gold}
+            self.store.put_cells(run, keys, fresh.get(run, {}), hashes)
+        self.store.save()
+        for item in items:
+            self._spend(item.run, self._owed[item.run])
+        self.cells += sum(len(item.cell_keys) for item in items)
+        self.adapters += sum(item.run.kind in ("source", "external", "mixture") for item in items)
 
-    def finish_shard(self, shard: Shard, worker: str = "") -> None:
-        """Note that a shard is finished."""
-        self.report_progress(f"{shard.model}: {describe(shard.runs)} finished", worker=worker)
-        self.log("finished", model=shard.model, runs=_names(shard), worker=worker)
+    def _spend(self, run: Run, work: float) -> None:
+        self.spent += work
+        self._owed[run] = max(0.0, self._owed[run] - work)
 
-    def log_work(self, event: str, runs: Sequence[Run], fields: Mapping[str, Any]) -> None:
-        """Note what some work took."""
-        names = [str(run) for run in runs]
-        results.log(self.store.folder, event, model=runs[0].model, runs=names, **fields)
+    # What failed
 
     def retry(self, attempt: Attempt, error: BaseException, worker: str = "") -> list[Attempt]:
-        """What to try in place of an attempt that failed; where it is nothing, that is noted.
+        """What to try in place of an attempt that failed; empty where it is given up.
 
-        Only what ran out of memory is worth another try, with less at once.
+        Only an attempt that ran out of memory is tried again, with less at once.
         """
         again = attempt.smaller(self.study.evaluation.batch_size) if out_of_memory(error) else []
         if not again:
             self.give_up(attempt, error, worker)
             return []
-        self._try_again("again", "out of memory", attempt, again, error, worker)
+        self._log_retry("again", "out of memory", attempt, again, error, worker)
         return again
 
     def worker_lost(self, attempt: Attempt, error: BaseException, worker: str) -> list[Attempt]:
-        """What to try after a worker went away over an attempt; nothing when too many did.
+        """What to try after a worker went away over an attempt; empty when too many did.
 
         The first may have been killed for a reason of its own. Where another follows, memory may
-        have run out without a word: then it is tried with less at once.
+        have run out without an error: then it is tried with less at once.
         """
         lost = attempt.lost + 1
-        if lost >= LOSSES:
+        if lost >= MAX_LOSSES:
             why = f"{lost} workers went away over it, the last: {first_line(error)}"
             self.give_up(attempt, RuntimeError(why), worker)
             return []
         less = attempt.smaller(self.study.evaluation.batch_size) if attempt.lost else []
         again = [one._replace(lost=lost) for one in less or [attempt]]
-        self._try_again("lost", "its worker went away", attempt, again, error, worker)
+        self._log_retry("lost", "the worker went away", attempt, again, error, worker)
         return again
 
-    def _try_again(
+    def _log_retry(
         self,
         event: str,
         what: str,
@@ -297,30 +290,25 @@ class RunState:
         error: BaseException,
         worker: str,
     ) -> None:
-        """Note what is tried in place of an attempt."""
-        first = again[0]
-        how = "once more"
+        model, runs = attempt.shard
+        first, how = again[0], "once more"
         if len(again) > 1:
             how += f", {len(first.shard.runs)} at a time"
         elif first.rows != attempt.rows:
             how += f", {first.rows} rows at a time"
-        self.log(event, runs=_names(attempt.shard), error=first_line(error), how=how, worker=worker)
-        model, runs = attempt.shard
-        self.report_progress(what, note=f"{model}: {describe(runs)}: {what}; {how}", worker=worker)
+        names, line = [*map(str, runs)], first_line(error)
+        self.log(event, runs=names, error=line, how=how, worker=worker)
+        note = f"{model}: {describe(runs)}: {what}; {how}"
+        self.report_progress(what, note=note, worker=worker)
 
     def give_up(self, attempt: Attempt, error: BaseException, worker: str = "") -> None:
-        """Note that a shard failed for good; the others go on."""
-        names, line = _names(attempt.shard), first_line(error)
-        for run in attempt.shard.runs:
-            self._owed[run] = 0.0
+        """Log that a shard failed for good; the others go on."""
+        runs, line = attempt.shard.runs, first_line(error)
+        self._owed |= dict.fromkeys(runs, 0.0)
+        self.failed.append(Failure(tuple(map(str, runs)), line))
         trace = "".join(traceback.format_exception(error))
-        self.failed.append(Failure(tuple(names), line))
-        self.log("failed", runs=names, error=line, worker=worker, traceback=trace)
+        self.log("failed", runs=[*map(str, runs)], error=line, worker=worker, traceback=trace)
         self.report_progress("failed", note=f"failed: {self.failed[-1]}", worker=worker)
-
-    def _spend(self, run: Run, work: float) -> None:
-        self.spent += work
-        self._owed[run] = max(0.0, self._owed[run] - work)
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -341,7 +329,3 @@ def describe(runs: Sequence[Run]) -> str:
     seeds = list(dict.fromkeys(run.seed for run in runs))
     one = runs[0].source if len(runs) == 1 else f"{len(runs)} adapters"
     return f"{one}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-
-
-def _names(shard: Shard) -> list[str]:
-    return [str(run) for run in shard.runs]

@@ -22,8 +22,16 @@ from transferscope.engine.bases import check_models, external_hash
 from transferscope.execution import Executor, local
 from transferscope.execution.run_state import Event, Failure, RunState, first_line
 from transferscope.store import atomic
-from transferscope.store.cells import adapter_folder, claim, open_store, path_of, versions
+from transferscope.store.cells import (
+    Store,
+    adapter_folder,
+    claim,
+    open_store,
+    read_store,
+    versions,
+)
 from transferscope.study import Study
+from transferscope.study.file import resolved
 from transferscope.study.items import StudyItems
 from transferscope.study.plan import Plan, Run, plan_study
 
@@ -65,11 +73,11 @@ def run_study(
     with atomic.locked(out) as folder:
         items = StudyItems(study, results.read_json(folder / results.DIGESTS))
         plan = plan_study(study, items)
-        claim(study, folder)
+        claim(folder, study.name, resolved(study))
         notes: list[str] = []
-        _refuse_overlap(plan, folder)
-        store = open_store(folder, {path_of(study, run) for run in plan.runs}, notes.append)
+        store = open_store(folder, list(study.models), set(plan.runs), notes.append)
         store.notes = items.notes
+        _refuse_overlap(plan, store)
         state = RunState(plan, store, tell)
         for note in [*notes, *items.notes, *plan.notes]:
             state.report_progress("reading the folder", note=note)
@@ -99,9 +107,10 @@ def remaining_work(plan: Plan, out: str | Path) -> RemainingWork:
     """How far a study is, if its bases are unchanged; loads no base and checks no file."""
     study, items = plan.study, plan.items
     items.digests |= results.read_json(Path(out, results.DIGESTS)) if items.stable else {}
+    store = read_store(Path(out), list(study.models))
     cells, owed, whole = 0, dict.fromkeys(study.models, 0.0), dict.fromkeys(study.models, 0.0)
     for run in plan.runs:
-        done = _finished(plan, Path(out), run)
+        done = _finished(plan, store, run)
         cells += len(done.targets)
         training = plan.training_work(run)
         whole[run.model] += training + plan.eval_count
@@ -118,24 +127,22 @@ class _Finished(NamedTuple):
     """Whether it has the adapter."""
 
 
-def _finished(plan: Plan, folder: Path, run: Run) -> _Finished:
+def _finished(plan: Plan, store: Store, run: Run) -> _Finished:
     """What the folder has of a run, if the base is unchanged."""
-    study = plan.study
-    record = results.read_json(results.record_of(folder / path_of(study, run)))
-    adapter = results.read_json(results.record_of(folder / adapter_folder(run)))
-    of_base = results.record_of(folder / path_of(study, Run(run.model, "base")))
-    base = record.get("base") or results.read_json(of_base).get("base")
-    if not base or not (record or adapter):
+    record, of_base = (store.runs.get(one) for one in (run, Run(run.model, "base")))
+    adapter = results.read_json(store.folder / adapter_folder(run) / results.RUN)
+    known = record or (of_base if adapter else None)
+    if not known:
         return _Finished((), trained=False)
-    training, cells, _ = plan.keys(run, str(base), external_hash(study, run))
-    have = record.get("cells", {})
+    training, cells, _ = plan.keys(run, str(known["base"]), external_hash(plan.study, run))
+    have = store.keys(run)
     return _Finished(
         tuple(target for target, key in cells.items() if have.get(target) == key),
         trained=run.trained and adapter.get("key") == training,
     )
 
 
-def _refuse_overlap(plan: Plan, folder: Path) -> None:
+def _refuse_overlap(plan: Plan, store: Store) -> None:
     """Refuse to train on evaluation items, before the first base is loaded."""
     if plan.items.stable:
         return
@@ -143,6 +150,6 @@ def _refuse_overlap(plan: Plan, folder: Path) -> None:
     for run in plan.runs:
         if not run.trained or (run.source, run.seed) in checked:
             continue
-        if len(_finished(plan, folder, run).targets) < len(plan.targets):
+        if len(_finished(plan, store, run).targets) < len(plan.targets):
             plan.items.refuse_overlap(plan.training_items(run))
             checked.add((run.source, run.seed))

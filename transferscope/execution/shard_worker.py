@@ -144,7 +144,7 @@ class ShardWorker:
             items, answers = training_set.items, training_set.answers
             jobs.append(TrainingJob(source, seed, items, answers=answers, **seeds))
             made_of = {"run": asdict(one.run), "items": training_set.digest, **seeds}
-            record = {"key": one.wanted.training, **made_of, "versions": versions()}
+            record = {"key": one.training_key, **made_of, "versions": versions()}
             records.append(record | {"recipe": asdict(recipe)})
         amount = sum(map(self.plan.training_work, runs))
         doing, watch = f"{runs[0].model}: training {describe(runs)}", _Stopwatch(self.base)

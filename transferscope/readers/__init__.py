@@ -34,20 +34,19 @@ from transferscope.matrix.controls import with_controls
 from transferscope.predictions import CELL, check_predictions, check_unique, shown, spread_base
 from transferscope.readers.checks import check_rows, check_runs, check_table
 from transferscope.readers.counts import recover_counts, with_counts
-from transferscope.readers.files import is_mapping, read_file
+from transferscope.readers.files import Raw, is_mapping, read_file
 from transferscope.readers.formats import FORMATS, Kind, Table, check_name, read_table, rename_model
 from transferscope.readers.gold import gold_notes, gold_of, record_notes
 from transferscope.readers.spelling import check_spelling
 from transferscope.store import (
     ANALYSIS,
     STUDY,
-    control_files,
+    files_by_run,
     prediction_files,
     read_beside,
-    read_json,
-    record_of,
+    run_records,
 )
-from transferscope.store.bundle import is_bundle, unpacked
+from transferscope.store.archive import is_bundle, unpacked
 from transferscope.study.controls import PLACEBOS, REORDERED
 
 __all__ = [
@@ -275,7 +274,7 @@ def _read_bundle(name: str | None, path: Path) -> Read:
 def _read_folder(name: str | None, path: Path, label: str) -> Read:
     """A study folder's predictions and controls; its hash is that of their names and hashes."""
     whole = hashlib.sha256()
-    rows = _stacked(prediction_files(path), label, whole)
+    rows = _stacked(files_by_run(path), label, whole)
     if rows is None and Path(path, ANALYSIS).is_file():
         raise DataError(
             f"{label}: an analysis and no predictions that it was made of; `transferscope report` "
@@ -287,7 +286,7 @@ def _read_folder(name: str | None, path: Path, label: str) -> Read:
             f"other harnesses run `transferscope compare BASE RUN`, or write a mapping file "
             f"(docs/harnesses.md)"
         )
-    controls = _stacked(control_files(path), label, whole)
+    controls = _stacked(files_by_run(path, controls=True), label, whole)
     if controls is not None:
         if name is not None:  # an interrupted study may hold controls of models without results
             controls = controls.filter(pl.col("model").is_in(rows["model"].unique().to_list()))
@@ -297,7 +296,7 @@ def _read_folder(name: str | None, path: Path, label: str) -> Read:
         rows, controls = _apart(rows, controls)
     table = Table("predictions", rename_model(rows, name, label), [])
     check_spelling(table.rows.drop("row"), label)
-    records = tuple(read_json(record_of(file)) for file in prediction_files(path))
+    records = tuple(run_records(path))
     return Read(
         *(table, label, whole.hexdigest(), records, controls),
         checks=check_rows(table.rows),
@@ -315,11 +314,25 @@ def _apart(rows: pl.DataFrame, controls: pl.DataFrame) -> tuple[pl.DataFrame, pl
     return whole, None if beside.is_empty() else beside
 
 
-def _stacked(files: list[Path], label: str, whole: Any) -> pl.DataFrame | None:
-    """The rows of some tables of predictions; the hash `whole` takes in their names and hashes."""
+def _stacked(runs: list[list[Path]], label: str, whole: Any) -> pl.DataFrame | None:
+    """The rows of some tables of predictions; the hash `whole` takes in their names and hashes.
+
+    Args:
+        runs: the tables of each run, which are checked together: that is several times as fast.
+    """
     tables = []
-    for file in files:
-        raw = read_file(file)
+    for files in runs:
+        raws = [read_file(file) for file in files]
+        for one in raws:
+            whole.update(f"{one.name} {one.sha256}\n".encode())
+        raw = raws[0]
+        if raws[1:]:
+            name = shown("/".join(files[0].parts[-4:-1]))
+            try:
+                frame = pl.concat(one.frame for one in raws)
+            except pl.exceptions.PolarsError:
+                raise DataError(f"{label}: {name!r} has tables of different columns") from None
+            raw = Raw(name, "", frame, np.concatenate([one.lines for one in raws]))
         table = read_table(raw, None)
         if table.kind != "predictions":
             article = "an" if table.kind[0] == "a" else "a"
@@ -328,7 +341,6 @@ def _stacked(files: list[Path], label: str, whole: Any) -> pl.DataFrame | None:
                 f"expected predictions"
             )
         tables.append(table.rows.with_columns(file=pl.lit(raw.name)))
-        whole.update(f"{raw.name} {raw.sha256}\n".encode())
     if not tables:
         return None
     rows = pl.concat(tables, how="diagonal")

@@ -118,13 +118,14 @@ def _parquet(data: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
     a few bytes may stand for a list of any length."""
     try:
         schema = pl.read_parquet_schema(io.BytesIO(data))
-        rows = int(pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item())
-        if rows > (most := max(_FEW_ROWS, _ROWS_A_BYTE * len(data))):
+        flat = [column for column, kind in schema.items() if not kind.is_nested()]
+        most = max(_FEW_ROWS, _ROWS_A_BYTE * len(data))
+        frame = pl.read_parquet(io.BytesIO(data), columns=flat, n_rows=most + 1)
+        if frame.height > most:
+            rows = int(pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item())
             raise DataError(
                 f"{name}: {rows:,} rows in {len(data):,} bytes, at most {most:,} are allowed"
             )
-        flat = [column for column, kind in schema.items() if not kind.is_nested()]
-        frame = pl.read_parquet(io.BytesIO(data), columns=flat)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         raise DataError(f"{name}: not a readable Parquet file; was it cut short?") from None
     nothing = [

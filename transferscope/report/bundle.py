@@ -1,108 +1,98 @@
-"""What a results folder says, as a bundle that is read without this package.
+"""The results of a folder as a bundle that other software can read: cells, answers, provenance.
 
-Every cell as a row, every answer as the folder keeps it, the analysis, and where all of it is from.
-A folder that `analyze` made from tables has no answers; what is missing is said in words, in the
-bundle itself and to the caller. Images, adapters, the page and its figures are not in it, and no
-path of the machine that it was made on.
-
-In:   a results folder.
-Out:  the files of a `bundle`, and what is missing.
+A folder that `analyze` made from tables has no answers; what is missing is listed in the bundle and
+returned. Images, adapters, the page and its figures are left out, and so is every path of the
+machine that made the folder.
 """
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import Any
 
+import jinja2
+import numpy as np
 import polars as pl
+import xarray as xr
 import yaml
 
 from transferscope import store as results
 from transferscope.analysis import Analysis
 from transferscope.analysis.json_file import from_json
 from transferscope.errors import DataError, StudyError
+from transferscope.matrix import measure
+from transferscope.matrix.controls import effects
 from transferscope.predictions import shown, some
 from transferscope.readers import matrix_of, read_inputs
-from transferscope.report.bundle_cells import cells, cells_told
-from transferscope.report.bundle_provenance import provenance
-from transferscope.report.bundle_readme import readme
-from transferscope.store import atomic, bundle
+from transferscope.report.template import asset
+from transferscope.store import archive, atomic
+from transferscope.store.progress import measured_costs
+from transferscope.study.controls import PLACEBOS, REORDERED
+from transferscope.tasks.choices import DIRECT
 from transferscope.tasks.untrusted import load_yaml
 
+FORMAT = 1
+"""Of the bundle; raised when a reader of an older one would be misled."""
 
-class Export(NamedTuple):
-    """What goes into a bundle."""
-
-    files: dict[str, bytes | Path]
-    missing: list[str]
-    """What is not in it that could be, in words."""
+COLUMNS: dict[str, Any] = {
+    **dict.fromkeys(("model", "seed", "kind", "source", "target"), pl.String),
+    **dict.fromkeys(("items", "base_correct", "tuned_correct"), pl.Int64),
+    **dict.fromkeys(("base", "tuned", "ceiling", "pgf"), pl.Float64),
+}
+"""Of `cells.csv`; the bundle's README explains each."""
 
 
 def export(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> list[str]:
     """Write the bundle of a results folder.
 
     Returns:
-        What is not in it that could be, in words.
+        A line for each thing that is missing from the bundle.
 
     Raises:
         DataError: there is nothing to bundle, something in the folder is damaged or does not fit
             together, or the zip cannot be written.
-        StudyError: a run works in the folder.
+        StudyError: a run uses the folder.
     """
-    files, missing = gathered(Path(folder))
-    bundle.pack(out, files)
-    return missing
-
-
-def gathered(folder: Path) -> Export:
-    """The files of the folder's bundle; raises as `export`."""
+    folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     if atomic.is_locked(folder):
-        raise StudyError(f"{folder}: a run works in this folder; export it when that has ended")
+        raise StudyError(f"{folder}: a run uses this folder; export it when the run has ended")
     has_analysis = (folder / results.ANALYSIS).is_file()
     text = results.read_analysis(folder) if has_analysis else b""
     analysis = from_json(text, str(folder / results.ANALYSIS)) if has_analysis else None
     rows, missing = _cells(folder, analysis)
-    given = results.read_beside(folder, results.STUDY, bundle.MOST_TEXT)
+    given = results.read_beside(folder, results.STUDY)
     study, places = ({}, {}) if given is None else portable(given, folder)
-    files: dict[str, bytes | Path] = {}
-    records = {}
-    for path in [*results.prediction_files(folder), *results.control_files(folder)]:
-        record = results.record_of(path)
-        records[path] = results.read_json(record)
-        files[f"{path.parent.name}/{path.name}"] = path
-        if records[path]:
-            files[f"{path.parent.name}/{record.name}"] = _without(record.read_bytes(), places)
+    tables = [*results.prediction_files(folder), *results.control_files(folder)]
+    files: dict[str, bytes | Path] = {path.relative_to(folder).as_posix(): path for path in tables}
+    records = results.run_records(folder)
+    if records:
+        index = results.read_index(folder)
+        index |= {"tables": {name: index["tables"][name] for name in files}, "adapters": {}}
+        files[results.INDEX] = _without_paths(results.as_json(index), places)
     if given is not None:
         files[results.STUDY] = yaml.safe_dump(study, sort_keys=False, allow_unicode=True).encode()
     if analysis is not None:
-        files[results.ANALYSIS] = _without(text, places)
-    missing += _absent(given, analysis, sum(not record for record in records.values()))
-    if judged := sum(path.is_dir() for path in (folder / results.JUDGING).glob("*/*")):
-        told = analysis is not None and analysis.experiment is not None
-        missing.append(
-            "the answers by which the choice of data was judged: "
-            f"{results.JUDGING}/ holds studies to export one by one ({judged})"
-            f"{f'; {results.ANALYSIS} has what came of them' if told else ''}"
-        )
-    if empty := rows.filter(pl.all_horizontal(pl.col("tuned", "pgf").is_null())).height:
-        missing.append(f"{empty:,} of {rows.height:,} cells, which were not measured")
-    facts = provenance(folder, study, analysis, [*filter(None, records.values())])
-    facts["missing"] = missing
-    files[bundle.CELLS] = rows.write_csv().encode()
-    files[bundle.PROVENANCE] = _without(results.as_json(facts), places)
-    files[bundle.README] = readme(files, str(study.get("name") or ""), missing).encode()
-    return Export(files, missing)
+        files[results.ANALYSIS] = _without_paths(text, places)
+    missing += _missing(folder, given, analysis, rows, unrecorded=bool(tables) and not records)
+    facts = {**_provenance(folder, study, analysis, records), "missing": missing}
+    files[archive.CELLS] = rows.write_csv().encode()
+    files[archive.PROVENANCE] = _without_paths(results.as_json(facts), places)
+    files[archive.README] = _readme(files, study.get("name"), missing).encode()
+    archive.pack(out, files)
+    return missing
 
 
 def _cells(folder: Path, analysis: Analysis | None) -> tuple[pl.DataFrame, list[str]]:
-    """The rows of the table of cells, and what they lack."""
+    """The rows of `cells.csv`, and what they lack."""
     if not results.prediction_files(folder):
         if analysis is None:
             raise DataError(f"{folder}: neither predictions nor an analysis; nothing to export")
-        return cells_told(analysis), [
+        return _cells_of_analysis(analysis), [
             "predictions: the folder was analysed from tables, so single answers are not known; "
             f"the cells are those of {results.ANALYSIS}, without counts of answers"
         ]
@@ -111,23 +101,180 @@ def _cells(folder: Path, analysis: Analysis | None) -> tuple[pl.DataFrame, list[
         return cells(matrix_of([read])), []
     if read.sha256 not in [one.sha256 for one in analysis.inputs]:
         raise DataError(
-            f"{folder}: {results.ANALYSIS} is not of the tables that are there now; "
-            f"`transferscope analyze {folder} --out {folder}` makes it anew"
+            f"{folder}: {results.ANALYSIS} was not made from the tables in this folder; "
+            f"`transferscope analyze {folder} --out {folder}` makes it again"
         )
     others = [name for name in analysis.models if name not in read.models]
-    told = f"results of {some(map(shown, others))}: {results.ANALYSIS} tells of them, the folder "
-    told += "does not have them"
-    return cells(matrix_of([read], ceiling=analysis.settings.ceiling)), [told] if others else []
+    missing = f"results of {some(map(shown, others))}: {results.ANALYSIS} has them, the folder not"
+    return cells(matrix_of([read], ceiling=analysis.settings.ceiling)), [missing] if others else []
 
 
-def _absent(given: bytes | None, analysis: Analysis | None, unrecorded: int) -> Iterator[str]:
-    """What of the folder is not there."""
-    if given is None:
+def cells(matrix: xr.Dataset) -> pl.DataFrame:
+    """The cells of a matrix, one row each: of each model first its sources, then its controls.
+
+    A cell that was not measured has empty numbers; a seed that a model never had has no row.
+    """
+    parts = [_rows(matrix, "source", matrix["pgf"])]
+    if "control" in matrix.dims:
+        parts.append(_rows(matrix, "control", effects(matrix, "pgf")))
+    rank = {name: place for place, name in enumerate(matrix["model"].values.tolist())}
+    place = pl.col("model").replace_strict(rank, return_dtype=pl.Int64)
+    return pl.concat(parts).sort(place, maintain_order=True)
+
+
+def _rows(matrix: xr.Dataset, dim: str, pgf: xr.DataArray) -> pl.DataFrame:
+    """All cells of sources, or of controls."""
+    dims, prefix = ("model", "seed", dim, "target"), "" if dim == "source" else "control_"
+    numbers = {
+        "items": matrix[f"{prefix}total"],
+        "base_correct": matrix[f"{prefix}paired_base_correct"],
+        "tuned_correct": matrix[f"{prefix}correct"],
+        "base": matrix[f"{prefix}paired_base_accuracy"],
+        "tuned": matrix[f"{prefix}accuracy"],
+        "ceiling": matrix["ceiling"],
+        "pgf": pgf,
+    }
+    columns: dict[str, Any] = {}
+    for name, values in numbers.items():
+        spread = values.expand_dims({d: matrix.sizes[d] for d in dims if d not in values.dims})
+        columns[name] = spread.transpose(*dims).values.ravel()
+    labels = np.meshgrid(*(matrix[d].values.astype(object) for d in dims), indexing="ij")
+    for name, values in zip(("model", "seed", "source", "target"), labels, strict=True):
+        columns[name] = values.ravel().tolist()
+    columns["kind"] = [_kind(dim, name) for name in columns["source"]]
+    frame = pl.DataFrame(columns).with_columns(pl.col(pl.Float64).fill_nan(None))
+    measured = pl.any_horizontal(pl.col("tuned", "pgf").is_not_null()).any()
+    owner = ["model", "seed"] if dim == "source" else ["model", "seed", "source"]
+    return frame.select(pl.col(name).cast(kind) for name, kind in COLUMNS.items()).filter(
+        measured.over(owner)
+    )
+
+
+def _kind(dim: str, name: str) -> str:
+    if dim == "source":
+        return "source"
+    return "control" if name in (*PLACEBOS, REORDERED) else "mixture"
+
+
+def _cells_of_analysis(analysis: Analysis) -> pl.DataFrame:
+    """The cells of an analysis, which has no counts, and no value for the ceiling `self`."""
+    ceilings, name, rows = analysis.settings.ceiling, analysis.settings.measure, []
+    for model, one in analysis.models.items():
+        found = [
+            ("source", source, target, cell.seeds)
+            for source, targets in one.pgf.items()
+            for target, cell in targets.items()
+        ]
+        found += [
+            (_kind("control", control), control, target, estimate.seeds)
+            for control, result in one.controls.items()
+            for target, estimate in result.targets.items()
+        ]
+        for kind, source, target, seeds in found:
+            ceiling = ceilings.get(target, np.nan) if isinstance(ceilings, dict) else ceilings
+            ceiling = np.nan if isinstance(ceiling, str) else float(ceiling)
+            for seed in one.seeds:
+                effect = seeds.get(seed, np.nan)
+                base = one.base_seeds.get(target, {}).get(seed, np.nan)
+                gains = {"pgf": ceiling - base, "relative_gain": base, "raw_gain": 1.0}
+                tuned = round(base + effect * gains[name], 12)
+                gap = ceiling if ceiling > base else np.nan  # PGF is undefined at the ceiling
+                again = float(measure.pgf(*map(np.float64, (base, tuned, gap))))
+                pgf = effect if name == "pgf" else again
+                labels = (model, seed, kind, source, target, None, None, None)
+                rows.append((*labels, base, tuned, ceiling, pgf))
+    frame = pl.DataFrame(rows, schema=COLUMNS, orient="row")
+    return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
+
+
+def _missing(
+    folder: Path,
+    study: bytes | None,
+    analysis: Analysis | None,
+    rows: pl.DataFrame,
+    *,
+    unrecorded: bool,
+) -> Iterator[str]:
+    """A line for each thing that the folder does not have."""
+    if study is None:
         yield f"{results.STUDY}: the folder was not made by `transferscope run`"
     if analysis is None:
         yield f"{results.ANALYSIS}: the folder had not been analysed"
     if unrecorded:
-        yield f"records of {unrecorded} tables, and with them versions and hashes"
+        yield f"{results.INDEX}, and with it versions and hashes"
+    if judged := sum(path.is_dir() for path in (folder / results.JUDGING).glob("*/*")):
+        has_result = analysis is not None and analysis.experiment is not None
+        yield (
+            "the answers by which the choice of data was judged: "
+            f"{results.JUDGING}/ holds studies to export one by one ({judged})"
+            f"{f'; {results.ANALYSIS} has the result' if has_result else ''}"
+        )
+    if empty := rows.filter(pl.all_horizontal(pl.col("tuned", "pgf").is_null())).height:
+        yield f"{empty:,} of {rows.height:,} cells, which were not measured"
+
+
+def _provenance(
+    folder: Path,
+    study: Mapping[str, Any],
+    analysis: Analysis | None,
+    records: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Where the numbers are from; `docs/bundle.md` explains each field.
+
+    Args:
+        study: the values of its file; empty where there is none.
+        records: of runs, as the index has them.
+    """
+
+    def part(record: Mapping[str, Any], field: str) -> dict[str, Any]:
+        return value if isinstance(value := record.get(field), dict) else {}
+
+    def values_of(parts: Iterator[dict[Any, Any]]) -> dict[str, list[str]]:
+        """Each name with the values that the parts give it, mostly one."""
+        found: dict[str, dict[str, None]] = {}
+        for one in parts:
+            for name, value in one.items():
+                found.setdefault(str(name), {})[str(value)] = None
+        return {name: list(values) for name, values in found.items()}
+
+    adapters = []
+    for record in records:
+        model, source, seed = (part(record, "run").get(k) for k in ("model", "source", "seed"))
+        if isinstance(model, str) and isinstance(source, str) and isinstance(seed, int):
+            place = folder / results.adapter_path(model, source, seed) / results.RUN
+            adapters += [made] if (made := results.read_json(place)) else []
+    style = part(study, "evaluation").get("prompt")
+    inputs = [] if analysis is None else [asdict(one) for one in analysis.inputs]
+    return {
+        "bundle": FORMAT,
+        "written_by": f"transferscope {version('transferscope')}",
+        "study": study.get("name"),
+        "versions": values_of(part(one, "versions") for one in records),
+        "bases": values_of({part(one, "run").get("model"): one.get("base")} for one in records),
+        "right_answers": values_of(part(one, "gold") for one in records),
+        "prompt": {"style": style, "added": DIRECT if style == "direct" else ""},
+        "adapters": adapters,
+        "took": measured_costs(folder),
+        "analysis": analysis and {"version": analysis.version, "inputs": inputs},
+    }
+
+
+def _readme(files: Mapping[str, Any], study: Any, missing: Sequence[str]) -> str:
+    """What every file and column is, for people without this package."""
+    environment = jinja2.Environment(
+        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
+    )
+    return (
+        environment.from_string(asset("bundle_readme.txt.jinja")).render(
+            title=f"Results of the study {study!r}" if study else "Results",
+            tables=any(name.startswith(results.PREDICTIONS) for name in files),
+            controls=any(name.startswith(results.CONTROLS) for name in files),
+            analysis=results.ANALYSIS in files,
+            study=results.STUDY in files,
+            missing=missing,
+        )
+        + "\n"
+    )
 
 
 def portable(data: bytes, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -136,7 +283,7 @@ def portable(data: bytes, folder: Path) -> tuple[dict[str, Any], dict[str, str]]
     `/data/weights` becomes `./weights`; a second folder of that name `./weights-2`.
 
     Raises:
-        DataError: it is no study file.
+        DataError: it is not a study file.
     """
     try:
         study = load_yaml(data.decode())
@@ -151,24 +298,23 @@ def portable(data: bytes, folder: Path) -> tuple[dict[str, Any], dict[str, str]]
             return {key: replaced(one) for key, one in value.items()}
         if isinstance(value, list):
             return [replaced(one) for one in value]
-        if not isinstance(value, str) or not _is_absolute(value):
+        if not isinstance(value, str):
+            return value
+        windows = PureWindowsPath(value)
+        absolute = PurePosixPath(value).is_absolute() or bool(windows.drive)
+        if not absolute and not value.startswith(("~", "\\")):
             return value
         if value not in places:
-            last = PureWindowsPath(value).name or "folder"  # it knows both kinds of slash
             taken = [place.removeprefix("./") for place in places.values()]
-            places[value] = f"./{results.safe_name(last, taken)}"
+            # A Windows path knows both kinds of slash.
+            places[value] = f"./{results.safe_name(windows.name or 'folder', taken)}"
         return places[value]
 
     return replaced(study), places
 
 
-def _is_absolute(text: str) -> bool:
-    windows = PureWindowsPath(text)
-    return PurePosixPath(text).is_absolute() or bool(windows.drive) or text.startswith(("~", "\\"))
-
-
-def _without(data: bytes, places: Mapping[str, str]) -> bytes:
-    """JSON without the study's own paths, nor the home of whoever ran it."""
+def _without_paths(data: bytes, places: Mapping[str, str]) -> bytes:
+    """JSON without the study's absolute paths and without the user's home."""
     home = str(Path.home())
     known = dict(places) | ({f"{home}/": "~/"} if len(home) > 1 else {})
     for path in sorted(known, key=len, reverse=True):

@@ -36,7 +36,7 @@ from transferscope.selection import Mixture, mixture
 from transferscope.selection.arms import Way, Ways, experiment_of, judging_study, unknown, ways
 from transferscope.selection.judge import judge
 from transferscope.store import atomic
-from transferscope.store.progress import standing
+from transferscope.store.progress import progress_of
 from transferscope.study import Study
 from transferscope.study.file import suite_of
 from transferscope.study.items import hashed
@@ -167,13 +167,13 @@ def _why_not(study: Study, folder: Path, its: Ways | None, mix: Mixture) -> str:
     if tried != ([shares] if (shares := _shares(study, mix)) else []):
         return "with these settings the matrix chooses another mixture than the one that was tried"
     try:
-        state = standing(folder).state
+        state = progress_of(folder).state
     except DataError:
         state = "stopped"
     if state not in ("done", "failed in part"):
         return "what judges it is not finished; run the study again"
-    tables = [*results.prediction_files(folder), *results.control_files(folder)]
-    return "" if len(tables) > 1 else "its training failed"  # the first is the base's
+    runs = results.run_records(folder)
+    return "" if len(runs) > 1 else "its training failed"  # the first is the base's
 
 
 def _judged(

@@ -1,28 +1,23 @@
-"""The results folder of a study: the only module that knows the file names inside it.
+"""The results folder of a study: the only package that knows the file names inside it.
 
-    study.yaml                    the study as run
-    adapters/MODEL/SOURCE/SEED/   LoRA weights in PEFT's format, and the record of their run
-    predictions/*.parquet         one predictions table per run, each with its record (.json)
-    controls/*.parquet            the same of runs that are no source: placebos and mixtures
-    aside/                        tables that the study as it is now does not ask for
-    digests.json                  digests of items that take long to make
-    features/                     vision features that did not fit in memory; may be deleted
-    run.jsonl                     what happened when
-    analysis.json                 the analysis, schema 1
-    exhibits.json                 items that flipped, with small pictures; may be deleted
-    report.html                   the page
-    comparison.json               runs beside their base, from `compare`, with a page of its own
-    figures/                      the page's charts as files
-    selection.json, judging/      what the matrix said to train on, and study folders that judge it
+    study.yaml                       the study as it was run, with every default
+    adapters/MODEL/SOURCE/SEED/      LoRA weights in PEFT's format; run.json says how they were made
+    predictions/MODEL/SOURCE/SEED/   one immutable Parquet file for each target
+    predictions/MODEL/base/          the same of the base
+    controls/MODEL/SOURCE/SEED/      the same of runs that are no source: placebos and mixtures
+    index.json                       which run has which files, their content keys and checksums
+    digests.json                     digests of items that take long to compute
+    features/                        vision features that did not fit in memory; may be deleted
+    run.jsonl                        one line for each event; `progress` lists the events
+    analysis.json                    the analysis, schema 1
+    exhibits.json                    items that flipped, with small images; may be deleted
+    report.html                      the page
+    comparison.json                  runs compared with their base, written by `compare`
+    figures/                         the page's charts as files
+    selection.json, judging/         the chosen mixtures, and the study folders that test them
 
-In:   a folder's path, and bytes that somebody else decided on.
-Out:  the same bytes on disk, each file written whole or not at all. Files that belong together are
-      `staged`: after a crash there are all of them or none.
-
-It decides nothing about content.
-
-With it: `lock`, `atomic` (files whole or not at all). Upon it: `bundle` (the folder as a zip),
-`store` (finished cells), `standing` (how far a study is), `mirror` and `away` (kept at an address).
+`atomic` writes files whole and locks the folder, `cells` keeps finished cells and the index,
+`progress` reads the log, `remote` copies the folder to an address, `archive` zips it.
 """
 
 import contextlib
@@ -42,7 +37,7 @@ STUDY = "study.yaml"
 ADAPTERS = "adapters"
 PREDICTIONS = "predictions"
 CONTROLS = "controls"
-ASIDE = "aside"
+INDEX = "index.json"
 DIGESTS = "digests.json"
 LOG = "run.jsonl"
 RUN = "run.json"
@@ -55,21 +50,58 @@ FEATURES = "features"
 SELECTION, JUDGING = "selection.json", "judging"
 
 _LONGEST = 100  # characters of a file name; some file systems stop at 143
+_TABLE = re.compile(rf"({PREDICTIONS}|{CONTROLS})(/\w[\w.-]*){{1,4}}\.parquet", re.ASCII)
+
+
+def is_table(name: str) -> bool:
+    """Whether a relative path is one of a prediction table; such a path stays in the folder."""
+    return _TABLE.fullmatch(name) is not None
+
+
+def read_index(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The folder's index: `runs`, `tables` and `adapters`, see `cells`; empty where there is none.
+
+    Raises:
+        DataError: it is damaged, or names a file outside the folder.
+    """
+    path = Path(folder, INDEX)
+    if not path.exists():
+        return {}
+    index = read_json(path)
+    try:
+        files = [name for one in index["runs"] for name in one["cells"].values()]
+        if all(is_table(name) for name in [*files, *index["tables"]]):
+            return index
+    except (KeyError, TypeError, AttributeError):
+        pass
+    raise DataError(
+        f"{path}: not a valid index; restore it, or delete it to compute all cells again"
+    )
 
 
 def prediction_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """The folder's prediction tables, by name; empty where there are none."""
-    return _parquets(Path(folder, PREDICTIONS))
+    """The folder's current prediction tables, in the study's order; by name without an index."""
+    return [file for files in files_by_run(folder) for file in files]
 
 
 def control_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """The folder's tables of placebos and mixtures, by name; empty where there are none."""
-    return _parquets(Path(folder, CONTROLS))
+    """The same for placebos and mixtures."""
+    return [file for files in files_by_run(folder, controls=True) for file in files]
 
 
-def _parquets(folder: Path) -> list[Path]:
-    tables = folder.glob("*.parquet")
-    return sorted(path for path in tables if path.is_file() and not path.name.startswith("."))
+def files_by_run(folder: str | os.PathLike[str], *, controls: bool = False) -> list[list[Path]]:
+    """The current tables of each run in the study's order; without an index, each file alone."""
+    root, part = Path(folder), CONTROLS if controls else PREDICTIONS
+    if index := read_index(root):
+        runs = [[root / name for name in one["cells"].values()] for one in index["runs"]]
+        return [files for files in runs if files and files[0].is_relative_to(root / part)]
+    found = (path for path in (root / part).rglob("*.parquet") if path.is_file())
+    return [[path] for path in sorted(found) if not path.name.startswith(".")]
+
+
+def run_records(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """What the index records of each run in the study's order; empty without an index."""
+    return read_index(folder).get("runs", [])
 
 
 def read_beside(folder: str | os.PathLike[str], name: str, most: int = 1 << 20) -> bytes | None:
@@ -92,7 +124,7 @@ def read_analysis(folder: str | os.PathLike[str]) -> bytes:
     """The bytes of the folder's `analysis.json`.
 
     Raises:
-        DataError: there is none, or it cannot be read.
+        DataError: the file is missing or cannot be read.
     """
     path = Path(folder, ANALYSIS)
     try:
@@ -112,10 +144,10 @@ def save(
     figures: Mapping[str, bytes] | None = None,
     exhibits_json: bytes | None = None,
 ) -> list[Path]:
-    """Write an analysis, its page and its figures into the folder, which is made if need be.
+    """Write an analysis, its page and its figures into the folder, which is made if missing.
 
     `analysis.json` is written last: where it is new, so is everything beside it. Figures of an
-    earlier analysis with other names stay; its exhibits go where there are no new ones.
+    earlier analysis with other names stay; its exhibits are removed where there are no new ones.
 
     Args:
         figures: file name (made safe here) to content.
@@ -144,7 +176,7 @@ def save(
 def save_comparison(
     folder: str | os.PathLike[str], comparison_json: bytes, report_html: str
 ) -> list[Path]:
-    """Write a comparison and its page into the folder, which is made if need be.
+    """Write a comparison and its page into the folder, which is made if missing.
 
     Returns:
         The paths written, `comparison.json` first.
@@ -176,25 +208,17 @@ def safe_name(name: str, taken: Collection[str] = ()) -> str:
     return safe
 
 
+def unique_name(name: str) -> str:
+    """A safe file name that differs for different names: a changed one ends with a hash."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:60]
+    if safe == name and name[:1] not in ("", ".", "-"):
+        return safe
+    return f"{safe.lstrip('.-') or '_'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 def cache_folder() -> Path:
-    """Where things of this user are kept that can be had again."""
+    """Where this user's files lie that can be fetched or computed again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "transferscope")
-
-
-def table_path(*parts: str, beside: bool = False) -> Path:
-    """Where a run's predictions lie in the folder, e.g. of rank, model, seed and source.
-
-    Tables are read in the order of their names.
-    """
-    name = ".".join(safe_name(part) for part in parts)
-    if len(name) > _LONGEST - 20:  # what would be cut off tells runs apart
-        name = f"{name[: _LONGEST - 35]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-    return Path(CONTROLS if beside else PREDICTIONS, f"{name}.parquet")
-
-
-def aside_path(table: Path, key: str) -> Path:
-    """Where a table that is no longer asked for lies in the folder."""
-    return Path(ASIDE, f"{table.stem}-{key[:12]}.parquet")
 
 
 def adapter_path(model: str, source: str, seed: int) -> Path:
@@ -203,24 +227,12 @@ def adapter_path(model: str, source: str, seed: int) -> Path:
 
 
 def judging_folder(folder: str | os.PathLike[str], model: str, target: str) -> Path:
-    """Where lies what judges the choice for a model and a target."""
+    """The study folder that tests the mixture chosen for a model and a target."""
     return Path(folder, JUDGING, safe_name(model), safe_name(target))
 
 
-def tables(folder: str | os.PathLike[str]) -> list[Path]:
-    """All prediction tables of runs, placebos and those set aside, relative to the folder."""
-    root = Path(folder)
-    found = (path for room in (PREDICTIONS, CONTROLS, ASIDE) for path in root.glob(f"{room}/*"))
-    return sorted(path.relative_to(root) for path in found if path.suffix == ".parquet")
-
-
-def record_of(path: Path) -> Path:
-    """Where the record of a table or an adapter's folder lies."""
-    return path.with_suffix(".json") if path.suffix == ".parquet" else path / RUN
-
-
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty where there is none, or none that can be read."""
+    """A JSON object from a file; empty where there is no file or none that can be read."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -234,7 +246,7 @@ def as_json(value: Mapping[str, Any]) -> bytes:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder, its record aside, by name."""
+    """SHA-256 of every file in a folder but its `run.json`, by name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         path.relative_to(folder).as_posix(): checksum(path) for path in files if path.name != RUN
@@ -250,18 +262,18 @@ def checksum(path: Path) -> str:
         return ""
 
 
-def log(folder: str | os.PathLike[str], event: str, **what: object) -> None:
+def log(folder: str | os.PathLike[str], event: str, **fields: object) -> None:
     """Append a line to the folder's log.
 
     Raises:
         DataError: it cannot be written.
     """
-    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **what}
+    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
     path = Path(folder, LOG)
     try:
         with path.open("ab+") as file:
             end = file.seek(0, os.SEEK_END)
-            if end:  # a line that a crash cut short stays alone
+            if end:  # a line that a crash cut short must not swallow this one
                 file.seek(end - 1)
                 file.write(b"" if file.read(1) == b"\n" else b"\n")
             file.write(json.dumps(line).encode() + b"\n")
@@ -270,7 +282,7 @@ def log(folder: str | os.PathLike[str], event: str, **what: object) -> None:
 
 
 def logged(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The lines of the folder's log; one that a crash cut short is passed over."""
+    """The lines of the folder's log; a line that a crash cut short is skipped."""
     try:
         lines = Path(folder, LOG).read_bytes().splitlines()
     except OSError:

@@ -1,156 +1,128 @@
-"""Files written whole or not at all, several of them together, by one process at a time.
-
-A folder that is `locked` belongs to this process; files that are `staged` take their places all or
-none, also through a crash, since the next `locked` finishes what was ready.
-"""
+"""Files and folders written whole or not at all, in a folder that one process at a time writes."""
 
 import contextlib
 import os
 import shutil
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
 from transferscope.errors import DataError, StudyError
-from transferscope.store import lock
 
 LOCK = ".lock"
-
-MOVING = threading.Lock()
-"""Held while staged files take their places; who holds it sees all of them or none."""
+_TEMPORARY = ".writing-"
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
+def write_whole(path: str | os.PathLike[str], data: bytes, *, sync: bool = False) -> Path:
     """Write a file whole or not at all: under a temporary name beside it, then renamed.
 
     Missing folders are made. A reader sees the old content or the new, never a part.
 
+    Args:
+        sync: wait until the data is on the disk, so that a power loss cannot take it back.
+
     Raises:
         DataError: the file cannot be written; nothing is left behind.
     """
-    with whole(path) as file:
+    with whole(path, sync=sync) as file:
         file.write(data)
     return Path(path)
 
 
 @contextlib.contextmanager
-def whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """An open file that takes its place when the block ends, or goes when the block raises.
+def whole(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[BinaryIO]:
+    """An open file that takes its place when the block ends and is removed when the block raises.
 
     Raises:
         DataError: as `write_whole`; also for a file that the block cannot read.
     """
     path = Path(path)
-    temporary = path.parent / f".writing-{uuid.uuid4().hex}"
+    temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
-        with contextlib.suppress(OSError):  # gone already, unless writing failed
+        with contextlib.suppress(OSError):  # renamed already, unless writing failed
             temporary.unlink()
 
 
 @contextlib.contextmanager
-def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """The folder, made if need be, for this process alone; what a crash left is put right first.
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A name under which the block makes a folder; it replaces `path` when the block ends.
 
-    The lock goes with the process, however it ends.
+    A crash between the two steps of replacing leaves no folder, never a mixture of old and new.
 
     Raises:
-        StudyError: another process has it.
-        DataError: the folder cannot be made.
+        DataError: the folder cannot be written; nothing is left behind.
     """
-    root = Path(folder)
+    temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        handle = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as written:
+                    os.fsync(written.fileno())
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
     except OSError as error:
-        raise DataError(f"{root}: cannot be written: {error.strerror}") from None
-    try:
-        if not lock.take(handle):
-            owner = os.pread(handle, 20, 0).decode(errors="replace").strip()
-            who = f" (process {owner})" if owner.isdigit() else ""
-            raise StudyError(
-                f"{root}: another run{who} works in this folder; wait for it, or give another --out"
-            )
-        os.truncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
-        _recover(root)
-        yield root
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
-        os.close(handle)
-
-
-def is_locked(folder: str | os.PathLike[str]) -> bool:
-    """Whether a process works in the folder now; changes nothing there."""
-    return lock.is_taken(Path(folder, LOCK))
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def staged(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """An empty folder whose files move into `folder`, by the same relative paths, all or none.
+def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """The folder, made if missing, for this process alone; half-written files are removed first.
 
-    They move when the block ends. A crash before leaves nothing; one after its rename is made good
-    by the next `locked`. Nothing moves when the block raises.
+    The operating system releases the lock when the process ends, however it ends.
 
     Raises:
-        DataError: the files cannot be written.
+        StudyError: another process holds the lock.
+        DataError: the folder cannot be made.
     """
-    root, mark = Path(folder), uuid.uuid4().hex
-    stage, ready = root / f".staged-{mark}", root / f".ready-{mark}"
+    root = Path(folder)
+    lock = FileLock(root / LOCK, timeout=0.3)  # `is_locked` holds it for a moment
     try:
-        stage.mkdir(parents=True)
-        yield stage
-        for path in stage.rglob("*"):
-            _sync(path)
-        os.rename(stage, ready)
-        _sync(root)
-        _move(ready, root)
+        root.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise StudyError(
+            f"{root}: another run uses this folder; wait for it to end, or give another --out"
+        ) from None
     except OSError as error:
-        where = error.filename or root
-        raise DataError(f"{where}: cannot be written: {error.strerror}") from None
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def _recover(root: Path) -> None:
-    """Finish what was ready when a process died, and remove what was not."""
-    for ready in sorted(root.glob(".ready-*")):
-        _move(ready, root)
-    for stage in root.glob(".staged-*"):
-        shutil.rmtree(stage, ignore_errors=True)
-    for temporary in (*root.glob(".writing-*"), *root.glob("*/.writing-*")):
-        temporary.unlink(missing_ok=True)
-
-
-def _move(ready: Path, root: Path) -> None:
-    """Every file of a ready folder to its place; may be done again after a crash."""
-    places = set()
-    with MOVING:
-        for path in sorted(ready.rglob("*")):
-            if path.is_file():
-                place = root / path.relative_to(ready)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(path, place)
-                places.add(place.parent)
-    for folder in places:
-        _sync(folder)
-    shutil.rmtree(ready)
-
-
-def _sync(path: Path) -> None:
-    """Onto the disk, so that a power loss cannot take it back."""
+        raise DataError(f"{root}: cannot be written: {error.strerror}") from None
     try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:  # a folder, where folders cannot be opened
-        return
-    try:
-        os.fsync(handle)
+        for half in list(root.rglob(f"{_TEMPORARY}*")):
+            if half.is_dir():
+                shutil.rmtree(half, ignore_errors=True)
+            else:
+                half.unlink(missing_ok=True)
+        yield root
     finally:
-        os.close(handle)
+        lock.release()
+
+
+def is_locked(folder: str | os.PathLike[str]) -> bool:
+    """Whether a process holds the folder's lock; creates nothing there."""
+    path = Path(folder, LOCK)
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that may only be read
+        return False

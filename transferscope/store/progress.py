@@ -1,12 +1,24 @@
-"""How far a study is, from its folder alone: while another process works there, or afterwards.
+"""How far a study is, from the log in its folder: while it runs, or afterwards.
 
-In:   a results folder, whose log says what was begun, finished and given up.
-Out:  a `Standing`, and one for each study that judges where the study is an experiment.
+Takes no lock and changes nothing. Each line of `run.jsonl` has `time` and `event`; most have
+`model`, `runs`, `worker`, and how far the run is: `cells` of `of`, `work` of `total`.
 
-Reads, takes no lock and changes nothing.
+    begin      a run of the study began: `study`, `versions`
+    notes      what a reader must know of the items
+    damaged    a table whose checksum differs: `file`
+    start      a worker began a shard: `node`
+    train      what training took: `items`, `tokens`, `flops`, `seconds`
+    curve      how an adapter learned
+    score      what scoring took
+    finished   a shard is finished
+    progress   what each worker does, every 30 seconds: `doing`
+    again      a shard ran out of memory and is tried with less at once: `error`, `how`
+    lost       a worker went away over a shard, which is tried again
+    failed     a shard was given up: `error`, `traceback`; with `alone`, one adapter that diverged
+    stopped    the run ended by an error or Ctrl-C
+    end        the run ended
 """
 
-from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,13 +27,14 @@ from transferscope import store as results
 from transferscope.errors import DataError
 from transferscope.store import atomic
 
-ENOUGH = 0.05
-"""The share of all work that says how long the rest will take."""
+MIN_SHARE = 0.05
+"""The share of all work that must be done before the remaining time is estimated."""
 
-State = Literal["running", "done", "failed in part", "stopped"]
+State = Literal["running", "unfinished", "done", "failed in part", "stopped"]
+"""`unfinished` where a folder at an address does not show whether a process works on it."""
 
 
-class Place(NamedTuple):
+class ActiveShard(NamedTuple):
     """A worker and what it does."""
 
     worker: str
@@ -32,97 +45,93 @@ class Place(NamedTuple):
     """When it began the shard."""
 
 
-class Standing(NamedTuple):
-    """Where a study stands."""
+class StudyProgress(NamedTuple):
+    """How far a study is."""
 
     study: str
     state: State
-    begun: str
+    started: str
     """When the last run began (ISO 8601, UTC)."""
     updated: str
     """When its log was last written."""
     cells: int
-    of: int
+    total_cells: int
     failed: list[dict[str, Any]]
     """`runs` and `error` of each shard that the last run gave up."""
-    places: list[Place]
-    """Empty unless it is running."""
-    again: int
+    active: list[ActiveShard]
+    """Empty unless the study is running."""
+    retries: int
     """Shards that were tried again: out of memory, or a worker was lost."""
     seconds_left: float | None
-    """None where nobody knows: it is not running, or has done too little yet."""
+    """None where unknown: the study is not running, or too little is done."""
     stopped_by: str
-    """What ended a run that stopped; empty where nothing was written, as when it is killed."""
+    """The error that stopped the run; empty where none was logged, as when it is killed."""
 
 
-def standing(folder: str | Path, held: bool | None = None) -> Standing:
-    """Where the study in a folder stands.
+def progress_of(folder: str | Path, *, remote: bool = False) -> StudyProgress:
+    """How far the study in a folder is.
 
     Args:
-        held: whether a process works on it; None: as the folder's lock says.
+        remote: the folder is a copy from an address, so that its lock says nothing.
 
     Raises:
         DataError: no study was run there.
     """
     lines = results.logged(folder)
-    begins = [place for place, line in enumerate(lines) if line.get("event") == "begin"]
+    begins = [number for number, line in enumerate(lines) if line.get("event") == "begin"]
     if not Path(folder).is_dir():
         raise DataError(f"{folder}: no such folder; expected a study's results folder")
     if not begins:
         raise DataError(f"{folder}: no study was run in this folder; `transferscope run` does")
     lines = lines[begins[-1] :]
     ended = next((line for line in lines if line.get("event") in ("end", "stopped")), None)
-    last = [line for line in lines if "of" in line][-1:] or [{}]
+    last = next((line for line in reversed(lines) if "of" in line), {})
     failed = [
         {"runs": line.get("runs", []), "error": line.get("error", "")}
         for line in lines
         if line.get("event") == "failed"
     ]
-    held = atomic.is_locked(folder) if held is None else held
-    state: State = "running" if ended is None and held else "stopped"
+    state: State = "stopped"
+    if ended is None and (remote or atomic.is_locked(folder)):
+        state = "unfinished" if remote else "running"
     if ended is not None and ended["event"] == "end":
         state = "failed in part" if failed else "done"
-    return Standing(
+    return StudyProgress(
         study=str(lines[0].get("study", "")),
         state=state,
-        begun=_text(lines[0]),
-        updated=_text(lines[-1]),
-        cells=int(last[0].get("cells", 0)),
-        of=int(last[0].get("of", 0)),
+        started=str(lines[0].get("time", "")),
+        updated=str(lines[-1].get("time", "")),
+        cells=int(last.get("cells", 0)),
+        total_cells=int(last.get("of", 0)),
         failed=failed,
-        places=_places(lines) if state == "running" else [],
-        again=sum(line.get("event") in ("again", "lost") for line in lines),
-        seconds_left=_left(lines[0], last[0]) if state == "running" else None,
+        active=_active_shards(lines) if state == "running" else [],
+        retries=sum(line.get("event") in ("again", "lost") for line in lines),
+        seconds_left=_seconds_left(lines[0], last) if state == "running" else None,
         stopped_by=str((ended or {}).get("error", "")),
     )
 
 
-def judging(folder: str | Path, held: bool | None = None) -> dict[str, Standing]:
-    """Where an experiment's second stage stands: what judges a choice, by model and target.
-
-    Args:
-        held: as for `standing`.
-    """
+def judging_progress(folder: str | Path, *, remote: bool = False) -> dict[str, StudyProgress]:
+    """How far an experiment's second stage is, by model and target; `remote` as `progress_of`."""
     return {
-        f"{one.parent.name}, {one.name}": standing(one, held)
+        f"{one.parent.name}, {one.name}": progress_of(one, remote=remote)
         for one in sorted(Path(folder, results.JUDGING).glob("*/*"))
         if any(line.get("event") == "begin" for line in results.logged(one))
     }
 
 
-def _places(lines: Iterable[dict[str, Any]]) -> list[Place]:
+def _active_shards(lines: list[dict[str, Any]]) -> list[ActiveShard]:
     """The shards that were begun and not ended, and by whom."""
-    found: dict[str, Place] = {}
+    found: dict[str, ActiveShard] = {}
     for line in lines:
         worker, event = str(line.get("worker", "")), line.get("event")
         if event == "start":
             runs = line.get("runs") or [""]
             more = f" and {len(runs) - 1} more" if runs[1:] else ""
-            found[worker] = Place(worker, str(line.get("node", "")), runs[0] + more, _text(line))
-        elif event == "failed" and line.get("alone"):
-            continue  # the others of its shard go on
-        elif event in ("finished", "failed", "again", "lost"):
-            found.pop(worker, None)
+            since, node = str(line.get("time", "")), str(line.get("node", ""))
+            found[worker] = ActiveShard(worker, node, runs[0] + more, since)
+        elif event in ("finished", "failed", "again", "lost") and not line.get("alone"):
+            found.pop(worker, None)  # `alone`: the others of its shard go on
         elif event == "progress" and isinstance(line.get("doing"), dict):
             for name, doing in line["doing"].items():
                 if name in found:
@@ -130,39 +139,34 @@ def _places(lines: Iterable[dict[str, Any]]) -> list[Place]:
     return list(found.values())
 
 
-def _left(first: dict[str, Any], last: dict[str, Any]) -> float | None:
-    """Seconds that the rest takes at the pace so far."""
-    work, total = float(last.get("work", 0)), float(last.get("total", 0))
+def _seconds_left(first: dict[str, Any], last: dict[str, Any]) -> float | None:
     try:
-        begun, now = (datetime.fromisoformat(_text(line)) for line in (first, last))
+        begun, now = (datetime.fromisoformat(str(line.get("time"))) for line in (first, last))
     except ValueError:
         return None
+    work, total = float(last.get("work", 0)), float(last.get("total", 0))
     return seconds_left((now - begun).total_seconds(), work, total)
 
 
 def seconds_left(passed: float, work: float, total: float) -> float | None:
-    """Seconds that the rest takes at the pace so far; None where too little is done to tell.
+    """Seconds that the remaining work takes at the pace so far; None where too little is done.
 
-    The first items are drawn and looked at, which the later ones are spared.
+    The first cells also wait for items to be drawn and images to be encoded; later ones do not.
     """
-    if work < ENOUGH * total or work <= 0:
+    if work < MIN_SHARE * total or work <= 0:
         return None
     return round(passed * (total - work) / work, 1)
 
 
-def measured(folder: str | Path) -> dict[str, dict[str, float]]:
-    """What training and scoring took so far in a results folder, by model, from its log."""
+def measured_costs(folder: str | Path) -> dict[str, dict[str, float]]:
+    """What training and scoring took so far by model, e.g. `train_seconds`, from the log."""
     found: dict[str, dict[str, float]] = {}
     for line in results.logged(folder):
         if line.get("event") in ("train", "score") and isinstance(line.get("model"), str):
-            own = found.setdefault(line["model"], {})
+            costs = found.setdefault(line["model"], {})
             for field in ("items", "tokens", "flops", "seconds"):
                 value = line.get(field)
                 if isinstance(value, int | float):
                     key = f"{line['event']}_{field}"
-                    own[key] = own.get(key, 0) + value
+                    costs[key] = costs.get(key, 0) + value
     return found
-
-
-def _text(line: dict[str, Any]) -> str:
-    return str(line.get("time", ""))

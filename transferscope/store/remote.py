@@ -1,33 +1,26 @@
-"""A results folder at an address, such as `s3://bucket/study`: read, written and claimed.
+"""A results folder at an address such as `s3://bucket/study`: copied here, and copied back.
 
-fsspec reaches it, whatever it is: an object store, a web folder, another machine. Names there are a
-results folder's own; what else lies there, and what begins with a dot, is left alone.
-
-In:   an address.
-Out:  names with what tells their versions apart; files fetched and sent.
+The work goes on in a folder of this machine. What is new at the address is fetched before a run,
+and what is new here is sent after each shard. The index is sent last, so that at the address too a
+shard's files count all or none. One process at a time may use an address; nothing enforces that.
 """
 
 import contextlib
-import json
+import hashlib
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from transferscope import store as results
 from transferscope.errors import DataError, MissingExtra, StudyError
-
-CLAIM, VOUCHED = ".claim.json", ".vouched.json"
-
-BEAT = 20.0
-"""Seconds between two signs of life of a claim."""
-PATIENCE = 4 * BEAT
-"""Seconds without one after which a claim is taken over."""
+from transferscope.store import atomic
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
-_NAME = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
-_BATCH = 32
-"""Files that are under way at once, where the store allows it."""
+_NAME = re.compile(r"(\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
+"""Names that are copied: nothing hidden, and nothing outside the folder."""
+_FEATURES = re.compile(rf"(.*/)?{results.FEATURES}/.*")  # computed as quickly as sent
 
 
 def is_address(place: str) -> bool:
@@ -35,28 +28,22 @@ def is_address(place: str) -> bool:
     return _ADDRESS.match(place) is not None
 
 
-class Claim(NamedTuple):
-    """Who works on what is at an address."""
+class RemoteCopy:
+    """A folder of this machine, and the folder at an address that it is a copy of.
 
-    holder: str
-    """Of the folder that is worked in: whoever has that folder's lock may have the claim."""
-    host: str
-    process: int
-    beat: int = 0
-    """Grows as long as the holder lives."""
-
-
-class Away:
-    """The folder at an address.
+    `known.json` beside the folder lists the files that are equal at both places: name to the
+    version there and the state here. So a file that changed at one place is known.
 
     Raises:
-        MissingExtra: what reaches such addresses is not installed.
-        StudyError: it is no address that anything reaches, or its bucket is not there.
+        MissingExtra: fsspec, or its package for such addresses, is not installed.
+        StudyError: fsspec knows no such addresses, or the bucket does not exist.
+        DataError: the address cannot be reached.
     """
 
-    def __init__(self, address: str) -> None:
-        self.address = address.rstrip("/")
-        protocol = address.partition("://")[0]
+    def __init__(self, address: str, folder: Path) -> None:
+        self.address, self.folder = address.rstrip("/"), folder
+        self._known = folder.parent / "known.json"
+        self._equal: dict[str, Any] = results.read_json(self._known)
         try:
             from fsspec.core import url_to_fs
         except ModuleNotFoundError:
@@ -65,166 +52,152 @@ class Away:
                 "pip install 'transferscope[remote]'"
             ) from None
         try:
-            self._files, root = url_to_fs(self.address)
+            self._remote, root = url_to_fs(self.address)
         except ImportError as error:
             raise MissingExtra(f"{address}: {error}") from None
         except ValueError:
             raise StudyError(
-                f"{address}: nothing reaches {protocol}:// addresses; expected one of fsspec's, "
-                "such as s3:// or gs://"
+                f"{address}: must be an address that fsspec knows, such as s3:// or gs://"
             ) from None
         self._root = root.rstrip("/")
         bucket = self._root.partition("/")[0]
-        with self._reached():
-            there = not bucket or self._files.exists(bucket)
-        if not there:
-            raise StudyError(f"{address}: there is no {bucket!r}, or you may not see it")
+        with self._errors_named():
+            exists = not bucket or self._remote.exists(bucket)
+        if not exists:
+            raise StudyError(f"{address}: {bucket!r} does not exist, or you may not read it")
 
-    @contextlib.contextmanager
-    def _reached(self) -> Iterator[None]:
-        try:
-            yield
-        except (DataError, StudyError):
-            raise
-        except Exception as error:  # every store has its own
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise DataError(f"{self.address}: cannot be reached: {said}") from None
+    def fetch(self, wanted: Callable[[str], bool] = lambda name: True) -> None:
+        """Copy here the wanted files that are new at the address, vision features left out."""
+        remote, here = self._versions(), self._here()
+        new = [
+            name
+            for name, version in remote.items()
+            if wanted(name)
+            and not _FEATURES.fullmatch(name)
+            and (name not in here or version != self._equal.get(name, [""])[0])
+        ]
+        for name in new:
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with self._errors_named():
+            self._remote.get(self._paths(new), [str(self.folder / name) for name in new])
+        self._note_equal(new, remote)
 
-    def names(self) -> dict[str, str]:
-        """Every file's version by its name, the folder itself left out."""
-        with self._reached():
-            self._files.invalidate_cache()
-            found = self._files.find(self._root, detail=True)
+    def send(self) -> None:
+        """Copy to the address what is new here, the index last; remove there what is gone here.
+
+        Raises:
+            DataError: the address cannot be reached; the next call sends what is missing.
+        """
+        here = self._here()
+        new = [name for name in here if self._equal.get(name, ["", None])[1] != here[name]]
+        gone = self._equal.keys() - here.keys()
+        if not new and not gone:
+            return
+        index = [name for name in new if Path(name).name == results.INDEX]
+        for part in (sorted(set(new) - set(index)), index):
+            local, there = [str(self.folder / name) for name in part], self._paths(part)
+            with self._errors_named():
+                try:
+                    self._remote.put(local, there)
+                except FileNotFoundError:  # not an object store: folders must be made first
+                    for parent in {path.rpartition("/")[0] for path in there}:
+                        self._remote.makedirs(parent, exist_ok=True)
+                    self._remote.put(local, there)
+        with self._errors_named():
+            for path in self._paths(sorted(gone)):
+                with contextlib.suppress(FileNotFoundError):
+                    self._remote.rm_file(path)
+        self._note_equal(new, self._versions())
+
+    def _versions(self) -> dict[str, str]:
+        """Of each file at the address, a text that changes when the file does."""
+        with self._errors_named():
+            self._remote.invalidate_cache()
+            found = self._remote.find(self._root, detail=True)
         versions = {}
         for path, info in found.items():
             name = path.removeprefix(self._root).lstrip("/")
             if _NAME.fullmatch(name):
-                versions[name] = _version(info)
+                marks = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
+                mark = next((str(info[key]) for key in marks if info.get(key)), "")
+                versions[name] = f"{info.get('size')} {mark}"
         return versions
 
-    def fetch(self, names: Sequence[str], folder: Path, tell: Callable[[int], None]) -> None:
-        """Bring files into a folder, under the same names.
+    def _here(self) -> dict[str, list[int]]:
+        """Size and time of writing of each file of the folder that is sent."""
+        found = {}
+        for path in self.folder.rglob("*"):
+            name = path.relative_to(self.folder).as_posix()
+            if _NAME.fullmatch(name) and not _FEATURES.fullmatch(name) and path.is_file():
+                found[name] = [path.stat().st_size, path.stat().st_mtime_ns]
+        return found
 
-        Args:
-            tell: gets the number of those that are there, now and then.
-        """
-        for start in range(0, len(names), _BATCH):
-            tell(start)
-            part = names[start : start + _BATCH]
-            with self._reached():
-                for name in part:
-                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                self._files.get(self._paths(part), [str(folder / name) for name in part])
-
-    def send(self, names: Sequence[str], folder: Path) -> None:
-        """Bring files of a folder there, under the same names."""
-        for start in range(0, len(names), _BATCH):
-            part = names[start : start + _BATCH]
-            here, there = [str(folder / name) for name in part], self._paths(part)
-            with self._reached():
-                try:
-                    self._files.put(here, there)
-                except FileNotFoundError:  # it has folders, and they come first
-                    for path in there:
-                        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-                    self._files.put(here, there)
-
-    def remove(self, names: Sequence[str]) -> None:
-        """Take files away; one that is not there is no error."""
-        with self._reached():
-            for path in self._paths(names):
-                with contextlib.suppress(FileNotFoundError):
-                    self._files.rm_file(path)
-
-    def vouched(self) -> dict[str, str] | None:
-        """Versions by name that belong together; None where nobody ever said so."""
-        found = self._read(VOUCHED)
-        return None if found is None else {name: str(version) for name, version in found.items()}
-
-    def vouch(self, versions: Mapping[str, str]) -> None:
-        """Say which versions belong together: those of files that came before, all or none."""
-        self._write(VOUCHED, versions)
-
-    def claimed(self) -> Claim | None:
-        """Who works there; None: nobody."""
-        found = self._read(CLAIM)
-        if found is None:
-            return None
-        try:
-            return Claim(*(kind(found[key]) for key, kind in Claim.__annotations__.items()))
-        except (KeyError, ValueError, TypeError):
-            return Claim("", "an unknown machine", 0)
-
-    def claim(self, ours: Claim, note: Callable[[str], None]) -> None:
-        """Claim the folder; a claim without signs of life is taken over.
-
-        Args:
-            note: gets a line where that takes a while.
-
-        Raises:
-            StudyError: another process works there.
-        """
-        other = self._first(ours)
-        if other is not None and other.holder != ours.holder:
-            who = f"a run on {other.host} (process {other.process})"
-            note(f"{self.address}: {who} was here; looking whether it still is")
-            until = time.monotonic() + PATIENCE
-            while (now := self.claimed()) == other and time.monotonic() < until:
-                time.sleep(BEAT / 4)
-            if now is not None and now != other:
-                raise StudyError(
-                    f"{self.address}: {who} works there; wait for it, or give another --out"
-                )
-            if now is not None:
-                note(f"{self.address}: no sign of life from it; going on in its place")
-        self.beat(ours)
-
-    def _first(self, ours: Claim) -> Claim | None:
-        """Another's claim; None: it is ours, made where there was none."""
-        for _ in range(2):
-            if (other := self.claimed()) is not None:
-                return other
-            with contextlib.suppress(DataError):  # it exists by now, or the store does not know how
-                self._write(CLAIM, ours._asdict(), "create")
-                return None
-        return None
-
-    def beat(self, ours: Claim) -> None:
-        """Write the claim anew."""
-        self._write(CLAIM, ours._asdict())
-
-    def _read(self, name: str) -> dict[str, Any] | None:
-        """A JSON object; None where there is none, empty where it is damaged."""
-        with self._reached():
-            try:
-                data = self._files.cat_file(f"{self._root}/{name}")
-            except FileNotFoundError:
-                return None
-        try:
-            found = json.loads(data)
-        except ValueError:
-            found = None
-        return found if isinstance(found, dict) else {}
-
-    def _write(self, name: str, value: Mapping[str, Any], mode: str = "overwrite") -> None:
-        path, data = f"{self._root}/{name}", json.dumps(value).encode()
-        with self._reached():
-            try:
-                self._files.pipe_file(path, data, mode=mode)
-            except FileNotFoundError:  # it has folders, and they come first
-                self._files.makedirs(self._root, exist_ok=True)
-                self._files.pipe_file(path, data, mode=mode)
-
-    def free(self) -> None:
-        """Give the claim up."""
-        self.remove([CLAIM])
+    def _note_equal(self, names: Sequence[str], remote: dict[str, str]) -> None:
+        here = self._here()
+        equal = self._equal | {name: [remote.get(name), here.get(name)] for name in names}
+        both = remote.keys() & here.keys()
+        self._equal = {name: states for name, states in equal.items() if name in both}
+        atomic.write_whole(self._known, results.as_json(self._equal))
 
     def _paths(self, names: Sequence[str]) -> list[str]:
         return [f"{self._root}/{name}" for name in names]
 
+    @contextlib.contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # each file system raises errors of its own
+            line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DataError(f"{self.address}: cannot be reached: {line}") from None
 
-def _version(info: dict[str, Any]) -> str:
-    """What changes when a file does; stores have their own words for it."""
-    marks = (info.get(key) for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified"))
-    mark = next((str(one) for one in (*marks, info.get("created")) if one), "")
-    return f"{info.get('size')} {mark}"
+
+@contextlib.contextmanager
+def working_copy(address: str) -> Iterator[RemoteCopy]:
+    """A folder of this machine that begins as the address is; the address ends as the folder is.
+
+    Raises:
+        StudyError: another process of this machine works there, or the address does not exist.
+        DataError: the address cannot be reached; what is finished stays on this machine.
+        MissingExtra: as `RemoteCopy`.
+    """
+    name = results.safe_name(address.rstrip("/").rpartition("/")[2])
+    digest = hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:12]
+    home = results.cache_folder() / "studies" / f"{name}-{digest}"
+    with atomic.locked(home):
+        copy = RemoteCopy(address, home / "study")
+        copy.fetch()
+        try:
+            yield copy
+        finally:
+            try:
+                copy.send()
+            except DataError as error:
+                raise DataError(
+                    f"{error}; what is finished is in {copy.folder}, and the same command sends it"
+                ) from None
+
+
+@contextlib.contextmanager
+def fetched(address: str, wanted: Callable[[str], bool]) -> Iterator[Path]:
+    """The wanted files at an address, in a folder that is removed when the block ends.
+
+    Raises:
+        StudyError, MissingExtra, DataError: as `RemoteCopy`.
+    """
+    name = results.safe_name(address.rstrip("/").rpartition("/")[2])
+    with tempfile.TemporaryDirectory(prefix="transferscope-") as parent:
+        folder = Path(parent, name)
+        folder.mkdir()
+        RemoteCopy(address, folder).fetch(wanted)
+        yield folder
+
+
+def is_result(name: str) -> bool:
+    """Whether a file is needed to read the results: all but weights are."""
+    path = Path(name)
+    return results.ADAPTERS not in path.parts or path.name == results.RUN
+
+
+def is_log(name: str) -> bool:
+    """Whether a file says how far the study is."""
+    return Path(name).name == results.LOG

@@ -1,0 +1,149 @@
+"""A bundle: a study's results as one zip file, always the same bytes, and read with care.
+
+    README.txt         what every file is
+    cells.csv          one row per cell
+    provenance.json    versions, hashes, machine time, and what is missing
+    study.yaml, analysis.json, index.json, predictions/, controls/    as in a results folder
+
+Unpacked it is a results folder without adapters and images. Anybody may have made the zip that is
+read: another name, a link, a size beyond bounds, or a table whose checksum is not that of the index
+is refused.
+"""
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from transferscope import store as results
+from transferscope.errors import DataError
+from transferscope.store import atomic
+
+README = "README.txt"
+CELLS = "cells.csv"
+PROVENANCE = "provenance.json"
+
+MAX_BYTES = 8 << 30
+"""Of all entries, unpacked."""
+MAX_INFLATION = 100
+"""Times the zip file's own size that its entries may have together; a real bundle has up to 10."""
+
+_FILES = (README, CELLS, PROVENANCE, results.STUDY, results.ANALYSIS, results.INDEX)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path is to be read as a bundle, by its ending."""
+    return path.suffix.lower() == ".zip"
+
+
+def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> Path:
+    """Write a bundle of these files, whole or not at all.
+
+    The same files give the same bytes, up to the version of zlib that compresses them.
+
+    Args:
+        files: by their names in the bundle.
+
+    Raises:
+        DataError: a file cannot be read, a bundle may not have it, or the zip cannot be written.
+    """
+    with atomic.whole(path) as out, zipfile.ZipFile(out, "w") as archive:
+        for name, given in sorted(files.items()):
+            if name not in _FILES and not results.is_table(name):
+                raise DataError(
+                    f"{name!r}: must be a name of letters, digits, '_', '-' and '.'; rename it"
+                )
+            try:
+                data = given if isinstance(given, bytes) else given.read_bytes()
+            except OSError as error:
+                raise DataError(f"{given}: cannot be read: {error.strerror}") from None
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # the same bytes at any time
+            entry.create_system = 3  # Unix, on every system
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            compressed = name.endswith(".parquet")
+            entry.compress_type = zipfile.ZIP_STORED if compressed else zipfile.ZIP_DEFLATED
+            archive.writestr(entry, data, compresslevel=9)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def unpacked(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A bundle's files in a folder that is removed when the block ends.
+
+    Raises:
+        DataError: it is not a bundle, or an entry is not what it must be.
+    """
+    path, name = Path(path), repr(Path(path).name)[1:-1]
+    with tempfile.TemporaryDirectory(prefix="transferscope-") as place:
+        folder, entry = Path(place), ""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+                if problem := _problem(
+                    entries, min(MAX_BYTES, MAX_INFLATION * os.stat(path).st_size)
+                ):
+                    raise DataError(f"{name}: {problem}")
+                for entry in (one.filename for one in entries if not one.is_dir()):
+                    archive.extract(entry, folder)  # which also compares the entry's CRC-32
+        except DataError:
+            raise
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file or folder") from None
+        except _DAMAGED:
+            problem = f"{entry!r}: damaged" if entry else "not a readable zip file"
+            raise DataError(f"{name}: {problem}; was the file cut short or changed?") from None
+        except OSError as error:
+            raise DataError(f"{name}: cannot be unpacked: {error.strerror}") from None
+        _check_tables(folder, name)
+        yield folder
+
+
+def _problem(entries: Iterable[zipfile.ZipInfo], max_bytes: int) -> str:
+    """Why these entries must not be unpacked; empty where they may be."""
+    seen: set[str] = set()
+    total = 0
+    for entry in entries:
+        name, total = entry.filename, total + entry.file_size
+        if re.fullmatch(rf"({results.PREDICTIONS}|{results.CONTROLS})/([\w.-]+/)*", name):
+            continue  # a folder, which other programs list
+        if name not in _FILES and not results.is_table(name):
+            return f"{name[:80]!r}: not a file of a bundle; `transferscope export` writes bundles"
+        if name in seen:
+            return f"{name!r}: must be in it once"
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            return f"{name!r}: must be a file, got a link"
+        if entry.flag_bits & 1:
+            return f"{name!r}: encrypted entries are not supported"
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return f"{name!r}: this compression is not supported; must be deflate"
+        seen.add(name)
+    if total > max_bytes:
+        return f"unpacked it would have {total:,} bytes; at most {max_bytes:,} are allowed"
+    return ""
+
+
+def _check_tables(folder: Path, name: str) -> None:
+    """Refuse tables that are not those of the index; a bundle without an index lists none."""
+    if not (folder / results.INDEX).exists():
+        return
+    try:
+        tables = results.read_index(folder)["tables"]
+        listed = {table: str(entry["sha256"]) for table, entry in tables.items()}
+    except (DataError, KeyError, TypeError):
+        raise DataError(f"{name}: {results.INDEX} is not a valid index") from None
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
+    for table in sorted(found ^ listed.keys()):
+        problem = "is missing" if table in listed else f"{results.INDEX} does not list it"
+        raise DataError(f"{name}: {table!r}: {problem}")
+    for table, checksum in listed.items():
+        if results.checksum(folder / table) != checksum:
+            raise DataError(
+                f"{name}: {table!r}: the checksum differs from that in {results.INDEX}; the file "
+                "was changed or damaged"
+            )
