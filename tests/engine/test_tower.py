@@ -32,10 +32,10 @@ def test_bytes_amount_to_the_processors_own_numbers(family, dtype):
     pixels = ImagePreparer(processor, CPU, dtype)
     for picture in pictures((112, 112), (40, 130), (300, 200)):
         made = processor(images=[picture.pixels().transpose(2, 0, 1)], return_tensors="pt")
-        prepared = pixels.prepared(picture)
+        prepared = pixels.prepare(picture)
         assert prepared.patches.dtype == torch.uint8
         assert torch.equal(prepared.grid, made["image_grid_thw"])
-        assert torch.equal(pixels.numbers(prepared.patches), made["pixel_values"].to(dtype))
+        assert torch.equal(pixels.values(prepared.patches), made["pixel_values"].to(dtype))
 
 
 @pytest.mark.parametrize("family", FAST_FAMILIES)
