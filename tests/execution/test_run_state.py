@@ -83,11 +83,11 @@ def test_the_second_worker_that_goes_away_has_less_tried_and_the_last_ends_it(st
     _, attempt = state.attempts("s")
     sizes = []
     for lost in range(1, MAX_LOSSES):
-        attempt, *others = state.worker_lost(attempt, RuntimeError("gone"), "w")
+        attempt, *others = state.retry(attempt, RuntimeError("gone"), "w", worker_lost=True)
         sizes.append((len(attempt.shard.runs), attempt.rows, len(others)))
         assert attempt.lost == lost
     assert sizes == [(3, None, 0), (2, None, 1), (1, None, 1)]
-    assert state.worker_lost(attempt, RuntimeError("gone"), "w") == []
+    assert state.retry(attempt, RuntimeError("gone"), "w", worker_lost=True) == []
     (failure,) = state.failed
     assert failure.error == f"{MAX_LOSSES} workers went away over it, the last: gone"
 

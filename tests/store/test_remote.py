@@ -156,6 +156,12 @@ def test_what_changed_at_one_place_is_copied_to_the_other(machine, address):
         assert (copy.folder / "two.csv").read_text() == "again"
 
 
+def test_folders_are_made_where_an_address_needs_them(machine, tmp_path):
+    with working_copy(f"file://{tmp_path / 'there'}") as copy:
+        results.save(copy.folder / "judging" / "m", b"{}")
+    assert (tmp_path / "there" / "judging" / "m" / results.ANALYSIS).read_bytes() == b"{}"
+
+
 def test_features_and_foreign_names_are_not_copied(machine, address):
     files, root = fsspec.core.url_to_fs(address)
     for name in ("..%2fout", "a b.txt", ".hidden", "notes.txt", "features/x.npy"):

@@ -314,22 +314,22 @@ class _WorkerPool:
             if worker.attempt is None or not isinstance(cause, RuntimeError | MemoryError):
                 raise (cause if isinstance(cause, Exception) else error) from None
             cause.__cause__ = error  # which has the worker's traceback
-            if not self._retry(worker, self.state.retry, cause):
+            if not self._retry(worker, cause):
                 self.stop(worker)  # a GPU's error persists in its process
         except (*LOST, gone.OutOfMemoryError) as error:
             if worker.attempt is None:
                 return self._on_death(worker, error)
             # Ray's OutOfMemoryError: Ray ended the worker to save the machine.
             full = isinstance(error, gone.OutOfMemoryError)
-            self._retry(worker, self.state.retry if full else self.state.worker_lost, error)
+            self._retry(worker, error, worker_lost=not full)
             self.stop(worker)
 
-    def _retry(
-        self, worker: RayHandle, decide: Callable[..., list[Attempt]], error: Exception
-    ) -> bool:
+    def _retry(self, worker: RayHandle, error: Exception, *, worker_lost: bool = False) -> bool:
         """Queue what to try in place of a worker's shard; returns whether there is anything."""
         attempt, worker.attempt, worker.steps = worker.attempt, None, None
-        more = decide(attempt, error, worker.name) if attempt else []
+        more: list[Attempt] = []
+        if attempt:
+            more = self.state.retry(attempt, error, worker.name, worker_lost=worker_lost)
         self._waiting.extendleft(reversed(more))
         self.state.report_progress("", worker=worker.name)
         return bool(more)

@@ -253,53 +253,48 @@ class RunState:
 
     # What failed
 
-    def retry(self, attempt: Attempt, error: BaseException, worker: str = "") -> list[Attempt]:
+    def retry(
+        self,
+        attempt: Attempt,
+        error: BaseException,
+        worker: str = "",
+        *,
+        worker_lost: bool = False,
+    ) -> list[Attempt]:
         """What to try in place of an attempt that failed; empty where it is given up.
 
-        Only an attempt that ran out of memory is tried again, with less at once.
+        An attempt that ran out of memory is tried with less at once. One whose worker went away is
+        tried again as it is, as the worker may have been killed for a reason of its own; where
+        another worker goes away, memory may have run out without an error: then with less.
         """
-        again = attempt.smaller(self.study.evaluation.batch_size) if out_of_memory(error) else []
+        lost, smaller = (
+            attempt.lost + worker_lost,
+            attempt.smaller(self.study.evaluation.batch_size),
+        )
+        if worker_lost and lost >= MAX_LOSSES:
+            why = f"{lost} workers went away over it, the last: {first_line(error)}"
+            error, again = RuntimeError(why), []
+        elif worker_lost:
+            again = (smaller if attempt.lost else []) or [attempt]
+        else:
+            again = smaller if out_of_memory(error) else []
         if not again:
             self.give_up(attempt, error, worker)
             return []
-        self._log_retry("again", "out of memory", attempt, again, error, worker)
-        return again
-
-    def worker_lost(self, attempt: Attempt, error: BaseException, worker: str) -> list[Attempt]:
-        """What to try after a worker went away over an attempt; empty when too many did.
-
-        The first may have been killed for a reason of its own. Where another follows, memory may
-        have run out without an error: then it is tried with less at once.
-        """
-        lost = attempt.lost + 1
-        if lost >= MAX_LOSSES:
-            why = f"{lost} workers went away over it, the last: {first_line(error)}"
-            self.give_up(attempt, RuntimeError(why), worker)
-            return []
-        less = attempt.smaller(self.study.evaluation.batch_size) if attempt.lost else []
-        again = [one._replace(lost=lost) for one in less or [attempt]]
-        self._log_retry("lost", "the worker went away", attempt, again, error, worker)
-        return again
-
-    def _log_retry(
-        self,
-        event: str,
-        what: str,
-        attempt: Attempt,
-        again: Sequence[Attempt],
-        error: BaseException,
-        worker: str,
-    ) -> None:
         model, runs = attempt.shard
-        first, how = again[0], "once more"
+        how = "once more"
         if len(again) > 1:
-            how += f", {len(first.shard.runs)} at a time"
-        elif first.rows != attempt.rows:
-            how += f", {first.rows} rows at a time"
+            how += f", {len(again[0].shard.runs)} at a time"
+        elif again[0].rows != attempt.rows:
+            how += f", {again[0].rows} rows at a time"
+        event, what = (
+            ("lost", "the worker went away") if worker_lost else ("again", "out of memory")
+        )
         names, line = [*map(str, runs)], first_line(error)
         self.log(event, runs=names, error=line, how=how, worker=worker)
         note = f"{model}: {describe(runs)}: {what}; {how}"
         self.report_progress(what, note=note, worker=worker)
+        return [one._replace(lost=lost) for one in again]
 
     def give_up(self, attempt: Attempt, error: BaseException, worker: str = "") -> None:
         """Log that a shard failed for good; the others go on."""

@@ -34,7 +34,7 @@ from transferscope.matrix.controls import with_controls
 from transferscope.predictions import CELL, check_predictions, check_unique, shown, spread_base
 from transferscope.readers.checks import check_rows, check_runs, check_table
 from transferscope.readers.counts import recover_counts, with_counts
-from transferscope.readers.files import Raw, is_mapping, read_file
+from transferscope.readers.files import is_mapping, joined, read_file
 from transferscope.readers.formats import FORMATS, Kind, Table, check_name, read_table, rename_model
 from transferscope.readers.gold import gold_notes, gold_of, record_notes
 from transferscope.readers.spelling import check_spelling
@@ -322,17 +322,7 @@ def _stacked(runs: list[list[Path]], label: str, whole: Any) -> pl.DataFrame | N
     """
     tables = []
     for files in runs:
-        raws = [read_file(file) for file in files]
-        for one in raws:
-            whole.update(f"{one.name} {one.sha256}\n".encode())
-        raw = raws[0]
-        if raws[1:]:
-            name = shown("/".join(files[0].parts[-4:-1]))
-            try:
-                frame = pl.concat(one.frame for one in raws)
-            except pl.exceptions.PolarsError:
-                raise DataError(f"{label}: {name!r} has tables of different columns") from None
-            raw = Raw(name, "", frame, np.concatenate([one.lines for one in raws]))
+        raw = joined([read_file(file) for file in files], whole)
         table = read_table(raw, None)
         if table.kind != "predictions":
             article = "an" if table.kind[0] == "a" else "a"

@@ -15,6 +15,7 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +94,20 @@ def read_file(path: str | os.PathLike[str]) -> Raw:
     if frame.is_empty():
         raise DataError(f"{name}: the file has a header but no rows")
     return Raw(name, hashlib.sha256(data).hexdigest(), frame, lines)
+
+
+def joined(files: Sequence[Raw], whole: Any) -> Raw:
+    """Files of the same columns as one; the hash `whole` takes in their names and hashes."""
+    for one in files:
+        whole.update(f"{one.name} {one.sha256}\n".encode())
+    if len(files) == 1:
+        return files[0]
+    name = f"{files[0].name} to {files[-1].name}"
+    try:
+        frame = pl.concat(one.frame for one in files)
+    except pl.exceptions.PolarsError:
+        raise DataError(f"{name}: the tables of a run must have the same columns") from None
+    return Raw(name, "", frame, np.concatenate([one.lines for one in files]))
 
 
 def _looks_like(data: bytes, suffix: str) -> str:

@@ -104,8 +104,10 @@ def run_records(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return read_index(folder).get("runs", [])
 
 
-def read_beside(folder: str | os.PathLike[str], name: str, most: int = 1 << 20) -> bytes | None:
-    """The first `most + 1` bytes of `STUDY` or `EXHIBITS`; None where the folder has none.
+def read_beside(
+    folder: str | os.PathLike[str], name: str, most: int | None = 1 << 20
+) -> bytes | None:
+    """The first `most + 1` bytes of a file in the folder; None where the folder does not have it.
 
     Raises:
         DataError: it cannot be read.
@@ -113,7 +115,7 @@ def read_beside(folder: str | os.PathLike[str], name: str, most: int = 1 << 20) 
     path = Path(folder, name)
     try:
         with path.open("rb") as file:
-            return file.read(most + 1)
+            return file.read(-1 if most is None else most + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -126,15 +128,12 @@ def read_analysis(folder: str | os.PathLike[str]) -> bytes:
     Raises:
         DataError: the file is missing or cannot be read.
     """
-    path = Path(folder, ANALYSIS)
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
+    data = read_beside(folder, ANALYSIS, None)
+    if data is None:
         raise DataError(
             f"{folder}: no {ANALYSIS} in this folder; `transferscope analyze` writes one"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        )
+    return data
 
 
 def save(
