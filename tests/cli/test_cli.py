@@ -212,7 +212,7 @@ def test_an_output_folder_that_is_a_file_is_refused_before_any_work(run, table, 
     out.write_text("mine")
     code, _, error = run("analyze", table, "--out", out)
     assert code == 2
-    assert "a file is there" in error
+    assert "must be a folder or a new name, got a file" in error
     assert out.read_text() == "mine"
 
 
@@ -300,9 +300,9 @@ def test_the_readmes_other_python_runs(block):
 def test_suites_lists_what_there_is(run):
     code, text, _ = run("suites")
     assert code == 0
-    assert "glimpse  13 tasks, version glimpse-1" in text
-    assert "blink  14 tasks, from the hub or a local copy" in text
-    assert "vsi-bench  11 tasks, from the hub or a local copy" in text
+    assert "glimpse  13 tasks, embedded, version glimpse-1; options: difficulty" in text
+    assert "blink  14 tasks, from BLINK-Benchmark/BLINK on the Hub or a local copy" in text
+    assert "vsi-bench  11 tasks, from nyu-visionx/VSI-Bench on the Hub" in text
 
 
 def test_no_escape_sequence_of_a_file_reaches_the_terminal(run, tmp_path):
@@ -348,7 +348,7 @@ def test_suites_show_draws_a_sheet(run, tmp_path):
         (["glimps"], "unknown suite 'glimps'; did you mean 'glimpse'?"),
         (["glimpse", "--task", "Jigsaws"], "unknown task 'Jigsaws'; known: Art_Style"),
         (["glimpse", "--n", "-3"], "--n must be at least 1, but is -3"),
-        (["glimpse", "-s", "difficulty=2"], "suite: field 'difficulty': Input should be less than"),
+        (["glimpse", "-s", "difficulty=2"], "suite.difficulty: Input should be less than"),
     ],
 )
 def test_suites_show_refuses_what_does_not_exist(run, tmp_path, arguments, said):

@@ -325,7 +325,7 @@ def test_an_entry_that_lies_about_its_size_is_refused(packed):
 @pytest.mark.parametrize(
     ("suite", "why"),
     [
-        ("FOLDER", "its suite was a folder of another machine"),
+        ("FOLDER", "the suite was a folder of another machine"),
         ("{name: blink, path: FOLDER}", "blink is not on this machine"),
     ],
 )

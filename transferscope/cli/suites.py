@@ -28,8 +28,11 @@ def suites(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     for name, suite in SUITES.items():
-        where = f"from {suite.hub} on the Hub or a local copy" if suite.hub else "embedded"
-        print(f"{name}  {len(suite.tasks)} tasks, {where}; {', '.join(option_names(suite))}")
+        where = f"embedded, version {suite().version}"
+        if suite.hub:
+            where = f"from {suite.hub} on the Hub or a local copy"
+        options = ", ".join(option_names(suite))
+        print(f"{name}  {len(suite.tasks)} tasks, {where}; options: {options}")
     print("A folder with suite.yaml is a suite too.")
 
 

@@ -6,6 +6,7 @@ markers follow the BLINK task of the same name, in few enough words for a small 
 be answered from its text, from a mean color or from where its markers lie.
 """
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, overload
@@ -13,7 +14,7 @@ from typing import Annotated, overload
 from pydantic import Field
 
 from transferscope.suites.blink import BLINK
-from transferscope.tasks import Item, Split, Suite, Task
+from transferscope.tasks import ArrayImage, Item, Split, Suite, Task, with_choices
 
 VERSION = "glimpse-1"
 """Changes with any item."""
@@ -70,7 +71,24 @@ class Items(Sequence[Item]):
             return [self[k] for k in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.task} has {len(self)} {self.split} items; asked for {index}")
-        # The generators are only needed, and only imported, when an item is drawn.
-        from transferscope.suites.glimpse.generators import draw
-
         return draw(self.task, self.split, index % len(self), self.difficulty)
+
+
+def draw(task: str, split: Split, index: int, difficulty: float = 0) -> Item:
+    """One item; a pure function of its arguments and `VERSION`."""
+    # Imported here: the list of suites needs no generator.
+    from transferscope.suites.glimpse.canvas import frame
+    from transferscope.suites.glimpse.generators import GENERATORS
+
+    rng = random.Random(f"{VERSION}/{split}/{task}/{index}/{difficulty:g}")
+    world = GENERATORS[task](rng, difficulty)
+    return Item(
+        id=f"{split}_{task}_{index + 1}",
+        task=task,
+        images=tuple(ArrayImage(frame(image)) for image in world.images),
+        question=world.question,
+        choices=world.choices,
+        answer=world.answer,
+        prompt=with_choices(world.question, world.choices, world.lead),
+        origin={"version": VERSION, "difficulty": difficulty, **world.scene},
+    )

@@ -70,7 +70,7 @@ Parts = dict[str, Point]
 
 
 @dataclass(frozen=True)
-class Figure:
+class PosedFigure:
     """A posed figure, not drawn yet."""
 
     kind: str
@@ -81,7 +81,7 @@ class Figure:
     """Degrees, clockwise."""
     mirrored: bool
 
-    def moved(self, dx: float, dy: float) -> "Figure":
+    def moved(self, dx: float, dy: float) -> "PosedFigure":
         """The figure in another place."""
         parts = {name: (x + dx, y + dy) for name, (x, y) in self.parts.items()}
         strokes = [([(x + dx, y + dy) for x, y in line], color) for line, color in self.strokes]
@@ -95,13 +95,13 @@ class Figure:
         return develop(rng, canvas)
 
 
-def _figure(kind: str, brush: Brush, parts: Parts) -> Figure:
+def _figure(kind: str, brush: Brush, parts: Parts) -> PosedFigure:
     pose = brush.pose
     placed = {name: pose(*place) for name, place in parts.items()}
-    return Figure(kind, placed, brush.strokes, round(math.degrees(pose.turn)), pose.flip < 0)
+    return PosedFigure(kind, placed, brush.strokes, round(math.degrees(pose.turn)), pose.flip < 0)
 
 
-def creature(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) -> Figure:
+def creature(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) -> PosedFigure:
     """One of `KINDS`, turned to either side and perhaps mirrored."""
     turn = math.radians(rng.uniform(-1, 1) * between(difficulty, 20, 90))
     scale = span_between(rng, difficulty, (34, 42), (22, 30)) * shrink
@@ -110,7 +110,7 @@ def creature(rng: random.Random, kind: str, difficulty: float, shrink: float = 1
     return _figure(kind, brush, CREATURES[kind](rng, brush, body, limbs))
 
 
-def tool(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) -> Figure:
+def tool(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) -> PosedFigure:
     """One of `TOOLS`, turned any way."""
     scale = span_between(rng, difficulty, (34, 42), (22, 30)) * shrink
     turn = rng.uniform(0, 2 * math.pi)
@@ -124,7 +124,7 @@ def tool(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) ->
     return _figure(kind, brush, parts)
 
 
-def posed(make: Callable[[float], Figure], part: str, place: Point) -> Figure:
+def posed(make: Callable[[float], PosedFigure], part: str, place: Point) -> PosedFigure:
     """A figure one of whose parts lies at a place, and all of whose parts are in the image.
 
     The place is never given up for a part's sake: poses are tried, ever smaller, until one fits. So

@@ -18,7 +18,7 @@ from transferscope.suites.glimpse.figures import (
     KINDS,
     TOOL_PARTS,
     TOOLS,
-    Figure,
+    PosedFigure,
     creature,
     posed,
     tool,
@@ -142,8 +142,8 @@ def functional(rng: random.Random, difficulty: float) -> World:
 
 def _parts_world(
     rng: random.Random,
-    first: Callable[[float], Figure],
-    second: Callable[[float], Figure],
+    first: Callable[[float], PosedFigure],
+    second: Callable[[float], PosedFigure],
     words: tuple[str, ...],
 ) -> World:
     """One part of the first figure and all parts of the second are marked."""
