@@ -132,7 +132,7 @@ def test_random_answers_are_options_of_the_item_and_independent_of_the_right_one
     assert abs(right - expected) < 4 * expected**0.5  # four standard deviations, at most
 
 
-def test_a_new_placebo_needs_only_a_record_and_trains_on_its_labels(monkeypatch):
+def test_a_new_placebo_needs_only_a_record(monkeypatch):
     """As CONTRIBUTING says: how its labels are drawn, and a place in `CONTROLS`."""
     last = Control(placebo=True, labels=lambda items, rng: [len(i.choices) - 1 for i in items])
     monkeypatch.setitem(CONTROLS, "last-option", last)

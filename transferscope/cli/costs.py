@@ -1,4 +1,4 @@
-"""What `plan` prints: the cost of a study, what the engine does to fit, and what is unusual."""
+"""What `plan` prints: the cost of a study, and what the engine does to make it fit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transferscope.cli.options import status
-from transferscope.errors import DataError, MissingExtra, StudyError
+from transferscope.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from transferscope.study.estimate import Device, Estimate, ModelCost, Rates
     from transferscope.study.plan import Plan
     from transferscope.study.shapes import Shapes
-
-FAR = 10
-"""Factor from the usual learning rate from which on a plan warns."""
-
-LARGE = 1e9
-"""Parameters from which float32 wastes memory."""
-
 
 SUMMED = (
     *("train_items", "train_tokens", "train_flops", "score_items", "score_tokens", "score_flops"),
@@ -133,11 +126,11 @@ def _device(wanted: Wanted) -> Device:
 
     if wanted.memory is not None:
         return Device(f"a GPU of {wanted.memory:g} GiB", True, round(wanted.memory * 2**30))
-    profiling = _profiling()
+    profiling = profiling_module()
     return profiling.this_device() if profiling else Device("CPU", False, free_memory())
 
 
-def _profiling() -> ModuleType | None:
+def profiling_module() -> ModuleType | None:
     """The engine's module that needs torch; None if torch is not installed."""
     try:
         from transferscope.engine import profiling
@@ -166,55 +159,6 @@ def _measured(made: Estimate, notes: list[str]) -> dict[str, Rates]:
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         notes.append(f"{made.model}: no times: {line}")
         return {}
-
-
-def cautions(study: Study, plan: Plan, found: Costs) -> Iterator[str]:
-    """A note for each model with an unusual recipe, and which of its layers are adapted.
-
-    Raises:
-        StudyError: a recipe's target matches no layer, or experts.
-    """
-    from transferscope.study import EMBEDDED, OTHERS
-
-    trained = {run.model for run in plan.runs if run.trained}
-    for name, model in study.models.items():
-        recipe, usual = study.recipe_of(name), (EMBEDDED if model.embedded else OTHERS)
-        rate, expected = recipe.learning_rate, usual["learning_rate"]
-        if name in trained and not expected / FAR <= rate <= FAR * expected:
-            effect = "often diverges" if rate > expected else "hardly changes the model"
-            yield (
-                f"{name}: the learning rate is {rate:g}; {expected:g} is usual for LoRA on this "
-                f"base, and {rate:g} {effect}"
-            )
-        params = found.models[name].parameters if name in found.models else 0
-        if name in trained and not model.embedded and (layers := _layers(study, name)):
-            note, params = layers
-            yield f"{name}: {note}"
-        if recipe.precision == "float32" and params > LARGE and not model.quantization:
-            yield (
-                f"{name}: the precision is float32; bfloat16 is usual for {params / 1e9:.1f} "
-                "billion parameters, takes half the memory and is several times faster on a GPU"
-            )
-        if recipe.precision == "bfloat16" and not found.device.gpu and Path(model.where).is_dir():
-            yield (
-                f"{name}: the precision is bfloat16, which is slow on many CPUs; "
-                "recipe.precision: float32 is faster there, and gives slightly other numbers"
-            )
-
-
-def _layers(study: Study, name: str) -> tuple[str, int] | None:
-    """Which layers of a model are adapted, and its size; None if its configuration is not here."""
-    profiling, model = _profiling(), study.models[name]
-    if profiling is None:
-        return None
-    try:
-        return profiling.layers_of(
-            model.where, study.recipe_of(name).targets, model.trust_remote_code
-        )
-    except DataError:
-        return None  # the costs have a note on it
-    except StudyError as error:
-        raise StudyError(f"{name}: {error}") from None
 
 
 class Judging(NamedTuple):
@@ -338,7 +282,7 @@ def remarks(found: Costs, plan: Plan) -> Iterator[str]:
     """What the engine does to make each model fit, and the notes."""
     free = found.device.memory
     if found.models:
-        yield "Counted: matrix products, without padding and loading; text tokens are estimates."
+        yield "Not counted: elementwise work, padding, loading bases. Text tokens are estimates."
         yield f"On {found.device.name}{'' if free is None else f', {amount(free)} free'}:"
     for name, cost in found.models.items():
         yield f"  {name}: {_fit(cost, name, plan)}"

@@ -91,6 +91,7 @@ def plan(
     from rich.console import Console
 
     from transferscope.cli import costs
+    from transferscope.cli.cautions import cautions
     from transferscope.execution.runner import remaining_work
     from transferscope.store.progress import measured_costs
     from transferscope.study.file import read_study
@@ -103,7 +104,7 @@ def plan(
         summary = made.summary() | {"cells finished": done.cells}
         wanted = costs.Wanted(not no_calibration, memory, tflops)
         found = costs.costs(made, wanted, done.shares)
-        found.notes += [*costs.cautions(read, made, found), *made.notes]
+        found.notes += [*cautions(read, made, found), *made.notes]
         then = None if read.selection is None else costs.judging(read, folder, wanted, found)
         took = measured_costs(folder)
     least = None if workers is None else costs.makespan(found, made, workers)
@@ -116,8 +117,7 @@ def plan(
         record |= {} if least is None else {"workers": workers, "least_seconds": least[0]}
         print(json.dumps(record))
         return
-    lines = [*costs.remarks(found, made), *costs.spent(took)]
-    lines += [] if least is None else [least[1]]
+    lines = [*costs.remarks(found, made), *costs.spent(took), *([least[1]] if least else [])]
     lines += [] if then is None else costs.judging_lines(then, found)
     console = Console(highlight=False, markup=False)
     print("\n".join(costs.numbers(summary)))

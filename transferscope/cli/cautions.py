@@ -1,0 +1,70 @@
+"""What `plan` prints on a recipe: unusual values, and which layers are adapted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transferscope.cli.costs import profiling_module
+from transferscope.errors import DataError, StudyError
+
+if TYPE_CHECKING:
+    from transferscope.cli.costs import Costs
+    from transferscope.study import Study
+    from transferscope.study.plan import Plan
+
+FAR = 10
+"""Factor from the usual learning rate from which on a plan warns."""
+
+LARGE = 1e9
+"""Parameters from which float32 wastes memory."""
+
+
+def cautions(study: Study, plan: Plan, found: Costs) -> Iterator[str]:
+    """A note for each model with an unusual recipe, and which of its layers are adapted.
+
+    Raises:
+        StudyError: a recipe's target matches no layer, or experts.
+    """
+    from transferscope.study import EMBEDDED, OTHERS
+
+    trained = {run.model for run in plan.runs if run.trained}
+    for name, model in study.models.items():
+        recipe, usual = study.recipe_of(name), (EMBEDDED if model.embedded else OTHERS)
+        rate, expected = recipe.learning_rate, usual["learning_rate"]
+        if name in trained and not expected / FAR <= rate <= FAR * expected:
+            effect = "often diverges" if rate > expected else "hardly changes the model"
+            yield (
+                f"{name}: the learning rate is {rate:g}; {expected:g} is usual for LoRA on this "
+                f"base, and {rate:g} {effect}"
+            )
+        params = found.models[name].parameters if name in found.models else 0
+        if name in trained and not model.embedded and (layers := _layers(study, name)):
+            note, params = layers
+            yield f"{name}: {note}"
+        if recipe.precision == "float32" and params > LARGE and not model.quantization:
+            yield (
+                f"{name}: the precision is float32; bfloat16 is usual for {params / 1e9:.1f} "
+                "billion parameters, takes half the memory and is several times faster on a GPU"
+            )
+        if recipe.precision == "bfloat16" and not found.device.gpu and Path(model.where).is_dir():
+            yield (
+                f"{name}: the precision is bfloat16, which is slow on many CPUs; "
+                "recipe.precision: float32 is faster there, and gives slightly other numbers"
+            )
+
+
+def _layers(study: Study, name: str) -> tuple[str, int] | None:
+    """Which layers of a model are adapted, and its size; None if its configuration is not here."""
+    profiling, model = profiling_module(), study.models[name]
+    if profiling is None:
+        return None
+    try:
+        return profiling.layers_of(
+            model.where, study.recipe_of(name).targets, model.trust_remote_code
+        )
+    except DataError:
+        return None  # the costs have a note on it
+    except StudyError as error:
+        raise StudyError(f"{name}: {error}") from None
