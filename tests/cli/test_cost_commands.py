@@ -6,18 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import benchmark_factory
-import lab_factory as factory
+import engine_factory as factory
 import numpy as np
 import pytest
 import torch
 import yaml
 from published_configs import QWEN25_7B, QWEN25_32B
-from transferscope.engine.glimpse.base import folder
-from transferscope.engine.vlm import load_base
 from transferscope.execution.shard import Stopwatch
 
 from transferscope import store as results
 from transferscope.engine import profiling
+from transferscope.engine.base_model import load_base
+from transferscope.engine.glimpse.shipped import folder
 from transferscope.study import Budget
 from transferscope.study.estimate import (
     Device,

@@ -8,7 +8,7 @@ import torch
 from engine_factory import FAST_FAMILIES
 from torch._dynamo.utils import counters
 
-from transferscope.engine import train
+from transferscope.engine import qwen_vision, train
 from transferscope.engine.compiled import compile_layers
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.memory import MemoryPlan

@@ -21,7 +21,7 @@ from transferscope.engine.linears import target_linears
 from transferscope.engine.lora import Dropout, Stack, attached, merged
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.optimizer import lr_lambda
-from transferscope.engine.records import TrainingJob
+from transferscope.engine.records import Prediction, TrainingJob
 from transferscope.engine.score import from_logprobs, replies, score_fleet
 from transferscope.engine.train import epoch_orders, train_fleet
 from transferscope.errors import DataError, StudyError

@@ -15,7 +15,7 @@ from transferscope import cli
 from transferscope import store as results
 from transferscope.engine import train
 from transferscope.engine.adapter import save_adapter
-from transferscope.engine.loss_curve import LossCurve, LossLog
+from transferscope.engine.loss_curve import LossCurve, LossLog, checked_curve
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
@@ -108,9 +108,9 @@ def test_a_fleet_in_which_nothing_is_finite_stops_early():
     first, second = log.curves()
     assert first.failed == "diverged: its loss is not finite at step 21 of 100"
     assert second.failed == "diverged: its loss is not finite at step 1 of 3"
-    assert judged(LossCurve(), {"x.lora_B.weight": torch.tensor(torch.inf)}, 1.0).failed.startswith(
-        "diverged: its weights are not finite"
-    )
+    assert checked_curve(
+        LossCurve(), {"x.lora_B.weight": torch.tensor(torch.inf)}, 1.0
+    ).failed.startswith("diverged: its weights are not finite")
 
 
 def test_a_curve_is_written_with_its_ends_and_null_for_what_is_no_number():

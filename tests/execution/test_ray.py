@@ -287,7 +287,7 @@ def test_an_address_where_nobody_listens_is_refused_at_once(study, lab, tmp_path
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     executor = partial(on_ray.carry_out, load=lab().load)
-    with raises(StudyError):
+    with pytest.raises(StudyError, match=rf"--executor ray: RAY_ADDRESS 127.0.0.1:{port}: "):
         run_study(study, tmp_path / "out", tell=lambda event: None, executor=executor)
 
 

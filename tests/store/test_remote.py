@@ -65,7 +65,7 @@ def carry_out(monkeypatch, study):
 
     def call(place, notes=None):
         fake = FakeEngine()
-        monkeypatch.setattr(runner, "load_lab", fake.lab)
+        monkeypatch.setattr(runner, "load_engine", fake.load)
         with worked_on(str(place)) as at:
             tell = at.watched(lambda event: None if notes is None else notes.append(event.note))
             run_study(study, at.folder, tell=tell)

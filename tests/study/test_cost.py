@@ -2,7 +2,7 @@
 
 import math
 
-import lab_factory as factory
+import engine_factory as factory
 import numpy as np
 import pytest
 import torch
@@ -14,12 +14,13 @@ from torch.utils.flop_counter import (
     sdpa_backward_flop_count,
     sdpa_flop_count,
 )
-from transferscope.engine.glimpse.base import NAMES, folder
-from transferscope.engine.paths import forward_path
 
+from transferscope.engine.forward_paths import forward_path
+from transferscope.engine.glimpse.shipped import NAMES, folder
 from transferscope.engine.profiling import base_shapes
+from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import Job, train_fleet
+from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError
 from transferscope.study import cost
 from transferscope.study.cost import Lora, MemoryPlan
@@ -77,7 +78,7 @@ def test_an_adapter_has_as_many_numbers_as_peft_writes():
         factory.recipe(targets=("q_proj", "mlp.up_proj")),
     )
     (item,) = factory.items(1)
-    (made,) = train_fleet(base, [Job("a", 0, [item], 1, 2, 3)], recipe)
+    (made,) = train_fleet(base, [TrainingJob("a", 0, [item], 1, 2, 3)], recipe)
     written = sum(tensor.numel() for tensor in made.tensors.values())
     assert base_shapes(base).adapter_params(recipe.targets, recipe.rank) == written
 
@@ -126,8 +127,8 @@ def test_a_picture_becomes_the_grid_that_the_processor_makes_of_it(family, most,
     (tmp_path / "config.json").write_text(base.model.config.to_json_string(use_diff=False))
     its = read_shapes(tmp_path)
     items = factory.items(8, 2, seed=5, size=None)
-    for row in forward_path(base, items, "qwen").encode(items):
-        for picture, (_, rows, columns) in zip(row.pictures, row.grids, strict=True):
+    for row in forward_path(base, items, "qwen2_5_vl").encode(items):
+        for picture, (_, rows, columns) in zip(row.images, row.grids, strict=True):
             assert cost.grid(its, *picture.shape[:2]) == (rows, columns)
 
 
@@ -176,7 +177,7 @@ def test_scoring_costs_what_a_counter_of_products_counts(name):
     its, (item,) = base_shapes(base), factory.items(1, 2)
     path = forward_path(base, [item])
     (row,) = path.encode([item])
-    grids = [cost.grid(its, *picture.shape[:2]) for picture in row.pictures]
+    grids = [cost.grid(its, *picture.shape[:2]) for picture in row.images]
     looking = sum(cost.vision_flops(its, *grid) for grid in grids)
     answer = cost.forward_flops(its, row.length)
     assert counted(lambda: score_fleet(base, [None], [item])) == looking + answer
@@ -198,7 +199,7 @@ def test_training_costs_what_a_counter_of_products_counts(name, targets, dropout
     its, (row,) = base_shapes(base), forward_path(base, [item]).encode([item])
     recipe = factory.recipe(targets=targets, dropout=dropout, epochs=3, batch_size=4)
     lora = Lora(recipe.rank, targets, folded=not dropout)
-    job = Job("a", 0, [item] * 4, 1, 2, 3)
+    job = TrainingJob("a", 0, [item] * 4, 1, 2, 3)
     score_fleet(base, [None], [item])
     step = cost.step_flops(its, lora, [row.length] * 4)
     found = counted(lambda: train_fleet(base, [job], recipe))

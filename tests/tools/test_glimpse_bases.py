@@ -392,7 +392,7 @@ def test_a_training_goes_on_where_it_stopped(tmp_path):
     stages = [line["stage"] for line in lines]
     assert stages == ["dense"] * first["steps"] + ["joint"] * (len(lines) - first["steps"])
     assert lines[0]["loss"]["s"][0] == 0  # nothing is answered yet
-    assert lines[-1]["loss"]["s"][0] < 6
+    assert lines[-1]["loss"]["s"][0] > 0
     moments = trainee.optimizer_state()
     vision = "step.model.visual.blocks.0.attn.qkv.weight"  # the dense stage's moments went on
     assert int(moments[vision]) == second["steps"]

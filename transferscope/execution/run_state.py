@@ -177,23 +177,23 @@ class RunState:
 
     def work_items(self, base_hash: str, shard: Shard, worker: str = "") -> list[WorkItem]:
         """What the folder lacks of a shard; work that is done already is owed no more."""
-        plan, found = self.plan, []
+        study, plan, items = self.study, self.plan, []
         known = len(plan.items.digests)
         for run in shard.runs:
             doing = f"{run.model}: preparing the items for {describe([run])}"
             self.report_progress(doing, worker=worker)
-            training, cells, drawn = plan.keys(run, base_hash, external_hash(plan.study, run))
+            training, cells, drawn = plan.keys(run, base_hash, external_hash(study, run))
             gold = {target: plan.items.gold(target) for target in plan.targets}
             missing = self.store.missing(cells)
             train = bool(missing) and run.trained and not self.store.has_adapter(run, training)
             self._owed[run] = sum(plan.targets[target] for target in missing)
             self._owed[run] += plan.training_work(run) if train else 0.0
             keys = (run, base_hash, training, cells, gold)
-            found.append(WorkItem(*keys, missing, train, drawn if train else None))
+            items.append(WorkItem(*keys, missing, train, drawn if train else None))
         if plan.items.stable and len(plan.items.digests) > known:
             path = self.store.folder / results.DIGESTS
             atomic.write_whole(path, results.as_json(plan.items.digests))
-        return found
+        return items
 
     def drop_diverged(
         self, items: Sequence[WorkItem], curves: Sequence[Any], worker: str = ""

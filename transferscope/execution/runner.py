@@ -134,8 +134,7 @@ def _finished(plan: Plan, store: Store, run: Run) -> _Finished:
     known = record or (of_base if adapter else None)
     if not known:
         return _Finished((), trained=False)
-    external = external_hash(plan.study, run)
-    training, cells, _ = plan.keys(run, str(known["base"]), external)
+    training, cells, _ = plan.keys(run, str(known["base"]), external_hash(plan.study, run))
     have = store.keys(run)
     return _Finished(
         tuple(target for target, key in cells.items() if have.get(target) == key),
