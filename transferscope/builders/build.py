@@ -89,8 +89,7 @@ def build(
         near = get_close_matches(task, BUILDERS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise StudyError(f"no builder for task {task!r}; {hint}known: {', '.join(BUILDERS)}")
-    builder = BUILDERS[task]
-    if items < builder.options:
+    if items < (builder := BUILDERS[task]).options:
         raise StudyError(f"--items must be at least {builder.options} for {task}, but is {items}")
     if seed < 0:
         raise StudyError(f"--seed must not be negative, but is {seed}")
