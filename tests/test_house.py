@@ -265,6 +265,24 @@ def size_complaints(package: Path) -> list[str]:
     return wrong
 
 
+def name_complaints(package: Path) -> list[str]:
+    """Classes and modules whose name stands for two things."""
+    places: dict[str, list[str]] = {}
+    for module in modules(package):
+        if module.path.name != "__init__.py":
+            places.setdefault(f"module {module.path.stem}", []).append(module.name)
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(f"class {node.name}", []).append(module.name)
+    return [f"{name}: in {' and '.join(found)}" for name, found in places.items() if found[1:]]
+
+
+def entry_complaints(package: Path) -> list[str]:
+    """Entries of the package that are neither in `ORDER` nor Python's."""
+    known = {*ORDER, "__init__", "__main__", "py", "__pycache__"}
+    return [path.name for path in sorted(package.iterdir()) if path.stem not in known]
+
+
 def machine_path_complaints(files: list[Path]) -> list[str]:
     """Lines that name a folder of one machine."""
     absolute = re.compile(r"(?<![\w.~/])/(?:home|work|tmp|root|Users)/")
@@ -287,6 +305,8 @@ RULES = (
     print_complaints,
     path_complaints,
     size_complaints,
+    name_complaints,
+    entry_complaints,
 )
 
 
@@ -394,6 +414,9 @@ def test_a_tree_that_keeps_all_rules_raises_no_complaint(tmp_path):
         (path_complaints, "readers__own", "GLOB = 'predictions/*.parquet'\n", "predictions/"),
         (path_complaints, "analysis", "NAME = 'analysis.json'\n", "analysis.json"),
         (size_complaints, "stats", "x = 1\n" * 401, "401 lines"),
+        (name_complaints, "report__blink", "", "in report.blink and suites.blink"),
+        (name_complaints, "report__a", "class DataError: ...\n", "in errors and report.a"),
+        (entry_complaints, "helpers", "", "helpers.py"),
         (size_complaints, "stats", "def f():\n" + "    x = 1\n" * 60, "61 lines"),
     ],
 )

@@ -11,11 +11,11 @@ from PIL import Image
 from training_factory import BLACK, GREEN, RED, WHITE, difference, near, photo, ring, save, turned
 
 from transferscope.builders import BUILDERS, prompts
-from transferscope.builders import images as pictures
+from transferscope.builders import source_images as pictures
 from transferscope.builders.annotations import find, rows_of, within
-from transferscope.builders.images import at_most, open_picture, scaled, to_height
 from transferscope.builders.markers import boxed, circled, legible, place
 from transferscope.builders.record import Skip, Unusable
+from transferscope.builders.source_images import at_most, open_picture, scaled, to_height
 from transferscope.errors import DataError
 from transferscope.tasks import untrusted
 

@@ -20,8 +20,8 @@ from training_factory import (
 )
 
 from transferscope.builders.build import build
-from transferscope.builders.images import open_picture
 from transferscope.builders.markers import circled
+from transferscope.builders.source_images import open_picture
 from transferscope.errors import DataError
 
 TASK = "Relative_Depth"

@@ -12,16 +12,16 @@ import pytest
 import torch
 import yaml
 from published_configs import QWEN25_7B, QWEN25_32B
-from transferscope.execution.shard import Stopwatch
 
 from transferscope import store as results
 from transferscope.engine import profiling
 from transferscope.engine.base_model import load_base
 from transferscope.engine.glimpse.shipped import folder
+from transferscope.execution.shard_worker import Stopwatch
 from transferscope.study import Budget
 from transferscope.study.estimate import (
+    CostEstimate,
     Device,
-    Estimate,
     ModelCost,
     Rates,
     least_seconds,
@@ -106,7 +106,7 @@ def planned(text: str, **budget: float) -> Plan:
 def estimate(plan: Plan, shapes: Shapes, device: Device, rates: Rates | None = None) -> ModelCost:
     """The cost on the only model."""
     (model,) = plan.study.models
-    return Estimate(plan, sample(plan), model, shapes, device).cost(rates)
+    return CostEstimate(plan, sample(plan), model, shapes, device).cost(rates)
 
 
 # What it says.
@@ -312,7 +312,7 @@ def test_images_whose_features_exceed_the_budget_are_encoded_again(blink):
 def test_scoring_an_adapter_costs_more_than_its_base_unless_a_cpu_merges_it(gpu):
     text = TEXT.replace("epochs: 2", "epochs: 2, dropout: 0.1")  # not folded in training
     plan, device = planned(text.replace("MODEL", "glimpse-s")), Device("one", gpu, 8 << 30)
-    made = Estimate(plan, sample(plan), "s", read_shapes(folder("glimpse-s")), device)
+    made = CostEstimate(plan, sample(plan), "s", read_shapes(folder("glimpse-s")), device)
     work = made.work["Jigsaw", "eval"]
     assert work.scoring > work.scoring_base
     assert made.scores_adapters == gpu
@@ -346,7 +346,7 @@ def test_text_is_counted_by_words_digits_and_marks():
 def test_estimated_lengths_are_near_an_embedded_bases_own():
     its, base = planned(TEXT.replace("MODEL", "glimpse-s")), load_base("glimpse-s")
     shapes, sampled = read_shapes(folder("glimpse-s")), sample(its)
-    work = Estimate(its, sampled, "s", shapes, Device("CPU", False, None)).work
+    work = CostEstimate(its, sampled, "s", shapes, Device("CPU", False, None)).work
     for key, items in sampled.items.items():
         assert work[key].tokens == pytest.approx(np.mean(profiling.lengths(base, items)), rel=0.3)
 

@@ -19,7 +19,7 @@ from transferscope.matrix.collapse import (
     behavior,
     behavior_notes,
     collapsed_letter,
-    says,
+    describe_answers,
 )
 from transferscope.matrix.flips import LISTED, flips
 from transferscope.predictions import check_predictions
@@ -123,7 +123,7 @@ def test_an_adapter_that_always_answers_a_has_collapsed_whatever_the_number_of_o
     record = described(table({("0", None): right, ("0", "S"): [0] * len(right)}, right))
     cell = record.sources["S"]["T"]
     assert cell.collapsed == {"0": 0}
-    assert says(cell) == "always A"
+    assert describe_answers(cell) == "always A"
     assert not record.base["T"].collapsed  # every answer right, whatever their letters
 
 

@@ -25,7 +25,7 @@ from transferscope.errors import DataError
 from transferscope.matrix import from_predictions
 from transferscope.matrix.control_runs import effects, with_controls
 from transferscope.matrix.task_effects import variance_shares
-from transferscope.report import conduct
+from transferscope.report.section_tables import remaining_variance
 from transferscope.stats import simulate
 
 QUICK = Settings(bootstrap=300, null_draws=100)
@@ -444,5 +444,5 @@ def test_variance_that_a_placebo_only_adds_is_not_said_to_be_less():
     estimate = Estimate(0.0, (-0.1, 0.1), {"0": 0.0})
     shares = Decomposition(0.5, 0.1, 0.6, {})
     adjusted = Adjusted("format-only", {}, estimate, shares, 27.8, (0.9, 144.0))
-    assert conduct._left(adjusted).text == "not told to be less"
-    assert conduct._left(replace(adjusted, variance=0.4, variance_ci=(0.2, 0.7))).text == "40%"
+    assert remaining_variance(adjusted).text == "no clear reduction"
+    assert remaining_variance(replace(adjusted, variance=0.4, variance_ci=(0.2, 0.7))).text == "40%"

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from transferscope.readers.harness.blink import read
+from transferscope.readers.harness.blink_files import read
 from transferscope.readers.harness.evaluations import read_evaluations
 from transferscope.readers.harness.foreign_files import load
 from transferscope.readers.harness.samples import HarnessSample, Options

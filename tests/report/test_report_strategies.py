@@ -8,7 +8,6 @@ from io import StringIO
 import pytest
 from analysis_factory import HOSTILE, Shape, make
 from rich.console import Console
-from transferscope.selection.trial_words import verdict
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.parts import (
@@ -23,6 +22,7 @@ from transferscope.analysis.parts import (
 from transferscope.plots.gallery import counterparts, gallery
 from transferscope.report import figures, page
 from transferscope.report.terminal import summary
+from transferscope.selection.wording import experiment_verdict
 
 NAN = math.nan
 LEVELS = [Estimate(0.4 + 0.1 * k, (0.35 + 0.1 * k, 0.45 + 0.1 * k), {"4": 0.4}) for k in range(5)]
@@ -64,7 +64,7 @@ def tried(shape: Shape) -> Analysis:
     means: dict[Strategy, Estimate] = {
         name: estimate(value / 2 + 0.01, 0.08) for name, value in better.items()
     }
-    words = verdict(trials, means, compared, 0.05)
+    words = experiment_verdict(trials, means, compared, 0.05)
     one = Judgement(trials, means, compared, words)
     asked = dict.fromkeys(trials, 200)
     found = Experiment(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 import pytest
 from analysis_factory import make
-from fake_engine import Answer, FakeEngine, digest
+from fake_engine import FakeEngine, digest
 from messages import raises
 from scipy import stats
 from typer.testing import CliRunner
@@ -18,6 +18,7 @@ from transferscope.analysis.json_file import from_json, to_json
 from transferscope.analysis.parts import STRATEGIES, Strategy
 from transferscope.analysis.settings import Settings
 from transferscope.cli.app import app
+from transferscope.engine.records import Prediction
 from transferscope.errors import StudyError
 from transferscope.execution import runner
 from transferscope.matrix import from_predictions
@@ -90,7 +91,7 @@ class TeachingLab(FakeEngine):
         hard = int(digest(item.id)[:8], 16) / 16**8
         own = int(digest(adapter, item.id)[:8], 16) / 16**8
         choice = item.answer if 0.8 * hard + 0.2 * own < right else (item.answer + 1) % 2
-        return Answer(choice, tuple(-float(k != choice) for k in range(len(item.choices))), 1.0)
+        return Prediction(choice, tuple(-float(k != choice) for k in range(len(item.choices))), 1.0)
 
 
 def carry_out(folder, text=TEXT, fail=(), tell=lambda event: None, **lab):

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from transferscope.errors import StudyError
 from transferscope.study.file import parse_study, resolved, suite_of
-from transferscope.study.items import Stock
+from transferscope.study.items import StudyItems
 from transferscope.suites import SUITES, open_suite
 from transferscope.tasks import ArrayImage, Item, Split, Suite, Task, with_choices
 
@@ -59,8 +59,8 @@ def test_a_study_uses_a_new_suite_by_its_name_with_its_options_and_defaults() ->
     assert b"suite:\n  name: shades\n  steps: 3\n" in resolved(study)
     suite = suite_of(study)
     assert suite.items("Brighter_Half", "eval")[1].images[0].pixels().max() == 104
-    assert suite.notes == Stock(suite).notes == ["the halves are plain"]
-    assert not Stock(suite).stable
+    assert suite.notes == ["the halves are plain"]
+    assert not StudyItems(study).stable
 
 
 def test_a_new_suites_options_are_checked() -> None:

@@ -5,7 +5,7 @@ Both read the sign and the size of the seed-mean effect; self-transfer never cou
 In:   mu as an `xarray.DataArray` with dimensions (model, seed, source, target).
 Out:  one `networkx.DiGraph`, or one list of cliques, for each model.
 
-A clique can arise by luck: under either null model of `stats` there are some. `clique_null` tells
+A clique can arise by luck: under either null model of `stats` there are some. `clique_null` shows
 how large.
 """
 

@@ -244,7 +244,7 @@ def _centered(draws: Draws, data: ModelData) -> Draws:
 
 
 def null_draws(one: ModelEffects, settings: Settings) -> int:
-    """Draws of a null model: fewer than asked for where the matrix is so large that memory ends."""
+    """Draws of a null model: fewer than set where the matrix is so large that memory ends."""
     affordable = NULL_VALUES // max(one.data.effects.size, 1)
     return min(settings.null_draws, max(100, affordable))
 

@@ -2,7 +2,7 @@
 
     record.py         Candidate, Made, Skip, Unusable, Builder
     annotations.py    a data set's folder and its annotation files
-    images.py         images opened safely, in RGB, at the benchmark's sizes
+    source_images.py  images opened safely, in RGB, at the benchmark's sizes
     markers.py        circled points and boxes, with letters
     camera.py         the angle by which a camera moved around an object
     prompts.py        the benchmark's wording
@@ -13,7 +13,7 @@
 
 What a task's module holds, `relative_depth` being the model for all:
 
-- a docstring that says which files it looks for, what they hold and who says so, and what is known
+- a docstring that names the files it looks for, their content and its source, and what is known
   of an overlap with the benchmark (whose own split is never read);
 - `candidates(root, seed)`: everything that the annotations offer, as `Candidate`s, in an order
   that is always the same (`build` shuffles); a damaged line is a `Skip`, a missing or unreadable
@@ -24,7 +24,8 @@ What a task's module holds, `relative_depth` being the model for all:
 - `make(root, candidate, answer, rng)`: one candidate as a `Made` item whose right choice stands at
   index `answer`; raises `Unusable(reason, where)` where it cannot. Reasons are a few words without
   names or numbers, since they are counted. File names go through `annotations.within`, images
-  through `images.open_picture`; all randomness is `rng`'s. `Made.sources` are the unmarked images;
+  through `source_images.open_picture`; all randomness is `rng`'s. `Made.sources` are the
+  unmarked images;
 - `BUILDER`, a `Builder`, and a line in `BUILDERS` below.
 
 It writes nothing, and does not balance, shuffle items, or look for leaks: `build` does.

@@ -22,7 +22,7 @@ def find(root: Path, *names: str) -> Path:
     """The first of some files or folders (relative names, patterns allowed) that is there.
 
     Raises:
-        Misplaced: none is; says what was looked for.
+        Misplaced: none is; names what was looked for.
     """
     if not root.is_dir():
         raise Misplaced(f"{root}: no such folder; --root is the data set's own folder")

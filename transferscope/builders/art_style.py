@@ -26,9 +26,9 @@ import numpy as np
 from PIL import Image
 
 from transferscope.builders.annotations import find, text_of, within
-from transferscope.builders.images import open_picture
 from transferscope.builders.prompts import LATTER, art_style
 from transferscope.builders.record import Builder, Candidate, Made, Skip
+from transferscope.builders.source_images import open_picture
 from transferscope.errors import DataError
 
 STYLES = ("Realism", "Impressionism", "Expressionism", "Pop_Art", "Cubism")
@@ -126,7 +126,7 @@ def _pair(names: list[str]) -> tuple[str, str] | None:
 
 
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
-    """The painting of the reference's style comes second or third, as the answer says."""
+    """The painting of the reference's style comes second or third, according to the answer."""
     reference, match, odd = candidate.facts
     folder = _images_of(root)
     order = (match, odd) if answer == 0 else (odd, match)

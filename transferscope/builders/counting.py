@@ -12,7 +12,7 @@ in the test file alone.
 
 The choices follow the benchmark's rule, which every known item of it obeys: four numbers in a row,
 from one below the right count, but from 0 at the lowest and 3 at the highest; so only counts of 0
-to 6 can be asked. Mind that the choices give most answers away (1 to 4 always means 2): a model may
+to 6 are possible. Mind that the choices give most answers away (1 to 4 always means 2): a model may
 learn the rule instead of counting, here as in the benchmark.
 
 Images that `test.json`, where it is there, asks about are left out.
@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from transferscope.builders.annotations import find, first_there, json_of, within
-from transferscope.builders.images import open_picture
 from transferscope.builders.prompts import counting
 from transferscope.builders.record import Builder, Candidate, Made, Skip
+from transferscope.builders.source_images import open_picture
 from transferscope.errors import DataError
 
 SOURCE = "amt"

@@ -1,7 +1,7 @@
 """Forensic_Detection from real and generated photographs of your own: which of four is real.
 
     manifest.csv      path, label, group and, if you like, generator
-    ...               the images, wherever `path` says, relative to the folder
+    ...               the images, at `path`, relative to the folder
 
 The benchmark's images were collected by hand, real ones by searching the web, and no training set
 was published; so this format is ours. `label` is `real` or `generated`; `group` is the same for all
@@ -11,7 +11,7 @@ needs three. Images in one and the same group may all be combined with each othe
 
 The benchmark's images are 512 pixels wide and high: the middle square is cut out and brought to
 that size (ours), and images whose shorter side is under `FEWEST_PIXELS` are not used. Mind that a
-model learns whatever tells the two kinds apart: bring both from similar sizes and file formats.
+model learns every difference between the two kinds: bring both from similar sizes and file formats.
 """
 
 from collections import Counter, defaultdict
@@ -22,9 +22,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from transferscope.builders.annotations import find, table_of, within
-from transferscope.builders.images import open_picture
 from transferscope.builders.prompts import forensic_detection
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.source_images import open_picture
 
 SIDE = 512
 """Width and height of the benchmark's images, in pixels."""

@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from transferscope.builders.annotations import find, rows_of, text_of, within
-from transferscope.builders.images import open_picture, to_height
 from transferscope.builders.markers import Point, circled, legible, lettered_points
 from transferscope.builders.prompts import POINTS, functional_correspondence
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.source_images import open_picture, to_height
 from transferscope.errors import DataError
 
 PARTNERS = 4

@@ -10,14 +10,14 @@ repository of zeyofu.) Any photographs do, if a `train.jsonl` names them. `gold_
 `gold_test.jsonl`, which the benchmark may have drawn on, are never read.
 
 As in the benchmark's items, the photograph is cut into 3 x 3 cells. The first image is the upper
-left 2 x 2 cells, the centre cell black; the pieces are the centre cell and one of the five cells
+left 2 x 2 cells, the center cell black; the pieces are the center cell and one of the five cells
 outside the first image. So the wrong piece never stands in what is shown. Ours: each of the five is
-equally likely, of those that differ visibly from the centre cell; photographs wider than 600 pixels
+equally likely, of those that differ visibly from the center cell; photographs wider than 600 pixels
 are reduced to 600, which nearly all of the benchmark's are; narrower ones and those of other
 proportions than the benchmark's are not used.
 
-The benchmark's photographs have a light frame one pixel wide, which tells the wrong piece in four
-of five items: it shows a part of the frame, the centre cell never does. No frame is drawn here.
+The benchmark's photographs have a light frame one pixel wide, which reveals the wrong piece in four
+of five items: it shows a part of the frame, the center cell never does. No frame is drawn here.
 """
 
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ import numpy as np
 from PIL import Image
 
 from transferscope.builders.annotations import find, rows_of, within
-from transferscope.builders.images import open_picture
 from transferscope.builders.prompts import LATTER, jigsaw
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.source_images import open_picture
 
 ADDRESS = "https://static01.nyt.com/"
 
@@ -76,7 +76,7 @@ def _file_of(root: Path, url: str) -> Path:
 
 
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
-    """The centre cell comes second or third, as the answer says."""
+    """The center cell comes second or third, according to the answer."""
     path = _file_of(root, candidate.key)
     name = path.relative_to(root).as_posix()
     source = open_picture(path)
@@ -87,11 +87,11 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
         return photo.crop((left, top, left + width, top + height))
 
     right = cell(1, 1)
-    centre = np.asarray(right, dtype=float)
+    center = np.asarray(right, dtype=float)
     places = [OUTSIDE[index] for index in rng.permutation(len(OUTSIDE))]
     for place in places:
         wrong = cell(*place)
-        if np.abs(np.asarray(wrong, dtype=float) - centre).mean() >= LEAST_DIFFERENCE:
+        if np.abs(np.asarray(wrong, dtype=float) - center).mean() >= LEAST_DIFFERENCE:
             break
     else:
         raise Unusable("pieces that look alike", name)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from transferscope.builders.images import open_picture
 from transferscope.builders.record import Unusable
+from transferscope.builders.source_images import open_picture
 from transferscope.errors import DataError, StudyError
 from transferscope.suites.similar_images import ImageHashes, KnownImages, image_hashes
 

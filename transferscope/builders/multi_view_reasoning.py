@@ -7,7 +7,7 @@
                                                   focal length first; perhaps `w` and `poses`
 
 (Wild6D repository of OasisYang, `data/pose_dataset.py`, and its public loaders.) `test_set`, on
-which the benchmark drew, as its author says of all its sources, is never read; nor are the pickled
+which the benchmark drew, according to its author, is never read; nor are the pickled
 poses that exist for it alone.
 
 How the benchmark labelled its clips is not published. Ours:
@@ -15,8 +15,8 @@ How the benchmark labelled its clips is not published. Ours:
 - where `metadata` has `poses` (as files of the app Record3D, whose form it has, can: for each frame
   a quaternion x, y, z, w and a position, y up), the camera's angle round the point that it looks at
   is taken from them, unless the frames contradict; else the background's movement behind the
-  masked object tells (`camera`), on `SAMPLES` frames of the clip;
-- clockwise, seen from above, is left, as the question says;
+  masked object decides (`camera`), on `SAMPLES` frames of the clip;
+- clockwise, seen from above, is left, as in the question;
 - a clip ends before the angle exceeds `MOST` degrees, since then the way could not be seen from two
   frames; one that does not reach `LEAST` degrees, or goes to and fro, is not used;
 - a clip played backwards is a clip with the other answer: that is how answers are balanced.
@@ -37,9 +37,9 @@ from transferscope.builders.camera import (
     turned_by_poses,
     view_of,
 )
-from transferscope.builders.images import open_picture
 from transferscope.builders.prompts import multi_view_reasoning
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.source_images import open_picture
 from transferscope.errors import DataError
 
 CATEGORIES = ("bottle", "bowl", "camera", "can", "laptop", "mug")
@@ -51,7 +51,7 @@ STEADY = 0.7
 """Least part of all movement that goes the clip's way."""
 
 SAMPLES = 31
-"""Frames looked at where there are no poses."""
+"""Frames sampled where there are no poses."""
 
 
 class Way(NamedTuple):

@@ -31,10 +31,10 @@ from typing import Any
 import numpy as np
 
 from transferscope.builders.annotations import find, text_of, within
-from transferscope.builders.images import open_picture
 from transferscope.builders.markers import Box, boxed
 from transferscope.builders.prompts import object_localization
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.source_images import open_picture
 from transferscope.errors import DataError
 
 COVERS = (0.15, 0.6)

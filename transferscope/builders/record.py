@@ -22,7 +22,7 @@ class Candidate:
     """One annotation that may become an item. A data set may have half a million: keep it small."""
 
     key: str
-    """What tells it apart in its data set for ever: an annotation's id, or file names."""
+    """A unique key within the data set: an annotation's id, or file names."""
 
     group: str
     """What it shares with others that look alike, usually its image: every group is used once
@@ -69,7 +69,7 @@ class Made:
     """The whole text put to a model, word for word as the benchmark has it."""
 
     choices: tuple[str, ...]
-    """Texts without letters. The one at the position that was asked for is right."""
+    """Texts without letters. The one at the wanted position is right."""
 
     images: tuple[Image, ...]
     """What the item shows, RGB, markers drawn."""

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from transferscope.builders.annotations import find, first_there, text_of, within
-from transferscope.builders.images import at_most, open_picture, scaled
 from transferscope.builders.markers import circled, legible
 from transferscope.builders.prompts import relative_depth
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.source_images import at_most, open_picture, scaled
 
 ANNOTATIONS = ("DIW_train_val.csv", "DIW_train.csv")
 LONG_SIDE = 500

@@ -4,9 +4,9 @@
 
 A photo's JSON has `intrinsic_points` (`id`, `x`, `y` as parts of width and height, `opaque`) and
 `intrinsic_comparisons` (`id`, `point1`, `point2`, `darker`: `1`, `2` or `E` for equal, null where
-nobody agreed, and its weight `darker_score`). Only comparisons of two opaque points with a positive
-weight are used. (intrinsic repository of seanbell, `bell2014/judgements.py`; a later data set in
-the same form adds `compare_what`, of which only `R`, reflectance, is used.)
+people disagreed, and its weight `darker_score`). Only comparisons of two opaque points with a
+positive weight are used. (intrinsic repository of seanbell, `bell2014/judgements.py`; a later
+data set in the same form adds `compare_what`, of which only `R`, reflectance, is used.)
 
 The data set has no split. Papers test on every fifth of the photos sorted by number; the first of
 every five is left out here (which of the five, no source was found to say). Which photos the
@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from transferscope.builders.annotations import find, json_of, within
-from transferscope.builders.images import open_picture, to_height
 from transferscope.builders.markers import WHITE, circled, legible
 from transferscope.builders.prompts import relative_reflectance
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.source_images import open_picture, to_height
 
 PER_PHOTO = 8
 """At most so many comparisons with each answer are taken from a photo, which has about 100."""

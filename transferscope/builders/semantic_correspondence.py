@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 
 from transferscope.builders.annotations import find, json_of, within
-from transferscope.builders.images import open_picture, scaled, to_height
 from transferscope.builders.markers import Point, circled, legible, lettered_points
 from transferscope.builders.prompts import POINTS, semantic_correspondence
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.source_images import open_picture, scaled, to_height
 from transferscope.errors import DataError
 
 LEAST = 4

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from transferscope.builders.annotations import find, first_there, rows_of, within
-from transferscope.builders.images import open_picture
 from transferscope.builders.prompts import spatial_relation
 from transferscope.builders.record import Builder, Candidate, Made, Skip
+from transferscope.builders.source_images import open_picture
 
 FOLDERS = tuple(
     f"{above}{name}"

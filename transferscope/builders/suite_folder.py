@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from PIL.Image import Image
 
-from transferscope.builders.images import jpeg
+from transferscope.builders.source_images import jpeg
 from transferscope.errors import DataError, StudyError
 from transferscope.store import as_json, read_json
 from transferscope.store.atomic import write_whole

@@ -25,10 +25,10 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, maximum_filter, sobel
 
 from transferscope.builders.annotations import find, text_of
-from transferscope.builders.images import open_picture, scaled, to_height
 from transferscope.builders.markers import Point, circled, legible, lettered_points
 from transferscope.builders.prompts import POINTS, visual_correspondence
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.source_images import open_picture, scaled, to_height
 from transferscope.errors import DataError
 
 WORKING_SIDE = 512

@@ -6,7 +6,7 @@
 
 (dreamsim repository of ssundaram21, `dataset/README.md` and `dataset/dataset.py`, which reads the
 vote from the third column and the paths from the fifth to the seventh: where the header has other
-names, those places are read.) A `right_vote` of 1 says that the right image is closer. As there,
+names, those places are read.) A `right_vote` of 1 means that the right image is closer. As there,
 only triplets on which at least six people agreed are used, and only those whose `split` is `train`.
 
 The benchmark drew on the test split.
@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from transferscope.builders.annotations import find, table_of, within
-from transferscope.builders.images import open_picture
 from transferscope.builders.prompts import LATTER, visual_similarity
 from transferscope.builders.record import Builder, Candidate, Made, Skip
+from transferscope.builders.source_images import open_picture
 
 PLACES = {"id": 0, "right_vote": 2, "ref_path": 4, "left_path": 5, "right_path": 6}
 """Where the data set's own loader reads what it does not read by name."""
@@ -56,7 +56,7 @@ def _candidate(where: str, row: dict[str, str]) -> Candidate | Skip:
 
 
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
-    """The closer image comes second or third, as the answer says."""
+    """The closer image comes second or third, according to the answer."""
     reference, closer, farther = candidate.facts
     order = [closer, farther] if answer == 0 else [farther, closer]
     images = tuple(open_picture(within(root, name)) for name in (reference, *order))

@@ -1,7 +1,7 @@
 """The command line: parse, call, print.
 
 The only room that prints or exits. Exit code 0: done; 1: the work failed; 2: the command or an
-input was wrong, said in one line on standard error, and nothing was written; 3: the gate of
+input was wrong, with one line on standard error, and nothing was written; 3: the gate of
 `compare` cannot tell.
 """
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from transferscope.study import Study
-    from transferscope.study.estimate import Device, Estimate, ModelCost, Rates
+    from transferscope.study.estimate import CostEstimate, Device, ModelCost, Rates
     from transferscope.study.plan import Plan
     from transferscope.study.shapes import Shapes
 
@@ -78,7 +78,7 @@ def costs(
         StudyError: a model does not exist.
     """
     from transferscope.engine.bases import check_models
-    from transferscope.study.estimate import Estimate, Rates, sample
+    from transferscope.study.estimate import CostEstimate, Rates, sample
 
     check_models(plan.study)
     found = Costs(_device(wanted), {}, dict(known or {}), [])
@@ -92,7 +92,7 @@ def costs(
         sampled, device = sampled or sample(plan), found.device
         if device.gpu and device.memory is not None:  # GPUs that share a base count as one
             device = device._replace(memory=device.memory * max(1, int(model.gpus)))
-        made = Estimate(plan, sampled, name, shapes, device)
+        made = CostEstimate(plan, sampled, name, shapes, device)
         if wanted.tflops is not None:
             found.rates[name] = Rates(*[wanted.tflops * 1e12] * 3)
         elif known is None and wanted.calibration and wanted.memory is None:
@@ -141,7 +141,7 @@ def profiling_module() -> ModuleType | None:
     return profiling
 
 
-def _measured(made: Estimate, notes: list[str]) -> dict[str, Rates]:
+def _measured(made: CostEstimate, notes: list[str]) -> dict[str, Rates]:
     """The model's rates on this machine; {} and a note if they cannot be measured."""
     where = made.plan.study.models[made.model].where
     if not where.startswith("glimpse") and not any(Path(where).glob("*.safetensors")):

@@ -182,7 +182,7 @@ class Show(NamedTuple):
 
 def carry_out(study: Study, out: str, show: Show, executor: Executor | None) -> None:
     """A study, then its analysis; exit code 1 where some of it failed."""
-    gc.set_threshold(1000)  # a lab that runs for hours does make garbage
+    gc.set_threshold(1000)  # training for hours does make garbage
     with worked_on(out) as at:
         outcome = _carried_out(study, at, show, executor)
     if at.address:
@@ -256,23 +256,23 @@ def bars() -> Iterator[Callable[[Event], None]]:
     far = TextColumn("{task.fields[far]}", table_column=Column(no_wrap=True))
     bar = Progress(what, BarColumn(14), far, console=console, expand=True)
     lines = Progress(TextColumn("  {task.description}"), console=console)  # one for each worker
-    task, said = bar.add_task("starting", total=None, far=""), {}
+    task, shown_last = bar.add_task("starting", total=None, far=""), {}
     workers: dict[str, TaskID] = {}
 
     def tell(event: Event) -> None:
         cells, doing, worker = f"{event.cells} of {event.of}", event.doing, event.worker
         if event.note:
             console.print(event.note, markup=False)
-        if doing and doing != said.get(worker) and not live:
+        if doing and doing != shown_last.get(worker) and not live:
             by = f"{worker}: " if worker else ""
             console.print(f"[{cells} cells] {by}{doing}", markup=False, soft_wrap=True)
-        said[worker] = doing
+        shown_last[worker] = doing
         if worker and worker not in workers:
             workers[worker] = lines.add_task("")
         if worker:
             shown = f"{worker}: {doing}" if doing else ""
             lines.update(workers[worker], description=escape(shown), visible=bool(doing))
-            doing = f"{sum(bool(said[name]) for name in workers)} at work"
+            doing = f"{sum(bool(shown_last[name]) for name in workers)} at work"
         left = seconds_left(time.monotonic() - begun, event.work, event.total)
         far = f"{cells} cells" + ("" if left is None else f", {duration(left)} left")
         bar.update(

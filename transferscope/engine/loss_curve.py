@@ -1,7 +1,7 @@
 """How an adapter's training went: the loss and the gradient norm of every step.
 
 In:   losses and norms of a fleet, kept on their device until training ends.
-Out:  a `LossCurve` for each adapter, which also says whether training failed.
+Out:  a `LossCurve` for each adapter, which also records whether training failed.
 
 Imports torch only while training, so a process that only keeps records needs none.
 """

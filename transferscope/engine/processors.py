@@ -195,7 +195,7 @@ def prompt_end(processor: Any) -> str:
 
 
 def open_block(text: str) -> str:
-    """The tag of a thinking block that a text opens and does not close; empty if there is none."""
+    """The tag of a thinking block that a text opens and does not close; empty without one."""
     opened = [*_OPEN.finditer(text)]
     closed = max((tag.end() for tag in _CLOSED.finditer(text)), default=0)
     return opened[-1][0] if opened and opened[-1].start() >= closed else ""

@@ -37,7 +37,7 @@ from transferscope.engine.vision_cache import keyed
 from transferscope.errors import DataError
 from transferscope.study import Recipe, cost
 from transferscope.study.cost import Lora
-from transferscope.study.estimate import Device, Estimate, Rates
+from transferscope.study.estimate import CostEstimate, Device, Rates
 from transferscope.study.shapes import Shapes, parse_shapes
 from transferscope.tasks import Item
 
@@ -87,7 +87,7 @@ def matmul_ceiling(device: str, dtype: torch.dtype) -> float:
     return 2 * size**3 / best
 
 
-def calibrate(made: Estimate) -> Rates:
+def calibrate(made: CostEstimate) -> Rates:
     """Load a base, train and score some items of its study, and measure the rate of each step.
 
     Raises:

@@ -250,7 +250,7 @@ def replies(
     for _ in range(most):
         if not any(going):
             break
-        # Finished rows stay in the batch: a row's place says which adapter it belongs to.
+        # Finished rows stay in the batch: a row's place identifies its adapter.
         extended = [row._replace(answer_ids=ids) for row, ids in zip(rows, written, strict=True)]
         logits = path.logits(extended)[:, -1]
         logits.index_fill_(1, banned, -torch.inf)

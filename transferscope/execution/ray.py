@@ -41,7 +41,7 @@ POLL = 1.0
 """Seconds between two requests for the workers' progress."""
 
 PATIENCE = 30.0
-"""Seconds without a worker after which a note says so."""
+"""Seconds without a worker after which a note is shown."""
 
 MAX_FAILED_STARTS = 3
 """Workers in a row that may die while they start."""
@@ -166,7 +166,7 @@ def carry_out(
     machine and stopped at the end.
 
     Args:
-        workers: number of workers; None: one per GPU, or one if there is none.
+        workers: number of workers; None: one per GPU, or one without a GPU.
         load: makes the engine, in each worker.
 
     Raises:

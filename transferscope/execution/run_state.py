@@ -83,7 +83,7 @@ class Attempt(NamedTuple):
 
     shard: Shard
     rows: int | None = None
-    """Most rows of an adapter in a forward; None: as the study says."""
+    """Most rows of an adapter in a forward; None: as the study sets."""
     lost: int = 0
     """Workers that went away over it."""
 
@@ -307,7 +307,7 @@ class RunState:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of a GPU or of the machine."""
+    """Whether an error means that memory ran out, of a GPU or of the machine."""
     named = type(error).__name__ == "OutOfMemoryError"  # torch's, known without torch
     return isinstance(error, MemoryError) or named or "can't allocate memory" in str(error)
 

@@ -147,7 +147,7 @@ class ShardWorker:
             record = {"key": one.training_key, **made_of, "versions": versions()}
             records.append(record | {"recipe": asdict(recipe)})
         amount = sum(map(self.plan.training_work, runs))
-        doing, watch = f"{runs[0].model}: training {describe(runs)}", _Stopwatch(self.base)
+        doing, watch = f"{runs[0].model}: training {describe(runs)}", Stopwatch(self.base)
         self._report(doing, 0.0)
         adapters = self.engine.train_fleet(
             self.base,
@@ -224,7 +224,7 @@ class ShardWorker:
             reordered(item, order) for item, own in zip(items, orders, strict=True) for order in own
         ]
         amount = self._amount(todo)
-        doing, watch = f"{runs[0].model}: scoring {describe(runs)}", _Stopwatch(base)
+        doing, watch = f"{runs[0].model}: scoring {describe(runs)}", Stopwatch(base)
         self._report(doing, done)
         found = self.engine.score_fleet(
             base,
@@ -264,7 +264,7 @@ class ShardWorker:
         return [tuple(first[place] for place in turned) for turned in rotations(item)]
 
 
-class _Stopwatch:
+class Stopwatch:
     """Measures a fleet's training or scoring from its creation on, for the log."""
 
     def __init__(self, base: "Base") -> None:

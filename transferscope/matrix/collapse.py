@@ -94,7 +94,7 @@ class Behaviour:
         return any(answers.letters for row in self.sources.values() for answers in row.values())
 
 
-def says(answers: Answers) -> str:
+def describe_answers(answers: Answers) -> str:
     """`always A`, and in how many seeds where not in all: `always A in 2 of 4 seeds`."""
     letters = sorted({letter(option) for option in answers.collapsed.values()})
     words = "always " + " or ".join(letters)
@@ -299,7 +299,11 @@ def behavior_notes(model: str, record: Behaviour | None) -> list[str]:
         return ", ".join(cells[:LISTED]) + more
 
     notes, model = [], shown(model)
-    if base := [f"{shown(n)} ({says(each)})" for n, each in record.base.items() if each.collapsed]:
+    if base := [
+        f"{shown(n)} ({describe_answers(each)})"
+        for n, each in record.base.items()
+        if each.collapsed
+    ]:
         notes.append(
             f"{model}: the base itself gives one letter to nearly every item of {listed(base)}; "
             f"any adapter that uses the images stands out there."
@@ -307,7 +311,7 @@ def behavior_notes(model: str, record: Behaviour | None) -> list[str]:
     total = sum(len(row) for row in record.sources.values())
     for found, of in ((record.sources, f"of {total} cells"), (record.controls, "of the controls")):
         cells = [
-            f"{shown(source)} → {shown(target)} ({says(answers)})"
+            f"{shown(source)} → {shown(target)} ({describe_answers(answers)})"
             for source, row in found.items()
             for target, answers in row.items()
             if answers.collapsed

@@ -59,7 +59,7 @@ def answer_shares(analysis: Analysis, model: str, title: str) -> Spec | None:
         axis=part(title=None, labelOverlap=False, labelLimit=220),
     )
     x = field("from:Q", scale=part(domain=[0, len(targets)], nice=False, zero=True), axis=None)
-    tooltip = [field("row:N", title="finetuned on"), "target:N", field("says:N", title="answers")]
+    tooltip = [field("row:N", title="finetuned on"), "target:N", field("given:N", title="answers")]
     drawn = [unit(bars, "rect", x=x, x2="to:Q", fill=fill, tooltip=tooltip, y=y)]
     edge = (1 - BAR) / 2
     collapsed = [
@@ -94,11 +94,11 @@ def _bars(
         place: Spec = {"row": name, "target": names.long[target], "cell": j, "collapsed": False}
         if isinstance(cell, Answers):
             shares, unreadable = cell.letters, cell.unreadable
-            place |= {"says": answer_words(cell), "collapsed": bool(cell.collapsed)}
+            place |= {"given": answer_words(cell), "collapsed": bool(cell.collapsed)}
         else:
             shares, unreadable = cell, 0.0
             words = (f"{letter(n)} {percent(share)}" for n, share in enumerate(shares))
-            place["says"] = ", ".join(words)
+            place["given"] = ", ".join(words)
         parts = [(letter(n), share * (1 - unreadable)) for n, share in enumerate(shares)]
         end = j + (1 - BAR) / 2
         for kind, share in [*parts, (UNREADABLE, unreadable)]:

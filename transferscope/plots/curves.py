@@ -53,7 +53,7 @@ def changes_over_steps(analysis: Analysis, trajectory: Trajectory) -> list[str]:
     courses, names = trajectory.targets, labels(analysis).long
     tested = sum(has_interval(ci) for course in courses.values() for ci in course.ci)
     if not tested:
-        return ["No effect has an interval, so rises and falls cannot be told from noise."]
+        return ["No effect has an interval, so rises and falls may be noise."]
     sentences = []
     if len(trajectory.steps) > 1:
         for word, sign in (("Rising", 1), ("Falling", -1)):

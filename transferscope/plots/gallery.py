@@ -81,8 +81,8 @@ class ReportFigure(NamedTuple):
 CLIQUE = (
     "The largest set of tasks in {model} that all {verb} each other, in both directions. It means "
     "something where it is larger than the bars: sizes that arise without any such bond. The "
-    "paper’s test says little, because cliques of pure noise pass it too: their tasks are chosen "
-    "for the sign that it tests."
+    "paper’s test is weak evidence, because cliques of pure noise pass it too: their tasks are "
+    "chosen for the sign that it tests."
 )
 CLIQUE_CAPTION = "The sign of each effect is that of its mean over {seeds}."
 
@@ -170,7 +170,7 @@ FIGURES: dict[str, FigureKind] = {
         "Personas",
         "A task is named where it is on the same side of the average in every model. Donors and "
         "sponges are right of the vertical line, pirates and sieves below the horizontal one.",
-        "The table of personas says how certain each one is.",
+        "The table of personas shows how certain each one is.",
         per="study",
     ),
     "clique-positive": FigureKind(
@@ -303,7 +303,7 @@ def _words(analysis: Analysis, per: str, key: Any) -> dict[str, str]:
 OPENING = """# Captions
 
 Each figure is there as SVG, PNG (300 dpi) and PDF, 85 or 175 mm wide: one column or both. A wider
-one says so: its names would be below 6.5 pt otherwise.
+one has a note: its names would be below 6.5 pt otherwise.
 """
 
 

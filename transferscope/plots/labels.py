@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from transferscope.analysis import Analysis, Interval, ModelAnalysis
 from transferscope.analysis.settings import Settings
-from transferscope.matrix.collapse import Answers, letter, says
+from transferscope.matrix.collapse import Answers, describe_answers, letter
 from transferscope.matrix.measure import MEASURES as RECORDS
 from transferscope.study.controls import PLACEBOS, REORDERED
 from transferscope.tasks import GRANULARITIES, LEVELS
@@ -158,7 +158,7 @@ def percent(value: float) -> str:
 def chance(value: float) -> str:
     """A p- or q-value: `0.03`, `0.051`, `0.002`, `< 0.001`.
 
-    A value that rounds to 0.05 gets a third digit, which tells the side of 0.05.
+    A value that rounds to 0.05 gets a third digit, which shows the side of 0.05.
     """
     if not math.isfinite(value):
         return UNKNOWN
@@ -207,7 +207,7 @@ def control_kind(name: str) -> str:
 def answer_words(answers: Answers) -> str:
     """The options that a cell's replies choose: `A 31%, B 69%`, `always A in 2 of 4 seeds`."""
     parts = [f"{letter(n)} {percent(share)}" for n, share in enumerate(answers.letters)]
-    words = says(answers) if answers.collapsed else ", ".join(parts)
+    words = describe_answers(answers) if answers.collapsed else ", ".join(parts)
     unread = [f"{percent(answers.unreadable)} unreadable"] if answers.unreadable > 0 else []
     return "; ".join([*([words] if words else []), *unread]) or UNKNOWN
 

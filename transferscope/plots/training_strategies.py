@@ -60,7 +60,7 @@ class StrategyRow(NamedTuple):
     target: str
     """The target's label."""
     informed: str
-    """The informed mixture, or why there is none."""
+    """The informed mixture, or why nothing was chosen."""
     expected: str
     cells: list[tuple[str, str]]
     """Accuracy of each strategy, and its interval, or why it is missing."""

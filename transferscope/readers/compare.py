@@ -39,7 +39,7 @@ _TIME = re.compile(
     r"(?<![0-9])(?:[0-9]{2,4}-[0-9]{2}-[0-9]{2,4}(?:[T_-][0-9]{2}[-:][0-9]{2}(?:[-:][0-9]{2})?"
     r"(?:\.[0-9]+)?)?|20[0-9]{6}_[0-9]{4,6})(?![0-9])"
 )
-"""When a harness ran: it tells runs apart only where nothing else does."""
+"""When a harness ran: it distinguishes runs only where nothing else does."""
 _TOKEN = re.compile(r"[^/\\_\s]+[/\\_\s]*")
 _EDGE = "/\\_-. "
 _ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".xlsx", ".eval")
@@ -276,7 +276,7 @@ def _named_paths(
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """Each path by what tells it from the others: neither seeds, which are averaged, nor times.
+    """Each path by its difference from the others: neither seeds, which are averaged, nor times.
 
     `val/qwen_lora_checkpoint-100.json` and `val/qwen_lora_checkpoint-784.json` are `checkpoint-100`
     and `checkpoint-784`.

@@ -140,7 +140,7 @@ def _smallest(
     *,
     rounded: bool,
 ) -> Int[np.ndarray, "*seed target"]:
-    """Smallest common denominator over sources up to `limit`; 0 if there is none.
+    """Smallest common denominator over sources up to `limit`; 0 if none exists.
 
     If all values are `rounded` to a few decimals d, they fit 10^d and its divisors, which proves
     nothing: a denominator g counts only where random d-digit values would hardly all fit it.

@@ -22,7 +22,7 @@ LONGEST_NAME = 200
 
 
 def name_problem(value: str) -> str | None:
-    """Why a name cannot be shown or told apart; None if it can."""
+    """Why a name cannot be shown or is ambiguous; None if it can."""
     if not value.strip():
         return "is empty"
     if len(value) > LONGEST_NAME:
@@ -31,7 +31,7 @@ def name_problem(value: str) -> str | None:
 
 
 def check_name(value: str, what: str) -> None:
-    """Refuse a name that cannot be shown or told apart."""
+    """Refuse a name that cannot be shown or is ambiguous."""
     if problem := name_problem(value):
         raise DataError(f"{what} {problem}")
 

@@ -221,7 +221,7 @@ def _provenance(
     """Where the numbers are from; `docs/bundle.md` explains each field.
 
     Args:
-        study: the values of its file; empty where there is none.
+        study: the values of its file; empty without a study.
         records: of runs, as the index has them.
     """
 

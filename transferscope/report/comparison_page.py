@@ -50,7 +50,7 @@ class PageRow(NamedTuple):
     chosen: bool = False
 
 
-class PageTable(NamedTuple):
+class ComparisonTable(NamedTuple):
     """One table; rows beyond `ROWS` are folded."""
 
     title: str
@@ -112,7 +112,7 @@ def page(comparison: Comparison) -> str:
     )
 
 
-def _tables(comparison: Comparison) -> list[PageTable]:
+def _tables(comparison: Comparison) -> list[ComparisonTable]:
     """Runs as rows; of many tasks, a row for each run's mean, then tasks as rows."""
     heads, ship = columns(comparison), comparison.decision.ship
     small = {
@@ -125,7 +125,7 @@ def _tables(comparison: Comparison) -> list[PageTable]:
         for run in comparison.runs:
             cells = [entry(comparison, run, head.target) for head in heads]
             rows.append(PageRow(run.name, small[run.name], cells, run.name == ship))
-        return [PageTable("", [(head.title, _items(head)) for head in heads], rows, [])]
+        return [ComparisonTable("", [(head.title, _items(head)) for head in heads], rows, [])]
     overview = []
     for run in comparison.runs:
         cells = [entry(comparison, run, MEAN)]
@@ -141,7 +141,10 @@ def _tables(comparison: Comparison) -> list[PageTable]:
         cells = [entry(comparison, run, head.target) for run in comparison.runs]
         row = PageRow(head.title, _items(head), [base[head.target], *cells])
         (rows if head in kept else folded).append(row)
-    return [PageTable("", titles, overview, []), PageTable("By task", runs, rows, folded)]
+    return [
+        ComparisonTable("", titles, overview, []),
+        ComparisonTable("By task", runs, rows, folded),
+    ]
 
 
 def _items(head: Column) -> str:

@@ -1,4 +1,4 @@
-"""What the page says first: what happened, and which finetunes break what.
+"""The start of the page: what happened, and which finetunes break what.
 
 Every sentence comes from the numbers and carries their uncertainty; `noise` defines "beyond
 noise". Nothing here is escaped: the template does that.
@@ -124,14 +124,14 @@ def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Itera
         if len(lucky) < len(ends):
             which = "the gain is" if 1 in lucky else "the loss is"
         size = "their size" if len(lucky) > 1 else "its size"
-        said = f"Picked from {len(pairs):,} for {size}, {which} likely overstated"
+        text = f"Picked from {len(pairs):,} for {size}, {which} likely overstated"
         prior = matrix_prior(model.pgf, alpha)
         cells = [pair.cell for pair in lucky.values()] if prior else []
         means = [prior.mean(normal_with_test(cell, alpha)) for cell in cells] if prior else []
         if means and all(map(math.isfinite, means)):
             word = "estimates" if len(means) > 1 else "estimate"
-            said += f"; shrinkage {word}: {', '.join(map(signed, means))}"
-        yield f"{said}."
+            text += f"; shrinkage {word}: {', '.join(map(signed, means))}"
+        yield f"{text}."
 
 
 def _learned(model: ModelAnalysis, alpha: float, measure: str, names: Labels) -> Iterator[str]:
@@ -144,12 +144,12 @@ def _learned(model: ModelAnalysis, alpha: float, measure: str, names: Labels) ->
     of_all = f"{mean} {measure}"
     if len(own) > 1 or len(own) < count:
         of_all = f"mean of {'all' if len(own) == count else 'the known'} {len(own)}: {of_all}"
-    said = f"Of {counted(count, 'finetune')}, {len(gained)} improved the trained task ({of_all})"
+    text = f"Of {counted(count, 'finetune')}, {len(gained)} improved the trained task ({of_all})"
     judged = [beyond_noise(pair.cell, alpha) for pair in gained]
     if gained and None not in judged:
-        said += f", {sum(map(bool, judged))} beyond noise"
+        text += f", {sum(map(bool, judged))} beyond noise"
     idle = [names.long[pair.source] for pair in own if pair not in gained]
-    yield said + (f". No gain: {', '.join(idle)}." if 0 < len(idle) <= 3 and gained else ".")
+    yield text + (f". No gain: {', '.join(idle)}." if 0 < len(idle) <= 3 and gained else ".")
 
 
 def _how_many(pairs: list[Pair], alpha: float) -> str:
@@ -161,16 +161,16 @@ def _how_many(pairs: list[Pair], alpha: float) -> str:
         )
     clear = [pair.cell for pair in judged if beyond_noise(pair.cell, alpha)]
     helped = sum(cell.mean > 0 for cell in clear)
-    said = (
+    text = (
         f"Of {counted(len(judged), 'effect')} of one task on another, {helped} helped and "
         f"{len(clear) - helped} harmed beyond noise."
     )
     if not clear:
-        return said
+        return text
     held, tests = sum(cell.q_value <= alpha for cell in clear), counted(len(judged), "test")
-    said += f" Without any transfer, up to about {max(1, round(alpha * len(judged)))} would."
+    text += f" Without any transfer, up to about {max(1, round(alpha * len(judged)))} would."
     holds = f"{held or 'none'} hold{'s' if held < 2 else ''}"
-    return f"{said} After FDR correction for {tests}, {holds}."
+    return f"{text} After FDR correction for {tests}, {holds}."
 
 
 def _averages(model: ModelAnalysis, measure: str) -> str:
@@ -184,10 +184,10 @@ def _averages(model: ModelAnalysis, measure: str) -> str:
         ranges = {"in another such study": getattr(average.ci, sign)}
         ranges["without any transfer"] = by_chance
         known = [f"{where} {between(ci, 3)}" for where, ci in ranges.items() if has_interval(ci)]
-        said = f"{start} by {signed(value, 3)} {measure}"
-        said += f" ({'; '.join(known)})" if known else ""
-        said += ", within the chance range" if by_chance[0] <= value <= by_chance[1] else ""
-        sentences.append(f"{said}.")
+        text = f"{start} by {signed(value, 3)} {measure}"
+        text += f" ({'; '.join(known)})" if known else ""
+        text += ", within the chance range" if by_chance[0] <= value <= by_chance[1] else ""
+        sentences.append(f"{text}.")
     if (adjusted := model.adjusted) is not None:
         control, mean = model.controls[adjusted.placebo].mean, adjusted.mean
         row = model.behaviour.controls.get(adjusted.placebo, {}) if model.behaviour else {}
@@ -231,18 +231,18 @@ def _extreme(pair: Pair, analysis: Analysis, model: ModelAnalysis, names: Labels
     beyond, held = beyond_noise(cell, alpha), cell.q_value <= alpha
     word = "gain" if cell.mean > 0 else "loss"
     which = " that holds" if beyond and held else " beyond noise" if beyond else ""
-    said = f"The largest {word}{which} is {_arrow(pair, names)}, {signed(cell.mean)}"
-    said += bracketed(cell.ci)
+    text = f"The largest {word}{which} is {_arrow(pair, names)}, {signed(cell.mean)}"
+    text += bracketed(cell.ci)
     if change := beside(analysis, model, pair.target, cell):
-        said += f" or {change}"
-    said += items(model, pair.target, cell)
+        text += f" or {change}"
+    text += items(model, pair.target, cell)
     if _collapsed(pair, model):
-        return f"{said}, but its answers collapsed to one option: no transfer."
+        return f"{text}, but its answers collapsed to one option: no transfer."
     if beyond is False:
-        return f"{said}, within noise."
+        return f"{text}, within noise."
     if beyond and not held:
-        return f"{said}, not significant after FDR correction (q {chance(cell.q_value)})."
-    return f"{said}."
+        return f"{text}, not significant after FDR correction (q {chance(cell.q_value)})."
+    return f"{text}."
 
 
 def harms(analysis: Analysis) -> list[Harm]:

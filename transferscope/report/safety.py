@@ -38,7 +38,7 @@ TITLES = {
     UNCLEAR: "Unclear with these seeds and items{somewhere}",
     HARMS: "Harmful beyond noise{somewhere}",
 }
-SHORT = {FINE: "safe as far as can be told", UNCLEAR: "unclear", HARMS: "harmful beyond noise"}
+SHORT = {FINE: "safe as far as known", UNCLEAR: "unclear", HARMS: "harmful beyond noise"}
 WORDS = {
     FINE: "No loss beyond noise. Beside each: the largest loss that its intervals do not rule out, "
     "and on which target.",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.analysis.parts import Adjusted, Estimate
 from transferscope.analysis.verdict import beyond_noise
-from transferscope.matrix.collapse import Answers, letter, says
+from transferscope.matrix.collapse import Answers, describe_answers, letter
 from transferscope.matrix.flips import Flips
 from transferscope.plots.labels import (
     UNKNOWN,
@@ -94,7 +94,7 @@ def _reply_words(answers: Answers) -> CellLine:
     share = f"{percent(answers.unreadable)} unreadable" if answers.unreadable > 0 else ""
     if not answers.collapsed:
         return CellLine(share)
-    words, seeds = says(answers), counted(answers.seeds, "seed")
+    words, seeds = describe_answers(answers), counted(answers.seeds, "seed")
     return CellLine(words if "seeds" in words else f"{words} in {seeds}", share)
 
 

@@ -17,7 +17,7 @@ from transferscope.analysis import (
     TaskEffect,
 )
 from transferscope.analysis.verdict import beyond_noise
-from transferscope.matrix.collapse import says
+from transferscope.matrix.collapse import describe_answers
 from transferscope.plots.accuracy_points import beside, items
 from transferscope.plots.labels import (
     UNKNOWN,
@@ -160,7 +160,7 @@ def _collapsed(analysis: Analysis, model: ModelAnalysis) -> list[CellLine]:
     if not any(answers.letters for row in found.values() for answers in row.values()):
         return []
     cells = [
-        CellLine("", f"{names[source]} → {names[target]}: {says(answers)}")
+        CellLine("", f"{names[source]} → {names[target]}: {describe_answers(answers)}")
         for source, row in found.items()
         for target, answers in row.items()
         if answers.collapsed

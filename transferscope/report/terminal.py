@@ -38,7 +38,7 @@ STYLES = {"mixed": "yellow", "no": "red", "unknown": "dim"}
 ELSEWHERE = ("Effects beyond noise", "Strongest effects", "Transferability", "Malleability")
 """Rows of the page's first table that the sentences and the averages hold."""
 FEW = 3
-"""Up to this many findings that cannot be told are listed one by one."""
+"""Up to this many undecided findings are listed one by one."""
 
 PGF = (
     "PGF is the part of a target's gap to its ceiling that finetuning closed. 1 closes all of it, "
@@ -99,9 +99,9 @@ def _happened(analysis: Analysis) -> Iterator[RenderableType]:
         known = any(model.base_seeds for model in analysis.models.values())
         yield from (Text(PGF + POINTS * known, "dim"), Text())
     for account in happened(analysis):
-        said = [sentence for sentence in account.sentences if sentence != account.averages]
+        text = [sentence for sentence in account.sentences if sentence != account.averages]
         yield Text(account.model, style="bold")
-        yield Padding(Text(" ".join(said)), (0, 0, 1, 2))
+        yield Padding(Text(" ".join(text)), (0, 0, 1, 2))
 
 
 def _with_interval(value: float, ci: Interval) -> str:
@@ -181,8 +181,8 @@ def _personas(analysis: Analysis) -> Iterator[RenderableType]:
         supports = [f" ({percent(p.support)})" * math.isfinite(p.support) for p in members]
         texts = [f"{p.task}{support}" for p, support in zip(members, supports, strict=True)]
         table.add_row(f"  {role}s", Text(", ".join(texts) or "none"))
-    if said := personas_by_chance(analysis):
-        table.add_row("", Text(said, "dim"))
+    if text := personas_by_chance(analysis):
+        table.add_row("", Text(text, "dim"))
     yield table
 
 
@@ -205,6 +205,6 @@ def _claims(analysis: Analysis) -> Table:
         text = Text(row.statement).append(f": {detail}", "dim")
         table.add_row(Text(f"  {row.verdict}", STYLES[row.kind]), text)
     if folded:
-        said = f"{len(folded)} of {len(rows)}, without the models, sizes, tasks or seeds needed"
-        table.add_row(Text(f"  {folded[0].verdict}", STYLES["unknown"]), Text(said))
+        text = f"{len(folded)} of {len(rows)}, without the models, sizes, tasks or seeds needed"
+        table.add_row(Text(f"  {folded[0].verdict}", STYLES["unknown"]), Text(text))
     return table

@@ -10,7 +10,7 @@ shares. `default` takes the sources that surely help, and weighs them:
     share     ~ helps * gain
 
 A mixture's expected effect is that of its sources, in proportion to their shares. That is an
-assumption: nobody has trained on the mixture yet.
+assumption: the mixture is untested.
 
 In:   an `analysis.Analysis`.
 Out:  a `Mixture`: sources with shares, sources left out with reasons, and the answer in words.
@@ -27,7 +27,7 @@ from typing import get_args
 from transferscope.analysis import Analysis, Cell
 from transferscope.analysis.parts import Estimate
 from transferscope.errors import StudyError
-from transferscope.matrix.collapse import says
+from transferscope.matrix.collapse import describe_answers
 from transferscope.predictions import shown
 from transferscope.selection.evidence import Normal, matrix_prior, normal, normal_with_test
 from transferscope.selection.mixture_record import (
@@ -240,7 +240,9 @@ def _collapsed(request: Request, source: str) -> str:
     """`always A`, if most seeds give this answer to every item of the target; else empty."""
     behavior = request.matrix.behaviour
     answers = behavior and behavior.sources.get(source, {}).get(request.target)
-    return says(answers) if answers and 2 * len(answers.collapsed) > answers.seeds else ""
+    return (
+        describe_answers(answers) if answers and 2 * len(answers.collapsed) > answers.seeds else ""
+    )
 
 
 def _danger(request: Request, source: str) -> tuple[Reason, str] | None:

@@ -126,14 +126,14 @@ def carry_out(
     record = {"from": _origin(study, out), "models": plain(contests), "notes": notes}
     atomic.write_whole(Path(out, results.SELECTION), results.as_json(record))
     done: list[Outcome] = []
-    tells = _overall(tell, list(plans.values()))
-    for ((model, target), second), tell_one in zip(seconds.items(), tells, strict=True):
+    reports = _overall(tell, list(plans.values()))
+    for ((model, target), second), report_one in zip(seconds.items(), reports, strict=True):
         shares = contests[model][target]["informed"].mixtures.values()
         names = ", ".join(shown(name) for one in shares for name in one) or "nothing"
         note = f"{model}: chosen for {shown(target)}: {names}; judging it now"
-        tell_one(_start(plans[model, target])._replace(note=note))
+        report_one(_start(plans[model, target])._replace(note=note))
         folder = results.judging_folder(out, model, target)
-        done.append(run_study(second, folder, tell=tell_one, executor=executor))
+        done.append(run_study(second, folder, tell=report_one, executor=executor))
     whole = Outcome(
         cells=sum(one.cells for one in done),
         of=sum(one.of for one in done),
@@ -298,10 +298,10 @@ def _overall(tell: Tell, plans: Sequence[Plan]) -> list[Tell]:
     """For each of several studies, done one after the other: reports the progress of all."""
     last = [_start(plan) for plan in plans]
 
-    def tell_one(place: int, event: Event) -> None:
+    def report_one(place: int, event: Event) -> None:
         last[place] = event
         sums = {key: sum(getattr(each, key) for each in last) for key in counted}
         tell(event._replace(**sums))
 
     counted = ("cells", "of", "work", "total")
-    return [lambda event, place=place: tell_one(place, event) for place in range(len(plans))]
+    return [lambda event, place=place: report_one(place, event) for place in range(len(plans))]

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from transferscope.analysis.parts import Estimate, Strategy, Trial
 from transferscope.analysis.verdict import beyond_noise
-from transferscope.matrix.collapse import says
+from transferscope.matrix.collapse import describe_answers
 from transferscope.predictions import shown
 from transferscope.selection.mixture_record import ChosenSource, Request, SourceEffect
 from transferscope.tasks.number import Interval
@@ -63,7 +63,7 @@ def evidence(request: Request, each: SourceEffect) -> str:
     behavior = request.matrix.behaviour
     answers = behavior and behavior.sources.get(each.source, {}).get(request.target)
     if answers and answers.collapsed:
-        parts.append(says(answers))
+        parts.append(describe_answers(answers))
     return "; ".join(parts)
 
 
@@ -160,7 +160,7 @@ def notes(
     if len(taken) > 1:
         found.append(
             "A mixture is assumed to do what its sources do, in proportion to their shares; "
-            "nobody has trained on it yet."
+            "it is untested."
         )
     return found
 

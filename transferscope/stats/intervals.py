@@ -23,7 +23,7 @@ def intervals(
     """Where the quantity would lie, in 1 - alpha of studies of this size.
 
     The draws' quantiles, moved so that the draws' mean (`draw_mean`) is the estimate: a sum of
-    positive parts is larger in every noisier draw, which says nothing about its spread. (How much
+    positive parts is larger in every noisier draw, which is no evidence about its spread. (How much
     of it noise alone would make is the noise floor, `nulls.no_transfer_effects`.)
 
     Returns:

@@ -1,7 +1,7 @@
 """The results folder of a study: the only package that knows the file names inside it.
 
     study.yaml                       the study as it was run, with every default
-    adapters/MODEL/SOURCE/SEED/      LoRA weights in PEFT's format; run.json says how they were made
+    adapters/MODEL/SOURCE/SEED/      LoRA weights in PEFT's format; run.json records the training
     predictions/MODEL/SOURCE/SEED/   one immutable Parquet file for each target
     predictions/MODEL/base/          the same of the base
     controls/MODEL/SOURCE/SEED/      the same of runs that are no source: placebos and mixtures
@@ -59,7 +59,7 @@ def is_table(name: str) -> bool:
 
 
 def read_index(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The folder's index: `runs`, `tables` and `adapters`, see `cells`; empty where there is none.
+    """The folder's index: `runs`, `tables` and `adapters`, see `cells`; empty where it is missing.
 
     Raises:
         DataError: it is damaged, or names a file outside the folder.

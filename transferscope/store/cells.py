@@ -9,7 +9,7 @@
     adapters  every adapter that was ever finished: folder to key
 
 Replacing the index is what makes a shard's files count: all of them or none, whenever a process
-dies. A cell that was once computed is never computed again, whatever run or study asked for it;
+dies. A cell that was once computed is never computed again, whichever run or study needs it;
 tables that the study no longer asks for stay in `tables` and leave `runs`.
 """
 

@@ -72,7 +72,7 @@ def progress_of(folder: str | Path, *, remote: bool = False) -> StudyProgress:
     """How far the study in a folder is.
 
     Args:
-        remote: the folder is a copy from an address, so that its lock says nothing.
+        remote: the folder is a copy from an address, so that its lock means nothing.
 
     Raises:
         DataError: no study was run there.

@@ -199,5 +199,5 @@ def is_result(name: str) -> bool:
 
 
 def is_log(name: str) -> bool:
-    """Whether a file says how far the study is."""
+    """Whether a file records progress."""
     return Path(name).name == results.LOG

@@ -158,7 +158,7 @@ def text_tokens(text: str) -> int:
     return len(_PIECE.findall(text))
 
 
-class Estimate:
+class CostEstimate:
     """One model's part of a plan on a device."""
 
     def __init__(

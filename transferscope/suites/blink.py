@@ -9,7 +9,7 @@ In:   a snapshot of `BLINK-Benchmark/BLINK`: CONFIG/val-*.parquet, with columns 
 Out:  items whose prompts are the benchmark's own.
 
 The labels of Relative_Reflectance were replaced in September 2025; `notes` reports the old ones,
-and `tasks.gold` tells any two versions apart.
+and `tasks.gold` distinguishes any two versions.
 """
 
 import io

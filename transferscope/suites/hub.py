@@ -108,7 +108,7 @@ def download(repository: str, patterns: Sequence[str], revision: str | None) -> 
 
 
 def cached(repository: str, revision: str | None) -> Path | None:
-    """The folder of a snapshot downloaded before; None if there is none. Contacts no server."""
+    """The folder of a snapshot downloaded before; None if it is missing. Contacts no server."""
     try:
         from huggingface_hub import snapshot_download
 

@@ -41,10 +41,10 @@ class Task:
     """Short label for figures, e.g. `RD`."""
 
     level: Level | None = None
-    """Perceptual level (paper, Table 2); None where nobody has classified the task."""
+    """Perceptual level (paper, Table 2); None where the task is not classified."""
 
     granularity: Granularity | None = None
-    """Granularity (paper, Table 2); None where nobody has classified the task."""
+    """Granularity (paper, Table 2); None where the task is not classified."""
 
     items: int | None = None
     """Number of questions in the evaluation split; None where unknown."""

@@ -229,11 +229,11 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pl.DataFr
 
 
 class ImageTooLarge(ValueError):
-    """An image of more than `MAX_PIXELS`; the message says how many."""
+    """An image of more than `MAX_PIXELS`; the message has their number."""
 
 
 def open_image(source: Path | BinaryIO) -> "Image":
-    """An image in RGB, turned upright as its EXIF entry says.
+    """An image in RGB, turned upright by its EXIF entry.
 
     Transparent parts become white, 16-bit gray 8-bit; of an animation, the first frame counts.
 

@@ -15,7 +15,7 @@ To add a harness, write a module with `NAME`, `recognize` and `read` (see `Harne
 from typing import Protocol
 
 from transferscope.readers.harness import (
-    blink,
+    blink_files,
     evalscope,
     every_eval_ever,
     helm,
@@ -59,7 +59,7 @@ HARNESSES: dict[str, Harness] = {
     helm.NAME: helm,
     every_eval_ever.NAME: every_eval_ever,
     opencompass.NAME: opencompass,
-    blink.NAME: blink,
+    blink_files.NAME: blink_files,
 }
 """The known harnesses; the first that recognizes a file reads it."""
 

@@ -156,7 +156,7 @@ def _targets(names: Sequence[str]) -> list[str]:
 
 
 def _judged(log: RunLog, order: Sequence[str], first: Reader) -> tuple[JudgedSamples, list[str]]:
-    """The judged samples of a run, and notes on replies and on what is left out."""
+    """The judged samples of a run, and notes on replies and omissions."""
     found: dict[str, list[tuple[HarnessSample, JudgedSample]]] = {}
     notes: list[str] = []
     by_harness: dict[str, dict[str, list[tuple[HarnessSample, JudgedSample]]]] = {}

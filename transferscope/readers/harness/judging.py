@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from transferscope.errors import DataError
 from transferscope.predictions import shown
-from transferscope.readers.harness.blink import gold_of
+from transferscope.readers.harness.blink_files import gold_of
 from transferscope.readers.harness.foreign_files import load
 from transferscope.readers.harness.runs import RunLog
 from transferscope.readers.harness.samples import HarnessSample
@@ -102,7 +102,7 @@ def _scored_right(sample: HarnessSample) -> bool:
 def _is_guess(sample: HarnessSample) -> bool:
     """Whether the harness's reading must be a guess, whatever it is."""
     if sample.reply is not None and not re.search(r"\w", sample.reply):
-        return True  # nobody can read an empty reply
+        return True  # an empty reply has no answer
     # lmms-eval takes the first letter: "Both fit" is B, "The answer is A" is T.
     word = re.match(r"[(\s]*([A-Za-z]{2,})", sample.reply or "")
     return word is not None and (sample.parsed or "").strip() == word[1][0].upper()

@@ -235,7 +235,7 @@ function pressed(event) {
   event.preventDefault();
 }
 
-/** Says what a cell is, and sets off the names of its row and column. */
+/** Announces a cell, and sets off the names of its row and column. */
 function pointTo(i, j) {
   readout.textContent = describe(i, j);
   for (const label of heatmap.querySelectorAll("text.axis")) {

@@ -27,7 +27,7 @@ function chosen(event) {
   else change({ [key]: key === "model" || key === "seed" ? Number(value) : value });
 }
 
-/** Shows in the controls what is looked at, with the choices that the model in view has. */
+/** Shows the selection in the controls, with the choices that the model in view has. */
 function drawControls() {
   const seeds = model().seeds;
   control("seed").replaceChildren(option(-1, seeds.length > 1 ? `mean of ${seeds.length}` : "single seed"),
@@ -112,7 +112,7 @@ function listen() {
   });
   for (const { node } of links) {
     node.addEventListener("click", (event) => {
-      event.preventDefault(); // as the link says, but all else stays as it is
+      event.preventDefault(); // as the link has it, but all else stays as it is
       if (recall(node.hash, state)) arrive(true);
     });
   }

@@ -31,7 +31,7 @@ const short = (task) => data.tasks[task].short;
 const model = () => data.models[state.model];
 const hasCell = () => state.source >= 0 && state.target >= 0;
 
-/** Changes what is being looked at, draws what shows it again and puts it into the address. */
+/** Changes the selection, draws what shows it again and puts it into the address. */
 function change(changes) {
   Object.assign(state, changes);
   settle();

@@ -42,7 +42,7 @@ function meanOf(values) {
 
 /**
  * What a cell shows: its value, its interval where there is one for this very number, and whether
- * it is beyond noise (1), may be noise (0), or nobody can tell (null).
+ * it is beyond noise (1), may be noise (0), or unknown (null).
  */
 function cell(i, j) {
   const place = at(i, j);

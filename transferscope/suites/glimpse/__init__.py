@@ -1,4 +1,4 @@
-"""Glimpse, the embedded suite: BLINK's 13 tasks as images that are drawn when asked for.
+"""Glimpse, the embedded suite: BLINK's 13 tasks as images that are drawn on demand.
 
 Every item is a pure function of task, split, index, difficulty and `VERSION`, byte for byte the
 same on every machine; there is nothing to download. Numbers of images and choices, wording and
@@ -70,7 +70,7 @@ class Items(Sequence[Item]):
         if isinstance(index, slice):
             return [self[k] for k in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
-            raise IndexError(f"{self.task} has {len(self)} {self.split} items; asked for {index}")
+            raise IndexError(f"{self.task} has {len(self)} {self.split} items; got index {index}")
         return draw(self.task, self.split, index % len(self), self.difficulty)
 
 

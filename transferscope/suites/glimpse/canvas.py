@@ -139,7 +139,7 @@ def blur(canvas: np.ndarray, width: int) -> np.ndarray:
 
 
 def relight(rng: random.Random, image: np.ndarray, low: int = 92, high: int = 128) -> np.ndarray:
-    """Shift each channel so that its mean is a fresh random number: a mean that tells nothing.
+    """Shift each channel so that its mean is a fresh random number: a mean that is no cue.
 
     Args:
         rng: source of the new means.

@@ -128,7 +128,7 @@ def posed(make: Callable[[float], PosedFigure], part: str, place: Point) -> Pose
     """A figure one of whose parts lies at a place, and all of whose parts are in the image.
 
     The place is never given up for a part's sake: poses are tried, ever smaller, until one fits. So
-    where the part lies says nothing about which part it is.
+    where the part lies is no cue to which part it is.
     """
     shrink = 1.0
     while True:

@@ -1,6 +1,6 @@
 """Worlds of two images with marked points: visual, semantic and functional correspondence.
 
-Where the marks lie tells nothing: the reference's place in the first image is drawn before, and
+Where the marks lie is no cue: the reference's place in the first image is drawn before, and
 apart from, which object or part it will be, and the second image without regard to the first.
 """
 

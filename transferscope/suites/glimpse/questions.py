@@ -29,7 +29,7 @@ REGIONS = tuple(
 POINTS = tuple(f"point {letter}" for letter in "ABCD")
 
 
-def asked(prefix: str, text: str) -> str:
+def with_prefix(prefix: str, text: str) -> str:
     """A question, opened with which image it is about where there are several."""
     return f"{prefix}{text}" if prefix else text[0].upper() + text[1:]
 
@@ -47,7 +47,7 @@ def _color(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | No
     if not known:
         return None
     thing = rng.choice(known)
-    return Ask(asked(prefix, f"what color is the {thing.shape}?"), thing.color, tuple(COLORS))
+    return Ask(with_prefix(prefix, f"what color is the {thing.shape}?"), thing.color, tuple(COLORS))
 
 
 def _shape(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | None:
@@ -55,7 +55,7 @@ def _shape(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | No
     if not known:
         return None
     thing = rng.choice(known)
-    return Ask(asked(prefix, f"what shape is the {thing.color} object?"), thing.shape, SHAPES)
+    return Ask(with_prefix(prefix, f"what shape is the {thing.color} object?"), thing.shape, SHAPES)
 
 
 def _place(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | None:
@@ -63,11 +63,13 @@ def _place(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | No
     if not known:
         return None
     thing = rng.choice(known)
-    return Ask(asked(prefix, f"where is the {thing.name}?"), region(thing.x, thing.y), REGIONS)
+    return Ask(
+        with_prefix(prefix, f"where is the {thing.name}?"), region(thing.x, thing.y), REGIONS
+    )
 
 
 def _how_many(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | None:
-    return Ask(asked(prefix, "how many objects are there?"), str(len(things)), COUNTS)
+    return Ask(with_prefix(prefix, "how many objects are there?"), str(len(things)), COUNTS)
 
 
 def _how_many_of(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | None:
@@ -75,14 +77,14 @@ def _how_many_of(rng: random.Random, things: Sequence[Thing], prefix: str) -> As
     every = COLORS if by == "color" else SHAPES
     value = getattr(rng.choice(things), by) if rng.random() < 0.8 else pick(rng, every)
     number = sum(getattr(t, by) == value for t in things)
-    return Ask(asked(prefix, f"how many {value} objects are there?"), str(number), COUNTS[:7])
+    return Ask(with_prefix(prefix, f"how many {value} objects are there?"), str(number), COUNTS[:7])
 
 
 def _is_there(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | None:
     present = rng.random() < 0.5
     name = rng.choice(things).name if present else f"{pick(rng, COLORS)} {pick(rng, SHAPES)}"
     answer = "yes" if any(t.name == name for t in things) else "no"
-    return Ask(asked(prefix, f"is there a {name}?"), answer, YES_NO)
+    return Ask(with_prefix(prefix, f"is there a {name}?"), answer, YES_NO)
 
 
 def _more(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | None:
@@ -94,7 +96,7 @@ def _more(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | Non
         return None
     first = a if getattr(a, axis) < getattr(b, axis) else b
     text = f"which is more to the {word}, the {a.color} object or the {b.color} object?"
-    return Ask(asked(prefix, text), first.color, tuple(COLORS))
+    return Ask(with_prefix(prefix, text), first.color, tuple(COLORS))
 
 
 def _larger(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | None:
@@ -106,7 +108,7 @@ def _larger(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | N
         return None
     larger = a if a.radius > b.radius else b
     text = f"which is larger, the {a.color} object or the {b.color} object?"
-    return Ask(asked(prefix, text), larger.color, tuple(COLORS))
+    return Ask(with_prefix(prefix, text), larger.color, tuple(COLORS))
 
 
 def _where(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | None:
@@ -122,14 +124,14 @@ def _where(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | No
         if abs(abs(dx) - abs(dy)) <= 6:
             return None
         text = f"where is the {name_a} relative to the {name_b}?"
-        return Ask(asked(prefix, text), relation(dx, dy), tuple(OPPOSITE))
+        return Ask(with_prefix(prefix, text), relation(dx, dy), tuple(OPPOSITE))
     sideways = (abs(dx) > abs(dy)) != (rng.random() < 0.25)
     if abs(dx if sideways else dy) < 9:
         return None
     true = relation(dx, 0) if sideways else relation(0, dy)
     yes = rng.random() < 0.5
     text = f"is the {name_a} {true if yes else OPPOSITE[true]} the {name_b}?"
-    return Ask(asked(prefix, text), "yes" if yes else "no", YES_NO)
+    return Ask(with_prefix(prefix, text), "yes" if yes else "no", YES_NO)
 
 
 KINDS = (

@@ -1,4 +1,4 @@
-"""What a scene is made of: colored shapes with places and names, and what can be asked about them.
+"""What a scene is made of: colored shapes with places and names, and possible questions about them.
 
 A `World` is one drawn scene: its images, the task's question, and what else its maker knows: the
 parameters, auxiliary questions, and a word for every place, which is what the bases are pretrained
@@ -93,7 +93,7 @@ class Ask(NamedTuple):
     question: str
     answer: str
     options: tuple[str, ...] = ()
-    """Answers it could have; empty where it is only asked openly."""
+    """Answers it could have; empty for an open question."""
 
 
 class Label(NamedTuple):
@@ -123,7 +123,7 @@ class World:
     """For each image."""
 
     asides: list[list[Ask]] = field(default_factory=list)
-    """Auxiliary questions; those of one inner list are asked in its order."""
+    """Auxiliary questions; those of one inner list keep their order."""
 
 
 def between(difficulty: float, easy: float, hard: float) -> float:

@@ -47,7 +47,7 @@ def depth(rng: random.Random, difficulty: float) -> World:
     """Which of two marked things is closer: size, haze and the shadow on the floor tell.
 
     Both may float, and both places are drawn before it is decided which is the closer one, so that
-    height in the image tells nothing.
+    height in the image is no cue.
     """
     answer = rng.randrange(2)
     ratio = (between(difficulty, 1.25, 1.08), between(difficulty, 4.4, 1.6))
@@ -112,7 +112,7 @@ class Room:
 
 
 class Stand(NamedTuple):
-    """A thing at a distance, standing or floating above its shadow."""
+    """A thing at a distance, on or above its shadow."""
 
     z: float
     thing: Thing

@@ -106,7 +106,7 @@ def localization(rng: random.Random, difficulty: float) -> World:
     """Which of two boxes encloses a thing tightly.
 
     Both boxes are drawn first, and the thing fills one or the other with equal chance: nothing
-    about the boxes alone tells which.
+    about the boxes alone shows which.
     """
     answer, wrong = rng.randrange(2), rng.choice(FITS[1:])
     kinds = ("circle", "square", "triangle", "star", "cross", "ring")
@@ -201,14 +201,14 @@ def spatial(rng: random.Random, difficulty: float) -> World:
             return None
         true = relation(dx, dy)
         across = relation(0, -dy) if abs(dx) > abs(dy) else relation(-dx, 0)
-        asked = true if yes else OPPOSITE[true] if rng.random() < 0.7 else across
+        claim = true if yes else OPPOSITE[true] if rng.random() < 0.7 else across
         where = Ask(f"Where is the {a.name} relative to the {b.name}?", true, tuple(OPPOSITE))
         return World(
             images=[paint(rng, things)],
-            question=f"Is the {a.name} {asked} the {b.name}?",
+            question=f"Is the {a.name} {claim} the {b.name}?",
             choices=tuple(choices),
             answer=choices.index("yes" if yes else "no"),
-            scene={"objects": [t.facts() for t in things], "relation": true, "asked": asked},
+            scene={"objects": [t.facts() for t in things], "relation": true, "claim": claim},
             labels=[thing_labels(things)],
             asides=[*scene_questions(rng, things, 1), *where_questions(rng, things, 2), [where]],
         )
@@ -219,7 +219,7 @@ def spatial(rng: random.Random, difficulty: float) -> World:
 def similarity(rng: random.Random, difficulty: float) -> World:
     """Which of two images has more of the reference's things.
 
-    Each image has its own ground and its own mean color, so that neither tells.
+    Each image has its own ground and its own mean color, so that neither is a cue.
     """
     answer = rng.randrange(2)
     count = count_between(rng, difficulty, (2, 3), (4, 5))
