@@ -26,6 +26,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from statistics import median
 from typing import Any, NamedTuple
 from unittest import mock
@@ -309,7 +310,7 @@ def made_items(count: int, side: int, tokenizer: Any) -> list[Item]:
 def check(bench: Bench) -> tuple[Adapter, Adapter]:
     """Print how far ours and theirs are apart; an adapter's start, and what ours made of it."""
     (job, *_), recipe = bench.jobs, bench.recipe
-    still = bench._replace(recipe=recipe.model_copy(update={"learning_rate": 0.0}))
+    still = bench._replace(recipe=replace(recipe, learning_rate=0.0))
     _, _, (start,) = ours_train(still, [job._replace(items=job.items[:1])])
     _, losses, (adapter,) = ours_train(bench, [job])
     print(f"loss by step, ours: {', '.join(f'{its:.4f}' for its in losses)}")
@@ -357,7 +358,7 @@ def measure(bench: Bench, rounds: int, alone: bool) -> dict[str, Timed]:
         "train, common": (count, lambda: theirs(False)),
     }
     if large:
-        fleet, longer = bench.jobs, bench.recipe.model_copy(update={"epochs": LONGER})
+        fleet, longer = bench.jobs, replace(bench.recipe, epochs=LONGER)
         trained |= {
             f"train, ours, {LONGER} epochs": (
                 LONGER * count,

@@ -32,14 +32,14 @@ def raises(error: type[Exception]) -> Iterator[pytest.ExceptionInfo]:
     """Expect this class of error, with the message that `messages.txt` has for this test."""
     with pytest.raises(error) as caught:
         yield caught
+    check(str(caught.value))
+
+
+def check(message: str) -> None:
+    """Compare a message with the one kept for this test, or keep it where `update` is set."""
     test = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
     _uses[test] += 1
     key = test if _uses[test] == 1 else f"{test} ({_uses[test]})"
-    check(key, str(caught.value))
-
-
-def check(key: str, message: str) -> None:
-    """Compare a message with the one kept under `key`, or keep it where `update` is set."""
     message = TEMPORARY.sub("<tmp>", message).replace(str(ROOT), "<root>")
     message = message.replace("\n", "\\n")
     if update:

@@ -246,7 +246,7 @@ def test_a_hub_models_configuration_is_all_that_is_fetched(plan, monkeypatch, tm
     ("model", "arguments", "said"),
     [
         ("glimpse-x", [], "unknown base 'glimpse-x'; did you mean"),
-        ("./nowhere", [], "models: s: ./nowhere: no such folder"),
+        ("./nowhere", [], "models: s: ./nowhere: must be a folder"),
         ("glimpse-s", ["--memory", "0"], "--memory"),
         ("glimpse-s", ["--tflops", "fast"], "--tflops"),
     ],

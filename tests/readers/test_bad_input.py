@@ -3,6 +3,7 @@
 import io
 from functools import partial
 
+import messages
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -201,10 +202,7 @@ def test_a_parquet_column_of_the_wrong_type_is_refused(tmp_path, column):
     table = {"seed": ["s"], "source": ["S"], "target": ["T"], "accuracy": [0.5]}
     table[column] = [[1, 2]]
     pl.DataFrame(table).write_parquet(tmp_path / "x.parquet")
-    expected = "numbers" if column == "accuracy" else "text"
-    assert refused(tmp_path / "x.parquet") == (
-        f"x.parquet: column {column!r} holds List(Int64), expected {expected}"
-    )
+    messages.check(refused(tmp_path / "x.parquet"))
 
 
 def test_rows_of_a_parquet_file_count_from_1(tmp_path):

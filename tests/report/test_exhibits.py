@@ -309,11 +309,11 @@ def test_marks_between_none_and_all_do_not_flip():
 
 
 def test_a_large_picture_becomes_small_and_carries_nothing():
-    from transferscope.tasks.images import thumbnail
+    from transferscope.tasks.images import THUMBNAIL, thumbnail
 
     wide = ArrayImage(np.zeros((300, 1000, 3), np.uint8))
     image = Image.open(io.BytesIO(thumbnail(wide)))
-    assert image.size == (SIDE, 48)
+    assert image.size == (THUMBNAIL, 48)
     assert not image.getexif()
     assert "icc_profile" not in image.info
 

@@ -27,6 +27,7 @@ from transferscope.readers import read_results
 from transferscope.selection import experiment, mixture
 from transferscope.selection.arms import contenders, experiment_of, judging_study
 from transferscope.selection.trials import judge
+from transferscope.store.progress import judging_progress
 from transferscope.study.file import parse_study, resolved
 from transferscope.study.plan import plan_study
 

@@ -227,13 +227,8 @@ def plant(place: Path, name: str, image: Image.Image, **changes: object) -> None
 
 def test_training_on_an_evaluation_item_is_refused_before_a_base_is_loaded(place, carry_out):
     plant(place, "copy.bmp", made.noise(("Relative_Depth", "val", 3, 1)))
-    with pytest.raises(StudyError) as error:
+    with raises(StudyError):
         carry_out()
-    assert str(error.value) == (
-        "training item 'planted' of Relative_Depth is evaluation item 'val_Relative_Depth_3' of "
-        "Relative_Depth: the same pictures, with the same question or choices; take it out of the "
-        "training items"
-    )
     assert not (place / "blink" / "out" / results.PREDICTIONS).exists()
 
 
