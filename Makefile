@@ -7,18 +7,28 @@ comma := ,
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test test-all lint clean
+.PHONY: help demo test-quick test test-all lint clean
 
 help:
-	@echo "make demo      train and analyse a small study from nothing into demo/"
-	@echo "make test      run the tests, less those marked slow"
-	@echo "make test-all  run all the tests"
-	@echo "make lint      check style, formatting and types"
-	@echo "make clean     remove the environment and everything made"
+	@echo "make demo        train and analyse a small study from nothing into demo/"
+	@echo "make test-quick  run the tests of analysis, readers, study, selection and one tiny fleet"
+	@echo "make test        run the tests, less those marked slow"
+	@echo "make test-all    run all the tests"
+	@echo "make lint        check style, formatting and types"
+	@echo "make clean       remove the environment and everything made"
 	@echo "PYTHON=python3.12 make ... picks the interpreter (3.11 or newer)"
 
 demo: $(VENV)/train
 	@$(BIN)/transferscope demo --out demo
+
+# Under a minute on two cores.
+QUICK := tests/test_house.py tests/test_words.py tests/tasks tests/study tests/matrix/test_matrix.py \
+	tests/analysis/test_noise.py tests/readers/test_readers.py tests/readers/test_real_files.py \
+	tests/readers/test_merging.py tests/selection/test_selection.py tests/execution/test_run_state.py \
+	'tests/engine/test_fleet.py::test_a_fleet_equals_separate_peft_runs_step_by_step[qwen2_5_vl]'
+
+test-quick: $(VENV)/dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile $(QUICK)
 
 # A worker for each core; torch's threads would spin beside each other's.
 test: $(VENV)/dev

@@ -219,7 +219,7 @@ def test_adjusted_effects_agree_with_the_oracle(study):
         assert cell.mean == pytest.approx(oracle.mean(base[s][j] for s in known), nan_ok=True)
 
 
-@pytest.mark.parametrize("seeds", [2, 4])
+@pytest.mark.parametrize("seeds", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_intervals_of_adjusted_effects_cover_the_truth_of_a_simulated_study(seeds):
     world, covered, alone, wide = a_world(), [], [], []
     truth = world.pgf - world.controls[PLACEBO]
