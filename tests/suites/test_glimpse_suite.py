@@ -291,5 +291,5 @@ def test_what_does_not_exist_is_refused() -> None:
         Glimpse().items("Jigsaw", "test")  # pyright: ignore
     with raises(StudyError):
         open_suite("glimpse", difficulty=2)
-    with pytest.raises(IndexError, match=r"Jigsaw has 300 eval items; asked for 300"):
+    with pytest.raises(IndexError, match="Jigsaw has 300 eval items"):
         Glimpse().items("Jigsaw", "eval")[300]
