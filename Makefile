@@ -10,7 +10,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .PHONY: help demo test-quick test test-all lint clean
 
 help:
-	@echo "make demo        train and analyse a small study from nothing into demo/"
+	@echo "make demo        train and analyze a small study from nothing into demo/"
 	@echo "make test-quick  run the tests of analysis, readers, study, selection and one tiny fleet"
 	@echo "make test        run the tests, less those marked slow"
 	@echo "make test-all    run all the tests"

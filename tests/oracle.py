@@ -171,8 +171,8 @@ def decompose(cube: Cube) -> Shares:
     sources = sorted({i for i, _, _ in cells})
     targets = sorted({j for _, j, _ in cells})
     y = [value for _, _, value in cells]
-    centre = mean(y)
-    total = math.fsum((value - centre) ** 2 for value in y)
+    center = mean(y)
+    total = math.fsum((value - center) ** 2 for value in y)
 
     def share(columns: list[tuple[int, str]]) -> float:
         dummies = [

@@ -12,7 +12,7 @@ from PIL import Image
 from transferscope.builders.build import Built, build
 from transferscope.suites.folder import FolderSuite
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 RED, WHITE, BLACK, GREEN = (255, 0, 0), (255, 255, 255), (0, 0, 0), (0, 255, 0)
 
 
@@ -62,31 +62,31 @@ def shown(out: Path, task: str, row: dict[str, Any]) -> list[np.ndarray]:
     return [np.asarray(Image.open(out / task / name)) for name in row["images"]]
 
 
-def near(pixel: np.ndarray, colour: Colour, by: int = 60) -> bool:
-    """Whether a pixel has a colour, as well as JPEG keeps it."""
-    return bool(np.abs(pixel.astype(int) - colour).max() <= by)
+def near(pixel: np.ndarray, color: Color, by: int = 60) -> bool:
+    """Whether a pixel has a color, as well as JPEG keeps it."""
+    return bool(np.abs(pixel.astype(int) - color).max() <= by)
 
 
-def ring(pixels: np.ndarray, point: Sequence[float], colour: Colour = RED) -> bool:
+def ring(pixels: np.ndarray, point: Sequence[float], color: Color = RED) -> bool:
     """Whether a circle of the benchmark's radius runs round a point (x, y) on an image."""
     radius = max(5, round(10 * pixels.shape[0] / 1024))
     x, y = (round(value) for value in point)
     around = ((radius, 0), (-radius, 0), (0, radius), (0, -radius))
-    on = all(near(pixels[y + down, x + right], colour) for right, down in around)
-    return on and not near(pixels[y, x], colour)  # hollow
+    on = all(near(pixels[y + down, x + right], color) for right, down in around)
+    return on and not near(pixels[y, x], color)  # hollow
 
 
 def label_side(pixels: np.ndarray, point: Sequence[float]) -> str:
     """Whether the black label with white letters stands above or below a circled point.
 
-    Its centre is 1.85 of the circle's widths away: 24 pixels where the circle is 13 wide, as in the
+    Its center is 1.85 of the circle's widths away: 24 pixels where the circle is 13 wide, as in the
     benchmark's Relative_Depth, and 46 where it is 25 wide, as in its published correspondences.
     """
     across = max(13, round(25 * pixels.shape[0] / 1024))
     x, y = (round(value) for value in point)
-    for side, centre in (("above", y - 1.85 * across), ("below", y + 1.85 * across)):
-        start = round(centre - 0.4 * across)
-        part = pixels[max(start, 0) : round(centre + 0.4 * across)]
+    for side, center in (("above", y - 1.85 * across), ("below", y + 1.85 * across)):
+        start = round(center - 0.4 * across)
+        part = pixels[max(start, 0) : round(center + 0.4 * across)]
         part = part[:, max(x - across // 3, 0) : x + across // 3]
         dark = (part.max(axis=2) < 60).mean() if part.size else 0
         light = (part.min(axis=2) > 190).mean() if part.size else 0

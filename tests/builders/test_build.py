@@ -42,8 +42,8 @@ def builder(
     def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
         if candidate.key in broken:
             raise Unusable("broken", candidate.key)
-        colour = tuple(rng.integers(0, 256, 3).tolist())
-        image = Image.new("RGB", SIZE, colour)
+        color = tuple(rng.integers(0, 256, 3).tolist())
+        image = Image.new("RGB", SIZE, color)
         return Made(
             question="Which?",
             prompt=f"Which? {answer}",

@@ -91,13 +91,13 @@ def test_points_that_an_image_does_not_show_are_neither_asked_for_nor_offered(
 ) -> None:
     hidden = [POINTS[0], POINTS[1], POINTS[2], POINTS[3], None]
     write(funkpoint, *(row(name, points=hidden) for name in OBJECTS))
-    centre = [0.5 * 1280 - 0.5, 0.5 * 1024 - 0.5]
+    center = [0.5 * 1280 - 0.5, 0.5 * 1024 - 0.5]
     for seed in range(3):
         _, rows = built(TASK, funkpoint, tmp_path / f"out{seed}", 4, seed)
         assert len(rows) == 4
         for one in rows:
             assert one["origin"]["keypoint"] != 5
-            assert centre not in one["origin"]["points"].values()
+            assert center not in one["origin"]["points"].values()
 
 
 @pytest.mark.parametrize("layout", ["annotations.csv", "Mix/references.csv"])

@@ -125,8 +125,8 @@ def test_labels_stand_as_far_away_as_the_benchmarks(
     upper, lower = place({"A": (height / 2, height / 2), "B": (height / 2, 15)}, size)
     for marker, away in ((upper, -above), (lower, below)):
         left, top, right, bottom = marker.label
-        centre = (marker.circle[1] + marker.circle[3]) / 2
-        assert (top + bottom) / 2 - centre == pytest.approx(away, abs=1)
+        center = (marker.circle[1] + marker.circle[3]) / 2
+        assert (top + bottom) / 2 - center == pytest.approx(away, abs=1)
         assert right - left + 1 == pytest.approx(label[0], abs=1)
         assert bottom - top + 1 == pytest.approx(label[1], abs=1)
 
@@ -165,10 +165,10 @@ def test_the_first_box_is_red_and_the_second_green_with_letters_in_tabs() -> Non
     assert near(pixels[200, 50], RED, 0)
     assert near(pixels[420, 300], GREEN, 0)
     assert near(pixels[300, 500], GREEN, 0)
-    for (x, y), colour, ink in (((50, 60), RED, WHITE), ((101, 91), GREEN, BLACK)):
+    for (x, y), color, ink in (((50, 60), RED, WHITE), ((101, 91), GREEN, BLACK)):
         # In the published example a tab is 22 x 31 pixels, on an image of COCO's size.
         tab = pixels[y : y + 31, x : x + 22].reshape(-1, 3)
-        assert np.mean([near(pixel, colour, 10) for pixel in tab]) > 0.4
+        assert np.mean([near(pixel, color, 10) for pixel in tab]) > 0.4
         assert any(near(pixel, ink, 60) for pixel in tab)
     inside = np.asarray(image)[150:350, 120:280]
     assert (pixels[150:350, 120:280] == inside).all()  # boxes are hollow
@@ -256,7 +256,7 @@ def test_damaged_missing_and_huge_images_are_unusable(tmp_path: Path, monkeypatc
 
 def test_points_move_with_their_image() -> None:
     image = Image.new("RGB", (90, 60), BLACK)
-    image.paste(WHITE, (30, 20, 33, 23))  # centre of the middle one: (31, 21)
+    image.paste(WHITE, (30, 20, 33, 23))  # center of the middle one: (31, 21)
     for resized, factor in (to_height(image, 240), to_height(image, 20), at_most(image, 45)):
         x, y = scaled((31, 21), factor)
         rows, columns = (np.asarray(resized)[..., 0] > 100).nonzero()

@@ -38,8 +38,8 @@ def scene(seed: int) -> Image.Image:
     draw.rectangle((0, horizon, *SIZE), fill=(70, 80, 40))
     for _ in range(8):
         x, y, wide, high = rng.uniform(0, 1, 4) * (*SIZE, 120, 120)
-        colour = tuple(rng.integers(0, 256, 3).tolist())
-        draw.ellipse((x - wide, y - high, x + wide, y + high), fill=colour)
+        color = tuple(rng.integers(0, 256, 3).tolist())
+        draw.ellipse((x - wide, y - high, x + wide, y + high), fill=color)
     return image
 
 

@@ -96,12 +96,12 @@ def add(root: Path, images: list[dict[str, Any]], annotations: list[Any]) -> Non
     write(root, **whole)
 
 
-def framed(pixels: np.ndarray, box: list[float], colour: tuple[int, int, int]) -> bool:
-    """Whether a box's outermost pixels have a colour, in the middle of its right and lower edge."""
+def framed(pixels: np.ndarray, box: list[float], color: tuple[int, int, int]) -> bool:
+    """Whether a box's outermost pixels have a color, in the middle of its right and lower edge."""
     left, top, right, bottom = (round(value) for value in box)
     across, down = (left + right) // 2, (top + bottom) // 2
-    on = near(pixels[bottom - 1, across], colour) and near(pixels[down, right - 1], colour)
-    return on and (right + 1 >= SIZE[0] or not near(pixels[down, right + 1], colour))
+    on = near(pixels[bottom - 1, across], color) and near(pixels[down, right - 1], color)
+    return on and (right + 1 >= SIZE[0] or not near(pixels[down, right + 1], color))
 
 
 def cells(box: list[float]) -> set[tuple[int, int]]:

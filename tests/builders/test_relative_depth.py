@@ -103,7 +103,7 @@ def test_markers_are_drawn_as_the_benchmarks_are(
     _, rows = built(TASK, diw, tmp_path / "out", 8)
     ours = [shown(tmp_path / "out", TASK, row)[0] for row in rows]
     for images, fewest in ((real, 30), (ours, 14)):
-        labels = [label_side(pixels, centre) for pixels in images for centre in rings(pixels)]
+        labels = [label_side(pixels, center) for pixels in images for center in rings(pixels)]
         assert len(labels) >= fewest
         assert labels.count("above") / len(labels) > 0.85
 

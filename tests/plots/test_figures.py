@@ -288,7 +288,7 @@ def test_colours_of_the_heatmap_are_centred_and_the_same_for_all_models(analysis
 
 
 def test_numbers_on_cells_have_enough_contrast_in_both_schemes():
-    for schemed in (lambda colour: colour, DARK.__getitem__):
+    for schemed in (lambda color: color, DARK.__getitem__):
         cells = dict(zip(stops(3), map(schemed, DIVERGING), strict=True))
         for value, cell in cells.items():
             assert contrast(cell, schemed(inked(value, 3))) >= 4.5, value
@@ -460,8 +460,8 @@ def test_text_has_enough_contrast_in_both_schemes(ink: str):
 def contrast(one: str, other: str) -> float:
     """Contrast ratio by WCAG 2."""
 
-    def luminance(colour: str) -> float:
-        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    def luminance(color: str) -> float:
+        parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

@@ -30,7 +30,7 @@ def study() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
-def analysed(study, tmp_path: Path):
+def analyzed(study, tmp_path: Path):
     """An analysis of the study's accuracy table, under any settings."""
     file = tmp_path / "m.csv"
     accuracies(*study).write_csv(file)
@@ -42,10 +42,10 @@ def number(text: str) -> float:
 
 
 @pytest.mark.parametrize("settings", [{}, {"measure": "relative_gain"}])
-def test_points_are_the_change_in_accuracy_that_was_measured(study, analysed, settings):
+def test_points_are_the_change_in_accuracy_that_was_measured(study, analyzed, settings):
     base, tuned = study
     change = 100 * (tuned - base[:, None]).mean(0)
-    analysis = analysed(**settings)
+    analysis = analyzed(**settings)
     found = harms(analysis)
     assert len(found) > 3
     for row in found:
@@ -65,9 +65,9 @@ def test_points_are_the_change_in_accuracy_that_was_measured(study, analysed, se
     assert f"{found[0].change}<small>from {found[0].base}" in page(analysis)
 
 
-def test_open_losses_in_points_are_the_intervals_lower_ends(study, analysed):
+def test_open_losses_in_points_are_the_intervals_lower_ends(study, analyzed):
     base, _ = study
-    analysis = analysed()
+    analysis = analyzed()
     rows = analysis.models["m"].pgf
     fine = next(g for g in safety(analysis) if g.title.startswith("Safe"))
     for finetune in fine.finetunes:
@@ -78,8 +78,8 @@ def test_open_losses_in_points_are_the_intervals_lower_ends(study, analysed):
         assert finetune.models[0].text.endswith(f"(task {int(np.argmax(lows))})")
 
 
-def test_where_accuracies_are_not_known_there_are_no_points(analysed):
+def test_where_accuracies_are_not_known_there_are_no_points(analyzed):
     model = replace(make(Shape(models=("m",))).models["m"], base_seeds={}, base_accuracy={})
     alone = replace(make(Shape(models=("m",))), models={"m": model})
-    for analysis in (alone, analysed(measure="raw_gain")):  # raw gains are points already
+    for analysis in (alone, analyzed(measure="raw_gain")):  # raw gains are points already
         assert not CHANGE.search(page(analysis).split('id="explore"')[0])

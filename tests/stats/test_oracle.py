@@ -59,7 +59,7 @@ TABLE_2 = {
 }
 
 
-def labelled(cubes: Cubes, level: dict[str, str], granularity: dict[str, str]) -> xr.DataArray:
+def labeled(cubes: Cubes, level: dict[str, str], granularity: dict[str, str]) -> xr.DataArray:
     """The same numbers as the implementation takes them."""
     cube = next(iter(cubes.values()))
     square = next(iter(cube.values()))
@@ -83,7 +83,7 @@ def labelled(cubes: Cubes, level: dict[str, str], granularity: dict[str, str]) -
 
 
 def matrix_of(cubes: Cubes) -> xr.DataArray:
-    return labelled(cubes, LEVELS, GRANULARITIES)
+    return labeled(cubes, LEVELS, GRANULARITIES)
 
 
 @st.composite
@@ -309,7 +309,7 @@ def test_categories_agree_with_the_oracle(cubes, by, options):
 def test_tasks_that_nobody_classified_have_no_category_and_no_error(by):
     unknown = dict.fromkeys(NAMES, "")
     square = {i: dict.fromkeys(NAMES, 0.5) for i in NAMES}
-    mu = labelled({"M0": {"seed_0": square}}, unknown, unknown)
+    mu = labeled({"M0": {"seed_0": square}}, unknown, unknown)
     assert task_effects.category_trends(mu, by=by).sizes["category"] == 0
     assert task_effects.category_effects(mu, by=by).sizes["source_category"] == 0
 
@@ -562,7 +562,7 @@ def tables(published: Path) -> Cubes:
 def matrix(tables: Cubes) -> xr.DataArray:
     level = {task: kinds[0] for task, kinds in TABLE_2.items()}
     granularity = {task: kinds[1] for task, kinds in TABLE_2.items()}
-    return labelled(tables, level, granularity)
+    return labeled(tables, level, granularity)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "load_engine", FakeEngine().load)
         run_study(parse_study(text, "t"), place / "out", tell=lambda event: None)
-    results.save(place / "out", analysed(place / "out"))
+    results.save(place / "out", analyzed(place / "out"))
     return place / "out"
 
 
@@ -65,7 +65,7 @@ def packed(study, tmp_path):
     return tmp_path / "bundle.zip"
 
 
-def analysed(path):
+def analyzed(path):
     return to_json(ts.analyze(read_results(path), QUICK))
 
 
@@ -93,7 +93,7 @@ def refusal(path: Path) -> str:
 
 
 def test_a_bundle_is_analysed_as_its_folder_is(study, packed):
-    whole = [json.loads(analysed(path)) for path in (study, packed)]
+    whole = [json.loads(analyzed(path)) for path in (study, packed)]
     files = [one["inputs"][0].pop("file") for one in whole]
     assert files == ["out", "bundle.zip"]
     assert whole[0] == whole[1]
@@ -199,14 +199,14 @@ def test_a_folder_analysed_from_tables_gives_what_it_has(tmp_path, monkeypatch, 
             for target, correct in zip("ST", counts, strict=True):
                 table += f"{seed},{name},{target},{correct},12\n"
     (tmp_path / "m.csv").write_text(table)
-    results.save(tmp_path / "out", analysed(tmp_path / "m.csv"))
+    results.save(tmp_path / "out", analyzed(tmp_path / "m.csv"))
     arguments = ["transferscope", "export", str(tmp_path / "out"), "--out", str(tmp_path / "b.zip")]
     monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(SystemExit) as done:
         cli.main()
     told = capsys.readouterr().out
     assert done.value.code in (None, 0)
-    assert "not in it: predictions: the folder was analysed from tables" in told
+    assert "not in it: predictions: the folder was analyzed from tables" in told
     assert "not in it: study.yaml" in told
     cells = pl.read_csv(contents(tmp_path / "b.zip")["cells.csv"])
     found = cells.filter(source="S", target="S").sort("seed")
@@ -257,7 +257,7 @@ def test_an_analysis_of_other_tables_is_not_passed_on(study, tmp_path):
         export(copy, tmp_path / "b.zip")
     (copy / "analysis.json").unlink()
     missing = export(copy, tmp_path / "b.zip")
-    assert "analysis.json: the folder had not been analysed" in missing
+    assert "analysis.json: the folder had not been analyzed" in missing
     assert "3 of 30 cells, which were not measured" in missing
 
 

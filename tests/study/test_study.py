@@ -97,7 +97,7 @@ def test_the_papers_studies_read_where_their_training_items_are(size, tmp_path):
     "text",
     [
         "sedes: 2",
-        "colour: 2",
+        "color: 2",
         "recipe: {ranks: 4}",
         "budget: {fleets: 4}",
         "evaluation: {scorer: x}",

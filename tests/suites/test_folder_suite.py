@@ -90,7 +90,7 @@ def test_what_counts_as_the_same_item_is_what_is_seen_and_asked(folder: Path) ->
         {"choices": ["1", 2]},
         {"images": []},
         {"question": ""},
-        {"colour": "red"},
+        {"color": "red"},
         {"images": ["images/9.png"]},
         {"images": ["../../secret.png"]},
         {"images": ["/etc/passwd"]},

@@ -82,7 +82,7 @@ LABELS: tuple[str, ...] = tuple(
         ]
     )
 )
-"""The words a place of an image can be labelled with."""
+"""The words a place of an image can be labeled with."""
 INDEX = {word: k for k, word in enumerate(LABELS)}
 
 

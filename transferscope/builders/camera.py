@@ -44,12 +44,12 @@ def turned_by_poses(poses: Float[np.ndarray, "frame 7"]) -> Float[np.ndarray, "f
     view = -Rotation.from_quat(poses[:, :4]).as_matrix()[:, :, 2]
     across = np.eye(3) - view[:, :, None] * view[:, None, :]
     # The point closest to all lines of sight.
-    centre = np.linalg.lstsq(across.sum(0), (across @ place[:, :, None]).sum(0)[:, 0], rcond=None)[
+    center = np.linalg.lstsq(across.sum(0), (across @ place[:, :, None]).sum(0)[:, 0], rcond=None)[
         0
     ]
-    if not (((centre - place) * view).sum(1) > 0).all():
+    if not (((center - place) * view).sum(1) > 0).all():
         return None
-    x, z = (place - centre)[:, 0], (place - centre)[:, 2]
+    x, z = (place - center)[:, 0], (place - center)[:, 2]
     # Positive about +y: from z towards x.
     steps = np.arctan2(z[:-1] * x[1:] - x[:-1] * z[1:], x[:-1] * x[1:] + z[:-1] * z[1:])
     return np.degrees(np.concatenate(([0.0], np.cumsum(steps))))
@@ -132,7 +132,7 @@ def _moved(before: View, after: View) -> float | None:
 def _correlation(one: View, other: View) -> Float[np.ndarray, "shift_down shift_right"]:
     """Correlation of two backgrounds where they overlap, for every shift of the second.
 
-    Normalised over the overlap of the two masks (Padfield, "Masked object registration in the
+    Normalized over the overlap of the two masks (Padfield, "Masked object registration in the
     Fourier domain", 2012); -1 where they overlap in less than 40 % of what they can.
     """
     a, b = one.behind.astype(float), other.behind.astype(float)

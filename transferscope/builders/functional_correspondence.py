@@ -9,7 +9,7 @@ and height, in the same order in all images of the action; one that an image doe
 (or empty). "The Functional Correspondence Problem" (ICCV 2021): 10 actions, 20 categories.
 
 How the original files look is not known: the data are had from their authors, and no public code
-reads them. The columns above are those of a public labelling tool for this data set. To use the
+reads them. The columns above are those of a public labeling tool for this data set. To use the
 originals, write them as `annotations.jsonl`.
 
 The data set's split is not known either, nor which images the benchmark took: use `--against`.

@@ -4,7 +4,7 @@ A point is a hollow circle, its label white letters on a black rectangle above i
 the image ends above. A box has a tab with its letter in its top left corner. Sizes are measured on
 the benchmark's items. On an image 1024 pixels high: a circle of radius 10 with a line of 5, a gap
 of twice the radius between circle and label, letters four fifths as high as the circle. Smaller
-images get smaller markers, never under radius 5, where the label's centre is 24 pixels above the
+images get smaller markers, never under radius 5, where the label's center is 24 pixels above the
 circle's. Unlike the benchmark's, no label is cut off by the border. Boxes on COCO's images have
 lines of 2 pixels and tabs of 22 x 31.
 """
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 RED, GREEN, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (255, 255, 255), (0, 0, 0)
 
 PAD = 2
@@ -119,13 +119,13 @@ def lettered_points(
     return None
 
 
-def circled(image: Image.Image, points: Points, colour: Colour = RED) -> Image.Image:
-    """A copy of an RGB image with circled, labelled points."""
+def circled(image: Image.Image, points: Points, color: Color = RED) -> Image.Image:
+    """A copy of an RGB image with circled, labeled points."""
     drawn = image.copy()
     draw = ImageDraw.Draw(drawn)
     radius = radius_for(image.size)
     for marker in place(points, image.size):
-        draw.ellipse(marker.circle, outline=colour, width=_line(radius))
+        draw.ellipse(marker.circle, outline=color, width=_line(radius))
     for marker in place(points, image.size):  # after all circles: letters stay whole
         draw.rectangle(marker.label, fill=BLACK)
         left, top = marker.label[0] + PAD, marker.label[1] + PAD
@@ -135,17 +135,17 @@ def circled(image: Image.Image, points: Points, colour: Colour = RED) -> Image.I
 
 
 def boxed(image: Image.Image, boxes: Mapping[str, Box]) -> Image.Image:
-    """A copy of an RGB image with labelled boxes: the first red, the second green."""
+    """A copy of an RGB image with labeled boxes: the first red, the second green."""
     drawn = image.copy()
     draw = ImageDraw.Draw(drawn)
-    colours = ((RED, WHITE), (GREEN, BLACK))
+    colors = ((RED, WHITE), (GREEN, BLACK))
     # The first on top, as in the published example, and letters over all edges.
-    styled = list(zip(boxes.items(), colours, strict=True))[::-1]
-    for (_, box), (colour, _) in styled:
-        draw.rectangle(box, outline=colour, width=BOX_LINE)
-    for (text, box), (colour, ink) in styled:
+    styled = list(zip(boxes.items(), colors, strict=True))[::-1]
+    for (_, box), (color, _) in styled:
+        draw.rectangle(box, outline=color, width=BOX_LINE)
+    for (text, box), (color, ink) in styled:
         tab = _tab(box, text, image.size)
-        draw.rectangle(tab, fill=colour)
+        draw.rectangle(tab, fill=color)
         _write(draw, (tab[0] + TAB_PADS[0], tab[1] + TAB_PADS[1]), text, ink, TAB_LETTER)
     return drawn
 
@@ -163,7 +163,7 @@ def _write(
     draw: ImageDraw.ImageDraw,
     corner: tuple[float, float],
     text: str,
-    ink: Colour,
+    ink: Color,
     radius: int,
     stroke: int = 0,
 ) -> None:

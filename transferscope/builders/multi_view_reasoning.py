@@ -10,7 +10,7 @@
 which the benchmark drew, according to its author, is never read; nor are the pickled
 poses that exist for it alone.
 
-How the benchmark labelled its clips is not published. Ours:
+How the benchmark labeled its clips is not published. Ours:
 
 - where `metadata` has `poses` (as files of the app Record3D, whose form it has, can: for each frame
   a quaternion x, y, z, w and a position, y up), the camera's angle round the point that it looks at

@@ -29,7 +29,7 @@ class Candidate:
     before any is used twice."""
 
     answers: tuple[int, ...]
-    """The positions in which the right answer can be put. All of them where points can be labelled
+    """The positions in which the right answer can be put. All of them where points can be labeled
     or images ordered at will; one where the annotation itself decides, as with yes and no."""
 
     facts: Any = None

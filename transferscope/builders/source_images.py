@@ -57,7 +57,7 @@ def at_most(image: Image.Image, side: int) -> tuple[Image.Image, float]:
 
 
 def scaled(point: Sequence[float], factor: float) -> tuple[float, float]:
-    """Where a point (x, y), from the centre of the top left pixel, is on the resized image."""
+    """Where a point (x, y), from the center of the top left pixel, is on the resized image."""
     x, y = point
     return (x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5
 

@@ -55,7 +55,7 @@ def run(
     no_pictures: NoPictures = False,
     as_json: AsJson = False,
 ) -> None:
-    """A study: train, score, analyse. Stop it at any time; the same command continues."""
+    """A study: train, score, analyze. Stop it at any time; the same command continues."""
     from transferscope.execution import open_executor
     from transferscope.study.file import read_study
 
@@ -215,7 +215,7 @@ def _carried_out(study: Study, at: Working, show: Show, executor: Executor | Non
         except DataError as error:
             if not outcome.failed:
                 raise
-            print(f"transferscope: not analysed, as runs are missing: {error}", file=sys.stderr)
+            print(f"transferscope: not analyzed, as runs are missing: {error}", file=sys.stderr)
             return outcome
         if study.selection is not None and not outcome.failed:
             with progress() as tell:

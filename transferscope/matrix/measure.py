@@ -5,7 +5,7 @@
     raw_gain       change of the accuracy itself
 
 `MEASURES` holds everything about each of them; to add a measure, add a record to it. Accuracies
-are fractions in [0, 1]: numbers, numpy arrays or labelled xarray arrays, which broadcast.
+are fractions in [0, 1]: numbers, numpy arrays or labeled xarray arrays, which broadcast.
 
 NaN means "not measured" or "undefined": such an effect is left out, and never counts as 0.
 """

@@ -3,7 +3,7 @@
 In:   CSV, JSON lines or Parquet tables in a known format (`formats`), study folders or bundles of
       them, or mapping files that name results of other evaluation harnesses (`harness`); one or
       more models. `compare` reads a base and its runs.
-Out:  the labelled matrix of `matrix`, with what was read in `attrs["inputs"]`.
+Out:  the labeled matrix of `matrix`, with what was read in `attrs["inputs"]`.
 
 Bad input is a `DataError` of one line that names the file, the row, what was found and what was
 expected. Nothing is written.

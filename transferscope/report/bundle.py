@@ -93,7 +93,7 @@ def _cells(folder: Path, analysis: Analysis | None) -> tuple[pl.DataFrame, list[
         if analysis is None:
             raise DataError(f"{folder}: neither predictions nor an analysis; nothing to export")
         return _cells_of_analysis(analysis), [
-            "predictions: the folder was analysed from tables, so single answers are not known; "
+            "predictions: the folder was analyzed from tables, so single answers are not known; "
             f"the cells are those of {results.ANALYSIS}, without counts of answers"
         ]
     (read,) = read_inputs(folder)
@@ -198,7 +198,7 @@ def _missing(
     if study is None:
         yield f"{results.STUDY}: the folder was not made by `transferscope run`"
     if analysis is None:
-        yield f"{results.ANALYSIS}: the folder had not been analysed"
+        yield f"{results.ANALYSIS}: the folder had not been analyzed"
     if unrecorded:
         yield f"{results.INDEX}, and with it versions and hashes"
     if judged := sum(path.is_dir() for path in (folder / results.JUDGING).glob("*/*")):
