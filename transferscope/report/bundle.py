@@ -69,11 +69,12 @@ def export(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> list[
     study, places = ({}, {}) if given is None else portable(given, folder)
     tables = [*results.prediction_files(folder), *results.control_files(folder)]
     files: dict[str, bytes | Path] = {path.relative_to(folder).as_posix(): path for path in tables}
-    records = results.run_records(folder)
-    if records:
-        index = results.read_index(folder)
-        index |= {"tables": {name: index["tables"][name] for name in files}, "adapters": {}}
-        files[results.INDEX] = _without_paths(results.as_json(index), places)
+    index = results.read_index(folder)
+    records = index["runs"] if index else []
+    if index and records:
+        listed = {name: index["tables"][name] for name in files}
+        current = {**index, "tables": listed, "adapters": {}}
+        files[results.INDEX] = _without_paths(results.as_json(current), places)
     if given is not None:
         files[results.STUDY] = yaml.safe_dump(study, sort_keys=False, allow_unicode=True).encode()
     if analysis is not None:

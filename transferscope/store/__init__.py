@@ -28,7 +28,9 @@ import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from transferscope.errors import DataError
 from transferscope.store.atomic import write_whole
@@ -51,6 +53,8 @@ SELECTION, JUDGING = "selection.json", "judging"
 
 _LONGEST = 100  # characters of a file name; some file systems stop at 143
 _TABLE = re.compile(rf"({PREDICTIONS}|{CONTROLS})(/\w[\w.-]*){{1,4}}\.parquet", re.ASCII)
+_CELL = re.compile(r"/.+/.+-[0-9a-f]{12}\.parquet$")
+"""The end of a table's path that `cells` made."""
 
 
 def is_table(name: str) -> bool:
@@ -58,22 +62,63 @@ def is_table(name: str) -> bool:
     return _TABLE.fullmatch(name) is not None
 
 
-def read_index(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The folder's index: `runs`, `tables` and `adapters`, see `cells`; empty where it is missing.
+class RunFields(TypedDict):
+    """A run as the index names it: the fields of `study.plan.Run`."""
+
+    model: str
+    kind: Literal["base", "rerun", "source", "mixture", "control", "external"]
+    source: str | None
+    seed: int | None
+
+
+class IndexedRun(TypedDict):
+    """A run in the index; `cells` explains the fields."""
+
+    run: RunFields
+    base: str
+    training: str
+    gold: dict[str, str]
+    cells: dict[str, str]
+    versions: dict[str, str]
+    notes: list[str]
+
+
+class IndexedTable(TypedDict):
+    """A finished table in the index."""
+
+    target: str
+    key: str
+    sha256: str
+
+
+class Index(TypedDict):
+    """The content of `index.json`; `cells` explains the fields."""
+
+    schema: Literal[1]
+    runs: list[IndexedRun]
+    tables: dict[str, IndexedTable]
+    adapters: dict[str, str]
+
+
+def read_index(folder: str | os.PathLike[str]) -> Index | None:
+    """The folder's index; None where it is missing.
 
     Raises:
         DataError: it is damaged, or names a file outside the folder.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     path = Path(folder, INDEX)
     if not path.exists():
-        return {}
-    index = read_json(path)
+        return None
     try:
-        files = [name for one in index["runs"] for name in one["cells"].values()]
-        if all(is_table(name) for name in [*files, *index["tables"]]):
+        index = TypeAdapter(Index).validate_python(read_json(path), strict=True)
+    except ValidationError:
+        index = None
+    if index is not None:
+        files = {name for one in index["runs"] for name in one["cells"].values()}
+        if files <= index["tables"].keys() and all(map(is_table, index["tables"])):
             return index
-    except (KeyError, TypeError, AttributeError):
-        pass
     raise DataError(
         f"{path}: not a valid index; restore it, or delete it to compute all cells again"
     )
@@ -90,18 +135,29 @@ def control_files(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def files_by_run(folder: str | os.PathLike[str], *, controls: bool = False) -> list[list[Path]]:
-    """The current tables of each run in the study's order; without an index, each file alone."""
+    """The current tables of each run in the study's order; without an index, each file alone.
+
+    Raises:
+        DataError: the index is damaged, or missing beside the tables of a study.
+    """
     root, part = Path(folder), CONTROLS if controls else PREDICTIONS
     if index := read_index(root):
         runs = [[root / name for name in one["cells"].values()] for one in index["runs"]]
         return [files for files in runs if files and files[0].is_relative_to(root / part)]
-    found = (path for path in (root / part).rglob("*.parquet") if path.is_file())
-    return [[path] for path in sorted(found) if not path.name.startswith(".")]
+    found = sorted(path for path in (root / part).rglob("*.parquet") if path.is_file())
+    if any(_CELL.search(path.relative_to(root).as_posix()) for path in found):
+        # Tables of earlier recipes lie among them; only the index lists the current ones.
+        raise DataError(
+            f"{root}: has a study's {part}/ but not its {INDEX}, which lists the current tables; "
+            "copy it here too"
+        )
+    return [[path] for path in found if not path.name.startswith(".")]
 
 
-def run_records(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """What the index records of each run in the study's order; empty without an index."""
-    return read_index(folder).get("runs", [])
+def run_records(folder: str | os.PathLike[str]) -> list[IndexedRun]:
+    """The index's record of each run in the study's order; empty without an index."""
+    index = read_index(folder)
+    return [] if index is None else index["runs"]
 
 
 def read_beside(

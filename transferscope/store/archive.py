@@ -130,13 +130,13 @@ def _problem(entries: Iterable[zipfile.ZipInfo], max_bytes: int) -> str:
 
 def _check_tables(folder: Path, name: str) -> None:
     """Refuse tables that are not those of the index; a bundle without an index lists none."""
-    if not (folder / results.INDEX).exists():
-        return
     try:
-        tables = results.read_index(folder)["tables"]
-        listed = {table: str(entry["sha256"]) for table, entry in tables.items()}
-    except (DataError, KeyError, TypeError):
+        index = results.read_index(folder)
+    except DataError:
         raise DataError(f"{name}: {results.INDEX} is not a valid index") from None
+    if index is None:
+        return
+    listed = {table: entry["sha256"] for table, entry in index["tables"].items()}
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
     for table in sorted(found ^ listed.keys()):
         problem = "is missing" if table in listed else f"{results.INDEX} does not list it"

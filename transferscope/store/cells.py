@@ -45,8 +45,8 @@ class Store:
     folder: Path
     models: Sequence[str]
     """In the study's order."""
-    runs: dict[Run, dict[str, Any]] = field(default_factory=dict)
-    tables: dict[str, dict[str, str]] = field(default_factory=dict)
+    runs: dict[Run, results.IndexedRun] = field(default_factory=dict)
+    tables: dict[str, results.IndexedTable] = field(default_factory=dict)
     adapters: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """What a reader of the tables must know of the items."""
@@ -121,12 +121,21 @@ class Store:
             rows.write_parquet(buffer := io.BytesIO())
             path = atomic.write_whole(self.folder / name, buffer.getvalue(), sync=True)
             self.tables[name] = {"target": target, "key": key, "sha256": results.checksum(path)}
-        described = {"run": asdict(run), **record, "cells": files}
-        self.runs[run] = described | {"versions": versions(), "notes": self.notes}
+        self.runs[run] = {
+            "run": results.RunFields(**asdict(run)),
+            "base": record["base"],
+            "training": record["training"],
+            "gold": record["gold"],
+            "cells": files,
+            "versions": versions(),
+            "notes": self.notes,
+        }
 
     def _finished(self, run: Run, key: str) -> pl.DataFrame:
         """The rows of a finished cell under the run's own names."""
-        path = self.folder / next(name for name, its in self.tables.items() if its["key"] == key)
+        path = self.folder / next(
+            name for name, table in self.tables.items() if table["key"] == key
+        )
         try:
             frame = pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -170,9 +179,11 @@ def read_store(folder: Path, models: Sequence[str]) -> Store:
         DataError: the index is damaged.
     """
     index = results.read_index(folder)
-    runs = {Run(**record["run"]): record for record in index.get("runs", [])}
+    if index is None:
+        return Store(folder, models)
+    runs = {Run(**record["run"]): record for record in index["runs"]}
     runs = {run: record for run, record in runs.items() if run.model in models}
-    return Store(folder, models, runs, index.get("tables", {}), index.get("adapters", {}))
+    return Store(folder, models, runs, index["tables"], index["adapters"])
 
 
 def open_store(
