@@ -136,11 +136,6 @@ def refuse(bad: pl.Series, frame: pl.DataFrame, name: str, what: str) -> None:
         raise DataError(f"{name}: {_place(frame, index)}: {what}")
 
 
-def shown(name: str) -> str:
-    """A name for a message, on one line: characters that do not print are escaped."""
-    return name if name.isprintable() else repr(name)[1:-1]
-
-
 def some(names: Iterable[str], most: int = 5) -> str:
     """The first few names, quoted, and how many more follow."""
     names = list(names)

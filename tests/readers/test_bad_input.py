@@ -72,7 +72,7 @@ def test_a_parquet_file_that_unfolds_is_refused_and_its_lists_are_left_alone(tmp
     pl.DataFrame({"model": pl.repeat("m", 1_000_010, eager=True)}).write_parquet(path)
     size = f"{path.stat().st_size:,}"
     assert refused(path) == (
-        f"x.parquet: 1,000,010 rows in {size} bytes, at most 1,000,000 are allowed"
+        f"x.parquet: 1,000,010 rows in {size} bytes; at most 1,000,000 are allowed"
     )
     lists = pl.DataFrame({"item": ["a", "b"], "logprobs": [[0.0] * 1000, [1.0]]})
     lists.write_parquet(path)

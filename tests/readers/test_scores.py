@@ -232,12 +232,22 @@ def test_fewer_items_with_the_same_labels_are_no_other_labels(rows, tmp_path) ->
 
 
 def study(folder, rows: pl.DataFrame, model: str, gold: object, notes: object = ()) -> None:
-    """A study folder with a table and its record in the index."""
+    """A study folder with a table and an index that names it."""
+    name = "predictions/t.parquet"
     (folder / "predictions").mkdir(parents=True)
-    table = folder / "predictions" / "t.parquet"
-    rows.with_columns(model=pl.lit(model)).write_parquet(table)
-    record = {"gold": gold, "notes": notes, "cells": {"all": "predictions/t.parquet"}}
-    (folder / "index.json").write_text(json.dumps({"runs": [record], "tables": {}}))
+    rows.with_columns(model=pl.lit(model)).write_parquet(folder / name)
+    run = {
+        "run": {"model": model, "kind": "base", "source": None, "seed": None},
+        "base": "",
+        "training": "",
+        "gold": gold,
+        "cells": {"all": name},
+        "versions": {},
+        "notes": notes,
+    }
+    table = {"target": "all", "key": "", "sha256": ""}
+    index = {"schema": 1, "runs": [run], "tables": {name: table}, "adapters": {}}
+    (folder / "index.json").write_text(json.dumps(index))
 
 
 def test_records_tell_where_rows_cannot(rows, tmp_path) -> None:
@@ -251,8 +261,8 @@ def test_records_tell_where_rows_cannot(rows, tmp_path) -> None:
     assert any(note.startswith(said) for note in notes)
 
 
-@pytest.mark.parametrize("record", [{"gold": 3}, {"gold": {"x": 1}}, {"notes": "x"}])
-def test_a_record_that_is_none_says_nothing(rows, tmp_path, record) -> None:
-    study(tmp_path / "a", rows, "a", **{"gold": {}} | record)
-    found = read_results(tmp_path / "a")
-    assert set(found.attrs["inputs"][0]["gold"]) == {LETTERS}
+@pytest.mark.parametrize(("gold", "notes"), [(3, []), ({"x": 1}, []), ({}, "x")])
+def test_an_index_with_wrong_types_is_refused(rows, tmp_path, gold, notes) -> None:
+    study(tmp_path / "a", rows, "a", gold, notes)
+    with raises(DataError):
+        read_results(tmp_path / "a")

@@ -11,9 +11,9 @@ from transferscope.tasks.untrusted import (
     json_lines,
     load_json,
     load_yaml,
-    printable,
     read_parquet,
     read_text,
+    shown,
 )
 
 BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
@@ -79,4 +79,4 @@ def test_a_parquet_file_of_more_rows_than_its_bytes_can_hold_is_refused(tmp_path
 def test_names_cannot_control_a_terminal() -> None:
     assert for_terminal("\x1b[31mred\x1b[0m\n") == "\x1b[31mred\x1b[0m\n"
     assert for_terminal("\x1b]0;title\x07 \u202eabc") == "\ufffd]0;title\ufffd \ufffdabc"
-    assert (printable("Jigsaw é"), printable("a\n\x1b[2J")) == ("Jigsaw é", "a\\n\\x1b[2J")
+    assert (shown("Jigsaw é"), shown("a\n\x1b[2J")) == ("Jigsaw é", "a\\n\\x1b[2J")

@@ -56,9 +56,9 @@ from transferscope.analysis.trajectory import trajectories
 from transferscope.matrix import task_effects
 from transferscope.matrix.collapse import behavior_notes
 from transferscope.matrix.pairing import left_out
-from transferscope.predictions import shown
 from transferscope.stats import detection, simulate
 from transferscope.tasks.number import Interval
+from transferscope.tasks.untrusted import shown
 
 if TYPE_CHECKING:
     import xarray as xr

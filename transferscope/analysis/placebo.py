@@ -32,11 +32,11 @@ from transferscope.matrix import control_runs
 from transferscope.matrix.measure import known_mean
 from transferscope.matrix.pairing import left_out
 from transferscope.matrix.task_effects import VarianceShares, variance_shares
-from transferscope.predictions import shown
 from transferscope.stats import ItemTable, ModelData, resamples
 from transferscope.stats.seeds import over_seeds, spread_of
 from transferscope.study.controls import PLACEBOS
 from transferscope.tasks.number import Interval
+from transferscope.tasks.untrusted import shown
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -5,13 +5,13 @@ Names in annotation files are other people's words: they lead nowhere outside th
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from transferscope.builders.record import Skip, Unusable
 from transferscope.errors import DataError
+from transferscope.tasks.untrusted import json_lines, load_json, read_text
 
 
 class Misplaced(DataError):
@@ -44,20 +44,6 @@ def within(root: Path, name: str) -> Path:
     return root / parts
 
 
-def text_of(path: Path) -> str:
-    """A UTF-8 text file, whatever its line ends; `\\n` in what comes back.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def json_of(path: Path) -> Any:
     """The content of a JSON file.
 
@@ -65,8 +51,8 @@ def json_of(path: Path) -> Any:
         DataError: it cannot be read, or is not JSON.
     """
     try:
-        return json.loads(text_of(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        return load_json(read_text(path))
+    except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}; was it cut short?") from None
 
 
@@ -76,14 +62,8 @@ def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]] | Skip]:
     Raises:
         DataError: the file cannot be read.
     """
-    for number, line in enumerate(text_of(path).split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, row in json_lines(read_text(path)):
         where = f"{path.name}:{number}"
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError):
-            row = None
         yield (where, row) if isinstance(row, dict) else Skip("a line that is not JSON", where)
 
 
@@ -100,7 +80,7 @@ def table_of(
     Raises:
         DataError: the file cannot be read, or lacks a column.
     """
-    reader = csv.reader(io.StringIO(text_of(path), newline=""))
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
     try:
         header = [name.strip() for name in next(reader, [])]
         for name, place in (places or {}).items():

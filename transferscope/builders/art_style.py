@@ -25,11 +25,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from transferscope.builders.annotations import find, text_of, within
+from transferscope.builders.annotations import find, within
 from transferscope.builders.prompts import LATTER, art_style
 from transferscope.builders.record import Builder, Candidate, Made, Skip
 from transferscope.builders.source_images import open_picture
 from transferscope.errors import DataError
+from transferscope.tasks.untrusted import read_text
 
 STYLES = ("Realism", "Impressionism", "Expressionism", "Pop_Art", "Cubism")
 """Those that the question names, as the data set spells them."""
@@ -44,7 +45,7 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     path = find(root, *(f"{folder}style_train.csv" for folder in _LISTS))
     _images_of(root)
     paintings: dict[str, list[str]] = {style: [] for style in STYLES}
-    for number, line in enumerate(text_of(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         row = _ROW.fullmatch(line.strip())
@@ -74,7 +75,7 @@ _CLASS = re.compile(r"(?P<number>[0-9]{1,4})\s+(?P<style>\S+)")
 def _numbers(path: Path) -> dict[int, str]:
     """The styles of the question by their numbers."""
     found = {}
-    for line in text_of(path).split("\n"):
+    for line in read_text(path).split("\n"):
         row = _CLASS.fullmatch(line.strip())
         if row and row["style"] in STYLES:
             found[int(row["number"])] = row["style"]

@@ -24,12 +24,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from transferscope.builders.annotations import find, rows_of, text_of, within
+from transferscope.builders.annotations import find, rows_of, within
 from transferscope.builders.markers import Point, circled, legible, lettered_points
 from transferscope.builders.prompts import POINTS, functional_correspondence
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 from transferscope.builders.source_images import open_picture, to_height
 from transferscope.errors import DataError
+from transferscope.tasks.untrusted import read_text
 
 PARTNERS = 4
 """How many other images each image is paired with, for each of its actions."""
@@ -77,7 +78,7 @@ def _annotations(root: Path) -> Iterator[Annotated | Skip]:
         return
     paths = [path] if path.parent == root else [*root.glob(names[2]), *root.glob(names[3])]
     for path in sorted(paths):
-        table = csv.DictReader(io.StringIO(text_of(path), newline=""))
+        table = csv.DictReader(io.StringIO(read_text(path), newline=""))
         if table.fieldnames is None or not {"action", "p1_x", "p1_y"} <= set(table.fieldnames):
             raise DataError(f"{path}: has no columns action, p1_x, p1_y, ..., as FunKPoint's do")
         for row in table:

@@ -17,6 +17,7 @@ from transferscope.builders.record import Unusable
 from transferscope.builders.source_images import open_picture
 from transferscope.errors import DataError, StudyError
 from transferscope.suites.similar_images import ImageHashes, KnownImages, image_hashes
+from transferscope.tasks.untrusted import read_parquet
 
 IMAGES = ("image_1", "image_2", "image_3", "image_4")
 
@@ -52,13 +53,11 @@ def _from_tables(tables: list[Path]) -> Iterator[ImageHashes]:
 
 def _cells(path: Path) -> list[tuple[str, bytes]]:
     """Names and contents of the images in one of the benchmark's files."""
-    import polars as pl
-
     try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
-        raise DataError(f"{path}: not a readable Parquet file; was it cut short?") from None
-    columns = [name for name in IMAGES if name in frame.columns]
+        frame = read_parquet(path, IMAGES)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+    columns = frame.columns
     if not columns:
         raise DataError(f"{path}: has no column image_1; is it the benchmark?")
     cells = []

@@ -30,12 +30,13 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.builders.annotations import find, text_of, within
+from transferscope.builders.annotations import find, within
 from transferscope.builders.markers import Box, boxed
 from transferscope.builders.prompts import object_localization
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 from transferscope.builders.source_images import open_picture
 from transferscope.errors import DataError
+from transferscope.tasks.untrusted import read_text
 
 COVERS = (0.15, 0.6)
 """Least and greatest part of the image that an object's box covers."""
@@ -94,7 +95,7 @@ def _content(path: Path) -> dict[str, list[Any]]:
         return found
 
     try:
-        content = json.loads(text_of(path), object_hook=without)
+        content = json.loads(read_text(path), object_hook=without)
     except (json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}; was it cut short?") from None
     for key in ("images", "annotations", "categories"):

@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from transferscope.builders.annotations import find, first_there, text_of, within
+from transferscope.builders.annotations import find, first_there, within
 from transferscope.builders.markers import circled, legible
 from transferscope.builders.prompts import relative_depth
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 from transferscope.builders.source_images import at_most, open_picture, scaled
+from transferscope.tasks.untrusted import read_text
 
 ANNOTATIONS = ("DIW_train_val.csv", "DIW_train.csv")
 LONG_SIDE = 500
@@ -36,7 +37,7 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     path = find(root, *(f"{folder}{name}" for name in ANNOTATIONS for folder in _FOLDERS))
     lines = [
         (number, line.strip())
-        for number, line in enumerate(text_of(path).split("\n"), 1)
+        for number, line in enumerate(read_text(path).split("\n"), 1)
         if line.strip()
     ]
     image = None

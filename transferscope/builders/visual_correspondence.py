@@ -24,12 +24,13 @@ from jaxtyping import Float
 from PIL import Image
 from scipy.ndimage import gaussian_filter, maximum_filter, sobel
 
-from transferscope.builders.annotations import find, text_of
+from transferscope.builders.annotations import find
 from transferscope.builders.markers import Point, circled, legible, lettered_points
 from transferscope.builders.prompts import POINTS, visual_correspondence
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 from transferscope.builders.source_images import open_picture, scaled, to_height
 from transferscope.errors import DataError
+from transferscope.tasks.untrusted import read_text
 
 WORKING_SIDE = 512
 """Pixels of the longer side of the image in which corners are looked for."""
@@ -135,7 +136,7 @@ def _homography(folder: Path, k: int) -> Float[np.ndarray, "3 3"]:
         return np.eye(3)
     where = f"{folder.name}/H_1_{k}"
     try:
-        numbers = [float(word) for word in text_of(folder / f"H_1_{k}").split()]
+        numbers = [float(word) for word in read_text(folder / f"H_1_{k}").split()]
         matrix = np.array(numbers).reshape(3, 3)
     except (ValueError, DataError):
         raise Unusable("a homography that is not nine numbers", where) from None

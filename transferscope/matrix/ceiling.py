@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float
 from transferscope.errors import DataError
 from transferscope.matrix.measure import NO_GAP, pgf
 from transferscope.matrix.pairing import left_out
-from transferscope.predictions import CELL, shown, some
+from transferscope.predictions import CELL, some
+from transferscope.tasks.untrusted import shown
 
 Ceiling = float | Mapping[str, float] | Literal["self"]
 

@@ -40,9 +40,9 @@ from jaxtyping import Float
 
 from transferscope.errors import DataError
 from transferscope.predictions import CELL as RUN
-from transferscope.predictions import shown
 from transferscope.tasks import LETTERS
 from transferscope.tasks.number import Number
+from transferscope.tasks.untrusted import shown
 
 if TYPE_CHECKING:
     import xarray as xr

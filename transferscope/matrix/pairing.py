@@ -18,7 +18,8 @@ import polars as pl
 import xarray as xr
 from jaxtyping import Float
 
-from transferscope.predictions import CELL, shown
+from transferscope.predictions import CELL
+from transferscope.tasks.untrusted import shown
 
 LISTED = 5
 """Targets or cells that a note names."""

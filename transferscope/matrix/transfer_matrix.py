@@ -19,7 +19,8 @@ from transferscope.matrix.collapse import with_answers
 from transferscope.matrix.measure import pgf
 from transferscope.matrix.pairing import counts, pairing_notes
 from transferscope.matrix.task_labels import task_labels, unknown_tasks
-from transferscope.predictions import CELL, check_unique, shown, some, spread_base, with_marks
+from transferscope.predictions import CELL, check_unique, some, spread_base, with_marks
+from transferscope.tasks.untrusted import shown
 
 LARGEST = 50_000_000
 """Cells a matrix may span: a mistaken column fails early instead of filling the memory."""

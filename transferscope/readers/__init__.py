@@ -31,7 +31,7 @@ from transferscope.matrix import (
     from_predictions,
 )
 from transferscope.matrix.control_runs import with_controls
-from transferscope.predictions import CELL, check_predictions, check_unique, shown, spread_base
+from transferscope.predictions import CELL, check_predictions, check_unique, spread_base
 from transferscope.readers.checks import check_rows, check_runs, check_table
 from transferscope.readers.counts import recover_counts, with_counts
 from transferscope.readers.files import is_mapping, joined, read_file
@@ -55,6 +55,7 @@ from transferscope.store import (
 )
 from transferscope.store.archive import is_bundle, unpacked
 from transferscope.study.controls import PLACEBOS, REORDERED
+from transferscope.tasks.untrusted import shown
 
 __all__ = [
     "FORMATS",

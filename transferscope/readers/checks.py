@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 
 from transferscope.analysis.verdict import Check
-from transferscope.predictions import CELL, MOST_UNREADABLE, shown, some, spread_base
+from transferscope.predictions import CELL, MOST_UNREADABLE, some, spread_base
 from transferscope.readers.harness.evaluations import Evaluated
 from transferscope.readers.harness.runs import RunKey, RunLog
 from transferscope.readers.harness.samples import CORRECTED, HarnessSample
 from transferscope.tasks.checkpoints import checkpoint
+from transferscope.tasks.untrusted import shown
 
 FEWEST = 20
 """Items on which all answers must be equal before that is no accident."""
@@ -126,8 +127,8 @@ def _twins(model: str, one: tuple[str | None, str], two: tuple[str | None, str])
     if one[1] == two[1]:
         return Check(
             "caution",
-            f"seeds {one[0]} and {two[0]} of {shown(one[1])} give the same answers to all items: "
-            f"they count as one seed",
+            f"seeds {one[0]} and {two[0]} of {shown(one[1])} give the same answers to all "
+            f"items: they count as one seed",
             ((one[1], None),),
             model,
         )
@@ -135,8 +136,8 @@ def _twins(model: str, one: tuple[str | None, str], two: tuple[str | None, str])
     finetunes = {checkpoint(one[1]).task, checkpoint(two[1]).task}
     return Check(
         "void" if len(finetunes) > 1 else "caution",
-        f"{shown(one[1])} and {shown(two[1])} give the same answers to all items. Is it one "
-        f"evaluation under two names?",
+        f"{shown(one[1])} and {shown(two[1])} give the same answers to all items. Is it "
+        f"one evaluation under two names?",
         ((one[1], None), (two[1], None)),
         model,
     )

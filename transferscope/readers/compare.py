@@ -20,7 +20,7 @@ import polars as pl
 from transferscope.analysis.compared_runs import RunName, compare_runs
 from transferscope.analysis.comparison import Comparison
 from transferscope.errors import DataError
-from transferscope.predictions import check_predictions, shown
+from transferscope.predictions import check_predictions
 from transferscope.readers import read_inputs
 from transferscope.readers.checks import check_runs
 from transferscope.readers.files import is_mapping
@@ -29,6 +29,7 @@ from transferscope.readers.harness.mapping import MappedRun, MappingFile
 from transferscope.selection.decision import decide
 from transferscope.selection.gate import gate, limits_of
 from transferscope.tasks.checkpoints import STEP, checkpoint, step_of
+from transferscope.tasks.untrusted import shown
 
 PathLike = str | os.PathLike[str]
 

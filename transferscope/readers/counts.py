@@ -20,8 +20,9 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from transferscope.errors import DataError
-from transferscope.predictions import shown, some
+from transferscope.predictions import some
 from transferscope.suites import KNOWN_TASKS
+from transferscope.tasks.untrusted import shown
 
 MOST_ERRORS = 2_000
 """Largest number of base errors that is tried if the target's number of items is unknown."""

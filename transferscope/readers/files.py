@@ -25,8 +25,8 @@ from jaxtyping import Int
 
 from transferscope.errors import DataError
 from transferscope.matrix import Ceiling
-from transferscope.predictions import shown
-from transferscope.store.parquet import read_parquet
+from transferscope.store.parquet import parquet_table
+from transferscope.tasks.untrusted import shown
 
 _TABLE = "expected a table, CSV, JSON lines or Parquet"
 _LONGEST_HEADER = 200
@@ -88,7 +88,7 @@ def read_file(path: str | os.PathLike[str]) -> RawTable:
     if kind := _looks_like(data, path.suffix.lower()):
         raise DataError(f"{name}: looks like {kind}; {_TABLE}")
     if data[:4] == b"PAR1" or path.suffix.lower() == ".parquet":
-        frame = read_parquet(data, name)
+        frame = parquet_table(data, name)
         lines = np.arange(1, frame.height + 1)
     elif re.match(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*\{)", data):
         frame, lines = _json(_decoded(data, name), name)

@@ -12,8 +12,9 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.predictions import shown, some
+from transferscope.predictions import some
 from transferscope.tasks import gold_hash
+from transferscope.tasks.untrusted import shown
 
 _LONGEST = 500  # characters of a note; anybody may have written a record
 

@@ -25,14 +25,14 @@ from transferscope.analysis.json_file import from_json
 from transferscope.errors import DataError, StudyError
 from transferscope.matrix import measure
 from transferscope.matrix.control_runs import effects
-from transferscope.predictions import shown, some
+from transferscope.predictions import some
 from transferscope.readers import matrix_of, read_inputs
 from transferscope.report.template import asset
 from transferscope.store import archive, atomic
 from transferscope.store.progress import measured_costs
 from transferscope.study.controls import PLACEBOS, REORDERED
 from transferscope.tasks.choices import DIRECT
-from transferscope.tasks.untrusted import load_yaml
+from transferscope.tasks.untrusted import load_yaml, shown
 
 FORMAT = 1
 """Of the bundle; raised when a reader of an older one would be misled."""

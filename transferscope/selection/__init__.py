@@ -28,7 +28,6 @@ from transferscope.analysis import Analysis, Cell
 from transferscope.analysis.parts import Estimate
 from transferscope.errors import StudyError
 from transferscope.matrix.collapse import describe_answers
-from transferscope.predictions import shown
 from transferscope.selection.evidence import Normal, matrix_prior, normal, normal_with_test
 from transferscope.selection.mixture_record import (
     RISK,
@@ -46,6 +45,7 @@ from transferscope.selection.wording import evidence, notes, signed, verdict, wi
 from transferscope.study import apportioned
 from transferscope.study.file import nearest
 from transferscope.tasks.checkpoints import checkpoint
+from transferscope.tasks.untrusted import shown
 
 __all__ = [
     "THRESHOLDS",
@@ -250,7 +250,10 @@ def _danger(request: Request, source: str) -> tuple[Reason, str] | None:
     for task, loss in request.protect.items():
         effect = normal(request.matrix.pgf[source][task], request.alpha)
         if math.isnan(effect.mean):
-            return "may do harm", f"no effect on {shown(task)} is known, which is to be protected"
+            return (
+                "may do harm",
+                f"no effect on {shown(task)} is known, which is to be protected",
+            )
         if (probability := _loses(effect, loss)) > request.risk:
             why = f"loses more than {loss:g} on {shown(task)} with probability {probability:.2f}"
             return "may do harm", why

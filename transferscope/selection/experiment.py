@@ -29,7 +29,6 @@ from transferscope.errors import DataError, StudyError
 from transferscope.execution.run_state import Event, RunState
 from transferscope.execution.runner import Outcome, run_study
 from transferscope.matrix import apply_ceiling, from_predictions
-from transferscope.predictions import shown
 from transferscope.selection import Mixture, mixture
 from transferscope.selection.arms import (
     Contender,
@@ -47,7 +46,7 @@ from transferscope.study import Study
 from transferscope.study.file import suite_of
 from transferscope.study.items import hashed
 from transferscope.study.plan import Plan, plan_study
-from transferscope.tasks.untrusted import load_yaml
+from transferscope.tasks.untrusted import load_yaml, shown
 
 Tell = Callable[[Event], None]
 Chosen = Mapping[str, Mapping[str, Mixture]]

@@ -13,9 +13,9 @@ from itertools import pairwise
 from transferscope.analysis.parts import Estimate, Strategy, Trial
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import describe_answers
-from transferscope.predictions import shown
 from transferscope.selection.mixture_record import ChosenSource, Request, SourceEffect
 from transferscope.tasks.number import Interval
+from transferscope.tasks.untrusted import shown
 
 NAMED = 4
 """Sources that the verdict names."""

@@ -54,7 +54,7 @@ _TERMINAL = re.compile(
 # Names
 
 
-def printable(name: str) -> str:
+def shown(name: str) -> str:
     """A name for a message, on one line: a character that does not print is escaped."""
     return name if name.isprintable() else repr(name)[1:-1]
 
@@ -88,7 +88,7 @@ def read_text(
     except OSError as problem:
         raise error(f"{path}: cannot be read: {problem.strerror}") from None
     except ValueError:
-        raise error(f"{printable(str(path))}: not a valid path") from None
+        raise error(f"{shown(str(path))}: not a valid path") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -204,8 +204,13 @@ def first_problem(error: "ValidationError") -> str:
 # Tables
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pl.DataFrame":
-    """A Parquet file's columns of these names, as far as it has them; None: all columns.
+def read_parquet(
+    source: Path | bytes, columns: Sequence[str] | None = None, *, flat: bool = False
+) -> "pl.DataFrame":
+    """A Parquet table's columns of these names, as far as it has them; None: all columns.
+
+    Args:
+        flat: leave columns of lists and the like empty: a few bytes may hold a list of any length.
 
     Raises:
         ValueError: it cannot be read, or has more rows than its bytes can honestly hold.
@@ -213,16 +218,18 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pl.DataFr
     import polars as pl
 
     try:
-        size = path.stat().st_size
-        rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
-        if rows > (most := max(MAX_ROWS, 8 * size)):
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        known = pl.read_parquet_schema(source)
+        nested = {name: kind for name, kind in known.items() if flat and kind.is_nested()}
+        wanted = [name for name in columns or known if name in known and name not in nested]
+        most = max(MAX_ROWS, 8 * size)
+        frame = pl.read_parquet(source, columns=wanted, n_rows=most + 1)
+        if frame.height > most:
+            rows = int(pl.scan_parquet(source).select(pl.len()).collect().item())
             raise ValueError(f"{rows:,} rows in {size:,} bytes; at most {most:,} are allowed")
-        known = pl.read_parquet_schema(path)
-        wanted = [name for name in columns or known if name in known]
-        return pl.read_parquet(path, columns=wanted)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        problem = " ".join(str(error).split())[:200]
-        raise ValueError(f"not a readable Parquet file: {problem}") from None
+        return frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in nested.items())
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        raise ValueError("not a readable Parquet file; was it cut short?") from None
 
 
 # Images

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transferscope.errors import DataError, MissingExtra
-from transferscope.predictions import shown
+from transferscope.tasks.untrusted import shown
 
 LARGEST = 1 << 29
 """Most bytes of a file, packed or unpacked."""

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transferscope.errors import DataError
-from transferscope.predictions import shown
 from transferscope.readers.harness.foreign_files import (
     ForeignFile,
     at,
@@ -32,6 +31,7 @@ from transferscope.readers.harness.samples import (
     target_name,
 )
 from transferscope.tasks import LETTERS
+from transferscope.tasks.untrusted import shown
 
 NAME = "HELM"
 _METRICS = ("exact_match", "quasi_exact_match")

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from transferscope.errors import DataError
-from transferscope.predictions import shown
 from transferscope.readers.harness.blink_files import gold_of
 from transferscope.readers.harness.foreign_files import load
 from transferscope.readers.harness.runs import RunLog
 from transferscope.readers.harness.samples import HarnessSample
 from transferscope.tasks.answers import read_reply
+from transferscope.tasks.untrusted import shown
 
 Reader = Literal["ours", "harness"]
 """Who read a reply."""

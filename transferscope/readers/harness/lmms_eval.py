@@ -9,10 +9,10 @@ Versions before 0.2.4, and VSI-Bench's own evaluation, which was made from one, 
 """
 
 from transferscope.errors import DataError
-from transferscope.predictions import shown
 from transferscope.readers.harness import lm_eval
 from transferscope.readers.harness.foreign_files import ForeignFile, at, list_of
 from transferscope.readers.harness.samples import HarnessLog, Options
+from transferscope.tasks.untrusted import shown
 
 NAME = "lmms-eval"
 

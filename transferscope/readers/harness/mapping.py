@@ -24,12 +24,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from transferscope.errors import DataError
-from transferscope.predictions import shown, some
+from transferscope.predictions import some
 from transferscope.readers.formats import check_name
 from transferscope.readers.spelling import BASES
 from transferscope.study.file import nearest
 from transferscope.tasks.checkpoints import Checkpoint, step_of
-from transferscope.tasks.untrusted import load_yaml
+from transferscope.tasks.untrusted import load_yaml, shown
 
 MOST_MATCHES = 1_000
 """Most files and folders that one glob may match."""

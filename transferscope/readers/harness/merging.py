@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transferscope.errors import DataError
-from transferscope.predictions import shown
 from transferscope.readers.harness.samples import HarnessSample, HarnessScore
 from transferscope.readers.harness.vlmevalkit import SCORED
 from transferscope.tasks.checkpoints import step_of
+from transferscope.tasks.untrusted import shown
 
 _SAME = 1e-9
 _SEED = re.compile(r"(?<![a-z])seed[-_ ]?(\d+)", re.I)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transferscope.errors import DataError
-from transferscope.predictions import shown, some
+from transferscope.predictions import some
 from transferscope.readers.harness import HARNESSES, harness_of
 from transferscope.readers.harness.foreign_files import ForeignFile, described, files_in, load
 from transferscope.readers.harness.mapping import RunPath
@@ -26,6 +26,7 @@ from transferscope.readers.harness.samples import (
     Options,
     blink_size,
 )
+from transferscope.tasks.untrusted import shown
 
 _MOST_PASSED = 10
 """Files passed over whose reason a note gives; of more, only the names."""
