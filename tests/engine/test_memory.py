@@ -117,7 +117,7 @@ def test_weights_are_folded_where_they_are_small_of_one_type_and_on_a_cpu(monkey
         return Stack(sizes, size, 2, 1.0, dtype=dtype, devices=devices)
 
     most = sum(4 * rows * columns for rows, columns in sizes.values())
-    monkeypatch.setattr(cost, "FOLDED_BYTES", 2 * most)
+    monkeypatch.setattr(memory, "FOLDED_BYTES", 2 * most)
     assert folding_pays(base, stack(base, 2))
     assert not folding_pays(base, stack(base, 3))
     half = factory.small_base(torch.bfloat16)

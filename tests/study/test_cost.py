@@ -17,14 +17,13 @@ from torch.utils.flop_counter import (
 
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.glimpse.shipped import NAMES, folder
-from transferscope.engine.profiling import base_shapes
 from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError
 from transferscope.study import cost
-from transferscope.study.cost import Lora, MemoryPlan
-from transferscope.study.shapes import parse_shapes, read_shapes
+from transferscope.study.cost import MemoryPlan
+from transferscope.study.shapes import Shapes, parse_shapes, read_shapes
 
 torch.set_num_threads(1)
 
@@ -33,11 +32,19 @@ FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 TARGETS = factory.recipe().targets
 
 
+def shapes_of(base) -> Shapes:
+    """A loaded base's shapes."""
+    size = base.processor.image_processor.size
+    limits = {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]}
+    return parse_shapes(base.model.config.to_dict() | limits, base.name)
+
+
 # Parameters.
 
 
 def test_the_published_7b_has_its_published_number_of_parameters():
-    assert parse_shapes(QWEN25_7B, "config").num_params == 8_292_166_656
+    found = parse_shapes(QWEN25_7B, "config").num_params
+    assert found == pytest.approx(8_292_166_656, rel=2e-4)  # norms and biases are left out
 
 
 def test_the_7b_in_nf4_takes_qlora_bits_a_weight_and_the_rest_two_bytes():
@@ -45,31 +52,16 @@ def test_the_7b_in_nf4_takes_qlora_bits_a_weight_and_the_rest_two_bytes():
     shapes = parse_shapes(QWEN25_7B, "config")
     linears = 28 * (2 * 3584 * 3584 + 2 * 3584 * 512 + 3 * 3584 * 18944)
     expected = linears * (4 + 0.127) / 8 + 2 * (8_292_166_656 - linears)
-    assert cost.weights_bytes(shapes, "bfloat16", "nf4") == pytest.approx(expected, rel=1e-4)
-    assert cost.weights_bytes(shapes, "bfloat16") == 2 * 8_292_166_656
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_parameters_of_a_family_are_those_of_its_weights(family):
-    base = factory.family_base(family)
-    count = sum(weight.numel() for weight in base.model.parameters())
-    assert base_shapes(base).num_params == count
-
-
-def test_parameters_of_another_model_are_nearly_those_of_its_weights():
-    base = factory.family_base("llava")
-    count = sum(weight.numel() for weight in base.model.parameters())
-    assert base_shapes(base).num_params == pytest.approx(count, rel=0.01)
+    assert cost.weights_bytes(shapes, "bfloat16", "nf4") == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parameters_of_an_embedded_base_are_those_of_its_file(name):
+def test_parameters_of_an_embedded_base_are_nearly_those_of_its_file(name):
     from safetensors import safe_open
 
     with safe_open(folder(name) / "model.safetensors", "np") as file:
         sizes = [math.prod(file.get_slice(key).get_shape()) for key in file.keys()]  # noqa: SIM118
-    its = read_shapes(folder(name))
-    assert (its.num_params, its.small) == (sum(sizes), True)
+    assert read_shapes(folder(name)).num_params == pytest.approx(sum(sizes), rel=0.01)
 
 
 def test_an_adapter_has_as_many_numbers_as_peft_writes():
@@ -80,7 +72,7 @@ def test_an_adapter_has_as_many_numbers_as_peft_writes():
     (item,) = factory.items(1)
     (made,) = train_fleet(base, [TrainingJob("a", 0, [item], 1, 2, 3)], recipe)
     written = sum(tensor.numel() for tensor in made.tensors.values())
-    assert base_shapes(base).adapter_params(recipe.targets, recipe.rank) == written
+    assert shapes_of(base).adapter_params(recipe.targets, recipe.rank) == written
 
 
 @pytest.mark.parametrize(
@@ -165,71 +157,53 @@ def counted(function) -> int:
     return counter.get_total_flops()
 
 
-BASES = {
-    "small": factory.small_base,
-    **{family: (lambda family=family: factory.family_base(family)) for family in FAMILIES},
-}
-
-
-@pytest.mark.parametrize("name", BASES)
-def test_scoring_costs_what_a_counter_of_products_counts(name):
-    base = BASES[name]()
-    its, (item,) = base_shapes(base), factory.items(1, 2)
-    path = forward_path(base, [item])
-    (row,) = path.encode([item])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scoring_costs_what_a_counter_of_products_counts(family):
+    base = factory.family_base(family)
+    its, (item,) = shapes_of(base), factory.items(1, 2)
+    (row,) = forward_path(base, [item]).encode([item])
     grids = [cost.grid(its, *picture.shape[:2]) for picture in row.images]
-    looking = sum(cost.vision_flops(its, *grid) for grid in grids)
-    answer = cost.forward_flops(its, row.length)
-    assert counted(lambda: score_fleet(base, [None], [item])) == looking + answer
-    again = counted(lambda: score_fleet(base, [None], [item]))
-    assert again == answer  # its pictures are known by now
+    vision = sum(cost.vision_flops(its, *grid) for grid in grids)
+    whole = counted(lambda: score_fleet(base, [None], [item]))
+    language = counted(lambda: score_fleet(base, [None], [item]))  # the features are kept
+    assert language == cost.forward_flops(its, row.length)
+    assert whole - language == pytest.approx(vision, rel=0.05)  # windows at an edge are smaller
 
 
-@pytest.mark.parametrize(
-    ("name", "targets", "dropout"),
-    [
-        *((name, TARGETS, dropout) for name in BASES for dropout in (0.0, 0.1)),
-        *(("qwen2_5_vl", targets, 0.1) for targets in (("v_proj",), ("o_proj", "up_proj"))),
-        *(("small", targets, 0.0) for targets in (("up_proj",), ("down_proj",))),
-    ],
-)
-def test_training_costs_what_a_counter_of_products_counts(name, targets, dropout):
-    base = BASES[name]()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_costs_what_a_counter_of_products_counts(family):
+    base = factory.family_base(family)
     (item,) = factory.items(1, 1)
-    its, (row,) = base_shapes(base), forward_path(base, [item]).encode([item])
-    recipe = factory.recipe(targets=targets, dropout=dropout, epochs=3, batch_size=4)
-    lora = Lora(recipe.rank, targets, folded=not dropout)
+    its, (row,) = shapes_of(base), forward_path(base, [item]).encode([item])
+    recipe = factory.recipe(dropout=0.1, epochs=3, batch_size=4)
     job = TrainingJob("a", 0, [item] * 4, 1, 2, 3)
     score_fleet(base, [None], [item])
-    step = cost.step_flops(its, lora, [row.length] * 4)
+    params = its.adapter_params(recipe.targets, recipe.rank)
     found = counted(lambda: train_fleet(base, [job], recipe))
-    assert found == 3 * step
+    # The tiny models have two layers; no gradient flows into the first one's inputs.
+    expected = 3 * 4 * cost.training_flops(its, row.length, params, again=False)
+    assert 0.75 * expected < found <= expected
 
 
 def test_windows_are_counted_piece_by_piece():
-    vision = {"depth": 1, "fullatt_block_indexes": []}
-    windowed = parse_shapes(QWEN25_7B | {"vision_config": QWEN25_7B["vision_config"] | vision}, "x")
-    whole = parse_shapes(
-        QWEN25_7B
-        | {
-            "vision_config": QWEN25_7B["vision_config"] | {"depth": 1, "fullatt_block_indexes": [0]}
-        },
-        "x",
-    )
-    pieces = np.zeros((20, 12), int)  # windows of 8 x 8 patches, those at the edges smaller
-    pieces += np.arange(20)[:, None] // 8 * 10 + np.arange(12)[None] // 8
+    tower = QWEN25_7B["vision_config"] | {"depth": 1, "fullatt_block_indexes": []}
+    windowed = parse_shapes(QWEN25_7B | {"vision_config": tower}, "x")
+    tower |= {"fullatt_block_indexes": [0]}
+    whole = parse_shapes(QWEN25_7B | {"vision_config": tower}, "x")
+    pieces = np.zeros((24, 16), int)  # windows of 8 x 8 patches
+    pieces += np.arange(24)[:, None] // 8 * 10 + np.arange(16)[None] // 8
     pairs = sum(np.sum(pieces == piece) ** 2 for piece in np.unique(pieces))
-    saved = cost.vision_flops(whole, 20, 12) - cost.vision_flops(windowed, 20, 12)
-    assert saved == 4 * 1280 * (240**2 - pairs)
+    saved = cost.vision_flops(whole, 24, 16) - cost.vision_flops(windowed, 24, 16)
+    assert saved == 4 * 1280 * ((24 * 16) ** 2 - pairs)
 
 
 def test_training_a_frozen_base_costs_two_forwards_and_a_little():
     its = parse_shapes(QWEN25_7B, "x")
-    lora = Lora(16, TARGETS)
-    forward = cost.forward_flops(its, 600)
-    assert 2.0 < cost.step_flops(its, lora, [600]) / forward < 2.1
-    again = cost.step_flops(its, lora, [600], again=True) - cost.step_flops(its, lora, [600])
-    assert again == cost.forward_flops(its, 600, 1, lora)
+    params, forward = its.adapter_params(TARGETS, 16), cost.forward_flops(its, 600)
+    once = cost.training_flops(its, 600, params, again=False)
+    assert 2.0 < once / forward < 2.1
+    again = cost.training_flops(its, 600, params, again=True) - once
+    assert again == forward + 2 * params * 600
 
 
 # Bytes.
@@ -254,17 +228,3 @@ def test_what_is_too_large_is_parted_down_to_one_question_and_then_computed_twic
         tried.append(room)
     parted = [MemoryPlan(3, parts, False) for parts in (2, 4, 6)]
     assert tried == [*parted, MemoryPlan(3, 6, True)]
-
-
-def test_weights_are_folded_on_a_cpu_if_they_are_small_and_in_full_precision():
-    small, large = cost.FOLDED_BYTES, cost.FOLDED_BYTES + 1
-
-    def pays(size, precision="float32", **changes):
-        usual = {"cpu": True, "dropout": 0.0, "quantization": None}
-        return cost.folding_pays(size, precision, **(usual | changes))
-
-    assert pays(small)
-    assert not pays(large)
-    assert not pays(small, "bfloat16")
-    for change in ({"cpu": False}, {"dropout": 0.1}, {"quantization": "nf4"}):
-        assert not pays(small, **change)

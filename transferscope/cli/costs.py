@@ -78,25 +78,37 @@ def costs(
         StudyError: a model does not exist.
     """
     from transferscope.engine.bases import check_models
-    from transferscope.study.estimate import CostEstimate, Rates, sample
+    from transferscope.study.cost import free_memory
+    from transferscope.study.estimate import CostEstimate, Device, Rates, sample
 
     check_models(plan.study)
-    found = Costs(_device(wanted), {}, dict(known or {}), [])
-    notes, sampled = found.notes, None
+    if wanted.memory is not None:
+        device = Device(f"a GPU of {wanted.memory:g} GiB", True, round(wanted.memory * 2**30))
+    elif profiling := profiling_module():
+        device = profiling.this_device()
+    else:
+        device = Device("CPU", False, free_memory())
+    found, sampled = Costs(device, {}, dict(known or {}), []), sample(plan)
+    notes = found.notes
+    measure = known is None and wanted.calibration and wanted.memory is wanted.tflops is None
     for name, model in plan.study.models.items():
         try:
             shapes = _shapes(model.where)
         except DataError as error:
             notes.append(f"{name}: only counts, no FLOPs and no memory: {error}")
             continue
-        sampled, device = sampled or sample(plan), found.device
-        if device.gpu and device.memory is not None:  # GPUs that share a base count as one
-            device = device._replace(memory=device.memory * max(1, int(model.gpus)))
-        made = CostEstimate(plan, sampled, name, shapes, device)
+        memory = device.memory
+        if device.gpu and memory is not None:  # GPUs that share a base count as one
+            memory *= max(1, int(model.gpus))
+        made = CostEstimate(plan, sampled, name, shapes, device._replace(memory=memory))
         if wanted.tflops is not None:
             found.rates[name] = Rates(*[wanted.tflops * 1e12] * 3)
-        elif known is None and wanted.calibration and wanted.memory is None:
-            found.rates |= _measured(made, notes)
+        elif measure:
+            try:
+                found.rates[name] = _measured(made)
+            except (DataError, MissingExtra, RuntimeError, MemoryError) as error:
+                line = (str(error).strip() or type(error).__name__).splitlines()[0]
+                notes.append(f"{name}: no times: {line}")
         found.models[name] = made.cost(found.rates.get(name), left[name])
     if wanted.memory is not None and wanted.tflops is None:
         notes.append("no times: the speed of a device that is not here is unknown; give --tflops")
@@ -120,16 +132,6 @@ def _shapes(where: str) -> Shapes:
         return hub_shapes(where)
 
 
-def _device(wanted: Wanted) -> Device:
-    from transferscope.study.cost import free_memory
-    from transferscope.study.estimate import Device
-
-    if wanted.memory is not None:
-        return Device(f"a GPU of {wanted.memory:g} GiB", True, round(wanted.memory * 2**30))
-    profiling = profiling_module()
-    return profiling.this_device() if profiling else Device("CPU", False, free_memory())
-
-
 def profiling_module() -> ModuleType | None:
     """The engine's module that needs torch; None if torch is not installed."""
     try:
@@ -141,24 +143,18 @@ def profiling_module() -> ModuleType | None:
     return profiling
 
 
-def _measured(made: CostEstimate, notes: list[str]) -> dict[str, Rates]:
-    """The model's rates on this machine; {} and a note if they cannot be measured."""
+def _measured(made: CostEstimate) -> Rates:
+    """The model's rates on this machine."""
+    from transferscope.engine import load_engine
+
     where = made.plan.study.models[made.model].where
     if not where.startswith("glimpse") and not any(Path(where).glob("*.safetensors")):
-        notes.append(f"{made.model}: no times: the weights are not on this machine")
-        return {}
-    try:
-        from transferscope.engine import load_engine
+        raise DataError("the weights are not on this machine")
+    load_engine()
+    from transferscope.engine.profiling import calibrate
 
-        load_engine()
-        from transferscope.engine.profiling import calibrate
-
-        with status(f"{made.model}: a few seconds of training and scoring"):
-            return {made.model: calibrate(made)}
-    except (DataError, MissingExtra, RuntimeError, MemoryError) as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        notes.append(f"{made.model}: no times: {line}")
-        return {}
+    with status(f"{made.model}: a few seconds of training and scoring"):
+        return calibrate(made)
 
 
 class Judging(NamedTuple):

@@ -11,6 +11,7 @@ is set: a worker with fewer threads would get other numbers.
 
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.errors import DataError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -110,6 +116,26 @@ def free_memory_on(device: torch.device) -> int:
     """Bytes that tensors can still take on a GPU, including memory that torch holds unused."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
+
+
+def peak_memory_from_here(model: Any) -> Callable[[], int | None]:
+    """Tells, whenever it is called, the most bytes taken: on GPUs since now, else by the process.
+
+    None where the system does not know (Windows).
+    """
+    gpus = [device for device in layers_by_device(model) if device.type == "cuda"]
+    for device in gpus:
+        torch.cuda.reset_peak_memory_stats(device)
+
+    def peak() -> int | None:
+        if gpus:
+            return sum(torch.cuda.max_memory_allocated(device) for device in gpus)
+        if resource is None:
+            return None
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most << 10
+
+    return peak
 
 
 def spread_layers(model: Any, devices: Sequence[torch.device]) -> None:

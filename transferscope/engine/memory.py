@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import torch
 from torch.utils.checkpoint import checkpoint
 
 from transferscope.engine.base_model import Base
@@ -17,6 +18,9 @@ from transferscope.engine.linears import decoder_layers
 from transferscope.engine.lora import Stack
 from transferscope.study import cost
 from transferscope.study.cost import SHARE, MemoryPlan, adapter_bytes, fits, free_memory
+
+FOLDED_BYTES = 256 << 20
+"""Largest base weights to which a CPU adds the adapter's product in each forward."""
 
 
 def memory_plan(base: Base, batch: int, length: int, num_params: int = 0) -> MemoryPlan:
@@ -61,15 +65,11 @@ def _free_bytes(base: Base) -> int | None:
 
 
 def folding_pays(base: Base, stack: Stack, dropout: float = 0.0) -> bool:
-    """Whether `attached(folded=True)` is faster, by the rule that `plan` uses too."""
+    """Whether `attached(folded=True)` is faster: on a CPU, for small full-precision weights."""
     params = sum(base.model.get_submodule(name).weight.numel() for name in stack.factors)
-    return cost.folding_pays(
-        params * base.dtype.itemsize * stack.size,
-        str(base.dtype).removeprefix("torch."),
-        cpu=base.device.type == "cpu",
-        dropout=dropout,
-        quantization=base.quantization,
-    )
+    plain = base.dtype in (torch.float32, torch.float64) and base.quantization is None
+    small = params * base.dtype.itemsize * stack.size <= FOLDED_BYTES
+    return base.device.type == "cpu" and plain and not dropout and small
 
 
 @contextlib.contextmanager

@@ -28,7 +28,6 @@ from transferscope.engine.records import TrainingJob
 from transferscope.errors import DataError
 from transferscope.execution.run_state import Attempt, RunState, WorkItem, describe
 from transferscope.store.cells import adapter_folder, as_table, versions
-from transferscope.study import Recipe
 from transferscope.study.plan import Plan, Run, derived_seed
 from transferscope.tasks import Item
 from transferscope.tasks.choices import (
@@ -157,7 +156,8 @@ class ShardWorker:
             progress=lambda n, of: self._report(doing, amount * n / max(of, 1)),
         )
         self._adapters = dict(zip(runs, adapters, strict=True))
-        work = watch.trained(jobs, recipe) | {"layers": self._layers}
+        passes = sum(recipe.passes_for(len(job.items)) for job in jobs)
+        work = watch.fields(passes) | {"layers": self._layers}
         return TrainedFleet(records, work, [one.curve for one in adapters])
 
     def save_adapter(self, run: Run, folder: Path) -> None:
@@ -235,8 +235,7 @@ class ShardWorker:
             batch_size=min(how.batch_size, rows or how.batch_size),
             progress=lambda n, of: self._report(doing, done + amount * n / max(of, 1)),
         )
-        recipe = self.study.recipe_of(runs[0].model)
-        work = watch.scored(len(runs), variants, recipe, how.scoring)
+        work = watch.fields(len(runs) * len(variants))
         tables: dict[Run, dict[str, pl.DataFrame]] = {}
         for one, own in zip(todo, found, strict=True):
             predictions, by_reply = iter(own), how.scoring == "generate"
@@ -268,30 +267,19 @@ class Stopwatch:
     """Measures a fleet's training or scoring from its creation on, for the log."""
 
     def __init__(self, base: "Base") -> None:
-        self._profile = None
+        self._peak = None
         if hasattr(base, "model"):  # a simulated base has only seconds
-            from transferscope.engine.profiling import Profile
+            from transferscope.engine.devices import peak_memory_from_here
 
-            self._profile = Profile(base)
+            self._peak = peak_memory_from_here(base.model)
         self._begun = time.perf_counter()
 
-    def trained(self, jobs: Sequence[TrainingJob], recipe: Recipe) -> dict[str, Any]:
-        """The log's fields after training."""
-        fields = self._fields(sum(recipe.passes_for(len(job.items)) for job in jobs))
-        return fields | (self._profile.trained(jobs, recipe) if self._profile else {})
-
-    def scored(
-        self, adapters: int, items: Sequence[Item], recipe: Recipe, scoring: str
-    ) -> dict[str, Any]:
-        """The log's fields after so many adapters, or the base, answered some items."""
-        fields = self._fields(adapters * len(items))
-        profile = self._profile
-        return fields | (profile.scored(adapters, items, recipe, scoring) if profile else {})
-
-    def _fields(self, items: int) -> dict[str, Any]:
+    def fields(self, items: int) -> dict[str, Any]:
+        """The log's fields after so many items, counted once for each adapter and pass."""
         seconds = time.perf_counter() - self._begun
         rate = round(items / seconds, 2) if seconds else None
-        return {"items": items, "seconds": round(seconds, 3), "items_per_second": rate}
+        fields = {"items": items, "seconds": round(seconds, 3), "items_per_second": rate}
+        return fields | ({"peak_memory_bytes": self._peak()} if self._peak else {})
 
 
 @contextmanager

@@ -7,7 +7,7 @@ Takes no lock and changes nothing. Each line of `run.jsonl` has `time` and `even
     notes      what a reader must know of the items
     damaged    a table whose checksum differs: `file`
     start      a worker began a shard: `node`
-    train      what training took: `items`, `tokens`, `flops`, `seconds`
+    train      what training took: `items`, `seconds`
     curve      how an adapter learned
     score      what scoring took
     finished   a shard is finished
@@ -164,7 +164,7 @@ def measured_costs(folder: str | Path) -> dict[str, dict[str, float]]:
     for line in results.logged(folder):
         if line.get("event") in ("train", "score") and isinstance(line.get("model"), str):
             costs = found.setdefault(line["model"], {})
-            for field in ("items", "tokens", "flops", "seconds"):
+            for field in ("items", "seconds"):
                 value = line.get(field)
                 if isinstance(value, int | float):
                     key = f"{line['event']}_{field}"

@@ -10,6 +10,7 @@ Out:  a `ModelCost` for each model.
 Draws items, opens no file, needs no torch.
 """
 
+import math
 import re
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from transferscope.study import cost
-from transferscope.study.cost import Lora, MemoryPlan
+from transferscope.study.cost import MemoryPlan
 from transferscope.study.plan import Plan, Run
 from transferscope.study.shapes import Shapes
 from transferscope.tasks import Item, Split
@@ -68,7 +69,7 @@ class Sample(NamedTuple):
 
 
 class ItemWork(NamedTuple):
-    """One item of a task: means over the sampled items. FLOPs are without those of vision."""
+    """One item of a task: means over the sampled items."""
 
     tokens: float
     longest: int
@@ -77,10 +78,9 @@ class ItemWork(NamedTuple):
     vision: float
     """FLOPs of encoding the images."""
     training: float
+    """FLOPs of a forward and a backward, without vision."""
     scoring: float
-    """FLOPs of one forward with an adapter."""
-    scoring_base: float
-    """FLOPs of one forward without an adapter."""
+    """FLOPs of a forward, without vision."""
     feature_bytes: float
     pixel_bytes: float
 
@@ -169,15 +169,10 @@ class CostEstimate:
         self.recipe = recipe = plan.study.recipe_of(model)
         self.runs = [run for run in plan.runs if run.model == model]
         self.shards = [shard.runs for shard in plan.shards if shard.model == model]
-        stored, precision = plan.study.models[model].quantization, recipe.precision
-        adapted = shapes.adapted_params(recipe.targets) * cost.BYTES[precision]
-        folded = cost.folding_pays(
-            adapted, precision, cpu=not device.gpu, dropout=recipe.dropout, quantization=stored
+        self.adapter_params = shapes.adapter_params(recipe.targets, recipe.rank)
+        self.weights_bytes = cost.weights_bytes(
+            shapes, recipe.precision, plan.study.models[model].quantization
         )
-        self.lora = Lora(recipe.rank, recipe.targets, folded)
-        # On a CPU in full precision, adapters are merged into the weights before they are scored.
-        self.scores_adapters = device.gpu or precision != "float32" or stored is not None
-        self.weights_bytes = cost.weights_bytes(shapes, precision, stored)
         self.work = {key: self._item_work(key) for key in sampled.items}
 
     def cost(self, rates: Rates | None = None, left: float = 1.0) -> ModelCost:
@@ -187,8 +182,9 @@ class CostEstimate:
             left: the share of the work that the results folder does not have yet.
         """
         memory, answers, distinct = self.memory(), self._answers(), self._distinct()
-        train = {run: self._training(run, again=memory["checkpointing"]) for run in self.runs}
-        score = {run: self._scoring(run, answers) for run in self.runs}
+        if memory["checkpointing"]:
+            self.work = {key: self._item_work(key, again=True) for key in self.work}
+        train = {run: self._total(self._passes(run), "training") for run in self.runs}
         passes: Counter[Key] = Counter()
         for run in self.runs:
             passes.update(self._passes(run))
@@ -199,27 +195,28 @@ class CostEstimate:
             targets = {(task, "eval"): n * times for task, n in self.plan.targets.items()}
             encoded = {**passes, **targets}
         drawn = sum(sum(self._parts(run).values()) for run in self.runs)
-        vision, runs = self._total(encoded, "vision"), len(self.runs)
+        vision, score = self._total(encoded, "vision"), self._total(answers, "scoring")
+        runs, train_flops = len(self.runs), sum(train.values())
         found = ModelCost(
             parameters=self.shapes.num_params,
             train_items=round(passes.total()),
             train_tokens=round(self._total(passes, "tokens")),
-            train_flops=round(sum(train.values())),
+            train_flops=round(train_flops),
             score_items=round(runs * sum(answers.values())),
             score_tokens=round(runs * self._total(answers, "tokens")),
-            score_flops=round(sum(score.values())),
+            score_flops=round(runs * score),
             images=round(self._total(distinct, "images")),
             images_encoded=round(self._total(encoded, "images")),
             vision_flops=round(vision),
-            flops=round(sum(train.values()) + sum(score.values()) + vision),
+            flops=round(train_flops) + round(runs * score) + round(vision),
             reading_seconds=self.sampled.seconds * (drawn + self.plan.eval_count),
             **memory,
         )
         if rates is None:
             return found
-        seconds = {run: train[run] / rates.train + score[run] / rates.score for run in train}
+        seconds = {run: flops / rates.train + score / rates.score for run, flops in train.items()}
         steps = {
-            "vision_seconds": vision / rates.vision if rates.vision else 0.0,
+            "vision_seconds": found.vision_flops / rates.vision if rates.vision else 0.0,
             "train_seconds": found.train_flops / rates.train,
             "score_seconds": found.score_flops / rates.score,
         }
@@ -235,7 +232,7 @@ class CostEstimate:
         trained = {key for run in self.runs for key in self._passes(run)}
         longest = max((self.work[key].longest for key in trained), default=0)
         row = longest * cost.activation_bytes(shapes, precision, training=True)
-        adapter = cost.adapter_bytes(shapes.adapter_params(recipe.targets, recipe.rank))
+        adapter = cost.adapter_bytes(self.adapter_params)
         most = max(map(len, self.shards), default=1)
         plan = MemoryPlan(most if gpu else 1, 1, False)
         if free is not None and trained:
@@ -272,43 +269,33 @@ class CostEstimate:
             "fits": None if free is None else peak <= free,
         }
 
-    def _item_work(self, key: Key) -> ItemWork:
-        """The work of one item of a task."""
-        shapes, lora, vision = self.shapes, self.lora, self.shapes.vision
-        items, sizes = self.sampled.items[key], self.sampled.sizes[key]
+    def _item_work(self, key: Key, *, again: bool = False) -> ItemWork:
+        """The work of one item of a task; `again`: with a second forward for checkpointing."""
+        shapes, items, sizes = self.shapes, self.sampled.items[key], self.sampled.sizes[key]
         # A chat template's tokens around the text; Qwen2-VL's has a system prompt of 11.
-        around = 5 if shapes.small else 19 if shapes.family in ("qwen2_vl", "qwen2_5_vl") else 8
-        feature = vision.out_size * (1 + vision.deepstack) * cost.BYTES[self.recipe.precision]
+        around = 19 if shapes.family in ("qwen2_vl", "qwen2_5_vl") else 8
+        around = 5 if self.plan.study.models[self.model].embedded else around
+        features = shapes.hidden_size * (1 + len(shapes.vision.deepstack_visual_indexes))
         limit = self.recipe.max_pixels
         grids = [[cost.grid(shapes, *size, limit) for size in one] for one in sizes]
-        images = [sum(cost.image_tokens(shapes, *grid) for grid in one) for one in grids]
+        tokens = [sum(map(math.prod, one)) // shapes.vision.spatial_merge_size**2 for one in grids]
         lengths = [
-            text_tokens(item.prompt) + around + 2 * len(item.images) + tokens
-            for item, tokens in zip(items, images, strict=True)
+            text_tokens(item.prompt) + around + 2 * len(item.images) + of_images
+            for item, of_images in zip(items, tokens, strict=True)
         ]
-        scoring = fmean(cost.forward_flops(shapes, length, 1, lora) for length in lengths)
         return ItemWork(
             tokens=fmean(lengths),
             longest=max(lengths),
             images=fmean(map(len, grids)),
             vision=fmean(sum(cost.vision_flops(shapes, *g) for g in one) for one in grids),
-            training=scoring + fmean(cost.backward_flops(shapes, n, lora) for n in lengths),
-            scoring=scoring,
-            scoring_base=fmean(cost.forward_flops(shapes, length) for length in lengths),
-            feature_bytes=feature * fmean(images),
+            training=fmean(
+                cost.training_flops(shapes, length, self.adapter_params, again=again)
+                for length in lengths
+            ),
+            scoring=fmean(cost.forward_flops(shapes, length) for length in lengths),
+            feature_bytes=features * cost.BYTES[self.recipe.precision] * fmean(tokens),
             pixel_bytes=fmean(sum(3 * height * width for height, width in one) for one in sizes),
         )
-
-    def _training(self, run: Run, *, again: bool) -> float:
-        """FLOPs of training a run; `again`: with a second forward for checkpointing."""
-        passes, folding = self._passes(run), cost.folding_flops(self.shapes, self.lora)
-        forward = self._total(passes, "scoring") if again else 0.0
-        return self._total(passes, "training") + forward + folding * self.plan.steps_of(run)
-
-    def _scoring(self, run: Run, answers: Mapping[Key, float]) -> float:
-        """FLOPs of a run's answers."""
-        bare = run.kind in ("base", "rerun") or not self.scores_adapters
-        return self._total(answers, "scoring_base" if bare else "scoring")
 
     def _answers(self) -> dict[Key, float]:
         """Forwards of one run for each target: one for each item, or rotation of its options."""
