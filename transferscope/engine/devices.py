@@ -119,7 +119,7 @@ def free_memory_on(device: torch.device) -> int:
 
 
 def peak_memory_from_here(model: Any) -> Callable[[], int | None]:
-    """Tells, whenever it is called, the most bytes taken: on GPUs since now, else by the process.
+    """A function that returns the most bytes taken: on GPUs from now on, else by the process.
 
     None where the system does not know (Windows).
     """
