@@ -62,7 +62,7 @@ def strongest_edges(
     return [(i, j) for i, j in edges]
 
 
-def transfer_graph(mu: xr.DataArray, *, keep: float = 0.2) -> dict[str, nx.DiGraph]:
+def transfer_graph(mu: xr.DataArray, *, keep: float = 0.2) -> "dict[str, nx.DiGraph[str]]":
     """The strongest effects of each sign, as a directed graph for each model.
 
     Args:

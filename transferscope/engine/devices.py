@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import cache, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -67,7 +67,7 @@ def fix_matmul_order() -> None:
 
 
 @contextmanager
-def _deterministic_algorithms() -> Iterator[None]:
+def _deterministic_algorithms() -> Generator[None]:
     """Within this context an operation without a fixed order raises a RuntimeError.
 
     Torch's `warn_only` would leave attention's gradients in any order.

@@ -7,7 +7,7 @@ different adapters never mix, so a fleet equals separate runs.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -74,7 +74,7 @@ class Stack:
         """Add a loss's gradients to `gradients`."""
         # Not loss.backward(): it requires gradients to be as dense as their leaves.
         # A layer may not be part of a loss, e.g. if its output only selects attention's inputs.
-        made = torch.autograd.grad(loss, self._leaves, allow_unused=True)
+        made: Sequence[Tensor | None] = torch.autograd.grad(loss, self._leaves, allow_unused=True)
         for slot, gradient in zip(self._slots, made, strict=True):
             if gradient is not None:
                 slot.add_(gradient)
@@ -109,7 +109,7 @@ class Stack:
 @contextmanager
 def attached(
     model: nn.Module, stack: Stack, dropout: LayerDropout | None = None, *, folded: bool = False
-) -> Iterator[None]:
+) -> Generator[None]:
     """Within this context, the model's batches are the rows of the stack's adapters, in order.
 
     Args:

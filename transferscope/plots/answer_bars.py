@@ -69,7 +69,9 @@ def answer_shares(analysis: Analysis, model: str, title: str) -> Spec | None:
     if collapsed:
         frame = part(filled=False, stroke=INK, strokeWidth=1.6)
         drawn.append(unit(collapsed, "rect", x=x, x2="to:Q", y=y, **frame))
-    heads = [{"from": j + 0.5, "label": names.short[name]} for j, name in enumerate(targets)]
+    heads: list[Spec] = [
+        {"from": j + 0.5, "label": names.short[name]} for j, name in enumerate(targets)
+    ]
     text = part(color=SOFT, fontSize=11, baseline="bottom")
     if any(7.5 * len(head["label"]) > min(WIDTH, ROOM / len(heads)) for head in heads):
         text |= part(angle=-90, align="left", baseline="middle", limit=110)

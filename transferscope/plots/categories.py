@@ -251,7 +251,7 @@ def _trend_panel(analysis: Analysis, quantity: Quantity, trend: Trend) -> Spec:
     measure = MEASURES[analysis.settings.measure]
     y = field("value:Q", axis=part(title=f"average {quantity}, {measure}"))
     layers = [zero_line(RULE, y=y)]
-    floors = [
+    floors: list[Spec] = [
         {"model": label, "value": getattr(getattr(record.noise_floor, quantity), sign)}
         for name, label in names.items()
         if (record := analysis.models[name]).noise_floor is not None

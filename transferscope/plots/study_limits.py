@@ -46,7 +46,7 @@ def power(analysis: Analysis, model: str, title: str) -> Spec | None:
     if not entries:
         return None
     entries.sort(key=lambda each: each.smallest_pgf)
-    bands = [
+    bands: list[Spec] = [
         {
             "target": names[each.target],
             "low": -each.smallest_pgf,
@@ -57,7 +57,7 @@ def power(analysis: Analysis, model: str, title: str) -> Spec | None:
         }
         for each in entries
     ]
-    dots = [
+    dots: list[Spec] = [
         {"source": names[source], "target": names[each.target], "value": cell.mean}
         | {"loud": 0 if abs(cell.mean) < each.smallest_pgf else 1 if cell.mean > 0 else -1}
         for each in entries

@@ -164,7 +164,7 @@ def _altair(spec: Spec) -> Any:
             if "encoding" in spec:
                 inner["encoding"] = alt.SharedEncoding(**spec["encoding"])
             return kind(**{**spec, **inner})
-    options = {**spec, "encoding": alt.FacetedEncoding(**spec["encoding"])}
+    options: Spec = {**spec, "encoding": alt.FacetedEncoding(**spec["encoding"])}
     params = []
     for each in options.pop("params", []):
         select = {key: value for key, value in each["select"].items() if key != "type"}

@@ -188,11 +188,14 @@ class CostEstimate:
         passes: Counter[Key] = Counter()
         for run in self.runs:
             passes.update(self._passes(run))
-        encoded, budget = distinct, self.plan.study.budget
+        encoded: Mapping[Key, float] = distinct
+        budget = self.plan.study.budget
         if memory["features_wanted_bytes"] > (budget.memory + budget.disk) * GIB:
             # Each pass encodes its training images again, and each shard those of the targets.
             times = 1 + len(self.shards)
-            targets = {(task, "eval"): n * times for task, n in self.plan.targets.items()}
+            targets: dict[Key, float] = {
+                (task, "eval"): n * times for task, n in self.plan.targets.items()
+            }
             encoded = {**passes, **targets}
         drawn = sum(sum(self._parts(run).values()) for run in self.runs)
         vision, score = self._total(encoded, "vision"), self._total(answers, "scoring")
