@@ -39,12 +39,11 @@ from transferscope.readers.formats import (
     FORMATS,
     InputTable,
     Kind,
-    check_name,
     read_table,
     rename_model,
 )
 from transferscope.readers.gold import gold_notes, gold_of, record_notes
-from transferscope.readers.spelling import check_spelling
+from transferscope.readers.spelling import check_name, check_spelling
 from transferscope.store import (
     ANALYSIS,
     STUDY,
@@ -239,7 +238,7 @@ def _read_table(name: str | None, path: Path) -> ReadInput:
         problem = str(error)
     else:
         check_spelling(table.rows, raw.name)
-        checks = check_table(table.kind, table.rows)
+        checks = check_table(table.rows)
         return ReadInput(table, raw.name, raw.sha256, notes=table.notes, checks=checks)
     file = shown(path.name)
     if path.suffix.lower() in (".yaml", ".yml"):

@@ -13,7 +13,6 @@ Nothing is borrowed from one seed for another.
 """
 
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -38,13 +37,6 @@ _REASONS = (
     "another seed has a multiple of the base errors found, so they may be only a divisor",
     "the counts found do not fit the number of items in the benchmark",
 )
-
-
-class _BaseErrors(NamedTuple):
-    errors: Float[np.ndarray, "seed target"]
-    """NaN if they are not certain."""
-    reason: Int[np.ndarray, "seed target"]
-    """Index into `_REASONS`; -1 if the errors are known or nothing was measured."""
 
 
 def recover_counts(values: Float[np.ndarray, " source"], items: int | None = None) -> int | None:
@@ -76,8 +68,7 @@ def with_counts(dataset: xr.Dataset) -> xr.Dataset:
     If a target's number of items is unknown, `base_errors` alone is filled in.
     """
     names = dataset["target"].values.tolist()
-    known = [getattr(KNOWN_TASKS.get(name), "items", None) for name in names]
-    items = np.array([np.nan if number is None else number for number in known], float)
+    items = np.array([getattr(KNOWN_TASKS.get(name), "items", None) for name in names], float)
     values, notes = dataset["pgf"].values, list(dataset.attrs["notes"])
     errors = np.full((*values.shape[:2], len(items)), np.nan)
     for m, model in enumerate(dataset["model"].values.tolist()):
@@ -94,12 +85,13 @@ def with_counts(dataset: xr.Dataset) -> xr.Dataset:
     base_correct = items - errors
     correct = base_correct[:, :, None] + np.round(values * errors[:, :, None])
     paired = np.broadcast_to(base_correct[:, :, None], correct.shape)
+    total = np.where(np.isnan(correct), np.nan, items)
     tuned_dims, base_dims = dataset["pgf"].dims, dataset["base_errors"].dims
     return dataset.assign(
         correct=(tuned_dims, correct),
-        total=(tuned_dims, np.where(np.isnan(correct), np.nan, items)),
+        total=(tuned_dims, total),
         accuracy=(tuned_dims, correct / items),
-        run_total=(tuned_dims, np.where(np.isnan(correct), np.nan, items)),
+        run_total=(tuned_dims, total),
         paired_base_correct=(tuned_dims, paired),
         paired_base_accuracy=(tuned_dims, paired / items),
         base_correct=(base_dims, base_correct),
@@ -111,8 +103,8 @@ def with_counts(dataset: xr.Dataset) -> xr.Dataset:
 
 def _base_errors(
     values: Float[np.ndarray, "seed source target"], items: Float[np.ndarray, " target"]
-) -> _BaseErrors:
-    """One model's base errors, and why they are unknown."""
+) -> tuple[Float[np.ndarray, "seed target"], Int[np.ndarray, "seed target"]]:
+    """One model's base errors, NaN where uncertain, and the index of why in `_REASONS`, else -1."""
     limit = np.where(np.isnan(items), MOST_ERRORS, items).astype(int)
     errors = _smallest(values, limit, rounded=bool(_decimals(values).max() <= _SHORT))
     different = _different(values)
@@ -132,7 +124,7 @@ def _base_errors(
         [-1, 1, 0, 2, 3, 4],
         default=-2,
     )
-    return _BaseErrors(np.where(reason == -2, errors, np.nan), np.maximum(reason, -1))
+    return np.where(reason == -2, errors, np.nan), np.maximum(reason, -1)
 
 
 def _smallest(

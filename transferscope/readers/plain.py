@@ -108,9 +108,7 @@ def _with_steps(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     return frame.with_columns(pl.Series("source", sources, pl.String)).drop("step")
 
 
-def numbers(
-    frame: pl.DataFrame, column: str, name: str, shown: str = ""
-) -> tuple[pl.Series, list[str]]:
+def numbers(frame: pl.DataFrame, column: str, name: str) -> tuple[pl.Series, list[str]]:
     """A column as finite floats, null where not measured, and notes.
 
     A comma is a decimal mark where the column has no point. An error after ± is dropped.
@@ -118,29 +116,29 @@ def numbers(
     Raises:
         DataError: a value is not a finite number.
     """
-    values, shown, notes = frame[column], shown or column, list[str]()
+    values, notes = frame[column], list[str]()
     if values.dtype == pl.String:
         text = values.str.strip_chars()
         bare = text.str.replace(_ERROR, "")
         if (bare != text).any():
-            notes.append(f"{name}: {shown}: errors after ± are left out")
+            notes.append(f"{name}: {column}: errors after ± are left out")
         if not bare.str.contains(".", literal=True).any():
             # 1,234 alone may be over a thousand; 0,863 or 51,2 in the column shows that it is not.
             thousands = bare.str.contains(r"^[+-]?[1-9]\d*,\d{3}$").fill_null(False)
             clear = bare.str.contains(",", literal=True).fill_null(False) & ~thousands
             if not clear.any():
                 mark = "write it with a point, or without a mark for thousands"
-                refuse_value(thousands, frame, name, column, mark, shown)
+                refuse_value(thousands, frame, name, column, mark)
             bare = bare.str.replace(r"^([+-]?\d+),(\d+)$", "$1.$2")
         floats = bare.cast(pl.Float64, strict=False)
         unread = floats.is_null() & (text != "").fill_null(False)
         expected = "expected a number, or nothing where not measured"
-        refuse_value(unread, frame, name, column, expected, shown)
+        refuse_value(unread, frame, name, column, expected)
     elif values.dtype == pl.Boolean or values.dtype.is_numeric() or values.dtype == pl.Null:
         floats = values.cast(pl.Float64)
     else:
-        raise DataError(f"{name}: column {shown!r} holds {values.dtype}, expected numbers")
-    refuse_value(floats.is_infinite(), frame, name, column, "expected a finite number", shown)
+        raise DataError(f"{name}: column {column!r} holds {values.dtype}, expected numbers")
+    refuse_value(floats.is_infinite(), frame, name, column, "expected a finite number")
     return floats.fill_nan(None).alias(column), notes
 
 
@@ -154,8 +152,7 @@ def accuracies(frame: pl.DataFrame, name: str) -> tuple[pl.Series, list[str]]:
         DataError: a value is not a number or out of range, or may be a fraction or percent.
     """
     values, bare = frame["accuracy"], _without_percent(frame["accuracy"])
-    text = values.dtype == pl.String
-    signed = (bare != values).fill_null(False) if text else pl.Series([False] * len(values))
+    signed = bare.ne_missing(values)
     if signs := bool(signed.any()):
         filled = (bare.str.strip_chars() != "").fill_null(False)
         expected = "but other values have the sign %; give it to every value or to none"
@@ -185,22 +182,20 @@ def _without_percent(values: pl.Series) -> pl.Series:
 def _refuse_unclear(values: pl.Series, frame: pl.DataFrame, name: str) -> None:
     """Refuse a column with values above 1 that need not be percent."""
     remedy = "write all as fractions (0.863), or give every value the sign % (86.3%)"
-    most = frame["accuracy"][int(values.arg_max() or 0)]
+    beside = (
+        f"beside {frame['accuracy'][values.arg_max() or 0]!r}, so fractions and percent are mixed"
+    )
     small = (values > 0) & (values <= 1)
-    beside = f"beside {most!r}, so fractions and percent are mixed; {remedy}"
-    refuse_value(small, frame, name, "accuracy", beside)
+    refuse_value(small, frame, name, "accuracy", f"{beside}; {remedy}")
     above = (values > 1) & (values.max() <= pl.Series([_LEAST_PERCENT]))
     unclear = f"neither a fraction nor clearly percent; {remedy}"
     refuse_value(above, frame, name, "accuracy", unclear)
 
 
 def refuse_value(
-    bad: pl.Series, frame: pl.DataFrame, name: str, column: str, expected: str, shown: str = ""
+    bad: pl.Series, frame: pl.DataFrame, name: str, column: str, expected: str
 ) -> None:
     """Refuse the first bad number of a column, with its row and value."""
-    if not bad.any():
-        return
-    index = int(bad.fill_null(False).arg_max() or 0)
-    found = frame[column][index]
-    found = found.strip()[:40] if isinstance(found, str) else found
-    refuse(bad, frame, name, f"{shown or column} is {found!r}, {expected}")
+    for found in frame[column].filter(bad).head(1):
+        found = found.strip()[:40] if isinstance(found, str) else found
+        refuse(bad, frame, name, f"{column} is {found!r}, {expected}")

@@ -10,7 +10,6 @@ Out:  a `JudgedSample` for each, and notes on how often the two readings differ.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -45,7 +44,7 @@ class JudgedSample(NamedTuple):
     """Whether the harness's score contradicts the reply's text; not a column."""
 
 
-JudgedSamples = Mapping[str, list[tuple[HarnessSample, JudgedSample]]]
+JudgedSamples = dict[str, list[tuple[HarnessSample, JudgedSample]]]
 """By target."""
 
 
@@ -175,11 +174,7 @@ class Gold(NamedTuple):
 
 
 def read_gold(name: str | None, folder: Path) -> Gold:
-    """The gold file of a mapping.
-
-    Raises:
-        DataError: the file is not a gold file.
-    """
+    """The gold file of a mapping; a `DataError` if it is none."""
     if name is None:
         return Gold({})
     file = load(folder / name)
@@ -202,15 +197,13 @@ def apply_gold(log: RunLog, gold: Gold) -> None:
     changed: Counter[str] = Counter()
     right = judged = 0
     for target, items in log.samples.items():
-        for item, sample in items.items():
-            if item not in gold.answers:
-                continue
-            answer, logged = gold.answers[item], sample.answer
+        for item in items.keys() & gold.answers.keys():
+            answer, logged = gold.answers[item], items[item].answer
             if answer != logged:
-                sample = sample._replace(answer=answer, score=None, logged_answer=logged)
-                items[item] = sample
+                new = {"answer": answer, "score": None, "logged_answer": logged}
+                items[item] = items[item]._replace(**new)
                 changed[target] += 1
-            if (found := judge(sample)) is not None:
+            if (found := judge(items[item])) is not None:
                 judged, right = judged + 1, right + found.correct
     if right == judged >= _SURE:
         raise DataError(

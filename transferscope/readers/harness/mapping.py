@@ -25,8 +25,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from transferscope.errors import DataError
 from transferscope.predictions import some
-from transferscope.readers.formats import check_name
-from transferscope.readers.spelling import BASES
+from transferscope.readers.spelling import BASES, LONGEST_NAME, check_name
 from transferscope.study.file import nearest
 from transferscope.tasks.checkpoints import Checkpoint, step_of
 from transferscope.tasks.untrusted import load_yaml, shown
@@ -56,10 +55,8 @@ def _step(value: Any) -> Any:
 
 def _location(value: Any) -> Any:
     """A path, which may be longer than a name."""
-    if isinstance(value, str) and len(value) > 200:
-        _name(value[:200])
-        return value
-    return _name(value)
+    _name(value[:LONGEST_NAME] if isinstance(value, str) else value)
+    return str(value) if type(value) is int else value
 
 
 Location = Annotated[str, BeforeValidator(_location), Field(max_length=4096)]
@@ -153,17 +150,15 @@ def _explain(error: ValidationError) -> str:
 
 def _problems(mapping: MappingFile) -> Iterator[str]:
     """Problems between keys and between runs."""
-    based: dict[str | None, bool] = {}
     for number, run in enumerate(mapping.runs, 1):
         where = f"run {number} ({shown(run.path)})"
         if run.model and mapping.model and run.model != mapping.model:
             yield f"{where}: model is {run.model!r}, but the file's is {mapping.model!r}; keep one"
         if run.step is not None and run.source is None:
             yield f"{where}: a step without a source; name the task finetuned on as `source`"
-        model = run.model or mapping.model
-        based[model] = based.get(model, False) or run.source is None
-    for model, base in based.items():
-        if not base:
+    based = {run.model or mapping.model for run in mapping.runs if run.source is None}
+    for model in (run.model or mapping.model for run in mapping.runs):
+        if model not in based:
             of = f" of {model!r}" if model else ""
             yield f"no run is the base{of}; give one without a source"
     if all(run.source is None for run in mapping.runs):
@@ -192,13 +187,13 @@ def expanded(
         DataError: nothing matches a path; the message names the nearest existing path.
     """
     for entry, run in enumerate(runs):
-        if not glob.has_magic(run.path) or (folder / run.path).exists():
-            if not (folder / run.path).exists():
-                raise DataError(f"{folder / run.path}: no such file or folder{_near(run, folder)}")
+        if (folder / run.path).exists():
             yield run, [RunPath(folder / run.path, run.path, entry)], []
             continue
+        if not glob.has_magic(run.path):
+            raise DataError(f"{folder / run.path}: no such file or folder{_near(run, folder)}")
         found = glob.iglob(run.path, root_dir=folder, recursive=True)
-        names = sorted(itertools.islice(found, MOST_MATCHES + 1), key=_natural)
+        names = sorted(itertools.islice(found, MOST_MATCHES + 1), key=natural)
         if not names:
             raise DataError(f"{shown(run.path)}: matches no file or folder{_near(run, folder)}")
         if len(names) > MOST_MATCHES:
@@ -216,8 +211,8 @@ def expanded(
             notes = []
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts `checkpoint-90` before `checkpoint-500`."""
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sort key that puts `checkpoint-90` before `checkpoint-500`."""
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 

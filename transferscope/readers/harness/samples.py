@@ -169,8 +169,8 @@ def target_name(name: str) -> str:
     Other benchmarks have tasks of the same names, so the name must begin with `blink`.
     """
     plain = _plain(name)
-    prefixed = plain.startswith("blink_")
-    return _BLINK.get(plain.removeprefix("blink_"), name.strip()) if prefixed else name.strip()
+    task = _BLINK.get(plain.removeprefix("blink_")) if plain.startswith("blink_") else None
+    return task or name.strip()
 
 
 def blink_name(name: str) -> str | None:
