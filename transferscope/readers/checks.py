@@ -53,19 +53,13 @@ def check_table(rows: pl.DataFrame) -> list[Check]:
 
 
 def check_rows(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog] | None = None) -> list[Check]:
-    """What the rows of a predictions table give away.
-
-    Args:
-        rows: as `predictions.check_predictions` returns them.
-        logs: the runs' logs, whose replies tell equal choices from equal answers.
-    """
+    """What the rows of a predictions table give away; `logs` tell equal choices from replies."""
     rows = spread_base(rows)
     found = [*_all_right(rows), *_same_answers(rows, logs or {})]
     return [*found, *_fewer_items(rows), *_unreadable(rows)]
 
 
 def _runs(severity: Severity, message: str, model: str, *sources: str) -> Check:
-    """A check that concerns whole runs."""
     return Check(severity, message, tuple((source, None) for source in sources), model)
 
 

@@ -23,7 +23,7 @@ from transferscope.analysis.compared_runs import RunName, compare_runs
 from transferscope.analysis.comparison import Comparison
 from transferscope.errors import DataError
 from transferscope.predictions import check_predictions
-from transferscope.readers import read_inputs
+from transferscope.readers import PathLike, read_inputs
 from transferscope.readers.checks import check_runs
 from transferscope.readers.files import is_mapping
 from transferscope.readers.harness.evaluations import Evaluated, evaluate, read_evaluations
@@ -32,8 +32,6 @@ from transferscope.selection.decision import decide
 from transferscope.selection.gate import gate, limits_of
 from transferscope.tasks.checkpoints import STEP, checkpoint, step_of
 from transferscope.tasks.untrusted import shown
-
-PathLike = str | os.PathLike[str]
 
 GOLD = "val_answers.json"
 """BLINK's file of right answers, which its flat prediction files need."""
@@ -158,7 +156,6 @@ def _with_names(text: str, names: Mapping[str, RunName], evaluated: Evaluated) -
 def _read_runs(
     base: str, runs: Sequence[str], gold: str | None, metric: str | None
 ) -> ComparisonInput:
-    """A base and runs, each from its own file or folder."""
     (base_name, base_path), *others = _expanded(base)
     if others:
         raise DataError(f"{base}: matches {len(others) + 1} files, expected one as the base")
@@ -197,7 +194,6 @@ def _read_runs(
 
 
 def _read_whole(path: Path) -> ComparisonInput:
-    """A base and runs from a single input."""
     path = path.expanduser()
     if is_mapping(path):
         evaluated = read_evaluations(path, None)
@@ -237,7 +233,6 @@ def _expanded(text: str) -> list[tuple[str | None, str]]:
         return [(name or None, path)]
     if not has_magic(path):
         raise DataError(f"{shown(path)}: no such file or folder")
-
     if found := sorted(glob(path), key=natural):
         return [(name or None, each) for each in found]
     raise DataError(f"{shown(path)}: no file or folder matches")

@@ -4,9 +4,6 @@ Without an epsilon and at ceiling 1, a PGF is (change in right answers) / (error
 the values of one target and seed share a denominator: the smallest that makes them all whole is
 the number of base errors. With the target's number of items, accuracies follow.
 
-In:   PGF values, or the matrix that `matrix.from_pgf` makes of them.
-Out:  the same matrix with counts and accuracies where they are certain, and a note where not.
-
 The smallest denominator is only a divisor of the true one, so it is believed where chance is an
 unlikely explanation: twice of it would exceed the items, or enough different values support it.
 Nothing is borrowed from one seed for another.
@@ -85,13 +82,12 @@ def with_counts(dataset: xr.Dataset) -> xr.Dataset:
     base_correct = items - errors
     correct = base_correct[:, :, None] + np.round(values * errors[:, :, None])
     paired = np.broadcast_to(base_correct[:, :, None], correct.shape)
-    total = np.where(np.isnan(correct), np.nan, items)
     tuned_dims, base_dims = dataset["pgf"].dims, dataset["base_errors"].dims
     return dataset.assign(
         correct=(tuned_dims, correct),
-        total=(tuned_dims, total),
+        total=(tuned_dims, np.where(np.isnan(correct), np.nan, items)),
         accuracy=(tuned_dims, correct / items),
-        run_total=(tuned_dims, total),
+        run_total=(tuned_dims, np.where(np.isnan(correct), np.nan, items)),
         paired_base_correct=(tuned_dims, paired),
         paired_base_accuracy=(tuned_dims, paired / items),
         base_correct=(base_dims, base_correct),

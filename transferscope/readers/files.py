@@ -70,18 +70,10 @@ class RawTable(NamedTuple):
 def read_file(path: str | os.PathLike[str]) -> RawTable:
     """Read a CSV, JSON lines or Parquet file; its first bytes decide which of them it is.
 
-    Raises:
-        DataError: the file is missing, empty, has no rows, or is none of these; the message states
-            what it looks like, if that is known.
+    Refuses a file without rows and any other file; the message states what it looks like.
     """
     path = Path(path)
-    name = shown(path.name)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{shown(str(path))}: no such file or folder") from None
-    except OSError as error:
-        raise DataError(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
+    name, data = shown(path.name), read_bytes(path)
     if not data.strip():
         raise DataError(f"{name}: the file is empty")
     if kind := _looks_like(data, path.suffix.lower()):
@@ -98,12 +90,22 @@ def read_file(path: str | os.PathLike[str]) -> RawTable:
     return RawTable(name, hashlib.sha256(data).hexdigest(), frame, lines)
 
 
+def read_bytes(path: Path, most: int = -1) -> bytes:
+    """At most the first so many bytes of a file, by default all; refuses what cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except FileNotFoundError:
+        raise DataError(f"{shown(str(path))}: no such file or folder") from None
+    except OSError as error:
+        raise DataError(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
+
+
 def is_mapping(path: Path) -> bool:
     """Whether a file is a mapping file: short text with `runs:` at the beginning of a line."""
     try:
-        with path.open("rb") as file:
-            start = file.read(_LARGEST_MAPPING + 1)
-    except OSError:
+        start = read_bytes(path, _LARGEST_MAPPING + 1)
+    except DataError:
         return False
     return len(start) <= _LARGEST_MAPPING and b"\0" not in start and _RUNS.search(start) is not None
 
@@ -241,15 +243,9 @@ def _check_header(header: list[str], name: str) -> None:
 
 
 def read_ceiling(text: str) -> Ceiling:
-    """The ceiling that an option names.
+    """The ceiling that an option names: a number, `self`, or the path of a table.
 
-    Args:
-        text: a number, `self`, or the path of a CSV or Parquet file with columns `target` and
-            `ceiling`.
-
-    Raises:
-        DataError: it is none of these, or the table has other columns, a target twice, or a value
-            that is not a number.
+    The table has a `ceiling` for each `target`; no target is there twice.
     """
     if text == "self":
         return "self"

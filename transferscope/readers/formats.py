@@ -8,8 +8,7 @@
 An empty source is the base. Model, seed and step are optional; other columns are ignored. An empty
 number, or `nan`, is not measured. Names are untrusted and kept exactly as given.
 
-In:   a `files.RawTable`.
-Out:  an `InputTable` for `matrix`, or a `DataError` that names the file, the row and the column.
+A `DataError` names the file, the row and the column.
 """
 
 from typing import Literal, NamedTuple
@@ -75,15 +74,11 @@ class InputTable(NamedTuple):
 
 
 def read_table(raw: RawTable, model: str | None) -> InputTable:
-    """The rows of one file.
+    """The rows of one file; refuses columns that fit no format, and invalid rows.
 
     Args:
-        raw: the file.
         model: a name for the table's single model; None keeps the table's own `model` column, or
             else takes the file's name without its ending.
-
-    Raises:
-        DataError: the columns fit no format, or a row is invalid.
     """
     frame = raw.frame.select(pl.all().exclude("row", "file"))
     frame = frame.with_columns(pl.Series("row", raw.lines))

@@ -2,9 +2,6 @@
 
 Benchmarks correct their labels: BLINK replaced those of one task in 2025. Results by old and by
 new labels answer different questions, so a note must warn where they stand side by side.
-
-In:   predictions, and the records that a study keeps beside its tables.
-Out:  a hash of the right answers of each target, and notes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -35,10 +35,9 @@ def is_wide(columns: list[str]) -> bool:
 
 
 def unpivoted(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
-    """A wide table as a long one, with a column accuracy, and notes.
+    """A wide table as a long one with a column accuracy, and notes.
 
-    Raises:
-        DataError: a column describes the run, or a target's column holds no numbers.
+    Refuses a column that describes the run, and a target without numbers.
     """
     columns = [column for column in frame.columns if column not in _KEYS]
     for column in columns:
@@ -65,13 +64,10 @@ def unpivoted(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
 
 
 def regular(frame: pl.DataFrame, name: str, model: str) -> pl.DataFrame:
-    """The rows with the columns model, seed, source and target as text.
+    """The rows with the columns model, seed, source and target as text; refuses what is no name.
 
     A source such as `base` becomes null, a step beside a source a checkpoint (`Jigsaw @ 500`), a
     missing model `model`, and missing seeds `DEFAULT_SEED`, except for the base.
-
-    Raises:
-        DataError: a column does not hold names, or a step has no source or is not a whole number.
     """
     for column, default in (("model", model), ("seed", None)):
         if column not in frame.columns:
@@ -109,12 +105,9 @@ def _with_steps(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def numbers(frame: pl.DataFrame, column: str, name: str) -> tuple[pl.Series, list[str]]:
-    """A column as finite floats, null where not measured, and notes.
+    """A column as finite floats, null where not measured, and notes; refuses anything else.
 
     A comma is a decimal mark where the column has no point. An error after ± is dropped.
-
-    Raises:
-        DataError: a value is not a finite number.
     """
     values, notes = frame[column], list[str]()
     if values.dtype == pl.String:
@@ -143,13 +136,10 @@ def numbers(frame: pl.DataFrame, column: str, name: str) -> tuple[pl.Series, lis
 
 
 def accuracies(frame: pl.DataFrame, name: str) -> tuple[pl.Series, list[str]]:
-    """The column accuracy as fractions in [0, 1], and notes.
+    """The column accuracy as fractions in [0, 1], and notes; refuses what may be either unit.
 
     It is percent if every value has the sign, or if the column as a whole can be nothing else: no
     value above 100, some above 10, none between 0 and 1.
-
-    Raises:
-        DataError: a value is not a number or out of range, or may be a fraction or percent.
     """
     values, bare = frame["accuracy"], _without_percent(frame["accuracy"])
     signed = bare.ne_missing(values)

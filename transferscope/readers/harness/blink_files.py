@@ -38,7 +38,7 @@ def recognize(file: ForeignFile) -> bool:
 
 
 def _outputs(file: ForeignFile) -> list[dict[str, Any]]:
-    """The rows of an output file; none if it is not one."""
+    """The rows of an output file; none of any other file."""
     splits = dict_of(file.value)
     if not splits.keys() <= {"val", "test"} or any(
         type(split) is not list for split in splits.values()
@@ -55,11 +55,7 @@ def _is_flat(file: ForeignFile) -> bool:
 
 
 def gold_of(file: ForeignFile) -> Mapping[str, int]:
-    """The right options of a gold file, by item.
-
-    Raises:
-        DataError: the file is not a gold file, or an answer is not an option.
-    """
+    """The right options by item; refuses any other file, and an answer that is no option."""
     if not _is_flat(file):
         raise file.refuse(1, 'a gold file must be {"val_Relative_Depth_1": "(A)", ..}')
     gold = {}

@@ -25,12 +25,12 @@ from transferscope.readers.harness.judging import (
 from transferscope.readers.harness.mapping import MappingFile, RunPath, expanded, read_mapping
 from transferscope.readers.harness.runs import RunKey, RunLog, read_run
 from transferscope.readers.harness.samples import Options
+from transferscope.readers.plain import DEFAULT_SEED
 from transferscope.suites import KNOWN_TASKS
-from transferscope.tasks.checkpoints import checkpoint
+from transferscope.tasks.checkpoints import Checkpoint, checkpoint
 
 NEAR = 0.01
 """Distance from a whole number, in items, up to which an average is a count of right answers."""
-DEFAULT_SEED = "0"
 _KEYS = ("model", "source", "seed", "target")
 _JUDGED = ("choice", "answer", "correct", "unreadable", "score", "read_by")
 
@@ -49,23 +49,13 @@ class Evaluated(NamedTuple):
 
 
 def read_evaluations(path: Path, model: str | None) -> Evaluated:
-    """Every run of a mapping file.
-
-    Args:
-        model: the base model's name if the file has none; None takes the file's name.
-
-    Raises:
-        DataError: the mapping or a file is not what it must be, or the runs cannot be compared.
-    """
+    """Every run of a mapping file; `model` names the base model if the file does not."""
     mapping = read_mapping(path)
     return evaluate(mapping, path.parent, mapping.model or model or path.name.rsplit(".", 1)[0])
 
 
 def evaluate(mapping: MappingFile, folder: Path, model: str) -> Evaluated:
-    """Every run of a mapping; its paths start at `folder`.
-
-    Args:
-        model: the base model's name for runs without one.
+    """Every run of a mapping, whose paths start at `folder`; runs without a model get `model`.
 
     Raises:
         DataError: a file is not what it must be, or the runs cannot be compared.
@@ -75,8 +65,10 @@ def evaluate(mapping: MappingFile, folder: Path, model: str) -> Evaluated:
     metrics: dict[RunKey, str | None] = {}
     notes: list[str] = []
     for run, parts, found in expanded(mapping.runs, folder):
-        seed = run.seed if run.source is None else run.seed or DEFAULT_SEED
-        key = RunKey(run.model or model, run.named_source, seed)
+        source, seed = run.source, run.seed
+        if source is not None:  # each checkpoint is a source
+            source, seed = Checkpoint(source, run.step).name, seed or DEFAULT_SEED
+        key = RunKey(run.model or model, source, seed)
         paths.setdefault(key, []).extend(parts)
         metrics.setdefault(key, run.metric or mapping.metric)
         notes += found
@@ -117,11 +109,7 @@ def _ordered(keys: Mapping[RunKey, Any]) -> list[RunKey]:
 def _check_metrics(
     logs: Mapping[RunKey, RunLog], requested: Mapping[RunKey, str | None]
 ) -> Iterator[str]:
-    """Notes on tasks without the mapping's metric.
-
-    Raises:
-        DataError: no task of a run has it, or the scores of a target are of two metrics.
-    """
+    """Notes on tasks without the mapping's metric; refuses runs without it, and mixed metrics."""
     first: dict[str, tuple[str, RunLog]] = {}
     for key, log in logs.items():
         metric = requested[key]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transferscope.errors import DataError, MissingExtra
+from transferscope.readers.files import read_bytes
 from transferscope.tasks.untrusted import json_lines, load_json, shown
 
 LARGEST = 1 << 29
@@ -74,18 +75,11 @@ def load(path: Path) -> ForeignFile | None:
         DataError: the file is missing, too large, or a damaged archive.
         MissingExtra: the file is xlsx, and the package that reads xlsx is not installed.
     """
-    name = path.name
-    try:
-        with path.open("rb") as file:
-            data = file.read(4096)
-            packed = data.startswith(b"PK\x03\x04")
-            if not packed and (b"\0" in data or not data.strip()):
-                return None
-            data += file.read(LARGEST + 1 - len(data))
-    except FileNotFoundError:
-        raise DataError(f"{shown(str(path))}: no such file or folder") from None
-    except OSError as error:
-        raise DataError(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
+    name, start = path.name, read_bytes(path, 4096)
+    packed = start.startswith(b"PK\x03\x04")
+    if not packed and (b"\0" in start or not start.strip()):
+        return None
+    data = read_bytes(path, LARGEST + 1)
     if len(data) > LARGEST:
         raise DataError(f"{shown(name)}: must be at most {LARGEST >> 20} MB; the file is larger")
     parsed = _archive(data, name) if packed else _text(data)
@@ -224,11 +218,7 @@ def _line(error: Exception) -> str:
 
 
 def files_in(path: Path) -> Iterator[Path]:
-    """The file itself, or all files below a folder, in order; links are left out.
-
-    Raises:
-        DataError: the folder holds more files than any harness writes.
-    """
+    """The file itself, or all files below a folder, in order; links are left out."""
     if not path.is_dir():
         yield path
         return
@@ -322,11 +312,7 @@ def fraction_of(value: Any, *keys: str | int) -> float | None:
 
 
 def message_text(given: Any, key: str = "content") -> str:
-    """The text of a prompt: a string, or the texts of messages.
-
-    Args:
-        key: where a message holds its text, or its parts with a `text` each.
-    """
+    """The text of a prompt: a string, or the texts of messages, whole or in parts, under `key`."""
     if isinstance(given, str):
         return given
     texts: list[str | None] = []

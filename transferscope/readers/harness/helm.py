@@ -118,7 +118,6 @@ def _split_and_mean(stats: list[Any]) -> tuple[str, float | None]:
 
 
 def _scores(file: ForeignFile, target: str) -> Iterator[tuple[str, HarnessSample]]:
-    """Split and sample of each instance."""
     for row, values in file.rows:
         if not _perturbed(values) and values.get("train_trial_index") == 0:
             split, score = _split_and_mean(list_of(values, "stats"))
@@ -126,7 +125,6 @@ def _scores(file: ForeignFile, target: str) -> Iterator[tuple[str, HarnessSample
 
 
 def _replies(file: ForeignFile, target: str) -> Iterator[tuple[str, HarnessSample]]:
-    """Split and sample of each request."""
     for row, state in enumerate(list_of(file.value, "request_states"), 1):
         instance = dict_of(state, "instance")
         # If each option is a request, no reply names an option: the scores alone count.

@@ -52,12 +52,13 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
     samples = [each for each in list_of(log, "samples") if isinstance(each, dict)]
     scorers = list(dict.fromkeys(n for each in samples for n, v in _scores(each).items() if v))
     scorer = next((name for name in _SCORERS if name in scorers), next(iter(scorers), None))
-    first = min((_epoch(each) for each in samples), default=1)
+    epochs = [number_of(each, "epoch") or 1 for each in samples]
+    first = min(epochs, default=1)
     found: list[HarnessSample] = []
-    for row, sample in enumerate(samples, 1):
+    for row, (sample, epoch) in enumerate(zip(samples, epochs, strict=True), 1):
         if "id" not in sample:
             raise file.refuse(row, "the sample must have an id")
-        if _epoch(sample) != first:
+        if epoch != first:
             count["samples of later epochs are left out; the first epoch is read"] += 1
         elif sample.get("error"):
             count["samples ended in an error and are left out"] += 1
@@ -133,7 +134,3 @@ def _averages(target: str, results: Mapping[str, Any]) -> list[HarnessScore]:
         if value is not None:
             return [HarnessScore(target, value, int(total) if total else None)]
     return []
-
-
-def _epoch(sample: Mapping[str, Any]) -> float:
-    return number_of(sample, "epoch") or 1

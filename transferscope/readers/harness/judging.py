@@ -49,11 +49,7 @@ JudgedSamples = dict[str, list[tuple[HarnessSample, JudgedSample]]]
 
 
 def judge(sample: HarnessSample, first: Reader = "ours") -> JudgedSample | None:
-    """The option that the sample's reply chooses; None if neither reply nor score is known.
-
-    Args:
-        first: whose reading counts if both found an option.
-    """
+    """The option that the reply chooses, by the reader `first` if it finds one; None: unknown."""
     if sample.answer is None:
         return None if sample.score is None else _scored(sample, sample.score)
     if sample.logprobs is not None:
@@ -111,14 +107,10 @@ def _is_guess(sample: HarnessSample) -> bool:
 
 
 def reading_notes(run: str, harness: str, judged: JudgedSamples, first: Reader) -> list[str]:
-    """Notes if the harness's reading counts, or differs from ours.
-
-    Args:
-        judged: the run's targets that this harness evaluated.
-    """
+    """Notes if a harness's reading of its targets counts, or differs from ours."""
     notes: list[str] = []
     replies: dict[str, int] = {}  # to items with options
-    differing: dict[str, list[tuple[HarnessSample, JudgedSample]]] = {}
+    differing: JudgedSamples = {}
     theirs = 0
     for target, pairs in judged.items():
         options = [(s, found) for s, found in pairs if s.answer is not None and s.logprobs is None]
@@ -186,8 +178,7 @@ def read_gold(name: str | None, folder: Path) -> Gold:
 def apply_gold(log: RunLog, gold: Gold) -> None:
     """Replace the run's right answers by those of the gold, and note how many that changes.
 
-    Raises:
-        DataError: the run is the gold file, or agrees with it on every one of many items.
+    Refuses a run that is the gold file, or that agrees with it on every one of many items.
     """
     if twin := next((name for name, sha in log.files.items() if sha == gold.sha256), None):
         raise DataError(

@@ -36,12 +36,12 @@ from transferscope.readers.harness.metrics import (
 from transferscope.readers.harness.samples import (
     CHOICES,
     HIDDEN,
+    SIZES,
     YES_NO,
     HarnessLog,
     HarnessSample,
     HarnessScore,
     Options,
-    blink_size,
     first_known,
     letter_index,
     options_in,
@@ -234,7 +234,6 @@ def _index(target: Any, choices: tuple[str, ...], size: int, *, sure: bool) -> i
 
 
 def _marks(values: dict[str, Any]) -> dict[str, float]:
-    """The harness's marks of a sample, by metric."""
     found: dict[str, float] = {}
     for key, value in values.items():
         if isinstance(value, dict):
@@ -304,7 +303,7 @@ def _total(value: dict[str, Any], task: str, metrics: dict[str, Any]) -> int | N
     ]
     known = items_behind([(p, e) for p, e in pairs if p is not None and e is not None])
     if known is None and not limit_notes(value.get("config")):
-        return blink_size(target_name(task))
+        return SIZES.get(target_name(task))
     return known
 
 
@@ -319,11 +318,7 @@ def _vsi_results(file: ForeignFile, metrics: dict[str, Any]) -> list[HarnessScor
 def vsi_scores(
     file: ForeignFile, values: Mapping[str, Any], unit: int | None = None
 ) -> list[HarnessScore]:
-    """Scores by question type; `unit` is 1 for fractions, 100 for percent, None to tell by values.
-
-    Raises:
-        DataError: the values are neither fractions nor percent.
-    """
+    """Scores by question type; `unit` is 1 for fractions, 100 for percent, None for either."""
     numbers = plain_names(values)
     unit = unit or unit_in(file, numbers.values())
     named = [

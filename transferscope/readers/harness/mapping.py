@@ -7,9 +7,6 @@
 
 A run without a source is the base. Paths start at the mapping file's folder and may be globs;
 `{path: "ckpt-*/", source: Jigsaw}` is one run for each checkpoint.
-
-In:   a YAML file.
-Out:  a `MappingFile`, and its runs with existing paths; unknown keys are errors.
 """
 
 import glob
@@ -27,7 +24,7 @@ from transferscope.errors import DataError
 from transferscope.predictions import some
 from transferscope.readers.spelling import BASES, LONGEST_NAME, check_name
 from transferscope.study.file import nearest
-from transferscope.tasks.checkpoints import Checkpoint, step_of
+from transferscope.tasks.checkpoints import step_of
 from transferscope.tasks.untrusted import load_yaml, shown
 
 MOST_MATCHES = 1_000
@@ -83,11 +80,6 @@ class MappedRun(BaseModel):
     metric: Name | None = None
     """The harness's metric to take, in place of the mapping's."""
 
-    @property
-    def named_source(self) -> str | None:
-        """The source's name in the matrix, where each checkpoint is a source."""
-        return None if self.source is None else Checkpoint(self.source, self.step).name
-
 
 class MappingFile(BaseModel):
     """A mapping file."""
@@ -106,11 +98,7 @@ class MappingFile(BaseModel):
 
 
 def read_mapping(path: Path) -> MappingFile:
-    """The mapping in a file.
-
-    Raises:
-        DataError: the file is not a mapping; the message names the file, the run and the key.
-    """
+    """The mapping in a file; a `DataError` names the file, the run and the key."""
     file = shown(path.name)
     try:
         data = load_yaml(path.read_text(encoding="utf-8-sig"))
@@ -130,17 +118,16 @@ def read_mapping(path: Path) -> MappingFile:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first problem, on one line."""
     found: list[Any] = error.errors()
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     parts = list(first["loc"])
     in_run = len(parts) > 1 and parts[0] == "runs" and isinstance(parts[1], int)
-    run = f"run {parts[1] + 1}" if in_run else ""
+    run = [f"run {parts[1] + 1}"] if in_run else []
     if first["type"] == "extra_forbidden":
         keys = list((MappedRun if in_run else MappingFile).model_fields)
-        key = f"unknown key {str(parts[-1])[:60]!r}{nearest(parts[-1], keys)}"
-        return f"{run}: {key}" if run else key
-    where = ": ".join([run, *map(str, parts[2:])]) if run else ".".join(map(str, parts))
+        unknown = f"unknown key {str(parts[-1])[:60]!r}{nearest(parts[-1], keys)}"
+        return ": ".join([*run, unknown])
+    where = ": ".join([*run, *map(str, parts[2:])]) if run else ".".join(map(str, parts))
     if first["type"] == "missing":
         return f"{where} is missing"
     message, given = first["msg"].removeprefix("Value error, "), first["input"]
@@ -149,7 +136,6 @@ def _explain(error: ValidationError) -> str:
 
 
 def _problems(mapping: MappingFile) -> Iterator[str]:
-    """Problems between keys and between runs."""
     for number, run in enumerate(mapping.runs, 1):
         where = f"run {number} ({shown(run.path)})"
         if run.model and mapping.model and run.model != mapping.model:
@@ -183,8 +169,7 @@ def expanded(
 ) -> Iterator[tuple[MappedRun, list[RunPath], list[str]]]:
     """The runs with their paths and notes; a glob over checkpoints is one run for each.
 
-    Raises:
-        DataError: nothing matches a path; the message names the nearest existing path.
+    Where nothing matches a path, the message names the nearest existing one.
     """
     for entry, run in enumerate(runs):
         if (folder / run.path).exists():

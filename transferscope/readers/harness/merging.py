@@ -82,8 +82,7 @@ def by_target(
 ) -> dict[str, dict[str, HarnessSample]]:
     """The samples of the file called `name`, by target and item; `label` names the run.
 
-    Raises:
-        DataError: the file answers one item twice, in different ways.
+    Refuses a file that answers one item twice, in different ways.
     """
     found: dict[str, dict[str, HarnessSample]] = {}
     for sample in samples:
@@ -100,11 +99,7 @@ def by_target(
 def merged(old: TaskPart, new: TaskPart, what: str, *, base: bool) -> tuple[TaskPart, str]:
     """Both parts of the task `what` as one, and a note if one of them is left out.
 
-    Args:
-        base: whether the run is the base.
-
-    Raises:
-        DataError: the parts are of two runs.
+    Refuses parts of two runs; `base` is whether the run is the base.
     """
     if old.score is not None and new.score is not None:
         same = abs(old.score.accuracy - new.score.accuracy) < _SAME

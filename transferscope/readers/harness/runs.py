@@ -20,11 +20,11 @@ from transferscope.readers.harness.foreign_files import ForeignFile, described, 
 from transferscope.readers.harness.mapping import RunPath
 from transferscope.readers.harness.merging import LogFile, TaskPart, by_target, merged
 from transferscope.readers.harness.samples import (
+    SIZES,
     HarnessLog,
     HarnessSample,
     HarnessScore,
     Options,
-    blink_size,
 )
 from transferscope.tasks.untrusted import shown
 
@@ -53,9 +53,8 @@ class RunLog:
     harnesses: dict[str, str] = field(default_factory=dict)
     """The harness that evaluated each target."""
     versions: dict[str, str] = field(default_factory=dict)
-    """Version of the harness's task, by target."""
     metrics: dict[str, str] = field(default_factory=dict)
-    """The harness's metric behind scores, by target."""
+    """Both as in `HarnessLog`."""
     files: dict[str, str] = field(default_factory=dict)
     """Hashes of the files, by name."""
     sha256: str = ""
@@ -73,10 +72,7 @@ def recognized(path: Path) -> str | None:
 def read_run(
     paths: Sequence[RunPath], options: Options | None = None, *, base: bool = False
 ) -> RunLog:
-    """All that the harness's files below the paths hold.
-
-    Args:
-        base: whether the run is the base.
+    """All that the harness's files below the paths hold; `base` is whether the run is the base.
 
     Raises:
         DataError: no file can be read, or two files are of two runs.
@@ -133,11 +129,7 @@ class _Merging:
             self.foreign.setdefault(what, []).append(shown(place.name))
 
     def add(self, harness: str, file: LogFile, new: HarnessLog) -> None:
-        """Merge one file with those before it.
-
-        Raises:
-            DataError: the file and another one are of two runs, or it holds two runs itself.
-        """
+        """Merge one file with those before it; refuses files of two runs."""
         log, name = self.log, shown(file.path.name)
         samples = by_target(new.samples, file.path.name, log.label)
         scores = {score.target: score for score in new.scores}
@@ -176,11 +168,7 @@ class _Merging:
         return new
 
     def finish(self) -> None:
-        """Add the notes on the run as a whole.
-
-        Raises:
-            DataError: no file could be read.
-        """
+        """Add the notes on the run as a whole; refuses a run of which no file could be read."""
         log, label = self.log, self.log.label
         foreign = [f"{some(names, 10)} ({what})" for what, names in self.foreign.items()]
         passed = [*self.passed, *foreign]
@@ -191,7 +179,7 @@ class _Merging:
         if rest := [one.partition(":")[0] for one in passed[_MOST_PASSED:]]:
             notes.append(f"also passed over: {some(rest, 100)}")
         for target, items in log.samples.items():
-            size = blink_size(target)
+            size = SIZES.get(target)
             if size is not None and len(items) > size:
                 notes.append(
                     f"{target} has {len(items)} items, but BLINK's validation split has "

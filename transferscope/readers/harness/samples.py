@@ -41,7 +41,8 @@ CORRECTED = ("Relative_Reflectance",)
 ANY = ("",) * len(LETTERS)
 """Options of an item if nothing is known of them."""
 
-_SIZES = {task.name: task.items for task in (*BLINK, IQ_TEST)}
+SIZES = {task.name: task.items for task in (*BLINK, IQ_TEST)}
+"""Number of items of the validation split of BLINK's tasks."""
 _ITEM = re.compile(r"(?:val|test)_(.+)_\d+")
 _LETTER = re.compile(r"\s*\(?([A-J])[).:]*\s*")
 _OPTION = re.compile(r"^[ \t]*\(?([A-J])[).:][ \t]*(.*?)[ \t]*$", re.M)
@@ -176,11 +177,6 @@ def target_name(name: str) -> str:
 def blink_name(name: str) -> str | None:
     """BLINK's name for a category in BLINK's own files, in any spelling; None for other names."""
     return _BLINK.get(_plain(name))
-
-
-def blink_size(target: str) -> int | None:
-    """Number of items of a BLINK task's validation split; None for other tasks."""
-    return _SIZES.get(target)
 
 
 def target_of_item(item: str) -> str | None:

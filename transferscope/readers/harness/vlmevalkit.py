@@ -27,13 +27,13 @@ from transferscope.readers.harness.lm_eval import MRA, vsi_scores
 from transferscope.readers.harness.metrics import unit_in
 from transferscope.readers.harness.samples import (
     CHOICES,
+    SIZES,
     YES_NO,
     HarnessLog,
     HarnessSample,
     HarnessScore,
     Options,
     blink_name,
-    blink_size,
     first_known,
     letter_index,
     options_of,
@@ -189,15 +189,15 @@ def _read_scores(file: ForeignFile) -> HarnessLog:
 
 def _categories(file: ForeignFile, values: dict[str, Any], bench: str) -> HarnessLog:
     """A score for each category; one for the whole if there are no categories."""
-    numbers = {name: number_of(v) for name, v in values.items() if name != "split"}
-    known = {name: number for name, number in numbers.items() if number is not None}
+    numbers = ((name, number_of(v)) for name, v in values.items() if name != "split")
+    known = {name: number for name, number in numbers if number is not None}
     unit = unit_in(file, known.values())
     categories = [name for name in known if name != "Overall"]
     means: list[str] = []
     if bench == "BLINK":
         means = [name for name in categories if blink_name(name) is None]
         tasks = {blink_name(name): known[name] for name in categories}
-        scores = [HarnessScore(t, v / unit, blink_size(t)) for t, v in tasks.items() if t]
+        scores = [HarnessScore(t, v / unit, SIZES.get(t)) for t, v in tasks.items() if t]
     elif categories:
         if set(categories) - _MMBENCH_MEANS:
             means = [name for name in categories if name in _MMBENCH_MEANS]
