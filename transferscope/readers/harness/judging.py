@@ -103,9 +103,6 @@ def _is_guess(sample: HarnessSample) -> bool:
     return word is not None and (sample.parsed or "").strip() == word[1][0].upper()
 
 
-# How often the two readings differ
-
-
 def reading_notes(run: str, harness: str, judged: JudgedSamples, first: Reader) -> list[str]:
     """Notes if a harness's reading of its targets counts, or differs from ours."""
     notes: list[str] = []
@@ -151,9 +148,6 @@ def _example(sample: HarnessSample, judged: JudgedSample) -> str:
         return f"item {sample.item}: {short!r} is right, scored wrong{read}"
     verdict = "unreadable" if judged.unreadable else "wrong"
     return f"item {sample.item}: {short!r} is {verdict}, scored right{read}"
-
-
-# Right answers from a gold file
 
 
 class Gold(NamedTuple):

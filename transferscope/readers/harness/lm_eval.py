@@ -90,7 +90,6 @@ def are_results(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, options: Options) -> HarnessLog:
-    """The samples or the averages of the file."""
     return (_read_samples if are_samples(file) else _read_results)(file, options.metric)
 
 

@@ -23,7 +23,6 @@ def recognize(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, options: Options) -> HarnessLog:
-    """The samples or the averages of the file."""
     inner = _before_024(file)
     if inner is None:
         return lm_eval.read(file, options)

@@ -2,10 +2,7 @@
 
 Two files that hold the same task are two runs under one name, and are refused, with two exceptions:
 of a rerun the newer file counts, and two files of one evaluation (such as a table before and after
-scoring) are joined.
-
-In:   the samples or the average of a task, file by file.
-Out:  one `TaskPart` and a note; or a `DataError` that names both files and the missing key.
+scoring) are joined. The error names both files and the missing key.
 """
 
 import re

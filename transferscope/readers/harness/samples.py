@@ -1,8 +1,4 @@
-"""One item of a harness's log as a record, with options and tasks named alike everywhere.
-
-In:   what a harness's module found in a file.
-Out:  a `HarnessLog` of samples, or of averages.
-"""
+"""What a harness's module found in a file, with options and tasks named alike everywhere."""
 
 import ast
 import re
