@@ -12,8 +12,8 @@ from tables import long
 from transferscope.errors import DataError
 from transferscope.matrix import apply_ceiling, from_pgf
 from transferscope.matrix.measure import pgf
-from transferscope.readers import read_results, recover_counts
-from transferscope.readers.counts import with_counts
+from transferscope.readers import read_results
+from transferscope.readers.counts import recover_counts, with_counts
 
 # Base accuracy in percent, as `datasets.md` 5.3 derives it from the published tables; the distinct
 # values over seeds.

@@ -200,7 +200,7 @@ def test_the_mapping_in_the_docs_is_one(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "harnesses.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
     found = read_mapping(logs.put(tmp_path / "mapping.yaml", block))
-    assert [run.named_source for run in found.runs][:2] == [None, "Jigsaw @ 500"]
+    assert [(run.source, run.step) for run in found.runs][:2] == [(None, None), ("Jigsaw", 500)]
     for key in (*MappingFile.model_fields, *MappedRun.model_fields):
         assert f"`{key}`" in text or f"`runs: {key}`" in text or key == "runs"
 

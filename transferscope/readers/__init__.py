@@ -33,18 +33,11 @@ from transferscope.matrix import (
 from transferscope.matrix.control_runs import with_controls
 from transferscope.predictions import CELL, check_predictions, check_unique, spread_base
 from transferscope.readers.checks import check_rows, check_runs, check_table
-from transferscope.readers.counts import recover_counts, with_counts
+from transferscope.readers.counts import with_counts
 from transferscope.readers.files import is_mapping, joined, read_file
-from transferscope.readers.formats import (
-    FORMATS,
-    InputTable,
-    Kind,
-    check_name,
-    read_table,
-    rename_model,
-)
+from transferscope.readers.formats import InputTable, Kind, read_table, rename_model
 from transferscope.readers.gold import gold_notes, gold_of, record_notes
-from transferscope.readers.spelling import check_spelling
+from transferscope.readers.spelling import check_name, check_spelling
 from transferscope.store import (
     ANALYSIS,
     STUDY,
@@ -56,16 +49,6 @@ from transferscope.store import (
 from transferscope.store.archive import is_bundle, unpacked
 from transferscope.study.controls import PLACEBOS, REORDERED
 from transferscope.tasks.untrusted import shown
-
-__all__ = [
-    "FORMATS",
-    "Inputs",
-    "ReadInput",
-    "matrix_of",
-    "read_inputs",
-    "read_results",
-    "recover_counts",
-]
 
 PathLike = str | os.PathLike[str]
 Inputs = PathLike | Sequence[PathLike | tuple[str, PathLike]] | Mapping[str, PathLike]
@@ -110,10 +93,8 @@ class ReadInput(NamedTuple):
             "kind": self.table.kind if not self.parts else "mapping file",
             "gold": self.gold,
         }
-        parts: list[dict[str, Any]] = [dict(part) for part in self.parts]
-        if len(self.models) == 1:  # it may have been renamed
-            parts = [part | {"model": names} for part in parts]
-        return [whole, *parts]
+        renamed = {"model": names} if len(self.models) == 1 else {}
+        return [whole, *(part | renamed for part in self.parts)]
 
 
 def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
@@ -215,16 +196,11 @@ def _read_mapping(name: str | None, path: Path) -> ReadInput:
     label = shown(path.name)
     found = read_evaluations(path, name)
     kind: Kind = "predictions" if found.items else "accuracy table"
-    rows = found.rows
-    if found.items:
-        rows = check_predictions(rows, label)
-    rows = rename_model(rows, name, label)
-    check_spelling(rows.drop("row"), label)
+    rows = check_predictions(found.rows, label) if found.items else found.rows
+    table = InputTable(kind, rename_model(rows, name, label), [])
+    check_spelling(table.rows.drop("row"), label)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    checks = check_runs(found)
-    if name is not None:
-        checks = [replace(check, model=name if check.model else "") for check in checks]
-    table = InputTable(kind, rows, [])
+    checks = [replace(c, model=c.model and (name or c.model)) for c in check_runs(found)]
     return ReadInput(table, label, digest, notes=found.notes, parts=found.inputs, checks=checks)
 
 
@@ -239,18 +215,17 @@ def _read_table(name: str | None, path: Path) -> ReadInput:
         problem = str(error)
     else:
         check_spelling(table.rows, raw.name)
-        checks = check_table(table.kind, table.rows)
+        checks = check_table(table.rows)
         return ReadInput(table, raw.name, raw.sha256, notes=table.notes, checks=checks)
-    file = shown(path.name)
     if path.suffix.lower() in (".yaml", ".yml"):
         problem = (
-            f"{file}: not a mapping file, as it has no `runs:`; a study file is for "
+            f"{shown(path.name)}: not a mapping file, as it has no `runs:`; a study file is for "
             f"`transferscope run`, and the folder which that writes is for `analyze`"
         )
     elif path.is_file() and (harness := recognized(path)):
         # It names neither the base nor the task finetuned on.
         problem = (
-            f"{file}: a file of {harness}, which is one run alone; compare it with the "
+            f"{shown(path.name)}: a file of {harness}, which is one run alone; compare it with the "
             f"base by `transferscope compare BASE RUN`, or name the runs in a mapping file "
             f"(docs/harnesses.md)"
         )
@@ -297,19 +272,15 @@ def _read_folder(name: str | None, path: Path, label: str) -> ReadInput:
 def _stacked(runs: list[list[Path]], label: str, whole: Any) -> pl.DataFrame | None:
     """The rows of tables of predictions; the hash `whole` takes in their names and hashes.
 
-    Args:
-        runs: the tables of each run, which are checked together: that is several times as fast.
+    The tables of a run are checked together: that is several times as fast.
     """
     tables = []
     for files in runs:
         raw = joined([read_file(file) for file in files], whole)
         table = read_table(raw, None)
         if table.kind != "predictions":
-            article = "an" if table.kind[0] == "a" else "a"
-            raise DataError(
-                f"{label}: {raw.name!r} has the format of {article} {table.kind}, "
-                f"expected predictions"
-            )
+            found = f"{raw.name!r} has the format of a{'n' * (table.kind[0] == 'a')} {table.kind}"
+            raise DataError(f"{label}: {found}, expected predictions")
         tables.append(table.rows.with_columns(file=pl.lit(raw.name)))
     if not tables:
         return None
@@ -318,20 +289,18 @@ def _stacked(runs: list[list[Path]], label: str, whole: Any) -> pl.DataFrame | N
     return rows.drop("file")
 
 
-_BUILD: dict[Kind, Callable[[pl.DataFrame], xr.Dataset]] = {
-    "pgf table": lambda rows: with_counts(from_pgf(rows)),
-    "accuracy table": from_accuracy,
-    "predictions": from_predictions,
-}
-
-
 def _matrix(tables: list[InputTable]) -> xr.Dataset:
     """The matrix of all tables; those of one kind are built together, then put side by side."""
+    build: dict[Kind, Callable[[pl.DataFrame], xr.Dataset]] = {
+        "pgf table": lambda rows: with_counts(from_pgf(rows)),
+        "accuracy table": from_accuracy,
+        "predictions": from_predictions,
+    }
     kinds: list[Kind] = list(dict.fromkeys(table.kind for table in tables))
     parts = []
     for kind in kinds:
         rows = pl.concat([t.rows for t in tables if t.kind == kind], how="diagonal")
-        parts.append(_BUILD[kind](rows.drop("row")))
+        parts.append(build[kind](rows.drop("row")))
     return parts[0] if len(parts) == 1 else _side_by_side(parts)
 
 

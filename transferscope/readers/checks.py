@@ -7,11 +7,12 @@ In:   the rows of predictions or accuracies, and the logs behind them where ther
 Out:  `Check`s; those of severity `void` name the cells of which nothing can be concluded.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
-from transferscope.analysis.verdict import Check
+from transferscope.analysis.verdict import Check, Severity
 from transferscope.predictions import CELL, MOST_UNREADABLE, some, spread_base
 from transferscope.readers.harness.evaluations import Evaluated
 from transferscope.readers.harness.runs import RunKey, RunLog
@@ -44,68 +45,72 @@ def check_runs(evaluated: Evaluated) -> list[Check]:
     return found
 
 
-def check_table(kind: str, rows: pl.DataFrame) -> list[Check]:
-    """What the rows of one table give away; `kind` is its format, as `readers.formats` names it."""
-    if kind == "predictions":
+def check_table(rows: pl.DataFrame) -> list[Check]:
+    """What the rows of one table give away."""
+    if "item" in rows.columns:
         return check_rows(rows)
     return list(_same_averages(rows)) if "accuracy" in rows.columns else []
 
 
 def check_rows(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog] | None = None) -> list[Check]:
-    """What the rows of a predictions table give away.
-
-    Args:
-        rows: as `predictions.check_predictions` returns them.
-        logs: the runs' logs, whose replies tell equal choices from equal answers.
-    """
+    """What the rows of a predictions table give away; `logs` tell equal choices from replies."""
     rows = spread_base(rows)
     found = [*_all_right(rows), *_same_answers(rows, logs or {})]
     return [*found, *_fewer_items(rows), *_unreadable(rows)]
 
 
+def _runs(severity: Severity, message: str, model: str, *sources: str) -> Check:
+    return Check(severity, message, tuple((source, None) for source in sources), model)
+
+
+def _name(source: str | None) -> str:
+    return "the base" if source is None else shown(source)
+
+
+def _compared_with(source: str | None, model: str, rows: pl.DataFrame) -> list[str]:
+    """The sources whose effects rest on a run: all of the model, if it is the base."""
+    if source is not None:
+        return [source]
+    return rows.filter(model=model)["source"].drop_nulls().unique(maintain_order=True).to_list()
+
+
 def _all_right(rows: pl.DataFrame) -> Iterator[Check]:
     """Runs without an error, as the answer key itself would be."""
     runs = rows.group_by(_RUN, maintain_order=True).agg(n=pl.len(), right=pl.col("correct").sum())
-    tuned = rows.drop_nulls("source").select("model", "source").unique(maintain_order=True)
     flawless = runs.filter((pl.col("n") >= ALL_RIGHT) & (pl.col("n") == pl.col("right")))
-    for model, source, n in flawless.unique(("model", "source"), maintain_order=True)[
-        "model", "source", "n"
-    ].rows():
-        of = [source] if source is not None else tuned.filter(model=model)["source"].to_list()
-        name = "the base" if source is None else shown(source)
-        yield Check(
-            "void",
-            f"{name} has all {n:,} items right. Is its file the answer key?",
-            tuple((each, None) for each in of),
-            model,
-        )
+    flawless = flawless.unique(("model", "source"), maintain_order=True)
+    for model, source, n in flawless["model", "source", "n"].rows():
+        message = f"{_name(source)} has all {n:,} items right. Is its file the answer key?"
+        yield _runs("void", message, model, *_compared_with(source, model, rows))
+
+
+def _equal_to_base(rows: pl.DataFrame, column: str, on: list[str]) -> list[tuple[Any, ...]]:
+    """Each run with the number of values that it and its base have, and of those that are equal."""
+    base = rows.filter(pl.col("source").is_null()).drop("source")
+    pairs = rows.drop_nulls("source").join(base, on=on, suffix="_base")
+    equal = (pl.col(column) == pl.col(f"{column}_base")).sum()
+    return pairs.group_by(_RUN, maintain_order=True).agg(n=pl.len(), equal=equal).rows()
 
 
 def _same_answers(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
     """Runs that answer as the base does, or as another run does, item by item."""
     answer = pl.struct(*(pl.col(c) for c in _ANSWER if c in rows.columns)).hash()
     rows = rows.select(*CELL, "item", answer=answer)
-    base = rows.filter(pl.col("source").is_null()).drop("source")
     tuned = rows.drop_nulls("source")
-    pairs = tuned.join(base, on=["model", "seed", "target", "item"], suffix="_base")
-    same = pairs.group_by(_RUN, maintain_order=True).agg(
-        n=pl.len(), equal=(pl.col("answer") == pl.col("answer_base")).sum()
-    )
     idle = set()
-    several = tuned.group_by("model", "source").agg(pl.col("seed").n_unique() > 1).rows()
-    seeds = {(model, source) for model, source, more in several if more}
-    for model, seed, source, n, equal in same.rows():
+    several = tuned.group_by("model", "source").agg(pl.col("seed").n_unique() > 1)
+    seeds = set(several.filter("seed")["model", "source"].rows())
+    on = ["model", "seed", "target", "item"]
+    for model, seed, source, n, equal in _equal_to_base(rows, "answer", on):
         run, untuned = _log(logs, model, source, seed), _log(logs, model, None, seed)
         name = shown(source) + f" (seed {shown(seed)})" * ((model, source) in seeds)
         if n >= FEWEST and n == equal and _same_replies(run, untuned):
             idle.add((model, seed, source))
             message = f"{name} gives the base's answer to all {n:,} items. Was the adapter loaded?"
-            yield Check("void", message, ((source, None),), model)
+            yield _runs("void", message, model, source)
         elif n >= MANY and n > equal >= (1 - HARDLY) * n:
             message = f"{name} changes only {n - equal} of the base's {n:,} answers"
-            yield Check(
-                "caution", f"{message}. Was the whole adapter loaded?", ((source, None),), model
-            )
+            yield _runs("caution", f"{message}. Was the whole adapter loaded?", model, source)
     whole = (
         tuned.sort("target", "item")
         .group_by(_RUN, maintain_order=True)
@@ -124,23 +129,16 @@ def _same_answers(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog]) -> Iterator
 
 
 def _twins(model: str, one: tuple[str | None, str], two: tuple[str | None, str]) -> Check:
-    if one[1] == two[1]:
-        return Check(
-            "caution",
-            f"seeds {one[0]} and {two[0]} of {shown(one[1])} give the same answers to all "
-            f"items: they count as one seed",
-            ((one[1], None),),
-            model,
-        )
+    """The check on two runs, (seed, source), that give the same answers."""
+    first, second = shown(one[1]), shown(two[1])
+    if first == second:
+        seeds = f"seeds {one[0]} and {two[0]} of {first} give the same answers to all items"
+        return _runs("caution", f"{seeds}: they count as one seed", model, one[1])
     # Late checkpoints of one finetune may well agree; two finetunes do not.
     finetunes = {checkpoint(one[1]).task, checkpoint(two[1]).task}
-    return Check(
-        "void" if len(finetunes) > 1 else "caution",
-        f"{shown(one[1])} and {shown(two[1])} give the same answers to all items. Is it "
-        f"one evaluation under two names?",
-        ((one[1], None), (two[1], None)),
-        model,
-    )
+    both = f"{first} and {second} give the same answers to all items"
+    severity = "void" if len(finetunes) > 1 else "caution"
+    return _runs(severity, f"{both}. Is it one evaluation under two names?", model, one[1], two[1])
 
 
 def _log(
@@ -163,22 +161,11 @@ def _same_replies(one: RunLog | None, two: RunLog | None) -> bool:
 
 def _same_averages(rows: pl.DataFrame) -> Iterator[Check]:
     """Runs whose average equals the base's on every target."""
-    rows = spread_base(rows)
-    base = rows.filter(pl.col("source").is_null()).select(
-        "model", "seed", "target", base="accuracy"
-    )
-    pairs = rows.drop_nulls("source").join(base, on=["model", "seed", "target"])
-    same = pairs.group_by(_RUN, maintain_order=True).agg(
-        n=pl.len(), equal=(pl.col("accuracy") == pl.col("base")).sum()
-    )
-    for model, _, source, n, equal in same.rows():
+    rows = spread_base(rows).select(*CELL, "accuracy")
+    for model, _, source, n, equal in _equal_to_base(rows, "accuracy", ["model", "seed", "target"]):
         if n >= FEWEST_AVERAGES and n == equal:
-            yield Check(
-                "void",
-                f"{shown(source)} has the base's average on all {n} tasks. Was the adapter loaded?",
-                ((source, None),),
-                model,
-            )
+            average = f"{shown(source)} has the base's average on all {n} tasks"
+            yield _runs("void", f"{average}. Was the adapter loaded?", model, source)
 
 
 def _same_files(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
@@ -188,13 +175,9 @@ def _same_files(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
         first = known.setdefault(log.sha256, key)
         items = sum(map(len, log.samples.values()))
         if first is not key and items < FEWEST:  # of more items, the answers tell
-            sources = [each.source for each in (first, key) if each.source]
-            yield Check(
-                "void",
-                f"{_name(first)} and {_name(key)} are the same files ({log.label})",
-                tuple((source, None) for source in sources),
-                key.model,
-            )
+            both = f"{_name(first.source)} and {_name(key.source)} are the same files ({log.label})"
+            sources = (each.source for each in (first, key) if each.source)
+            yield _runs("void", both, key.model, *sources)
 
 
 def _harnesses(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
@@ -203,19 +186,14 @@ def _harnesses(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
         used = {log.harnesses[target] for log in logs.values() if target in log.harnesses}
         versions = {log.versions[target] for log in logs.values() if target in log.versions}
         cells = tuple((key.source, target) for key in logs if key.source is not None)
+        evaluated = f"{shown(target)} was evaluated"
         if len(used) > 1:
-            yield Check(
-                "caution",
-                f"{shown(target)} was evaluated by {' and by '.join(sorted(used))}, whose prompts "
-                f"differ: a difference between such runs is not the finetune's alone",
-                cells,
-            )
+            harnesses = f"{evaluated} by {' and by '.join(sorted(used))}, whose prompts differ"
+            alone = "a difference between such runs is not the finetune's alone"
+            yield Check("caution", f"{harnesses}: {alone}", cells)
         if len(versions) > 1:
-            yield Check(
-                "caution",
-                f"{shown(target)} was evaluated in different versions: {some(sorted(versions))}",
-                cells,
-            )
+            different = f"{evaluated} in different versions: {some(sorted(versions))}"
+            yield Check("caution", different, cells)
 
 
 def _fewer_items(rows: pl.DataFrame) -> Iterator[Check]:
@@ -236,7 +214,7 @@ def _fewer_items(rows: pl.DataFrame) -> Iterator[Check]:
         which = str(model), ", ".join(each[:3]) + more
         alike.setdefault(which, []).append((run, by_target["target"].to_list()))
     for (model, which), same in alike.items():  # one line for all runs that lack the same
-        names = ["the base" if source is None else shown(source) for source, _ in same]
+        names = [_name(source) for source, _ in same]
         listed = f"{', '.join(names[:3])} and {len(names) - 3} more" if len(names) > 3 else None
         yield Check(
             "caution",
@@ -255,131 +233,96 @@ def _unreadable(rows: pl.DataFrame) -> Iterator[Check]:
         share=pl.col("unreadable").fill_null(False).mean()
     )
     high = share.filter(pl.col("share") > MOST_UNREADABLE)
-    tuned = rows.drop_nulls("source").select("model", "source").unique(maintain_order=True)
     for (model, source), part in high.group_by("model", "source", maintain_order=True):
         worst = part.sort("share", descending=True).row(0, named=True)
         targets = part["target"].unique(maintain_order=True).to_list()
-        of = [str(source)]
-        if source is None:
-            of = tuned.filter(pl.col("model") == model)["source"].to_list()
-        name = "the base" if source is None else shown(str(source))
+        run = None if source is None else str(source)
         where = "" if len(targets) == 1 else f" and on {len(targets) - 1} more"
         yield Check(
             "caution",
-            f"{worst['share']:.0%} of the replies of {name} on {shown(worst['target'])}{where} "
-            f"name no option, so only bounds are known",
-            tuple((each, target) for each in of for target in targets),
+            f"{worst['share']:.0%} of the replies of {_name(run)} on {shown(worst['target'])}"
+            f"{where} name no option, so only bounds are known",
+            tuple((s, t) for s in _compared_with(run, str(model), rows) for t in targets),
             str(model),
         )
 
 
 def _questions(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
     """Runs that answered other questions than the base of their model did."""
-    bases: dict[str, tuple[RunKey, RunLog]] = {}
+    bases: dict[str, RunLog] = {}
     for key, log in logs.items():
         if key.source is None:
-            bases.setdefault(key.model, (key, log))
+            bases.setdefault(key.model, log)
     for key, log in logs.items():
         if key.source is None or key.model not in bases:
             continue
-        base = bases[key.model][1]
+        base = bases[key.model].samples
         shared = {
-            target: [
-                (base.samples[target][i], kept)
-                for i, kept in items.items()
-                if i in base.samples[target]
-            ]
+            target: [(base[target][i], kept) for i, kept in items.items() if i in base[target]]
             for target, items in log.samples.items()
-            if target in base.samples
+            if target in base
         }
-        yield from _apart(key, log, base, shared)
-        yield from _prompts(key, shared)
-        yield from _orders(key, shared)
+        found: list[tuple[Severity, str, str]] = []
+        for target in (target for target, pairs in shared.items() if not pairs):
+            ours, theirs = next(iter(log.samples[target])), next(iter(base[target]))
+            apart = (
+                f" and the base share no item of {shown(target)} (such as {ours!r} and {theirs!r})"
+            )
+            found.append(("void", f"{apart}; evaluate both with one harness", target))
+        for differences in (_prompts, _orders):
+            for target, pairs in shared.items():
+                found += [(*each, target) for each in differences(target, pairs)]
+        for severity, message, target in found:
+            cells = ((key.source, target),)
+            yield Check(severity, f"{shown(key.source)}{message}", cells, key.model)
 
 
-Shared = Mapping[str, list[tuple[HarnessSample, HarnessSample]]]
+Pairs = Sequence[tuple[HarnessSample, HarnessSample]]
+"""The base's and the run's record of each item of a target that both answered."""
 
 
-def _apart(key: RunKey, log: RunLog, base: RunLog, shared: Shared) -> Iterator[Check]:
-    for target in (target for target, pairs in shared.items() if not pairs):
-        ours, theirs = next(iter(log.samples[target])), next(iter(base.samples[target]))
-        yield Check(
+def _prompts(target: str, pairs: Pairs) -> Iterator[tuple[Severity, str]]:
+    """Whether the questions were put in other words."""
+    known = [(a.prompt, b.prompt) for a, b in pairs if a.prompt and b.prompt]
+    other = [(one, two) for one, two in known if one.split() != two.split()]
+    if known and len(other) >= OTHER_PROMPT * len(known):
+        left, right = (text.split() for text in other[0])
+        at = [*(a == b for a, b in zip(left, right, strict=False)), False].index(False)
+        one, two = (" ".join(words[max(0, at - 1) : at + 4])[:50] for words in (left, right))
+        yield (
             "void",
-            f"{_name(key)} and the base share no item of {shown(target)} (such as {ours!r} and "
-            f"{theirs!r}); evaluate both with one harness",
-            ((str(key.source), target),),
-            key.model,
+            f" got another prompt than the base on {len(other)} of {len(known)} items of "
+            f"{shown(target)} ({two!r}, base {one!r}): evaluate both with one prompt",
         )
 
 
-def _prompts(key: RunKey, shared: Shared) -> Iterator[Check]:
-    """Targets whose questions were put in other words."""
-    for target, pairs in shared.items():
-        known = [(a.prompt, b.prompt) for a, b in pairs if a.prompt and b.prompt]
-        other = [(one, two) for one, two in known if one.split() != two.split()]
-        if known and len(other) >= OTHER_PROMPT * len(known):
-            one, two = _difference(*other[0])
-            yield Check(
-                "void",
-                f"{_name(key)} got another prompt than the base on {len(other)} of {len(known)} "
-                f"items of {shown(target)} ({two!r}, base {one!r}): evaluate both with one prompt",
-                ((str(key.source), target),),
-                key.model,
-            )
-
-
-def _difference(one: str, two: str) -> tuple[str, str]:
-    """Where two texts begin to differ, a few words of each."""
-    left, right = one.split(), two.split()
-    at = next(
-        (n for n, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]),
-        min(len(left), len(right)),
+def _orders(target: str, pairs: Pairs) -> Iterator[tuple[Severity, str]]:
+    """Whether the options stand in another order, or the right answers are others."""
+    other: list[tuple[str, bool]] = []  # item, and whether another answer is right
+    # Of these the labels are known to have changed, not the questions.
+    corrected = target in CORRECTED and any(
+        sample.logged_answer is not None for pair in pairs for sample in pair
     )
-    start = max(0, at - 1)
-    return " ".join(left[start : at + 4])[:50], " ".join(right[start : at + 4])[:50]
-
-
-def _orders(key: RunKey, shared: Shared) -> Iterator[Check]:
-    """Targets whose options stand in another order, or whose answers are others."""
-    for target, pairs in shared.items():
-        moved = changed = 0
-        example = ""
-        # Of these the labels are known to have changed, not the questions.
-        corrected = target in CORRECTED and any(
-            sample.logged_answer is not None for pair in pairs for sample in pair
+    for one, two in pairs:
+        before = one.answer if one.logged_answer is None else one.logged_answer
+        after = two.answer if two.logged_answer is None else two.logged_answer
+        if before is None or after is None:
+            continue
+        listed = all(one.choices) and sorted(one.choices) == sorted(two.choices)
+        # Where the options are known, the right text is what must be the same.
+        if one.choices[before] != two.choices[after] if listed else before != after:
+            other.append((two.item, True))
+        elif listed and one.choices != two.choices:
+            other.append((two.item, False))
+    changed = sum(differs for _, differs in other)
+    of = f"of {len(pairs)} items of {shown(target)}"
+    example = f"(such as {other[0][0]!r})" if other else ""
+    if changed:
+        yield (
+            "void" if changed > OTHER_KEY * len(pairs) and not corrected else "caution",
+            f": {changed} {of} have another right answer than in the base's file {example}. Their "
+            f"options stand in another order, or the data changed",
         )
-        for one, two in pairs:
-            before = one.answer if one.logged_answer is None else one.logged_answer
-            after = two.answer if two.logged_answer is None else two.logged_answer
-            if before is None or after is None:
-                continue
-            listed = all(one.choices) and sorted(one.choices) == sorted(two.choices)
-            # Where the options are known, the right text is what must be the same.
-            if one.choices[before] != two.choices[after] if listed else before != after:
-                changed += 1
-            elif listed and one.choices != two.choices:
-                moved += 1
-            else:
-                continue
-            example = example or two.item
-        if changed:
-            yield Check(
-                "void" if changed > OTHER_KEY * len(pairs) and not corrected else "caution",
-                f"{_name(key)}: {changed} of {len(pairs)} items of {shown(target)} have another "
-                f"right answer than in the base's file (such as {example!r}). Their options "
-                f"stand in another order, or the data changed",
-                ((str(key.source), target),),
-                key.model,
-            )
-        if moved:
-            yield Check(
-                "caution",
-                f"{_name(key)}: the options of {moved} of {len(pairs)} items of {shown(target)} "
-                f"stand in another order than for the base (such as {example!r})",
-                ((str(key.source), target),),
-                key.model,
-            )
-
-
-def _name(key: RunKey) -> str:
-    return "the base" if key.source is None else shown(key.source)
+    if moved := len(other) - changed:
+        order = f": the options of {moved} {of} stand in another order than for the base {example}"
+        yield "caution", order

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from glob import glob, has_magic
+from itertools import takewhile
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,17 +23,15 @@ from transferscope.analysis.compared_runs import RunName, compare_runs
 from transferscope.analysis.comparison import Comparison
 from transferscope.errors import DataError
 from transferscope.predictions import check_predictions
-from transferscope.readers import read_inputs
+from transferscope.readers import PathLike, read_inputs
 from transferscope.readers.checks import check_runs
 from transferscope.readers.files import is_mapping
 from transferscope.readers.harness.evaluations import Evaluated, evaluate, read_evaluations
-from transferscope.readers.harness.mapping import MappedRun, MappingFile
+from transferscope.readers.harness.mapping import MappedRun, MappingFile, natural
 from transferscope.selection.decision import decide
 from transferscope.selection.gate import gate, limits_of
 from transferscope.tasks.checkpoints import STEP, checkpoint, step_of
 from transferscope.tasks.untrusted import shown
-
-PathLike = str | os.PathLike[str]
 
 GOLD = "val_answers.json"
 """BLINK's file of right answers, which its flat prediction files need."""
@@ -132,11 +132,11 @@ def _in_order(names: Mapping[str, RunName]) -> dict[str, RunName]:
     """Finetunes as they first appear, each by its steps."""
     finetunes = list(dict.fromkeys(name.finetune for name in names.values()))
 
-    def place(pair: tuple[str, RunName]) -> tuple[int, bool, int]:
-        _, (_, finetune, step) = pair
-        return finetunes.index(finetune), step is None, step or 0
+    def place(source: str) -> tuple[int, float]:
+        _, finetune, step = names[source]
+        return finetunes.index(finetune), inf if step is None else step
 
-    return dict(sorted(names.items(), key=place))
+    return {source: names[source] for source in sorted(names, key=place)}
 
 
 def _with_names(text: str, names: Mapping[str, RunName], evaluated: Evaluated) -> str:
@@ -156,25 +156,21 @@ def _with_names(text: str, names: Mapping[str, RunName], evaluated: Evaluated) -
 def _read_runs(
     base: str, runs: Sequence[str], gold: str | None, metric: str | None
 ) -> ComparisonInput:
-    """A base and runs, each from its own file or folder."""
-    found = _expanded(base)
-    if len(found) > 1:
-        raise DataError(f"{base}: matches {len(found)} files, expected one as the base")
-    base_name, base_path = found[0]
+    (base_name, base_path), *others = _expanded(base)
+    if others:
+        raise DataError(f"{base}: matches {len(others) + 1} files, expected one as the base")
     named, notes = _named_paths(runs, [base_path, *([gold] if gold else [])])
     paths = [base_path, *(path for _, path in named)]
     folder = Path(os.path.commonpath([os.path.abspath(os.path.dirname(p) or ".") for p in paths]))
     mapped = [MappedRun(path=os.path.relpath(base_path, folder))]
     for name, path in named:
-        seed = _SEED.search(path)
-        run = MappedRun(
-            path=os.path.relpath(path, folder), source=name, seed=seed["seed"] if seed else None
-        )
-        if run.source is None:  # some names mean the base in a mapping
+        found = _SEED.search(path)
+        seed = found["seed"] if found else None
+        mapped.append(MappedRun(path=os.path.relpath(path, folder), source=name, seed=seed))
+        if mapped[-1].source is None:  # some names mean the base in a mapping
             raise DataError(
                 f"{shown(path)}: {name!r} is a name for the base; name the run: NAME=PATH"
             )
-        mapped.append(run)
     answers = None if gold is None else os.path.abspath(gold)
     mapping = MappingFile(gold=answers, metric=metric, runs=tuple(mapped))
     try:
@@ -198,7 +194,6 @@ def _read_runs(
 
 
 def _read_whole(path: Path) -> ComparisonInput:
-    """A base and runs from a single input."""
     path = path.expanduser()
     if is_mapping(path):
         evaluated = read_evaluations(path, None)
@@ -209,9 +204,8 @@ def _read_whole(path: Path) -> ComparisonInput:
             raise DataError(f"{error}. To compare runs: compare BASE RUN...") from None
         if one.table.kind == "pgf table":
             raise DataError(f"{one.file}: PGF values, expected accuracies or answers to items")
-        parts = [
-            {key: str(part[key]) for key in ("file", "sha256", "kind")} for part in one.entries
-        ]
+        keys = ("file", "sha256", "kind")
+        parts = [{key: str(part[key]) for key in keys} for part in one.entries]
         items = one.table.kind == "predictions"
         evaluated = Evaluated(items, one.table.rows, list(one.notes), parts, {})
     if len(models := evaluated.rows["model"].unique(maintain_order=True).to_list()) > 1:
@@ -239,15 +233,9 @@ def _expanded(text: str) -> list[tuple[str | None, str]]:
         return [(name or None, path)]
     if not has_magic(path):
         raise DataError(f"{shown(path)}: no such file or folder")
-
-    def natural(text: str) -> list[tuple[int, str]]:  # checkpoint-500 before checkpoint-1000
-        parts = re.split(r"([0-9]+)", text)
-        return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
-
-    found = sorted(glob(path), key=natural)
-    if not found:
-        raise DataError(f"{shown(path)}: no file or folder matches")
-    return [(name or None, each) for each in found]
+    if found := sorted(glob(path), key=natural):
+        return [(name or None, each) for each in found]
+    raise DataError(f"{shown(path)}: no file or folder matches")
 
 
 def _named_paths(
@@ -298,9 +286,8 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
     bare = [[token.rstrip(_EDGE) for token in each] for each in tokens]
     first = _shared_start(bare)
     last = _shared_start([each[first:][::-1] for each in bare])
-    short = [
-        "".join(each[first : len(each) - last]).strip(_EDGE).replace("\\", "/") for each in tokens
-    ]
+    kept = ("".join(each[first : len(each) - last]) for each in tokens)
+    short = [text.strip(_EDGE).replace("\\", "/") for text in kept]
     if len(set(short)) < len(short) or not all(short):
         short = [os.path.basename(text.rstrip("/")) or text for text in unique]
     if len(set(short)) < len(short):
@@ -311,10 +298,7 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 
 def _shared_start(lists: list[list[str]]) -> int:
     """How many first entries all lists have in common."""
-    for count, entries in enumerate(zip(*lists, strict=False)):
-        if len(set(entries)) > 1:
-            return count
-    return min(map(len, lists), default=0)
+    return len(list(takewhile(lambda entries: len(set(entries)) == 1, zip(*lists, strict=False))))
 
 
 def _run_name(name: str) -> RunName:

@@ -4,16 +4,12 @@ Without an epsilon and at ceiling 1, a PGF is (change in right answers) / (error
 the values of one target and seed share a denominator: the smallest that makes them all whole is
 the number of base errors. With the target's number of items, accuracies follow.
 
-In:   PGF values, or the matrix that `matrix.from_pgf` makes of them.
-Out:  the same matrix with counts and accuracies where they are certain, and a note where not.
-
 The smallest denominator is only a divisor of the true one, so it is believed where chance is an
 unlikely explanation: twice of it would exceed the items, or enough different values support it.
 Nothing is borrowed from one seed for another.
 """
 
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -38,13 +34,6 @@ _REASONS = (
     "another seed has a multiple of the base errors found, so they may be only a divisor",
     "the counts found do not fit the number of items in the benchmark",
 )
-
-
-class _BaseErrors(NamedTuple):
-    errors: Float[np.ndarray, "seed target"]
-    """NaN if they are not certain."""
-    reason: Int[np.ndarray, "seed target"]
-    """Index into `_REASONS`; -1 if the errors are known or nothing was measured."""
 
 
 def recover_counts(values: Float[np.ndarray, " source"], items: int | None = None) -> int | None:
@@ -76,8 +65,7 @@ def with_counts(dataset: xr.Dataset) -> xr.Dataset:
     If a target's number of items is unknown, `base_errors` alone is filled in.
     """
     names = dataset["target"].values.tolist()
-    known = [getattr(KNOWN_TASKS.get(name), "items", None) for name in names]
-    items = np.array([np.nan if number is None else number for number in known], float)
+    items = np.array([getattr(KNOWN_TASKS.get(name), "items", None) for name in names], float)
     values, notes = dataset["pgf"].values, list(dataset.attrs["notes"])
     errors = np.full((*values.shape[:2], len(items)), np.nan)
     for m, model in enumerate(dataset["model"].values.tolist()):
@@ -111,8 +99,8 @@ def with_counts(dataset: xr.Dataset) -> xr.Dataset:
 
 def _base_errors(
     values: Float[np.ndarray, "seed source target"], items: Float[np.ndarray, " target"]
-) -> _BaseErrors:
-    """One model's base errors, and why they are unknown."""
+) -> tuple[Float[np.ndarray, "seed target"], Int[np.ndarray, "seed target"]]:
+    """One model's base errors, NaN where uncertain, and the index of why in `_REASONS`, else -1."""
     limit = np.where(np.isnan(items), MOST_ERRORS, items).astype(int)
     errors = _smallest(values, limit, rounded=bool(_decimals(values).max() <= _SHORT))
     different = _different(values)
@@ -132,7 +120,7 @@ def _base_errors(
         [-1, 1, 0, 2, 3, 4],
         default=-2,
     )
-    return _BaseErrors(np.where(reason == -2, errors, np.nan), np.maximum(reason, -1))
+    return np.where(reason == -2, errors, np.nan), np.maximum(reason, -1)
 
 
 def _smallest(

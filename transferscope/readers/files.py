@@ -11,7 +11,6 @@ Each error is one line that names the file and the row; no library's own message
 import csv
 import hashlib
 import io
-import json
 import os
 import re
 from collections import Counter
@@ -26,7 +25,7 @@ from jaxtyping import Int
 from transferscope.errors import DataError
 from transferscope.matrix import Ceiling
 from transferscope.store.parquet import parquet_table
-from transferscope.tasks.untrusted import shown
+from transferscope.tasks.untrusted import json_lines, load_json, shown
 
 _TABLE = "expected a table, CSV, JSON lines or Parquet"
 _LONGEST_HEADER = 200
@@ -71,18 +70,10 @@ class RawTable(NamedTuple):
 def read_file(path: str | os.PathLike[str]) -> RawTable:
     """Read a CSV, JSON lines or Parquet file; its first bytes decide which of them it is.
 
-    Raises:
-        DataError: the file is missing, empty, has no rows, or is none of these; the message states
-            what it looks like, if that is known.
+    Refuses a file without rows and any other file; the message states what it looks like.
     """
     path = Path(path)
-    name = shown(path.name)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{shown(str(path))}: no such file or folder") from None
-    except OSError as error:
-        raise DataError(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
+    name, data = shown(path.name), read_bytes(path)
     if not data.strip():
         raise DataError(f"{name}: the file is empty")
     if kind := _looks_like(data, path.suffix.lower()):
@@ -99,12 +90,22 @@ def read_file(path: str | os.PathLike[str]) -> RawTable:
     return RawTable(name, hashlib.sha256(data).hexdigest(), frame, lines)
 
 
+def read_bytes(path: Path, most: int = -1) -> bytes:
+    """At most the first so many bytes of a file, by default all; refuses what cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except FileNotFoundError:
+        raise DataError(f"{shown(str(path))}: no such file or folder") from None
+    except OSError as error:
+        raise DataError(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
+
+
 def is_mapping(path: Path) -> bool:
     """Whether a file is a mapping file: short text with `runs:` at the beginning of a line."""
     try:
-        with path.open("rb") as file:
-            start = file.read(_LARGEST_MAPPING + 1)
-    except OSError:
+        start = read_bytes(path, _LARGEST_MAPPING + 1)
+    except DataError:
         return False
     return len(start) <= _LARGEST_MAPPING and b"\0" not in start and _RUNS.search(start) is not None
 
@@ -152,24 +153,20 @@ def _decoded(data: bytes, name: str) -> str:
 def _json(text: str, name: str) -> tuple[pl.DataFrame, np.ndarray]:
     """Objects, one a line or in one list, as columns of text; nested values become null."""
     try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
+        whole = load_json(text)
+    except ValueError:
         whole = None
     if isinstance(whole, dict):
         raise DataError(
             f"{name}: one JSON object; expected a table: an object on each line, with source, "
             f"target, item and score (docs/harnesses.md)"
         )
-    rows: list[tuple[int, Any]] = list(enumerate(whole, 1)) if isinstance(whole, list) else []
-    lines = [] if rows else text.split("\n")
-    try:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                rows.append((number, json.loads(line)))
-    except (ValueError, RecursionError):
-        where = f"row {len(rows) + 1}" if rows else "the file"
-        what = "is not a JSON object; was the file cut short?" if rows else f"is not JSON; {_TABLE}"
-        raise DataError(f"{name}: {where} {what}") from None
+    rows = list(enumerate(whole, 1) if isinstance(whole, list) else json_lines(text))
+    for good, (_, row) in enumerate(rows):
+        if isinstance(row, ValueError):
+            where = f"row {good + 1}" if good else "the file"
+            cut = "is not a JSON object; was the file cut short?"
+            raise DataError(f"{name}: {where} {cut if good else f'is not JSON; {_TABLE}'}")
     columns: dict[str, None] = {}
     for number, row in rows:
         if not isinstance(row, dict):
@@ -187,11 +184,13 @@ def _json(text: str, name: str) -> tuple[pl.DataFrame, np.ndarray]:
 
 def _as_text(value: Any) -> str | None:
     """A JSON value as text; a whole float, as pandas writes an integer, without its point."""
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else None if value != value else str(value)
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, str | int) else None
+    return str(value) if isinstance(value, str | int | float) else None
 
 
 def _csv(text: str, name: str) -> tuple[pl.DataFrame, np.ndarray]:
@@ -226,9 +225,7 @@ def _csv(text: str, name: str) -> tuple[pl.DataFrame, np.ndarray]:
             if len(row) > len(header):
                 wrong += "; where numbers have decimal commas, separate the columns with semicolons"
             raise DataError(f"{name}: {not_a_table or wrong}")
-    columns = zip(*rows, strict=True) if rows else ([] for _ in header)
-    schema = dict.fromkeys(header, pl.String)
-    return pl.DataFrame(dict(zip(header, map(list, columns), strict=True)), schema), np.array(lines)
+    return pl.DataFrame(rows, dict.fromkeys(header, pl.String), orient="row"), np.array(lines)
 
 
 def _check_header(header: list[str], name: str) -> None:
@@ -246,15 +243,9 @@ def _check_header(header: list[str], name: str) -> None:
 
 
 def read_ceiling(text: str) -> Ceiling:
-    """The ceiling that an option names.
+    """The ceiling that an option names: a number, `self`, or the path of a table.
 
-    Args:
-        text: a number, `self`, or the path of a CSV or Parquet file with columns `target` and
-            `ceiling`.
-
-    Raises:
-        DataError: it is none of these, or the table has other columns, a target twice, or a value
-            that is not a number.
+    The table has a `ceiling` for each `target`; no target is there twice.
     """
     if text == "self":
         return "self"

@@ -8,8 +8,7 @@
 An empty source is the base. Model, seed and step are optional; other columns are ignored. An empty
 number, or `nan`, is not measured. Names are untrusted and kept exactly as given.
 
-In:   a `files.RawTable`.
-Out:  an `InputTable` for `matrix`, or a `DataError` that names the file, the row and the column.
+A `DataError` names the file, the row and the column.
 """
 
 from typing import Literal, NamedTuple
@@ -35,10 +34,8 @@ from transferscope.readers.plain import (
     regular,
     unpivoted,
 )
-from transferscope.readers.spelling import LONGEST_NAME, check_name, name_problem
+from transferscope.readers.spelling import LONGEST_NAME, name_problem
 from transferscope.store.parquet import without_repeated_scores
-
-__all__ = ["FORMATS", "InputTable", "Kind", "check_name", "read_table", "rename_model"]
 
 Kind = Literal["pgf table", "accuracy table", "predictions"]
 
@@ -77,15 +74,11 @@ class InputTable(NamedTuple):
 
 
 def read_table(raw: RawTable, model: str | None) -> InputTable:
-    """The rows of one file.
+    """The rows of one file; refuses columns that fit no format, and invalid rows.
 
     Args:
-        raw: the file.
         model: a name for the table's single model; None keeps the table's own `model` column, or
             else takes the file's name without its ending.
-
-    Raises:
-        DataError: the columns fit no format, or a row is invalid.
     """
     frame = raw.frame.select(pl.all().exclude("row", "file"))
     frame = frame.with_columns(pl.Series("row", raw.lines))
@@ -101,12 +94,7 @@ def read_table(raw: RawTable, model: str | None) -> InputTable:
         rows, more = _accuracy_rows(regular(frame, raw.name, named), raw.name)
         notes += more
     else:
-        frame = frame.select(pl.all().exclude("source", "target", "pgf")).rename(
-            {"ft_task": "source", "task": "target", _VALUE: "pgf"}
-        )
-        if "model" not in frame.columns:
-            frame = frame.with_columns(model=pl.lit(named))
-        rows, notes = _pgf_rows(frame, raw.name)
+        rows, notes = _pgf_rows(frame, raw.name, named)
     return InputTable(kind, rename_model(rows, model, raw.name), notes)
 
 
@@ -157,32 +145,32 @@ def _kind(raw: RawTable) -> Kind:
 def _prediction_rows(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     """Rows of a predictions table; a score that only repeats `correct` is not kept."""
     if "score" in frame.columns:
-        values = frame["score"]
-        if values.dtype == pl.String:
-            text = values.str.strip_chars().str.to_lowercase()
+        if frame["score"].dtype == pl.String:
+            text = pl.col("score").str.strip_chars().str.to_lowercase()
             frame = frame.with_columns(score=text.replace({"true": "1", "false": "0"}))
-        score, _ = numbers(frame, "score", name)
-        frame = frame.with_columns(score)
+        frame = frame.with_columns(numbers(frame, "score", name)[0])
     if "correct" not in frame.columns:
         empty = "score is empty; leave out rows of items that were not evaluated"
         refuse(frame["score"].is_null(), frame, name, empty)
         frame = frame.with_columns(correct=pl.col("score") == 1)
-    item = text_column(frame["item"], frame, name)
     given = [column for column in _ANSWERS if column in frame.columns]
-    rows = _blanks_to_null(frame.select(*CELL, item, *given, "row"))
-    _check_names(rows, (*CELL, "item"), name)
+    rows = frame.select(*CELL, text_column(frame["item"], frame, name), *given, "row")
+    rows = _with_nulls(rows, (*CELL, "item"), name)
     return without_repeated_scores(check_predictions(rows, name))
 
 
-def _pgf_rows(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
+def _pgf_rows(frame: pl.DataFrame, name: str, model: str) -> tuple[pl.DataFrame, list[str]]:
+    frame = frame.select(pl.all().exclude("source", "target"))
+    frame = frame.rename({"ft_task": "source", "task": "target"})
+    if "model" not in frame.columns:
+        frame = frame.with_columns(model=pl.lit(model))
     rows = _names(frame, name)
     for column, given in (("seed", "seed"), ("source", "ft_task")):
         refuse(rows[column].is_null(), rows, name, f"{given} is empty")
-    values, notes = numbers(frame, "pgf", name, _VALUE)
-    rows = rows.with_columns(values)
-    refuse_value(values > 1 + 1e-9, frame, name, "pgf", "a PGF is at most 1", _VALUE)
+    values, notes = numbers(frame, _VALUE, name)
+    refuse_value(values > 1 + 1e-9, frame, name, _VALUE, "a PGF is at most 1")
     check_unique(rows, CELL, name)
-    return rows, notes
+    return rows.with_columns(pgf=values), notes
 
 
 def _accuracy_rows(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
@@ -205,40 +193,39 @@ def _accuracy_rows(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[s
 
 
 def _check_counts(given: dict[str, pl.Series], frame: pl.DataFrame, name: str) -> None:
+    def refuse_where(bad: pl.Series, column: str, expected: str) -> None:
+        refuse_value(bad, frame, name, column, expected)
+
     correct, total = given["correct"], given["total"]
-    for column, values in (("correct", correct), ("total", total)):
-        refuse_value(values < 0, frame, name, column, "expected 0 or more")
-        fractional = values != values.round(0)
-        refuse_value(fractional, frame, name, column, "expected a whole number")
-    refuse_value(total == 0, frame, name, "total", "expected at least 1")
-    refuse_value(total > _MOST_ITEMS, frame, name, "total", f"expected at most {_MOST_ITEMS:,}")
+    for values in (correct, total):
+        refuse_where(values < 0, values.name, "expected 0 or more")
+        refuse_where(values != values.round(0), values.name, "expected a whole number")
+    refuse_where(total == 0, "total", "expected at least 1")
+    refuse_where(total > _MOST_ITEMS, "total", f"expected at most {_MOST_ITEMS:,}")
     half = correct.is_null() != total.is_null()
     refuse(half, frame, name, "one of correct and total is empty; give both or neither")
-    refuse_value(correct > total, frame, name, "correct", "more than total")
+    refuse_where(correct > total, "correct", "more than total")
     if "accuracy" in given:
         apart = (given["accuracy"] - correct / total).abs() > _AGREE + 1e-9
-        refuse_value(apart, frame, name, "accuracy", "which is not correct / total")
+        refuse_where(apart, "accuracy", "which is not correct / total")
 
 
 def _names(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     """The cell columns as checked text, and the row numbers."""
-    rows = frame.select(*(text_column(frame[c], frame, name) for c in CELL), frame["row"])
-    rows = _blanks_to_null(rows)
-    _check_names(rows, CELL, name)
-    for column, given in (("model", "model"), ("target", "task" if "pgf" in frame else "target")):
+    rows = frame.select(*(text_column(frame[c], frame, name) for c in CELL), "row")
+    rows = _with_nulls(rows, CELL, name)
+    for column, given in (("model", "model"), ("target", "task" if _VALUE in frame else "target")):
         refuse(rows[column].is_null(), rows, name, f"{given} is empty")
     return rows
 
 
-def _blanks_to_null(frame: pl.DataFrame) -> pl.DataFrame:
+def _with_nulls(rows: pl.DataFrame, names: tuple[str, ...], name: str) -> pl.DataFrame:
+    """The rows with null for blank text, after a check of the columns of names."""
     text = pl.col(pl.String)
-    return frame.with_columns(pl.when(text.str.strip_chars() != "").then(text))
-
-
-def _check_names(rows: pl.DataFrame, columns: tuple[str, ...], name: str) -> None:
-    for column in columns:
+    rows = rows.with_columns(pl.when(text.str.strip_chars() != "").then(text))
+    for column in names:
         values = rows[column]
         odd = (values.str.len_chars() > LONGEST_NAME) | values.str.contains("\0", literal=True)
-        if odd.any():
-            value = rows.filter(odd)[column][0]
+        for value in values.filter(odd).head(1):
             refuse(odd, rows, name, f"{column} {name_problem(value)}")
+    return rows

@@ -2,9 +2,6 @@
 
 Benchmarks correct their labels: BLINK replaced those of one task in 2025. Results by old and by
 new labels answer different questions, so a note must warn where they stand side by side.
-
-In:   predictions, and the records that a study keeps beside its tables.
-Out:  a hash of the right answers of each target, and notes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,12 +37,9 @@ def gold_of(rows: pl.DataFrame, records: Iterable[Mapping[str, Any]] = ()) -> di
 
 def record_notes(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """A study's notes on its items, each once."""
-    listed = [note for record in records for note in _listed(record.get("notes"))]
-    return list(dict.fromkeys(shown(note[:_LONGEST]) for note in listed if isinstance(note, str)))
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    lists = (listed for each in records if isinstance(listed := each.get("notes"), list))
+    notes = (note for listed in lists for note in listed if isinstance(note, str))
+    return list(dict.fromkeys(shown(note[:_LONGEST]) for note in notes))
 
 
 def gold_notes(

@@ -35,10 +35,9 @@ def is_wide(columns: list[str]) -> bool:
 
 
 def unpivoted(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
-    """A wide table as a long one, with a column accuracy, and notes.
+    """A wide table as a long one with a column accuracy, and notes.
 
-    Raises:
-        DataError: a column describes the run, or a target's column holds no numbers.
+    Refuses a column that describes the run, and a target without numbers.
     """
     columns = [column for column in frame.columns if column not in _KEYS]
     for column in columns:
@@ -65,13 +64,10 @@ def unpivoted(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[str]]:
 
 
 def regular(frame: pl.DataFrame, name: str, model: str) -> pl.DataFrame:
-    """The rows with the columns model, seed, source and target as text.
+    """The rows with the columns model, seed, source and target as text; refuses what is no name.
 
     A source such as `base` becomes null, a step beside a source a checkpoint (`Jigsaw @ 500`), a
     missing model `model`, and missing seeds `DEFAULT_SEED`, except for the base.
-
-    Raises:
-        DataError: a column does not hold names, or a step has no source or is not a whole number.
     """
     for column, default in (("model", model), ("seed", None)):
         if column not in frame.columns:
@@ -108,54 +104,45 @@ def _with_steps(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     return frame.with_columns(pl.Series("source", sources, pl.String)).drop("step")
 
 
-def numbers(
-    frame: pl.DataFrame, column: str, name: str, shown: str = ""
-) -> tuple[pl.Series, list[str]]:
-    """A column as finite floats, null where not measured, and notes.
+def numbers(frame: pl.DataFrame, column: str, name: str) -> tuple[pl.Series, list[str]]:
+    """A column as finite floats, null where not measured, and notes; refuses anything else.
 
     A comma is a decimal mark where the column has no point. An error after ± is dropped.
-
-    Raises:
-        DataError: a value is not a finite number.
     """
-    values, shown, notes = frame[column], shown or column, list[str]()
+    values, notes = frame[column], list[str]()
     if values.dtype == pl.String:
         text = values.str.strip_chars()
         bare = text.str.replace(_ERROR, "")
         if (bare != text).any():
-            notes.append(f"{name}: {shown}: errors after ± are left out")
+            notes.append(f"{name}: {column}: errors after ± are left out")
         if not bare.str.contains(".", literal=True).any():
             # 1,234 alone may be over a thousand; 0,863 or 51,2 in the column shows that it is not.
             thousands = bare.str.contains(r"^[+-]?[1-9]\d*,\d{3}$").fill_null(False)
             clear = bare.str.contains(",", literal=True).fill_null(False) & ~thousands
             if not clear.any():
                 mark = "write it with a point, or without a mark for thousands"
-                refuse_value(thousands, frame, name, column, mark, shown)
+                refuse_value(thousands, frame, name, column, mark)
             bare = bare.str.replace(r"^([+-]?\d+),(\d+)$", "$1.$2")
         floats = bare.cast(pl.Float64, strict=False)
         unread = floats.is_null() & (text != "").fill_null(False)
         expected = "expected a number, or nothing where not measured"
-        refuse_value(unread, frame, name, column, expected, shown)
+        refuse_value(unread, frame, name, column, expected)
     elif values.dtype == pl.Boolean or values.dtype.is_numeric() or values.dtype == pl.Null:
         floats = values.cast(pl.Float64)
     else:
-        raise DataError(f"{name}: column {shown!r} holds {values.dtype}, expected numbers")
-    refuse_value(floats.is_infinite(), frame, name, column, "expected a finite number", shown)
+        raise DataError(f"{name}: column {column!r} holds {values.dtype}, expected numbers")
+    refuse_value(floats.is_infinite(), frame, name, column, "expected a finite number")
     return floats.fill_nan(None).alias(column), notes
 
 
 def accuracies(frame: pl.DataFrame, name: str) -> tuple[pl.Series, list[str]]:
-    """The column accuracy as fractions in [0, 1], and notes.
+    """The column accuracy as fractions in [0, 1], and notes; refuses what may be either unit.
 
     It is percent if every value has the sign, or if the column as a whole can be nothing else: no
     value above 100, some above 10, none between 0 and 1.
-
-    Raises:
-        DataError: a value is not a number or out of range, or may be a fraction or percent.
     """
     values, bare = frame["accuracy"], _without_percent(frame["accuracy"])
-    text = values.dtype == pl.String
-    signed = (bare != values).fill_null(False) if text else pl.Series([False] * len(values))
+    signed = bare.ne_missing(values)
     if signs := bool(signed.any()):
         filled = (bare.str.strip_chars() != "").fill_null(False)
         expected = "but other values have the sign %; give it to every value or to none"
@@ -185,22 +172,20 @@ def _without_percent(values: pl.Series) -> pl.Series:
 def _refuse_unclear(values: pl.Series, frame: pl.DataFrame, name: str) -> None:
     """Refuse a column with values above 1 that need not be percent."""
     remedy = "write all as fractions (0.863), or give every value the sign % (86.3%)"
-    most = frame["accuracy"][int(values.arg_max() or 0)]
+    beside = (
+        f"beside {frame['accuracy'][values.arg_max() or 0]!r}, so fractions and percent are mixed"
+    )
     small = (values > 0) & (values <= 1)
-    beside = f"beside {most!r}, so fractions and percent are mixed; {remedy}"
-    refuse_value(small, frame, name, "accuracy", beside)
+    refuse_value(small, frame, name, "accuracy", f"{beside}; {remedy}")
     above = (values > 1) & (values.max() <= pl.Series([_LEAST_PERCENT]))
     unclear = f"neither a fraction nor clearly percent; {remedy}"
     refuse_value(above, frame, name, "accuracy", unclear)
 
 
 def refuse_value(
-    bad: pl.Series, frame: pl.DataFrame, name: str, column: str, expected: str, shown: str = ""
+    bad: pl.Series, frame: pl.DataFrame, name: str, column: str, expected: str
 ) -> None:
     """Refuse the first bad number of a column, with its row and value."""
-    if not bad.any():
-        return
-    index = int(bad.fill_null(False).arg_max() or 0)
-    found = frame[column][index]
-    found = found.strip()[:40] if isinstance(found, str) else found
-    refuse(bad, frame, name, f"{shown or column} is {found!r}, {expected}")
+    for found in frame[column].filter(bad).head(1):
+        found = found.strip()[:40] if isinstance(found, str) else found
+        refuse(bad, frame, name, f"{column} is {found!r}, {expected}")

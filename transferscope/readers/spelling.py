@@ -37,16 +37,13 @@ def check_name(value: str, what: str) -> None:
 
 
 def check_spelling(rows: pl.DataFrame, name: str) -> None:
-    """Refuse names that differ in spelling alone, and words that stand for no task.
+    """Refuse names in two spellings, words for "no source" as a source, and means as a target.
+
+    Spellings differ only in case, spaces, or marks between words: of tasks (sources and targets
+    together), of models, or of the seeds of one model.
 
     Args:
         rows: columns model, seed, source and target, and `row` if they are of one file.
-        name: the file's name.
-
-    Raises:
-        DataError: two tasks (sources and targets together), models, or seeds of one model differ
-            only in case, spaces, or marks between words; a source means "no source"; or a target
-            is a mean of the others.
     """
     numbered = rows if "row" in rows.columns else rows.with_columns(row=pl.lit(None))
     for column, words, remedy in (

@@ -42,11 +42,7 @@ class Harness(Protocol):
         ...
 
     def read(self, file: ForeignFile, options: Options, /) -> HarnessLog:
-        """The file's samples, or its averages.
-
-        Raises:
-            DataError: the file lacks what it must have; `ForeignFile.refuse` names file and row.
-        """
+        """The file's samples, or its averages; `ForeignFile.refuse` names what must be there."""
         ...
 
 

@@ -12,7 +12,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from transferscope.readers.harness.foreign_files import ForeignFile, string_of, text_of
+from transferscope.readers.harness.foreign_files import (
+    ForeignFile,
+    dict_of,
+    string_of,
+    text_of,
+)
 from transferscope.readers.harness.samples import (
     ANY,
     CHOICES,
@@ -29,35 +34,28 @@ _ITEM = re.compile(r"(?:val|test)_.+_\d+")
 
 
 def recognize(file: ForeignFile) -> bool:
-    """Whether BLINK's own evaluation wrote the file."""
     return bool(_outputs(file)) or _is_flat(file)
 
 
 def _outputs(file: ForeignFile) -> list[dict[str, Any]]:
-    """The rows of an output file; none if it is not one."""
-    value = file.value
-    if not isinstance(value, dict) or not value.keys() <= {"val", "test"}:
+    """The rows of an output file; none of any other file."""
+    splits = dict_of(file.value)
+    if not splits.keys() <= {"val", "test"} or any(
+        type(split) is not list for split in splits.values()
+    ):
         return []
-    if not all(isinstance(split, list) for split in value.values()):
-        return []
-    rows = [row for split in value.values() for row in split]
-    return rows if all(isinstance(row, dict) and "idx" in row for row in rows) else []
+    rows = [row for split in splits.values() for row in split]
+    return rows if all("idx" in dict_of(row) for row in rows) else []
 
 
 def _is_flat(file: ForeignFile) -> bool:
     """Whether the file maps BLINK's items to options, as predictions and gold do."""
-    value = file.value
-    if not isinstance(value, dict) or not value:
-        return False
-    return all(_ITEM.fullmatch(k) and isinstance(v, str) for k, v in value.items())
+    items = dict_of(file.value).items()
+    return bool(items) and all(_ITEM.fullmatch(k) and isinstance(v, str) for k, v in items)
 
 
 def gold_of(file: ForeignFile) -> Mapping[str, int]:
-    """The right options of a gold file, by item.
-
-    Raises:
-        DataError: the file is not a gold file, or an answer is not an option.
-    """
+    """The right options by item; refuses any other file, and an answer that is no option."""
     if not _is_flat(file):
         raise file.refuse(1, 'a gold file must be {"val_Relative_Depth_1": "(A)", ..}')
     gold = {}
@@ -78,7 +76,7 @@ def read(file: ForeignFile, options: Options) -> HarnessLog:
         rows = _outputs(file)
     found, unknown, hidden = [], 0, False
     for number, values in enumerate(rows, 1):
-        item = text_of(values["idx"])
+        item = text_of(values, "idx")
         target = target_of_item(item)
         if target is None:
             raise file.refuse(number, f"idx must be val_TASK_NUMBER, got {item[:60]!r}")
@@ -89,17 +87,10 @@ def read(file: ForeignFile, options: Options) -> HarnessLog:
             is_hidden = values.get("answer") == HIDDEN
             hidden, unknown = hidden or is_hidden, unknown + (not is_hidden)
             continue
-        parsed = text_of(values.get("prediction"))
-        found.append(
-            HarnessSample(
-                *(target, item, number),
-                reply=string_of(values.get("full_prediction")),
-                choices=CHOICES.get(target, ANY),
-                answer=answer,
-                parsed=parsed,
-                score=float(letter_index(parsed) == answer),
-            )
-        )
+        reply, parsed = string_of(values, "full_prediction"), text_of(values, "prediction")
+        score = float(letter_index(parsed) == answer)
+        choices = CHOICES.get(target, ANY)
+        found.append(HarnessSample(target, item, number, reply, choices, answer, parsed, score))
     notes = ["items whose right answer BLINK keeps hidden are left out"] if hidden else []
     if unknown:
         why = " (the gold lacks them; is it the whole file of right answers?)"

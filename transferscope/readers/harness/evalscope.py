@@ -15,7 +15,6 @@ from typing import Any
 
 from transferscope.readers.harness.foreign_files import (
     ForeignFile,
-    at,
     dict_of,
     fraction_of,
     list_of,
@@ -41,7 +40,6 @@ _ROUNDING = 0.5e-4
 
 
 def recognize(file: ForeignFile) -> bool:
-    """Whether EvalScope wrote the file."""
     predictions = {"index", "model", "model_output"} <= file.first.keys()
     return _is_review(file.first) or _is_report(file) or predictions
 
@@ -59,9 +57,8 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
     if _is_report(file):
         return _report(file)
     if not _is_review(file.first):
-        return HarnessLog(
-            notes=("EvalScope's predictions hold no scores; name its folder reviews/",)
-        )
+        note = "EvalScope's predictions hold no scores; name its folder reviews/"
+        return HarnessLog(notes=(note,))
     target = _named(file.name.rpartition(".")[0])
     return HarnessLog([_review(file, row, values, target) for row, values in file.rows])
 
@@ -74,24 +71,22 @@ def _named(name: str) -> str:
 
 
 def _review(file: ForeignFile, row: int, values: dict[str, Any], target: str) -> HarnessSample:
-    item = text_of(values.get("index"))
+    item = text_of(values, "index")
     if not item or not {"sample_score", "choices"} & values.keys():
         raise file.refuse(row, "the review must have an index and a score")
     if "sample_score" in values:
-        score = dict_of(at(values, "sample_score", "score"))
+        score = dict_of(values, "sample_score", "score")
         parsed, gold = score.get("extracted_prediction"), values.get("target")
         reply, marks, main = (score.get(k) for k in ("prediction", "value", "main_score_name"))
         prompt = message_text(values.get("input"))
     else:
-        choice = at(values, "choices", 0)
-        parsed, gold, main = at(choice, "review", "pred"), at(choice, "review", "gold"), None
-        reply, marks = at(choice, "message", "content"), at(choice, "review", "result")
-        prompt = ""
+        review = dict_of(values, "choices", 0, "review")
+        parsed, gold, marks = (review.get(k) for k in ("pred", "gold", "result"))
+        reply, main, prompt = string_of(values, "choices", 0, "message", "content"), None, ""
     found = accuracy_of(marks, main) if isinstance(marks, dict) else ("", fraction_of(marks))
     choices = options_in(prompt)
     return HarnessSample(
-        *(target, item, row, string_of(reply)),
-        choices=choices,
+        *(target, item, row, string_of(reply), choices),
         answer=option_index(gold, choices),
         parsed=text_of(parsed) or None,
         score=found[1] if found else None,
@@ -101,14 +96,14 @@ def _review(file: ForeignFile, row: int, values: dict[str, Any], target: str) ->
 
 def _report(file: ForeignFile) -> HarnessLog:
     """The first metric by subset; the scores are exact if all of them are counts of items."""
-    metrics, dataset = list_of(file.value["metrics"]), text_of(file.value["dataset_name"])
-    name = text_of(at(metrics, 0, "name")) if metrics else "no metric"
+    metrics, dataset = list_of(file.value, "metrics"), text_of(file.value, "dataset_name")
+    name = text_of(metrics, 0, "name") if metrics else "no metric"
     subsets: list[tuple[str, float, int | None]] = []
-    for category in list_of(at(metrics, 0, "categories")):
-        for subset in map(dict_of, list_of(at(category, "subsets"))):
-            score, total = fraction_of(subset.get("score")), number_of(subset.get("num"))
+    for category in list_of(metrics, 0, "categories"):
+        for subset in map(dict_of, list_of(category, "subsets")):
+            score, total = fraction_of(subset, "score"), number_of(subset, "num")
             if score is not None and not subset.get("is_aggregate"):
-                subsets.append((text_of(subset.get("name")), score, int(total) if total else None))
+                subsets.append((text_of(subset, "name"), score, int(total) if total else None))
     if not subsets or less_is_better(name):
         note = f"{dataset}: {name} is not an accuracy in [0, 1] and is left out"
         return HarnessLog(notes=(note,))

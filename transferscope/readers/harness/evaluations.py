@@ -6,6 +6,7 @@ Out:  predictions if every run has per-sample logs, else accuracies. Sources are
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,6 @@ import polars as pl
 from transferscope.errors import DataError
 from transferscope.predictions import COLUMNS, some
 from transferscope.readers.harness.judging import (
-    JudgedSample,
     JudgedSamples,
     Reader,
     apply_gold,
@@ -22,20 +22,15 @@ from transferscope.readers.harness.judging import (
     read_gold,
     reading_notes,
 )
-from transferscope.readers.harness.mapping import (
-    MappingFile,
-    RunPath,
-    expanded,
-    read_mapping,
-)
+from transferscope.readers.harness.mapping import MappingFile, RunPath, expanded, read_mapping
 from transferscope.readers.harness.runs import RunKey, RunLog, read_run
-from transferscope.readers.harness.samples import HarnessSample, Options
+from transferscope.readers.harness.samples import Options
+from transferscope.readers.plain import DEFAULT_SEED
 from transferscope.suites import KNOWN_TASKS
-from transferscope.tasks.checkpoints import checkpoint
+from transferscope.tasks.checkpoints import Checkpoint, checkpoint
 
 NEAR = 0.01
 """Distance from a whole number, in items, up to which an average is a count of right answers."""
-DEFAULT_SEED = "0"
 _KEYS = ("model", "source", "seed", "target")
 _JUDGED = ("choice", "answer", "correct", "unreadable", "score", "read_by")
 
@@ -54,23 +49,13 @@ class Evaluated(NamedTuple):
 
 
 def read_evaluations(path: Path, model: str | None) -> Evaluated:
-    """Every run of a mapping file.
-
-    Args:
-        model: the base model's name if the file has none; None takes the file's name.
-
-    Raises:
-        DataError: the mapping or a file is not what it must be, or the runs cannot be compared.
-    """
+    """Every run of a mapping file; `model` names the base model if the file does not."""
     mapping = read_mapping(path)
     return evaluate(mapping, path.parent, mapping.model or model or path.name.rsplit(".", 1)[0])
 
 
 def evaluate(mapping: MappingFile, folder: Path, model: str) -> Evaluated:
-    """Every run of a mapping; its paths start at `folder`.
-
-    Args:
-        model: the base model's name for runs without one.
+    """Every run of a mapping, whose paths start at `folder`; runs without a model get `model`.
 
     Raises:
         DataError: a file is not what it must be, or the runs cannot be compared.
@@ -80,8 +65,10 @@ def evaluate(mapping: MappingFile, folder: Path, model: str) -> Evaluated:
     metrics: dict[RunKey, str | None] = {}
     notes: list[str] = []
     for run, parts, found in expanded(mapping.runs, folder):
-        seed = run.seed if run.source is None else run.seed or DEFAULT_SEED
-        key = RunKey(run.model or model, run.named_source, seed)
+        source, seed = run.source, run.seed
+        if source is not None:  # each checkpoint is a source
+            source, seed = Checkpoint(source, run.step).name, seed or DEFAULT_SEED
+        key = RunKey(run.model or model, source, seed)
         paths.setdefault(key, []).extend(parts)
         metrics.setdefault(key, run.metric or mapping.metric)
         notes += found
@@ -93,7 +80,7 @@ def evaluate(mapping: MappingFile, folder: Path, model: str) -> Evaluated:
     notes += _check_metrics(logs, metrics)
     notes += [note for log in logs.values() for note in log.notes]
     items = all(log.samples for log in logs.values())
-    rows, more = (_predictions if items else _accuracies)(logs, mapping.replies)
+    rows, more = _rows(logs, mapping.replies, items=items)
     inputs = [
         {
             "model": key.model,
@@ -109,14 +96,12 @@ def evaluate(mapping: MappingFile, folder: Path, model: str) -> Evaluated:
 def _ordered(keys: Mapping[RunKey, Any]) -> list[RunKey]:
     """Models and finetunes as they first appear, the base first, checkpoints by step."""
     models = list(dict.fromkeys(key.model for key in keys))
-    finetunes = list(dict.fromkeys(checkpoint(key.source).task for key in keys if key.source))
+    finetunes = list(dict.fromkeys(checkpoint(key.source or "").task for key in keys))
 
-    def place(key: RunKey) -> tuple[int, int, float]:
-        model = models.index(key.model)
-        if key.source is None:
-            return model, -1, 0
-        task, step = checkpoint(key.source)
-        return model, finetunes.index(task), float("inf") if step is None else step
+    def place(key: RunKey) -> tuple[int, bool, int, float]:
+        task, step = checkpoint(key.source or "")
+        last = inf if step is None else step
+        return models.index(key.model), key.source is not None, finetunes.index(task), last
 
     return sorted(keys, key=place)
 
@@ -124,11 +109,7 @@ def _ordered(keys: Mapping[RunKey, Any]) -> list[RunKey]:
 def _check_metrics(
     logs: Mapping[RunKey, RunLog], requested: Mapping[RunKey, str | None]
 ) -> Iterator[str]:
-    """Notes on tasks without the mapping's metric.
-
-    Raises:
-        DataError: no task of a run has it, or the scores of a target are of two metrics.
-    """
+    """Notes on tasks without the mapping's metric; refuses runs without it, and mixed metrics."""
     first: dict[str, tuple[str, RunLog]] = {}
     for key, log in logs.items():
         metric = requested[key]
@@ -149,79 +130,69 @@ def _check_metrics(
                 )
 
 
-def _targets(names: Sequence[str]) -> list[str]:
-    """BLINK's tasks in BLINK's order, then the others as found."""
-    found = list(dict.fromkeys(names))
-    return [t for t in KNOWN_TASKS if t in found] + [t for t in found if t not in KNOWN_TASKS]
-
-
-def _judged(log: RunLog, order: Sequence[str], first: Reader) -> tuple[JudgedSamples, list[str]]:
-    """The judged samples of a run, and notes on replies and omissions."""
-    found: dict[str, list[tuple[HarnessSample, JudgedSample]]] = {}
-    notes: list[str] = []
-    by_harness: dict[str, dict[str, list[tuple[HarnessSample, JudgedSample]]]] = {}
-    for target in (name for name in order if name in log.samples):
-        samples = log.samples[target].values()
-        found[target] = pairs = [
-            (s, each) for s in samples if (each := judge(s, first)) is not None
-        ]
-        by_harness.setdefault(log.harnesses[target], {})[target] = pairs
-        if lost := len(samples) - len(pairs):
-            notes.append(
-                f"{log.label}: {target}: {lost} items have neither a reply with a right answer nor "
-                f"a score in [0, 1], and are left out"
-            )
-    for harness, judged in by_harness.items():
-        notes += reading_notes(log.label, harness, judged, first)
-    return found, notes
-
-
-def _predictions(logs: Mapping[RunKey, RunLog], first: Reader) -> tuple[pl.DataFrame, list[str]]:
-    """A row for each run and item, and notes."""
+def _rows(
+    logs: Mapping[RunKey, RunLog], first: Reader, *, items: bool
+) -> tuple[pl.DataFrame, list[str]]:
+    """A row for each run and item, or else for each run and target, and notes."""
+    sampled = list(dict.fromkeys(target for log in logs.values() for target in log.samples))
+    found = sampled
+    if not items:
+        found = dict.fromkeys(t for log in logs.values() for t in (*log.samples, *log.scores))
+    order = [t for t in KNOWN_TASKS if t in found] + [t for t in found if t not in KNOWN_TASKS]
     rows: list[tuple[Any, ...]] = []
     notes: list[str] = []
-    order = _targets([target for log in logs.values() for target in log.samples])
     for key, log in logs.items():
         judged, more = _judged(log, order, first)
         notes += more
-        rows += [
-            (*key, target, sample.item, *each[: len(_JUDGED)], sample.row)
-            for target, pairs in judged.items()
-            for sample, each in pairs
-        ]
-        if alone := [target for target in log.scores if target not in order]:
-            notes.append(f"{log.label}: averages without per-sample logs left out: {some(alone)}")
-    schema = {column: COLUMNS[column] for column in (*_KEYS, "item", *_JUDGED)} | {"row": pl.Int64}
-    return pl.DataFrame(rows, schema=schema, orient="row"), notes
-
-
-def _accuracies(logs: Mapping[RunKey, RunLog], first: Reader) -> tuple[pl.DataFrame, list[str]]:
-    """A row for each run and target, with counts where they are certain, and notes."""
-    rows: list[tuple[Any, ...]] = []
-    notes: list[str] = []
-    order = _targets([t for log in logs.values() for t in (*log.samples, *log.scores)])
-    for key, log in logs.items():
-        judged, more = _judged(log, order, first)
-        notes += more
+        if items:
+            rows += [
+                (*key, target, sample.item, *each[: len(_JUDGED)], sample.row)
+                for target, pairs in judged.items()
+                for sample, each in pairs
+            ]
+            if alone := [target for target in log.scores if target not in order]:
+                left_out = f"averages without per-sample logs left out: {some(alone)}"
+                notes.append(f"{log.label}: {left_out}")
+            continue
         if not log.samples:
             notes.append(
                 f"{log.label}: averages alone, without per-sample logs: replies cannot be read "
                 f"again, and items cannot be paired"
             )
         for target in order:
-            cells = _average(log, judged, target)
-            if cells is not None:
+            if cells := _average(log, judged, target):
                 rows.append((*key, target, *cells, len(rows) + 1))
-    read = {target for log in logs.values() for target in log.samples}
-    for log in logs.values():
-        if mixed := [target for target in log.scores if target in read - log.samples.keys()]:
+    for log in () if items else logs.values():
+        if mixed := [t for t in log.scores if t in sampled and t not in log.samples]:
             notes.append(
                 f"{log.label}: {some(mixed)}: averages of the harness, but replies read in other "
                 f"runs: the rules of scoring may differ"
             )
     schema: dict[str, Any] = dict.fromkeys(_KEYS, pl.String)
-    schema |= dict.fromkeys(("accuracy", "correct", "total"), pl.Float64) | {"row": pl.Int64}
-    return pl.DataFrame(rows, schema=schema, orient="row"), notes
+    if items:
+        schema |= {column: COLUMNS[column] for column in ("item", *_JUDGED)}
+    else:
+        schema |= dict.fromkeys(("accuracy", "correct", "total"), pl.Float64)
+    return pl.DataFrame(rows, schema=schema | {"row": pl.Int64}, orient="row"), notes
+
+
+def _judged(log: RunLog, order: Sequence[str], first: Reader) -> tuple[JudgedSamples, list[str]]:
+    """The judged samples of a run, and notes on replies and omissions."""
+    found: JudgedSamples = {}
+    notes: list[str] = []
+    for target in (name for name in order if name in log.samples):
+        samples = log.samples[target].values()
+        judged = [(sample, judge(sample, first)) for sample in samples]
+        found[target] = [(sample, each) for sample, each in judged if each is not None]
+        if lost := len(samples) - len(found[target]):
+            notes.append(
+                f"{log.label}: {target}: {lost} items have neither a reply with a right answer nor "
+                f"a score in [0, 1], and are left out"
+            )
+    for harness in dict.fromkeys(log.harnesses[target] for target in found):
+        of_harness = {t: pairs for t, pairs in found.items() if log.harnesses[t] == harness}
+        notes += reading_notes(log.label, harness, of_harness, first)
+    return found, notes
 
 
 def _average(

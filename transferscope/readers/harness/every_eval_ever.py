@@ -39,7 +39,6 @@ _AGGREGATE = {"schema_version", "evaluation_results", "model_info"}
 
 
 def recognize(file: ForeignFile) -> bool:
-    """Whether the file follows the schema."""
     return file.first.keys() >= _SAMPLE or file.first.keys() >= _AGGREGATE
 
 
@@ -51,15 +50,14 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
 def _averages(file: ForeignFile) -> HarnessLog:
     by_name: dict[str, dict[str, Any]] = {}
     totals: dict[str, int | None] = {}
-    for result in list_of(file.value["evaluation_results"]):
-        name, metric = text_of(at(result, "evaluation_name")), dict_of(at(result, "metric_config"))
+    for result in list_of(file.value, "evaluation_results"):
+        name, metric = text_of(result, "evaluation_name"), dict_of(result, "metric_config")
         kind = text_of(metric.get("metric_id") or metric.get("metric_name")) or "accuracy"
-        score = number_of(at(result, "score_details", "score"))
-        most = number_of(metric.get("max_score"))
+        score, most = number_of(result, "score_details", "score"), number_of(metric, "max_score")
         usable = metric.get("min_score") == 0 and metric.get("lower_is_better") is False
         fraction = score / most if usable and most in (1, 100) and score is not None else None
         by_name.setdefault(name, {})[kind] = fraction_of(fraction)
-        count = number_of(at(result, "score_details", "uncertainty", "num_samples"))
+        count = number_of(result, "score_details", "uncertainty", "num_samples")
         totals[name] = int(count) if count else None
     scores, others = [], []
     for name, metrics in by_name.items():
@@ -78,7 +76,7 @@ def _samples(file: ForeignFile) -> HarnessLog:
     for row, values in file.rows:
         if not values.keys() >= _SAMPLE:
             raise file.refuse(row, "must have evaluation_name, sample_id and evaluation")
-        result = text_of(values.get("evaluation_result_id"))
+        result = text_of(values, "evaluation_result_id")
         metrics = results.setdefault(text_of(values["evaluation_name"]), {})
         metrics.setdefault(result.rpartition(".")[2], result)
     read, notes = {}, []
@@ -90,7 +88,7 @@ def _samples(file: ForeignFile) -> HarnessLog:
     samples = [
         _sample(row, values)
         for row, values in file.rows
-        if text_of(values.get("evaluation_result_id")) == read[text_of(values["evaluation_name"])]
+        if text_of(values, "evaluation_result_id") == read[text_of(values["evaluation_name"])]
     ]
     return HarnessLog(samples, notes=tuple(notes))
 
@@ -99,19 +97,18 @@ def _sample(row: int, values: Mapping[str, Any]) -> HarnessSample:
     choices = options_of(at(values, "input", "choices"))
     right = _first(at(values, "input", "reference"))
     same = [n for n, choice in enumerate(choices) if choice == text_of(right).strip()]
-    parsed = [at(each, "extracted_value") for each in list_of(values.get("answer_attribution"))]
-    score = fraction_of(at(values, "evaluation", "score"))
-    correct = fraction_of(at(values, "evaluation", "is_correct"))
+    parsed = [text_of(each, "extracted_value") for each in list_of(values, "answer_attribution")]
+    score = fraction_of(values, "evaluation", "score")
     return HarnessSample(
-        target_name(text_of(values["evaluation_name"])),
-        text_of(values["sample_id"]),
+        target_name(text_of(values, "evaluation_name")),
+        text_of(values, "sample_id"),
         row,
         string_of(_first(at(values, "output", "raw"))),
         choices,
         answer=same[0] if len(same) == 1 else option_index(right, choices),
-        parsed=text_of(parsed[-1]) or None if parsed else None,
-        score=correct if score is None else score,
-        prompt=string_of(at(values, "input", "raw")),
+        parsed=(parsed[-1] or None) if parsed else None,
+        score=fraction_of(values, "evaluation", "is_correct") if score is None else score,
+        prompt=string_of(values, "input", "raw"),
     )
 
 

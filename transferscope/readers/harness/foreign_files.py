@@ -1,11 +1,7 @@
 """Open files of other evaluation harnesses, and read single values out of them.
 
 The formats are JSON, JSON lines, CSV, TSV, xlsx and Inspect's zip archives; the first bytes decide.
-The guards against hostile files stand here alone: file size, unpacked size, number of files.
-Pickles are never opened, because they can run code.
-
-In:   a path.
-Out:  a `ForeignFile`, or None if the file is in none of these formats.
+Sizes and numbers of files are limited here. Pickles are never opened, because they can run code.
 """
 
 import csv
@@ -24,7 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transferscope.errors import DataError, MissingExtra
-from transferscope.tasks.untrusted import shown
+from transferscope.readers.files import read_bytes
+from transferscope.tasks.untrusted import json_lines, load_json, shown
 
 LARGEST = 1 << 29
 """Most bytes of a file, packed or unpacked."""
@@ -78,18 +75,11 @@ def load(path: Path) -> ForeignFile | None:
         DataError: the file is missing, too large, or a damaged archive.
         MissingExtra: the file is xlsx, and the package that reads xlsx is not installed.
     """
-    name = path.name
-    try:
-        with path.open("rb") as file:
-            data = file.read(4096)
-            packed = data.startswith(b"PK\x03\x04")
-            if not packed and (b"\0" in data or not data.strip()):
-                return None
-            data += file.read(LARGEST + 1 - len(data))
-    except FileNotFoundError:
-        raise DataError(f"{shown(str(path))}: no such file or folder") from None
-    except OSError as error:
-        raise DataError(f"{shown(str(path))}: cannot be read: {error.strerror}") from None
+    name, start = path.name, read_bytes(path, 4096)
+    packed = start.startswith(b"PK\x03\x04")
+    if not packed and (b"\0" in start or not start.strip()):
+        return None
+    data = read_bytes(path, LARGEST + 1)
     if len(data) > LARGEST:
         raise DataError(f"{shown(name)}: must be at most {LARGEST >> 20} MB; the file is larger")
     parsed = _archive(data, name) if packed else _text(data)
@@ -107,8 +97,8 @@ def _text(data: bytes) -> ForeignFile | None:
     if text.lstrip()[:1] not in ("{", "["):
         return _table(text)
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = load_json(text)
+    except ValueError as error:
         return _json_lines(text, error)
     if isinstance(value, dict):
         return ForeignFile(value, [(1, value)])
@@ -117,30 +107,21 @@ def _text(data: bytes) -> ForeignFile | None:
     return ForeignFile(None, rows, f"{odd} entries are not JSON objects" if odd else "")
 
 
-def _json_lines(text: str, error: Exception) -> ForeignFile:
-    """JSON lines up to the first line that is not an object.
-
-    Args:
-        error: why the text as a whole is not JSON.
-    """
+def _json_lines(text: str, error: ValueError) -> ForeignFile:
+    """JSON lines up to the first that is not an object; `error`: why the text is not one value."""
     rows: list[tuple[int, dict[str, Any]]] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
+    filled = text.rstrip()
+    for number, row in json_lines(text):
         if isinstance(row, dict):
             rows.append((number, row))
             continue
-        if rows and number == text.rstrip().count("\n") + 1:
+        if rows and number == filled.count("\n") + 1:
             broken = f"row {number} is cut short; copy the file again"
         elif rows:
             broken = f"row {number} is not a JSON object"
         elif not isinstance(error, json.JSONDecodeError):
             broken = "JSON is nested too deeply"
-        elif error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip()):
+        elif error.msg.startswith("Unterminated string") or error.pos >= len(filled):
             broken = f"truncated JSON, {len(text):,} characters; copy the file again"
         else:
             broken = f"not JSON: {error}"
@@ -159,7 +140,7 @@ def _table(text: str) -> ForeignFile | None:
         columns = [column.strip() for column in next(records)]
         if max(Counter(columns).values()) > 1:
             return ForeignFile(None, [], "the header repeats a column")
-        for number, record in enumerate((record for record in records if record), 1):
+        for number, record in enumerate(filter(None, records), 1):
             if len(record) != len(columns):
                 widths = f"{len(record)} fields, expected {len(columns)}"
                 return ForeignFile(None, rows, f"row {number}: {widths}")
@@ -227,11 +208,9 @@ def _xlsx(data: bytes, name: str) -> ForeignFile | None:
         raise DataError(f"{shown(name)}: not a readable workbook: {_line(error)}") from None
     # VSI-Bench's workbooks have one sheet for each question type beside the sheet of all.
     frame = sheets.get("ALL", next(iter(sheets.values()), None))
-    return (
-        None
-        if frame is None
-        else ForeignFile(None, list(enumerate(frame.iter_rows(named=True), 1)))
-    )
+    if frame is None:
+        return None
+    return ForeignFile(None, list(enumerate(frame.iter_rows(named=True), 1)))
 
 
 def _line(error: Exception) -> str:
@@ -239,19 +218,14 @@ def _line(error: Exception) -> str:
 
 
 def files_in(path: Path) -> Iterator[Path]:
-    """The file itself, or all files below a folder, in order; links are left out.
-
-    Raises:
-        DataError: the folder holds more files than any harness writes.
-    """
+    """The file itself, or all files below a folder, in order; links are left out."""
     if not path.is_dir():
         yield path
         return
     count = 0
     for folder, folders, names in os.walk(path):
         folders.sort()
-        for name in sorted(names):
-            file = Path(folder, name)
+        for file in (Path(folder, name) for name in sorted(names)):
             if file.is_symlink() or not file.is_file():
                 continue
             count += 1
@@ -289,59 +263,60 @@ def at(value: Any, *keys: str | int) -> Any:
     return value
 
 
-def dict_of(value: Any) -> dict[str, Any]:
-    """The value if it is a JSON object, else an empty one."""
-    return value if isinstance(value, dict) else {}
+def dict_of(value: Any, *keys: str | int) -> dict[str, Any]:
+    """The value `at` the keys if it is a JSON object, else an empty one."""
+    found = at(value, *keys)
+    return found if isinstance(found, dict) else {}
 
 
-def list_of(value: Any) -> list[Any]:
-    """The value if it is a JSON list, else an empty one."""
-    return value if isinstance(value, list) else []
+def list_of(value: Any, *keys: str | int) -> list[Any]:
+    """The value `at` the keys if it is a JSON list, else an empty one."""
+    found = at(value, *keys)
+    return found if isinstance(found, list) else []
 
 
-def string_of(value: Any) -> str | None:
-    """The value if it is a string, else None."""
-    return value if isinstance(value, str) else None
+def string_of(value: Any, *keys: str | int) -> str | None:
+    """The value `at` the keys if it is a string, else None."""
+    found = at(value, *keys)
+    return found if isinstance(found, str) else None
 
 
-def text_of(value: Any) -> str:
-    """A cell as text: whole floats without decimal point, missing values as ""."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+def text_of(value: Any, *keys: str | int) -> str:
+    """The value `at` the keys as text: whole floats without decimal point, missing values as ""."""
+    found = at(value, *keys)
+    if found is None or (isinstance(found, float) and math.isnan(found)):
         return ""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return str(value)
+    if isinstance(found, float) and found.is_integer() and abs(found) < 1e15:
+        return str(int(found))
+    return str(found)
 
 
-def number_of(value: Any) -> float | None:
-    """A cell as a finite number, also from text; None for anything else."""
-    if isinstance(value, str):
-        text = value.strip().lower()
+def number_of(value: Any, *keys: str | int) -> float | None:
+    """The value `at` the keys as a finite number, also from text; None for anything else."""
+    found = at(value, *keys)
+    if isinstance(found, str):
+        text = found.strip().lower()
         try:
-            value = text == "true" if text in ("true", "false") else float(text)
+            found = text == "true" if text in ("true", "false") else float(text)
         except ValueError:
             return None
-    if isinstance(value, int | float) and abs(value) < 1e300 and math.isfinite(value):
-        return float(value)
+    if isinstance(found, int | float) and abs(found) < 1e300 and math.isfinite(found):
+        return float(found)
     return None
 
 
-def fraction_of(value: Any) -> float | None:
-    """A cell as a number in [0, 1]; None for anything else."""
-    number = number_of(value)
+def fraction_of(value: Any, *keys: str | int) -> float | None:
+    """The value `at` the keys as a number in [0, 1]; None for anything else."""
+    number = number_of(value, *keys)
     return number if number is not None and 0 <= number <= 1 else None
 
 
 def message_text(given: Any, key: str = "content") -> str:
-    """The text of a prompt: a string, or the texts of messages.
-
-    Args:
-        key: where a message holds its text, or its parts with a `text` each.
-    """
+    """The text of a prompt: a string, or the texts of messages, whole or in parts, under `key`."""
     if isinstance(given, str):
         return given
     texts: list[str | None] = []
     for message in list_of(given):
-        content = at(message, key)
-        texts += [string_of(at(part, "text")) for part in list_of(content)] or [string_of(content)]
+        parts = [string_of(part, "text") for part in list_of(message, key)]
+        texts += parts or [string_of(message, key)]
     return "\n".join(text for text in texts if text is not None)

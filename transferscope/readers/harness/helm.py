@@ -46,7 +46,6 @@ _METHOD = (
 
 
 def recognize(file: ForeignFile) -> bool:
-    """Whether the file is one of HELM's: scores, replies, or the settings of a run."""
     keys = file.first.keys()
     settings = {"definition_path", "tags"} <= keys or {"scenario_spec", "adapter_spec"} <= keys
     return settings or _kind(file) is not None
@@ -55,7 +54,7 @@ def recognize(file: ForeignFile) -> bool:
 def _kind(file: ForeignFile) -> str | None:
     """Which of the three files it is, by its name in HELM."""
     keys = file.first.keys()
-    if {"count", "sum_squared"} <= keys and "name" in dict_of(file.first.get("name")):
+    if {"count", "sum_squared"} <= keys and "name" in dict_of(file.first, "name"):
         return "stats"
     if {"adapter_spec", "request_states"} <= keys:
         return "scenario_state"
@@ -70,8 +69,7 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
         return HarnessLog()
     target = _target(file)
     if kind == "stats":
-        stats = [values for _, values in file.rows if not _perturbed(values)]
-        mean = _mean(stats, _split([at(each, "name", "split") for each in stats]))
+        _, mean = _split_and_mean([values for _, values in file.rows if not _perturbed(values)])
         if mean is None:
             return HarnessLog(notes=(f"{file.name}: no exact_match in it",))
         return HarnessLog(scores=[HarnessScore(target, mean)])
@@ -81,7 +79,7 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
     notes = []
     if others := len(rows) - len(samples):
         notes.append(f"{target}: {others} items of other splits than {split} are left out")
-    metrics = {text_of(at(stat, "name", "name")) for stat in list_of(file.first.get("stats"))}
+    metrics = {text_of(stat, "name", "name") for stat in list_of(file.first, "stats")}
     if kind == "per_instance_stats" and _FREE_TEXT & metrics:
         notes.append(f"{target}: scored by exact match; HELM's f1 and the like are not read")
     return HarnessLog(samples, notes=tuple(notes))
@@ -107,48 +105,46 @@ def _perturbed(values: Mapping[str, Any]) -> bool:
     return bool(values.get("perturbation") or at(values, "name", "perturbation"))
 
 
-def _mean(stats: list[Any], split: str) -> float | None:
-    """The first known metric on a split, without perturbations."""
+def _split_and_mean(stats: list[Any]) -> tuple[str, float | None]:
+    """The split that counts, and on it the first known metric without perturbations."""
+    split = _split([at(each, "name", "split") for each in stats])
     plain = {
-        text_of(at(each, "name", "name")): fraction_of(each.get("mean"))
+        text_of(each, "name", "name"): fraction_of(each, "mean")
         for each in map(dict_of, stats)
         if not _perturbed(each) and at(each, "name", "split") == split
     }
     known = (plain.get(name) for name in _METRICS)
-    return next((value for value in known if value is not None), None)
+    return split, next((value for value in known if value is not None), None)
 
 
 def _scores(file: ForeignFile, target: str) -> Iterator[tuple[str, HarnessSample]]:
-    """Split and sample of each instance."""
     for row, values in file.rows:
-        if _perturbed(values) or values.get("train_trial_index") != 0:
-            continue
-        stats = list_of(values.get("stats"))
-        split = _split([at(each, "name", "split") for each in stats])
-        item = text_of(values.get("instance_id"))
-        yield split, HarnessSample(target, item, row, score=_mean(stats, split))
+        if not _perturbed(values) and values.get("train_trial_index") == 0:
+            split, score = _split_and_mean(list_of(values, "stats"))
+            yield split, HarnessSample(target, text_of(values, "instance_id"), row, score=score)
 
 
 def _replies(file: ForeignFile, target: str) -> Iterator[tuple[str, HarnessSample]]:
-    """Split and sample of each request."""
-    for row, state in enumerate(list_of(file.value["request_states"]), 1):
-        instance = dict_of(at(state, "instance"))
+    for row, state in enumerate(list_of(file.value, "request_states"), 1):
+        instance = dict_of(state, "instance")
         # If each option is a request, no reply names an option: the scores alone count.
         each_option = at(state, "reference_index") is not None
         if each_option or at(state, "train_trial_index") != 0 or _perturbed(instance):
             continue
-        mapping = dict_of(at(state, "output_mapping"))
+        mapping = dict_of(state, "output_mapping")
         lettered = list(mapping) == list(LETTERS[: len(mapping)])
         choices = tuple(map(text_of, mapping.values())) if lettered else ()
-        references = list_of(instance.get("references"))
-        correct = [each for each in references if "correct" in list_of(at(each, "tags"))]
-        right = [text_of(at(each, "output", "text")) for each in correct]
+        right = [
+            text_of(each, "output", "text")
+            for each in list_of(instance, "references")
+            if "correct" in list_of(each, "tags")
+        ]
         indices = [n for n, choice in enumerate(choices) if choice in right]
         sample = HarnessSample(
-            *(target, text_of(instance.get("id")), row),
-            reply=string_of(at(state, "result", "completions", 0, "text")),
+            *(target, text_of(instance, "id"), row),
+            reply=string_of(state, "result", "completions", 0, "text"),
             choices=choices,
             answer=indices[0] if len(indices) == 1 else None,
-            prompt=string_of(at(state, "request", "prompt")),
+            prompt=string_of(state, "request", "prompt"),
         )
-        yield text_of(instance.get("split")), sample
+        yield text_of(instance, "split"), sample

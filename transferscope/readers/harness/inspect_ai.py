@@ -41,25 +41,24 @@ _PARTS = ("dataset", "subset", "subject", "subjects", "category", "split", "lang
 
 
 def recognize(file: ForeignFile) -> bool:
-    """Whether the file is a log of Inspect."""
-    settings = dict_of(at(file.value, "eval"))
-    return "status" in file.first and {"task", "run_id"} <= settings.keys()
+    return "status" in file.first and {"task", "run_id"} <= dict_of(file.value, "eval").keys()
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
     """The samples of a log, or its accuracy if it has no samples."""
     log = file.value
-    task, results = log["eval"], dict_of(log.get("results"))
+    task, results = log["eval"], dict_of(log, "results")
     target, count = _target(task), Counter[str]()
-    samples = [each for each in list_of(log.get("samples")) if isinstance(each, dict)]
+    samples = [each for each in list_of(log, "samples") if isinstance(each, dict)]
     scorers = list(dict.fromkeys(n for each in samples for n, v in _scores(each).items() if v))
     scorer = next((name for name in _SCORERS if name in scorers), next(iter(scorers), None))
-    first = min((_epoch(each) for each in samples), default=1)
+    epochs = [number_of(each, "epoch") or 1 for each in samples]
+    first = min(epochs, default=1)
     found: list[HarnessSample] = []
-    for row, sample in enumerate(samples, 1):
+    for row, (sample, epoch) in enumerate(zip(samples, epochs, strict=True), 1):
         if "id" not in sample:
             raise file.refuse(row, "the sample must have an id")
-        if _epoch(sample) != first:
+        if epoch != first:
             count["samples of later epochs are left out; the first epoch is read"] += 1
         elif sample.get("error"):
             count["samples ended in an error and are left out"] += 1
@@ -67,22 +66,21 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
             found.append(_sample(target, row, sample, scorer))
     notes = [f"{n} {what}" for what, n in count.items()]
     if found and not any(sample.score is not None or sample.answer is not None for sample in found):
-        step = "run `inspect score` on it"
-        step = step if scorer is None else f"{scorer} must give 0 to 1, or C and I"
+        step = f"{scorer} must give 0 to 1, or C and I" if scorer else "run `inspect score` on it"
         notes.append(f"no sample has a usable score; {step}")
         found = []
     if others := sorted(set(scorers) - {scorer}):
         notes.append(f"scored by {scorer}; not read: {', '.join(others)}")
     if log["status"] != "success":
-        notes.append(f"status is {text_of(log['status'])}, so items may be missing")
-    total = number_of(results.get("total_samples"))
+        notes.append(f"status is {text_of(log, 'status')}, so items may be missing")
+    total = number_of(results, "total_samples")
     if samples and total and total > len(samples):
         notes.append(f"holds {len(samples)} samples of {total:.0f}")
     scores = [] if found else _averages(target, results)
     if not samples and not scores:
         notes.append("no samples and no accuracy in the log")
     notes = [f"{file.name}: {note}" for note in notes]
-    limit, items = at(task, "config", "limit"), number_of(at(task, "dataset", "samples"))
+    limit, items = at(task, "config", "limit"), number_of(task, "dataset", "samples")
     most = number_of(limit)
     if limit is not None and not (most and items and most >= items):
         notes.append(f"evaluated with limit {limit}, so not on all items")
@@ -91,14 +89,13 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
 
 def _target(task: Mapping[str, Any]) -> str:
     """The task's name without its package, with the arguments that choose its items."""
-    name = text_of(task["task"]).rpartition("/")[2]
-    given = dict_of(task.get("task_args"))
-    parts = [given[key] for key in _PARTS if isinstance(given.get(key), str)]
-    return target_name(":".join([name, *parts]))
+    parts = (string_of(task, "task_args", key) for key in _PARTS)
+    name = text_of(task, "task").rpartition("/")[2]
+    return target_name(":".join([name, *(part for part in parts if part is not None)]))
 
 
 def _sample(target: str, row: int, sample: Mapping[str, Any], scorer: str | None) -> HarnessSample:
-    scored = dict_of(_scores(sample).get(scorer or ""))
+    scored = dict_of(_scores(sample), scorer or "")
     value, choices = scored.get("value"), options_of(sample.get("choices"))
     if isinstance(value, dict):
         found = accuracy_of(value)
@@ -109,36 +106,31 @@ def _sample(target: str, row: int, sample: Mapping[str, Any], scorer: str | None
     right = sample.get("target")
     if isinstance(right, list):
         right = right[0] if len(right) == 1 else None
-    output = dict_of(sample.get("output"))
-    message = dict_of(at(output, "choices", 0, "message"))
+    output = dict_of(sample, "output")
+    message = dict_of(output, "choices", 0, "message")
     reply = message.get("content", output.get("completion"))
     if isinstance(reply, list):  # its parts of other types are reasoning
-        texts = [at(part, "text") for part in reply if at(part, "type") == "text"]
-        reply = "\n".join(text for text in texts if isinstance(text, str))
+        texts = [string_of(part, "text") for part in reply if at(part, "type") == "text"]
+        reply = "\n".join(text for text in texts if text is not None)
     return HarnessSample(
-        *(target, text_of(sample["id"]), row, string_of(reply)),
+        *(target, text_of(sample, "id"), row, string_of(reply)),
         choices=choices,
         answer=option_index(right, choices),
-        parsed=text_of(scored.get("answer")) or None,
+        parsed=text_of(scored, "answer") or None,
         score=score,
-        prompt=string_of(sample.get("input")),
+        prompt=string_of(sample, "input"),
     )
 
 
 def _scores(sample: Mapping[str, Any]) -> dict[str, Any]:
     """By scorer; older logs have one score of a sample, under `score`."""
-    return dict_of(sample.get("scores")) or {"score": sample.get("score")}
+    return dict_of(sample, "scores") or {"score": sample.get("score")}
 
 
 def _averages(target: str, results: Mapping[str, Any]) -> list[HarnessScore]:
-    metrics, total = (
-        at(results, "scores", 0, "metrics"),
-        number_of(results.get("completed_samples")),
-    )
-    values = [fraction_of(at(metrics, name, "value")) for name in ("accuracy", "mean")]
-    known = [value for value in values if value is not None]
-    return [HarnessScore(target, value, int(total) if total else None) for value in known[:1]]
-
-
-def _epoch(sample: Mapping[str, Any]) -> float:
-    return number_of(sample.get("epoch")) or 1
+    total = number_of(results, "completed_samples")
+    for name in ("accuracy", "mean"):
+        value = fraction_of(results, "scores", 0, "metrics", name, "value")
+        if value is not None:
+            return [HarnessScore(target, value, int(total) if total else None)]
+    return []

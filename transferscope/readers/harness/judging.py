@@ -10,7 +10,6 @@ Out:  a `JudgedSample` for each, and notes on how often the two readings differ.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -45,16 +44,12 @@ class JudgedSample(NamedTuple):
     """Whether the harness's score contradicts the reply's text; not a column."""
 
 
-JudgedSamples = Mapping[str, list[tuple[HarnessSample, JudgedSample]]]
+JudgedSamples = dict[str, list[tuple[HarnessSample, JudgedSample]]]
 """By target."""
 
 
 def judge(sample: HarnessSample, first: Reader = "ours") -> JudgedSample | None:
-    """The option that the sample's reply chooses; None if neither reply nor score is known.
-
-    Args:
-        first: whose reading counts if both found an option.
-    """
+    """The option that the reply chooses, by the reader `first` if it finds one; None: unknown."""
     if sample.answer is None:
         return None if sample.score is None else _scored(sample, sample.score)
     if sample.logprobs is not None:
@@ -108,18 +103,11 @@ def _is_guess(sample: HarnessSample) -> bool:
     return word is not None and (sample.parsed or "").strip() == word[1][0].upper()
 
 
-# How often the two readings differ
-
-
 def reading_notes(run: str, harness: str, judged: JudgedSamples, first: Reader) -> list[str]:
-    """Notes if the harness's reading counts, or differs from ours.
-
-    Args:
-        judged: the run's targets that this harness evaluated.
-    """
+    """Notes if a harness's reading of its targets counts, or differs from ours."""
     notes: list[str] = []
     replies: dict[str, int] = {}  # to items with options
-    differing: dict[str, list[tuple[HarnessSample, JudgedSample]]] = {}
+    differing: JudgedSamples = {}
     theirs = 0
     for target, pairs in judged.items():
         options = [(s, found) for s, found in pairs if s.answer is not None and s.logprobs is None]
@@ -162,9 +150,6 @@ def _example(sample: HarnessSample, judged: JudgedSample) -> str:
     return f"item {sample.item}: {short!r} is {verdict}, scored right{read}"
 
 
-# Right answers from a gold file
-
-
 class Gold(NamedTuple):
     """BLINK's right answers."""
 
@@ -175,11 +160,7 @@ class Gold(NamedTuple):
 
 
 def read_gold(name: str | None, folder: Path) -> Gold:
-    """The gold file of a mapping.
-
-    Raises:
-        DataError: the file is not a gold file.
-    """
+    """The gold file of a mapping; a `DataError` if it is none."""
     if name is None:
         return Gold({})
     file = load(folder / name)
@@ -191,8 +172,7 @@ def read_gold(name: str | None, folder: Path) -> Gold:
 def apply_gold(log: RunLog, gold: Gold) -> None:
     """Replace the run's right answers by those of the gold, and note how many that changes.
 
-    Raises:
-        DataError: the run is the gold file, or agrees with it on every one of many items.
+    Refuses a run that is the gold file, or that agrees with it on every one of many items.
     """
     if twin := next((name for name, sha in log.files.items() if sha == gold.sha256), None):
         raise DataError(
@@ -202,15 +182,13 @@ def apply_gold(log: RunLog, gold: Gold) -> None:
     changed: Counter[str] = Counter()
     right = judged = 0
     for target, items in log.samples.items():
-        for item, sample in items.items():
-            if item not in gold.answers:
-                continue
-            answer, logged = gold.answers[item], sample.answer
+        for item in items.keys() & gold.answers.keys():
+            answer, logged = gold.answers[item], items[item].answer
             if answer != logged:
-                sample = sample._replace(answer=answer, score=None, logged_answer=logged)
-                items[item] = sample
+                new = {"answer": answer, "score": None, "logged_answer": logged}
+                items[item] = items[item]._replace(**new)
                 changed[target] += 1
-            if (found := judge(sample)) is not None:
+            if (found := judge(items[item])) is not None:
                 judged, right = judged + 1, right + found.correct
     if right == judged >= _SURE:
         raise DataError(

@@ -36,12 +36,12 @@ from transferscope.readers.harness.metrics import (
 from transferscope.readers.harness.samples import (
     CHOICES,
     HIDDEN,
+    SIZES,
     YES_NO,
     HarnessLog,
     HarnessSample,
     HarnessScore,
     Options,
-    blink_size,
     first_known,
     letter_index,
     options_in,
@@ -67,7 +67,6 @@ _FILE_NAME = re.compile(
 
 
 def recognize(file: ForeignFile) -> bool:
-    """Whether lm-evaluation-harness wrote the file."""
     keys = file.first.keys()
     if "lmms_eval_version" in keys:
         return False
@@ -91,7 +90,6 @@ def are_results(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, options: Options) -> HarnessLog:
-    """The samples or the averages of the file."""
     return (_read_samples if are_samples(file) else _read_results)(file, options.metric)
 
 
@@ -113,11 +111,8 @@ def _read_samples(file: ForeignFile, requested: str | None) -> HarnessLog:
         if str(values["target"]).strip() == HIDDEN:
             count["items with hidden answers are left out"] += 1
             continue
-        replies = (
-            []
-            if _logprobs(values)
-            else list(_texts(values.get("resps") or values.get("filtered_resps")))
-        )
+        given = values.get("resps") or values.get("filtered_resps")
+        replies = [] if _logprobs(values) else list(_texts(given))
         if len(replies) > 1:
             count["items have several replies, of which the first is read"] += 1
         score = score_of(metric, _marks(values))
@@ -126,7 +121,7 @@ def _read_samples(file: ForeignFile, requested: str | None) -> HarnessLog:
             sample = HarnessSample(sample.target, sample.item, row, score=score)
         found.append(sample._replace(prompt=_prompt(values) or None))
     notes = [f"{file.name}: {n} {what}" for what, n in count.items()]
-    judged = [s for s in found if s.answer is not None and s.logprobs is None]
+    judged = any(s.answer is not None and s.logprobs is None for s in found)
     if metrics and metric is None and not judged:  # options may be compared for a bias alone
         tasks = dict.fromkeys(sample.target for sample in found)
         why = f"no one accuracy among {some(metrics)}; choose one with `metric: NAME`"
@@ -143,7 +138,7 @@ def _sample(
     doc = next((each for each in records if isinstance(each, dict)), {})
     if "question_type" in doc:
         return _vsi_sample(file, row, values, doc, reply)
-    blink = dict_of(values.get("blink_acc"))
+    blink = dict_of(values, "blink_acc")
     item = text_of(blink.get("id") or doc.get("idx") or values["doc_id"])
     target = target_of_item(item)
     if target is None and (named := _FILE_NAME.fullmatch(file.name)):
@@ -158,32 +153,31 @@ def _sample(
     )
     if (logprobs := _logprobs(values)) is not None:
         answer = _index(values["target"], choices, len(logprobs), sure=score is None)
-        return HarnessSample(
-            *(target, item, row), choices=choices, answer=answer, score=score, logprobs=logprobs
-        )
+        sample = HarnessSample(target, item, row, None, choices, answer, score=score)
+        return sample._replace(logprobs=logprobs)
     gold, answer = str(values["target"]).strip().lower(), letter_index(values["target"])
     if answer is None and gold in YES_NO:
         choices, answer = YES_NO, YES_NO.index(gold)
-    reply = string_of(blink.get("pred")) if reply is None else reply
-    parsed = text_of(blink.get("pred_parsed")) if "pred_parsed" in blink else None
+    reply = string_of(blink, "pred") if reply is None else reply
+    parsed = text_of(blink, "pred_parsed") if "pred_parsed" in blink else None
     return HarnessSample(target, item, row, reply, choices, answer, parsed, score)
 
 
 def _vsi_sample(
     file: ForeignFile, row: int, values: dict[str, Any], doc: dict[str, Any], reply: str | None
 ) -> HarnessSample:
-    target, item = text_of(doc["question_type"]), text_of(doc.get("id", values["doc_id"]))
+    target, item = text_of(doc, "question_type"), text_of(doc.get("id", values["doc_id"]))
     scored = next((v for v in map(dict_of, values.values()) if {MRA, "accuracy"} & v.keys()), doc)
-    reply = string_of(scored.get("prediction")) if reply is None else reply
-    parsed = text_of(scored["prediction"]) if "prediction" in scored else None
+    reply = string_of(scored, "prediction") if reply is None else reply
+    parsed = text_of(scored, "prediction") if "prediction" in scored else None
     if MRA in scored:
-        score = fraction_of(scored[MRA])
+        score = fraction_of(scored, MRA)
         if score is None:
             raise file.refuse(row, f"{MRA} must be a fraction in [0, 1], got {scored[MRA]!r}")
         return HarnessSample(target, item, row, reply, parsed=parsed, score=score)
     choices = first_known(options_of(doc.get("options")))
     answer = letter_index(doc.get("ground_truth", values["target"]))
-    score = fraction_of(scored.get("accuracy"))
+    score = fraction_of(scored, "accuracy")
     return HarnessSample(target, item, row, reply, choices, answer, parsed, score)
 
 
@@ -239,14 +233,12 @@ def _index(target: Any, choices: tuple[str, ...], size: int, *, sure: bool) -> i
 
 
 def _marks(values: dict[str, Any]) -> dict[str, float]:
-    """The harness's marks of a sample, by metric."""
     found: dict[str, float] = {}
     for key, value in values.items():
         if isinstance(value, dict):
             keys = ("is_correct", "score", "accuracy", "correct")
             value = next((value[k] for k in keys if k in value), None)
-        number = number_of(value)
-        if key not in _NO_METRICS and number is not None:
+        if key not in _NO_METRICS and (number := number_of(value)) is not None:
             found[key] = number
     return found
 
@@ -256,9 +248,9 @@ def _marks(values: dict[str, Any]) -> dict[str, float]:
 
 def _read_results(file: ForeignFile, requested: str | None) -> HarnessLog:
     """The averages of every task; groups of tasks are left out."""
-    value, config = file.value, at(file.value, "config")
-    members = dict_of(value.get("group_subtasks"))
-    groups = {*dict_of(value.get("groups")), *(group for group, tasks in members.items() if tasks)}
+    value = file.value
+    groups = {group for group, tasks in dict_of(value, "group_subtasks").items() if tasks}
+    groups |= dict_of(value, "groups").keys()
     if any(task.startswith("blink_") for task in value["results"]):
         groups.add("blink")  # which older files have among their tasks
     scores: list[HarnessScore] = []
@@ -271,7 +263,7 @@ def _read_results(file: ForeignFile, requested: str | None) -> HarnessLog:
         if by_type := _vsi_results(file, found):
             scores += by_type
             continue
-        chosen = choose(plain_names(found), requested, dict_of(at(value, "higher_is_better", task)))
+        chosen = choose(plain_names(found), requested, dict_of(value, "higher_is_better", task))
         if not isinstance(chosen, TaskMetric):
             left_out.setdefault(chosen, []).append(task)
             continue
@@ -283,13 +275,10 @@ def _read_results(file: ForeignFile, requested: str | None) -> HarnessLog:
     notes = [f"{file.name}: left out: {some(tasks, 40)}: {why}" for why, tasks in left_out.items()]
     if flipped:
         notes.append(f"{file.name}: less is better, so these are shown: {'; '.join(flipped)}")
-    versions = dict_of(value.get("versions")).items()
-    return HarnessLog(
-        scores=scores,
-        versions={target_name(task): text_of(version) for task, version in versions},
-        metrics=metrics,
-        notes=(*notes, *limit_notes(config)),
-    )
+    notes += limit_notes(value.get("config"))
+    listed = dict_of(value, "versions").items()
+    versions = {target_name(task): text_of(version) for task, version in listed}
+    return HarnessLog((), scores, versions, metrics, tuple(notes))
 
 
 def limit_notes(settings: Any) -> tuple[str, ...]:
@@ -303,18 +292,17 @@ def limit_notes(settings: Any) -> tuple[str, ...]:
 def _total(value: dict[str, Any], task: str, metrics: dict[str, Any]) -> int | None:
     """The number of items: from the file, a standard error, or BLINK's known sizes."""
     counts = at(value, "n-samples", task)
-    number = number_of(
-        counts.get("effective") if isinstance(counts, dict) else metrics.get("samples")
-    )
+    given = counts.get("effective") if isinstance(counts, dict) else metrics.get("samples")
+    number = number_of(given)
     if number is not None and number >= 1 and number.is_integer():
         return int(number)
     pairs = [
-        (number_of(share), number_of(metrics.get(re.sub(r"^[^,]+", r"\g<0>_stderr", key))))
+        (number_of(share), number_of(metrics, re.sub(r"^[^,]+", r"\g<0>_stderr", key)))
         for key, share in metrics.items()
     ]
     known = items_behind([(p, e) for p, e in pairs if p is not None and e is not None])
     if known is None and not limit_notes(value.get("config")):
-        return blink_size(target_name(task))
+        return SIZES.get(target_name(task))
     return known
 
 
@@ -329,14 +317,7 @@ def _vsi_results(file: ForeignFile, metrics: dict[str, Any]) -> list[HarnessScor
 def vsi_scores(
     file: ForeignFile, values: Mapping[str, Any], unit: int | None = None
 ) -> list[HarnessScore]:
-    """Scores by question type.
-
-    Args:
-        unit: 1 for fractions, 100 for percent; None takes it from the values.
-
-    Raises:
-        DataError: the values are neither fractions nor percent.
-    """
+    """Scores by question type; `unit` is 1 for fractions, 100 for percent, None for either."""
     numbers = plain_names(values)
     unit = unit or unit_in(file, numbers.values())
     named = [

@@ -10,7 +10,7 @@ Versions before 0.2.4, and VSI-Bench's own evaluation, which was made from one, 
 
 from transferscope.errors import DataError
 from transferscope.readers.harness import lm_eval
-from transferscope.readers.harness.foreign_files import ForeignFile, at, list_of
+from transferscope.readers.harness.foreign_files import ForeignFile, at, list_of, string_of
 from transferscope.readers.harness.samples import HarnessLog, Options
 from transferscope.tasks.untrusted import shown
 
@@ -18,13 +18,11 @@ NAME = "lmms-eval"
 
 
 def recognize(file: ForeignFile) -> bool:
-    """Whether lmms-eval wrote the file."""
     either = lm_eval.are_samples(file) or lm_eval.are_results(file)
     return _before_024(file) is not None or (either and not lm_eval.recognize(file))
 
 
 def read(file: ForeignFile, options: Options) -> HarnessLog:
-    """The samples or the averages of the file."""
     inner = _before_024(file)
     if inner is None:
         return lm_eval.read(file, options)
@@ -36,10 +34,10 @@ def read(file: ForeignFile, options: Options) -> HarnessLog:
 
 def _before_024(file: ForeignFile) -> ForeignFile | None:
     """The samples inside an older version's object, named by the task; None for other files."""
-    logs = list_of(at(file.value, "logs"))
+    logs = list_of(file.value, "logs")
     rows = [(n, row) for n, row in enumerate(logs, 1) if isinstance(row, dict)]
-    task = at(file.value, "model_configs", "task")
-    named = task if isinstance(task, str) else file.name.removesuffix(".json")
+    task = string_of(file.value, "model_configs", "task")
+    named = file.name.removesuffix(".json") if task is None else task
     inner = file._replace(name=f"samples_{named}.jsonl", value=None, rows=rows)
     old = bool(logs) and "model_configs" in file.value and lm_eval.are_samples(inner)
     return inner if old else None

@@ -7,9 +7,6 @@
 
 A run without a source is the base. Paths start at the mapping file's folder and may be globs;
 `{path: "ckpt-*/", source: Jigsaw}` is one run for each checkpoint.
-
-In:   a YAML file.
-Out:  a `MappingFile`, and its runs with existing paths; unknown keys are errors.
 """
 
 import glob
@@ -25,10 +22,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from transferscope.errors import DataError
 from transferscope.predictions import some
-from transferscope.readers.formats import check_name
-from transferscope.readers.spelling import BASES
+from transferscope.readers.spelling import BASES, LONGEST_NAME, check_name
 from transferscope.study.file import nearest
-from transferscope.tasks.checkpoints import Checkpoint, step_of
+from transferscope.tasks.checkpoints import step_of
 from transferscope.tasks.untrusted import load_yaml, shown
 
 MOST_MATCHES = 1_000
@@ -56,10 +52,8 @@ def _step(value: Any) -> Any:
 
 def _location(value: Any) -> Any:
     """A path, which may be longer than a name."""
-    if isinstance(value, str) and len(value) > 200:
-        _name(value[:200])
-        return value
-    return _name(value)
+    _name(value[:LONGEST_NAME] if isinstance(value, str) else value)
+    return str(value) if type(value) is int else value
 
 
 Location = Annotated[str, BeforeValidator(_location), Field(max_length=4096)]
@@ -86,11 +80,6 @@ class MappedRun(BaseModel):
     metric: Name | None = None
     """The harness's metric to take, in place of the mapping's."""
 
-    @property
-    def named_source(self) -> str | None:
-        """The source's name in the matrix, where each checkpoint is a source."""
-        return None if self.source is None else Checkpoint(self.source, self.step).name
-
 
 class MappingFile(BaseModel):
     """A mapping file."""
@@ -109,11 +98,7 @@ class MappingFile(BaseModel):
 
 
 def read_mapping(path: Path) -> MappingFile:
-    """The mapping in a file.
-
-    Raises:
-        DataError: the file is not a mapping; the message names the file, the run and the key.
-    """
+    """The mapping in a file; a `DataError` names the file, the run and the key."""
     file = shown(path.name)
     try:
         data = load_yaml(path.read_text(encoding="utf-8-sig"))
@@ -133,17 +118,16 @@ def read_mapping(path: Path) -> MappingFile:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first problem, on one line."""
     found: list[Any] = error.errors()
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     parts = list(first["loc"])
     in_run = len(parts) > 1 and parts[0] == "runs" and isinstance(parts[1], int)
-    run = f"run {parts[1] + 1}" if in_run else ""
+    run = [f"run {parts[1] + 1}"] if in_run else []
     if first["type"] == "extra_forbidden":
         keys = list((MappedRun if in_run else MappingFile).model_fields)
-        key = f"unknown key {str(parts[-1])[:60]!r}{nearest(parts[-1], keys)}"
-        return f"{run}: {key}" if run else key
-    where = ": ".join([run, *map(str, parts[2:])]) if run else ".".join(map(str, parts))
+        unknown = f"unknown key {str(parts[-1])[:60]!r}{nearest(parts[-1], keys)}"
+        return ": ".join([*run, unknown])
+    where = ": ".join([*run, *map(str, parts[2:])]) if run else ".".join(map(str, parts))
     if first["type"] == "missing":
         return f"{where} is missing"
     message, given = first["msg"].removeprefix("Value error, "), first["input"]
@@ -152,18 +136,15 @@ def _explain(error: ValidationError) -> str:
 
 
 def _problems(mapping: MappingFile) -> Iterator[str]:
-    """Problems between keys and between runs."""
-    based: dict[str | None, bool] = {}
     for number, run in enumerate(mapping.runs, 1):
         where = f"run {number} ({shown(run.path)})"
         if run.model and mapping.model and run.model != mapping.model:
             yield f"{where}: model is {run.model!r}, but the file's is {mapping.model!r}; keep one"
         if run.step is not None and run.source is None:
             yield f"{where}: a step without a source; name the task finetuned on as `source`"
-        model = run.model or mapping.model
-        based[model] = based.get(model, False) or run.source is None
-    for model, base in based.items():
-        if not base:
+    based = {run.model or mapping.model for run in mapping.runs if run.source is None}
+    for model in (run.model or mapping.model for run in mapping.runs):
+        if model not in based:
             of = f" of {model!r}" if model else ""
             yield f"no run is the base{of}; give one without a source"
     if all(run.source is None for run in mapping.runs):
@@ -188,17 +169,16 @@ def expanded(
 ) -> Iterator[tuple[MappedRun, list[RunPath], list[str]]]:
     """The runs with their paths and notes; a glob over checkpoints is one run for each.
 
-    Raises:
-        DataError: nothing matches a path; the message names the nearest existing path.
+    Where nothing matches a path, the message names the nearest existing one.
     """
     for entry, run in enumerate(runs):
-        if not glob.has_magic(run.path) or (folder / run.path).exists():
-            if not (folder / run.path).exists():
-                raise DataError(f"{folder / run.path}: no such file or folder{_near(run, folder)}")
+        if (folder / run.path).exists():
             yield run, [RunPath(folder / run.path, run.path, entry)], []
             continue
+        if not glob.has_magic(run.path):
+            raise DataError(f"{folder / run.path}: no such file or folder{_near(run, folder)}")
         found = glob.iglob(run.path, root_dir=folder, recursive=True)
-        names = sorted(itertools.islice(found, MOST_MATCHES + 1), key=_natural)
+        names = sorted(itertools.islice(found, MOST_MATCHES + 1), key=natural)
         if not names:
             raise DataError(f"{shown(run.path)}: matches no file or folder{_near(run, folder)}")
         if len(names) > MOST_MATCHES:
@@ -216,8 +196,8 @@ def expanded(
             notes = []
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts `checkpoint-90` before `checkpoint-500`."""
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sort key that puts `checkpoint-90` before `checkpoint-500`."""
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 

@@ -2,10 +2,7 @@
 
 Two files that hold the same task are two runs under one name, and are refused, with two exceptions:
 of a rerun the newer file counts, and two files of one evaluation (such as a table before and after
-scoring) are joined.
-
-In:   the samples or the average of a task, file by file.
-Out:  one `TaskPart` and a note; or a `DataError` that names both files and the missing key.
+scoring) are joined. The error names both files and the missing key.
 """
 
 import re
@@ -41,24 +38,26 @@ class LogFile(NamedTuple):
     """Seconds since 1970."""
 
     @property
+    def _stem(self) -> str:
+        return str(self.path.parent / self.path.name.rsplit(".", 1)[0])
+
+    @property
     def evaluation(self) -> str:
         """The path without times and without VLMEvalKit's endings; a rerun has the same."""
-        text = _TIME.sub("", str(self.path.parent / self.path.name.rsplit(".", 1)[0]))
-        return SCORED.sub("", "/".join(part.strip("_-. ") for part in Path(text).parts))
+        parts = Path(_TIME.sub("", self._stem)).parts
+        return SCORED.sub("", "/".join(part.strip("_-. ") for part in parts))
+
+    @property
+    def _time(self) -> str:
+        """The last time in the path, as digits."""
+        times = [found["iso"] or found["compact"] for found in _TIME.finditer(self._stem)]
+        return re.sub(r"\D", "", times[-1]) if times else ""
 
     def newer(self, other: "LogFile") -> bool:
         """Whether this file is the later one; times in paths count before modification times."""
-        one, two = self._time(), other._time()
-        digits = min(len(one), len(two))  # a date beside a date with a time
-        if digits and one[:digits] != two[:digits]:
-            return one[:digits] > two[:digits]
-        return self.modified > other.modified
-
-    def _time(self) -> str:
-        """The last time in the path, as digits."""
-        text = str(self.path.parent / self.path.name.rsplit(".", 1)[0])
-        times = [found["iso"] or found["compact"] for found in _TIME.finditer(text)]
-        return re.sub(r"\D", "", times[-1]) if times else ""
+        digits = min(len(self._time), len(other._time))  # a date beside a date with a time
+        one, two = self._time[:digits], other._time[:digits]
+        return self.modified > other.modified if one == two else one > two
 
 
 class TaskPart(NamedTuple):
@@ -78,14 +77,9 @@ class TaskPart(NamedTuple):
 def by_target(
     samples: Sequence[HarnessSample], name: str, label: str
 ) -> dict[str, dict[str, HarnessSample]]:
-    """The samples of one file by target and item.
+    """The samples of the file called `name`, by target and item; `label` names the run.
 
-    Args:
-        name: the file's name.
-        label: the run's name in messages.
-
-    Raises:
-        DataError: the file answers one item twice, in different ways.
+    Refuses a file that answers one item twice, in different ways.
     """
     found: dict[str, dict[str, HarnessSample]] = {}
     for sample in samples:
@@ -100,14 +94,9 @@ def by_target(
 
 
 def merged(old: TaskPart, new: TaskPart, what: str, *, base: bool) -> tuple[TaskPart, str]:
-    """Both parts as one, and a note if one of them is left out.
+    """Both parts of the task `what` as one, and a note if one of them is left out.
 
-    Args:
-        what: the task, as the message names it.
-        base: whether the run is the base.
-
-    Raises:
-        DataError: the parts are of two runs.
+    Refuses parts of two runs; `base` is whether the run is the base.
     """
     if old.score is not None and new.score is not None:
         same = abs(old.score.accuracy - new.score.accuracy) < _SAME
@@ -164,12 +153,11 @@ def _clash(one: HarnessSample, two: HarnessSample) -> str:
 
 def _complete_each_other(old: TaskPart, new: TaskPart) -> bool:
     """Whether one file has what the other lacks, as a table has before and after scoring."""
-    for item in new.samples.keys() & old.samples.keys():
-        one, two = old.samples[item], new.samples[item]
-        pairs = ((one.reply, two.reply), (one.score, two.score), (one.answer, two.answer))
-        if any((left is None) != (right is None) for left, right in pairs):
-            return True
-    return False
+    return any(
+        (getattr(old.samples[item], name) is None) != (getattr(new.samples[item], name) is None)
+        for item in new.samples.keys() & old.samples.keys()
+        for name in ("reply", "score", "answer")
+    )
 
 
 def _joined(old: TaskPart, new: TaskPart) -> TaskPart:
@@ -179,10 +167,6 @@ def _joined(old: TaskPart, new: TaskPart) -> TaskPart:
         first = samples.get(item, second)
         if first.reply is None and second.reply is not None:
             first, second = second, first
-        lacking = {
-            name: getattr(second, name)
-            for name in ("answer", "score", "parsed", "prompt")
-            if getattr(first, name) is None
-        }
-        samples[item] = first._replace(**lacking)
+        lacking = (n for n in ("answer", "score", "parsed", "prompt") if getattr(first, n) is None)
+        samples[item] = first._replace(**{name: getattr(second, name) for name in lacking})
     return TaskPart(new.file, samples, old.score or new.score)

@@ -3,9 +3,6 @@
 A score is the mean of marks in [0, 1] of which more is better. Perplexities, bits per byte, shares
 of stereotypes, correlations and sums are not scores: they are left out and named. A mapping file
 can ask for them by name; if less is better, the score is 1 minus the value, so that worse is worse.
-
-In:   metrics of one item or task, or all numbers of one file.
-Out:  the score, its unit, the number of items behind it.
 """
 
 import re
@@ -100,7 +97,6 @@ def choose(
     """The score among a task's metrics, or why there is no score.
 
     Args:
-        numbers: metrics by name.
         requested: the mapping's metric; a task without it gets its usual accuracy.
         higher: the file's `higher_is_better`, by metric.
     """
@@ -119,8 +115,7 @@ def choose(
 def unit_in(file: ForeignFile, values: Iterable[float]) -> int:
     """1 if a file's numbers are fractions, 100 if they are percent.
 
-    Raises:
-        DataError: they are neither, or both: beside 57.6, a 0.57 may mean 57 % or 0.57 %.
+    Refuses a mixture: beside 57.6, a 0.57 may mean 57 % or 0.57 %.
     """
     known = [value for value in values if value]
     if all(0 < value <= 1 for value in known):
@@ -137,13 +132,13 @@ def unit_in(file: ForeignFile, values: Iterable[float]) -> int:
 def items_behind(pairs: Iterable[tuple[float, float]]) -> int | None:
     """The number of items behind accuracies with standard errors; None if it is unknown.
 
-        n = p (1 - p) / stderr^2 + 1
+        n = p (1 - p) / stderr^2 + 1, as lm-eval divides by n - 1
+
+    It counts only if it is whole, and if accuracy times number is whole. A rounded error fits some
+    whole number by luck, so the error must have more than eight decimals.
 
     Args:
-        pairs: accuracy and standard error (with n - 1, as in lm-eval) of marks of the same items.
-
-    The number counts only if it is whole, and if accuracy times number is whole. A rounded error
-    fits some whole number by luck, so the error must have more than eight decimals.
+        pairs: accuracy and standard error of marks of the same items.
     """
     for share, error in pairs:
         if not (0 < share < 1 and error > 0) or round(error, 8) == error:

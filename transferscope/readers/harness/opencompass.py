@@ -41,7 +41,6 @@ _DETAILS = {"correct", "predictions", "pred", "origin_prediction"}
 
 
 def recognize(file: ForeignFile) -> bool:
-    """Whether OpenCompass wrote the file."""
     return bool(_are_predictions(file) or _details(file) or _is_summary(file))
 
 
@@ -71,13 +70,12 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
         details = _details(file).items()
         samples = [_sample(target, n, *detail) for n, detail in enumerate(details, 1)]
         return HarnessLog(samples, notes=_disagreement(file, samples))
-    samples = []
+    samples: list[HarnessSample] = []
     for row, (item, values) in enumerate(file.value.items(), 1):
-        prompt = message_text(values.get("origin_prompt"), "prompt")
         if isinstance(reply := values["prediction"], str):
+            prompt = message_text(values.get("origin_prompt"), "prompt")
             options = _choices(prompt, values.get("gold"))
-            sample = HarnessSample(target, item, row, reply, *options, prompt=prompt or None)
-            samples.append(sample)
+            samples.append(HarnessSample(target, item, row, reply, *options, prompt=prompt or None))
     if any(sample.answer is not None for sample in samples):
         return HarnessLog(samples)
     note = (
@@ -90,11 +88,10 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
 def _sample(target: str, row: int, item: str, values: Mapping[str, Any]) -> HarnessSample:
     gold = values.get("references", values.get("answer", values.get("answers")))
     prompt = message_text(values.get("prompt"), "prompt")
-    correct = values.get("correct")
-    marks = [fraction_of(each) for each in (correct if isinstance(correct, list) else [correct])]
+    marks = [fraction_of(each) for each in list_of(values, "correct") or [values.get("correct")]]
     known = [mark for mark in marks if mark is not None]
     return HarnessSample(
-        *(target, item, row, string_of(values.get("origin_prediction"))),
+        *(target, item, row, string_of(values, "origin_prediction")),
         *_choices(prompt, gold),
         parsed=text_of(values.get("predictions", values.get("pred"))) or None,
         score=sum(known) / len(known) if known and len(known) == len(marks) else None,
@@ -111,12 +108,12 @@ def _choices(prompt: str, gold: Any) -> tuple[tuple[str, ...], int | None]:
 
 def _disagreement(file: ForeignFile, samples: list[HarnessSample]) -> tuple[str, ...]:
     """A note if the items do not have the accuracy of the file, as after circular evaluation."""
-    printed = number_of(file.value.get("accuracy"))
+    printed = number_of(file.value, "accuracy")
     known = [sample.score for sample in samples if sample.score is not None]
-    if printed is None or not known or abs(100 * sum(known) / len(known) - printed) <= 0.1:
+    found = 100 * sum(known) / max(len(known), 1)
+    if printed is None or not known or abs(found - printed) <= 0.1:
         return ()
-    percent = f"{100 * sum(known) / len(known):.4g} %"
-    note = f"prints an accuracy of {printed:g} %, but its items have {percent}, which counts"
+    note = f"prints an accuracy of {printed:g} %, but its items have {found:.4g} %, which counts"
     return (f"{file.name}: {note}",)
 
 
@@ -128,9 +125,9 @@ def _summary(file: ForeignFile) -> HarnessLog:
         raise file.refuse(1, f"must have one model, got {named}; keep the column of one model")
     scores, others = [], []
     for _, values in file.rows:
-        value, metric = number_of(values[models[0]]), text_of(values["metric"])
-        dataset = text_of(values["dataset"])
-        if value is None or text_of(values["version"]) == "-":
+        value, metric = number_of(values, models[0]), text_of(values, "metric")
+        dataset = text_of(values, "dataset")
+        if value is None or text_of(values, "version") == "-":
             continue
         # A custom evaluator may give a fraction, which as percent would be a hundredth of it.
         if metric.lower() in _ACCURACIES and (value == 0 or 1 < value <= 100):

@@ -8,7 +8,7 @@ Out:  a `RunLog`: one sample for each target and item, and averages without samp
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +20,11 @@ from transferscope.readers.harness.foreign_files import ForeignFile, described, 
 from transferscope.readers.harness.mapping import RunPath
 from transferscope.readers.harness.merging import LogFile, TaskPart, by_target, merged
 from transferscope.readers.harness.samples import (
+    SIZES,
     HarnessLog,
     HarnessSample,
     HarnessScore,
     Options,
-    blink_size,
 )
 from transferscope.tasks.untrusted import shown
 
@@ -40,26 +40,26 @@ class RunKey(NamedTuple):
     seed: str | None
 
 
-class RunLog(NamedTuple):
+@dataclass
+class RunLog:
     """One run."""
 
     label: str
     """The run's paths, as messages name it."""
-    samples: dict[str, dict[str, HarnessSample]]
+    samples: dict[str, dict[str, HarnessSample]] = field(default_factory=dict)
     """By target and item."""
-    scores: dict[str, HarnessScore]
+    scores: dict[str, HarnessScore] = field(default_factory=dict)
     """Averages, by target."""
-    harnesses: dict[str, str]
+    harnesses: dict[str, str] = field(default_factory=dict)
     """The harness that evaluated each target."""
-    versions: Mapping[str, str]
-    """Version of the harness's task, by target."""
-    metrics: Mapping[str, str]
-    """The harness's metric behind scores, by target."""
-    files: Mapping[str, str]
+    versions: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
+    """Both as in `HarnessLog`."""
+    files: dict[str, str] = field(default_factory=dict)
     """Hashes of the files, by name."""
-    sha256: str
+    sha256: str = ""
     """Of the names and hashes of the files."""
-    notes: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 def recognized(path: Path) -> str | None:
@@ -72,24 +72,21 @@ def recognized(path: Path) -> str | None:
 def read_run(
     paths: Sequence[RunPath], options: Options | None = None, *, base: bool = False
 ) -> RunLog:
-    """All that the harness's files below the paths hold.
-
-    Args:
-        base: whether the run is the base.
+    """All that the harness's files below the paths hold; `base` is whether the run is the base.
 
     Raises:
         DataError: no file can be read, or two files are of two runs.
     """
     names = list(dict.fromkeys(path.name for path in paths))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    run = _Merging(shown(" and ".join(names[:3]) + more), base)
+    run = _Merging(RunLog(shown(" and ".join(names[:3]) + more)), base)
     hashes = hashlib.sha256()
     for path in paths:
         for place in files_in(path.path):
             run.count += 1
             try:
                 file = load(place)
-                harness = None if file is None else harness_of(file)
+                harness = file and harness_of(file)
                 if file is None or harness is None or file.broken:
                     run.pass_over(place, file)
                     continue
@@ -98,32 +95,30 @@ def read_run(
                 run.passed.append(str(error))
                 continue
             hashes.update(f"{file.name} {file.sha256}\n".encode())
-            run.files[shown(f"{file.folder}/{file.name}")] = file.sha256
+            run.log.files[shown(f"{file.folder}/{file.name}")] = file.sha256
             run.add(harness.NAME, LogFile(place, path.entry, place.stat().st_mtime), log)
-    return run.result(hashes.hexdigest())
+    run.finish()
+    run.log.sha256 = hashes.hexdigest()
+    return run.log
 
 
 @dataclass
 class _Merging:
     """The files of one run, as far as they are read."""
 
-    label: str
+    log: RunLog
     base: bool
     count: int = 0
     """Of files seen."""
-    samples: dict[str, TaskPart] = field(default_factory=dict[str, TaskPart])
-    scores: dict[str, TaskPart] = field(default_factory=dict[str, TaskPart])
-    harnesses: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
-    """Harness and file of each target."""
-    versions: dict[str, str] = field(default_factory=dict[str, str])
-    metrics: dict[str, str] = field(default_factory=dict[str, str])
-    files: dict[str, str] = field(default_factory=dict[str, str])
-    notes: list[str] = field(default_factory=list[str])
-    reruns: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    parts: dict[tuple[str, str], TaskPart] = field(default_factory=dict)
+    """The files behind what the log has, by "samples" or "scores" and target."""
+    first: dict[str, str] = field(default_factory=dict)
+    """The first file of each target."""
+    reruns: dict[str, list[str]] = field(default_factory=dict)
     """Targets, by the note that names the newer file."""
-    passed: list[str] = field(default_factory=list[str])
+    passed: list[str] = field(default_factory=list)
     """Files that could not be read, with the reason."""
-    foreign: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    foreign: dict[str, list[str]] = field(default_factory=dict)
     """Files that no harness recognizes, by what they are."""
 
     def pass_over(self, place: Path, file: ForeignFile | None) -> None:
@@ -133,88 +128,76 @@ class _Merging:
         elif what := described(place, file):
             self.foreign.setdefault(what, []).append(shown(place.name))
 
-    def add(self, harness: str, file: LogFile, log: HarnessLog) -> None:
-        """Merge one file with those before it.
-
-        Raises:
-            DataError: the file and another one are of two runs, or it holds two runs itself.
-        """
-        name = shown(file.path.name)
-        samples = by_target(log.samples, file.path.name, self.label)
-        scores = {score.target: score for score in log.scores}
+    def add(self, harness: str, file: LogFile, new: HarnessLog) -> None:
+        """Merge one file with those before it; refuses files of two runs."""
+        log, name = self.log, shown(file.path.name)
+        samples = by_target(new.samples, file.path.name, log.label)
+        scores = {score.target: score for score in new.scores}
         for target in dict.fromkeys([*samples, *scores]):
-            before, first = self.harnesses.setdefault(target, (harness, name))
+            before = log.harnesses.setdefault(target, harness)
+            first = self.first.setdefault(target, name)
             if before != harness:
                 raise DataError(
-                    f"{self.label}: {target} is there from {before} ({first}) and from {harness} "
+                    f"{log.label}: {target} is there from {before} ({first}) and from {harness} "
                     f"({name}); keep one of them"
                 )
         for target, items in samples.items():
-            self._merge(self.samples, target, TaskPart(file, items))
+            log.samples[target] = dict(
+                self._merge("samples", target, TaskPart(file, items)).samples
+            )
         for target, score in scores.items():
-            self._merge(self.scores, target, TaskPart(file, {}, score))
-        for kept, new in ((self.versions, log.versions), (self.metrics, log.metrics)):
-            for target, value in new.items():
-                parts = [parts[target] for parts in (self.samples, self.scores) if target in parts]
-                if not parts or any(part.file == file for part in parts):  # the newer file counts
+            part = self._merge("scores", target, TaskPart(file, {}, score))
+            log.scores[target] = part.score or score
+        for kept, found in ((log.versions, new.versions), (log.metrics, new.metrics)):
+            for target, value in found.items():
+                parts = [self.parts.get((kind, target)) for kind in ("samples", "scores")]
+                if not any(parts) or any(p and p.file == file for p in parts):  # the newer counts
                     kept[target] = value
-        notes = [*log.notes]
-        if again := len(log.samples) - sum(map(len, samples.values())):
+        notes = [*new.notes]
+        if again := len(new.samples) - sum(map(len, samples.values())):
             notes.append(f"{name}: {again} rows repeat an item alike; each counts once")
-        for note in (f"{self.label}: {note}" for note in notes):
-            if note not in self.notes:
-                self.notes.append(note)
+        labeled = (f"{log.label}: {note}" for note in notes)
+        log.notes.extend(dict.fromkeys(note for note in labeled if note not in log.notes))
 
-    def _merge(self, parts: dict[str, TaskPart], target: str, new: TaskPart) -> None:
-        if target in parts:
-            new, note = merged(parts[target], new, repr(target), base=self.base)
+    def _merge(self, kind: str, target: str, new: TaskPart) -> TaskPart:
+        if old := self.parts.get((kind, target)):
+            new, note = merged(old, new, repr(target), base=self.base)
             if note:
                 self.reruns.setdefault(note, []).append(target)
-        parts[target] = new
+        self.parts[kind, target] = new
+        return new
 
-    def result(self, sha256: str) -> RunLog:
-        """The merged run.
-
-        Raises:
-            DataError: no file could be read.
-        """
+    def finish(self) -> None:
+        """Add the notes on the run as a whole; refuses a run of which no file could be read."""
+        log, label = self.log, self.log.label
         foreign = [f"{some(names, 10)} ({what})" for what, names in self.foreign.items()]
         passed = [*self.passed, *foreign]
-        if not self.harnesses:
+        if not log.harnesses:
             self._refuse(passed)
         notes = [f"{some(targets, 40)}: {note}" for note, targets in self.reruns.items()]
         notes += [f"passed over: {one}" for one in passed[:_MOST_PASSED]]
         if rest := [one.partition(":")[0] for one in passed[_MOST_PASSED:]]:
             notes.append(f"also passed over: {some(rest, 100)}")
-        for target, part in self.samples.items():
-            size = blink_size(target)
-            if size is not None and len(part.samples) > size:
+        for target, items in log.samples.items():
+            size = SIZES.get(target)
+            if size is not None and len(items) > size:
                 notes.append(
-                    f"{target} has {len(part.samples)} items, but BLINK's validation split has "
+                    f"{target} has {len(items)} items, but BLINK's validation split has "
                     f"{size}: some are repeated, or are of another split"
                 )
-        return RunLog(
-            label=self.label,
-            samples={target: dict(part.samples) for target, part in self.samples.items()},
-            scores={target: part.score for target, part in self.scores.items() if part.score},
-            harnesses={target: harness for target, (harness, _) in self.harnesses.items()},
-            versions=self.versions,
-            metrics=self.metrics,
-            files=self.files,
-            sha256=sha256,
-            notes=[*self.notes, *(f"{self.label}: {note}" for note in notes)],
-        )
+        log.notes += [f"{label}: {note}" for note in notes]
 
     def _refuse(self, passed: list[str]) -> None:
-        if self.notes:
-            flat = any("without a known answer" in note for note in self.notes)
+        label, notes = self.log.label, self.log.notes
+        if notes:
+            flat = any("without a known answer" in note for note in notes)
             hint = ". BLINK's prediction files need its file of right answers, as gold" * flat
-            raise DataError(f"{'; '.join(self.notes[:3])}; no item remains to judge{hint}")
+            raise DataError(f"{'; '.join(notes[:3])}; no item remains to judge{hint}")
         if len(passed) == self.count == 1:
-            raise DataError(f"{self.label}: {passed[0]}")
+            raise DataError(f"{label}: {passed[0]}")
         more = f"; and {len(passed) - 3} more" if len(passed) > 3 else ""
         names = f"; not readable: {'; '.join(passed[:3])}{more}" if passed else ""
         raise DataError(
-            f"{self.label}: none of {self.count} files is one of {', '.join(HARNESSES)}{names}; "
+            f"{label}: none of {self.count} files is one of {', '.join(HARNESSES)}{names}; "
             f"name the folder that holds the harness's output"
         )

@@ -1,8 +1,4 @@
-"""One item of a harness's log as a record, with options and tasks named alike everywhere.
-
-In:   what a harness's module found in a file.
-Out:  a `HarnessLog` of samples, or of averages.
-"""
+"""What a harness's module found in a file, with options and tasks named alike everywhere."""
 
 import ast
 import re
@@ -41,7 +37,8 @@ CORRECTED = ("Relative_Reflectance",)
 ANY = ("",) * len(LETTERS)
 """Options of an item if nothing is known of them."""
 
-_SIZES = {task.name: task.items for task in (*BLINK, IQ_TEST)}
+SIZES = {task.name: task.items for task in (*BLINK, IQ_TEST)}
+"""Number of items of the validation split of BLINK's tasks."""
 _ITEM = re.compile(r"(?:val|test)_(.+)_\d+")
 _LETTER = re.compile(r"\s*\(?([A-J])[).:]*\s*")
 _OPTION = re.compile(r"^[ \t]*\(?([A-J])[).:][ \t]*(.*?)[ \t]*$", re.M)
@@ -169,18 +166,13 @@ def target_name(name: str) -> str:
     Other benchmarks have tasks of the same names, so the name must begin with `blink`.
     """
     plain = _plain(name)
-    prefixed = plain.startswith("blink_")
-    return _BLINK.get(plain.removeprefix("blink_"), name.strip()) if prefixed else name.strip()
+    task = _BLINK.get(plain.removeprefix("blink_")) if plain.startswith("blink_") else None
+    return task or name.strip()
 
 
 def blink_name(name: str) -> str | None:
     """BLINK's name for a category in BLINK's own files, in any spelling; None for other names."""
     return _BLINK.get(_plain(name))
-
-
-def blink_size(target: str) -> int | None:
-    """Number of items of a BLINK task's validation split; None for other tasks."""
-    return _SIZES.get(target)
 
 
 def target_of_item(item: str) -> str | None:

@@ -13,6 +13,7 @@ A file is called MODEL_BENCHMARK, and benchmarks share names of categories: targ
 
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Any
 
 from transferscope.predictions import some
@@ -26,13 +27,13 @@ from transferscope.readers.harness.lm_eval import MRA, vsi_scores
 from transferscope.readers.harness.metrics import unit_in
 from transferscope.readers.harness.samples import (
     CHOICES,
+    SIZES,
     YES_NO,
     HarnessLog,
     HarnessSample,
     HarnessScore,
     Options,
     blink_name,
-    blink_size,
     first_known,
     letter_index,
     options_of,
@@ -66,7 +67,6 @@ _MMBENCH_MEANS = {"AR", "CP", "FP-C", "FP-S", "LR", "RR"}
 
 
 def recognize(file: ForeignFile) -> bool:
-    """Whether VLMEvalKit wrote the file."""
     keys = file.first.keys()
     if keys >= _TABLE or ("split" in keys and {"Overall", "aAcc"} & keys) or _is_vsi(file):
         return True
@@ -107,46 +107,42 @@ def _benchmark(file: ForeignFile, categories: Iterable[str]) -> str:
 
 def _read_table(file: ForeignFile) -> HarnessLog:
     failed, found = 0, []
-    categories = (text_of(values.get("category")).strip() for _, values in file.rows)
+    categories = (text_of(values, "category").strip() for _, values in file.rows)
     bench = _benchmark(file, categories)
     for row, values in file.rows:
-        if text_of(values.get("prediction")).startswith(_FAILED):
+        if text_of(values, "prediction").startswith(_FAILED):
             failed += 1
             continue
-        prompt = text_of(values.get("question")) or None
+        prompt = text_of(values, "question") or None
         found.append(_sample(file, row, values, bench)._replace(prompt=prompt))
     note = f"{file.name}: {failed} items that the model did not answer are left out"
     return HarnessLog(found, notes=(note,) if failed else ())
 
 
 def _sample(file: ForeignFile, row: int, values: dict[str, Any], bench: str) -> HarnessSample:
-    item = text_of(values.get("index")).strip()
+    item = text_of(values, "index").strip()
     if not item:
         raise file.refuse(row, "index is empty")
-    reply, gold = text_of(values.get("prediction")), text_of(values.get("answer")).strip()
+    reply, gold = text_of(values, "prediction"), text_of(values, "answer").strip()
     hit, answer = fraction_of(values.get("hit", values.get("score"))), letter_index(gold)
-    if any(words in text_of(values.get("log")) for words in _NOT_READ):
+    if any(words in text_of(values, "log") for words in _NOT_READ):
         hit = None
-    if target := text_of(values.get("question_type")):  # VSI-Bench
-        mra = fraction_of(values.get(MRA))
+    if target := text_of(values, "question_type"):  # VSI-Bench
+        mra = fraction_of(values, MRA)
         if mra is not None or answer is None:
             return HarnessSample(target, item, row, reply, score=hit if mra is None else mra)
         choices = first_known(options_of(values.get("candidates")))
-        parsed = text_of(values.get("pred_extracted")) or None
+        parsed = text_of(values, "pred_extracted") or None
         return HarnessSample(target, item, row, reply, choices, answer, parsed, hit)
-    columns = [text_of(values.get(c)).strip() for c in ("category", "l2-category")]
+    columns = [text_of(values, column).strip() for column in ("category", "l2-category")]
     target = target_of_item(item)
     if target is None and bench == "BLINK":
         target = next(filter(None, map(blink_name, columns)), None)
     target = target or "/".join(filter(None, (bench, columns[0] or columns[1])))
-    options: list[str] = []
-    for letter in LETTERS:
-        if not (text := text_of(values.get(letter))):
-            break
-        options.append(text)
+    options = list(takewhile(bool, (text_of(values, letter) for letter in LETTERS)))
     if not options and gold.lower() in YES_NO:
         options, answer = [*YES_NO], YES_NO.index(gold.lower())
-    parsed = text_of(values.get("extracted")) or None
+    parsed = text_of(values, "extracted") or None
     return HarnessSample(target, item, row, reply, first_known(options), answer, parsed, hit)
 
 
@@ -165,17 +161,17 @@ def _read_scores(file: ForeignFile) -> HarnessLog:
     bench = _benchmark(file, [name for name in first if name not in ("split", "Overall")])
     whole = next((v for v in rows if text_of(next(iter(v.values()))).strip() == "Overall"), None)
     if whole is not None and {"tot", "hit"} <= first.keys():  # MathVista, MathVision
-        right, total = number_of(whole["hit"]), number_of(whole["tot"])
+        right, total = number_of(whole, "hit"), number_of(whole, "tot")
         if right is None or not total or not 0 <= right <= total:
             raise file.refuse(1, f"hit is {whole['hit']!r} of {whole['tot']!r}")
         return HarnessLog(scores=[HarnessScore(bench, right / total, int(total))])
     # POPE's Overall is an F1 score; HallusionBench has three columns.
     column = next((name for name in ("acc", "aAcc") if name in first), None)
     if whole is not None and column is not None:
-        value = number_of(whole[column])
+        value = number_of(whole, column)
         if value is None:
             raise file.refuse(1, f"{column} of all items must be a number, got {whole[column]!r}")
-        numbers = (number_of(values[column]) for values in rows)
+        numbers = (number_of(values, column) for values in rows)
         unit = unit_in(file, (number for number in numbers if number is not None))
         others = [name for name in first if name not in ("split", column)]
         note = f"{file.name}: {column} of all items counts; left out: {some(others)}"
@@ -193,15 +189,15 @@ def _read_scores(file: ForeignFile) -> HarnessLog:
 
 def _categories(file: ForeignFile, values: dict[str, Any], bench: str) -> HarnessLog:
     """A score for each category; one for the whole if there are no categories."""
-    numbers = {name: number_of(v) for name, v in values.items() if name != "split"}
-    known = {name: number for name, number in numbers.items() if number is not None}
+    numbers = ((name, number_of(v)) for name, v in values.items() if name != "split")
+    known = {name: number for name, number in numbers if number is not None}
     unit = unit_in(file, known.values())
     categories = [name for name in known if name != "Overall"]
     means: list[str] = []
     if bench == "BLINK":
         means = [name for name in categories if blink_name(name) is None]
         tasks = {blink_name(name): known[name] for name in categories}
-        scores = [HarnessScore(t, v / unit, blink_size(t)) for t, v in tasks.items() if t]
+        scores = [HarnessScore(t, v / unit, SIZES.get(t)) for t, v in tasks.items() if t]
     elif categories:
         if set(categories) - _MMBENCH_MEANS:
             means = [name for name in categories if name in _MMBENCH_MEANS]
