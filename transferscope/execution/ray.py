@@ -16,7 +16,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 from ray import exceptions as gone
@@ -39,34 +39,20 @@ from transferscope.study.plan import Plan, Run
 
 POLL = 1.0
 """Seconds between two requests for the workers' progress."""
-
 PATIENCE = 30.0
 """Seconds without a worker after which a note is shown."""
-
 MAX_FAILED_STARTS = 3
 """Workers in a row that may die while they start."""
-
 LOST = (gone.RayActorError, gone.ObjectLostError, gone.NodeDiedError, gone.WorkerCrashedError)
 """Errors that mean that a worker is gone."""
-
 Files = dict[str, bytes]
 """An adapter's files by name."""
 
 
-class WorkerInfo(NamedTuple):
-    """The machine and software of a worker."""
-
-    node: str
-    versions: dict[str, str]
-
-
 class RayWorker(ShardWorker):
-    """A `ShardWorker` in a process of its own; one Ray actor.
+    """A `ShardWorker` in a process of its own; one Ray actor, with so many threads for torch.
 
-    Args:
-        load: makes the engine, in this process.
-        folder: the results folder, used only if this machine has it.
-        threads: CPU threads for torch.
+    `load` makes the engine in this process; the results folder is used if this machine has it.
     """
 
     def __init__(self, plan: Plan, load: Callable[[], Engine], folder: Path, threads: int) -> None:
@@ -77,9 +63,9 @@ class RayWorker(ShardWorker):
         super().__init__(plan, load, features, self._keep_status)
         self._doing = ("", 0.0)
 
-    def hello(self) -> WorkerInfo:
-        """Report hostname and readiness."""
-        return WorkerInfo(socket.gethostname(), versions())
+    def hello(self) -> tuple[str, dict[str, str]]:
+        """Report readiness, with the hostname and the versions of libraries."""
+        return socket.gethostname(), _public_versions()
 
     def status(self) -> tuple[str, float]:
         """What is being done, and how much of it is done; called while other calls run."""
@@ -97,8 +83,7 @@ class RayWorker(ShardWorker):
     def files(self, run: Run) -> Files:
         """The files of an adapter that was trained last."""
         with TemporaryDirectory() as place:
-            folder = Path(place, "adapter")
-            self.save_adapter(run, folder)
+            self.save_adapter(run, folder := Path(place, "adapter"))
             return _read(folder)
 
     def score_files(
@@ -114,7 +99,7 @@ class RayWorker(ShardWorker):
 
 @dataclass(eq=False)
 class RayHandle:
-    """A worker as this process knows it."""
+    """A worker as this process knows it: a `WorkerHandle` whose calls return Ray's references."""
 
     name: str
     resources: WorkerResources
@@ -127,7 +112,7 @@ class RayHandle:
     steps: Steps | None = None
     """None: it has nothing to do, or is not ready."""
     calls: int = 0
-    """Number of calls of the current work and all before."""
+    """So far; a status that was requested before the latest is outdated."""
     polled: bool = False
     """Whether a request for its status is under way."""
 
@@ -137,23 +122,17 @@ class RayHandle:
         return bool(self.node) and self.steps is None
 
     def open(self, model: str) -> Any:
-        """A reference to the hash of the base's weights."""
         self.model = model
         return self.actor.open.remote(model)
 
     def train(self, todo: Sequence[WorkItem], rows: int | None) -> Any:
-        """A reference to a `TrainedFleet`; training items are drawn anew by the worker."""
-        return self.actor.train.remote([one._replace(training_set=None) for one in todo], rows)
+        return self.actor.train.remote(_without_items(todo), rows)
 
     def score(self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None) -> Any:
-        """A reference to a `ScoredFleet`."""
         files = {run: _read(folder) for run, folder in folders.items()}
-        return self.actor.score_files.remote(
-            [one._replace(training_set=None) for one in todo], files, rows
-        )
+        return self.actor.score_files.remote(_without_items(todo), files, rows)
 
     def save_adapter(self, run: Run, folder: Path) -> None:
-        """Write the files of an adapter that was trained last."""
         _write(folder, ray.get(self.actor.files.remote(run)))
 
 
@@ -197,7 +176,6 @@ class _WorkerPool:
         # The largest base first: its shards take longest, and would otherwise end the run alone.
         models = sorted(state.study.models, key=lambda model: -self.resources[model].memory)
         self._waiting = deque(one for model in models for one in state.attempts(model))
-        self._hashes: dict[str, tuple[str, str]] = {}
         self._checked = not any(model.adapters for model in state.study.models.values())
         self._failed_starts = 0
         self._last_ready = time.monotonic()
@@ -219,7 +197,6 @@ class _WorkerPool:
                 self._poll()
 
     def stop(self, worker: RayHandle) -> None:
-        """Stop a worker."""
         self.workers.remove(worker)
         with suppress(gone.RayError):
             ray.kill(worker.actor)
@@ -254,14 +231,14 @@ class _WorkerPool:
     def _on_ready(self, worker: RayHandle, ref: Any) -> None:
         """A worker has started, or died while starting."""
         try:
-            info: WorkerInfo = ray.get(ref)
+            node, theirs = ray.get(ref)
         except gone.RayError as error:
             return self._on_death(worker, error)
-        ours, theirs = _public(versions()), _public(info.versions)
+        ours = _public_versions()
         if other := [name for name in ours if ours[name] != theirs[name]]:
             here, there = (", ".join(f"{n} {one[n]}" for n in other) for one in (ours, theirs))
-            raise StudyError(f"{info.node} must have {here} as here, got {there}")
-        self._failed_starts, worker.node, self._last_ready = 0, info.node, time.monotonic()
+            raise StudyError(f"{node} must have {here} as here, got {there}")
+        self._failed_starts, worker.node, self._last_ready = 0, node, time.monotonic()
         self.state.report_progress("")
 
     def _on_death(self, worker: RayHandle, error: Exception) -> None:
@@ -269,9 +246,8 @@ class _WorkerPool:
         self.stop(worker)
         self._failed_starts += 1
         if self._failed_starts >= MAX_FAILED_STARTS:
-            raise StudyError(
-                f"--executor ray: no worker can be started: {one_line(error)}"
-            ) from None
+            problem = f"no worker can be started: {one_line(error)}"
+            raise StudyError(f"--executor ray: {problem}") from None
 
     def _assign(self) -> None:
         """Give idle workers a shard, first one of the base that they have."""
@@ -287,7 +263,7 @@ class _WorkerPool:
                 self._waiting.remove(attempt)
                 self.state.start_shard(attempt, worker.name, worker.node)
                 worker.attempt = attempt
-                worker.steps = shard_steps(self.state, worker, attempt, self._hashes)
+                worker.steps = shard_steps(self.state, worker, attempt)
                 self._continue(worker, None)
 
     def _check(self, worker: RayHandle) -> Steps:
@@ -327,9 +303,8 @@ class _WorkerPool:
     def _retry(self, worker: RayHandle, error: Exception, *, worker_lost: bool = False) -> bool:
         """Queue what to try in place of a worker's shard; returns whether there is anything."""
         attempt, worker.attempt, worker.steps = worker.attempt, None, None
-        more: list[Attempt] = []
-        if attempt:
-            more = self.state.retry(attempt, error, worker.name, worker_lost=worker_lost)
+        assert attempt is not None
+        more = self.state.retry(attempt, error, worker.name, worker_lost=worker_lost)
         self._waiting.extendleft(reversed(more))
         self.state.report_progress("", worker=worker.name)
         return bool(more)
@@ -342,9 +317,8 @@ class _WorkerPool:
         elif now - self._last_ready > PATIENCE:
             self._last_ready = float("inf")
             sizes = [worker.resources for worker in self.workers] or [*self.resources.values()]
-            self.state.report_progress(
-                "waiting", note=f"Ray has no resources yet for a worker with {sizes[0]}"
-            )
+            note = f"Ray has no resources yet for a worker with {sizes[0]}"
+            self.state.report_progress("waiting", note=note)
         for worker in self.workers:
             if worker.steps and not worker.polled:
                 worker.polled = True
@@ -359,9 +333,14 @@ class _WorkerPool:
                 self.state.report_progress(doing, part, worker=worker.name)
 
 
-def _public(found: dict[str, str]) -> dict[str, str]:
+def _public_versions() -> dict[str, str]:
     """Versions without build tags: `2.13.0+cpu` is 2.13.0."""
-    return {name: version.partition("+")[0] for name, version in found.items()}
+    return {name: version.partition("+")[0] for name, version in versions().items()}
+
+
+def _without_items(todo: Sequence[WorkItem]) -> list[WorkItem]:
+    """The work as it is sent: a worker draws its training items anew."""
+    return [one._replace(training_set=None) for one in todo]
 
 
 def _write(folder: Path, files: Files) -> None:

@@ -1,8 +1,4 @@
-"""A Ray cluster to work on: a running one, or one started on this machine; what its workers need.
-
-In:   a study, and how many workers are wanted.
-Out:  a connection to Ray, and the resources of a worker for each model.
-"""
+"""A Ray cluster to work on: a running one, or one started on this machine; what workers need."""
 
 import logging
 import os
@@ -23,10 +19,8 @@ from transferscope.study.cost import weights_bytes
 from transferscope.study.shapes import read_shapes
 
 GIB = 1 << 30
-
 OBJECT_STORE = 1 << 30
 """Bytes of the object store of a Ray that is started here: one adapter at a time passes through."""
-
 PROCESS = 400 << 20
 """Bytes of a worker without a base."""
 
@@ -44,11 +38,7 @@ class WorkerResources(NamedTuple):
 
 @contextmanager
 def connected(workers: int | None) -> Iterator[bool]:
-    """A context with a Ray to work on; yields whether it was started here, for this run only.
-
-    Raises:
-        StudyError: no Ray can be reached or started.
-    """
+    """A Ray to work on, or a `StudyError`; yields whether it was started for this run only."""
     if ray.is_initialized():
         yield False
         return
@@ -117,11 +107,7 @@ def default_workers(resources: dict[str, WorkerResources]) -> int:
 
 
 def refuse_too_large(resources: dict[str, WorkerResources]) -> None:
-    """Refuse a base that is too large for a cluster that cannot grow.
-
-    Raises:
-        StudyError: naming it.
-    """
+    """Refuse, with a `StudyError`, a base that is too large for a cluster that cannot grow."""
     available = WorkerResources(total("GPU"), int(total("memory")))
     for model, one in resources.items():
         if one.memory > available.memory or one.gpus > available.gpus:

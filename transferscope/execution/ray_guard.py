@@ -16,10 +16,7 @@ GRACE = 5.0
 
 
 def start_guard() -> "subprocess.Popen[bytes]":
-    """Start a guard for all processes that this one has started so far.
-
-    It acts when its standard input is closed, which the end of this process does too.
-    """
+    """Start a guard for this process's children; it acts when its standard input is closed."""
     import psutil  # installed with Ray
 
     ours = [f"{one.pid}@{one.create_time()}" for one in psutil.Process().children(recursive=True)]

@@ -7,8 +7,7 @@ process that has the results folder, wherever the worker is.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
 Report = Callable[[str, float], None]
 """Receives what a worker does, and how much of it is done, in evaluations of an item."""
-
 Steps = Generator[Any, Any, None]
 """Work on a shard: yields a worker's pending result, and is sent the result."""
 
@@ -53,11 +51,11 @@ Steps = Generator[Any, Any, None]
 class TrainedFleet(NamedTuple):
     """A fleet after training; the adapters stay with the worker."""
 
-    records: list[dict[str, Any]]
+    records: dict[Run, dict[str, Any]]
     """How each adapter was made."""
+    curves: dict[Run, LossCurve]
     work: dict[str, Any]
     """Time and work, as the log has it."""
-    curves: list[LossCurve]
 
 
 class ScoredFleet(NamedTuple):
@@ -72,21 +70,15 @@ class ScoredFleet(NamedTuple):
 class ShardWorker:
     """Trains and scores runs over one base at a time.
 
-    Args:
-        load: makes the engine, on the first call that needs it.
-        features: the results folder, where vision features may be kept.
-        report: receives progress.
+    `load` makes the engine, on the first call that needs it; vision features may be kept in the
+    folder `features`.
     """
 
     name = node = ""
     """Set if there are several workers."""
 
     def __init__(
-        self,
-        plan: Plan,
-        load: Callable[[], Engine],
-        features: Path,
-        report: Report,
+        self, plan: Plan, load: Callable[[], Engine], features: Path, report: Report
     ) -> None:
         self.study, self.plan, self._load = plan.study, plan, load
         self._features, self._report = features, report
@@ -97,7 +89,6 @@ class ShardWorker:
 
     @cached_property
     def engine(self) -> Engine:
-        """The engine."""
         return self._load()
 
     def check(self) -> None:
@@ -133,19 +124,18 @@ class ShardWorker:
             rows: the largest microbatch of an adapter; None: what fits in memory.
         """
         self._adapters = {}
-        jobs, records, runs = [], [], [one.run for one in todo]
+        jobs, records, runs = [], {}, [one.run for one in todo]
         recipe = self.study.recipe_of(runs[0].model)
         for one in todo:
             source, seed = one.run.source or "", one.run.seed or 0
-            training_set = one.training_set or self.plan.training_set(one.run)
+            items, answers, digest = one.training_set or self.plan.training_set(one.run)
             seeds = {
                 f"{k}_seed": derived_seed(seed, k, source) for k in ("init", "order", "dropout")
             }
-            items, answers = training_set.items, training_set.answers
             jobs.append(TrainingJob(source, seed, items, answers=answers, **seeds))
-            made_of = {"run": asdict(one.run), "items": training_set.digest, **seeds}
-            record = {"key": one.training_key, **made_of, "versions": versions()}
-            records.append(record | {"recipe": asdict(recipe)})
+            made_of = {"run": asdict(one.run), "items": digest, **seeds}
+            made_by = {"versions": versions(), "recipe": asdict(recipe)}
+            records[one.run] = {"key": one.training_key, **made_of, **made_by}
         amount = sum(map(self.plan.training_work, runs))
         doing, watch = f"{runs[0].model}: training {describe(runs)}", Stopwatch(self.base)
         self._report(doing, 0.0)
@@ -157,8 +147,9 @@ class ShardWorker:
             progress=lambda n, of: self._report(doing, amount * n / max(of, 1)),
         )
         self._adapters = dict(zip(runs, adapters, strict=True))
+        curves = {run: adapter.curve for run, adapter in self._adapters.items()}
         work = watch.trained(jobs, recipe) | {"layers": self._layers}
-        return TrainedFleet(records, work, [one.curve for one in adapters])
+        return TrainedFleet(records, curves, work)
 
     def save_adapter(self, run: Run, folder: Path) -> None:
         """Write an adapter that was trained last."""
@@ -174,15 +165,13 @@ class ShardWorker:
             rows: most items per forward; None: the study's batch size.
         """
         trained, self._adapters = self._adapters, {}
-        # A checkpoint is a base of its own; all other runs share the loaded base.
-        alone = [[one] for one in todo if is_checkpoint(self.study, one.run)]
-        together = [one for one in todo if not is_checkpoint(self.study, one.run)]
         scored, done = ScoredFleet({}, []), 0.0
-        for part in [together, *alone]:
-            if not part:
-                continue
+        # A checkpoint is a base of its own; all other runs share the loaded base.
+        together = [one for one in todo if not is_checkpoint(self.study, one.run)]
+        alone = [[one] for one in todo if is_checkpoint(self.study, one.run)]
+        for part in [together, *alone] if together else alone:
             base, adapters = self.base, []
-            with _damage_fails_the_shard():
+            try:
                 if part is not together:
                     folder = external_folder(self.study, part[0].run)
                     base = self.engine.load_checkpoint(base, folder)
@@ -194,7 +183,9 @@ class ShardWorker:
                     else:
                         external = run.kind == "external"
                         folder = external_folder(self.study, run) if external else folders[run]
-                        adapters.append(self.engine.load_adapter(self.base, folder))
+                        adapters.append(self.engine.load_adapter(base, folder))
+            except DataError as error:  # it fails the runs that need it, while others continue
+                raise RuntimeError(str(error)) from error
             tables, work = self._scored(base, part, adapters, rows, done)
             scored.tables.update(tables)
             scored.work.append(([one.run for one in part], work))
@@ -212,12 +203,8 @@ class ShardWorker:
         """The tables of runs over one base, and the work; `done` was scored before."""
         runs, how = [one.run for one in todo], self.study.evaluation
         wanted = {name for one in todo for name in one.missing}
-        items = [
-            item
-            for name in self.plan.targets
-            if name in wanted
-            for item in self.plan.items.eval_items(name)
-        ]
+        names = [name for name in self.plan.targets if name in wanted]
+        items = [item for name in names for item in self.plan.items.eval_items(name)]
         fixed = fixed_choices(items)
         orders = [self._orders(runs[0], item, fixed=item.task in fixed) for item in items]
         variants = [
@@ -294,20 +281,10 @@ class Stopwatch:
         return {"items": items, "seconds": round(seconds, 3), "items_per_second": rate}
 
 
-@contextmanager
-def _damage_fails_the_shard() -> Iterator[None]:
-    """A damaged adapter or model fails the runs that need it, while others continue."""
-    try:
-        yield
-    except DataError as error:
-        raise RuntimeError(str(error)) from error
-
-
 class WorkerHandle(Protocol):
-    """A worker as the process with the results folder sees it.
+    """A `ShardWorker` as the process with the results folder sees it.
 
-    The methods are those of `ShardWorker`. All but the last may return a reference that the
-    executor resolves.
+    All methods but the last may return a reference that the executor resolves.
     """
 
     name: str
@@ -315,69 +292,46 @@ class WorkerHandle(Protocol):
     node: str
 
     def open(self, model: str) -> Any: ...
-
     def train(self, todo: Sequence[WorkItem], rows: int | None) -> Any: ...
-
     def score(
         self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None
     ) -> Any: ...
-
     def save_adapter(self, run: Run, folder: Path) -> None: ...
 
 
-def shard_steps(
-    state: RunState, worker: WorkerHandle, attempt: Attempt, hashes: dict[str, tuple[str, str]]
-) -> Steps:
-    """Train and score what a shard lacks, and put every run's table in place.
-
-    Args:
-        hashes: for each model the hash of its weights, and the node where it was loaded first.
-
-    Raises:
-        DataError: the model's files differ between nodes.
-    """
-    shard, rows = attempt.shard, attempt.rows
+def shard_steps(state: RunState, worker: WorkerHandle, attempt: Attempt) -> Steps:
+    """Train and score what a shard lacks, and put every run's table in place."""
+    shard, rows, name = attempt.shard, attempt.rows, worker.name
+    tag = {"worker": name} if name else {}
 
     def open_base() -> Steps:
         found = yield worker.open(shard.model)
-        first, node = hashes.setdefault(shard.model, (found, worker.node))
+        first, node = state.hashes.setdefault(shard.model, (found, worker.node))
         if found != first:
-            raise DataError(
-                f"{shard.model}: its files on {worker.node} differ from those on {node}"
-            )
+            problem = f"its files on {worker.node} differ from those on {node}"
+            raise DataError(f"{shard.model}: {problem}")
 
-    tag = {"worker": worker.name} if worker.name else {}
-    if shard.model not in hashes:
+    if shard.model not in state.hashes:
         yield from open_base()
-    todo = state.work_items(hashes[shard.model][0], shard, worker.name)
+    todo = state.work_items(shard, name)
     missing = [one for one in todo if one.missing]
-    untrained = [one for one in missing if one.train]
     if missing:
         yield from open_base()
-    if untrained:
+    if untrained := [one for one in missing if one.train]:
         trained: TrainedFleet = yield worker.train(untrained, rows)
         runs = [one.run for one in untrained]
         state.log_work("train", runs, trained.work | tag)
-        fine = state.drop_diverged(untrained, trained.curves, worker.name)
-        state.keep_adapters(
-            [untrained[index] for index in fine],
-            [trained.records[index] for index in fine],
-            lambda index, folder: worker.save_adapter(runs[fine[index]], folder),
-        )
-        failed = set(runs) - {runs[index] for index in fine}
-        todo = [one for one in todo if one.run not in failed]
-        missing = [one for one in missing if one.run not in failed]
-        if worker.name:  # a worker elsewhere reports scoring only later
-            doing = f"{shard.model}: scoring {describe(runs)}"
-            state.report_progress(doing, worker=worker.name)
+        diverged = state.keep_adapters(trained.records, trained.curves, worker.save_adapter, name)
+        todo = [one for one in todo if one.run not in diverged]
+        missing = [one for one in missing if one.run not in diverged]
+        if name:  # a worker elsewhere reports scoring only later
+            state.report_progress(f"{shard.model}: scoring {describe(runs)}", worker=name)
     tables: dict[Run, dict[str, pl.DataFrame]] = {}
     if missing:
-        folder = state.store.folder
         kept = [one.run for one in missing if one.run.trained and not one.train]
-        folders = {run: folder / adapter_folder(run) for run in kept}
+        folders = {run: state.store.folder / adapter_folder(run) for run in kept}
         scored: ScoredFleet = yield worker.score(missing, folders, rows)
         tables = scored.tables
         for runs, work in scored.work:
             state.log_work("score", runs, work | tag)
-    state.keep_predictions(todo, tables)
-    state.finish_shard(shard, worker.name)
+    state.finish_shard(shard, todo, tables, name)

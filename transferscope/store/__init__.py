@@ -22,6 +22,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from transferscope.errors import DataError
 from transferscope.store.atomic import write_whole
+from transferscope.tasks.untrusted import json_lines
 
 STUDY = "study.yaml"
 ADAPTERS = "adapters"
@@ -52,14 +54,14 @@ FEATURES = "features"
 SELECTION, JUDGING = "selection.json", "judging"
 
 _LONGEST = 100  # characters of a file name; some file systems stop at 143
-_TABLE = re.compile(rf"({PREDICTIONS}|{CONTROLS})(/\w[\w.-]*){{1,4}}\.parquet", re.ASCII)
 _CELL = re.compile(r"/.+/.+-[0-9a-f]{12}\.parquet$")
 """The end of a table's path that `cells` made."""
 
 
 def is_table(name: str) -> bool:
     """Whether a relative path is one of a prediction table; such a path stays in the folder."""
-    return _TABLE.fullmatch(name) is not None
+    path = rf"({PREDICTIONS}|{CONTROLS})(/\w[\w.-]*){{1,4}}\.parquet"
+    return re.fullmatch(path, name, re.ASCII) is not None
 
 
 class RunFields(TypedDict):
@@ -72,19 +74,25 @@ class RunFields(TypedDict):
 
 
 class IndexedRun(TypedDict):
-    """A run in the index; `cells` explains the fields."""
+    """A run that the study asks for."""
 
     run: RunFields
     base: str
+    """Hash of the base's weights."""
     training: str
+    """Key of the adapter."""
     gold: dict[str, str]
+    """Target to the hash of its right answers."""
     cells: dict[str, str]
+    """Target to file."""
     versions: dict[str, str]
+    """Of libraries."""
     notes: list[str]
+    """What a reader must know of the items."""
 
 
 class IndexedTable(TypedDict):
-    """A finished table in the index."""
+    """A table that was finished once."""
 
     target: str
     key: str
@@ -92,12 +100,15 @@ class IndexedTable(TypedDict):
 
 
 class Index(TypedDict):
-    """The content of `index.json`; `cells` explains the fields."""
+    """The content of `index.json`."""
 
     schema: Literal[1]
     runs: list[IndexedRun]
+    """In the study's order."""
     tables: dict[str, IndexedTable]
+    """By file; also those that the study no longer asks for."""
     adapters: dict[str, str]
+    """Folder to key of every adapter that was ever finished."""
 
 
 def read_index(folder: str | os.PathLike[str]) -> Index | None:
@@ -111,11 +122,8 @@ def read_index(folder: str | os.PathLike[str]) -> Index | None:
     path = Path(folder, INDEX)
     if not path.exists():
         return None
-    try:
+    with contextlib.suppress(ValidationError):
         index = TypeAdapter(Index).validate_python(read_json(path), strict=True)
-    except ValidationError:
-        index = None
-    if index is not None:
         files = {name for one in index["runs"] for name in one["cells"].values()}
         if files <= index["tables"].keys() and all(map(is_table, index["tables"])):
             return index
@@ -184,11 +192,9 @@ def read_analysis(folder: str | os.PathLike[str]) -> bytes:
     Raises:
         DataError: the file is missing or cannot be read.
     """
-    data = read_beside(folder, ANALYSIS, None)
-    if data is None:
-        raise DataError(
-            f"{folder}: no {ANALYSIS} in this folder; `transferscope analyze` writes one"
-        )
+    if (data := read_beside(folder, ANALYSIS, None)) is None:
+        problem = f"no {ANALYSIS} in this folder; `transferscope analyze` writes one"
+        raise DataError(f"{folder}: {problem}")
     return data
 
 
@@ -199,13 +205,10 @@ def save(
     figures: Mapping[str, bytes] | None = None,
     exhibits_json: bytes | None = None,
 ) -> list[Path]:
-    """Write an analysis, its page and its figures into the folder, which is made if missing.
+    """Write an analysis, its page and its figures (by name) into the folder, made if missing.
 
     `analysis.json` is written last: where it is new, so is everything beside it. Figures of an
     earlier analysis with other names stay; its exhibits are removed where there are no new ones.
-
-    Args:
-        figures: file name (made safe here) to content.
 
     Returns:
         The paths written, `analysis.json` first.
@@ -231,14 +234,7 @@ def save(
 def save_comparison(
     folder: str | os.PathLike[str], comparison_json: bytes, report_html: str
 ) -> list[Path]:
-    """Write a comparison and its page into the folder, which is made if missing.
-
-    Returns:
-        The paths written, `comparison.json` first.
-
-    Raises:
-        DataError: the folder or a file in it cannot be written.
-    """
+    """Write a comparison and its page; arguments, paths and errors as for `save`."""
     page = write_whole(Path(folder, REPORT), report_html.encode())
     return [write_whole(Path(folder, COMPARISON), comparison_json), page]
 
@@ -254,13 +250,9 @@ def safe_name(name: str, taken: Collection[str] = ()) -> str:
     if not stem or len(suffix) > 8:
         stem, dot, suffix = safe, "", ""
     used = {other.lower() for other in taken}
-    stem = stem[: _LONGEST - len(dot + suffix)]
-    safe, number = f"{stem}{dot}{suffix}", 1
-    while safe.lower() in used:
-        number += 1
-        tail = f"-{number}{dot}{suffix}"
-        safe = stem[: _LONGEST - len(tail)] + tail
-    return safe
+    tails = itertools.chain((dot + suffix,), (f"-{n}{dot}{suffix}" for n in itertools.count(2)))
+    names = (stem[: _LONGEST - len(tail)] + tail for tail in tails)
+    return next(name for name in names if name.lower() not in used)
 
 
 def unique_name(name: str) -> str:
@@ -302,10 +294,8 @@ def as_json(value: Mapping[str, Any]) -> bytes:
 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file in a folder but its `run.json`, by name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): checksum(path) for path in files if path.name != RUN
-    }
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RUN)
+    return {path.relative_to(folder).as_posix(): checksum(path) for path in files}
 
 
 def checksum(path: Path) -> str:
@@ -318,7 +308,7 @@ def checksum(path: Path) -> str:
 
 
 def log(folder: str | os.PathLike[str], event: str, **fields: object) -> None:
-    """Append a line to the folder's log.
+    """Append a line to the folder's log; what JSON lacks, such as a `Run`, as its text.
 
     Raises:
         DataError: it cannot be written.
@@ -331,7 +321,7 @@ def log(folder: str | os.PathLike[str], event: str, **fields: object) -> None:
             if end:  # a line that a crash cut short must not swallow this one
                 file.seek(end - 1)
                 file.write(b"" if file.read(1) == b"\n" else b"\n")
-            file.write(json.dumps(line).encode() + b"\n")
+            file.write(json.dumps(line, default=str).encode() + b"\n")
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
 
@@ -339,15 +329,7 @@ def log(folder: str | os.PathLike[str], event: str, **fields: object) -> None:
 def logged(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The lines of the folder's log; a line that a crash cut short is skipped."""
     try:
-        lines = Path(folder, LOG).read_bytes().splitlines()
+        text = Path(folder, LOG).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    found = []
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
+    return [value for _, value in json_lines(text) if isinstance(value, dict)]

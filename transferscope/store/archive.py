@@ -5,9 +5,8 @@
     provenance.json    versions, hashes, machine time, and what is missing
     study.yaml, analysis.json, index.json, predictions/, controls/    as in a results folder
 
-Unpacked it is a results folder without adapters and images. Anybody may have made the zip that is
-read: another name, a link, a size beyond bounds, or a table whose checksum is not that of the index
-is refused.
+Unpacked it is a results folder without adapters and images. Anybody may have made a zip, so other
+names, links, sizes beyond bounds and tables with another checksum than in the index are refused.
 """
 
 import contextlib
@@ -43,12 +42,9 @@ def is_bundle(path: Path) -> bool:
 
 
 def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> Path:
-    """Write a bundle of these files, whole or not at all.
+    """Write a bundle of these files, by name in it, whole or not at all.
 
     The same files give the same bytes, up to the version of zlib that compresses them.
-
-    Args:
-        files: by their names in the bundle.
 
     Raises:
         DataError: a file cannot be read, a bundle may not have it, or the zip cannot be written.
@@ -85,9 +81,8 @@ def unpacked(path: str | os.PathLike[str]) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 entries = archive.infolist()
-                if problem := _problem(
-                    entries, min(MAX_BYTES, MAX_INFLATION * os.stat(path).st_size)
-                ):
+                most = min(MAX_BYTES, MAX_INFLATION * path.stat().st_size)
+                if problem := _problem(entries, most):
                     raise DataError(f"{name}: {problem}")
                 for entry in (one.filename for one in entries if not one.is_dir()):
                     archive.extract(entry, folder)  # which also compares the entry's CRC-32
@@ -136,13 +131,12 @@ def _check_tables(folder: Path, name: str) -> None:
         raise DataError(f"{name}: {results.INDEX} is not a valid index") from None
     if index is None:
         return
-    listed = {table: entry["sha256"] for table, entry in index["tables"].items()}
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
-    for table in sorted(found ^ listed.keys()):
-        problem = "is missing" if table in listed else f"{results.INDEX} does not list it"
+    for table in sorted(found ^ index["tables"].keys()):
+        problem = "is missing" if table not in found else f"{results.INDEX} does not list it"
         raise DataError(f"{name}: {table!r}: {problem}")
-    for table, checksum in listed.items():
-        if results.checksum(folder / table) != checksum:
+    for table, entry in index["tables"].items():
+        if results.checksum(folder / table) != entry["sha256"]:
             raise DataError(
                 f"{name}: {table!r}: the checksum differs from that in {results.INDEX}; the file "
                 "was changed or damaged"

@@ -1,8 +1,4 @@
-"""Parquet tables of predictions, read within bounds, as a folder may come from anybody.
-
-In:   bytes, or a results folder.
-Out:  rows, or a `DataError` that names the file.
-"""
+"""Parquet tables of predictions, read within bounds, as a folder may come from anybody."""
 
 import os
 

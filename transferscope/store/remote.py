@@ -69,13 +69,8 @@ class RemoteCopy:
     def fetch(self, wanted: Callable[[str], bool] = lambda name: True) -> None:
         """Copy here the wanted files that are new at the address, vision features left out."""
         remote, here = self._versions(), self._here()
-        new = [
-            name
-            for name, version in remote.items()
-            if wanted(name)
-            and not _FEATURES.fullmatch(name)
-            and (name not in here or version != self._equal.get(name, [""])[0])
-        ]
+        changed = (n for n in remote if n not in here or remote[n] != self._equal.get(n, [""])[0])
+        new = [name for name in changed if wanted(name) and not _FEATURES.fullmatch(name)]
         for name in new:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         with self._errors_named():
@@ -89,12 +84,12 @@ class RemoteCopy:
             DataError: the address cannot be reached; the next call sends what is missing.
         """
         here = self._here()
-        new = [name for name in here if self._equal.get(name, ["", None])[1] != here[name]]
+        new = sorted(name for name in here if self._equal.get(name, ["", 0])[1] != here[name])
         gone = self._equal.keys() - here.keys()
         if not new and not gone:
             return
         index = [name for name in new if Path(name).name == results.INDEX]
-        for part in (sorted(set(new) - set(index)), index):
+        for part in ([name for name in new if name not in index], index):
             local, there = [str(self.folder / name) for name in part], self._paths(part)
             with self._errors_named():
                 try:
@@ -125,12 +120,12 @@ class RemoteCopy:
 
     def _here(self) -> dict[str, list[int]]:
         """Size and time of writing of each file of the folder that is sent."""
-        found = {}
-        for path in self.folder.rglob("*"):
-            name = path.relative_to(self.folder).as_posix()
-            if _NAME.fullmatch(name) and not _FEATURES.fullmatch(name) and path.is_file():
-                found[name] = [path.stat().st_size, path.stat().st_mtime_ns]
-        return found
+        names = {path.relative_to(self.folder).as_posix(): path for path in self.folder.rglob("*")}
+        return {
+            name: [path.stat().st_size, path.stat().st_mtime_ns]
+            for name, path in names.items()
+            if _NAME.fullmatch(name) and not _FEATURES.fullmatch(name) and path.is_file()
+        }
 
     def _note_equal(self, names: Sequence[str], remote: dict[str, str]) -> None:
         here = self._here()
@@ -156,9 +151,8 @@ def working_copy(address: str) -> Iterator[RemoteCopy]:
     """A folder of this machine that begins as the address is; the address ends as the folder is.
 
     Raises:
-        StudyError: another process of this machine works there, or the address does not exist.
-        DataError: the address cannot be reached; what is finished stays on this machine.
-        MissingExtra: as `RemoteCopy`.
+        StudyError: another process of this machine works there.
+        StudyError, MissingExtra, DataError: as `RemoteCopy`; finished files stay on this machine.
     """
     name = results.safe_name(address.rstrip("/").rpartition("/")[2])
     digest = hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:12]
@@ -181,12 +175,10 @@ def working_copy(address: str) -> Iterator[RemoteCopy]:
 def fetched(address: str, wanted: Callable[[str], bool]) -> Iterator[Path]:
     """The wanted files at an address, in a folder that is removed when the block ends.
 
-    Raises:
-        StudyError, MissingExtra, DataError: as `RemoteCopy`.
+    Errors as for `RemoteCopy`.
     """
-    name = results.safe_name(address.rstrip("/").rpartition("/")[2])
     with tempfile.TemporaryDirectory(prefix="transferscope-") as parent:
-        folder = Path(parent, name)
+        folder = Path(parent, results.safe_name(address.rstrip("/").rpartition("/")[2]))
         folder.mkdir()
         RemoteCopy(address, folder).fetch(wanted)
         yield folder

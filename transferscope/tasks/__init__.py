@@ -36,22 +36,21 @@ class Task:
 
     name: str
     """Name as the benchmark spells it, e.g. `Relative_Depth`."""
-
     abbreviation: str
     """Short label for figures, e.g. `RD`."""
-
     level: Level | None = None
     """Perceptual level (paper, Table 2); None where the task is not classified."""
-
     granularity: Granularity | None = None
     """Granularity (paper, Table 2); None where the task is not classified."""
-
     items: int | None = None
     """Number of questions in the evaluation split; None where unknown."""
 
 
 class ItemImage(Protocol):
-    """One image of an item: drawn in memory, or read from a file when needed."""
+    """One image of an item: drawn in memory, or read from a file when needed.
+
+    Both methods raise a `DataError` where the file cannot be read, or not be decoded.
+    """
 
     def pixels(self) -> np.ndarray:
         """The image as (height, width, 3) uint8, in RGB."""
@@ -82,28 +81,20 @@ class Item:
 
     id: str
     """Unique within its suite and never reused for another question."""
-
     task: str
     """Name of the task."""
-
     images: tuple[ItemImage, ...]
     """The images, in the order in which the question mentions them."""
-
     question: str
     """The question, without the choices."""
-
     choices: tuple[str, ...]
     """The choices' texts, without letters; empty where the answer is a number."""
-
     answer: int
     """Index of the right choice; -1 where the answer is a number, or hidden."""
-
     prompt: str
     """The whole text given to a model, with choices and letters."""
-
     origin: Mapping[str, object] = field(default_factory=dict)
     """What made the item: a scene's parameters, or the file and annotation it was built from."""
-
     truth: float | None = None
     """The right number where the answer is a number; None for multiple choice."""
 
@@ -122,10 +113,9 @@ class Item:
         for image in self.images:
             if (stored := image.content()) is not None:
                 content.update(hashlib.sha256(stored).digest())
-                continue
-            pixels = image.pixels()
-            content.update(repr(pixels.shape).encode())
-            content.update(np.ascontiguousarray(pixels).tobytes())
+            else:
+                pixels = image.pixels()
+                content.update(repr(pixels.shape).encode() + pixels.tobytes())
         return content.hexdigest()
 
     def content_key(self) -> str:
@@ -159,12 +149,9 @@ def fingerprint(image: ItemImage) -> Fingerprint:
 
 
 def gold_hash(task: str, answers: Iterable[tuple[str, int | float]]) -> str:
-    """SHA-256 of a task's right answers, whatever their order.
+    """SHA-256 of a task's right answers, whatever their order: item ids with indices or numbers.
 
     Benchmarks correct their labels; results with different hashes answer different questions.
-
-    Args:
-        answers: each item's id with the index of its right choice, or its right number.
     """
     content = json.dumps([task, sorted([str(item), answer] for item, answer in answers)])
     return hashlib.sha256(content.encode()).hexdigest()
@@ -185,16 +172,12 @@ class Suite(ABC):
 
     name: str
     """Name, as a study file spells it."""
-
     tasks: tuple[Task, ...]
     """The tasks, in the order in which tables show them."""
-
     hub: str | None = None
     """The data set on the Hub that has the items; None: nothing is downloaded."""
-
     immutable: bool = False
     """Whether `version` determines every item, and the two splits share none by construction."""
-
     unscorable: str = ""
     """Why nothing can be scored on these items, and the remedy; empty where it can."""
 

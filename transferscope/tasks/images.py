@@ -15,6 +15,7 @@ import numpy as np
 from transferscope.errors import DataError
 from transferscope.tasks import Item, ItemImage
 from transferscope.tasks.untrusted import open_image
+from transferscope.tasks.video import Frame
 
 THUMBNAIL = 160
 """Longest side of a thumbnail, in pixels; a smaller image keeps its size."""
@@ -27,19 +28,9 @@ class FileImage:
     path: Path
 
     def pixels(self) -> np.ndarray:
-        """The image as (height, width, 3) uint8, in RGB.
-
-        Raises:
-            DataError: the file cannot be decoded.
-        """
         return decode(self.path, str(self.path))
 
     def content(self) -> bytes:
-        """The file's bytes.
-
-        Raises:
-            DataError: the file cannot be read.
-        """
         try:
             return self.path.read_bytes()
         except OSError as error:
@@ -56,15 +47,9 @@ class EncodedImage:
     """Names the image in messages."""
 
     def pixels(self) -> np.ndarray:
-        """The image as (height, width, 3) uint8, in RGB.
-
-        Raises:
-            DataError: the bytes cannot be decoded.
-        """
         return decode(io.BytesIO(self.read()), self.where)
 
     def content(self) -> bytes:
-        """The encoded bytes."""
         return self.read()
 
 
@@ -80,13 +65,6 @@ def decode(source: Path | io.BytesIO, where: str) -> np.ndarray:
         raise DataError(f"{where}: {error}") from None
 
 
-def is_video(item: Item) -> bool:
-    """Whether an item's images are frames of one video."""
-    from transferscope.tasks.video import Frame
-
-    return len(item.images) > 0 and isinstance(item.images[0], Frame)
-
-
 def thumbnails(item: Item, at_most: int) -> list[str]:
     """An item's first images, small, as WebP in base64; of a video, the first frame alone.
 
@@ -94,7 +72,7 @@ def thumbnails(item: Item, at_most: int) -> list[str]:
         DataError: an image cannot be decoded.
         ModuleNotFoundError: Pillow is not installed.
     """
-    images = item.images[: 1 if is_video(item) else at_most]
+    images = item.images[: 1 if any(isinstance(one, Frame) for one in item.images) else at_most]
     return [base64.b64encode(thumbnail(image)).decode() for image in images]
 
 
