@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -111,14 +110,9 @@ class RayHandle:
     attempt: Attempt | None = None
     steps: Steps | None = None
     """None: it has nothing to do, or is not ready."""
-    calls: int = 0
-    """So far; a status that was requested before the latest is outdated."""
-    polled: bool = False
-    """Whether a request for its status is under way."""
 
     @property
     def idle(self) -> bool:
-        """Whether it is ready and has nothing to do."""
         return bool(self.node) and self.steps is None
 
     def open(self, model: str) -> Any:
@@ -142,11 +136,7 @@ def carry_out(
     """Do all work that the state asks for; a shard that fails is recorded, and others continue.
 
     Uses the Ray that is connected, else the one that `RAY_ADDRESS` names, else one started on this
-    machine and stopped at the end.
-
-    Args:
-        workers: number of workers; None: one per GPU, or one without a GPU.
-        load: makes the engine, in each worker.
+    machine and stopped at the end. `workers` is by default one per GPU, or one without a GPU.
 
     Raises:
         DataError: an external adapter or model is damaged, or of another base.
@@ -274,7 +264,6 @@ class _WorkerPool:
     def _continue(self, worker: RayHandle, result: Any) -> None:
         """Continue a worker's steps up to the next pending result."""
         assert worker.steps is not None
-        worker.calls += 1
         try:
             self._refs[worker.steps.send(result)] = worker, self._on_result
         except StopIteration:
@@ -310,7 +299,7 @@ class _WorkerPool:
         return bool(more)
 
     def _poll(self) -> None:
-        """Request the workers' progress; note if there has been no worker for a while."""
+        """Report the workers' progress; note if there has been no worker for a while."""
         now = time.monotonic()
         if any(worker.node for worker in self.workers):
             self._last_ready = now
@@ -319,18 +308,13 @@ class _WorkerPool:
             sizes = [worker.resources for worker in self.workers] or [*self.resources.values()]
             note = f"Ray has no resources yet for a worker with {sizes[0]}"
             self.state.report_progress("waiting", note=note)
-        for worker in self.workers:
-            if worker.steps and not worker.polled:
-                worker.polled = True
-                ref = worker.actor.status.options(concurrency_group="status").remote()
-                self._refs[ref] = worker, partial(self._on_status, worker.calls)
-
-    def _on_status(self, calls: int, worker: RayHandle, ref: Any) -> None:
-        worker.polled = False
-        with suppress(gone.RayError):  # the pending result raises it too
-            doing, part = ray.get(ref)
-            if worker.steps and doing and calls == worker.calls:
-                self.state.report_progress(doing, part, worker=worker.name)
+        busy = [worker for worker in self.workers if worker.steps]
+        asked = {w.actor.status.options(concurrency_group="status").remote(): w for w in busy}
+        for ref in ray.wait([*asked], num_returns=len(busy), timeout=POLL / 2)[0]:
+            with suppress(gone.RayError):  # the pending result raises it too
+                doing, part = ray.get(ref)
+                if doing:
+                    self.state.report_progress(doing, part, worker=asked[ref].name)
 
 
 def _public_versions() -> dict[str, str]:

@@ -58,14 +58,10 @@ class WorkItem(NamedTuple):
     """A run and what the folder lacks of it."""
 
     run: Run
-    base_hash: str
-    """Of the base's weights."""
-    training_key: str
-    """Content key of the adapter."""
+    hashes: dict[str, Any]
+    """`base`, `training` and `gold`, as the index has them."""
     cell_keys: dict[str, str]
     """Target to content key, in the plan's order."""
-    gold: dict[str, str]
-    """Target to the hash of its right answers."""
     missing: tuple[str, ...]
     """Targets that must be scored."""
     train: bool
@@ -168,8 +164,8 @@ class RunState:
             train = bool(missing) and run.trained and not self.store.has_adapter(run, training)
             self._owed[run] = sum(plan.targets[target] for target in missing)
             self._owed[run] += plan.training_work(run) if train else 0.0
-            keys = (run, base_hash, training, cells, gold)
-            items.append(WorkItem(*keys, missing, train, drawn if train else None))
+            hashes = {"base": base_hash, "training": training, "gold": gold}
+            items.append(WorkItem(run, hashes, cells, missing, train, drawn if train else None))
         if plan.items.stable and len(plan.items.digests) > known:
             path = self.store.folder / results.DIGESTS
             atomic.write_whole(path, results.as_json(plan.items.digests))
@@ -209,14 +205,13 @@ class RunState:
         worker: str = "",
     ) -> None:
         """Keep a shard's predictions, all or none; `fresh` are answers to what was missing."""
-        for run, base, training, keys, gold, *_ in items:
-            hashes = {"base": base, "training": training, "gold": gold}
+        for run, hashes, keys, *_ in items:
             self.store.put_cells(run, keys, fresh.get(run, {}), hashes)
         self.store.save()
-        for item in items:
-            self._spend(item.run, self._owed[item.run])
-        self.cells += sum(len(item.cell_keys) for item in items)
-        self.adapters += sum(item.run.kind in ("source", "external", "mixture") for item in items)
+        for run, _, keys, *_ in items:
+            self._spend(run, self._owed[run])
+            self.cells += len(keys)
+            self.adapters += run.kind in ("source", "external", "mixture")
         self.report_progress(f"{shard.model}: {describe(shard.runs)} finished", worker=worker)
         self.log("finished", model=shard.model, runs=shard.runs, worker=worker)
 

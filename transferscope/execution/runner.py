@@ -44,9 +44,7 @@ def run_study(
 ) -> Outcome:
     """Do everything that the study asks for and the folder does not have yet.
 
-    Args:
-        tell: receives progress.
-        executor: does the work; None for this process.
+    `tell` receives progress; `executor` does the work, by default in this process.
 
     Raises:
         StudyError: a task or model does not exist, or the folder belongs to another study or is in

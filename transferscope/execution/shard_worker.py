@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import polars as pl
 
-from transferscope.engine import Engine
-from transferscope.engine.bases import (
-    check_external,
-    external_folder,
-    is_checkpoint,
-    load_study_base,
-)
+from transferscope.engine import Engine, bases
 from transferscope.engine.loss_curve import LossCurve
 from transferscope.engine.records import TrainingJob
 from transferscope.errors import DataError
@@ -29,14 +23,7 @@ from transferscope.execution.run_state import Attempt, RunState, WorkItem, descr
 from transferscope.store.cells import adapter_folder, as_table, versions
 from transferscope.study import Recipe
 from transferscope.study.plan import Plan, Run, derived_seed
-from transferscope.tasks import Item
-from transferscope.tasks.choices import (
-    combine_orders,
-    derangement,
-    fixed_choices,
-    reordered,
-    rotations,
-)
+from transferscope.tasks import Item, choices
 
 if TYPE_CHECKING:
     from transferscope.engine.adapter import Adapter
@@ -93,18 +80,14 @@ class ShardWorker:
 
     def check(self) -> None:
         """Refuse damaged or foreign external adapters and models."""
-        check_external(self.study, self.engine, self._features)
+        bases.check_external(self.study, self.engine, self._features)
 
     def open(self, model: str) -> str:
-        """Load a model's base unless it is loaded; returns the hash of its weights.
-
-        Raises:
-            StudyError: the study trains it, and its recipe cannot.
-        """
+        """Load a base unless it is loaded, check its training; returns the hash of its weights."""
         if model != self._model:
             self._base, self._model = None, ""  # free the memory before the next base is loaded
             self._report(f"{model}: loading", 0.0)
-            self._base = load_study_base(self.study, self.engine, model, self._features)
+            self._base = bases.load_study_base(self.study, self.engine, model, self._features)
             if any(run.trained and run.model == model for run in self.plan.runs):
                 recipe = self.study.recipe_of(model)
                 self._layers = self.engine.check_training(self._base, recipe)
@@ -120,8 +103,7 @@ class ShardWorker:
     def train(self, todo: Sequence[WorkItem], rows: int | None = None) -> TrainedFleet:
         """Train the adapters of runs together, and keep them for `score` and `save_adapter`.
 
-        Args:
-            rows: the largest microbatch of an adapter; None: what fits in memory.
+        `rows` is the largest microbatch of an adapter, by default what fits in memory.
         """
         self._adapters = {}
         jobs, records, runs = [], {}, [one.run for one in todo]
@@ -129,13 +111,12 @@ class ShardWorker:
         for one in todo:
             source, seed = one.run.source or "", one.run.seed or 0
             items, answers, digest = one.training_set or self.plan.training_set(one.run)
-            seeds = {
-                f"{k}_seed": derived_seed(seed, k, source) for k in ("init", "order", "dropout")
-            }
+            purposes = ("init", "order", "dropout")
+            seeds = {f"{name}_seed": derived_seed(seed, name, source) for name in purposes}
             jobs.append(TrainingJob(source, seed, items, answers=answers, **seeds))
-            made_of = {"run": asdict(one.run), "items": digest, **seeds}
+            key = {"key": one.hashes["training"], "run": asdict(one.run), "items": digest}
             made_by = {"versions": versions(), "recipe": asdict(recipe)}
-            records[one.run] = {"key": one.training_key, **made_of, **made_by}
+            records[one.run] = key | seeds | made_by
         amount = sum(map(self.plan.training_work, runs))
         doing, watch = f"{runs[0].model}: training {describe(runs)}", Stopwatch(self.base)
         self._report(doing, 0.0)
@@ -158,22 +139,20 @@ class ShardWorker:
     def score(
         self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None = None
     ) -> ScoredFleet:
-        """Score runs on the targets that they lack.
+        """Score runs on the targets that they lack, with at most so many rows in a forward.
 
-        Args:
-            folders: the adapters of runs that were not trained last.
-            rows: most items per forward; None: the study's batch size.
+        `folders` have the adapters of runs that were not trained last.
         """
         trained, self._adapters = self._adapters, {}
         scored, done = ScoredFleet({}, []), 0.0
         # A checkpoint is a base of its own; all other runs share the loaded base.
-        together = [one for one in todo if not is_checkpoint(self.study, one.run)]
-        alone = [[one] for one in todo if is_checkpoint(self.study, one.run)]
+        together = [one for one in todo if not bases.is_checkpoint(self.study, one.run)]
+        alone = [[one] for one in todo if bases.is_checkpoint(self.study, one.run)]
         for part in [together, *alone] if together else alone:
             base, adapters = self.base, []
             try:
                 if part is not together:
-                    folder = external_folder(self.study, part[0].run)
+                    folder = bases.external_folder(self.study, part[0].run)
                     base = self.engine.load_checkpoint(base, folder)
                 for run in (one.run for one in part):
                     if run.kind in ("base", "rerun") or part is not together:
@@ -181,8 +160,7 @@ class ShardWorker:
                     elif run in trained:
                         adapters.append(trained[run])
                     else:
-                        external = run.kind == "external"
-                        folder = external_folder(self.study, run) if external else folders[run]
+                        folder = folders.get(run) or bases.external_folder(self.study, run)
                         adapters.append(self.engine.load_adapter(base, folder))
             except DataError as error:  # it fails the runs that need it, while others continue
                 raise RuntimeError(str(error)) from error
@@ -205,11 +183,10 @@ class ShardWorker:
         wanted = {name for one in todo for name in one.missing}
         names = [name for name in self.plan.targets if name in wanted]
         items = [item for name in names for item in self.plan.items.eval_items(name)]
-        fixed = fixed_choices(items)
+        fixed = choices.fixed_choices(items)
         orders = [self._orders(runs[0], item, fixed=item.task in fixed) for item in items]
-        variants = [
-            reordered(item, order) for item, own in zip(items, orders, strict=True) for order in own
-        ]
+        pairs = zip(items, orders, strict=True)
+        variants = [choices.reordered(item, order) for item, own in pairs for order in own]
         amount = self._amount(todo)
         doing, watch = f"{runs[0].model}: scoring {describe(runs)}", Stopwatch(base)
         self._report(doing, done)
@@ -228,7 +205,7 @@ class ShardWorker:
         for one, own in zip(todo, found, strict=True):
             predictions, by_reply = iter(own), how.scoring == "generate"
             answers = [
-                combine_orders([next(predictions) for _ in turns], turns, by_reply=by_reply)
+                choices.combine_orders([next(predictions) for _ in turns], turns, by_reply=by_reply)
                 for turns in orders
             ]
             frame = as_table(one.run, items, answers)
@@ -245,10 +222,10 @@ class ShardWorker:
         if fixed:
             return [first]
         if run.kind == "rerun":
-            first = derangement(item, run.seed or 0)
+            first = choices.derangement(item, run.seed or 0)
         if self.study.evaluation.choice_order == "given":
             return [first]
-        return [tuple(first[place] for place in turned) for turned in rotations(item)]
+        return [tuple(first[place] for place in turned) for turned in choices.rotations(item)]
 
 
 class Stopwatch:

@@ -164,8 +164,7 @@ def files_by_run(folder: str | os.PathLike[str], *, controls: bool = False) -> l
 
 def run_records(folder: str | os.PathLike[str]) -> list[IndexedRun]:
     """The index's record of each run in the study's order; empty without an index."""
-    index = read_index(folder)
-    return [] if index is None else index["runs"]
+    return index["runs"] if (index := read_index(folder)) else []
 
 
 def read_beside(
@@ -187,11 +186,7 @@ def read_beside(
 
 
 def read_analysis(folder: str | os.PathLike[str]) -> bytes:
-    """The bytes of the folder's `analysis.json`.
-
-    Raises:
-        DataError: the file is missing or cannot be read.
-    """
+    """The bytes of the folder's `analysis.json`, or a `DataError` where it cannot be read."""
     if (data := read_beside(folder, ANALYSIS, None)) is None:
         problem = f"no {ANALYSIS} in this folder; `transferscope analyze` writes one"
         raise DataError(f"{folder}: {problem}")
@@ -280,11 +275,10 @@ def judging_folder(folder: str | os.PathLike[str], model: str, target: str) -> P
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty where there is no file or none that can be read."""
-    try:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        return value if isinstance(value, dict) else {}
+    return {}
 
 
 def as_json(value: Mapping[str, Any]) -> bytes:
@@ -300,19 +294,13 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def checksum(path: Path) -> str:
     """SHA-256 of a file; empty where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    return ""
 
 
 def log(folder: str | os.PathLike[str], event: str, **fields: object) -> None:
-    """Append a line to the folder's log; what JSON lacks, such as a `Run`, as its text.
-
-    Raises:
-        DataError: it cannot be written.
-    """
+    """Append a line to the folder's log, or raise a `DataError`; what JSON lacks, as its text."""
     line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
     path = Path(folder, LOG)
     try:
@@ -328,8 +316,7 @@ def log(folder: str | os.PathLike[str], event: str, **fields: object) -> None:
 
 def logged(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The lines of the folder's log; a line that a crash cut short is skipped."""
-    try:
+    with contextlib.suppress(OSError):
         text = Path(folder, LOG).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    return [value for _, value in json_lines(text) if isinstance(value, dict)]
+        return [value for _, value in json_lines(text) if isinstance(value, dict)]
+    return []

@@ -223,10 +223,8 @@ def _names(run: Run) -> tuple[str, str | None, str | None]:
 @cache
 def versions() -> dict[str, str]:
     """Installed versions of `LIBRARIES`."""
-    found = {}
+    found = dict.fromkeys(LIBRARIES, "not installed")
     for name in LIBRARIES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
     return found

@@ -30,7 +30,6 @@ from transferscope.store import atomic
 
 MIN_SHARE = 0.05
 """The share of all work that must be done before the remaining time is estimated."""
-
 State = Literal["running", "unfinished", "done", "failed in part", "stopped"]
 """`unfinished` where a folder at an address does not show whether a process works on it."""
 

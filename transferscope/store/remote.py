@@ -80,8 +80,7 @@ class RemoteCopy:
     def send(self) -> None:
         """Copy to the address what is new here, the index last; remove there what is gone here.
 
-        Raises:
-            DataError: the address cannot be reached; the next call sends what is missing.
+        After a `DataError`, the next call sends what is missing.
         """
         here = self._here()
         new = sorted(name for name in here if self._equal.get(name, ["", 0])[1] != here[name])

@@ -27,7 +27,6 @@ LEVELS: tuple[Level, ...] = ("low", "mid", "high")
 GRANULARITIES: tuple[Granularity, ...] = ("pixel", "crop", "image")
 SPLITS: tuple[Split, ...] = ("train", "eval")
 LETTERS = "ABCDEFGHIJ"
-"""Option letters, in order."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +126,10 @@ class Item:
 
 
 class Fingerprint(NamedTuple):
-    """An image's pixels, hashed, and their shape."""
+    """An image's pixels, hashed, and their shape (height, width, 3)."""
 
     key: str
-    """The same pixels, the same key."""
     shape: tuple[int, ...]
-    """(height, width, 3)."""
 
 
 _FINGERPRINTS: WeakKeyDictionary[ItemImage, Fingerprint] = WeakKeyDictionary()
@@ -220,11 +217,7 @@ class Suite(ABC):
         return {k: value if isinstance(value, plain) else str(value) for k, value in values.items()}
 
     def check(self, task: str, split: str, known: Iterable[str] | None = None) -> None:
-        """Refuse a task or a split that the suite does not have.
-
-        Args:
-            known: names of the tasks; None for all of `tasks`.
-        """
+        """Refuse a task or a split that the suite lacks; `known` names its tasks, else `tasks`."""
         names = [each.name for each in self.tasks] if known is None else list(known)
         if task not in names:
             raise StudyError(f"{self.name}: unknown task {task!r}; known: {', '.join(names)}")

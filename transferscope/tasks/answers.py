@@ -11,9 +11,6 @@ A reply is read in three steps:
 
 Negated mentions and lists of all options do not count. A statement that names several options, or
 one that the item does not have, names none. Nothing is guessed.
-
-In:   a reply and the item's choices.
-Out:  an option's index, or None.
 """
 
 import re
@@ -138,8 +135,7 @@ class _Clause(NamedTuple):
 def read_reply(reply: str, choices: Sequence[str]) -> int | None:
     """The index of the option that a reply names as its answer; None where it names none.
 
-    Args:
-        choices: the options' texts; "" where only the number of options is known.
+    The choices' texts are "" where only the number of options is known.
     """
     text = _answer_in(reply)
     texts, forms = _forms(tuple(choices))
@@ -278,11 +274,9 @@ def _clauses(text: str) -> list[_Clause]:
 
 
 def _clause(clause: str, before: Sequence[str], starts_line: bool, whole: bool) -> _Clause:
-    """The options that one clause names, and how plainly.
+    """The options that one clause names, and how plainly; `whole` if it is a sentence by itself.
 
-    Args:
-        before: the clauses that lead to it, such as "therefore" or a line "Answer:".
-        whole: whether it is a sentence by itself.
+    The clauses `before` lead to it, such as "therefore" or a line "Answer:".
     """
     if _NOT_AT_ALL.search(clause):
         return _Clause(_MENTIONED, frozenset())

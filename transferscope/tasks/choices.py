@@ -2,11 +2,8 @@
 
 A choice's letter changes what a model answers, whatever the choice's text is. An item evaluated
 with every rotation of its choices (`rotations`) is free of that; evaluated once more in another
-order (`derangement`), it shows how large that effect is.
-
-Some tasks always offer the same choices in the same order (`A is closer`, `the second image`):
-there a letter names its choice, and another order would make another task. Those keep their order
-(`fixed_choices`).
+order (`derangement`), it shows how large that effect is. Tasks that always offer the same choices
+in the same order keep it (`fixed_choices`): a letter names its choice there (`A is closer`).
 """
 
 from collections.abc import Iterable, Sequence

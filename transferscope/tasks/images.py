@@ -54,11 +54,7 @@ class EncodedImage:
 
 
 def decode(source: Path | io.BytesIO, where: str) -> np.ndarray:
-    """An encoded image as (height, width, 3) uint8, in RGB.
-
-    Raises:
-        DataError: it cannot be decoded, or is too large; `where` names it.
-    """
+    """An encoded image as (height, width, 3) uint8 in RGB, or a `DataError` that begins `where`."""
     try:
         return np.asarray(open_image(source))
     except (OSError, ValueError) as error:

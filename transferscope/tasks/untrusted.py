@@ -3,9 +3,6 @@
 Nothing read here can run code, call another program, fill the memory from a few bytes, or change
 what a terminal shows. A problem is a `ValueError` with one line of text, without the file's name:
 the caller knows which file, row and remedy to name.
-
-In:   paths, bytes or text from outside.
-Out:  plain values, RGB images, tables, printable names.
 """
 
 import json
@@ -13,6 +10,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from errno import EINVAL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -29,13 +27,10 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 50_000_000
 """Larger images are refused: a small file can claim any size."""
-
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "AVIF")
 """Formats that are read. EPS and its like are not: Pillow calls other programs for them."""
-
 MAX_YAML_VALUES = 1_000_000
 """Values in a YAML text, counted again wherever an alias (`*name`) repeats them."""
-
 MAX_ROWS = 1_000_000
 """Rows that a Parquet file may always have, and above that 8 for each of its bytes."""
 
@@ -140,14 +135,7 @@ def _values(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def load_json(text: str | bytes, *, unique_keys: bool = False) -> Any:
-    """The value of a JSON text.
-
-    Args:
-        unique_keys: refuse a key that an object has twice; slower.
-
-    Raises:
-        ValueError: not JSON, or nested too deeply.
-    """
+    """The value of a JSON text, or a `ValueError`; `unique_keys` refuses a key given twice."""
     try:
         return json.loads(text, object_pairs_hook=_unique if unique_keys else None)
     except RecursionError:
@@ -230,16 +218,12 @@ def open_image(source: Path | BinaryIO) -> "Image":
         ImageTooLarge: it has more than `MAX_PIXELS`.
         ValueError: it is damaged or of an unknown format.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about size (refused below) and odd EXIF entries
-            with Image.open(source, formats=_known_formats()) as image:
-                if problem := _too_large(*image.size):
-                    raise ImageTooLarge(problem)
-                image.load()
-                return _rgb(ImageOps.exif_transpose(image))
+        with _opened(source) as image:
+            image.load()
+            return _rgb(ImageOps.exif_transpose(image))
     except (FileNotFoundError, ImageTooLarge, MemoryError):
         raise
     except Exception as error:  # at a damaged file Pillow raises any class
@@ -248,18 +232,16 @@ def open_image(source: Path | BinaryIO) -> "Image":
 
 
 def image_problem(source: Path | BinaryIO) -> str | None:
-    """What is wrong with an encoded image, as far as its header shows; None: nothing.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
+    """What is wrong with an image's header, or None; a missing file is a `FileNotFoundError`."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(source, formats=_known_formats()) as image:
-            return _too_large(*image.size)
+        with _opened(source):
+            return None
     except FileNotFoundError:
         raise
+    except ImageTooLarge as error:
+        return str(error)
     except UnidentifiedImageError:
         return "is not an image of a supported format, such as PNG, JPEG or WebP"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -267,18 +249,20 @@ def image_problem(source: Path | BinaryIO) -> str | None:
         return f"is not an image: {problem}"
 
 
-def _known_formats() -> list[str]:
-    """Those of `IMAGE_FORMATS` that this Pillow reads."""
+@contextmanager
+def _opened(source: Path | BinaryIO) -> Iterator["Image"]:
     from PIL import Image
 
     Image.init()
-    return [name for name in IMAGE_FORMATS if name in Image.OPEN]
-
-
-def _too_large(width: int, height: int) -> str | None:
-    if width * height <= MAX_PIXELS:
-        return None
-    return f"has {width} x {height} pixels; at most {MAX_PIXELS:,} are allowed"
+    formats = [name for name in IMAGE_FORMATS if name in Image.OPEN]  # this Pillow may lack some
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about size (refused below) and odd EXIF entries
+        with Image.open(source, formats=formats) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                problem = f"has {width} x {height} pixels; at most {MAX_PIXELS:,} are allowed"
+                raise ImageTooLarge(problem)
+            yield image
 
 
 def _rgb(image: "Image") -> "Image":

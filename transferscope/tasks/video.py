@@ -105,11 +105,7 @@ def inspect(video: Video, count: int) -> tuple[str | None, int]:
 
 
 def content_hash(video: Video) -> str:
-    """SHA-256 of a video's bytes.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+    """SHA-256 of a video's bytes, or a `DataError` where it cannot be read."""
     try:
         with video.path.open("rb") if video.member is None else _extracted(video) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
