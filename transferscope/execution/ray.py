@@ -219,7 +219,6 @@ class _WorkerPool:
         return made.remote(self.state.plan, self._load, folder, threads)
 
     def _on_ready(self, worker: RayHandle, ref: Any) -> None:
-        """A worker has started, or died while starting."""
         try:
             node, theirs = ray.get(ref)
         except gone.RayError as error:
@@ -262,7 +261,6 @@ class _WorkerPool:
         self._checked = True
 
     def _continue(self, worker: RayHandle, result: Any) -> None:
-        """Continue a worker's steps up to the next pending result."""
         assert worker.steps is not None
         try:
             self._refs[worker.steps.send(result)] = worker, self._on_result
@@ -271,7 +269,6 @@ class _WorkerPool:
             self.state.report_progress("", worker=worker.name)
 
     def _on_result(self, worker: RayHandle, ref: Any) -> None:
-        """A pending result has arrived, or the call failed."""
         try:
             self._continue(worker, ray.get(ref))
         except gone.RayTaskError as error:

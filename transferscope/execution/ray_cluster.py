@@ -4,12 +4,13 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 from ray._private import worker as ray_worker
+from ray._private.authentication import authentication_token_setup as token
 
 from transferscope.engine.glimpse.shipped import folder as embedded_folder
 from transferscope.errors import DataError, StudyError
@@ -49,7 +50,9 @@ def connected(workers: int | None) -> Iterator[bool]:
     try:
         if address:
             _refuse_silence(address)
-            _use_token()
+            # As `ray start --head` does by itself, use the user's token if there is one.
+            logging.getLogger(token.__name__).setLevel(logging.ERROR)
+            token.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
             ray.init(address, **quiet)
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -60,14 +63,11 @@ def connected(workers: int | None) -> Iterator[bool]:
     except Exception as error:  # Ray raises any class
         ray.shutdown()
         raise StudyError(f"--executor ray: {one_line(error)}") from None
-    guard = None if address else start_guard()
-    try:
-        yield not address
-    finally:
-        ray.shutdown()
-        if guard and guard.stdin:
-            guard.stdin.close()
-            guard.wait()
+    with nullcontext() if address else start_guard():
+        try:
+            yield not address
+        finally:
+            ray.shutdown()
 
 
 def _refuse_silence(address: str) -> None:
@@ -78,14 +78,6 @@ def _refuse_silence(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=5).close()
         except OSError as error:
             raise ConnectionError(f"RAY_ADDRESS {address}: {error}") from None
-
-
-def _use_token() -> None:
-    """Use the user's token if there is one, as `ray start --head` does by itself."""
-    from ray._private.authentication import authentication_token_setup as setup
-
-    logging.getLogger(setup.__name__).setLevel(logging.ERROR)
-    setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def resources_of(study: Study) -> dict[str, WorkerResources]:

@@ -7,7 +7,6 @@ seconds, and kills those of Ray's processes that still run.
 
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,17 +31,16 @@ def main(psutil_from: str, *known: str) -> None:
     import psutil
 
     sys.stdin.buffer.read()
-    until = time.monotonic() + GRACE
+    ours = []
     for one in known:
         pid, _, began = one.partition("@")
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(int(pid))
-            if process.create_time() != float(began):  # the pid belongs to a new process
-                continue
-            try:
-                process.wait(max(0.0, until - time.monotonic()))
-            except psutil.TimeoutExpired:
-                process.kill()
+            if process.create_time() == float(began):  # else the pid belongs to a new process
+                ours.append(process)
+    for process in psutil.wait_procs(ours, timeout=GRACE)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 if __name__ == "__main__":

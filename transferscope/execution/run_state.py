@@ -148,7 +148,6 @@ class RunState:
         self.log("start", model=model, runs=runs, worker=worker, node=node)
 
     def log_work(self, event: str, runs: Sequence[Run], fields: Mapping[str, Any]) -> None:
-        """Log what some work took."""
         results.log(self.store.folder, event, model=runs[0].model, runs=runs, **fields)
 
     def work_items(self, shard: Shard, worker: str = "") -> list[WorkItem]:
@@ -258,7 +257,6 @@ class RunState:
     def _fail(
         self, runs: Sequence[Run], error: str, doing: str, worker: str, **fields: object
     ) -> None:
-        """Log that runs failed for good; the others go on."""
         self._owed |= dict.fromkeys(runs, 0.0)
         self.failed.append(Failure(tuple(map(str, runs)), error))
         self.log("failed", runs=runs, error=error, worker=worker, **fields)

@@ -53,6 +53,7 @@ FIGURES = "figures"
 FEATURES = "features"
 SELECTION, JUDGING = "selection.json", "judging"
 
+Folder = str | os.PathLike[str]
 _LONGEST = 100  # characters of a file name; some file systems stop at 143
 _CELL = re.compile(r"/.+/.+-[0-9a-f]{12}\.parquet$")
 """The end of a table's path that `cells` made."""
@@ -111,7 +112,7 @@ class Index(TypedDict):
     """Folder to key of every adapter that was ever finished."""
 
 
-def read_index(folder: str | os.PathLike[str]) -> Index | None:
+def read_index(folder: Folder) -> Index | None:
     """The folder's index; None where it is missing.
 
     Raises:
@@ -127,22 +128,21 @@ def read_index(folder: str | os.PathLike[str]) -> Index | None:
         files = {name for one in index["runs"] for name in one["cells"].values()}
         if files <= index["tables"].keys() and all(map(is_table, index["tables"])):
             return index
-    raise DataError(
-        f"{path}: not a valid index; restore it, or delete it to compute all cells again"
-    )
+    problem = "not a valid index; restore it, or delete it to compute all cells again"
+    raise DataError(f"{path}: {problem}")
 
 
-def prediction_files(folder: str | os.PathLike[str]) -> list[Path]:
+def prediction_files(folder: Folder) -> list[Path]:
     """The folder's current prediction tables, in the study's order; by name without an index."""
     return [file for files in files_by_run(folder) for file in files]
 
 
-def control_files(folder: str | os.PathLike[str]) -> list[Path]:
+def control_files(folder: Folder) -> list[Path]:
     """The same for placebos and mixtures."""
     return [file for files in files_by_run(folder, controls=True) for file in files]
 
 
-def files_by_run(folder: str | os.PathLike[str], *, controls: bool = False) -> list[list[Path]]:
+def files_by_run(folder: Folder, *, controls: bool = False) -> list[list[Path]]:
     """The current tables of each run in the study's order; without an index, each file alone.
 
     Raises:
@@ -155,21 +155,17 @@ def files_by_run(folder: str | os.PathLike[str], *, controls: bool = False) -> l
     found = sorted(path for path in (root / part).rglob("*.parquet") if path.is_file())
     if any(_CELL.search(path.relative_to(root).as_posix()) for path in found):
         # Tables of earlier recipes lie among them; only the index lists the current ones.
-        raise DataError(
-            f"{root}: has a study's {part}/ but not its {INDEX}, which lists the current tables; "
-            "copy it here too"
-        )
+        problem = f"has a study's {part}/ but not its {INDEX}, which lists the current tables"
+        raise DataError(f"{root}: {problem}; copy it here too")
     return [[path] for path in found if not path.name.startswith(".")]
 
 
-def run_records(folder: str | os.PathLike[str]) -> list[IndexedRun]:
+def run_records(folder: Folder) -> list[IndexedRun]:
     """The index's record of each run in the study's order; empty without an index."""
     return index["runs"] if (index := read_index(folder)) else []
 
 
-def read_beside(
-    folder: str | os.PathLike[str], name: str, most: int | None = 1 << 20
-) -> bytes | None:
+def read_beside(folder: Folder, name: str, most: int | None = 1 << 20) -> bytes | None:
     """The first `most + 1` bytes of a file in the folder; None where the folder does not have it.
 
     Raises:
@@ -185,7 +181,7 @@ def read_beside(
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def read_analysis(folder: str | os.PathLike[str]) -> bytes:
+def read_analysis(folder: Folder) -> bytes:
     """The bytes of the folder's `analysis.json`, or a `DataError` where it cannot be read."""
     if (data := read_beside(folder, ANALYSIS, None)) is None:
         problem = f"no {ANALYSIS} in this folder; `transferscope analyze` writes one"
@@ -194,7 +190,7 @@ def read_analysis(folder: str | os.PathLike[str]) -> bytes:
 
 
 def save(
-    folder: str | os.PathLike[str],
+    folder: Folder,
     analysis_json: bytes,
     report_html: str | None = None,
     figures: Mapping[str, bytes] | None = None,
@@ -226,9 +222,7 @@ def save(
     return [write_whole(root / ANALYSIS, analysis_json), *written]
 
 
-def save_comparison(
-    folder: str | os.PathLike[str], comparison_json: bytes, report_html: str
-) -> list[Path]:
+def save_comparison(folder: Folder, comparison_json: bytes, report_html: str) -> list[Path]:
     """Write a comparison and its page; arguments, paths and errors as for `save`."""
     page = write_whole(Path(folder, REPORT), report_html.encode())
     return [write_whole(Path(folder, COMPARISON), comparison_json), page]
@@ -268,7 +262,7 @@ def adapter_path(model: str, source: str, seed: int) -> Path:
     return Path(ADAPTERS, safe_name(model), safe_name(source), str(seed))
 
 
-def judging_folder(folder: str | os.PathLike[str], model: str, target: str) -> Path:
+def judging_folder(folder: Folder, model: str, target: str) -> Path:
     """The study folder that tests the mixture chosen for a model and a target."""
     return Path(folder, JUDGING, safe_name(model), safe_name(target))
 
@@ -299,7 +293,7 @@ def checksum(path: Path) -> str:
     return ""
 
 
-def log(folder: str | os.PathLike[str], event: str, **fields: object) -> None:
+def log(folder: Folder, event: str, **fields: object) -> None:
     """Append a line to the folder's log, or raise a `DataError`; what JSON lacks, as its text."""
     line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
     path = Path(folder, LOG)
@@ -314,7 +308,7 @@ def log(folder: str | os.PathLike[str], event: str, **fields: object) -> None:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def logged(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def logged(folder: Folder) -> list[dict[str, Any]]:
     """The lines of the folder's log; a line that a crash cut short is skipped."""
     with contextlib.suppress(OSError):
         text = Path(folder, LOG).read_text(encoding="utf-8", errors="replace")

@@ -52,9 +52,8 @@ def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> Pat
     with atomic.whole(path) as out, zipfile.ZipFile(out, "w") as archive:
         for name, given in sorted(files.items()):
             if name not in _FILES and not results.is_table(name):
-                raise DataError(
-                    f"{name!r}: must be a name of letters, digits, '_', '-' and '.'; rename it"
-                )
+                problem = "must be a name of letters, digits, '_', '-' and '.'; rename it"
+                raise DataError(f"{name!r}: {problem}")
             try:
                 data = given if isinstance(given, bytes) else given.read_bytes()
             except OSError as error:
@@ -62,9 +61,8 @@ def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> Pat
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # the same bytes at any time
             entry.create_system = 3  # Unix, on every system
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
-            compressed = name.endswith(".parquet")
-            entry.compress_type = zipfile.ZIP_STORED if compressed else zipfile.ZIP_DEFLATED
-            archive.writestr(entry, data, compresslevel=9)
+            how = zipfile.ZIP_STORED if name.endswith(".parquet") else zipfile.ZIP_DEFLATED
+            archive.writestr(entry, data, compress_type=how, compresslevel=9)
     return Path(path)
 
 
@@ -137,7 +135,5 @@ def _check_tables(folder: Path, name: str) -> None:
         raise DataError(f"{name}: {table!r}: {problem}")
     for table, entry in index["tables"].items():
         if results.checksum(folder / table) != entry["sha256"]:
-            raise DataError(
-                f"{name}: {table!r}: the checksum differs from that in {results.INDEX}; the file "
-                "was changed or damaged"
-            )
+            problem = f"the checksum differs from that in {results.INDEX}"
+            raise DataError(f"{name}: {table!r}: {problem}; the file was changed or damaged")

@@ -92,9 +92,8 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
         root.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise StudyError(
-            f"{root}: another run uses this folder; wait for it to end, or give another --out"
-        ) from None
+        problem = "another run uses this folder; wait for it to end, or give another --out"
+        raise StudyError(f"{root}: {problem}") from None
     except OSError as error:
         raise DataError(f"{root}: cannot be written: {error.strerror}") from None
     try:

@@ -189,9 +189,8 @@ def claim(folder: Path, name: str, study: bytes) -> None:
         before = load_yaml(path.read_text(encoding="utf-8"))
         other = before.get("name") if isinstance(before, dict) else None
     if other not in (None, name):
-        raise StudyError(
-            f"{folder}: holds the study {other!r}, this one is {name!r}; give another --out"
-        )
+        problem = f"holds the study {other!r}, this one is {name!r}; give another --out"
+        raise StudyError(f"{folder}: {problem}")
     atomic.write_whole(path, study)
 
 

@@ -17,7 +17,6 @@ from transferscope import store as results
 from transferscope.errors import DataError, MissingExtra, StudyError
 from transferscope.store import atomic
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
 _NAME = re.compile(r"(\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
 """Names that are copied: nothing hidden, and nothing outside the folder."""
 _FEATURES = re.compile(rf"(.*/)?{results.FEATURES}/.*")  # computed as quickly as sent
@@ -25,7 +24,7 @@ _FEATURES = re.compile(rf"(.*/)?{results.FEATURES}/.*")  # computed as quickly a
 
 def is_address(place: str) -> bool:
     """Whether a place is an address, and not a path."""
-    return _ADDRESS.match(place) is not None
+    return re.match(r"[a-z][a-z0-9+.-]+://", place) is not None
 
 
 class RemoteCopy:
@@ -56,9 +55,8 @@ class RemoteCopy:
         except ImportError as error:
             raise MissingExtra(f"{address}: {error}") from None
         except ValueError:
-            raise StudyError(
-                f"{address}: must be an address that fsspec knows, such as s3:// or gs://"
-            ) from None
+            problem = "must be an address that fsspec knows, such as s3:// or gs://"
+            raise StudyError(f"{address}: {problem}") from None
         self._root = root.rstrip("/")
         bucket = self._root.partition("/")[0]
         with self._errors_named():
@@ -165,9 +163,8 @@ def working_copy(address: str) -> Iterator[RemoteCopy]:
             try:
                 copy.send()
             except DataError as error:
-                raise DataError(
-                    f"{error}; what is finished is in {copy.folder}, and the same command sends it"
-                ) from None
+                kept = f"what is finished is in {copy.folder}, and the same command sends it"
+                raise DataError(f"{error}; {kept}") from None
 
 
 @contextlib.contextmanager

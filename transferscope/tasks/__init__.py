@@ -119,10 +119,8 @@ class Item:
 
     def content_key(self) -> str:
         """A hash of the pixels and the question: items with one key give each other away."""
-        content = hashlib.blake2b(self.question.encode(), digest_size=20)
-        for image in self.images:
-            content.update(fingerprint(image).key.encode())
-        return content.hexdigest()
+        content = self.question + "".join(fingerprint(image).key for image in self.images)
+        return hashlib.blake2b(content.encode(), digest_size=20).hexdigest()
 
 
 class Fingerprint(NamedTuple):

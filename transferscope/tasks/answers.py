@@ -210,9 +210,8 @@ def _forms(choices: tuple[str, ...]) -> tuple[list[str], list[tuple[str, str]]]:
 def _replaced(text: str, form: str, mark: str) -> str:
     """The text with a mark in place of each `form` that stands there as whole words."""
     lower, parts, start = text.lower(), [], 0
-    at = lower.find(form)
-    while at >= 0:
-        end = at + len(form)
+    for found in re.finditer(re.escape(form), lower):
+        at, end = found.span()
         before, after = lower[max(at - 2, 0) : at], lower[end : end + 3]
         part = _joins(before[-1:], form[0]) or _joins(form[-1], after[:1])
         if form.isdigit():  # 5 is not in 5.5, nor in -5
@@ -221,7 +220,6 @@ def _replaced(text: str, form: str, mark: str) -> str:
         if not part:
             parts += [text[start:at], mark]
             start = end
-        at = lower.find(form, end)
     return "".join([*parts, text[start:]])
 
 
@@ -301,7 +299,6 @@ def _clause(clause: str, before: Sequence[str], starts_line: bool, whole: bool) 
 
 
 def _options(clause: str) -> frozenset[int]:
-    """The options that are mentioned."""
     return frozenset(ord(mark) & 0xFF for mark in re.findall(_M, clause))
 
 

@@ -7,8 +7,7 @@ decoded when they are needed (`untrusted.open_image`).
 import base64
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,43 +21,26 @@ THUMBNAIL = 160
 
 
 @dataclass(frozen=True)
-class FileImage:
-    """An image in a file."""
+class EncodedImage:
+    """An image in a file, or inside one, such as a cell of a table."""
 
-    path: Path
+    read: Callable[[], bytes] = field(compare=False)
+    """Gets the encoded bytes."""
+    where: str
+    """Names the image in messages, and no other image."""
 
     def pixels(self) -> np.ndarray:
-        return decode(self.path, str(self.path))
+        encoded = io.BytesIO(self.content())
+        try:
+            return np.asarray(open_image(encoded))
+        except ValueError as error:
+            raise DataError(f"{self.where}: {error}") from None
 
     def content(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            return self.read()
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read: {error.strerror}") from None
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedImage:
-    """An image inside another file, such as a cell of a table."""
-
-    read: Callable[[], bytes]
-    """Gets the encoded bytes."""
-    where: str
-    """Names the image in messages."""
-
-    def pixels(self) -> np.ndarray:
-        return decode(io.BytesIO(self.read()), self.where)
-
-    def content(self) -> bytes:
-        return self.read()
-
-
-def decode(source: Path | io.BytesIO, where: str) -> np.ndarray:
-    """An encoded image as (height, width, 3) uint8 in RGB, or a `DataError` that begins `where`."""
-    try:
-        return np.asarray(open_image(source))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{where}: {error}") from None
+            raise DataError(f"{self.where}: cannot be read: {error.strerror}") from None
 
 
 def thumbnails(item: Item, at_most: int) -> list[str]:

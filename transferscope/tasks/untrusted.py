@@ -80,14 +80,12 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for key_node, value in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        problem = None
+        key, mark = loader.construct_object(key_node, deep=True), key_node.start_mark
         if not isinstance(key, str | int):
             problem = "a key must be a name or a whole number"
-        elif key in found:
-            problem = f"key {key!r} is given twice"
-        if problem:
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+        if key in found:
+            raise yaml.MarkedYAMLError(problem=f"key {key!r} is given twice", problem_mark=mark)
         found[key] = loader.construct_object(value, deep=True)
     return found
 
@@ -105,8 +103,7 @@ def load_yaml(text: str | bytes) -> Any:
         text = text.decode("utf-8-sig")
     try:
         loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is None:
+        if (node := loader.get_single_node()) is None:
             return None
         if _values(node, {}) > MAX_YAML_VALUES:
             raise ValueError(f"more than {MAX_YAML_VALUES:,} values, each alias counted in full")

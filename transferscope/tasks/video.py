@@ -32,7 +32,6 @@ class Video:
     path: Path
     """The file, or the zip archive that holds it."""
     member: str | None = None
-    """The name in the archive."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.member}" if self.member else str(self.path)
@@ -45,7 +44,6 @@ class Frame:
     decode: Callable[[], list[np.ndarray]]
     """All frames that are sampled from the video."""
     index: int
-    """Which of them this is."""
     identity: str
     """Of the video's bytes and the frame's place."""
 
@@ -59,8 +57,7 @@ class Frame:
 def find_video(folder: Path, dataset: str, scene: str) -> Video | None:
     """A scene's video: FOLDER/DATASET/SCENE.mp4, or the same in FOLDER/DATASET.zip.
 
-    Raises:
-        DataError: the archive is damaged.
+    A damaged archive is a `DataError`.
     """
     path = folder / dataset / f"{scene}.mp4"
     if path.is_file():
@@ -136,10 +133,8 @@ def sample_frames(video: Video, total: int, count: int) -> list[np.ndarray]:
     except _errors() as error:
         raise DataError(f"{video}: cannot be decoded as a video: {_reason(error)}") from None
     if last is None or number < total * _ENOUGH:
-        raise DataError(
-            f"{video}: {number} of {total} frames can be decoded; remove the file to leave its "
-            "items out"
-        )
+        found = f"{number} of {total} frames can be decoded"
+        raise DataError(f"{video}: {found}; remove the file to leave its items out")
     # A few frames at the end may be hidden by an edit list: the last one stands for them.
     return frames + [last.to_ndarray(format="rgb24")] * (len(wanted) - len(frames))
 
