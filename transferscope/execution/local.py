@@ -22,7 +22,6 @@ def carry_out(state: RunState, load: Callable[[], Engine] = load_engine) -> None
         waiting: deque[Attempt] = deque(state.attempts(model))
         while waiting:
             attempt = waiting.popleft()
-            state.start_shard(attempt)
             try:
                 steps, result = shard_steps(state, worker, attempt), None
                 while True:

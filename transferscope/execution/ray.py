@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray import exceptions as gone
@@ -98,7 +98,7 @@ class RayWorker(ShardWorker):
 
 @dataclass(eq=False)
 class RayHandle:
-    """A worker as this process knows it: a `WorkerHandle` whose calls return Ray's references."""
+    """A worker as this process knows it, for `shard_steps`: calls return Ray's references."""
 
     name: str
     resources: WorkerResources
@@ -162,7 +162,7 @@ class _WorkerPool:
         self.resources = ray_cluster.resources_of(state.study)
         self.most = workers or ray_cluster.default_workers(self.resources)
         self.workers: list[RayHandle] = []
-        self._refs: dict[Any, tuple[RayHandle, Callable[[RayHandle, Any], None]]] = {}
+        self._refs: dict[Any, RayHandle] = {}
         # The largest base first: its shards take longest, and would otherwise end the run alone.
         models = sorted(state.study.models, key=lambda model: -self.resources[model].memory)
         self._waiting = deque(one for model in models for one in state.attempts(model))
@@ -179,9 +179,9 @@ class _WorkerPool:
             self._assign()
             ready, _ = ray.wait(list(self._refs), timeout=POLL)
             for ref in ready:
-                worker, then = self._refs.pop(ref)
+                worker = self._refs.pop(ref)
                 if worker in self.workers:
-                    then(worker, ref)
+                    (self._on_result if worker.node else self._on_ready)(worker, ref)
             if time.monotonic() - polled >= POLL:
                 polled = time.monotonic()
                 self._poll()
@@ -200,9 +200,8 @@ class _WorkerPool:
                     self.stop(spare[0])
                 if len(self.workers) >= self.most:
                     break
-                worker = RayHandle(next(self._names), size, self._start(size))
-                self.workers.append(worker)
-                self._refs[worker.actor.hello.remote()] = worker, self._on_ready
+                self.workers.append(RayHandle(next(self._names), size, actor := self._start(size)))
+                self._refs[actor.hello.remote()] = self.workers[-1]
 
     def _spare(self, size: WorkerResources) -> int:
         """Number of workers of a size without work, beyond the shards that wait for one."""
@@ -250,9 +249,8 @@ class _WorkerPool:
             own = [one for one in fit if one.shard.model == worker.model]
             if attempt := next(iter(own or fit), None):
                 self._waiting.remove(attempt)
-                self.state.start_shard(attempt, worker.name, worker.node)
                 worker.attempt = attempt
-                worker.steps = shard_steps(self.state, worker, attempt)
+                worker.steps = shard_steps(self.state, cast(ShardWorker, worker), attempt)
                 self._continue(worker, None)
 
     def _check(self, worker: RayHandle) -> Steps:
@@ -263,7 +261,7 @@ class _WorkerPool:
     def _continue(self, worker: RayHandle, result: Any) -> None:
         assert worker.steps is not None
         try:
-            self._refs[worker.steps.send(result)] = worker, self._on_result
+            self._refs[worker.steps.send(result)] = worker
         except StopIteration:
             worker.attempt, worker.steps = None, None
             self.state.report_progress("", worker=worker.name)

@@ -142,11 +142,6 @@ class RunState:
         total = round(self.spent + sum(self._owed.values()), 1)
         return {"cells": self.cells, "of": self.plan.cells, "work": round(work, 1), "total": total}
 
-    def start_shard(self, attempt: Attempt, worker: str = "", node: str = "") -> None:
-        """Log that a worker begins a shard."""
-        model, runs = attempt.shard
-        self.log("start", model=model, runs=runs, worker=worker, node=node)
-
     def log_work(self, event: str, runs: Sequence[Run], fields: Mapping[str, Any]) -> None:
         results.log(self.store.folder, event, model=runs[0].model, runs=runs, **fields)
 

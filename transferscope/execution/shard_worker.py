@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -258,27 +258,14 @@ class Stopwatch:
         return {"items": items, "seconds": round(seconds, 3), "items_per_second": rate}
 
 
-class WorkerHandle(Protocol):
-    """A `ShardWorker` as the process with the results folder sees it.
+def shard_steps(state: RunState, worker: ShardWorker, attempt: Attempt) -> Steps:
+    """Train and score what a shard lacks, and put every run's table in place.
 
-    All methods but the last may return a reference that the executor resolves.
+    The worker may be a handle with the methods of one: all but `save_adapter` may return a
+    reference that the executor resolves.
     """
-
-    name: str
-    """Empty if there is only this process."""
-    node: str
-
-    def open(self, model: str) -> Any: ...
-    def train(self, todo: Sequence[WorkItem], rows: int | None) -> Any: ...
-    def score(
-        self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None
-    ) -> Any: ...
-    def save_adapter(self, run: Run, folder: Path) -> None: ...
-
-
-def shard_steps(state: RunState, worker: WorkerHandle, attempt: Attempt) -> Steps:
-    """Train and score what a shard lacks, and put every run's table in place."""
     shard, rows, name = attempt.shard, attempt.rows, worker.name
+    state.log("start", model=shard.model, runs=shard.runs, worker=name, node=worker.node)
     tag = {"worker": name} if name else {}
 
     def open_base() -> Steps:

@@ -41,7 +41,7 @@ def is_bundle(path: Path) -> bool:
     return path.suffix.lower() == ".zip"
 
 
-def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> Path:
+def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> None:
     """Write a bundle of these files, by name in it, whole or not at all.
 
     The same files give the same bytes, up to the version of zlib that compresses them.
@@ -63,7 +63,6 @@ def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> Pat
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
             how = zipfile.ZIP_STORED if name.endswith(".parquet") else zipfile.ZIP_DEFLATED
             archive.writestr(entry, data, compress_type=how, compresslevel=9)
-    return Path(path)
 
 
 @contextlib.contextmanager

@@ -132,9 +132,8 @@ def _active_shards(lines: list[dict[str, Any]]) -> list[ActiveShard]:
         elif event in ("finished", "failed", "again", "lost") and not line.get("alone"):
             found.pop(worker, None)  # `alone`: the others of its shard go on
         elif event == "progress" and isinstance(line.get("doing"), dict):
-            for name, doing in line["doing"].items():
-                if name in found:
-                    found[name] = found[name]._replace(doing=str(doing))
+            for name in found.keys() & line["doing"].keys():
+                found[name] = found[name]._replace(doing=str(line["doing"][name]))
     return list(found.values())
 
 

@@ -81,7 +81,6 @@ class Item:
     id: str
     """Unique within its suite and never reused for another question."""
     task: str
-    """Name of the task."""
     images: tuple[ItemImage, ...]
     """The images, in the order in which the question mentions them."""
     question: str

@@ -213,7 +213,9 @@ def _replaced(text: str, form: str, mark: str) -> str:
     for found in re.finditer(re.escape(form), lower):
         at, end = found.span()
         before, after = lower[max(at - 2, 0) : at], lower[end : end + 3]
-        part = _joins(before[-1:], form[0]) or _joins(form[-1], after[:1])
+        edges = ((before[-1:], form[0]), (form[-1], after[:1]))
+        # Two characters below U+2E80 belong to one word; scripts such as Chinese have no words.
+        part = any(a.isalnum() and b.isalnum() and max(a, b) < "\u2e80" for a, b in edges)
         if form.isdigit():  # 5 is not in 5.5, nor in -5
             part |= bool(re.match(r"[.,:/]\d", after) or re.search(r"\d[.,:/]$|-$", before))
         part |= form == "no" and bool(re.match(r"\s(?!or\b)\w", lower[end : end + 4]))  # "no car"
@@ -221,11 +223,6 @@ def _replaced(text: str, form: str, mark: str) -> str:
             parts += [text[start:at], mark]
             start = end
     return "".join([*parts, text[start:]])
-
-
-def _joins(left: str, right: str) -> bool:
-    """Whether two characters belong to one word; scripts such as Chinese have no words."""
-    return left.isalnum() and right.isalnum() and max(left, right) < "\u2e80"
 
 
 def _letter_mark(found: re.Match[str]) -> str:

@@ -166,11 +166,10 @@ def json_lines(text: str, *, unique_keys: bool = False) -> Iterator[tuple[int, A
 def first_problem(error: "ValidationError") -> str:
     """The first thing that pydantic found wrong, with its field, on one line."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    if not field:
-        return f"expected keys and values; found {str(first['input'])[:60]!r}"
     found = f"; found {str(first['input'])[:60]!r}" if first["type"] != "missing" else ""
-    return f"{field}: {first['msg'].removeprefix('Value error, ')}{found}"
+    field = ".".join(map(str, first["loc"]))
+    problem = f"{field}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{problem if field else 'expected keys and values'}{found}"
 
 
 def read_parquet(
