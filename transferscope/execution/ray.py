@@ -304,12 +304,12 @@ class _WorkerPool:
             note = f"Ray has no resources yet for a worker with {sizes[0]}"
             self.state.report_progress("waiting", note=note)
         busy = [worker for worker in self.workers if worker.steps]
-        asked = {w.actor.status.options(concurrency_group="status").remote(): w for w in busy}
-        for ref in ray.wait([*asked], num_returns=len(busy), timeout=POLL / 2)[0]:
+        requested = {w.actor.status.options(concurrency_group="status").remote(): w for w in busy}
+        for ref in ray.wait([*requested], num_returns=len(busy), timeout=POLL / 2)[0]:
             with suppress(gone.RayError):  # the pending result raises it too
                 doing, part = ray.get(ref)
                 if doing:
-                    self.state.report_progress(doing, part, worker=asked[ref].name)
+                    self.state.report_progress(doing, part, worker=requested[ref].name)
 
 
 def _public_versions() -> dict[str, str]:

@@ -79,10 +79,7 @@ class Attempt(NamedTuple):
     """Workers that went away over it."""
 
     def smaller(self, rows: int) -> "list[Attempt]":
-        """What needs less memory: half the adapters each time, then half the rows; [] at the end.
-
-        `rows` are those of a forward where the attempt sets none.
-        """
+        """What needs less memory: half the adapters, then half of `rows`; at the end nothing."""
         model, runs = self.shard
         if len(runs) > 1:
             half = -(-len(runs) // 2)

@@ -83,7 +83,7 @@ class ShardWorker:
         bases.check_external(self.study, self.engine, self._features)
 
     def open(self, model: str) -> str:
-        """Load a base unless it is loaded, check its training; returns the hash of its weights."""
+        """Load a base unless it is loaded; the hash of its weights, or a `StudyError` by recipe."""
         if model != self._model:
             self._base, self._model = None, ""  # free the memory before the next base is loaded
             self._report(f"{model}: loading", 0.0)

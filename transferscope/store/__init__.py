@@ -113,11 +113,7 @@ class Index(TypedDict):
 
 
 def read_index(folder: Folder) -> Index | None:
-    """The folder's index; None where it is missing.
-
-    Raises:
-        DataError: it is damaged, or names a file outside the folder.
-    """
+    """The folder's index, or None; a `DataError` where it is damaged or names files elsewhere."""
     from pydantic import TypeAdapter, ValidationError
 
     path = Path(folder, INDEX)
@@ -166,11 +162,7 @@ def run_records(folder: Folder) -> list[IndexedRun]:
 
 
 def read_beside(folder: Folder, name: str, most: int | None = 1 << 20) -> bytes | None:
-    """The first `most + 1` bytes of a file in the folder; None where the folder does not have it.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+    """The first `most + 1` bytes of a file in the folder, None without it, or a `DataError`."""
     path = Path(folder, name)
     try:
         with path.open("rb") as file:

@@ -67,11 +67,7 @@ def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> Non
 
 @contextlib.contextmanager
 def unpacked(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A bundle's files in a folder that is removed when the block ends.
-
-    Raises:
-        DataError: it is not a bundle, or an entry is not what it must be.
-    """
+    """A bundle's files in a temporary folder, or a `DataError` about the bundle or an entry."""
     path, name = Path(path), repr(Path(path).name)[1:-1]
     with tempfile.TemporaryDirectory(prefix="transferscope-") as place:
         folder, entry = Path(place), ""

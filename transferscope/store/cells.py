@@ -69,9 +69,7 @@ class Store:
     ) -> None:
         """Write the adapters of a shard; all of them count in the end, or none.
 
-        Args:
-            records: how each was made; `key` is its content key.
-            write: writes the files of one into a new folder.
+        A record lists how one was made; `key` is its content key. `write` fills a new folder.
         """
         for run, record in records.items():
             with atomic.whole_folder(self.folder / adapter_folder(run)) as folder:

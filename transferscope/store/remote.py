@@ -169,10 +169,7 @@ def working_copy(address: str) -> Iterator[RemoteCopy]:
 
 @contextlib.contextmanager
 def fetched(address: str, wanted: Callable[[str], bool]) -> Iterator[Path]:
-    """The wanted files at an address, in a folder that is removed when the block ends.
-
-    Errors as for `RemoteCopy`.
-    """
+    """The wanted files at an address, in a temporary folder; errors as for `RemoteCopy`."""
     with tempfile.TemporaryDirectory(prefix="transferscope-") as parent:
         folder = Path(parent, results.safe_name(address.rstrip("/").rpartition("/")[2]))
         folder.mkdir()

@@ -102,10 +102,7 @@ class Item:
         return self.answer < 0 and self.truth is None
 
     def digest(self) -> str:
-        """SHA-256 of images, prompt and answer, without the id.
-
-        Stored images count by their bytes, images in memory by their pixels.
-        """
+        """SHA-256 of images (stored bytes, else pixels), prompt and answer, without the id."""
         answer = self.answer if self.truth is None else repr(self.truth)
         content = hashlib.sha256(f"{self.prompt}\0{answer}".encode())
         for image in self.images:

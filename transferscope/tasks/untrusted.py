@@ -96,8 +96,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 def load_yaml(text: str | bytes) -> Any:
     """The plain values of a YAML text: no tags that make objects, no key twice, no alias bomb.
 
-    Raises:
-        ValueError: not such a text; one line that names the line.
+    Any other text is a `ValueError`, whose one line of text names the text's line.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")

@@ -55,10 +55,7 @@ class Frame:
 
 
 def find_video(folder: Path, dataset: str, scene: str) -> Video | None:
-    """A scene's video: FOLDER/DATASET/SCENE.mp4, or the same in FOLDER/DATASET.zip.
-
-    A damaged archive is a `DataError`.
-    """
+    """A scene's video, DATASET/SCENE.mp4 or in DATASET.zip; a `DataError` for a damaged archive."""
     path = folder / dataset / f"{scene}.mp4"
     if path.is_file():
         return Video(path)
