@@ -126,22 +126,22 @@ def test_a_damaged_table_is_named_and_is_missing(tmp_path):
 
 def test_adapters_of_a_shard_count_all_or_none(tmp_path):
     runs = [RUN, Run("m", "source", "Counting", 1)]
-    records = [{"key": "k0"}, {"key": "k1"}]
+    records = {run: {"key": f"k{run.seed}"} for run in runs}
     store = open_store(tmp_path, ["m"], set(runs), lambda note: None)
 
-    def write(number, folder):
+    def write(run, folder):
         folder.mkdir()
-        (folder / "weights").write_text(str(number))
-        if number == fails:
+        (folder / "weights").write_text(str(run.seed))
+        if run.seed == fails:
             raise RuntimeError("the worker is gone")
 
     fails = 1
     with pytest.raises(RuntimeError):
-        store.put_adapters(runs, records, write)
+        store.put_adapters(records, write)
     assert not any(store.has_adapter(run, f"k{run.seed}") for run in runs)
     assert not list(tmp_path.rglob(".writing-*"))
     fails = None
-    store.put_adapters(runs, records, write)
+    store.put_adapters(records, write)
     for known in (store, read_store(tmp_path, ["m"])):
         assert all(known.has_adapter(run, f"k{run.seed}") for run in runs)
         assert not known.has_adapter(RUN, "k1")

@@ -249,7 +249,7 @@ def test_few_encoded_columns_are_held_at_once(folder: Path, monkeypatch) -> None
 
 def test_an_items_digest_decodes_nothing(folder: Path, monkeypatch) -> None:
     one, two = Blink(folder).items("Jigsaw", "eval")[:2]
-    monkeypatch.setattr(images, "decode", None)
+    monkeypatch.setattr(images, "open_image", None)
     assert one.digest() == Blink(folder).items("Jigsaw", "eval")[0].digest() != two.digest()
 
 

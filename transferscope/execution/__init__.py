@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from transferscope.execution.run_state import RunState
 
 Executor = Callable[["RunState"], None]
-"""Does all work that a run's state asks for."""
-
 EXECUTORS = {"ray": "transferscope.execution.ray"}
 """The module of each executor with several workers; `local` is this process."""
 

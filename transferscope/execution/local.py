@@ -11,25 +11,19 @@ from transferscope.execution.shard_worker import ShardWorker, shard_steps
 def carry_out(state: RunState, load: Callable[[], Engine] = load_engine) -> None:
     """Do all work that the state asks for; a shard that fails is recorded, and the next is tried.
 
-    Args:
-        load: makes the engine.
-
     Raises:
         DataError: an external adapter or model is damaged, or of another base.
     """
-    folder, report = state.store.folder, state.report_progress
-    worker = ShardWorker(state.plan, load, folder, report)
+    worker = ShardWorker(state.plan, load, state.store.folder, state.report_progress)
     worker.check()
-    hashes: dict[str, tuple[str, str]] = {}
     for model in state.study.models:
         # Outside of the `try`: a base that cannot be loaded ends the run.
-        hashes[model] = worker.open(model), ""
+        state.hashes[model] = worker.open(model), ""
         waiting: deque[Attempt] = deque(state.attempts(model))
         while waiting:
             attempt = waiting.popleft()
-            state.start_shard(attempt)
             try:
-                steps, result = shard_steps(state, worker, attempt, hashes), None
+                steps, result = shard_steps(state, worker, attempt), None
                 while True:
                     result = steps.send(result)
             except StopIteration:

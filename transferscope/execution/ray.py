@@ -12,11 +12,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 from ray import exceptions as gone
@@ -39,34 +38,20 @@ from transferscope.study.plan import Plan, Run
 
 POLL = 1.0
 """Seconds between two requests for the workers' progress."""
-
 PATIENCE = 30.0
 """Seconds without a worker after which a note is shown."""
-
 MAX_FAILED_STARTS = 3
 """Workers in a row that may die while they start."""
-
 LOST = (gone.RayActorError, gone.ObjectLostError, gone.NodeDiedError, gone.WorkerCrashedError)
 """Errors that mean that a worker is gone."""
-
 Files = dict[str, bytes]
 """An adapter's files by name."""
 
 
-class WorkerInfo(NamedTuple):
-    """The machine and software of a worker."""
-
-    node: str
-    versions: dict[str, str]
-
-
 class RayWorker(ShardWorker):
-    """A `ShardWorker` in a process of its own; one Ray actor.
+    """A `ShardWorker` in a process of its own; one Ray actor, with so many threads for torch.
 
-    Args:
-        load: makes the engine, in this process.
-        folder: the results folder, used only if this machine has it.
-        threads: CPU threads for torch.
+    `load` makes the engine in this process; the results folder is used if this machine has it.
     """
 
     def __init__(self, plan: Plan, load: Callable[[], Engine], folder: Path, threads: int) -> None:
@@ -77,9 +62,9 @@ class RayWorker(ShardWorker):
         super().__init__(plan, load, features, self._keep_status)
         self._doing = ("", 0.0)
 
-    def hello(self) -> WorkerInfo:
-        """Report hostname and readiness."""
-        return WorkerInfo(socket.gethostname(), versions())
+    def hello(self) -> tuple[str, dict[str, str]]:
+        """Report readiness, with the hostname and the versions of libraries."""
+        return socket.gethostname(), _public_versions()
 
     def status(self) -> tuple[str, float]:
         """What is being done, and how much of it is done; called while other calls run."""
@@ -97,8 +82,7 @@ class RayWorker(ShardWorker):
     def files(self, run: Run) -> Files:
         """The files of an adapter that was trained last."""
         with TemporaryDirectory() as place:
-            folder = Path(place, "adapter")
-            self.save_adapter(run, folder)
+            self.save_adapter(run, folder := Path(place, "adapter"))
             return _read(folder)
 
     def score_files(
@@ -114,7 +98,7 @@ class RayWorker(ShardWorker):
 
 @dataclass(eq=False)
 class RayHandle:
-    """A worker as this process knows it."""
+    """A worker as this process knows it, for `shard_steps`: calls return Ray's references."""
 
     name: str
     resources: WorkerResources
@@ -126,34 +110,23 @@ class RayHandle:
     attempt: Attempt | None = None
     steps: Steps | None = None
     """None: it has nothing to do, or is not ready."""
-    calls: int = 0
-    """Number of calls of the current work and all before."""
-    polled: bool = False
-    """Whether a request for its status is under way."""
 
     @property
     def idle(self) -> bool:
-        """Whether it is ready and has nothing to do."""
         return bool(self.node) and self.steps is None
 
     def open(self, model: str) -> Any:
-        """A reference to the hash of the base's weights."""
         self.model = model
         return self.actor.open.remote(model)
 
     def train(self, todo: Sequence[WorkItem], rows: int | None) -> Any:
-        """A reference to a `TrainedFleet`; training items are drawn anew by the worker."""
-        return self.actor.train.remote([one._replace(training_set=None) for one in todo], rows)
+        return self.actor.train.remote(_without_items(todo), rows)
 
     def score(self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None) -> Any:
-        """A reference to a `ScoredFleet`."""
         files = {run: _read(folder) for run, folder in folders.items()}
-        return self.actor.score_files.remote(
-            [one._replace(training_set=None) for one in todo], files, rows
-        )
+        return self.actor.score_files.remote(_without_items(todo), files, rows)
 
     def save_adapter(self, run: Run, folder: Path) -> None:
-        """Write the files of an adapter that was trained last."""
         _write(folder, ray.get(self.actor.files.remote(run)))
 
 
@@ -163,11 +136,7 @@ def carry_out(
     """Do all work that the state asks for; a shard that fails is recorded, and others continue.
 
     Uses the Ray that is connected, else the one that `RAY_ADDRESS` names, else one started on this
-    machine and stopped at the end.
-
-    Args:
-        workers: number of workers; None: one per GPU, or one without a GPU.
-        load: makes the engine, in each worker.
+    machine and stopped at the end. `workers` is by default one per GPU, or one without a GPU.
 
     Raises:
         DataError: an external adapter or model is damaged, or of another base.
@@ -193,11 +162,10 @@ class _WorkerPool:
         self.resources = ray_cluster.resources_of(state.study)
         self.most = workers or ray_cluster.default_workers(self.resources)
         self.workers: list[RayHandle] = []
-        self._refs: dict[Any, tuple[RayHandle, Callable[[RayHandle, Any], None]]] = {}
+        self._refs: dict[Any, RayHandle] = {}
         # The largest base first: its shards take longest, and would otherwise end the run alone.
         models = sorted(state.study.models, key=lambda model: -self.resources[model].memory)
         self._waiting = deque(one for model in models for one in state.attempts(model))
-        self._hashes: dict[str, tuple[str, str]] = {}
         self._checked = not any(model.adapters for model in state.study.models.values())
         self._failed_starts = 0
         self._last_ready = time.monotonic()
@@ -211,15 +179,14 @@ class _WorkerPool:
             self._assign()
             ready, _ = ray.wait(list(self._refs), timeout=POLL)
             for ref in ready:
-                worker, then = self._refs.pop(ref)
+                worker = self._refs.pop(ref)
                 if worker in self.workers:
-                    then(worker, ref)
+                    (self._on_result if worker.node else self._on_ready)(worker, ref)
             if time.monotonic() - polled >= POLL:
                 polled = time.monotonic()
                 self._poll()
 
     def stop(self, worker: RayHandle) -> None:
-        """Stop a worker."""
         self.workers.remove(worker)
         with suppress(gone.RayError):
             ray.kill(worker.actor)
@@ -233,9 +200,8 @@ class _WorkerPool:
                     self.stop(spare[0])
                 if len(self.workers) >= self.most:
                     break
-                worker = RayHandle(next(self._names), size, self._start(size))
-                self.workers.append(worker)
-                self._refs[worker.actor.hello.remote()] = worker, self._on_ready
+                self.workers.append(RayHandle(next(self._names), size, actor := self._start(size)))
+                self._refs[actor.hello.remote()] = self.workers[-1]
 
     def _spare(self, size: WorkerResources) -> int:
         """Number of workers of a size without work, beyond the shards that wait for one."""
@@ -252,16 +218,15 @@ class _WorkerPool:
         return made.remote(self.state.plan, self._load, folder, threads)
 
     def _on_ready(self, worker: RayHandle, ref: Any) -> None:
-        """A worker has started, or died while starting."""
         try:
-            info: WorkerInfo = ray.get(ref)
+            node, theirs = ray.get(ref)
         except gone.RayError as error:
             return self._on_death(worker, error)
-        ours, theirs = _public(versions()), _public(info.versions)
+        ours = _public_versions()
         if other := [name for name in ours if ours[name] != theirs[name]]:
             here, there = (", ".join(f"{n} {one[n]}" for n in other) for one in (ours, theirs))
-            raise StudyError(f"{info.node} must have {here} as here, got {there}")
-        self._failed_starts, worker.node, self._last_ready = 0, info.node, time.monotonic()
+            raise StudyError(f"{node} must have {here} as here, got {there}")
+        self._failed_starts, worker.node, self._last_ready = 0, node, time.monotonic()
         self.state.report_progress("")
 
     def _on_death(self, worker: RayHandle, error: Exception) -> None:
@@ -269,9 +234,8 @@ class _WorkerPool:
         self.stop(worker)
         self._failed_starts += 1
         if self._failed_starts >= MAX_FAILED_STARTS:
-            raise StudyError(
-                f"--executor ray: no worker can be started: {one_line(error)}"
-            ) from None
+            problem = f"no worker can be started: {one_line(error)}"
+            raise StudyError(f"--executor ray: {problem}") from None
 
     def _assign(self) -> None:
         """Give idle workers a shard, first one of the base that they have."""
@@ -285,9 +249,8 @@ class _WorkerPool:
             own = [one for one in fit if one.shard.model == worker.model]
             if attempt := next(iter(own or fit), None):
                 self._waiting.remove(attempt)
-                self.state.start_shard(attempt, worker.name, worker.node)
                 worker.attempt = attempt
-                worker.steps = shard_steps(self.state, worker, attempt, self._hashes)
+                worker.steps = shard_steps(self.state, worker, attempt)
                 self._continue(worker, None)
 
     def _check(self, worker: RayHandle) -> Steps:
@@ -296,17 +259,14 @@ class _WorkerPool:
         self._checked = True
 
     def _continue(self, worker: RayHandle, result: Any) -> None:
-        """Continue a worker's steps up to the next pending result."""
         assert worker.steps is not None
-        worker.calls += 1
         try:
-            self._refs[worker.steps.send(result)] = worker, self._on_result
+            self._refs[worker.steps.send(result)] = worker
         except StopIteration:
             worker.attempt, worker.steps = None, None
             self.state.report_progress("", worker=worker.name)
 
     def _on_result(self, worker: RayHandle, ref: Any) -> None:
-        """A pending result has arrived, or the call failed."""
         try:
             self._continue(worker, ray.get(ref))
         except gone.RayTaskError as error:
@@ -327,41 +287,39 @@ class _WorkerPool:
     def _retry(self, worker: RayHandle, error: Exception, *, worker_lost: bool = False) -> bool:
         """Queue what to try in place of a worker's shard; returns whether there is anything."""
         attempt, worker.attempt, worker.steps = worker.attempt, None, None
-        more: list[Attempt] = []
-        if attempt:
-            more = self.state.retry(attempt, error, worker.name, worker_lost=worker_lost)
+        assert attempt is not None
+        more = self.state.retry(attempt, error, worker.name, worker_lost=worker_lost)
         self._waiting.extendleft(reversed(more))
         self.state.report_progress("", worker=worker.name)
         return bool(more)
 
     def _poll(self) -> None:
-        """Request the workers' progress; note if there has been no worker for a while."""
+        """Report the workers' progress; note if there has been no worker for a while."""
         now = time.monotonic()
         if any(worker.node for worker in self.workers):
             self._last_ready = now
         elif now - self._last_ready > PATIENCE:
             self._last_ready = float("inf")
             sizes = [worker.resources for worker in self.workers] or [*self.resources.values()]
-            self.state.report_progress(
-                "waiting", note=f"Ray has no resources yet for a worker with {sizes[0]}"
-            )
-        for worker in self.workers:
-            if worker.steps and not worker.polled:
-                worker.polled = True
-                ref = worker.actor.status.options(concurrency_group="status").remote()
-                self._refs[ref] = worker, partial(self._on_status, worker.calls)
-
-    def _on_status(self, calls: int, worker: RayHandle, ref: Any) -> None:
-        worker.polled = False
-        with suppress(gone.RayError):  # the pending result raises it too
-            doing, part = ray.get(ref)
-            if worker.steps and doing and calls == worker.calls:
-                self.state.report_progress(doing, part, worker=worker.name)
+            note = f"Ray has no resources yet for a worker with {sizes[0]}"
+            self.state.report_progress("waiting", note=note)
+        busy = [worker for worker in self.workers if worker.steps]
+        requested = {w.actor.status.options(concurrency_group="status").remote(): w for w in busy}
+        for ref in ray.wait([*requested], num_returns=len(busy), timeout=POLL / 2)[0]:
+            with suppress(gone.RayError):  # the pending result raises it too
+                doing, part = ray.get(ref)
+                if doing:
+                    self.state.report_progress(doing, part, worker=requested[ref].name)
 
 
-def _public(found: dict[str, str]) -> dict[str, str]:
+def _public_versions() -> dict[str, str]:
     """Versions without build tags: `2.13.0+cpu` is 2.13.0."""
-    return {name: version.partition("+")[0] for name, version in found.items()}
+    return {name: version.partition("+")[0] for name, version in versions().items()}
+
+
+def _without_items(todo: Sequence[WorkItem]) -> list[WorkItem]:
+    """The work as it is sent: a worker draws its training items anew."""
+    return [one._replace(training_set=None) for one in todo]
 
 
 def _write(folder: Path, files: Files) -> None:

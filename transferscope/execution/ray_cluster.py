@@ -1,19 +1,16 @@
-"""A Ray cluster to work on: a running one, or one started on this machine; what its workers need.
-
-In:   a study, and how many workers are wanted.
-Out:  a connection to Ray, and the resources of a worker for each model.
-"""
+"""A Ray cluster to work on: a running one, or one started on this machine; what workers need."""
 
 import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 from ray._private import worker as ray_worker
+from ray._private.authentication import authentication_token_setup as token
 
 from transferscope.engine.glimpse.shipped import folder as embedded_folder
 from transferscope.errors import DataError, StudyError
@@ -23,10 +20,8 @@ from transferscope.study.cost import weights_bytes
 from transferscope.study.shapes import read_shapes
 
 GIB = 1 << 30
-
 OBJECT_STORE = 1 << 30
 """Bytes of the object store of a Ray that is started here: one adapter at a time passes through."""
-
 PROCESS = 400 << 20
 """Bytes of a worker without a base."""
 
@@ -44,11 +39,7 @@ class WorkerResources(NamedTuple):
 
 @contextmanager
 def connected(workers: int | None) -> Iterator[bool]:
-    """A context with a Ray to work on; yields whether it was started here, for this run only.
-
-    Raises:
-        StudyError: no Ray can be reached or started.
-    """
+    """A Ray to work on, or a `StudyError`; yields whether it was started for this run only."""
     if ray.is_initialized():
         yield False
         return
@@ -59,7 +50,9 @@ def connected(workers: int | None) -> Iterator[bool]:
     try:
         if address:
             _refuse_silence(address)
-            _use_token()
+            # As `ray start --head` does by itself, use the user's token if there is one.
+            logging.getLogger(token.__name__).setLevel(logging.ERROR)
+            token.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
             ray.init(address, **quiet)
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -70,14 +63,11 @@ def connected(workers: int | None) -> Iterator[bool]:
     except Exception as error:  # Ray raises any class
         ray.shutdown()
         raise StudyError(f"--executor ray: {one_line(error)}") from None
-    guard = None if address else start_guard()
-    try:
-        yield not address
-    finally:
-        ray.shutdown()
-        if guard and guard.stdin:
-            guard.stdin.close()
-            guard.wait()
+    with nullcontext() if address else start_guard():
+        try:
+            yield not address
+        finally:
+            ray.shutdown()
 
 
 def _refuse_silence(address: str) -> None:
@@ -88,14 +78,6 @@ def _refuse_silence(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=5).close()
         except OSError as error:
             raise ConnectionError(f"RAY_ADDRESS {address}: {error}") from None
-
-
-def _use_token() -> None:
-    """Use the user's token if there is one, as `ray start --head` does by itself."""
-    from ray._private.authentication import authentication_token_setup as setup
-
-    logging.getLogger(setup.__name__).setLevel(logging.ERROR)
-    setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def resources_of(study: Study) -> dict[str, WorkerResources]:
@@ -117,11 +99,7 @@ def default_workers(resources: dict[str, WorkerResources]) -> int:
 
 
 def refuse_too_large(resources: dict[str, WorkerResources]) -> None:
-    """Refuse a base that is too large for a cluster that cannot grow.
-
-    Raises:
-        StudyError: naming it.
-    """
+    """Refuse, with a `StudyError`, a base that is too large for a cluster that cannot grow."""
     available = WorkerResources(total("GPU"), int(total("memory")))
     for model, one in resources.items():
         if one.memory > available.memory or one.gpus > available.gpus:

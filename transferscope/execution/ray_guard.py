@@ -7,7 +7,6 @@ seconds, and kills those of Ray's processes that still run.
 
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,10 +15,7 @@ GRACE = 5.0
 
 
 def start_guard() -> "subprocess.Popen[bytes]":
-    """Start a guard for all processes that this one has started so far.
-
-    It acts when its standard input is closed, which the end of this process does too.
-    """
+    """Start a guard for this process's children; it acts when its standard input is closed."""
     import psutil  # installed with Ray
 
     ours = [f"{one.pid}@{one.create_time()}" for one in psutil.Process().children(recursive=True)]
@@ -35,17 +31,16 @@ def main(psutil_from: str, *known: str) -> None:
     import psutil
 
     sys.stdin.buffer.read()
-    until = time.monotonic() + GRACE
+    ours = []
     for one in known:
         pid, _, began = one.partition("@")
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(int(pid))
-            if process.create_time() != float(began):  # the pid belongs to a new process
-                continue
-            try:
-                process.wait(max(0.0, until - time.monotonic()))
-            except psutil.TimeoutExpired:
-                process.kill()
+            if process.create_time() == float(began):  # else the pid belongs to a new process
+                ours.append(process)
+    for process in psutil.wait_procs(ours, timeout=GRACE)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 if __name__ == "__main__":

@@ -16,31 +16,27 @@ import polars as pl
 
 from transferscope import store as results
 from transferscope.engine.bases import external_hash
+from transferscope.engine.loss_curve import LossCurve
 from transferscope.store import atomic
 from transferscope.store.cells import Store
-from transferscope.study import Study
 from transferscope.study.plan import Plan, Run, Shard, TrainingSet
 
 LOG_INTERVAL = 30.0
 """Seconds between two lines of the log that only report progress."""
-
 MAX_LOSSES = 4
 """Workers that may go away over an attempt before it is given up."""
 
 
 class Event(NamedTuple):
-    """The progress of a run."""
+    """The progress of a run: `cells` of `of` are finished."""
 
     doing: str
     """What the worker does now; empty when it has nothing to do."""
     cells: int
-    """Finished cells."""
     of: int
-    """Cells of the study."""
     work: float
-    """Done by this process and its workers, in evaluations of an item."""
+    """Done by this process and its workers, in evaluations of an item, of `total`."""
     total: float
-    """To be done by them."""
     note: str = ""
     """A message that stays on the screen."""
     worker: str = ""
@@ -62,18 +58,13 @@ class WorkItem(NamedTuple):
     """A run and what the folder lacks of it."""
 
     run: Run
-    base_hash: str
-    """Of the base's weights."""
-    training_key: str
-    """Content key of the adapter."""
+    hashes: dict[str, Any]
+    """`base`, `training` and `gold`, as the index has them."""
     cell_keys: dict[str, str]
     """Target to content key, in the plan's order."""
-    gold: dict[str, str]
-    """Target to the hash of its right answers."""
     missing: tuple[str, ...]
     """Targets that must be scored."""
     train: bool
-    """Whether the adapter must be trained."""
     training_set: TrainingSet | None
     """Where it had to be drawn to compute the keys."""
 
@@ -88,11 +79,7 @@ class Attempt(NamedTuple):
     """Workers that went away over it."""
 
     def smaller(self, rows: int) -> "list[Attempt]":
-        """What needs less memory: half the adapters each time, then half the rows; [] at the end.
-
-        Args:
-            rows: of a forward where the attempt sets none.
-        """
+        """What needs less memory: half the adapters, then half of `rows`; at the end nothing."""
         model, runs = self.shard
         if len(runs) > 1:
             half = -(-len(runs) // 2)
@@ -114,27 +101,22 @@ class RunState:
     cells: int = 0
     adapters: int = 0
     failed: list[Failure] = field(default_factory=list)
+    hashes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """For each model the hash of its weights, and the node where it was loaded first."""
     _owed: dict[Run, float] = field(default_factory=dict)
     """Work that each run still needs."""
     _doing: dict[str, tuple[str, float]] = field(default_factory=dict)
     """What each worker does now, and the work of it that is done."""
     _logged: float = field(default_factory=time.monotonic)
 
-    @property
-    def study(self) -> Study:
-        """The plan's study."""
-        return self.plan.study
-
     def __post_init__(self) -> None:
-        plan = self.plan
-        self._owed = {run: plan.training_work(run) + plan.eval_count for run in plan.runs}
+        self.study, count = self.plan.study, self.plan.eval_count
+        self._owed = {run: self.plan.training_work(run) + count for run in self.plan.runs}
 
     def attempts(self, model: str) -> list[Attempt]:
         """All shards of a model, the base first."""
-        bases = [Shard(model, (run,)) for run in self.plan.bases if run.model == model]
+        bases = [Shard(run.model, (run,)) for run in self.plan.bases]
         return [Attempt(one) for one in (*bases, *self.plan.shards) if one.model == model]
-
-    # Progress
 
     def report_progress(
         self, doing: str, part: float = 0.0, note: str = "", worker: str = ""
@@ -157,28 +139,13 @@ class RunState:
         total = round(self.spent + sum(self._owed.values()), 1)
         return {"cells": self.cells, "of": self.plan.cells, "work": round(work, 1), "total": total}
 
-    def start_shard(self, attempt: Attempt, worker: str = "", node: str = "") -> None:
-        """Log that a worker begins a shard."""
-        model, runs = attempt.shard
-        self.log("start", model=model, runs=[*map(str, runs)], worker=worker, node=node)
-
-    def finish_shard(self, shard: Shard, worker: str = "") -> None:
-        """Log that a shard is finished."""
-        self.report_progress(f"{shard.model}: {describe(shard.runs)} finished", worker=worker)
-        runs = [*map(str, shard.runs)]
-        self.log("finished", model=shard.model, runs=runs, worker=worker)
-
     def log_work(self, event: str, runs: Sequence[Run], fields: Mapping[str, Any]) -> None:
-        """Log what some work took."""
-        names = [*map(str, runs)]
-        results.log(self.store.folder, event, model=runs[0].model, runs=names, **fields)
+        results.log(self.store.folder, event, model=runs[0].model, runs=runs, **fields)
 
-    # What the folder lacks, and what comes in
-
-    def work_items(self, base_hash: str, shard: Shard, worker: str = "") -> list[WorkItem]:
+    def work_items(self, shard: Shard, worker: str = "") -> list[WorkItem]:
         """What the folder lacks of a shard; work that is done already is owed no more."""
         study, plan, items = self.study, self.plan, []
-        known = len(plan.items.digests)
+        known, base_hash = len(plan.items.digests), self.hashes[shard.model][0]
         for run in shard.runs:
             doing = f"{run.model}: preparing the items for {describe([run])}"
             self.report_progress(doing, worker=worker)
@@ -188,78 +155,63 @@ class RunState:
             train = bool(missing) and run.trained and not self.store.has_adapter(run, training)
             self._owed[run] = sum(plan.targets[target] for target in missing)
             self._owed[run] += plan.training_work(run) if train else 0.0
-            keys = (run, base_hash, training, cells, gold)
-            items.append(WorkItem(*keys, missing, train, drawn if train else None))
+            hashes = {"base": base_hash, "training": training, "gold": gold}
+            items.append(WorkItem(run, hashes, cells, missing, train, drawn if train else None))
         if plan.items.stable and len(plan.items.digests) > known:
             path = self.store.folder / results.DIGESTS
             atomic.write_whole(path, results.as_json(plan.items.digests))
         return items
 
-    def drop_diverged(
-        self, items: Sequence[WorkItem], curves: Sequence[Any], worker: str = ""
-    ) -> list[int]:
-        """Log how adapters learned; fail each that diverged, alone.
-
-        A diverged adapter is never kept, so the next run of the study trains it again.
-
-        Returns:
-            The places in `items` of those that did not diverge.
-        """
-        fine = []
-        for place, (item, curve) in enumerate(zip(items, curves, strict=True)):
-            self.log_work("curve", [item.run], curve.record())
-            if not curve.failed:
-                fine.append(place)
-                continue
-            self._owed[item.run] = 0.0
-            names = (str(item.run),)
-            self.failed.append(Failure(names, curve.failed))
-            self.log("failed", runs=[*names], error=curve.failed, worker=worker, alone=True)
-            doing, _ = self._doing.get(worker, ("training", 0.0))
-            self.report_progress(doing, note=f"failed: {self.failed[-1]}", worker=worker)
-        return fine
-
     def keep_adapters(
         self,
-        items: Sequence[WorkItem],
-        records: Sequence[dict[str, Any]],
-        write: Callable[[int, Path], None],
-    ) -> None:
-        """Keep trained adapters, all or none; arguments as `Store.put_adapters`."""
-        self.store.put_adapters([item.run for item in items], records, write)
-        for item in items:
-            self._spend(item.run, self.plan.training_work(item.run))
+        records: Mapping[Run, dict[str, Any]],
+        curves: Mapping[Run, LossCurve],
+        write: Callable[[Run, Path], None],
+        worker: str = "",
+    ) -> set[Run]:
+        """Log how adapters learned; keep those that did not diverge, all or none.
 
-    def keep_predictions(
-        self, items: Sequence[WorkItem], fresh: Mapping[Run, Mapping[str, pl.DataFrame]]
-    ) -> None:
-        """Keep a shard's predictions, all or none.
+        A diverged adapter fails alone and is never kept, so the next run of the study trains it
+        again. `records` and `write` are as for `Store.put_adapters`.
 
-        Args:
-            fresh: each run's answers to the targets that were missing.
+        Returns:
+            The runs that diverged.
         """
-        for run, base, training, keys, gold, *_ in items:
-            hashes = {"base": base, "training": training, "gold": gold}
+        for run, curve in curves.items():
+            self.log_work("curve", [run], curve.record())
+            if curve.failed:
+                doing, _ = self._doing.get(worker, ("training", 0.0))
+                self._fail([run], curve.failed, doing, worker, alone=True)
+        fine = {run: record for run, record in records.items() if not curves[run].failed}
+        self.store.put_adapters(fine, write)
+        for run in fine:
+            self._spend(run, self.plan.training_work(run))
+        return records.keys() - fine.keys()
+
+    def finish_shard(
+        self,
+        shard: Shard,
+        items: Sequence[WorkItem],
+        fresh: Mapping[Run, Mapping[str, pl.DataFrame]],
+        worker: str = "",
+    ) -> None:
+        """Keep a shard's predictions, all or none; `fresh` are answers to what was missing."""
+        for run, hashes, keys, *_ in items:
             self.store.put_cells(run, keys, fresh.get(run, {}), hashes)
         self.store.save()
-        for item in items:
-            self._spend(item.run, self._owed[item.run])
-        self.cells += sum(len(item.cell_keys) for item in items)
-        self.adapters += sum(item.run.kind in ("source", "external", "mixture") for item in items)
+        for run, _, keys, *_ in items:
+            self._spend(run, self._owed[run])
+            self.cells += len(keys)
+            self.adapters += run.kind in ("source", "external", "mixture")
+        self.report_progress(f"{shard.model}: {describe(shard.runs)} finished", worker=worker)
+        self.log("finished", model=shard.model, runs=shard.runs, worker=worker)
 
     def _spend(self, run: Run, work: float) -> None:
         self.spent += work
         self._owed[run] = max(0.0, self._owed[run] - work)
 
-    # What failed
-
     def retry(
-        self,
-        attempt: Attempt,
-        error: BaseException,
-        worker: str = "",
-        *,
-        worker_lost: bool = False,
+        self, attempt: Attempt, error: BaseException, worker: str = "", *, worker_lost: bool = False
     ) -> list[Attempt]:
         """What to try in place of an attempt that failed; empty where it is given up.
 
@@ -267,10 +219,8 @@ class RunState:
         tried again as it is, as the worker may have been killed for a reason of its own; where
         another worker goes away, memory may have run out without an error: then with less.
         """
-        lost, smaller = (
-            attempt.lost + worker_lost,
-            attempt.smaller(self.study.evaluation.batch_size),
-        )
+        (model, runs), lost = attempt.shard, attempt.lost + worker_lost
+        smaller = attempt.smaller(self.study.evaluation.batch_size)
         if worker_lost and lost >= MAX_LOSSES:
             why = f"{lost} workers went away over it, the last: {first_line(error)}"
             error, again = RuntimeError(why), []
@@ -278,32 +228,31 @@ class RunState:
             again = (smaller if attempt.lost else []) or [attempt]
         else:
             again = smaller if out_of_memory(error) else []
+        line = first_line(error)
         if not again:
-            self.give_up(attempt, error, worker)
+            trace = "".join(traceback.format_exception(error))
+            self._fail(runs, line, "failed", worker, traceback=trace)
             return []
-        model, runs = attempt.shard
         how = "once more"
         if len(again) > 1:
             how += f", {len(again[0].shard.runs)} at a time"
         elif again[0].rows != attempt.rows:
             how += f", {again[0].rows} rows at a time"
-        event, what = (
-            ("lost", "the worker went away") if worker_lost else ("again", "out of memory")
-        )
-        names, line = [*map(str, runs)], first_line(error)
-        self.log(event, runs=names, error=line, how=how, worker=worker)
+        event, what = "again", "out of memory"
+        if worker_lost:
+            event, what = "lost", "the worker went away"
+        self.log(event, runs=runs, error=line, how=how, worker=worker)
         note = f"{model}: {describe(runs)}: {what}; {how}"
         self.report_progress(what, note=note, worker=worker)
         return [one._replace(lost=lost) for one in again]
 
-    def give_up(self, attempt: Attempt, error: BaseException, worker: str = "") -> None:
-        """Log that a shard failed for good; the others go on."""
-        runs, line = attempt.shard.runs, first_line(error)
+    def _fail(
+        self, runs: Sequence[Run], error: str, doing: str, worker: str, **fields: object
+    ) -> None:
         self._owed |= dict.fromkeys(runs, 0.0)
-        self.failed.append(Failure(tuple(map(str, runs)), line))
-        trace = "".join(traceback.format_exception(error))
-        self.log("failed", runs=[*map(str, runs)], error=line, worker=worker, traceback=trace)
-        self.report_progress("failed", note=f"failed: {self.failed[-1]}", worker=worker)
+        self.failed.append(Failure(tuple(map(str, runs)), error))
+        self.log("failed", runs=runs, error=error, worker=worker, **fields)
+        self.report_progress(doing, note=f"failed: {self.failed[-1]}", worker=worker)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -3,12 +3,7 @@
 After a shard is trained its adapters are kept; after it is scored its predictions are: all of a
 shard's files or none. A killed process loses at most the fleets in progress, and a resumed one
 continues with the same fleets, so that the results do not differ. A cell whose key is in the
-folder, in any file, is not computed again.
-
-In:   a `Study` and its results folder.
-Out:  adapters, prediction tables and a log in that folder; events on the way.
-
-An executor does the work. Draws no chart and prints nothing.
+folder, in any file, is not computed again. An executor does the work.
 """
 
 from collections.abc import Callable
@@ -22,14 +17,7 @@ from transferscope.engine.bases import check_models, external_hash
 from transferscope.execution import Executor, local
 from transferscope.execution.run_state import Event, Failure, RunState, first_line
 from transferscope.store import atomic
-from transferscope.store.cells import (
-    Store,
-    adapter_folder,
-    claim,
-    open_store,
-    read_store,
-    versions,
-)
+from transferscope.store.cells import Store, adapter_folder, claim, open_store, read_store, versions
 from transferscope.study import Study
 from transferscope.study.file import resolved
 from transferscope.study.items import StudyItems
@@ -56,9 +44,7 @@ def run_study(
 ) -> Outcome:
     """Do everything that the study asks for and the folder does not have yet.
 
-    Args:
-        tell: receives progress.
-        executor: does the work; None for this process.
+    `tell` receives progress; `executor` does the work, by default in this process.
 
     Raises:
         StudyError: a task or model does not exist, or the folder belongs to another study or is in
@@ -110,36 +96,26 @@ def remaining_work(plan: Plan, out: str | Path) -> RemainingWork:
     store = read_store(Path(out), list(study.models))
     cells, owed, whole = 0, dict.fromkeys(study.models, 0.0), dict.fromkeys(study.models, 0.0)
     for run in plan.runs:
-        done = _finished(plan, store, run)
-        cells += len(done.targets)
+        targets, trained = _finished(plan, store, run)
+        cells += len(targets)
         training = plan.training_work(run)
         whole[run.model] += training + plan.eval_count
-        missing = sum(count for name, count in plan.targets.items() if name not in done.targets)
-        owed[run.model] += missing + (training if missing and not done.trained else 0.0)
+        missing = sum(count for name, count in plan.targets.items() if name not in targets)
+        owed[run.model] += missing + (training if missing and not trained else 0.0)
     return RemainingWork(cells, {name: owed[name] / whole[name] for name in owed})
 
 
-class _Finished(NamedTuple):
-    """What a folder has of a run."""
-
-    targets: tuple[str, ...]
-    trained: bool
-    """Whether it has the adapter."""
-
-
-def _finished(plan: Plan, store: Store, run: Run) -> _Finished:
-    """What the folder has of a run, if the base is unchanged."""
+def _finished(plan: Plan, store: Store, run: Run) -> tuple[list[str], bool]:
+    """A run's finished targets, if the base is unchanged; whether the folder has its adapter."""
     record, of_base = (store.runs.get(one) for one in (run, Run(run.model, "base")))
     adapter = results.read_json(store.folder / adapter_folder(run) / results.RUN)
     known = record or (of_base if adapter else None)
     if not known:
-        return _Finished((), trained=False)
-    training, cells, _ = plan.keys(run, str(known["base"]), external_hash(plan.study, run))
+        return [], False
+    training, cells, _ = plan.keys(run, known["base"], external_hash(plan.study, run))
     have = store.keys(run)
-    return _Finished(
-        tuple(target for target, key in cells.items() if have.get(target) == key),
-        trained=run.trained and adapter.get("key") == training,
-    )
+    finished = [target for target, key in cells.items() if have.get(target) == key]
+    return finished, run.trained and adapter.get("key") == training
 
 
 def _refuse_overlap(plan: Plan, store: Store) -> None:
@@ -150,6 +126,6 @@ def _refuse_overlap(plan: Plan, store: Store) -> None:
     for run in plan.runs:
         if not run.trained or (run.source, run.seed) in checked:
             continue
-        if len(_finished(plan, store, run).targets) < len(plan.targets):
+        if len(_finished(plan, store, run)[0]) < len(plan.targets):
             plan.items.refuse_overlap(plan.training_items(run))
             checked.add((run.source, run.seed))

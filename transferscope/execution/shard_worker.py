@@ -7,8 +7,7 @@ process that has the results folder, wherever the worker is.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -16,27 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import polars as pl
 
-from transferscope.engine import Engine
-from transferscope.engine.bases import (
-    check_external,
-    external_folder,
-    is_checkpoint,
-    load_study_base,
-)
+from transferscope.engine import Engine, bases
 from transferscope.engine.loss_curve import LossCurve
 from transferscope.engine.records import TrainingJob
 from transferscope.errors import DataError
 from transferscope.execution.run_state import Attempt, RunState, WorkItem, describe
 from transferscope.store.cells import adapter_folder, as_table, versions
 from transferscope.study.plan import Plan, Run, derived_seed
-from transferscope.tasks import Item
-from transferscope.tasks.choices import (
-    combine_orders,
-    derangement,
-    fixed_choices,
-    reordered,
-    rotations,
-)
+from transferscope.tasks import Item, choices
 
 if TYPE_CHECKING:
     from transferscope.engine.adapter import Adapter
@@ -44,7 +30,6 @@ if TYPE_CHECKING:
 
 Report = Callable[[str, float], None]
 """Receives what a worker does, and how much of it is done, in evaluations of an item."""
-
 Steps = Generator[Any, Any, None]
 """Work on a shard: yields a worker's pending result, and is sent the result."""
 
@@ -52,11 +37,11 @@ Steps = Generator[Any, Any, None]
 class TrainedFleet(NamedTuple):
     """A fleet after training; the adapters stay with the worker."""
 
-    records: list[dict[str, Any]]
+    records: dict[Run, dict[str, Any]]
     """How each adapter was made."""
+    curves: dict[Run, LossCurve]
     work: dict[str, Any]
     """Time and work, as the log has it."""
-    curves: list[LossCurve]
 
 
 class ScoredFleet(NamedTuple):
@@ -71,21 +56,15 @@ class ScoredFleet(NamedTuple):
 class ShardWorker:
     """Trains and scores runs over one base at a time.
 
-    Args:
-        load: makes the engine, on the first call that needs it.
-        features: the results folder, where vision features may be kept.
-        report: receives progress.
+    `load` makes the engine, on the first call that needs it; vision features may be kept in the
+    folder `features`.
     """
 
     name = node = ""
     """Set if there are several workers."""
 
     def __init__(
-        self,
-        plan: Plan,
-        load: Callable[[], Engine],
-        features: Path,
-        report: Report,
+        self, plan: Plan, load: Callable[[], Engine], features: Path, report: Report
     ) -> None:
         self.study, self.plan, self._load = plan.study, plan, load
         self._features, self._report = features, report
@@ -96,23 +75,18 @@ class ShardWorker:
 
     @cached_property
     def engine(self) -> Engine:
-        """The engine."""
         return self._load()
 
     def check(self) -> None:
         """Refuse damaged or foreign external adapters and models."""
-        check_external(self.study, self.engine, self._features)
+        bases.check_external(self.study, self.engine, self._features)
 
     def open(self, model: str) -> str:
-        """Load a model's base unless it is loaded; returns the hash of its weights.
-
-        Raises:
-            StudyError: the study trains it, and its recipe cannot.
-        """
+        """Load a base unless it is loaded; the hash of its weights, or a `StudyError` by recipe."""
         if model != self._model:
             self._base, self._model = None, ""  # free the memory before the next base is loaded
             self._report(f"{model}: loading", 0.0)
-            self._base = load_study_base(self.study, self.engine, model, self._features)
+            self._base = bases.load_study_base(self.study, self.engine, model, self._features)
             if any(run.trained and run.model == model for run in self.plan.runs):
                 recipe = self.study.recipe_of(model)
                 self._layers = self.engine.check_training(self._base, recipe)
@@ -128,23 +102,20 @@ class ShardWorker:
     def train(self, todo: Sequence[WorkItem], rows: int | None = None) -> TrainedFleet:
         """Train the adapters of runs together, and keep them for `score` and `save_adapter`.
 
-        Args:
-            rows: the largest microbatch of an adapter; None: what fits in memory.
+        `rows` is the largest microbatch of an adapter, by default what fits in memory.
         """
         self._adapters = {}
-        jobs, records, runs = [], [], [one.run for one in todo]
+        jobs, records, runs = [], {}, [one.run for one in todo]
         recipe = self.study.recipe_of(runs[0].model)
         for one in todo:
             source, seed = one.run.source or "", one.run.seed or 0
-            training_set = one.training_set or self.plan.training_set(one.run)
-            seeds = {
-                f"{k}_seed": derived_seed(seed, k, source) for k in ("init", "order", "dropout")
-            }
-            items, answers = training_set.items, training_set.answers
+            items, answers, digest = one.training_set or self.plan.training_set(one.run)
+            purposes = ("init", "order", "dropout")
+            seeds = {f"{name}_seed": derived_seed(seed, name, source) for name in purposes}
             jobs.append(TrainingJob(source, seed, items, answers=answers, **seeds))
-            made_of = {"run": asdict(one.run), "items": training_set.digest, **seeds}
-            record = {"key": one.training_key, **made_of, "versions": versions()}
-            records.append(record | {"recipe": asdict(recipe)})
+            key = {"key": one.hashes["training"], "run": asdict(one.run), "items": digest}
+            made_by = {"versions": versions(), "recipe": asdict(recipe)}
+            records[one.run] = key | seeds | made_by
         amount = sum(map(self.plan.training_work, runs))
         doing, watch = f"{runs[0].model}: training {describe(runs)}", Stopwatch(self.base)
         self._report(doing, 0.0)
@@ -158,7 +129,8 @@ class ShardWorker:
         self._adapters = dict(zip(runs, adapters, strict=True))
         passes = sum(recipe.passes_for(len(job.items)) for job in jobs)
         work = watch.fields(passes) | {"layers": self._layers}
-        return TrainedFleet(records, work, [one.curve for one in adapters])
+        curves = {run: adapter.curve for run, adapter in self._adapters.items()}
+        return TrainedFleet(records, curves, work)
 
     def save_adapter(self, run: Run, folder: Path) -> None:
         """Write an adapter that was trained last."""
@@ -167,24 +139,20 @@ class ShardWorker:
     def score(
         self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None = None
     ) -> ScoredFleet:
-        """Score runs on the targets that they lack.
+        """Score runs on the targets that they lack, with at most so many rows in a forward.
 
-        Args:
-            folders: the adapters of runs that were not trained last.
-            rows: most items per forward; None: the study's batch size.
+        `folders` have the adapters of runs that were not trained last.
         """
         trained, self._adapters = self._adapters, {}
-        # A checkpoint is a base of its own; all other runs share the loaded base.
-        alone = [[one] for one in todo if is_checkpoint(self.study, one.run)]
-        together = [one for one in todo if not is_checkpoint(self.study, one.run)]
         scored, done = ScoredFleet({}, []), 0.0
-        for part in [together, *alone]:
-            if not part:
-                continue
+        # A checkpoint is a base of its own; all other runs share the loaded base.
+        together = [one for one in todo if not bases.is_checkpoint(self.study, one.run)]
+        alone = [[one] for one in todo if bases.is_checkpoint(self.study, one.run)]
+        for part in [together, *alone] if together else alone:
             base, adapters = self.base, []
-            with _damage_fails_the_shard():
+            try:
                 if part is not together:
-                    folder = external_folder(self.study, part[0].run)
+                    folder = bases.external_folder(self.study, part[0].run)
                     base = self.engine.load_checkpoint(base, folder)
                 for run in (one.run for one in part):
                     if run.kind in ("base", "rerun") or part is not together:
@@ -192,9 +160,10 @@ class ShardWorker:
                     elif run in trained:
                         adapters.append(trained[run])
                     else:
-                        external = run.kind == "external"
-                        folder = external_folder(self.study, run) if external else folders[run]
-                        adapters.append(self.engine.load_adapter(self.base, folder))
+                        folder = folders.get(run) or bases.external_folder(self.study, run)
+                        adapters.append(self.engine.load_adapter(base, folder))
+            except DataError as error:  # it fails the runs that need it, while others continue
+                raise RuntimeError(str(error)) from error
             tables, work = self._scored(base, part, adapters, rows, done)
             scored.tables.update(tables)
             scored.work.append(([one.run for one in part], work))
@@ -212,17 +181,12 @@ class ShardWorker:
         """The tables of runs over one base, and the work; `done` was scored before."""
         runs, how = [one.run for one in todo], self.study.evaluation
         wanted = {name for one in todo for name in one.missing}
-        items = [
-            item
-            for name in self.plan.targets
-            if name in wanted
-            for item in self.plan.items.eval_items(name)
-        ]
-        fixed = fixed_choices(items)
+        names = [name for name in self.plan.targets if name in wanted]
+        items = [item for name in names for item in self.plan.items.eval_items(name)]
+        fixed = choices.fixed_choices(items)
         orders = [self._orders(runs[0], item, fixed=item.task in fixed) for item in items]
-        variants = [
-            reordered(item, order) for item, own in zip(items, orders, strict=True) for order in own
-        ]
+        pairs = zip(items, orders, strict=True)
+        variants = [choices.reordered(item, order) for item, own in pairs for order in own]
         amount = self._amount(todo)
         doing, watch = f"{runs[0].model}: scoring {describe(runs)}", Stopwatch(base)
         self._report(doing, done)
@@ -240,7 +204,7 @@ class ShardWorker:
         for one, own in zip(todo, found, strict=True):
             predictions, by_reply = iter(own), how.scoring == "generate"
             answers = [
-                combine_orders([next(predictions) for _ in turns], turns, by_reply=by_reply)
+                choices.combine_orders([next(predictions) for _ in turns], turns, by_reply=by_reply)
                 for turns in orders
             ]
             frame = as_table(one.run, items, answers)
@@ -257,10 +221,10 @@ class ShardWorker:
         if fixed:
             return [first]
         if run.kind == "rerun":
-            first = derangement(item, run.seed or 0)
+            first = choices.derangement(item, run.seed or 0)
         if self.study.evaluation.choice_order == "given":
             return [first]
-        return [tuple(first[place] for place in turned) for turned in rotations(item)]
+        return [tuple(first[place] for place in turned) for turned in choices.rotations(item)]
 
 
 class Stopwatch:
@@ -282,20 +246,10 @@ class Stopwatch:
         return fields | ({"peak_memory_bytes": self._peak()} if self._peak else {})
 
 
-@contextmanager
-def _damage_fails_the_shard() -> Iterator[None]:
-    """A damaged adapter or model fails the runs that need it, while others continue."""
-    try:
-        yield
-    except DataError as error:
-        raise RuntimeError(str(error)) from error
-
-
 class WorkerHandle(Protocol):
-    """A worker as the process with the results folder sees it.
+    """A worker as the head sees it: a `ShardWorker`, or what stands for one elsewhere.
 
-    The methods are those of `ShardWorker`. All but the last may return a reference that the
-    executor resolves.
+    All methods but `save_adapter` may return a reference that the executor resolves.
     """
 
     name: str
@@ -303,69 +257,47 @@ class WorkerHandle(Protocol):
     node: str
 
     def open(self, model: str) -> Any: ...
-
     def train(self, todo: Sequence[WorkItem], rows: int | None) -> Any: ...
-
     def score(
         self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None
     ) -> Any: ...
-
     def save_adapter(self, run: Run, folder: Path) -> None: ...
 
 
-def shard_steps(
-    state: RunState, worker: WorkerHandle, attempt: Attempt, hashes: dict[str, tuple[str, str]]
-) -> Steps:
-    """Train and score what a shard lacks, and put every run's table in place.
-
-    Args:
-        hashes: for each model the hash of its weights, and the node where it was loaded first.
-
-    Raises:
-        DataError: the model's files differ between nodes.
-    """
-    shard, rows = attempt.shard, attempt.rows
+def shard_steps(state: RunState, worker: WorkerHandle, attempt: Attempt) -> Steps:
+    """Train and score what a shard lacks, and put every run's table in place."""
+    shard, rows, name = attempt.shard, attempt.rows, worker.name
+    state.log("start", model=shard.model, runs=shard.runs, worker=name, node=worker.node)
+    tag = {"worker": name} if name else {}
 
     def open_base() -> Steps:
         found = yield worker.open(shard.model)
-        first, node = hashes.setdefault(shard.model, (found, worker.node))
+        first, node = state.hashes.setdefault(shard.model, (found, worker.node))
         if found != first:
-            raise DataError(
-                f"{shard.model}: its files on {worker.node} differ from those on {node}"
-            )
+            problem = f"its files on {worker.node} differ from those on {node}"
+            raise DataError(f"{shard.model}: {problem}")
 
-    tag = {"worker": worker.name} if worker.name else {}
-    if shard.model not in hashes:
+    if shard.model not in state.hashes:
         yield from open_base()
-    todo = state.work_items(hashes[shard.model][0], shard, worker.name)
+    todo = state.work_items(shard, name)
     missing = [one for one in todo if one.missing]
-    untrained = [one for one in missing if one.train]
     if missing:
         yield from open_base()
-    if untrained:
+    if untrained := [one for one in missing if one.train]:
         trained: TrainedFleet = yield worker.train(untrained, rows)
         runs = [one.run for one in untrained]
         state.log_work("train", runs, trained.work | tag)
-        fine = state.drop_diverged(untrained, trained.curves, worker.name)
-        state.keep_adapters(
-            [untrained[index] for index in fine],
-            [trained.records[index] for index in fine],
-            lambda index, folder: worker.save_adapter(runs[fine[index]], folder),
-        )
-        failed = set(runs) - {runs[index] for index in fine}
-        todo = [one for one in todo if one.run not in failed]
-        missing = [one for one in missing if one.run not in failed]
-        if worker.name:  # a worker elsewhere reports scoring only later
-            doing = f"{shard.model}: scoring {describe(runs)}"
-            state.report_progress(doing, worker=worker.name)
+        diverged = state.keep_adapters(trained.records, trained.curves, worker.save_adapter, name)
+        todo = [one for one in todo if one.run not in diverged]
+        missing = [one for one in missing if one.run not in diverged]
+        if name:  # a worker elsewhere reports scoring only later
+            state.report_progress(f"{shard.model}: scoring {describe(runs)}", worker=name)
     tables: dict[Run, dict[str, pl.DataFrame]] = {}
     if missing:
-        folder = state.store.folder
         kept = [one.run for one in missing if one.run.trained and not one.train]
-        folders = {run: folder / adapter_folder(run) for run in kept}
+        folders = {run: state.store.folder / adapter_folder(run) for run in kept}
         scored: ScoredFleet = yield worker.score(missing, folders, rows)
         tables = scored.tables
         for runs, work in scored.work:
             state.log_work("score", runs, work | tag)
-    state.keep_predictions(todo, tables)
-    state.finish_shard(shard, worker.name)
+    state.finish_shard(shard, todo, tables, name)

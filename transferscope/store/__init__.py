@@ -22,6 +22,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from transferscope.errors import DataError
 from transferscope.store.atomic import write_whole
+from transferscope.tasks.untrusted import json_lines
 
 STUDY = "study.yaml"
 ADAPTERS = "adapters"
@@ -51,15 +53,16 @@ FIGURES = "figures"
 FEATURES = "features"
 SELECTION, JUDGING = "selection.json", "judging"
 
+Folder = str | os.PathLike[str]
 _LONGEST = 100  # characters of a file name; some file systems stop at 143
-_TABLE = re.compile(rf"({PREDICTIONS}|{CONTROLS})(/\w[\w.-]*){{1,4}}\.parquet", re.ASCII)
 _CELL = re.compile(r"/.+/.+-[0-9a-f]{12}\.parquet$")
 """The end of a table's path that `cells` made."""
 
 
 def is_table(name: str) -> bool:
     """Whether a relative path is one of a prediction table; such a path stays in the folder."""
-    return _TABLE.fullmatch(name) is not None
+    path = rf"({PREDICTIONS}|{CONTROLS})(/\w[\w.-]*){{1,4}}\.parquet"
+    return re.fullmatch(path, name, re.ASCII) is not None
 
 
 class RunFields(TypedDict):
@@ -72,19 +75,25 @@ class RunFields(TypedDict):
 
 
 class IndexedRun(TypedDict):
-    """A run in the index; `cells` explains the fields."""
+    """A run that the study asks for."""
 
     run: RunFields
     base: str
+    """Hash of the base's weights."""
     training: str
+    """Key of the adapter."""
     gold: dict[str, str]
+    """Target to the hash of its right answers."""
     cells: dict[str, str]
+    """Target to file."""
     versions: dict[str, str]
+    """Of libraries."""
     notes: list[str]
+    """What a reader must know of the items."""
 
 
 class IndexedTable(TypedDict):
-    """A finished table in the index."""
+    """A table that was finished once."""
 
     target: str
     key: str
@@ -92,49 +101,44 @@ class IndexedTable(TypedDict):
 
 
 class Index(TypedDict):
-    """The content of `index.json`; `cells` explains the fields."""
+    """The content of `index.json`."""
 
     schema: Literal[1]
     runs: list[IndexedRun]
+    """In the study's order."""
     tables: dict[str, IndexedTable]
+    """By file; also those that the study no longer asks for."""
     adapters: dict[str, str]
+    """Folder to key of every adapter that was ever finished."""
 
 
-def read_index(folder: str | os.PathLike[str]) -> Index | None:
-    """The folder's index; None where it is missing.
-
-    Raises:
-        DataError: it is damaged, or names a file outside the folder.
-    """
+def read_index(folder: Folder) -> Index | None:
+    """The folder's index, or None; a `DataError` where it is damaged or names files elsewhere."""
     from pydantic import TypeAdapter, ValidationError
 
     path = Path(folder, INDEX)
     if not path.exists():
         return None
-    try:
+    with contextlib.suppress(ValidationError):
         index = TypeAdapter(Index).validate_python(read_json(path), strict=True)
-    except ValidationError:
-        index = None
-    if index is not None:
         files = {name for one in index["runs"] for name in one["cells"].values()}
         if files <= index["tables"].keys() and all(map(is_table, index["tables"])):
             return index
-    raise DataError(
-        f"{path}: not a valid index; restore it, or delete it to compute all cells again"
-    )
+    problem = "not a valid index; restore it, or delete it to compute all cells again"
+    raise DataError(f"{path}: {problem}")
 
 
-def prediction_files(folder: str | os.PathLike[str]) -> list[Path]:
+def prediction_files(folder: Folder) -> list[Path]:
     """The folder's current prediction tables, in the study's order; by name without an index."""
     return [file for files in files_by_run(folder) for file in files]
 
 
-def control_files(folder: str | os.PathLike[str]) -> list[Path]:
+def control_files(folder: Folder) -> list[Path]:
     """The same for placebos and mixtures."""
     return [file for files in files_by_run(folder, controls=True) for file in files]
 
 
-def files_by_run(folder: str | os.PathLike[str], *, controls: bool = False) -> list[list[Path]]:
+def files_by_run(folder: Folder, *, controls: bool = False) -> list[list[Path]]:
     """The current tables of each run in the study's order; without an index, each file alone.
 
     Raises:
@@ -147,27 +151,18 @@ def files_by_run(folder: str | os.PathLike[str], *, controls: bool = False) -> l
     found = sorted(path for path in (root / part).rglob("*.parquet") if path.is_file())
     if any(_CELL.search(path.relative_to(root).as_posix()) for path in found):
         # Tables of earlier recipes lie among them; only the index lists the current ones.
-        raise DataError(
-            f"{root}: has a study's {part}/ but not its {INDEX}, which lists the current tables; "
-            "copy it here too"
-        )
+        problem = f"has a study's {part}/ but not its {INDEX}, which lists the current tables"
+        raise DataError(f"{root}: {problem}; copy it here too")
     return [[path] for path in found if not path.name.startswith(".")]
 
 
-def run_records(folder: str | os.PathLike[str]) -> list[IndexedRun]:
+def run_records(folder: Folder) -> list[IndexedRun]:
     """The index's record of each run in the study's order; empty without an index."""
-    index = read_index(folder)
-    return [] if index is None else index["runs"]
+    return index["runs"] if (index := read_index(folder)) else []
 
 
-def read_beside(
-    folder: str | os.PathLike[str], name: str, most: int | None = 1 << 20
-) -> bytes | None:
-    """The first `most + 1` bytes of a file in the folder; None where the folder does not have it.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+def read_beside(folder: Folder, name: str, most: int | None = 1 << 20) -> bytes | None:
+    """The first `most + 1` bytes of a file in the folder, None without it, or a `DataError`."""
     path = Path(folder, name)
     try:
         with path.open("rb") as file:
@@ -178,34 +173,25 @@ def read_beside(
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def read_analysis(folder: str | os.PathLike[str]) -> bytes:
-    """The bytes of the folder's `analysis.json`.
-
-    Raises:
-        DataError: the file is missing or cannot be read.
-    """
-    data = read_beside(folder, ANALYSIS, None)
-    if data is None:
-        raise DataError(
-            f"{folder}: no {ANALYSIS} in this folder; `transferscope analyze` writes one"
-        )
+def read_analysis(folder: Folder) -> bytes:
+    """The bytes of the folder's `analysis.json`, or a `DataError` where it cannot be read."""
+    if (data := read_beside(folder, ANALYSIS, None)) is None:
+        problem = f"no {ANALYSIS} in this folder; `transferscope analyze` writes one"
+        raise DataError(f"{folder}: {problem}")
     return data
 
 
 def save(
-    folder: str | os.PathLike[str],
+    folder: Folder,
     analysis_json: bytes,
     report_html: str | None = None,
     figures: Mapping[str, bytes] | None = None,
     exhibits_json: bytes | None = None,
 ) -> list[Path]:
-    """Write an analysis, its page and its figures into the folder, which is made if missing.
+    """Write an analysis, its page and its figures (by name) into the folder, made if missing.
 
     `analysis.json` is written last: where it is new, so is everything beside it. Figures of an
     earlier analysis with other names stay; its exhibits are removed where there are no new ones.
-
-    Args:
-        figures: file name (made safe here) to content.
 
     Returns:
         The paths written, `analysis.json` first.
@@ -228,17 +214,8 @@ def save(
     return [write_whole(root / ANALYSIS, analysis_json), *written]
 
 
-def save_comparison(
-    folder: str | os.PathLike[str], comparison_json: bytes, report_html: str
-) -> list[Path]:
-    """Write a comparison and its page into the folder, which is made if missing.
-
-    Returns:
-        The paths written, `comparison.json` first.
-
-    Raises:
-        DataError: the folder or a file in it cannot be written.
-    """
+def save_comparison(folder: Folder, comparison_json: bytes, report_html: str) -> list[Path]:
+    """Write a comparison and its page; arguments, paths and errors as for `save`."""
     page = write_whole(Path(folder, REPORT), report_html.encode())
     return [write_whole(Path(folder, COMPARISON), comparison_json), page]
 
@@ -254,13 +231,9 @@ def safe_name(name: str, taken: Collection[str] = ()) -> str:
     if not stem or len(suffix) > 8:
         stem, dot, suffix = safe, "", ""
     used = {other.lower() for other in taken}
-    stem = stem[: _LONGEST - len(dot + suffix)]
-    safe, number = f"{stem}{dot}{suffix}", 1
-    while safe.lower() in used:
-        number += 1
-        tail = f"-{number}{dot}{suffix}"
-        safe = stem[: _LONGEST - len(tail)] + tail
-    return safe
+    tails = itertools.chain((dot + suffix,), (f"-{n}{dot}{suffix}" for n in itertools.count(2)))
+    names = (stem[: _LONGEST - len(tail)] + tail for tail in tails)
+    return next(name for name in names if name.lower() not in used)
 
 
 def unique_name(name: str) -> str:
@@ -281,18 +254,17 @@ def adapter_path(model: str, source: str, seed: int) -> Path:
     return Path(ADAPTERS, safe_name(model), safe_name(source), str(seed))
 
 
-def judging_folder(folder: str | os.PathLike[str], model: str, target: str) -> Path:
+def judging_folder(folder: Folder, model: str, target: str) -> Path:
     """The study folder that tests the mixture chosen for a model and a target."""
     return Path(folder, JUDGING, safe_name(model), safe_name(target))
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty where there is no file or none that can be read."""
-    try:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        return value if isinstance(value, dict) else {}
+    return {}
 
 
 def as_json(value: Mapping[str, Any]) -> bytes:
@@ -302,27 +274,19 @@ def as_json(value: Mapping[str, Any]) -> bytes:
 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file in a folder but its `run.json`, by name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): checksum(path) for path in files if path.name != RUN
-    }
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RUN)
+    return {path.relative_to(folder).as_posix(): checksum(path) for path in files}
 
 
 def checksum(path: Path) -> str:
     """SHA-256 of a file; empty where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    return ""
 
 
-def log(folder: str | os.PathLike[str], event: str, **fields: object) -> None:
-    """Append a line to the folder's log.
-
-    Raises:
-        DataError: it cannot be written.
-    """
+def log(folder: Folder, event: str, **fields: object) -> None:
+    """Append a line to the folder's log, or raise a `DataError`; what JSON lacks, as its text."""
     line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
     path = Path(folder, LOG)
     try:
@@ -331,23 +295,14 @@ def log(folder: str | os.PathLike[str], event: str, **fields: object) -> None:
             if end:  # a line that a crash cut short must not swallow this one
                 file.seek(end - 1)
                 file.write(b"" if file.read(1) == b"\n" else b"\n")
-            file.write(json.dumps(line).encode() + b"\n")
+            file.write(json.dumps(line, default=str).encode() + b"\n")
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def logged(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def logged(folder: Folder) -> list[dict[str, Any]]:
     """The lines of the folder's log; a line that a crash cut short is skipped."""
-    try:
-        lines = Path(folder, LOG).read_bytes().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
+    with contextlib.suppress(OSError):
+        text = Path(folder, LOG).read_text(encoding="utf-8", errors="replace")
+        return [value for _, value in json_lines(text) if isinstance(value, dict)]
+    return []

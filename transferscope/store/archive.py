@@ -5,9 +5,8 @@
     provenance.json    versions, hashes, machine time, and what is missing
     study.yaml, analysis.json, index.json, predictions/, controls/    as in a results folder
 
-Unpacked it is a results folder without adapters and images. Anybody may have made the zip that is
-read: another name, a link, a size beyond bounds, or a table whose checksum is not that of the index
-is refused.
+Unpacked it is a results folder without adapters and images. Anybody may have made a zip, so other
+names, links, sizes beyond bounds and tables with another checksum than in the index are refused.
 """
 
 import contextlib
@@ -42,13 +41,10 @@ def is_bundle(path: Path) -> bool:
     return path.suffix.lower() == ".zip"
 
 
-def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> Path:
-    """Write a bundle of these files, whole or not at all.
+def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> None:
+    """Write a bundle of these files, by name in it, whole or not at all.
 
     The same files give the same bytes, up to the version of zlib that compresses them.
-
-    Args:
-        files: by their names in the bundle.
 
     Raises:
         DataError: a file cannot be read, a bundle may not have it, or the zip cannot be written.
@@ -56,9 +52,8 @@ def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> Pat
     with atomic.whole(path) as out, zipfile.ZipFile(out, "w") as archive:
         for name, given in sorted(files.items()):
             if name not in _FILES and not results.is_table(name):
-                raise DataError(
-                    f"{name!r}: must be a name of letters, digits, '_', '-' and '.'; rename it"
-                )
+                problem = "must be a name of letters, digits, '_', '-' and '.'; rename it"
+                raise DataError(f"{name!r}: {problem}")
             try:
                 data = given if isinstance(given, bytes) else given.read_bytes()
             except OSError as error:
@@ -66,28 +61,21 @@ def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> Pat
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # the same bytes at any time
             entry.create_system = 3  # Unix, on every system
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
-            compressed = name.endswith(".parquet")
-            entry.compress_type = zipfile.ZIP_STORED if compressed else zipfile.ZIP_DEFLATED
-            archive.writestr(entry, data, compresslevel=9)
-    return Path(path)
+            how = zipfile.ZIP_STORED if name.endswith(".parquet") else zipfile.ZIP_DEFLATED
+            archive.writestr(entry, data, compress_type=how, compresslevel=9)
 
 
 @contextlib.contextmanager
 def unpacked(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A bundle's files in a folder that is removed when the block ends.
-
-    Raises:
-        DataError: it is not a bundle, or an entry is not what it must be.
-    """
+    """A bundle's files in a temporary folder, or a `DataError` about the bundle or an entry."""
     path, name = Path(path), repr(Path(path).name)[1:-1]
     with tempfile.TemporaryDirectory(prefix="transferscope-") as place:
         folder, entry = Path(place), ""
         try:
             with zipfile.ZipFile(path) as archive:
                 entries = archive.infolist()
-                if problem := _problem(
-                    entries, min(MAX_BYTES, MAX_INFLATION * os.stat(path).st_size)
-                ):
+                most = min(MAX_BYTES, MAX_INFLATION * path.stat().st_size)
+                if problem := _problem(entries, most):
                     raise DataError(f"{name}: {problem}")
                 for entry in (one.filename for one in entries if not one.is_dir()):
                     archive.extract(entry, folder)  # which also compares the entry's CRC-32
@@ -136,14 +124,11 @@ def _check_tables(folder: Path, name: str) -> None:
         raise DataError(f"{name}: {results.INDEX} is not a valid index") from None
     if index is None:
         return
-    listed = {table: entry["sha256"] for table, entry in index["tables"].items()}
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
-    for table in sorted(found ^ listed.keys()):
-        problem = "is missing" if table in listed else f"{results.INDEX} does not list it"
+    for table in sorted(found ^ index["tables"].keys()):
+        problem = "is missing" if table not in found else f"{results.INDEX} does not list it"
         raise DataError(f"{name}: {table!r}: {problem}")
-    for table, checksum in listed.items():
-        if results.checksum(folder / table) != checksum:
-            raise DataError(
-                f"{name}: {table!r}: the checksum differs from that in {results.INDEX}; the file "
-                "was changed or damaged"
-            )
+    for table, entry in index["tables"].items():
+        if results.checksum(folder / table) != entry["sha256"]:
+            problem = f"the checksum differs from that in {results.INDEX}"
+            raise DataError(f"{name}: {table!r}: {problem}; the file was changed or damaged")

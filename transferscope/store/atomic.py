@@ -19,10 +19,8 @@ _TEMPORARY = ".writing-"
 def write_whole(path: str | os.PathLike[str], data: bytes, *, sync: bool = False) -> Path:
     """Write a file whole or not at all: under a temporary name beside it, then renamed.
 
-    Missing folders are made. A reader sees the old content or the new, never a part.
-
-    Args:
-        sync: wait until the data is on the disk, so that a power loss cannot take it back.
+    Missing folders are made. A reader sees the old content or the new, never a part. `sync` waits
+    until the data is on the disk, so that a power loss cannot take it back.
 
     Raises:
         DataError: the file cannot be written; nothing is left behind.
@@ -36,24 +34,13 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, sync: bool = False
 def whole(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[BinaryIO]:
     """An open file that takes its place when the block ends and is removed when the block raises.
 
-    Raises:
-        DataError: as `write_whole`; also for a file that the block cannot read.
+    Options and errors as for `write_whole`; a `DataError` also where the block cannot read a file.
     """
-    path = Path(path)
-    temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            yield file
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):  # renamed already, unless writing failed
-            temporary.unlink()
+    with _replacing(Path(path)) as temporary, temporary.open("xb") as file:
+        yield file
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -61,13 +48,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """A name under which the block makes a folder; it replaces `path` when the block ends.
 
     A crash between the two steps of replacing leaves no folder, never a mixture of old and new.
-
-    Raises:
-        DataError: the folder cannot be written; nothing is left behind.
+    Errors as for `write_whole`.
     """
-    temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as temporary:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
@@ -75,11 +58,22 @@ def whole_folder(path: Path) -> Iterator[Path]:
                     os.fsync(written.fileno())
         if path.exists():
             shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A new name beside `path`, renamed to it when the block ends; removed when it raises."""
+    temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
+    finally:  # renamed already, unless writing failed
         shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -98,17 +92,15 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
         root.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise StudyError(
-            f"{root}: another run uses this folder; wait for it to end, or give another --out"
-        ) from None
+        problem = "another run uses this folder; wait for it to end, or give another --out"
+        raise StudyError(f"{root}: {problem}") from None
     except OSError as error:
         raise DataError(f"{root}: cannot be written: {error.strerror}") from None
     try:
         for half in list(root.rglob(f"{_TEMPORARY}*")):
-            if half.is_dir():
-                shutil.rmtree(half, ignore_errors=True)
-            else:
-                half.unlink(missing_ok=True)
+            shutil.rmtree(half, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                half.unlink()
         yield root
     finally:
         lock.release()

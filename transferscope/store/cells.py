@@ -1,20 +1,13 @@
 """Finished cells: one immutable Parquet file per run and target, found by its content key.
 
-`index.json` holds
-    runs      the runs that the study asks for, in its order. Of each: `run` (model, kind, source,
-              seed), `base` (hash of the base's weights), `training` (key of the adapter), `gold`
-              (target to the hash of its right answers), `cells` (target to file), `versions`
-              (of libraries) and `notes` (what a reader must know of the items)
-    tables    every table that was ever finished: file to `target`, `key` and `sha256`
-    adapters  every adapter that was ever finished: folder to key
-
 Replacing the index is what makes a shard's files count: all of them or none, whenever a process
 dies. A cell that was once computed is never computed again, whichever run or study needs it;
-tables that the study no longer asks for stay in `tables` and leave `runs`.
+tables that the study no longer asks for stay in the index's `tables` and leave its `runs`.
 """
 
 import io
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
@@ -40,7 +33,7 @@ LIBRARIES = (
 
 @dataclass
 class Store:
-    """The finished cells and adapters of a results folder; see the module for the fields."""
+    """The finished cells and adapters of a results folder; `Index` explains the fields."""
 
     folder: Path
     models: Sequence[str]
@@ -68,32 +61,22 @@ class Store:
         folder = self.folder / adapter_folder(run)
         record = results.read_json(folder / results.RUN)
         listed = self.adapters.get(adapter_folder(run).as_posix())
-        return (
-            listed == key == record.get("key")
-            and "files" in record
-            and results.checksums(folder) == record["files"]
-        )
+        same_key = listed == key == record.get("key")
+        return same_key and results.checksums(folder) == record.get("files")
 
     def put_adapters(
-        self,
-        runs: Sequence[Run],
-        records: Sequence[Mapping[str, Any]],
-        write: Callable[[int, Path], None],
+        self, records: Mapping[Run, Mapping[str, Any]], write: Callable[[Run, Path], None]
     ) -> None:
         """Write the adapters of a shard; all of them count in the end, or none.
 
-        Args:
-            records: how each was made; `key` is its content key.
-            write: writes the files of one, by its place in `runs`, into a new folder.
+        A record lists how one was made; `key` is its content key. `write` fills a new folder.
         """
-        keys = {}
-        for number, (run, record) in enumerate(zip(runs, records, strict=True)):
+        for run, record in records.items():
             with atomic.whole_folder(self.folder / adapter_folder(run)) as folder:
-                write(number, folder)
+                write(run, folder)
                 content = {**record, "files": results.checksums(folder)}
                 (folder / results.RUN).write_bytes(results.as_json(content))
-            keys[adapter_folder(run).as_posix()] = record["key"]
-        self.adapters |= keys
+        self.adapters |= {adapter_folder(run).as_posix(): records[run]["key"] for run in records}
         self.save()
 
     def put_cells(
@@ -101,14 +84,14 @@ class Store:
         run: Run,
         keys: Mapping[str, str],
         fresh: Mapping[str, pl.DataFrame],
-        record: Mapping[str, Any],
+        hashes: Mapping[str, Any],
     ) -> None:
         """Write a run's cells, from fresh answers and finished tables; they count once saved.
 
         Args:
             keys: target to content key, in the study's order.
             fresh: target to its answers; every other target must have a finished table.
-            record: the run's hashes, as the index keeps them.
+            hashes: `base`, `training` and `gold`, in this order, as the index keeps them.
         """
         if list(self.keys(run).items()) == list(keys.items()):
             return
@@ -121,29 +104,23 @@ class Store:
             rows.write_parquet(buffer := io.BytesIO())
             path = atomic.write_whole(self.folder / name, buffer.getvalue(), sync=True)
             self.tables[name] = {"target": target, "key": key, "sha256": results.checksum(path)}
-        self.runs[run] = {
-            "run": results.RunFields(**asdict(run)),
-            "base": record["base"],
-            "training": record["training"],
-            "gold": record["gold"],
-            "cells": files,
-            "versions": versions(),
-            "notes": self.notes,
-        }
+        self.runs[run] = results.IndexedRun(
+            run=results.RunFields(**asdict(run)),
+            **hashes,
+            cells=files,
+            versions=versions(),
+            notes=self.notes,
+        )
 
     def _finished(self, run: Run, key: str) -> pl.DataFrame:
         """The rows of a finished cell under the run's own names."""
-        path = self.folder / next(
-            name for name, table in self.tables.items() if table["key"] == key
-        )
+        path = self.folder / next(k for k, table in self.tables.items() if table["key"] == key)
         try:
             frame = pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{path}: cannot be read: {error}") from None
-        names = {"model": run.model, "seed": _text(run.seed), "source": run.source}
-        return frame.with_columns(
-            pl.lit(value, dtype=pl.String).alias(name) for name, value in names.items()
-        )
+        model, seed, source = (pl.lit(name, dtype=pl.String) for name in _names(run))
+        return frame.with_columns(model=model, seed=seed, source=source)
 
     def save(self) -> None:
         """Replace the index, so that all that was put counts."""
@@ -173,16 +150,11 @@ def adapter_folder(run: Run) -> Path:
 
 
 def read_store(folder: Path, models: Sequence[str]) -> Store:
-    """What the index of a folder lists; no table is checked.
-
-    Raises:
-        DataError: the index is damaged.
-    """
+    """What the index of a folder lists; no table is checked. Errors as for `read_index`."""
     index = results.read_index(folder)
     if index is None:
         return Store(folder, models)
-    runs = {Run(**record["run"]): record for record in index["runs"]}
-    runs = {run: record for run, record in runs.items() if run.model in models}
+    runs = {Run(**one["run"]): one for one in index["runs"] if one["run"]["model"] in models}
     return Store(folder, models, runs, index["tables"], index["adapters"])
 
 
@@ -191,8 +163,7 @@ def open_store(
 ) -> Store:
     """The folder's finished cells, each checked; runs that are not planned leave the index.
 
-    Args:
-        note: gets a line for each damaged table.
+    `note` gets a line for each damaged table.
     """
     store = read_store(folder, models)
     current = {file for record in store.runs.values() for file in record["cells"].values()}
@@ -203,47 +174,33 @@ def open_store(
                 note(f"{name} is damaged, its checksum differs; it is computed again")
                 results.log(folder, "damaged", file=name)
     store.runs = {run: record for run, record in store.runs.items() if run in planned}
-    for record in store.runs.values():
-        record["cells"] = {
-            target: name for target, name in record["cells"].items() if name in store.tables
-        }
+    for one in store.runs.values():
+        one["cells"] = {t: name for t, name in one["cells"].items() if name in store.tables}
     store.save()
     return store
 
 
 def claim(folder: Path, name: str, study: bytes) -> None:
-    """Write the study file into its folder.
-
-    Args:
-        study: the file's content.
-
-    Raises:
-        StudyError: the folder holds a study of another name.
-    """
-    path = folder / results.STUDY
-    if path.exists():
-        try:
-            before = load_yaml(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            before = None
+    """Write the study file, or raise a `StudyError` if the folder is another study's."""
+    path, other = folder / results.STUDY, None
+    with suppress(OSError, ValueError):  # it is missing, or not a study
+        before = load_yaml(path.read_text(encoding="utf-8"))
         other = before.get("name") if isinstance(before, dict) else None
-        if other not in (None, name):
-            raise StudyError(
-                f"{folder}: holds the study {other!r}, this one is {name!r}; give another --out"
-            )
+    if other not in (None, name):
+        problem = f"holds the study {other!r}, this one is {name!r}; give another --out"
+        raise StudyError(f"{folder}: {problem}")
     atomic.write_whole(path, study)
 
 
 def as_table(run: Run, items: Sequence[Item], answers: Sequence[Any]) -> pl.DataFrame:
-    """A run's answers as a predictions table.
+    """A run's answers, one for each item, as a predictions table.
 
-    Args:
-        answers: for each item its `choice` (None where unreadable), `margin` and `logprobs`; where
-            the answer is a number, its `score`, None where the reply has no number.
+    An answer has `choice` (None where unreadable), `margin` and `logprobs`; where it is a number,
+    `score` (None where the reply has no number).
     """
     rows = []
     for item, given in zip(items, answers, strict=True):
-        names = (run.model, _text(run.seed), run.source, item.task, item.id)
+        names = (*_names(run), item.task, item.id)
         if item.truth is None:
             right, unreadable = given.choice == item.answer, given.choice is None
             more = (given.margin, list(given.logprobs), None)
@@ -255,17 +212,16 @@ def as_table(run: Run, items: Sequence[Item], answers: Sequence[Any]) -> pl.Data
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _text(seed: int | None) -> str | None:
-    return None if seed is None else str(seed)
+def _names(run: Run) -> tuple[str, str | None, str | None]:
+    """A run's model, seed and source as text."""
+    return run.model, None if run.seed is None else str(run.seed), run.source
 
 
 @cache
 def versions() -> dict[str, str]:
     """Installed versions of `LIBRARIES`."""
-    found = {}
+    found = dict.fromkeys(LIBRARIES, "not installed")
     for name in LIBRARIES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
     return found

@@ -1,8 +1,4 @@
-"""Parquet tables of predictions, read within bounds, as a folder may come from anybody.
-
-In:   bytes, or a results folder.
-Out:  rows, or a `DataError` that names the file.
-"""
+"""Parquet tables of predictions, read within bounds, as a folder may come from anybody."""
 
 import os
 
@@ -15,11 +11,7 @@ from transferscope.tasks.untrusted import read_parquet, shown
 
 
 def parquet_table(data: bytes, name: str) -> pl.DataFrame:
-    """A Parquet table from bytes; columns of lists, which no format uses, are empty.
-
-    Raises:
-        DataError: it cannot be read, or has too many rows for its size.
-    """
+    """A Parquet table from bytes, or a `DataError`; columns of lists, in no format, are empty."""
     try:
         return read_parquet(data, flat=True)
     except ValueError as error:
@@ -27,11 +19,7 @@ def parquet_table(data: bytes, name: str) -> pl.DataFrame:
 
 
 def all_answers(folder: str | os.PathLike[str]) -> pl.DataFrame:
-    """Every answer in a results folder: of the base, of sources, mixtures and controls.
-
-    Raises:
-        DataError: a table is damaged, or holds what no predictions table does.
-    """
+    """Every answer in a results folder, of all runs; a `DataError` where a table is damaged."""
     files = [*prediction_files(folder), *control_files(folder)]
     parts = [parquet_table(path.read_bytes(), shown(path.name)) for path in files]
     rows = check_predictions(pl.concat(parts, how="diagonal"), shown(str(folder)))

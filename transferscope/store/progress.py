@@ -19,6 +19,7 @@ Takes no lock and changes nothing. Each line of `run.jsonl` has `time` and `even
     end        the run ended
 """
 
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,7 +30,6 @@ from transferscope.store import atomic
 
 MIN_SHARE = 0.05
 """The share of all work that must be done before the remaining time is estimated."""
-
 State = Literal["running", "unfinished", "done", "failed in part", "stopped"]
 """`unfinished` where a folder at an address does not show whether a process works on it."""
 
@@ -69,10 +69,7 @@ class StudyProgress(NamedTuple):
 
 
 def progress_of(folder: str | Path, *, remote: bool = False) -> StudyProgress:
-    """How far the study in a folder is.
-
-    Args:
-        remote: the folder is a copy from an address, so that its lock means nothing.
+    """How far the study in a folder is; `remote` if it is a copy, whose lock means nothing.
 
     Raises:
         DataError: no study was run there.
@@ -84,18 +81,20 @@ def progress_of(folder: str | Path, *, remote: bool = False) -> StudyProgress:
     if not begins:
         raise DataError(f"{folder}: no study was run in this folder; `transferscope run` does")
     lines = lines[begins[-1] :]
-    ended = next((line for line in lines if line.get("event") in ("end", "stopped")), None)
+    ended = next((line for line in lines if line.get("event") in ("end", "stopped")), {})
     last = next((line for line in reversed(lines) if "of" in line), {})
-    failed = [
-        {"runs": line.get("runs", []), "error": line.get("error", "")}
-        for line in lines
-        if line.get("event") == "failed"
-    ]
+    given_up = [line for line in lines if line.get("event") == "failed"]
     state: State = "stopped"
-    if ended is None and (remote or atomic.is_locked(folder)):
+    if not ended and (remote or atomic.is_locked(folder)):
         state = "unfinished" if remote else "running"
-    if ended is not None and ended["event"] == "end":
-        state = "failed in part" if failed else "done"
+    elif ended.get("event") == "end":
+        state = "failed in part" if given_up else "done"
+    left = None
+    if state == "running":
+        with suppress(ValueError):  # a damaged line may have no time
+            begun, now = (datetime.fromisoformat(str(a.get("time"))) for a in (lines[0], last))
+            passed = (now - begun).total_seconds()
+            left = seconds_left(passed, float(last.get("work", 0)), float(last.get("total", 0)))
     return StudyProgress(
         study=str(lines[0].get("study", "")),
         state=state,
@@ -103,11 +102,11 @@ def progress_of(folder: str | Path, *, remote: bool = False) -> StudyProgress:
         updated=str(lines[-1].get("time", "")),
         cells=int(last.get("cells", 0)),
         total_cells=int(last.get("of", 0)),
-        failed=failed,
+        failed=[{"runs": a.get("runs", []), "error": a.get("error", "")} for a in given_up],
         active=_active_shards(lines) if state == "running" else [],
         retries=sum(line.get("event") in ("again", "lost") for line in lines),
-        seconds_left=_seconds_left(lines[0], last) if state == "running" else None,
-        stopped_by=str((ended or {}).get("error", "")),
+        seconds_left=left,
+        stopped_by=str(ended.get("error", "")),
     )
 
 
@@ -133,19 +132,9 @@ def _active_shards(lines: list[dict[str, Any]]) -> list[ActiveShard]:
         elif event in ("finished", "failed", "again", "lost") and not line.get("alone"):
             found.pop(worker, None)  # `alone`: the others of its shard go on
         elif event == "progress" and isinstance(line.get("doing"), dict):
-            for name, doing in line["doing"].items():
-                if name in found:
-                    found[name] = found[name]._replace(doing=str(doing))
+            for name in found.keys() & line["doing"].keys():
+                found[name] = found[name]._replace(doing=str(line["doing"][name]))
     return list(found.values())
-
-
-def _seconds_left(first: dict[str, Any], last: dict[str, Any]) -> float | None:
-    try:
-        begun, now = (datetime.fromisoformat(str(line.get("time"))) for line in (first, last))
-    except ValueError:
-        return None
-    work, total = float(last.get("work", 0)), float(last.get("total", 0))
-    return seconds_left((now - begun).total_seconds(), work, total)
 
 
 def seconds_left(passed: float, work: float, total: float) -> float | None:
@@ -165,8 +154,7 @@ def measured_costs(folder: str | Path) -> dict[str, dict[str, float]]:
         if line.get("event") in ("train", "score") and isinstance(line.get("model"), str):
             costs = found.setdefault(line["model"], {})
             for field in ("items", "seconds"):
-                value = line.get(field)
-                if isinstance(value, int | float):
+                if isinstance(value := line.get(field), int | float):
                     key = f"{line['event']}_{field}"
                     costs[key] = costs.get(key, 0) + value
     return found

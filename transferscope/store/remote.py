@@ -17,7 +17,6 @@ from transferscope import store as results
 from transferscope.errors import DataError, MissingExtra, StudyError
 from transferscope.store import atomic
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
 _NAME = re.compile(r"(\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
 """Names that are copied: nothing hidden, and nothing outside the folder."""
 _FEATURES = re.compile(rf"(.*/)?{results.FEATURES}/.*")  # computed as quickly as sent
@@ -25,7 +24,7 @@ _FEATURES = re.compile(rf"(.*/)?{results.FEATURES}/.*")  # computed as quickly a
 
 def is_address(place: str) -> bool:
     """Whether a place is an address, and not a path."""
-    return _ADDRESS.match(place) is not None
+    return re.match(r"[a-z][a-z0-9+.-]+://", place) is not None
 
 
 class RemoteCopy:
@@ -56,9 +55,8 @@ class RemoteCopy:
         except ImportError as error:
             raise MissingExtra(f"{address}: {error}") from None
         except ValueError:
-            raise StudyError(
-                f"{address}: must be an address that fsspec knows, such as s3:// or gs://"
-            ) from None
+            problem = "must be an address that fsspec knows, such as s3:// or gs://"
+            raise StudyError(f"{address}: {problem}") from None
         self._root = root.rstrip("/")
         bucket = self._root.partition("/")[0]
         with self._errors_named():
@@ -69,13 +67,8 @@ class RemoteCopy:
     def fetch(self, wanted: Callable[[str], bool] = lambda name: True) -> None:
         """Copy here the wanted files that are new at the address, vision features left out."""
         remote, here = self._versions(), self._here()
-        new = [
-            name
-            for name, version in remote.items()
-            if wanted(name)
-            and not _FEATURES.fullmatch(name)
-            and (name not in here or version != self._equal.get(name, [""])[0])
-        ]
+        changed = (n for n in remote if n not in here or remote[n] != self._equal.get(n, [""])[0])
+        new = [name for name in changed if wanted(name) and not _FEATURES.fullmatch(name)]
         for name in new:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         with self._errors_named():
@@ -85,16 +78,15 @@ class RemoteCopy:
     def send(self) -> None:
         """Copy to the address what is new here, the index last; remove there what is gone here.
 
-        Raises:
-            DataError: the address cannot be reached; the next call sends what is missing.
+        After a `DataError`, the next call sends what is missing.
         """
         here = self._here()
-        new = [name for name in here if self._equal.get(name, ["", None])[1] != here[name]]
+        new = sorted(name for name in here if self._equal.get(name, ["", 0])[1] != here[name])
         gone = self._equal.keys() - here.keys()
         if not new and not gone:
             return
         index = [name for name in new if Path(name).name == results.INDEX]
-        for part in (sorted(set(new) - set(index)), index):
+        for part in ([name for name in new if name not in index], index):
             local, there = [str(self.folder / name) for name in part], self._paths(part)
             with self._errors_named():
                 try:
@@ -125,12 +117,12 @@ class RemoteCopy:
 
     def _here(self) -> dict[str, list[int]]:
         """Size and time of writing of each file of the folder that is sent."""
-        found = {}
-        for path in self.folder.rglob("*"):
-            name = path.relative_to(self.folder).as_posix()
-            if _NAME.fullmatch(name) and not _FEATURES.fullmatch(name) and path.is_file():
-                found[name] = [path.stat().st_size, path.stat().st_mtime_ns]
-        return found
+        names = {path.relative_to(self.folder).as_posix(): path for path in self.folder.rglob("*")}
+        return {
+            name: [path.stat().st_size, path.stat().st_mtime_ns]
+            for name, path in names.items()
+            if _NAME.fullmatch(name) and not _FEATURES.fullmatch(name) and path.is_file()
+        }
 
     def _note_equal(self, names: Sequence[str], remote: dict[str, str]) -> None:
         here = self._here()
@@ -156,9 +148,8 @@ def working_copy(address: str) -> Iterator[RemoteCopy]:
     """A folder of this machine that begins as the address is; the address ends as the folder is.
 
     Raises:
-        StudyError: another process of this machine works there, or the address does not exist.
-        DataError: the address cannot be reached; what is finished stays on this machine.
-        MissingExtra: as `RemoteCopy`.
+        StudyError: another process of this machine works there.
+        StudyError, MissingExtra, DataError: as `RemoteCopy`; finished files stay on this machine.
     """
     name = results.safe_name(address.rstrip("/").rpartition("/")[2])
     digest = hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:12]
@@ -172,21 +163,15 @@ def working_copy(address: str) -> Iterator[RemoteCopy]:
             try:
                 copy.send()
             except DataError as error:
-                raise DataError(
-                    f"{error}; what is finished is in {copy.folder}, and the same command sends it"
-                ) from None
+                kept = f"what is finished is in {copy.folder}, and the same command sends it"
+                raise DataError(f"{error}; {kept}") from None
 
 
 @contextlib.contextmanager
 def fetched(address: str, wanted: Callable[[str], bool]) -> Iterator[Path]:
-    """The wanted files at an address, in a folder that is removed when the block ends.
-
-    Raises:
-        StudyError, MissingExtra, DataError: as `RemoteCopy`.
-    """
-    name = results.safe_name(address.rstrip("/").rpartition("/")[2])
+    """The wanted files at an address, in a temporary folder; errors as for `RemoteCopy`."""
     with tempfile.TemporaryDirectory(prefix="transferscope-") as parent:
-        folder = Path(parent, name)
+        folder = Path(parent, results.safe_name(address.rstrip("/").rpartition("/")[2]))
         folder.mkdir()
         RemoteCopy(address, folder).fetch(wanted)
         yield folder

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from transferscope.errors import DataError, StudyError
 from transferscope.tasks import LETTERS, Granularity, Item, Level, Split, Suite, Task, with_choices
-from transferscope.tasks.images import FileImage
+from transferscope.tasks.images import EncodedImage
 from transferscope.tasks.untrusted import (
     first_problem,
     image_problem,
@@ -157,7 +157,7 @@ def read_items(path: Path, task: str, folder: Path) -> list[Item]:
     return items
 
 
-def _image(name: str, beside: Path, folder: Path, where: str) -> FileImage:
+def _image(name: str, beside: Path, folder: Path, where: str) -> EncodedImage:
     """An image of a line, whose path is relative to the line's file and stays within the suite."""
     path, called = beside / name, f"{where}: image {name[:200]!r}"
     try:
@@ -174,4 +174,4 @@ def _image(name: str, beside: Path, folder: Path, where: str) -> FileImage:
         raise DataError(f"{called}: not a valid path") from None
     if problem:
         raise DataError(f"{called} {problem}")
-    return FileImage(path)
+    return EncodedImage(path.read_bytes, str(path))

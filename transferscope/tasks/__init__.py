@@ -27,7 +27,6 @@ LEVELS: tuple[Level, ...] = ("low", "mid", "high")
 GRANULARITIES: tuple[Granularity, ...] = ("pixel", "crop", "image")
 SPLITS: tuple[Split, ...] = ("train", "eval")
 LETTERS = "ABCDEFGHIJ"
-"""Option letters, in order."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +35,21 @@ class Task:
 
     name: str
     """Name as the benchmark spells it, e.g. `Relative_Depth`."""
-
     abbreviation: str
     """Short label for figures, e.g. `RD`."""
-
     level: Level | None = None
     """Perceptual level (paper, Table 2); None where the task is not classified."""
-
     granularity: Granularity | None = None
     """Granularity (paper, Table 2); None where the task is not classified."""
-
     items: int | None = None
     """Number of questions in the evaluation split; None where unknown."""
 
 
 class ItemImage(Protocol):
-    """One image of an item: drawn in memory, or read from a file when needed."""
+    """One image of an item: drawn in memory, or read from a file when needed.
+
+    Both methods raise a `DataError` where the file cannot be read, or not be decoded.
+    """
 
     def pixels(self) -> np.ndarray:
         """The image as (height, width, 3) uint8, in RGB."""
@@ -82,28 +80,19 @@ class Item:
 
     id: str
     """Unique within its suite and never reused for another question."""
-
     task: str
-    """Name of the task."""
-
     images: tuple[ItemImage, ...]
     """The images, in the order in which the question mentions them."""
-
     question: str
     """The question, without the choices."""
-
     choices: tuple[str, ...]
     """The choices' texts, without letters; empty where the answer is a number."""
-
     answer: int
     """Index of the right choice; -1 where the answer is a number, or hidden."""
-
     prompt: str
     """The whole text given to a model, with choices and letters."""
-
     origin: Mapping[str, object] = field(default_factory=dict)
     """What made the item: a scene's parameters, or the file and annotation it was built from."""
-
     truth: float | None = None
     """The right number where the answer is a number; None for multiple choice."""
 
@@ -113,36 +102,28 @@ class Item:
         return self.answer < 0 and self.truth is None
 
     def digest(self) -> str:
-        """SHA-256 of images, prompt and answer, without the id.
-
-        Stored images count by their bytes, images in memory by their pixels.
-        """
+        """SHA-256 of images (stored bytes, else pixels), prompt and answer, without the id."""
         answer = self.answer if self.truth is None else repr(self.truth)
         content = hashlib.sha256(f"{self.prompt}\0{answer}".encode())
         for image in self.images:
             if (stored := image.content()) is not None:
                 content.update(hashlib.sha256(stored).digest())
-                continue
-            pixels = image.pixels()
-            content.update(repr(pixels.shape).encode())
-            content.update(np.ascontiguousarray(pixels).tobytes())
+            else:
+                pixels = image.pixels()
+                content.update(repr(pixels.shape).encode() + pixels.tobytes())
         return content.hexdigest()
 
     def content_key(self) -> str:
         """A hash of the pixels and the question: items with one key give each other away."""
-        content = hashlib.blake2b(self.question.encode(), digest_size=20)
-        for image in self.images:
-            content.update(fingerprint(image).key.encode())
-        return content.hexdigest()
+        content = self.question + "".join(fingerprint(image).key for image in self.images)
+        return hashlib.blake2b(content.encode(), digest_size=20).hexdigest()
 
 
 class Fingerprint(NamedTuple):
-    """An image's pixels, hashed, and their shape."""
+    """An image's pixels, hashed, and their shape (height, width, 3)."""
 
     key: str
-    """The same pixels, the same key."""
     shape: tuple[int, ...]
-    """(height, width, 3)."""
 
 
 _FINGERPRINTS: WeakKeyDictionary[ItemImage, Fingerprint] = WeakKeyDictionary()
@@ -159,12 +140,9 @@ def fingerprint(image: ItemImage) -> Fingerprint:
 
 
 def gold_hash(task: str, answers: Iterable[tuple[str, int | float]]) -> str:
-    """SHA-256 of a task's right answers, whatever their order.
+    """SHA-256 of a task's right answers, whatever their order: item ids with indices or numbers.
 
     Benchmarks correct their labels; results with different hashes answer different questions.
-
-    Args:
-        answers: each item's id with the index of its right choice, or its right number.
     """
     content = json.dumps([task, sorted([str(item), answer] for item, answer in answers)])
     return hashlib.sha256(content.encode()).hexdigest()
@@ -185,16 +163,12 @@ class Suite(ABC):
 
     name: str
     """Name, as a study file spells it."""
-
     tasks: tuple[Task, ...]
     """The tasks, in the order in which tables show them."""
-
     hub: str | None = None
     """The data set on the Hub that has the items; None: nothing is downloaded."""
-
     immutable: bool = False
     """Whether `version` determines every item, and the two splits share none by construction."""
-
     unscorable: str = ""
     """Why nothing can be scored on these items, and the remedy; empty where it can."""
 
@@ -237,11 +211,7 @@ class Suite(ABC):
         return {k: value if isinstance(value, plain) else str(value) for k, value in values.items()}
 
     def check(self, task: str, split: str, known: Iterable[str] | None = None) -> None:
-        """Refuse a task or a split that the suite does not have.
-
-        Args:
-            known: names of the tasks; None for all of `tasks`.
-        """
+        """Refuse a task or a split that the suite lacks; `known` names its tasks, else `tasks`."""
         names = [each.name for each in self.tasks] if known is None else list(known)
         if task not in names:
             raise StudyError(f"{self.name}: unknown task {task!r}; known: {', '.join(names)}")

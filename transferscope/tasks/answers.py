@@ -11,14 +11,11 @@ A reply is read in three steps:
 
 Negated mentions and lists of all options do not count. A statement that names several options, or
 one that the item does not have, names none. Nothing is guessed.
-
-In:   a reply and the item's choices.
-Out:  an option's index, or None.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -35,9 +32,10 @@ _THINKING = re.compile(
 )
 _BOX = re.compile(r"\\f?boxed\b|<\|begin_of_box\|>")
 _TURN = re.compile(
-    r"(?:^|(?<=[\n>\]]))[ #]{0,5}(?i:(?P<own>assistant|model|gpt)|user|human|system)\s*[:\n]"
-    r"|(?<=\s)(?:(?P<vicuna>ASSISTANT)|USER):"
+    r"(?:^|(?<=[\n>\]]))[ #]{0,5}(?i:(assistant|model|gpt)|user|human|system)\s*[:\n]"
+    r"|(?<=\s)(?:(ASSISTANT)|USER):"
 )
+"""The start of a speaker's turn; a group matches where the speaker is the model."""
 _TOKEN = re.compile(r"<(?![A-J]>)[/|]?[A-Za-z][^<>\n]{0,40}>|\[/?INST\]")
 _MARKUP = re.compile(
     r"\\(?:text|math|display)?(?:bf|it|rm|sf|tt|style)?(?![a-z])|\\|[*`$\"{}«»「」『』【】]+"
@@ -52,7 +50,6 @@ _OUTER = " .,:;!?"
 _TEXT, _FORM, _BARE = 0xE000, 0xE100, 0xE200
 """An option's text; a letter as only options have it, such as `(B)`; a letter alone."""
 _M = "[\ue000-\ue2ff]"
-_MENTION = re.compile(_M)
 _NO_OPTION = 0xFF
 _LATIN = r"[0-9A-Za-z\u00c0-\u1fff]"
 _SEEMS = re.compile(
@@ -138,15 +135,19 @@ class _Clause(NamedTuple):
 def read_reply(reply: str, choices: Sequence[str]) -> int | None:
     """The index of the option that a reply names as its answer; None where it names none.
 
-    Args:
-        choices: the options' texts; "" where only the number of options is known.
+    The choices' texts are "" where only the number of options is known.
     """
     text = _answer_in(reply)
     texts, forms = _forms(tuple(choices))
     whole = text.lower().strip(_OUTER)
     if whole in texts and not re.fullmatch(r"\W*[A-J]\W*", text):
         return texts.index(whole) if texts.count(whole) == 1 else None
-    marked = _with_mentions(text, forms)
+    marked = _SEEMS.sub("is", text)
+    for form, mark in forms:
+        marked = _replaced(marked, form, mark)
+    marked = _LETTER.sub(_letter_mark, marked)
+    # A letter counts before the text behind it, as in all harnesses: "(B) left" is B.
+    marked = _LETTER_AND_TEXT.sub(lambda m: chr(_FORM + (ord(m[1]) & 0xFF)), marked).lower()
     clauses = [each for each in _clauses(marked) if each.named]
     every = frozenset(range(len(choices)))
     plain = [each for each in clauses if each.level > _MENTIONED and each.named != every]
@@ -180,22 +181,13 @@ def _answer_in(reply: str) -> str:
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]}\n{text[-LONGEST // 2 :]}"
     text = unicodedata.normalize("NFKC", _BOX.sub(" answer: ", text)).translate(_SAME)
-    text = re.sub(r"\\n(?![a-z])", "\n", text)
-    turns = (_TOKEN.sub(" ", turn) for turn in _own_turns(text))
-    text = _MARKUP.sub("", next((turn for turn in turns if turn.strip()), ""))
+    # The prompt may stand before the model's turn, and made-up turns after it.
+    first, *rest = _TURN.split(re.sub(r"\\n(?![a-z])", "\n", text))
+    turns = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
+    own = [first, *(turn for model, vicuna, turn in turns if model or vicuna)]
+    text = _MARKUP.sub("", next(filter(str.strip, (_TOKEN.sub(" ", turn) for turn in own)), ""))
     lines = (" ".join(line.split()) for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
-
-
-def _own_turns(text: str) -> Iterator[str]:
-    """The model's turns of a text that may hold the prompt before them, or made-up ones after."""
-    start, own = 0, True
-    for turn in _TURN.finditer(text):
-        if own:
-            yield text[start : turn.start()]
-        start, own = turn.end(), turn.lastgroup is not None
-    if own:
-        yield text[start:]
 
 
 @lru_cache
@@ -215,37 +207,22 @@ def _forms(choices: tuple[str, ...]) -> tuple[list[str], list[tuple[str, str]]]:
     return texts, sorted(found.items(), key=lambda pair: -len(pair[0]))
 
 
-def _with_mentions(text: str, forms: Sequence[tuple[str, str]]) -> str:
-    """The text in small letters, with one character in place of each mention of an option."""
-    text = _SEEMS.sub("is", text)
-    for form, mark in forms:
-        text = _replaced(text, form, mark)
-    text = _LETTER.sub(_letter_mark, text)
-    # A letter counts before the text behind it, as in all harnesses: "(B) left" is B.
-    return _LETTER_AND_TEXT.sub(lambda found: chr(_FORM + (ord(found[1]) & 0xFF)), text).lower()
-
-
 def _replaced(text: str, form: str, mark: str) -> str:
     """The text with a mark in place of each `form` that stands there as whole words."""
     lower, parts, start = text.lower(), [], 0
-    at = lower.find(form)
-    while at >= 0:
-        end = at + len(form)
+    for found in re.finditer(re.escape(form), lower):
+        at, end = found.span()
         before, after = lower[max(at - 2, 0) : at], lower[end : end + 3]
-        part = _joins(before[-1:], form[0]) or _joins(form[-1], after[:1])
+        edges = ((before[-1:], form[0]), (form[-1], after[:1]))
+        # Two characters below U+2E80 belong to one word; scripts such as Chinese have no words.
+        part = any(a.isalnum() and b.isalnum() and max(a, b) < "\u2e80" for a, b in edges)
         if form.isdigit():  # 5 is not in 5.5, nor in -5
             part |= bool(re.match(r"[.,:/]\d", after) or re.search(r"\d[.,:/]$|-$", before))
         part |= form == "no" and bool(re.match(r"\s(?!or\b)\w", lower[end : end + 4]))  # "no car"
         if not part:
             parts += [text[start:at], mark]
             start = end
-        at = lower.find(form, end)
     return "".join([*parts, text[start:]])
-
-
-def _joins(left: str, right: str) -> bool:
-    """Whether two characters belong to one word; scripts such as Chinese have no words."""
-    return left.isalnum() and right.isalnum() and max(left, right) < "\u2e80"
 
 
 def _letter_mark(found: re.Match[str]) -> str:
@@ -268,15 +245,15 @@ def _clauses(text: str) -> list[_Clause]:
     for cut in [*_CUT.finditer(text), None]:
         clause = text[start : cut.start() if cut else len(text)]
         end = (cut and cut["end"]) or ""
-        if _MENTION.search(clause):
+        if re.search(_M, clause):
             whole = fresh and (cut is None or bool(end) or cut[0].isspace() or start == 0)
             found = _clause(clause, before, start == 0 or text[start - 1] == "\n", whole)
+            if found.entry and listed and listed[1] == line - 1:
+                last = clauses.pop(listed[0])
+                alike = last.named == found.named
+                level = max(last.level, found.level) if alike else _MENTIONED
+                found = _Clause(level, last.named | found.named, True)
             if found.entry:
-                if listed and listed[1] == line - 1:
-                    last = clauses.pop(listed[0])
-                    alike = last.named == found.named
-                    level = max(last.level, found.level) if alike else _MENTIONED
-                    found = _Clause(level, last.named | found.named, True)
                 listed = len(clauses), line
             clauses.append(found._replace(opens=opening and not found.entry))
             before = []
@@ -292,11 +269,9 @@ def _clauses(text: str) -> list[_Clause]:
 
 
 def _clause(clause: str, before: Sequence[str], starts_line: bool, whole: bool) -> _Clause:
-    """The options that one clause names, and how plainly.
+    """The options that one clause names, and how plainly; `whole` if it is a sentence by itself.
 
-    Args:
-        before: the clauses that lead to it, such as "therefore" or a line "Answer:".
-        whole: whether it is a sentence by itself.
+    The clauses `before` lead to it, such as "therefore" or a line "Answer:".
     """
     if _NOT_AT_ALL.search(clause):
         return _Clause(_MENTIONED, frozenset())
@@ -321,8 +296,7 @@ def _clause(clause: str, before: Sequence[str], starts_line: bool, whole: bool) 
 
 
 def _options(clause: str) -> frozenset[int]:
-    """The options that are mentioned."""
-    return frozenset(ord(mark) & 0xFF for mark in _MENTION.findall(clause))
+    return frozenset(ord(mark) & 0xFF for mark in re.findall(_M, clause))
 
 
 def is_final(reply: str) -> bool:

@@ -3,7 +3,6 @@
 import re
 from typing import NamedTuple
 
-_CHECKPOINT = re.compile(r"(?P<task>.*\S) @ (?P<step>[0-9]{1,15})", re.S)
 STEP = re.compile(
     r"(?<![a-z])(?:checkpoint|ckpt|global[-_]?step|step|iter|iteration)[-_= ]?(?P<step>[0-9]{1,15})"
     r"(?![0-9])",
@@ -17,7 +16,6 @@ class Checkpoint(NamedTuple):
 
     task: str
     """The task, or the mixture, that was finetuned on."""
-
     step: int | None
     """After how many steps; None where the name has no step."""
 
@@ -28,12 +26,12 @@ class Checkpoint(NamedTuple):
 
 
 def checkpoint(source: str) -> Checkpoint:
-    """Reads a source's name: `Jigsaw @ 500` is a finetune on Jigsaw after 500 steps."""
-    found = _CHECKPOINT.fullmatch(source)
-    return Checkpoint(found["task"], int(found["step"])) if found else Checkpoint(source, None)
+    """Reads a source's name."""
+    found = re.fullmatch(r"(.*\S) @ ([0-9]{1,15})", source, re.S)
+    return Checkpoint(found[1], int(found[2])) if found else Checkpoint(source, None)
 
 
 def step_of(path: str) -> int | None:
     """The training step that a path names, as in `run/checkpoint-500/eval`; the last one counts."""
-    found = list(STEP.finditer(path))
-    return int(found[-1]["step"]) if found else None
+    found = STEP.findall(path)
+    return int(found[-1]) if found else None

@@ -2,11 +2,8 @@
 
 A choice's letter changes what a model answers, whatever the choice's text is. An item evaluated
 with every rotation of its choices (`rotations`) is free of that; evaluated once more in another
-order (`derangement`), it shows how large that effect is.
-
-Some tasks always offer the same choices in the same order (`A is closer`, `the second image`):
-there a letter names its choice, and another order would make another task. Those keep their order
-(`fixed_choices`).
+order (`derangement`), it shows how large that effect is. Tasks that always offer the same choices
+in the same order keep it (`fixed_choices`): a letter names its choice there (`A is closer`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,26 +37,18 @@ def reordered(item: Item, order: Sequence[int]) -> Item:
     """
     if list(order) == list(range(len(item.choices))):
         return item
-    places, start = [], 0
-    for letter, choice in zip(LETTERS, item.choices, strict=False):
-        shown = f"({letter}) {choice}"
-        place = item.prompt.find(shown, start)
-        if place < 0:
+    prompt, rest = "", item.prompt
+    for letter, choice, index in zip(LETTERS, item.choices, order, strict=False):
+        before, found, rest = rest.partition(shown := f"({letter}) {choice}")
+        if not found:
             raise StudyError(
                 f"item {item.id!r}: its prompt does not show {shown!r}, so its choices cannot be "
                 "put in another order"
             )
-        start = place + len(shown)
-        places.append((place + 4, start))
-    prompt = item.prompt
-    # From the end, so that earlier places stay valid.
-    for (begin, end), index in reversed(list(zip(places, order, strict=True))):
-        prompt = prompt[:begin] + item.choices[index] + prompt[end:]
+        prompt += f"{before}({letter}) {item.choices[index]}"
+    choices = tuple(item.choices[index] for index in order)
     return replace(
-        item,
-        prompt=prompt,
-        choices=tuple(item.choices[index] for index in order),
-        answer=list(order).index(item.answer),
+        item, prompt=prompt + rest, choices=choices, answer=list(order).index(item.answer)
     )
 
 
@@ -81,10 +70,10 @@ def derangement(item: Item, seed: int) -> tuple[int, ...]:
     """A random order in which no choice keeps its letter; two choices are exchanged."""
     count = len(item.choices)
     rng = np.random.default_rng([seed, *item.id.encode()])
-    while True:
+    order = rng.permutation(count)
+    while count > 1 and (order == np.arange(count)).any():
         order = rng.permutation(count)
-        if count < 2 or not (order == np.arange(count)).any():
-            return tuple(order.tolist())
+    return tuple(order.tolist())
 
 
 class CombinedAnswer(NamedTuple):
@@ -101,14 +90,10 @@ class CombinedAnswer(NamedTuple):
 def combine_orders(
     answers: Sequence[Any], orders: Sequence[Sequence[int]], *, by_reply: bool
 ) -> Any:
-    """The answer to an item, from the answers to several orders of its choices.
+    """The answer to an item, from one answer to each of several orders of its choices.
 
     The option with the highest mean log-probability; `by_reply` the option named most often, and
     of several the one with the highest mean.
-
-    Args:
-        answers: one for each order, with `choice`, `logprobs` and `margin`.
-        orders: of the choices, as for `reordered`.
     """
     if len(orders) == 1 and list(orders[0]) == sorted(orders[0]):
         return answers[0]

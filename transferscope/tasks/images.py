@@ -7,84 +7,40 @@ decoded when they are needed (`untrusted.open_image`).
 import base64
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from transferscope.errors import DataError
 from transferscope.tasks import Item, ItemImage
 from transferscope.tasks.untrusted import open_image
+from transferscope.tasks.video import Frame
 
 THUMBNAIL = 160
 """Longest side of a thumbnail, in pixels; a smaller image keeps its size."""
 
 
 @dataclass(frozen=True)
-class FileImage:
-    """An image in a file."""
-
-    path: Path
-
-    def pixels(self) -> np.ndarray:
-        """The image as (height, width, 3) uint8, in RGB.
-
-        Raises:
-            DataError: the file cannot be decoded.
-        """
-        return decode(self.path, str(self.path))
-
-    def content(self) -> bytes:
-        """The file's bytes.
-
-        Raises:
-            DataError: the file cannot be read.
-        """
-        try:
-            return self.path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be read: {error.strerror}") from None
-
-
-@dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """An image inside another file, such as a cell of a table."""
+    """An image in a file, or inside one, such as a cell of a table."""
 
-    read: Callable[[], bytes]
+    read: Callable[[], bytes] = field(compare=False)
     """Gets the encoded bytes."""
     where: str
-    """Names the image in messages."""
+    """Names the image in messages, and no other image."""
 
     def pixels(self) -> np.ndarray:
-        """The image as (height, width, 3) uint8, in RGB.
-
-        Raises:
-            DataError: the bytes cannot be decoded.
-        """
-        return decode(io.BytesIO(self.read()), self.where)
+        encoded = io.BytesIO(self.content())
+        try:
+            return np.asarray(open_image(encoded))
+        except ValueError as error:
+            raise DataError(f"{self.where}: {error}") from None
 
     def content(self) -> bytes:
-        """The encoded bytes."""
-        return self.read()
-
-
-def decode(source: Path | io.BytesIO, where: str) -> np.ndarray:
-    """An encoded image as (height, width, 3) uint8, in RGB.
-
-    Raises:
-        DataError: it cannot be decoded, or is too large; `where` names it.
-    """
-    try:
-        return np.asarray(open_image(source))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{where}: {error}") from None
-
-
-def is_video(item: Item) -> bool:
-    """Whether an item's images are frames of one video."""
-    from transferscope.tasks.video import Frame
-
-    return len(item.images) > 0 and isinstance(item.images[0], Frame)
+        try:
+            return self.read()
+        except OSError as error:
+            raise DataError(f"{self.where}: cannot be read: {error.strerror}") from None
 
 
 def thumbnails(item: Item, at_most: int) -> list[str]:
@@ -94,7 +50,7 @@ def thumbnails(item: Item, at_most: int) -> list[str]:
         DataError: an image cannot be decoded.
         ModuleNotFoundError: Pillow is not installed.
     """
-    images = item.images[: 1 if is_video(item) else at_most]
+    images = item.images[: 1 if any(isinstance(one, Frame) for one in item.images) else at_most]
     return [base64.b64encode(thumbnail(image)).decode() for image in images]
 
 

@@ -3,17 +3,14 @@
 Nothing read here can run code, call another program, fill the memory from a few bytes, or change
 what a terminal shows. A problem is a `ValueError` with one line of text, without the file's name:
 the caller knows which file, row and remedy to name.
-
-In:   paths, bytes or text from outside.
-Out:  plain values, RGB images, tables, printable names.
 """
 
 import json
 import re
-import struct
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from errno import EINVAL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -30,28 +27,16 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 50_000_000
 """Larger images are refused: a small file can claim any size."""
-
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "AVIF")
 """Formats that are read. EPS and its like are not: Pillow calls other programs for them."""
-
 MAX_YAML_VALUES = 1_000_000
 """Values in a YAML text, counted again wherever an alias (`*name`) repeats them."""
-
 MAX_ROWS = 1_000_000
 """Rows that a Parquet file may always have, and above that 8 for each of its bytes."""
-
-_IMAGE_ERRORS = (
-    *(OSError, ValueError, SyntaxError, EOFError, TypeError),
-    *(KeyError, IndexError, OverflowError, struct.error),
-)
-"""What Pillow raises, in one place or another, at a damaged file."""
 
 _TERMINAL = re.compile(
     r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 )
-
-
-# Names
 
 
 def shown(name: str) -> str:
@@ -62,9 +47,6 @@ def shown(name: str) -> str:
 def for_terminal(text: str) -> str:
     """Text whose colors pass; other escape sequences, controls and bidi marks become U+FFFD."""
     return _TERMINAL.sub("\ufffd", text)
-
-
-# Text, YAML, JSON
 
 
 def read_text(
@@ -98,14 +80,12 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for key_node, value in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        problem = None
+        key, mark = loader.construct_object(key_node, deep=True), key_node.start_mark
         if not isinstance(key, str | int):
             problem = "a key must be a name or a whole number"
-        elif key in found:
-            problem = f"key {key!r} is given twice"
-        if problem:
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+        if key in found:
+            raise yaml.MarkedYAMLError(problem=f"key {key!r} is given twice", problem_mark=mark)
         found[key] = loader.construct_object(value, deep=True)
     return found
 
@@ -116,15 +96,13 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 def load_yaml(text: str | bytes) -> Any:
     """The plain values of a YAML text: no tags that make objects, no key twice, no alias bomb.
 
-    Raises:
-        ValueError: not such a text; one line that names the line.
+    Any other text is a `ValueError`, whose one line of text names the text's line.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
     try:
         loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is None:
+        if (node := loader.get_single_node()) is None:
             return None
         if _values(node, {}) > MAX_YAML_VALUES:
             raise ValueError(f"more than {MAX_YAML_VALUES:,} values, each alias counted in full")
@@ -153,14 +131,7 @@ def _values(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def load_json(text: str | bytes, *, unique_keys: bool = False) -> Any:
-    """The value of a JSON text.
-
-    Args:
-        unique_keys: refuse a key that an object has twice; slower.
-
-    Raises:
-        ValueError: not JSON, or nested too deeply.
-    """
+    """The value of a JSON text, or a `ValueError`; `unique_keys` refuses a key given twice."""
     try:
         return json.loads(text, object_pairs_hook=_unique if unique_keys else None)
     except RecursionError:
@@ -194,14 +165,10 @@ def json_lines(text: str, *, unique_keys: bool = False) -> Iterator[tuple[int, A
 def first_problem(error: "ValidationError") -> str:
     """The first thing that pydantic found wrong, with its field, on one line."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    if not field:
-        return f"expected keys and values; found {str(first['input'])[:60]!r}"
     found = f"; found {str(first['input'])[:60]!r}" if first["type"] != "missing" else ""
-    return f"{field}: {first['msg'].removeprefix('Value error, ')}{found}"
-
-
-# Tables
+    field = ".".join(map(str, first["loc"]))
+    problem = f"{field}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{problem if field else 'expected keys and values'}{found}"
 
 
 def read_parquet(
@@ -232,9 +199,6 @@ def read_parquet(
         raise ValueError("not a readable Parquet file; was it cut short?") from None
 
 
-# Images
-
-
 class ImageTooLarge(ValueError):
     """An image of more than `MAX_PIXELS`; the message has their number."""
 
@@ -249,36 +213,30 @@ def open_image(source: Path | BinaryIO) -> "Image":
         ImageTooLarge: it has more than `MAX_PIXELS`.
         ValueError: it is damaged or of an unknown format.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about size (refused below) and odd EXIF entries
-            with Image.open(source, formats=_known_formats()) as image:
-                if problem := _too_large(image.size):
-                    raise ImageTooLarge(problem)
-                image.load()
-                return _rgb(ImageOps.exif_transpose(image))
-    except (FileNotFoundError, ImageTooLarge):
+        with _opened(source) as image:
+            image.load()
+            return _rgb(ImageOps.exif_transpose(image))
+    except (FileNotFoundError, ImageTooLarge, MemoryError):
         raise
-    except (*_IMAGE_ERRORS, Image.DecompressionBombError) as error:
+    except Exception as error:  # at a damaged file Pillow raises any class
         problem = " ".join(str(error).split())
         raise ValueError(f"cannot be decoded as an image: {problem}") from None
 
 
 def image_problem(source: Path | BinaryIO) -> str | None:
-    """What is wrong with an encoded image, as far as its header shows; None: nothing.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
+    """What is wrong with an image's header, or None; a missing file is a `FileNotFoundError`."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(source, formats=_known_formats()) as image:
-            return _too_large(image.size)
+        with _opened(source):
+            return None
     except FileNotFoundError:
         raise
+    except ImageTooLarge as error:
+        return str(error)
     except UnidentifiedImageError:
         return "is not an image of a supported format, such as PNG, JPEG or WebP"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -286,33 +244,32 @@ def image_problem(source: Path | BinaryIO) -> str | None:
         return f"is not an image: {problem}"
 
 
-def _known_formats() -> list[str]:
-    """Those of `IMAGE_FORMATS` that this Pillow reads."""
+@contextmanager
+def _opened(source: Path | BinaryIO) -> Iterator["Image"]:
     from PIL import Image
 
     Image.init()
-    return [name for name in IMAGE_FORMATS if name in Image.OPEN]
-
-
-def _too_large(size: tuple[int, int]) -> str | None:
-    width, height = size
-    if width * height <= MAX_PIXELS:
-        return None
-    return f"has {width} x {height} pixels; at most {MAX_PIXELS:,} are allowed"
+    formats = [name for name in IMAGE_FORMATS if name in Image.OPEN]  # this Pillow may lack some
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about size (refused below) and odd EXIF entries
+        with Image.open(source, formats=formats) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                problem = f"has {width} x {height} pixels; at most {MAX_PIXELS:,} are allowed"
+                raise ImageTooLarge(problem)
+            yield image
 
 
 def _rgb(image: "Image") -> "Image":
     """The image in RGB, on white."""
     from PIL import Image
 
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image.copy()
     if image.mode.startswith("I"):  # 16-bit gray, which Pillow would cut off at 255
         gray = np.clip((np.asarray(image, np.int64) + 128) // 257, 0, 255).astype(np.uint8)
         return Image.fromarray(gray).convert("RGB")
     if image.mode == "F":
         raise ValueError("gray in floating point has no defined white")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if image.has_transparency_data:
         clear = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
     return image.convert("RGB")

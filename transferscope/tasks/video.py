@@ -7,7 +7,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ class Video:
     path: Path
     """The file, or the zip archive that holds it."""
     member: str | None = None
-    """The name in the archive."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.member}" if self.member else str(self.path)
@@ -45,29 +44,18 @@ class Frame:
     decode: Callable[[], list[np.ndarray]]
     """All frames that are sampled from the video."""
     index: int
-    """Which of them this is."""
     identity: str
     """Of the video's bytes and the frame's place."""
 
     def pixels(self) -> np.ndarray:
-        """The frame as (height, width, 3) uint8, in RGB.
-
-        Raises:
-            DataError: the video cannot be decoded.
-        """
         return self.decode()[self.index]
 
     def content(self) -> bytes:
-        """The frame's identity; nothing is decoded."""
         return self.identity.encode()
 
 
 def find_video(folder: Path, dataset: str, scene: str) -> Video | None:
-    """A scene's video: FOLDER/DATASET/SCENE.mp4, or the same in FOLDER/DATASET.zip.
-
-    Raises:
-        DataError: the archive is damaged.
-    """
+    """A scene's video, DATASET/SCENE.mp4 or in DATASET.zip; a `DataError` for a damaged archive."""
     path = folder / dataset / f"{scene}.mp4"
     if path.is_file():
         return Video(path)
@@ -79,8 +67,8 @@ def find_video(folder: Path, dataset: str, scene: str) -> Video | None:
             names = set(opened.namelist())
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{archive}: not a readable zip archive: {error}") from None
-    inside = [name for name in (f"{dataset}/{scene}.mp4", f"{scene}.mp4") if name in names]
-    return Video(archive, inside[0]) if inside else None
+    inside = (name for name in (f"{dataset}/{scene}.mp4", f"{scene}.mp4") if name in names)
+    return next((Video(archive, name) for name in inside), None)
 
 
 def inspect(video: Video, count: int) -> tuple[str | None, int]:
@@ -89,7 +77,6 @@ def inspect(video: Video, count: int) -> tuple[str | None, int]:
     All packets are read, so that a file that was cut short is noticed, and the key frames decoded,
     on which all other frames depend, so that damaged content is noticed too.
     """
-    broken = 0
     try:
         with _opened(video) as (container, stream):
             size = stream.codec_context.width * stream.codec_context.height
@@ -112,16 +99,10 @@ def inspect(video: Video, count: int) -> tuple[str | None, int]:
 
 
 def content_hash(video: Video) -> str:
-    """SHA-256 of a video's bytes.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+    """SHA-256 of a video's bytes, or a `DataError` where it cannot be read."""
     try:
-        if video.member is None:
-            with video.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        return hashlib.sha256(_extracted(video).getvalue()).hexdigest()
+        with video.path.open("rb") if video.member is None else _extracted(video) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{video}: cannot be read: {_reason(error)}") from None
 
@@ -141,32 +122,25 @@ def sample_frames(video: Video, total: int, count: int) -> list[np.ndarray]:
     try:
         with _opened(video) as (container, stream):
             stream.thread_type = "AUTO"
-            for last in _decoded(container, stream):
-                if wanted[len(frames)] == number:
+            for number, last in enumerate(_decoded(container, stream), 1):
+                if wanted[len(frames)] == number - 1:
                     frames.append(last.to_ndarray(format="rgb24"))
-                number += 1
                 if len(frames) == len(wanted):
                     return frames
     except _errors() as error:
         raise DataError(f"{video}: cannot be decoded as a video: {_reason(error)}") from None
     if last is None or number < total * _ENOUGH:
-        raise DataError(
-            f"{video}: {number} of {total} frames can be decoded; remove the file to leave its "
-            "items out"
-        )
+        found = f"{number} of {total} frames can be decoded"
+        raise DataError(f"{video}: {found}; remove the file to leave its items out")
     # A few frames at the end may be hidden by an edit list: the last one stands for them.
-    rest = len(wanted) - len(frames)
-    return frames + [last.to_ndarray(format="rgb24")] * rest
+    return frames + [last.to_ndarray(format="rgb24")] * (len(wanted) - len(frames))
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
     """All frames that can be decoded; a damaged frame is skipped, as in any player."""
-    damaged = _library().error.InvalidDataError
     for packet in container.demux(stream):
-        try:
+        with suppress(_library().error.InvalidDataError):
             yield from packet.decode()
-        except damaged:
-            continue
 
 
 @contextmanager
