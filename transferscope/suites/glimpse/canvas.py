@@ -158,13 +158,17 @@ def relight(rng: random.Random, image: np.ndarray, low: int = 92, high: int = 12
 
 def mark(image: np.ndarray, points: Iterable[tuple[float, float, str]]) -> None:
     """Ring each point (x, y, letter) and put a tag beside it, clear of the others; in place."""
-    listed = list(points)
+    listed = [(round(x), round(y), letter) for x, y, letter in points]
     for x, y, letter in listed:
-        _ring(image, round(x), round(y), MARKS[letter])
+        for dy in range(-3, 4):
+            for dx in range(-3, 4):
+                away = dx * dx + dy * dy
+                if 3 < away <= 10 and 0 <= x + dx < SIZE and 0 <= y + dy < SIZE:
+                    image[y + dy, x + dx] = (255, 255, 255) if away <= 5 else MARKS[letter]
     taken: list[tuple[int, int]] = []
     for x, y, letter in listed:
-        others = [(round(a), round(b)) for a, b, other in listed if other != letter]
-        taken.append(_tag_place(round(x), round(y), others, taken))
+        others = [(a, b) for a, b, other in listed if other != letter]
+        taken.append(_tag_place(x, y, others, taken))
         _tag(image, *taken[-1], letter)
 
 
@@ -246,14 +250,6 @@ def _blend(
     region += (np.array(color, np.float32) - region) * (quarter * np.float32(0.25))[..., None]
 
 
-def _ring(image: np.ndarray, x: int, y: int, color: Rgb) -> None:
-    for dy in range(-3, 4):
-        for dx in range(-3, 4):
-            away = dx * dx + dy * dy
-            if 3 < away <= 10 and 0 <= x + dx < SIZE and 0 <= y + dy < SIZE:
-                image[y + dy, x + dx] = (255, 255, 255) if away <= 5 else color
-
-
 def _tag_place(
     x: int, y: int, others: list[tuple[int, int]], taken: list[tuple[int, int]]
 ) -> tuple[int, int]:
@@ -275,15 +271,9 @@ def _tag_place(
     return best[1], best[2]
 
 
-@cache
-def _tag_image(letter: str) -> np.ndarray:
-    tag = np.full((TAG_HEIGHT, TAG_WIDTH, 3), 255, np.uint8)
-    tag[1:-1, 1:-1] = MARKS[letter]
-    glyph = np.array([[bit == "1" for bit in row] for row in GLYPHS[letter]])
-    tag[3:10, 3:8][glyph] = 255
-    return tag
-
-
 def _tag(image: np.ndarray, x: int, y: int, letter: str) -> None:
     x, y = max(0, min(SIZE - TAG_WIDTH, x)), max(0, min(SIZE - TAG_HEIGHT, y))
-    image[y : y + TAG_HEIGHT, x : x + TAG_WIDTH] = _tag_image(letter)
+    tag = image[y : y + TAG_HEIGHT, x : x + TAG_WIDTH]
+    tag[:] = 255
+    tag[1:-1, 1:-1] = MARKS[letter]
+    tag[3:10, 3:8][[[bit == "1" for bit in row] for row in GLYPHS[letter]]] = 255

@@ -17,30 +17,18 @@ from transferscope.suites.glimpse.canvas import (
     mark,
     plain,
 )
-from transferscope.suites.glimpse.questions import point_questions
 from transferscope.suites.glimpse.scene import (
     COLORS,
-    ORDINALS,
-    SHAPES,
-    Ask,
-    Label,
     Thing,
     World,
-    band,
     between,
     pick,
-    point_labels,
     retry,
     shape,
     span_between,
-    thing_labels,
-    unique,
 )
 
-BANDS = ("near", "middle", "far")
 SKIES: tuple[Rgb, ...] = ((150, 180, 220), (200, 190, 180), (120, 130, 150))
-NEAR, FAR = 2.6, 4.3
-"""Distances where near ends and far begins, in units of the room of `depth`."""
 
 
 def depth(rng: random.Random, difficulty: float) -> World:
@@ -69,11 +57,8 @@ def depth(rng: random.Random, difficulty: float) -> World:
         clear = [s for s in others if all(_apart(s.thing, m.thing) for m in marked)]
         stands = [*marked, *clear]
         image = develop(rng, _seen(room, stands))
-        points = {x: (s.thing.x, s.thing.y) for x, s in zip("AB", marked, strict=True)}
-        mark(image, [(x, y, letter) for letter, (x, y) in points.items()])
+        mark(image, [(s.thing.x, s.thing.y, x) for x, s in zip("AB", marked, strict=True)])
         seen = [s for s in stands if 4 < s.thing.x < SIZE - 4 and 4 < s.thing.y < SIZE - 4]
-        labels = thing_labels([s.thing for s in seen]) + point_labels(points)
-        labels += [Label((s.thing.x, s.thing.y), band(s.z, NEAR, FAR)) for s in seen]
         return World(
             images=[image],
             question="Two points are circled on the image, labeled by A and B. Which point is "
@@ -81,11 +66,10 @@ def depth(rng: random.Random, difficulty: float) -> World:
             choices=("A is closer", "B is closer"),
             answer=answer,
             scene={"distances": [round(s.z, 2) for s in marked]},
-            labels=[labels],
-            asides=_depth_questions(rng, seen, marked),
+            known={"stands": seen, "marked": marked},
         )
 
-    return retry(attempt, 4000)
+    return retry(attempt)
 
 
 @dataclass(frozen=True)
@@ -145,53 +129,20 @@ def _apart(a: Thing, b: Thing) -> bool:
 
 
 def _seen(room: Room, stands: list[Stand]) -> np.ndarray:
-    """The room with everything in it, the farthest drawn first."""
-    canvas = _room(room.horizon, room.sky, room.floor)
+    """The room, whose floor fades into the sky, and the things in it, the farthest drawn first."""
+    canvas = plain(room.sky)
+    start = int(room.horizon)
+    rows = np.arange(start, SIZE, dtype=np.float32) - np.float32(round(room.horizon, 2))
+    fade = np.clip(rows * np.float32(1.5 / (SIZE - room.horizon)), 0, 1)[:, None]
+    above, below = np.array(room.sky, np.float32), np.array(room.floor, np.float32)
+    near = fade * np.float32(0.8) + np.float32(0.2)
+    canvas[start:] = (above * ((1 - fade) * np.float32(0.8)) + below * near)[:, None]
     shadow = [clamp(v * 0.45) for v in room.floor]
     for z, thing in sorted(stands, key=lambda s: -s.z):
         wide = thing.radius * 0.9
         ellipse(canvas, (thing.x, room.ground(z)), (wide, max(1.0, wide * 0.25)), shadow)
         thing.draw(canvas)
     return canvas
-
-
-def _room(horizon: float, sky: Rgb, floor: Rgb) -> np.ndarray:
-    """A plain sky over a floor that fades into it."""
-    canvas = plain(sky)
-    start = int(horizon)
-    rows = np.arange(start, SIZE, dtype=np.float32) - np.float32(round(horizon, 2))
-    fade = np.clip(rows * np.float32(1.5 / (SIZE - horizon)), 0, 1)[:, None]
-    above, below = np.array(sky, np.float32), np.array(floor, np.float32)
-    mixed = above * ((1 - fade) * np.float32(0.8)) + below * (
-        fade * np.float32(0.8) + np.float32(0.2)
-    )
-    canvas[start:] = mixed[:, None]
-    return canvas
-
-
-def _depth_questions(
-    rng: random.Random, things: list[Stand], marked: list[Stand]
-) -> list[list[Ask]]:
-    asks: list[list[Ask]] = []
-    alone = unique([t for _, t in things], "color")
-    known = [(z, t) for z, t in things if t in alone]
-    for _ in range(2):
-        if len(known) > 1:
-            (z, a), (w, b) = rng.sample(known, 2)
-            if abs(math.log(z / w)) > 0.2:
-                text = f"Which is closer, the {a.color} object or the {b.color} object?"
-                asks.append([Ask(text, (a if z < w else b).color, tuple(COLORS))])
-    if known:
-        z, a = rng.choice(known)
-        asks.append([Ask(f"How far is the {a.color} object?", band(z, NEAR, FAR), BANDS)])
-    k = rng.randrange(2)
-    (z, thing), letter = marked[k], "AB"[k]
-    asks.append([Ask(f"What color is at point {letter}?", thing.color, tuple(COLORS))])
-    asks.append([Ask(f"How far is point {letter}?", band(z, NEAR, FAR), BANDS)])
-    names = {x: f"{t.color} object" for x, (_, t) in zip("AB", marked, strict=True)}
-    if len(set(names.values())) == 2:
-        asks += point_questions(rng, names)
-    return asks
 
 
 class Post(NamedTuple):
@@ -215,12 +166,11 @@ def multiview(rng: random.Random, difficulty: float) -> World:
     floor = (rng.randint(60, 120), rng.randint(60, 120), rng.randint(60, 120))
     sky = (rng.randint(120, 200), rng.randint(120, 200), rng.randint(120, 200))
     horizon = rng.uniform(22, 34)
-    images, labels, seen = [], [], []
+    images, views = [], []
     for turn in turns:
-        image, words, places = _view(rng, posts, turn, horizon, floor, sky)
+        image, view = _view(rng, posts, turn, horizon, floor, sky)
         images.append(image)
-        labels.append(words)
-        seen.append(places)
+        views.append(view)
     return World(
         images=images,
         question="The images are frames from a video of a static scene. Is the camera moving left "
@@ -232,8 +182,7 @@ def multiview(rng: random.Random, difficulty: float) -> World:
             "objects": [f"{post.color} {post.shape}" for post in posts],
             "degrees": round(orbit, 1),
         },
-        labels=labels,
-        asides=_motion_questions(rng, posts, seen),
+        known={"posts": posts, "views": views},
     )
 
 
@@ -259,49 +208,18 @@ def _view(
     horizon: float,
     floor: Rgb,
     sky: Rgb,
-) -> tuple[np.ndarray, list[Label], dict[str, tuple[float, float]]]:
-    """The image, its labels, and each color's (column, distance)."""
+) -> tuple[np.ndarray, list[tuple[float, float, float, Post]]]:
+    """The image, and each post's column, row and distance."""
     canvas = plain(sky)
     canvas[round(horizon) :] = floor
     shadow = [clamp(v * 0.5) for v in floor]
     c, s = math.cos(turn), math.sin(turn)
     stands = [(2.6 + p.x * s + p.y * c, p.x * c - p.y * s, p) for p in posts]
-    labels, places = [], {}
-    for z, across, (_, _, color, kind, size) in sorted(stands, key=lambda p: -p[0]):
-        radius, x, ground = size * 95 / z, 56 + across * 95 / z, horizon + 115 / z
+    shown = []
+    for z, across, post in sorted(stands, key=lambda p: -p[0]):
+        radius, x, ground = post.size * 95 / z, 56 + across * 95 / z, horizon + 115 / z
+        y, color = ground - radius * 0.9, jitter(rng, COLORS[post.color], 6)
         ellipse(canvas, (x, ground), (radius * 0.9, radius * 0.25), shadow)
-        shape(canvas, kind, (x, ground - radius * 0.9), radius, 0, jitter(rng, COLORS[color], 6))
-        labels += [Label((x, ground - radius * 0.9), w) for w in (color, kind, band(z, 2.2, 3))]
-        places[color] = (x, z)
-    return develop(rng, canvas), labels, places
-
-
-def _motion_questions(
-    rng: random.Random,
-    posts: list[Post],
-    seen: list[dict[str, tuple[float, float]]],
-) -> list[list[Ask]]:
-    colors = [post.color for post in posts]
-
-    def moved(color: str, name: str = "") -> Ask:
-        way = "right" if seen[1][color][0] > seen[0][color][0] else "left"
-        return Ask(f"Which way did the {name or color} object move?", way, ("left", "right"))
-
-    asks = [
-        [moved(color)]
-        for color in rng.sample(colors, 2)
-        if abs(seen[1][color][0] - seen[0][color][0]) > 5
-    ]
-    k, color = rng.randrange(2), rng.choice(colors)
-    text = f"In the {ORDINALS[k]} image, how far is the {color} object?"
-    asks.append([Ask(text, band(seen[k][color][1], 2.2, 3), BANDS)])
-    nearest = min(colors, key=lambda c: seen[0][c][1] + seen[1][c][1])
-    chain = [Ask("What color is the near object?", nearest, tuple(COLORS)), moved(nearest, "near")]
-    asks.append([*chain, *([moved(nearest)] if rng.random() < 0.3 else [])])
-    a, b = rng.sample(colors, 2)
-    closer = min((a, b), key=lambda c: seen[k][c][1])
-    text = f"In the {ORDINALS[k]} image, which is closer, the {a} object or the {b} object?"
-    asks.append([Ask(text, closer, tuple(COLORS))])
-    kind = next(post.shape for post in posts if post.color == a)
-    asks.append([Ask(f"What shape is the {a} object?", kind, SHAPES)])
-    return asks
+        shape(canvas, post.shape, (x, y), radius, 0, color)
+        shown.append((x, y, z, post))
+    return develop(rng, canvas), shown
