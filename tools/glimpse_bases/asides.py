@@ -217,7 +217,7 @@ def _depth(rng: random.Random, world: World) -> Asides:
 
 def _multiview(rng: random.Random, world: World) -> Asides:
     posts = world.known["posts"]
-    seen = [{post.color: (x, z) for x, _, z, post in view} for view in world.known["views"]]
+    seen = [{t.color: (t.x, z) for z, t in view} for view in world.known["views"]]
     colors = [post.color for post in posts]
 
     def moved(color: str, name: str = "") -> Ask:

@@ -116,9 +116,9 @@ def _depths(world: World) -> Labels:
 def _posts(world: World) -> Labels:
     return [
         [
-            Label((x, y), word)
-            for x, y, z, post in view
-            for word in (post.color, post.shape, band(z, ORBIT_BANDS))
+            Label((t.x, t.y), word)
+            for z, t in view
+            for word in (t.color, t.shape, band(z, ORBIT_BANDS))
         ]
         for view in world.known["views"]
     ]

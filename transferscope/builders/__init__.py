@@ -13,19 +13,13 @@
 
 What a task's module holds, `relative_depth` being the model for all:
 
-- a docstring that names the files it looks for, their content and its source, and what is known
-  of an overlap with the benchmark (whose own split is never read);
-- `candidates(root, seed)`: everything that the annotations offer, as `Candidate`s, in an order
-  that is always the same (`build` shuffles); a damaged line is a `Skip`, a missing or unreadable
-  annotation file a `DataError` (`annotations.find`, `annotations.json_of`, ...). It opens no
-  image. A candidate's `answers` are the positions that its right answer can take: all of them
-  where points or images can be exchanged; `group` names what must not be used twice too soon
-  (the image);
-- `make(root, candidate, answer, rng)`: one candidate as a `Made` item whose right choice stands at
-  index `answer`; raises `Unusable(reason, where)` where it cannot. Reasons are a few words without
-  names or numbers, since they are counted. File names go through `annotations.within`, images
-  through `source_images.open_picture`; all randomness is `rng`'s. `Made.sources` are the
-  unmarked images;
+- a docstring that names the files it looks for, their content and its source; the task's part of
+  `docs/datasets.md` has our choices and what is known of an overlap with the benchmark, whose own
+  split is never read;
+- `candidates` and `make` (`record.Builder`). A damaged line is a `Skip`, a missing or unreadable
+  annotation file a `DataError` (`annotations.find`, `annotations.json_of`, ...). File names go
+  through `annotations.within` or `located`, images through `source_images.open_picture`, the
+  wording through `prompts`;
 - `BUILDER`, a `Builder`, and a line in `BUILDERS` below.
 
 It writes nothing, and does not balance, shuffle items, or look for leaks: `build` does.

@@ -5,7 +5,7 @@ Names in annotation files are other people's words: they lead nowhere outside th
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -100,6 +100,11 @@ def table_of(
         raise DataError(f"{path}:{reader.line_num}: not CSV: {error}") from None
 
 
-def first_there(paths: list[Path]) -> Path:
-    """The first of some files that is there; the first of all where none is."""
-    return next((path for path in paths if path.is_file()), paths[0])
+def located(root: Path, folders: Iterable[str], *names: str) -> Path:
+    """Where a file that an annotation names lies: its first place that exists, or the first of all.
+
+    Raises:
+        Unusable: a name is absolute or climbs out of the folder.
+    """
+    places = [within(root / folder, name) for folder in folders for name in names]
+    return next((place for place in places if place.is_file()), places[0])

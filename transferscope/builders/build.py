@@ -101,19 +101,21 @@ def build(
     if not offered:
         raise DataError(f"{root}: no annotation of {builder.dataset} could be used{_why(skipped)}")
     against = against or KnownImages()
+    listed = hashlib.sha256()
+    for one in offered:
+        listed.update(f"{one.key}\0{one.group}\0{one.answers}\0{one.facts}\n".encode())
     settings = {
         "task": task,
         "items": items,
         "seed": seed,
         "version": VERSION,
         "against": against.digest,
-        "candidates": _digest(offered),
+        "candidates": listed.hexdigest(),
     }
     with locked(out / task) as folder:
+        maker = _Maker(task, builder, root, folder, seed, against)
         done = finished(folder, _key(settings))
-        if done is None:
-            maker = _Maker(task, builder, root, folder, seed, against)
-            done = _carry_out(maker, offered, skipped, settings, report)
+        done = done or _carry_out(maker, offered, skipped, settings, report)
         (folder / JOURNAL).unlink(missing_ok=True)
         write_suite(out)
     return done
@@ -126,15 +128,29 @@ def _carry_out(
     settings: dict[str, Any],
     report: Callable[[BuildProgress], None],
 ) -> Built:
-    """Make items until there are enough, then write them and their record."""
+    """Make items until there are enough, then write them and their record.
+
+    Of each letter, at most one item more is kept than of the rarest.
+    """
     builder, items = maker.builder, settings["items"]
     with journal(maker.folder / JOURNAL, settings) as (known, add):
-        tries = _make(maker, offered, items, known, add, report)
-    kept, skipped = _balance(tries, builder.options, skipped)
+        rows, failed = _make(maker, offered, items, known, add, report)
+    skipped = [*skipped, *failed]
+    counts = _answers(rows, builder.options)
+    fewest, most = min(counts.values()), max(counts.values())
+    limit = fewest + 1 if fewest or most <= 1 else 0  # nothing where a letter is missing
+    used: Counter[str] = Counter()
+    kept: list[dict[str, Any]] = []
+    for row in rows:
+        used[row["answer"]] += 1
+        if used[row["answer"]] <= limit:
+            kept.append(row)
+        else:
+            skipped.append(Skip(UNBALANCED, row["id"]))
     if not kept:
         raise DataError(
             f"{maker.root}: no items with balanced answers could be made: "
-            f"{by_letter(_answers(tries.rows, builder.options))}{_why(skipped)}"
+            f"{by_letter(counts)}{_why(skipped)}"
         )
     record = Built(
         task=maker.task,
@@ -145,7 +161,7 @@ def _carry_out(
         made=len(kept),
         answers=_answers(kept, builder.options),
         candidates=len(offered),
-        tried=len(tries.rows) + len(tries.skipped),
+        tried=len(rows) + len(failed),
         skipped=_summary(skipped),
         against=len(maker.against.names) or None,
         version=VERSION,
@@ -173,20 +189,6 @@ def _list(found: Iterable[Candidate | Skip]) -> tuple[list[Candidate], list[Skip
     return list(offered.values()), skipped
 
 
-def _digest(offered: list[Candidate]) -> str:
-    content = hashlib.sha256()
-    for one in offered:
-        content.update(f"{one.key}\0{one.group}\0{one.answers}\0{one.facts}\n".encode())
-    return content.hexdigest()
-
-
-class _Tries(NamedTuple):
-    """Outcome of the candidates that were tried."""
-
-    rows: list[dict[str, Any]]
-    skipped: list[Skip]
-
-
 def _make(
     maker: "_Maker",
     offered: list[Candidate],
@@ -194,7 +196,7 @@ def _make(
     known: dict[str, dict[str, Any]],
     add: Callable[[dict[str, Any]], None],
     report: Callable[[BuildProgress], None],
-) -> _Tries:
+) -> tuple[list[dict[str, Any]], list[Skip]]:
     """Make items until every letter has its quota: equal shares, to within one."""
     rng, options = np.random.default_rng(maker.seed), maker.builder.options
     shares = np.full(options, items // options)
@@ -222,7 +224,7 @@ def _make(
         report(BuildProgress(len(rows), items, tried))
         if not any(quotas) or (not rows and tried == HOPELESS):
             break
-    return _Tries(rows, skipped)
+    return rows, skipped
 
 
 def _order(offered: list[Candidate], rng: np.random.Generator) -> Iterator[Candidate]:
@@ -273,27 +275,6 @@ class _Maker(NamedTuple):
         return {"key": key, "row": row}
 
 
-def _balance(
-    tries: _Tries, options: int, skipped: list[Skip]
-) -> tuple[list[dict[str, Any]], list[Skip]]:
-    """Rows with each letter at most once more than the rarest, and everything left out.
-
-    There are no rows where a letter is missing.
-    """
-    counts = _answers(tries.rows, options).values()
-    limit = min(counts) + 1 if min(counts) or max(counts) <= 1 else 0
-    used: Counter[str] = Counter()
-    kept: list[dict[str, Any]] = []
-    left_out = [*skipped, *tries.skipped]
-    for row in tries.rows:
-        used[row["answer"]] += 1
-        if used[row["answer"]] <= limit:
-            kept.append(row)
-        else:
-            left_out.append(Skip(UNBALANCED, row["id"]))
-    return kept, left_out
-
-
 def _answers(rows: list[dict[str, Any]], options: int) -> dict[str, int]:
     counts = Counter(row["answer"] for row in rows)
     return {letter: counts[letter] for letter in LETTERS[:options]}
@@ -315,8 +296,6 @@ def _summary(skipped: list[Skip]) -> dict[str, dict[str, Any]]:
 
 def _why(skipped: list[Skip]) -> str:
     """The most frequent reasons, for an error."""
-    parts = [
-        f"{found['count']} times {reason}, e.g. {found['first'][0]}"
-        for reason, found in list(_summary(skipped).items())[:3]
-    ]
+    found = list(_summary(skipped).items())[:3]
+    parts = [f"{one['count']} times {reason}, e.g. {one['first'][0]}" for reason, one in found]
     return f" ({'; '.join(parts)})" if parts else ""

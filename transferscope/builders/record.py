@@ -1,9 +1,9 @@
 """The shape that the builders of all tasks share: what a data set offers, and an item made of it.
 
-A builder first lists `Candidate`s, cheaply, from annotation files alone; the driver (`driver`)
-picks among them, and the builder then makes each picked one, opening its images, with the right
-answer in the position that the driver asks for. What cannot be an item is a `Skip` in the list, or
-an `Unusable` when it is made: the driver counts both by their reason and goes on.
+A builder first lists `Candidate`s, cheaply, from annotation files alone; `build` picks among them,
+and the builder then makes each picked one, opening its images, with the right answer in the
+position that `build` asks for. What cannot be an item is a `Skip` in the list, or an `Unusable`
+when it is made: both are counted by their reason.
 """
 
 from collections.abc import Callable, Iterator, Mapping

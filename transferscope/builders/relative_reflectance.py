@@ -4,14 +4,9 @@
 
 A photo's JSON has `intrinsic_points` (`id`, `x`, `y` as parts of width and height, `opaque`) and
 `intrinsic_comparisons` (`id`, `point1`, `point2`, `darker`: `1`, `2` or `E` for equal, null where
-people disagreed, and its weight `darker_score`). Only comparisons of two opaque points with a
-positive weight are used. (intrinsic repository of seanbell, `bell2014/judgements.py`; a later
-data set in the same form adds `compare_what`, of which only `R`, reflectance, is used.)
-
-The data set has no split. Papers test on every fifth of the photos sorted by number; the first of
-every five is left out here (which of the five, no source was found to say). Which photos the
-benchmark took is not known either, so use `--against`. The labels that the benchmark published for
-this task before September 2025 are wrong; nothing here is built on them.
+people disagreed, and its weight `darker_score`). (intrinsic repository of seanbell,
+`bell2014/judgements.py`; a later data set in the same form adds `compare_what`, of which only `R`,
+reflectance, is used.) The data set has no split. Papers test on every fifth photo by number.
 """
 
 from collections.abc import Iterator
@@ -21,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from transferscope.builders.annotations import find, json_of, within
-from transferscope.builders.markers import WHITE, circled, legible
-from transferscope.builders.prompts import relative_reflectance
+from transferscope.builders.markers import WHITE, circled, legible, rounded
+from transferscope.builders.prompts import RELATIVE_REFLECTANCE
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 from transferscope.builders.source_images import open_picture, to_height
 
@@ -106,9 +101,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     if not legible(points, image.size):
         raise Unusable("points too close to each other or to the border", candidate.key)
     return Made(
-        question="Which point has darker surface color, or the colors is about the same?",
-        prompt=relative_reflectance(),
-        choices=("A is darker", "B is darker", "About the same"),
+        *RELATIVE_REFLECTANCE,
         images=(circled(image, points, WHITE),),
         sources=(source,),
         origin={
@@ -116,8 +109,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
             "file": name,
             "comparison": candidate.key,
             "darker": darker,
-            "A": [round(value, 1) for value in points["A"]],
-            "B": [round(value, 1) for value in points["B"]],
+            **{letter: rounded(at) for letter, at in points.items()},
         },
     )
 

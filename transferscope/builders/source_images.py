@@ -1,6 +1,5 @@
 """Images of the data sets: opened safely, upright, in RGB, and at the benchmark's sizes."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -12,9 +11,6 @@ from transferscope.tasks.untrusted import MAX_PIXELS, ImageTooLarge, open_image
 
 HEIGHT = 1024
 """Height to which the benchmark brought images before it drew points on them (not for depth)."""
-
-QUALITY = 95
-"""JPEG quality of the images written."""
 
 
 def open_picture(path: Path | BinaryIO) -> Image.Image:
@@ -47,23 +43,15 @@ def to_height(image: Image.Image, height: int = HEIGHT) -> tuple[Image.Image, fl
     return image.resize((width, height), Image.Resampling.LANCZOS), factor
 
 
-def at_most(image: Image.Image, side: int) -> tuple[Image.Image, float]:
-    """An image whose longer side is at most so long, and the factor of its coordinates."""
-    factor = min(1.0, side / max(image.size))
-    if factor == 1.0:
-        return image, 1.0
+def resized(image: Image.Image, factor: float) -> Image.Image:
+    """An image whose width and height are multiplied."""
+    if factor == 1:
+        return image
     width, height = (max(1, round(length * factor)) for length in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS), factor
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def scaled(point: Sequence[float], factor: float) -> tuple[float, float]:
     """Where a point (x, y), from the center of the top left pixel, is on the resized image."""
     x, y = point
     return (x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5
-
-
-def jpeg(image: Image.Image) -> bytes:
-    """The file that is written: JPEG, as all images of the benchmark."""
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=QUALITY, subsampling=0)
-    return file.getvalue()

@@ -51,13 +51,13 @@ class Glimpse(Suite):
         return Items(task, split, self.difficulty)
 
 
+@dataclass(frozen=True, eq=False)
 class Items(Sequence[Item]):
     """A task's items of one split. `items[3]` draws the fourth and keeps nothing."""
 
-    def __init__(self, task: str, split: Split, difficulty: float = 0) -> None:
-        self.task = task
-        self.split: Split = split
-        self.difficulty = difficulty
+    task: str
+    split: Split
+    difficulty: float = 0
 
     def __len__(self) -> int:
         return COUNTS[self.split]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from transferscope.suites.glimpse.canvas import SIZE, Point, Rgb, backdrop, develop, jitter, polygon
-from transferscope.suites.glimpse.scene import COLORS, between, pick, span_between
+from transferscope.suites.glimpse.scene import COLORS, between, pick, span
 
 KINDS = ("horse", "car", "fish", "bird", "chair")
 TOOLS = {
@@ -92,7 +92,7 @@ class PosedFigure:
 def creature(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) -> PosedFigure:
     """One of `KINDS`, turned to either side and perhaps mirrored."""
     turn = math.radians(rng.uniform(-1, 1) * between(difficulty, 20, 90))
-    scale = span_between(rng, difficulty, (34, 42), (22, 30)) * shrink
+    scale = rng.uniform(*span(difficulty, (34, 42), (22, 30))) * shrink
     brush = Brush(scale, turn, rng.choice((1, -1)))
     body, limbs = (jitter(rng, COLORS[pick(rng, COLORS)], 30) for _ in range(2))
     return brush.figure(kind, CREATURES[kind](rng, brush, body, limbs))
@@ -100,7 +100,7 @@ def creature(rng: random.Random, kind: str, difficulty: float, shrink: float = 1
 
 def tool(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) -> PosedFigure:
     """One of `TOOLS`, turned any way."""
-    scale = span_between(rng, difficulty, (34, 42), (22, 30)) * shrink
+    scale = rng.uniform(*span(difficulty, (34, 42), (22, 30))) * shrink
     turn = rng.uniform(0, 2 * math.pi)
     brush = Brush(scale, turn, rng.choice((1, -1)))
     wood, metal = jitter(rng, rng.choice(WOODS), 20), jitter(rng, rng.choice(METALS), 20)

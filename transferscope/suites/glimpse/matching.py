@@ -18,10 +18,11 @@ from transferscope.suites.glimpse.scene import (
     Thing,
     World,
     between,
-    count_between,
+    count,
     paint,
     pick,
     scatter,
+    span,
 )
 
 CHOICES = tuple(f"Point {letter}" for letter in "ABCD")
@@ -32,13 +33,19 @@ PURPOSES = {"end": "hang", "grip": "hold", "neck": "join"}
 def visual(rng: random.Random, difficulty: float) -> World:
     """Which point of a scene was circled in another view of it: turned, shifted and relit."""
     answer, place = rng.randrange(4), _place(rng)
-    radii = (between(difficulty, 9.5, 7), between(difficulty, 14, 10))
+    radii = span(difficulty, (9.5, 14), (7, 10))
     things: list[Thing] = []
     while len(things) < 4:
-        things = scatter(rng, count_between(rng, difficulty, (4, 6), (6, 8)), radii, gap=1)
+        things = scatter(rng, count(rng, span(difficulty, (4, 6), (6, 8))), radii, gap=1)
     chosen = rng.sample(things, 4)
     ours, turn = chosen[answer], rng.uniform(-1, 1) * between(difficulty, 24, 60)
-    view = _seen_from(things, ours, place, math.radians(turn), rng.uniform(0.85, 1.15))
+    angle, scale = math.radians(turn), rng.uniform(0.85, 1.15)
+    c, s = math.cos(angle) * scale, math.sin(angle) * scale
+    view = []
+    for t in things:
+        dx, dy = t.x - ours.x, t.y - ours.y
+        x, y = place[0] + c * dx - s * dy, place[1] + s * dx + c * dy
+        view.append(replace(t, x=x, y=y, radius=t.radius * scale, turn=t.turn + angle))
     points = {letter: (t.x, t.y) for letter, t in zip("ABCD", chosen, strict=True)}
     ground, gain = backdrop(rng), rng.uniform(0.75, 1.2)
     images = [paint(rng, view, ground), paint(rng, things, ground)]
@@ -60,19 +67,6 @@ def visual(rng: random.Random, difficulty: float) -> World:
 def _place(rng: random.Random) -> Point:
     """Where the reference point will lie, whatever it is."""
     return rng.uniform(40, SIZE - 40), rng.uniform(40, SIZE - 40)
-
-
-def _seen_from(
-    things: list[Thing], fixed: Thing, place: Point, turn: float, scale: float
-) -> list[Thing]:
-    """The things in a view that shows one of them at the place."""
-    c, s = math.cos(turn) * scale, math.sin(turn) * scale
-    view = []
-    for t in things:
-        dx, dy = t.x - fixed.x, t.y - fixed.y
-        x, y = place[0] + c * dx - s * dy, place[1] + s * dx + c * dy
-        view.append(replace(t, x=x, y=y, radius=t.radius * scale, turn=t.turn + turn))
-    return view
 
 
 def semantic(rng: random.Random, difficulty: float) -> World:

@@ -75,7 +75,14 @@ class Thing:
 
     def draw(self, canvas: np.ndarray) -> None:
         """Onto the image, in place."""
-        shape(canvas, self.shape, (self.x, self.y), self.radius, self.turn, self.rgb)
+        x, y, radius = self.x, self.y, self.radius
+        if self.shape in ("circle", "ring"):
+            hole = 0.62 if self.shape == "ring" else 0
+            ellipse(canvas, (x, y), (radius, radius), self.rgb, hole)
+        else:
+            c, s = math.cos(self.turn) * radius, math.sin(self.turn) * radius
+            corners = [(x + c * u - s * v, y + s * u + c * v) for u, v in OUTLINES[self.shape]]
+            polygon(canvas, corners, self.rgb)
 
     def facts(self) -> dict[str, object]:
         """For an item's origin."""
@@ -108,37 +115,16 @@ def between(difficulty: float, easy: float, hard: float) -> float:
     return easy + (hard - easy) * difficulty
 
 
-def count_between(
-    rng: random.Random, difficulty: float, easy: tuple[int, int], hard: tuple[int, int]
-) -> int:
-    """A random whole number from a range that moves with the difficulty."""
-    low, high = (round(between(difficulty, e, h)) for e, h in zip(easy, hard, strict=True))
-    return rng.randint(low, high)
+def span(
+    difficulty: float, easy: tuple[float, float], hard: tuple[float, float]
+) -> tuple[float, float]:
+    """The ends of a range that moves with the difficulty."""
+    return between(difficulty, easy[0], hard[0]), between(difficulty, easy[1], hard[1])
 
 
-def span_between(
-    rng: random.Random, difficulty: float, easy: tuple[float, float], hard: tuple[float, float]
-) -> float:
-    """A random number from a range that moves with the difficulty."""
-    low, high = (between(difficulty, e, h) for e, h in zip(easy, hard, strict=True))
-    return rng.uniform(low, high)
-
-
-def shape(
-    canvas: np.ndarray,
-    kind: str,
-    center: Point,
-    radius: float,
-    turn: float,
-    color: Sequence[float],
-) -> None:
-    """One of `SHAPES` onto the image, in place."""
-    x, y = center
-    if kind in ("circle", "ring"):
-        ellipse(canvas, center, (radius, radius), color, hole=0.62 if kind == "ring" else 0)
-        return
-    c, s = math.cos(turn) * radius, math.sin(turn) * radius
-    polygon(canvas, [(x + c * u - s * v, y + s * u + c * v) for u, v in OUTLINES[kind]], color)
+def count(rng: random.Random, ends: tuple[float, float]) -> int:
+    """A random whole number between two numbers, rounded."""
+    return rng.randint(round(ends[0]), round(ends[1]))
 
 
 def scatter(
@@ -148,14 +134,10 @@ def scatter(
     looks: Sequence[tuple[str, str]] = (),
     gap: float = 2,
 ) -> list[Thing]:
-    """Up to `count` things that keep apart by `gap`; fewer where the image is full.
+    """Up to `count` things that keep apart by `gap` pixels; fewer where the image is full.
 
-    Args:
-        rng: source of randomness.
-        count: how many to try.
-        radii: smallest and largest radius.
-        looks: (color, shape) of the first things; random after those.
-        gap: distance between outlines; negative lets them overlap.
+    The first have the (color, shape) of `looks`, the others random ones. A negative gap lets
+    outlines overlap.
     """
     things: list[Thing] = []
     for index in range(count):

@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +21,9 @@ from transferscope.suites.glimpse.scene import (
     COLORS,
     Thing,
     World,
-    between,
     pick,
     retry,
-    shape,
-    span_between,
+    span,
 )
 
 SKIES: tuple[Rgb, ...] = ((150, 180, 220), (200, 190, 180), (120, 130, 150))
@@ -38,10 +36,11 @@ def depth(rng: random.Random, difficulty: float) -> World:
     height in the image is no cue.
     """
     answer = rng.randrange(2)
-    ratio = (between(difficulty, 1.25, 1.08), between(difficulty, 4.4, 1.6))
+    ratio = span(difficulty, (1.25, 4.4), (1.08, 1.6))
 
     def attempt() -> World | None:
-        room = Room.draw(rng)
+        floor = (rng.randint(60, 120), rng.randint(60, 120), rng.randint(60, 120))
+        room = Room(rng.uniform(30, 55), jitter(rng, rng.choice(SKIES), 15), floor)
         near = math.exp(rng.uniform(math.log(1.6), math.log(5.6)))
         far = near * math.exp(rng.uniform(*(math.log(r) for r in ratio)))
         if far > 7:
@@ -52,9 +51,10 @@ def depth(rng: random.Random, difficulty: float) -> World:
         apart = max(s.thing.radius for s in marked) + 6
         if math.dist(*places) < apart or any(abs(x - 56) > room.reach(far) for x, _ in places):
             return None
-        marked = [stood.at(*place) for stood, place in zip(marked, places, strict=True)]
+        pairs = zip(marked, places, strict=True)
+        marked = [Stand(s.z, replace(s.thing, x=x, y=y)) for s, (x, y) in pairs]
         others = [_stand(rng, room) for _ in range(rng.randint(1, 3))]
-        clear = [s for s in others if all(_apart(s.thing, m.thing) for m in marked)]
+        clear = [s for s in others if all(s.covers_none_of(m) for m in marked)]
         stands = [*marked, *clear]
         image = develop(rng, _seen(room, stands))
         mark(image, [(s.thing.x, s.thing.y, x) for x, s in zip("AB", marked, strict=True)])
@@ -72,19 +72,12 @@ def depth(rng: random.Random, difficulty: float) -> World:
     return retry(attempt)
 
 
-@dataclass(frozen=True)
-class Room:
+class Room(NamedTuple):
     """A floor under a sky."""
 
     horizon: float
     sky: Rgb
     floor: Rgb
-
-    @classmethod
-    def draw(cls, rng: random.Random) -> "Room":
-        """A room at random."""
-        floor = (rng.randint(60, 120), rng.randint(60, 120), rng.randint(60, 120))
-        return cls(rng.uniform(30, 55), jitter(rng, rng.choice(SKIES), 15), floor)
 
     def ground(self, z: float) -> float:
         """Row of the floor at a distance."""
@@ -101,9 +94,10 @@ class Stand(NamedTuple):
     z: float
     thing: Thing
 
-    def at(self, x: float, y: float) -> "Stand":
-        """The same in another place of the image."""
-        return Stand(self.z, replace(self.thing, x=x, y=y))
+    def covers_none_of(self, other: "Stand") -> bool:
+        """Whether both can be seen whole."""
+        a, b = self.thing, other.thing
+        return math.hypot(a.x - b.x, a.y - b.y) > a.radius + b.radius + 2
 
 
 def _stand(rng: random.Random, room: Room, z: float | None = None) -> Stand:
@@ -123,11 +117,6 @@ def _stand(rng: random.Random, room: Room, z: float | None = None) -> Stand:
     return Stand(z, Thing(x, y, radius, turn, color, rng.choice(kinds), (red, green, blue)))
 
 
-def _apart(a: Thing, b: Thing) -> bool:
-    """Whether two things do not cover each other."""
-    return math.hypot(a.x - b.x, a.y - b.y) > a.radius + b.radius + 2
-
-
 def _seen(room: Room, stands: list[Stand]) -> np.ndarray:
     """The room, whose floor fades into the sky, and the things in it, the farthest drawn first."""
     canvas = plain(room.sky)
@@ -145,50 +134,36 @@ def _seen(room: Room, stands: list[Stand]) -> np.ndarray:
     return canvas
 
 
-class Post(NamedTuple):
-    """Something that stands on the floor, in units of the room's radius."""
-
-    x: float
-    y: float
-    color: str
-    shape: str
-    size: float
-
-
 def multiview(rng: random.Random, difficulty: float) -> World:
     """Whether the camera moves left or right around things that stand on a floor."""
     right = rng.random() < 0.5
     choices = tuple(rng.sample(("left", "right"), 2))
     posts = _posts(rng)
     start = rng.uniform(0, 2 * math.pi)
-    orbit = span_between(rng, difficulty, (18, 42), (5, 14))
+    orbit = rng.uniform(*span(difficulty, (18, 42), (5, 14)))
     turns = (start, start + math.radians(-orbit if right else orbit))
     floor = (rng.randint(60, 120), rng.randint(60, 120), rng.randint(60, 120))
     sky = (rng.randint(120, 200), rng.randint(120, 200), rng.randint(120, 200))
     horizon = rng.uniform(22, 34)
-    images, views = [], []
-    for turn in turns:
-        image, view = _view(rng, posts, turn, horizon, floor, sky)
-        images.append(image)
-        views.append(view)
+    views = [_view(rng, posts, turn, horizon, floor, sky) for turn in turns]
     return World(
-        images=images,
+        images=[image for image, _ in views],
         question="The images are frames from a video of a static scene. Is the camera moving left "
         "or right around the objects?",
         lead="Select from the following options.",
         choices=choices,
         answer=choices.index("right" if right else "left"),
         scene={
-            "objects": [f"{post.color} {post.shape}" for post in posts],
+            "objects": [post.name for post in posts],
             "degrees": round(orbit, 1),
         },
-        known={"posts": posts, "views": views},
+        known={"posts": posts, "views": [stands for _, stands in views]},
     )
 
 
-def _posts(rng: random.Random) -> list[Post]:
-    """Three or four things of different colors that stand apart."""
-    posts: list[Post] = []
+def _posts(rng: random.Random) -> list[Thing]:
+    """Three or four things of different colors that stand apart, in units of the room's radius."""
+    posts: list[Thing] = []
     for color in rng.sample(list(COLORS), rng.randint(3, 4)):
         x = y = 0.0
         for _ in range(30):
@@ -197,29 +172,30 @@ def _posts(rng: random.Random) -> list[Post]:
             if all(math.hypot(x - p.x, y - p.y) > 0.4 for p in posts):
                 break
         kind = rng.choice(("circle", "square", "diamond", "triangle"))
-        posts.append(Post(x, y, color, kind, rng.uniform(0.2, 0.29)))
+        posts.append(Thing(x, y, rng.uniform(0.2, 0.29), 0, color, kind, COLORS[color]))
     return posts
 
 
 def _view(
     rng: random.Random,
-    posts: list[Post],
+    posts: list[Thing],
     turn: float,
     horizon: float,
     floor: Rgb,
     sky: Rgb,
-) -> tuple[np.ndarray, list[tuple[float, float, float, Post]]]:
-    """The image, and each post's column, row and distance."""
+) -> tuple[np.ndarray, list[Stand]]:
+    """The image, and where the posts are in it."""
     canvas = plain(sky)
     canvas[round(horizon) :] = floor
     shadow = [clamp(v * 0.5) for v in floor]
     c, s = math.cos(turn), math.sin(turn)
-    stands = [(2.6 + p.x * s + p.y * c, p.x * c - p.y * s, p) for p in posts]
-    shown = []
-    for z, across, post in sorted(stands, key=lambda p: -p[0]):
-        radius, x, ground = post.size * 95 / z, 56 + across * 95 / z, horizon + 115 / z
-        y, color = ground - radius * 0.9, jitter(rng, COLORS[post.color], 6)
+    around = [(2.6 + p.x * s + p.y * c, p.x * c - p.y * s, p) for p in posts]
+    stands = []
+    for z, across, post in sorted(around, key=lambda p: -p[0]):
+        radius, x, ground = post.radius * 95 / z, 56 + across * 95 / z, horizon + 115 / z
+        lit = jitter(rng, post.rgb, 6)
+        thing = replace(post, x=x, y=ground - radius * 0.9, radius=radius, rgb=lit)
         ellipse(canvas, (x, ground), (radius * 0.9, radius * 0.25), shadow)
-        shape(canvas, post.shape, (x, y), radius, 0, color)
-        shown.append((x, y, z, post))
-    return develop(rng, canvas), shown
+        thing.draw(canvas)
+        stands.append(Stand(z, thing))
+    return develop(rng, canvas), stands

@@ -23,7 +23,7 @@ from transferscope.suites.glimpse.scene import (
     World,
     between,
     scatter,
-    span_between,
+    span,
 )
 
 ALBEDO = {"black": 0.3, "dark": 0.45, "gray": 0.62, "light": 0.85}
@@ -79,11 +79,11 @@ def _lighting(rng: random.Random, difficulty: float) -> tuple[np.ndarray, np.nda
     def slope(turn: float) -> np.ndarray:
         return grid[None] * math.cos(turn) + grid[:, None] * math.sin(turn)
 
-    strength = span_between(rng, difficulty, (0.1, 0.4), (0.4, 0.7))
+    strength = rng.uniform(*span(difficulty, (0.1, 0.4), (0.4, 0.7)))
     light = 1 + strength * slope(rng.uniform(0, 2 * math.pi))
     edge = slope(rng.uniform(0, 2 * math.pi)) + rng.uniform(-0.5, 0.5)
     sharp, shaded = rng.uniform(4, 12), rng.random() < between(difficulty, 0.7, 1)
-    dim = span_between(rng, difficulty, (0.45, 0.75), (0.3, 0.5)) if shaded else 1.0
+    dim = rng.uniform(*span(difficulty, (0.45, 0.75), (0.3, 0.5))) if shaded else 1.0
     across = np.clip(0.5 + edge * sharp / 2, 0, 1)
     soft = across * across * (3 - 2 * across)  # a smooth step, without exponentials
     # Rounded, so that the last bit of a cosine cannot reach a pixel.
@@ -104,7 +104,7 @@ def art_style(rng: random.Random, difficulty: float) -> World:
         canvas = backdrop(rng, 60, 200, 40)
         for thing in things:
             thing.draw(canvas)
-        share = span_between(rng, difficulty, (0.55, 0.95), (0.15, 0.4))
+        share = rng.uniform(*span(difficulty, (0.55, 0.95), (0.15, 0.4)))
         styled = _styled(rng, canvas, style)
         mixed = canvas + (styled - canvas) * np.float32(round(share, 3))
         images.append(relight(rng, develop(rng, mixed, rng.uniform(3, 8))))

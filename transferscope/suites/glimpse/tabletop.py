@@ -28,14 +28,14 @@ from transferscope.suites.glimpse.scene import (
     Thing,
     World,
     between,
-    count_between,
+    count,
     edited,
     paint,
     pick,
     relation,
     retry,
     scatter,
-    span_between,
+    span,
     unique,
 )
 
@@ -51,7 +51,7 @@ def counting(rng: random.Random, difficulty: float) -> World:
     answer = rng.randrange(4)
     color, kind = pick(rng, COLORS), pick(rng, SHAPES)
     looks = [(color, kind)] * choices[answer]
-    while len(looks) < choices[answer] + count_between(rng, difficulty, (1, 4), (3, 6)):
+    while len(looks) < choices[answer] + count(rng, span(difficulty, (1, 4), (3, 6))):
         share = rng.random()
         look = (
             color if share < 0.35 else pick(rng, COLORS),
@@ -59,7 +59,7 @@ def counting(rng: random.Random, difficulty: float) -> World:
         )
         looks += [look] * (look != (color, kind))
     rng.shuffle(looks)
-    radii = (between(difficulty, 7.5, 6), between(difficulty, 11.5, 8.5))
+    radii = span(difficulty, (7.5, 11.5), (6, 8.5))
 
     def attempt() -> World | None:
         things = scatter(rng, len(looks), radii, looks)
@@ -129,7 +129,7 @@ def localization(rng: random.Random, difficulty: float) -> World:
     answer, wrong = rng.randrange(2), rng.choice(FITS[1:])
     kinds = ("circle", "square", "triangle", "star", "cross", "ring")
     colors = [c for c in COLORS if c not in ("red", "blue")]  # the boxes' own colors
-    off = span_between(rng, difficulty, (0.65, 1.0), (0.25, 0.45))
+    off = rng.uniform(*span(difficulty, (0.65, 1.0), (0.25, 0.45)))
 
     def attempt() -> World | None:
         looks = [(pick(rng, colors), pick(rng, kinds)) for _ in range(rng.randint(1, 3))]
@@ -178,10 +178,10 @@ def spatial(rng: random.Random, difficulty: float) -> World:
     choices = tuple(rng.sample(YES_NO, 2))
     yes = rng.random() < 0.5
     apart = between(difficulty, 18, 10)
-    radii = (between(difficulty, 13, 8), between(difficulty, 20, 12))
+    radii = span(difficulty, (13, 20), (8, 12))
 
     def attempt() -> World | None:
-        things = scatter(rng, count_between(rng, difficulty, (2, 3), (4, 6)), radii)
+        things = scatter(rng, count(rng, span(difficulty, (2, 3), (4, 6))), radii)
         known = unique(things)
         if len(known) < 2:
             return None
@@ -210,11 +210,11 @@ def similarity(rng: random.Random, difficulty: float) -> World:
     Each image has its own ground and its own mean color, so that neither is a cue.
     """
     answer = rng.randrange(2)
-    count = count_between(rng, difficulty, (2, 3), (4, 5))
+    number = count(rng, span(difficulty, (2, 3), (4, 5)))
     reference: list[Thing] = []
     while len(reference) < 2:
-        radii = (between(difficulty, 14, 9), between(difficulty, 20, 13))
-        reference = scatter(rng, count, radii)
+        radii = span(difficulty, (14, 20), (9, 13))
+        reference = scatter(rng, number, radii)
     fewer = int(len(reference) > 2 and rng.random() < between(difficulty, 0.25, 0.65))
     more = fewer + (1 if rng.random() < between(difficulty, 0.5, 1) else 2)
     edits = [fewer, more] if answer == 0 else [more, fewer]
@@ -248,7 +248,7 @@ def jigsaw(rng: random.Random, difficulty: float) -> World:
         y, x = rng.choice(((0, 0), (0, HALF), (HALF, 0)))
         bad = canvas[y : y + HALF, x : x + HALF]
     elif wrong == "scene":
-        turned = slant + span_between(rng, difficulty, (0.6, 2.5), (0.2, 0.5))
+        turned = slant + rng.uniform(*span(difficulty, (0.6, 2.5), (0.2, 0.5)))
         others = scatter(rng, rng.randint(3, 5), (16, 26), gap=-12)
         bad = _striped(ground, ink, turned, width, phase, others)[HALF:, HALF:]
     else:
