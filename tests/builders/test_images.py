@@ -10,12 +10,18 @@ from messages import raises
 from PIL import Image
 from training_factory import BLACK, GREEN, RED, WHITE, difference, near, photo, ring, save, turned
 
-from transferscope.builders import BUILDERS, prompts
-from transferscope.builders import source_images as pictures
-from transferscope.builders.annotations import find, rows_of, within
-from transferscope.builders.markers import boxed, circled, legible, place
+from transferscope.builders import BUILDERS, markers, prompts, source_files
+from transferscope.builders.markers import (
+    boxed,
+    circled,
+    legible,
+    place,
+    resized,
+    scaled,
+    to_height,
+)
 from transferscope.builders.record import Skip, Unusable
-from transferscope.builders.source_images import open_picture, resized, scaled, to_height
+from transferscope.builders.source_files import find, open_picture, rows_of, within
 from transferscope.errors import DataError
 from transferscope.tasks import untrusted
 
@@ -245,7 +251,7 @@ def test_damaged_missing_and_huge_images_are_unusable(tmp_path: Path, monkeypatc
             open_picture(path)
     with pytest.raises(Unusable, match="an image that is missing"):
         open_picture(tmp_path / "none.png")
-    for module in (pictures, untrusted):
+    for module in (markers, source_files, untrusted):
         monkeypatch.setattr(module, "MAX_PIXELS", 39_999)
     (tmp_path / "large.png").write_bytes(whole)
     with pytest.raises(Unusable, match="an image of more than 39,999 pixels"):

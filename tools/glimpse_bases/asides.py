@@ -181,13 +181,13 @@ def _parts(rng: random.Random, world: World, words: tuple[str, ...]) -> Asides:
 
 
 def _semantic(rng: random.Random, world: World) -> Asides:
-    kind = world.known["figures"][0].kind
+    kind = world.known["posed"][0].kind
     return [[Ask("What thing is in the images?", kind, KINDS)], *_parts(rng, world, KIND_PARTS)]
 
 
 def _functional(rng: random.Random, world: World) -> Asides:
     asides, k = _parts(rng, world, TOOL_PARTS), rng.randrange(2)
-    kind, text = world.known["figures"][k].kind, f"What tool is in the {ORDINALS[k]} image?"
+    kind, text = world.known["posed"][k].kind, f"What tool is in the {ORDINALS[k]} image?"
     return [[Ask(text, kind, tuple(TOOLS))], *asides]
 
 

@@ -82,7 +82,7 @@ def _objects(world: World) -> Labels:
 def _parts(world: World) -> Labels:
     labels = [
         [Label(None, figure.kind), *(Label(place, name) for name, place in figure.parts.items())]
-        for figure in world.known["figures"]
+        for figure in world.known["posed"]
     ]
     labels[0] += point_labels({"R": world.known["place"]})
     labels[1] += point_labels(world.known["points"])

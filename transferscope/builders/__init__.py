@@ -1,9 +1,8 @@
 """Training items for BLINK's tasks, from the data sets that the benchmark was made of.
 
     record.py         Candidate, Made, Skip, Unusable, Builder
-    annotations.py    a data set's folder and its annotation files
-    source_images.py  images opened safely, in RGB, at the benchmark's sizes
-    markers.py        circled points and boxes, with letters
+    source_files.py   a data set's folder, its annotation files and images
+    markers.py        the benchmark's sizes; circled points and boxes, with letters
     camera.py         the angle by which a camera moved around an object
     prompts.py        the benchmark's wording
     leaks.py          images that are in the evaluation split too
@@ -17,9 +16,8 @@ What a task's module holds, `relative_depth` being the model for all:
   `docs/datasets.md` has our choices and what is known of an overlap with the benchmark, whose own
   split is never read;
 - `candidates` and `make` (`record.Builder`). A damaged line is a `Skip`, a missing or unreadable
-  annotation file a `DataError` (`annotations.find`, `annotations.json_of`, ...). File names go
-  through `annotations.within` or `located`, images through `source_images.open_picture`, the
-  wording through `prompts`;
+  annotation file a `DataError` (`source_files.find`, `json_of`, ...). File names go
+  through `within` or `located`, images through `open_picture`, the wording through `prompts`;
 - `BUILDER`, a `Builder`, and a line in `BUILDERS` below.
 
 It writes nothing, and does not balance, shuffle items, or look for leaks: `build` does.

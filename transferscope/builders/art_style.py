@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from transferscope.builders.annotations import find, within
+from transferscope.builders.markers import resized
 from transferscope.builders.prompts import ART_STYLE
 from transferscope.builders.record import Builder, Candidate, Made, Skip
-from transferscope.builders.source_images import open_picture, resized
+from transferscope.builders.source_files import find, open_picture, within
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
 
@@ -112,7 +112,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     order = (match, odd) if answer == 0 else (odd, match)
     sources = tuple(open_picture(within(folder, name)) for name in (reference, *order))
     return Made(
-        *ART_STYLE,
+        ART_STYLE,
         images=tuple(resized(one, min(1, SHORT_SIDE / min(one.size))) for one in sources),
         sources=sources,
         origin={

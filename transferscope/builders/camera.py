@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
+from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import binary_dilation, gaussian_filter
-from scipy.signal import fftconvolve
 from scipy.spatial.transform import Rotation
 
 WIDTH = 120
@@ -146,4 +146,7 @@ def _correlation(one: View, other: View) -> Float[np.ndarray, "shift_down shift_
 
 def _sums(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Sum of one times the other, shifted; no shift stands in the middle."""
-    return np.asarray(fftconvolve(other, one[::-1, ::-1]))
+    height, width = one.shape
+    size = next_fast_len(2 * height - 1, real=True), next_fast_len(2 * width - 1, real=True)
+    waves = np.asarray(rfft2(other, size)) * np.asarray(rfft2(one[::-1, ::-1], size))
+    return np.asarray(irfft2(waves, size))[: 2 * height - 1, : 2 * width - 1]

@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.builders.annotations import find, json_of, located
 from transferscope.builders.prompts import counting
 from transferscope.builders.record import Builder, Candidate, Made, Skip
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, json_of, located, open_picture
 from transferscope.errors import DataError
 
 SOURCE = "amt"
@@ -43,8 +42,8 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     """One for each complex question with a count of 0 to 6."""
     path = find(root, "train.json", "tallyqa/train.json")
     questions, tests = _questions(path), path.with_name("test.json")
-    asked = _questions(tests) if tests.is_file() else []
-    tested = {str(one.get("image")) for one in asked if isinstance(one, dict)}
+    held_out = _questions(tests) if tests.is_file() else []
+    tested = {str(one.get("image")) for one in held_out if isinstance(one, dict)}
     for number, one in enumerate(questions, 1):
         where = f"{path.name}, question {number}"
         try:
@@ -79,7 +78,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     shuffled = [others[index] for index in rng.permutation(3)]
     choices = tuple(str(n) for n in (*shuffled[:answer], count, *shuffled[answer:]))
     return Made(
-        *counting(question, choices),
+        counting(question, choices),
         images=(image,),
         sources=(image,),
         origin={

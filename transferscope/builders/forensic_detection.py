@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from transferscope.builders.annotations import find, table_of, within
 from transferscope.builders.prompts import FORENSIC_DETECTION
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, open_picture, table_of, within
 
 SIDE = 512
 """Width and height of the benchmark's images, in pixels."""
@@ -68,7 +67,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     names.insert(answer, candidate.key)
     sources = tuple(open_picture(within(root, name)) for name in names)
     return Made(
-        *FORENSIC_DETECTION,
+        FORENSIC_DETECTION,
         images=tuple(_square(image, name) for image, name in zip(sources, names, strict=True)),
         sources=sources,
         origin={

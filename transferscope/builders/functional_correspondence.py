@@ -18,11 +18,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from transferscope.builders.annotations import find, rows_of, within
-from transferscope.builders.markers import Point, corresponding, legible, lettered_points, rounded
+from transferscope.builders.markers import (
+    Point,
+    corresponding,
+    legible,
+    lettered_points,
+    rounded,
+    to_height,
+)
 from transferscope.builders.prompts import functional_correspondence
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture, to_height
+from transferscope.builders.source_files import find, open_picture, rows_of, within
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
 

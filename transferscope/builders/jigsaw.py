@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from transferscope.builders.annotations import find, located, rows_of
 from transferscope.builders.prompts import JIGSAW
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, located, open_picture, rows_of
 
 ADDRESS = "https://static01.nyt.com/"
 
@@ -83,7 +82,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     shown = photo.crop((0, 0, 2 * width, 2 * height))
     shown.paste((0, 0, 0), (width, height, 2 * width, 2 * height))
     return Made(
-        *JIGSAW,
+        JIGSAW,
         images=(shown, right, wrong) if answer == 0 else (shown, wrong, right),
         sources=(source,),
         origin={

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from transferscope.builders.record import Unusable
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import open_picture
 from transferscope.errors import DataError, StudyError
 from transferscope.suites.folder import FolderSuite
 from transferscope.suites.hub import parquet

@@ -1,4 +1,4 @@
-"""Markers in the benchmark's style: circled points with letters, and boxes with letters.
+"""Images at the benchmark's sizes, and markers in its style: circled points and lettered boxes.
 
 A point is a hollow circle, its label white letters on a black rectangle above it, or below where
 the image ends above. A box has a tab with its letter in its top left corner. Sizes are measured on
@@ -18,10 +18,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from transferscope.builders.prompts import Wording
-from transferscope.builders.record import Made
+from transferscope.builders.record import Made, Unusable
+from transferscope.tasks.untrusted import MAX_PIXELS
 
 Color = tuple[int, int, int]
 RED, GREEN, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (255, 255, 255), (0, 0, 0)
+
+HEIGHT = 1024
+"""Height to which the benchmark brought images before it drew points on them (not for depth)."""
 
 PAD = 2
 """Pixels between a label's border and its letters."""
@@ -100,15 +104,8 @@ def lettered_points(
 ) -> dict[str, Point] | None:
     """Four points by letter, A to D, on an image of (width, height).
 
-    Args:
-        right: gets the letter at index `answer`.
-        others: three of them get the other letters, at random, but so that no marker hides another.
-        answer: 0 to 3.
-        size: of the image, in pixels.
-        rng: this candidate's own.
-
-    Returns:
-        None where no three of the others go with the right one.
+    The right one gets the letter at index `answer`, three of the others the rest, at random, but so
+    that no marker hides another; None where no three of them go with it.
     """
     shuffled = [others[index] for index in rng.permutation(len(others))]
     apart = [other for other in shuffled if legible({"A": right, "B": other}, size)]
@@ -147,7 +144,7 @@ def corresponding(
     """An item with a reference point on one view and lettered points on another."""
     images = circled(views[0], {"REF": reference}), circled(views[1], points)
     lettered = {letter: rounded(at) for letter, at in points.items()}
-    return Made(*wording, images, sources, {**origin, "points": lettered})
+    return Made(wording, images, sources, {**origin, "points": lettered})
 
 
 def rounded(point: Point) -> list[float]:
@@ -200,3 +197,30 @@ def _font(radius: int) -> ImageFont.FreeTypeFont:
     if not isinstance(font, ImageFont.FreeTypeFont):  # a Pillow built without FreeType
         raise RuntimeError("Pillow without FreeType cannot draw letters of a chosen size")
     return font
+
+
+def to_height(image: Image.Image, height: int = HEIGHT) -> tuple[Image.Image, float]:
+    """An image resized to a height, and the factor by which its coordinates grow.
+
+    Raises:
+        Unusable: it would have more than `MAX_PIXELS`.
+    """
+    factor = height / image.height
+    width = max(1, round(image.width * factor))
+    if width * height > MAX_PIXELS:
+        raise Unusable(f"an image of more than {MAX_PIXELS:,} pixels", f"{width} x {height}")
+    return image.resize((width, height), Image.Resampling.LANCZOS), factor
+
+
+def resized(image: Image.Image, factor: float) -> Image.Image:
+    """An image whose width and height are multiplied."""
+    if factor == 1:
+        return image
+    width, height = (max(1, round(length * factor)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def scaled(point: Sequence[float], factor: float) -> tuple[float, float]:
+    """Where a point (x, y), from the center of the top left pixel, is on the resized image."""
+    x, y = point
+    return (x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from transferscope.builders.annotations import find, json_of, within
 from transferscope.builders.camera import (
     WIDTH,
     View,
@@ -30,13 +29,13 @@ from transferscope.builders.camera import (
 )
 from transferscope.builders.prompts import MULTI_VIEW_REASONING
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, json_of, open_picture, within
 from transferscope.errors import DataError
 
 CATEGORIES = ("bottle", "bowl", "camera", "can", "laptop", "mug")
 
 LEAST, MOST = 20.0, 120.0
-"""Degrees between a clip's first and last frame."""
+"""Degrees between a clip's first and last frame; beyond, two frames could not show the way."""
 
 STEADY = 0.7
 """Least part of all movement that goes the clip's way."""
@@ -84,7 +83,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     shown = [frames[last], frames[0]] if backwards else [frames[0], frames[last]]
     images = tuple(open_picture(folder / f"{frame}.jpg") for frame in shown)
     return Made(
-        *MULTI_VIEW_REASONING,
+        MULTI_VIEW_REASONING,
         images=images,
         sources=images,
         origin={

@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.builders.annotations import find, within
 from transferscope.builders.markers import Box, boxed
 from transferscope.builders.prompts import object_localization
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, open_picture, within
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
 
@@ -150,7 +149,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     boxes = (right, wrong) if answer == 0 else (wrong, right)
     drawn = {letter: _edges(box, size) for letter, box in zip("AB", boxes, strict=True)}
     return Made(
-        *object_localization(thing),
+        object_localization(thing),
         images=(boxed(source, drawn),),
         sources=(source,),
         origin={
@@ -185,13 +184,9 @@ def overlap(one: Box, other: Box) -> float:
 
 def _edges(box: Box, size: tuple[int, int]) -> Box:
     """The outermost pixels of a box, which its edges are drawn on."""
-    left, top = max(round(box[0]), 0), max(round(box[1]), 0)
-    return (
-        left,
-        top,
-        max(min(round(box[2]), size[0]) - 1, left),
-        max(min(round(box[3]), size[1]) - 1, top),
-    )
+    left, top = (max(round(value), 0) for value in box[:2])
+    right, bottom = (min(round(v), side) - 1 for v, side in zip(box[2:], size, strict=True))
+    return left, top, max(right, left), max(bottom, top)
 
 
 BUILDER = Builder("LVIS v1", ("lvis_v1_train.json", "train2017/*.jpg"), 2, candidates, make)

@@ -5,6 +5,7 @@ texts are known from the benchmark's published statistics, and the tests hold th
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from transferscope.tasks import with_choices
@@ -17,13 +18,14 @@ _POINTS = ("Point A", "Point B", "Point C", "Point D")
 
 
 class Wording(NamedTuple):
-    """The texts of an item, in the order of `Made`."""
+    """The texts of an item."""
 
     question: str
     """The short question, as the benchmark's `question` column has it."""
     prompt: str
     """The whole text put to a model."""
     choices: tuple[str, ...]
+    """Texts without letters."""
 
 
 def _wording(
@@ -42,25 +44,26 @@ def _wording(
     return Wording(question, prompt + end, tuple(choices))
 
 
-ART_STYLE = _wording(
+_run_on = partial(_wording, run_on=True)
+_with_line_end = partial(_wording, end="\n")
+
+ART_STYLE = _with_line_end(
     "Which image shares the same style as the reference image?",
     "Some most common art painting styles include Realism, Impressionism, Expressionism, Pop Art, "
     "and Cubism. Given the following images of art paintings, use the first image as the reference "
     "image, and determine which one of the second or the third image shares the same style as the "
     "reference image?",
     _ORDER[1:3],
-    end="\n",
 )
 
-FORENSIC_DETECTION = _wording(
+FORENSIC_DETECTION = _with_line_end(
     "Which image is most likely to be a real photograph?",
     "You are a judge in a photography competition, and now you are given the four images. Please "
     "examine the details and tell which one of them is most likely to be a real photograph.",
     _ORDER,
-    end="\n",
 )
 
-JIGSAW = _wording(
+JIGSAW = _with_line_end(
     "Which image is the missing part in the first image?",
     "Given the first image with the lower right corner missing, can you tell which one of the "
     "second image or the third image is the missing part? Imagine which image would be more "
@@ -68,10 +71,9 @@ JIGSAW = _wording(
     "edges of the images.",
     _ORDER[1:3],
     lead=f"{CHOICES}\n",
-    end="\n",
 )
 
-MULTI_VIEW_REASONING = _wording(
+MULTI_VIEW_REASONING = _run_on(
     "The first image is from the beginning of the video and the second image is from the end. Is "
     "the camera moving left or right when shooting the video?",
     "The images are frames from a video. The video is shooting a static scene. The camera is "
@@ -80,7 +82,6 @@ MULTI_VIEW_REASONING = _wording(
     "moving left or right when shooting the video?",
     ("left", "right"),
     OPTIONS,
-    run_on=True,
 )
 
 RELATIVE_DEPTH = _wording(
@@ -91,16 +92,15 @@ RELATIVE_DEPTH = _wording(
 )
 
 # Its grammar is the benchmark's.
-RELATIVE_REFLECTANCE = _wording(
+RELATIVE_REFLECTANCE = _run_on(
     "Which point has darker surface color, or the colors is about the same?",
     "Two points are annotated on the image, labeled by A and B. Consider the surface color of the "
     "points (the albedo of the surface, without the effect of shading). Which point has darker "
     "surface color, or the colors is about the same?",
     ("A is darker", "B is darker", "About the same"),
-    run_on=True,
 )
 
-SEMANTIC_CORRESPONDENCE = _wording(
+SEMANTIC_CORRESPONDENCE = _with_line_end(
     "Which point is corresponding to the reference point?",
     "Humans can find corresponding points for different objects in the same category. For "
     "instance, if there are images of two different cats, then the left ear tip of one cat "
@@ -111,10 +111,9 @@ SEMANTIC_CORRESPONDENCE = _wording(
     "Select between the choices on the second image and find the corresponding point for the "
     "reference point. Which point is corresponding to the reference point?",
     _POINTS,
-    end="\n",
 )
 
-VISUAL_CORRESPONDENCE = _wording(
+VISUAL_CORRESPONDENCE = _run_on(
     "Which point on the second image corresponds to the point in the first image?",
     "A point is circled on the first image, labeled with REF. We change the camera position or "
     "lighting and shoot the second image. You are given multiple red-circled points on the second "
@@ -122,7 +121,6 @@ VISUAL_CORRESPONDENCE = _wording(
     "corresponds to the point in the first image?",
     _POINTS,
     OPTIONS,
-    run_on=True,
 )
 
 VISUAL_SIMILARITY = _wording(
@@ -140,7 +138,7 @@ def counting(question: str, choices: Sequence[str]) -> Wording:
 
 def functional_correspondence(action: str) -> Wording:
     """Functional_Correspondence for an action, e.g. `Mix`."""
-    return _wording(
+    return _with_line_end(
         "Which point is corresponding to the reference point?",
         "Humans can find corresponding points for the same action between different objects. For "
         'instance, if a person uses a pot versus a hammer to "Mash Pound", then the handle of the '
@@ -153,13 +151,12 @@ def functional_correspondence(action: str) -> Wording:
         "second image and find the corresponding point for the reference point, if we use both "
         f'items for the action: "{action}". Which point is corresponding to the reference point?',
         _POINTS,
-        end="\n",
     )
 
 
 def object_localization(thing: str) -> Wording:
     """Object_Localization for an object's spoken name, e.g. `flower arrangement`."""
-    return _wording(
+    return _run_on(
         f"Which bounding box more accurately localizes and encloses the {thing}?",
         "A bounding box is an annotated rectangle surrounding an object. The edges of bounding "
         "boxes should touch the outermost pixels of the object that is being labeled. Given the "
@@ -167,7 +164,6 @@ def object_localization(thing: str) -> Wording:
         f"localizes and encloses the {thing}?",
         ("Box A", "Box B"),
         OPTIONS,
-        run_on=True,
     )
 
 

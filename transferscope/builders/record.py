@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL.Image import Image
 
+from transferscope.builders.prompts import Wording
 from transferscope.errors import DataError
 
 
@@ -62,14 +63,8 @@ class Unusable(DataError):
 class Made:
     """An item, ready to be written."""
 
-    question: str
-    """The short question, as the benchmark's `question` column has it."""
-
-    prompt: str
-    """The whole text put to a model, word for word as the benchmark has it."""
-
-    choices: tuple[str, ...]
-    """Texts without letters. The one at the wanted position is right."""
+    wording: Wording
+    """The choice at the wanted position is right."""
 
     images: tuple[Image, ...]
     """What the item shows, RGB, markers drawn."""

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from transferscope.builders.annotations import find, located
-from transferscope.builders.markers import circled, legible
+from transferscope.builders.markers import circled, legible, resized, scaled
 from transferscope.builders.prompts import RELATIVE_DEPTH
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture, resized, scaled
+from transferscope.builders.source_files import find, located, open_picture
 from transferscope.tasks.untrusted import read_text
 
 ANNOTATIONS = ("DIW_train_val.csv", "DIW_train.csv")
@@ -76,7 +75,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     if not legible(points, image.size):
         raise Unusable("points too close to each other or to the border", candidate.key)
     return Made(
-        *RELATIVE_DEPTH,
+        RELATIVE_DEPTH,
         images=(circled(image, points),),
         sources=(source,),
         origin={

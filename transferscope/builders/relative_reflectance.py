@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.builders.annotations import find, json_of, within
-from transferscope.builders.markers import WHITE, circled, legible, rounded
+from transferscope.builders.markers import WHITE, circled, legible, rounded, to_height
 from transferscope.builders.prompts import RELATIVE_REFLECTANCE
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture, to_height
+from transferscope.builders.source_files import find, json_of, open_picture, within
 
 PER_PHOTO = 8
 """At most so many comparisons with each answer are taken from a photo, which has about 100."""
@@ -28,6 +27,7 @@ HELD_OUT = 5
 """The first of every so many photos is left out."""
 
 SAME = "E"
+ENDS = ("point1", "point2")
 
 
 def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
@@ -47,12 +47,7 @@ def _photo(path: Path, root: Path, rng: np.random.Generator) -> Iterator[Candida
     try:
         points = {point["id"]: point for point in content["intrinsic_points"]}
         compared = [
-            (
-                str(one["id"]),
-                one["darker"],
-                _position(points[one["point1"]]),
-                _position(points[one["point2"]]),
-            )
+            (str(one["id"]), one["darker"], [_position(points[one[end]]) for end in ENDS])
             for one in content["intrinsic_comparisons"]
             if _counts(one, points)
         ]
@@ -64,8 +59,8 @@ def _photo(path: Path, root: Path, rng: np.random.Generator) -> Iterator[Candida
     for darker in ("1", "2", SAME):
         of_kind = [one for one in compared if one[1] == darker]
         for index in rng.permutation(len(of_kind))[:PER_PHOTO]:
-            key, _, first, second = of_kind[index]
-            facts = (name, darker, first, second, aspect)
+            key, _, ends = of_kind[index]
+            facts = (name, darker, *ends, aspect)
             answers = (2,) if darker == SAME else (0, 1)
             yield Candidate(f"{path.stem}/{key}", f"{path.stem}{darker == SAME}", answers, facts)
 
@@ -76,7 +71,7 @@ def _counts(comparison: dict[str, Any], points: dict[Any, dict[str, Any]]) -> bo
         comparison.get("compare_what", "R") == "R"
         and comparison["darker"] in ("1", "2", SAME)
         and (comparison.get("darker_score") or 0) > 0
-        and all(points[comparison[end]].get("opaque") is True for end in ("point1", "point2"))
+        and all(points[comparison[end]].get("opaque") is True for end in ENDS)
     )
 
 
@@ -101,7 +96,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     if not legible(points, image.size):
         raise Unusable("points too close to each other or to the border", candidate.key)
     return Made(
-        *RELATIVE_REFLECTANCE,
+        RELATIVE_REFLECTANCE,
         images=(circled(image, points, WHITE),),
         sources=(source,),
         origin={

@@ -16,11 +16,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from transferscope.builders.annotations import find, json_of, within
-from transferscope.builders.markers import Point, corresponding, legible, lettered_points, rounded
+from transferscope.builders.markers import (
+    Point,
+    corresponding,
+    legible,
+    lettered_points,
+    rounded,
+    scaled,
+    to_height,
+)
 from transferscope.builders.prompts import SEMANTIC_CORRESPONDENCE
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture, scaled, to_height
+from transferscope.builders.source_files import find, json_of, open_picture, within
 from transferscope.errors import DataError
 
 LEAST = 4

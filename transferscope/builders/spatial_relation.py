@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.builders.annotations import find, located, rows_of
 from transferscope.builders.prompts import spatial_relation
 from transferscope.builders.record import Builder, Candidate, Made, Skip
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, located, open_picture, rows_of
 
 FOLDERS = tuple(
     f"{above}{name}"
@@ -87,7 +86,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     name, question, row = candidate.facts
     image = open_picture(located(root, FOLDERS, name))
     return Made(
-        *spatial_relation(question),
+        spatial_relation(question),
         images=(image,),
         sources=(image,),
         origin={

@@ -18,11 +18,17 @@ from jaxtyping import Float
 from PIL import Image
 from scipy.ndimage import gaussian_filter, maximum_filter, sobel
 
-from transferscope.builders.annotations import find
-from transferscope.builders.markers import corresponding, legible, lettered_points, rounded
+from transferscope.builders.markers import (
+    corresponding,
+    legible,
+    lettered_points,
+    rounded,
+    scaled,
+    to_height,
+)
 from transferscope.builders.prompts import VISUAL_CORRESPONDENCE
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture, scaled, to_height
+from transferscope.builders.source_files import find, open_picture
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
 

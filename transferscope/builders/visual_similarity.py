@@ -4,12 +4,9 @@
     ref/XXX/YYY.png              the reference
     distort/XXX/YYY_0.png, _1    the two that were compared with it
 
-(dreamsim repository of ssundaram21, `dataset/README.md` and `dataset/dataset.py`, which reads the
-vote from the third column and the paths from the fifth to the seventh: where the header has other
-names, those places are read.) A `right_vote` of 1 means that the right image is closer. As there,
-only triplets on which at least six people agreed are used, and only those whose `split` is `train`.
-
-The benchmark drew on the test split.
+A `right_vote` of 1 means that the right image is closer. (dreamsim repository of ssundaram21,
+`dataset/README.md` and `dataset/dataset.py`.) As there, only triplets on which at least six people
+agreed are used, and only those whose `split` is `train`; the benchmark drew on the test split.
 """
 
 import math
@@ -18,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from transferscope.builders.annotations import find, table_of, within
 from transferscope.builders.prompts import VISUAL_SIMILARITY
 from transferscope.builders.record import Builder, Candidate, Made, Skip
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, open_picture, table_of, within
 
 PLACES = {"id": 0, "right_vote": 2, "ref_path": 4, "left_path": 5, "right_path": 6}
 """Where the data set's own loader reads what it does not read by name."""
@@ -62,7 +58,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     order = [closer, farther] if answer == 0 else [farther, closer]
     images = tuple(open_picture(within(root, name)) for name in (reference, *order))
     return Made(
-        *VISUAL_SIMILARITY,
+        VISUAL_SIMILARITY,
         images=images,
         sources=images,
         origin={

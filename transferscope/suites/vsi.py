@@ -19,7 +19,7 @@ from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from transferscope.errors import DataError
 from transferscope.suites.blink import BLINK
@@ -61,8 +61,6 @@ _Text = Annotated[str, Field(min_length=1)]
 
 
 class _VsiRow(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
     id: int | _Text
     dataset: _Name
     scene_name: _Name

@@ -223,10 +223,7 @@ def _box(x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, int, int
 
 
 def _blend(
-    canvas: np.ndarray,
-    box: tuple[int, int, int, int],
-    inside: np.ndarray,
-    color: Sequence[float],
+    canvas: np.ndarray, box: tuple[int, int, int, int], inside: np.ndarray, color: Sequence[float]
 ) -> None:
     x0, y0, x1, y1 = box
     quarter = inside[0::2, 0::2].astype(np.float32)

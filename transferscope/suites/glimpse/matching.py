@@ -119,5 +119,5 @@ def _parts_world(
             "turns": [figure.turn for figure in figures],
             "mirrored": [figure.mirrored for figure in figures],
         },
-        known={"figures": figures, "parts": order, "place": place, "points": points},
+        known={"posed": figures, "parts": order, "place": place, "points": points},
     )

@@ -17,14 +17,7 @@ from transferscope.suites.glimpse.canvas import (
     mark,
     plain,
 )
-from transferscope.suites.glimpse.scene import (
-    COLORS,
-    Thing,
-    World,
-    pick,
-    retry,
-    span,
-)
+from transferscope.suites.glimpse.scene import COLORS, Thing, World, pick, retry, span
 
 SKIES: tuple[Rgb, ...] = ((150, 180, 220), (200, 190, 180), (120, 130, 150))
 
@@ -153,10 +146,7 @@ def multiview(rng: random.Random, difficulty: float) -> World:
         lead="Select from the following options.",
         choices=choices,
         answer=choices.index("right" if right else "left"),
-        scene={
-            "objects": [post.name for post in posts],
-            "degrees": round(orbit, 1),
-        },
+        scene={"objects": [post.name for post in posts], "degrees": round(orbit, 1)},
         known={"posts": posts, "views": [stands for _, stands in views]},
     )
 
@@ -177,12 +167,7 @@ def _posts(rng: random.Random) -> list[Thing]:
 
 
 def _view(
-    rng: random.Random,
-    posts: list[Thing],
-    turn: float,
-    horizon: float,
-    floor: Rgb,
-    sky: Rgb,
+    rng: random.Random, posts: list[Thing], turn: float, horizon: float, floor: Rgb, sky: Rgb
 ) -> tuple[np.ndarray, list[Stand]]:
     """The image, and where the posts are in it."""
     canvas = plain(sky)
