@@ -15,6 +15,7 @@ from training_factory import built, files_of, photo, save, shown
 from transferscope.builders import BUILDERS
 from transferscope.builders import build as driver
 from transferscope.builders.build import build
+from transferscope.builders.prompts import Wording
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 from transferscope.builders.suite_folder import journal
 from transferscope.cli import main
@@ -45,9 +46,7 @@ def builder(
         color = tuple(rng.integers(0, 256, 3).tolist())
         image = Image.new("RGB", SIZE, color)
         return Made(
-            question="Which?",
-            prompt=f"Which? {answer}",
-            choices=("a", "b", "c", "d")[:letters],
+            Wording("Which?", f"Which? {answer}", ("a", "b", "c", "d")[:letters]),
             images=(image,),
             sources=(image,),
             origin={"key": candidate.key},

@@ -10,35 +10,41 @@ from messages import raises
 from PIL import Image
 from training_factory import BLACK, GREEN, RED, WHITE, difference, near, photo, ring, save, turned
 
-from transferscope.builders import BUILDERS, prompts
-from transferscope.builders import source_images as pictures
-from transferscope.builders.annotations import find, rows_of, within
-from transferscope.builders.markers import boxed, circled, legible, place
+from transferscope.builders import BUILDERS, markers, prompts, source_files
+from transferscope.builders.markers import (
+    boxed,
+    circled,
+    legible,
+    place,
+    resized,
+    scaled,
+    to_height,
+)
 from transferscope.builders.record import Skip, Unusable
-from transferscope.builders.source_images import at_most, open_picture, scaled, to_height
+from transferscope.builders.source_files import find, open_picture, rows_of, within
 from transferscope.errors import DataError
 from transferscope.tasks import untrusted
 
 # Lengths of the benchmark's prompts, from its published statistics.
 LENGTHS = [
-    (prompts.art_style(), 373),
-    (prompts.forensic_detection(), 296),
+    (prompts.ART_STYLE, 373),
+    (prompts.FORENSIC_DETECTION, 296),
     (prompts.functional_correspondence("Mix"), 929),
     (prompts.functional_correspondence("Pull out a nail"), 941),
-    (prompts.jigsaw(), 363),
-    (prompts.multi_view_reasoning(), 369),
+    (prompts.JIGSAW, 363),
+    (prompts.MULTI_VIEW_REASONING, 369),
     (prompts.object_localization("cat"), 347),
-    (prompts.relative_depth(), 179),
-    (prompts.relative_reflectance(), 316),
-    (prompts.semantic_correspondence(), 768),
-    (prompts.visual_correspondence(), 403),
-    (prompts.visual_similarity(), 234),
+    (prompts.RELATIVE_DEPTH, 179),
+    (prompts.RELATIVE_REFLECTANCE, 316),
+    (prompts.SEMANTIC_CORRESPONDENCE, 768),
+    (prompts.VISUAL_CORRESPONDENCE, 403),
+    (prompts.VISUAL_SIMILARITY, 234),
 ]
 
 
-@pytest.mark.parametrize(("prompt", "length"), LENGTHS)
-def test_prompts_are_as_long_as_the_benchmarks(prompt: str, length: int) -> None:
-    assert len(prompt) == length
+@pytest.mark.parametrize(("wording", "length"), LENGTHS)
+def test_prompts_are_as_long_as_the_benchmarks(wording: prompts.Wording, length: int) -> None:
+    assert len(wording.prompt) == length
 
 
 def test_prompts_are_the_real_ones_to_the_character(real_items: Path) -> None:
@@ -47,22 +53,22 @@ def test_prompts_are_the_real_ones_to_the_character(real_items: Path) -> None:
         asked = json.loads((folder / "request.json").read_text(encoding="utf-8"))
         prompt = asked["query"].rpartition("'> ")[2]
         expected = {
-            "blink_depth": prompts.relative_depth(),
-            "blink_jigsaw": prompts.jigsaw(),
+            "blink_depth": prompts.RELATIVE_DEPTH,
+            "blink_jigsaw": prompts.JIGSAW,
             "blink_spatial": prompts.spatial_relation(prompt.partition("\n")[0]),
         }[folder.parent.name]
-        assert prompt == expected
+        assert prompt == expected.prompt
     assert len(folders) == 120
 
 
 def test_counting_and_localization_ask_as_items_that_others_published() -> None:
     # Three of the benchmark's items in haoningwu3639/SpatialScore.
-    assert prompts.counting("How many toilets have lids?", ("4", "1", "3", "2")) == (
+    assert prompts.counting("How many toilets have lids?", ("4", "1", "3", "2")).prompt == (
         "How many toilets have lids?\nSelect from the following choices.\n"
         "(A) 4\n(B) 1\n(C) 3\n(D) 2"
     )
     for thing in ("train (railroad vehicle)", "polo shirt"):
-        assert prompts.object_localization(thing).endswith(
+        assert prompts.object_localization(thing).prompt.endswith(
             "Given the two bounding boxes on the image, labeled by A and B, which bounding box "
             f"more accurately localizes and encloses the {thing}? Select from the following "
             "options.\n(A) Box A\n(B) Box B"
@@ -71,10 +77,10 @@ def test_counting_and_localization_ask_as_items_that_others_published() -> None:
 
 def test_prompts_of_questions_end_in_their_lettered_choices() -> None:
     # Shortest and longest of the benchmark's: 86 to 133 and 72 to 102 characters.
-    counting = prompts.counting("How many blue floats are there?", ("1", "2", "3", "4"))
+    counting = prompts.counting("How many blue floats are there?", ("1", "2", "3", "4")).prompt
     assert counting.endswith("choices.\n(A) 1\n(B) 2\n(C) 3\n(D) 4")
     assert 86 <= len(counting) <= 133
-    relation = prompts.spatial_relation("Is the cat left of the dog?")
+    relation = prompts.spatial_relation("Is the cat left of the dog?").prompt
     assert relation.endswith("?\nSelect from the following choices.\n(A) yes\n(B) no")
     assert 72 <= len(relation) <= 102
 
@@ -245,7 +251,7 @@ def test_damaged_missing_and_huge_images_are_unusable(tmp_path: Path, monkeypatc
             open_picture(path)
     with pytest.raises(Unusable, match="an image that is missing"):
         open_picture(tmp_path / "none.png")
-    for module in (pictures, untrusted):
+    for module in (markers, source_files, untrusted):
         monkeypatch.setattr(module, "MAX_PIXELS", 39_999)
     (tmp_path / "large.png").write_bytes(whole)
     with pytest.raises(Unusable, match="an image of more than 39,999 pixels"):
@@ -257,12 +263,12 @@ def test_damaged_missing_and_huge_images_are_unusable(tmp_path: Path, monkeypatc
 def test_points_move_with_their_image() -> None:
     image = Image.new("RGB", (90, 60), BLACK)
     image.paste(WHITE, (30, 20, 33, 23))  # center of the middle one: (31, 21)
-    for resized, factor in (to_height(image, 240), to_height(image, 20), at_most(image, 45)):
+    for moved, factor in (to_height(image, 240), to_height(image, 20), (resized(image, 0.5), 0.5)):
         x, y = scaled((31, 21), factor)
-        rows, columns = (np.asarray(resized)[..., 0] > 100).nonzero()
+        rows, columns = (np.asarray(moved)[..., 0] > 100).nonzero()
         assert columns.mean() == pytest.approx(x, abs=0.6)
         assert rows.mean() == pytest.approx(y, abs=0.6)
-    assert at_most(image, 500) == (image, 1.0)
+    assert resized(image, 1) is image
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/etc/passwd", "a/../../x", "", "a\0b", "..\\x.jpg"])

@@ -21,7 +21,7 @@ from training_factory import (
 
 from transferscope.builders.build import build
 from transferscope.builders.markers import circled
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import open_picture
 from transferscope.errors import DataError
 
 TASK = "Relative_Depth"

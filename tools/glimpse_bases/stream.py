@@ -7,18 +7,22 @@ the task's own question is among them, except for `HELD_OUT`.
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from tools.glimpse_bases.worlds import several, single
+from tools.glimpse_bases.asides import KIND_PARTS, SLANTS, TOOL_PARTS
+from tools.glimpse_bases.labels import BANDS, Label
+from tools.glimpse_bases.questions import Ask
+from tools.glimpse_bases.worlds import Scene, several, single, task_scene
 from transferscope.suites.glimpse import VERSION
 from transferscope.suites.glimpse.canvas import SIZE, frame
-from transferscope.suites.glimpse.figures import KIND_PARTS, KINDS, TOOL_PARTS, TOOLS
+from transferscope.suites.glimpse.figures import KINDS, TOOLS
 from transferscope.suites.glimpse.generators import GENERATORS
-from transferscope.suites.glimpse.scene import COLORS, SHAPES, Ask, Label, World
+from transferscope.suites.glimpse.scene import COLORS, SHAPES
 from transferscope.suites.glimpse.surfaces import ALBEDO, FAKES, STYLES
-from transferscope.suites.glimpse.tabletop import FITS, SLANTS
+from transferscope.suites.glimpse.tabletop import FITS
 from transferscope.tasks import LETTERS, with_choices
 
 HELD_OUT = ("Functional_Correspondence", "Object_Localization", "Visual_Similarity")
@@ -52,8 +56,8 @@ WEIGHTS: Mapping[str, float] = {
 }
 """How often a world is drawn, relative to the others; 1 where not named."""
 
-WORLDS: dict[str, Callable[[random.Random, float], World]] = {
-    **GENERATORS,
+WORLDS: dict[str, Callable[[random.Random], Scene]] = {
+    **{task: partial(task_scene, task) for task in GENERATORS},
     "single": single,
     "several": several,
 }
@@ -66,7 +70,7 @@ LABELS: tuple[str, ...] = tuple(
             *COLORS,
             *SHAPES,
             *(f"@{letter}" for letter in "ABCDR"),
-            *("near", "middle", "far"),
+            *BANDS,
             *ALBEDO,
             "shadow",
             *KIND_PARTS,
@@ -109,21 +113,22 @@ def example(index: int, seed: int, *, dose: float = 0.06) -> Example:
     rng = random.Random(f"{VERSION}/pretrain/{seed}/{index}")
     names = list(WORLDS)
     world = rng.choices(names, [WEIGHTS.get(name, 1) for name in names])[0]
-    drawn = WORLDS[world](rng, 0)
+    drawn = WORLDS[world](rng)
     images = np.stack([frame(image) for image in drawn.images])
     turns = _turns(rng, drawn, dose * DOSE.get(world, 1))
     return Example(world, images, turns, _dense(drawn.labels))
 
 
-def _turns(rng: random.Random, world: World, chance: float) -> list[tuple[str, str]]:
+def _turns(rng: random.Random, scene: Scene, chance: float) -> list[tuple[str, str]]:
     """Up to six auxiliary turns, some with choices, and the task's own question by chance."""
-    chains = rng.sample(world.asides, len(world.asides))
+    chains = rng.sample(scene.asides, len(scene.asides))
     turns: dict[str, str] = {}
     for ask in [ask for chain in chains for ask in chain][:6]:
         question, answer = _with_choices(rng, ask) if rng.random() < 0.4 else ask[:2]
         turns.setdefault(question, answer)
     listed = list(turns.items())
-    if world.question and rng.random() < chance:
+    world = scene.world
+    if world and rng.random() < chance:
         text = with_choices(world.question, world.choices, world.lead)
         place = 0 if rng.random() < 0.5 else rng.randrange(len(listed) + 1)
         listed.insert(place, (text, f"({LETTERS[world.answer]})"))

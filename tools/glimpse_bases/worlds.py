@@ -1,35 +1,56 @@
-"""Scenes that belong to no task: single pictures with marked points, and sets of pictures."""
+"""Scenes with questions and labels: the tasks' own, single pictures, and sets of pictures."""
 
 import random
+from typing import NamedTuple
 
-from transferscope.suites.glimpse.canvas import mark
-from transferscope.suites.glimpse.questions import (
+import numpy as np
+
+from tools.glimpse_bases.asides import ASKERS, Asides
+from tools.glimpse_bases.labels import LABELERS, Labels, point_labels, thing_labels
+from tools.glimpse_bases.questions import (
     COUNTS,
     REGIONS,
+    Ask,
     listing,
     point_questions,
+    region,
     same_things,
     scene_questions,
 )
+from transferscope.suites.glimpse.canvas import mark
+from transferscope.suites.glimpse.generators import GENERATORS
 from transferscope.suites.glimpse.scene import (
     COLORS,
     OPPOSITE,
     ORDINALS,
     YES_NO,
-    Ask,
     Thing,
     World,
     edited,
     paint,
-    point_labels,
-    region,
     relation,
     scatter,
-    thing_labels,
 )
 
 
-def single(rng: random.Random, _: float = 0) -> World:
+class Scene(NamedTuple):
+    """One drawn scene with all that the bases learn about it."""
+
+    images: list[np.ndarray]
+    """uint8 (112, 112, 3) each, not yet framed."""
+    labels: Labels
+    asides: Asides
+    world: World | None = None
+    """None for the scenes that belong to no task."""
+
+
+def task_scene(task: str, rng: random.Random) -> Scene:
+    """A scene of one of the suite's tasks."""
+    world = GENERATORS[task](rng, 0)
+    return Scene(world.images, LABELERS[task](world), ASKERS[task](rng, world), world)
+
+
+def single(rng: random.Random) -> Scene:
     """One picture of one to five things, often with marked points and a caption."""
     things = scatter(rng, rng.randint(1, 5), (8, 18))
     image = paint(rng, things)
@@ -45,13 +66,11 @@ def single(rng: random.Random, _: float = 0) -> World:
         ordered = sorted(things, key=lambda t: (int(t.y * 3 / 112), t.x))
         caption = ", ".join(f"{t.name} {region(t.x, t.y)}" for t in ordered)
         asides.append([Ask("Describe the image.", caption)])
-    return World(images=[image], labels=[labels], asides=asides)
+    return Scene([image], [labels], asides)
 
 
-def _about_points(
-    rng: random.Random, things: list[Thing], marked: dict[str, Thing]
-) -> list[list[Ask]]:
-    asks: list[list[Ask]] = []
+def _about_points(rng: random.Random, things: list[Thing], marked: dict[str, Thing]) -> Asides:
+    asks: Asides = []
     letters = list(marked)
     for letter in rng.sample(letters, min(2, len(letters))):
         thing = marked[letter]
@@ -83,11 +102,11 @@ def _about_points(
     return asks
 
 
-def several(rng: random.Random, _: float = 0) -> World:
+def several(rng: random.Random) -> Scene:
     """Two to four pictures; one may show what the first shows, or almost."""
     shown = [scatter(rng, rng.randint(1, 3), (10, 19)) for _ in range(rng.randint(2, 4))]
     later = range(1, len(shown))
-    asides: list[list[Ask]] = []
+    asides: Asides = []
     if rng.random() < 0.5:
         twin = rng.choice(later)
         shown[twin] = edited(rng, shown[0], 0 if rng.random() < 0.5 else rng.randint(1, 2))
@@ -104,14 +123,14 @@ def several(rng: random.Random, _: float = 0) -> World:
     if not asides:
         number = str(len(shown[0]))
         asides = [[Ask("How many objects are there in the first image?", number, COUNTS[:7])]]
-    return World(
+    return Scene(
         images=[paint(rng, things) for things in shown],
         labels=[thing_labels(things) for things in shown],
         asides=asides,
     )
 
 
-def _about_one(rng: random.Random, shown: list[list[Thing]]) -> list[list[Ask]]:
+def _about_one(rng: random.Random, shown: list[list[Thing]]) -> Asides:
     """A question that needs the right one of several pictures."""
     k, kind = rng.randrange(len(shown)), rng.randrange(4)
     if kind == 0:

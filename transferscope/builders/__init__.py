@@ -1,9 +1,8 @@
 """Training items for BLINK's tasks, from the data sets that the benchmark was made of.
 
     record.py         Candidate, Made, Skip, Unusable, Builder
-    annotations.py    a data set's folder and its annotation files
-    source_images.py  images opened safely, in RGB, at the benchmark's sizes
-    markers.py        circled points and boxes, with letters
+    source_files.py   a data set's folder, its annotation files and images
+    markers.py        the benchmark's sizes; circled points and boxes, with letters
     camera.py         the angle by which a camera moved around an object
     prompts.py        the benchmark's wording
     leaks.py          images that are in the evaluation split too
@@ -13,19 +12,12 @@
 
 What a task's module holds, `relative_depth` being the model for all:
 
-- a docstring that names the files it looks for, their content and its source, and what is known
-  of an overlap with the benchmark (whose own split is never read);
-- `candidates(root, seed)`: everything that the annotations offer, as `Candidate`s, in an order
-  that is always the same (`build` shuffles); a damaged line is a `Skip`, a missing or unreadable
-  annotation file a `DataError` (`annotations.find`, `annotations.json_of`, ...). It opens no
-  image. A candidate's `answers` are the positions that its right answer can take: all of them
-  where points or images can be exchanged; `group` names what must not be used twice too soon
-  (the image);
-- `make(root, candidate, answer, rng)`: one candidate as a `Made` item whose right choice stands at
-  index `answer`; raises `Unusable(reason, where)` where it cannot. Reasons are a few words without
-  names or numbers, since they are counted. File names go through `annotations.within`, images
-  through `source_images.open_picture`; all randomness is `rng`'s. `Made.sources` are the
-  unmarked images;
+- a docstring that names the files it looks for, their content and its source; the task's part of
+  `docs/datasets.md` has our choices and what is known of an overlap with the benchmark, whose own
+  split is never read;
+- `candidates` and `make` (`record.Builder`). A damaged line is a `Skip`, a missing or unreadable
+  annotation file a `DataError` (`source_files.find`, `json_of`, ...). File names go
+  through `within` or `located`, images through `open_picture`, the wording through `prompts`;
 - `BUILDER`, a `Builder`, and a line in `BUILDERS` below.
 
 It writes nothing, and does not balance, shuffle items, or look for leaks: `build` does.

@@ -5,16 +5,8 @@
     wikiart_csv/style_class.txt    `NUMBER STYLE`, one style a line
     wikiart/STYLE/*.jpg            the paintings; STYLE folders in the folder itself will do as well
 
-These are the two archives as distributed, unpacked beside each other. The repository's folder
-`Style` with the same files is read too.
-
 (ArtGAN repository of cs-chan, `WikiArt Dataset`.) Names are taken as they are, garbled ones too.
-
-An item is a reference, a painting of the same style and one of another. Ours: all three are of the
-five styles that the question names (as often each, as far as they go), reference and match are by
-different painters, a painting that is listed under two of the styles is not used, and no painting
-is used twice. Which of WikiArt's paintings the benchmark shows is not known: build with
-`--against`.
+No painting is used twice, nor one that is listed under two of the styles.
 """
 
 import re
@@ -23,12 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
-from transferscope.builders.annotations import find, within
-from transferscope.builders.prompts import LATTER, art_style
+from transferscope.builders.markers import resized
+from transferscope.builders.prompts import ART_STYLE
 from transferscope.builders.record import Builder, Candidate, Made, Skip
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, open_picture, within
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
 
@@ -55,9 +46,22 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
             paintings[style].append(row["name"])
     named = Counter(_title(name) for names in paintings.values() for name in set(names))
     for style, names in paintings.items():
-        yield from (Skip("a painting of two styles", name) for name in names if _twice(name, named))
-        paintings[style] = [name for name in dict.fromkeys(names) if not _twice(name, named)]
-    yield from _triples(paintings, np.random.default_rng(seed))
+        yield from (Skip("a painting of two styles", n) for n in names if named[_title(n)] > 1)
+        paintings[style] = [n for n in dict.fromkeys(names) if named[_title(n)] == 1]
+    rng = np.random.default_rng(seed)
+    left = {
+        style: [names[i] for i in rng.permutation(len(names))] for style, names in paintings.items()
+    }
+    going = True
+    while going:  # every style in turn gives a reference and its match; another gives the odd one
+        going = False
+        for style in STYLES:
+            pair = _pair(left[style])
+            others = [other for other in STYLES if other != style and left[other]]
+            if pair and others:
+                odd = left[others[rng.integers(len(others))]].pop()
+                yield Candidate(pair[0], style, (0, 1), (*pair, odd))
+                going = True
 
 
 _LISTS = ("wikiart_csv/", "Style/", "wikiart/wikiart_csv/", "wikiart/Style/", "")
@@ -90,38 +94,13 @@ def _title(name: str) -> str:
     return PurePosixPath(name).name
 
 
-def _painter(name: str) -> str:
-    return _title(name).partition("_")[0]
-
-
-def _twice(name: str, named: Counter[str]) -> bool:
-    return named[_title(name)] > 1
-
-
-def _triples(paintings: dict[str, list[str]], rng: np.random.Generator) -> Iterator[Candidate]:
-    """Every style in turn gives a reference and its match; another gives the odd one."""
-    left = {
-        style: [names[i] for i in rng.permutation(len(names))] for style, names in paintings.items()
-    }
-    going = True
-    while going:
-        going = False
-        for style in STYLES:
-            pair = _pair(left[style])
-            others = [other for other in STYLES if other != style and left[other]]
-            if pair is None or not others:
-                continue
-            other = left[others[rng.integers(len(others))]].pop()
-            yield Candidate(pair[0], style, (0, 1), (*pair, other))
-            going = True
-
-
 def _pair(names: list[str]) -> tuple[str, str] | None:
     """Two paintings by different painters, taken out of a list; None if it has none."""
     while len(names) > 1:
         first = names.pop()
         for place in range(len(names) - 1, -1, -1):
-            if _painter(names[place]) != _painter(first):
+            one, other = (_title(name).partition("_")[0] for name in (first, names[place]))
+            if one != other:
                 return first, names.pop(place)
     return None
 
@@ -133,10 +112,8 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     order = (match, odd) if answer == 0 else (odd, match)
     sources = tuple(open_picture(within(folder, name)) for name in (reference, *order))
     return Made(
-        question="Which image shares the same style as the reference image?",
-        prompt=art_style(),
-        choices=LATTER,
-        images=tuple(_smaller(image) for image in sources),
+        ART_STYLE,
+        images=tuple(resized(one, min(1, SHORT_SIDE / min(one.size))) for one in sources),
         sources=sources,
         origin={
             "dataset": "WikiArt",
@@ -146,15 +123,6 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
             "odd": odd,
         },
     )
-
-
-def _smaller(image: Image.Image) -> Image.Image:
-    """A painting whose shorter side is at most the benchmark's."""
-    factor = SHORT_SIDE / min(image.size)
-    if factor >= 1:
-        return image
-    width, height = (round(length * factor) for length in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 BUILDER = Builder(

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from transferscope.builders import BUILDERS
-from transferscope.builders.annotations import Misplaced
 from transferscope.builders.record import Builder, Candidate, Skip, Unusable
+from transferscope.builders.source_files import Misplaced
 from transferscope.builders.suite_folder import (
     JOURNAL,
     Built,
@@ -67,9 +67,7 @@ def build(
     against: KnownImages | None = None,
     report: Callable[[BuildProgress], None] = lambda progress: None,
 ) -> Built:
-    """Write training items of a task to a folder; see the module's text.
-
-    Fewer items than wanted are no error: `Built.made` is their number.
+    """Write training items of a task to a folder; fewer than wanted (`Built.made`) are no error.
 
     Args:
         task: one of `BUILDERS`.
@@ -101,62 +99,23 @@ def build(
     if not offered:
         raise DataError(f"{root}: no annotation of {builder.dataset} could be used{_why(skipped)}")
     against = against or KnownImages()
+    listed = hashlib.sha256()
+    for one in offered:
+        listed.update(f"{one.key}\0{one.group}\0{one.answers}\0{one.facts}\n".encode())
     settings = {
         "task": task,
         "items": items,
         "seed": seed,
         "version": VERSION,
         "against": against.digest,
-        "candidates": _digest(offered),
+        "candidates": listed.hexdigest(),
     }
     with locked(out / task) as folder:
-        done = finished(folder, _key(settings))
-        if done is None:
-            maker = _Maker(task, builder, root, folder, seed, against)
-            done = _carry_out(maker, offered, skipped, settings, report)
+        one = _Build(settings, builder, root, folder, against, offered, report)
+        done = finished(folder, one.key) or one.carry_out(skipped)
         (folder / JOURNAL).unlink(missing_ok=True)
         write_suite(out)
     return done
-
-
-def _carry_out(
-    maker: "_Maker",
-    offered: list[Candidate],
-    skipped: list[Skip],
-    settings: dict[str, Any],
-    report: Callable[[BuildProgress], None],
-) -> Built:
-    """Make items until there are enough, then write them and their record."""
-    builder, items = maker.builder, settings["items"]
-    with journal(maker.folder / JOURNAL, settings) as (known, add):
-        tries = _make(maker, offered, items, known, add, report)
-    kept, skipped = _balance(tries, builder.options, skipped)
-    if not kept:
-        raise DataError(
-            f"{maker.root}: no items with balanced answers could be made: "
-            f"{by_letter(_answers(tries.rows, builder.options))}{_why(skipped)}"
-        )
-    record = Built(
-        task=maker.task,
-        dataset=builder.dataset,
-        root=maker.root.resolve().name,
-        seed=maker.seed,
-        wanted=items,
-        made=len(kept),
-        answers=_answers(kept, builder.options),
-        candidates=len(offered),
-        tried=len(tries.rows) + len(tries.skipped),
-        skipped=_summary(skipped),
-        against=len(maker.against.names) or None,
-        version=VERSION,
-        settings=_key(settings),
-    )
-    write_build(maker.folder, kept, record)
-    return record
-
-
-def _key(settings: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _list(found: Iterable[Candidate | Skip]) -> tuple[list[Candidate], list[Skip]]:
@@ -173,58 +132,6 @@ def _list(found: Iterable[Candidate | Skip]) -> tuple[list[Candidate], list[Skip
     return list(offered.values()), skipped
 
 
-def _digest(offered: list[Candidate]) -> str:
-    content = hashlib.sha256()
-    for one in offered:
-        content.update(f"{one.key}\0{one.group}\0{one.answers}\0{one.facts}\n".encode())
-    return content.hexdigest()
-
-
-class _Tries(NamedTuple):
-    """Outcome of the candidates that were tried."""
-
-    rows: list[dict[str, Any]]
-    skipped: list[Skip]
-
-
-def _make(
-    maker: "_Maker",
-    offered: list[Candidate],
-    items: int,
-    known: dict[str, dict[str, Any]],
-    add: Callable[[dict[str, Any]], None],
-    report: Callable[[BuildProgress], None],
-) -> _Tries:
-    """Make items until every letter has its quota: equal shares, to within one."""
-    rng, options = np.random.default_rng(maker.seed), maker.builder.options
-    shares = np.full(options, items // options)
-    shares[rng.permutation(options)[: items % options]] += 1
-    quotas = shares.tolist()
-    rows: list[dict[str, Any]] = []
-    skipped: list[Skip] = []
-    for candidate in _order(offered, rng):
-        most = max((quotas[answer] for answer in candidate.answers), default=0)
-        if most == 0:  # the letters that it can take are complete
-            continue
-        free = [answer for answer in candidate.answers if quotas[answer] == most]
-        answer = int(free[rng.integers(len(free))])
-        entry = known.get(candidate.key)
-        names = (entry or {}).get("row", {}).get("images", ())
-        if entry is None or not all((maker.folder / name).is_file() for name in names):
-            entry = maker.make(candidate, answer)
-            add(entry)
-        if row := entry.get("row"):
-            rows.append(row)
-            quotas[answer] -= 1
-        else:
-            skipped.append(Skip(entry["reason"], entry["where"]))
-        tried = len(rows) + len(skipped)
-        report(BuildProgress(len(rows), items, tried))
-        if not any(quotas) or (not rows and tried == HOPELESS):
-            break
-    return _Tries(rows, skipped)
-
-
 def _order(offered: list[Candidate], rng: np.random.Generator) -> Iterator[Candidate]:
     """Shuffled, in rounds: every group once, then every group a second time, and so on."""
     shuffled = [offered[index] for index in rng.permutation(len(offered))]
@@ -236,22 +143,103 @@ def _order(offered: list[Candidate], rng: np.random.Generator) -> Iterator[Candi
     return (shuffled[place] for place in np.argsort(rounds, kind="stable"))
 
 
-class _Maker(NamedTuple):
-    """What making one item needs."""
+class _Build(NamedTuple):
+    """One build, whose candidates are known."""
 
-    task: str
+    settings: dict[str, Any]
+    """What decides the outcome."""
     builder: Builder
     root: Path
     folder: Path
-    seed: int
     against: KnownImages
+    offered: list[Candidate]
+    report: Callable[[BuildProgress], None]
 
-    def make(self, candidate: Candidate, answer: int) -> dict[str, Any]:
+    @property
+    def key(self) -> str:
+        """Changes with every setting."""
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
+
+    def carry_out(self, skipped: list[Skip]) -> Built:
+        """Make items until there are enough, then write them and their record.
+
+        Of each letter, at most one item more is kept than of the rarest.
+        """
+        options = self.builder.options
+        rows, failed = self._made()
+        skipped = [*skipped, *failed]
+        counts = _answers(rows, options)
+        fewest, most = min(counts.values()), max(counts.values())
+        limit = fewest + 1 if fewest or most <= 1 else 0  # nothing where a letter is missing
+        used: Counter[str] = Counter()
+        kept: list[dict[str, Any]] = []
+        for row in rows:
+            used[row["answer"]] += 1
+            if used[row["answer"]] <= limit:
+                kept.append(row)
+            else:
+                skipped.append(Skip(UNBALANCED, row["id"]))
+        if not kept:
+            raise DataError(
+                f"{self.root}: no items with balanced answers could be made: "
+                f"{by_letter(counts)}{_why(skipped)}"
+            )
+        record = Built(
+            task=self.settings["task"],
+            dataset=self.builder.dataset,
+            root=self.root.resolve().name,
+            seed=self.settings["seed"],
+            wanted=self.settings["items"],
+            made=len(kept),
+            answers=_answers(kept, options),
+            candidates=len(self.offered),
+            tried=len(rows) + len(failed),
+            skipped=_summary(skipped),
+            against=len(self.against.names) or None,
+            version=VERSION,
+            settings=self.key,
+        )
+        write_build(self.folder, kept, record)
+        return record
+
+    def _made(self) -> tuple[list[dict[str, Any]], list[Skip]]:
+        """Items until every letter has its quota: equal shares, to within one; and failures."""
+        rng, options = np.random.default_rng(self.settings["seed"]), self.builder.options
+        items: int = self.settings["items"]
+        shares = np.full(options, items // options)
+        shares[rng.permutation(options)[: items % options]] += 1
+        quotas = shares.tolist()
+        rows: list[dict[str, Any]] = []
+        skipped: list[Skip] = []
+        with journal(self.folder / JOURNAL, self.settings) as (known, add):
+            for candidate in _order(self.offered, rng):
+                most = max((quotas[answer] for answer in candidate.answers), default=0)
+                if most == 0:  # the letters that it can take are complete
+                    continue
+                free = [answer for answer in candidate.answers if quotas[answer] == most]
+                answer = int(free[rng.integers(len(free))])
+                entry = known.get(candidate.key)
+                names = (entry or {}).get("row", {}).get("images", ())
+                if entry is None or not all((self.folder / name).is_file() for name in names):
+                    entry = self._entry(candidate, answer)
+                    add(entry)
+                if row := entry.get("row"):
+                    rows.append(row)
+                    quotas[answer] -= 1
+                else:
+                    skipped.append(Skip(entry["reason"], entry["where"]))
+                tried = len(rows) + len(skipped)
+                self.report(BuildProgress(len(rows), items, tried))
+                if not any(quotas) or (not rows and tried == HOPELESS):
+                    break
+        return rows, skipped
+
+    def _entry(self, candidate: Candidate, answer: int) -> dict[str, Any]:
         """A journal entry: the candidate as a row, its images written, or why it is left out."""
         key = candidate.key
         # The generator depends on the candidate alone, so that a resumed build makes the same item.
         own = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
-        rng = np.random.default_rng([self.seed, own])
+        rng = np.random.default_rng([self.settings["seed"], own])
         try:
             made = self.builder.make(self.root, candidate, answer, rng)
         except Unusable as error:
@@ -260,38 +248,18 @@ class _Maker(NamedTuple):
             if name := self.against.match(image):
                 return {"key": key, "reason": LEAKED, "where": f"{key} (like {name})"}
         names = [write_image(image, self.folder) for image in made.images]
-        content = json.dumps([names, made.prompt, answer])
+        question, prompt, choices = made.wording
+        content = hashlib.sha256(json.dumps([names, prompt, answer]).encode()).hexdigest()
         row = {
-            "id": f"{self.task}/{key}/{hashlib.sha256(content.encode()).hexdigest()[:8]}",
+            "id": f"{self.settings['task']}/{key}/{content[:8]}",
             "images": names,
-            "question": made.question,
-            "choices": list(made.choices),
+            "question": question,
+            "choices": list(choices),
             "answer": LETTERS[answer],
-            "prompt": made.prompt,
+            "prompt": prompt,
             "origin": dict(made.origin),
         }
         return {"key": key, "row": row}
-
-
-def _balance(
-    tries: _Tries, options: int, skipped: list[Skip]
-) -> tuple[list[dict[str, Any]], list[Skip]]:
-    """Rows with each letter at most once more than the rarest, and everything left out.
-
-    There are no rows where a letter is missing.
-    """
-    counts = _answers(tries.rows, options).values()
-    limit = min(counts) + 1 if min(counts) or max(counts) <= 1 else 0
-    used: Counter[str] = Counter()
-    kept: list[dict[str, Any]] = []
-    left_out = [*skipped, *tries.skipped]
-    for row in tries.rows:
-        used[row["answer"]] += 1
-        if used[row["answer"]] <= limit:
-            kept.append(row)
-        else:
-            left_out.append(Skip(UNBALANCED, row["id"]))
-    return kept, left_out
 
 
 def _answers(rows: list[dict[str, Any]], options: int) -> dict[str, int]:
@@ -315,8 +283,6 @@ def _summary(skipped: list[Skip]) -> dict[str, dict[str, Any]]:
 
 def _why(skipped: list[Skip]) -> str:
     """The most frequent reasons, for an error."""
-    parts = [
-        f"{found['count']} times {reason}, e.g. {found['first'][0]}"
-        for reason, found in list(_summary(skipped).items())[:3]
-    ]
+    found = list(_summary(skipped).items())[:3]
+    parts = [f"{one['count']} times {reason}, e.g. {one['first'][0]}" for reason, one in found]
     return f" ({'; '.join(parts)})" if parts else ""

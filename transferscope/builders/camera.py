@@ -44,9 +44,8 @@ def turned_by_poses(poses: Float[np.ndarray, "frame 7"]) -> Float[np.ndarray, "f
     view = -Rotation.from_quat(poses[:, :4]).as_matrix()[:, :, 2]
     across = np.eye(3) - view[:, :, None] * view[:, None, :]
     # The point closest to all lines of sight.
-    center = np.linalg.lstsq(across.sum(0), (across @ place[:, :, None]).sum(0)[:, 0], rcond=None)[
-        0
-    ]
+    sight = (across @ place[:, :, None]).sum(0)[:, 0]
+    center = np.linalg.lstsq(across.sum(0), sight, rcond=None)[0]
     if not (((center - place) * view).sum(1) > 0).all():
         return None
     x, z = (place - center)[:, 0], (place - center)[:, 2]

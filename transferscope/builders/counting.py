@@ -6,27 +6,21 @@
 A question has `question`, `answer` (a number), `image` (`VG_100K_2/2410408.jpg`: folder and file),
 `question_id` and `data_source`: `amt` and `imported_genome` are on Visual Genome; `imported_vqa`,
 `tdiuc_templates` and `generate` on COCO 2014. (TallyQA repository of manoja328; public loaders.)
-The benchmark's questions ("How many toilets are to the left of the basins?") read like those that
-people wrote for TallyQA as complex ones, whose source is `amt`: only those are used. `issimple` is
-in the test file alone.
 
 The choices follow the benchmark's rule, which every known item of it obeys: four numbers in a row,
-from one below the right count, but from 0 at the lowest and 3 at the highest; so only counts of 0
-to 6 are possible. Mind that the choices give most answers away (1 to 4 always means 2): a model may
-learn the rule instead of counting, here as in the benchmark.
-
-Images that `test.json`, where it is there, asks about are left out.
+from one below the right count, but from 0 at the lowest and 3 at the highest. They give most
+answers away (1 to 4 always means 2), here as in the benchmark.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from transferscope.builders.annotations import find, first_there, json_of, within
 from transferscope.builders.prompts import counting
 from transferscope.builders.record import Builder, Candidate, Made, Skip
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, json_of, located, open_picture
 from transferscope.errors import DataError
 
 SOURCE = "amt"
@@ -47,10 +41,9 @@ def choices_for(count: int) -> list[int]:
 def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     """One for each complex question with a count of 0 to 6."""
     path = find(root, "train.json", "tallyqa/train.json")
-    questions = json_of(path)
-    if not isinstance(questions, list):
-        raise DataError(f"{path}: not a list of questions; is it TallyQA's train.json?")
-    tested = _tested(path.with_name("test.json"))
+    questions, tests = _questions(path), path.with_name("test.json")
+    held_out = _questions(tests) if tests.is_file() else []
+    tested = {str(one.get("image")) for one in held_out if isinstance(one, dict)}
     for number, one in enumerate(questions, 1):
         where = f"{path.name}, question {number}"
         try:
@@ -68,31 +61,24 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
         elif image in tested:
             yield Skip("an image of the data set's own tests", where)
         else:
-            facts = (image, question, answer)
-            yield Candidate(key, image, (0, 1, 2, 3), facts)
+            yield Candidate(key, image, (0, 1, 2, 3), (image, question, answer))
 
 
-def _tested(path: Path) -> set[str]:
-    """The images of the test questions; none where the file is not there."""
-    if not path.is_file():
-        return set()
-    questions = json_of(path)
-    if not isinstance(questions, list):
-        raise DataError(f"{path}: not a list of questions; is it TallyQA's test.json?")
-    return {str(one.get("image")) for one in questions if isinstance(one, dict)}
+def _questions(path: Path) -> list[Any]:
+    if isinstance(questions := json_of(path), list):
+        return questions
+    raise DataError(f"{path}: not a list of questions; is it TallyQA's {path.name}?")
 
 
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
     """The image as it is, with its question; the right number at the answer's letter."""
     name, question, count = candidate.facts
-    image = open_picture(first_there([within(root / folder, name) for folder in FOLDERS]))
+    image = open_picture(located(root, FOLDERS, name))
     others = [number for number in choices_for(count) if number != count]
     shuffled = [others[index] for index in rng.permutation(3)]
     choices = tuple(str(n) for n in (*shuffled[:answer], count, *shuffled[answer:]))
     return Made(
-        question=question,
-        prompt=counting(question, choices),
-        choices=choices,
+        counting(question, choices),
         images=(image,),
         sources=(image,),
         origin={

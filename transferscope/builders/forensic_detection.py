@@ -3,15 +3,8 @@
     manifest.csv      path, label, group and, if you like, generator
     ...               the images, at `path`, relative to the folder
 
-The benchmark's images were collected by hand, real ones by searching the web, and no training set
-was published; so this format is ours. `label` is `real` or `generated`; `group` is the same for all
-images of one subject, for instance a real photograph (COCO's, say) and those that were generated
-from its caption. An item is one real photograph and three generated ones of its group, so a group
-needs three. Images in one and the same group may all be combined with each other.
-
-The benchmark's images are 512 pixels wide and high: the middle square is cut out and brought to
-that size (ours), and images whose shorter side is under `FEWEST_PIXELS` are not used. Mind that a
-model learns every difference between the two kinds: bring both from similar sizes and file formats.
+No training set was published, so this format is ours. `label` is `real` or `generated`; `group` is
+the same for all images of one subject, which may all be combined with each other.
 """
 
 from collections import Counter, defaultdict
@@ -21,10 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from transferscope.builders.annotations import find, table_of, within
-from transferscope.builders.prompts import forensic_detection
+from transferscope.builders.prompts import FORENSIC_DETECTION
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, open_picture, table_of, within
 
 SIDE = 512
 """Width and height of the benchmark's images, in pixels."""
@@ -41,11 +33,14 @@ LABELS = ("real", "generated")
 def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     """One for each real image that has enough generated ones in its group."""
     path = find(root, "manifest.csv")
-    lines = list(table_of(path, "path", "label", "group"))
-    yield from (line for line in lines if isinstance(line, Skip))
-    rows = [line for line in lines if not isinstance(line, Skip)]
-    named = Counter(row["path"] for _, row in rows)
+    rows: list[tuple[str, dict[str, str]]] = []
     real: list[tuple[str, dict[str, str]]] = []
+    for line in table_of(path, "path", "label", "group"):
+        if isinstance(line, Skip):
+            yield line
+        else:
+            rows.append(line)
+    named = Counter(row["path"] for _, row in rows)
     generated: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for where, row in rows:
         if not row["path"] or not row["group"] or row["label"] not in LABELS:
@@ -72,9 +67,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     names.insert(answer, candidate.key)
     sources = tuple(open_picture(within(root, name)) for name in names)
     return Made(
-        question="Which image is most likely to be a real photograph?",
-        prompt=forensic_detection(),
-        choices=("the first image", "the second image", "the third image", "the fourth image"),
+        FORENSIC_DETECTION,
         images=tuple(_square(image, name) for image, name in zip(sources, names, strict=True)),
         sources=sources,
         origin={

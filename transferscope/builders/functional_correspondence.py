@@ -4,15 +4,9 @@
     or annotations.csv, or ACTION/references.csv and ACTION/tests.csv, with the columns `action`,
     `dataset_image_path` (or `image`), `object_category` (or `category`), `p1_x`, `p1_y` .. `p5_y`
 
-Every image has five points for each action that its object can be used for, as parts of its width
-and height, in the same order in all images of the action; one that an image does not show is null
-(or empty). "The Functional Correspondence Problem" (ICCV 2021): 10 actions, 20 categories.
-
-How the original files look is not known: the data are had from their authors, and no public code
-reads them. The columns above are those of a public labeling tool for this data set. To use the
-originals, write them as `annotations.jsonl`.
-
-The data set's split is not known either, nor which images the benchmark took: use `--against`.
+Points are parts of width and height, in the same order in all images of an action; null (or empty)
+where an image does not show one. "The Functional Correspondence Problem" (ICCV 2021). How the
+original files look is not known: these columns are those of a public labeling tool for them.
 """
 
 import csv
@@ -24,11 +18,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from transferscope.builders.annotations import find, rows_of, within
-from transferscope.builders.markers import Point, circled, legible, lettered_points
-from transferscope.builders.prompts import POINTS, functional_correspondence
+from transferscope.builders.markers import (
+    Point,
+    corresponding,
+    legible,
+    lettered_points,
+    rounded,
+    to_height,
+)
+from transferscope.builders.prompts import functional_correspondence
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture, to_height
+from transferscope.builders.source_files import find, open_picture, rows_of, within
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
 
@@ -82,22 +82,18 @@ def _annotations(root: Path) -> Iterator[Annotated | Skip]:
         if table.fieldnames is None or not {"action", "p1_x", "p1_y"} <= set(table.fieldnames):
             raise DataError(f"{path}: has no columns action, p1_x, p1_y, ..., as FunKPoint's do")
         for row in table:
+            points: list[list[str | None] | None] = []
+            while (point := f"p{len(points) + 1}_") + "x" in row:
+                pair = [row.get(point + axis) or None for axis in "xy"]
+                points.append(None if None in pair else pair)
+            as_line = {
+                "image": row.get("dataset_image_path") or row.get("image"),
+                "action": row["action"],
+                "category": row.get("object_category") or row.get("category"),
+                "points": points,
+            }
             where = f"{path.relative_to(root).as_posix()}:{table.line_num}"
-            yield _annotated(_from_table(row), where)
-
-
-def _from_table(row: dict[str, str]) -> dict[str, Any]:
-    """A row of a CSV file as a line of the JSON Lines file would say it."""
-    points = []
-    while f"p{len(points) + 1}_x" in row:
-        pair = [row.get(f"p{len(points) + 1}_{axis}") or None for axis in "xy"]
-        points.append(None if None in pair else pair)
-    return {
-        "image": row.get("dataset_image_path") or row.get("image"),
-        "action": row["action"],
-        "category": row.get("object_category") or row.get("category"),
-        "points": points,
-    }
+            yield _annotated(as_line, where)
 
 
 def _annotated(row: dict[str, Any], where: str) -> Annotated | Skip:
@@ -122,8 +118,10 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     one, other = candidate.facts
     source, target = (open_picture(within(root, each.image)) for each in (one, other))
     (first, _), (second, _) = to_height(source), to_height(target)
-    here = [_pixel(point, first.size) for point in one.points]
-    there = [_pixel(point, second.size) for point in other.points]
+    here, there = (
+        [p and (p[0] * view.width - 0.5, p[1] * view.height - 0.5) for p in each.points]
+        for each, view in ((one, first), (other, second))
+    )
     for reference in rng.permutation(min(len(here), len(there))):
         begin, end = here[reference], there[reference]
         if begin is None or end is None or not legible({"REF": begin}, first.size):
@@ -131,29 +129,17 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
         rest = [point for n, point in enumerate(there) if n != reference and point is not None]
         points = lettered_points(end, rest, answer, second.size, rng)
         if points:
-            return Made(
-                question="Which point is corresponding to the reference point?",
-                prompt=functional_correspondence(one.action),
-                choices=POINTS,
-                images=(circled(first, {"REF": begin}), circled(second, points)),
-                sources=(source, target),
-                origin={
-                    "dataset": "FunKPoint",
-                    "files": [one.image, other.image],
-                    "action": one.action,
-                    "categories": [one.category, other.category],
-                    "keypoint": int(reference) + 1,
-                    "reference": [round(value, 1) for value in begin],
-                    "points": {name: [round(v, 1) for v in at] for name, at in points.items()},
-                },
-            )
+            origin = {
+                "dataset": "FunKPoint",
+                "files": [one.image, other.image],
+                "action": one.action,
+                "categories": [one.category, other.category],
+                "keypoint": int(reference) + 1,
+                "reference": rounded(begin),
+            }
+            wording, views = functional_correspondence(one.action), (first, second)
+            return corresponding(wording, (source, target), views, begin, points, origin)
     raise Unusable("points missing, or too close to each other or to the border", candidate.key)
-
-
-def _pixel(point: Point | None, size: tuple[int, int]) -> Point | None:
-    if point is None:
-        return None
-    return point[0] * size[0] - 0.5, point[1] * size[1] - 0.5
 
 
 BUILDER = Builder(

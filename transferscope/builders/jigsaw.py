@@ -1,23 +1,14 @@
 """Jigsaw from TARA's news photographs: which of two pieces is the missing one.
 
-    input/train.jsonl     one object a line, of which `image_url` is read
+    input/train.jsonl     one object a line, of which `image_url` is read; no other file is
     images/NAME           fetched from that address by the data set's own scripts
 
-TARA comes without images; its `eval.py` saves `https://static01.nyt.com/images/2020/x.jpg` as
-`images-2020-x.jpg` (`.jpg` put behind names without it), its `download_images.py` as
-`https:__static01.nyt.com_images_2020_x.png` in a folder `train`; both are looked for. (TARA
-repository of zeyofu.) Any photographs do, if a `train.jsonl` names them. `gold_dev.jsonl` and
-`gold_test.jsonl`, which the benchmark may have drawn on, are never read.
+TARA's `eval.py` saves `https://static01.nyt.com/images/2020/x.jpg` as `images-2020-x.jpg` (`.jpg`
+put behind names without it), its `download_images.py` as
+`https:__static01.nyt.com_images_2020_x.png` in a folder `train`. (TARA repository of zeyofu.)
 
-As in the benchmark's items, the photograph is cut into 3 x 3 cells. The first image is the upper
-left 2 x 2 cells, the center cell black; the pieces are the center cell and one of the five cells
-outside the first image. So the wrong piece never stands in what is shown. Ours: each of the five is
-equally likely, of those that differ visibly from the center cell; photographs wider than 600 pixels
-are reduced to 600, which nearly all of the benchmark's are; narrower ones and those of other
-proportions than the benchmark's are not used.
-
-The benchmark's photographs have a light frame one pixel wide, which reveals the wrong piece in four
-of five items: it shows a part of the frame, the center cell never does. No frame is drawn here.
+The photograph is cut into 3 x 3 cells. The first image is the upper left 2 x 2, the center cell
+black; the pieces are the center cell and one that the first image does not show.
 """
 
 from collections.abc import Iterator
@@ -26,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from transferscope.builders.annotations import find, rows_of, within
-from transferscope.builders.prompts import LATTER, jigsaw
+from transferscope.builders.prompts import JIGSAW
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, located, open_picture, rows_of
 
 ADDRESS = "https://static01.nyt.com/"
+
+_FOLDERS = ("images", "train", "input_zip_nyt_final/train")
 
 WIDTH = 600
 """Pixels; 149 of the 150 photographs in the benchmark's validation items have it."""
@@ -63,24 +55,17 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
             yield Candidate(url, url, (0, 1), where)
 
 
-_FOLDERS = ("images", "train", "input_zip_nyt_final/train")
-
-
-def _file_of(root: Path, url: str) -> Path:
-    """Where the image of an address lies; the first place that comes into question if nowhere."""
-    plain = url.replace(ADDRESS, "").replace("/", "-")
-    plain = plain if plain.endswith(".jpg") else f"{plain}.jpg"
-    scraped = f"{url.replace('/', '_').rpartition('.')[0] or url.replace('/', '_')}.png"
-    places = [within(root / folder, name) for folder in _FOLDERS for name in (plain, scraped)]
-    return next((place for place in places if place.is_file()), places[0])
-
-
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
     """The center cell comes second or third, according to the answer."""
-    path = _file_of(root, candidate.key)
+    url = candidate.key
+    plain = url.replace(ADDRESS, "").replace("/", "-")
+    plain = plain if plain.endswith(".jpg") else f"{plain}.jpg"
+    flat = url.replace("/", "_")
+    path = located(root, _FOLDERS, plain, f"{flat.rpartition('.')[0] or flat}.png")
     name = path.relative_to(root).as_posix()
     source = open_picture(path)
-    photo, (width, height) = _in_cells(source, name)
+    photo = _at_width(source, name)
+    width, height = photo.width // 3, photo.height // 3
 
     def cell(row: int, column: int) -> Image.Image:
         left, top = column * width, row * height
@@ -88,9 +73,8 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
 
     right = cell(1, 1)
     center = np.asarray(right, dtype=float)
-    places = [OUTSIDE[index] for index in rng.permutation(len(OUTSIDE))]
-    for place in places:
-        wrong = cell(*place)
+    for index in rng.permutation(len(OUTSIDE)):
+        wrong = cell(*OUTSIDE[index])
         if np.abs(np.asarray(wrong, dtype=float) - center).mean() >= LEAST_DIFFERENCE:
             break
     else:
@@ -98,30 +82,27 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     shown = photo.crop((0, 0, 2 * width, 2 * height))
     shown.paste((0, 0, 0), (width, height, 2 * width, 2 * height))
     return Made(
-        question="Which image is the missing part in the first image?",
-        prompt=jigsaw(),
-        choices=LATTER,
+        JIGSAW,
         images=(shown, right, wrong) if answer == 0 else (shown, wrong, right),
         sources=(source,),
         origin={
             "dataset": "TARA",
             "annotation": candidate.facts,
-            "image_url": candidate.key,
+            "image_url": url,
             "file": name,
-            "wrong_cell": list(place),
+            "wrong_cell": list(OUTSIDE[index]),
         },
     )
 
 
-def _in_cells(image: Image.Image, name: str) -> tuple[Image.Image, tuple[int, int]]:
-    """A photograph at the benchmark's width, and the width and height of its 3 x 3 cells."""
+def _at_width(image: Image.Image, name: str) -> Image.Image:
+    """A photograph at the benchmark's width."""
     if image.width < WIDTH:
         raise Unusable("an image that is too small", name)
     height = round(image.height * WIDTH / image.width)
-    cell = WIDTH // 3, height // 3
-    if not CELL_HEIGHTS[0] <= cell[1] <= CELL_HEIGHTS[1]:
+    if not CELL_HEIGHTS[0] <= height // 3 <= CELL_HEIGHTS[1]:
         raise Unusable("an image of other proportions than the benchmark's", name)
-    return image.resize((WIDTH, height), Image.Resampling.LANCZOS), cell
+    return image.resize((WIDTH, height), Image.Resampling.LANCZOS)
 
 
 BUILDER = Builder("TARA", ("input/train.jsonl", "images/*.jpg"), 2, candidates, make)

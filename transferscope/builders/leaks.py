@@ -7,17 +7,18 @@ Out:  `KnownImages`, which names the evaluation image that an image repeats (see
 
 import io
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
 
 from transferscope.builders.record import Unusable
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import open_picture
 from transferscope.errors import DataError, StudyError
+from transferscope.suites.folder import FolderSuite
+from transferscope.suites.hub import parquet
 from transferscope.suites.similar_images import ImageHashes, KnownImages, image_hashes
-from transferscope.tasks.untrusted import read_parquet
 
 IMAGES = ("image_1", "image_2", "image_3", "image_4")
 
@@ -35,33 +36,33 @@ def seen_in(folder: Path) -> KnownImages:
     if not folder.is_dir():
         raise StudyError(f"--against {folder}: no such folder")
     if tables := sorted(folder.rglob("*.parquet")):
-        return KnownImages(_from_tables(tables))
-    if (folder / "suite.yaml").is_file():
-        return KnownImages(_from_suite(folder))
-    raise StudyError(
-        f"--against {folder}: holds no Parquet files and no suite.yaml; expected a copy of the "
-        "benchmark or a suite's folder"
+        # Decoding takes nearly all of the time, and Pillow lets other threads decode meanwhile.
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            hashed = (threads.map(_decoded, *zip(*_cells(path), strict=True)) for path in tables)
+            return KnownImages(chain.from_iterable(hashed))
+    if not (folder / "suite.yaml").is_file():
+        raise StudyError(
+            f"--against {folder}: holds no Parquet files and no suite.yaml; expected a copy of the "
+            "benchmark or a suite's folder"
+        )
+    suite = FolderSuite(folder)
+    tasks = [task.name for task in suite.tasks if (folder / task.name / "eval.jsonl").is_file()]
+    if not tasks:
+        raise StudyError(f"--against {folder}: none of its tasks has an eval.jsonl")
+    return KnownImages(
+        image_hashes(f"{item.id}, image {number}", Image.fromarray(picture.pixels()))
+        for task in tasks
+        for item in suite.items(task, "eval")
+        for number, picture in enumerate(item.images, 1)
     )
-
-
-def _from_tables(tables: list[Path]) -> Iterator[ImageHashes]:
-    # Decoding takes nearly all of the time, and Pillow lets other threads decode meanwhile.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        for path in tables:
-            yield from threads.map(_decoded, *zip(*_cells(path), strict=True))
 
 
 def _cells(path: Path) -> list[tuple[str, bytes]]:
     """Names and contents of the images in one of the benchmark's files."""
-    try:
-        frame = read_parquet(path, IMAGES)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from None
-    columns = frame.columns
-    if not columns:
+    frame, cells = parquet(path, IMAGES), []
+    if not frame.columns:
         raise DataError(f"{path}: has no column image_1; is it the benchmark?")
-    cells = []
-    for column in columns:
+    for column in frame.columns:
         if "bytes" not in {field.name for field in getattr(frame[column].dtype, "fields", ())}:
             raise DataError(f"{path}: column {column} is not a struct with the field bytes")
         for row, data in enumerate(frame[column].struct.field("bytes"), 1):
@@ -77,17 +78,3 @@ def _decoded(name: str, data: bytes) -> ImageHashes:
         return image_hashes(name, open_picture(io.BytesIO(data)))
     except Unusable as error:
         raise DataError(f"{name}: {error.reason}") from None
-
-
-def _from_suite(folder: Path) -> Iterator[ImageHashes]:
-    from transferscope.suites.folder import FolderSuite
-
-    suite = FolderSuite(folder)
-    tasks = [task.name for task in suite.tasks if (folder / task.name / "eval.jsonl").is_file()]
-    if not tasks:
-        raise StudyError(f"--against {folder}: none of its tasks has an eval.jsonl")
-    for task in tasks:
-        for item in suite.items(task, "eval"):
-            for number, picture in enumerate(item.images, 1):
-                name = f"{item.id}, image {number}"
-                yield image_hashes(name, Image.fromarray(picture.pixels()))

@@ -1,4 +1,4 @@
-"""Markers in the benchmark's style: circled points with letters, and boxes with letters.
+"""Images at the benchmark's sizes, and markers in its style: circled points and lettered boxes.
 
 A point is a hollow circle, its label white letters on a black rectangle above it, or below where
 the image ends above. A box has a tab with its letter in its top left corner. Sizes are measured on
@@ -11,14 +11,21 @@ lines of 2 pixels and tabs of 22 x 31.
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import combinations, islice
+from itertools import combinations, islice, product
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from transferscope.builders.prompts import Wording
+from transferscope.builders.record import Made, Unusable
+from transferscope.tasks.untrusted import MAX_PIXELS
+
 Color = tuple[int, int, int]
 RED, GREEN, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (255, 255, 255), (0, 0, 0)
+
+HEIGHT = 1024
+"""Height to which the benchmark brought images before it drew points on them (not for depth)."""
 
 PAD = 2
 """Pixels between a label's border and its letters."""
@@ -77,16 +84,14 @@ def legible(points: Points, size: tuple[int, int]) -> bool:
     """Whether all circles lie in the image and no marker hides a part of another."""
     markers = place(points, size)
     width, height = size
-    for marker in markers:
-        left, top, right, bottom = marker.circle
-        if left < 0 or top < 0 or right > width - 1 or bottom > height - 1:
-            return False
-    return not any(
-        _meet(one, other)
-        for index, marker in enumerate(markers)
-        for another in markers[index + 1 :]
-        for one in marker[:2]
-        for other in another[:2]
+    inside = all(
+        left >= 0 and top >= 0 and right <= width - 1 and bottom <= height - 1
+        for left, top, right, bottom in (marker.circle for marker in markers)
+    )
+    return inside and not any(
+        a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
+        for one, other in combinations(markers, 2)
+        for a, b in product(one[:2], other[:2])
     )
 
 
@@ -99,15 +104,8 @@ def lettered_points(
 ) -> dict[str, Point] | None:
     """Four points by letter, A to D, on an image of (width, height).
 
-    Args:
-        right: gets the letter at index `answer`.
-        others: three of them get the other letters, at random, but so that no marker hides another.
-        answer: 0 to 3.
-        size: of the image, in pixels.
-        rng: this candidate's own.
-
-    Returns:
-        None where no three of the others go with the right one.
+    The right one gets the letter at index `answer`, three of the others the rest, at random, but so
+    that no marker hides another; None where no three of them go with it.
     """
     shuffled = [others[index] for index in rng.permutation(len(others))]
     apart = [other for other in shuffled if legible({"A": right, "B": other}, size)]
@@ -124,14 +122,34 @@ def circled(image: Image.Image, points: Points, color: Color = RED) -> Image.Ima
     drawn = image.copy()
     draw = ImageDraw.Draw(drawn)
     radius = radius_for(image.size)
-    for marker in place(points, image.size):
+    markers = place(points, image.size)
+    for marker in markers:
         draw.ellipse(marker.circle, outline=color, width=_line(radius))
-    for marker in place(points, image.size):  # after all circles: letters stay whole
+    for marker in markers:  # after all circles: letters stay whole
         draw.rectangle(marker.label, fill=BLACK)
         left, top = marker.label[0] + PAD, marker.label[1] + PAD
         # Large letters are bold, as in the published examples.
         _write(draw, (left, top), marker.text, WHITE, radius, stroke=radius // 10)
     return drawn
+
+
+def corresponding(
+    wording: Wording,
+    sources: tuple[Image.Image, Image.Image],
+    views: tuple[Image.Image, Image.Image],
+    reference: Point,
+    points: Points,
+    origin: Mapping[str, object],
+) -> Made:
+    """An item with a reference point on one view and lettered points on another."""
+    images = circled(views[0], {"REF": reference}), circled(views[1], points)
+    lettered = {letter: rounded(at) for letter, at in points.items()}
+    return Made(wording, images, sources, {**origin, "points": lettered})
+
+
+def rounded(point: Point) -> list[float]:
+    """A point as an item's origin has it."""
+    return [round(value, 1) for value in point]
 
 
 def boxed(image: Image.Image, boxes: Mapping[str, Box]) -> Image.Image:
@@ -144,19 +162,13 @@ def boxed(image: Image.Image, boxes: Mapping[str, Box]) -> Image.Image:
     for (_, box), (color, _) in styled:
         draw.rectangle(box, outline=color, width=BOX_LINE)
     for (text, box), (color, ink) in styled:
-        tab = _tab(box, text, image.size)
-        draw.rectangle(tab, fill=color)
-        _write(draw, (tab[0] + TAB_PADS[0], tab[1] + TAB_PADS[1]), text, ink, TAB_LETTER)
+        left, top, right, bottom = _font(TAB_LETTER).getbbox(text)
+        wide, high = right - left + 2 * TAB_PADS[0], bottom - top + 2 * TAB_PADS[1]
+        x = min(max(box[0], 0), max(image.width - 1 - wide, 0))
+        y = min(max(box[1], 0), max(image.height - 1 - high, 0))
+        draw.rectangle((x, y, x + wide, y + high), fill=color)
+        _write(draw, (x + TAB_PADS[0], y + TAB_PADS[1]), text, ink, TAB_LETTER)
     return drawn
-
-
-def _tab(box: Box, text: str, size: tuple[int, int]) -> Box:
-    """The tab in a box's top left corner, within the image."""
-    left, top, right, bottom = _font(TAB_LETTER).getbbox(text)
-    wide, high = right - left + 2 * TAB_PADS[0], bottom - top + 2 * TAB_PADS[1]
-    x = min(max(box[0], 0), max(size[0] - 1 - wide, 0))
-    y = min(max(box[1], 0), max(size[1] - 1 - high, 0))
-    return x, y, x + wide, y + high
 
 
 def _write(
@@ -187,5 +199,28 @@ def _font(radius: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-def _meet(one: Box, other: Box) -> bool:
-    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
+def to_height(image: Image.Image, height: int = HEIGHT) -> tuple[Image.Image, float]:
+    """An image resized to a height, and the factor by which its coordinates grow.
+
+    Raises:
+        Unusable: it would have more than `MAX_PIXELS`.
+    """
+    factor = height / image.height
+    width = max(1, round(image.width * factor))
+    if width * height > MAX_PIXELS:
+        raise Unusable(f"an image of more than {MAX_PIXELS:,} pixels", f"{width} x {height}")
+    return image.resize((width, height), Image.Resampling.LANCZOS), factor
+
+
+def resized(image: Image.Image, factor: float) -> Image.Image:
+    """An image whose width and height are multiplied."""
+    if factor == 1:
+        return image
+    width, height = (max(1, round(length * factor)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def scaled(point: Sequence[float], factor: float) -> tuple[float, float]:
+    """Where a point (x, y), from the center of the top left pixel, is on the resized image."""
+    x, y = point
+    return (x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5

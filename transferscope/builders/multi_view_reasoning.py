@@ -1,35 +1,25 @@
 """Multi-view_Reasoning from Wild6D: did the camera move left or right round an object.
 
-    CATEGORY/OBJECT/SEQUENCE/images/N.jpg         frames, N a number; CATEGORY one of bottle, bowl,
-                                                  camera, laptop, mug
+    CATEGORY/OBJECT/SEQUENCE/images/N.jpg         frames, N a number
     CATEGORY/OBJECT/SEQUENCE/images/N-mask.png    the object in them
     CATEGORY/OBJECT/SEQUENCE/metadata             JSON without extension: `K`, nine numbers, the
                                                   focal length first; perhaps `w` and `poses`
 
-(Wild6D repository of OasisYang, `data/pose_dataset.py`, and its public loaders.) `test_set`, on
-which the benchmark drew, according to its author, is never read; nor are the pickled
-poses that exist for it alone.
-
-How the benchmark labeled its clips is not published. Ours:
-
-- where `metadata` has `poses` (as files of the app Record3D, whose form it has, can: for each frame
-  a quaternion x, y, z, w and a position, y up), the camera's angle round the point that it looks at
-  is taken from them, unless the frames contradict; else the background's movement behind the
-  masked object decides (`camera`), on `SAMPLES` frames of the clip;
-- clockwise, seen from above, is left, as in the question;
-- a clip ends before the angle exceeds `MOST` degrees, since then the way could not be seen from two
-  frames; one that does not reach `LEAST` degrees, or goes to and fro, is not used;
-- a clip played backwards is a clip with the other answer: that is how answers are balanced.
+(Wild6D repository of OasisYang, `data/pose_dataset.py`, and its public loaders.) `poses` have the
+form of the app Record3D: for each frame a quaternion x, y, z, w and a position, y up. Where there
+are any, the camera's angle round the point that it looks at is taken from them, unless the frames
+contradict; else the background's movement behind the object decides (`camera`). Clockwise, seen
+from above, is left. A clip played backwards is a clip with the other answer.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from transferscope.builders.annotations import find, json_of, within
 from transferscope.builders.camera import (
     WIDTH,
     View,
@@ -37,15 +27,15 @@ from transferscope.builders.camera import (
     turned_by_poses,
     view_of,
 )
-from transferscope.builders.prompts import multi_view_reasoning
+from transferscope.builders.prompts import MULTI_VIEW_REASONING
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, json_of, open_picture, within
 from transferscope.errors import DataError
 
 CATEGORIES = ("bottle", "bowl", "camera", "can", "laptop", "mug")
 
 LEAST, MOST = 20.0, 120.0
-"""Degrees between a clip's first and last frame."""
+"""Degrees between a clip's first and last frame; beyond, two frames could not show the way."""
 
 STEADY = 0.7
 """Least part of all movement that goes the clip's way."""
@@ -83,7 +73,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     name = candidate.key
     folder = within(root, f"{name}/images")
     stems = sorted(path.stem for path in folder.glob("*.jpg"))
-    frames = sorted((stem for stem in stems if _is_number(stem)), key=int)
+    frames = sorted((stem for stem in stems if re.fullmatch("[0-9]{1,9}", stem)), key=int)
     if len(frames) < 2:
         raise Unusable("a clip of fewer than two frames", name)
     frames, turned, known_from = _way(folder, frames, name)
@@ -93,12 +83,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     shown = [frames[last], frames[0]] if backwards else [frames[0], frames[last]]
     images = tuple(open_picture(folder / f"{frame}.jpg") for frame in shown)
     return Made(
-        question=(
-            "The first image is from the beginning of the video and the second image is from the "
-            "end. Is the camera moving left or right when shooting the video?"
-        ),
-        prompt=multi_view_reasoning(),
-        choices=("left", "right"),
+        MULTI_VIEW_REASONING,
         images=images,
         sources=images,
         origin={
@@ -110,10 +95,6 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
             "known_from": known_from,
         },
     )
-
-
-def _is_number(stem: str) -> bool:
-    return stem.isascii() and stem.isdigit() and len(stem) < 10
 
 
 def _way(folder: Path, frames: list[str], name: str) -> Way:
@@ -165,18 +146,17 @@ def _seen(folder: Path, frames: list[str], focal: float, width: float) -> np.nda
     """The camera's angle at some frames, from their backgrounds; None if it cannot be known."""
     if not any((folder / f"{frame}-mask.png").is_file() for frame in frames):
         return None
-    first = open_picture(folder / f"{frames[0]}.jpg")
-    views = (_view(folder, frame) for frame in frames)
-    return turned_by_background(views, focal * WIDTH / (width or first.width))
 
+    def view(frame: str) -> View | None:
+        image = open_picture(folder / f"{frame}.jpg")
+        if not (path := folder / f"{frame}-mask.png").is_file():
+            return None
+        mask = open_picture(path)
+        known = mask.size == image.size
+        return view_of(image, np.asarray(mask.convert("L")) > 0) if known else None
 
-def _view(folder: Path, frame: str) -> View | None:
-    """A frame as the comparison needs it; None where its mask is missing or of another size."""
-    image = open_picture(folder / f"{frame}.jpg")
-    if not (folder / f"{frame}-mask.png").is_file():
-        return None
-    mask = open_picture(folder / f"{frame}-mask.png")
-    return view_of(image, np.asarray(mask.convert("L")) > 0) if mask.size == image.size else None
+    width = width or open_picture(folder / f"{frames[0]}.jpg").width
+    return turned_by_background(map(view, frames), focal * WIDTH / width)
 
 
 def _last(turned: np.ndarray, name: str) -> int:
@@ -192,11 +172,7 @@ def _last(turned: np.ndarray, name: str) -> int:
 
 BUILDER = Builder(
     "Wild6D",
-    (
-        "CATEGORY/*/*/images/*.jpg",
-        "CATEGORY/*/*/images/*-mask.png",
-        "CATEGORY/*/*/metadata",
-    ),
+    ("CATEGORY/*/*/images/*.jpg", "CATEGORY/*/*/images/*-mask.png", "CATEGORY/*/*/metadata"),
     2,
     candidates,
     make,

@@ -7,34 +7,25 @@
 The annotation file has `images` (`id`, `coco_url`, whose last two parts name the file, `width`,
 `height`, `not_exhaustive_category_ids`), `annotations` (`id`, `image_id`, `category_id`, `bbox` as
 left, top, width, height in pixels, `area` of the mask) and `categories` (`id`, `name`). (lvis-api
-of lvis-dataset.) Outlines are not read; still, the file takes several GB of memory.
-
-How the benchmark chose objects and made the worse box is not published; one example is. There the
-worse box is the right one shifted (by 0.20 of its width and 0.06 of its height) and cut off at the
-border, their intersection over union is 0.73, and the object covers 52 % of the image. Ours: the
-worse box is shifted and cut off likewise, to an overlap of 0.6 to 0.8; the object's box covers 15
-to 60 % of the image and its mask at least 60 % of the box (after a published rebuilding of the
-benchmark, LIVR, arXiv 2512.21218, which stops at 50 %). Besides, the object is the only one of its
-category in the image, as far as LVIS knows, so that no other can be meant. The name put into the
-question is LVIS's with spaces for underscores, as in the benchmark: "train (railroad vehicle)".
-
-The benchmark shows COCO images too, and which is not published: build with `--against`.
+of lvis-dataset.) The bounds of what is used follow a published rebuilding of the benchmark, LIVR
+(arXiv 2512.21218), which stops at boxes that cover 50 %. An object is the only one of its category
+in the image, as far as LVIS knows, so that no other can be meant.
 """
 
 import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from transferscope.builders.annotations import find, within
 from transferscope.builders.markers import Box, boxed
 from transferscope.builders.prompts import object_localization
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, open_picture, within
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
 
@@ -66,7 +57,9 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     together = Counter(
         (one.get("image_id"), one.get("category_id"))
         for one in content["annotations"]
-        if isinstance(one, dict) and _plain(one)
+        if isinstance(one, dict)
+        and isinstance(one.get("image_id"), int)
+        and isinstance(one.get("category_id"), int)
     )
     for place, one in enumerate(content["annotations"]):
         try:
@@ -74,8 +67,9 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
             image, name = images[key[0]], names[key[1]]
             left, top, wide, high = (_number(value) for value in one["bbox"])
             box = (left, top, left + wide, top + high)
-            if together[key] == 1 and _fits(image, key[1], box, _number(one["area"])):
-                facts = (image["file"], name, box, (image["width"], image["height"]))
+            fits = together[key] == 1 and _fits(image["size"], box, _number(one["area"]))
+            if fits and key[1] not in image["open"]:
+                facts = (image["file"], name, box, image["size"])
                 yield Candidate(str(int(one["id"])), image["file"], (0, 1), facts)
         except _DAMAGED:
             yield Skip("a damaged annotation", f"{path.name}: annotations[{place}]")
@@ -108,19 +102,16 @@ def _by_id(rows: list[Any], read: Callable[[dict[str, Any]], Any]) -> dict[int, 
     """What can be read of some rows, by their ids."""
     found = {}
     for row in rows:
-        try:
+        with suppress(*_DAMAGED):  # whatever refers to it is a damaged annotation
             found[row["id"]] = read(row)
-        except _DAMAGED:
-            continue  # whatever refers to it is a damaged annotation
     return found
 
 
 def _spoken(category: dict[str, Any]) -> str:
     """`bat_(animal)` as `bat (animal)`."""
-    name = " ".join(category["name"].replace("_", " ").split())
-    if not name:
-        raise ValueError(category["name"])
-    return name
+    if name := " ".join(category["name"].replace("_", " ").split()):
+        return name
+    raise ValueError(category["name"])
 
 
 def _image(image: dict[str, Any]) -> dict[str, Any]:
@@ -128,14 +119,9 @@ def _image(image: dict[str, Any]) -> dict[str, Any]:
     address = image.get("coco_url") or image["file_name"]
     return {
         "file": "/".join(address.split("/")[-2:]),
-        "width": int(image["width"]),
-        "height": int(image["height"]),
+        "size": (int(image["width"]), int(image["height"])),
         "open": frozenset(image.get("not_exhaustive_category_ids") or ()),
     }
-
-
-def _plain(one: dict[str, Any]) -> bool:
-    return isinstance(one.get("image_id"), int) and isinstance(one.get("category_id"), int)
 
 
 def _number(value: Any) -> float:
@@ -144,15 +130,13 @@ def _number(value: Any) -> float:
     return number
 
 
-def _fits(image: dict[str, Any], category: int, box: Box, area: float) -> bool:
-    """Whether an object is as large and as solid as it must be, and alone for certain."""
+def _fits(size: tuple[int, int], box: Box, area: float) -> bool:
+    """Whether an object is as large and as solid as it must be."""
     left, top, right, bottom = box
-    inside = (
-        left >= -1 and top >= -1 and right <= image["width"] + 1 and bottom <= image["height"] + 1
-    )
-    part = (right - left) * (bottom - top) / (image["width"] * image["height"])
+    inside = left >= -1 and top >= -1 and right <= size[0] + 1 and bottom <= size[1] + 1
+    part = (right - left) * (bottom - top) / (size[0] * size[1])
     solid = area >= FILLED * (right - left) * (bottom - top)
-    return inside and solid and COVERS[0] <= part <= COVERS[1] and category not in image["open"]
+    return inside and solid and COVERS[0] <= part <= COVERS[1]
 
 
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
@@ -165,9 +149,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     boxes = (right, wrong) if answer == 0 else (wrong, right)
     drawn = {letter: _edges(box, size) for letter, box in zip("AB", boxes, strict=True)}
     return Made(
-        question=f"Which bounding box more accurately localizes and encloses the {thing}?",
-        prompt=object_localization(thing),
-        choices=("Box A", "Box B"),
+        object_localization(thing),
         images=(boxed(source, drawn),),
         sources=(source,),
         origin={
@@ -202,13 +184,9 @@ def overlap(one: Box, other: Box) -> float:
 
 def _edges(box: Box, size: tuple[int, int]) -> Box:
     """The outermost pixels of a box, which its edges are drawn on."""
-    left, top = max(round(box[0]), 0), max(round(box[1]), 0)
-    return (
-        left,
-        top,
-        max(min(round(box[2]), size[0]) - 1, left),
-        max(min(round(box[3]), size[1]) - 1, top),
-    )
+    left, top = (max(round(value), 0) for value in box[:2])
+    right, bottom = (min(round(v), side) - 1 for v, side in zip(box[2:], size, strict=True))
+    return left, top, max(right, left), max(bottom, top)
 
 
 BUILDER = Builder("LVIS v1", ("lvis_v1_train.json", "train2017/*.jpg"), 2, candidates, make)

@@ -1,9 +1,9 @@
 """The shape that the builders of all tasks share: what a data set offers, and an item made of it.
 
-A builder first lists `Candidate`s, cheaply, from annotation files alone; the driver (`driver`)
-picks among them, and the builder then makes each picked one, opening its images, with the right
-answer in the position that the driver asks for. What cannot be an item is a `Skip` in the list, or
-an `Unusable` when it is made: the driver counts both by their reason and goes on.
+A builder first lists `Candidate`s, cheaply, from annotation files alone; `build` picks among them,
+and the builder then makes each picked one, opening its images, with the right answer in the
+position that `build` asks for. What cannot be an item is a `Skip` in the list, or an `Unusable`
+when it is made: both are counted by their reason.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL.Image import Image
 
+from transferscope.builders.prompts import Wording
 from transferscope.errors import DataError
 
 
@@ -62,14 +63,8 @@ class Unusable(DataError):
 class Made:
     """An item, ready to be written."""
 
-    question: str
-    """The short question, as the benchmark's `question` column has it."""
-
-    prompt: str
-    """The whole text put to a model, word for word as the benchmark has it."""
-
-    choices: tuple[str, ...]
-    """Texts without letters. The one at the wanted position is right."""
+    wording: Wording
+    """The choice at the wanted position is right."""
 
     images: tuple[Image, ...]
     """What the item shows, RGB, markers drawn."""

@@ -3,16 +3,10 @@
     DIW_Annotations/DIW_train_val.csv     or DIW_train.csv; the tests' DIW_test.csv is never read
     DIW_train_val/HASH.thumb              JPEG content
 
-Either may lie in a folder of the same name once more, as unpacking the archives may leave it.
-
 The annotation file is a run of records of two lines: the image, `./DIW_train_val/HASH.thumb`, and
 `yA,xA,yB,xB,R,width,height`: rows before columns, counted from 1, R being `>` where A is farther
-and `<` where B is. (relative_depth repository of princeton-vl, `DataLoader_DIW.lua`.)
-
-Point A of the annotation is A in the item, as in the benchmark: of points at mirrored places on one
-row, A is always the left one there.
-
-The benchmark drew on the test split, whose images are not in this one.
+and `<` where B is. (relative_depth repository of princeton-vl, `DataLoader_DIW.lua`.) Point A is A
+in the item, as in the benchmark, which drew on the test split.
 """
 
 from collections.abc import Iterator
@@ -20,14 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from transferscope.builders.annotations import find, first_there, within
-from transferscope.builders.markers import circled, legible
-from transferscope.builders.prompts import relative_depth
+from transferscope.builders.markers import circled, legible, resized, scaled
+from transferscope.builders.prompts import RELATIVE_DEPTH
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import at_most, open_picture, scaled
+from transferscope.builders.source_files import find, located, open_picture
 from transferscope.tasks.untrusted import read_text
 
 ANNOTATIONS = ("DIW_train_val.csv", "DIW_train.csv")
+_FOLDERS = ("DIW_Annotations/", "DIW_Annotations/DIW_Annotations/", "")
+
 LONG_SIDE = 500
 """Pixels; the benchmark's images have it, and so have nearly all of the data set."""
 
@@ -35,27 +30,22 @@ LONG_SIDE = 500
 def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     """One for each image that has a pair of points."""
     path = find(root, *(f"{folder}{name}" for name in ANNOTATIONS for folder in _FOLDERS))
-    lines = [
-        (number, line.strip())
-        for number, line in enumerate(read_text(path).split("\n"), 1)
-        if line.strip()
-    ]
-    image = None
-    for number, line in lines:
+    image, last = None, ""
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not (line := line.strip()):
+            continue
+        last = f"{path.name}:{number}"
         if line.count(",") < 5:
             if image is not None:
-                yield Skip("an image without points", f"{path.name}:{number}")
+                yield Skip("an image without points", last)
             image = line
         elif image is None:
-            yield Skip("points without an image", f"{path.name}:{number}")
+            yield Skip("points without an image", last)
         else:
-            yield _candidate(image, line, f"{path.name}:{number}")
+            yield _candidate(image, line, last)
             image = None
     if image is not None:
-        yield Skip("an image without points", f"{path.name}:{lines[-1][0]}")
-
-
-_FOLDERS = ("DIW_Annotations/", "DIW_Annotations/DIW_Annotations/", "")
+        yield Skip("an image without points", last)
 
 
 def _candidate(image: str, line: str, where: str) -> Candidate | Skip:
@@ -74,20 +64,18 @@ def _candidate(image: str, line: str, where: str) -> Candidate | Skip:
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
     """Points A and B are the annotation's."""
     *ends, size = candidate.facts
-    places = [within(root / folder, candidate.key) for folder in ("", "DIW_train_val")]
-    source = open_picture(first_there(places))
+    source = open_picture(located(root, ("", "DIW_train_val"), candidate.key))
     if source.size != size:
         raise Unusable("an image whose size is not the annotation's", candidate.key)
-    image, factor = at_most(source, LONG_SIDE)
+    factor = min(1, LONG_SIDE / max(source.size))
+    image = resized(source, factor)
     points = {
         letter: scaled((x - 1, y - 1), factor) for letter, (x, y) in zip("AB", ends, strict=True)
     }
     if not legible(points, image.size):
         raise Unusable("points too close to each other or to the border", candidate.key)
     return Made(
-        question="Which point is closer to the camera?",
-        prompt=relative_depth(),
-        choices=("A is closer", "B is closer"),
+        RELATIVE_DEPTH,
         images=(circled(image, points),),
         sources=(source,),
         origin={

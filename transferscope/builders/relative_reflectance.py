@@ -4,14 +4,9 @@
 
 A photo's JSON has `intrinsic_points` (`id`, `x`, `y` as parts of width and height, `opaque`) and
 `intrinsic_comparisons` (`id`, `point1`, `point2`, `darker`: `1`, `2` or `E` for equal, null where
-people disagreed, and its weight `darker_score`). Only comparisons of two opaque points with a
-positive weight are used. (intrinsic repository of seanbell, `bell2014/judgements.py`; a later
-data set in the same form adds `compare_what`, of which only `R`, reflectance, is used.)
-
-The data set has no split. Papers test on every fifth of the photos sorted by number; the first of
-every five is left out here (which of the five, no source was found to say). Which photos the
-benchmark took is not known either, so use `--against`. The labels that the benchmark published for
-this task before September 2025 are wrong; nothing here is built on them.
+people disagreed, and its weight `darker_score`). (intrinsic repository of seanbell,
+`bell2014/judgements.py`; a later data set in the same form adds `compare_what`, of which only `R`,
+reflectance, is used.) The data set has no split. Papers test on every fifth photo by number.
 """
 
 from collections.abc import Iterator
@@ -20,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.builders.annotations import find, json_of, within
-from transferscope.builders.markers import WHITE, circled, legible
-from transferscope.builders.prompts import relative_reflectance
+from transferscope.builders.markers import WHITE, circled, legible, rounded, to_height
+from transferscope.builders.prompts import RELATIVE_REFLECTANCE
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture, to_height
+from transferscope.builders.source_files import find, json_of, open_picture, within
 
 PER_PHOTO = 8
 """At most so many comparisons with each answer are taken from a photo, which has about 100."""
@@ -33,6 +27,7 @@ HELD_OUT = 5
 """The first of every so many photos is left out."""
 
 SAME = "E"
+ENDS = ("point1", "point2")
 
 
 def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
@@ -52,12 +47,7 @@ def _photo(path: Path, root: Path, rng: np.random.Generator) -> Iterator[Candida
     try:
         points = {point["id"]: point for point in content["intrinsic_points"]}
         compared = [
-            (
-                str(one["id"]),
-                one["darker"],
-                _position(points[one["point1"]]),
-                _position(points[one["point2"]]),
-            )
+            (str(one["id"]), one["darker"], [_position(points[one[end]]) for end in ENDS])
             for one in content["intrinsic_comparisons"]
             if _counts(one, points)
         ]
@@ -69,8 +59,8 @@ def _photo(path: Path, root: Path, rng: np.random.Generator) -> Iterator[Candida
     for darker in ("1", "2", SAME):
         of_kind = [one for one in compared if one[1] == darker]
         for index in rng.permutation(len(of_kind))[:PER_PHOTO]:
-            key, _, first, second = of_kind[index]
-            facts = (name, darker, first, second, aspect)
+            key, _, ends = of_kind[index]
+            facts = (name, darker, *ends, aspect)
             answers = (2,) if darker == SAME else (0, 1)
             yield Candidate(f"{path.stem}/{key}", f"{path.stem}{darker == SAME}", answers, facts)
 
@@ -81,7 +71,7 @@ def _counts(comparison: dict[str, Any], points: dict[Any, dict[str, Any]]) -> bo
         comparison.get("compare_what", "R") == "R"
         and comparison["darker"] in ("1", "2", SAME)
         and (comparison.get("darker_score") or 0) > 0
-        and all(points[comparison[end]].get("opaque") is True for end in ("point1", "point2"))
+        and all(points[comparison[end]].get("opaque") is True for end in ENDS)
     )
 
 
@@ -106,9 +96,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     if not legible(points, image.size):
         raise Unusable("points too close to each other or to the border", candidate.key)
     return Made(
-        question="Which point has darker surface color, or the colors is about the same?",
-        prompt=relative_reflectance(),
-        choices=("A is darker", "B is darker", "About the same"),
+        RELATIVE_REFLECTANCE,
         images=(circled(image, points, WHITE),),
         sources=(source,),
         origin={
@@ -116,8 +104,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
             "file": name,
             "comparison": candidate.key,
             "darker": darker,
-            "A": [round(value, 1) for value in points["A"]],
-            "B": [round(value, 1) for value in points["B"]],
+            **{letter: rounded(at) for letter, at in points.items()},
         },
     )
 

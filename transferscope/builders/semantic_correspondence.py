@@ -16,11 +16,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from transferscope.builders.annotations import find, json_of, within
-from transferscope.builders.markers import Point, circled, legible, lettered_points
-from transferscope.builders.prompts import POINTS, semantic_correspondence
+from transferscope.builders.markers import (
+    Point,
+    corresponding,
+    legible,
+    lettered_points,
+    rounded,
+    scaled,
+    to_height,
+)
+from transferscope.builders.prompts import SEMANTIC_CORRESPONDENCE
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture, scaled, to_height
+from transferscope.builders.source_files import find, json_of, open_picture, within
 from transferscope.errors import DataError
 
 LEAST = 4
@@ -47,12 +54,21 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     (source, first), (target, second) = (
         _view(images, pair, side, candidate.key) for side in ("src", "trg")
     )
+    views, ids = (source, target), pair.get("kps_ids")
+    ids = ids if isinstance(ids, list) else []
     for reference in rng.permutation(len(first)):
         others = [point for index, point in enumerate(second) if index != reference]
         points = lettered_points(second[reference], others, answer, target.size, rng)
-        marked = {"REF": first[reference]}
-        if points and legible(marked, source.size):
-            return _made(pair, (source, target), marked, points, int(reference))
+        if points and legible({"REF": first[reference]}, source.size):
+            at, names = first[reference], (pair["src_imname"], pair["trg_imname"])
+            origin = {
+                "dataset": "SPair-71k",
+                "files": [f"{pair['category']}/{name}" for name in names],
+                "category": pair["category"],
+                "keypoint": ids[reference] if len(ids) > reference else None,
+                "reference": rounded(at),
+            }
+            return corresponding(SEMANTIC_CORRESPONDENCE, views, views, at, points, origin)
     raise Unusable("points too close to each other or to the border", candidate.key)
 
 
@@ -85,31 +101,6 @@ def _view(
     except (TypeError, ValueError):
         raise Unusable("an incomplete annotation", key) from None
     return image, points
-
-
-def _made(
-    pair: dict[str, Any],
-    views: tuple[Image.Image, Image.Image],
-    marked: dict[str, Point],
-    points: dict[str, Point],
-    reference: int,
-) -> Made:
-    ids = pair.get("kps_ids")
-    return Made(
-        question="Which point is corresponding to the reference point?",
-        prompt=semantic_correspondence(),
-        choices=POINTS,
-        images=(circled(views[0], marked), circled(views[1], points)),
-        sources=views,
-        origin={
-            "dataset": "SPair-71k",
-            "files": [f"{pair['category']}/{pair[f'{side}_imname']}" for side in ("src", "trg")],
-            "category": pair["category"],
-            "keypoint": ids[reference] if isinstance(ids, list) and len(ids) > reference else None,
-            "reference": [round(value, 1) for value in marked["REF"]],
-            "points": {name: [round(value, 1) for value in at] for name, at in points.items()},
-        },
-    )
 
 
 BUILDER = Builder(

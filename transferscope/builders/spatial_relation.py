@@ -6,14 +6,9 @@
                                      also in the folder itself, in images/ or in coco/
 
 A line has `image`, `caption` ("The cat is left of the dog."), `relation` ("left of") and `label`, 1
-where the caption is true. The caption becomes a question: "Is the cat left of the dog?"; the three
-relations that are verbs (`contains`, `consists of`, `has as a part`) make one with "Does". So does
-the benchmark: 140 of its 143 validation questions come out word for word, eight with "Does".
-(visual-spatial-reasoning repository of cambridgeltl.)
-
-The benchmark's items are from the test file of the split `random`, and a fifth of the images of its
-training file are in that too. So the test file must lie beside the training file, and no caption is
-used whose image is in it, in a `dev.jsonl`, or in the test file of the other split, `zeroshot`.
+where the caption is true. (visual-spatial-reasoning repository of cambridgeltl.) The benchmark's
+items are from the test file, which shares images with the training file: no caption is used whose
+image is in it, in a `dev.jsonl`, or in the test file of the other split, `zeroshot`.
 """
 
 from collections.abc import Iterator
@@ -22,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.builders.annotations import find, first_there, rows_of, within
 from transferscope.builders.prompts import spatial_relation
 from transferscope.builders.record import Builder, Candidate, Made, Skip
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, located, open_picture, rows_of
 
 FOLDERS = tuple(
     f"{above}{name}"
@@ -46,7 +40,10 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     names = ("data/splits/random/", "splits/random/", "random/", "")
     path = find(root, *(f"{name}train.jsonl" for name in names))
     tests = find(root, (path.parent / "test.jsonl").relative_to(root).as_posix())
-    tested = _tested(tests)
+    splits = tests.parent.parent
+    files = {tests, *splits.glob("*/test.jsonl"), *splits.glob("*/dev.jsonl")}
+    rows = [row for file in sorted(files) for row in rows_of(file) if not isinstance(row, Skip)]
+    tested = {str(row.get("image")) for _, row in rows}
     for found in rows_of(path):
         if isinstance(found, Skip):
             yield found
@@ -61,16 +58,8 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
         elif image in tested:
             yield Skip("an image of the data set's own tests", where)
         else:
-            key = f"{image}/{question}"
-            yield Candidate(key, image, (1 - label,), (image, question, row))
-
-
-def _tested(path: Path) -> set[str]:
-    """The images of a test file, and of all test and development files of the splits beside it."""
-    splits = path.parent.parent
-    files = {path, *splits.glob("*/test.jsonl"), *splits.glob("*/dev.jsonl")}
-    rows = [row for file in sorted(files) for row in rows_of(file) if not isinstance(row, Skip)]
-    return {str(row[1].get("image")) for row in rows}
+            facts = (image, question, row)
+            yield Candidate(f"{image}/{question}", image, (1 - label,), facts)
 
 
 def question_of(caption: Any, relation: Any) -> str | None:
@@ -95,11 +84,9 @@ def question_of(caption: Any, relation: Any) -> str | None:
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
     """The image as it is, with its question."""
     name, question, row = candidate.facts
-    image = open_picture(first_there([within(root / folder, name) for folder in FOLDERS]))
+    image = open_picture(located(root, FOLDERS, name))
     return Made(
-        question=question,
-        prompt=spatial_relation(question),
-        choices=("yes", "no"),
+        spatial_relation(question),
         images=(image,),
         sources=(image,),
         origin={
@@ -113,11 +100,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
 
 BUILDER = Builder(
     "Visual Spatial Reasoning (VSR)",
-    (
-        "data/splits/random/train.jsonl",
-        "data/splits/random/test.jsonl",
-        "data/images/*.jpg",
-    ),
+    ("data/splits/random/train.jsonl", "data/splits/random/test.jsonl", "data/images/*.jpg"),
     2,
     candidates,
     make,

@@ -2,7 +2,7 @@
 
     OUT/suite.yaml              the tasks built so far; the version changes whenever an item does
     OUT/TASK/train.jsonl        one item a line, as `suites/folder.py` reads it
-    OUT/TASK/images/HASH.jpg    named by their pixels
+    OUT/TASK/images/HASH.jpg    named by their pixels, quality 95
     OUT/TASK/build.json         what was made, and what was left out and why
     OUT/TASK/.building.jsonl    the outcome of each candidate while a build goes on
 
@@ -13,6 +13,7 @@ a crash cut short is ignored, and so is all of it under other settings.
 
 import contextlib
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,11 +23,11 @@ from typing import Any
 import yaml
 from PIL.Image import Image
 
-from transferscope.builders.source_images import jpeg
 from transferscope.errors import DataError, StudyError
 from transferscope.store import as_json, read_json
 from transferscope.store.atomic import write_whole
 from transferscope.suites.blink import BLINK
+from transferscope.suites.similar_images import exact_hash
 from transferscope.tasks.untrusted import load_yaml
 
 NAME = "blink-training"
@@ -138,11 +139,11 @@ def journal(
 
 def write_image(image: Image, folder: Path) -> str:
     """Write an image unless the folder has it; returns the name of its file."""
-    content = hashlib.sha256(repr(image.size).encode())
-    content.update(image.tobytes())
-    name = f"images/{content.hexdigest()[:24]}.jpg"
+    name = f"images/{exact_hash(image)[:24]}.jpg"
     if not (folder / name).is_file():
-        write_whole(folder / name, jpeg(image))
+        jpeg = io.BytesIO()
+        image.save(jpeg, "JPEG", quality=95, subsampling=0)
+        write_whole(folder / name, jpeg.getvalue())
     return name
 
 

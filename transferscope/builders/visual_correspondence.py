@@ -5,17 +5,11 @@
 
 `i_*` are 57 sequences with other light, `v_*` 59 with another camera position. `H_1_k` holds nine
 numbers that carry homogeneous pixel coordinates of image 1 to image k, so that
-`H_1_j @ inverse(H_1_i)` carries those of image i to image j. (hpatches-dataset repository.)
-
-The points are corners (`corners`) of the first image that the second shows too, all four of them:
-the wrong ones are as good to look at as the right one, and at least `APART` away from it.
-
-Overlap with the benchmark: the data set is small, has no split, and is the only one of its kind, so
-nearly every sequence was used for some item. With `--against` only images that no item shows are
-left, others of the same sequence among them; compared with both splits, hardly any. A folder with
-the validation files alone leaves more.
+`H_1_j @ inverse(H_1_i)` carries those of image i to image j. (hpatches-dataset repository.) All
+four points are corners (`corners`), so the wrong ones are as good to look at as the right one.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,11 +18,17 @@ from jaxtyping import Float
 from PIL import Image
 from scipy.ndimage import gaussian_filter, maximum_filter, sobel
 
-from transferscope.builders.annotations import find
-from transferscope.builders.markers import Point, circled, legible, lettered_points
-from transferscope.builders.prompts import POINTS, visual_correspondence
+from transferscope.builders.markers import (
+    corresponding,
+    legible,
+    lettered_points,
+    rounded,
+    scaled,
+    to_height,
+)
+from transferscope.builders.prompts import VISUAL_CORRESPONDENCE
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
-from transferscope.builders.source_images import open_picture, scaled, to_height
+from transferscope.builders.source_files import find, open_picture
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
 
@@ -84,26 +84,16 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     # Draws of one pair take different corners: all shuffle them alike, and start one further on.
     same = np.random.default_rng([int(i), int(j), len(found)]).permutation(shown).tolist()
     for n in same[draw::PER_PAIR]:
-        others = [there[m] for m in shown if _distance(there[m], there[n]) >= APART]
+        others = [there[m] for m in shown if math.dist(there[m], there[n]) >= APART]
         points = lettered_points(there[n], others, answer, second.size, rng)
         if points:
-            marked = {"REF": here[n]}
-            return Made(
-                question="Which point on the second image corresponds to the point in the first "
-                "image?",
-                prompt=visual_correspondence(),
-                choices=POINTS,
-                images=(circled(first, marked), circled(second, points)),
-                sources=(source, target),
-                origin={
-                    "dataset": "HPatches",
-                    "files": [f"{name}/{i}.ppm", f"{name}/{j}.ppm"],
-                    "reference": [round(value, 1) for value in found[n].tolist()],
-                    "points": {
-                        letter: [round(value, 1) for value in at] for letter, at in points.items()
-                    },
-                },
-            )
+            origin = {
+                "dataset": "HPatches",
+                "files": [f"{name}/{i}.ppm", f"{name}/{j}.ppm"],
+                "reference": rounded(found[n].tolist()),
+            }
+            sources, views = (source, target), (first, second)
+            return corresponding(VISUAL_CORRESPONDENCE, sources, views, here[n], points, origin)
     raise Unusable("too few points that both images show", candidate.key)
 
 
@@ -153,10 +143,6 @@ def _carried(
     in_front = moved[:, 2] * np.sign(carry[2, 2]) > 1e-9
     depth = np.where(in_front, moved[:, 2], 1.0)
     return np.where(in_front[:, None], moved[:, :2] / depth[:, None], -1e6)
-
-
-def _distance(one: Point, other: Point) -> float:
-    return float(np.hypot(one[0] - other[0], one[1] - other[1]))
 
 
 BUILDER = Builder(

@@ -4,23 +4,20 @@
     ref/XXX/YYY.png              the reference
     distort/XXX/YYY_0.png, _1    the two that were compared with it
 
-(dreamsim repository of ssundaram21, `dataset/README.md` and `dataset/dataset.py`, which reads the
-vote from the third column and the paths from the fifth to the seventh: where the header has other
-names, those places are read.) A `right_vote` of 1 means that the right image is closer. As there,
-only triplets on which at least six people agreed are used, and only those whose `split` is `train`.
-
-The benchmark drew on the test split.
+A `right_vote` of 1 means that the right image is closer. (dreamsim repository of ssundaram21,
+`dataset/README.md` and `dataset/dataset.py`.) As there, only triplets on which at least six people
+agreed are used, and only those whose `split` is `train`; the benchmark drew on the test split.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from transferscope.builders.annotations import find, table_of, within
-from transferscope.builders.prompts import LATTER, visual_similarity
+from transferscope.builders.prompts import VISUAL_SIMILARITY
 from transferscope.builders.record import Builder, Candidate, Made, Skip
-from transferscope.builders.source_images import open_picture
+from transferscope.builders.source_files import find, open_picture, table_of, within
 
 PLACES = {"id": 0, "right_vote": 2, "ref_path": 4, "left_path": 5, "right_path": 6}
 """Where the data set's own loader reads what it does not read by name."""
@@ -36,23 +33,23 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
     for line in table_of(path, *PLACES, "votes", "split", places=PLACES):
         if isinstance(line, Skip):
             yield line
-        elif line[1]["split"] == "train":
-            yield _candidate(*line)
-
-
-def _candidate(where: str, row: dict[str, str]) -> Candidate | Skip:
-    try:
-        votes, right = float(row["votes"]), float(row["right_vote"])
-    except ValueError:
-        return Skip("a damaged annotation", where)
-    names = [row[name] for name in ("ref_path", "left_path", "right_path")]
-    if not row["id"] or not all(names) or right not in (0, 1):
-        return Skip("a damaged annotation", where)
-    if not votes >= FEWEST_VOTES:
-        return Skip("people did not agree", where)
-    reference, left_image, right_image = names
-    closer, farther = (right_image, left_image) if right else (left_image, right_image)
-    return Candidate(row["id"], reference, (0, 1), (reference, closer, farther))
+            continue
+        where, row = line
+        if row["split"] != "train":
+            continue
+        names = [row[name] for name in ("ref_path", "left_path", "right_path")]
+        try:
+            votes, right = float(row["votes"]), float(row["right_vote"])
+        except ValueError:
+            votes, right = 0.0, math.nan
+        if not row["id"] or not all(names) or right not in (0, 1):
+            yield Skip("a damaged annotation", where)
+        elif not votes >= FEWEST_VOTES:
+            yield Skip("people did not agree", where)
+        else:
+            reference, left, other = names
+            order = (reference, other, left) if right else (reference, left, other)
+            yield Candidate(row["id"], reference, (0, 1), order)
 
 
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
@@ -61,9 +58,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     order = [closer, farther] if answer == 0 else [farther, closer]
     images = tuple(open_picture(within(root, name)) for name in (reference, *order))
     return Made(
-        question="Which image is most similar to the reference image?",
-        prompt=visual_similarity(),
-        choices=LATTER,
+        VISUAL_SIMILARITY,
         images=images,
         sources=images,
         origin={

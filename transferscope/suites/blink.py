@@ -18,16 +18,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from transferscope.errors import DataError
-from transferscope.suites.hub import HubSuite
+from transferscope.suites.hub import HubSuite, parquet
 from transferscope.tasks import LETTERS, Item, Task, gold
 from transferscope.tasks.images import EncodedImage
-from transferscope.tasks.untrusted import image_problem, read_parquet
-
-if TYPE_CHECKING:
-    import polars as pl
+from transferscope.tasks.untrusted import image_problem
 
 BLINK: tuple[Task, ...] = (
     Task("Art_Style", "AS", "mid", "image", 117),
@@ -48,13 +45,12 @@ BLINK: tuple[Task, ...] = (
 IQ_TEST = Task("IQ_Test", "IQ", items=150)
 
 _IMAGES = {
-    **dict.fromkeys(("Counting", "IQ_Test", "Object_Localization", "Relative_Depth"), 1),
-    **dict.fromkeys(("Relative_Reflectance", "Spatial_Relation"), 1),
     **dict.fromkeys(("Functional_Correspondence", "Multi-view_Reasoning"), 2),
     **dict.fromkeys(("Semantic_Correspondence", "Visual_Correspondence"), 2),
     **dict.fromkeys(("Art_Style", "Jigsaw", "Visual_Similarity"), 3),
     "Forensic_Detection": 4,
 }
+"""Where items have more than one image."""
 _TEST_ITEMS = {"Object_Localization": 125, "Semantic_Correspondence": 140, "Visual_Similarity": 136}
 """Where the test split has another number of items than the validation split."""
 _OLD_REFLECTANCE = "1de2f092f2b1f32cc0bb8d8ea2b660e621685ef76fe6766db53460f96799dfa5"
@@ -78,7 +74,7 @@ class Blink(HubSuite):
         super().__post_init__()
         # Images stay encoded. Two files' columns are kept, so that those of one task are still
         # there while it is encoded for a model.
-        self._images = lru_cache(maxsize=2)(partial(_columns, names=_IMAGE_COLUMNS))
+        self._images = lru_cache(maxsize=2)(partial(parquet, columns=_IMAGE_COLUMNS))
         if self.split == "test":
             self.unscorable = (
                 "suite.split: the answers of BLINK's test split are hidden, so nothing can be "
@@ -112,8 +108,8 @@ class Blink(HubSuite):
 
     def _read(self, path: Path, task: str) -> Iterator[tuple[Item, str]]:
         """A file's items, each with the place that messages name."""
-        expected = _IMAGE_COLUMNS[: _IMAGES[task]]
-        table, images = _columns(path, names=_TEXT), self._images(path)
+        expected = _IMAGE_COLUMNS[: _IMAGES.get(task, 1)]
+        table, images = parquet(path, _TEXT), self._images(path)
         columns = {*table.columns, *images.columns}
         if missing := [name for name in (*_TEXT, *expected) if name not in columns]:
             raise DataError(f"{path}: no column {missing[0]!r}; expected {self.hub}'s columns")
@@ -161,13 +157,6 @@ class Blink(HubSuite):
             )
         if stray := sum(not item.id.startswith(f"{self.split}_{task}_") for item in items):
             yield f"{name}: {stray} of {len(items)} rows have another task or split in idx"
-
-
-def _columns(path: Path, names: Sequence[str]) -> "pl.DataFrame":
-    try:
-        return read_parquet(path, names)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from None
 
 
 def _filled(cell: Any) -> bool:

@@ -5,10 +5,15 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transferscope.errors import MissingExtra, StudyError
+from transferscope.errors import DataError, MissingExtra, StudyError
 from transferscope.suites.folder import read_items
 from transferscope.tasks import Item, Split, Suite
+from transferscope.tasks.untrusted import read_parquet
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(eq=False)
@@ -66,45 +71,50 @@ class HubSuite(Suite):
         return read_items(path, task, self.training)
 
     def snapshot(self, patterns: Sequence[str]) -> Path:
-        """The local copy, or the Hub's snapshot with the files of these patterns."""
+        """The local copy, or the Hub's snapshot with the files of these patterns.
+
+        Raises:
+            StudyError: the Hub cannot be reached, or does not have it.
+            MissingExtra: huggingface_hub is not installed.
+        """
         if self.path is not None:
             return self.path
         assert self.hub, "a suite of the Hub names its data set"
-        folder = download(self.hub, patterns, self.revision)
+        try:
+            from huggingface_hub import snapshot_download
+            from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        except ModuleNotFoundError:
+            raise MissingExtra(
+                "downloading from the Hub needs huggingface_hub; install the extra: "
+                "pip install 'transferscope[train]'; or give a local copy as path"
+            ) from None
+        at = self.revision
+        try:
+            found = snapshot_download(
+                self.hub, repo_type="dataset", revision=at, allow_patterns=list(patterns)
+            )
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise StudyError(
+                f"{self.hub}{f' at {at}' if at else ''}: could not be downloaded from "
+                f"the Hub: {line}; or give a local copy as path"
+            ) from None
+        folder = Path(found)
         if re.fullmatch(r"[0-9a-f]{40}", folder.name):  # all files from one commit
             self.revision = folder.name
         return folder
 
 
-def download(repository: str, patterns: Sequence[str], revision: str | None) -> Path:
-    """The folder of a data set's snapshot with the files of these patterns; named by its commit.
-
-    Args:
-        revision: a branch, tag or commit; None for the newest.
+def parquet(path: Path, columns: Sequence[str] | None = None) -> "pl.DataFrame":
+    """A Parquet file's columns of these names, as far as it has them; None: all columns.
 
     Raises:
-        StudyError: the Hub cannot be reached, or does not have it.
-        MissingExtra: huggingface_hub is not installed.
+        DataError: it cannot be read.
     """
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ModuleNotFoundError:
-        raise MissingExtra(
-            "downloading from the Hub needs huggingface_hub; install the extra: "
-            "pip install 'transferscope[train]'; or give a local copy as path"
-        ) from None
-    try:
-        found = snapshot_download(
-            repository, repo_type="dataset", revision=revision, allow_patterns=list(patterns)
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise StudyError(
-            f"{repository}{f' at {revision}' if revision else ''}: could not be downloaded from "
-            f"the Hub: {line}; or give a local copy as path"
-        ) from None
-    return Path(found)
+        return read_parquet(path, columns)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def cached(repository: str, revision: str | None) -> Path | None:
@@ -112,9 +122,10 @@ def cached(repository: str, revision: str | None) -> Path | None:
     try:
         from huggingface_hub import snapshot_download
 
-        found = snapshot_download(
-            repository, repo_type="dataset", revision=revision, local_files_only=True
+        return Path(
+            snapshot_download(
+                repository, repo_type="dataset", revision=revision, local_files_only=True
+            )
         )
     except (ModuleNotFoundError, OSError, ValueError):  # the Hub's errors are of these classes
         return None
-    return Path(found)

@@ -15,17 +15,17 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from transferscope.errors import DataError
 from transferscope.suites.blink import BLINK
-from transferscope.suites.hub import HubSuite
+from transferscope.suites.hub import HubSuite, parquet
 from transferscope.tasks import LETTERS, Item, Task
-from transferscope.tasks.untrusted import first_problem, json_lines, read_parquet, read_text
+from transferscope.tasks.untrusted import first_problem, json_lines, read_text
 from transferscope.tasks.video import Frame, content_hash, find_video, inspect, sample_frames
 
 DIRECTIONS = tuple(f"object_rel_direction_{grade}" for grade in ("easy", "medium", "hard"))
@@ -47,10 +47,8 @@ OTHERS: tuple[Task, ...] = (
 )
 """Question types that the paper leaves out, and the three directions apart."""
 NUMERIC = (
-    "object_counting",
-    "object_abs_distance",
-    "object_size_estimation",
-    "room_size_estimation",
+    *("object_counting", "object_abs_distance"),
+    *("object_size_estimation", "room_size_estimation"),
 )
 """Question types whose answer is a number."""
 
@@ -63,8 +61,6 @@ _Text = Annotated[str, Field(min_length=1)]
 
 
 class _VsiRow(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
     id: int | _Text
     dataset: _Name
     scene_name: _Name
@@ -90,9 +86,7 @@ class VsiBench(HubSuite):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._folder: Path | None = None
-        self._rows: list[tuple[str, _VsiRow]] = []
-        self._videos: dict[tuple[str, str], tuple[Frame, ...] | str] = {}
+        self._frames = cache(self._frames)  # the same objects for all questions on a video
         # Decoded frames are large, and the items of one video stand together.
         self._sampled = lru_cache(maxsize=2)(sample_frames)
 
@@ -114,7 +108,8 @@ class VsiBench(HubSuite):
     def evaluation_items(self, task: str) -> list[Item]:
         """All items of a task whose videos can be read."""
         types = DIRECTIONS if task == "object_rel_direction" else (task,)
-        rows = [(where, row) for where, row in self._table() if row.question_type in types]
+        folder, table = self._table
+        rows = [(where, row) for where, row in table if row.question_type in types]
         if not rows:
             raise DataError(f"{self.path or self.hub}: no item of the question type {task}")
         items: list[Item] = []
@@ -124,7 +119,7 @@ class VsiBench(HubSuite):
             if row.id in found:
                 raise DataError(f"{where}: id {row.id!r} is also in {found[row.id]}")
             found[row.id] = where
-            frames = self._frames(row)
+            frames = self._frames(folder, row.dataset, row.scene_name)
             if isinstance(frames, tuple):
                 items.append(_item(row, task, frames, where))
             elif self.strict:
@@ -151,27 +146,18 @@ class VsiBench(HubSuite):
                 "benchmark's published number is the mean of the three accuracies"
             )
 
-    def _table(self) -> list[tuple[str, _VsiRow]]:
-        """The benchmark's rows, each with the place that messages name."""
-        if self._folder is None:
-            folder = self.snapshot([*_TABLES, "*.zip"])
-            files = next((hits for p in _TABLES if (hits := sorted(folder.glob(p)))), [])
-            if not files:
-                raise DataError(f"{folder}: no {' and no '.join(_TABLES[:2])}; expected {self.hub}")
-            self._rows = [row for path in files for row in _rows(path)]
-            self._folder = folder
-        return self._rows
+    @cached_property
+    def _table(self) -> tuple[Path, list[tuple[str, _VsiRow]]]:
+        """The benchmark's folder and its rows, each with the place that messages name."""
+        folder = self.snapshot([*_TABLES, "*.zip"])
+        files = next((hits for p in _TABLES if (hits := sorted(folder.glob(p)))), [])
+        if not files:
+            raise DataError(f"{folder}: no {' and no '.join(_TABLES[:2])}; expected {self.hub}")
+        return folder, [row for path in files for row in _rows(path)]
 
-    def _frames(self, row: _VsiRow) -> tuple[Frame, ...] | str:
-        """The frames of a row's video, the same objects for all its rows; or what is wrong."""
-        key = row.dataset, row.scene_name
-        if key not in self._videos:
-            self._videos[key] = self._open_video(*key)
-        return self._videos[key]
-
-    def _open_video(self, dataset: str, scene: str) -> tuple[Frame, ...] | str:
-        assert self._folder is not None
-        video = find_video(self._folder, dataset, scene)
+    def _frames(self, folder: Path, dataset: str, scene: str) -> tuple[Frame, ...] | str:
+        """The frames of a video, or what is wrong with it."""
+        video = find_video(folder, dataset, scene)
         if video is None:
             return f"no video {dataset}/{scene}.mp4"
         problem, total = inspect(video, self.frames)
@@ -188,11 +174,8 @@ def _rows(path: Path) -> Iterator[tuple[str, _VsiRow]]:
     if path.suffix == ".jsonl":
         given = ((f"{path}:{line}", value) for line, value in json_lines(read_text(path)))
     else:
-        try:
-            table = read_parquet(path)
-        except ValueError as error:
-            raise DataError(f"{path}: {error}") from None
-        given = ((f"{path}: row {n}", row) for n, row in enumerate(table.iter_rows(named=True), 1))
+        rows = parquet(path).iter_rows(named=True)
+        given = ((f"{path}: row {n}", row) for n, row in enumerate(rows, 1))
     for where, row in given:
         if isinstance(row, ValueError):
             raise DataError(f"{where}: not JSON: {row}")
@@ -241,10 +224,11 @@ def _options(row: _VsiRow, where: str) -> tuple[list[str], tuple[str, ...]]:
     if not 2 <= len(given) <= len(LETTERS):
         raise DataError(f"{where}: must have 2 to {len(LETTERS)} options, got {len(given)}")
     found = [re.fullmatch(r"([A-J])\.\s*(.+)", option.strip(), re.S) for option in given]
+    if not any(found):
+        return [f"{letter}. {text}" for letter, text in zip(LETTERS, given, strict=False)], tuple(
+            given
+        )
     lettered = [one for one in found if one]
-    if not lettered:
-        lines = [f"{letter}. {text}" for letter, text in zip(LETTERS, given, strict=False)]
-        return lines, tuple(given)
     if "".join(one[1] for one in lettered) != LETTERS[: len(given)]:
         raise DataError(f"{where}: options must be lettered A. to J., in order; got {given!r}")
     return given, tuple(one[2] for one in lettered)

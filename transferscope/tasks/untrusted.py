@@ -29,6 +29,8 @@ MAX_PIXELS = 50_000_000
 """Larger images are refused: a small file can claim any size."""
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "AVIF")
 """Formats that are read. EPS and its like are not: Pillow calls other programs for them."""
+UNKNOWN_FORMAT = "is not an image of a supported format, such as PNG, JPEG or WebP"
+
 MAX_YAML_VALUES = 1_000_000
 """Values in a YAML text, counted again wherever an alias (`*name`) repeats them."""
 MAX_ROWS = 1_000_000
@@ -213,7 +215,7 @@ def open_image(source: Path | BinaryIO) -> "Image":
         ImageTooLarge: it has more than `MAX_PIXELS`.
         ValueError: it is damaged or of an unknown format.
     """
-    from PIL import ImageOps
+    from PIL import ImageOps, UnidentifiedImageError
 
     try:
         with _opened(source) as image:
@@ -221,6 +223,8 @@ def open_image(source: Path | BinaryIO) -> "Image":
             return _rgb(ImageOps.exif_transpose(image))
     except (FileNotFoundError, ImageTooLarge, MemoryError):
         raise
+    except UnidentifiedImageError:
+        raise ValueError(UNKNOWN_FORMAT) from None
     except Exception as error:  # at a damaged file Pillow raises any class
         problem = " ".join(str(error).split())
         raise ValueError(f"cannot be decoded as an image: {problem}") from None
@@ -238,7 +242,7 @@ def image_problem(source: Path | BinaryIO) -> str | None:
     except ImageTooLarge as error:
         return str(error)
     except UnidentifiedImageError:
-        return "is not an image of a supported format, such as PNG, JPEG or WebP"
+        return UNKNOWN_FORMAT
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         problem = getattr(error, "strerror", None) or " ".join(str(error).split())
         return f"is not an image: {problem}"

@@ -51,13 +51,13 @@ class Glimpse(Suite):
         return Items(task, split, self.difficulty)
 
 
+@dataclass(frozen=True, eq=False)
 class Items(Sequence[Item]):
     """A task's items of one split. `items[3]` draws the fourth and keeps nothing."""
 
-    def __init__(self, task: str, split: Split, difficulty: float = 0) -> None:
-        self.task = task
-        self.split: Split = split
-        self.difficulty = difficulty
+    task: str
+    split: Split
+    difficulty: float = 0
 
     def __len__(self) -> int:
         return COUNTS[self.split]
@@ -71,24 +71,20 @@ class Items(Sequence[Item]):
             return [self[k] for k in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.task} has {len(self)} {self.split} items; got index {index}")
-        return draw(self.task, self.split, index % len(self), self.difficulty)
+        # Imported here: the list of suites needs no generator.
+        from transferscope.suites.glimpse.canvas import frame
+        from transferscope.suites.glimpse.generators import GENERATORS
 
-
-def draw(task: str, split: Split, index: int, difficulty: float = 0) -> Item:
-    """One item; a pure function of its arguments and `VERSION`."""
-    # Imported here: the list of suites needs no generator.
-    from transferscope.suites.glimpse.canvas import frame
-    from transferscope.suites.glimpse.generators import GENERATORS
-
-    rng = random.Random(f"{VERSION}/{split}/{task}/{index}/{difficulty:g}")
-    world = GENERATORS[task](rng, difficulty)
-    return Item(
-        id=f"{split}_{task}_{index + 1}",
-        task=task,
-        images=tuple(ArrayImage(frame(image)) for image in world.images),
-        question=world.question,
-        choices=world.choices,
-        answer=world.answer,
-        prompt=with_choices(world.question, world.choices, world.lead),
-        origin={"version": VERSION, "difficulty": difficulty, **world.scene},
-    )
+        task, split, index = self.task, self.split, index % len(self)
+        rng = random.Random(f"{VERSION}/{split}/{task}/{index}/{self.difficulty:g}")
+        world = GENERATORS[task](rng, self.difficulty)
+        return Item(
+            id=f"{split}_{task}_{index + 1}",
+            task=task,
+            images=tuple(ArrayImage(frame(image)) for image in world.images),
+            question=world.question,
+            choices=world.choices,
+            answer=world.answer,
+            prompt=with_choices(world.question, world.choices, world.lead),
+            origin={"version": VERSION, "difficulty": self.difficulty, **world.scene},
+        )

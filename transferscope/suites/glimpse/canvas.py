@@ -61,10 +61,7 @@ def polygon(canvas: np.ndarray, points: Sequence[Point], color: Sequence[float])
     """Fill a polygon (even-odd rule), in place."""
     xs, ys = [x for x, _ in points], [y for _, y in points]
     box = _box(min(xs), min(ys), max(xs), max(ys))
-    if box is None:
-        return
-    x0, y0, x1, y1 = box
-    column, row = _samples(x0, x1), _samples(y0, y1)
+    column, row = _samples(box[0], box[2]), _samples(box[1], box[3])
     inside = np.zeros((len(row), len(column)), bool)
     for (ax, ay), (bx, by) in zip(points, [*points[1:], points[0]], strict=True):
         if ay == by:
@@ -85,8 +82,6 @@ def ellipse(
     """Fill an upright ellipse, or a ring where `hole` is the inner part of the radius; in place."""
     (x, y), (rx, ry) = center, radii
     box = _box(x - rx, y - ry, x + rx, y + ry)
-    if box is None:
-        return
     x0, y0, x1, y1 = box
     distance = ((_samples(x0, x1) - x) / rx) ** 2 + (((_samples(y0, y1) - y) / ry) ** 2)[:, None]
     inside = distance <= 1
@@ -99,8 +94,6 @@ def sphere(canvas: np.ndarray, center: Point, radius: float, light: int, color: 
     """A lit ball, in place; `light` is one of eight directions."""
     (x, y), angle = center, light * math.pi / 4
     box = _box(x - radius, y - radius, x + radius, y + radius)
-    if box is None:
-        return
     x0, y0, x1, y1 = box
     u = ((np.arange(x0, x1, dtype=np.float32) + 0.5 - x) / radius).astype(np.float32)
     v = ((np.arange(y0, y1, dtype=np.float32) + 0.5 - y) / radius).astype(np.float32)[:, None]
@@ -139,14 +132,7 @@ def blur(canvas: np.ndarray, width: int) -> np.ndarray:
 
 
 def relight(rng: random.Random, image: np.ndarray, low: int = 92, high: int = 128) -> np.ndarray:
-    """Shift each channel so that its mean is a fresh random number: a mean that is no cue.
-
-    Args:
-        rng: source of the new means.
-        image: uint8 (112, 112, 3).
-        low: smallest new mean.
-        high: largest new mean.
-    """
+    """Shift each channel of a uint8 image to a fresh random mean: a mean that is no cue."""
     target = np.array([rng.randint(low, high) for _ in range(3)], np.float32)
     shifted = image.astype(np.float32)
     one = np.ones(SIZE * SIZE, np.float32)
@@ -158,13 +144,17 @@ def relight(rng: random.Random, image: np.ndarray, low: int = 92, high: int = 12
 
 def mark(image: np.ndarray, points: Iterable[tuple[float, float, str]]) -> None:
     """Ring each point (x, y, letter) and put a tag beside it, clear of the others; in place."""
-    listed = list(points)
+    listed = [(round(x), round(y), letter) for x, y, letter in points]
     for x, y, letter in listed:
-        _ring(image, round(x), round(y), MARKS[letter])
+        for dy in range(-3, 4):
+            for dx in range(-3, 4):
+                away = dx * dx + dy * dy
+                if 3 < away <= 10 and 0 <= x + dx < SIZE and 0 <= y + dy < SIZE:
+                    image[y + dy, x + dx] = (255, 255, 255) if away <= 5 else MARKS[letter]
     taken: list[tuple[int, int]] = []
     for x, y, letter in listed:
-        others = [(round(a), round(b)) for a, b, other in listed if other != letter]
-        taken.append(_tag_place(round(x), round(y), others, taken))
+        others = [(a, b) for a, b, other in listed if other != letter]
+        taken.append(_tag_place(x, y, others, taken))
         _tag(image, *taken[-1], letter)
 
 
@@ -225,18 +215,15 @@ def _samples(first: int, last: int) -> np.ndarray:
     return np.arange(2 * first, 2 * last) * 0.5 + 0.25
 
 
-def _box(x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, int, int] | None:
-    """Whole pixels that a region touches within the image; None where it touches none."""
+def _box(x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, int, int]:
+    """Whole pixels that a region touches within the image; as wide or high as 0 outside of it."""
     left, top = max(0, math.floor(x0)), max(0, math.floor(y0))
     right, bottom = min(SIZE, math.ceil(x1) + 1), min(SIZE, math.ceil(y1) + 1)
-    return (left, top, right, bottom) if left < right and top < bottom else None
+    return left, top, max(left, right), max(top, bottom)
 
 
 def _blend(
-    canvas: np.ndarray,
-    box: tuple[int, int, int, int],
-    inside: np.ndarray,
-    color: Sequence[float],
+    canvas: np.ndarray, box: tuple[int, int, int, int], inside: np.ndarray, color: Sequence[float]
 ) -> None:
     x0, y0, x1, y1 = box
     quarter = inside[0::2, 0::2].astype(np.float32)
@@ -244,14 +231,6 @@ def _blend(
         quarter += part
     region = canvas[y0:y1, x0:x1]
     region += (np.array(color, np.float32) - region) * (quarter * np.float32(0.25))[..., None]
-
-
-def _ring(image: np.ndarray, x: int, y: int, color: Rgb) -> None:
-    for dy in range(-3, 4):
-        for dx in range(-3, 4):
-            away = dx * dx + dy * dy
-            if 3 < away <= 10 and 0 <= x + dx < SIZE and 0 <= y + dy < SIZE:
-                image[y + dy, x + dx] = (255, 255, 255) if away <= 5 else color
 
 
 def _tag_place(
@@ -275,15 +254,9 @@ def _tag_place(
     return best[1], best[2]
 
 
-@cache
-def _tag_image(letter: str) -> np.ndarray:
-    tag = np.full((TAG_HEIGHT, TAG_WIDTH, 3), 255, np.uint8)
-    tag[1:-1, 1:-1] = MARKS[letter]
-    glyph = np.array([[bit == "1" for bit in row] for row in GLYPHS[letter]])
-    tag[3:10, 3:8][glyph] = 255
-    return tag
-
-
 def _tag(image: np.ndarray, x: int, y: int, letter: str) -> None:
     x, y = max(0, min(SIZE - TAG_WIDTH, x)), max(0, min(SIZE - TAG_HEIGHT, y))
-    image[y : y + TAG_HEIGHT, x : x + TAG_WIDTH] = _tag_image(letter)
+    tag = image[y : y + TAG_HEIGHT, x : x + TAG_WIDTH]
+    tag[:] = 255
+    tag[1:-1, 1:-1] = MARKS[letter]
+    tag[3:10, 3:8][[[bit == "1" for bit in row] for row in GLYPHS[letter]]] = 255

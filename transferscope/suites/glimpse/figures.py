@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from transferscope.suites.glimpse.canvas import SIZE, Point, Rgb, backdrop, develop, jitter, polygon
-from transferscope.suites.glimpse.scene import COLORS, between, pick, span_between
+from transferscope.suites.glimpse.scene import COLORS, between, pick, span
 
 KINDS = ("horse", "car", "fish", "bird", "chair")
 TOOLS = {
@@ -22,39 +22,30 @@ TOOLS = {
     "rake": "rake",
 }
 """Each tool and what its edge is for."""
-PARTS = ("head", "tail", "leg", "back", "wheel", "roof", "front", "fin", "belly", "wing", "seat")
-KIND_PARTS = (*PARTS, "foot")
-TOOL_PARTS = ("end", "grip", "neck", "edge")
 WOODS: tuple[Rgb, ...] = ((150, 95, 50), (60, 60, 70), (170, 140, 90), (120, 40, 40))
 METALS: tuple[Rgb, ...] = ((190, 190, 200), (130, 140, 150), (210, 180, 90), (80, 120, 160))
 DARK, YELLOW, PALE, WHITE = (25, 25, 25), (245, 180, 30), (255, 255, 180), (255, 255, 255)
 
 
-@dataclass(frozen=True)
-class Pose:
-    """Where a figure stands: from its own units to pixels."""
-
-    center: Point
-    scale: float
-    turn: float
-    flip: int
-
-    def __call__(self, x: float, y: float) -> Point:
-        c, s = math.cos(self.turn) * self.scale, math.sin(self.turn) * self.scale
-        x *= self.flip
-        return self.center[0] + c * x - s * y, self.center[1] + s * x + c * y
+Parts = dict[str, Point]
 
 
 class Brush:
     """Notes what to draw, in a figure's own units, about 1 from its middle to its edge."""
 
-    def __init__(self, pose: Pose) -> None:
-        self.pose = pose
-        self.strokes: list[tuple[list[Point], Rgb]] = []
+    def __init__(self, scale: float, turn: float, flip: int) -> None:
+        self.turn, self.flip = turn, flip
+        self._cos, self._sin = math.cos(turn) * scale, math.sin(turn) * scale
+        self._strokes: list[tuple[list[Point], Rgb]] = []
+
+    def place(self, x: float, y: float) -> Point:
+        """From the figure's own units to pixels."""
+        x, c, s = x * self.flip, self._cos, self._sin
+        return SIZE / 2 + c * x - s * y, SIZE / 2 + s * x + c * y
 
     def patch(self, points: Sequence[Point], color: Rgb) -> None:
         """A polygon."""
-        self.strokes.append(([self.pose(*p) for p in points], color))
+        self._strokes.append(([self.place(*p) for p in points], color))
 
     def bar(self, x0: float, y0: float, x1: float, y1: float, color: Rgb) -> None:
         """An upright rectangle."""
@@ -65,8 +56,11 @@ class Brush:
         turns = [i * math.pi / 7 for i in range(14)]
         self.patch([(x + rx * math.cos(t), y + ry * math.sin(t)) for t in turns], color)
 
-
-Parts = dict[str, Point]
+    def figure(self, kind: str, parts: Parts) -> "PosedFigure":
+        """What was noted, with its parts."""
+        placed = {name: self.place(*place) for name, place in parts.items()}
+        turn = round(math.degrees(self.turn))
+        return PosedFigure(kind, placed, self._strokes, turn, self.flip < 0)
 
 
 @dataclass(frozen=True)
@@ -95,33 +89,27 @@ class PosedFigure:
         return develop(rng, canvas)
 
 
-def _figure(kind: str, brush: Brush, parts: Parts) -> PosedFigure:
-    pose = brush.pose
-    placed = {name: pose(*place) for name, place in parts.items()}
-    return PosedFigure(kind, placed, brush.strokes, round(math.degrees(pose.turn)), pose.flip < 0)
-
-
 def creature(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) -> PosedFigure:
     """One of `KINDS`, turned to either side and perhaps mirrored."""
     turn = math.radians(rng.uniform(-1, 1) * between(difficulty, 20, 90))
-    scale = span_between(rng, difficulty, (34, 42), (22, 30)) * shrink
-    brush = Brush(Pose((SIZE / 2, SIZE / 2), scale, turn, rng.choice((1, -1))))
+    scale = rng.uniform(*span(difficulty, (34, 42), (22, 30))) * shrink
+    brush = Brush(scale, turn, rng.choice((1, -1)))
     body, limbs = (jitter(rng, COLORS[pick(rng, COLORS)], 30) for _ in range(2))
-    return _figure(kind, brush, CREATURES[kind](rng, brush, body, limbs))
+    return brush.figure(kind, CREATURES[kind](rng, brush, body, limbs))
 
 
 def tool(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) -> PosedFigure:
     """One of `TOOLS`, turned any way."""
-    scale = span_between(rng, difficulty, (34, 42), (22, 30)) * shrink
+    scale = rng.uniform(*span(difficulty, (34, 42), (22, 30))) * shrink
     turn = rng.uniform(0, 2 * math.pi)
-    brush = Brush(Pose((SIZE / 2, SIZE / 2), scale, turn, rng.choice((1, -1))))
+    brush = Brush(scale, turn, rng.choice((1, -1)))
     wood, metal = jitter(rng, rng.choice(WOODS), 20), jitter(rng, rng.choice(METALS), 20)
     half, neck = rng.uniform(0.07, 0.1), rng.uniform(-0.3, -0.1)
     brush.bar(-half, neck, half, 1, wood)
     brush.oval(0, 0.97, half * 1.2, half * 1.2, wood)
     edge = _tool_head(brush, kind, neck, wood, metal)
     parts = {"end": (0, 0.95), "grip": (0, 0.5), "neck": (0, neck + 0.06), "edge": edge}
-    return _figure(kind, brush, parts)
+    return brush.figure(kind, parts)
 
 
 def posed(make: Callable[[float], PosedFigure], part: str, place: Point) -> PosedFigure:
@@ -143,35 +131,37 @@ def posed(make: Callable[[float], PosedFigure], part: str, place: Point) -> Pose
 def _tool_head(brush: Brush, kind: str, neck: float, wood: Rgb, metal: Rgb) -> Point:
     """Draw what is on the handle; returns where it works."""
     n = neck
-    if kind == "hammer":
-        brush.bar(-0.35, n - 0.32, 0.45, n, metal)
-        return 0.38, n - 0.16
-    if kind == "axe":
-        outline = [(-0.1, n - 0.35), (0.2, n - 0.35), (0.6, n - 0.5), (0.6, n + 0.25)]
-        brush.patch([*outline, (0.2, n), (-0.1, n)], metal)
-        return 0.5, n - 0.14
-    if kind == "knife":
-        brush.patch([(-0.12, n), (0.12, n), (0.14, n - 0.5), (-0.1, n - 0.9)], metal)
-        return 0, n - 0.5
-    if kind == "spoon":
-        brush.oval(0, n - 0.33, 0.24, 0.36, metal)
-        return 0, n - 0.4
-    if kind == "pan":
-        brush.oval(0, n - 0.38, 0.42, 0.42, metal)
-        return 0, n - 0.42
-    if kind == "brush":
-        brush.patch([(-0.3, n), (0.3, n), (0.34, n - 0.2), (-0.34, n - 0.2)], wood)
-        for x in (-0.27, -0.16, -0.05, 0.06, 0.17, 0.28):
-            brush.bar(x - 0.03, n - 0.6, x + 0.03, n - 0.2, metal)
-        return 0, n - 0.5
-    if kind == "shovel":
-        blade = [(-0.28, n), (0.28, n), (0.28, n - 0.4), (0, n - 0.75), (-0.28, n - 0.4)]
-        brush.patch(blade, metal)
-        return 0, n - 0.5
-    brush.bar(-0.5, n - 0.1, 0.5, n, metal)
-    for x in (-0.46, -0.23, 0, 0.23, 0.46):
-        brush.bar(x - 0.04, n - 0.45, x + 0.04, n - 0.1, metal)
-    return 0.1, n - 0.35
+    match kind:
+        case "hammer":
+            brush.bar(-0.35, n - 0.32, 0.45, n, metal)
+            return 0.38, n - 0.16
+        case "axe":
+            outline = [(-0.1, n - 0.35), (0.2, n - 0.35), (0.6, n - 0.5), (0.6, n + 0.25)]
+            brush.patch([*outline, (0.2, n), (-0.1, n)], metal)
+            return 0.5, n - 0.14
+        case "knife":
+            brush.patch([(-0.12, n), (0.12, n), (0.14, n - 0.5), (-0.1, n - 0.9)], metal)
+            return 0, n - 0.5
+        case "spoon":
+            brush.oval(0, n - 0.33, 0.24, 0.36, metal)
+            return 0, n - 0.4
+        case "pan":
+            brush.oval(0, n - 0.38, 0.42, 0.42, metal)
+            return 0, n - 0.42
+        case "brush":
+            brush.patch([(-0.3, n), (0.3, n), (0.34, n - 0.2), (-0.34, n - 0.2)], wood)
+            for x in (-0.27, -0.16, -0.05, 0.06, 0.17, 0.28):
+                brush.bar(x - 0.03, n - 0.6, x + 0.03, n - 0.2, metal)
+            return 0, n - 0.5
+        case "shovel":
+            blade = [(-0.28, n), (0.28, n), (0.28, n - 0.4), (0, n - 0.75), (-0.28, n - 0.4)]
+            brush.patch(blade, metal)
+            return 0, n - 0.5
+        case _:  # rake
+            brush.bar(-0.5, n - 0.1, 0.5, n, metal)
+            for x in (-0.46, -0.23, 0, 0.23, 0.46):
+                brush.bar(x - 0.04, n - 0.45, x + 0.04, n - 0.1, metal)
+            return 0.1, n - 0.35
 
 
 def _horse(rng: random.Random, brush: Brush, body: Rgb, limbs: Rgb) -> Parts:

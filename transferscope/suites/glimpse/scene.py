@@ -1,15 +1,14 @@
-"""What a scene is made of: colored shapes with places and names, and possible questions about them.
+"""What a scene is made of: colored shapes with places and names.
 
-A `World` is one drawn scene: its images, the task's question, and what else its maker knows: the
-parameters, auxiliary questions, and a word for every place, which is what the bases are pretrained
-on.
+A `World` is one drawn scene: its images, the task's question, its parameters, and what else its
+maker knows, of which `tools/glimpse_bases` makes labels and questions to pretrain the bases on.
 """
 
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -40,19 +39,16 @@ OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "bel
 YES_NO = ("yes", "no")
 
 
-def _star() -> list[Point]:
-    reach = [1 if i % 2 == 0 else 0.42 for i in range(10)]
-    turns = [i * math.pi / 5 for i in range(10)]
-    return [(r * math.sin(t), -r * math.cos(t)) for r, t in zip(reach, turns, strict=True)]
-
-
 _A = 0.3
 OUTLINES: dict[str, list[Point]] = {
     "square": [(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)],
     "triangle": [(0, -1), (0.9, 0.7), (-0.9, 0.7)],
     "diamond": [(0, -1), (0.6, 0), (0, 1), (-0.6, 0)],
     "bar": [(-1, -0.33), (1, -0.33), (1, 0.33), (-1, 0.33)],
-    "star": _star(),
+    "star": [
+        (reach * math.sin(turn), -reach * math.cos(turn))
+        for reach, turn in ((0.42 if i % 2 else 1, i * math.pi / 5) for i in range(10))
+    ],
     "cross": [
         *[(-_A, -1), (_A, -1), (_A, -_A), (1, -_A), (1, _A), (_A, _A)],
         *[(_A, 1), (-_A, 1), (-_A, _A), (-1, _A), (-1, -_A), (-_A, -_A)],
@@ -79,28 +75,19 @@ class Thing:
 
     def draw(self, canvas: np.ndarray) -> None:
         """Onto the image, in place."""
-        shape(canvas, self.shape, (self.x, self.y), self.radius, self.turn, self.rgb)
+        x, y, radius = self.x, self.y, self.radius
+        if self.shape in ("circle", "ring"):
+            hole = 0.62 if self.shape == "ring" else 0
+            ellipse(canvas, (x, y), (radius, radius), self.rgb, hole)
+        else:
+            c, s = math.cos(self.turn) * radius, math.sin(self.turn) * radius
+            corners = [(x + c * u - s * v, y + s * u + c * v) for u, v in OUTLINES[self.shape]]
+            polygon(canvas, corners, self.rgb)
 
     def facts(self) -> dict[str, object]:
         """For an item's origin."""
         place = {"x": round(self.x, 1), "y": round(self.y, 1), "radius": round(self.radius, 1)}
         return {"name": self.name, **place}
-
-
-class Ask(NamedTuple):
-    """An auxiliary question about a scene."""
-
-    question: str
-    answer: str
-    options: tuple[str, ...] = ()
-    """Answers it could have; empty for an open question."""
-
-
-class Label(NamedTuple):
-    """A word that is true at a place of an image; everywhere where the place is None."""
-
-    place: Point | None
-    word: str
 
 
 @dataclass
@@ -110,20 +97,17 @@ class World:
     images: list[np.ndarray]
     """uint8 (112, 112, 3) each, not yet framed."""
 
-    question: str = ""
-    """The task's question; empty for the scenes that serve pretraining alone."""
-
-    choices: tuple[str, ...] = ()
-    answer: int = 0
-    lead: str = "Select from the following choices."
-    scene: dict[str, object] = field(default_factory=dict)
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+    scene: dict[str, object]
     """The parameters that say why the item is easy or hard."""
 
-    labels: list[list[Label]] = field(default_factory=list)
-    """For each image."""
+    known: dict[str, Any]
+    """What is where, by names that `tools/glimpse_bases` shares; `things` holds those of each
+    image."""
 
-    asides: list[list[Ask]] = field(default_factory=list)
-    """Auxiliary questions; those of one inner list keep their order."""
+    lead: str = "Select from the following choices."
 
 
 def between(difficulty: float, easy: float, hard: float) -> float:
@@ -131,37 +115,16 @@ def between(difficulty: float, easy: float, hard: float) -> float:
     return easy + (hard - easy) * difficulty
 
 
-def count_between(
-    rng: random.Random, difficulty: float, easy: tuple[int, int], hard: tuple[int, int]
-) -> int:
-    """A random whole number from a range that moves with the difficulty."""
-    low, high = (round(between(difficulty, e, h)) for e, h in zip(easy, hard, strict=True))
-    return rng.randint(low, high)
+def span(
+    difficulty: float, easy: tuple[float, float], hard: tuple[float, float]
+) -> tuple[float, float]:
+    """The ends of a range that moves with the difficulty."""
+    return between(difficulty, easy[0], hard[0]), between(difficulty, easy[1], hard[1])
 
 
-def span_between(
-    rng: random.Random, difficulty: float, easy: tuple[float, float], hard: tuple[float, float]
-) -> float:
-    """A random number from a range that moves with the difficulty."""
-    low, high = (between(difficulty, e, h) for e, h in zip(easy, hard, strict=True))
-    return rng.uniform(low, high)
-
-
-def shape(
-    canvas: np.ndarray,
-    kind: str,
-    center: Point,
-    radius: float,
-    turn: float,
-    color: Sequence[float],
-) -> None:
-    """One of `SHAPES` onto the image, in place."""
-    x, y = center
-    if kind in ("circle", "ring"):
-        ellipse(canvas, center, (radius, radius), color, hole=0.62 if kind == "ring" else 0)
-        return
-    c, s = math.cos(turn) * radius, math.sin(turn) * radius
-    polygon(canvas, [(x + c * u - s * v, y + s * u + c * v) for u, v in OUTLINES[kind]], color)
+def count(rng: random.Random, ends: tuple[float, float]) -> int:
+    """A random whole number between two numbers, rounded."""
+    return rng.randint(round(ends[0]), round(ends[1]))
 
 
 def scatter(
@@ -171,14 +134,10 @@ def scatter(
     looks: Sequence[tuple[str, str]] = (),
     gap: float = 2,
 ) -> list[Thing]:
-    """Up to `count` things that keep apart by `gap`; fewer where the image is full.
+    """Up to `count` things that keep apart by `gap` pixels; fewer where the image is full.
 
-    Args:
-        rng: source of randomness.
-        count: how many to try.
-        radii: smallest and largest radius.
-        looks: (color, shape) of the first things; random after those.
-        gap: distance between outlines; negative lets them overlap.
+    The first have the (color, shape) of `looks`, the others random ones. A negative gap lets
+    outlines overlap.
     """
     things: list[Thing] = []
     for index in range(count):
@@ -218,17 +177,12 @@ def edited(rng: random.Random, things: Sequence[Thing], changes: int) -> list[Th
         elif kind == "shape":
             copy[index] = replace(old, shape=pick(rng, [s for s in SHAPES if s != old.shape]))
         else:
-            copy[index] = _moved(rng, old)
+            for _ in range(20):
+                x, y = rng.uniform(16, SIZE - 16), rng.uniform(16, SIZE - 16)
+                copy[index] = replace(old, x=x, y=y)
+                if math.hypot(x - old.x, y - old.y) > 34:
+                    break
     return copy
-
-
-def _moved(rng: random.Random, thing: Thing, far: float = 34) -> Thing:
-    x, y = thing.x, thing.y
-    for _ in range(20):
-        x, y = rng.uniform(16, SIZE - 16), rng.uniform(16, SIZE - 16)
-        if math.hypot(x - thing.x, y - thing.y) > far:
-            break
-    return replace(thing, x=x, y=y)
 
 
 def unique(things: Sequence[Thing], by: str = "name") -> list[Thing]:
@@ -244,36 +198,14 @@ def relation(dx: float, dy: float) -> str:
     return "above" if dy < 0 else "below"
 
 
-def region(x: float, y: float) -> str:
-    """One of nine places, e.g. `top left`."""
-    row = ("top", "middle", "bottom")[min(2, int(y * 3 / SIZE))]
-    return f"{row} {('left', 'center', 'right')[min(2, int(x * 3 / SIZE))]}"
-
-
-def thing_labels(things: Iterable[Thing]) -> list[Label]:
-    """Color and shape at each thing's center."""
-    return [Label((t.x, t.y), word) for t in things for word in (t.color, t.shape)]
-
-
-def point_labels(points: Mapping[str, Point]) -> list[Label]:
-    """The marker's letter at each point."""
-    return [Label(place, f"@{letter}") for letter, place in points.items()]
-
-
-def band(distance: float, near: float, far: float) -> str:
-    """Near, middle or far."""
-    return "near" if distance < near else "middle" if distance < far else "far"
-
-
 def pick(rng: random.Random, options: Iterable[str]) -> str:
     """One of the options."""
     return rng.choice(list(options))
 
 
-def retry(attempt: Callable[[], World | None], tries: int = 400) -> World:
+def retry(attempt: Callable[[], World | None]) -> World:
     """The first world that meets its maker's conditions."""
-    for _ in range(tries):
-        world = attempt()
-        if world is not None:
+    for _ in range(4000):
+        if world := attempt():
             return world
-    raise AssertionError(f"no scene met its conditions in {tries} tries")
+    raise AssertionError("no scene met its conditions in 4000 tries")

@@ -19,16 +19,11 @@ from transferscope.suites.glimpse.canvas import (
 from transferscope.suites.glimpse.scene import (
     COLORS,
     ORDINALS,
-    YES_NO,
-    Ask,
-    Label,
     Thing,
     World,
     between,
-    point_labels,
     scatter,
-    span_between,
-    thing_labels,
+    span,
 )
 
 ALBEDO = {"black": 0.3, "dark": 0.45, "gray": 0.62, "light": 0.85}
@@ -60,24 +55,6 @@ def reflectance(rng: random.Random, difficulty: float) -> World:
         letter: ((xs[c] + xs[c + 1]) / 2, (ys[r] + ys[r + 1]) / 2)
         for letter, (r, c) in zip("AB", (a, b), strict=True)
     }
-    labels = point_labels(points)
-    for y in range(14, SIZE, 28):
-        for x in range(14, SIZE, 28):
-            row, column = np.searchsorted(ys, y, "right") - 1, np.searchsorted(xs, x, "right") - 1
-            labels.append(Label((x, y), surface[row][column]))
-            if shaded and not lit[y, x]:
-                labels.append(Label((x, y), "shadow"))
-    asides: list[list[Ask]] = []
-    for letter in rng.sample("AB", 2):
-        index = pair["AB".index(letter)]
-        text = f"How dark is the surface at point {letter}?"
-        asides.append([Ask(text, names[index], tuple(ALBEDO))])
-        if shaded:
-            x, y = points[letter]
-            answered = "no" if lit[int(y), int(x)] else "yes"
-            asides.append([Ask(f"Is point {letter} in shadow?", answered, YES_NO)])
-    number = str(columns * rows)
-    asides.append([Ask("How many surfaces are there?", number, ("9", "12", "16"))])
     mark(image, [(x, y, letter) for letter, (x, y) in points.items()])
     return World(
         images=[image],
@@ -86,8 +63,7 @@ def reflectance(rng: random.Random, difficulty: float) -> World:
         choices=("A is darker", "B is darker", "About the same"),
         answer=answer,
         scene={"albedo": [ALBEDO[names[i]] for i in pair], "shadow": shaded},
-        labels=[labels],
-        asides=asides,
+        known={"surface": surface, "cuts": (ys, xs), "cells": (a, b), "points": points, "lit": lit},
     )
 
 
@@ -103,11 +79,11 @@ def _lighting(rng: random.Random, difficulty: float) -> tuple[np.ndarray, np.nda
     def slope(turn: float) -> np.ndarray:
         return grid[None] * math.cos(turn) + grid[:, None] * math.sin(turn)
 
-    strength = span_between(rng, difficulty, (0.1, 0.4), (0.4, 0.7))
+    strength = rng.uniform(*span(difficulty, (0.1, 0.4), (0.4, 0.7)))
     light = 1 + strength * slope(rng.uniform(0, 2 * math.pi))
     edge = slope(rng.uniform(0, 2 * math.pi)) + rng.uniform(-0.5, 0.5)
     sharp, shaded = rng.uniform(4, 12), rng.random() < between(difficulty, 0.7, 1)
-    dim = span_between(rng, difficulty, (0.45, 0.75), (0.3, 0.5)) if shaded else 1.0
+    dim = rng.uniform(*span(difficulty, (0.45, 0.75), (0.3, 0.5))) if shaded else 1.0
     across = np.clip(0.5 + edge * sharp / 2, 0, 1)
     soft = across * across * (3 - 2 * across)  # a smooth step, without exponentials
     # Rounded, so that the last bit of a cosine cannot reach a pixel.
@@ -122,23 +98,17 @@ def art_style(rng: random.Random, difficulty: float) -> World:
     ours, other = rng.sample(STYLES, 2)
     answer = rng.randrange(2)
     styles = [ours, *([ours, other] if answer == 0 else [other, ours])]
-    images, labels = [], []
+    images, shown = [], []
     for style in styles:
         things = scatter(rng, rng.randint(3, 5), (12, 22), gap=-6)
         canvas = backdrop(rng, 60, 200, 40)
         for thing in things:
             thing.draw(canvas)
-        share = span_between(rng, difficulty, (0.55, 0.95), (0.15, 0.4))
+        share = rng.uniform(*span(difficulty, (0.55, 0.95), (0.15, 0.4)))
         styled = _styled(rng, canvas, style)
         mixed = canvas + (styled - canvas) * np.float32(round(share, 3))
         images.append(relight(rng, develop(rng, mixed, rng.uniform(3, 8))))
-        labels.append([*thing_labels(things), Label(None, style)])
-    index = rng.randrange(3)
-    asides = [[Ask(f"What is the style of the {ORDINALS[index]} image?", styles[index], STYLES)]]
-    first, second = sorted(rng.sample(range(3), 2))
-    same = "yes" if styles[first] == styles[second] else "no"
-    text = f"the {ORDINALS[first]} image and the {ORDINALS[second]} image have the same style?"
-    asides.append([Ask(f"Do {text}", same, YES_NO)])
+        shown.append(things)
     return World(
         images=images,
         question="Use the first image as the reference image. Which one of the second or the third "
@@ -146,8 +116,7 @@ def art_style(rng: random.Random, difficulty: float) -> World:
         choices=("the second image", "the third image"),
         answer=answer,
         scene={"styles": styles},
-        labels=labels,
-        asides=asides,
+        known={"things": shown, "styles": styles},
     )
 
 
@@ -209,15 +178,11 @@ def forensic(rng: random.Random, difficulty: float) -> World:
     answer = rng.randrange(4)
     kinds = [rng.choice(FAKES) for _ in range(4)]
     kinds[answer] = "none"
-    images, labels = [], []
+    images, shown = [], []
     for kind in kinds:
         image, balls = _photograph(rng, kind, difficulty)
         images.append(relight(rng, image))
-        words = [Label((t.x, t.y), t.color) for t in balls]
-        labels.append([*words, Label(None, f"f_{kind}")])
-    i, j = rng.sample(range(4), 2)
-    wrong = Ask(f"What is wrong with the {ORDINALS[i]} image?", kinds[i], ("none", *FAKES))
-    real = Ask(f"Is the {ORDINALS[j]} image real?", "yes" if j == answer else "no", YES_NO)
+        shown.append(balls)
     return World(
         images=images,
         question="You are given the four images. Which one of them is most likely to be a real "
@@ -225,8 +190,7 @@ def forensic(rng: random.Random, difficulty: float) -> World:
         choices=tuple(f"the {name} image" for name in ORDINALS),
         answer=answer,
         scene={"flaws": kinds},
-        labels=labels,
-        asides=[[wrong], [real]],
+        known={"things": shown, "flaws": kinds},
     )
 
 
@@ -243,8 +207,7 @@ def _photograph(rng: random.Random, flaw: str, difficulty: float) -> tuple[np.nd
         lights = [(light + 4 * (k % 2) + rng.choice((0, 0, 1))) % 8 for k in range(len(balls))]
     for ball, angle in zip(balls, (k * math.pi / 4 for k in lights), strict=True):
         x, y = (
-            ball.x - math.cos(angle) * ball.radius * 0.7,
-            ball.y - math.sin(angle) * ball.radius * 0.7,
+            v - f(angle) * ball.radius * 0.7 for v, f in ((ball.x, math.cos), (ball.y, math.sin))
         )
         ellipse(canvas, (x, y), (ball.radius * 0.9, ball.radius * 0.9), (45, 45, 50))
     for ball, toward in zip(balls, lights, strict=True):

@@ -20,33 +20,22 @@ from transferscope.suites.glimpse.canvas import (
     polygon,
     relight,
 )
-from transferscope.suites.glimpse.questions import (
-    COUNTS,
-    listing,
-    same_things,
-    scene_questions,
-    where_questions,
-)
 from transferscope.suites.glimpse.scene import (
     COLORS,
     OPPOSITE,
-    ORDINALS,
     SHAPES,
     YES_NO,
-    Ask,
-    Label,
     Thing,
     World,
     between,
-    count_between,
+    count,
     edited,
     paint,
     pick,
     relation,
     retry,
     scatter,
-    span_between,
-    thing_labels,
+    span,
     unique,
 )
 
@@ -62,7 +51,7 @@ def counting(rng: random.Random, difficulty: float) -> World:
     answer = rng.randrange(4)
     color, kind = pick(rng, COLORS), pick(rng, SHAPES)
     looks = [(color, kind)] * choices[answer]
-    while len(looks) < choices[answer] + count_between(rng, difficulty, (1, 4), (3, 6)):
+    while len(looks) < choices[answer] + count(rng, span(difficulty, (1, 4), (3, 6))):
         share = rng.random()
         look = (
             color if share < 0.35 else pick(rng, COLORS),
@@ -70,31 +59,60 @@ def counting(rng: random.Random, difficulty: float) -> World:
         )
         looks += [look] * (look != (color, kind))
     rng.shuffle(looks)
-    radii = (between(difficulty, 7.5, 6), between(difficulty, 11.5, 8.5))
+    radii = span(difficulty, (7.5, 11.5), (6, 8.5))
 
     def attempt() -> World | None:
         things = scatter(rng, len(looks), radii, looks)
         if len(things) < len(looks):
             return None
-        colored = str(sum(t.color == color for t in things))
-        shaped = str(sum(t.shape == kind for t in things))
-        asides = [
-            *scene_questions(rng, things, 2),
-            [Ask(f"How many {color} objects are there?", colored, COUNTS)],
-            [Ask(f"How many {kind} objects are there?", shaped, COUNTS)],
-            [Ask(f"Count the {color} {kind} objects.", str(choices[answer]), COUNTS[:7])],
-        ]
+        before = rng.getstate()
+        for _ in range(2):
+            spend_a_question(rng, things)
         return World(
             images=[paint(rng, things)],
             question=f"How many {color} {kind} objects are there?",
             choices=tuple(str(n) for n in choices),
             answer=answer,
             scene={"count": choices[answer], "distractors": len(looks) - choices[answer]},
-            labels=[thing_labels(things)],
-            asides=asides,
+            known={"things": [things], "look": (color, kind), "before": before},
         )
 
     return retry(attempt)
+
+
+def spend_a_question(rng: random.Random, things: list[Thing]) -> None:
+    """Draw what `scene_questions` of `tools/glimpse_bases` draws for one question about things.
+
+    The bases' questions about a scene were once drawn before it was painted; painting goes on with
+    the same generator, so without these draws every item would change.
+    """
+    match rng.randrange(12):
+        case (0 | 1 | 2) as kind:  # color, shape, place
+            if known := unique(things, ("shape", "color", "name")[kind]):
+                rng.choice(known)
+        case 4:  # how many of a color or a shape
+            rng.randrange(2)
+            rng.choice(things if rng.random() < 0.8 else SHAPES)
+        case 5:  # is there a color and shape
+            if rng.random() < 0.5:
+                rng.choice(things)
+            else:
+                rng.choice(list(COLORS))
+                rng.choice(SHAPES)
+        case (6 | 7) as kind:  # more to one side, larger
+            if len(known := unique(things, "color")) > 1:
+                rng.sample(known, 2)
+                if kind == 6:
+                    rng.randrange(2)
+        case kind if kind > 7:  # relations
+            known = unique(things, "color" if rng.random() < 0.5 else "name")
+            if len(known) > 1:
+                a, b = rng.sample(known, 2)
+                across, down = abs(a.x - b.x), abs(a.y - b.y)
+                if rng.random() >= 0.35:
+                    sideways = (across > down) != (rng.random() < 0.25)
+                    if (across if sideways else down) >= 9:
+                        rng.random()
 
 
 FITS = ("fits", "big", "small", "left", "right", "up", "down")
@@ -111,7 +129,7 @@ def localization(rng: random.Random, difficulty: float) -> World:
     answer, wrong = rng.randrange(2), rng.choice(FITS[1:])
     kinds = ("circle", "square", "triangle", "star", "cross", "ring")
     colors = [c for c in COLORS if c not in ("red", "blue")]  # the boxes' own colors
-    off = span_between(rng, difficulty, (0.65, 1.0), (0.25, 0.45))
+    off = rng.uniform(*span(difficulty, (0.65, 1.0), (0.25, 0.45)))
 
     def attempt() -> World | None:
         looks = [(pick(rng, colors), pick(rng, kinds)) for _ in range(rng.randint(1, 3))]
@@ -141,9 +159,6 @@ def localization(rng: random.Random, difficulty: float) -> World:
         letters = "AB"[answer], "AB"[1 - answer]
         for letter in "AB":
             box(image, boxes[letters.index(letter)], letter)
-        labels = thing_labels(things)
-        for letter, how in zip(letters, ("fits", wrong), strict=True):
-            labels.append(Label((target.x, target.y), f"{letter}_{how}"))
         return World(
             images=[image],
             question="Given the two bounding boxes on the image, labeled by A and B, which "
@@ -152,46 +167,21 @@ def localization(rng: random.Random, difficulty: float) -> World:
             choices=("Box A", "Box B"),
             answer=answer,
             scene={"object": target.facts(), "wrong_box": wrong, "mismatch": round(off, 2)},
-            labels=[labels],
-            asides=_box_questions(rng, things, target.name, wrong, answer),
+            known={"things": [things], "target": target},
         )
 
     return retry(attempt)
 
 
-def _box_questions(
-    rng: random.Random, things: list[Thing], name: str, wrong: str, answer: int
-) -> list[list[Ask]]:
-    boxes, shown = ("box A", "box B"), rng.randrange(2)
-    good, bad = boxes[answer], boxes[1 - answer]
-    asks = [
-        Ask(f"How does {boxes[shown]} fit the {name}?", "fits" if shown == answer else wrong, FITS),
-        Ask(f"How does {bad} fit the {name}?", wrong, FITS),
-        Ask(
-            f"Is {boxes[1 - shown]} tight around the {name}?",
-            "yes" if 1 - shown == answer else "no",
-            YES_NO,
-        ),
-        Ask(f"What object is in {boxes[shown]}?", name),
-    ]
-    if wrong in ("big", "small"):
-        asks.append(Ask("Which box is larger?", bad if wrong == "big" else good, boxes))
-    elif wrong in ("left", "right"):
-        asks.append(Ask("Which box is more to the left?", bad if wrong == "left" else good, boxes))
-    else:
-        asks.append(Ask("Which box is more to the top?", bad if wrong == "up" else good, boxes))
-    return [*scene_questions(rng, things, 1), *([ask] for ask in asks)]
-
-
 def spatial(rng: random.Random, difficulty: float) -> World:
     """Whether one thing lies left of, right of, above or below another."""
-    choices = rng.sample(YES_NO, 2)
+    choices = tuple(rng.sample(YES_NO, 2))
     yes = rng.random() < 0.5
     apart = between(difficulty, 18, 10)
-    radii = (between(difficulty, 13, 8), between(difficulty, 20, 12))
+    radii = span(difficulty, (13, 20), (8, 12))
 
     def attempt() -> World | None:
-        things = scatter(rng, count_between(rng, difficulty, (2, 3), (4, 6)), radii)
+        things = scatter(rng, count(rng, span(difficulty, (2, 3), (4, 6))), radii)
         known = unique(things)
         if len(known) < 2:
             return None
@@ -202,15 +192,13 @@ def spatial(rng: random.Random, difficulty: float) -> World:
         true = relation(dx, dy)
         across = relation(0, -dy) if abs(dx) > abs(dy) else relation(-dx, 0)
         claim = true if yes else OPPOSITE[true] if rng.random() < 0.7 else across
-        where = Ask(f"Where is the {a.name} relative to the {b.name}?", true, tuple(OPPOSITE))
         return World(
             images=[paint(rng, things)],
             question=f"Is the {a.name} {claim} the {b.name}?",
-            choices=tuple(choices),
+            choices=choices,
             answer=choices.index("yes" if yes else "no"),
             scene={"objects": [t.facts() for t in things], "relation": true, "claim": claim},
-            labels=[thing_labels(things)],
-            asides=[*scene_questions(rng, things, 1), *where_questions(rng, things, 2), [where]],
+            known={"things": [things], "pair": (a, b)},
         )
 
     return retry(attempt)
@@ -222,24 +210,16 @@ def similarity(rng: random.Random, difficulty: float) -> World:
     Each image has its own ground and its own mean color, so that neither is a cue.
     """
     answer = rng.randrange(2)
-    count = count_between(rng, difficulty, (2, 3), (4, 5))
+    number = count(rng, span(difficulty, (2, 3), (4, 5)))
     reference: list[Thing] = []
     while len(reference) < 2:
-        radii = (between(difficulty, 14, 9), between(difficulty, 20, 13))
-        reference = scatter(rng, count, radii)
+        radii = span(difficulty, (14, 20), (9, 13))
+        reference = scatter(rng, number, radii)
     fewer = int(len(reference) > 2 and rng.random() < between(difficulty, 0.25, 0.65))
     more = fewer + (1 if rng.random() < between(difficulty, 0.5, 1) else 2)
     edits = [fewer, more] if answer == 0 else [more, fewer]
     shown = [reference, *(edited(rng, reference, n) for n in edits)]
     images = [relight(rng, paint(rng, things, backdrop(rng)), 80, 110) for things in shown]
-    index = rng.randrange(3)
-    asides = scene_questions(rng, shown[index], 1, f"In the {ORDINALS[index]} image, ")
-    for k in (1, 2):
-        same = "yes" if same_things(reference, shown[k]) else "no"
-        text = f"Does the {ORDINALS[k]} image have the same objects as the first image?"
-        asides.append([Ask(text, same, YES_NO)])
-    index = rng.randrange(3)
-    asides.append([Ask(f"What is in the {ORDINALS[index]} image?", listing(shown[index]))])
     return World(
         images=images,
         question="Given three similar images, take the first image as the reference image. Which "
@@ -247,13 +227,11 @@ def similarity(rng: random.Random, difficulty: float) -> World:
         choices=("the second image", "the third image"),
         answer=answer,
         scene={"objects": [t.facts() for t in reference], "edits": edits},
-        labels=[thing_labels(things) for things in shown],
-        asides=asides,
+        known={"things": shown},
     )
 
 
 HALF = SIZE // 2
-SLANTS = ("vertical", "horizontal", "rising", "falling")
 
 
 def jigsaw(rng: random.Random, difficulty: float) -> World:
@@ -270,7 +248,7 @@ def jigsaw(rng: random.Random, difficulty: float) -> World:
         y, x = rng.choice(((0, 0), (0, HALF), (HALF, 0)))
         bad = canvas[y : y + HALF, x : x + HALF]
     elif wrong == "scene":
-        turned = slant + span_between(rng, difficulty, (0.6, 2.5), (0.2, 0.5))
+        turned = slant + rng.uniform(*span(difficulty, (0.6, 2.5), (0.2, 0.5)))
         others = scatter(rng, rng.randint(3, 5), (16, 26), gap=-12)
         bad = _striped(ground, ink, turned, width, phase, others)[HALF:, HALF:]
     else:
@@ -282,23 +260,10 @@ def jigsaw(rng: random.Random, difficulty: float) -> World:
         panels.append(plain((20, 20, 20)))
         panels[-1][HALF:, HALF:] = fragment
     images = [develop(rng, panel, rng.uniform(3, 8)) for panel in panels]
-    visible = [t for t in things if t.x < HALF or t.y < HALF]
-    run = _slant(slant)
-    hidden = [*thing_labels(t for t in things if t.x > HALF and t.y > HALF), Label((90, 90), run)]
-    labels = [
-        [*thing_labels(visible), Label(None, run)],
-        *(hidden if k == answer else [] for k in range(2)),
-    ]
-    k = rng.randrange(2)
-    fits = Ask(
-        f"Does the {ORDINALS[k + 1]} image fit the dark corner?",
-        "yes" if k == answer else "no",
-        YES_NO,
-    )
-    asides = [[fits], [Ask("How do the stripes run in the first image?", run, SLANTS)]]
-    if visible and visible[-1] in unique(things, "color"):
-        text = f"What shape is the {visible[-1].color} object in the first image?"
-        asides.append([Ask(text, visible[-1].shape, SHAPES)])
+    degrees = math.degrees(slant) % 180
+    run = "rising" if degrees <= 67.5 else "horizontal" if degrees < 112.5 else "falling"
+    if degrees < 22.5 or degrees > 157.5:
+        run = "vertical"
     return World(
         images=images,
         question="Given the first image with the lower right corner missing, which one of the "
@@ -306,8 +271,7 @@ def jigsaw(rng: random.Random, difficulty: float) -> World:
         choices=("the second image", "the third image"),
         answer=answer,
         scene={"wrong_piece": wrong, "stripes": run, "objects": len(things)},
-        labels=labels,
-        asides=asides,
+        known={"things": [things]},
     )
 
 
@@ -328,12 +292,3 @@ def _striped(
     for thing in things:
         thing.draw(canvas)
     return canvas
-
-
-def _slant(angle: float) -> str:
-    degrees = math.degrees(angle) % 180
-    if degrees < 22.5 or degrees > 157.5:
-        return "vertical"
-    if 67.5 < degrees < 112.5:
-        return "horizontal"
-    return "rising" if degrees <= 67.5 else "falling"

@@ -1,17 +1,26 @@
-"""Finding things in a data set's folder, and reading its annotation files.
+"""The files of a data set: finding them, reading annotations, opening images.
 
 Names in annotation files are other people's words: they lead nowhere outside the folder.
 """
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
+
+from PIL import Image
 
 from transferscope.builders.record import Skip, Unusable
 from transferscope.errors import DataError
-from transferscope.tasks.untrusted import json_lines, load_json, read_text
+from transferscope.tasks.untrusted import (
+    MAX_PIXELS,
+    ImageTooLarge,
+    json_lines,
+    load_json,
+    open_image,
+    read_text,
+)
 
 
 class Misplaced(DataError):
@@ -100,6 +109,28 @@ def table_of(
         raise DataError(f"{path}:{reader.line_num}: not CSV: {error}") from None
 
 
-def first_there(paths: list[Path]) -> Path:
-    """The first of some files that is there; the first of all where none is."""
-    return next((path for path in paths if path.is_file()), paths[0])
+def located(root: Path, folders: Iterable[str], *names: str) -> Path:
+    """Where a file that an annotation names lies: its first place that exists, or the first of all.
+
+    Raises:
+        Unusable: a name is absolute or climbs out of the folder.
+    """
+    places = [within(root / folder, name) for folder in folders for name in names]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def open_picture(path: Path | BinaryIO) -> Image.Image:
+    """An image file as `untrusted.open_image` opens it.
+
+    Raises:
+        Unusable: the file is missing, damaged, of an unknown kind, or larger than `MAX_PIXELS`.
+    """
+    name = path.name if isinstance(path, Path) else "an image"
+    try:
+        return open_image(path)
+    except FileNotFoundError:
+        raise Unusable("an image that is missing", name) from None
+    except ImageTooLarge:
+        raise Unusable(f"an image of more than {MAX_PIXELS:,} pixels", name) from None
+    except ValueError:
+        raise Unusable("an image that cannot be decoded", name) from None

@@ -6,16 +6,16 @@ what the bases are pretrained on. No task's own question is among them.
 
 import random
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from transferscope.suites.glimpse.canvas import SIZE
 from transferscope.suites.glimpse.scene import (
     COLORS,
     OPPOSITE,
     SHAPES,
     YES_NO,
-    Ask,
     Thing,
     pick,
-    region,
     relation,
     unique,
 )
@@ -27,6 +27,20 @@ REGIONS = tuple(
     for column in ("left", "center", "right")
 )
 POINTS = tuple(f"point {letter}" for letter in "ABCD")
+
+
+class Ask(NamedTuple):
+    """An auxiliary question about a scene."""
+
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+    """Answers it could have; empty for an open question."""
+
+
+def region(x: float, y: float) -> str:
+    """One of nine places, e.g. `top left`."""
+    return REGIONS[3 * min(2, int(y * 3 / SIZE)) + min(2, int(x * 3 / SIZE))]
 
 
 def with_prefix(prefix: str, text: str) -> str:
@@ -111,7 +125,7 @@ def _larger(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | N
     return Ask(with_prefix(prefix, text), larger.color, tuple(COLORS))
 
 
-def _where(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | None:
+def where_question(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | None:
     """The main direction between two things, or yes or no about one axis."""
     by_color = rng.random() < 0.5
     known = unique(things, "color" if by_color else "name")
@@ -136,15 +150,9 @@ def _where(rng: random.Random, things: Sequence[Thing], prefix: str) -> Ask | No
 
 KINDS = (
     *(_color, _shape, _place, _how_many, _how_many_of, _is_there, _more, _larger),
-    *(_where, _where, _where, _where),
+    *(where_question, where_question, where_question, where_question),
 )
 """What `scene_questions` draws from; relations most often."""
-
-
-def where_questions(rng: random.Random, things: Sequence[Thing], count: int) -> list[list[Ask]]:
-    """Up to `count` questions about how two things lie to each other."""
-    drawn = (_where(rng, things, "") for _ in range(count))
-    return [[ask] for ask in drawn if ask is not None]
 
 
 def point_questions(rng: random.Random, names: Mapping[str, str]) -> list[list[Ask]]:
