@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ class Bench(NamedTuple):
 
 
 @contextmanager
-def looking(model: Any, *, tuned: bool) -> Iterator[None]:
+def looking(model: Any, *, tuned: bool) -> Generator[None]:
     """A model with nothing compiled, its vision attention as it comes or without a loop."""
     before = model.config.vision_config._attn_implementation
     try:

@@ -6,7 +6,7 @@ copies from memory that was not pinned.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -64,7 +64,7 @@ class _Card(TorchDispatchMode):
 
 
 @contextmanager
-def a_card() -> Iterator[Counter[str]]:
+def a_card() -> Generator[Counter[str]]:
     """While this is open, torch knows a GPU; answers with how often it was waited for, by cause."""
     waits, plain = Counter(), torch.tensor
 

@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ _uses: Counter[str] = Counter()
 
 
 @contextmanager
-def raises(error: type[Exception]) -> Iterator[pytest.ExceptionInfo]:
+def raises(error: type[Exception]) -> Generator[pytest.ExceptionInfo]:
     """Expect this class of error, with the message that `messages.txt` has for this test."""
     with pytest.raises(error) as caught:
         yield caught

@@ -6,7 +6,7 @@ import queue
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.pool import Pool
@@ -220,7 +220,7 @@ class Feeder:
 
 
 @contextmanager
-def feeder(supply: Supply, first: int, device: torch.device) -> Iterator[Feeder]:
+def feeder(supply: Supply, first: int, device: torch.device) -> Generator[Feeder]:
     """A feeder with its processes, which end with the block.
 
     Args:

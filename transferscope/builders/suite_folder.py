@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def finished(folder: Path, settings: str) -> Built | None:
 @contextlib.contextmanager
 def journal(
     path: Path, settings: Mapping[str, object]
-) -> Iterator[tuple[dict[str, dict[str, Any]], Callable[[Mapping[str, object]], None]]]:
+) -> Generator[tuple[dict[str, dict[str, Any]], Callable[[Mapping[str, object]], None]]]:
     """Entries of an earlier build with these settings, by key, and a function that adds one.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -72,7 +72,7 @@ def _seen(against: Path | None) -> KnownImages | None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[BuildProgress], None]]:
+def _progress() -> Generator[Callable[[BuildProgress], None]]:
     """Items made, of how many, and how long it will take."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

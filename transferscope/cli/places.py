@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -42,7 +42,7 @@ class Working(NamedTuple):
 
 
 @contextmanager
-def worked_on(out: str) -> Iterator[Working]:
+def worked_on(out: str) -> Generator[Working]:
     """The folder to work in; it is sent to its address when the block ends."""
     from transferscope.store.remote import is_address, working_copy
 
@@ -75,7 +75,7 @@ def worked_on(out: str) -> Iterator[Working]:
 
 
 @contextmanager
-def read_from(place: str, wanted: Callable[[str], bool] | None = None) -> Iterator[Path]:
+def read_from(place: str, wanted: Callable[[str], bool] | None = None) -> Generator[Path]:
     """A results folder to read: itself, or a temporary copy of what is at an address.
 
     Args:

@@ -8,7 +8,7 @@ import shlex
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -229,7 +229,7 @@ def _carried_out(study: Study, at: Working, show: Show, executor: Executor | Non
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[Event], None]]:
+def progress() -> Generator[Callable[[Event], None]]:
     """What is being done, while it goes on, and a word where the user stops it."""
     try:
         with bars() as tell:
@@ -240,7 +240,7 @@ def progress() -> Iterator[Callable[[Event], None]]:
 
 
 @contextmanager
-def bars() -> Iterator[Callable[[Event], None]]:
+def bars() -> Generator[Callable[[Event], None]]:
     """What is being done, how much of all is done and how long it will take, while it goes on."""
     from rich.console import Console, Group
     from rich.live import Live

@@ -6,7 +6,7 @@ uncompiled, and one warning is logged.
 
 import inspect
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MethodType
@@ -78,7 +78,7 @@ def give_up(model: nn.Module, error: CompileError) -> bool:
 
 
 @contextmanager
-def eagerly(model: nn.Module) -> Iterator[None]:
+def eagerly(model: nn.Module) -> Generator[None]:
     """Within this context, a model's layers run uncompiled."""
     switches = [switch for switch in _switches(model) if switch.on]
     try:

@@ -7,7 +7,7 @@ different adapters never mix, so a fleet equals separate runs.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -137,7 +137,7 @@ def attached(
 
 
 @contextmanager
-def merged(model: nn.Module, stack: Stack, index: int) -> Iterator[None]:
+def merged(model: nn.Module, stack: Stack, index: int) -> Generator[None]:
     """Within this context, the model's weights include one adapter of the stack.
 
     Afterwards the base's weights are the same tensors as before.

@@ -5,7 +5,7 @@ numbers stay the same), then activation checkpointing.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from typing import Any
 
@@ -73,7 +73,7 @@ def folding_pays(base: Base, stack: Stack, dropout: float = 0.0) -> bool:
 
 
 @contextlib.contextmanager
-def checkpointing(model: Any) -> Iterator[None]:
+def checkpointing(model: Any) -> Generator[None]:
     """Within this context, a backward recomputes the decoder layers' activations."""
     layers = decoder_layers(model)
     forwards = [layer.forward for layer in layers]

@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ class WorkerResources(NamedTuple):
 
 
 @contextmanager
-def connected(workers: int | None) -> Iterator[bool]:
+def connected(workers: int | None) -> Generator[bool]:
     """A Ray to work on, or a `StudyError`; yields whether it was started for this run only."""
     if ray.is_initialized():
         yield False

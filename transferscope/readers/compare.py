@@ -30,12 +30,11 @@ from transferscope.readers.harness.evaluations import Evaluated, evaluate, read_
 from transferscope.readers.harness.mapping import MappedRun, MappingFile, natural
 from transferscope.selection.decision import decide
 from transferscope.selection.gate import gate, limits_of
-from transferscope.tasks.checkpoints import STEP, checkpoint, step_of
+from transferscope.tasks.checkpoints import SEED, STEP, checkpoint, step_of
 from transferscope.tasks.untrusted import shown
 
 GOLD = "val_answers.json"
 """BLINK's file of right answers, which its flat prediction files need."""
-_SEED = re.compile(r"(?<![a-z])seed[-_=]?(?P<seed>[0-9]+)", re.I)
 _TIME = re.compile(
     r"(?<![0-9])(?:[0-9]{2,4}-[0-9]{2}-[0-9]{2,4}(?:[T_-][0-9]{2}[-:][0-9]{2}(?:[-:][0-9]{2})?"
     r"(?:\.[0-9]+)?)?|20[0-9]{6}_[0-9]{4,6})(?![0-9])"
@@ -164,7 +163,7 @@ def _read_runs(
     folder = Path(os.path.commonpath([os.path.abspath(os.path.dirname(p) or ".") for p in paths]))
     mapped = [MappedRun(path=os.path.relpath(base_path, folder))]
     for name, path in named:
-        found = _SEED.search(path)
+        found = SEED.search(path)
         seed = found["seed"] if found else None
         mapped.append(MappedRun(path=os.path.relpath(path, folder), source=name, seed=seed))
         if mapped[-1].source is None:  # some names mean the base in a mapping
@@ -273,7 +272,7 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
     plain: dict[str, str] = {}
     for path in paths:
         stem, ending = os.path.splitext(os.path.normpath(path))
-        plain[path] = _SEED.sub("", stem if ending.lower() in _ENDINGS else stem + ending)
+        plain[path] = SEED.sub("", stem if ending.lower() in _ENDINGS else stem + ending)
     timeless = {path: _TIME.sub("", text) for path, text in plain.items()}
     if len(set(timeless.values())) == len(set(plain.values())):
         plain = timeless

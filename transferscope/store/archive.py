@@ -16,7 +16,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 
 from transferscope import store as results
@@ -66,7 +66,7 @@ def pack(path: str | os.PathLike[str], files: Mapping[str, bytes | Path]) -> Non
 
 
 @contextlib.contextmanager
-def unpacked(path: str | os.PathLike[str]) -> Iterator[Path]:
+def unpacked(path: str | os.PathLike[str]) -> Generator[Path]:
     """A bundle's files in a temporary folder, or a `DataError` about the bundle or an entry."""
     path, name = Path(path), repr(Path(path).name)[1:-1]
     with tempfile.TemporaryDirectory(prefix="transferscope-") as place:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +31,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, sync: bool = False
 
 
 @contextlib.contextmanager
-def whole(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[BinaryIO]:
+def whole(path: str | os.PathLike[str], *, sync: bool = False) -> Generator[BinaryIO]:
     """An open file that takes its place when the block ends and is removed when the block raises.
 
     Options and errors as for `write_whole`; a `DataError` also where the block cannot read a file.
@@ -44,7 +44,7 @@ def whole(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[Binar
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path) -> Generator[Path]:
     """A name under which the block makes a folder; it replaces `path` when the block ends.
 
     A crash between the two steps of replacing leaves no folder, never a mixture of old and new.
@@ -61,7 +61,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def _replacing(path: Path) -> Generator[Path]:
     """A new name beside `path`, renamed to it when the block ends; removed when it raises."""
     temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
     try:
@@ -77,7 +77,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def locked(folder: str | os.PathLike[str]) -> Generator[Path]:
     """The folder, made if missing, for this process alone; half-written files are removed first.
 
     The operating system releases the lock when the process ends, however it ends.

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ class RemoteCopy:
         return [f"{self._root}/{name}" for name in names]
 
     @contextlib.contextmanager
-    def _errors_named(self) -> Iterator[None]:
+    def _errors_named(self) -> Generator[None]:
         try:
             yield
         except Exception as error:  # each file system raises errors of its own
@@ -144,7 +144,7 @@ class RemoteCopy:
 
 
 @contextlib.contextmanager
-def working_copy(address: str) -> Iterator[RemoteCopy]:
+def working_copy(address: str) -> Generator[RemoteCopy]:
     """A folder of this machine that begins as the address is; the address ends as the folder is.
 
     Raises:
@@ -168,7 +168,7 @@ def working_copy(address: str) -> Iterator[RemoteCopy]:
 
 
 @contextlib.contextmanager
-def fetched(address: str, wanted: Callable[[str], bool]) -> Iterator[Path]:
+def fetched(address: str, wanted: Callable[[str], bool]) -> Generator[Path]:
     """The wanted files at an address, in a temporary folder; errors as for `RemoteCopy`."""
     with tempfile.TemporaryDirectory(prefix="transferscope-") as parent:
         folder = Path(parent, results.safe_name(address.rstrip("/").rpartition("/")[2]))

@@ -9,6 +9,8 @@ STEP = re.compile(
     re.I,
 )
 """How trainers name a checkpoint's folder: `checkpoint-500`, `ckpt_500`, `global_step500`."""
+SEED = re.compile(r"(?<![a-z])seed[-_= ]?(?P<seed>[0-9]+)", re.I)
+"""How people name a run's seed: `seed3`, `seed_3`, `seed=3`."""
 
 
 class Checkpoint(NamedTuple):

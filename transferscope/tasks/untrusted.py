@@ -9,7 +9,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from errno import EINVAL
 from pathlib import Path
@@ -249,7 +249,7 @@ def image_problem(source: Path | BinaryIO) -> str | None:
 
 
 @contextmanager
-def _opened(source: Path | BinaryIO) -> Iterator["Image"]:
+def _opened(source: Path | BinaryIO) -> Generator["Image"]:
     from PIL import Image
 
     Image.init()

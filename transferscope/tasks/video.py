@@ -6,7 +6,7 @@ Needs PyAV (the extra `video`), which is imported when a video is opened.
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +144,7 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def _opened(video: Video) -> Iterator[tuple[Any, Any]]:
+def _opened(video: Video) -> Generator[tuple[Any, Any]]:
     source: Any = str(video.path) if video.member is None else _extracted(video)
     with _library().open(source, container_options=_CONTAINERS) as container:
         if not container.streams.video:

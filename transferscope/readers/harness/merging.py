@@ -13,11 +13,10 @@ from typing import NamedTuple
 from transferscope.errors import DataError
 from transferscope.readers.harness.samples import HarnessSample, HarnessScore
 from transferscope.readers.harness.vlmevalkit import SCORED
-from transferscope.tasks.checkpoints import step_of
+from transferscope.tasks.checkpoints import SEED, step_of
 from transferscope.tasks.untrusted import shown
 
 _SAME = 1e-9
-_SEED = re.compile(r"(?<![a-z])seed[-_ ]?(\d+)", re.I)
 _TIME = re.compile(
     r"""(?<!\d)(?:
     (?P<iso>\d{4}-\d\d-\d\d(?:[T_ ]\d\d[-:]\d\d(?:[-:]\d\d(?:\.\d+)?)?)?)
@@ -128,7 +127,7 @@ def missing_key(one: str, two: str, *, base: bool) -> str:
     steps = step_of(one), step_of(two)
     if not base and None not in steps and steps[0] != steps[1]:
         return f"`step` is missing: {steps[0]} for one and {steps[1]} for the other"
-    seeds = [found[-1] if found else None for found in map(_SEED.findall, (one, two))]
+    seeds = [found[-1] if found else None for found in map(SEED.findall, (one, two))]
     if None not in seeds and seeds[0] != seeds[1]:
         return f"`seed` is missing: {seeds[0]} for one and {seeds[1]} for the other"
     if base:
