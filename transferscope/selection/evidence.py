@@ -3,13 +3,8 @@
 Where most true effects are small, an interval that excludes 0 is more often luck than it states.
 The matrix itself shows how large effects are: they vary by their noise and by what is true. The
 prior of a true effect is a mixture of normal distributions of many widths around one center, with
-the weights that make the measured effects most likely (empirical Bayes).
-
-In:   the effects of one model.
-Out:  normal distributions, and a `Prior`.
-
-Source:
-    Stephens, "False discovery rates: a new deal", Biostatistics 18 (2017), section 2.
+the weights that make the measured effects most likely (empirical Bayes; Stephens, "False discovery
+rates: a new deal", Biostatistics 18, 2017, section 2).
 """
 
 from __future__ import annotations
@@ -87,7 +82,7 @@ class Prior(NamedTuple):
 
     def above(self, effect: Normal) -> float:
         """Posterior probability that a measured effect is above 0; NaN without an sd."""
-        if math.isnan(effect.sd) or effect.sd == 0:
+        if not effect.sd > 0:
             return effect.above(0)
         weights, means, sds = self._posterior(effect)
         return float(weights @ ndtr(means / sds))
@@ -97,7 +92,7 @@ class Prior(NamedTuple):
 
         The largest of many effects is largest mostly by luck, so less is to be expected of it.
         """
-        if math.isnan(effect.sd) or effect.sd == 0:
+        if not effect.sd > 0:
             return effect.mean if effect.sd == 0 else math.nan
         weights, means, _ = self._posterior(effect)
         return float(weights @ means)
@@ -105,9 +100,8 @@ class Prior(NamedTuple):
     def _posterior(self, effect: Normal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weights, means and standard deviations of the posterior mixture."""
         weights = _likelihoods(np.array([effect.mean]), np.array([effect.sd]), self)[0]
-        measured = 1 / effect.sd**2
-        precision = measured + 1 / self.widths**2
-        means = (effect.mean * measured + self.center / self.widths**2) / precision
+        precision = 1 / effect.sd**2 + 1 / self.widths**2
+        means = (effect.mean * (1 / effect.sd**2) + self.center / self.widths**2) / precision
         return weights / weights.sum(), means, 1 / np.sqrt(precision)
 
 
