@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from transferscope.cli.options import status
 from transferscope.errors import TransferscopeError
@@ -13,11 +11,6 @@ from transferscope.errors import TransferscopeError
 if TYPE_CHECKING:
     from transferscope.matrix.examples import ExampleInput, Exhibits
     from transferscope.readers import ReadInput
-
-NoPictures = Annotated[
-    bool,
-    typer.Option("--no-pictures", help="Leave the items' images out of the page; keep the texts."),
-]
 
 
 def exhibits_of(read: Sequence[ReadInput], *, pictures: bool) -> Exhibits | None:

@@ -4,37 +4,53 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
 from transferscope.cli.app import NamedArguments, app
 from transferscope.cli.comparing import compare_instead
-from transferscope.cli.example_items import NoPictures, exhibits_of
-from transferscope.cli.options import (
-    Alpha,
-    AsJson,
-    Bootstrap,
-    Ceiling,
-    IncludeSelf,
-    Inputs,
-    ItemCorrelation,
-    Keep,
-    Measure,
-    NoFigures,
-    Preset,
-    Seed,
-    check_folder,
-    folder_at,
-    status,
-)
+from transferscope.cli.example_items import exhibits_of
+from transferscope.cli.options import AsJson, NoFigures, NoPictures, check_folder, folder_at, status
 from transferscope.cli.places import Place, read_from
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
     from transferscope.matrix.examples import Exhibits
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[NAME=]PATH...",
+        help="Tables of predictions, accuracies or PGF (CSV, JSONL, Parquet), study folders, "
+        "bundles (ZIP) or mapping files (YAML) of other harnesses' results, smallest model first. "
+        "NAME= names a table's model.",
+    ),
+]
+Ceiling = Annotated[
+    str,
+    typer.Option(
+        help="Best reachable accuracy: a fraction, `self` (the diagonal's own accuracy), or a CSV "
+        "with columns target, ceiling."
+    ),
+]
+Measure = Annotated[str, typer.Option(help="Measure of change: pgf, relative_gain or raw_gain.")]
+IncludeSelf = Annotated[
+    bool, typer.Option("--include-self", help="Count a task's effect on itself.")
+]
+Preset = Annotated[
+    Literal["default", "paper"],
+    typer.Option(help="`paper`: the paper's tests alone, no intervals or null models."),
+]
+Keep = Annotated[float, typer.Option(help="Share of each sign's edges kept in the transfer graph.")]
+Alpha = Annotated[float, typer.Option(help="Level of tests and intervals.")]
+Bootstrap = Annotated[int, typer.Option(help="Bootstrap draws.")]
+ItemCorrelation = Annotated[
+    float, typer.Option(help="Assumed correlation where only counts of correct answers are known.")
+]
+Seed = Annotated[int, typer.Option(help="Random seed of the analysis.")]
 
 
 @app.command(
@@ -66,13 +82,8 @@ def analyze(
     from transferscope.analysis.settings import Settings
 
     settings = Settings(
-        measure=measure,
-        include_self=include_self,
-        preset=preset,
-        alpha=alpha,
-        graph_keep=keep,
-        bootstrap=bootstrap,
-        item_correlation=item_correlation,
+        **{"measure": measure, "include_self": include_self, "preset": preset, "alpha": alpha},
+        **{"graph_keep": keep, "bootstrap": bootstrap, "item_correlation": item_correlation},
         seed=seed,
     )
     settings.check()
@@ -144,8 +155,6 @@ def export(
 @app.command(epilog="Example: `transferscope tasks --json`")
 def tasks(as_json: AsJson = False) -> None:
     """List the known tasks with their perceptual level and granularity."""
-    from dataclasses import asdict
-
     from transferscope.suites import SUITES
 
     if as_json:
@@ -181,7 +190,7 @@ def named(inputs: list[str]) -> list[tuple[str, str]]:
 def finish(
     analysis: Analysis,
     out: Path | None,
-    exhibits: Exhibits | None = None,
+    exhibits: Exhibits | None,
     *,
     figures: bool,
     as_json: bool,
