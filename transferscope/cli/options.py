@@ -1,7 +1,5 @@
 """Options of several commands, folders they name, and their progress display."""
 
-from __future__ import annotations
-
 import os
 import re
 from contextlib import AbstractContextManager

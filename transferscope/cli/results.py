@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,13 +13,14 @@ import typer
 
 from transferscope.cli.app import NamedArguments, app
 from transferscope.cli.comparing import compare_instead
-from transferscope.cli.example_items import exhibits_of
 from transferscope.cli.options import AsJson, NoFigures, NoPictures, check_folder, folder_at, status
 from transferscope.cli.places import Place, read_from
+from transferscope.errors import StudyError, TransferscopeError
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
     from transferscope.matrix.examples import Exhibits
+    from transferscope.readers import ReadInput
 
 Inputs = Annotated[
     list[str],
@@ -82,8 +84,13 @@ def analyze(
     from transferscope.analysis.settings import Settings
 
     settings = Settings(
-        **{"measure": measure, "include_self": include_self, "preset": preset, "alpha": alpha},
-        **{"graph_keep": keep, "bootstrap": bootstrap, "item_correlation": item_correlation},
+        measure=measure,
+        include_self=include_self,
+        preset=preset,
+        alpha=alpha,
+        graph_keep=keep,
+        bootstrap=bootstrap,
+        item_correlation=item_correlation,
         seed=seed,
     )
     settings.check()
@@ -140,7 +147,6 @@ def export(
 
     It holds cells as a table, every reply, the analysis, provenance and checksums; no images.
     """
-    from transferscope.errors import StudyError
     from transferscope.report.bundle import export as exported
     from transferscope.store.archive import is_bundle
 
@@ -185,6 +191,29 @@ def named(inputs: list[str]) -> list[tuple[str, str]]:
         name, equals, path = text.partition("=")
         pairs.append((name, path) if equals and not Path(text).exists() else ("", text))
     return pairs
+
+
+def exhibits_of(read: Sequence[ReadInput], *, pictures: bool) -> Exhibits | None:
+    """The example items for the page; None where no input has items."""
+    from transferscope.matrix.examples import ExampleInput, choose_examples
+    from transferscope.study.file import local_suite
+
+    inputs = []
+    for one in read:
+        if one.table.kind != "predictions":
+            continue
+        suite, why = None, f"{one.file}: no questions and images, because it has no study file"
+        try:
+            if one.study is not None:
+                where = f"{one.file}: study.yaml"
+                suite = local_suite(one.study, where, folders=not one.bundled)
+        except TransferscopeError as error:
+            why = f"{one.file}: no questions and images: {error}"
+        inputs.append(ExampleInput(one.table.rows, one.controls, suite, why))
+    if not inputs:
+        return None
+    with status("choosing example items"):
+        return choose_examples(inputs, images=pictures)
 
 
 def finish(

@@ -18,7 +18,6 @@ import typer
 
 from transferscope.cli.app import app
 from transferscope.cli.costs import duration
-from transferscope.cli.example_items import exhibits_of
 from transferscope.cli.options import (
     AsJson,
     ExecutorName,
@@ -30,7 +29,7 @@ from transferscope.cli.options import (
     status,
 )
 from transferscope.cli.places import OutPlace, Working, read_from, worked_on
-from transferscope.cli.results import finish
+from transferscope.cli.results import exhibits_of, finish
 from transferscope.cli.status import failures
 from transferscope.errors import DataError
 

@@ -8,8 +8,6 @@ A reply without a readable option stays wrong in `correct`, but is counted here,
 part of the options chosen. Unknown is NaN.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -6,11 +6,10 @@ change. Text and images come from the suite of the study; a suite with other rig
 another suite, and shows nothing. `exhibits.json` lies beside `analysis.json` and may be deleted.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple
 
 import polars as pl
@@ -314,34 +313,24 @@ def _looked_up(
 ) -> dict[str, Item]:
     """The items of a target by name, as far as the suite has them."""
     if one.suite is None:
-        if one.why_not:
-            _note(notes, one.why_not)
+        _note(notes, one.why_not)
         return {}
-    lacking, found = set(names), {}
     try:
-        for item in one.suite.items(target, "eval"):
-            if item.id in lacking:
-                found[item.id] = item
-                lacking.remove(item.id)
-            if not lacking:
-                break
+        wanted = (item for item in one.suite.items(target, "eval") if item.id in names)
+        found = {item.id: item for item in islice(wanted, len(names))}
     except TransferscopeError as error:
         _note(notes, f"{target}: no questions and no images: {error}")
         return {}
-    if lacking:
-        _note(notes, f"{target}: the suite has no item {some(sorted(lacking), 3)}")
+    if lacking := sorted(set(names) - set(found)):
+        _note(notes, f"{target}: the suite has no item {some(lacking, 3)}")
     right = {}
     if "answer" in one.rows.columns:
         known = one.rows.filter(pl.col("target") == target).select("item", "answer").drop_nulls()
         right = dict(known.unique(maintain_order=True).iter_rows())
     if changed := [n for n, item in found.items() if right.get(n) not in (None, item.answer)]:
-        _note(
-            notes,
-            f"{target}: no questions and no images: the suite has another right answer to "
-            f"{some(changed, 3)} than the predictions",
-        )
-        return {}
-    return found
+        why = f"the suite has another right answer to {some(changed, 3)} than the predictions"
+        _note(notes, f"{target}: no questions and no images: {why}")
+    return {} if changed else found
 
 
 def _as_shown(
@@ -355,15 +344,9 @@ def _as_shown(
         drawn = thumbnails(item, IMAGES) if budget > 0 else []
     except TransferscopeError as error:
         _note(notes, f"{target}: {name}: no image: {error}")
-    return ShownItem(
-        *names,
-        question=_cut(item.question, LONGEST),
-        choices=[_cut(choice, LONGEST_NAME) for choice in item.choices],
-        answer=item.answer if item.answer >= 0 else None,
-        truth=item.truth,
-        images=len(item.images),
-        pictures=drawn,
-    )
+    question, choices = _cut(item.question, LONGEST), [_cut(c, LONGEST_NAME) for c in item.choices]
+    answer = item.answer if item.answer >= 0 else None
+    return ShownItem(*names, question, choices, answer, item.truth, len(item.images), drawn)
 
 
 def _cut(text: str, most: int) -> str:
@@ -373,5 +356,5 @@ def _cut(text: str, most: int) -> str:
 def _note(notes: list[str], note: str) -> None:
     """Add a note once, and at most 50."""
     note = _cut(" ".join(note.split()), LONGEST)
-    if note not in notes and len(notes) < 50:
+    if note and note not in notes and len(notes) < 50:
         notes.append(note)

@@ -11,8 +11,6 @@ shares. `default` takes the sources that surely help, and weighs them:
 A mixture is assumed to do what its sources do, in proportion to their shares; it is untested.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
@@ -70,8 +68,8 @@ def mixture(
         StudyError: an unknown target, model or protected task, or a number out of its range.
     """
     threshold = THRESHOLDS.get(rule, 0.0) if threshold is None else threshold
-    model_read = _model(analysis, target, model)
-    request = Request(analysis, model_read, target, rule, threshold, protect or {}, risk)
+    read = _model(analysis, target, model)
+    request = Request(analysis, read, target, rule, threshold, protect or {}, risk)
     _check(request, items)
     effects = _effects(request)
     taken, shares = _taken(effects, rule)
@@ -89,7 +87,7 @@ def mixture(
     mean = _weighted([each.cell.mean for each in taken], of)
     expected = Estimate(mean, (low, high), seeds)
     return Mixture(
-        model=model_read,
+        model=read,
         target=target,
         rule=rule,
         threshold=threshold,
@@ -122,15 +120,13 @@ def _model(analysis: Analysis, target: str, model: str | None) -> str:
     targets = [task.name for task in analysis.tasks if task.target]
     if target not in targets:
         raise StudyError(f"unknown target {target!r}{nearest(target, targets)}")
+    models = list(analysis.models)
     if model is None:
-        having = [
-            name
-            for name, one in analysis.models.items()
-            if any(math.isfinite(row[target].mean) for row in one.pgf.values())
-        ]
-        return having[-1] if having else list(analysis.models)[-1]
-    if model not in analysis.models:
-        raise StudyError(f"unknown model {model!r}{nearest(model, list(analysis.models))}")
+        columns = {n: [row[target].mean for row in analysis.models[n].pgf.values()] for n in models}
+        known = [name for name in models if any(map(math.isfinite, columns[name]))]
+        return (known or models)[-1]
+    if model not in models:
+        raise StudyError(f"unknown model {model!r}{nearest(model, models)}")
     return model
 
 

@@ -14,7 +14,7 @@ from transferscope.analysis.comparison import (
     Decision,
 )
 from transferscope.analysis.verdict import Check
-from transferscope.selection.wording import listed
+from transferscope.selection.wording import listed, signed
 
 MOST_ITEMS = 100_000
 """No number of items above this is suggested."""
@@ -24,10 +24,7 @@ NAMED = 3
 
 def points(change: float) -> str:
     """A change in points: `+3.3`, `−20.4`, `0.0`."""
-    if math.isnan(change):
-        return "–"
-    text = f"{100 * change:+.1f}"
-    return "0.0" if float(text) == 0 else text.replace("-", "−")
+    return "–" if math.isnan(change) else signed(100 * change, 1)
 
 
 def interval(cell: ComparedCell) -> str:
@@ -84,12 +81,10 @@ def decide(
         return _untested(live)
     if not (fine := [run for run in tested if not run.moved(-1)]):
         return _all_worse(tested)
-    outcomes = {
-        run.name: {each.outcome for each in conditions if each.run == run.name} for run in fine
-    }
-    allowed = [run for run in fine if outcomes[run.name] <= {"pass"}]
+    not_passed = {(each.run, each.outcome) for each in conditions if each.outcome != "pass"}
+    allowed = [run for run in fine if run.name not in {name for name, _ in not_passed}]
     if not allowed:
-        unsettled = [run for run in fine if "fail" not in outcomes[run.name]]
+        unsettled = [run for run in fine if (run.name, "fail") not in not_passed]
         names = listed((run.name for run in unsettled or fine), NAMED)
         head = f"Ship none: {names} {'fails' if len(fine) == 1 else 'fail'} the gate."
         if unsettled:

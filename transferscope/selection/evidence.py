@@ -7,10 +7,8 @@ the weights that make the measured effects most likely (empirical Bayes; Stephen
 rates: a new deal", Biostatistics 18, 2017, section 2).
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -108,16 +106,14 @@ class Prior(NamedTuple):
 def matrix_prior(rows: Mapping[str, Mapping[str, Cell | Estimate]], alpha: float) -> Prior | None:
     """The prior from one model's effects, without those of a task on itself."""
     return prior(
-        [
-            normal_with_test(cell, alpha)
-            for source, row in rows.items()
-            for target, cell in row.items()
-            if checkpoint(source).task != target
-        ]
+        normal_with_test(cell, alpha)
+        for source, row in rows.items()
+        for target, cell in row.items()
+        if checkpoint(source).task != target
     )
 
 
-def prior(effects: Sequence[Normal]) -> Prior | None:
+def prior(effects: Iterable[Normal]) -> Prior | None:
     """The prior from measured effects.
 
     Its center is 0, or the mean effect if that is lower: a source is not taken to help because
@@ -126,12 +122,12 @@ def prior(effects: Sequence[Normal]) -> Prior | None:
     Returns:
         None if fewer than `FEWEST` effects are known.
     """
-    known = tuple((e.mean, e.sd) for e in effects if e.sd > 0 and math.isfinite(e.mean))
+    known = tuple(e for e in effects if e.sd > 0 and math.isfinite(e.mean))
     return None if len(known) < FEWEST else _fitted(known)
 
 
 @lru_cache(maxsize=16)  # every target of a model needs the same prior
-def _fitted(known: tuple[tuple[float, float], ...]) -> Prior:
+def _fitted(known: tuple[Normal, ...]) -> Prior:
     means, sds = np.array(known).T
     widths = 2 * max(float(np.abs(means).max()), 1e-9) * 0.5 ** np.arange(_WIDTHS)
     found = Prior(min(0.0, float(means.mean())), widths, np.full(_WIDTHS, 1 / _WIDTHS))

@@ -8,7 +8,8 @@ what is then missing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,6 @@ from transferscope.study.items import hashed
 from transferscope.study.plan import Plan, plan_study
 from transferscope.tasks.untrusted import load_yaml, shown
 
-Tell = Callable[[Event], None]
 Contests = dict[str, dict[str, Contenders]]
 """{model: {target: contenders}}"""
 
@@ -62,7 +62,7 @@ def carry_out(
     analysis: Analysis,
     out: str | Path,
     *,
-    tell: Tell,
+    tell: Callable[[Event], None],
     executor: Callable[[RunState], None] | None = None,
 ) -> ExperimentResult:
     """Choose, train the contenders, and judge.
@@ -94,8 +94,16 @@ def carry_out(
     record = {"from": _origin(study, out), "models": plain(contests), "notes": notes}
     atomic.write_whole(Path(out, results.SELECTION), results.as_json(record))
     done: list[Outcome] = []
-    reports = _overall(tell, list(plans.values()))
-    for ((model, target), second), report_one in zip(seconds.items(), reports, strict=True):
+    last = {key: _start(plan) for key, plan in plans.items()}
+
+    def report(key: tuple[str, str], event: Event) -> None:
+        last[key] = event
+        counted = ("cells", "of", "work", "total")
+        sums = {name: sum(getattr(each, name) for each in last.values()) for name in counted}
+        tell(event._replace(**sums))
+
+    for (model, target), second in seconds.items():
+        report_one = partial(report, (model, target))
         chosen = contests[model][target]["informed"].mixtures.values()
         names = ", ".join(shown(name) for one in chosen for name in one) or "nothing"
         note = f"{model}: chosen for {shown(target)}: {names}; judging it now"
@@ -255,15 +263,3 @@ def _start(plan: Plan) -> Event:
     """The progress of a study that has not begun."""
     training = sum(plan.training_work(run) for run in plan.runs)
     return Event("", 0, plan.cells, 0.0, training + plan.eval_count * len(plan.runs))
-
-
-def _overall(tell: Tell, plans: Sequence[Plan]) -> list[Tell]:
-    """For each of several studies, done one after the other: reports the progress of all."""
-    last = [_start(plan) for plan in plans]
-
-    def report_one(place: int, event: Event) -> None:
-        last[place] = event
-        counted = ("cells", "of", "work", "total")
-        tell(event._replace(**{key: sum(getattr(each, key) for each in last) for key in counted}))
-
-    return [lambda event, place=place: report_one(place, event) for place in range(len(plans))]

@@ -1,7 +1,5 @@
 """The records of a selection: a mixture of sources, and what it was chosen from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property

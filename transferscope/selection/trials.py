@@ -5,10 +5,8 @@ each draw of the bootstrap (`stats.resamples`) items weigh the same for all, and
 a spread over seeds of its own. Random mixtures differ between seeds; a seed's value is their mean.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -73,7 +71,7 @@ def judge(
     for name in ORDER[1:]:
         trained = [contests[target][name].mixtures for target in data.targets]
         groups.append([[place[one] for one in mixed if one in place] for mixed in trained])
-    effect, difference, mean = _compared(data, groups, settings, model)
+    effect, difference, mean = _drawn(data, settings, model, lambda one: _compared(one, groups))
     accuracy = _accuracies(data, groups, settings, model)
     trials: dict[str, Trial] = {}
     for target, competing in contests.items():
@@ -93,29 +91,28 @@ def judge(
     return Judgement(trials, means, compared, experiment_verdict(trials, means, compared, alpha))
 
 
-def _compared(
-    data: ModelData, groups: Groups, settings: Settings, model: str
-) -> tuple[_SeedDraws, _SeedDraws, _SeedDraws]:
-    """Effects, the informed mixture's minus each, and that averaged over targets."""
-    effect, apart = np.empty((2, len(ORDER), len(data.targets), settings.bootstrap), np.float32)
-    means = np.empty((len(ORDER), settings.bootstrap), np.float32)
-
-    def parts(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        values = _by_strategy(effects, groups)
-        against = values[:, [INFORMED]] - values
-        for i, row in enumerate(groups):
-            for j, adapters in enumerate(row):
-                if adapters == groups[INFORMED][j]:  # the same adapters differ in nothing
-                    against[:, i, j] = np.nan
-        return values, against, _mean(against, 2)
-
-    found = effect, apart, means
+def _drawn(
+    data: ModelData, settings: Settings, model: str, parts: Callable[[np.ndarray], list[np.ndarray]]
+) -> list[_SeedDraws]:
+    """What `parts` makes of the effects, (seed, source, target, ...), and of each draw of them."""
+    exact = parts(data.effects)
+    found = [np.empty((*each.shape[1:], settings.bootstrap), np.float32) for each in exact]
     chunks = resamples(data, draws=settings.bootstrap, seed=settings.seed, model=model)
     for now, noise, drawn in chunks:
         for draws, values in zip(found, parts(drawn), strict=True):
             draws[..., now] = over_seeds(values, noise)
-    exact = parts(data.effects)
-    return _SeedDraws(exact[0], effect), _SeedDraws(exact[1], apart), _SeedDraws(exact[2], means)
+    return [_SeedDraws(*both) for both in zip(exact, found, strict=True)]
+
+
+def _compared(mu: np.ndarray, groups: Groups) -> list[np.ndarray]:
+    """Each strategy's effect, the informed mixture's minus it, and that averaged over targets."""
+    values = _by_strategy(mu, groups)
+    against = values[:, [INFORMED]] - values
+    for i, row in enumerate(groups):
+        for j, adapters in enumerate(row):
+            if adapters == groups[INFORMED][j]:  # the same adapters differ in nothing
+                against[:, i, j] = np.nan
+    return [values, against, _mean(against, 2)]
 
 
 def _accuracies(data: ModelData, groups: Groups, settings: Settings, model: str) -> _SeedDraws:
@@ -127,20 +124,10 @@ def _accuracies(data: ModelData, groups: Groups, settings: Settings, model: str)
         every = np.concatenate([base[:, None], table.tuned], axis=1)  # the base is the first source
         tables.append(ItemTable(np.zeros_like(base), every))
     exact = np.stack([_mean(table.tuned, -1) for table in tables], axis=-1)
-    blank = ModelData(
-        effects=exact,
-        itself=np.zeros(exact.shape[1:], bool),
-        items=tuple(tables),
-        targets=data.targets,
-        ceiling=np.ones(len(data.targets)),
-        measure="raw_gain",
-    )
+    nowhere, ceiling = np.zeros(exact.shape[1:], bool), np.ones(len(data.targets))
+    blank = ModelData(exact, nowhere, tuple(tables), data.targets, ceiling, "raw_gain")
     shifted: Groups = [[[0] if g is None else [k + 1 for k in g] for g in row] for row in groups]
-    out = np.empty((len(ORDER), len(data.targets), settings.bootstrap), np.float32)
-    chunks = resamples(blank, draws=settings.bootstrap, seed=settings.seed, model=model)
-    for now, noise, drawn in chunks:
-        out[..., now] = over_seeds(_by_strategy(drawn, shifted), noise)
-    return _SeedDraws(_by_strategy(exact, shifted), out)
+    return _drawn(blank, settings, model, lambda drawn: [_by_strategy(drawn, shifted)])[0]
 
 
 def _by_strategy(values: np.ndarray, groups: Groups) -> np.ndarray:

@@ -1,7 +1,5 @@
 """A selection and its experiment in words: evidence, verdicts and caveats."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -24,9 +22,9 @@ RIVALS: dict[Strategy, str] = {
 """What the informed mixture is compared with, the paper's comparison first."""
 
 
-def signed(value: float) -> str:
+def signed(value: float, digits: int = 2) -> str:
     """An effect: `+0.12`, `−0.30`, `0.00`."""
-    text = f"{value:+.2f}"
+    text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 

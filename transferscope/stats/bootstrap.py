@@ -1,7 +1,5 @@
 """Resample the items and seeds of one model, all quantities with the same draws."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
