@@ -168,13 +168,11 @@ def tasks(as_json: AsJson = False) -> None:
         print(json.dumps(known))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("suite", box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("task", overflow="fold")
-    for head in ("short", "level", "granularity"):
-        table.add_column(head)
-    table.add_column("items", justify="right")
+    heads = ("suite", Column("task", overflow="fold"), "short", "level", "granularity")
+    heads = (*heads, Column("items", justify="right"))
+    table = Table(*heads, box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     for name, suite in SUITES.items():
         for t in suite.tasks:
             table.add_row(name, t.name, t.abbreviation, t.level, t.granularity, str(t.items or ""))

@@ -57,9 +57,8 @@ def flips(one: xr.Dataset) -> dict[str, dict[str, Flips]]:
             if not seeds.any():
                 continue
             fixed, broken, both = (part[seeds][:, i, here] for part in parts)
-            often = []
-            for flipped in (fixed, broken):
-                times = flipped.sum(axis=0)
+            often: list[dict[str, int]] = []
+            for times in (fixed.sum(axis=0), broken.sum(axis=0)):
                 order = np.argsort(-times, kind="stable")
                 often.append({items[k]: int(times[k]) for k in order if 2 * times[k] > len(both)})
             found.setdefault(source, {})[target] = Flips(

@@ -1,9 +1,5 @@
 """How large a change is: the measures of what finetuning on one source did to one target.
 
-    pgf            part of the target's gap to its ceiling that was closed (eq. 3), the default
-    relative_gain  change relative to the base's accuracy
-    raw_gain       change of the accuracy itself
-
 `MEASURES` holds everything about each of them; to add a measure, add a record to it. Accuracies
 are fractions in [0, 1]: numbers, numpy arrays or labeled xarray arrays, which broadcast.
 

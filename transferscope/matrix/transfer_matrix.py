@@ -51,11 +51,7 @@ def from_accuracy(table: pl.DataFrame) -> xr.Dataset:
             three with null where only the others are known. A null source is the base; a base
             without seed serves all seeds of its model.
     """
-    return _from_runs(spread_base(table))
-
-
-def _from_runs(table: pl.DataFrame) -> xr.Dataset:
-    """The matrix of a table with one row for each run, every base with a seed."""
+    table = spread_base(table)
     check_unique(table, CELL, "accuracy table")
     axes = _axes(table)
     base, tuned = table.filter(pl.col("source").is_null()), table.drop_nulls("source")
@@ -81,7 +77,7 @@ def from_predictions(table: pl.DataFrame) -> xr.Dataset:
     """
     table = with_marks(spread_base(table))
     check_unique(table, (*CELL, "item"), "predictions")
-    dataset = with_answers(_from_runs(counts(table)), table)
+    dataset = with_answers(from_accuracy(counts(table)), table)
     labels = {d: dataset[d].values.tolist() for d in CELL}
     items = table.select("target", "item").unique(maintain_order=True)
     by_target = pl.col("target").cast(pl.Enum(labels["target"]))

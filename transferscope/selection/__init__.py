@@ -13,6 +13,7 @@ A mixture is assumed to do what its sources do, in proportion to their shares; i
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, get_args
 
 from transferscope.analysis import Analysis
@@ -254,13 +255,10 @@ def _weighted(values: Sequence[float], shares: Sequence[float]) -> float:
 
 def _left_out(request: Request, effects: Sequence[SourceEffect]) -> list[LeftOut]:
     """The most helpful first; sources with unknown effects come last."""
-
-    def order(each: SourceEffect) -> tuple[bool, float, str]:
-        value = each.helps if request.rule == "default" else each.cell.mean
-        return math.isnan(value), -value, each.source
-
-    return [
+    helpful = attrgetter("helps" if request.rule == "default" else "expected")
+    left = [
         LeftOut(each.source, each.reason, each.why, each.cell.mean, each.helps)
-        for each in sorted(effects, key=order)
+        for each in effects
         if each.reason is not None
     ]
+    return sorted(left, key=lambda one: (math.isnan(helpful(one)), -helpful(one), one.source))

@@ -207,21 +207,17 @@ def predictions_of(
         for control, source, correct in runs:
             always = (np.arange(seeds) < fallen) & ((source, target) == COLLAPSED)
             chosen = _choices(correct, right, always, 0.01 if source else 0.04, rng)
-            rows = pl.DataFrame(
-                {
-                    "seed": [f"seed_{s}" for s in range(seeds) for _ in range(items)],
-                    "item": [f"{target}/{k}" for k in range(items)] * seeds,
-                    "choice": chosen.ravel(),
-                    "answer": np.tile(right, seeds),
-                }
-            ).select(
-                pl.lit(model).alias("model"),
-                "seed",
-                pl.lit(source, dtype=pl.String).alias("source"),
-                pl.lit(target).alias("target"),
-                "item",
-                pl.when(pl.col("choice") >= 0).then("choice").alias("choice"),
-                "answer",
+            columns = {
+                "model": model,
+                "seed": [f"seed_{s}" for s in range(seeds) for _ in range(items)],
+                "source": pl.repeat(source, seeds * items, dtype=pl.String, eager=True),
+                "target": target,
+                "item": [f"{target}/{k}" for k in range(items)] * seeds,
+                "choice": chosen.ravel(),
+                "answer": np.tile(right, seeds),
+            }
+            rows = pl.DataFrame(columns).with_columns(
+                pl.when(pl.col("choice") >= 0).then("choice"),
                 correct=pl.col("choice") == pl.col("answer"),
                 unreadable=pl.col("choice") < 0,
             )
