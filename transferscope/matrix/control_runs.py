@@ -58,7 +58,7 @@ def with_controls(
     keys = pl.format("{}\0{}", "target", "item")
     base = predictions.filter(pl.col("source").is_null())
     rows = pl.concat([base, kept], how="diagonal").with_columns(item=keys)
-    parts = [_part(rows.filter(pl.col("model") == model)) for model in kept["model"].unique()]
+    parts = [_part(rows.filter(pl.col("model") == model)) for model in sorted(set(kept["model"]))]
     shared = predictions.select("target", "item").unique()["item"].is_duplicated().any()
     pairs = zip(
         dataset["item_target"].values.tolist(), dataset["item"].values.tolist(), strict=True
@@ -68,11 +68,10 @@ def with_controls(
         "control": np.array(kept["source"].unique(maintain_order=True).to_list(), dtype=str),
         "item": [f"{target}\0{n[len(target) + 1 :] if shared else n}" for target, n in pairs],
     }
-    if options := max(part.sizes.get("option", 0) for part in parts):
-        more = max(options - dataset.sizes.get("option", 0), 0)
-        labels["option"] = range(max(options, dataset.sizes.get("option", 0)))
-        # A control may choose an option that no other run does.
-        dataset = dataset.pad(option=(0, more), constant_values=0) if more > 0 else dataset
+    labels["option"] = range(max(one.sizes.get("option", 0) for one in (dataset, *parts)))
+    if "option" in dataset.sizes:  # a control may choose one that no other run does
+        more = len(labels["option"]) - dataset.sizes["option"]
+        dataset = dataset.pad(option=(0, more), constant_values=0) if more else dataset
     fill = {"item_correct": -1}
     whole = xr.concat(parts, "model", join="outer", fill_value=fill)
     whole = whole.reindex(labels, fill_value=fill).drop_vars(["item", "option"], errors="ignore")
