@@ -125,15 +125,14 @@ def with_answers(dataset: xr.Dataset, rows: pl.DataFrame) -> xr.Dataset:
     read = _read(rows)
     notes = list(dataset.attrs["notes"])
     for (name,), part in read.group_by("model", maintain_order=True):
-        lacking = [c for c in ("choice", "answer") if part[c].null_count() == part.height]
-        if "choice" in lacking:
-            notes.append(
-                f"{shown(str(name))}: no choices in the results, so how replies are given is "
-                f"unknown, and collapsed adapters cannot be distinguished from transfer"
-            )
-        elif lacking:
+        if part["choice"].null_count() == part.height:
+            why = "no choices in the results, so how replies are given is unknown, and collapsed "
+            why += "adapters cannot be distinguished from transfer"
+        elif part["answer"].null_count() == part.height:
             why = "no right answers beside the choices, so collapsed adapters cannot be detected"
-            notes.append(f"{shown(str(name))}: {why}")
+        else:
+            continue
+        notes.append(f"{shown(str(name))}: {why}")
     if not (read["has_choice"] | read["has_unreadable"]).any():
         return dataset.assign_attrs(notes=notes)
     options = max(int(read.select(pl.max_horizontal("letter", "answer").max()).item() or 0), 1) + 1

@@ -116,11 +116,9 @@ def pairing_notes(
         """The cells: a target alone where all its runs are among them, else source and target."""
         named = []
         for j in np.flatnonzero(where.any(axis=(1, 2))):
-            if where[j][np.isfinite(run[m, j])].all():
-                named.append(targets[j])
-            else:
-                some = np.flatnonzero(where[j].any(axis=1))
-                named += [f"{sources[i]} → {targets[j]}" for i in some]
+            whole = where[j][np.isfinite(run[m, j])].all()
+            some = np.flatnonzero(where[j].any(axis=1))
+            named += [targets[j]] if whole else [f"{sources[i]} → {targets[j]}" for i in some]
         return _first(named)
 
     for m, model in enumerate(map(shown, matrix["model"].values.tolist())):

@@ -145,9 +145,8 @@ def _all_worse(tested: list[ComparedRun]) -> Decision:
     if len(tested) == 1:
         head = f"Do not ship {best.name}: worse than the base beyond noise on {worse} points."
         return Decision(head, None, reasons)
-    common = set.intersection(*({cell.target for cell in run.moved(-1)} for run in tested))
     who = "both runs" if len(tested) == 2 else f"all {len(tested)} runs"
-    if common:
+    if common := set.intersection(*({cell.target for cell in run.moved(-1)} for run in tested)):
         worst = max(common, key=lambda target: -sum(run.cells[target].change for run in tested))
         losses = [run.cells[worst].change for run in tested]
         ends = dict.fromkeys([points(max(losses)), points(min(losses))])
