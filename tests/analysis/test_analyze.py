@@ -18,7 +18,8 @@ from transferscope.analysis.json_file import from_json, to_json
 from transferscope.analysis.model_effects import ModelEffects, model_effects
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
-from transferscope.matrix import MEASURES, Measure, from_accuracy, from_pgf, from_predictions
+from transferscope.matrix import from_accuracy, from_pgf, from_predictions
+from transferscope.matrix.measure import MEASURES, Measure
 from transferscope.report.findings import happened
 from transferscope.stats import detection, simulate
 
@@ -27,7 +28,7 @@ QUICK = Settings(bootstrap=400, null_draws=100)
 
 @pytest.fixture(scope="module")
 def predictions() -> pl.DataFrame:
-    frame = simulate.example_predictions(seeds=3, seed=0)
+    frame = simulate.example_study(seeds=3, seed=0)[0]
     tasks = frame["target"].unique(maintain_order=True)[:5].to_list()
     keep = pl.col("target").is_in(tasks) & (
         pl.col("source").is_in(tasks) | pl.col("source").is_null()
@@ -578,7 +579,7 @@ def test_a_trend_whose_order_self_transfer_makes_is_named():
 
 
 def test_support_is_the_share_of_draws_in_which_a_finding_holds():
-    frame = simulate.example_predictions(seeds=2, seed=0)
+    frame = simulate.example_study(seeds=2, seed=0)[0]
     tasks = frame["target"].unique(maintain_order=True)[::-1][:7].to_list()
     keep = pl.col("target").is_in(tasks) & pl.col("source").fill_null(tasks[0]).is_in(tasks)
     matrix = from_predictions(frame.filter(keep, pl.col("model") != "medium"))

@@ -24,7 +24,7 @@ QUICK = ["--bootstrap", "200", "--no-figures"]
 def table(tmp_path_factory) -> Path:
     """An accuracy table of two made-up models and three tasks."""
     names = ["Art_Style", "Counting", "Jigsaw"]
-    frame = simulate.example_predictions(seeds=2, seed=0).filter(
+    frame = simulate.example_study(seeds=2, seed=0)[0].filter(
         pl.col("model") != "medium",
         pl.col("target").is_in(names),
         pl.col("source").is_null() | pl.col("source").is_in(names),

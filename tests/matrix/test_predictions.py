@@ -6,12 +6,12 @@ from messages import raises
 
 from transferscope.errors import DataError
 from transferscope.predictions import COLUMNS, REQUIRED, check_predictions
-from transferscope.stats.simulate import example_predictions
+from transferscope.stats.simulate import example_study
 
 
 @pytest.fixture(scope="module")
 def study():
-    return example_predictions(seeds=1)
+    return example_study(seeds=1)[0]
 
 
 def test_predictions_take_their_types_and_order_and_lose_unknown_columns():

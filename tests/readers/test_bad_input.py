@@ -14,7 +14,7 @@ from tables import ACCURACY, BASE, COUNTS, PGF, PREDICTIONS, refused, written
 from transferscope.errors import DataError
 from transferscope.readers import read_results
 from transferscope.readers.files import read_file
-from transferscope.stats.simulate import example_predictions
+from transferscope.stats.simulate import example_study
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_no_input_at_all_is_refused():
 @pytest.mark.parametrize("part", ["head", "tail", "middle", "magic"])
 def test_a_broken_parquet_file_is_refused_without_the_librarys_own_words(write, part):
     path = write(b"", "x.parquet")
-    example_predictions(seeds=1).head(2000).write_parquet(path)
+    example_study(seeds=1)[0].head(2000).write_parquet(path)
     data = path.read_bytes()
     half = len(data) // 2
     broken = {

@@ -13,7 +13,7 @@ from tables import ACCURACY, BASE, COUNTS, PGF, refused, written
 
 from transferscope.errors import DataError
 from transferscope.readers import read_results
-from transferscope.stats.simulate import example_predictions
+from transferscope.stats.simulate import example_study
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_published_tables_are_recorded_and_leave_nothing_to_note(published):
 
 @pytest.fixture(scope="module")
 def study():
-    return example_predictions(seeds=2)
+    return example_study(seeds=2)[0]
 
 
 def test_a_study_folder_gives_the_matrix_of_its_runs(study, tmp_path):

@@ -85,9 +85,9 @@ def test_two_seeds_cannot_agree_less_than_two_adapters():
 
 
 def test_the_example_is_the_same_for_the_same_seed_alone():
-    one, two = simulate.example_predictions(2, 0), simulate.example_predictions(2, 0)
+    one, two = simulate.example_study(2, 0)[0], simulate.example_study(2, 0)[0]
     assert one.equals(two)
-    assert not one.equals(simulate.example_predictions(2, 1))
+    assert not one.equals(simulate.example_study(2, 1)[0])
 
 
 def test_runs_move_as_a_whole_around_their_adapters_true_accuracy():

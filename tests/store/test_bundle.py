@@ -20,7 +20,7 @@ from transferscope import cli
 from transferscope import store as results
 from transferscope.analysis.json_file import to_json
 from transferscope.analysis.settings import Settings
-from transferscope.cli.example_items import exhibits_of
+from transferscope.cli.results import exhibits_of
 from transferscope.errors import DataError
 from transferscope.execution import runner
 from transferscope.execution.runner import run_study

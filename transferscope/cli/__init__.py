@@ -10,20 +10,12 @@ import os
 import sys
 from contextlib import redirect_stdout
 from errno import ENAMETOOLONG
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
-from transferscope.cli import (
-    building,
-    comparing,
-    results,
-    selecting,
-    status,
-    studies,
-    suites,
-)
+from transferscope.cli import building, comparing, results, selecting, status, studies, suites
 from transferscope.cli.app import app
-from transferscope.cli.screen import Screen
 from transferscope.errors import TransferscopeError
+from transferscope.tasks.untrusted import for_terminal
 
 __all__ = ["command", "main"]
 _COMMANDS = (comparing, results, selecting, studies, status, suites, building)
@@ -34,6 +26,20 @@ ORDER = (
 )
 """Of the commands in `--help`: what one needs first comes first."""
 app.registered_commands.sort(key=lambda one: ORDER.index(getattr(one.callback, "__name__", "")))
+
+
+class Screen:
+    """Standard output in which a name from a file cannot control the terminal."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        self._file.write(for_terminal(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def command() -> None:

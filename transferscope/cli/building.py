@@ -17,7 +17,6 @@ from transferscope.cli.options import AsJson, status
 
 if TYPE_CHECKING:
     from transferscope.builders.build import BuildProgress, Built
-    from transferscope.suites.similar_images import KnownImages
 
 
 @app.command(
@@ -49,26 +48,21 @@ def build(
     Writes `OUT/TASK/train.jsonl` and its images. Stop it at any time; the same command continues.
     """
     from transferscope.builders.build import build as built
+    from transferscope.builders.leaks import seen_in
 
+    seen = None
     try:
-        seen = _seen(against)
+        if against is not None:
+            with status("reading the evaluation images"):
+                seen = seen_in(against)
+            what = f"{len(seen.names)} evaluation images of {against}"
+            print(f"compared with {what}", file=sys.stderr)
         with _progress() as report:
             done = built(task, root, out, items=items, seed=seed, against=seen, report=report)
     except KeyboardInterrupt:
         print("transferscope: stopped; the same command continues", file=sys.stderr)
         raise SystemExit(1) from None
     print(json.dumps(asdict(done)) if as_json else _summary(done, out))
-
-
-def _seen(against: Path | None) -> KnownImages | None:
-    from transferscope.builders.leaks import seen_in
-
-    if against is None:
-        return None
-    with status("reading the evaluation images"):
-        seen = seen_in(against)
-    print(f"compared with {len(seen.names)} evaluation images of {against}", file=sys.stderr)
-    return seen
 
 
 @contextmanager
@@ -79,13 +73,8 @@ def _progress() -> Generator[Callable[[BuildProgress], None]]:
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("items"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("of {task.fields[tried]} tried, left:"),
-        TimeRemainingColumn(),
-    )
+    tried = TextColumn("of {task.fields[tried]} tried, left:")
+    columns = (TextColumn("items"), BarColumn(), MofNCompleteColumn(), tried, TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         shown = bar.add_task("items", total=None, tried=0)
 
@@ -96,12 +85,10 @@ def _progress() -> Generator[Callable[[BuildProgress], None]]:
 
 
 def _summary(done: Built, out: Path) -> str:
-    """What was made, and what was left out and why."""
     from transferscope.builders.build import by_letter
 
-    lines = [
-        f"{done.made} items of {done.task} in {out} (right answers: {by_letter(done.answers)})"
-    ]
+    right = by_letter(done.answers)
+    lines = [f"{done.made} items of {done.task} in {out} (right answers: {right})"]
     for reason, found in done.skipped.items():
         first = ", ".join(found["first"])
         more = ", ..." if found["count"] > len(found["first"]) else ""

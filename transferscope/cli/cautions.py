@@ -14,11 +14,8 @@ if TYPE_CHECKING:
     from transferscope.study import Study
     from transferscope.study.plan import Plan
 
-FAR = 10
-"""Factor from the usual learning rate from which on a plan warns."""
-
-LARGE = 1e9
-"""Parameters from which float32 wastes memory."""
+FAR, LARGE = 10, 1e9
+"""Factor from the usual learning rate, and parameters in float32, from which on a plan warns."""
 
 
 def cautions(study: Study, plan: Plan, found: Costs) -> Iterator[str]:

@@ -80,13 +80,8 @@ def compare(
     with status("comparing"):
         from transferscope.readers.compare import compare as compared
 
-        found = compared(
-            *(inputs[0], inputs[1:]),
-            gold=gold,
-            metric=metric,
-            protect=protect or (),
-            gain=gain or (),
-        )
+        limits = {"protect": protect or (), "gain": gain or ()}
+        found = compared(inputs[0], inputs[1:], gold=gold, metric=metric, **limits)
     form = "markdown" if as_markdown else "json" if as_json else "csv" if as_csv else ""
     show(found, out, form)
     if found.gate and (code := EXIT_CODES[found.outcome]):

@@ -3,38 +3,56 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
 from transferscope.cli.app import NamedArguments, app
 from transferscope.cli.comparing import compare_instead
-from transferscope.cli.example_items import NoPictures, exhibits_of
-from transferscope.cli.options import (
-    Alpha,
-    AsJson,
-    Bootstrap,
-    Ceiling,
-    IncludeSelf,
-    Inputs,
-    ItemCorrelation,
-    Keep,
-    Measure,
-    NoFigures,
-    Preset,
-    Seed,
-    check_folder,
-    folder_at,
-    status,
-)
+from transferscope.cli.options import AsJson, NoFigures, NoPictures, check_folder, folder_at, status
 from transferscope.cli.places import Place, read_from
+from transferscope.errors import StudyError, TransferscopeError
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
     from transferscope.matrix.examples import Exhibits
+    from transferscope.readers import ReadInput
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[NAME=]PATH...",
+        help="Tables of predictions, accuracies or PGF (CSV, JSONL, Parquet), study folders, "
+        "bundles (ZIP) or mapping files (YAML) of other harnesses' results, smallest model first. "
+        "NAME= names a table's model.",
+    ),
+]
+Ceiling = Annotated[
+    str,
+    typer.Option(
+        help="Best reachable accuracy: a fraction, `self` (the diagonal's own accuracy), or a CSV "
+        "with columns target, ceiling."
+    ),
+]
+Measure = Annotated[str, typer.Option(help="Measure of change: pgf, relative_gain or raw_gain.")]
+IncludeSelf = Annotated[
+    bool, typer.Option("--include-self", help="Count a task's effect on itself.")
+]
+Preset = Annotated[
+    Literal["default", "paper"],
+    typer.Option(help="`paper`: the paper's tests alone, no intervals or null models."),
+]
+Keep = Annotated[float, typer.Option(help="Share of each sign's edges kept in the transfer graph.")]
+Alpha = Annotated[float, typer.Option(help="Level of tests and intervals.")]
+Bootstrap = Annotated[int, typer.Option(help="Bootstrap draws.")]
+ItemCorrelation = Annotated[
+    float, typer.Option(help="Assumed correlation where only counts of correct answers are known.")
+]
+Seed = Annotated[int, typer.Option(help="Random seed of the analysis.")]
 
 
 @app.command(
@@ -129,7 +147,6 @@ def export(
 
     It holds cells as a table, every reply, the analysis, provenance and checksums; no images.
     """
-    from transferscope.errors import StudyError
     from transferscope.report.bundle import export as exported
     from transferscope.store.archive import is_bundle
 
@@ -144,8 +161,6 @@ def export(
 @app.command(epilog="Example: `transferscope tasks --json`")
 def tasks(as_json: AsJson = False) -> None:
     """List the known tasks with their perceptual level and granularity."""
-    from dataclasses import asdict
-
     from transferscope.suites import SUITES
 
     if as_json:
@@ -153,13 +168,11 @@ def tasks(as_json: AsJson = False) -> None:
         print(json.dumps(known))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("suite", box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("task", overflow="fold")
-    for head in ("short", "level", "granularity"):
-        table.add_column(head)
-    table.add_column("items", justify="right")
+    heads = ("suite", Column("task", overflow="fold"), "short", "level", "granularity")
+    heads = (*heads, Column("items", justify="right"))
+    table = Table(*heads, box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     for name, suite in SUITES.items():
         for t in suite.tasks:
             table.add_row(name, t.name, t.abbreviation, t.level, t.granularity, str(t.items or ""))
@@ -178,10 +191,33 @@ def named(inputs: list[str]) -> list[tuple[str, str]]:
     return pairs
 
 
+def exhibits_of(read: Sequence[ReadInput], *, pictures: bool) -> Exhibits | None:
+    """The example items for the page; None where no input has items."""
+    from transferscope.matrix.examples import ExampleInput, choose_examples
+    from transferscope.study.file import local_suite
+
+    inputs = []
+    for one in read:
+        if one.table.kind != "predictions":
+            continue
+        suite, why = None, f"{one.file}: no questions and images, because it has no study file"
+        try:
+            if one.study is not None:
+                where = f"{one.file}: study.yaml"
+                suite = local_suite(one.study, where, folders=not one.bundled)
+        except TransferscopeError as error:
+            why = f"{one.file}: no questions and images: {error}"
+        inputs.append(ExampleInput(one.table.rows, one.controls, suite, why))
+    if not inputs:
+        return None
+    with status("choosing example items"):
+        return choose_examples(inputs, images=pictures)
+
+
 def finish(
     analysis: Analysis,
     out: Path | None,
-    exhibits: Exhibits | None = None,
+    exhibits: Exhibits | None,
     *,
     figures: bool,
     as_json: bool,

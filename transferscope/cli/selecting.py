@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from transferscope.cli.app import app
-from transferscope.cli.options import AsJson, analysis_in
+from transferscope.cli.options import AsJson, folder_at
 from transferscope.cli.places import read_from
 from transferscope.errors import StudyError
 
@@ -64,19 +64,41 @@ def select(
 ) -> None:
     """Choose training data for a target without data of its own: sources, shares, evidence."""
     from transferscope import store as results
-    from transferscope.store import atomic
+    from transferscope.analysis.json_file import from_json, plain
+    from transferscope.selection import mixture, mixtures
+    from transferscope.store import atomic, cells
 
     with read_from(study, lambda name: name == results.ANALYSIS) as place:
-        analysis = analysis_in(place)
-    limits = {"model": model, "rule": rule, "threshold": threshold, "items": items, "risk": risk}
-    found = chosen(analysis, target, protected(protect or []), limits)
-    record = as_record(study, analysis, list(found.values()))
+        analysis = from_json(results.read_analysis(folder_at(place)), str(place))
+    limits: dict[str, Any] = {"model": model, "rule": rule, "threshold": threshold, "items": items}
+    limits |= {"risk": risk, "protect": protected(protect or [])}
+    wanted = {target: mixture(analysis, target, **limits)} if target is not None else None
+    found = wanted or mixtures(analysis, **limits)
+    head = {"schema": 1, "versions": cells.versions(), "from": study}
+    head |= {"measure": analysis.settings.measure, "alpha": analysis.settings.alpha}
+    record = plain(head | {"mixtures": list(found.values())})
     if out is not None:
         atomic.write_whole(out, results.as_json(record))
     if as_json:
         print(json.dumps(record))
-        return
-    show(analysis, found)
+    else:
+        _show(analysis, found, out)
+
+
+def _show(analysis: Analysis, found: Mapping[str, Mixture], out: Path | None) -> None:
+    """One mixture in full or each in a line; then how to train on it."""
+    from rich.console import Console
+
+    from transferscope.report.selections import one, several, study_lines
+
+    console = Console(highlight=False)
+    first, *more = found.values()
+    console.print(several(analysis, found) if more else one(analysis, first))
+    if more:
+        print("\nOne target in full, with its evidence and how to train on it: --target TASK.")
+    elif first.choices:
+        print("\nTo train on it, a study file has, beside name, models and suite:\n")
+        print("\n".join(f"  {line}" for line in study_lines(first).splitlines()))
     if out is not None:
         print(f"\nEvery number is in {out}.")
 
@@ -99,51 +121,3 @@ def protected(texts: Sequence[str]) -> dict[str, float]:
         if not task:
             raise StudyError(f"--protect {text!r}: expected TASK:LOSS, such as Counting:0.05")
     return found
-
-
-def chosen(
-    analysis: Analysis, target: str | None, protect: Mapping[str, float], limits: dict[str, Any]
-) -> dict[str, Mixture]:
-    """The mixture for the target, or for each target, which needs no protection then."""
-    from transferscope.selection import mixture
-
-    if target is not None:
-        return {target: mixture(analysis, target, protect=protect, **limits)}
-    targets = [task.name for task in analysis.tasks if task.target]
-    losses = {each: {t: loss for t, loss in protect.items() if t != each} for each in targets}
-    return {each: mixture(analysis, each, protect=losses[each], **limits) for each in targets}
-
-
-def as_record(study: str, analysis: Analysis, found: Sequence[Mixture]) -> dict[str, Any]:
-    """The mixtures as `docs/selection.md` describes them."""
-    from transferscope.analysis.json_file import plain
-    from transferscope.store.cells import versions
-
-    return plain(
-        {
-            "schema": 1,
-            "versions": versions(),
-            "from": study,
-            "measure": analysis.settings.measure,
-            "alpha": analysis.settings.alpha,
-            "mixtures": list(found),
-        }
-    )
-
-
-def show(analysis: Analysis, found: Mapping[str, Mixture]) -> None:
-    """One mixture in full or each in a line; then how to train on it."""
-    from rich.console import Console
-
-    from transferscope.report.selections import one, several, study_lines
-
-    console = Console(highlight=False)
-    first, *more = found.values()
-    if more:
-        console.print(several(analysis, found))
-        print("\nOne target in full, with its evidence and how to train on it: --target TASK.")
-    else:
-        console.print(one(analysis, first))
-        if first.choices:
-            print("\nTo train on it, a study file has, beside name, models and suite:\n")
-            print("\n".join(f"  {line}" for line in study_lines(first).splitlines()))

@@ -32,9 +32,8 @@ def status(place: Place, as_json: AsJson = False) -> None:
         judging = {"judging": {name: _record(one) for name, one in second.items()}}
         print(json.dumps(_record(first) | (judging if second else {})))
         return
-    print("\n".join(_lines(first)))
-    for name, one in second.items():
-        print("\n".join(["", *_lines(one._replace(study=f"judging {name}"))]))
+    judged = [one._replace(study=f"judging {name}") for name, one in second.items()]
+    print("\n\n".join("\n".join(_lines(one)) for one in (first, *judged)))
 
 
 def _record(found: StudyProgress) -> dict[str, Any]:
@@ -73,10 +72,8 @@ def _lines(found: StudyProgress) -> list[str]:
 
 def failures(failed: list[tuple[list[str], str]]) -> list[str]:
     """What failed and why, a line each."""
-    what = [
-        f"{runs[0]}{f' and {len(runs) - 1} more' if runs[1:] else ''}"
-        for runs, _ in failed[:MAX_FAILURES]
-    ]
+    some = [runs for runs, _ in failed[:MAX_FAILURES]]
+    what = [f"{one}{f' and {len(more)} more' if more else ''}" for one, *more in some]
     wide = max(map(len, what))
     lines = [f"  {name:{wide}}  {error}" for name, (_, error) in zip(what, failed, strict=False)]
     more = len(failed) - MAX_FAILURES

@@ -18,18 +18,18 @@ import typer
 
 from transferscope.cli.app import app
 from transferscope.cli.costs import duration
-from transferscope.cli.example_items import NoPictures, exhibits_of
 from transferscope.cli.options import (
     AsJson,
     ExecutorName,
     NoFigures,
+    NoPictures,
     StudyFile,
     Workers,
     check_folder,
     status,
 )
 from transferscope.cli.places import OutPlace, Working, read_from, worked_on
-from transferscope.cli.results import finish
+from transferscope.cli.results import exhibits_of, finish
 from transferscope.cli.status import failures
 from transferscope.errors import DataError
 
@@ -169,7 +169,7 @@ def demo(
         note = "Simulated: the models, their answers and their effects are made up."
         matrix.attrs["notes"] = [note, *matrix.attrs["notes"]]
         analysis = analyzed(matrix)
-    finish(analysis, folder, figures=not no_figures, as_json=as_json)
+    finish(analysis, folder, None, figures=not no_figures, as_json=as_json)
 
 
 class Show(NamedTuple):
@@ -230,18 +230,8 @@ def _carried_out(study: Study, at: Working, show: Show, executor: Executor | Non
 
 @contextmanager
 def progress() -> Generator[Callable[[Event], None]]:
-    """What is being done, while it goes on, and a word where the user stops it."""
-    try:
-        with bars() as tell:
-            yield tell
-    except KeyboardInterrupt:
-        print("transferscope: stopped; the same command continues", file=sys.stderr)
-        raise SystemExit(1) from None
-
-
-@contextmanager
-def bars() -> Generator[Callable[[Event], None]]:
-    """What is being done, how much of all is done and how long it will take, while it goes on."""
+    """What is being done, how much of all is done and how long it will take, while it goes on; and
+    a word where the user stops it."""
     from rich.console import Console, Group
     from rich.live import Live
     from rich.markup import escape
@@ -280,5 +270,9 @@ def bars() -> Generator[Callable[[Event], None]]:
         )
 
     shown = Live(Group(bar, lines), console=console, transient=True) if live else nullcontext()
-    with shown:
-        yield tell
+    try:
+        with shown:
+            yield tell
+    except KeyboardInterrupt:
+        print("transferscope: stopped; the same command continues", file=sys.stderr)
+        raise SystemExit(1) from None

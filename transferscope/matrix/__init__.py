@@ -23,20 +23,6 @@ file or draws at random.
 
 from transferscope.matrix.ceiling import Ceiling as Ceiling
 from transferscope.matrix.ceiling import apply_ceiling as apply_ceiling
-from transferscope.matrix.control_runs import with_controls as with_controls
-from transferscope.matrix.flips import Flips as Flips
-from transferscope.matrix.measure import MEASURES as MEASURES
-from transferscope.matrix.measure import Measure as Measure
-from transferscope.matrix.measure import pgf as pgf
-from transferscope.matrix.measure import raw_gain as raw_gain
-from transferscope.matrix.measure import relative_gain as relative_gain
-from transferscope.matrix.pairing import left_out as left_out
-from transferscope.matrix.task_effects import averages as averages
-from transferscope.matrix.task_effects import category_effects as category_effects
-from transferscope.matrix.task_effects import category_trends as category_trends
-from transferscope.matrix.task_effects import decompose as decompose
-from transferscope.matrix.task_effects import malleability as malleability
-from transferscope.matrix.task_effects import transferability as transferability
 from transferscope.matrix.transfer_matrix import check_same_tasks as check_same_tasks
 from transferscope.matrix.transfer_matrix import from_accuracy as from_accuracy
 from transferscope.matrix.transfer_matrix import from_pgf as from_pgf

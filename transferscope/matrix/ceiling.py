@@ -1,8 +1,4 @@
-"""Measure PGF against another ceiling, the best accuracy that a target can have.
-
-In:   the matrix as read, with PGF at ceiling 1, accuracies or base errors; the ceiling.
-Out:  the matrix with PGF at that ceiling and notes on the cells that lose their PGF.
-"""
+"""Measure PGF against another ceiling, the best accuracy that a target can have."""
 
 import math
 from collections.abc import Mapping
@@ -40,16 +36,17 @@ def apply_ceiling(dataset: xr.Dataset, ceiling: Ceiling) -> xr.Dataset:
     Raises:
         DataError: a ceiling is not a fraction, or the table lacks a target or names an unknown one.
     """
-    targets = dataset["target"].values.tolist()
+    targets = dataset["target"]
     known = dataset["base_accuracy"].notnull().any("seed")
     if isinstance(ceiling, str) and ceiling == "self":
         base, tuned = _with_stand_ins(dataset, known)
-        bounds = _diagonal(tuned.where(~left_out(dataset))).mean("seed")
+        own = tuned.where(~left_out(dataset)).reindex(source=targets.values).sel(source=targets)
+        bounds = own.reset_coords(drop=True).mean("seed")
         stated = bounds.where(known)
     else:
         base, tuned = dataset["paired_base_accuracy"], dataset["accuracy"]
-        bounds = xr.DataArray(_given(ceiling, targets), {"target": dataset["target"]}, ["target"])
-        stated = bounds
+        fractions = _given(ceiling, targets.values.tolist())
+        bounds = stated = xr.DataArray(fractions, {"target": targets}, ["target"])
     gap = bounds - base
     fresh = pgf(base, tuned, bounds.where(gap > NO_GAP))
     kept = dataset["pgf"].where((bounds == 1) & (dataset["ceiling"] == 1))
@@ -74,42 +71,32 @@ def _with_stand_ins(dataset: xr.Dataset, known: xr.DataArray) -> tuple[xr.DataAr
     """
     errors, changes = dataset["base_errors"], dataset["pgf"] * dataset["base_errors"]
     changes = changes.where(dataset["ceiling"] == 1)
-    items = (errors - changes).max(["seed", "source"])
-    items = np.maximum(items, errors.max("seed"))
+    items = np.maximum((errors - changes).max(["seed", "source"]), errors.max("seed"))
     base = dataset["paired_base_accuracy"].where(known, 1 - errors / items)
     tuned = dataset["accuracy"].where(known, (1 - (errors - changes) / items).clip(0, 1))
     return base, tuned.transpose(*CELL)
 
 
-def _diagonal(accuracy: xr.DataArray) -> xr.DataArray:
-    """The accuracy of each target's own source, (model, seed, target); NaN where it has none."""
-    sources = {name: i for i, name in enumerate(accuracy["source"].values.tolist())}
-    index = np.array([sources.get(name, -1) for name in accuracy["target"].values.tolist()])
-    picked = accuracy.values[:, :, index, np.arange(len(index))]
-    return accuracy.isel(source=0, drop=True).copy(data=np.where(index >= 0, picked, np.nan))
-
-
 def _given(ceiling: Any, targets: list[str]) -> Float[np.ndarray, " target"]:
     """The ceiling of every target."""
-
-    def fraction(value: Any, what: str) -> float:
-        number = value if isinstance(value, int | float | np.number) else math.nan
-        if not 0 < number <= 1:
-            remedy = "; divide percent by 100" if number > 1 else ""
-            kinds = "a fraction in (0, 1], a table of them, or 'self'"
-            raise DataError(f"{what} must be {kinds}, got {value!r}{remedy}")
-        return float(number)
-
-    if not isinstance(ceiling, Mapping):
-        return np.full(len(targets), fraction(ceiling, "the ceiling"))
-    for name in ceiling:
+    several = isinstance(ceiling, Mapping)
+    table: dict[str, Any] = dict(ceiling) if several else dict.fromkeys(targets, ceiling)
+    for name in table:
         if name not in targets:
             near = get_close_matches(str(name), targets, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise DataError(f"ceiling for unknown target {name!r}; {hint}known: {some(targets)}")
-    if missing := [name for name in targets if name not in ceiling]:
+    if missing := [name for name in targets if name not in table]:
         raise DataError(f"no ceiling for target {some(missing)}; give one for every target")
-    return np.array([fraction(ceiling[name], f"the ceiling of {name!r}") for name in targets])
+    for name in targets:
+        value = table[name]
+        number = value if isinstance(value, int | float | np.number) else math.nan
+        if not 0 < number <= 1:
+            what = f"the ceiling of {name!r}" if several else "the ceiling"
+            kinds = "a fraction in (0, 1], a table of them, or 'self'"
+            remedy = "; divide percent by 100" if number > 1 else ""
+            raise DataError(f"{what} must be {kinds}, got {value!r}{remedy}")
+    return np.array([table[name] for name in targets], float)
 
 
 def _ceiling_notes(
@@ -119,21 +106,20 @@ def _ceiling_notes(
     notes, targets = [], dataset["target"].values
     above = (dataset["pgf"] > 1 + NO_GAP).values
     measured = (dataset["pgf"].notnull() | dataset["accuracy"].notnull()).transpose(*CELL).values
-    seeds = measured.any(axis=(2, 3)).sum(axis=1).tolist()
-    sizes = [count * math.prod(undefined.shape[2:]) for count in seeds]
+    sizes = measured.any(axis=(2, 3)).sum(axis=1) * math.prod(undefined.shape[2:])
     for m, model in enumerate(map(shown, dataset["model"].values.tolist())):
-        if count := int(undefined[m].sum()):
-            why = "undefined: the baseline is at or above the ceiling"
-            notes.append(f"{model}: {number_of(sizes[m], 'cell', count)} {why}")
-        if count := int(lost[m].sum()):
-            names = some(targets[lost[m].any(axis=(0, 1))].tolist())
-            notes.append(
-                f"{model}: {number_of(sizes[m], 'cell', count)} unknown at this ceiling, because "
-                f"accuracies behind the PGF or the target's own source are missing: {names}"
-            )
-        if count := int(above[m].sum()):
-            where = "above the ceiling, with PGF over 1"
-            notes.append(f"{model}: {number_of(sizes[m], 'cell', count)} {where}")
+        names = some(targets[lost[m].any(axis=(0, 1))].tolist())
+        for cells, what in (
+            (undefined[m], "undefined: the baseline is at or above the ceiling"),
+            (
+                lost[m],
+                "unknown at this ceiling, because accuracies behind the PGF or the target's own "
+                f"source are missing: {names}",
+            ),
+            (above[m], "above the ceiling, with PGF over 1"),
+        ):
+            if count := int(cells.sum()):
+                notes.append(f"{model}: {number_of(sizes[m], 'cell', count)} {what}")
     return notes
 
 

@@ -2,63 +2,35 @@
 
 A finetune may teach no perception and still move accuracies: an adapter that answers (A) to every
 item scores what share of the right answers happen to be A. Such a run is called *collapsed*, and
-its effect is no transfer. A run has collapsed when
-
-    share   one option is at least 95 % of the options it chooses, and
-    chance  so many of that option would come up in fewer than one of a thousand runs whose options
-            were drawn at random as often as they are right in these items, and
-    size    it chooses at least 10 options.
-
-The first means the same for 2 options as for 10. (An entropy does not: a run that uses two of four
-looks half as varied as one that uses two of two.) The second needs more than the right answers
-explain: where 90 % of 130 are A, a run may well give 95 % A and see perfectly; only all-A is then
-beyond chance. It counts the option as right once more, and others once more, than seen, so that an
-option that is never right is not beyond chance by itself. The accuracy plays no part.
+its effect is no transfer (`collapsed_letter`).
 
 A reply without a readable option stays wrong in `correct`, but is counted here, shown, and never
-part of the options chosen.
-
-In:   the predictions table, with `choice`, `answer`, `unreadable` where it has them; the matrix.
-Out:  the matrix with counts for each run, and from it a `Behaviour` record:
-      letter_count (model, seed, source, target, option), unreadable_count and collapsed_letter
-      (model, seed, source, target), the same of the base with `base_` before them, without source;
-      right_count (model, target, option). collapsed_letter is the option's index, -1 for none.
-
-Unknown is NaN.
+part of the options chosen. Unknown is NaN.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import polars as pl
 import scipy.special
+import xarray as xr
 from jaxtyping import Float
 
 from transferscope.errors import DataError
-from transferscope.predictions import CELL as RUN
+from transferscope.predictions import CELL
 from transferscope.tasks import LETTERS
 from transferscope.tasks.number import Number
 from transferscope.tasks.untrusted import shown
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-SHARE = 0.95
-"""Share of one option among those that a collapsed run chooses."""
-CHANCE = 0.001
-"""How rarely options drawn as often as they are right would be so many of one."""
-FEWEST = 10
-"""Options that a run must choose to be called collapsed."""
+SHARE, CHANCE, FEWEST = 0.95, 0.001, 10
+"""When a run has collapsed: see `collapsed_letter`."""
 LISTED = 5
 """Cells that a note names."""
 LARGEST = 50_000_000
-"""Counts kept for a study, so that a mistaken column does not fill the memory."""
-
-BASE = ("model", "seed", "target")
+"""Cells or counts of a study: a mistaken column fails early instead of filling the memory."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +82,17 @@ def letter(option: int) -> str:
 def collapsed_letter(
     letters: Float[np.ndarray, "*run option"], right: Float[np.ndarray, "*run option"]
 ) -> Float[np.ndarray, "*run"]:
-    """The option to which each run has collapsed: its index, or -1.
+    """The option to which each run has collapsed: its index, or -1. A run has collapsed when
+
+        share   one option is at least 95 % of the options it chooses, and
+        chance  so many of that option would come up in fewer than one of a thousand runs whose
+                options were drawn at random as often as they are right in these items, and
+        size    it chooses at least 10 options.
+
+    The first means the same for 2 options as for 10, as an entropy does not. The second needs more
+    than the right answers explain: where 90 % of 130 are A, a run may well give 95 % A and see
+    perfectly; only all-A is then beyond chance. It counts the option as right once more, and others
+    once more, than seen, so that an option that is never right is not beyond chance by itself.
 
     Args:
         letters: how often each option was chosen.
@@ -134,30 +116,36 @@ def with_answers(dataset: xr.Dataset, rows: pl.DataFrame) -> xr.Dataset:
     Args:
         dataset: the matrix of the same rows.
         rows: a checked predictions table, every base row with a seed.
+
+    Returns:
+        With letter_count (model, seed, source, target, option), unreadable_count and
+        collapsed_letter (model, seed, source, target), the same of the base with `base_` before
+        them, without source, and right_count (model, target, option).
     """
     read = _read(rows)
     notes = list(dataset.attrs["notes"])
     for (name,), part in read.group_by("model", maintain_order=True):
-        lacking = [c for c in ("choice", "answer") if part[c].null_count() == part.height]
-        if "choice" in lacking:
-            notes.append(
-                f"{shown(str(name))}: no choices in the results, so how replies are given is "
-                f"unknown, and collapsed adapters cannot be distinguished from transfer"
-            )
-        elif lacking:
+        if part["choice"].null_count() == part.height:
+            why = "no choices in the results, so how replies are given is unknown, and collapsed "
+            why += "adapters cannot be distinguished from transfer"
+        elif part["answer"].null_count() == part.height:
             why = "no right answers beside the choices, so collapsed adapters cannot be detected"
-            notes.append(f"{shown(str(name))}: {why}")
+        else:
+            continue
+        notes.append(f"{shown(str(name))}: {why}")
     if not (read["has_choice"] | read["has_unreadable"]).any():
         return dataset.assign_attrs(notes=notes)
     options = max(int(read.select(pl.max_horizontal("letter", "answer").max()).item() or 0), 1) + 1
-    size = math.prod(dataset.sizes[d] for d in RUN) * options
+    size = math.prod(dataset.sizes[d] for d in CELL) * options
     if size > max(LARGEST, 100 * rows.height):
         raise DataError(f"{rows.height} answers span {size} letters; is a column mistaken?")
-    found = _counts(read.drop_nulls("source"), dataset, RUN, options)
-    base = _counts(read.filter(pl.col("source").is_null()), dataset, BASE, options)
+    labels = {d: dataset[d].values.tolist() for d in CELL} | {"option": list(range(options))}
+    found = _counts(read.drop_nulls("source"), labels, CELL)
+    base = _counts(read.filter(pl.col("source").is_null()), labels, ("model", "seed", "target"))
     found |= {f"base_{name}": variable for name, variable in base.items()}
-    right = _tally(read.drop_nulls("answer"), dataset, ("model", "target"), "answer", options)
-    found["right_count"] = (("model", "target", "option"), right)
+    dims = ("model", "target", "option")
+    right = _tally(read.drop_nulls("answer").with_columns(option="answer"), labels, dims)
+    found["right_count"] = (dims, right)
     return dataset.assign(found).assign_attrs(notes=notes)
 
 
@@ -169,60 +157,53 @@ def _read(rows: pl.DataFrame) -> pl.DataFrame:
         for name in ("choice", "unreadable")
     )
     silent = pl.when("has_choice").then(pl.col("choice").is_null() & ~pl.col("correct"))
+    readable = pl.when(~pl.col("unreadable").fill_null(False))
     return (
         rows.with_columns(pl.lit(None).alias(name) for name in missing)
-        .with_columns(known)
-        .with_columns(
-            unreadable=pl.coalesce(pl.col("unreadable").cast(pl.Boolean), silent),
-            answer=pl.col("answer").cast(pl.Int64),
-        )
-        .with_columns(
-            letter=pl.when(~pl.col("unreadable").fill_null(False)).then(
-                pl.col("choice").cast(pl.Int64)
-            )
-        )
+        .with_columns(pl.col("choice", "answer").cast(pl.Int64), *known)
+        .with_columns(unreadable=pl.coalesce(pl.col("unreadable").cast(pl.Boolean), silent))
+        .with_columns(letter=readable.then("choice"))
     )
 
 
-def _place(rows: pl.DataFrame, dataset: xr.Dataset, dims: tuple[str, ...]) -> np.ndarray:
-    """Each row's flat place in an array over `dims`."""
-    where = [
-        rows[d].cast(pl.Enum(dataset[d].values.tolist())).to_physical().to_numpy().astype(int)
-        for d in dims
-    ]
-    return np.ravel_multi_index(where, [dataset.sizes[d] for d in dims])
+def positions(
+    rows: pl.DataFrame, labels: Mapping[str, list[Any]], dims: Sequence[str]
+) -> tuple[np.ndarray, ...]:
+    """Each row's index along each dimension, among its labels; an option is its own index."""
+    codes = (
+        rows[d] if d == "option" else rows[d].cast(pl.Enum(labels[d])).to_physical() for d in dims
+    )
+    return tuple(code.to_numpy() for code in codes)
 
 
 def _tally(
-    rows: pl.DataFrame, dataset: xr.Dataset, dims: tuple[str, ...], column: str, options: int
+    rows: pl.DataFrame, labels: Mapping[str, list[Any]], dims: Sequence[str]
 ) -> Float[np.ndarray, "..."]:
-    """How often each option stands in a column, (*dims, option)."""
-    shape = [*(dataset.sizes[d] for d in dims), options]
-    flat = _place(rows, dataset, dims) * options + rows[column].to_numpy()
-    return np.bincount(flat, minlength=math.prod(shape)).reshape(shape).astype(np.float32)
+    """How many rows have each combination of labels."""
+    found = np.zeros([len(labels[d]) for d in dims], np.float32)
+    np.add.at(found, positions(rows, labels, dims), 1)
+    return found
 
 
 def _counts(
-    read: pl.DataFrame, dataset: xr.Dataset, dims: tuple[str, ...], options: int
+    read: pl.DataFrame, labels: Mapping[str, list[Any]], dims: tuple[str, ...]
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """Options, unreadable replies and collapse of each run; NaN where nothing is known of them."""
-    shape = [dataset.sizes[d] for d in dims]
 
-    def replies(which: pl.Expr) -> np.ndarray:
-        flat = _place(read.filter(which), dataset, dims)
-        return np.bincount(flat, minlength=math.prod(shape)).reshape(shape)
+    def options(column: str, *known: str) -> np.ndarray:
+        rows = read.drop_nulls([column, *known]).with_columns(option=column)
+        return _tally(rows, labels, (*dims, "option"))
 
-    has_choice, has_flag = (replies(pl.col(f"has_{name}")) > 0 for name in ("choice", "unreadable"))
-    letters = _tally(read.drop_nulls("letter"), dataset, dims, "letter", options)
+    letters = options("letter")
+    unreadable = _tally(read.filter(pl.col("unreadable").fill_null(False)), labels, dims)
+    has_choice = _tally(read.filter("has_choice"), labels, dims) > 0
     letters[~has_choice] = np.nan
-    judged = read.drop_nulls(["letter", "answer"])
-    chosen, right = (_tally(judged, dataset, dims, c, options) for c in ("letter", "answer"))
-    unreadable = replies(pl.col("unreadable").fill_null(False)).astype(np.float32)
-    unreadable[~(has_choice | has_flag)] = np.nan
+    unreadable[~has_choice & (_tally(read.filter("has_unreadable"), labels, dims) == 0)] = np.nan
+    fallen = collapsed_letter(options("letter", "answer"), options("answer", "letter"))
     return {
         "letter_count": ((*dims, "option"), letters),
         "unreadable_count": (dims, unreadable),
-        "collapsed_letter": (dims, collapsed_letter(chosen, right).astype(np.float32)),
+        "collapsed_letter": (dims, fallen.astype(np.float32)),
     }
 
 
@@ -234,23 +215,20 @@ def behavior(one: xr.Dataset) -> Behaviour | None:
     """
     if "letter_count" not in one or not bool(one["unreadable_count"].notnull().any()):
         return None
-    targets = one["target"].values.tolist()
-    right = one["right_count"].transpose("target", "option").values
-    counts = [right] + [
+    names = ("right_count", "letter_count", "base_letter_count", "control_letter_count")
+    counts = [
         one[name].sum(set(one[name].dims) - {"target", "option"}).transpose("target", "option")
-        for name in ("letter_count", "base_letter_count", "control_letter_count")
+        for name in names
         if name in one
     ]
     used = [np.flatnonzero(row).max(initial=0) + 1 for row in np.add.reduce(counts)]
-    controls = _answers(one, "control_", "control", used) if "control_letter_count" in one else {}
+    right = zip(one["target"].values.tolist(), counts[0].values, used, strict=True)
+    controlled = "control_letter_count" in one
     return Behaviour(
-        right={
-            name: _shares(right[j], used[j]) if right[j].any() else []
-            for j, name in enumerate(targets)
-        },
+        right={name: _shares(row, options) for name, row, options in right},
         base=_answers(one.expand_dims("it"), "base_", "it", used)[""],
         sources=_answers(one, "", "source", used),
-        controls=controls,
+        controls=_answers(one, "control_", "control", used) if controlled else {},
     )
 
 
@@ -263,12 +241,11 @@ def _answers(
     one: xr.Dataset, prefix: str, dim: str, used: list[int]
 ) -> dict[str, dict[str, Answers]]:
     """{name in `dim`: {target: answers}}, where a run's answers are known."""
-    over = (dim, "target", "seed")
-    letters = one[f"{prefix}letter_count"].transpose(*over, "option").values
-    unreadable = one[f"{prefix}unreadable_count"].transpose(*over).values
-    replies = "base_total" if prefix == "base_" else f"{prefix}run_total"
-    total = one[replies].transpose(*over).values
-    fallen = one[f"{prefix}collapsed_letter"].transpose(*over).values
+    replies = "total" if prefix == "base_" else "run_total"
+    letters, unreadable, total, fallen = (
+        one[prefix + name].transpose(dim, "target", "seed", ...).values
+        for name in ("letter_count", "unreadable_count", replies, "collapsed_letter")
+    )
     names = one[dim].values.tolist() if dim in one.coords else [""]
     seeds = one["seed"].values.tolist()
     found: dict[str, dict[str, Answers]] = {}
@@ -277,13 +254,12 @@ def _answers(
         for j, target in enumerate(one["target"].values.tolist()):
             known = np.isfinite(unreadable[i, j])
             if known.any():
+                options = zip(seeds, fallen[i, j], strict=True)
                 share = unreadable[i, j][known].sum() / total[i, j][known].sum()
                 found[name][target] = Answers(
                     letters=_shares(np.nansum(letters[i, j], axis=0), used[j]),
                     unreadable=round(float(share), 4),
-                    collapsed={
-                        seed: int(n) for seed, n in zip(seeds, fallen[i, j], strict=True) if n >= 0
-                    },
+                    collapsed={seed: int(option) for seed, option in options if option >= 0},
                     seeds=int(known.sum()),
                 )
     return found
@@ -298,24 +274,19 @@ def behavior_notes(model: str, record: Behaviour | None) -> list[str]:
         more = f" and {len(cells) - LISTED} more" if len(cells) > LISTED else ""
         return ", ".join(cells[:LISTED]) + more
 
+    def fallen(row: Mapping[str, Answers], before: str = "") -> list[str]:
+        cells = [(name, answers) for name, answers in row.items() if answers.collapsed]
+        return [f"{before}{shown(name)} ({describe_answers(each)})" for name, each in cells]
+
     notes, model = [], shown(model)
-    if base := [
-        f"{shown(n)} ({describe_answers(each)})"
-        for n, each in record.base.items()
-        if each.collapsed
-    ]:
+    if base := fallen(record.base):
         notes.append(
             f"{model}: the base itself gives one letter to nearly every item of {listed(base)}; "
             f"any adapter that uses the images stands out there."
         )
     total = sum(len(row) for row in record.sources.values())
     for found, of in ((record.sources, f"of {total} cells"), (record.controls, "of the controls")):
-        cells = [
-            f"{shown(source)} → {shown(target)} ({describe_answers(answers)})"
-            for source, row in found.items()
-            for target, answers in row.items()
-            if answers.collapsed
-        ]
+        cells = [cell for name, row in found.items() for cell in fallen(row, f"{shown(name)} → ")]
         if cells:
             notes.append(
                 f"{model}: {of}, {len(cells)} {'holds' if len(cells) == 1 else 'hold'} collapsed "

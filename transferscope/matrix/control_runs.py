@@ -2,49 +2,32 @@
 
 They are measured as any source is, in the same items, and kept apart: no source, no
 transferability, no clique sees them.
-
-In:   the matrix, and a predictions table of controls (`source` is the control's name).
-Out:  the matrix with control_accuracy, control_correct, control_total, control_run_total,
-      control_paired_base_accuracy, control_paired_base_correct (model, seed, control, target) as
-      `matrix` has them of sources, control_item_correct (model, seed, control, item), how controls
-      answer (see `collapse`), and notes on rows of theirs that fit no source.
-
-Not measured is NaN.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import polars as pl
+import xarray as xr
 
 from transferscope.errors import DataError
 from transferscope.matrix.measure import MEASURES
 from transferscope.matrix.transfer_matrix import from_predictions
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 _CELLS = ("seed", "control", "target")
-_VARIABLES = {
-    "accuracy": _CELLS,
-    "correct": _CELLS,
-    "total": _CELLS,
-    "run_total": _CELLS,
-    "paired_base_accuracy": _CELLS,
-    "paired_base_correct": _CELLS,
-    "item_correct": ("seed", "control", "item"),
-    "letter_count": (*_CELLS, "option"),
-    "unreadable_count": _CELLS,
-    "collapsed_letter": _CELLS,
-}
+_VARIABLES = (
+    *("accuracy", "correct", "total", "run_total", "paired_base_accuracy", "paired_base_correct"),
+    *("item_correct", "letter_count", "unreadable_count", "collapsed_letter"),
+)
 
 
 def with_controls(
     dataset: xr.Dataset, predictions: pl.DataFrame, controls: pl.DataFrame
 ) -> xr.Dataset:
     """The matrix with its controls beside it.
+
+    Each variable of `_VARIABLES` is there with `control_` before its name and `control` in place of
+    `source`, and notes count the rows of controls that fit no source. Not measured is NaN.
 
     Args:
         dataset: the matrix of `predictions`, alone or beside other models.
@@ -75,57 +58,35 @@ def with_controls(
     keys = pl.format("{}\0{}", "target", "item")
     base = predictions.filter(pl.col("source").is_null())
     rows = pl.concat([base, kept], how="diagonal").with_columns(item=keys)
-    parts = {
-        model: from_predictions(rows.filter(pl.col("model") == model)).sel(model=model)
-        for model in dataset["model"].values.tolist()
-        if model in kept["model"]
-    }
+    parts = [_part(rows.filter(pl.col("model") == model)) for model in sorted(set(kept["model"]))]
     shared = predictions.select("target", "item").unique()["item"].is_duplicated().any()
     pairs = zip(
         dataset["item_target"].values.tolist(), dataset["item"].values.tolist(), strict=True
     )
-    labels: dict[str, list[str]] = {
-        "seed": dataset["seed"].values.tolist(),
-        "target": dataset["target"].values.tolist(),
-        "control": kept["source"].unique(maintain_order=True).to_list(),
+    labels: dict[str, Any] = {
+        **{d: dataset[d].values for d in ("model", "seed", "target")},
+        "control": np.array(kept["source"].unique(maintain_order=True).to_list(), dtype=str),
         "item": [f"{target}\0{n[len(target) + 1 :] if shared else n}" for target, n in pairs],
     }
-    found = {
-        f"control_{name}": (("model", *dims), _filled(parts, dataset, name, labels))
-        for name, dims in _VARIABLES.items()
-        if any(name in part for part in parts.values())
-    }
-    if "letter_count" in dataset and "control_letter_count" in found:
-        # A control may choose an option that no other run does.
-        more = found["control_letter_count"][1].shape[-1] - dataset.sizes["option"]
-        dataset = dataset.pad(option=(0, more), constant_values=0) if more > 0 else dataset
-    return dataset.assign_coords(control=np.array(labels["control"], dtype=str)).assign(found)
-
-
-def _filled(
-    parts: dict[str, xr.Dataset], dataset: xr.Dataset, name: str, labels: dict[str, list[str]]
-) -> np.ndarray:
-    """One variable of all models, (model, *dims); what no part has is NaN, or -1 for an item."""
-    dims = _VARIABLES[name]
-    options = max(part.sizes.get("option", 0) for part in (dataset, *parts.values()))
-    sizes = [len(labels[d]) if d in labels else options for d in dims]
-    whole = np.full(
-        (dataset.sizes["model"], *sizes),
-        -1 if name == "item_correct" else np.nan,
-        next(part[name].dtype for part in parts.values() if name in part),
+    labels["option"] = range(max(one.sizes.get("option", 0) for one in (dataset, *parts)))
+    if "option" in dataset.sizes:  # a control may choose one that no other run does
+        more = len(labels["option"]) - dataset.sizes["option"]
+        dataset = dataset.pad(option=(0, more), constant_values=0) if more else dataset
+    fill = {"item_correct": -1}
+    whole = xr.concat(parts, "model", join="outer", fill_value=fill)
+    whole = whole.reindex(labels, fill_value=fill).drop_vars(["item", "option"], errors="ignore")
+    order = ("model", "seed", "control", "target", "item", "option")
+    whole = whole.transpose(*order, missing_dims="ignore")
+    return dataset.assign_coords(control=labels["control"]).assign(
+        {f"control_{name}": whole[name] for name in _VARIABLES if name in whole}
     )
-    places = {d: {label: k for k, label in enumerate(known)} for d, known in labels.items()}
-    for number, model in enumerate(dataset["model"].values.tolist()):
-        if model not in parts or name not in parts[model]:
-            continue
-        part, to, of = parts[model].rename(source="control"), [], []
-        for d in dims:
-            names = part[d].values.tolist()
-            place = places.get(d, {label: label for label in names})
-            of.append([k for k, label in enumerate(names) if label in place])
-            to.append([place[label] for label in names if label in place])
-        whole[number][np.ix_(*to)] = part[name].transpose(*dims).values[np.ix_(*of)]
-    return whole
+
+
+def _part(rows: pl.DataFrame) -> xr.Dataset:
+    """What is measured of one model's controls, without coordinates that are no index."""
+    part = from_predictions(rows).rename(source="control")
+    part = part[[name for name in _VARIABLES if name in part]].reset_coords(drop=True)
+    return part.assign_coords(option=range(part.sizes.get("option", 0)))
 
 
 def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:

@@ -4,17 +4,12 @@ All flips are counted, by the rule of `flips`. A few of each cell are shown: tho
 most seeds first, then those that no control changes, then those that the fewest other sources
 change. Text and images come from the suite of the study; a suite with other right answers is
 another suite, and shows nothing. `exhibits.json` lies beside `analysis.json` and may be deleted.
-
-In:   predictions tables, with their controls, and their suite where it can be opened; or the bytes
-      of `exhibits.json`, which are checked and bounded.
-Out:  an `Exhibits` record, or its bytes.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple
 
 import polars as pl
@@ -39,9 +34,8 @@ MOST_ITEMS = 300
 """Items shown of all cells together."""
 MOST_IMAGES = 1_500_000
 """Characters of all images together."""
-_CELL = ["model", "source", "target"]
-_ITEM = ["model", "target", "item"]
-_WAYS = ("fixed", "broken")
+_CELL, _ITEM = ["model", "source", "target"], ["model", "target", "item"]
+_KEYS, _WAYS = [*_CELL, "item"], ("fixed", "broken")
 
 _Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 _Count = Annotated[int, Field(strict=True, ge=0, le=10**9)]
@@ -147,9 +141,8 @@ def from_json(data: bytes, name: str = "the exhibits") -> Exhibits:
         first: Any = error.errors()[0]
         where = ".".join(str(part)[:40] for part in first["loc"]) or "the file"
         raise DataError(f"{name}: {where}: {first['msg']}; expected exhibits, schema 1") from None
-    cells = [
-        c for sources in found.models.values() for row in sources.values() for c in row.values()
-    ]
+    rows = [row for sources in found.models.values() for row in sources.values()]
+    cells = [cell for row in rows for cell in row.values()]
     flips = [flip for cell in cells for flip in (*cell.most_fixed, *cell.most_broken)]
     if (last := max((flip.item for flip in flips), default=-1)) >= len(found.items):
         raise DataError(f"{name}: a flip has item {last}, but only {len(found.items)} are given")
@@ -164,9 +157,11 @@ class _Chosen(NamedTuple):
     """A flip that may be shown, of one input."""
 
     input: int
-    cell: tuple[str, str, str]
-    way: str
+    model: str
+    source: str
+    target: str
     item: str
+    way: str
     others: int
     controls: list[str]
 
@@ -175,25 +170,26 @@ def choose_examples(inputs: Sequence[ExampleInput], *, images: bool = True) -> E
     """The items to show, with small copies of their images unless `images` is false."""
     changes = [_changes(one.rows, one.rows) for one in inputs]
     counted = [_counted(part) for part in changes]
-    ranked = [
-        each
+    ranked = pl.concat(
+        part.with_columns(input=pl.lit(number))
         for number, one in enumerate(inputs)
-        for each in _ranked(number, counted[number], _often_in_controls(one))
-    ]
-    ranked.sort(key=lambda each: each[:2])  # each cell's first, those of the most flips before
+        for part in _ranked(counted[number], _counted_of_controls(one))
+    )  # next each cell's first, those of the most flips before
+    ranked = ranked.sort("rank", "size", descending=[False, True], maintain_order=True)
     items: set[tuple[str, str]] = set()
     kept: list[_Chosen] = []
-    for *_, chosen in ranked:
-        key = (chosen.cell[2], chosen.item)
+    for chosen in map(_Chosen._make, ranked.select(_Chosen._fields).iter_rows()):
+        key = (chosen.target, chosen.item)
         if key in items or len(items) < MOST_ITEMS:
             items.add(key)
             kept.append(chosen)
     often = sum(part.filter(_often(way)).height for part in counted for way in _WAYS)
-    notes = [
-        f"{len(kept):,} of {often:,} changes that recur in more than half of the seeds are shown: "
-        f"at most {PER_CELL} of a cell each way, and {MOST_ITEMS} items"
-    ]
-    notes = notes if len(kept) < often else []
+    notes = []
+    if len(kept) < often:
+        notes.append(
+            f"{len(kept):,} of {often:,} changes that recur in more than half of the seeds are "
+            f"shown: at most {PER_CELL} of a cell each way, and {MOST_ITEMS} items"
+        )
     shown, places = _shown(inputs, kept, images, notes)
     models: dict[str, dict[str, dict[str, Flipped]]] = {}
     for number, part in enumerate(counted):
@@ -207,8 +203,7 @@ def choose_examples(inputs: Sequence[ExampleInput], *, images: bool = True) -> E
             models.setdefault(model, {}).setdefault(source, {})[target] = cell
         here = [one for one in kept if one.input == number]
         for one, flip in zip(here, _flips(changes[number], here, places), strict=True):
-            model, source, target = one.cell
-            cell = models[model][source][target]
+            cell = models[one.model][one.source][one.target]
             (cell.most_fixed if one.way == "fixed" else cell.most_broken).append(flip)
     found = Exhibits(shown, models, notes)
     if (size := len(to_json(found))) > MOST_BYTES:  # a study of very many cells
@@ -218,14 +213,13 @@ def choose_examples(inputs: Sequence[ExampleInput], *, images: bool = True) -> E
 
 def _changes(rows: pl.DataFrame, bases: pl.DataFrame) -> pl.DataFrame:
     """Each adapter's answers beside its base's, and which of them it fixed or broke."""
-    no_choice = pl.lit(None, pl.Int64)
 
     def marked(part: pl.DataFrame) -> pl.DataFrame:
-        part = with_marks(spread_base(part))
-        return part if "choice" in part.columns else part.with_columns(choice=no_choice)
+        known = "choice" if "choice" in part.columns else pl.lit(None, pl.Int64)
+        return with_marks(spread_base(part)).with_columns(choice=known)
 
-    base = marked(bases).filter(pl.col("source").is_null())
     keys = ["model", "seed", "target", "item"]
+    base = marked(bases).filter(pl.col("source").is_null())
     base = base.select(*keys, base="mark", base_choice="choice")
     both = marked(rows).drop_nulls("source").join(base, on=keys, maintain_order="left")
     return both.with_columns(
@@ -237,48 +231,33 @@ def _changes(rows: pl.DataFrame, bases: pl.DataFrame) -> pl.DataFrame:
 def _counted(changes: pl.DataFrame) -> pl.DataFrame:
     """In how many of its cell's seeds each changed item was fixed and broken."""
     seeds = changes.group_by(_CELL).agg(seeds=pl.col("seed").n_unique())
-    items = changes.group_by([*_CELL, "item"], maintain_order=True).agg(
-        pl.col(*_WAYS).sum().cast(pl.Int64)
-    )
+    items = changes.group_by(_KEYS, maintain_order=True).agg(pl.col(*_WAYS).sum().cast(pl.Int64))
     changed = pl.any_horizontal(pl.col(*_WAYS) > 0)
     return items.filter(changed).join(seeds, on=_CELL, maintain_order="left")
 
 
-def _often_in_controls(one: ExampleInput) -> pl.DataFrame | None:
-    """`_counted` of the controls."""
-    if one.controls is None or one.controls.is_empty():
-        return None
+def _counted_of_controls(one: ExampleInput) -> pl.DataFrame:
+    controls = one.rows.clear() if one.controls is None else one.controls
     base = one.rows.filter(pl.col("source").is_null())
-    seeds = one.controls.select("model", "seed").unique()
     once = base.filter(pl.col("seed").is_null()).drop("seed")  # one base for all seeds
+    seeds = controls.select("model", "seed").unique()
     spread = once.join(seeds, on="model").select(base.columns)
-    return _counted(_changes(one.controls, pl.concat([base.drop_nulls("seed"), spread])))
+    return _counted(_changes(controls, pl.concat([base.drop_nulls("seed"), spread])))
 
 
-def _ranked(
-    number: int, counted: pl.DataFrame, controls: pl.DataFrame | None
-) -> Iterator[tuple[int, int, _Chosen]]:
-    """The flips that may be shown, each with its rank in its cell and minus its cell's flips."""
+def _ranked(counted: pl.DataFrame, controls: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The flips that may be shown, each with its `rank` in its cell and the `size` of that."""
     for way in _WAYS:
         often = counted.filter(_often(way)).with_columns(
-            others=pl.len().over(_ITEM) - 1, size=pl.len().over(_CELL)
+            others=pl.len().over(_ITEM) - 1, size=pl.len().over(_CELL), way=pl.lit(way)
         )
-        if controls is None:
-            often = often.with_columns(controls=pl.lit([], pl.List(pl.String)))
-        else:
-            named = (
-                controls.filter(_often(way)).group_by(_ITEM).agg(controls=pl.col("source").sort())
-            )
-            often = often.join(named, on=_ITEM, how="left", maintain_order="left")
-            often = often.with_columns(pl.col("controls").fill_null([]))
-        often = often.with_columns(noted=pl.col("controls").list.len())
-        order = [way, "noted", "others", "item"]
-        often = often.sort(order, descending=[True, False, False, False], maintain_order=True)
-        for group in often.partition_by(_CELL, maintain_order=True):
-            for rank, row in enumerate(group.head(PER_CELL).iter_rows(named=True)):
-                cell = (row["model"], row["source"], row["target"])
-                chosen = _Chosen(number, cell, way, row["item"], row["others"], row["controls"])
-                yield rank, -row["size"], chosen
+        named = controls.filter(_often(way)).group_by(_ITEM).agg(controls=pl.col("source").sort())
+        often = often.join(named, on=_ITEM, how="left", maintain_order="left")
+        often = often.with_columns(pl.col("controls").fill_null([]))
+        order = [pl.col(way).neg(), pl.col("controls").list.len(), "others", "item"]
+        often = often.sort(order, maintain_order=True).group_by(_CELL, maintain_order=True)
+        often = often.head(PER_CELL)
+        yield often.with_columns(rank=pl.int_range(pl.len()).over(_CELL))
 
 
 def _flips(
@@ -288,14 +267,14 @@ def _flips(
     known = changes.group_by("model", "target").agg(
         knows=pl.col("choice").is_not_null().any() & pl.col("base_choice").is_not_null().any()
     )
-    keys = dict.fromkeys([*_CELL, "item"], pl.String)
-    wanted = pl.DataFrame([(*one.cell, one.item) for one in chosen], keys, orient="row").unique()
-    rows = changes.join(wanted, on=[*_CELL, "item"], how="semi").join(known, on=["model", "target"])
-    found = rows.rows_by_key([*_CELL, "item"], named=True)
+    names = [(one.model, one.source, one.target, one.item) for one in chosen]
+    wanted = pl.DataFrame(names, dict.fromkeys(_KEYS, pl.String), orient="row").unique()
+    rows = changes.join(wanted, on=_KEYS, how="semi").join(known, on=["model", "target"])
+    found = rows.rows_by_key(_KEYS, named=True)
     for one in chosen:
-        by_seed = found[*one.cell, one.item]
+        by_seed = found[one.model, one.source, one.target, one.item]
         yield Flip(
-            item=places[one.input, one.cell[2], one.item],
+            item=places[one.input, one.target, one.item],
             seeds=[row["seed"] for row in by_seed if row[one.way]],
             base={row["seed"]: row["base_choice"] for row in by_seed if row["knows"]},
             tuned={row["seed"]: row["choice"] for row in by_seed if row["knows"]},
@@ -310,7 +289,7 @@ def _shown(
     """The chosen items, equal ones of several inputs once, and their places."""
     wanted: dict[tuple[int, str], dict[str, None]] = {}
     for one in chosen:
-        wanted.setdefault((one.input, one.cell[2]), {})[one.item] = None
+        wanted.setdefault((one.input, one.target), {})[one.item] = None
     budget = MOST_IMAGES if images else 0
     shown: list[ShownItem] = []
     places: dict[tuple[int, str, str], int] = {}
@@ -334,58 +313,40 @@ def _looked_up(
 ) -> dict[str, Item]:
     """The items of a target by name, as far as the suite has them."""
     if one.suite is None:
-        if one.why_not:
-            _note(notes, one.why_not)
+        _note(notes, one.why_not)
         return {}
-    lacking, found = set(names), {}
     try:
-        for item in one.suite.items(target, "eval"):
-            if item.id in lacking:
-                found[item.id] = item
-                lacking.remove(item.id)
-            if not lacking:
-                break
+        wanted = (item for item in one.suite.items(target, "eval") if item.id in names)
+        found = {item.id: item for item in islice(wanted, len(names))}
     except TransferscopeError as error:
         _note(notes, f"{target}: no questions and no images: {error}")
         return {}
-    if lacking:
-        _note(notes, f"{target}: the suite has no item {some(sorted(lacking), 3)}")
+    if lacking := sorted(set(names) - set(found)):
+        _note(notes, f"{target}: the suite has no item {some(lacking, 3)}")
     right = {}
     if "answer" in one.rows.columns:
         known = one.rows.filter(pl.col("target") == target).select("item", "answer").drop_nulls()
         right = dict(known.unique(maintain_order=True).iter_rows())
     if changed := [n for n, item in found.items() if right.get(n) not in (None, item.answer)]:
-        _note(
-            notes,
-            f"{target}: no questions and no images: the suite has another right answer to "
-            f"{some(changed, 3)} than the predictions",
-        )
-        return {}
-    return found
+        why = f"the suite has another right answer to {some(changed, 3)} than the predictions"
+        _note(notes, f"{target}: no questions and no images: {why}")
+    return {} if changed else found
 
 
 def _as_shown(
     target: str, name: str, item: Item | None, budget: int, notes: list[str]
 ) -> ShownItem:
     """One item, with its images while the budget lasts."""
-    names = target[:LONGEST_NAME], name[:LONGEST_NAME]
+    names, drawn = (target[:LONGEST_NAME], name[:LONGEST_NAME]), []
     if item is None:
         return ShownItem(*names)
-    drawn: list[str] = []
-    if budget > 0:
-        try:
-            drawn = thumbnails(item, IMAGES)
-        except TransferscopeError as error:
-            _note(notes, f"{target}: {name}: no image: {error}")
-    return ShownItem(
-        *names,
-        question=_cut(item.question, LONGEST),
-        choices=[_cut(choice, LONGEST_NAME) for choice in item.choices],
-        answer=item.answer if item.answer >= 0 else None,
-        truth=item.truth,
-        images=len(item.images),
-        pictures=drawn,
-    )
+    try:
+        drawn = thumbnails(item, IMAGES) if budget > 0 else []
+    except TransferscopeError as error:
+        _note(notes, f"{target}: {name}: no image: {error}")
+    question, choices = _cut(item.question, LONGEST), [_cut(c, LONGEST_NAME) for c in item.choices]
+    answer = item.answer if item.answer >= 0 else None
+    return ShownItem(*names, question, choices, answer, item.truth, len(item.images), drawn)
 
 
 def _cut(text: str, most: int) -> str:
@@ -395,5 +356,5 @@ def _cut(text: str, most: int) -> str:
 def _note(notes: list[str], note: str) -> None:
     """Add a note once, and at most 50."""
     note = _cut(" ".join(note.split()), LONGEST)
-    if note not in notes and len(notes) < 50:
+    if note and note not in notes and len(notes) < 50:
         notes.append(note)

@@ -2,22 +2,14 @@
 
 An accuracy that stays the same may hide as many items fixed as broken. An item that flips in one
 seed of four is noise; look at the few that flip in most seeds. One seed cannot show which is which.
-
-In:   the matrix of one model, with item-level answers.
-Out:  a `Flips` record for each cell.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 
 from transferscope.tasks.number import Number
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 LISTED = 5
 """Items named for each cell and direction."""
@@ -65,9 +57,8 @@ def flips(one: xr.Dataset) -> dict[str, dict[str, Flips]]:
             if not seeds.any():
                 continue
             fixed, broken, both = (part[seeds][:, i, here] for part in parts)
-            often = []
-            for flipped in (fixed, broken):
-                times = flipped.sum(axis=0)
+            often: list[dict[str, int]] = []
+            for times in (fixed.sum(axis=0), broken.sum(axis=0)):
                 order = np.argsort(-times, kind="stable")
                 often.append({items[k]: int(times[k]) for k in order if 2 * times[k] > len(both)})
             found.setdefault(source, {})[target] = Flips(

@@ -1,16 +1,10 @@
 """How large a change is: the measures of what finetuning on one source did to one target.
 
-    pgf            part of the target's gap to its ceiling that was closed (eq. 3), the default
-    relative_gain  change relative to the base's accuracy
-    raw_gain       change of the accuracy itself
-
 `MEASURES` holds everything about each of them; to add a measure, add a record to it. Accuracies
 are fractions in [0, 1]: numbers, numpy arrays or labeled xarray arrays, which broadcast.
 
 NaN means "not measured" or "undefined": such an effect is left out, and never counts as 0.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +14,6 @@ import numpy as np
 
 from transferscope.errors import DataError
 
-PERCENT_EPSILON = 1e-8
-"""The paper's epsilon, 1e-6 on its percent scale, as a fraction."""
 NO_GAP = 1e-9
 """A smaller gap between base and ceiling is a rounding error between equal accuracies."""
 
@@ -39,8 +31,8 @@ def pgf(base: Any, tuned: Any, ceiling: Any = 1.0, *, epsilon: float = 0.0) -> A
         base: accuracy of the untuned model, a fraction in [0, 1].
         tuned: accuracy after finetuning, a fraction in [0, 1].
         ceiling: best reachable accuracy of the target, a fraction in [0, 1].
-        epsilon: added to the gap, as a fraction. The paper states 1e-6 on its percent scale
-            (`PERCENT_EPSILON`); its published values contain none.
+        epsilon: added to the gap, as a fraction. The paper states 1e-6 on its percent scale, 1e-8
+            as a fraction; its published values contain none.
 
     Returns:
         PGF, without unit. NaN where there is no gap (`base` at or above `ceiling`): PGF is then
@@ -96,11 +88,11 @@ class Measure:
 
     def from_errors(self, base: np.ndarray, tuned: np.ndarray, shortfall: Any) -> np.ndarray:
         """The effect of error rates, in their precision."""
-        if self.of_errors is None:
-            # Weighted means may leave [0, 1] by a rounding error.
-            before, after = (np.clip(1 - rate, 0, 1) for rate in (base, tuned))
-            return self.formula(before, after, 1 - np.asarray(shortfall, base.dtype))
-        return self.of_errors(base, tuned, np.asarray(shortfall, np.float32))
+        if self.of_errors is not None:
+            return self.of_errors(base, tuned, np.asarray(shortfall, np.float32))
+        # Weighted means may leave [0, 1] by a rounding error.
+        before, after = (np.clip(1 - rate, 0, 1) for rate in (base, tuned))
+        return self.formula(before, after, 1 - np.asarray(shortfall, base.dtype))
 
 
 def _positive(values: np.ndarray) -> np.ndarray:

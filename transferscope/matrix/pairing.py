@@ -4,12 +4,7 @@ A run of the first 50 of 150 items, compared with the base on all 150, differs f
 answer changed. So an effect, its interval and its tests use the shared items alone. A run that
 shares fewer than half of a target's items is shown, but has no part in averages: its few items
 may be the easy ones.
-
-In:   a predictions table with `mark` and `scored`; the matrix.
-Out:  counts of each run; which cells have no part in averages; notes.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 
@@ -103,11 +98,9 @@ def pairing_notes(
     order = ("model", "target", "source", "seed")
     total, run = (matrix[name].transpose(*order).values for name in ("total", "run_total"))
     base = matrix["base_total"].transpose("model", "target", "seed").values[:, :, None]
-    few = left_out(matrix).transpose(*order).values
-    most = most_items(matrix).values
+    few, most = left_out(matrix).transpose(*order).values, most_items(matrix).values
     sources, targets = ([shown(name) for name in matrix[d].values] for d in ("source", "target"))
-    fewer = (run != base) | (total != run)
-    fewer &= np.isfinite(run) & np.isfinite(base)
+    fewer = ((run != base) | (total != run)) & np.isfinite(run) & np.isfinite(base)
     none = total == 0
 
     def items(numbers: np.ndarray, where: np.ndarray, m: int) -> str:
@@ -123,33 +116,28 @@ def pairing_notes(
         """The cells: a target alone where all its runs are among them, else source and target."""
         named = []
         for j in np.flatnonzero(where.any(axis=(1, 2))):
-            if where[j][np.isfinite(run[m, j])].all():
-                named.append(targets[j])
-            else:
-                some = np.flatnonzero(where[j].any(axis=1))
-                named += [f"{sources[i]} → {targets[j]}" for i in some]
+            whole = where[j][np.isfinite(run[m, j])].all()
+            some = np.flatnonzero(where[j].any(axis=1))
+            named += [targets[j]] if whole else [f"{sources[i]} → {targets[j]}" for i in some]
         return _first(named)
 
     for m, model in enumerate(map(shown, matrix["model"].values.tolist())):
         unequal, small = (fewer & ~none)[m], (few & ~none)[m]
-        if count := int(unequal.sum()):
-            what = "did not answer the same items; effects are computed on the items that both"
-            what = f"{what} answered: {items(total[m], unequal, m)}"
-            if not paired:
-                what = "have different numbers of items, so they may not have answered the same"
-                what += " items, and part of the effect may come from that: "
-                what += items(np.fmin(run, base)[m], fewer[m], m)
-            yield f"{model}: in {count} of {int(cells[m])} cells, base and run {what}"
-        if count := int(none[m].sum()):
-            yield (
-                f"{model}: in {count} of {int(cells[m])} cells, base and run share no item, so no "
-                f"effect is known: {names(none[m], m)}"
-            )
-        if count := int(small.sum()):
-            yield (
-                f"{model}: in {count} of {int(cells[m])} cells, base and run share fewer than half "
-                f"of the target's items; these cells have no part in averages: {names(small, m)}"
-            )
+        if paired:
+            what = "did not answer the same items; effects are computed on the items that both "
+            what += f"answered: {items(total[m], unequal, m)}"
+        else:
+            what = "have different numbers of items, so they may not have answered the same items, "
+            what += "and part of the effect may come from that: "
+            what += items(np.fmin(run, base)[m], fewer[m], m)
+        halved = "share fewer than half of the target's items; these cells have no part in averages"
+        for where, how in (
+            (unequal, what),
+            (none[m], f"share no item, so no effect is known: {names(none[m], m)}"),
+            (small, f"{halved}: {names(small, m)}"),
+        ):
+            if count := int(where.sum()):
+                yield f"{model}: in {count} of {int(cells[m])} cells, base and run {how}"
 
 
 def _first(names: list[str]) -> str:

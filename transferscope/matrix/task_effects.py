@@ -7,8 +7,6 @@ Out:  an `xarray.Dataset` with the remaining dimensions. Below the labels, plain
 NaN means "not measured" or "undefined": such a cell is not considered, and never counts as 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 

@@ -6,32 +6,28 @@ Out:  the matrix at ceiling 1, an `xarray.Dataset`.
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import xarray as xr
-from jaxtyping import Bool, Float, UInt
+from jaxtyping import Bool, Float
 
 from transferscope.errors import DataError
 from transferscope.matrix.ceiling import apply_ceiling, number_of
-from transferscope.matrix.collapse import with_answers
+from transferscope.matrix.collapse import LARGEST, positions, with_answers
 from transferscope.matrix.measure import pgf
 from transferscope.matrix.pairing import counts, pairing_notes
 from transferscope.matrix.task_labels import task_labels, unknown_tasks
 from transferscope.predictions import CELL, check_unique, some, spread_base, with_marks
 from transferscope.tasks.untrusted import shown
 
-LARGEST = 50_000_000
-"""Cells a matrix may span: a mistaken column fails early instead of filling the memory."""
 _BASE_CELL = ("model", "seed", "target")
 
 
 class _Axes(NamedTuple):
-    model: list[str]
-    seed: list[str]
-    source: list[str]
-    target: list[str]
+    labels: dict[str, list[str]]
+    """Of model, seed, source and target."""
     present: Bool[np.ndarray, "model seed"]
     """Whether the model has the seed: a seed it never had is not a missing measurement."""
 
@@ -55,24 +51,20 @@ def from_accuracy(table: pl.DataFrame) -> xr.Dataset:
             three with null where only the others are known. A null source is the base; a base
             without seed serves all seeds of its model.
     """
-    return _from_runs(spread_base(table))
-
-
-def _from_runs(table: pl.DataFrame) -> xr.Dataset:
-    """The matrix of a table with one row for each run, every base with a seed."""
+    table = spread_base(table)
     check_unique(table, CELL, "accuracy table")
     axes = _axes(table)
     base, tuned = table.filter(pl.col("source").is_null()), table.drop_nulls("source")
-    paired = "paired_base_accuracy" in table.columns
     variables = {}
     for column in ("accuracy", "correct", "total"):
         if column in table.columns:
             variables[column] = _scatter(tuned, axes, column, CELL)
             variables[f"base_{column}"] = _scatter(base, axes, column, _BASE_CELL)
+    paired = "paired_base_accuracy" in table.columns
     for column in ("run_total", "paired_base_accuracy", "paired_base_correct") if paired else ():
         variables[column] = _scatter(tuned, axes, column, CELL)
     dataset = _dataset(axes, variables)
-    cells = axes.present.sum(axis=1) * len(axes.source) * len(axes.target)
+    cells = axes.present.sum(axis=1) * dataset.sizes["source"] * dataset.sizes["target"]
     notes = pairing_notes(dataset, cells, paired=paired)
     return dataset.assign_attrs(notes=[*notes, *dataset.attrs["notes"]])
 
@@ -85,10 +77,11 @@ def from_predictions(table: pl.DataFrame) -> xr.Dataset:
     """
     table = with_marks(spread_base(table))
     check_unique(table, (*CELL, "item"), "predictions")
-    dataset = with_answers(_from_runs(counts(table)), table)
-    targets = pl.Enum(dataset["target"].values.tolist())
+    dataset = with_answers(from_accuracy(counts(table)), table)
+    labels = {d: dataset[d].values.tolist() for d in CELL}
     items = table.select("target", "item").unique(maintain_order=True)
-    items = items.sort(pl.col("target").cast(targets), maintain_order=True).with_row_index("index")
+    by_target = pl.col("target").cast(pl.Enum(labels["target"]))
+    items = items.sort(by_target, maintain_order=True).with_row_index("index")
     shared = items["item"].is_duplicated().any()  # the same name for items of two targets
     names = items.select(pl.format("{}/{}", "target", "item") if shared else "item").to_series()
     rows = table.join(items, on=["target", "item"], how="left")
@@ -100,8 +93,8 @@ def from_predictions(table: pl.DataFrame) -> xr.Dataset:
         if math.prod(shape) > max(LARGEST, 100 * part.height):
             raise DataError(f"{part.height} answers span {shape} cells; is a column mistaken?")
         answers = np.full(shape, -1, np.float32 if table["scored"].any() else np.int8)
-        where = [_codes(part[d], dataset[d].values.tolist()) for d in dims]
-        answers[(*where, part["index"].to_numpy())] = part["mark"].to_numpy()
+        where = (*positions(part, labels, dims), part["index"].to_numpy())
+        answers[where] = part["mark"].to_numpy()
         dataset[name] = ((*dims, "item"), answers)
     return dataset.assign_coords(
         item=np.array(names.to_list(), dtype=str),
@@ -138,38 +131,32 @@ def _axes(table: pl.DataFrame) -> _Axes:
         pl.col("source").drop_nulls().unique(), pl.col("target").unique()
     )
     check_same_tasks({model: (set(one), set(two)) for model, one, two in grouped.rows()})
-    column = {d: table[d].drop_nulls().unique(maintain_order=True).to_list() for d in CELL}
-    if set(column["source"]) == set(column["target"]):
-        column["source"] = column["target"]
-    if (size := math.prod(len(labels) for labels in column.values())) > LARGEST:
-        shape = " x ".join(f"{len(labels)} {d}s" for d, labels in column.items())
+    labels = {d: table[d].drop_nulls().unique(maintain_order=True).to_list() for d in CELL}
+    if set(labels["source"]) == set(labels["target"]):
+        labels["source"] = labels["target"]
+    if (size := math.prod(map(len, labels.values()))) > LARGEST:
+        shape = " x ".join(f"{len(names)} {d}s" for d, names in labels.items())
         raise DataError(f"{table.height} rows span {size} cells ({shape}); is a column mistaken?")
-    present = np.zeros((len(column["model"]), len(column["seed"])), bool)
-    pairs = table.drop_nulls("seed").select("model", "seed").unique()
-    present[_codes(pairs["model"], column["model"]), _codes(pairs["seed"], column["seed"])] = True
-    return _Axes(**column, present=present)
-
-
-def _codes(column: pl.Series, labels: list[str]) -> UInt[np.ndarray, " row"]:
-    return column.cast(pl.Enum(labels)).to_physical().to_numpy()
+    present = np.zeros((len(labels["model"]), len(labels["seed"])), bool)
+    present[positions(table.drop_nulls("seed"), labels, CELL[:2])] = True
+    return _Axes(labels, present)
 
 
 def _scatter(
     table: pl.DataFrame, axes: _Axes, column: str, dims: tuple[str, ...]
 ) -> Float[np.ndarray, "..."]:
     """A column as an array over `dims`, NaN where no row stands."""
-    array = np.full([len(getattr(axes, d)) for d in dims], np.nan)
-    where = tuple(_codes(table[d], getattr(axes, d)) for d in dims)
-    array[where] = table[column].cast(pl.Float64).to_numpy()
+    array = np.full([len(axes.labels[d]) for d in dims], np.nan)
+    array[positions(table, axes.labels, dims)] = table[column].cast(pl.Float64).to_numpy()
     return array
 
 
 def _dataset(axes: _Axes, given: dict[str, np.ndarray]) -> xr.Dataset:
     """The dataset of the given variables; what follows from them is filled in, the rest is NaN."""
-    full = tuple(len(labels) for labels in axes[:4])
-    for prefix, shape in (("", full), ("base_", (full[0], full[1], full[3]))):
+    labels = {d: np.array(axes.labels[d], dtype=str) for d in CELL}
+    for prefix, dims in (("", CELL), ("base_", _BASE_CELL)):
         for name in ("correct", "total", "accuracy"):
-            given.setdefault(prefix + name, np.full(shape, np.nan))
+            given.setdefault(prefix + name, np.full([len(labels[d]) for d in dims], np.nan))
         share = given[prefix + "correct"] / given[prefix + "total"]
         given[prefix + "accuracy"] = np.where(np.isnan(share), given[prefix + "accuracy"], share)
     given["base_errors"] = given["base_total"] - given["base_correct"]
@@ -182,16 +169,13 @@ def _dataset(axes: _Axes, given: dict[str, np.ndarray]) -> xr.Dataset:
         given[f"paired_base_{name}"] = np.where(all_shared, whole, paired)
     if "pgf" not in given:
         given["pgf"] = pgf(given["paired_base_accuracy"], given["accuracy"])
-    dataset = xr.Dataset(
-        {
-            name: (_BASE_CELL if name.startswith("base_") else CELL, values)
-            for name, values in given.items()
-        },
-        {d: np.array(getattr(axes, d), dtype=str) for d in CELL},
-    )
-    dataset = dataset.assign_coords(task_labels(axes.source, axes.target)).assign(
-        ceiling=("target", np.ones(full[3]))
-    )
+    variables: dict[str, Any] = {
+        name: (_BASE_CELL if name.startswith("base_") else CELL, values)
+        for name, values in given.items()
+    }
+    variables["ceiling"] = ("target",), np.ones(len(labels["target"]))
+    coordinates = task_labels(axes.labels["source"], axes.labels["target"])
+    dataset = xr.Dataset(variables, labels | coordinates)
     dataset.attrs = {"notes": _notes(dataset, axes), "ceiling_notes": [], "inputs": []}
     return apply_ceiling(dataset, 1.0)
 
@@ -202,15 +186,16 @@ def _notes(dataset: xr.Dataset, axes: _Axes) -> list[str]:
     missing = (cell & dataset["pgf"].isnull() & (dataset["total"] != 0)).values
     missing &= axes.present[:, :, None, None]
     no_base = (dataset["base_accuracy"].isnull() & ~cell.all("source")).values
-    for m, model in enumerate(map(shown, axes.model)):
-        pairs = int(axes.present[m].sum()) * len(axes.target)
+    _, _, sources, targets = axes.labels.values()
+    for m, model in enumerate(map(shown, axes.labels["model"])):
+        pairs = int(axes.present[m].sum()) * len(targets)
         if count := int(missing[m].sum()):
-            size = pairs * len(axes.source)
-            notes.append(f"{model}: {number_of(size, 'cell', count)} not measured")
+            cells = number_of(pairs * len(sources), "cell", count)
+            notes.append(f"{model}: {cells} not measured")
         if count := int(no_base[m].sum()):
-            without = np.array(axes.target)[no_base[m].any(axis=0)].tolist()
+            without = np.array(targets)[no_base[m].any(axis=0)].tolist()
             where = number_of(pairs, "pair", count).replace("pairs", "pairs of seed and target")
             notes.append(f"{model}: {where} without a base, hence without effects: {some(without)}")
         if axes.present[m].sum() == 1:
             notes.append(f"{model}: a single seed, so the variation between seeds is unknown")
-    return [*notes, *unknown_tasks(axes.source, axes.target)]
+    return [*notes, *unknown_tasks(sources, targets)]

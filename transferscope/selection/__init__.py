@@ -6,29 +6,21 @@ shares. `default` takes the sources that surely help, and weighs them:
     yardstick = the base, or the placebo if that helps the target too
     gain      = a source's effect beyond the yardstick's
     helps     = P(gain > 0), given the sizes of this matrix's effects
-    taken     : helps >= threshold and gain > 0
-    share     ~ helps * gain
+    taken     : helps >= threshold and gain > 0;   share ~ helps * gain
 
-A mixture's expected effect is that of its sources, in proportion to their shares. That is an
-assumption: the mixture is untested.
-
-In:   an `analysis.Analysis`.
-Out:  a `Mixture`: sources with shares, sources left out with reasons, and the answer in words.
-
-Opens no file. Beside it: `gate` and `decision` for comparisons, `experiment` for Figure 8.
+A mixture is assumed to do what its sources do, in proportion to their shares; it is untested.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import get_args
+from operator import attrgetter
+from typing import Any, get_args
 
-from transferscope.analysis import Analysis, Cell
+from transferscope.analysis import Analysis
 from transferscope.analysis.parts import Estimate
 from transferscope.errors import StudyError
 from transferscope.matrix.collapse import describe_answers
-from transferscope.selection.evidence import Normal, matrix_prior, normal, normal_with_test
+from transferscope.selection.evidence import Normal, normal, normal_with_test
 from transferscope.selection.mixture_record import (
     RISK,
     THRESHOLDS,
@@ -47,16 +39,7 @@ from transferscope.study.file import nearest
 from transferscope.tasks.checkpoints import checkpoint
 from transferscope.tasks.untrusted import shown
 
-__all__ = [
-    "THRESHOLDS",
-    "ChosenSource",
-    "Guard",
-    "LeftOut",
-    "Mixture",
-    "Rule",
-    "mixture",
-    "mixtures",
-]
+__all__ = ["THRESHOLDS", "Mixture", "Rule", "mixture", "mixtures"]
 
 
 def mixture(
@@ -86,8 +69,8 @@ def mixture(
         StudyError: an unknown target, model or protected task, or a number out of its range.
     """
     threshold = THRESHOLDS.get(rule, 0.0) if threshold is None else threshold
-    model_read = _model(analysis, target, model)
-    request = Request(analysis, model_read, target, rule, threshold, protect or {}, risk)
+    read = _model(analysis, target, model)
+    request = Request(analysis, read, target, rule, threshold, protect or {}, risk)
     _check(request, items)
     effects = _effects(request)
     taken, shares = _taken(effects, rule)
@@ -101,13 +84,11 @@ def mixture(
     ]
     of = list(shares.values())
     low, high = (_weighted([each.cell.ci[end] for each in taken], of) for end in (0, 1))
-    expected = Estimate(
-        _weighted([each.cell.mean for each in taken], of),
-        (low, high),
-        {s: _weighted([each.cell.seeds[s] for each in taken], of) for s in request.matrix.seeds},
-    )
+    seeds = {s: _weighted([each.cell.seeds[s] for each in taken], of) for s in request.matrix.seeds}
+    mean = _weighted([each.cell.mean for each in taken], of)
+    expected = Estimate(mean, (low, high), seeds)
     return Mixture(
-        model=model_read,
+        model=read,
         target=target,
         rule=rule,
         threshold=threshold,
@@ -121,26 +102,32 @@ def mixture(
     )
 
 
-def mixtures(analysis: Analysis, model: str | None = None) -> dict[str, Mixture]:
-    """The default rule for every target of the analysis."""
-    targets = [task.name for task in analysis.tasks if task.target]
-    return {target: mixture(analysis, target, model=model) for target in targets}
+def mixtures(
+    analysis: Analysis,
+    model: str | None = None,
+    *,
+    protect: Mapping[str, float] | None = None,
+    **options: Any,
+) -> dict[str, Mixture]:
+    """`mixture` for every target of the analysis; the target itself needs no protection."""
+    found = {}
+    for target in [task.name for task in analysis.tasks if task.target]:
+        others = {task: loss for task, loss in (protect or {}).items() if task != target}
+        found[target] = mixture(analysis, target, model=model, protect=others, **options)
+    return found
 
 
 def _model(analysis: Analysis, target: str, model: str | None) -> str:
-    """The model to read."""
     targets = [task.name for task in analysis.tasks if task.target]
     if target not in targets:
         raise StudyError(f"unknown target {target!r}{nearest(target, targets)}")
+    models = list(analysis.models)
     if model is None:
-        having = [
-            name
-            for name, one in analysis.models.items()
-            if any(math.isfinite(row[target].mean) for row in one.pgf.values())
-        ]
-        return having[-1] if having else list(analysis.models)[-1]
-    if model not in analysis.models:
-        raise StudyError(f"unknown model {model!r}{nearest(model, list(analysis.models))}")
+        columns = {n: [row[target].mean for row in analysis.models[n].pgf.values()] for n in models}
+        known = [name for name in models if any(map(math.isfinite, columns[name]))]
+        return (known or models)[-1]
+    if model not in models:
+        raise StudyError(f"unknown model {model!r}{nearest(model, models)}")
     return model
 
 
@@ -168,20 +155,14 @@ def _check(request: Request, items: int | None) -> None:
 
 def _effects(request: Request) -> list[SourceEffect]:
     """Every source's effect on the target, and why it is not chosen."""
-    adjusted = request.matrix.adjusted
-    gains: Mapping[str, Mapping[str, Cell | Estimate]] = request.matrix.pgf
-    if request.yardstick is not None and adjusted is not None:
-        gains = adjusted.cells
-    prior = matrix_prior(gains, request.alpha)
-    found = []
+    prior, alpha, found = request.prior, request.alpha, []
     for source, row in request.matrix.pgf.items():
         if checkpoint(source).task == request.target:
             continue
-        cell, gain = row[request.target], gains[source][request.target]
-        tested = normal_with_test(gain, request.alpha)
+        gain = request.gains[source][request.target]
+        tested = normal_with_test(gain, alpha)
         helps = tested.above(0) if prior is None else prior.above(tested)
-        effect, gain = normal(cell, request.alpha), normal(gain, request.alpha)
-        each = SourceEffect(source, cell, effect, gain, helps, prior is not None)
+        each = SourceEffect(source, row[request.target], normal(gain, alpha), helps)
         if objection := _objection(request, each) or _danger(request, source):
             each = each._replace(reason=objection[0], why=objection[1])
         found.append(each)
@@ -198,16 +179,17 @@ def _taken(
         if each.reason is None
     }
     taken = [each for each in effects if each.source in weights]
-    taken.sort(key=lambda each: (-weights[each.source], -each.effect.mean, each.source))
+    taken.sort(key=lambda each: (-weights[each.source], -each.cell.mean, each.source))
     total = sum(weights[each.source] for each in taken)
     return taken, {each.source: weights[each.source] / total for each in taken}
 
 
 def _objection(request: Request, each: SourceEffect) -> tuple[Reason, str] | None:
     """Why a source is not believed to help; None if it is."""
-    mean, helps, gain, source = each.effect.mean, each.helps, each.gain, each.source
+    mean, helps, gain, source = each.cell.mean, each.helps, each.gain, each.source
     yardstick = shown(request.yardstick or "")
     beyond = f" beyond {yardstick}" if yardstick else ""
+    answers = request.answers(source)
     if math.isnan(mean):
         return "not known", f"no effect on {shown(request.target)} is known"
     if request.rule == "paper":
@@ -218,7 +200,8 @@ def _objection(request: Request, each: SourceEffect) -> tuple[Reason, str] | Non
         return "not known", f"not measured beside {yardstick}"
     elif math.isnan(gain.sd):
         return "not known", f"{signed(gain.mean)}{beyond}, without an interval"
-    elif fallen := _collapsed(request, source):
+    elif answers and 2 * len(answers.collapsed) > answers.seeds:
+        fallen = describe_answers(answers)
         why = f"its answers are {fallen}: the apparent help is that option's luck"
         return "collapsed answers", why
     elif gain.mean <= 0:
@@ -236,24 +219,13 @@ def _objection(request: Request, each: SourceEffect) -> tuple[Reason, str] | Non
     return None
 
 
-def _collapsed(request: Request, source: str) -> str:
-    """`always A`, if most seeds give this answer to every item of the target; else empty."""
-    behavior = request.matrix.behaviour
-    answers = behavior and behavior.sources.get(source, {}).get(request.target)
-    return (
-        describe_answers(answers) if answers and 2 * len(answers.collapsed) > answers.seeds else ""
-    )
-
-
 def _danger(request: Request, source: str) -> tuple[Reason, str] | None:
     """Why a source may harm a protected task."""
     for task, loss in request.protect.items():
         effect = normal(request.matrix.pgf[source][task], request.alpha)
         if math.isnan(effect.mean):
-            return (
-                "may do harm",
-                f"no effect on {shown(task)} is known, which is to be protected",
-            )
+            why = f"no effect on {shown(task)} is known, which is to be protected"
+            return "may do harm", why
         if (probability := _loses(effect, loss)) > request.risk:
             why = f"loses more than {loss:g} on {shown(task)} with probability {probability:.2f}"
             return "may do harm", why
@@ -283,13 +255,10 @@ def _weighted(values: Sequence[float], shares: Sequence[float]) -> float:
 
 def _left_out(request: Request, effects: Sequence[SourceEffect]) -> list[LeftOut]:
     """The most helpful first; sources with unknown effects come last."""
-
-    def order(each: SourceEffect) -> tuple[bool, float, str]:
-        value = each.helps if request.rule == "default" else each.effect.mean
-        return math.isnan(value), -value, each.source
-
-    return [
-        LeftOut(each.source, each.reason, each.why, each.effect.mean, each.helps)
-        for each in sorted(effects, key=order)
+    helpful = attrgetter("helps" if request.rule == "default" else "expected")
+    left = [
+        LeftOut(each.source, each.reason, each.why, each.cell.mean, each.helps)
+        for each in effects
         if each.reason is not None
     ]
+    return sorted(left, key=lambda one: (math.isnan(helpful(one)), -helpful(one), one.source))

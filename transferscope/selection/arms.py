@@ -6,13 +6,7 @@
     all        every source but the target, in equal shares
 
 All are trained on equally many items. Each judging seed draws random mixtures anew, so that an
-interval over seeds covers which were drawn. A set of sources is drawn once per seed, and never the
-informed one.
-
-In:   a study with a `selection`, and the shares that were chosen for each target.
-Out:  a `Contender` for each strategy, and a `Study` of all of them.
-
-Opens no file.
+interval over seeds covers which were drawn.
 """
 
 import math
@@ -25,7 +19,6 @@ from transferscope.analysis.parts import Strategy
 from transferscope.study import Selection, Study
 from transferscope.study.plan import derived_seed
 
-Shares = Mapping[str, float]
 Contenders = dict[Strategy, "Contender"]
 
 
@@ -48,7 +41,7 @@ def experiment_of(study: Study) -> Selection:
 
 
 def contenders(
-    study: Study, target: str, chosen: Shares, *, has_training_data: bool = True
+    study: Study, target: str, chosen: Mapping[str, float], *, has_training_data: bool = True
 ) -> Contenders:
     """What competes for a target.
 
@@ -56,29 +49,37 @@ def contenders(
         chosen: the informed mixture's shares; empty if nothing is known to help.
         has_training_data: whether the target has training data of its own.
     """
-    rest = [name for name in study.sources or () if name != target]
-    every = {name: 1 / len(rest) for name in rest}
+    every = _equal_shares(study, target)
     informed = Contender({f"informed for {target}": dict(chosen)})
     whole = Contender({f"all for {target}": every})
     if not chosen:
         informed = Contender({}, "nothing is known to help")
-    elif len(chosen) == len(rest) and all(math.isclose(chosen[n], every[n]) for n in rest):
+    elif len(chosen) == len(every) and all(math.isclose(chosen[n], every[n]) for n in every):
         whole = Contender(informed.mixtures, "the same as the informed mixture")
     own = Contender({target: {target: 1.0}})
     return {
         "base": Contender({}),
         "direct": own if has_training_data else Contender({}, "the target has no training data"),
         "informed": informed,
-        "random": _random(study, target, chosen, rest),
+        "random": _random(experiment_of(study), target, chosen, list(every)),
         "all": whole,
     }
 
 
-def _random(study: Study, target: str, chosen: Shares, rest: Sequence[str]) -> Contender:
-    """Mixtures of as many sources in the same shares, drawn anew for each judging seed."""
+def _equal_shares(study: Study, target: str) -> dict[str, float]:
+    rest = [name for name in study.sources or () if name != target]
+    return {name: 1 / len(rest) for name in rest}
+
+
+def _random(
+    selection: Selection, target: str, chosen: Mapping[str, float], rest: Sequence[str]
+) -> Contender:
+    """Mixtures of as many sources in the same shares, drawn anew for each judging seed.
+
+    A set of sources is drawn once per seed, and never the informed one.
+    """
     if not chosen:
         return Contender({}, "there is no informed mixture to match")
-    selection = experiment_of(study)
     number = min(selection.draws, math.comb(len(rest), len(chosen)) - 1)
     if not number:
         return Contender({}, f"the informed mixture takes all {len(rest)} sources")
@@ -88,8 +89,7 @@ def _random(study: Study, target: str, chosen: Shares, rest: Sequence[str]) -> C
         rng = np.random.default_rng(derived_seed(seed, "random mixtures", target))
         drawn = {frozenset(chosen)}
         while len(drawn) <= number:
-            order: list[int] = rng.permutation(len(rest)).tolist()
-            names = [rest[k] for k in order[: len(chosen)]]
+            names = [rest[int(k)] for k in rng.permutation(len(rest))[: len(chosen)]]
             if frozenset(names) in drawn:
                 continue
             name = f"random {seed}.{len(drawn)} for {target}"
@@ -102,18 +102,16 @@ def _random(study: Study, target: str, chosen: Shares, rest: Sequence[str]) -> C
 
 def most_contenders(study: Study, target: str, *, has_training_data: bool = True) -> Contenders:
     """The most adapters and items that `contenders` may have, before anything is chosen."""
-    rest = [name for name in study.sources or () if name != target]
-    every, selection = {name: 1 / len(rest) for name in rest}, experiment_of(study)
-    seeds = {
+    every, selection = _equal_shares(study, target), experiment_of(study)
+    names = {
         f"random {seed}.{k + 1} for {target}": (seed,)
         for seed in selection.seeds
         for k in range(selection.draws)
     }
-    return {
-        **contenders(study, target, {rest[0]: 1.0}, has_training_data=has_training_data),
-        "informed": Contender({f"informed for {target}": every}),
-        "random": Contender(dict.fromkeys(seeds, every), seeds=seeds),
-    }
+    found = contenders(study, target, {next(iter(every)): 1.0}, has_training_data=has_training_data)
+    found["informed"] = Contender({f"informed for {target}": every})
+    found["random"] = Contender(dict.fromkeys(names, every), seeds=names)
+    return found
 
 
 def judging_study(study: Study, model: str, target: str, competing: Contenders) -> Study:

@@ -1,7 +1,6 @@
 """Which run of a comparison to ship, in sentences, and what its items leave open.
 
-In:   runs and cells of `analysis.comparison`.
-Out:  a `Decision`. Accuracies are in percent and changes in points.
+Accuracies are in percent and changes in points.
 """
 
 import math
@@ -15,7 +14,7 @@ from transferscope.analysis.comparison import (
     Decision,
 )
 from transferscope.analysis.verdict import Check
-from transferscope.selection.wording import listed
+from transferscope.selection.wording import listed, signed
 
 MOST_ITEMS = 100_000
 """No number of items above this is suggested."""
@@ -25,10 +24,7 @@ NAMED = 3
 
 def points(change: float) -> str:
     """A change in points: `+3.3`, `−20.4`, `0.0`."""
-    if math.isnan(change):
-        return "–"
-    text = f"{100 * change:+.1f}"
-    return "0.0" if float(text) == 0 else text.replace("-", "−")
+    return "–" if math.isnan(change) else signed(100 * change, 1)
 
 
 def interval(cell: ComparedCell) -> str:
@@ -81,27 +77,22 @@ def decide(
     if not live:
         void = next(check.message for check in checks if check.severity == "void")
         return Decision(f"Cannot tell: {void}", None)
-    tested = [run for run in live if run.verdict != "nothing to test"]
-    if not tested:
+    if not (tested := [run for run in live if run.verdict != "nothing to test"]):
         return _untested(live)
-    fine = [run for run in tested if not run.moved(-1)]
-    if not fine:
+    if not (fine := [run for run in tested if not run.moved(-1)]):
         return _all_worse(tested)
-    outcomes = {
-        run.name: {each.outcome for each in conditions if each.run == run.name} for run in fine
-    }
-    allowed = [run for run in fine if outcomes[run.name] <= {"pass"}]
+    not_passed = {(each.run, each.outcome) for each in conditions if each.outcome != "pass"}
+    allowed = [run for run in fine if run.name not in {name for name, _ in not_passed}]
     if not allowed:
-        unsettled = [run for run in fine if "fail" not in outcomes[run.name]]
+        unsettled = [run for run in fine if (run.name, "fail") not in not_passed]
         names = listed((run.name for run in unsettled or fine), NAMED)
         head = f"Ship none: {names} {'fails' if len(fine) == 1 else 'fail'} the gate."
         if unsettled:
             head = f"Cannot tell: the items do not settle the gate for {names}."
         return Decision(head, None, tuple(_hidden(max(unsettled or fine, key=_mean))))
     best = max(allowed, key=_mean)
-    mean, gains = best.mean, best.moved(1)
+    mean, gains, count, of = best.mean, best.moved(1), len(best.tested()), len(best.cells)
     hidden, others = tuple(_hidden(best)), tuple(_others(best, tested))
-    count, of = len(best.tested()), len(best.cells)
     if 2 * count < of:
         what = f"; of those, {changes(gains)} beyond noise" if gains else ""
         head = f"Cannot tell: only {count} of {of} tasks can be tested at {best.name}{what}."
@@ -136,7 +127,6 @@ def _mean_words(run: ComparedRun) -> str:
 
 
 def _untested(live: list[ComparedRun]) -> Decision:
-    """No cell has an interval."""
     cells = [cell for run in live for cell in run.cells.values()]
     if any(cell.state == "averages" for cell in cells):
         head = "the files hold averages without numbers of items, so noise is unknown."
@@ -150,16 +140,13 @@ def _untested(live: list[ComparedRun]) -> Decision:
 
 
 def _all_worse(tested: list[ComparedRun]) -> Decision:
-    """Every run is worse than the base on something."""
     best = max(tested, key=_mean)
-    reasons = [*_harm_begins(tested), *_hidden(best)]
-    worse = changes(best.moved(-1))
+    reasons, worse = (*_harm_begins(tested), *_hidden(best)), changes(best.moved(-1))
     if len(tested) == 1:
         head = f"Do not ship {best.name}: worse than the base beyond noise on {worse} points."
-        return Decision(head, None, tuple(reasons))
-    common = set.intersection(*({cell.target for cell in run.moved(-1)} for run in tested))
+        return Decision(head, None, reasons)
     who = "both runs" if len(tested) == 2 else f"all {len(tested)} runs"
-    if common:
+    if common := set.intersection(*({cell.target for cell in run.moved(-1)} for run in tested)):
         worst = max(common, key=lambda target: -sum(run.cells[target].change for run in tested))
         losses = [run.cells[worst].change for run in tested]
         ends = dict.fromkeys([points(max(losses)), points(min(losses))])
@@ -182,8 +169,7 @@ def _no_gain(best: ComparedRun, tested: list[ComparedRun], reasons: tuple[str, .
         return Decision(head, best.name, reasons)
     gains = best.moved(1)
     what = f"only {changes(gains)} is beyond noise" if gains else "no change is beyond noise"
-    harmful = [run for run in tested if run.moved(-1)]
-    if harmful:
+    if harmful := [run for run in tested if run.moved(-1)]:
         worse = dict.fromkeys(task(cell.target) for run in harmful for cell in run.moved(-1))
         names = listed((run.name for run in harmful), NAMED)
         head = (
@@ -192,16 +178,14 @@ def _no_gain(best: ComparedRun, tested: list[ComparedRun], reasons: tuple[str, .
         )
         return Decision(head, None, reasons)
     mean = f", {_mean_words(best)}" if best.mean is not None else ""
-    where = f"at {best.name}"
-    if not gains and len(tested) > 1:
-        where = f"in any run; best is {best.name}"
+    several = not gains and len(tested) > 1
+    where = f"in any run; best is {best.name}" if several else f"at {best.name}"
     return Decision(f"Cannot tell: {what} {where}{mean}.", None, reasons)
 
 
 def _others(best: ComparedRun, tested: list[ComparedRun]) -> Iterator[str]:
     """The run with a higher mean that harms, where harm begins, and how many runs there were."""
-    higher = [run for run in tested if _mean(run) > _mean(best) and run.moved(-1)]
-    if higher:
+    if higher := [run for run in tested if _mean(run) > _mean(best) and run.moved(-1)]:
         run = max(higher, key=_mean)
         gains = f"; {changes(run.moved(1))}" if run.moved(1) else ""
         yield (
@@ -217,13 +201,12 @@ def _harm_begins(tested: list[ComparedRun]) -> Iterator[str]:
     """For each finetune with several steps, the first run at which a task is worse."""
     for finetune in dict.fromkeys(run.finetune for run in tested):
         steps = [run for run in tested if run.finetune == finetune and run.step is not None]
-        first: dict[str, list[ComparedCell]] = {run.name: [] for run in steps}
         seen: set[str] = set()
+        parts = []
         for run in steps:
-            fresh = [cell for cell in run.moved(-1) if cell.target not in seen]
-            first[run.name].extend(fresh)
-            seen |= {cell.target for cell in fresh}
-        parts = [f"{changes(cells)} at {name}" for name, cells in first.items() if cells]
+            if first := [cell for cell in run.moved(-1) if cell.target not in seen]:
+                parts.append(f"{changes(first)} at {run.name}")
+                seen |= {cell.target for cell in first}
         if len(steps) > 1 and parts:
             yield f"Harm is first seen: {'; '.join(parts)}."
 

@@ -3,19 +3,12 @@
 Where most true effects are small, an interval that excludes 0 is more often luck than it states.
 The matrix itself shows how large effects are: they vary by their noise and by what is true. The
 prior of a true effect is a mixture of normal distributions of many widths around one center, with
-the weights that make the measured effects most likely (empirical Bayes).
-
-In:   the effects of one model.
-Out:  normal distributions, and a `Prior`.
-
-Source:
-    Stephens, "False discovery rates: a new deal", Biostatistics 18 (2017), section 2.
+the weights that make the measured effects most likely (empirical Bayes; Stephens, "False discovery
+rates: a new deal", Biostatistics 18, 2017, section 2).
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -87,7 +80,7 @@ class Prior(NamedTuple):
 
     def above(self, effect: Normal) -> float:
         """Posterior probability that a measured effect is above 0; NaN without an sd."""
-        if math.isnan(effect.sd) or effect.sd == 0:
+        if not effect.sd > 0:
             return effect.above(0)
         weights, means, sds = self._posterior(effect)
         return float(weights @ ndtr(means / sds))
@@ -97,7 +90,7 @@ class Prior(NamedTuple):
 
         The largest of many effects is largest mostly by luck, so less is to be expected of it.
         """
-        if math.isnan(effect.sd) or effect.sd == 0:
+        if not effect.sd > 0:
             return effect.mean if effect.sd == 0 else math.nan
         weights, means, _ = self._posterior(effect)
         return float(weights @ means)
@@ -105,25 +98,22 @@ class Prior(NamedTuple):
     def _posterior(self, effect: Normal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weights, means and standard deviations of the posterior mixture."""
         weights = _likelihoods(np.array([effect.mean]), np.array([effect.sd]), self)[0]
-        measured = 1 / effect.sd**2
-        precision = measured + 1 / self.widths**2
-        means = (effect.mean * measured + self.center / self.widths**2) / precision
+        precision = 1 / effect.sd**2 + 1 / self.widths**2
+        means = (effect.mean * (1 / effect.sd**2) + self.center / self.widths**2) / precision
         return weights / weights.sum(), means, 1 / np.sqrt(precision)
 
 
 def matrix_prior(rows: Mapping[str, Mapping[str, Cell | Estimate]], alpha: float) -> Prior | None:
     """The prior from one model's effects, without those of a task on itself."""
     return prior(
-        [
-            normal_with_test(cell, alpha)
-            for source, row in rows.items()
-            for target, cell in row.items()
-            if checkpoint(source).task != target
-        ]
+        normal_with_test(cell, alpha)
+        for source, row in rows.items()
+        for target, cell in row.items()
+        if checkpoint(source).task != target
     )
 
 
-def prior(effects: Sequence[Normal]) -> Prior | None:
+def prior(effects: Iterable[Normal]) -> Prior | None:
     """The prior from measured effects.
 
     Its center is 0, or the mean effect if that is lower: a source is not taken to help because
@@ -132,12 +122,12 @@ def prior(effects: Sequence[Normal]) -> Prior | None:
     Returns:
         None if fewer than `FEWEST` effects are known.
     """
-    known = tuple((e.mean, e.sd) for e in effects if e.sd > 0 and math.isfinite(e.mean))
+    known = tuple(e for e in effects if e.sd > 0 and math.isfinite(e.mean))
     return None if len(known) < FEWEST else _fitted(known)
 
 
 @lru_cache(maxsize=16)  # every target of a model needs the same prior
-def _fitted(known: tuple[tuple[float, float], ...]) -> Prior:
+def _fitted(known: tuple[Normal, ...]) -> Prior:
     means, sds = np.array(known).T
     widths = 2 * max(float(np.abs(means).max()), 1e-9) * 0.5 ** np.arange(_WIDTHS)
     found = Prior(min(0.0, float(means.mean())), widths, np.full(_WIDTHS, 1 / _WIDTHS))

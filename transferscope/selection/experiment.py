@@ -5,17 +5,13 @@ chosen from it for each target. Then the contenders for a target (`arms`) are tr
 seeds: a study of its own in `judging/MODEL/TARGET/`. The choice is made anew each time from the
 finished matrix, never from what judges it. If it changes, that study changes, and the run does
 what is then missing.
-
-In:   a study with a `selection`, its folder, and the analysis of its matrix.
-Out:  those studies' folders, `selection.json`, and an `experiment_record.Experiment`.
-
-Prints nothing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 import xarray as xr
@@ -29,15 +25,8 @@ from transferscope.errors import DataError, StudyError
 from transferscope.execution.run_state import Event, RunState
 from transferscope.execution.runner import Outcome, run_study
 from transferscope.matrix import apply_ceiling, from_predictions
-from transferscope.selection import Mixture, mixture
-from transferscope.selection.arms import (
-    Contender,
-    Contenders,
-    contenders,
-    experiment_of,
-    judging_study,
-    most_contenders,
-)
+from transferscope.selection import Mixture, arms, mixture
+from transferscope.selection.arms import Contender, Contenders, experiment_of, judging_study
 from transferscope.selection.trials import judge
 from transferscope.store import atomic
 from transferscope.store.parquet import all_answers
@@ -48,36 +37,22 @@ from transferscope.study.items import hashed
 from transferscope.study.plan import Plan, plan_study
 from transferscope.tasks.untrusted import load_yaml, shown
 
-Tell = Callable[[Event], None]
-Chosen = Mapping[str, Mapping[str, Mixture]]
-"""{model: {target: mixture}}"""
 Contests = dict[str, dict[str, Contenders]]
 """{model: {target: contenders}}"""
 
 
 class ExperimentResult(NamedTuple):
-    """The result of the second stage."""
-
     experiment: Experiment | None
     """None if nothing could be judged."""
     outcome: Outcome
 
 
-def choose(study: Study, analysis: Analysis) -> Chosen:
-    """The mixture for every target and model, from the matrix alone."""
-    selection = experiment_of(study)
+def choose(study: Study, analysis: Analysis) -> Mapping[str, Mapping[str, Mixture]]:
+    """{model: {target: mixture}}, from the matrix alone."""
+    its, items = experiment_of(study), study.recipe.items
+    options: Any = {"rule": its.rule, "threshold": its.threshold, "items": items}
     return {
-        model: {
-            target: mixture(
-                analysis,
-                target,
-                model=model,
-                rule=selection.rule,
-                threshold=selection.threshold,
-                items=study.recipe.items,
-            )
-            for target in selection.targets
-        }
+        model: {target: mixture(analysis, target, model=model, **options) for target in its.targets}
         for model in study.models
     }
 
@@ -87,7 +62,7 @@ def carry_out(
     analysis: Analysis,
     out: str | Path,
     *,
-    tell: Tell,
+    tell: Callable[[Event], None],
     executor: Callable[[RunState], None] | None = None,
 ) -> ExperimentResult:
     """Choose, train the contenders, and judge.
@@ -99,21 +74,15 @@ def carry_out(
     Raises:
         StudyError, DataError, MissingExtra: as `runner.run_study`.
     """
-    trainable = _tasks_with_training_data(study)
-    contests: Contests = {
-        model: {
-            target: contenders(
-                study, target, _shares(study, mix), has_training_data=target in trainable
-            )
-            for target, mix in mixes.items()
-        }
-        for model, mixes in choose(study, analysis).items()
-    }
-    seconds = {
-        (model, target): judging_study(study, model, target, competing)
-        for model, targets in contests.items()
-        for target, competing in targets.items()
-    }
+    trainable = suite_of(study).sources
+    contests: Contests = {model: {} for model in study.models}
+    seconds: dict[tuple[str, str], Study] = {}
+    for model, mixes in choose(study, analysis).items():
+        for target, mix in mixes.items():
+            shares, trains = _shares(study, mix), target in trainable
+            competing = arms.contenders(study, target, shares, has_training_data=trains)
+            contests[model][target] = competing
+            seconds[model, target] = judging_study(study, model, target, competing)
     plans = {key: plan_study(second) for key, second in seconds.items()}
     wanted = study.recipe.items
     notes = [
@@ -125,10 +94,18 @@ def carry_out(
     record = {"from": _origin(study, out), "models": plain(contests), "notes": notes}
     atomic.write_whole(Path(out, results.SELECTION), results.as_json(record))
     done: list[Outcome] = []
-    reports = _overall(tell, list(plans.values()))
-    for ((model, target), second), report_one in zip(seconds.items(), reports, strict=True):
-        shares = contests[model][target]["informed"].mixtures.values()
-        names = ", ".join(shown(name) for one in shares for name in one) or "nothing"
+    last = {key: _start(plan) for key, plan in plans.items()}
+
+    def report(key: tuple[str, str], event: Event) -> None:
+        last[key] = event
+        counted = ("cells", "of", "work", "total")
+        sums = {name: sum(getattr(each, name) for each in last.values()) for name in counted}
+        tell(event._replace(**sums))
+
+    for (model, target), second in seconds.items():
+        report_one = partial(report, (model, target))
+        chosen = contests[model][target]["informed"].mixtures.values()
+        names = ", ".join(shown(name) for one in chosen for name in one) or "nothing"
         note = f"{model}: chosen for {shown(target)}: {names}; judging it now"
         report_one(_start(plans[model, target])._replace(note=note))
         folder = results.judging_folder(out, model, target)
@@ -219,7 +196,7 @@ def _matrix(study: Study, folders: list[Path]) -> xr.Dataset:
     ceiling = study.ceilings or 1.0
     if isinstance(ceiling, dict):
         ceiling = {target: ceiling[target] for target in matrix["target"].values.tolist()}
-    return matrix if ceiling == 1.0 else apply_ceiling(matrix, ceiling)
+    return apply_ceiling(matrix, ceiling)
 
 
 def _not_judged(study: Study, folder: Path, competing: Contenders, mix: Mixture) -> str:
@@ -235,8 +212,8 @@ def _not_judged(study: Study, folder: Path, competing: Contenders, mix: Mixture)
         state = "stopped"
     if state not in ("done", "failed in part"):
         return "its judging is not finished; run the study again"
-    runs = results.run_records(folder)
-    return "" if len(runs) > 1 else "its training failed"  # the first is the base's
+    runs = results.run_records(folder)  # the first is the base's
+    return "" if len(runs) > 1 else "its training failed"
 
 
 def second_stage(study: Study, out: str | Path) -> Iterator[tuple[Path, Study]]:
@@ -244,12 +221,12 @@ def second_stage(study: Study, out: str | Path) -> Iterator[tuple[Path, Study]]:
 
     Before anything is chosen, each has the most adapters and items that it may have.
     """
-    known, trainable = recorded(study, out) or {}, _tasks_with_training_data(study)
+    known, trainable = recorded(study, out) or {}, suite_of(study).sources
     for model in study.models:
         for target in experiment_of(study).targets:
-            competing = known.get(model, {}).get(target)
-            if competing is None:
-                competing = most_contenders(study, target, has_training_data=target in trainable)
+            trains = target in trainable
+            most = arms.most_contenders(study, target, has_training_data=trains)
+            competing = known.get(model, {}).get(target, most)
             folder = results.judging_folder(out, model, target)
             yield folder, judging_study(study, model, target, competing)
 
@@ -282,25 +259,7 @@ def _shares(study: Study, mix: Mixture) -> dict[str, float]:
     return {one.source: one.items / study.recipe.items for one in mix.choices if one.items}
 
 
-def _tasks_with_training_data(study: Study) -> list[str]:
-    suite = suite_of(study)
-    return list(suite.sources)
-
-
 def _start(plan: Plan) -> Event:
     """The progress of a study that has not begun."""
     training = sum(plan.training_work(run) for run in plan.runs)
     return Event("", 0, plan.cells, 0.0, training + plan.eval_count * len(plan.runs))
-
-
-def _overall(tell: Tell, plans: Sequence[Plan]) -> list[Tell]:
-    """For each of several studies, done one after the other: reports the progress of all."""
-    last = [_start(plan) for plan in plans]
-
-    def report_one(place: int, event: Event) -> None:
-        last[place] = event
-        sums = {key: sum(getattr(each, key) for each in last) for key in counted}
-        tell(event._replace(**sums))
-
-    counted = ("cells", "of", "work", "total")
-    return [lambda event, place=place: report_one(place, event) for place in range(len(plans))]

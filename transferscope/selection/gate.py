@@ -1,15 +1,12 @@
 """A comparison as a gate: conditions that every run must meet.
 
-    --protect Jigsaw:2     the run must not lose more than 2 points on Jigsaw
-    --gain Counting:5      the run must gain at least 5 points on Counting
-    --protect all:3        every target; `mean` is the mean over targets
-
-In:   conditions as text, and the runs of a comparison.
-Out:  the outcome of each condition for each run: pass, fail, or cannot tell.
+--protect Jigsaw:2     the run must not lose more than 2 points on Jigsaw
+--gain Counting:5      the run must gain at least 5 points on Counting
+--protect all:3        every target; `mean` is the mean over targets
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from transferscope.analysis.comparison import ALPHA, MEAN, ComparedRun, Condition, Outcome
 from transferscope.errors import DataError
@@ -17,20 +14,16 @@ from transferscope.selection.decision import items_needed, points, task, why_unt
 from transferscope.study.file import nearest
 
 ALL = "all"
-Kind = Literal["protect", "gain"]
 
 
 class Limit(NamedTuple):
     """A condition."""
 
-    kind: Kind
+    kind: str
+    """`protect` or `gain`."""
     target: str
     points: float
     """A fraction of accuracy: 0.02 for 2 points."""
-
-    @property
-    def text(self) -> str:
-        return f"{self.kind} {self.target}:{100 * self.points:g}"
 
     @property
     def least(self) -> float:
@@ -44,51 +37,45 @@ def limits_of(protect: Sequence[str], gain: Sequence[str], targets: Sequence[str
     Raises:
         DataError: a text is not TASK:POINTS, or no run has the task.
     """
-    return [
-        *(_limit("protect", text, targets) for text in protect),
-        *(_limit("gain", text, targets) for text in gain),
-    ]
-
-
-def _limit(kind: Kind, text: str, targets: Sequence[str]) -> Limit:
-    target, _, number = text.rpartition(":")
-    try:
-        size = float(number)
-    except ValueError:
-        size = -1.0
-    if not target or not 0 <= size <= 100:
-        raise DataError(
-            f"--{kind} {text}: expected TASK:POINTS, such as {targets[0]}:2, with 0 to 100 points "
-            f"of accuracy"
-        )
-    known = [*targets, ALL, MEAN]
-    if target not in known:
-        raise DataError(f"--{kind} {text}: no task {target!r}{nearest(target, known)}")
-    return Limit(kind, target, size / 100)
+    known, limits = [*targets, ALL, MEAN], []
+    for kind, texts in (("protect", protect), ("gain", gain)):
+        for text in texts:
+            target, _, number = text.rpartition(":")
+            try:
+                size = float(number)
+            except ValueError:
+                size = -1.0
+            if not target or not 0 <= size <= 100:
+                raise DataError(
+                    f"--{kind} {text}: expected TASK:POINTS, such as {targets[0]}:2, with 0 to 100 "
+                    f"points of accuracy"
+                )
+            if target not in known:
+                raise DataError(f"--{kind} {text}: no task {target!r}{nearest(target, known)}")
+            limits.append(Limit(kind, target, size / 100))
+    return limits
 
 
 def gate(
     runs: Sequence[ComparedRun], limits: Sequence[Limit], targets: Sequence[str]
 ) -> list[Condition]:
     """The outcome of every condition for every run."""
-    return [
-        Condition(limit.text, run.name, *_outcome(run, limit, targets))
-        for limit in limits
-        for run in runs
-    ]
+    found = []
+    for limit in limits:
+        text = f"{limit.kind} {limit.target}:{100 * limit.points:g}"
+        found += [Condition(text, run.name, *_of_run(run, limit, targets)) for run in runs]
+    return found
 
 
-def _outcome(run: ComparedRun, limit: Limit, targets: Sequence[str]) -> tuple[Outcome, str]:
+def _of_run(run: ComparedRun, limit: Limit, targets: Sequence[str]) -> tuple[Outcome, str]:
     """A condition for one run, with the reason."""
     if run.verdict == "void":
         return "cannot tell", "the run is void"
     chosen = targets if limit.target == ALL else [limit.target]
     # Failing on some target is a union over targets, passing on all an intersection.
-    level = ALPHA / len(chosen)
-    found = [_on_target(run, target, limit, level) for target in chosen]
+    found = [_on_target(run, target, limit, ALPHA / len(chosen)) for target in chosen]
     for outcome in ("fail", "cannot tell"):
-        reasons = [why for each, why in found if each == outcome]
-        if reasons:
+        if reasons := [why for each, why in found if each == outcome]:
             more = f"; and {len(reasons) - 1} more" if len(reasons) > 1 else ""
             return outcome, reasons[0] + more
     if len(found) == 1:

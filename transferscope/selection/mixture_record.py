@@ -1,14 +1,14 @@
 """The records of a selection: a mixture of sources, and what it was chosen from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.analysis.parts import Estimate
-from transferscope.selection.evidence import Normal
+from transferscope.matrix.collapse import Answers
+from transferscope.selection.evidence import Normal, Prior, matrix_prior
 from transferscope.tasks.number import Interval, Number
 
 Rule = Literal["default", "paper"]
@@ -99,7 +99,8 @@ class Mixture:
     guards: list[Guard]
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True)
+class Request:
     """The target, the rule, and the matrix to choose from."""
 
     analysis: Analysis
@@ -127,20 +128,33 @@ class Request(NamedTuple):
         alone = self.matrix.controls[adjusted.placebo].targets[self.target].mean
         return adjusted.placebo if alone > 0 else None
 
+    @property
+    def gains(self) -> Mapping[str, Mapping[str, Cell | Estimate]]:
+        """{source: {target: effect beyond the yardstick}}"""
+        adjusted = self.matrix.adjusted
+        return adjusted.cells if adjusted and self.yardstick is not None else self.matrix.pgf
+
+    @cached_property
+    def prior(self) -> Prior | None:
+        """Of the gains; None where too few are known."""
+        return matrix_prior(self.gains, self.alpha)
+
+    def answers(self, source: str) -> Answers | None:
+        """How a source's adapters answer the target's items, where known."""
+        behavior = self.matrix.behaviour
+        return behavior and behavior.sources.get(source, {}).get(self.target)
+
 
 class SourceEffect(NamedTuple):
     """One source's effect on the target, and why it is not chosen."""
 
     source: str
     cell: Cell
-    effect: Normal
-    """Against the base."""
+    """The effect against the base."""
     gain: Normal
     """Beyond the yardstick."""
     helps: float
     """Probability that the gain is above 0; NaN without an interval."""
-    shrunk: bool
-    """Whether `helps` takes the matrix's other effects into account."""
     reason: Reason | None = None
     """Why it is not trained on; None for a chosen source."""
     why: str = ""

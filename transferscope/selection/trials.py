@@ -3,21 +3,15 @@
 Every adapter answers the same items, so two ways are compared item by item and seed by seed: in
 each draw of the bootstrap (`stats.resamples`) items weigh the same for all, and a difference has
 a spread over seeds of its own. Random mixtures differ between seeds; a seed's value is their mean.
-
-In:   the matrix of all that was judged, and which adapters belong to which strategy.
-Out:  an `experiment_record.Judgement`.
-
-Opens no file.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float
 
 from transferscope.analysis.model_effects import effects, model_effects
@@ -28,9 +22,6 @@ from transferscope.selection.arms import Contenders
 from transferscope.selection.wording import experiment_verdict
 from transferscope.stats import ItemTable, ModelData, intervals, resamples
 from transferscope.stats.seeds import over_seeds
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 ORDER: tuple[Strategy, ...] = tuple(STRATEGIES)
 INFORMED = ORDER.index("informed")
@@ -54,6 +45,9 @@ class _SeedDraws(NamedTuple):
         low, high = intervals(draws, np.asarray(mean), alpha, **bounds).tolist()
         return Estimate(mean, (low, high), dict(zip(seeds, values.tolist(), strict=True)))
 
+    def of_rivals(self, seeds: list[str], alpha: float, *at: int) -> dict[Strategy, Estimate]:
+        return {name: self.estimate(seeds, alpha, i, *at) for name, i in RIVALS.items()}
+
 
 def judge(
     matrix: xr.Dataset,
@@ -73,64 +67,52 @@ def judge(
     gathered = model_effects(matrix, mu, model, replace(settings, preset="paper"))  # draws nothing
     data, seeds, alpha = gathered.data, gathered.seeds, settings.alpha
     place = {name: k for k, name in enumerate(gathered.sources)}
-    groups: Groups = [
-        [
-            None
-            if name == "base"
-            else [place[adapter] for adapter in contests[target][name].mixtures if adapter in place]
-            for target in data.targets
-        ]
-        for name in ORDER
-    ]
-    effect, difference, mean = _compared(data, groups, settings, model)
+    groups: Groups = [[None] * len(data.targets)]  # the base
+    for name in ORDER[1:]:
+        trained = [contests[target][name].mixtures for target in data.targets]
+        groups.append([[place[one] for one in mixed if one in place] for mixed in trained])
+    effect, difference, mean = _drawn(data, settings, model, lambda one: _compared(one, groups))
     accuracy = _accuracies(data, groups, settings, model)
     trials: dict[str, Trial] = {}
     for target, competing in contests.items():
         j = data.targets.index(target)
-        trials[target] = Trial(
-            choice=chosen[target].verdict,
-            expected=chosen[target].expected,
-            arms={
-                name: Arm(
-                    competing[name].mixtures,
-                    competing[name].why,
-                    accuracy=accuracy.estimate(seeds, alpha, i, j, low=0.0, high=1.0),
-                    effect=effect.estimate(seeds, alpha, i, j),
-                )
-                for i, name in enumerate(ORDER)
-            },
-            differences={n: difference.estimate(seeds, alpha, i, j) for n, i in RIVALS.items()},
-        )
+        arms: dict[Strategy, Arm] = {}
+        for i, name in enumerate(ORDER):
+            right = accuracy.estimate(seeds, alpha, i, j, low=0.0, high=1.0)
+            moved = effect.estimate(seeds, alpha, i, j)
+            arms[name] = Arm(competing[name].mixtures, competing[name].why, right, moved)
+        apart = difference.of_rivals(seeds, alpha, j)
+        trials[target] = Trial(chosen[target].verdict, chosen[target].expected, arms, apart)
     compared: dict[Strategy, list[str]] = {
         name: [t for t, trial in trials.items() if math.isfinite(trial.differences[name].mean)]
         for name in RIVALS
     }
-    means: dict[Strategy, Estimate] = {
-        name: mean.estimate(seeds, alpha, i) for name, i in RIVALS.items()
-    }
+    means = mean.of_rivals(seeds, alpha)
     return Judgement(trials, means, compared, experiment_verdict(trials, means, compared, alpha))
 
 
-def _compared(
-    data: ModelData, groups: Groups, settings: Settings, model: str
-) -> tuple[_SeedDraws, _SeedDraws, _SeedDraws]:
-    """Effects, their differences from the informed mixture, and those averaged over targets."""
-    shape, draws = (len(ORDER), len(data.targets)), settings.bootstrap
-    effect, apart = np.empty((2, *shape, draws), np.float32)
-    means = np.empty((len(ORDER), draws), np.float32)
-    for now, noise, drawn in resamples(data, draws=draws, seed=settings.seed, model=model):
-        values = _by_strategy(drawn, groups)
-        against = _informed_minus(values, groups)
-        effect[..., now] = over_seeds(values, noise)
-        apart[..., now] = over_seeds(against, noise)
-        means[:, now] = over_seeds(_mean(against, 2), noise)
-    values = _by_strategy(data.effects, groups)
-    against = _informed_minus(values, groups)
-    return (
-        _SeedDraws(values, effect),
-        _SeedDraws(against, apart),
-        _SeedDraws(_mean(against, 2), means),
-    )
+def _drawn(
+    data: ModelData, settings: Settings, model: str, parts: Callable[[np.ndarray], list[np.ndarray]]
+) -> list[_SeedDraws]:
+    """What `parts` makes of the effects, (seed, source, target, ...), and of each draw of them."""
+    exact = parts(data.effects)
+    found = [np.empty((*each.shape[1:], settings.bootstrap), np.float32) for each in exact]
+    chunks = resamples(data, draws=settings.bootstrap, seed=settings.seed, model=model)
+    for now, noise, drawn in chunks:
+        for draws, values in zip(found, parts(drawn), strict=True):
+            draws[..., now] = over_seeds(values, noise)
+    return [_SeedDraws(*both) for both in zip(exact, found, strict=True)]
+
+
+def _compared(mu: np.ndarray, groups: Groups) -> list[np.ndarray]:
+    """Each strategy's effect, the informed mixture's minus it, and that averaged over targets."""
+    values = _by_strategy(mu, groups)
+    against = values[:, [INFORMED]] - values
+    for i, row in enumerate(groups):
+        for j, adapters in enumerate(row):
+            if adapters == groups[INFORMED][j]:  # the same adapters differ in nothing
+                against[:, i, j] = np.nan
+    return [values, against, _mean(against, 2)]
 
 
 def _accuracies(data: ModelData, groups: Groups, settings: Settings, model: str) -> _SeedDraws:
@@ -139,28 +121,13 @@ def _accuracies(data: ModelData, groups: Groups, settings: Settings, model: str)
     for table in data.items:
         assert table is not None, "the judged adapters have item-level answers"
         base = np.asarray(table.base, float)
-        # The base is the first source.
-        every = np.concatenate([base[:, None], table.tuned], axis=1)
+        every = np.concatenate([base[:, None], table.tuned], axis=1)  # the base is the first source
         tables.append(ItemTable(np.zeros_like(base), every))
     exact = np.stack([_mean(table.tuned, -1) for table in tables], axis=-1)
-    blank = ModelData(
-        effects=exact,
-        itself=np.zeros(exact.shape[1:], bool),
-        items=tuple(tables),
-        targets=data.targets,
-        ceiling=np.ones(len(data.targets)),
-        measure="raw_gain",
-    )
-    shifted: Groups = [
-        [[0] if adapters is None else [k + 1 for k in adapters] for adapters in row]
-        for row in groups
-    ]
-    out = np.empty((len(ORDER), len(data.targets), settings.bootstrap), np.float32)
-    for now, noise, drawn in resamples(
-        blank, draws=settings.bootstrap, seed=settings.seed, model=model
-    ):
-        out[..., now] = over_seeds(_by_strategy(drawn, shifted), noise)
-    return _SeedDraws(_by_strategy(exact, shifted), out)
+    nowhere, ceiling = np.zeros(exact.shape[1:], bool), np.ones(len(data.targets))
+    blank = ModelData(exact, nowhere, tuple(tables), data.targets, ceiling, "raw_gain")
+    shifted: Groups = [[[0] if g is None else [k + 1 for k in g] for g in row] for row in groups]
+    return _drawn(blank, settings, model, lambda drawn: [_by_strategy(drawn, shifted)])[0]
 
 
 def _by_strategy(values: np.ndarray, groups: Groups) -> np.ndarray:
@@ -175,16 +142,6 @@ def _by_strategy(values: np.ndarray, groups: Groups) -> np.ndarray:
             if adapters is not None:
                 out[:, i, j] = _mean(values[:, adapters, j], 1)
     return out
-
-
-def _informed_minus(values: np.ndarray, groups: Groups) -> np.ndarray:
-    """The informed mixture's value minus each strategy's; NaN if they are the same adapters."""
-    apart = values[:, [INFORMED]] - values
-    for i, row in enumerate(groups):
-        for j, adapters in enumerate(row):
-            if adapters == groups[INFORMED][j]:
-                apart[:, i, j] = np.nan
-    return apart
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:

@@ -1,10 +1,4 @@
-"""A selection and its experiment in words: evidence, verdicts and caveats.
-
-In:   the request, the sources' effects, and trials.
-Out:  sentences.
-"""
-
-from __future__ import annotations
+"""A selection and its experiment in words: evidence, verdicts and caveats."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,10 +11,8 @@ from transferscope.selection.mixture_record import ChosenSource, Request, Source
 from transferscope.tasks.number import Interval
 from transferscope.tasks.untrusted import shown
 
-NAMED = 4
-"""Sources that the verdict names."""
-TIES = 2
-"""Pairs of sources of equal effect that are named."""
+NAMED, TIES = 4, 2
+"""Sources that the verdict names; pairs of sources of equal effect that are named."""
 RIVALS: dict[Strategy, str] = {
     "random": "random mixtures of the same size",
     "all": "all sources",
@@ -30,9 +22,9 @@ RIVALS: dict[Strategy, str] = {
 """What the informed mixture is compared with, the paper's comparison first."""
 
 
-def signed(value: float) -> str:
+def signed(value: float, digits: int = 2) -> str:
     """An effect: `+0.12`, `−0.30`, `0.00`."""
-    text = f"{value:+.2f}"
+    text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
@@ -52,7 +44,6 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
 
 
 def evidence(request: Request, each: SourceEffect) -> str:
-    """The evidence for a source, in words."""
     known = [value for value in each.cell.seeds.values() if math.isfinite(value)]
     parts = [f"above 0 in {sum(v > 0 for v in known)} of {len(known)} seeds"]
     if math.isfinite(q := each.cell.q_value):
@@ -60,8 +51,7 @@ def evidence(request: Request, each: SourceEffect) -> str:
     if request.yardstick is not None:
         beyond = with_interval(each.gain.mean, each.gain.interval(request.alpha))
         parts.append(f"beyond {shown(request.yardstick)} {beyond}")
-    behavior = request.matrix.behaviour
-    answers = behavior and behavior.sources.get(each.source, {}).get(request.target)
+    answers = request.answers(each.source)
     if answers and answers.collapsed:
         parts.append(describe_answers(answers))
     return "; ".join(parts)
@@ -92,15 +82,11 @@ def verdict(
         return f"Every source that helps {target} may harm {protected}."
     if earlier := [each for each in effects if each.reason == "an earlier checkpoint"]:
         best = max(earlier, key=lambda each: each.gain.mean)
-        return (
-            f"Only an earlier checkpoint helps {target}: {gain_of(best)}; the same finetune "
-            f"trained for longer does not."
-        )
+        longer = "the same finetune trained for longer does not"
+        return f"Only an earlier checkpoint helps {target}: {gain_of(best)}; {longer}."
     if request.rule == "default" and all(math.isnan(each.gain.sd) for each in known):
-        return (
-            f"No sure answer for {target}: no effect on it has an interval; the rule `paper` "
-            f"needs none."
-        )
+        why = "no effect on it has an interval; the rule `paper` needs none"
+        return f"No sure answer for {target}: {why}."
     best = max(known, key=lambda each: each.gain.mean)
     beyond = f" beyond {shown(request.yardstick)}" if request.yardstick else ""
     answer = f"Nothing surely helps {target}{beyond}"
@@ -118,19 +104,15 @@ def notes(
     *,
     named: bool,
 ) -> list[str]:
-    """Caveats.
-
-    Args:
-        named: whether the user named the model.
-    """
+    """Caveats; `named`: whether the user named the model."""
     target, found = shown(request.target), []
     if not named and len(request.analysis.models) > 1:
         models = ", ".join(map(shown, request.analysis.models))
         found.append(f"Read from {shown(request.model)}, the last of {models} with this target.")
-    if missing := sum(math.isnan(each.effect.mean) for each in effects):
+    if missing := sum(math.isnan(each.cell.mean) for each in effects):
         found.append(f"{missing} of {len(effects)} sources have no known effect on {target}.")
     if request.rule == "default":
-        if taken and taken[0].shrunk:
+        if taken and request.prior is not None:
             found.append("P(helps) weighs each effect by the sizes of all effects of this matrix.")
         elif taken:
             tested = sum(math.isfinite(each.gain.sd) for each in effects)
@@ -147,16 +129,14 @@ def notes(
         elif request.matrix.adjusted is None:
             found.append("No placebo was run: what any finetune does counts as help.")
     ties = [
-        f"{shown(one.source)} and {shown(other.source)} tie: both were measured at "
-        f"{signed(one.cell.mean)}."
-        for one, other in pairwise(taken)
-        if math.isclose(one.cell.mean, other.cell.mean, abs_tol=1e-9)
+        f"{shown(one.source)} and {shown(two.source)} tie: both were measured at "
+        f"{signed(one.cell.mean)}"
+        for one, two in pairwise(taken)
+        if math.isclose(one.cell.mean, two.cell.mean, abs_tol=1e-9)
     ]
     if (more := len(ties) - TIES) > 0:
-        ties[TIES - 1 :] = [
-            f"{ties[TIES - 1][:-1]}; {more} more pair{' ties' if more == 1 else 's tie'}."
-        ]
-    found += ties
+        ties[TIES - 1 :] = [f"{ties[1]}; {more} more pair{' ties' if more == 1 else 's tie'}"]
+    found += [f"{tie}." for tie in ties]
     if len(taken) > 1:
         found.append(
             "A mixture is assumed to do what its sources do, in proportion to their shares; "
@@ -172,13 +152,9 @@ def experiment_verdict(
     alpha: float,
 ) -> list[str]:
     """A sentence for each comparison, and one for the targets without any."""
-    lines = [
-        _against(name, compared[name], trials, means[name], alpha)
-        for name in RIVALS
-        if compared[name]
-    ]
-    empty = [shown(name) for name, trial in trials.items() if not trial.arms["informed"].mixtures]
-    if empty:
+    compared = {name: compared[name] for name in RIVALS if compared[name]}
+    lines = [_against(n, names, trials, means[n], alpha) for n, names in compared.items()]
+    if empty := [shown(n) for n, trial in trials.items() if not trial.arms["informed"].mixtures]:
         lines.append(
             f"For {listed(empty)} the matrix names nothing that helps surely enough: "
             "there is no informed mixture to judge."

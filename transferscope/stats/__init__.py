@@ -3,12 +3,7 @@
 The central idea is one bootstrap that all numbers share. A draw gives every item a random weight,
 the same for the base and all adapters, and every seed a random weight, the same for all cells; each
 quantity is computed anew from the draw. So an interval accounts for both kinds of chance and for
-what cells have in common, above all the baseline.
-
-In:   effects and, where they exist, item-level answers of one model, as arrays.
-Out:  draws, intervals, p-values. Draws are always the last axis.
-
-Randomness comes in as a seed. No module here opens a file.
+what cells have in common, above all the baseline. Draws are always the last axis.
 """
 
 from transferscope.stats.bootstrap import Draws as Draws

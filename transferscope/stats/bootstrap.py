@@ -1,10 +1,4 @@
-"""Resample the items and seeds of one model, all quantities with the same draws.
-
-In:   `ModelData`: effects, and for each target an `ItemTable` where its answers are known.
-Out:  `Draws` of what is measured, or the resampled effects a few draws at a time.
-"""
-
-from __future__ import annotations
+"""Resample the items and seeds of one model, all quantities with the same draws."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Where few draws are undefined (NaN) they are left out; above `MOST_UNDEFINED` nothing is known.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from jaxtyping import Float
 

@@ -1,13 +1,8 @@
 """Null models: what a matrix looks like when there is less in it than one might think.
 
-    no transfer    no finetune does anything; sampling noise and one shared baseline remain
-    column shift   targets differ, sources do not
-
-In:   accuracies and item counts, or a seed-mean matrix; a seed.
-Out:  effects, draw by draw.
+no transfer    no finetune does anything; sampling noise and one shared baseline remain
+column shift   targets differ, sources do not
 """
-
-from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float, Int

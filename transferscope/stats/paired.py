@@ -2,14 +2,8 @@
 
 Base and run are compared item by item, on the items that both answered. Where only counts are
 known, the two accuracies are compared as if the items were different ones, which is conservative.
-
-In:   marks in [0, 1] of the same items, or counts of right answers.
-Out:  an `Effect`, in fractions of accuracy; 0.05 is 5 points.
-
-Needs numpy and scipy only. Opens no file, draws nothing at random.
+All are fractions of accuracy: 0.05 is 5 points.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -147,7 +141,9 @@ def paired(
     difference = np.where(both, tuned - before, 0.0)
     by_seed = difference.sum(axis=1) / count
     change = float(by_seed.mean())
-    accuracies = [float((np.where(both, x, 0).sum(axis=1) / count).mean()) for x in (before, tuned)]
+    first, then = (
+        float((np.where(both, x, 0).sum(axis=1) / count).mean()) for x in (before, tuned)
+    )
     influence = (np.where(both, difference - by_seed[:, None], 0) / count[:, None]).mean(axis=0)
     n = count.mean()
     half = 0.5 * (((1 - change) / n) ** 2 + ((-1 - change) / n) ** 2)
@@ -156,17 +152,11 @@ def paired(
     total = difference.sum(axis=0)
     exact = sign_flip(total.astype(int)) if truth else 0.0
     effect = Effect(change, variance, float(max(items - 1, 1)), exact=exact)
-    single = truth and len(tuned) == 1
     spread = float(by_seed.var(ddof=1)) if len(by_seed) > 1 else math.nan
-    return Paired(
-        effect=effect,
-        items=items,
-        base=accuracies[0],
-        tuned=accuracies[1],
-        fixed=int((total > 0).sum()) if single else None,
-        broken=int((total < 0).sum()) if single else None,
-        spread=spread,
-    )
+    fixed, broken = int((total > 0).sum()), int((total < 0).sum())
+    if not truth or len(tuned) > 1:
+        fixed = broken = None
+    return Paired(effect, items, first, then, fixed, broken, spread)
 
 
 def unpaired(right: tuple[float, float], items: tuple[int, int]) -> Effect:

@@ -3,9 +3,7 @@
 A mean over n seeds alone has Student's t interval with n - 1 degrees of freedom: of two seeds
 12.7 standard errors to each side, as two values may agree by luck. But a matrix has many cells and
 tasks, and how far seeds differ in the others helps to estimate how far they differ here (`Spread`).
-
-In:   effects, seeds first; random numbers.
-Out:  draws, last; averages of each task, and how far seeds differ in them.
+In all arrays seeds come first, draws last.
 """
 
 from __future__ import annotations

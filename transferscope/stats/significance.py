@@ -2,15 +2,10 @@
 
 An interval from resampled items knows only items that changed: where two did, and both for the
 worse, every resample is for the worse. The exact tests here (`mcnemar`, `sign_flip`) count how few
-they are.
-
-In:   answers to items, or values of seeds.
-Out:  p-values and q-values, NaN where nothing is known.
+they are. A p-value is NaN where nothing is known.
 
 `scipy.stats` takes most of a second to import, so it is imported where it is first used.
 """
-
-from __future__ import annotations
 
 import warnings
 from typing import NamedTuple

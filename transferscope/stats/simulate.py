@@ -4,26 +4,17 @@ Each item has a difficulty that all runs share, a part for every adapter, and a 
 A run answers an item correctly when the sum falls below the threshold that gives the run its true
 accuracy. Two correlations set how much is shared: between the base and an adapter
 (`item_correlation`), and between two seeds of one adapter (`seed_correlation`).
-
-In:   true accuracies and effects, numbers of items, a seed.
-Out:  answers as 0 and 1, as arrays or as a predictions table.
-
-Opens no file and measures nothing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 import scipy.special
 from jaxtyping import Bool, Float, Int, Int8
 
 from transferscope.suites.blink import BLINK
-
-if TYPE_CHECKING:
-    import polars as pl
 
 ITEM_CORRELATION = 0.5
 """Between the answers of two models to one item: an assumption. Miller, "Adding Error Bars to
@@ -94,11 +85,8 @@ def simulate_answers(world: SimulatedModel, seeds: int, seed: int) -> list[Simul
             _answered(world.base_accuracy[j], pgf, difficulty, parts, moved, rng)
             for pgf, moved in zip(effects, moves, strict=True)
         )
-        answers.append(
-            SimulatedAnswers(
-                np.broadcast_to(right, (seeds, count)).astype(np.int8), tuned, controls
-            )
-        )
+        once = np.broadcast_to(right, (seeds, count)).astype(np.int8)
+        answers.append(SimulatedAnswers(once, tuned, controls))
     return answers
 
 
@@ -110,7 +98,7 @@ def _answered(
     moved: Float[np.ndarray, " source"] | None,
     rng: np.random.Generator,
 ) -> Int8[np.ndarray, "seed source item"]:
-    """SimulatedAnswers of adapters with these effects.
+    """The answers of adapters with these effects.
 
     Args:
         parts: number of seeds; variance of an adapter's own part, and of a run's.
@@ -187,15 +175,8 @@ COLLAPSED = ("Jigsaw", "Multi-view_Reasoning")
 and in two seeds of the next."""
 
 
-def example_predictions(seeds: int = 4, seed: int = 0) -> pl.DataFrame:
-    """The demo's study: three made-up sizes of one model, as a predictions table."""
-    return example_study(seeds, seed)[0]
-
-
 def example_study(seeds: int = 4, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The demo's predictions table, and that of its controls."""
-    import polars as pl
-
+    """Predictions and controls of the demo: three made-up sizes of one model."""
     parts = []
     for index, (model, scale) in enumerate({"small": 0.5, "medium": 1.0, "large": 1.6}.items()):
         world = example_world(scale, seed)
@@ -213,8 +194,6 @@ def predictions_of(
     Args:
         fallen: seeds whose adapters of `COLLAPSED` answer (A) to everything.
     """
-    import polars as pl
-
     frames: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
     rng = np.random.default_rng([seed, 1])
     for j, answers in enumerate(simulate_answers(world, seeds, seed)):
@@ -228,21 +207,17 @@ def predictions_of(
         for control, source, correct in runs:
             always = (np.arange(seeds) < fallen) & ((source, target) == COLLAPSED)
             chosen = _choices(correct, right, always, 0.01 if source else 0.04, rng)
-            rows = pl.DataFrame(
-                {
-                    "seed": [f"seed_{s}" for s in range(seeds) for _ in range(items)],
-                    "item": [f"{target}/{k}" for k in range(items)] * seeds,
-                    "choice": chosen.ravel(),
-                    "answer": np.tile(right, seeds),
-                }
-            ).select(
-                pl.lit(model).alias("model"),
-                "seed",
-                pl.lit(source, dtype=pl.String).alias("source"),
-                pl.lit(target).alias("target"),
-                "item",
-                pl.when(pl.col("choice") >= 0).then("choice").alias("choice"),
-                "answer",
+            columns = {
+                "model": model,
+                "seed": [f"seed_{s}" for s in range(seeds) for _ in range(items)],
+                "source": pl.repeat(source, seeds * items, dtype=pl.String, eager=True),
+                "target": target,
+                "item": [f"{target}/{k}" for k in range(items)] * seeds,
+                "choice": chosen.ravel(),
+                "answer": np.tile(right, seeds),
+            }
+            rows = pl.DataFrame(columns).with_columns(
+                pl.when(pl.col("choice") >= 0).then("choice"),
                 correct=pl.col("choice") == pl.col("answer"),
                 unreadable=pl.col("choice") < 0,
             )
