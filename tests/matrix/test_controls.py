@@ -25,6 +25,7 @@ from transferscope.errors import DataError
 from transferscope.matrix import from_predictions
 from transferscope.matrix.control_runs import effects, with_controls
 from transferscope.matrix.task_effects import variance_shares
+from transferscope.predictions import check_predictions
 from transferscope.report.section_tables import remaining_variance
 from transferscope.stats import simulate
 
@@ -446,3 +447,21 @@ def test_variance_that_a_placebo_only_adds_is_not_said_to_be_less():
     adjusted = Adjusted("format-only", {}, estimate, shares, 27.8, (0.9, 144.0))
     assert remaining_variance(adjusted).text == "no clear reduction"
     assert remaining_variance(replace(adjusted, variance=0.4, variance_ci=(0.2, 0.7))).text == "40%"
+
+
+def test_a_model_with_scores_beside_one_with_right_answers_keeps_its_controls_scores():
+    """The first model's right or wrong (whole numbers) once cut the second's scores to 0."""
+    names = ("model", "seed", "source", "target", "item", "correct", "score")
+    rows = [
+        (model, seed, source, "t", f"t-{k}", k % 2 == 0, None if model == "a" else k / 10)
+        for model in ("a", "b")
+        for seed, source in ((None, None), ("0", "s"), ("0", PLACEBO))
+        for k in range(10)
+    ]
+    frame = check_predictions(pl.DataFrame(rows, names, orient="row"), "rows")
+    others = frame.filter(pl.col("source").ne_missing(PLACEBO))
+    found = matrix_of(others, frame.filter(source=PLACEBO))
+    scores = found["control_item_correct"].sel(model="b", seed="0", control=PLACEBO).values
+    assert scores.tolist() == pytest.approx([k / 10 for k in range(10)])
+    right = found["control_item_correct"].sel(model="a", seed="0", control=PLACEBO).values
+    assert right.tolist() == [k % 2 == 0 for k in range(10)]
