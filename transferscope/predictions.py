@@ -175,7 +175,8 @@ def text_column(values: pl.Series, frame: pl.DataFrame, name: str) -> pl.Series:
         whole = known.is_null() | (known.is_finite() & (known == known.round(0)))
         refuse(~whole, frame, name, f"{values.name} is not a name or a whole number")
         return known.cast(pl.Int64).cast(pl.String)
-    if values.dtype.is_integer() or values.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+    text = isinstance(values.dtype, pl.String | pl.Categorical | pl.Enum | pl.Null)
+    if values.dtype.is_integer() or text:
         return values.cast(pl.String)
     raise _wrong_type(values, name, "text")
 

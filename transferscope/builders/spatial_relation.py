@@ -49,9 +49,10 @@ def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:
             yield found
             continue
         where, row = found
-        image, label = row.get("image"), row.get("label")
+        image: object = row.get("image")
+        label: object = row.get("label")
         question = question_of(row.get("caption"), row.get("relation"))
-        if not isinstance(image, str) or label not in (0, 1) or isinstance(label, bool):
+        if not isinstance(image, str) or isinstance(label, bool) or label not in (0, 1):
             yield Skip("an incomplete annotation", where)
         elif question is None:
             yield Skip("a caption without its relation", where)

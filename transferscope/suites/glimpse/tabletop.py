@@ -113,6 +113,8 @@ def spend_a_question(rng: random.Random, things: list[Thing]) -> None:
                     sideways = (across > down) != (rng.random() < 0.25)
                     if (across if sideways else down) >= 9:
                         rng.random()
+        case _:  # 3: nothing is drawn
+            pass
 
 
 FITS = ("fits", "big", "small", "left", "right", "up", "down")
