@@ -14,6 +14,7 @@ from torch.utils.flop_counter import (
     sdpa_backward_flop_count,
     sdpa_flop_count,
 )
+from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
 
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.glimpse.shipped import NAMES, folder
@@ -53,6 +54,23 @@ def test_the_7b_in_nf4_takes_qlora_bits_a_weight_and_the_rest_two_bytes():
     linears = 28 * (2 * 3584 * 3584 + 2 * 3584 * 512 + 3 * 3584 * 18944)
     expected = linears * (4 + 0.127) / 8 + 2 * (8_292_166_656 - linears)
     assert cost.weights_bytes(shapes, "bfloat16", "nf4") == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("family", "tokens"),
+    [("qwen3_vl", None), ("internvl", 256), ("gemma3", 256), ("smolvlm", None)],
+)
+def test_a_familys_parameters_are_nearly_those_of_the_model_that_transformers_builds(
+    family, tokens
+):
+    config = CONFIG_MAPPING[family]()
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    its = parse_shapes(config.to_dict(), family)
+    assert its.num_params == pytest.approx(model.num_parameters(), rel=0.005)
+    if tokens is not None:
+        assert its.image_tokens(*cost.grid(its, 300, 500)) == tokens
+    assert its.exact == (family == "qwen3_vl")
 
 
 @pytest.mark.parametrize("name", NAMES)

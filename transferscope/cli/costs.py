@@ -97,6 +97,11 @@ def costs(
         except DataError as error:
             notes.append(f"{name}: only counts, no FLOPs and no memory: {error}")
             continue
+        if not shapes.exact:
+            notes.append(
+                f"{name}: the costs of {shapes.family} are rough: its layers and image tokens "
+                "are counted as those of a plain model"
+            )
         memory = device.memory
         if device.gpu and memory is not None:  # GPUs that share a base count as one
             memory *= max(1, int(model.gpus))

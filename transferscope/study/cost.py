@@ -112,7 +112,7 @@ def vision_flops(shapes: Shapes, rows: int, columns: int) -> int:
     """One image of this many patches through the vision tower and the merger or projector."""
     vision, patches = shapes.vision, rows * columns
     embedding = 3 * vision.temporal_patch_size * vision.patch_size**2 * vision.hidden_size
-    merged = 2 * shapes.merger_params * (patches // vision.spatial_merge_size**2)
+    merged = 2 * shapes.merger_params * shapes.image_tokens(rows, columns)
     products = 2 * (embedding + vision.layer_params) * patches
     return products + 4 * vision.hidden_size * vision.attention_pairs(patches) + merged
 

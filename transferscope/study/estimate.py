@@ -10,7 +10,6 @@ Out:  a `ModelCost` for each model.
 Draws items, opens no file, needs no torch.
 """
 
-import math
 import re
 import time
 from collections import Counter
@@ -281,7 +280,7 @@ class CostEstimate:
         features = shapes.hidden_size * (1 + len(shapes.vision.deepstack_visual_indexes))
         limit = self.recipe.max_pixels
         grids = [[cost.grid(shapes, *size, limit) for size in one] for one in sizes]
-        tokens = [sum(map(math.prod, one)) // shapes.vision.spatial_merge_size**2 for one in grids]
+        tokens = [sum(shapes.image_tokens(*grid) for grid in one) for one in grids]
         lengths = [
             text_tokens(item.prompt) + around + 2 * len(item.images) + of_images
             for item, of_images in zip(items, tokens, strict=True)

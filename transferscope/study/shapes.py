@@ -1,8 +1,9 @@
 """A model's shapes from `config.json` alone: sizes of its layers, without loading weights.
 
-Any model with a `text_config` and a `vision_config` counts as a Llama-like language model behind a
-tower of transformer layers. Norms, biases and position embeddings are left out: less than 0.5 % of
-a model that is used.
+Any model with a `vision_config` counts as a Llama-like language model behind a tower of transformer
+layers. Norms, biases and position embeddings are left out: less than 0.5 % of a model's weights.
+Families whose layers differ (`exact` is False) are estimates: Qwen3.5 has 9 % more weights, LFM2-VL
+26 % fewer, and those that cut an image into tiles have more image tokens.
 
 In:   a configuration as JSON, from a folder or the Hub.
 Out:  a `Shapes`.
@@ -13,7 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationError
 
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import load_json, read_text
@@ -21,8 +22,13 @@ from transferscope.tasks.untrusted import load_json, read_text
 CONFIG = "config.json"
 PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 
+_MERGES = ("spatial_merge_size", "scale_factor", "downsample_factor")
+"""Where families say how many patches along an edge become one token."""
+
 Count = Annotated[int, Field(gt=0, le=1 << 30)]
 Layers = Annotated[int, Field(gt=0, le=10_000)]
+Side = Annotated[Count, BeforeValidator(lambda side: side[0] if isinstance(side, list) else side)]
+"""An edge in pixels; InternVL gives two equal ones."""
 
 
 class VisionShapes(BaseModel, strict=True, frozen=True):
@@ -33,7 +39,7 @@ class VisionShapes(BaseModel, strict=True, frozen=True):
     hidden_size: Count = Field(validation_alias=AliasChoices("embed_dim", "hidden_size"))
     intermediate_size: Count | None = None
     mlp_ratio: Annotated[float, Field(gt=0, le=100)] = 4.0
-    patch_size: Count
+    patch_size: Side
     """Pixels along an edge."""
     spatial_merge_size: Count = 1
     """Patches along the edge of an image token."""
@@ -45,7 +51,7 @@ class VisionShapes(BaseModel, strict=True, frozen=True):
     """Layers without windows, in Qwen2.5-VL."""
     deepstack_visual_indexes: list[int] = []
     """Layers whose features are used in addition to the last layer's."""
-    image_size: Count | None = None
+    image_size: Side | None = None
     """Pixels along the edge of every image; None: an image keeps its size."""
 
     @property
@@ -78,9 +84,20 @@ class Shapes(BaseModel, strict=True, frozen=True):
     tied: bool
     """Whether the head shares the embedding's weights."""
     vision: VisionShapes = Field(validation_alias="vision_config")
+    tokens_per_image: Count | None = None
+    """None: one for each merged group of patches."""
     min_pixels: Count = 56 * 56
     """Smallest image after the processor; `max_pixels` the largest."""
     max_pixels: Count = 16384 * 28 * 28
+
+    @property
+    def exact(self) -> bool:
+        """Whether the family is built as counted."""
+        return self.family in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+
+    def image_tokens(self, rows: int, columns: int) -> int:
+        """Tokens of an image with this many patches."""
+        return self.tokens_per_image or rows * columns // self.vision.spatial_merge_size**2
 
     @property
     def head_dim(self) -> int:
@@ -195,7 +212,12 @@ def parse_shapes(config: Mapping[str, Any], where: str) -> Shapes:
     family = str(config.get("model_type", "unknown"))
     known = {"min_pixels": 1 << 16, "max_pixels": 1 << 24} if family == "qwen3_vl" else {}
     known |= {key: config[key] for key in ("min_pixels", "max_pixels") if key in config}
-    known |= {"family": family, "vision_config": config["vision_config"]}
+    merge = next((config[name] for name in _MERGES if config.get(name)), 1)
+    vision = {"spatial_merge_size": merge, **config["vision_config"]}
+    if "depth" in vision:  # as in Qwen's towers, an image keeps its size
+        vision.pop("image_size", None)
+    tokens = config.get("image_seq_length") or config.get("mm_tokens_per_image")
+    known |= {"family": family, "vision_config": vision, "tokens_per_image": tokens}
     tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
     try:
         return Shapes.model_validate({**text, **known, "tied": tied})
