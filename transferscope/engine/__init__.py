@@ -1,103 +1,47 @@
-"""What trains and scores: base models, LoRA fleets, vision features.
+"""What trains and scores: base models, LoRA fleets, vision features. This module needs no torch.
 
-    base_model      load a base; `processors`, `devices`, `families` help
-    forward_paths   items as token rows, and which path runs a base: `qwen_path`, `glimpse`,
-                    or `reference_path`, which runs any model
-    linears, lora   the adapted layers, and many adapters beside each of them
-    train, score    many adapters over one base
-    adapter         PEFT files; `checkpoint` for finetuned models in full
-    bases           the models of a study; `memory` and `profiling` measure
-    records         what execution passes in and gets back
-
-`Engine` is the seam between this package and `execution`. This module needs no torch.
+base_model      load a base; `processors`, `devices`, `families` help
+forward_paths   items as token rows, and which path runs a base: `qwen_path`, `glimpse`,
+                or `reference_path`, which runs any model
+linears, lora   the adapted layers, and many adapters beside each of them
+train, score    many adapters over one base
+adapter         PEFT files; `checkpoint` for finetuned models in full
+bases           the models of a study; `memory` and `profiling` measure
+records         what execution passes in and gets back
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
-from transferscope.engine.records import (
-    CacheLimits,
-    Precision,
-    Prediction,
-    Progress,
-    Quantization,
-    Scoring,
-    TrainingJob,
-)
+from transferscope.engine.records import Prediction
 from transferscope.errors import MissingExtra
 from transferscope.study import FullRecipe
-from transferscope.tasks import Item
 
 if TYPE_CHECKING:
     from transferscope.engine.adapter import Adapter
     from transferscope.engine.base_model import Base
 
 
-class Engine(Protocol):
-    """What execution needs from what trains and scores; `load_engine` returns the real one."""
+@dataclass(frozen=True)
+class Engine:
+    """The functions that execution calls; `load_engine` returns those that use torch."""
 
-    def load_base(
-        self,
-        where: str | Path,
-        *,
-        name: str = "",
-        precision: Precision = "float32",
-        quantization: Quantization | None = None,
-        gpus: int = 1,
-        trust_remote_code: bool = False,
-        max_pixels: int | None = None,
-        cache_limits: CacheLimits = ...,
-        thinking: bool = False,
-    ) -> "Base":
-        """A base from disk or from the Hub; see `base_model.load_base`."""
-        ...
-
-    def check_training(self, base: "Base", recipe: FullRecipe) -> str:
-        """Refuse a base that a recipe cannot train; returns which layers are adapted."""
-        ...
-
-    def train_fleet(
-        self,
-        base: "Base",
-        jobs: Sequence[TrainingJob],
-        recipe: FullRecipe,
-        *,
-        rows: int | None = None,
-        progress: Progress | None = None,
-    ) -> "list[Adapter]":
-        """An adapter for each job; see `train.train_fleet`."""
-        ...
-
-    def score_fleet(
-        self,
-        base: "Base",
-        adapters: "Sequence[Adapter | None]",
-        items: Sequence[Item],
-        *,
-        scoring: Scoring = "letters",
-        reply_tokens: int | None = None,
-        batch_size: int = 64,
-        progress: Progress | None = None,
-    ) -> list[list[Prediction]]:
-        """Each adapter's answers, None for the base itself; see `score.score_fleet`."""
-        ...
-
-    def save_adapter(self, adapter: "Adapter", folder: Path) -> Path:
-        """Write an adapter in PEFT's format."""
-        ...
-
-    def load_adapter(self, base: "Base", folder: Path) -> "Adapter":
-        """Read an adapter in PEFT's format."""
-        ...
-
-    def check_checkpoint(self, base: "Base", folder: Path) -> None:
-        """Refuse a finetuned model of another base, without reading weights."""
-        ...
-
-    def load_checkpoint(self, base: "Base", folder: Path) -> "Base":
-        """A finetuned model with the processor of its base."""
-        ...
+    load_base: Callable[..., "Base"]
+    """A base from disk or from the Hub; see `base_model.load_base`."""
+    check_training: Callable[["Base", FullRecipe], str]
+    """Refuse a base that a recipe cannot train; returns which layers are adapted."""
+    train_fleet: Callable[..., "list[Adapter]"]
+    """An adapter for each job; see `train.train_fleet`."""
+    score_fleet: Callable[..., list[list[Prediction]]]
+    """Each adapter's answers, None for the base itself; see `score.score_fleet`."""
+    save_adapter: Callable[["Adapter", Path], Path]
+    load_adapter: Callable[["Base", Path], "Adapter"]
+    check_checkpoint: Callable[["Base", Path], None]
+    """Refuse a finetuned model of another base, without reading weights."""
+    load_checkpoint: Callable[["Base", Path], "Base"]
+    """A finetuned model with the processor of its base."""
 
 
 def load_engine() -> Engine:
@@ -110,7 +54,11 @@ def load_engine() -> Engine:
         import torch  # noqa: F401 - before transformers, which warns if torch is missing
         from transformers.utils import logging
 
-        from transferscope.engine import torch_engine
+        from transferscope.engine.adapter import load_adapter, save_adapter
+        from transferscope.engine.base_model import load_base
+        from transferscope.engine.checkpoint import check_checkpoint, load_checkpoint
+        from transferscope.engine.score import score_fleet
+        from transferscope.engine.train import check_training, train_fleet
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("transferscope"):
             raise
@@ -119,4 +67,13 @@ def load_engine() -> Engine:
         ) from None
     logging.set_verbosity_error()  # transformers' bars and warnings would break up our progress
     logging.disable_progress_bar()
-    return cast(Engine, torch_engine)
+    return Engine(
+        load_base=load_base,
+        check_training=check_training,
+        train_fleet=train_fleet,
+        score_fleet=score_fleet,
+        save_adapter=save_adapter,
+        load_adapter=load_adapter,
+        check_checkpoint=check_checkpoint,
+        load_checkpoint=load_checkpoint,
+    )
