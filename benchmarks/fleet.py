@@ -38,7 +38,7 @@ from torch import Tensor
 
 from transferscope.engine import train
 from transferscope.engine.adapter import Adapter
-from transferscope.engine.base_model import keep_layout, load_base, make_base
+from transferscope.engine.base_model import Base, keep_layout, load_base
 from transferscope.engine.devices import spread_layers
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.glimpse import prompt_layout as layout
@@ -112,7 +112,7 @@ def ours_look(bench: Bench, items: Sequence[Item]) -> float:
     path: Any = forward_path(bench.base, items)
     rows = path.encode(items)
     begun = now(bench)
-    path.vision_cache.features([picture for row in rows for picture in row.images])
+    path.vision_cache.features([picture for row in rows for picture in row.item.images])
     return now(bench) - begun
 
 
@@ -181,7 +181,7 @@ def shaped(name: str, tiny: bool, quantization: str | None = None, gpus: int = 1
     model = random_model(configuration(name, tiny), quantization, gpus)
     words = load_processor(folder("glimpse-s"))
     words.image_processor.size = {"shortest_edge": 28 * 28, "longest_edge": side * side}
-    base = make_base(model, words, name=name, weights_hash="random")
+    base = Base(name, model, words, "random")
     items = made_items(9 * count, side, words.tokenizer)
     jobs = [
         TrainingJob(str(index), 0, items[index * count :][:count], index, 2, 3)

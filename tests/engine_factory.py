@@ -1,5 +1,6 @@
 """Tiny random bases of every family and items for them: what tests of the lab share."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from tools.glimpse_bases import tokenizer
 from tools.glimpse_bases.architecture import build
 from tools.glimpse_bases.processor import processor as small_processor
-from transferscope.engine.base_model import Base, make_base
+from transferscope.engine.base_model import Base
 from transferscope.engine.families import FAMILIES, GLIMPSE
 from transferscope.engine.glimpse import prompt_layout as layout
 from transferscope.study import Recipe
@@ -94,9 +95,18 @@ def same(one: Any, other: Any) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+def base_of(model: Any, processor: Any, name: str) -> Base:
+    """A base from a model in memory, with SHA-256 over its weights."""
+    content = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        content.update(key.encode())
+        content.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return Base(name, model, processor, content.hexdigest())
+
+
 def small_base(dtype: torch.dtype = torch.float32, seed: int = 1) -> Base:
     """An embedded base with random weights."""
-    return make_base(build("s", seed=seed).to(dtype), small_processor(), name="small")
+    return base_of(build("s", seed=seed).to(dtype), small_processor(), "small")
 
 
 def family_base(family: str, dtype: torch.dtype = torch.float32) -> Base:
@@ -111,7 +121,7 @@ def family_base(family: str, dtype: torch.dtype = torch.float32) -> Base:
         for weight in model.parameters():  # fresh weights are too small to tell paths apart
             if weight.dim() > 1:
                 weight.data.normal_(std=0.15)
-    return make_base(model.to(dtype), processor, name=family)
+    return base_of(model.to(dtype), processor, family)
 
 
 def _qwen2(hf: Any) -> tuple[Any, Any]:

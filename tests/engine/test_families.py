@@ -35,7 +35,6 @@ from transferscope.engine.qwen_path import QwenPath
 from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
-from transferscope.engine.vision_cache import keyed
 from transferscope.errors import DataError, MissingExtra, StudyError
 from transferscope.store import logged, prediction_files
 from transferscope.study import Study
@@ -406,7 +405,7 @@ def trained(base: Base, count: int, **recipe: Any) -> list[Any]:
 def test_a_picture_is_seen_alike_whatever_is_seen_with_it(family, loaded):
     """To the last bit: a run that goes on after a kill asks for others of the pictures."""
     items, base = factory.items(24, None, size=None), loaded(family)
-    pictures = [keyed(picture) for item in items for picture in item.images]
+    pictures = [picture for item in items for picture in item.images]
     together = QwenPath(base).vision_cache.features(pictures)
     apart = [its for one in pictures for its in QwenPath(base).vision_cache.features([one])]
     assert all(torch.equal(one, its) for one, its in zip(together, apart, strict=True))
@@ -544,7 +543,7 @@ def test_a_reply_never_says_a_picture(loaded):
 
 
 def rows_of(items):
-    return [Row(item, (), ()) for item in items]
+    return [Row(item, ()) for item in items]
 
 
 # The paper's studies.

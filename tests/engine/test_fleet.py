@@ -54,7 +54,7 @@ def random_adapter(base, seed: int, rank: int = 4, names=None) -> Adapter:
         tensors[f"{key}B.weight"] = 0.1 * torch.randn(rows, rank, generator=draw)
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "lora_dropout": 0.0}
     config |= {"target_modules": list(linears), "task_type": None, "bias": "none"}
-    return Adapter(f"task{seed}", seed, config, tensors)
+    return Adapter(config, tensors)
 
 
 # Training.
@@ -201,8 +201,8 @@ def test_every_step_and_part_of_a_batch_has_its_own_dropout(monkeypatch):
 
 def test_factors_are_trained_in_float32_whatever_the_base_is_in():
     base, recipe = factory.small_base(torch.bfloat16), factory.recipe()
-    names = list(target_linears(base.model, recipe.targets))
-    stack = train._start(base, [job(0, factory.items(1))], recipe, names)
+    linears = target_linears(base.model, recipe.targets)
+    stack = train._start(base, [job(0, factory.items(1))], recipe, linears)
     assert {its.dtype for its in (*stack.values, *stack.gradients)} == {torch.float32}
     assert stack.scaling == recipe.alpha / recipe.rank
 
@@ -263,7 +263,6 @@ def test_an_adapter_is_the_same_to_the_last_bit_whatever_else_is_trained(small):
     recipe = factory.recipe(epochs=1)
     for its, ours in zip(jobs, train_fleet(small, jobs, recipe), strict=True):
         (alone,) = train_fleet(small, [its], recipe)
-        assert (ours.source, ours.seed) == (its.source, its.seed)
         assert factory.same(ours, alone)
 
 
@@ -378,8 +377,7 @@ def test_peft_and_the_fleet_read_each_others_adapters(family, tmp_path):
         if "lora_B" in name:
             weight.data.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
     made.save_pretrained(tmp_path / "theirs" / "4")
-    adapter = load_adapter(base, tmp_path / "theirs" / "4", source="theirs", seed=4)
-    assert (adapter.source, adapter.seed) == ("theirs", 4)
+    adapter = load_adapter(base, tmp_path / "theirs" / "4")
     assert compare(base, adapter, made.eval(), items) > 0.01
     save_adapter(adapter, tmp_path / "ours")
     back = PeftModel.from_pretrained(copy.deepcopy(base.model), tmp_path / "ours").eval()
@@ -535,7 +533,7 @@ def test_an_adapter_of_the_vision_tower_is_refused(small, tmp_path):
 def test_names_of_older_transformers_are_understood(small, tmp_path):
     adapter = random_adapter(small, 0)
     older = {key.replace(".language_model.", "."): its for key, its in adapter.tensors.items()}
-    folder = save_adapter(Adapter("a", 0, adapter.config, older), tmp_path / "a")
+    folder = save_adapter(Adapter(adapter.config, older), tmp_path / "a")
     assert load_adapter(small, folder).tensors.keys() == adapter.tensors.keys()
 
 
@@ -548,7 +546,7 @@ def test_an_alpha_by_the_name_of_older_transformers_is_that_layers(small, tmp_pa
         "alpha_pattern": {name.replace(".language_model", ""): 3 * adapter.config["lora_alpha"]}
     }
     older = {key.replace(".language_model.", "."): its for key, its in adapter.tensors.items()}
-    folder = save_adapter(Adapter("a", 0, older_config, older), tmp_path / "a")
+    folder = save_adapter(Adapter(older_config, older), tmp_path / "a")
     (plain, todays, read) = (
         stacked(small, [one]).factors
         for one in (adapter, replace(adapter, config=config), load_adapter(small, folder))
@@ -655,7 +653,7 @@ def test_stacked_adapters_of_different_ranks_do_what_each_does_alone(small):
 
 def test_a_layer_may_get_its_rows_flattened():
     model = torch.nn.Sequential(torch.nn.Linear(6, 5)).double()
-    stack = Stack({"0": (5, 6)}, 2, 3, 0.5, dtype=torch.float64, devices={"0": torch.device("cpu")})
+    stack = Stack({"0": model[0]}, 2, 3, 0.5, torch.float64)
     stack.values[0].normal_(generator=torch.Generator().manual_seed(0))
     x = torch.randn(4, 7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     (a, b), linear = stack.factors["0"], model[0]
@@ -669,9 +667,8 @@ def test_a_layer_may_get_its_rows_flattened():
 
 
 def test_fresh_factors_start_as_peft_does():
-    sizes = {"a": (8, 100), "b": (3, 25)}
-    devices = dict.fromkeys(sizes, torch.device("cpu"))
-    stack = Stack(sizes, 2, 4, 2.0, dtype=torch.float32, devices=devices)
+    linears = {"a": torch.nn.Linear(100, 8), "b": torch.nn.Linear(25, 3)}
+    stack = Stack(linears, 2, 4, 2.0, torch.float32)
     stack.initialize([5, 6])
     a, b = stack.factors["a"]
     assert a.shape == (2, 4, 100)

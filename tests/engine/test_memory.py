@@ -96,7 +96,7 @@ def test_jobs_of_similar_length_share_forwards_and_longer_training_comes_first(m
     monkeypatch.setattr(train, "memory_plan", room)
     recipe = factory.recipe(epochs=1)
     path = train.forward_path(base, jobs[0].items)
-    groups = list(train._groups(base, path, jobs, recipe, 2))
+    groups = train._groups(base, path, jobs, recipe, 2)
     assert [sorted(group.indices) for group in groups] == [[2], [1, 4], [0, 3]]
     assert {group.memory for group in groups} == {
         MemoryPlan(2, 3, False)
@@ -112,9 +112,7 @@ def test_weights_are_folded_where_they_are_small_of_one_type_and_on_a_cpu(monkey
     sizes = {name: tuple(linear.weight.shape) for name, linear in linears.items()}
 
     def stack(base, size=1):
-        devices = dict.fromkeys(sizes, torch.device("cpu"))
-        dtype = torch.promote_types(base.dtype, torch.float32)
-        return Stack(sizes, size, 2, 1.0, dtype=dtype, devices=devices)
+        return Stack(linears, size, 2, 1.0, torch.promote_types(base.dtype, torch.float32))
 
     most = sum(4 * rows * columns for rows, columns in sizes.values())
     monkeypatch.setattr(memory, "FOLDED_BYTES", 2 * most)

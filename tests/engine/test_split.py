@@ -1,6 +1,7 @@
 """A base whose layers lie on several devices: the numbers of one that lies on a single device."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import engine_factory as factory
 import pytest
@@ -32,14 +33,26 @@ def halves(family: str, other: torch.device):
     return base
 
 
+def on_devices(linears, devices):
+    """Stand-ins for linear layers whose weights are on other devices."""
+    return {
+        name: SimpleNamespace(
+            in_features=linear.in_features,
+            out_features=linear.out_features,
+            weight=SimpleNamespace(device=devices[name]),
+        )
+        for name, linear in linears.items()
+    }
+
+
 @pytest.mark.parametrize("family", [*FAST_FAMILIES, "llava"])
 def test_a_base_on_two_devices_trains_and_answers_as_on_one(family, monkeypatch):
     """Its factors and their moments are kept in two parts: `cpu` and `cpu:0` differ by name."""
     monkeypatch.setattr(train, "memory_plan", lambda *_: MemoryPlan(2, 1, False))
 
-    def parted(shapes, *given, devices, **named):
-        parts.append({name: (CPU, OTHER)[index % 2] for index, name in enumerate(devices)})
-        return Stack(shapes, *given, devices=parts[-1], **named)
+    def parted(linears, *given):
+        parts.append({name: (CPU, OTHER)[index % 2] for index, name in enumerate(linears)})
+        return Stack(on_devices(linears, parts[-1]), *given)
 
     parts = []
     jobs = [job(seed, factory.items(4, 1, seed=seed, size=(56, 56))) for seed in (0, 1)]
@@ -94,9 +107,9 @@ def test_no_sum_is_over_two_devices(family, checkpointing, monkeypatch):
 
 
 def test_factors_lie_beside_their_layers_and_norms_are_over_all_of_them():
-    sizes = {"a": (8, 10), "b": (3, 5), "c": (4, 6)}
+    linears = {"a": torch.nn.Linear(10, 8), "b": torch.nn.Linear(5, 3), "c": torch.nn.Linear(6, 4)}
     devices = {"a": CPU, "b": META, "c": CPU}
-    stack = Stack(sizes, 2, 4, 2.0, dtype=torch.float64, devices=devices)
+    stack = Stack(on_devices(linears, devices), 2, 4, 2.0, torch.float64)
     assert [its.shape for its in stack.values] == [(2, 4 * (18 + 10)), (2, 4 * 8)]
     for name, (a, b) in stack.factors.items():
         assert a.device == b.device == devices[name]

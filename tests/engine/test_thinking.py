@@ -110,7 +110,7 @@ def test_what_is_thought_is_no_part_of_a_reply(thinking, folder):
             made[:, -1, tokens[min(len(rows[0].answer_ids), len(tokens) - 1)]] = 1
             return made
 
-    rows = [Row(item, (), ()) for item in items]
+    rows = [Row(item, ()) for item in items]
     assert [its.strip() for its in score.replies(base, Path(), rows, most=40)] == ["(B)", "(B)"]
     if thinking:  # which goes on too long
         assert score.replies(base, Path(), rows, most=6) == ["", ""]

@@ -11,7 +11,7 @@ from torch import nn
 
 from transferscope.engine.qwen_vision import ImagePreparer, pad_gated_mlp, speed_up_tower
 from transferscope.engine.records import CacheLimits
-from transferscope.engine.vision_cache import VisionCache, keyed
+from transferscope.engine.vision_cache import VisionCache
 from transferscope.tasks import ArrayImage
 
 torch.set_num_threads(1)
@@ -74,7 +74,7 @@ def test_units_that_tensor_cores_do_not_take_are_filled_up_and_others_are_not():
 
 def test_pictures_are_looked_at_in_parts_of_a_size_and_prepared_meanwhile():
     last, parts = threading.Event(), []
-    some = [keyed(its) for its in pictures((2, 2), (1, 3), (5, 2), (1, 1), (1, 2))]
+    some = pictures((2, 2), (1, 3), (5, 2), (1, 1), (1, 2))
 
     def prepare(picture):
         area = picture.pixels()[..., 0].size
@@ -88,9 +88,8 @@ def test_pictures_are_looked_at_in_parts_of_a_size_and_prepared_meanwhile():
         return [torch.full((1, 1), float(area)) for area in areas]
 
     cache = VisionCache(
-        look, 8, CacheLimits(), size=lambda one: one.shape[0] * one.shape[1], prepare=prepare
+        look, 8, CacheLimits(), size=lambda one: one.pixels()[..., 0].size, prepare=prepare
     )
     said = cache.features([*some, some[0]])
     assert [int(its) for its in said] == [4, 3, 10, 1, 2, 4]
     assert parts == [[4, 3], [10], [1, 2]]
-    assert cache.encoded == 5

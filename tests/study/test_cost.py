@@ -138,8 +138,8 @@ def test_a_picture_becomes_the_grid_that_the_processor_makes_of_it(family, most,
     its = read_shapes(tmp_path)
     items = factory.items(8, 2, seed=5, size=None)
     for row in forward_path(base, items, "qwen2_5_vl").encode(items):
-        for picture, (_, rows, columns) in zip(row.images, row.grids, strict=True):
-            assert cost.grid(its, *picture.shape[:2]) == (rows, columns)
+        for picture, (_, rows, columns) in zip(row.item.images, row.grids, strict=True):
+            assert cost.grid(its, *picture.pixels().shape[:2]) == (rows, columns)
 
 
 # FLOPs.
@@ -180,7 +180,7 @@ def test_scoring_costs_what_a_counter_of_products_counts(family):
     base = factory.family_base(family)
     its, (item,) = shapes_of(base), factory.items(1, 2)
     (row,) = forward_path(base, [item]).encode([item])
-    grids = [cost.grid(its, *picture.shape[:2]) for picture in row.images]
+    grids = [cost.grid(its, *picture.pixels().shape[:2]) for picture in item.images]
     vision = sum(cost.vision_flops(its, *grid) for grid in grids)
     whole = counted(lambda: score_fleet(base, [None], [item]))
     language = counted(lambda: score_fleet(base, [None], [item]))  # the features are kept

@@ -1,14 +1,10 @@
-"""An adapter: the LoRA weights of one source and seed, in PEFT's file format.
-
-In:   factors from training, or a folder written by PEFT or by us.
-Out:  a folder that `PeftModel.from_pretrained` loads with the same outputs.
-"""
+"""An adapter in PEFT's file format, which `PeftModel.from_pretrained` loads with equal outputs."""
 
 import json
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +17,9 @@ from transferscope.engine.devices import to_device
 from transferscope.engine.linears import language_linears
 from transferscope.engine.lora import Stack
 from transferscope.engine.loss_curve import LossCurve
-from transferscope.engine.records import TrainingJob
 from transferscope.errors import DataError
 from transferscope.study import Recipe
+from transferscope.tasks.untrusted import load_json, read_text
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -49,8 +45,6 @@ _ENDLESS = re.compile(r"\)[*+?{]|(?:[(*+?{][^(*+?{]*){5}")
 class Adapter:
     """The LoRA weights of one source and seed."""
 
-    source: str
-    seed: int
     config: dict[str, Any]
     """As in `adapter_config.json`."""
     tensors: dict[str, Tensor] = field(repr=False)
@@ -62,16 +56,13 @@ class Adapter:
     """The course of training; empty for an adapter from a folder."""
 
 
-def adapter_of(
-    stack: Stack, index: int, job: TrainingJob, config: dict[str, Any], base: Base
-) -> Adapter:
-    """A copy of one adapter of a stack, for the job's source and seed."""
-    tensors = {}
-    for name, factors in stack.factors.items():
-        for letter, factor in zip("AB", factors, strict=True):
-            key = f"base_model.model.{name}.lora_{letter}.weight"
-            tensors[key] = factor.detach()[index].to("cpu", copy=True)
-    return Adapter(job.source, job.seed, config, tensors, base.quantization)
+def peft_tensors(stack: Stack, index: int) -> dict[str, Tensor]:
+    """The weights of one adapter of a stack by PEFT's keys, copied to the CPU."""
+    return {
+        f"base_model.model.{name}.lora_{letter}.weight": factor.detach()[index].to("cpu", copy=True)
+        for name, factors in stack.factors.items()
+        for letter, factor in zip("AB", factors, strict=True)
+    }
 
 
 def peft_config(base: Base, recipe: Recipe, names: Sequence[str]) -> dict[str, Any]:
@@ -107,7 +98,6 @@ def save_adapter(adapter: Adapter, folder: Path) -> Path:
     """
     from safetensors.torch import save
 
-    folder = Path(folder)
     if adapter.curve.failed:
         raise DataError(f"{folder}: not written: the adapter {adapter.curve.failed}")
     mark = uuid.uuid4().hex
@@ -133,24 +123,16 @@ def save_adapter(adapter: Adapter, folder: Path) -> Path:
     return folder
 
 
-def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -> Adapter:
+def load_adapter(base: Base, folder: Path) -> Adapter:
     """Read an adapter written by us or by PEFT.
-
-    Args:
-        source: by default the name of the parent folder, as in `SOURCE/SEED`.
 
     Raises:
         DataError: files are missing or damaged, the adapter is of an unsupported kind, or it
             belongs to another base.
     """
-    folder = Path(folder)
     config, path = _read_config(folder / CONFIG), folder / WEIGHTS
-    tensors = _read_tensors(path)
-    current = _current_keys(base, tensors)
-    config = _with_current_names(config, current)
-    tensors = {current[key]: tensor for key, tensor in tensors.items()}
     linears = language_linears(base.model)
-    shapes = {name: (one.out_features, one.in_features) for name, one in linears.items()}
+    config, tensors = _with_current_names(config, _read_tensors(path), next(iter(linears), ""))
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         found = _KEY.fullmatch(key)
@@ -163,13 +145,13 @@ def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -
         pairs.setdefault(found[1], {})[found[2]] = tensor
     if not pairs:
         raise DataError(f"{path}: no lora_A and lora_B weights")
-    for name, pair in sorted(pairs.items(), key=lambda one: [*shapes, one[0]].index(one[0])):
-        if name not in shapes:
+    for name, pair in sorted(pairs.items(), key=lambda one: [*linears, one[0]].index(one[0])):
+        if name not in linears:
             raise DataError(
                 f"{folder}: changes {name!r}, which is not a linear layer of {base.name}'s "
                 "language model; merge the adapter into a checkpoint and give its folder"
             )
-        rows, columns = shapes[name]
+        rows, columns = linears[name].out_features, linears[name].in_features
         sizes = {letter: tuple(factor.shape) for letter, factor in sorted(pair.items())}
         if [len(size) for size in sizes.values()] != [2, 2] or 0 in sizes["A"]:
             raise DataError(f"{folder}: {name}: must be two matrices, A and B, got {sizes}")
@@ -180,7 +162,7 @@ def load_adapter(base: Base, folder: Path, *, source: str = "", seed: int = 0) -
                 f"{folder}: of another base than {base.name}: {name} is {rows} x {columns}, "
                 f"got factors {sizes}"
             )
-    return Adapter(source or folder.resolve().parent.name, seed, config, tensors)
+    return Adapter(config, tensors)
 
 
 def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:
@@ -188,14 +170,12 @@ def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:
 
     Smaller ranks and missing layers are padded with zeros, which changes no output.
     """
-    linears = language_linears(base.model)
-    layers = [{_KEY.fullmatch(key)[1]: key for key in one.tensors} for one in adapters]  # pyright: ignore[reportOptionalSubscript]
-    names = [name for name in linears if any(name in own for own in layers)]
+    layers = [{m[1] for m in map(_KEY.fullmatch, one.tensors) if m} for one in adapters]
+    adapted = set().union(*layers)
+    linears = {n: one for n, one in language_linears(base.model).items() if n in adapted}
     rank = max((min(one.shape) for a in adapters for one in a.tensors.values()), default=1)
-    shapes = {name: (linears[name].out_features, linears[name].in_features) for name in names}
     dtype = torch.promote_types(base.dtype, torch.float32)
-    devices = {name: linears[name].weight.device for name in names}
-    stack = Stack(shapes, len(adapters), rank, 1.0, dtype=dtype, devices=devices)
+    stack = Stack(linears, len(adapters), rank, 1.0, dtype)
     for index, one in enumerate(adapters):
         for name in layers[index]:
             a = one.tensors[f"base_model.model.{name}.lora_A.weight"]
@@ -218,11 +198,10 @@ def _alpha(config: dict[str, Any], name: str) -> float:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    text = read_text(path, missing="cannot be read: No such file or directory")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+        config = load_json(text)
+    except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}") from None
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise DataError(f"{path}: not a LoRA adapter; peft_type must be 'LORA'")
@@ -271,22 +250,20 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path}: numbers of type {error.args[0]} are not supported") from None
 
 
-def _current_keys(base: Base, keys: Iterable[str]) -> dict[str, str]:
-    """Keys with current module names: older transformers had no `language_model` in them."""
-    start = next(iter(language_linears(base.model)), "").split("layers.")[0]
+def _with_current_names(
+    config: dict[str, Any], tensors: Mapping[str, Tensor], first: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """An adapter under names like that of the `first` layer: older ones lack `language_model`."""
+    start = "base_model.model." + first.split("layers.")[0]
     older = ("base_model.model.model", "base_model.model.language_model.model")
-    current = {}
-    for key in keys:
+    current: dict[str, Tensor] = {}
+    alphas = {}
+    for key, tensor in tensors.items():
         head, middle, tail = key.partition(".layers.")
-        old = middle and head in older
-        current[key] = f"base_model.model.{start}layers.{tail}" if old else key
-    return current
-
-
-def _with_current_names(config: dict[str, Any], current: Mapping[str, str]) -> dict[str, Any]:
-    """A configuration whose `alpha_pattern`, written for old names, matches the current ones."""
-    if all(key == new for key, new in current.items()):
-        return config
-    pairs = [(_KEY.fullmatch(key), _KEY.fullmatch(new)) for key, new in current.items()]
-    alphas = {re.escape(new[1]): _alpha(config, key[1]) for key, new in pairs if key and new}
-    return config | {"alpha_pattern": alphas}
+        new = f"{start}layers.{tail}" if middle and head in older else key
+        current[new] = tensor
+        if (was := _KEY.fullmatch(key)) and (found := _KEY.fullmatch(new)):
+            alphas[re.escape(found[1])] = _alpha(config, was[1])
+    if current.keys() != tensors.keys():
+        config = config | {"alpha_pattern": alphas}
+    return config, current

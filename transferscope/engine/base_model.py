@@ -1,13 +1,9 @@
 """Load a base: a vision-language model, frozen, with its processor.
 
-In:   the name of an embedded base, a local folder, or a Hub id.
-Out:  a `Base`, which the rest of the engine takes.
-
-Weights are read from safetensors only; code in a model's repository runs only on request.
-
-A base can be quantized to bitsandbytes' NF4, as QLoRA stores it: the weights of the language
-model's linear layers, with doubly quantized constants. Everything else (vision tower, embedding,
-head, norms) keeps the base's precision, so vision features do not change.
+Weights are read from safetensors only; code in a model's repository runs only on request. A base
+can be quantized to bitsandbytes' NF4, as QLoRA stores it: the weights of the language model's
+linear layers, with doubly quantized constants. Everything else (vision tower, embedding, head,
+norms) keeps the base's precision, so vision features do not change.
 """
 
 import hashlib
@@ -21,18 +17,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from transferscope.engine import processors
 from transferscope.engine.devices import fix_matmul_order, spread_layers
 from transferscope.engine.families import family_of
 from transferscope.engine.glimpse.shipped import folder as embedded_folder
 from transferscope.engine.linears import language_linears
-from transferscope.engine.processors import (
-    first_line,
-    limit_pixels,
-    load_processor,
-    open_block,
-    prompt_end,
-    set_thinking,
-)
+from transferscope.engine.processors import first_line
 from transferscope.engine.records import CacheLimits, Precision, Quantization
 from transferscope.errors import DataError, MissingExtra, StudyError
 
@@ -46,14 +36,16 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """A vision-language model before finetuning; none of its weights requires gradients."""
+    """A vision-language model before finetuning.
+
+    Model and processor are changed: evaluation mode, no gradients, images of `max_pixels`.
+    """
 
     name: str
     """The model's name in a study."""
     model: Any
-    """The transformers model, in evaluation mode."""
     processor: Any
-    """The processor, with a chat template."""
+    """With a chat template."""
     weights_hash: str
     """SHA-256 over all files that answers depend on; see `hash_folder`."""
     max_pixels: int | None = None
@@ -64,6 +56,11 @@ class Base:
     """Whether the model may think before it answers, if its chat template has a switch."""
     paths: dict[str, Any] = field(default_factory=dict, repr=False)
     """The forward paths in use, by family name, with the vision features that they computed."""
+
+    def __post_init__(self) -> None:
+        self.model.requires_grad_(False).eval()
+        if self.max_pixels is not None:
+            processors.limit_pixels(self.model.config, self.processor, self.max_pixels)
 
     def cache_name(self, path: str) -> str:
         """A folder name for a forward path's vision features: everything that they depend on."""
@@ -100,7 +97,6 @@ def load_base(
     name: str = "",
     precision: Precision = "float32",
     quantization: Quantization | None = None,
-    device: str | None = None,
     gpus: int = 1,
     trust_remote_code: bool = False,
     max_pixels: int | None = None,
@@ -111,12 +107,9 @@ def load_base(
 
     Args:
         where: the name of an embedded base, a folder, or a Hub id such as `Qwen/Qwen2.5-VL-3B`.
-        name: the base's name; by default the last part of `where`.
+        name: by default the last part of `where`.
         quantization: how to store the language model's linear layers; None: in `precision`.
-        device: by default the GPU if there is one.
         gpus: number of GPUs to spread the layers over, if there are any.
-        max_pixels: most pixels of an image after resizing; by default the processor's limit.
-        thinking: whether the model may think before it answers, if its template has a switch.
 
     Raises:
         StudyError: there is no such base, fewer GPUs than `gpus`, or too little memory on them.
@@ -128,14 +121,14 @@ def load_base(
         raise MissingExtra(
             "quantization needs bitsandbytes; install the extra: pip install 'transferscope[quant]'"
         )
-    folder = _folder(where, trust_remote_code)
+    folder, devices = _folder(where, trust_remote_code), [torch.device("cpu")]
+    if torch.cuda.is_available():
+        if gpus > torch.cuda.device_count():
+            raise StudyError(f"gpus: must be at most {torch.cuda.device_count()}, got {gpus}")
+        devices = [torch.device("cuda", index) for index in range(gpus)]
     try:
         model, _ = load_model(
-            folder,
-            getattr(torch, precision),
-            _devices(device, gpus),
-            quantization=quantization,
-            trust_remote_code=trust_remote_code,
+            folder, getattr(torch, precision), devices, quantization, trust_remote_code
         )
     except torch.OutOfMemoryError:
         raise StudyError(
@@ -143,83 +136,25 @@ def load_base(
         ) from None
     # Once a large block was freed, glibc reuses activations' memory instead of returning it.
     bytes(31 << 20)
-    processor = load_processor(folder, trust_remote_code)
-    switched = set_thinking(processor, thinking, family_of(model.config).thinking_switches)
-    return make_base(
-        model,
-        processor,
-        name=name or Path(where).name,
-        weights_hash=hash_folder(folder, switched),
-        max_pixels=max_pixels,
-        cache_limits=cache_limits,
-        thinking=thinking,
-    )
-
-
-def _devices(device: str | None, gpus: int) -> list[torch.device]:
-    """The devices of a base: the GPUs if there are any, unless one is named."""
-    if device is not None or not torch.cuda.is_available():
-        return [torch.device(device or "cpu")]
-    if gpus > torch.cuda.device_count():
-        raise StudyError(f"gpus: must be at most {torch.cuda.device_count()}, got {gpus}")
-    return [torch.device("cuda", index) for index in range(gpus)]
-
-
-def make_base(
-    model: Any,
-    processor: Any,
-    *,
-    name: str,
-    weights_hash: str = "",
-    max_pixels: int | None = None,
-    cache_limits: CacheLimits = DEFAULT_LIMITS,
-    thinking: bool = False,
-) -> Base:
-    """A base from a model and a processor in memory, both of which are changed.
-
-    Args:
-        weights_hash: by default SHA-256 over the weights in memory.
-    """
-    model.requires_grad_(False).eval()
-    if max_pixels is not None:
-        limit_pixels(model.config, processor, max_pixels)
-    if not weights_hash:
-        content = hashlib.sha256()
-        for key, tensor in sorted(model.state_dict().items()):
-            content.update(key.encode())
-            content.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        weights_hash = content.hexdigest()
+    processor = processors.load_processor(folder, trust_remote_code)
+    switches = family_of(model.config).thinking_switches
+    weights_hash = hash_folder(folder, processors.set_thinking(processor, thinking, switches))
+    name = name or Path(where).name
     return Base(name, model, processor, weights_hash, max_pixels, cache_limits, thinking)
 
 
 def refuse_open_block(base: Base, what: str) -> None:
-    """Refuse a base whose prompts end inside an open thinking block.
-
-    Args:
-        what: ends the sentence "prompts end inside .., where ..".
-
-    Raises:
-        StudyError: the prompts do.
-    """
-    tag = open_block(prompt_end(base.processor))
-    if not tag:
-        return
+    """Raise a StudyError if prompts end inside an open thinking block, where `what` holds."""
     remedy = "its chat template has no switch that closes it, such as enable_thinking"
     if base.thinking:
         remedy = "set thinking: false for this model"
-    raise StudyError(
-        f"{base.name}: prompts end inside an open thinking block ({tag}), where {what}; {remedy}"
-    )
+    if tag := processors.open_block(processors.prompt_end(base.processor)):
+        where = f"prompts end inside an open thinking block ({tag}), where {what}"
+        raise StudyError(f"{base.name}: {where}; {remedy}")
 
 
 def hash_folder(folder: Path, template_prefix: str = "") -> str:
-    """SHA-256 over all files that a model's answers depend on, in the order of their names.
-
-    These are weights, configuration, tokenizer, processor and chat template.
-
-    Args:
-        template_prefix: text put in front of the chat template.
-    """
+    """SHA-256 over `MODEL_FILES` by name, and a text put in front of the chat template."""
     content = hashlib.sha256()
     for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)}):
         content.update(path.name.encode())
@@ -259,14 +194,10 @@ def load_model(
     folder: Path,
     dtype: torch.dtype,
     devices: Sequence[torch.device],
-    *,
     quantization: Quantization | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[Any, list[str]]:
-    """A folder's model on some devices, and the names of weights that the model does not have.
-
-    Args:
-        devices: on "meta", no weight is read.
+    """A folder's model on some devices, "meta" for none, and names of weights that it lacks.
 
     Raises:
         DataError: the files are damaged, lack weights, or are an adapter.
@@ -282,11 +213,12 @@ def load_model(
             f"{folder}: adapter_config.json: this folder holds a LoRA adapter, not a base model; "
             "merge it into a checkpoint, or list its folder among the study's adapters"
         )
+    damaged = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
     meta = devices[0].type == "meta"
     options: dict[str, Any] = {"device_map": {"": devices[0]}} if meta else {}
     try:
         if quantization is not None:  # each weight is quantized on its device as it is read
-            config = nf4_config(_empty_model(folder, trust_remote_code), dtype)
+            config = _nf4_config(folder, dtype, trust_remote_code)
             options = {"quantization_config": config, "device_map": {"": devices[0]}}
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder,
@@ -300,13 +232,16 @@ def load_model(
         )
     except torch.OutOfMemoryError:
         raise
-    except (
-        *(OSError, ValueError, KeyError, RuntimeError),
-        *(SafetensorError, StrictDataclassError),
-    ) as error:
+    except damaged as error:
         raise DataError(f"{folder}: not a vision-language model: {first_line(error)}") from None
     model, info = loaded
-    _refuse_mismatch(folder, info)
+    for name, found, expected in sorted(info["mismatched_keys"]):
+        raise DataError(
+            f"{folder}: weight {name} must be {list(expected)} by the configuration, "
+            f"got {list(found)}"
+        )
+    if missing := sorted(info["missing_keys"]):  # transformers would draw random ones
+        raise DataError(f"{folder}: {len(missing)} weights are missing, the first {missing[0]}")
     if quantization is not None:
         keep_layout(model)
     if len(devices) > 1:
@@ -316,35 +251,13 @@ def load_model(
     return model, sorted(info["unexpected_keys"])
 
 
-def _refuse_mismatch(folder: Path, info: dict[str, Any]) -> None:
-    """Refuse weights that do not fit the configuration; transformers would draw random ones."""
-    for name, found, expected in sorted(info["mismatched_keys"]):
-        raise DataError(
-            f"{folder}: weight {name} must be {list(expected)} by the configuration, "
-            f"got {list(found)}"
-        )
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise DataError(f"{folder}: {len(missing)} weights are missing, the first {missing[0]}")
-
-
-def _empty_model(folder: Path, trust_remote_code: bool) -> nn.Module:
-    """A folder's model without weights."""
-    from transformers import AutoConfig, AutoModelForImageTextToText
+def _nf4_config(folder: Path, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+    """transformers' configuration to load a folder's model in NF4, with products in `dtype`."""
+    from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
-
-
-def nf4_config(model: nn.Module, dtype: torch.dtype) -> Any:
-    """transformers' configuration to load a model of this kind in NF4.
-
-    Args:
-        dtype: of products, and of everything that is not quantized.
-    """
-    from transformers import BitsAndBytesConfig
-
+        model = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
     chosen = language_linears(model)
     others = [
         name
@@ -361,10 +274,7 @@ def nf4_config(model: nn.Module, dtype: torch.dtype) -> Any:
 
 
 def keep_layout(model: nn.Module) -> None:
-    """Stop bitsandbytes from repacking weights on a CPU.
-
-    It repacks them in a forward without gradients; a later backward would misread them silently.
-    """
+    """Stop bitsandbytes on a CPU from repacking weights, which a later backward would misread."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             vars(module)["support_avx512bf16_for_cpu"] = False

@@ -1,8 +1,6 @@
-"""The base models of a study, and what it brings from elsewhere: adapters and finetuned models.
+"""The base models of a study, its external adapters and finetuned models. Needs no torch."""
 
-Needs no torch.
-"""
-
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +20,7 @@ GIB = 1 << 30
 
 
 def load_study_base(study: Study, engine: Engine, name: str, out: Path) -> "Base":
-    """A base of a study, by its name there.
-
-    Args:
-        out: the results folder, where vision features may be kept.
-    """
+    """A base of a study by name; vision features may be kept in the results folder `out`."""
     model, recipe, budget = study.models[name], study.recipe_of(name), study.budget
     cache = Path(budget.cache) if budget.cache else out / results.FEATURES
     return engine.load_base(
@@ -43,11 +37,7 @@ def load_study_base(study: Study, engine: Engine, name: str, out: Path) -> "Base
 
 
 def check_models(study: Study) -> None:
-    """Refuse a model that does not exist, before the first one is loaded.
-
-    Raises:
-        StudyError: naming it.
-    """
+    """Raise a StudyError for a model that does not exist, before the first one is loaded."""
     for name, model in study.models.items():
         if Path(model.where).is_dir():
             continue
@@ -73,8 +63,7 @@ def check_external(study: Study, engine: Engine, out: Path) -> None:
             for by_seed in model.adapters.values():
                 for folder in map(Path, by_seed.values()):
                     whole = _is_whole_model(folder)
-                    check = engine.check_checkpoint if whole else engine.load_adapter
-                    check(base, folder)
+                    (engine.check_checkpoint if whole else engine.load_adapter)(base, folder)
 
 
 def external_folder(study: Study, run: Run) -> Path:
@@ -92,9 +81,8 @@ def external_hash(study: Study, run: Run) -> str:
     if run.kind != "external":
         return ""
     sums = results.checksums(external_folder(study, run))
-    start, end = ("", ".safetensors") if is_checkpoint(study, run) else ("adapter_", "")
-    kept = {name: sums[name] for name in sorted(sums) if name.startswith(start)}
-    return str({name: one for name, one in kept.items() if name.endswith(end)})
+    pattern = "*.safetensors" if is_checkpoint(study, run) else "adapter_*"
+    return str({name: sums[name] for name in sorted(sums) if fnmatchcase(name, pattern)})
 
 
 def _is_whole_model(folder: Path) -> bool:

@@ -1,18 +1,19 @@
 """A finetuned checkpoint: a whole model, merged with an adapter or trained in full.
 
-In:   a base, and a folder with `config.json` and safetensors of the same architecture.
-Out:  a `Base` with the folder's weights and the base's processor, so that both get equal prompts.
+It becomes a `Base` with the processor of its base, so that both get equal prompts.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from transferscope.engine.base_model import Base, hash_folder, load_model, make_base
+from transferscope.engine.base_model import Base, hash_folder, load_model
 from transferscope.engine.devices import layers_by_device
 from transferscope.engine.processors import first_line
+from transferscope.engine.records import Quantization
 from transferscope.errors import DataError
 
 _MAY_DIFFER = {
@@ -23,44 +24,29 @@ _MAY_DIFFER = {
 """Settings that do not change what a forward computes from given weights."""
 
 
-def load_checkpoint(base: Base, folder: str | Path) -> Base:
-    """A checkpoint made from a base: merged with an adapter, or finetuned in full.
-
-    Its processor is not used, so that differences from the base are due to the weights only.
+def load_checkpoint(base: Base, folder: Path) -> Base:
+    """A checkpoint made from a base, with the processor of the base.
 
     Raises:
         DataError: the folder has no safetensors, is damaged, or differs from the base in
             architecture, in a weight's name or shape, or in a token's id; the message names the
             first difference.
     """
-    folder = Path(folder)
-    _check_files(base, folder)
-    devices = list(layers_by_device(base.model))
-    model, unused = load_model(folder, base.dtype, devices, quantization=base.quantization)
-    _refuse_unused(base, folder, unused)
-    return make_base(
-        model,
-        base.processor,
-        name=base.name,
-        weights_hash=hash_folder(folder),
-        max_pixels=base.max_pixels,
-        cache_limits=base.cache_limits,
-        thinking=base.thinking,
-    )
+    model = _checked_model(base, folder, list(layers_by_device(base.model)), base.quantization)
+    return replace(base, model=model, weights_hash=hash_folder(folder), paths={})
 
 
 def check_checkpoint(base: Base, folder: Path) -> None:
-    """Refuse a checkpoint of another base, without reading weights.
-
-    Raises:
-        DataError: see `load_checkpoint`.
-    """
-    _check_files(base, folder)
-    _, unused = load_model(folder, base.dtype, [torch.device("meta")])  # names and shapes only
-    _refuse_unused(base, folder, unused)
+    """Refuse a checkpoint as `load_checkpoint` does, without reading weights."""
+    _checked_model(base, folder, [torch.device("meta")])  # names and shapes only
 
 
-def _check_files(base: Base, folder: Path) -> None:
+def _checked_model(
+    base: Base,
+    folder: Path,
+    devices: list[torch.device],
+    quantization: Quantization | None = None,
+) -> Any:
     for pattern in ("config.json", "*.safetensors"):
         if not any(folder.glob(pattern)):
             raise DataError(
@@ -68,14 +54,13 @@ def _check_files(base: Base, folder: Path) -> None:
             )
     _check_config(base, folder)
     _check_tokenizer(base, folder)
-
-
-def _refuse_unused(base: Base, folder: Path, unused: list[str]) -> None:
+    model, unused = load_model(folder, base.dtype, devices, quantization)
     if unused:
         raise DataError(
             f"{folder}: not of the base {base.name}, which has no weight {unused[0]}; "
             "merge adapters and remove heads before saving"
         )
+    return model
 
 
 def _check_config(base: Base, folder: Path) -> None:
@@ -83,10 +68,10 @@ def _check_config(base: Base, folder: Path) -> None:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder)
+        theirs = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise DataError(f"{folder}: not a checkpoint: {first_line(error)}") from None
-    ours, theirs = base.model.config, config
+    ours = base.model.config
     if ours.model_type != theirs.model_type:
         raise DataError(
             f"{folder}: a {theirs.model_type}, but the base {base.name} is a {ours.model_type}"
@@ -114,11 +99,10 @@ def _differences(
 
 
 def _check_tokenizer(base: Base, folder: Path) -> None:
-    """A checkpoint without a tokenizer is assumed to have the base's."""
     from transformers import AutoTokenizer
 
     if not (folder / "tokenizer.json").is_file():
-        return
+        return  # assumed to be the base's
     try:
         theirs: Any = AutoTokenizer.from_pretrained(folder).get_vocab()
     except (OSError, ValueError, KeyError) as error:

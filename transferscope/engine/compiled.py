@@ -1,7 +1,6 @@
 """Layers compiled one by one, for GPUs: the same sums in fewer kernels.
 
-Layers of one shape share the compiled code. If a layer cannot be compiled, the model runs
-uncompiled, and one warning is logged.
+If a layer cannot be compiled, the model runs uncompiled, and one warning is logged.
 """
 
 import inspect
@@ -16,15 +15,12 @@ import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException as CompileError
 
-__all__ = ["CompileError", "compile_layers", "eagerly", "give_up"]
-
-
 MAX_VARIANTS = 32
 """Most compiled variants of a layer: with and without adapters and gradients, one or several rows
 or adapters, fixed and symbolic sizes. Torch's limit of 8 is too low."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Switch:
     """Whether the layers of one call of `compile_layers` run compiled."""
 
@@ -32,8 +28,6 @@ class _Switch:
 
 
 class _Compiled:
-    """A layer's forward, compiled on its first call."""
-
     def __init__(self, layer: nn.Module, switch: _Switch, backend: Any) -> None:
         self.plain, self.switch = layer.forward, switch
         # Without transformers' wrapper, which is one function for layers of all kinds: compiled
@@ -54,12 +48,8 @@ class _Compiled:
 
 
 def compile_layers(layers: Iterable[nn.Module], backend: Any = "inductor") -> None:
-    """Compile each layer on its first call; a second request changes nothing.
-
-    Args:
-        backend: as `torch.compile` takes it.
-    """
-    dynamo: Any = torch._dynamo.config
+    """Compile each layer on its first call; a second request changes nothing."""
+    dynamo: Any = torch._dynamo.config  # pyright: ignore[reportPrivateUsage]
     dynamo.recompile_limit = max(MAX_VARIANTS, dynamo.recompile_limit)
     switch = _Switch()
     for layer in layers:
@@ -69,9 +59,7 @@ def compile_layers(layers: Iterable[nn.Module], backend: Any = "inductor") -> No
 
 def give_up(model: nn.Module, error: CompileError) -> bool:
     """Run a model's layers uncompiled from now on; returns whether any ran compiled before."""
-    switches = [switch for switch in _switches(model) if switch.on]
-    for switch in switches:
-        switch.on = False
+    switches = _switched_off(model)
     if switches:
         _warn(error)
     return bool(switches)
@@ -80,23 +68,21 @@ def give_up(model: nn.Module, error: CompileError) -> bool:
 @contextmanager
 def eagerly(model: nn.Module) -> Generator[None]:
     """Within this context, a model's layers run uncompiled."""
-    switches = [switch for switch in _switches(model) if switch.on]
+    switches = _switched_off(model)
     try:
-        for switch in switches:
-            switch.on = False
         yield
     finally:
         for switch in switches:
             switch.on = True
 
 
-def _switches(model: nn.Module) -> list[_Switch]:
-    found = {
-        id(module.forward.switch): module.forward.switch
-        for module in model.modules()
-        if isinstance(module.forward, _Compiled)
-    }
-    return list(found.values())
+def _switched_off(model: nn.Module) -> set[_Switch]:
+    """Switch off a model's compiled layers; returns the switches that were on."""
+    forwards = (module.forward for module in model.modules())
+    on = {one.switch for one in forwards if isinstance(one, _Compiled) and one.switch.on}
+    for switch in on:
+        switch.on = False
+    return on
 
 
 def _warn(error: CompileError) -> None:

@@ -1,25 +1,20 @@
 """Devices: asynchronous copies, free memory, deterministic sums, layers on several GPUs.
 
 A copy to or from a GPU blocks until the GPU has finished its queue, unless the memory is pinned and
-the copy is `non_blocking`.
-
-A GPU may add up in any order, a new one each time, above all in attention's gradients. Then two
-runs of one study differ. Torch has a deterministic algorithm for everything that training and
-scoring here use. A CPU adds up in an order that depends on the number of threads, unless MKL_CBWR
-is set: a worker with fewer threads would get other numbers.
+the copy is `non_blocking`. A GPU may add up in a new order each time, above all in attention's
+gradients; torch has a deterministic algorithm for everything that training and scoring use here.
 """
 
 import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from transferscope.errors import DataError
 
@@ -43,13 +38,23 @@ def deterministic(work: Callable[Concatenate[Any, P], T]) -> Callable[Concatenat
     def wrapped(base: Any, *args: P.args, **named: P.kwargs) -> T:
         if base.device.type != "cuda":
             return work(base, *args, **named)
+        fix_matmul_order()
+        filling: Any = torch.utils.deterministic
+        filled = filling.fill_uninitialized_memory
+        before = torch.are_deterministic_algorithms_enabled()
+        warned = torch.is_deterministic_algorithms_warn_only_enabled()
         try:
-            with _deterministic_algorithms():
-                return work(base, *args, **named)
+            filling.fill_uninitialized_memory = False  # nothing here reads uninitialized memory
+            # Not with `warn_only`, which would leave attention's gradients in any order.
+            torch.use_deterministic_algorithms(True)
+            return work(base, *args, **named)
         except RuntimeError as error:
             if "deterministic" not in str(error):
                 raise
             _warn_once(str(error).splitlines()[0])
+        finally:
+            torch.use_deterministic_algorithms(before, warn_only=warned)
+            filling.fill_uninitialized_memory = filled
         return work(base, *args, **named)
 
     return wrapped
@@ -58,32 +63,13 @@ def deterministic(work: Callable[Concatenate[Any, P], T]) -> Callable[Concatenat
 def fix_matmul_order() -> None:
     """Make matrix products add up in a fixed order; call before the first one of the process.
 
-    On a GPU from run to run; on a CPU with MKL for any number of threads. Nothing else in training
-    and scoring depends on that number. Products of a matrix and a vector would, and sums over a
-    whole large tensor, and gradients of weights of norms and convolutions.
+    On a GPU from run to run; on a CPU with MKL for any number of threads, so that a worker with
+    fewer threads gets the same numbers. Nothing else in training and scoring depends on that
+    number. Products of a matrix and a vector would, and sums over a whole large tensor, and
+    gradients of weights of norms and convolutions.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
-
-
-@contextmanager
-def _deterministic_algorithms() -> Generator[None]:
-    """Within this context an operation without a fixed order raises a RuntimeError.
-
-    Torch's `warn_only` would leave attention's gradients in any order.
-    """
-    fix_matmul_order()
-    filling: Any = torch.utils.deterministic
-    before = torch.are_deterministic_algorithms_enabled()
-    warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = filling.fill_uninitialized_memory
-    try:
-        filling.fill_uninitialized_memory = False  # nothing here reads uninitialized memory
-        torch.use_deterministic_algorithms(True)
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warned)
-        filling.fill_uninitialized_memory = filled
 
 
 @cache
@@ -148,6 +134,8 @@ def spread_layers(model: Any, devices: Sequence[torch.device]) -> None:
     Raises:
         DataError: the decoder has fewer layers than there are devices, or no `layers` and `norm`.
     """
+    from accelerate.utils import send_to_device
+
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     layers, norm = getattr(decoder, "layers", ()), getattr(decoder, "norm", None)
     if len(layers) < len(devices) or norm is None:
@@ -163,8 +151,12 @@ def spread_layers(model: Any, devices: Sequence[torch.device]) -> None:
     for module in model.modules():
         device = places.get(module, devices[0])
         module._apply(lambda tensor, device=device: tensor.to(device), recurse=False)
+
+    def move_inputs(module: Any, args: Any, named: Any) -> Any:
+        return send_to_device((args, named), next(module.parameters()).device)
+
     for part in (*layers, head):
-        part.register_forward_pre_hook(_move_inputs, with_kwargs=True)
+        part.register_forward_pre_hook(move_inputs, with_kwargs=True)
 
 
 def layers_by_device(model: Any) -> Counter[torch.device]:
@@ -172,19 +164,3 @@ def layers_by_device(model: Any) -> Counter[torch.device]:
     decoder = model.get_decoder()
     layers = getattr(decoder, "layers", None) or [decoder]
     return Counter(next(layer.parameters()).device for layer in layers)
-
-
-def _move_inputs(module: nn.Module, args: Any, named: Any) -> tuple[Any, Any]:
-    """A hook that moves a module's inputs to the device of its weights."""
-    device = next(module.parameters()).device
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.to(device)
-        if type(value) in (tuple, list):
-            return type(value)(moved(inner) for inner in value)
-        if type(value) is dict:
-            return {key: moved(inner) for key, inner in value.items()}
-        return value
-
-    return moved(args), moved(named)

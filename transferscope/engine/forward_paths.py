@@ -1,13 +1,13 @@
 """Items as token rows, the tokens of options, and the forward paths that run a base on rows.
 
-A row is one question up to the position where the answer begins. A forward path turns items into
-rows, and rows into logits of the tokens that follow. There is one for any model
-(`reference_path`), one for Qwen's families (`qwen_path`) and one for the embedded bases
-(`glimpse`). They give the same numbers. `families` lists which path a family has.
+A forward path turns items into rows, and rows into logits of the tokens that follow. There is one
+for any model (`reference_path`), one for Qwen's families (`qwen_path`) and one for the embedded
+bases (`glimpse`). They give the same numbers. `families` lists which path a family has.
 """
 
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import takewhile
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -16,7 +16,6 @@ from transferscope.engine.base_model import Base
 from transferscope.engine.devices import layers_by_device
 from transferscope.engine.families import FAMILIES, GLIMPSE, OTHER
 from transferscope.engine.glimpse.prompt_layout import fits, is_embedded
-from transferscope.engine.vision_cache import KeyedImage
 from transferscope.errors import DataError
 from transferscope.tasks import LETTERS, Item
 
@@ -28,13 +27,11 @@ ANSWER = "({})"
 
 
 class Row(NamedTuple):
-    """One question as token ids."""
+    """One question as token ids, up to the position where the answer begins."""
 
     item: Item
     ids: tuple[int, ...]
     """The prompt's tokens, image tokens included."""
-    images: tuple[KeyedImage, ...]
-    """In order; empty on the reference path."""
     grids: tuple[tuple[int, int, int], ...] = ()
     """Time, height and width of each image in patches; only on Qwen's path."""
     answer_ids: tuple[int, ...] = ()
@@ -59,24 +56,16 @@ class ForwardPath(Protocol):
 
 
 def forward_path(base: Base, items: Sequence[Item], kind: str = "") -> ForwardPath:
-    """The fastest path that runs these items on this base.
-
-    Args:
-        kind: the path of this family, or `REFERENCE`; empty: the fastest.
-    """
-    kind = kind or _family_name(base, items)
+    """The fastest path that runs items on a base, or that of the family `kind` or `REFERENCE`."""
+    if not kind:
+        family = base.model.config.model_type
+        kind = family if family in FAMILIES else REFERENCE
+        if len(layers_by_device(base.model)) == 1 and is_embedded(base) and fits(items):
+            kind = GLIMPSE
     if kind not in base.paths:
         module, _, name = FAMILIES.get(kind, OTHER).path.partition(":")
         base.paths[kind] = getattr(import_module(module), name)(base)
     return base.paths[kind]
-
-
-def _family_name(base: Base, items: Sequence[Item]) -> str:
-    on_one_device = len(layers_by_device(base.model)) == 1
-    if on_one_device and is_embedded(base) and fits(items):
-        return GLIMPSE
-    family = base.model.config.model_type
-    return family if family in FAMILIES else REFERENCE
 
 
 class OptionTokens(NamedTuple):
@@ -86,11 +75,6 @@ class OptionTokens(NamedTuple):
     """Tokens that all answers begin with."""
     suffixes: tuple[tuple[int, ...], ...]
     """For each letter the tokens after the prefix, up to the first that no other letter has."""
-
-    @property
-    def single(self) -> bool:
-        """Whether one token distinguishes the letters."""
-        return all(len(suffix) == 1 for suffix in self.suffixes)
 
 
 def option_tokens(processor: Any) -> OptionTokens:
@@ -125,27 +109,20 @@ def distinct_tokens(answers: Sequence[tuple[int, ...]]) -> OptionTokens:
     Raises:
         DataError: two answers are equal, or one begins with another.
     """
-    shared = 0
-    while len({answer[: shared + 1] for answer in answers}) == 1 and shared < len(answers[0]):
-        shared += 1
-    suffixes = []
+    equal = takewhile(lambda column: len(set(column)) == 1, zip(*answers, strict=False))
+    shared, suffixes = len([*equal]), []
     for answer in answers:
         others = [other for other in answers if other is not answer]
-        for end in range(shared + 1, len(answer) + 1):
-            if all(other[:end] != answer[:end] for other in others):
-                suffixes.append(answer[shared:end])
-                break
-        else:
+        ends = range(shared + 1, len(answer) + 1)
+        new = (end for end in ends if all(other[:end] != answer[:end] for other in others))
+        if (end := next(new, None)) is None:
             raise DataError("the tokenizer does not distinguish the answers (A) to (J)")
+        suffixes.append(answer[shared:end])
     return OptionTokens(answers[0][:shared], tuple(suffixes))
 
 
 def chat(item: Item, images: Sequence[object] | None = None) -> list[dict[str, Any]]:
-    """An item as a conversation: the images, then the text.
-
-    Args:
-        images: PIL images; None if only their positions matter.
-    """
+    """An item as a conversation: PIL images, None if only their positions matter, then text."""
     shown = [{"type": "image"}] * len(item.images)
     if images is not None:
         shown = [{"type": "image", "image": image} for image in images]

@@ -5,12 +5,9 @@
                      one group of them
     q_proj, ...      those whose names end so
 
-In:   a model and a recipe's targets.
-Out:  its linear layers by full name; a note on what is not adapted, and why.
-
-Never adapted: the head, embeddings, routers, vision and audio towers, and the projector between a
-tower and the language model. Experts of a mixture of experts cannot be adapted, because the rows
-of one adapter do not stay together in them. `all` therefore refuses a model with experts.
+Never adapted: the head, embeddings, routers, vision and audio towers, and projectors. Experts
+cannot be adapted, because the rows of one adapter do not stay together in them. `all` therefore
+refuses a model with experts.
 """
 
 import re
@@ -20,7 +17,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from transferscope.engine.families import OTHER, LinearNames, family_of
+from transferscope.engine.families import LinearNames, family_of
 from transferscope.errors import StudyError
 
 GROUPS = ("all", "attention", "mlp", "shared_experts")
@@ -39,12 +36,12 @@ class ModelPart(NamedTuple):
     name: str
     group: str
     """`attention`, `mlp` or `shared_experts`; else `experts`, `router`, `tower` or `outside`."""
-    module: nn.Module
+    module: Any
 
 
 def model_parts(model: nn.Module) -> Iterator[ModelPart]:
     """The model's linear layers and its experts, without the head."""
-    names = _names_of(model)
+    names = family_of(getattr(model, "config", None)).linears
     decoder: Any = model.get_decoder()  # pyright: ignore[reportCallIssue]
     start = next((name for name, module in model.named_modules() if module is decoder), "")
     head = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
@@ -72,17 +69,7 @@ def model_parts(model: nn.Module) -> Iterator[ModelPart]:
 
 def language_linears(model: nn.Module) -> dict[str, nn.Linear]:
     """All linear layers of the decoder layers that can be adapted, by full name."""
-    return {
-        part.name: part.module
-        for part in model_parts(model)
-        if part.group in GROUPS and isinstance(part.module, nn.Linear)
-    }
-
-
-def decoder_layers(model: nn.Module) -> list[nn.Module]:
-    """The decoder layers that have a linear layer to adapt, in order."""
-    names = (re.match(r"(.*?\.)?\d+(?=\.)", name) for name in language_linears(model))
-    return [model.get_submodule(name) for name in dict.fromkeys(one[0] for one in names if one)]
+    return {part.name: part.module for part in model_parts(model) if part.group in GROUPS}
 
 
 def target_linears(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
@@ -119,16 +106,12 @@ def target_linears(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Lin
                 f"recipe.targets: no layer {target!r}; {hint}known: {', '.join(known)}"
             )
         chosen |= names
-    return {name: module for name, module in language_linears(model).items() if name in chosen}
+    return {name: part.module for name, part in linears.items() if name in chosen}
 
 
-def not_adapted(model: nn.Module, targets: Sequence[str]) -> str:
-    """Which layers of a model are adapted, which are not, and why, as one line.
-
-    Raises:
-        StudyError: as `target_linears`.
-    """
-    chosen, tower = target_linears(model, targets), _names_of(model).tower
+def not_adapted(model: Any, targets: Sequence[str]) -> str:
+    """As one line, which layers are adapted, which not, and why; refuses as `target_linears`."""
+    chosen, tower = target_linears(model, targets), family_of(model.config).linears.tower
     frozen: dict[str, set[str]] = {}
     for part in model_parts(model):
         if part.name in chosen:
@@ -148,13 +131,7 @@ def not_adapted(model: nn.Module, targets: Sequence[str]) -> str:
     return f"adapted: {len(chosen)} linear layers ({kinds}); not adapted: {'; '.join(parts)}"
 
 
-def _names_of(model: Any) -> LinearNames:
-    """The name patterns of a model's family."""
-    return family_of(model.config).linears if hasattr(model, "config") else OTHER.linears
-
-
 def _group(path: Sequence[str], in_mixture: bool, names: LinearNames) -> str:
-    """The group of a linear layer, by its path within a decoder layer."""
     if in_mixture and names.router.fullmatch(path[-1]):
         return "router"
     if any("shared_expert" in part for part in path):

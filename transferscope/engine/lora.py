@@ -7,7 +7,8 @@ different adapters never mix, so a fleet equals separate runs.
 """
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -33,26 +34,19 @@ class Stack:
 
     def __init__(
         self,
-        shapes: Mapping[str, tuple[int, int]],
+        linears: dict[str, nn.Linear],
         size: int,
         rank: int,
         scaling: float,
-        *,
         dtype: torch.dtype,
-        devices: Mapping[str, torch.device],
     ) -> None:
-        """All factors are zero.
-
-        Args:
-            shapes: layer name to (out, in).
-            size: number of adapters.
-            devices: layer name to the device of its factors.
-        """
+        """All factors of the `size` adapters are zero, on the devices of their layers."""
         self.size, self.rank, self.scaling, self.dtype = size, rank, scaling, dtype
-        self._shapes, self._devices = dict(shapes), devices
-        num_params = dict.fromkeys((devices[name] for name in shapes), 0)
-        for name, shape in shapes.items():
-            num_params[devices[name]] += rank * sum(shape)
+        self._linears = linears
+        num_params: Counter[torch.device] = Counter()
+        for one in linears.values():
+            num_params[one.weight.device] += rank * (one.in_features + one.out_features)
+        self._devices = list(num_params)
         self.values = [
             torch.zeros(size, count, dtype=dtype, device=device)
             for device, count in num_params.items()
@@ -74,7 +68,7 @@ class Stack:
         """Add a loss's gradients to `gradients`."""
         # Not loss.backward(): it requires gradients to be as dense as their leaves.
         # A layer may not be part of a loss, e.g. if its output only selects attention's inputs.
-        made: Sequence[Tensor | None] = torch.autograd.grad(loss, self._leaves, allow_unused=True)
+        made: Any = torch.autograd.grad(loss, self._leaves, allow_unused=True)
         for slot, gradient in zip(self._slots, made, strict=True):
             if gradient is not None:
                 slot.add_(gradient)
@@ -91,18 +85,16 @@ class Stack:
 
     def _by_layer(self, flats: Sequence[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Views of tensors shaped like `values`, as each layer's A and B."""
-        views, starts = {}, dict.fromkeys(self._devices.values(), 0)
-        order = dict.fromkeys(self._devices[name] for name in self._shapes)
-        by_device = dict(zip(order, flats, strict=True))
-        for name, (rows, columns) in self._shapes.items():
-            device = self._devices[name]
-            flat, start = by_device[device], starts[device]
-            middle, end = start + self.rank * columns, start + self.rank * (rows + columns)
+        views, starts = {}, dict.fromkeys(self._devices, 0)
+        by_device = dict(zip(self._devices, flats, strict=True))
+        for name, one in self._linears.items():
+            flat, start = by_device[one.weight.device], starts[one.weight.device]
+            middle = start + self.rank * one.in_features
+            end = starts[one.weight.device] = middle + self.rank * one.out_features
             views[name] = (
-                flat[:, start:middle].view(self.size, self.rank, columns),
-                flat[:, middle:end].view(self.size, rows, self.rank),
+                flat[:, start:middle].view(self.size, self.rank, one.in_features),
+                flat[:, middle:end].view(self.size, one.out_features, self.rank),
             )
-            starts[device] = end
         return views
 
 
@@ -138,10 +130,7 @@ def attached(
 
 @contextmanager
 def merged(model: nn.Module, stack: Stack, index: int) -> Generator[None]:
-    """Within this context, the model's weights include one adapter of the stack.
-
-    Afterwards the base's weights are the same tensors as before.
-    """
+    """Within this context, the model's weights include one adapter; then they are put back."""
     kept: dict[str, nn.Parameter] = {}
     try:
         for name, (a, b) in stack.factors.items():
@@ -192,17 +181,12 @@ class LoraLinear(nn.Module):
             delta = functional.linear(functional.linear(rows, a[0]), b[0])
         else:
             # One pair of factors per row: sizes divided by the number of adapters compile slowly.
-            a, b = _per_row(a, len(rows)), _per_row(b, len(rows))
+            if len(rows) != size:
+                parts = len(rows) // size
+                a, b = [one[:, None].expand(-1, parts, -1, -1).flatten(0, 1) for one in (a, b)]
             delta = torch.bmm(torch.bmm(rows, a.transpose(1, 2)), b.transpose(1, 2))
         # Not `baddbmm`: on a GPU it copies `out` first, and later operations cannot be fused.
         return torch.add(out, delta.view_as(out), alpha=self.scaling)
-
-
-def _per_row(factor: Tensor, rows: int) -> Tensor:
-    """Factors (adapters, ., .) repeated for each row (rows, ., .)."""
-    if factor.shape[0] == rows:
-        return factor
-    return factor[:, None].expand(-1, rows // factor.shape[0], -1, -1).flatten(0, 1)
 
 
 def _folded_forward(module: Any, a: Tensor, b: Tensor, scaling: float) -> Any:
@@ -246,15 +230,11 @@ class Dropout:
 
     def __init__(self, seeds: Sequence[int], probability: float) -> None:
         self._seeds, self._probability = seeds, probability
-        self._generators: dict[torch.device, torch.Generator] = {}
         self.now: tuple[int, int] = (0, 0)
         """Step, and first row of the microbatch."""
 
     def __call__(self, layer: int, x: Tensor) -> Tensor:
-        masks = []
-        if x.device not in self._generators:
-            self._generators[x.device] = torch.Generator(x.device)
-        generator = self._generators[x.device]
+        masks, generator = [], torch.Generator(x.device)
         for seed, one in zip(self._seeds, x, strict=True):
             (mixed,) = np.random.SeedSequence((seed, *self.now, layer)).generate_state(1)
             drawn = torch.empty(one.shape, device=x.device)

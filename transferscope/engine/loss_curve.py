@@ -1,8 +1,5 @@
 """How an adapter's training went: the loss and the gradient norm of every step.
 
-In:   losses and norms of a fleet, kept on their device until training ends.
-Out:  a `LossCurve` for each adapter, which also records whether training failed.
-
 Imports torch only while training, so a process that only keeps records needs none.
 """
 
@@ -29,8 +26,7 @@ class LossCurve(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """As a line of the log; numbers that are not finite are null."""
-        count = len(self.losses)
-        if not count:
+        if not (count := len(self.losses)):
             return {"steps": 0}
         every = -(-count // MAX_POINTS)
         steps = sorted({*range(0, count, every), count - 1})
@@ -47,12 +43,9 @@ class LossCurve(NamedTuple):
 
 
 class LossLog:
-    """Losses and gradient norms of adapters that are trained together."""
+    """Losses and gradient norms of adapters trained together, on their device until the end."""
 
     def __init__(self, steps: Sequence[int]) -> None:
-        """Args:
-        steps: the number of steps of each adapter.
-        """
         self._steps = steps
         self._losses: list[Any] = []
         self._norms: list[Any] = []
@@ -82,11 +75,7 @@ class LossLog:
 
 
 def checked_curve(curve: LossCurve, tensors: Any, learning_rate: float) -> LossCurve:
-    """A curve that also fails if the adapter's weights are not finite, or change nothing.
-
-    Args:
-        tensors: the adapter's weights, by PEFT's keys.
-    """
+    """A curve that also fails if the adapter's weights are not finite, or change nothing."""
     why = curve.failed
     if not why and not all(one.isfinite().all() for one in tensors.values()):
         why = "diverged: its weights are not finite"

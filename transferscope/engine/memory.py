@@ -4,8 +4,9 @@ When memory is short: fewer adapters at a time, then smaller microbatches (gradi
 numbers stay the same), then activation checkpointing.
 """
 
-import contextlib
+import re
 from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from transferscope.engine.base_model import Base
 from transferscope.engine.devices import free_memory_on, layers_by_device
-from transferscope.engine.linears import decoder_layers
+from transferscope.engine.linears import language_linears
 from transferscope.engine.lora import Stack
 from transferscope.study import cost
 from transferscope.study.cost import SHARE, MemoryPlan, adapter_bytes, fits, free_memory
@@ -23,14 +24,11 @@ FOLDED_BYTES = 256 << 20
 """Largest base weights to which a CPU adds the adapter's product in each forward."""
 
 
-def memory_plan(base: Base, batch: int, length: int, num_params: int = 0) -> MemoryPlan:
-    """What fits if each adapter's batch has `batch` rows of `length` tokens.
+def memory_plan(base: Base, batch: int, length: int, num_params: int) -> MemoryPlan:
+    """What fits if each adapter has `num_params` and a batch of `batch` rows of `length` tokens.
 
     On a CPU adapters are trained one by one: together they would not be faster, and so an adapter
     is the same to the last bit whatever else is trained.
-
-    Args:
-        num_params: of an adapter.
     """
     free = _free_bytes(base)
     if free is None:
@@ -53,15 +51,11 @@ def _token_bytes(base: Base, *, training: bool) -> int:
 
 
 def _free_bytes(base: Base) -> int | None:
-    """Free bytes on the base's device; None if unknown.
-
-    Of several devices: as if all had as little, for each of its layers, as the fullest one.
-    """
+    """Free bytes; of several devices as if all had as little per layer as the fullest one."""
     if base.device.type == "cpu":
         return free_memory()
     layers = layers_by_device(base.model)
-    total = layers.total()
-    return min(free_memory_on(device) * total // count for device, count in layers.items())
+    return min(free_memory_on(one) * layers.total() // count for one, count in layers.items())
 
 
 def folding_pays(base: Base, stack: Stack, dropout: float = 0.0) -> bool:
@@ -72,10 +66,12 @@ def folding_pays(base: Base, stack: Stack, dropout: float = 0.0) -> bool:
     return base.device.type == "cpu" and plain and not dropout and small
 
 
-@contextlib.contextmanager
+@contextmanager
 def checkpointing(model: Any) -> Generator[None]:
     """Within this context, a backward recomputes the decoder layers' activations."""
-    layers = decoder_layers(model)
+    # A layer's name ends with its number: `model.layers.3.mlp.up_proj` is a part of layer 3.
+    names = (re.match(r"(.*?\.)?\d+(?=\.)", name) for name in language_linears(model))
+    layers = [model.get_submodule(name) for name in dict.fromkeys(one[0] for one in names if one)]
     forwards = [layer.forward for layer in layers]
     for layer in layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)

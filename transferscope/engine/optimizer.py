@@ -33,11 +33,10 @@ def lr_lambda(schedule: str, warmup: float, step: int, steps: int) -> float:
 
 
 def clip_gradients(gradients: Sequence[Tensor], max_grad_norm: float) -> Tensor:
-    """Scale each adapter's gradient to a norm of at most `max_grad_norm`, in place.
+    """Scale each adapter's gradient to a norm of at most `max_grad_norm` (0: any), in place.
 
     Args:
         gradients: (adapters, parameters) on each device.
-        max_grad_norm: 0 clips nothing.
 
     Returns:
         The norms (adapters,) before clipping.
@@ -55,10 +54,7 @@ class AdamW:
     """The optimizer state of a fleet's parameters (adapters, parameters)."""
 
     def __init__(self, values: Tensor, recipe: FullRecipe, steps: list[int]) -> None:
-        """Args:
-        values: the parameters, changed by `step`.
-        steps: the number of steps of each adapter.
-        """
+        """`step` changes `values`; each adapter has its number of `steps`."""
         self._values, self._recipe = values, recipe
         factors = [
             [

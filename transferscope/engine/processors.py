@@ -1,8 +1,5 @@
 """A base's processor: images, text and chat template, and whether the template makes it think.
 
-transformers processes videos with torchvision only. If that is missing, images are processed with
-PIL, and the processor is built without its video part, which no image needs.
-
 An answer stands after thinking has ended. Option tokens that are scored, or trained, inside an open
 thinking block are at the wrong position.
 """
@@ -53,10 +50,10 @@ class _NoVideos:
 
 
 def _without_videos(folder: Path) -> Any:
-    """A family's processor with `_NoVideos` in place of the video part.
+    """A family's processor, images by PIL, with `_NoVideos` in place of the video part.
 
-    Raises:
-        ImportError: another part needs torchvision too.
+    transformers processes videos with torchvision only, which is missing here. An ImportError if
+    another part needs it too.
     """
     from transformers import PROCESSOR_MAPPING, AutoConfig, AutoImageProcessor, AutoTokenizer
 
@@ -92,10 +89,8 @@ def _without_videos(folder: Path) -> Any:
 def limit_pixels(config: Any, processor: Any, max_pixels: int) -> None:
     """Limit every image to `max_pixels` pixels after resizing, by the family's own setting.
 
-    If an image is cut into tiles, the tiles count and the overview image does not.
-
-    Args:
-        config: the model's, which repeats some settings of the processor.
+    If an image is cut into tiles, the tiles count and the overview image does not. The model's
+    `config` repeats some settings of the processor.
 
     Raises:
         StudyError: the family has no such setting, or cannot go that low.
@@ -122,15 +117,13 @@ def limit_pixels(config: Any, processor: Any, max_pixels: int) -> None:
         longest = isqrt(max_pixels) // tile[0] * tile[0]
         images.size = {"longest_edge": min(longest, size.get("longest_edge") or longest)}
     elif getattr(images, "image_grid_pinpoints", None):
-        grids = [list(grid) for grid in images.image_grid_pinpoints if _area(grid) <= max_pixels]
+        grids = [
+            list(grid) for grid in images.image_grid_pinpoints if grid[0] * grid[1] <= max_pixels
+        ]
         images.image_grid_pinpoints = config.image_grid_pinpoints = grids or [list(tile)]
     elif hasattr(images, "max_patches"):
         images.max_patches = min(images.max_patches, max_pixels // area)
         images.min_patches = min(images.min_patches, images.max_patches)
-
-
-def _area(grid: Sequence[int]) -> int:
-    return grid[0] * grid[1]
 
 
 def _tile(images: Any, size: dict[str, Any]) -> tuple[int, int] | None:
@@ -151,8 +144,6 @@ def first_line(error: Exception) -> str:
     return " ".join(lines[: end + 1]) or type(error).__name__
 
 
-# Thinking.
-
 _OPEN = re.compile(
     r"<[\w:]*(?:think|thought|reason)\w*>|\[think\]|◁think▷|<unused94>"
     r"|<\|channel\|?>\s*(?:thought|thinking|analysis)"
@@ -170,10 +161,9 @@ _CLOSED = re.compile(
 def set_thinking(
     processor: Any, on: bool, switches: Sequence[str] = OTHER.thinking_switches
 ) -> str:
-    """Switch thinking on or off in a processor's chat template.
+    """Switch thinking on or off by a line put in front of a processor's chat template.
 
-    Returns:
-        The line put in front of the template; empty if the template has none of the switches.
+    Returns the line; empty if the template has none of the switches.
     """
     templates = processor.chat_template
     several = isinstance(templates, dict)

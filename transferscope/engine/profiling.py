@@ -89,8 +89,7 @@ def calibrate(made: CostEstimate) -> Rates:
     jobs = [TrainingJob("calibration", seed, items, seed, seed, seed) for seed in range(adapters)]
     begun = now()
     if cache := getattr(path, "vision_cache", None):  # the features then stay in memory
-        images = {image.key: image for row in path.encode(items) for image in row.images}
-        cache.features(list(images.values()))
+        cache.features([image for row in path.encode(items) for image in row.item.images])
     encoded = now()
     train_fleet(base, [job._replace(items=items[: once.batch_size]) for job in jobs], once)  # warm
     warm = now()

@@ -12,19 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferscope.engine import qwen_vision
 from transferscope.engine.base_model import Base
 from transferscope.engine.compiled import compile_layers
 from transferscope.engine.devices import to_device
 from transferscope.engine.forward_paths import Row, chat
-from transferscope.engine.qwen_vision import (
-    ImagePreparer,
-    PreparedImage,
-    speed_up_tower,
-    use_window_attention,
-)
-from transferscope.engine.vision_cache import KeyedImage, VisionCache, keyed
+from transferscope.engine.vision_cache import VisionCache
 from transferscope.errors import DataError
-from transferscope.tasks import Item, ItemImage
+from transferscope.tasks import Item, ItemImage, fingerprint
 
 _PATCHES_AT_ONCE = 1 << 15
 """Patches that a GPU encodes at once: enough to be busy, in one or two gigabytes."""
@@ -45,16 +40,16 @@ class QwenPath:
         self._narrow = False
         """Whether the last layer takes `positions_to_keep`."""
         self._positions: dict[tuple[Any, ...], Tensor] = {}
-        self._known: WeakKeyDictionary[Item, tuple[np.ndarray, tuple[Any, ...]]] = (
-            WeakKeyDictionary()
-        )
-        one_call, name = use_window_attention(base.model), base.cache_name("qwen")
+        self._known: WeakKeyDictionary[Item, Any] = WeakKeyDictionary()
+        """Token ids and grids of images."""
+        one_call, name = qwen_vision.use_window_attention(base.model), base.cache_name("qwen")
         if base.device.type != "cuda":
             # One image at a time: the other images of a batch would change its rounding, and a
             # run resumed after a kill would not end like one that was never killed.
             self.vision_cache = VisionCache(self._encode, 1, base.cache_limits, name)
             return
-        self._preparer = ImagePreparer(base.processor.image_processor, base.device, base.dtype)
+        images = base.processor.image_processor
+        self._preparer = qwen_vision.ImagePreparer(images, base.device, base.dtype)
         self.vision_cache = VisionCache(
             self._encode_prepared,
             _PATCHES_AT_ONCE,
@@ -63,7 +58,7 @@ class QwenPath:
             size=lambda image: int(np.prod(self._grid(image))),
             prepare=self._preparer.prepare,
         )
-        speed_up_tower(self._body.visual)
+        qwen_vision.speed_up_tower(self._body.visual)
         language = self._body.language_model
         if hasattr(language, "_deepstack_process"):
             language._deepstack_process = _add_features
@@ -80,17 +75,13 @@ class QwenPath:
         """
         rows = []
         for item in items:
-            images = tuple(map(keyed, item.images))
             if item not in self._known:
-                self._known[item] = self._tokenized(item, images)
+                self._known[item] = self._tokenized(item)
             ids, grids = self._known[item]
-            rows.append(Row(item, tuple(ids.tolist()), images, grids))
+            rows.append(Row(item, tuple(ids.tolist()), grids))
         return rows
 
-    def _tokenized(
-        self, item: Item, images: Sequence[KeyedImage]
-    ) -> tuple[np.ndarray, tuple[Any, ...]]:
-        """An item's token ids and the grids of its images."""
+    def _tokenized(self, item: Item) -> tuple[np.ndarray, tuple[Any, ...]]:
         text = self._base.processor.apply_chat_template(
             chat(item), add_generation_prompt=True, tokenize=False
         )
@@ -98,7 +89,7 @@ class QwenPath:
         if len(parts) != len(item.images) + 1:
             raise DataError(f"item {item.id!r}: its text contains {self._token}")
         try:
-            grids = tuple(map(self._grid, images))
+            grids = tuple(map(self._grid, item.images))
         except ValueError as error:
             raise DataError(f"item {item.id!r}: {error}") from None
         full = parts[0]
@@ -120,7 +111,7 @@ class QwenPath:
         x = self._body.get_input_embeddings()(ids)
         image = ids == self._image
         extra: dict[str, Any] = {}
-        images = [one for row in rows for one in row.images]
+        images = [one for row in rows for one in row.item.images]
         if images:
             features = self.vision_cache.features(images)
             features = torch.cat([to_device(one, device).to(x) for one in features])
@@ -159,9 +150,9 @@ class QwenPath:
     def _tokens(self, grid: tuple[int, int, int]) -> int:
         return int(np.prod(grid)) // self._merge**2
 
-    def _grid(self, image: KeyedImage) -> tuple[int, int, int]:
+    def _grid(self, image: ItemImage) -> tuple[int, int, int]:
         """An image's grid of patches, which depends on its size only."""
-        shape = image.shape
+        shape = fingerprint(image).shape
         if shape not in self._grids:
             made = self._processed([np.zeros(shape, dtype=np.uint8)])
             time, height, width = made["image_grid_thw"][0].tolist()
@@ -179,11 +170,10 @@ class QwenPath:
         values = made["pixel_values"].to(self._base.device, self._base.dtype)
         return self._features(values, made["image_grid_thw"])
 
-    def _encode_prepared(self, images: Sequence[PreparedImage]) -> list[Tensor]:
+    def _encode_prepared(self, images: Sequence[qwen_vision.PreparedImage]) -> list[Tensor]:
         patches = to_device(torch.cat([one.patches for one in images]), self._base.device)
-        return self._features(
-            self._preparer.values(patches), torch.cat([one.grid for one in images])
-        )
+        grids = torch.cat([one.grid for one in images])
+        return self._features(self._preparer.values(patches), grids)
 
     def _features(self, values: Tensor, grids: Tensor) -> list[Tensor]:
         """Features of images from their patches' values and their grids (images, 3)."""
@@ -202,10 +192,7 @@ def _at(states: Tensor, positions: Tensor) -> Tensor:
 
 
 def _narrowed(layer: Any) -> bool:
-    """Run the MLP of a decoder's last layer only at the positions whose logits are kept.
-
-    The other positions are not used: 3 % of the work of a language model with 28 layers.
-    """
+    """Run a decoder's last MLP only where logits are kept: saves 3 % of the work at 28 layers."""
     if "forward" in vars(layer):  # by another path of this base
         return True
     whole = layer.forward

@@ -1,15 +1,10 @@
 """Qwen's vision towers, faster on a GPU: the same sums in other shapes, attention without loops.
 
-Patches are embedded by a matrix product in place of a convolution whose windows do not overlap.
-MLPs of a size that tensor cores do not support are padded with zeros. Images are sent as bytes, a
-quarter of the size of their float values.
-
 The towers attend within windows and images, and transformers' sdpa loops over these one by one.
 Here all are one call if torch has variable-length attention on the device, else one call per
 length that occurs, without padding. The language model's attention is not changed.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,7 +25,11 @@ functions with `flash` in their names."""
 
 
 def speed_up_tower(tower: Any) -> None:
-    """Change a tower of Qwen's without changing its outputs."""
+    """Change a tower of Qwen's without changing its outputs.
+
+    Patches are embedded by a matrix product in place of a convolution whose windows do not
+    overlap. MLPs of a size that tensor cores do not support are padded with zeros.
+    """
     first: Any = tower.patch_embed.proj
     if isinstance(first, nn.Conv3d) and first.kernel_size == first.stride:
         vars(first)["forward"] = partial(_embedded, first)
@@ -49,8 +48,8 @@ def pad_gated_mlp(mlp: Any) -> None:
     for linear in (mlp.gate_proj, mlp.up_proj):
         _set_weight(linear, functional.pad(linear.weight, (0, 0, 0, more)))
         if linear.bias is not None:
-            padded = functional.pad(linear.bias, (0, more))
-            linear.bias = nn.Parameter(padded.detach(), requires_grad=False)
+            padded = functional.pad(linear.bias.detach(), (0, more))
+            linear.bias = nn.Parameter(padded, requires_grad=False)
     _set_weight(mlp.down_proj, functional.pad(mlp.down_proj.weight, (0, more)))
 
 
@@ -69,7 +68,10 @@ class PreparedImage(NamedTuple):
 
 
 class ImagePreparer:
-    """Qwen's image processor in two steps: bytes on the CPU, their values on the GPU."""
+    """Qwen's image processor in two steps: bytes on the CPU, their values on the GPU.
+
+    Bytes are a quarter of the size of float values.
+    """
 
     def __init__(self, processor: Any, device: torch.device, dtype: torch.dtype) -> None:
         self._processor = processor
@@ -102,15 +104,8 @@ class ImagePreparer:
         return self._processor(images=[Image.fromarray(pixels)], return_tensors="pt", **options)
 
 
-# Attention.
-
-
 def use_window_attention(model: Any) -> bool:
-    """Give a model's vision tower this attention, through transformers' interface for it.
-
-    Returns:
-        Whether all windows are one call.
-    """
+    """Give a model's vision tower this attention; returns whether all windows are one call."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(VARLEN, varlen_attention)
@@ -121,12 +116,7 @@ def use_window_attention(model: Any) -> bool:
 
 
 def varlen_attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None = None,
-    **options: Any,
+    module: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **options: Any
 ) -> tuple[Tensor, None]:
     """Attention within windows in one call, with the signature that transformers expects.
 
@@ -147,16 +137,25 @@ def varlen_attention(
 
 
 def grouped_attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None = None,
-    **options: Any,
+    module: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **options: Any
 ) -> tuple[Tensor, None]:
     """As `varlen_attention`, with one call per window length."""
-    lengths = options["cu_seq_lens_q"].diff().tolist()
-    return _grouped(query[0], key[0], value[0], lengths)[None], None
+    q, k, v = query[0], key[0], value[0]  # (heads, patches, head size)
+    heads, patches, size = q.shape
+    sizes = options["cu_seq_lens_q"].diff()
+    kinds = sorted(set(sizes.tolist()) - {0})
+    if len(kinds) == 1:
+        q, k, v = (one.view(heads, -1, kinds[0], size).transpose(0, 1) for one in (q, k, v))
+        attended = functional.scaled_dot_product_attention(q, k, v)
+        return attended.transpose(1, 2).reshape(1, patches, heads, size), None
+    out = q.new_empty(patches, heads, size)
+    starts = options["cu_seq_lens_q"][:-1]
+    for length in kinds:
+        index = starts[sizes == length, None] + torch.arange(length, device=q.device)
+        some = [one[:, index].transpose(0, 1) for one in (q, k, v)]
+        attended = functional.scaled_dot_product_attention(some[0], some[1], some[2])
+        out[index] = attended.transpose(1, 2)
+    return out[None], None
 
 
 def _has_varlen(device: torch.device, dtype: torch.dtype) -> bool:
@@ -168,22 +167,3 @@ def _has_varlen(device: torch.device, dtype: torch.dtype) -> bool:
     except ImportError:  # torch before 2.10
         return False
     return hasattr(varlen, "varlen_attn") and torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def _grouped(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
-    """(heads, patches, head size) to (patches, heads, head size), windows of one length at once."""
-    heads, patches, size = q.shape
-    kinds = sorted(set(lengths) - {0})
-    if len(kinds) == 1:
-        q, k, v = (one.view(heads, -1, kinds[0], size).transpose(0, 1) for one in (q, k, v))
-        attended = functional.scaled_dot_product_attention(q, k, v)
-        return attended.transpose(1, 2).reshape(patches, heads, size)
-    out = q.new_empty(patches, heads, size)
-    sizes = torch.tensor(lengths, device=q.device)
-    starts = sizes.cumsum(0) - sizes
-    for length in kinds:
-        index = starts[sizes == length, None] + torch.arange(length, device=q.device)
-        some = [one[:, index].transpose(0, 1) for one in (q, k, v)]
-        attended = functional.scaled_dot_product_attention(some[0], some[1], some[2])
-        out[index] = attended.transpose(1, 2)
-    return out

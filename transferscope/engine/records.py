@@ -27,6 +27,11 @@ class TrainingJob(NamedTuple):
     answers: Sequence[int] | None = None
     """A placebo's labels; None for the items' own answers."""
 
+    @property
+    def labels(self) -> Sequence[int]:
+        """The answer to train on for each item."""
+        return [item.answer for item in self.items] if self.answers is None else self.answers
+
 
 class Prediction(NamedTuple):
     """One adapter's answer to one item."""

@@ -1,7 +1,4 @@
-"""The forward path for any model: its own processor and forward, no vision features kept.
-
-Slower than the fast paths, as images are encoded in every call; the numbers are the same.
-"""
+"""The forward path for any model: slower, as images are encoded in every call; equal numbers."""
 
 import inspect
 from collections.abc import Sequence
@@ -36,7 +33,7 @@ class ReferencePath:
         for item in items:
             if item not in self._known:
                 self._known[item] = self._ids(item)
-        return [Row(item, self._known[item], ()) for item in items]
+        return [Row(item, self._known[item]) for item in items]
 
     def logits(self, rows: Sequence[Row], num_logits_to_keep: int = 1) -> Tensor:
         """Logits (rows, num_logits_to_keep, vocabulary) at the last positions."""
@@ -50,13 +47,10 @@ class ReferencePath:
         made = self._processed([row.item for row in rows])
         answers = [row.answer_ids for row in rows]
         pad = self._base.processor.tokenizer.pad_token_id or 0
-        for key, value in made.items():
-            if key == "input_ids":
-                made[key] = _appended(value, answers, pad)
-            elif key == "attention_mask":
-                made[key] = _appended(value, [(1,) * len(ids) for ids in answers], 0)
-            elif key in ("token_type_ids", "mm_token_type_ids"):
-                made[key] = _appended(value, [(0,) * len(ids) for ids in answers], 0)
+        made["input_ids"] = _appended(made["input_ids"], answers, pad)
+        fills = {"attention_mask": 1, "token_type_ids": 0, "mm_token_type_ids": 0}
+        for key in fills.keys() & made.keys():
+            made[key] = _appended(made[key], [(fills[key],) * len(ids) for ids in answers], 0)
         base = self._base
         return {
             key: value.to(base.device, base.dtype if value.is_floating_point() else value.dtype)
@@ -64,7 +58,6 @@ class ReferencePath:
         }
 
     def _processed(self, items: Sequence[Item]) -> dict[str, Any]:
-        """The processor's output for items."""
         from PIL import Image
 
         chats = [
@@ -81,7 +74,6 @@ class ReferencePath:
         return dict(made)
 
     def _ids(self, item: Item) -> tuple[int, ...]:
-        """An item's token ids."""
         processor = self._base.processor
         tokens = [getattr(processor, "image_token", None)]
         if (image := getattr(self._base.model.config, "image_token_id", None)) is not None:
@@ -92,8 +84,7 @@ class ReferencePath:
         try:
             return tuple(self._processed([item])["input_ids"][0].tolist())
         except ValueError as error:
-            line = str(error).splitlines()[0]
-            name = type(processor).__name__
+            line, name = str(error).splitlines()[0], type(processor).__name__
             raise DataError(f"item {item.id!r}: {name} cannot read it: {line}") from None
 
 

@@ -4,8 +4,10 @@ Options are compared by the log-probability of their letters where the answer be
 forward; `generate` decodes a reply and parses the option or the number in it.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from math import isnan
 from typing import NamedTuple
 
@@ -78,7 +80,7 @@ def score_fleet(
     """
     _check(base, items, scoring, reply_tokens)
     path, options = forward_path(base, items), option_tokens(base.processor)
-    scorer = _Scorer(base, path, options, scoring, reply_tokens or LONGEST_REPLY)
+    start = partial(_predictions, base, path, options, scoring, reply_tokens or LONGEST_REPLY)
     rows = path.encode(items)
     batches = list(_batches(rows, batch_size))
     longest = max((row.length for row in rows), default=1)
@@ -92,21 +94,19 @@ def score_fleet(
                 progress(len(found), len(adapters) * len(items))
 
         with group.attach():
-            before: tuple[list[int], Pending] | None = None
+            # Read one batch behind, so that the GPU works on the next one meanwhile.
+            started: deque[tuple[list[int], Pending]] = deque()
             for batch in batches:
                 own = [rows[index] for index in batch]
-                pending = scorer.predictions(own * len(group.indices))
-                # Read one batch behind, so that the GPU works on this one meanwhile.
-                if before is not None:
-                    read(*before)
-                before = batch, pending
-            if before is not None:
-                read(*before)
+                started.append((batch, start(own * len(group.indices))))
+                if len(started) > 1:
+                    read(*started.popleft())
+            for batch, pending in started:
+                read(batch, pending)
     return [[found[own, index] for index in range(len(items))] for own in range(len(adapters))]
 
 
 def _check(base: Base, items: Sequence[Item], scoring: Scoring, reply_tokens: int | None) -> None:
-    """Refuse what cannot be scored; see `score_fleet`."""
     for item in items:
         if item.truth is None and not 0 < len(item.choices) <= len(LETTERS):
             raise StudyError(
@@ -154,59 +154,45 @@ def _adapter_groups(
             yield _AdapterGroup([i for i, _ in part], lambda s=stack: attached(base.model, s))
 
 
-class _Scorer(NamedTuple):
-    """How rows become predictions."""
+def _predictions(
+    base: Base,
+    path: ForwardPath,
+    options: OptionTokens,
+    scoring: Scoring,
+    reply_tokens: int,
+    rows: Sequence[Row],
+) -> Pending:
+    """Start a batch; a task's items are of one kind."""
+    by_number, texts = rows[0].item.truth is not None, [""] * len(rows)
+    if by_number or scoring == "generate":  # numbers are always generated
+        texts = replies(base, path, rows, number_is_final if by_number else is_final, reply_tokens)
+    if by_number:
+        numbers = []
+        for item, text in zip([row.item for row in rows], texts, strict=True):
+            assert item.truth is not None, f"{item.task} has items with numbers and with letters"
+            numbers.append(Prediction(None, (), float("nan"), score_number(text, item.truth)))
+        return lambda: numbers
+    if open_block(prompt_end(base.processor)):  # no option's letter stands there
+        most = max(len(row.item.choices) for row in rows)
+        table = to_cpu(torch.full((len(rows), most), torch.nan))
+    else:
+        table = to_cpu(_logprobs(path, options, rows))
 
-    base: Base
-    path: ForwardPath
-    options: OptionTokens
-    scoring: Scoring
-    reply_tokens: int
-
-    def predictions(self, rows: Sequence[Row]) -> Pending:
-        """Start a batch; a task's items are of one kind."""
-        if rows[0].item.truth is not None:  # numbers are always generated
-            numbers = self._numbers(rows)
-            return lambda: numbers
-        texts = self._replies(rows, is_final) if self.scoring == "generate" else []
-        if open_block(prompt_end(self.base.processor)):  # no option's letter stands there
-            most = max(len(row.item.choices) for row in rows)
-            table = to_cpu(torch.full((len(rows), most), torch.nan))
-        else:
-            table = to_cpu(_logprobs(self.path, self.options, rows))
-
-        def pending() -> list[Prediction]:
-            made = [
-                from_logprobs(line[: len(row.item.choices)])
-                for line, row in zip(table().tolist(), rows, strict=True)
-            ]
-            if self.scoring == "letters":
-                return made
-            return [
-                one._replace(choice=read_reply(text, row.item.choices))
-                for one, text, row in zip(made, texts, rows, strict=True)
-            ]
-
-        return pending
-
-    def _numbers(self, rows: Sequence[Row]) -> list[Prediction]:
+    def pending() -> list[Prediction]:
         made = []
-        for row, text in zip(rows, self._replies(rows, number_is_final), strict=True):
-            truth = row.item.truth
-            assert truth is not None, f"{row.item.task} has items with numbers and with letters"
-            made.append(Prediction(None, (), float("nan"), score_number(text, truth)))
+        for line, text, row in zip(table().tolist(), texts, rows, strict=True):
+            one = from_logprobs(line[: len(row.item.choices)])
+            if scoring == "generate":
+                one = one._replace(choice=read_reply(text, row.item.choices))
+            made.append(one)
         return made
 
-    def _replies(self, rows: Sequence[Row], settled: Callable[[str], bool]) -> list[str]:
-        return replies(self.base, self.path, rows, settled, self.reply_tokens)
+    return pending
 
 
 def from_logprobs(logprobs: Sequence[float]) -> Prediction:
-    """The prediction from some options' log-probabilities; no choice if any is NaN.
-
-    NaN comes from an adapter whose training diverged.
-    """
-    if any(map(isnan, logprobs)):
+    """The prediction from some options' log-probabilities; no choice if any is NaN."""
+    if any(map(isnan, logprobs)):  # of an adapter whose training diverged
         return Prediction(None, tuple(logprobs), float("nan"))
     best, *others = sorted(logprobs, reverse=True)
     margin = best - others[0] if others else float("inf")
@@ -217,7 +203,7 @@ def _logprobs(path: ForwardPath, options: OptionTokens, rows: Sequence[Row]) -> 
     """Log-probability (rows, letters) of each letter after the prefix that all answers share."""
     most = max(len(row.item.choices) for row in rows)
     prefix, suffixes = options.prefix, options.suffixes[:most]
-    if options.single:
+    if all(len(suffix) == 1 for suffix in options.suffixes):
         extended = [row._replace(answer_ids=prefix) for row in rows]
         logprobs = path.logits(extended)[:, -1].log_softmax(-1)
         columns = to_device(torch.tensor([suffix[0] for suffix in suffixes]), logprobs.device)
@@ -272,14 +258,12 @@ def replies(
 
 
 def _image_tokens(base: Base) -> list[int]:
-    """The tokens that stand for the features of an image or a video."""
     config = base.model.config
     named = (getattr(config, name, None) for name in family_of(config).image_tokens)
     return [token for token in named if isinstance(token, int)]
 
 
 def _end_tokens(base: Base) -> set[int]:
-    """The tokens that end a reply."""
     ends: set[int] = set()
     for config in (base.model.generation_config, base.processor.tokenizer):
         found = getattr(config, "eos_token_id", None)

@@ -1,7 +1,4 @@
-"""Train many adapters over one frozen base.
-
-In:   a job for each adapter: its items, its seeds.
-Out:  the adapters, as separate PEFT runs would have trained them.
+"""Train many adapters over one frozen base, as separate PEFT runs would.
 
 Jobs of similar length share forwards; each has its own items, order, loss, clipping, optimizer
 state and schedule. The loss is the cross-entropy of the answer's first tokens, and logits are
@@ -10,25 +7,19 @@ computed only there.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import replace
-from typing import NamedTuple
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from transferscope.engine.adapter import Adapter, adapter_of, peft_config
+from transferscope.engine.adapter import Adapter, peft_config, peft_tensors
 from transferscope.engine.base_model import Base, refuse_open_block
 from transferscope.engine.compiled import CompileError, give_up
 from transferscope.engine.devices import deterministic, to_device
-from transferscope.engine.forward_paths import (
-    ForwardPath,
-    OptionTokens,
-    Row,
-    forward_path,
-    option_tokens,
-)
+from transferscope.engine.forward_paths import ForwardPath, Row, forward_path, option_tokens
 from transferscope.engine.linears import not_adapted, target_linears
 from transferscope.engine.lora import Dropout, Stack, attached
 from transferscope.engine.loss_curve import LossLog, checked_curve
@@ -41,6 +32,9 @@ from transferscope.tasks import Item
 
 SIMILAR = 0.9
 """Jobs share forwards if the shorter one's rows are at least this part of the longer one's."""
+
+LossParts = tuple[Tensor, Tensor]
+"""What some rows add to the adapters' mean losses: the sum to differentiate, and each."""
 
 _IGNORED = -100
 """Target of positions without a loss."""
@@ -58,20 +52,15 @@ class _JobGroup(NamedTuple):
     steps: list[int]
     memory: MemoryPlan
 
-    def batches(self, batch_size: int) -> Iterator[list[np.ndarray]]:
+    def batches(self, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:
         """For each step and job the item indices of its batch; empty if the job is finished."""
-        lengths = [-(-len(job.items) // batch_size) for job in self.jobs]
-        orders = [
-            epoch_orders(len(job.items), -(-steps // length), job.order_seed)
-            for job, steps, length in zip(self.jobs, self.steps, lengths, strict=True)
-        ]
-        for step in range(max(self.steps)):
-            batch = []
-            for length, own, steps in zip(lengths, orders, self.steps, strict=True):
-                epoch, place = divmod(step, length)
-                order = own[epoch] if step < steps else np.arange(0)
-                batch.append(order[place * batch_size : (place + 1) * batch_size])
-            yield batch
+        by_job = []
+        for job, steps in zip(self.jobs, self.steps, strict=True):
+            starts = range(0, len(job.items), batch_size)
+            orders = epoch_orders(len(job.items), -(-steps // len(starts)), job.order_seed)
+            batches = [order[start : start + batch_size] for order in orders for start in starts]
+            by_job.append(batches[:steps])
+        return zip_longest(*by_job, fillvalue=np.arange(0))
 
 
 def check_training(base: Base, recipe: FullRecipe) -> str:
@@ -112,24 +101,24 @@ def train_fleet(
     for job in jobs:
         _check(job)
     check_training(base, recipe)
-    names = list(target_linears(base.model, recipe.targets))
-    config = peft_config(base, recipe, names)
+    linears = target_linears(base.model, recipe.targets)
+    config = peft_config(base, recipe, list(linears))
     path = forward_path(base, [item for job in jobs for item in job.items])
-    groups = list(_groups(base, path, jobs, recipe, rows))
+    groups = _groups(base, path, jobs, recipe, rows)
     done, total = 0, sum(sum(group.steps) for group in groups)
     trained: dict[int, Adapter] = {}
     for group in groups:
-        stack, log, before = _start(base, group.jobs, recipe, names), LossLog(group.steps), done
+        stack, log, before = _start(base, group.jobs, recipe, linears), LossLog(group.steps), done
         with closing(_train(base, path, stack, group, recipe, log)) as steps:
             for active in steps:
                 done += active
                 if progress is not None:
                     progress(done, total)
         done = before + sum(group.steps)
-        for place, curve in enumerate(log.curves()):
-            made = adapter_of(stack, place, group.jobs[place], config, base)
-            curve = checked_curve(curve, made.tensors, recipe.learning_rate)
-            trained[group.indices[place]] = replace(made, curve=curve)
+        for place, (index, curve) in enumerate(zip(group.indices, log.curves(), strict=True)):
+            tensors = peft_tensors(stack, place)
+            curve = checked_curve(curve, tensors, recipe.learning_rate)
+            trained[index] = Adapter(config, tensors, base.quantization, curve)
     return [trained[index] for index in range(len(jobs))]
 
 
@@ -139,17 +128,13 @@ def epoch_orders(items: int, epochs: int, order_seed: int) -> list[np.ndarray]:
     return [np.arange(items), *(generator.permutation(items) for _ in range(epochs - 1))]
 
 
-def _answers(job: TrainingJob) -> Sequence[int]:
-    return [item.answer for item in job.items] if job.answers is None else job.answers
-
-
 def _check(job: TrainingJob) -> None:
     if not job.items:
         raise StudyError(f"source {job.source!r} seed {job.seed}: no items to train on")
-    answers = _answers(job)
-    if len(answers) != len(job.items):
-        raise StudyError(f"source {job.source!r}: {len(answers)} answers, {len(job.items)} items")
-    for item, answer in zip(job.items, answers, strict=True):
+    if len(job.labels) != len(job.items):
+        count = len(job.labels)
+        raise StudyError(f"source {job.source!r}: {count} answers, {len(job.items)} items")
+    for item, answer in zip(job.items, job.labels, strict=True):
         if not 0 <= answer < len(item.choices):
             raise StudyError(f"item {item.id!r}: answer {answer} of {len(item.choices)} choices")
 
@@ -160,58 +145,44 @@ def _groups(
     jobs: Sequence[TrainingJob],
     recipe: FullRecipe,
     max_rows: int | None,
-) -> Iterator[_JobGroup]:
+) -> list[_JobGroup]:
     """Jobs of similar length together, as many as fit in memory."""
     # An item that several jobs share is encoded once.
     distinct: dict[int, Item] = {id(item): item for job in jobs for item in job.items}
     encoded = dict(zip(distinct, path.encode(list(distinct.values())), strict=True))
     rows = [[encoded[id(item)] for item in job.items] for job in jobs]
     options = option_tokens(base.processor)
-    targets = [_targets(job, options) for job in jobs]
+    targets = [[options.prefix + options.suffixes[one] for one in job.labels] for job in jobs]
     steps = [recipe.steps_for(len(job.items)) for job in jobs]
     longest = [max(row.length for row in own) for own in rows]
     adapted = target_linears(base.model, recipe.targets).values()
     num_params = recipe.rank * sum(one.in_features + one.out_features for one in adapted)
-
-    def group(members: list[int], memory: MemoryPlan) -> _JobGroup:
-        own = [(jobs[index], rows[index], targets[index], steps[index]) for index in members]
-        of_jobs, of_rows, of_targets, of_steps = map(list, zip(*own, strict=True))
-        return _JobGroup(members, of_jobs, of_rows, of_targets, of_steps, memory)
-
-    members: list[int] = []
-    memory = MemoryPlan(1, 1, False)
+    least_parts = -(-recipe.batch_size // (max_rows or recipe.batch_size))
+    groups: list[_JobGroup] = []
     for index in sorted(range(len(jobs)), key=lambda index: (-longest[index], -steps[index])):
-        shorter = members and longest[index] < SIMILAR * longest[members[0]]
-        if members and (shorter or len(members) == memory.adapters):
-            yield group(members, memory)
-            members = []
-        if not members:
+        last = groups[-1] if groups else None
+        if (
+            last is None
+            or longest[index] < SIMILAR * longest[last.indices[0]]
+            or len(last.indices) == last.memory.adapters
+        ):
             memory = memory_plan(base, recipe.batch_size, longest[index], num_params)
-            parts = -(-recipe.batch_size // (max_rows or recipe.batch_size))
-            memory = memory._replace(parts=max(memory.parts, parts))
-        members.append(index)
-    if members:
-        yield group(members, memory)
-
-
-def _targets(job: TrainingJob, options: OptionTokens) -> list[tuple[int, ...]]:
-    """The answer's first tokens for each item."""
-    return [options.prefix + options.suffixes[answer] for answer in _answers(job)]
+            memory = memory._replace(parts=max(memory.parts, least_parts))
+            groups.append(last := _JobGroup([], [], [], [], [], memory))
+        last.indices.append(index)
+        last.jobs.append(jobs[index])
+        last.rows.append(rows[index])
+        last.targets.append(targets[index])
+        last.steps.append(steps[index])
+    return groups
 
 
 def _start(
-    base: Base, jobs: Sequence[TrainingJob], recipe: FullRecipe, names: Sequence[str]
+    base: Base, jobs: Sequence[TrainingJob], recipe: FullRecipe, linears: dict[str, nn.Linear]
 ) -> Stack:
     """Untrained factors, in float32 whatever the base is in."""
-    linears = {name: base.model.get_submodule(name) for name in names}
-    stack = Stack(
-        {name: (one.out_features, one.in_features) for name, one in linears.items()},
-        len(jobs),
-        recipe.rank,
-        recipe.alpha / recipe.rank,
-        dtype=torch.promote_types(base.dtype, torch.float32),
-        devices={name: one.weight.device for name, one in linears.items()},
-    )
+    dtype = torch.promote_types(base.dtype, torch.float32)
+    stack = Stack(linears, len(jobs), recipe.rank, recipe.alpha / recipe.rank, dtype)
     stack.initialize([job.init_seed for job in jobs])
     stack.require_gradients()
     return stack
@@ -229,9 +200,7 @@ def _train(
     with attached(base.model, stack, dropout, folded=folded):
         for step, batches in enumerate(group.batches(recipe.batch_size)):
 
-            def loss(
-                part: slice, step: int = step, batches: list[np.ndarray] = batches
-            ) -> tuple[Tensor, Tensor]:
+            def loss(part: slice, step: int = step, batches: Any = batches) -> LossParts:
                 if dropout is not None:
                     dropout.now = (step, part.start)
                 return _loss(path, group, batches, part)
@@ -249,14 +218,11 @@ def _train(
 def _gradients(
     base: Base,
     stack: Stack,
-    loss: Callable[[slice], tuple[Tensor, Tensor]],
+    loss: Callable[[slice], LossParts],
     size: int,
     memory: MemoryPlan,
 ) -> tuple[MemoryPlan, Tensor]:
-    """Fill the stack's gradients for one step of `size` rows.
-
-    Args:
-        loss: of some of the rows, as `_loss`.
+    """Fill the stack's gradients for one step of `size` rows, whose parts have a `loss`.
 
     Returns:
         The memory plan that fitted; each adapter's loss.
@@ -287,12 +253,9 @@ def _gradients(
 
 
 def _loss(
-    path: ForwardPath, group: _JobGroup, batches: list[np.ndarray], part: slice
-) -> tuple[Tensor, Tensor]:
-    """What a part of the adapters' batches adds to their mean losses: the sum, and each.
-
-    A batch smaller than the others is padded with rows of weight 0.
-    """
+    path: ForwardPath, group: _JobGroup, batches: Sequence[np.ndarray], part: slice
+) -> LossParts:
+    # A batch smaller than the others is padded with rows of weight 0.
     size = max(len(batch[part]) for batch in batches)
     rows: list[Row] = []
     targets: list[tuple[int, ...]] = []

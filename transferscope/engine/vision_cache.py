@@ -1,15 +1,14 @@
 """Vision features, computed once: the frozen vision tower's output serves every adapter.
 
-Features are kept by the image's content: in memory up to a limit in bytes, the least recently used
-dropped first; beyond that, if a folder is given, on disk up to a second limit. What is in neither
-is computed again.
+Features are kept by the image's content: in memory up to a limit, the least recently used dropped
+first; beyond that, if a folder is given, on disk. What is in neither is computed again.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,21 +22,6 @@ AHEAD = 2
 """Batches that are prepared while one is encoded."""
 
 
-class KeyedImage(NamedTuple):
-    """An image with a key of its content."""
-
-    image: ItemImage
-    key: str
-    """Images with equal pixels have equal keys."""
-    shape: tuple[int, ...]
-    """(height, width, 3)."""
-
-
-def keyed(image: ItemImage) -> KeyedImage:
-    """An image with its key and size; each object is read and hashed once."""
-    return KeyedImage(image, *fingerprint(image))
-
-
 class VisionCache:
     """A vision tower's features for images."""
 
@@ -48,15 +32,15 @@ class VisionCache:
         limits: CacheLimits,
         name: str = "features",
         *,
-        size: Callable[[KeyedImage], int] = lambda _: 1,
-        prepare: Callable[[ItemImage], Any] | None = None,
+        size: Callable[[ItemImage], int] = lambda _: 1,
+        prepare: Callable[[ItemImage], Any] = lambda image: image,
     ) -> None:
         """Args:
         encode: images to features, one tensor (tokens, hidden size) per image.
         batch_size: the largest sum of `size` in one call of `encode`.
         name: of the folder of these features; must name everything that they depend on.
         size: of an image.
-        prepare: makes `encode`'s input from an image, in threads; None: the image itself.
+        prepare: makes `encode`'s input from an image, in threads.
         """
         self._encode, self._batch_size, self._memory = encode, batch_size, limits.memory
         self._size, self._prepare = size, prepare
@@ -70,48 +54,36 @@ class VisionCache:
         self._preparers = ThreadPoolExecutor(thread_name_prefix="images")
         self.bytes_held = 0
         """In memory."""
-        self.encoded = 0
-        """Images encoded so far."""
 
-    def features(self, wanted: Sequence[KeyedImage]) -> list[Tensor]:
+    def features(self, wanted: Sequence[ItemImage]) -> list[Tensor]:
         """The features (tokens, hidden size) of each image; each distinct image is encoded once."""
-        found: dict[str, Tensor] = {}
-        missing: dict[str, KeyedImage] = {}
-        for one in wanted:
-            if one.key in found or one.key in missing:
-                continue
-            features = self._recalled(one.key)
-            if features is None:
-                missing[one.key] = one
-            else:
-                found[one.key] = features
-        for batch, inputs in self._prepared(missing.values()):
+        keys = [fingerprint(image).key for image in wanted]
+        distinct = dict(zip(keys, wanted, strict=True))
+        recalled = {key: self._recalled(key) for key in distinct}
+        found = {key: features for key, features in recalled.items() if features is not None}
+        missing = [image for key, image in distinct.items() if key not in found]
+        for batch, inputs in self._prepared(missing):
             with torch.no_grad():
                 made = self._encode(inputs)
-            self.encoded += len(batch)
             # Cloned, as a view would keep the whole batch alive.
             copies = self._copier.submit(lambda made=made: [one.clone() for one in made])
-            for one, features in zip(batch, copies.result(), strict=True):
-                found[one.key] = features
-                self._keep(one.key, features)
-        return [found[one.key] for one in wanted]
+            for image, features in zip(batch, copies.result(), strict=True):
+                key = fingerprint(image).key
+                found[key] = features
+                self._keep(key, features)
+        return [found[key] for key in keys]
 
-    def _prepared(
-        self, images: Iterable[KeyedImage]
-    ) -> Iterator[tuple[list[KeyedImage], list[Any]]]:
+    def _prepared(self, images: Iterable[ItemImage]) -> Iterator[tuple[list[ItemImage], list[Any]]]:
         """Batches of images, each prepared while earlier ones are encoded."""
-        if self._prepare is None:
-            yield from ((batch, [one.image for one in batch]) for batch in self._batches(images))
-            return
-        ahead: deque[tuple[list[KeyedImage], Iterator[Any]]] = deque()
+        ahead: deque[tuple[list[ItemImage], Iterator[Any]]] = deque()
         for batch in self._batches(images):
-            ahead.append((batch, self._preparers.map(self._prepare, [one.image for one in batch])))
+            ahead.append((batch, self._preparers.map(self._prepare, batch)))
             if len(ahead) > AHEAD:
                 first, made = ahead.popleft()
                 yield first, list(made)
         yield from ((batch, list(made)) for batch, made in ahead)
 
-    def _batches(self, images: Iterable[KeyedImage]) -> Iterator[list[KeyedImage]]:
+    def _batches(self, images: Iterable[ItemImage]) -> Iterator[list[ItemImage]]:
         batch, total = [], 0
         for one in images:
             size = self._size(one)
@@ -138,27 +110,26 @@ class VisionCache:
             return None
 
     def _keep(self, key: str, features: Tensor) -> None:
-        size = features.numel() * features.element_size()
-        if self.bytes_held + size > self._memory and self._write(key, features, size):
+        if self.bytes_held + features.nbytes > self._memory and self._write(key, features):
             return
         self._kept[key] = features
-        self.bytes_held += size
+        self.bytes_held += features.nbytes
         while self.bytes_held > self._memory:
             _, old = self._kept.popitem(last=False)
-            self.bytes_held -= old.numel() * old.element_size()
+            self.bytes_held -= old.nbytes
 
-    def _write(self, key: str, features: Tensor, size: int) -> bool:
+    def _write(self, key: str, features: Tensor) -> bool:
         """Write features to disk if there is space; returns whether they are there now."""
         from safetensors.torch import save
 
-        if self._folder is None or size > self._free:
+        if self._folder is None or features.nbytes > self._free:
             return False
         try:
             write_whole(_path(self._folder, key), save({"features": features.cpu().contiguous()}))
         except DataError:  # a full disk is no reason to stop: features can be computed again
             self._free = 0
             return False
-        self._free -= size
+        self._free -= features.nbytes
         return True
 
 

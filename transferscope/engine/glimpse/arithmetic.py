@@ -12,23 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from transferscope.engine.glimpse.prompt_layout import (
-    HEAD,
-    MROPE_SECTION,
-    ROPE_THETA,
-    SIDE,
-    TOKENS,
-    positions,
-)
+from transferscope.engine.glimpse import prompt_layout as layout
 
 _PATCH, _MERGE = 14, 2
-_PATCHES = (SIDE // _PATCH) ** 2
+_PATCHES = (layout.SIDE // _PATCH) ** 2
 
 
 def patches(pixels: Tensor) -> Tensor:
     """Images (n, 112, 112, 3) uint8 as patches (n, 64, 588) in -1 .. 1, in the tower's order."""
     scaled = pixels.float() / 127.5 - 1
-    blocks = SIDE // _PATCH // _MERGE
+    blocks = layout.SIDE // _PATCH // _MERGE
     parted = scaled.view(-1, blocks, _MERGE, _PATCH, blocks, _MERGE, _PATCH, 3)
     return parted.permute(0, 1, 4, 2, 5, 7, 3, 6).reshape(len(pixels), _PATCHES, -1)
 
@@ -41,14 +34,14 @@ def vision_features(model: Any, pixels: Tensor) -> Tensor:
     x = functional.linear(patches(pixels).to(kernel.dtype), kernel)
     cosine, sine = _vision_rotation(x.device, x.dtype)
     for block in tower.blocks:
-        mixed = block.attn.qkv(norm(block.norm1, x)).view(len(x), _PATCHES, 3, -1, HEAD)
+        mixed = block.attn.qkv(norm(block.norm1, x)).view(len(x), _PATCHES, 3, -1, layout.HEAD)
         q, k, v = mixed.permute(2, 0, 3, 1, 4).unbind(0)
         q, k = rotate(q, cosine, sine), rotate(k, cosine, sine)
         heads = functional.scaled_dot_product_attention(q, k, v)
         x = x + block.attn.proj(heads.transpose(1, 2).flatten(2))
         x = x + block.mlp(norm(block.norm2, x))
     merger = tower.merger
-    return merger.mlp(norm(merger.ln_q, x).view(len(x), TOKENS, -1))
+    return merger.mlp(norm(merger.ln_q, x).view(len(x), layout.TOKENS, -1))
 
 
 def norm(module: Any, x: Tensor) -> Tensor:
@@ -65,14 +58,14 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 @cache
 def _vision_rotation(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the patches' angles, each (64, 32), in the tower's order of patches."""
-    edge = SIDE // _PATCH
+    edge = layout.SIDE // _PATCH
     line = torch.arange(edge)[:, None].expand(edge, edge)
     blocks = edge // _MERGE
     row, column = (
         table.reshape(blocks, _MERGE, blocks, _MERGE).permute(0, 2, 1, 3).flatten()
         for table in (line, line.T)
     )
-    speed = 10000 ** (-torch.arange(0, HEAD // 2, 2).float() / (HEAD // 2))
+    speed = 10000 ** (-torch.arange(0, layout.HEAD // 2, 2).float() / (layout.HEAD // 2))
     angle = torch.cat([row[:, None] * speed, column[:, None] * speed], -1)
     angle = torch.cat([angle, angle], -1).to(device)
     return angle.cos().to(dtype), angle.sin().to(dtype)
@@ -83,9 +76,9 @@ def rotation(
     images: int, length: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the tokens' angles, each (length, 32)."""
-    speed = ROPE_THETA ** (-torch.arange(HEAD // 2).float() / (HEAD // 2))
-    place = torch.from_numpy(positions(images, length)).float()
-    axes = zip(place, speed.split(MROPE_SECTION), strict=True)
+    speed = layout.ROPE_THETA ** (-torch.arange(layout.HEAD // 2).float() / (layout.HEAD // 2))
+    place = torch.from_numpy(layout.positions(images, length)).float()
+    axes = zip(place, speed.split(layout.MROPE_SECTION), strict=True)
     angle = torch.cat([axis[:, None] * section for axis, section in axes], -1)
     angle = torch.cat([angle, angle], -1).to(device)
     return angle.cos().to(dtype), angle.sin().to(dtype)

@@ -15,20 +15,12 @@ from torch.nn import functional
 from transferscope.engine.base_model import Base
 from transferscope.engine.devices import to_device
 from transferscope.engine.forward_paths import Row
+from transferscope.engine.glimpse import prompt_layout as layout
 from transferscope.engine.glimpse.arithmetic import norm, rotate, rotation, vision_features
-from transferscope.engine.glimpse.prompt_layout import (
-    ASSISTANT,
-    HEAD,
-    PAD,
-    TURN,
-    TURN_END,
-    image_slots,
-    opening,
-)
-from transferscope.engine.vision_cache import VisionCache, keyed
+from transferscope.engine.vision_cache import VisionCache
 from transferscope.tasks import Item, ItemImage
 
-_ENDING = (TURN_END, TURN, ASSISTANT)
+_ENDING = (layout.TURN_END, layout.TURN, layout.ASSISTANT)
 
 
 class GlimpsePath:
@@ -44,7 +36,7 @@ class GlimpsePath:
         """Items as rows."""
         texts = self._tokenizer([item.prompt for item in items], add_special_tokens=False)
         return [
-            Row(item, (*opening(len(item.images)), *ids, *_ENDING), tuple(map(keyed, item.images)))
+            Row(item, (*layout.opening(len(item.images)), *ids, *_ENDING))
             for item, ids in zip(items, texts["input_ids"], strict=True)
         ]
 
@@ -52,14 +44,26 @@ class GlimpsePath:
         """Logits (rows, num_logits_to_keep, vocabulary) at the last positions."""
         device = self._model.device
         lengths = np.array([row.length for row in rows])
-        ids = np.full((len(rows), lengths.max()), PAD, dtype=np.int64)
+        ids = np.full((len(rows), lengths.max()), layout.PAD, dtype=np.int64)
         for padded, row in zip(ids, rows, strict=True):
             padded[: row.length] = row.ids + row.answer_ids
         last = lengths[:, None] - np.arange(num_logits_to_keep, 0, -1)
         kept = to_device(torch.from_numpy(last), device)
-        images = np.array([len(row.images) for row in rows])
+        images = np.array([len(row.item.images) for row in rows])
         x = self._embedded(to_device(torch.from_numpy(ids), device), rows, images)
-        return self._forward(x, self._angles(images, ids.shape[1], x), kept)
+        angles = self._angles(images, ids.shape[1], x)
+        language: Any = self._model.model.language_model
+        for layer in language.layers[:-1]:
+            x = x + _attention(layer.self_attn, norm(layer.input_layernorm, x), angles)
+            x = x + layer.mlp(norm(layer.post_attention_layernorm, x))
+        layer = language.layers[-1]
+        y = norm(layer.input_layernorm, x)
+        x = x[torch.arange(len(x), device=x.device)[:, None], kept]
+        x = x + _attention(layer.self_attn, y, angles, kept)
+        x = x + layer.mlp(norm(layer.post_attention_layernorm, x))
+        states = norm(language.norm, x)
+        logits = functional.linear(states, language.embed_tokens.weight)
+        return logits.to(torch.promote_types(states.dtype, torch.float32))
 
     def _encode_images(self, images: Sequence[ItemImage]) -> list[Tensor]:
         pixels = torch.from_numpy(np.stack([image.pixels() for image in images]))
@@ -68,7 +72,7 @@ class GlimpsePath:
     def _embedded(self, ids: Tensor, rows: Sequence[Row], images: np.ndarray) -> Tensor:
         """The language model's input (rows, length, hidden size), images included."""
         x = functional.embedding(ids, self._model.model.language_model.embed_tokens.weight)
-        wanted = [image for row in rows for image in row.images]
+        wanted = [image for row in rows for image in row.item.images]
         if not wanted:
             return x
         features = self.vision_cache.features(wanted)
@@ -76,7 +80,7 @@ class GlimpsePath:
         slots = [
             index * ids.shape[1] + slot
             for index, count in enumerate(images.tolist())
-            for slot in image_slots(count)
+            for slot in layout.image_slots(count)
         ]
         index = to_device(torch.tensor(slots), x.device)
         flat = x.flatten(0, 1).index_copy(0, index, features)
@@ -92,23 +96,6 @@ class GlimpsePath:
         index = to_device(torch.from_numpy(which), x.device)
         return cosine[index], sine[index]
 
-    def _forward(self, x: Tensor, angles: tuple[Tensor, Tensor], kept: Tensor) -> Tensor:
-        """Logits at the kept positions (rows, kept)."""
-        language: Any = self._model.model.language_model
-        index = torch.arange(len(x), device=x.device)[:, None]
-        for layer in language.layers[:-1]:
-            x = x + _attention(layer.self_attn, norm(layer.input_layernorm, x), angles)
-            x = x + layer.mlp(norm(layer.post_attention_layernorm, x))
-        layer = language.layers[-1]
-        y = norm(layer.input_layernorm, x)
-        x = x[index, kept]
-        x = x + _attention(layer.self_attn, y, angles, kept)
-        x = x + layer.mlp(norm(layer.post_attention_layernorm, x))
-        states = norm(language.norm, x)
-        return functional.linear(states, language.embed_tokens.weight).to(
-            torch.promote_types(states.dtype, torch.float32)
-        )
-
 
 def _attention(
     module: Any, y: Tensor, angles: tuple[Tensor, Tensor], kept: Tensor | None = None
@@ -123,7 +110,7 @@ def _attention(
             table.expand(rows, 1, -1, -1)[index, 0, kept][:, None] for table in angles
         )
     q, k, v = (
-        project(x).view(rows, x.shape[1], -1, HEAD).transpose(1, 2)
+        project(x).view(rows, x.shape[1], -1, layout.HEAD).transpose(1, 2)
         for project, x in ((module.q_proj, queries), (module.k_proj, y), (module.v_proj, y))
     )
     q, k = rotate(q, *query_angles), rotate(k, *angles)
