@@ -10,7 +10,7 @@ import math
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.analysis.parts import Estimate
 from transferscope.matrix.measure import MEASURES
-from transferscope.plots.labels import signed
+from transferscope.plots.numbers import signed
 
 Seeds = dict[str, float]
 

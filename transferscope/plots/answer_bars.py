@@ -8,24 +8,25 @@ from collections.abc import Mapping
 
 from transferscope.analysis import Analysis
 from transferscope.matrix.collapse import Answers, letter
+from transferscope.plots.composition import finish, heading, layer
 from transferscope.plots.labels import (
     Labels,
     answer_words,
     control_label,
     counted,
     labels,
-    percent,
     row_label,
 )
+from transferscope.plots.numbers import percent
 from transferscope.plots.theme import INK, OPTIONS, RULE, SOFT
-from transferscope.plots.vegalite import Spec, field, finish, heading, layer, part, unit
+from transferscope.plots.vegalite import Spec, field, part, unit
 
 CORRECT, BASE, UNREADABLE = "correct answers", "base", "unreadable"
 GAP = " "
 """The empty row between the base and the sources."""
 WIDTH, HEIGHT, BAR = 46, 21, 0.9
 """Pixels of a cell, and the share of its width that the bar fills."""
-ROOM = 500
+MAX_WIDTH = 500
 """Pixels for all columns where the figure is printed as wide as a page."""
 
 
@@ -34,9 +35,8 @@ def answer_shares(analysis: Analysis, model: str, title: str) -> Spec | None:
     record, names = analysis.models[model].behaviour, labels(analysis)
     if record is None:
         return None
-    rows: dict[str, Mapping[str, Answers | list[float]]] = {}
-    if any(record.right.values()):
-        rows[CORRECT] = record.right
+    rows: dict[str, Mapping[str, Answers | list[float]]]
+    rows = {CORRECT: record.right} if any(record.right.values()) else {}
     rows[BASE] = record.base
     rows |= {row_label(name, names): cells for name, cells in record.sources.items()}
     rows |= {control_label(name): cells for name, cells in record.controls.items()}
@@ -53,11 +53,9 @@ def answer_shares(analysis: Analysis, model: str, title: str) -> Spec | None:
         options, colors = [*options, UNREADABLE], [*colors, RULE]
     legend = part(title=None, orient="top", symbolType="square", offset=34, labelLimit=120)
     fill = field("letter:N", scale=part(domain=options, range=colors), legend=legend)
-    y = field(
-        "row:N",
-        scale=part(domain=down, paddingInner=0.16, paddingOuter=0.08),
-        axis=part(title=None, labelOverlap=False, labelLimit=220),
-    )
+    spread = part(domain=down, paddingInner=0.16, paddingOuter=0.08)
+    left = part(title=None, labelOverlap=False, labelLimit=220)
+    y = field("row:N", scale=spread, axis=left)
     x = field("from:Q", scale=part(domain=[0, len(targets)], nice=False, zero=True), axis=None)
     tooltip = [field("row:N", title="finetuned on"), "target:N", field("given:N", title="answers")]
     drawn = [unit(bars, "rect", x=x, x2="to:Q", fill=fill, tooltip=tooltip, y=y)]
@@ -69,11 +67,9 @@ def answer_shares(analysis: Analysis, model: str, title: str) -> Spec | None:
     if collapsed:
         frame = part(filled=False, stroke=INK, strokeWidth=1.6)
         drawn.append(unit(collapsed, "rect", x=x, x2="to:Q", y=y, **frame))
-    heads: list[Spec] = [
-        {"from": j + 0.5, "label": names.short[name]} for j, name in enumerate(targets)
-    ]
+    heads: list[Spec] = [{"from": j + 0.5, "label": names.short[t]} for j, t in enumerate(targets)]
     text = part(color=SOFT, fontSize=11, baseline="bottom")
-    if any(7.5 * len(head["label"]) > min(WIDTH, ROOM / len(heads)) for head in heads):
+    if any(7.5 * len(head["label"]) > min(WIDTH, MAX_WIDTH / len(heads)) for head in heads):
         text |= part(angle=-90, align="left", baseline="middle", limit=110)
     drawn.append(unit(heads, "text", x=x, y=part(value=-5), text="label:N", **text))
     lines = ["targets across, sources down; each bar: shares of the options given, all seeds"]

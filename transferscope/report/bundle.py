@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import jinja2
 import numpy as np
 import polars as pl
 import xarray as xr
@@ -27,7 +26,7 @@ from transferscope.matrix import measure
 from transferscope.matrix.control_runs import effects
 from transferscope.predictions import some
 from transferscope.readers import matrix_of, read_inputs
-from transferscope.report.template import asset
+from transferscope.report.template import template
 from transferscope.store import archive, atomic
 from transferscope.store.progress import measured_costs
 from transferscope.study.controls import PLACEBOS, REORDERED
@@ -261,20 +260,15 @@ def _provenance(
 
 def _readme(files: Mapping[str, Any], study: Any, missing: Sequence[str]) -> str:
     """What every file and column is, for people without this package."""
-    environment = jinja2.Environment(
-        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
+    text = template("bundle_readme.txt.jinja").render(
+        title=f"Results of the study {study!r}" if study else "Results",
+        tables=any(name.startswith(results.PREDICTIONS) for name in files),
+        controls=any(name.startswith(results.CONTROLS) for name in files),
+        analysis=results.ANALYSIS in files,
+        study=results.STUDY in files,
+        missing=missing,
     )
-    return (
-        environment.from_string(asset("bundle_readme.txt.jinja")).render(
-            title=f"Results of the study {study!r}" if study else "Results",
-            tables=any(name.startswith(results.PREDICTIONS) for name in files),
-            controls=any(name.startswith(results.CONTROLS) for name in files),
-            analysis=results.ANALYSIS in files,
-            study=results.STUDY in files,
-            missing=missing,
-        )
-        + "\n"
-    )
+    return f"{text}\n"
 
 
 def portable(data: bytes, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -21,13 +21,9 @@ from transferscope.report.comparison_table import (
     base_entry,
     columns,
     entry,
-    evidence,
-    gate_words,
-    legend,
     most_moved,
-    moved,
-    nothing_moved,
 )
+from transferscope.report.comparison_words import evidence, gate_words, legend, moved, nothing_moved
 from transferscope.report.template import asset, template
 from transferscope.selection.decision import changes, interval, points, task
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from transferscope.analysis import Analysis
 from transferscope.matrix.collapse import letter
 from transferscope.matrix.examples import Exhibits, Flip, Flipped, ShownItem
-from transferscope.plots.labels import UNKNOWN, clean, counted, labels, listed, model_labels
+from transferscope.plots.labels import clean, counted, labels, listed
+from transferscope.plots.numbers import UNKNOWN
 
 
 class FlipLine(NamedTuple):
@@ -61,9 +62,9 @@ def example_cards(analysis: Analysis, exhibits: Exhibits | None) -> Examples | N
     """The items of the models and tasks in the analysis; None without any."""
     if exhibits is None:
         return None
-    names, targets = labels(analysis).long, []
+    (names, _, models), targets = labels(analysis), []
     first = list(accumulate((len(item.pictures) for item in exhibits.items), initial=0))
-    for model, label in model_labels(analysis).items():
+    for model, label in models.items():
         rows = exhibits.models.get(model, {})
         for target in names:
             cells = {s: rows[s][target] for s in names if target in rows.get(s, {})}

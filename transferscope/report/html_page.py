@@ -21,6 +21,7 @@ from transferscope.analysis import Analysis
 from transferscope.analysis.parts import STRATEGIES
 from transferscope.analysis.verdict import ranked
 from transferscope.matrix.examples import Exhibits
+from transferscope.plots.composition import extent
 from transferscope.plots.curves import about, changes_over_steps
 from transferscope.plots.gallery import SECTIONS, ReportFigure, gallery
 from transferscope.plots.labels import (
@@ -30,7 +31,6 @@ from transferscope.plots.labels import (
     labels,
     link,
     listed,
-    model_labels,
     spelled,
     with_links,
 )
@@ -41,7 +41,7 @@ from transferscope.plots.training_strategies import (
     experiment_words,
     strategy_rows,
 )
-from transferscope.plots.vegalite import Spec, extent
+from transferscope.plots.vegalite import Spec
 from transferscope.report import explorer
 from transferscope.report.example_cards import example_cards
 from transferscope.report.findings import happened, harms, training
@@ -105,10 +105,10 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         sections=[section for section in sections if section.id != "selection"],
         trials=_trials(analysis, sections),
         strategies=[NAMES[name] for name in STRATEGIES],
-        models=list(model_labels(analysis).values()),
+        models=list(names.models.values()),
         measure=MEASURES[analysis.settings.measure],
         facts=_facts(analysis),
-        accounts=accounts(analysis, analysis.models),
+        accounts=accounts(analysis),
         glance=glance(analysis),
         checks=ranked(analysis.checks),
         happened=happened(analysis),
@@ -172,17 +172,17 @@ def _trials(analysis: Analysis, sections: list[Section]) -> Trials | None:
     """The experiment on the choice of training data, where there is one."""
     if (experiment := analysis.experiment) is None:
         return None
-    names, models = labels(analysis), model_labels(analysis)
+    names = labels(analysis)
     return Trials(
         [spelled(line, names) for line in experiment_words(experiment)],
         [
             (
-                models[model],
+                names.models[model],
                 [spelled(s, names) for s in one.verdict],
                 strategy_rows(analysis, model),
             )
             for model, one in experiment.models.items()
-            if model in models
+            if model in names.models
         ],
         [pair for each in sections if each.id == "selection" for pair in each.figures],
     )

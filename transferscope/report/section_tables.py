@@ -11,19 +11,10 @@ from transferscope.analysis.parts import Adjusted, Estimate
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import Answers, describe_answers, letter
 from transferscope.matrix.flips import Flips
-from transferscope.plots.labels import (
-    UNKNOWN,
-    clean,
-    control_kind,
-    counted,
-    labels,
-    link,
-    model_labels,
-    percent,
-    same_task,
-    signed,
-)
-from transferscope.report.tables import CellLine, PageTable, Row, interval_text, joined
+from transferscope.plots.labels import clean, control_kind, counted, labels, link
+from transferscope.plots.numbers import UNKNOWN, percent, signed
+from transferscope.report.findings import measured
+from transferscope.report.tables import CellLine, PageTable, Row, estimate_line, interval_text
 from transferscope.study.controls import REORDERED
 
 UNREADABLE = 0.1
@@ -48,7 +39,7 @@ def section_tables(analysis: Analysis) -> dict[str, PageTable]:
 def _careful(analysis: Analysis) -> PageTable:
     rows = [
         [[CellLine(pair, label, f"{link(model=label)}&{address}")], *cells]
-        for model, label in model_labels(analysis).items()
+        for model, label in labels(analysis).models.items()
         for pair, address, cells in _careful_cells(analysis, analysis.models[model])
     ]
     more = f" The first {MOST} of {len(rows)} are listed." if len(rows) > MOST else ""
@@ -99,15 +90,13 @@ def _reply_words(answers: Answers) -> CellLine:
 
 
 def _flipped(analysis: Analysis) -> PageTable:
-    names, rows = labels(analysis).long, []
-    for model, label in model_labels(analysis).items():
+    (names, _, models), rows = labels(analysis), []
+    for model, label in models.items():
         record = analysis.models[model]
         cells = [
             (cell.mean, source, target)
-            for source, row in record.pgf.items()
-            for target, cell in row.items()
-            if not same_task(source, target)
-            and beyond_noise(cell, analysis.settings.alpha)
+            for source, target, cell in measured(record)
+            if beyond_noise(cell, analysis.settings.alpha)
             and target in record.flips.get(source, {})
         ]
         cells.sort()
@@ -115,14 +104,11 @@ def _flipped(analysis: Analysis) -> PageTable:
         for mean, source, target in [*best, *[each for each in cells if each[0] < 0][:STRONGEST]]:
             flips, pair = record.flips[source][target], (names[source], names[target])
             address = link(model=label, source=pair[0], target=pair[1])
-            rows.append(
-                [
-                    [CellLine(" → ".join(pair), label, address)],
-                    [CellLine(signed(mean), interval_text(record.pgf[source][target].ci))],
-                    _changed(flips, target, flips.fixed, flips.most_fixed, flips.often_fixed),
-                    _changed(flips, target, flips.broken, flips.most_broken, flips.often_broken),
-                ]
-            )
+            head = [CellLine(" → ".join(pair), label, address)]
+            effect = [CellLine(signed(mean), interval_text(record.pgf[source][target].ci))]
+            fixed = _changed(flips, target, flips.fixed, flips.most_fixed, flips.often_fixed)
+            broken = _changed(flips, target, flips.broken, flips.most_broken, flips.often_broken)
+            rows.append([head, effect, fixed, broken])
     intro = (
         f"The {STRONGEST} strongest helpful and harmful effects of each model beyond noise, "
         "without self-transfer. Fixed items: the base was wrong and the adapter is correct. "
@@ -149,7 +135,7 @@ def _changed(
 
 def _placebos(analysis: Analysis) -> PageTable:
     rows: list[Row] = []
-    for model, label in model_labels(analysis).items():
+    for model, label in labels(analysis).models.items():
         record, unknown = analysis.models[model], [CellLine(UNKNOWN)]
         for name, control in record.controls.items():
             if control_kind(name) == "mixture":
@@ -189,8 +175,8 @@ def remaining_variance(adjusted: Adjusted) -> CellLine:
 
 
 def _mixtures(analysis: Analysis) -> PageTable:
-    names, rows = labels(analysis).long, []
-    for model, label in model_labels(analysis).items():
+    (names, _, models), rows = labels(analysis), []
+    for model, label in models.items():
         for name, mixture in analysis.models[model].controls.items():
             known = {t: e for t, e in mixture.targets.items() if math.isfinite(e.mean)}
             if control_kind(name) != "mixture" or not known:
@@ -211,4 +197,4 @@ def _mixtures(analysis: Analysis) -> PageTable:
 
 def _estimate(estimate: Estimate) -> CellLine:
     seeds = counted(sum(math.isfinite(value) for value in estimate.seeds.values()), "seed")
-    return CellLine(signed(estimate.mean, 3), joined(interval_text(estimate.ci, 3), seeds))
+    return estimate_line(estimate, seeds)
