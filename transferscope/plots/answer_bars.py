@@ -7,17 +7,10 @@ of one color is an adapter that gives the same option to every item.
 from collections.abc import Mapping
 
 from transferscope.analysis import Analysis
-from transferscope.matrix.collapse import Answers, letter
+from transferscope.matrix.collapse import Answers, describe_answers, letter
 from transferscope.plots.composition import finish, heading, layer
-from transferscope.plots.labels import (
-    Labels,
-    answer_words,
-    control_label,
-    counted,
-    labels,
-    row_label,
-)
-from transferscope.plots.numbers import percent
+from transferscope.plots.labels import Labels, control_label, counted, labels, row_label
+from transferscope.plots.numbers import UNKNOWN, percent
 from transferscope.plots.theme import INK, OPTIONS, RULE, SOFT
 from transferscope.plots.vegalite import Spec, field, part, unit
 
@@ -60,11 +53,9 @@ def answer_shares(analysis: Analysis, model: str, title: str) -> Spec | None:
     tooltip = [field("row:N", title="finetuned on"), "target:N", field("given:N", title="answers")]
     drawn = [unit(bars, "rect", x=x, x2="to:Q", fill=fill, tooltip=tooltip, y=y)]
     edge = (1 - BAR) / 2
-    collapsed = [
-        {"row": row, "from": round(j + edge, 4), "to": round(j + 1 - edge, 4)}
-        for row, j in sorted({(bar["row"], bar["cell"]) for bar in bars if bar["collapsed"]})
-    ]
-    if collapsed:
+    cells = sorted({(bar["row"], bar["cell"]) for bar in bars if bar["collapsed"]})
+    spans = ((row, round(j + edge, 4), round(j + 1 - edge, 4)) for row, j in cells)
+    if collapsed := [{"row": row, "from": start, "to": end} for row, start, end in spans]:
         frame = part(filled=False, stroke=INK, strokeWidth=1.6)
         drawn.append(unit(collapsed, "rect", x=x, x2="to:Q", y=y, **frame))
     heads: list[Spec] = [{"from": j + 0.5, "label": names.short[t]} for j, t in enumerate(targets)]
@@ -86,8 +77,7 @@ def _bars(
     """The pieces of one row's bars; x is counted in cells from the left."""
     pieces = []
     for j, target in enumerate(targets):
-        cell = cells.get(target)
-        if cell is None:
+        if (cell := cells.get(target)) is None:
             continue
         place: Spec = {"row": name, "target": names.long[target], "cell": j, "collapsed": False}
         if isinstance(cell, Answers):
@@ -105,3 +95,11 @@ def _bars(
                 ends = {"from": round(start, 4), "to": round(end, 4)}
                 pieces.append(place | {"letter": kind} | ends)
     return pieces
+
+
+def answer_words(answers: Answers) -> str:
+    """The options that a cell's replies choose: `A 31%, B 69%`, `always A in 2 of 4 seeds`."""
+    parts = [f"{letter(n)} {percent(share)}" for n, share in enumerate(answers.letters)]
+    words = describe_answers(answers) if answers.collapsed else ", ".join(parts)
+    unread = [f"{percent(answers.unreadable)} unreadable"] if answers.unreadable > 0 else []
+    return "; ".join([*([words] if words else []), *unread]) or UNKNOWN

@@ -131,14 +131,8 @@ def category_effects(analysis: Analysis, kind: str, title: str) -> Spec | None:
 
 def _category_rows(axes: CategoryAxis) -> list[Spec]:
     return [
-        {
-            "source": source,
-            "target": target,
-            "sign": sign,
-            "value": value,
-            "label": plain(value),
-            "interval": between(getattr(effect.ci, sign)),
-        }
+        {"source": source, "target": target, "sign": sign, "value": value, "label": plain(value)}
+        | {"interval": between(getattr(effect.ci, sign))}
         for source, row in axes.effects.items()
         for target, effect in row.items()
         for sign in SIGNS
@@ -180,9 +174,8 @@ def scale_trend(analysis: Analysis, _: object, title: str) -> Spec | None:
     ]
     if len(models) < 2 or not panels:
         return None
-    steps = [
-        from_zero(step) for t in trends.values() for sign in SIGNS for step in t.steps.get(sign, [])
-    ]
+    ends = [each for t in trends.values() for sign in SIGNS for each in t.steps.get(sign, [])]
+    steps = [from_zero(interval) for interval in ends]
     floors = any(record.noise_floor for record in analysis.models.values())
     key = {
         "solid step: a change beyond noise": True in steps,
@@ -250,14 +243,9 @@ def _trend_rows(models: list[str], trend: Trend, sign: Sign) -> list[Spec]:
     unknown = [(math.nan, math.nan)] * len(models)
     values = zip(models, getattr(trend, sign), trend.ci.get(sign) or unknown, strict=True)
     return [
-        {
-            "model": model,
-            "place": place,
-            "sign": sign,
-            "value": value,
-            **interval_columns(interval),
-            "label": signed(value),
-        }
+        {"model": model, "place": place, "sign": sign, "value": value}
+        | interval_columns(interval)
+        | {"label": signed(value)}
         for place, (model, value, interval) in enumerate(values)
         if math.isfinite(value)
     ]

@@ -16,11 +16,11 @@ from transferscope.analysis.parts import Estimate
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import Answers
 from transferscope.plots.accuracy_points import base_accuracy
+from transferscope.plots.answer_bars import answer_words
 from transferscope.plots.color_scale import ceil_nice, diverging, inked
 from transferscope.plots.composition import finish, heading, in_rows, layer
 from transferscope.plots.labels import (
     MEASURES,
-    answer_words,
     control_label,
     counted,
     labels,

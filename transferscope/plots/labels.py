@@ -13,9 +13,8 @@ from urllib.parse import urlencode
 
 from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.analysis.settings import Settings
-from transferscope.matrix.collapse import Answers, describe_answers, letter
 from transferscope.matrix.measure import MEASURES as RECORDS
-from transferscope.plots.numbers import UNKNOWN, percent
+from transferscope.plots.numbers import percent
 from transferscope.study.controls import PLACEBOS, REORDERED
 from transferscope.tasks import GRANULARITIES, LEVELS
 from transferscope.tasks.checkpoints import checkpoint
@@ -129,14 +128,6 @@ def control_kind(name: str) -> str:
     if name in PLACEBOS:
         return "placebo"
     return "no finetune" if name == REORDERED else "mixture"
-
-
-def answer_words(answers: Answers) -> str:
-    """The options that a cell's replies choose: `A 31%, B 69%`, `always A in 2 of 4 seeds`."""
-    parts = [f"{letter(n)} {percent(share)}" for n, share in enumerate(answers.letters)]
-    words = describe_answers(answers) if answers.collapsed else ", ".join(parts)
-    unread = [f"{percent(answers.unreadable)} unreadable"] if answers.unreadable > 0 else []
-    return "; ".join([*([words] if words else []), *unread]) or UNKNOWN
 
 
 def _covers(model: ModelAnalysis, settings: Settings) -> str:

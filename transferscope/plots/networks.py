@@ -280,8 +280,5 @@ def _outer_labels(rows: list[Spec], circle: Circle, place: Spec) -> list[Spec]:
         moved = {"x": center + x * stretch, "y": center + y * stretch, "turn": turn}
         groups[align].append({"label": row["label"], **moved})
     turn = field("turn:Q", scale=None)
-    return [
-        unit(group, "text", align=align, limit=6.6 * LABEL, text="label:N", angle=turn, **place)
-        for align, group in groups.items()
-        if group
-    ]
+    look = part(limit=6.6 * LABEL, text="label:N", angle=turn, **place)
+    return [unit(group, "text", align=a, **look) for a, group in groups.items() if group]

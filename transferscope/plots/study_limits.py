@@ -27,14 +27,8 @@ def power(analysis: Analysis, model: str, title: str) -> Spec | None:
     if not entries:
         return None
     bands: list[Spec] = [
-        {
-            "target": names[each.target],
-            "low": -each.smallest_pgf,
-            "high": each.smallest_pgf,
-            "items": each.items,
-            "seeds": each.seeds,
-            "base": percent(each.base_accuracy),
-        }
+        {"target": names[each.target], "low": -each.smallest_pgf, "high": each.smallest_pgf}
+        | {"items": each.items, "seeds": each.seeds, "base": percent(each.base_accuracy)}
         for each in entries
     ]
     dots: list[Spec] = [

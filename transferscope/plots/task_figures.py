@@ -70,14 +70,9 @@ def task_effects(analysis: Analysis, model: str, title: str, quantity: Quantity)
 
 def _parts(task: str, effect: TaskEffect) -> list[Spec]:
     return [
-        {
-            "task": task,
-            "sign": sign,
-            "value": estimate.mean,
-            **interval_columns(estimate.ci),
-            "breadth": percent(getattr(effect, f"breadth_{sign}")),
-            "seeds": [value for value in estimate.seeds.values() if math.isfinite(value)],
-        }
+        {"task": task, "sign": sign, "value": estimate.mean, **interval_columns(estimate.ci)}
+        | {"breadth": percent(getattr(effect, f"breadth_{sign}"))}
+        | {"seeds": [value for value in estimate.seeds.values() if math.isfinite(value)]}
         for sign in SIGNS
         if math.isfinite((estimate := getattr(effect, sign)).mean)
     ]
@@ -108,8 +103,7 @@ def _average_lines(analysis: Analysis, model: str, quantity: Quantity) -> list[S
     record = analysis.models[model]
     kinds = {"average of the model": getattr(record.average, quantity)}
     if record.noise_floor is not None:
-        floor = getattr(record.noise_floor, quantity)
-        kinds["average if there were no transfer"] = floor
+        kinds["average if there were no transfer"] = getattr(record.noise_floor, quantity)
     rows = [
         {"line": name, "value": getattr(each, sign)}
         for name, each in kinds.items()
@@ -126,16 +120,8 @@ def _average_lines(analysis: Analysis, model: str, quantity: Quantity) -> list[S
     return [unit(rows, "rule", x="value:Q", tooltip=tooltip, **look)]
 
 
-class _Plane(NamedTuple):
-    """What the planes of one quantity share."""
-
-    quantity: Quantity
-    positive: list[float]
-    """Ends of the horizontal scale."""
-    negative: list[float]
-    """Ends of the vertical scale."""
-    side: float
-    """In pixels."""
+_Ends = dict[str, list[float]]
+"""Ends of the horizontal scale (positive) and of the vertical one (negative)."""
 
 
 class _Box(NamedTuple):
@@ -190,67 +176,60 @@ def _planes(analysis: Analysis, quantity: Quantity) -> Spec | None:
             found[label] = rows
     if not found:
         return None
-    across, down = (
-        padded([0.0, *(row[sign] for rows in found.values() for row in rows)], 0.14)
-        for sign in SIGNS
-    )
+    every = [row for rows in found.values() for row in rows]
+    ends = {sign: padded([0.0, *(row[sign] for row in every)], 0.14) for sign in SIGNS}
     side = min(SIDE, (MAX_WIDTH + GAP) / min(len(found), ABREAST) - GAP)
-    plane = _Plane(quantity, across, down, side)
     panels = [
-        _panel(rows, label, plane, first=number % ABREAST == 0)
+        _panel(rows, label, quantity, ends, side, first=number % ABREAST == 0)
         for number, (label, rows) in enumerate(found.items())
     ]
     return in_rows(panels, ABREAST, GAP, GAP)
 
 
-def _panel(rows: list[Spec], model: str, plane: _Plane, *, first: bool) -> Spec:
-    quantity, side = plane.quantity, plane.side
+def _panel(
+    rows: list[Spec], model: str, quantity: Quantity, ends: _Ends, side: float, *, first: bool
+) -> Spec:
     good, bad = ROLES[quantity]
     x_axis = part(title=f"positive {quantity} − average", tickCount=5 if side > 200 else 3)
-    x_scale = part(domain=plane.positive, nice=False, zero=False)
+    x_scale = part(domain=ends["positive"], nice=False, zero=False)
     x = field("positive:Q", scale=x_scale, axis=x_axis)
     y_title = f"negative {quantity} − average" if first else None
-    y_scale = part(domain=plane.negative, nice=False, zero=False)
+    y_scale = part(domain=ends["negative"], nice=False, zero=False)
     y = field("negative:Q", scale=y_scale, axis=part(title=y_title, tickCount=5, labels=first))
-    numbers = [field(f"{sign}:Q", format="+.3f") for sign in SIGNS]
+    numbers = (field(f"{sign}:Q", format="+.3f") for sign in SIGNS)
+    tooltip = ["task:N", *numbers, "role:N"]
     layers = [zero_line(x=x), zero_line(y=y)]
-    placed = _placed(rows, plane)
+    placed = _placed(rows, ends, side)
     for kind, color in (("", MUTED), (good, POSITIVE), (bad, NEGATIVE), ("both", INK)):
         if group := [row for row in placed if row["kind"] == kind]:
             look = part(size=64 if kind else 40, color=color, opacity=1)
-            layers.append(
-                unit(group, "circle", x=x, y=y, tooltip=["task:N", *numbers, "role:N"], **look)
-            )
+            layers.append(unit(group, "circle", x=x, y=y, tooltip=tooltip, **look))
         for row in (row for row in group if row["label"]):  # offsets are constants of a mark
             at = part(align=row["align"], dx=row["dx"], dy=row["dy"], color=color)
             face = part(fontSize=11, fontWeight=600) if kind else part(fontSize=10)
             layers.append(unit([row], "text", x=x, y=y, text="label:N", **at, **face))
-    head = part(
-        text=f"{model}: {'sources' if quantity == 'transferability' else 'targets'}",
-        subtitle=f"right: {good}s · below: {bad}s",
-        **part(fontSize=12, color=SOFT, offset=6),
-    )
+    title = f"{model}: {'sources' if quantity == 'transferability' else 'targets'}"
+    head = part(text=title, subtitle=f"right: {good}s · below: {bad}s")
+    head |= part(fontSize=12, color=SOFT, offset=6)
     return layer(*layers, width=side, height=side, title=head)
 
 
-def _placed(rows: list[Spec], plane: _Plane) -> list[Spec]:
+def _placed(rows: list[Spec], ends: _Ends, side: float) -> list[Spec]:
     """Where each label goes, off dots and other labels; named tasks choose first.
 
     A task without room has no label: its dot answers the pointer, and the page has a table.
     """
-    (left, right), (low, high) = plane.positive, plane.negative
-    across = [plane.side * (row["positive"] - left) / (right - left) for row in rows]
-    dots = [
-        (x, plane.side * (high - row["negative"]) / (high - low))
-        for x, row in zip(across, rows, strict=True)
-    ]
+    (left, right), (low, high) = ends["positive"], ends["negative"]
+    across = [side * (row["positive"] - left) / (right - left) for row in rows]
+    down = [side * (high - row["negative"]) / (high - low) for row in rows]
+    dots = list(zip(across, down, strict=True))
     taken = [_Box(x - 5, y - 5, x + 5, y + 5) for x, y in dots]
     answer = []
     for row, own in sorted(zip(rows, dots, strict=True), key=lambda each: each[0]["kind"] == ""):
         texts = [row["short"] if len(rows) > CROWD else row["label"], row["short"]]
         best = min(
             (
-                (_cost(box, taken, plane.side), _astray(box, own, dots), text, align, dx, dy, box)
+                (_cost(box, taken, side), _astray(box, own, dots), text, align, dx, dy, box)
                 for text in dict.fromkeys(texts)
                 for align, dx, dy, box in _ways(*own, len(text), bool(row["kind"]))
             ),

@@ -117,9 +117,8 @@ def cells(matrix: xr.Dataset) -> pl.DataFrame:
     parts = [_rows(matrix, "source", matrix["pgf"])]
     if "control" in matrix.dims:
         parts.append(_rows(matrix, "control", effects(matrix, "pgf")))
-    rank = {name: place for place, name in enumerate(matrix["model"].values.tolist())}
-    place = pl.col("model").replace_strict(rank, return_dtype=pl.Int64)
-    return pl.concat(parts).sort(place, maintain_order=True)
+    order = pl.Enum(matrix["model"].values.tolist())
+    return pl.concat(parts).sort(pl.col("model").cast(order), maintain_order=True)
 
 
 def _rows(matrix: xr.Dataset, dim: str, pgf: xr.DataArray) -> pl.DataFrame:
@@ -194,7 +193,7 @@ def _missing(
     *,
     unrecorded: bool,
 ) -> Iterator[str]:
-    """A line for each thing that the folder does not have."""
+    """A line for each thing that the folder lacks."""
     if study is None:
         yield f"{results.STUDY}: the folder was not made by `transferscope run`"
     if analysis is None:
@@ -218,12 +217,7 @@ def _provenance(
     analysis: Analysis | None,
     records: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Where the numbers are from; `docs/bundle.md` explains each field.
-
-    Args:
-        study: the values of its file; empty without a study.
-        records: of runs, as the index has them.
-    """
+    """Where the numbers are from; `docs/bundle.md` explains each field."""
 
     def part(record: Mapping[str, Any], field: str) -> dict[str, Any]:
         return value if isinstance(value := record.get(field), dict) else {}

@@ -183,9 +183,8 @@ def markdown(comparison: Comparison) -> str:
     lines = [f"**{_escaped(decision.headline)}**", ""]
     if comparison.gate:
         lines += [f"**{_escaped(gate_words(comparison))}**", ""]
-        for c in comparison.gate:
-            lines.append(f"- {c.outcome}: {_escaped(f'{c.text} for {c.run}: {c.why}')}")
-        lines.append("")
+        gate = ((c.outcome, f"{c.text} for {c.run}: {c.why}") for c in comparison.gate)
+        lines += [*(f"- {outcome}: {_escaped(text)}" for outcome, text in gate), ""]
     if comparison.checks:
         lines += [*(f"- {_escaped(line)}" for line in ranked(comparison.checks)), ""]
     heads = columns(comparison)

@@ -112,9 +112,8 @@ def _change(way: str, source: str, flip: Flip, seeds: int) -> FlipLine:
 
 def _card(item: ShownItem, first: int, changes: list[FlipLine]) -> ItemCard:
     shown, rest = len(item.pictures), item.images - len(item.pictures)
-    choices = [
-        (f"({letter(n)}) {clean(text)}", n == item.answer) for n, text in enumerate(item.choices)
-    ]
+    options = enumerate(item.choices)
+    choices = [(f"({letter(n)}) {clean(text)}", n == item.answer) for n, text in options]
     correct = ""
     if item.truth is not None:
         correct = f"correct: {item.truth:g}"

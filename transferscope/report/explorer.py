@@ -17,17 +17,9 @@ from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskEffect
 from transferscope.analysis.parts import Estimate
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots.accuracy_points import base_accuracy, bases, ceiling, divisor, scales
+from transferscope.plots.answer_bars import answer_words
 from transferscope.plots.heatmaps import bound, bound_of
-from transferscope.plots.labels import (
-    MEASURES,
-    Labels,
-    answer_words,
-    clean,
-    in_order,
-    labels,
-    same_task,
-    spelled,
-)
+from transferscope.plots.labels import MEASURES, Labels, clean, in_order, labels, same_task, spelled
 from transferscope.plots.networks import null_words
 from transferscope.plots.theme import DARK, DIVERGING
 from transferscope.report.section_tables import UNREADABLE
@@ -64,9 +56,7 @@ def colors() -> str:
         known = np.array([[int(stop[k : k + 2], 16) for k in (1, 3, 5)] for stop in stops])
         at = np.linspace(0, len(known) - 1, steps)
         mixed = [np.interp(at, np.arange(len(known)), channel) for channel in known.T]
-        shades = (
-            "".join(f"{round(value):02x}" for value in rgb) for rgb in zip(*mixed, strict=True)
-        )
+        shades = ("".join(f"{round(part):02x}" for part in rgb) for rgb in zip(*mixed, strict=True))
         palettes.append(";".join(f"--d{n}:#{shade}" for n, shade in enumerate(shades)))
     light, dark = palettes
     fills = "".join(f".d{n}{{fill:var(--d{n});stroke:var(--d{n})}}" for n in range(steps))
@@ -296,14 +286,9 @@ def _cliques(model: ModelAnalysis, tasks: list[str]) -> Data:
             for c in cliques[:CLIQUES]
         ]
     found["nulls"] = [
-        {
-            "words": null_words(null.null),
-            "sign": null.sign,
-            "observed": null.observed,
-            "upper": null.upper,
-            "p": _number(null.p_value),
-            "sizes": {size: _number(share) for size, share in null.sizes.items()},
-        }
+        {"words": null_words(null.null), "sign": null.sign, "observed": null.observed}
+        | {"upper": null.upper, "p": _number(null.p_value)}
+        | {"sizes": {size: _number(share) for size, share in null.sizes.items()}}
         for null in model.cliques.nulls
     ]
     return found

@@ -150,9 +150,8 @@ def _how_many(pairs: list[Pair], alpha: float) -> str:
     judged = [pair for pair in pairs if beyond_noise(pair.cell, alpha) is not None]
     if not judged:
         count = counted(len(pairs), "effect")
-        return (
-            f"{count} of one task on another measured. Their uncertainty is unknown: no intervals."
-        )
+        unknown = "Their uncertainty is unknown: no intervals."
+        return f"{count} of one task on another measured. {unknown}"
     clear = [pair.cell for pair in judged if beyond_noise(pair.cell, alpha)]
     helped = sum(cell.mean > 0 for cell in clear)
     text = (

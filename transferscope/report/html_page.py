@@ -35,12 +35,7 @@ from transferscope.plots.labels import (
     with_links,
 )
 from transferscope.plots.theme import CONFIG, DARK
-from transferscope.plots.training_strategies import (
-    NAMES,
-    StrategyRow,
-    experiment_words,
-    strategy_rows,
-)
+from transferscope.plots.training_strategies import NAMES, experiment_words, strategy_rows
 from transferscope.plots.vegalite import Spec
 from transferscope.report import explorer
 from transferscope.report.example_cards import example_cards
@@ -58,7 +53,6 @@ ROOM = 3_900_000
 """Characters of scripts, data, images and figures together: the text takes less than 1 MB."""
 LOSSES = 150
 """Rows of the table of losses; the explorer has all."""
-STYLES = ("page.css", "explorer.css")
 
 
 class Section(NamedTuple):
@@ -68,15 +62,6 @@ class Section(NamedTuple):
     title: str
     figures: list[tuple[int, ReportFigure]]
     table: PageTable | None
-
-
-class Trials(NamedTuple):
-    """The experiment on the choice of training data."""
-
-    how: list[str]
-    models: list[tuple[str, list[str], list[StrategyRow]]]
-    """Each model with its verdict and its table."""
-    figures: list[tuple[int, ReportFigure]]
 
 
 def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
@@ -99,7 +84,7 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     specs = {f"figure-{n}": _data(_bare(figure)) for n, figure in enumerate(figures, 1)}
     return template("page.html.jinja").render(
         policy=_policy(scripts.values()),
-        style=Markup("\n".join(map(asset, STYLES)) + explorer.colors()),
+        style=Markup(asset("page.css") + "\n" + asset("explorer.css") + explorer.colors()),
         scripts=scripts,
         data=data | specs,
         sections=[section for section in sections if section.id != "selection"],
@@ -168,24 +153,20 @@ def _facts(analysis: Analysis) -> list[str]:
     ]
 
 
-def _trials(analysis: Analysis, sections: list[Section]) -> Trials | None:
-    """The experiment on the choice of training data, where there is one."""
+def _trials(analysis: Analysis, sections: list[Section]) -> dict[str, Any] | None:
+    """How the choice of training data was judged, each model's verdict and table, and figures."""
     if (experiment := analysis.experiment) is None:
         return None
     names = labels(analysis)
-    return Trials(
-        [spelled(line, names) for line in experiment_words(experiment)],
-        [
-            (
-                names.models[model],
-                [spelled(s, names) for s in one.verdict],
-                strategy_rows(analysis, model),
-            )
+    return {
+        "how": [spelled(line, names) for line in experiment_words(experiment)],
+        "models": [
+            (label, [spelled(s, names) for s in one.verdict], strategy_rows(analysis, model))
             for model, one in experiment.models.items()
-            if model in names.models
+            if (label := names.models.get(model)) is not None
         ],
-        [pair for each in sections if each.id == "selection" for pair in each.figures],
-    )
+        "charts": [pair for s in sections if s.id == "selection" for pair in s.figures],
+    }
 
 
 def _sections(

@@ -6,7 +6,7 @@ Nothing here is escaped: the template does that.
 import math
 from collections.abc import Iterator
 
-from transferscope.analysis import Analysis, ModelAnalysis
+from transferscope.analysis import Analysis
 from transferscope.analysis.parts import Adjusted, Estimate
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import Answers, describe_answers, letter
@@ -37,11 +37,8 @@ def section_tables(analysis: Analysis) -> dict[str, PageTable]:
 
 
 def _careful(analysis: Analysis) -> PageTable:
-    rows = [
-        [[CellLine(pair, label, f"{link(model=label)}&{address}")], *cells]
-        for model, label in labels(analysis).models.items()
-        for pair, address, cells in _careful_cells(analysis, analysis.models[model])
-    ]
+    models = labels(analysis).models
+    rows = [row for model, label in models.items() for row in _careful_rows(analysis, model, label)]
     more = f" The first {MOST} of {len(rows)} are listed." if len(rows) > MOST else ""
     return PageTable(
         "behavior stack",
@@ -54,34 +51,30 @@ def _careful(analysis: Analysis) -> PageTable:
     )
 
 
-def _careful_cells(analysis: Analysis, model: ModelAnalysis) -> Iterator[tuple[str, str, Row]]:
-    """Source and target in words, their address in the explorer, and the other cells of a row."""
-    names, record = labels(analysis).long, model.behaviour
-    if record is None:
+def _careful_rows(analysis: Analysis, name: str, label: str) -> Iterator[Row]:
+    names, model = labels(analysis).long, analysis.models[name]
+    if (record := model.behaviour) is None:
         return
     groups = [("base", record.base, {}, False)]
     groups += [(names[n], row, model.pgf.get(n, {}), True) for n, row in record.sources.items()]
-    for name, row in record.controls.items():
-        groups.append((clean(name), row, model.controls[name].targets, False))
+    for control, row in record.controls.items():
+        groups.append((clean(control), row, model.controls[control].targets, False))
     for source, row, effects, is_task in groups:
         for target, answers in row.items():
             if not answers.collapsed and not answers.unreadable >= UNREADABLE:
                 continue
-            pair = {"source": source, "target": names[target]}
-            effect, correct = effects.get(target), record.right.get(target, [])
+            onto, effect, correct = names[target], effects.get(target), record.right.get(target, [])
+            address = {"source": source, "target": onto} if is_task else {"task": onto}
             options = [n for n in sorted(set(answers.collapsed.values())) if n < len(correct)]
             shares = ", ".join(f"{letter(n)} {percent(correct[n])}" for n in options)
             number = CellLine(UNKNOWN)
             if effect:
                 number = CellLine(signed(effect.mean), interval_text(effect.ci))
-            yield (
-                f"{source} → {names[target]}",
-                link(**pair) if is_task else link(task=names[target]),
-                [[_reply_words(answers)], [CellLine(shares or UNKNOWN)], [number]],
-            )
+            head = CellLine(f"{source} → {onto}", label, link(model=label, **address))
+            yield [[head], [_replies(answers)], [CellLine(shares or UNKNOWN)], [number]]
 
 
-def _reply_words(answers: Answers) -> CellLine:
+def _replies(answers: Answers) -> CellLine:
     share = f"{percent(answers.unreadable)} unreadable" if answers.unreadable > 0 else ""
     if not answers.collapsed:
         return CellLine(share)
@@ -149,9 +142,8 @@ def _placebos(analysis: Analysis) -> PageTable:
             before, after = analysis.decomposition[model].target, adjusted.decomposition.target
             shares = CellLine(f"{percent(before)} → {percent(after)}", "before → after")
             head = [CellLine("sources beyond the placebo", label)]
-            rows.append(
-                [head, [_estimate(adjusted.mean)], [shares], [remaining_variance(adjusted)]]
-            )
+            left = remaining_variance(adjusted)
+            rows.append([head, [_estimate(adjusted.mean)], [shares], [left]])
     intro = (
         "A placebo learns the answer format without a perception task. Any finetune may do to a "
         "target what a placebo does; adjusted effects leave that out, seed by seed. Where targets "

@@ -33,9 +33,8 @@ class CellLine(NamedTuple):
     @property
     def words(self) -> str:
         """Both texts as one."""
-        return (
-            f"{self.text} ({self.small})" if self.text and self.small else self.text or self.small
-        )
+        both = self.text and self.small
+        return f"{self.text} ({self.small})" if both else self.text or self.small
 
 
 Row = list[list[CellLine]]
@@ -213,9 +212,8 @@ def personas(analysis: Analysis) -> PageTable:
         "more. Numbers are distances from the model’s average. p is the paper’s test, of one task "
         "at a time and over seeds alone. Support is the share of resamples with this persona. "
     )
-    return PageTable(
-        "personas stack", "Personas", intro + personas_by_chance(analysis), heads, rows
-    )
+    intro += personas_by_chance(analysis)
+    return PageTable("personas stack", "Personas", intro, heads, rows)
 
 
 def personas_by_chance(analysis: Analysis) -> str:

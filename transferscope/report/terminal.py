@@ -44,16 +44,15 @@ def summary(analysis: Analysis) -> RenderableType:
     """What happened; per model the averages, extremes and cliques; personas; claims; caveats."""
     measure = MEASURES[analysis.settings.measure]
     parts: list[RenderableType] = [*checked(analysis.checks), *_happened(analysis)]
-    parts += [Text(f"The average source and the other tasks ({measure})", "bold")]
-    parts += [_averages(analysis)]
+    parts.append(Text(f"The average source and the other tasks ({measure})", "bold"))
+    parts.append(_averages(analysis))
     for column, name in enumerate(analysis.models, 1):
         parts += [*_heading(name), Padding(_model(analysis, column, name), (0, 0, 0, 2))]
     for each in analysis.trajectories:
         lines = changes_over_steps(analysis, each)
         parts += _heading(about(analysis, each))
         parts += [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
-    parts += _trials(analysis)
-    parts += [*_heading("Personas, in every model"), *_personas(analysis)]
+    parts += [*_trials(analysis), *_heading("Personas, in every model"), *_personas(analysis)]
     parts += [*_heading("The paper's findings"), _claims(analysis)]
     if analysis.notes:
         parts += [*_heading("Caveats"), bullets(analysis.notes)]
