@@ -20,7 +20,7 @@ import transferscope as ts
 from transferscope.analysis import Analysis
 from transferscope.analysis.json_file import from_json
 from transferscope.plots.gallery import caption, counterparts, escaped, gallery
-from transferscope.plots.labels import UNKNOWN
+from transferscope.plots.numbers import UNKNOWN
 from transferscope.report import render
 from transferscope.report.record_tables import claim_rows
 from transferscope.store import read_analysis

@@ -14,29 +14,14 @@ import vl_convert
 from analysis_factory import HOSTILE, SIGNS, Shape, make
 
 from transferscope.analysis import Analysis
+from transferscope.plots.color_scale import inked, stops
+from transferscope.plots.composition import chart, finish, heading, layer
 from transferscope.plots.gallery import FIGURES, SECTIONS, FigureKind, caption, gallery
 from transferscope.plots.heatmaps import bound
-from transferscope.plots.labels import Labels, clean, labels, model_labels, plain, signed
-from transferscope.plots.theme import (
-    DARK,
-    DIVERGING,
-    INK,
-    MUTED,
-    ON_STRONG,
-    ON_WEAK,
-    PAPER,
-    SOFT,
-    inked,
-    stops,
-)
-from transferscope.plots.vegalite import (
-    Spec,
-    chart,
-    finish,
-    heading,
-    layer,
-    unit,
-)
+from transferscope.plots.labels import Labels, clean, labels
+from transferscope.plots.numbers import plain, signed
+from transferscope.plots.theme import DARK, DIVERGING, INK, MUTED, ON_STRONG, ON_WEAK, PAPER, SOFT
+from transferscope.plots.vegalite import Spec, unit
 from transferscope.report import figures, page, render
 
 ONE = ("3B",)
@@ -204,7 +189,7 @@ def test_the_heatmap_holds_exactly_the_values_of_the_record(analysis: Analysis):
 
 
 def test_the_heatmaps_of_all_models_hold_the_values_of_each(analysis: Analysis):
-    names, models = labels(analysis), model_labels(analysis)
+    names, models = labels(analysis), labels(analysis).models
     cells = {
         (row["model"], row["source"], row["onto"]): (row["value"], row["kind"] == "clear")
         for row in rows(by_stem(analysis)["heatmaps"])
@@ -432,7 +417,7 @@ def test_labels_are_unique_and_printable():
         clean("a\u202eb\u2067c אב") == "a\ufffdb\ufffdc אב"
     )  # direction, as in names that reverse
     twins = make(Shape(models=("m\x00", "m\x01")))
-    assert len(set(model_labels(twins).values())) == 2
+    assert len(set(labels(twins).models.values())) == 2
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.matrix.collapse import Answers, Behaviour
-from transferscope.plots.labels import Labels, between, spelled, with_links
+from transferscope.plots.labels import Labels, spelled, with_links
+from transferscope.plots.numbers import between
 from transferscope.report import page
 from transferscope.report.findings import happened, harms, training
 from transferscope.report.safety import by_model, safety
@@ -355,7 +356,7 @@ def test_only_whole_names_become_links():
 
 
 def test_notes_have_the_labels_of_tasks():
-    names = Labels({"Art_Style": "Art Style", "Old_Art_Style": "Old\\Art", "Art": "Art"}, {})
+    names = Labels({"Art_Style": "Art Style", "Old_Art_Style": "Old\\Art", "Art": "Art"}, {}, {})
     said = "Art_Style → Old_Art_Style (Art_Style/3); my-Art_Style"
     assert spelled(said, names) == "Art Style → Old\\Art (Art Style/3); my-Art_Style"
 

@@ -16,9 +16,9 @@ import pytest
 from analysis_factory import HOSTILE, Shape, make
 
 from transferscope.analysis import Analysis, Personas
+from transferscope.plots.composition import SCHEMA
 from transferscope.plots.gallery import SECTIONS, gallery
 from transferscope.plots.labels import clean
-from transferscope.plots.vegalite import SCHEMA
 from transferscope.report import page
 from transferscope.report.html_page import on_page
 

@@ -10,7 +10,7 @@ import math
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.analysis.parts import Estimate
 from transferscope.matrix.measure import MEASURES
-from transferscope.plots.labels import signed
+from transferscope.plots.numbers import signed
 
 Seeds = dict[str, float]
 
@@ -54,11 +54,7 @@ def scales(
 def change(analysis: Analysis, model: ModelAnalysis, target: str, cell: Cell) -> float:
     """The mean over seeds of the change in accuracy."""
     scale = scales(analysis, model, target, cell)
-    known = [
-        value * scale[seed]
-        for seed, value in cell.seeds.items()
-        if math.isfinite(value) and seed in scale
-    ]
+    known = [v * scale[s] for s, v in cell.seeds.items() if math.isfinite(v) and s in scale]
     return sum(known) / len(known) if known else math.nan
 
 

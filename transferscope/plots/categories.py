@@ -4,75 +4,41 @@ import math
 from collections.abc import Iterable
 from itertools import pairwise
 
-from transferscope.analysis import Analysis, CategoryAxis, Sign, Signed, Trend
-from transferscope.plots.labels import (
-    MEASURES,
-    between,
-    clean,
-    from_zero,
-    in_order,
-    known,
-    model_labels,
-    plain,
-    signed,
-)
+from transferscope.analysis import Analysis, Category, CategoryAxis, Sign, Signed, Trend
+from transferscope.plots.color_scale import ceil_nice, diverging, inked
+from transferscope.plots.composition import below, beside, finish, heading, layer
+from transferscope.plots.labels import MEASURES, clean, in_order, labels
+from transferscope.plots.numbers import between, from_zero, interval_columns, known, plain, signed
 from transferscope.plots.task_figures import SIGNS, Quantity
-from transferscope.plots.theme import (
-    DIVERGING,
-    INK,
-    NEGATIVE_PALE,
-    ON_STRONG,
-    ON_WEAK,
-    PAPER,
-    POSITIVE_PALE,
-    RULE,
-    SOFT,
-    ceil_nice,
-    inked,
-    stops,
-)
-from transferscope.plots.vegalite import (
-    Spec,
-    below,
-    beside,
-    by_sign,
-    field,
-    finish,
-    heading,
-    intervals,
-    layer,
-    part,
-    unit,
-    zero_line,
-)
+from transferscope.plots.theme import INK, ON_STRONG, ON_WEAK, PALE, PAPER, RULE, SOFT
+from transferscope.plots.vegalite import Spec, by_sign, field, intervals, part, unit, zero_line
 
 QUANTITIES: tuple[Quantity, Quantity] = ("transferability", "malleability")
-PALE = (POSITIVE_PALE, NEGATIVE_PALE)
 
 
 def categories(analysis: Analysis, kind: str, title: str) -> Spec | None:
     """Mean transferability and malleability of each category, with and without self-transfer."""
     known_in = {
-        label: name
-        for name, label in model_labels(analysis).items()
+        label: analysis.models[name]
+        for name, label in labels(analysis).models.items()
         if analysis.models[name].categories.get(kind)
     }
     rows = {
-        (label, quantity): _bars(analysis, name, kind, quantity)
-        for label, name in known_in.items()
-        for quantity in QUANTITIES
+        (label, q): _bars(m.categories[kind], q)
+        for label, m in known_in.items()
+        for q in QUANTITIES
     }
     every = [row for group in rows.values() for row in group]
     if not every:
         return None
-    ends = [row[key] for row in every for key in ("value", "low", "high", "without")]
-    ends = [0, *(end for end in ends if end is not None)]
+    values = [row[key] for row in every for key in ("value", "low", "high", "without")]
+    ends = [0, *(value for value in values if value is not None)]
     reach = [min(ends) * 1.06, max(ends) * 1.06]
     stacked = []
     for quantity in QUANTITIES:
         warnings = {}
-        for label, name in known_in.items():
-            axes = analysis.models[name].category_axes.get(kind)
+        for label, model in known_in.items():
+            axes = model.category_axes.get(kind)
             signs = [s for s in SIGNS if axes and f"{quantity}.{s}" in axes.rests_on_self]
             warnings[label] = f"† {' and '.join(signs)} order" if signs else ""
         panels = []
@@ -91,28 +57,26 @@ def categories(analysis: Analysis, kind: str, title: str) -> Spec | None:
     )
     words = []
     for (label, quantity), group in rows.items():
-        values: dict[str, list[str]] = {}
+        both: dict[str, list[str]] = {}
         for row in group:
-            values.setdefault(row["category"], []).append(signed(row["value"]))
-        if values:
-            parts = ", ".join(f"{name} {' and '.join(both)}" for name, both in values.items())
-            words.append(f"{label} {quantity}: {parts}")
+            both.setdefault(row["category"], []).append(signed(row["value"]))
+        if both:
+            parts = (f"{name} {' and '.join(texts)}" for name, texts in both.items())
+            words.append(f"{label} {quantity}: {', '.join(parts)}")
     description = f"{title}: helpful and harmful parts. {'; '.join(words)}."
     return finish(below(*stacked, spacing=22, title=head), description)
 
 
-def _bars(analysis: Analysis, model: str, kind: str, quantity: Quantity) -> list[Spec]:
-    groups, rows = analysis.models[model].categories[kind], []
+def _bars(groups: dict[str, Category], quantity: Quantity) -> list[Spec]:
+    rows = []
     for name in in_order(groups):
         effect: Signed = getattr(groups[name], quantity)
         without: Signed = getattr(groups[name].without_self, quantity)
         for sign in SIGNS:
             if math.isfinite(value := getattr(effect, sign)):
-                low, high = getattr(effect.ci, sign)
                 row: Spec = {"category": f"{clean(name)} ({len(groups[name].tasks)})"}
-                row |= {"sign": sign, "value": value, "low": known(low), "high": known(high)}
-                row |= {"interval": between((low, high)), "without": known(getattr(without, sign))}
-                rows.append(row)
+                row |= {"sign": sign, "value": value, **interval_columns(getattr(effect.ci, sign))}
+                rows.append(row | {"without": known(getattr(without, sign))})
     return rows
 
 
@@ -133,7 +97,7 @@ def _bar_panel(rows: list[Spec], reach: list[float]) -> Spec:
         look = part(shape="diamond", filled=True, size=62, fill=PAPER, strokeWidth=1.5, opacity=1)
         x = field("without:Q", scale=scale)
         layers.append(unit(marks, "point", stroke=by_sign(), x=x, y=y, tooltip=tooltip, **look))
-    layers.append(zero_line(RULE, x="value:Q"))
+    layers.append(zero_line(x="value:Q"))
     return layer(*layers, width=250, height=36 * len(order))
 
 
@@ -141,7 +105,7 @@ def category_effects(analysis: Analysis, kind: str, title: str) -> Spec | None:
     """Mean positive and mean negative effect from category to category, for each model."""
     axes = {
         label: analysis.models[name].category_axes[kind]
-        for name, label in model_labels(analysis).items()
+        for name, label in labels(analysis).models.items()
         if kind in analysis.models[name].category_axes
     }
     rows = {label: _category_rows(effects) for label, effects in axes.items()}
@@ -167,14 +131,8 @@ def category_effects(analysis: Analysis, kind: str, title: str) -> Spec | None:
 
 def _category_rows(axes: CategoryAxis) -> list[Spec]:
     return [
-        {
-            "source": source,
-            "target": target,
-            "sign": sign,
-            "value": value,
-            "label": plain(value),
-            "interval": between(getattr(effect.ci, sign)),
-        }
+        {"source": source, "target": target, "sign": sign, "value": value, "label": plain(value)}
+        | {"interval": between(getattr(effect.ci, sign))}
         for source, row in axes.effects.items()
         for target, effect in row.items()
         for sign in SIGNS
@@ -187,22 +145,18 @@ def _category_panel(rows: list[Spec], sign: Sign, limit: float) -> Spec:
     sources = in_order(row["source"] for row in group)
     targets = in_order(row["target"] for row in group)
     top = part(title=None, orient="top", labelAngle=0) if sign == "positive" else None
-    down = part(domain=sources, padding=0.03)
-    encoding = {
-        "x": field("target:N", scale=part(domain=targets, padding=0.03), axis=top),
-        "y": field("source:N", scale=down, axis=part(title=sign)),
-    }
+    x = field("target:N", scale=part(domain=targets, padding=0.03), axis=top)
+    y = field("source:N", scale=part(domain=sources, padding=0.03), axis=part(title=sign))
     value = field("value:Q", title=f"mean {sign} effect", format="+.3f")
     tooltip = ["source:N", "target:N", value, "interval:N"]
-    shades = part(domain=stops(limit), range=list(DIVERGING), interpolate="lab")
-    color = field("value:Q", scale=shades, legend=None)
+    color = field("value:Q", scale=diverging(limit), legend=None)
     layers = [unit(group, "rect", cornerRadius=2, color=color, tooltip=tooltip)]
     for ink in (ON_STRONG, ON_WEAK):
         if half := [row for row in group if inked(row["value"], limit) == ink]:
             layers.append(unit(half, "text", fontSize=11, color=ink, text="label:N"))
     return layer(
         *layers,
-        encoding=encoding,
+        encoding={"x": x, "y": y},
         width=56 * len(targets),
         height=32 * len(sources),
         resolve={"scale": {"color": "independent"}},
@@ -220,20 +174,18 @@ def scale_trend(analysis: Analysis, _: object, title: str) -> Spec | None:
     ]
     if len(models) < 2 or not panels:
         return None
-    steps = [
-        from_zero(step) for t in trends.values() for sign in SIGNS for step in t.steps.get(sign, [])
-    ]
+    ends = [each for t in trends.values() for sign in SIGNS for each in t.steps.get(sign, [])]
+    steps = [from_zero(interval) for interval in ends]
+    floors = any(record.noise_floor for record in analysis.models.values())
     key = {
         "solid step: a change beyond noise": True in steps,
         "dashed step: may be no change": False in steps,
-        "grey bars: averages without any transfer": any(
-            record.noise_floor for record in analysis.models.values()
-        ),
+        "grey bars: averages without any transfer": floors,
     }
     words = " · ".join(text for text, there in key.items() if there)
     head = heading(title, "averages over tasks, with intervals", words)
     spec = beside(*panels, spacing=40, resolve={"scale": {"y": "shared"}}, title=head)
-    names, trend = model_labels(analysis), trends["transferability"]
+    names, trend = labels(analysis).models, trends["transferability"]
     values = "; ".join(
         f"{names.get(model, model)}: {signed(positive)} and {signed(negative)}"
         for model, positive, negative in zip(models, trend.positive, trend.negative, strict=True)
@@ -243,14 +195,14 @@ def scale_trend(analysis: Analysis, _: object, title: str) -> Spec | None:
 
 
 def _trend_panel(analysis: Analysis, quantity: Quantity, trend: Trend) -> Spec:
-    names = model_labels(analysis)
+    names = labels(analysis).models
     models = [names.get(model, clean(model)) for model in analysis.scale.models]
     angle = 0 if max(map(len, models)) < 14 else -30
     order = part(domain=models, paddingOuter=0.4)
     x = field("model:N", scale=order, axis=part(title=None, labelAngle=angle))
     measure = MEASURES[analysis.settings.measure]
     y = field("value:Q", axis=part(title=f"average {quantity}, {measure}"))
-    layers = [zero_line(RULE, y=y)]
+    layers = [zero_line(y=y)]
     floors: list[Spec] = [
         {"model": label, "value": getattr(getattr(record.noise_floor, quantity), sign)}
         for name, label in names.items()
@@ -264,28 +216,19 @@ def _trend_panel(analysis: Analysis, quantity: Quantity, trend: Trend) -> Spec:
     lines, rows = [], []
     for sign in SIGNS:
         steps = trend.steps.get(sign, [])
-        ends = _trend_rows(models, trend, sign)
-        rows += ends
-        for at, (before, after) in enumerate(pairwise(ends)):
+        points = _trend_rows(models, trend, sign)
+        rows += points
+        for at, (before, after) in enumerate(pairwise(points)):
             if before["place"] + 1 == after["place"]:
                 place = before["place"]
                 dashed = place < len(steps) and from_zero(steps[place]) is False
                 step = {"step": f"{sign} {at}", "dash": "dashed" if dashed else "solid"}
                 lines += [row | step for row in (before, after)]
     if lines:
-        dash = part(domain=["solid", "dashed"], range=[[1, 0], [5, 4]])
-        layers.append(
-            unit(
-                lines,
-                "line",
-                strokeWidth=2,
-                color=by_sign(),
-                strokeDash=field("dash:N", scale=dash, legend=None),
-                detail="step:N",
-                x=x,
-                y=y,
-            )
-        )
+        scale = part(domain=["solid", "dashed"], range=[[1, 0], [5, 4]])
+        dash = field("dash:N", scale=scale, legend=None)
+        look = part(strokeWidth=2, color=by_sign(), strokeDash=dash, detail="step:N")
+        layers.append(unit(lines, "line", **look, x=x, y=y))
     if rows:
         layers += intervals(rows, color=by_sign(), strokeWidth=2.2, x=x, y="low:Q", y2="high:Q")
         mean = field("value:Q", title="average", format="+.3f")
@@ -300,16 +243,9 @@ def _trend_rows(models: list[str], trend: Trend, sign: Sign) -> list[Spec]:
     unknown = [(math.nan, math.nan)] * len(models)
     values = zip(models, getattr(trend, sign), trend.ci.get(sign) or unknown, strict=True)
     return [
-        {
-            "model": model,
-            "place": place,
-            "sign": sign,
-            "value": value,
-            "low": known(interval[0]),
-            "high": known(interval[1]),
-            "interval": between(interval),
-            "label": signed(value),
-        }
+        {"model": model, "place": place, "sign": sign, "value": value}
+        | interval_columns(interval)
+        | {"label": signed(value)}
         for place, (model, value, interval) in enumerate(values)
         if math.isfinite(value)
     ]
@@ -317,11 +253,9 @@ def _trend_rows(models: list[str], trend: Trend, sign: Sign) -> list[Spec]:
 
 def _trend_labels(rows: list[Spec], models: list[str], x: Spec, y: Spec) -> Iterable[Spec]:
     """Numbers beside the points, off the steps and the intervals."""
-    ends = {
-        models[0]: part(align="right", dx=-11, dy=0),
-        models[-1]: part(align="left", dx=11, dy=0),
-    }
+    outer = {models[0]: part(align="right", dx=-11, dy=0)}
+    outer[models[-1]] = part(align="left", dx=11, dy=0)
     for row, after in zip(rows, [*rows[1:], rows[-1]], strict=True):
         rises = after["sign"] == row["sign"] and after["value"] > row["value"]
-        at = ends.get(row["model"], part(align="left", dx=7, dy=13 if rises else -13))
+        at = outer.get(row["model"], part(align="left", dx=7, dy=13 if rises else -13))
         yield unit([row], "text", fontWeight=600, color=by_sign(), x=x, y=y, text="label:N", **at)

@@ -6,32 +6,12 @@ from statistics import median
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.parts import Course, Trajectory
-from transferscope.plots.labels import (
-    MEASURES,
-    between,
-    clean,
-    counted,
-    has_interval,
-    known,
-    labels,
-    listed,
-    model_labels,
-    percent,
-    same_task,
-    signed,
-)
-from transferscope.plots.theme import GRID, MUTED, NEGATIVE, PAPER, POSITIVE, RULE, SOFT
-from transferscope.plots.vegalite import (
-    Spec,
-    field,
-    finish,
-    heading,
-    in_rows,
-    layer,
-    part,
-    unit,
-    zero_line,
-)
+from transferscope.plots.color_scale import padded
+from transferscope.plots.composition import finish, heading, in_rows, layer
+from transferscope.plots.labels import MEASURES, clean, counted, labels, listed, same_task
+from transferscope.plots.numbers import between, has_interval, interval_columns, percent, signed
+from transferscope.plots.theme import GRID, MUTED, NEGATIVE, PAPER, POSITIVE, SOFT
+from transferscope.plots.vegalite import Spec, field, part, unit, zero_line
 
 PANELS, COLUMNS = 24, 4
 """Targets drawn at most (those with the largest last effects), and panels in a row."""
@@ -41,7 +21,7 @@ NAMED = 5
 
 def about(analysis: Analysis, trajectory: Trajectory) -> str:
     """Which finetune of which model: `7B finetuned on Jigsaw, steps 500 to 2,000`."""
-    model = model_labels(analysis).get(trajectory.model, clean(trajectory.model))
+    model = labels(analysis).models.get(trajectory.model, clean(trajectory.model))
     finetune = clean(trajectory.finetune).replace("_", " ")
     steps = trajectory.steps
     span = f"steps {steps[0]:,} to {steps[-1]:,}" if len(steps) > 1 else f"step {steps[0]:,}"
@@ -64,11 +44,9 @@ def changes_over_steps(analysis: Analysis, trajectory: Trajectory) -> list[str]:
                 for t in moved
             )
             sentences.append(f"{word} from the first checkpoint to the last: {moves}.")
-        unmoved = [
-            c for c in courses.values() if c.change_beyond == 0 and has_interval(c.change_ci)
-        ]
-        if unmoved:
-            count = counted(len(unmoved), "target")
+        still = sum(c.change_beyond == 0 and has_interval(c.change_ci) for c in courses.values())
+        if still:
+            count = counted(still, "target")
             sentences.append(f"No change beyond noise from first to last: {count}.")
     for word, key in (("harm", "harmed_from"), ("help", "helped_from")):
         since = {t: getattr(c, key) for t, c in courses.items() if getattr(c, key) is not None}
@@ -90,28 +68,24 @@ def checkpoint_curves(analysis: Analysis, trajectory: Trajectory, _: str) -> Spe
     """Effect over step, a panel for each target, the most harmed first; None for one step."""
     if len(trajectory.steps) < 2:
         return None
-    ends = {
-        target: next(
-            (value for value in reversed(course.effects) if math.isfinite(value)), math.nan
-        )
-        for target, course in trajectory.targets.items()
-    }
-    measured = [target for target, end in ends.items() if math.isfinite(end)]
-    shown = sorted(measured, key=lambda target: -abs(ends[target]))[:PANELS]
-    shown.sort(key=lambda target: ends[target])
+    courses = trajectory.targets
+    known = {t: [e for e in c.effects if math.isfinite(e)] for t, c in courses.items()}
+    last = {target: effects[-1] for target, effects in known.items() if effects}
+    shown = sorted(last, key=lambda target: -abs(last[target]))[:PANELS]
+    shown.sort(key=lambda target: last[target])
     if not shown:
         return None
     names, measure = labels(analysis).long, MEASURES[analysis.settings.measure]
-    scale = part(domain=_range([trajectory.targets[target] for target in shown]), nice=False)
+    scale = part(domain=_range([courses[target] for target in shown]), nice=False)
     panels = [_panel(trajectory, target, names[target], scale, measure) for target in shown]
     key = "filled: beyond noise · most harmed at the end first"
-    if left_out := len(measured) - len(shown):
+    if left_out := len(last) - len(shown):
         key += f" · {counted(left_out, 'target')} with smaller effects not drawn"
     lines = (f"{measure} over training steps · grey line: the base · band: interval", key)
     title = about(analysis, trajectory)
-    last = "; ".join(f"{names[target]} {signed(ends[target])}" for target in shown[:6])
+    words = "; ".join(f"{names[target]} {signed(last[target])}" for target in shown[:6])
     spec = in_rows(panels, COLUMNS, 18, 16, title=heading(title, *lines))
-    return finish(spec, f"{title}: a line for each target. At the last step: {last}.")
+    return finish(spec, f"{title}: a line for each target. At the last step: {words}.")
 
 
 def _range(shown: list[Course]) -> list[float]:
@@ -119,17 +93,14 @@ def _range(shown: list[Course]) -> list[float]:
     effects = [value for course in shown for value in course.effects if math.isfinite(value)]
     shown_ci = [ci for course in shown for ci in course.ci if has_interval(ci)]
     margin = median(high - low for low, high in shown_ci) / 2 if shown_ci else 0.0
-    low, high = min([0.0, *effects]) - margin, max([0.0, *effects]) + margin
-    space = 0.04 * (high - low) or 0.01
-    return [low - space, high + space]
+    return padded([min([0.0, *effects]) - margin, max([0.0, *effects]) + margin])
 
 
 def _panel(trajectory: Trajectory, target: str, label: str, scale: Spec, measure: str) -> Spec:
     course, steps = trajectory.targets[target], trajectory.steps
     points = zip(steps, course.effects, course.ci, course.beyond, strict=True)
     rows = [
-        {"step": step, "effect": effect, "low": known(ci[0]), "high": known(ci[1])}
-        | {"interval": between(ci), "beyond": str(beyond)}
+        {"step": step, "effect": effect, **interval_columns(ci), "beyond": str(beyond)}
         for step, effect, ci, beyond in points
         if math.isfinite(effect)
     ]
@@ -139,31 +110,19 @@ def _panel(trajectory: Trajectory, target: str, label: str, scale: Spec, measure
         axis=part(title=None, values=steps[:: math.ceil(len(steps) / 4)], format="~s", grid=False),
     )
     y = field("effect:Q", scale=scale, axis=part(title=None, tickCount=4))
-    layers = [zero_line(RULE, y=y)]
+    layers = [zero_line(y=y)]
     if bars := [row for row in rows if None not in (row["low"], row["high"])]:
-        low = {**y, "field": "low"}
-        layers.append(
-            unit(bars, "area", color=GRID, opacity=0.75, clip=True, x=x, y=low, y2="high:Q")
-        )
+        band = part(color=GRID, opacity=0.75, clip=True, y={**y, "field": "low"}, y2="high:Q")
+        layers.append(unit(bars, "area", x=x, **band))
     layers.append(unit(rows, "line", color=MUTED, strokeWidth=1.8, x=x, y=y))
     effect = field("effect:Q", title=measure, format="+.3f")
-    kinds = ["1", "-1", "0"]
-    fill = part(domain=kinds, range=[POSITIVE, NEGATIVE, PAPER])
-    edge = part(domain=kinds, range=[POSITIVE, NEGATIVE, MUTED])
-    layers.append(
-        unit(
-            rows,
-            "point",
-            filled=True,
-            size=46,
-            opacity=1,
-            fill=field("beyond:N", scale=fill, legend=None),
-            stroke=field("beyond:N", scale=edge, legend=None),
-            x=x,
-            y=y,
-            tooltip=[field("step:Q", format=","), effect, "interval:N"],
-        )
+    tooltip = [field("step:Q", format=","), effect, "interval:N"]
+    fill, stroke = (
+        field("beyond:N", scale=part(domain=["1", "-1", "0"], range=colors), legend=None)
+        for colors in ([POSITIVE, NEGATIVE, PAPER], [POSITIVE, NEGATIVE, MUTED])
     )
+    look = part(filled=True, size=46, opacity=1, fill=fill, stroke=stroke)
+    layers.append(unit(rows, "point", **look, x=x, y=y, tooltip=tooltip))
     own = " (own task)" if same_task(trajectory.sources[0], target) else ""
     head = part(text=label + own, fontSize=11, fontWeight=600, color=SOFT, offset=4)
     return layer(*layers, width=150, height=110, title=head)

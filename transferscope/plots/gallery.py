@@ -7,28 +7,20 @@ package, and add one entry to `FIGURES`. The page, the image files and the capti
 import html
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from transferscope.analysis import Analysis
 from transferscope.plots.answer_bars import answer_shares
 from transferscope.plots.categories import categories, category_effects, scale_trend
 from transferscope.plots.curves import checkpoint_curves
-from transferscope.plots.heatmaps import adjusted_heatmap, heatmap, heatmaps
-from transferscope.plots.labels import (
-    MEASURES,
-    accounts,
-    clean,
-    counted,
-    covers,
-    listed,
-    model_labels,
-    percent,
-    seeds_of,
-)
-from transferscope.plots.networks import drawn_edges, graph, negative_clique, positive_clique
+from transferscope.plots.heatmaps import heatmap, heatmaps
+from transferscope.plots.labels import MEASURES, accounts, clean, counted, labels, listed, seeds_of
+from transferscope.plots.networks import clique, drawn_edges, graph
+from transferscope.plots.numbers import percent
 from transferscope.plots.print_layout import wide
 from transferscope.plots.study_limits import decomposition, pgf_behavior, power
-from transferscope.plots.task_figures import malleability, personas, transferability
+from transferscope.plots.task_figures import personas, task_effects
 from transferscope.plots.training_strategies import strategies
 from transferscope.plots.vegalite import Spec
 from transferscope.store import safe_name
@@ -108,7 +100,7 @@ FIGURES: dict[str, FigureKind] = {
     ),
     "heatmap-adjusted": FigureKind(
         "effects",
-        adjusted_heatmap,
+        partial(heatmap, adjusted=True),
         "{model}: beyond the placebo",
         "Effects minus those of {placebo}, seed by seed: what a source does beyond teaching the "
         "format of an answer. The placebo’s noise is part of each interval, the same for a whole "
@@ -150,7 +142,7 @@ FIGURES: dict[str, FigureKind] = {
     ),
     "transferability": FigureKind(
         "tasks",
-        transferability,
+        partial(task_effects, quantity="transferability"),
         "{model}: what each source gives",
         "A source far to the right helps many tasks or helps much; one far to the left harms."
         "{floor}",
@@ -158,7 +150,7 @@ FIGURES: dict[str, FigureKind] = {
     ),
     "malleability": FigureKind(
         "tasks",
-        malleability,
+        partial(task_effects, quantity="malleability"),
         "{model}: what each target takes",
         "A target far to the right is helped by many finetunes or much; one far to the left is "
         "harmed.{floor}",
@@ -175,7 +167,7 @@ FIGURES: dict[str, FigureKind] = {
     ),
     "clique-positive": FigureKind(
         "cliques",
-        positive_clique,
+        partial(clique, sign="positive"),
         "{model}: largest positive clique",
         CLIQUE.replace("{verb}", "help"),
         CLIQUE_CAPTION,
@@ -183,7 +175,7 @@ FIGURES: dict[str, FigureKind] = {
     ),
     "clique-negative": FigureKind(
         "cliques",
-        negative_clique,
+        partial(clique, sign="negative"),
         "{model}: largest negative clique",
         CLIQUE.replace("{verb}", "harm"),
         CLIQUE_CAPTION,
@@ -279,8 +271,8 @@ def _words(analysis: Analysis, per: str, key: Any) -> dict[str, str]:
         "measure": MEASURES[settings.measure],
         "share": percent(1 - settings.alpha),
         "judges": seeds,
-        "intervals": accounts(analysis, analysis.models),
-        "means": seeds_of(analysis, analysis.models),
+        "intervals": accounts(analysis),
+        "means": seeds_of(analysis),
         "whole": "included" if settings.include_self else "left out",
     }
     if per == "category":
@@ -290,8 +282,8 @@ def _words(analysis: Analysis, per: str, key: Any) -> dict[str, str]:
         record = analysis.models[model]
         _, held = drawn_edges(record.graph.edges, settings.alpha)
         words |= {
-            "model": model_labels(analysis)[model],
-            "intervals": covers(record, settings),
+            "model": labels(analysis).models[model],
+            "intervals": accounts(analysis, model),
             "seeds": counted(len(record.seeds), "seed"),
             "placebo": clean(record.adjusted.placebo) if record.adjusted else "",
             "floor": " Effects inside the dashed lines may be noise." * bool(record.noise_floor),

@@ -7,6 +7,7 @@ A frame marks a task on itself, a cut corner a cell whose answers collapsed to o
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import product
 
 import numpy as np
 
@@ -15,44 +16,27 @@ from transferscope.analysis.parts import Estimate
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import Answers
 from transferscope.plots.accuracy_points import base_accuracy
+from transferscope.plots.answer_bars import answer_words
+from transferscope.plots.color_scale import ceil_nice, diverging, inked
+from transferscope.plots.composition import finish, heading, in_rows, layer
 from transferscope.plots.labels import (
     MEASURES,
-    UNKNOWN,
-    answer_words,
-    between,
-    chance,
     control_label,
     counted,
-    known,
     labels,
-    model_labels,
-    percent,
     row_label,
     same_task,
-    signed,
 )
-from transferscope.plots.theme import (
-    DIVERGING,
-    INK,
-    MUTED,
-    ON_STRONG,
-    ON_WEAK,
-    PAPER,
-    RULE,
-    SHADE,
-    SOFT,
-    ceil_nice,
-    inked,
-    stops,
-)
-from transferscope.plots.vegalite import Spec, field, finish, heading, in_rows, layer, part, unit
+from transferscope.plots.numbers import UNKNOWN, between, chance, known, percent, plain, signed
+from transferscope.plots.theme import INK, MUTED, ON_STRONG, ON_WEAK, PAPER, RULE, SHADE, SOFT
+from transferscope.plots.vegalite import Spec, field, part, unit
 
 Cells = Mapping[str, Mapping[str, Cell | Estimate]]
 NUMBERED = 20
 """Up to this many tasks each cell carries a number."""
 LARGE, SMALL, NUMBER = 38, 17, 26
 """Side of a cell in pixels with and without a number, and the least side that holds a number."""
-ROOM, ABREAST, SPACE = 600, 3, 16
+MAX_WIDTH, ABREAST, SPACE = 600, 3, 16
 """`heatmaps`: pixels of a row of models, models in it at most, and the gap between them."""
 SPELLED, LEGIBLE = 16, 11
 """Least side of a cell for full row names, and for abbreviations, which would overlap below."""
@@ -98,32 +82,27 @@ def heatmap(analysis: Analysis, model: str, title: str, *, adjusted: bool = Fals
         return None
     cells: Cells = record.adjusted.cells if adjusted and record.adjusted else record.pgf
     limit = bound(analysis)
-    rows = _source_rows(analysis, model, cells, limit)
+    rows = _rows(analysis, model, cells, limit)
     measured = [row for row in rows if row["value"] is not None]
     if not measured:
         return None
     sources, targets = _axes_of(analysis)
-    extra = [] if adjusted else _control_rows(analysis, model, limit)
+    controls = {name: each.targets for name, each in record.controls.items() if not adjusted}
+    extra = _rows(analysis, model, controls, limit, controls=True)
     side = LARGE if max(len(sources), len(targets)) <= NUMBERED else SMALL
-    controls = list(dict.fromkeys(row["row"] for row in extra))
     down = [row_label(task.name, names) for task in sources]
-    down += [GAP, *controls] if controls else []
+    down += [GAP, *dict.fromkeys(row["row"] for row in extra)] if extra else []
     panel = _panel(analysis, rows + extra, down, side, MEASURES[analysis.settings.measure])
     panel["title"] = heading(title, *_key(rows + extra, limit, side))
     return finish(panel, _description(title, measured, len(rows)))
-
-
-def adjusted_heatmap(analysis: Analysis, model: str, title: str) -> Spec | None:
-    """The effects of one model beyond the placebo's."""
-    return heatmap(analysis, model, title, adjusted=True)
 
 
 def heatmaps(analysis: Analysis, _: object, title: str) -> Spec | None:
     """The effects of all models beside each other, in cells as large as fit; None for one model."""
     names, limit, sources = labels(analysis), bound(analysis), _axes_of(analysis)[0]
     found: dict[str, list[Spec]] = {}
-    for model, label in model_labels(analysis).items():
-        rows = _source_rows(analysis, model, analysis.models[model].pgf, limit)
+    for model, label in names.models.items():
+        rows = _rows(analysis, model, analysis.models[model].pgf, limit)
         if any(row["kind"] != "missing" for row in rows):
             found[label] = [row | {"model": label} for row in rows]
     if len(found) < 2:
@@ -159,52 +138,32 @@ def _fitting(analysis: Analysis, most: int) -> tuple[int, float, bool]:
     for abreast in range(most, 0, -1):
         for spelled, least in ((True, SPELLED), (False, LEGIBLE)):
             texts = [row_label(t.name, names) if spelled else names.short[t.name] for t in sources]
-            room = ROOM - 6.0 * max(map(len, texts)) - SPACE * (abreast - 1)
-            if (side := room / (abreast * len(targets))) >= least:
+            free = MAX_WIDTH - 6.0 * max(map(len, texts)) - SPACE * (abreast - 1)
+            if (side := free / (abreast * len(targets))) >= least:
                 return abreast, min(side, LARGE), spelled
     return 1, LEGIBLE, False
 
 
-def _source_rows(analysis: Analysis, model: str, cells: Cells, limit: float) -> list[Spec]:
-    record, names = analysis.models[model], labels(analysis)
-    answers = record.behaviour.sources if record.behaviour else {}
-    rows = []
-    for source in (task.name for task in analysis.tasks if task.source):
-        row_cells = cells.get(source, {}), answers.get(source, {})
-        found = _rows(analysis, model, *row_cells, limit)
-        head = {"row": row_label(source, names), "source": names.long[source]}
-        rows += [row | head | {"self": same_task(source, target)} for target, row in found]
-    return rows
-
-
-def _control_rows(analysis: Analysis, model: str, limit: float) -> list[Spec]:
-    record = analysis.models[model]
-    answers = record.behaviour.controls if record.behaviour else {}
-    rows = []
-    for name, control in record.controls.items():
-        found = _rows(analysis, model, control.targets, answers.get(name, {}), limit)
-        head = {"row": control_label(name), "source": control_label(name), "self": False}
-        rows += [row | head for _, row in found]
-    return rows
-
-
 def _rows(
-    analysis: Analysis,
-    model: str,
-    cells: Mapping[str, Cell | Estimate],
-    answers: Mapping[str, Answers],
-    limit: float,
-) -> Iterable[tuple[str, Spec]]:
-    """Each target with its row of data, of one source or control."""
-    names = labels(analysis)
-    for target in (task.name for task in analysis.tasks if task.target):
-        cell, replies = cells.get(target), answers.get(target)
+    analysis: Analysis, model: str, cells: Cells, limit: float, *, controls: bool = False
+) -> list[Spec]:
+    """The data of each cell, of all sources or of the controls in `cells`."""
+    record, names, rows = analysis.models[model], labels(analysis), []
+    sources, targets = ([task.name for task in tasks] for tasks in _axes_of(analysis))
+    answers: Mapping[str, Mapping[str, Answers]] = {}
+    if record.behaviour:
+        answers = record.behaviour.controls if controls else record.behaviour.sources
+    for name, target in product(cells if controls else sources, targets):
+        cell, replies = cells.get(name, {}).get(target), answers.get(name, {}).get(target)
         row: Spec = {"target": names.short[target], "onto": names.long[target]}
-        row["base"] = percent(base_accuracy(analysis.models[model], target, cell))
+        row["base"] = percent(base_accuracy(record, target, cell))
         row |= _effect(cell, analysis.settings.alpha, limit)
         if replies is not None:
             row |= {"collapsed": bool(replies.collapsed), "answers": answer_words(replies)}
-        yield target, row
+        label = control_label(name) if controls else row_label(name, names)
+        row |= {"row": label, "source": label if controls else names.long[name]}
+        rows.append(row | {"self": not controls and same_task(name, target)})
+    return rows
 
 
 def _effect(cell: Cell | Estimate | None, alpha: float, limit: float) -> Spec:
@@ -213,7 +172,7 @@ def _effect(cell: Cell | Estimate | None, alpha: float, limit: float) -> Spec:
     row: Spec = {
         "value": value,
         "kind": "noise" if beyond_noise(cell, alpha) is False else "clear",
-        "label": signed(value).lstrip("+"),
+        "label": plain(value),
         "beyond": abs(value) > limit,
         "interval": between(cell.ci),
         "q": chance(cell.q_value) if isinstance(cell, Cell) else UNKNOWN,
@@ -231,28 +190,20 @@ def _panel(
     """One model's cells with their axes; without `measure` there is no legend."""
     if side <= NUMBER:  # too small for numbers: a sign keeps harm apart from help in grey
         harmful = [row["kind"] == "clear" and row["value"] < 0 for row in rows]
-        marks = [{"beyond": harm, "label": "−" if harm else ""} for harm in harmful]
-        rows = [row | mark for row, mark in zip(rows, marks, strict=True)]
+        pairs = zip(rows, harmful, strict=True)
+        rows = [row | {"beyond": harm, "label": "−" if harm else ""} for row, harm in pairs]
     names, targets = labels(analysis), _axes_of(analysis)[1]
     across = [names.short[task.name] for task in targets]
     upright = max(map(len, across)) <= 3 and side > 20
-    x_axis = part(title="target: evaluated on", orient="top", labelAngle=0 if upright else -90)
+    top = part(title="target: evaluated on", orient="top", labelAngle=0 if upright else -90)
+    top |= part(labelLimit=110, labelOverlap=False)
+    left = part(title="source: finetuned on", labelOverlap=False, labelLimit=220)
     gap = part(paddingInner=0.06, paddingOuter=0.03)
-    encoding = {
-        "x": field(
-            "target:N",
-            scale=part(domain=across, **gap),
-            axis=part(**x_axis, labelLimit=110, labelOverlap=False),
-        ),
-        "y": field(
-            "row:N",
-            scale=part(domain=down, **gap),
-            axis=part(title="source: finetuned on", labelOverlap=False, labelLimit=220),
-        ),
-    }
+    x = field("target:N", scale=part(domain=across, **gap), axis=top)
+    y = field("row:N", scale=part(domain=down, **gap), axis=left)
     return layer(
         *_drawn(rows, side, bound(analysis), measure),
-        encoding=encoding,
+        encoding={"x": x, "y": y},
         width={"step": side},
         height={"step": side},
         resolve={"legend": {"fill": "independent", "stroke": "independent"}},
@@ -261,7 +212,7 @@ def _panel(
 
 def _drawn(rows: list[Spec], side: float, limit: float, measure: str | None) -> Iterable[Spec]:
     """The layers of the cells; each kind of cell is a layer, where it occurs."""
-    scale = part(domain=stops(limit), range=list(DIVERGING), clamp=True, interpolate="lab")
+    scale = diverging(limit, clamp=True)
     legend = measure and part(
         title=measure,
         gradientLength=min(200, side * 8),
@@ -288,10 +239,8 @@ def _drawn(rows: list[Spec], side: float, limit: float, measure: str | None) -> 
         hatch = part(shape=HATCH, size=(side * 0.7) ** 2, color=RULE, strokeWidth=1, filled=False)
         yield unit(_bare(missing), "point", **hatch)
     inks: dict[str, list[Spec]] = {MUTED: [], ON_STRONG: [], ON_WEAK: []}
-    for row in rows:
-        if row["value"] is not None and (side > NUMBER or row["beyond"]):
-            ink = MUTED if row["kind"] == "noise" else inked(row["value"], limit)
-            inks[ink].append(row)
+    for row in [r for r in rows if r["value"] is not None and (side > NUMBER or r["beyond"])]:
+        inks[MUTED if row["kind"] == "noise" else inked(row["value"], limit)].append(row)
     for ink, group in inks.items():
         if group:
             yield unit(_bare(group), "text", fontSize=10, color=ink, text="label:N")

@@ -9,29 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Clique, CliqueNull, Edge, Sign
-from transferscope.plots.labels import (
-    MEASURES,
-    between,
-    chance,
-    counted,
-    labels,
-    listed,
-    percent,
-    signed,
-)
+from transferscope.plots.composition import below, beside, finish, heading, layer
+from transferscope.plots.labels import MEASURES, counted, labels, listed
+from transferscope.plots.numbers import between, chance, percent, signed
 from transferscope.plots.theme import INK, MUTED, NEGATIVE, PAPER, POSITIVE, RULE, SOFT
-from transferscope.plots.vegalite import (
-    Spec,
-    below,
-    beside,
-    by_sign,
-    field,
-    finish,
-    heading,
-    layer,
-    part,
-    unit,
-)
+from transferscope.plots.vegalite import Spec, by_sign, field, part, unit
 
 NODE, DOT = 17.0, 5.0
 """Radius of a node that holds a label, and of one beside its label."""
@@ -114,17 +96,8 @@ def drawn_edges(edges: Sequence[Edge], alpha: float) -> tuple[list[Edge], bool]:
     return [edge for group in strongest for edge in group], bool(held)
 
 
-def positive_clique(analysis: Analysis, model: str, title: str) -> Spec | None:
-    """The largest set of tasks that all help each other, beside its null models."""
-    return _clique(analysis, model, title, "positive")
-
-
-def negative_clique(analysis: Analysis, model: str, title: str) -> Spec | None:
-    """The largest set of tasks that all harm each other, beside its null models."""
-    return _clique(analysis, model, title, "negative")
-
-
-def _clique(analysis: Analysis, model: str, title: str, sign: Sign) -> Spec | None:
+def clique(analysis: Analysis, model: str, title: str, sign: Sign) -> Spec | None:
+    """The largest set of tasks that all help or all harm each other, beside its null models."""
     record, names = analysis.models[model], labels(analysis)
     found: list[Clique] = getattr(record.cliques, sign)
     if not found:
@@ -158,20 +131,16 @@ def _null_sizes(nulls: list[CliqueNull], share: float) -> Spec:
     order = ["none", *order] if 0 in sizes else order
     panels = []
     for null in nulls:
-        last = null is nulls[-1]
-        rows = [
-            {"size": size if int(size) else "none", "share": p} for size, p in null.sizes.items()
-        ]
-        x = field(
-            "size:N",
-            scale=part(domain=order, padding=0.15),
-            axis=part(title="size of the largest clique" if last else None, labelAngle=0),
-        )
+        rows = [{"size": s if int(s) else "none", "share": p} for s, p in null.sizes.items()]
+        size_title = "size of the largest clique" if null is nulls[-1] else None
+        scale, size_axis = part(domain=order, padding=0.15), part(title=size_title, labelAngle=0)
+        x = field("size:N", scale=scale, axis=size_axis)
         share_axis = part(title="share of draws", format=".0%", tickCount=3)
         y = field("share:Q", axis=share_axis, scale=part(nice=True, zero=True))
         tooltip = ["size:N", field("share:Q", format=".1%")]
         observed = str(null.observed) if null.observed else "none"
-        seen, color = [{"size": observed, "label": "observed"}], COLORS[null.sign]
+        seen = [{"size": observed, "label": "observed"}]
+        color = POSITIVE if null.sign == "positive" else NEGATIVE
         late = order.index(observed) > len(order) / 2
         side = part(align="right", dx=3) if late else part(align="left", dx=-3)
         text = part(dy=-4, color=color, fontWeight=600, baseline="bottom", **side)
@@ -182,13 +151,10 @@ def _null_sizes(nulls: list[CliqueNull], share: float) -> Spec:
             width=max(180, 26 * len(order)),
             height=64,
         )
-        p_value, reach = (
-            chance(null.p_value),
-            f"{percent(share)} of draws reach at most {null.upper}",
-        )
+        reach = f"{percent(share)} of draws reach at most {null.upper}"
         panel["title"] = part(
             text=f"if there were {null_words(null.null)}",
-            subtitle=f"p {p_value}; {reach}",
+            subtitle=f"p {chance(null.p_value)}; {reach}",
             **part(fontSize=12, fontWeight="normal", color=SOFT, subtitleColor=MUTED, offset=20),
         )
         panels.append(panel)
@@ -200,9 +166,6 @@ def null_words(null: str) -> str:
     return "no transfer at all" if null == "no transfer" else "only easy and hard targets"
 
 
-COLORS: dict[Sign, str] = {"positive": POSITIVE, "negative": NEGATIVE}
-
-
 def _network(analysis: Analysis, arrows: Sequence[Arrow], tasks: Sequence[str]) -> Spec:
     circle, names = _circle(analysis, tasks), labels(analysis)
     place: Spec = {
@@ -210,35 +173,22 @@ def _network(analysis: Analysis, arrows: Sequence[Arrow], tasks: Sequence[str]) 
         "y": field("y:Q", scale=part(domain=[circle.side, 0], zero=False), axis=None),
     }
     layers = []
-    edges = _edges(analysis, arrows, circle)
-    if edges:
+    if edges := _edges(analysis, arrows, circle):
         measure = MEASURES[analysis.settings.measure]
         value = field("value:Q", title=measure, format="+.3f")
         tooltip = ["source:N", "target:N", value, field("note:N", title="evidence")]
         opacity = {"condition": {"param": "over", "value": 0.85}, "value": 0.07}
         look = part(**place, opacity=opacity, tooltip=tooltip, color=by_sign())
         dash = part(domain=["positive", "negative"], range=[[1, 0], [5, 3]])
+        path, head, width = (
+            field(name, scale=None, legend=None) for name in ("path:N", "head:N", "width:Q")
+        )
+        line = part(shape=path, strokeWidth=width)
+        line["strokeDash"] = field("sign:N", scale=dash, legend=None)
         # A symbol of size 4 is drawn at scale 1, so the path's numbers are pixels.
         layers = [
-            unit(
-                edges,
-                "point",
-                filled=False,
-                size=4,
-                shape=field("path:N", scale=None, legend=None),
-                strokeWidth=field("width:Q", scale=None, legend=None),
-                strokeDash=field("sign:N", scale=dash, legend=None),
-                **look,
-            ),
-            unit(
-                edges,
-                "point",
-                filled=True,
-                size=4,
-                strokeWidth=0,
-                shape=field("head:N", scale=None, legend=None),
-                **look,
-            ),
+            unit(edges, "point", filled=False, size=4, **line, **look),
+            unit(edges, "point", filled=True, size=4, strokeWidth=0, shape=head, **look),
         ]
     nodes = [
         {"source": names.long[name], "label": names.short[name], "x": x, "y": y}
@@ -269,13 +219,10 @@ def _circle(analysis: Analysis, tasks: Sequence[str]) -> Circle:
     around = count * (2 * node + 38 if inside else 26)
     radius = max(78.0, min(330.0, around / (2 * math.pi)))
     side = 2 * (radius + node + (6 if inside else 8 + 6.2 * min(LABEL, longest)))
-    places = {}
-    for position, name in enumerate(tasks):
-        angle = 2 * math.pi * position / count - math.pi / 2
-        places[name] = (
-            side / 2 + radius * math.cos(angle),
-            side / 2 + radius * math.sin(angle),
-        )
+    angles = [2 * math.pi * position / count - math.pi / 2 for position in range(count)]
+    middle = side / 2
+    points = [(middle + radius * math.cos(a), middle + radius * math.sin(a)) for a in angles]
+    places = dict(zip(tasks, points, strict=True))
     return Circle(places, radius, node, inside, side)
 
 
@@ -333,8 +280,5 @@ def _outer_labels(rows: list[Spec], circle: Circle, place: Spec) -> list[Spec]:
         moved = {"x": center + x * stretch, "y": center + y * stretch, "turn": turn}
         groups[align].append({"label": row["label"], **moved})
     turn = field("turn:Q", scale=None)
-    return [
-        unit(group, "text", align=align, limit=6.6 * LABEL, text="label:N", angle=turn, **place)
-        for align, group in groups.items()
-        if group
-    ]
+    look = part(limit=6.6 * LABEL, text="label:N", angle=turn, **place)
+    return [unit(group, "text", align=a, **look) for a, group in groups.items() if group]

@@ -12,7 +12,8 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-from transferscope.plots.vegalite import VERSION, Spec, below, beside
+from transferscope.plots.composition import VERSION, below, beside
+from transferscope.plots.vegalite import Spec
 
 COLUMN, PAGE = 85.0, 175.0
 """Width of one column and of both, in mm."""

@@ -5,34 +5,14 @@ from collections.abc import Iterable
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.parts import Part
-from transferscope.plots.labels import (
-    clean,
-    known,
-    labels,
-    model_labels,
-    percent,
-    signed,
-)
+from transferscope.plots.composition import below, beside, finish, heading, layer
+from transferscope.plots.labels import clean, labels
+from transferscope.plots.numbers import known, percent, signed
 from transferscope.plots.theme import GRID, INK, MUTED, NEGATIVE, POSITIVE, RULE, SOFT
-from transferscope.plots.vegalite import (
-    Spec,
-    below,
-    beside,
-    field,
-    finish,
-    heading,
-    intervals,
-    layer,
-    part,
-    unit,
-    zero_line,
-)
+from transferscope.plots.vegalite import Spec, field, intervals, part, unit, zero_line
 
-SHARES: dict[Part, str] = {
-    "target": "which target",
-    "source": "which source",
-    "both": "both together",
-}
+SHARES: dict[Part, str]
+SHARES = {"target": "which target", "source": "which source", "both": "both together"}
 CHANGES = (0.05, 0.10, 0.20, 0.40)
 LOWEST = -2.0
 """Lower end of the drawing of PGF; PGF itself goes on to -(m - 1)."""
@@ -43,18 +23,12 @@ def power(analysis: Analysis, model: str, title: str) -> Spec | None:
     names = labels(analysis).long
     entries = [each for each in analysis.power if each.model == model and each.target in names]
     entries = [each for each in entries if math.isfinite(each.smallest_pgf)]
+    entries.sort(key=lambda each: each.smallest_pgf)
     if not entries:
         return None
-    entries.sort(key=lambda each: each.smallest_pgf)
     bands: list[Spec] = [
-        {
-            "target": names[each.target],
-            "low": -each.smallest_pgf,
-            "high": each.smallest_pgf,
-            "items": each.items,
-            "seeds": each.seeds,
-            "base": percent(each.base_accuracy),
-        }
+        {"target": names[each.target], "low": -each.smallest_pgf, "high": each.smallest_pgf}
+        | {"items": each.items, "seeds": each.seeds, "base": percent(each.base_accuracy)}
         for each in entries
     ]
     dots: list[Spec] = [
@@ -78,7 +52,7 @@ def power(analysis: Analysis, model: str, title: str) -> Spec | None:
     tooltip = ["target:N", smallest, "items:Q", "seeds:Q", base]
     bar = part(color=GRID, cornerRadius=2, height={"band": 0.8})
     layers = [unit(bands, "bar", x=x, x2="high:Q", y=y, tooltip=tooltip, **bar)]
-    layers.append(zero_line(RULE, x="value:Q"))
+    layers.append(zero_line(x="value:Q"))
     for color, loud in ((MUTED, 0), (POSITIVE, 1), (NEGATIVE, -1)):  # the grey ones at the back
         if group := [row for row in dots if row["loud"] == loud]:
             tooltip = ["source:N", "target:N", field("value:Q", title="PGF", format="+.3f")]
@@ -100,7 +74,7 @@ def decomposition(analysis: Analysis, _: object, title: str) -> Spec | None:
     """The share of the variance that targets and sources explain, in each model."""
     found: dict[str, list[Spec]] = {}
     unknown = (math.nan, math.nan)
-    for model, label in model_labels(analysis).items():
+    for model, label in labels(analysis).models.items():
         if (shares := analysis.decomposition.get(model)) is None:
             continue
         for name, words in SHARES.items():
@@ -145,9 +119,8 @@ def _share_panel(rows: list[Spec], model: str) -> Spec:
     if nulls := [row for row in rows if row["until"]]:
         dots = part(color=INK, strokeWidth=2.5, strokeDash=[1.5, 3], yOffset=9)
         layers.append(unit(nulls, "rule", x="from:Q", x2="until:Q", y=y, **dots))
-    layers.append(
-        unit(rows, "text", align="left", dx=6, color=SOFT, x="end:Q", y=y, text="label:N")
-    )
+    text = part(align="left", dx=6, color=SOFT, text="label:N")
+    layers.append(unit(rows, "text", x="end:Q", y=y, **text))
     head = part(text=model, fontSize=12, color=SOFT, offset=6)
     return layer(*layers, width=230, height=108, title=head)
 
@@ -157,45 +130,31 @@ def pgf_behavior(analysis: Analysis, _: object, title: str) -> Spec | None:
     if analysis.settings.measure != "pgf":
         return None
     ceiling = analysis.settings.ceiling if isinstance(analysis.settings.ceiling, float) else 1.0
-    x = field(
-        "base:Q",
-        scale=part(domain=[0, 1], nice=False),
-        axis=part(title="accuracy before finetuning", format=".0%", tickCount=6, offset=27),
-    )
-    curves = [
-        each for change in CHANGES for sign in (1, -1) for each in _curve(sign * change, ceiling, x)
-    ]
-    upper = layer(zero_line(RULE, y="pgf:Q"), *curves, width=560, height=270)
+    whole, (names, _, models) = part(domain=[0, 1], nice=False), labels(analysis)
+    axis = part(title="accuracy before finetuning", format=".0%", tickCount=6, offset=27)
+    x = field("base:Q", scale=whole, axis=axis)
+    changes = [sign * change for change in CHANGES for sign in (1, -1)]
+    curves = [each for change in changes for each in _curve(change, ceiling, x)]
+    parts = [layer(zero_line(y="pgf:Q"), *curves, width=560, height=270)]
     bases = [
-        {
-            "model": label,
-            "base": accuracy,
-            "target": labels(analysis).long.get(target, clean(target)),
-        }
-        for name, label in model_labels(analysis).items()
+        {"model": label, "base": accuracy, "target": names.get(target, clean(target))}
+        for name, label in models.items()
         for target, accuracy in analysis.models[name].base_accuracy.items()
         if math.isfinite(accuracy)
     ]
-    parts = [upper]
     if order := list(dict.fromkeys(row["model"] for row in bases)):
         base = field("base:Q", title="base accuracy", format=".0%")
-        ticks = unit(
-            bases,
-            "tick",
-            color=MUTED,
-            thickness=2,
-            height=12,
-            x=field("base:Q", scale=part(domain=[0, 1], nice=False), axis=None),
-            y=field("model:N", scale=part(domain=order), axis=part(title=None)),
-            tooltip=["model:N", "target:N", base],
-        )
+        tooltip = ["model:N", "target:N", base]
+        x = field("base:Q", scale=whole, axis=None)
+        y = field("model:N", scale=part(domain=order), axis=part(title=None))
+        look = part(color=MUTED, thickness=2, height=12)
         text = part(text="base accuracies of this study’s targets", fontSize=12)
         head = part(**text, fontWeight="normal", color=SOFT, offset=4)
-        parts.append(ticks | part(width=560, height=20 * len(order), title=head))
-    points = (
-        f"each line: one change in accuracy, in points, over the base (ceiling {percent(ceiling)})"
-    )
-    spec = below(*parts, spacing=16, title=heading(title, points))
+        size = part(width=560, height=20 * len(order), title=head)
+        parts.append(unit(bases, "tick", **look, x=x, y=y, tooltip=tooltip) | size)
+    line = "each line: one change in accuracy, in points, over the base"
+    head = heading(title, f"{line} (ceiling {percent(ceiling)})")
+    spec = below(*parts, spacing=16, title=head)
     words = "lines for gains and losses of 5, 10, 20 and 40 points, over the base accuracy"
     return finish(spec, f"{title}: {words}.")
 
@@ -210,9 +169,9 @@ def _curve(change: float, ceiling: float, x: Spec) -> Iterable[Spec]:
     color = POSITIVE if change > 0 else NEGATIVE
     yield unit(rows, "line", color=color, strokeWidth=0.8 + 4 * abs(change), clip=True, x=x, y=y)
     # Neighboring ends are close to each other: the labels of losses alternate between two lines.
-    last, second = abs(change) == min(CHANGES), CHANGES.index(abs(change)) % 2 == 0
+    second = CHANGES.index(abs(change)) % 2 == 0
     at = part(align="center", dx=0, dy=-9 if change > 0 else 22 if second else 10)
-    if last:
+    if abs(change) == min(CHANGES):
         at |= part(align="left", dx=-1 if change > 0 else -4)
     ends = [{**rows[-1], "label": signed(100 * change, 0)}]
     yield unit(ends, "text", color=color, fontWeight=600, x=x, y=y, text="label:N", **at)

@@ -5,32 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from transferscope.analysis import Analysis, Sign, TaskEffect
-from transferscope.plots.labels import (
-    MEASURES,
-    between,
-    counted,
-    known,
-    labels,
-    listed,
-    model_labels,
-    percent,
-    signed,
-)
-from transferscope.plots.theme import INK, MUTED, NEGATIVE, POSITIVE, RULE, SOFT
-from transferscope.plots.vegalite import (
-    Spec,
-    below,
-    by_sign,
-    field,
-    finish,
-    heading,
-    in_rows,
-    intervals,
-    layer,
-    part,
-    unit,
-    zero_line,
-)
+from transferscope.plots.color_scale import padded
+from transferscope.plots.composition import below, finish, heading, in_rows, layer
+from transferscope.plots.labels import MEASURES, counted, labels, listed
+from transferscope.plots.numbers import interval_columns, known, percent, signed
+from transferscope.plots.theme import INK, MUTED, NEGATIVE, POSITIVE, SOFT
+from transferscope.plots.vegalite import Spec, by_sign, field, intervals, part, unit, zero_line
 
 Quantity = Literal["transferability", "malleability"]
 SIGNS: tuple[Sign, Sign] = ("positive", "negative")
@@ -38,23 +18,14 @@ ROLES: dict[Quantity, tuple[str, str]] = {
     "transferability": ("donor", "pirate"),
     "malleability": ("sponge", "sieve"),
 }
-SIDE, ROOM, GAP, ABREAST = 290.0, 650.0, 24, 3
+SIDE, MAX_WIDTH, GAP, ABREAST = 290.0, 650.0, 24, 3
 """Personas: the largest plane, the width of a row of planes, their gap, and planes in a row."""
 CROWD = 20
 """With more tasks all labels among the personas are abbreviations."""
 
 
-def transferability(analysis: Analysis, model: str, title: str) -> Spec | None:
-    """What each source gives: both parts with intervals, and the model's averages."""
-    return _task_effects(analysis, model, title, "transferability")
-
-
-def malleability(analysis: Analysis, model: str, title: str) -> Spec | None:
-    """What each target takes: both parts with intervals, and the model's averages."""
-    return _task_effects(analysis, model, title, "malleability")
-
-
-def _task_effects(analysis: Analysis, model: str, title: str, quantity: Quantity) -> Spec | None:
+def task_effects(analysis: Analysis, model: str, title: str, quantity: Quantity) -> Spec | None:
+    """What each source gives or target takes: both parts with intervals, the model's averages."""
     names = labels(analysis).long
     effects: dict[str, TaskEffect] = getattr(analysis.models[model], quantity)
     rows = [row for task, effect in effects.items() for row in _parts(names[task], effect)]
@@ -63,17 +34,12 @@ def _task_effects(analysis: Analysis, model: str, title: str, quantity: Quantity
     order = sorted(effects, key=lambda task: -(known(effects[task].positive.mean) or -1e9))
     domain = [names[task] for task in order]
     y = field("task:N", scale=part(domain=domain), axis=part(title=None, labelOverlap=False))
-    ends = _range(analysis, quantity)
-    axis_title = f"{quantity}, {MEASURES[analysis.settings.measure]}"
-    x = field("value:Q", scale=part(domain=ends), axis=part(title=axis_title, values=_ticks(*ends)))
+    reach = _range(analysis, quantity)
+    axis = part(title=f"{quantity}, {MEASURES[analysis.settings.measure]}", values=_ticks(*reach))
+    x = field("value:Q", scale=part(domain=reach), axis=axis)
     share = field("breadth:N", title="share of effects of this sign")
-    tooltip = [
-        "task:N",
-        "sign:N",
-        field("value:Q", title="mean", format="+.3f"),
-        "interval:N",
-        share,
-    ]
+    mean = field("value:Q", title="mean", format="+.3f")
+    tooltip = ["task:N", "sign:N", mean, "interval:N", share]
     seeds = [
         {"task": row["task"], "sign": row["sign"], "value": value}
         for row in rows
@@ -81,19 +47,18 @@ def _task_effects(analysis: Analysis, model: str, title: str, quantity: Quantity
         for value in row["seeds"]
     ]
     plain = [{key: each for key, each in row.items() if key != "seeds"} for row in rows]
-    layers = [zero_line(RULE, x="value:Q"), *_average_lines(analysis, model, quantity)]
+    layers = [zero_line(x="value:Q"), *_average_lines(analysis, model, quantity)]
     if seeds:
         stroke = part(shape="stroke", angle=90, size=130, opacity=0.5, strokeWidth=1.2)
         layers.append(unit(seeds, "point", x=x, y=y, color=by_sign(), **stroke))
     bars = intervals(plain, strokeWidth=1.8, color=by_sign(), x="low:Q", x2="high:Q", y=y)
     dots = unit(plain, "circle", size=62, opacity=1, color=by_sign(), x=x, y=y, tooltip=tooltip)
     layers += [*bars, dots]
-    missing = [task for task in domain if task not in {row["task"] for row in rows}]
-    if missing:
-        empty = [{"task": task, "label": "not measured", "value": 0} for task in missing]
-        layers.append(
-            unit(empty, "text", align="left", dx=6, color=MUTED, x=x, y=y, text="label:N")
-        )
+    measured = {row["task"] for row in rows}
+    words = {"label": "not measured", "value": 0}
+    if missing := [{"task": task, **words} for task in domain if task not in measured]:
+        look = part(align="left", dx=6, color=MUTED, text="label:N")
+        layers.append(unit(missing, "text", x=x, y=y, **look))
     key = ["dot: mean", *(["line: interval"] if bars else [])]
     key += ["short strokes: single seeds"] if seeds else []
     role = "on the other tasks" if quantity == "transferability" else "from the other tasks"
@@ -105,16 +70,9 @@ def _task_effects(analysis: Analysis, model: str, title: str, quantity: Quantity
 
 def _parts(task: str, effect: TaskEffect) -> list[Spec]:
     return [
-        {
-            "task": task,
-            "sign": sign,
-            "value": estimate.mean,
-            "low": known(estimate.ci[0]),
-            "high": known(estimate.ci[1]),
-            "interval": between(estimate.ci),
-            "breadth": percent(getattr(effect, f"breadth_{sign}")),
-            "seeds": [value for value in estimate.seeds.values() if math.isfinite(value)],
-        }
+        {"task": task, "sign": sign, "value": estimate.mean, **interval_columns(estimate.ci)}
+        | {"breadth": percent(getattr(effect, f"breadth_{sign}"))}
+        | {"seeds": [value for value in estimate.seeds.values() if math.isfinite(value)]}
         for sign in SIGNS
         if math.isfinite((estimate := getattr(effect, sign)).mean)
     ]
@@ -122,16 +80,12 @@ def _parts(task: str, effect: TaskEffect) -> list[Spec]:
 
 def _range(analysis: Analysis, quantity: Quantity) -> list[float]:
     """One scale for all models, so that their figures compare."""
-    ends = [0.0]
+    values = [0.0]
     for model in analysis.models.values():
         for effect in getattr(model, quantity).values():
-            for sign in SIGNS:
-                estimate = getattr(effect, sign)
-                ends += [estimate.mean, *estimate.ci, *estimate.seeds.values()]
-    ends = [end for end in ends if math.isfinite(end)]
-    low, high = min(ends), max(ends)
-    margin = 0.04 * (high - low) or 0.01
-    return [low - margin, high + margin]
+            for estimate in (effect.positive, effect.negative):
+                values += [estimate.mean, *estimate.ci, *estimate.seeds.values()]
+    return padded(values)
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -149,8 +103,7 @@ def _average_lines(analysis: Analysis, model: str, quantity: Quantity) -> list[S
     record = analysis.models[model]
     kinds = {"average of the model": getattr(record.average, quantity)}
     if record.noise_floor is not None:
-        floor = getattr(record.noise_floor, quantity)
-        kinds["average if there were no transfer"] = floor
+        kinds["average if there were no transfer"] = getattr(record.noise_floor, quantity)
     rows = [
         {"line": name, "value": getattr(each, sign)}
         for name, each in kinds.items()
@@ -167,16 +120,8 @@ def _average_lines(analysis: Analysis, model: str, quantity: Quantity) -> list[S
     return [unit(rows, "rule", x="value:Q", tooltip=tooltip, **look)]
 
 
-class _Plane(NamedTuple):
-    """What the planes of one quantity share."""
-
-    quantity: Quantity
-    positive: tuple[float, float]
-    """Ends of the horizontal scale."""
-    negative: tuple[float, float]
-    """Ends of the vertical scale."""
-    side: float
-    """In pixels."""
+_Ends = dict[str, list[float]]
+"""Ends of the horizontal scale (positive) and of the vertical one (negative)."""
 
 
 class _Box(NamedTuple):
@@ -211,7 +156,8 @@ def personas(analysis: Analysis, _: object, title: str) -> Spec | None:
 def _planes(analysis: Analysis, quantity: Quantity) -> Spec | None:
     """One plane for each model; a point is a task's distance from the model's average."""
     names, found = labels(analysis), {}
-    for model, label in model_labels(analysis).items():
+    members = {r: {p.task for p in getattr(analysis.personas, r)} for r in ROLES[quantity]}
+    for model, label in names.models.items():
         record = analysis.models[model]
         average = getattr(record.average, quantity)
         rows = []
@@ -219,11 +165,7 @@ def _planes(analysis: Analysis, quantity: Quantity) -> Spec | None:
             positive = effect.positive.mean - average.positive
             negative = effect.negative.mean - average.negative
             if math.isfinite(positive) and math.isfinite(negative):
-                roles = [
-                    role
-                    for role in ROLES[quantity]
-                    if task in {each.task for each in getattr(analysis.personas, role)}
-                ]
+                roles = [role for role in ROLES[quantity] if task in members[role]]
                 row: Spec = {"task": names.long[task], "short": names.short[task]}
                 row |= {"positive": positive, "negative": negative}
                 row["label"] = names.long[task] if roles else names.short[task]
@@ -234,71 +176,60 @@ def _planes(analysis: Analysis, quantity: Quantity) -> Spec | None:
             found[label] = rows
     if not found:
         return None
-    ends = []
-    for way in ("positive", "negative"):
-        values = [0.0, *(row[way] for rows in found.values() for row in rows)]
-        margin = 0.14 * (max(values) - min(values)) or 0.01
-        ends.append((min(values) - margin, max(values) + margin))
-    side = min(SIDE, (ROOM + GAP) / min(len(found), ABREAST) - GAP)
-    plane = _Plane(quantity, ends[0], ends[1], side)
+    every = [row for rows in found.values() for row in rows]
+    ends = {sign: padded([0.0, *(row[sign] for row in every)], 0.14) for sign in SIGNS}
+    side = min(SIDE, (MAX_WIDTH + GAP) / min(len(found), ABREAST) - GAP)
     panels = [
-        _panel(rows, label, plane, first=number % ABREAST == 0)
+        _panel(rows, label, quantity, ends, side, first=number % ABREAST == 0)
         for number, (label, rows) in enumerate(found.items())
     ]
     return in_rows(panels, ABREAST, GAP, GAP)
 
 
-def _panel(rows: list[Spec], model: str, plane: _Plane, *, first: bool) -> Spec:
-    quantity, side = plane.quantity, plane.side
+def _panel(
+    rows: list[Spec], model: str, quantity: Quantity, ends: _Ends, side: float, *, first: bool
+) -> Spec:
     good, bad = ROLES[quantity]
     x_axis = part(title=f"positive {quantity} − average", tickCount=5 if side > 200 else 3)
-    x_scale = part(domain=list(plane.positive), nice=False, zero=False)
+    x_scale = part(domain=ends["positive"], nice=False, zero=False)
     x = field("positive:Q", scale=x_scale, axis=x_axis)
     y_title = f"negative {quantity} − average" if first else None
-    y_scale = part(domain=list(plane.negative), nice=False, zero=False)
+    y_scale = part(domain=ends["negative"], nice=False, zero=False)
     y = field("negative:Q", scale=y_scale, axis=part(title=y_title, tickCount=5, labels=first))
-    numbers = [field(f"{sign}:Q", format="+.3f") for sign in SIGNS]
-    layers = [zero_line(RULE, x=x), zero_line(RULE, y=y)]
-    placed = _placed(rows, plane)
+    numbers = (field(f"{sign}:Q", format="+.3f") for sign in SIGNS)
+    tooltip = ["task:N", *numbers, "role:N"]
+    layers = [zero_line(x=x), zero_line(y=y)]
+    placed = _placed(rows, ends, side)
     for kind, color in (("", MUTED), (good, POSITIVE), (bad, NEGATIVE), ("both", INK)):
-        group = [row for row in placed if row["kind"] == kind]
-        if group:
+        if group := [row for row in placed if row["kind"] == kind]:
             look = part(size=64 if kind else 40, color=color, opacity=1)
-            layers.append(
-                unit(group, "circle", x=x, y=y, tooltip=["task:N", *numbers, "role:N"], **look)
-            )
+            layers.append(unit(group, "circle", x=x, y=y, tooltip=tooltip, **look))
         for row in (row for row in group if row["label"]):  # offsets are constants of a mark
             at = part(align=row["align"], dx=row["dx"], dy=row["dy"], color=color)
             face = part(fontSize=11, fontWeight=600) if kind else part(fontSize=10)
             layers.append(unit([row], "text", x=x, y=y, text="label:N", **at, **face))
-    head = part(
-        text=f"{model}: {'sources' if quantity == 'transferability' else 'targets'}",
-        subtitle=f"right: {good}s · below: {bad}s",
-        **part(fontSize=12, color=SOFT, offset=6),
-    )
+    title = f"{model}: {'sources' if quantity == 'transferability' else 'targets'}"
+    head = part(text=title, subtitle=f"right: {good}s · below: {bad}s")
+    head |= part(fontSize=12, color=SOFT, offset=6)
     return layer(*layers, width=side, height=side, title=head)
 
 
-def _placed(rows: list[Spec], plane: _Plane) -> list[Spec]:
+def _placed(rows: list[Spec], ends: _Ends, side: float) -> list[Spec]:
     """Where each label goes, off dots and other labels; named tasks choose first.
 
     A task without room has no label: its dot answers the pointer, and the page has a table.
     """
-    (left, right), (low, high) = plane.positive, plane.negative
-    dots = [
-        (
-            plane.side * (row["positive"] - left) / (right - left),
-            plane.side * (high - row["negative"]) / (high - low),
-        )
-        for row in rows
-    ]
+    (left, right), (low, high) = ends["positive"], ends["negative"]
+    across = [side * (row["positive"] - left) / (right - left) for row in rows]
+    down = [side * (high - row["negative"]) / (high - low) for row in rows]
+    dots = list(zip(across, down, strict=True))
     taken = [_Box(x - 5, y - 5, x + 5, y + 5) for x, y in dots]
     answer = []
     for row, own in sorted(zip(rows, dots, strict=True), key=lambda each: each[0]["kind"] == ""):
         texts = [row["short"] if len(rows) > CROWD else row["label"], row["short"]]
         best = min(
             (
-                (_cost(box, taken, plane.side), _astray(box, own, dots), text, align, dx, dy, box)
+                (_cost(box, taken, side), _astray(box, own, dots), text, align, dx, dy, box)
                 for text in dict.fromkeys(texts)
                 for align, dx, dy, box in _ways(*own, len(text), bool(row["kind"]))
             ),

@@ -5,13 +5,13 @@ time, so every color of a chart must stand in that table. Blue (positive) and or
 stay apart for every common kind of color blindness.
 """
 
-import math
 from typing import Any
 
 PAPER, INK, SOFT, MUTED = "#ffffff", "#1c2026", "#4b535e", "#6a7380"
 RULE, GRID, SHADE = "#b4bac3", "#e6e8ec", "#f1f2f5"
 POSITIVE, NEGATIVE = "#1c6bb0", "#c04a0c"
-POSITIVE_PALE, NEGATIVE_PALE = "#a9cbea", "#f3bf9c"
+PALE = ("#a9cbea", "#f3bf9c")
+"""Of positive and negative."""
 ON_WEAK, ON_STRONG = "#000001", "#fffffe"
 OPTIONS = (
     *("#3a4a8c", "#7cc4e8", "#2d8a57", "#dcc56a", "#c8606f"),
@@ -32,32 +32,29 @@ DARK = {
     SHADE: "#20242b",
     POSITIVE: "#6fb1ee",
     NEGATIVE: "#f2915a",
-    POSITIVE_PALE: "#2f5a82",
-    NEGATIVE_PALE: "#7d4522",
+    PALE[0]: "#2f5a82",
+    PALE[1]: "#7d4522",
     ON_WEAK: "#ffffff",
     ON_STRONG: "#000000",
-    **dict(
-        zip(
-            OPTIONS,
-            (
-                *("#7f8fe0", "#3f88b0", "#52c487", "#a58f3a", "#ec8d9a"),
-                *("#c2609a", "#7ad6c8", "#c9c966", "#d48fd0", "#bf8a6a"),
-            ),
-            strict=True,
-        )
-    ),
-    **dict(
-        zip(
-            DIVERGING,
-            ("#ffb68a", "#b65f2c", "#854624", "#262b32", "#2c5b85", "#377ab5", "#a8d3fb"),
-            strict=True,
-        )
-    ),
 }
 """{light color: dark color}, for every color that a chart may use."""
+_OPTIONS = (
+    *("#7f8fe0", "#3f88b0", "#52c487", "#a58f3a", "#ec8d9a"),
+    *("#c2609a", "#7ad6c8", "#c9c966", "#d48fd0", "#bf8a6a"),
+)
+_DIVERGING = ("#ffb68a", "#b65f2c", "#854624", "#262b32", "#2c5b85", "#377ab5", "#a8d3fb")
+DARK |= zip((*OPTIONS, *DIVERGING), (*_OPTIONS, *_DIVERGING), strict=True)
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 
+_GUIDE = {
+    "labelColor": SOFT,
+    "titleColor": SOFT,
+    "labelFontSize": 11,
+    "titleFontSize": 11,
+    "titleFontWeight": "normal",
+}
+"""The text of axes and legends."""
 CONFIG: dict[str, Any] = {
     "background": PAPER,
     "font": FONT,
@@ -66,11 +63,7 @@ CONFIG: dict[str, Any] = {
     "mark": {"aria": False},
     "text": {"color": INK, "fontSize": 11},
     "axis": {
-        "labelColor": SOFT,
-        "titleColor": SOFT,
-        "labelFontSize": 11,
-        "titleFontSize": 11,
-        "titleFontWeight": "normal",
+        **_GUIDE,
         "titlePadding": 8,
         "labelPadding": 5,
         "gridColor": GRID,
@@ -90,33 +83,6 @@ CONFIG: dict[str, Any] = {
         "offset": 12,
         "limit": 620,
     },
-    "legend": {
-        "labelColor": SOFT,
-        "titleColor": SOFT,
-        "labelFontSize": 11,
-        "titleFontSize": 11,
-        "titleFontWeight": "normal",
-        "symbolStrokeWidth": 1.5,
-    },
+    "legend": {**_GUIDE, "symbolStrokeWidth": 1.5},
     "header": {"labelColor": INK, "titleColor": SOFT},
 }
-
-
-def stops(limit: float) -> list[float]:
-    """The values of the colors of `DIVERGING` on a scale that ends at +-limit."""
-    return [-limit, -limit * 2 / 3, -limit / 3, 0, limit / 3, limit * 2 / 3, limit]
-
-
-def inked(value: float, limit: float) -> str:
-    """The text color on a cell of that value."""
-    return ON_STRONG if abs(value) > limit * 2 / 3 else ON_WEAK
-
-
-def ceil_nice(value: float) -> float:
-    """The smallest of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten that is at least `value`."""
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(
-        round(step * power, 12)
-        for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
-        if step * power >= value * (1 - 1e-9)
-    )

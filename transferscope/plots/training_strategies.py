@@ -2,40 +2,18 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.parts import STRATEGIES, Estimate, Experiment, Strategy, Trial
 from transferscope.analysis.verdict import beyond_noise
-from transferscope.plots.labels import (
-    MEASURES,
-    UNKNOWN,
-    Labels,
-    between,
-    counted,
-    has_interval,
-    known,
-    labels,
-    listed,
-    percent,
-    signed,
-    spelled,
-)
+from transferscope.plots.color_scale import padded
+from transferscope.plots.composition import below, beside, finish, heading, layer
+from transferscope.plots.labels import MEASURES, Labels, counted, labels, listed, spelled
+from transferscope.plots.numbers import UNKNOWN, between, has_interval, known, percent, signed
 from transferscope.plots.theme import MUTED, NEGATIVE, PAPER, POSITIVE, RULE, SOFT
-from transferscope.plots.vegalite import (
-    Spec,
-    below,
-    beside,
-    by_sign,
-    field,
-    finish,
-    heading,
-    intervals,
-    layer,
-    part,
-    unit,
-    zero_line,
-)
+from transferscope.plots.vegalite import Spec, by_sign, field, intervals, part, unit, zero_line
 from transferscope.selection import THRESHOLDS, Rule
 
 ROW, WIDTH = 19, 250
@@ -76,21 +54,19 @@ def strategies(analysis: Analysis, model: str, title: str) -> Spec | None:
     for trial in one.targets.values():
         for arm in trial.arms.values():
             levels += [100 * end for end in (arm.accuracy.mean, *arm.accuracy.ci)]
-    for differences in (one.differences, *(trial.differences for trial in one.targets.values())):
-        for difference in differences.values():
+    for judged in (one, *one.targets.values()):
+        for difference in judged.differences.values():
             apart += [difference.mean, *difference.ci]
-    left, right = _padded(levels), _padded(apart)
-
-    def differences_of(found: dict[Strategy, Estimate], last: bool) -> Spec:
-        x_title = f"difference, {measure}"
-        return _differences(found, right, x_title, analysis.settings.alpha, last=last)
-
+    left = padded(levels)
+    differences = partial(
+        _differences, ends=padded(apart), measure=measure, alpha=analysis.settings.alpha
+    )
     several, final = len(one.targets) > 1, list(one.targets)[-1]
     rows = [
         beside(
             _accuracies(trial, names, left, last=target == final)
             | {"title": part(text=names.long.get(target, target), fontSize=12, offset=4)},
-            differences_of(trial.differences, not several),
+            differences(trial.differences, last=not several),
             spacing=16,
         )
         for target, trial in one.targets.items()
@@ -99,7 +75,7 @@ def strategies(analysis: Analysis, model: str, title: str) -> Spec | None:
         words = [{"label": "Mean over targets, for which both were tried"}]
         text = part(align="right", dx=WIDTH / 2 - 6, color=SOFT, fontSize=12)
         label = unit(words, "text", text="label:N", **text) | {"width": WIDTH}
-        rows.append(beside(label, differences_of(one.differences, True), spacing=16))
+        rows.append(beside(label, differences(one.differences, last=True), spacing=16))
     head = heading(
         title,
         "left: accuracy of each strategy, %; grey line: the base",
@@ -107,13 +83,6 @@ def strategies(analysis: Analysis, model: str, title: str) -> Spec | None:
     )
     verdict = " ".join(spelled(sentence, names) for sentence in one.verdict)
     return finish(below(*rows, spacing=8, title=head), f"{title}. {verdict}")
-
-
-def _padded(values: list[float]) -> list[float]:
-    values = [value for value in values if math.isfinite(value)]
-    low, high = min(values), max(values)
-    margin = 0.04 * (high - low) or 0.01
-    return [low - margin, high + margin]
 
 
 def _accuracies(trial: Trial, names: Labels, ends: list[float], *, last: bool) -> Spec:
@@ -137,13 +106,9 @@ def _accuracies(trial: Trial, names: Labels, ends: list[float], *, last: bool) -
     scale = part(domain=ends, nice=False)
     axis = part(title="accuracy, %" if last else None, tickCount=6)
     x = field("value:Q", scale=scale, axis=axis)
-    tooltip = [
-        field("way:N", title="trained on"),
-        field("trained:N", title="tasks"),
-        field("value:Q", title="accuracy, %", format=".1f"),
-        "interval:N",
-        "effect:N",
-    ]
+    way, tasks = field("way:N", title="trained on"), field("trained:N", title="tasks")
+    value = field("value:Q", title="accuracy, %", format=".1f")
+    tooltip = [way, tasks, value, "interval:N", "effect:N"]
     layers = []
     if base := [row for row in rows if row["way"] == NAMES["base"]]:
         layers.append(unit(base, "rule", color=RULE, x=x))
@@ -173,10 +138,10 @@ def _trained(mixtures: dict[str, dict[str, float]], names: Labels) -> str:
 
 
 def _differences(
-    found: dict[Strategy, Estimate], ends: list[float], x_title: str, alpha: float, *, last: bool
+    found: dict[Strategy, Estimate], *, ends: list[float], measure: str, alpha: float, last: bool
 ) -> Spec:
     """The informed mixture minus each other strategy."""
-    domain = [NAMES[name] for name in RIVALS]
+    domain, x_title = [NAMES[name] for name in RIVALS], f"difference, {measure}"
     rows = []
     for name in RIVALS:
         estimate = found[name]
@@ -191,7 +156,7 @@ def _differences(
     y = field("way:N", scale=part(domain=domain), axis=minus)
     scale = part(domain=ends, nice=False)
     x = field("value:Q", scale=scale, axis=part(title=x_title if last else None, tickCount=5))
-    layers = [zero_line(RULE, x=x)]
+    layers = [zero_line(x=x)]
     if rows:
         # Panels share scales by channel: `color` has those of the accuracies on the left.
         layers += intervals(rows, stroke=by_sign(), strokeWidth=1.6, x="low:Q", x2="high:Q", y=y)
@@ -233,13 +198,12 @@ def strategy_rows(analysis: Analysis, model: str) -> list[StrategyRow]:
 
 def experiment_words(experiment: Experiment) -> Iterator[str]:
     """How the experiment was made, in sentences."""
-    threshold = experiment.threshold
-    if threshold is None:
-        threshold = THRESHOLDS[experiment.rule]
+    threshold, rule = experiment.threshold, experiment.rule
+    limit = THRESHOLDS[rule] if threshold is None else threshold
     seeds = counted(len(experiment.informed_by), "seed")
     others = counted(len(experiment.judged_by), "other seed")
     items = "other items" if experiment.other_items else "the same items"
-    yield f"The mixtures were chosen from {seeds}: {RULES[experiment.rule].format(threshold)}."
+    yield f"The mixtures were chosen from {seeds}: {RULES[rule].format(limit)}."
     yield f"They were judged with {others} on {items}."
     yield f"Each strategy had {experiment.items:,} training items."
     yield f"Random mixtures for each seed: {experiment.draws}."

@@ -7,21 +7,12 @@ Field names are ours alone. Names from input stand in data, domains and titles, 
 takes them literally.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from transferscope.plots.theme import CONFIG, NEGATIVE, POSITIVE
+from transferscope.plots.theme import NEGATIVE, POSITIVE, RULE
 
-if TYPE_CHECKING:
-    import altair
-
-    Chart = altair.LayerChart | altair.HConcatChart | altair.VConcatChart
-
-VERSION = "6.4"
-"""Of Vega-Lite, in the page's `vega.js` and in image files."""
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 TYPES = {"N": "nominal", "Q": "quantitative"}
 _FIELD = re.compile(r"[a-z]+:[NQ]")
 
@@ -40,10 +31,10 @@ def field(name: str, **options: Any) -> Spec:
     return {"field": column, "type": TYPES[kind], **options}
 
 
-def by_sign(name: str = "sign:N", colors: tuple[str, str] = (POSITIVE, NEGATIVE)) -> Spec:
-    """A color channel for a column that holds `positive` or `negative`."""
+def by_sign(colors: tuple[str, str] = (POSITIVE, NEGATIVE)) -> Spec:
+    """A color channel for the column `sign`, which holds `positive` or `negative`."""
     scale = part(domain=["positive", "negative"], range=list(colors))
-    return field(name, scale=scale, legend=None)
+    return field("sign:N", scale=scale, legend=None)
 
 
 def unit(rows: Rows, mark: str, /, **options: Any) -> Spec:
@@ -67,11 +58,11 @@ def unit(rows: Rows, mark: str, /, **options: Any) -> Spec:
     return {"data": {"values": [dict(row) for row in rows]}, "mark": drawn, "encoding": encoding}
 
 
-def zero_line(color: str, **channel: Any) -> Spec:
+def zero_line(**channel: Any) -> Spec:
     """A line at 0 across the plot; `channel` is `x` or `y` with a field."""
     ((name, option),) = channel.items()
     column = option["field"] if isinstance(option, dict) else option.partition(":")[0]
-    return unit([{column: 0}], "rule", color=color, **{name: option})
+    return unit([{column: 0}], "rule", color=RULE, **{name: option})
 
 
 def intervals(rows: Rows, **options: Any) -> list[Spec]:
@@ -79,95 +70,3 @@ def intervals(rows: Rows, **options: Any) -> list[Spec]:
     known = [row for row in rows if None not in (row["low"], row["high"])]
     # An empty layer would still add its fields to the shared scales, as an empty domain.
     return [unit(known, "rule", **options)] if known else []
-
-
-def layer(*specs: Spec, **options: Any) -> Spec:
-    """Charts on one plane, the first at the bottom."""
-    return {"layer": list(specs), **options}
-
-
-def beside(*specs: Spec, **options: Any) -> Spec:
-    """Charts from left to right."""
-    return {"hconcat": list(specs), **options}
-
-
-def below(*specs: Spec, **options: Any) -> Spec:
-    """Charts from top to bottom."""
-    return {"vconcat": list(specs), **options}
-
-
-def in_rows(
-    panels: Sequence[Spec], abreast: int, across: float, down: float, **options: Any
-) -> Spec:
-    """Panels in rows of `abreast`, with gaps of `across` and `down` pixels."""
-    rows = [panels[at : at + abreast] for at in range(0, len(panels), abreast)]
-    return below(*(beside(*row, spacing=across) for row in rows), spacing=down, **options)
-
-
-def heading(text: str, *lines: str) -> Spec:
-    """A figure's title, with what a reader of the bare file must know below it."""
-    return {"text": text, "subtitle": [line for line in lines if line], "frame": "bounds"}
-
-
-def finish(spec: Spec, description: str) -> Spec:
-    """A whole figure: the common look, the text for screen readers, equal data held once."""
-    held: dict[str, str] = {}
-    body = _gathered(spec, held)
-    datasets = {name: json.loads(text) for text, name in held.items()}
-    head = {"$schema": SCHEMA, "description": description, "config": CONFIG}
-    return {**head, **body, "datasets": datasets}
-
-
-def _gathered(spec: Spec, held: dict[str, str]) -> Spec:
-    """`spec` with its rows moved into `held`, as JSON -> name."""
-    answer = dict(spec)
-    if "data" in spec:
-        text = json.dumps(spec["data"]["values"], allow_nan=False)
-        answer["data"] = {"name": held.setdefault(text, f"data-{len(held) + 1}")}
-    for key in ("layer", "hconcat", "vconcat"):
-        if key in spec:
-            answer[key] = [_gathered(each, held) for each in spec[key]]
-    return answer
-
-
-def extent(spec: Spec) -> tuple[int, int]:
-    """Approximate width and height of a figure's plot areas, in pixels."""
-    for key in ("hconcat", "vconcat"):
-        if key in spec:
-            wide, high = zip(*map(extent, spec[key]), strict=True)
-            gap = 60 * (len(wide) - 1)
-            across = key == "hconcat"
-            return (sum(wide) + gap, max(high)) if across else (max(wide), sum(high) + gap)
-    if "width" not in spec and "layer" in spec:
-        return extent(spec["layer"][0])
-    sides = (spec.get("width"), spec.get("height"))
-    wide, high = (round(side) if isinstance(side, int | float) else 300 for side in sides)
-    return wide, high
-
-
-def chart(spec: Spec) -> "Chart":
-    """A figure as an Altair chart, which composes with others and saves itself."""
-    from altair.utils import schemapi
-
-    with schemapi.debug_mode(False):  # the tests validate every figure
-        return _altair({key: each for key, each in spec.items() if key != "$schema"})
-
-
-def _altair(spec: Spec) -> Any:
-    """Altair's objects down to each unit: its `from_dict` tries every class for every part."""
-    import altair as alt
-
-    kinds = {"layer": alt.LayerChart, "hconcat": alt.HConcatChart, "vconcat": alt.VConcatChart}
-    for key, kind in kinds.items():
-        if key in spec:
-            inner: Spec = {key: [_altair(each) for each in spec[key]]}
-            if "encoding" in spec:
-                inner["encoding"] = alt.SharedEncoding(**spec["encoding"])
-            return kind(**{**spec, **inner})
-    options: Spec = {**spec, "encoding": alt.FacetedEncoding(**spec["encoding"])}
-    params = []
-    for each in options.pop("params", []):
-        select = {key: value for key, value in each["select"].items() if key != "type"}
-        params.append(alt.selection_point(name=each["name"], **select))
-    drawn = alt.Chart(**options)
-    return drawn.add_params(*params) if params else drawn

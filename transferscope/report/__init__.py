@@ -11,7 +11,8 @@ from transferscope.analysis import Analysis
 from transferscope.matrix.examples import Exhibits
 
 if TYPE_CHECKING:
-    from transferscope.plots.vegalite import Chart, Spec
+    from transferscope.plots.composition import Chart
+    from transferscope.plots.vegalite import Spec
 
 Format = Literal["svg", "png", "pdf"]
 
@@ -37,8 +38,8 @@ def figures(analysis: Analysis) -> "dict[str, Chart]":
 
     Stems hold model names as they were given, which may not be safe file names.
     """
+    from transferscope.plots.composition import chart
     from transferscope.plots.gallery import gallery
-    from transferscope.plots.vegalite import chart
 
     return {figure.stem: chart(figure.spec) for figure in gallery(analysis)}
 

@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import jinja2
 import numpy as np
 import polars as pl
 import xarray as xr
@@ -27,7 +26,7 @@ from transferscope.matrix import measure
 from transferscope.matrix.control_runs import effects
 from transferscope.predictions import some
 from transferscope.readers import matrix_of, read_inputs
-from transferscope.report.template import asset
+from transferscope.report.template import template
 from transferscope.store import archive, atomic
 from transferscope.store.progress import measured_costs
 from transferscope.study.controls import PLACEBOS, REORDERED
@@ -118,9 +117,8 @@ def cells(matrix: xr.Dataset) -> pl.DataFrame:
     parts = [_rows(matrix, "source", matrix["pgf"])]
     if "control" in matrix.dims:
         parts.append(_rows(matrix, "control", effects(matrix, "pgf")))
-    rank = {name: place for place, name in enumerate(matrix["model"].values.tolist())}
-    place = pl.col("model").replace_strict(rank, return_dtype=pl.Int64)
-    return pl.concat(parts).sort(place, maintain_order=True)
+    order = pl.Enum(matrix["model"].values.tolist())
+    return pl.concat(parts).sort(pl.col("model").cast(order), maintain_order=True)
 
 
 def _rows(matrix: xr.Dataset, dim: str, pgf: xr.DataArray) -> pl.DataFrame:
@@ -195,7 +193,7 @@ def _missing(
     *,
     unrecorded: bool,
 ) -> Iterator[str]:
-    """A line for each thing that the folder does not have."""
+    """A line for each thing that the folder lacks."""
     if study is None:
         yield f"{results.STUDY}: the folder was not made by `transferscope run`"
     if analysis is None:
@@ -219,12 +217,7 @@ def _provenance(
     analysis: Analysis | None,
     records: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Where the numbers are from; `docs/bundle.md` explains each field.
-
-    Args:
-        study: the values of its file; empty without a study.
-        records: of runs, as the index has them.
-    """
+    """Where the numbers are from; `docs/bundle.md` explains each field."""
 
     def part(record: Mapping[str, Any], field: str) -> dict[str, Any]:
         return value if isinstance(value := record.get(field), dict) else {}
@@ -261,20 +254,15 @@ def _provenance(
 
 def _readme(files: Mapping[str, Any], study: Any, missing: Sequence[str]) -> str:
     """What every file and column is, for people without this package."""
-    environment = jinja2.Environment(
-        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
+    text = template("bundle_readme.txt.jinja").render(
+        title=f"Results of the study {study!r}" if study else "Results",
+        tables=any(name.startswith(results.PREDICTIONS) for name in files),
+        controls=any(name.startswith(results.CONTROLS) for name in files),
+        analysis=results.ANALYSIS in files,
+        study=results.STUDY in files,
+        missing=missing,
     )
-    return (
-        environment.from_string(asset("bundle_readme.txt.jinja")).render(
-            title=f"Results of the study {study!r}" if study else "Results",
-            tables=any(name.startswith(results.PREDICTIONS) for name in files),
-            controls=any(name.startswith(results.CONTROLS) for name in files),
-            analysis=results.ANALYSIS in files,
-            study=results.STUDY in files,
-            missing=missing,
-        )
-        + "\n"
-    )
+    return f"{text}\n"
 
 
 def portable(data: bytes, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:

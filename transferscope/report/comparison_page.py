@@ -21,13 +21,9 @@ from transferscope.report.comparison_table import (
     base_entry,
     columns,
     entry,
-    evidence,
-    gate_words,
-    legend,
     most_moved,
-    moved,
-    nothing_moved,
 )
+from transferscope.report.comparison_words import evidence, gate_words, legend, moved, nothing_moved
 from transferscope.report.template import asset, template
 from transferscope.selection.decision import changes, interval, points, task
 
@@ -141,10 +137,8 @@ def _tables(comparison: Comparison) -> list[ComparisonTable]:
         cells = [entry(comparison, run, head.target) for run in comparison.runs]
         row = PageRow(head.title, _items(head), [base[head.target], *cells])
         (rows if head in kept else folded).append(row)
-    return [
-        ComparisonTable("", titles, overview, []),
-        ComparisonTable("By task", runs, rows, folded),
-    ]
+    by_task = ComparisonTable("By task", runs, rows, folded)
+    return [ComparisonTable("", titles, overview, []), by_task]
 
 
 def _items(head: Column) -> str:

@@ -22,13 +22,16 @@ from transferscope.report.comparison_table import (
     base_entry,
     columns,
     entry,
+    most_moved,
+)
+from transferscope.report.comparison_words import (
     gate_words,
     legend,
-    most_moved,
     moved,
     moved_line,
     nothing_moved,
 )
+from transferscope.report.terminal import bullets
 from transferscope.selection.decision import changes
 
 STYLES = {1: "green", -1: "red", 0: ""}
@@ -52,9 +55,9 @@ def summary(comparison: Comparison, width: int) -> RenderableType:
     parts: list[RenderableType] = [Text(clean(decision.headline), "bold"), Text()]
     if comparison.gate:
         lines = [f"{c.outcome}: {c.text} for {c.run}: {c.why}" for c in comparison.gate]
-        parts += [Text(clean(gate_words(comparison)), "bold"), _bullets(lines), Text()]
+        parts += [Text(clean(gate_words(comparison)), "bold"), bullets(map(clean, lines)), Text()]
     if comparison.checks:
-        parts += [_bullets(ranked(comparison.checks)), Text()]
+        parts += [bullets(map(clean, ranked(comparison.checks))), Text()]
     parts += [*_tables(comparison, width), Text(), Text(clean(legend(comparison)), "dim")]
     sections: dict[str, Sequence[str]] = {}
     for title, sign in (("Broke", -1), ("Improved", 1)):
@@ -67,15 +70,8 @@ def summary(comparison: Comparison, width: int) -> RenderableType:
     sections["Notes on the files"] = [*comparison.notes[:NOTES], *more]
     for title, lines in sections.items():
         if lines:
-            parts += [Text(), Text(title, "bold"), _bullets(lines)]
+            parts += [Text(), Text(title, "bold"), bullets(map(clean, lines))]
     return Group(*parts)
-
-
-def _bullets(lines: Sequence[str]) -> RenderableType:
-    grid = Table.grid(padding=(0, 1))
-    for line in lines:
-        grid.add_row("  •", Text(clean(line)))
-    return grid
 
 
 def _tables(comparison: Comparison, width: int) -> Iterator[RenderableType]:
@@ -187,9 +183,8 @@ def markdown(comparison: Comparison) -> str:
     lines = [f"**{_escaped(decision.headline)}**", ""]
     if comparison.gate:
         lines += [f"**{_escaped(gate_words(comparison))}**", ""]
-        for c in comparison.gate:
-            lines.append(f"- {c.outcome}: {_escaped(f'{c.text} for {c.run}: {c.why}')}")
-        lines.append("")
+        gate = ((c.outcome, f"{c.text} for {c.run}: {c.why}") for c in comparison.gate)
+        lines += [*(f"- {outcome}: {_escaped(text)}" for outcome, text in gate), ""]
     if comparison.checks:
         lines += [*(f"- {_escaped(line)}" for line in ranked(comparison.checks)), ""]
     heads = columns(comparison)

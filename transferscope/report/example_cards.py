@@ -10,7 +10,8 @@ from typing import NamedTuple
 from transferscope.analysis import Analysis
 from transferscope.matrix.collapse import letter
 from transferscope.matrix.examples import Exhibits, Flip, Flipped, ShownItem
-from transferscope.plots.labels import UNKNOWN, clean, counted, labels, listed, model_labels
+from transferscope.plots.labels import clean, counted, labels, listed
+from transferscope.plots.numbers import UNKNOWN
 
 
 class FlipLine(NamedTuple):
@@ -61,9 +62,9 @@ def example_cards(analysis: Analysis, exhibits: Exhibits | None) -> Examples | N
     """The items of the models and tasks in the analysis; None without any."""
     if exhibits is None:
         return None
-    names, targets = labels(analysis).long, []
+    (names, _, models), targets = labels(analysis), []
     first = list(accumulate((len(item.pictures) for item in exhibits.items), initial=0))
-    for model, label in model_labels(analysis).items():
+    for model, label in models.items():
         rows = exhibits.models.get(model, {})
         for target in names:
             cells = {s: rows[s][target] for s in names if target in rows.get(s, {})}
@@ -111,9 +112,8 @@ def _change(way: str, source: str, flip: Flip, seeds: int) -> FlipLine:
 
 def _card(item: ShownItem, first: int, changes: list[FlipLine]) -> ItemCard:
     shown, rest = len(item.pictures), item.images - len(item.pictures)
-    choices = [
-        (f"({letter(n)}) {clean(text)}", n == item.answer) for n, text in enumerate(item.choices)
-    ]
+    options = enumerate(item.choices)
+    choices = [(f"({letter(n)}) {clean(text)}", n == item.answer) for n, text in options]
     correct = ""
     if item.truth is not None:
         correct = f"correct: {item.truth:g}"

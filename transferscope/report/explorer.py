@@ -6,7 +6,7 @@ every measure is a change in accuracy divided by a number that depends on the ba
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from itertools import product
 from typing import Any
@@ -17,23 +17,14 @@ from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskEffect
 from transferscope.analysis.parts import Estimate
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots.accuracy_points import base_accuracy, bases, ceiling, divisor, scales
+from transferscope.plots.answer_bars import answer_words
 from transferscope.plots.heatmaps import bound, bound_of
-from transferscope.plots.labels import (
-    MEASURES,
-    Labels,
-    answer_words,
-    clean,
-    in_order,
-    labels,
-    model_labels,
-    same_task,
-    spelled,
-)
+from transferscope.plots.labels import MEASURES, Labels, clean, in_order, labels, same_task, spelled
 from transferscope.plots.networks import null_words
 from transferscope.plots.theme import DARK, DIVERGING
 from transferscope.report.section_tables import UNREADABLE
 from transferscope.report.tables import ROLES
-from transferscope.selection import Mixture, mixtures
+from transferscope.selection import mixtures
 from transferscope.tasks.checkpoints import checkpoint
 
 SCRIPTS = (
@@ -60,22 +51,17 @@ def script() -> str:
 
 def colors() -> str:
     """A style sheet with the shades of the heatmap, for light and for dark screens."""
-    light, dark = (
-        ";".join(f"--d{n}:{shade}" for n, shade in enumerate(_shades(stops)))
-        for stops in (DIVERGING, [DARK[color] for color in DIVERGING])
-    )
-    fills = "".join(f".d{n}{{fill:var(--d{n});stroke:var(--d{n})}}" for n in range(2 * STEPS + 1))
+    steps, palettes = 2 * STEPS + 1, []
+    for stops in (DIVERGING, [DARK[color] for color in DIVERGING]):
+        known = np.array([[int(stop[k : k + 2], 16) for k in (1, 3, 5)] for stop in stops])
+        at = np.linspace(0, len(known) - 1, steps)
+        mixed = [np.interp(at, np.arange(len(known)), channel) for channel in known.T]
+        shades = ("".join(f"{round(part):02x}" for part in rgb) for rgb in zip(*mixed, strict=True))
+        palettes.append(";".join(f"--d{n}:#{shade}" for n, shade in enumerate(shades)))
+    light, dark = palettes
+    fills = "".join(f".d{n}{{fill:var(--d{n});stroke:var(--d{n})}}" for n in range(steps))
     screen = "@media screen and (prefers-color-scheme:dark)"
     return f":root{{{light}}}\n{screen}{{:root{{{dark}}}}}\n{fills}"
-
-
-def _shades(stops: Iterable[str]) -> list[str]:
-    """The colors of all steps from most negative to most positive, between the given stops."""
-    known = np.array([[int(stop[k : k + 2], 16) for k in (1, 3, 5)] for stop in stops])
-    at = np.linspace(0, len(known) - 1, 2 * STEPS + 1)
-    mixed = [np.interp(at, np.arange(len(known)), channel) for channel in known.T]
-    colors = zip(*mixed, strict=True)
-    return ["#" + "".join(f"{round(value):02x}" for value in rgb) for rgb in colors]
 
 
 def data(analysis: Analysis) -> Data:
@@ -84,18 +70,18 @@ def data(analysis: Analysis) -> Data:
     tasks = [task.name for task in analysis.tasks]
     sources = [task.name for task in analysis.tasks if task.source]
     targets = [task.name for task in analysis.tasks if task.target]
-    records = []
-    for task in analysis.tasks:
-        own = checkpoint(task.name).task
-        record: Data = {"long": names.long[task.name], "short": names.short[task.name]}
-        record |= {"level": task.level, "granularity": task.granularity}
-        record["own"] = tasks.index(own) if own in tasks else None
-        record["roles"] = [
-            role
-            for role in ROLES
-            if any(each.task == task.name for each in getattr(analysis.personas, role))
-        ]
-        records.append(record)
+    personas = {r: {each.task for each in getattr(analysis.personas, r)} for r in ROLES}
+    records: list[Data] = [
+        {
+            "long": names.long[task.name],
+            "short": names.short[task.name],
+            "level": task.level,
+            "granularity": task.granularity,
+            "own": tasks.index(own) if (own := checkpoint(task.name).task) in tasks else None,
+            "roles": [role for role, members in personas.items() if task.name in members],
+        }
+        for task in analysis.tasks
+    ]
     kinds = ("level", "granularity")
     return {
         "measure": settings.measure,
@@ -110,7 +96,7 @@ def data(analysis: Analysis) -> Data:
         "targets": [tasks.index(name) for name in targets],
         "models": [
             {"label": label, **_model(analysis, name, (sources, targets), names)}
-            for name, label in model_labels(analysis).items()
+            for name, label in names.models.items()
         ],
     }
 
@@ -126,10 +112,10 @@ def _model(analysis: Analysis, name: str, axes: Axes, names: Labels) -> Data:
         for place, cell in enumerate(cells)
         if cell is not None and cell.left_out
     }
-    beyond_placebo = None
-    if adjusted is not None:
-        beyond_placebo = {"placebo": clean(adjusted.placebo)}
-        beyond_placebo |= _matrix(adjusted.cells, axes, model.seeds, alpha)
+    beyond_placebo = adjusted and {
+        "placebo": clean(adjusted.placebo),
+        **_matrix(adjusted.cells, axes, model.seeds, alpha),
+    }
     flips = [model.flips.get(source, {}).get(target) for source, target in product(*axes)]
     return {
         "seeds": [clean(seed) for seed in model.seeds],
@@ -148,7 +134,14 @@ def _model(analysis: Analysis, name: str, axes: Axes, names: Labels) -> Data:
         "flips": [f and [_number(v) for v in (f.fixed, f.broken, f.items)] for f in flips]
         if model.flips
         else None,
-        "advice": [_advice(mix, names) for mix in mixtures(analysis, name).values()],
+        "advice": [
+            {
+                "sources": [[names.long[c.source], round(c.share, 4)] for c in mix.choices],
+                **dict(zip(("mean", "low", "high"), _ends(mix.expected), strict=True)),
+                "words": "" if mix.choices else clean(spelled(mix.verdict, names)),
+            }
+            for mix in mixtures(analysis, name).values()
+        ],
     }
 
 
@@ -156,6 +149,11 @@ def _number(value: float | bool | None) -> float | int | None:
     if value is None or isinstance(value, bool):
         return None if value is None else int(value)
     return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+def _ends(estimate: Estimate) -> list[float | None]:
+    """Mean, low and high."""
+    return [_number(value) for value in (estimate.mean, *estimate.ci)]
 
 
 def _matrix(
@@ -190,14 +188,13 @@ def _target_factors(
     analysis: Analysis, model: ModelAnalysis, target: str, cell: Cell | None = None
 ) -> dict[str, list[float | None]]:
     """{measure: factor of each seed} that turns an effect into that measure, where known."""
-    own, top = scales(analysis, model, target, cell), ceiling(analysis, target)
+    scale, top = scales(analysis, model, target, cell), ceiling(analysis, target)
     known = bases(model, target, cell)
+    own = [scale.get(seed, math.nan) for seed in model.seeds]
     found = {}
     for measure in MEASURES:
-        pairs = [
-            (own.get(seed, math.nan), divisor(measure, known.get(seed, math.nan), top))
-            for seed in model.seeds
-        ]
+        other = [divisor(measure, known.get(seed, math.nan), top) for seed in model.seeds]
+        pairs = zip(own, other, strict=True)
         found[measure] = [_number(a / b) if a > 0 and b > 0 else None for a, b in pairs]
     return found
 
@@ -206,17 +203,12 @@ def _factors(
     analysis: Analysis, model: ModelAnalysis, targets: list[str]
 ) -> dict[str, list[list[float | None]]]:
     """{measure: factors (seed, target)}, of measures with any; empty for a single measure."""
-    columns = [_target_factors(analysis, model, target) for target in targets]
-    found = {
-        measure: [list(row) for row in zip(*(each[measure] for each in columns), strict=True)]
-        for measure in MEASURES
-    }
-    known = {
-        measure: rows
-        for measure, rows in found.items()
-        if any(value is not None for row in rows for value in row)
-    }
-    return known if len(known) > 1 else {}
+    columns, found = [_target_factors(analysis, model, target) for target in targets], {}
+    for measure in MEASURES:
+        rows = [list(row) for row in zip(*(each[measure] for each in columns), strict=True)]
+        if any(value is not None for row in rows for value in row):
+            found[measure] = rows
+    return found if len(found) > 1 else {}
 
 
 def _own_factors(
@@ -246,8 +238,7 @@ def _limits(analysis: Analysis, axes: Axes) -> dict[str, float]:
                     continue
                 effects = [cell.seeds.get(seed, math.nan) for seed in model.seeds]
                 values = np.array(effects) * factors[:, j]
-                known = values[np.isfinite(values)]
-                if known.size:
+                if (known := values[np.isfinite(values)]).size:
                     by_target = sizes.setdefault(measure, {})
                     by_target.setdefault(target, []).append(abs(float(known.mean())))
     for measure, by_target in sizes.items():
@@ -262,15 +253,13 @@ def _cluster(model: ModelAnalysis, tasks: list[str]) -> list[int]:
     size = len(tasks)
     if size < 3:
         return list(range(size))
-    place = {task: k for k, task in enumerate(tasks)}
     effects = np.zeros((size, size))
     for source, row in model.pgf.items():
         for target, cell in row.items():
             if math.isfinite(cell.mean) and source != target:
-                effects[place[source], place[target]] = cell.mean
+                effects[tasks.index(source), tasks.index(target)] = cell.mean
     profile = np.hstack([effects, effects.T])
-    tree = optimal_leaf_ordering(linkage(profile, "average"), profile)
-    return [int(k) for k in leaves_list(tree)]
+    return leaves_list(optimal_leaf_ordering(linkage(profile, "average"), profile)).tolist()
 
 
 def _sides(effects: Mapping[str, TaskEffect], tasks: list[str]) -> Data:
@@ -278,7 +267,7 @@ def _sides(effects: Mapping[str, TaskEffect], tasks: list[str]) -> Data:
     found: Data = {}
     for sign in ("positive", "negative"):
         parts = [getattr(effects[task], sign) if task in effects else None for task in tasks]
-        found[sign] = [p and [_number(value) for value in (p.mean, *p.ci)] for p in parts]
+        found[sign] = [p and _ends(p) for p in parts]
     return found
 
 
@@ -290,21 +279,16 @@ def _cliques(model: ModelAnalysis, tasks: list[str]) -> Data:
         found["more"][sign] = max(0, len(cliques) - CLIQUES)
         found[sign] = [
             {
-                "tasks": [tasks.index(task) for task in clique.tasks],
-                "mean": _number(clique.mean),
-                "every_seed": clique.every_seed,
+                "tasks": [*map(tasks.index, c.tasks)],
+                "mean": _number(c.mean),
+                "every_seed": c.every_seed,
             }
-            for clique in cliques[:CLIQUES]
+            for c in cliques[:CLIQUES]
         ]
     found["nulls"] = [
-        {
-            "words": null_words(null.null),
-            "sign": null.sign,
-            "observed": null.observed,
-            "upper": null.upper,
-            "p": _number(null.p_value),
-            "sizes": {size: _number(share) for size, share in null.sizes.items()},
-        }
+        {"words": null_words(null.null), "sign": null.sign, "observed": null.observed}
+        | {"upper": null.upper, "p": _number(null.p_value)}
+        | {"sizes": {size: _number(share) for size, share in null.sizes.items()}}
         for null in model.cliques.nulls
     ]
     return found
@@ -320,14 +304,3 @@ def _answers(model: ModelAnalysis, axes: Axes) -> dict[str, str]:
             start = "collapsed, no transfer: " if answers.collapsed else ""
             warnings[f"{i},{j}"] = start + answer_words(answers)
     return warnings
-
-
-def _advice(mix: Mixture, names: Labels) -> Data:
-    """What to train on for one target, with sources as labels."""
-    return {
-        "sources": [[names.long[c.source], round(c.share, 4)] for c in mix.choices],
-        "mean": _number(mix.expected.mean),
-        "low": _number(mix.expected.ci[0]),
-        "high": _number(mix.expected.ci[1]),
-        "words": "" if mix.choices else clean(spelled(mix.verdict, names)),
-    }

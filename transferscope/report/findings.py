@@ -14,20 +14,14 @@ from transferscope.plots.accuracy_points import base_accuracy, beside, items, of
 from transferscope.plots.labels import (
     MEASURES,
     Labels,
-    between,
-    bracketed,
-    chance,
     clean,
     counted,
-    has_interval,
     labels,
     link,
-    model_labels,
-    percent,
     same_task,
-    signed,
     spelled,
 )
+from transferscope.plots.numbers import between, bracketed, chance, has_interval, percent, signed
 from transferscope.selection import Mixture, mixtures
 from transferscope.selection.evidence import FEWEST, matrix_prior, normal_with_test
 
@@ -79,7 +73,7 @@ class Harm(NamedTuple):
 def happened(analysis: Analysis) -> list[Account]:
     """For each model: how many effects, how large, the two extremes and how certain they are."""
     names, accounts = labels(analysis), []
-    for name, label in model_labels(analysis).items():
+    for name, label in names.models.items():
         model = analysis.models[name]
         sentences = list(_sentences(analysis, model, names))
         pairs = {
@@ -118,7 +112,7 @@ def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Itera
     extremes = [_extreme(pair, analysis, model, names) for pair in ends.values()]
     yield " ".join(extremes) or "No effect differs from 0."
     # A collapse is not luck, so it is not overstated.
-    lucky = {sign: pair for sign, pair in ends.items() if not _collapsed(pair, model)}
+    lucky = {sign: pair for sign, pair in ends.items() if not collapsed(pair, model)}
     if lucky and len(pairs) >= FEWEST:
         which = "both are" if len(lucky) > 1 else "it is"
         if len(lucky) < len(ends):
@@ -156,9 +150,8 @@ def _how_many(pairs: list[Pair], alpha: float) -> str:
     judged = [pair for pair in pairs if beyond_noise(pair.cell, alpha) is not None]
     if not judged:
         count = counted(len(pairs), "effect")
-        return (
-            f"{count} of one task on another measured. Their uncertainty is unknown: no intervals."
-        )
+        unknown = "Their uncertainty is unknown: no intervals."
+        return f"{count} of one task on another measured. {unknown}"
     clear = [pair.cell for pair in judged if beyond_noise(pair.cell, alpha)]
     helped = sum(cell.mean > 0 for cell in clear)
     text = (
@@ -191,10 +184,8 @@ def _averages(model: ModelAnalysis, measure: str) -> str:
     if (adjusted := model.adjusted) is not None:
         control, mean = model.controls[adjusted.placebo].mean, adjusted.mean
         row = model.behaviour.controls.get(adjusted.placebo, {}) if model.behaviour else {}
-        collapsed = sum(bool(answers.collapsed) for answers in row.values())
-        where = f" It collapsed to one option on {collapsed} of {len(row)} targets." * bool(
-            collapsed
-        )
+        fallen = sum(bool(answers.collapsed) for answers in row.values())
+        where = f" It collapsed to one option on {fallen} of {len(row)} targets." * (fallen > 0)
         sentences.append(
             f"The placebo {clean(adjusted.placebo)} moved a target by {signed(control.mean, 3)}"
             f"{bracketed(control.ci, 3)} on average.{where} The mean effect beyond it is "
@@ -215,7 +206,8 @@ def _ends(model: ModelAnalysis, alpha: float) -> dict[int, Pair]:
     return found
 
 
-def _collapsed(pair: Pair, model: ModelAnalysis) -> bool:
+def collapsed(pair: Pair, model: ModelAnalysis) -> bool:
+    """Whether the adapter's answers collapsed to one option."""
     answers = model.behaviour.sources if model.behaviour else {}
     found = answers.get(pair.source, {}).get(pair.target)
     return found is not None and bool(found.collapsed)
@@ -236,7 +228,7 @@ def _extreme(pair: Pair, analysis: Analysis, model: ModelAnalysis, names: Labels
     if change := beside(analysis, model, pair.target, cell):
         text += f" or {change}"
     text += items(model, pair.target, cell)
-    if _collapsed(pair, model):
+    if collapsed(pair, model):
         return f"{text}, but its answers collapsed to one option: no transfer."
     if beyond is False:
         return f"{text}, within noise."
@@ -249,14 +241,14 @@ def harms(analysis: Analysis) -> list[Harm]:
     """Every loss beyond noise in any model, those that hold after correction first."""
     names, alpha = labels(analysis), analysis.settings.alpha
     found: list[tuple[tuple[bool, float], Harm]] = []
-    for name, label in model_labels(analysis).items():
+    for name, label in names.models.items():
         model = analysis.models[name]
         for pair in measured(model, own=True):
             source, target, cell = pair
             if cell.mean >= 0 or not beyond_noise(cell, alpha):
                 continue
             held = cell.q_value <= alpha
-            evidence = ["answers collapsed to one option"] if _collapsed(pair, model) else []
+            evidence = ["answers collapsed to one option"] if collapsed(pair, model) else []
             if math.isfinite(cell.q_value):
                 word = "holds after correction" if held else "not significant after FDR correction"
                 evidence.append(f"{word} (q {chance(cell.q_value)})")
@@ -314,7 +306,7 @@ class Training(NamedTuple):
 def training(analysis: Analysis) -> Training:
     """For each target a mixture of other tasks to train on, by the default rule."""
     names, model = labels(analysis), list(analysis.models)[-1]
-    label = model_labels(analysis)[model]
+    label = names.models[model]
     found = list(mixtures(analysis, model).values())
     found.sort(key=lambda mix: -mix.expected.mean if mix.choices else math.inf)
 

@@ -21,6 +21,7 @@ from transferscope.analysis import Analysis
 from transferscope.analysis.parts import STRATEGIES
 from transferscope.analysis.verdict import ranked
 from transferscope.matrix.examples import Exhibits
+from transferscope.plots.composition import extent
 from transferscope.plots.curves import about, changes_over_steps
 from transferscope.plots.gallery import SECTIONS, ReportFigure, gallery
 from transferscope.plots.labels import (
@@ -30,18 +31,12 @@ from transferscope.plots.labels import (
     labels,
     link,
     listed,
-    model_labels,
     spelled,
     with_links,
 )
 from transferscope.plots.theme import CONFIG, DARK
-from transferscope.plots.training_strategies import (
-    NAMES,
-    StrategyRow,
-    experiment_words,
-    strategy_rows,
-)
-from transferscope.plots.vegalite import Spec, extent
+from transferscope.plots.training_strategies import NAMES, experiment_words, strategy_rows
+from transferscope.plots.vegalite import Spec
 from transferscope.report import explorer
 from transferscope.report.example_cards import example_cards
 from transferscope.report.findings import happened, harms, training
@@ -58,7 +53,6 @@ ROOM = 3_900_000
 """Characters of scripts, data, images and figures together: the text takes less than 1 MB."""
 LOSSES = 150
 """Rows of the table of losses; the explorer has all."""
-STYLES = ("page.css", "explorer.css")
 
 
 class Section(NamedTuple):
@@ -68,15 +62,6 @@ class Section(NamedTuple):
     title: str
     figures: list[tuple[int, ReportFigure]]
     table: PageTable | None
-
-
-class Trials(NamedTuple):
-    """The experiment on the choice of training data."""
-
-    how: list[str]
-    models: list[tuple[str, list[str], list[StrategyRow]]]
-    """Each model with its verdict and its table."""
-    figures: list[tuple[int, ReportFigure]]
 
 
 def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
@@ -99,16 +84,16 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     specs = {f"figure-{n}": _data(_bare(figure)) for n, figure in enumerate(figures, 1)}
     return template("page.html.jinja").render(
         policy=_policy(scripts.values()),
-        style=Markup("\n".join(map(asset, STYLES)) + explorer.colors()),
+        style=Markup(asset("page.css") + "\n" + asset("explorer.css") + explorer.colors()),
         scripts=scripts,
         data=data | specs,
         sections=[section for section in sections if section.id != "selection"],
         trials=_trials(analysis, sections),
         strategies=[NAMES[name] for name in STRATEGIES],
-        models=list(model_labels(analysis).values()),
+        models=list(names.models.values()),
         measure=MEASURES[analysis.settings.measure],
         facts=_facts(analysis),
-        accounts=accounts(analysis, analysis.models),
+        accounts=accounts(analysis),
         glance=glance(analysis),
         checks=ranked(analysis.checks),
         happened=happened(analysis),
@@ -168,24 +153,20 @@ def _facts(analysis: Analysis) -> list[str]:
     ]
 
 
-def _trials(analysis: Analysis, sections: list[Section]) -> Trials | None:
-    """The experiment on the choice of training data, where there is one."""
+def _trials(analysis: Analysis, sections: list[Section]) -> dict[str, Any] | None:
+    """How the choice of training data was judged, each model's verdict and table, and figures."""
     if (experiment := analysis.experiment) is None:
         return None
-    names, models = labels(analysis), model_labels(analysis)
-    return Trials(
-        [spelled(line, names) for line in experiment_words(experiment)],
-        [
-            (
-                models[model],
-                [spelled(s, names) for s in one.verdict],
-                strategy_rows(analysis, model),
-            )
+    names = labels(analysis)
+    return {
+        "how": [spelled(line, names) for line in experiment_words(experiment)],
+        "models": [
+            (label, [spelled(s, names) for s in one.verdict], strategy_rows(analysis, model))
             for model, one in experiment.models.items()
-            if model in models
+            if (label := names.models.get(model)) is not None
         ],
-        [pair for each in sections if each.id == "selection" for pair in each.figures],
-    )
+        "charts": [pair for s in sections if s.id == "selection" for pair in s.figures],
+    }
 
 
 def _sections(

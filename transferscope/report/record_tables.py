@@ -3,21 +3,13 @@
 Nothing here is escaped: the template does that.
 """
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
-from transferscope.plots.labels import (
-    MEASURES,
-    UNKNOWN,
-    clean,
-    labels,
-    link,
-    model_labels,
-    percent,
-)
+from transferscope.plots.labels import MEASURES, clean, labels, link
+from transferscope.plots.numbers import UNKNOWN, percent
 from transferscope.report.tables import CellLine, PageTable
 
 
@@ -50,7 +42,7 @@ def claim_rows(analysis: Analysis) -> list[ClaimRow]:
 
 def record_tables(analysis: Analysis) -> list[PageTable]:
     """Tasks, settings, inputs and answer hashes."""
-    names, models = labels(analysis), model_labels(analysis)
+    names = labels(analysis)
     tasks = []
     for task in analysis.tasks:
         use = " and ".join(["source"] * task.source + ["target"] * task.target)
@@ -59,11 +51,9 @@ def record_tables(analysis: Analysis) -> list[PageTable]:
         long = names.long[task.name]
         first = [CellLine(long, "", link(task=long))]
         tasks.append([first, *([CellLine(each)] for each in (*texts, *map(percent, bases)))])
-    settings = {
-        field.name.replace("_", " "): _setting(getattr(analysis.settings, field.name))
-        for field in dataclasses.fields(analysis.settings)
-    }
-    for name, label in models.items():
+    values = vars(analysis.settings).items()
+    settings = {name.replace("_", " "): _setting(value) for name, value in values}
+    for name, label in names.models.items():
         gaps = analysis.models[name].gaps
         settings[f"cells of {label}"] = (
             f"{gaps.cells:,}, of which {gaps.missing:,} not measured and {gaps.undefined:,} "
@@ -76,16 +66,15 @@ def record_tables(analysis: Analysis) -> list[PageTable]:
         for target, value in each.gold.items()
     ]
     heads = ["Task", "Short", "Level", "Granularity", "Used as"]
-    bases = [f"Base accuracy, {label}" for label in models.values()]
-    hashes = (
-        "Results with different correct answers do not compare; equal answers have equal hashes."
-    )
+    heads += [f"Base accuracy, {label}" for label in names.models.values()]
+    compare = "Results with different correct answers do not compare"
+    hashes = f"{compare}; equal answers have equal hashes."
     plain: list[tuple[str, str, str, list[str], Sequence[Sequence[str]]]] = [
         ("pairs", "Settings", "", [], list(settings.items())),
         ("hashes", "Inputs", "", ["Model", "File", "Kind", "SHA-256"], inputs),
         ("hashes", "Correct answers", hashes, ["Task", "File", "SHA-256"], gold),
     ]
-    tables = [PageTable("", "Tasks", "", [*heads, *bases], tasks)]
+    tables = [PageTable("", "Tasks", "", heads, tasks)]
     for kind, title, intro, heads, texts in plain:
         rows = [[[CellLine(each)] for each in row] for row in texts]
         tables += [PageTable(kind, title, intro, heads, rows)] if rows else []

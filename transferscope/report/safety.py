@@ -12,16 +12,8 @@ from typing import NamedTuple
 from transferscope.analysis import Analysis, ModelAnalysis, Power
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots.accuracy_points import base_accuracy, of_effect, points
-from transferscope.plots.labels import (
-    MEASURES,
-    UNKNOWN,
-    Labels,
-    counted,
-    has_interval,
-    labels,
-    listed,
-    model_labels,
-)
+from transferscope.plots.labels import MEASURES, Labels, counted, labels, listed
+from transferscope.plots.numbers import UNKNOWN, has_interval
 from transferscope.report.findings import Pair, measured
 from transferscope.report.tables import CellLine
 from transferscope.stats import simulate
@@ -79,7 +71,7 @@ class _Verdict(NamedTuple):
 def by_model(analysis: Analysis) -> list[str]:
     """A sentence for each model, where there are several or one has no intervals."""
     sentences = []
-    for name, label in model_labels(analysis).items():
+    for name, label in labels(analysis).models.items():
         kinds = Counter(verdict.kind for verdict in _verdicts(analysis, name).values())
         if not kinds:
             sentences.append(f"{label}: cannot tell, because the effects have no intervals.")
@@ -164,13 +156,13 @@ def _verdict(
 
 def _larger_study(analysis: Analysis) -> Iterator[str]:
     """For each model with an unclear finetune, what more seeds or items would show."""
-    names, models = labels(analysis), model_labels(analysis)
-    for name, label in models.items():
+    names = labels(analysis)
+    for name, label in names.models.items():
         often = Counter(t for verdict in _verdicts(analysis, name).values() for t in verdict.open)
         records = {each.target: each for each in analysis.power if each.model == name}
         target = next((target for target, _ in often.most_common() if target in records), None)
         if target is not None:
-            which = f" with {label}" if len(models) > 1 else ""
+            which = f" with {label}" if len(names.models) > 1 else ""
             yield f"A larger study{which}: {_would_show(analysis, records[target], names)}"
 
 

@@ -6,24 +6,15 @@ Nothing here is escaped: the template does that.
 import math
 from collections.abc import Iterator
 
-from transferscope.analysis import Analysis, ModelAnalysis
+from transferscope.analysis import Analysis
 from transferscope.analysis.parts import Adjusted, Estimate
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import Answers, describe_answers, letter
 from transferscope.matrix.flips import Flips
-from transferscope.plots.labels import (
-    UNKNOWN,
-    clean,
-    control_kind,
-    counted,
-    labels,
-    link,
-    model_labels,
-    percent,
-    same_task,
-    signed,
-)
-from transferscope.report.tables import CellLine, PageTable, Row, interval_text, joined
+from transferscope.plots.labels import clean, control_kind, counted, labels, link
+from transferscope.plots.numbers import UNKNOWN, percent, signed
+from transferscope.report.findings import measured
+from transferscope.report.tables import CellLine, PageTable, Row, estimate_line, interval_text
 from transferscope.study.controls import REORDERED
 
 UNREADABLE = 0.1
@@ -46,11 +37,8 @@ def section_tables(analysis: Analysis) -> dict[str, PageTable]:
 
 
 def _careful(analysis: Analysis) -> PageTable:
-    rows = [
-        [[CellLine(pair, label, f"{link(model=label)}&{address}")], *cells]
-        for model, label in model_labels(analysis).items()
-        for pair, address, cells in _careful_cells(analysis, analysis.models[model])
-    ]
+    models = labels(analysis).models
+    rows = [row for model, label in models.items() for row in _careful_rows(analysis, model, label)]
     more = f" The first {MOST} of {len(rows)} are listed." if len(rows) > MOST else ""
     return PageTable(
         "behavior stack",
@@ -63,34 +51,30 @@ def _careful(analysis: Analysis) -> PageTable:
     )
 
 
-def _careful_cells(analysis: Analysis, model: ModelAnalysis) -> Iterator[tuple[str, str, Row]]:
-    """Source and target in words, their address in the explorer, and the other cells of a row."""
-    names, record = labels(analysis).long, model.behaviour
-    if record is None:
+def _careful_rows(analysis: Analysis, name: str, label: str) -> Iterator[Row]:
+    names, model = labels(analysis).long, analysis.models[name]
+    if (record := model.behaviour) is None:
         return
     groups = [("base", record.base, {}, False)]
     groups += [(names[n], row, model.pgf.get(n, {}), True) for n, row in record.sources.items()]
-    for name, row in record.controls.items():
-        groups.append((clean(name), row, model.controls[name].targets, False))
+    for control, row in record.controls.items():
+        groups.append((clean(control), row, model.controls[control].targets, False))
     for source, row, effects, is_task in groups:
         for target, answers in row.items():
             if not answers.collapsed and not answers.unreadable >= UNREADABLE:
                 continue
-            pair = {"source": source, "target": names[target]}
-            effect, correct = effects.get(target), record.right.get(target, [])
+            onto, effect, correct = names[target], effects.get(target), record.right.get(target, [])
+            address = {"source": source, "target": onto} if is_task else {"task": onto}
             options = [n for n in sorted(set(answers.collapsed.values())) if n < len(correct)]
             shares = ", ".join(f"{letter(n)} {percent(correct[n])}" for n in options)
             number = CellLine(UNKNOWN)
             if effect:
                 number = CellLine(signed(effect.mean), interval_text(effect.ci))
-            yield (
-                f"{source} → {names[target]}",
-                link(**pair) if is_task else link(task=names[target]),
-                [[_reply_words(answers)], [CellLine(shares or UNKNOWN)], [number]],
-            )
+            head = CellLine(f"{source} → {onto}", label, link(model=label, **address))
+            yield [[head], [_replies(answers)], [CellLine(shares or UNKNOWN)], [number]]
 
 
-def _reply_words(answers: Answers) -> CellLine:
+def _replies(answers: Answers) -> CellLine:
     share = f"{percent(answers.unreadable)} unreadable" if answers.unreadable > 0 else ""
     if not answers.collapsed:
         return CellLine(share)
@@ -99,15 +83,13 @@ def _reply_words(answers: Answers) -> CellLine:
 
 
 def _flipped(analysis: Analysis) -> PageTable:
-    names, rows = labels(analysis).long, []
-    for model, label in model_labels(analysis).items():
+    (names, _, models), rows = labels(analysis), []
+    for model, label in models.items():
         record = analysis.models[model]
         cells = [
             (cell.mean, source, target)
-            for source, row in record.pgf.items()
-            for target, cell in row.items()
-            if not same_task(source, target)
-            and beyond_noise(cell, analysis.settings.alpha)
+            for source, target, cell in measured(record)
+            if beyond_noise(cell, analysis.settings.alpha)
             and target in record.flips.get(source, {})
         ]
         cells.sort()
@@ -115,14 +97,11 @@ def _flipped(analysis: Analysis) -> PageTable:
         for mean, source, target in [*best, *[each for each in cells if each[0] < 0][:STRONGEST]]:
             flips, pair = record.flips[source][target], (names[source], names[target])
             address = link(model=label, source=pair[0], target=pair[1])
-            rows.append(
-                [
-                    [CellLine(" → ".join(pair), label, address)],
-                    [CellLine(signed(mean), interval_text(record.pgf[source][target].ci))],
-                    _changed(flips, target, flips.fixed, flips.most_fixed, flips.often_fixed),
-                    _changed(flips, target, flips.broken, flips.most_broken, flips.often_broken),
-                ]
-            )
+            head = [CellLine(" → ".join(pair), label, address)]
+            effect = [CellLine(signed(mean), interval_text(record.pgf[source][target].ci))]
+            fixed = _changed(flips, target, flips.fixed, flips.most_fixed, flips.often_fixed)
+            broken = _changed(flips, target, flips.broken, flips.most_broken, flips.often_broken)
+            rows.append([head, effect, fixed, broken])
     intro = (
         f"The {STRONGEST} strongest helpful and harmful effects of each model beyond noise, "
         "without self-transfer. Fixed items: the base was wrong and the adapter is correct. "
@@ -149,7 +128,7 @@ def _changed(
 
 def _placebos(analysis: Analysis) -> PageTable:
     rows: list[Row] = []
-    for model, label in model_labels(analysis).items():
+    for model, label in labels(analysis).models.items():
         record, unknown = analysis.models[model], [CellLine(UNKNOWN)]
         for name, control in record.controls.items():
             if control_kind(name) == "mixture":
@@ -163,9 +142,8 @@ def _placebos(analysis: Analysis) -> PageTable:
             before, after = analysis.decomposition[model].target, adjusted.decomposition.target
             shares = CellLine(f"{percent(before)} → {percent(after)}", "before → after")
             head = [CellLine("sources beyond the placebo", label)]
-            rows.append(
-                [head, [_estimate(adjusted.mean)], [shares], [remaining_variance(adjusted)]]
-            )
+            left = remaining_variance(adjusted)
+            rows.append([head, [_estimate(adjusted.mean)], [shares], [left]])
     intro = (
         "A placebo learns the answer format without a perception task. Any finetune may do to a "
         "target what a placebo does; adjusted effects leave that out, seed by seed. Where targets "
@@ -189,8 +167,8 @@ def remaining_variance(adjusted: Adjusted) -> CellLine:
 
 
 def _mixtures(analysis: Analysis) -> PageTable:
-    names, rows = labels(analysis).long, []
-    for model, label in model_labels(analysis).items():
+    (names, _, models), rows = labels(analysis), []
+    for model, label in models.items():
         for name, mixture in analysis.models[model].controls.items():
             known = {t: e for t, e in mixture.targets.items() if math.isfinite(e.mean)}
             if control_kind(name) != "mixture" or not known:
@@ -211,4 +189,4 @@ def _mixtures(analysis: Analysis) -> PageTable:
 
 def _estimate(estimate: Estimate) -> CellLine:
     seeds = counted(sum(math.isfinite(value) for value in estimate.seeds.values()), "seed")
-    return CellLine(signed(estimate.mean, 3), joined(interval_text(estimate.ci, 3), seeds))
+    return estimate_line(estimate, seeds)

@@ -4,11 +4,9 @@ In:   mixtures that `selection` chose.
 Out:  `rich` renderables, and YAML text; `cli` prints them. Names are text, never markup.
 """
 
-from __future__ import annotations
-
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import yaml
 from rich.cells import cell_len, set_cell_size
@@ -19,16 +17,8 @@ from rich.text import Text
 
 from transferscope.analysis import Analysis
 from transferscope.plots.accuracy_points import of_effect, points
-from transferscope.plots.labels import (
-    MEASURES,
-    UNKNOWN,
-    between,
-    clean,
-    has_interval,
-    labels,
-    percent,
-    signed,
-)
+from transferscope.plots.labels import MEASURES, clean, labels
+from transferscope.plots.numbers import UNKNOWN, between, has_interval, percent, signed
 from transferscope.selection import Mixture
 from transferscope.tasks.checkpoints import checkpoint
 
@@ -121,10 +111,7 @@ def study_lines(mix: Mixture) -> str:
         for c in mix.choices
     }
     shares = {task: share for task, share in shares.items() if share > 0}
-    lines = {
-        "sources": [],
-        "mixtures": {name if _NAME.fullmatch(name) else "mixture": shares},
-    }
+    lines = {"sources": [], "mixtures": {name if _NAME.fullmatch(name) else "mixture": shares}}
     return yaml.safe_dump(lines, sort_keys=False, allow_unicode=True)
 
 
@@ -177,18 +164,18 @@ def _sure(probability: float) -> str:
 def _left_out(mix: Mixture) -> Table:
     """Sources by reason; for protected tasks, a line for each."""
     rows: dict[str, list[str]] = {}
+    harm = "may do harm"
     for left in mix.left_out:
         number = signed(left.expected) if mix.rule == "paper" else _sure(left.helps)
         text = clean(left.source) + ("" if number == UNKNOWN else f" {number}")
-        if left.reason == "may do harm":
+        if left.reason == harm:
             text = f"{clean(left.source)} {clean(left.why)}"
         rows.setdefault(left.reason, []).append(text)
-    return _grid(
-        [(r, ("\n" if r == "may do harm" else ", ").join(texts)) for r, texts in rows.items()]
-    )
+    harm = "may do harm"
+    return _grid((r, ("\n" if r == harm else ", ").join(texts)) for r, texts in rows.items())
 
 
-def _grid(rows: Sequence[tuple[str, str]], gap: int = 2) -> Table:
+def _grid(rows: Iterable[tuple[str, str]], gap: int = 2) -> Table:
     table = Table.grid(padding=(0, gap))
     for name, text in rows:
         table.add_row(Text(name), Text(text))

@@ -5,35 +5,17 @@ Nothing here is escaped: the template does that.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-from transferscope.analysis import (
-    Analysis,
-    Clique,
-    Interval,
-    ModelAnalysis,
-    Sign,
-    Signed,
-    TaskEffect,
-)
+from transferscope.analysis import Analysis, Clique, Interval, ModelAnalysis, Sign, Signed
+from transferscope.analysis.parts import Estimate
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import describe_answers
 from transferscope.plots.accuracy_points import beside, items
-from transferscope.plots.labels import (
-    UNKNOWN,
-    between,
-    chance,
-    clean,
-    counted,
-    has_interval,
-    labels,
-    link,
-    listed,
-    model_labels,
-    percent,
-    same_task,
-    signed,
-)
+from transferscope.plots.labels import clean, counted, labels, link, listed
+from transferscope.plots.numbers import UNKNOWN, between, chance, has_interval, percent, signed
+from transferscope.report.findings import collapsed, measured
 
 TOP = 3
 """Tasks and cells that one cell of a table names."""
@@ -51,9 +33,8 @@ class CellLine(NamedTuple):
     @property
     def words(self) -> str:
         """Both texts as one."""
-        return (
-            f"{self.text} ({self.small})" if self.text and self.small else self.text or self.small
-        )
+        both = self.text and self.small
+        return f"{self.text} ({self.small})" if both else self.text or self.small
 
 
 Row = list[list[CellLine]]
@@ -73,37 +54,39 @@ class PageTable(NamedTuple):
 
 def glance(analysis: Analysis) -> PageTable:
     """Averages, strongest donors and pirates, and largest cliques, model by model."""
-    collapsed = any(model.behaviour for model in analysis.models.values())
-    adjusted = any(model.adjusted for model in analysis.models.values())
-    facts: dict[tuple[str, str], Callable[[ModelAnalysis], list[CellLine]] | None] = {
-        ("Effects beyond noise", "one task on another"): lambda m: _beyond(analysis, m),
-        ("Strongest effects", "one task on another"): lambda m: _extremes(analysis, m),
-        ("Collapsed answers", "no transfer"): (lambda m: _collapsed(analysis, m))
-        if collapsed
-        else None,
-        ("Beyond the placebo", "average effect"): _beyond_placebo if adjusted else None,
-        ("Transferability", "average over sources"): lambda m: _averages(m, "transferability"),
-        ("Malleability", "average over targets"): lambda m: _averages(m, "malleability"),
-        ("Strongest donors", "highest positive transferability"): lambda m: _leaders(
-            analysis, m.transferability, "positive"
-        ),
-        ("Strongest pirates", "most negative transferability"): lambda m: _leaders(
-            analysis, m.transferability, "negative"
-        ),
-        ("Largest positive clique", ""): lambda m: _clique(analysis, m, "positive"),
-        ("Largest negative clique", ""): lambda m: _clique(analysis, m, "negative"),
-    }
-    rows = [
-        [[CellLine(*name)], *(read(m) or [CellLine(UNKNOWN)] for m in analysis.models.values())]
-        for name, read in facts.items()
-        if read is not None
+    models = analysis.models.values()
+    facts: list[tuple[str, str, Callable[[Analysis, ModelAnalysis], list[CellLine]]]] = [
+        ("Effects beyond noise", "one task on another", _beyond),
+        ("Strongest effects", "one task on another", _extremes),
     ]
-    return PageTable("glance", "", "", ["", *model_labels(analysis).values()], rows)
+    if any(model.behaviour for model in models):
+        facts.append(("Collapsed answers", "no transfer", _collapsed))
+    if any(model.adjusted for model in models):
+        facts.append(("Beyond the placebo", "average effect", _beyond_placebo))
+    give, positive, negative = "transferability", {"sign": "positive"}, {"sign": "negative"}
+    facts += [
+        ("Transferability", "average over sources", partial(_averages, quantity=give)),
+        ("Malleability", "average over targets", partial(_averages, quantity="malleability")),
+        ("Strongest donors", f"highest positive {give}", partial(_leaders, **positive)),
+        ("Strongest pirates", f"most negative {give}", partial(_leaders, **negative)),
+        ("Largest positive clique", "", partial(_clique, **positive)),
+        ("Largest negative clique", "", partial(_clique, **negative)),
+    ]
+    rows = [
+        [[CellLine(title, small)], *(read(analysis, m) or [CellLine(UNKNOWN)] for m in models)]
+        for title, small, read in facts
+    ]
+    return PageTable("glance", "", "", ["", *labels(analysis).models.values()], rows)
 
 
 def interval_text(interval: Interval, digits: int = 2) -> str:
     """An interval, or nothing where it is unknown."""
     return between(interval, digits) if has_interval(interval) else ""
+
+
+def estimate_line(estimate: Estimate, more: str = "") -> CellLine:
+    """A mean with its interval and more small text."""
+    return CellLine(signed(estimate.mean, 3), joined(interval_text(estimate.ci, 3), more))
 
 
 def joined(*parts: str) -> str:
@@ -113,12 +96,7 @@ def joined(*parts: str) -> str:
 
 def _beyond(analysis: Analysis, model: ModelAnalysis) -> list[CellLine]:
     alpha = analysis.settings.alpha
-    cells = [
-        (cell, beyond_noise(cell, alpha))
-        for source, row in model.pgf.items()
-        for target, cell in row.items()
-        if not same_task(source, target) and math.isfinite(cell.mean)
-    ]
+    cells = [(pair.cell, beyond_noise(pair.cell, alpha)) for pair in measured(model)]
     tested = sum(beyond is not None for _, beyond in cells)
     if not tested:
         return [CellLine(f"{counted(len(cells), 'effect')} measured", "no intervals")]
@@ -133,25 +111,18 @@ def _beyond(analysis: Analysis, model: ModelAnalysis) -> list[CellLine]:
 
 
 def _extremes(analysis: Analysis, model: ModelAnalysis) -> list[CellLine]:
-    names, lines = labels(analysis).long, []
-    cells = [
-        (cell.mean, source, target)
-        for source, row in model.pgf.items()
-        for target, cell in row.items()
-        if not same_task(source, target) and math.isfinite(cell.mean)
-    ]
-    answers = model.behaviour.sources if model.behaviour else {}
-    for pick in (max, min) if cells else ():
-        _, source, target = pick(cells, key=lambda each: each[0])
-        cell, found = model.pgf[source][target], answers.get(source, {}).get(target)
+    names, lines, pairs = labels(analysis).long, [], measured(model)
+    for pick in (max, min) if pairs else ():
+        pair = pick(pairs, key=lambda each: each.cell.mean)
+        source, target, cell = names[pair.source], names[pair.target], pair.cell
         small = joined(
-            beside(analysis, model, target, cell),
+            beside(analysis, model, pair.target, cell),
             interval_text(cell.ci),
-            items(model, target, cell).strip(),
-            "collapsed" if found and found.collapsed else "",
+            items(model, pair.target, cell).strip(),
+            "collapsed" * collapsed(pair, model),
         )
-        pair = f"{signed(cell.mean)} {names[source]} → {names[target]}"
-        lines.append(CellLine(pair, small, link(source=names[source], target=names[target])))
+        text = f"{signed(cell.mean)} {source} → {target}"
+        lines.append(CellLine(text, small, link(source=source, target=target)))
     return lines
 
 
@@ -170,53 +141,43 @@ def _collapsed(analysis: Analysis, model: ModelAnalysis) -> list[CellLine]:
     return [CellLine(f"{len(cells)} of {total}"), *cells[:TOP], *more]
 
 
-def _beyond_placebo(model: ModelAnalysis) -> list[CellLine]:
+def _beyond_placebo(_: Analysis, model: ModelAnalysis) -> list[CellLine]:
     if (adjusted := model.adjusted) is None:
         return []
     control = model.controls[adjusted.placebo].mean
     placebo = f"{clean(adjusted.placebo)} itself: {signed(control.mean, 3)}"
-    return [
-        CellLine(signed(adjusted.mean.mean, 3), interval_text(adjusted.mean.ci, 3)),
-        CellLine("", joined(placebo, interval_text(control.ci, 3))),
-    ]
+    small = joined(placebo, interval_text(control.ci, 3))
+    return [estimate_line(adjusted.mean), CellLine("", small)]
 
 
-def _averages(model: ModelAnalysis, quantity: str) -> list[CellLine]:
+def _averages(_: Analysis, model: ModelAnalysis, quantity: str) -> list[CellLine]:
     average: Signed = getattr(model.average, quantity)
     floor: Signed | None = getattr(model.noise_floor, quantity) if model.noise_floor else None
     lines = []
     for sign in ("positive", "negative"):
         again = interval_text(getattr(average.ci, sign), 3)
-        parts = [f"in another such study {again}" if again else ""]
-        if floor is not None:
-            parts.append(f"without any transfer {between(getattr(floor.ci, sign), 3)}")
-        lines.append(CellLine(signed(getattr(average, sign), 3), joined(*parts)))
+        chances = f"without any transfer {between(getattr(floor.ci, sign), 3)}" if floor else ""
+        small = joined(f"in another such study {again}" if again else "", chances)
+        lines.append(CellLine(signed(getattr(average, sign), 3), small))
     return lines
 
 
-def _leaders(analysis: Analysis, effects: dict[str, TaskEffect], sign: Sign) -> list[CellLine]:
+def _leaders(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> list[CellLine]:
     names, factor = labels(analysis).long, 1 if sign == "positive" else -1
-    parts = {task: getattr(effect, sign) for task, effect in effects.items()}
-    order = sorted(
-        (task for task, part in parts.items() if factor * part.mean > 0),
-        key=lambda task: -factor * parts[task].mean,
-    )
+    found = [(names[t], getattr(each, sign)) for t, each in model.transferability.items()]
+    found = [(task, effect) for task, effect in found if factor * effect.mean > 0]
+    found.sort(key=lambda each: -factor * each[1].mean)
     return [
-        CellLine(
-            f"{names[task]} {signed(parts[task].mean, 3)}",
-            interval_text(parts[task].ci, 3),
-            link(task=names[task]),
-        )
-        for task in order[:TOP]
+        CellLine(f"{t} {signed(e.mean, 3)}", interval_text(e.ci, 3), link(task=t))
+        for t, e in found[:TOP]
     ]
 
 
 def _clique(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> list[CellLine]:
     found: list[Clique] = getattr(model.cliques, sign)
-    words = {"no transfer": "no transfer"}
     nulls = [
-        f"{words.get(null.null, 'easy and hard targets')} alone: {null.upper} or fewer, "
-        f"p {chance(null.p_value)}"
+        f"{'no transfer' if null.null == 'no transfer' else 'easy and hard targets'} alone: "
+        f"{null.upper} or fewer, p {chance(null.p_value)}"
         for null in model.cliques.nulls
         if null.sign == sign
     ]
@@ -231,30 +192,28 @@ def _clique(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> list[CellLi
 
 def personas(analysis: Analysis) -> PageTable:
     """The personas with their distance from the average, p-value and support."""
-    names, rows = labels(analysis).long, []
+    (names, _, models), rows = labels(analysis), []
     for role in ROLES:
         for persona in getattr(analysis.personas, role):
             task = names[persona.task]
             cells = [[CellLine(task, "", link(task=task))], [CellLine(role)]]
             for model in analysis.models:
-                if (evidence := persona.models.get(model)) is None:
-                    cells.append([CellLine(UNKNOWN)])
-                    continue
-                p_value = chance(evidence.p_value)
-                known = f"p {p_value}" if p_value != UNKNOWN else ""
-                distance = signed(evidence.value - evidence.average, 3)
-                cells.append([CellLine(distance, joined(interval_text(evidence.ci, 3), known))])
+                line = CellLine(UNKNOWN)
+                if (evidence := persona.models.get(model)) is not None:
+                    distance = Estimate(evidence.value - evidence.average, evidence.ci, {})
+                    p_value = chance(evidence.p_value)
+                    line = estimate_line(distance, f"p {p_value}" * (p_value != UNKNOWN))
+                cells.append([line])
             rows.append([*cells, [CellLine(percent(persona.support))]])
-    heads = ["Task", "Persona", *model_labels(analysis).values(), "Support"]
+    heads = ["Task", "Persona", *models.values(), "Support"]
     intro = (
         "Tasks with the same persona in every model of the study. Donors help more than the "
         "average source, pirates harm more. Sponges gain more than the average target, sieves lose "
         "more. Numbers are distances from the model’s average. p is the paper’s test, of one task "
         "at a time and over seeds alone. Support is the share of resamples with this persona. "
     )
-    return PageTable(
-        "personas stack", "Personas", intro + personas_by_chance(analysis), heads, rows
-    )
+    intro += personas_by_chance(analysis)
+    return PageTable("personas stack", "Personas", intro, heads, rows)
 
 
 def personas_by_chance(analysis: Analysis) -> str:

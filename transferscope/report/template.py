@@ -1,10 +1,4 @@
-"""The package's own files as text, and its pages' templates.
-
-Untrusted text is escaped by the template.
-
-In:   a file's name.
-Out:  its text, or a `jinja2` template.
-"""
+"""The package's own files by name: as text, or as a `jinja2` template."""
 
 from functools import cache
 from importlib.resources import files
@@ -23,14 +17,15 @@ def asset(name: str) -> str:
 
 @cache
 def template(name: str) -> Any:
-    """A template of this package; control characters in what it is given are escaped."""
+    """A template of this package; a page escapes its values, without control characters."""
+    is_page = ".html" in name
     environment = Environment(
         loader=FunctionLoader(asset),
-        autoescape=True,
+        autoescape=is_page,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,
+        finalize=lambda value: clean(value) if is_page and type(value) is str else value,
     )
     environment.filters["listed"] = listed
     return environment.get_template(name)

@@ -3,32 +3,20 @@
 Returns `rich` renderables, which `cli` prints. Names are text, never markup.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import get_args
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from transferscope.analysis import Analysis, Interval, Sign
+from transferscope.analysis import Analysis, Interval
 from transferscope.analysis.parts import STRATEGIES
 from transferscope.analysis.verdict import Check, ranked
 from transferscope.plots.curves import about, changes_over_steps
-from transferscope.plots.labels import (
-    MEASURES,
-    UNKNOWN,
-    between,
-    control_kind,
-    has_interval,
-    labels,
-    percent,
-    signed,
-    spelled,
-)
+from transferscope.plots.labels import MEASURES, control_kind, labels, spelled
+from transferscope.plots.numbers import UNKNOWN, between, has_interval, percent, signed
 from transferscope.plots.training_strategies import NAMES, strategy_rows
 from transferscope.report.findings import happened
 from transferscope.report.record_tables import claim_rows
@@ -56,19 +44,18 @@ def summary(analysis: Analysis) -> RenderableType:
     """What happened; per model the averages, extremes and cliques; personas; claims; caveats."""
     measure = MEASURES[analysis.settings.measure]
     parts: list[RenderableType] = [*checked(analysis.checks), *_happened(analysis)]
-    parts += [Text(f"The average source and the other tasks ({measure})", "bold")]
-    parts += [_averages(analysis)]
+    parts.append(Text(f"The average source and the other tasks ({measure})", "bold"))
+    parts.append(_averages(analysis))
     for column, name in enumerate(analysis.models, 1):
         parts += [*_heading(name), Padding(_model(analysis, column, name), (0, 0, 0, 2))]
     for each in analysis.trajectories:
         lines = changes_over_steps(analysis, each)
         parts += _heading(about(analysis, each))
         parts += [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
-    parts += _trials(analysis)
-    parts += [*_heading("Personas, in every model"), *_personas(analysis)]
+    parts += [*_trials(analysis), *_heading("Personas, in every model"), *_personas(analysis)]
     parts += [*_heading("The paper's findings"), _claims(analysis)]
     if analysis.notes:
-        parts += [*_heading("Caveats"), _bullets(analysis.notes)]
+        parts += [*_heading("Caveats"), bullets(analysis.notes)]
     return Group(*parts)
 
 
@@ -76,7 +63,8 @@ def _heading(text: str) -> list[RenderableType]:
     return [Text(), Text(text, style="bold")]
 
 
-def _bullets(lines: Iterable[str]) -> Table:
+def bullets(lines: Iterable[str]) -> Table:
+    """Each line with a bullet before it."""
     table = Table.grid(padding=(0, 1))
     for line in lines:
         table.add_row("  •", Text(line))
@@ -85,11 +73,12 @@ def _bullets(lines: Iterable[str]) -> Table:
 
 def checked(checks: Sequence[Check]) -> Iterator[RenderableType]:
     """The checks that void a verdict or put it in doubt, the worst first."""
-    lines = Table.grid(padding=(0, 1))
-    for line in ranked(checks):
-        style = "bold red" if line.startswith("void") else "yellow"
-        lines.add_row(Text("!", style), Text(line))
     if checks:
+        lines = Table.grid(padding=(0, 1))
+        for line in ranked(checks):
+            lines.add_row(
+                Text("!", "bold red" if line.startswith("void") else "yellow"), Text(line)
+            )
         yield from (Text("Check these first", style="bold"), lines, Text())
 
 
@@ -105,10 +94,8 @@ def _happened(analysis: Analysis) -> Iterator[RenderableType]:
 
 
 def _with_interval(value: float, ci: Interval) -> str:
-    if not has_interval(ci):
-        return signed(value, 3)
-    low, high = (end.removeprefix("+") for end in between(ci, 3).split(" to "))
-    return f"{signed(value, 3)} [{low}, {high}]"
+    ends = ", ".join(end.removeprefix("+") for end in between(ci, 3).split(" to "))
+    return f"{signed(value, 3)} [{ends}]" if has_interval(ci) else signed(value, 3)
 
 
 def _averages(analysis: Analysis) -> Table:
@@ -122,11 +109,9 @@ def _averages(analysis: Analysis) -> Table:
         if model.noise_floor:
             null = model.noise_floor.transferability
             floor = f"{signed(null.positive, 3)} {signed(null.negative, 3)}"
-        help_, harm = (
-            _with_interval(getattr(average, sign), getattr(average.ci, sign))
-            for sign in get_args(Sign)
-        )
-        table.add_row(Text(name), str(len(model.seeds)), help_, harm, floor)
+        gain = _with_interval(average.positive, average.ci.positive)
+        harm = _with_interval(average.negative, average.ci.negative)
+        table.add_row(Text(name), str(len(model.seeds)), gain, harm, floor)
     return table
 
 
@@ -137,12 +122,7 @@ def _model(analysis: Analysis, column: int, name: str) -> Table:
     table.add_column(style="dim")
     for row in glance(analysis).rows:
         if (fact := row[0][0].text) not in ELSEWHERE:
-            lines = [
-                f"{line.text} ({line.small})" * bool(line.text) or line.small
-                for line in row[column]
-            ]
-            lines = [line.removesuffix(" ()") for line in lines]
-            table.add_row(fact.lower(), Text("; ".join(lines)))
+            table.add_row(fact.lower(), Text("; ".join(line.words for line in row[column])))
     for control, placebo in model.controls.items():
         text = f"mean effect {_with_interval(placebo.mean.mean, placebo.mean.ci)}"
         table.add_row(Text(f"{control_kind(control)} ({control})"), Text(text))
@@ -167,7 +147,7 @@ def _trials(analysis: Analysis) -> list[RenderableType]:
             table.add_column(NAMES[name].removesuffix(" mixture").removesuffix(" mixtures"))
         for row in strategy_rows(analysis, model):
             table.add_row(Text(f"  {row.target}"), *(Text(cell) for cell, _ in row.cells))
-        parts += [table, _bullets(spelled(line, names) for line in one.verdict)]
+        parts += [table, bullets(spelled(line, names) for line in one.verdict)]
     return parts
 
 
@@ -190,9 +170,8 @@ def _claims(analysis: Analysis) -> Table:
     """The number of findings that hold, and a line for each other one."""
     table, rows = Table.grid(padding=(0, 2)), claim_rows(analysis)
     firm = [row for row in rows if row.kind == "yes"]
-    table.add_row(
-        Text("  hold", "green"), Text(f"{len(firm)} of {len(rows)}, in every analysis variant")
-    )
+    count = f"{len(firm)} of {len(rows)}, in every analysis variant"
+    table.add_row(Text("  hold", "green"), Text(count))
     untold = [row for row in rows if row.kind == "unknown"]
     folded = untold if len(untold) > FEW else []
     for row in rows:
