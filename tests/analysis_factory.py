@@ -355,7 +355,6 @@ def _cliques(mean: np.ndarray, names: list[str], shape: Shape) -> Cliques:
         for null in ("no transfer", "column shift")
         for sign in SIGNS
     ]
-    nulls = cast(list[CliqueNull], nulls)
     return Cliques(found["positive"], found["negative"], True, nulls if shape.nulls else [])
 
 

@@ -37,13 +37,13 @@ class OnCard(Tensor):
         return its
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # pyright: ignore[reportIncompatibleVariableOverride]
         return CARD
 
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
-    def new_tensor(self, data: Any) -> Tensor:
+    def new_tensor(self, data: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return torch.tensor(data, dtype=self.dtype, device=CARD)
 
     def __repr__(self, **_: Any) -> str:

@@ -58,7 +58,9 @@ def run(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
         with pytest.raises(SystemExit) as stopped:
             sys.exit(cli.main())
         captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
+        code = stopped.value.code or 0
+        assert isinstance(code, int)
+        return code, captured.out, captured.err
 
     return call
 

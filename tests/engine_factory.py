@@ -1,6 +1,7 @@
 """Tiny random bases of every family and items for them: what tests of the lab share."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from tools.glimpse_bases.architecture import build
 from tools.glimpse_bases.processor import processor as small_processor
 from transferscope.engine.base_model import Base
 from transferscope.engine.families import FAMILIES, GLIMPSE
+from transferscope.engine.forward_paths import REFERENCE, forward_path
 from transferscope.engine.glimpse import prompt_layout as layout
+from transferscope.engine.reference_path import ReferencePath
 from transferscope.study import Recipe
 from transferscope.tasks import ArrayImage, Item, with_choices
 
@@ -38,6 +41,13 @@ TEXT = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+
+
+def reference_path(base: Base, items: Sequence[Item]) -> ReferencePath:
+    """`forward_path(base, items, "reference")`, whose `inputs` go into a model's own forward."""
+    path = forward_path(base, items, REFERENCE)
+    assert isinstance(path, ReferencePath)
+    return path
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -1,6 +1,8 @@
 """Configurations as published on the Hub, reduced to what `study.shapes` reads."""
 
-QWEN25_7B = {
+from typing import Any
+
+QWEN25_7B: dict[str, Any] = {
     "model_type": "qwen2_5_vl",
     "hidden_size": 3584,
     "num_hidden_layers": 28,

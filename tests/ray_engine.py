@@ -123,10 +123,10 @@ def by_this_process(study: Study, folder: Path) -> dict[str, bytes]:
 
 def copied_into_workers() -> None:
     """Have these modules, which no worker can import, sent to the workers."""
-    import ray
+    from ray import cloudpickle
 
-    ray.cloudpickle.register_pickle_by_value(fake_engine)
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    cloudpickle.register_pickle_by_value(fake_engine)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}

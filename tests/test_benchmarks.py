@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of PEFT and transformers, i
 @pytest.fixture
 def fleet(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    import fleet
+    import fleet  # pyright: ignore[reportMissingImports]
 
     yield fleet
     for name in ("fleet", "peft_runs"):
@@ -50,7 +50,7 @@ def test_the_benchmark_runs_and_ours_and_theirs_answer_alike(fleet, arguments, l
 
 def test_the_simulation_of_coverage_runs(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    import coverage_of_intervals
+    import coverage_of_intervals  # pyright: ignore[reportMissingImports]
 
     coverage_of_intervals.main(["--studies", "2", "--only", "few sources"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if "| 0.5 |" in line]

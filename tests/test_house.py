@@ -121,23 +121,23 @@ def import_complaints(package: Path) -> list[str]:
     known = {f"{PACKAGE}.{module.name}" for module in every if module.name}
     wrong = []
     for module in every:
-        package = module.package
-        if package and package not in rank:
+        own = module.package
+        if own and own not in rank:
             wrong.append(f"{module.name}: no such package; give it a place in ORDER")
             continue
         for name, line in imports(module, known):
             top, _, rest = name.partition(".")
             where = f"{module.name or PACKAGE}:{line} imports {name}"
-            if top in HEAVY and package not in TORCH:
+            if top in HEAVY and own not in TORCH:
                 wrong.append(f"{where}, which only the engine may")
-            if top != PACKAGE or not package or name == PACKAGE:
+            if top != PACKAGE or not own or name == PACKAGE:
                 continue
             other = rest.split(".")[0]
             if other not in rank:
                 wrong.append(f"{where}, not a module: name the module it is defined in")
-            elif package in FILELESS and other in TORCH:
+            elif own in FILELESS and other in TORCH:
                 wrong.append(f"{where}: the analysis must not import the engine")
-            elif rank[other] > rank[package]:
+            elif rank[other] > rank[own]:
                 wrong.append(f"{where}, which stands below it")
     return wrong
 
@@ -178,7 +178,7 @@ def file_complaints(package: Path) -> list[str]:
                 wrong.append(f"{module.name}:{line} imports {name}: it opens no files")
         for node in ast.walk(module.tree):
             name = called(node)
-            if name and FILE_CALL.fullmatch(name):
+            if isinstance(node, ast.Call) and name and FILE_CALL.fullmatch(name):
                 wrong.append(f"{module.name}:{node.lineno} calls {name}: it opens no files")
     return wrong
 

@@ -1,6 +1,7 @@
 """The audit of the paper's findings: decided as the paper does, and under every other choice."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import oracle
@@ -70,7 +71,7 @@ def test_no_trend_of_the_negative_needs_three_models_that_go_up_and_down():
 )
 def test_a_role_holds_where_it_was_put_in_and_only_in_every_model(claim, task, axis, amount):
     with_role, without = noise(0), noise(1)
-    place = [slice(None)] * 3
+    place: list[Any] = [slice(None)] * 3
     place[axis] = TASKS.index(task)
     with_role[tuple(place)] += amount
     without[tuple(place)] -= amount
@@ -253,8 +254,8 @@ def test_a_clique_that_few_values_carry_rests_on_the_test_and_on_the_sign_of_the
     pairs = [(i, j) for i in range(3) for j in range(3) if i != j]
     for k, pair in enumerate(pairs):  # of the twelve values the least are below 0
         effects[:, *pair] = ranks[k], ranks[-1 - k]
-    p_value = scipy.stats.wilcoxon(ranks, alternative="greater").pvalue
-    assert (0.025 < p_value < 0.05) == significant
+    test: Any = scipy.stats.wilcoxon(ranks, alternative="greater")
+    assert (0.025 < test.pvalue < 0.05) == significant
     found = audited({"3B": effects})["clique-3b"]
     assert (found.holds, found.tried, found.held) == (significant, 4, int(significant))
     if significant:
@@ -273,13 +274,14 @@ def p_values_of(finding: Finding, mu: xr.DataArray, choice: claims.Variant) -> l
     dim = "source" if finding.quantity == "transferability" else "target"
     effect = effect.transpose("model", "seed", dim)
     alternative = "greater" if finding.sign == "positive" else "less"
-    return scipy.stats.ttest_ind(
+    found: Any = scipy.stats.ttest_ind(
         effect.sel({dim: finding.test[0]}).values,
         effect.mean(dim).values,
         axis=1,
         equal_var=not choice.welch,
         alternative="two-sided" if choice.two_sided else alternative,
-    ).pvalue.tolist()
+    )
+    return found.pvalue.tolist()
 
 
 @pytest.mark.parametrize("finding", SIGNIFICANT, ids=lambda finding: finding.id)
@@ -295,7 +297,7 @@ def test_p_values_are_those_of_the_choice(finding):
 @pytest.mark.parametrize("finding", SIGNIFICANT, ids=lambda finding: finding.id)
 def test_a_role_is_significant_at_the_papers_level_one_sided_in_the_models_it_names(finding):
     task, level, sizes = finding.test
-    place = [slice(None)] * 3
+    place: list[Any] = [slice(None)] * 3
     place[1 if finding.quantity == "transferability" else 2] = TASKS.index(task)
     tried = []
     for amount in np.linspace(-0.1, 0.2, 101):

@@ -29,8 +29,8 @@ PROMPT = (
 K = [FOCAL, 0, 0, 0, FOCAL, 0, 75, 100, 1]
 """Column by column, as Record3D writes it."""
 
-SHAKE = np.random.default_rng(0).normal(0, 0.01, 8)
-SHAKE = np.concatenate((SHAKE, SHAKE[::-1]))
+THERE = np.random.default_rng(0).normal(0, 0.01, 8)
+SHAKE = np.concatenate((THERE, THERE[::-1]))
 """Metres by which the camera looks past the ball, in each frame of a clip; the same backwards."""
 
 

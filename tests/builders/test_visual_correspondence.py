@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from training_factory import built, photo, ring, save, shown
 
 from transferscope.builders.build import build
+from transferscope.builders.record import Candidate, Skip
 from transferscope.builders.visual_correspondence import APART, PER_PAIR, candidates, corners
 from transferscope.errors import DataError
 
@@ -48,7 +49,8 @@ def hpatches(tmp_path: Path) -> Path:
             lines = [" ".join(f"{value:.8g}" for value in row) for row in matrix]
             (views / f"H_1_{k}").write_text("\n".join(lines) + "\n")
     save(scene(), lights / "1.ppm")
-    save(scene().point(lambda value: value // 2 + 20), lights / "2.ppm")
+    darker = scene().point(lambda value: value // 2 + 20)  # pyright: ignore[reportOperatorIssue]
+    save(darker, lights / "2.ppm")
     (lights / "H_1_2").write_text("1 0 0\n0 1 0\n0 0 1\n")
     (root / "i_empty").mkdir()
     (root / "license.txt").write_text("MIT")
@@ -139,9 +141,9 @@ def test_no_pair_asks_for_a_point_twice(hpatches: Path, tmp_path: Path) -> None:
 
 def test_every_pair_of_a_sequence_is_offered_and_odd_folders_are_named(hpatches: Path) -> None:
     found = list(candidates(hpatches, 0))
-    keys = [one.key for one in found if hasattr(one, "key")]
+    keys = [one.key for one in found if isinstance(one, Candidate)]
     assert len(keys) == PER_PAIR * (3 + 1)
-    (skipped,) = [one for one in found if not hasattr(one, "key")]
+    (skipped,) = [one for one in found if isinstance(one, Skip)]
     assert skipped.where == "i_empty"
 
 

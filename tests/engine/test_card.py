@@ -103,7 +103,7 @@ def order() -> tuple[bool, bool, bool]:
     return (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.utils.deterministic.fill_uninitialized_memory,
+        torch.utils.deterministic.fill_uninitialized_memory,  # pyright: ignore[reportAttributeAccessIssue]
     )
 
 
@@ -142,6 +142,7 @@ def test_an_operation_without_a_fixed_order_is_logged_and_done_in_any(
 
     devices._warn_once.cache_clear()
     (expected, *_), _ = trained_and_asked(factory.family_base(FAST_FAMILIES[1]))
+    found = None
     monkeypatch.setattr(train, "clip_gradients", clip)
     with a_card():
         for _ in range(2):

@@ -1,6 +1,7 @@
 """Layers compiled one by one, and the vision tower's attention without a loop over windows."""
 
 import itertools
+from typing import Any
 
 import engine_factory as factory
 import pytest
@@ -85,7 +86,7 @@ def test_compiled_layers_train_any_fleet_alike_and_are_compiled_once(
 def test_the_last_layer_says_at_the_places_asked_what_it_says_there_at_all(family):
     items = factory.items(4, 1, size=None)
     base = factory.family_base(family, torch.float64)
-    path = forward_path(base, items)
+    path: Any = forward_path(base, items)
     rows = path.encode(items)
     with torch.no_grad():
         wide = path.logits(rows, 3)
@@ -108,7 +109,7 @@ def broken(graph, inputs):
 
 
 def broken_backward():
-    from functorch.compile import make_boxed_func
+    from functorch.compile import make_boxed_func  # pyright: ignore[reportPrivateImportUsage]
     from torch._dynamo.backends.common import aot_autograd
     from torch._dynamo.exc import BackendCompilerFailed
 

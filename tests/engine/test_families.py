@@ -270,7 +270,7 @@ PIXELS = [
 def test_max_pixels_is_kept_by_the_familys_own_setting(family, most, expected, folder):
     base = load_base(folder(family), max_pixels=most)
     (item,) = factory.items(1, 1, size=(60, 120))
-    plain = forward_path(base, [item], "reference")
+    plain = factory.reference_path(base, [item])
     inputs = plain.inputs(plain.encode([item]))
     if family in QWEN:
         assert tuple(inputs["image_grid_thw"][0].tolist()) == expected
@@ -414,7 +414,7 @@ def test_a_picture_is_seen_alike_whatever_is_seen_with_it(family, loaded):
 @pytest.mark.parametrize("family", EVERY)
 def test_rows_do_not_change_one_another(family, loaded):
     base, items = loaded(family), factory.items(4, None, size=None)
-    plain = forward_path(base, items, "reference")
+    plain = factory.reference_path(base, items)
     said = [(), (9,), (9, 10), (11,)]
     rows = [
         row._replace(answer_ids=its) for row, its in zip(plain.encode(items), said, strict=True)
@@ -496,7 +496,7 @@ def test_no_gradient_is_kept_in_the_vision_tower(family, loaded):
 def test_pictures_follow_the_bases_precision(family, folder):
     base = load_base(folder(family), precision="bfloat16")
     items = factory.items(2, None, size=None)
-    path = forward_path(base, items, "reference")
+    path = factory.reference_path(base, items)
     assert path.inputs(path.encode(items))["pixel_values"].dtype == torch.bfloat16
     (answers,) = score_fleet(base, [None], items)
     assert torch.tensor([answer.logprobs[0] for answer in answers]).isfinite().all()

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import engine_factory as factory
 import pytest
@@ -83,7 +84,7 @@ def peft_run(base, its: TrainingJob, recipe, start: Adapter):
     )
     tails, plain = (
         option_tokens(base.processor).suffixes,
-        forward_path(base, its.items, "reference"),
+        factory.reference_path(base, its.items),
     )
     batches = [
         order[place : place + recipe.batch_size]
@@ -386,7 +387,7 @@ def test_peft_and_the_fleet_read_each_others_adapters(family, tmp_path):
 
 def compare(base, adapter, peft_model, items) -> float:
     """How far an adapter moves the base's scores; it moves them as PEFT does."""
-    plain = forward_path(base, items, "reference")
+    plain = factory.reference_path(base, items)
     path = forward_path(base, items)
     with torch.no_grad():
         theirs = peft_model(**plain.inputs(plain.encode(items))).logits[:, -1]
@@ -597,7 +598,8 @@ def test_our_configuration_is_what_peft_would_write(small, tmp_path):
     (adapter,) = train_fleet(small, [job(0, factory.items(2))], factory.recipe(epochs=1))
     folder = save_adapter(adapter, tmp_path / "a")
     config = json.loads((folder / "adapter_config.json").read_text())
-    assert LoraConfig.from_pretrained(folder).r == config["r"] == 4
+    theirs: Any = LoraConfig.from_pretrained(folder)
+    assert theirs.r == config["r"] == 4
     assert config["target_modules"] == (
         r"model\.language_model\.layers\..*\."
         r"(down_proj|gate_proj|k_proj|o_proj|q_proj|up_proj|v_proj)"
@@ -693,7 +695,7 @@ def stock_logprobs(base, adapter, items):
         set_peft_model_state_dict(model, adapter.tensors)
         model.eval()
     tokens = [tail[0] for tail in option_tokens(base.processor).suffixes]
-    plain = forward_path(base, items, "reference")
+    plain = factory.reference_path(base, items)
     for item in items:
         with torch.no_grad():
             logits = model(**plain.inputs(plain.encode([item]))).logits[0, -1]
@@ -756,7 +758,7 @@ def test_letters_of_several_tokens_are_compared_by_the_sum(small, monkeypatch):
     monkeypatch.setattr(score, "option_tokens", lambda _: OptionTokens(stem, tails))
     items = [item for item in factory.items(9, seed=4) if len(item.choices) == 3]
     (answers,) = score_fleet(small, [None], items)
-    plain = forward_path(small, items, "reference")
+    plain = factory.reference_path(small, items)
 
     def one(item, said, token):
         rows = [row._replace(answer_ids=said) for row in plain.encode([item])]
@@ -816,7 +818,7 @@ def test_an_item_without_choices_or_with_more_than_letters_is_refused(small, cou
 def test_replies_equal_those_of_generate(family, monkeypatch):
     base, items = factory.family_base(family), factory.items(3, 1, size=(56, 56))
     monkeypatch.setattr(score, "is_final", lambda _: False)
-    path, plain = forward_path(base, items), forward_path(base, items, "reference")
+    path, plain = forward_path(base, items), factory.reference_path(base, items)
     with torch.no_grad():
         ours = replies(base, path, path.encode(items))
         for item, reply in zip(items, ours, strict=True):

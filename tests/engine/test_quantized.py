@@ -16,7 +16,7 @@ from transferscope.engine import base_model
 from transferscope.engine.adapter import WEIGHTS, load_adapter, save_adapter
 from transferscope.engine.base_model import load_base
 from transferscope.engine.checkpoint import load_checkpoint
-from transferscope.engine.forward_paths import forward_path, option_tokens
+from transferscope.engine.forward_paths import option_tokens
 from transferscope.engine.linears import language_linears
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.score import score_fleet
@@ -51,7 +51,8 @@ def test_without_bitsandbytes_one_line_names_the_extra(folder, monkeypatch):
 def test_the_language_models_linear_layers_alone_lie_in_4_bits(base, folder):
     import bitsandbytes
 
-    small = {n for n, m in base.model.named_modules() if isinstance(m, bitsandbytes.nn.Linear4bit)}
+    kind = bitsandbytes.nn.Linear4bit  # pyright: ignore[reportPrivateImportUsage]
+    small = {name for name, module in base.model.named_modules() if isinstance(module, kind)}
     assert small == set(language_linears(base.model))
     whole = load_base(folder).model.state_dict()
     for name, weight in base.model.state_dict().items():
@@ -104,7 +105,7 @@ def test_answers_over_nf4_are_pefts(base):
     adapter, items = random_adapter(base, 1), factory.items(5, 1, seed=4, size=(56, 56))
     ours = score_fleet(base, [None, adapter], items)
     assert ours[0] != ours[1]
-    plain, its = forward_path(base, items, "reference"), option_tokens(base.processor)
+    plain, its = factory.reference_path(base, items), option_tokens(base.processor)
     config = LoraConfig(r=4, lora_alpha=8, target_modules=adapter.config["target_modules"])
     model = get_peft_model(copy.deepcopy(base.model), config)
     set_peft_model_state_dict(model, adapter.tensors)

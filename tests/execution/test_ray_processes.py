@@ -9,6 +9,7 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,7 +138,7 @@ def test_a_cluster_that_asks_for_a_token_is_given_it(tmp_path):
     ray_itself = Path(sys.executable).with_name("ray")
     start = [ray_itself, "start", "--head", "--block", "--num-cpus=3", f"--port={port}"]
     start.append("--include-dashboard=false")
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(start, env=environment, **pipes) as head:
         said = ""
         while "Ray runtime started" not in said:

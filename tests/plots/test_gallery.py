@@ -45,7 +45,7 @@ def test_the_heatmaps_extremes_are_those_of_the_published_table(text: str, publi
 
 def test_a_study_of_video_targets_has_the_papers_figure_7(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(DOCS))
-    import make_gallery
+    import make_gallery  # pyright: ignore[reportMissingImports]
 
     from transferscope.plots.gallery import counterparts, gallery
 

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import messages
@@ -279,7 +280,7 @@ def asked(item, right, reply, value, *, epoch=1, scorer="choice", choices=("one"
 def test_inspect_s_samples_have_the_accuracy_that_its_log_prints(name):
     content = load(OTHERS / "tests" / "data" / "inspect" / f"{name}.json")
     assert content is not None
-    log = inspect_ai.read(content, Options())
+    log: Any = inspect_ai.read(content, Options())
     printed = content.value["results"]["scores"][0]["metrics"]["accuracy"]["value"]
     assert np.mean([sample.score for sample in log.samples]) == pytest.approx(printed)
     for sample in log.samples:  # its choice scorer marks the letter that it read
@@ -384,7 +385,7 @@ def test_an_inspect_archive_in_zstd_names_the_command_that_converts_it(tmp_path)
 def test_helm_s_items_of_the_test_split_have_the_accuracy_that_helm_prints():
     folder = next((OTHERS / "tests" / "data" / "helm").glob("mmlu-*"))
     run = read_one(folder)
-    items = run.samples["mmlu:subject=philosophy"]
+    items: dict[str, Any] = run.samples["mmlu:subject=philosophy"]
     stats = json.loads((folder / "stats.json").read_text())
     plain = {"name": "exact_match", "split": "test"}
     (printed,) = (each["mean"] for each in stats if each["name"] == plain)
@@ -549,7 +550,7 @@ def test_every_eval_ever_s_samples_and_aggregate_are_read():
 @needs_real
 def test_a_helm_run_written_in_every_eval_ever_s_schema_reads_the_same(tmp_path):
     run = read_one(next((OTHERS / "tests" / "data" / "helm").glob("mmlu-*")))
-    items = run.samples["mmlu:subject=philosophy"]
+    items: dict[str, Any] = run.samples["mmlu:subject=philosophy"]
     rows = [
         eee(
             item,

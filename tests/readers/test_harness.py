@@ -6,6 +6,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import harness_logs as logs
 import numpy as np
@@ -785,7 +786,7 @@ SHAPES = {
 @given(data=st.data())
 def test_a_file_with_strange_values_is_read_or_refused_in_one_line(shape, data, tmp_path_factory):
     value = SHAPES[shape]()
-    inside = value
+    inside: Any = value
     while True:  # some key at some depth gets some other value
         keys = sorted(inside)
         key = data.draw(st.sampled_from(keys))

@@ -75,7 +75,7 @@ def test_the_same_analysis_gives_the_same_page(analysis: Analysis, html: str):
 
 def test_the_page_holds_every_figure_with_a_number_and_a_caption(analysis: Analysis, html: str):
     found = Reader(html)
-    boxes = [attrs for tag, attrs in found.tags if "data-spec" in attrs]
+    boxes = [attrs for _, attrs in found.tags if "data-spec" in attrs]
     blocks = {attrs["id"] for attrs, _ in found.scripts if "id" in attrs}
     drawn, _ = on_page(gallery(analysis))
     count = len(drawn)
@@ -129,7 +129,7 @@ def test_the_security_policy_allows_the_pages_own_scripts_and_no_others(html: st
     found = Reader(html)
     policy = next(
         attrs["content"] or ""
-        for tag, attrs in found.tags
+        for _, attrs in found.tags
         if attrs.get("http-equiv") == "Content-Security-Policy"
     )
     run = [text for attrs, text in found.scripts if attrs.get("type") != "application/json"]

@@ -5,6 +5,7 @@ import math
 import re
 from collections import defaultdict
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,7 +161,8 @@ def test_what_three_published_seeds_choose_does_as_expected_in_the_fourth(
 
 def test_the_choices_divide_the_budget():
     found = mixture(study({"B": [0.3] * 4, "C": [0.2] * 4, "D": [0.2] * 4}), "A", items=100)
-    assert sum(choice.items for choice in found.choices) == 100
+    items: list[Any] = [choice.items for choice in found.choices]
+    assert sum(items) == 100
     assert sum(choice.share for choice in found.choices) == pytest.approx(1)
 
 

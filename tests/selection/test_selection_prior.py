@@ -138,7 +138,7 @@ def test_a_few_changed_items_help_no_surer_than_the_exact_test_says():
 
 @pytest.mark.parametrize("truth", ["small", "middling", "few large"])
 def test_the_largest_effect_is_overstated_and_its_expectation_much_less(truth):
-    said, expected, really = [], [], []
+    said, expected, really, found = [], [], [], None
     for seed in range(60):
         true, effects = measured(truth, 500 + seed)
         k = int(np.argmax([effect.mean for effect in effects]))

@@ -1,6 +1,7 @@
 """How far seeds differ, told by a target's other cells: intervals narrower, and as often right."""
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,7 +159,10 @@ def test_a_targets_scale_is_the_most_likely_one():
         scale = np.exp(log_scale)
         return -(scipy.stats.f.logpdf(ratios / scale, 2, worth) - np.log(scale)).sum()
 
-    best = [scipy.optimize.minimize_scalar(unlikely, args=(worth,)).x for worth in (4, 6, 8, 12)]
+    fits: list[Any] = [
+        scipy.optimize.minimize_scalar(unlikely, args=(worth,)) for worth in (4, 6, 8, 12)
+    ]
+    best = [fit.x for fit in fits]
     assert min(np.abs(np.exp(best) / found - 1)) < 0.01
 
 

@@ -124,6 +124,7 @@ def test_answers_are_shuffled_among_items_of_one_task_with_as_many_choices(plan)
 
 def test_random_answers_are_options_of_the_item_and_independent_of_the_right_one(plan):
     made = with_recipe(plan, items=300).training_set(Run("s", "control", "format-only", 0))
+    assert made.answers is not None
     pairs = list(zip(made.items, made.answers, strict=True))
     given = {(len(item.choices), answer) for item, answer in pairs}
     assert given == {(count, k) for count, _ in given for k in range(count)}

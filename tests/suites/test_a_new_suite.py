@@ -24,7 +24,7 @@ class Shades(Suite):
 
     name = "shades"
     tasks = (Task("Brighter_Half", "BH", "low", "pixel", 8), Task("Darker_Half", "DH"))
-    version = "1"
+    version = "1"  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
     steps: Annotated[int, Field(ge=1, le=100)] = 10
     """Difference in brightness between the halves."""

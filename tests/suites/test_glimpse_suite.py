@@ -5,6 +5,7 @@ import random
 import re
 from collections import Counter
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,19 +169,21 @@ def test_the_picture_in_the_same_style_is_the_answer() -> None:
 
 def test_the_darker_surface_is_the_answer() -> None:
     for world in worlds("Relative_Reflectance"):
-        a, b = world.scene["albedo"]
+        scene: dict[str, Any] = world.scene
+        a, b = scene["albedo"]
         assert world.answer == (0 if a < b else 1 if b < a else 2)
 
 
 def test_the_closer_thing_is_the_answer() -> None:
     for world in worlds("Relative_Depth"):
-        a, b = world.scene["distances"]
+        scene: dict[str, Any] = world.scene
+        a, b = scene["distances"]
         assert world.answer == (0 if a < b else 1)
 
 
 def test_the_relation_asked_for_is_true_exactly_where_the_answer_is_yes() -> None:
     for world, labels in labeled("Spatial_Relation"):
-        at: dict[object, list[str]] = {}
+        at: dict[Any, list[str]] = {}
         for place, word in labels[0]:
             at.setdefault(place, []).append(word)
         where = {" ".join(names): place for place, names in at.items()}

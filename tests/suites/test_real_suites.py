@@ -82,8 +82,8 @@ def table(place: Path, name: str) -> pl.DataFrame:
 
 def test_a_study_names_a_benchmark_its_copy_and_its_training_folder(place: Path) -> None:
     study = read_study(place / "blink.yaml")
-    assert study.suite.path == str(place / "blink")
-    assert study.suite.training == str(place / "data")
+    assert study.suite.options["path"] == str(place / "blink")
+    assert study.suite.options["training"] == str(place / "data")
     again = parse_study(resolved(study).decode(), "again.yaml", place)
     assert again == study
     suite = suite_of(study)
@@ -94,8 +94,11 @@ def test_the_papers_tasks_are_the_default(place: Path) -> None:
     text = re.sub("(sources|targets):.*\n", "", TEXT)
     study = parse_study(text, "study.yaml", place)
     assert len(study.sources) == len(study.targets) == 13
+    asked = parse_study(text + "targets: [IQ_Test]\n", "s", place).targets
+    assert study.targets is not None
+    assert asked is not None
     assert "IQ_Test" not in study.targets
-    assert "IQ_Test" in parse_study(text + "targets: [IQ_Test]\n", "s", place).targets
+    assert "IQ_Test" in asked
     text = re.sub("(sources|targets):.*\n", "", VIDEO)
     study = parse_study(text, "study.yaml", place)
     assert len(study.sources) == 13
@@ -127,7 +130,7 @@ def test_a_wrong_suite_is_one_line_with_the_remedy(place: Path, old: str, new: s
 
 def test_a_suite_may_be_named_alone() -> None:
     text = "name: one\nmodels: {tiny: org/tiny}\nsuite: blink\nseeds: 1\n"
-    assert parse_study(text, "study.yaml").suite.path is None
+    assert parse_study(text, "study.yaml").suite.options["path"] is None
 
 
 def test_brought_adapters_need_no_training_items(place: Path, carry_out) -> None:

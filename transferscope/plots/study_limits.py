@@ -11,8 +11,11 @@ from transferscope.plots.numbers import known, percent, signed
 from transferscope.plots.theme import GRID, INK, MUTED, NEGATIVE, POSITIVE, RULE, SOFT
 from transferscope.plots.vegalite import Spec, field, intervals, part, unit, zero_line
 
-SHARES: dict[Part, str]
-SHARES = {"target": "which target", "source": "which source", "both": "both together"}
+SHARES: dict[Part, str] = {
+    "target": "which target",
+    "source": "which source",
+    "both": "both together",
+}
 CHANGES = (0.05, 0.10, 0.20, 0.40)
 LOWEST = -2.0
 """Lower end of the drawing of PGF; PGF itself goes on to -(m - 1)."""

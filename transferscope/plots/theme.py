@@ -22,6 +22,11 @@ DIVERGING = ("#8f3203", "#c15513", "#f2a66f", "#f6f6f4", "#8fbde6", "#2b79bf", "
 """From most harmful to most helpful. Two thirds of the way black and white text are equally
 legible in both schemes, so `inked` needs no scheme."""
 
+_OPTIONS = (
+    *("#7f8fe0", "#3f88b0", "#52c487", "#a58f3a", "#ec8d9a"),
+    *("#c2609a", "#7ad6c8", "#c9c966", "#d48fd0", "#bf8a6a"),
+)
+_DIVERGING = ("#ffb68a", "#b65f2c", "#854624", "#262b32", "#2c5b85", "#377ab5", "#a8d3fb")
 DARK = {
     PAPER: "#15181d",
     INK: "#eceef1",
@@ -36,14 +41,9 @@ DARK = {
     PALE[1]: "#7d4522",
     ON_WEAK: "#ffffff",
     ON_STRONG: "#000000",
+    **dict(zip((*OPTIONS, *DIVERGING), (*_OPTIONS, *_DIVERGING), strict=True)),
 }
 """{light color: dark color}, for every color that a chart may use."""
-_OPTIONS = (
-    *("#7f8fe0", "#3f88b0", "#52c487", "#a58f3a", "#ec8d9a"),
-    *("#c2609a", "#7ad6c8", "#c9c966", "#d48fd0", "#bf8a6a"),
-)
-_DIVERGING = ("#ffb68a", "#b65f2c", "#854624", "#262b32", "#2c5b85", "#377ab5", "#a8d3fb")
-DARK |= zip((*OPTIONS, *DIVERGING), (*_OPTIONS, *_DIVERGING), strict=True)
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 
