@@ -27,8 +27,14 @@ def fleet(monkeypatch):
     [
         (["--embedded", "glimpse-s"], r"common +\d+\.\d min +\d+\.\d"),
         (["--shapes", "7b"], r"evaluate, ours +\d+%"),
-        (["--shapes", "32b", "--gpus", "2"], r"evaluate, ours +\d+%"),
-        (["--shapes", "32b", "--quantization", "nf4"], r"evaluate, ours +\d+%"),
+        pytest.param(
+            ["--shapes", "32b", "--gpus", "2"], r"evaluate, ours +\d+%", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ["--shapes", "32b", "--quantization", "nf4"],
+            r"evaluate, ours +\d+%",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_benchmark_runs_and_ours_and_theirs_answer_alike(fleet, arguments, last, capsys):

@@ -62,7 +62,10 @@ def test_a_gpu_trains_and_answers_as_a_cpu(family, dropout, two_at_once, monkeyp
             assert its.logprobs == pytest.approx(other.logprobs, abs=2e-2)
 
 
-@pytest.mark.parametrize("family", FAST_FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [FAST_FAMILIES[0], *(pytest.param(one, marks=pytest.mark.slow) for one in FAST_FAMILIES[1:])],
+)
 def test_nobody_waits_for_a_gpu_from_step_to_step(family, two_at_once):
     """Three times the steps, and three times the batches, are waited for as often."""
     base, items = on_card(factory.family_base(family)), factory.items(12, 1, seed=7)

@@ -59,7 +59,7 @@ def scores(base, items) -> torch.Tensor:
 RECIPE = factory.recipe(epochs=2, targets=("q_proj", "down_proj"))
 
 
-@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("together", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_compiled_layers_train_any_fleet_alike_and_are_compiled_once(
     together, as_on_a_gpu, monkeypatch
 ):

@@ -59,7 +59,7 @@ def test_a_figure_is_as_wide_as_one_column_or_both_with_type_of_7_to_9_points(sh
         assert max(sheet.type) <= 9.01, stem
 
 
-@pytest.mark.parametrize("count", [40, 60])
+@pytest.mark.parametrize("count", [40, pytest.param(60, marks=pytest.mark.slow)])
 def test_what_does_not_fit_in_both_columns_is_wider_and_its_caption_says_how_wide(count: int):
     analysis = make(Shape(models=("3B",), count=count, conduct=True, cliques=False))
     found = {f.stem: f.spec for f in gallery(analysis) if f.stem in ("heatmap-3B", "answers-3B")}

@@ -161,8 +161,12 @@ def test_the_most_stubborn_flips_of_a_cell_are_shown(rows, made):
 
 def test_a_shown_item_is_the_suites_with_its_pictures(made):
     suite = Glimpse()
+    drawn = {
+        target: {item.id: item for item in suite.items(target, "eval")}
+        for target in {one.target for one in made.items}
+    }
     for one in made.items:
-        (item,) = [i for i in suite.items(one.target, "eval") if i.id == one.item]
+        item = drawn[one.target][one.item]
         assert (one.question, tuple(one.choices), one.answer) == (
             item.question,
             item.choices,

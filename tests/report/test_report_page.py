@@ -216,6 +216,7 @@ def test_a_study_without_personas_says_so(analysis: Analysis):
     assert "Published claims" not in text
 
 
+@pytest.mark.slow
 def test_three_models_of_sixty_tasks_stay_under_five_megabytes():
     analysis = make(Shape(models=("3B", "7B", "32B"), count=60, conduct=True))
     assert len(page(analysis).encode()) < 5e6

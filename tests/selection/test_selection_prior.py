@@ -79,6 +79,7 @@ def test_nothing_is_believed_where_nothing_has_an_effect():
     assert np.mean(passing) < 0.005  # a tenth would pass if all effects were as likely
 
 
+@pytest.mark.slow
 def test_nor_where_a_shared_baseline_moves_whole_targets():
     rng = np.random.default_rng(0)
     said = []

@@ -64,7 +64,9 @@ def averages(effects: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("known", ["items", "counts"])
-@pytest.mark.parametrize("seeds", [1, 2, SEEDS])
+@pytest.mark.parametrize(
+    "seeds", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, SEEDS))]
+)
 def test_intervals_cover_the_simulated_true_matrix(known, seeds):
     world, covered, drawn, real = a_world(0.1), [], [], []
     for study in range(80):
@@ -95,8 +97,8 @@ def test_intervals_cover_the_average_transferability_of_a_study_of_this_size():
     assert 0.9 <= np.mean((low <= truth) & (truth <= high)) <= 0.995
 
 
-@pytest.mark.parametrize("seeds", [2, SEEDS])
-@pytest.mark.parametrize("moves", [0.0, 0.3])
+@pytest.mark.parametrize("seeds", [2, pytest.param(SEEDS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moves", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_intervals_cover_what_is_said_of_each_task_and_of_two_seeds_the_mean(seeds, moves):
     world, studies = replace(a_world(0.1), training=np.full((TASKS, TASKS), moves)), []
     for number in range(80):
