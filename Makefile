@@ -40,7 +40,7 @@ test-all: $(VENV)/dev
 lint: $(VENV)/dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/pyright --threads --pythonpath $(BIN)/python
 
 clean:
 	@rm -rf $(VENV) demo dist .pytest_cache .ruff_cache .hypothesis
