@@ -142,7 +142,7 @@ def main(study, out, steps):
 
     fake.step, os.replace = step, replaced
     runner.load_engine = fake.load
-    runner.run_study(read_study(study), out, tell=lambda event: None)
+    runner.run_study(read_study(study), out)
 
 
 if __name__ == "__main__":

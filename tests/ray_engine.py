@@ -117,7 +117,7 @@ def by_this_process(study: Study, folder: Path) -> dict[str, bytes]:
     """The tables of the local executor."""
     (folder / "other").mkdir()
     executor = partial(local.carry_out, load=Faulty(folder / "other").load)
-    run_study(study, folder / "local", tell=lambda event: None, executor=executor)
+    run_study(study, folder / "local", executor=executor)
     return tables(folder / "local")
 
 
@@ -142,7 +142,7 @@ def main(folder: Path) -> None:
     engine = Faulty(folder / "marks", pause=0.5)
     executor = partial(on_ray.carry_out, workers=2, load=engine.load)
     study = a_study(folder, **{"fleet: 3": "fleet: 1"})
-    run_study(study, folder / "out", tell=lambda event: None, executor=executor)
+    run_study(study, folder / "out", executor=executor)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ INSTEAD = {
     "evaluated, evaluation items": ("asked",),
     "training set": ("lesson", "lessons"),
     "adapter group": ("squad", "crew"),
+    "is, is beside": ("lies",),
+    "for any, every": ("whatever",),
     "vision cache": ("eyes",),
     "run state, items, profiling": ("ledger", "shelf", "desk", "standing"),
     "remaining": ("what is left",),

@@ -352,7 +352,7 @@ def test_the_log_tells_what_training_and_scoring_took(plan, tmp_path):
     from transferscope.execution.runner import run_study
 
     text = TEXT.replace("MODEL", "glimpse-s").replace("controls: [shuffled]\n", "")
-    run_study(parse_study(text, "study.yaml"), tmp_path / "out", tell=lambda event: None)
+    run_study(parse_study(text, "study.yaml"), tmp_path / "out")
     made = estimate(planned(text), read_shapes(folder("glimpse-s")), Device("CPU", False, None))
     lines = [json.loads(line) for line in (tmp_path / "out" / results.LOG).read_text().splitlines()]
     train = [line for line in lines if line["event"] == "train"]

@@ -173,10 +173,10 @@ def test_the_others_of_a_fleet_are_kept_and_scored(tmp_path, monkeypatch):
     study, fake = parse_study(made_study(tmp_path), "study.yaml"), FakeEngine()
     monkeypatch.setattr(runner, "load_engine", fake.load)
     fake.diverge = {"Counting"}
-    outcome = run_study(study, tmp_path / "out", tell=lambda event: None)
+    outcome = run_study(study, tmp_path / "out")
     assert [str(one) for one in outcome.failed] == ["good, Counting, seed 0: diverged: made up"]
     assert (outcome.cells, outcome.of, outcome.adapters) == (2, 3, 1)
     fake.diverge, fake.trained = set(), []
-    outcome = run_study(study, tmp_path / "out", tell=lambda event: None)
+    outcome = run_study(study, tmp_path / "out")
     assert (outcome.cells, outcome.failed) == (3, ())
     assert fake.trained == [("Counting", 0)]

@@ -32,7 +32,7 @@ def test_an_entry_makes_an_executor(monkeypatch, tmp_path):
     (tmp_path / "weights").write_text("s")
     study = parse_study(STUDY.replace("BASE", str(tmp_path)), "study.yaml")
     executor = open_executor("toy", workers=3)
-    outcome = run_study(study, tmp_path / "out", tell=lambda event: None, executor=executor)
+    outcome = run_study(study, tmp_path / "out", executor=executor)
     assert (outcome.cells, outcome.of, outcome.failed, asked) == (2, 2, (), [3])
 
 

@@ -62,13 +62,13 @@ def lab(tmp_path):
 def carry_out(cluster, study, tmp_path):
     """Carry out the study on Ray; returns the outcome, the log and the events."""
 
-    def call(lab, tell=lambda event: None, study=study):
+    def call(lab, on_event=lambda event: None, study=study):
         events = []
         run_study_on_ray = partial(on_ray.carry_out, workers=2, load=lab.load)
         outcome = run_study(
             study,
             tmp_path / "out",
-            tell=lambda event: (events.append(event), tell(event)),
+            on_event=lambda event: (events.append(event), on_event(event)),
             executor=run_study_on_ray,
         )
         return outcome, results.logged(tmp_path / "out"), events
@@ -271,7 +271,7 @@ budget: {fleet: 2}
 @pytest.mark.slow
 def test_the_real_lab_gives_the_same_on_two_workers_to_the_last_byte(cluster, tmp_path):
     study, executor = parse_study(REAL, "study.yaml"), partial(on_ray.carry_out, workers=2)
-    run_study(study, tmp_path / "out", tell=lambda event: None, executor=executor)
+    run_study(study, tmp_path / "out", executor=executor)
     (tmp_path / "study.yaml").write_text(REAL)
     command = [sys.executable, "-m", "transferscope", "run", "study.yaml", "--out", "local"]
     threads = "3" if by_intel() else "1"  # each of two workers on two CPUs has one
@@ -288,7 +288,7 @@ def test_an_address_where_nobody_listens_is_refused_at_once(study, lab, tmp_path
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     executor = partial(on_ray.carry_out, load=lab().load)
     with pytest.raises(StudyError, match=rf"--executor ray: RAY_ADDRESS 127.0.0.1:{port}: "):
-        run_study(study, tmp_path / "out", tell=lambda event: None, executor=executor)
+        run_study(study, tmp_path / "out", executor=executor)
 
 
 WITHOUT_RAY = """

@@ -66,7 +66,7 @@ def test_a_node_goes_away_and_the_other_does_its_work(two_nodes, study, tmp_path
     cluster, second = two_nodes
     lab, doing, gone = Faulty(tmp_path / "marks", pause=1.2), {}, []
 
-    def tell(event):
+    def on_event(event):
         doing[event.worker] = event.doing
         if not gone and all(doing.get(name) for name in ("w1", "w2")):  # both at work
             gone.append(event)
@@ -74,7 +74,7 @@ def test_a_node_goes_away_and_the_other_does_its_work(two_nodes, study, tmp_path
 
     executor = partial(on_ray.carry_out, workers=2, load=lab.load)
     small = a_study(tmp_path, **{"fleet: 3": "fleet: 1"})
-    outcome = run_study(small, tmp_path / "out", tell=tell, executor=executor)
+    outcome = run_study(small, tmp_path / "out", on_event=on_event, executor=executor)
     assert (len(gone), outcome.failed) == (1, ())
     log = results.logged(tmp_path / "out")
     assert [line["event"] for line in log].count("lost") == 1
@@ -113,7 +113,7 @@ def test_a_head_that_is_killed_leaves_nobody_behind_and_goes_on_later(study, tmp
     assert progress_of(tmp_path / "out").stopped_by == "KeyboardInterrupt"
     before = Faulty(tmp_path / "marks").trained_runs
     executor = partial(local.carry_out, load=Faulty(tmp_path / "marks").load)
-    run_study(study, tmp_path / "out", tell=lambda event: None, executor=executor)
+    run_study(study, tmp_path / "out", executor=executor)
     left = len(Faulty(tmp_path / "marks").trained_runs) - len(before)
     assert 0 < left < len(RUNS)  # what was kept is not done again
     assert tables(tmp_path / "out") == by_this_process(study, tmp_path)

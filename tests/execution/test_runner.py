@@ -66,7 +66,7 @@ def carry_out(lab, tmp_path):
     def call(text, *, out=tmp_path / "out", fail=()):
         fake, events = lab(), []
         fake.fail = set(fail)
-        outcome = run_study(parse_study(text, "study.yaml"), out, tell=events.append)
+        outcome = run_study(parse_study(text, "study.yaml"), out, on_event=events.append)
         return fake, events, outcome
 
     return call
@@ -268,7 +268,7 @@ def test_scoring_that_runs_out_of_memory_is_tried_with_fewer_rows(text, tmp_path
     plain = fake.score_fleet
     monkeypatch.setattr(fake, "score_fleet", score_fleet)
     monkeypatch.setattr(runner, "load_engine", fake.load)
-    outcome = run_study(parse_study(text, "study.yaml"), tmp_path / "out", tell=lambda event: None)
+    outcome = run_study(parse_study(text, "study.yaml"), tmp_path / "out")
     assert (outcome.failed, outcome.cells) == ((), 27)
 
 
@@ -286,7 +286,7 @@ def test_a_model_is_trained_at_its_own_learning_rate(text, base, tmp_path, monke
         f"{{s: {base}}}", f"{{s: {base}, m: {{where: {base}, learning_rate: 0.5}}}}"
     )
     study = parse_study(text, "study.yaml")
-    run_study(study, tmp_path / "out", tell=lambda event: None)
+    run_study(study, tmp_path / "out")
     assert seen == {("s", study.recipe.learning_rate), ("m", 0.5)}
 
 
@@ -375,7 +375,7 @@ def test_an_adapter_of_the_wrong_base_is_refused_before_any_work(carry_out, lab,
     text += f"adapters: {{Counting: {{1: {peft(tmp_path / 'mine', 'wrong')}}}}}\n"
     fake = lab()
     with raises(DataError):
-        run_study(parse_study(text, "study.yaml"), tmp_path / "out", tell=lambda event: None)
+        run_study(parse_study(text, "study.yaml"), tmp_path / "out")
     assert (fake.trained, fake.scored) == ([], [])
 
 
@@ -553,7 +553,7 @@ def test_the_real_lab_carries_out_a_study_the_same_way_twice(real, tmp_path, mon
     shown = capsys.readouterr()
     assert "[21 of 21 cells] done" in shown.err
     assert "Open real/report.html" in shown.out
-    run_study(read_study(study), tmp_path / "again", tell=lambda event: None)
+    run_study(read_study(study), tmp_path / "again")
     assert rows(tmp_path / "again").equals(rows(tmp_path / "real"))
     answers = rows(tmp_path / "real")
     assert answers.height == (1 + 2 * 3) * 3 * 6
@@ -569,7 +569,7 @@ from transferscope.study.file import read_study
 for threads in (1, 3):
     torch.set_num_threads(threads)
     out = Path(sys.argv[1], str(threads))
-    run_study(read_study(Path("study.yaml")), out, tell=lambda event: None)
+    run_study(read_study(Path("study.yaml")), out)
 """
 
 
@@ -591,14 +591,14 @@ def test_a_whole_model_that_is_the_base_answers_as_the_base(real, tmp_path):
     copy = shutil.copytree(real, tmp_path / "merged")
     text = REAL.replace("BASE", str(real)).replace("[format-only]", "[]")
     text = text.replace("seeds: 2", "seeds: 1") + f"adapters: {{Counting: {{0: {copy}}}}}\n"
-    run_study(parse_study(text, "study.yaml"), tmp_path / "out", tell=lambda event: None)
+    run_study(parse_study(text, "study.yaml"), tmp_path / "out")
     found = rows(tmp_path / "out").drop("model", "seed")
     own = found.filter(pl.col("source").is_null()).drop("source")
     assert found.filter(pl.col("source") == "Counting").drop("source").equals(own)
     config = (copy / "config.json").read_text()
     (copy / "config.json").write_text(config.replace('"hidden_size": 128', '"hidden_size": 160'))
     with raises(DataError):
-        run_study(parse_study(text, "study.yaml"), tmp_path / "new", tell=lambda event: None)
+        run_study(parse_study(text, "study.yaml"), tmp_path / "new")
     assert tables(tmp_path / "new") == []
 
 

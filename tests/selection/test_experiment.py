@@ -95,7 +95,7 @@ class TeachingLab(FakeEngine):
         return Prediction(choice, tuple(-float(k != choice) for k in range(len(item.choices))), 1.0)
 
 
-def carry_out(folder, text=TEXT, fail=(), tell=lambda event: None, **lab):
+def carry_out(folder, text=TEXT, fail=(), on_event=lambda event: None, **lab):
     """Carry out the experiment in a folder; returns the lab and what was found."""
     fake, out = TeachingLab(**lab), folder / "out"
     fake.fail = set(fail)
@@ -104,9 +104,9 @@ def carry_out(folder, text=TEXT, fail=(), tell=lambda event: None, **lab):
     study = parse_study(text.replace("BASE", str(folder / "base")), "study.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "load_engine", fake.load)
-        runner.run_study(study, out, tell=lambda event: None)
+        runner.run_study(study, out)
         analysis = analyze(read_results(out), QUICK)
-        done = experiment.carry_out(study, analysis, out, tell=tell)
+        done = experiment.carry_out(study, analysis, out, on_event=on_event)
     assert bool(done.outcome.failed) == bool(fail) == (done.outcome.cells < done.outcome.of)
     assert done.experiment is not None
     return fake, done.experiment
@@ -316,7 +316,7 @@ def test_no_mixture_has_the_targets_own_data(won):
 
 def test_the_bar_tells_how_far_all_targets_together_are(tmp_path):
     events = []
-    carry_out(tmp_path, teaches=HELPS, tell=events.append)
+    carry_out(tmp_path, teaches=HELPS, on_event=events.append)
     assert sum(bool(event.note) for event in events) >= 2  # one for each target
     assert len({event.of for event in events}) == 1
     for values in ([e.cells for e in events], [e.work for e in events]):

@@ -52,7 +52,7 @@ def carry_out(monkeypatch, tmp_path):
         fake = FakeEngine()
         monkeypatch.setattr(runner, "load_engine", fake.load)
         text = text.replace("glimpse-s", str(tmp_path / "base"))
-        run_study(parse_study(text, "study.yaml"), tmp_path / out, tell=lambda event: None)
+        run_study(parse_study(text, "study.yaml"), tmp_path / out)
         return fake
 
     return call

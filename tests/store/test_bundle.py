@@ -54,7 +54,7 @@ def study(tmp_path_factory):
     text = TEXT.replace("BASE", str(place / "base")).replace("CACHE", str(place / "base2" / "base"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "load_engine", FakeEngine().load)
-        run_study(parse_study(text, "t"), place / "out", tell=lambda event: None)
+        run_study(parse_study(text, "t"), place / "out")
     results.save(place / "out", analyzed(place / "out"))
     return place / "out"
 

@@ -53,7 +53,7 @@ def carry_out(monkeypatch, text, tmp_path):
         fake = FakeEngine()
         fake.step, fake.fail = step, set(fail)
         monkeypatch.setattr(runner, "load_engine", fake.load)
-        return run_study(parse_study(text, "t"), tmp_path / "out", tell=lambda event: None)
+        return run_study(parse_study(text, "t"), tmp_path / "out")
 
     return call
 

@@ -67,8 +67,8 @@ def carry_out(monkeypatch, study):
         fake = FakeEngine()
         monkeypatch.setattr(runner, "load_engine", fake.load)
         with worked_on(str(place)) as at:
-            tell = at.watched(lambda event: None if notes is None else notes.append(event.note))
-            run_study(study, at.folder, tell=tell)
+            on_event = at.watched(lambda event: None if notes is None else notes.append(event.note))
+            run_study(study, at.folder, on_event=on_event)
         return fake
 
     return call

@@ -66,7 +66,7 @@ def carry_out(place: Path, monkeypatch):
         monkeypatch.setattr(runner, "load_engine", fake.load)
         study = read_study(place / f"{name}.yaml")
         study = study.model_copy(update={"suite": study.suite.model_copy(update=suite)})
-        run_study(study, place / name / "out", tell=lambda event: told.append(event.note))
+        run_study(study, place / name / "out", on_event=lambda event: told.append(event.note))
         return fake, [note for note in told if note]
 
     return call

@@ -102,7 +102,7 @@ def _scale(
 def _category(
     id: str, statement: str, quantity: Quantity, by: str, above: tuple[str, ...], *below: str
 ) -> Finding:
-    """Each category in `above` lies over each one in `below`, in every model."""
+    """Each category in `above` is above each one in `below`, in every model."""
     both = (*above, *below)
 
     def holds(panel: Panel) -> np.ndarray:

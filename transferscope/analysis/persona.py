@@ -1,6 +1,6 @@
 """The role a task plays in every model: donor, pirate, sponge or sieve.
 
-A donor's positive transferability lies above its model's average in *every* model of the study, a
+A donor's positive transferability is above its model's average in *every* model of the study, a
 pirate's negative transferability is more negative than average in every model; a sponge and a sieve
 are the same for malleability.
 

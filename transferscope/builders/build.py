@@ -5,7 +5,7 @@ Out:  a folder that is a suite (`suite_folder`).
 
 The seed decides the order of the candidates and the places of right answers, so the same command
 makes the same bytes. A build that was stopped resumes. Every letter is right equally often, to
-within one. No file names the folder that the data set lies in.
+within one. No file names the data set's folder.
 """
 
 import hashlib

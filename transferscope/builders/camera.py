@@ -32,7 +32,7 @@ def turned_by_poses(poses: Float[np.ndarray, "frame 7"]) -> Float[np.ndarray, "f
 
     Args:
         poses: camera to world: a quaternion (x, y, z, w) and a position; the world's y points up,
-            the camera looks along its own -z, as Record3D and ARKit have it.
+            the camera looks along -z, as Record3D and ARKit have it.
 
     Returns:
         None where the views meet nowhere in front of the camera.
@@ -68,7 +68,7 @@ class View(NamedTuple):
 def view_of(frame: Image.Image, mask: Bool[np.ndarray, "height width"]) -> View | None:
     """A frame as the comparison needs it; None where there is no object or no background.
 
-    What lies above the middle of an object that stands on something is farther away than it; what
+    What is above the middle of an object that stands on something is farther away than it; what
     is below may be nearer, and moves the other way.
     """
     if not mask.any():

@@ -81,7 +81,7 @@ def place(points: Points, size: tuple[int, int]) -> list[Marker]:
 
 
 def legible(points: Points, size: tuple[int, int]) -> bool:
-    """Whether all circles lie in the image and no marker hides a part of another."""
+    """Whether all circles are in the image and no marker hides a part of another."""
     markers = place(points, size)
     width, height = size
     inside = all(

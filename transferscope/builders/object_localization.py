@@ -102,7 +102,7 @@ def _by_id(rows: list[Any], read: Callable[[dict[str, Any]], Any]) -> dict[int, 
     """What can be read of some rows, by their ids."""
     found = {}
     for row in rows:
-        with suppress(*_DAMAGED):  # whatever refers to it is a damaged annotation
+        with suppress(*_DAMAGED):  # what refers to it is a damaged annotation
             found[row["id"]] = read(row)
     return found
 

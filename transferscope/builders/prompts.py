@@ -37,7 +37,7 @@ def _wording(
     end: str = "",
     run_on: bool = False,
 ) -> Wording:
-    """Wording whose lead stands on a line of its own, or on the line of the text."""
+    """Wording whose lead is on a separate line, or on the line of the text."""
     prompt = with_choices(text, choices, lead=lead)
     if run_on:
         prompt = prompt.replace("\n", " ", 1)

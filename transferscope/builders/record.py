@@ -2,7 +2,7 @@
 
 A builder first lists `Candidate`s, cheaply, from annotation files alone; `build` picks among them,
 and the builder then makes each picked one, opening its images, with the right answer in the
-position that `build` asks for. What cannot be an item is a `Skip` in the list, or an `Unusable`
+position that `build` chooses. What cannot be an item is a `Skip` in the list, or an `Unusable`
 when it is made: both are counted by their reason.
 """
 
@@ -34,7 +34,7 @@ class Candidate:
     or images ordered at will; one where the annotation itself decides, as with yes and no."""
 
     facts: Any = None
-    """Whatever the builder's own `make` needs."""
+    """What the builder's `make` needs."""
 
 
 class Skip(NamedTuple):

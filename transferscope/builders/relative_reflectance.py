@@ -1,6 +1,6 @@
 """Relative_Reflectance from Intrinsic Images in the Wild (IIW): which surface is darker.
 
-    data/PHOTO.json     beside data/PHOTO.png; the files may also lie in the folder itself
+    data/PHOTO.json     beside data/PHOTO.png; the files may also be in the folder itself
 
 A photo's JSON has `intrinsic_points` (`id`, `x`, `y` as parts of width and height, `opaque`) and
 `intrinsic_comparisons` (`id`, `point1`, `point2`, `darker`: `1`, `2` or `E` for equal, null where

@@ -110,7 +110,7 @@ def table_of(
 
 
 def located(root: Path, folders: Iterable[str], *names: str) -> Path:
-    """Where a file that an annotation names lies: its first place that exists, or the first of all.
+    """The place of a file that an annotation names: the first that exists, or the first of all.
 
     Raises:
         Unusable: a name is absolute or climbs out of the folder.

@@ -32,7 +32,7 @@ VERBS = {
     "consists of": "Does {subject} consist of {object}?",
     "has as a part": "Does {subject} have {object} as a part?",
 }
-"""Questions about relations that do not go with "is", as the benchmark asks them."""
+"""Questions about relations that do not go with "is", as the benchmark words them."""
 
 
 def candidates(root: Path, seed: int) -> Iterator[Candidate | Skip]:

@@ -98,7 +98,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
 
 
 def corners(image: Image.Image, most: int = 60) -> Float[np.ndarray, "corner 2"]:
-    """The strongest corners of an RGB image as (x, y), in its own pixels.
+    """The strongest corners of an RGB image as (x, y), in pixels of the image.
 
     A corner is where brightness changes in every direction: where the smaller eigenvalue of the
     gradients' local covariance has a maximum (Shi and Tomasi, 1994).

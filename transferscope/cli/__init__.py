@@ -1,6 +1,6 @@
 """The command line: parse, call, print.
 
-The only room that prints or exits. Exit code 0: done; 1: the work failed; 2: the command or an
+The only package that prints or exits. Exit code 0: done; 1: the work failed; 2: the command or an
 input was wrong, with one line on standard error, and nothing was written; 3: the gate of
 `compare` cannot tell.
 """
@@ -43,7 +43,7 @@ class Screen:
 
 
 def command() -> None:
-    """`main` in a process of its own, as the installed command runs it."""
+    """`main` in a separate process, as the installed command runs it."""
     # Next to nothing made here becomes garbage: looking for it as often as usual, and once more at
     # the end, would take a quarter of a second.
     gc.set_threshold(100_000)

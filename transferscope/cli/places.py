@@ -15,7 +15,7 @@ from transferscope.errors import DataError, TransferscopeError
 if TYPE_CHECKING:
     from transferscope.execution.run_state import Event
 
-    Tell = Callable[[Event], None]
+    OnEvent = Callable[[Event], None]
 
 OutPlace = Annotated[
     str | None,
@@ -37,7 +37,7 @@ class Working(NamedTuple):
     folder: Path
     address: str
     """Where the folder is copied to; empty: nowhere."""
-    watched: Callable[[Tell], Tell]
+    watched: Callable[[OnEvent], OnEvent]
     """Wraps a receiver of events, so that each finished shard is sent to the address."""
 
 
@@ -48,15 +48,15 @@ def worked_on(out: str) -> Generator[Working]:
 
     if not is_address(out):
         check_folder(Path(out))
-        yield Working(Path(out), "", lambda tell: tell)
+        yield Working(Path(out), "", lambda on_event: on_event)
         return
     with ExitStack() as stack:
         with status(f"fetching from {out}"):
             copy = stack.enter_context(working_copy(out))
         sent = 0
 
-        def watched(tell: Tell) -> Tell:
-            def send_and_tell(event: Event) -> None:
+        def watched(on_event: OnEvent) -> OnEvent:
+            def send_first(event: Event) -> None:
                 nonlocal sent
                 if event.cells > sent:  # a shard is finished
                     try:
@@ -65,9 +65,9 @@ def worked_on(out: str) -> Generator[Working]:
                         note = f"{error}; the work goes on in {copy.folder}"
                         event = event._replace(note="\n".join(filter(None, (event.note, note))))
                 sent = event.cells
-                tell(event)
+                on_event(event)
 
-            return send_and_tell
+            return send_first
 
         yield Working(copy.folder, out, watched)
         with status(f"sending the rest to {out}"):

@@ -62,7 +62,7 @@ def select(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose training data for a target without data of its own: sources, shares, evidence."""
+    """Choose training data for a target without training data: sources, shares, evidence."""
     from transferscope import store as results
     from transferscope.analysis.json_file import from_json, plain
     from transferscope.selection import mixture, mixtures

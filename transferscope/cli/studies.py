@@ -205,8 +205,8 @@ def _carried_out(study: Study, at: Working, show: Show, executor: Executor | Non
     from transferscope.selection import experiment
 
     out = at.folder
-    with progress() as tell:
-        outcome = run_study(study, out, tell=at.watched(tell), executor=executor)
+    with progress() as on_event:
+        outcome = run_study(study, out, on_event=at.watched(on_event), executor=executor)
     if outcome.cells > 0 and outcome.adapters > 0:
         try:
             with status("analyzing"):
@@ -218,9 +218,9 @@ def _carried_out(study: Study, at: Working, show: Show, executor: Executor | Non
             print(f"transferscope: not analyzed, as runs are missing: {error}", file=sys.stderr)
             return outcome
         if study.selection is not None and not outcome.failed:
-            with progress() as tell:
+            with progress() as on_event:
                 found, outcome = experiment.carry_out(
-                    study, analysis, out, tell=at.watched(tell), executor=executor
+                    study, analysis, out, on_event=at.watched(on_event), executor=executor
                 )
             analysis = replace(analysis, experiment=found)
         shown = exhibits_of(read, pictures=show.pictures)
@@ -249,7 +249,7 @@ def progress() -> Generator[Callable[[Event], None]]:
     task, shown_last = bar.add_task("starting", total=None, far=""), {}
     workers: dict[str, TaskID] = {}
 
-    def tell(event: Event) -> None:
+    def on_event(event: Event) -> None:
         cells, doing, worker = f"{event.cells} of {event.of}", event.doing, event.worker
         if event.note:
             console.print(event.note, markup=False)
@@ -272,7 +272,7 @@ def progress() -> Generator[Callable[[Event], None]]:
     shown = Live(Group(bar, lines), console=console, transient=True) if live else nullcontext()
     try:
         with shown:
-            yield tell
+            yield on_event
     except KeyboardInterrupt:
         print("transferscope: stopped; the same command continues", file=sys.stderr)
         raise SystemExit(1) from None

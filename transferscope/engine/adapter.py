@@ -182,7 +182,7 @@ def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:
             b = one.tensors[f"base_model.model.{name}.lora_B.weight"]
             into_a, into_b = stack.factors[name]
             into_a[index, : len(a)] = to_device(a, into_a.device)
-            # A layer's own rank divides alpha, whatever `r` is: PEFT's `rank_pattern`.
+            # A layer's rank divides alpha, not `r`: PEFT's `rank_pattern`.
             divisor = len(a) ** 0.5 if one.config.get("use_rslora") else len(a)
             scaling = _alpha(one.config, name) / divisor
             into_b[index, :, : len(a)] = to_device(b, into_b.device).to(dtype) * scaling

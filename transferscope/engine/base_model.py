@@ -207,7 +207,7 @@ def load_model(
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
-    # transformers would apply an adapter that lies beside weights, without a word.
+    # transformers would apply an adapter beside the weights, without a message.
     if (folder / "adapter_config.json").is_file():
         raise DataError(
             f"{folder}: adapter_config.json: this folder holds a LoRA adapter, not a base model; "

@@ -222,7 +222,7 @@ class _FoldedProduct(torch.autograd.Function):
 
 
 class Dropout:
-    """Dropout in which each adapter draws its own masks.
+    """Dropout with separate masks for each adapter.
 
     A mask is a function of the adapter's seed, the step, the microbatch and the layer, so that
     activations that are recomputed get the same mask.

@@ -28,7 +28,7 @@ def memory_plan(base: Base, batch: int, length: int, num_params: int) -> MemoryP
     """What fits if each adapter has `num_params` and a batch of `batch` rows of `length` tokens.
 
     On a CPU adapters are trained one by one: together they would not be faster, and so an adapter
-    is the same to the last bit whatever else is trained.
+    is the same to the last bit with any other adapters.
     """
     free = _free_bytes(base)
     if free is None:

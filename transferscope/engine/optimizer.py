@@ -1,6 +1,7 @@
 """AdamW for a fleet: elementwise, so one step on stacked parameters is the step of each adapter.
 
-Each adapter has its own learning rate schedule and clipped gradient, and stops after its last step.
+Each adapter has a separate learning rate schedule and gradient clipping, and stops after its last
+step.
 """
 
 import math

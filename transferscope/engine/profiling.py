@@ -131,6 +131,6 @@ def layers_of(where: str, targets: Sequence[str], trust_remote_code: bool = Fals
             model = AutoModelForImageTextToText.from_config(
                 config, trust_remote_code=trust_remote_code
             )
-    except Exception as error:  # whatever a family's modules raise
+    except Exception as error:  # a family's modules raise any class
         raise DataError(f"{where}: {first_line(error)}") from None
     return Layers(not_adapted(model, targets), model.num_parameters())

@@ -1,6 +1,6 @@
 """Train many adapters over one frozen base, as separate PEFT runs would.
 
-Jobs of similar length share forwards; each has its own items, order, loss, clipping, optimizer
+Jobs of similar length share forwards; each has separate items, order, loss, clipping, optimizer
 state and schedule. The loss is the cross-entropy of the answer's first tokens, and logits are
 computed only there.
 """
@@ -180,7 +180,7 @@ def _groups(
 def _start(
     base: Base, jobs: Sequence[TrainingJob], recipe: FullRecipe, linears: dict[str, nn.Linear]
 ) -> Stack:
-    """Untrained factors, in float32 whatever the base is in."""
+    """Untrained factors, in float32 for a base of any type."""
     dtype = torch.promote_types(base.dtype, torch.float32)
     stack = Stack(linears, len(jobs), recipe.rank, recipe.alpha / recipe.rank, dtype)
     stack.initialize([job.init_seed for job in jobs])

@@ -48,7 +48,7 @@ class VisionCache:
         self._folder = limits.folder / name if limits.folder else None
         on_disk = limits.folder.rglob("*.safetensors") if limits.folder else ()
         self._free = limits.disk - sum(path.stat().st_size for path in on_disk)
-        # A thread allocates from a heap arena of its own. Features in the main arena, between
+        # A thread allocates from a separate heap arena. Features in the main arena, between
         # tensors that come and go, would fragment the free memory by gigabytes.
         self._copier = ThreadPoolExecutor(1, "features")
         self._preparers = ThreadPoolExecutor(thread_name_prefix="images")

@@ -9,7 +9,7 @@ from transferscope.execution.shard_worker import ShardWorker, shard_steps
 
 
 def carry_out(state: RunState, load: Callable[[], Engine] = load_engine) -> None:
-    """Do all work that the state asks for; a shard that fails is recorded, and the next is tried.
+    """Do all work that the state lists; a shard that fails is recorded, and the next is tried.
 
     Raises:
         DataError: an external adapter or model is damaged, or of another base.

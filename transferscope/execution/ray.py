@@ -49,7 +49,7 @@ Files = dict[str, bytes]
 
 
 class RayWorker(ShardWorker):
-    """A `ShardWorker` in a process of its own; one Ray actor, with so many threads for torch.
+    """A `ShardWorker` in a separate process; one Ray actor, with so many threads for torch.
 
     `load` makes the engine in this process; the results folder is used if this machine has it.
     """
@@ -133,7 +133,7 @@ class RayHandle:
 def carry_out(
     state: RunState, workers: int | None = None, load: Callable[[], Engine] = load_engine
 ) -> None:
-    """Do all work that the state asks for; a shard that fails is recorded, and others continue.
+    """Do all work that the state lists; a shard that fails is recorded, and others continue.
 
     Uses the Ray that is connected, else the one that `RAY_ADDRESS` names, else one started on this
     machine and stopped at the end. `workers` is by default one per GPU, or one without a GPU.

@@ -1,7 +1,7 @@
 """The accounts of a run: what a study's folder lacks, what came in, what failed.
 
-One process holds the folder's lock and the `RunState`. Executors ask it what a shard lacks, have
-that computed wherever they like and hand the results back; only this process writes to the folder.
+One process holds the folder's lock and the `RunState`. It gives executors what a shard lacks and
+gets the results back, from this process or another; only this process writes to the folder.
 The files of a shard count all or none, so results that were handed back survive a crash.
 """
 
@@ -94,7 +94,7 @@ class RunState:
 
     plan: Plan
     store: Store
-    tell: Callable[[Event], None]
+    on_event: Callable[[Event], None]
     """Receives every change of progress."""
     spent: float = 0.0
     """Work done by this run, in evaluations of an item."""
@@ -125,7 +125,7 @@ class RunState:
         self._doing[worker] = (doing, part)
         if not doing:
             del self._doing[worker]
-        self.tell(Event(doing, *self._progress().values(), note=note, worker=worker))
+        self.on_event(Event(doing, *self._progress().values(), note=note, worker=worker))
         if time.monotonic() - self._logged >= LOG_INTERVAL:
             self.log("progress", doing={name: what for name, (what, _) in self._doing.items()})
 
@@ -216,7 +216,7 @@ class RunState:
         """What to try in place of an attempt that failed; empty where it is given up.
 
         An attempt that ran out of memory is tried with less at once. One whose worker went away is
-        tried again as it is, as the worker may have been killed for a reason of its own; where
+        tried again as it is, as the worker may have been killed for another reason; where
         another worker goes away, memory may have run out without an error: then with less.
         """
         (model, runs), lost = attempt.shard, attempt.lost + worker_lost

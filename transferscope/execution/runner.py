@@ -39,12 +39,12 @@ def run_study(
     study: Study,
     out: str | Path,
     *,
-    tell: Callable[[Event], None],
+    on_event: Callable[[Event], None] = lambda event: None,
     executor: Executor | None = None,
 ) -> Outcome:
-    """Do everything that the study asks for and the folder does not have yet.
+    """Do everything in the study that the folder does not have yet.
 
-    `tell` receives progress; `executor` does the work, by default in this process.
+    `on_event` receives progress; `executor` does the work, by default in this process.
 
     Raises:
         StudyError: a task or model does not exist, or the folder belongs to another study or is in
@@ -64,7 +64,7 @@ def run_study(
         store = open_store(folder, list(study.models), set(plan.runs), notes.append)
         store.notes = items.notes
         _refuse_overlap(plan, store)
-        state = RunState(plan, store, tell)
+        state = RunState(plan, store, on_event)
         for note in [*notes, *items.notes, *plan.notes]:
             state.report_progress("reading the folder", note=note)
         state.log("begin", study=study.name, versions=versions())

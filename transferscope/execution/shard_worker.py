@@ -145,7 +145,7 @@ class ShardWorker:
         """
         trained, self._adapters = self._adapters, {}
         scored, done = ScoredFleet({}, []), 0.0
-        # A checkpoint is a base of its own; all other runs share the loaded base.
+        # A checkpoint is another base; all other runs share the loaded base.
         together = [one for one in todo if not bases.is_checkpoint(self.study, one.run)]
         alone = [[one] for one in todo if bases.is_checkpoint(self.study, one.run)]
         for part in [together, *alone] if together else alone:

@@ -169,7 +169,7 @@ def _read(rows: pl.DataFrame) -> pl.DataFrame:
 def positions(
     rows: pl.DataFrame, labels: Mapping[str, list[Any]], dims: Sequence[str]
 ) -> tuple[np.ndarray, ...]:
-    """Each row's index along each dimension, among its labels; an option is its own index."""
+    """Each row's index along each dimension, among its labels; an option is an index already."""
     codes = (
         rows[d] if d == "option" else rows[d].cast(pl.Enum(labels[d])).to_physical() for d in dims
     )

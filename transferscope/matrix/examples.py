@@ -3,7 +3,7 @@
 All flips are counted, by the rule of `flips`. A few of each cell are shown: those that changed in
 most seeds first, then those that no control changes, then those that the fewest other sources
 change. Text and images come from the suite of the study; a suite with other right answers is
-another suite, and shows nothing. `exhibits.json` lies beside `analysis.json` and may be deleted.
+another suite, and shows nothing. `exhibits.json` is beside `analysis.json` and may be deleted.
 """
 
 import json

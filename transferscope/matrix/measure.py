@@ -39,7 +39,7 @@ def pgf(base: Any, tuned: Any, ceiling: Any = 1.0, *, epsilon: float = 0.0) -> A
         undefined, not 0 and not a million.
 
     Raises:
-        DataError: a value lies outside [0, 1], as when percent is passed.
+        DataError: a value is outside [0, 1], as when percent is passed.
 
     Source:
         Sachdeva et al., "Understanding Task Transfer in Vision-Language Models", eq. 3.

@@ -227,7 +227,7 @@ def decompose(mu: xr.DataArray) -> xr.Dataset:
     """Share of the off-diagonal variance that targets, sources, or both explain additively.
 
     Of the seed mean, self-transfer left out. `1 - both` is interaction: what depends on the pair
-    (and on noise). A high `target` share means that some targets move whatever one trains on.
+    (and on noise). A high `target` share means that some targets move with any source.
 
     Returns:
         `target`, `source`, `both`, dimensions (...,) without seed, source and target.

@@ -181,7 +181,7 @@ def _dataset(axes: _Axes, given: dict[str, np.ndarray]) -> xr.Dataset:
 
 
 def _notes(dataset: xr.Dataset, axes: _Axes) -> list[str]:
-    """Notes on what was not measured, whatever the ceiling."""
+    """Notes on what was not measured, for any ceiling."""
     notes, cell = [], dataset["accuracy"].isnull()
     missing = (cell & dataset["pgf"].isnull() & (dataset["total"] != 0)).values
     missing &= axes.present[:, :, None, None]

@@ -75,7 +75,7 @@ def bound_of(targets: Iterable[list[float]]) -> float:
 def heatmap(analysis: Analysis, model: str, title: str, *, adjusted: bool = False) -> Spec | None:
     """The effects of one model; with `adjusted`, the effects beyond the placebo's.
 
-    Sources are rows, targets are columns, and each control has a row of its own at the end.
+    Sources are rows, targets are columns, and each control has a row at the end.
     """
     record, names = analysis.models[model], labels(analysis)
     if adjusted and record.adjusted is None:

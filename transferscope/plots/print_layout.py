@@ -45,12 +45,12 @@ def printed(spec: Spec, unit: Literal["", "pt"] = "pt") -> str:
         chart, points = _fitted(_broken(bare, abreast))
     natural = _width(_svg(chart))
     points = max(points, natural * LEAST)
-    if (room := points / SCALES[1] - natural) > 0:
-        side = MARGIN + room / 2
+    if (spare := points / SCALES[1] - natural) > 0:
+        side = MARGIN + spare / 2
         chart |= {"padding": {"top": MARGIN, "bottom": MARGIN, "left": side, "right": side}}
     image = _svg(chart)
     found = _size(image)
-    # Its own lengths stay what they are, by its viewBox.
+    # The chart's lengths stay as they are, by its viewBox.
     height = float(found[3]) * points / float(found[2])
     size = f' width="{points:.2f}{unit}" height="{height:.2f}{unit}"'
     return image[: found.start()] + found[1] + size + image[found.end() :]

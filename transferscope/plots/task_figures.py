@@ -217,7 +217,7 @@ def _panel(
 def _placed(rows: list[Spec], ends: _Ends, side: float) -> list[Spec]:
     """Where each label goes, off dots and other labels; named tasks choose first.
 
-    A task without room has no label: its dot answers the pointer, and the page has a table.
+    A task without space has no label: its dot answers the pointer, and the page has a table.
     """
     (left, right), (low, high) = ends["positive"], ends["negative"]
     across = [side * (row["positive"] - left) / (right - left) for row in rows]
@@ -267,7 +267,7 @@ def _ways(x: float, y: float, size: int, bold: bool) -> Iterable[tuple[str, floa
 
 
 def _cost(box: _Box, taken: list[_Box], side: float) -> float:
-    """Pixels of `box` that lie on other boxes or outside the plane."""
+    """Pixels of `box` on other boxes or outside the plane."""
     shared = sum(
         max(0.0, min(box.right, other.right) - max(box.left, other.left))
         * max(0.0, min(box.bottom, other.bottom) - max(box.top, other.top))

@@ -53,7 +53,7 @@ def check_table(rows: pl.DataFrame) -> list[Check]:
 
 
 def check_rows(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog] | None = None) -> list[Check]:
-    """What the rows of a predictions table give away; `logs` tell equal choices from replies."""
+    """What the rows of a predictions table give away; with `logs`, equal replies are known."""
     rows = spread_base(rows)
     found = [*_all_right(rows), *_same_answers(rows, logs or {})]
     return [*found, *_fewer_items(rows), *_unreadable(rows)]
@@ -174,7 +174,7 @@ def _same_files(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
     for key, log in logs.items():
         first = known.setdefault(log.sha256, key)
         items = sum(map(len, log.samples.values()))
-        if first is not key and items < FEWEST:  # of more items, the answers tell
+        if first is not key and items < FEWEST:  # of more items, the answers show it
             both = f"{_name(first.source)} and {_name(key.source)} are the same files ({log.label})"
             sources = (each.source for each in (first, key) if each.source)
             yield _runs("void", both, key.model, *sources)

@@ -49,7 +49,7 @@ from transferscope.tasks.checkpoints import checkpoint
 
 LARGEST = 500_000
 """Characters of a figure on the page; one of very many tasks may be larger."""
-ROOM = 3_900_000
+MAX_CHARACTERS = 3_900_000
 """Characters of scripts, data, images and figures together: the text takes less than 1 MB."""
 LOSSES = 150
 """Rows of the table of losses; the explorer has all."""
@@ -78,7 +78,7 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         "images": _data(examples.images if examples else []),
     }
     taken = sum(map(len, (*scripts.values(), *data.values())))
-    figures, large = on_page(gallery(analysis), ROOM - taken)
+    figures, large = on_page(gallery(analysis), MAX_CHARACTERS - taken)
     losses, checkpoints = harms(analysis), analysis.trajectories
     sections = _sections(figures, section_tables(analysis), checkpoints=bool(checkpoints))
     specs = {f"figure-{n}": _data(_bare(figure)) for n, figure in enumerate(figures, 1)}
@@ -118,22 +118,24 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     )
 
 
-def on_page(figures: list[ReportFigure], room: int = ROOM) -> tuple[list[ReportFigure], list[str]]:
-    """The figures of the page, and the stems of those that it has no room for.
+def on_page(
+    figures: list[ReportFigure], budget: int = MAX_CHARACTERS
+) -> tuple[list[ReportFigure], list[str]]:
+    """The figures of the page, and the stems of those that do not fit.
 
     The page leaves out figures that the explorer shows; all figures are image files beside it.
 
     Args:
-        room: characters of all figures together.
+        budget: characters of all figures together.
     """
     kept, left = [], []
     for figure in figures:
         if figure.section == "effects" or figure.stem == "personas":
             continue
         size = len(json.dumps(_bare(figure)))
-        if size <= min(LARGEST, room):
+        if size <= min(LARGEST, budget):
             kept.append(figure)
-            room -= size
+            budget -= size
         else:
             left.append(figure.stem)
     return kept, left

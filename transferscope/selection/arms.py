@@ -47,7 +47,7 @@ def contenders(
 
     Args:
         chosen: the informed mixture's shares; empty if nothing is known to help.
-        has_training_data: whether the target has training data of its own.
+        has_training_data: whether the target has training data.
     """
     every = _equal_shares(study, target)
     informed = Contender({f"informed for {target}": dict(chosen)})

@@ -44,7 +44,7 @@ class Normal(NamedTuple):
         return float(ndtr((self.mean - value) / self.sd))
 
     def interval(self, alpha: float) -> Interval:
-        """The effect lies in it with a probability of `1 - alpha`."""
+        """The effect is in it with a probability of `1 - alpha`."""
         reach = self.sd * float(ndtri(1 - alpha / 2))
         return self.mean - reach, self.mean + reach
 

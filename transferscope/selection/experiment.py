@@ -2,7 +2,7 @@
 
 It has two stages. The study's own seeds measure the matrix, in the folder itself, and a mixture is
 chosen from it for each target. Then the contenders for a target (`arms`) are trained with other
-seeds: a study of its own in `judging/MODEL/TARGET/`. The choice is made anew each time from the
+seeds: a separate study in `judging/MODEL/TARGET/`. The choice is made anew each time from the
 finished matrix, never from what judges it. If it changes, that study changes, and the run does
 what is then missing.
 """
@@ -62,13 +62,13 @@ def carry_out(
     analysis: Analysis,
     out: str | Path,
     *,
-    tell: Callable[[Event], None],
+    on_event: Callable[[Event], None] = lambda event: None,
     executor: Callable[[RunState], None] | None = None,
 ) -> ExperimentResult:
     """Choose, train the contenders, and judge.
 
     Args:
-        analysis: of the whole matrix of the study, with its own seeds.
+        analysis: of the whole matrix of the study, with the study's seeds.
         executor: as for `runner.run_study`.
 
     Raises:
@@ -100,7 +100,7 @@ def carry_out(
         last[key] = event
         counted = ("cells", "of", "work", "total")
         sums = {name: sum(getattr(each, name) for each in last.values()) for name in counted}
-        tell(event._replace(**sums))
+        on_event(event._replace(**sums))
 
     for (model, target), second in seconds.items():
         report_one = partial(report, (model, target))
@@ -109,7 +109,7 @@ def carry_out(
         note = f"{model}: chosen for {shown(target)}: {names}; judging it now"
         report_one(_start(plans[model, target])._replace(note=note))
         folder = results.judging_folder(out, model, target)
-        done.append(run_study(second, folder, tell=report_one, executor=executor))
+        done.append(run_study(second, folder, on_event=report_one, executor=executor))
     whole = Outcome(
         cells=sum(one.cells for one in done),
         of=sum(one.of for one in done),

@@ -2,7 +2,7 @@
 
 Every adapter answers the same items, so two ways are compared item by item and seed by seed: in
 each draw of the bootstrap (`stats.resamples`) items weigh the same for all, and a difference has
-a spread over seeds of its own. Random mixtures differ between seeds; a seed's value is their mean.
+a separate spread over seeds. Random mixtures differ between seeds; a seed's value is their mean.
 """
 
 import math

@@ -140,7 +140,7 @@ class Draws(NamedTuple):
     """Each (task, draw)."""
     tasks_alone: dict[Average, np.ndarray]
     ahead: dict[Average, np.ndarray]
-    """How far each task lies above the mean of all, (task, draw), `alone`."""
+    """How far each task is above the mean of all, (task, draw), `alone`."""
     sides: tuple[np.ndarray, np.ndarray]
     """The effects' positive and negative parts, (source, target, draw), to take means of: of two
     seeds `alone`."""
@@ -212,7 +212,7 @@ class Resample(NamedTuple):
 def resamples(data: ModelData, *, draws: int, seed: int, model: str) -> Iterator[Resample]:
     """The bootstrap's draws, a few at a time.
 
-    The k-th draw gives an item, or a seed, the same weight whatever sources stand in `data`, as
+    The k-th draw gives an item, or a seed, the same weight for any sources in `data`, as
     long as the targets have the same items: results of two calls may be compared draw by draw.
     """
     noise = seed_noise(len(data.effects), draws, [seed, *model.encode()])

@@ -167,7 +167,7 @@ def _reach(share: float, degrees: tuple[int, int], alpha: float) -> Float[np.nda
 def _reaches(degrees: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
     """Widths of the seeds' error, that of the items being 1, and how far the sum of both reaches.
 
-    Where it lies within that with probability 1 - alpha, found by halving.
+    The effect for which the mean is within that with probability 1 - alpha, found by halving.
     """
     wide = np.linspace(0, 4, 81)
     students = wide[:, None] * scipy.special.stdtrit(degrees, _even(250))

@@ -89,8 +89,8 @@ class Effect:
             None where no number of items does it: no margin, or seeds differ by too much.
         """
         reach = float(ndtri(1 - LEVEL) + ndtri(POWER))
-        room = (margin / reach) ** 2 - self.seeds if margin > 0 else 0.0
-        return None if room <= 0 or math.isnan(self.variance) else self.variance / room
+        spare = (margin / reach) ** 2 - self.seeds if margin > 0 else 0.0
+        return None if spare <= 0 or math.isnan(self.variance) else self.variance / spare
 
 
 def _quantile(level: float, df: float) -> float:

@@ -55,7 +55,7 @@ class Spread(NamedTuple):
         return Spread(*(part[chosen] for part in self))
 
     def beyond(self, other: Spread) -> Spread:
-        """That of a difference from another adapter with seeds of its own."""
+        """That of a difference from another adapter with other seeds."""
         return Spread(
             self.variance + other.variance,
             np.minimum(self.degrees, other.degrees),
@@ -215,7 +215,7 @@ def averages(
 
 
 def above_mean(values: Float[np.ndarray, "seed task *draw"]) -> np.ndarray:
-    """How far each task lies above the mean of those that have a value."""
+    """How far each task is above the mean of those that have a value."""
     return values - known_mean(values, axis=1)[:, None]
 
 

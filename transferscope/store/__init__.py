@@ -75,7 +75,7 @@ class RunFields(TypedDict):
 
 
 class IndexedRun(TypedDict):
-    """A run that the study asks for."""
+    """A run of the study."""
 
     run: RunFields
     base: str
@@ -107,7 +107,7 @@ class Index(TypedDict):
     runs: list[IndexedRun]
     """In the study's order."""
     tables: dict[str, IndexedTable]
-    """By file; also those that the study no longer asks for."""
+    """By file; also those that the study no longer has."""
     adapters: dict[str, str]
     """Folder to key of every adapter that was ever finished."""
 
@@ -150,7 +150,7 @@ def files_by_run(folder: Folder, *, controls: bool = False) -> list[list[Path]]:
         return [files for files in runs if files and files[0].is_relative_to(root / part)]
     found = sorted(path for path in (root / part).rglob("*.parquet") if path.is_file())
     if any(_CELL.search(path.relative_to(root).as_posix()) for path in found):
-        # Tables of earlier recipes lie among them; only the index lists the current ones.
+        # Tables of earlier recipes are among them; only the index lists the current ones.
         problem = f"has a study's {part}/ but not its {INDEX}, which lists the current tables"
         raise DataError(f"{root}: {problem}; copy it here too")
     return [[path] for path in found if not path.name.startswith(".")]
@@ -245,12 +245,12 @@ def unique_name(name: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where this user's files lie that can be fetched or computed again."""
+    """The user's folder for files that can be fetched or computed again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "transferscope")
 
 
 def adapter_path(model: str, source: str, seed: int) -> Path:
-    """Where an adapter lies in the folder."""
+    """The place of an adapter in the folder."""
     return Path(ADAPTERS, safe_name(model), safe_name(source), str(seed))
 
 

@@ -2,7 +2,7 @@
 
 Replacing the index is what makes a shard's files count: all of them or none, whenever a process
 dies. A cell that was once computed is never computed again, whichever run or study needs it;
-tables that the study no longer asks for stay in the index's `tables` and leave its `runs`.
+tables that the study no longer has stay in the index's `tables` and leave its `runs`.
 """
 
 import io
@@ -137,7 +137,7 @@ class Store:
 
 
 def table_name(run: Run, target: str, key: str) -> str:
-    """Where a cell's table lies, relative to the folder."""
+    """The place of a cell's table, relative to the folder."""
     part = results.CONTROLS if run.auxiliary else results.PREDICTIONS
     source = () if run.kind == "base" else (results.unique_name(run.source or ""), str(run.seed))
     names = (results.unique_name(run.model), *(source or ("base",)))
@@ -145,7 +145,7 @@ def table_name(run: Run, target: str, key: str) -> str:
 
 
 def adapter_folder(run: Run) -> Path:
-    """Where the adapter of a run lies that the study trains, relative to the folder."""
+    """The place of the adapter of a run that the study trains, relative to the folder."""
     return results.adapter_path(run.model, run.source or "", run.seed or 0)
 
 

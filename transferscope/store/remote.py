@@ -138,7 +138,7 @@ class RemoteCopy:
     def _errors_named(self) -> Generator[None]:
         try:
             yield
-        except Exception as error:  # each file system raises errors of its own
+        except Exception as error:  # each file system raises other classes
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DataError(f"{self.address}: cannot be reached: {line}") from None
 

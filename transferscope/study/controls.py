@@ -25,7 +25,7 @@ class Control(NamedTuple):
 
 
 def random_labels(items: Sequence[Item], rng: np.random.Generator) -> list[int]:
-    """Any of each item's own options, whatever the question."""
+    """A random option of each item."""
     return [int(rng.integers(len(item.choices))) for item in items]
 
 

@@ -131,7 +131,7 @@ def parse_study(
     except StudyError as error:
         raise StudyError(f"{file}: {error}") from None
     families = {model.embedded for model in study.models.values()}
-    if len(families) > 1:  # each family has its own defaults
+    if len(families) > 1:  # each family has other defaults
         return study
     usual = EMBEDDED if families == {True} else OTHERS
     missing = {key: value for key, value in usual.items() if getattr(study.recipe, key) is None}

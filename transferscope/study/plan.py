@@ -93,7 +93,7 @@ class RunKeys(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """All that a study asks for."""
+    """All that a study will do."""
 
     study: Study
     items: StudyItems
@@ -105,7 +105,7 @@ class Plan:
     """{source, mixture or placebo: {task: number of training items}}; empty inside for a source
     whose adapters are all external."""
     assumed: tuple[str, ...] = ()
-    """Tasks without training items so far, assumed to have as many as the recipe asks for."""
+    """Tasks without training items so far, assumed to have `recipe.items` each."""
     runs: tuple[Run, ...] = field(init=False)
     """Bases first, then the adapters."""
 
@@ -252,7 +252,7 @@ def plan_study(study: Study, items: StudyItems | None = None, *, assume: bool = 
 
     Args:
         items: of the study; None opens them.
-        assume: plan as if tasks without training items had as many as the recipe asks for.
+        assume: plan as if tasks without training items had `recipe.items` each.
 
     Raises:
         StudyError: a task has no evaluation items, or no training items unless those are assumed.

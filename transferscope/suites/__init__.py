@@ -73,7 +73,7 @@ def open_suite(name: str, **options: Any) -> Suite:
 
 
 def path_options(name: str) -> list[str]:
-    """Options of a suite that are paths, which a study file may give relative to its own folder."""
+    """Options of a suite that are paths, which a study file may give relative to its folder."""
     if name not in SUITES:
         return []
     types = get_type_hints(SUITES[name])

@@ -84,7 +84,7 @@ class FolderSuite(Suite):
             raise StudyError(f"{path}: {first_problem(error)}") from None
         except ValueError as error:
             raise StudyError(f"{path}: not YAML: {error}") from None
-        # Some file systems do not tell upper from lower case.
+        # Some file systems do not distinguish upper and lower case.
         counts = Counter(task.name.lower() for task in heading.tasks)
         if twice := [task.name for task in heading.tasks if counts[task.name.lower()] > 1]:
             raise StudyError(f"{path}: task {twice[0]!r} is given twice, ignoring case")
@@ -118,7 +118,7 @@ def read_items(path: Path, task: str, folder: Path) -> list[Item]:
     Args:
         path: the file; images' paths are relative to its folder.
         task: the task that the items are of.
-        folder: what the images must lie within.
+        folder: the folder that must contain the images.
 
     Raises:
         DataError: the file is missing or empty, or a line is not what it must be.
@@ -162,7 +162,7 @@ def _image(name: str, beside: Path, folder: Path, where: str) -> EncodedImage:
     path, called = beside / name, f"{where}: image {name[:200]!r}"
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise DataError(f"{called} lies outside the suite's folder")
+            raise DataError(f"{called} is outside the suite's folder")
         if path.exists() and not path.is_file():
             raise DataError(f"{called} is not a file")
         problem = image_problem(path)

@@ -140,7 +140,7 @@ def fingerprint(image: ItemImage) -> Fingerprint:
 
 
 def gold_hash(task: str, answers: Iterable[tuple[str, int | float]]) -> str:
-    """SHA-256 of a task's right answers, whatever their order: item ids with indices or numbers.
+    """SHA-256 of a task's right answers, in any order: item ids with indices or numbers.
 
     Benchmarks correct their labels; results with different hashes answer different questions.
     """

@@ -1,6 +1,6 @@
 """The choices of an item in another order, and the prompt in another style.
 
-A choice's letter changes what a model answers, whatever the choice's text is. An item evaluated
+A choice's letter changes what a model answers, for any text of the choice. An item evaluated
 with every rotation of its choices (`rotations`) is free of that; evaluated once more in another
 order (`derangement`), it shows how large that effect is. Tasks that always offer the same choices
 in the same order keep it (`fixed_choices`): a letter names its choice there (`A is closer`).

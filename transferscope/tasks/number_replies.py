@@ -1,6 +1,6 @@
 """Read the number in a reply, and score it.
 
-The first number counts, in digits or in English words, whatever stands around it.
+The first number counts, in digits or in English words, with any text around it.
 """
 
 import re

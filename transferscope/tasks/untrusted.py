@@ -1,4 +1,4 @@
-"""The guard at the edge: whatever comes from a file that somebody else made is read through here.
+"""The guard at the edge: every file that somebody else made is read through here.
 
 Nothing read here can run code, call another program, fill the memory from a few bytes, or change
 what a terminal shows. A problem is a `ValueError` with one line of text, without the file's name:

@@ -1,4 +1,4 @@
-"""Where the shipped bases lie, and whether their files are intact.
+"""Where the shipped bases are, and whether their files are intact.
 
 A base is a folder as transformers writes it (weights in float16, configuration, tokenizer,
 processor). `checksums.json` beside the folders holds the SHA-256 of every file.

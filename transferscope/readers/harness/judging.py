@@ -95,7 +95,7 @@ def _scored_right(sample: HarnessSample) -> bool:
 
 
 def _is_guess(sample: HarnessSample) -> bool:
-    """Whether the harness's reading must be a guess, whatever it is."""
+    """Whether any reading by the harness must be a guess."""
     if sample.reply is not None and not re.search(r"\w", sample.reply):
         return True  # an empty reply has no answer
     # lmms-eval takes the first letter: "Both fit" is B, "The answer is A" is T.

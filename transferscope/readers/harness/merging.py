@@ -123,7 +123,7 @@ def merged(old: TaskPart, new: TaskPart, what: str, *, base: bool) -> tuple[Task
 
 
 def missing_key(one: str, two: str, *, base: bool) -> str:
-    """The mapping's key that would tell two files of one run apart, and how to set it."""
+    """The mapping's key that would distinguish two files of one run, and how to set it."""
     steps = step_of(one), step_of(two)
     if not base and None not in steps and steps[0] != steps[1]:
         return f"`step` is missing: {steps[0]} for one and {steps[1]} for the other"

@@ -2,7 +2,7 @@
 
 A score is the mean of marks in [0, 1] of which more is better. Perplexities, bits per byte, shares
 of stereotypes, correlations and sums are not scores: they are left out and named. A mapping file
-can ask for them by name; if less is better, the score is 1 minus the value, so that worse is worse.
+can request them by name; if less is better, the score is 1 minus the value, so that worse is worse.
 """
 
 import re

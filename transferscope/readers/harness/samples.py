@@ -91,7 +91,7 @@ class HarnessLog(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What the mapping file asks of a harness's module."""
+    """What the mapping file requests of a harness's module."""
 
     gold: Mapping[str, int] = MappingProxyType({})
     """BLINK's right answers by item; empty if no gold file is given."""

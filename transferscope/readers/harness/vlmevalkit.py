@@ -2,7 +2,7 @@
 
     tables  index, question, A .. D, answer, category, prediction; after scoring also hit and log
     scores  `MODEL_BENCHMARK_acc.csv` (fractions) and `.._score.csv` (mostly percent), a column for
-            each category; VSI-Bench's are separated by tabs whatever their name is
+            each category; VSI-Bench's are separated by tabs under any name
 
 Its rule reads a lone letter near the end of a reply. The rest goes to a judge model, and after
 three failures a random option is taken: raw replies are therefore read again.

@@ -25,7 +25,7 @@ const point = (p) => `${p.x.toFixed(1)},${p.y.toFixed(1)}`;
 
 /**
  * An arrow's line and head: a point where it helps, a bar across where it harms. It bends to its
- * own left, so that the arrow back lies apart, and between dots inward, off those on its way.
+ * own left, so that the arrow back is separate, and between dots inward, off those on its way.
  */
 function arrow(from, to, round, width, helps) {
   const bend = 0.13;

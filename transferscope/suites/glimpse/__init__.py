@@ -3,7 +3,7 @@
 Every item is a pure function of task, split, index, difficulty and `VERSION`, byte for byte the
 same on every machine; there is nothing to download. Numbers of images and choices, wording and
 markers follow the BLINK task of the same name, in few enough words for a small model. No item can
-be answered from its text, from a mean color or from where its markers lie.
+be answered from its text, from a mean color or from the places of its markers.
 """
 
 import random

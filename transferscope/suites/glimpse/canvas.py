@@ -37,7 +37,7 @@ GLYPHS = {
 }
 TAG_WIDTH, TAG_HEIGHT = 12, 14
 EDGES: tuple[Rgb, Rgb, Rgb, Rgb] = ((40, 60, 220), (230, 210, 40), (220, 40, 40), (40, 180, 60))
-"""Colors of the frame: top, bottom, left, right. They tell a small model where a patch lies."""
+"""Colors of the frame: top, bottom, left, right. They show a small model the place of a patch."""
 PLANES = 64
 
 

@@ -113,10 +113,10 @@ def tool(rng: random.Random, kind: str, difficulty: float, shrink: float = 1) ->
 
 
 def posed(make: Callable[[float], PosedFigure], part: str, place: Point) -> PosedFigure:
-    """A figure one of whose parts lies at a place, and all of whose parts are in the image.
+    """A figure with one part at a place, and all of whose parts are in the image.
 
     The place is never given up for a part's sake: poses are tried, ever smaller, until one fits. So
-    where the part lies is no cue to which part it is.
+    the place is no cue to which part it is.
     """
     shrink = 1.0
     while True:

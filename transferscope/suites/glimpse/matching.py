@@ -1,6 +1,6 @@
 """Worlds of two images with marked points: visual, semantic and functional correspondence.
 
-Where the marks lie is no cue: the reference's place in the first image is drawn before, and
+The places of the marks are no cue: the reference's place in the first image is drawn before, and
 apart from, which object or part it will be, and the second image without regard to the first.
 """
 
@@ -65,7 +65,7 @@ def visual(rng: random.Random, difficulty: float) -> World:
 
 
 def _place(rng: random.Random) -> Point:
-    """Where the reference point will lie, whatever it is."""
+    """The place of the reference point, drawn before the point is chosen."""
     return rng.uniform(40, SIZE - 40), rng.uniform(40, SIZE - 40)
 
 

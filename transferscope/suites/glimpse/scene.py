@@ -192,7 +192,7 @@ def unique(things: Sequence[Thing], by: str = "name") -> list[Thing]:
 
 
 def relation(dx: float, dy: float) -> str:
-    """Where something `dx` right of and `dy` below another lies: along the larger of the two."""
+    """The direction of an offset, `dx` to the right and `dy` down: along the larger of the two."""
     if abs(dx) > abs(dy):
         return "left of" if dx < 0 else "right of"
     return "above" if dy < 0 else "below"

@@ -23,7 +23,7 @@ SKIES: tuple[Rgb, ...] = ((150, 180, 220), (200, 190, 180), (120, 130, 150))
 
 
 def depth(rng: random.Random, difficulty: float) -> World:
-    """Which of two marked things is closer: size, haze and the shadow on the floor tell.
+    """Which of two marked things is closer: size, haze and the shadow on the floor show it.
 
     Both may float, and both places are drawn before it is decided which is the closer one, so that
     height in the image is no cue.
@@ -77,7 +77,7 @@ class Room(NamedTuple):
         return self.horizon + 75 / z
 
     def reach(self, z: float) -> float:
-        """How far from the middle column things at a distance lie, in pixels."""
+        """The largest offset from the middle column of things at a distance, in pixels."""
         return 44 * (1.2 - 0.3 / z)
 
 

@@ -173,7 +173,7 @@ def _dotted(rng: random.Random, canvas: np.ndarray) -> np.ndarray:
 def forensic(rng: random.Random, difficulty: float) -> World:
     """Which of four photographs is real; the others have a grid, lost detail, a seam or two suns.
 
-    Each has its own amount of grain and its own mean, so that neither is a cue.
+    Each has another amount of grain and another mean, so that neither is a cue.
     """
     answer = rng.randrange(4)
     kinds = [rng.choice(FAKES) for _ in range(4)]

@@ -44,7 +44,7 @@ def counting(rng: random.Random, difficulty: float) -> World:
     """How many things of one color and shape there are, among others that share one of the two.
 
     The four choices are consecutive numbers drawn first, and the true number is any one of them:
-    the choices alone tell nothing.
+    the choices alone carry no information.
     """
     first = rng.randrange(3) + round(between(difficulty, 0, 2))
     choices = rng.sample(range(first, first + 4), 4)
@@ -118,7 +118,7 @@ def spend_a_question(rng: random.Random, things: list[Thing]) -> None:
 
 
 FITS = ("fits", "big", "small", "left", "right", "up", "down")
-"""How a box lies to its object."""
+"""How a box fits its object."""
 SHIFTS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 
@@ -142,7 +142,7 @@ def localization(rng: random.Random, difficulty: float) -> World:
             radii = [small, small * (1 + off)][:: 1 if wrong == "big" else -1]
         things = scatter(rng, 1, (radii[0], radii[0]), looks)
         target = things[0]
-        for other in scatter(rng, 2, (13, 18), looks[1:]):  # with room for a box around the target
+        for other in scatter(rng, 2, (13, 18), looks[1:]):  # with space for a box around the target
             away = ((other.x - target.x) ** 2 + (other.y - target.y) ** 2) ** 0.5
             if away > 1.2 * target.radius + other.radius:
                 things.append(other)
@@ -176,7 +176,7 @@ def localization(rng: random.Random, difficulty: float) -> World:
 
 
 def spatial(rng: random.Random, difficulty: float) -> World:
-    """Whether one thing lies left of, right of, above or below another."""
+    """Whether one thing is left of, right of, above or below another."""
     choices = tuple(rng.sample(YES_NO, 2))
     yes = rng.random() < 0.5
     apart = between(difficulty, 18, 10)
@@ -209,7 +209,7 @@ def spatial(rng: random.Random, difficulty: float) -> World:
 def similarity(rng: random.Random, difficulty: float) -> World:
     """Which of two images has more of the reference's things.
 
-    Each image has its own ground and its own mean color, so that neither is a cue.
+    Each image has another ground and another mean color, so that neither is a cue.
     """
     answer = rng.randrange(2)
     number = count(rng, span(difficulty, (2, 3), (4, 5)))
