@@ -268,6 +268,25 @@ def test_a_damaged_configuration_leaves_the_counts_and_one_note(plan, tmp_path):
     assert "no vision_config" in record["notes"][0]
 
 
+def test_sizes_that_a_configuration_leaves_to_its_family_are_the_familys(plan, tmp_path):
+    """Gemma 3's names neither heads nor vocabulary; its card says 4.30 billion parameters."""
+    tower = {"hidden_size": 1152, "image_size": 896, "intermediate_size": 4304, "patch_size": 14}
+    tower |= {"model_type": "siglip_vision_model", "num_attention_heads": 16}
+    text = {"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34}
+    config = {
+        "model_type": "gemma3",
+        "mm_tokens_per_image": 256,
+        "text_config": text | {"model_type": "gemma3_text", "sliding_window": 1024},
+        "vision_config": tower | {"num_hidden_layers": 27, "vision_use_head": False},
+    }
+    where = local(tmp_path / "gemma", config)
+    code, shown, _ = plan(TEXT.replace("MODEL", str(where)), "--memory", "80", "--json")
+    record = json.loads(shown)
+    assert code == 0
+    assert record["models"]["s"]["parameters"] == pytest.approx(4.30e9, rel=2e-3)
+    assert any(note.startswith("s: the costs of gemma3 are rough") for note in record["notes"])
+
+
 # The estimate.
 
 

@@ -73,6 +73,17 @@ def test_a_familys_parameters_are_nearly_those_of_the_model_that_transformers_bu
     assert its.exact == (family == "qwen3_vl")
 
 
+def test_keys_that_a_converted_checkpoint_keeps_from_another_family_change_nothing():
+    """As in a conversion of Qwen3-VL-4B that was published with Qwen2.5-VL's keys in it."""
+    config = CONFIG_MAPPING["qwen3_vl"]().to_dict()
+    kept = {"fullatt_block_indexes": [5, 11, 17], "window_size": 14, "image_size": 2304}
+    converted = config | {"vision_config": config["vision_config"] | kept}
+    plain, its = parse_shapes(config, "x"), parse_shapes(converted, "x")
+    assert its.num_params == plain.num_params
+    assert cost.grid(its, 300, 500) == cost.grid(plain, 300, 500)
+    assert cost.vision_flops(its, 20, 32) == cost.vision_flops(plain, 20, 32)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_of_an_embedded_base_are_nearly_those_of_its_file(name):
     from safetensors import safe_open

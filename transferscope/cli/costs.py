@@ -127,14 +127,19 @@ def costs(
 def _shapes(where: str) -> Shapes:
     """The shapes of a model in a folder, in the package or on the Hub."""
     from transferscope.engine.glimpse.shipped import folder as embedded
-    from transferscope.study.shapes import hub_shapes, read_shapes
+    from transferscope.study.shapes import MissingSize, hub_shapes, parse_shapes, read_shapes
 
-    if Path(where).is_dir():
-        return read_shapes(Path(where))
     if where.startswith("glimpse"):
         return read_shapes(embedded(where))
-    with status(f"downloading the configuration of {where}"):
-        return hub_shapes(where)
+    try:
+        if Path(where).is_dir():
+            return read_shapes(Path(where))
+        with status(f"downloading the configuration of {where}"):
+            return hub_shapes(where)
+    except MissingSize:  # as in Gemma 3's configuration; transformers knows the family's defaults
+        if profiling := profiling_module():
+            return parse_shapes(profiling.config_of(where).to_dict(), where)
+        raise
 
 
 def profiling_module() -> ModuleType | None:

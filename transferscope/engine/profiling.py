@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -104,6 +104,23 @@ def calibrate(made: CostEstimate) -> Rates:
     )
 
 
+def config_of(where: str, trust_remote_code: bool = False) -> Any:
+    """A model's configuration, with the family's defaults for what its file leaves out.
+
+    Raises:
+        DataError: it is not on this machine, or of no model that transformers knows.
+    """
+    from transformers import AutoConfig
+
+    local = not Path(where).is_dir()  # `plan` has downloaded a Hub model's configuration already
+    try:
+        return AutoConfig.from_pretrained(
+            where, trust_remote_code=trust_remote_code, local_files_only=local
+        )
+    except Exception as error:  # a family's modules raise any class
+        raise DataError(f"{where}: {first_line(error)}") from None
+
+
 class Layers(NamedTuple):
     """A model's layers under a recipe."""
 
@@ -120,13 +137,10 @@ def layers_of(where: str, targets: Sequence[str], trust_remote_code: bool = Fals
         DataError: the configuration is not here, or of no model that transformers knows.
         StudyError: a target matches no layer, or experts.
     """
-    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers import AutoModelForImageTextToText
 
-    local = not Path(where).is_dir()  # `plan` has downloaded a Hub model's configuration already
+    config = config_of(where, trust_remote_code)
     try:
-        config = AutoConfig.from_pretrained(
-            where, trust_remote_code=trust_remote_code, local_files_only=local
-        )
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(
                 config, trust_remote_code=trust_remote_code

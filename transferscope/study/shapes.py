@@ -31,6 +31,10 @@ Side = Annotated[Count, BeforeValidator(lambda side: side[0] if isinstance(side,
 """An edge in pixels; InternVL gives two equal ones."""
 
 
+class MissingSize(DataError):
+    """A configuration that leaves a size to its family's default."""
+
+
 class VisionShapes(BaseModel, strict=True, frozen=True):
     """The vision tower and the merger or projector after it."""
 
@@ -202,6 +206,7 @@ def parse_shapes(config: Mapping[str, Any], where: str) -> Shapes:
     """The shapes in a configuration; older Qwen models have no `text_config`.
 
     Raises:
+        MissingSize: a number is missing.
         DataError: it is no vision-language model's, or a number in it is invalid.
     """
     text = config.get("text_config", config)
@@ -216,6 +221,8 @@ def parse_shapes(config: Mapping[str, Any], where: str) -> Shapes:
     vision = {"spatial_merge_size": merge, **config["vision_config"]}
     if "depth" in vision:  # as in Qwen's towers, an image keeps its size
         vision.pop("image_size", None)
+    if family != "qwen2_5_vl":  # converted Qwen3-VL checkpoints keep the key, which means nothing
+        vision.pop("fullatt_block_indexes", None)
     tokens = config.get("image_seq_length") or config.get("mm_tokens_per_image")
     known |= {"family": family, "vision_config": vision, "tokens_per_image": tokens}
     tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
@@ -224,6 +231,8 @@ def parse_shapes(config: Mapping[str, Any], where: str) -> Shapes:
     except ValidationError as error:
         first = error.errors()[0]
         place, value = ".".join(map(str, first["loc"])), str(first["input"])[:40]
+        if first["type"] == "missing":
+            raise MissingSize(f"{where}: {place} is missing") from None
         raise DataError(f"{where}: {place}: {first['msg']}, got {value!r}") from None
 
 
