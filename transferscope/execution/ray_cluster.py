@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import ray
 from ray._private import worker as ray_worker
-from ray._private.authentication import authentication_token_setup as token
 
 from transferscope.engine.glimpse.shipped import folder as embedded_folder
 from transferscope.errors import DataError, StudyError
@@ -51,6 +50,8 @@ def connected(workers: int | None) -> Generator[bool]:
         if address:
             _refuse_silence(address)
             # As `ray start --head` does by itself, use the user's token if there is one.
+            from ray._private.authentication import authentication_token_setup as token
+
             logging.getLogger(token.__name__).setLevel(logging.ERROR)
             token.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
             ray.init(address, **quiet)
