@@ -156,6 +156,18 @@ def test_the_same_study_gives_the_same_bytes(predictions):
     assert to_json(ts.analyze(matrix, QUICK)) != to_json(ts.analyze(matrix, other))
 
 
+def test_a_silenced_warning_of_numpy_does_not_escape_from_a_thread(predictions, monkeypatch):
+    """xarray silences numpy where all is NaN, but one thread's silence ends with another's."""
+
+    def unsilenced(*given):
+        np.nanmax(np.full(3, np.nan))
+        np.nanmean(np.full(3, np.nan))
+        return model_effects(*given)
+
+    monkeypatch.setattr("transferscope.analysis.analyze.model_effects", unsilenced)
+    ts.analyze(from_accuracy(counts(predictions)), QUICK)
+
+
 def test_preset_paper_leaves_only_the_papers_tests(predictions):
     settings = dataclasses.replace(QUICK, preset="paper")
     analysis = ts.analyze(from_accuracy(counts(predictions)), settings)

@@ -10,6 +10,7 @@ Out:  an `analysis.Analysis`.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -86,7 +87,10 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
     matrix = _without_void(matrix)
     mu = effects(matrix, settings.measure)
     names = mu["model"].values.tolist()
-    with ThreadPoolExecutor() as pool:  # numpy releases the interpreter's lock in the bootstrap
+    # Threads, as numpy releases the interpreter's lock in the bootstrap. xarray silences these
+    # warnings where all is NaN, but a thread's silence ends with any other's.
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.filterwarnings("ignore", "Mean of empty slice|All-NaN", RuntimeWarning)
         found = pool.map(lambda name: model_effects(matrix, mu, name, settings), names)
         by_model = dict(zip(names, found, strict=True))
     nulls = {name: no_transfer(one, matrix, settings) for name, one in by_model.items()}

@@ -61,10 +61,8 @@ def counts(rows: pl.DataFrame) -> pl.DataFrame:
 
 def most_items(matrix: xr.Dataset) -> xr.DataArray:
     """Items of each target's largest run, base included, (model, target); NaN where unknown."""
-    # Unknown counts as 0: numpy warns of a slice of NaN, and threads cannot silence it safely.
-    tuned = matrix["run_total"].fillna(0).max(["seed", "source"])
-    most = xr.apply_ufunc(np.maximum, tuned, matrix["base_total"].fillna(0).max("seed"))
-    return most.where(most > 0)
+    tuned, base = matrix["run_total"].max(["seed", "source"]), matrix["base_total"].max("seed")
+    return xr.apply_ufunc(np.fmax, tuned, base)
 
 
 def cell_items(matrix: xr.Dataset, total: str = "total") -> xr.DataArray:
