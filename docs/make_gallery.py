@@ -194,11 +194,11 @@ def shown(analysis: Analysis, stem: str, name: str) -> str:
 
 def claims(analysis: Analysis, ids: tuple[str, ...]) -> list[str]:
     """The verdicts on the paper's findings, a line each."""
-    rows = dict(zip((claim.id for claim in analysis.claims), claim_rows(analysis), strict=True))
-    lines = []
-    for row in (rows[each] for each in ids):
-        ways = f"; in {row.held} analysis variants" if row.held != UNKNOWN else ""
-        ways += f", and in {row.support} of resampled studies" if row.support != UNKNOWN else ""
+    decided = [claim.id for claim in analysis.claims if claim.holds is not None]
+    rows, lines = dict(zip(decided, claim_rows(analysis), strict=True)), []
+    for row in (rows[each] for each in ids if each in rows):
+        ways = f"; in {row.held} analysis variants"
+        ways += f", and in {row.support} of random draws" if row.support != UNKNOWN else ""
         says = f"“{row.statement}” ({row.source}): {row.verdict}{ways} ({row.evidence})"
         lines.append(f"- {escaped(says)}.")
     return ["\n".join(lines)] if lines else []

@@ -11,6 +11,7 @@ from itertools import combinations
 from typing import Any, cast
 
 import numpy as np
+from scipy.special import ndtr
 
 from transferscope.analysis import (
     Analysis,
@@ -45,7 +46,8 @@ from transferscope.analysis import (
     TaskRecord,
     Trend,
 )
-from transferscope.analysis.parts import Adjusted, Placebo
+from transferscope.analysis.parts import Adjusted, BeyondPlacebo, Placebo
+from transferscope.analysis.verdict import Verdict
 from transferscope.matrix.collapse import Answers, Behaviour
 from transferscope.matrix.flips import Flips
 from transferscope.suites.blink import BLINK
@@ -108,7 +110,7 @@ def make(shape: Shape | None = None, values: dict[str, np.ndarray] | None = None
         scale=_scale(models),
         claims=_claims(tasks),
         power=[
-            Power(m, t.name, 130, shape.seeds, 0.55, 0.08 + 0.02 * n)
+            Power(m, t.name, 130, shape.seeds, 0.55, 0.04 + 0.01 * n, (0.04 + 0.01 * n) / 0.45)
             for m in shape.models
             for n, t in enumerate(tasks)
             if t.target
@@ -154,12 +156,54 @@ def _interval(values: np.ndarray, shape: Shape) -> Interval:
     return (float(np.mean(values)) - error, float(np.mean(values)) + error)
 
 
-def _cell(values: np.ndarray, shape: Shape, seeds: list[str]) -> Cell:
+def _bases(place: int, seeds: list[str]) -> np.ndarray:
+    return np.array([0.4 + 0.02 * (place % 25) + 0.01 * (k % 2) for k in range(len(seeds))])
+
+
+def _in_accuracy(values: np.ndarray, place: int, shape: Shape, seeds: list[str]) -> dict[str, Any]:
+    """The change of accuracy of effects on the target at `place`, and what to expect of it."""
+    gap = 1 - _bases(place, seeds)
+    low, high = _interval(values, shape)
+    change, error = float(np.mean(values * gap)), (high - low) / 4 * gap.mean()
+    found = {"change": change, "change_ci": (low * gap.mean(), high * gap.mean())}
+    if math.isnan(error):
+        return found
+    sure = {"helps": ndtr((0.8 * change - 0.01) / error), "harms": ndtr((-0.8 * change) / error)}
+    return found | {"expected": 0.8 * change, **{k: float(v) for k, v in sure.items()}}
+
+
+def _cell(values: np.ndarray, place: int, shape: Shape, seeds: list[str]) -> Cell:
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else NAN
     low, high = _interval(values, shape)
     p = NAN if math.isnan(low) else 0.01 if low > 0 or high < 0 else 0.4
     by_seed = dict(zip(seeds, map(float, values), strict=True))
-    return Cell(float(np.mean(values)), spread, (low, high), p, p, by_seed)
+    more = _in_accuracy(values, place, shape, seeds)
+    return Cell(float(np.mean(values)), spread, (low, high), p, p, by_seed, **more)
+
+
+def verdict(
+    source: str, row: dict[str, Cell], tolerance: float = 0.05, collapsed: tuple[str, ...] = ()
+) -> Verdict:
+    """A verdict of the right shape: every loss beyond noise harms."""
+    known = {t: cell for t, cell in row.items() if math.isfinite(cell.p_value)}
+    harmed = [t for t, cell in known.items() if cell.change < 0 and cell.p_value <= 0.05]
+    harmed.sort(key=lambda target: row[target].change)
+    losses = {t: max(0.0, -cell.change_ci[0]) for t, cell in known.items()}
+    where = max(losses, key=lambda target: losses[target], default="")
+    loss = losses.get(where, NAN)
+    kind = "safe" if loss <= tolerance else "not settled" if where else "nothing to test"
+    mean = float(np.mean([cell.change for t, cell in row.items() if t != source] or [NAN]))
+    return Verdict(
+        kind="harms" if harmed or collapsed else kind,
+        harmed=harmed,
+        collapsed=[*collapsed],
+        loss=loss,
+        where=where,
+        needed=400 if loss > tolerance else None,
+        mean=mean,
+        mean_ci=(mean - 0.02, mean + 0.02),
+        untested=[t for t in row if t not in known],
+    )
 
 
 def _estimate(values: np.ndarray, shape: Shape, seeds: list[str]) -> Estimate:
@@ -168,6 +212,11 @@ def _estimate(values: np.ndarray, shape: Shape, seeds: list[str]) -> Estimate:
         _interval(values, shape),
         dict(zip(seeds, map(float, values), strict=True)),
     )
+
+
+def _beyond(values: np.ndarray, place: int, shape: Shape, seeds: list[str]) -> BeyondPlacebo:
+    plain = vars(_estimate(values, shape, seeds))
+    return BeyondPlacebo(**plain, **_in_accuracy(values, place, shape, seeds))
 
 
 def _effect(values: np.ndarray, shape: Shape, seeds: list[str]) -> TaskEffect:
@@ -224,6 +273,13 @@ def _model(shape: Shape, tasks: list[TaskRecord], values: np.ndarray) -> ModelAn
     average = _profile(list(transferability.values()), list(malleability.values()), shape)
     floor = Signed(0.03, -0.03, SignedIntervals((0.025, 0.036), (-0.036, -0.025)))
     mean = values.mean(0)
+    pgf = {
+        s: {
+            t: _cell(values[:, places[s], places[t]], n, shape, seeds)
+            for n, t in enumerate(targets)
+        }
+        for s in sources
+    }
     return ModelAnalysis(
         seeds=seeds,
         basis=basis,
@@ -231,14 +287,11 @@ def _model(shape: Shape, tasks: list[TaskRecord], values: np.ndarray) -> ModelAn
         gaps=Gaps(values.size, int(np.isnan(values).sum()), 0),
         base_accuracy={t: 0.4 + 0.02 * (n % 25) for n, t in enumerate(targets)},
         base_seeds={
-            t: {seed: 0.4 + 0.02 * (n % 25) + 0.01 * (k % 2) for k, seed in enumerate(seeds)}
+            t: dict(zip(seeds, _bases(n, seeds).tolist(), strict=True))
             for n, t in enumerate(targets)
         },
         base_errors={t: dict.fromkeys(seeds, 50) for t in targets},
-        pgf={
-            s: {t: _cell(values[:, places[s], places[t]], shape, seeds) for t in targets}
-            for s in sources
-        },
+        pgf=pgf,
         transferability=transferability,
         malleability=malleability,
         average=average,
@@ -247,6 +300,8 @@ def _model(shape: Shape, tasks: list[TaskRecord], values: np.ndarray) -> ModelAn
         category_axes=_axes(tasks, shape, average.transferability),
         graph=_graph(mean, [t.name for t in tasks], set(sources), set(targets)),
         cliques=_cliques(mean, [t.name for t in tasks], shape),
+        verdicts={s: verdict(s, row) for s, row in pgf.items()} if basis != "none" else {},
+        seed_share={t: 0.7 if n == 1 else 0.2 for n, t in enumerate(targets)},
         **(_conduct(values, (sources, targets, seeds), shape) if shape.conduct else {}),
     )
 
@@ -281,7 +336,7 @@ def _conduct(
         "adjusted": Adjusted(
             "format-only",
             {
-                i: {j: _estimate(apart[:, a, b], shape, seeds) for b, j in enumerate(targets)}
+                i: {j: _beyond(apart[:, a, b], b, shape, seeds) for b, j in enumerate(targets)}
                 for a, i in enumerate(sources)
             },
             _estimate(apart.mean((1, 2)), shape, seeds),
@@ -350,7 +405,7 @@ def _cliques(mean: np.ndarray, names: list[str], shape: Shape) -> Cliques:
                 break
     nulls = [
         CliqueNull(
-            null, sign, 4, 3.9, 5, 0.4, {"0": 0.02, "3": 0.3, "4": 0.45, "5": 0.2, "6": 0.03}
+            null, sign, 6, 3.9, 5, 0.03, {"0": 0.02, "3": 0.3, "4": 0.45, "5": 0.2, "6": 0.03}
         )
         for null in ("no transfer", "column shift")
         for sign in SIGNS
@@ -373,7 +428,7 @@ def _personas(models: dict[str, ModelAnalysis], tasks: list[TaskRecord]) -> Pers
                 if factor * (value - average) > 0:
                     evidence[name] = PersonaEvidence(value, average, 0.01, NO)
             if len(evidence) == len(models):
-                found.append(Persona(task.name, evidence, 0.9))
+                found.append(Persona(task.name, evidence, 0.97))
         return found[:3]
 
     return Personas(

@@ -440,8 +440,7 @@ def wilcoxon(values: list[float]) -> float:
     """One-sided Wilcoxon signed-rank p-value that the median is above 0.
 
     Zeros are dropped and ties share their mean rank. The null distribution is exact for up to 50
-    values without zeros or ties, and for up to 13 with them; otherwise normal, corrected for ties
-    but not for continuity. These are scipy's defaults.
+    values without zeros or ties; otherwise normal, corrected for ties but not for continuity.
     """
     nonzero = sorted((value for value in values if value != 0), key=abs)
     sizes = [abs(value) for value in nonzero]
@@ -451,8 +450,8 @@ def wilcoxon(values: list[float]) -> float:
     untidy = len(nonzero) < len(values) or len(counts) < len(nonzero)
     n = len(nonzero)
     if n == 0:
-        return math.nan if len(values) > 13 else 1.0
-    if len(values) <= (13 if untidy else 50):
+        return math.nan
+    if len(values) <= 50 and not untidy:
         ways = {0: 1}
         for size in sizes:
             step: dict[int, int] = {}

@@ -1,5 +1,6 @@
 """The benchmark of the fleet runs, in a size that takes seconds; ours and theirs answer alike."""
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -54,15 +55,20 @@ def test_the_benchmark_runs_and_ours_and_theirs_answer_alike(fleet, arguments, l
     assert re.match(last, lines[-1])
 
 
-def test_the_simulation_of_coverage_runs(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    import coverage_of_intervals  # pyright: ignore[reportMissingImports]
-
-    coverage_of_intervals.main(["--studies", "2", "--only", "few sources"])
-    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if "| 0.5 |" in line]
-    assert len(rows) == 4
-    for row in rows:
-        cells, own_seeds = (float(row[k].removesuffix(" %")) for k in (5, 6))
-        assert 60 <= cells <= 100
-        assert 60 <= own_seeds <= 100
-    sys.modules.pop("coverage_of_intervals")
+def test_the_simulation_of_coverage_runs_and_a_plain_bootstrap_covers_less(capsys, published):
+    path = Path(__file__).parents[1] / "benchmarks" / "coverage.py"
+    spec = importlib.util.spec_from_file_location("coverage_benchmark", path)
+    assert spec is not None
+    assert spec.loader is not None
+    simulation = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = simulation
+    spec.loader.exec_module(simulation)
+    simulation.main(["--studies", "3", "--only", "runs move", "--published", str(published)])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [re.findall(r"\d+\.\d+", line) for line in lines if line.startswith("runs move")]
+    assert len(rows) == 2
+    for ours, theirs, *_ in rows:
+        assert float(ours) > 90
+        assert float(theirs) < float(ours)
+    assert [line.split()[0] for line in lines[-4:]] == ["32b", "32b", "3b", "3b"]
+    sys.modules.pop(spec.name)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from transferscope.readers.compare import compare as compare
     from transferscope.stats import benjamini_hochberg as benjamini_hochberg
     from transferscope.stats import mcnemar as mcnemar
-    from transferscope.stats.detection import power as power
+    from transferscope.stats.power import power as power
 
 _HOME = {
     "analysis": ("Analysis",),
@@ -61,7 +61,7 @@ _HOME = {
     "readers.compare": ("compare",),
     "analysis.settings": ("Settings",),
     "stats": ("benjamini_hochberg", "mcnemar"),
-    "stats.detection": ("power",),
+    "stats.power": ("power",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -31,6 +31,7 @@ COLUMNS: dict[str, Any] = {
     "margin": pl.Float64,  # log-probability of the best option minus that of the next
     "logprobs": pl.List(pl.Float64),  # of every option, in the item's order
     "score": pl.Float64,  # part of full marks in [0, 1]; null where `correct` is the whole mark
+    "group": pl.String,  # of items about one image, video or scene; null: the item stands alone
 }
 REQUIRED = ("model", "seed", "source", "target", "item", "correct")
 CELL = ("model", "seed", "source", "target")
@@ -56,7 +57,7 @@ def check_predictions(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
     Raises:
         DataError: a column is missing or of the wrong type, a value is null where it may not be, or
-            two rows give the same model, seed, source, target and item.
+            two rows give the same model, seed, source, target and item, or one item two groups.
     """
     missing = [column for column in REQUIRED if column not in frame.columns]
     if missing:
@@ -84,6 +85,7 @@ def check_predictions(frame: pl.DataFrame, name: str) -> pl.DataFrame:
         both = (checked["unreadable"] & checked["correct"]).fill_null(False)
         refuse(both, checked, name, "unreadable and correct; an unreadable reply is not correct")
     check_unique(spread_base(checked), (*CELL, "item"), name)
+    check_groups(checked, name)
     return checked
 
 
@@ -114,6 +116,23 @@ def check_unique(frame: pl.DataFrame, keys: Sequence[str], name: str) -> None:
         f"{name}: {_place(frame, index)} repeats {_place(frame, before)}: {what} "
         f"{'is' if len(keys) == 1 else 'are'} given twice; keep one"
     )
+
+
+def check_groups(frame: pl.DataFrame, name: str) -> None:
+    """Refuse two rows that give one item different groups, naming both; null differs from none."""
+    if "group" not in frame.columns:
+        return
+    known = frame.with_row_index("_index").drop_nulls("group")
+    first = pl.col("_index", "group", "model").first().over("target", "item").name.prefix("_first")
+    other = known.with_columns(first).filter(pl.col("group") != pl.col("_firstgroup"))
+    for row in other.head(1).iter_rows(named=True):
+        raise DataError(
+            f"{name}: {_place(frame, row['_index'])} gives item {row['item']!r} of "
+            f"{row['target']!r} the group {row['group']!r} (model {row['model']!r}), "
+            f"{_place(frame, row['_first_index'])} the group {row['_firstgroup']!r} (model "
+            f"{row['_firstmodel']!r}); an item is about the same image in every run: give it one "
+            f"group, or rename the column"
+        )
 
 
 def spread_base(frame: pl.DataFrame) -> pl.DataFrame:

@@ -17,18 +17,15 @@ from transferscope.analysis.json_file import from_json, to_json
 from transferscope.cli import ORDER, main
 from transferscope.stats import simulate
 
-QUICK = ["--bootstrap", "200", "--no-figures"]
+QUICK = ["--no-figures"]
+NAMES = ["Art_Style", "Counting", "Jigsaw"]
+FEW = pl.col("target").is_in(NAMES) & pl.col("source").is_in(NAMES).fill_null(True)
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory) -> Path:
     """An accuracy table of two made-up models and three tasks."""
-    names = ["Art_Style", "Counting", "Jigsaw"]
-    frame = simulate.example_study(seeds=2, seed=0)[0].filter(
-        pl.col("model") != "medium",
-        pl.col("target").is_in(names),
-        pl.col("source").is_null() | pl.col("source").is_in(names),
-    )
+    frame = simulate.example_study(seeds=2, seed=0)[0].filter(pl.col("model") != "medium", FEW)
     cell = ["model", "seed", "source", "target"]
     counts = frame.group_by(cell, maintain_order=True).agg(
         pl.col("correct").sum().cast(pl.Int64), pl.len().alias("total")
@@ -64,7 +61,7 @@ def test_analyze_prints_a_summary_and_writes_the_folder(run, table, tmp_path):
     out = tmp_path / "study"
     code, text, _ = run("analyze", table, "--out", out, *QUICK)
     assert code == 0
-    for part in ("small", "large", "strongest donors", "Personas", "findings", "by chance"):
+    for part in ("small", "large", "strongest donors", "Personas", "safe", "by chance"):
         assert part in text
     assert sorted(path.name for path in out.iterdir()) == ["analysis.json", "report.html"]
     analysis = from_json((out / "analysis.json").read_bytes())
@@ -88,7 +85,9 @@ def test_json_is_the_whole_analysis_and_nothing_else(run, table):
 
 def test_figures_come_in_three_formats(run, table, tmp_path):
     out = tmp_path / "study"
-    assert run("analyze", table, "--out", out, "--bootstrap", 200, "--preset", "paper")[0] == 0
+    one = tmp_path / "one.csv"
+    pl.read_csv(table).filter(pl.col("model") == "small").write_csv(one)
+    assert run("analyze", one, "--out", out, "--preset", "paper")[0] == 0
     names = {path.name for path in (out / "figures").iterdir()}
     assert {"heatmap-small.svg", "heatmap-small.png", "heatmap-small.pdf"} <= names
     assert (out / "figures" / "heatmap-small.png").read_bytes().startswith(b"\x89PNG")
@@ -104,7 +103,14 @@ def test_report_draws_the_same_page_again(run, table, tmp_path):
     assert (out / "report.html").read_bytes() == page
 
 
-def test_demo_says_that_it_is_simulated_on_screen_and_on_the_page(run, tmp_path):
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_demo_says_that_it_is_simulated_on_screen_and_on_the_page(
+    run, tmp_path, monkeypatch, whole
+):
+    if not whole:
+        predictions, controls = simulate.example_study(seeds=2)
+        few = predictions.filter(FEW), controls.filter(pl.col("target").is_in(NAMES))
+        monkeypatch.setattr(simulate, "example_study", lambda: few)
     out = tmp_path / "demo"
     code, text, _ = run("demo", "--simulated", "--out", out, "--no-figures")
     assert code == 0
@@ -171,7 +177,7 @@ GOOD = "seed,source,target,accuracy\na,,T,0.5\na,T,T,0.6\n"
         (GOOD, ["--ceiling", "95"], "divide percent by 100"),
         (GOOD, ["--ceiling", "high"], "not a number, not 'self'"),
         (GOOD, ["--alpha", "2"], "alpha must be"),
-        (GOOD, ["--bootstrap", "5"], "bootstrap must be at least 100, got 5"),
+        (GOOD, ["--tolerance", "150"], "--tolerance must be points between 0 and 100, got 150"),
         (GOOD, ["--measure", "gain"], "measure must be one of pgf, "),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +106,14 @@ def planned(text: str, **budget: float) -> Plan:
     return plan_study(study)
 
 
+sampled_once = cache(sample)
+"""A plan's items, decoded once for all devices it is estimated on."""
+
+
 def estimate(plan: Plan, shapes: Shapes, device: Device, rates: Rates | None = None) -> ModelCost:
     """The cost on the only model."""
     (model,) = plan.study.models
-    return CostEstimate(plan, sample(plan), model, shapes, device).cost(rates)
+    return CostEstimate(plan, sampled_once(plan), model, shapes, device).cost(rates)
 
 
 # What it says.
@@ -464,6 +469,10 @@ def test_the_plan_names_what_is_unusual_in_a_recipe(said, note, plan, tmp_path):
     for flags in (["--memory", "80"], ["--no-calibration"]):
         shown = plan(text.replace("recipe: {", f"recipe: {{{said}, "), *flags)[1]
         assert f"Note: s: {note}" in shown
+
+
+def test_the_plan_is_silent_about_what_is_usual_in_a_recipe(plan, tmp_path):
+    text = TEXT.replace("MODEL", str(local(tmp_path / "7b", QWEN25_7B)))
     usual = plan(text, "--memory", "80")[1]
     assert "usual" not in usual
     assert "Note: s: adapted: 196 linear layers" in usual  # 28 layers of seven

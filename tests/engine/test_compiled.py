@@ -69,7 +69,7 @@ def test_compiled_layers_train_any_fleet_alike_and_are_compiled_once(
     compile_layers(base.model.get_decoder().layers, "aot_eager")
     untuned = scores(base, items)
     graphs = []
-    for seed in (0, 10, 20):
+    for seed in (0, 10):
         found, expected = (
             train_fleet(base, jobs(seed), RECIPE),
             train_fleet(plain, jobs(seed), RECIPE),
@@ -77,7 +77,7 @@ def test_compiled_layers_train_any_fleet_alike_and_are_compiled_once(
         torch.testing.assert_close(numbers(found), numbers(expected), atol=1e-9, rtol=1e-7)
         graphs.append(counters["stats"]["unique_graphs"])
     # The base, and with adapters the first layer, whose input needs no gradient, and the others.
-    assert graphs == [3, 3, 3]
+    assert graphs == [3, 3]
     assert not counters["graph_break"]
     torch.testing.assert_close(scores(base, items), untuned, atol=0, rtol=0)
 

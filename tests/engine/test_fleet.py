@@ -131,7 +131,16 @@ def flat(tensors) -> torch.Tensor:
     return torch.cat([tensor.flatten() for tensor in tensors.values()])
 
 
-@pytest.mark.parametrize("family", [*FAST_FAMILIES, "llava"])
+@pytest.mark.parametrize(
+    "family",
+    [  # Qwen2-VL takes Qwen2.5-VL's path
+        *(
+            pytest.param(one, marks=[pytest.mark.slow] * (one == "qwen2_vl"))
+            for one in FAST_FAMILIES
+        ),
+        "llava",
+    ],
+)
 def test_a_fleet_equals_separate_peft_runs_step_by_step(family, monkeypatch):
     base = factory.family_base(family, torch.float64)
     recipe = factory.recipe(

@@ -60,11 +60,14 @@ def lab(tmp_path):
 
 @pytest.fixture
 def carry_out(cluster, study, tmp_path):
-    """Carry out the study on Ray; returns the outcome, the log and the events."""
+    """Carry out the study on Ray; returns the outcome, the log and the events.
 
-    def call(lab, on_event=lambda event: None, study=study):
+    Each worker is a process that imports much, so there is one unless two are what is tested.
+    """
+
+    def call(lab, on_event=lambda event: None, study=study, workers=1):
         events = []
-        run_study_on_ray = partial(on_ray.carry_out, workers=2, load=lab.load)
+        run_study_on_ray = partial(on_ray.carry_out, workers=workers, load=lab.load)
         outcome = run_study(
             study,
             tmp_path / "out",
@@ -98,6 +101,7 @@ def test_two_workers_answer_as_this_process_does(carry_out, study, lab, tmp_path
         lab(pause=1.2),
         lambda event: seen.append(progress_of(tmp_path / "out")),
         a_study(tmp_path, **{"fleet: 3": "fleet: 1"}),
+        workers=2,
     )
     assert (outcome.cells, outcome.of, outcome.failed) == (14, 14, ())
     assert tables(tmp_path / "out") == by_this_process(study, tmp_path)
@@ -120,14 +124,14 @@ def test_the_largest_base_is_taken_first(carry_out, lab, tmp_path, monkeypatch):
     }
     monkeypatch.setattr(ray_cluster, "resources_of", lambda study: asked)
     two = a_study(tmp_path, **{"{s: ": f"{{small: {tmp_path / 'base'}, large: "})
-    _, log, _ = carry_out(lab(), study=two)
+    _, log, _ = carry_out(lab(), study=two, workers=2)
     begun = [line["model"] for line in of(log, "start")]
     assert begun == sorted(begun)
     assert set(begun) == {"small", "large"}
 
 
 def test_a_shard_whose_worker_is_killed_begins_again_on_another(carry_out, study, lab, tmp_path):
-    outcome, log, events = carry_out(lab(kill={"Counting": 1}))
+    outcome, log, events = carry_out(lab(kill={"Counting": 1}), workers=2)
     assert outcome.failed == ()
     assert tables(tmp_path / "out") == by_this_process(study, tmp_path)
     (lost,) = of(log, "lost")

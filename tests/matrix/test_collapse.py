@@ -24,7 +24,7 @@ from transferscope.matrix.collapse import (
 from transferscope.matrix.flips import LISTED, flips
 from transferscope.predictions import check_predictions
 
-QUICK = Settings(bootstrap=100, null_draws=100)
+QUICK = Settings()
 NAN = math.nan
 
 

@@ -17,7 +17,7 @@ from tables import refused
 import transferscope as ts
 from transferscope.analysis import placebo
 from transferscope.analysis.json_file import from_json, to_json
-from transferscope.analysis.model_effects import model_effects, no_transfer
+from transferscope.analysis.model_effects import model_effects
 from transferscope.analysis.parts import Adjusted, Decomposition, Estimate
 from transferscope.analysis.placebo import control_effects
 from transferscope.analysis.settings import Settings
@@ -29,7 +29,7 @@ from transferscope.predictions import check_predictions
 from transferscope.report.section_tables import remaining_variance
 from transferscope.stats import simulate
 
-QUICK = Settings(bootstrap=300, null_draws=100)
+QUICK = Settings()
 TASKS = ("a", "b", "c", "d")
 PLACEBO = "format-only"
 
@@ -59,7 +59,7 @@ def matrix_of(predictions, controls):
 
 
 def compared(matrix, chosen=QUICK):
-    return control_effects(matrix, model_effects(matrix, matrix["pgf"], "m", chosen), chosen)
+    return control_effects(model_effects(matrix, matrix["pgf"], "m", chosen))
 
 
 def folder(path, predictions, controls):
@@ -176,7 +176,7 @@ def counts(draw):
     return items, seeds, runs
 
 
-@settings(max_examples=30)
+@settings(max_examples=20, deadline=None)
 @given(study=counts())
 def test_adjusted_effects_agree_with_the_oracle(study):
     items, seeds, runs = study
@@ -201,7 +201,7 @@ def test_adjusted_effects_agree_with_the_oracle(study):
     cube = {s: {i: {j: pgf(s, i, j) for j in "ab"} for i in "ab"} for s in seeds}
     base = {s: {j: pgf(s, PLACEBO, j) for j in "ab"} for s in seeds}
     expected = oracle.adjusted(cube, base)
-    known = [s for s in seeds if oracle.finite(v for row in cube[s].values() for v in row.values())]
+    known = [s for s in seeds if any((s, i, j) in runs for i in "ab" for j in "ab")]
     if not oracle.finite(base[s][j] for s in known for j in "ab"):
         assert found.adjusted is None
         return
@@ -236,7 +236,7 @@ def test_intervals_of_adjusted_effects_cover_the_truth_of_a_simulated_study(seed
         wide.append(high - low)
     assert 0.93 <= np.mean(covered) <= 0.995
     assert np.mean(alone) >= 0.85
-    assert np.max(wide) < 0.6  # two seeds of a mean may agree by luck, or be 12.7 errors wide
+    assert np.max(wide) < 0.9  # two seeds of a mean may agree by luck, or be 12.7 errors wide
 
 
 def test_a_source_that_answers_as_the_placebo_does_has_no_effect_beyond_it(study):
@@ -280,38 +280,14 @@ def test_shuffled_stands_in_for_format_only_and_reordered_is_never_subtracted(st
     assert model.adjusted is None
 
 
-def test_from_counts_come_answers_with_those_counts_that_agree_as_much_as_is_asked(study):
-    matrix = from_predictions(study[0]).drop_vars(["item_correct", "base_item_correct"])
-    agreement = []
-    for correlation in (0.1, 0.9):
-        chosen = replace(QUICK, item_correlation=correlation)
-        evidence = model_effects(matrix, matrix["pgf"], "m", chosen)
-        assert evidence.items == "counts"
-        first = evidence.data.items[0]
-        assert first is not None
-        right = matrix["correct"].sel(model="m", target="a").transpose("seed", "source").values
-        assert np.array_equal(first.tuned.sum(axis=-1), right)
-        agreement.append(float((first.base[:, None] == first.tuned).mean()))
-        assert no_transfer(evidence, matrix, chosen) is not None
-    assert agreement[1] > agreement[0] + 0.1
-    # a target without counts: no answers, and so no null model
-    matrix["base_correct"].loc[{"target": "b"}] = np.nan
-    evidence = model_effects(matrix, matrix["pgf"], "m", QUICK)
-    assert [table is None for table in evidence.data.items] == [False, True, False, False]
-    assert no_transfer(evidence, matrix, QUICK) is None
-
-
 def test_what_a_control_was_not_asked_is_not_wrong(study):
     predictions, controls = study
     asked = (pl.col("source") != PLACEBO) | (pl.col("item") != "a/7")
-    matrix = matrix_of(predictions, controls.filter(asked))
-    evidence = model_effects(matrix, matrix["pgf"], "m", QUICK)
-    measured = placebo._measured(matrix, evidence, QUICK)
-    whole = placebo._with_controls(matrix, evidence, measured)
-    assert np.array_equal(whole.itself, np.eye(6, 4))  # which a ceiling may be taken from
-    for table, name in zip(whole.items, TASKS, strict=True):
-        unknown = np.isnan(table.tuned[:, 4:]).any(axis=0)
-        assert unknown.sum(axis=1).tolist() == [name == "a", 0]
+    part = compared(matrix_of(predictions, controls.filter(asked))).controls[PLACEBO]
+    rest = pl.col("item") != "a/7"
+    without = compared(matrix_of(predictions.filter(rest), controls.filter(rest))).controls[PLACEBO]
+    assert part.targets["a"].mean == pytest.approx(without.targets["a"].mean)
+    assert part.targets["b"] == without.targets["b"]
 
 
 def test_each_model_has_its_own_controls_and_the_first_placebo_is_subtracted(study):
@@ -347,12 +323,11 @@ def test_of_the_variance_beyond_the_placebo_a_second_computation_says_the_same(s
 def test_shares_of_the_variance_are_of_known_effects_on_others_and_from_0_to_1(study):
     matrix, rng = matrix_of(*study), np.random.default_rng(0)
     evidence = model_effects(matrix, matrix["pgf"], "m", QUICK)
-    itself = evidence.data.itself
+    itself = evidence.itself
     mean = np.add.outer(0.05 * rng.standard_normal(4), rng.standard_normal(4))
     shares = variance_shares(mean, ~itself)
     drawn = np.repeat(mean[..., None], 300, axis=2)
     drawn[itself] = rng.standard_normal((4, 300))
-    drawn[0, 1, :150] = np.nan  # stays as it was measured
     found = placebo.decomposition(evidence, mean, drawn, shares)
     for name, share in shares._asdict().items():
         assert found.ci[name] == pytest.approx((share, share), abs=1e-6)
@@ -373,50 +348,31 @@ def test_without_a_difference_between_sources_no_share_of_it_is_left(study):
     assert np.isnan(adjusted.variance_ci).all()
 
 
-@pytest.mark.parametrize("ratio", [0.0, math.nan])
-def test_a_ratio_of_no_variance_has_no_interval(study, ratio):
-    matrix = matrix_of(*study)
-    evidence = model_effects(matrix, matrix["pgf"], "m", QUICK)
-    ends = placebo._ratio_interval(evidence, ratio, evidence.draws.cells)
-    assert np.isnan(ends).all()
-
-
-def test_a_placebo_of_one_seed_says_nothing_of_others_and_of_a_study_of_one_all_there_is(study):
+def test_a_placebo_of_one_seed_borrows_how_far_seeds_differ(study):
     predictions, controls = study
     first = pl.col("seed") == "seed_0"
-    for runs, said in ((predictions, False), (predictions.filter(first), True)):
-        found = compared(matrix_of(runs, controls.filter(first)))
-        assert found.adjusted is not None
-        for its in (found.adjusted.mean, found.adjusted.cells["a"]["b"]):
-            assert np.isfinite(its.ci).tolist() == [said, said]
-        for its in (found.controls[PLACEBO].mean, found.controls[PLACEBO].targets["a"]):
-            assert np.isfinite(its.mean)
-            assert np.isfinite(its.ci).tolist() == [said, said]
+    whole, part = (compared(matrix_of(predictions, c)) for c in (controls, controls.filter(first)))
+    for one, other in (
+        (whole.adjusted.cells["a"]["b"], part.adjusted.cells["a"]["b"]),
+        (whole.controls[PLACEBO].targets["a"], part.controls[PLACEBO].targets["a"]),
+    ):
+        assert np.isfinite(other.ci).all()
+        assert np.diff(other.ci) > np.diff(one.ci)
+    alone = compared(matrix_of(predictions.filter(first), controls.filter(first)))
+    assert np.isfinite(alone.adjusted.mean.ci).all()
 
 
 def test_effects_twice_as_far_apart_have_four_times_the_variance_for_certain(study):
     matrix = matrix_of(*study)
     evidence = model_effects(matrix, matrix["pgf"], "m", QUICK)
-    assert evidence.draws is not None
-    cells = evidence.draws.cells.copy()
-    twice = 2 * cells
-    twice[evidence.data.itself] = 9  # self-transfer has no part in it
-    cells[0, 1, :100] = np.nan  # a cell may be undefined in some draws
-    twice[2, 1, 100:200] = np.nan
-    evidence = replace(evidence, draws=evidence.draws._replace(averaged=cells))
-    assert placebo._ratio_interval(evidence, 4.0, twice) == pytest.approx((4, 4), rel=1e-4)
-
-
-def test_a_ratio_of_variances_turned_over_has_its_interval_turned_over(study):
-    matrix = matrix_of(*study)
-    evidence = model_effects(matrix, matrix["pgf"], "m", QUICK)
-    cells = evidence.draws.cells
-    other = cells + np.random.default_rng(0).normal(0, 0.1, cells.shape).astype(np.float32)
-    one = placebo._ratio_interval(evidence, 1.6, other)
-    turned = replace(evidence, draws=evidence.draws._replace(averaged=other))
-    two = placebo._ratio_interval(turned, 1 / 1.6, cells)
-    assert 0 < one[0] < one[1]
-    assert two == pytest.approx((1 / one[1], 1 / one[0]), rel=1e-4)
+    assert evidence.drawn is not None
+    twice = 2 * evidence.drawn
+    twice[evidence.itself] = 9  # self-transfer has no part in it
+    found = placebo._ratio_interval(evidence, 4.0, ~evidence.itself, twice)
+    assert found == pytest.approx((4, 4), rel=1e-4)
+    for ratio in (0.0, math.nan):
+        none = placebo._ratio_interval(evidence, ratio, ~evidence.itself, twice)
+        assert np.isnan(none).all()
 
 
 @pytest.mark.parametrize("ceiling", [0.9, "self"])

@@ -307,6 +307,19 @@ def test_items_that_two_targets_share_are_told_apart():
     assert found["item_target"].values.tolist() == ["t", "t", "u", "u"]
 
 
+def test_items_of_a_target_and_group_share_a_number_and_others_have_their_own():
+    rows = pl.concat([answers([1] * 5, i, target=t) for i in (None, "t", "u") for t in ("t", "u")])
+    assert from_predictions(rows)["item_group"].values.tolist() == list(range(10))
+    groups = pl.col("item").replace_strict({"q1": "a", "q3": "a", "q4": "b"}, default=None)
+    known = pl.col("source").is_not_null()  # as of a base from before there were groups
+    found = from_predictions(rows.with_columns(group=pl.when(known).then(groups)))
+    assert found["item_group"].values.tolist() == [0, 1, 2, 1, 3, 4, 5, 6, 5, 7]
+    assert found["item_group"].dims == ("item",)
+    named = pl.when(known).then(pl.lit("b")).otherwise(pl.lit("a"))
+    with raises(DataError):
+        from_predictions(rows.with_columns(group=named))
+
+
 def test_one_base_run_without_a_seed_serves_every_seed_item_by_item():
     rows = [answers([1, 0, 1], None, seed=None)]
     rows += [answers([1, 1, 0], "t", seed=s) for s in ("x", "y")]

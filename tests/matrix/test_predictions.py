@@ -52,6 +52,14 @@ def test_right_and_wrong_may_be_written_in_any_usual_way(study, said):
     assert check_predictions(two, "run")["correct"].to_list() == [True, False]
 
 
+def test_an_item_has_one_group_in_all_rows_that_name_one(study):
+    rows = study.filter(pl.col("item") == study["item"][0]).head(3)
+    known = rows.with_columns(group=pl.Series(["room 1", None, "room 1"]))
+    assert check_predictions(known, "run")["group"].to_list() == ["room 1", None, "room 1"]
+    with raises(DataError):
+        check_predictions(known.with_columns(group=pl.Series([None, "room 1", "room 2"])), "run")
+
+
 @pytest.mark.parametrize("column", REQUIRED)
 def test_predictions_need_every_required_column(study, column):
     with raises(DataError):

@@ -76,7 +76,7 @@ def test_what_does_not_fit_in_both_columns_is_wider_and_its_caption_says_how_wid
 
 def test_what_is_narrow_takes_one_column_and_what_is_wide_takes_both():
     found = {stem: round(each.width / MM) for stem, each in sheets(SHAPES["one model"]).items()}
-    for stem in ("graph-3B", "transferability-3B", "personas", "categories-level"):
+    for stem in ("graph-3B", "transferability-3B", "categories-level"):
         assert found[stem] == 85, stem
     assert found["heatmap-3B"] == 175
 

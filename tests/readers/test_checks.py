@@ -9,6 +9,7 @@ import pytest
 from harness_logs import OPTIONS, PROMPT, blink_outputs, lines, lmms_blink, put
 
 import transferscope as ts
+from transferscope.analysis.compared_runs import compare_runs
 from transferscope.analysis.settings import Settings
 from transferscope.analysis.verdict import MOST_LINES, Check, ranked
 from transferscope.matrix import from_predictions
@@ -122,6 +123,32 @@ def test_blanks_alone_are_no_other_prompt(tmp_path):
     assert not checks(mapping(tmp_path, "path: base", "path: ft, source: Jigsaw"))
 
 
+def test_groups_of_the_base_count_and_other_images_are_named(tmp_path, monkeypatch):
+    """So they do in a comparison; one run's file may lack the names of images."""
+    for run, shift in (("base", 0), ("lacks", None), ("moved", 30)):
+        rows = [
+            {"doc_id": n, "target": "A", "resps": [["AB"[n % 3 % 2]]], "doc_hash": "0"}
+            | ({} if shift is None else {"doc": {"image_id": (n + shift) // 2}})
+            for n in range(60)
+        ]
+        lines(tmp_path / run / "samples_x.jsonl", rows)
+    found = checks(
+        mapping(tmp_path, "path: base", "path: lacks, source: a", "path: moved, source: b")
+    )
+    assert [check.message for check in found if "image" in check.message] == [
+        "b: 60 of 60 items of x name another image or video than in the base's file (such as '0')"
+    ]
+    given = []
+
+    def compared(rows, *others):
+        given.append(rows)
+        return compare_runs(rows, *others)
+
+    monkeypatch.setattr("transferscope.readers.compare.compare_runs", compared)
+    ts.compare(tmp_path / "base", [tmp_path / "lacks", tmp_path / "moved"])
+    assert given[0]["group"].to_list() == [str(n // 2) for n in range(60)] * 3
+
+
 def _samples(path: Path, swapped: bool, *, relabelled: bool = False) -> None:
     rows = []
     for n, right in enumerate(letters(0)):
@@ -223,7 +250,7 @@ def _cell(unreadable: int, measure: str = "raw_gain", of_base: int = 0):
         unreadable=unread, choice=pl.when(~unread).then("choice"), answer=pl.lit(0)
     )
     dataset = from_predictions(check_predictions(marked, "made"))
-    analysis = ts.analyze(dataset, Settings(measure=measure, bootstrap=200))
+    analysis = ts.analyze(dataset, Settings(measure=measure))
     return analysis.models["m"].pgf["a"]["t"]
 
 

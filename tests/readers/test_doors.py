@@ -17,7 +17,7 @@ from messages import raises
 from tables import refused, written
 
 from transferscope.errors import DataError
-from transferscope.readers import read_results
+from transferscope.readers import read_inputs, read_results
 from transferscope.readers.harness import inspect_ai
 from transferscope.readers.harness.foreign_files import load
 from transferscope.readers.harness.samples import Options
@@ -63,6 +63,22 @@ def test_source_target_item_and_score_are_enough_in_every_form(form, tmp_path):
     assert base_accuracy(found, "Jigsaw") == 0.5
     assert accuracy(found, "Counting", "Jigsaw") == 1.0
     assert float(found["total"].max()) == 2  # whole marks are counts
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_a_table_may_name_what_items_share(form, tmp_path):
+    rows = [{"item": n, "group": group} for n, group in enumerate((7, 7, None, None, 8))]
+    rows = [{"source": s, "target": "T", "score": 1.0, **row} for s in ("", "S") for row in rows]
+    path, frame = tmp_path / f"mine.{form}", pl.DataFrame(rows)
+    if form == "jsonl":
+        lines(path, rows)
+    elif form == "csv":
+        frame.write_csv(path)
+    else:
+        frame.write_parquet(path)
+    assert read_results(path)["item_group"].values.tolist() == [0, 0, 1, 2, 3]
+    (one,) = read_inputs(path)
+    assert one.table.rows["group"].to_list() == ["7", "7", None, None, "8"] * 2
 
 
 def test_the_first_example_of_the_page_on_harnesses_works_when_pasted(tmp_path):

@@ -486,6 +486,69 @@ def test_vlmevalkits_vsi_tables_have_part_marks(tmp_path):
     assert (choice.choices, choice.answer, choice.score) == (("left", "right"), 1, 1.0)
 
 
+# What several questions are about
+
+
+def lmms(metric):
+    return lambda folder, rows: logs.lines(
+        folder / "samples_yes.jsonl",
+        [
+            {"doc_id": n, "target": "yes", "filtered_resps": ["Yes"], "doc_hash": "0"} | metric(one)
+            for n, one in enumerate(rows)
+        ],
+    )
+
+
+def kit(column, name="m_MME.tsv", index=str):
+    """A table of VLMEvalKit with that column."""
+
+    def write(folder, rows):
+        header = ("index", "question", "answer", "category", "prediction", column)
+        lines = [(index(n), "q", "yes", "", "Yes", one or "") for n, one in enumerate(rows)]
+        text = "\n".join("\t".join(map(str, row)) for row in (header, *lines))
+        return logs.put(folder / name, text)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "given", "expected"),
+    [
+        (
+            lmms(lambda one: {"mme_perception_score": {"question_id": one, "category": "c"}}),
+            ["0.jpg", "0.jpg", "1.jpg"],
+            ["c/0.jpg", "c/0.jpg", "c/1.jpg"],
+        ),
+        (
+            lmms(lambda one: {"vsibench_overall": {"dataset": "scannet", "scene_name": one}}),
+            ["s1", "s2", None],
+            ["scannet/s1", "scannet/s2", None],
+        ),
+        (lmms(lambda one: {"avg_accuracy": {"video_id": one}}), [7, "8", ""], ["7", "8", None]),
+        (lmms(lambda one: {"doc": {"image_source": one}}), ["a", None, "a"], ["a", None, "a"]),
+        (lmms(lambda one: {"pope_accuracy": {"question_id": one}}), [0, 0, 1], [None] * 3),
+        (kit("image_path"), ["OCR/0.jpg", "OCR/0.jpg", None], ["OCR/0.jpg", "OCR/0.jpg", None]),
+        (
+            kit("image_path"),
+            ["/me/LMUData/images/MME/0.jpg", "['/me/images/B/1.jpg', '/me/images/B/2.jpg']"],
+            ["MME/0.jpg", "['B/1.jpg', 'B/2.jpg']"],
+        ),
+        (kit("video", "m_Video-MME.tsv"), ["x", "x", "y"], ["x", "x", "y"]),
+        (
+            kit("l2-category", "m_HallusionBench.tsv", lambda n: f"h_b_VD_0_{n // 2}_{n % 2}"),
+            ["map"] * 3,
+            ["map/h/b/VD/0/0", "map/h/b/VD/0/0", "map/h/b/VD/0/1"],
+        ),
+        (kit("hint"), ["a", "a"], [None, None]),
+    ],
+)
+def test_a_log_that_names_the_image_or_video_gives_groups(tmp_path, write, given, expected):
+    for run in ("base", "tuned"):
+        write(tmp_path / run, given)
+    rows = read_evaluations(two_runs(tmp_path), None).rows
+    assert rows["group"].to_list() == expected * 2
+
+
 # Averages alone
 
 

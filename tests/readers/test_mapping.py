@@ -7,6 +7,7 @@ from pathlib import Path
 import harness_logs as logs
 import numpy as np
 import pytest
+import scipy.stats
 from harness_logs import TASK, lmms_blink, mapping, two_runs, vlmevalkit
 from tables import refused
 
@@ -152,11 +153,13 @@ def test_an_engineers_case_from_logs_to_page(tmp_path, run):
     assert [cell["step"] for cell in harm] == [500, 1000, 1500]
     assert [cell["change"] for cell in harm] == pytest.approx([-1 / 60, -16 / 60, -24 / 60])
     assert [cell["broken"] for cell in harm] == [1, 16, 24]
-    assert harm[2]["p"] >= 2 * 0.5**24  # 24 items broken, none fixed: McNemar's test
+    # 24 of 60 items broken, none fixed, and two half items
+    variance = 0.4 * 0.6 / 59 + (1 + 0.4**2) / 60**2
+    assert harm[2]["p"] == pytest.approx(2 * scipy.stats.t.sf(0.4 / variance**0.5, 59), rel=1e-3)
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Over steps" in page
     assert "scored 90 of 180 replies differently" in page
-    analysis = analyze(read_results(file), Settings(bootstrap=300))
+    analysis = analyze(read_results(file), Settings())
     (trajectory,) = analysis.trajectories
     assert trajectory.steps == [500, 1000, 1500]
     course = trajectory.targets[TASK]

@@ -345,7 +345,7 @@ def test_a_name_that_only_sounds_like_a_task_is_no_misspelling():
 def test_a_target_without_a_number_of_items_has_no_interval_beside_one_that_has(tmp_path):
     text = ",,Counting,0.5,60,120\n,,x,0.5,,\n0,Jigsaw,Counting,0.55,66,120\n0,Jigsaw,x,0.6,,\n"
     table = logs.put(tmp_path / "t.csv", "seed,source,target,accuracy,correct,total\n" + text)
-    analysis = ts.analyze(read_results(table), Settings(bootstrap=200))
+    analysis = ts.analyze(read_results(table), Settings())
     cells = analysis.models["t"].pgf["Jigsaw"]
     low, high = cells["Counting"].ci
     assert low < cells["Counting"].mean < high

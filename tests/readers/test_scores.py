@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 from messages import raises
+from scipy.stats import t
 
-from transferscope import stats
 from transferscope.analysis.analyze import analyze
 from transferscope.analysis.model_effects import model_effects
 from transferscope.analysis.settings import Settings
@@ -20,7 +20,7 @@ from transferscope.tasks import gold_hash
 
 SEEDS, SOURCES, ITEMS = ("0", "1", "2"), ("Jigsaw", "Counting"), 30
 NUMBERS, LETTERS = "object_counting", "object_rel_distance"
-QUICK = Settings(bootstrap=200, null_draws=100)
+QUICK = Settings()
 
 
 def made(seed: int = 0) -> pl.DataFrame:
@@ -97,11 +97,10 @@ def test_an_item_that_was_not_asked_stays_so_beside_scores(rows) -> None:
     assert (own.sel(seed="1") == -1).all()
     assert (own.sel(seed="0") >= 0).all()
     one = model_effects(found, found["pgf"], "m", QUICK)
-    table = one.data.items[0]
-    assert table is not None
-    assert np.isnan(table.tuned[1, :, 0]).all()
-    assert one.draws is not None
-    assert np.isfinite(one.draws.cells).all()
+    assert one.marks is not None
+    assert np.isnan(one.marks(0).tuned[1, :, 0]).all()
+    assert one.drawn is not None
+    assert np.isfinite(one.drawn).all()
 
 
 def test_without_scores_nothing_changes(rows) -> None:
@@ -138,33 +137,18 @@ def test_mcnemars_test_is_left_out_where_answers_have_scores(rows) -> None:
     assert model.base_errors[LETTERS]["0"] == round(ITEMS * (1 - model.base_accuracy[LETTERS]))
 
 
-def test_intervals_of_scores_are_those_of_resampled_items(rows) -> None:
-    """One seed, so that the interval is that of items alone, against a plain bootstrap."""
+def test_intervals_of_scores_are_those_of_paired_differences(rows) -> None:
+    """One seed, so that the interval is that of items alone, and of two half items."""
     rows = rows.filter(pl.col("seed").is_null() | (pl.col("seed") == "0"))
     matrix = from_predictions(check_predictions(rows, "t"))
-    settings = Settings(bootstrap=4000, null_draws=100)
-    cell = analyze(matrix, settings).models["m"].pgf["Jigsaw"][NUMBERS]
+    cell = analyze(matrix, Settings()).models["m"].pgf["Jigsaw"][NUMBERS]
     part = rows.filter(pl.col("target") == NUMBERS)
     base = part.filter(pl.col("source").is_null())["score"].to_numpy()
     tuned = part.filter(pl.col("source") == "Jigsaw")["score"].to_numpy()
-    weights = np.random.default_rng(1).dirichlet(np.ones(ITEMS), 20_000)
-    drawn = (weights @ tuned - weights @ base) / (1 - weights @ base)
-    ends = np.quantile(drawn, [0.025, 0.975]) - drawn.mean() + cell.mean
-    assert cell.ci == pytest.approx(ends, abs=0.04)
-
-
-def test_as_many_right_or_wrong_items_stand_for_scores_as_would_vary_as_much() -> None:
-    draw = np.random.default_rng(0)
-    marks = draw.uniform(0.4, 0.6, (3, 500))
-    table = stats.ItemTable(marks, marks[:, None])
-    number, p = table.equivalent_items, marks.mean()
-    assert p * (1 - p) / number == pytest.approx(marks.var() / 500, rel=0.05)
-    right = (draw.random((3, 500)) < 0.5).astype(float)
-    assert stats.ItemTable(right, right[:, None]).equivalent_items == 500
-    even = np.full((3, 500), 0.5)
-    assert stats.ItemTable(even, even[:, None]).equivalent_items == 500  # nothing to go by
-    never = np.full((3, 500), np.nan)
-    assert stats.ItemTable(never, marks[:, None]).equivalent_items == 500
+    apart = tuned - base
+    halves = ((1 - apart.mean()) ** 2 + (1 + apart.mean()) ** 2) / 2 / ITEMS**2
+    reach = t.isf(0.025, ITEMS - 1) * np.sqrt(apart.var(ddof=1) / ITEMS + halves)
+    assert cell.change_ci == pytest.approx((apart.mean() - reach, apart.mean() + reach))
 
 
 @pytest.mark.parametrize("score", [1.5, -0.1, 60.0, float("nan")])

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from harness_logs import lmms_blink, mapping
-from scipy.stats import binomtest
+from scipy.stats import t
 
 import transferscope as ts
 from transferscope.analysis.compared_runs import corrected
@@ -20,7 +20,7 @@ from transferscope.analysis.comparison import Comparison
 from transferscope.readers.compare import short_names
 from transferscope.report.comparison_page import page
 from transferscope.selection.decision import interval
-from transferscope.stats.paired import Effect
+from transferscope.stats import Effect
 from transferscope.tasks.checkpoints import step_of
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
@@ -85,8 +85,10 @@ def test_effects_are_those_of_the_shared_items_of_the_real_files(flat):
             assert cell.items == len(shared)
             assert cell.change == pytest.approx(np.mean(after) - np.mean(before))
             assert (cell.fixed, cell.broken) == (pairs.count((0, 1)), pairs.count((1, 0)))
-            exact = binomtest(cell.fixed, max(cell.fixed + cell.broken, 1)).pvalue
-            assert cell.effect.p >= exact * (1 - 1e-9)
+            apart, n = np.subtract(after, before, dtype=float), len(shared)
+            variance = apart.var(ddof=1) / n + (1 + apart.mean() ** 2) / n**2  # two half items
+            expected = 2 * t.sf(abs(apart.mean()) / variance**0.5, n - 1)
+            assert cell.effect.p == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_person_sees_at_once_which_real_checkpoint_to_ship(flat):
@@ -251,6 +253,9 @@ def test_counts_are_compared_unpaired_and_averages_have_no_interval(tmp_path):
     found = ts.compare(file)
     cell = found.runs[0].cells["math"]
     assert (cell.kind, cell.items, cell.sign) == ("counts", 400, 1)
+    before, after = 201 / 402, 281 / 402  # Agresti and Caffo, and two half items
+    variance = (before * (1 - before) + after * (1 - after)) / 402 + (1 + 0.2**2) / 400**2
+    assert cell.effect.variance == pytest.approx(variance)
     assert found.decision.ship == "new"
     assert "independent groups" in page(found)
     file.write_text("seed,source,target,accuracy\n,,math,0.5\n0,new,math,0.9\n")
@@ -308,13 +313,160 @@ def test_seeds_in_paths_are_averaged_and_steps_kept_apart(tmp_path):
     ]
 
 
+def test_runs_of_one_target_lend_each_other_how_far_seeds_differ(tmp_path):
+    """Two seeds that differ by 5 points, two that do not, and a run of one seed."""
+    runs = {
+        "0": {None: (0, 0), "far": (20, 0), "near": (25, 5), "one": (30, 10)},
+        "1": {"far": (40, 0), "near": (26, 6)},
+    }
+    tables = [
+        table(
+            tmp_path / f"{seed}.csv",
+            {run: {"math": flipped(200, 400, *flips)} for run, flips in these.items()},
+            seed,
+        )
+        for seed, these in runs.items()
+    ]
+    rows = pl.concat(pl.read_csv(file, infer_schema=False) for file in tables)
+    rows.write_csv(tmp_path / "x.csv")
+    found = ts.compare(tmp_path / "x.csv")
+    far, near, one = (found.run(name).cells["math"].effect for name in ("far", "near", "one"))
+    spread = 0.05**2 / 2  # of `far`, and half of it on average
+    assert (far.seeds, far.seeds_df) == (pytest.approx((spread / 2 + spread) / 2 / 2), 2)
+    assert (near.seeds, near.seeds_df) == (pytest.approx(spread / 2 / 2 / 2), 2)
+    assert (one.seeds, one.seeds_df) == (pytest.approx(spread / 2), 2)
+    assert [run.seeds for run in found.runs] == [2, 2, 1]
+
+
+def test_a_void_run_lends_no_other_run_its_seeds(tmp_path):
+    rows = []
+    for seed, fixed in (("0", 20), ("1", 40)):
+        runs = {"new": {"math": flipped(200, 400, fixed)}, "idle": {"math": flipped(200, 400)}}
+        base = {None: {"math": flipped(200, 400)}} if seed == "0" else {}
+        file = table(tmp_path / f"{seed}.csv", base | runs, seed)
+        rows.append(pl.read_csv(file, infer_schema=False))
+    pl.concat(rows).write_csv(tmp_path / "x.csv")
+    found = ts.compare(tmp_path / "x.csv")
+    assert found.run("idle").verdict == "void"
+    assert found.run("new").cells["math"].effect.seeds == pytest.approx(0.05**2 / 4)
+    assert np.isnan(found.run("idle").cells["math"].effect.p)
+
+
+def test_items_that_share_an_image_count_as_one_group(tmp_path):
+    """Each of 100 images has 4 items, which are right or wrong together: a quarter of the items."""
+    one, four = tmp_path / "one.csv", tmp_path / "four.csv"
+    table(one, {None: {"math": flipped(50, 100)}, "new": {"math": flipped(50, 100, 12, 2)}})
+    rows = pl.read_csv(one, infer_schema=False)
+    copies = [
+        rows.with_columns(item=pl.format("{}.{}", "item", pl.lit(k)), group="item")
+        for k in range(4)
+    ]
+    pl.concat(copies).write_csv(four)
+    (alone,), (grouped,) = (ts.compare(file).runs for file in (one, four))
+    before, after = alone.cells["math"], grouped.cells["math"]
+    assert (after.items, after.effect.df) == (400, 99)
+    halves = (1 + 0.1**2) * (1 / 100**2 - 1 / 400**2)  # of two half items
+    assert after.effect.variance == pytest.approx(before.effect.variance - halves)
+    # Items without a group stand alone, even where one is called as a group is.
+    mixed = pl.concat(copies).with_columns(
+        group=pl.when(pl.col("item").str.len_chars() < 4).then("group")
+    )
+    mixed.write_csv(tmp_path / "mixed.csv")
+    (part,) = ts.compare(tmp_path / "mixed.csv").runs
+    assert part.cells["math"].effect.df == 10 + 4 * 90 - 1  # the items 0 to 9 have groups
+
+
+def test_a_loss_on_average_is_a_harm_though_no_task_shows_it(tmp_path):
+    tasks = [f"t{n}" for n in range(12)]
+    found = ts.compare(one_run(tmp_path / "x.csv", **dict.fromkeys(tasks, (20, 31))))
+    (only,) = found.runs
+    assert only.moved(-1) == []
+    assert only.mean is not None
+    assert only.mean.sign == -1
+    assert only.verdict == "harms"
+    assert found.decision.headline.startswith("Keep the base: mean −2.8 points (")
+
+
+def choices(path: Path, runs: Mapping[Any, dict[str, list[int]]], seed: str = "0") -> Path:
+    """A predictions table with options: of 100 items, A and B are right in turns."""
+    rows = [
+        ("m", None if run is None else seed, run, task, str(n), choice, n % 2, int(choice == n % 2))
+        for run, tasks in runs.items()
+        for task, options in tasks.items()
+        for n, choice in enumerate(options)
+    ]
+    columns = ("model", "seed", "source", "target", "item", "choice", "answer", "correct")
+    pl.DataFrame(rows, columns, orient="row", infer_schema_length=None).write_csv(path)
+    return path
+
+
+SEES = [n % 2 for n in range(80)] + [(n + 1) % 2 for n in range(20)]
+"""80 of 100 right."""
+GUESSES = [0, 0, 1, 1] * 25
+"""50 of 100 right."""
+
+
+def test_collapsed_answers_are_a_harm_whatever_the_score(tmp_path, run):
+    always = [0] * 97 + [1] * 3
+    runs = {
+        None: {"math": GUESSES, "chat": SEES},
+        "new": {"math": always, "chat": SEES[:90] + [n % 2 for n in range(10)]},
+    }
+    file = choices(tmp_path / "x.csv", runs)
+    found = ts.compare(file, protect=["math:90"])
+    (only,) = found.runs
+    assert only.cells["math"].collapsed == "always A"
+    assert only.cells["math"].sign == 0  # by its score nothing has changed
+    assert only.cells["chat"].collapsed == ""
+    assert only.verdict == "harms"
+    assert found.decision.ship is None
+    assert found.decision.headline == "Do not ship new: collapsed on math (always A)."
+    assert [each.outcome for each in found.gate] == ["fail"]
+    assert "answers collapsed (always A)" in found.gate[0].why
+    words = " ".join(run("compare", file)[1].split())
+    assert "25 fixed, 24 broken; always A)" in words
+    assert "At new every other tested task gains (95 %)." in words
+
+
+def test_collapsed_answers_are_no_gain_either(tmp_path):
+    wrong = [(n + (n < 80)) % 2 for n in range(100)]  # 20 of 100 right
+    file = choices(tmp_path / "x.csv", {None: {"math": wrong}, "new": {"math": [0] * 100}})
+    (only,) = ts.compare(file).runs
+    assert only.cells["math"].q < 0.001
+    assert only.moved(1) == []
+    assert only.moved(-1) == [only.cells["math"]]
+
+
+def test_where_the_base_gives_one_answer_too_a_run_does_not_collapse(tmp_path):
+    file = choices(tmp_path / "x.csv", {None: {"math": [0] * 100}, "new": {"math": [1] * 100}})
+    (only,) = ts.compare(file).runs
+    assert only.cells["math"].collapsed == ""
+
+
+def test_a_run_has_collapsed_where_most_of_its_seeds_have(tmp_path):
+    found = {}
+    for fallen in (1, 2):
+        tables = [
+            choices(
+                tmp_path / f"{seed}.csv",
+                ({None: {"math": SEES}} if seed == "0" else {})
+                | {"new": {"math": [0] * 100 if int(seed) < fallen else SEES[::-1]}},
+                seed,
+            )
+            for seed in ("0", "1", "2")
+        ]
+        rows = pl.concat(pl.read_csv(file, infer_schema=False) for file in tables)
+        rows.write_csv(tmp_path / "x.csv")
+        found[fallen] = ts.compare(tmp_path / "x.csv").runs[0].cells["math"].collapsed
+    assert found == {1: "", 2: "always A in 2 of 3 seeds"}
+
+
 def test_many_clear_gains_do_not_turn_noise_into_losses():
     """60 tasks gain by 5 standard errors, 20 do not change: seldom is one of those called worse."""
     rng, wrong = np.random.default_rng(0), 0
     for _ in range(300):
         changes = rng.normal(np.repeat([5.0, 0.0], [60, 20])) / 100
-        effects = [Effect(float(change), 1e-4) for change in changes]
-        q = np.array(corrected(effects))
+        q = corrected(changes, Effect(changes, 1e-4).p)
         wrong += bool(((q <= 0.05) & (changes < 0)).any())
     assert wrong / 300 <= 0.05
 

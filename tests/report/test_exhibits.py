@@ -188,7 +188,7 @@ def test_exhibits_survive_their_file(made):
 
 
 def test_the_page_shows_them_and_escapes_them(rows, made):
-    analysis = analyze(from_predictions(rows), Settings(bootstrap=100, null_draws=100))
+    analysis = analyze(from_predictions(rows), Settings())
     html = page(analysis, made)
     assert 'id="items"' in html
     assert made.items[0].pictures[0] in html

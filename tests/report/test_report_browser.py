@@ -213,7 +213,10 @@ def test_a_cell_chosen_shows_its_numbers(reader: Reader, analysis: Analysis):
     assert points is not None
     assert float(points[3]) == pytest.approx(abs(change), abs=0.51)
     assert points[2] == ("+" if change > 0 else "−")
-    assert f" or {points[1]} points, " in reader.text("#explorer-readout")
+    assert f" or {points[1]} points (" in reader.text("#explorer-readout")
+    assert f"expected on new items and seeds {100 * cell.expected:+.1f}".replace("-", "−") in (
+        " ".join(said.split())
+    )
     assert reader.each("#explorer-graph .edge.touching", "1") == [1]
     reader.view.click("#explorer-detail button[data-model]")
     assert reader.view.locator("#explorer-model option:checked").inner_text() == "3B"

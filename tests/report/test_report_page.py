@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import re
 import subprocess
 import sys
@@ -97,13 +98,13 @@ def test_notes_claims_settings_and_checksums_are_on_the_page(analysis: Analysis,
     text = Reader(html).text
     for words in (
         *analysis.notes,
-        *(claim.statement for claim in analysis.claims),
+        *(claim.statement for claim in analysis.claims if claim.holds is not None),
         *(claim.evidence for claim in analysis.claims),
+        "1 of 3 cannot be decided: needs a 7B model.",
         *(each.sha256 for each in analysis.inputs),
         "95% intervals cover seeds and items (4 seeds",
         "item correlation",
-        "does not hold",
-        "cannot tell",
+        "not sure (support 10%)",
         "3 of 24",
         "not measured",
     ):
@@ -194,20 +195,28 @@ def test_the_page_is_written_for_every_shape_of_study(shape: Shape):
 
 
 @pytest.mark.parametrize(
-    ("holds", "held", "verdict"),
+    ("holds", "held", "support", "verdict"),
     [
-        (True, 24, "holds"),
-        (True, 20, "depends"),
-        (False, 20, "does not hold"),
-        (None, 0, "cannot tell"),
+        (True, 24, 0.95, "holds"),
+        (True, 24, math.nan, "holds"),  # it rests on a test
+        (True, 24, 0.62, "not sure (support 62%)"),
+        (True, 20, 0.99, "depends"),
+        (False, 20, 0.04, "does not hold"),
+        (False, 20, math.nan, "does not hold"),
+        (False, 20, 0.4, "not sure (support 40%)"),
     ],
 )
-def test_a_claim_holds_only_where_no_defensible_choice_turns_it(
-    analysis: Analysis, holds: bool | None, held: int, verdict: str
+def test_a_claim_holds_only_where_no_defensible_choice_and_no_noise_turns_it(
+    analysis: Analysis, holds: bool, held: int, support: float, verdict: str
 ):
-    claim = replace(analysis.claims[0], holds=holds, held=held, tried=24)
+    claim = replace(analysis.claims[0], holds=holds, held=held, tried=24, support=support)
     html = page(replace(analysis, claims=[claim]))
     assert re.findall(r'class="verdict \w+">([^<]*)<', html) == [verdict]
+
+
+def test_claims_are_shown_where_some_can_be_decided(analysis: Analysis):
+    silent = replace(analysis.claims[0], holds=None)
+    assert 'id="claims"' not in page(replace(analysis, claims=[silent]))
 
 
 def test_a_study_without_personas_says_so(analysis: Analysis):

@@ -5,16 +5,18 @@ from dataclasses import replace
 from io import StringIO
 
 import pytest
-from analysis_factory import HOSTILE, Shape, make
+from analysis_factory import HOSTILE, Shape, make, verdict
 from rich.console import Console
 from test_report_page import Reader
 
-from transferscope.analysis import Analysis
+from transferscope.analysis import Analysis, Personas
+from transferscope.plots.against_chance import personas
 from transferscope.plots.answer_bars import CORRECT, GAP
 from transferscope.plots.gallery import gallery
-from transferscope.report import page
+from transferscope.report import explorer, page
+from transferscope.report.findings import harms
 from transferscope.report.html_page import on_page
-from transferscope.report.section_tables import remaining_variance
+from transferscope.report.section_tables import remaining_variance, section_tables
 from transferscope.report.terminal import summary
 
 
@@ -147,7 +149,7 @@ def printed(analysis: Analysis) -> str:
 
 def test_the_summary_has_a_line_for_collapse_and_one_for_each_control(analysis: Analysis):
     text = printed(analysis)
-    assert "1 of 169 cells; Art Style → Visual Similarity: always A in 1 of 4 seeds" in text
+    assert "1 of 169 cells" in text
     assert re.search(r"placebo \(format-only\) +mean effect \+0\.\d+ \[", text)
     assert "45% of the variance, 45% beyond the placebo" in text
     assert re.search(r"no finetune \(reordered\) +mean effect", text)
@@ -177,7 +179,81 @@ def test_the_summary_begins_with_what_happened_and_folds_what_it_cannot_tell(ana
     assert text.index("0 changes nothing") < text.index("Of 156 effects of one task on")
     assert text.index("The largest gain ") < text.index("The average source and")
     silent = replace(analysis.claims[0], holds=None, evidence="needs a model named 9B")
-    few, many = (printed(replace(analysis, claims=[silent] * count)) for count in (3, 4))
-    assert few.count("needs a model named 9B") == 3
-    assert "needs a model named 9B" not in many
-    assert "4 of 4, without the models" in many
+    text = printed(replace(analysis, claims=[analysis.claims[0], *[silent] * 4]))
+    assert "4 of 5 cannot be decided: needs a model named 9B." in text
+    assert "The paper" not in printed(replace(analysis, claims=[silent]))
+
+
+def collapsing(analysis: Analysis) -> Analysis:
+    """The cell that collapses in one seed of four, collapsing in all: a harm."""
+    model = analysis.models["3B"]
+    record, row = model.behaviour, model.pgf["Art_Style"]
+    assert record is not None
+    seeds = dict.fromkeys(model.seeds, 0)
+    fallen = replace(record.sources["Art_Style"]["Visual_Similarity"], collapsed=seeds)
+    sources = record.sources | {
+        "Art_Style": record.sources["Art_Style"] | {"Visual_Similarity": fallen}
+    }
+    harm = verdict("Art_Style", row, collapsed=("Visual_Similarity",))
+    verdicts = model.verdicts | {"Art_Style": harm}
+    model = replace(model, behaviour=replace(record, sources=sources), verdicts=verdicts)
+    return replace(analysis, models=analysis.models | {"3B": model})
+
+
+def test_collapsed_answers_are_listed_once(analysis: Analysis):
+    assert "Art Style → Visual Similarity" in str(section_tables(analysis)["answers"])
+    again = collapsing(replace(analysis, models={"3B": analysis.models["3B"]}))
+    (row,) = [row for row in section_tables(again)["answers"].rows if "Art Style → V" in str(row)]
+    assert row[1] == [("20% unreadable", "", "")]  # for which alone it is listed
+    found = [h for h in harms(again) if h.pair == ("Art_Style", "Visual_Similarity")]
+    assert [h.evidence.split(";")[0] for h in found] == ["always A"]
+    assert found[0].sure
+
+
+def test_only_personas_that_noise_does_not_turn_are_named(analysis: Analysis):
+    named = Reader(page(analysis)).text
+    task = analysis.personas.donor[0].task.replace("_", " ")
+    assert re.search(rf"{task}\s+donor", named)
+    roles = ("donor", "pirate", "sponge", "sieve")
+    weak = {r: [replace(p, support=0.94) for p in getattr(analysis.personas, r)] for r in roles}
+    count = sum(map(len, weak.values()))
+    by_chance = dict.fromkeys(roles, count / 8)  # half as many in all
+    changed = replace(analysis, personas=Personas(**weak), personas_by_chance=by_chance)
+    line = (
+        f"By the paper’s rule {count} personas would be named; without any transfer about "
+        f"{count / 2:.1f} would be; none hold in 95% of random draws."
+    )
+    assert line.replace("none hold ", "none holds ") in " ".join(Reader(page(changed)).text.split())
+    assert not any(r for task in explorer.data(changed)["tasks"] for r in task["roles"])
+    assert "personas" not in [figure.stem for figure in gallery(changed)]
+    assert f"{count} personas would be named" in printed(changed)
+
+
+def test_no_persona_is_named_where_chance_would_name_as_many(analysis: Analysis):
+    count = sum(len(getattr(analysis.personas, r)) for r in ("donor", "pirate", "sponge", "sieve"))
+    changed = replace(analysis, personas_by_chance={"donor": float(count)})
+    assert not any(personas(changed).values())
+    assert any(personas(replace(changed, personas_by_chance={"donor": count - 0.5})).values())
+
+
+def test_one_model_has_no_personas():
+    text = printed(make(Shape(models=("3B",))))
+    assert "ersonas" not in text
+
+
+def test_a_clique_that_both_null_models_explain_is_one_line(analysis: Analysis):
+    nulls = [replace(null, observed=5, upper=5) for null in analysis.models["3B"].cliques.nulls]
+    for each, shown in ((nulls, False), ([replace(nulls[0], upper=4), *nulls[1:]], True)):
+        model = analysis.models["3B"]
+        model = replace(model, cliques=replace(model.cliques, nulls=each))
+        changed = replace(analysis, models={"3B": model})
+        stems = [figure.stem for figure in gallery(changed)]
+        assert ("clique-positive-3B" in stems) is shown
+        assert ("5 tasks, within the chance range (up to 5)" in printed(changed)) is True
+        assert "clique-negative-3B" not in stems
+        assert bool(explorer.data(changed)["models"][0]["cliques"]["chance"]["positive"]) != shown
+
+
+def test_fewer_than_three_tasks_that_are_source_and_target_have_no_cliques():
+    small = make(Shape(models=("3B",), sources=(0, 2)))
+    assert "clique" not in printed(small)

@@ -1,12 +1,13 @@
 """The experiment of Figure 8: what is chosen, what competes, how it is judged."""
 
 import json
+import math
 import shutil
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import polars as pl
 import pytest
-from analysis_factory import make
 from fake_engine import FakeEngine, digest
 from messages import raises
 from scipy import stats
@@ -24,7 +25,7 @@ from transferscope.execution import runner
 from transferscope.matrix import from_predictions
 from transferscope.predictions import check_predictions
 from transferscope.readers import read_results
-from transferscope.selection import experiment, mixture
+from transferscope.selection import Mixture, experiment
 from transferscope.selection.arms import contenders, experiment_of, judging_study
 from transferscope.selection.trials import judge
 from transferscope.store.progress import judging_progress
@@ -43,7 +44,7 @@ evaluation: {items: 30}
 budget: {fleet: 5}
 selection: {targets: [Counting, Jigsaw], rule: paper, seeds: 3, items: 40, draws: 2}
 """
-QUICK = Settings(bootstrap=400, null_draws=100)
+QUICK = Settings()
 HELPS = {("Spatial_Relation", "Counting"): 0.4, ("Counting", "Counting"): 0.5}
 """What learning from a source alone adds to the share of a target's items that are right."""
 
@@ -236,7 +237,7 @@ def test_the_numbers_are_those_of_a_second_computation(won):
             assert len(values) == {"base": 0, "random": 2}.get(name, 1)
             mean = sum(values) / len(values) if values else base
             assert arm.accuracy.seeds[seed] == pytest.approx(mean)
-            effects[name, seed] = (mean - base) / (1 - base)
+            effects[name, seed] = mean - base
             assert arm.effect.seeds[seed] == pytest.approx(effects[name, seed])
     for name, difference in trial.differences.items():
         apart = [effects["informed", s] - effects[name, s] for s in ("2", "3", "4")]
@@ -244,18 +245,17 @@ def test_the_numbers_are_those_of_a_second_computation(won):
         assert difference.ci[0] <= difference.mean <= difference.ci[1]
 
 
-def test_an_interval_over_seeds_is_students_t():
-    """All items alike, so that chance is in the seeds alone: the informed mixture gets everything
-    right with two seeds of three, random ones nothing, one of them half. Many items, so that what
-    might have been on others (the half items) is small."""
-    its = contenders(study_of(), "Counting", {"Jigsaw": 1.0})
-    right = dict.fromkeys([("2", "informed for Counting"), ("4", "informed for Counting")], 1.0)
-    right["3", "random 3.1 for Counting"] = 0.5
-    adapters = [name for way in its.values() for name in way.mixtures]
+def judged_on(right):
+    """100 items of two targets; `right`: {(seed, adapter): how many of the first it gets right}."""
+    contests = {
+        target: contenders(study_of(), target, {"Relative_Reflectance": 1.0})
+        for target in ("Counting", "Jigsaw")
+    }
     rows = [
-        ("m", seed, source, "Counting", str(item), item < 100 * right.get((seed, source or ""), 0))
+        ("m", seed, source, target, str(item), item < right.get((seed, source), 0))
+        for target, its in contests.items()
         for seed in ("2", "3", "4")
-        for source in (None, *adapters)
+        for source in (None, *(name for way in its.values() for name in way.mixtures))
         if not (source or "").startswith("random") or f" {seed}." in (source or "")
         for item in range(100)
     ]
@@ -263,20 +263,60 @@ def test_an_interval_over_seeds_is_students_t():
     table = check_predictions(
         pl.DataFrame(rows, schema=columns, orient="row", infer_schema_length=None), "made"
     )
-    said = replace(mixture(make(), "Counting"), verdict="said")
-    one = judge(from_predictions(table), "m", {"Counting": its}, {"Counting": said}, Settings())
-    expected: dict[Strategy, list[float]] = {"base": [1, 0, 1], "random": [1, -0.25, 1]}
-    for rival, values in expected.items():
-        difference = one.targets["Counting"].differences[rival]
-        reach = stats.t.ppf(0.975, 2) * stats.sem(values)
-        assert difference.mean == pytest.approx(sum(values) / 3)
-        loose = 0.05 if rival == "base" else 0.1  # half of the items right is chance in the items
-        ends = (difference.mean - reach, difference.mean + reach)
-        assert difference.ci == pytest.approx(ends, rel=loose)
+    nothing = Mixture("m", "", "paper", 0.0, [], [], math.nan, "made", [], None, [])
+    return judge(
+        from_predictions(table), "m", contests, dict.fromkeys(contests, nothing), Settings()
+    )
+
+
+def test_intervals_of_differences_are_those_of_items_and_of_students_t_over_seeds():
+    """The informed mixture gets all of Counting right with two seeds of three, random ones nothing,
+    but one of the two of seed 3 half: chance is in the seeds alone, and in those 50 items."""
+    right = dict.fromkeys([("2", "informed for Counting"), ("4", "informed for Counting")], 100)
+    right["3", "random 3.1 for Counting"] = 50
+    right["2", "informed for Jigsaw"] = 60
+    trial = judged_on(right).targets["Counting"]
+    among_items = np.repeat([0.25, -0.25], 50) / 3  # mean over seeds, around each seed's mean
+    expected: dict[Strategy, tuple[list[float], np.ndarray]] = {
+        "base": ([1, 0, 1], np.zeros(100)),
+        "random": ([1, -0.25, 1], among_items),
+    }
+    for rival, (values, moved) in expected.items():
+        difference = trial.differences[rival]
+        mean = sum(values) / 3
+        halves = (1 + mean**2) / 100**2  # two half items that change by 1 and by -1
+        items = stats.t.ppf(0.975, 99) ** 2 * (moved.var(ddof=1) / 100 + halves)
+        reach = math.sqrt(items + stats.t.ppf(0.975, 2) ** 2 * np.var(values, ddof=1) / 3)
+        assert difference.mean == pytest.approx(mean)
+        assert list(difference.seeds.values()) == pytest.approx(values)
+        ends = max(mean - reach, -1), min(mean + reach, 1)
+        assert difference.ci == pytest.approx(ends)
     # of accuracies 1, 0 and 1 the interval is cut off at what can be
-    assert one.targets["Counting"].arms["informed"].accuracy.ci == (0, 1)
-    own = one.targets["Counting"].differences["base"].ci
-    assert one.differences["base"].ci == pytest.approx(own)  # the mean over a single target
+    assert trial.arms["informed"].accuracy.ci == (0, 1)
+    assert trial.arms["base"].effect.ci == (0, 0)
+
+
+def test_a_mean_over_targets_has_the_spread_of_the_seeds_means():
+    right = {("2", "informed for Counting"): 40, ("3", "informed for Counting"): 30}
+    right |= {("2", "informed for Jigsaw"): 20, ("4", "informed for Jigsaw"): 20}
+    found = judged_on(right)
+    assert found.compared["base"] == ["Counting", "Jigsaw"]
+    mean = found.differences["base"]
+    values = [0.3, 0.15, 0.1]  # of both targets, seed by seed
+    assert list(mean.seeds.values()) == pytest.approx(values)
+    variances = []
+    for rights in ((40, 30, 0), (20, 0, 20)):
+        marks = np.array([np.arange(100) < number for number in rights], float)
+        over_seeds = (marks - marks.mean(axis=1, keepdims=True)).mean(axis=0)
+        halves = (1 + marks.mean() ** 2) / 100**2
+        variances.append(over_seeds.var(ddof=1) / 100 + halves)
+    df = 99 * sum(variances) ** 2 / sum(v**2 for v in variances)  # Welch and Satterthwaite
+    items = stats.t.ppf(0.975, df) ** 2 * sum(variances) / 4
+    reach = math.sqrt(items + stats.t.ppf(0.975, 2) ** 2 * np.var(values, ddof=1) / 3)
+    assert mean.mean == pytest.approx(np.mean(values))
+    assert mean.ci == pytest.approx((mean.mean - reach, mean.mean + reach))
+    points = f"+18.3 points (−{100 * (reach - mean.mean):.1f} to +{100 * (mean.mean + reach):.1f})"
+    assert found.verdict[2].endswith(f"over the 2 by {points}, which may be noise.")
 
 
 def test_where_nothing_helps_nothing_is_chosen_and_the_rest_is_judged(tmp_path):
@@ -370,7 +410,7 @@ def test_analyze_shows_the_experiment_of_a_folder_and_trains_nothing(won, tmp_pa
     analysis = analyze(read_results(folder), QUICK)
     assert str(experiment.judged(folder, analysis)) == str(won[2])
     assert experiment.judged(folder / "judging" / "s" / "Counting", analysis) is None
-    done = CliRunner().invoke(app, ["analyze", str(folder), "--bootstrap", "200", "--json"])
+    done = CliRunner().invoke(app, ["analyze", str(folder), "--json"])
     assert json.loads(done.stdout)["experiment"]["models"]["s"]["verdict"]
     (folder / "judging" / "s" / "Counting" / "run.jsonl").unlink()
     found = experiment.judged(folder, analysis)

@@ -35,7 +35,7 @@ evaluation: {items: 6}
 MIXED = (
     "mixtures: {half and half: {Jigsaw: 0.5, Counting: 0.5}, most: {Jigsaw: 0.8, Counting: 0.2}}\n"
 )
-QUICK = Settings(bootstrap=200, null_draws=100)
+QUICK = Settings()
 
 
 def made(text):

@@ -5,8 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
-from hypothesis import strategies as st
 
 from transferscope.stats import simulate
 
@@ -38,42 +36,6 @@ def test_a_true_effect_is_a_part_of_the_gap():
     assert world.tuned_accuracy[0, 0] == pytest.approx(0.6 + 0.25 * 0.4)
     answers = simulate.simulate_answers(world, 1, 0)[0]
     assert answers.tuned.mean() == pytest.approx(0.7, abs=0.01)
-
-
-@given(
-    st.integers(1, 60).flatmap(
-        lambda items: st.tuples(
-            st.just(items),
-            st.lists(st.integers(0, items), min_size=3, max_size=3),
-            st.lists(st.integers(0, items), min_size=6, max_size=6),
-        )
-    )
-)
-def test_a_plausible_item_table_has_exactly_the_given_counts(counts):
-    items, base, tuned = counts
-    answers = simulate.plausible_answers(
-        np.array(base),
-        np.array(tuned).reshape(3, 2),
-        items,
-        item_correlation=0.5,
-        seeds=([0], [1]),
-    )
-    assert answers.base.sum(-1).tolist() == base
-    assert answers.tuned.sum(-1).ravel().tolist() == tuned
-
-
-@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
-def test_answers_of_a_plausible_item_table_correlate_as_stated(correlation):
-    answers = simulate.plausible_answers(
-        np.array([20_000]),
-        np.array([[20_000, 20_000]]),
-        40_000,
-        item_correlation=correlation,
-        seeds=([0], [1]),
-    )
-    runs = np.vstack([answers.base, answers.tuned[0]])
-    found = np.corrcoef(runs)[np.triu_indices(3, 1)]
-    assert np.allclose(found, correlation, atol=0.02)
 
 
 def test_two_seeds_cannot_agree_less_than_two_adapters():

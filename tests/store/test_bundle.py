@@ -42,7 +42,7 @@ controls: [shuffled, reordered]
 mixtures: {both: {Counting: 0.5, Relative_Reflectance: 0.5}}
 budget: {cache: CACHE}
 """
-QUICK = Settings(bootstrap=100, null_draws=100)
+QUICK = Settings()
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def test_other_measures_are_told_as_accuracies_and_pgf(tmp_path):
     (tmp_path / "m.csv").write_text("seed,source,target,accuracy\n" + rows)
     told = []
     for name in ("relative_gain", "raw_gain", "pgf"):
-        settings = Settings(bootstrap=100, null_draws=100, measure=name)
+        settings = Settings(measure=name)
         analysis = ts.analyze(read_results(tmp_path / "m.csv", ceiling=1.0), settings)
         results.save(tmp_path / name, to_json(analysis))
         export(tmp_path / name, tmp_path / f"{name}.zip")

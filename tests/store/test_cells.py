@@ -13,8 +13,11 @@ from messages import raises
 
 from transferscope import store as results
 from transferscope.errors import DataError
+from transferscope.readers import read_results
 from transferscope.store.cells import Store, as_table, open_store, read_store, table_name
+from transferscope.store.parquet import all_answers
 from transferscope.study.plan import Run
+from transferscope.tasks import Item
 
 RUN = Run("m", "source", "Counting", 0)
 HASHES = {"base": "b", "training": "t", "gold": {}}
@@ -23,7 +26,7 @@ ANSWER = st.tuples(st.integers(0, 3), st.floats(0, 9), st.lists(st.floats(-9, 0)
 
 def table(run: Run, target: str, answers) -> pl.DataFrame:
     items = [
-        SimpleNamespace(task=target, id=f"{target}-{number}", answer=1, truth=None)
+        Item(f"{target}-{number}", target, (), "?", ("a", "b"), 1, "?", group=f"room {number // 2}")
         for number in range(len(answers))
     ]
     given = [SimpleNamespace(choice=c, margin=m, logprobs=logs) for c, m, logs in answers]
@@ -59,6 +62,22 @@ def test_the_files_of_a_run_are_the_table_of_the_run(tmp_path_factory, answers):
     assert len(files) == len(answers)
     assert pl.concat(map(pl.read_parquet, files)).equals(pl.concat(fresh.values()))
     assert read_store(folder, ["m"]).keys(RUN) == keys
+
+
+def test_tables_with_and_without_groups_may_stand_in_one_run(tmp_path):
+    """A study that was resumed has cells from before there were groups."""
+    base = Run("m", "base")
+    store = open_store(tmp_path, ["m"], {RUN, base}, lambda note: None)
+    three = [(1, 1.0, [])] * 3
+    for run in (base, RUN):
+        fresh = {"T": table(run, "T", three).drop("group"), "U": table(run, "U", three)}
+        store.put_cells(run, {"T": f"{run.kind}-t", "U": f"{run.kind}-u"}, fresh, HASHES)
+    store.save()
+    groups = all_answers(tmp_path)["group"].to_list()
+    assert groups == [None, None, None, "room 0", "room 0", "room 1"] * 2
+    found = read_results(tmp_path)
+    assert found["item_target"].values.tolist() == ["T"] * 3 + ["U"] * 3
+    assert found["item_group"].values.tolist() == [0, 1, 2, 3, 3, 4]
 
 
 def test_runs_stand_in_the_studys_order_with_the_base_first(tmp_path):

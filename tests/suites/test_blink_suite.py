@@ -68,6 +68,14 @@ def test_a_row_becomes_an_item_as_it_stands(folder: Path) -> None:
     )
 
 
+def test_items_on_one_photograph_have_a_group(folder: Path) -> None:
+    rows = [made.blink_row("Jigsaw", n) for n in range(1, 5)]
+    rows[3]["image_2"] = rows[1]["image_1"]  # at any place
+    made.write_blink(folder, "Jigsaw", rows)
+    groups = [item.group for item in Blink(folder).items("Jigsaw", "eval")]
+    assert groups == [None, "images of val_Jigsaw_2", None, "images of val_Jigsaw_2"]
+
+
 @pytest.mark.parametrize("task", SIZES)
 def test_a_whole_configuration_leaves_nothing_to_note(task: str, tmp_path: Path, monkeypatch):
     monkeypatch.setattr("transferscope.suites.blink.image_problem", lambda source: None)

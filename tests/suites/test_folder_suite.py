@@ -80,6 +80,28 @@ def test_what_counts_as_the_same_item_is_what_is_seen_and_asked(folder: Path) ->
     assert train.digest() == other[0].digest() != other[1].digest()
 
 
+def test_evaluation_items_that_share_an_image_have_a_group(folder: Path) -> None:
+    images = folder / "Cat_Counting" / "images"
+    for n in range(3, 7):
+        Image.new("RGB", (20, 10), (n, n, n)).save(images / f"{n}.png")
+    (images / "copy.png").write_bytes((images / "2.png").read_bytes())
+    shown = {
+        "a": ["1.png", "2.png"],
+        "b": ["5.png"],
+        "c": ["3.png", "4.png"],
+        "d": ["copy.png", "3.png"],  # so `a` and `c` belong together
+    }
+    lines = [row(id=name, images=[f"images/{n}" for n in files]) for name, files in shown.items()]
+    own = [row(id=f"own {n}", images=["images/1.png"], group=f"g{n // 2}") for n in range(3)]
+    write(folder, *lines, *own)
+    items = FolderSuite(folder).items("Cat_Counting", "eval")
+    one = "images of a"
+    assert [item.group for item in items] == [one, None, one, one, "g0", "g0", "g1"]
+    assert FolderSuite(folder).items("Cat_Counting", "train")[0].group is None
+    write(folder, row(id="own 0", images=["images/1.png"]))
+    assert FolderSuite(folder).items("Cat_Counting", "eval")[0].digest() == items[4].digest()
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -99,6 +121,7 @@ def test_what_counts_as_the_same_item_is_what_is_seen_and_asked(folder: Path) ->
         {"images": ["images"]},
         {"images": ["eval.jsonl"]},
         {"id": "cat-1"},
+        {"group": ""},
     ],
 )
 def test_a_bad_line_is_named(folder: Path, changes: dict[str, object]) -> None:

@@ -57,6 +57,13 @@ def test_tasks_are_the_question_types_and_the_papers_five_the_default() -> None:
     assert VsiBench().sources == tuple(task.name for task in BLINK)
 
 
+def test_questions_on_one_room_have_its_name_as_their_group(folder: Path) -> None:
+    suite = VsiBench(folder)
+    rooms = [item.group for item in suite.items("object_counting", "eval")]
+    assert rooms == ["arkitscenes/41069025", "scannet/scene0001_00"]
+    assert suite.items("object_rel_distance", "eval")[0].group == rooms[0]
+
+
 def test_a_numerical_row_becomes_an_item_with_the_benchmarks_prompt(folder: Path) -> None:
     first, other = VsiBench(folder).items("object_counting", "eval")
     assert first.prompt == (

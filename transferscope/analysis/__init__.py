@@ -9,6 +9,7 @@ the units of `settings.measure`; with PGF, the part of the remaining gap that wa
 interval `ci` is `(low, high)` at `1 - settings.alpha`.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,10 +19,11 @@ from transferscope.analysis.parts import (
     Estimate,
     Experiment,
     Placebo,
+    Power,
     Trajectory,
 )
 from transferscope.analysis.settings import Settings
-from transferscope.analysis.verdict import Check
+from transferscope.analysis.verdict import Check, Verdict
 from transferscope.matrix.collapse import Behaviour
 from transferscope.matrix.flips import Flips
 from transferscope.tasks import Granularity, Level
@@ -57,15 +59,25 @@ class Cell:
     """Standard deviation over seeds (n - 1); NaN with one seed."""
     ci: Interval
     p_value: Number
-    """Two-sided, from the bootstrap that gives `ci`."""
+    """Two-sided: the level at which the interval of the change just reaches 0."""
     q_value: Number
-    """Benjamini-Hochberg over this model's off-diagonal cells, of the larger of `p_value` and
-    `exact_p`."""
+    """Benjamini-Hochberg over this model's off-diagonal cells."""
     seeds: dict[str, Number]
+    change: Number = math.nan
+    """The change of accuracy, a fraction, mean over seeds; verdicts rest on it and `change_ci`."""
+    change_ci: Interval = (math.nan, math.nan)
+    expected: Number = math.nan
+    """The change to expect on new items and with new seeds (`stats.expectation`)."""
+    helps: Number = math.nan
+    """Probability that it is a gain of more than a point."""
+    harms: Number = math.nan
+    """Probability that it is a loss of more than a point."""
+    confidence: Number | None = None
+    """Change of the probability of the right option, mean over items; None where log-probabilities
+    are unknown. It shows how sharply a model answers, and is never counted as help or harm."""
+    confidence_ci: Interval | None = None
     mcnemar: dict[str, Number] | None = None
     """Exact McNemar p-value of each seed; only where item-level predictions exist."""
-    exact_p: Number | None = None
-    """Exact p-value over items, all seeds together (`sign_flip`); None as `mcnemar`."""
     n: Number | None = None
     """Items that base and run both answered, mean over seeds; None where unknown."""
     base: dict[str, Number] | None = None
@@ -244,6 +256,11 @@ class ModelAnalysis:
     cliques: Cliques
     behaviour: Behaviour | None = None
     """How replies are given; None where the results do not hold the options chosen."""
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    """{source: whether it harms}; empty where accuracies are unknown."""
+    seed_share: dict[str, Number] = field(default_factory=dict)
+    """{target: how much of an interval's squared reach is due to seeds}; NaN where unknown. Above a
+    half, one more seed helps more than more items. It rests on widths alone, never on signs."""
     flips: dict[str, dict[str, Flips]] = field(default_factory=dict)
     """{source: {target: items that changed}}; empty without item-level predictions."""
     controls: dict[str, Placebo] = field(default_factory=dict)
@@ -328,18 +345,6 @@ class Claim:
     """Number of combinations of defensible choices under which it holds ..."""
     tried: int
     """... of this many."""
-
-
-@dataclass(frozen=True)
-class Power:
-    """The smallest effect this study could detect (PGF, at 80 % power)."""
-
-    model: str
-    target: str
-    items: int
-    seeds: int
-    base_accuracy: Number
-    smallest_pgf: Number
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,15 @@ Out:  an `analysis.Analysis`.
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from itertools import combinations, pairwise
+from typing import Any
 
 import numpy as np
+import xarray as xr
+from scipy.special import ndtri
 
 from transferscope.analysis import (
     Analysis,
@@ -38,35 +37,35 @@ from transferscope.analysis import (
 from transferscope.analysis.claims import decide_claims
 from transferscope.analysis.model_analysis import (
     DIMENSION,
-    SIGNS,
     analyze_model,
     over_tasks,
 )
 from transferscope.analysis.model_effects import (
+    SIGNS,
     ModelEffects,
     effects,
     model_effects,
-    no_transfer,
-    null_draws,
     pair,
 )
 from transferscope.analysis.parts import Part
 from transferscope.analysis.placebo import decomposition, placebo_notes
 from transferscope.analysis.settings import Settings
 from transferscope.analysis.trajectory import trajectories
+from transferscope.analysis.verdict import Check
 from transferscope.matrix import task_effects
-from transferscope.matrix.collapse import behavior_notes
+from transferscope.matrix.collapse import Behaviour, behavior_notes
+from transferscope.matrix.measure import known_mean
 from transferscope.matrix.pairing import left_out
-from transferscope.stats import detection, simulate
+from transferscope.stats.effects import POWER
 from transferscope.tasks.number import Interval
 from transferscope.tasks.untrusted import shown
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-
 FEW_ERRORS = 10
 """A target with fewer errors of the base is near its ceiling."""
+LEAST_COPIED, LEAST_TARGETS = 50, 5
+"""Items, or targets, that two runs must have for one to be a copy of the other."""
+NAMED = 5
+"""Runs that a message names."""
 
 
 def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
@@ -84,20 +83,11 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
     """
     settings = replace(settings or Settings(), ceiling=matrix.attrs["ceiling"])
     settings.check()
-    matrix = _without_void(matrix)
+    matrix, copies = _without_copies(_without_void(matrix))
     mu = effects(matrix, settings.measure)
     names = mu["model"].values.tolist()
-    # Threads, as numpy releases the interpreter's lock in the bootstrap. xarray silences these
-    # warnings where all is NaN, but a thread's silence ends with any other's.
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.filterwarnings("ignore", "Mean of empty slice|All-NaN", RuntimeWarning)
-        found = pool.map(lambda name: model_effects(matrix, mu, name, settings), names)
-        by_model = dict(zip(names, found, strict=True))
-    nulls = {name: no_transfer(one, matrix, settings) for name, one in by_model.items()}
-    models = {
-        name: analyze_model(matrix, mu, one, nulls[name], settings)
-        for name, one in by_model.items()
-    }
+    by_model = {name: model_effects(matrix, mu, name, settings) for name in names}
+    models = {name: analyze_model(matrix, mu, one, settings) for name, one in by_model.items()}
     tasks = _tasks(mu)
     mu = mu.where(~left_out(matrix))  # all that follows is averages
     return Analysis(
@@ -107,14 +97,14 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         tasks=tasks,
         models=models,
         personas=_personas(mu, by_model, settings),
-        decomposition={name: _decomposition(mu, by_model[name], nulls[name]) for name in names},
+        decomposition={name: _decomposition(mu, by_model[name]) for name in names},
         scale=_scale(by_model, models, settings),
         claims=decide_claims(mu, by_model),
-        power=_power(matrix, by_model, settings),
+        power=_power(by_model),
         notes=list(_notes(matrix, by_model, models, settings)),
-        checks=list(matrix.attrs.get("checks", ())),
-        trajectories=trajectories(by_model, models, settings.seed),
-        personas_by_chance=_personas_by_chance(by_model, nulls, settings),
+        checks=[*matrix.attrs.get("checks", ()), *copies],
+        trajectories=trajectories(by_model, models),
+        personas_by_chance=_personas_by_chance(by_model, settings),
     )
 
 
@@ -134,17 +124,60 @@ def _without_void(matrix: xr.Dataset) -> xr.Dataset:
     for model, source, target in cells:
         where = {"model": model, "source": source, "target": target or slice(None)}
         void.loc[where] = True
+    return _without(matrix, void)
+
+
+def _without(matrix: xr.Dataset, gone: xr.DataArray) -> xr.Dataset:
+    """The matrix with some cells as if they were not measured."""
     changed = {
-        name: each.where(~void)
+        name: each.where(~gone)
         for name, each in matrix.data_vars.items()
         if {"source", "target"} <= set(each.dims)
     }
     if "item_correct" in matrix:
         items = matrix["item_correct"]
-        changed["item_correct"] = items.where(~void.sel(target=matrix["item_target"]), -1)
+        of_items = gone.sel(target=matrix["item_target"]) if "target" in gone.dims else gone
+        changed["item_correct"] = items.where(~of_items, -1)
     return matrix.assign(
         {name: each.transpose(*matrix[name].dims) for name, each in changed.items()}
     )
+
+
+def _without_copies(matrix: xr.Dataset) -> tuple[xr.Dataset, list[Check]]:
+    """The matrix with each run once: one that answers as another seed of its source is no seed.
+
+    It is one where all answers to at least `LEAST_COPIED` items are the same; where items are not
+    known, all accuracies on at least `LEAST_TARGETS` targets.
+    """
+    name, least = "item_correct", LEAST_COPIED
+    if name not in matrix:
+        name, least = "accuracy", LEAST_TARGETS
+    marks = matrix[name].transpose("model", "source", "seed", ...).values
+    known = (marks >= 0) if name == "item_correct" else np.isfinite(marks)
+    copied = np.zeros(marks.shape[:3], bool)
+    for late, early in combinations(range(marks.shape[2])[::-1], 2):
+        same = marks[:, :, late] == marks[:, :, early]
+        same |= ~known[:, :, late] & ~known[:, :, early]
+        copied[:, :, late] |= same.all(-1) & (known[:, :, late].sum(-1) >= least)
+    if not copied.any():
+        return matrix, []
+    dims = ("model", "source", "seed")
+    gone = xr.DataArray(copied, {d: matrix[d] for d in dims}, dims)
+    found = []
+    for m, model in enumerate(matrix["model"].values.tolist()):
+        runs = [
+            f"{shown(source)} ({', '.join(matrix['seed'].values[copied[m, i]].tolist())})"
+            for i, source in enumerate(matrix["source"].values.tolist())
+            if copied[m, i].any()
+        ]
+        if runs:
+            more = f" and {len(runs) - NAMED} more" if len(runs) > NAMED else ""
+            message = (
+                f"{shown(model)}: seeds that answer every item as an earlier seed of the same "
+                f"source are copies and count once: {', '.join(runs[:NAMED])}{more}"
+            )
+            found.append(Check("caution", message, model=model))
+    return _without(matrix, gone), found
 
 
 def _tasks(mu: xr.DataArray) -> list[TaskRecord]:
@@ -158,20 +191,16 @@ def _tasks(mu: xr.DataArray) -> list[TaskRecord]:
     return [TaskRecord(name=name, **entry) for name, entry in records.items()]
 
 
-def _decomposition(mu: xr.DataArray, one: ModelEffects, null: np.ndarray | None) -> Decomposition:
+def _decomposition(mu: xr.DataArray, one: ModelEffects) -> Decomposition:
     part = mu.sel(model=[one.model], seed=one.seeds)
     shares = {str(name): part.item() for name, part in task_effects.decompose(part).items()}
-    mean = graph.seed_mean(one.data.averaged)
+    mean = graph.seed_mean(one.runs.averaged)
     shares = task_effects.VarianceShares(**shares)
-    found = decomposition(one, mean, one.drawn_cells(), shares)
-    if null is None:
+    found = decomposition(one, mean, one.drawn, shares)
+    if one.null is None:
         return found
-    # Where the shares lie without transfer; unknown where most draws have a perfect base.
-    known = np.isfinite(mean) & ~one.data.itself
-    drawn = graph.seed_mean(np.moveaxis(null, 1, 0))
-    drawn = drawn[np.isfinite(drawn[:, known]).all(axis=1)]
-    if 2 * len(drawn) < len(null):
-        return found
+    known = np.isfinite(mean) & ~one.itself
+    drawn = graph.seed_mean(np.moveaxis(one.null, 1, 0))
     parts = task_effects.variance_shares(np.nan_to_num(drawn), known)
     level = [one.alpha / 2, 1 - one.alpha / 2]
     names: tuple[Part, ...] = ("target", "source", "both")
@@ -190,9 +219,7 @@ def _scale(
         steps: dict[Sign, list[Interval]] = {sign: [] for sign in SIGNS}
         for sign in SIGNS:
             drawn = [
-                over_tasks(
-                    one.drawn(quantity, sign, include_self=settings.include_self, view="means")
-                )
+                over_tasks(one.of_tasks(quantity, sign, include_self=settings.include_self))
                 for one in by_model.values()
             ]
             for one, (a, b), (x, y) in zip(
@@ -208,7 +235,7 @@ def _scale(
 
 def _personas(mu: xr.DataArray, by_model: dict[str, ModelEffects], settings: Settings) -> Personas:
     found = persona.personas(mu, include_self=settings.include_self)
-    if not all(one.draws for one in by_model.values()):
+    if not all(one.has_intervals for one in by_model.values()):
         return found
     return Personas(
         **{
@@ -224,50 +251,41 @@ def _with_support(
     """The persona with intervals, and the share of draws in which it plays its role everywhere."""
     everywhere, models = np.asarray(True), {}
     for name, one in by_model.items():
-        tasks = one.sources if trait.quantity == "transferability" else list(one.data.targets)
-        assert one.draws is not None  # the caller made sure that every model has some
-        drawn = one.draws.ahead[trait.quantity, trait.sign, settings.include_self]
-        ahead = drawn[tasks.index(member.task)]
+        tasks = one.sources if trait.quantity == "transferability" else list(one.targets)
+        drawn = one.of_tasks(trait.quantity, trait.sign, include_self=settings.include_self)
+        assert drawn is not None  # the caller made sure that every model has some
         known = member.models[name]
+        ahead = (drawn - known_mean(drawn))[tasks.index(member.task)]
         models[name] = replace(known, ci=one.ends(ahead, known.value - known.average))
         everywhere = everywhere & (trait.direction * ahead > 0)
     return Persona(member.task, models, float(everywhere.mean()))
 
 
-def _personas_by_chance(
-    by_model: dict[str, ModelEffects], nulls: dict[str, np.ndarray | None], settings: Settings
-) -> dict[str, float]:
+def _personas_by_chance(by_model: dict[str, ModelEffects], settings: Settings) -> dict[str, float]:
     drawn = [
-        null if settings.include_self else np.where(by_model[name].data.itself, np.nan, null)
-        for name, null in nulls.items()
-        if null is not None
+        one.null if settings.include_self else np.where(one.itself, np.nan, one.null)
+        for one in by_model.values()
+        if one.null is not None
     ]
     if len(drawn) < len(by_model):
         return {}
     return {role: persona.by_chance(drawn, trait) for role, trait in persona.TRAITS.items()}
 
 
-def _power(
-    matrix: xr.Dataset, by_model: dict[str, ModelEffects], settings: Settings
-) -> list[Power]:
+def _power(by_model: dict[str, ModelEffects]) -> list[Power]:
+    """What each target's intervals, as wide as they are, can distinguish from 0."""
     rows = []
     for name, one in by_model.items():
-        base = matrix["base_accuracy"].sel(model=name).mean("seed")
-        for table, target in zip(one.data.counted, one.data.targets, strict=True):
-            accuracy = float(base.sel(target=target))
-            if table is None or not 0 <= accuracy < 1:
+        for j, (target, table) in enumerate(zip(one.targets, one.runs.counted, strict=True)):
+            effect = table.effect
+            far = effect.reach(one.alpha) + ndtri(POWER) * np.sqrt(effect.variance)
+            known = np.isfinite(far) & ~one.itself[:, j] & np.isfinite(one.runs.items[..., j]).any()
+            if not (one.has_intervals and one.in_accuracy and known.any()):
                 continue
-            smallest = detection.power(
-                table.equivalent_items,
-                len(one.seeds),
-                accuracy,
-                alpha=settings.alpha,
-                item_correlation=settings.item_correlation,
-                seed_correlation=max(settings.item_correlation, simulate.SEED_CORRELATION),
-                exact=one.items == "predictions",
-                sources=len(one.sources),
-            )
-            rows.append(Power(name, target, table.shared_items, len(one.seeds), accuracy, smallest))
+            smallest, base = float(np.median(far[known])), float(np.median(table.base[known]))
+            gap = float(np.median(one.denominator(table, j)[0][known]))
+            items = one.items_of(j)
+            rows.append(Power(name, target, items, len(one.seeds), base, smallest, smallest / gap))
     return rows
 
 
@@ -279,7 +297,7 @@ def _notes(
 ) -> Iterator[str]:
     yield from matrix.attrs["notes"]
     for name, model in models.items():
-        yield from behavior_notes(name, model.behaviour)
+        yield from behavior_notes(name, _without_harms(model))
         yield from placebo_notes(name, model.controls, model.adjusted)
     if settings.preset == "paper":
         yield "Preset 'paper': the paper's tests alone, without intervals or null models."
@@ -289,19 +307,33 @@ def _notes(
         if behaviour is None or not behaviour.knows_letters:
             yield from _constant_answers(one)
         yield from _near_ceiling(name, models[name], settings)
-        yield from _too_few_draws(one, settings)
     if counted := [name for name, one in by_model.items() if one.items == "counts"]:
         yield (
             f"{', '.join(counted)}: only counts of correct answers are known, not which items. "
-            "Intervals use a made-up item table with exactly these counts, in which answers of two "
-            f"adapters correlate {settings.item_correlation:g} (an assumption)."
+            f"Intervals assume that answers of two adapters to an item correlate "
+            f"{settings.item_correlation:g}."
         )
     for name, one in by_model.items():
-        for note in _limits(one, models[name], settings):
+        for note in _limits(one, models[name]):
             yield f"{name}: {note}"
 
 
-def _limits(one: ModelEffects, model: ModelAnalysis, settings: Settings) -> Iterator[str]:
+def _without_harms(model: ModelAnalysis) -> Behaviour | None:
+    """How replies are given, without the collapses that a verdict names already."""
+    if model.behaviour is None:
+        return None
+    named = {source: verdict.collapsed for source, verdict in model.verdicts.items()}
+    sources = {
+        source: {
+            target: replace(answers, collapsed={}) if target in named.get(source, ()) else answers
+            for target, answers in row.items()
+        }
+        for source, row in model.behaviour.sources.items()
+    }
+    return replace(model.behaviour, sources=sources)
+
+
+def _limits(one: ModelEffects, model: ModelAnalysis) -> Iterator[str]:
     """What the results of one model do not cover."""
     if one.basis == "seeds":
         yield (
@@ -314,8 +346,6 @@ def _limits(one: ModelEffects, model: ModelAnalysis, settings: Settings) -> Iter
             f"one seed. {kept}, and tests over seeds are left out; results hold for these adapters,"
             " not for the recipe."
         )
-    if (draws := null_draws(one, settings)) < settings.null_draws:
-        yield f"null models have {draws} draws, as the matrix is large."
     if not model.cliques.complete:
         yield (
             f"more than {graph.MOST_CLIQUES} maximal cliques; the list is incomplete and the "
@@ -323,11 +353,9 @@ def _limits(one: ModelEffects, model: ModelAnalysis, settings: Settings) -> Iter
         )
     if one.basis != "none" and model.noise_floor is None:
         why = "hardly an effect of one task on another would be defined by chance"
-        if one.data.ceiling is None:
-            why = "the ceiling is measured as the effects are"
-        elif any(table is None for table in one.data.items):
+        if any(not table.influence.shape[1] for table in one.runs.counted):
             why = "items are not known for every target"
-        elif not np.isfinite(one.data.averaged).any():
+        elif not np.isfinite(one.runs.averaged).any():
             why = "no effect has a part in averages"
         yield f"{why}, so neither a noise floor nor a null model without transfer is known."
 
@@ -347,24 +375,10 @@ def _near_ceiling(name: str, model: ModelAnalysis, settings: Settings) -> Iterat
         )
 
 
-def _too_few_draws(one: ModelEffects, settings: Settings) -> Iterator[str]:
-    """Where the smallest possible p-value cannot stay significant after correction."""
-    measured = np.isfinite(one.data.effects).any(axis=0)
-    tests = int((measured & ~one.single & ~one.data.itself).sum())
-    least = 2 / (settings.bootstrap + 1)
-    if one.draws is not None and least * tests > settings.alpha:
-        yield (
-            f"{one.model}: {settings.bootstrap:,} draws give no p-value below {least:.2g}, so of "
-            f"{tests:,} tests fewer than {math.ceil(least * tests / settings.alpha)} cannot be "
-            f"significant after correction, however large; use --bootstrap "
-            f"{math.ceil(2 * tests / settings.alpha):,}."
-        )
-
-
 def _constant_answers(one: ModelEffects) -> Iterator[str]:
     """Targets on which most adapters score exactly the same, as one constant answer would."""
-    for j, target in enumerate(one.data.targets):
-        column = one.data.effects[:, ~one.data.itself[:, j], j]
+    for j, target in enumerate(one.targets):
+        column = one.runs.effects[:, ~one.itself[:, j], j]
         changed = np.round(column[np.isfinite(column) & (column != 0)], 9)
         values, counts = np.unique(changed, return_counts=True)
         if len(values) and counts.max() > column.size / 2 and column.size >= 8:

@@ -1,4 +1,4 @@
-"""The cells of one model: each effect with its interval, tests and items.
+"""The cells of one model: each effect with its interval, test, items and what to expect of it.
 
 In:   the model's `ModelEffects` and its part of the matrix.
 Out:  `analysis.Cell` records.
@@ -13,41 +13,39 @@ import xarray as xr
 
 from transferscope.analysis import Cell
 from transferscope.analysis.graph import seed_mean
-from transferscope.analysis.model_effects import ModelEffects, pair
+from transferscope.analysis.model_effects import ModelEffects, pair, stacked
 from transferscope.matrix.measure import MEASURES
 from transferscope.matrix.pairing import cell_items
 from transferscope.predictions import MOST_UNREADABLE
-from transferscope.stats import benjamini_hochberg, sign_p_values
-from transferscope.stats.significance import Changes, changes
+from transferscope.stats import benjamini_hochberg, mcnemar, paired_effects
+from transferscope.stats.expectation import Expected, expectation
+
+_ORDER = ("seed", "source", "target")
 
 
-def cells(one: ModelEffects, matrix: xr.Dataset) -> tuple[dict[str, dict[str, Cell]], np.ndarray]:
-    """Every cell, and the q-values of the off-diagonal ones.
+def cells(one: ModelEffects, matrix: xr.Dataset) -> dict[str, dict[str, Cell]]:
+    """Every cell.
 
     Args:
         matrix: the model's, of the seeds of `one`.
     """
-    values, data = one.data.effects, one.data
-    mean = seed_mean(values)
-    drawn = None if one.draws is None else one.draws.alone
-    at_most_one = data.ceiling is not None and np.all(data.ceiling == 1)
-    at_most_one &= MEASURES[data.measure].bounded
-    ci = one.interval(drawn, mean, high=1.0 if at_most_one else np.inf)
-    changed = None
-    if one.items == "predictions":  # which give every target a table
-        changed = [changes(table) for table in data.items if table is not None]
-    p_values = np.full(mean.shape, np.nan) if drawn is None else sign_p_values(drawn, mean)
-    ci[one.single], p_values[one.single] = np.nan, np.nan
-    down, up = _unreadable(one, matrix)
-    bounded = (down > 0) | (up > 0)
-    ci += np.stack([-down, up], axis=-1)
-    p_values[bounded] = np.nan  # bounds have no test
-    q_values = _corrected(p_values, changed, data.itself)
-    count = np.isfinite(values).sum(axis=0)
-    squares = np.where(np.isfinite(values), (values - mean) ** 2, 0).sum(axis=0)
-    std = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
-    items = _items(one, matrix)
-    found = {
+    values = one.runs.effects
+    mean, change = seed_mean(values), stacked(one.runs.by_target).change
+    ci, change_ci, p_values = _tests(one)
+    expected = Expected(*np.full((3, *mean.shape), np.nan))
+    if one.has_intervals and one.in_accuracy:
+        expected = expectation(one.runs.counted, one.itself)
+    (down, up), (lost, won) = (_unreadable(one, matrix, m) for m in (None, "raw_gain"))
+    bounded = (lost > 0) | (won > 0)
+    ci, change_ci = ci + np.stack([-down, up], -1), change_ci + np.stack([-lost, won], -1)
+    p_values[bounded] = np.nan  # bounds have no test, and nothing to expect
+    expected = Expected(*(np.where(bounded, np.nan, part) for part in expected))
+    q_values = np.full(p_values.shape, np.nan)
+    q_values[~one.itself] = benjamini_hochberg(p_values[~one.itself])
+    changed, items = _mcnemar(one, matrix), _items(one, matrix)
+    sure = _confidence(one, matrix)
+    std = np.sqrt(_variance(values))
+    return {
         source: {
             target: Cell(
                 mean=float(mean[i, j]),
@@ -56,39 +54,129 @@ def cells(one: ModelEffects, matrix: xr.Dataset) -> tuple[dict[str, dict[str, Ce
                 p_value=float(p_values[i, j]),
                 q_value=float(q_values[i, j]),
                 seeds=one.by_seed(values[:, i, j]),
-                mcnemar=None if changed is None else one.by_seed(changed[j].by_seed[:, i]),
-                exact_p=None if changed is None or bounded[i, j] else float(changed[j].together[i]),
+                change=float(change[i, j]) if one.in_accuracy else np.nan,
+                change_ci=pair(change_ci[i, j]) if one.in_accuracy else (np.nan, np.nan),
+                expected=float(expected.mean[i, j]),
+                helps=float(expected.helps[i, j]),
+                harms=float(expected.harms[i, j]),
+                mcnemar=None if changed is None else one.by_seed(changed[:, i, j]),
+                **({} if sure is None else sure[j][i]),
                 **items[i][j],
             )
-            for j, target in enumerate(data.targets)
+            for j, target in enumerate(one.targets)
         }
         for i, source in enumerate(one.sources)
     }
-    return found, q_values
 
 
-def _unreadable(one: ModelEffects, matrix: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _tests(one: ModelEffects) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Interval in the measure and of the change, (source, target, 2), and p-values."""
+    mean, effect = seed_mean(one.runs.effects), stacked(one.runs.by_target)
+    nothing = np.full((*mean.shape, 2), np.nan)
+    if not one.has_intervals:
+        return nothing, nothing, np.full(mean.shape, np.nan)
+    ci = nothing.copy()
+    for j, target in enumerate(one.runs.by_target):
+        denominator, slope = one.denominator(target, j)
+        ends = target.ratio(denominator, slope, one.alpha)
+        # Of several bases, the mean of the ratios is not the ratio of the means.
+        apart = mean[:, j] - target.change / denominator
+        lowest, highest = _bounds(one, j, denominator)
+        for end, values in enumerate(ends):
+            ci[:, j, end] = np.clip(values + apart, lowest, highest)
+    change_ci = np.stack(effect.interval(one.alpha), axis=-1)
+    if not one.in_accuracy:
+        ci = effect.change[..., None] + effect.reach(one.alpha)[..., None] * [-1.0, 1.0]
+    return ci, change_ci, np.array(effect.p)
+
+
+def _bounds(one: ModelEffects, j: int, denominator: np.ndarray) -> tuple[Any, Any]:
+    """The least and the largest effect there can be: a loss of all accuracy, a gain of the gap."""
+    base = one.runs.by_target[j].base
+    return -base / denominator, (1 - base) / denominator
+
+
+def _variance(values: np.ndarray) -> np.ndarray:
+    """Over seeds; NaN with one."""
+    known = np.isfinite(values)
+    number = known.sum(axis=0)
+    squares = np.where(known, (values - seed_mean(values)) ** 2, 0).sum(axis=0)
+    return squares / np.where(number > 1, number - 1, np.nan)
+
+
+def _mcnemar(one: ModelEffects, matrix: xr.Dataset) -> np.ndarray | None:
+    """McNemar's p-value of each seed, (seed, source, target); None where items are not known.
+
+    NaN where answers are not right or wrong.
+    """
+    if one.items != "predictions":
+        return None
+    base = matrix["base_item_correct"].transpose("seed", "item").values[:, None]
+    tuned = matrix["item_correct"].transpose("seed", "source", "item").values
+    both = (base >= 0) & (tuned >= 0)
+    whole = ~((base % 1 != 0) | (tuned % 1 != 0))
+    found = np.full((*tuned.shape[:2], len(one.targets)), np.nan)
+    for j, target in enumerate(one.targets):
+        here = matrix["item_target"].values == target
+        right, there = [(marks[..., here] == 1) & both[..., here] for marks in (base, tuned)]
+        known = both[..., here].any(-1) & whole[..., here].all(-1)
+        found[..., j] = np.where(known, mcnemar(right, there), np.nan)
+    return found
+
+
+def _confidence(one: ModelEffects, matrix: xr.Dataset) -> list[list[dict[str, Any]]] | None:
+    """`confidence` and its interval, [target][source]; None where no log-probability is known."""
+    if "item_confidence" not in matrix or "base_item_confidence" not in matrix:
+        return None
+    tuned = matrix["item_confidence"].transpose("seed", "source", "item").values.astype(float)
+    base = matrix["base_item_confidence"].transpose("seed", "item").values.astype(float)
+    groups, found = matrix["item_group"].values, []
+    for j, target in enumerate(one.targets):
+        here = matrix["item_target"].values == target
+        measured = np.isfinite(one.runs.changes[..., j])[..., None]
+        effect = paired_effects(
+            base[:, here], np.where(measured, tuned[..., here], np.nan), groups=groups[here]
+        ).effect
+        low, high = effect.interval(one.alpha)
+        known = np.isfinite(effect.change)
+        found.append(
+            [
+                {"confidence": float(change), "confidence_ci": (float(a), float(b))} if here else {}
+                for change, a, b, here in zip(effect.change, low, high, known, strict=True)
+            ]
+        )
+    return found
+
+
+def _unreadable(
+    one: ModelEffects, matrix: xr.Dataset, name: str | None
+) -> tuple[np.ndarray, np.ndarray]:
     """How far unreadable replies can move each effect, down and up: (source, target), 0 or more.
 
     Each of them may be right, of the base as of the run. 0 where at most `MOST_UNREADABLE` of the
     replies of base and run are.
+
+    Args:
+        name: of the measure; None for that of the settings.
     """
-    size = one.data.effects.shape[1:]
+    size = one.runs.effects.shape[1:]
     if "unreadable_count" not in matrix:
         return np.zeros(size), np.zeros(size)
-    order = ("seed", "source", "target")
     of_run = (matrix["unreadable_count"] / matrix["run_total"]).fillna(0)
     of_base = (matrix["base_unreadable_count"] / matrix["base_total"]).fillna(0)
     of_base = of_base.broadcast_like(of_run)
-    high = ((of_run > MOST_UNREADABLE) | (of_base > MOST_UNREADABLE)).transpose(*order).values
+    high = ((of_run > MOST_UNREADABLE) | (of_base > MOST_UNREADABLE)).transpose(*_ORDER).values
+    if not high.any():
+        return np.zeros(size), np.zeros(size)
     base, tuned = matrix["paired_base_accuracy"], matrix["accuracy"]
-    ceiling = matrix["ceiling"]
+    ceiling, measure = matrix["ceiling"], MEASURES[name or one.settings.measure]
     least = ceiling - 1 / matrix["total"]  # with one error left PGF is at its lowest
+    if measure.slope == 0:
+        least = ceiling
     better = xr.where(base + of_base < ceiling, base + of_base, np.fmax(least, base))
 
     def effect(before: xr.DataArray, after: xr.DataArray) -> np.ndarray:
-        change = MEASURES[one.data.measure].formula(before, after.clip(max=1), ceiling)
-        return change.transpose(*order).values
+        return measure.effect(before, after.clip(max=1), ceiling).transpose(*_ORDER).values
 
     here = effect(base, tuned)
     ends = effect(better, tuned), effect(base, tuned + of_run)
@@ -102,8 +190,7 @@ def _items(one: ModelEffects, matrix: xr.Dataset) -> list[list[dict[str, Any]]]:
     items = cell_items(matrix).transpose(*order).values
     base = matrix["paired_base_accuracy"].transpose(*order).values
     whole = matrix["base_accuracy"].transpose("target", "seed").values
-    few = one.data.left_out
-    out = np.zeros(items.shape, bool) if few is None else few.transpose(1, 2, 0)
+    few = one.runs.left_out.transpose(1, 2, 0)
 
     def record(i: int, j: int) -> dict[str, Any]:
         known = np.isfinite(items[i, j])
@@ -111,24 +198,7 @@ def _items(one: ModelEffects, matrix: xr.Dataset) -> list[list[dict[str, Any]]]:
         return {
             "n": float(items[i, j][known].mean()) if known.any() else None,
             "base": one.by_seed(base[i, j]) if other else None,
-            "left_out": [seed for seed, off in zip(one.seeds, out[i, j], strict=True) if off],
+            "left_out": [seed for seed, off in zip(one.seeds, few[i, j], strict=True) if off],
         }
 
     return [[record(i, j) for j in range(items.shape[1])] for i in range(len(items))]
-
-
-def _corrected(
-    p_values: np.ndarray, changed: list[Changes] | None, itself: np.ndarray
-) -> np.ndarray:
-    """q-values of the off-diagonal cells.
-
-    Of the larger of two p-values where both are known: with few changed items the draws alone are
-    too certain (`stats.significance`), and one such p-value makes discoveries of others.
-    """
-    larger = p_values
-    if changed is not None:
-        by_items = np.stack([one.together for one in changed], axis=-1)
-        larger = np.where(np.isnan(by_items), p_values, np.maximum(p_values, by_items))
-    q_values = np.full(p_values.shape, np.nan)
-    q_values[~itself] = benjamini_hochberg(larger[~itself])
-    return q_values

@@ -87,7 +87,7 @@ class _Study:
     def drawn(self, finding: Finding) -> Panel | None:
         """The finding's values in every bootstrap draw."""
         draws = [
-            one.drawn(finding.quantity, finding.sign, include_self=finding.include_self)
+            one.of_tasks(finding.quantity, finding.sign, include_self=finding.include_self)
             for one in self.effects.values()
         ]
         known = [values for values in draws if values is not None]

@@ -7,12 +7,12 @@ Out:  frozen records. All accuracies are fractions in [0, 1]: 0.05 is 5 points.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from transferscope.analysis.json_file import plain
 from transferscope.analysis.verdict import Check
-from transferscope.stats.paired import UNKNOWN, Effect
+from transferscope.stats.effects import UNKNOWN, Effect
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,11 +49,11 @@ class ComparedCell:
     q: float = math.nan
     """p-value after Benjamini-Hochberg over all cells of the comparison, gains and losses apart."""
     sign: int = 0
-    """1 better and -1 worse beyond noise, else 0."""
+    """1 better and -1 worse beyond noise, else 0; collapsed answers are never better."""
     bounds: tuple[float, float] = (math.nan, math.nan)
     """The change if all unreadable replies were wrong, or right; set if state is unreadable."""
-    by_seed: tuple[float, ...] = field(default=(), repr=False)
-    """The change with each seed."""
+    collapsed: str = ""
+    """`always A` if most seeds give one answer, as the base does not: a harm at any score."""
 
     @property
     def change(self) -> float:
@@ -83,8 +83,9 @@ class ComparedRun:
         return [cell for cell in self.cells.values() if cell.state == "tested"]
 
     def moved(self, sign: int) -> list[ComparedCell]:
-        """Cells beyond noise in one direction, the largest change first."""
-        found = [cell for cell in self.cells.values() if cell.sign == sign]
+        """Cells beyond noise in one direction, the largest change first; -1: collapsed ones too."""
+        fallen = sign < 0
+        found = [c for c in self.cells.values() if c.sign == sign or (fallen and c.collapsed)]
         return sorted(found, key=lambda cell: -abs(cell.change))
 
     def cell(self, target: str) -> ComparedCell | None:
@@ -156,14 +157,15 @@ class Comparison:
                 "base": cell.base,
                 "accuracy": cell.tuned,
                 "change": cell.change,
-                "low": cell.effect.interval[0],
-                "high": cell.effect.interval[1],
+                "low": cell.effect.interval()[0],
+                "high": cell.effect.interval()[1],
                 "largest_loss": cell.loss,
                 "fixed": cell.fixed,
                 "broken": cell.broken,
                 "p": cell.effect.p,
                 "q": cell.q,
                 "beyond_noise": cell.sign,
+                "collapsed": cell.collapsed,
                 "kind": cell.kind,
                 "state": cell.state,
             }

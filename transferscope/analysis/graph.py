@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 NO_EFFECT = 1e-12
 """Seed means closer to 0 are 0: opposite effects of two seeds leave rounding errors behind."""
 SMALLEST_CLIQUE = 3
-MOST_CLIQUES = 2_000
-"""Maximal cliques listed for one model and sign; dense graphs of many tasks have far more."""
+MOST_CLIQUES = 100
+"""Maximal cliques listed for one model and sign, the largest of 20 times as many that are
+found; dense graphs of many tasks have far more."""
 
 
 def seed_mean(effects: Float[np.ndarray, "seed *cell"]) -> Float[np.ndarray, "*cell"]:
@@ -103,8 +104,7 @@ def cliques(mu: xr.DataArray, *, sign: Sign = "positive") -> dict[str, list[Cliq
     """Maximal sets of at least three tasks in which every ordered pair has the given sign.
 
     Signs are those of the seed mean; a pair that was not measured breaks a clique, and only tasks
-    that are both source and target can be in one. Where there are more than `MOST_CLIQUES`, the
-    list stops there.
+    that are both source and target can be in one. At most `MOST_CLIQUES` are listed.
 
     Args:
         mu: effects, dimensions (model, seed, source, target).
@@ -113,7 +113,7 @@ def cliques(mu: xr.DataArray, *, sign: Sign = "positive") -> dict[str, list[Cliq
         {model: cliques}, largest first, then by mean effect. `p_value` is the paper's one-sided
         Wilcoxon signed-rank test over all (ordered pair x seed) values, which treats them as
         independent although they share baselines and were selected for their sign: see
-        `clique_null`. `ci` is NaN; `analyze` fills it from the bootstrap.
+        `clique_null`. `ci` is NaN; `analyze` fills it.
 
     Source:
         Definition 3 and section 5.1.
@@ -134,7 +134,8 @@ def _model_cliques(effects: np.ndarray, tasks: list[str], sign: Sign) -> list[Cl
     mean = seed_mean(effects)
     found = nx.find_cliques(nx.from_numpy_array(_mutual(direction * mean)))
     large = (sorted(clique) for clique in found if len(clique) >= SMALLEST_CLIQUE)
-    members = list(islice(large, MOST_CLIQUES))
+    seen = islice(large, 20 * MOST_CLIQUES)
+    members = sorted(seen, key=lambda clique: (-len(clique), clique))[:MOST_CLIQUES]
     pairs = [
         tuple(np.array([(i, j) for i in clique for j in clique if i != j]).T) for clique in members
     ]
@@ -176,7 +177,7 @@ def largest_cliques(
     )
 
 
-def _largest(neighbors: list[int], limit: int = 20_000) -> int:
+def _largest(neighbors: list[int], limit: int = 5_000) -> int:
     """Branch and bound over bit sets: bit j of `neighbors[i]` is set where j is a neighbor of i.
 
     For thousands of null draws: thirty times faster than listing all maximal cliques with networkx

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,22 +34,22 @@ from transferscope.analysis import (
 )
 from transferscope.analysis.cell_effects import cells
 from transferscope.analysis.graph import seed_mean
-from transferscope.analysis.model_effects import ModelEffects, null_draws, pair
+from transferscope.analysis.model_effects import SIGNS, ModelEffects, pair
 from transferscope.analysis.placebo import control_effects
 from transferscope.analysis.settings import Settings
+from transferscope.analysis.verdicts import seed_share, verdicts
 from transferscope.matrix import task_effects
 from transferscope.matrix.collapse import behavior
 from transferscope.matrix.flips import flips
 from transferscope.matrix.measure import known_mean
 from transferscope.matrix.pairing import most_items
 from transferscope.matrix.task_effects import Axis
-from transferscope.stats import nulls
+from transferscope.stats.draws import NULL_DRAWS, affordable, column_shift
 from transferscope.tasks import GRANULARITIES, LEVELS
 
 if TYPE_CHECKING:
     import xarray as xr
 
-SIGNS: tuple[Sign, ...] = get_args(Sign)
 BOUNDS: dict[Sign, tuple[float, float]] = {"positive": (0.0, np.inf), "negative": (-np.inf, 0.0)}
 ORDER: dict[Axis, tuple[str, ...]] = {"level": LEVELS, "granularity": GRANULARITIES}
 DIMENSION: dict[Quantity, str] = {"transferability": "source", "malleability": "target"}
@@ -59,7 +59,6 @@ def analyze_model(
     matrix: xr.Dataset,
     mu: xr.DataArray,
     one: ModelEffects,
-    null: np.ndarray | None,
     settings: Settings,
 ) -> ModelAnalysis:
     """One model's part of the analysis.
@@ -68,23 +67,24 @@ def analyze_model(
 
     Args:
         matrix: of all models, as `mu`.
-        null: its effects without transfer, (draw, seed, source, target); None where unknown.
     """
     base = matrix.sel(model=one.model, seed=one.seeds)
     part = mu.sel(model=[one.model], seed=one.seeds)
     gaps = _gaps(base, part[0])
-    part = part.copy(data=one.data.averaged[None])
-    found, q_values = cells(one, base)
-    mean = seed_mean(one.data.averaged)
+    part = part.copy(data=one.runs.averaged[None])
+    found, answers = cells(one, base), behavior(matrix.sel(model=one.model))
+    mean = seed_mean(one.runs.averaged)
     edges = [
-        Edge(one.sources[i], one.data.targets[j], float(mean[i, j]), float(q_values[i, j]))
-        for i, j in graph.strongest_edges(mean, one.data.itself, settings.graph_keep)
+        Edge(s, t, float(mean[i, j]), found[s][t].q_value)
+        for i, j in graph.strongest_edges(mean, one.itself, settings.graph_keep)
+        for s, t in [(one.sources[i], one.targets[j])]
     ]
-    controls = control_effects(matrix, one, settings)
+    controls = control_effects(one)
     trends = {by: _categories(part, one, by, settings.include_self) for by in ORDER}
     means = task_effects.averages(part, include_self=settings.include_self).isel(model=0)
-    targets = one.data.targets
+    targets = one.targets
     accuracy = base["base_accuracy"].transpose("target", "seed")
+    most = most_items(matrix).sel(model=one.model).transpose("target")
     errors = base["base_errors"].transpose("target", "seed").values
     return ModelAnalysis(
         seeds=one.seeds,
@@ -100,20 +100,19 @@ def analyze_model(
         transferability=_task_effects(part, one, "transferability", settings.include_self),
         malleability=_task_effects(part, one, "malleability", settings.include_self),
         average=_profile(one, means.mean("seed"), settings.include_self),
-        noise_floor=None if null is None else _noise_floor(one, null, settings),
+        noise_floor=_noise_floor(one, settings),
         categories={by: records for by, (records, _) in trends.items()},
         category_axes={by: axis for by, (_, axis) in trends.items()},
         graph=Graph(edges),
-        cliques=_cliques(part, one, null, settings),
-        behaviour=behavior(matrix.sel(model=one.model)),
+        cliques=_cliques(part, one, settings),
+        behaviour=answers,
+        verdicts=verdicts(one, found, answers),
+        seed_share=seed_share(one) if one.has_intervals else {},
         flips=flips(matrix.sel(model=one.model)),
         controls=controls.controls,
         adjusted=controls.adjusted,
         base_seeds={t: one.by_seed(row) for t, row in zip(targets, accuracy.values, strict=True)},
-        most_items={
-            target: _whole(most_items(matrix).sel(model=one.model, target=target).item())
-            for target in targets
-        },
+        most_items=dict(zip(targets, map(_whole, most.values.tolist()), strict=True)),
     )
 
 
@@ -140,10 +139,8 @@ def _task_effects(
 ) -> dict[str, TaskEffect]:
     effect = getattr(task_effects, quantity)(part, include_self=include_self).isel(model=0)
     effect = effect.transpose("seed", DIMENSION[quantity])
-    mean = effect.mean("seed")
-    draws = {
-        sign: one.drawn(quantity, sign, include_self=include_self, view="alone") for sign in SIGNS
-    }
+    mean = {name: values.mean("seed").values for name, values in effect.items()}
+    draws = {sign: one.of_tasks(quantity, sign, include_self=include_self) for sign in SIGNS}
 
     def estimate(k: int, sign: Sign) -> Estimate:
         drawn = draws[sign]
@@ -188,9 +185,7 @@ def _profile(
     signed = {}
     for quantity in DIMENSION:
         chosen = members[quantity] if members else slice(None)
-        tasks = [
-            one.drawn(quantity, sign, include_self=include_self, view="means") for sign in SIGNS
-        ]
+        tasks = [one.of_tasks(quantity, sign, include_self=include_self) for sign in SIGNS]
         signed[quantity] = _signed(
             one,
             [means[f"{quantity}_{sign}"].item() for sign in SIGNS],
@@ -199,16 +194,14 @@ def _profile(
     return TaskProfile(**signed)
 
 
-def _noise_floor(one: ModelEffects, null: np.ndarray, settings: Settings) -> NoiseFloor | None:
-    chosen = null if settings.include_self else np.where(one.data.itself, np.nan, null)
+def _noise_floor(one: ModelEffects, settings: Settings) -> NoiseFloor | None:
+    if (null := one.null) is None:
+        return None
+    chosen = null if settings.include_self else np.where(one.itself, np.nan, null)
     signed = {}
     for name, axis in (("transferability", -1), ("malleability", -2)):
         parts = task_effects.signed_parts(chosen, axis=axis)
         drawn = {s: known_mean(getattr(parts, s).reshape(len(null), -1).T) for s in SIGNS}
-        # A draw in which every base is perfect is undefined.
-        drawn = {sign: values[np.isfinite(values)] for sign, values in drawn.items()}
-        if 2 * len(drawn["positive"]) < len(null):
-            return None
         means = {sign: float(values.mean()) for sign, values in drawn.items()}
         level = [settings.alpha / 2, 1 - settings.alpha / 2]
         ends = {sign: pair(np.quantile(values, level)) for sign, values in drawn.items()}
@@ -216,18 +209,15 @@ def _noise_floor(one: ModelEffects, null: np.ndarray, settings: Settings) -> Noi
     return NoiseFloor(**signed)
 
 
-def _cliques(
-    part: xr.DataArray, one: ModelEffects, null: np.ndarray | None, settings: Settings
-) -> Cliques:
+def _cliques(part: xr.DataArray, one: ModelEffects, settings: Settings) -> Cliques:
     found = {sign: graph.cliques(part, sign=sign)[one.model] for sign in SIGNS}
     complete = all(len(listed) < graph.MOST_CLIQUES for listed in found.values())
     row = {name: i for i, name in enumerate(one.sources)}
-    column = {name: j for j, name in enumerate(one.data.targets)}
-    drawn = one.drawn_cells("means")
-    if drawn is not None:
+    column = {name: j for j, name in enumerate(one.targets)}
+    if one.drawn is not None:
         for listed in found.values():
             for k, clique in enumerate(listed):
-                block = drawn[
+                block = one.drawn[
                     np.ix_([row[n] for n in clique.tasks], [column[n] for n in clique.tasks])
                 ]
                 apart = block[~np.eye(clique.size, dtype=bool)]
@@ -236,13 +226,14 @@ def _cliques(
     square = np.ix_([row[n] for n in shared], [column[n] for n in shared])
     tried: list[CliqueNull] = []
     if settings.preset == "default" and len(shared) >= graph.SMALLEST_CLIQUE:
-        mean = seed_mean(one.data.averaged)[square]
+        mean = seed_mean(one.runs.averaged)[square]
         same = np.eye(len(shared), dtype=bool)
-        draws = null_draws(one, settings)
-        shift = nulls.column_shift_effects(mean, same, draws, settings.seed)
-        means: dict[Null, np.ndarray] = {"column shift": shift}
-        if null is not None:
-            by_chance = seed_mean(np.moveaxis(null, 1, 0))
+        number = affordable(NULL_DRAWS, one.runs.effects.size)
+        means: dict[Null, np.ndarray] = {
+            "column shift": column_shift(mean, same, number, settings.seed)
+        }
+        if one.null is not None:
+            by_chance = seed_mean(np.moveaxis(one.null, 1, 0))
             means = {"no transfer": by_chance[:, *square], **means}
         tried = [
             graph.clique_null(
@@ -315,9 +306,12 @@ def _category_effects(
 ) -> dict[str, dict[str, Signed]]:
     means = task_effects.category_effects(part, by, include_self=include_self)
     means = means.isel(model=0).mean("seed")
-    apart = np.zeros_like(one.data.itself) if include_self else one.data.itself
+    apart = np.zeros_like(one.itself) if include_self else one.itself
     rows, columns = (means[f"{end}_category"].values.tolist() for end in ("source", "target"))
     effects: dict[str, dict[str, Signed]] = {}
+    sides = None, None
+    if one.drawn is not None:
+        sides = np.maximum(one.drawn, 0), np.minimum(one.drawn, 0)
     for giving in [c for c in ORDER[by] if c in rows]:
         for taking in [c for c in ORDER[by] if c in columns]:
             block = np.outer(
@@ -325,7 +319,7 @@ def _category_effects(
                 _members(part, by, "malleability", taking),
             )
             place = rows.index(giving), columns.index(taking)
-            sides = one.draws.sides if one.draws else (None, None)
+
             drawn = [None if side is None else side[block & ~apart] for side in sides]
             values = [means[sign].values[place].item() for sign in SIGNS]
             effects.setdefault(giving, {})[taking] = _signed(one, values, drawn)

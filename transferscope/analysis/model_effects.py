@@ -1,49 +1,40 @@
-"""One model's effects and what is known about their uncertainty: items, draws, null model.
+"""One model's effects and what is known about their uncertainty.
 
-Item-level uncertainty comes from predictions where they exist. Where only counts do (accuracy
-tables with counts, published PGF tables), a plausible item table with exactly those counts stands
-in; where not even counts are known, intervals account for seeds alone, and notes say so.
+Changes of accuracy come from item-level answers where they exist, else from counts, else from
+averages (then only seeds say how certain they are). Tables of PGF alone are in their own unit.
 
 In:   the matrix, a model's name, the settings.
-Out:  `ModelEffects`: arrays, bootstrap draws, and the null model without transfer.
+Out:  `ModelEffects`: arrays, each target's `stats.TargetEffects`, and draws of the whole matrix.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from transferscope.analysis import Basis, Items, Quantity, Sign
+from transferscope.analysis.graph import seed_mean
+from transferscope.analysis.model_runs import Marks, Runs, runs_of
 from transferscope.analysis.settings import Settings
 from transferscope.errors import StudyError
-from transferscope.matrix.measure import MEASURES
-from transferscope.matrix.pairing import left_out
-from transferscope.matrix.task_effects import same_task
+from transferscope.matrix.measure import MEASURES, NO_GAP, known_mean
+from transferscope.matrix.task_effects import same_task, signed_parts
 from transferscope.stats import (
-    Draws,
-    ItemTable,
-    ModelData,
-    bootstrap,
-    draw_mean,
-    intervals,
-    signed,
-    simulate,
+    Effect,
+    TargetEffects,
+    draws,
+    paired_effects,
 )
-from transferscope.stats.nulls import no_transfer_effects, seed_correlation
-from transferscope.stats.seeds import above_mean, averages
 
 if TYPE_CHECKING:
     import xarray as xr
 
-View = Literal["joint", "alone", "means"]
-"""What draws are for: to compare quantities, to see each by itself, or to take means over tasks.
-Of two seeds, means are taken of `alone` draws: they vary at most as what they are of, and two
-values of a mean may agree by luck."""
-NULL_VALUES = 50_000_000
-"""Effects that the draws of a null model may hold together: a few hundred MB."""
+SIGNS: tuple[Sign, ...] = get_args(Sign)
 
 
 def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:
@@ -56,7 +47,7 @@ def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:
         return matrix["pgf"]
     if matrix["accuracy"].isnull().all():
         raise StudyError(f"{name} needs accuracies, and these results hold only PGF values")
-    change = MEASURES[name].formula(
+    change = MEASURES[name].effect(
         matrix["paired_base_accuracy"], matrix["accuracy"], matrix["ceiling"]
     )
     return change.transpose(*matrix["pgf"].dims).assign_coords(matrix["pgf"].coords)
@@ -68,60 +59,144 @@ class ModelEffects:
 
     model: str
     seeds: list[str]
-    sources: list[str]
-    data: ModelData
+    targets: tuple[str, ...]
+    itself: Bool[np.ndarray, "source target"]
+    """True where source and target are the same task."""
+    runs: Runs
+    controls: Runs
+    marks: Callable[[int], Marks] | None
+    """Reads the answers to one target; None where items are not known."""
+    ceiling: Float[np.ndarray, " target"]
+    in_accuracy: bool
+    """False where only PGF values are known."""
     items: Items
     basis: Basis
-    draws: Draws | None
-    """Centered on the estimates; None where nothing could be resampled, or under preset `paper`."""
-    alpha: float
+    settings: Settings
 
     @property
-    def single(self) -> np.ndarray:
-        """Cells of a study with several seeds that were measured in one only, (source, target)."""
-        return (np.isfinite(self.data.effects).sum(axis=0) == 1) & (len(self.seeds) > 1)
+    def sources(self) -> list[str]:
+        return self.runs.names
 
-    def drawn(
-        self, quantity: Quantity, sign: Sign, *, include_self: bool, view: View = "joint"
-    ) -> np.ndarray | None:
-        """Draws of every task's transferability or malleability, (task, draw)."""
-        if self.draws is None:
+    @property
+    def alpha(self) -> float:
+        return self.settings.alpha
+
+    @property
+    def has_intervals(self) -> bool:
+        return self.basis != "none" and self.settings.preset == "default"
+
+    def denominator(self, one: TargetEffects, j: int) -> tuple[np.ndarray, float]:
+        """What a change on target `j` is divided by, NaN where that is not above 0; its slope."""
+        if not self.in_accuracy:
+            return np.ones(len(one.change)), 0.0
+        measure = MEASURES[self.settings.measure]
+        value = measure.denominator(one.base, self.ceiling[j])
+        return np.where(value > NO_GAP, value, np.nan), measure.slope
+
+    def scaled(self, runs: Runs) -> list[TargetEffects]:
+        """The effects that have a part in averages, in the measure."""
+        return [one.scaled(*self.denominator(one, j)) for j, one in enumerate(runs.counted)]
+
+    @cached_property
+    def drawn(self) -> Float[np.ndarray, "source target draw"] | None:
+        """Draws of the seed-mean effects that have a part in averages; None without intervals."""
+        if not self.has_intervals:
             return None
-        tasks = self.draws.tasks_alone if self.alone(view) else self.draws.tasks
-        return tasks[quantity, sign, include_self]
+        mean = seed_mean(self.runs.averaged).astype(np.float32)
+        return mean[..., None] + self.noise(self.scaled(self.runs))
 
-    def drawn_cells(self, view: View = "joint") -> np.ndarray | None:
-        """Draws of every effect that has a part in averages, (source, target, draw)."""
-        if self.draws is None:
+    def noise(self, effects: Sequence[TargetEffects]) -> Float[np.ndarray, "source target draw"]:
+        """Draws of the effects' errors; 0 where an effect is unknown."""
+        number = draws.affordable(draws.DRAWS, self.itself.size)
+        return draws.noise(
+            effects, self.targets, seed=self.settings.seed, model=self.model, draws=number
+        )
+
+    @cached_property
+    def null(self) -> Float[np.ndarray, "draw seed source target"] | None:
+        """Effects without any transfer; None where luck over items is unknown for some target."""
+        known = np.isfinite(self.runs.averaged)
+        unknown = [not one.influence.shape[1] for one in self.runs.counted]
+        if not self.has_intervals or any(unknown) or not known.any():
             return None
-        return self.draws.averaged_alone if self.alone(view) else self.draws.averaged
+        still = [
+            one.scaled(self.denominator(one, j)[0], 0.0) for j, one in enumerate(self.runs.counted)
+        ]
+        number = draws.affordable(draws.NULL_DRAWS, self.runs.effects.size)
+        drawn = draws.no_transfer(
+            still, seeds=len(self.seeds), seed=self.settings.seed, draws=number
+        )
+        return np.where(known, drawn, np.nan)
 
-    def alone(self, view: View) -> bool:
-        """Whether these are draws of each quantity by itself."""
-        return view == "alone" or (view == "means" and len(self.seeds) == 2)
+    @cached_property
+    def _tasks(self) -> dict[tuple[Quantity, Sign, bool], np.ndarray]:
+        found: dict[tuple[Quantity, Sign, bool], np.ndarray] = {}
+        assert self.drawn is not None
+        measured, drawn = self.runs.averaged, self.drawn
+        for include_self in (True, False):
+            if not include_self:
+                measured = np.where(self.itself, np.nan, measured)
+                drawn = np.where(self.itself[..., None], np.float32(np.nan), drawn)
+            axes: dict[Quantity, int] = {"transferability": 1, "malleability": 0}
+            for quantity, axis in axes.items():
+                # Noise makes sums of positive parts larger: the draws are moved back.
+                parts, values = (
+                    signed_parts(drawn, axis=axis),
+                    signed_parts(measured, axis=axis + 1),
+                )
+                for sign, of_draws, of_seeds in zip(SIGNS, parts, values, strict=False):
+                    shift = known_mean(of_seeds) - of_draws.mean(axis=-1)
+                    moved = of_draws + shift[..., None].astype(np.float32)
+                    found[quantity, sign, include_self] = moved
+        return found
 
-    def interval(
-        self,
-        draws: np.ndarray | None,
-        estimate: Float[np.ndarray, "*shape"],
-        *,
-        low: float = -np.inf,
-        high: float = np.inf,
-    ) -> Float[np.ndarray, "*shape 2"]:
-        """`stats.intervals`, or NaN without draws."""
-        if draws is None:
-            return np.full((*np.shape(estimate), 2), np.nan)
-        return intervals(draws, estimate, self.alpha, low=low, high=high)
+    def of_tasks(
+        self, quantity: Quantity, sign: Sign, *, include_self: bool
+    ) -> Float[np.ndarray, "task draw"] | None:
+        """Draws of every task's transferability or malleability; None without intervals."""
+        return None if self.drawn is None else self._tasks[quantity, sign, include_self]
 
     def ends(
-        self, draws: np.ndarray | None, estimate: float, low: float = -np.inf, high: float = np.inf
+        self,
+        drawn: np.ndarray | None,
+        estimate: float,
+        low: float = -np.inf,
+        high: float = np.inf,
     ) -> tuple[float, float]:
-        """The interval of one number."""
-        return pair(self.interval(draws, np.asarray(estimate), low=low, high=high))
+        """The interval of one number from its draws; NaN without any."""
+        if drawn is None:
+            return np.nan, np.nan
+        return pair(draws.intervals(drawn, np.asarray(estimate), self.alpha, low=low, high=high))
+
+    def items_of(self, j: int) -> int:
+        """Items behind the changes of target `j`: the median over its sources."""
+        return round(float(np.nanmedian(self.runs.items[..., j])))
+
+    def between(self, before: int, after: int, j: int) -> tuple[TargetEffects, float]:
+        """The change of target `j` from one source to another on the items that both answered, and
+        what a change is divided by there."""
+        table = self.runs.by_target[j]
+        apart = table.only([after]).beyond(table, before)
+        if self.marks is None:
+            return apart, float(self.denominator(table, j)[0][[before, after]].mean())
+        base, tuned, groups = self.marks(j)
+        found = paired_effects(tuned[:, before], tuned[:, [after]], groups=groups)
+        both = np.isfinite(base) & np.isfinite(tuned[:, [before, after]]).all(axis=1)
+        first = known_mean(known_mean(np.where(both, base, np.nan), axis=1))
+        value = MEASURES[self.settings.measure].denominator(first, self.ceiling[j])
+        found = replace(found, moved=apart.moved, base_moved=0.0, seeds_df=apart.seeds_df)
+        return found, float(value) if value > NO_GAP else np.nan
 
     def by_seed(self, values: np.ndarray) -> dict[str, float]:
         """{seed: value}."""
         return dict(zip(self.seeds, values.tolist(), strict=True))
+
+
+def stacked(effects: Sequence[TargetEffects]) -> Effect:
+    """The changes of all cells, (source, target)."""
+    each = [one.effect for one in effects]
+    names = ("change", "variance", "df", "seeds", "seeds_df")
+    return Effect(*(np.stack([getattr(e, name) for e in each], axis=-1) for name in names))
 
 
 def pair(ends: np.ndarray) -> tuple[float, float]:
@@ -132,7 +207,7 @@ def pair(ends: np.ndarray) -> tuple[float, float]:
 def model_effects(
     matrix: xr.Dataset, mu: xr.DataArray, model: str, settings: Settings
 ) -> ModelEffects:
-    """The effects of one model, with their bootstrap draws.
+    """The effects of one model.
 
     Args:
         matrix: the whole matrix, for its counts and item-level answers.
@@ -142,159 +217,34 @@ def model_effects(
     known = np.isfinite(values).any(axis=(1, 2))
     # A base that leaves no gap has no effect in any seed, which were run nevertheless.
     ran = matrix["accuracy"].sel(model=model).notnull().any(("source", "target")).values
-    present = known if known.any() else ran
-    one = matrix.sel(model=model).isel(seed=np.flatnonzero(present))
-    sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
-    has_items = "item_correct" in one and bool((one["item_correct"] >= 0).any())
-    tables = _answers(one) if has_items else _plausible_tables(one, model, settings)
-    out = left_out(matrix).sel(model=model).transpose("seed", "source", "target").values[present]
-    data = ModelData(
-        effects=values[present],
-        left_out=out if out.any() else None,
-        itself=same_task(sources, targets),
-        items=tables,
-        targets=tuple(targets),
-        ceiling=None if settings.ceiling == "self" else one["ceiling"].values,
-        measure=settings.measure,
-    )
+    measured = ran | known
+    present = measured if measured.any() else np.ones_like(measured)
+    part = matrix.sel(model=[model]).isel(seed=np.flatnonzero(present))
+    sources, targets = mu["source"].values.tolist(), tuple(mu["target"].values.tolist())
+    itself = same_task(sources, targets)
+    runs, controls, marks = runs_of(part, mu.sel(model=model, seed=part["seed"]), itself, settings)
+    with_items = [one.influence.shape[1] > 0 for one in runs.by_target]
     items: Items = "none"
-    if any(table is not None for table in tables):
-        items = "predictions" if has_items else "counts"
+    if any(with_items):
+        items = "predictions" if marks else "counts"
     basis: Basis = "none"
-    if known.sum() > 1:
+    if not measured.any():
+        pass
+    elif present.sum() > 1:
         basis = "seeds" if items == "none" else "seeds and items"
-    elif items != "none" and known.any():
+    elif items != "none":
         basis = "items"
-    draws = None
-    if basis != "none" and settings.preset == "default":
-        raw = bootstrap(data, draws=settings.bootstrap, seed=settings.seed, model=model)
-        draws = _centered(raw, data)
-        # One seed and no items: nothing was resampled, and a width of zero would be certainty.
-        unknown = np.array([table is None for table in tables]) & (np.isfinite(values).sum(0) < 2)
-        draws.cells[unknown] = draws.alone[unknown] = np.nan
-    seeds = one["seed"].values.tolist()
-    return ModelEffects(model, seeds, sources, data, items, basis, draws, settings.alpha)
-
-
-def _answers(one: xr.Dataset) -> tuple[ItemTable | None, ...]:
-    """Every target's answers, as the predictions have them."""
-    tuned = one["item_correct"].transpose("seed", "source", "item").values
-    base = one["base_item_correct"].transpose("seed", "item").values
-    target_of = one["item_target"].values
-    return tuple(
-        ItemTable(*(np.where(v[..., here] < 0, np.nan, v[..., here]) for v in (base, tuned)))
-        for here in (target_of == name for name in one["target"].values)
+    return ModelEffects(
+        model=model,
+        seeds=part["seed"].values.tolist(),
+        targets=targets,
+        itself=itself,
+        runs=runs,
+        controls=controls,
+        marks=marks,
+        ceiling=part["ceiling"].isel(model=0, missing_dims="ignore").values,
+        in_accuracy=bool(ran.any()),
+        items=items,
+        basis=basis,
+        settings=settings,
     )
-
-
-def _plausible_tables(
-    one: xr.Dataset, model: str, settings: Settings
-) -> tuple[ItemTable | None, ...]:
-    """A stand-in for every target's answers; None where the counts are not known throughout."""
-    tuned, base, total, base_total = (
-        one[name].transpose("seed", ..., "target").values
-        for name in ("correct", "base_correct", "total", "base_total")
-    )
-    tables: list[ItemTable | None] = []
-    for j, target in enumerate(one["target"].values.tolist()):
-        totals = np.unique(np.append(total[..., j], base_total[..., j]))
-        totals = totals[np.isfinite(totals)]
-        known = np.isfinite(base[..., j]).all() and np.isfinite(tuned[..., j]).any()
-        if len(totals) != 1 or not known:
-            tables.append(None)
-            continue
-        of_items, of_runs = target.encode(), f"{target}/{model}".encode()
-        answers = simulate.plausible_answers(
-            base[..., j].astype(int),
-            np.nan_to_num(tuned[..., j]).astype(int),
-            int(totals[0]),
-            item_correlation=settings.item_correlation,
-            seeds=([settings.seed, *of_items], [settings.seed, *of_runs]),
-        )
-        tables.append(ItemTable(*(part.astype(np.float32) for part in answers[:2])))
-    return tuple(tables)
-
-
-def _centered(draws: Draws, data: ModelData) -> Draws:
-    """The draws moved so that their means are the estimates (see `stats.intervals`)."""
-    whole = averages(data.averaged, data.itself)
-
-    def move(values: np.ndarray, estimate: np.ndarray) -> np.ndarray:
-        known = np.isfinite(estimate).sum(axis=0)
-        mean = np.nan_to_num(estimate).sum(axis=0) / np.where(known > 0, known, np.nan)
-        shift = mean - draw_mean(values)
-        return np.add(values, shift[..., None].astype(np.float32), out=values)
-
-    cells, alone = move(draws.cells, data.effects), move(draws.alone, data.effects)
-    averaged, averaged_alone = cells, alone  # moved already where they are the same arrays
-    if data.left_out is not None:
-        averaged = move(draws.averaged, data.averaged)
-        averaged_alone = move(draws.averaged_alone, data.averaged)
-    positive, negative = map(move, draws.sides, signed(data.averaged))
-    return Draws(
-        cells=cells,
-        alone=alone,
-        averaged=averaged,
-        averaged_alone=averaged_alone,
-        tasks={key: move(v, whole[key]) for key, v in draws.tasks.items()},
-        tasks_alone={key: move(v, whole[key]) for key, v in draws.tasks_alone.items()},
-        ahead={key: move(v, above_mean(whole[key])) for key, v in draws.ahead.items()},
-        sides=(positive, negative),
-    )
-
-
-def null_draws(one: ModelEffects, settings: Settings) -> int:
-    """Draws of a null model: fewer than set where the matrix is so large that memory ends."""
-    affordable = NULL_VALUES // max(one.data.effects.size, 1)
-    return min(settings.null_draws, max(100, affordable))
-
-
-def no_transfer(
-    one: ModelEffects, matrix: xr.Dataset, settings: Settings
-) -> Float[np.ndarray, "draw seed source target"] | None:
-    """Effects of this model under null model (a), where they have a part in averages; None where
-    items are not known for all targets, where no effect is, and under preset `paper`.
-
-    The correlations are those of the predictions where they exist; counts give only the one between
-    seeds, and the one between adapters is the assumed one.
-    """
-    data = one.data
-    known = np.isfinite(data.averaged)
-    if settings.preset == "paper" or data.ceiling is None or not known.any():
-        return None
-    if any(table is None for table in data.items):
-        return None
-    part = matrix.sel(model=one.model, seed=one.seeds)
-    tables = [table for table in data.counted if table is not None]
-    counts = np.array([table.equivalent_items for table in tables])
-    base = part["base_accuracy"].mean("seed").transpose("target").values
-    tuned = data.kept(part["accuracy"].transpose("seed", "source", "target").values)
-    between = settings.item_correlation
-    if one.items == "predictions":
-        between = _answer_correlation(tables)
-    within = seed_correlation(tuned, counts)
-    drawn = no_transfer_effects(
-        base,
-        counts,
-        (null_draws(one, settings), *data.effects.shape[:2]),
-        correlations=(between, between if np.isnan(within) else within),
-        measure=settings.measure,
-        ceiling=data.ceiling,
-        seed=settings.seed,
-    )
-    return np.where(known, drawn, np.nan)
-
-
-def _answer_correlation(tables: list[ItemTable]) -> float:
-    """Correlation between the base's and an adapter's answers to one item, pooled over runs."""
-    shared = total = 0.0
-    for table in tables:
-        base, tuned = np.broadcast_arrays(table.base[:, None], table.tuned)
-        both = np.isfinite(base) & np.isfinite(tuned)
-        number = np.maximum(both.sum(-1, keepdims=True), 1)
-        one, two = (np.where(both, values, 0) for values in (base, tuned))
-        one = np.where(both, one - one.sum(-1, keepdims=True) / number, 0)
-        two = np.where(both, two - two.sum(-1, keepdims=True) / number, 0)
-        shared += (one * two).sum()
-        total += np.sqrt((one**2).sum(-1) * (two**2).sum(-1)).sum()
-    return float(np.clip(shared / total, 0, 1)) if total > 0 else 0.0

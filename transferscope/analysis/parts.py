@@ -31,6 +31,21 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Power:
+    """The smallest effect that a study of these widths detects, with a chance of 80 %."""
+
+    model: str
+    target: str
+    items: int
+    seeds: int
+    base_accuracy: Number
+    smallest: Number
+    """Change of accuracy, a fraction."""
+    smallest_pgf: Number
+    """The same in the units of `settings.measure`."""
+
+
+@dataclass(frozen=True)
 class Decomposition:
     """Share of the off-diagonal variance of the seed mean that targets, sources, or both explain.
 
@@ -58,12 +73,23 @@ class Placebo:
 
 
 @dataclass(frozen=True)
+class BeyondPlacebo(Estimate):
+    """A source's effect beyond the placebo's; changes are of accuracy, as in `Cell`."""
+
+    change: Number = math.nan
+    change_ci: Interval = (math.nan, math.nan)
+    expected: Number = math.nan
+    helps: Number = math.nan
+    harms: Number = math.nan
+
+
+@dataclass(frozen=True)
 class Adjusted:
     """Effects beyond those of a placebo: each seed's effect minus the placebo's of that seed."""
 
     placebo: str
     """The control that was subtracted."""
-    cells: dict[str, dict[str, Estimate]]
+    cells: dict[str, dict[str, BeyondPlacebo]]
     """{source: {target: difference}}; NaN where either was not measured."""
     mean: Estimate
     """Mean over off-diagonal cells."""
@@ -120,7 +146,7 @@ class Arm:
     accuracy: Estimate
     """A fraction; of random mixtures the mean over them."""
     effect: Estimate
-    """On the target."""
+    """The change of the target's accuracy; 0 for the base."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +155,11 @@ class Trial:
 
     choice: str
     """What was chosen from the matrix, in a sentence."""
-    expected: Estimate
-    """Effect of the informed mixture by the matrix; NaN where it is empty."""
+    expected: Number
+    """Change of accuracy by the informed mixture as the matrix has it; NaN where it is empty."""
     arms: dict[Strategy, Arm]
     differences: dict[Strategy, Estimate]
-    """Effect of the informed mixture minus that of another way, paired by seed and item."""
+    """Accuracy of the informed mixture minus that of another way, paired by seed and item."""
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,8 @@ class Settings:
     """Level of tests and intervals."""
     graph_keep: float = 0.2
     """Share of the edges of each sign that the transfer graph keeps."""
-    bootstrap: int = 10_000
-    """Bootstrap draws."""
-    null_draws: int = 1_000
-    """Draws of each null model."""
+    tolerance: float = 0.05
+    """A finetune is safe if it loses less than this on every target: a fraction of accuracy."""
     item_correlation: float = 0.5
     """Assumed correlation of two adapters' answers to one item, where only counts are known."""
     seed: int = 0
@@ -54,11 +52,10 @@ class Settings:
             ("alpha", 0.0, 1.0),
             ("graph_keep", 0.0, 1.0 + 1e-12),
             ("item_correlation", -1e-12, 1.0),
+            ("tolerance", 0.0, 1.0),
         ):
             value = getattr(self, name)
             if not low < value < high:
                 raise StudyError(f"{name} must be a number between 0 and 1, got {value:g}")
-        for name, least in (("bootstrap", 100), ("null_draws", 100), ("seed", 0)):
-            value = getattr(self, name)
-            if value < least:
-                raise StudyError(f"{name} must be at least {least}, got {value}")
+        if self.seed < 0:
+            raise StudyError(f"seed must be at least 0, got {self.seed}")

@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from transferscope.tasks.number import Interval
+import numpy as np
+
+from transferscope.tasks.number import Interval, Number
 
 Severity = Literal["void", "caution", "note"]
 SEVERITIES: tuple[Severity, ...] = ("void", "caution", "note")
 """The worst first."""
+MEAN = "mean"
+"""The name of the mean over targets, where targets are named."""
 MOST_LINES = 8
 """Lines that a reader is shown before the first effect."""
 
@@ -54,21 +58,52 @@ class HasInterval(Protocol):
 
 
 def beyond_noise(effect: HasInterval, alpha: float) -> bool | None:
-    """Whether an effect can be distinguished from noise.
-
-    It can where its interval leaves 0 out and, where it is known which items changed, the exact
-    test over items agrees (`sign_flip`): a resample of few changed items is too certain of them.
-
-    Args:
-        alpha: level of the interval and of the test.
+    """Whether an effect can be distinguished from noise: its p-value decides, or its interval.
 
     Returns:
-        None where the interval is unknown: nothing was resampled, or it was not measured.
+        None where that is unknown: no interval, or it was not measured.
     """
+    p = getattr(effect, "p_value", None)
+    if p is not None:
+        return None if math.isnan(p) else bool(p <= alpha)
     low, high = effect.ci
     if not (math.isfinite(low) and math.isfinite(high)):
         return None
-    if low <= 0 <= high:
-        return False
-    exact = getattr(effect, "exact_p", None)
-    return exact is None or math.isnan(exact) or exact <= alpha
+    return not low <= 0 <= high
+
+
+Kind = Literal["harms", "safe", "not settled", "nothing to test"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a finetune harms, in points of accuracy."""
+
+    kind: Kind
+    """`harms`: worse on some target, or on average, corrected for how many there are.
+    `safe`: a loss above the tolerance is ruled out on every target."""
+    harmed: list[str]
+    """Targets on which it is worse, the largest loss first; `mean` for the mean over targets."""
+    collapsed: list[str]
+    """Targets to which it gives one answer in most seeds: a harm, at any score."""
+    loss: Number
+    """The largest loss that is not ruled out on some target, one-sided; a fraction of accuracy."""
+    where: str
+    """That target; empty where nothing is tested."""
+    needed: int | None
+    """Items of `where` that would show a loss within the tolerance, if it does no harm; None where
+    no number of items would, or none is needed."""
+    mean: Number
+    """Mean change over the other targets, a fraction of accuracy."""
+    mean_ci: Interval
+    untested: list[str]
+    """Targets without a test: not measured, too few items, or too many unreadable replies."""
+
+
+def worse(change: np.ndarray, p: np.ndarray, alpha: float) -> np.ndarray:
+    """Which changes of one finetune are losses, one-sided and corrected for their number.
+
+    "Harms something" is a union over targets, so Bonferroni's correction is needed. That it harms
+    nothing is an intersection, and needs none.
+    """
+    return (change < 0) & (p / 2 * np.isfinite(p).sum() <= alpha)

@@ -48,7 +48,10 @@ Preset = Annotated[
 ]
 Keep = Annotated[float, typer.Option(help="Share of each sign's edges kept in the transfer graph.")]
 Alpha = Annotated[float, typer.Option(help="Level of tests and intervals.")]
-Bootstrap = Annotated[int, typer.Option(help="Bootstrap draws.")]
+Tolerance = Annotated[
+    float,
+    typer.Option(help="Points of accuracy: a finetune that loses less on every target is safe."),
+]
 ItemCorrelation = Annotated[
     float, typer.Option(help="Assumed correlation where only counts of correct answers are known.")
 ]
@@ -70,7 +73,7 @@ def analyze(
     preset: Preset = "default",
     keep: Keep = 0.2,
     alpha: Alpha = 0.05,
-    bootstrap: Bootstrap = 10_000,
+    tolerance: Tolerance = 5,
     item_correlation: ItemCorrelation = 0.5,
     seed: Seed = 0,
     no_figures: NoFigures = False,
@@ -89,7 +92,7 @@ def analyze(
         preset=preset,
         alpha=alpha,
         graph_keep=keep,
-        bootstrap=bootstrap,
+        tolerance=_fraction(tolerance),
         item_correlation=item_correlation,
         seed=seed,
     )
@@ -177,6 +180,12 @@ def tasks(as_json: AsJson = False) -> None:
         for t in suite.tasks:
             table.add_row(name, t.name, t.abbreviation, t.level, t.granularity, str(t.items or ""))
     Console().print(table)
+
+
+def _fraction(points: float) -> float:
+    if not 0 < points < 100:
+        raise StudyError(f"--tolerance must be points between 0 and 100, got {points:g}")
+    return points / 100
 
 
 def named(inputs: list[str]) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @app.command(
     epilog="Example: `transferscope select --from study/ --target Counting --items 2000 "
-    "--protect Jigsaw:0.05`"
+    "--protect Jigsaw:5`"
 )
 def select(
     study: Annotated[
@@ -44,13 +44,13 @@ def select(
     ] = "default",
     threshold: Annotated[
         float | None,
-        typer.Option(help="Least P(helps) (0.9); for `paper`, PGF to exceed (0)."),
+        typer.Option(help="Least P(more than a point) (0.8); for `paper`, PGF to exceed (0)."),
     ] = None,
     items: Annotated[int | None, typer.Option(help="Training items to divide.")] = None,
     protect: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TASK:LOSS", help="Protect a task from a larger loss than this; repeatable."
+            metavar="TASK:POINTS", help="Largest loss of accuracy allowed on a task; repeatable."
         ),
     ] = None,
     risk: Annotated[
@@ -62,7 +62,7 @@ def select(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose training data for a target without training data: sources, shares, evidence."""
+    """Choose training data for a target without training data: the source and its evidence."""
     from transferscope import store as results
     from transferscope.analysis.json_file import from_json, plain
     from transferscope.selection import mixture, mixtures
@@ -104,20 +104,20 @@ def _show(analysis: Analysis, found: Mapping[str, Mixture], out: Path | None) ->
 
 
 def protected(texts: Sequence[str]) -> dict[str, float]:
-    """`TASK:LOSS` as {task: loss}.
+    """`TASK:POINTS` as {task: loss, a fraction}.
 
     Raises:
         StudyError: a text has another form, or a task is named twice.
     """
     found: dict[str, float] = {}
     for text in texts:
-        task, _, loss = text.rpartition(":")
+        task, _, points = text.rpartition(":")
         if task in found:
             raise StudyError(f"--protect names {task!r} twice")
         try:
-            found[task] = float(loss)
+            found[task] = float(points) / 100
         except ValueError:
             task = ""
         if not task:
-            raise StudyError(f"--protect {text!r}: expected TASK:LOSS, such as Counting:0.05")
+            raise StudyError(f"--protect {text!r}: expected TASK:POINTS, such as Counting:5")
     return found

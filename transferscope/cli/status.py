@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferscope.cli.app import app
@@ -28,12 +29,29 @@ def status(place: Place, as_json: AsJson = False) -> None:
     with read_from(place, is_log) as folder:
         first = progress_of(folder, remote=remote)
         second = judging_progress(folder, remote=remote)
+        advice = _advice(folder) if first.state == "done" else {}
     if as_json:
         judging = {"judging": {name: _record(one) for name, one in second.items()}}
-        print(json.dumps(_record(first) | (judging if second else {})))
+        more = {"seeds_or_items": advice} if advice else {}
+        print(json.dumps(_record(first) | (judging if second else {}) | more))
         return
     judged = [one._replace(study=f"judging {name}") for name, one in second.items()]
     print("\n\n".join("\n".join(_lines(one)) for one in (first, *judged)))
+    for model, sentence in advice.items():
+        print(f"{model}: {sentence}")
+
+
+def _advice(folder: Path) -> dict[str, str]:
+    """{model: whether seeds or items would tell more}, from the analysis, where there is one."""
+    from transferscope import store as results
+    from transferscope.analysis.verdicts import seeds_or_items
+
+    models = results.read_json(folder / results.ANALYSIS).get("models")
+    found = {}
+    for name, model in (models if isinstance(models, dict) else {}).items():
+        if sentence := seeds_or_items(len(model.get("seeds", ())), model.get("seed_share", {})):
+            found[name] = sentence
+    return found
 
 
 def _record(found: StudyProgress) -> dict[str, Any]:

@@ -10,10 +10,13 @@ The matrix is an `xarray.Dataset` with dimensions (model, seed, source, target):
       base_accuracy, base_correct, base_total, base_errors:  (model, seed, target)
           the base on all items that it answered
       ceiling                                                (target); (model, target) if "self"
+      item_confidence (.., source, item), base_item_confidence (.., item): where log-probabilities
+      are known, the probability of the right option
       item_correct (.., source, item), base_item_correct (.., item): 1, 0, a score between, or -1
           (not evaluated); from predictions alone, and with them the options chosen: see `collapse`
       coordinates on target: level, granularity, abbreviation, and with `source_` before them on
-          source; "" is unknown. A checkpoint has those of its task. On item: item_target.
+          source; "" is unknown. A checkpoint has those of its task. On item: item_target, and
+          item_group, a number that items about one image, video or scene share.
       attrs: `notes`, sentences a reader must know; `ceiling_notes`, those of them that another
           ceiling replaces; `inputs`, what was read.
 

@@ -27,6 +27,9 @@ from transferscope.tasks.untrusted import shown
 
 SHARE, CHANCE, FEWEST = 0.95, 0.001, 10
 """When a run has collapsed: see `collapsed_letter`."""
+NEARLY = 0.85
+"""Share of one option from which on a base answers nearly as a collapsed run does: then a collapse
+is no harm that the finetune did."""
 LISTED = 5
 """Cells that a note names."""
 LARGEST = 50_000_000

@@ -92,5 +92,5 @@ def _part(rows: pl.DataFrame) -> xr.Dataset:
 def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:
     """The controls' effects in the named measure, dimensions (model, seed, control, target)."""
     base, tuned = matrix["control_paired_base_accuracy"], matrix["control_accuracy"]
-    change = MEASURES[name].formula(base, tuned, matrix["ceiling"])
+    change = MEASURES[name].effect(base, tuned, matrix["ceiling"])
     return change.transpose("model", *_CELLS)

@@ -69,34 +69,25 @@ def raw_gain(base: Any, tuned: Any) -> Any:
 
 @dataclass(frozen=True)
 class Measure:
-    """One way to express the change of a target's accuracy."""
+    """One way to express the change of a target's accuracy: the change over a denominator."""
 
     name: str
     """As in settings, on the command line and in files."""
     label: str
     """As in figures and on the page."""
     unit: str
-    formula: Callable[[Any, Any, Any], Any]
-    """The effect of (base, tuned, ceiling); NaN where it is undefined."""
-    inverse: Callable[[Any, Any, Any], Any]
-    """The change of accuracy, `tuned - base`, of (effect, base, ceiling): linear in the effect."""
-    of_errors: Callable[[Any, Any, Any], Any] | None = None
-    """`formula` of error rates: those of base and run, and 1 - ceiling. The bootstrap draws float32
-    error rates, as they keep their precision near an accuracy of 1. None: through accuracies."""
-    bounded: bool = False
-    """Whether no effect exceeds 1 where the ceiling is 1."""
+    denominator: Callable[[Any, Any], Any]
+    """Of (base, ceiling): linear in the base. Where it is not above 0, the effect is undefined."""
+    slope: float
+    """How far the denominator moves with the base."""
 
-    def from_errors(self, base: np.ndarray, tuned: np.ndarray, shortfall: Any) -> np.ndarray:
-        """The effect of error rates, in their precision."""
-        if self.of_errors is not None:
-            return self.of_errors(base, tuned, np.asarray(shortfall, np.float32))
-        # Weighted means may leave [0, 1] by a rounding error.
-        before, after = (np.clip(1 - rate, 0, 1) for rate in (base, tuned))
-        return self.formula(before, after, 1 - np.asarray(shortfall, base.dtype))
+    def effect(self, base: Any, tuned: Any, ceiling: Any) -> Any:
+        """NaN where it is undefined."""
+        return raw_gain(base, tuned) / _or_nan(self.denominator(base, ceiling), least=NO_GAP)
 
-
-def _positive(values: np.ndarray) -> np.ndarray:
-    return np.where(values > 0, values, np.float32(np.nan))
+    def change(self, effect: Any, base: Any, ceiling: Any) -> Any:
+        """The change of accuracy, `tuned - base`, that an effect is."""
+        return effect * self.denominator(base, ceiling)
 
 
 MEASURES: dict[str, Measure] = {
@@ -104,28 +95,22 @@ MEASURES: dict[str, Measure] = {
         name="pgf",
         label="PGF",
         unit="of the gap to the ceiling",
-        formula=lambda base, tuned, ceiling: (
-            raw_gain(base, tuned) / _or_nan(ceiling - base, least=NO_GAP)
-        ),
-        inverse=lambda effect, base, ceiling: effect * (ceiling - base),
-        of_errors=lambda base, tuned, shortfall: (base - tuned) / _positive(base - shortfall),
-        bounded=True,
+        denominator=lambda base, ceiling: ceiling - base,
+        slope=-1.0,
     ),
     "relative_gain": Measure(
         name="relative_gain",
         label="relative gain",
         unit="of the base's accuracy",
-        formula=lambda base, tuned, _: relative_gain(base, tuned),
-        inverse=lambda effect, base, _: effect * base,
-        of_errors=lambda base, tuned, _: (base - tuned) / _positive(1 - base),
+        denominator=lambda base, _: base + 0.0,
+        slope=1.0,
     ),
     "raw_gain": Measure(
         name="raw_gain",
         label="raw gain",
         unit="of accuracy",
-        formula=lambda base, tuned, _: raw_gain(base, tuned),
-        inverse=lambda effect, *_: effect,
-        of_errors=lambda base, tuned, _: base - tuned,
+        denominator=lambda base, _: base * 0 + 1.0,
+        slope=0.0,
     ),
 }
 """All measures by name."""

@@ -205,20 +205,22 @@ def variance_shares(
     `both` is the least-squares fit of `mean + source + target`, which is not the sum of the two
     where cells are missing (the diagonal always is). NaN where the cells do not vary.
     """
-    source, target = np.nonzero(known)
-    tasks = [source[:, None] == np.arange(len(known)), target[:, None] == np.arange(known.shape[1])]
-    member = np.hstack(tasks).astype(float)
-    values = np.moveaxis(effects, (-2, -1), (0, 1))[known].astype(float)  # (cell, *batch)
-    centered = values - values.sum(0) / max(len(source), 1)
-    total = (centered**2).sum(0)
+    rows, columns = known.sum(axis=1), known.sum(axis=0)
+    values = np.where(known, effects, 0).astype(float)
+    mean = values.sum(axis=(-2, -1), keepdims=True) / max(int(known.sum()), 1)
+    centered = np.where(known, values - mean, 0.0)
+    total = (centered**2).sum(axis=(-2, -1))
     # Rounding errors alone are no variance.
-    total = np.where(total > 1e-20 * np.maximum((values**2).sum(0), 1e-300), total, np.nan)
-    sums = np.tensordot(member.T, centered, 1)  # of each source, then of each target
-    both = (np.tensordot(np.linalg.pinv(member.T @ member, hermitian=True), sums, 1) * sums).sum(0)
-    alone = (sums.T**2 / np.maximum(member.sum(axis=0), 1)).T
+    squares = (values**2).sum(axis=(-2, -1))
+    total = np.where(total > 1e-20 * np.maximum(squares, 1e-300), total, np.nan)
+    of_sources, of_targets = centered.sum(axis=-1), centered.sum(axis=-2)
+    sums = np.concatenate([of_sources, of_targets], axis=-1)
+    # The normal equations of the fit.
+    gram = np.block([[np.diag(rows), known], [known.T, np.diag(columns)]]).astype(float)
+    both = (sums @ np.linalg.pinv(gram, hermitian=True) * sums).sum(axis=-1)
     return VarianceShares(
-        target=alone[len(known) :].sum(0) / total,
-        source=alone[: len(known)].sum(0) / total,
+        target=(of_targets**2 / np.maximum(columns, 1)).sum(axis=-1) / total,
+        source=(of_sources**2 / np.maximum(rows, 1)).sum(axis=-1) / total,
         both=np.minimum(both / total, 1.0),
     )
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import xarray as xr
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from transferscope.errors import DataError
 from transferscope.matrix.ceiling import apply_ceiling, number_of
@@ -19,10 +19,23 @@ from transferscope.matrix.collapse import LARGEST, positions, with_answers
 from transferscope.matrix.measure import pgf
 from transferscope.matrix.pairing import counts, pairing_notes
 from transferscope.matrix.task_labels import task_labels, unknown_tasks
-from transferscope.predictions import CELL, check_unique, some, spread_base, with_marks
+from transferscope.predictions import (
+    CELL,
+    check_groups,
+    check_unique,
+    some,
+    spread_base,
+    with_marks,
+)
 from transferscope.tasks.untrusted import shown
 
 _BASE_CELL = ("model", "seed", "target")
+_ABOVE = (pl.element() - pl.element().max()).exp()
+_CONFIDENCE = (
+    pl.col("logprobs").list.eval(_ABOVE).list.get(pl.col("answer"), null_on_oob=True)
+    / pl.col("logprobs").list.eval(_ABOVE).list.sum()
+)
+"""The probability of the right option among all options."""
 
 
 class _Axes(NamedTuple):
@@ -77,6 +90,7 @@ def from_predictions(table: pl.DataFrame) -> xr.Dataset:
     """
     table = with_marks(spread_base(table))
     check_unique(table, (*CELL, "item"), "predictions")
+    check_groups(table, "predictions")
     dataset = with_answers(from_accuracy(counts(table)), table)
     labels = {d: dataset[d].values.tolist() for d in CELL}
     items = table.select("target", "item").unique(maintain_order=True)
@@ -96,10 +110,29 @@ def from_predictions(table: pl.DataFrame) -> xr.Dataset:
         where = (*positions(part, labels, dims), part["index"].to_numpy())
         answers[where] = part["mark"].to_numpy()
         dataset[name] = ((*dims, "item"), answers)
+        if {"logprobs", "answer"} <= set(part.columns):
+            shares = np.full(shape, np.nan, np.float32)
+            shares[where] = part.select(_CONFIDENCE).to_series().to_numpy()
+            if np.isfinite(shares).any():
+                confidence = name.replace("correct", "confidence")
+                dataset[confidence] = ((*dims, "item"), shares)
     return dataset.assign_coords(
         item=np.array(names.to_list(), dtype=str),
         item_target=("item", np.array(items["target"].to_list(), dtype=str)),
+        item_group=("item", _group_numbers(items, table)),
     )
+
+
+def _group_numbers(items: pl.DataFrame, table: pl.DataFrame) -> Int[np.ndarray, " item"]:
+    """A number from 0 for each item, the same for those of one target and group alone."""
+    if "group" not in table.columns:
+        return np.arange(items.height)
+    keys = ["target", "item"]
+    known = table.drop_nulls("group").unique(keys, keep="first").select(*keys, "group")
+    of_group = pl.col("index").first().over("target", "group")
+    first = pl.when(pl.col("group").is_null()).then("index").otherwise(of_group)
+    grouped = items.join(known, on=keys, how="left", maintain_order="left")
+    return grouped.select(first.rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
 
 
 def check_same_tasks(tasks: Mapping[str, tuple[set[str], set[str]]]) -> None:

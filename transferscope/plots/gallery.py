@@ -160,8 +160,9 @@ FIGURES: dict[str, FigureKind] = {
         "tasks",
         personas,
         "Personas",
-        "A task is named where it is on the same side of the average in every model. Donors and "
-        "sponges are right of the vertical line, pirates and sieves below the horizontal one.",
+        "A task is named where it is on the same side of the average in every model, in nearly all "
+        "random draws of the effects’ noise. Donors and sponges are right of the vertical line, "
+        "pirates and sieves below the horizontal one.",
         "The table of personas shows how certain each one is.",
         per="study",
     ),
@@ -211,8 +212,8 @@ FIGURES: dict[str, FigureKind] = {
         "limits",
         power,
         "{model}: the smallest detectable effect",
-        "An effect inside its target’s grey band is missed in at least one such study in five; "
-        "near 0 in almost all. Absence of evidence there is not evidence of absence.",
+        "A change of accuracy inside its target’s grey band is missed in at least one such study "
+        "in five; near 0 in almost all. Absence of evidence there is not evidence of absence.",
         "",
     ),
     "decomposition": FigureKind(

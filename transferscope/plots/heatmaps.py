@@ -12,10 +12,9 @@ from itertools import product
 import numpy as np
 
 from transferscope.analysis import Analysis, Cell, TaskRecord
-from transferscope.analysis.parts import Estimate
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import Answers
-from transferscope.plots.accuracy_points import base_accuracy
+from transferscope.plots.accuracy_points import Effect, base_accuracy, points, points_between
 from transferscope.plots.answer_bars import answer_words
 from transferscope.plots.color_scale import ceil_nice, diverging, inked
 from transferscope.plots.composition import finish, heading, in_rows, layer
@@ -31,7 +30,7 @@ from transferscope.plots.numbers import UNKNOWN, between, chance, known, percent
 from transferscope.plots.theme import INK, MUTED, ON_STRONG, ON_WEAK, PAPER, RULE, SHADE, SOFT
 from transferscope.plots.vegalite import Spec, field, part, unit
 
-Cells = Mapping[str, Mapping[str, Cell | Estimate]]
+Cells = Mapping[str, Mapping[str, Effect]]
 NUMBERED = 20
 """Up to this many tasks each cell carries a number."""
 LARGE, SMALL, NUMBER = 38, 17, 26
@@ -157,7 +156,7 @@ def _rows(
         cell, replies = cells.get(name, {}).get(target), answers.get(name, {}).get(target)
         row: Spec = {"target": names.short[target], "onto": names.long[target]}
         row["base"] = percent(base_accuracy(record, target, cell))
-        row |= _effect(cell, analysis.settings.alpha, limit)
+        row |= _effect(analysis, cell, limit)
         if replies is not None:
             row |= {"collapsed": bool(replies.collapsed), "answers": answer_words(replies)}
         label = control_label(name) if controls else row_label(name, names)
@@ -166,15 +165,19 @@ def _rows(
     return rows
 
 
-def _effect(cell: Cell | Estimate | None, alpha: float, limit: float) -> Spec:
+def _effect(analysis: Analysis, cell: Effect | None, limit: float) -> Spec:
     if cell is None or (value := known(cell.mean)) is None:
         return {"value": None, "kind": "missing", "label": ""}
+    change = getattr(cell, "change", math.nan)
+    ends = points_between(getattr(cell, "change_ci", (math.nan, math.nan)), change)
     row: Spec = {
         "value": value,
-        "kind": "noise" if beyond_noise(cell, alpha) is False else "clear",
+        "kind": "noise" if beyond_noise(cell, analysis.settings.alpha) is False else "clear",
         "label": plain(value),
         "beyond": abs(value) > limit,
         "interval": between(cell.ci),
+        "points": (points(change) + (f" ({ends})" if ends else "")) or UNKNOWN,
+        "p": chance(cell.p_value) if isinstance(cell, Cell) else UNKNOWN,
         "q": chance(cell.q_value) if isinstance(cell, Cell) else UNKNOWN,
         "seeds": ", ".join(signed(each) for each in cell.seeds.values()),
         "items": UNKNOWN,
@@ -220,8 +223,14 @@ def _drawn(rows: list[Spec], side: float, limit: float, measure: str | None) -> 
         values=[-limit, -limit / 2, 0, limit / 2, limit],
         format=".2~f",
     )
-    shown = {"source": "source", "onto": "target", "interval": "interval", "q": "q"}
-    shown |= {"seeds": "each seed", "items": "items", "base": "base accuracy"}
+    shown = {"source": "source", "onto": "target", "interval": "interval", "points": "accuracy"}
+    shown |= {
+        "p": "p of the interval",
+        "q": "q",
+        "seeds": "each seed",
+        "items": "items",
+        "base": "base accuracy",
+    }
     shown |= {"answers": "answers"} if any("answers" in row for row in rows) else {}
     tooltip = [field(f"{name}:N", title=title) for name, title in shown.items()]
     tooltip.insert(2, field("value:Q", title=measure or "effect", format="+.3f"))

@@ -133,7 +133,7 @@ def control_kind(name: str) -> str:
 def _covers(model: ModelAnalysis, settings: Settings) -> str:
     seeds = counted(len(model.seeds), "seed")
     if model.basis == "none":
-        why = "preset paper" if settings.preset == "paper" else "nothing to resample"
+        why = "preset paper" if settings.preset == "paper" else "items unknown"
         return f"No intervals ({seeds}; {why})."
     sources = {
         "predictions": "; items paired with the base",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Clique, CliqueNull, Edge, Sign
+from transferscope.plots.against_chance import clique_by_chance
 from transferscope.plots.composition import below, beside, finish, heading, layer
 from transferscope.plots.labels import MEASURES, counted, labels, listed
 from transferscope.plots.numbers import between, chance, percent, signed
@@ -97,10 +98,13 @@ def drawn_edges(edges: Sequence[Edge], alpha: float) -> tuple[list[Edge], bool]:
 
 
 def clique(analysis: Analysis, model: str, title: str, sign: Sign) -> Spec | None:
-    """The largest set of tasks that all help or all harm each other, beside its null models."""
+    """The largest set of tasks that all help or all harm each other, beside its null models.
+
+    None where both null models explain it.
+    """
     record, names = analysis.models[model], labels(analysis)
     found: list[Clique] = getattr(record.cliques, sign)
-    if not found:
+    if not found or clique_by_chance(record, sign):
         return None
     largest = max(found, key=lambda each: each.size)
     members = [task.name for task in analysis.tasks if task.name in set(largest.tasks)]

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from transferscope.analysis import Analysis
 from transferscope.analysis.parts import Part
 from transferscope.plots.composition import below, beside, finish, heading, layer
-from transferscope.plots.labels import clean, labels
-from transferscope.plots.numbers import known, percent, signed
+from transferscope.plots.labels import MEASURES, clean, labels
+from transferscope.plots.numbers import known, percent, plain, signed
 from transferscope.plots.theme import GRID, INK, MUTED, NEGATIVE, POSITIVE, RULE, SOFT
 from transferscope.plots.vegalite import Spec, field, intervals, part, unit, zero_line
 
@@ -22,55 +22,55 @@ LOWEST = -2.0
 
 
 def power(analysis: Analysis, model: str, title: str) -> Spec | None:
-    """The band of effects too small to detect for each target, and the measured effects."""
-    names = labels(analysis).long
+    """The band of changes too small to detect for each target, and the measured changes."""
+    names, measure = labels(analysis).long, MEASURES[analysis.settings.measure]
     entries = [each for each in analysis.power if each.model == model and each.target in names]
-    entries = [each for each in entries if math.isfinite(each.smallest_pgf)]
-    entries.sort(key=lambda each: each.smallest_pgf)
+    entries = [each for each in entries if math.isfinite(each.smallest)]
+    entries.sort(key=lambda each: each.smallest)
     if not entries:
         return None
     bands: list[Spec] = [
-        {"target": names[each.target], "low": -each.smallest_pgf, "high": each.smallest_pgf}
+        {"target": names[each.target], "low": -100 * each.smallest, "high": 100 * each.smallest}
         | {"items": each.items, "seeds": each.seeds, "base": percent(each.base_accuracy)}
+        | {"beside": f"{plain(each.smallest_pgf)} {measure}"}
         for each in entries
     ]
     dots: list[Spec] = [
-        {"source": names[source], "target": names[each.target], "value": cell.mean}
-        | {"loud": 0 if abs(cell.mean) < each.smallest_pgf else 1 if cell.mean > 0 else -1}
+        {"source": names[source], "target": names[each.target], "value": 100 * cell.change}
+        | {"loud": 0 if abs(cell.change) < each.smallest else 1 if cell.change > 0 else -1}
+        | {"beside": f"{signed(cell.mean)} {measure}"}
         for each in entries
         for source, row in analysis.models[model].pgf.items()
-        if analysis.settings.measure == "pgf"  # the bands are in PGF
-        and source != each.target
+        if source != each.target
         and (cell := row.get(each.target)) is not None
-        and math.isfinite(cell.mean)
+        and math.isfinite(cell.change)
     ]
     widest = max([row["high"] for row in bands] + [abs(row["value"]) for row in dots]) * 1.04
-    limit = min(1.0, widest)
-    scale = part(domain=[-limit, limit], clamp=True, nice=False)
+    scale = part(domain=[-widest, widest], nice=False)
     targets = part(domain=[row["target"] for row in bands])
     y = field("target:N", scale=targets, axis=part(title=None, labelOverlap=False, labelPadding=9))
-    x = field("low:Q", scale=scale, axis=part(title="PGF", tickCount=7))
-    smallest = field("high:Q", title="smallest detectable PGF", format=".3f")
-    base = field("base:N", title="base accuracy")
-    tooltip = ["target:N", smallest, "items:Q", "seeds:Q", base]
+    x = field("low:Q", scale=scale, axis=part(title="points of accuracy", tickCount=7))
+    smallest = field("high:Q", title="smallest detectable change, points", format=".1f")
+    beside, base = field("beside:N", title="that is"), field("base:N", title="base accuracy")
+    tooltip = ["target:N", smallest, beside, "items:Q", "seeds:Q", base]
     bar = part(color=GRID, cornerRadius=2, height={"band": 0.8})
     layers = [unit(bands, "bar", x=x, x2="high:Q", y=y, tooltip=tooltip, **bar)]
     layers.append(zero_line(x="value:Q"))
     for color, loud in ((MUTED, 0), (POSITIVE, 1), (NEGATIVE, -1)):  # the grey ones at the back
         if group := [row for row in dots if row["loud"] == loud]:
-            tooltip = ["source:N", "target:N", field("value:Q", title="PGF", format="+.3f")]
+            change = field("value:Q", title="points", format="+.1f")
             dot = part(size=30, color=color, opacity=0.75 if loud else 0.45)
+            tooltip = ["source:N", "target:N", change, beside]
             value = field("value:Q", scale=scale)
             layers.append(unit(group, "circle", x=value, y=y, tooltip=tooltip, **dot))
-    edge = "; effects beyond the edge stand on it" if widest > limit else ""
     head = heading(
         title,
-        "grey band: effects too small to be seen (80% power)",
-        f"dots: effects of the sources, grey where inside the band{edge}" if dots else "",
+        "grey band: changes too small to be seen (80% power)",
+        "dots: the sources’ changes, grey where inside the band" if dots else "",
     )
     spec = layer(*layers, width=420, height=25 * len(entries), title=head)
-    ends = (f"{signed(row['high'])} ({row['target']})" for row in (bands[0], bands[-1]))
-    return finish(spec, f"{title}: smallest detectable PGF from {' to '.join(ends)}.")
+    ends = (f"{b['high']:.1f} points, {b['beside']} ({b['target']})" for b in (bands[0], bands[-1]))
+    return finish(spec, f"{title}: smallest detectable change from {' to '.join(ends)}.")
 
 
 def decomposition(analysis: Analysis, _: object, title: str) -> Spec | None:

@@ -1,10 +1,12 @@
 """One task at a time: how much it gives or takes, and its persona."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from transferscope.analysis import Analysis, Sign, TaskEffect
+from transferscope.plots.against_chance import Role
+from transferscope.plots.against_chance import personas as named_personas
 from transferscope.plots.color_scale import padded
 from transferscope.plots.composition import below, finish, heading, in_rows, layer
 from transferscope.plots.labels import MEASURES, counted, labels, listed
@@ -14,7 +16,7 @@ from transferscope.plots.vegalite import Spec, by_sign, field, intervals, part, 
 
 Quantity = Literal["transferability", "malleability"]
 SIGNS: tuple[Sign, Sign] = ("positive", "negative")
-ROLES: dict[Quantity, tuple[str, str]] = {
+ROLES: dict[Quantity, tuple[Role, Role]] = {
     "transferability": ("donor", "pirate"),
     "malleability": ("sponge", "sieve"),
 }
@@ -134,8 +136,15 @@ class _Box(NamedTuple):
 
 
 def personas(analysis: Analysis, _: object, title: str) -> Spec | None:
-    """Each task against its model's average, as a source and as a target, model by model."""
-    planes = [panels for quantity in ROLES if (panels := _planes(analysis, quantity)) is not None]
+    """Each task against its model's average, as a source and as a target, model by model.
+
+    None without a persona that chance does not explain.
+    """
+    named = named_personas(analysis)
+    members: dict[Role, set[str]] = {r: {p.task for p in known} for r, known in named.items()}
+    if not any(members.values()):
+        return None
+    planes = [panels for quantity in ROLES if (panels := _planes(analysis, quantity, members))]
     if not planes:
         return None
     head = heading(
@@ -145,7 +154,7 @@ def personas(analysis: Analysis, _: object, title: str) -> Spec | None:
     )
     names = labels(analysis).long
     found = {
-        f"{role}s": listed(names[each.task] for each in getattr(analysis.personas, role)) or "none"
+        f"{role}s": listed(names[persona.task] for persona in named[role]) or "none"
         for roles in ROLES.values()
         for role in roles
     }
@@ -153,10 +162,11 @@ def personas(analysis: Analysis, _: object, title: str) -> Spec | None:
     return finish(below(*planes, spacing=26, title=head), f"{title}. {words}.")
 
 
-def _planes(analysis: Analysis, quantity: Quantity) -> Spec | None:
+def _planes(
+    analysis: Analysis, quantity: Quantity, members: Mapping[Role, set[str]]
+) -> Spec | None:
     """One plane for each model; a point is a task's distance from the model's average."""
     names, found = labels(analysis), {}
-    members = {r: {p.task for p in getattr(analysis.personas, r)} for r in ROLES[quantity]}
     for model, label in names.models.items():
         record = analysis.models[model]
         average = getattr(record.average, quantity)

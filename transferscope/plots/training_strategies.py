@@ -10,7 +10,7 @@ from transferscope.analysis.parts import STRATEGIES, Estimate, Experiment, Strat
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots.color_scale import padded
 from transferscope.plots.composition import below, beside, finish, heading, layer
-from transferscope.plots.labels import MEASURES, Labels, counted, labels, listed, spelled
+from transferscope.plots.labels import Labels, counted, labels, listed, spelled
 from transferscope.plots.numbers import UNKNOWN, between, has_interval, known, percent, signed
 from transferscope.plots.theme import MUTED, NEGATIVE, PAPER, POSITIVE, RULE, SOFT
 from transferscope.plots.vegalite import Spec, by_sign, field, intervals, part, unit, zero_line
@@ -49,18 +49,16 @@ def strategies(analysis: Analysis, model: str, title: str) -> Spec | None:
     experiment, names = analysis.experiment, labels(analysis)
     if experiment is None or model not in experiment.models:
         return None
-    one, measure = experiment.models[model], MEASURES[analysis.settings.measure]
+    one = experiment.models[model]
     levels, apart = [], [0.0]
     for trial in one.targets.values():
         for arm in trial.arms.values():
             levels += [100 * end for end in (arm.accuracy.mean, *arm.accuracy.ci)]
     for judged in (one, *one.targets.values()):
         for difference in judged.differences.values():
-            apart += [difference.mean, *difference.ci]
+            apart += [100 * end for end in (difference.mean, *difference.ci)]
     left = padded(levels)
-    differences = partial(
-        _differences, ends=padded(apart), measure=measure, alpha=analysis.settings.alpha
-    )
+    differences = partial(_differences, ends=padded(apart), alpha=analysis.settings.alpha)
     several, final = len(one.targets) > 1, list(one.targets)[-1]
     rows = [
         beside(
@@ -79,7 +77,7 @@ def strategies(analysis: Analysis, model: str, title: str) -> Spec | None:
     head = heading(
         title,
         "left: accuracy of each strategy, %; grey line: the base",
-        f"right: the informed mixture minus each other strategy, {measure}; hollow: may be noise",
+        "right: the informed mixture minus each other strategy, points; hollow: may be noise",
     )
     verdict = " ".join(spelled(sentence, names) for sentence in one.verdict)
     return finish(below(*rows, spacing=8, title=head), f"{title}. {verdict}")
@@ -96,7 +94,7 @@ def _accuracies(trial: Trial, names: Labels, ends: list[float], *, last: bool) -
         row: Spec = {"way": NAMES[name], "value": value, "trained": _trained(arm.mixtures, names)}
         row |= {"low": known(100 * ci[0]), "high": known(100 * ci[1])}
         row["interval"] = " to ".join(percent(end) for end in ci)
-        row["effect"] = f"{signed(arm.effect.mean)} ({between(arm.effect.ci)})"
+        row["effect"] = f"{_points(arm.effect.mean)} points ({_ends(arm.effect)})"
         rows.append(row | {"kind": "informed" if name == "informed" else "other"})
         if name != "base":
             values = (100 * seed for seed in arm.accuracy.seeds.values())
@@ -138,20 +136,20 @@ def _trained(mixtures: dict[str, dict[str, float]], names: Labels) -> str:
 
 
 def _differences(
-    found: dict[Strategy, Estimate], *, ends: list[float], measure: str, alpha: float, last: bool
+    found: dict[Strategy, Estimate], *, ends: list[float], alpha: float, last: bool
 ) -> Spec:
     """The informed mixture minus each other strategy."""
-    domain, x_title = [NAMES[name] for name in RIVALS], f"difference, {measure}"
+    domain, x_title = [NAMES[name] for name in RIVALS], "difference, points of accuracy"
     rows = []
     for name in RIVALS:
         estimate = found[name]
         if math.isfinite(estimate.mean):
-            row: Spec = {"way": NAMES[name], "value": estimate.mean}
-            row |= {"low": known(estimate.ci[0]), "high": known(estimate.ci[1])}
+            row: Spec = {"way": NAMES[name], "value": 100 * estimate.mean}
+            row |= {"low": known(100 * estimate.ci[0]), "high": known(100 * estimate.ci[1])}
             row["sign"] = "positive" if estimate.mean > 0 else "negative"
             row["sure"] = bool(beyond_noise(estimate, alpha))
             row["shade"] = row["sign"] if row["sure"] else "noise"
-            rows.append(row | {"interval": between(estimate.ci)})
+            rows.append(row | {"interval": _ends(estimate)})
     minus = part(title=None, labelOverlap=False, labelExpr="'minus ' + datum.label")
     y = field("way:N", scale=part(domain=domain), axis=minus)
     scale = part(domain=ends, nice=False)
@@ -162,7 +160,7 @@ def _differences(
         layers += intervals(rows, stroke=by_sign(), strokeWidth=1.6, x="low:Q", x2="high:Q", y=y)
         fills = part(domain=["positive", "negative", "noise"], range=[POSITIVE, NEGATIVE, PAPER])
         fill = field("shade:N", scale=fills, legend=None)
-        value = field("value:Q", title=x_title, format="+.3f")
+        value = field("value:Q", title=x_title, format="+.1f")
         tooltip = [field("way:N", title="informed mixture minus"), value, "interval:N"]
         dot = part(filled=True, size=55, opacity=1, fill=fill, stroke=by_sign())
         layers.append(unit(rows, "point", x=x, y=y, tooltip=tooltip, **dot))
@@ -171,6 +169,16 @@ def _differences(
         text = part(align="left", dx=4, color=MUTED, fontSize=10)
         layers.append(unit(words, "text", x=x, y=y, text="label:N", **text))
     return layer(*layers, width=200, height=ROW * len(domain))
+
+
+def _points(change: float) -> str:
+    """`+3.1`"""
+    return signed(100 * change, 1)
+
+
+def _ends(estimate: Estimate) -> str:
+    """The interval in points: `+0.5 to +5.7`."""
+    return between((100 * estimate.ci[0], 100 * estimate.ci[1]), 1)
 
 
 def strategy_rows(analysis: Analysis, model: str) -> list[StrategyRow]:
@@ -190,7 +198,7 @@ def strategy_rows(analysis: Analysis, model: str) -> list[StrategyRow]:
             cells.append((percent(arm.accuracy.mean), why))
         expected = ""
         if math.isfinite(reached := informed.effect.mean):
-            expected = f"{signed(trial.expected.mean)} expected, {signed(reached)} reached"
+            expected = f"{_points(trial.expected)} points expected, {_points(reached)} reached"
         mixture = informed.why or _trained(informed.mixtures, names)
         rows.append(StrategyRow(names.long.get(target, target), mixture, expected, cells))
     return rows

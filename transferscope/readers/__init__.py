@@ -324,7 +324,8 @@ def _side_by_side(parts: list[xr.Dataset]) -> xr.Dataset:
     for part in parts:
         if items is not None and "item" not in part.dims:
             sizes = {**items.sizes, **part.sizes}
-            part = part.assign_coords(item=items["item"], item_target=items["item_target"]).assign(
+            labels = {name: items[name] for name in ("item", "item_target", "item_group")}
+            part = part.assign_coords(labels).assign(
                 {
                     name: (each.dims, np.full([sizes[d] for d in each.dims], blank(name)))
                     for name, each in items.data_vars.items()

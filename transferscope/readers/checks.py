@@ -269,7 +269,7 @@ def _questions(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
                 f" and the base share no item of {shown(target)} (such as {ours!r} and {theirs!r})"
             )
             found.append(("void", f"{apart}; evaluate both with one harness", target))
-        for differences in (_prompts, _orders):
+        for differences in (_prompts, _orders, _groups):
             for target, pairs in shared.items():
                 found += [(*each, target) for each in differences(target, pairs)]
         for severity, message, target in found:
@@ -326,3 +326,12 @@ def _orders(target: str, pairs: Pairs) -> Iterator[tuple[Severity, str]]:
     if moved := len(other) - changed:
         order = f": the options of {moved} {of} stand in another order than for the base {example}"
         yield "caution", order
+
+
+def _groups(target: str, pairs: Pairs) -> Iterator[tuple[Severity, str]]:
+    """Whether the questions name other images, so that the first file's groups may be wrong."""
+    known = [(one, two) for one, two in pairs if one.group and two.group]
+    if other := [two for one, two in known if one.group != two.group]:
+        where = f"{len(other)} of {len(known)} items of {shown(target)}"
+        example = f"(such as {other[0].item!r})"
+        yield "caution", f": {where} name another image or video than in the base's file {example}"

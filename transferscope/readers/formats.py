@@ -60,7 +60,7 @@ _VALUE = "perfection_gap_factor"
 _MOST_ITEMS = 1_000_000
 """Items of a target: where only counts are known, its items are made up one by one."""
 _AGREE = 0.0005  # accuracies beside counts may be rounded to three decimals
-_ANSWERS = ("choice", "answer", "correct", "unreadable", "read_by", "score")
+_ANSWERS = ("choice", "answer", "correct", "unreadable", "read_by", "score", "group")
 
 
 class InputTable(NamedTuple):

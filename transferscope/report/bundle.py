@@ -175,7 +175,7 @@ def _cells_of_analysis(analysis: Analysis) -> pl.DataFrame:
             for seed in one.seeds:
                 effect = seeds.get(seed, np.nan)
                 base = one.base_seeds.get(target, {}).get(seed, np.nan)
-                tuned = round(base + measure.MEASURES[name].inverse(effect, base, ceiling), 12)
+                tuned = round(base + measure.MEASURES[name].change(effect, base, ceiling), 12)
                 gap = ceiling if ceiling > base else np.nan  # PGF is undefined at the ceiling
                 again = float(measure.pgf(*map(np.float64, (base, tuned, gap))))
                 pgf = effect if name == "pgf" else again

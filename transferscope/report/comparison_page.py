@@ -164,6 +164,6 @@ def _curves(comparison: Comparison) -> Iterator[dict[str, Any]]:
 def _limit(cells: list[ComparedCell]) -> float:
     """The end of the panels' scales: a round number of points beyond all changes."""
     most = max((abs(cell.change) for cell in cells), default=0.0)
-    ends = [abs(end) for cell in cells for end in cell.effect.interval if not math.isnan(end)]
+    ends = [abs(end) for cell in cells for end in cell.effect.interval() if not math.isnan(end)]
     wanted = max(most, min(max(ends, default=0.0), 1.6 * most), 0.02)
     return next(step for step in LIMITS if step >= min(wanted, 1.0))

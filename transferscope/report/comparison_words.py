@@ -21,7 +21,8 @@ def evidence(cell: ComparedCell) -> str:
     """`−32.2 to −8.6; 93 items: 7 fixed, 26 broken`."""
     flips = "" if cell.fixed is None else f": {cell.fixed} fixed, {cell.broken} broken"
     counts = ", counts only" if cell.kind == "counts" else ""
-    return f"{interval(cell)}; {cell.items:,} items{flips}{counts}"
+    collapsed = f"; {cell.collapsed}" if cell.collapsed else ""
+    return f"{interval(cell)}; {cell.items:,} items{flips}{counts}{collapsed}"
 
 
 def moved_line(name: str, cell: ComparedCell) -> str:

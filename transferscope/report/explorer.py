@@ -13,17 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from transferscope.analysis import Analysis, Cell, ModelAnalysis, TaskEffect
+from transferscope.analysis import Analysis, Cell, ModelAnalysis, Sign, TaskEffect
 from transferscope.analysis.parts import Estimate
 from transferscope.analysis.verdict import beyond_noise
-from transferscope.plots.accuracy_points import base_accuracy, bases, ceiling, divisor, scales
+from transferscope.plots.accuracy_points import (
+    Effect,
+    base_accuracy,
+    bases,
+    ceiling,
+    divisor,
+    scales,
+)
+from transferscope.plots.against_chance import clique_by_chance, has_cliques, personas
 from transferscope.plots.answer_bars import answer_words
 from transferscope.plots.heatmaps import bound, bound_of
 from transferscope.plots.labels import MEASURES, Labels, clean, in_order, labels, same_task, spelled
 from transferscope.plots.networks import null_words
 from transferscope.plots.theme import DARK, DIVERGING
 from transferscope.report.section_tables import UNREADABLE
-from transferscope.report.tables import ROLES
 from transferscope.selection import mixtures
 from transferscope.tasks.checkpoints import checkpoint
 
@@ -32,11 +39,12 @@ SCRIPTS = (
     *("items", "linked", "start"),
 )
 """The explorer's scripts, in the order in which they run as one."""
+SIGNS: tuple[Sign, ...] = ("positive", "negative")
 STEPS = 6
 """Shades of color on either side of 0."""
 CLIQUES = 150
 """Cliques of a sign that the page holds, the largest first."""
-Effect = Cell | Estimate
+UNKNOWN = (math.nan, math.nan)
 Axes = tuple[list[str], list[str]]
 """Names of sources and targets."""
 Data = dict[str, Any]
@@ -70,7 +78,7 @@ def data(analysis: Analysis) -> Data:
     tasks = [task.name for task in analysis.tasks]
     sources = [task.name for task in analysis.tasks if task.source]
     targets = [task.name for task in analysis.tasks if task.target]
-    personas = {r: {each.task for each in getattr(analysis.personas, r)} for r in ROLES}
+    named = {role: {each.task for each in found} for role, found in personas(analysis).items()}
     records: list[Data] = [
         {
             "long": names.long[task.name],
@@ -78,7 +86,7 @@ def data(analysis: Analysis) -> Data:
             "level": task.level,
             "granularity": task.granularity,
             "own": tasks.index(own) if (own := checkpoint(task.name).task) in tasks else None,
-            "roles": [role for role, members in personas.items() if task.name in members],
+            "roles": [role for role, members in named.items() if task.name in members],
         }
         for task in analysis.tasks
     ]
@@ -129,19 +137,12 @@ def _model(analysis: Analysis, name: str, axes: Axes, names: Labels) -> Data:
         "order": _cluster(model, tasks),
         "give": _sides(model.transferability, sources),
         "take": _sides(model.malleability, targets),
-        "cliques": _cliques(model, tasks),
+        "cliques": _cliques(analysis, model, tasks),
         "answers": _answers(model, axes),
         "flips": [f and [_number(v) for v in (f.fixed, f.broken, f.items)] for f in flips]
         if model.flips
         else None,
-        "advice": [
-            {
-                "sources": [[names.long[c.source], round(c.share, 4)] for c in mix.choices],
-                **dict(zip(("mean", "low", "high"), _ends(mix.expected), strict=True)),
-                "words": "" if mix.choices else clean(spelled(mix.verdict, names)),
-            }
-            for mix in mixtures(analysis, name).values()
-        ],
+        "advice": [clean(spelled(mix.verdict, names)) for mix in mixtures(analysis, name).values()],
     }
 
 
@@ -177,8 +178,12 @@ def _matrix(
         "low": column(lambda cell: cell.ci[0]),
         "high": column(lambda cell: cell.ci[1]),
         "beyond": column(lambda cell: beyond_noise(cell, alpha)),
+        "change": column(lambda cell: getattr(cell, "change", math.nan)),
+        "change_low": column(lambda cell: getattr(cell, "change_ci", UNKNOWN)[0]),
+        "change_high": column(lambda cell: getattr(cell, "change_ci", UNKNOWN)[1]),
+        "expected": column(lambda cell: getattr(cell, "expected", math.nan)),
+        "p": column(lambda cell: cell.p_value if isinstance(cell, Cell) else None),
         "q": column(lambda cell: cell.q_value if isinstance(cell, Cell) else None),
-        "exact": column(lambda cell: cell.exact_p if isinstance(cell, Cell) else None),
         "seeds": [column(lambda cell, s=seed: cell.seeds.get(s, math.nan)) for seed in seeds],
         "alone": [column(lambda cell, s=seed: alone(cell, s)) for seed in seeds],
     }
@@ -265,16 +270,20 @@ def _cluster(model: ModelAnalysis, tasks: list[str]) -> list[int]:
 def _sides(effects: Mapping[str, TaskEffect], tasks: list[str]) -> Data:
     """{sign: [mean, low, high] of each task}, of transferability or malleability."""
     found: Data = {}
-    for sign in ("positive", "negative"):
+    for sign in SIGNS:
         parts = [getattr(effects[task], sign) if task in effects else None for task in tasks]
         found[sign] = [p and _ends(p) for p in parts]
     return found
 
 
-def _cliques(model: ModelAnalysis, tasks: list[str]) -> Data:
-    """The cliques of each sign, the largest first, and their null models in words."""
-    found: Data = {"more": {}}
-    for sign in ("positive", "negative"):
+def _cliques(analysis: Analysis, model: ModelAnalysis, tasks: list[str]) -> Data:
+    """The cliques of each sign, the largest first, and their null models in words; one line where
+    chance explains them."""
+    found: Data = {"more": {}, "chance": {}}
+    for sign in SIGNS:
+        line = clique_by_chance(model, sign)
+        few = "Needs at least three tasks that are source and target."
+        found["chance"][sign] = (line and f"Largest: {line}.") if has_cliques(analysis) else few
         cliques = sorted(getattr(model.cliques, sign), key=lambda each: -each.size)
         found["more"][sign] = max(0, len(cliques) - CLIQUES)
         found[sign] = [

@@ -1,7 +1,7 @@
-"""The start of the page: what happened, and which finetunes break what.
+"""The start of the page: what happened, what each finetune breaks, and what to train on.
 
-Every sentence comes from the numbers and carries their uncertainty; `noise` defines "beyond
-noise". Nothing here is escaped: the template does that.
+Everything is decided in points of accuracy, with PGF beside. Every sentence comes from the numbers
+and carries their uncertainty. Nothing here is escaped: the template does that.
 """
 
 import math
@@ -9,8 +9,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.analysis.verdict import beyond_noise
-from transferscope.plots.accuracy_points import base_accuracy, beside, items, of_effect, points
+from transferscope.analysis.verdict import MEAN, beyond_noise
+from transferscope.matrix.collapse import describe_answers
+from transferscope.plots.accuracy_points import (
+    base_accuracy,
+    items,
+    points,
+    points_between,
+    size,
+    with_measure,
+    worded,
+)
 from transferscope.plots.labels import (
     MEASURES,
     Labels,
@@ -21,12 +30,17 @@ from transferscope.plots.labels import (
     same_task,
     spelled,
 )
-from transferscope.plots.numbers import between, bracketed, chance, has_interval, percent, signed
-from transferscope.selection import Mixture, mixtures
-from transferscope.selection.evidence import FEWEST, matrix_prior, normal_with_test
-
-SOURCES = 4
-"""Sources of a mixture that are named."""
+from transferscope.plots.numbers import (
+    UNKNOWN,
+    between,
+    bracketed,
+    chance,
+    has_interval,
+    percent,
+    probability,
+    signed,
+)
+from transferscope.selection import mixtures
 
 
 class Pair(NamedTuple):
@@ -50,7 +64,7 @@ class Account(NamedTuple):
 
 
 class Harm(NamedTuple):
-    """A loss beyond noise."""
+    """A loss beyond noise, or collapsed answers."""
 
     source: str
     target: str
@@ -59,12 +73,13 @@ class Harm(NamedTuple):
     link: str
     """The address of its cell in the explorer."""
     model: str
-    effect: str
-    interval: str
     change: str
-    """In points of accuracy; empty where they are unknown."""
+    """In points of accuracy where they are known."""
+    interval: str
+    beside: str
+    """In the analysis's measure."""
     base: str
-    """The target's base accuracy."""
+    """The target's base accuracy; empty where it is unknown."""
     evidence: str
     sure: bool
     """Whether it holds after correction for the number of tests."""
@@ -80,7 +95,7 @@ def happened(analysis: Analysis) -> list[Account]:
             _arrow(pair, names): link(
                 model=label, source=names.long[pair.source], target=names.long[pair.target]
             )
-            for pair in _ends(model, analysis.settings.alpha).values()
+            for pair in extremes(model, analysis.settings.alpha).values()
         }
         averages = _averages(model, MEASURES[analysis.settings.measure])
         accounts.append(Account(label, sentences, averages, pairs))
@@ -93,53 +108,39 @@ def measured(model: ModelAnalysis, *, own: bool = False) -> list[Pair]:
         Pair(source, target, cell)
         for source, row in model.pgf.items()
         for target, cell in row.items()
-        if math.isfinite(cell.mean) and (own or not same_task(source, target))
+        if math.isfinite(size(cell)) and (own or not same_task(source, target))
     ]
 
 
 def _sentences(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Iterator[str]:
     pairs, alpha = measured(model), analysis.settings.alpha
-    measure, gaps = MEASURES[analysis.settings.measure], model.gaps
     if not pairs:
-        no_gap = gaps.undefined and gaps.undefined == gaps.cells - gaps.missing
-        why = ": the base is at or above the ceiling of every target" if no_gap else ""
-        yield f"No effect of one task on another is known{why}."
+        yield "No effect of one task on another is known."
         return
-    yield from _learned(model, alpha, measure, names)
+    yield from _learned(analysis, model, names)
     yield _how_many(pairs, alpha)
-    yield _averages(model, measure)
-    ends = _ends(model, alpha)
-    extremes = [_extreme(pair, analysis, model, names) for pair in ends.values()]
-    yield " ".join(extremes) or "No effect differs from 0."
-    # A collapse is not luck, so it is not overstated.
-    lucky = {sign: pair for sign, pair in ends.items() if not collapsed(pair, model)}
-    if lucky and len(pairs) >= FEWEST:
-        which = "both are" if len(lucky) > 1 else "it is"
-        if len(lucky) < len(ends):
-            which = "the gain is" if 1 in lucky else "the loss is"
-        size = "their size" if len(lucky) > 1 else "its size"
-        text = f"Picked from {len(pairs):,} for {size}, {which} likely overstated"
-        prior = matrix_prior(model.pgf, alpha)
-        cells = [pair.cell for pair in lucky.values()] if prior else []
-        means = [prior.mean(normal_with_test(cell, alpha)) for cell in cells] if prior else []
-        if means and all(map(math.isfinite, means)):
-            word = "estimates" if len(means) > 1 else "estimate"
-            text += f"; shrinkage {word}: {', '.join(map(signed, means))}"
-        yield f"{text}."
+    yield _averages(model, MEASURES[analysis.settings.measure])
+    ends = extremes(model, alpha).values()
+    yield " ".join(_extreme(p, analysis, model, names) for p in ends) or "No effect differs from 0."
 
 
-def _learned(model: ModelAnalysis, alpha: float, measure: str, names: Labels) -> Iterator[str]:
+def _learned(analysis: Analysis, model: ModelAnalysis, names: Labels) -> Iterator[str]:
     """Whether finetunes learned the task they were trained on; without that nothing transfers."""
     own = [pair for pair in measured(model, own=True) if same_task(pair.source, pair.target)]
     if not own:
         return
-    gained, count = [pair for pair in own if pair.cell.mean > 0], len(model.pgf)
-    mean = signed(sum(pair.cell.mean for pair in own) / len(own))
-    of_all = f"{mean} {measure}"
+    gained, count = [pair for pair in own if size(pair.cell) > 0], len(model.pgf)
+
+    def mean(name: str) -> float:
+        values = [value for p in own if math.isfinite(value := getattr(p.cell, name))]
+        return sum(values) / len(values) if values else math.nan
+
+    parts = with_measure(analysis, mean("change"), mean("mean"))
+    of_all = ", ".join(filter(None, parts))
     if len(own) > 1 or len(own) < count:
         of_all = f"mean of {'all' if len(own) == count else 'the known'} {len(own)}: {of_all}"
     text = f"Of {counted(count, 'finetune')}, {len(gained)} improved the trained task ({of_all})"
-    judged = [beyond_noise(pair.cell, alpha) for pair in gained]
+    judged = [beyond_noise(pair.cell, analysis.settings.alpha) for pair in gained]
     if gained and None not in judged:
         text += f", {sum(map(bool, judged))} beyond noise"
     idle = [names.long[pair.source] for pair in own if pair not in gained]
@@ -153,7 +154,7 @@ def _how_many(pairs: list[Pair], alpha: float) -> str:
         unknown = "Their uncertainty is unknown: no intervals."
         return f"{count} of one task on another measured. {unknown}"
     clear = [pair.cell for pair in judged if beyond_noise(pair.cell, alpha)]
-    helped = sum(cell.mean > 0 for cell in clear)
+    helped = sum(size(cell) > 0 for cell in clear)
     text = (
         f"Of {counted(len(judged), 'effect')} of one task on another, {helped} helped and "
         f"{len(clear) - helped} harmed beyond noise."
@@ -194,23 +195,25 @@ def _averages(model: ModelAnalysis, measure: str) -> str:
     return " ".join(sentences)
 
 
-def _ends(model: ModelAnalysis, alpha: float) -> dict[int, Pair]:
+def extremes(model: ModelAnalysis, alpha: float) -> dict[int, Pair]:
     """{sign: the largest gain or loss}: of those that hold, else beyond noise, else of all."""
-    found = {}
+    found, pairs = {}, measured(model)
+    # Points and PGF do not compare: PGF decides only where no accuracy is known.
+    pairs = [pair for pair in pairs if math.isfinite(pair.cell.change)] or pairs
     for sign in (1, -1):
-        side = [pair for pair in measured(model) if sign * pair.cell.mean > 0]
+        side = [pair for pair in pairs if sign * size(pair.cell) > 0]
         clear = [pair for pair in side if beyond_noise(pair.cell, alpha)]
         held = [pair for pair in clear if pair.cell.q_value <= alpha]
         if side:
-            found[sign] = max(held or clear or side, key=lambda pair: sign * pair.cell.mean)
+            found[sign] = max(held or clear or side, key=lambda pair: sign * size(pair.cell))
     return found
 
 
-def collapsed(pair: Pair, model: ModelAnalysis) -> bool:
-    """Whether the adapter's answers collapsed to one option."""
+def one_answer(pair: Pair, model: ModelAnalysis) -> str:
+    """`always A in 2 of 4 seeds` where answers collapsed to one option, else empty."""
     answers = model.behaviour.sources if model.behaviour else {}
     found = answers.get(pair.source, {}).get(pair.target)
-    return found is not None and bool(found.collapsed)
+    return describe_answers(found) if found is not None and found.collapsed else ""
 
 
 def _arrow(pair: Pair, names: Labels) -> str:
@@ -218,56 +221,92 @@ def _arrow(pair: Pair, names: Labels) -> str:
 
 
 def _extreme(pair: Pair, analysis: Analysis, model: ModelAnalysis, names: Labels) -> str:
-    """One of the two largest effects, and what speaks against it."""
+    """One of the two largest effects, what speaks against it, and what to expect instead."""
     alpha, cell = analysis.settings.alpha, pair.cell
     beyond, held = beyond_noise(cell, alpha), cell.q_value <= alpha
-    word = "gain" if cell.mean > 0 else "loss"
+    word = "gain" if size(cell) > 0 else "loss"
     which = " that holds" if beyond and held else " beyond noise" if beyond else ""
-    text = f"The largest {word}{which} is {_arrow(pair, names)}, {signed(cell.mean)}"
-    text += bracketed(cell.ci)
-    if change := beside(analysis, model, pair.target, cell):
-        text += f" or {change}"
+    text = f"The largest {word}{which} is {_arrow(pair, names)}, {worded(analysis, cell).text}"
     text += items(model, pair.target, cell)
-    if collapsed(pair, model):
+    if one_answer(pair, model):
         return f"{text}, but its answers collapsed to one option: no transfer."
     if beyond is False:
-        return f"{text}, within noise."
-    if beyond and not held:
-        return f"{text}, not significant after FDR correction (q {chance(cell.q_value)})."
+        text += ", within noise"
+    elif beyond and not held:
+        text += f", not significant after FDR correction (q {chance(cell.q_value)})"
+    # The largest of many effects are mostly overstated.
+    if expected := points(cell.expected):
+        text += f"; on new items and with new seeds expect {expected}"
     return f"{text}."
 
 
 def harms(analysis: Analysis) -> list[Harm]:
-    """Every loss beyond noise in any model, those that hold after correction first."""
-    names, alpha = labels(analysis), analysis.settings.alpha
+    """Every loss beyond noise and every collapse to one answer, the sure ones first."""
     found: list[tuple[tuple[bool, float], Harm]] = []
-    for name, label in names.models.items():
-        model = analysis.models[name]
-        for pair in measured(model, own=True):
-            source, target, cell = pair
-            if cell.mean >= 0 or not beyond_noise(cell, alpha):
-                continue
-            held = cell.q_value <= alpha
-            evidence = ["answers collapsed to one option"] if collapsed(pair, model) else []
-            if math.isfinite(cell.q_value):
-                word = "holds after correction" if held else "not significant after FDR correction"
-                evidence.append(f"{word} (q {chance(cell.q_value)})")
-            long = (names.long[source], names.long[target])
-            row = Harm(
-                source=long[0],
-                target=long[1] + " (self-transfer)" * same_task(source, target),
-                pair=(source, target),
-                link=link(model=label, source=long[0], target=long[1]),
-                model=label,
-                effect=signed(cell.mean),
-                interval=between(cell.ci),
-                change=beside(analysis, model, target, cell),
-                base=percent(base_accuracy(model, target, cell)) + items(model, target, cell),
-                evidence="; ".join(evidence),
-                sure=held,
-            )
-            found.append(((not held, cell.mean), row))
+    for name in analysis.models:
+        for pair in measured(analysis.models[name], own=True):
+            if row := _harm(analysis, name, pair):
+                found.append(((not row.sure, size(pair.cell)), row))
+        found += [((False, change), row) for change, row in _mean_harms(analysis, name)]
     return [row for _, row in sorted(found, key=lambda each: each[0])]
+
+
+def _harm(analysis: Analysis, name: str, pair: Pair) -> Harm | None:
+    names, model, alpha = labels(analysis), analysis.models[name], analysis.settings.alpha
+    source, target, cell = pair
+    verdict = model.verdicts.get(source)
+    worse = verdict is not None and target in verdict.harmed
+    fallen = verdict is not None and target in verdict.collapsed
+    loss = size(cell) < 0 and bool(beyond_noise(cell, alpha))
+    if not (worse or fallen or loss):
+        return None
+    held, q = loss and cell.q_value <= alpha, f" (q {chance(cell.q_value)})"
+    evidence = [words] if (words := one_answer(pair, model)) else []
+    evidence += ["holds after Bonferroni’s correction"] * worse
+    if held:
+        alone = bool(model.verdicts) and not worse
+        evidence.append(f"holds after FDR correction{q}" + ", not after Bonferroni’s" * alone)
+    if not (worse or fallen or held):
+        among = f"all effects{q}" if math.isfinite(cell.q_value) else "the targets of this finetune"
+        evidence.append(f"may be noise among {among}")
+    long, change = (names.long[source], names.long[target]), worded(analysis, cell)
+    base = percent(base_accuracy(model, target, cell))
+    return Harm(
+        source=long[0],
+        target=long[1] + " (self-transfer)" * same_task(source, target),
+        pair=(source, target),
+        link=link(model=names.models[name], source=long[0], target=long[1]),
+        model=names.models[name],
+        change=change.value,
+        interval=change.interval,
+        beside=change.beside,
+        base=base + items(model, target, cell),
+        evidence="; ".join(evidence),
+        sure=worse or fallen or held,
+    )
+
+
+def _mean_harms(analysis: Analysis, name: str) -> Iterator[tuple[float, Harm]]:
+    """The finetunes that are worse on average over the other targets."""
+    names, model = labels(analysis), analysis.models[name]
+    for source, verdict in model.verdicts.items():
+        if MEAN in verdict.harmed:
+            yield (
+                verdict.mean,
+                Harm(
+                    source=names.long[source],
+                    target="on average",
+                    pair=(source, MEAN),
+                    link=link(model=names.models[name], task=names.long[source]),
+                    model=names.models[name],
+                    change=points(verdict.mean),
+                    interval=points_between(verdict.mean_ci, verdict.mean),
+                    beside="",
+                    base=UNKNOWN,
+                    evidence="holds after Bonferroni’s correction",
+                    sure=True,
+                ),
+            )
 
 
 class Advice(NamedTuple):
@@ -276,14 +315,14 @@ class Advice(NamedTuple):
     target: str
     name: str
     """The target's name as it was given."""
-    sources: list[tuple[str, str, str]]
-    """Label, share and address of the sources with the largest shares."""
-    more: int
-    """Number of other sources."""
+    source: str
+    link: str
+    """The address of the source's effect on it."""
     expected: str
-    interval: str
-    change: str
-    """`expected` in points of accuracy; empty where they are unknown."""
+    """Change of accuracy to expect on new items and with new seeds."""
+    measured: str
+    helps: str
+    """Probability of a gain of more than a point."""
     note: str
     """A caveat on this target, such as the effect of a placebo alone."""
 
@@ -296,41 +335,34 @@ class Training(NamedTuple):
     rows: list[Advice]
     """The most promising first."""
     helpless: list[str]
-    """Targets that no source is known to help, not even at an earlier checkpoint."""
-    earlier: list[str]
-    """Verdicts on the targets that only an earlier checkpoint helps."""
+    """Targets to which no source is likely to add a point."""
     notes: list[str]
     """Caveats on all targets."""
 
 
 def training(analysis: Analysis) -> Training:
-    """For each target a mixture of other tasks to train on, by the default rule."""
+    """For each target the other task to train on, by the default rule."""
     names, model = labels(analysis), list(analysis.models)[-1]
-    label = names.models[model]
     found = list(mixtures(analysis, model).values())
-    found.sort(key=lambda mix: -mix.expected.mean if mix.choices else math.inf)
-
-    def is_about(note: str, mix: Mixture) -> bool:
-        return mix.target in note or " tie: " in note
-
-    rows, helpless, earlier, notes = [], [], [], []
+    found.sort(key=lambda mix: -mix.expected if mix.choices else math.inf)
+    rows, helpless, notes = [], [], []
     for mix in found:
         target = names.long[mix.target]
-        notes += [note for note in mix.notes if not is_about(note, mix)]
-        if mix.choices:
-            sources = []
-            for choice in mix.choices[:SOURCES]:
-                source = names.long[choice.source]
-                address = link(model=label, source=source, target=target)
-                sources.append((source, percent(choice.share), address))
-            mean = mix.expected.mean
-            change = of_effect(analysis, analysis.models[model], mix.target, mean)
-            note = spelled(" ".join(each for each in mix.notes if is_about(each, mix)), names)
-            more = max(0, len(mix.choices) - SOURCES)
-            numbers = (signed(mean), between(mix.expected.ci), points(analysis, change))
-            rows.append(Advice(target, mix.target, sources, more, *numbers, note))
-        elif any(each.reason == "an earlier checkpoint" for each in mix.left_out):
-            earlier.append(spelled(mix.verdict, names))
-        else:
+        notes += [note for note in mix.notes if mix.target not in note]
+        if not mix.choices:
             helpless.append(target)
-    return Training(label, rows, helpless, earlier, list(dict.fromkeys(notes)))
+            continue
+        (choice,) = mix.choices  # the default rule names one source
+        source, cell = names.long[choice.source], analysis.models[model].pgf[choice.source]
+        row = Advice(
+            target=target,
+            name=mix.target,
+            source=source,
+            link=link(model=names.models[model], source=source, target=target),
+            expected=points(choice.expected),
+            measured=worded(analysis, cell[mix.target]).text,
+            helps=probability(choice.helps),
+            note=spelled(" ".join(note for note in mix.notes if mix.target in note), names),
+        )
+        rows.append(row)
+    return Training(names.models[model], rows, helpless, list(dict.fromkeys(notes)))

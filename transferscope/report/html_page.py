@@ -40,7 +40,7 @@ from transferscope.plots.vegalite import Spec
 from transferscope.report import explorer
 from transferscope.report.example_cards import example_cards
 from transferscope.report.findings import happened, harms, training
-from transferscope.report.record_tables import claim_rows, record_tables
+from transferscope.report.record_tables import claim_rows, record_tables, undecided
 from transferscope.report.safety import by_model, safety
 from transferscope.report.section_tables import section_tables
 from transferscope.report.tables import PageTable, glance, personas
@@ -112,6 +112,7 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         extent=extent,
         personas=personas(analysis),
         claims=claim_rows(analysis),
+        undecided=undecided(analysis),
         records=record_tables(analysis),
         notes=[spelled(note, names) for note in analysis.notes],
         version=analysis.version,

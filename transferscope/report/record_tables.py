@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis
+from transferscope.plots.against_chance import SUPPORT
 from transferscope.plots.labels import MEASURES, clean, labels, link
 from transferscope.plots.numbers import UNKNOWN, percent
 from transferscope.report.tables import CellLine, PageTable
@@ -18,7 +19,7 @@ class ClaimRow(NamedTuple):
 
     verdict: str
     kind: str
-    """`yes`, `mixed`, `no` or `unknown`."""
+    """`yes`, `mixed` or `no`."""
     statement: str
     source: str
     evidence: str
@@ -28,16 +29,32 @@ class ClaimRow(NamedTuple):
 
 
 def claim_rows(analysis: Analysis) -> list[ClaimRow]:
-    """The published findings, each tried under every defensible choice of method."""
+    """The published findings that can be decided here, each under every defensible choice.
+
+    A finding of known support holds at `SUPPORT` or more, and does not hold where its reverse has
+    that support.
+    """
     rows = []
     for claim in analysis.claims:
-        verdict = ("holds", "yes") if claim.held == claim.tried else ("depends", "mixed")
-        if not claim.holds:
-            verdict = ("cannot tell", "unknown") if claim.holds is None else ("does not hold", "no")
-        held = f"{claim.held} of {claim.tried}" if claim.tried else UNKNOWN
-        texts = (claim.statement, claim.source, claim.evidence, percent(claim.support), held)
-        rows.append(ClaimRow(*verdict, *texts, "; ".join(claim.sensitive_to) or UNKNOWN))
+        if claim.holds is None:
+            continue
+        support = claim.support if claim.holds else 1 - claim.support
+        verdict = ("holds", "yes") if claim.holds else ("does not hold", "no")
+        if support < SUPPORT:
+            verdict = (f"not sure (support {percent(claim.support)})", "mixed")
+        elif claim.holds and claim.held < claim.tried:
+            verdict = ("depends", "mixed")
+        texts = (claim.statement, claim.source, claim.evidence, percent(claim.support))
+        held = f"{claim.held} of {claim.tried}"
+        rows.append(ClaimRow(*verdict, *texts, held, "; ".join(claim.sensitive_to) or UNKNOWN))
     return rows
+
+
+def undecided(analysis: Analysis) -> str:
+    """How many published findings cannot be decided here, and why; empty where all can."""
+    gaps = [claim.evidence for claim in analysis.claims if claim.holds is None]
+    reasons = "; ".join(dict.fromkeys(gaps))
+    return f"{len(gaps)} of {len(analysis.claims)} cannot be decided: {reasons}." if gaps else ""
 
 
 def record_tables(analysis: Analysis) -> list[PageTable]:

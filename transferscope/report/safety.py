@@ -1,42 +1,36 @@
-"""Which finetunes are safe: those without harm, the unclear ones, and those that harm.
-
-A finetune is only as safe as the study can see. The largest loss that the study leaves open
-stands beside each; where that is a target's whole base accuracy, the finetune is unclear.
-"""
+"""Which finetunes are safe, not settled or harmful: each `Verdict` in words."""
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from transferscope.analysis import Analysis, ModelAnalysis, Power
-from transferscope.analysis.verdict import beyond_noise
-from transferscope.plots.accuracy_points import base_accuracy, of_effect, points
-from transferscope.plots.labels import MEASURES, Labels, counted, labels, listed
-from transferscope.plots.numbers import UNKNOWN, has_interval
-from transferscope.report.findings import Pair, measured
-from transferscope.report.tables import CellLine
-from transferscope.stats import simulate
-from transferscope.stats.detection import power
+from transferscope.analysis import Analysis, ModelAnalysis
+from transferscope.analysis.verdict import MEAN, Kind, Verdict
+from transferscope.plots.accuracy_points import points
+from transferscope.plots.labels import Labels, counted, labels, listed
+from transferscope.plots.numbers import UNKNOWN
+from transferscope.report.tables import CellLine, joined
 
-LITTLE = 0.1
-"""Base accuracy of a target below which the loss of all of it counts little."""
-SEEDS = 4
-"""The paper's number of seeds."""
-
-FINE, UNCLEAR, HARMS = range(3)
-TITLES = {
-    FINE: "Safe as far as this study can tell{everywhere}",
-    UNCLEAR: "Unclear with these seeds and items{somewhere}",
-    HARMS: "Harmful beyond noise{somewhere}",
+NAMED = 3
+"""Harmed targets that are named."""
+SEEDS_HELP_MORE = 0.5
+"""Above this `ModelAnalysis.seed_share`."""
+SHORT: dict[Kind, str] = {"safe": "safe", "not settled": "not settled", "harms": "harmful"}
+"""The best first; what cannot be tested is not settled."""
+TITLES: dict[Kind, tuple[str, str]] = {
+    "safe": (
+        "Safe: a loss above {tolerance} is ruled out on every task",
+        "Beside each: the largest loss that is not ruled out, and where.",
+    ),
+    "not settled": (
+        "Not settled",
+        "Beside each: the largest loss that is not ruled out, where, and what would show that it "
+        "is below {tolerance}, if it is.",
+    ),
+    "harms": ("Harmful", "The next section has each loss."),
 }
-SHORT = {FINE: "safe as far as known", UNCLEAR: "unclear", HARMS: "harmful beyond noise"}
-WORDS = {
-    FINE: "No loss beyond noise. Beside each: the largest loss that its intervals do not rule out, "
-    "and on which target.",
-    UNCLEAR: "No loss beyond noise. On some target, losing all base accuracy is not ruled out.",
-    HARMS: "The next section lists each of these losses.",
-}
+"""{verdict: title and explanation}"""
+SECOND = " {which}: run a second seed first. One seed does not show how far seeds differ."
 
 
 class SafetyRow(NamedTuple):
@@ -46,35 +40,26 @@ class SafetyRow(NamedTuple):
     name: str
     """The source's name as it was given."""
     models: list[CellLine]
-    """For each model the loss that is ruled out, or what may have broken, or what broke."""
 
 
 class SafetyGroup(NamedTuple):
-    """The finetunes with the same verdict, the most reassuring first."""
+    """The finetunes with the same verdict."""
 
     title: str
     words: str
     finetunes: list[SafetyRow]
 
 
-class _Verdict(NamedTuple):
-    """How safe a finetune is in one model."""
-
-    kind: int
-    line: CellLine
-    loss: float
-    """The largest loss left open: in points where they are known, else in the measure."""
-    open: list[str]
-    """Targets on which all base accuracy may be lost."""
-
-
 def by_model(analysis: Analysis) -> list[str]:
-    """A sentence for each model, where there are several or one has no intervals."""
+    """A sentence for each model, where there are several or one has no verdicts."""
     sentences = []
     for name, label in labels(analysis).models.items():
-        kinds = Counter(verdict.kind for verdict in _verdicts(analysis, name).values())
+        model = analysis.models[name]
+        kinds = Counter(_kind(verdict) for verdict in model.verdicts.values())
         if not kinds:
-            sentences.append(f"{label}: cannot tell, because the effects have no intervals.")
+            known = any(math.isfinite(c.change) for row in model.pgf.values() for c in row.values())
+            why = "its effects have no intervals" if known else "its accuracies are unknown"
+            sentences.append(f"{label}: cannot tell, because {why}.")
         elif len(analysis.models) > 1:
             parts = [f"{kinds[kind]} {word}" for kind, word in SHORT.items() if kinds[kind]]
             sentences.append(f"{label}: of {counted(kinds.total(), 'finetune')} {listed(parts)}.")
@@ -82,111 +67,58 @@ def by_model(analysis: Analysis) -> list[str]:
 
 
 def safety(analysis: Analysis) -> list[SafetyGroup]:
-    """All finetunes with intervals, grouped by the worst verdict in any model."""
-    names = labels(analysis)
-    verdicts = [_verdicts(analysis, name) for name in analysis.models]
-    rows: dict[int, list[tuple[float, SafetyRow]]] = {FINE: [], UNCLEAR: [], HARMS: []}
+    """All finetunes with a verdict, grouped by the worst verdict in any model."""
+    names, models = labels(analysis), analysis.models.values()
+    rows: dict[Kind, list[tuple[float, SafetyRow]]] = {kind: [] for kind in SHORT}
     for task in analysis.tasks:
-        found = [each.get(task.name) for each in verdicts]
-        if known := [each for each in found if each is not None]:
-            lines = [CellLine(UNKNOWN) if each is None else each.line for each in found]
-            row = SafetyRow(names.long[task.name], task.name, lines)
-            worst = max(each.kind for each in known)
-            rows[worst].append((max(each.loss for each in known), row))
-    total, several = sum(map(len, rows.values())), len(analysis.models) > 1
-    groups = []
-    for kind, found in rows.items():
-        if found or (kind == FINE and total):
-            where = {"everywhere": " in every model", "somewhere": " in some model"}
-            title = TITLES[kind].format(**{key: word * several for key, word in where.items()})
-            words = [WORDS[kind]] if found else []
-            words += _larger_study(analysis) if kind == UNCLEAR else []
-            ordered = [row for _, row in sorted(found, key=lambda each: each[0])]
-            count = f"{len(found) or 'none'} of {total}"
-            groups.append(SafetyGroup(f"{title}: {count}", " ".join(words), ordered))
+        found = [model.verdicts.get(task.name) for model in models]
+        if known := [verdict for verdict in found if verdict is not None]:
+            lines = [_line(analysis, model, task.name, names) for model in models]
+            worst = sorted(known, key=lambda each: list(SHORT).index(_kind(each)))[-1]
+            loss = max(0.0 if math.isnan(each.loss) else each.loss for each in known)
+            rows[_kind(worst)].append((loss, SafetyRow(names.long[task.name], task.name, lines)))
+    total, groups = sum(map(len, rows.values())), []
+    alone = [label for n, label in names.models.items() if len(analysis.models[n].seeds) == 1]
+    for kind, members in rows.items():
+        if members or (kind == "safe" and total):
+            tolerance = f"{100 * analysis.settings.tolerance:g} points"
+            title, words = (text.format(tolerance=tolerance) for text in TITLES[kind])
+            words += SECOND.format(which=listed(alone)) * (kind == "not settled" and bool(alone))
+            members.sort(key=lambda each: each[0], reverse=kind == "harms")
+            title = f"{title}: {len(members) or 'none'} of {total}"
+            groups.append(SafetyGroup(title, words * bool(members), [row for _, row in members]))
     return groups
 
 
-def _verdicts(analysis: Analysis, name: str) -> dict[str, _Verdict]:
-    """{source: verdict in one model}, for sources with intervals."""
-    model, names = analysis.models[name], labels(analysis)
-    pairs: dict[str, list[Pair]] = {}
-    for pair in measured(model, own=True):
-        if has_interval(pair.cell.ci):
-            pairs.setdefault(pair.source, []).append(pair)
-    return {source: _verdict(analysis, model, each, names) for source, each in pairs.items()}
+def _kind(verdict: Verdict) -> Kind:
+    return "not settled" if verdict.kind == "nothing to test" else verdict.kind
 
 
-def _verdict(
-    analysis: Analysis, model: ModelAnalysis, pairs: list[Pair], names: Labels
-) -> _Verdict:
-    alpha = analysis.settings.alpha
-    losses = {pair.target: max(0.0, -pair.cell.ci[0]) for pair in pairs}
-    worst = max(losses, key=lambda target: losses[target])
-    bases = {pair.target: base_accuracy(model, pair.target, pair.cell) for pair in pairs}
-    # In accuracy, where that is known; a target cannot lose more than its base accuracy.
-    drops = {}
-    for _, target, cell in pairs:
-        drop = of_effect(analysis, model, target, losses[target], cell)
-        if math.isfinite(drop):
-            drops[target] = min(drop, bases[target])
-    steepest = max(drops, key=lambda target: drops[target], default="")
-    largest = drops.get(steepest, losses[worst])
-
-    def first(targets: list[str]) -> str:
-        more = f" and {len(targets) - 1} more" if len(targets) > 1 else ""
-        return names.long[targets[0]] + more
-
-    harmed = [p for p in pairs if p.cell.mean < 0 and beyond_noise(p.cell, alpha)]
-    if harmed:
-        harmed.sort(key=lambda pair: pair.cell.mean)
-        return _Verdict(HARMS, CellLine(f"harms {first([p.target for p in harmed])}"), largest, [])
-    lost = [t for t, drop in drops.items() if drop == bases[t] and bases[t] >= LITTLE]
-    if lost:
-        lost.sort(key=lambda target: -bases[target])
-        line = CellLine(f"may have lost everything on {first(lost)}")
-        return _Verdict(UNCLEAR, line, largest, lost)
-    loss, where = f"{losses[worst]:.2f} {MEASURES[analysis.settings.measure]}", names.long[worst]
-    line = CellLine(f"no loss above {loss} ({where})")
-    if change := points(analysis, drops.get(steepest, math.nan), sign=False):
-        small = f"or above {loss}" + (f" ({where})" if worst != steepest else "")
-        line = CellLine(f"no loss above {change} ({names.long[steepest]})", small)
-    return _Verdict(FINE, line, largest, [])
-
-
-def _larger_study(analysis: Analysis) -> Iterator[str]:
-    """For each model with an unclear finetune, what more seeds or items would show."""
-    names = labels(analysis)
-    for name, label in names.models.items():
-        often = Counter(t for verdict in _verdicts(analysis, name).values() for t in verdict.open)
-        records = {each.target: each for each in analysis.power if each.model == name}
-        target = next((target for target, _ in often.most_common() if target in records), None)
-        if target is not None:
-            which = f" with {label}" if len(names.models) > 1 else ""
-            yield f"A larger study{which}: {_would_show(analysis, records[target], names)}"
-
-
-def _would_show(analysis: Analysis, record: Power, names: Labels) -> str:
-    """What four seeds would show on a target, or four times the items where there are as many."""
-    few, correlation = record.seeds < SEEDS, analysis.settings.item_correlation
-    items, seeds = (record.items, SEEDS) if few else (4 * record.items, record.seeds)
-    smallest = power(
-        items,
-        seeds,
-        record.base_accuracy,
-        alpha=analysis.settings.alpha,
-        item_correlation=correlation,
-        seed_correlation=max(correlation, simulate.SEED_CORRELATION),
-        sources=len(analysis.models[record.model].pgf),
-    )
-    more = f"{seeds} seeds instead of {record.seeds}"
-    more = more if few else f"{items:,} items instead of {record.items:,}"
-    if math.isnan(smallest):
-        return f"needs more than {more} (ts.power)."
-    model = analysis.models[record.model]
-    drop = points(analysis, of_effect(analysis, model, record.target, smallest), sign=False)
-    change = f"{smallest:.2f} PGF{f' or {drop}' if drop else ''}"
-    return (
-        f"{more} would show a change of {change} on {names.long[record.target]}, if seeds vary as "
-        "usual (ts.power)."
-    )
+def _line(analysis: Analysis, model: ModelAnalysis, source: str, names: Labels) -> CellLine:
+    """One verdict in words."""
+    verdict, cells = model.verdicts.get(source), model.pgf[source]
+    if verdict is None or not (verdict.where or verdict.harmed or verdict.collapsed):
+        return CellLine(UNKNOWN if verdict is None else "nothing to test")
+    if verdict.kind == "harms":
+        lost = [f"{names.long[t]} {points(cells[t].change)}" for t in verdict.harmed if t != MEAN]
+        lost[NAMED:] = [f"{len(lost) - NAMED} more"] if len(lost) > NAMED else []
+        lost += [f"on average {points(verdict.mean)}"] if MEAN in verdict.harmed else []
+        lost += [f"one answer for nearly every item of {names.long[t]}" for t in verdict.collapsed]
+        return CellLine(listed(lost))
+    largest = f"{points(verdict.loss, sign=False)} ({names.long[verdict.where]})"
+    if verdict.kind == "safe":
+        return CellLine(f"no loss above {largest}")
+    share, has = model.seed_share.get(verdict.where, math.nan), cells[verdict.where].n
+    # Among all effects a loss may hold that does not among the targets of its finetune.
+    alpha, several = analysis.settings.alpha, len(model.seeds) > 1
+    found = [names.long[t] for t, c in cells.items() if c.change < 0 and c.q_value <= alpha]
+    more = []
+    if found:
+        more.append(f"a loss on {listed(found)} holds after FDR correction, not after Bonferroni’s")
+    if verdict.needed is not None and not share > SEEDS_HELP_MORE:
+        more.append(f"needs about {verdict.needed:,} items" + (f", has {has:.0f}" if has else ""))
+    elif verdict.loss > analysis.settings.tolerance and several:
+        more.append("another seed helps more than more items")
+    if verdict.untested:
+        more.append(f"no test on {counted(len(verdict.untested), 'task')}")
+    return CellLine(f"possible loss: {largest}", joined(*more))

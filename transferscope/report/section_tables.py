@@ -5,16 +5,18 @@ Nothing here is escaped: the template does that.
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.parts import Adjusted, Estimate
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import Answers, describe_answers, letter
 from transferscope.matrix.flips import Flips
+from transferscope.plots.accuracy_points import Effect, size, worded
 from transferscope.plots.labels import clean, control_kind, counted, labels, link
-from transferscope.plots.numbers import UNKNOWN, percent, signed
+from transferscope.plots.numbers import UNKNOWN, percent
 from transferscope.report.findings import measured
-from transferscope.report.tables import CellLine, PageTable, Row, estimate_line, interval_text
+from transferscope.report.tables import CellLine, PageTable, Row, estimate_line, joined
 from transferscope.study.controls import REORDERED
 
 UNREADABLE = 0.1
@@ -44,8 +46,9 @@ def _careful(analysis: Analysis) -> PageTable:
         "behavior stack",
         "Cells to read with care",
         "A collapsed adapter gives one option for nearly every item, far more often than it is "
-        "correct. Its effect is not transfer. Replies that name no option count as wrong. Cells "
-        f"with {percent(UNREADABLE)} of them or more are listed.{more}",
+        "correct; those that collapse in most seeds are among the losses above. Replies that name "
+        f"no option count as wrong. Cells with {percent(UNREADABLE)} of them or more are listed."
+        f"{more}",
         ["Source → target", "Replies", "Correct answers", "Effect"],
         rows[:MOST],
     )
@@ -56,21 +59,23 @@ def _careful_rows(analysis: Analysis, name: str, label: str) -> Iterator[Row]:
     if (record := model.behaviour) is None:
         return
     groups = [("base", record.base, {}, False)]
-    groups += [(names[n], row, model.pgf.get(n, {}), True) for n, row in record.sources.items()]
+    groups += [(n, row, model.pgf.get(n, {}), True) for n, row in record.sources.items()]
     for control, row in record.controls.items():
         groups.append((clean(control), row, model.controls[control].targets, False))
     for source, row, effects, is_task in groups:
         for target, answers in row.items():
+            verdict = model.verdicts.get(source) if is_task else None
+            if verdict is not None and target in verdict.collapsed:
+                answers = replace(answers, collapsed={})  # among the losses already
             if not answers.collapsed and not answers.unreadable >= UNREADABLE:
                 continue
             onto, effect, correct = names[target], effects.get(target), record.right.get(target, [])
-            address = {"source": source, "target": onto} if is_task else {"task": onto}
+            address = {"source": names[source], "target": onto} if is_task else {"task": onto}
             options = [n for n in sorted(set(answers.collapsed.values())) if n < len(correct)]
             shares = ", ".join(f"{letter(n)} {percent(correct[n])}" for n in options)
-            number = CellLine(UNKNOWN)
-            if effect:
-                number = CellLine(signed(effect.mean), interval_text(effect.ci))
-            head = CellLine(f"{source} → {onto}", label, link(model=label, **address))
+            number = _effect(analysis, effect) if effect else CellLine(UNKNOWN)
+            start = names[source] if is_task else source
+            head = CellLine(f"{start} → {onto}", label, link(model=label, **address))
             yield [[head], [_replies(answers)], [CellLine(shares or UNKNOWN)], [number]]
 
 
@@ -87,18 +92,18 @@ def _flipped(analysis: Analysis) -> PageTable:
     for model, label in models.items():
         record = analysis.models[model]
         cells = [
-            (cell.mean, source, target)
+            (size(cell), source, target)
             for source, target, cell in measured(record)
             if beyond_noise(cell, analysis.settings.alpha)
             and target in record.flips.get(source, {})
         ]
         cells.sort()
         best = [each for each in reversed(cells) if each[0] > 0][:STRONGEST]
-        for mean, source, target in [*best, *[each for each in cells if each[0] < 0][:STRONGEST]]:
+        for _, source, target in [*best, *[each for each in cells if each[0] < 0][:STRONGEST]]:
             flips, pair = record.flips[source][target], (names[source], names[target])
             address = link(model=label, source=pair[0], target=pair[1])
             head = [CellLine(" → ".join(pair), label, address)]
-            effect = [CellLine(signed(mean), interval_text(record.pgf[source][target].ci))]
+            effect = [_effect(analysis, record.pgf[source][target])]
             fixed = _changed(flips, target, flips.fixed, flips.most_fixed, flips.often_fixed)
             broken = _changed(flips, target, flips.broken, flips.most_broken, flips.often_broken)
             rows.append([head, effect, fixed, broken])
@@ -185,6 +190,11 @@ def _mixtures(analysis: Analysis) -> PageTable:
     )
     heads = ["Mixture", "Mean effect", "Highest on", "Lowest on"]
     return PageTable("behavior stack", "Mixtures", intro, heads, rows)
+
+
+def _effect(analysis: Analysis, effect: Effect) -> CellLine:
+    words = worded(analysis, effect)
+    return CellLine(words.value, joined(words.interval, words.beside))
 
 
 def _estimate(estimate: Estimate) -> CellLine:

@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from transferscope.analysis import Analysis
-from transferscope.plots.accuracy_points import of_effect, points
-from transferscope.plots.labels import MEASURES, clean, labels
-from transferscope.plots.numbers import UNKNOWN, between, has_interval, percent, signed
+from transferscope.plots.accuracy_points import points, worded
+from transferscope.plots.labels import clean, labels
+from transferscope.plots.numbers import UNKNOWN, percent, probability
 from transferscope.selection import Mixture
 from transferscope.tasks.checkpoints import checkpoint
 
@@ -26,7 +26,7 @@ SOURCES = 2
 """Sources named for each target in the table of all targets."""
 UNSURE = ("not surely helping", "does not help")
 """Reasons of sources that are only in doubt."""
-HELPS = "P(helps): the least sure source's, or the best one's (in brackets) if none is."
+HELPS = "P(helps): of a gain above a point; in brackets the best source's, where none is likely."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}")
 """A valid name of a mixture in a study file."""
 
@@ -34,22 +34,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}")
 def one(analysis: Analysis, mix: Mixture) -> RenderableType:
     """A target's mixture: the answer, its sources, sources left out with reasons, caveats."""
     title = Text(f"{clean(mix.model)}, rule {mix.rule}", style="dim")
-    change = of_effect(analysis, analysis.models[mix.model], mix.target, mix.expected.mean)
-    answer = clean(mix.verdict)
-    if known := points(analysis, change) if mix.choices else "":
-        answer += f" That is {known} of accuracy."
-    parts: list[RenderableType] = [Text(answer, style="bold"), title, Text()]
+    parts: list[RenderableType] = [Text(clean(mix.verdict), style="bold"), title, Text()]
     if mix.choices:
         parts += [_indented(_choices(analysis, mix)), Text()]
     if mix.left_out:
-        by = _measure(analysis) if mix.rule == "paper" else "P(helps)"
+        by = "measured points" if mix.rule == "paper" else "P(more than a point)"
         parts += [Text(f"Left out, with {by}", style="bold"), _indented(_left_out(mix)), Text()]
     if mix.guards and mix.choices:
         rows = [
             (
                 clean(guard.task),
-                f"expected {signed(guard.expected)}; loses more than {guard.loss:g} with "
-                f"probability {_sure(guard.probability)}, at most {guard.risk:g} allowed",
+                f"measured {points(guard.expected) or UNKNOWN}; loses more than "
+                f"{100 * guard.loss:g} points with probability {probability(guard.probability)}, "
+                f"at most {guard.risk:g} allowed",
             )
             for guard in mix.guards
         ]
@@ -63,28 +60,29 @@ def one(analysis: Analysis, mix: Mixture) -> RenderableType:
 def several(analysis: Analysis, mixes: Mapping[str, Mixture]) -> RenderableType:
     """A line for each target, the most promising first, with how sure its sources are to help."""
     short = labels(analysis).short
-    order = sorted(mixes.values(), key=lambda m: (not m.choices, -m.expected.mean))
+    order = sorted(mixes.values(), key=lambda m: (not m.choices, -m.expected))
     least = {mix.target: _least_sure(mix) for mix in order}
     sure = any(math.isfinite(helps) for _, helps in least.values())
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("target", overflow="fold")
-    table.add_column(f"expected {_measure(analysis)}", no_wrap=True)
+    table.add_column("measured" if order[0].rule == "paper" else "expected", no_wrap=True)
     if sure:
         table.add_column("P(helps)", justify="right", no_wrap=True)
     table.add_column("train on")
-    nothing = {"default": "none sure", "paper": "none"}
+    nothing = {"default": "none likely", "paper": "none"}
     for mix in order:
         parts = [
             f"{short.get(c.source, clean(c.source))} {percent(c.share)}"
             for c in mix.choices[:SOURCES]
         ]
+        parts = parts if len(mix.choices) > 1 else [clean(c.source) for c in mix.choices]
         more = len(mix.choices) - SOURCES
         best, helps = least[mix.target]
         none = nothing[mix.rule] + (f" ({short[best]})" if best else "")
         table.add_row(
             Text.assemble(clean(mix.target), " ", (short[mix.target], "dim")),
-            _effect(mix.expected.mean, mix.expected.ci) if mix.choices else UNKNOWN,
-            *[_sure(helps)] * sure,
+            points(mix.expected) or UNKNOWN,
+            *[f"({probability(helps)})" if best else probability(helps)] * sure,
             Text((" ".join(parts) + (f" +{more}" if more > 0 else "")) or none),
         )
     models = ", ".join(dict.fromkeys(clean(mix.model) for mix in order))
@@ -115,26 +113,19 @@ def study_lines(mix: Mixture) -> str:
     return yaml.safe_dump(lines, sort_keys=False, allow_unicode=True)
 
 
-def _measure(analysis: Analysis) -> str:
-    return MEASURES[analysis.settings.measure]
-
-
 def _indented(part: RenderableType) -> Padding:
     return Padding(part, (0, 0, 0, 2))
 
 
-def _effect(mean: float, ci: tuple[float, float]) -> str:
-    return f"{signed(mean)} ({between(ci)})" if has_interval(ci) else signed(mean)
-
-
-def _choices(analysis: Analysis, mix: Mixture) -> Text:
-    """Two lines for each source: its numbers, and its evidence."""
+def _choices(analysis: Analysis, mix: Mixture) -> Group:
+    """Each source's numbers, and below them its evidence."""
     budget = any(c.items is not None for c in mix.choices)
-    rows = [("source", "share", "items", f"expected {_measure(analysis)}", "P(helps)")]
+    wanted = "measured" if mix.rule == "paper" else "expected"
+    rows = [("source", "share", "items", wanted, "P(helps)")]
     for c in mix.choices:
-        effect = _effect(c.expected, c.ci)
-        rows.append((clean(c.source), percent(c.share), f"{c.items}", effect, _sure(c.helps)))
-    whole = _effect(mix.expected.mean, mix.expected.ci)
+        numbers = f"{c.items}", points(c.expected) or UNKNOWN, probability(c.helps)
+        rows.append((clean(c.source), percent(c.share), *numbers))
+    whole = points(mix.expected) or UNKNOWN
     rows.append(("the mixture", "100%", f"{sum(c.items or 0 for c in mix.choices)}", whole, ""))
     if not budget:
         rows = [(*row[:2], *row[3:]) for row in rows]
@@ -147,18 +138,13 @@ def _choices(analysis: Analysis, mix: Mixture) -> Text:
         ).rstrip()
         for row in rows
     ]
-    text = Text(f"{head}\n", "bold")
+    parts: list[RenderableType] = [Text(head, "bold")]
+    cells = analysis.models[mix.model].pgf
     for line, c in zip(sources, mix.choices, strict=True):
-        text.append(f"{line}\n", "not bold").append(f"  {clean(c.evidence)}\n", "not bold dim")
-    return text.append(mixture, "not bold") if len(mix.choices) > 1 else text[:-1]
-
-
-def _sure(probability: float) -> str:
-    if not math.isfinite(probability):
-        return UNKNOWN
-    if probability < 0.005:
-        return "< 0.01"
-    return "> 0.99" if probability > 0.995 else f"{probability:.2f}"
+        beside = worded(analysis, cells[c.source][mix.target]).beside
+        words = f"{clean(c.evidence)}{f'; {beside}' if beside else ''}"
+        parts += [Text(line), Padding(Text(words, "dim"), (0, 0, 0, 2))]
+    return Group(*parts, *[Text(mixture)] * (len(mix.choices) > 1))
 
 
 def _left_out(mix: Mixture) -> Table:
@@ -166,12 +152,11 @@ def _left_out(mix: Mixture) -> Table:
     rows: dict[str, list[str]] = {}
     harm = "may do harm"
     for left in mix.left_out:
-        number = signed(left.expected) if mix.rule == "paper" else _sure(left.helps)
-        text = clean(left.source) + ("" if number == UNKNOWN else f" {number}")
+        number = points(left.expected) if mix.rule == "paper" else probability(left.helps)
+        text = clean(left.source) + ("" if number in ("", UNKNOWN) else f" {number}")
         if left.reason == harm:
             text = f"{clean(left.source)} {clean(left.why)}"
         rows.setdefault(left.reason, []).append(text)
-    harm = "may do harm"
     return _grid((r, ("\n" if r == harm else ", ").join(texts)) for r, texts in rows.items())
 
 

@@ -3,7 +3,6 @@
 Nothing here is escaped: the template does that.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -11,15 +10,15 @@ from typing import NamedTuple
 from transferscope.analysis import Analysis, Clique, Interval, ModelAnalysis, Sign, Signed
 from transferscope.analysis.parts import Estimate
 from transferscope.analysis.verdict import beyond_noise
-from transferscope.matrix.collapse import describe_answers
-from transferscope.plots.accuracy_points import beside, items
+from transferscope.plots import against_chance
+from transferscope.plots.accuracy_points import items, size, worded
+from transferscope.plots.against_chance import about_personas, clique_by_chance, has_cliques
 from transferscope.plots.labels import clean, counted, labels, link, listed
 from transferscope.plots.numbers import UNKNOWN, between, chance, has_interval, percent, signed
-from transferscope.report.findings import collapsed, measured
+from transferscope.report.findings import extremes, measured, one_answer
 
 TOP = 3
 """Tasks and cells that one cell of a table names."""
-ROLES = ("donor", "pirate", "sponge", "sieve")
 
 
 class CellLine(NamedTuple):
@@ -69,9 +68,10 @@ def glance(analysis: Analysis) -> PageTable:
         ("Malleability", "average over targets", partial(_averages, quantity="malleability")),
         ("Strongest donors", f"highest positive {give}", partial(_leaders, **positive)),
         ("Strongest pirates", f"most negative {give}", partial(_leaders, **negative)),
-        ("Largest positive clique", "", partial(_clique, **positive)),
-        ("Largest negative clique", "", partial(_clique, **negative)),
     ]
+    if has_cliques(analysis):
+        facts.append(("Largest positive clique", "", partial(_clique, **positive)))
+        facts.append(("Largest negative clique", "", partial(_clique, **negative)))
     rows = [
         [[CellLine(title, small)], *(read(analysis, m) or [CellLine(UNKNOWN)] for m in models)]
         for title, small, read in facts
@@ -101,7 +101,7 @@ def _beyond(analysis: Analysis, model: ModelAnalysis) -> list[CellLine]:
     if not tested:
         return [CellLine(f"{counted(len(cells), 'effect')} measured", "no intervals")]
     clear = [cell for cell, beyond in cells if beyond]
-    helped = sum(cell.mean > 0 for cell in clear)
+    helped = sum(size(cell) > 0 for cell in clear)
     held = sum(cell.q_value <= alpha for cell in clear)
     tests = f"for {counted(tested, 'test')} (q ≤ {alpha:g})"
     return [
@@ -111,34 +111,23 @@ def _beyond(analysis: Analysis, model: ModelAnalysis) -> list[CellLine]:
 
 
 def _extremes(analysis: Analysis, model: ModelAnalysis) -> list[CellLine]:
-    names, lines, pairs = labels(analysis).long, [], measured(model)
-    for pick in (max, min) if pairs else ():
-        pair = pick(pairs, key=lambda each: each.cell.mean)
-        source, target, cell = names[pair.source], names[pair.target], pair.cell
-        small = joined(
-            beside(analysis, model, pair.target, cell),
-            interval_text(cell.ci),
-            items(model, pair.target, cell).strip(),
-            "collapsed" * collapsed(pair, model),
-        )
-        text = f"{signed(cell.mean)} {source} → {target}"
+    names, lines = labels(analysis).long, []
+    for pair in extremes(model, analysis.settings.alpha).values():
+        source, target, effect = names[pair.source], names[pair.target], worded(analysis, pair.cell)
+        where = items(model, pair.target, pair.cell).strip()
+        small = joined(effect.interval, effect.beside, where, one_answer(pair, model))
+        text = f"{effect.value} {source} → {target}"
         lines.append(CellLine(text, small, link(source=source, target=target)))
     return lines
 
 
-def _collapsed(analysis: Analysis, model: ModelAnalysis) -> list[CellLine]:
-    found, names = model.behaviour.sources if model.behaviour else {}, labels(analysis).long
-    if not any(answers.letters for row in found.values() for answers in row.values()):
+def _collapsed(_: Analysis, model: ModelAnalysis) -> list[CellLine]:
+    found = model.behaviour.sources if model.behaviour else {}
+    cells = [answers for row in found.values() for answers in row.values()]
+    if not any(answers.letters for answers in cells):
         return []
-    cells = [
-        CellLine("", f"{names[source]} → {names[target]}: {describe_answers(answers)}")
-        for source, row in found.items()
-        for target, answers in row.items()
-        if answers.collapsed
-    ]
-    more = [CellLine("", f"and {len(cells) - TOP} more")] if len(cells) > TOP else []
-    total = counted(sum(map(len, found.values())), "cell")
-    return [CellLine(f"{len(cells)} of {total}"), *cells[:TOP], *more]
+    fallen = sum(bool(answers.collapsed) for answers in cells)
+    return [CellLine(f"{fallen} of {counted(len(cells), 'cell')}")]
 
 
 def _beyond_placebo(_: Analysis, model: ModelAnalysis) -> list[CellLine]:
@@ -174,6 +163,8 @@ def _leaders(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> list[CellL
 
 
 def _clique(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> list[CellLine]:
+    if by_chance := clique_by_chance(model, sign):
+        return [CellLine(by_chance)]
     found: list[Clique] = getattr(model.cliques, sign)
     nulls = [
         f"{'no transfer' if null.null == 'no transfer' else 'easy and hard targets'} alone: "
@@ -191,10 +182,10 @@ def _clique(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> list[CellLi
 
 
 def personas(analysis: Analysis) -> PageTable:
-    """The personas with their distance from the average, p-value and support."""
+    """The personas that chance does not explain; the intro alone where there are none."""
     (names, _, models), rows = labels(analysis), []
-    for role in ROLES:
-        for persona in getattr(analysis.personas, role):
+    for role, members in against_chance.personas(analysis).items():
+        for persona in members:
             task = names[persona.task]
             cells = [[CellLine(task, "", link(task=task))], [CellLine(role)]]
             for model in analysis.models:
@@ -206,20 +197,12 @@ def personas(analysis: Analysis) -> PageTable:
                 cells.append([line])
             rows.append([*cells, [CellLine(percent(persona.support))]])
     heads = ["Task", "Persona", *models.values(), "Support"]
-    intro = (
-        "Tasks with the same persona in every model of the study. Donors help more than the "
-        "average source, pirates harm more. Sponges gain more than the average target, sieves lose "
-        "more. Numbers are distances from the model’s average. p is the paper’s test, of one task "
-        "at a time and over seeds alone. Support is the share of resamples with this persona. "
-    )
-    intro += personas_by_chance(analysis)
+    intro = about_personas(analysis)
+    if rows:
+        intro += (
+            " Listed are those. Donors help more than the average source, pirates harm more. "
+            "Sponges gain more than the average target, sieves lose more. Numbers are distances "
+            "from the model’s average. p is the paper’s test, of one task at a time and over seeds "
+            "alone. Support is the share of random draws of all effects’ noise with this persona."
+        )
     return PageTable("personas stack", "Personas", intro, heads, rows)
-
-
-def personas_by_chance(analysis: Analysis) -> str:
-    """The number of personas without any transfer; empty where it is unknown."""
-    found = analysis.personas_by_chance
-    if not found or not all(map(math.isfinite, found.values())):
-        return ""
-    numbers = listed(f"{number:.1f} {role}s" for role, number in found.items())
-    return f"Without any transfer about {numbers} would be named."

@@ -3,7 +3,6 @@
 Returns `rich` renderables, which `cli` prints. Names are text, never markup.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
@@ -14,36 +13,39 @@ from rich.text import Text
 from transferscope.analysis import Analysis, Interval
 from transferscope.analysis.parts import STRATEGIES
 from transferscope.analysis.verdict import Check, ranked
+from transferscope.plots.against_chance import about_personas, personas
 from transferscope.plots.curves import about, changes_over_steps
 from transferscope.plots.labels import MEASURES, control_kind, labels, spelled
 from transferscope.plots.numbers import UNKNOWN, between, has_interval, percent, signed
 from transferscope.plots.training_strategies import NAMES, strategy_rows
 from transferscope.report.findings import happened
-from transferscope.report.record_tables import claim_rows
-from transferscope.report.tables import ROLES, glance, personas_by_chance
+from transferscope.report.record_tables import claim_rows, undecided
+from transferscope.report.safety import by_model, safety
+from transferscope.report.tables import glance
 
-STYLES = {"mixed": "yellow", "no": "red", "unknown": "dim"}
+STYLES = {"mixed": "yellow", "no": "red"}
 ELSEWHERE = ("Effects beyond noise", "Strongest effects", "Transferability", "Malleability")
 """Rows of the page's first table that the sentences and the averages hold."""
-FEW = 3
-"""Up to this many undecided findings are listed one by one."""
+NAMED = 5
+"""Finetunes of one verdict that are listed."""
 
 PGF = (
     "PGF is the part of a target's gap to its ceiling that finetuning closed. 1 closes all of it, "
     "0 changes nothing, negative is harm."
 )
-POINTS = " Points are percentage points of accuracy."
+POINTS = "Points are percentage points of accuracy. "
 PERSONAS = (
     "Donors help other tasks more than the average source, pirates harm them more. Sponges gain "
-    "more from other tasks than the average target, sieves lose more."
+    "more from other tasks than the average target, sieves lose more. In brackets: the share of "
+    "random draws with this persona."
 )
-SUPPORT = " In brackets: the share of resamples with this persona."
 
 
 def summary(analysis: Analysis) -> RenderableType:
     """What happened; per model the averages, extremes and cliques; personas; claims; caveats."""
     measure = MEASURES[analysis.settings.measure]
     parts: list[RenderableType] = [*checked(analysis.checks), *_happened(analysis)]
+    parts += [*_safety(analysis), Text()]
     parts.append(Text(f"The average source and the other tasks ({measure})", "bold"))
     parts.append(_averages(analysis))
     for column, name in enumerate(analysis.models, 1):
@@ -52,8 +54,7 @@ def summary(analysis: Analysis) -> RenderableType:
         lines = changes_over_steps(analysis, each)
         parts += _heading(about(analysis, each))
         parts += [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
-    parts += [*_trials(analysis), *_heading("Personas, in every model"), *_personas(analysis)]
-    parts += [*_heading("The paper's findings"), _claims(analysis)]
+    parts += [*_trials(analysis), *_personas(analysis), *_claims(analysis)]
     if analysis.notes:
         parts += [*_heading("Caveats"), bullets(analysis.notes)]
     return Group(*parts)
@@ -86,7 +87,7 @@ def _happened(analysis: Analysis) -> Iterator[RenderableType]:
     """The first sentences of the page, without the averages, which have a table here."""
     if analysis.settings.measure == "pgf":
         known = any(model.base_seeds for model in analysis.models.values())
-        yield from (Text(PGF + POINTS * known, "dim"), Text())
+        yield from (Text(POINTS * known + PGF, "dim"), Text())
     for account in happened(analysis):
         text = [sentence for sentence in account.sentences if sentence != account.averages]
         yield Text(account.model, style="bold")
@@ -151,39 +152,60 @@ def _trials(analysis: Analysis) -> list[RenderableType]:
     return parts
 
 
+def _safety(analysis: Analysis) -> Iterator[RenderableType]:
+    """The finetunes of each verdict, the first of them with what is known."""
+    yield Text("Which finetunes are safe", style="bold")
+    for line in by_model(analysis):
+        yield Padding(Text(line), (0, 0, 0, 2))
+    models = labels(analysis).models.values()
+    for group in safety(analysis):
+        table = Table.grid(padding=(0, 2))
+        for row in group.finetunes[:NAMED]:
+            several = zip(models, row.models, strict=True)
+            lines = [f"{label}: {line.text}" for label, line in several]
+            lines = lines if len(lines) > 1 else [row.models[0].words]
+            table.add_row(Text(f"    {row.source}"), Text("\n".join(lines)))
+        if (more := len(group.finetunes) - NAMED) > 0:
+            table.add_row(Text(f"    and {more} more", "dim"), "")
+        yield Padding(Text(group.title), (0, 0, 0, 2))
+        yield from [table] if group.finetunes else []
+
+
 def _personas(analysis: Analysis) -> Iterator[RenderableType]:
-    found = {role: getattr(analysis.personas, role) for role in ROLES}
-    resampled = any(math.isfinite(each.support) for members in found.values() for each in members)
-    yield Padding(Text(PERSONAS + SUPPORT * resampled, "dim"), (0, 0, 0, 2))
+    """The personas that chance does not explain, or one line; nothing of a single model."""
+    if not (about := about_personas(analysis)):
+        return
+    found, names = personas(analysis), labels(analysis).long
+    yield from _heading("Personas, in every model")
+    yield Padding(Text(about), (0, 0, 0, 2))
+    if any(found.values()):
+        yield Padding(Text(PERSONAS, "dim"), (0, 0, 0, 2))
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim")
+        for role, members in found.items():
+            texts = [f"{names[p.task]} ({percent(p.support)})" for p in members]
+            table.add_row(f"  {role}s", Text(", ".join(texts) or "none"))
+        yield table
+
+
+def _claims(analysis: Analysis) -> Iterator[RenderableType]:
+    """The number of findings that hold, and a line for each other one that can be decided."""
+    if not (rows := claim_rows(analysis)):
+        return
+    yield from _heading("The paper's findings")
     table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim")
-    for role, members in found.items():
-        supports = [f" ({percent(p.support)})" * math.isfinite(p.support) for p in members]
-        texts = [f"{p.task}{support}" for p, support in zip(members, supports, strict=True)]
-        table.add_row(f"  {role}s", Text(", ".join(texts) or "none"))
-    if text := personas_by_chance(analysis):
-        table.add_row("", Text(text, "dim"))
-    yield table
-
-
-def _claims(analysis: Analysis) -> Table:
-    """The number of findings that hold, and a line for each other one."""
-    table, rows = Table.grid(padding=(0, 2)), claim_rows(analysis)
-    firm = [row for row in rows if row.kind == "yes"]
-    count = f"{len(firm)} of {len(rows)}, in every analysis variant"
+    firm = sum(row.kind == "yes" for row in rows)
+    count = f"{firm} of {len(analysis.claims)}, in every analysis variant"
     table.add_row(Text("  hold", "green"), Text(count))
-    untold = [row for row in rows if row.kind == "unknown"]
-    folded = untold if len(untold) > FEW else []
     for row in rows:
-        if row in firm or row in folded:
+        if row.kind == "yes":
             continue
-        detail = row.evidence if row in untold else f"in {row.held} analysis variants"
+        detail = f"in {row.held} analysis variants"
         if row.sensitive != UNKNOWN:
             turned = "it holds" if row.kind == "no" else "not"
             detail += f"; {turned} with {row.sensitive}"
         text = Text(row.statement).append(f": {detail}", "dim")
         table.add_row(Text(f"  {row.verdict}", STYLES[row.kind]), text)
-    if folded:
-        text = f"{len(folded)} of {len(rows)}, without the models, sizes, tasks or seeds needed"
-        table.add_row(Text(f"  {folded[0].verdict}", STYLES["unknown"]), Text(text))
-    return table
+    yield table
+    if text := undecided(analysis):
+        yield Padding(Text(text, "dim"), (0, 0, 0, 2))

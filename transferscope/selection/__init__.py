@@ -1,26 +1,27 @@
-"""What to train on for a target that has no training data: a mixture of sources from the matrix.
+"""What to train on for a target that has no training data: a source, chosen from the matrix.
 
-Two rules. `paper` takes every source whose mean PGF on the target is above a threshold, in equal
-shares. `default` takes the sources that surely help, and weighs them:
+Everything is in accuracy. Rule `default` names one source, or none:
 
     yardstick = the base, or the placebo if that helps the target too
-    gain      = a source's effect beyond the yardstick's
-    helps     = P(gain > 0), given the sizes of this matrix's effects
-    taken     : helps >= threshold and gain > 0;   share ~ helps * gain
+    expected  = a source's gain over the yardstick, on new items and with new seeds
+    helps     = P(gain > 1 point)                        (both of `stats.expectation`)
+    taken     = the source with the highest `expected`, if its `helps` >= threshold
 
-A mixture is assumed to do what its sources do, in proportion to their shares; it is untested.
+If the effect of a mixture is the mean of its sources' effects, no mixture is expected to do more
+than its best source; whether one does is untested unless a study trains it. Rule `paper` takes
+every source whose mean PGF on the target is above a threshold, in equal shares.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import Any, get_args
 
-from transferscope.analysis import Analysis
-from transferscope.analysis.parts import Estimate
+from scipy.special import ndtr, ndtri
+
+from transferscope.analysis import Analysis, Cell
 from transferscope.errors import StudyError
 from transferscope.matrix.collapse import describe_answers
-from transferscope.selection.evidence import Normal, normal, normal_with_test
+from transferscope.predictions import MOST_UNREADABLE
 from transferscope.selection.mixture_record import (
     RISK,
     THRESHOLDS,
@@ -33,7 +34,15 @@ from transferscope.selection.mixture_record import (
     Rule,
     SourceEffect,
 )
-from transferscope.selection.wording import evidence, notes, signed, verdict, with_interval
+from transferscope.selection.wording import (
+    beyond,
+    evidence,
+    measured,
+    notes,
+    points,
+    signed,
+    verdict,
+)
 from transferscope.study import apportioned
 from transferscope.study.file import nearest
 from transferscope.tasks.checkpoints import checkpoint
@@ -59,10 +68,10 @@ def mixture(
         model: the model whose matrix is read; None for the last, hence largest, that has the
             target.
         rule: `default` or `paper`, as the head of this module defines them.
-        threshold: least `helps` under `default` (0.9), PGF to exceed under `paper` (0).
+        threshold: least `helps` under `default` (0.8), PGF to exceed under `paper` (0).
         items: number of training items to divide; the choices' items sum to it exactly.
-        protect: {task: loss}: leave out sources that lose more than `loss` on the task with a
-            probability above `risk`, by the mean without an interval, and those not measured there.
+        protect: {task: loss}: leave out sources that lose more accuracy than `loss`, a fraction, on
+            the task with a probability above `risk`, and those not measured there.
         risk: in (0, 1).
 
     Raises:
@@ -73,20 +82,18 @@ def mixture(
     request = Request(analysis, read, target, rule, threshold, protect or {}, risk)
     _check(request, items)
     effects = _effects(request)
-    taken, shares = _taken(effects, rule)
+    taken = [each for each in effects if each.reason is None]
+    taken.sort(key=lambda each: (-each.expected, each.source))
+    shares = {each.source: 1 / len(taken) for each in taken}
     parts = {} if items is None else apportioned(shares, items)
     choices = [
         ChosenSource(
             *(each.source, shares[each.source], parts.get(each.source)),
-            *(each.cell.mean, each.cell.ci, each.helps, evidence(request, each)),
+            *(each.expected, each.gain.change_ci, each.gain.helps, evidence(request, each)),
         )
         for each in taken
     ]
-    of = list(shares.values())
-    low, high = (_weighted([each.cell.ci[end] for each in taken], of) for end in (0, 1))
-    seeds = {s: _weighted([each.cell.seeds[s] for each in taken], of) for s in request.matrix.seeds}
-    mean = _weighted([each.cell.mean for each in taken], of)
-    expected = Estimate(mean, (low, high), seeds)
+    expected = sum(c.share * c.expected for c in choices) if choices else math.nan
     return Mixture(
         model=read,
         target=target,
@@ -155,110 +162,101 @@ def _check(request: Request, items: int | None) -> None:
 
 def _effects(request: Request) -> list[SourceEffect]:
     """Every source's effect on the target, and why it is not chosen."""
-    prior, alpha, found = request.prior, request.alpha, []
+    found: list[SourceEffect] = []
     for source, row in request.matrix.pgf.items():
         if checkpoint(source).task == request.target:
             continue
         gain = request.gains[source][request.target]
-        tested = normal_with_test(gain, alpha)
-        helps = tested.above(0) if prior is None else prior.above(tested)
-        each = SourceEffect(source, row[request.target], normal(gain, alpha), helps)
+        expected = gain.expected if request.rule == "default" else row[request.target].change
+        each = SourceEffect(source, row[request.target], gain, expected)
         if objection := _objection(request, each) or _danger(request, source):
             each = each._replace(reason=objection[0], why=objection[1])
         found.append(each)
-    return found
-
-
-def _taken(
-    effects: Sequence[SourceEffect], rule: Rule
-) -> tuple[list[SourceEffect], dict[str, float]]:
-    """The chosen sources, the largest share first, and {source: share}."""
-    weights = {
-        each.source: 1.0 if rule == "paper" else each.helps * each.gain.mean
-        for each in effects
-        if each.reason is None
-    }
-    taken = [each for each in effects if each.source in weights]
-    taken.sort(key=lambda each: (-weights[each.source], -each.cell.mean, each.source))
-    total = sum(weights[each.source] for each in taken)
-    return taken, {each.source: weights[each.source] / total for each in taken}
+    fine = [each for each in found if each.reason is None]
+    if request.rule == "paper" or not fine:
+        return found
+    best = max(fine, key=lambda each: (each.expected, each.gain.helps))
+    why = f"{shown(best.source)} is expected to do more"
+    return [
+        each._replace(reason="a better source", why=f"{points(each.expected)} points; {why}")
+        if each.reason is None and each is not best
+        else each
+        for each in found
+    ]
 
 
 def _objection(request: Request, each: SourceEffect) -> tuple[Reason, str] | None:
     """Why a source is not believed to help; None if it is."""
-    mean, helps, gain, source = each.cell.mean, each.helps, each.gain, each.source
-    yardstick = shown(request.yardstick or "")
-    beyond = f" beyond {yardstick}" if yardstick else ""
+    gain, source, threshold = each.gain, each.source, request.threshold
     answers = request.answers(source)
-    if math.isnan(mean):
+    if math.isnan(each.cell.mean):
         return "not known", f"no effect on {shown(request.target)} is known"
     if request.rule == "paper":
-        if mean <= request.threshold:
-            why = f"{signed(mean)} is not above {request.threshold:g}"
-            return "not above the threshold", why
-    elif yardstick and math.isnan(gain.mean):
-        return "not known", f"not measured beside {yardstick}"
-    elif math.isnan(gain.sd):
-        return "not known", f"{signed(gain.mean)}{beyond}, without an interval"
+        if each.cell.mean <= threshold:
+            return "not above the threshold", f"{signed(each.cell.mean)} is not above {threshold:g}"
+    elif math.isnan(gain.expected):
+        why = "no interval of its change of accuracy is known"
+        if math.isfinite(each.cell.change_ci[0]):
+            why = f"over {MOST_UNREADABLE:.0%} of the replies are unreadable"
+            if request.yardstick:
+                why = f"not measured beside {shown(request.yardstick)}"
+        return "not known", why
     elif answers and 2 * len(answers.collapsed) > answers.seeds:
-        fallen = describe_answers(answers)
-        why = f"its answers are {fallen}: the apparent help is that option's luck"
+        why = f"its answers are {describe_answers(answers)}: any gain is that option's luck"
         return "collapsed answers", why
-    elif gain.mean <= 0:
-        measured = with_interval(gain.mean, gain.interval(request.alpha))
-        return "does not help", f"does not help: {measured}{beyond}"
-    elif helps < request.threshold:
-        why = f"helps{beyond} with a probability of {helps:.2f}, below {request.threshold:g}"
-        return "not surely helping", why
-    task, step = checkpoint(source)
-    steps = {s: checkpoint(s).step for s in request.matrix.pgf if checkpoint(s).task == task}
-    longest = max(steps, key=lambda name: (steps[name] is None, steps[name] or 0))
-    if step is not None and longest != source:
-        why = f"{shown(longest)} is the same finetune, trained for longer"
-        return "an earlier checkpoint", why
+    elif gain.expected <= 0:
+        return "does not help", f"does not help: {measured(request, each)}"
+    elif gain.helps < threshold:
+        chance = f"with a probability of {int(100 * gain.helps) / 100:.2f}, below {threshold:g}"
+        return "not surely helping", f"adds a point{beyond(request)} {chance}"
     return None
 
 
 def _danger(request: Request, source: str) -> tuple[Reason, str] | None:
     """Why a source may harm a protected task."""
     for task, loss in request.protect.items():
-        effect = normal(request.matrix.pgf[source][task], request.alpha)
-        if math.isnan(effect.mean):
-            why = f"no effect on {shown(task)} is known, which is to be protected"
+        cell = request.matrix.pgf[source][task]
+        if math.isnan(cell.change):
+            why = f"no change on {shown(task)} is known, which is to be protected"
             return "may do harm", why
-        if (probability := _loses(effect, loss)) > request.risk:
-            why = f"loses more than {loss:g} on {shown(task)} with probability {probability:.2f}"
-            return "may do harm", why
+        if (probability := _loses([cell], [1.0], loss, request.alpha)) > request.risk:
+            lost = f"loses more than {100 * loss:g} points on {shown(task)}"
+            return "may do harm", f"{lost} with probability {probability:.2f}"
     return None
 
 
-def _loses(effect: Normal, loss: float) -> float:
-    """Probability of losing more than `loss`; without an interval the mean decides."""
-    return float(effect.mean < -loss) if math.isnan(effect.sd) else 1 - effect.above(-loss)
+def _loses(cells: Sequence[Cell], shares: Sequence[float], loss: float, alpha: float) -> float:
+    """Probability of losing more than `loss`; without an interval the change decides.
+
+    Errors of several sources are added up as if all went the same way, as they share a base.
+    """
+    change, reach = (
+        sum(share * value for share, value in zip(shares, values, strict=True))
+        for values in (
+            [cell.change for cell in cells],
+            [(cell.change_ci[1] - cell.change_ci[0]) / 2 for cell in cells],
+        )
+    )
+    if math.isnan(reach):
+        return float(change < -loss)
+    return float(ndtr((-loss - change) / (reach / float(ndtri(1 - alpha / 2)))))
 
 
 def _guards(request: Request, shares: Mapping[str, float]) -> list[Guard]:
     guards, of = [], list(shares.values())
     for task, loss in request.protect.items():
-        effects = [normal(request.matrix.pgf[source][task], request.alpha) for source in shares]
-        # The errors are added up as if all went the same way, as the sources share a baseline. So
-        # the sd is an upper bound.
-        mean, sd = (_weighted([effect[n] for effect in effects], of) for n in (0, 1))
-        probability = _loses(Normal(mean, sd), loss) if of else math.nan
-        guards.append(Guard(task, loss, request.risk, mean, probability))
+        cells = [request.matrix.pgf[source][task] for source in shares]
+        change = sum(s * c.change for s, c in zip(of, cells, strict=True)) if of else math.nan
+        probability = _loses(cells, of, loss, request.alpha) if of else math.nan
+        guards.append(Guard(task, loss, request.risk, change, probability))
     return guards
 
 
-def _weighted(values: Sequence[float], shares: Sequence[float]) -> float:
-    return sum(v * s for v, s in zip(values, shares, strict=True)) if shares else math.nan
-
-
 def _left_out(request: Request, effects: Sequence[SourceEffect]) -> list[LeftOut]:
-    """The most helpful first; sources with unknown effects come last."""
-    helpful = attrgetter("helps" if request.rule == "default" else "expected")
+    """The most promising first; sources with unknown effects come last."""
     left = [
-        LeftOut(each.source, each.reason, each.why, each.cell.mean, each.helps)
+        LeftOut(each.source, each.reason, each.why, each.expected, each.gain.helps)
         for each in effects
         if each.reason is not None
     ]
-    return sorted(left, key=lambda one: (math.isnan(helpful(one)), -helpful(one), one.source))
+    return sorted(left, key=lambda one: (math.isnan(one.expected), -one.expected, one.source))

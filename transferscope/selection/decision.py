@@ -14,7 +14,7 @@ from transferscope.analysis.comparison import (
     Decision,
 )
 from transferscope.analysis.verdict import Check
-from transferscope.selection.wording import listed, signed
+from transferscope.selection.wording import listed, points
 
 MOST_ITEMS = 100_000
 """No number of items above this is suggested."""
@@ -22,14 +22,9 @@ NAMED = 3
 """Tasks that a sentence names at most."""
 
 
-def points(change: float) -> str:
-    """A change in points: `+3.3`, `−20.4`, `0.0`."""
-    return "–" if math.isnan(change) else signed(100 * change, 1)
-
-
 def interval(cell: ComparedCell) -> str:
     """`−32.2 to −8.6`."""
-    low, high = cell.effect.interval
+    low, high = cell.effect.interval()
     return "" if math.isnan(low) else f"{points(low)} to {points(high)}"
 
 
@@ -38,8 +33,22 @@ def task(target: str) -> str:
 
 
 def changes(cells: Sequence[ComparedCell], most: int = NAMED) -> str:
-    """`Jigsaw −20.4 and Visual Similarity −8.9`."""
-    return listed((f"{task(cell.target)} {points(cell.change)}" for cell in cells), most)
+    """`Jigsaw −20.4 and Visual Similarity −8.9`; of collapsed answers `Jigsaw +1.2 (always A)`."""
+
+    def one(cell: ComparedCell) -> str:
+        how = f" ({cell.collapsed})" if cell.collapsed else ""
+        return f"{task(cell.target)} {points(cell.change)}{how}"
+
+    return listed(map(one, cells), most)
+
+
+def _harm(run: ComparedRun, worse: str = "worse on", unit: str = "") -> str:
+    """`worse on Jigsaw −20.4 and collapsed on Counting (always A)`."""
+    harmed = run.moved(-1)
+    lost = [cell for cell in harmed if cell.sign < 0]
+    fallen = [f"{task(cell.target)} ({cell.collapsed})" for cell in harmed if cell.sign >= 0]
+    parts = [f"{worse} {changes(lost)}{unit}"] if lost else []
+    return " and ".join(parts + ([f"collapsed on {listed(fallen, NAMED)}"] if fallen else []))
 
 
 def why_untested(cell: ComparedCell) -> str:
@@ -59,10 +68,10 @@ def why_untested(cell: ComparedCell) -> str:
 
 def items_needed(cell: ComparedCell, margin: float) -> str:
     """How many items would settle a question that is decided by `margin`."""
-    times = cell.effect.times_needed(margin)
-    items = math.ceil(cell.items * times) if times is not None else MOST_ITEMS + 1
-    if items > MOST_ITEMS:
+    needed = cell.items * cell.effect.times_needed(margin)
+    if needed > MOST_ITEMS:
         return "more items would not settle it"
+    items = math.ceil(needed)
     if items <= cell.items:
         return "the same number of new items may settle it"
     size = 10 ** max(0, len(str(items)) - 2)
@@ -141,20 +150,23 @@ def _untested(live: list[ComparedRun]) -> Decision:
 
 def _all_worse(tested: list[ComparedRun]) -> Decision:
     best = max(tested, key=_mean)
-    reasons, worse = (*_harm_begins(tested), *_hidden(best)), changes(best.moved(-1))
+    reasons = (*_harm_begins(tested), *_hidden(best))
     if len(tested) == 1:
-        head = f"Do not ship {best.name}: worse than the base beyond noise on {worse} points."
+        harm = _harm(best, "worse than the base beyond noise on", " points")
+        head = f"Do not ship {best.name}: {harm}."
         return Decision(head, None, reasons)
     who = "both runs" if len(tested) == 2 else f"all {len(tested)} runs"
-    if common := set.intersection(*({cell.target for cell in run.moved(-1)} for run in tested)):
+    lost = [{cell.target for cell in run.cells.values() if cell.sign < 0} for run in tested]
+    if common := set.intersection(*lost):
         worst = max(common, key=lambda target: -sum(run.cells[target].change for run in tested))
         losses = [run.cells[worst].change for run in tested]
         ends = dict.fromkeys([points(max(losses)), points(min(losses))])
         how = (" and " if len(tested) == 2 else " to ").join(ends)
         head = f"Ship none: {who} are worse on {task(worst)} beyond noise ({how} points)."
     else:
-        head = f"Ship none: {who} are worse than the base beyond noise on some task."
-    least = f"The least bad is {best.name}: {_mean_words(best)}, worse on {worse}."
+        worse = "worse than the base beyond noise" + (" or collapsed" if not all(lost) else "")
+        head = f"Ship none: {who} are {worse} on some task."
+    least = f"The least bad is {best.name}: {_mean_words(best)}, {_harm(best)}."
     return Decision(head, None, (least, *reasons))
 
 
@@ -172,9 +184,12 @@ def _no_gain(best: ComparedRun, tested: list[ComparedRun], reasons: tuple[str, .
     if harmful := [run for run in tested if run.moved(-1)]:
         worse = dict.fromkeys(task(cell.target) for run in harmful for cell in run.moved(-1))
         names = listed((run.name for run in harmful), NAMED)
+        beyond = "beyond noise"
+        if any(cell.sign >= 0 for run in harmful for cell in run.moved(-1)):
+            beyond += " or collapsed"
         head = (
             f"Ship none: {names} {'is' if len(harmful) == 1 else 'are'} worse on "
-            f"{listed(worse, NAMED)} beyond noise; at {best.name} {what}."
+            f"{listed(worse, NAMED)} {beyond}; at {best.name} {what}."
         )
         return Decision(head, None, reasons)
     mean = f", {_mean_words(best)}" if best.mean is not None else ""
@@ -189,8 +204,8 @@ def _others(best: ComparedRun, tested: list[ComparedRun]) -> Iterator[str]:
         run = max(higher, key=_mean)
         gains = f"; {changes(run.moved(1))}" if run.moved(1) else ""
         yield (
-            f"{run.name} has a higher mean ({points(_mean(run))} points{gains}) but is worse on "
-            f"{changes(run.moved(-1))}."
+            f"{run.name} has a higher mean ({points(_mean(run))} points{gains}) but "
+            f"is {_harm(run)}."
         )
     yield from _harm_begins(tested)
     if len(tested) > 3:
@@ -213,12 +228,13 @@ def _harm_begins(tested: list[ComparedRun]) -> Iterator[str]:
 
 def _hidden(run: ComparedRun) -> Iterator[str]:
     """What the items of a run do not exclude: the largest loss, and tasks that are not tested."""
-    tested = [cell for cell in run.tested() if cell.sign >= 0]
+    harmed = run.moved(-1)
+    tested = [cell for cell in run.tested() if cell not in harmed]
     worst = max(tested, key=lambda cell: cell.loss, default=None)
     if worst is not None and worst.loss < 0:
-        yield f"At {run.name} every tested task gains (95 %)."
+        yield f"At {run.name} every {'other ' if harmed else ''}tested task gains (95 %)."
     elif worst is not None and worst.loss <= TOLERANCE:
-        other = "no other tested task" if run.moved(-1) else "no tested task"
+        other = "no other tested task" if harmed else "no tested task"
         yield f"At {run.name} {other} loses over {100 * worst.loss:.1f} points (95 %)."
     elif worst is not None:
         yield (

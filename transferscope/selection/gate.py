@@ -89,13 +89,15 @@ def _on_target(run: ComparedRun, target: str, limit: Limit, level: float) -> tup
     cell, name = run.cell(target), task(target)
     if cell is None:
         return "cannot tell", f"{name}: not evaluated on items that the base answered"
+    change, low, high = cell.change, cell.effect.lower(), cell.effect.upper(level)
+    if cell.state == "tested" and high < limit.least:
+        return "fail", f"{name} {points(change)}, at most {points(high)}"
+    if cell.collapsed:
+        return "fail", f"{name} {points(change)}, answers collapsed ({cell.collapsed})"
     if cell.state != "tested":
         return "cannot tell", f"{name}: {why_untested(cell)}"
-    change, low, high = cell.change, cell.effect.lower(), cell.effect.upper(level)
     if low > limit.least:
         return "pass", f"{name} {points(change)}, at least {points(low)}"
-    if high < limit.least:
-        return "fail", f"{name} {points(change)}, at most {points(high)}"
     # Items that settle it if the truth is as measured; a loss that may be noise counts as none.
     noise = limit.kind == "protect" and cell.effect.p > ALPHA
     needed = items_needed(cell, abs((0 if noise else change) - limit.least))

@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, NamedTuple
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
-from transferscope.analysis.parts import Estimate
+from transferscope.analysis.parts import BeyondPlacebo
 from transferscope.matrix.collapse import Answers
-from transferscope.selection.evidence import Normal, Prior, matrix_prior
 from transferscope.tasks.number import Interval, Number
 
 Rule = Literal["default", "paper"]
-THRESHOLDS: dict[Rule, float] = {"default": 0.9, "paper": 0.0}
+THRESHOLDS: dict[Rule, float] = {"default": 0.8, "paper": 0.0}
 """For `helps`, and for PGF: the paper has "above a certain threshold" and does not name it."""
 RISK = 0.1
 """Highest probability of too great a loss on a protected task."""
@@ -23,7 +21,7 @@ Reason = Literal[
     "may do harm",
     "collapsed answers",
     "not known",
-    "an earlier checkpoint",  # it helps, but the same finetune was trained for longer
+    "a better source",  # it helps, and another is expected to help more
 ]
 """Why a source is left out, in short."""
 
@@ -38,11 +36,12 @@ class ChosenSource:
     items: int | None
     """Part of the budget; None without a budget."""
     expected: Number
-    """Effect on the target, measured against the base, in the units of `settings.measure`."""
+    """Change of the target's accuracy to expect, a fraction, beyond the yardstick; under `paper`
+    the measured change."""
     ci: Interval
-    """Interval of `expected`, at `1 - settings.alpha`."""
+    """Interval of the measured change, beyond the yardstick, at `1 - settings.alpha`."""
     helps: Number
-    """Probability that it helps, beyond the yardstick; NaN without intervals."""
+    """Probability that it adds more than a point, beyond the yardstick; NaN without intervals."""
     evidence: str
     """In words: seeds, q-value, effect beyond the yardstick."""
 
@@ -56,7 +55,7 @@ class LeftOut:
     why: str
     """The reason in full, with its numbers."""
     expected: Number
-    """Effect on the target, as in `ChosenSource`."""
+    """As in `ChosenSource`."""
     helps: Number
 
 
@@ -66,13 +65,13 @@ class Guard:
 
     task: str
     loss: Number
-    """The allowed loss, in the units of `settings.measure`."""
+    """The allowed loss of accuracy, a fraction."""
     risk: Number
     """Highest allowed probability of a greater loss."""
     expected: Number
-    """The mixture's effect on the task; NaN if the mixture is empty."""
+    """Measured change of the task's accuracy, mean over the choices; NaN without any."""
     probability: Number
-    """Probability of a loss greater than `loss`; NaN if the mixture is empty."""
+    """Probability of a loss greater than `loss`; NaN without choices."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,11 @@ class Mixture:
     threshold: Number
     """Least `helps` under `default`, PGF to exceed under `paper`."""
     choices: list[ChosenSource]
-    """Largest share first; empty if no source is known to help."""
+    """One source under `default`; empty if none is likely to help."""
     left_out: list[LeftOut]
     """The most helpful first; the target itself is never a source and not listed."""
-    expected: Estimate
-    """The mixture's effect on the target; NaN if it is empty."""
+    expected: Number
+    """Mean of the choices' `expected`; NaN without any."""
     verdict: str
     """The answer in one sentence."""
     notes: list[str]
@@ -129,15 +128,10 @@ class Request:
         return adjusted.placebo if alone > 0 else None
 
     @property
-    def gains(self) -> Mapping[str, Mapping[str, Cell | Estimate]]:
+    def gains(self) -> Mapping[str, Mapping[str, Cell | BeyondPlacebo]]:
         """{source: {target: effect beyond the yardstick}}"""
         adjusted = self.matrix.adjusted
         return adjusted.cells if adjusted and self.yardstick is not None else self.matrix.pgf
-
-    @cached_property
-    def prior(self) -> Prior | None:
-        """Of the gains; None where too few are known."""
-        return matrix_prior(self.gains, self.alpha)
 
     def answers(self, source: str) -> Answers | None:
         """How a source's adapters answer the target's items, where known."""
@@ -151,10 +145,10 @@ class SourceEffect(NamedTuple):
     source: str
     cell: Cell
     """The effect against the base."""
-    gain: Normal
+    gain: Cell | BeyondPlacebo
     """Beyond the yardstick."""
-    helps: float
-    """Probability that the gain is above 0; NaN without an interval."""
+    expected: float
+    """The gain of accuracy to expect; under `paper` the measured change."""
     reason: Reason | None = None
     """Why it is not trained on; None for a chosen source."""
     why: str = ""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 
 from transferscope.analysis.parts import Estimate, Strategy, Trial
 from transferscope.analysis.verdict import beyond_noise
@@ -11,8 +10,8 @@ from transferscope.selection.mixture_record import ChosenSource, Request, Source
 from transferscope.tasks.number import Interval
 from transferscope.tasks.untrusted import shown
 
-NAMED, TIES = 4, 2
-"""Sources that the verdict names; pairs of sources of equal effect that are named."""
+NAMED = 4
+"""Sources that the verdict names."""
 RIVALS: dict[Strategy, str] = {
     "random": "random mixtures of the same size",
     "all": "all sources",
@@ -28,13 +27,6 @@ def signed(value: float, digits: int = 2) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
-def with_interval(mean: float, ci: Interval) -> str:
-    """`+0.12 (+0.03 to +0.21)`, or the mean alone."""
-    if math.isnan(ci[0]):
-        return signed(mean)
-    return f"{signed(mean)} ({signed(ci[0])} to {signed(ci[1])})"
-
-
 def listed(names: Iterable[str], most: int | None = None) -> str:
     """`a, b and c`; with `most` 2: `a, b and 1 more`."""
     words = list(names)
@@ -43,14 +35,33 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def points(change: float) -> str:
+    """A change of accuracy in points: `+3.3`, `−20.4`; `–` where it is unknown."""
+    return "–" if math.isnan(change) else signed(100 * change, 1)
+
+
+def in_points(change: float, ci: Interval) -> str:
+    """`+3.1 points (+0.5 to +5.7)`, or the change alone."""
+    ends = "" if math.isnan(ci[0]) else f" ({points(ci[0])} to {points(ci[1])})"
+    return f"{points(change)} points{ends}"
+
+
+def beyond(request: Request) -> str:
+    """` beyond NAME` where a placebo is the yardstick, else empty."""
+    return f" beyond {shown(request.yardstick)}" if request.yardstick else ""
+
+
+def measured(request: Request, each: SourceEffect) -> str:
+    """What was measured of one source."""
+    return f"measured {in_points(each.gain.change, each.gain.change_ci)}{beyond(request)}"
+
+
 def evidence(request: Request, each: SourceEffect) -> str:
     known = [value for value in each.cell.seeds.values() if math.isfinite(value)]
-    parts = [f"above 0 in {sum(v > 0 for v in known)} of {len(known)} seeds"]
+    parts = [measured(request, each)]
     if math.isfinite(q := each.cell.q_value):
         parts.append(f"q {q:.3f}" if q >= 0.001 else "q < 0.001")
-    if request.yardstick is not None:
-        beyond = with_interval(each.gain.mean, each.gain.interval(request.alpha))
-        parts.append(f"beyond {shown(request.yardstick)} {beyond}")
+    parts.append(f"above 0 in {sum(v > 0 for v in known)} of {len(known)} seeds")
     answers = request.answers(each.source)
     if answers and answers.collapsed:
         parts.append(describe_answers(answers))
@@ -61,40 +72,32 @@ def verdict(
     request: Request,
     effects: Sequence[SourceEffect],
     choices: Sequence[ChosenSource],
-    expected: Estimate,
+    expected: float,
 ) -> str:
     """The answer in one sentence."""
-
-    def gain_of(each: SourceEffect) -> str:
-        gain = with_interval(each.gain.mean, each.gain.interval(request.alpha))
-        return f"{shown(each.source)}, {gain}"
-
     target = shown(request.target)
+    if choices and request.rule == "default":
+        (one,) = choices
+        chance = f"P(more than a point) {one.helps:.2f}"
+        gain = f"{points(expected)} points{beyond(request)} expected, {chance}"
+        return f"For {target}, train on {shown(one.source)}: {gain}."
     if choices:
         names = listed([f"{shown(c.source)} ({100 * c.share:.0f}%)" for c in choices], NAMED)
-        effect = with_interval(expected.mean, expected.ci)
-        return f"For {target}, train on {names}: expected {effect}."
-    known = [each for each in effects if math.isfinite(each.gain.mean)]
+        return f"For {target}, train on {names}: on average {points(expected)} points measured."
+    known = [each for each in effects if math.isfinite(each.expected)]
     if not known:
-        return f"No answer for {target}: no source's effect on it is known."
+        why = max((each.why for each in effects), key=len, default="it has no other source")
+        return f"No answer for {target}: {why}."
     if any(each.reason == "may do harm" for each in effects):
         protected = listed(map(shown, request.protect))
         return f"Every source that helps {target} may harm {protected}."
-    if earlier := [each for each in effects if each.reason == "an earlier checkpoint"]:
-        best = max(earlier, key=lambda each: each.gain.mean)
-        longer = "the same finetune trained for longer does not"
-        return f"Only an earlier checkpoint helps {target}: {gain_of(best)}; {longer}."
-    if request.rule == "default" and all(math.isnan(each.gain.sd) for each in known):
-        why = "no effect on it has an interval; the rule `paper` needs none"
-        return f"No sure answer for {target}: {why}."
-    best = max(known, key=lambda each: each.gain.mean)
-    beyond = f" beyond {shown(request.yardstick)}" if request.yardstick else ""
-    answer = f"Nothing surely helps {target}{beyond}"
-    if best.gain.mean <= 0:
-        answer = f"Nothing helps {target}{beyond}"
-    elif request.rule == "paper":
-        answer = f"Nothing does more than {request.threshold:g} for {target}"
-    return f"{answer}: the best of {len(known)} sources is {gain_of(best)}."
+    best = max(known, key=lambda each: each.expected)
+    if request.rule == "paper":
+        head = f"Nothing does more than {request.threshold:g} for {target}"
+        return f"{head}: the best of {len(known)} sources is {shown(best.source)}."
+    guess = f"best guess {shown(best.source)}, {points(best.expected)} points"
+    chance = f"P(more than a point) {best.gain.helps:.2f}"
+    return f"No source is likely to add a point to {target}{beyond(request)}: {guess}, {chance}."
 
 
 def notes(
@@ -112,13 +115,10 @@ def notes(
     if missing := sum(math.isnan(each.cell.mean) for each in effects):
         found.append(f"{missing} of {len(effects)} sources have no known effect on {target}.")
     if request.rule == "default":
-        if taken and request.prior is not None:
-            found.append("P(helps) weighs each effect by the sizes of all effects of this matrix.")
-        elif taken:
-            tested = sum(math.isfinite(each.gain.sd) for each in effects)
+        if taken:
             found.append(
-                f"Of {tested} source{'' if tested == 1 else 's'} without any effect, "
-                f"{tested * (1 - request.threshold):.1f} would pass {request.threshold:g} by luck."
+                "The expected gain is smaller than the measured one where the other effects of the "
+                "matrix show that luck is part of it."
             )
         if request.yardstick is not None:
             alone = request.matrix.controls[request.yardstick].targets[request.target].mean
@@ -128,20 +128,8 @@ def notes(
             )
         elif request.matrix.adjusted is None:
             found.append("No placebo was run: what any finetune does counts as help.")
-    ties = [
-        f"{shown(one.source)} and {shown(two.source)} tie: both were measured at "
-        f"{signed(one.cell.mean)}"
-        for one, two in pairwise(taken)
-        if math.isclose(one.cell.mean, two.cell.mean, abs_tol=1e-9)
-    ]
-    if (more := len(ties) - TIES) > 0:
-        ties[TIES - 1 :] = [f"{ties[1]}; {more} more pair{' ties' if more == 1 else 's tie'}"]
-    found += [f"{tie}." for tie in ties]
     if len(taken) > 1:
-        found.append(
-            "A mixture is assumed to do what its sources do, in proportion to their shares; "
-            "it is untested."
-        )
+        found.append("This mixture is untested: what its sources do alone need not add up.")
     return found
 
 
@@ -180,7 +168,7 @@ def _against(
     found = [(kind, names) for kind, names in kinds.items() if names]
     rival, of, (first, names) = RIVALS[name], len(targets), found[0]
     how = f"{first} {'from' if first == 'not distinguishable' else 'than'} {rival}"
-    effect = with_interval(mean.mean, mean.ci)
+    effect = in_points(mean.mean, mean.ci)
     if of == 1:
         return f"The informed mixture is {how} on {listed(names)}: {effect}."
 

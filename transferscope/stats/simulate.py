@@ -115,34 +115,6 @@ def _answered(
     return (scores < threshold[..., None]).astype(np.int8)
 
 
-def plausible_answers(
-    base_correct: Int[np.ndarray, " seed"],
-    correct: Int[np.ndarray, "seed source"],
-    items: int,
-    *,
-    item_correlation: float,
-    seeds: tuple[list[int], list[int]],
-) -> SimulatedAnswers:
-    """One item table with exactly the given counts, for one target.
-
-    Counts do not say which items a run got right. Here the runs share a difficulty of each item, so
-    that two adapters (or an adapter and the base) agree as two models with `item_correlation` do;
-    seeds of one adapter share all of it, since their differences already show in the counts.
-
-    Args:
-        seeds: of the items' difficulty, which other models share, and of the runs' own part.
-    """
-    shared = latent(item_correlation)
-    difficulty = np.random.default_rng(seeds[0]).standard_normal(items)
-    own = np.random.default_rng(seeds[1]).standard_normal((correct.shape[1] + 1, items))
-    runs = np.sqrt(shared) * difficulty + np.sqrt(1 - shared) * own
-    easiest_first = runs.argsort(axis=1).argsort(axis=1)
-    return SimulatedAnswers(
-        (easiest_first[-1] < base_correct[:, None]).astype(np.int8),
-        (easiest_first[:-1] < correct[:, :, None]).astype(np.int8),
-    )
-
-
 def example_world(scale: float, seed: int) -> SimulatedModel:
     """A made-up model of BLINK's 13 tasks with a structure to find again.
 

@@ -203,11 +203,12 @@ def as_table(run: Run, items: Sequence[Item], answers: Sequence[Any]) -> pl.Data
         names = (*_names(run), item.task, item.id)
         if item.truth is None:
             right, unreadable = given.choice == item.answer, given.choice is None
-            more = (given.margin, list(given.logprobs), None)
+            more = (given.margin, list(given.logprobs), None, item.group)
             rows.append((*names, given.choice, item.answer, right, unreadable, *more))
         else:
             score = given.score or 0.0
-            rows.append((*names, None, None, score == 1, given.score is None, None, None, score))
+            marks = (score == 1, given.score is None, None, None, score)
+            rows.append((*names, None, None, *marks, item.group))
     schema = {name: kind for name, kind in COLUMNS.items() if name != "read_by"}
     return pl.DataFrame(rows, schema=schema, orient="row")
 

@@ -277,7 +277,7 @@ class Study(_Strict):
     """Tasks finetuned on; null for all."""
     targets: tuple[str, ...] | None = None
     """Tasks evaluated; null for all."""
-    seeds: Annotated[Seeds, BeforeValidator(_seeds)] = (0, 1, 2, 3)
+    seeds: Annotated[Seeds, BeforeValidator(_seeds)] = (0, 1)
     """The replicates: a list, or how many."""
     recipe: Recipe = Recipe()
     evaluation: Evaluation = Evaluation()

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from transferscope.errors import DataError
 from transferscope.suites.hub import HubSuite, parquet
-from transferscope.tasks import LETTERS, Item, Task, gold
+from transferscope.tasks import LETTERS, Item, Task, gold, grouped
 from transferscope.tasks.images import EncodedImage
 from transferscope.tasks.untrusted import image_problem
 
@@ -104,7 +104,7 @@ class Blink(HubSuite):
                 found[item.id] = where
                 items.append(item)
         self.note(*self._caveats(task, items))
-        return items
+        return grouped(items)
 
     def _read(self, path: Path, task: str) -> Iterator[tuple[Item, str]]:
         """A file's items, each with the place that messages name."""

@@ -10,8 +10,13 @@ A line:
     {"id": "cat-1", "images": ["images/1.png"], "question": "How many cats?",
      "choices": ["1", "2"], "answer": "B"}
 
-`prompt` (the whole text given to a model) and `origin` (anything) are optional. Every line and the
-header of every image is checked when the file is read; pixels are decoded when they are needed.
+`prompt` (the whole text given to a model), `origin` (anything) and `group` are optional. Every line
+and the header of every image is checked when the file is read; pixels are decoded when they are
+needed.
+
+Evaluation items with one `group` are about one image, video or scene, so their answers depend on
+each other. Items without one that share an image file's bytes get a group. If all items share an
+image that is no part of the question, such as a legend, give each a `group` of its own.
 """
 
 from collections import Counter
@@ -23,7 +28,17 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from transferscope.errors import DataError, StudyError
-from transferscope.tasks import LETTERS, Granularity, Item, Level, Split, Suite, Task, with_choices
+from transferscope.tasks import (
+    LETTERS,
+    Granularity,
+    Item,
+    Level,
+    Split,
+    Suite,
+    Task,
+    grouped,
+    with_choices,
+)
 from transferscope.tasks.images import EncodedImage
 from transferscope.tasks.untrusted import (
     first_problem,
@@ -62,6 +77,7 @@ class _Line(_Entry):
     answer: Annotated[str, Field(pattern=r"^(\([A-J]\)|[A-J])$")]
     prompt: _Text | None = None
     origin: Mapping[str, object] = Field(default_factory=dict)
+    group: _Text | None = None
 
 
 @dataclass(eq=False)
@@ -109,7 +125,8 @@ class FolderSuite(Suite):
             DataError: a file is missing, or a line is not what it must be.
         """
         self.check(task, split)
-        return read_items(self.folder / task / f"{split}.jsonl", task, self.folder)
+        items = read_items(self.folder / task / f"{split}.jsonl", task, self.folder)
+        return grouped(items) if split == "eval" else items
 
 
 def read_items(path: Path, task: str, folder: Path) -> list[Item]:
@@ -150,6 +167,7 @@ def read_items(path: Path, task: str, folder: Path) -> list[Item]:
             answer=answer,
             prompt=line.prompt or with_choices(line.question, line.choices),
             origin=line.origin,
+            group=line.group,
         )
         items.append(item)
     if not items:

@@ -215,6 +215,7 @@ def _item(row: _VsiRow, task: str, frames: tuple[Frame, ...], where: str) -> Ite
         prompt=prompt,
         origin={"dataset": row.dataset, "scene": row.scene_name, "type": row.question_type},
         truth=truth,
+        group=f"{row.dataset}/{row.scene_name}",
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
@@ -95,6 +95,8 @@ class Item:
     """What made the item: a scene's parameters, or the file and annotation it was built from."""
     truth: float | None = None
     """The right number where the answer is a number; None for multiple choice."""
+    group: str | None = None
+    """What the items of a task share that are about one image, video or scene; None: alone."""
 
     @property
     def hidden(self) -> bool:
@@ -137,6 +139,37 @@ def fingerprint(image: ItemImage) -> Fingerprint:
         content.update(pixels.data)
         _FINGERPRINTS[image] = Fingerprint(content.hexdigest(), pixels.shape)
     return _FINGERPRINTS[image]
+
+
+def grouped(items: Sequence[Item]) -> list[Item]:
+    """The items of a task; those that share an image have a group, named for the first of them.
+
+    Sharing is passed on: if the first item shares an image with the second and the second shares
+    another with the third, all three belong together, as the answers to any two may depend on
+    each other. Stored bytes are compared, so an image that is marked or encoded anew is another
+    one. An item that has a group keeps it, and is compared with no other.
+    """
+    before = list(range(len(items)))
+    """For each item an earlier one of its group, or itself."""
+
+    def first(place: int) -> int:
+        while before[place] != place:
+            place = before[place]
+        return place
+
+    seen: dict[bytes, int] = {}
+    for place, item in enumerate(items):
+        for image in item.images if item.group is None else ():
+            if (stored := image.content()) is not None:
+                other = seen.setdefault(hashlib.sha256(stored).digest(), place)
+                one, two = sorted((first(other), first(place)))
+                before[two] = one
+    firsts = [first(place) for place in range(len(items))]
+    shared = {one for place, one in enumerate(firsts) if one != place}
+    return [
+        replace(item, group=f"images of {items[one].id}") if one in shared else item
+        for item, one in zip(items, firsts, strict=True)
+    ]
 
 
 def gold_hash(task: str, answers: Iterable[tuple[str, int | float]]) -> str:

@@ -146,7 +146,7 @@ def _rows(
         notes += more
         if items:
             rows += [
-                (*key, target, sample.item, *each[: len(_JUDGED)], sample.row)
+                (*key, target, sample.item, *each[: len(_JUDGED)], sample.group, sample.row)
                 for target, pairs in judged.items()
                 for sample, each in pairs
             ]
@@ -170,10 +170,14 @@ def _rows(
             )
     schema: dict[str, Any] = dict.fromkeys(_KEYS, pl.String)
     if items:
-        schema |= {column: COLUMNS[column] for column in ("item", *_JUDGED)}
+        schema |= {column: COLUMNS[column] for column in ("item", *_JUDGED, "group")}
     else:
         schema |= dict.fromkeys(("accuracy", "correct", "total"), pl.Float64)
-    return pl.DataFrame(rows, schema=schema | {"row": pl.Int64}, orient="row"), notes
+    table = pl.DataFrame(rows, schema=schema | {"row": pl.Int64}, orient="row")
+    if items:  # a run may lack the names of images, or call them otherwise: see `checks`
+        named = pl.col("group").drop_nulls().first()
+        table = table.with_columns(group=named.over("target", "item"))
+    return table, notes
 
 
 def _judged(log: RunLog, order: Sequence[str], first: Reader) -> tuple[JudgedSamples, list[str]]:

@@ -43,6 +43,7 @@ from transferscope.readers.harness.samples import (
     HarnessScore,
     Options,
     first_known,
+    group_of,
     letter_index,
     options_in,
     options_of,
@@ -54,6 +55,8 @@ NAME = "lm-evaluation-harness"
 MRA = "MRA:.5:.95:.05"
 """VSI-Bench's mean relative accuracy, as harnesses call it."""
 _SAMPLE_KEYS = {"prompt_hash", "target_hash", "metrics"}
+_MME = ("mme_percetion_score", "mme_perception_score", "mme_cognition_score")
+"""MME's metrics, whose `question_id` is an image that two questions share."""
 _RESULT_KEYS = {"pretty_env_info", "transformers_version", "lm_eval_version", "eot_token_id"}
 """Keys that lmms-eval does not write."""
 _NO_METRICS = {
@@ -119,7 +122,7 @@ def _read_samples(file: ForeignFile, requested: str | None) -> HarnessLog:
         sample = _sample(file, row, values, next(iter(replies), None), score)
         if metric is not None and metric == requested:  # so its score decides, not the reply
             sample = HarnessSample(sample.target, sample.item, row, score=score)
-        found.append(sample._replace(prompt=_prompt(values) or None))
+        found.append(sample._replace(prompt=_prompt(values) or None, group=_group(values)))
     notes = [f"{file.name}: {n} {what}" for what, n in count.items()]
     judged = any(s.answer is not None and s.logprobs is None for s in found)
     if metrics and metric is None and not judged:  # options may be compared for a bias alone
@@ -179,6 +182,17 @@ def _vsi_sample(
     answer = letter_index(doc.get("ground_truth", values["target"]))
     score = fraction_of(scored, "accuracy")
     return HarnessSample(target, item, row, reply, choices, answer, parsed, score)
+
+
+def _group(values: dict[str, Any]) -> str | None:
+    """What the question is about, as its record names it, or what a metric keeps of the record."""
+    for name, record in values.items():
+        if isinstance(record, dict):
+            if name in _MME:
+                return f"{text_of(record, 'category')}/{text_of(record, 'question_id')}"
+            if (group := group_of(record)) is not None:
+                return group
+    return None
 
 
 def _prompt(values: dict[str, Any]) -> str:

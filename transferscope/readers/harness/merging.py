@@ -166,6 +166,8 @@ def _joined(old: TaskPart, new: TaskPart) -> TaskPart:
         first = samples.get(item, second)
         if first.reply is None and second.reply is not None:
             first, second = second, first
-        lacking = (n for n in ("answer", "score", "parsed", "prompt") if getattr(first, n) is None)
+        lacking = (
+            n for n in ("answer", "score", "parsed", "prompt", "group") if getattr(first, n) is None
+        )
         samples[item] = first._replace(**{name: getattr(second, name) for name in lacking})
     return TaskPart(new.file, samples, old.score or new.score)

@@ -42,6 +42,10 @@ SIZES = {task.name: task.items for task in (*BLINK, IQ_TEST)}
 _ITEM = re.compile(r"(?:val|test)_(.+)_\d+")
 _LETTER = re.compile(r"\s*\(?([A-J])[).:]*\s*")
 _OPTION = re.compile(r"^[ \t]*\(?([A-J])[).:][ \t]*(.*?)[ \t]*$", re.M)
+_SHOWN = ("image_path", "image_source", "image_id", "video", "video_id", "video_name")
+"""Keys under which benchmarks name what a question is about, in this order."""
+_LOCAL = re.compile(r"(?:^|(?<=['\"]))/[^'\"]*?/images/")
+"""The folder of one machine in which VLMEvalKit keeps images, once or before each of a list."""
 _LONGEST = 20_000  # characters searched of an option list and of a prompt's end
 
 
@@ -67,6 +71,8 @@ class HarnessSample(NamedTuple):
     """The file's answer, where a gold file replaced it in `answer`."""
     prompt: str | None = None
     """The question's text as the model got it, where the file keeps it."""
+    group: str | None = None
+    """The image, video or scene that the question is about, where the file names it."""
 
 
 class HarnessScore(NamedTuple):
@@ -148,6 +154,17 @@ def options_of(value: Any) -> tuple[str, ...]:
 def first_known(*found: Sequence[str]) -> tuple[str, ...]:
     """The first list of options that is not empty, else `ANY`."""
     return next((tuple(options) for options in found if options), ANY)
+
+
+def group_of(record: Mapping[str, Any]) -> str | None:
+    """The image, video or scene that a question's record names; None if it names none."""
+    if scene := record.get("scene_name"):  # VSI-Bench's, unique within a source of videos
+        return f"{record.get('dataset')}/{scene}"
+    for name in _SHOWN:
+        value = record.get(name)
+        if isinstance(value, str | int) and (text := str(value).strip()):
+            return _LOCAL.sub("", text)
+    return None
 
 
 # Task names

@@ -35,6 +35,7 @@ from transferscope.readers.harness.samples import (
     Options,
     blink_name,
     first_known,
+    group_of,
     letter_index,
     options_of,
     target_of_item,
@@ -114,7 +115,8 @@ def _read_table(file: ForeignFile) -> HarnessLog:
             failed += 1
             continue
         prompt = text_of(values, "question") or None
-        found.append(_sample(file, row, values, bench)._replace(prompt=prompt))
+        sample = _sample(file, row, values, bench)
+        found.append(sample._replace(prompt=prompt, group=_group(values, sample)))
     note = f"{file.name}: {failed} items that the model did not answer are left out"
     return HarnessLog(found, notes=(note,) if failed else ())
 
@@ -144,6 +146,15 @@ def _sample(file: ForeignFile, row: int, values: dict[str, Any], bench: str) -> 
         options, answer = [*YES_NO], YES_NO.index(gold.lower())
     parsed = text_of(values, "extracted") or None
     return HarnessSample(target, item, row, reply, first_known(options), answer, parsed, hit)
+
+
+def _group(values: dict[str, Any], sample: HarnessSample) -> str | None:
+    """The image or video that a row names."""
+    group, parts = group_of(values), sample.item.split("_")
+    if group is None and sample.target.startswith("HallusionBench") and len(parts) == 6:
+        # The kit's accuracy by figure reads the index so: .., set, figure, question.
+        return "/".join((text_of(values, "l2-category"), *parts[:5]))
+    return group
 
 
 # Score files

@@ -9,13 +9,15 @@ function drawCliques() {
 }
 
 function cliqueList(sign) {
-  const { [sign]: all, more } = model().cliques;
+  const { [sign]: all, more, chance: line } = model().cliques;
+  const verb = sign === "positive" ? "help" : "harm";
+  const title = h("h4", {}, `Tasks that all ${verb} each other`);
+  if (line[sign]) return h("div", {}, title, h("p", {}, line[sign]));
   const chosen = hasCell() ? [data.sources[state.source], data.targets[state.target]] : [state.task];
   const holds = (clique) => state.task >= 0 && chosen.every((task) => clique.tasks.includes(task));
   const first = [...all.filter(holds), ...all.filter((clique) => !holds(clique))];
-  const verb = sign === "positive" ? "help" : "harm";
   const hidden = Math.max(0, all.length - CLIQUES) + more[sign];
-  return h("div", {}, h("h4", {}, `Tasks that all ${verb} each other`),
+  return h("div", {}, title,
     h("ul", { class: "nulls" }, model().cliques.nulls.filter((each) => each.sign === sign).map(nullItem)),
     all.length ? h("ul", { class: "cliques" }, first.slice(0, CLIQUES).map((each) => cliqueItem(each, holds(each))))
       : h("p", {}, "No three tasks do."),

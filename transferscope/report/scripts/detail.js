@@ -103,15 +103,7 @@ function bar(each, reach) {
 }
 
 /** What to train on for a target, by the default rule of the selection. */
-function advice(j) {
-  const found = model().advice[j];
-  if (!found.sources.length) return h("p", { class: "advice" }, found.words);
-  const parts = found.sources.slice(0, 4).map(([name, share]) => `${name} ${percent(share)}`);
-  const more = found.sources.length > 4 ? ` and ${found.sources.length - 4} more` : "";
-  const range = `${signed(found.low, 2)} to ${signed(found.high, 2)}`;
-  return h("p", { class: "advice" }, h("b", {}, "To train without data of this task: "),
-    `${parts.join(", ")}${more}; expected ${signed(found.mean, 2)} ${SCALES[data.measure].unit} (${range}).`);
-}
+const advice = (j) => h("p", { class: "advice" }, model().advice[j]);
 
 function cellDetail(i, j) {
   const [source, target] = [data.sources[i], data.targets[j]];
@@ -120,12 +112,12 @@ function cellDetail(i, j) {
   const rows = [["effect", `${show(found.value)} ${scale().unit}`],
     ["interval", interval(found) || "–"], ["verdict", verdict(found)]];
   const change = points(found.place, j);
-  if (change) rows.splice(2, 0, ["change in accuracy", change]);
+  if (change) rows.unshift(["change in accuracy", change]);
   if (state.seed < 0) {
-    const q = column(table().q, found.place);
-    const exact = column(table().exact, found.place);
+    const [expected, p, q] = ["expected", "p", "q"].map((name) => column(table()[name], found.place));
+    if (known(expected)) rows.push(["expected on new items and seeds", `${signed(100 * expected, 1)} points`]);
+    if (known(p)) rows.push(["p of the interval", chance(p)]);
     if (known(q)) rows.push(["q, FDR-corrected over all cells", chance(q)]);
-    if (known(exact)) rows.push(["exact p, over items", chance(exact)]);
   }
   const { base } = model().own[found.place] || { base: model().base[j] };
   if (known(base)) rows.push(["base accuracy", percent(base)]);

@@ -198,10 +198,10 @@ function ring() {
 function describe(i, j) {
   const found = cell(i, j);
   const pair = `${long(data.sources[i])} → ${long(data.targets[j])}`;
-  if (!known(found.value)) return `${pair}: not measured`;
+  const change = points(found.place, j);
+  if (!known(found.value)) return [`${pair}: ${verdict(found)}`, change].filter(Boolean).join("; ");
   const range = interval(found);
   const own = isOwn(i, j) ? ", self-transfer" : "";
-  const change = points(found.place, j);
   const items = column(model().items, found.place);
   return `${pair}${own}: ${show(found.value)} ${scale().unit}${range ? ` (${range})` : ""}` +
     `${change ? ` or ${change}` : ""}${known(items) ? ` on ${Math.round(items)} items` : ""}, ${verdict(found)}`;

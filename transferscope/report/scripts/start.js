@@ -54,8 +54,8 @@ function drawCaption() {
   const seed = state.seed < 0 ? `mean of ${model().seeds.length} seeds` : `seed ${model().seeds[state.seed]}`;
   const beyond = state.against === "placebo" ? `beyond the placebo (${model().adjusted.placebo})` : "against the base";
   const alone = state.seed >= 0 ? " A single seed has no interval." : "";
-  const other = state.seed < 0 && state.measure !== data.measure
-    ? ` Filled and hollow follow the intervals, which are in ${data.measures[data.measure]}.` : "";
+  const other = state.seed < 0 && ![data.measure, "raw_gain"].includes(state.measure)
+    ? " Filled and hollow follow the intervals of the changes of accuracy." : "";
   byId("explorer-caption").textContent =
     `${model().label}, ${seed}, ${data.measures[state.measure]} ${beyond}.${alone}${other}`;
 }

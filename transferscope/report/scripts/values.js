@@ -53,9 +53,11 @@ function cell(i, j) {
     found.beyond = column(table().alone[state.seed], place);
     return found;
   }
+  found.beyond = column(table().beyond, place);
+  const change = changeOf(place);
+  if (state.measure === "raw_gain" && known(change.value)) return { ...found, ...change };
   const seeds = model().seeds.map((_, seed) => seedValue(place, j, seed));
   found.value = own ? column(table().mean, place) : meanOf(seeds);
-  found.beyond = column(table().beyond, place);
   if (own) {
     found.low = column(table().low, place);
     found.high = column(table().high, place);
@@ -75,22 +77,30 @@ function interval(found) {
   return `${end(found.low)} to ${end(found.high)}`;
 }
 
+/** The change of accuracy, mean over seeds, and its interval: fractions, which verdicts rest on. */
+const changeOf = (place) => ({ value: column(table().change, place),
+  low: column(table().change_low, place), high: column(table().change_high, place) });
+
 /** What a cell shows, in points of accuracy; empty where it is not known or shown already. */
 function points(place, target) {
-  const factors = model().factors.raw_gain;
-  if (state.measure === "raw_gain" || !factors) return "";
-  const seeds = state.seed >= 0 ? [state.seed] : model().seeds.map((_, seed) => seed);
-  const value = meanOf(seeds.map((seed) => {
-    const effect = column(table().seeds[seed], place);
-    const factor = factorOf("raw_gain", place, target, seed);
-    return known(effect) && known(factor) ? 100 * effect * factor : null;
-  }));
-  return known(value) ? `${signed(value, Math.abs(value) < 9.95 ? 1 : 0)} points` : "";
+  if (state.measure === "raw_gain") return "";
+  const { value, low, high } = state.seed < 0 ? changeOf(place) : seedChange(place, target);
+  if (!known(value)) return "";
+  const number = (each) => signed(100 * each, Math.abs(value) < 0.0995 ? 1 : 0);
+  return `${number(value)} points${known(low) ? ` (${number(low)} to ${number(high)})` : ""}`;
+}
+
+function seedChange(place, target) {
+  const effect = column(table().seeds[state.seed], place);
+  const factor = model().factors.raw_gain ? factorOf("raw_gain", place, target, state.seed) : null;
+  return { value: known(effect) && known(factor) ? effect * factor : null };
 }
 
 /** How sure an effect is, in words. */
 function verdict(found) {
-  if (!known(found.value)) return "not measured";
+  if (!known(found.value)) {
+    return known(changeOf(found.place).value) ? "undefined: the base is at the ceiling" : "not measured";
+  }
   if (found.beyond === null) return "noise unknown: no interval";
   return found.beyond ? "beyond noise" : "may be noise";
 }
