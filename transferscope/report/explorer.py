@@ -182,6 +182,7 @@ def _matrix(
         "change_low": column(lambda cell: getattr(cell, "change_ci", UNKNOWN)[0]),
         "change_high": column(lambda cell: getattr(cell, "change_ci", UNKNOWN)[1]),
         "expected": column(lambda cell: getattr(cell, "expected", math.nan)),
+        "confidence": column(lambda cell: getattr(cell, "confidence", None)),
         "p": column(lambda cell: cell.p_value if isinstance(cell, Cell) else None),
         "q": column(lambda cell: cell.q_value if isinstance(cell, Cell) else None),
         "seeds": [column(lambda cell, s=seed: cell.seeds.get(s, math.nan)) for seed in seeds],

@@ -114,8 +114,10 @@ function cellDetail(i, j) {
   const change = points(found.place, j);
   if (change) rows.unshift(["change in accuracy", change]);
   if (state.seed < 0) {
-    const [expected, p, q] = ["expected", "p", "q"].map((name) => column(table()[name], found.place));
+    const [expected, sure, p, q] =
+      ["expected", "confidence", "p", "q"].map((name) => column(table()[name], found.place));
     if (known(expected)) rows.push(["expected on new items and seeds", `${signed(100 * expected, 1)} points`]);
+    if (known(sure)) rows.push(["probability of the right option", `${signed(100 * sure, 1)} points`]);
     if (known(p)) rows.push(["p of the interval", chance(p)]);
     if (known(q)) rows.push(["q, FDR-corrected over all cells", chance(q)]);
   }
