@@ -17,6 +17,7 @@ from transferscope.analysis.settings import Settings
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.analysis.verdicts import verdicts
 from transferscope.matrix import from_accuracy, from_predictions
+from transferscope.readers.checks import check_rows
 from transferscope.report import explorer
 from transferscope.stats import simulate
 
@@ -155,10 +156,10 @@ def test_items_of_one_image_and_copied_seeds_are_not_counted_again():
     width, of_groups, without = (np.diff(c.change_ci)[0] for c in (one, grouped, alone))
     assert of_groups == pytest.approx(width, rel=0.02)  # a little: the half items
     assert without < 0.55 * width
-    copied = ts.analyze(from_predictions(table(plain, seeds=3)))
-    (check,) = [check for check in copied.checks if "copies" in check.message]
-    assert check.severity == "caution"
-    assert "s (1, 2)" in check.message
+    frame = table(plain, seeds=3)
+    matrix = from_predictions(frame).assign_attrs(checks=check_rows(frame))
+    copied = ts.analyze(matrix)
+    assert [check.copied for check in copied.checks] == ["1", "2"]
     cell = copied.models["m"].pgf["s"]["t0"]
     assert cell.change_ci == pytest.approx(one.change_ci)
     assert [np.isfinite(v) for v in cell.seeds.values()] == [True]

@@ -9,12 +9,12 @@ import pytest
 from harness_logs import OPTIONS, PROMPT, blink_outputs, lines, lmms_blink, put
 
 import transferscope as ts
-from transferscope.analysis.compared_runs import compare_runs
+from transferscope.analysis.compared_runs import RunName, compare_runs
 from transferscope.analysis.settings import Settings
 from transferscope.analysis.verdict import MOST_LINES, Check, ranked
 from transferscope.matrix import from_predictions
 from transferscope.predictions import check_predictions
-from transferscope.readers.checks import check_rows, check_runs
+from transferscope.readers.checks import check_rows, check_runs, check_table
 from transferscope.readers.harness.evaluations import read_evaluations
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
@@ -198,6 +198,37 @@ def test_two_seeds_of_the_same_answers_are_one_seed():
     found = check_rows(rows(base=[0] * 30, a__0=chosen, a__1=chosen))
     assert [check.severity for check in found] == ["caution"]
     assert "they count as one seed" in found[0].message
+    assert found[0].copied == "1"
+
+
+def test_two_seeds_of_the_same_averages_are_one_seed():
+    names, targets = ("base", "a", "b"), [f"t{k}" for k in range(5)]
+    table = [
+        ("m", seed, None if name == "base" else name, target, (n + 2 * k) / 50)
+        for seed in "01"
+        for n, name in enumerate(names)
+        for k, target in enumerate(targets)
+    ]
+    columns = ["model", "seed", "source", "target", "accuracy"]
+    frame = pl.DataFrame(table, columns, orient="row")
+    moved = (pl.col("source") == "b") & (pl.col("seed") == "1") & (pl.col("target") == "t0")
+    frame = frame.with_columns(accuracy=pl.col("accuracy") + pl.when(moved).then(0.1).otherwise(0))
+    (check,) = check_table(frame)
+    assert (check.severity, check.cells, check.copied) == ("caution", (("a", None),), "1")
+    assert "they count as one seed" in check.message
+    assert list(check_table(frame.filter(pl.col("target") != "t1"))) == []  # four may agree by luck
+
+
+def test_a_comparison_counts_copied_seeds_once():
+    marks = np.random.default_rng(0).integers(0, 2, 60).tolist()
+    frame = rows(base=[0] * 60, a__0=marks, a__1=marks).with_columns(
+        seed=pl.col("seed").fill_null("0")
+    )
+    names = {"a": RunName("a", "a", None)}
+    both, _, _ = compare_runs(frame, names, check_rows(frame))
+    once, _, _ = compare_runs(frame.filter(pl.col("seed") == "0"), names, [])
+    assert both[0].seeds == once[0].seeds == 1
+    assert both[0].cells["t"].effect == once[0].cells["t"].effect
 
 
 def test_an_answer_key_given_as_the_base_voids_every_run():

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,6 @@ from transferscope.analysis.parts import Part
 from transferscope.analysis.placebo import decomposition, placebo_notes
 from transferscope.analysis.settings import Settings
 from transferscope.analysis.trajectory import trajectories
-from transferscope.analysis.verdict import Check
 from transferscope.matrix import task_effects
 from transferscope.matrix.collapse import Behaviour, behavior_notes
 from transferscope.matrix.measure import known_mean
@@ -62,10 +61,6 @@ from transferscope.tasks.untrusted import shown
 
 FEW_ERRORS = 10
 """A target with fewer errors of the base is near its ceiling."""
-LEAST_COPIED, LEAST_TARGETS = 50, 5
-"""Items, or targets, that two runs must have for one to be a copy of the other."""
-NAMED = 5
-"""Runs that a message names."""
 
 
 def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
@@ -83,7 +78,7 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
     """
     settings = replace(settings or Settings(), ceiling=matrix.attrs["ceiling"])
     settings.check()
-    matrix, copies = _without_copies(_without_void(matrix))
+    matrix = _without_void(matrix)
     mu = effects(matrix, settings.measure)
     names = mu["model"].values.tolist()
     by_model = {name: model_effects(matrix, mu, name, settings) for name in names}
@@ -102,33 +97,23 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         claims=decide_claims(mu, by_model),
         power=_power(by_model),
         notes=list(_notes(matrix, by_model, models, settings)),
-        checks=[*matrix.attrs.get("checks", ()), *copies],
+        checks=list(matrix.attrs.get("checks", ())),
         trajectories=trajectories(by_model, models),
         personas_by_chance=_personas_by_chance(by_model, settings),
     )
 
 
 def _without_void(matrix: xr.Dataset) -> xr.Dataset:
-    """The matrix with the cells of which nothing can be concluded as if they were not measured."""
-    cells = {
-        (model, source, target)
-        for check in matrix.attrs.get("checks", ())
-        if check.severity == "void"
-        for model in ([check.model] if check.model else matrix["model"].values.tolist())
-        for source, target in check.cells
-    }
-    if not cells:
+    """The matrix with cells of which nothing can be concluded, and copies of a seed, as if they
+    were not measured."""
+    checks = [c for c in matrix.attrs.get("checks", ()) if c.severity == "void" or c.copied]
+    if not checks:
         return matrix
-    whole = matrix["pgf"].isel(seed=0, drop=True)
-    void = whole.copy(data=np.zeros(whole.shape, bool))
-    for model, source, target in cells:
-        where = {"model": model, "source": source, "target": target or slice(None)}
-        void.loc[where] = True
-    return _without(matrix, void)
-
-
-def _without(matrix: xr.Dataset, gone: xr.DataArray) -> xr.Dataset:
-    """The matrix with some cells as if they were not measured."""
+    gone = xr.zeros_like(matrix["pgf"], bool)
+    for check in checks:
+        for source, target in check.cells:
+            where = {"model": check.model, "seed": check.copied, "source": source, "target": target}
+            gone.loc[{dim: name for dim, name in where.items() if name}] = True
     changed = {
         name: each.where(~gone)
         for name, each in matrix.data_vars.items()
@@ -136,48 +121,10 @@ def _without(matrix: xr.Dataset, gone: xr.DataArray) -> xr.Dataset:
     }
     if "item_correct" in matrix:
         items = matrix["item_correct"]
-        of_items = gone.sel(target=matrix["item_target"]) if "target" in gone.dims else gone
-        changed["item_correct"] = items.where(~of_items, -1)
+        changed["item_correct"] = items.where(~gone.sel(target=matrix["item_target"]), -1)
     return matrix.assign(
         {name: each.transpose(*matrix[name].dims) for name, each in changed.items()}
     )
-
-
-def _without_copies(matrix: xr.Dataset) -> tuple[xr.Dataset, list[Check]]:
-    """The matrix with each run once: one that answers as another seed of its source is no seed.
-
-    It is one where all answers to at least `LEAST_COPIED` items are the same; where items are not
-    known, all accuracies on at least `LEAST_TARGETS` targets.
-    """
-    name, least = "item_correct", LEAST_COPIED
-    if name not in matrix:
-        name, least = "accuracy", LEAST_TARGETS
-    marks = matrix[name].transpose("model", "source", "seed", ...).values
-    known = (marks >= 0) if name == "item_correct" else np.isfinite(marks)
-    copied = np.zeros(marks.shape[:3], bool)
-    for late, early in combinations(range(marks.shape[2])[::-1], 2):
-        same = marks[:, :, late] == marks[:, :, early]
-        same |= ~known[:, :, late] & ~known[:, :, early]
-        copied[:, :, late] |= same.all(-1) & (known[:, :, late].sum(-1) >= least)
-    if not copied.any():
-        return matrix, []
-    dims = ("model", "source", "seed")
-    gone = xr.DataArray(copied, {d: matrix[d] for d in dims}, dims)
-    found = []
-    for m, model in enumerate(matrix["model"].values.tolist()):
-        runs = [
-            f"{shown(source)} ({', '.join(matrix['seed'].values[copied[m, i]].tolist())})"
-            for i, source in enumerate(matrix["source"].values.tolist())
-            if copied[m, i].any()
-        ]
-        if runs:
-            more = f" and {len(runs) - NAMED} more" if len(runs) > NAMED else ""
-            message = (
-                f"{shown(model)}: seeds that answer every item as an earlier seed of the same "
-                f"source are copies and count once: {', '.join(runs[:NAMED])}{more}"
-            )
-            found.append(Check("caution", message, model=model))
-    return _without(matrix, gone), found
 
 
 def _tasks(mu: xr.DataArray) -> list[TaskRecord]:

@@ -56,6 +56,10 @@ def compare_runs(
     Raises:
         DataError: a run has seeds that the base lacks.
     """
+    copies = {(source, c.copied) for c in checks if c.copied for source, _ in c.cells}
+    if copies:
+        copied = pl.DataFrame(list(copies), ["source", "seed"], orient="row")
+        rows = rows.join(copied, on=["source", "seed"], how="anti", maintain_order="left")
     targets: list[str] = rows["target"].unique(maintain_order=True).to_list()
     seeds: list[str] = rows.drop_nulls("source")["seed"].unique(maintain_order=True).to_list()
     model, measure, order = rows["model"][0], average_cells, list(names)

@@ -29,6 +29,8 @@ class Check:
     """(source, target) pairs that it concerns; target None is all of the source's targets."""
     model: str = ""
     """The model whose runs it concerns; empty for all."""
+    copied: str = ""
+    """Seed of `cells` that only repeats another of its source, and so is left out."""
 
 
 def ranked(checks: Sequence[Check], most: int = MOST_LINES) -> list[str]:

@@ -8,6 +8,7 @@ Out:  `Check`s; those of severity `void` name the cells of which nothing can be 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -28,6 +29,8 @@ ALL_RIGHT = 100
 """Items of which a run has every one right before it is taken for the answer key."""
 FEWEST_AVERAGES = 3
 """Targets on which all averages must be equal before that is no accident."""
+SEEDS_AVERAGES = 5
+"""The same of two seeds of one source, which are alike anyway."""
 OTHER_KEY = 0.05
 """Share of items with another right answer up to which labels may have been corrected; beyond it
 the options stand in another order, or the items are others."""
@@ -117,7 +120,7 @@ def _same_answers(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog]) -> Iterator
         .agg(n=pl.len(), all=pl.struct("target", "item", "answer").hash().implode().hash())
     )
     alike: dict[tuple[str, int], list[tuple[str | None, str]]] = {}
-    for model, seed, source, n, all_answers in whole.sort("source", maintain_order=True).rows():
+    for model, seed, source, n, all_answers in whole.sort("source", "seed", maintain_order=True).rows():
         if n >= FEWEST and (model, seed, source) not in idle:
             alike.setdefault((model, all_answers), []).append((seed, source))
     for (model, _), runs in alike.items():
@@ -133,7 +136,8 @@ def _twins(model: str, one: tuple[str | None, str], two: tuple[str | None, str])
     first, second = shown(one[1]), shown(two[1])
     if first == second:
         seeds = f"seeds {one[0]} and {two[0]} of {first} give the same answers to all items"
-        return _runs("caution", f"{seeds}: they count as one seed", model, one[1])
+        check = _runs("caution", f"{seeds}: they count as one seed", model, one[1])
+        return replace(check, copied=str(two[0]))
     # Late checkpoints of one finetune may well agree; two finetunes do not.
     finetunes = {checkpoint(one[1]).task, checkpoint(two[1]).task}
     both = f"{first} and {second} give the same answers to all items"
@@ -160,12 +164,21 @@ def _same_replies(one: RunLog | None, two: RunLog | None) -> bool:
 
 
 def _same_averages(rows: pl.DataFrame) -> Iterator[Check]:
-    """Runs whose average equals the base's on every target."""
+    """Runs whose average equals the base's, or another seed's, on every target."""
     rows = spread_base(rows).select(*CELL, "accuracy")
     for model, _, source, n, equal in _equal_to_base(rows, "accuracy", ["model", "seed", "target"]):
         if n >= FEWEST_AVERAGES and n == equal:
             average = f"{shown(source)} has the base's average on all {n} tasks"
             yield _runs("void", f"{average}. Was the adapter loaded?", model, source)
+    runs = rows.drop_nulls().sort("target").group_by(_RUN, maintain_order=True)
+    whole = runs.agg(n=pl.len(), all=pl.struct("target", "accuracy").hash().implode().hash())
+    first: dict[tuple[Any, ...], str] = {}
+    for model, seed, source, n, averages in whole.sort("seed").rows():
+        kept = first.setdefault((model, source, averages), seed)
+        if kept != seed and n >= SEEDS_AVERAGES:
+            same = f"seeds {kept} and {seed} of {shown(source)} have the same averages"
+            message = f"{same} on all {n} tasks: they count as one seed"
+            yield replace(_runs("caution", message, model, source), copied=seed)
 
 
 def _same_files(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
