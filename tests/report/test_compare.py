@@ -303,9 +303,9 @@ def test_seeds_in_paths_are_averaged_and_steps_kept_apart(tmp_path):
     lmms_blink(tmp_path / "base", letters, letters)
     for seed in (0, 1):
         for step in (500, 1000):
-            lmms_blink(
-                tmp_path / f"seed{seed}" / f"checkpoint-{step}", [*letters[1:], "A"], letters
-            )
+            answers = [*letters[1:], "A"]
+            answers[seed] = "A"  # the seeds differ in an item
+            lmms_blink(tmp_path / f"seed{seed}" / f"checkpoint-{step}", answers, letters)
     found = ts.compare(tmp_path / "base", [str(tmp_path / "seed*" / "checkpoint-*")])
     assert [(run.name, run.seeds) for run in found.runs] == [
         ("checkpoint-500", 2),

@@ -98,7 +98,8 @@ def _equal_to_base(rows: pl.DataFrame, column: str, on: list[str]) -> list[tuple
 def _same_answers(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
     """Runs that answer as the base does, or as another run does, item by item."""
     answer = pl.struct(*(pl.col(c) for c in _ANSWER if c in rows.columns)).hash()
-    rows = rows.select(*CELL, "item", answer=answer)
+    option = "choice" if "choice" in rows.columns else pl.lit(None)
+    rows = rows.select(*CELL, "item", answer=answer, option=option)
     tuned = rows.drop_nulls("source")
     idle = set()
     several = tuned.group_by("model", "source").agg(pl.col("seed").n_unique() > 1)
@@ -117,15 +118,22 @@ def _same_answers(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog]) -> Iterator
     whole = (
         tuned.sort("target", "item")
         .group_by(_RUN, maintain_order=True)
-        .agg(n=pl.len(), all=pl.struct("target", "item", "answer").hash().implode().hash())
+        .agg(
+            n=pl.len(),
+            all=pl.struct("target", "item", "answer").hash().implode().hash(),
+            # Two seeds that collapsed to one option agree without being copies.
+            fallen=pl.col("option").eq(pl.col("option").first()).all(ignore_nulls=False),
+        )
     )
-    alike: dict[tuple[str, int], list[tuple[str | None, str]]] = {}
-    for model, seed, source, n, all_answers in whole.sort("source", "seed", maintain_order=True).rows():
+    alike: dict[tuple[str, int, bool], list[tuple[str | None, str]]] = {}
+    for model, seed, source, n, all_answers, fallen in whole.sort("source", "seed").rows():
         if n >= FEWEST and (model, seed, source) not in idle:
-            alike.setdefault((model, all_answers), []).append((seed, source))
-    for (model, _), runs in alike.items():
+            alike.setdefault((model, all_answers, fallen), []).append((seed, source))
+    for (model, _, fallen), runs in alike.items():
         first, *others = runs
         for seed, source in others:
+            if fallen and source == first[1]:
+                continue
             one, two = (_log(logs, model, run, at) for at, run in (first, (seed, source)))
             if _same_replies(one, two):
                 yield _twins(model, first, (seed, source))
