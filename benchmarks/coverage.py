@@ -30,9 +30,8 @@ import numpy as np
 from scipy.special import ndtri
 
 import transferscope as ts
-from transferscope.analysis.model_effects import stacked
 from transferscope.analysis.verdict import worse
-from transferscope.stats import TargetEffects, benjamini_hochberg, paired_effects
+from transferscope.stats import TargetEffects, benjamini_hochberg, paired_effects, stacked
 from transferscope.stats.expectation import WORTHWHILE, expectation
 
 TASKS, ITEMS, DRAWS, ALPHA = 13, 120, 2_000, 0.05
@@ -127,7 +126,7 @@ class Found(NamedTuple):
 
 def ours(targets: Sequence[Answers]) -> Found:
     """The product's intervals and p-values."""
-    found = stacked(effects_of(targets))
+    found = stacked([one.effect for one in effects_of(targets)])
     return Found(*found.interval(), found.change, np.where(ITSELF, np.nan, found.p))
 
 

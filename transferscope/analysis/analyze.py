@@ -287,11 +287,12 @@ def _limits(one: ModelEffects, model: ModelAnalysis) -> Iterator[str]:
             "no counts, so intervals account for seeds alone and do not cover another sample of "
             "items."
         )
-    if len(one.seeds) == 1:
+    if not one.repeated:
         kept = "Intervals account for items alone" if one.basis == "items" else "No intervals"
+        each = "" if len(one.seeds) == 1 else " of each source"
         yield (
-            f"one seed. {kept}, and tests over seeds are left out; results hold for these adapters,"
-            " not for the recipe."
+            f"one seed{each}. {kept}, and tests over seeds are left out; results hold for these "
+            "adapters, not for the recipe."
         )
     if not model.cliques.complete:
         yield (

@@ -13,11 +13,12 @@ import xarray as xr
 
 from transferscope.analysis import Cell
 from transferscope.analysis.graph import seed_mean
-from transferscope.analysis.model_effects import ModelEffects, pair, stacked
+from transferscope.analysis.model_effects import ModelEffects, pair
 from transferscope.matrix.measure import MEASURES
 from transferscope.matrix.pairing import cell_items
 from transferscope.predictions import MOST_UNREADABLE
-from transferscope.stats import benjamini_hochberg, mcnemar, paired_effects
+from transferscope.stats import benjamini_hochberg, mcnemar, paired_effects, stacked
+from transferscope.stats.effects import variance_over_seeds
 from transferscope.stats.expectation import Expected, expectation
 
 _ORDER = ("seed", "source", "target")
@@ -30,7 +31,7 @@ def cells(one: ModelEffects, matrix: xr.Dataset) -> dict[str, dict[str, Cell]]:
         matrix: the model's, of the seeds of `one`.
     """
     values = one.runs.effects
-    mean, change = seed_mean(values), stacked(one.runs.by_target).change
+    mean, change = seed_mean(values), stacked([each.effect for each in one.runs.by_target]).change
     ci, change_ci, p_values = _tests(one)
     expected = Expected(*np.full((3, *mean.shape), np.nan))
     if one.has_intervals and one.in_accuracy:
@@ -44,7 +45,7 @@ def cells(one: ModelEffects, matrix: xr.Dataset) -> dict[str, dict[str, Cell]]:
     q_values[~one.itself] = benjamini_hochberg(p_values[~one.itself])
     changed, items = _mcnemar(one, matrix), _items(one, matrix)
     sure = _confidence(one, matrix)
-    std = np.sqrt(_variance(values))
+    std = np.sqrt(variance_over_seeds(values))
     return {
         source: {
             target: Cell(
@@ -71,7 +72,10 @@ def cells(one: ModelEffects, matrix: xr.Dataset) -> dict[str, dict[str, Cell]]:
 
 def _tests(one: ModelEffects) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Interval in the measure and of the change, (source, target, 2), and p-values."""
-    mean, effect = seed_mean(one.runs.effects), stacked(one.runs.by_target)
+    mean, effect = (
+        seed_mean(one.runs.effects),
+        stacked([each.effect for each in one.runs.by_target]),
+    )
     nothing = np.full((*mean.shape, 2), np.nan)
     if not one.has_intervals:
         return nothing, nothing, np.full(mean.shape, np.nan)
@@ -94,14 +98,6 @@ def _bounds(one: ModelEffects, j: int, denominator: np.ndarray) -> tuple[Any, An
     """The least and the largest effect there can be: a loss of all accuracy, a gain of the gap."""
     base = one.runs.by_target[j].base
     return -base / denominator, (1 - base) / denominator
-
-
-def _variance(values: np.ndarray) -> np.ndarray:
-    """Over seeds; NaN with one."""
-    known = np.isfinite(values)
-    number = known.sum(axis=0)
-    squares = np.where(known, (values - seed_mean(values)) ** 2, 0).sum(axis=0)
-    return squares / np.where(number > 1, number - 1, np.nan)
 
 
 def _mcnemar(one: ModelEffects, matrix: xr.Dataset) -> np.ndarray | None:

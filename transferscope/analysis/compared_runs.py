@@ -6,7 +6,7 @@ Out:  `comparison.ComparedRun`s.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +31,7 @@ from transferscope.analysis.comparison import (
 )
 from transferscope.analysis.verdict import Check, is_void, worse
 from transferscope.predictions import with_marks
-from transferscope.stats import Effect, benjamini_hochberg, borrowed, over_targets
+from transferscope.stats import Effect, benjamini_hochberg, borrowed, over_targets, stacked
 
 Cells = dict[str, ComparedCell]
 
@@ -151,6 +151,8 @@ def _judge(found: Mapping[str, Cells], means: Mapping[str, Cells]) -> set[str]:
     for table in (found, means):
         cells = [(source, cell) for source, row in table.items() for cell in row.values()]
         tested = [(source, cell) for source, cell in cells if cell.state == "tested"]
+        if not tested:
+            continue
         effect = stacked([cell.effect for _, cell in tested])
         p_values = effect.p
         q_values = corrected(effect.change, p_values)
@@ -173,11 +175,6 @@ def _judge(found: Mapping[str, Cells], means: Mapping[str, Cells]) -> set[str]:
         if lost.any() or any(cell.collapsed for cell in row.values()):
             harmful.add(source)
     return harmful
-
-
-def stacked(effects: Sequence[Effect]) -> Effect:
-    """Several changes as one record of arrays."""
-    return Effect(*(np.array([getattr(e, f.name) for e in effects]) for f in fields(Effect)))
 
 
 def corrected(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from transferscope.analysis.json_file import plain
-from transferscope.analysis.verdict import Check
+from transferscope.analysis.verdict import MEAN, Check
 from transferscope.stats.effects import UNKNOWN, Effect
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 Outcome = Literal["pass", "fail", "cannot tell"]
 RunVerdict = Literal["harms", "no harm", "not settled", "nothing to test", "void"]
-MEAN = "mean"
-"""The target name of the mean over targets."""
 TOLERANCE = 0.05
 """A run does no harm if it loses less than this on every target."""
 ALPHA = 0.05

@@ -24,12 +24,7 @@ from transferscope.analysis.settings import Settings
 from transferscope.errors import StudyError
 from transferscope.matrix.measure import MEASURES, NO_GAP, known_mean
 from transferscope.matrix.task_effects import same_task, signed_parts
-from transferscope.stats import (
-    Effect,
-    TargetEffects,
-    draws,
-    paired_effects,
-)
+from transferscope.stats import TargetEffects, draws, paired_effects
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -80,6 +75,11 @@ class ModelEffects:
     @property
     def alpha(self) -> float:
         return self.settings.alpha
+
+    @property
+    def repeated(self) -> bool:
+        """Whether some source has several seeds."""
+        return self.basis in ("seeds", "seeds and items")
 
     @property
     def has_intervals(self) -> bool:
@@ -192,13 +192,6 @@ class ModelEffects:
         return dict(zip(self.seeds, values.tolist(), strict=True))
 
 
-def stacked(effects: Sequence[TargetEffects]) -> Effect:
-    """The changes of all cells, (source, target)."""
-    each = [one.effect for one in effects]
-    names = ("change", "variance", "df", "seeds", "seeds_df")
-    return Effect(*(np.stack([getattr(e, name) for e in each], axis=-1) for name in names))
-
-
 def pair(ends: np.ndarray) -> tuple[float, float]:
     """An interval as plain numbers."""
     return float(ends[0]), float(ends[1])
@@ -227,13 +220,13 @@ def model_effects(
     items: Items = "none"
     if any(with_items):
         items = "predictions" if marks else "counts"
+    # Of sources that each have a seed of their own, how far seeds differ is unknown.
+    repeated = bool((np.isfinite(runs.changes).sum(axis=0) > 1).any())
     basis: Basis = "none"
-    if not measured.any():
-        pass
-    elif present.sum() > 1:
-        basis = "seeds" if items == "none" else "seeds and items"
-    elif items != "none":
-        basis = "items"
+    if items != "none":
+        basis = "seeds and items" if repeated else "items"
+    elif repeated:
+        basis = "seeds"
     return ModelEffects(
         model=model,
         seeds=part["seed"].values.tolist(),

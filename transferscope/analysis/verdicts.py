@@ -12,16 +12,18 @@ from collections.abc import Mapping
 import numpy as np
 
 from transferscope.analysis import Cell
-from transferscope.analysis.model_effects import ModelEffects, stacked
+from transferscope.analysis.model_effects import ModelEffects
 from transferscope.analysis.verdict import MEAN, Kind, Verdict, worse
 from transferscope.matrix.collapse import NEARLY, Behaviour
-from transferscope.stats import over_targets
+from transferscope.stats import over_targets, stacked
 from transferscope.tasks.untrusted import shown
 
 MOST_ITEMS = 100_000
 """No number of items above this is suggested."""
 NAMED = 3
 """Targets that a sentence names."""
+SEEDS_HELP_MORE = 0.5
+"""Above this `ModelAnalysis.seed_share`, one more seed narrows intervals more than more items."""
 
 
 def verdicts(
@@ -30,7 +32,11 @@ def verdicts(
     """Every source's verdict; empty where accuracies or intervals are unknown."""
     if not (one.has_intervals and one.in_accuracy):
         return {}
-    effect, alpha, tolerance = stacked(one.runs.counted), one.alpha, one.settings.tolerance
+    effect, alpha, tolerance = (
+        stacked([each.effect for each in one.runs.counted]),
+        one.alpha,
+        one.settings.tolerance,
+    )
     known = np.array([[math.isfinite(c.p_value) for c in cells[s].values()] for s in one.sources])
     p = np.where(known, effect.p, np.nan)
     losses = np.where(np.isfinite(p), -effect.lower(alpha), np.nan)
@@ -89,10 +95,10 @@ def _collapsed(behavior: Behaviour | None, source: str, targets: tuple[str, ...]
 
 def seed_share(one: ModelEffects) -> dict[str, float]:
     """How much of the squared reach of a target's intervals is due to seeds, mean over sources."""
-    effect = stacked(one.runs.counted)
+    effect = stacked([each.effect for each in one.runs.counted])
     with np.errstate(invalid="ignore", divide="ignore"):
         items = effect.without_seeds.reach(one.alpha) ** 2 / effect.reach(one.alpha) ** 2
-    share = np.where(np.isfinite(items) & (len(one.seeds) > 1), 1 - items, np.nan)
+    share = np.where(np.isfinite(items) & one.repeated, 1 - items, np.nan)
     known = np.isfinite(share).sum(axis=0)
     mean = np.nansum(share, axis=0) / np.where(known > 0, known, np.nan)
     return dict(zip(one.targets, mean.tolist(), strict=True))
@@ -112,7 +118,7 @@ def seeds_or_items(seeds: int, shares: Mapping[str, float | None]) -> str:
         return "A second seed would tell most: with one, how far seeds differ is unknown."
     if not known:
         return ""
-    by_seeds = [shown(name) for name, share in known.items() if share > 0.5]
+    by_seeds = [shown(name) for name, share in known.items() if share > SEEDS_HELP_MORE]
     if not by_seeds:
         return "More items would tell more than one more seed, on every target."
     if len(by_seeds) == len(known):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.analysis.verdict import MEAN, Kind, Verdict
+from transferscope.analysis.verdicts import SEEDS_HELP_MORE
 from transferscope.plots.accuracy_points import points
 from transferscope.plots.labels import Labels, counted, labels, listed
 from transferscope.plots.numbers import UNKNOWN
@@ -13,8 +14,6 @@ from transferscope.report.tables import CellLine, joined
 
 NAMED = 3
 """Harmed targets that are named."""
-SEEDS_HELP_MORE = 0.5
-"""Above this `ModelAnalysis.seed_share`."""
 SHORT: dict[Kind, str] = {"safe": "safe", "not settled": "not settled", "harms": "harmful"}
 """The best first; what cannot be tested is not settled."""
 TITLES: dict[Kind, tuple[str, str]] = {

@@ -14,10 +14,9 @@ from transferscope.analysis.comparison import (
     Decision,
 )
 from transferscope.analysis.verdict import Check
+from transferscope.analysis.verdicts import MOST_ITEMS
 from transferscope.selection.wording import listed, points
 
-MOST_ITEMS = 100_000
-"""No number of items above this is suggested."""
 NAMED = 3
 """Tasks that a sentence names at most."""
 

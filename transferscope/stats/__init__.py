@@ -6,5 +6,6 @@ from transferscope.stats.effects import Effect as Effect
 from transferscope.stats.effects import TargetEffects as TargetEffects
 from transferscope.stats.effects import counted_effects as counted_effects
 from transferscope.stats.effects import paired_effects as paired_effects
+from transferscope.stats.effects import stacked as stacked
 from transferscope.stats.significance import benjamini_hochberg as benjamini_hochberg
 from transferscope.stats.significance import mcnemar as mcnemar

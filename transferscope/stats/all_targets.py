@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from transferscope.stats.effects import BORROWED, Effect, TargetEffects, over_seeds
+from transferscope.matrix.measure import known_mean
+from transferscope.stats.effects import BORROWED, Effect, TargetEffects, over_seeds, stacked
 
 
 def borrowed(effects: Sequence[TargetEffects], lenders: int | None = None) -> list[TargetEffects]:
@@ -49,22 +50,15 @@ def over_targets(
         by_seed: the changes that count, NaN for the others.
     """
     known = np.isfinite(by_seed).any(axis=0)
-    each = [one.effect for one in effects]
-    variance, df = (
-        np.stack([getattr(e, name) for e in each], axis=-1) for name in ("variance", "df")
-    )
+    each = stacked([one.effect for one in effects])
     number = known.sum(axis=1)
-    variance = np.where(known, variance, 0.0)
+    variance = np.where(known, each.variance, 0.0)
     total = variance.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares = (variance**2 / df).sum(axis=1)  # Welch and Satterthwaite
+        shares = (variance**2 / each.df).sum(axis=1)  # Welch and Satterthwaite
         freedom = np.where(shares > 0, total**2 / shares, np.inf)
-        change = np.where(
-            number > 0,
-            np.where(known, np.stack([e.change for e in each], -1), 0).sum(1) / number,
-            np.nan,
-        )
         total = np.where(number > 0, total / number**2, np.nan)
+    change = known_mean(np.where(known, each.change, np.nan), axis=1)
     # Seeds that lack a target have another mean, which is no spread.
     whole = np.isfinite(by_seed) | ~known
     means = np.where(

@@ -38,7 +38,7 @@ def noise(
         groups = one.influence.shape[1]
         items = of_items.standard_normal((groups, draws), dtype=np.float32)
         drawn[:, j] = np.nan_to_num(one.influence).astype(np.float32) @ items
-        if not np.nan_to_num(one.moved).any():  # one seed
+        if not np.nan_to_num(one.moved).any() and not one.base_moved:  # one seed
             continue
         # Student's t: how far seeds differ is an estimate, and the same one for all sources.
         df = one.seeds_df.max()

@@ -17,12 +17,15 @@ might have changed is not in the data.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import ndtri, stdtrit
+
+from transferscope.matrix.measure import known_mean
 
 LEVEL = 0.05
 """Two-sided level of intervals, and one-sided level of bounds."""
@@ -107,6 +110,11 @@ def _quantile(level: Any, df: Any) -> Any:
 
 
 UNKNOWN = Effect(np.nan)
+
+
+def stacked(effects: Sequence[Effect]) -> Effect:
+    """Several changes as one record; the last axis is theirs."""
+    return Effect(*(np.stack([getattr(e, f.name) for e in effects], -1) for f in fields(Effect)))
 
 
 @dataclass(frozen=True)
@@ -229,7 +237,7 @@ def paired_effects(
     ran, seeds = count > 0, (count > 0).sum(axis=0)
 
     def seed_means(values: np.ndarray) -> np.ndarray:
-        return _mean(np.where(ran, values.sum(axis=-1) / np.maximum(count, 1), np.nan))
+        return known_mean(np.where(ran, values.sum(axis=-1) / np.maximum(count, 1), np.nan))
 
     before, after = (np.where(both, marks, 0.0) for marks in (base, tuned))
     shares = both / np.maximum(count, 1)[..., None]
@@ -253,9 +261,6 @@ def paired_effects(
     change, first = seed_means(after - before), seed_means(before)
     items = np.where(seeds > 0, count.sum(axis=0) / np.maximum(seeds, 1), np.nan)
     change_halves, base_halves = _halves(change, first, items)
-    moved, base_moved, seeds_df = over_seeds(
-        np.where(ran, of_run, np.nan), np.where(ran, of_base, np.nan), others
-    )
     return TargetEffects(
         change,
         first,
@@ -263,9 +268,7 @@ def paired_effects(
         np.hstack([wider * base_influence, base_halves]),
         np.maximum(number - 1, 1).astype(float),
         seeds,
-        moved,
-        base_moved,
-        seeds_df,
+        *over_seeds(np.where(ran, of_run, np.nan), np.where(ran, of_base, np.nan), others),
     )
 
 
@@ -291,12 +294,12 @@ def counted_effects(
     ran = np.isfinite(base) & np.isfinite(tuned)
     seeds = ran.sum(axis=0)
     of_base, of_run = (np.where(ran, values, np.nan) for values in (base, tuned))
-    first, then = _mean(of_base), _mean(of_run)
+    first, then = known_mean(of_base), known_mean(of_run)
+    df, of_seeds = np.full(len(first), np.inf), over_seeds(of_run, of_base, others)
     if np.isnan(items):
-        nothing, df = np.zeros((len(first), 0)), np.full(len(first), np.inf)
-        of_seeds = over_seeds(of_run, of_base, others)
+        nothing = np.zeros((len(first), 0))
         return TargetEffects(then - first, first, nothing, nothing, df, seeds, *of_seeds)
-    (base_spread, spread) = (
+    base_spread, spread = (
         rate * (1 - rate) / (items + 2)
         for rate in ((items * values + 1) / (items + 2) for values in (first, then))
     )
@@ -315,18 +318,7 @@ def counted_effects(
         ]
     )
     base_influence = np.column_stack([shared * np.sqrt(base_spread), alone, none, base_halves])
-    moved, base_moved, seeds_df = over_seeds(of_run, of_base, others)
-    return TargetEffects(
-        then - first,
-        first,
-        influence,
-        base_influence,
-        np.full(len(first), np.inf),
-        seeds,
-        moved,
-        base_moved,
-        seeds_df,
-    )
+    return TargetEffects(then - first, first, influence, base_influence, df, seeds, *of_seeds)
 
 
 def _halves(
@@ -346,7 +338,7 @@ def over_seeds(
 ) -> tuple[Float[np.ndarray, " source"], float, Float[np.ndarray, " source"]]:
     """How far seeds move a run's accuracy, and the base's, and the degrees of freedom of both."""
     own = np.maximum(np.isfinite(tuned).sum(axis=0) - 1, 0)
-    spread, of_base = _variance(tuned), _variance(base)
+    spread, of_base = variance_over_seeds(tuned), variance_over_seeds(base)
     lent = (own > 0) & (True if others is None else others)
     if not own.any():
         return np.zeros(len(own)), 0.0, np.full(len(own), np.inf)
@@ -359,15 +351,9 @@ def over_seeds(
     return moved, float(known.mean()) if known.size else 0.0, np.maximum(df, 1).astype(float)
 
 
-def _mean(values: Float[np.ndarray, "seed *cell"]) -> Float[np.ndarray, "*cell"]:
-    known = np.isfinite(values)
-    number = known.sum(axis=0)
-    return np.where(known, values, 0).sum(axis=0) / np.where(number > 0, number, np.nan)
-
-
-def _variance(values: Float[np.ndarray, "seed *cell"]) -> Float[np.ndarray, "*cell"]:
+def variance_over_seeds(values: Float[np.ndarray, "seed *cell"]) -> Float[np.ndarray, "*cell"]:
     """Over seeds; NaN with fewer than two."""
     known = np.isfinite(values)
     number = known.sum(axis=0)
-    squares = np.where(known, (values - _mean(values)) ** 2, 0).sum(axis=0)
+    squares = np.where(known, (values - known_mean(values)) ** 2, 0).sum(axis=0)
     return squares / np.where(number > 1, number - 1, np.nan)

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import ndtr
 
+from transferscope.matrix.measure import known_mean
 from transferscope.stats.effects import TargetEffects
 
 WORTHWHILE = 0.01
@@ -121,7 +122,7 @@ def _of_targets(
         own[i, j] = np.maximum(variance - luck[j], 0.25 * variance)
         middle[j] = np.median(change[i, j])
     there = count > 0
-    chance = _OF_MEDIAN * _column_means(own) / np.maximum(count, 1)
+    chance = _OF_MEDIAN * np.nan_to_num(known_mean(own)) / np.maximum(count, 1)
     of_middle = luck + chance
     mean, number = middle[there].mean(), there.sum()
     # How far targets differ is hardly known from a dozen of them: each possible width counts as
@@ -140,11 +141,6 @@ def _of_targets(
     center = weights @ centers
     variance = weights @ (variances + centers**2) - center**2
     return _Columns(middle, center, variance, chance, own)
-
-
-def _column_means(values: np.ndarray) -> np.ndarray:
-    known = np.isfinite(values)
-    return np.where(known, values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
 
 
 def _expected(

@@ -14,13 +14,12 @@ import polars as pl
 import scipy.special
 from jaxtyping import Bool, Float, Int, Int8
 
+from transferscope.stats.effects import SEED_CORRELATION
 from transferscope.suites.blink import BLINK
 
 ITEM_CORRELATION = 0.5
 """Between the answers of two models to one item: an assumption. Miller, "Adding Error Bars to
 Evals" (2024, arXiv 2411.00640), reports 0.3 to 0.7 between models; this is the middle."""
-SEED_CORRELATION = 0.8
-"""Between two seeds of one adapter: 0.80 at 3B and 0.75 at 32B in the paper's published counts."""
 
 
 @dataclass(frozen=True)
