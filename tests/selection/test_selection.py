@@ -16,6 +16,7 @@ from scipy.special import ndtr
 
 from transferscope.analysis import Cell
 from transferscope.analysis.parts import BeyondPlacebo, Estimate, Placebo
+from transferscope.analysis.verdict import Verdict
 from transferscope.errors import StudyError
 from transferscope.selection import mixture, mixtures
 
@@ -355,3 +356,18 @@ def test_names_are_said_on_one_line():
     assert sources(found) == ["B\n\x1b[31m"]
     assert found.verdict.isprintable()
     assert all(note.isprintable() for note in found.notes)
+
+
+def test_a_source_that_collapses_on_a_protected_task_is_left_out_at_any_score():
+    collapsed = Verdict("harms", [], ["D"], 0.0, "D", None, 0.0, (0.0, 0.0), [])
+    rows = {"B": [0.4, 0, 0, 0.2], "C": [0.3, 0, 0, 0.2]}
+    found = mixture(study(rows, verdicts={"B": collapsed}), "A", protect={"D": 0.1})
+    assert sources(found) == ["C"]
+    assert why(found, "B") == "gives one answer to nearly every item of D"
+
+
+def test_a_target_that_the_base_solves_has_known_losses_and_no_source():
+    undefined = replace(cell(-0.2), mean=math.nan)  # without a gap there is no PGF
+    found = mixture(study({"B": [undefined, 0, 0, 0]}), "A")
+    assert [left.reason for left in found.left_out] == ["does not help"]
+    assert not any("no known effect" in note for note in found.notes)

@@ -32,11 +32,8 @@ def verdicts(
     """Every source's verdict; empty where accuracies or intervals are unknown."""
     if not (one.has_intervals and one.in_accuracy):
         return {}
-    effect, alpha, tolerance = (
-        stacked([each.effect for each in one.runs.counted]),
-        one.alpha,
-        one.settings.tolerance,
-    )
+    alpha, tolerance = one.alpha, one.settings.tolerance
+    effect = stacked([target.effect for target in one.runs.counted])
     known = np.array([[math.isfinite(c.p_value) for c in cells[s].values()] for s in one.sources])
     p = np.where(known, effect.p, np.nan)
     losses = np.where(np.isfinite(p), -effect.lower(alpha), np.nan)

@@ -189,7 +189,7 @@ def _objection(request: Request, each: SourceEffect) -> tuple[Reason, str] | Non
     """Why a source is not believed to help; None if it is."""
     gain, source, threshold = each.gain, each.source, request.threshold
     answers = request.answers(source)
-    if math.isnan(each.cell.mean):
+    if math.isnan(each.cell.mean) and math.isnan(each.cell.change):
         return "not known", f"no effect on {shown(request.target)} is known"
     if request.rule == "paper":
         if each.cell.mean <= threshold:
@@ -215,7 +215,9 @@ def _objection(request: Request, each: SourceEffect) -> tuple[Reason, str] | Non
 def _danger(request: Request, source: str) -> tuple[Reason, str] | None:
     """Why a source may harm a protected task."""
     for task, loss in request.protect.items():
-        cell = request.matrix.pgf[source][task]
+        cell, verdict_on = request.matrix.pgf[source][task], request.matrix.verdicts.get(source)
+        if verdict_on and task in verdict_on.collapsed:
+            return "may do harm", f"gives one answer to nearly every item of {shown(task)}"
         if math.isnan(cell.change):
             why = f"no change on {shown(task)} is known, which is to be protected"
             return "may do harm", why

@@ -112,7 +112,8 @@ def notes(
     if not named and len(request.analysis.models) > 1:
         models = ", ".join(map(shown, request.analysis.models))
         found.append(f"Read from {shown(request.model)}, the last of {models} with this target.")
-    if missing := sum(math.isnan(each.cell.mean) for each in effects):
+    unknown = [math.isnan(each.cell.mean) and math.isnan(each.cell.change) for each in effects]
+    if missing := sum(unknown):
         found.append(f"{missing} of {len(effects)} sources have no known effect on {target}.")
     if request.rule == "default":
         if taken:
