@@ -371,3 +371,5 @@ def test_a_target_that_the_base_solves_has_known_losses_and_no_source():
     found = mixture(study({"B": [undefined, 0, 0, 0]}), "A")
     assert [left.reason for left in found.left_out] == ["does not help"]
     assert not any("no known effect" in note for note in found.notes)
+    paper = mixture(study({"B": [undefined, 0, 0, 0]}), "A", rule="paper")
+    assert (paper.choices, why(paper, "B")[:20]) == ([], "its PGF is undefined")

@@ -192,6 +192,8 @@ def _objection(request: Request, each: SourceEffect) -> tuple[Reason, str] | Non
     if math.isnan(each.cell.mean) and math.isnan(each.cell.change):
         return "not known", f"no effect on {shown(request.target)} is known"
     if request.rule == "paper":
+        if math.isnan(each.cell.mean):
+            return "not known", "its PGF is undefined, as the base leaves no gap"
         if each.cell.mean <= threshold:
             return "not above the threshold", f"{signed(each.cell.mean)} is not above {threshold:g}"
     elif math.isnan(gain.expected):
