@@ -1,7 +1,7 @@
 """Whether each finetune harms, in points of accuracy, and what would settle it.
 
 In:   one model's `ModelEffects`, its cells, how its adapters answer.
-Out:  a `Verdict` for each source, and what more seeds would tell.
+Out:  a `Verdict` for each source, and whether more seeds or items would help more.
 """
 
 from __future__ import annotations
@@ -112,14 +112,14 @@ def seeds_or_items(seeds: int, shares: Mapping[str, float | None]) -> str:
     known = {name: share for name, share in shares.items() if share is not None}
     known = {name: share for name, share in known.items() if math.isfinite(share)}
     if seeds == 1:
-        return "A second seed would tell most: with one, how far seeds differ is unknown."
+        return "A second seed would help most: with one, how far seeds differ is unknown."
     if not known:
         return ""
     by_seeds = [shown(name) for name, share in known.items() if share > SEEDS_HELP_MORE]
     if not by_seeds:
-        return "More items would tell more than one more seed, on every target."
+        return "More items would help more than one more seed, on every target."
     if len(by_seeds) == len(known):
-        return "One more seed would tell more than more items, on every target."
+        return "One more seed would help more than more items, on every target."
     some = ", ".join(by_seeds[:NAMED]) + ", .." * (len(by_seeds) > NAMED)
     of = f"{len(by_seeds)} of {len(known)} targets ({some})"
-    return f"One more seed would tell more than more items on {of}, more items on the others."
+    return f"One more seed would help more than more items on {of}, more items on the others."

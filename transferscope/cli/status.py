@@ -42,7 +42,7 @@ def status(place: Place, as_json: AsJson = False) -> None:
 
 
 def _advice(folder: Path) -> dict[str, str]:
-    """{model: whether seeds or items would tell more}, from the analysis, where there is one."""
+    """{model: whether seeds or items would help more}, from the analysis, where there is one."""
     from transferscope import store as results
     from transferscope.analysis.verdicts import seeds_or_items
 
