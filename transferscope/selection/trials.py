@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from transferscope.analysis.model_effects import effects, model_effects
 from transferscope.analysis.parts import STRATEGIES, Arm, Estimate, Judgement, Strategy, Trial
 from transferscope.analysis.settings import Settings
+from transferscope.matrix.measure import known_mean
 from transferscope.selection import Mixture
 from transferscope.selection.arms import Contenders
 from transferscope.selection.wording import experiment_verdict
@@ -59,7 +60,7 @@ def judge(
         marks: dict[Strategy, np.ndarray] = {}
         for name in STRATEGIES:
             adapters = [place[one] for one in competing[name].mixtures if one in place]
-            marks[name] = base if name == "base" else _mean(tuned[:, adapters], 1)
+            marks[name] = base if name == "base" else known_mean(tuned[:, adapters], 1)
             right = _difference(marks[name], np.zeros_like(base), groups)
             moved = Estimate(0.0, (0.0, 0.0), dict.fromkeys(seeds, 0.0))
             if name != "base":
@@ -91,7 +92,7 @@ def _difference(
     """One way against another, on the items that both answered, paired by seed too."""
     apart = marks - others
     found = paired_effects(np.zeros((1, apart.shape[1])), apart[:, None], groups=groups)
-    return _Difference(found, _mean(apart, 1))
+    return _Difference(found, known_mean(apart, 1))
 
 
 def _over_targets(found: list[_Difference], seeds: list[str], alpha: float) -> Estimate:
@@ -100,7 +101,7 @@ def _over_targets(found: list[_Difference], seeds: list[str], alpha: float) -> E
         return Estimate(np.nan, (np.nan, np.nan), dict.fromkeys(seeds, np.nan))
     by_seed = np.stack([one.by_seed for one in found], axis=-1)
     effect = over_targets([one.effects for one in found], by_seed[:, None])
-    return _estimate(effect, _mean(by_seed, 1), seeds, alpha)
+    return _estimate(effect, known_mean(by_seed, 1), seeds, alpha)
 
 
 def _estimate(
@@ -110,10 +111,3 @@ def _estimate(
     low, high = (float(np.maximum(end[0], lowest)) for end in effect.interval(alpha))
     values = dict(zip(seeds, by_seed.tolist(), strict=True))
     return Estimate(float(effect.change[0]), (low, high), values)
-
-
-def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean over known values; NaN if none is known."""
-    known = np.isfinite(values)
-    count = known.sum(axis=axis)
-    return np.where(known, values, 0).sum(axis=axis) / np.where(count > 0, count, np.nan)
