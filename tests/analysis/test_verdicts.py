@@ -270,3 +270,15 @@ def test_confidence_stands_beside_accuracy_and_never_counts():
     plain = the_model(frame.drop("logprobs"))
     assert plain.pgf["s"]["t"].confidence is None
     assert plain.verdicts == model.verdicts
+
+
+def test_sources_that_each_have_a_seed_of_their_own_show_nothing_of_seeds():
+    rng = np.random.default_rng(0)
+    frame = table(lambda source, target, seed: rng.random(80), seeds=2, targets=TARGETS[:2])
+    own = pl.when(pl.col("seed") == "0").then(pl.lit("s")).otherwise(pl.lit("r"))
+    frame = frame.with_columns(source=pl.when(pl.col("source").is_not_null()).then(own))
+    analysis = ts.analyze(from_predictions(frame))
+    model = analysis.models["m"]
+    assert model.basis == "items"
+    assert all(np.isnan(share) for share in model.seed_share.values())
+    assert any("one seed of each source. Intervals account for items" in n for n in analysis.notes)
