@@ -110,7 +110,7 @@ def make(shape: Shape | None = None, values: dict[str, np.ndarray] | None = None
         scale=_scale(models),
         claims=_claims(tasks),
         power=[
-            Power(m, t.name, 130, shape.seeds, 0.55, 0.04 + 0.01 * n, (0.04 + 0.01 * n) / 0.45)
+            Power(m, t.name, 130, shape.seeds, 0.55, (0.04 + 0.01 * n) / 0.45, 0.04 + 0.01 * n)
             for m in shape.models
             for n, t in enumerate(tasks)
             if t.target

@@ -558,3 +558,19 @@ def test_support_is_the_share_of_draws_in_which_a_finding_holds():
         assert share(name, evidence) == first.mean()
     without = evidence | {"large": dataclasses.replace(evidence["large"], basis="none")}
     assert math.isnan(share("scale-positive-malleability", without))
+
+
+def test_an_analysis_written_before_there_were_points_is_still_read(predictions):
+    data = json.loads(to_json(ts.analyze(from_predictions(predictions), QUICK)))
+    del data["settings"]["tolerance"]
+    data["settings"]["bootstrap"] = 10_000  # a setting that is gone
+    for power in data["power"]:
+        del power["smallest"]
+    for model in data["models"].values():
+        del model["verdicts"], model["seed_share"]
+        for cell in [cell for row in model["pgf"].values() for cell in row.values()]:
+            for name in ("change", "change_ci", "expected", "helps", "harms"):
+                del cell[name]
+    older = from_json(json.dumps(data).encode())
+    assert older.models["small"].verdicts == {}
+    assert happened(older)[0].sentences

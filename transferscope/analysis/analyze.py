@@ -232,7 +232,7 @@ def _power(by_model: dict[str, ModelEffects]) -> list[Power]:
             smallest, base = float(np.median(far[known])), float(np.median(table.base[known]))
             gap = float(np.median(one.denominator(table, j)[0][known]))
             items = one.items_of(j)
-            rows.append(Power(name, target, items, len(one.seeds), base, smallest, smallest / gap))
+            rows.append(Power(name, target, items, len(one.seeds), base, smallest / gap, smallest))
     return rows
 
 

@@ -39,10 +39,10 @@ class Power:
     items: int
     seeds: int
     base_accuracy: Number
-    smallest: Number
-    """Change of accuracy, a fraction."""
     smallest_pgf: Number
-    """The same in the units of `settings.measure`."""
+    """In the units of `settings.measure`."""
+    smallest: Number = math.nan
+    """The same as a change of accuracy, a fraction."""
 
 
 @dataclass(frozen=True)
