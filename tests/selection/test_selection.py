@@ -178,7 +178,9 @@ def test_a_source_that_helps_is_left_out_for_a_better_one_and_a_mixture_is_untes
     found = mixture(made, "A")
     assert sources(found) == ["B"]
     assert why(found, "C") == "+20.0 points; B is expected to do more"
-    assert found.verdict == ("For A, train on B: +30.0 points expected, P(more than a point) 1.00.")
+    assert found.verdict == (
+        "For A, train on B: +30.0 points expected, P(more than a point) > 0.99."
+    )
     both = mixture(made, "A", rule="paper")
     assert sources(both) == ["B", "C"]
     assert any("untested" in note for note in both.notes)

@@ -78,12 +78,3 @@ def chance(value: float) -> str:
     if value < 0.001:
         return "< 0.001"
     return f"{value:.3f}" if value < 0.01 or f"{value:.2f}" == "0.05" else f"{value:.2f}"
-
-
-def probability(value: float) -> str:
-    """`0.93`, `> 0.99`, `< 0.01`."""
-    if not math.isfinite(value):
-        return UNKNOWN
-    if value < 0.005:
-        return "< 0.01"
-    return "> 0.99" if value > 0.995 else f"{value:.2f}"

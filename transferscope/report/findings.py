@@ -37,10 +37,10 @@ from transferscope.plots.numbers import (
     chance,
     has_interval,
     percent,
-    probability,
     signed,
 )
 from transferscope.selection import mixtures
+from transferscope.selection.wording import probability
 
 
 class Pair(NamedTuple):

@@ -40,6 +40,15 @@ def points(change: float) -> str:
     return "–" if math.isnan(change) else signed(100 * change, 1)
 
 
+def probability(value: float) -> str:
+    """`0.93`, `> 0.99`, `< 0.01`; `–` where it is unknown."""
+    if math.isnan(value):
+        return "–"
+    if value < 0.005:
+        return "< 0.01"
+    return "> 0.99" if value > 0.995 else f"{value:.2f}"
+
+
 def in_points(change: float, ci: Interval) -> str:
     """`+3.1 points (+0.5 to +5.7)`, or the change alone."""
     ends = "" if math.isnan(ci[0]) else f" ({points(ci[0])} to {points(ci[1])})"
@@ -78,7 +87,7 @@ def verdict(
     target = shown(request.target)
     if choices and request.rule == "default":
         (one,) = choices
-        chance = f"P(more than a point) {one.helps:.2f}"
+        chance = f"P(more than a point) {probability(one.helps)}"
         gain = f"{points(expected)} points{beyond(request)} expected, {chance}"
         return f"For {target}, train on {shown(one.source)}: {gain}."
     if choices:
@@ -96,7 +105,7 @@ def verdict(
         head = f"Nothing does more than {request.threshold:g} for {target}"
         return f"{head}: the best of {len(known)} sources is {shown(best.source)}."
     guess = f"best guess {shown(best.source)}, {points(best.expected)} points"
-    chance = f"P(more than a point) {best.gain.helps:.2f}"
+    chance = f"P(more than a point) {probability(best.gain.helps)}"
     return f"No source is likely to add a point to {target}{beyond(request)}: {guess}, {chance}."
 
 
