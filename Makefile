@@ -7,7 +7,7 @@ comma := ,
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test-quick test test-all lint clean
+.PHONY: help demo test-quick test test-all lint docs clean
 
 help:
 	@echo "make demo        train and analyze a small study from nothing into demo/"
@@ -15,6 +15,7 @@ help:
 	@echo "make test        run the tests, less those marked slow"
 	@echo "make test-all    run all the tests"
 	@echo "make lint        check style, formatting and types"
+	@echo "make docs        build the documentation into site/; open site/index.html"
 	@echo "make clean       remove the environment and everything made"
 	@echo "PYTHON=python3.12 make ... picks the interpreter (3.11 or newer)"
 
@@ -42,8 +43,12 @@ lint: $(VENV)/dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright --threads --pythonpath $(BIN)/python
 
+# Warnings are errors: a broken link, an unknown name.
+docs: $(VENV)/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 clean:
-	@rm -rf $(VENV) demo dist .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) demo site dist .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is newer than the two files it was installed from; `dev` is all that the tests use.
@@ -56,6 +61,10 @@ endef
 
 $(VENV)/train: pyproject.toml constraints.txt
 	$(call install,[train])
+	@touch $@
+
+$(VENV)/docs: pyproject.toml constraints.txt
+	$(call install,[docs])
 	@touch $@
 
 $(VENV)/dev: pyproject.toml constraints.txt

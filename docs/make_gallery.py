@@ -3,6 +3,8 @@
     python docs/make_gallery.py PUBLISHED               # a folder of the authors' tables; a minute
     python docs/make_gallery.py PUBLISHED --selection DIR    # and a finished selection study
 
+Without such a study Figure 8 stays as it is.
+
 The tables (`seed, ft_task, task, perfection_gap_factor`, one file for each size, such as
 `qwen2.5-vl-3b.csv`) are the authors' and no part of this project. They cannot show transfer to
 video and data selection: these come from a simulated study and from the study that you name.
@@ -19,9 +21,9 @@ import numpy as np
 import transferscope as ts
 from transferscope.analysis import Analysis
 from transferscope.analysis.json_file import from_json
-from transferscope.plots.gallery import caption, counterparts, escaped, gallery
+from transferscope.plots.gallery import caption, escaped, gallery
 from transferscope.plots.numbers import UNKNOWN
-from transferscope.report import render
+from transferscope.plots.rendering import render
 from transferscope.report.record_tables import claim_rows
 from transferscope.store import read_analysis
 from transferscope.suites.blink import BLINK
@@ -45,7 +47,7 @@ class Plate(NamedTuple):
 PLATES = {
     1: Plate(
         "The PGF heatmap of the 32B model and the graph of its strongest effects.",
-        "A cell that may be noise is hollow, and each number is there. The graph is only a view of "
+        "In points. A cell that may be noise is hollow. The graph is only a view of "
         "the strongest 20%.",
         ("heatmap-{}", "graph-{}"),
     ),
@@ -116,8 +118,7 @@ OPENING = """# Gallery: the paper's figures, from its published data
 
 The figures of "Understanding Task Transfer in Vision-Language Models" (Sachdeva et al., CVPR 2026)
 and ours, drawn from the authors' per-seed tables ({models}; the third size has none). Captions are
-made from the numbers too. `transferscope analyze` writes both into `figures/`: images as SVG, PNG
-and PDF, as wide as one column of a paper (85 mm) or both (175 mm).
+made from the numbers too. [`transferscope figures`](report.md#figures) writes both for any results.
 
 This page is made by `python docs/make_gallery.py PUBLISHED --selection OUT`.
 """
@@ -131,8 +132,15 @@ def main() -> None:
     arguments = parser.parse_args()
     analysis = ts.analyze(ts.read_results(tables(arguments.published)))
     chosen = from_json(read_analysis(arguments.selection)) if arguments.selection else None
-    (DOCS / "gallery").mkdir(exist_ok=True)
-    (DOCS / "gallery.md").write_text(page(analysis, video(), chosen), encoding="utf-8")
+    for old in (DOCS / "gallery").glob("*.svg"):
+        if chosen is not None or not old.name.startswith("8-"):
+            old.unlink()
+    file = DOCS / "gallery.md"
+    made = page(analysis, video(), chosen)
+    if chosen is None:
+        eighth = re.compile(r"## Figure 8\n.*?(?=## Figure 9\n)", re.DOTALL)
+        made = eighth.sub(lambda _: eighth.findall(file.read_text(encoding="utf-8"))[0], made)
+    file.write_text(made, encoding="utf-8")
 
 
 def tables(folder: Path) -> dict[str, str]:
@@ -174,13 +182,16 @@ def page(analysis: Analysis, simulated: Analysis, chosen: Analysis | None) -> st
         study = simulated if plate.simulated else analysis
         stems = [stem.format(largest) for stem in plate.stems]
         if number == 8 and chosen is not None:
-            study, stems = chosen, counterparts(gallery(chosen))[8]
+            study, stems = chosen, [e.stem for e in gallery(chosen) if 8 in e.paper]
         parts += [
             f"## Figure {number}",
-            f"**The paper:** {plate.shows}",
-            f"**Ours:** {plate.better}",
+            f"**The paper:** {plate.shows} **Ours:** {plate.better}",
         ]
-        parts += [shown(study, stem, f"{number}-{stem}") for stem in stems]
+        drawn = {each.stem for each in gallery(study)}
+        missing = "No figure: chance alone gives one as large."
+        parts += [
+            shown(study, stem, f"{number}-{stem}") if stem in drawn else missing for stem in stems
+        ]
         parts += claims(analysis, plate.claims)
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -188,8 +199,21 @@ def page(analysis: Analysis, simulated: Analysis, chosen: Analysis | None) -> st
 def shown(analysis: Analysis, stem: str, name: str) -> str:
     """An image and its caption; writes the image."""
     figure = next(each for each in gallery(analysis) if each.stem == stem)
-    (DOCS / "gallery" / f"{name}.svg").write_bytes(render(figure.spec, "svg"))
+    image = light(render(figure.spec, "svg").decode())
+    (DOCS / "gallery" / f"{name}.svg").write_text(image, encoding="utf-8")
     return f"![{escaped(figure.spec['title']['text'])}](gallery/{name}.svg)\n\n{caption(figure)}"
+
+
+def light(svg: str) -> str:
+    """The same image in fewer bytes: two decimals, and no marks that only a page's reader needs."""
+    svg = re.sub(r'<path[^>]* (?:d=""|display="none")[^>]*/>', "", svg)
+    svg = re.sub(r' (?:aria-\w+|role|class|pointer-events)="[^"]*"', "", svg)
+    svg = re.sub(r' (?:opacity="1"|font-weight="normal")', "", svg)
+    svg = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{round(float(found[0]), 2):g}", svg)
+    fonts = re.findall(r' font-family="[^"]*"', svg)
+    if len(set(fonts)) == 1:  # once for all texts
+        svg = svg.replace(fonts[0], "").replace("<svg", "<svg" + fonts[0], 1)
+    return svg
 
 
 def claims(analysis: Analysis, ids: tuple[str, ...]) -> list[str]:

@@ -37,9 +37,6 @@ class Reader:
         self.view.goto(self.file.as_uri() + ("#" + urlencode(view) if view else ""))
         return self
 
-    def choose(self, control: str, label: str) -> None:
-        self.view.select_option(f"#explorer-{control}", label=label)
-
     def each(self, selector: str, read: str) -> list[Any]:
         """`read` is a JavaScript expression on `e`, evaluated for every element."""
         return self.view.eval_on_selector_all(selector, f"all => all.map(e => {read})")
@@ -47,17 +44,31 @@ class Reader:
     def text(self, selector: str) -> str:
         return self.view.inner_text(selector)
 
-    def cells(self) -> dict[tuple[int, int], tuple[float | None, bool]]:
-        """{source, target: value, hollow} as drawn."""
-        read = "[e.dataset.i, e.dataset.j, e.dataset.value, e.classList.contains('hollow')]"
-        return {
-            (int(i), int(j)): (None if value is None else float(value), hollow)
-            for i, j, value, hollow in self.each("#explorer-heatmap .cell", read)
-        }
+    def drawn(self) -> "Reader":
+        """Waits until the charts in sight are there."""
+        for _ in range(600):  # Playwright's own waiting needs `eval`, which the policy forbids
+            if all(self.each(".chart", "!e.offsetParent || e.querySelector('svg') !== null")):
+                return self
+            self.view.wait_for_timeout(50)
+        raise AssertionError("a chart was not drawn")
 
-    def edges(self) -> set[tuple[int, int]]:
-        read = "[+e.dataset.i, +e.dataset.j]"
-        return {(i, j) for i, j in self.each("#explorer-graph .edge", read)}
+    def cells(self) -> dict[tuple[int, int], dict[str, Any]]:
+        """{source, target: what a cell of the heatmap in sight holds}."""
+        read = "[...e.querySelectorAll('path')].map(p => p.__data__ && p.__data__.datum)"
+        (found,) = filter(None, self.each(".map", f"e.offsetParent ? {read} : null"))
+        return {(d["i"], d["j"]): d for d in found if d and "j" in d}
+
+    def click_cell(self, i: int, j: int) -> None:
+        """Clicks the middle of a cell of the heatmap in sight."""
+        read = (
+            "([i, j]) => { const all = [...document.querySelectorAll('.map')]"
+            ".find(e => e.offsetParent).querySelectorAll('path');"
+            " const mark = [...all].find(p => p.__data__ && p.__data__.datum"
+            " && p.__data__.datum.i === i && p.__data__.datum.j === j);"
+            " const box = mark.getBoundingClientRect();"
+            " return [box.x + box.width / 2, box.y + box.height / 2]; }"
+        )
+        self.view.mouse.click(*self.view.evaluate(read, [i, j]))
 
 
 def written(folder: Path, analysis: Analysis, **more: Any) -> Path:

@@ -2,9 +2,10 @@
 
     import transferscope as ts
     ts.compare("logs/base", ["logs/checkpoint-*"])
-    matrix = ts.read_results({"3B": "qwen2.5-vl-3b.csv", "32B": "qwen2.5-vl-32b.csv"})
+    a = ts.load("demo/")  # or ts.run("study.yaml"), ts.analyze({"3B": "a.csv", "32B": "b.csv"})
+    a.accuracy(), a.effects("points"), a.to_xarray(), a.plot.heatmap(), a.select("Jigsaw")
+    matrix = ts.read_results("demo/")
     ts.transferability(matrix.pgf)
-    analysis = ts.analyze(matrix)
 
 Every public name is loaded when first used, so that importing the package is cheap.
 """
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis as Analysis
-    from transferscope.analysis.analyze import analyze as analyze
     from transferscope.analysis.comparison import Comparison as Comparison
     from transferscope.analysis.graph import cliques as cliques
     from transferscope.analysis.graph import transfer_graph as transfer_graph
     from transferscope.analysis.persona import personas as personas
     from transferscope.analysis.settings import Settings as Settings
+    from transferscope.api import analyze as analyze
+    from transferscope.api import load as load
+    from transferscope.api import run as run
     from transferscope.errors import DataError as DataError
     from transferscope.errors import MissingExtra as MissingExtra
     from transferscope.errors import StudyError as StudyError
@@ -39,11 +42,12 @@ if TYPE_CHECKING:
     from transferscope.stats import benjamini_hochberg as benjamini_hochberg
     from transferscope.stats import mcnemar as mcnemar
     from transferscope.stats.power import power as power
+    from transferscope.suites import open_suite as open_suite
 
 _HOME = {
     "analysis": ("Analysis",),
-    "analysis.analyze": ("analyze",),
     "analysis.comparison": ("Comparison",),
+    "api": ("analyze", "load", "run"),
     "errors": ("DataError", "MissingExtra", "StudyError", "TransferscopeError"),
     "analysis.graph": ("cliques", "transfer_graph"),
     "matrix": ("apply_ceiling",),
@@ -62,6 +66,7 @@ _HOME = {
     "analysis.settings": ("Settings",),
     "stats": ("benjamini_hochberg", "mcnemar"),
     "stats.power": ("power",),
+    "suites": ("open_suite",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

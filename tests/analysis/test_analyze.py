@@ -20,7 +20,7 @@ from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
 from transferscope.matrix import from_accuracy, from_pgf, from_predictions
 from transferscope.matrix.measure import MEASURES, Measure
-from transferscope.report.findings import happened
+from transferscope.report.overview import overviews
 from transferscope.stats import simulate
 from transferscope.stats.draws import DRAWS
 
@@ -450,8 +450,8 @@ def test_a_base_without_errors_ran_its_seeds_and_leaves_no_gap(predictions: pl.D
     assert analysis.models["small"].basis == "seeds and items"  # of changes of accuracy
     assert all(verdict.kind == "harms" for verdict in analysis.models["small"].verdicts.values())
     assert set(analysis.models["small"].base_accuracy.values()) == {1.0}
-    said = {account.model: account.sentences for account in happened(analysis)}
-    assert "0 improved the trained task" in said["small"][0]
+    tiles = {each.model: each.tiles for each in overviews(analysis)}
+    assert (tiles["small"][0].number, tiles["small"][0].text) == (0, "learned their own task")
     alone = ts.analyze(from_predictions(predictions.filter(pl.col("model") == "large")), QUICK)
     assert repr(analysis.models["large"].pgf) == repr(alone.models["large"].pgf)  # NaN is not NaN
 
@@ -573,4 +573,4 @@ def test_an_analysis_written_before_there_were_points_is_still_read(predictions)
                 del cell[name]
     older = from_json(json.dumps(data).encode())
     assert older.models["small"].verdicts == {}
-    assert happened(older)[0].sentences
+    assert overviews(older)[0].tiles

@@ -137,8 +137,8 @@ def test_summary_page_and_figures_tell_of_the_checkpoints(analysis):
     assert "m finetuned on Jigsaw, steps 500 to 2,000" in text
     assert "Falling from the first checkpoint to the last: Counting −0.56" in text
     assert "First harm beyond noise: Counting at step 1,000." in text
-    assert 'id="checkpoints"' in page(analysis)
-    assert "1 source task · 3 checkpoints · 3 target tasks" in page(analysis)
+    assert 'id="steps"' in page(analysis)
+    assert "1 source · 3 checkpoints · 3 targets" in page(analysis)
     assert "checkpoints-m-Jigsaw" in figures(analysis)
 
 
@@ -148,7 +148,7 @@ def test_an_earlier_checkpoint_may_be_the_one_to_train():
     (found,) = [mix for target, mix in mixtures(analysis).items() if target == "Counting"]
     assert [choice.source for choice in found.choices] == ["x @ 1"]
     assert "For Counting, train on x @ 1" in found.verdict
-    assert "x @ 1" in page(analysis).partition("What to train on")[2]
+    assert "x @ 1" in page(analysis).partition('id="train"')[2]
 
 
 def test_without_intervals_nothing_is_called_unharmed():
@@ -185,4 +185,4 @@ def test_a_study_without_checkpoints_has_no_trajectories():
     plain = {None: (50, 50, 50), "Jigsaw": (40, 60, 50)}
     found = analyze(from_predictions(rows(plain)), Settings())
     assert found.trajectories == []
-    assert 'id="checkpoints"' not in page(found)
+    assert 'id="steps"' not in page(found)

@@ -10,7 +10,7 @@ from messages import raises
 from PIL import Image
 from training_factory import BLACK, GREEN, RED, WHITE, difference, near, photo, ring, save, turned
 
-from transferscope.builders import BUILDERS, markers, prompts, source_files
+from transferscope.builders import markers, prompts, source_files
 from transferscope.builders.markers import (
     boxed,
     circled,
@@ -299,11 +299,3 @@ def test_damaged_lines_are_skipped_with_their_number(tmp_path: Path) -> None:
     path.write_bytes(b"\xff")
     with raises(DataError):
         list(rows_of(path))
-
-
-def test_the_page_about_data_sets_tells_how_to_build_every_task() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
-    for task in BUILDERS:
-        part = page.partition(f"### {task}: ")[2].partition("### ")[0]
-        assert f"transferscope build {task} --root " in part
-        assert "Files" in part

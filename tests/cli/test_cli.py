@@ -17,7 +17,6 @@ from transferscope.analysis.json_file import from_json, to_json
 from transferscope.cli import ORDER, main
 from transferscope.stats import simulate
 
-QUICK = ["--no-figures"]
 NAMES = ["Art_Style", "Counting", "Jigsaw"]
 FEW = pl.col("target").is_in(NAMES) & pl.col("source").is_in(NAMES).fill_null(True)
 
@@ -59,7 +58,7 @@ def test_threads_spin_for_a_short_time_unless_a_user_says_how_long(own, then, mo
 
 def test_analyze_prints_a_summary_and_writes_the_folder(run, table, tmp_path):
     out = tmp_path / "study"
-    code, text, _ = run("analyze", table, "--out", out, *QUICK)
+    code, text, _ = run("analyze", table, "--out", out)
     assert code == 0
     for part in ("small", "large", "strongest donors", "Personas", "safe", "by chance"):
         assert part in text
@@ -71,35 +70,59 @@ def test_analyze_prints_a_summary_and_writes_the_folder(run, table, tmp_path):
 
 def test_without_out_nothing_is_written(run, table, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, text, _ = run("analyze", table, *QUICK)
+    code, text, _ = run("analyze", table)
     assert code == 0
     assert "Nothing was written; --out DIR" in text
     assert list(tmp_path.iterdir()) == []
 
 
 def test_json_is_the_whole_analysis_and_nothing_else(run, table):
-    code, text, _ = run("analyze", table, "--json", *QUICK)
+    code, text, _ = run("analyze", table, "--json")
     assert code == 0
     assert json.loads(text)["schema"] == 1
 
 
-def test_figures_come_in_three_formats(run, table, tmp_path):
-    out = tmp_path / "study"
-    one = tmp_path / "one.csv"
+def test_figures_are_written_when_asked_for(run, table, tmp_path):
+    out, one = tmp_path / "study", tmp_path / "one.csv"
     pl.read_csv(table).filter(pl.col("model") == "small").write_csv(one)
     assert run("analyze", one, "--out", out, "--preset", "paper")[0] == 0
-    names = {path.name for path in (out / "figures").iterdir()}
-    assert {"heatmap-small.svg", "heatmap-small.png", "heatmap-small.pdf"} <= names
-    assert (out / "figures" / "heatmap-small.png").read_bytes().startswith(b"\x89PNG")
-    assert (out / "figures" / "heatmap-small.pdf").read_bytes().startswith(b"%PDF")
+    assert not (out / "figures").exists()
+    code, text, _ = run("figures", out, "--format", "svg,png")
+    assert code == 0
+    written = {path.name: path.read_bytes() for path in (out / "figures").iterdir()}
+    assert text.startswith(f"{len(written)} files in {out / 'figures'}; ")
+    assert written["heatmap-small.png"].startswith(b"\x89PNG")
+    assert written["heatmap-small.svg"].startswith(b"<svg")
+    assert not [name for name in written if name.endswith(".pdf")]
+    captions = set(re.findall(r"^## (.+)$", written["captions.md"].decode(), re.MULTILINE))
+    assert {f"{name}.svg" for name in captions} | {f"{name}.png" for name in captions} | {
+        "captions.md"
+    } == set(written)
+    assert run("figures", out, "--out", tmp_path / "paper", "--format", "pdf")[0] == 0
+    assert (tmp_path / "paper" / "heatmap-small.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_figures_come_with_the_analysis_where_that_is_asked(run, table, tmp_path, monkeypatch):
+    from transferscope.plots import rendering
+
+    monkeypatch.setattr(rendering, "render", lambda spec, form: form.encode())
+    assert run("analyze", table, "--out", tmp_path, "--preset", "paper", "--figures")[0] == 0
+    found = {path.suffix for path in (tmp_path / "figures").iterdir()}
+    assert found == {".svg", ".pdf", ".png", ".md"}
+
+
+def test_an_unknown_format_of_figures_is_refused(run, tmp_path):
+    code, _, error = run("figures", tmp_path, "--format", "svg,gif")
+    assert code == 2
+    assert "must be some of svg, pdf and png" in error
 
 
 def test_report_draws_the_same_page_again(run, table, tmp_path):
     out = tmp_path / "study"
-    run("analyze", table, "--out", out, *QUICK)
+    run("analyze", table, "--out", out)
     page = (out / "report.html").read_bytes()
     (out / "report.html").unlink()
-    assert run("report", out, "--no-figures")[0] == 0
+    assert run("report", out)[0] == 0
     assert (out / "report.html").read_bytes() == page
 
 
@@ -112,7 +135,7 @@ def test_demo_says_that_it_is_simulated_on_screen_and_on_the_page(
         few = predictions.filter(FEW), controls.filter(pl.col("target").is_in(NAMES))
         monkeypatch.setattr(simulate, "example_study", lambda: few)
     out = tmp_path / "demo"
-    code, text, _ = run("demo", "--simulated", "--out", out, "--no-figures")
+    code, text, _ = run("demo", "--simulated", "--out", out)
     assert code == 0
     assert "made-up models" in text
     assert "Simulated" in (out / "report.html").read_text(encoding="utf-8")
@@ -138,7 +161,7 @@ def test_every_command_shows_an_example(run, command):
 def test_a_name_on_the_command_line_names_the_model(run, table, tmp_path):
     one = tmp_path / "one.csv"
     pl.read_csv(table).filter(pl.col("model") == "small").write_csv(one)
-    data = json.loads(run("analyze", f"3B={one}", "--json", *QUICK)[1])
+    data = json.loads(run("analyze", f"3B={one}", "--json")[1])
     assert list(data["models"]) == ["3B"]
 
 
@@ -147,7 +170,7 @@ def test_markup_in_a_name_is_shown_as_text(run, table, tmp_path):
     text = table.read_text(encoding="utf-8")
     named.write_text(text.replace("small", "[red]<script>").replace("Jigsaw", "[/bold]J"))
     out = tmp_path / "study"
-    code, printed, _ = run("analyze", named, "--out", out, *QUICK)
+    code, printed, _ = run("analyze", named, "--out", out)
     assert code == 0
     assert "[red]<script>" in printed
     assert "[red]<script>" not in (out / "report.html").read_text(encoding="utf-8")
@@ -156,7 +179,7 @@ def test_markup_in_a_name_is_shown_as_text(run, table, tmp_path):
 def test_a_ceiling_can_come_from_a_table(run, table, tmp_path):
     ceilings = tmp_path / "ceilings.csv"
     ceilings.write_text("target,ceiling\nArt_Style,0.9\nCounting,0.95\nJigsaw,1\n")
-    data = json.loads(run("analyze", table, "--ceiling", ceilings, "--json", *QUICK)[1])
+    data = json.loads(run("analyze", table, "--ceiling", ceilings, "--json")[1])
     assert data["settings"]["ceiling"] == {"Art_Style": 0.9, "Counting": 0.95, "Jigsaw": 1.0}
 
 
@@ -281,24 +304,8 @@ def test_a_file_that_a_newcomer_mistakes_for_another_is_named(run, tmp_path, mon
 
 def test_report_takes_the_analysis_itself_as_select_does(run, tmp_path):
     results.save(tmp_path, to_json(make()))
-    assert run("report", tmp_path / "analysis.json", "--no-figures")[0] == 0
+    assert run("report", tmp_path / "analysis.json")[0] == 0
     assert (tmp_path / "report.html").is_file()
-
-
-README = Path(__file__).resolve().parents[2] / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-
-
-def test_the_readmes_analysis_runs(published, monkeypatch):
-    monkeypatch.chdir(published)
-    names: dict[str, object] = {}
-    exec(compile(BLOCKS[0], "README.md", "exec"), names)
-    assert "analysis" in names
-
-
-@pytest.mark.parametrize("block", BLOCKS[1:])
-def test_the_readmes_other_python_runs(block):
-    exec(compile(block, "README.md", "exec"), {})
 
 
 def test_suites_lists_what_there_is(run):
@@ -326,7 +333,7 @@ def test_a_name_of_a_table_gives_the_terminal_no_orders(run, tmp_path):
         encoding="utf-8",
     )
     out = tmp_path / "out"
-    code, text, _ = run("analyze", tmp_path / "x.csv", "--out", out, "--no-figures")
+    code, text, _ = run("analyze", tmp_path / "x.csv", "--out", out)
     again, more, _ = run("select", "--from", out)
     assert (code, again) == (0, 0)
     assert "[2Jb" in text + more
@@ -351,7 +358,10 @@ def test_suites_show_draws_a_sheet(run, tmp_path):
     ("arguments", "said"),
     [
         (["glimps"], "unknown suite 'glimps'; did you mean 'glimpse'?"),
-        (["glimpse", "--task", "Jigsaws"], "unknown task 'Jigsaws'; known: Art_Style"),
+        (
+            ["glimpse", "--task", "Jigsaws"],
+            "unknown task 'Jigsaws'; did you mean 'Jigsaw'? known: Art_Style",
+        ),
         (["glimpse", "--n", "-3"], "--n must be at least 1, but is -3"),
         (["glimpse", "-s", "difficulty=2"], "suite.difficulty: Input should be less than"),
     ],

@@ -110,7 +110,7 @@ def study(tmp_path, monkeypatch, capsys):
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
         out = tmp_path / "out"
         words = ["transferscope", "run", str(tmp_path / "study.yaml"), "--out", str(out)]
-        monkeypatch.setattr(sys, "argv", [*words, "--no-figures"])
+        monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as stopped:
             sys.exit(cli.main())
         assert stopped.value.code in (0, None), capsys.readouterr().err

@@ -130,7 +130,7 @@ def test_a_curve_is_written_with_its_ends_and_null_for_what_is_no_number():
 def test_a_study_says_which_runs_diverged_and_tries_them_again(tmp_path, monkeypatch, capsys):
     """For real: one model's learning rate is a million; then it is lowered."""
     file, out = tmp_path / "study.yaml", tmp_path / "out"
-    words = ["transferscope", "run", str(file), "--out", str(out), "--no-figures"]
+    words = ["transferscope", "run", str(file), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", words)
     for rate in ("1000000", "1000000", "4.0e-3"):
         file.write_text(REAL.replace("RATE", rate), encoding="utf-8")

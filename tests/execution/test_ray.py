@@ -281,7 +281,7 @@ def test_the_real_lab_gives_the_same_on_two_workers_to_the_last_byte(cluster, tm
     threads = "3" if by_intel() else "1"  # each of two workers on two CPUs has one
     env = os.environ | {"OMP_NUM_THREADS": threads, "PYTHONPATH": str(ROOT)}
     env.pop("MKL_CBWR", None)
-    subprocess.run([*command, "--no-figures"], cwd=tmp_path, env=env, check=True)
+    subprocess.run(command, cwd=tmp_path, env=env, check=True)
     assert tables(tmp_path / "out") == tables(tmp_path / "local")
 
 

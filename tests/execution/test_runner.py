@@ -362,12 +362,12 @@ def test_a_whole_model_that_is_damaged_fails_its_shard_and_the_others_go_on(comm
     with (tmp_path / "study.yaml").open("a") as study:
         study.write(f"adapters: {{Counting: {{1: {folder}}}}}\n")
     lab()
-    code, _, error = command("run", "--no-figures")
+    code, _, error = command("run")
     assert code == 1
     assert f"3 of 27 cells are missing; what failed:\n  s, Counting, seed 1  {folder}: not" in error
     (folder / "model.safetensors").write_text("mended")
     fake = lab()
-    assert command("run", "--no-figures")[0] == 0
+    assert command("run")[0] == 0
     assert (fake.trained, len(fake.scored)) == ([], 12)
 
 
@@ -489,13 +489,13 @@ def test_a_study_that_is_stopped_says_how_to_go_on_and_does(command, lab, monkey
             raise KeyboardInterrupt
 
     monkeypatch.setattr(fake, "step", interrupted)
-    code, _, error = command("run", "--no-figures")
+    code, _, error = command("run")
     assert (code, error.splitlines()[-1]) == (
         1,
         "transferscope: stopped; the same command continues",
     )
     fake = lab()
-    code, shown, _ = command("run", "--no-figures")
+    code, shown, _ = command("run")
     assert (code, len(fake.trained)) == (0, 5)
     assert "Open one/report.html" in shown
 
@@ -503,15 +503,15 @@ def test_a_study_that_is_stopped_says_how_to_go_on_and_does(command, lab, monkey
 def test_a_study_that_failed_in_part_is_analysed_with_exit_code_1(command, lab, tmp_path):
     lab().fail = {"shuffled"}
     (tmp_path / "study.yaml").write_text((tmp_path / "study.yaml").read_text().replace("3}", "1}"))
-    code, shown, error = command("run", "--no-figures")
+    code, shown, error = command("run")
     assert code == 1
     assert "Open one/report.html" in shown
     assert (
         "6 of 27 cells are missing; what failed:\n  s, shuffled, seed 0  out of memory\n" in error
     )
-    assert error.endswith("and nothing else: transferscope run study.yaml --no-figures\n")
+    assert error.endswith("and nothing else: transferscope run study.yaml\n")
     lab().fail = {*SOURCES, "shuffled"}
-    assert command("run", "--no-figures", "--out", "none")[0] == 1
+    assert command("run", "--out", "none")[0] == 1
     assert not (tmp_path / "none" / "analysis.json").exists()
 
 
@@ -545,7 +545,7 @@ budget: {fleet: 3}
 def test_the_real_lab_carries_out_a_study_the_same_way_twice(real, tmp_path, monkeypatch, capsys):
     study = tmp_path / "study.yaml"
     study.write_text(REAL.replace("BASE", str(real)))
-    monkeypatch.setattr(sys, "argv", ["transferscope", "run", str(study), "--no-figures"])
+    monkeypatch.setattr(sys, "argv", ["transferscope", "run", str(study)])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:
         cli.main()

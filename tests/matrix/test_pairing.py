@@ -26,8 +26,8 @@ from transferscope.matrix.pairing import left_out
 from transferscope.plots.accuracy_points import items
 from transferscope.predictions import check_predictions
 from transferscope.readers import read_results
-from transferscope.report import explorer
 from transferscope.report.bundle import cells as cells_csv
+from transferscope.report.cell_data import cell_data
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 TASKS = ("Counting", "Jigsaw", "Relative_Depth", "Art_Style")
@@ -337,23 +337,19 @@ def test_a_change_between_checkpoints_is_computed_on_the_items_that_both_answere
         assert width == pytest.approx(1, rel=0.2)  # the base is another part of the items
 
 
-def test_the_page_turns_an_effect_into_another_measure_by_the_base_on_its_items():
+def test_the_page_has_each_seeds_change_of_accuracy_by_the_base_on_its_items():
     runs = dict(study())
     for seed in "xy":
         runs[seed, "Jigsaw", "Counting"] = first(runs[seed, "Jigsaw", "Counting"], 30)
     matrix = from_predictions(table(runs))
-    found = {
-        name: analyze(matrix, replace(QUICK, measure=name))
-        for name in ("pgf", "raw_gain", "relative_gain")
-    }
-    shown = explorer.data(found["pgf"])["models"][0]
-    (place,) = shown["own"]  # the one cell that is not of all items
-    assert shown["items"][int(place)] == pytest.approx(100 / 3, rel=1e-3)
+    found = {name: analyze(matrix, replace(QUICK, measure=name)) for name in ("pgf", "raw_gain")}
+    page = cell_data(found["pgf"])
+    source, target = (page["tasks"].index(name) for name in ("Jigsaw", "Counting"))
+    (row,) = (r for r in page["models"][0]["cells"] if r[:2] == [source, target])
+    assert row[page["columns"].index("items")] == pytest.approx(100 / 3, rel=1e-3)
     cells = {name: one.models["m"].pgf["Jigsaw"]["Counting"] for name, one in found.items()}
-    for name in ("raw_gain", "relative_gain"):
-        for factor, seed in zip(shown["own"][place][name], "xyz", strict=True):
-            expected = cells[name].seeds[seed]
-            assert factor * cells["pgf"].seeds[seed] == pytest.approx(expected, rel=1e-3)
+    seeds = page["models"][0]["changes"][f"{source},{target}"]
+    assert seeds == pytest.approx([cells["raw_gain"].seeds[seed] for seed in "xyz"], rel=1e-3)
     assert cells["pgf"].change == pytest.approx(cells["raw_gain"].mean)
 
 

@@ -81,16 +81,6 @@ def test_a_table_may_name_what_items_share(form, tmp_path):
     assert one.table.rows["group"].to_list() == ["7", "7", None, None, "8"] * 2
 
 
-def test_the_first_example_of_the_page_on_harnesses_works_when_pasted(tmp_path):
-    page = Path(__file__).resolve().parents[2] / "docs" / "harnesses.md"
-    example = page.read_text(encoding="utf-8").split("```")[1]
-    kind, _, text = example.partition("\n")
-    assert kind == "csv"
-    found = read_results(put(tmp_path / "results.csv", text))
-    assert base_accuracy(found, "Relative_Depth") == 0.0
-    assert accuracy(found, "Jigsaw", "Relative_Depth") == 1.0
-
-
 def test_a_step_beside_a_source_makes_a_checkpoint(tmp_path):
     rows = [row | {"step": 500 if row["source"] else None} for row in ROWS]
     rows += [row | {"step": 1000.0, "score": 0} for row in ROWS if row["source"]]

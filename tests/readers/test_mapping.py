@@ -1,11 +1,8 @@
 """The mapping file, and an engineer's case from it: a base, checkpoints, one command."""
 
 import json
-import re
-from pathlib import Path
 
 import harness_logs as logs
-import numpy as np
 import pytest
 import scipy.stats
 from harness_logs import TASK, lmms_blink, mapping, two_runs, vlmevalkit
@@ -14,7 +11,6 @@ from tables import refused
 from transferscope.analysis.analyze import analyze
 from transferscope.analysis.settings import Settings
 from transferscope.readers import read_results
-from transferscope.readers.harness.mapping import MappedRun, MappingFile, read_mapping
 
 GOLD = "AB" * 30
 
@@ -197,47 +193,6 @@ def test_a_csv_is_no_mapping_and_a_mapping_needs_no_name(tmp_path):
         tmp_path / "x.csv", "seed,source,target,accuracy\n,,runs: 1,0.5\n0,S,runs: 1,1\n"
     )
     assert json.dumps(read_results(table)["target"].values.tolist()) == '["runs: 1"]'
-
-
-def test_the_mapping_in_the_docs_is_one(tmp_path):
-    text = (Path(__file__).parents[2] / "docs" / "harnesses.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
-    found = read_mapping(logs.put(tmp_path / "mapping.yaml", block))
-    assert [(run.source, run.step) for run in found.runs][:2] == [(None, None), ("Jigsaw", 500)]
-    for key in (*MappingFile.model_fields, *MappedRun.model_fields):
-        assert f"`{key}`" in text or f"`runs: {key}`" in text or key == "runs"
-
-
-def documented_logs(folder: Path) -> None:
-    """The made-up logs of the example in docs/harnesses.md: a base, three checkpoints, 4 tasks."""
-    rng = np.random.default_rng(0)
-    course = {  # how much of each is right: base, and after 500, 1,000 and 1,500 steps
-        "Jigsaw": (150, 0.55, 0.58, 0.77, 0.83),
-        "Relative_Depth": (124, 0.75, 0.74, 0.64, 0.60),
-        "Counting": (120, 0.50, 0.51, 0.50, 0.49),
-        TASK: (133, 0.48, 0.47, 0.38, 0.36),
-    }
-    for task, (items, *shares) in course.items():
-        gold = rng.permutation(np.resize(["A", "B"], items))
-        hard = rng.random(items)
-        for name, share in zip(("base", "ckpt-500", "ckpt-1000", "ckpt-1500"), shares, strict=True):
-            right = 0.9 * hard + 0.1 * rng.random(items) < share
-            letters = np.where(right, gold, np.where(gold == "A", "B", "A"))
-            wordy = (rng.random(items) < 0.1) & (name == "base")
-            said = np.where(wordy, np.char.add("The answer is ", letters), letters)
-            lmms_blink(folder / name, said.tolist(), gold.tolist(), task=task)
-
-
-def test_the_example_in_the_docs_is_what_is_printed(tmp_path, run, monkeypatch):
-    text = (Path(__file__).parents[2] / "docs" / "harnesses.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
-    documented_logs(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-    code, printed, _ = run("analyze", logs.put(tmp_path / "mapping.yaml", block))
-    assert code == 0
-    printed = [line.rstrip() for line in printed.splitlines()]
-    (shown,) = re.findall(r"```\n\$ transferscope analyze [^\n]*\n(.*?)```", text, re.S)
-    assert [line for line in shown.splitlines() if line not in ("...", *printed)] == []
 
 
 def test_a_source_spelt_otherwise_than_its_target_is_refused(tmp_path):

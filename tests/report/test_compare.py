@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from scipy.stats import t
 import transferscope as ts
 from transferscope.analysis.compared_runs import corrected
 from transferscope.analysis.comparison import Comparison
+from transferscope.plots.composition import chart
+from transferscope.plots.curves import compared_curves
 from transferscope.readers.compare import short_names
 from transferscope.report.comparison_page import page
 from transferscope.selection.decision import interval
@@ -575,21 +578,45 @@ def test_the_page_is_one_file_without_scripts_and_with_the_verdict_on_top(tmp_pa
     html = (out / "report.html").read_text(encoding="utf-8")
     assert [each for each in ("<script", "http:", "https:") if each in html] == []
     assert "<h1>Ship sft @ 10: " in html
-    assert html.count("<svg") == 3  # the mean and two tasks over the steps
+    (curves,) = html.partition("<svg")[2].split("<svg")
+    drawn = curves.partition("</svg>")[0]
+    assert page(ts.compare(tmp_path / "x.csv")) == html
+    assert [drawn.count(f">{title}<") for title in ("mean", "math", escape(evil))] == [1, 1, 1]
     assert json.loads((out / "comparison.json").read_text())["verdict"] in " ".join(text.split())
+
+
+def test_the_curve_over_steps_shows_each_change_and_whether_it_may_be_noise(flat):
+    spec = compared_curves(flat.runs, ["mean", "Jigsaw", "Relative_Depth"])
+    assert spec is not None
+    rows = [row for each in spec["datasets"].values() for row in each if "verdict" in row]
+    drawn = [(row["step"], round(row["effect"], 1), row["verdict"]) for row in rows]
+    assert drawn == [
+        *((100, -6.2, "worse"), (784, -10.2, "worse")),
+        *((100, -20.4, "worse"), (784, -22.6, "worse")),
+        *((100, 5.0, "not tested"), (784, -5.0, "not tested")),  # 2 fixed, 1 broken of 20
+    ]
+    assert "2 tasks not drawn" in str(spec["title"])
+    assert len(chart(spec).to_dict()["vconcat"][0]["hconcat"]) == 3
+    assert compared_curves(flat.runs[:1], ["mean"]) is None
 
 
 def test_many_tasks_and_runs_fit_80_columns(tmp_path, run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     rng = np.random.default_rng(0)
-    tasks = [f"A_rather_long_name_of_a_task_{n}" for n in range(30)]
+    tasks = ["math", *(f"A_rather_long_name_of_a_task_{n}" for n in range(29))]
     runs = {
-        name: {task: rng.random(50) < 0.5 for task in tasks}
-        for name in (None, *(f"sft @ {n}00" for n in range(1, 10)))
+        name: {task: rng.random(50) < 0.5 for task in tasks[1:]}
+        | {tasks[0]: flipped(25, 50, 2 * n)}
+        for n, name in enumerate((None, *(f"sft @ {n}00" for n in range(1, 10))))
     }
     _, text, _ = run("compare", table(tmp_path / "x.csv", runs))
-    assert max(map(len, text.splitlines())) <= 80
-    assert "16 more tasks" in text  # 15 rows, one of them the mean
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "19 more tasks" in text  # each of two tables has 12 rows: 11 tasks and the mean
+    shown = [line.split()[1:] for line in lines if line.startswith("math ")]
+    (items, base), changes = shown[0][:2], [each for row in shown for each in row[2:]]
+    assert (items, base) == ("50", "50.0")
+    assert [float(each.rstrip("▲")) for each in changes] == [4.0 * n for n in range(1, 10)]
 
 
 def test_a_mapping_of_one_finetune_is_compared_by_analyze(tmp_path, run):

@@ -1,27 +1,27 @@
 """The page in a real browser, where there is one: driven as a reader drives it.
 
-What the explorer shows is compared with the analysis it was made from, or with the numbers
-computed from it here.
+What is shown is compared with the analysis it was made from.
 """
 
-import json
-import re
+import csv
+import math
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
-import numpy as np
 import pytest
 from analysis_factory import HOSTILE, Shape, make
-from page_reader import PHONE, Reader, written
+from axe import violations
+from page_reader import DESKTOP, PHONE, Reader, written
 
 from transferscope.analysis import Analysis
-from transferscope.analysis.graph import strongest_edges
 from transferscope.analysis.verdict import beyond_noise
+from transferscope.plots.accuracy_points import points, size
 from transferscope.plots.labels import labels
+from transferscope.plots.theme import DIVERGING
 
 NAMES = (*HOSTILE[:5], "<img src=x onerror=\"document.title='owned'\">", *HOSTILE[5:])
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
+WIDE = "document.documentElement.scrollWidth"
 
 
 @pytest.fixture(scope="module")
@@ -29,29 +29,14 @@ def analysis() -> Analysis:
     return make(Shape(conduct=True))
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Pages of one model, by their number of tasks."""
-    folder = tmp_path_factory.mktemp("counts")
-    found = {}
-    for count in (13, 60):
-        made = written(folder, make(Shape(models=("3B",), count=count, conduct=True)))
-        found[count] = made.rename(folder / f"{count}.html")
-    return found
+@pytest.fixture
+def large(browser: Any, tmp_path: Path) -> Reader:
+    file = written(tmp_path, make(Shape(models=("3B",), count=60, conduct=True)))
+    return Reader(browser, file)
 
 
-def effects(analysis: Analysis, model: str, *, adjusted: bool = False) -> np.ndarray:
-    """(seed, source, target), as the analysis holds them."""
-    record = analysis.models[model]
-    rows = record.adjusted.cells if adjusted and record.adjusted else record.pgf
-    cells = [[list(cell.seeds.values()) for cell in row.values()] for row in rows.values()]
-    return np.moveaxis(np.array(cells), -1, 0)
-
-
-def shows(reader: Reader, expected: np.ndarray) -> bool:
-    seen = {place: value for place, (value, _) in reader.cells().items()}
-    found = np.array([[seen[i, j] for j in range(13)] for i in range(13)], float)
-    return bool(np.allclose(found, expected, rtol=2e-3, atol=1e-5))
+def names(analysis: Analysis) -> list[str]:
+    return list(labels(analysis).long.values())
 
 
 def test_every_figure_is_drawn_and_hostile_names_stay_text(browser: Any, tmp_path: Path):
@@ -61,344 +46,224 @@ def test_every_figure_is_drawn_and_hostile_names_stay_text(browser: Any, tmp_pat
     boxes = reader.each(".chart", "e.querySelector('svg.marks') !== null")
     assert boxes
     assert all(boxes)
-    names = labels(analysis).long
-    for name in analysis.models[HOSTILE[0]].pgf:
-        reader.choose("task", names[name])
-        assert reader.text("#explorer-detail h3") == names[name].replace("\u2028", "\n")
+    for name in names(analysis):
+        reader.open(task=name)
+        assert reader.text("#detail h2") == name.replace("\u2028", "\n")
+        assert reader.each("#detail .bars a", "1")
     assert reader.view.title() == "Task transfer in 3B and <script>alert(1)</script>"
     assert reader.each("img", "e.src") == []
     assert reader.wrong == []
     reader.context.close()
 
 
-def test_the_heatmap_shows_the_analysis_and_hollow_is_within_noise(
+def test_the_heatmap_shows_the_analysis_and_hollow_may_be_noise(reader: Reader, analysis: Analysis):
+    reader.open(shown="effect").drawn()
+    model, order = list(analysis.models.values())[-1], [task.name for task in analysis.tasks]
+    cells = reader.cells()
+    for i, source in enumerate(order):
+        for j, target in enumerate(order):
+            cell, seen = model.pgf[source][target], cells[i, j]
+            assert seen["value"] == pytest.approx(cell.mean, abs=1e-5)
+            assert (seen["kind"] == "noise") == (not beyond_noise(cell, analysis.settings.alpha))
+            assert seen["label"].replace("−", "-") == f"{cell.mean:.2f}".replace("-0.00", "0.00")
+
+
+def test_numbers_and_models_are_switched_and_stand_in_the_address(
     reader: Reader, analysis: Analysis
 ):
-    for model in ("32B", "3B"):
-        reader.choose("model", model)
-        seen = reader.cells()
-        rows = analysis.models[model].pgf
-        for i, row in enumerate(rows.values()):
-            for j, cell in enumerate(row.values()):
-                value, hollow = seen[i, j]
-                assert value == pytest.approx(cell.mean, rel=2e-3, abs=1e-5)
-                assert hollow == (not beyond_noise(cell, 0.05))
-    assert {hollow for _, hollow in seen.values()} == {True, False}
+    reader.open().drawn()
+    reader.view.click("button[value=effect]")
+    reader.view.click("button[value='3B']")
+    reader.drawn()
+    assert "shown=effect" in reader.view.url
+    assert reader.each("button[aria-pressed=true]", "e.value") == ["3B", "effect"]
+    first = analysis.models["3B"].pgf[analysis.tasks[0].name][analysis.tasks[1].name]
+    assert reader.cells()[0, 1]["value"] == pytest.approx(first.mean, abs=1e-5)
+    reader.view.go_back()
+    assert reader.each("#models [aria-pressed=true]", "e.value") == [list(analysis.models)[-1]]
 
 
-def test_seed_measure_and_placebo_change_what_is_shown(reader: Reader, analysis: Analysis):
-    record, values = analysis.models["32B"], effects(analysis, "32B")
-    reader.choose("seed", "2")
-    assert shows(reader, values[2])
-    reader.choose("measure", "raw gain")
-    base = np.array([list(seeds.values()) for seeds in record.base_seeds.values()]).T
-    assert shows(reader, values[2] * (1 - base[2]))
-    reader.choose("seed", "mean of 4")
-    assert shows(reader, (values * (1 - base)[:, None]).mean(0))
-    reader.choose("measure", "relative gain")
-    assert shows(reader, (values * ((1 - base) / base)[:, None]).mean(0))
-    reader.choose("measure", "PGF")
-    reader.choose("against", "the placebo (format-only)")
-    assert shows(reader, effects(analysis, "32B", adjusted=True).mean(0))
-    assert "beyond the placebo" in reader.text("#explorer-caption")
+def test_a_cell_chosen_shows_its_numbers_seeds_and_items(reader: Reader, analysis: Analysis):
+    reader.open(shown="effect").drawn()
+    reader.click_cell(2, 3)
+    source, target = analysis.tasks[2].name, analysis.tasks[3].name
+    long, model = labels(analysis).long, list(analysis.models.values())[-1]
+    text = reader.text("#detail")
+    assert text.startswith(f"×\n{long[source]} → {long[target]}")
+    for other in analysis.models.values():
+        assert (points(other.pgf[source][target].change)) in text
+    flips = model.flips[source][target]
+    assert f"{round(flips.fixed, 1):g} fixed" in text
+    assert f"{round(flips.broken, 1):g} broken" in text
+    assert reader.view.is_visible("#detail .close")
+    reader.view.click("#detail .close")
+    assert not reader.view.is_visible("#detail")
 
 
-def test_the_order_of_rows_follows_its_control(reader: Reader, analysis: Analysis):
-    def rows() -> list[str]:
-        return reader.each("#explorer-heatmap .rows text", "e.textContent")
-
-    names = labels(analysis).long
-    given = rows()
-    assert given == list(names.values())
-    reader.choose("order", "by name")
-    assert rows() == sorted(given, key=str.lower)
-    reader.choose("order", "by level")
-    levels = {names[t.name]: ("low", "mid", "high").index(t.level or "") for t in analysis.tasks}
-    assert rows() == sorted(given, key=levels.__getitem__)
-    reader.choose("order", "by cluster")
-    assert sorted(rows()) == sorted(given) != rows()
+def test_a_task_chosen_in_the_panel_has_what_it_gives_and_takes(reader: Reader, analysis: Analysis):
+    long = names(analysis)
+    reader.open(source=long[2], target=long[3]).drawn()
+    reader.view.click(f"#detail h2 a >> text='{long[3]}'")
+    assert reader.text("#detail h2") == long[3]
+    gives, takes = (each.split("|") for each in reader.each("#detail .bars", BARS))
+    model, order = list(analysis.models.values())[-1], [task.name for task in analysis.tasks]
+    row = sorted(order, key=lambda t: -size(model.pgf[order[3]][t]))
+    assert gives == [labels(analysis).long[t] for t in row if t != order[3]]
+    column = sorted(order, key=lambda s: -size(model.pgf[s][order[3]]))
+    assert takes == [labels(analysis).long[s] for s in column if s != order[3]]
 
 
-def test_slider_sign_and_noise_choose_the_edges(reader: Reader, analysis: Analysis):
-    values = effects(analysis, "32B")
-    mean, itself = values.mean(0), np.eye(13, dtype=bool)
-    assert reader.edges() == set(strongest_edges(mean, itself, 0.2))
-    reader.view.fill("#explorer-keep", "50")
-    half = set(strongest_edges(mean, itself, 0.5))
-    assert reader.edges() == half
-    reader.view.check("input[value=negative]")
-    assert reader.edges() == {(i, j) for i, j in half if mean[i, j] < 0}
-    assert set(reader.each("#explorer-plane .spot", "e.dataset.sign")) == {"negative"}
-    reader.view.check("#explorer-sure")
-    sure = [
-        [bool(beyond_noise(cell, 0.05)) for cell in row.values()]
-        for row in analysis.models["32B"].pgf.values()
-    ]
-    expected = {(i, j) for i, j in half if mean[i, j] < 0 and sure[i][j]}
-    assert reader.edges() == expected != set()
-    assert reader.text("#explorer-edges").startswith(f"{len(expected)} arrow")
+BARS = "[...e.querySelectorAll('a')].map(a => a.textContent).join('|')"
 
 
-def test_the_plane_shows_transferability_against_malleability(reader: Reader, analysis: Analysis):
-    record = analysis.models["32B"]
-
-    def expected(read: Any) -> list[list[Any]]:
-        return [
-            [task, sign, read(getattr(record.transferability[task], sign)),
-             read(getattr(record.malleability[task], sign))]
-            for task in record.pgf
-            for sign in ("positive", "negative")
-        ]  # fmt: skip
-
-    def drawn() -> list[list[Any]]:
-        read = "[+e.dataset.task, e.dataset.sign, +e.dataset.give, +e.dataset.take]"
-        names = [task.name for task in analysis.tasks]
-        return [[names[t], *rest] for t, *rest in reader.each("#explorer-plane .spot", read)]
-
-    for seed, read in (("mean of 4", lambda e: e.mean), ("1", lambda e: e.seeds["1"])):
-        reader.choose("seed", seed)
-        for found, wanted in zip(drawn(), expected(read), strict=True):
-            assert found[:2] == wanted[:2]
-            assert found[2:] == pytest.approx(wanted[2:], rel=2e-3, abs=1e-4)
+def test_escape_and_back_let_go_and_the_rest_of_the_view_stays(reader: Reader, analysis: Analysis):
+    long = names(analysis)
+    reader.open(tab="safety", source=long[0], target=long[1])
+    assert reader.view.is_visible("#detail")
+    reader.view.keyboard.press("Escape")
+    assert not reader.view.is_visible("#detail")
+    assert reader.view.is_visible("#safety")
+    reader.view.go_back()
+    assert reader.text("#detail h2") == f"{long[0]} → {long[1]}"
 
 
-def test_a_task_chosen_anywhere_is_chosen_everywhere(reader: Reader):
-    view, name = reader.view, "Jigsaw"
-
-    def chosen() -> set[str]:
-        task = view.input_value("#explorer-task")
-        label = view.locator("#explorer-task option:checked").inner_text()
-        pressed = reader.each("svg [aria-pressed=true][data-task]", "e.dataset.task")
-        assert set(pressed) == {task}
-        assert len(pressed) in (2, 3)  # a node, and a point of the plane for each sign in view
-        assert set(reader.each("#explorer-heatmap .chosen", "e.dataset.task")) == {task}
-        return {label, reader.text("#explorer-detail h3")}
-
-    reader.choose("task", name)
-    assert chosen() == {name}
-    touching = reader.each(".edge.touching", "[e.dataset.i, e.dataset.j]")
-    place = view.input_value("#explorer-task")
-    assert touching
-    assert all(place in pair for pair in touching)  # it gives or takes
-    view.click("#explorer-graph .node[aria-label='Art Style'] circle")
-    assert chosen() == {"Art Style"}
-    view.click("#explorer-heatmap .rows text >> text=Counting")
-    assert chosen() == {"Counting"}
-    view.focus("#explorer-plane .spot[aria-label^='Relative Depth'] >> nth=0")
-    view.keyboard.press("Enter")
-    assert chosen() == {"Relative Depth"}
-    view.check("input[value=positive]")
-    view.click("#breaks th a.task >> nth=0")
-    assert chosen() == {reader.text("#breaks th a.task >> nth=0")}
-    assert view.is_checked("input[value=positive]")  # all else stays
-    view.keyboard.press("Escape")
-    assert view.input_value("#explorer-task") == "-1"
-    assert reader.each("[aria-pressed=true]", "1") == []
+def test_arrow_keys_move_between_tabs_and_cells(reader: Reader, analysis: Analysis):
+    reader.open().drawn()
+    reader.view.focus("#tab-matrix")
+    reader.view.keyboard.press("ArrowRight")
+    assert reader.view.is_visible("#accuracy")
+    reader.view.keyboard.press("ArrowLeft")
+    reader.view.focus(".heat .scroll:not([hidden])")
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        reader.view.keyboard.press(key)
+    long = names(analysis)
+    assert reader.text("#detail h2") == f"{long[1]} → {long[1]}"
+    assert f"{long[1]} → {long[1]}: " in (reader.view.text_content("#readout") or "")
 
 
-def test_a_cell_chosen_shows_its_numbers(reader: Reader, analysis: Analysis):
-    reader.view.click("#cell-0-2")
-    names = labels(analysis).long
-    (source, target) = [list(names)[k] for k in (0, 2)]
-    cell = analysis.models["32B"].pgf[source][target]
-    said = reader.text("#explorer-detail")
-    assert f"{names[source]} → {names[target]}" in said
-    low, high = (f"{end:+.2f}".replace("-", "−") for end in cell.ci)
-    assert f"{low} to {high}" in said
-    for seed, value in cell.seeds.items():
-        assert f"seed {seed}: {value:+.2f}".replace("-", "−") in said
-    base = analysis.models["32B"].base_seeds[target]
-    change = 100 * np.mean([effect * (1 - base[seed]) for seed, effect in cell.seeds.items()])
-    points = re.search(r"change in accuracy\s+(([+−])([\d.]+)) points", said)
-    assert points is not None
-    assert float(points[3]) == pytest.approx(abs(change), abs=0.51)
-    assert points[2] == ("+" if change > 0 else "−")
-    assert f" or {points[1]} points (" in reader.text("#explorer-readout")
-    assert f"expected on new items and seeds {100 * cell.expected:+.1f}".replace("-", "−") in (
-        " ".join(said.split())
-    )
-    assert reader.each("#explorer-graph .edge.touching", "1") == [1]
-    reader.view.click("#explorer-detail button[data-model]")
-    assert reader.view.locator("#explorer-model option:checked").inner_text() == "3B"
-    assert "3B finetuned on the first" in reader.text("#explorer-detail")
+def test_the_table_of_accuracies_sorts_filters_and_saves(reader: Reader, analysis: Analysis):
+    reader.open(tab="accuracy")
+    model = list(analysis.models.values())[-1]
+    reader.view.click("#all")
+    shown = reader.each("#accuracies tbody tr", "e.lastChild.textContent")
+    assert len(shown) == sum(map(len, model.pgf.values()))
+    reader.view.click("#accuracies thead th:last-child button")
+    values = [float(v.replace("−", "-")) for v in reader.each("#accuracies tbody tr", LAST)]
+    assert values == sorted(values, reverse=True)
+    long = names(analysis)
+    reader.open(tab="accuracy", task=long[4])
+    pairs = reader.each("#accuracies tbody tr", "[e.cells[0].textContent, e.cells[1].textContent]")
+    assert len(pairs) == 2 * len(long) - 1
+    assert all(long[4] in pair for pair in pairs)
+    reader.open(tab="accuracy")
+    with reader.view.expect_download() as saved:
+        reader.view.click("#csv")
+    rows = list(csv.DictReader(Path(saved.value.path()).read_text("utf-8").splitlines()))
+    assert len(rows) == len(long) ** 2
+    order = {label: name for name, label in labels(analysis).long.items()}
+    for row in rows:
+        cell = model.pgf[order[row["source"]]][order[row["target"]]]
+        assert float(row["effect"]) == pytest.approx(cell.mean, rel=1e-3, abs=1e-6)
 
 
-def test_the_keyboard_moves_chooses_and_lets_go(reader: Reader, analysis: Analysis):
-    view, names = reader.view, list(labels(analysis).long.values())
-    view.focus("#explorer-heatmap")
-    for key in ("ArrowDown", "ArrowDown", "ArrowRight", "ArrowUp"):
-        view.keyboard.press(key)
-    assert view.get_attribute("#explorer-heatmap", "aria-activedescendant") == "cell-1-1"
-    said = view.get_attribute("#cell-1-1", "aria-label")
-    assert reader.text("#explorer-readout") == said
-    view.keyboard.press("End")
-    view.keyboard.press("Enter")
-    assert view.get_attribute("#explorer-heatmap", "aria-activedescendant") == "cell-1-12"
-    assert urlencode({"source": names[1], "target": names[12]}) in view.url
-    assert view.evaluate("document.activeElement.id") == "explorer-heatmap"
-    view.keyboard.press("Escape")
-    assert "#" not in view.url
+LAST = "e.lastChild.textContent"
 
 
-def test_a_view_can_be_linked(reader: Reader):
-    reader.choose("model", "3B")
-    reader.choose("seed", "1")
-    reader.choose("measure", "raw gain")
-    reader.choose("order", "by cluster")
-    reader.view.fill("#explorer-keep", "35")
-    reader.view.check("input[value=positive]")
-    reader.view.click("#cell-4-3")
-    url = reader.view.url
-    before = reader.cells(), reader.edges(), reader.text("#explorer-detail")
-    reader.open()
-    reader.view.goto("about:blank")
-    reader.view.goto(url)
-    assert (reader.cells(), reader.edges(), reader.text("#explorer-detail")) == before
-    assert reader.view.url == url
-    reader.open(model="nobody's", seed="9", order="sideways", keep="1e9", task="None of these")
-    assert reader.view.locator("#explorer-model option:checked").inner_text() == "32B"
+def test_the_slider_of_the_graph_is_the_share_of_its_arrows(reader: Reader, analysis: Analysis):
+    reader.open(tab="graph").drawn()
+    model = list(analysis.models.values())[-1]
+    assert graph_edges(reader) == len(model.graph.edges)
+    slider = "[...document.querySelectorAll('#graph input[type=range]')].find(e => e.offsetParent)"
+    reader.view.evaluate(f"{slider}.value = 100; {slider}.dispatchEvent(new Event('input'))")
+    reader.view.wait_for_timeout(300)
+    off = [c.mean for s, row in model.pgf.items() for t, c in row.items() if s != t]
+    assert graph_edges(reader) == sum(math.isfinite(v) and v != 0 for v in off)
 
 
-def test_back_undoes_a_choice_and_leaves_the_page_only_before_the_first(reader: Reader):
-    view = reader.view
-
-    def chosen() -> tuple[str, str]:
-        return view.locator("#explorer-task option:checked").inner_text(), view.url.split("#")[-1]
-
-    view.click("nav a[href='#breaks']")
-    start = chosen()
-    assert start == ("none", "breaks")
-    reader.choose("task", "Jigsaw")
-    view.fill("#explorer-keep", "35")  # no step of its own
-    jigsaw = chosen()
-    view.click("#explorer-heatmap .rows text >> text=Counting")
-    view.click("#cell-4-3")
-    cell = chosen()
-    view.go_back()
-    assert chosen() == ("Counting", "keep=35&task=Counting")
-    view.go_back()
-    assert chosen() == jigsaw == ("Jigsaw", "keep=35&task=Jigsaw")
-    assert set(reader.each("#explorer-heatmap .chosen", "e.textContent")) == {"Jigsaw", "JG"}
-    view.go_back()
-    assert chosen() == start
-    assert reader.each("[aria-pressed=true]", "1") == []
-    for _ in range(3):
-        view.go_forward()
-    assert chosen() == cell
-    view.click("#breaks th a.task >> nth=0")
-    view.go_back()
-    assert chosen() == cell
-    for _ in range(4):
-        view.go_back()
-    assert view.url == reader.file.as_uri()
-    view.go_back()
-    assert view.url == "about:blank"
+def graph_edges(reader: Reader) -> int:
+    read = "[...e.querySelectorAll('path')].map(p => p.__data__ && p.__data__.datum)"
+    keys = f"{read}.filter(d => d && d.rank).map(d => d.source + ' ' + d.target)"
+    (found,) = reader.each("#graph .chart", f"e.offsetParent ? {keys} : null")[-1:]
+    return len(set(found))
 
 
-@pytest.mark.parametrize("count", [13, 60])
-def test_a_phone_in_the_dark_scrolls_down_only(browser: Any, pages: dict[int, Path], count: int):
-    file = pages[count]
-    assert file.stat().st_size < 5e6
-    reader = Reader(browser, file, figures=True, viewport=PHONE, color_scheme="dark").open()
-    reader.view.click("#cell-3-1")
-    wide = "document.documentElement.scrollWidth"
-    assert reader.view.evaluate(wide) == PHONE["width"]
+def test_the_first_screen_needs_no_scrolling(reader: Reader):
+    reader.open().drawn()
+    assert DESKTOP == {"width": 1300, "height": 900}
+    for part in (".tiles", ".bars", ".caveats", ".map svg"):
+        bottoms = reader.each(part, "e.getBoundingClientRect().bottom")
+        assert 0 < max(bottoms) <= DESKTOP["height"]
+    assert len(reader.text("body").split()) < 1_500
+
+
+def test_a_phone_in_the_dark_scrolls_down_only(browser: Any, shared: Reader):
+    reader = Reader(browser, shared.file, viewport=PHONE, color_scheme="dark").open().drawn()
     assert reader.view.evaluate(BACKGROUND) == "rgb(21, 24, 29)"
-    assert len(reader.cells()) == count**2
-    boxes = reader.each("#explore .panel", "e.getBoundingClientRect().right")
-    assert max(boxes) <= PHONE["width"]
-    reader.view.wait_for_selector("html[data-drawn=dark]", state="attached", timeout=60_000)
-    assert reader.view.evaluate(wide) == PHONE["width"]
+    right = reader.each(".map svg", "e.getBoundingClientRect().right")
+    assert max(right) <= PHONE["width"]
+    for tab in reader.each("[role=tab]", "e.value"):
+        reader.open(tab=tab)
+        assert reader.view.evaluate(WIDE) == PHONE["width"]
     assert reader.wrong == []
     reader.context.close()
 
 
-def test_sixty_tasks_are_usable(browser: Any, pages: dict[int, Path]):
-    reader = Reader(browser, pages[60]).open()
-    assert 100 < len(reader.edges()) < 200  # not the 20 % with which few tasks begin
-    reader.choose("task", "Synthetic Task 41")
-    assert len(reader.each("#explorer-detail .bars button", "1")) == 120
-    assert len(reader.each("#explorer-graph .node", "1")) == 60
-    (side,) = set(reader.each("#cell-0-0", "e.parentElement.parentElement.clientWidth"))
-    assert side <= 1300
-    reader.view.fill("#explorer-keep", "5")
-    assert 0 < len(reader.edges()) < 250
+def test_sixty_tasks_are_usable(large: Reader):
+    assert large.file.stat().st_size < 5e6
+    reader = large.open().drawn()
+    assert len(reader.cells()) >= 60 * 60
+    reader.click_cell(30, 31)
+    assert reader.view.is_visible("#detail")
+    assert reader.view.evaluate(WIDE) == DESKTOP["width"]
     assert reader.wrong == []
     reader.context.close()
 
 
-def test_a_wide_heatmap_keeps_its_names_and_what_is_chosen_in_sight(
-    browser: Any, pages: dict[int, Path]
-):
-    reader = Reader(browser, pages[60], viewport=PHONE).open(task="Synthetic Task 50")
-    reader.view.wait_for_function(
-        "getComputedStyle(document.querySelector('#explorer-heatmap')).getPropertyValue('--scrolled')"
-    )
-    (box,) = reader.each("#explore .heat .scroll", "[e.scrollLeft, e.getBoundingClientRect().left]")
-    assert box[0] > 0
-    for selector in (".rows text.chosen", "text.chosen[data-column]"):
-        (left,) = reader.each(f"#explorer-heatmap {selector}", "e.getBoundingClientRect().left")
-        assert box[1] - 1 <= left <= PHONE["width"]
-    reader.view.focus("#explorer-heatmap")
-    reader.view.keyboard.press("End")
-    (right,) = reader.each("#cell-0-59", "e.getBoundingClientRect().right")
-    assert right <= PHONE["width"]
-    reader.context.close()
-
-
-def test_tables_fit_on_a_sheet_of_paper(browser: Any, shared: Reader):
-    reader = Reader(browser, shared.file).open()
+def test_everything_is_printed_in_light_colors(browser: Any, shared: Reader):
+    reader = Reader(browser, shared.file, color_scheme="dark").open()
     reader.view.set_viewport_size({"width": 680, "height": 960})  # A4 without margins of 15 mm
     reader.view.emulate_media(media="print")
-    assert max(reader.each("table", "e.getBoundingClientRect().right")) <= 680
-    reader.context.close()
-
-
-def test_print_shows_every_model_in_light_colours_without_controls(browser: Any, shared: Reader):
-    reader = Reader(browser, shared.file, color_scheme="dark").open()
-    reader.view.emulate_media(media="print")
     reader.view.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert reader.each("#explorer-copies figcaption", "e.textContent") == ["3B"]
-    assert len(reader.each("#explorer-copies .cell", "1")) == 169
-    assert len(reader.each("#explorer-heatmap .cell", "1")) == 169
-    assert not reader.view.is_visible("#explorer-model")
-    assert reader.view.is_visible("#explorer-caption")
+    reader.drawn()
     assert reader.view.evaluate(BACKGROUND) == "rgb(255, 255, 255)"
-    assert all(reader.each("details.more", "e.open"))
-    drawn = reader.each(".chart", "e.querySelector('svg.marks') !== null")
-    assert drawn
-    assert all(drawn)  # those far from the screen too
+    assert all(reader.each(".panel", "e.offsetParent !== null"))
+    assert all(reader.each("details", "e.open"))
+    assert all(reader.each(".chart", "e.querySelector('svg.marks') !== null"))
+    assert not reader.view.is_visible("#csv")
+    assert max(reader.each("table", "e.getBoundingClientRect().right")) <= 680
     reader.view.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert not any(reader.each("details.more", "e.open"))
-    assert reader.each("#explorer-copies figcaption", "1") == []
+    assert not all(reader.each("details", "e.open"))
     assert reader.wrong == []
     reader.context.close()
 
 
-def test_a_study_of_sources_that_are_no_targets_can_be_explored(browser: Any, tmp_path: Path):
+def test_a_study_of_sources_that_are_no_targets(browser: Any, tmp_path: Path):
     shape = Shape(models=("3B",), seeds=1, sources=(0, 5), targets=(5, 13), categories=False)
-    reader = Reader(browser, written(tmp_path, make(shape))).open()
+    reader = Reader(browser, written(tmp_path, make(shape))).open().drawn()
     assert len(reader.cells()) == 40
-    assert not any(hollow for _, hollow in reader.cells().values())
-    assert "No task is both" in (reader.view.text_content("#explorer-plane") or "")
-    reader.view.click("#cell-1-1")
-    assert "noise unknown" in reader.text("#explorer-detail")
+    reader.click_cell(1, 1)
+    assert "not tested" in reader.text("#detail")
+    assert "structure" not in reader.each("[role=tab]", "e.value")
     assert reader.wrong == []
     reader.context.close()
 
 
-def test_colours_are_told_apart_without_seeing_colour():
-    """Filled help and harm differ in their sign; each shade of one side differs in lightness."""
-    from transferscope.report.explorer import colors
+def test_colors_are_told_apart_without_seeing_color():
+    """Each shade of one side differs in lightness."""
+    weights = ((1, 0.2126), (3, 0.7152), (5, 0.0722))
+    light = [sum(int(shade[k : k + 2], 16) * w for k, w in weights) for shade in DIVERGING]
+    assert light[:4] == sorted(light[:4])
+    assert light[3:] == sorted(light[3:], reverse=True)
 
-    shades = dict(re.findall(r"--d(\d+):(#[0-9a-f]{6})", colors().split("@media")[0]))
-    light = [
-        sum(
-            int(shades[str(n)][k : k + 2], 16) * w
-            for k, w in ((1, 0.2126), (3, 0.7152), (5, 0.0722))
-        )
-        for n in range(13)
-    ]
-    assert light[:7] == sorted(light[:7])
-    assert light[6:] == sorted(light[6:], reverse=True)
-    assert json.dumps(shades).count("#") == 13
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_tab_or_panel(
+    browser: Any, shared: Reader, analysis: Analysis, scheme: str
+):
+    reader = Reader(browser, shared.file, color_scheme=scheme).open().drawn()
+    first, second, *_ = names(analysis)
+    views = [{"tab": tab} for tab in reader.each("[role=tab]", "e.value")]
+    for view in [*views, {"task": first}, {"source": first, "target": second}]:
+        reader.open(**view).drawn()
+        assert violations(reader.view) == [], view
+    reader.context.close()

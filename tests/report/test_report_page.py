@@ -18,10 +18,10 @@ from analysis_factory import HOSTILE, Shape, make
 
 from transferscope.analysis import Analysis, Personas
 from transferscope.plots.composition import SCHEMA
-from transferscope.plots.gallery import SECTIONS, gallery
+from transferscope.plots.gallery import gallery
 from transferscope.plots.labels import clean
 from transferscope.report import page
-from transferscope.report.html_page import on_page
+from transferscope.report.html_page import TABS, page_figures
 
 VEGA = files("transferscope.report").joinpath("vega.js").read_text("utf-8")
 
@@ -74,24 +74,44 @@ def test_the_same_analysis_gives_the_same_page(analysis: Analysis, html: str):
     assert page(make()) == html
 
 
-def test_the_page_holds_every_figure_with_a_number_and_a_caption(analysis: Analysis, html: str):
+def test_the_page_holds_every_figure_in_one_tab_with_a_caption(analysis: Analysis, html: str):
     found = Reader(html)
-    boxes = [attrs for _, attrs in found.tags if "data-spec" in attrs]
+    boxes = [attrs["data-spec"] for _, attrs in found.tags if "data-spec" in attrs]
     blocks = {attrs["id"] for attrs, _ in found.scripts if "id" in attrs}
-    drawn, _ = on_page(gallery(analysis))
-    count = len(drawn)
-    assert [box["data-spec"] for box in boxes] == [f"figure-{n + 1}" for n in range(count)]
-    assert {box["data-spec"] for box in boxes} | {"look", "explorer-data", "images"} == blocks
-    for number, figure in enumerate(drawn, 1):
-        assert f"Figure {number}. {figure.reading}" in found.text
+    figures = gallery(analysis)
+    assert sorted(filter(None, boxes)) == sorted(f"figure-{n}" for n in range(len(figures)))
+    assert {*boxes, "look", "study", "images"} == blocks
+    for figure in figures:
+        assert figure.tab in TABS
         assert figure.spec["description"]
+        assert figure.tab == "matrix" or figure.reading in found.text
 
 
 def test_the_charts_travel_unchanged(analysis: Analysis, html: str):
     blocks = {attrs.get("id"): text for attrs, text in Reader(html).scripts}
-    for number, figure in enumerate(on_page(gallery(analysis))[0], 1):
+    for number, figure in enumerate(gallery(analysis)):
+        left_out = {"config", "title"} if figure.tab == "matrix" else {"config"}
         sent = json.loads(blocks[f"figure-{number}"])
-        assert sent == {key: part for key, part in figure.spec.items() if key != "config"}
+        assert sent == {key: part for key, part in figure.spec.items() if key not in left_out}
+
+
+def test_the_cells_travel_as_the_analysis_has_them(analysis: Analysis, html: str):
+    blocks = {attrs.get("id"): text for attrs, text in Reader(html).scripts}
+    study = json.loads(blocks["study"])
+    for model, sent in zip(analysis.models.values(), study["models"], strict=True):
+        cells = {
+            tuple(row[:2]): dict(zip(study["columns"], row, strict=True)) for row in sent["cells"]
+        }
+        names = [task.name for task in analysis.tasks]
+        for (i, j), cell in cells.items():
+            true = model.pgf[names[i]][names[j]]
+            assert cell["effect"] == pytest.approx(true.mean, rel=1e-3)
+            assert (cell["low"], cell["high"]) == pytest.approx(
+                true.change_ci, rel=1e-3, nan_ok=True
+            )
+            assert cell["q"] == pytest.approx(true.q_value, rel=1e-3) or math.isnan(true.q_value)
+        known = [c for row in model.pgf.values() for c in row.values() if math.isfinite(c.mean)]
+        assert len(cells) == len(known)
 
 
 def test_notes_claims_settings_and_checksums_are_on_the_page(analysis: Analysis, html: str):
@@ -137,7 +157,7 @@ def test_the_security_policy_allows_the_pages_own_scripts_and_no_others(html: st
     sums = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in run]
     allowed = re.findall(r"'sha256-([^']+)'", policy)
     assert sums == allowed
-    assert len(run) == 3
+    assert len(run) == 2
     assert "default-src 'none'" in policy
     assert "unsafe-eval" not in policy
     assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
@@ -150,7 +170,7 @@ def test_hostile_names_show_as_text_everywhere(hostile: Analysis):
     assert "<script>alert" not in html
     assert "img" not in {tag for tag, _ in found.tags}
     assert not [name for _, attrs in found.tags for name in attrs if name.startswith("on")]
-    assert len(found.scripts) == len(on_page(gallery(hostile))[0]) + 6
+    assert len(found.scripts) == len(gallery(hostile)) + 5
     for name in HOSTILE:
         assert clean(name).replace("_", " ") in found.text
 
@@ -211,18 +231,18 @@ def test_a_claim_holds_only_where_no_defensible_choice_and_no_noise_turns_it(
 ):
     claim = replace(analysis.claims[0], holds=holds, held=held, tried=24, support=support)
     html = page(replace(analysis, claims=[claim]))
-    assert re.findall(r'class="verdict \w+">([^<]*)<', html) == [verdict]
+    assert re.findall(r'<td><b class="(?:yes|no|mixed)">([^<]*)<', html) == [verdict]
 
 
 def test_claims_are_shown_where_some_can_be_decided(analysis: Analysis):
     silent = replace(analysis.claims[0], holds=None)
-    assert 'id="claims"' not in page(replace(analysis, claims=[silent]))
+    assert 'id="findings"' not in page(replace(analysis, claims=[silent]))
 
 
 def test_a_study_without_personas_says_so(analysis: Analysis):
     text = Reader(page(replace(analysis, personas=Personas([], [], [], []), claims=[]))).text
     assert "No task has the same persona in every model" in text
-    assert "Published claims" not in text
+    assert "Published findings" not in text
 
 
 @pytest.mark.slow
@@ -232,13 +252,13 @@ def test_three_models_of_sixty_tasks_stay_under_five_megabytes():
 
 
 def test_figures_take_no_more_than_their_room():
-    figures = gallery(make())
-    all_of_them, none_left = on_page(figures)
-    sizes = {figure.stem: len(json.dumps(figure.spec)) for figure in all_of_them}
-    kept, left = on_page(figures, sum(sizes.values()) // 2)
+    everything, none_left = page_figures(analysis := make(), 10**9)
+    sizes = [len(json.dumps(each.spec)) for group in everything.values() for each in group]
+    kept, left = page_figures(analysis, sum(sizes) // 2)
+    taken = [len(json.dumps(each.spec)) for group in kept.values() for each in group]
     assert none_left == []
-    assert {figure.stem for figure in kept} | set(left) == set(sizes)
-    assert 0 < sum(sizes[figure.stem] for figure in kept) < sum(sizes.values())
+    assert 0 < sum(taken) <= sum(sizes) // 2
+    assert len(taken) + len(left) == len(sizes)
 
 
 def test_the_page_needs_neither_altair_nor_vl_convert():
@@ -274,10 +294,3 @@ def test_the_licence_notices_of_the_bundle_are_kept():
     notices = files("transferscope.report").joinpath("VEGA-LICENSE.txt").read_text("utf-8")
     for words in ("University of Washington Interactive Data Lab", "Mike Bostock", "vega-embed"):
         assert words in notices
-
-
-def test_no_section_takes_the_address_of_another():
-    template = files("transferscope.report").joinpath("page.html.jinja").read_text("utf-8")
-    fixed = re.findall(r'<section id="([a-z]+)"', template)
-    assert {"items", "explore"} <= set(fixed)
-    assert set(SECTIONS).isdisjoint(fixed)

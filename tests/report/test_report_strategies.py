@@ -19,7 +19,7 @@ from transferscope.analysis.parts import (
     Strategy,
     Trial,
 )
-from transferscope.plots.gallery import counterparts, gallery
+from transferscope.plots.gallery import gallery
 from transferscope.report import figures, page
 from transferscope.report.terminal import summary
 from transferscope.selection.wording import experiment_verdict
@@ -107,29 +107,29 @@ def test_the_figure_holds_the_records_numbers(analysis: Analysis):
         "random mixtures": True,
         "all sources": False,
     }
-    missing = {row["why"] for row in rows if "why" in row}
-    assert missing == {"nothing is known to help", "there is no size to match"}
+    missing = {row["label"] for row in rows if "label" in row}
+    assert missing == {"nothing is known to help", "there is no size to match", "–"}
 
 
 def test_the_page_has_it_beside_what_to_train_on(analysis: Analysis):
     text = page(analysis)
-    section = text[text.index('<section id="train"') : text.index('<section id="explore"')]
+    section = text[text.index('id="train"') : text.index('id="graph"')]
     assert "What the choice of training data is worth" in section
     assert "on 1 of 2 targets (Art Style)" in section
     assert "+20.0 points expected, +60.0 reached" in section
     assert "A note." in section
     assert "with a probability of at least 0.8" in section
-    assert "Figure 1." in section
+    assert 'data-spec="figure-0"' in section
     assert "What the choice of training data is worth" not in page(make(Shape(models=("7B",))))
 
 
 def test_names_with_markup_stay_text():
     hostile = tried(Shape(models=(HOSTILE[0],), names=tuple(HOSTILE)))
     text = page(hostile)
-    section = text[text.index('<section id="train"') : text.index('<section id="explore"')]
+    section = text[text.index('id="train"') : text.index('id="graph"')]
     assert "<script" not in section
     assert "<img" not in section
-    next(f for f in gallery(hostile) if f.section == "selection")
+    next(f for f in gallery(hostile) if f.tab == "train")
 
 
 @pytest.mark.parametrize("width", [80, 100])
@@ -145,5 +145,5 @@ def test_the_terminal_says_it_in_a_table_and_in_words(analysis: Analysis, width:
 
 
 def test_it_is_the_counterpart_of_the_papers_figure_8(analysis: Analysis):
-    assert counterparts(gallery(analysis))[8] == ["selection-7B"]
-    assert counterparts(gallery(replace(analysis, experiment=None)))[8] == []
+    assert [each.stem for each in gallery(analysis) if 8 in each.paper] == ["selection-7B"]
+    assert not [e for e in gallery(replace(analysis, experiment=None)) if 8 in e.paper]

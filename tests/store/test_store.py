@@ -49,21 +49,22 @@ def test_a_folder_that_is_a_file_is_refused_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_saving_writes_the_analysis_the_page_and_every_figure(tmp_path):
-    figures = {"heatmap-a/b.svg": b"1", "heatmap-a?b.svg": b"2", "graph.png": b"3"}
-    paths = results.save(tmp_path / "study", b"{}", "<p>\u00e9</p>", figures)
+def test_saving_writes_the_analysis_and_the_page(tmp_path):
+    paths = results.save(tmp_path / "study", b"{}", "<p>\u00e9</p>")
     found = {str(p.relative_to(tmp_path / "study")): p.read_bytes() for p in paths}
-    assert found == {
-        "analysis.json": b"{}",
-        "report.html": "<p>\u00e9</p>".encode(),
-        "figures/heatmap-a_b.svg": b"1",
-        "figures/heatmap-a_b-2.svg": b"2",
-        "figures/graph.png": b"3",
-    }
+    assert found == {"analysis.json": b"{}", "report.html": "<p>\u00e9</p>".encode()}
     assert results.read_analysis(tmp_path / "study") == b"{}"
 
 
-def test_saving_without_a_page_or_figures_writes_the_analysis_alone(tmp_path):
+def test_figures_have_safe_names_and_none_replaces_another(tmp_path):
+    figures = {"heatmap-a/b.svg": b"1", "heatmap-a?b.svg": b"2", "graph.png": b"3"}
+    results.save_figures(results.figures_folder(tmp_path), figures)
+    found = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    expected = {"heatmap-a_b.svg": b"1", "heatmap-a_b-2.svg": b"2", "graph.png": b"3"}
+    assert found == expected
+
+
+def test_saving_without_a_page_writes_the_analysis_alone(tmp_path):
     results.save(tmp_path, b"{}")
     assert [entry.name for entry in tmp_path.iterdir()] == ["analysis.json"]
 

@@ -291,7 +291,7 @@ def command(run, place: Path, tiny: Path, monkeypatch):
 
 
 def test_blinks_files_become_a_matrix_and_a_report(place: Path, command) -> None:
-    code, text, error = command("run", "blink.yaml", "--out", "out", "--no-figures")
+    code, text, error = command("run", "blink.yaml", "--out", "out")
     assert code == 0, error
     assert "BLINK Jigsaw, val: 4 items" in " ".join(text.split())
     analysis = from_json((place / "out" / results.ANALYSIS).read_bytes(), "out")
@@ -306,7 +306,7 @@ def test_blinks_files_become_a_matrix_and_a_report(place: Path, command) -> None
         assert [*cell.seeds.values()] == pytest.approx(values, nan_ok=True)
     page = (place / "out" / results.REPORT).read_text(encoding="utf-8")
     assert analysis.inputs[0].gold["Jigsaw"] in page
-    assert command("run", "blink.yaml", "--out", "out", "--no-figures")[0] == 0
+    assert command("run", "blink.yaml", "--out", "out")[0] == 0
 
 
 def pgf(rows: pl.DataFrame, source: str, target: str, seed: str) -> float:
@@ -331,10 +331,10 @@ def test_vsi_benchs_files_become_a_matrix_and_a_report(place: Path, command, mon
     monkeypatch.setattr(
         score, "replies", lambda base, path, rows, *how: [f"about {next(say)}" for _ in rows]
     )
-    code, _, error = command("run", "vsi.yaml", "--strict", "--out", "out", "--no-figures")
+    code, _, error = command("run", "vsi.yaml", "--strict", "--out", "out")
     assert code == 2
     assert "item 4: no video arkitscenes/gone.mp4" in error
-    code, text, error = command("run", "vsi.yaml", "--out", "out", "--no-figures")
+    code, text, error = command("run", "vsi.yaml", "--out", "out")
     assert code == 0, error
     assert "1 of 3 items are left out" in " ".join(text.split())
     analysis = from_json((place / "out" / results.ANALYSIS).read_bytes(), "out")

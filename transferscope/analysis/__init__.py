@@ -23,6 +23,7 @@ from transferscope.analysis.parts import (
     Trajectory,
 )
 from transferscope.analysis.settings import Settings
+from transferscope.analysis.surface import AnalysisMethods
 from transferscope.analysis.verdict import Check, Verdict
 from transferscope.matrix.collapse import Behaviour
 from transferscope.matrix.flips import Flips
@@ -362,8 +363,8 @@ class Input:
     """{target: SHA-256 of its right answers}, where they are known."""
 
 
-@dataclass(frozen=True)
-class Analysis:
+@dataclass(frozen=True, repr=False)
+class Analysis(AnalysisMethods):
     """One analysis of one study."""
 
     version: str

@@ -103,17 +103,25 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
     )
 
 
-def _without_void(matrix: xr.Dataset) -> xr.Dataset:
-    """The matrix with cells of which nothing can be concluded, and copies of a seed, as if they
-    were not measured."""
-    checks = [c for c in matrix.attrs.get("checks", ()) if c.severity == "void" or c.copied]
-    if not checks:
-        return matrix
+def counted(matrix: xr.Dataset) -> xr.DataArray:
+    """Which cells have a part in averages: of enough items, not void, and no copy of a seed."""
+    return ~(_void(matrix) | left_out(_without_void(matrix)))
+
+
+def _void(matrix: xr.Dataset) -> xr.DataArray:
+    """Cells of which nothing can be concluded, and copies of a seed."""
     gone = xr.zeros_like(matrix["pgf"], bool)
-    for check in checks:
-        for source, target in check.cells:
+    for check in matrix.attrs.get("checks", ()):
+        for source, target in check.cells if check.severity == "void" or check.copied else ():
             where = {"model": check.model, "seed": check.copied, "source": source, "target": target}
             gone.loc[{dim: name for dim, name in where.items() if name}] = True
+    return gone
+
+
+def _without_void(matrix: xr.Dataset) -> xr.Dataset:
+    """The matrix with void cells and copies of a seed as if they were not measured."""
+    if not (gone := _void(matrix)).any():
+        return matrix
     changed = {
         name: each.where(~gone)
         for name, each in matrix.data_vars.items()

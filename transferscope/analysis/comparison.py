@@ -6,13 +6,17 @@ Out:  frozen records. All accuracies are fractions in [0, 1]: 0.05 is 5 points.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from transferscope.analysis.json_file import plain
+from transferscope.analysis.surface import ComparisonMethods
 from transferscope.analysis.verdict import MEAN, Check
+from transferscope.errors import DataError
 from transferscope.stats.effects import UNKNOWN, Effect
+from transferscope.tasks.number import Interval, Number
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,6 +27,8 @@ TOLERANCE = 0.05
 """A run does no harm if it loses less than this on every target."""
 ALPHA = 0.05
 """Level of verdicts."""
+EFFECT = {"variance": math.nan, "df": math.inf, "seeds": math.nan, "seeds_df": math.inf}
+"""{field of a cell's `Effect` beside its change: the value that JSON has as null}"""
 
 
 @dataclass(frozen=True)
@@ -37,18 +43,18 @@ class ComparedCell:
     """Items that both base and run answered; 0 where only averages are known."""
     of: int
     """Items of the target that any run answered. For a mean, both are sums over its targets."""
-    base: float
+    base: Number
     """Accuracy of the base on the shared items."""
-    tuned: float
+    tuned: Number
     effect: Effect = UNKNOWN
     fixed: int | None = None
     """Items that the base got wrong and the run got right; None if unknown."""
     broken: int | None = None
-    q: float = math.nan
+    q: Number = math.nan
     """p-value after Benjamini-Hochberg over all cells of the comparison, gains and losses apart."""
     sign: int = 0
     """1 better and -1 worse beyond noise, else 0; collapsed answers are never better."""
-    bounds: tuple[float, float] = (math.nan, math.nan)
+    bounds: Interval = (math.nan, math.nan)
     """The change if all unreadable replies were wrong, or right; set if state is unreadable."""
     collapsed: str = ""
     """`always A` if most seeds give one answer, as the base does not: a harm at any score."""
@@ -112,8 +118,8 @@ class Decision:
     reasons: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(ComparisonMethods):
     """Runs beside their base; made by `transferscope.compare`."""
 
     base: str
@@ -121,7 +127,7 @@ class Comparison:
     targets: tuple[str, ...]
     shared: tuple[str, ...]
     """The targets of the means: those on which every run that is not void is tested."""
-    base_accuracy: dict[str, float]
+    base_accuracy: dict[str, Number]
     checks: tuple[Check, ...]
     decision: Decision
     gate: tuple[Condition, ...] = ()
@@ -142,7 +148,8 @@ class Comparison:
         """A row for each run and target, and for each mean: accuracy, change, interval, q."""
         import polars as pl
 
-        return pl.DataFrame(self._rows(), infer_schema_length=None)
+        table = pl.DataFrame(self._rows(), infer_schema_length=None)
+        return table.drop("bounds", *EFFECT)
 
     def _rows(self) -> list[dict[str, Any]]:
         return [
@@ -166,6 +173,8 @@ class Comparison:
                 "collapsed": cell.collapsed,
                 "kind": cell.kind,
                 "state": cell.state,
+                "bounds": cell.bounds,
+                **{name: getattr(cell.effect, name) for name in EFFECT},
             }
             for run in self.runs
             for cell in [*run.cells.values(), *([run.mean] if run.mean else [])]
@@ -183,14 +192,57 @@ class Comparison:
                 "targets": self.targets,
                 "targets_of_mean": self.shared,
                 "runs": [
-                    {"name": r.name, "step": r.step, "seeds": r.seeds, "verdict": r.verdict}
+                    {
+                        "name": r.name,
+                        "finetune": r.finetune,
+                        "step": r.step,
+                        "seeds": r.seeds,
+                        "verdict": r.verdict,
+                    }
                     for r in self.runs
                 ],
+                "base_accuracy": self.base_accuracy,
                 "cells": self._rows(),
-                "checks": [{"severity": c.severity, "message": c.message} for c in self.checks],
+                "checks": self.checks,
                 "gate": self.gate,
                 "outcome": self.outcome if self.gate else None,
                 "notes": self.notes,
                 "inputs": self.inputs,
             }
         )
+
+
+def from_json(data: bytes, name: str = "the comparison") -> Comparison:
+    """The comparison whose `to_dict` was written as JSON.
+
+    Raises:
+        DataError: the bytes are not a comparison of schema 1, or one that lacks a field.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        read: Any = json.loads(data)
+        cells: dict[str, list[dict[str, Any]]] = {}
+        for row in read["cells"]:
+            effect = {key: none if row[key] is None else row[key] for key, none in EFFECT.items()}
+            change = math.nan if row["change"] is None else row["change"]
+            renamed = {"tuned": row["accuracy"], "sign": row["beyond_noise"]}
+            renamed["effect"] = Effect(change=change, **effect)
+            cells.setdefault(row["run"], []).append(row | renamed)
+        for run in read["runs"]:
+            rows = cells.get(run["name"], [])
+            # A task may be called `mean` too; the mean over targets is the last row.
+            several = sum(row["target"] == MEAN for row in rows) > (MEAN in read["targets"])
+            run["mean"] = rows.pop() if several else None
+            run["cells"] = {row["target"]: row for row in rows}
+        reasons = read["reasons"]
+        read["decision"] = {"headline": read["verdict"], "ship": read["ship"], "reasons": reasons}
+        read["shared"] = read["targets_of_mean"]
+        return TypeAdapter(Comparison).validate_python(read)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+    except json.JSONDecodeError:
+        problem = "not JSON"
+    except (KeyError, TypeError, AttributeError) as error:
+        problem = f"without {error}" if isinstance(error, KeyError) else "another structure"
+    raise DataError(f"{name}: {problem}; expected a comparison, schema 1")

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from transferscope.analysis import Clique, CliqueNull, Null, Sign
 from transferscope.errors import StudyError
 from transferscope.matrix.measure import known_mean
+from transferscope.matrix.pairing import averaged
 from transferscope.matrix.task_effects import same_task
 from transferscope.stats.significance import benjamini_hochberg, signed_rank
 
@@ -85,6 +86,7 @@ def transfer_graph(mu: xr.DataArray, *, keep: float = 0.2) -> "dict[str, nx.DiGr
         raise StudyError(f"keep, the share of edges to keep, must be in (0, 1], got {keep:g}")
     sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
     same = same_task(sources, targets)
+    mu = averaged(mu)
     graphs = {}
     for model in mu["model"].values.tolist():
         mean = seed_mean(_seeds_first(mu, model))
@@ -120,7 +122,7 @@ def cliques(mu: xr.DataArray, *, sign: Sign = "positive") -> dict[str, list[Cliq
     """
     sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
     shared = [task for task in sources if task in set(targets)]
-    square = mu.sel(source=shared, target=shared)
+    square = averaged(mu).sel(source=shared, target=shared)
     return {
         model: _model_cliques(_seeds_first(square, model), shared, sign)
         for model in mu["model"].values.tolist()

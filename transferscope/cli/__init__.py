@@ -15,6 +15,7 @@ from typing import Any, TextIO, cast
 from transferscope.cli import building, comparing, results, selecting, status, studies, suites
 from transferscope.cli.app import app
 from transferscope.errors import TransferscopeError
+from transferscope.store import FIGURES
 from transferscope.tasks.untrusted import for_terminal
 
 __all__ = ["command", "main"]
@@ -22,7 +23,7 @@ _COMMANDS = (comparing, results, selecting, studies, status, suites, building)
 """What imports them brings their commands in."""
 ORDER = (
     *("compare", "demo", "run", "plan", "status", "analyze", "report"),
-    *("select", "export", "build", "tasks"),
+    *(FIGURES, "select", "export", "build", "tasks"),
 )
 """Of the commands in `--help`: what one needs first comes first."""
 app.registered_commands.sort(key=lambda one: ORDER.index(getattr(one.callback, "__name__", "")))

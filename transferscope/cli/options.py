@@ -10,7 +10,7 @@ import typer
 
 from transferscope.errors import DataError, StudyError
 
-NoFigures = Annotated[bool, typer.Option("--no-figures", help="Do not write the figures folder.")]
+Figures = Annotated[bool, typer.Option("--figures", help="Also write the figures, see `figures`.")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 NoPictures = Annotated[
     bool,

@@ -13,13 +13,14 @@ import typer
 
 from transferscope.cli.app import NamedArguments, app
 from transferscope.cli.comparing import compare_instead
-from transferscope.cli.options import AsJson, NoFigures, NoPictures, check_folder, folder_at, status
+from transferscope.cli.options import AsJson, Figures, NoPictures, check_folder, folder_at, status
 from transferscope.cli.places import Place, read_from
 from transferscope.errors import StudyError, TransferscopeError
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
     from transferscope.matrix.examples import Exhibits
+    from transferscope.plots.rendering import Format
     from transferscope.readers import ReadInput
 
 Inputs = Annotated[
@@ -76,11 +77,11 @@ def analyze(
     tolerance: Tolerance = 5,
     item_correlation: ItemCorrelation = 0.5,
     seed: Seed = 0,
-    no_figures: NoFigures = False,
+    figures: Figures = False,
     no_pictures: NoPictures = False,
     as_json: AsJson = False,
 ) -> None:
-    """Analyze results: print a summary, write `analysis.json`, `report.html` and figures.
+    """Analyze results: print a summary, write `analysis.json` and `report.html`.
 
     Without `--out` only the summary is printed.
     """
@@ -120,15 +121,15 @@ def analyze(
 
                 analysis = replace(analysis, experiment=judged(folder, analysis))
         shown = None if out is None else exhibits_of(read, pictures=not no_pictures)
-    finish(analysis, out, shown, figures=not no_figures, as_json=as_json)
+    finish(analysis, out, shown, figures=figures, as_json=as_json)
 
 
 @app.command(epilog="Example: `transferscope report study/`")
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with analysis.json.")],
-    no_figures: NoFigures = False,
+    figures: Figures = False,
 ) -> None:
-    """Write the page and the figures again, from `analysis.json` and `exhibits.json`."""
+    """Write the page again, from `analysis.json` and `exhibits.json`."""
     from transferscope import store as results
     from transferscope.analysis.json_file import from_json
     from transferscope.matrix import examples as exhibits
@@ -138,7 +139,31 @@ def report(
     beside = results.read_beside(folder, results.EXHIBITS, exhibits.MOST_BYTES)
     where = str(folder / results.EXHIBITS)
     shown = None if beside is None else exhibits.from_json(beside, where)
-    write(analysis, data, folder, shown, figures=not no_figures)
+    write(analysis, data, folder, shown, figures=figures)
+
+
+@app.command(epilog="Example: `transferscope figures study/ --format pdf`")
+def figures(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with analysis.json.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write; default: DIR/figures.")
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="Some of svg, pdf and png, separated by commas.")
+    ] = "svg,pdf,png",
+) -> None:
+    """Write every figure as files for a paper, with their captions in `captions.md`."""
+    from transferscope import store as results
+    from transferscope.analysis.json_file import from_json
+    from transferscope.plots.rendering import Format
+
+    wanted = [each for each in get_args(Format) if each in formats.split(",")]
+    if len(wanted) < len(formats.split(",")):
+        raise StudyError(f"--format {formats}: must be some of svg, pdf and png, such as svg,pdf")
+    analysis = from_json(results.read_analysis(folder := folder_at(folder)), str(folder))
+    check_folder(out := out or results.figures_folder(folder))
+    written = results.save_figures(out, drawn(analysis, wanted))
+    print(f"{len(written)} files in {out}; captions.md explains each figure.")
 
 
 @app.command(epilog="Example: `transferscope export study/ --out bundle.zip`")
@@ -246,7 +271,7 @@ def finish(
     if out is not None:
         write(analysis, data, out, exhibits, figures=figures, quiet=as_json)
     elif not as_json:
-        print("\nNothing was written; --out DIR writes the page, the figures and every number.")
+        print("\nNothing was written; --out DIR writes the page and every number.")
 
 
 def write(
@@ -259,26 +284,33 @@ def write(
     quiet: bool = False,
 ) -> None:
     """Make all outputs, then write them."""
-    from rich.console import Console
-    from rich.progress import track
-
     from transferscope import report as reports
     from transferscope import store as results
     from transferscope.matrix.examples import to_json
-    from transferscope.plots.gallery import gallery
 
-    drawn: dict[str, bytes] = {}
-    if figures:
-        specs = {figure.stem: figure.spec for figure in gallery(analysis)}
-        jobs = [(stem, form) for stem in specs for form in get_args(reports.Format)]
-        console = Console(stderr=True)
-        for stem, form in track(jobs, "drawing", console=console, transient=True):
-            drawn[f"{stem}.{form}"] = reports.render(specs[stem], form)
-        images = {stem: drawn[f"{stem}.svg"] for stem in specs}
-        drawn["captions.md"] = reports.captions(analysis, images).encode()
     with status("writing"):
         page = reports.page(analysis, exhibits)
         shown = None if exhibits is None else to_json(exhibits)
-        written = results.save(out, data, page, drawn, shown)
+        written = results.save(out, data, page, shown)
+    if figures:
+        results.save_figures(results.figures_folder(out), drawn(analysis))
     if not quiet:
         print(f"\nOpen {written[1]} in a browser; every number is in {written[0]}.")
+
+
+def drawn(
+    analysis: Analysis, formats: Sequence[Format] = ("svg", "pdf", "png")
+) -> dict[str, bytes]:
+    """The figures' files by name, and their captions."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from transferscope.plots.gallery import ReportFigure, captions, gallery
+    from transferscope.plots.rendering import render
+
+    found = gallery(analysis)
+    jobs: list[tuple[ReportFigure, Format]]
+    jobs = [(figure, form) for figure in found for form in formats]
+    progress = track(jobs, "drawing", console=Console(stderr=True), transient=True)
+    files = {f"{figure.stem}.{form}": render(figure.spec, form) for figure, form in progress}
+    return files | {"captions.md": captions(found).encode()}

@@ -8,7 +8,7 @@ import shlex
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from transferscope.cli.costs import duration
 from transferscope.cli.options import (
     AsJson,
     ExecutorName,
-    NoFigures,
+    Figures,
     NoPictures,
     StudyFile,
     Workers,
@@ -36,9 +36,11 @@ from transferscope.errors import DataError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from transferscope.analysis import Analysis
     from transferscope.execution import Executor
     from transferscope.execution.run_state import Event
     from transferscope.execution.runner import Outcome
+    from transferscope.readers import ReadInput
     from transferscope.study import Study
 
 
@@ -51,7 +53,7 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse missing or damaged videos; do not skip them.")
     ] = False,
-    no_figures: NoFigures = False,
+    figures: Figures = False,
     no_pictures: NoPictures = False,
     as_json: AsJson = False,
 ) -> None:
@@ -62,7 +64,7 @@ def run(
     read = read_study(study)
     if strict:
         read = read.model_copy(update={"suite": read.suite.model_copy(update={"strict": True})})
-    show = Show(not no_figures, not no_pictures, as_json)
+    show = Show(figures, not no_pictures, as_json)
     carry_out(read, out or read.name, show, open_executor(executor, workers))
 
 
@@ -143,7 +145,7 @@ def demo(
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Made-up models; trains nothing, needs no torch.")
     ] = False,
-    no_figures: NoFigures = False,
+    figures: Figures = False,
     no_pictures: NoPictures = False,
     as_json: AsJson = False,
 ) -> None:
@@ -153,7 +155,7 @@ def demo(
         from transferscope.study.file import DEMO, parse_study
 
         study = parse_study(DEMO, "the demo's study")
-        show = Show(not no_figures, not no_pictures, as_json)
+        show = Show(figures, not no_pictures, as_json)
         return carry_out(study, out or study.name, show, open_executor(executor, workers))
     check_folder(folder := Path(out or "demo"))
     if not as_json:
@@ -169,7 +171,7 @@ def demo(
         note = "Simulated: the models, their answers and their effects are made up."
         matrix.attrs["notes"] = [note, *matrix.attrs["notes"]]
         analysis = analyzed(matrix)
-    finish(analysis, folder, None, figures=not no_figures, as_json=as_json)
+    finish(analysis, folder, None, figures=figures, as_json=as_json)
 
 
 class Show(NamedTuple):
@@ -184,7 +186,10 @@ def carry_out(study: Study, out: str, show: Show, executor: Executor | None) -> 
     """A study, then its analysis; exit code 1 where some of it failed."""
     gc.set_threshold(1000)  # training for hours does make garbage
     with worked_on(out) as at:
-        outcome = _carried_out(study, at, show, executor)
+        outcome, analysis, read = carried_out(study, at, executor)
+        if analysis is not None:
+            shown = exhibits_of(read, pictures=show.pictures)
+            finish(analysis, at.folder, shown, figures=show.figures, as_json=show.as_json)
     if at.address:
         print(f"All of it is at {at.address}.", file=sys.stderr if show.as_json else sys.stdout)
     if outcome.failed:
@@ -197,7 +202,16 @@ def carry_out(study: Study, out: str, show: Show, executor: Executor | None) -> 
         raise SystemExit(1)
 
 
-def _carried_out(study: Study, at: Working, show: Show, executor: Executor | None) -> Outcome:
+class Carried(NamedTuple):
+    """What came of a study."""
+
+    outcome: Outcome
+    analysis: Analysis | None
+    """None where too many runs are missing."""
+    read: Sequence[ReadInput]
+
+
+def carried_out(study: Study, at: Working, executor: Executor | None) -> Carried:
     """The study and its analysis, in the folder where it is worked on."""
     from transferscope.analysis.analyze import analyze as analyzed
     from transferscope.execution.runner import run_study
@@ -207,25 +221,24 @@ def _carried_out(study: Study, at: Working, show: Show, executor: Executor | Non
     out = at.folder
     with progress() as on_event:
         outcome = run_study(study, out, on_event=at.watched(on_event), executor=executor)
-    if outcome.cells > 0 and outcome.adapters > 0:
-        try:
-            with status("analyzing"):
-                read = read_inputs(out)
-                analysis = analyzed(matrix_of(read, ceiling=study.ceilings or 1.0))
-        except DataError as error:
-            if not outcome.failed:
-                raise
-            print(f"transferscope: not analyzed, as runs are missing: {error}", file=sys.stderr)
-            return outcome
-        if study.selection is not None and not outcome.failed:
-            with progress() as on_event:
-                found, outcome = experiment.carry_out(
-                    study, analysis, out, on_event=at.watched(on_event), executor=executor
-                )
-            analysis = replace(analysis, experiment=found)
-        shown = exhibits_of(read, pictures=show.pictures)
-        finish(analysis, out, shown, figures=show.figures, as_json=show.as_json)
-    return outcome
+    if not (outcome.cells > 0 and outcome.adapters > 0):
+        return Carried(outcome, None, ())
+    try:
+        with status("analyzing"):
+            read = read_inputs(out)
+            analysis = analyzed(matrix_of(read, ceiling=study.ceilings or 1.0))
+    except DataError as error:
+        if not outcome.failed:
+            raise
+        print(f"transferscope: not analyzed, as runs are missing: {error}", file=sys.stderr)
+        return Carried(outcome, None, ())
+    if study.selection is not None and not outcome.failed:
+        with progress() as on_event:
+            found, outcome = experiment.carry_out(
+                study, analysis, out, on_event=at.watched(on_event), executor=executor
+            )
+        analysis = replace(analysis, experiment=found)
+    return Carried(outcome, analysis, read)
 
 
 @contextmanager

@@ -16,7 +16,9 @@ The matrix is an `xarray.Dataset` with dimensions (model, seed, source, target):
           (not evaluated); from predictions alone, and with them the options chosen: see `collapse`
       coordinates on target: level, granularity, abbreviation, and with `source_` before them on
           source; "" is unknown. A checkpoint has those of its task. On item: item_target, and
-          item_group, a number that items about one image, video or scene share.
+          item_group, a number that items about one image, video or scene share. What the readers
+          return has `counted` (model, seed, source, target): which cells have a part in averages;
+          `cliques`, `transferability` and their like leave out the others.
       attrs: `notes`, sentences a reader must know; `ceiling_notes`, those of them that another
           ceiling replaces; `inputs`, what was read.
 

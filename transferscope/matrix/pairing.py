@@ -86,6 +86,12 @@ def left_out(matrix: xr.Dataset, total: str = "total") -> xr.DataArray:
     return (2 * items < most_items(matrix)).transpose(*matrix[total].dims)
 
 
+def averaged(mu: xr.DataArray) -> xr.DataArray:
+    """The effects that have a part in averages, NaN elsewhere: those that `counted` marks, a
+    coordinate of what `read_results` returns."""
+    return mu.where(mu["counted"]) if "counted" in mu.coords else mu
+
+
 def pairing_notes(
     matrix: xr.Dataset, cells: Float[np.ndarray, " model"], *, paired: bool
 ) -> Iterator[str]:

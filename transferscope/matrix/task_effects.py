@@ -15,6 +15,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from transferscope.matrix.measure import known_mean
+from transferscope.matrix.pairing import averaged
 from transferscope.tasks.checkpoints import checkpoint
 
 Axis = Literal["level", "granularity"]
@@ -103,6 +104,7 @@ def malleability(
 
 
 def _over(dim: str, mu: xr.DataArray, include_self: bool, considered: int | None) -> xr.Dataset:
+    mu = averaged(mu)
     # Put together by hand: `xr.apply_ufunc` takes several times as long, dozens of times a study.
     effects = (mu if include_self else without_self(mu)).variable.transpose(..., dim)
     parts = signed_parts(effects.values.astype(float), considered=considered)
@@ -171,7 +173,7 @@ def category_effects(
     Source:
         Section 4.1.
     """
-    mu = mu.transpose(..., "source", "target", transpose_coords=False)
+    mu = averaged(mu).transpose(..., "source", "target", transpose_coords=False)
     effects = (mu if include_self else without_self(mu)).values
     (giving, rows), (taking, columns) = (
         (kinds := np.unique(labels[labels != ""]), (labels[:, None] == kinds).astype(float))
@@ -234,6 +236,7 @@ def decompose(mu: xr.DataArray) -> xr.Dataset:
     Returns:
         `target`, `source`, `both`, dimensions (...,) without seed, source and target.
     """
+    mu = averaged(mu)
     mean = without_self(mu.mean("seed") if "seed" in mu.dims else mu)
     parts = xr.apply_ufunc(
         lambda effects: tuple(map(np.asarray, variance_shares(effects, np.isfinite(effects)))),

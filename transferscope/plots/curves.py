@@ -1,22 +1,166 @@
-"""Checkpoints of one finetune: what rose and what fell, in sentences and as a chart."""
+"""Effects over training steps: as a chart, and what rose and what fell in sentences."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median
+from typing import NamedTuple
 
-from transferscope.analysis import Analysis
-from transferscope.analysis.parts import Course, Trajectory
-from transferscope.plots.color_scale import padded
-from transferscope.plots.composition import finish, heading, in_rows, layer
+from transferscope.analysis import Analysis, Interval
+from transferscope.analysis.comparison import ComparedRun
+from transferscope.analysis.parts import Trajectory
+from transferscope.plots.composition import (
+    Spec,
+    field,
+    finish,
+    heading,
+    in_rows,
+    intervals,
+    layer,
+    part,
+    tips,
+    unit,
+    zero_line,
+)
 from transferscope.plots.labels import MEASURES, clean, counted, labels, listed, same_task
 from transferscope.plots.numbers import between, has_interval, interval_columns, percent, signed
-from transferscope.plots.theme import GRID, MUTED, NEGATIVE, PAPER, POSITIVE, SOFT
-from transferscope.plots.vegalite import Spec, field, part, unit, zero_line
+from transferscope.plots.theme import MUTED, NEGATIVE, PAPER, POSITIVE, RULE, SOFT, padded
+from transferscope.selection.decision import task
 
 PANELS, COLUMNS = 24, 4
 """Targets drawn at most (those with the largest last effects), and panels in a row."""
 NAMED = 5
 """Targets that a sentence names at most."""
+MARKS = {
+    "better": (POSITIVE, POSITIVE, "triangle-up"),
+    "worse": (NEGATIVE, NEGATIVE, "triangle-down"),
+    "may be noise": (PAPER, MUTED, "circle"),
+    "not tested": (PAPER, MUTED, "M-.8,-.8L.8,.8M-.8,.8L.8,-.8"),
+}
+"""Fill, stroke and shape of a point, by its verdict."""
+VERDICTS = {1: "better", -1: "worse", 0: "may be noise"}
+KEY = "▲▼ beyond noise, ○ may be noise"
+
+
+class StepPoint(NamedTuple):
+    """The effect on one target at one step."""
+
+    step: int
+    effect: float
+    ci: Interval
+    verdict: str
+    """A key of `MARKS`."""
+
+
+Panels = Sequence[tuple[str, Sequence[StepPoint]]]
+"""Label and points of each target."""
+
+
+def curves(panels: Panels, title: Spec, columns: int = COLUMNS) -> Spec:
+    """A panel for each target, with its effects over the training steps, on one scale.
+
+    Args:
+        panels: label and points of each target, in order; at least one effect is known.
+        title: from `heading`; must name the measure.
+        columns: panels in a row.
+    """
+    known = [(label, [p for p in points if math.isfinite(p.effect)]) for label, points in panels]
+    every = [point for _, points in known for point in points]
+    steps = sorted({point.step for _, points in panels for point in points})
+    values = steps[:: math.ceil(len(steps) / 4)]
+    # `format` alone would write 250 beside 2,000 as 0.3k.
+    short = part(labelExpr="format(datum.value, '~s')", labelOverlap="greedy", labelSeparation=8)
+    axis = part(title=None, values=values, grid=False, **short)
+    x = field("step:Q", scale=part(domain=[steps[0], steps[-1]], nice=False, padding=8), axis=axis)
+    # Every effect fits on the scale, and a typical interval around it. Clamped, not clipped: clips
+    # are numbered by how often the process has drawn, so that equal pages would differ.
+    widths = [point.ci[1] - point.ci[0] for point in every if has_interval(point.ci)]
+    margin = median(widths) / 2 if widths else 0.0
+    effects = [0.0, *(point.effect for point in every)]
+    domain = padded([min(effects) - margin, max(effects) + margin])
+    scale = part(domain=domain, nice=False, clamp=True)
+    y = field("effect:Q", scale=scale, axis=part(title=None, tickCount=4))
+    fill, stroke, shape = (
+        field("verdict:N", scale=part(domain=list(MARKS), range=list(looks)), legend=None)
+        for looks in zip(*MARKS.values(), strict=True)
+    )
+    size = max(14, min(50, 600 // len(steps)))
+    look = part(filled=True, size=size, opacity=1, fill=fill, stroke=stroke, shape=shape)
+    look["tooltip"] = tips("step||,", "effect||+.3~f", "interval", "verdict")
+    drawn = []
+    for label, points in known:
+        rows = [
+            {"step": p.step, "effect": p.effect, "verdict": p.verdict, **interval_columns(p.ci)}
+            for p in points
+        ]
+        bars = intervals(rows, x=x, y={**y, "field": "low"}, y2="high:Q", color=RULE)
+        line = unit(rows, "line", color=MUTED, strokeWidth=1.8, x=x, y=y)
+        layers = (zero_line(y=y), *bars, line, unit(rows, "point", **look, x=x, y=y))
+        head = part(text=label, fontSize=11, fontWeight=600, color=SOFT, offset=4, limit=135)
+        drawn.append(layer(*layers, width=150, height=110, title=head))
+    last = [f"{label} {signed(points[-1].effect)}" for label, points in known if points]
+    words = f"a line for each target. At the last step: {'; '.join(last[:6])}."
+    return finish(in_rows(drawn, columns, 18, 16, title=title), f"{title['text']}: {words}")
+
+
+def compared_curves(
+    runs: Sequence[ComparedRun], targets: Sequence[str], columns: int = COLUMNS
+) -> Spec | None:
+    """Change in points over the steps of one finetune, a panel for each target.
+
+    Args:
+        runs: those of a comparison with one `finetune`; runs without a step are left out.
+        targets: names of targets; `mean` is their mean.
+        columns: panels in a row.
+
+    Returns:
+        None with fewer than two steps, or if no change is known.
+    """
+    runs = [run for run in runs if run.step is not None]
+    panels = []
+    for target in targets:
+        points = []
+        for run in runs:
+            if cell := run.cell(target):
+                known = cell.state in ("tested", "few items")
+                ci = cell.effect.interval() if known else (math.nan, math.nan)
+                tested = cell.state == "tested" and run.verdict != "void"
+                verdict = VERDICTS[cell.sign] if tested else "not tested"
+                change, low, high = (100 * value for value in (cell.change, *ci))
+                points.append(StepPoint(run.step or 0, change, (low, high), verdict))
+        panels.append((clean(task(target)), points))
+    if len(runs) < 2 or not any(math.isfinite(p.effect) for _, ps in panels for p in ps):
+        return None
+    name = f" of {clean(runs[0].finetune)}" if runs[0].finetune else ""
+    line = "change in points · grey line: the base · bars: 95 % intervals"
+    key = f"{KEY}, × not tested"
+    if left_out := len({target for run in runs for target in run.cells} - set(targets)):
+        key += f" · {counted(left_out, 'task')} not drawn"
+    return curves(panels, heading(f"Over the steps{name}", line, key), columns)
+
+
+def checkpoint_curves(analysis: Analysis, trajectory: Trajectory, _: str) -> Spec | None:
+    """Effect over step, a panel for each target, the most harmed first; None for one step."""
+    if len(trajectory.steps) < 2:
+        return None
+    courses = trajectory.targets
+    known = {t: [e for e in c.effects if math.isfinite(e)] for t, c in courses.items()}
+    last = {target: effects[-1] for target, effects in known.items() if effects}
+    shown = sorted(last, key=lambda target: -abs(last[target]))[:PANELS]
+    panels = []
+    for target in sorted(shown, key=lambda target: last[target]):
+        course = courses[target]
+        verdicts = (VERDICTS[sign] for sign in course.beyond)
+        rows = zip(trajectory.steps, course.effects, course.ci, verdicts, strict=True)
+        own = " (own task)" if same_task(trajectory.sources[0], target) else ""
+        panels.append((labels(analysis).long[target] + own, [StepPoint(*row) for row in rows]))
+    if not panels:
+        return None
+    key = f"{KEY} · most harmed at the end first"
+    if left_out := len(last) - len(shown):
+        key += f" · {counted(left_out, 'target')} with smaller effects not drawn"
+    measure = MEASURES[analysis.settings.measure]
+    lines = (f"{measure} over training steps · grey line: the base · bars: intervals", key)
+    return curves(panels, heading(about(analysis, trajectory), *lines))
 
 
 def about(analysis: Analysis, trajectory: Trajectory) -> str:
@@ -62,67 +206,3 @@ def _some(words: Iterable[str]) -> str:
     words = list(words)
     more = [f"{len(words) - NAMED} more"] if len(words) > NAMED else []
     return listed([*words[:NAMED], *more]) if words else "none"
-
-
-def checkpoint_curves(analysis: Analysis, trajectory: Trajectory, _: str) -> Spec | None:
-    """Effect over step, a panel for each target, the most harmed first; None for one step."""
-    if len(trajectory.steps) < 2:
-        return None
-    courses = trajectory.targets
-    known = {t: [e for e in c.effects if math.isfinite(e)] for t, c in courses.items()}
-    last = {target: effects[-1] for target, effects in known.items() if effects}
-    shown = sorted(last, key=lambda target: -abs(last[target]))[:PANELS]
-    shown.sort(key=lambda target: last[target])
-    if not shown:
-        return None
-    names, measure = labels(analysis).long, MEASURES[analysis.settings.measure]
-    scale = part(domain=_range([courses[target] for target in shown]), nice=False)
-    panels = [_panel(trajectory, target, names[target], scale, measure) for target in shown]
-    key = "filled: beyond noise · most harmed at the end first"
-    if left_out := len(last) - len(shown):
-        key += f" · {counted(left_out, 'target')} with smaller effects not drawn"
-    lines = (f"{measure} over training steps · grey line: the base · band: interval", key)
-    title = about(analysis, trajectory)
-    words = "; ".join(f"{names[target]} {signed(last[target])}" for target in shown[:6])
-    spec = in_rows(panels, COLUMNS, 18, 16, title=heading(title, *lines))
-    return finish(spec, f"{title}: a line for each target. At the last step: {words}.")
-
-
-def _range(shown: list[Course]) -> list[float]:
-    """One scale for all panels: every effect fits, and a typical interval around it."""
-    effects = [value for course in shown for value in course.effects if math.isfinite(value)]
-    shown_ci = [ci for course in shown for ci in course.ci if has_interval(ci)]
-    margin = median(high - low for low, high in shown_ci) / 2 if shown_ci else 0.0
-    return padded([min([0.0, *effects]) - margin, max([0.0, *effects]) + margin])
-
-
-def _panel(trajectory: Trajectory, target: str, label: str, scale: Spec, measure: str) -> Spec:
-    course, steps = trajectory.targets[target], trajectory.steps
-    points = zip(steps, course.effects, course.ci, course.beyond, strict=True)
-    rows = [
-        {"step": step, "effect": effect, **interval_columns(ci), "beyond": str(beyond)}
-        for step, effect, ci, beyond in points
-        if math.isfinite(effect)
-    ]
-    x = field(
-        "step:Q",
-        scale=part(domain=[steps[0], steps[-1]], nice=False, padding=8),
-        axis=part(title=None, values=steps[:: math.ceil(len(steps) / 4)], format="~s", grid=False),
-    )
-    y = field("effect:Q", scale=scale, axis=part(title=None, tickCount=4))
-    layers = [zero_line(y=y)]
-    if bars := [row for row in rows if None not in (row["low"], row["high"])]:
-        band = part(color=GRID, opacity=0.75, clip=True, y={**y, "field": "low"}, y2="high:Q")
-        layers.append(unit(bars, "area", x=x, **band))
-    layers.append(unit(rows, "line", color=MUTED, strokeWidth=1.8, x=x, y=y))
-    effect = field("effect:Q", title=measure, format="+.3f")
-    tooltip = [field("step:Q", format=","), effect, "interval:N"]
-    fill, stroke = (
-        field("beyond:N", scale=part(domain=["1", "-1", "0"], range=colors), legend=None)
-        for colors in ([POSITIVE, NEGATIVE, PAPER], [POSITIVE, NEGATIVE, MUTED])
-    )
-    look = part(filled=True, size=46, opacity=1, fill=fill, stroke=stroke)
-    layers.append(unit(rows, "point", **look, x=x, y=y, tooltip=tooltip))
-    own = " (own task)" if same_task(trajectory.sources[0], target) else ""
-    head = part(text=label + own, fontSize=11, fontWeight=600, color=SOFT, offset=4)
-    return layer(*layers, width=150, height=110, title=head)

@@ -5,16 +5,33 @@ path of our own, so each edge is one row of data.
 """
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from transferscope.analysis import Analysis, Clique, CliqueNull, Edge, Sign
+from transferscope.analysis import Analysis, Clique, CliqueNull, Sign
+from transferscope.analysis.verdict import beyond_noise
+from transferscope.plots.accuracy_points import worded
 from transferscope.plots.against_chance import clique_by_chance
-from transferscope.plots.composition import below, beside, finish, heading, layer
-from transferscope.plots.labels import MEASURES, counted, labels, listed
-from transferscope.plots.numbers import between, chance, percent, signed
-from transferscope.plots.theme import INK, MUTED, NEGATIVE, PAPER, POSITIVE, RULE, SOFT
-from transferscope.plots.vegalite import Spec, by_sign, field, part, unit
+from transferscope.plots.composition import (
+    Spec,
+    below,
+    beside,
+    by_sign,
+    field,
+    finish,
+    heading,
+    layer,
+    name_axis,
+    panel_title,
+    part,
+    table,
+    tips,
+    unit,
+)
+from transferscope.plots.labels import MEASURES, counted, labels, listed, row_label, same_task
+from transferscope.plots.numbers import between, chance, plain, signed
+from transferscope.plots.theme import INK, NEGATIVE, PAPER, POSITIVE, RULE, SOFT, ceil_nice
 
 NODE, DOT = 17.0, 5.0
 """Radius of a node that holds a label, and of one beside its label."""
@@ -22,8 +39,11 @@ LABEL = 20
 """Characters of a label outside a node, at most."""
 INWARD = 0.2
 """How far arrows between dots bend to the center, in radii of the circle."""
-MANY, EACH = 80, 30
-"""A graph of more than `MANY` arrows (20 tasks by the paper's rule) shows `EACH` of each sign."""
+MANY, MOST = 80, 1200
+"""Arrows that are drawn before a reader asks for more, and that a chart holds."""
+DRAWN = "ceil(keep / 100 * datum.of - 1e-9) >= datum.rank && (!sure || datum.clear)"
+TOUCHED = "task === '' || datum.source === task || datum.target === task"
+"""Whether an arrow is drawn, and whether it stands out, as Vega expressions."""
 Point = tuple[float, float]
 
 
@@ -34,6 +54,8 @@ class Arrow(NamedTuple):
     target: str
     value: float
     note: str
+    more: Mapping[str, object] = {}
+    """Further columns of its row."""
 
 
 class Circle(NamedTuple):
@@ -50,57 +72,57 @@ class Circle(NamedTuple):
 
 
 def graph(analysis: Analysis, model: str, title: str) -> Spec | None:
-    """The transfer graph of one model; None where it has no edges."""
-    whole, names = analysis.models[model].graph.edges, labels(analysis)
-    if not whole:
+    """The transfer graph of one model: of each sign the strongest effects; None without any.
+
+    Its parameter `keep` is the share of each sign in percent, with a slider where it is drawn live;
+    at the settings' share these are the edges of the analysis. `sure` leaves out what may be noise,
+    and the arrows of `task` stand out.
+    """
+    record, names, alpha = analysis.models[model], labels(analysis), analysis.settings.alpha
+    cells = [
+        (source, target, cell)
+        for source, row in record.pgf.items()
+        for target, cell in row.items()
+        if not same_task(source, target) and math.isfinite(cell.mean) and cell.mean
+    ]
+    if not cells:
         return None
-    edges, significant = drawn_edges(whole, analysis.settings.alpha)
-    measure = MEASURES[analysis.settings.measure]
-    arrows = [Arrow(e.source, e.target, e.pgf, f"q {chance(e.q_value)}") for e in edges]
-    rule = ""
-    if len(edges) < len(whole):
-        rule = f"drawn are {len(edges)} of these {len(whole):,}: of each sign the strongest {EACH}"
-        if significant:
-            rule += " that hold after correction"
-        elif any(math.isfinite(edge.q_value) for edge in whole):
-            rule += ", none of which holds after correction"
-    spec = _network(analysis, arrows, [task.name for task in analysis.tasks])
+    signs = [sorted(abs(c.mean) for *_, c in cells if s * c.mean > 0) for s in (1, -1)]
+    arrows = []
+    for source, target, cell in sorted(cells, key=lambda each: -abs(each[2].mean))[:MOST]:
+        sizes = signs[cell.mean < 0]
+        clear = beyond_noise(cell, alpha)
+        note = f"{worded(analysis, cell).text}; " + ("beyond noise" if clear else "may be noise")
+        rank = len(sizes) - bisect_right(sizes, abs(cell.mean)) + 1  # ties are all kept
+        more = {"rank": rank, "of": len(sizes), "clear": bool(clear)}
+        arrows.append(Arrow(source, target, cell.mean, note, more))
+    share = 100 * analysis.settings.graph_keep
+    keep = min(share, 100 * MANY / len(cells)) if len(cells) * share > 200 * MANY else share
+    pointed = f"over{list(analysis.models).index(model)}"
+    spec = _network(analysis, arrows, [task.name for task in analysis.tasks], pointed)
+    ends = {"input": "range", "min": 1, "max": 100, "step": 1}
+    spec["params"] = [
+        part(name="keep", value=round(keep), bind={**ends, "name": "strongest % of each sign "}),
+        part(name="sure", value=False, bind=part(input="checkbox", name="beyond noise only ")),
+        part(name="task", value=""),
+    ]
     spec["title"] = heading(
         title,
-        f"the strongest {percent(analysis.settings.graph_keep)} of helpful (blue) and of harmful "
-        "(orange, dashed) effects",
-        rule,
-        f"arrows run from source to target; width: size of the {measure}",
+        f"the strongest {round(keep)}% of helpful (blue) and of harmful (orange, dashed) effects",
+        f"arrows run from source to target; width: {MEASURES[analysis.settings.measure]}",
     )
-    strongest = max(edges, key=lambda edge: abs(edge.pgf))
+    strongest = arrows[0]
     return finish(
         spec,
-        f"{title}: {counted(len(whole), 'arrow')} between {counted(len(analysis.tasks), 'task')}. "
+        f"{title}: {counted(len(cells), 'effect')} between {counted(len(analysis.tasks), 'task')}. "
         f"Strongest: {names.long[strongest.source]} on {names.long[strongest.target]}, "
-        f"{signed(strongest.pgf)}.",
+        f"{strongest.note}.",
     )
-
-
-def drawn_edges(edges: Sequence[Edge], alpha: float) -> tuple[list[Edge], bool]:
-    """The edges of a transfer graph to draw: all, or the strongest of each sign of very many.
-
-    Of very many those that hold after correction are drawn, or any where none holds.
-
-    Returns:
-        The edges, and whether they were chosen because they hold.
-    """
-    if len(edges) <= MANY:
-        return list(edges), False
-    held = [edge for edge in edges if edge.q_value <= alpha]
-    signs = [[e for e in held or edges if factor * e.pgf > 0] for factor in (1, -1)]
-    strongest = [sorted(group, key=lambda e: -abs(e.pgf))[:EACH] for group in signs]
-    return [edge for group in strongest for edge in group], bool(held)
 
 
 def clique(analysis: Analysis, model: str, title: str, sign: Sign) -> Spec | None:
-    """The largest set of tasks that all help or all harm each other, beside its null models.
-
-    None where both null models explain it.
+    """The effects in the largest set of tasks that all help or all harm each other, beside the
+    sizes that its null models reach; None where both explain it.
     """
     record, names = analysis.models[model], labels(analysis)
     found: list[Clique] = getattr(record.cliques, sign)
@@ -108,61 +130,59 @@ def clique(analysis: Analysis, model: str, title: str, sign: Sign) -> Spec | Non
         return None
     largest = max(found, key=lambda each: each.size)
     members = [task.name for task in analysis.tasks if task.name in set(largest.tasks)]
-    arrows = [
-        Arrow(source, target, cell.mean, between(cell.ci))
-        for source in members
-        for target in members
-        if source != target
-        and (cell := record.pgf.get(source, {}).get(target))
-        and math.isfinite(cell.mean)
+    rows: list[Spec] = [
+        {"source": row_label(i, names), "target": names.short[j], "onto": names.long[j]}
+        | {"value": cell.mean, "label": plain(cell.mean), "interval": between(cell.ci)}
+        for i in members
+        for j in members
+        if i != j and (cell := record.pgf.get(i, {}).get(j)) and math.isfinite(cell.mean)
     ]
-    parts = [_network(analysis, arrows, members)]
+    if not rows:
+        return None
+    short = [names.short[name] for name in members]
+    turn = 0 if max(map(len, short)) <= 3 else -90
+    x = name_axis("target", short, "target", orient="top", labelAngle=turn, labelLimit=110)
+    y = name_axis("source", (row_label(name, names) for name in members), "source")
+    tooltip = tips("source", "onto|target", f"value|{MEASURES[analysis.settings.measure]}|+.3f")
+    limit = ceil_nice(max([0.01, *(abs(row["value"]) for row in rows)]))
+    matrix = table(rows, x, y, limit, [*tooltip, *tips("interval")])
+    matrix |= part(width=36 * len(members), height=26 * len(members))
     nulls = [null for null in record.cliques.nulls if null.sign == sign and null.sizes]
-    if nulls:
-        parts.append(_null_sizes(nulls, 1 - analysis.settings.alpha))
+    panels = [matrix] + ([below(*map(_null_sizes, nulls), spacing=20)] if nulls else [])
     seeds = "the sign holds in every seed" if largest.every_seed else "not in every seed"
     facts = f"{largest.size} tasks, mean {signed(largest.mean)}; {seeds}"
     if same := sum(each.size == largest.size for each in found) - 1:
         facts += f"; {counted(same, 'other')} of this size"
-    spec = beside(*parts, spacing=36, center=True, title=heading(title, facts))
-    return finish(spec, f"{title}: {listed(names.long[name] for name in members)}. {facts}.")
+    head = heading(
+        title,
+        f"{facts}. It means something where it is larger than the bars: sizes that",
+        "arise without such bonds. The paper’s test is weak: cliques of noise pass it too.",
+    )
+    words = f"{title}: {listed(names.long[name] for name in members)}. "
+    spec = beside(*panels, spacing=36, title=head)
+    return finish(spec, words + " ".join(head["subtitle"]))
 
 
-def _null_sizes(nulls: list[CliqueNull], share: float) -> Spec:
-    """How often each size is the largest under each null model, with the observed size."""
-    sizes = {int(size) for null in nulls for size in null.sizes} | {null.observed for null in nulls}
-    order = [str(size) for size in range(3, max(*sizes, 5) + 1)]
-    order = ["none", *order] if 0 in sizes else order
-    panels = []
-    for null in nulls:
-        rows = [{"size": s if int(s) else "none", "share": p} for s, p in null.sizes.items()]
-        size_title = "size of the largest clique" if null is nulls[-1] else None
-        scale, size_axis = part(domain=order, padding=0.15), part(title=size_title, labelAngle=0)
-        x = field("size:N", scale=scale, axis=size_axis)
-        share_axis = part(title="share of draws", format=".0%", tickCount=3)
-        y = field("share:Q", axis=share_axis, scale=part(nice=True, zero=True))
-        tooltip = ["size:N", field("share:Q", format=".1%")]
-        observed = str(null.observed) if null.observed else "none"
-        seen = [{"size": observed, "label": "observed"}]
-        color = POSITIVE if null.sign == "positive" else NEGATIVE
-        late = order.index(observed) > len(order) / 2
-        side = part(align="right", dx=3) if late else part(align="left", dx=-3)
-        text = part(dy=-4, color=color, fontWeight=600, baseline="bottom", **side)
-        panel = layer(
-            unit(rows, "bar", color=RULE, x=x, y=y, tooltip=tooltip),
-            unit(seen, "rule", color=color, strokeWidth=2.5, x=x),
-            unit(seen, "text", x=x, y={"value": 0}, text="label:N", **text),
-            width=max(180, 26 * len(order)),
-            height=64,
-        )
-        reach = f"{percent(share)} of draws reach at most {null.upper}"
-        panel["title"] = part(
-            text=f"if there were {null_words(null.null)}",
-            subtitle=f"p {chance(null.p_value)}; {reach}",
-            **part(fontSize=12, fontWeight="normal", color=SOFT, subtitleColor=MUTED, offset=20),
-        )
-        panels.append(panel)
-    return below(*panels, spacing=18)
+def _null_sizes(null: CliqueNull) -> Spec:
+    """How often each size is the largest under a null model, with the observed size."""
+    sizes = [*map(int, null.sizes), null.observed]
+    order = ["none"] * (0 in sizes) + [str(size) for size in range(3, max(*sizes, 5) + 1)]
+    rows = [{"size": s if int(s) else "none", "share": p} for s, p in null.sizes.items()]
+    x = name_axis("size", order, "size of the largest clique", labelAngle=0)
+    y = field("share:Q", axis=part(title="share of draws", format=".0%", tickCount=3))
+    seen = [{"size": str(null.observed) if null.observed else "none", "label": "observed"}]
+    look = part(x=x, color=POSITIVE if null.sign == "positive" else NEGATIVE)
+    late = order.index(seen[0]["size"]) > len(order) / 2
+    text = part(align="right", dx=3) if late else part(align="left", dx=-3)
+    p = f"p {chance(null.p_value)}; up to {null.upper} is usual"
+    return layer(
+        unit(rows, "bar", color=RULE, x=x, y=y, tooltip=tips("size", "share||.1%")),
+        unit(seen, "rule", strokeWidth=2.5, **look),
+        unit(seen, "text", text="label:N", fontWeight=600, y={"value": -6}, **look, **text),
+        width=max(160, 22 * len(order)),
+        height=64,
+        title=panel_title(f"if there were {null_words(null.null)}", p) | part(offset=18),
+    )
 
 
 def null_words(null: str) -> str:
@@ -170,7 +190,11 @@ def null_words(null: str) -> str:
     return "no transfer at all" if null == "no transfer" else "only easy and hard targets"
 
 
-def _network(analysis: Analysis, arrows: Sequence[Arrow], tasks: Sequence[str]) -> Spec:
+def _network(
+    analysis: Analysis, arrows: Sequence[Arrow], tasks: Sequence[str], pointed: str
+) -> Spec:
+    """Arrows between tasks; `pointed` names the selection of the task under the pointer, which
+    Altair composes only where it is another in each graph."""
     circle, names = _circle(analysis, tasks), labels(analysis)
     place: Spec = {
         "x": field("x:Q", scale=part(domain=[0, circle.side], zero=False), axis=None),
@@ -181,7 +205,8 @@ def _network(analysis: Analysis, arrows: Sequence[Arrow], tasks: Sequence[str]) 
         measure = MEASURES[analysis.settings.measure]
         value = field("value:Q", title=measure, format="+.3f")
         tooltip = ["source:N", "target:N", value, field("note:N", title="evidence")]
-        opacity = {"condition": {"param": "over", "value": 0.85}, "value": 0.07}
+        stands_out = {"and": [{"param": pointed}, TOUCHED]}
+        opacity = {"condition": {"test": stands_out, "value": 0.85}, "value": 0.07}
         look = part(**place, opacity=opacity, tooltip=tooltip, color=by_sign())
         dash = part(domain=["positive", "negative"], range=[[1, 0], [5, 3]])
         path, head, width = (
@@ -194,6 +219,7 @@ def _network(analysis: Analysis, arrows: Sequence[Arrow], tasks: Sequence[str]) 
             unit(edges, "point", filled=False, size=4, **line, **look),
             unit(edges, "point", filled=True, size=4, strokeWidth=0, shape=head, **look),
         ]
+        layers = [each | {"transform": [{"filter": DRAWN}]} for each in layers]
     nodes = [
         {"source": names.long[name], "label": names.short[name], "x": x, "y": y}
         for name, (x, y) in circle.places.items()
@@ -205,7 +231,7 @@ def _network(analysis: Analysis, arrows: Sequence[Arrow], tasks: Sequence[str]) 
     tooltip = [field("source:N", title="task")]
     layers.append(
         unit(nodes, "point", tooltip=tooltip, **disc, **fill, **place)
-        | {"name": "nodes", "params": [{"name": "over", "select": over}]}
+        | {"name": "nodes", "params": [{"name": pointed, "select": over}]}
     )
     if circle.inside:
         text = part(fontSize=11, fontWeight=600, color=INK, text="label:N")
@@ -220,7 +246,7 @@ def _circle(analysis: Analysis, tasks: Sequence[str]) -> Circle:
     longest = max(len(short[name]) for name in tasks)
     inside = count <= 24 and longest <= 4
     node = NODE if inside else DOT
-    around = count * (2 * node + 38 if inside else 26)
+    around = count * (2 * node + 96 if inside else 26)
     radius = max(78.0, min(330.0, around / (2 * math.pi)))
     side = 2 * (radius + node + (6 if inside else 8 + 6.2 * min(LABEL, longest)))
     angles = [2 * math.pi * position / count - math.pi / 2 for position in range(count)]
@@ -233,7 +259,7 @@ def _circle(analysis: Analysis, tasks: Sequence[str]) -> Circle:
 def _edges(analysis: Analysis, arrows: Sequence[Arrow], circle: Circle) -> list[Spec]:
     names = labels(analysis).long
     largest = max((abs(arrow.value) for arrow in arrows), default=1.0) or 1.0
-    crowd = 1.0 if len(arrows) <= 40 else max(0.4, 40 / len(arrows))
+    crowd = 40 / max(40, min(len(arrows), MANY))
     crowd = crowd if circle.inside else min(crowd, 0.7)
     rows = []
     for arrow in sorted((a for a in arrows if a.value), key=lambda each: abs(each.value)):
@@ -242,6 +268,7 @@ def _edges(analysis: Analysis, arrows: Sequence[Arrow], circle: Circle) -> list[
         row: Spec = {"source": names[arrow.source], "target": names[arrow.target]}
         row |= {"value": arrow.value, "note": arrow.note, "width": round(width, 2)}
         row["sign"] = "positive" if arrow.value > 0 else "negative"
+        row |= arrow.more
         rows.append(row | {"path": path, "head": head, "x": 0, "y": 0})
     return rows
 

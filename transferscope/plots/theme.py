@@ -1,10 +1,12 @@
-"""How every chart looks, on paper and on a dark screen.
+"""How every chart looks, on paper and on a dark screen: colors, scales of colors, text.
 
 Charts are drawn once, in the light colors below. The page swaps them for those of `DARK` at run
 time, so every color of a chart must stand in that table. Blue (positive) and orange (negative)
 stay apart for every common kind of color blindness.
 """
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 PAPER, INK, SOFT, MUTED = "#ffffff", "#1c2026", "#4b535e", "#6a7380"
@@ -13,6 +15,8 @@ POSITIVE, NEGATIVE = "#1c6bb0", "#c04a0c"
 PALE = ("#a9cbea", "#f3bf9c")
 """Of positive and negative."""
 ON_WEAK, ON_STRONG = "#000001", "#fffffe"
+CHOSEN = "#c2188b"
+"""Frames what a reader has chosen."""
 OPTIONS = (
     *("#3a4a8c", "#7cc4e8", "#2d8a57", "#dcc56a", "#c8606f"),
     *("#8a2a5e", "#46a597", "#9a9a3c", "#aa5aa6", "#8b5a3c"),
@@ -28,33 +32,20 @@ _OPTIONS = (
 )
 _DIVERGING = ("#ffb68a", "#b65f2c", "#854624", "#262b32", "#2c5b85", "#377ab5", "#a8d3fb")
 DARK = {
-    PAPER: "#15181d",
-    INK: "#eceef1",
-    SOFT: "#c3c9d1",
-    MUTED: "#98a1ad",
-    RULE: "#59626e",
-    GRID: "#2b3038",
-    SHADE: "#20242b",
-    POSITIVE: "#6fb1ee",
-    NEGATIVE: "#f2915a",
-    PALE[0]: "#2f5a82",
-    PALE[1]: "#7d4522",
-    ON_WEAK: "#ffffff",
-    ON_STRONG: "#000000",
+    **{PAPER: "#15181d", INK: "#eceef1", SOFT: "#c3c9d1", MUTED: "#98a1ad"},
+    **{RULE: "#59626e", GRID: "#2b3038", SHADE: "#20242b"},
+    **{POSITIVE: "#6fb1ee", NEGATIVE: "#f2915a", PALE[0]: "#2f5a82", PALE[1]: "#7d4522"},
+    **{CHOSEN: "#ff7ac6", ON_WEAK: "#ffffff", ON_STRONG: "#000000"},
     **dict(zip((*OPTIONS, *DIVERGING), (*_OPTIONS, *_DIVERGING), strict=True)),
 }
 """{light color: dark color}, for every color that a chart may use."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
-
-_GUIDE = {
-    "labelColor": SOFT,
-    "titleColor": SOFT,
-    "labelFontSize": 11,
-    "titleFontSize": 11,
-    "titleFontWeight": "normal",
-}
-"""The text of axes and legends."""
+_TEXT = {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal"}
+_GUIDE = {"labelColor": SOFT, "titleColor": SOFT, **_TEXT}
+_AXIS = {"titlePadding": 8, "labelPadding": 5, "gridColor": GRID, "domain": False, "ticks": False}
+_TITLE = {"anchor": "start", "color": INK, "fontSize": 14, "fontWeight": 600, "offset": 12}
+_SUBTITLE = {"subtitleColor": MUTED, "subtitleFontSize": 11, "subtitlePadding": 5}
 CONFIG: dict[str, Any] = {
     "background": PAPER,
     "font": FONT,
@@ -62,27 +53,39 @@ CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
     "mark": {"aria": False},
     "text": {"color": INK, "fontSize": 11},
-    "axis": {
-        **_GUIDE,
-        "titlePadding": 8,
-        "labelPadding": 5,
-        "gridColor": GRID,
-        "domain": False,
-        "ticks": False,
-        "labelLimit": 190,
-    },
-    "title": {
-        "anchor": "start",
-        "frame": "group",
-        "color": INK,
-        "fontSize": 14,
-        "fontWeight": 600,
-        "subtitleColor": MUTED,
-        "subtitleFontSize": 11,
-        "subtitlePadding": 5,
-        "offset": 12,
-        "limit": 620,
-    },
+    "axis": {**_GUIDE, **_AXIS, "labelLimit": 190},
+    "title": {**_TITLE, **_SUBTITLE, "frame": "group", "limit": 620},
     "legend": {**_GUIDE, "symbolStrokeWidth": 1.5},
     "header": {"labelColor": INK, "titleColor": SOFT},
 }
+
+
+def stops(limit: float) -> list[float]:
+    """The values of the colors of `DIVERGING` on a scale that ends at +-limit."""
+    return [-limit, -limit * 2 / 3, -limit / 3, 0, limit / 3, limit * 2 / 3, limit]
+
+
+def diverging(limit: float, **options: Any) -> dict[str, Any]:
+    """The scale of colors of effects, which ends at +-limit."""
+    ends = {"domain": stops(limit), "range": list(DIVERGING)}
+    return {**ends, **options, "interpolate": "lab"}
+
+
+def inked(value: float, limit: float) -> str:
+    """The text color on a cell of that value."""
+    return ON_STRONG if abs(value) > limit * 2 / 3 else ON_WEAK
+
+
+def padded(values: Iterable[float], share: float = 0.04) -> list[float]:
+    """The ends of a scale that holds all known values, with a margin on both sides."""
+    known = [value for value in values if math.isfinite(value)]
+    low, high = min(known), max(known)
+    margin = share * (high - low) or 0.01
+    return [low - margin, high + margin]
+
+
+def ceil_nice(value: float) -> float:
+    """The smallest of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten that is at least `value`."""
+    power = 10.0 ** math.floor(math.log10(value))
+    steps = (round(step * power, 12) for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10))
+    return next(step for step in steps if step >= value * (1 - 1e-9))

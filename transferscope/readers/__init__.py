@@ -135,6 +135,8 @@ def read_inputs(inputs: Inputs) -> list[ReadInput]:
 
 def matrix_of(read: Sequence[ReadInput], *, ceiling: Ceiling = 1.0) -> xr.Dataset:
     """The matrix of inputs that were read; see `read_results`."""
+    from transferscope.analysis.analyze import counted  # `compare` does not need it
+
     owner: dict[str, str] = {}
     for one in read:
         for model in one.models:
@@ -160,6 +162,7 @@ def matrix_of(read: Sequence[ReadInput], *, ceiling: Ceiling = 1.0) -> xr.Datase
         named = (f"{shown(c.model)}: {c.message}" if c.model else c.message for c in checks)
         checks = [replace(c, message=message) for c, message in zip(checks, named, strict=True)]
     dataset.attrs["checks"] = checks
+    dataset = dataset.assign_coords(counted=counted(dataset))
     return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
 
 

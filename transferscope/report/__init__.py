@@ -4,19 +4,16 @@ Altair is imported when `figures` is called, vl-convert when a figure is rendere
 neither. Writes no file: `store` does.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from transferscope.analysis import Analysis
 from transferscope.matrix.examples import Exhibits
+from transferscope.plots.rendering import Format, render
 
 if TYPE_CHECKING:
     from transferscope.plots.composition import Chart
-    from transferscope.plots.vegalite import Spec
 
-Format = Literal["svg", "png", "pdf"]
-
-__all__ = ["Format", "captions", "figures", "page", "render"]
+__all__ = ["Format", "figures", "page", "render"]
 
 
 def page(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
@@ -42,39 +39,3 @@ def figures(analysis: Analysis) -> "dict[str, Chart]":
     from transferscope.plots.gallery import gallery
 
     return {figure.stem: chart(figure.spec) for figure in gallery(analysis)}
-
-
-def captions(analysis: Analysis, images: Mapping[str, bytes] | None = None) -> str:
-    """Captions of the figures, generated from the numbers, as Markdown.
-
-    Args:
-        images: the rendered SVG files by the stems of the figures; a caption names a width beyond
-            a page.
-    """
-    from transferscope.plots.gallery import captions
-
-    return captions(analysis, images)
-
-
-def render(spec: "Spec", format: Format) -> bytes:
-    """One figure in print size, as the bytes of an SVG, PNG (300 dpi) or PDF file, on white.
-
-    It is 85 or 175 mm wide, one column or both, or wider where its names would be below 6.5 pt. It
-    has no title, because the caption holds it.
-
-    Raises:
-        ValueError: the format is none of these.
-    """
-    import vl_convert
-
-    from transferscope.plots.print_layout import DPI, printed
-
-    if format not in get_args(Format):
-        raise ValueError(f"format must be svg, png or pdf, got {format!r}")
-    # vl-convert takes a length without a unit as points.
-    image = printed(spec, "pt" if format == "svg" else "")
-    if format == "svg":
-        return image.encode()
-    if format == "png":
-        return vl_convert.svg_to_png(image, ppi=DPI)
-    return vl_convert.svg_to_pdf(image)

@@ -5,45 +5,25 @@ Out:  `rich` renderables, or Markdown; `cli` prints them. Names from files are t
 """
 
 import re
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator
 
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from transferscope.analysis.comparison import MEAN, ComparedRun, Comparison
-from transferscope.analysis.verdict import ranked
+from transferscope.analysis.comparison import Comparison
 from transferscope.plots.labels import clean
-from transferscope.report.comparison_table import (
-    Column,
-    Entry,
-    base_entry,
-    columns,
-    entry,
-    most_moved,
-)
-from transferscope.report.comparison_words import (
-    gate_words,
-    legend,
-    moved,
-    moved_line,
-    nothing_moved,
-)
+from transferscope.report import comparison_words as words
+from transferscope.report.comparison_words import Entry, Grid
 from transferscope.report.terminal import bullets
-from transferscope.selection.decision import changes
 
 STYLES = {1: "green", -1: "red", 0: ""}
-MOST = 8
-"""Lines of what broke or improved."""
-TASKS, FEWER = 20, 15
-"""Most tasks that are rows, in one table and in each of several."""
-NOTES = 4
-_LONGEST = 26
-"""Terminal cells of a row's name before it is folded."""
-_NAME = 14
-"""The same for a column's name that is wider than the column."""
+MOST, NOTES, TASKS = 8, 4, 24
+"""Lines of a list, of the notes on the files, and of all tables of tasks, at most."""
+_ROW, _WORD = 26, 14
+"""Terminal cells of the name of a row, and of a word of a column's name, before it is folded."""
 _WIDE = 6
 """A Markdown table with more columns has tasks as rows."""
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&@])")
@@ -51,159 +31,116 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&@])")
 
 def summary(comparison: Comparison, width: int) -> RenderableType:
     """The whole comparison, at most `width` columns wide."""
-    decision = comparison.decision
-    parts: list[RenderableType] = [Text(clean(decision.headline), "bold"), Text()]
-    if comparison.gate:
-        lines = [f"{c.outcome}: {c.text} for {c.run}: {c.why}" for c in comparison.gate]
-        parts += [Text(clean(gate_words(comparison)), "bold"), bullets(map(clean, lines)), Text()]
-    if comparison.checks:
-        parts += [bullets(map(clean, ranked(comparison.checks))), Text()]
-    parts += [*_tables(comparison, width), Text(), Text(clean(legend(comparison)), "dim")]
-    sections: dict[str, Sequence[str]] = {}
-    for title, sign in (("Broke", -1), ("Improved", 1)):
-        lines = [moved_line(name, cell) for name, cell in moved(comparison, sign)]
-        more = [f"{len(lines) - MOST} more"] * (len(lines) > MOST)
-        sections[title] = [*lines[:MOST], *more] or [nothing_moved(comparison)]
-    sections["Which to ship"] = decision.reasons
-    more = [f"{len(comparison.notes) - NOTES} more on the page (--out DIR)"]
-    more *= len(comparison.notes) > NOTES
-    sections["Notes on the files"] = [*comparison.notes[:NOTES], *more]
-    for title, lines in sections.items():
-        if lines:
-            parts += [Text(), Text(title, "bold"), bullets(map(clean, lines))]
+    parts: list[RenderableType] = []
+    for title, lines in words.opening(comparison):
+        parts += [*_part(title, lines, len(lines)), Text()]
+    parts += [*_tables(comparison, width), Text(clean(words.legend(comparison)), "dim")]
+    for title, lines in words.details(comparison):
+        parts += [Text(), *_part(title, lines)]
+    if notes := words.notes(comparison):
+        short = [textwrap.shorten(note, 2 * width, placeholder=" …") for note in notes]
+        parts += [Text(), *_part("Notes on the files", short, NOTES)]
     return Group(*parts)
 
 
+def _part(title: str, lines: list[str], most: int = MOST) -> Iterator[RenderableType]:
+    if title:
+        yield Text(clean(title), "bold")
+    if lines:
+        more = [f"{len(lines[most:])} more on the page (--out DIR)"] if lines[most:] else []
+        yield bullets(map(clean, [*lines[:most], *more]))
+
+
 def _tables(comparison: Comparison, width: int) -> Iterator[RenderableType]:
-    """Runs as rows where that fits; else a line for each run, and tasks as rows."""
-    heads = columns(comparison)
-    entries = {r.name: [entry(comparison, r, c.target) for c in heads] for r in comparison.runs}
-    widths = [
-        max(
-            *(_width(entries[run.name][n]) for run in comparison.runs),
-            *map(cell_len, [*head.title.split(), head.items]),
-        )
-        for n, head in enumerate(heads)
-    ]
-    first = min(_LONGEST, max(cell_len(run.name) for run in comparison.runs))
-    if first + sum(each + 2 for each in widths) <= width:
-        table = _table()
-        for head, wide in zip(heads, widths, strict=True):
-            table.add_column(Text(clean(head.title)), vertical="bottom", width=wide)
-        if _counted(heads):
-            table.add_row("items", *(head.items for head in heads), style="dim")
-        base = [base_entry(comparison, head.target).accuracy for head in heads]
-        table.add_row(Text(clean(comparison.base)), *base)
-        for run in comparison.runs:
-            table.add_row(Text(clean(run.name)), *map(_cell, entries[run.name]))
-        yield table
-        return
-    overview = _table("mean", "worse", "better")
-    for run in comparison.runs:
-        mean = entry(comparison, run, MEAN)
-        lists = (changes(run.moved(sign), 1) or "–" for sign in (-1, 1))
-        overview.add_row(Text(clean(run.name)), _cell(mean), *(Text(clean(one)) for one in lists))
-    yield Padding(overview, (0, 0, 1, 0))
-    shown = most_moved(comparison, heads, TASKS)
-    groups = _groups(comparison, shown, width, short=False)
-    if short := len(groups) > 1:
-        groups = _groups(comparison, shown, width, short=True)
-    if len(groups) > 1:
-        shown = most_moved(comparison, heads, FEWER)
-    for number, runs in enumerate(groups, 1):
-        table = _by_task(comparison, shown, runs, short=short and len(groups) > 1)
-        yield Padding(table, (0, 0, number < len(groups), 0))
-    if len(shown) < len(heads):
-        yield Text(f"{len(heads) - len(shown)} more tasks: --csv, or --out DIR", "dim")
+    """Runs as rows where that fits; else tasks as rows, in tables of the runs that fit."""
+    shown = words.targets(comparison)
+    table, short, groups = words.grid(comparison, shown), False, [range(len(shown))]
+    if _width(table) > width:
+        shown = words.most_moved(comparison, shown, TASKS)
+        table = words.grid(comparison, shown).turned()
+        groups = [range(len(table.across))]
+        if short := _width(table) > width:
+            groups = _groups(table, width)
+            shown = words.most_moved(comparison, shown, TASKS // len(groups))
+            table = words.grid(comparison, shown).turned()
+    for columns in groups:
+        yield from (_drawn(table.only(columns), short), Text())
+    if left := len(set(comparison.targets) - set(shown)):
+        yield from (Text(f"{left} more tasks: --csv, or --out DIR", "dim"), Text())
 
 
-def _groups(
-    comparison: Comparison, heads: list[Column], width: int, *, short: bool
-) -> list[list[ComparedRun]]:
-    """The runs that fit beside each other."""
-    title = min(_LONGEST, max(cell_len(head.title) for head in heads))
-    items = max(cell_len(head.items) for head in heads if head.target != MEAN)
-    free = left = width - title - 2 - (items + 2 if items else 0) - 7
-    groups: list[list[ComparedRun]] = [[]]
-    for run in comparison.runs:
-        cells = [entry(comparison, run, head.target) for head in heads]
-        need = 2 + max(*(_width(one, short) for one in cells), min(_NAME, cell_len(run.name)))
-        if groups[-1] and need > left:
-            groups.append([])
-            left = free
-        groups[-1].append(run)
-        left -= need
+def _groups(table: Grid, width: int) -> list[list[int]]:
+    """The columns of tables that fit without accuracies: each has the base, 0, and some runs."""
+    groups = [[0]]
+    for column in range(1, len(table.across)):
+        if len(groups[-1]) > 1 and _width(table.only([*groups[-1], column]), short=True) > width:
+            groups.append([0])
+        groups[-1].append(column)
     return groups
 
 
-def _by_task(
-    comparison: Comparison, heads: list[Column], runs: list[ComparedRun], *, short: bool
-) -> Table:
-    """Tasks as rows; short, without the runs' accuracies."""
-    table, counted = _table(), _counted(heads)
-    if counted:
-        table.add_column("items", style="dim", no_wrap=True)
-    table.add_column(Text(clean(comparison.base)), no_wrap=True)
-    for run in runs:
-        table.add_column(Text(clean(run.name)), overflow="fold", max_width=max(_NAME, 20))
-    for head in heads:
-        table.add_row(
-            Text(clean(head.title)),
-            *([head.items] if counted else []),
-            base_entry(comparison, head.target).accuracy,
-            *(_cell(entry(comparison, run, head.target), short) for run in runs),
-        )
-    return table
+def _widths(table: Grid, short: bool) -> list[int]:
+    """Terminal cells of the items of rows, where they have any, and of each column."""
+    items = max(len(label.items) for label in table.down)
+    widths = [max(items, len("items"))] if items else []
+    for n, label in enumerate(table.across):
+        title = (min(_WORD, cell_len(word)) for word in label.title.split())
+        cells = (cell_len(_cell(row[n], short).plain) for row in table.cells)
+        widths.append(max(1, len(label.items), *title, *cells))
+    return widths
 
 
-def _table(*titles: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("", overflow="fold", max_width=_LONGEST)
-    for title in titles:
-        table.add_column(title)
-    return table
+def _width(table: Grid, short: bool = False) -> int:
+    names = min(_ROW, max(cell_len(label.title) for label in table.down))
+    return names + sum(width + 2 for width in _widths(table, short))
 
 
-def _counted(heads: list[Column]) -> bool:
-    return any(head.items for head in heads if head.target != MEAN)
+def _drawn(table: Grid, short: bool = False) -> Table:
+    """A table; short: without accuracies where there are changes."""
+    drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    drawn.add_column("", overflow="fold")
+    items = ["items"] if any(label.items for label in table.down) else []
+    titles = [*items, *(clean(label.title) for label in table.across)]
+    for title, width in zip(titles, _widths(table, short), strict=True):
+        drawn.add_column(Text(title), overflow="fold", vertical="bottom", width=width)
+    if any(label.items for label in table.across):
+        drawn.add_row("items", *(label.items for label in table.across), style="dim")
+    for label, row in zip(table.down, table.cells, strict=True):
+        first = [Text(label.items, "dim")] if items else []
+        drawn.add_row(Text(clean(label.title)), *first, *(_cell(each, short) for each in row))
+    return drawn
 
 
-def _width(one: Entry, short: bool = False) -> int:
-    return cell_len(one.change) if short else cell_len(f"{one.accuracy} {one.change}")
-
-
-def _cell(one: Entry, short: bool = False) -> Text:
+def _cell(one: Entry, short: bool) -> Text:
     change = (one.change, STYLES[one.sign] if one.tested else "dim")
-    return Text.assemble(*([] if short else [one.accuracy, " "]), change, no_wrap=True)
+    accuracy = "" if short and one.change else one.accuracy
+    return Text.assemble(accuracy, " " if accuracy and one.change else "", change, no_wrap=True)
 
 
 def markdown(comparison: Comparison) -> str:
     """The verdict, the gate, the table, and what broke and improved."""
-    decision = comparison.decision
-    lines = [f"**{_escaped(decision.headline)}**", ""]
-    if comparison.gate:
-        lines += [f"**{_escaped(gate_words(comparison))}**", ""]
-        gate = ((c.outcome, f"{c.text} for {c.run}: {c.why}") for c in comparison.gate)
-        lines += [*(f"- {outcome}: {_escaped(text)}" for outcome, text in gate), ""]
-    if comparison.checks:
-        lines += [*(f"- {_escaped(line)}" for line in ranked(comparison.checks)), ""]
-    heads = columns(comparison)
-    rows = [["", *(f"{head.title} ({head.items})" if head.items else head.title for head in heads)]]
-    rows.append([comparison.base, *(base_entry(comparison, c.target).accuracy for c in heads)])
-    for run in comparison.runs:
-        found = [entry(comparison, run, head.target) for head in heads]
-        rows.append([run.name, *(f"{one.accuracy} {one.change}".strip() for one in found)])
-    if len(heads) > _WIDE:
-        rows = [list(column) for column in zip(*rows, strict=True)]
-    first, *others = [[_escaped(each) for each in row] for row in rows]
-    rule = ["---", *["--:"] * (len(first) - 1)]
-    lines += [f"| {' | '.join(row)} |" for row in (first, rule, *others)]
-    lines += ["", f"<sub>{_escaped(legend(comparison))}</sub>", ""]
-    for title, sign in (("Broke", -1), ("Improved", 1)):
-        for name, cell in moved(comparison, sign):
-            lines.append(f"- {title}: {_escaped(moved_line(name, cell))}")
-    lines += [f"- {_escaped(reason)}" for reason in decision.reasons]
-    return "\n".join(lines).rstrip() + "\n"
+    table = words.grid(comparison, words.targets(comparison))
+    table = table.turned() if len(table.across) > _WIDE else table
+    down, across = (
+        [f"{each.title} ({each.items})" if each.items else each.title for each in labels]
+        for labels in (table.down, table.across)
+    )
+    rows = [["", *across]]
+    for head, cells in zip(down, table.cells, strict=True):
+        rows.append([head, *(f"{one.accuracy} {one.change}".strip() for one in cells)])
+    lines = [f"| {' | '.join(map(_escaped, row))} |" for row in rows]
+    lines.insert(1, f"| {' | '.join(['---', *['--:'] * len(across)])} |")
+    before = [line for part in words.opening(comparison) for line in _listed(*part)]
+    after = [line for part in words.details(comparison) for line in _listed(*part)]
+    small = f"<sub>{_escaped(words.legend(comparison))}</sub>"
+    return "\n".join([*before, *lines, "", small, "", *after]).rstrip() + "\n"
+
+
+def _listed(title: str, lines: list[str]) -> Iterator[str]:
+    if title:
+        yield from (f"**{_escaped(title)}**", "")
+    if lines:
+        yield from (*(f"- {_escaped(line)}" for line in lines), "")
 
 
 def _escaped(text: str) -> str:

@@ -1,65 +1,204 @@
-"""The sentences beside a comparison's table; the outputs that show them escape names."""
+"""The tables and sentences of a comparison as texts, the same for terminal, Markdown and page.
 
-from collections.abc import Sequence
+Names from files stand in them as they are; the outputs escape them.
+"""
 
-from transferscope.analysis.comparison import ComparedCell, Comparison
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from transferscope.analysis.comparison import MEAN, ComparedCell, ComparedRun, Comparison
+from transferscope.analysis.verdict import ranked
 from transferscope.selection.decision import NAMED, interval, points, task
 from transferscope.selection.wording import listed
 
-LEGEND = (
-    "Accuracy in %, change in points on the items that base and run share. ▲ better, ▼ worse "
-    "beyond noise; in parentheses: not tested."
-)
+MARKS = {1: "▲", -1: "▼", 0: ""}
+IN_NO_MEAN = {
+    "few items": "under half of the items shared",
+    "unreadable": "over 5 % of the replies unreadable",
+    "void": "void",
+    "no items": "no item shared",
+    "averages": "number of items unknown",
+}
 
 
-def moved(comparison: Comparison, sign: int) -> list[tuple[str, ComparedCell]]:
-    """(run, cell) of everything that broke or improved, by run, the largest change first."""
-    return [(run.name, cell) for run in comparison.runs for cell in run.moved(sign)]
+class Entry(NamedTuple):
+    """One cell of a table."""
+
+    accuracy: str
+    change: str = ""
+    """With its mark, or why there is no verdict."""
+    sign: int = 0
+    tested: bool = True
+    interval: str = ""
 
 
-def evidence(cell: ComparedCell) -> str:
-    """`−32.2 to −8.6; 93 items: 7 fixed, 26 broken`."""
+class Label(NamedTuple):
+    """The head of a row or column."""
+
+    title: str
+    items: str = ""
+    """Of a task, such as `93 of 150`; empty if unknown, or if it differs between runs."""
+    verdict: str = ""
+    """Of a run."""
+
+
+class Grid(NamedTuple):
+    """A table."""
+
+    down: list[Label]
+    across: list[Label]
+    cells: list[list[Entry]]
+
+    def turned(self) -> "Grid":
+        return Grid(self.across, self.down, [list(each) for each in zip(*self.cells, strict=True)])
+
+    def only(self, columns: Iterable[int]) -> "Grid":
+        kept = list(columns)
+        cells = [[row[n] for n in kept] for row in self.cells]
+        return Grid(self.down, [self.across[n] for n in kept], cells)
+
+
+def targets(comparison: Comparison) -> list[str]:
+    """The tasks in order, and the mean where there is more than one."""
+    several = len(comparison.targets) > 1 and comparison.shared
+    return [*comparison.targets, *([MEAN] if several else [])]
+
+
+def most_moved(comparison: Comparison, targets: Sequence[str], most: int) -> list[str]:
+    """At most so many targets, in order: the mean, and the tasks that moved most."""
+
+    def moved(target: str) -> tuple[bool, bool, float]:
+        cells = [cell for run in comparison.runs if (cell := run.cell(target))]
+        sizes = [abs(cell.change) for cell in cells if not math.isnan(cell.change)]
+        return target == MEAN, any(cell.sign for cell in cells), max(sizes, default=0.0)
+
+    kept = sorted(targets, key=moved, reverse=True)[:most]
+    return [target for target in targets if target in kept]
+
+
+def grid(comparison: Comparison, targets: Sequence[str]) -> Grid:
+    """Base and runs down, targets across."""
+    across = [Label(task(target), _items(comparison, target)) for target in targets]
+    down = [Label(comparison.base)]
+    cells = [[Entry(_percent(_base(comparison, target))) for target in targets]]
+    for run in comparison.runs:
+        ship = "ship, " if run.name == comparison.decision.ship else ""
+        seeds = f", {run.seeds} seeds" if run.seeds > 1 else ""
+        down.append(Label(run.name, "", f"{ship}{run.verdict}{seeds}"))
+        heads = zip(targets, across, strict=True)
+        cells.append([_entry(run, target, counted=bool(head.items)) for target, head in heads])
+    return Grid(down, across, cells)
+
+
+def _entry(run: ComparedRun, target: str, *, counted: bool) -> Entry:
+    """A run's cell, with its number of items where the head of the task lacks it."""
+    cell = run.cell(target)
+    if cell is None or cell.state == "no items":
+        return Entry("–", "(0 items)" if cell else "", tested=False)
+    accuracy = _percent(cell.tuned)
+    ends = interval(cell) if cell.state in ("tested", "few items") else ""
+    if run.verdict == "void" or cell.state == "void":
+        return Entry(accuracy, "void", tested=False, interval=ends)
+    if cell.state == "unreadable":
+        low, high = map(points, cell.bounds)
+        return Entry(accuracy, f"({low}..{high})", tested=False)
+    tested = cell.state == "tested"
+    change = points(cell.change) + MARKS[cell.sign] if tested else f"({points(cell.change)})"
+    items = f" n {cell.items}" if cell.items and not counted else ""
+    return Entry(accuracy, change + items, cell.sign, tested, ends)
+
+
+def _base(comparison: Comparison, target: str) -> float:
+    """The base's accuracy; unknown for a mean whose items differ between runs."""
+    if target != MEAN:
+        return comparison.base_accuracy[target]
+    found = [run.mean.base for run in comparison.runs if run.mean is not None]
+    return found[0] if found and max(found) - min(found) < 0.0005 else math.nan
+
+
+def _percent(accuracy: float) -> str:
+    return "–" if math.isnan(accuracy) else f"{100 * accuracy:.1f}"
+
+
+def _items(comparison: Comparison, target: str) -> str:
+    if target == MEAN:
+        return f"{len(comparison.shared)} tasks"
+    cells = [run.cells[target] for run in comparison.runs if target in run.cells]
+    counts = {(cell.items, cell.of) for cell in cells}
+    if len(counts) != 1 or 0 in (pair := counts.pop()):
+        return ""
+    return f"{pair[0]:,}" if pair[0] == pair[1] else f"{pair[0]:,} of {pair[1]:,}"
+
+
+def opening(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
+    """Title and lines of what stands before the table: the verdict, the gate, the checks."""
+    yield comparison.decision.headline, []
+    if comparison.gate:
+        yield gate(comparison)
+    if comparison.checks:
+        yield "", ranked(comparison.checks)
+
+
+def details(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
+    """Title and lines of what stands after the table: what broke and improved, what to ship."""
+    for title, sign in (("Broke", -1), ("Improved", 1)):
+        yield title, [f"{what} ({how})" if how else what for what, how in moved(comparison, sign)]
+    if comparison.decision.reasons:
+        yield "Which to ship", list(comparison.decision.reasons)
+
+
+def moved(comparison: Comparison, sign: int) -> list[tuple[str, str]]:
+    """What broke or improved, and the evidence, the largest change of each run first.
+
+    `checkpoint-100: Jigsaw −20.4 points`, `−32.2 to −8.6; 93 items: 7 fixed, 26 broken`.
+    """
+    found = [
+        (f"{run.name}: {task(cell.target)} {points(cell.change)} points", _evidence(cell))
+        for run in comparison.runs
+        for cell in run.moved(sign)
+    ]
+    cells = [(run, cell) for run in comparison.runs for cell in run.cells.values()]
+    tested = sum(cell.state == "tested" and run.verdict != "void" for run, cell in cells)
+    untested = len(cells) - tested
+    nothing = "nothing beyond noise" + (f"; {untested} cells are not tested" if untested else "")
+    return found or [(nothing if tested else "not known: no task can be tested", "")]
+
+
+def _evidence(cell: ComparedCell) -> str:
     flips = "" if cell.fixed is None else f": {cell.fixed} fixed, {cell.broken} broken"
     counts = ", counts only" if cell.kind == "counts" else ""
     collapsed = f"; {cell.collapsed}" if cell.collapsed else ""
     return f"{interval(cell)}; {cell.items:,} items{flips}{counts}{collapsed}"
 
 
-def moved_line(name: str, cell: ComparedCell) -> str:
-    """`checkpoint-100: Jigsaw −20.4 points (−32.2 to −8.6; 93 items: 7 fixed, 26 broken)`."""
-    return f"{name}: {task(cell.target)} {points(cell.change)} points ({evidence(cell)})"
-
-
-def nothing_moved(comparison: Comparison) -> str:
-    """The line if no change is beyond noise: perhaps none could be tested."""
-    cells = [(run, cell) for run in comparison.runs for cell in run.cells.values()]
-    tested = sum(cell.state == "tested" and run.verdict != "void" for run, cell in cells)
-    if not tested:
-        return "not known: no task can be tested"
-    untested = len(cells) - tested
-    return "nothing beyond noise" + (f"; {untested} cells are not tested" if untested else "")
-
-
-def gate_words(comparison: Comparison) -> str:
-    """The outcome of the gate, and the runs that cause it: `Gate: fail at checkpoint-500`."""
-    outcome = comparison.outcome
+def gate(comparison: Comparison) -> tuple[str, list[str]]:
+    """`Gate: fail at checkpoint-500`, and each condition for each run, failures first."""
+    outcome, order = comparison.outcome, ("fail", "cannot tell", "pass")
     names = dict.fromkeys(each.run for each in comparison.gate if each.outcome == outcome)
-    return f"Gate: {outcome}" + ("" if outcome == "pass" else f" at {listed(names, NAMED)}")
+    where = "" if outcome == "pass" else f" at {listed(names, NAMED)}"
+    found = sorted(comparison.gate, key=lambda each: order.index(each.outcome))
+    lines = [f"{each.outcome}: {each.text} for {each.run}: {each.why}" for each in found]
+    return f"Gate: {outcome}{where}", lines
 
 
 def legend(comparison: Comparison) -> str:
     """How to read the table: signs, which tasks the mean is over, and why the others are not."""
     count, of = len(comparison.shared), len(comparison.targets)
-    parts = [LEGEND]
+    parts = [
+        "Accuracy in %, change in points on the items that base and run share. ▲ better, ▼ worse "
+        "beyond noise; in parentheses: not tested."
+    ]
     if count < of and count:
         parts.append(f"The mean is over the {count} of {of} tasks tested in every run.")
     elif count > 1:
         parts.append(f"The mean is over all {count} tasks.")
     live = [run for run in comparison.runs if run.verdict != "void"]
     missing: dict[str, list[str]] = {}
-    for target in comparison.targets:
-        if target not in comparison.shared and live:
-            why = _why_in_no_mean([run.cells[target] for run in live if target in run.cells])
+    for target in comparison.targets if live else ():
+        if target not in comparison.shared:
+            states = {run.cells[target].state for run in live if target in run.cells} - {"tested"}
+            why = IN_NO_MEAN[min(states)] if states else "not evaluated in every run"
             missing.setdefault(why, []).append(task(target))
     if missing:
         words = (f"{listed(names, NAMED)} ({why})" for why, names in missing.items())
@@ -67,14 +206,10 @@ def legend(comparison: Comparison) -> str:
     return " ".join(parts)
 
 
-def _why_in_no_mean(cells: Sequence[ComparedCell]) -> str:
-    states = {cell.state for cell in cells} - {"tested"}
-    if not states:
-        return "not evaluated in every run"
-    return {
-        "few items": "under half of the items shared",
-        "unreadable": "over 5 % of the replies unreadable",
-        "void": "void",
-        "no items": "no item shared",
-        "averages": "number of items unknown",
-    }[min(states)]
+def notes(comparison: Comparison) -> list[str]:
+    """The notes on the files; one that several runs share stands once."""
+    found: dict[str, list[str]] = {}
+    for note in comparison.notes:
+        name, colon, text = note.partition(": ")
+        found.setdefault(text if colon else note, []).extend([name] * bool(colon))
+    return [f"{listed(names, NAMED)}: {text}" if names else text for text, names in found.items()]

@@ -1,9 +1,9 @@
-"""The page: answers first, then the explorer, the tables, the figures, claims and settings.
+"""The page: the matrix first, everything else in tabs and in the panel beside what is chosen.
 
 Untrusted text (names of tasks, models and files; notes, which may quote them) is escaped by the
-template. Charts travel as JSON in data blocks, in which nothing can end the block. A security
-policy allows the page's three scripts by checksum and nothing else; Vega runs with its expression
-interpreter, so not even `eval` is allowed.
+template. Charts and numbers travel as JSON in data blocks, in which nothing can end the block. A
+security policy allows the page's two scripts by checksum and nothing else; Vega runs with its
+expression interpreter, so not even `eval` is allowed.
 
 `vega.js` is the output of `vl_convert.javascript_bundle(vl_version="6.4")`, kept with the package
 because making it takes seconds.
@@ -19,145 +19,224 @@ from markupsafe import Markup
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.parts import STRATEGIES
-from transferscope.analysis.verdict import ranked
 from transferscope.matrix.examples import Exhibits
-from transferscope.plots.composition import extent
+from transferscope.plots.composition import Spec, extent
 from transferscope.plots.curves import about, changes_over_steps
-from transferscope.plots.gallery import SECTIONS, ReportFigure, gallery
+from transferscope.plots.gallery import gallery
+from transferscope.plots.heatmaps import in_points
 from transferscope.plots.labels import (
     MEASURES,
     accounts,
+    clean,
     counted,
     labels,
     link,
     listed,
     spelled,
-    with_links,
 )
 from transferscope.plots.theme import CONFIG, DARK
 from transferscope.plots.training_strategies import NAMES, experiment_words, strategy_rows
-from transferscope.plots.vegalite import Spec
-from transferscope.report import explorer
+from transferscope.report.cell_data import cell_data
 from transferscope.report.example_cards import example_cards
-from transferscope.report.findings import happened, harms, training
+from transferscope.report.findings import harms, training
+from transferscope.report.overview import caveats, overviews
 from transferscope.report.record_tables import claim_rows, record_tables, undecided
 from transferscope.report.safety import by_model, safety
 from transferscope.report.section_tables import section_tables
-from transferscope.report.tables import PageTable, glance, personas
+from transferscope.report.tables import glance, personas
 from transferscope.report.template import asset, template
 from transferscope.tasks.checkpoints import checkpoint
 
-LARGEST = 500_000
-"""Characters of a figure on the page; one of very many tasks may be larger."""
+TABS = {
+    "matrix": "Matrix",
+    "steps": "Over steps",
+    "accuracy": "Accuracy",
+    "safety": "Safety",
+    "train": "Train on",
+    "graph": "Graph",
+    "structure": "Structure",
+    "items": "Items",
+    "findings": "Published findings",
+    "method": "Method",
+}
+"""{id: title}; those without content are left out."""
 MAX_CHARACTERS = 3_900_000
 """Characters of scripts, data, images and figures together: the text takes less than 1 MB."""
 LOSSES = 150
-"""Rows of the table of losses; the explorer has all."""
+"""Rows of the table of losses; the table of accuracies has all."""
 
 
-class Section(NamedTuple):
-    """A heading, its figures, numbered through the page, and a table."""
+class PageFigure(NamedTuple):
+    """A figure on the page."""
 
     id: str
+    model: str
+    """Its model's label; empty where it shows all."""
     title: str
-    figures: list[tuple[int, ReportFigure]]
-    table: PageTable | None
+    size: tuple[int, int]
+    """Pixels that are kept free until it is drawn."""
+    reading: str
+    caption: str
+    spec: Spec
+    adjusted: bool
+    group: str
+    """Heading of the folded part that holds it; empty where it is in full view."""
 
 
 def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     """The page of one analysis, with example items where there are any."""
+    examples = example_cards(analysis, exhibits)
     scripts = {
-        "explorer": Markup(explorer.script()),
         "vega": Markup(f"(function () {{\n{asset('vega.js')}\n}})();"),
         "page": Markup(asset("page.js")),
     }
-    examples, names = example_cards(analysis, exhibits), labels(analysis)
     data = {
         "look": _data({"config": {**CONFIG, "background": "transparent"}, "dark": DARK}),
-        "explorer-data": _data(explorer.data(analysis)),
+        "study": _data(cell_data(analysis)),
         "images": _data(examples.images if examples else []),
     }
     taken = sum(map(len, (*scripts.values(), *data.values())))
-    figures, large = on_page(gallery(analysis), MAX_CHARACTERS - taken)
-    losses, checkpoints = harms(analysis), analysis.trajectories
-    sections = _sections(figures, section_tables(analysis), checkpoints=bool(checkpoints))
-    specs = {f"figure-{n}": _data(_bare(figure)) for n, figure in enumerate(figures, 1)}
+    figures, large = page_figures(analysis, MAX_CHARACTERS - taken)
+    data |= {each.id: _data(each.spec) for group in figures.values() for each in group}
+    claims = claim_rows(analysis)
+    filled = {
+        "steps": analysis.trajectories,
+        "graph": figures["graph"],
+        "structure": any(task.source and task.target for task in analysis.tasks),
+        "items": examples,
+        "findings": claims,
+    }
     return template("page.html.jinja").render(
         policy=_policy(scripts.values()),
-        style=Markup(asset("page.css") + "\n" + asset("explorer.css") + explorer.colors()),
+        style=Markup(asset("page.css")),
         scripts=scripts,
-        data=data | specs,
-        sections=[section for section in sections if section.id != "selection"],
-        trials=_trials(analysis, sections),
-        strategies=[NAMES[name] for name in STRATEGIES],
-        models=list(names.models.values()),
+        data=data,
+        tabs={key: title for key, title in TABS.items() if filled.get(key, True)},
+        models=list(labels(analysis).models.values()),
         measure=MEASURES[analysis.settings.measure],
         facts=_facts(analysis),
-        accounts=accounts(analysis),
+        figures=figures,
+        groups=_groups(analysis, figures["structure"]),
         glance=glance(analysis),
-        checks=ranked(analysis.checks),
-        happened=happened(analysis),
-        points=any(model.base_seeds for model in analysis.models.values()),
-        safety=safety(analysis),
-        by_model=by_model(analysis),
-        harms=losses[:LOSSES],
-        unlisted=len(losses[LOSSES:]),
-        training=training(analysis),
-        checkpoints=[(about(analysis, t), changes_over_steps(analysis, t)) for t in checkpoints],
+        personas=personas(analysis),
         examples=examples,
+        claims=claims,
+        undecided=undecided(analysis),
+        accounts=accounts(analysis),
+        records=record_tables(analysis),
         large=large,
         link=link,
-        with_links=with_links,
-        task_links={label: link(task=label) for label in names.long.values()},
-        extent=extent,
-        personas=personas(analysis),
-        claims=claim_rows(analysis),
-        undecided=undecided(analysis),
-        records=record_tables(analysis),
-        notes=[spelled(note, names) for note in analysis.notes],
         version=analysis.version,
+        **_first_screen(analysis),
+        **_advice(analysis),
     )
 
 
-def on_page(
-    figures: list[ReportFigure], budget: int = MAX_CHARACTERS
-) -> tuple[list[ReportFigure], list[str]]:
-    """The figures of the page, and the stems of those that do not fit.
+def _first_screen(analysis: Analysis) -> dict[str, Any]:
+    """What stands around the heatmap, and the course over checkpoints."""
+    models = labels(analysis).models
+    verdicts = [v for model in analysis.models.values() for v in model.verdicts.values()]
+    records = [model.behaviour for model in analysis.models.values() if model.behaviour]
+    rows = [row for record in records for row in record.sources.values()]
+    return {
+        "numbers": _numbers(analysis),
+        "overviews": overviews(analysis),
+        "caveats": caveats(analysis),
+        "placebos": [
+            (label, clean(adjusted.placebo))
+            for name, label in models.items()
+            if (adjusted := analysis.models[name].adjusted)
+        ],
+        "untested": any(verdict.untested for verdict in verdicts),
+        "collapsed": any(answers.collapsed for row in rows for answers in row.values()),
+        "trajectories": [
+            (models[each.model], about(analysis, each), changes_over_steps(analysis, each))
+            for each in analysis.trajectories
+        ],
+    }
 
-    The page leaves out figures that the explorer shows; all figures are image files beside it.
 
-    Args:
-        budget: characters of all figures together.
-    """
-    kept, left = [], []
-    for figure in figures:
-        if figure.section == "effects" or figure.stem == "personas":
-            continue
-        size = len(json.dumps(_bare(figure)))
-        if size <= min(LARGEST, budget):
-            kept.append(figure)
-            budget -= size
-        else:
+def _advice(analysis: Analysis) -> dict[str, Any]:
+    """Which finetunes are safe, what they break, and what to train on."""
+    losses, tables = harms(analysis), section_tables(analysis)
+    return {
+        "by_model": by_model(analysis),
+        "safety": safety(analysis),
+        "harms": losses[:LOSSES],
+        "unlisted": len(losses[LOSSES:]),
+        "replies": tables.get("answers"),
+        "training": training(analysis),
+        "mixtures": tables.get("effects"),
+        "placebo": tables.get("placebo"),
+        "trials": _trials(analysis),
+        "strategies": [NAMES[name] for name in STRATEGIES],
+    }
+
+
+def _groups(analysis: Analysis, figures: list[PageFigure]) -> list[str]:
+    """The folded parts of the tab on structure; personas have a sentence where no figure."""
+    found = list(dict.fromkeys(figure.group for figure in figures))
+    if len(analysis.models) > 1 and "Personas" not in found:
+        found.append("Personas")
+    return found
+
+
+def _numbers(analysis: Analysis) -> dict[str, str]:
+    """{what cells can show: its name}, the default first."""
+    measure = MEASURES[analysis.settings.measure]
+    if not in_points(analysis):
+        return {"effect": measure}
+    if analysis.settings.measure == "raw_gain":
+        return {"points": "Points", "accuracy": "Accuracy"}
+    return {"points": "Points", "effect": measure, "accuracy": "Accuracy"}
+
+
+def page_figures(analysis: Analysis, budget: int) -> tuple[dict[str, list[PageFigure]], list[str]]:
+    """{tab: figures}, and the stems of those that do not fit into `budget` characters."""
+    models = labels(analysis).models
+    found: dict[str, list[PageFigure]] = {tab: [] for tab in TABS}
+    left = []
+    for number, figure in enumerate(gallery(analysis)):
+        spec = {key: part for key, part in figure.spec.items() if key != "config"}
+        tab = figure.tab
+        if tab == "matrix":
+            del spec["title"]  # the page has it
+        if (size := len(json.dumps(spec))) > budget:
             left.append(figure.stem)
-    return kept, left
+            continue
+        budget -= size
+        wide, high = extent(spec)
+        found[tab].append(
+            PageFigure(
+                f"figure-{number}",
+                models.get(figure.model, ""),
+                figure.spec["title"]["text"],
+                (wide + 90, high + 100),
+                figure.reading,
+                figure.caption,
+                spec,
+                figure.stem.startswith("heatmap-adjusted"),
+                figure.group,
+            )
+        )
+    return found, left
 
 
 def _facts(analysis: Analysis) -> list[str]:
-    """The numbers of models, tasks, checkpoints and seeds."""
+    """The numbers of tasks, checkpoints and seeds."""
     found = [checkpoint(task.name) for task in analysis.tasks if task.source]
     steps = sum(each.step is not None for each in found)
     seeds = sorted({len(model.seeds) for model in analysis.models.values()})
     return [
-        counted(len(analysis.models), "model"),
-        counted(len({each.task for each in found}), "source task"),
+        counted(len({each.task for each in found}), "source"),
         *([counted(steps, "checkpoint")] if steps else []),
-        counted(sum(task.target for task in analysis.tasks), "target task"),
+        counted(sum(task.target for task in analysis.tasks), "target"),
         f"{listed(map(str, seeds))} seed{'' if seeds == [1] else 's'}",
     ]
 
 
-def _trials(analysis: Analysis, sections: list[Section]) -> dict[str, Any] | None:
-    """How the choice of training data was judged, each model's verdict and table, and figures."""
+def _trials(analysis: Analysis) -> dict[str, Any] | None:
+    """How the choice of training data was judged, and each model's verdict and table."""
     if (experiment := analysis.experiment) is None:
         return None
     names = labels(analysis)
@@ -168,26 +247,7 @@ def _trials(analysis: Analysis, sections: list[Section]) -> dict[str, Any] | Non
             for model, one in experiment.models.items()
             if (label := names.models.get(model)) is not None
         ],
-        "charts": [pair for s in sections if s.id == "selection" for pair in s.figures],
     }
-
-
-def _sections(
-    figures: list[ReportFigure], tables: dict[str, PageTable], *, checkpoints: bool
-) -> list[Section]:
-    """The sections that have a figure, a table, or sentences on checkpoints."""
-    numbered = list(enumerate(figures, 1))
-    sections = []
-    for key, title in SECTIONS.items():
-        found = [(number, figure) for number, figure in numbered if figure.section == key]
-        if found or key in tables or (key == "checkpoints" and checkpoints):
-            sections.append(Section(key, title, found, tables.get(key)))
-    return sections
-
-
-def _bare(figure: ReportFigure) -> Spec:
-    """A chart without its configuration, which the page holds once."""
-    return {key: part for key, part in figure.spec.items() if key != "config"}
 
 
 def _data(value: Any) -> Markup:

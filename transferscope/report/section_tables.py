@@ -9,13 +9,10 @@ from dataclasses import replace
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.parts import Adjusted, Estimate
-from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import Answers, describe_answers, letter
-from transferscope.matrix.flips import Flips
-from transferscope.plots.accuracy_points import Effect, size, worded
+from transferscope.plots.accuracy_points import Effect, worded
 from transferscope.plots.labels import clean, control_kind, counted, labels, link
 from transferscope.plots.numbers import UNKNOWN, percent
-from transferscope.report.findings import measured
 from transferscope.report.tables import CellLine, PageTable, Row, estimate_line, joined
 from transferscope.study.controls import REORDERED
 
@@ -23,8 +20,6 @@ UNREADABLE = 0.1
 """Share of unreadable replies from which a cell is listed."""
 MOST = 40
 """Cells that the table of collapsed and unreadable answers lists."""
-STRONGEST = 4
-"""Effects of each sign whose items are listed, for each model."""
 
 
 def section_tables(analysis: Analysis) -> dict[str, PageTable]:
@@ -32,7 +27,6 @@ def section_tables(analysis: Analysis) -> dict[str, PageTable]:
     made = {
         "effects": _mixtures(analysis),
         "answers": _careful(analysis),
-        "flips": _flipped(analysis),
         "placebo": _placebos(analysis),
     }
     return {section: table for section, table in made.items() if table.rows}
@@ -85,50 +79,6 @@ def _replies(answers: Answers) -> CellLine:
         return CellLine(share)
     words, seeds = describe_answers(answers), counted(answers.seeds, "seed")
     return CellLine(words if "seeds" in words else f"{words} in {seeds}", share)
-
-
-def _flipped(analysis: Analysis) -> PageTable:
-    (names, _, models), rows = labels(analysis), []
-    for model, label in models.items():
-        record = analysis.models[model]
-        cells = [
-            (size(cell), source, target)
-            for source, target, cell in measured(record)
-            if beyond_noise(cell, analysis.settings.alpha)
-            and target in record.flips.get(source, {})
-        ]
-        cells.sort()
-        best = [each for each in reversed(cells) if each[0] > 0][:STRONGEST]
-        for _, source, target in [*best, *[each for each in cells if each[0] < 0][:STRONGEST]]:
-            flips, pair = record.flips[source][target], (names[source], names[target])
-            address = link(model=label, source=pair[0], target=pair[1])
-            head = [CellLine(" → ".join(pair), label, address)]
-            effect = [_effect(analysis, record.pgf[source][target])]
-            fixed = _changed(flips, target, flips.fixed, flips.most_fixed, flips.often_fixed)
-            broken = _changed(flips, target, flips.broken, flips.most_broken, flips.often_broken)
-            rows.append([head, effect, fixed, broken])
-    intro = (
-        f"The {STRONGEST} strongest helpful and harmful effects of each model beyond noise, "
-        "without self-transfer. Fixed items: the base was wrong and the adapter is correct. "
-        "Broken items: the reverse. Items that flipped in more than half of the seeds are named; "
-        "a flip in one seed of four is noise. analysis.json has the items of every cell."
-    )
-    heads = ["Source → target", "Effect", "Fixed", "Broken"]
-    return PageTable("behavior stack", "", intro, heads, rows)
-
-
-def _changed(
-    flips: Flips, target: str, mean: float, most: dict[str, int], often: int
-) -> list[CellLine]:
-    seeds = f"mean of {flips.seeds} seeds; {often} in most seeds" if flips.seeds > 1 else ""
-    named = []
-    for item, times in most.items():
-        short = clean(item.removeprefix(target).lstrip("/_-: ") or item)
-        named.append(f"{short} ({times}/{flips.seeds})" if flips.seeds > 1 else short)
-    if often > len(most):
-        named.append(f"and {often - len(most)} more")
-    count = f"{mean:.1f}".removesuffix(".0") + f" of {flips.items:.0f} items"
-    return [CellLine(count, seeds), *([CellLine("", ", ".join(named))] if most else [])]
 
 
 def _placebos(analysis: Analysis) -> PageTable:

@@ -9,13 +9,10 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Clique, Interval, ModelAnalysis, Sign, Signed
 from transferscope.analysis.parts import Estimate
-from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots import against_chance
-from transferscope.plots.accuracy_points import items, size, worded
 from transferscope.plots.against_chance import about_personas, clique_by_chance, has_cliques
 from transferscope.plots.labels import clean, counted, labels, link, listed
 from transferscope.plots.numbers import UNKNOWN, between, chance, has_interval, percent, signed
-from transferscope.report.findings import extremes, measured, one_answer
 
 TOP = 3
 """Tasks and cells that one cell of a table names."""
@@ -54,10 +51,7 @@ class PageTable(NamedTuple):
 def glance(analysis: Analysis) -> PageTable:
     """Averages, strongest donors and pirates, and largest cliques, model by model."""
     models = analysis.models.values()
-    facts: list[tuple[str, str, Callable[[Analysis, ModelAnalysis], list[CellLine]]]] = [
-        ("Effects beyond noise", "one task on another", _beyond),
-        ("Strongest effects", "one task on another", _extremes),
-    ]
+    facts: list[tuple[str, str, Callable[[Analysis, ModelAnalysis], list[CellLine]]]] = []
     if any(model.behaviour for model in models):
         facts.append(("Collapsed answers", "no transfer", _collapsed))
     if any(model.adjusted for model in models):
@@ -92,33 +86,6 @@ def estimate_line(estimate: Estimate, more: str = "") -> CellLine:
 def joined(*parts: str) -> str:
     """The non-empty parts with semicolons."""
     return "; ".join(part for part in parts if part)
-
-
-def _beyond(analysis: Analysis, model: ModelAnalysis) -> list[CellLine]:
-    alpha = analysis.settings.alpha
-    cells = [(pair.cell, beyond_noise(pair.cell, alpha)) for pair in measured(model)]
-    tested = sum(beyond is not None for _, beyond in cells)
-    if not tested:
-        return [CellLine(f"{counted(len(cells), 'effect')} measured", "no intervals")]
-    clear = [cell for cell, beyond in cells if beyond]
-    helped = sum(size(cell) > 0 for cell in clear)
-    held = sum(cell.q_value <= alpha for cell in clear)
-    tests = f"for {counted(tested, 'test')} (q ≤ {alpha:g})"
-    return [
-        CellLine(f"{helped} helped, {len(clear) - helped} harmed", f"of {tested}"),
-        CellLine(f"{held} after correction", tests),
-    ]
-
-
-def _extremes(analysis: Analysis, model: ModelAnalysis) -> list[CellLine]:
-    names, lines = labels(analysis).long, []
-    for pair in extremes(model, analysis.settings.alpha).values():
-        source, target, effect = names[pair.source], names[pair.target], worded(analysis, pair.cell)
-        where = items(model, pair.target, pair.cell).strip()
-        small = joined(effect.interval, effect.beside, where, one_answer(pair, model))
-        text = f"{effect.value} {source} → {target}"
-        lines.append(CellLine(text, small, link(source=source, target=target)))
-    return lines
 
 
 def _collapsed(_: Analysis, model: ModelAnalysis) -> list[CellLine]:

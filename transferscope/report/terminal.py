@@ -1,4 +1,4 @@
-"""The summary that the command prints: what happened in words, then the numbers behind it.
+"""The summary that the command prints: the first screen of the page, then what is behind it.
 
 Returns `rich` renderables, which `cli` prints. Names are text, never markup.
 """
@@ -18,14 +18,14 @@ from transferscope.plots.curves import about, changes_over_steps
 from transferscope.plots.labels import MEASURES, control_kind, labels, spelled
 from transferscope.plots.numbers import UNKNOWN, between, has_interval, percent, signed
 from transferscope.plots.training_strategies import NAMES, strategy_rows
-from transferscope.report.findings import happened
+from transferscope.report.overview import overviews
 from transferscope.report.record_tables import claim_rows, undecided
 from transferscope.report.safety import by_model, safety
 from transferscope.report.tables import glance
 
-STYLES = {"mixed": "yellow", "no": "red"}
-ELSEWHERE = ("Effects beyond noise", "Strongest effects", "Transferability", "Malleability")
-"""Rows of the page's first table that the sentences and the averages hold."""
+STYLES = {"mixed": "yellow", "no": "red", "up": "blue", "down": "red"}
+ELSEWHERE = ("Transferability", "Malleability")
+"""Rows of the page's table that the table of averages holds."""
 NAMED = 5
 """Finetunes of one verdict that are listed."""
 
@@ -42,9 +42,9 @@ PERSONAS = (
 
 
 def summary(analysis: Analysis) -> RenderableType:
-    """What happened; per model the averages, extremes and cliques; personas; claims; caveats."""
+    """The first screen; per model the averages, extremes and cliques; personas; claims; caveats."""
     measure = MEASURES[analysis.settings.measure]
-    parts: list[RenderableType] = [*checked(analysis.checks), *_happened(analysis)]
+    parts: list[RenderableType] = [*checked(analysis.checks), *_overview(analysis)]
     parts += [*_safety(analysis), Text()]
     parts.append(Text(f"The average source and the other tasks ({measure})", "bold"))
     parts.append(_averages(analysis))
@@ -83,15 +83,26 @@ def checked(checks: Sequence[Check]) -> Iterator[RenderableType]:
         yield from (Text("Check these first", style="bold"), lines, Text())
 
 
-def _happened(analysis: Analysis) -> Iterator[RenderableType]:
-    """The first sentences of the page, without the averages, which have a table here."""
+def _overview(analysis: Analysis) -> Iterator[RenderableType]:
+    """The page's first screen: the counts, and the strongest gains and losses."""
     if analysis.settings.measure == "pgf":
         known = any(model.base_seeds for model in analysis.models.values())
         yield from (Text(POINTS * known + PGF, "dim"), Text())
-    for account in happened(analysis):
-        text = [sentence for sentence in account.sentences if sentence != account.averages]
-        yield Text(account.model, style="bold")
-        yield Padding(Text(" ".join(text)), (0, 0, 1, 2))
+    for each in overviews(analysis):
+        yield Text(each.model, style="bold")
+        counts = Table.grid(padding=(0, 1))
+        counts.add_column(justify="right")
+        for tile in each.tiles:
+            text = Text(f"of {tile.of:,} {tile.text}").append(f"; {tile.small}", "dim")
+            counts.add_row(Text(f"{tile.number:,}", STYLES.get(tile.kind, "bold")), text)
+        effects = Table.grid(padding=(0, 1))
+        effects.add_column(justify="right", no_wrap=True)
+        for sign, strongest in (("up", each.gains), ("down", each.losses)):
+            for one in strongest:
+                more = "; ".join(filter(None, (one.interval, one.note)))
+                text = Text(f"{one.source} → {one.target}").append(f"  {more}" * bool(more), "dim")
+                effects.add_row(Text(one.value, STYLES[sign]), text)
+        yield Padding(Group(counts, effects), (0, 0, 1, 2))
 
 
 def _with_interval(value: float, ci: Interval) -> str:

@@ -8,6 +8,7 @@ from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.analysis.parts import BeyondPlacebo
 from transferscope.matrix.collapse import Answers
 from transferscope.tasks.number import Interval, Number
+from transferscope.tasks.untrusted import shown
 
 Rule = Literal["default", "paper"]
 THRESHOLDS: dict[Rule, float] = {"default": 0.8, "paper": 0.0}
@@ -74,7 +75,7 @@ class Guard:
     """Probability of a loss greater than `loss`; NaN without choices."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Mixture:
     """What to train on for a target."""
 
@@ -96,6 +97,13 @@ class Mixture:
     yardstick: str | None
     """The placebo beyond whose effect a source must help; None if the base is the yardstick."""
     guards: list[Guard]
+
+    def __repr__(self) -> str:
+        lines = [f"{shown(self.model)}: {self.verdict}"]
+        for each in self.choices:
+            items = "" if each.items is None else f", {each.items:,} items"
+            lines.append(f"  {shown(each.source)} {100 * each.share:.0f} %{items}; {each.evidence}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ def power(
         base_accuracy: accuracy of the untuned model, a fraction.
         level: probability of detection.
         alpha: two-sided level of the test.
-        item_correlation, seed_correlation: see `simulate.SimulatedModel`.
+        item_correlation: see `simulate.SimulatedModel`.
+        seed_correlation: the same.
         sources: how many effects on this target are measured: how far seeds differ in one is
             estimated from the others too.
 

@@ -13,7 +13,7 @@
     exhibits.json                    items that flipped, with small images; may be deleted
     report.html                      the page
     comparison.json                  runs compared with their base, written by `compare`
-    figures/                         the page's charts as files
+    figures/                         the charts as files, written by `figures`
     selection.json, judging/         the chosen mixtures, and the study folders that test them
 
 `atomic` writes files whole and locks the folder, `cells` keeps finished cells and the index,
@@ -185,13 +185,12 @@ def save(
     folder: Folder,
     analysis_json: bytes,
     report_html: str | None = None,
-    figures: Mapping[str, bytes] | None = None,
     exhibits_json: bytes | None = None,
 ) -> list[Path]:
-    """Write an analysis, its page and its figures (by name) into the folder, made if missing.
+    """Write an analysis and its page into the folder, made if missing.
 
-    `analysis.json` is written last: where it is new, so is everything beside it. Figures of an
-    earlier analysis with other names stay; its exhibits are removed where there are no new ones.
+    `analysis.json` is written last: where it is new, so is everything beside it. The exhibits of
+    an earlier analysis are removed where there are no new ones.
 
     Returns:
         The paths written, `analysis.json` first.
@@ -205,13 +204,31 @@ def save(
             (root / EXHIBITS).unlink()
     else:
         written.append(write_whole(root / EXHIBITS, exhibits_json))
-    taken: set[str] = set()
-    for name, data in (figures or {}).items():
-        taken.add(safe := safe_name(name, taken))
-        written.append(write_whole(root / FIGURES / safe, data))
     if report_html is not None:
         written.insert(0, write_whole(root / REPORT, report_html.encode()))
     return [write_whole(root / ANALYSIS, analysis_json), *written]
+
+
+def figures_folder(folder: Folder) -> Path:
+    """The place of the figures in a results folder."""
+    return Path(folder, FIGURES)
+
+
+def save_figures(folder: Folder, files: Mapping[str, bytes]) -> list[Path]:
+    """Write the figures' files, by name, into a folder of their own; other files there stay.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    taken: set[str] = set()
+    written = []
+    for name, data in files.items():
+        taken.add(safe := safe_name(name, taken))
+        written.append(write_whole(Path(folder, safe), data))
+    return written
 
 
 def save_comparison(folder: Folder, comparison_json: bytes, report_html: str) -> list[Path]:

@@ -32,6 +32,7 @@ from transferscope.tasks import (
     LETTERS,
     Granularity,
     Item,
+    ItemList,
     Level,
     Split,
     Suite,
@@ -124,9 +125,9 @@ class FolderSuite(Suite):
             StudyError: there is no such task or split.
             DataError: a file is missing, or a line is not what it must be.
         """
-        self.check(task, split)
+        task = self.check(task, split)
         items = read_items(self.folder / task / f"{split}.jsonl", task, self.folder)
-        return grouped(items) if split == "eval" else items
+        return ItemList(grouped(items) if split == "eval" else items, task, split)
 
 
 def read_items(path: Path, task: str, folder: Path) -> list[Item]:

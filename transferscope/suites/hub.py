@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from transferscope.errors import DataError, MissingExtra, StudyError
 from transferscope.suites.folder import read_items
-from transferscope.tasks import Item, Split, Suite
+from transferscope.tasks import Item, ItemList, Split, Suite
 from transferscope.tasks.untrusted import read_parquet
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ class HubSuite(Suite):
             MissingExtra: a library that reads the items is not installed.
         """
         names = [each.name for each in self.tasks]
-        self.check(task, split, [*names, *self.sources] if split == "train" else names)
+        task = self.check(task, split, [*names, *self.sources] if split == "train" else names)
         if split == "eval":
-            return self.evaluation_items(task)
+            return ItemList(self.evaluation_items(task), task, split)
         builds = f"`transferscope build {task}` writes them" if task in self.sources else ""
         remedy = builds or "write them yourself"
         if self.training is None:
@@ -68,7 +68,7 @@ class HubSuite(Suite):
         path = self.training / task / "train.jsonl"
         if not path.is_file():
             raise StudyError(f"{path}: not found, so {task} has no training items; {remedy}")
-        return read_items(path, task, self.training)
+        return ItemList(read_items(path, task, self.training), task, split)
 
     def snapshot(self, patterns: Sequence[str]) -> Path:
         """The local copy, or the Hub's snapshot with the files of these patterns.

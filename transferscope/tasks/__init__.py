@@ -6,18 +6,22 @@ needs tasks alone, so this module imports numpy only, and decodes no image until
 needed.
 """
 
+import base64
 import hashlib
+import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
+from html import escape
 from typing import Any, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from transferscope.errors import StudyError
+from transferscope.tasks.naming import task_of, unknown
 
 Level = Literal["low", "mid", "high"]
 Granularity = Literal["pixel", "crop", "image"]
@@ -74,7 +78,11 @@ class ArrayImage:
         return None
 
 
-@dataclass(frozen=True, eq=False)
+SIDE, IMAGES, ITEMS = 320, 6, 3
+"""A notebook shows so many items of a list, images of an item, and pixels of an image's side."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Item:
     """One question: multiple choice, or one whose answer is a number."""
 
@@ -103,6 +111,28 @@ class Item:
         """Whether the right answer is unknown."""
         return self.answer < 0 and self.truth is None
 
+    def __repr__(self) -> str:
+        number = f"{len(self.images)} image{'' if len(self.images) == 1 else 's'}"
+        return f"Item({self.id!r}, {self.task}, {number}, answer {self._answer()!r})"
+
+    def _answer(self) -> str:
+        if self.hidden:
+            return "hidden"
+        if self.truth is not None:
+            return f"{self.truth:g}"
+        return f"({LETTERS[self.answer]}) {self.choices[self.answer]}"
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def html(self) -> str:
+        """The item for a notebook: its first images, small, the prompt and the answer."""
+        images = "".join(map(_as_img, self.images[:IMAGES]))
+        more = f"<p>{len(self.images) - IMAGES} more images</p>" * (len(self.images) > IMAGES)
+        head, prompt, answer = map(escape, (self.id, self.prompt, self._answer()))
+        text = f'<div style="white-space:pre-wrap">{prompt}</div><p>Answer: {answer}</p>'
+        return f"<p><b>{head}</b></p>{images}{more}{text}"
+
     def digest(self) -> str:
         """SHA-256 of images (stored bytes, else pixels), prompt and answer, without the id."""
         answer = self.answer if self.truth is None else repr(self.truth)
@@ -119,6 +149,47 @@ class Item:
         """A hash of the pixels and the question: items with one key give each other away."""
         content = self.question + "".join(fingerprint(image).key for image in self.images)
         return hashlib.blake2b(content.encode(), digest_size=20).hexdigest()
+
+
+def _as_img(image: ItemImage) -> str:
+    """The image as a small PNG inside the page."""
+    from PIL import Image
+
+    small = Image.fromarray(image.pixels())
+    small.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    small.save(file, "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img style="margin:2px" src="data:image/png;base64,{data}">'
+
+
+class ItemsOfSplit(Sequence[Item]):
+    """How the items of one task's split print: a line, and in a notebook the first few of them."""
+
+    task: str
+    split: Split
+
+    def _first_ids(self) -> list[str]:
+        return [item.id for item in self[:ITEMS]]
+
+    def __repr__(self) -> str:
+        ids = [repr(name)[1:-1] for name in self._first_ids()]
+        ids += ["..."] * (len(self) > ITEMS)
+        return f"{len(self):,} {self.split} items of {self.task}: {', '.join(ids)}"
+
+    def _repr_html_(self) -> str:
+        shown = "".join(f"<li>{item.html()}</li>" for item in self[:ITEMS])
+        return f"<p>{escape(repr(self))}</p><ul>{shown}</ul>"
+
+
+class ItemList(list[Item], ItemsOfSplit):
+    """Items that were read, of one task's split."""
+
+    def __init__(self, items: Iterable[Item], task: str, split: Split) -> None:
+        super().__init__(items)
+        self.task, self.split = task, split
+
+    __repr__ = ItemsOfSplit.__repr__
 
 
 class Fingerprint(NamedTuple):
@@ -243,13 +314,23 @@ class Suite(ABC):
         plain = (str, int, float, bool, type(None))
         return {k: value if isinstance(value, plain) else str(value) for k, value in values.items()}
 
-    def check(self, task: str, split: str, known: Iterable[str] | None = None) -> None:
-        """Refuse a task or a split that the suite lacks; `known` names its tasks, else `tasks`."""
-        names = [each.name for each in self.tasks] if known is None else list(known)
-        if task not in names:
-            raise StudyError(f"{self.name}: unknown task {task!r}; known: {', '.join(names)}")
+    def check(self, task: str, split: str, known: Iterable[str] | None = None) -> str:
+        """The name of a task that may be abbreviated, or spelled with spaces.
+
+        Args:
+            known: names of the split's tasks; None for `tasks`.
+
+        Raises:
+            StudyError: the suite lacks the task or the split.
+        """
+        short = {each.name: each.abbreviation for each in self.tasks}
+        names = list(short if known is None else known)
+        found = task_of(task, {name: short.get(name, name) for name in names})
+        if found is None:
+            raise StudyError(f"{self.name}: {unknown('task', task, names)}")
         if split not in SPLITS:
-            raise StudyError(f"{self.name}: unknown split {split!r}; known: {', '.join(SPLITS)}")
+            raise StudyError(f"{self.name}: {unknown('split', split, SPLITS)}")
+        return found
 
 
 def option_names(suite: type[Suite]) -> list[str]:

@@ -7,14 +7,22 @@ be answered from its text, from a mean color or from the places of its markers.
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, overload
 
 from pydantic import Field
 
 from transferscope.suites.blink import BLINK
-from transferscope.tasks import ArrayImage, Item, Split, Suite, Task, with_choices
+from transferscope.tasks import (
+    ITEMS,
+    ArrayImage,
+    Item,
+    ItemsOfSplit,
+    Split,
+    Suite,
+    Task,
+    with_choices,
+)
 
 VERSION = "glimpse-1"
 """Changes with any item."""
@@ -47,12 +55,11 @@ class Glimpse(Suite):
         Raises:
             StudyError: there is no such task or split.
         """
-        self.check(task, split)
-        return Items(task, split, self.difficulty)
+        return Items(self.check(task, split), split, self.difficulty)
 
 
-@dataclass(frozen=True, eq=False)
-class Items(Sequence[Item]):
+@dataclass(frozen=True, eq=False, repr=False)
+class Items(ItemsOfSplit):
     """A task's items of one split. `items[3]` draws the fourth and keeps nothing."""
 
     task: str
@@ -61,6 +68,9 @@ class Items(Sequence[Item]):
 
     def __len__(self) -> int:
         return COUNTS[self.split]
+
+    def _first_ids(self) -> list[str]:  # without drawing them
+        return [f"{self.split}_{self.task}_{k + 1}" for k in range(ITEMS)]
 
     @overload
     def __getitem__(self, index: int) -> Item: ...
