@@ -85,15 +85,6 @@ def spelled(text: str, names: Labels) -> str:
     return text
 
 
-def with_links(text: str, links: dict[str, str]) -> list[tuple[str, str]]:
-    """`text` in pieces, each with a link into the explorer or an empty string."""
-    if not links:
-        return [(text, "")]
-    pattern = "|".join(re.escape(each) for each in sorted(links, key=len, reverse=True))
-    pieces = re.split(rf"(?<!\w)({pattern})(?!\w)", text)
-    return [(piece, links.get(piece, "") if n % 2 else "") for n, piece in enumerate(pieces)]
-
-
 def in_order(categories: Iterable[str]) -> list[str]:
     """Distinct categories, from low to high and from pixel to image; unknown ones last."""
     order = (*LEVELS, *GRANULARITIES)

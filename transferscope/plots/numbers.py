@@ -58,11 +58,6 @@ def between(interval: Interval, digits: int = 2) -> str:
     return " to ".join(ends)
 
 
-def bracketed(interval: Interval, digits: int = 2) -> str:
-    """` (−0.05 to +0.12)`, or nothing where the interval is unknown."""
-    return f" ({between(interval, digits)})" if has_interval(interval) else ""
-
-
 def percent(value: float) -> str:
     """A fraction as percent: `41%`."""
     return f"{100 * value:.0f}%".replace("-", "−") if math.isfinite(value) else UNKNOWN

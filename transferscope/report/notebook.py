@@ -6,13 +6,12 @@ an `<img>`, where it can neither run a script nor load anything.
 
 import base64
 import json
-import math
 from collections.abc import Iterator
 
 from markupsafe import Markup, escape
 
 from transferscope.analysis import Analysis
-from transferscope.analysis.comparison import MEAN, ComparedCell, Comparison
+from transferscope.analysis.comparison import ComparedCell, Comparison
 from transferscope.analysis.headline import headline
 from transferscope.analysis.verdict import ranked
 from transferscope.errors import DataError
@@ -21,7 +20,8 @@ from transferscope.plots.accuracy_points import points
 from transferscope.plots.composition import VERSION
 from transferscope.plots.labels import MEASURES, Labels, clean, counted, labels, spelled
 from transferscope.plots.numbers import signed
-from transferscope.selection.decision import changes, task
+from transferscope.report import comparison_words as words
+from transferscope.selection.decision import changes
 
 MODELS = 2
 """Models that are printed in full, the largest ones."""
@@ -112,36 +112,20 @@ def _accuracy(cell: ComparedCell) -> str:
 
 def comparison_html(comparison: Comparison) -> str:
     """The verdict and a table: a row for each run, a column for each task that moved most."""
-
-    def moved(target: str) -> float:
-        cells = [cell for run in comparison.runs if (cell := run.cell(target))]
-        return max((abs(c.change) for c in cells if not math.isnan(c.change)), default=0.0)
-
-    chosen = sorted(comparison.targets, key=lambda name: -moved(name))[:TASKS]
-    heads = [MEAN] * any(run.mean for run in comparison.runs)
-    heads += [name for name in comparison.targets if name in chosen]
-    rows = [["", *(clean(task(name)) for name in heads)]]
-    base = [comparison.base_accuracy.get(name, math.nan) for name in heads]
-    rows.append(
-        [clean(comparison.base), *("" if math.isnan(b) else f"{100 * b:.1f}" for b in base)]
-    )
-    for run in comparison.runs:
-        cells = [run.cell(name) for name in heads]
-        rows.append([clean(run.name), *("" if c is None else _cell(c) for c in cells)])
+    every = words.targets(comparison)
+    kept = words.most_moved(comparison, every, TASKS)
+    found = words.grid(comparison, kept)
+    rows = [["", *(label.title for label in found.across)]]
+    for label, row in zip(found.down, found.cells, strict=True):
+        rows.append([label.title, *(f"{each.accuracy} {each.change}".strip() for each in row)])
     table = Markup("").join(
-        Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(c) for c in row))
+        Markup("<tr>{}</tr>").format(
+            Markup("").join(Markup("<td>{}</td>").format(clean(cell)) for cell in row)
+        )
         for row in rows
     )
-    left = len(comparison.targets) - len(chosen)
-    key = "Accuracy in percent, the change in points; ▲ better, ▼ worse, beyond noise."
+    left = len(every) - len(kept)
+    key = words.legend(comparison)
     key += f" {counted(left, 'task')} that moved less: .accuracy()" * bool(left)
     page = Markup("<p><b>{}</b></p><table>{}</table><p>{}</p>")
-    return str(page.format(clean(comparison.decision.headline), table, key))
-
-
-def _cell(cell: ComparedCell) -> str:
-    if cell.state in ("void", "no items"):
-        return cell.state
-    change = points(cell.change).removesuffix(" points")
-    why = {1: " ▲", -1: " ▼", 0: ""}[cell.sign] if cell.state == "tested" else f" {cell.state}"
-    return f"{100 * cell.tuned:.1f} ({change}){why}"
+    return str(page.format(clean(comparison.decision.headline), table, clean(key)))

@@ -121,12 +121,16 @@
 
   // ---- The panel beside what is chosen ----------------------------------------------------------
 
+  let opener = null; // what the focus returns to when the panel closes
+
   function showDetail() {
     const panel = $("detail");
     const [i, j] = pair();
     const task = place(state.task);
     panel.replaceChildren();
+    const open = !panel.hidden;
     panel.hidden = (i < 0 || j < 0) && task < 0;
+    if (open && panel.hidden && opener) opener.focus();
     document.body.classList.toggle("chosen", !panel.hidden);
     if (panel.hidden) return;
     const close = make("button", { type: "button", class: "close", "aria-label": "Close" }, "×");
@@ -143,7 +147,7 @@
       : range(cell.effect_low, cell.effect_high, two);
     parts.push(
       make("p", { class: "big " + (size(cell) > 0 ? "up" : "down") }, words(cell)),
-      make("p", {}, [ends, verdict(cell)].filter(Boolean).join("; ")),
+      make("p", {}, [ends, verdict(cell), state.adjusted ? "against the base" : ""].filter(Boolean).join("; ")),
     );
     const facts = [
       [study.measure, known(cell.effect) && known(cell.change)
@@ -416,6 +420,7 @@
     const anchor = event.target.closest("a[href^='#']");
     if (anchor && !anchor.classList.contains("skip")) {
       event.preventDefault();
+      if (!anchor.closest("#detail")) opener = anchor;
       follow(anchor.getAttribute("href").slice(1));
       if (!$("detail").hidden) $("detail").focus();
     }
