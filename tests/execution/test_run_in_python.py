@@ -41,7 +41,7 @@ def engine(monkeypatch, tmp_path):
 
 def test_python_runs_a_study_as_the_command_does(engine, run, tmp_path):
     engine()
-    assert run("run", "study.yaml", "--no-figures", "--out", "a")[0] == 0
+    assert run("run", "study.yaml", "--out", "a")[0] == 0
     engine()
     found = ts.run("study.yaml", out="b")
     by_command = from_json((tmp_path / "a" / "analysis.json").read_bytes())

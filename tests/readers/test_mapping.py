@@ -153,7 +153,7 @@ def test_an_engineers_case_from_logs_to_page(tmp_path, run):
     variance = 0.4 * 0.6 / 59 + (1 + 0.4**2) / 60**2
     assert harm[2]["p"] == pytest.approx(2 * scipy.stats.t.sf(0.4 / variance**0.5, 59), rel=1e-3)
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "Over steps" in page
+    assert "Over the steps of" in page
     assert "scored 90 of 180 replies differently" in page
     analysis = analyze(read_results(file), Settings())
     (trajectory,) = analysis.trajectories
