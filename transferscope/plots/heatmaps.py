@@ -56,6 +56,8 @@ LARGE, NUMBER, SMALL = 44, 25, 11
 WIDTH, HEIGHT = 600, 600
 """Pixels that cells fill at most: one screen with the tiles beside them, or both columns of a paper
 with the names."""
+FAINT = 0.1
+"""Least end of the color scale: 10 points, or a tenth of the gap."""
 ABREAST, SPACE = 3, 18
 """`heatmaps`: models in a row at most, and the gap between them."""
 DIGITS = 5
@@ -79,7 +81,8 @@ def bound(analysis: Analysis, shown: Shown = "effect") -> float:
 
     The scale covers 98 % of the effects, so that one extreme cell does not bleach the rest. It
     also ends at twice the median target's largest effect at most: a target with few errors has
-    losses of many times its gap. Larger effects get the full color.
+    losses of many times its gap. Larger effects get the full color. It reaches `FAINT` at least:
+    where nothing is large, nothing looks so.
     """
     sizes: dict[str, list[float]] = {}
     for model in analysis.models.values():
@@ -89,10 +92,10 @@ def bound(analysis: Analysis, shown: Shown = "effect") -> float:
                 if not same_task(source, target) and math.isfinite(value):
                     sizes.setdefault(target, []).append(abs(value))
     if not sizes:
-        return 0.02
+        return FAINT
     nearly = float(np.quantile([size for each in sizes.values() for size in each], 0.98))
     usual = 2 * float(np.median([max(each) for each in sizes.values()]))
-    return ceil_nice(max(min(nearly, usual), 0.02))
+    return ceil_nice(max(min(nearly, usual), FAINT))
 
 
 def in_points(analysis: Analysis) -> bool:

@@ -137,7 +137,7 @@ def _first_screen(analysis: Analysis) -> dict[str, Any]:
     models = labels(analysis).models
     verdicts = [v for model in analysis.models.values() for v in model.verdicts.values()]
     records = [model.behaviour for model in analysis.models.values() if model.behaviour]
-    rows = [row for record in records for row in record.sources.values()]
+    rows = [row for each in records for row in (each.sources | each.controls).values()]
     return {
         "numbers": _numbers(analysis),
         "overviews": overviews(analysis),

@@ -146,7 +146,7 @@
     const ends = known(cell.change) ? range(cell.low, cell.high, points)
       : range(cell.effect_low, cell.effect_high, two);
     parts.push(
-      make("p", { class: "big " + (size(cell) > 0 ? "up" : "down") }, words(cell)),
+      make("p", { class: "big " + ["down", "", "up"][1 + Math.sign(size(cell))] }, words(cell)),
       make("p", {}, [ends, verdict(cell), state.adjusted ? "against the base" : ""].filter(Boolean).join("; ")),
     );
     const facts = [
