@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -177,25 +178,30 @@ def judged(found: Found, truth: np.ndarray) -> dict[str, float]:
 
 
 def compared(rows: Sequence[Row], studies: int) -> Iterator[str]:
-    """A line for each row: ours / the bootstrap."""
+    """A line for each row: ours / the bootstrap. Each core takes the next row."""
     yield f"{'study':24}seeds  " + "  ".join(f"{name:>14}" for name in (*_COLUMNS, "ms"))
-    for row in rows:
-        sums: dict[str, dict[str, float]] = {"ours": {}, "theirs": {}}
-        for number in range(studies):
-            targets = study(row, np.random.default_rng([number, row.seeds]))
-            truth = np.stack([one.truth for one in targets], axis=-1)
-            for name, values in sums.items():
-                start = time.perf_counter()
-                if name == "ours":
-                    found = ours(targets)
-                else:
-                    found = cluster_bootstrap(targets, np.random.default_rng([number, 1]))
-                seconds = time.perf_counter() - start
-                for key, value in (judged(found, truth) | {"ms": 1000 * seconds}).items():
-                    values[key] = values.get(key, 0.0) + value / studies
-        one, other = sums.values()
-        cells = (f"{one[key]:5.1f} / {other[key]:5.1f}" for key in (*_COLUMNS, "ms"))
-        yield f"{row.name:24}{row.seeds:5}  " + "  ".join(f"{cell:>14}" for cell in cells)
+    with ProcessPoolExecutor() as cores:
+        yield from cores.map(one_line, rows, [studies] * len(rows))
+
+
+def one_line(row: Row, studies: int) -> str:
+    """The figures of one row, over its studies."""
+    sums: dict[str, dict[str, float]] = {"ours": {}, "theirs": {}}
+    for number in range(studies):
+        targets = study(row, np.random.default_rng([number, row.seeds]))
+        truth = np.stack([one.truth for one in targets], axis=-1)
+        for name, values in sums.items():
+            start = time.perf_counter()
+            if name == "ours":
+                found = ours(targets)
+            else:
+                found = cluster_bootstrap(targets, np.random.default_rng([number, 1]))
+            seconds = time.perf_counter() - start
+            for key, value in (judged(found, truth) | {"ms": 1000 * seconds}).items():
+                values[key] = values.get(key, 0.0) + value / studies
+    one, other = sums.values()
+    cells = (f"{one[key]:5.1f} / {other[key]:5.1f}" for key in (*_COLUMNS, "ms"))
+    return f"{row.name:24}{row.seeds:5}  " + "  ".join(f"{cell:>14}" for cell in cells)
 
 
 _COLUMNS = ("covered", "width", "beyond noise", "one holds", "harmful")

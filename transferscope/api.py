@@ -47,16 +47,7 @@ def load(folder: PathLike) -> Analysis | Comparison:
         return json_file.from_json(data, str(path))
     if (data := store.read_beside(path, store.COMPARISON, None)) is not None:
         return comparison.from_json(data, str(path))
-    from transferscope.study import Study
-    from transferscope.tasks.untrusted import load_yaml
-
-    study, ceilings = store.read_beside(path, store.STUDY), None
-    if study is not None:
-        try:
-            ceilings = Study.model_validate(load_yaml(study.decode())).ceilings
-        except ValueError as error:
-            raise DataError(f"{path}: {store.STUDY} cannot be read as a study: {error}") from None
-    return analyze(path, Settings(ceiling=ceilings or 1.0))
+    return analyze(path)
 
 
 def analyze(results: xr.Dataset | Inputs, settings: Settings | None = None) -> Analysis:
@@ -65,8 +56,8 @@ def analyze(results: xr.Dataset | Inputs, settings: Settings | None = None) -> A
     Args:
         results: a matrix from `read_results`, or what `read_results` takes: a path, several, or
             several by the names of their models.
-        settings: every choice that can change a number. `ceiling` is that of a matrix, which was
-            applied to it already.
+        settings: every choice that can change a number; default: those of `Settings`, with a
+            study's own ceilings. `ceiling` is that of a matrix, which was applied to it already.
 
     Raises:
         DataError: an input is missing, damaged or invalid.
@@ -77,14 +68,18 @@ def analyze(results: xr.Dataset | Inputs, settings: Settings | None = None) -> A
     from transferscope.analysis.analyze import analyze as analyze_matrix
     from transferscope.readers import read_results
     from transferscope.selection.experiment import judged
+    from transferscope.study.file import ceilings_of
 
-    settings = settings or Settings()
     if isinstance(results, xr.Dataset):
-        return analyze_matrix(results, settings)
+        return analyze_matrix(results, settings or Settings())
+    folder = Path(results) if isinstance(results, str | os.PathLike) else None
+    folder = folder if folder and folder.is_dir() else None
+    if settings is None:
+        study = None if folder is None else store.read_beside(folder, store.STUDY)
+        own = 1.0 if study is None else ceilings_of(study, f"{folder}: {store.STUDY}")
+        settings = Settings(ceiling=own)
     analysis = analyze_matrix(read_results(results, ceiling=settings.ceiling), settings)
-    if isinstance(results, str | os.PathLike) and Path(results).is_dir():
-        analysis = replace(analysis, experiment=judged(Path(results), analysis))
-    return analysis
+    return replace(analysis, experiment=judged(folder, analysis)) if folder else analysis
 
 
 def run(

@@ -64,6 +64,17 @@ def test_a_loaded_study_has_the_ceilings_of_its_run_and_keeps_its_examples(engin
     assert to_json(again) == to_json(found)
 
 
+def test_analyze_takes_the_ceilings_of_the_study_unless_told_otherwise(engine, run, tmp_path):
+    engine()
+    found = ts.run("study.yaml", out="a")
+    assert to_json(ts.analyze("a")) == to_json(found)
+    for options, ceiling in (((), 0.97), (("--ceiling", "1"), 1.0)):
+        assert run("analyze", "a", *options, "--out", "b")[0] == 0
+        again = from_json((tmp_path / "b" / "analysis.json").read_bytes())
+        assert again.settings.ceiling == ceiling
+        assert (to_json(again) == to_json(found)) == (ceiling == 0.97)
+
+
 def test_a_study_that_fails_in_part_warns_and_one_without_results_is_an_error(engine):
     engine().fail = {"Jigsaw"}
     with pytest.warns(UserWarning, match="missing: s, Jigsaw, seed 0: out of memory"):

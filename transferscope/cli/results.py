@@ -33,10 +33,10 @@ Inputs = Annotated[
     ),
 ]
 Ceiling = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="Best reachable accuracy: a fraction, `self` (the diagonal's own accuracy), or a CSV "
-        "with columns target, ceiling."
+        "with columns target, ceiling. Default: a study's own ceilings, else 1."
     ),
 ]
 Measure = Annotated[str, typer.Option(help="Measure of change: pgf, relative_gain or raw_gain.")]
@@ -68,7 +68,7 @@ def analyze(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Results folder to write.")
     ] = None,
-    ceiling: Ceiling = "1",
+    ceiling: Ceiling = None,
     measure: Measure = "pgf",
     include_self: IncludeSelf = False,
     preset: Preset = "default",
@@ -106,12 +106,12 @@ def analyze(
             from transferscope.readers.compare import is_comparison
             from transferscope.readers.files import read_ceiling
 
-            bound = read_ceiling(ceiling)
+            bound = None if ceiling is None else read_ceiling(ceiling)
             read = read_inputs([(name, str(path)) if name else str(path) for name, path in given])
         if len(given) == 1 and is_comparison(given[0][1], read[0].table.rows):
             return compare_instead(given[0][1], out, as_json=as_json)
         with status("reading"):
-            matrix = matrix_of(read, ceiling=bound)
+            matrix = matrix_of(read, ceiling=bound or _own_ceilings(read))
         with status("analyzing"):
             from transferscope.analysis.analyze import analyze as run
 
@@ -205,6 +205,15 @@ def tasks(as_json: AsJson = False) -> None:
         for t in suite.tasks:
             table.add_row(name, t.name, t.abbreviation, t.level, t.granularity, str(t.items or ""))
     Console().print(table)
+
+
+def _own_ceilings(read: Sequence[ReadInput]) -> float | dict[str, float] | Literal["self"]:
+    """The ceilings of a study that is read alone, as its own run has them; else 1."""
+    from transferscope.study.file import ceilings_of
+
+    if len(read) == 1 and (study := read[0].study) is not None:
+        return ceilings_of(study, f"{read[0].file}: study.yaml")
+    return 1.0
 
 
 def _fraction(points: float) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import ValidationError
@@ -148,6 +148,18 @@ def suite_of(study: Study) -> Suite:
     if suite.unscorable:
         raise StudyError(suite.unscorable)
     return suite
+
+
+def ceilings_of(data: bytes, where: str) -> dict[str, float] | float | Literal["self"]:
+    """The ceilings that a study file names; 1 where it names none.
+
+    Raises:
+        StudyError: it is no valid study file.
+    """
+    try:
+        return Study.model_validate(load_yaml(data.decode())).ceilings or 1.0
+    except ValueError as error:
+        raise StudyError(f"{where}: cannot be read as a study: {error}") from None
 
 
 def local_suite(data: bytes, file: str, *, folders: bool = True) -> Suite:
