@@ -15,7 +15,9 @@ from messages import raises
 
 import transferscope as ts
 from transferscope.analysis import json_file
+from transferscope.matrix import from_predictions
 from transferscope.plots.gallery import FIGURES
+from transferscope.report.cell_data import cell_data
 from transferscope.report.comparison_page import page
 from transferscope.stats.simulate import example_study
 
@@ -175,6 +177,31 @@ def test_a_comparison_has_a_tidy_table_with_the_mean(compared):
     assert jigsaw["verdict"] == "worse"
     assert found.filter(target="mean").height == 1
     assert found.filter(state="few items")["verdict"].to_list() == [None]
+
+
+def test_accuracies_are_of_the_seeds_that_ran_in_tables_figures_and_on_the_page():
+    """The base is at 50 % in one seed and at 70 % in another, which alone ran the adapter: 80 %."""
+    rows = [
+        ("m", seed, source, "B", str(item), item < count)
+        for seed, source, count in (("0", None, 50), ("1", None, 70), ("1", "A", 80))
+        for item in range(100)
+    ]
+    rows += [("m", "0", "C", "B", str(item), item < 60) for item in range(100)]
+    names = ["model", "seed", "source", "target", "item", "correct"]
+    table = pl.DataFrame(rows, names, orient="row", infer_schema_length=None)
+    found = ts.analyze(from_predictions(table))
+    row = found.accuracy().filter(source="A", target="B").row(0, named=True)
+    assert (row["base"], row["tuned"], row["points"]) == pytest.approx((0.7, 0.8, 10))
+    (shown,) = (r for r in drawn_rows(found) if r["source"] == "A" and r["target"] == "B")
+    assert (shown["accuracy"], shown["on"]) == ("70% → 80%", "100 items, 1 seed")
+    page = cell_data(found)
+    cells = [dict(zip(page["columns"], c, strict=True)) for c in page["models"][0]["cells"]]
+    bases = {page["tasks"][cell["source"]]: cell["base"] for cell in cells}
+    assert bases == {"A": 0.7, "C": 0.5}
+
+
+def drawn_rows(found):
+    return [r for rows in found.plot.heatmap().to_dict()["datasets"].values() for r in rows]
 
 
 # Figures

@@ -48,7 +48,10 @@ def test_a_heatmap_holds_every_number_of_the_record(analysis: Analysis, adjusted
                 assert values == pytest.approx((cell.change, cell.mean), abs=1e-5)
                 assert seen["effect_text"] == plain(cell.mean)
                 assert float(seen["points_text"].replace("−", "-")) == round(100 * cell.change)
-                tuned = 100 * (record.base_accuracy[target] + cell.change)
+                # Beyond the placebo too: an accuracy is that of the adapter.
+                plainly = record.pgf[source][target]
+                base = np.mean(list(record.base_seeds[target].values()))
+                tuned = 100 * (base + plainly.change)
                 assert float(seen["accuracy_text"]) == pytest.approx(tuned, abs=0.51)
                 beyond = beyond_noise(cell, analysis.settings.alpha)
                 assert seen["kind"] == ("clear" if beyond else "noise")

@@ -13,9 +13,10 @@ from analysis_factory import HOSTILE, Shape, make
 from axe import violations
 from page_reader import DESKTOP, PHONE, Reader, written
 
-from transferscope.analysis import Analysis
+from transferscope.analysis import Analysis, ModelAnalysis
+from transferscope.analysis.headline import TaskPair
 from transferscope.analysis.verdict import beyond_noise
-from transferscope.plots.accuracy_points import points, size
+from transferscope.plots.accuracy_points import points
 from transferscope.plots.labels import labels
 from transferscope.plots.theme import DIVERGING
 
@@ -33,6 +34,10 @@ def analysis() -> Analysis:
 def large(browser: Any, tmp_path: Path) -> Reader:
     file = written(tmp_path, make(Shape(models=("3B",), count=60, conduct=True)))
     return Reader(browser, file)
+
+
+def size(model: ModelAnalysis, source: str, target: str) -> float:
+    return TaskPair(source, target, model.pgf[source][target]).size
 
 
 def names(analysis: Analysis) -> list[str]:
@@ -107,9 +112,9 @@ def test_a_task_chosen_in_the_panel_has_what_it_gives_and_takes(reader: Reader, 
     assert reader.text("#detail h2") == long[3]
     gives, takes = (each.split("|") for each in reader.each("#detail .bars", BARS))
     model, order = list(analysis.models.values())[-1], [task.name for task in analysis.tasks]
-    row = sorted(order, key=lambda t: -size(model.pgf[order[3]][t]))
+    row = sorted(order, key=lambda t: -size(model, order[3], t))
     assert gives == [labels(analysis).long[t] for t in row if t != order[3]]
-    column = sorted(order, key=lambda s: -size(model.pgf[s][order[3]]))
+    column = sorted(order, key=lambda s: -size(model, s, order[3]))
     assert takes == [labels(analysis).long[s] for s in column if s != order[3]]
 
 
@@ -242,7 +247,7 @@ def test_a_study_of_sources_that_are_no_targets(browser: Any, tmp_path: Path):
     reader = Reader(browser, written(tmp_path, make(shape))).open().drawn()
     assert len(reader.cells()) == 40
     reader.click_cell(1, 1)
-    assert "not tested" in reader.text("#detail")
+    assert "no interval" in reader.text("#detail")
     assert "structure" not in reader.each("[role=tab]", "e.value")
     assert reader.wrong == []
     reader.context.close()

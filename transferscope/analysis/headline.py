@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Cell
 from transferscope.analysis.verdict import beyond_noise
-from transferscope.tasks.checkpoints import checkpoint
+from transferscope.tasks.checkpoints import same_task
 
 STRONGEST = 3
 """Gains and losses that are listed."""
@@ -25,7 +25,7 @@ class TaskPair(NamedTuple):
     @property
     def own(self) -> bool:
         """Whether the target is the task that the source finetunes on."""
-        return checkpoint(self.source).task == self.target
+        return same_task(self.source, self.target)
 
     @property
     def size(self) -> float:

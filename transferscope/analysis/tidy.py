@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from transferscope.analysis import Analysis, ModelAnalysis
+from transferscope.analysis.accuracies import base_accuracy, bases, ceiling, scales
 from transferscope.analysis.headline import TaskPair, pairs, verdict_of
 from transferscope.analysis.lookup import POINTS, measure_named
 from transferscope.matrix.measure import MEASURES, NO_GAP
@@ -31,7 +32,8 @@ def accuracy(analysis: Analysis) -> pl.DataFrame:
     """One row for each model, source and target: the accuracy before and after finetuning."""
     rows: list[dict[str, Any]] = []
     for name, model, pair in _every(analysis):
-        cell, base = pair.cell, _mean(_bases(model, pair))
+        cell = pair.cell
+        base = base_accuracy(analysis, model, pair.target, cell)
         low, high = cell.change_ci
         rows.append(
             {
@@ -105,14 +107,6 @@ def _every(analysis: Analysis) -> Iterator[tuple[str, ModelAnalysis, TaskPair]]:
             yield name, model, pair
 
 
-def _bases(model: ModelAnalysis, pair: TaskPair) -> dict[str, float]:
-    """{seed: accuracy of the untuned model on the cell's items}, of seeds that have the cell."""
-    found = pair.cell.base or model.base_seeds.get(pair.target, {})
-    seeds = pair.cell.seeds
-    measured = {s: v for s, v in found.items() if math.isfinite(seeds.get(s, math.nan))}
-    return measured or found  # an effect can be undefined where accuracies are known
-
-
 def _in_measure(
     analysis: Analysis, model: ModelAnalysis, pair: TaskPair, measure: str
 ) -> tuple[float, tuple[float, float]]:
@@ -125,29 +119,14 @@ def _in_measure(
         return 100 * cell.change, (100 * cell.change_ci[0], 100 * cell.change_ci[1])
     if measure == "raw_gain":
         return cell.change, cell.change_ci
-    return _mean(_converted(analysis, model, pair, measure)), (math.nan, math.nan)
-
-
-def _converted(
-    analysis: Analysis, model: ModelAnalysis, pair: TaskPair, measure: str
-) -> dict[str, float]:
-    """{seed: effect in another measure}, through the change of accuracy."""
-    ceiling = analysis.settings.ceiling
-    if isinstance(ceiling, dict):
-        ceiling = ceiling.get(pair.target, 1.0)
-    top = math.nan if isinstance(ceiling, str) else ceiling
-    found: dict[str, float] = {}
-    for seed, base in _bases(model, pair).items():
-        effect = pair.cell.seeds.get(seed, math.nan)
-        change = MEASURES[analysis.settings.measure].change(effect, base, top)
+    top = ceiling(analysis, pair.target)
+    scale = scales(analysis, model, pair.target, cell)
+    found: list[float] = []
+    for seed, base in bases(analysis, model, pair.target, cell).items():
         whole = MEASURES[measure].denominator(base, top)
-        found[seed] = change / whole if whole > NO_GAP else math.nan
-    return found
-
-
-def _mean(values: dict[str, float]) -> float:
-    known = [value for value in values.values() if math.isfinite(value)]
-    return sum(known) / len(known) if known else math.nan
+        if seed in scale and whole > NO_GAP:
+            found.append(cell.seeds[seed] * scale[seed] / whole)
+    return (sum(found) / len(found) if found else math.nan), (math.nan, math.nan)
 
 
 def compared(comparison: Comparison) -> pl.DataFrame:

@@ -126,7 +126,7 @@ def _chart(analysis: Analysis, figure: str, suffix: str) -> "Chart":
 
 
 def _spec(analysis: Analysis, figure: str, suffix: str) -> Spec:
-    for each in gallery(analysis):
+    for each in gallery(analysis, figure):
         if each.stem == figure + suffix:
             return each.spec
     raise DataError(f"{figure}{suffix}: nothing to draw; this analysis lacks what it shows")

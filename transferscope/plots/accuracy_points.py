@@ -7,13 +7,10 @@ accuracies are unknown, as with tables of PGF alone, the measure is all there is
 import math
 from typing import NamedTuple
 
-from transferscope.analysis import Analysis, Cell, Interval, ModelAnalysis
-from transferscope.analysis.parts import Estimate
+from transferscope.analysis import Analysis, Interval, ModelAnalysis
+from transferscope.analysis.accuracies import Effect
 from transferscope.matrix.measure import MEASURES
 from transferscope.plots.numbers import UNKNOWN, between, has_interval, signed
-
-Seeds = dict[str, float]
-Effect = Cell | Estimate
 
 
 class Worded(NamedTuple):
@@ -31,48 +28,6 @@ class Worded(NamedTuple):
         """`+23 points (+10 to +36), +0.40 PGF`"""
         ends = f" ({self.interval})" if self.interval else ""
         return f"{self.value}{ends}" + (f", {self.beside}" if self.beside else "")
-
-
-def divisor(measure: str, base: float, ceiling: float) -> float:
-    """The divisor of a change in accuracy."""
-    return MEASURES[measure].change(1.0, base, ceiling)
-
-
-def ceiling(analysis: Analysis, target: str) -> float:
-    """Best reachable accuracy of a target; NaN where it differs between sources."""
-    known = analysis.settings.ceiling
-    if known == "self":
-        return math.nan
-    return known.get(target, 1.0) if isinstance(known, dict) else known
-
-
-def bases(model: ModelAnalysis, target: str, cell: Effect | None = None) -> Seeds:
-    """{seed: base accuracy on a target, or on the items of one cell}."""
-    own = cell.base if isinstance(cell, Cell) else None
-    return model.base_seeds.get(target, {}) if own is None else own
-
-
-def base_accuracy(model: ModelAnalysis, target: str, cell: Effect | None) -> float:
-    """Mean over seeds of the base accuracy on a cell's items."""
-    if not isinstance(cell, Cell) or cell.base is None:
-        return model.base_accuracy.get(target, math.nan)
-    known = [value for value in cell.base.values() if math.isfinite(value)]
-    return sum(known) / len(known) if known else math.nan
-
-
-def scales(
-    analysis: Analysis, model: ModelAnalysis, target: str, cell: Effect | None = None
-) -> Seeds:
-    """{seed: change in accuracy at an effect of 1}, without seeds whose effect is undefined."""
-    top, measure = ceiling(analysis, target), analysis.settings.measure
-    found = {seed: divisor(measure, base, top) for seed, base in bases(model, target, cell).items()}
-    return {seed: value for seed, value in found.items() if value > 0}
-
-
-def size(cell: Effect) -> float:
-    """The change of accuracy where it is known, else the effect: what decides helped or harmed."""
-    change = getattr(cell, "change", math.nan)
-    return change if math.isfinite(change) else cell.mean
 
 
 def worded(analysis: Analysis, cell: Effect) -> Worded:

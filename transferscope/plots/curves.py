@@ -21,10 +21,11 @@ from transferscope.plots.composition import (
     unit,
     zero_line,
 )
-from transferscope.plots.labels import MEASURES, clean, counted, labels, listed, same_task
+from transferscope.plots.labels import MEASURES, clean, counted, labels, listed
 from transferscope.plots.numbers import between, has_interval, interval_columns, percent, signed
 from transferscope.plots.theme import MUTED, NEGATIVE, PAPER, POSITIVE, RULE, SOFT, padded
 from transferscope.selection.decision import task
+from transferscope.tasks.checkpoints import same_task
 
 PANELS, COLUMNS = 24, 4
 """Targets drawn at most (those with the largest last effects), and panels in a row."""

@@ -46,6 +46,8 @@ class FigureKind(NamedTuple):
 class ReportFigure(NamedTuple):
     """One chart and its caption."""
 
+    name: str
+    """Its key in `FIGURES`."""
     stem: str
     """Name of its files, without ending; holds model names as they were given."""
     tab: str
@@ -171,8 +173,8 @@ FIGURES: dict[str, FigureKind] = {
 targets of another suite."""
 
 
-def gallery(analysis: Analysis) -> list[ReportFigure]:
-    """Every figure that has something to show."""
+def gallery(analysis: Analysis, only: str | None = None) -> list[ReportFigure]:
+    """Every figure that has something to show, or those of one key of `FIGURES`."""
     models = labels(analysis).models
     each: dict[str, dict[str, Any]] = {
         "study": {"": None},
@@ -182,7 +184,7 @@ def gallery(analysis: Analysis) -> list[ReportFigure]:
     }
     foreign = not any(task.source and task.target for task in analysis.tasks)
     figures = []
-    for name, kind in FIGURES.items():
+    for name, kind in FIGURES.items() if only is None else [(only, FIGURES[only])]:
         for suffix, key in each[kind.per].items():
             model = key if kind.per == "model" else getattr(key, "model", None)
             adjusted = analysis.models[model].adjusted if model in models else None
@@ -196,11 +198,8 @@ def gallery(analysis: Analysis) -> list[ReportFigure]:
             if spec is not None:
                 texts = kind.reading.format(**words), kind.caption.format(**words)
                 paper = (7,) if foreign and name in ("heatmap", "heatmaps") else kind.paper
-                figures.append(
-                    ReportFigure(
-                        name + suffix, kind.tab, model or "", *texts, spec, paper, kind.group
-                    )
-                )
+                texts = name, name + suffix, kind.tab, model or "", *texts
+                figures.append(ReportFigure(*texts, spec, paper, kind.group))
     return figures
 
 

@@ -15,16 +15,10 @@ from typing import Literal
 import numpy as np
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
+from transferscope.analysis.accuracies import Effect, base_accuracy, bases, scales
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import Answers
-from transferscope.plots.accuracy_points import (
-    Effect,
-    base_accuracy,
-    points,
-    points_between,
-    scales,
-    with_measure,
-)
+from transferscope.plots.accuracy_points import points, points_between, with_measure
 from transferscope.plots.answer_bars import answer_words
 from transferscope.plots.composition import Spec, field, finish, heading, in_rows, part
 from transferscope.plots.labels import (
@@ -33,7 +27,6 @@ from transferscope.plots.labels import (
     counted,
     labels,
     row_label,
-    same_task,
 )
 from transferscope.plots.numbers import UNKNOWN, between, chance, known, percent, plain
 from transferscope.plots.theme import (
@@ -48,6 +41,7 @@ from transferscope.plots.theme import (
     SOFT,
     ceil_nice,
 )
+from transferscope.tasks.checkpoints import same_task
 
 Cells = Mapping[str, Mapping[str, Effect]]
 Shown = Literal["points", "effect", "accuracy"]
@@ -192,7 +186,7 @@ def _rows(
                     "column": names.short[target],
                     "own": not controls and same_task(source, target),
                     "collapsed": replies is not None and bool(replies.collapsed),
-                    **_numbers(analysis, model, target, cell),
+                    **_numbers(analysis, model, (source, target), cell),
                     "replies": answer_words(replies) if replies else UNKNOWN,
                 }
             )
@@ -200,38 +194,55 @@ def _rows(
 
 
 def _numbers(
-    analysis: Analysis, model: ModelAnalysis, target: str, cell: Effect | None
+    analysis: Analysis, model: ModelAnalysis, pair: tuple[str, str], cell: Effect | None
 ) -> dict[str, object]:
     """Values, and the texts of cells and of what is shown beside the pointer."""
-    effect, change = math.nan if cell is None else cell.mean, getattr(cell, "change", math.nan)
-    if cell is not None and math.isnan(change):  # a control's change is known seed by seed
-        scale = scales(analysis, model, target, cell)
-        found = [value * scale[s] for s, value in cell.seeds.items() if s in scale]
-        change = sum(found) / len(found) if found else math.nan
+    source, target = pair
+    effect = math.nan if cell is None else cell.mean
+    change = _change(analysis, model, target, cell)
     if cell is None or (math.isnan(change) and math.isnan(effect)):
         return {"kind": "missing", "points": None, "effect": None, "change": "not measured"}
-    clear, base = beyond_noise(cell, analysis.settings.alpha), base_accuracy(model, target, cell)
-    untested = clear is None and model.basis != "none"
+    # What is beyond a placebo is no accuracy: that is of the plain effect.
+    plainly = model.pgf.get(source, {}).get(target, cell)
+    base = base_accuracy(analysis, model, target, plainly)
+    tuned = base + _change(analysis, model, target, plainly)
+    clear = beyond_noise(cell, analysis.settings.alpha)
+    unknown = "no interval" if model.basis == "none" else "not tested"
+    verdicts = {None: unknown, True: "beyond noise", False: "may be noise"}
     ends = points_between(getattr(cell, "change_ci", (math.nan, math.nan)), change)
     row: dict[str, object] = {
-        "kind": "noise" if clear is False or untested else "clear",
+        "kind": "clear" if clear or verdicts[clear] == "no interval" else "noise",
         "points": known(round(change, DIGITS)),
         "effect": known(round(effect, DIGITS)),
         "points_text": plain(100 * change, 0) if math.isfinite(change) else "",
         "effect_text": plain(effect) if math.isfinite(effect) else "",
-        "accuracy_text": f"{100 * (base + change):.0f}" if math.isfinite(base + change) else "",
+        "accuracy_text": f"{100 * tuned:.0f}" if math.isfinite(tuned) else "",
         "change": (points(change) or UNKNOWN) + (f" ({ends})" if ends else ""),
         "measured": with_measure(analysis, math.nan, effect)[0] + f" ({between(cell.ci)})",
-        "verdict": "beyond noise" if clear else "not tested" if clear is None else "may be noise",
-        "accuracy": f"{percent(base)} → {percent(base + change)}",
+        "verdict": verdicts[clear],
+        "accuracy": f"{percent(base)} → {percent(tuned)}",
     }
     if isinstance(cell, Cell):
         if math.isfinite(cell.q_value):
             row["verdict"] = f"{row['verdict']} (q {chance(cell.q_value)})"
         known_items = [] if cell.n is None else [f"{cell.n:.4g} items"]
-        row["on"] = ", ".join([*known_items, counted(len(cell.seeds), "seed")])
+        seeds = len(bases(analysis, model, target, cell))
+        seeds = seeds or sum(map(math.isfinite, cell.seeds.values()))
+        row["on"] = ", ".join([*known_items, counted(seeds, "seed")])
         row["on"] += ": too few items for averages" * bool(cell.left_out)
     return row
+
+
+def _change(analysis: Analysis, model: ModelAnalysis, target: str, cell: Effect | None) -> float:
+    """The change of accuracy; a control's is known seed by seed."""
+    if cell is None:
+        return math.nan
+    change: float = getattr(cell, "change", math.nan)
+    if math.isfinite(change):
+        return change
+    scale = scales(analysis, model, target, cell)
+    found = [value * scale[s] for s, value in cell.seeds.items() if s in scale]
+    return sum(found) / len(found) if found else math.nan
 
 
 def _panel(analysis: Analysis, rows: list[Spec], side: int, *, legend: bool = True) -> Spec:

@@ -17,7 +17,6 @@ from transferscope.matrix.measure import MEASURES as RECORDS
 from transferscope.plots.numbers import percent
 from transferscope.study.controls import PLACEBOS, REORDERED
 from transferscope.tasks import GRANULARITIES, LEVELS
-from transferscope.tasks.checkpoints import checkpoint
 
 TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Bidi control characters: each changes the direction of all text up to a closing one."""
@@ -46,11 +45,6 @@ def labels(analysis: Analysis) -> Labels:
     return Labels(*(dict(zip(*pair, strict=True)) for pair in pairs))
 
 
-def same_task(source: str, target: str) -> bool:
-    """Whether an effect is self-transfer; a checkpoint's task is the one it finetunes on."""
-    return checkpoint(source).task == target
-
-
 def clean(text: str) -> str:
     """`text` with control, line-break, bidi and lone surrogate characters replaced."""
     bad = {"Cc", "Cs", "Cn", "Zl", "Zp"}
@@ -73,7 +67,7 @@ def _unique(texts: list[str]) -> list[str]:
 
 
 def link(**view: str) -> str:
-    """The part after `#` of a link into the page's explorer; values are labels."""
+    """The part after `#` of a link to a view of the page; values are labels."""
     return urlencode(view)
 
 

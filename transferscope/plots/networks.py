@@ -29,9 +29,10 @@ from transferscope.plots.composition import (
     tips,
     unit,
 )
-from transferscope.plots.labels import MEASURES, counted, labels, listed, row_label, same_task
+from transferscope.plots.labels import MEASURES, counted, labels, listed, row_label
 from transferscope.plots.numbers import between, chance, plain, signed
 from transferscope.plots.theme import INK, NEGATIVE, PAPER, POSITIVE, RULE, SOFT, ceil_nice
+from transferscope.tasks.checkpoints import same_task
 
 NODE, DOT = 17.0, 5.0
 """Radius of a node that holds a label, and of one beside its label."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
+from transferscope.analysis.accuracies import base_accuracy, scales
 from transferscope.analysis.verdict import beyond_noise
-from transferscope.plots.accuracy_points import base_accuracy, scales
 from transferscope.plots.against_chance import personas
 from transferscope.plots.answer_bars import answer_words
 from transferscope.plots.labels import MEASURES, Labels, clean, labels
@@ -87,7 +87,7 @@ def _cell(
 ) -> list[float | None]:
     beyond = beyond_noise(cell, analysis.settings.alpha)
     known = (
-        *(cell.n, base_accuracy(model, target, cell), cell.change, *cell.change_ci),
+        *(cell.n, base_accuracy(analysis, model, target, cell), cell.change, *cell.change_ci),
         *(cell.mean, *cell.ci, cell.q_value, beyond, cell.expected, cell.confidence),
     )
     return [*place, *_numbers(known)]

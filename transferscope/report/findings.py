@@ -9,28 +9,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, ModelAnalysis
+from transferscope.analysis.accuracies import base_accuracy
 from transferscope.analysis.headline import TaskPair, pairs
 from transferscope.analysis.verdict import MEAN, beyond_noise
 from transferscope.matrix.collapse import describe_answers
-from transferscope.plots.accuracy_points import (
-    base_accuracy,
-    items,
-    points,
-    points_between,
-    size,
-    worded,
-)
-from transferscope.plots.labels import (
-    labels,
-    link,
-    same_task,
-    spelled,
-)
-from transferscope.plots.numbers import (
-    UNKNOWN,
-    chance,
-    percent,
-)
+from transferscope.plots.accuracy_points import items, points, points_between, worded
+from transferscope.plots.labels import labels, link, spelled
+from transferscope.plots.numbers import UNKNOWN, chance, percent
 from transferscope.selection import mixtures
 from transferscope.selection.wording import probability
 
@@ -43,7 +28,7 @@ class Harm(NamedTuple):
     pair: tuple[str, str]
     """Both names as they were given."""
     link: str
-    """The address of its cell in the explorer."""
+    """The address of its cell on the page."""
     model: str
     change: str
     """In points of accuracy where they are known."""
@@ -70,7 +55,7 @@ def harms(analysis: Analysis) -> list[Harm]:
     for name in analysis.models:
         for pair in pairs(analysis, name):
             if row := _harm(analysis, name, pair):
-                found.append(((not row.sure, size(pair.cell)), row))
+                found.append(((not row.sure, pair.size), row))
         found += [((False, change), row) for change, row in _mean_harms(analysis, name)]
     return [row for _, row in sorted(found, key=lambda each: each[0])]
 
@@ -81,7 +66,7 @@ def _harm(analysis: Analysis, name: str, pair: TaskPair) -> Harm | None:
     verdict = model.verdicts.get(source)
     worse = verdict is not None and target in verdict.harmed
     fallen = verdict is not None and target in verdict.collapsed
-    loss = size(cell) < 0 and bool(beyond_noise(cell, alpha))
+    loss = pair.size < 0 and bool(beyond_noise(cell, alpha))
     if not (worse or fallen or loss):
         return None
     held, q = loss and cell.q_value <= alpha, f" (q {chance(cell.q_value)})"
@@ -94,10 +79,10 @@ def _harm(analysis: Analysis, name: str, pair: TaskPair) -> Harm | None:
         among = f"all effects{q}" if math.isfinite(cell.q_value) else "the targets of this finetune"
         evidence.append(f"may be noise among {among}")
     long, change = (names.long[source], names.long[target]), worded(analysis, cell)
-    base = percent(base_accuracy(model, target, cell))
+    base = percent(base_accuracy(analysis, model, target, cell))
     return Harm(
         source=long[0],
-        target=long[1] + " (self-transfer)" * same_task(source, target),
+        target=long[1] + " (self-transfer)" * pair.own,
         pair=(source, target),
         link=link(model=names.models[name], source=long[0], target=long[1]),
         model=names.models[name],

@@ -215,7 +215,7 @@ def page_figures(analysis: Analysis, budget: int) -> tuple[dict[str, list[PageFi
                 figure.reading,
                 figure.caption,
                 spec,
-                figure.stem.startswith("heatmap-adjusted"),
+                figure.name == "heatmap-adjusted",
                 figure.group,
             )
         )

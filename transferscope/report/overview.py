@@ -73,7 +73,7 @@ def caveats(analysis: Analysis) -> list[str]:
     """What a reader must know before believing the numbers, the worst first."""
     names = labels(analysis)
     notes = [spelled(note, names) for note in analysis.notes]
-    return [*ranked(analysis.checks), *notes, accounts(analysis)]
+    return [*ranked(analysis.checks, len(analysis.checks)), *notes, accounts(analysis)]
 
 
 def _own(analysis: Analysis, seen: Headline, own: list[Cell]) -> list[Tile]:

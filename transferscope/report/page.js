@@ -114,7 +114,7 @@
     const found = one.cells.find((each) => each[0] === i && each[1] === j);
     return found && bits(found);
   };
-  const verdict = (cell) => (!known(cell.beyond) ? "not tested"
+  const verdict = (cell) => (!known(cell.beyond) ? (known(cell.effect_low) ? "not tested" : "no interval")
     : cell.beyond ? "beyond noise" : "may be noise");
   const size = (cell) => (known(cell.change) ? cell.change : cell.effect);
   const words = (cell) => (known(cell.change) ? `${points(cell.change)} points` : `${two(cell.effect)} ${study.measure}`);
@@ -309,7 +309,7 @@
   // ---- Charts -----------------------------------------------------------------------------------
 
   const charts = all(".chart");
-  const views = new Map(); // box -> Vega's view
+  const views = new Map(); // box -> Vega's view, and the names of its parameters
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const idle = (act) => (window.requestIdleCallback ? window.requestIdleCallback(act, { timeout: 300 }) : setTimeout(act, 30));
   const drawn = new Map(); // box -> the scheme in which it was drawn last
@@ -356,9 +356,9 @@
       if (box.finish) box.finish();
       box.finish = made.finalize;
       made.view.addEventListener("click", (_, item) => chooseMark(item));
-      if (made.spec.params) {
-        views.set(box, made.view);
-        mark(made.view);
+      if (spec.params) {
+        views.set(box, { view: made.view, params: new Set(spec.params.map((each) => each.name)) });
+        mark(views.get(box));
       }
     } catch (error) {
       box.textContent = "This figure could not be drawn: " + error.message;
@@ -388,7 +388,7 @@
   }
 
   /** Sets the parameters of a heatmap or a graph: the numbers shown, and what is chosen. */
-  function mark(view) {
+  function mark({ view, params }) {
     const [i, j] = pair();
     const task = place(state.task);
     const shown = all("button[data-set=shown]").find((each) => each.getAttribute("aria-pressed") === "true");
@@ -397,11 +397,7 @@
       shown: shown.value, cross: task >= 0, task: task < 0 ? "" : state.task,
       row: study.sources.indexOf(row), column: study.targets.indexOf(column),
     };
-    for (const [name, value] of Object.entries(values)) {
-      try {
-        view.signal(name, value);
-      } catch (error) {} // a chart without this parameter
-    }
+    for (const [name, value] of Object.entries(values)) if (params.has(name)) view.signal(name, value);
     view.runAsync();
   }
 

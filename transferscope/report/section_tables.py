@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from transferscope.analysis import Analysis
+from transferscope.analysis.accuracies import Effect
 from transferscope.analysis.parts import Adjusted, Estimate
 from transferscope.matrix.collapse import Answers, describe_answers, letter
-from transferscope.plots.accuracy_points import Effect, worded
+from transferscope.plots.accuracy_points import worded
 from transferscope.plots.labels import clean, control_kind, counted, labels, link
 from transferscope.plots.numbers import UNKNOWN, percent
 from transferscope.report.tables import CellLine, PageTable, Row, estimate_line, joined

@@ -24,7 +24,7 @@ class CellLine(NamedTuple):
     text: str
     small: str = ""
     link: str = ""
-    """The address in the explorer of the task or the pair that it names."""
+    """The address on the page of the task or the pair that it names."""
 
     @property
     def words(self) -> str:

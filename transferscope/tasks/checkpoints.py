@@ -33,6 +33,11 @@ def checkpoint(source: str) -> Checkpoint:
     return Checkpoint(found[1], int(found[2])) if found else Checkpoint(source, None)
 
 
+def same_task(source: str, target: str) -> bool:
+    """Whether an effect is self-transfer; a checkpoint's task is the one it finetunes on."""
+    return checkpoint(source).task == target
+
+
 def step_of(path: str) -> int | None:
     """The training step that a path names, as in `run/checkpoint-500/eval`; the last one counts."""
     found = STEP.findall(path)
