@@ -73,6 +73,7 @@ def test_analyze_takes_the_ceilings_of_the_study_unless_told_otherwise(engine, r
         again = from_json((tmp_path / "b" / "analysis.json").read_bytes())
         assert again.settings.ceiling == ceiling
         assert (to_json(again) == to_json(found)) == (ceiling == 0.97)
+    assert run("analyze", "a", "--ceiling", "0")[0] == 2  # not the study's own in its place
 
 
 def test_a_study_that_fails_in_part_warns_and_one_without_results_is_an_error(engine):

@@ -111,7 +111,8 @@ def analyze(
         if len(given) == 1 and is_comparison(given[0][1], read[0].table.rows):
             return compare_instead(given[0][1], out, as_json=as_json)
         with status("reading"):
-            matrix = matrix_of(read, ceiling=bound or _own_ceilings(read))
+            bound = _own_ceilings(read) if bound is None else bound
+            matrix = matrix_of(read, ceiling=bound)
         with status("analyzing"):
             from transferscope.analysis.analyze import analyze as run
 
