@@ -94,8 +94,9 @@
     const text = value.toFixed(digits);
     return Number(text) > 0 ? "+" + text : minus(Number(text) === 0 ? text.replace("-", "") : text);
   };
-  const points = (value) => plus(100 * value, Math.abs(value) < 0.0995 ? 1 : 0);
-  const percent = (value) => (known(value) ? (100 * value).toFixed(0) + "%" : "–");
+  // With a decimal: a browser rounds 10.5 up and Python to 10, which the heatmap shows.
+  const points = (value) => plus(100 * value, 1);
+  const percent = (value) => (known(value) ? (100 * value).toFixed(1) + "%" : "–");
   const range = (low, high, word) => (known(low) && known(high) ? `${word(low)} to ${word(high)}` : "");
   const two = (value) => plus(value, 2);
 
