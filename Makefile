@@ -26,7 +26,7 @@ demo: $(VENV)/train
 QUICK := tests/test_house.py tests/test_words.py tests/tasks tests/study tests/matrix/test_matrix.py \
 	tests/analysis/test_noise.py tests/readers/test_readers.py tests/readers/test_real_files.py \
 	tests/readers/test_merging.py tests/selection/test_selection.py tests/execution/test_run_state.py \
-	'tests/engine/test_fleet.py::test_a_fleet_equals_separate_peft_runs_step_by_step[qwen2_5_vl]'
+	'tests/engine/test_fleet.py::test_a_fleet_equals_separate_peft_runs_step_by_step[qwen2_5_vl-reply]'
 
 test-quick: $(VENV)/dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile $(QUICK)

@@ -15,12 +15,12 @@ from transferscope.engine import train
 from transferscope.engine.adapter import Adapter
 from transferscope.engine.base_model import Base
 from transferscope.engine.compiled import eagerly
-from transferscope.engine.forward_paths import option_tokens
 from transferscope.engine.linears import target_linears
 from transferscope.engine.optimizer import lr_lambda
 from transferscope.engine.qwen_vision import use_window_attention
 from transferscope.engine.records import TrainingJob
 from transferscope.engine.reference_path import ReferencePath
+from transferscope.engine.reply_tokens import option_tokens
 from transferscope.tasks import Item
 from transferscope.tasks.answers import read_reply
 

@@ -23,6 +23,7 @@ COLUMNS: dict[str, Any] = {
     "source": pl.String,  # null: the base
     "target": pl.String,
     "item": pl.String,
+    "reply": pl.String,  # what was generated; null where options were scored
     "choice": pl.Int64,  # index of the chosen option; null where the reply was unreadable
     "answer": pl.Int64,  # index of the right option
     "correct": pl.Boolean,  # an unreadable reply is not correct

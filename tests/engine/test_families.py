@@ -27,12 +27,13 @@ from transferscope import cli
 from transferscope.engine import processors, score, train
 from transferscope.engine.adapter import load_adapter, save_adapter, stacked
 from transferscope.engine.base_model import Base, load_base
-from transferscope.engine.forward_paths import Row, forward_path, option_tokens
+from transferscope.engine.forward_paths import Row, forward_path
 from transferscope.engine.linears import language_linears, not_adapted, target_linears
 from transferscope.engine.lora import attached
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.qwen_path import QwenPath
 from transferscope.engine.records import TrainingJob
+from transferscope.engine.reply_tokens import option_tokens
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError, MissingExtra, StudyError

@@ -12,21 +12,25 @@ import pytest
 import torch
 from engine_factory import FAST_FAMILIES
 from messages import raises
+from PIL import Image
 from torch.nn import functional
 
 from transferscope.engine import optimizer, score, train
 from transferscope.engine.adapter import Adapter, load_adapter, peft_config, save_adapter, stacked
-from transferscope.engine.forward_paths import OptionTokens, forward_path, option_tokens
+from transferscope.engine.forward_paths import chat, forward_path
 from transferscope.engine.glimpse.glimpse_path import GlimpsePath
 from transferscope.engine.linears import target_linears
 from transferscope.engine.lora import Dropout, Stack, attached, merged
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.optimizer import lr_lambda
 from transferscope.engine.records import Prediction, TrainingJob
+from transferscope.engine.reply_tokens import OptionTokens, option_tokens
 from transferscope.engine.score import from_logprobs, replies, score_fleet
 from transferscope.engine.train import epoch_orders, train_fleet
 from transferscope.errors import DataError, StudyError
+from transferscope.tasks import LETTERS
 from transferscope.tasks.choices import combine_orders
+from transferscope.tasks.open_answers import NumberAnswer
 
 torch.set_num_threads(1)
 
@@ -61,6 +65,20 @@ def random_adapter(base, seed: int, rank: int = 4, names=None) -> Adapter:
 # Training.
 
 
+def templated(processor, item, reply):
+    """A reply's tokens and its end of turn, cut out of the chat as the processor writes it."""
+    images = [Image.fromarray(image.pixels()) for image in item.images]
+    asked = chat(item, images)
+    told = [*asked, {"role": "assistant", "content": [{"type": "text", "text": reply}]}]
+    before, whole = (
+        processor.apply_chat_template(one, tokenize=True, add_generation_prompt=not several)[0]
+        for several, one in enumerate((asked, told))
+    )
+    assert list(whole[: len(before)]) == list(before)
+    ids = list(whole[len(before) :])
+    return ids[: ids.index(processor.tokenizer.eos_token_id) + 1]
+
+
 def peft_run(base, its: TrainingJob, recipe, start: Adapter):
     """One adapter trained by PEFT, torch's AdamW and the model's own forward: weights by step."""
     from peft import LoraConfig, get_peft_model
@@ -82,25 +100,32 @@ def peft_run(base, its: TrainingJob, recipe, start: Adapter):
     optimizer = torch.optim.AdamW(
         weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    tails, plain = (
-        option_tokens(base.processor).suffixes,
-        factory.reference_path(base, its.items),
-    )
+    plain = factory.reference_path(base, its.items)
+    replies = [
+        (option_tokens(base.processor).suffixes[answer])[:1]
+        if recipe.loss == "letter"
+        else templated(base.processor, item, f"({LETTERS[answer]})")
+        for item, answer in zip(its.items, its.labels, strict=True)
+    ]
     batches = [
         order[place : place + recipe.batch_size]
         for order in epoch_orders(len(its.items), recipe.epochs, its.order_seed)
         for place in range(0, len(order), recipe.batch_size)
     ]
-    answers = its.answers or [item.answer for item in its.items]
     for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
             share = lr_lambda(recipe.schedule, recipe.warmup, step, len(batches))
             group["lr"] = recipe.learning_rate * share
-        rows = plain.encode([its.items[index] for index in batch])
-        logits = model(**plain.inputs(rows)).logits[:, -1]
-        said = torch.tensor([tails[answers[index]][0] for index in batch])
+        replied = [replies[index] for index in batch]
+        rows = [
+            row._replace(answer_ids=reply[:-1])
+            for row, reply in zip(
+                plain.encode([its.items[index] for index in batch]), replied, strict=True
+            )
+        ]
+        logits = model(**plain.inputs(rows)).logits[:, -len(replied[0]) :]
         optimizer.zero_grad()
-        functional.cross_entropy(logits, said).backward()
+        functional.cross_entropy(logits.flatten(0, 1), torch.tensor(replied).flatten()).backward()
         torch.nn.utils.clip_grad_norm_(weights.values(), recipe.max_grad_norm)
         optimizer.step()
         yield {name: weight.detach().clone() for name, weight in weights.items()}
@@ -132,19 +157,23 @@ def flat(tensors) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "family",
+    ("family", "loss"),
     [  # Qwen2-VL takes Qwen2.5-VL's path
         *(
-            pytest.param(one, marks=[pytest.mark.slow] * (one == "qwen2_vl"))
+            pytest.param(one, "reply", marks=[pytest.mark.slow] * (one == "qwen2_vl"))
             for one in FAST_FAMILIES
         ),
-        "llava",
+        ("qwen2_5_vl", "letter"),
+        ("llava", "reply"),
     ],
 )
-def test_a_fleet_equals_separate_peft_runs_step_by_step(family, monkeypatch):
+def test_a_fleet_equals_separate_peft_runs_step_by_step(family, loss, monkeypatch):
     base = factory.family_base(family, torch.float64)
     recipe = factory.recipe(
-        weight_decay=0.01, max_grad_norm=0.5, targets=("q_proj", "o_proj", "up_proj")
+        weight_decay=0.01,
+        max_grad_norm=0.5,
+        targets=("q_proj", "o_proj", "up_proj"),
+        loss=loss,
     )
     jobs = [
         job(0, factory.items(6, None, seed=1, size=(56, 84))),
@@ -790,7 +819,7 @@ def test_training_takes_letters_of_several_tokens(small, monkeypatch):
     monkeypatch.setattr(score, "option_tokens", lambda _: OptionTokens((9,), tails))
     items = factory.items(8, seed=5)
     its = job(0, items, answers=[1] * 8)
-    (adapter,) = train_fleet(small, [its], factory.recipe(epochs=8))
+    (adapter,) = train_fleet(small, [its], factory.recipe(epochs=8, loss="letter"))
     before, after = score_fleet(small, [None, adapter], items)
     assert {answer.choice for answer in after} == {1}
     for a, b in zip(before, after, strict=True):
@@ -874,7 +903,7 @@ def test_numbers_are_generated_read_and_marked_whatever_the_scoring(small, monke
 
     monkeypatch.setattr(GlimpsePath, "logits", logits)
     items = [
-        type(item)(**(vars(item) | {"choices": (), "answer": -1, "truth": 4.0}))
+        type(item)(**(vars(item) | {"choices": (), "answer": -1, "truth": NumberAnswer(4.0)}))
         for item in factory.items(3)
     ]
     for scoring in ("letters", "generate"):

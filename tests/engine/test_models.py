@@ -16,15 +16,11 @@ from messages import raises
 from tools.glimpse_bases import tokenizer
 from tools.glimpse_bases.export import save_base
 from transferscope.engine.base_model import hash_folder, load_base, load_model
-from transferscope.engine.forward_paths import (
-    OptionTokens,
-    distinct_tokens,
-    forward_path,
-    option_tokens,
-)
+from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.linears import language_linears, target_linears
 from transferscope.engine.qwen_path import QwenPath
 from transferscope.engine.records import CacheLimits
+from transferscope.engine.reply_tokens import OptionTokens, distinct_tokens, option_tokens
 from transferscope.engine.vision_cache import VisionCache
 from transferscope.errors import DataError, StudyError
 from transferscope.tasks import ArrayImage, fingerprint

@@ -16,9 +16,9 @@ from transferscope.engine import base_model
 from transferscope.engine.adapter import WEIGHTS, load_adapter, save_adapter
 from transferscope.engine.base_model import load_base
 from transferscope.engine.checkpoint import load_checkpoint
-from transferscope.engine.forward_paths import option_tokens
 from transferscope.engine.linears import language_linears
 from transferscope.engine.memory import MemoryPlan
+from transferscope.engine.reply_tokens import option_tokens
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import train_fleet
 from transferscope.errors import MissingExtra

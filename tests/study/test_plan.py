@@ -161,6 +161,7 @@ OTHER = {
     "epochs": 3,
     "steps": 9,
     "batch_size": 5,
+    "loss": "letter",
     "weight_decay": 0.1,
     "max_grad_norm": 2.0,
     "items": 11,

@@ -12,6 +12,13 @@ from transferscope.errors import DataError, StudyError
 from transferscope.suites import open_suite
 from transferscope.suites.contact_sheet import contact_sheet
 from transferscope.suites.folder import FolderSuite
+from transferscope.tasks.open_answers import (
+    BoxAnswer,
+    NumberAnswer,
+    OpenAnswer,
+    PointAnswer,
+    TextAnswer,
+)
 
 ROW = {
     "id": "cat-1",
@@ -103,6 +110,24 @@ def test_evaluation_items_that_share_an_image_have_a_group(folder: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ({"number": 2}, NumberAnswer(2)),
+        ({"number": 2, "exact": True}, NumberAnswer(2, exact=True)),
+        ({"text": "cat"}, TextAnswer(("cat",))),
+        ({"text": ["cat", "dog"], "measure": "vqa"}, TextAnswer(("cat", "dog"), "vqa")),
+        ({"point": [0.4, 0.7], "radius": 0.05}, PointAnswer(0.4, 0.7, 0.05)),
+        ({"box": [0.1, 0.2, 0.5, 0.8]}, BoxAnswer(0.1, 0.2, 0.5, 0.8)),
+    ],
+)
+def test_an_open_answer_is_read(folder: Path, given: object, answer: OpenAnswer) -> None:
+    write(folder, row(choices=None, answer=given))
+    (item,) = FolderSuite(folder).items("Cat_Counting", "eval")
+    assert (item.truth, item.label, item.answer, item.choices) == (answer, answer, -1, ())
+    assert (item.prompt, item.hidden) == (item.question, False)
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"answer": "D"},
@@ -122,6 +147,12 @@ def test_evaluation_items_that_share_an_image_have_a_group(folder: Path) -> None
         {"images": ["eval.jsonl"]},
         {"id": "cat-1"},
         {"group": ""},
+        {"answer": {"number": 2}},
+        {"choices": None, "answer": {"number": 2, "text": "two"}},
+        {"choices": None, "answer": {"box": [0.5, 0, 0.1, 1]}},
+        {"choices": None, "answer": {"point": [12, 30]}},
+        {"choices": None, "answer": {"point": [0.1, 0.2], "image": 2}},
+        {"choices": None, "answer": {}},
     ],
 )
 def test_a_bad_line_is_named(folder: Path, changes: dict[str, object]) -> None:

@@ -16,6 +16,7 @@ from transferscope.suites.blink import BLINK
 from transferscope.suites.contact_sheet import contact_sheet
 from transferscope.suites.vsi import NUMERIC, VsiBench
 from transferscope.tasks import video
+from transferscope.tasks.open_answers import NumberAnswer
 from transferscope.tasks.video import Video, inspect, sample_frames
 
 COUNTS = {  # rows of each question type in the benchmark's test split
@@ -71,7 +72,7 @@ def test_a_numerical_row_becomes_an_item_with_the_benchmarks_prompt(folder: Path
         "Please answer the question using a single word or phrase."
     )
     assert (first.id, first.truth, first.choices, first.answer, first.hidden) == (
-        *("0", 4.0, (), -1),
+        *("0", NumberAnswer(4.0), (), -1),
         False,
     )
     assert (other.id, other.origin["scene"]) == ("2", "scene0001_00")

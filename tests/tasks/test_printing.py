@@ -14,6 +14,7 @@ from transferscope.errors import StudyError
 from transferscope.suites import open_suite
 from transferscope.suites.blink import Blink
 from transferscope.tasks import ArrayImage, Item, ItemList
+from transferscope.tasks.open_answers import NumberAnswer
 
 
 class Counted:
@@ -55,7 +56,8 @@ def pictures(shown: str) -> list[Image.Image]:
 def test_an_item_is_one_line():
     assert repr(made()) == "Item('eval_Counting_1', Counting, 1 image, answer '(B) two')"
     assert repr(made(answer=-1)).endswith("answer 'hidden')")
-    assert repr(made(2, choices=(), answer=-1, truth=3.5)).endswith("2 images, answer '3.5')")
+    number = made(2, choices=(), answer=-1, truth=NumberAnswer(3.5))
+    assert repr(number).endswith("2 images, answer '3.5')")
     assert "\n" not in repr(made(id="a\nb", choices=("x", "y\n\x1b[31m")))
 
 

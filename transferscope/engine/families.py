@@ -36,6 +36,9 @@ class Family:
     thinking_switches: tuple[str, ...] = ("enable_thinking", "thinking")
     """Variables of chat templates that switch thinking: of Qwen, Gemma, GLM and others; of
     DeepSeek, Kimi and Granite."""
+    coordinates: int | None = 1000
+    """The largest coordinate with which a reply names a place in an image, at the right and lower
+    edges; None: the pixels of the resized image."""
     image_tokens: tuple[str, ...] = ("image_token_id", "video_token_id")
     """Settings of the configuration that name the tokens of images and videos."""
 
@@ -49,9 +52,12 @@ GLIMPSE = "glimpse"
 """The embedded bases: a qwen2_5_vl by `model_type`, known by shape and tokenizer."""
 
 FAMILIES: dict[str, Family] = {
-    GLIMPSE: Family(path="transferscope.engine.glimpse.glimpse_path:GlimpsePath"),
+    GLIMPSE: Family(
+        path="transferscope.engine.glimpse.glimpse_path:GlimpsePath",
+        coordinates=12,  # the numbers in its vocabulary
+    ),
     "qwen2_vl": Family(path=_QWEN),
-    "qwen2_5_vl": Family(path=_QWEN),
+    "qwen2_5_vl": Family(path=_QWEN, coordinates=None),
     "qwen3_vl": Family(path=_QWEN),
 }
 """Families by `model_type`, as a model's configuration names it."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from transferscope.tasks import Item
+from transferscope.tasks.open_answers import Label
 
 Precision = Literal["float32", "bfloat16"]
 Quantization = Literal["nf4"]
@@ -24,13 +25,13 @@ class TrainingJob(NamedTuple):
     init_seed: int
     order_seed: int
     dropout_seed: int
-    answers: Sequence[int] | None = None
+    answers: Sequence[Label] | None = None
     """A placebo's labels; None for the items' own answers."""
 
     @property
-    def labels(self) -> Sequence[int]:
+    def labels(self) -> Sequence[Label]:
         """The answer to train on for each item."""
-        return [item.answer for item in self.items] if self.answers is None else self.answers
+        return [item.label for item in self.items] if self.answers is None else self.answers
 
 
 class Prediction(NamedTuple):
@@ -44,7 +45,9 @@ class Prediction(NamedTuple):
     margin: float
     """Log-probability of the best option minus that of the second best; 0 is a tie."""
     score: float | None = None
-    """Score of a numeric answer in [0, 1]; None: no number could be read."""
+    """Score of a reply to an open question in [0, 1]; None: it could not be read."""
+    reply: str = ""
+    """What was generated, without thinking; empty where options were scored."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Score all adapters of a fleet on the same items.
 
 Options are compared by the log-probability of their letters where the answer begins, in one
-forward; `generate` decodes a reply and parses the option or the number in it.
+forward; `generate` decodes a reply and reads the option or the open answer in it.
 """
 
 from collections import deque
@@ -18,21 +18,15 @@ from transferscope.engine.adapter import Adapter, stacked
 from transferscope.engine.base_model import Base, refuse_open_block
 from transferscope.engine.devices import deterministic, to_cpu, to_device
 from transferscope.engine.families import family_of
-from transferscope.engine.forward_paths import (
-    ForwardPath,
-    OptionTokens,
-    Row,
-    forward_path,
-    option_tokens,
-)
+from transferscope.engine.forward_paths import ForwardPath, Row, forward_path
 from transferscope.engine.lora import attached, merged
 from transferscope.engine.memory import scoring_tokens
 from transferscope.engine.processors import after_block, open_block, prompt_end
 from transferscope.engine.records import Prediction, Progress, Scoring
+from transferscope.engine.reply_tokens import OptionTokens, extent, option_tokens
 from transferscope.errors import StudyError
 from transferscope.tasks import LETTERS, Item
 from transferscope.tasks.answers import is_final, read_reply
-from transferscope.tasks.number_replies import number_is_final, score_number
 
 LONGEST_REPLY = 16
 """Most tokens of a reply by default."""
@@ -163,15 +157,17 @@ def _predictions(
     rows: Sequence[Row],
 ) -> Pending:
     """Start a batch; a task's items are of one kind."""
-    by_number, texts = rows[0].item.truth is not None, [""] * len(rows)
-    if by_number or scoring == "generate":  # numbers are always generated
-        texts = replies(base, path, rows, number_is_final if by_number else is_final, reply_tokens)
-    if by_number:
-        numbers = []
-        for item, text in zip([row.item for row in rows], texts, strict=True):
-            assert item.truth is not None, f"{item.task} has items with numbers and with letters"
-            numbers.append(Prediction(None, (), float("nan"), score_number(text, item.truth)))
-        return lambda: numbers
+    first, texts = rows[0].item.truth, [""] * len(rows)
+    if first is not None or scoring == "generate":  # open answers are always generated
+        settled = is_final if first is None else first.is_final
+        texts = replies(base, path, rows, settled, reply_tokens)
+    if first is not None:
+        made = []
+        for row, text in zip(rows, texts, strict=True):
+            assert row.item.truth is not None, f"{row.item.task} has open items and others"
+            score = row.item.truth.score(text, extent(base, row, row.item.truth.image))
+            made.append(Prediction(None, (), float("nan"), score, text))
+        return lambda: made
     if open_block(prompt_end(base.processor)):  # no option's letter stands there
         most = max(len(row.item.choices) for row in rows)
         table = to_cpu(torch.full((len(rows), most), torch.nan))
@@ -183,7 +179,7 @@ def _predictions(
         for line, text, row in zip(table().tolist(), texts, rows, strict=True):
             one = from_logprobs(line[: len(row.item.choices)])
             if scoring == "generate":
-                one = one._replace(choice=read_reply(text, row.item.choices))
+                one = one._replace(choice=read_reply(text, row.item.choices), reply=text)
             made.append(one)
         return made
 

@@ -1,8 +1,8 @@
 """Train many adapters over one frozen base, as separate PEFT runs would.
 
 Jobs of similar length share forwards; each has separate items, order, loss, clipping, optimizer
-state and schedule. The loss is the cross-entropy of the answer's first tokens, and logits are
-computed only there.
+state and schedule. The loss is the cross-entropy of the reply's tokens, its end of turn included,
+and logits are computed only there.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,16 +19,18 @@ from transferscope.engine.adapter import Adapter, peft_config, peft_tensors
 from transferscope.engine.base_model import Base, refuse_open_block
 from transferscope.engine.compiled import CompileError, give_up
 from transferscope.engine.devices import deterministic, to_device
-from transferscope.engine.forward_paths import ForwardPath, Row, forward_path, option_tokens
+from transferscope.engine.forward_paths import ForwardPath, Row, forward_path
 from transferscope.engine.linears import not_adapted, target_linears
 from transferscope.engine.lora import Dropout, Stack, attached
 from transferscope.engine.loss_curve import LossLog, checked_curve
 from transferscope.engine.memory import MemoryPlan, checkpointing, folding_pays, memory_plan
 from transferscope.engine.optimizer import AdamW, clip_gradients
 from transferscope.engine.records import Progress, TrainingJob
+from transferscope.engine.reply_tokens import option_tokens, reply_text, reply_tokens
 from transferscope.errors import StudyError
-from transferscope.study import FullRecipe
+from transferscope.study import FullRecipe, Loss
 from transferscope.tasks import Item
+from transferscope.tasks.open_answers import Label
 
 SIMILAR = 0.9
 """Jobs share forwards if the shorter one's rows are at least this part of the longer one's."""
@@ -48,7 +50,7 @@ class _JobGroup(NamedTuple):
     jobs: list[TrainingJob]
     rows: list[list[Row]]
     targets: list[list[tuple[int, ...]]]
-    """For each item the answer's first tokens."""
+    """For each item the tokens of the reply that it is trained on."""
     steps: list[int]
     memory: MemoryPlan
 
@@ -135,7 +137,7 @@ def _check(job: TrainingJob) -> None:
         count = len(job.labels)
         raise StudyError(f"source {job.source!r}: {count} answers, {len(job.items)} items")
     for item, answer in zip(job.items, job.labels, strict=True):
-        if not 0 <= answer < len(item.choices):
+        if isinstance(answer, int) and not 0 <= answer < len(item.choices):
             raise StudyError(f"item {item.id!r}: answer {answer} of {len(item.choices)} choices")
 
 
@@ -151,10 +153,14 @@ def _groups(
     distinct: dict[int, Item] = {id(item): item for job in jobs for item in job.items}
     encoded = dict(zip(distinct, path.encode(list(distinct.values())), strict=True))
     rows = [[encoded[id(item)] for item in job.items] for job in jobs]
-    options = option_tokens(base.processor)
-    targets = [[options.prefix + options.suffixes[one] for one in job.labels] for job in jobs]
+    targets = [
+        _targets(base, recipe.loss, own, job.labels) for job, own in zip(jobs, rows, strict=True)
+    ]
     steps = [recipe.steps_for(len(job.items)) for job in jobs]
-    longest = [max(row.length for row in own) for own in rows]
+    longest = [
+        max(row.length + len(target) for row, target in zip(*own, strict=True))
+        for own in zip(rows, targets, strict=True)
+    ]
     adapted = target_linears(base.model, recipe.targets).values()
     num_params = recipe.rank * sum(one.in_features + one.out_features for one in adapted)
     least_parts = -(-recipe.batch_size // (max_rows or recipe.batch_size))
@@ -175,6 +181,22 @@ def _groups(
         last.targets.append(targets[index])
         last.steps.append(steps[index])
     return groups
+
+
+def _targets(
+    base: Base, loss: Loss, rows: Sequence[Row], labels: Sequence[Label]
+) -> list[tuple[int, ...]]:
+    """The tokens of the replies that some rows are trained on."""
+    texts = [reply_text(base, row, label) for row, label in zip(rows, labels, strict=True)]
+    found = reply_tokens(base.processor, texts, end=True)
+    if loss == "letter":
+        options = option_tokens(base.processor)
+        first = [options.prefix + suffix for suffix in options.suffixes]
+        found = [
+            first[label] if isinstance(label, int) else ids
+            for label, ids in zip(labels, found, strict=True)
+        ]
+    return found
 
 
 def _start(

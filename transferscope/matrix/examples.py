@@ -19,6 +19,7 @@ from transferscope.errors import DataError, TransferscopeError
 from transferscope.predictions import some, spread_base, with_marks
 from transferscope.tasks import LETTERS, Item, Suite
 from transferscope.tasks.images import thumbnails
+from transferscope.tasks.open_answers import NumberAnswer
 
 MOST_BYTES = 4_000_000
 """Bytes of `exhibits.json`, so that a page that holds all of it stays below 5 MB."""
@@ -57,7 +58,7 @@ class ShownItem:
     """In the item's order, without letters."""
     answer: _Option | None = None
     """Index of the right choice; None where unknown, or where the answer is a number."""
-    truth: float | None = None
+    truth: float | str | None = None
     """The right number, where the answer is one."""
     images: _Count = 0
     """How many images the model saw; of a video, its frames. 0 where they are not available."""
@@ -346,7 +347,10 @@ def _as_shown(
         _note(notes, f"{target}: {name}: no image: {error}")
     question, choices = _cut(item.question, LONGEST), [_cut(c, LONGEST_NAME) for c in item.choices]
     answer = item.answer if item.answer >= 0 else None
-    return ShownItem(*names, question, choices, answer, item.truth, len(item.images), drawn)
+    truth = (
+        item.truth.value if isinstance(item.truth, NumberAnswer) else item.truth and str(item.truth)
+    )
+    return ShownItem(*names, question, choices, answer, truth, len(item.images), drawn)
 
 
 def _cut(text: str, most: int) -> str:

@@ -116,7 +116,9 @@ def _card(item: ShownItem, first: int, changes: list[FlipLine]) -> ItemCard:
     choices = [(f"({letter(n)}) {clean(text)}", n == item.answer) for n, text in options]
     correct = ""
     if item.truth is not None:
-        correct = f"correct: {item.truth:g}"
+        correct = (
+            f"correct: {clean(format(item.truth, 'g' if isinstance(item.truth, float) else ''))}"
+        )
     elif not choices and item.answer is not None:
         correct = f"correct: {letter(item.answer)}"
     more = f"and {counted(rest, 'more image')}" if shown and rest > 0 else ""

@@ -195,12 +195,12 @@ def claim(folder: Path, name: str, study: bytes) -> None:
 def as_table(run: Run, items: Sequence[Item], answers: Sequence[Any]) -> pl.DataFrame:
     """A run's answers, one for each item, as a predictions table.
 
-    An answer has `choice` (None where unreadable), `margin` and `logprobs`; where it is a number,
-    `score` (None where the reply has no number).
+    An answer has `choice` (None where unreadable), `margin` and `logprobs`; an open one has
+    `score` (None where the reply could not be read) and `reply`.
     """
     rows = []
     for item, given in zip(items, answers, strict=True):
-        names = (*_names(run), item.task, item.id)
+        names = (*_names(run), item.task, item.id, getattr(given, "reply", "") or None)
         if item.truth is None:
             right, unreadable = given.choice == item.answer, given.choice is None
             more = (given.margin, list(given.logprobs), None, item.group)

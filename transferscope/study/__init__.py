@@ -74,6 +74,7 @@ Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}$")]
 Precision = Literal["float32", "bfloat16"]
+Loss = Literal["reply", "letter"]
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -105,6 +106,8 @@ class Recipe:
     """Optimizer steps, in place of epochs."""
     batch_size: Count = 32
     """Items per step, for each adapter."""
+    loss: Loss = "reply"
+    """On the whole reply and the token that ends it, or only on the letter of an option."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """AdamW's weight decay."""
     max_grad_norm: Positive = 1.0
@@ -136,6 +139,8 @@ class Recipe:
         """The fields as a run's key hashes them."""
         parts = asdict(self)
         parts["clip"] = parts.pop("max_grad_norm")  # the name in the keys of finished runs
+        if parts["loss"] == "letter":  # as runs were trained before there was a choice
+            del parts["loss"]
         return parts
 
 

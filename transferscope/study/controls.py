@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transferscope.tasks import Item
+from transferscope.tasks.open_answers import Label
 
 
 class Control(NamedTuple):
@@ -20,24 +21,34 @@ class Control(NamedTuple):
 
     placebo: bool
     """Whether its effect is subtracted from the sources' effects."""
-    labels: Callable[[Sequence[Item], np.random.Generator], list[int]] | None
-    """Draws one option index per item to train on; None: nothing is trained."""
+    labels: Callable[[Sequence[Item], np.random.Generator], list[Label]] | None
+    """Draws one label per item to train on; None: nothing is trained."""
 
 
-def random_labels(items: Sequence[Item], rng: np.random.Generator) -> list[int]:
-    """A random option of each item."""
-    return [int(rng.integers(len(item.choices))) for item in items]
+def random_labels(items: Sequence[Item], rng: np.random.Generator) -> list[Label]:
+    """A random option of each item; for an open answer that of a random item of its task."""
+    tasks = {
+        item.task: [other.label for other in items if other.task == item.task]
+        for item in items
+        if item.truth
+    }
+    return [
+        int(rng.integers(len(item.choices)))
+        if item.truth is None
+        else tasks[item.task][int(rng.integers(len(tasks[item.task])))]
+        for item in items
+    ]
 
 
-def shuffled_labels(items: Sequence[Item], rng: np.random.Generator) -> list[int]:
+def shuffled_labels(items: Sequence[Item], rng: np.random.Generator) -> list[Label]:
     """The right answers, exchanged among items of one task with equally many options."""
-    answers = [item.answer for item in items]
+    answers = [item.label for item in items]
     groups: dict[tuple[str, int], list[int]] = {}
     for index, item in enumerate(items):
         groups.setdefault((item.task, len(item.choices)), []).append(index)
     for places in groups.values():
         for place, other in zip(places, rng.permutation(places).tolist(), strict=True):
-            answers[place] = items[other].answer
+            answers[place] = items[other].label
     return answers
 
 

@@ -25,6 +25,7 @@ from transferscope.study.controls import CONTROLS
 from transferscope.study.items import StudyItems, hashed
 from transferscope.tasks import Item
 from transferscope.tasks.choices import with_style
+from transferscope.tasks.open_answers import Label
 
 Kind = Literal["base", "rerun", "source", "mixture", "control", "external"]
 
@@ -75,7 +76,7 @@ class TrainingSet(NamedTuple):
     """The items of a run, in the order of the first epoch."""
 
     items: Sequence[Item]
-    answers: Sequence[int] | None
+    answers: Sequence[Label] | None
     """A placebo's labels; None for the right answers."""
     digest: str
     """SHA-256 of all items and labels."""
@@ -199,7 +200,8 @@ class Plan:
         if run.kind == "control" and (draw := CONTROLS[run.source or ""].labels) is not None:
             rng = np.random.default_rng(derived_seed(run.seed or 0, "labels", run.source or ""))
             answers = draw(items, rng)
-        labels = [item.answer for item in items] if answers is None else answers
+        given = [item.label for item in items] if answers is None else answers
+        labels = [one if isinstance(one, int) else one.key() for one in given]
         return TrainingSet(items, answers, hashed([[item.digest() for item in items], labels]))
 
     def keys(self, run: Run, base: str, external: str = "") -> RunKeys:

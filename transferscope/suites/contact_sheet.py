@@ -57,7 +57,7 @@ def _card(item: Item) -> "Image":
         text = f"({LETTERS[index]}) {choice}" + ("  (right)" if right else "")
         lines.append((text, RIGHT if right else INK))
     if item.truth is not None:
-        lines.append((f"= {item.truth:g}  (right)", RIGHT))
+        lines.append((f"= {item.truth}  (right)", RIGHT))
     hidden = ["answer hidden"] if item.hidden else []
     more = len(item.images) - MAX_IMAGES
     rest = [f"and {more} more images"] if more > 0 else []

@@ -5,10 +5,16 @@
     TASK/eval.jsonl
     TASK/...            images, at the paths that the lines give, within the folder
 
-A line:
+Lines:
 
     {"id": "cat-1", "images": ["images/1.png"], "question": "How many cats?",
      "choices": ["1", "2"], "answer": "B"}
+    {"id": "cat-2", "images": ["images/1.png"], "question": "How many cats?",
+     "answer": {"number": 2}}
+
+An open answer is {"number": 2, "exact": true}, {"text": ["cat", "kitten"], "measure": "anls"},
+{"point": [0.4, 0.7], "radius": 0.05} or {"box": [0.1, 0.2, 0.5, 0.8]}, places as fractions of the
+width and height of the image with the number `image` (0 is the first).
 
 `prompt` (the whole text given to a model), `origin` (anything) and `group` are optional. Every line
 and the header of every image is checked when the file is read; pixels are decoded when they are
@@ -25,7 +31,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from transferscope.errors import DataError, StudyError
 from transferscope.tasks import (
@@ -41,6 +55,14 @@ from transferscope.tasks import (
     with_choices,
 )
 from transferscope.tasks.images import EncodedImage
+from transferscope.tasks.open_answers import (
+    BoxAnswer,
+    NumberAnswer,
+    OpenAnswer,
+    PointAnswer,
+    TextAnswer,
+    TextMeasure,
+)
 from transferscope.tasks.untrusted import (
     first_problem,
     image_problem,
@@ -50,6 +72,8 @@ from transferscope.tasks.untrusted import (
 )
 
 _Text = Annotated[str, Field(min_length=1)]
+_Letter = Annotated[str, Field(pattern=r"^(\([A-J]\)|[A-J])$")]
+_Fraction = Annotated[float, Field(ge=0, le=1)]
 _TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
@@ -70,12 +94,51 @@ class _Heading(_Entry):
     tasks: Annotated[list[_TaskEntry], Field(min_length=1)]
 
 
+class _Open(_Entry):
+    """An open answer: one of number, text, point and box."""
+
+    number: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    exact: bool = False
+    text: _Text | Annotated[list[_Text], Field(min_length=1)] | None = None
+    measure: TextMeasure = "exact"
+    point: Annotated[list[_Fraction], Field(min_length=2, max_length=2)] | None = None
+    radius: Annotated[float, Field(gt=0, le=1)] = 0.1
+    polygon: list[Annotated[list[_Fraction], Field(min_length=2, max_length=2)]] = []
+    box: Annotated[list[_Fraction], Field(min_length=4, max_length=4)] | None = None
+    image: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _one(self) -> "_Open":
+        given = [n for n in ("number", "text", "point", "box") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError("must have one of number, text, point and box")
+        if self.box and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
+            raise ValueError("box must be left, top, right, bottom")
+        return self
+
+    def answer(self) -> OpenAnswer:
+        """The answer of an item."""
+        if self.number is not None:
+            return NumberAnswer(self.number, self.exact)
+        if self.text is not None:
+            forms = [self.text] if isinstance(self.text, str) else self.text
+            return TextAnswer(tuple(forms), self.measure)
+        if self.point is not None:
+            corners = tuple((x, y) for x, y in self.polygon)
+            return PointAnswer(self.point[0], self.point[1], self.radius, corners, self.image)
+        left, top, right, bottom = self.box or []
+        return BoxAnswer(left, top, right, bottom, self.image)
+
+
 class _Line(_Entry):
     id: _Text
     images: Annotated[list[_Text], Field(min_length=1)]
     question: _Text
-    choices: Annotated[list[_Text], Field(min_length=2, max_length=len(LETTERS))]
-    answer: Annotated[str, Field(pattern=r"^(\([A-J]\)|[A-J])$")]
+    choices: Annotated[list[_Text], Field(min_length=2, max_length=len(LETTERS))] | None = None
+    answer: Annotated[
+        Annotated[_Letter, Tag("letter")] | Annotated[_Open, Tag("open")],
+        Discriminator(lambda given: "open" if isinstance(given, dict) else "letter"),
+    ]
     prompt: _Text | None = None
     origin: Mapping[str, object] = Field(default_factory=dict)
     group: _Text | None = None
@@ -155,18 +218,31 @@ def read_items(path: Path, task: str, folder: Path) -> list[Item]:
         if line.id in found:
             raise DataError(f"{where}: id {line.id!r} is also in line {found[line.id]}")
         found[line.id] = number
-        answer = LETTERS.index(line.answer.strip("()"))
-        if answer >= len(line.choices):
-            wrong = f"answer {line.answer!r}, but there are {len(line.choices)} choices"
-            raise DataError(f"{where}: {wrong}")
+        answer, truth, prompt = -1, None, line.question
+        if isinstance(line.answer, _Open):
+            truth = line.answer.answer()
+            if line.choices:
+                raise DataError(f"{where}: choices and an open answer; give one of them")
+            if truth.image >= len(line.images):
+                count = len(line.images)
+                wrong = f"answer.image must be below {count}, the number of images"
+                raise DataError(f"{where}: {wrong}; found {truth.image}")
+        else:
+            answer = LETTERS.index(line.answer.strip("()"))
+            choices = line.choices or ()
+            if answer >= len(choices):
+                wrong = f"answer {line.answer!r}, but there are {len(choices)} choices"
+                raise DataError(f"{where}: {wrong}")
+            prompt = with_choices(line.question, choices)
         item = Item(
             id=line.id,
             task=task,
             images=tuple(_image(name, path.parent, folder, where) for name in line.images),
             question=line.question,
-            choices=tuple(line.choices),
+            choices=tuple(line.choices or ()),
             answer=answer,
-            prompt=line.prompt or with_choices(line.question, line.choices),
+            prompt=line.prompt or prompt,
+            truth=truth,
             origin=line.origin,
             group=line.group,
         )

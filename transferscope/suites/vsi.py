@@ -25,6 +25,7 @@ from transferscope.errors import DataError
 from transferscope.suites.blink import BLINK
 from transferscope.suites.hub import HubSuite, parquet
 from transferscope.tasks import LETTERS, Item, Task
+from transferscope.tasks.open_answers import NumberAnswer
 from transferscope.tasks.untrusted import first_problem, json_lines, read_text
 from transferscope.tasks.video import Frame, content_hash, find_video, inspect, sample_frames
 
@@ -188,12 +189,13 @@ def _rows(path: Path) -> Iterator[tuple[str, _VsiRow]]:
 def _item(row: _VsiRow, task: str, frames: tuple[Frame, ...], where: str) -> Item:
     if row.question_type in NUMERIC:
         try:
-            truth = float(row.ground_truth)
+            number = float(row.ground_truth)
         except ValueError:
-            truth = math.nan
-        if not 0 <= truth < math.inf:
+            number = math.nan
+        if not 0 <= number < math.inf:
             raise DataError(f"{where}: ground_truth must be a number, got {row.ground_truth!r}")
-        choices, answer, prompt = (), -1, f"{_BEFORE}\n{row.question}\n{_NUMBER}"
+        truth, choices, answer = NumberAnswer(number), (), -1
+        prompt = f"{_BEFORE}\n{row.question}\n{_NUMBER}"
     else:
         truth = None
         lines, choices = _options(row, where)

@@ -15,13 +15,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from html import escape
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from transferscope.errors import StudyError
 from transferscope.tasks.naming import task_of, unknown
+
+if TYPE_CHECKING:
+    from transferscope.tasks.open_answers import OpenAnswer
 
 Level = Literal["low", "mid", "high"]
 Granularity = Literal["pixel", "crop", "image"]
@@ -84,7 +87,7 @@ SIDE, IMAGES, ITEMS = 320, 6, 3
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Item:
-    """One question: multiple choice, or one whose answer is a number."""
+    """One question: multiple choice, or one with an open answer."""
 
     id: str
     """Unique within its suite and never reused for another question."""
@@ -94,17 +97,22 @@ class Item:
     question: str
     """The question, without the choices."""
     choices: tuple[str, ...]
-    """The choices' texts, without letters; empty where the answer is a number."""
+    """The choices' texts, without letters; empty where the answer is open."""
     answer: int
-    """Index of the right choice; -1 where the answer is a number, or hidden."""
+    """Index of the right choice; -1 where the answer is open, or hidden."""
     prompt: str
     """The whole text given to a model, with choices and letters."""
     origin: Mapping[str, object] = field(default_factory=dict)
     """What made the item: a scene's parameters, or the file and annotation it was built from."""
-    truth: float | None = None
-    """The right number where the answer is a number; None for multiple choice."""
+    truth: "OpenAnswer | None" = None
+    """The right number, text, point or box; None for multiple choice."""
     group: str | None = None
     """What the items of a task share that are about one image, video or scene; None: alone."""
+
+    @property
+    def label(self) -> "int | OpenAnswer":
+        """What a model is trained to answer."""
+        return self.answer if self.truth is None else self.truth
 
     @property
     def hidden(self) -> bool:
@@ -119,7 +127,7 @@ class Item:
         if self.hidden:
             return "hidden"
         if self.truth is not None:
-            return f"{self.truth:g}"
+            return str(self.truth)
         return f"({LETTERS[self.answer]}) {self.choices[self.answer]}"
 
     def _repr_html_(self) -> str:
@@ -135,7 +143,7 @@ class Item:
 
     def digest(self) -> str:
         """SHA-256 of images (stored bytes, else pixels), prompt and answer, without the id."""
-        answer = self.answer if self.truth is None else repr(self.truth)
+        answer = self.answer if self.truth is None else self.truth.key()
         content = hashlib.sha256(f"{self.prompt}\0{answer}".encode())
         for image in self.images:
             if (stored := image.content()) is not None:
@@ -243,8 +251,8 @@ def grouped(items: Sequence[Item]) -> list[Item]:
     ]
 
 
-def gold_hash(task: str, answers: Iterable[tuple[str, int | float]]) -> str:
-    """SHA-256 of a task's right answers, in any order: item ids with indices or numbers.
+def gold_hash(task: str, answers: Iterable[tuple[str, float | str]]) -> str:
+    """SHA-256 of a task's right answers, in any order: item ids with indices or open answers' keys.
 
     Benchmarks correct their labels; results with different hashes answer different questions.
     """
@@ -254,7 +262,7 @@ def gold_hash(task: str, answers: Iterable[tuple[str, int | float]]) -> str:
 
 def gold(items: Sequence[Item]) -> str:
     """The `gold_hash` of items of one task."""
-    right = ((i.id, i.answer if i.truth is None else i.truth) for i in items)
+    right = ((i.id, i.answer if i.truth is None else i.truth.key()) for i in items)
     return gold_hash(items[0].task if items else "", right)
 
 

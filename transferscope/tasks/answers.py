@@ -20,30 +20,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from transferscope.tasks import LETTERS
+from transferscope.tasks.reply_text import MARKUP, SAME, answer_text
 
-LONGEST = 20_000
-"""Characters of a reply that are read, after its thinking: the first and the last half of them."""
-
-# Step 1: what surrounds an answer.
-_THINKING = re.compile(
-    r"(<think(?:ing)?>|<reasoning>|◁think▷|\[THINK\]|<\|channel\|>analysis<\|message\|>)"
-    r"|</think(?:ing)?>|</reasoning>|◁/think▷|\[/THINK\]|<\|channel\|>final<\|message\|>",
-    re.I,
-)
-_BOX = re.compile(r"\\f?boxed\b|<\|begin_of_box\|>")
-_TURN = re.compile(
-    r"(?:^|(?<=[\n>\]]))[ #]{0,5}(?i:(assistant|model|gpt)|user|human|system)\s*[:\n]"
-    r"|(?<=\s)(?:(ASSISTANT)|USER):"
-)
-"""The start of a speaker's turn; a group matches where the speaker is the model."""
-_TOKEN = re.compile(r"<(?![A-J]>)[/|]?[A-Za-z][^<>\n]{0,40}>|\[/?INST\]")
-_MARKUP = re.compile(
-    r"\\(?:text|math|display)?(?:bf|it|rm|sf|tt|style)?(?![a-z])|\\|[*`$\"{}«»「」『』【】]+"
-    r"|(?<![A-Za-z])'|'(?![A-Za-z])|^[ \t]*[#>]+|[\ue000-\uf8ff]",
-    re.M,
-)
-_SAME = str.maketrans("‘’“”İ_", "''\"\"I ")
-"""Characters that mean the same here; each is replaced by one other."""
 _OUTER = " .,:;!?"
 
 # Step 2: one character for each mention, whose low byte is the option's index.
@@ -137,7 +115,7 @@ def read_reply(reply: str, choices: Sequence[str]) -> int | None:
 
     The choices' texts are "" where only the number of options is known.
     """
-    text = _answer_in(reply)
+    text = answer_text(reply)
     texts, forms = _forms(tuple(choices))
     whole = text.lower().strip(_OUTER)
     if whole in texts and not re.fullmatch(r"\W*[A-J]\W*", text):
@@ -165,36 +143,11 @@ def read_reply(reply: str, choices: Sequence[str]) -> int | None:
     return next((index for index in named if len(named) == 1 and index < len(choices)), None)
 
 
-def _answer_in(reply: str) -> str:
-    """The reply after its thinking, without the marks that only format it."""
-    after, opened = 0, None
-    for tag in _THINKING.finditer(reply):
-        if tag[1] is None:
-            after, opened = tag.end(), None
-        elif opened is None:
-            opened = tag.start()
-    text = reply[after:]
-    if opened is not None and not text.rstrip().lower().endswith("</answer>"):
-        text = reply[after:opened]
-    text = re.split("<answer>", text, flags=re.I)[-1]
-    text = re.split("</answer>", text, maxsplit=1, flags=re.I)[0]
-    if len(text) > LONGEST:
-        text = f"{text[: LONGEST // 2]}\n{text[-LONGEST // 2 :]}"
-    text = unicodedata.normalize("NFKC", _BOX.sub(" answer: ", text)).translate(_SAME)
-    # The prompt may stand before the model's turn, and made-up turns after it.
-    first, *rest = _TURN.split(re.sub(r"\\n(?![a-z])", "\n", text))
-    turns = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
-    own = [first, *(turn for model, vicuna, turn in turns if model or vicuna)]
-    text = _MARKUP.sub("", next(filter(str.strip, (_TOKEN.sub(" ", turn) for turn in own)), ""))
-    lines = (" ".join(line.split()) for line in text.split("\n"))
-    return "\n".join(line for line in lines if line)
-
-
 @lru_cache
 def _forms(choices: tuple[str, ...]) -> tuple[list[str], list[tuple[str, str]]]:
     """The options' texts as they are compared; and all forms of them, the longest first, each with
     the character that takes its place in a reply."""
-    cleaned = (_MARKUP.sub("", unicodedata.normalize("NFKC", c).translate(_SAME)) for c in choices)
+    cleaned = (MARKUP.sub("", unicodedata.normalize("NFKC", c).translate(SAME)) for c in choices)
     texts = [" ".join(text.lower().split()).strip(_OUTER) for text in cleaned]
     found: dict[str, str] = {}
     for index, text in enumerate(texts):

@@ -74,9 +74,3 @@ def mean_relative_accuracy(number: float, truth: float) -> float:
     """
     error = abs(number - truth) / (abs(truth) or 1)
     return float((error <= 1 - THRESHOLDS).mean())
-
-
-def score_number(reply: str, truth: float) -> float | None:
-    """Score of the number in a reply; None where the reply has no number."""
-    number = read_number(reply)
-    return None if number is None else mean_relative_accuracy(number, truth)

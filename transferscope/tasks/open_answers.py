@@ -1,0 +1,251 @@
+"""Right answers that are no option: a number, a short text, a point or a box in an image.
+
+Each writes itself as a reply, which a base is trained on, and scores a reply in [0, 1]. Places in
+an image are kept as fractions of its width and height; replies give them as integers in the base's
+own convention, whose largest values are an `Extent`.
+"""
+
+import itertools
+import re
+import string
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Literal
+
+from transferscope.errors import StudyError
+from transferscope.tasks.number_replies import mean_relative_accuracy, number_is_final, read_number
+from transferscope.tasks.reply_text import answer_text
+
+Extent = tuple[int, int]
+"""Coordinates of an image's right and lower edges as a base writes them: the pixels of the resized
+image, or 1000 and 1000."""
+
+_GROUP = re.compile(r"[\[(]([^\[\]()]*)[\])]")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?|-?\.\d+")
+_LABEL = re.compile(r"^(?:the )?answer(?: is\b|:)\s*", re.I)
+_ARTICLES = {"a", "an", "the"}
+_DIGITS = dict(
+    zip(
+        ("none", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+        (0, *range(10)),
+        strict=True,
+    )
+) | {"ten": 10}
+
+
+class OpenAnswer(ABC):
+    """What is right where an item has no options."""
+
+    image: int = 0
+    """The image of the item that coordinates refer to."""
+
+    @abstractmethod
+    def reply(self, extent: Extent) -> str:
+        """The answer as a base is trained to reply; `extent` is that of its `image`."""
+
+    @abstractmethod
+    def score(self, reply: str, extent: Extent) -> float | None:
+        """The worth of a reply in [0, 1]; None where it could not be read."""
+
+    def is_final(self, reply: str) -> bool:
+        """Whether nothing that may follow in the reply can change the score."""
+        return False
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The answer for a reader."""
+
+    def key(self) -> float | str:
+        """The answer in the hashes of items."""
+        return repr(self)
+
+
+TextMeasure = Literal["exact", "vqa", "anls"]
+"""How a short text is scored; see `TextAnswer`."""
+
+Label = int | OpenAnswer
+"""What a model is trained to answer: an option's index, or an open answer."""
+
+
+@dataclass(frozen=True)
+class NumberAnswer(OpenAnswer):
+    """A number; the first number of a reply counts."""
+
+    value: float
+    exact: bool = False
+    """Whether only this number is right. Otherwise by mean relative accuracy."""
+
+    def reply(self, extent: Extent) -> str:
+        return f"{self.value:.10g}"
+
+    def score(self, reply: str, extent: Extent) -> float | None:
+        number = read_number(answer_text(reply))
+        if number is None:
+            return None
+        return (
+            float(number == self.value)
+            if self.exact
+            else mean_relative_accuracy(number, self.value)
+        )
+
+    def is_final(self, reply: str) -> bool:
+        return number_is_final(reply)
+
+    def __str__(self) -> str:
+        return f"{self.value:g}"
+
+    def key(self) -> float | str:
+        return repr(self) if self.exact else float(self.value)
+
+
+@dataclass(frozen=True)
+class TextAnswer(OpenAnswer):
+    """A short text, of which several forms may be right.
+
+    Measures, each of the whole reply against the forms:
+
+    - `exact`: 1 where it equals one of them, without case, punctuation and articles.
+    - `vqa`: the forms are what several people answered. VQA's soft accuracy: the mean over the
+      people of min(1, others who agree / 3) (Antol et al., "VQA"; the benchmark's code).
+    - `anls`: 1 less the normalized Levenshtein distance to the closest form, 0 where that is half
+      or more (Biten et al., "Scene Text Visual Question Answering", eq. 1).
+    """
+
+    forms: tuple[str, ...]
+    measure: TextMeasure = "exact"
+
+    def __post_init__(self) -> None:
+        if not self.forms:
+            raise StudyError("a text answer needs at least one form")
+
+    def reply(self, extent: Extent) -> str:
+        return max(self.forms, key=self.forms.count)  # the first of equals
+
+    def score(self, reply: str, extent: Extent) -> float | None:
+        text = _LABEL.sub("", answer_text(reply), count=1)
+        if not text:
+            return None
+        if self.measure == "anls":
+            return max(_similarity(text, form) for form in self.forms)
+        right = [_plain(form) == _plain(text) for form in self.forms]
+        if self.measure == "exact" or len(right) == 1:
+            return float(any(right))
+        return sum(min(1.0, (sum(right) - one) / 3) for one in right) / len(right)
+
+    def __str__(self) -> str:
+        return " or ".join(dict.fromkeys(self.forms))
+
+
+@dataclass(frozen=True)
+class PointAnswer(OpenAnswer):
+    """A point in an image: right within a radius around it, or within a polygon."""
+
+    x: float
+    """Fraction of the image's width."""
+    y: float
+    """Fraction of the image's height."""
+    radius: float = 0.1
+    """Fractions of the width horizontally and of the height vertically."""
+    polygon: tuple[tuple[float, float], ...] = ()
+    """Corners of the region in place of the radius."""
+    image: int = 0
+
+    def reply(self, extent: Extent) -> str:
+        return _written((self.x, self.y), extent)
+
+    def score(self, reply: str, extent: Extent) -> float | None:
+        place = _read(reply, 2, extent)
+        if place is None:
+            return None
+        x, y = place
+        if self.polygon:
+            return float(_inside(x, y, self.polygon))
+        return float((x - self.x) ** 2 + (y - self.y) ** 2 <= self.radius**2)
+
+    def __str__(self) -> str:
+        return f"point ({self.x:.2f}, {self.y:.2f})"
+
+
+@dataclass(frozen=True)
+class BoxAnswer(OpenAnswer):
+    """A box, in fractions of its image's width and height; the score is intersection over union."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    image: int = 0
+
+    def reply(self, extent: Extent) -> str:
+        return _written((self.left, self.top, self.right, self.bottom), extent)
+
+    def score(self, reply: str, extent: Extent) -> float | None:
+        place = _read(reply, 4, extent)
+        if place is None:
+            return None
+        left, top, right, bottom = place
+        wide = max(0.0, min(right, self.right) - max(left, self.left))
+        high = max(0.0, min(bottom, self.bottom) - max(top, self.top))
+        own = (self.right - self.left) * (self.bottom - self.top)
+        other = max(0.0, right - left) * max(0.0, bottom - top)
+        return wide * high / union if (union := own + other - wide * high) > 0 else 0.0
+
+    def __str__(self) -> str:
+        return "box ({:.2f}, {:.2f}) to ({:.2f}, {:.2f})".format(*astuple(self)[:4])
+
+
+def _written(fractions: Sequence[float], extent: Extent) -> str:
+    """Coordinates x, y, x, y as integers; without brackets, which small vocabularies lack."""
+    whole = (round(part * extent[place % 2]) for place, part in enumerate(fractions))
+    return ", ".join(map(str, whole))
+
+
+def _read(reply: str, count: int, extent: Extent) -> list[float] | None:
+    """The first `count` coordinates that stand together, as fractions; None without any.
+
+    `[12, 30]`, `(12, 30)`, `{"point_2d": [12, 30]}`, `<point>12 30</point>`, and a reply of these
+    numbers alone; two corners in two pairs of parentheses are a box.
+    """
+    text = answer_text(reply)
+    groups = [_NUMBER.findall(inside) for inside in _GROUP.findall(text)]
+    pairs = [[*one, *two] for one, two in itertools.pairwise(groups) if len(one) == 2]
+    alone = _NUMBER.findall(text) if not groups else []
+    found = next((one for one in (*groups, *pairs, alone) if len(one) == count), None)
+    if found is None:
+        return None
+    return [float(number) / extent[place % 2] for place, number in enumerate(found)]
+
+
+def _inside(x: float, y: float, polygon: Sequence[tuple[float, float]]) -> bool:
+    """Whether a ray to the right from (x, y) crosses the polygon's edges an odd number of times."""
+    edges = zip(polygon, (*polygon[1:], polygon[0]), strict=True)
+    return bool(
+        sum(
+            (y1 > y) != (y2 > y) and x < x1 + (y - y1) * (x2 - x1) / (y2 - y1)
+            for (x1, y1), (x2, y2) in edges
+        )
+        % 2
+    )
+
+
+def _plain(text: str) -> str:
+    """A text without case, punctuation and articles, small numbers as digits, as VQA compares."""
+    # Between digits a comma or a period belongs to a number; elsewhere a hyphen parts words.
+    text = re.sub(r"(?<=\d),(?=\d)", "", text.lower().replace("'", ""))
+    text = re.sub(r"(?<!\d)\.|\.(?!\d)", "", text)
+    kept = text.translate(str.maketrans(dict.fromkeys(set(string.punctuation) - {"."}, " ")))
+    words = (str(_DIGITS.get(word, word)) for word in kept.split() if word not in _ARTICLES)
+    return " ".join(words)
+
+
+def _similarity(text: str, form: str) -> float:
+    """1 less the Levenshtein distance by the longer text; 0 where that is below a half."""
+    a, b = (" ".join(one.lower().split()) for one in (text, form))
+    row = list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        before, row[0] = row[0], i
+        for j, other in enumerate(b, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (letter != other))
+    similar = 1 - row[-1] / max(len(a), len(b), 1)
+    return similar if similar > 0.5 else 0.0
