@@ -101,11 +101,12 @@ def peft_run(base, its: TrainingJob, recipe, start: Adapter):
         weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     plain = factory.reference_path(base, its.items)
+    labels: Any = its.labels
     replies = [
         (option_tokens(base.processor).suffixes[answer])[:1]
         if recipe.loss == "letter"
         else templated(base.processor, item, f"({LETTERS[answer]})")
-        for item, answer in zip(its.items, its.labels, strict=True)
+        for item, answer in zip(its.items, labels, strict=True)
     ]
     batches = [
         order[place : place + recipe.batch_size]
