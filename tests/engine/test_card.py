@@ -4,7 +4,7 @@ import engine_factory as factory
 import pytest
 import torch
 from card import a_card, put_on_card
-from engine_factory import FAST_FAMILIES
+from engine_factory import FAST_FAMILIES, train_fleet
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from transferscope.engine import devices, train
@@ -14,7 +14,6 @@ from transferscope.engine.devices import free_memory_on
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import train_fleet
 
 torch.set_num_threads(1)
 

@@ -10,7 +10,7 @@ from typing import Any
 import engine_factory as factory
 import pytest
 import torch
-from engine_factory import FAST_FAMILIES
+from engine_factory import FAST_FAMILIES, train_fleet
 from messages import raises
 from torch.nn import functional
 
@@ -24,7 +24,7 @@ from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.optimizer import lr_lambda
 from transferscope.engine.records import Prediction, TrainingJob
 from transferscope.engine.score import from_logprobs, replies, score_fleet
-from transferscope.engine.train import epoch_orders, train_fleet
+from transferscope.engine.train import epoch_orders
 from transferscope.errors import DataError, StudyError
 from transferscope.tasks.choices import combine_orders
 
@@ -274,6 +274,32 @@ def test_an_adapter_is_the_same_to_the_last_bit_whatever_else_is_trained(small):
     for its, ours in zip(jobs, train_fleet(small, jobs, recipe), strict=True):
         (alone,) = train_fleet(small, [its], recipe)
         assert factory.same(ours, alone)
+
+
+def test_adapters_come_when_their_group_ends_and_later_groups_do_not_need_earlier_ones(
+    small, monkeypatch
+):
+    """As after a kill: the jobs that remain are trained in the same forwards as before."""
+    monkeypatch.setattr(train, "memory_plan", lambda *_: MemoryPlan(2, 1, False))
+    jobs = [job(seed, factory.items(4, pictures, seed=seed)) for seed, pictures in
+            enumerate((1, 3, 1, 3, 3, 1))]  # fmt: skip
+    steps, taken = [], recorded(monkeypatch)
+    came = train.train_fleet(
+        small, jobs, factory.recipe(epochs=1), progress=lambda *n: steps.append(n)
+    )
+    groups = []
+    for group in came:
+        groups.append(group)
+        assert len(steps) == len(taken) == len(groups)  # nothing of the next group is done
+    assert [len(group) for group in groups] == [2, 1, 2, 1]
+    assert sorted([*groups[0], *groups[1]]) == [1, 3, 4]  # the longest first
+    assert [done for done, _ in steps] == [2, 3, 5, 6]
+    remain = [index for index in range(6) if index not in groups[0]]
+    again = train.train_fleet(small, [jobs[index] for index in remain], factory.recipe(epochs=1))
+    for group, before in zip(again, groups[1:], strict=True):
+        assert {remain[index] for index in group} == before.keys()
+        for index, adapter in group.items():
+            assert factory.same(adapter, before[remain[index]])
 
 
 def test_the_same_seeds_give_the_same_adapter_and_others_another(small):

@@ -6,6 +6,7 @@ import engine_factory as factory
 import pytest
 import torch
 from card import CARD, a_card, put_on_card
+from engine_factory import train_fleet
 from test_fleet import job, random_adapter
 
 from transferscope.engine import memory, score, train
@@ -13,7 +14,6 @@ from transferscope.engine.linears import target_linears
 from transferscope.engine.lora import Stack
 from transferscope.engine.memory import MemoryPlan, folding_pays, memory_plan, scoring_tokens
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import train_fleet
 from transferscope.study import cost
 
 torch.set_num_threads(1)
