@@ -46,12 +46,9 @@ def on_card(base: Base) -> Base:
           for family in (*FAST_FAMILIES[1:], "llava")),
     ],
 )  # fmt: skip
-def test_a_gpu_trains_and_answers_as_a_cpu(family, dropout, two_at_once, monkeypatch):
-    monkeypatch.setattr("torch.Generator", lambda *_, plain=torch.Generator: plain())
+def test_a_gpu_trains_and_answers_as_a_cpu(family, dropout, two_at_once):
     items = factory.items(3, 2, seed=7, size=(56, 56))
-    recipe = factory.recipe(epochs=1)
-    if dropout:  # of inputs at all places: the last layer's feed-forward block has fewer on a GPU
-        recipe = factory.recipe(epochs=1, dropout=dropout, targets=("q_proj", "o_proj"))
+    recipe = factory.recipe(epochs=1, dropout=dropout)
     made = factory.small_base if family == "small" else lambda: factory.family_base(family)
 
     def run(base: Base):

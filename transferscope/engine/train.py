@@ -26,6 +26,7 @@ from transferscope.engine.loss_curve import LossLog, checked_curve
 from transferscope.engine.memory import MemoryPlan, checkpointing, folding_pays, memory_plan
 from transferscope.engine.optimizer import AdamW, clip_gradients
 from transferscope.engine.records import Progress, TrainingJob
+from transferscope.engine.reference_path import ReferencePath
 from transferscope.errors import StudyError
 from transferscope.study import FullRecipe
 from transferscope.tasks import Item
@@ -61,6 +62,20 @@ class _JobGroup(NamedTuple):
             batches = [order[start : start + batch_size] for order in orders for start in starts]
             by_job.append(batches[:steps])
         return zip_longest(*by_job, fillvalue=np.arange(0))
+
+
+class _KnownRows(NamedTuple):
+    """A forward path whose dropout knows the rows of each forward."""
+
+    path: ForwardPath
+    dropout: Dropout
+
+    def encode(self, items: Sequence[Item]) -> list[Row]:
+        return self.path.encode(items)
+
+    def logits(self, rows: Sequence[Row], num_logits_to_keep: int = 1) -> Tensor:
+        self.dropout.lengths = [row.length for row in rows]
+        return self.path.logits(rows, num_logits_to_keep)
 
 
 def check_training(base: Base, recipe: FullRecipe) -> str:
@@ -193,6 +208,8 @@ def _train(
     memory, dropout = group.memory, None
     if recipe.dropout:
         dropout = Dropout([job.dropout_seed for job in group.jobs], recipe.dropout)
+        dropout.left = isinstance(path, ReferencePath)
+        path = _KnownRows(path, dropout)
     folded = folding_pays(base, stack, recipe.dropout)
     with attached(base.model, stack, dropout, folded=folded):
         for step, batches in enumerate(group.batches(recipe.batch_size)):

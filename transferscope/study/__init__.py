@@ -136,6 +136,8 @@ class Recipe:
         """The fields as a run's key hashes them."""
         parts = asdict(self)
         parts["clip"] = parts.pop("max_grad_norm")  # the name in the keys of finished runs
+        if self.dropout:  # before, masks depended on the size of the microbatch
+            parts["masks"] = 2
         return parts
 
 
