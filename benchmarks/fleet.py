@@ -87,9 +87,10 @@ def ours_train(
     loss = train._loss
     with mock.patch.object(train, "_loss", recorded):
         begun = now(bench)
-        adapters = train_fleet(bench.base, jobs, bench.recipe)
+        groups = list(train_fleet(bench.base, jobs, bench.recipe))
         seconds = now(bench) - begun
-    return seconds, [float(its.detach()) for its in losses], adapters
+    adapters = {index: one for group in groups for index, one in group.items()}
+    return seconds, [float(its.detach()) for its in losses], [adapters[k] for k in sorted(adapters)]
 
 
 def steady(long: Timed, short: Timed) -> float:

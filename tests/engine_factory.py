@@ -10,6 +10,8 @@ import torch
 from tools.glimpse_bases import tokenizer
 from tools.glimpse_bases.architecture import build
 from tools.glimpse_bases.processor import processor as small_processor
+from transferscope.engine import train
+from transferscope.engine.adapter import Adapter
 from transferscope.engine.base_model import Base
 from transferscope.engine.families import FAMILIES, GLIMPSE
 from transferscope.engine.forward_paths import REFERENCE, forward_path
@@ -66,6 +68,14 @@ def recipe(**changes: Any) -> Recipe:
         "max_grad_norm": 1.0,
     }
     return Recipe(**(its | changes))
+
+
+def train_fleet(*how: Any, **named: Any) -> list[Adapter]:
+    """All adapters of `train.train_fleet`, in the order of the jobs."""
+    trained = {
+        index: one for group in train.train_fleet(*how, **named) for index, one in group.items()
+    }
+    return [trained[index] for index in range(len(trained))]
 
 
 def items(

@@ -1,7 +1,7 @@
 """An engine that trains nothing: answers are a hash of everything that should determine them.
 
-An "adapter" is a hash over its training set, seeds, recipe and the whole fleet it was trained in,
-so a study that resumes with other fleets ends with other answers. Run as a script it carries out a
+An "adapter" is a hash over its training set, seeds, recipe and the adapters it was trained with,
+so a study that resumes with other groups ends with other answers. Run as a script it carries out a
 study and kills itself (SIGKILL) after a number of steps.
 """
 
@@ -27,7 +27,7 @@ class Made(str):
 
 class FakeEngine:
     """Notes what it is asked to do; `fail` holds sources whose training fails, `diverge` those
-    whose adapters come out as no numbers."""
+    whose adapters come out as no numbers. Two adapters at a time are trained together."""
 
     def __init__(self):
         self.trained: list[tuple[str, int]] = []
@@ -66,13 +66,14 @@ class FakeEngine:
             for job in jobs
         ]
         self.jobs += jobs
-        adapters = []
-        for number, (job, one) in enumerate(zip(jobs, own, strict=True), 1):
-            self.step()
-            progress(number, len(jobs))
-            self.trained.append((job.source, job.seed))
-            adapters.append(self.made(digest(one, own), job))
-        return adapters
+        for start in range(0, len(jobs), 2):
+            group = {}
+            for index, job in list(enumerate(jobs))[start : start + 2]:
+                self.step()
+                progress(index + 1, len(jobs))
+                self.trained.append((job.source, job.seed))
+                group[index] = self.made(digest(own[index], own[start : start + 2]), job)
+            yield group
 
     def made(self, content, job):
         """An adapter, which failed where its source diverges."""

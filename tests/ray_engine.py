@@ -44,7 +44,7 @@ class Faulty(FakeEngine):
 
     Args:
         marks: a folder that remembers, beyond a process, what was trained and who was killed.
-        kill: {source: workers that are killed in training on it}
+        kill: {source: workers that are killed when training on it begins}
         kill_scoring: workers that are killed in scoring.
         room: most adapters, and most rows of each, that fit in memory.
         fail: sources whose training fails.
@@ -72,18 +72,16 @@ class Faulty(FakeEngine):
         sources = {job.source for job in jobs}
         progress(1, 2)
         time.sleep(self.pause)
-        for source in self.kill.keys() & sources:
-            self.die(source, self.kill[source])
         if self.fail & sources:
             raise RuntimeError("the loss is not a number\nand more")
         if len(jobs) > self.room[0] or (rows or 4) > self.room[1]:
             raise MemoryError("out of it")
-        with (self.marks / "trained").open("a") as file:
-            file.write("".join(f"{job.source} {job.seed}\n" for job in jobs))
-        return [
-            self.made(digest([item.id for item in job.items], job[3:6], recipe), job)
-            for job in jobs
-        ]
+        for index, job in enumerate(jobs):
+            if job.source in self.kill:
+                self.die(job.source, self.kill[job.source])
+            with (self.marks / "trained").open("a") as file:
+                file.write(f"{job.source} {job.seed}\n")
+            yield {index: self.made(digest([item.id for item in job.items], job[3:6], recipe), job)}
 
     def score_fleet(self, base, adapters, items, **how):
         if adapters[0]:

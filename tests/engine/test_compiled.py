@@ -6,7 +6,7 @@ from typing import Any
 import engine_factory as factory
 import pytest
 import torch
-from engine_factory import FAST_FAMILIES
+from engine_factory import FAST_FAMILIES, train_fleet
 from torch._dynamo.utils import counters
 
 from transferscope.engine import qwen_vision, train
@@ -16,7 +16,6 @@ from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.qwen_path import _narrowed
 from transferscope.engine.qwen_vision import use_window_attention
 from transferscope.engine.records import TrainingJob
-from transferscope.engine.train import train_fleet
 
 torch.set_num_threads(1)
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 import transformers as hf
 import yaml
+from engine_factory import train_fleet
 from messages import raises
 from PIL import Image
 from safetensors.torch import load_file
@@ -35,7 +36,6 @@ from transferscope.engine.qwen_path import QwenPath
 from transferscope.engine.records import TrainingJob
 from transferscope.engine.reply_tokens import option_tokens
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError, MissingExtra, StudyError
 from transferscope.execution.runner import run_study
 from transferscope.store import logged, prediction_files

@@ -10,7 +10,7 @@ from typing import Any
 import engine_factory as factory
 import pytest
 import torch
-from engine_factory import FAST_FAMILIES
+from engine_factory import FAST_FAMILIES, train_fleet
 from messages import raises
 from PIL import Image
 from torch.nn import functional
@@ -26,7 +26,7 @@ from transferscope.engine.optimizer import lr_lambda
 from transferscope.engine.records import Prediction, TrainingJob
 from transferscope.engine.reply_tokens import OptionTokens, option_tokens
 from transferscope.engine.score import from_logprobs, replies, score_fleet
-from transferscope.engine.train import epoch_orders, train_fleet
+from transferscope.engine.train import epoch_orders
 from transferscope.errors import DataError, StudyError
 from transferscope.tasks import LETTERS
 from transferscope.tasks.choices import combine_orders
@@ -239,6 +239,60 @@ def test_every_step_and_part_of_a_batch_has_its_own_dropout(monkeypatch):
     assert seen == [(step, part) for step in range(4) for part in range(2)]
 
 
+@pytest.mark.parametrize("family", ["small", "qwen3_vl", "llava"])
+def test_neither_memory_nor_neighbors_nor_the_path_change_a_dropout_mask(family, monkeypatch):
+    """`llava` pads on the left; `qwen3_vl` is also run by the path for any model, which does too.
+    The second job's rows are longer, so that the first job's are padded beside them."""
+    base = factory.small_base(torch.float64)
+    if family != "small":
+        base = factory.family_base(family, torch.float64)
+    sizes = {"small": (112, 112)}.get(family, (56, 56))
+    jobs = [job(0, factory.items(5, 1, seed=1, size=sizes)),
+            job(1, factory.items(5, 3, seed=2, size=sizes))]  # fmt: skip
+    recipe = factory.recipe(epochs=2, dropout=0.3)
+    (alone,) = train_fleet(base, jobs[:1], recipe)
+    (plain,) = train_fleet(base, jobs[:1], factory.recipe(epochs=2))
+    assert (flat(alone.tensors) - flat(plain.tensors)).abs().max() > 1e-3
+    found = [train_fleet(base, jobs[:1], recipe, rows=rows)[0] for rows in (3, 1)]
+    for room in (MemoryPlan(3, 1, False), MemoryPlan(3, 2, False)):
+        in_company(monkeypatch, room)
+        found.append(train_fleet(base, jobs, recipe)[0])
+    if family == "qwen3_vl":
+        monkeypatch.setattr(train, "forward_path", factory.reference_path)
+        found.append(train_fleet(base, jobs, recipe)[0])
+    exact = 1e-4 if family == "llava" else 1e-6  # it counts its padding's places
+    for other in found:
+        torch.testing.assert_close(flat(other.tensors), flat(alone.tensors), atol=exact, rtol=0)
+
+
+@pytest.mark.parametrize("probability", [0.05, 0.5])
+def test_dropout_drops_its_share_and_no_mask_resembles_another(probability):
+    """Each statistic is normal with variance 1 for independent values."""
+    dropout, x = Dropout([1, 2], probability), torch.ones(2, 4 * 60, 256)
+    dropout.lengths = [60] * 8
+    variance = probability * (1 - probability)
+
+    def mask(layer=0, now=(0, 0)):
+        dropout.now = now
+        made = dropout(layer, x)
+        assert made.unique().tolist() == [0, pytest.approx(1 / (1 - probability))]
+        return ((made > 0).double() - (1 - probability)) / variance**0.5
+
+    one = mask()
+    others = [mask(layer=1), mask(now=(1, 0)), mask(now=(0, 4)), one.flip(0)]
+    pairs = [(one, other) for other in others]
+    pairs += [(one[:, by:], one[:, :-by]) for by in (1, 60)]  # other tokens, other rows
+    pairs += [(one[..., by:], one[..., :-by]) for by in (1, 128)]  # other channels
+    squares = one[:, 1:, 1:] * one[:, :-1, 1:], one[:, 1:, :-1] * one[:, :-1, :-1]
+    products = [one, *(a * b for a, b in [*pairs, squares])]
+    assert max(abs(float(its.sum()) / its.numel() ** 0.5) for its in products) < 4.5
+    for dim in (1, 2):  # no token and no channel is dropped more often than others
+        sums = one.sum(dim) / one.shape[dim] ** 0.5
+        assert abs(float((sums**2).mean()) - 1) < 6 * (2 / sums.numel()) ** 0.5
+    dropout.now = (0, 2)  # rows that begin later in the batch are the same rows
+    assert torch.equal(dropout(0, x)[:, : 2 * 60] > 0, one[:, 2 * 60 :] > 0)
+
+
 def test_factors_are_trained_in_float32_whatever_the_base_is_in():
     base, recipe = factory.small_base(torch.bfloat16), factory.recipe()
     linears = target_linears(base.model, recipe.targets)
@@ -304,6 +358,32 @@ def test_an_adapter_is_the_same_to_the_last_bit_whatever_else_is_trained(small):
     for its, ours in zip(jobs, train_fleet(small, jobs, recipe), strict=True):
         (alone,) = train_fleet(small, [its], recipe)
         assert factory.same(ours, alone)
+
+
+def test_adapters_come_when_their_group_ends_and_later_groups_do_not_need_earlier_ones(
+    small, monkeypatch
+):
+    """As after a kill: the jobs that remain are trained in the same forwards as before."""
+    monkeypatch.setattr(train, "memory_plan", lambda *_: MemoryPlan(2, 1, False))
+    jobs = [job(seed, factory.items(4, pictures, seed=seed)) for seed, pictures in
+            enumerate((1, 3, 1, 3, 3, 1))]  # fmt: skip
+    steps, taken = [], recorded(monkeypatch)
+    came = train.train_fleet(
+        small, jobs, factory.recipe(epochs=1), progress=lambda *n: steps.append(n)
+    )
+    groups = []
+    for group in came:
+        groups.append(group)
+        assert len(steps) == len(taken) == len(groups)  # nothing of the next group is done
+    assert [len(group) for group in groups] == [2, 1, 2, 1]
+    assert sorted([*groups[0], *groups[1]]) == [1, 3, 4]  # the longest first
+    assert [done for done, _ in steps] == [2, 3, 5, 6]
+    remain = [index for index in range(6) if index not in groups[0]]
+    again = train.train_fleet(small, [jobs[index] for index in remain], factory.recipe(epochs=1))
+    for group, before in zip(again, groups[1:], strict=True):
+        assert {remain[index] for index in group} == before.keys()
+        for index, adapter in group.items():
+            assert factory.same(adapter, before[remain[index]])
 
 
 def test_the_same_seeds_give_the_same_adapter_and_others_another(small):

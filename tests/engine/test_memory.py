@@ -6,6 +6,7 @@ import engine_factory as factory
 import pytest
 import torch
 from card import CARD, a_card, put_on_card
+from engine_factory import train_fleet
 from test_fleet import job, random_adapter
 
 from transferscope.engine import memory, score, train
@@ -13,7 +14,6 @@ from transferscope.engine.linears import target_linears
 from transferscope.engine.lora import Stack
 from transferscope.engine.memory import MemoryPlan, folding_pays, memory_plan, scoring_tokens
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import train_fleet
 from transferscope.study import cost
 
 torch.set_num_threads(1)
@@ -95,8 +95,7 @@ def test_jobs_of_similar_length_share_forwards_and_longer_training_comes_first(m
 
     monkeypatch.setattr(train, "memory_plan", room)
     recipe = factory.recipe(epochs=1)
-    path = train.forward_path(base, jobs[0].items)
-    groups = train._groups(base, path, jobs, recipe, 2)
+    _, groups = train._groups(base, jobs, recipe, 2)
     assert [sorted(group.indices) for group in groups] == [[2], [1, 4], [0, 3]]
     assert {group.memory for group in groups} == {
         MemoryPlan(2, 3, False)

@@ -2,12 +2,14 @@
 
 import hashlib
 import shutil
+from collections import OrderedDict
 from dataclasses import replace
 from types import SimpleNamespace
 
 import engine_factory as factory
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import transformers
 from engine_factory import FAST_FAMILIES
@@ -302,6 +304,8 @@ def test_a_picture_is_read_once():
 
 ONE = 16 * 3 * 4
 """Bytes of a picture's features in these tests."""
+FILE = len(safetensors.torch.save({"features": torch.zeros(16, 3)}))
+"""Bytes of the file that holds them."""
 
 
 def test_the_memory_of_features_keeps_to_its_budget():
@@ -342,7 +346,7 @@ def test_features_are_kept_under_all_that_they_depend_on():
 
 def test_what_does_not_fit_in_memory_goes_to_disk_and_what_fits_nowhere_is_computed(tmp_path):
     calls, some = [], pictures(6)
-    budget = CacheLimits(memory=2 * ONE, folder=tmp_path, disk=3 * ONE)
+    budget = CacheLimits(memory=2 * ONE, folder=tmp_path, disk=3 * FILE)
     cache = VisionCache(looking(calls), 8, budget)
     whole = cache.features(some)
     assert len(list(tmp_path.rglob("*.safetensors"))) == 3
@@ -353,6 +357,40 @@ def test_what_does_not_fit_in_memory_goes_to_disk_and_what_fits_nowhere_is_compu
     next_one.features(some)
     assert calls == [6, 1, 3]
     assert len(list(tmp_path.rglob("*.safetensors"))) == 3
+
+
+@pytest.mark.parametrize("room", [4, 12, 99])
+def test_the_disk_keeps_what_was_used_last(room, tmp_path):
+    """Eight adapters of a 7B: three epochs over an adapter's images, then all targets' images."""
+    draw, some = np.random.default_rng(0), pictures(8 * 5 + 3)
+    targets, used = range(40, 43), []
+    for adapter in range(8):
+        own = range(5 * adapter, 5 * adapter + 5)
+        used += [int(k) for _ in range(3) for k in draw.permutation(own)] + [*targets]
+    kept, missed = OrderedDict(), 0  # the same, by hand
+    for one in used:
+        missed += kept.pop(one, None) is None
+        kept[one] = True
+        if len(kept) > room:
+            kept.popitem(last=False)
+    calls, budget = [], CacheLimits(memory=0, folder=tmp_path, disk=room * FILE)
+    for adapter in range(8):  # each in another process
+        cache = VisionCache(looking(calls), 1, budget)
+        for one in used[18 * adapter : 18 * adapter + 18]:
+            cache.features([some[one]])
+        assert len(list(tmp_path.rglob("*.safetensors"))) <= room
+    assert sum(calls) == missed
+    if room >= 12:
+        assert sum(calls) == 43  # no image is encoded twice
+
+
+def test_what_another_process_uses_stays_on_the_disk(tmp_path):
+    calls, (one, two, three) = [], pictures(3)
+    budget = CacheLimits(memory=0, folder=tmp_path, disk=2 * FILE)
+    ours, other = (VisionCache(looking(calls), 1, budget) for _ in range(2))
+    for cache, image in ((ours, one), (ours, two), (other, one), (ours, three), (other, one)):
+        cache.features([image])
+    assert calls == [1, 1, 1]  # two was dropped, not one
 
 
 def test_damaged_features_on_disk_are_computed_again(tmp_path):

@@ -6,6 +6,7 @@ from itertools import pairwise
 import engine_factory as factory
 import pytest
 import torch
+from engine_factory import train_fleet
 from messages import raises
 from safetensors import safe_open
 from test_fleet import in_company, job, peft_run, random_adapter
@@ -20,7 +21,6 @@ from transferscope.engine.linears import language_linears
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.reply_tokens import option_tokens
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import train_fleet
 from transferscope.errors import MissingExtra
 
 torch.set_num_threads(1)

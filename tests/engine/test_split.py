@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import engine_factory as factory
 import pytest
 import torch
-from engine_factory import FAST_FAMILIES
+from engine_factory import FAST_FAMILIES, train_fleet
 from messages import raises
 from test_fleet import job, random_adapter
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -18,7 +18,6 @@ from transferscope.engine.lora import Stack
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.optimizer import clip_gradients
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError, StudyError
 from transferscope.study.file import parse_study
 

@@ -6,6 +6,7 @@ import engine_factory as factory
 import families_factory as families
 import pytest
 import torch
+from engine_factory import train_fleet
 from messages import raises
 from PIL import Image
 
@@ -21,7 +22,6 @@ from transferscope.engine.processors import (
 )
 from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import train_fleet
 from transferscope.errors import StudyError
 
 torch.set_num_threads(1)

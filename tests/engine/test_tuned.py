@@ -9,6 +9,7 @@ import engine_factory as factory
 import families_factory as families
 import pytest
 import torch
+from engine_factory import train_fleet
 from messages import raises
 from safetensors.torch import load_file, save_file
 
@@ -17,7 +18,6 @@ from transferscope.engine.base_model import load_base
 from transferscope.engine.checkpoint import check_checkpoint, load_checkpoint
 from transferscope.engine.records import CacheLimits, TrainingJob
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError
 
 torch.set_num_threads(1)

@@ -8,6 +8,7 @@ import engine_factory as factory
 import numpy as np
 import pytest
 import torch
+from engine_factory import train_fleet
 from fake_engine import FakeEngine
 from messages import raises
 
@@ -19,7 +20,6 @@ from transferscope.engine.loss_curve import LossCurve, LossLog, checked_curve
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError
 from transferscope.execution import runner
 from transferscope.execution.runner import run_study

@@ -19,6 +19,7 @@ from transferscope import store as results
 from transferscope.errors import DataError, StudyError
 from transferscope.execution import runner
 from transferscope.execution.runner import run_study
+from transferscope.execution.shard_worker import Stopwatch
 from transferscope.readers import read_results
 from transferscope.store import atomic
 from transferscope.study.file import parse_study, read_study
@@ -173,6 +174,41 @@ def test_a_study_killed_again_and_again_ends_as_one_that_never_was(carry_out, te
     assert not list(out.rglob(".writing-*"))
     for line in (out / results.LOG).read_text().splitlines():
         json.loads(line)
+
+
+def test_a_stopped_fleet_keeps_what_it_trained(carry_out, lab, text, tmp_path):
+    """Adapters are trained in pairs here: the second pair of a fleet of eight is stopped."""
+    text, fake = text.replace("fleet: 3", "fleet: 8"), lab()
+
+    def step():
+        if len(fake.trained) == 3:
+            raise KeyboardInterrupt
+
+    fake.step = step
+    with pytest.raises(KeyboardInterrupt):
+        run_study(parse_study(text, "study.yaml"), tmp_path / "out")
+    again, events, _ = carry_out(text)
+    assert again.trained[0] == fake.trained[2]
+    assert sorted([*fake.trained[:2], *again.trained]) == sorted(
+        (source, seed) for source in [*SOURCES, "shuffled"] for seed in (0, 1)
+    )
+    assert events[-1].work == pytest.approx(events[-1].total)
+    carry_out(text, out=tmp_path / "whole")
+    assert rows(tmp_path / "out").equals(rows(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("broken", ["score_fleet", "fields"])
+def test_adapters_outlive_a_failed_scoring_or_measurement(carry_out, text, tmp_path, broken):
+    def fails(*its, **how):
+        if broken == "fields" or any(its[-2]):  # the base alone is scored
+            raise RuntimeError("the GPU is gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeEngine if broken == "score_fleet" else Stopwatch, broken, fails)
+        assert carry_out(text)[2].failed
+    assert len(list((tmp_path / "out").glob("adapters/*/*/*/run.json"))) == 8
+    fake, _, outcome = carry_out(text)
+    assert (fake.trained, outcome.cells, outcome.failed) == ([], 27, ())
 
 
 @pytest.mark.parametrize(
@@ -565,6 +601,7 @@ import sys
 from pathlib import Path
 import torch
 from transferscope.execution.runner import run_study
+from transferscope.execution.shard_worker import Stopwatch
 from transferscope.study.file import read_study
 for threads in (1, 3):
     torch.set_num_threads(threads)

@@ -68,14 +68,12 @@ class TeachingLab(FakeEngine):
             raise KeyboardInterrupt
 
     def train_fleet(self, base, jobs, recipe, *, rows, progress):
-        super().train_fleet(base, jobs, recipe, rows=rows, progress=progress)
-        made = []
-        for job in jobs:
+        list(super().train_fleet(base, jobs, recipe, rows=rows, progress=progress))
+        for index, job in enumerate(jobs):
             tasks = [item.task for item in job.items]
             shares = {task: tasks.count(task) / len(tasks) for task in dict.fromkeys(tasks)}
             about = {"shares": shares, "seed": job.seed, "source": job.source}
-            made.append(self.made(json.dumps(about), job))
-        return made
+            yield {index: self.made(json.dumps(about), job)}
 
     def score_fleet(self, base, adapters, items, *, scoring, reply_tokens, batch_size, progress):
         self.step()

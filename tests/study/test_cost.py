@@ -6,6 +6,7 @@ import engine_factory as factory
 import numpy as np
 import pytest
 import torch
+from engine_factory import train_fleet
 from messages import raises
 from published_configs import QWEN25_7B
 from torch.utils.flop_counter import (
@@ -21,7 +22,6 @@ from transferscope.engine.glimpse.shipped import NAMES, folder
 from transferscope.engine.records import TrainingJob
 from transferscope.engine.reply_tokens import reply_tokens
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import train_fleet
 from transferscope.errors import DataError
 from transferscope.study import cost
 from transferscope.study.cost import MemoryPlan

@@ -12,7 +12,7 @@
 `Engine` is the seam between this package and `execution`. This module needs no torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -65,8 +65,8 @@ class Engine(Protocol):
         *,
         rows: int | None = None,
         progress: Progress | None = None,
-    ) -> "list[Adapter]":
-        """An adapter for each job; see `train.train_fleet`."""
+    ) -> "Iterator[dict[int, Adapter]]":
+        """An adapter for each job, as soon as it is trained; see `train.train_fleet`."""
         ...
 
     def score_fleet(

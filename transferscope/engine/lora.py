@@ -111,7 +111,7 @@ def attached(
     """
     assert not (folded and dropout)
     modules = {name: model.get_submodule(name) for name in stack.factors}
-    # Dropout masks are drawn by generators, which cannot be compiled.
+    # Compiled code would not notice that dropout goes on to the next step.
     with eagerly(model) if dropout is not None else nullcontext():
         try:
             for index, (name, module) in enumerate(modules.items()):
@@ -224,20 +224,49 @@ class _FoldedProduct(torch.autograd.Function):
 class Dropout:
     """Dropout with separate masks for each adapter.
 
-    A mask is a function of the adapter's seed, the step, the microbatch and the layer, so that
-    activations that are recomputed get the same mask.
+    Whether a value is kept is a hash of the adapter's seed, the step, the layer, the row's place in
+    the adapter's batch, the token's place in the row, and the channel. So memory, padding and other
+    adapters change no mask; recomputed activations get the same one, on any device.
     """
 
     def __init__(self, seeds: Sequence[int], probability: float) -> None:
         self._seeds, self._probability = seeds, probability
         self.now: tuple[int, int] = (0, 0)
         """Step, and first row of the microbatch."""
+        self.lengths: Sequence[int] = ()
+        """Tokens of each row of the microbatch; of the first adapter's rows first."""
+        self.left = False
+        """Whether rows are padded on the left."""
 
     def __call__(self, layer: int, x: Tensor) -> Tensor:
-        masks, generator = [], torch.Generator(x.device)
-        for seed, one in zip(self._seeds, x, strict=True):
-            (mixed,) = np.random.SeedSequence((seed, *self.now, layer)).generate_state(1)
-            drawn = torch.empty(one.shape, device=x.device)
-            masks.append(drawn.uniform_(generator=generator.manual_seed(int(mixed))))
-        kept = torch.stack(masks) >= self._probability
+        """Drop values of (adapters, tokens, in), the tokens of an adapter's rows in their order."""
+        step, first = self.now
+        size, rows = len(x), len(self.lengths) // len(x)
+        length = x.shape[1] // rows
+        places = np.arange(length)[None]
+        if self.left or length < max(self.lengths):  # the last layer may have a row's end alone
+            places = places + np.array(self.lengths)[:, None] - length
+        seeds = [np.random.SeedSequence((seed, step, layer)) for seed in self._seeds]
+        keys = np.array([seed.generate_state(1) for seed in seeds])
+        keys = _hashed(keys ^ _hashed(np.arange(first, first + rows)[None])).reshape(-1, 1)
+        keys = _hashed(keys ^ _hashed(places)).reshape(size, -1, 1)
+        channels = _hashed(np.arange(x.shape[2]))
+        # Only from here on there is a value for each of the input's, so the rest is kept short. 32
+        # bits wrap around; the shift of a negative number clears the sign, which the product sets.
+        hashes = _signed(keys, x.device) ^ _signed(channels, x.device)
+        hashes.mul_(0x7FEB352D).bitwise_xor_(hashes >> 15).mul_(0x2C1B3C6D)
+        kept = hashes >= round(self._probability * 2**32) - 2**31
         return x * kept / (1 - self._probability)
+
+
+def _hashed(values: np.ndarray) -> np.ndarray:
+    """32-bit hashes of whole numbers."""
+    made = values.astype(np.uint32)
+    for factor, shift in ((0x9E3779B1, 16), (0x7FEB352D, 15), (0x846CA68B, 16)):
+        made = made * np.uint32(factor) + np.uint32(0x9E3779B9)
+        made ^= made >> np.uint32(shift)
+    return made
+
+
+def _signed(values: np.ndarray, device: torch.device) -> Tensor:
+    return to_device(torch.from_numpy(values.view(np.int32)), device)

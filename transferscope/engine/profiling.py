@@ -91,9 +91,10 @@ def calibrate(made: CostEstimate) -> Rates:
     if cache := getattr(path, "vision_cache", None):  # the features then stay in memory
         cache.features([image for row in path.encode(items) for image in row.item.images])
     encoded = now()
-    train_fleet(base, [job._replace(items=items[: once.batch_size]) for job in jobs], once)  # warm
+    first = [job._replace(items=items[: once.batch_size]) for job in jobs]
+    list(train_fleet(base, first, once))  # warm
     warm = now()
-    trained = train_fleet(base, jobs, once)
+    trained = [one for group in train_fleet(base, jobs, once) for one in group.values()]
     between = now()
     score_fleet(base, trained, items, batch_size=len(items))
     passes = adapters * len(items)

@@ -59,4 +59,4 @@ class CacheLimits:
     folder: Path | None = None
     """Where features that do not fit in memory are kept; None: nowhere."""
     disk: int = 20 << 30
-    """Bytes in the folder."""
+    """Bytes of files in the folder."""

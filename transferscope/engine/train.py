@@ -5,8 +5,8 @@ state and schedule. The loss is the cross-entropy of the reply's tokens, its end
 and logits are computed only there.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from transferscope.engine.loss_curve import LossLog, checked_curve
 from transferscope.engine.memory import MemoryPlan, checkpointing, folding_pays, memory_plan
 from transferscope.engine.optimizer import AdamW, clip_gradients
 from transferscope.engine.records import Progress, TrainingJob
+from transferscope.engine.reference_path import ReferencePath
 from transferscope.engine.reply_tokens import option_tokens, reply_text, reply_tokens
 from transferscope.errors import StudyError
 from transferscope.study import FullRecipe, Loss
@@ -65,6 +66,20 @@ class _JobGroup(NamedTuple):
         return zip_longest(*by_job, fillvalue=np.arange(0))
 
 
+class _KnownRows(NamedTuple):
+    """A forward path whose dropout knows the rows of each forward."""
+
+    path: ForwardPath
+    dropout: Dropout
+
+    def encode(self, items: Sequence[Item]) -> list[Row]:
+        return self.path.encode(items)
+
+    def logits(self, rows: Sequence[Row], num_logits_to_keep: int = 1) -> Tensor:
+        self.dropout.lengths = [row.length for row in rows]
+        return self.path.logits(rows, num_logits_to_keep)
+
+
 def check_training(base: Base, recipe: FullRecipe) -> str:
     """Refuse a base that a recipe cannot train; returns which layers are adapted and which not.
 
@@ -79,7 +94,6 @@ def check_training(base: Base, recipe: FullRecipe) -> str:
         raise StudyError(f"{base.name}: {error}") from None
 
 
-@deterministic
 def train_fleet(
     base: Base,
     jobs: Sequence[TrainingJob],
@@ -87,15 +101,17 @@ def train_fleet(
     *,
     rows: int | None = None,
     progress: Progress | None = None,
-) -> list[Adapter]:
+) -> Iterator[dict[int, Adapter]]:
     """Train an adapter for each job.
 
     Args:
         rows: the largest microbatch of an adapter; None: what fits in memory.
         progress: called with the steps done and the steps of all adapters.
 
-    Returns:
-        Adapters with their curves; one with a `curve.failed` must not be used.
+    Yields:
+        Adapters that were trained together, by their places among the jobs, as soon as they are
+        trained. Without these jobs, the others would be trained in the same groups. An adapter
+        with a `curve.failed` must not be used.
 
     Raises:
         StudyError: a job has no items or an answer beyond its choices; see also `check_training`.
@@ -103,25 +119,16 @@ def train_fleet(
     for job in jobs:
         _check(job)
     check_training(base, recipe)
-    linears = target_linears(base.model, recipe.targets)
-    config = peft_config(base, recipe, list(linears))
-    path = forward_path(base, [item for job in jobs for item in job.items])
-    groups = _groups(base, path, jobs, recipe, rows)
+    path, groups = _groups(base, jobs, recipe, rows)
     done, total = 0, sum(sum(group.steps) for group in groups)
-    trained: dict[int, Adapter] = {}
     for group in groups:
-        stack, log, before = _start(base, group.jobs, recipe, linears), LossLog(group.steps), done
-        with closing(_train(base, path, stack, group, recipe, log)) as steps:
-            for active in steps:
-                done += active
-                if progress is not None:
-                    progress(done, total)
-        done = before + sum(group.steps)
-        for place, (index, curve) in enumerate(zip(group.indices, log.curves(), strict=True)):
-            tensors = peft_tensors(stack, place)
-            curve = checked_curve(curve, tensors, recipe.learning_rate)
-            trained[index] = Adapter(config, tensors, base.quantization, curve)
-    return [trained[index] for index in range(len(jobs))]
+
+        def report(steps: int, before: int = done) -> None:
+            if progress is not None:
+                progress(before + steps, total)
+
+        yield dict(zip(group.indices, _train(base, path, group, recipe, report), strict=True))
+        done += sum(group.steps)
 
 
 def epoch_orders(items: int, epochs: int, order_seed: int) -> list[np.ndarray]:
@@ -141,14 +148,12 @@ def _check(job: TrainingJob) -> None:
             raise StudyError(f"item {item.id!r}: answer {answer} of {len(item.choices)} choices")
 
 
+@deterministic
 def _groups(
-    base: Base,
-    path: ForwardPath,
-    jobs: Sequence[TrainingJob],
-    recipe: FullRecipe,
-    max_rows: int | None,
-) -> list[_JobGroup]:
-    """Jobs of similar length together, as many as fit in memory."""
+    base: Base, jobs: Sequence[TrainingJob], recipe: FullRecipe, max_rows: int | None
+) -> tuple[ForwardPath, list[_JobGroup]]:
+    """The path, and jobs of similar length together, as many as fit in memory."""
+    path = forward_path(base, [item for job in jobs for item in job.items])
     # An item that several jobs share is encoded once.
     distinct: dict[int, Item] = {id(item): item for job in jobs for item in job.items}
     encoded = dict(zip(distinct, path.encode(list(distinct.values())), strict=True))
@@ -180,7 +185,7 @@ def _groups(
         last.rows.append(rows[index])
         last.targets.append(targets[index])
         last.steps.append(steps[index])
-    return groups
+    return path, groups
 
 
 def _targets(
@@ -210,14 +215,23 @@ def _start(
     return stack
 
 
+@deterministic
 def _train(
-    base: Base, path: ForwardPath, stack: Stack, group: _JobGroup, recipe: FullRecipe, log: LossLog
-) -> Generator[int]:
-    """Train a group; yields after each step the number of adapters that took it."""
+    base: Base,
+    path: ForwardPath,
+    group: _JobGroup,
+    recipe: FullRecipe,
+    report: Callable[[int], None],
+) -> list[Adapter]:
+    """Train a group; `report` receives the number of steps that its adapters took so far."""
+    linears = target_linears(base.model, recipe.targets)
+    stack, log = _start(base, group.jobs, recipe, linears), LossLog(group.steps)
     optimizers = [AdamW(values, recipe, group.steps) for values in stack.values]
     memory, dropout = group.memory, None
     if recipe.dropout:
         dropout = Dropout([job.dropout_seed for job in group.jobs], recipe.dropout)
+        dropout.left = isinstance(path, ReferencePath)
+        path = _KnownRows(path, dropout)
     folded = folding_pays(base, stack, recipe.dropout)
     with attached(base.model, stack, dropout, folded=folded):
         for step, batches in enumerate(group.batches(recipe.batch_size)):
@@ -232,9 +246,15 @@ def _train(
             with torch.no_grad():
                 for optimizer, gradients in zip(optimizers, stack.gradients, strict=True):
                     optimizer.step(gradients)
-            yield sum(step < steps for steps in group.steps)
+            report(sum(min(step + 1, steps) for steps in group.steps))
             if not log.add(losses, norms):
                 break
+    config, trained = peft_config(base, recipe, list(linears)), []
+    for place, curve in enumerate(log.curves()):
+        tensors = peft_tensors(stack, place)
+        curve = checked_curve(curve, tensors, recipe.learning_rate)
+        trained.append(Adapter(config, tensors, base.quantization, curve))
+    return trained
 
 
 def _gradients(

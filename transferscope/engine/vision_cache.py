@@ -1,12 +1,15 @@
 """Vision features, computed once: the frozen vision tower's output serves every adapter.
 
-Features are kept by the image's content: in memory up to a limit, the least recently used dropped
-first; beyond that, if a folder is given, on disk. What is in neither is computed again.
+Features are kept by the image's content: in memory up to a limit; beyond that, if a folder is
+given, on disk up to another. The least recently used are dropped first, and computed again.
 """
 
+import os
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +48,13 @@ class VisionCache:
         self._encode, self._batch_size, self._memory = encode, batch_size, limits.memory
         self._size, self._prepare = size, prepare
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
-        self._folder = limits.folder / name if limits.folder else None
-        on_disk = limits.folder.rglob("*.safetensors") if limits.folder else ()
-        self._free = limits.disk - sum(path.stat().st_size for path in on_disk)
+        self._folder, self._disk = limits.folder / name if limits.folder else None, limits.disk
+        self._files: OrderedDict[Path, os.stat_result] = OrderedDict()
+        """Files on disk as they were used last, the least recently used first."""
+        self._file_bytes = 0
+        for path in limits.folder.rglob("*.safetensors") if limits.folder else ():
+            self._note(path)
+        self._files = OrderedDict(sorted(self._files.items(), key=lambda one: one[1].st_mtime_ns))
         # A thread allocates from a separate heap arena. Features in the main arena, between
         # tensors that come and go, would fragment the free memory by gigabytes.
         self._copier = ThreadPoolExecutor(1, "features")
@@ -105,9 +112,11 @@ class VisionCache:
         from safetensors.torch import load
 
         try:
-            return load(path.read_bytes())["features"]
+            features = load(path.read_bytes())["features"]
         except (OSError, SafetensorError, KeyError):  # damaged: computed and written again
             return None
+        self._use(path)
+        return features
 
     def _keep(self, key: str, features: Tensor) -> None:
         if self.bytes_held + features.nbytes > self._memory and self._write(key, features):
@@ -119,18 +128,45 @@ class VisionCache:
             self.bytes_held -= old.nbytes
 
     def _write(self, key: str, features: Tensor) -> bool:
-        """Write features to disk if there is space; returns whether they are there now."""
+        """Write features to disk in place of older ones; returns whether they are there now."""
         from safetensors.torch import save
 
-        if self._folder is None or features.nbytes > self._free:
+        if self._folder is None or features.nbytes > self._disk:
             return False
+        data = save({"features": features.cpu().contiguous()})
+        while self._files and self._file_bytes + len(data) > self._disk:
+            self._drop_oldest()
         try:
-            write_whole(_path(self._folder, key), save({"features": features.cpu().contiguous()}))
+            self._use(write_whole(_path(self._folder, key), data))
         except DataError:  # a full disk is no reason to stop: features can be computed again
-            self._free = 0
+            self._disk = self._file_bytes
             return False
-        self._free -= features.nbytes
         return True
+
+    def _use(self, path: Path) -> None:
+        """Note that a file is used now, for other processes too."""
+        now = time.time_ns()  # without it the time would be that of the system's last tick
+        with suppress(OSError):
+            os.utime(path, ns=(now, now))
+        self._note(path)
+
+    def _note(self, path: Path) -> None:
+        """Put a file last in `_files`, if it is still there."""
+        if (before := self._files.pop(path, None)) is not None:
+            self._file_bytes -= before.st_size
+        with suppress(OSError):
+            self._files[path] = path.stat()
+            self._file_bytes += self._files[path].st_size
+
+    def _drop_oldest(self) -> None:
+        """Remove the file that was used least recently, unless another process has used it."""
+        path, known = next(iter(self._files.items()))
+        self._note(path)
+        now = self._files.get(path)
+        if now is not None and now.st_mtime_ns == known.st_mtime_ns:
+            self._file_bytes -= self._files.pop(path).st_size
+            with suppress(OSError):
+                path.unlink()
 
 
 def _path(folder: Path, key: str) -> Path:

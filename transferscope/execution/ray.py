@@ -30,7 +30,7 @@ from transferscope.execution.shard_worker import (
     ScoredFleet,
     ShardWorker,
     Steps,
-    TrainedFleet,
+    TrainedGroup,
     shard_steps,
 )
 from transferscope.store.cells import versions
@@ -73,9 +73,9 @@ class RayWorker(ShardWorker):
     def _keep_status(self, doing: str, part: float) -> None:
         self._doing = (doing, part)
 
-    def train(self, todo: Sequence[WorkItem], rows: int | None = None) -> TrainedFleet:
+    def next_trained(self) -> TrainedGroup | dict[str, Any]:
         """See `ShardWorker`."""
-        trained = super().train(todo, rows)
+        trained = super().next_trained()
         self._doing = ("", 0.0)
         return trained
 
@@ -121,6 +121,9 @@ class RayHandle:
 
     def train(self, todo: Sequence[WorkItem], rows: int | None) -> Any:
         return self.actor.train.remote(_without_items(todo), rows)
+
+    def next_trained(self) -> Any:
+        return self.actor.next_trained.remote()
 
     def score(self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None) -> Any:
         files = {run: _read(folder) for run, folder in folders.items()}

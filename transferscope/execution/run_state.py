@@ -169,7 +169,7 @@ class RunState:
         write: Callable[[Run, Path], None],
         worker: str = "",
     ) -> set[Run]:
-        """Log how adapters learned; keep those that did not diverge, all or none.
+        """Log how a group learned; keep the adapters that did not diverge, all or none.
 
         A diverged adapter fails alone and is never kept, so the next run of the study trains it
         again. `records` and `write` are as for `Store.put_adapters`.
@@ -186,6 +186,10 @@ class RunState:
         self.store.put_adapters(fine, write)
         for run in fine:
             self._spend(run, self.plan.training_work(run))
+        if worker in self._doing:  # until the worker reports again, this work would count twice
+            doing, part = self._doing[worker]
+            part -= sum(map(self.plan.training_work, records))
+            self.report_progress(doing, max(0.0, part), worker=worker)
         return records.keys() - fine.keys()
 
     def finish_shard(

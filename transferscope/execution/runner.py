@@ -1,9 +1,9 @@
 """Carry out what a plan still lacks: train fleets, score them, keep what is finished.
 
-After a shard is trained its adapters are kept; after it is scored its predictions are: all of a
-shard's files or none. A killed process loses at most the fleets in progress, and a resumed one
-continues with the same fleets, so that the results do not differ. A cell whose key is in the
-folder, in any file, is not computed again. An executor does the work.
+Adapters are kept as soon as they are trained, all or none of those that were trained together, and
+a shard's predictions when it is scored, all or none. A killed process loses what is in progress,
+and a resumed one trains the same adapters together, so that the results do not differ. A cell whose
+key is in the folder, in any file, is not computed again. An executor does the work.
 """
 
 from collections.abc import Callable

@@ -34,14 +34,12 @@ Steps = Generator[Any, Any, None]
 """Work on a shard: yields a worker's pending result, and is sent the result."""
 
 
-class TrainedFleet(NamedTuple):
-    """A fleet after training; the adapters stay with the worker."""
+class TrainedGroup(NamedTuple):
+    """Runs that were trained together; the adapters stay with the worker."""
 
     records: dict[Run, dict[str, Any]]
     """How each adapter was made."""
     curves: dict[Run, LossCurve]
-    work: dict[str, Any]
-    """Time and work, as the log has it."""
 
 
 class ScoredFleet(NamedTuple):
@@ -72,6 +70,7 @@ class ShardWorker:
         self._base: Base | None = None
         self._adapters: dict[Run, Adapter] = {}
         """Those trained last, until they are scored."""
+        self._training: Generator[TrainedGroup, None, dict[str, Any]] | None = None
 
     @cached_property
     def engine(self) -> Engine:
@@ -99,12 +98,24 @@ class ShardWorker:
         assert self._base is not None
         return self._base
 
-    def train(self, todo: Sequence[WorkItem], rows: int | None = None) -> TrainedFleet:
-        """Train the adapters of runs together, and keep them for `score` and `save_adapter`.
+    def train(self, todo: Sequence[WorkItem], rows: int | None = None) -> None:
+        """Begin to train runs, whose adapters are kept for `score` and `save_adapter`.
 
         `rows` is the largest microbatch of an adapter, by default what fits in memory.
         """
-        self._adapters = {}
+        self._adapters, self._training = {}, self._train(todo, rows)
+
+    def next_trained(self) -> TrainedGroup | dict[str, Any]:
+        """Train the next adapters; at the end time and work, as the log has it."""
+        assert self._training is not None
+        try:
+            return next(self._training)
+        except StopIteration as end:
+            return end.value
+
+    def _train(
+        self, todo: Sequence[WorkItem], rows: int | None
+    ) -> Generator[TrainedGroup, None, dict[str, Any]]:
         jobs, records, runs = [], {}, [one.run for one in todo]
         recipe = self.study.recipe_of(runs[0].model)
         for one in todo:
@@ -116,21 +127,24 @@ class ShardWorker:
             key = {"key": one.hashes["training"], "run": asdict(one.run), "items": digest}
             made_by = {"versions": versions(), "recipe": asdict(recipe)}
             records[one.run] = key | seeds | made_by
-        amount = sum(map(self.plan.training_work, runs))
+        amount, kept = sum(map(self.plan.training_work, runs)), 0.0
         doing, watch = f"{runs[0].model}: training {describe(runs)}", Stopwatch(self.base)
         self._report(doing, 0.0)
-        adapters = self.engine.train_fleet(
+        groups = self.engine.train_fleet(
             self.base,
             jobs,
             recipe,
             rows=rows,
-            progress=lambda n, of: self._report(doing, amount * n / max(of, 1)),
+            progress=lambda n, of: self._report(doing, max(0.0, amount * n / max(of, 1) - kept)),
         )
-        self._adapters = dict(zip(runs, adapters, strict=True))
+        for group in groups:
+            adapters = {runs[index]: adapter for index, adapter in group.items()}
+            self._adapters |= adapters
+            kept += sum(map(self.plan.training_work, adapters))
+            curves = {run: adapter.curve for run, adapter in adapters.items()}
+            yield TrainedGroup({run: records[run] for run in adapters}, curves)
         passes = sum(recipe.passes_for(len(job.items)) for job in jobs)
-        work = watch.fields(passes) | {"layers": self._layers}
-        curves = {run: adapter.curve for run, adapter in self._adapters.items()}
-        return TrainedFleet(records, curves, work)
+        return watch.fields(passes) | {"layers": self._layers}
 
     def save_adapter(self, run: Run, folder: Path) -> None:
         """Write an adapter that was trained last."""
@@ -258,6 +272,7 @@ class WorkerHandle(Protocol):
 
     def open(self, model: str) -> Any: ...
     def train(self, todo: Sequence[WorkItem], rows: int | None) -> Any: ...
+    def next_trained(self) -> Any: ...
     def score(
         self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None
     ) -> Any: ...
@@ -284,10 +299,12 @@ def shard_steps(state: RunState, worker: WorkerHandle, attempt: Attempt) -> Step
     if missing:
         yield from open_base()
     if untrained := [one for one in missing if one.train]:
-        trained: TrainedFleet = yield worker.train(untrained, rows)
+        yield worker.train(untrained, rows)
+        diverged: set[Run] = set()
+        while isinstance(trained := (yield worker.next_trained()), TrainedGroup):
+            diverged |= state.keep_adapters(*trained, worker.save_adapter, name)
         runs = [one.run for one in untrained]
-        state.log_work("train", runs, trained.work | tag)
-        diverged = state.keep_adapters(trained.records, trained.curves, worker.save_adapter, name)
+        state.log_work("train", runs, trained | tag)
         todo = [one for one in todo if one.run not in diverged]
         missing = [one for one in missing if one.run not in diverged]
         if name:  # a worker elsewhere reports scoring only later

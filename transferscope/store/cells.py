@@ -67,7 +67,7 @@ class Store:
     def put_adapters(
         self, records: Mapping[Run, Mapping[str, Any]], write: Callable[[Run, Path], None]
     ) -> None:
-        """Write the adapters of a shard; all of them count in the end, or none.
+        """Write adapters that were trained together; all of them count in the end, or none.
 
         A record lists how one was made; `key` is its content key. `write` fills a new folder.
         """

@@ -141,6 +141,8 @@ class Recipe:
         parts["clip"] = parts.pop("max_grad_norm")  # the name in the keys of finished runs
         if parts["loss"] == "letter":  # as runs were trained before there was a choice
             del parts["loss"]
+        if self.dropout:  # before, masks depended on the size of the microbatch
+            parts["masks"] = 2
         return parts
 
 
