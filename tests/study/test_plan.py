@@ -164,6 +164,7 @@ OTHER = {
     "loss": "letter",
     "weight_decay": 0.1,
     "max_grad_norm": 2.0,
+    "peft": {"use_dora": True},
     "items": 11,
     "max_pixels": 1000,
     "precision": "bfloat16",

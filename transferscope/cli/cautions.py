@@ -36,6 +36,11 @@ def cautions(study: Study, plan: Plan, found: Costs) -> Iterator[str]:
                 f"{name}: the learning rate is {rate:g}; {expected:g} is usual for LoRA on this "
                 f"base, and {rate:g} {effect}"
             )
+        if name in trained and recipe.peft is not None:
+            yield (
+                f"{name}: recipe.peft: PEFT's own layers, one adapter at a time on the reference "
+                "path, with a copy of the base beside it; slower than estimated here"
+            )
         params = found.models[name].parameters if name in found.models else 0
         if name in trained and not model.embedded and (layers := _layers(study, name)):
             note, params = layers

@@ -17,6 +17,7 @@ from transferscope.engine.devices import to_device
 from transferscope.engine.linears import language_linears
 from transferscope.engine.lora import Stack
 from transferscope.engine.loss_curve import LossCurve
+from transferscope.engine.peft_layers import with_peft
 from transferscope.errors import DataError
 from transferscope.study import Recipe
 from transferscope.tasks.untrusted import load_json, read_text
@@ -26,15 +27,22 @@ CONFIG = "adapter_config.json"
 
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
 
-_UNSUPPORTED = (
-    *("use_dora", "modules_to_save", "fan_in_fan_out", "layer_replication"),
-    *("alora_invocation_tokens", "arrow_config", "use_bdlora", "use_qalora"),
-)
+_PLAIN = ("use_dora", "modules_to_save", "target_parameters", "trainable_token_indices")
 """Settings with which an adapter is more than two factors per layer."""
 
+_UNSUPPORTED = (
+    *("fan_in_fan_out", "layer_replication", "alora_invocation_tokens", "arrow_config"),
+    *("use_bdlora", "use_qalora"),
+)
+"""Settings that need more than PEFT's layers in the base's place."""
+
 _STARTS = (None, True, False, "gaussian", "eva", "mica", "orthogonal")
-"""Supported values of `init_lora_weights`. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) change
-the base's weights first, and the saved adapter belongs to that changed base."""
+"""Values of `init_lora_weights` with which the base's weights stay. With the others the adapter
+belongs to weights that were changed first."""
+
+_SPLITS = ("pissa", "olora")
+"""Values whose change PEFT repeats from the base's weights alone; not so CorDA, LoftQ, LoRA-GA and
+PiSSA's faster form, which is random."""
 
 _MAX_ALPHA = 1e30
 _ENDLESS = re.compile(r"\)[*+?{]|(?:[(*+?{][^(*+?{]*){5}")
@@ -54,6 +62,9 @@ class Adapter:
     has no field for it."""
     curve: LossCurve = field(default_factory=LossCurve)
     """The course of training; empty for an adapter from a folder."""
+    plain: bool = False
+    """Whether it is more than two factors per linear layer of the language model, so that only
+    PEFT's own layers run it."""
 
 
 def peft_tensors(stack: Stack, index: int) -> dict[str, Tensor]:
@@ -127,30 +138,31 @@ def load_adapter(base: Base, folder: Path) -> Adapter:
     """Read an adapter written by us or by PEFT.
 
     Raises:
-        DataError: files are missing or damaged, the adapter is of an unsupported kind, or it
-            belongs to another base.
+        DataError: files are missing or damaged, the adapter changes nothing, or it belongs to
+            another base.
     """
     config, path = _read_config(folder / CONFIG), folder / WEIGHTS
     linears = language_linears(base.model)
     config, tensors = _with_current_names(config, _read_tensors(path), next(iter(linears), ""))
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        found = _KEY.fullmatch(key)
-        if not found:
-            raise DataError(
-                f"{path}: unknown tensor {key!r}; only lora_A and lora_B weights are supported"
-            )
         if not tensor.is_floating_point() or not tensor.float().isfinite().all():
             raise DataError(f"{path}: {key}: must be finite floating-point numbers")
-        pairs.setdefault(found[1], {})[found[2]] = tensor
+        if found := _KEY.fullmatch(key):
+            pairs.setdefault(found[1], {})[found[2]] = tensor
     if not pairs:
         raise DataError(f"{path}: no lora_A and lora_B weights")
-    for name, pair in sorted(pairs.items(), key=lambda one: [*linears, one[0]].index(one[0])):
-        if name not in linears:
-            raise DataError(
-                f"{folder}: changes {name!r}, which is not a linear layer of {base.name}'s "
-                "language model; merge the adapter into a checkpoint and give its folder"
-            )
+    plain = any(map(config.get, _PLAIN)) or config.get("bias", "none") != "none"
+    plain |= config.get("init_lora_weights") not in _STARTS
+    if plain or not all(map(_KEY.fullmatch, tensors)) or not pairs.keys() <= linears.keys():
+        with_peft(base, config, tensors, folder)
+        return Adapter(config, tensors, plain=True)
+    changed = [pair["B"] for pair in pairs.values() if "B" in pair]
+    if not config["lora_alpha"] or not any(factor.any() for factor in changed):
+        raise DataError(
+            f"{folder}: changes no answer: its lora_alpha or all of its lora_B weights are zero"
+        )
+    for name, pair in sorted(pairs.items(), key=lambda one: [*linears].index(one[0])):
         rows, columns = linears[name].out_features, linears[name].in_features
         sizes = {letter: tuple(factor.shape) for letter, factor in sorted(pair.items())}
         if [len(size) for size in sizes.values()] != [2, 2] or 0 in sizes["A"]:
@@ -205,16 +217,6 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: not JSON: {error}") from None
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise DataError(f"{path}: not a LoRA adapter; peft_type must be 'LORA'")
-    for key in _UNSUPPORTED:
-        if config.get(key):
-            raise DataError(f"{path}: {key} is not supported; merge the adapter into a checkpoint")
-    if config.get("bias", "none") != "none":
-        raise DataError(f"{path}: bias must be 'none', got {config['bias']!r}")
-    if (start := config.get("init_lora_weights")) not in _STARTS:
-        raise DataError(
-            f"{path}: init_lora_weights {start!r} changes the base's weights; "
-            "merge the adapter into a checkpoint"
-        )
     patterns = config.get("alpha_pattern") or {}
     if not isinstance(patterns, dict):
         raise DataError(f"{path}: alpha_pattern must be a number per pattern, got {patterns!r}")
@@ -223,16 +225,27 @@ def _read_config(path: Path) -> dict[str, Any]:
     for name, alpha in alphas.items():
         if type(alpha) not in (int, float) or not -_MAX_ALPHA < alpha < _MAX_ALPHA:
             raise DataError(f"{path}: {name} must be a finite number, got {repr(alpha)[:60]}")
-    for pattern in patterns:
+    for key in _UNSUPPORTED:
+        if config.get(key):
+            raise DataError(f"{path}: {key} is not supported; merge the adapter into a checkpoint")
+    start = config.get("init_lora_weights")
+    if start not in (*_STARTS, *_SPLITS):
+        raise DataError(
+            f"{path}: init_lora_weights {start!r} changes the base's weights in a way that the "
+            "file does not tell; merge the adapter into a checkpoint"
+        )
+    named = [("alpha_pattern", pattern) for pattern in patterns]
+    named += [("rank_pattern", pattern) for pattern in config.get("rank_pattern") or {}]
+    for key, pattern in named:
         if _ENDLESS.search(pattern):
             raise DataError(
-                f"{path}: alpha_pattern {pattern[:60]!r}: more than four groups or repetitions, or "
+                f"{path}: {key} {pattern[:60]!r}: more than four groups or repetitions, or "
                 "a repeated group, may take forever; list the layers' names instead"
             )
         try:
             re.compile(pattern)
         except re.error as error:
-            raise DataError(f"{path}: alpha_pattern {pattern!r}: not a pattern: {error}") from None
+            raise DataError(f"{path}: {key} {pattern!r}: not a pattern: {error}") from None
     return config
 
 

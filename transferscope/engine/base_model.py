@@ -54,6 +54,8 @@ class Base:
     """Memory and disk for vision features."""
     thinking: bool = False
     """Whether the model may think before it answers, if its chat template has a switch."""
+    plain: bool = False
+    """Whether only the reference path runs it, as with layers that other paths do not know."""
     paths: dict[str, Any] = field(default_factory=dict, repr=False)
     """The forward paths in use, by family name, with the vision features that they computed."""
 

@@ -57,6 +57,7 @@ def forward_path(base: Base, items: Sequence[Item], kind: str = "") -> ForwardPa
         kind = family if family in FAMILIES else REFERENCE
         if len(layers_by_device(base.model)) == 1 and is_embedded(base) and fits(items):
             kind = GLIMPSE
+        kind = REFERENCE if base.plain else kind
     if kind not in base.paths:
         module, _, name = FAMILIES.get(kind, OTHER).path.partition(":")
         base.paths[kind] = getattr(import_module(module), name)(base)

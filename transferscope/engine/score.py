@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from math import isnan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from transferscope.engine.families import family_of
 from transferscope.engine.forward_paths import ForwardPath, Row, forward_path
 from transferscope.engine.lora import attached, merged
 from transferscope.engine.memory import scoring_tokens
+from transferscope.engine.peft_layers import with_peft
 from transferscope.engine.processors import after_block, open_block, prompt_end
 from transferscope.engine.records import Prediction, Progress, Scoring
 from transferscope.engine.reply_tokens import OptionTokens, extent, option_tokens
@@ -73,6 +74,9 @@ def score_fleet(
             an open thinking block, and letters are scored or a reply is too short to close it.
     """
     _check(base, items, scoring, reply_tokens)
+    if any(one is not None and one.plain for one in adapters):
+        how = {"scoring": scoring, "reply_tokens": reply_tokens, "batch_size": batch_size}
+        return [line for one in adapters for line in _alone(base, one, items, **how)]
     path, options = forward_path(base, items), option_tokens(base.processor)
     start = partial(_predictions, base, path, options, scoring, reply_tokens or LONGEST_REPLY)
     rows = path.encode(items)
@@ -98,6 +102,17 @@ def score_fleet(
             for batch, pending in started:
                 read(batch, pending)
     return [[found[own, index] for index in range(len(items))] for own in range(len(adapters))]
+
+
+def _alone(
+    base: Base, adapter: Adapter | None, items: Sequence[Item], **how: Any
+) -> list[list[Prediction]]:
+    """The predictions of one adapter, with PEFT's own layers where it needs them."""
+    if adapter is None or not adapter.plain:
+        return score_fleet(base, [adapter], items, **how)
+    return score_fleet(
+        with_peft(base, adapter.config, adapter.tensors, base.name), [None], items, **how
+    )
 
 
 def _check(base: Base, items: Sequence[Item], scoring: Scoring, reply_tokens: int | None) -> None:

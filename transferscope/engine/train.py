@@ -119,7 +119,7 @@ def train_fleet(
     for job in jobs:
         _check(job)
     check_training(base, recipe)
-    path, groups = _groups(base, jobs, recipe, rows)
+    path, groups = group_jobs(base, jobs, recipe, rows)
     done, total = 0, sum(sum(group.steps) for group in groups)
     for group in groups:
 
@@ -149,7 +149,7 @@ def _check(job: TrainingJob) -> None:
 
 
 @deterministic
-def _groups(
+def group_jobs(
     base: Base, jobs: Sequence[TrainingJob], recipe: FullRecipe, max_rows: int | None
 ) -> tuple[ForwardPath, list[_JobGroup]]:
     """The path, and jobs of similar length together, as many as fit in memory."""
@@ -239,7 +239,7 @@ def _train(
             def loss(part: slice, step: int = step, batches: Any = batches) -> LossParts:
                 if dropout is not None:
                     dropout.now = (step, part.start)
-                return _loss(path, group, batches, part)
+                return reply_loss(path, group, batches, part)
 
             memory, losses = _gradients(base, stack, loss, max(map(len, batches)), memory)
             norms = clip_gradients(stack.gradients, recipe.max_grad_norm)
@@ -294,7 +294,7 @@ def _gradients(
         torch.cuda.empty_cache()
 
 
-def _loss(
+def reply_loss(
     path: ForwardPath, group: _JobGroup, batches: Sequence[np.ndarray], part: slice
 ) -> LossParts:
     # A batch smaller than the others is padded with rows of weight 0.

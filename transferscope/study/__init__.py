@@ -112,6 +112,10 @@ class Recipe:
     """AdamW's weight decay."""
     max_grad_norm: Positive = 1.0
     """Largest norm of an adapter's gradient; larger gradients are scaled down to it."""
+    peft: dict[str, Any] | None = None
+    """Further options of PEFT's `LoraConfig`, such as `use_dora: true`, `modules_to_save` or
+    `target_modules` outside the language model. PEFT's own layers are trained then, one adapter at
+    a time: slower, with a copy of the base beside it."""
     items: Count = 512
     """Training items of each source; all of them where it has fewer."""
     max_pixels: Count | None = None
@@ -139,6 +143,8 @@ class Recipe:
         """The fields as a run's key hashes them."""
         parts = asdict(self)
         parts["clip"] = parts.pop("max_grad_norm")  # the name in the keys of finished runs
+        if self.peft is None:
+            del parts["peft"]
         if parts["loss"] == "letter":  # as runs were trained before there was a choice
             del parts["loss"]
         if self.dropout:  # before, masks depended on the size of the microbatch

@@ -1,0 +1,143 @@
+"""Train an adapter as PEFT's own layers, one at a time.
+
+This takes what a fleet cannot: DoRA, PiSSA, adapted vision towers, projectors and embeddings,
+`modules_to_save`. Slower, and a copy of the base stands beside it; the numbers are PEFT's.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from enum import Enum
+from typing import Any
+
+import torch
+
+from transferscope.engine.adapter import Adapter, peft_config
+from transferscope.engine.base_model import Base
+from transferscope.engine.forward_paths import forward_path
+from transferscope.engine.linears import target_linears
+from transferscope.engine.loss_curve import LossLog, checked_curve
+from transferscope.engine.optimizer import BETAS, EPSILON, lr_lambda
+from transferscope.engine.peft_layers import RUNTIME, peft_model
+from transferscope.engine.records import Progress, TrainingJob
+from transferscope.engine.train import check_training, group_jobs, reply_loss, train_fleet
+from transferscope.errors import StudyError
+from transferscope.study import FullRecipe
+
+
+def train_adapters(
+    base: Base,
+    jobs: Sequence[TrainingJob],
+    recipe: FullRecipe,
+    *,
+    rows: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[dict[int, Adapter]]:
+    """Train an adapter for each job, as `train.train_fleet`, which does it where it can.
+
+    Raises:
+        StudyError: PEFT does not have an option of `recipe.peft`, or refuses it for this base; see
+            also `train_fleet`.
+    """
+    if recipe.peft is None:
+        yield from train_fleet(base, jobs, recipe, rows=rows, progress=progress)
+        return
+    check_training(base, recipe)
+    _check_options(recipe)
+    done, total = 0, sum(recipe.steps_for(len(job.items)) for job in jobs)
+    for place, job in enumerate(jobs):
+
+        def report(steps: int, before: int = done) -> None:
+            if progress is not None:
+                progress(before + steps, total)
+
+        yield {place: _train(base, job, recipe, rows, report)}
+        done += recipe.steps_for(len(job.items))
+
+
+def _train(
+    base: Base,
+    job: TrainingJob,
+    recipe: FullRecipe,
+    rows: int | None,
+    report: Callable[[int], None],
+) -> Adapter:
+    from peft import get_peft_model_state_dict
+
+    torch.manual_seed(job.init_seed)
+    config = peft_config(base, recipe, list(target_linears(base.model, recipe.targets)))
+    try:
+        model = peft_model(base, config | (recipe.peft or {}))
+    except ValueError as error:
+        raise StudyError(f"recipe.peft: {base.name}: {error}") from None
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    # A `Base` is frozen and in evaluation mode; of it, only the adapter learns.
+    tuned = replace(base, model=model.get_base_model(), paths={}, plain=True)
+    for weight in weights:
+        weight.requires_grad_()
+    for name, module in model.named_modules():
+        if name.endswith("lora_dropout.default"):
+            module.train()
+    torch.manual_seed(job.dropout_seed)
+    # In the base's groups, as the memory and the tokens are the same.
+    path, (_, (group,)) = forward_path(tuned, job.items), group_jobs(base, [job], recipe, rows)
+    (steps,) = group.steps
+    optimizer = torch.optim.AdamW(
+        weights, recipe.learning_rate, BETAS, EPSILON, weight_decay=recipe.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: lr_lambda(recipe.schedule, recipe.warmup, min(step, steps), steps)
+    )
+    log = LossLog(group.steps)
+    for step, batches in enumerate(group.batches(recipe.batch_size), 1):
+        size = len(batches[0])
+        microbatch = -(-size // group.memory.parts)
+        losses = torch.zeros(1, device=base.device)
+        for start in range(0, size, microbatch):
+            total, each = reply_loss(path, group, batches, slice(start, start + microbatch))
+            total.backward()
+            losses = losses + each
+        norm = torch.nn.utils.clip_grad_norm_(weights, recipe.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        report(step)
+        if not log.add(losses, norm[None]):
+            break
+    tensors = {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in get_peft_model_state_dict(model).items()
+    }
+    (curve,) = log.curves()
+    curve = checked_curve(curve, tensors, recipe.learning_rate)
+    written = _as_written(model.peft_config["default"], base.name)
+    return Adapter(written, tensors, base.quantization, curve, plain=True)
+
+
+def _check_options(recipe: FullRecipe) -> None:
+    """Refuse options in `recipe.peft` that PEFT does not have.
+
+    Raises:
+        StudyError: naming the option.
+    """
+    from peft import LoraConfig
+
+    known = {field.name for field in fields(LoraConfig)} - RUNTIME
+    for name in recipe.peft or {}:
+        if name not in known:
+            raise StudyError(f"recipe.peft: {name}: PEFT's LoraConfig has no such option")
+        if name in ("r", "lora_alpha", "lora_dropout"):
+            own = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}[name]
+            raise StudyError(f"recipe.peft: {name}: set recipe.{own}")
+
+
+def _as_written(config: Any, base: str) -> dict[str, Any]:
+    """A configuration as PEFT writes it."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, set):
+            return sorted(value)
+        return value.value if isinstance(value, Enum) else value
+
+    found = {name: plain(value) for name, value in config.to_dict().items()}
+    changes = {"base_model_name_or_path": base, "inference_mode": True}
+    return {name: value for name, value in found.items() if name not in RUNTIME} | changes
