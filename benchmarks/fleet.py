@@ -171,14 +171,16 @@ def embedded(name: str, tiny: bool) -> Bench:
     tasks = [task.name for task in suite.tasks]
     sources, count, asked = (tasks[:1], 8, 1) if tiny else (tasks[:12:3], 128, 10)
     jobs = [TrainingJob(its, 0, suite.items(its, "train")[:count], 1, 2, 3) for its in sources]
-    questions = [item for its in tasks for item in suite.items(its, "eval")[:asked]]
+    questions = [
+        item for its in tasks[: 4 if tiny else None] for item in suite.items(its, "eval")[:asked]
+    ]
     recipe = recipe_of(batch_size=4 if tiny else 32, learning_rate=4e-3)
     return Bench(base, recipe, jobs, questions, 64, checkpointing=False)
 
 
 def shaped(name: str, tiny: bool, quantization: str | None = None, gpus: int = 1) -> Bench:
     """Random weights of Qwen2.5-VL's shapes: two pictures and 64 tokens of text an item."""
-    side, count = (56, 16) if tiny else (448, 32)
+    side, count, batch = (56, 8, 4) if tiny else (448, 32, 8)
     model = random_model(configuration(name, tiny), quantization, gpus)
     words = load_processor(folder("glimpse-s"))
     words.image_processor.size = {"shortest_edge": 28 * 28, "longest_edge": side * side}
@@ -188,7 +190,8 @@ def shaped(name: str, tiny: bool, quantization: str | None = None, gpus: int = 1
         TrainingJob(str(index), 0, items[index * count :][:count], index, 2, 3)
         for index in range(8)
     ]
-    return Bench(base, recipe_of(batch_size=8), jobs, items[8 * count :], 8, checkpointing=True)
+    recipe = recipe_of(batch_size=batch)
+    return Bench(base, recipe, jobs, items[8 * count :], 8, checkpointing=True)
 
 
 def random_model(config: Any, quantization: str | None, gpus: int) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import messages
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 CHECKED = (
     "transferscope.matrix.measure",
@@ -21,13 +21,33 @@ CHECKED = (
     "transferscope.analysis.model_effects",
     "transferscope.analysis.graph",
 )
-"""Modules whose annotations, shapes included, are checked at every call in the tests."""
+"""Modules whose annotations, shapes included, are checked at every call in their own tests.
+
+In other packages' tests, and in simulations, the same calls are made thousands of times; checking
+takes ten times as long as a simulation itself.
+"""
 
 install_import_hook(CHECKED, "beartype.beartype")
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    own = item.path.parent.name in ("matrix", "stats", "analysis")
+    simulated = item.get_closest_marker("simulation")
+    config.update("jaxtyping_disable", simulated is not None or not own)
+
+
 # Same examples on every machine, and no failure because one was slow that day.
-settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("reproducible")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def disk() -> Iterator[None]:
+    """No test cuts the power: none waits until its files are on the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +57,22 @@ def published() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the published tables in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def published_matrix(published: Path) -> Any:
+    """The published tables of both models, read once."""
+    from transferscope.readers import read_results
+
+    return read_results({s: published / f"qwen2.5-vl-{s.lower()}.csv" for s in ("3B", "32B")})
+
+
+@pytest.fixture(scope="session")
+def published_analysis(published_matrix: Any) -> Any:
+    """Their analysis with the default settings, made once."""
+    import transferscope as ts
+
+    return ts.analyze(published_matrix)
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,12 @@ def predictions() -> pl.DataFrame:
     return frame.filter(keep, pl.col("model") != "medium")
 
 
+@pytest.fixture(scope="module")
+def analysis(predictions) -> ts.Analysis:
+    """Their analysis, for tests that read it alone."""
+    return ts.analyze(from_predictions(predictions), QUICK)
+
+
 def counts(predictions: pl.DataFrame) -> pl.DataFrame:
     cell = ["model", "seed", "source", "target"]
     return predictions.group_by(cell, maintain_order=True).agg(
@@ -44,8 +50,7 @@ def counts(predictions: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def test_every_number_has_an_interval_around_it(predictions):
-    analysis = ts.analyze(from_predictions(predictions), QUICK)
+def test_every_number_has_an_interval_around_it(analysis):
     for model in analysis.models.values():
         assert (model.basis, model.items) == ("seeds and items", "predictions")
         for row in model.pgf.values():
@@ -97,8 +102,8 @@ def test_a_foreign_analysis_file_is_refused_in_one_line(text):
     assert "\n" not in str(caught.value)
 
 
-def test_the_json_has_the_keys_that_scripts_rely_on(predictions):
-    data = json.loads(to_json(ts.analyze(from_predictions(predictions), QUICK)))
+def test_the_json_has_the_keys_that_scripts_rely_on(analysis):
+    data = json.loads(to_json(analysis))
     model = data["models"]["small"]
     source, target = data["tasks"][0]["name"], data["tasks"][1]["name"]
     assert set(model["pgf"][source][target]) >= {"mean", "std", "ci", "seeds"}
@@ -246,8 +251,9 @@ def test_a_pgf_table_without_counts_says_what_its_intervals_leave_out():
         ts.analyze(from_pgf(frame), dataclasses.replace(QUICK, measure="raw_gain"))
 
 
-def test_of_a_cell_every_p_value_and_the_spread_agree_with_a_second_computation(predictions):
-    analysis = ts.analyze(from_predictions(predictions), QUICK)
+def test_of_a_cell_every_p_value_and_the_spread_agree_with_a_second_computation(
+    predictions, analysis
+):
     right = {}
     for row in predictions.select("model", "seed", "source", "target", "item", "correct").rows():
         right.setdefault(row[:4], {})[row[4]] = row[5]
@@ -308,8 +314,7 @@ def test_a_step_and_a_role_are_as_sure_as_the_seeds_that_differ():
         assert its.ci[0] - 1e-6 <= its.value - its.average <= its.ci[1] + 1e-6
 
 
-def test_power_is_that_of_the_studys_own_intervals(predictions):
-    analysis = ts.analyze(from_predictions(predictions), QUICK)
+def test_power_is_that_of_the_studys_own_intervals(analysis):
     for power in analysis.power:
         model = analysis.models[power.model]
         cells = [row[power.target] for source, row in model.pgf.items() if source != power.target]
@@ -407,12 +412,8 @@ def test_settings_out_of_range_are_refused(predictions, change):
         ts.analyze(from_predictions(predictions), dataclasses.replace(QUICK, **change))
 
 
-def test_published_numbers_come_out(published):
-    matrix = ts.read_results(
-        {"3B": published / "qwen2.5-vl-3b.csv", "32B": published / "qwen2.5-vl-32b.csv"}
-    )
-    analysis = ts.analyze(matrix, QUICK)
-    small, large = analysis.models.values()
+def test_published_numbers_come_out(published_analysis):
+    small, large = published_analysis.models.values()
     # reference/datasets.md 5.3: the formula on these files, self-transfer left out
     assert small.average.transferability.positive == pytest.approx(0.0440, abs=5e-5)
     assert large.average.transferability.positive == pytest.approx(0.1284, abs=5e-5)
@@ -424,7 +425,7 @@ def test_published_numbers_come_out(published):
     assert set(small.base_errors["Counting"].values()) == {39}
     # section 5.2: the published personas are among those that these two models support
     named = {
-        role: {p.task for p in getattr(analysis.personas, role)}
+        role: {p.task for p in getattr(published_analysis.personas, role)}
         for role in ("donor", "pirate", "sponge", "sieve")
     }
     assert "Semantic_Correspondence" in named["donor"]
@@ -432,7 +433,9 @@ def test_published_numbers_come_out(published):
     assert named["sponge"] >= {"Visual_Similarity", "Relative_Depth", "Relative_Reflectance"}
     assert "Forensic_Detection" in named["sieve"]
     # datasets.md 5.3: most 3B adapters answer 59 of 133 Multi-view items, as always "(A)" does
-    assert any("Multi-view_Reasoning by exactly +0.075" in note for note in analysis.notes)
+    assert any(
+        "Multi-view_Reasoning by exactly +0.075" in note for note in published_analysis.notes
+    )
 
 
 def test_a_base_without_errors_ran_its_seeds_and_leaves_no_gap(predictions: pl.DataFrame):
@@ -560,8 +563,8 @@ def test_support_is_the_share_of_draws_in_which_a_finding_holds():
     assert math.isnan(share("scale-positive-malleability", without))
 
 
-def test_an_analysis_written_before_there_were_points_is_still_read(predictions):
-    data = json.loads(to_json(ts.analyze(from_predictions(predictions), QUICK)))
+def test_an_analysis_written_before_there_were_points_is_still_read(analysis):
+    data = json.loads(to_json(analysis))
     del data["settings"]["tolerance"]
     data["settings"]["bootstrap"] = 10_000  # a setting that is gone
     for power in data["power"]:

@@ -9,7 +9,6 @@ import pytest
 import scipy.stats
 import xarray as xr
 
-from transferscope import read_results
 from transferscope.analysis import Claim, claims
 from transferscope.analysis.paper_findings import FINDINGS, Finding, named
 from transferscope.matrix import task_effects
@@ -149,11 +148,8 @@ def test_the_size_of_a_clique_is_compared_with_the_published_one():
     assert audited({"32B": effects[:, ::-1, ::-1] * -1})["clique-32b"].holds is False
 
 
-def test_the_published_findings_hold_on_the_published_values(published):
-    matrix = read_results(
-        {"3B": published / "qwen2.5-vl-3b.csv", "32B": published / "qwen2.5-vl-32b.csv"}
-    )
-    found = {claim.id: claim for claim in claims.decide_claims(matrix.pgf, {})}
+def test_the_published_findings_hold_on_the_published_values(published_matrix):
+    found = {claim.id: claim for claim in claims.decide_claims(published_matrix.pgf, {})}
     for name in (  # sections 4.1 to 5.2 of the paper, as far as two models can tell
         "scale-positive-transferability",
         "scale-positive-malleability",
@@ -176,9 +172,9 @@ def test_the_published_findings_hold_on_the_published_values(published):
 
 
 @pytest.mark.parametrize("model", ["3B", "32B"])
-def test_choices_are_what_they_say_on_the_published_values(published, model):
+def test_choices_are_what_they_say_on_the_published_values(published_matrix, model):
     """Each combination of self-transfer, N and seed mean, against plain loops."""
-    matrix = read_results({model: published / f"qwen2.5-vl-{model.lower()}.csv"})
+    matrix = published_matrix.sel(model=[model])
     values = matrix.pgf.isel(model=0)
     by_seed = {
         seed: {

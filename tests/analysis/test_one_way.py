@@ -37,10 +37,7 @@ def partial_study(folder):
 @pytest.fixture(scope="module", params=["published", "partial"])
 def matrix(request, tmp_path_factory):
     if request.param == "published":
-        folder = request.getfixturevalue("published")
-        return ts.read_results(
-            {name: folder / f"qwen2.5-vl-{name.lower()}.csv" for name in ("3B", "32B")}
-        )
+        return request.getfixturevalue("published_matrix")
     return ts.read_results(partial_study(tmp_path_factory.mktemp("partial")))
 
 

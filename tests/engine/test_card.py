@@ -40,10 +40,11 @@ def on_card(base: Base) -> Base:
 @pytest.mark.parametrize(
     ("family", "dropout"),
     [
-        *((family, 0.0) for family in (*FAST_FAMILIES, "llava", "small")),
-        *((family, 0.1) for family in (FAST_FAMILIES[0], "small")),
+        *((family, 0.0) for family in (*FAST_FAMILIES[1:], "llava", "small")),
+        (FAST_FAMILIES[0], 0.1),  # without dropout it takes the path of the next family
+        pytest.param(FAST_FAMILIES[0], 0.0, marks=pytest.mark.slow),
         *(pytest.param(family, 0.1, marks=pytest.mark.slow)
-          for family in (*FAST_FAMILIES[1:], "llava")),
+          for family in (*FAST_FAMILIES[1:], "llava", "small")),
     ],
 )  # fmt: skip
 def test_a_gpu_trains_and_answers_as_a_cpu(family, dropout, two_at_once):

@@ -135,7 +135,7 @@ def option_scores(model: Any, processor: Any, item: Any, blank: str) -> list[flo
     special = not asked.startswith(processor.tokenizer.bos_token or "\0")
     pictures = [Image.fromarray(picture.pixels()) for picture in item.images]
     said, scores = [], []
-    for letter in "ABCDEFGHIJ":
+    for letter in "ABCDEFGHIJ"[: len(item.choices)]:
         whole = processor(
             text=[f"{asked}{blank}({letter}"],
             images=[pictures],
@@ -143,10 +143,9 @@ def option_scores(model: Any, processor: Any, item: Any, blank: str) -> list[flo
             add_special_tokens=special,
         )
         ids = whole["input_ids"][0]
-        if letter <= "ABCDEFGHIJ"[len(item.choices) - 1]:
-            with torch.no_grad():
-                logits = model(**whole).logits[0].log_softmax(-1)
-            scores.append(logits[:-1].gather(1, ids[1:, None])[:, 0])
+        with torch.no_grad():
+            logits = model(**whole).logits[0].log_softmax(-1)
+        scores.append(logits[:-1].gather(1, ids[1:, None])[:, 0])
         said.append(ids.tolist())
     shared = 0
     while len({tuple(ids[: shared + 1]) for ids in said}) == 1:

@@ -158,13 +158,16 @@ def flat(tensors) -> torch.Tensor:
     return torch.cat([tensor.flatten() for tensor in tensors.values()])
 
 
+FAMILIES = [
+    pytest.param(one, marks=[pytest.mark.slow] * (one == "qwen2_vl")) for one in FAST_FAMILIES
+]
+"""Those of the Hub with a fast path; Qwen2-VL takes Qwen2.5-VL's."""
+
+
 @pytest.mark.parametrize(
     ("family", "loss"),
-    [  # Qwen2-VL takes Qwen2.5-VL's path
-        *(
-            pytest.param(one, "reply", marks=[pytest.mark.slow] * (one == "qwen2_vl"))
-            for one in FAST_FAMILIES
-        ),
+    [
+        *(pytest.param(*one.values, "reply", marks=one.marks) for one in FAMILIES),
         ("qwen2_5_vl", "letter"),
         ("llava", "reply"),
     ],
@@ -200,9 +203,14 @@ def test_a_fleet_equals_separate_peft_runs_step_by_step(family, loss, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "room", [MemoryPlan(3, 2, False), MemoryPlan(2, 4, True), MemoryPlan(1, 1, True)]
+    ("family", "room"),
+    [
+        ("qwen2_5_vl", MemoryPlan(3, 2, False)),
+        ("qwen2_5_vl", MemoryPlan(2, 4, True)),
+        ("qwen2_5_vl", MemoryPlan(1, 1, True)),
+        ("llava", MemoryPlan(2, 4, True)),
+    ],
 )
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
 def test_little_memory_changes_no_number(family, room, monkeypatch):
     base, recipe = factory.family_base(family, torch.float64), factory.recipe(epochs=1)
     jobs = [job(seed, factory.items(5, 1, seed=seed, size=(56, 56))) for seed in range(3)]
@@ -486,7 +494,7 @@ def test_peft_loads_what_is_saved_with_the_same_outputs(small, tmp_path):
     assert compare(small, adapter, model, items) > 0.01
 
 
-@pytest.mark.parametrize("family", [*FAST_FAMILIES, "llava"])
+@pytest.mark.parametrize("family", [*FAMILIES, "llava"])
 def test_peft_and_the_fleet_read_each_others_adapters(family, tmp_path):
     from peft import LoraConfig, PeftModel, get_peft_model
 
@@ -825,7 +833,7 @@ def stock_logprobs(base, adapter, items):
         yield logits.log_softmax(-1)[tokens[: len(item.choices)]]
 
 
-@pytest.mark.parametrize("family", ["small", *FAST_FAMILIES, "llava"])
+@pytest.mark.parametrize("family", ["small", *FAMILIES, "llava"])
 def test_scores_equal_the_plain_peft_forward(family):
     if family == "small":
         base, items = factory.small_base(), factory.items(5, None)

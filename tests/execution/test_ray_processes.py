@@ -61,6 +61,7 @@ def two_nodes():
             cluster.shutdown()
 
 
+@pytest.mark.slow  # a worker that is killed in `test_ray.py` is as lost, and takes seconds
 def test_a_node_goes_away_and_the_other_does_its_work(two_nodes, study, tmp_path):
     copied_into_workers()
     cluster, second = two_nodes

@@ -72,10 +72,15 @@ def runs(draw):
 
 
 @given(study=runs())
-def test_shares_and_collapse_agree_with_the_oracle(study):
+def test_shares_collapse_and_flips_agree_with_the_oracle(study):
     found, answers = study
-    record = described(table(found, answers))
+    matrix = from_predictions(table(found, answers)).sel(model="m")
     seeds = sorted({seed for seed, _ in found})
+    check_behavior(behavior(matrix), found, answers, seeds)
+    check_flips(flips(matrix), found, answers, seeds)
+
+
+def check_behavior(record, found, answers, seeds):
     for source, cell in (
         (None, record.base["T"]),
         *((name, record.sources[name]["T"]) for name in ("S", "T")),
@@ -92,12 +97,7 @@ def test_shares_and_collapse_agree_with_the_oracle(study):
     assert record.right["T"] == pytest.approx(expected, abs=1e-4)
 
 
-@given(study=runs())
-def test_flips_agree_with_the_oracle(study):
-    found, answers = study
-    cells = flips(from_predictions(table(found, answers)).sel(model="m"))
-    seeds = sorted({seed for seed, _ in found})
-
+def check_flips(cells, found, answers, seeds):
     def right(source):
         pairs = [zip(found[s, source], answers, strict=True) for s in seeds]
         return [{f"q{k}": c == a for k, (c, a) in enumerate(one)} for one in pairs]

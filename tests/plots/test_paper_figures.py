@@ -15,7 +15,7 @@ from transferscope.store import safe_name
 MM = 72 / 25.4
 WIDTHS = (85 * MM, 175 * MM)
 SHAPES = {
-    "one model": Shape(models=("3B",)),
+    "one model": Shape(models=("3B",), conduct=True),
     "three models": Shape(models=("3B", "7B", "32B"), conduct=True),
     "six models": Shape(models=tuple("abcdef")),
     "other targets": Shape(models=("3B",), sources=(0, 8), targets=(8, 13)),
@@ -37,16 +37,20 @@ class Sheet:
         self.texts = [each.text or "" for each in root.iter() if each.tag.endswith("text")]
 
 
+figures = cache(lambda shape: gallery(make(shape)))
+
+
 @cache
 def sheets(shape: Shape) -> dict[str, Sheet]:
-    """One of each kind of figure: those of other models are alike."""
+    """All figures of one model; of three those that show them together, of more those in panels."""
+    alone = re.compile(f"-({'|'.join(shape.models)})$")
     parts = ("categor", "personas", "scale", "decomposition") if len(shape.models) > 3 else ("",)
-    kinds = {
-        re.sub(f"-({'|'.join(shape.models)})$", "", f.stem): f
-        for f in gallery(make(shape))
-        if f.stem.startswith(parts)
+    return {
+        figure.stem: Sheet(render(figure.spec, "svg").decode())
+        for figure in figures(shape)
+        if len(shape.models) == 1
+        or (figure.stem.startswith(parts) and not alone.search(figure.stem))
     }
-    return {figure.stem: Sheet(render(figure.spec, "svg").decode()) for figure in kinds.values()}
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -85,15 +89,15 @@ def test_more_panels_than_fit_beside_each_other_stand_in_rows():
 
 def test_what_the_caption_says_does_not_stand_in_the_figure_again():
     shape = SHAPES["one model"]
-    for figure in gallery(make(shape)):
+    for figure in figures(shape):
         texts = sheets(shape)[figure.stem].texts
         title = figure.spec["title"]
         assert not {title["text"], *title["subtitle"]} & set(texts), figure.stem
 
 
 def test_pictures_have_300_dots_to_the_inch_and_pdf_the_same_size_with_its_fonts():
-    figures = gallery(make(SHAPES["one model"]))
-    (chart,) = (each.spec for each in figures if each.stem == "decomposition")
+    shown = figures(SHAPES["one model"])
+    (chart,) = (each.spec for each in shown if each.stem == "decomposition")
     image = render(chart, "png")
     assert int.from_bytes(image[16:20]) == pytest.approx(85 / 25.4 * 300, abs=1)
     at = image.index(b"pHYs") + 4
@@ -109,12 +113,11 @@ def test_pictures_have_300_dots_to_the_inch_and_pdf_the_same_size_with_its_fonts
 
 def counterparts(shape: Shape) -> dict[int, list[str]]:
     """{number of the paper's figure: stems of ours}"""
-    figures = gallery(make(shape))
-    return {n: [each.stem for each in figures if n in each.paper] for n in range(1, 11)}
+    return {n: [each.stem for each in figures(shape) if n in each.paper] for n in range(1, 11)}
 
 
 def test_every_figure_of_the_paper_that_an_analysis_can_show_has_its_counterpart():
-    image = counterparts(Shape(models=("3B", "7B", "32B")))
+    image = counterparts(SHAPES["three models"])
     assert [number for number, stems in image.items() if not stems] == [7, 8]
     assert image[1] == [f"{kind}-{m}" for kind in ("heatmap", "graph") for m in ("3B", "7B", "32B")]
     assert image[2] == ["heatmaps"]
@@ -138,10 +141,9 @@ def test_a_caption_says_what_is_shown_how_sure_it_is_and_over_how_many_seeds():
 
 def test_captions_name_the_files_and_show_names_as_they_are():
     shape = Shape(models=(HOSTILE[0], HOSTILE[5], "a b", "a_b"), names=tuple(HOSTILE), seeds=2)
-    analysis = make(shape)
-    text = captions(gallery(analysis))
+    text = captions(figures(shape))
     taken: set[str] = set()
-    for figure in gallery(analysis):
+    for figure in figures(shape):
         taken.add(safe_name(f"{figure.stem}.svg", taken))
     headings = re.findall("^## (.+)$", text.replace("\\", ""), re.MULTILINE)
     assert {f"{each}.svg" for each in headings} == taken
@@ -158,6 +160,6 @@ def test_names_stay_text_in_print():
 
 
 def test_type_is_set_in_a_face_whose_widths_are_the_same_everywhere():
-    picture = render(gallery(make(SHAPES["one model"]))[-1].spec, "svg").decode()
+    picture = render(figures(SHAPES["one model"])[-1].spec, "svg").decode()
     families = set(re.findall('font-family="([^"]+)"', picture))
     assert families == {"Helvetica, Arial, 'Liberation Sans', sans-serif"}

@@ -112,10 +112,16 @@ def carry_out(folder, text=TEXT, fail=(), on_event=lambda event: None, **lab):
 
 
 @pytest.fixture(scope="module")
-def won(tmp_path_factory):
+def events():
+    """What was told while `won` was judged."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def won(tmp_path_factory, events):
     """A case where the informed mixture must win: its folder, the lab, what was found."""
     folder = tmp_path_factory.mktemp("won")
-    return folder, *carry_out(folder, teaches=HELPS)
+    return folder, *carry_out(folder, teaches=HELPS, on_event=events.append)
 
 
 def study_of(text=TEXT):
@@ -352,9 +358,8 @@ def test_no_mixture_has_the_targets_own_data(won):
         assert all(target not in learned[name] for name in competing)
 
 
-def test_the_bar_tells_how_far_all_targets_together_are(tmp_path):
-    events = []
-    carry_out(tmp_path, teaches=HELPS, on_event=events.append)
+@pytest.mark.usefixtures("won")
+def test_the_bar_tells_how_far_all_targets_together_are(events):
     assert sum(bool(event.note) for event in events) >= 2  # one for each target
     assert len({event.of for event in events}) == 1
     for values in ([e.cells for e in events], [e.work for e in events]):

@@ -25,8 +25,12 @@ def a_world(spread: float, **options: float) -> simulate.SimulatedModel:
 
 def a_study(world: simulate.SimulatedModel, seeds: int, seed: int) -> list[TargetEffects]:
     """The effects of one simulated study, in PGF."""
+    return effects_of(simulate.simulate_answers(world, seeds, seed))
+
+
+def effects_of(study: list[simulate.SimulatedAnswers]) -> list[TargetEffects]:
     found = []
-    for j, answers in enumerate(simulate.simulate_answers(world, seeds, seed)):
+    for j, answers in enumerate(study):
         one = paired_effects(
             answers.base.astype(float), answers.tuned.astype(float), others=~ITSELF[:, j]
         )
@@ -69,6 +73,7 @@ def test_items_move_all_models_alike():
     assert np.array_equal(one, other)
 
 
+@pytest.mark.simulation
 def test_intervals_cover_the_averages_of_another_such_study():
     world, ends, estimates = a_world(0.1), [], []
     for study in range(100):
@@ -89,23 +94,26 @@ def test_intervals_cover_the_averages_of_another_such_study():
     assert 0.9 <= np.mean((low <= truth) & (truth <= high)) <= 1
 
 
+@pytest.mark.simulation
 def test_without_transfer_averages_and_cliques_are_those_of_simulated_studies():
     # Apart from a half, where a base left out would look the same as one that is shared.
     world = a_world(0.0, item_correlation=0.2)
-    simulated, sizes, null = [], [], []
+    studies, null = [], []
     for study in range(200):
-        effects = a_study(world, SEEDS, 6000 + study)
-        mean = np.where(ITSELF, np.nan, matrix(effects))
-        simulated.append(signed_parts(mean, axis=1).positive.mean())
-        sizes.append(graph.largest_cliques(matrix(effects)[None], "positive")[0])
+        simulated = simulate.simulate_answers(world, SEEDS, 6000 + study)
+        accuracy = [(one.base[0].mean(), one.tuned.mean((0, 2))) for one in simulated]
+        studies.append(np.stack([(tuned - base) / (1 - base) for base, tuned in accuracy], -1))
         if study < 10:
+            effects = effects_of(simulated)
+            assert matrix(effects) == pytest.approx(studies[-1])
             null.append(draws.no_transfer(effects, seeds=SEEDS, seed=study, draws=100))
-    means = np.concatenate(null).mean(axis=1)
-    apart = np.where(ITSELF, np.nan, means)
-    assert signed_parts(apart, axis=2).positive.mean() == pytest.approx(
-        np.mean(simulated), rel=0.12
+    means, by_luck = np.array(studies), np.concatenate(null).mean(axis=1)
+    positive, expected = (
+        signed_parts(np.where(ITSELF, np.nan, each), axis=2).positive.mean()
+        for each in (by_luck, means)
     )
-    largest = graph.largest_cliques(means, "positive")
+    assert positive == pytest.approx(expected, rel=0.12)
+    largest, sizes = (graph.largest_cliques(each, "positive") for each in (by_luck, means))
     assert np.mean(largest) == pytest.approx(np.mean(sizes), abs=0.25)
 
 

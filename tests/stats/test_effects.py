@@ -195,6 +195,7 @@ def test_a_mean_over_targets_adds_variances_over_items_and_has_the_spread_of_see
     assert (found.seeds[0], found.seeds_df[0]) == (pytest.approx(spread / 2), 1)
 
 
+@pytest.mark.simulation
 def test_the_items_that_would_do_settle_it_four_times_in_five():
     rng, margin = np.random.default_rng(3), 0.05
 
@@ -228,6 +229,7 @@ def simulated(
     return first.repeat(group)[None].astype(float), tuned.repeat(group, -1).astype(float)
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("truth", [0.0, 0.1])
 @pytest.mark.parametrize(("seeds", "group"), [(1, 1), (2, 1), (1, 4)])
 def test_intervals_cover_the_true_change(seeds, group, truth):
@@ -242,6 +244,7 @@ def test_intervals_cover_the_true_change(seeds, group, truth):
     assert 0.92 <= np.mean(covered) <= (0.985 if seeds == 1 else 1)
 
 
+@pytest.mark.simulation
 def test_taken_alone_items_that_share_an_image_cover_too_little():
     rng, covered = np.random.default_rng(8), []
     for _ in range(200):
@@ -250,6 +253,7 @@ def test_taken_alone_items_that_share_an_image_cover_too_little():
     assert np.mean(covered) < 0.8
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("seeds", [1, 2, 4])
 def test_near_the_ceiling_at_most_5_percent_of_runs_without_effect_are_beyond_noise(seeds):
     rng, beyond = np.random.default_rng(seeds), []

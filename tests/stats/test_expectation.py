@@ -39,6 +39,7 @@ TRUTHS = {
 }
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("truth", TRUTHS)
 def test_what_is_chosen_gains_what_was_expected_and_helps_as_often(truth):
     """The best source of each target, where it adds a point with P >= .8, on average."""
@@ -71,6 +72,7 @@ def test_what_is_chosen_gains_what_was_expected_and_helps_as_often(truth):
         assert came.mean() >= said.mean() - 0.06
 
 
+@pytest.mark.simulation
 def test_all_probabilities_are_as_often_true_as_they_say():
     said, came = [], []
     for study in range(60):
@@ -96,6 +98,7 @@ def test_a_clear_effect_is_not_shrunk_out_of_its_own_interval():
     assert found.harms[3, 5] > 0.999
 
 
+@pytest.mark.simulation
 def test_nothing_is_believed_where_nothing_has_an_effect():
     passing = []
     for study in range(20):

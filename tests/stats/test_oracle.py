@@ -356,7 +356,6 @@ def agree_on_cliques(mu: xr.DataArray, cubes: Cubes) -> None:
                 assert one.every_seed == other.every_seed
 
 
-@settings(max_examples=40)
 @given(cubes=studies(smallest=3, holes=False, seeds=(3, 4)))
 def test_cliques_agree_with_trying_every_subset(cubes):
     agree_on_cliques(matrix_of(cubes), cubes)
@@ -459,7 +458,7 @@ def everything(cubes: Cubes) -> dict[tuple[object, ...], float]:
     return numbers
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(cubes=studies(smallest=3, ties=False), data=st.data())
 def test_the_order_of_tasks_and_seeds_changes_nothing(cubes, data):
     cube = next(iter(cubes.values()))
@@ -475,7 +474,7 @@ def test_the_order_of_tasks_and_seeds_changes_nothing(cubes, data):
         assert same(other[key], value, within=1e-8), key
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(cubes=studies(smallest=3, ties=False))
 def test_turning_every_sign_swaps_positive_and_negative(cubes):
     mu, opposite = matrix_of(cubes), matrix_of(turned(cubes))

@@ -25,6 +25,7 @@ def share_seen(seeds: int, items: int, base: float, effect: float, sources: int)
     return float(np.mean(seen))
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize(("items", "base"), [(60, 0.3), (130, 0.5), (500, 0.8)])
 @pytest.mark.parametrize(("seeds", "sources"), [(1, 1), (2, 12), (4, 12), (4, 1)])
 def test_power_is_reached_at_the_effect_it_names(seeds, sources, items, base):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from transferscope.readers import read_results
 from transferscope.stats import counted_effects
 
 
-@pytest.mark.parametrize("model", ["3b", "32b"])
+@pytest.mark.simulation
+@pytest.mark.parametrize("model", ["3B", "32B"])
 @pytest.mark.parametrize("seeds", [2, 3])
-def test_other_seeds_lie_within_what_some_seeds_say(published, model, seeds):
-    matrix = read_results(published / f"qwen2.5-vl-{model}.csv").isel(model=0)
+def test_other_seeds_lie_within_what_some_seeds_say(published_matrix, model, seeds):
+    matrix = published_matrix.sel(model=model)
     order = ("seed", "source", "target")
     tuned, base = (
         matrix[name].transpose(*order).values for name in ("accuracy", "paired_base_accuracy")
@@ -35,12 +35,12 @@ def test_other_seeds_lie_within_what_some_seeds_say(published, model, seeds):
     assert 0.93 <= np.mean(within) <= 0.98
 
 
-def test_an_analysis_seed_changes_no_interval_of_counts(published):
+def test_an_analysis_seed_changes_no_interval_of_counts(published_matrix):
     """Of results that have counts only, each interval has a formula."""
     import transferscope as ts
     from transferscope.analysis.settings import Settings
 
-    matrix = read_results(published / "qwen2.5-vl-3b.csv")
+    matrix = published_matrix.sel(model=["3B"])
     one, two = (
         next(iter(ts.analyze(matrix, Settings(seed=seed)).models.values())).pgf for seed in (0, 1)
     )

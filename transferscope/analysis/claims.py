@@ -193,6 +193,7 @@ def _claim(
     outcome, sensitive, tried = None, [], []
     if decision:
         paper, holds, options = decision
+        holds = cache(holds)
         outcome = holds(paper)
         for name in options:
             flipped = replace(paper, **{name: not getattr(paper, name)})

@@ -69,7 +69,7 @@ def peft_model(base: Base, settings: Mapping[str, Any]) -> Any:
 
 
 def _copied(model: Any) -> Any:
-    """A copy of a model, which runs as its class says."""
+    """A copy of a model, which runs by the code of its class."""
     # A fast path's forward, set on a module, would run the original's layers from the copy.
     forwards = {one: vars(one).pop("forward") for one in model.modules() if "forward" in vars(one)}
     try:

@@ -47,6 +47,8 @@ def labels(analysis: Analysis) -> Labels:
 
 def clean(text: str) -> str:
     """`text` with control, line-break, bidi and lone surrogate characters replaced."""
+    if text.isprintable():  # as nearly every name is
+        return text
     bad = {"Cc", "Cs", "Cn", "Zl", "Zp"}
     return "".join(
         "\ufffd" if unicodedata.category(each) in bad or each in TURNS else each for each in text

@@ -61,7 +61,7 @@ def harms(analysis: Analysis) -> list[Harm]:
 
 
 def _harm(analysis: Analysis, name: str, pair: TaskPair) -> Harm | None:
-    names, model, alpha = labels(analysis), analysis.models[name], analysis.settings.alpha
+    model, alpha = analysis.models[name], analysis.settings.alpha
     source, target, cell = pair
     verdict = model.verdicts.get(source)
     worse = verdict is not None and target in verdict.harmed
@@ -78,7 +78,8 @@ def _harm(analysis: Analysis, name: str, pair: TaskPair) -> Harm | None:
     if not (worse or fallen or held):
         among = f"all effects{q}" if math.isfinite(cell.q_value) else "the targets of this finetune"
         evidence.append(f"may be noise among {among}")
-    long, change = (names.long[source], names.long[target]), worded(analysis, cell)
+    names, change = labels(analysis), worded(analysis, cell)
+    long = (names.long[source], names.long[target])
     base = percent(base_accuracy(analysis, model, target, cell))
     return Harm(
         source=long[0],

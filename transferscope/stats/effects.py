@@ -236,9 +236,6 @@ def paired_effects(
     count = both.sum(axis=-1)
     ran, seeds = count > 0, (count > 0).sum(axis=0)
 
-    def seed_means(values: np.ndarray) -> np.ndarray:
-        return known_mean(np.where(ran, values.sum(axis=-1) / np.maximum(count, 1), np.nan))
-
     before, after = (np.where(both, marks, 0.0) for marks in (base, tuned))
     shares = both / np.maximum(count, 1)[..., None]
     of_base, of_run = ((m.sum(-1) / np.maximum(count, 1)) for m in (before, after))
@@ -258,7 +255,7 @@ def paired_effects(
         )
     number = (answered > 0).sum(axis=-1)
     wider = np.sqrt(number / np.maximum(number - 1, 1))[:, None]
-    change, first = seed_means(after - before), seed_means(before)
+    change, first = _seed_means(after - before, count), _seed_means(before, count)
     items = np.where(seeds > 0, count.sum(axis=0) / np.maximum(seeds, 1), np.nan)
     change_halves, base_halves = _halves(change, first, items)
     return TargetEffects(
@@ -270,6 +267,12 @@ def paired_effects(
         seeds,
         *over_seeds(np.where(ran, of_run, np.nan), np.where(ran, of_base, np.nan), others),
     )
+
+
+def _seed_means(values: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Mean over items, then over the seeds that answered any."""
+    means = np.where(count > 0, values.sum(axis=-1) / np.maximum(count, 1), np.nan)
+    return known_mean(means)
 
 
 def counted_effects(
