@@ -45,6 +45,8 @@ class Prediction(NamedTuple):
     """Log-probability of the best option minus that of the second best; 0 is a tie."""
     score: float | None = None
     """Score of a numeric answer in [0, 1]; None: no number could be read."""
+    reply: str = ""
+    """What was generated, up to the place where the answer was settled, without thinking."""
 
 
 @dataclass(frozen=True)
