@@ -72,7 +72,7 @@ def a_card() -> Generator[Counter[str]]:
         if not _there(device):
             return plain(data, **how, **({} if device is None else {"device": device}))
         waits["to the card"] += 1
-        return OnCard(plain(data, **how))
+        return OnCard(plain(tree_map_only(OnCard, lambda its: its.inner, data), **how))
 
     known = {"mem_get_info": (60 << 30, 80 << 30), "memory_reserved": 0, "memory_allocated": 0}
     with ExitStack() as stack:

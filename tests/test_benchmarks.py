@@ -55,6 +55,17 @@ def test_the_benchmark_runs_and_ours_and_theirs_answer_alike(fleet, arguments, l
     assert re.match(last, lines[-1])
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_replies_runs_and_ours_are_theirs(fleet, capsys):
+    import generation  # pyright: ignore[reportMissingImports]
+
+    generation.main(["--tiny", "--busy", "--rounds", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "16 of 16 replies alike" in lines
+    assert len([line for line in lines if re.match(r"ours, .*( +\d+\.\d+){4}$", line)]) == 2
+    sys.modules.pop("generation")
+
+
 def test_the_simulation_of_coverage_runs_and_a_plain_bootstrap_covers_less(capsys, published):
     path = Path(__file__).parents[1] / "benchmarks" / "coverage.py"
     spec = importlib.util.spec_from_file_location("coverage_benchmark", path)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from card import a_card, put_on_card
 from engine_factory import FAST_FAMILIES, train_fleet
+from test_fleet import random_adapter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from transferscope.engine import devices, train
@@ -92,6 +93,27 @@ def test_nobody_waits_for_a_gpu_from_step_to_step(family, two_at_once):
             for some in (items[:4], items)
         )
         assert few == many
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        *(FAST_FAMILIES[-1], "small"),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (*FAST_FAMILIES[:-1], "llava")),
+    ],
+)
+def test_a_gpu_replies_as_a_cpu(family, two_at_once):
+    made = factory.small_base if family == "small" else lambda: factory.family_base(family)
+    items, adapters = factory.items(3, None, seed=7), [random_adapter(made(), 0)] * 2
+
+    def run(base: Base) -> list[list[str]]:
+        answers = score_fleet(base, [None, *adapters], items, batch_size=2, scoring="generate")
+        return [[answer.reply for answer in own] for own in answers]
+
+    expected = run(made())
+    assert len({reply for own in expected for reply in own}) > 2
+    with a_card():
+        assert run(on_card(made())) == expected
 
 
 class Orders(TorchDispatchMode):

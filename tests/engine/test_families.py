@@ -28,7 +28,7 @@ from transferscope import cli
 from transferscope.engine import processors, score, train
 from transferscope.engine.adapter import load_adapter, save_adapter, stacked
 from transferscope.engine.base_model import Base, load_base
-from transferscope.engine.forward_paths import Row, forward_path
+from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.linears import language_linears, not_adapted, target_linears
 from transferscope.engine.lora import attached
 from transferscope.engine.memory import MemoryPlan
@@ -532,26 +532,6 @@ def test_a_picture_that_the_processor_refuses_is_named_by_its_item(kind, loaded)
     (item,) = factory.items(1, 1, size=(2, 500))
     with raises(DataError):
         forward_path(loaded("qwen2.5-vl"), [item], kind).encode([item])
-
-
-def test_a_reply_never_says_a_picture(loaded):
-    base, items = loaded("smolvlm"), factory.items(2)
-
-    class Eager:
-        """Would say a picture token each time, and else the letter (B)."""
-
-        def logits(self, rows, num_logits_to_keep=1):
-            tokens = base.processor.tokenizer("(B)")["input_ids"]
-            made = torch.zeros(len(rows), num_logits_to_keep, len(base.processor.tokenizer))
-            made[:, :, base.model.config.image_token_id] = 2
-            made[:, -1, tokens[len(rows[0].answer_ids) % len(tokens)]] = 1
-            return made
-
-    assert score.replies(base, Eager(), rows_of(items)) == ["(B)", "(B)"]
-
-
-def rows_of(items):
-    return [Row(item, ()) for item in items]
 
 
 # The paper's studies.

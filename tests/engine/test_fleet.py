@@ -4,7 +4,6 @@ import copy
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import engine_factory as factory
@@ -26,12 +25,11 @@ from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.optimizer import lr_lambda
 from transferscope.engine.records import Prediction, TrainingJob
 from transferscope.engine.reply_tokens import OptionTokens, option_tokens
-from transferscope.engine.score import from_logprobs, replies, score_fleet
+from transferscope.engine.score import from_logprobs, score_fleet
 from transferscope.engine.train import epoch_orders
 from transferscope.errors import DataError, StudyError
 from transferscope.tasks import LETTERS
 from transferscope.tasks.choices import combine_orders
-from transferscope.tasks.open_answers import NumberAnswer
 
 torch.set_num_threads(1)
 
@@ -940,72 +938,3 @@ def test_an_item_without_choices_or_with_more_than_letters_is_refused(small, cou
     bad = type(item)(**(vars(item) | {"choices": ("a",) * count}))
     with raises(StudyError):
         score_fleet(small, [None], [bad])
-
-
-# Replies.
-
-
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
-def test_replies_equal_those_of_generate(family, monkeypatch):
-    base, items = factory.family_base(family), factory.items(3, 1, size=(56, 56))
-    monkeypatch.setattr(score, "is_final", lambda _: False)
-    path, plain = forward_path(base, items), factory.reference_path(base, items)
-    with torch.no_grad():
-        ours = replies(base, path, path.encode(items))
-        for item, reply in zip(items, ours, strict=True):
-            inputs = plain.inputs(plain.encode([item]))
-            made = base.model.generate(**inputs, max_new_tokens=16, do_sample=False)
-            said = made[0, inputs["input_ids"].shape[1] :]
-            assert base.processor.tokenizer.decode(said, skip_special_tokens=True) == reply
-
-
-def test_a_reply_ends_as_model_or_tokenizer_say_and_holds_no_picture():
-    tokens = SimpleNamespace(image_token_id=3, video_token_id=4)
-    for ends, expected in (([5, 6], {5, 6, 7}), (5, {5, 7}), (None, {7})):
-        model = SimpleNamespace(config=tokens, generation_config=SimpleNamespace(eos_token_id=ends))
-        processor = SimpleNamespace(tokenizer=SimpleNamespace(eos_token_id=7))
-        base = SimpleNamespace(model=model, processor=processor)
-        assert score._end_tokens(base) == expected
-        assert score._image_tokens(base) == [3, 4]
-
-
-def test_generate_reads_replies_and_counts_what_it_cannot_read(small):
-    items = factory.items(6, seed=5)
-    (adapter,) = train_fleet(small, [job(0, items, answers=[1] * 6)], factory.recipe(epochs=8))
-    base, tuned = score_fleet(small, [None, adapter], items, scoring="generate")
-    assert {answer.choice for answer in tuned} == {1}
-    assert None in {answer.choice for answer in base}
-    by_letter = score_fleet(small, [None, adapter], items)
-    assert [answer.logprobs for answer in base] == [answer.logprobs for answer in by_letter[0]]
-
-
-def test_numbers_are_generated_read_and_marked_whatever_the_scoring(small, monkeypatch):
-    """Three items of one task, whose replies are written by hand, token by token."""
-    tokenizer = small.processor.tokenizer
-    scripts = {"made-0": "3 closer", "made-1": "the box", "made-2": "5 closer"}
-    written = {name: tokenizer(text)["input_ids"] for name, text in scripts.items()}
-    asked = []
-
-    def logits(self, rows, num_logits_to_keep=1):
-        asked.append(max(len(row.answer_ids) for row in rows))
-        scores = torch.zeros(len(rows), 1, len(tokenizer))
-        for index, row in enumerate(rows):
-            script = [*written[row.item.id], *[tokenizer.eos_token_id] * 20]
-            scores[index, 0, script[len(row.answer_ids)]] = 1.0
-        return scores
-
-    monkeypatch.setattr(GlimpsePath, "logits", logits)
-    items = [
-        type(item)(**(vars(item) | {"choices": (), "answer": -1, "truth": NumberAnswer(4.0)}))
-        for item in factory.items(3)
-    ]
-    for scoring in ("letters", "generate"):
-        (answers,) = score_fleet(small, [None], items, scoring=scoring)
-        # 3 and 5 are a quarter of 4 away: thetas .50 to .75, six of ten.
-        assert [answer.score for answer in answers] == [
-            pytest.approx(0.6),
-            None,
-            pytest.approx(0.6),
-        ]
-        assert {answer.choice for answer in answers} == {None}
-    assert max(asked) < 15  # ended where the replies end

@@ -62,7 +62,7 @@ def test_of_several_gpus_the_fullest_for_its_layers_decides(on_card, monkeypatch
     assert scoring_tokens(base) == 63  # 70 % of 30 for one
 
 
-@pytest.mark.parametrize(("room", "sizes"), [(0, [2, 1] * 3), (1, [2, 1] * 3), (2, [4, 2, 2, 1])])
+@pytest.mark.parametrize(("room", "sizes"), [(0, [1, 2] * 3), (1, [1, 2] * 3), (2, [2, 4, 1, 2])])
 def test_as_many_adapters_answer_at_once_as_fit_beside_a_batch(on_card, room, sizes, monkeypatch):
     base, _ = on_card
     monkeypatch.setattr("transferscope.engine.qwen_path.compile_layers", lambda *_: None)

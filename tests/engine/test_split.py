@@ -59,7 +59,8 @@ def test_a_base_on_two_devices_trains_and_answers_as_on_one(family, monkeypatch)
     found = []
     for base in (factory.family_base(family, torch.float64), halves(family, CPU)):
         adapters = train_fleet(base, jobs, recipe)
-        found.append((adapters, score_fleet(base, [None, *adapters], items)))
+        scored = score_fleet(base, [None, *adapters], items, scoring="generate")
+        found.append((adapters, scored))
         monkeypatch.setattr(train, "Stack", parted)
     assert set(parts[0].values()) == {CPU, OTHER}
     (one, said), (two, again) = found
@@ -69,6 +70,7 @@ def test_a_base_on_two_devices_trains_and_answers_as_on_one(family, monkeypatch)
     for own, others in zip(said, again, strict=True):
         for its, other in zip(own, others, strict=True):
             assert its.logprobs == pytest.approx(other.logprobs, abs=1e-9)
+            assert its.reply == other.reply
 
 
 class Apart(TorchDispatchMode):

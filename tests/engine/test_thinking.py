@@ -9,10 +9,11 @@ import torch
 from engine_factory import train_fleet
 from messages import raises
 from PIL import Image
+from test_generation import scripted
 
-from transferscope.engine import score
 from transferscope.engine.base_model import hash_folder, load_base
-from transferscope.engine.forward_paths import Row, forward_path
+from transferscope.engine.forward_paths import forward_path
+from transferscope.engine.generation import replies
 from transferscope.engine.processors import (
     after_block,
     load_processor,
@@ -97,23 +98,16 @@ def test_a_template_that_always_opens_a_block_is_refused_whatever_the_study_says
 
 
 @pytest.mark.parametrize("thinking", [True, False])
-def test_what_is_thought_is_no_part_of_a_reply(thinking, folder):
+def test_what_is_thought_is_no_part_of_a_reply(thinking, folder, monkeypatch):
     base, items = load_base(folder("qwen3.5"), thinking=thinking), factory.items(2, 1)
     says = "Perhaps (A)? No.</think>\n\n(B)" if thinking else "(B)"
-    tokens = base.processor.tokenizer(says)["input_ids"]
-
-    class Path:
-        """Says the same to everything."""
-
-        def logits(self, rows, num_logits_to_keep=1):
-            made = torch.zeros(len(rows), num_logits_to_keep, len(base.processor.tokenizer))
-            made[:, -1, tokens[min(len(rows[0].answer_ids), len(tokens) - 1)]] = 1
-            return made
-
-    rows = [Row(item, ()) for item in items]
-    assert [its.strip() for its in score.replies(base, Path(), rows, most=40)] == ["(B)", "(B)"]
+    path = forward_path(base, items)
+    rows = path.encode(items)
+    with scripted(monkeypatch, base, [says, says]):
+        assert [its.strip() for its in replies(base, path, rows, most=40)] == ["(B)", "(B)"]
     if thinking:  # which goes on too long
-        assert score.replies(base, Path(), rows, most=6) == ["", ""]
+        with scripted(monkeypatch, base, [says, says]):
+            assert replies(base, path, rows, most=6) == ["", ""]
 
 
 def test_a_long_reply_of_a_model_that_thinks_is_generated_and_read(folder):

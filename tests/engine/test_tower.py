@@ -9,6 +9,7 @@ import torch
 from engine_factory import FAST_FAMILIES
 from torch import nn
 
+from transferscope.engine.qwen_path import QwenPath
 from transferscope.engine.qwen_vision import ImagePreparer, pad_gated_mlp, speed_up_tower
 from transferscope.engine.records import CacheLimits
 from transferscope.engine.vision_cache import VisionCache
@@ -56,6 +57,16 @@ def test_a_smooth_tower_says_what_it_said_without_a_convolution(family, monkeypa
         assert mlp.gate_proj.weight.shape[0] == mlp.down_proj.weight.shape[1] == 128
     assert bool(gated) == (family == "qwen2_5_vl")
     torch.testing.assert_close(tower(*given).pooler_output, before, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("family", FAST_FAMILIES)
+def test_an_images_grid_is_the_processors(family):
+    base = factory.family_base(family)
+    base.processor.image_processor.size = {"shortest_edge": 56 * 56, "longest_edge": 300 * 200}
+    path = QwenPath(base)
+    for image in pictures((1, 1), (3, 500), (111, 113), (200, 300), (640, 480), (41, 42)):
+        made = path._processed([image.pixels()])
+        assert path._grid(image) == tuple(made["image_grid_thw"][0].tolist())
 
 
 def test_units_that_tensor_cores_do_not_take_are_filled_up_and_others_are_not():

@@ -4,7 +4,7 @@
     forward_paths   items as token rows, and which path runs a base: `qwen_path`, `glimpse`,
                     or `reference_path`, which runs any model
     linears, lora   the adapted layers, and many adapters beside each of them
-    train, score    many adapters over one base
+    train, score    many adapters over one base; `generation` writes their replies
     adapter         PEFT files; `checkpoint` for finetuned models in full
     bases           the models of a study; `memory` and `profiling` measure
     records         what execution passes in and gets back

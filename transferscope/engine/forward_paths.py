@@ -1,8 +1,9 @@
 """Items as token rows, and the forward paths that run a base on rows.
 
-A forward path turns items into rows, and rows into logits of the tokens that follow. There is one
-for any model (`reference_path`), one for Qwen's families (`qwen_path`) and one for the embedded
-bases (`glimpse`). They give the same numbers. `families` lists which path a family has.
+A forward path turns items into rows, and rows into logits of the tokens that follow, or into
+replies. There is one for any model (`reference_path`), one for Qwen's families (`qwen_path`) and
+one for the embedded bases (`glimpse`). They give the same numbers. `families` lists which path a
+family has.
 """
 
 from collections.abc import Sequence
@@ -47,6 +48,10 @@ class ForwardPath(Protocol):
 
     def logits(self, rows: Sequence[Row], num_logits_to_keep: int = 1) -> Tensor:
         """Logits (rows, num_logits_to_keep, vocabulary) at the last positions, float32 or more."""
+        ...
+
+    def generate(self, rows: Sequence[Row], **options: Any) -> Tensor:
+        """The tokens (rows, longest reply) that transformers' `generate` writes after the rows."""
         ...
 
 

@@ -173,7 +173,7 @@ class LoraLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(adapters x rows, ..., in) -> (adapters x rows, ..., out)."""
         out, size = self.linear(x), self.a.shape[0]
-        rows = x if x.dim() == 3 else x.reshape(size, -1, x.shape[-1])
+        rows = x if x.dim() == 3 and x.shape[1] > 1 else x.reshape(size, -1, x.shape[-1])
         if self.dropout is not None:
             rows = self.dropout(rows.reshape(size, -1, x.shape[-1])).view_as(rows)
         a, b = self.a.to(x.dtype), self.b.to(x.dtype)

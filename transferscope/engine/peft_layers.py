@@ -46,7 +46,7 @@ def with_peft(
     lacking = [name for name in found.missing_keys if "lora_" in name or "modules_to_save" in name]
     for what, names in (("lacks", lacking), ("has the unknown", found.unexpected_keys)):
         if names:
-            raise DataError(f"{where}: of another base than {base.name}: {what} {names[0]}")
+            raise DataError(f"{where}: of another base than {base.name}: {what} {min(names)}")
     return replace(base, model=model.get_base_model(), paths={}, plain=True)
 
 

@@ -5,6 +5,7 @@ features can be kept. Rows are padded on the right, where causal attention canno
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from transferscope.engine import qwen_vision
 from transferscope.engine.base_model import Base
-from transferscope.engine.compiled import compile_layers
+from transferscope.engine.compiled import compile_layers, eagerly
 from transferscope.engine.devices import to_device
 from transferscope.engine.forward_paths import Row, chat
+from transferscope.engine.generation import generate_from_features
 from transferscope.engine.vision_cache import VisionCache
 from transferscope.errors import DataError
 from transferscope.tasks import Item, ItemImage, fingerprint
@@ -36,7 +38,6 @@ class QwenPath:
         self._image: int = base.model.config.image_token_id
         self._token = base.processor.tokenizer.convert_ids_to_tokens(self._image)
         self._merge: int = base.model.config.vision_config.spatial_merge_size
-        self._grids: dict[tuple[int, ...], tuple[int, int, int]] = {}
         self._narrow = False
         """Whether the last layer takes `positions_to_keep`."""
         self._positions: dict[tuple[Any, ...], Tensor] = {}
@@ -73,13 +74,12 @@ class QwenPath:
             DataError: an item's text contains the model's image token, or the aspect ratio of an
                 image is too extreme.
         """
-        rows = []
-        for item in items:
-            if item not in self._known:
-                self._known[item] = self._tokenized(item)
-            ids, grids = self._known[item]
-            rows.append(Row(item, tuple(ids.tolist()), grids))
-        return rows
+        new = [item for item in dict.fromkeys(items) if item not in self._known]
+        with ThreadPoolExecutor() as pool:  # images are decoded and hashed on all cores
+            list(pool.map(fingerprint, (image for item in new for image in item.images)))
+        self._known.update((item, self._tokenized(item)) for item in new)
+        known = [(item, *self._known[item]) for item in items]
+        return [Row(item, tuple(ids.tolist()), grids) for item, ids, grids in known]
 
     def _tokenized(self, item: Item) -> tuple[np.ndarray, tuple[Any, ...]]:
         text = self._base.processor.apply_chat_template(
@@ -130,6 +130,13 @@ class QwenPath:
         logits = self._base.model.get_output_embeddings()(states).to(device)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
+    def generate(self, rows: Sequence[Row], **options: Any) -> Tensor:
+        """The tokens (rows, longest reply) that transformers' `generate` writes after the rows."""
+        features = self.vision_cache.features([one for row in rows for one in row.item.images])
+        grids = [grid for row in rows for grid in row.grids]
+        with eagerly(self._base.model):  # a cache that grows would be compiled again and again
+            return generate_from_features(self._base.model, rows, grids, features, **options)
+
     def _rope_index(self, row: Row, ids: Tensor) -> Tensor:
         """Time, row and column of every token (3, length)."""
         if not row.grids:
@@ -152,12 +159,15 @@ class QwenPath:
 
     def _grid(self, image: ItemImage) -> tuple[int, int, int]:
         """An image's grid of patches, which depends on its size only."""
-        shape = fingerprint(image).shape
-        if shape not in self._grids:
-            made = self._processed([np.zeros(shape, dtype=np.uint8)])
-            time, height, width = made["image_grid_thw"][0].tolist()
-            self._grids[shape] = (time, height, width)
-        return self._grids[shape]
+        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+        images = self._base.processor.image_processor
+        height, width, _ = fingerprint(image).shape
+        edge, size = images.patch_size, images.size
+        height, width = smart_resize(
+            height, width, edge * images.merge_size, size["shortest_edge"], size["longest_edge"]
+        )
+        return 1, height // edge, width // edge
 
     def _processed(self, arrays: Sequence[np.ndarray]) -> Any:
         from PIL import Image

@@ -47,7 +47,7 @@ class Prediction(NamedTuple):
     score: float | None = None
     """Score of a reply to an open question in [0, 1]; None: it could not be read."""
     reply: str = ""
-    """What was generated, without thinking; empty where options were scored."""
+    """What was generated, up to the place where the answer was settled, without thinking."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,11 @@ class ReferencePath:
         logits = logits[:, -num_logits_to_keep:]
         return logits.to(self._base.device, torch.promote_types(logits.dtype, torch.float32))
 
+    def generate(self, rows: Sequence[Row], **options: Any) -> Tensor:
+        """The tokens (rows, longest reply) that transformers' `generate` writes after the rows."""
+        inputs = self.inputs(rows)
+        return self._base.model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
+
     def inputs(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """The arguments of the model's forward, rows padded on the left."""
         made = self._processed([row.item for row in rows])

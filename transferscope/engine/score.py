@@ -1,14 +1,14 @@
 """Score all adapters of a fleet on the same items.
 
 Options are compared by the log-probability of their letters where the answer begins, in one
-forward; `generate` decodes a reply and reads the option or the open answer in it.
+forward; `generate` writes a reply and reads the option or the open answer in it.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from math import isnan
 from typing import Any, NamedTuple
 
 import torch
@@ -17,20 +17,17 @@ from torch import Tensor
 from transferscope.engine.adapter import Adapter, stacked
 from transferscope.engine.base_model import Base, refuse_open_block
 from transferscope.engine.devices import deterministic, to_cpu, to_device
-from transferscope.engine.families import family_of
 from transferscope.engine.forward_paths import ForwardPath, Row, forward_path
+from transferscope.engine.generation import LONGEST_REPLY, replies
 from transferscope.engine.lora import attached, merged
 from transferscope.engine.memory import scoring_tokens
 from transferscope.engine.peft_layers import with_peft
-from transferscope.engine.processors import after_block, open_block, prompt_end
+from transferscope.engine.processors import open_block, prompt_end
 from transferscope.engine.records import Prediction, Progress, Scoring
 from transferscope.engine.reply_tokens import OptionTokens, extent, option_tokens
 from transferscope.errors import StudyError
 from transferscope.tasks import LETTERS, Item
 from transferscope.tasks.answers import is_final, read_reply
-
-LONGEST_REPLY = 16
-"""Most tokens of a reply by default."""
 
 Pending = Callable[[], list[Prediction]]
 """Waits for a batch's predictions on the GPU and returns them."""
@@ -78,12 +75,15 @@ def score_fleet(
         how = {"scoring": scoring, "reply_tokens": reply_tokens, "batch_size": batch_size}
         return [line for one in adapters for line in _alone(base, one, items, **how)]
     path, options = forward_path(base, items), option_tokens(base.processor)
-    start = partial(_predictions, base, path, options, scoring, reply_tokens or LONGEST_REPLY)
+    most = reply_tokens or LONGEST_REPLY
+    start = partial(_predictions, base, path, options, scoring, most)
     rows = path.encode(items)
-    batches = list(_batches(rows, batch_size))
+    batches = _batches(rows, batch_size)
     longest = max((row.length for row in rows), default=1)
+    if scoring == "generate" or any(item.truth is not None for item in items):
+        longest += most  # whose keys and values are kept
     found: dict[tuple[int, int], Prediction] = {}
-    for group in _adapter_groups(base, adapters, batch_size * max(longest, 1)):
+    for group in _adapter_groups(base, adapters, batch_size * longest):
 
         def read(batch: list[int], pending: Pending, group: _AdapterGroup = group) -> None:
             places = [(adapter, index) for adapter in group.indices for index in batch]
@@ -135,14 +135,19 @@ def _check(base: Base, items: Sequence[Item], scoring: Scoring, reply_tokens: in
         )
 
 
-def _batches(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
-    """Indices of rows of one task and of similar length."""
+def _batches(rows: Sequence[Row], size: int) -> list[list[int]]:
+    """Indices of rows of one task and of similar length.
+
+    The longest come first, so that later batches reuse the memory that they took.
+    """
     tasks: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         tasks.setdefault(row.item.task, []).append(index)
+    batches = []
     for own in tasks.values():
         own.sort(key=lambda index: rows[index].length)
-        yield from (own[start : start + size] for start in range(0, len(own), size))
+        batches += [own[start : start + size] for start in range(0, len(own), size)]
+    return sorted(batches, key=lambda batch: -rows[batch[-1]].length)
 
 
 def _adapter_groups(
@@ -181,7 +186,7 @@ def _predictions(
         for row, text in zip(rows, texts, strict=True):
             assert row.item.truth is not None, f"{row.item.task} has open items and others"
             score = row.item.truth.score(text, extent(base, row, row.item.truth.image))
-            made.append(Prediction(None, (), float("nan"), score, text))
+            made.append(Prediction(None, (), math.nan, score, text))
         return lambda: made
     if open_block(prompt_end(base.processor)):  # no option's letter stands there
         most = max(len(row.item.choices) for row in rows)
@@ -203,80 +208,23 @@ def _predictions(
 
 def from_logprobs(logprobs: Sequence[float]) -> Prediction:
     """The prediction from some options' log-probabilities; no choice if any is NaN."""
-    if any(map(isnan, logprobs)):  # of an adapter whose training diverged
-        return Prediction(None, tuple(logprobs), float("nan"))
+    if any(map(math.isnan, logprobs)):  # of an adapter whose training diverged
+        return Prediction(None, tuple(logprobs), math.nan)
     best, *others = sorted(logprobs, reverse=True)
-    margin = best - others[0] if others else float("inf")
+    margin = best - others[0] if others else math.inf
     return Prediction(logprobs.index(best), tuple(logprobs), margin)
 
 
 def _logprobs(path: ForwardPath, options: OptionTokens, rows: Sequence[Row]) -> Tensor:
     """Log-probability (rows, letters) of each letter after the prefix that all answers share."""
     most = max(len(row.item.choices) for row in rows)
-    prefix, suffixes = options.prefix, options.suffixes[:most]
-    if all(len(suffix) == 1 for suffix in options.suffixes):
-        extended = [row._replace(answer_ids=prefix) for row in rows]
-        logprobs = path.logits(extended)[:, -1].log_softmax(-1)
-        columns = to_device(torch.tensor([suffix[0] for suffix in suffixes]), logprobs.device)
-        return logprobs.index_select(1, columns)
-    columns = []
-    for suffix in suffixes:
-        extended = [row._replace(answer_ids=prefix + suffix[:-1]) for row in rows]
-        logprobs = path.logits(extended, len(suffix)).log_softmax(-1)
+    columns, forwards = [], {}
+    for suffix in options.suffixes[:most]:
+        before = suffix[:-1]
+        if before not in forwards:  # mostly (), as most tokenizers write a letter as one token
+            extended = [row._replace(answer_ids=options.prefix + before) for row in rows]
+            forwards[before] = path.logits(extended, len(suffix)).log_softmax(-1)
+        logprobs = forwards[before]
         ids = to_device(torch.tensor(suffix), logprobs.device).expand(len(rows), -1)
         columns.append(logprobs.gather(2, ids[..., None]).sum((1, 2)))
     return torch.stack(columns, 1)
-
-
-def replies(
-    base: Base,
-    path: ForwardPath,
-    rows: Sequence[Row],
-    settled: Callable[[str], bool] = is_final,
-    most: int = LONGEST_REPLY,
-) -> list[str]:
-    """A base's replies to some rows, decoded greedily up to `most` tokens.
-
-    A reply also ends when more tokens could not change the parsed answer. Image tokens are never
-    generated. A thinking block is not part of a reply; a reply that ends inside one is empty.
-    """
-    tokenizer, ends, end = base.processor.tokenizer, _end_tokens(base), prompt_end(base.processor)
-    banned = to_device(torch.tensor(_image_tokens(base), dtype=torch.long), base.device)
-    written: list[tuple[int, ...]] = [()] * len(rows)
-    texts, going = [""] * len(rows), [True] * len(rows)
-    for _ in range(most):
-        if not any(going):
-            break
-        # Finished rows stay in the batch: a row's place identifies its adapter.
-        extended = [row._replace(answer_ids=ids) for row, ids in zip(rows, written, strict=True)]
-        logits = path.logits(extended)[:, -1]
-        logits.index_fill_(1, banned, -torch.inf)
-        chosen = logits.argmax(-1).tolist()
-        for index, token in enumerate(chosen):
-            written[index] += (token,)
-            if going[index] and token in ends:
-                going[index] = False
-            elif going[index]:
-                whole = tokenizer.decode(written[index], skip_special_tokens=False)
-                if open_block(end + whole):
-                    texts[index] = ""
-                    continue
-                texts[index] = after_block(whole)
-                if texts[index] == whole:  # no thinking block
-                    texts[index] = tokenizer.decode(written[index], skip_special_tokens=True)
-                going[index] = not settled(texts[index])
-    return texts
-
-
-def _image_tokens(base: Base) -> list[int]:
-    config = base.model.config
-    named = (getattr(config, name, None) for name in family_of(config).image_tokens)
-    return [token for token in named if isinstance(token, int)]
-
-
-def _end_tokens(base: Base) -> set[int]:
-    ends: set[int] = set()
-    for config in (base.model.generation_config, base.processor.tokenizer):
-        found = getattr(config, "eos_token_id", None)
-        ends |= {found} if isinstance(found, int) else set(found or ())
-    return ends

@@ -66,20 +66,6 @@ class _JobGroup(NamedTuple):
         return zip_longest(*by_job, fillvalue=np.arange(0))
 
 
-class _KnownRows(NamedTuple):
-    """A forward path whose dropout knows the rows of each forward."""
-
-    path: ForwardPath
-    dropout: Dropout
-
-    def encode(self, items: Sequence[Item]) -> list[Row]:
-        return self.path.encode(items)
-
-    def logits(self, rows: Sequence[Row], num_logits_to_keep: int = 1) -> Tensor:
-        self.dropout.lengths = [row.length for row in rows]
-        return self.path.logits(rows, num_logits_to_keep)
-
-
 def check_training(base: Base, recipe: FullRecipe) -> str:
     """Refuse a base that a recipe cannot train; returns which layers are adapted and which not.
 
@@ -231,7 +217,6 @@ def _train(
     if recipe.dropout:
         dropout = Dropout([job.dropout_seed for job in group.jobs], recipe.dropout)
         dropout.left = isinstance(path, ReferencePath)
-        path = _KnownRows(path, dropout)
     folded = folding_pays(base, stack, recipe.dropout)
     with attached(base.model, stack, dropout, folded=folded):
         for step, batches in enumerate(group.batches(recipe.batch_size)):
@@ -239,7 +224,7 @@ def _train(
             def loss(part: slice, step: int = step, batches: Any = batches) -> LossParts:
                 if dropout is not None:
                     dropout.now = (step, part.start)
-                return reply_loss(path, group, batches, part)
+                return reply_loss(path, group, batches, part, dropout)
 
             memory, losses = _gradients(base, stack, loss, max(map(len, batches)), memory)
             norms = clip_gradients(stack.gradients, recipe.max_grad_norm)
@@ -295,8 +280,13 @@ def _gradients(
 
 
 def reply_loss(
-    path: ForwardPath, group: _JobGroup, batches: Sequence[np.ndarray], part: slice
+    path: ForwardPath,
+    group: _JobGroup,
+    batches: Sequence[np.ndarray],
+    part: slice,
+    dropout: Dropout | None = None,
 ) -> LossParts:
+    """What a part of each adapter's batch (item indices) adds to the mean loss of its tokens."""
     # A batch smaller than the others is padded with rows of weight 0.
     size = max(len(batch[part]) for batch in batches)
     rows: list[Row] = []
@@ -312,6 +302,8 @@ def reply_loss(
         weights += [1 / tokens] * len(items) + [0.0] * (size - len(items))
     kept = max(map(len, targets))
     table = torch.tensor([(_IGNORED,) * (kept - len(target)) + target for target in targets])
+    if dropout is not None:
+        dropout.lengths = [row.length for row in rows]
     logits = path.logits(rows, kept)
     losses = functional.cross_entropy(
         logits.flatten(0, 1),

@@ -15,6 +15,7 @@ from torch.nn import functional
 from transferscope.engine.base_model import Base
 from transferscope.engine.devices import to_device
 from transferscope.engine.forward_paths import Row
+from transferscope.engine.generation import generate_from_features
 from transferscope.engine.glimpse import prompt_layout as layout
 from transferscope.engine.glimpse.arithmetic import norm, rotate, rotation, vision_features
 from transferscope.engine.vision_cache import VisionCache
@@ -64,6 +65,12 @@ class GlimpsePath:
         states = norm(language.norm, x)
         logits = functional.linear(states, language.embed_tokens.weight)
         return logits.to(torch.promote_types(states.dtype, torch.float32))
+
+    def generate(self, rows: Sequence[Row], **options: Any) -> Tensor:
+        """The tokens (rows, longest reply) that transformers' `generate` writes after the rows."""
+        features = self.vision_cache.features([one for row in rows for one in row.item.images])
+        grids = [(1, 2 * layout.GRID, 2 * layout.GRID)] * len(features)
+        return generate_from_features(self._model, rows, grids, features, **options)
 
     def _encode_images(self, images: Sequence[ItemImage]) -> list[Tensor]:
         pixels = torch.from_numpy(np.stack([image.pixels() for image in images]))
