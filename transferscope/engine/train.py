@@ -5,7 +5,7 @@ state and schedule. The loss is the cross-entropy of the answer's first tokens, 
 computed only there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -99,12 +99,14 @@ def train_fleet(
     *,
     rows: int | None = None,
     progress: Progress | None = None,
+    snapshots: Collection[int] = (),
 ) -> Iterator[dict[int, Adapter]]:
     """Train an adapter for each job.
 
     Args:
         rows: the largest microbatch of an adapter; None: what fits in memory.
         progress: called with the steps done and the steps of all adapters.
+        snapshots: steps before the last after which each adapter is copied too.
 
     Yields:
         Adapters that were trained together, by their places among the jobs, as soon as they are
@@ -125,7 +127,8 @@ def train_fleet(
             if progress is not None:
                 progress(before + steps, total)
 
-        yield dict(zip(group.indices, _train(base, path, group, recipe, report), strict=True))
+        trained = _train(base, path, group, recipe, report, snapshots)
+        yield dict(zip(group.indices, trained, strict=True))
         done += sum(group.steps)
 
 
@@ -200,9 +203,12 @@ def _train(
     group: _JobGroup,
     recipe: FullRecipe,
     report: Callable[[int], None],
+    snapshots: Collection[int],
 ) -> list[Adapter]:
     """Train a group; `report` receives the number of steps that its adapters took so far."""
     linears = target_linears(base.model, recipe.targets)
+    config = peft_config(base, recipe, list(linears))
+    copies: list[dict[int, Adapter]] = [{} for _ in group.jobs]
     stack, log = _start(base, group.jobs, recipe, linears), LossLog(group.steps)
     optimizers = [AdamW(values, recipe, group.steps) for values in stack.values]
     memory, dropout = group.memory, None
@@ -225,13 +231,16 @@ def _train(
                 for optimizer, gradients in zip(optimizers, stack.gradients, strict=True):
                     optimizer.step(gradients)
             report(sum(min(step + 1, steps) for steps in group.steps))
+            if step + 1 in snapshots:
+                for place, own in enumerate(copies):
+                    own[step + 1] = Adapter(config, peft_tensors(stack, place), base.quantization)
             if not log.add(losses, norms):
                 break
-    config, trained = peft_config(base, recipe, list(linears)), []
+    trained = []
     for place, curve in enumerate(log.curves()):
         tensors = peft_tensors(stack, place)
         curve = checked_curve(curve, tensors, recipe.learning_rate)
-        trained.append(Adapter(config, tensors, base.quantization, curve))
+        trained.append(Adapter(config, tensors, base.quantization, curve, copies[place]))
     return trained
 
 
