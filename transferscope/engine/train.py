@@ -119,7 +119,8 @@ def train_fleet(
     for job in jobs:
         _check(job)
     check_training(base, recipe)
-    path, groups = _groups(base, jobs, recipe, rows)
+    path = deterministic(forward_path)(base, [item for job in jobs for item in job.items])
+    groups = _groups(base, path, jobs, recipe, rows)
     done, total = 0, sum(sum(group.steps) for group in groups)
     for group in groups:
 
@@ -151,10 +152,13 @@ def _check(job: TrainingJob) -> None:
 
 @deterministic
 def _groups(
-    base: Base, jobs: Sequence[TrainingJob], recipe: FullRecipe, max_rows: int | None
-) -> tuple[ForwardPath, list[_JobGroup]]:
-    """The path, and jobs of similar length together, as many as fit in memory."""
-    path = forward_path(base, [item for job in jobs for item in job.items])
+    base: Base,
+    path: ForwardPath,
+    jobs: Sequence[TrainingJob],
+    recipe: FullRecipe,
+    max_rows: int | None,
+) -> list[_JobGroup]:
+    """Jobs of similar length together, as many as fit in memory."""
     # An item that several jobs share is encoded once.
     distinct: dict[int, Item] = {id(item): item for job in jobs for item in job.items}
     encoded = dict(zip(distinct, path.encode(list(distinct.values())), strict=True))
@@ -182,7 +186,7 @@ def _groups(
         last.rows.append(rows[index])
         last.targets.append(targets[index])
         last.steps.append(steps[index])
-    return path, groups
+    return groups
 
 
 def _start(
