@@ -23,6 +23,7 @@ class Made(str):
     """An adapter, and how it was trained."""
 
     curve = LossCurve((1.0, 0.5), (1.0, 1.0))
+    snapshots: "dict[int, Made]" = {}  # noqa: RUF012
 
 
 class FakeEngine:
@@ -56,7 +57,7 @@ class FakeEngine:
     ):  # fmt: skip
         return SimpleNamespace(name=name, weights_hash=digest(Path(where, "weights").read_text()))
 
-    def train_fleet(self, base, jobs, recipe, *, rows, progress):
+    def train_fleet(self, base, jobs, recipe, *, rows, progress, snapshots):
         if self.fail & {job.source for job in jobs}:
             raise RuntimeError("out of memory\nand more")
         own = [
@@ -72,15 +73,20 @@ class FakeEngine:
                 self.step()
                 progress(index + 1, len(jobs))
                 self.trained.append((job.source, job.seed))
-                group[index] = self.made(digest(own[index], own[start : start + 2]), job)
+                content = digest(own[index], own[start : start + 2])
+                group[index] = self.made(content, job, snapshots)
             yield group
 
-    def made(self, content, job):
+    def made(self, content, job, snapshots=()):
         """An adapter, which failed where its source diverges."""
         one = Made(content)
+        one.snapshots = {step: Made(digest(content, step)) for step in snapshots}
         if job.source in self.diverge:
             one.curve = LossCurve((1.0, float("nan")), (1.0, 1.0), "diverged: made up")
         return one
+
+    def scaled(self, adapter, strength):
+        return digest(adapter, strength)
 
     def save_adapter(self, adapter, folder):
         folder.mkdir(parents=True)

@@ -68,7 +68,7 @@ class Faulty(FakeEngine):
             path.write_bytes(b"x" * (before + 1))
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def train_fleet(self, base, jobs, recipe, *, rows, progress):
+    def train_fleet(self, base, jobs, recipe, *, rows, progress, snapshots):
         sources = {job.source for job in jobs}
         progress(1, 2)
         time.sleep(self.pause)

@@ -16,7 +16,14 @@ from torch import nn
 from torch.nn import functional
 
 from transferscope.engine import optimizer, score, train
-from transferscope.engine.adapter import Adapter, load_adapter, peft_config, save_adapter, stacked
+from transferscope.engine.adapter import (
+    Adapter,
+    load_adapter,
+    peft_config,
+    save_adapter,
+    scaled,
+    stacked,
+)
 from transferscope.engine.forward_paths import chat, forward_path
 from transferscope.engine.glimpse.glimpse_path import GlimpsePath
 from transferscope.engine.linears import target_linears
@@ -391,6 +398,38 @@ def test_adapters_come_when_their_group_ends_and_later_groups_do_not_need_earlie
         assert {remain[index] for index in group} == before.keys()
         for index, adapter in group.items():
             assert factory.same(adapter, before[remain[index]])
+
+
+def test_a_snapshot_is_what_training_for_so_many_steps_gives_and_disturbs_nothing(
+    small, monkeypatch
+):
+    """With a constant learning rate, which does not depend on the number of steps."""
+    in_company(monkeypatch)
+    jobs = [job(seed, factory.items(6, seed=seed)) for seed in range(2)]  # 2 steps an epoch
+    recipe = factory.recipe(epochs=4, schedule="constant", warmup=0.0, dropout=0.1)
+    (whole,) = train.train_fleet(small, jobs, recipe)
+    (copied,) = train.train_fleet(small, jobs, recipe, snapshots={2, 5})
+    for steps in (2, 5):
+        shorter = factory.recipe(**(vars(recipe) | {"epochs": None, "steps": steps}))
+        (ended,) = train.train_fleet(small, jobs, shorter)
+        assert all(factory.same(copied[n].snapshots[steps], ended[n]) for n in range(2))
+        assert copied[0].snapshots[steps].config == copied[0].config
+    for index in range(2):
+        assert factory.same(copied[index], whole[index])
+        assert copied[index].curve == whole[index].curve
+        assert not factory.same(copied[index].snapshots[5], whole[index])
+
+
+def test_an_adapter_of_half_strength_adds_half_to_the_weights(small):
+    items, whole = factory.items(4), random_adapter(small, 0)
+    halved = {k: t / 2 if ".lora_B." in k else t for k, t in whole.tensors.items()}
+    by_hand = Adapter(whole.config, halved)
+    config = whole.config | {"alpha_pattern": {"q_proj": 3.0}}
+    patterned = scaled(Adapter(config, whole.tensors), 2.0).config
+    assert (patterned["lora_alpha"], patterned["alpha_pattern"]) == (16, {"q_proj": 6.0})
+    half, expected, full = score_fleet(small, [scaled(whole, 0.5), by_hand, whole], items)
+    assert half == expected
+    assert half != full
 
 
 def test_the_same_seeds_give_the_same_adapter_and_others_another(small):

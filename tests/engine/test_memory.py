@@ -95,7 +95,8 @@ def test_jobs_of_similar_length_share_forwards_and_longer_training_comes_first(m
 
     monkeypatch.setattr(train, "memory_plan", room)
     recipe = factory.recipe(epochs=1)
-    _, groups = train.group_jobs(base, jobs, recipe, 2)
+    path = train.forward_path(base, jobs[0].items)
+    groups = train.group_jobs(base, path, jobs, recipe, 2)
     assert [sorted(group.indices) for group in groups] == [[2], [1, 4], [0, 3]]
     assert {group.memory for group in groups} == {
         MemoryPlan(2, 3, False)

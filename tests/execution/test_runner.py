@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +17,9 @@ from threads import by_intel
 
 from transferscope import cli
 from transferscope import store as results
+from transferscope.analysis.analyze import analyze
+from transferscope.analysis.json_file import to_json
+from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
 from transferscope.execution import runner
 from transferscope.execution.runner import run_study
@@ -157,12 +161,18 @@ def test_a_finished_study_is_not_touched(carry_out, text, tmp_path):
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.parquet")}
 
 
-def test_a_study_killed_again_and_again_ends_as_one_that_never_was(carry_out, text, tmp_path):
+@pytest.mark.parametrize("states", [False, True])
+def test_a_study_killed_again_and_again_ends_as_one_that_never_was(
+    carry_out, text, tmp_path, states
+):
+    if states:
+        text = text.replace("evaluation: {items: 4}", STATES).replace("6}", "6, steps: 5}")
     carry_out(text)
     study, out, kills = tmp_path / "study.yaml", tmp_path / "killed", 0
     study.write_text(text)
     while True:
-        command = [sys.executable, ROOT / "tests" / "fake_engine.py", study, out, "17"]
+        steps = "61" if states else "17"  # more than the end of a shard takes
+        command = [sys.executable, ROOT / "tests" / "fake_engine.py", study, out, steps]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             break
@@ -197,14 +207,74 @@ def test_a_stopped_fleet_keeps_what_it_trained(carry_out, lab, text, tmp_path):
     assert rows(tmp_path / "out").equals(rows(tmp_path / "whole"))
 
 
+STATES = "evaluation: {items: 4, at: [0.5, 1], strengths: [0.5, 2]}"
+
+
+def test_snapshots_and_strengths_stand_beside_the_study_and_change_nothing(
+    carry_out, text, tmp_path
+):
+    study, out = text.replace("items: 6}", "items: 6, steps: 5}"), tmp_path / "states"
+    carry_out(study, out=tmp_path / "plain")
+    fake, events, outcome = carry_out(study.replace("evaluation: {items: 4}", STATES), out=out)
+    assert len(fake.trained) == 8
+    assert (outcome.cells, outcome.failed) == (27 + 3 * 6 * 3, ())
+    assert events[-1].work == pytest.approx(events[-1].total)
+    found, plain = rows(out), rows(tmp_path / "plain")
+    beside = pl.col("source").str.contains(" @ 2| x ")
+    assert found.filter(~beside.fill_null(False)).equals(plain)
+    assert set(found.filter(beside)["source"]) == {
+        f"{source} {end}" for source in SOURCES for end in ("@ 2", "x 0.5", "x 2")
+    }
+    for path in (tmp_path / "plain" / "adapters").rglob("*.safetensors"):
+        assert path.read_bytes() == (out / path.relative_to(tmp_path / "plain")).read_bytes()
+    assert len(fake.scored) == (27 + 54) * 4  # the finished adapter, at strength 1, once
+    ours, theirs = (analyze(read_results(at), Settings()) for at in (out, tmp_path / "plain"))
+    assert [(one.finetune, one.axis, one.steps) for one in ours.trajectories] == [
+        (source, axis, steps)
+        for axis, steps in (("step", [2, 5]), ("strength", [0.5, 1.0, 2.0]))
+        for source in SOURCES
+    ]
+    for one in ours.trajectories:  # each ends, or passes, at the cell of the finished adapter
+        at = one.steps.index(5 if one.axis == "step" else 1.0)
+        for target, course in one.targets.items():
+            cell = theirs.models["s"].pgf[one.finetune][target]
+            assert course.effects[at] == pytest.approx(cell.mean, nan_ok=True)
+            assert course.points[at] == pytest.approx(cell.change)
+    same = replace(ours, trajectories=[], inputs=theirs.inputs)
+    assert to_json(same) == to_json(theirs)
+
+
+def test_a_study_with_snapshots_resumes_and_trains_only_what_lacks_them(
+    carry_out, lab, text, tmp_path
+):
+    study = text.replace("items: 6}", "items: 6, steps: 5}")
+    carry_out(study)
+    fake, _, outcome = carry_out(study.replace("evaluation: {items: 4}", STATES))
+    assert len(fake.trained) == 6  # for their snapshots; placebos have none
+    assert len(fake.scored) == 54 * 4
+    assert outcome.cells == outcome.of
+    fake, _, _ = carry_out(study.replace("evaluation: {items: 4}", STATES))
+    assert (fake.trained, fake.scored) == ([], [])
+    fake = lab()
+    fake.diverge = {"Counting"}
+    again = parse_study(study.replace("evaluation: {items: 4}", STATES), "study.yaml")
+    outcome = run_study(again, tmp_path / "new")
+    assert [len(one.runs) for one in outcome.failed] == [4, 4]
+    assert outcome.of - outcome.cells == 2 * 4 * 3
+
+
 @pytest.mark.parametrize("broken", ["score_fleet", "fields"])
 def test_adapters_outlive_a_failed_scoring_or_measurement(carry_out, text, tmp_path, broken):
+    owner = FakeEngine if broken == "score_fleet" else Stopwatch
+    plain = getattr(owner, broken)
+
     def fails(*its, **how):
         if broken == "fields" or any(its[-2]):  # the base alone is scored
             raise RuntimeError("the GPU is gone")
+        return plain(*its, **how)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FakeEngine if broken == "score_fleet" else Stopwatch, broken, fails)
+        patch.setattr(owner, broken, fails)
         assert carry_out(text)[2].failed
     assert len(list((tmp_path / "out").glob("adapters/*/*/*/run.json"))) == 8
     fake, _, outcome = carry_out(text)
@@ -598,6 +668,7 @@ def test_the_real_lab_carries_out_a_study_the_same_way_twice(real, tmp_path, mon
 
 WITH_THREADS = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import torch
 from transferscope.execution.runner import run_study

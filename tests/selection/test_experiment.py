@@ -67,8 +67,8 @@ class TeachingLab(FakeEngine):
         if self.left == 0:
             raise KeyboardInterrupt
 
-    def train_fleet(self, base, jobs, recipe, *, rows, progress):
-        list(super().train_fleet(base, jobs, recipe, rows=rows, progress=progress))
+    def train_fleet(self, base, jobs, recipe, *, rows, progress, snapshots):
+        list(super().train_fleet(base, jobs, recipe, rows=rows, progress=progress, snapshots=()))
         for index, job in enumerate(jobs):
             tasks = [item.task for item in job.items]
             shares = {task: tasks.count(task) / len(tasks) for task in dict.fromkeys(tasks)}

@@ -6,7 +6,10 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from messages import raises
 
+from transferscope.errors import StudyError
+from transferscope.store.cells import adapter_folder
 from transferscope.study import Recipe
 from transferscope.study.controls import CONTROLS, Control, shuffled_labels
 from transferscope.study.file import parse_study
@@ -178,6 +181,43 @@ def test_every_field_of_the_recipe_is_part_of_the_key(plan, name):
     before, after = plan.keys(run, "b"), with_recipe(plan, **changes).keys(run, "b")
     assert before.training != after.training
     assert not set(before.cells.values()) & set(after.cells.values())
+
+
+def test_snapshots_and_strengths_follow_their_source_and_have_keys_of_their_own():
+    """20 steps: 10 items in batches of 1, twice. 0.33 of them are 6.6."""
+    how = "items: 5, at: [0.33, 0.001], strengths: [0.5, 1]}"
+    text = TEXT.replace("batch_size: 4", "batch_size: 1")
+    plain, plan = made(text), made(text.replace("items: 5}", how))
+    names = ["Counting", "Counting @ 1", "Counting @ 7", "Counting x 0.5"]
+    found = [run for run in plan.runs if run.finished == Run("s", "source", "Counting", 0)]
+    assert [run.source for run in found] == names
+    assert [run.adapter.source for run in found] == [*names[:3], "Counting"]
+    assert [run.auxiliary for run in found] == [False, True, True, True]
+    assert (found[2].step, found[3].strength) == (7, 0.5)
+    apart = [run for run in plan.runs if run.kind in ("snapshot", "strength")]
+    assert [run for run in plan.runs if run not in apart] == list(plain.runs)  # sources alone
+    assert {run.finished.kind for run in apart} == {"source"}
+    keys = [plan.keys(run, "b") for run in found]
+    assert keys[0][:2] == plain.keys(found[0], "b")[:2]
+    assert len({one.training for one in keys}) == 3  # a strength has the finished adapter
+    assert keys[3].training == keys[0].training
+    assert len({key for one in keys for key in one.cells.values()}) == 4 * len(plan.targets)
+    assert plan.summary()["snapshots"] == 2 * plan.summary()["adapters at other strengths"]
+    assert plan.summary()["adapters to train"] == plain.summary()["adapters to train"]
+    adapters = {adapter_folder(run) for run in plan.runs if run.kind != "base"}
+    assert len(adapters) == len({run.adapter for run in plan.runs if run.kind != "base"})
+
+
+@pytest.mark.parametrize("how", ["at: [0]", "at: [33]", "strengths: [0]", "strengths: 0.5"])
+def test_shares_and_strengths_out_of_range_are_refused(how):
+    with raises(StudyError):
+        made(TEXT.replace("items: 5}", f"items: 5, {how}}}"))
+
+
+def test_a_mixture_is_not_named_like_an_adapter_at_a_strength():
+    with raises(StudyError):
+        made(TEXT + "mixtures: {Counting x 0.5: {Counting: 1}}")
+    assert made(TEXT + "mixtures: {mix x 0.5: {Counting: 1}}").study.mixtures
 
 
 def test_what_changes_a_base_changes_its_key_and_nothing_else_does():

@@ -50,7 +50,7 @@ from transferscope.analysis.model_effects import (
 from transferscope.analysis.parts import Part
 from transferscope.analysis.placebo import decomposition, placebo_notes
 from transferscope.analysis.settings import Settings
-from transferscope.analysis.trajectory import trajectories
+from transferscope.analysis.trajectory import states, trajectories
 from transferscope.matrix import task_effects
 from transferscope.matrix.collapse import Behaviour, behavior_notes
 from transferscope.matrix.measure import known_mean
@@ -98,7 +98,10 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         power=_power(by_model),
         notes=list(_notes(matrix, by_model, models, settings)),
         checks=list(matrix.attrs.get("checks", ())),
-        trajectories=trajectories(by_model, models),
+        trajectories=[
+            *trajectories(by_model, {name: model.pgf for name, model in models.items()}),
+            *states(matrix, settings),
+        ],
         personas_by_chance=_personas_by_chance(by_model, settings),
     )
 

@@ -116,23 +116,34 @@ class Course:
     change_ci: Interval
     change_beyond: int
     """As `beyond`, of the change."""
-    helped_from: int | None
+    helped_from: int | float | None
     """First step at which the effect is above 0 beyond noise."""
-    harmed_from: int | None
+    harmed_from: int | float | None
     """First step at which it is below."""
+    points: list[Number] = field(default_factory=list)
+    """Change of accuracy at each step, a fraction."""
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One finetune over its checkpoints: sources such as `Jigsaw @ 500`."""
+    """One finetune over its checkpoints, sources such as `Jigsaw @ 500`, or over the strengths of
+    its finished adapter, such as `Jigsaw x 0.5`."""
 
     model: str
     finetune: str
     """The task, or the mixture, finetuned on."""
-    steps: list[int]
+    steps: list[int | float]
+    """Training steps, or strengths."""
     sources: list[str]
     """The source that each step is."""
     targets: dict[str, Course]
+    axis: Literal["step", "strength"] = "step"
+    """What `steps` are."""
+
+    @property
+    def stem(self) -> str:
+        """The end of its figure's file name."""
+        return f"-{self.model}-{self.finetune}" + "-strength" * (self.axis == "strength")
 
 
 @dataclass(frozen=True)

@@ -1,53 +1,80 @@
-"""How the effects of one finetune changed over its checkpoints.
+"""How the effects of one finetune changed over its checkpoints, or over strengths of its adapter.
 
-Each checkpoint is a source with a name such as `Jigsaw @ 500`. Its cells are already analyzed; this
-adds the order, the change from the first to the last with an interval on the items that both
-answered, and at which step a target is first helped or harmed beyond noise.
+Each is a source with a name such as `Jigsaw @ 500` or `Jigsaw x 0.5`. This adds to their cells the
+order, the change from the first to the last with an interval on the items that both answered, and
+at which step a target is first helped or harmed beyond noise.
 
-In:   the effects and the analysis of each model.
+In:   the effects and the cells of each model.
 Out:  `Trajectory` records, for each model and finetune.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
+import xarray as xr
 
-from transferscope.analysis import ModelAnalysis
-from transferscope.analysis.model_effects import ModelEffects
+from transferscope.analysis import Cell
+from transferscope.analysis.cell_effects import cells
+from transferscope.analysis.model_effects import ModelEffects, model_effects
 from transferscope.analysis.parts import Course, Trajectory
+from transferscope.analysis.settings import Settings
 from transferscope.analysis.verdict import beyond_noise
-from transferscope.tasks.checkpoints import checkpoint
+from transferscope.matrix.measure import MEASURES
+from transferscope.tasks.checkpoints import checkpoint, strength, task_of
 from transferscope.tasks.number import Interval
+
+Axis = Literal["step", "strength"]
+Cells = Mapping[str, Mapping[str, Cell]]
+"""{source: {target: cell}}"""
 
 
 def trajectories(
-    effects: Mapping[str, ModelEffects], models: Mapping[str, ModelAnalysis]
+    effects: Mapping[str, ModelEffects], cells: Mapping[str, Cells], axis: Axis = "step"
 ) -> list[Trajectory]:
-    """Every finetune of every model that has checkpoints, in the order of their sources."""
+    """Every finetune of every model that has checkpoints, in the order of their sources.
+
+    Args:
+        cells: of each model.
+        axis: `strength` for adapters at several strengths instead.
+    """
     found = []
     for model, one in effects.items():
-        finetunes: dict[str, dict[int, str]] = {}
+        finetunes: dict[str, dict[int | float, str]] = {}
         for source in one.sources:
-            task, step = checkpoint(source)
+            scaled = strength(source)
+            step = checkpoint(source).step if axis == "step" else scaled and scaled.factor
             if step is not None:
-                finetunes.setdefault(task, {})[step] = source
+                finetunes.setdefault(task_of(source), {})[step] = source
         for finetune, sources in finetunes.items():
             ordered = dict(sorted(sources.items()))
-            courses = {
-                target: _course(one, models[model], ordered, target) for target in one.targets
-            }
-            found.append(
-                Trajectory(model, finetune, list(ordered), list(ordered.values()), courses)
-            )
+            courses = {t: _course(one, cells[model], ordered, t) for t in one.targets}
+            steps = list(ordered), list(ordered.values())
+            found.append(Trajectory(model, finetune, *steps, courses, axis))
     return found
 
 
+def states(matrix: xr.Dataset, settings: Settings) -> list[Trajectory]:
+    """The trajectories of a study's snapshots and strengths, which stand beside its matrix."""
+    beside: xr.Dataset | None = matrix.attrs.get("states")
+    if beside is None:
+        return []
+    beside = beside.assign(ceiling=matrix["ceiling"])
+    mu = MEASURES[settings.measure].effect(
+        beside["paired_base_accuracy"], beside["accuracy"], beside["ceiling"]
+    )
+    mu = mu.transpose(*beside["pgf"].dims).assign_coords(beside["pgf"].coords)
+    by_model = {m: model_effects(beside, mu, m, settings) for m in mu["model"].values.tolist()}
+    found = {m: cells(one, beside.sel(model=m, seed=one.seeds)) for m, one in by_model.items()}
+    return [*trajectories(by_model, found), *trajectories(by_model, found, "strength")]
+
+
 def _course(
-    one: ModelEffects, model: ModelAnalysis, sources: Mapping[int, str], target: str
+    one: ModelEffects, every: Cells, sources: Mapping[int | float, str], target: str
 ) -> Course:
-    cells = {step: model.pgf[source][target] for step, source in sources.items()}
+    cells = {step: every[source][target] for step, source in sources.items()}
     beyond = {
-        step: int(np.sign(cell.mean)) * bool(beyond_noise(cell, one.alpha))
+        step: int(np.sign(cell.mean)) if beyond_noise(cell, one.alpha) else 0
         for step, cell in cells.items()
     }
     measured = [step for step, cell in cells.items() if np.isfinite(cell.mean)]
@@ -65,6 +92,7 @@ def _course(
         change_beyond=moved,
         helped_from=next((step for step, sign in beyond.items() if sign > 0), None),
         harmed_from=next((step for step, sign in beyond.items() if sign < 0), None),
+        points=[cell.change for cell in cells.values()],
     )
 
 

@@ -23,7 +23,7 @@ _COMMANDS = (comparing, results, selecting, studies, status, suites, building)
 """What imports them brings their commands in."""
 ORDER = (
     *("compare", "demo", "run", "plan", "status", "analyze", "report"),
-    *(FIGURES, "select", "export", "build", "tasks"),
+    *(FIGURES, "select", "export", "export_adapter", "build", "tasks"),
 )
 """Of the commands in `--help`: what one needs first comes first."""
 app.registered_commands.sort(key=lambda one: ORDER.index(getattr(one.callback, "__name__", "")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -15,7 +16,7 @@ from transferscope.cli.app import NamedArguments, app
 from transferscope.cli.comparing import compare_instead
 from transferscope.cli.options import AsJson, Figures, NoPictures, check_folder, folder_at, status
 from transferscope.cli.places import Place, read_from
-from transferscope.errors import StudyError, TransferscopeError
+from transferscope.errors import DataError, StudyError, TransferscopeError
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
@@ -185,6 +186,43 @@ def export(
         missing = exported(folder, out)
     print(f"{out}: {out.stat().st_size:,} bytes; its README.txt explains every file.")
     print("".join(f"not in it: {what}\n" for what in missing), end="")
+
+
+@app.command(
+    epilog="Example: `transferscope export-adapter out/ glimpse-m Jigsaw 0 --strength 0.5 --out a/`"
+)
+def export_adapter(
+    place: Place,
+    model: Annotated[str, typer.Argument(help="The model's name in the study.")],
+    source: Annotated[str, typer.Argument(help="A source, mixture or placebo, or `Jigsaw @ 40`.")],
+    seed: Annotated[int, typer.Argument(help="The seed.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
+    strength: Annotated[
+        float, typer.Option(min=0.01, max=100, help="Multiply LoRA's alpha by this.")
+    ] = 1.0,
+) -> None:
+    """Write an adapter that a study trained in PEFT's format, if wished at another strength."""
+    from transferscope import store as results
+    from transferscope.store import atomic
+    from transferscope.store.cells import adapter_folder
+    from transferscope.study.plan import Run
+    from transferscope.tasks.checkpoints import checkpoint
+
+    check_folder(out)
+    if out.exists():
+        raise StudyError(f"--out {out}: exists already; give a new name")
+    kind = "source" if checkpoint(source).step is None else "snapshot"
+    with read_from(place) as folder:
+        here = folder / adapter_folder(Run(model, kind, source, seed))
+        config = results.read_json(here / "adapter_config.json")
+        if not config:
+            raise DataError(f"{place}: no adapter of {model}, {source}, seed {seed}")
+        if strength != 1:
+            config["lora_alpha"] *= strength
+        with atomic.whole_folder(out) as new:
+            shutil.copytree(here, new, ignore=shutil.ignore_patterns(results.RUN))
+            (new / "adapter_config.json").write_bytes(results.as_json(config))
+    print(f"{out}: an adapter for `PeftModel.from_pretrained`, lora_alpha {config['lora_alpha']:g}")
 
 
 @app.command(epilog="Example: `transferscope tasks --json`")

@@ -12,7 +12,7 @@
 `Engine` is the seam between this package and `execution`. This module needs no torch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -65,6 +65,7 @@ class Engine(Protocol):
         *,
         rows: int | None = None,
         progress: Progress | None = None,
+        snapshots: Collection[int] = (),
     ) -> "Iterator[dict[int, Adapter]]":
         """An adapter for each job, as soon as it is trained; see `train.train_fleet`."""
         ...
@@ -81,6 +82,10 @@ class Engine(Protocol):
         progress: Progress | None = None,
     ) -> list[list[Prediction]]:
         """Each adapter's answers, None for the base itself; see `score.score_fleet`."""
+        ...
+
+    def scaled(self, adapter: "Adapter", strength: float) -> "Adapter":
+        """An adapter with another strength; see `adapter.scaled`."""
         ...
 
     def save_adapter(self, adapter: "Adapter", folder: Path) -> Path:

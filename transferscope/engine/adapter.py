@@ -5,7 +5,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ class Adapter:
     has no field for it."""
     curve: LossCurve = field(default_factory=LossCurve)
     """The course of training; empty for an adapter from a folder."""
+    snapshots: "dict[int, Adapter]" = field(default_factory=dict, repr=False)
+    """The adapter as it was after some of its steps; empty for one from a folder."""
     plain: bool = False
     """Whether it is more than two factors per linear layer of the language model, so that only
     PEFT's own layers run it."""
@@ -199,6 +201,16 @@ def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:
             scaling = _alpha(one.config, name) / divisor
             into_b[index, :, : len(a)] = to_device(b, into_b.device).to(dtype) * scaling
     return stack
+
+
+def scaled(adapter: Adapter, strength: float) -> Adapter:
+    """An adapter whose alpha, and so what it adds to the base's weights, is `strength` times it."""
+    config = adapter.config
+    patterns = {
+        name: strength * alpha for name, alpha in (config.get("alpha_pattern") or {}).items()
+    }
+    alphas = {"lora_alpha": strength * config["lora_alpha"], "alpha_pattern": patterns}
+    return replace(adapter, config=config | alphas)
 
 
 def _alpha(config: dict[str, Any], name: str) -> float:

@@ -4,15 +4,17 @@ This takes what a fleet cannot: DoRA, PiSSA, adapted vision towers, projectors a
 `modules_to_save`. Slower, and a copy of the base stands beside it; the numbers are PEFT's.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import fields, replace
 from enum import Enum
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from transferscope.engine.adapter import Adapter, peft_config
 from transferscope.engine.base_model import Base
+from transferscope.engine.devices import deterministic
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.linears import target_linears
 from transferscope.engine.loss_curve import LossLog, checked_curve
@@ -31,6 +33,7 @@ def train_adapters(
     *,
     rows: int | None = None,
     progress: Progress | None = None,
+    snapshots: Collection[int] = (),
 ) -> Iterator[dict[int, Adapter]]:
     """Train an adapter for each job, as `train.train_fleet`, which does it where it can.
 
@@ -39,7 +42,8 @@ def train_adapters(
             also `train_fleet`.
     """
     if recipe.peft is None:
-        yield from train_fleet(base, jobs, recipe, rows=rows, progress=progress)
+        how: Any = {"rows": rows, "progress": progress, "snapshots": snapshots}
+        yield from train_fleet(base, jobs, recipe, **how)
         return
     check_training(base, recipe)
     _check_options(recipe)
@@ -50,16 +54,18 @@ def train_adapters(
             if progress is not None:
                 progress(before + steps, total)
 
-        yield {place: _train(base, job, recipe, rows, report)}
+        yield {place: _train(base, job, recipe, rows, report, snapshots)}
         done += recipe.steps_for(len(job.items))
 
 
+@deterministic
 def _train(
     base: Base,
     job: TrainingJob,
     recipe: FullRecipe,
     rows: int | None,
     report: Callable[[int], None],
+    snapshots: Collection[int],
 ) -> Adapter:
     from peft import get_peft_model_state_dict
 
@@ -79,7 +85,8 @@ def _train(
             module.train()
     torch.manual_seed(job.dropout_seed)
     # In the base's groups, as the memory and the tokens are the same.
-    path, (_, (group,)) = forward_path(tuned, job.items), group_jobs(base, [job], recipe, rows)
+    path = forward_path(tuned, job.items)
+    (group,) = group_jobs(base, forward_path(base, job.items), [job], recipe, rows)
     (steps,) = group.steps
     optimizer = torch.optim.AdamW(
         weights, recipe.learning_rate, BETAS, EPSILON, weight_decay=recipe.weight_decay
@@ -87,7 +94,13 @@ def _train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: lr_lambda(recipe.schedule, recipe.warmup, min(step, steps), steps)
     )
-    log = LossLog(group.steps)
+    log, copies = LossLog(group.steps), dict[int, Adapter]()
+    written = _as_written(model.peft_config["default"], base.name)
+
+    def tensors() -> dict[str, Tensor]:
+        found = get_peft_model_state_dict(model)
+        return {k: one.detach().to("cpu", copy=True).contiguous() for k, one in found.items()}
+
     for step, batches in enumerate(group.batches(recipe.batch_size), 1):
         size = len(batches[0])
         microbatch = -(-size // group.memory.parts)
@@ -101,16 +114,13 @@ def _train(
         optimizer.zero_grad()
         schedule.step()
         report(step)
+        if step in snapshots:
+            copies[step] = Adapter(written, tensors(), base.quantization, plain=True)
         if not log.add(losses, norm[None]):
             break
-    tensors = {
-        name: tensor.detach().to("cpu", copy=True).contiguous()
-        for name, tensor in get_peft_model_state_dict(model).items()
-    }
     (curve,) = log.curves()
-    curve = checked_curve(curve, tensors, recipe.learning_rate)
-    written = _as_written(model.peft_config["default"], base.name)
-    return Adapter(written, tensors, base.quantization, curve, plain=True)
+    curve = checked_curve(curve, tensors(), recipe.learning_rate)
+    return Adapter(written, tensors(), base.quantization, curve, copies, plain=True)
 
 
 def _check_options(recipe: FullRecipe) -> None:

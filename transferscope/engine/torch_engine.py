@@ -1,6 +1,6 @@
 """The `Engine` of this package: a module whose functions implement the protocol."""
 
-from transferscope.engine.adapter import load_adapter, save_adapter
+from transferscope.engine.adapter import load_adapter, save_adapter, scaled
 from transferscope.engine.base_model import load_base
 from transferscope.engine.checkpoint import check_checkpoint, load_checkpoint
 from transferscope.engine.peft_training import train_adapters as train_fleet
@@ -14,6 +14,7 @@ __all__ = [
     "load_base",
     "load_checkpoint",
     "save_adapter",
+    "scaled",
     "score_fleet",
     "train_fleet",
 ]

@@ -5,7 +5,7 @@ state and schedule. The loss is the cross-entropy of the reply's tokens, its end
 and logits are computed only there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -87,12 +87,14 @@ def train_fleet(
     *,
     rows: int | None = None,
     progress: Progress | None = None,
+    snapshots: Collection[int] = (),
 ) -> Iterator[dict[int, Adapter]]:
     """Train an adapter for each job.
 
     Args:
         rows: the largest microbatch of an adapter; None: what fits in memory.
         progress: called with the steps done and the steps of all adapters.
+        snapshots: steps before the last after which each adapter is copied too.
 
     Yields:
         Adapters that were trained together, by their places among the jobs, as soon as they are
@@ -105,7 +107,8 @@ def train_fleet(
     for job in jobs:
         _check(job)
     check_training(base, recipe)
-    path, groups = group_jobs(base, jobs, recipe, rows)
+    path = deterministic(forward_path)(base, [item for job in jobs for item in job.items])
+    groups = group_jobs(base, path, jobs, recipe, rows)
     done, total = 0, sum(sum(group.steps) for group in groups)
     for group in groups:
 
@@ -113,7 +116,8 @@ def train_fleet(
             if progress is not None:
                 progress(before + steps, total)
 
-        yield dict(zip(group.indices, _train(base, path, group, recipe, report), strict=True))
+        trained = _train(base, path, group, recipe, report, snapshots)
+        yield dict(zip(group.indices, trained, strict=True))
         done += sum(group.steps)
 
 
@@ -136,10 +140,13 @@ def _check(job: TrainingJob) -> None:
 
 @deterministic
 def group_jobs(
-    base: Base, jobs: Sequence[TrainingJob], recipe: FullRecipe, max_rows: int | None
-) -> tuple[ForwardPath, list[_JobGroup]]:
-    """The path, and jobs of similar length together, as many as fit in memory."""
-    path = forward_path(base, [item for job in jobs for item in job.items])
+    base: Base,
+    path: ForwardPath,
+    jobs: Sequence[TrainingJob],
+    recipe: FullRecipe,
+    max_rows: int | None,
+) -> list[_JobGroup]:
+    """Jobs of similar length together, as many as fit in memory."""
     # An item that several jobs share is encoded once.
     distinct: dict[int, Item] = {id(item): item for job in jobs for item in job.items}
     encoded = dict(zip(distinct, path.encode(list(distinct.values())), strict=True))
@@ -171,7 +178,7 @@ def group_jobs(
         last.rows.append(rows[index])
         last.targets.append(targets[index])
         last.steps.append(steps[index])
-    return path, groups
+    return groups
 
 
 def _targets(
@@ -208,9 +215,12 @@ def _train(
     group: _JobGroup,
     recipe: FullRecipe,
     report: Callable[[int], None],
+    snapshots: Collection[int],
 ) -> list[Adapter]:
     """Train a group; `report` receives the number of steps that its adapters took so far."""
     linears = target_linears(base.model, recipe.targets)
+    config = peft_config(base, recipe, list(linears))
+    copies: list[dict[int, Adapter]] = [{} for _ in group.jobs]
     stack, log = _start(base, group.jobs, recipe, linears), LossLog(group.steps)
     optimizers = [AdamW(values, recipe, group.steps) for values in stack.values]
     memory, dropout = group.memory, None
@@ -232,13 +242,16 @@ def _train(
                 for optimizer, gradients in zip(optimizers, stack.gradients, strict=True):
                     optimizer.step(gradients)
             report(sum(min(step + 1, steps) for steps in group.steps))
+            if step + 1 in snapshots:
+                for place, own in enumerate(copies):
+                    own[step + 1] = Adapter(config, peft_tensors(stack, place), base.quantization)
             if not log.add(losses, norms):
                 break
-    config, trained = peft_config(base, recipe, list(linears)), []
+    trained = []
     for place, curve in enumerate(log.curves()):
         tensors = peft_tensors(stack, place)
         curve = checked_curve(curve, tensors, recipe.learning_rate)
-        trained.append(Adapter(config, tensors, base.quantization, curve))
+        trained.append(Adapter(config, tensors, base.quantization, curve, copies[place]))
     return trained
 
 

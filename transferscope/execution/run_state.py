@@ -59,7 +59,7 @@ class WorkItem(NamedTuple):
 
     run: Run
     hashes: dict[str, Any]
-    """`base`, `training` and `gold`, as the index has them."""
+    """`base`, `training`, `gold` and of a snapshot `steps`, as the index has them."""
     cell_keys: dict[str, str]
     """Target to content key, in the plan's order."""
     missing: tuple[str, ...]
@@ -151,11 +151,14 @@ class RunState:
             self.report_progress(doing, worker=worker)
             training, cells, drawn = plan.keys(run, base_hash, external_hash(study, run))
             gold = {target: plan.items.gold(target) for target in plan.targets}
-            missing = self.store.missing(cells)
-            train = bool(missing) and run.trained and not self.store.has_adapter(run, training)
+            missing, own = self.store.missing(cells), run.adapter
+            made_here = own.trained or own.kind == "snapshot"
+            train = bool(missing) and made_here and not self.store.has_adapter(own, training)
             self._owed[run] = sum(plan.targets[target] for target in missing)
             self._owed[run] += plan.training_work(run) if train else 0.0
-            hashes = {"base": base_hash, "training": training, "gold": gold}
+            hashes: dict[str, Any] = {"base": base_hash, "training": training, "gold": gold}
+            if run.kind == "snapshot":
+                hashes["steps"] = plan.steps_of(run.finished)
             items.append(WorkItem(run, hashes, cells, missing, train, drawn if train else None))
         if plan.items.stable and len(plan.items.digests) > known:
             path = self.store.folder / results.DIGESTS
@@ -169,28 +172,28 @@ class RunState:
         write: Callable[[Run, Path], None],
         worker: str = "",
     ) -> set[Run]:
-        """Log how a group learned; keep the adapters that did not diverge, all or none.
+        """Log how a group learned; keep its adapters, all or none.
 
-        A diverged adapter fails alone and is never kept, so the next run of the study trains it
-        again. `records` and `write` are as for `Store.put_adapters`.
+        A diverged adapter fails alone and has no record, nor have its snapshots, so the next run of
+        the study trains it again. `records` and `write` are as for `Store.put_adapters`.
 
         Returns:
-            The runs that diverged.
+            The finished adapters that diverged.
         """
         for run, curve in curves.items():
             self.log_work("curve", [run], curve.record())
             if curve.failed:
                 doing, _ = self._doing.get(worker, ("training", 0.0))
-                self._fail([run], curve.failed, doing, worker, alone=True)
-        fine = {run: record for run, record in records.items() if not curves[run].failed}
-        self.store.put_adapters(fine, write)
-        for run in fine:
+                lost = [one for one in self.plan.runs if one.finished == run]
+                self._fail(lost, curve.failed, doing, worker, alone=True)
+        self.store.put_adapters(records, write)
+        for run in records:
             self._spend(run, self.plan.training_work(run))
         if worker in self._doing:  # until the worker reports again, this work would count twice
             doing, part = self._doing[worker]
-            part -= sum(map(self.plan.training_work, records))
+            part -= sum(map(self.plan.training_work, curves))
             self.report_progress(doing, max(0.0, part), worker=worker)
-        return records.keys() - fine.keys()
+        return {run for run, curve in curves.items() if curve.failed}
 
     def finish_shard(
         self,

@@ -38,8 +38,9 @@ class TrainedGroup(NamedTuple):
     """Runs that were trained together; the adapters stay with the worker."""
 
     records: dict[Run, dict[str, Any]]
-    """How each adapter was made."""
+    """How each adapter and snapshot was made that did not diverge."""
     curves: dict[Run, LossCurve]
+    """Of each finished adapter."""
 
 
 class ScoredFleet(NamedTuple):
@@ -116,17 +117,21 @@ class ShardWorker:
     def _train(
         self, todo: Sequence[WorkItem], rows: int | None
     ) -> Generator[TrainedGroup, None, dict[str, Any]]:
-        jobs, records, runs = [], {}, [one.run for one in todo]
+        wanted = {one.run.adapter: one for one in todo}
+        jobs, records, runs = [], {}, list(dict.fromkeys(own.finished for own in wanted))
         recipe = self.study.recipe_of(runs[0].model)
-        for one in todo:
-            source, seed = one.run.source or "", one.run.seed or 0
-            items, answers, digest = one.training_set or self.plan.training_set(one.run)
+        for run in runs:
+            source, seed = run.source or "", run.seed or 0
+            states = {own: one for own, one in wanted.items() if own.finished == run}
+            drawn = next((one.training_set for one in states.values() if one.training_set), None)
+            items, answers, digest = drawn or self.plan.training_set(run)
             purposes = ("init", "order", "dropout")
             seeds = {f"{name}_seed": derived_seed(seed, name, source) for name in purposes}
             jobs.append(TrainingJob(source, seed, items, answers=answers, **seeds))
-            key = {"key": one.hashes["training"], "run": asdict(one.run), "items": digest}
-            made_by = {"versions": versions(), "recipe": asdict(recipe)}
-            records[one.run] = key | seeds | made_by
+            for own, one in states.items():
+                key = {"key": one.hashes["training"], "run": asdict(own), "items": digest}
+                made_by = {"versions": versions(), "recipe": asdict(recipe)}
+                records[own] = key | seeds | made_by
         amount, kept = sum(map(self.plan.training_work, runs)), 0.0
         doing, watch = f"{runs[0].model}: training {describe(runs)}", Stopwatch(self.base)
         self._report(doing, 0.0)
@@ -136,13 +141,20 @@ class ShardWorker:
             recipe,
             rows=rows,
             progress=lambda n, of: self._report(doing, max(0.0, amount * n / max(of, 1) - kept)),
+            snapshots={own.step for own in wanted if own.step is not None},
         )
         for group in groups:
-            adapters = {runs[index]: adapter for index, adapter in group.items()}
-            self._adapters |= adapters
-            kept += sum(map(self.plan.training_work, adapters))
-            curves = {run: adapter.curve for run, adapter in adapters.items()}
-            yield TrainedGroup({run: records[run] for run in adapters}, curves)
+            finished = {runs[index]: adapter for index, adapter in group.items()}
+            made = {
+                own: adapter if own.step is None else adapter.snapshots[own.step]
+                for run, adapter in finished.items()
+                for own in wanted
+                if own.finished == run and not adapter.curve.failed
+            }
+            self._adapters |= made
+            kept += sum(map(self.plan.training_work, finished))
+            curves = {run: adapter.curve for run, adapter in finished.items()}
+            yield TrainedGroup({run: records[run] for run in made}, curves)
         passes = sum(recipe.passes_for(len(job.items)) for job in jobs)
         return watch.fields(passes) | {"layers": self._layers}
 
@@ -155,7 +167,7 @@ class ShardWorker:
     ) -> ScoredFleet:
         """Score runs on the targets that they lack, with at most so many rows in a forward.
 
-        `folders` have the adapters of runs that were not trained last.
+        `folders` have the adapters that were not trained last.
         """
         trained, self._adapters = self._adapters, {}
         scored, done = ScoredFleet({}, []), 0.0
@@ -169,13 +181,15 @@ class ShardWorker:
                     folder = bases.external_folder(self.study, part[0].run)
                     base = self.engine.load_checkpoint(base, folder)
                 for run in (one.run for one in part):
-                    if run.kind in ("base", "rerun") or part is not together:
-                        adapters.append(None)
-                    elif run in trained:
-                        adapters.append(trained[run])
-                    else:
-                        folder = folders.get(run) or bases.external_folder(self.study, run)
-                        adapters.append(self.engine.load_adapter(base, folder))
+                    adapter, own = None, run.adapter
+                    if own in trained:
+                        adapter = trained[own]
+                    elif run.kind not in ("base", "rerun") and part is together:
+                        folder = folders.get(own) or bases.external_folder(self.study, run)
+                        adapter = self.engine.load_adapter(base, folder)
+                    if adapter is not None and run.kind == "strength":
+                        adapter = self.engine.scaled(adapter, run.strength)
+                    adapters.append(adapter)
             except DataError as error:  # it fails the runs that need it, while others continue
                 raise RuntimeError(str(error)) from error
             tables, work = self._scored(base, part, adapters, rows, done)
@@ -303,15 +317,15 @@ def shard_steps(state: RunState, worker: WorkerHandle, attempt: Attempt) -> Step
         diverged: set[Run] = set()
         while isinstance(trained := (yield worker.next_trained()), TrainedGroup):
             diverged |= state.keep_adapters(*trained, worker.save_adapter, name)
-        runs = [one.run for one in untrained]
+        runs = list(dict.fromkeys(one.run.finished for one in untrained))
         state.log_work("train", runs, trained | tag)
-        todo = [one for one in todo if one.run not in diverged]
-        missing = [one for one in missing if one.run not in diverged]
+        todo = [one for one in todo if one.run.finished not in diverged]
+        missing = [one for one in missing if one.run.finished not in diverged]
         if name:  # a worker elsewhere reports scoring only later
             state.report_progress(f"{shard.model}: scoring {describe(runs)}", worker=name)
     tables: dict[Run, dict[str, pl.DataFrame]] = {}
     if missing:
-        kept = [one.run for one in missing if one.run.trained and not one.train]
+        kept = {one.run.adapter for one in missing if one.run.finished.trained and not one.train}
         folders = {run: state.store.folder / adapter_folder(run) for run in kept}
         scored: ScoredFleet = yield worker.score(missing, folders, rows)
         tables = scored.tables

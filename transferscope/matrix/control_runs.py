@@ -82,6 +82,19 @@ def with_controls(
     )
 
 
+def with_states(dataset: xr.Dataset, predictions: pl.DataFrame, states: pl.DataFrame) -> xr.Dataset:
+    """The matrix with that of adapters before their last step and at other strengths beside it.
+
+    The latter is `attrs["states"]`, at ceiling 1; arguments as for `with_controls`.
+    """
+    kept = states.filter(
+        pl.col(d).is_in(dataset[d].values.tolist()) for d in ("model", "seed", "target")
+    )
+    base = pl.col("source").is_null() & pl.col("model").is_in(kept["model"].unique().to_list())
+    rows = pl.concat([predictions.filter(base), kept], how="diagonal")
+    return dataset.assign_attrs(states=from_predictions(rows))
+
+
 def _part(rows: pl.DataFrame) -> xr.Dataset:
     """What is measured of one model's controls, without coordinates that are no index."""
     part = from_predictions(rows).rename(source="control")

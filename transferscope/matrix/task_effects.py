@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 
 from transferscope.matrix.measure import known_mean
 from transferscope.matrix.pairing import averaged
-from transferscope.tasks.checkpoints import checkpoint
+from transferscope.tasks.checkpoints import task_of
 
 Axis = Literal["level", "granularity"]
 SIGNS = ("positive", "negative")
@@ -56,7 +56,7 @@ def signed_parts(
 
 def same_task(sources: Sequence[str], targets: Sequence[str]) -> Bool[np.ndarray, "source target"]:
     """Where source and target are the same task; a checkpoint's task is its finetune's."""
-    tasks = np.array([checkpoint(source).task for source in sources])
+    tasks = np.array([task_of(source) for source in sources])
     return tasks[:, None] == np.array(targets)
 
 

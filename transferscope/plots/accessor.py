@@ -107,7 +107,7 @@ def _checkpoint_figure(analysis: Analysis, figure: str, finetune: str | None = N
     if finetune is not None and finetune not in known:
         raise DataError(unknown("finetune with checkpoints", finetune, known))
     found = [t for t in analysis.trajectories if finetune in (None, t.finetune)]
-    charts = [_chart(analysis, figure, f"-{t.model}-{t.finetune}") for t in found]
+    charts = [_chart(analysis, figure, t.stem) for t in found]
     if not charts:
         raise DataError("no source is a checkpoint, so there are no curves to draw")
     return charts[0] if len(charts) == 1 else altair.vconcat(*charts)

@@ -45,7 +45,7 @@ KEY = "▲▼ beyond noise, ○ may be noise"
 class StepPoint(NamedTuple):
     """The effect on one target at one step."""
 
-    step: int
+    step: int | float
     effect: float
     ci: Interval
     verdict: str
@@ -57,7 +57,7 @@ Panels = Sequence[tuple[str, Sequence[StepPoint]]]
 
 
 def curves(panels: Panels, title: Spec, columns: int = COLUMNS) -> Spec:
-    """A panel for each target, with its effects over the training steps, on one scale.
+    """A panel for each target, with its effects over steps or strengths, on one scale.
 
     Args:
         panels: label and points of each target, in order; at least one effect is known.
@@ -69,7 +69,10 @@ def curves(panels: Panels, title: Spec, columns: int = COLUMNS) -> Spec:
     steps = sorted({point.step for _, points in panels for point in points})
     values = steps[:: math.ceil(len(steps) / 4)]
     # `format` alone would write 250 beside 2,000 as 0.3k.
-    short = part(labelExpr="format(datum.value, '~s')", labelOverlap="greedy", labelSeparation=8)
+    written = "~s" if all(isinstance(step, int) for step in steps) else "~g"
+    short = part(
+        labelExpr=f"format(datum.value, '{written}')", labelOverlap="greedy", labelSeparation=8
+    )
     axis = part(title=None, values=values, grid=False, **short)
     x = field("step:Q", scale=part(domain=[steps[0], steps[-1]], nice=False, padding=8), axis=axis)
     # Every effect fits on the scale, and a typical interval around it. Clamped, not clipped: clips
@@ -160,22 +163,31 @@ def checkpoint_curves(analysis: Analysis, trajectory: Trajectory, _: str) -> Spe
     if left_out := len(last) - len(shown):
         key += f" · {counted(left_out, 'target')} with smaller effects not drawn"
     measure = MEASURES[analysis.settings.measure]
-    lines = (f"{measure} over training steps · grey line: the base · bars: intervals", key)
+    over = "training steps" if trajectory.axis == "step" else "LoRA's strength"
+    lines = (f"{measure} over {over} · grey line: the base · bars: intervals", key)
     return curves(panels, heading(about(analysis, trajectory), *lines))
 
 
 def about(analysis: Analysis, trajectory: Trajectory) -> str:
-    """Which finetune of which model: `7B finetuned on Jigsaw, steps 500 to 2,000`."""
+    """Which finetune of which model: `7B finetuned on Jigsaw, steps 500 to 2,000`; or
+    `strengths 0.5 to 1`."""
     model = labels(analysis).models.get(trajectory.model, clean(trajectory.model))
     finetune = clean(trajectory.finetune).replace("_", " ")
-    steps = trajectory.steps
-    span = f"steps {steps[0]:,} to {steps[-1]:,}" if len(steps) > 1 else f"step {steps[0]:,}"
+    steps, axis = trajectory.steps, trajectory.axis
+    span = f"{axis}s {number(steps[0])} to {number(steps[-1])}"
+    if len(steps) == 1:
+        span = f"{axis} {number(steps[0])}"
     return f"{model} finetuned on {finetune}, {span}"
+
+
+def number(step: int | float) -> str:
+    """A step or a strength: `2,000`, `0.5`, `1`."""
+    return f"{step:,}" if isinstance(step, int) else f"{step:g}"
 
 
 def changes_over_steps(analysis: Analysis, trajectory: Trajectory) -> list[str]:
     """What changed between the first checkpoint and the last, and when each harm began."""
-    courses, names = trajectory.targets, labels(analysis).long
+    courses, names, axis = trajectory.targets, labels(analysis).long, trajectory.axis
     tested = sum(has_interval(ci) for course in courses.values() for ci in course.ci)
     if not tested:
         return ["No effect has an interval, so rises and falls may be noise."]
@@ -188,7 +200,10 @@ def changes_over_steps(analysis: Analysis, trajectory: Trajectory) -> list[str]:
                 f"{names[t]} {signed(courses[t].change)} ({between(courses[t].change_ci)})"
                 for t in moved
             )
-            sentences.append(f"{word} from the first checkpoint to the last: {moves}.")
+            ends = "the first checkpoint to the last"
+            if axis == "strength":
+                ends = f"strength {number(trajectory.steps[0])} to {number(trajectory.steps[-1])}"
+            sentences.append(f"{word} from {ends}: {moves}.")
         still = sum(c.change_beyond == 0 and has_interval(c.change_ci) for c in courses.values())
         if still:
             count = counted(still, "target")
@@ -196,7 +211,7 @@ def changes_over_steps(analysis: Analysis, trajectory: Trajectory) -> list[str]:
     for word, key in (("harm", "harmed_from"), ("help", "helped_from")):
         since = {t: getattr(c, key) for t, c in courses.items() if getattr(c, key) is not None}
         order = sorted(since, key=lambda t: since[t])
-        first = _some(f"{names[t]} at step {since[t]:,}" for t in order)
+        first = _some(f"{names[t]} at {axis} {number(since[t])}" for t in order)
         sentences.append(f"First {word} beyond noise: {first}.")
     alpha = percent(analysis.settings.alpha)
     sentences.append(f"{tested} effects were tested; {alpha} exceed noise without any transfer.")

@@ -180,7 +180,7 @@ def gallery(analysis: Analysis, only: str | None = None) -> list[ReportFigure]:
         "study": {"": None},
         "model": {f"-{model}": model for model in models},
         "category": {f"-{k}": k for m in models for k in analysis.models[m].categories},
-        "trajectory": {f"-{t.model}-{t.finetune}": t for t in analysis.trajectories},
+        "trajectory": {t.stem: t for t in analysis.trajectories},
     }
     foreign = not any(task.source and task.target for task in analysis.tasks)
     figures = []

@@ -30,7 +30,7 @@ from transferscope.matrix import (
     from_pgf,
     from_predictions,
 )
-from transferscope.matrix.control_runs import with_controls
+from transferscope.matrix.control_runs import with_controls, with_states
 from transferscope.predictions import CELL, check_predictions, check_unique, spread_base
 from transferscope.readers.checks import check_rows, check_runs, check_table
 from transferscope.readers.counts import with_counts
@@ -41,6 +41,7 @@ from transferscope.readers.spelling import check_name, check_spelling
 from transferscope.store import (
     ANALYSIS,
     STUDY,
+    IndexedRun,
     files_by_run,
     prediction_files,
     read_beside,
@@ -48,6 +49,7 @@ from transferscope.store import (
 )
 from transferscope.store.archive import is_bundle, unpacked
 from transferscope.study.controls import PLACEBOS, REORDERED
+from transferscope.tasks.checkpoints import Checkpoint, Strength, strength, task_of
 from transferscope.tasks.untrusted import shown
 
 PathLike = str | os.PathLike[str]
@@ -65,6 +67,9 @@ class ReadInput(NamedTuple):
     """The records that a study keeps beside its tables."""
     controls: pl.DataFrame | None = None
     """Rows of placebo runs, from a study folder."""
+    states: pl.DataFrame | None = None
+    """Rows of snapshots and strengths (`Jigsaw @ 40`, `Jigsaw x 0.5`), from a study folder, with
+    the finished adapters among them."""
     notes: Sequence[str] = ()
     parts: Sequence[dict[str, str]] = ()
     """Entries of `attrs["inputs"]`, if the input is more than one file."""
@@ -152,6 +157,9 @@ def matrix_of(read: Sequence[ReadInput], *, ceiling: Ceiling = 1.0) -> xr.Datase
     if controls:
         both = (pl.concat(rows, how="diagonal").drop("row") for rows in (predictions, controls))
         dataset = with_controls(dataset, *both)
+    if states := [one.states for one in read if one.states is not None]:
+        both = (pl.concat(rows, how="diagonal").drop("row") for rows in (predictions, states))
+        dataset = with_states(dataset, *both)
     dataset = dataset.sel(model=list(owner))
     dataset.attrs["inputs"] = [entry for one in read for entry in one.entries]
     notes = [note for one in read for note in [*one.notes, *record_notes(one.records)]]
@@ -250,26 +258,52 @@ def _read_folder(name: str | None, path: Path, label: str) -> ReadInput:
             f"other harnesses run `transferscope compare BASE RUN`, or write a mapping file "
             f"(docs/harnesses.md)"
         )
-    controls = _stacked(files_by_run(path, controls=True), label, whole)
+    controls, states = _stacked(files_by_run(path, controls=True), label, whole), None
     if controls is not None:
-        if name is not None:  # an interrupted study may hold controls of models without results
-            controls = controls.filter(pl.col("model").is_in(rows["model"].unique().to_list()))
-            controls = controls.with_columns(model=pl.lit(name))
         if controls["source"].is_null().any():
             raise DataError(f"{label}: a table of controls with rows of the base; keep those apart")
+        # An interrupted study may hold controls of models without results.
+        controls = controls.filter(pl.col("model").is_in(rows["model"].unique().to_list()))
+        controls, states = _states(rows, controls, run_records(path))
+        if name is not None:
+            controls = controls.with_columns(model=pl.lit(name))
+            states = None if states is None else states.with_columns(model=pl.lit(name))
         if rows["source"].is_null().all():  # mixtures without a source beside them are sources
             known = pl.col("source").is_in([*PLACEBOS, REORDERED])
             rows = pl.concat([rows, controls.filter(~known)], how="diagonal")
             controls = controls.filter(known)
-            controls = None if controls.is_empty() else controls
+        controls = None if controls.is_empty() else controls
     table = InputTable("predictions", rename_model(rows, name, label), [])
     check_spelling(table.rows.drop("row"), label)
     records = tuple(run_records(path))
     return ReadInput(
-        *(table, label, whole.hexdigest(), records, controls),
+        *(table, label, whole.hexdigest(), records, controls, states),
         checks=check_rows(table.rows),
         study=read_beside(path, STUDY),
     )
+
+
+def _states(
+    rows: pl.DataFrame, controls: pl.DataFrame, records: Sequence[IndexedRun]
+) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """The rows of controls alone; and those of snapshots and strengths, with their last ones."""
+    known, steps = set(rows["source"].drop_nulls()), {}
+    for record in records:
+        steps[record["run"]["source"]] = record.get("steps")
+    names = [n for n in controls["source"].unique() if n not in known and task_of(n) in known]
+    if not names:
+        return controls, None
+    # The finished adapter ends each course, under a name of its kind.
+    last = {
+        Strength(task_of(n), 1).name if strength(n) else Checkpoint(task_of(n), steps.get(n)).name
+        for n in names
+    }
+    finished = [
+        rows.filter(source=task_of(name)).with_columns(source=pl.lit(name))
+        for name in sorted(last - known)
+    ]
+    apart = pl.col("source").is_in(names)
+    return controls.filter(~apart), pl.concat([controls.filter(apart), *finished], how="diagonal")
 
 
 def _stacked(runs: list[list[Path]], label: str, whole: Any) -> pl.DataFrame | None:

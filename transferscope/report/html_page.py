@@ -168,6 +168,7 @@ def _advice(analysis: Analysis) -> dict[str, Any]:
         "training": training(analysis),
         "mixtures": tables.get("effects"),
         "placebo": tables.get("placebo"),
+        "over_steps": tables.get("steps"),
         "trials": _trials(analysis),
         "strategies": [NAMES[name] for name in STRATEGIES],
     }

@@ -6,21 +6,29 @@ Nothing here is escaped: the template does that.
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.accuracies import Effect
-from transferscope.analysis.parts import Adjusted, Estimate
+from transferscope.analysis.parts import Adjusted, Course, Estimate, Trajectory
 from transferscope.matrix.collapse import Answers, describe_answers, letter
+from transferscope.matrix.measure import known_mean
 from transferscope.plots.accuracy_points import worded
-from transferscope.plots.labels import clean, control_kind, counted, labels, link
-from transferscope.plots.numbers import UNKNOWN, percent
+from transferscope.plots.curves import number
+from transferscope.plots.labels import MEASURES, clean, control_kind, counted, labels, link
+from transferscope.plots.numbers import UNKNOWN, percent, signed
 from transferscope.report.tables import CellLine, PageTable, Row, estimate_line, joined
 from transferscope.study.controls import REORDERED
+from transferscope.tasks.checkpoints import same_task
 
 UNREADABLE = 0.1
 """Share of unreadable replies from which a cell is listed."""
 MOST = 40
 """Cells that the table of collapsed and unreadable answers lists."""
+LARGE, ROUNDING = 0.1, 1e-9
+"""A loss of accuracy beyond which cells are counted, and the error of a difference of fractions."""
 
 
 def section_tables(analysis: Analysis) -> dict[str, PageTable]:
@@ -29,6 +37,7 @@ def section_tables(analysis: Analysis) -> dict[str, PageTable]:
         "effects": _mixtures(analysis),
         "answers": _careful(analysis),
         "placebo": _placebos(analysis),
+        "steps": steps_table(analysis),
     }
     return {section: table for section, table in made.items() if table.rows}
 
@@ -141,6 +150,37 @@ def _mixtures(analysis: Analysis) -> PageTable:
     )
     heads = ["Mixture", "Mean effect", "Highest on", "Lowest on"]
     return PageTable("behavior stack", "Mixtures", intro, heads, rows)
+
+
+def steps_table(analysis: Analysis) -> PageTable:
+    """Finetunes with equal steps or strengths, over which the effects are averaged."""
+    models, groups = labels(analysis).models, dict[tuple[Any, ...], list[Trajectory]]()
+    for one in analysis.trajectories:
+        if len(one.steps) > 1:
+            groups.setdefault((one.model, one.axis, *one.steps), []).append(one)
+    rows: list[Row] = []
+    for (model, axis, *steps), finetunes in groups.items():
+        own: list[Course] = []
+        other: list[Course] = []
+        for each in finetunes:
+            for target, course in each.targets.items():
+                (own if same_task(each.sources[0], target) else other).append(course)
+        for place, step in enumerate(steps):
+            means = (
+                known_mean(np.array([c.effects[place] for c in part])) for part in (own, other)
+            )
+            known = [c.points[place] for c in other if math.isfinite(c.points[place])]
+            lost = sum(change < -LARGE - ROUNDING for change in known)
+            words = (*(signed(float(mean)) for mean in means), f"{lost} of {len(known)}")
+            first = CellLine(f"{axis} {number(step)}", counted(len(finetunes), "finetune"))
+            rows.append([[first], *([CellLine(word)] for word in (models[model], *words))])
+    intro = f"Means over finetunes, in {MEASURES[analysis.settings.measure]}."
+    if not {task.name for task in analysis.tasks if task.source} & {
+        source for one in analysis.trajectories for source in one.sources
+    }:
+        intro += " None of these has a part in averages, personas, cliques and the graph."
+    heads = ["At", "Model", "Own task", "Other tasks", f"Lose over {100 * LARGE:.0f} points"]
+    return PageTable("behavior stack", "All finetunes", intro, heads, rows)
 
 
 def _effect(analysis: Analysis, effect: Effect) -> CellLine:

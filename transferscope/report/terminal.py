@@ -21,6 +21,7 @@ from transferscope.plots.training_strategies import NAMES, strategy_rows
 from transferscope.report.overview import overviews
 from transferscope.report.record_tables import claim_rows, undecided
 from transferscope.report.safety import by_model, safety
+from transferscope.report.section_tables import steps_table
 from transferscope.report.tables import glance
 
 STYLES = {"mixed": "yellow", "no": "red", "up": "blue", "down": "red"}
@@ -50,7 +51,17 @@ def summary(analysis: Analysis) -> RenderableType:
     parts.append(_averages(analysis))
     for column, name in enumerate(analysis.models, 1):
         parts += [*_heading(name), Padding(_model(analysis, column, name), (0, 0, 0, 2))]
+    sources = {task.name for task in analysis.tasks if task.source}
+    if rows := steps_table(analysis).rows:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for head in steps_table(analysis).heads:
+            table.add_column(f"  {head}" if not table.columns else head)
+        for row in rows:
+            table.add_row(*(Text("  " * (cell is row[0]) + cell[0].text) for cell in row))
+        parts += [*_heading("Over steps"), table]
     for each in analysis.trajectories:
+        if not sources & {*each.sources}:
+            continue  # a study's own, of which there are many: the page lists them
         lines = changes_over_steps(analysis, each)
         parts += _heading(about(analysis, each))
         parts += [Padding(Text(line), (0, 0, 0, 2)) for line in lines]

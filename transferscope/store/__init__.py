@@ -2,9 +2,11 @@
 
     study.yaml                       the study as it was run, with every default
     adapters/MODEL/SOURCE/SEED/      LoRA weights in PEFT's format; run.json records the training
+    adapters/MODEL/SOURCE/SEED-STEP/ the same before the last step
     predictions/MODEL/SOURCE/SEED/   one immutable Parquet file for each target
     predictions/MODEL/base/          the same of the base
-    controls/MODEL/SOURCE/SEED/      the same of runs that are no source: placebos and mixtures
+    controls/MODEL/SOURCE/SEED/      the same of runs that are no source: placebos, mixtures, and
+                                     sources before their last step or at another strength
     index.json                       which run has which files, their content keys and checksums
     digests.json                     digests of items that take long to compute
     features/                        vision features that did not fit in memory; may be deleted
@@ -29,7 +31,7 @@ import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
@@ -69,7 +71,9 @@ class RunFields(TypedDict):
     """A run as the index names it: the fields of `study.plan.Run`."""
 
     model: str
-    kind: Literal["base", "rerun", "source", "mixture", "control", "external"]
+    kind: Literal[
+        "base", "rerun", "source", "mixture", "control", "external", "snapshot", "strength"
+    ]
     source: str | None
     seed: int | None
 
@@ -84,6 +88,8 @@ class IndexedRun(TypedDict):
     """Key of the adapter."""
     gold: dict[str, str]
     """Target to the hash of its right answers."""
+    steps: NotRequired[int]
+    """Of a snapshot: the steps of the finished adapter."""
     cells: dict[str, str]
     """Target to file."""
     versions: dict[str, str]

@@ -91,7 +91,7 @@ class Store:
         Args:
             keys: target to content key, in the study's order.
             fresh: target to its answers; every other target must have a finished table.
-            hashes: `base`, `training` and `gold`, in this order, as the index keeps them.
+            hashes: `base`, `training`, `gold` and of snapshots `steps`, as the index keeps them.
         """
         if list(self.keys(run).items()) == list(keys.items()):
             return
@@ -146,7 +146,9 @@ def table_name(run: Run, target: str, key: str) -> str:
 
 def adapter_folder(run: Run) -> Path:
     """The place of the adapter of a run that the study trains, relative to the folder."""
-    return results.adapter_path(run.model, run.source or "", run.seed or 0)
+    finished = run.finished
+    folder = results.adapter_path(run.model, finished.source or "", run.seed or 0)
+    return folder if run.step is None else folder.with_name(f"{run.seed}-{run.step}")
 
 
 def read_store(folder: Path, models: Sequence[str]) -> Store:

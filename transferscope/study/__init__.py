@@ -68,7 +68,16 @@ def _ceiling(value: Any) -> Any:
 
 
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+
+
+def _with_one(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Some factors and 1, in order, rounded as in the names of sources."""
+    return tuple(sorted({1.0, *(round(value, 4) for value in values)}))
+
+
 Share = Annotated[float, Field(ge=0, lt=1)]
+Part = Annotated[float, Field(gt=0, le=1)]
+Factor = Annotated[float, Field(ge=0.01, le=100)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS)]
@@ -195,6 +204,12 @@ class Evaluation(_Strict):
     """Most tokens of a generated reply; null for 16. A model that thinks needs more."""
     batch_size: Count = 64
     """Items per forward; changes no result beyond rounding."""
+    at: Annotated[tuple[Part, ...], AfterValidator(_with_one)] = (1.0,)
+    """Shares of the training steps after which a source's adapter is kept and scored too, as the
+    source `Jigsaw @ 40`; 1 is always among them. They are beside the matrix, as mixtures are."""
+    strengths: Annotated[tuple[Factor, ...], AfterValidator(_with_one)] = (1.0,)
+    """Factors of LoRA's alpha with which a source's finished adapter is scored too, as the source
+    `Jigsaw x 0.5`; 1 is always among them."""
 
 
 class Budget(_Strict):

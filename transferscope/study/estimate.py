@@ -235,7 +235,7 @@ class CostEstimate:
         longest = max((self.work[key].longest for key in trained), default=0)
         row = longest * cost.activation_bytes(shapes, precision, training=True)
         adapter = cost.adapter_bytes(self.adapter_params)
-        most = max(map(len, self.shards), default=1)
+        most = max((len({run.finished for run in runs}) for runs in self.shards), default=1)
         plan = MemoryPlan(most if gpu else 1, 1, False)
         if free is not None and trained:
             left = free - self.weights_bytes

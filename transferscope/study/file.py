@@ -37,6 +37,7 @@ from transferscope.study.controls import CONTROLS
 from transferscope.suites import SUITES, open_suite, path_options, suite_class
 from transferscope.suites.hub import cached
 from transferscope.tasks import Suite
+from transferscope.tasks.checkpoints import task_of
 from transferscope.tasks.untrusted import load_yaml
 
 EXTERNAL_FILES = ("adapter_config.json", "config.json")
@@ -325,6 +326,8 @@ def _mixtures(study: Study, trained: Sequence[str]) -> dict[str, dict[str, float
         where = f"mixtures.{mixture}"
         if other := taken.get(_as_file(mixture)):
             raise StudyError(f"{where}: has the same file name as {other!r}; rename it")
+        if (task := task_of(mixture)) != mixture and task in trained:
+            raise StudyError(f"{where}: names an adapter of {task!r} at a strength; rename it")
         taken[_as_file(mixture)] = mixture
         for name in shares:
             if name not in trained:

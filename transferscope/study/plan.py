@@ -12,8 +12,8 @@ Draws items, opens no file, needs no torch.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -24,10 +24,11 @@ from transferscope.study import Recipe, Study, apportioned
 from transferscope.study.controls import CONTROLS
 from transferscope.study.items import StudyItems, hashed
 from transferscope.tasks import Item
+from transferscope.tasks.checkpoints import Checkpoint, Strength, checkpoint, strength, task_of
 from transferscope.tasks.choices import with_style
 from transferscope.tasks.open_answers import Label
 
-Kind = Literal["base", "rerun", "source", "mixture", "control", "external"]
+Kind = Literal["base", "rerun", "source", "mixture", "control", "external", "snapshot", "strength"]
 
 ENGINE = 2
 """Part of every key; raise it when the same study gives other numbers than before."""
@@ -43,9 +44,11 @@ class Run:
     model: str
     kind: Kind
     """A base; a rerun of it with reordered options; an adapter trained on a source, a mixture or a
-    placebo; or an external adapter."""
+    placebo; an external adapter; a source's adapter before its last step, or at another strength.
+    """
     source: str | None = None
-    """The source, or the name of the mixture or control; None for the base."""
+    """The source, or the name of the mixture or control; None for the base. `Jigsaw @ 40` is a
+    snapshot, `Jigsaw x 0.5` a strength (`tasks.checkpoints`)."""
     seed: int | None = None
     """None for the base, which serves all seeds."""
 
@@ -57,7 +60,30 @@ class Run:
     @property
     def auxiliary(self) -> bool:
         """Whether it stands beside the matrix, as controls and mixtures do."""
-        return self.kind in ("mixture", "control", "rerun")
+        return self.kind in ("mixture", "control", "rerun", "snapshot", "strength")
+
+    @property
+    def finished(self) -> "Run":
+        """The finished adapter that a snapshot or a strength is made of; any other run itself."""
+        if self.kind not in ("snapshot", "strength"):
+            return self
+        return replace(self, kind="source", source=task_of(self.source or ""))
+
+    @property
+    def adapter(self) -> "Run":
+        """The run whose adapter it uses."""
+        return self.finished if self.kind == "strength" else self
+
+    @property
+    def step(self) -> int | None:
+        """The step after which a snapshot was taken; None for any other run."""
+        return checkpoint(self.source or "").step if self.kind == "snapshot" else None
+
+    @property
+    def strength(self) -> float:
+        """What LoRA's alpha is multiplied by."""
+        scaled = strength(self.source or "") if self.kind == "strength" else None
+        return scaled.factor if scaled else 1.0
 
     def __str__(self) -> str:
         if self.kind == "base":
@@ -156,9 +182,11 @@ class Plan:
     def summary(self) -> dict[str, int]:
         """The amounts of work."""
         kinds = Counter(run.kind for run in self.runs)
+        states = {"snapshots": kinds["snapshot"], "adapters at other strengths": kinds["strength"]}
         return {
             "bases": kinds["base"],
             "adapters to train": sum(run.trained for run in self.runs),
+            **{name: count for name, count in states.items() if count},
             "external adapters": kinds["external"],
             "bases with reordered options": kinds["rerun"],
             "fleets": len(self.shards),
@@ -211,6 +239,7 @@ class Plan:
             base: hash of the base's weights.
             external: hash of the external adapter, for a run that has one.
         """
+        state, run = run, run.finished
         study, recipe, made = self.study, self.study.recipe_of(run.model), None
         parts: dict[str, object] = {"engine": ENGINE, "base": base, "adapter": external}
         if quantization := study.models[run.model].quantization:
@@ -228,7 +257,11 @@ class Plan:
             parts |= {"precision": recipe.precision, "max_pixels": recipe.max_pixels}
             parts |= {"again": run.seed if run.kind == "rerun" else None}
         training, how = hashed(parts), study.evaluation
+        if state.step is not None:
+            training = hashed({"finished": training, "step": state.step})
         scoring: dict[str, object] = {"scoring": how.scoring, "order": how.choice_order}
+        if state.kind == "strength":
+            scoring["strength"] = state.strength
         if how.reply_tokens is not None:
             scoring["reply_tokens"] = how.reply_tokens
         cells = {
@@ -321,8 +354,23 @@ def _shards(
     for runs in groups.values():
         number = -(-len(runs) // study.budget.fleet)
         cuts = [round(k * len(runs) / number) for k in range(number + 1)]
-        shards += [Shard(model, tuple(runs[a:b])) for a, b in pairwise(cuts)]
+        for a, b in pairwise(cuts):
+            states = (state for run in runs[a:b] for state in _states(study, run, parts))
+            shards.append(Shard(model, tuple(states)))
     return shards
+
+
+def _states(study: Study, run: Run, parts: dict[str, dict[str, int]]) -> Iterator[Run]:
+    """A run, and if it is a source that is trained, its snapshots and its other strengths."""
+    yield run
+    if run.kind == "source":
+        task, how = run.source or "", study.evaluation
+        steps = study.recipe.steps_for(sum(parts[task].values()))
+        for step in sorted({max(1, round(share * steps)) for share in how.at} - {steps}):
+            yield replace(run, kind="snapshot", source=Checkpoint(task, step).name)
+        for factor in how.strengths:
+            if factor != 1:
+                yield replace(run, kind="strength", source=Strength(task, factor).name)
 
 
 def derived_seed(seed: int, purpose: str, source: str) -> int:

@@ -1,4 +1,7 @@
-"""Names of checkpoints: a source called `Jigsaw @ 500` is a finetune on Jigsaw after 500 steps."""
+"""Names of checkpoints: a source called `Jigsaw @ 500` is a finetune on Jigsaw after 500 steps.
+
+One called `Jigsaw x 0.5` is the finished adapter at half of its strength.
+"""
 
 import re
 from typing import NamedTuple
@@ -33,9 +36,33 @@ def checkpoint(source: str) -> Checkpoint:
     return Checkpoint(found[1], int(found[2])) if found else Checkpoint(source, None)
 
 
+class Strength(NamedTuple):
+    """The name of an adapter whose alpha is scaled, read."""
+
+    task: str
+    factor: float
+
+    @property
+    def name(self) -> str:
+        """The source's name: `Jigsaw x 0.5`."""
+        return f"{self.task} x {self.factor:g}"
+
+
+def strength(source: str) -> Strength | None:
+    """Reads the name of an adapter at another strength; None for any other source."""
+    found = re.fullmatch(r"(.*\S) x ([0-9]{1,3}(?:\.[0-9]{1,4})?)", source, re.S | re.A)
+    return Strength(found[1], float(found[2])) if found else None
+
+
+def task_of(source: str) -> str:
+    """The task, or the mixture, that a source, a checkpoint or a scaled adapter was trained on."""
+    scaled = strength(source)
+    return scaled.task if scaled else checkpoint(source).task
+
+
 def same_task(source: str, target: str) -> bool:
     """Whether an effect is self-transfer; a checkpoint's task is the one it finetunes on."""
-    return checkpoint(source).task == target
+    return task_of(source) == target
 
 
 def step_of(path: str) -> int | None:
