@@ -470,9 +470,11 @@ def test_a_split_is_found_by_its_name_or_a_pattern(names, wanted, found, tmp_pat
 
 
 def test_a_split_of_two_configurations_or_of_no_file_is_refused(tmp_path: Path) -> None:
-    for names in (["full/test.jsonl", "tiny/test.jsonl"], ["full/train.jsonl"], []):
-        with raises(StudyError):
-            Files("set", names, lambda patterns: tmp_path).tables("test")
+    with raises(StudyError):
+        Files("set", ["full/test.jsonl", "tiny/test.jsonl"], lambda _: tmp_path).tables("test")
+    for names in (["full/train.jsonl"], []):
+        with raises(DataError):
+            Files("set", names, lambda _: tmp_path).tables("test")
 
 
 def test_the_split_and_the_task_may_be_columns(tmp_path: Path) -> None:

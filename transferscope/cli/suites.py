@@ -120,7 +120,7 @@ def check(suite: SuiteName, option: SuiteOptions = None, as_json: AsJson = False
     repeat others, and training items that repeat evaluation items.
     """
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     from transferscope.suites.check import SuiteCheck
@@ -135,7 +135,15 @@ def check(suite: SuiteName, option: SuiteOptions = None, as_json: AsJson = False
     if as_json:
         print(json.dumps(found.record()))
     else:
-        heads = ("task", "split", "items", "wrong", "options", "right", "p")
+        heads = (
+            Column("task", overflow="fold"),
+            "split",
+            "items",
+            "wrong",
+            "options",
+            "right",
+            "p",
+        )
         table = Table(*heads, box=None, header_style="bold", pad_edge=False)
         for one in found.splits:
             options = ", ".join(f"{n} x {k or 'open'}" for k, n in one.options.items())

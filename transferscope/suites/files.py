@@ -143,7 +143,8 @@ class Files:
             wanted: the split as the Hub names it, `test` or `CONFIG/test`; or a pattern of files.
 
         Raises:
-            StudyError: there are none, or those of several configurations.
+            DataError: there are none.
+            StudyError: there are those of several configurations.
         """
         if archive := re.match(r"(.+?\.zip)/", wanted):
             self.get({archive[1]} & self.names)
@@ -163,33 +164,38 @@ class Files:
                 self.get(name for name in of_kind if ".zip/" not in name)
                 return of_kind
         few = ", ".join(map(shown, tables[:8])) + (", ..." if tables[8:] else "")
-        raise StudyError(f"{self.title}: no table of split {wanted!r}; it has {few or 'no table'}")
+        raise DataError(f"{self.title}: no table of split {wanted!r}; it has {few or 'no table'}")
 
     def table(self, name: str, columns: Sequence[str], images: Sequence[str] = ()) -> Table:
-        """A table's columns of these names; the files of `images` are here then.
+        """A table's columns of these names, and of `images` those that it has.
+
+        Image files are here then.
 
         Raises:
             DataError: it cannot be read, or lacks a column.
         """
         encoded: tuple[str, ...] = ()
+        where = f"{self._folder / name}"
         if ".zip/" in name:
-            rows = list(read_rows(self.read(name), None, name))
+            rows = list(read_rows(self.read(name), where))
         elif not name.endswith(".parquet"):
-            rows = list(read_rows(self.path(name), None, name))
+            rows = list(read_rows(self.path(name), where))
         else:
             import polars as pl
 
             try:
                 kinds = pl.read_parquet_schema(self.path(name))
             except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
-                raise DataError(f"{shown(name)}: not a readable Parquet file") from None
+                raise DataError(
+                    f"{shown(where)}: not a readable Parquet file; was it cut short?"
+                ) from None
             encoded = tuple(c for c in images if "Binary" in str(kinds.get(c)))
             texts = [column for column in columns if column not in encoded]
-            rows = list(read_rows(self.path(name), texts, name))
+            rows = list(read_rows(self.path(name), where, texts))
         known = {*encoded, *(column for row in rows for column in row.values)}
         if known and (missing := [column for column in columns if column not in known]):
             there = ", ".join(map(shown, sorted(known)))
-            raise DataError(f"{shown(name)}: no column {missing[0]!r} beside {there}")
+            raise DataError(f"{shown(where)}: no column {missing[0]!r} beside {there}")
         plain = [column for column in images if column not in encoded]
         values = (one for r in rows for column in plain for one in images_of(r.values.get(column)))
         self._get_images({one for one in values if isinstance(one, str)}, name)
@@ -229,16 +235,13 @@ class Files:
         """
         found = []
         for column in columns:
-            if column in table.encoded:
-                cell = self._cells(table.name, column, row.place // ROWS)[row.place % ROWS]
-            else:
-                cell = list(images_of(row.values.get(column)))
+            cell = self.cell(row, table, column)
             for place, one in enumerate(cell):
                 where = f"{row.where}, {column}" + (f" {place + 1}" if len(cell) > 1 else "")
                 if isinstance(one, bytes):
-                    read = partial(self._cell, table.name, column, row.place, place)
+                    read = partial(self._image, row, table, column, place)
                 elif name := self.find(one, table.name):
-                    read, where = partial(self.read, name), f"{self.title}/{name}"
+                    read, where = partial(self.read, name), f"{self._folder / name}"
                 else:
                     read, text = partial(_decoded, one), one[:60]
                     if image_problem(io.BytesIO(read())):
@@ -260,16 +263,25 @@ class Files:
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             raise DataError(f"{shown(name)}: damaged in column {column!r}") from None
 
-    def _cell(self, name: str, column: str, row: int, place: int) -> bytes:
-        image = self._cells(name, column, row // ROWS)[row % ROWS][place]
+    def cell(self, row: Row, table: Table, column: str) -> Sequence[bytes | str]:
+        """The images in a row's column: encoded, or their paths or base64."""
+        if column not in table.encoded:
+            return list(images_of(row.values.get(column)))
+        return self._cells(table.name, column, row.place // ROWS)[row.place % ROWS]
+
+    def _image(self, row: Row, table: Table, column: str, place: int) -> bytes:
+        image = self.cell(row, table, column)[place]
         assert isinstance(image, bytes), "a path is read from a file"
         return image
 
 
-def read_rows(source: Path | bytes, columns: Sequence[str] | None, name: str) -> Iterator[Row]:
-    """A table's rows, by the format that its name ends in.
+def read_rows(
+    source: Path | bytes, name: str, columns: Sequence[str] | None = None
+) -> Iterator[Row]:
+    """A table's rows.
 
     Args:
+        name: names it in messages, and ends with the format.
         columns: those of a Parquet file that are read; None: all.
 
     Raises:

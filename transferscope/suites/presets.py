@@ -1,94 +1,70 @@
 """Public data sets whose columns are known: the options of `DataSet` that read them.
 
-docs/own-data.md names where each was looked up.
+docs/own-data.md has where each was looked up. `question`, `answer` and the split `test` need no
+entry where they are named so.
 """
 
 from typing import Any
 
+
+def _columns(images: str, choices: str, task: str = "", item: str = "", **more: str) -> Any:
+    named = {"images": images, "choices": choices, "task": task, "id": item, **more}
+    return {key: column for key, column in named.items() if column}
+
+
+_RAW = "data.zip/data/raw/MindCube"
 PRESETS: dict[str, dict[str, Any]] = {
     "array/SAT-v2": {
-        "columns": {
-            "images": "images",
-            "choices": "answers",
-            "answer": "correct_answer",
-            "task": "question_type",
-        },
+        "columns": _columns("images", "answers", "question_type", answer="correct_answer"),
         "train": "train",
         "answer": "choice",
     },
     "nyu-visionx/CV-Bench": {
-        "columns": {"images": "image", "choices": "choices", "task": "task", "id": "idx"},
+        "columns": _columns("image", "choices", "task", "idx"),
         "eval": "test_*.parquet",
         "answer": "letter",
     },
     "FlagEval/EmbSpatial-Bench": {
-        "columns": {
-            "images": "image",
-            "choices": "answer_options",
-            "task": "relation",
-            "id": "question_id",
-        },
+        "columns": _columns("image", "answer_options", "relation", "question_id"),
         "answer": "index",
     },
     "RunsenXu/MMSI-Bench": {
-        "columns": {
-            "images": "images",
-            "choices": "question",
-            "task": "question_type",
-            "id": "id",
-        },
+        "columns": _columns("images", "question", "question_type", "id"),
         "eval": "MMSI_Bench.parquet",
         "answer": "letter",
     },
     "lidingm/ViewSpatial-Bench": {
-        "columns": {"images": "image_path", "choices": "choices", "task": "question_type"},
+        "columns": _columns("image_path", "choices", "question_type"),
         "eval": "ViewSpatial-Bench.json",
         "answer": "letter",
     },
     "MLL-Lab/MindCube": {
-        "columns": {
-            "images": "images",
-            "choices": "question",
-            "answer": "gt_answer",
-            "task": "id",
-            "id": "id",
-        },
-        "train": "data.zip/data/raw/MindCube_train.jsonl",
-        "eval": "data.zip/data/raw/MindCube_tinybench.jsonl",
+        "columns": _columns("images", "question", "id", "id", answer="gt_answer"),
+        "train": f"{_RAW}_train.jsonl",
+        "eval": f"{_RAW}_tinybench.jsonl",
         "answer": "letter",
         "select": {"among": "among*", "around": "around*", "rotation": "rotation*"},
     },
     "pangyyyyy/OmniSpatial": {
-        "columns": {
-            "images": "image_path",
-            "choices": "options",
-            "answer": "gt",
-            "task": "sub_task_type",
-            "id": "id",
-        },
+        "columns": _columns("image_path", "options", "sub_task_type", "id", answer="gt"),
         "answer": "letter",
     },
     "jasonzhango/SPAR-Bench": {
-        "columns": {"images": "image", "choices": "question", "task": "task", "id": "id"},
+        "columns": _columns("image", "question", "task", "id"),
         "answer": "number",
-        # view_change_infer is answered by a list of movements, which no measure here scores.
+        # Not view_change_infer: no measure here scores a list of movements.
         "select": ["*_oo", "*_oc", "*_mv", "position_matching", "camera_motion_infer"],
     },
     "Lin-Chen/MMStar": {
-        "columns": {"images": "image", "choices": "question", "task": "category", "id": "index"},
+        "columns": _columns("image", "question", "category", "index"),
         "eval": "mmstar.parquet",
         "answer": "letter",
     },
     "lmms-lab-eval/MMVP": {
-        "columns": {
-            "images": "image",
-            "question": "Question",
-            "choices": "Options",
-            "answer": "Correct Answer",
-            "id": "Index",
-        },
+        "columns": _columns(
+            *("image", "Options"), item="Index", question="Question", answer="Correct Answer"
+        ),
         "eval": "train",
         "answer": "letter",
     },
 }
-"""Columns named `question` and `answer`, and the split `test`, are what `DataSet` expects."""
