@@ -61,6 +61,15 @@ def test_every_problem_is_named_with_file_row_and_column_and_the_code_is_1(run, 
     assert all(problem in text for problem in record["wrong"])
 
 
+def test_a_training_item_with_an_open_answer_is_compared_by_its_question(run, tmp_path: Path):
+    free = {"choices": None, "answer": {"number": 2}, "images": ["eval0.png"]}
+    rows(tmp_path, "eval", free)
+    rows(tmp_path, "train", free, free | {"question": "Another?"})
+    code, text, _ = run("suites", "check", tmp_path, "--json")
+    (wrong,) = json.loads(text)["wrong"]
+    assert (code, wrong[:39]) == (1, "training item '0' of T is evaluation it")
+
+
 def test_letters_that_give_answers_away_have_a_small_p(run, tmp_path: Path) -> None:
     rows(tmp_path, "eval", *({"answer": "B" if n < 2 else "A"} for n in range(40)))
     _, text, _ = run("suites", "check", tmp_path, "--json")

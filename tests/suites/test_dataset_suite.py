@@ -19,8 +19,8 @@ from transferscope.study.file import local_suite, parse_study, resolved, suite_o
 from transferscope.study.items import StudyItems
 from transferscope.suites import open_suite
 from transferscope.suites.columns import in_text
-from transferscope.suites.files import Files, names_in
 from transferscope.suites.presets import PRESETS
+from transferscope.suites.snapshot import Files, names_in
 from transferscope.tasks import Item
 from transferscope.tasks.open_answers import BoxAnswer, NumberAnswer, PointAnswer, TextAnswer
 
@@ -274,7 +274,7 @@ def test_an_image_is_a_path_or_base64_also_in_lists(tmp_path: Path, image: objec
 
 @pytest.mark.parametrize("cell", [struct, png, lambda n: [struct(n)], lambda n: [png(n)]])
 def test_encoded_images_of_parquet_are_read_in_parts(tmp_path: Path, cell, monkeypatch) -> None:
-    monkeypatch.setattr("transferscope.suites.files.ROWS", 3)
+    monkeypatch.setattr("transferscope.suites.snapshot.ROWS", 3)
     rows = [ROW | {"image": cell(n)} for n in range(8)]
     parquet(tmp_path / "test.parquet", rows)
     items = open_suite("hub", path=tmp_path, columns=COLUMNS).items(tmp_path.name, "eval")
@@ -504,6 +504,21 @@ def test_the_split_and_the_task_may_be_columns(tmp_path: Path) -> None:
             data(tmp_path, *rows, **({"columns": columns} | options | more))
 
 
+def test_tasks_whose_names_look_alike_are_not_merged(tmp_path: Path) -> None:
+    rows = [ROW | {"kind": "near by"}, ROW | {"kind": "near-by", "question": "?"}]
+    rows.append(ROW | {"kind": "Near by", "question": "??"})
+    assert len(data(tmp_path, *rows[:2], columns={"task": "kind"}).tasks) == 2
+    with raises(StudyError):
+        data(tmp_path, *rows, columns={"task": "kind"})
+
+
+def test_many_images_are_downloaded_by_folder_and_format(tmp_path: Path) -> None:
+    patterns = []
+    names = [f"a[b]/{n}.png" for n in range(101)]
+    Files("set", names, lambda wanted: patterns.extend(wanted) or tmp_path).get(names)
+    assert patterns == ["a[[]b]/*.png"]
+
+
 def test_without_a_training_split_the_folder_that_training_names_is_used(tmp_path: Path) -> None:
     folder = made.training(tmp_path / "training")
     suite = data(tmp_path, ROW, training=folder)
@@ -547,6 +562,8 @@ def test_what_is_no_data_set_is_refused(options: Any) -> None:
         {"choices": "left or right"},
         {"choices": "[left"},
         {"choices": None},
+        {"choices": "absent"},
+        {"answer": "absent"},
         {"kind": None},
         {"kind": "!"},
         {"n": 1},
@@ -558,7 +575,8 @@ def test_a_wrong_row_is_named_with_its_column(tmp_path: Path, changes) -> None:
     (folder / "out.png").symlink_to(tmp_path / "secret.png")
     (folder / "text.txt").write_text("no image")
     row = ROW | {"kind": "T", "n": 1}
-    suite = data(folder, row, row | {"n": 2} | changes, columns={"task": "kind", "id": "n"})
+    wrong = {key: value for key, value in (row | {"n": 2} | changes).items() if value != "absent"}
+    suite = data(folder, row, wrong, columns={"task": "kind", "id": "n"})
     first, second = suite.checked("T", "eval")
     bad, item = (first, second) if isinstance(first, DataError) else (second, first)
     assert isinstance(item, Item)
@@ -591,7 +609,7 @@ def test_archives_are_read_within_bounds(tmp_path: Path, monkeypatch) -> None:
     row = ROW | {"image": "images/1.png"}
     assert only(data(tmp_path, row)).images[0].content() == png(1)
     assert only(data(tmp_path, ROW | {"image": "../2.png"})).images[0].content() == png(2)
-    monkeypatch.setattr("transferscope.suites.files.MAX_BYTES", 100)
+    monkeypatch.setattr("transferscope.suites.snapshot.MAX_BYTES", 100)
     with raises(DataError):
         only(data(tmp_path, row))
     (tmp_path / "images.zip").write_bytes(b"no archive")

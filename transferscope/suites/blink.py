@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from transferscope.errors import DataError
-from transferscope.suites.files import Files, Problem, names_in
 from transferscope.suites.hub import HubSuite
+from transferscope.suites.snapshot import Files, Problem, names_in
 from transferscope.tasks import LETTERS, Item, Task, gold, grouped
 from transferscope.tasks.images import EncodedImage
 

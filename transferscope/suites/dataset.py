@@ -25,9 +25,9 @@ from transferscope.suites.columns import (
     open_answer,
     right_option,
 )
-from transferscope.suites.files import Problem, Row, Table
 from transferscope.suites.hub import HubSuite
 from transferscope.suites.presets import PRESETS
+from transferscope.suites.snapshot import Problem, Table, TableRow
 from transferscope.tasks import (
     LETTERS,
     Item,
@@ -99,7 +99,7 @@ class DataSet(HubSuite):
             raise StudyError(f"suite.columns: must name images; {hint}known without: {known}")
         self._files = self.files()
         self.name = self._files.title
-        self._read = cache(self._read)
+        self._read, self._values = cache(self._read), dict[str, str]()
         self.tasks = tuple(Task(name, name) for name in self._names("eval"))
 
     @cached_property
@@ -130,7 +130,7 @@ class DataSet(HubSuite):
         read, task = self._read(split), self.check(task, split, known)
         return iter([*read.get("", ()), *read.get(task, ())])
 
-    def _rows(self, split: Split, *keys: Column) -> Iterator[tuple[Row, Table]]:
+    def _rows(self, split: Split, *keys: Column) -> Iterator[tuple[TableRow, Table]]:
         """The split's rows with what these columns hold."""
         wanted = (self.train if split == "train" else self.eval) or ""
         by_column = self.columns.get("split")
@@ -139,7 +139,7 @@ class DataSet(HubSuite):
         for name in self._files.tables("*" if by_column else wanted):
             table = self._files.table(name, columns, named.get("images", []))
             for row in table.rows:
-                if not by_column or row.problem or row.values[f"{by_column}"] == wanted:
+                if not by_column or row.problem or row.values.get(f"{by_column}") == wanted:
                     yield row, table
 
     def _columns(self, key: Column) -> list[str]:
@@ -152,12 +152,9 @@ class DataSet(HubSuite):
         names = list(dict.fromkeys(name for row, _ in rows if (name := self._task(row))))
         if not names:
             raise StudyError(f"{self.name}: the {split} split has no row of a selected task")
-        if len({name.lower() for name in names}) < len(names):
-            # Some file systems do not distinguish upper and lower case.
-            raise StudyError(f"{self.name}: tasks differ in case only: {', '.join(names)}")
         return names
 
-    def _task(self, row: Row) -> str | None:
+    def _task(self, row: TableRow) -> str | None:
         """The name of a row's task, as files may be named; None if it is not selected."""
         value = self.name.rpartition("/")[2]
         if column := self.columns.get("task"):
@@ -168,7 +165,11 @@ class DataSet(HubSuite):
                 return None
         elif self.select and not any(fnmatchcase(value, pattern) for pattern in self.select):
             return None
-        return re.sub(r"[^A-Za-z0-9.-]+", "_", value).strip("_.-")
+        name = re.sub(r"[^A-Za-z0-9.-]+", "_", value).strip("_.-")
+        # Some file systems do not distinguish upper and lower case.
+        if (other := self._values.setdefault(name.lower(), value)) != value and name:
+            raise StudyError(f"{self.name}: tasks {other!r} and {value!r} look alike; use select")
+        return name
 
     def _read(self, split: Split) -> dict[str, list[Item | DataError]]:
         """The items of a split by task; under "" what is wrong with rows of none."""
@@ -183,17 +184,14 @@ class DataSet(HubSuite):
                     raise ValueError(row.problem or f"{self.columns['task']}: no name of a task")
                 item = self._item(row, table, task, f"{split}-{number}")
                 if other := ids.get((task, item.id)):
-                    column = f"{self.columns['id']}"
-                    raise Problem(
-                        column, "an id that no other row has", f"{item.id}, as in {other}"
-                    )
+                    raise Problem(f"{self.columns['id']}", f"another id than {other}", item.id)
                 ids[task, item.id] = row.where
             except ValueError as problem:
                 item = DataError(f"{row.where}: {problem}")
             found.setdefault(task, []).append(item)
         return found
 
-    def _item(self, row: Row, table: Table, task: str, name: str) -> Item:
+    def _item(self, row: TableRow, table: Table, task: str, name: str) -> Item:
         """A row's item.
 
         Raises:
@@ -202,7 +200,7 @@ class DataSet(HubSuite):
 
         def text(key: Column, default: str = "") -> str:
             column = f"{self.columns.get(key, '')}"
-            value = row.values[column] if column else default
+            value = row.values.get(column) if column else default
             if value is None or not f"{value}".strip():
                 raise Problem(column, "text", value)
             return f"{value}"
@@ -225,10 +223,10 @@ class DataSet(HubSuite):
             group=text("group") if "group" in self.columns else None,
         )
 
-    def _choices(self, row: Row) -> list[str]:
+    def _choices(self, row: TableRow) -> list[str]:
         """The row's choices; empty where the answer is open."""
         columns = self._columns("choices")
-        value: Any = [row.values[column] for column in columns]
+        value: Any = [row.values.get(column) for column in columns]
         value = value[0] if len(value) == 1 else value
         try:
             choices = choices_of(value)
@@ -242,11 +240,11 @@ class DataSet(HubSuite):
         return choices
 
     def _answer(
-        self, row: Row, choices: Sequence[str], images: Sequence[EncodedImage]
+        self, row: TableRow, choices: Sequence[str], images: Sequence[EncodedImage]
     ) -> tuple[int, Any]:
         """The index of the right choice, and the open answer."""
         column, kind = f"{self.columns['answer']}", self.answer or "option"
-        value = row.values[column]
+        value = row.values.get(column)
         try:
             if choices:
                 return right_option(value, choices, kind), None

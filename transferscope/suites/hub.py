@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferscope.errors import DataError, MissingExtra, StudyError
-from transferscope.suites.files import Files, names_in
 from transferscope.suites.folder import read_items
+from transferscope.suites.snapshot import Files, names_in
 from transferscope.tasks import Item, ItemList, Split, Suite
 from transferscope.tasks.untrusted import read_parquet
 

@@ -23,8 +23,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from transferscope.errors import DataError
 from transferscope.suites.blink import BLINK
-from transferscope.suites.files import read_rows
 from transferscope.suites.hub import HubSuite
+from transferscope.suites.snapshot import read_rows
 from transferscope.tasks import LETTERS, Item, Task
 from transferscope.tasks.open_answers import NumberAnswer
 from transferscope.tasks.untrusted import first_problem

@@ -36,11 +36,11 @@ TABLES = (".parquet", ".jsonl", ".json")
 """Formats of tables; the first that a split has is read."""
 MAX_BYTES = 1 << 30
 """Bytes of a file in an archive."""
-ROWS = 64
+ROWS = 32
 """Rows of a Parquet file whose encoded images are read together."""
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A row of a table."""
 
     place: int
@@ -57,7 +57,7 @@ class Table(NamedTuple):
     """A table of a data set."""
 
     name: str
-    rows: list[Row]
+    rows: list[TableRow]
     encoded: tuple[str, ...]
     """The columns of encoded images."""
 
@@ -66,7 +66,7 @@ class Problem(ValueError):
     """What is wrong with a row: the column, what was expected, and what was found."""
 
     def __init__(self, column: str, expected: object, found: object) -> None:
-        super().__init__(f"{column}: expected {expected}, found {shown(str(found)[:80])!r}")
+        super().__init__(f"{column}: expected {expected}, found {str(found)[:80]!r}")
 
 
 class Files:
@@ -85,7 +85,7 @@ class Files:
         self._folder, self._here = Path(), set[str]()
         self._archives: dict[str, zipfile.ZipFile] = {}
         # Images stay encoded; rows are mostly used in their order.
-        self._cells = lru_cache(maxsize=8)(self._cells)
+        self._cells = lru_cache(maxsize=4)(self._cells)
 
     def get(self, names: Iterable[str]) -> None:
         """Have files here: downloads those of the Hub, and lists the members of archives."""
@@ -93,10 +93,11 @@ class Files:
             return
         self._here |= {*wanted}
         if len(wanted) > 100:  # the Hub's client compares every file with every pattern
-            folders = sorted({glob.escape(posixpath.dirname(name)) for name in wanted})
-            self._folder = self._fetch([f"{folder}/*".lstrip("/") for folder in folders])
+            parts = {(posixpath.dirname(n), posixpath.splitext(n)[1]) for n in wanted}
+            patterns = [posixpath.join(glob.escape(at), f"*{kind}") for at, kind in sorted(parts)]
         else:
-            self._folder = self._fetch([glob.escape(name) for name in wanted])
+            patterns = [glob.escape(name) for name in wanted]
+        self._folder = self._fetch(patterns)
         for name in wanted:
             if name.endswith(".zip"):
                 try:
@@ -227,7 +228,7 @@ class Files:
                     return name
         return None
 
-    def images(self, row: Row, table: Table, columns: Sequence[str]) -> list[EncodedImage]:
+    def images(self, row: TableRow, table: Table, columns: Sequence[str]) -> list[EncodedImage]:
         """A row's images, each header checked.
 
         Raises:
@@ -263,13 +264,13 @@ class Files:
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             raise DataError(f"{shown(name)}: damaged in column {column!r}") from None
 
-    def cell(self, row: Row, table: Table, column: str) -> Sequence[bytes | str]:
+    def cell(self, row: TableRow, table: Table, column: str) -> Sequence[bytes | str]:
         """The images in a row's column: encoded, or their paths or base64."""
         if column not in table.encoded:
             return list(images_of(row.values.get(column)))
         return self._cells(table.name, column, row.place // ROWS)[row.place % ROWS]
 
-    def _image(self, row: Row, table: Table, column: str, place: int) -> bytes:
+    def _image(self, row: TableRow, table: Table, column: str, place: int) -> bytes:
         image = self.cell(row, table, column)[place]
         assert isinstance(image, bytes), "a path is read from a file"
         return image
@@ -277,7 +278,7 @@ class Files:
 
 def read_rows(
     source: Path | bytes, name: str, columns: Sequence[str] | None = None
-) -> Iterator[Row]:
+) -> Iterator[TableRow]:
     """A table's rows.
 
     Args:
@@ -310,10 +311,10 @@ def read_rows(
     for place, (at, value) in enumerate(numbered):
         where = f"{shown(name)}{at}"
         if isinstance(value, dict):
-            yield Row(place, where, value)
+            yield TableRow(place, where, value)
         else:
             found = f"not JSON: {value}" if isinstance(value, ValueError) else "not keys and values"
-            yield Row(place, where, {}, found)
+            yield TableRow(place, where, {}, found)
 
 
 def images_of(cell: Any) -> Iterator[bytes | str]:
