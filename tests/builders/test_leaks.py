@@ -152,12 +152,12 @@ def test_items_that_show_the_same_pictures_and_offer_the_same_choices_repeat_eac
         (item("another picture", 9, choices="1234"), None),
         (item("no picture"), None),
     ]:
-        found = shown.repeated([item("harmless", 7, 8), learned])
+        found = next(shown.repeats([item("harmless", 7, 8), learned]), None)
         assert (found and found[1].id) == same, learned.id
         assert not found or found[0] is learned
     white = ArrayImage(np.full((9, 9, 3), 255, np.uint8))
     plain = [Item(name, "T", (white,), name, ("a", "b"), 0, name) for name in ("one", "two")]
-    assert KnownItems(plain[1:]).repeated(plain[:1]) is None
+    assert not list(KnownItems(plain[1:]).repeats(plain[:1]))
 
 
 def test_plain_images_are_recognised_by_their_pixels_alone() -> None:

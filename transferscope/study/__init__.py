@@ -231,7 +231,12 @@ class SuiteChoice(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
-    """A suite's name, or a folder with `suite.yaml`."""
+    """A suite's name, or a folder with `suite.yaml`; `hub` where the options name a data set."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_hub(cls, given: Any) -> Any:
+        return {"name": "hub"} | given if isinstance(given, dict) and "hub" in given else given
 
     @property
     def options(self) -> dict[str, Any]:

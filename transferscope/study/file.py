@@ -183,7 +183,7 @@ def local_suite(data: bytes, file: str, *, folders: bool = True) -> Suite:
         raise StudyError(f"{file}: has no valid `suite:` entry") from None
     if not folders and choice.name not in SUITES:
         raise StudyError("the suite was a folder of another machine")
-    hub = suite_class(choice.name).hub
+    hub = choice.options.get("hub") or suite_class(choice.name).hub
     options = choice.options | {name: None for name in path_options(choice.name) if not folders}
     if hub and options.get("path") is None:
         if (folder := cached(hub, options.get("revision"))) is None:

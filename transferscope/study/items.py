@@ -124,8 +124,7 @@ class StudyItems:
     def refuse_overlap(self, training: Sequence[Item]) -> None:
         """Refuse to train on evaluation items.
 
-        Images and options are compared, not files or wording (`similar_images.KnownItems`); an item
-        without images or options is compared by its question.
+        Images and options are compared, not files or wording (`similar_images.KnownItems`).
 
         Raises:
             StudyError: naming both items.
@@ -137,13 +136,7 @@ class StudyItems:
         evaluated = [i for target in self.study.targets or () for i in self.eval_items(target)]
         if self._shown is None:
             self._shown = KnownItems(evaluated)
-        # Hashing pixels is slow, so only items with an equal question are compared by them.
-        questions = {(item.question, len(item.images)) for item in training}
-        alike = (item for item in evaluated if (item.question, len(item.images)) in questions)
-        same = {item.content_key(): item for item in alike}
-        keyed = ((item, item.content_key()) for item in training if same)
-        equal = ((item, same[key]) for item, key in keyed if key in same)
-        if found := next(equal, None) or self._shown.repeated(training):
+        if found := next(self._shown.repeats(training), None):
             item, other = found
             raise StudyError(
                 f"training item {item.id!r} of {item.task} is evaluation item {other.id!r} of "

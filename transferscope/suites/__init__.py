@@ -6,15 +6,18 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from transferscope.errors import StudyError
+from transferscope.errors import StudyError, TransferscopeError
 from transferscope.suites.blink import Blink
+from transferscope.suites.dataset import DataSet
 from transferscope.suites.folder import FolderSuite
 from transferscope.suites.glimpse import Glimpse
 from transferscope.suites.vsi import VsiBench
 from transferscope.tasks import Suite, Task, option_names
 from transferscope.tasks.untrusted import first_problem
 
-SUITES: dict[str, type[Suite]] = {suite.name: suite for suite in (Blink, VsiBench, Glimpse)}
+SUITES: dict[str, type[Suite]] = {
+    suite.name: suite for suite in (Blink, VsiBench, Glimpse, DataSet)
+}
 """A new suite is its module and an entry here."""
 
 KNOWN_TASKS: dict[str, Task] = {}
@@ -37,7 +40,8 @@ def suite_class(name: str) -> type[Suite]:
     near = get_close_matches(name, SUITES, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise StudyError(
-        f"unknown suite {name!r}; {hint}known: {', '.join(SUITES)}, or a folder with suite.yaml"
+        f"unknown suite {name!r}; {hint}known: {', '.join(SUITES)}, a folder with suite.yaml, or a "
+        "data set as suite: {hub: OWNER/NAME}"
     )
 
 
@@ -56,7 +60,7 @@ def open_suite(name: str, **options: Any) -> Suite:
         if option not in known:
             owners = [other for other, made in SUITES.items() if option in option_names(made)]
             if owners:
-                these = " and ".join(owners)
+                these = ", ".join(owners)
                 raise StudyError(f"suite.{option} is an option of {these}, not of {name}")
             near = get_close_matches(option, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
@@ -69,7 +73,8 @@ def open_suite(name: str, **options: Any) -> Suite:
         # What the suite itself refuses is a ValueError too, which pydantic wraps.
         refusal = error.errors()[0].get("ctx", {}).get("error")
         message = f"suite.{first_problem(error)}"
-        raise refusal if isinstance(refusal, StudyError) else StudyError(message) from None
+        ours = isinstance(refusal, TransferscopeError)
+        raise refusal if ours else StudyError(message) from None
 
 
 def path_options(name: str) -> list[str]:

@@ -12,19 +12,16 @@ The labels of Relative_Reflectance were replaced in September 2025; `notes` repo
 and `tasks.gold` distinguishes any two versions.
 """
 
-import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any, Literal
 
 from transferscope.errors import DataError
-from transferscope.suites.hub import HubSuite, parquet
+from transferscope.suites.hub import HubSuite
+from transferscope.suites.snapshot import Files, Problem, names_in
 from transferscope.tasks import LETTERS, Item, Task, gold, grouped
 from transferscope.tasks.images import EncodedImage
-from transferscope.tasks.untrusted import image_problem
 
 BLINK: tuple[Task, ...] = (
     Task("Art_Style", "AS", "mid", "image", 117),
@@ -72,9 +69,6 @@ class Blink(HubSuite):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Images stay encoded. Two files' columns are kept, so that those of one task are still
-        # there while it is encoded for a model.
-        self._images = lru_cache(maxsize=2)(partial(parquet, columns=_IMAGE_COLUMNS))
         if self.split == "test":
             self.unscorable = (
                 "suite.split: the answers of BLINK's test split are hidden, so nothing can be "
@@ -88,46 +82,19 @@ class Blink(HubSuite):
 
     def evaluation_items(self, task: str) -> list[Item]:
         """All items of a task in the chosen split."""
-        pattern = f"{self.split}-*.parquet"
-        folder = self.snapshot([f"{task}/{pattern}"])
-        files = sorted((folder / task).glob(pattern))
-        if not files:
-            raise DataError(
-                f"{folder / task / pattern}: no such file; expected a snapshot of {self.hub}"
-            )
+        pattern = f"{task}/{self.split}-*.parquet"
+        folder = self.snapshot([pattern])
+        files = Files(f"{folder}", names_in(folder), lambda patterns: folder)
         items: list[Item] = []
         found: dict[str, str] = {}
-        for path in files:
-            for item, where in self._read(path, task):
+        for name in files.tables(pattern):
+            for item, where in _read(files, name, task):
                 if item.id in found:
                     raise DataError(f"{where}: idx {item.id!r} is also in {found[item.id]}")
                 found[item.id] = where
                 items.append(item)
         self.note(*self._caveats(task, items))
         return grouped(items)
-
-    def _read(self, path: Path, task: str) -> Iterator[tuple[Item, str]]:
-        """A file's items, each with the place that messages name."""
-        expected = _IMAGE_COLUMNS[: _IMAGES.get(task, 1)]
-        table, images = parquet(path, _TEXT), self._images(path)
-        columns = {*table.columns, *images.columns}
-        if missing := [name for name in (*_TEXT, *expected) if name not in columns]:
-            raise DataError(f"{path}: no column {missing[0]!r}; expected {self.hub}'s columns")
-        for index, row in enumerate(table.iter_rows(named=True)):
-            where = f"{path}: {task}, {row['idx'] or f'row {index + 1}'}"
-            given = [name for name in images.columns if _filled(images[name][index])]
-            if given != list(expected):
-                raise DataError(
-                    f"{where}: has {', '.join(given) or 'no image'}; expected {', '.join(expected)}"
-                )
-            encoded = []
-            for name in given:
-                image = f"{where}, {name}"
-                read = partial(_encoded, self._images, path, name, index, image)
-                if problem := image_problem(io.BytesIO(read())):
-                    raise DataError(f"{image}: {problem}")
-                encoded.append(EncodedImage(read, image))
-            yield _item(row, task, encoded, where), where
 
     def _caveats(self, task: str, items: Sequence[Item]) -> Iterator[str]:
         """What a reader of results must know of a task's items."""
@@ -159,16 +126,22 @@ class Blink(HubSuite):
             yield f"{name}: {stray} of {len(items)} rows have another task or split in idx"
 
 
-def _filled(cell: Any) -> bool:
-    """Whether a cell holds an image, or at least the path of one."""
-    return isinstance(cell, dict) and not cell.get("bytes") is cell.get("path") is None
-
-
-def _encoded(images: Any, path: Path, column: str, index: int, where: str) -> bytes:
-    cell = images(path)[column][index]
-    if not isinstance(data := cell.get("bytes"), bytes):
-        raise DataError(f"{where}: holds no image, only the path {cell.get('path')!r}")
-    return data
+def _read(files: Files, name: str, task: str) -> Iterator[tuple[Item, str]]:
+    """A file's items, each with the place that messages name."""
+    expected = _IMAGE_COLUMNS[: _IMAGES.get(task, 1)]
+    table = files.table(name, [*_TEXT, *expected], _IMAGE_COLUMNS)
+    for row in table.rows:
+        where = f"{row.where}: {task}, {row.values['idx']}"
+        given = [column for column in table.encoded if files.cell(row, table, column)]
+        if given != list(expected):
+            raise DataError(
+                f"{where}: has {', '.join(given) or 'no image'}; expected {', '.join(expected)}"
+            )
+        try:
+            images = files.images(row, table, expected)
+        except Problem as problem:
+            raise DataError(f"{where}: {problem}") from None
+        yield _item(row.values, task, images, where), where
 
 
 def _item(row: dict[str, Any], task: str, images: Sequence[EncodedImage], where: str) -> Item:

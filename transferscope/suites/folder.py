@@ -26,7 +26,7 @@ image that is no part of the question, such as a legend, give each a `group` of 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -51,6 +51,7 @@ from transferscope.tasks import (
     Split,
     Suite,
     Task,
+    all_items,
     grouped,
     with_choices,
 )
@@ -94,7 +95,7 @@ class _Heading(_Entry):
     tasks: Annotated[list[_TaskEntry], Field(min_length=1)]
 
 
-class _Open(_Entry):
+class Open(_Entry):
     """An open answer: one of number, text, point and box."""
 
     number: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -108,7 +109,7 @@ class _Open(_Entry):
     image: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
-    def _one(self) -> "_Open":
+    def _one(self) -> "Open":
         given = [n for n in ("number", "text", "point", "box") if getattr(self, n) is not None]
         if len(given) != 1:
             raise ValueError("must have one of number, text, point and box")
@@ -136,7 +137,7 @@ class _Line(_Entry):
     question: _Text
     choices: Annotated[list[_Text], Field(min_length=2, max_length=len(LETTERS))] | None = None
     answer: Annotated[
-        Annotated[_Letter, Tag("letter")] | Annotated[_Open, Tag("open")],
+        Annotated[_Letter, Tag("letter")] | Annotated[Open, Tag("open")],
         Discriminator(lambda given: "open" if isinstance(given, dict) else "letter"),
     ]
     prompt: _Text | None = None
@@ -192,6 +193,12 @@ class FolderSuite(Suite):
         items = read_items(self.folder / task / f"{split}.jsonl", task, self.folder)
         return ItemList(grouped(items) if split == "eval" else items, task, split)
 
+    def checked(self, task: str, split: Split) -> Iterator[Item | DataError]:
+        path = self.folder / self.check(task, split) / f"{split}.jsonl"
+        if not path.exists():
+            raise StudyError(f"{path}: not found")
+        return checked_lines(path, path.parent.name, self.folder)
+
 
 def read_items(path: Path, task: str, folder: Path) -> list[Item]:
     """The items of a file of JSON lines.
@@ -204,52 +211,61 @@ def read_items(path: Path, task: str, folder: Path) -> list[Item]:
     Raises:
         DataError: the file is missing or empty, or a line is not what it must be.
     """
+    return all_items(checked_lines(path, task, folder))
+
+
+def checked_lines(path: Path, task: str, folder: Path) -> Iterator[Item | DataError]:
+    """The item of each line of a file, or what is wrong with the line; see `read_items`."""
     text = read_text(path, missing="not found; must have one question a line, as JSON")
     found: dict[str, int] = {}
-    items = []
+    number = 0
     for number, value in json_lines(text, unique_keys=True):
         where = f"{path}:{number}"
-        if isinstance(value, ValueError):
-            raise DataError(f"{where}: not JSON: {value}")
         try:
+            if isinstance(value, ValueError):
+                raise DataError(f"{where}: not JSON: {value}")
             line = _Line.model_validate(value)
+            if line.id in found:
+                raise DataError(f"{where}: id {line.id!r} is also in line {found[line.id]}")
+            found[line.id] = number
+            yield _item(line, task, where, path.parent, folder)
         except ValidationError as error:
-            raise DataError(f"{where}: {first_problem(error)}") from None
-        if line.id in found:
-            raise DataError(f"{where}: id {line.id!r} is also in line {found[line.id]}")
-        found[line.id] = number
-        answer, truth, prompt = -1, None, line.question
-        if isinstance(line.answer, _Open):
-            truth = line.answer.answer()
-            if line.choices:
-                raise DataError(f"{where}: choices and an open answer; give one of them")
-            if truth.image >= len(line.images):
-                count = len(line.images)
-                wrong = f"answer.image must be below {count}, the number of images"
-                raise DataError(f"{where}: {wrong}; found {truth.image}")
-        else:
-            answer = LETTERS.index(line.answer.strip("()"))
-            choices = line.choices or ()
-            if answer >= len(choices):
-                wrong = f"answer {line.answer!r}, but there are {len(choices)} choices"
-                raise DataError(f"{where}: {wrong}")
-            prompt = with_choices(line.question, choices)
-        item = Item(
-            id=line.id,
-            task=task,
-            images=tuple(_image(name, path.parent, folder, where) for name in line.images),
-            question=line.question,
-            choices=tuple(line.choices or ()),
-            answer=answer,
-            prompt=line.prompt or prompt,
-            truth=truth,
-            origin=line.origin,
-            group=line.group,
-        )
-        items.append(item)
-    if not items:
-        raise DataError(f"{path}: has no questions")
-    return items
+            yield DataError(f"{where}: {first_problem(error)}")
+        except DataError as error:
+            yield error
+    if not number:
+        yield DataError(f"{path}: has no questions")
+
+
+def _item(line: _Line, task: str, where: str, beside: Path, folder: Path) -> Item:
+    answer, truth, prompt = -1, None, line.question
+    if isinstance(line.answer, Open):
+        truth = line.answer.answer()
+        if line.choices:
+            raise DataError(f"{where}: choices and an open answer; give one of them")
+        if truth.image >= len(line.images):
+            count = len(line.images)
+            wrong = f"answer.image must be below {count}, the number of images"
+            raise DataError(f"{where}: {wrong}; found {truth.image}")
+    else:
+        answer = LETTERS.index(line.answer.strip("()"))
+        choices = line.choices or ()
+        if answer >= len(choices):
+            wrong = f"answer {line.answer!r}, but there are {len(choices)} choices"
+            raise DataError(f"{where}: {wrong}")
+        prompt = with_choices(line.question, choices)
+    return Item(
+        id=line.id,
+        task=task,
+        images=tuple(_image(name, beside, folder, where) for name in line.images),
+        question=line.question,
+        choices=tuple(line.choices or ()),
+        answer=answer,
+        prompt=line.prompt or prompt,
+        truth=truth,
+        origin=line.origin,
+        group=line.group,
+    )
 
 
 def _image(name: str, beside: Path, folder: Path, where: str) -> EncodedImage:

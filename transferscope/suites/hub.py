@@ -2,13 +2,15 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transferscope.errors import DataError, MissingExtra, StudyError
 from transferscope.suites.folder import read_items
+from transferscope.suites.snapshot import Files, names_in
 from transferscope.tasks import Item, ItemList, Split, Suite
 from transferscope.tasks.untrusted import read_parquet
 
@@ -34,7 +36,11 @@ class HubSuite(Suite):
             folder = getattr(self, option)
             if folder is not None and not folder.is_dir():
                 made = "`transferscope build` makes one, task by task"
-                remedy = f"must be a snapshot of {self.hub}" if option == "path" else made
+                remedy = (
+                    f"must be a snapshot of {self.hub or 'the data set'}"
+                    if option == "path"
+                    else made
+                )
                 raise StudyError(f"suite.{option}: {folder}: no such folder; {remedy}")
 
     @property
@@ -63,7 +69,7 @@ class HubSuite(Suite):
         if self.training is None:
             raise StudyError(
                 f"{self.name} has no training items; {remedy} into a folder, "
-                f"which the study names: suite: {{name: {self.name}, training: FOLDER}}"
+                "which the study names as suite.training"
             )
         path = self.training / task / "train.jsonl"
         if not path.is_file():
@@ -79,30 +85,58 @@ class HubSuite(Suite):
         """
         if self.path is not None:
             return self.path
-        assert self.hub, "a suite of the Hub names its data set"
+        with self._hub() as hub:
+            found = hub.snapshot_download(
+                self.hub,
+                repo_type="dataset",
+                revision=self.revision,
+                allow_patterns=list(patterns),
+            )
+        folder = Path(found)
+        if re.fullmatch(r"[0-9a-f]{40}", folder.name):  # all files from one commit
+            self.revision = folder.name
+        return folder
+
+    def files(self) -> Files:
+        """The files of the local copy, or those that the Hub lists, downloaded when needed.
+
+        Raises:
+            StudyError: the Hub cannot be reached, or does not have it.
+            MissingExtra: huggingface_hub is not installed.
+        """
+        folder, title = self.path, self.hub or f"{self.path}"
+        if folder is None:
+            assert self.hub, "a suite has a copy or the name of a data set"
+            try:
+                with self._hub() as hub:
+                    info = hub.HfApi().dataset_info(self.hub, revision=self.revision)
+                self.revision = info.sha
+                return Files(title, [each.rfilename for each in info.siblings], self.snapshot)
+            except StudyError:
+                if (folder := cached(self.hub, self.revision)) is None:
+                    raise
+        return Files(title, names_in(folder), lambda patterns: folder)
+
+    @contextmanager
+    def _hub(self) -> Generator[Any]:
+        """The Hub's client, whose errors become one line."""
         try:
-            from huggingface_hub import snapshot_download
+            import huggingface_hub
             from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
         except ModuleNotFoundError:
             raise MissingExtra(
                 "downloading from the Hub needs huggingface_hub; install the extra: "
                 "pip install 'transferscope[train]'; or give a local copy as path"
             ) from None
-        at = self.revision
         try:
-            found = snapshot_download(
-                self.hub, repo_type="dataset", revision=at, allow_patterns=list(patterns)
-            )
+            yield huggingface_hub
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            at = f" at {self.revision}" if self.revision else ""
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise StudyError(
-                f"{self.hub}{f' at {at}' if at else ''}: could not be downloaded from "
-                f"the Hub: {line}; or give a local copy as path"
+                f"{self.hub}{at}: could not be downloaded from the Hub: {line}; or give a local "
+                "copy as path"
             ) from None
-        folder = Path(found)
-        if re.fullmatch(r"[0-9a-f]{40}", folder.name):  # all files from one commit
-            self.revision = folder.name
-        return folder
 
 
 def parquet(path: Path, columns: Sequence[str] | None = None) -> "pl.DataFrame":

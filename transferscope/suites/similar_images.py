@@ -99,13 +99,23 @@ class KnownItems:
             self._items.setdefault(_kind(item), []).append(item)
         self._images: dict[Kind, KnownImages] = {}
 
-    def repeated(self, others: Sequence[Item]) -> tuple[Item, Item] | None:
-        """The first other item with the images and choices of a known item, and the known item.
+    def repeats(self, others: Sequence[Item]) -> Iterator[tuple[Item, Item]]:
+        """The other items that repeat a known item, each with the known item.
 
-        The order of images and choices does not count, nor does the question: data sets word the
-        same question differently. Items without images or choices are skipped.
+        They have equal pixels and the same question; or copies of its images and its choices, for
+        any question, as data sets word the same question differently. Order does not count.
         """
-        doubtful = [item for item in others if all(_kind(item)) and _kind(item) in self._items]
+        # Hashing pixels is slow, so only items with an equal question are compared by them.
+        questions = {(item.question, len(item.images)) for item in others}
+        every = (item for items in self._items.values() for item in items)
+        alike = (item for item in every if (item.question, len(item.images)) in questions)
+        same = {item.content_key(): item for item in alike}
+        doubtful = []
+        for item in others:
+            if same and (other := same.get(item.content_key())):
+                yield item, other
+            elif all(_kind(item)) and _kind(item) in self._items:
+                doubtful.append(item)
         for item, hashes in zip(doubtful, _hashes_of(doubtful), strict=True):
             kind = _kind(item)
             if kind not in self._images:  # images named for their item's place among the kind's
@@ -114,8 +124,7 @@ class KnownItems:
                 self._images[kind] = KnownImages(named)
             images = self._images[kind]
             if places := set.intersection(*(images.copied(one) for one in hashes)):
-                return item, self._items[kind][int(min(places, key=int))]
-        return None
+                yield item, self._items[kind][int(min(places, key=int))]
 
 
 def _kind(item: Item) -> Kind:

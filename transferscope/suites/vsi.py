@@ -17,16 +17,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
 from transferscope.errors import DataError
 from transferscope.suites.blink import BLINK
-from transferscope.suites.hub import HubSuite, parquet
+from transferscope.suites.hub import HubSuite
+from transferscope.suites.snapshot import read_rows
 from transferscope.tasks import LETTERS, Item, Task
 from transferscope.tasks.open_answers import NumberAnswer
-from transferscope.tasks.untrusted import first_problem, json_lines, read_text
+from transferscope.tasks.untrusted import first_problem
 from transferscope.tasks.video import Frame, content_hash, find_video, inspect, sample_frames
 
 DIRECTIONS = tuple(f"object_rel_direction_{grade}" for grade in ("easy", "medium", "hard"))
@@ -171,19 +172,13 @@ class VsiBench(HubSuite):
 
 def _rows(path: Path) -> Iterator[tuple[str, _VsiRow]]:
     """A table's rows, each with the place that messages name."""
-    given: Iterator[tuple[str, Any]]
-    if path.suffix == ".jsonl":
-        given = ((f"{path}:{line}", value) for line, value in json_lines(read_text(path)))
-    else:
-        rows = parquet(path).iter_rows(named=True)
-        given = ((f"{path}: row {n}", row) for n, row in enumerate(rows, 1))
-    for where, row in given:
-        if isinstance(row, ValueError):
-            raise DataError(f"{where}: not JSON: {row}")
+    for row in read_rows(path, f"{path}"):
+        if row.problem:
+            raise DataError(f"{row.where}: {row.problem}")
         try:
-            yield where, _VsiRow.model_validate(row)
+            yield row.where, _VsiRow.model_validate(row.values)
         except ValidationError as error:
-            raise DataError(f"{where}: {first_problem(error)}") from None
+            raise DataError(f"{row.where}: {first_problem(error)}") from None
 
 
 def _item(row: _VsiRow, task: str, frames: tuple[Frame, ...], where: str) -> Item:

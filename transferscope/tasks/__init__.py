@@ -11,16 +11,17 @@ import hashlib
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from transferscope.errors import StudyError
+from transferscope.errors import DataError, StudyError
 from transferscope.tasks.naming import task_of, unknown
 
 if TYPE_CHECKING:
@@ -251,6 +252,16 @@ def grouped(items: Sequence[Item]) -> list[Item]:
     ]
 
 
+def all_items(checked: Iterable[Item | DataError]) -> list[Item]:
+    """The items, if none is bad; else the first one's `DataError` is raised."""
+    items: list[Item] = []
+    for item in checked:
+        if isinstance(item, DataError):
+            raise item
+        items.append(item)
+    return items
+
+
 def gold_hash(task: str, answers: Iterable[tuple[str, float | str]]) -> str:
     """SHA-256 of a task's right answers, in any order: item ids with indices or open answers' keys.
 
@@ -297,6 +308,19 @@ class Suite(ABC):
             StudyError: the suite has no such task or split.
         """
 
+    def checked(self, task: str, split: Split) -> Iterator[Item | DataError]:
+        """The items of a task's split before they are grouped, and what is wrong with bad rows.
+
+        Suites that read rows read on after a bad one; others end there.
+
+        Raises:
+            StudyError: the suite has no such task or split.
+        """
+        try:
+            yield from self.items(task, split)
+        except DataError as error:
+            yield error
+
     @property
     def defaults(self) -> tuple[str, ...]:
         """Tasks that a study evaluates where it names no targets."""
@@ -319,8 +343,7 @@ class Suite(ABC):
     def options(self) -> dict[str, Any]:
         """The options and their values, as a study file spells them."""
         values = {name: getattr(self, name) for name in option_names(type(self))}
-        plain = (str, int, float, bool, type(None))
-        return {k: value if isinstance(value, plain) else str(value) for k, value in values.items()}
+        return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
 
     def check(self, task: str, split: str, known: Iterable[str] | None = None) -> str:
         """The name of a task that may be abbreviated, or spelled with spaces.
