@@ -10,6 +10,7 @@ from dataclasses import replace
 from transferscope.analysis import Analysis
 from transferscope.analysis.accuracies import Effect
 from transferscope.analysis.parts import Adjusted, Estimate
+from transferscope.analysis.twins import Moved, twin_pairs
 from transferscope.matrix.collapse import Answers, describe_answers, letter
 from transferscope.plots.accuracy_points import worded
 from transferscope.plots.labels import clean, control_kind, counted, labels, link
@@ -21,6 +22,11 @@ UNREADABLE = 0.1
 """Share of unreadable replies from which a cell is listed."""
 MOST = 40
 """Cells that the table of collapsed and unreadable answers lists."""
+MOVED: tuple[Moved | None, ...] = (
+    *("both", "opposite", "choice only", "open only", "neither"),
+    None,
+)
+"""In the order of the table of skill and format."""
 
 
 def section_tables(analysis: Analysis) -> dict[str, PageTable]:
@@ -29,6 +35,7 @@ def section_tables(analysis: Analysis) -> dict[str, PageTable]:
         "effects": _mixtures(analysis),
         "answers": _careful(analysis),
         "placebo": _placebos(analysis),
+        "twins": _twins(analysis),
     }
     return {section: table for section, table in made.items() if table.rows}
 
@@ -120,6 +127,28 @@ def remaining_variance(adjusted: Adjusted) -> CellLine:
     if high >= 1:
         return CellLine("no clear reduction", f"{ends} of the unadjusted variance")
     return CellLine(percent(adjusted.variance), f"of the unadjusted variance ({ends})")
+
+
+def _twins(analysis: Analysis) -> PageTable:
+    (names, _, models), found = labels(analysis), []
+    for model, label in models.items():
+        for one in sorted(twin_pairs(analysis, model), key=lambda each: MOVED.index(each.moved)):
+            source = names[one.choice.source]
+            row = [[CellLine(source, label * (len(models) > 1), link(task=source))]]
+            row.append([CellLine(names[one.choice.target])])
+            for pair in (one.choice, one.open):
+                at = link(model=label, source=source, target=names[pair.target])
+                words = worded(analysis, pair.cell)
+                row.append([CellLine(words.value, words.interval, at)])
+            found.append([*row, [CellLine(one.moved or UNKNOWN)]])
+    intro = (
+        "The same items as multiple choice and with an open answer. A change in both forms is one "
+        "of skill; a change in one may be one of format. A form moved if its effect is significant "
+        "after FDR correction, which leaves out effects of a source on itself; that the other did "
+        "not move is shown only by its interval. Averages count the forms as two tasks."
+    )
+    heads = ["Finetuned on", "Evaluated on", "Multiple choice", "Open answer", "Moved"]
+    return PageTable("behavior stack", "Skill or format", intro, heads, found)
 
 
 def _mixtures(analysis: Analysis) -> PageTable:

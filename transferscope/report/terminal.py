@@ -21,6 +21,7 @@ from transferscope.plots.training_strategies import NAMES, strategy_rows
 from transferscope.report.overview import overviews
 from transferscope.report.record_tables import claim_rows, undecided
 from transferscope.report.safety import by_model, safety
+from transferscope.report.section_tables import section_tables
 from transferscope.report.tables import glance
 
 STYLES = {"mixed": "yellow", "no": "red", "up": "blue", "down": "red"}
@@ -54,7 +55,7 @@ def summary(analysis: Analysis) -> RenderableType:
         lines = changes_over_steps(analysis, each)
         parts += _heading(about(analysis, each))
         parts += [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
-    parts += [*_trials(analysis), *_personas(analysis), *_claims(analysis)]
+    parts += [*_twins(analysis), *_trials(analysis), *_personas(analysis), *_claims(analysis)]
     if analysis.notes:
         parts += [*_heading("Caveats"), bullets(analysis.notes)]
     return Group(*parts)
@@ -143,6 +144,20 @@ def _model(analysis: Analysis, column: int, name: str) -> Table:
         shares = f"{percent(before)} of the variance, {percent(after)} beyond the placebo"
         table.add_row("explained by the target", shares)
     return table
+
+
+def _twins(analysis: Analysis) -> Iterator[RenderableType]:
+    """What moved in both forms of a task and what in one, where a study has both."""
+    if (found := section_tables(analysis).get("twins")) is None:
+        return
+    yield from _heading(found.title)
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for head in found.heads:
+        table.add_column(head, header_style="dim")
+    for row in found.rows:
+        lines = ([line.text, line.small] for [line] in row)
+        table.add_row(*(Text("\n".join(filter(None, parts))) for parts in lines))
+    yield Padding(table, (0, 0, 0, 2))
 
 
 def _trials(analysis: Analysis) -> list[RenderableType]:
