@@ -30,7 +30,9 @@ def suites(context: typer.Context) -> None:
         if suite.hub:
             where = f"from {suite.hub} on the Hub or a local copy"
         options = ", ".join(option_names(suite))
-        print(f"{name}  {len(suite.tasks)} tasks, {where}; options: {options}")
+        opened = sum(task.twin is not None for task in suite.tasks)
+        more = f"; {opened} have an open form" if opened else ""
+        print(f"{name}  {len(suite.tasks) - opened} tasks, {where}; options: {options}{more}")
     print("A folder with suite.yaml is a suite too.")
 
 
