@@ -15,6 +15,7 @@ from transferscope.matrix.collapse import Answers, describe_answers, letter
 from transferscope.plots.accuracy_points import worded
 from transferscope.plots.labels import clean, control_kind, counted, labels, link
 from transferscope.plots.numbers import UNKNOWN, percent
+from transferscope.predictions import MOST_UNREADABLE
 from transferscope.report.tables import CellLine, PageTable, Row, estimate_line, joined
 from transferscope.study.controls import REORDERED
 
@@ -138,14 +139,16 @@ def _twins(analysis: Analysis) -> PageTable:
             row.append([CellLine(names[one.choice.target])])
             for pair in (one.choice, one.open):
                 at = link(model=label, source=source, target=names[pair.target])
-                words = worded(analysis, pair.cell)
-                row.append([CellLine(words.value, words.interval, at)])
-            found.append([*row, [CellLine(one.moved or UNKNOWN)]])
+                words, tested = worded(analysis, pair.cell), math.isfinite(pair.cell.p_value)
+                row.append([CellLine(words.value, words.interval * tested, at)])
+            found.append([*row, [CellLine(one.moved or "not tested")]])
     intro = (
         "The same items as multiple choice and with an open answer. A change in both forms is one "
         "of skill; a change in one may be one of format. A form moved if its effect is significant "
         "after FDR correction, which leaves out effects of a source on itself; that the other did "
-        "not move is shown only by its interval. Averages count the forms as two tasks."
+        "not move is shown only by its interval. Not tested are cells with over "
+        f"{percent(MOST_UNREADABLE)} unreadable replies, as where a base names no place. Averages "
+        "count the forms as two tasks."
     )
     heads = ["Finetuned on", "Evaluated on", "Multiple choice", "Open answer", "Moved"]
     return PageTable("behavior stack", "Skill or format", intro, heads, found)
