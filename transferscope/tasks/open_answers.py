@@ -201,6 +201,9 @@ def right_of(
 ) -> PointAnswer:
     """The right one of several different points, with a radius that no other point is within.
 
+    As in the choice among them, a reply need only be clearly closer to the right point: its radius
+    is three quarters of the distance to the nearest other, at most a quarter of the image.
+
     Args:
         points: (x, y) in pixels.
         right: the index of the right one.
@@ -210,7 +213,7 @@ def right_of(
     places = [(x / size[0], y / size[1]) for x, y in points]
     x, y = places[right]
     nearest = min(math.dist((x, y), each) for n, each in enumerate(places) if n != right)
-    return PointAnswer(x, y, min(PointAnswer.radius, 0.75 * nearest), image=image)
+    return PointAnswer(x, y, min(0.25, 0.75 * nearest), image=image)
 
 
 def letter_of_point(answer: int) -> TextAnswer:
