@@ -1,16 +1,19 @@
 """Skill or format: what moved in both forms of a task, from predictions made for the purpose."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 from analysis_factory import make
+from rich.console import Console
 
 import transferscope as ts
 from transferscope.matrix import from_predictions
 from transferscope.report.html_page import write
 from transferscope.report.section_tables import section_tables
+from transferscope.report.terminal import summary
 
 ITEMS = 200
 FORMS = ("Counting", "Counting_open")
@@ -75,3 +78,13 @@ def test_the_page_has_the_table_only_where_a_task_has_both_forms(study: ts.Analy
     assert "Skill or format" not in write(plain)
     assert plain.twins().is_empty()
     assert plain.twins().columns == study.twins().columns
+
+
+def test_the_summary_names_what_moved_and_counts_the_rest(study: ts.Analysis) -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(summary(study))
+    text = console.export_text().partition("Skill or format")[2]
+    assert [word for word in text.split() if word in ("both", "opposite")] == ["both"] * 2 + [
+        "opposite"
+    ]
+    assert "neither: 1 pair " in text

@@ -3,6 +3,7 @@
 Returns `rich` renderables, which `cli` prints. Names are text, never markup.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
@@ -15,7 +16,7 @@ from transferscope.analysis.parts import STRATEGIES
 from transferscope.analysis.verdict import Check, ranked
 from transferscope.plots.against_chance import about_personas, personas
 from transferscope.plots.curves import about, changes_over_steps
-from transferscope.plots.labels import MEASURES, control_kind, labels, spelled
+from transferscope.plots.labels import MEASURES, control_kind, counted, labels, spelled
 from transferscope.plots.numbers import UNKNOWN, between, has_interval, percent, signed
 from transferscope.plots.training_strategies import NAMES, strategy_rows
 from transferscope.report.overview import overviews
@@ -154,10 +155,17 @@ def _twins(analysis: Analysis) -> Iterator[RenderableType]:
     table = Table(box=None, padding=(0, 1, 0, 0))
     for head in found.heads:
         table.add_column(head, header_style="dim")
+    others = Counter[str]()
     for row in found.rows:
+        if (moved := row[-1][0].text) in ("neither", "not tested"):
+            others[moved] += 1
+            continue
         lines = ([line.text, line.small] for [line] in row)
         table.add_row(*(Text("\n".join(filter(None, parts))) for parts in lines))
-    yield Padding(table, (0, 0, 0, 2))
+    rest = Text(
+        "; ".join(f"{moved}: {counted(number, 'pair')}" for moved, number in others.items()), "dim"
+    )
+    yield Padding(Group(*[table] * bool(table.rows), *[rest] * bool(others)), (0, 0, 0, 2))
 
 
 def _trials(analysis: Analysis) -> list[RenderableType]:
