@@ -54,7 +54,35 @@ def built(
     suite = FolderSuite(out)
     assert [item.id for item in suite.items(task, "train")] == [row["id"] for row in rows]
     assert suite.tasks[0].level  # known from the paper's table
+    if f"{task}_open" in [each.name for each in suite.tasks]:
+        agree(suite, task, rows)
     return done, rows
+
+
+def agree(suite: FolderSuite, task: str, rows: list[dict[str, Any]]) -> None:
+    """Check that the open form has the same items, and that the right option answers them."""
+    choice, opened = (suite.items(name, "train") for name in (task, f"{task}_open"))
+    for one, other, row in zip(choice, opened, rows, strict=True):
+        assert other.id == one.id.replace(task, f"{task}_open", 1)
+        assert [i.content() for i in other.images] == [i.content() for i in one.images]
+        assert "(A)" not in other.prompt
+        assert one.prompt.startswith(other.prompt.rpartition("\n")[0])
+        truth, letters = other.truth, "ABCD"[: len(one.choices)]
+        assert truth is not None
+        height, width, _ = one.images[truth.image].pixels().shape
+        if task == "Object_Localization":
+            boxes = [str([*row["origin"][name]]) for name in ("box", "worse")]
+            right, wrong = (truth.score(box, (width, height)) or 0 for box in boxes)
+            assert right > 0.98  # the annotation may pass the image's edge
+            assert 0.55 < wrong < 0.85
+            continue
+        replies = {letter: letter for letter in letters}
+        if task == "Counting":
+            replies = dict(zip(letters, one.choices, strict=True))
+        elif points := row["origin"].get("points"):
+            replies = {letter: "{}, {}".format(*points[letter]) for letter in letters}
+        scores = {m: truth.score(reply, (width, height)) for m, reply in replies.items()}
+        assert scores == {letter: float(letter == row["answer"]) for letter in letters}
 
 
 def shown(out: Path, task: str, row: dict[str, Any]) -> list[np.ndarray]:

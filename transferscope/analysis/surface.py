@@ -66,6 +66,18 @@ class AnalysisMethods:
 
         return to_xarray(self, measure)
 
+    def twins(self: Analysis) -> pl.DataFrame:
+        """What each source changed in both forms of a task, and what in one: skill or format.
+
+        One row for each model, source and task that was evaluated as multiple choice (`choice`) and
+        in its open form (`open`): both changes in percentage points with their intervals, and
+        `moved`: both, choice only, open only, neither or opposite, after FDR correction. Null is
+        unknown. Empty where no task was evaluated in both forms.
+        """
+        from transferscope.analysis.tidy import twins
+
+        return twins(self)
+
     @property
     def plot(self: Analysis) -> Plots:
         """The figures: `analysis.plot.heatmap()`, and one method for each other figure."""

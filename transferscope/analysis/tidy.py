@@ -7,13 +7,14 @@ Out:  polars tables, in which null is unknown, or an `xarray.Dataset`, in which 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.analysis.accuracies import base_accuracy, bases, ceiling, scales
 from transferscope.analysis.headline import TaskPair, pairs, verdict_of
 from transferscope.analysis.lookup import POINTS, measure_named
+from transferscope.analysis.twins import twin_pairs
 from transferscope.matrix.measure import MEASURES, NO_GAP
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from transferscope.analysis.comparison import Comparison
 
-WORDS = ("model", "source", "run", "target", "verdict", "state")
+WORDS = ("model", "source", "run", "target", "verdict", "state", "choice", "open", "moved")
 WHOLE = ("step", "seeds")
 """Columns that are not numbers, and those of whole numbers."""
 VERDICTS = {1: "helped", -1: "harmed", 0: "not settled", None: None}
@@ -101,6 +102,28 @@ def to_xarray(analysis: Analysis, measure: str = POINTS) -> xr.Dataset:
     return found.assign_attrs(measure=measure)
 
 
+TWINS = (
+    *("model", "source", "choice", "open"),
+    *("choice_points", "choice_low", "choice_high", "open_points", "open_low", "open_high"),
+    "moved",
+)
+
+
+def twins(analysis: Analysis) -> pl.DataFrame:
+    """One row for each model, source and task that was evaluated in both forms."""
+    rows: list[dict[str, Any]] = []
+    for model in analysis.models:
+        for pair in twin_pairs(analysis, model):
+            effects = [
+                100 * number
+                for cell in (pair.choice.cell, pair.open.cell)
+                for number in (cell.change, *cell.change_ci)
+            ]
+            names = (model, pair.choice.source, pair.choice.target, pair.open.target)
+            rows.append(dict(zip(TWINS, (*names, *effects, pair.moved), strict=True)))
+    return _table(rows, TWINS)
+
+
 def _every(analysis: Analysis) -> Iterator[tuple[str, ModelAnalysis, TaskPair]]:
     for name, model in analysis.models.items():
         for pair in pairs(analysis, name):
@@ -155,9 +178,9 @@ def compared(comparison: Comparison) -> pl.DataFrame:
     return _table(rows)
 
 
-def _table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+def _table(rows: list[dict[str, Any]], columns: Iterable[str] = ()) -> pl.DataFrame:
     import polars as pl
 
     kinds: dict[str, Any] = {**dict.fromkeys(WORDS, pl.String), **dict.fromkeys(WHOLE, pl.Int64)}
-    schema = {name: kinds.get(name, pl.Float64) for name in rows[0]}
+    schema = {name: kinds.get(name, pl.Float64) for name in columns or rows[0]}
     return pl.DataFrame(rows, schema).fill_nan(None)

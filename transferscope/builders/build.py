@@ -33,10 +33,12 @@ from transferscope.builders.suite_folder import (
 )
 from transferscope.errors import DataError, StudyError
 from transferscope.store.atomic import locked
+from transferscope.suites.blink import open_prompt
 from transferscope.suites.similar_images import KnownImages
 from transferscope.tasks import LETTERS
+from transferscope.tasks.open_answers import as_fields
 
-VERSION = 2
+VERSION = 3
 """Changes whenever a builder makes other items from the same data."""
 
 HOPELESS = 1000
@@ -224,7 +226,7 @@ class _Build(NamedTuple):
                     entry = self._entry(candidate, answer)
                     add(entry)
                 if row := entry.get("row"):
-                    rows.append(row)
+                    rows.append(row | {"open": entry["open"]})
                     quotas[answer] -= 1
                 else:
                     skipped.append(Skip(entry["reason"], entry["where"]))
@@ -259,7 +261,11 @@ class _Build(NamedTuple):
             "prompt": prompt,
             "origin": dict(made.origin),
         }
-        return {"key": key, "row": row}
+        truth = made.truth and {
+            "answer": as_fields(made.truth),
+            "prompt": open_prompt(prompt, made.truth),
+        }
+        return {"key": key, "row": row, "open": truth}
 
 
 def _answers(rows: list[dict[str, Any]], options: int) -> dict[str, int]:

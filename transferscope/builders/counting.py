@@ -22,6 +22,7 @@ from transferscope.builders.prompts import counting
 from transferscope.builders.record import Builder, Candidate, Made, Skip
 from transferscope.builders.source_files import find, json_of, located, open_picture
 from transferscope.errors import DataError
+from transferscope.tasks.open_answers import NumberAnswer
 
 SOURCE = "amt"
 """`data_source` of the complex questions that people wrote."""
@@ -81,6 +82,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
         counting(question, choices),
         images=(image,),
         sources=(image,),
+        truth=NumberAnswer(count, exact=True),
         origin={
             "dataset": "TallyQA",
             "file": name,

@@ -138,7 +138,8 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
                 "reference": rounded(begin),
             }
             wording, views = functional_correspondence(one.action), (first, second)
-            return corresponding(wording, (source, target), views, begin, points, origin)
+            marks = {"REF": begin}, points
+            return corresponding(wording, (source, target), views, marks, answer, origin)
     raise Unusable("points missing, or too close to each other or to the border", candidate.key)
 
 

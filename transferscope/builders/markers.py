@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from transferscope.builders.prompts import Wording
 from transferscope.builders.record import Made, Unusable
+from transferscope.tasks.open_answers import right_of
 from transferscope.tasks.untrusted import MAX_PIXELS
 
 Color = tuple[int, int, int]
@@ -137,14 +138,16 @@ def corresponding(
     wording: Wording,
     sources: tuple[Image.Image, Image.Image],
     views: tuple[Image.Image, Image.Image],
-    reference: Point,
-    points: Points,
+    marks: tuple[Points, Points],
+    answer: int,
     origin: Mapping[str, object],
 ) -> Made:
-    """An item with a reference point on one view and lettered points on another."""
-    images = circled(views[0], {"REF": reference}), circled(views[1], points)
+    """An item with a reference point on one view and on another lettered points, of which the one
+    at index `answer` is right."""
+    images, points = tuple(map(circled, views, marks)), marks[1]
     lettered = {letter: rounded(at) for letter, at in points.items()}
-    return Made(wording, images, sources, {**origin, "points": lettered})
+    truth = right_of([*points.values()], answer, views[1].size, image=1)
+    return Made(wording, images, sources, truth, {**origin, "points": lettered})
 
 
 def rounded(point: Point) -> list[float]:

@@ -27,6 +27,7 @@ from transferscope.builders.prompts import object_localization
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 from transferscope.builders.source_files import find, open_picture, within
 from transferscope.errors import DataError
+from transferscope.tasks.open_answers import BoxAnswer
 from transferscope.tasks.untrusted import read_text
 
 COVERS = (0.15, 0.6)
@@ -152,6 +153,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
         object_localization(thing),
         images=(boxed(source, drawn),),
         sources=(source,),
+        truth=_as_answer(right, size),
         origin={
             "dataset": "LVIS v1",
             "annotation": int(candidate.key),
@@ -172,6 +174,13 @@ def _worse(right: Box, size: tuple[int, int], rng: np.random.Generator) -> Box:
         if box[0] < box[2] and box[1] < box[3] and OVERLAP[0] <= overlap(right, box) <= OVERLAP[1]:
             return box
     raise Unusable("an object for which no worse box was found", f"{right}")
+
+
+def _as_answer(box: Box, size: tuple[int, int]) -> BoxAnswer:
+    """A box in pixels as fractions of its image, within it."""
+    sides = (min(max(edge / size[n % 2], 0.0), 1.0) for n, edge in enumerate(box))
+    left, top, right, bottom = sides
+    return BoxAnswer(left, top, right, bottom)
 
 
 def overlap(one: Box, other: Box) -> float:

@@ -16,6 +16,7 @@ from PIL.Image import Image
 
 from transferscope.builders.prompts import Wording
 from transferscope.errors import DataError
+from transferscope.tasks.open_answers import OpenAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,9 @@ class Made:
 
     sources: tuple[Image, ...]
     """The images that it was made of, RGB, unmarked: compared with the evaluation images."""
+
+    truth: OpenAnswer | None = None
+    """The answer of the task's open form; None where the task has none."""
 
     origin: Mapping[str, object] = field(default_factory=dict)
     """Files (relative to the data set's folder), annotation ids, coordinates: JSON values only."""

@@ -18,6 +18,7 @@ from transferscope.builders.markers import circled, legible, resized, scaled
 from transferscope.builders.prompts import RELATIVE_DEPTH
 from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
 from transferscope.builders.source_files import find, located, open_picture
+from transferscope.tasks.open_answers import letter_of_point
 from transferscope.tasks.untrusted import read_text
 
 ANNOTATIONS = ("DIW_train_val.csv", "DIW_train.csv")
@@ -78,6 +79,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
         RELATIVE_DEPTH,
         images=(circled(image, points),),
         sources=(source,),
+        truth=letter_of_point(answer),
         origin={
             "dataset": "DIW",
             "file": candidate.key,

@@ -68,7 +68,8 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
                 "keypoint": ids[reference] if len(ids) > reference else None,
                 "reference": rounded(at),
             }
-            return corresponding(SEMANTIC_CORRESPONDENCE, views, views, at, points, origin)
+            marks = {"REF": at}, points
+            return corresponding(SEMANTIC_CORRESPONDENCE, views, views, marks, answer, origin)
     raise Unusable("points too close to each other or to the border", candidate.key)
 
 

@@ -3,6 +3,7 @@
     OUT/suite.yaml              the tasks built so far; the version changes whenever an item does
     OUT/TASK/train.jsonl        one item a line, as `suites/folder.py` reads it
     OUT/TASK/images/HASH.jpg    named by their pixels, quality 95
+    OUT/TASK_open/train.jsonl   the same items with open answers, where the task has an open form
     OUT/TASK/build.json         what was made, and what was left out and why
     OUT/TASK/.building.jsonl    the outcome of each candidate while a build goes on
 
@@ -26,7 +27,7 @@ from PIL.Image import Image
 from transferscope.errors import DataError, StudyError
 from transferscope.store import as_json, read_json
 from transferscope.store.atomic import write_whole
-from transferscope.suites.blink import BLINK
+from transferscope.suites.blink import BLINK, OPEN
 from transferscope.suites.similar_images import exact_hash
 from transferscope.tasks.untrusted import load_yaml
 
@@ -148,8 +149,21 @@ def write_image(image: Image, folder: Path) -> str:
 
 
 def write_build(folder: Path, rows: list[dict[str, Any]], record: Built) -> None:
-    """Write the items, then their record; remove images that no item shows any more."""
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    """Write the items, those of the open form, then their record; remove images that no item shows
+    any more."""
+    if any(opened := [row.pop("open") for row in rows]):
+        name = f"{folder.name}_open"
+        twins = [
+            {
+                **{key: row[key] for key in ("question", "origin")},
+                "id": row["id"].replace(folder.name, name, 1),
+                "images": [f"../{folder.name}/{image}" for image in row["images"]],
+                **one,
+            }
+            for row, one in zip(rows, opened, strict=True)
+        ]
+        write_whole(folder.with_name(name) / "train.jsonl", _as_lines(twins))
+    lines = _as_lines(rows)
     record.sha256 = hashlib.sha256(lines).hexdigest()
     write_whole(folder / "train.jsonl", lines)
     write_whole(folder / "build.json", as_json(asdict(record)))
@@ -158,6 +172,10 @@ def write_build(folder: Path, rows: list[dict[str, Any]], record: Built) -> None
         ours = path.suffix == ".jpg" and len(path.stem) == 24
         if ours and f"images/{path.name}" not in shown:
             path.unlink()
+
+
+def _as_lines(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 def write_suite(out: Path) -> None:
@@ -169,6 +187,8 @@ def write_suite(out: Path) -> None:
     built = {task: read_json(out / task.name / "build.json").get("sha256") for task in BLINK}
     version = hashlib.sha256(repr([sha256 for sha256 in built.values() if sha256]).encode())
     fields = ("name", "abbreviation", "level", "granularity")
-    tasks = [{key: getattr(task, key) for key in fields} for task, sha in built.items() if sha]
+    made = [task for task, sha in built.items() if sha]
+    made += [task for task in OPEN if (out / task.name / "train.jsonl").is_file()]
+    tasks = [{key: getattr(task, key) for key in fields} for task in made]
     heading = {"name": NAME, "version": version.hexdigest()[:12], "tasks": tasks}
     write_whole(out / "suite.yaml", yaml.safe_dump(heading, sort_keys=False).encode())

@@ -93,7 +93,8 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
                 "reference": rounded(found[n].tolist()),
             }
             sources, views = (source, target), (first, second)
-            return corresponding(VISUAL_CORRESPONDENCE, sources, views, here[n], points, origin)
+            marks = {"REF": here[n]}, points
+            return corresponding(VISUAL_CORRESPONDENCE, sources, views, marks, answer, origin)
     raise Unusable("too few points that both images show", candidate.key)
 
 

@@ -39,8 +39,10 @@ def suites(context: typer.Context) -> None:
         elif not suite.hub:
             where = f"embedded, version {suite().version}"
         options = ", ".join(option_names(suite))
-        tasks = f"{len(suite.tasks)} tasks, " if suite.tasks else ""
-        print(f"{name}  {tasks}{where}; options: {options}")
+        opened = sum(task.twin is not None for task in suite.tasks)
+        tasks = f"{len(suite.tasks) - opened} tasks, " if suite.tasks else ""
+        more = f"; {opened} have an open form" if opened else ""
+        print(f"{name}  {tasks}{where}; options: {options}{more}")
     print("A folder with suite.yaml is a suite too.")
 
 

@@ -67,8 +67,6 @@ def _train(
     report: Callable[[int], None],
     snapshots: Collection[int],
 ) -> Adapter:
-    from peft import get_peft_model_state_dict
-
     torch.manual_seed(job.init_seed)
     config = peft_config(base, recipe, list(target_linears(base.model, recipe.targets)))
     try:
@@ -96,11 +94,6 @@ def _train(
     )
     log, copies = LossLog(group.steps), dict[int, Adapter]()
     written = _as_written(model.peft_config["default"], base.name)
-
-    def tensors() -> dict[str, Tensor]:
-        found = get_peft_model_state_dict(model)
-        return {k: one.detach().to("cpu", copy=True).contiguous() for k, one in found.items()}
-
     for step, batches in enumerate(group.batches(recipe.batch_size), 1):
         size = len(batches[0])
         microbatch = -(-size // group.memory.parts)
@@ -115,12 +108,12 @@ def _train(
         schedule.step()
         report(step)
         if step in snapshots:
-            copies[step] = Adapter(written, tensors(), base.quantization, plain=True)
+            copies[step] = Adapter(written, _tensors(model), base.quantization, plain=True)
         if not log.add(losses, norm[None]):
             break
     (curve,) = log.curves()
-    curve = checked_curve(curve, tensors(), recipe.learning_rate)
-    return Adapter(written, tensors(), base.quantization, curve, copies, plain=True)
+    curve = checked_curve(curve, _tensors(model), recipe.learning_rate)
+    return Adapter(written, _tensors(model), base.quantization, curve, copies, plain=True)
 
 
 def _check_options(recipe: FullRecipe) -> None:
@@ -138,6 +131,14 @@ def _check_options(recipe: FullRecipe) -> None:
         if name in ("r", "lora_alpha", "lora_dropout"):
             own = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}[name]
             raise StudyError(f"recipe.peft: {name}: set recipe.{own}")
+
+
+def _tensors(model: Any) -> dict[str, Tensor]:
+    """An adapter's weights by PEFT's names, copied to the CPU."""
+    from peft import get_peft_model_state_dict
+
+    found = get_peft_model_state_dict(model)
+    return {k: one.detach().to("cpu", copy=True).contiguous() for k, one in found.items()}
 
 
 def _as_written(config: Any, base: str) -> dict[str, Any]:

@@ -98,11 +98,11 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     taken = sum(map(len, (*scripts.values(), *data.values())))
     figures, large = page_figures(analysis, MAX_CHARACTERS - taken)
     data |= {each.id: _data(each.spec) for group in figures.values() for each in group}
-    claims = claim_rows(analysis)
+    claims, twins = claim_rows(analysis), section_tables(analysis).get("twins")
     filled = {
         "steps": analysis.trajectories,
         "graph": figures["graph"],
-        "structure": any(task.source and task.target for task in analysis.tasks),
+        "structure": twins or any(task.source and task.target for task in analysis.tasks),
         "items": examples,
         "findings": claims,
     }
@@ -119,6 +119,7 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         groups=_groups(analysis, figures["structure"]),
         glance=glance(analysis),
         personas=personas(analysis),
+        twins=twins,
         examples=examples,
         claims=claims,
         undecided=undecided(analysis),

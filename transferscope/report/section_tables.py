@@ -13,12 +13,14 @@ import numpy as np
 from transferscope.analysis import Analysis
 from transferscope.analysis.accuracies import Effect
 from transferscope.analysis.parts import Adjusted, Course, Estimate, Trajectory
+from transferscope.analysis.twins import Moved, twin_pairs
 from transferscope.matrix.collapse import Answers, describe_answers, letter
 from transferscope.matrix.measure import known_mean
 from transferscope.plots.accuracy_points import worded
 from transferscope.plots.curves import number
 from transferscope.plots.labels import MEASURES, clean, control_kind, counted, labels, link
 from transferscope.plots.numbers import UNKNOWN, percent, signed
+from transferscope.predictions import MOST_UNREADABLE
 from transferscope.report.tables import CellLine, PageTable, Row, estimate_line, joined
 from transferscope.study.controls import REORDERED
 from transferscope.tasks.checkpoints import same_task
@@ -29,6 +31,11 @@ MOST = 40
 """Cells that the table of collapsed and unreadable answers lists."""
 LARGE, ROUNDING = 0.1, 1e-9
 """A loss of accuracy beyond which cells are counted, and the error of a difference of fractions."""
+MOVED: tuple[Moved | None, ...] = (
+    *("both", "opposite", "choice only", "open only", "neither"),
+    None,
+)
+"""In the order of the table of skill and format."""
 
 
 def section_tables(analysis: Analysis) -> dict[str, PageTable]:
@@ -38,6 +45,7 @@ def section_tables(analysis: Analysis) -> dict[str, PageTable]:
         "answers": _careful(analysis),
         "placebo": _placebos(analysis),
         "steps": steps_table(analysis),
+        "twins": _twins(analysis),
     }
     return {section: table for section, table in made.items() if table.rows}
 
@@ -129,6 +137,30 @@ def remaining_variance(adjusted: Adjusted) -> CellLine:
     if high >= 1:
         return CellLine("no clear reduction", f"{ends} of the unadjusted variance")
     return CellLine(percent(adjusted.variance), f"of the unadjusted variance ({ends})")
+
+
+def _twins(analysis: Analysis) -> PageTable:
+    (names, _, models), found = labels(analysis), []
+    for model, label in models.items():
+        for one in sorted(twin_pairs(analysis, model), key=lambda each: MOVED.index(each.moved)):
+            source = names[one.choice.source]
+            row = [[CellLine(source, label * (len(models) > 1), link(task=source))]]
+            row.append([CellLine(names[one.choice.target])])
+            for pair in (one.choice, one.open):
+                at = link(model=label, source=source, target=names[pair.target])
+                words, tested = worded(analysis, pair.cell), math.isfinite(pair.cell.p_value)
+                row.append([CellLine(words.value, words.interval * tested, at)])
+            found.append([*row, [CellLine(one.moved or "not tested")]])
+    intro = (
+        "The same items as multiple choice and with an open answer. A change in both forms is one "
+        "of skill; a change in one may be one of format. A form moved if its effect is significant "
+        "after FDR correction, which leaves out effects of a source on itself; that the other did "
+        "not move is shown only by its interval. Not tested are cells with over "
+        f"{percent(MOST_UNREADABLE)} unreadable replies, as where a base names no place. Averages "
+        "count the forms as two tasks."
+    )
+    heads = ["Finetuned on", "Evaluated on", "Multiple choice", "Open answer", "Moved"]
+    return PageTable("behavior stack", "Skill or format", intro, heads, found)
 
 
 def _mixtures(analysis: Analysis) -> PageTable:

@@ -3,6 +3,7 @@
 Returns `rich` renderables, which `cli` prints. Names are text, never markup.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
@@ -15,13 +16,13 @@ from transferscope.analysis.parts import STRATEGIES
 from transferscope.analysis.verdict import Check, ranked
 from transferscope.plots.against_chance import about_personas, personas
 from transferscope.plots.curves import about, changes_over_steps
-from transferscope.plots.labels import MEASURES, control_kind, labels, spelled
+from transferscope.plots.labels import MEASURES, control_kind, counted, labels, spelled
 from transferscope.plots.numbers import UNKNOWN, between, has_interval, percent, signed
 from transferscope.plots.training_strategies import NAMES, strategy_rows
 from transferscope.report.overview import overviews
 from transferscope.report.record_tables import claim_rows, undecided
 from transferscope.report.safety import by_model, safety
-from transferscope.report.section_tables import steps_table
+from transferscope.report.section_tables import section_tables, steps_table
 from transferscope.report.tables import glance
 
 STYLES = {"mixed": "yellow", "no": "red", "up": "blue", "down": "red"}
@@ -65,7 +66,7 @@ def summary(analysis: Analysis) -> RenderableType:
         lines = changes_over_steps(analysis, each)
         parts += _heading(about(analysis, each))
         parts += [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
-    parts += [*_trials(analysis), *_personas(analysis), *_claims(analysis)]
+    parts += [*_twins(analysis), *_trials(analysis), *_personas(analysis), *_claims(analysis)]
     if analysis.notes:
         parts += [*_heading("Caveats"), bullets(analysis.notes)]
     return Group(*parts)
@@ -154,6 +155,27 @@ def _model(analysis: Analysis, column: int, name: str) -> Table:
         shares = f"{percent(before)} of the variance, {percent(after)} beyond the placebo"
         table.add_row("explained by the target", shares)
     return table
+
+
+def _twins(analysis: Analysis) -> Iterator[RenderableType]:
+    """What moved in both forms of a task and what in one, where a study has both."""
+    if (found := section_tables(analysis).get("twins")) is None:
+        return
+    yield from _heading(found.title)
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for head in found.heads:
+        table.add_column(head, header_style="dim")
+    others = Counter[str]()
+    for row in found.rows:
+        if (moved := row[-1][0].text) in ("neither", "not tested"):
+            others[moved] += 1
+            continue
+        lines = ([line.text, line.small] for [line] in row)
+        table.add_row(*(Text("\n".join(filter(None, parts))) for parts in lines))
+    rest = Text(
+        "; ".join(f"{moved}: {counted(number, 'pair')}" for moved, number in others.items()), "dim"
+    )
+    yield Padding(Group(*[table] * bool(table.rows), *[rest] * bool(others)), (0, 0, 0, 2))
 
 
 def _trials(analysis: Analysis) -> list[RenderableType]:

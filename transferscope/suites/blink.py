@@ -14,14 +14,23 @@ and `tasks.gold` distinguishes any two versions.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from transferscope.errors import DataError
+from transferscope.errors import DataError, StudyError
 from transferscope.suites.hub import HubSuite
 from transferscope.suites.snapshot import Files, Problem, names_in
 from transferscope.tasks import LETTERS, Item, Task, gold, grouped
 from transferscope.tasks.images import EncodedImage
+from transferscope.tasks.number_replies import read_number
+from transferscope.tasks.open_answers import (
+    BoxAnswer,
+    NumberAnswer,
+    OpenAnswer,
+    PointAnswer,
+    TextAnswer,
+    letter_of_point,
+)
 
 BLINK: tuple[Task, ...] = (
     Task("Art_Style", "AS", "mid", "image", 117),
@@ -40,6 +49,13 @@ BLINK: tuple[Task, ...] = (
 )
 """The paper's tasks."""
 IQ_TEST = Task("IQ_Test", "IQ", items=150)
+OPEN: tuple[Task, ...] = tuple(
+    task.open_form
+    for task in BLINK
+    if task.name in ("Counting", "Object_Localization", "Relative_Depth")
+    or task.name.endswith("_Correspondence")
+)
+"""Open forms of the tasks whose right answer is a number, a letter, a point or a box."""
 
 _IMAGES = {
     **dict.fromkeys(("Functional_Correspondence", "Multi-view_Reasoning"), 2),
@@ -52,6 +68,15 @@ _TEST_ITEMS = {"Object_Localization": 125, "Semantic_Correspondence": 140, "Visu
 """Where the test split has another number of items than the validation split."""
 _OLD_REFLECTANCE = "1de2f092f2b1f32cc0bb8d8ea2b660e621685ef76fe6766db53460f96799dfa5"
 """`suite.gold` of the labels in the benchmark's own val_answers.json, from before the change."""
+_READABLE = ("Counting", "Relative_Depth")
+"""Tasks whose choices give the answer of the open form."""
+_REPLIES: dict[type[OpenAnswer], str] = {
+    NumberAnswer: "Answer with a number.",
+    TextAnswer: "Answer with the letter of the point.",
+    PointAnswer: "Answer with the coordinates of that point: x, y.",
+    BoxAnswer: "Answer with the coordinates of that box: left, top, right, bottom.",
+}
+"""The last line of the open forms' prompts."""
 _IMAGE_COLUMNS = ("image_1", "image_2", "image_3", "image_4")
 _TEXT = ("idx", "question", "choices", "answer", "prompt")
 
@@ -62,7 +87,7 @@ class Blink(HubSuite):
 
     name = "blink"
     hub = "BLINK-Benchmark/BLINK"
-    tasks = (*BLINK, IQ_TEST)
+    tasks = (*BLINK, IQ_TEST, *OPEN)
 
     split: Literal["val", "test"] = "val"
     """The benchmark's split that is evaluated; the answers of `test` are hidden."""
@@ -81,7 +106,19 @@ class Blink(HubSuite):
         return tuple(task.name for task in BLINK)
 
     def evaluation_items(self, task: str) -> list[Item]:
-        """All items of a task in the chosen split."""
+        """All items of a task in the chosen split.
+
+        Raises:
+            StudyError: it is an open form whose answers the benchmark does not hold.
+        """
+        if twin := next(known.twin for known in self.tasks if known.name == task):
+            if twin not in _READABLE:
+                raise StudyError(
+                    f"{self.name}: {task} can be trained on but not evaluated: the benchmark draws "
+                    f"its points and boxes into the images and does not give their coordinates; "
+                    f"evaluate {twin}"
+                )
+            return [_opened(item, task) for item in self.evaluation_items(twin)]
         pattern = f"{task}/{self.split}-*.parquet"
         folder = self.snapshot([pattern])
         files = Files(f"{folder}", names_in(folder), lambda patterns: folder)
@@ -124,6 +161,33 @@ class Blink(HubSuite):
             )
         if stray := sum(not item.id.startswith(f"{self.split}_{task}_") for item in items):
             yield f"{name}: {stray} of {len(items)} rows have another task or split in idx"
+
+
+def open_prompt(prompt: str, truth: OpenAnswer) -> str:
+    """A prompt of the benchmark with how to reply openly in place of the choices."""
+    question = re.split(r"\sSelect from the following (?:choices|options)\.", prompt)[0]
+    return f"{question.rstrip()}\n{_REPLIES[type(truth)]}"
+
+
+def _opened(item: Item, task: str) -> Item:
+    """The open form of an item whose answer is a number or a point's letter."""
+    truth: OpenAnswer | None = None
+    if item.answer >= 0 and task == "Counting_open":
+        number = read_number(item.choices[item.answer])
+        if number is None:
+            raise DataError(f"{item.id}: choices must be numbers, got {item.choices!r}")
+        truth = NumberAnswer(number, exact=True)
+    elif item.answer >= 0:
+        truth = letter_of_point(item.answer)
+    return replace(
+        item,
+        id=item.id.replace(item.task, task, 1),
+        task=task,
+        choices=(),
+        answer=-1,
+        prompt=open_prompt(item.prompt, truth) if truth else item.prompt,
+        truth=truth,
+    )
 
 
 def _read(files: Files, name: str, task: str) -> Iterator[tuple[Item, str]]:

@@ -64,7 +64,8 @@ class HubSuite(Suite):
         task = self.check(task, split, [*names, *self.sources] if split == "train" else names)
         if split == "eval":
             return ItemList(self.evaluation_items(task), task, split)
-        builds = f"`transferscope build {task}` writes them" if task in self.sources else ""
+        built = next((each.twin for each in self.tasks if each.name == task), None) or task
+        builds = f"`transferscope build {built}` writes them" if built in self.sources else ""
         remedy = builds or "write them yourself"
         if self.training is None:
             raise StudyError(

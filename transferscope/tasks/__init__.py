@@ -51,6 +51,15 @@ class Task:
     """Granularity (paper, Table 2); None where the task is not classified."""
     items: int | None = None
     """Number of questions in the evaluation split; None where unknown."""
+    twin: str | None = None
+    """The multiple-choice task of which this is the open form: the same images in the same order;
+    None for any other task."""
+
+    @property
+    def open_form(self) -> "Task":
+        """The same task with an open answer, e.g. `Counting_open`."""
+        short = f"{self.abbreviation}o"
+        return replace(self, name=f"{self.name}_open", abbreviation=short, twin=self.name)
 
 
 class ItemImage(Protocol):

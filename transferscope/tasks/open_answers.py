@@ -6,6 +6,7 @@ own convention, whose largest values are an `Extent`.
 """
 
 import itertools
+import math
 import re
 import string
 from abc import ABC, abstractmethod
@@ -195,6 +196,48 @@ class BoxAnswer(OpenAnswer):
         return "box ({:.2f}, {:.2f}) to ({:.2f}, {:.2f})".format(*astuple(self)[:4])
 
 
+def right_of(
+    points: Sequence[tuple[float, float]], right: int, size: tuple[int, int], image: int
+) -> PointAnswer:
+    """The right one of several different points, with a radius that no other point is within.
+
+    As in the choice among them, a reply need only be clearly closer to the right point: its radius
+    is three quarters of the distance to the nearest other, at most a quarter of the image.
+
+    Args:
+        points: (x, y) in pixels.
+        right: the index of the right one.
+        size: width and height of their image in pixels.
+        image: the number of that image in the item.
+    """
+    places = [(x / size[0], y / size[1]) for x, y in points]
+    x, y = places[right]
+    nearest = min(math.dist((x, y), each) for n, each in enumerate(places) if n != right)
+    return PointAnswer(x, y, min(0.25, 0.75 * nearest), image=image)
+
+
+def letter_of_point(answer: int) -> TextAnswer:
+    """`A` or `point A` where the answer is 0."""
+    letter = string.ascii_uppercase[answer]
+    return TextAnswer((letter, f"point {letter}"))
+
+
+def as_fields(answer: OpenAnswer) -> dict[str, object]:
+    """The answer as a line of a suite's folder has it (`suites.folder`)."""
+    match answer:
+        case NumberAnswer(value, exact):
+            return {"number": value, "exact": exact}
+        case TextAnswer(forms, measure):
+            return {"text": list(forms), "measure": measure}
+        case PointAnswer(x, y, radius, polygon, image):
+            corners = [list(corner) for corner in polygon]
+            return {"point": [x, y], "radius": radius, "polygon": corners, "image": image}
+        case BoxAnswer(left, top, right, bottom, image):
+            return {"box": [left, top, right, bottom], "image": image}
+        case _:
+            raise AssertionError(answer)
+
+
 def _written(fractions: Sequence[float], extent: Extent) -> str:
     """Coordinates x, y, x, y as integers; without brackets, which small vocabularies lack."""
     whole = (round(part * extent[place % 2]) for place, part in enumerate(fractions))
@@ -235,8 +278,10 @@ def _plain(text: str) -> str:
     text = re.sub(r"(?<=\d),(?=\d)", "", text.lower().replace("'", ""))
     text = re.sub(r"(?<!\d)\.|\.(?!\d)", "", text)
     kept = text.translate(str.maketrans(dict.fromkeys(set(string.punctuation) - {"."}, " ")))
-    words = (str(_DIGITS.get(word, word)) for word in kept.split() if word not in _ARTICLES)
-    return " ".join(words)
+    words = kept.split()
+    # A last word is no article: "A" and "point A" name a point.
+    words = [word for word in words[:-1] if word not in _ARTICLES] + words[-1:]
+    return " ".join(str(_DIGITS.get(word, word)) for word in words)
 
 
 def _similarity(text: str, form: str) -> float:

@@ -4,6 +4,9 @@ Every item is a pure function of task, split, index, difficulty and `VERSION`, b
 same on every machine; there is nothing to download. Numbers of images and choices, wording and
 markers follow the BLINK task of the same name, in few enough words for a small model. No item can
 be answered from its text, from a mean color or from the places of its markers.
+
+Six tasks have an open form, such as `Counting_open`: the same images, and a number, a word, a
+point or a box to reply with in place of choices.
 """
 
 import random
@@ -12,7 +15,7 @@ from typing import Annotated, overload
 
 from pydantic import Field
 
-from transferscope.suites.blink import BLINK
+from transferscope.suites.blink import BLINK, OPEN
 from transferscope.tasks import (
     ITEMS,
     ArrayImage,
@@ -32,6 +35,8 @@ COUNTS: dict[Split, int] = {"train": 4096, "eval": 300}
 
 GLIMPSE: tuple[Task, ...] = tuple(replace(task, items=COUNTS["eval"]) for task in BLINK)
 """BLINK's tasks by the same names, levels and granularities."""
+TWINS = {task.name: task.twin for task in OPEN if task.twin}
+"""{open form: the task whose items it has}"""
 
 
 @dataclass(eq=False)
@@ -39,7 +44,7 @@ class Glimpse(Suite):
     """The embedded suite."""
 
     name = "glimpse"
-    tasks = GLIMPSE
+    tasks = (*GLIMPSE, *(replace(task, items=COUNTS["eval"]) for task in OPEN))
     immutable = True
 
     difficulty: Annotated[float, Field(ge=0, le=1)] = 0
@@ -48,6 +53,11 @@ class Glimpse(Suite):
     @property
     def version(self) -> str:
         return VERSION if self.difficulty == 0 else f"{VERSION}/{self.difficulty:g}"
+
+    @property
+    def defaults(self) -> tuple[str, ...]:
+        """BLINK's tasks, without the open forms."""
+        return tuple(task.name for task in GLIMPSE)
 
     def items(self, task: str, split: Split) -> "Items":
         """A task's items of a split, each drawn when it is needed.
@@ -85,16 +95,23 @@ class Items(ItemsOfSplit):
         from transferscope.suites.glimpse.canvas import frame
         from transferscope.suites.glimpse.generators import GENERATORS
 
-        task, split, index = self.task, self.split, index % len(self)
+        split, index = self.split, index % len(self)
+        task = TWINS.get(self.task, self.task)
         rng = random.Random(f"{VERSION}/{split}/{task}/{index}/{self.difficulty:g}")
         world = GENERATORS[task](rng, self.difficulty)
-        return Item(
-            id=f"{split}_{task}_{index + 1}",
-            task=task,
+        item = Item(
+            id=f"{split}_{self.task}_{index + 1}",
+            task=self.task,
             images=tuple(ArrayImage(frame(image)) for image in world.images),
             question=world.question,
             choices=world.choices,
             answer=world.answer,
             prompt=with_choices(world.question, world.choices, world.lead),
             origin={"version": VERSION, "difficulty": self.difficulty, **world.scene},
+        )
+        if self.task not in TWINS:
+            return item
+        question = world.open_question or world.question
+        return replace(
+            item, question=question, choices=(), answer=-1, prompt=question, truth=world.truth
         )

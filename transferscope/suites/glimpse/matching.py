@@ -24,6 +24,7 @@ from transferscope.suites.glimpse.scene import (
     scatter,
     span,
 )
+from transferscope.tasks.open_answers import right_of
 
 CHOICES = tuple(f"Point {letter}" for letter in "ABCD")
 PURPOSES = {"end": "hang", "grip": "hold", "neck": "join"}
@@ -61,6 +62,9 @@ def visual(rng: random.Random, difficulty: float) -> World:
         answer=answer,
         scene={"objects": len(things), "turn": round(turn), "light": round(gain, 2)},
         known={"things": [view, things], "chosen": chosen, "place": place, "points": points},
+        open_question="A point is circled on the first image, labeled with REF. Where on the "
+        "second image is the corresponding point?",
+        truth=right_of([*points.values()], answer, (SIZE, SIZE), image=1),
     )
 
 
@@ -77,6 +81,10 @@ def semantic(rng: random.Random, difficulty: float) -> World:
         "A reference point is annotated on the first image, labeled with REF. Which point on the "
         "second image corresponds to the semantically same part?"
     )
+    world.open_question = (
+        "A reference point is annotated on the first image, labeled with REF. Where on the second "
+        "image is the semantically same part?"
+    )
     return world
 
 
@@ -88,6 +96,10 @@ def functional(rng: random.Random, difficulty: float) -> World:
     world.question = (
         f"Find the corresponding point for the action: {action}. Which point on the second image "
         "corresponds to the REF point?"
+    )
+    world.open_question = (
+        f"Find the corresponding point for the action: {action}. Where on the second image is the "
+        "point corresponding to the REF point?"
     )
     world.scene["action"] = action
     return world
@@ -120,4 +132,5 @@ def _parts_world(
             "mirrored": [figure.mirrored for figure in figures],
         },
         known={"posed": figures, "parts": order, "place": place, "points": points},
+        truth=right_of([*points.values()], answer, (SIZE, SIZE), image=1),
     )

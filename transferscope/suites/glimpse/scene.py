@@ -22,6 +22,7 @@ from transferscope.suites.glimpse.canvas import (
     jitter,
     polygon,
 )
+from transferscope.tasks.open_answers import OpenAnswer
 
 COLORS: dict[str, Rgb] = {
     "red": (215, 40, 40),
@@ -108,6 +109,11 @@ class World:
     image."""
 
     lead: str = "Select from the following choices."
+
+    open_question: str = ""
+    """The question of the task's open form; empty where that is the question itself."""
+    truth: OpenAnswer | None = None
+    """The answer to that; None where the task has no open form."""
 
 
 def between(difficulty: float, easy: float, hard: float) -> float:

@@ -18,6 +18,7 @@ from transferscope.suites.glimpse.canvas import (
     plain,
 )
 from transferscope.suites.glimpse.scene import COLORS, Thing, World, pick, retry, span
+from transferscope.tasks.open_answers import letter_of_point
 
 SKIES: tuple[Rgb, ...] = ((150, 180, 220), (200, 190, 180), (120, 130, 150))
 
@@ -60,6 +61,7 @@ def depth(rng: random.Random, difficulty: float) -> World:
             answer=answer,
             scene={"distances": [round(s.z, 2) for s in marked]},
             known={"stands": seen, "marked": marked},
+            truth=letter_of_point(answer),
         )
 
     return retry(attempt)

@@ -38,6 +38,7 @@ from transferscope.suites.glimpse.scene import (
     span,
     unique,
 )
+from transferscope.tasks.open_answers import BoxAnswer, NumberAnswer
 
 
 def counting(rng: random.Random, difficulty: float) -> World:
@@ -75,6 +76,7 @@ def counting(rng: random.Random, difficulty: float) -> World:
             answer=answer,
             scene={"count": choices[answer], "distractors": len(looks) - choices[answer]},
             known={"things": [things], "look": (color, kind), "before": before},
+            truth=NumberAnswer(choices[answer], exact=True),
         )
 
     return retry(attempt)
@@ -159,6 +161,7 @@ def localization(rng: random.Random, difficulty: float) -> World:
             return None
         image = paint(rng, things)
         letters = "AB"[answer], "AB"[1 - answer]
+        left, top, right, bottom = (edge / SIZE for edge in boxes[0])
         for letter in "AB":
             box(image, boxes[letters.index(letter)], letter)
         return World(
@@ -169,7 +172,9 @@ def localization(rng: random.Random, difficulty: float) -> World:
             choices=("Box A", "Box B"),
             answer=answer,
             scene={"object": target.facts(), "wrong_box": wrong, "mismatch": round(off, 2)},
-            known={"things": [things], "target": target},
+            known={"things": [things], "target": target, "boxes": boxes},
+            open_question=f"Where is the bounding box of the {target.name}?",
+            truth=BoxAnswer(left, top, right, bottom),
         )
 
     return retry(attempt)
