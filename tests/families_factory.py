@@ -282,7 +282,8 @@ def _qwen35(moe: bool = False) -> _Made:
         text |= {"shared_expert_intermediate_size": 24}
     config = (hf.Qwen3_5MoeConfig if moe else hf.Qwen3_5Config)(
         text_config=text,
-        vision_config={"depth": 2, "num_heads": 2, "hidden_size": 32, "intermediate_size": 48}
+        vision_config={"model_type": "glm4v_vision", "depth": 2, "num_heads": 2}
+        | {"hidden_size": 32, "intermediate_size": 48}
         | {"out_hidden_size": 48, "num_position_embeddings": 64},
         image_token_id=image,
         video_token_id=video,
@@ -310,8 +311,8 @@ def _qwen3_moe() -> _Made:
     return made._replace(config=config)
 
 
-def _glm() -> _Made:
-    """GLM-4V, whose MLPs have gate and up in one layer."""
+def _glm(name: str) -> _Made:
+    """GLM-4V and GLM-4.6V, whose MLPs have gate and up in one layer."""
     tokens = ("<|begin_of_image|>", "<|end_of_image|>", "<|image|>", "<|video|>")
     more = (
         "<|begin_of_video|>",
@@ -324,10 +325,12 @@ def _glm() -> _Made:
     words = _qwen_tokenizer(*tokens, *more)
     start, end, image, video = (_id(words, token) for token in tokens)
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
-    config = hf.Glm4vConfig(
+    config = getattr(hf, f"{name}Config")(
         text_config=TEXT
+        | {"model_type": "glm4v_text"}
         | {"vocab_size": len(words), "rope_parameters": rope | {"partial_rotary_factor": 1.0}},
-        vision_config={"depth": 2, "num_heads": 2, "hidden_size": 32, "intermediate_size": 48}
+        vision_config={"model_type": "glm4v_vision", "depth": 2, "num_heads": 2}
+        | {"hidden_size": 32, "intermediate_size": 48}
         | {"out_hidden_size": 48, "image_size": 112, "patch_size": 14},
         image_token_id=image,
         video_token_id=video,
@@ -338,7 +341,7 @@ def _glm() -> _Made:
         tie_word_embeddings=False,
     )
     pictures = {
-        "image_processor_type": "Glm4vImageProcessor",
+        "image_processor_type": f"{name}ImageProcessor",
         "patch_size": 14,
         "temporal_patch_size": 2,
         "merge_size": 2,
@@ -346,7 +349,7 @@ def _glm() -> _Made:
         "image_mean": [0.5] * 3,
         "image_std": [0.5] * 3,
     }
-    files = {"preprocessor_config.json": pictures | {"processor_class": "Glm4vProcessor"}}
+    files = {"preprocessor_config.json": pictures | {"processor_class": f"{name}Processor"}}
     return _Made(config, words, GLM_TEMPLATE, files, [_id(words, "<|user|>")])
 
 
@@ -509,7 +512,8 @@ FAMILIES: dict[str, Callable[[], _Made]] = {
     "internvl": _intern,
     "gemma3": _gemma,
     "qwen3.5": _qwen35,
-    "glm4v": _glm,
+    "glm4v": lambda: _glm("Glm4v"),
+    "glm4.6v": lambda: _glm("Glm46V"),
     "internvl-phi3": lambda: _intern({"model_type": "phi3"}),
     "internvl-lfm2": lambda: _intern(
         {"model_type": "lfm2", "layer_types": ["conv", "full_attention"], "block_multiple_of": 16}

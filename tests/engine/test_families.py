@@ -302,7 +302,9 @@ LAYERS = {
            "linear_attn.in_proj_a", "linear_attn.out_proj", *MLP],) * 3,
         [*ATTENTION, *MLP],
     ],
-    "glm4v": [[*ATTENTION, "mlp.gate_up_proj", "mlp.down_proj"]] * 2,
+    **dict.fromkeys(
+        ("glm4v", "glm4.6v"), [[*ATTENTION, "mlp.gate_up_proj", "mlp.down_proj"]] * 2
+    ),
     "internvl-phi3": [
         ["self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"]
     ] * 2,

@@ -13,7 +13,7 @@ import torch
 from test_fleet import job, random_adapter
 
 from transferscope.engine import generation, score
-from transferscope.engine.adapter import Adapter, stacked
+from transferscope.engine.adapter import Adapter, save_adapter, stacked
 from transferscope.engine.base_model import Base, load_base
 from transferscope.engine.forward_paths import REFERENCE, forward_path
 from transferscope.engine.generation import READ_EVERY, image_tokens, replies
@@ -253,3 +253,23 @@ def test_numbers_are_generated_read_and_marked_whatever_the_scoring(small, monke
         assert {answer.choice for answer in answers} == {None}
         assert len(steps) < 15  # ended where the replies end
     assert score.LONGEST_REPLY == 16
+
+
+@pytest.mark.parametrize(("loss", "stops"), [("reply", True), ("letter", False)])
+def test_an_adapter_that_was_trained_on_whole_replies_answers_and_stops(loss, stops, tmp_path):
+    """Served by PEFT and transformers alone: a reply of an option and nothing more."""
+    from peft import PeftModel
+
+    base, items = factory.small_base(), factory.items(8, seed=5)
+    recipe = factory.recipe(epochs=12, loss=loss)
+    (adapter,) = factory.train_fleet(base, [job(0, items, answers=[1] * 8)], recipe)
+    folder = save_adapter(adapter, tmp_path / "a")
+    model = PeftModel.from_pretrained(copy.deepcopy(base.model), folder)
+    plain = factory.reference_path(base, items)
+    for item in items:
+        inputs = plain.inputs(plain.encode([item]))
+        made = model.generate(**inputs, max_new_tokens=12, do_sample=False)
+        ids = made[0, inputs["input_ids"].shape[1] :]
+        reply = base.processor.tokenizer.decode(ids, skip_special_tokens=True)
+        assert reply.startswith("(B)")
+        assert (reply == "(B)" and len(ids) == 2) is stops

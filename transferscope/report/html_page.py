@@ -49,7 +49,7 @@ from transferscope.tasks.checkpoints import checkpoint
 
 TABS = {
     "matrix": "Matrix",
-    "steps": "Over steps",
+    "steps": "Over steps and strengths",
     "accuracy": "Accuracy",
     "safety": "Safety",
     "train": "Train on",

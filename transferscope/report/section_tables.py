@@ -206,12 +206,15 @@ def steps_table(analysis: Analysis) -> PageTable:
             words = (*(signed(float(mean)) for mean in means), f"{lost} of {len(known)}")
             first = CellLine(f"{axis} {number(step)}", counted(len(finetunes), "finetune"))
             rows.append([[first], *([CellLine(word)] for word in (models[model], *words))])
-    intro = f"Means over finetunes, in {MEASURES[analysis.settings.measure]}."
+    intro = "Means over finetunes."
     if not {task.name for task in analysis.tasks if task.source} & {
         source for one in analysis.trajectories for source in one.sources
     }:
         intro += " None of these has a part in averages, personas, cliques and the graph."
-    heads = ["At", "Model", "Own task", "Other tasks", f"Lose over {100 * LARGE:.0f} points"]
+    measured = [
+        f"{tasks}, {MEASURES[analysis.settings.measure]}" for tasks in ("Own task", "Other tasks")
+    ]
+    heads = ["At", "Model", *measured, f"Lose over {100 * LARGE:.0f} points"]
     return PageTable("behavior stack", "All finetunes", intro, heads, rows)
 
 

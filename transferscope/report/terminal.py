@@ -59,7 +59,7 @@ def summary(analysis: Analysis) -> RenderableType:
             table.add_column(f"  {head}" if not table.columns else head)
         for row in rows:
             table.add_row(*(Text("  " * (cell is row[0]) + cell[0].text) for cell in row))
-        parts += [*_heading("Over steps"), table]
+        parts += [*_heading("Over steps and strengths"), table]
     for each in analysis.trajectories:
         if not sources & {*each.sources}:
             continue  # a study's own, of which there are many: the page lists them
