@@ -20,8 +20,8 @@ from transferscope.engine.optimizer import lr_lambda
 from transferscope.engine.qwen_vision import use_window_attention
 from transferscope.engine.records import TrainingJob
 from transferscope.engine.reference_path import ReferencePath
-from transferscope.engine.reply_tokens import option_tokens
-from transferscope.tasks import Item
+from transferscope.engine.reply_tokens import option_tokens, reply_tokens
+from transferscope.tasks import LETTERS, Item
 from transferscope.tasks.answers import read_reply
 
 TOKENS = 4
@@ -124,8 +124,8 @@ def inputs_of(
     bench: Bench, plain: ReferencePath, items: Sequence[Item], *, whole: bool
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The processor's tensors, with the answer (its last token only if `whole`), and the answer."""
-    its = option_tokens(bench.base.processor)
-    said = [its.prefix + its.suffixes[item.answer] for item in items]
+    texts = [f"({LETTERS[item.answer]})" for item in items]
+    said = reply_tokens(bench.base.processor, texts, end=True)
     rows = [
         row._replace(answer_ids=answer if whole else answer[:-1])
         for row, answer in zip(plain.encode(items), said, strict=True)

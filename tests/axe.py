@@ -1,5 +1,6 @@
 """Accessibility of a page in the browser, as axe-core finds it; skips where npm cannot bring it."""
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -27,10 +28,11 @@ def script() -> str | None:
     return file.read_text("utf-8")
 
 
-def violations(view: Any) -> list[str]:
-    """What axe-core objects to in an open page: the rule, and the elements that break it."""
+def violations(view: Any, *rules: str) -> list[str]:
+    """What axe-core objects to in an open page, by some rules or all: the rule, and the elements."""
     if (axe := script()) is None:
         pytest.skip("no axe-core here")
     view.evaluate(axe)
-    found = view.evaluate("axe.run()")["violations"]
+    chosen = json.dumps({"runOnly": rules} if rules else {})
+    found = view.evaluate(f"axe.run({chosen})")["violations"]
     return [f"{rule['id']}: {[node['target'] for node in rule['nodes']]}" for rule in found]

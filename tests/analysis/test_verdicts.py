@@ -204,7 +204,7 @@ def test_what_is_expected_of_a_clear_effect_lies_in_its_own_interval():
                 low, high = cell.change_ci
                 spare = 0.1 * (high - low)  # what all effects say may lie a little outside
                 assert low - spare <= cell.expected <= high + spare
-    assert clear > 30
+    assert clear > 15
 
 
 CELL = Cell(0.2, 0.1, (0.1, 0.3), 0.01, 0.02, {"0": 0.2})
