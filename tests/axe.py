@@ -29,7 +29,7 @@ def script() -> str | None:
 
 
 def violations(view: Any, *rules: str) -> list[str]:
-    """What axe-core objects to in an open page, by some rules or all: the rule, and the elements."""
+    """What axe-core objects to in an open page, by some rules or all of them, and where."""
     if (axe := script()) is None:
         pytest.skip("no axe-core here")
     view.evaluate(axe)
