@@ -4,8 +4,11 @@
     forward_paths   items as token rows, and which path runs a base: `qwen_path`, `glimpse`,
                     or `reference_path`, which runs any model
     linears, lora   the adapted layers, and many adapters beside each of them
-    train, score    many adapters over one base; `generation` writes their replies
+    train, score    many adapters over one base; `generation` writes their replies, `reply_tokens`
+                    has the tokens that they are trained on
     adapter         PEFT files; `checkpoint` for finetuned models in full
+    peft_layers, peft_training
+                    PEFT's own layers, one adapter at a time, for what a fleet cannot run
     bases           the models of a study; `memory` and `profiling` measure
     records         what execution passes in and gets back
 
