@@ -102,6 +102,17 @@ def with_marks(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(mark=pl.coalesce("score", right), scored=scored)
 
 
+def unread(frame: pl.DataFrame) -> pl.Expr:
+    """Whether a reply could not be read, so that it may have been right.
+
+    Not so where it has a score: an open question's reply without an answer is worth 0.
+    """
+    if "unreadable" not in frame.columns:
+        return pl.lit(False)
+    unreadable = pl.col("unreadable").fill_null(False)
+    return unreadable & pl.col("score").is_null() if "score" in frame.columns else unreadable
+
+
 def check_unique(frame: pl.DataFrame, keys: Sequence[str], name: str) -> None:
     """Refuse two rows with the same `keys`, naming both."""
     if frame.select(keys).n_unique() == frame.height:

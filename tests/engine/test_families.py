@@ -467,7 +467,9 @@ def test_a_fleet_on_the_plain_path_equals_its_adapters_alone(family, loaded, mon
         score,
         "_adapter_groups",
         lambda *its: [
-            score._AdapterGroup([0, 1, 2], lambda: attached(base.model, stacked(base, together)))
+            score._AdapterGroup(
+                [0, 1, 2], base, lambda: attached(base.model, stacked(base, together))
+            )
         ],
     )
     for ours, theirs in zip(score_fleet(base, together, items, batch_size=2), apart, strict=True):

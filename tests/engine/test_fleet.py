@@ -74,11 +74,11 @@ def random_adapter(base, seed: int, rank: int = 4, names=None) -> Adapter:
 def templated(processor, item, reply):
     """A reply's tokens and its end of turn, cut out of the chat as the processor writes it."""
     images = [Image.fromarray(image.pixels()) for image in item.images]
-    asked = chat(item, images)
-    told = [*asked, {"role": "assistant", "content": [{"type": "text", "text": reply}]}]
+    question = chat(item, images)
+    answered = [*question, {"role": "assistant", "content": [{"type": "text", "text": reply}]}]
     before, whole = (
         processor.apply_chat_template(one, tokenize=True, add_generation_prompt=not several)[0]
-        for several, one in enumerate((asked, told))
+        for several, one in enumerate((question, answered))
     )
     assert list(whole[: len(before)]) == list(before)
     ids = list(whole[len(before) :])
@@ -904,10 +904,10 @@ def test_stacked_scoring_equals_merged_scoring(small, monkeypatch):
 
     def crews(base, adapters, tokens):
         yield score._AdapterGroup(
-            [0, 2], lambda: attached(base.model, stacked(base, [adapters[0], adapters[2]]))
+            [0, 2], base, lambda: attached(base.model, stacked(base, [adapters[0], adapters[2]]))
         )
         yield score._AdapterGroup(
-            [1, 3], lambda: attached(base.model, stacked(base, [no_change, adapters[3]]))
+            [1, 3], base, lambda: attached(base.model, stacked(base, [no_change, adapters[3]]))
         )
 
     no_change = random_adapter(small, 9)

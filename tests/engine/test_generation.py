@@ -209,11 +209,11 @@ def test_a_reply_never_says_a_picture_and_goes_on_to_its_end(family, loaded, mon
 def test_a_long_reply_is_read_now_and_then(loaded, monkeypatch):
     base, items = loaded("qwen2.5-vl"), factory.items(1, 1)
     text = "the " * 3 * READ_EVERY
-    path, asked = forward_path(base, items), []
+    path, texts = forward_path(base, items), []
     with scripted(monkeypatch, base, [text]) as steps:
-        (reply,) = replies(base, path, path.encode(items), lambda it: asked.append(it), 1000)
+        (reply,) = replies(base, path, path.encode(items), lambda it: texts.append(it), 1000)
     assert reply == text
-    assert len(asked) == READ_EVERY + len(steps) // READ_EVERY - 1
+    assert len(texts) == READ_EVERY + len(steps) // READ_EVERY - 1
 
 
 def test_generate_reads_replies_and_counts_what_it_cannot_read(small):

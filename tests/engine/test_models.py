@@ -359,8 +359,8 @@ def test_what_does_not_fit_in_memory_goes_to_disk_and_what_fits_nowhere_is_compu
     assert len(list(tmp_path.rglob("*.safetensors"))) == 3
 
 
-@pytest.mark.parametrize("room", [4, 12, 99])
-def test_the_disk_keeps_what_was_used_last(room, tmp_path):
+@pytest.mark.parametrize("capacity", [4, 12, 99])
+def test_the_disk_keeps_what_was_used_last(capacity, tmp_path):
     """Eight adapters of a 7B: three epochs over an adapter's images, then all targets' images."""
     draw, some = np.random.default_rng(0), pictures(8 * 5 + 3)
     targets, used = range(40, 43), []
@@ -371,16 +371,16 @@ def test_the_disk_keeps_what_was_used_last(room, tmp_path):
     for one in used:
         missed += kept.pop(one, None) is None
         kept[one] = True
-        if len(kept) > room:
+        if len(kept) > capacity:
             kept.popitem(last=False)
-    calls, budget = [], CacheLimits(memory=0, folder=tmp_path, disk=room * FILE)
+    calls, budget = [], CacheLimits(memory=0, folder=tmp_path, disk=capacity * FILE)
     for adapter in range(8):  # each in another process
         cache = VisionCache(looking(calls), 1, budget)
         for one in used[18 * adapter : 18 * adapter + 18]:
             cache.features([some[one]])
-        assert len(list(tmp_path.rglob("*.safetensors"))) <= room
+        assert len(list(tmp_path.rglob("*.safetensors"))) <= capacity
     assert sum(calls) == missed
-    if room >= 12:
+    if capacity >= 12:
         assert sum(calls) == 43  # no image is encoded twice
 
 

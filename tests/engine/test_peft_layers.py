@@ -1,6 +1,7 @@
 """Adapters that are more than two factors per layer: the numbers are PEFT's own."""
 
 import copy
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -8,17 +9,21 @@ import engine_factory as factory
 import pytest
 import torch
 from messages import raises
+from PIL import Image
 from torch.nn import functional
 
 from transferscope.engine.adapter import load_adapter, save_adapter
+from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.optimizer import lr_lambda
 from transferscope.engine.peft_training import train_adapters
 from transferscope.engine.records import TrainingJob
-from transferscope.engine.reply_tokens import option_tokens, reply_tokens
+from transferscope.engine.reference_path import ReferencePath
+from transferscope.engine.reply_tokens import extent, option_tokens, reply_text, reply_tokens
 from transferscope.engine.score import score_fleet
 from transferscope.engine.train import epoch_orders
 from transferscope.errors import DataError, StudyError
 from transferscope.tasks import LETTERS
+from transferscope.tasks.open_answers import PointAnswer
 
 torch.set_num_threads(1)
 
@@ -34,6 +39,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "modules to save": {"target_modules": ["v_proj"], "modules_to_save": ["merger"]},
     "bias": {"target_modules": ["q_proj", "v_proj"], "bias": "lora_only"},
     "pissa": {"target_modules": ["q_proj"], "init_lora_weights": "pissa"},
+    "embedding": {"target_modules": ["embed_tokens", "v_proj"]},
     "olora": {"target_modules": ["q_proj"], "init_lora_weights": "olora"},
 }
 
@@ -53,7 +59,7 @@ def theirs(base, options: dict[str, Any], folder) -> Any:
     for name, weight in model.named_parameters():
         if weight.requires_grad and "magnitude" not in name:
             weight.data += 0.1 * torch.randn_like(weight)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_embedding_layers=False)
     return model
 
 
@@ -124,6 +130,31 @@ def test_an_adapter_of_any_kind_is_trained_as_pefts_own_loop_trains_it(kind, bas
     (mine,) = score_fleet(base, [load_adapter(base, folder)], items)
     (same,) = score_fleet(base, [adapter], items)
     assert [one.logprobs for one in mine] == [one.logprobs for one in same]
+
+
+def test_a_tower_adapter_that_changes_nothing_is_refused(base, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=4, **KINDS["vision tower and merger"])
+    get_peft_model(copy.deepcopy(base.model), config).save_pretrained(tmp_path)
+    with raises(DataError):
+        load_adapter(base, tmp_path)
+
+
+def test_places_are_those_of_the_resized_image_on_the_reference_path_too(base):
+    """An adapter that replies the same places is worth the same with PEFT's own layers."""
+    (item,) = factory.items(1, 1, size=(90, 130))
+    processor = base.processor.image_processor
+    made = processor(images=[Image.fromarray(item.images[0].pixels())], return_tensors="pt")
+    _, height, width = made["image_grid_thw"][0].tolist()
+    expected = (width * processor.patch_size, height * processor.patch_size)
+    assert expected != (130, 90)
+    assert extent(base, item.images[0]) == expected
+    plain = replace(base, plain=True, paths={})
+    assert isinstance(forward_path(plain, [item]), ReferencePath)
+    assert extent(plain, item.images[0]) == expected
+    point = PointAnswer(0.5, 0.25)
+    assert reply_text(plain, item, point) == f"{round(expected[0] / 2)}, {round(expected[1] / 4)}"
 
 
 def test_an_option_that_peft_lacks_is_named(base):

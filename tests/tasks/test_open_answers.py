@@ -2,6 +2,7 @@
 
 import math
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +135,15 @@ def test_numbers_are_exact_or_within_a_relative_error() -> None:
     assert NumberAnswer(4).score("many", EXTENT) is None
     assert [NumberAnswer(n).reply(EXTENT) for n in (4.0, 3.25, 1200)] == ["4", "3.25", "1200"]
     assert math.isclose(float(NumberAnswer(0.1 + 0.2).reply(EXTENT)), 0.3)
+
+
+@pytest.mark.parametrize(
+    "answer", [PointAnswer(1, 1), BoxAnswer(0, 0, 1, 1), NumberAnswer(12345.5)]
+)
+def test_a_reply_ends_before_its_limit_though_each_character_is_a_token(answer: Any) -> None:
+    assert len(answer.reply((9999, 9999))) < answer.longest
+    json = f'[{{"bbox_2d": [{answer.reply((9999, 9999))}], "label": "it"}}]'
+    assert len(json) <= 64
 
 
 @given(st.text(max_size=60))

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from transferscope.analysis.comparison import ComparedCell
 from transferscope.errors import DataError
 from transferscope.matrix.collapse import NEARLY, Answers, collapsed_letter, describe_answers
-from transferscope.predictions import LAST_OPTION, MOST_UNREADABLE
+from transferscope.predictions import LAST_OPTION, MOST_UNREADABLE, unread
 from transferscope.stats import Effect, TargetEffects, counted_effects, paired_effects
 
 FEWEST = 0.5
@@ -47,11 +47,8 @@ class Measured(NamedTuple):
 def paired_cells(of: Target) -> Measured:
     """The changes item by item; rows have `mark`s, and items of one `group` share an image."""
     items = of.rows["item"].unique(maintain_order=True)
-    unreadable = pl.lit(False)
-    if "unreadable" in of.rows.columns:
-        unreadable = pl.col("unreadable").fill_null(False)
     part = of.rows.with_columns(
-        unread=unreadable.cast(pl.Float64),
+        unread=unread(of.rows).cast(pl.Float64),
         place=pl.col("item").replace_strict(items, np.arange(len(items)), return_dtype=pl.Int64),
     )
     # Marks, and which replies are unreadable; NaN where an item was not answered.

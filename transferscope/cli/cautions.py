@@ -44,7 +44,8 @@ def cautions(study: Study, plan: Plan, found: Costs) -> Iterator[str]:
         params = found.models[name].parameters if name in found.models else 0
         if name in trained and not model.embedded and (layers := _layers(study, name)):
             note, params = layers
-            yield f"{name}: {note}"
+            if recipe.peft is None:
+                yield f"{name}: {note}"
         if recipe.precision == "float32" and params > LARGE and not model.quantization:
             yield (
                 f"{name}: the precision is float32; bfloat16 is usual for {params / 1e9:.1f} "

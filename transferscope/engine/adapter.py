@@ -154,16 +154,16 @@ def load_adapter(base: Base, folder: Path) -> Adapter:
             pairs.setdefault(found[1], {})[found[2]] = tensor
     if not pairs:
         raise DataError(f"{path}: no lora_A and lora_B weights")
-    plain = any(map(config.get, _PLAIN)) or config.get("bias", "none") != "none"
-    plain |= config.get("init_lora_weights") not in _STARTS
-    if plain or not all(map(_KEY.fullmatch, tensors)) or not pairs.keys() <= linears.keys():
-        with_peft(base, config, tensors, folder)
-        return Adapter(config, tensors, plain=True)
+    only_factors = all(map(_KEY.fullmatch, tensors)) and config.get("init_lora_weights") in _STARTS
     changed = [pair["B"] for pair in pairs.values() if "B" in pair]
-    if not config["lora_alpha"] or not any(factor.any() for factor in changed):
+    if only_factors and not (config["lora_alpha"] and any(factor.any() for factor in changed)):
         raise DataError(
             f"{folder}: changes no answer: its lora_alpha or all of its lora_B weights are zero"
         )
+    others = any(map(config.get, _PLAIN)) or config.get("bias", "none") != "none"
+    if others or not only_factors or not pairs.keys() <= linears.keys():
+        with_peft(base, config, tensors, folder)
+        return Adapter(config, tensors, plain=True)
     for name, pair in sorted(pairs.items(), key=lambda one: [*linears].index(one[0])):
         rows, columns = linears[name].out_features, linears[name].in_features
         sizes = {letter: tuple(factor.shape) for letter, factor in sorted(pair.items())}

@@ -5,6 +5,7 @@ This takes what a fleet cannot: DoRA, PiSSA, adapted vision towers, projectors a
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from enum import Enum
 from typing import Any
@@ -18,6 +19,7 @@ from transferscope.engine.devices import deterministic
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.linears import target_linears
 from transferscope.engine.loss_curve import LossLog, checked_curve
+from transferscope.engine.memory import checkpointing
 from transferscope.engine.optimizer import BETAS, EPSILON, lr_lambda
 from transferscope.engine.peft_layers import RUNTIME, peft_model
 from transferscope.engine.records import Progress, TrainingJob
@@ -45,8 +47,7 @@ def train_adapters(
         how: Any = {"rows": rows, "progress": progress, "snapshots": snapshots}
         yield from train_fleet(base, jobs, recipe, **how)
         return
-    check_training(base, recipe)
-    _check_options(recipe)
+    check_recipe(base, recipe)
     done, total = 0, sum(recipe.steps_for(len(job.items)) for job in jobs)
     for place, job in enumerate(jobs):
 
@@ -98,10 +99,11 @@ def _train(
         size = len(batches[0])
         microbatch = -(-size // group.memory.parts)
         losses = torch.zeros(1, device=base.device)
-        for start in range(0, size, microbatch):
-            total, each = reply_loss(path, group, batches, slice(start, start + microbatch))
-            total.backward()
-            losses = losses + each
+        with checkpointing(tuned.model) if group.memory.checkpointing else nullcontext():
+            for start in range(0, size, microbatch):
+                total, each = reply_loss(path, group, batches, slice(start, start + microbatch))
+                total.backward()
+                losses = losses + each
         norm = torch.nn.utils.clip_grad_norm_(weights, recipe.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
@@ -111,19 +113,20 @@ def _train(
             copies[step] = Adapter(written, _tensors(model), base.quantization, plain=True)
         if not log.add(losses, norm[None]):
             break
-    (curve,) = log.curves()
-    curve = checked_curve(curve, _tensors(model), recipe.learning_rate)
-    return Adapter(written, _tensors(model), base.quantization, curve, copies, plain=True)
+    (curve,), tensors = log.curves(), _tensors(model)
+    curve = checked_curve(curve, tensors, recipe.learning_rate)
+    return Adapter(written, tensors, base.quantization, curve, copies, plain=True)
 
 
-def _check_options(recipe: FullRecipe) -> None:
-    """Refuse options in `recipe.peft` that PEFT does not have.
+def check_recipe(base: Base, recipe: FullRecipe) -> str:
+    """Refuse a base that a recipe cannot train; returns which layers are adapted and which not.
 
     Raises:
-        StudyError: naming the option.
+        StudyError: PEFT does not have an option of `recipe.peft`; see also `train.check_training`.
     """
     from peft import LoraConfig
 
+    layers = check_training(base, recipe)
     known = {field.name for field in fields(LoraConfig)} - RUNTIME
     for name in recipe.peft or {}:
         if name not in known:
@@ -131,13 +134,14 @@ def _check_options(recipe: FullRecipe) -> None:
         if name in ("r", "lora_alpha", "lora_dropout"):
             own = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}[name]
             raise StudyError(f"recipe.peft: {name}: set recipe.{own}")
+    return layers if recipe.peft is None else f"by PEFT's own layers: {recipe.peft}"
 
 
 def _tensors(model: Any) -> dict[str, Tensor]:
     """An adapter's weights by PEFT's names, copied to the CPU."""
     from peft import get_peft_model_state_dict
 
-    found = get_peft_model_state_dict(model)
+    found = get_peft_model_state_dict(model, save_embedding_layers=False)
     return {k: one.detach().to("cpu", copy=True).contiguous() for k, one in found.items()}
 
 

@@ -158,16 +158,7 @@ class QwenPath:
         return int(np.prod(grid)) // self._merge**2
 
     def _grid(self, image: ItemImage) -> tuple[int, int, int]:
-        """An image's grid of patches, which depends on its size only."""
-        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
-
-        images = self._base.processor.image_processor
-        height, width, _ = fingerprint(image).shape
-        edge, size = images.patch_size, images.size
-        height, width = smart_resize(
-            height, width, edge * images.merge_size, size["shortest_edge"], size["longest_edge"]
-        )
-        return 1, height // edge, width // edge
+        return qwen_vision.patch_grid(self._base.processor.image_processor, image)
 
     def _processed(self, arrays: Sequence[np.ndarray]) -> Any:
         from PIL import Image

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from transferscope.engine.devices import to_device
-from transferscope.tasks import ItemImage
+from transferscope.tasks import ItemImage, fingerprint
 
 EVEN, TILE = 8, 128
 """16-bit numbers that tensor cores take at once, and those of a whole tile."""
@@ -22,6 +22,18 @@ EVEN, TILE = 8, 128
 VARLEN, GROUPED = "varlen_flash_windows", "grouped_flash_windows"
 """Names of the two attention functions in transformers, which passes all windows at once only to
 functions with `flash` in their names."""
+
+
+def patch_grid(processor: Any, image: ItemImage) -> tuple[int, int, int]:
+    """Time, height and width in patches of an image that an image processor has resized."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    height, width, _ = fingerprint(image).shape
+    edge, size = processor.patch_size, processor.size
+    height, width = smart_resize(
+        height, width, edge * processor.merge_size, size["shortest_edge"], size["longest_edge"]
+    )
+    return 1, height // edge, width // edge
 
 
 def speed_up_tower(tower: Any) -> None:

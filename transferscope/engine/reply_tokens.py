@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from transferscope.engine.base_model import Base
 from transferscope.engine.families import FAMILIES, GLIMPSE, family_of
-from transferscope.engine.forward_paths import Row
 from transferscope.engine.glimpse.prompt_layout import is_embedded
+from transferscope.engine.qwen_vision import patch_grid
 from transferscope.errors import DataError
-from transferscope.tasks import LETTERS, fingerprint
+from transferscope.tasks import LETTERS, Item, ItemImage
 from transferscope.tasks.open_answers import Extent, Label
 
 ANSWER = "({})"
@@ -25,23 +25,20 @@ class OptionTokens(NamedTuple):
     """For each letter the tokens after the prefix, up to the first that no other letter has."""
 
 
-def reply_text(base: Base, row: Row, label: Label) -> str:
-    """A label as the base is trained to reply to a row."""
+def reply_text(base: Base, item: Item, label: Label) -> str:
+    """A label as the base is trained to reply to an item."""
     if isinstance(label, int):
         return ANSWER.format(LETTERS[label])
-    return label.reply(extent(base, row, label.image))
+    return label.reply(extent(base, item.images[label.image]))
 
 
-def extent(base: Base, row: Row, image: int) -> Extent:
-    """The largest coordinates of an item's image, as the base's family writes them."""
+def extent(base: Base, image: ItemImage) -> Extent:
+    """The largest coordinates of an image, as the base's family writes them, on any path."""
     family = FAMILIES[GLIMPSE] if is_embedded(base) else family_of(base.model.config)
     if largest := family.coordinates:
         return largest, largest
-    if not row.grids:  # an image that is not resized
-        height, width, _ = fingerprint(row.item.images[image]).shape
-        return width, height
-    _, height, width = row.grids[image]
-    patch = base.model.config.vision_config.patch_size
+    patch = base.processor.image_processor.patch_size
+    _, height, width = patch_grid(base.processor.image_processor, image)
     return width * patch, height * patch
 
 

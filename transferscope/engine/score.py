@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,7 +38,9 @@ class _AdapterGroup(NamedTuple):
 
     indices: list[int]
     """Their places among all adapters."""
-    attach: Callable[[], AbstractContextManager[None]]
+    base: Base
+    """The base, or a copy with PEFT's own layers."""
+    attach: Callable[[], AbstractContextManager[None]] = nullcontext
     """A context in which the base has these adapters."""
 
 
@@ -59,7 +61,8 @@ def score_fleet(
     Args:
         items: of any tasks. Items of different tasks never share a forward, so that a task's
             predictions do not depend on the other tasks.
-        reply_tokens: most tokens of a generated reply; None: `LONGEST_REPLY`.
+        reply_tokens: most tokens of a generated reply; None: `LONGEST_REPLY`, or an open answer's
+            `longest`.
         batch_size: items per forward.
         progress: called with the number of predictions made and their total.
 
@@ -71,17 +74,13 @@ def score_fleet(
             an open thinking block, and letters are scored or a reply is too short to close it.
     """
     _check(base, items, scoring, reply_tokens)
-    if any(one is not None and one.plain for one in adapters):
-        how = {"scoring": scoring, "reply_tokens": reply_tokens, "batch_size": batch_size}
-        return [line for one in adapters for line in _alone(base, one, items, **how)]
     path, options = forward_path(base, items), option_tokens(base.processor)
-    most = reply_tokens or LONGEST_REPLY
-    start = partial(_predictions, base, path, options, scoring, most)
     rows = path.encode(items)
     batches = _batches(rows, batch_size)
     longest = max((row.length for row in rows), default=1)
     if scoring == "generate" or any(item.truth is not None for item in items):
-        longest += most  # whose keys and values are kept
+        # Whose keys and values are kept.
+        longest += reply_tokens or max(map(_longest_reply, items))
     found: dict[tuple[int, int], Prediction] = {}
     for group in _adapter_groups(base, adapters, batch_size * longest):
 
@@ -91,6 +90,8 @@ def score_fleet(
             if progress is not None:
                 progress(len(found), len(adapters) * len(items))
 
+        own_path = path if group.base is base else forward_path(group.base, items)
+        start = partial(_predictions, group.base, own_path, options, scoring, reply_tokens)
         with group.attach():
             # Read one batch behind, so that the GPU works on the next one meanwhile.
             started: deque[tuple[list[int], Pending]] = deque()
@@ -104,15 +105,8 @@ def score_fleet(
     return [[found[own, index] for index in range(len(items))] for own in range(len(adapters))]
 
 
-def _alone(
-    base: Base, adapter: Adapter | None, items: Sequence[Item], **how: Any
-) -> list[list[Prediction]]:
-    """The predictions of one adapter, with PEFT's own layers where it needs them."""
-    if adapter is None or not adapter.plain:
-        return score_fleet(base, [adapter], items, **how)
-    return score_fleet(
-        with_peft(base, adapter.config, adapter.tensors, base.name), [None], items, **how
-    )
+def _longest_reply(item: Item) -> int:
+    return LONGEST_REPLY if item.truth is None else item.truth.longest
 
 
 def _check(base: Base, items: Sequence[Item], scoring: Scoring, reply_tokens: int | None) -> None:
@@ -153,19 +147,28 @@ def _batches(rows: Sequence[Row], size: int) -> list[list[int]]:
 def _adapter_groups(
     base: Base, adapters: Sequence[Adapter | None], tokens: int
 ) -> Iterator[_AdapterGroup]:
-    """The base alone; then adapters, on a CPU each merged into the weights, else stacked."""
-    for index in (index for index, adapter in enumerate(adapters) if adapter is None):
-        yield _AdapterGroup([index], nullcontext)
-    tuned = [(index, adapter) for index, adapter in enumerate(adapters) if adapter is not None]
+    """The base alone; then adapters, on a CPU each merged into the weights, else stacked; in the
+    end those that need PEFT's own layers, each in a copy of the base."""
+    tuned: list[tuple[int, Adapter]] = []
+    plain: list[tuple[int, Adapter]] = []
+    for index, adapter in enumerate(adapters):
+        if adapter is None:
+            yield _AdapterGroup([index], base)
+        else:
+            (plain if adapter.plain else tuned).append((index, adapter))
     on_cpu = base.device.type == "cpu"
     size = 1 if on_cpu else max(1, scoring_tokens(base) // tokens)
     for start in range(0, len(tuned), size):
         part = tuned[start : start + size]
         stack = stacked(base, [adapter for _, adapter in part])
         if on_cpu and base.mergeable:
-            yield _AdapterGroup([part[0][0]], lambda s=stack: merged(base.model, s, 0))
+            yield _AdapterGroup([part[0][0]], base, lambda s=stack: merged(base.model, s, 0))
         else:
-            yield _AdapterGroup([i for i, _ in part], lambda s=stack: attached(base.model, s))
+            places = [index for index, _ in part]
+            yield _AdapterGroup(places, base, lambda s=stack: attached(base.model, s))
+    for index, adapter in plain:
+        copy = with_peft(base, adapter.config, adapter.tensors, base.name)
+        yield _AdapterGroup([index], copy)
 
 
 def _predictions(
@@ -173,19 +176,21 @@ def _predictions(
     path: ForwardPath,
     options: OptionTokens,
     scoring: Scoring,
-    reply_tokens: int,
+    reply_tokens: int | None,
     rows: Sequence[Row],
 ) -> Pending:
     """Start a batch; a task's items are of one kind."""
     first, texts = rows[0].item.truth, [""] * len(rows)
     if first is not None or scoring == "generate":  # open answers are always generated
         settled = is_final if first is None else first.is_final
-        texts = replies(base, path, rows, settled, reply_tokens)
+        most = reply_tokens or _longest_reply(rows[0].item)
+        texts = replies(base, path, rows, settled, most)
     if first is not None:
         made = []
         for row, text in zip(rows, texts, strict=True):
             assert row.item.truth is not None, f"{row.item.task} has open items and others"
-            score = row.item.truth.score(text, extent(base, row, row.item.truth.image))
+            image = row.item.images[row.item.truth.image]
+            score = row.item.truth.score(text, extent(base, image))
             made.append(Prediction(None, (), math.nan, score, text))
         return lambda: made
     if open_block(prompt_end(base.processor)):  # no option's letter stands there

@@ -3,9 +3,9 @@
 from transferscope.engine.adapter import load_adapter, save_adapter, scaled
 from transferscope.engine.base_model import load_base
 from transferscope.engine.checkpoint import check_checkpoint, load_checkpoint
+from transferscope.engine.peft_training import check_recipe as check_training
 from transferscope.engine.peft_training import train_adapters as train_fleet
 from transferscope.engine.score import score_fleet
-from transferscope.engine.train import check_training
 
 __all__ = [
     "check_checkpoint",

@@ -185,7 +185,7 @@ def _targets(
     base: Base, loss: Loss, rows: Sequence[Row], labels: Sequence[Label]
 ) -> list[tuple[int, ...]]:
     """The tokens of the replies that some rows are trained on."""
-    texts = [reply_text(base, row, label) for row, label in zip(rows, labels, strict=True)]
+    texts = [reply_text(base, row.item, label) for row, label in zip(rows, labels, strict=True)]
     found = reply_tokens(base.processor, texts, end=True)
     if loss == "letter":
         options = option_tokens(base.processor)

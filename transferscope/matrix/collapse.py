@@ -20,7 +20,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from transferscope.errors import DataError
-from transferscope.predictions import CELL
+from transferscope.predictions import CELL, unread
 from transferscope.tasks import LETTERS
 from transferscope.tasks.number import Number
 from transferscope.tasks.untrusted import shown
@@ -198,7 +198,7 @@ def _counts(
         return _tally(rows, labels, (*dims, "option"))
 
     letters = options("letter")
-    unreadable = _tally(read.filter(pl.col("unreadable").fill_null(False)), labels, dims)
+    unreadable = _tally(read.filter(unread(read)), labels, dims)
     has_choice = _tally(read.filter("has_choice"), labels, dims) > 0
     letters[~has_choice] = np.nan
     unreadable[~has_choice & (_tally(read.filter("has_unreadable"), labels, dims) == 0)] = np.nan

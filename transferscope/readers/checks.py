@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from transferscope.analysis.verdict import Check, Severity
-from transferscope.predictions import CELL, MOST_UNREADABLE, some, spread_base
+from transferscope.predictions import CELL, MOST_UNREADABLE, some, spread_base, unread
 from transferscope.readers.harness.evaluations import Evaluated
 from transferscope.readers.harness.runs import RunKey, RunLog
 from transferscope.readers.harness.samples import CORRECTED, HarnessSample
@@ -247,14 +247,17 @@ def _fewer_items(rows: pl.DataFrame) -> Iterator[Check]:
 
 
 def _unreadable(rows: pl.DataFrame) -> Iterator[Check]:
-    """Cells with so many unreadable replies that only bounds are known."""
+    """Cells with so many unreadable replies that only bounds are known, or many worth nothing."""
     if "unreadable" not in rows.columns:
         return
-    share = rows.group_by(CELL, maintain_order=True).agg(
-        share=pl.col("unreadable").fill_null(False).mean()
-    )
+    unreadable, unknown = pl.col("unreadable").fill_null(False).mean(), unread(rows).mean()
+    share = rows.group_by(CELL, maintain_order=True).agg(share=unreadable, bounded=unknown > 0)
     high = share.filter(pl.col("share") > MOST_UNREADABLE)
-    for (model, source), part in high.group_by("model", "source", maintain_order=True):
+    kinds = high.group_by("model", "source", "bounded", maintain_order=True)
+    for (model, source, bounded), part in kinds:
+        what = "name no option, so only bounds are known"
+        if not bounded:
+            what = "hold no answer of the kind asked for; each is worth 0"
         worst = part.sort("share", descending=True).row(0, named=True)
         targets = part["target"].unique(maintain_order=True).to_list()
         run = None if source is None else str(source)
@@ -262,7 +265,7 @@ def _unreadable(rows: pl.DataFrame) -> Iterator[Check]:
         yield Check(
             "caution",
             f"{worst['share']:.0%} of the replies of {_name(run)} on {shown(worst['target'])}"
-            f"{where} name no option, so only bounds are known",
+            f"{where} {what}",
             tuple((s, t) for s in _compared_with(run, str(model), rows) for t in targets),
             str(model),
         )

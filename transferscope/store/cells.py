@@ -209,8 +209,7 @@ def as_table(run: Run, items: Sequence[Item], answers: Sequence[Any]) -> pl.Data
             rows.append((*names, given.choice, item.answer, right, unreadable, *more))
         else:
             score = given.score or 0.0
-            # Not unreadable: what an open reply lacks is worth 0, as the benchmarks score it.
-            marks = (score == 1, False, None, None, score)
+            marks = (score == 1, given.score is None, None, None, score)
             rows.append((*names, None, None, *marks, item.group))
     schema = {name: kind for name, kind in COLUMNS.items() if name != "read_by"}
     return pl.DataFrame(rows, schema=schema, orient="row")

@@ -260,6 +260,8 @@ class Plan:
         if state.step is not None:
             training = hashed({"finished": training, "step": state.step})
         scoring: dict[str, object] = {"scoring": how.scoring, "order": how.choice_order}
+        if how.scoring == "generate":  # before, the checkpoint's generation settings were ignored
+            scoring["replies"] = 2
         if state.kind == "strength":
             scoring["strength"] = state.strength
         if how.reply_tokens is not None:

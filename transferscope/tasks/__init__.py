@@ -271,7 +271,7 @@ def all_items(checked: Iterable[Item | DataError]) -> list[Item]:
     return items
 
 
-def gold_hash(task: str, answers: Iterable[tuple[str, float | str]]) -> str:
+def gold_hash(task: str, answers: Iterable[tuple[str, int | str]]) -> str:
     """SHA-256 of a task's right answers, in any order: item ids with indices or open answers' keys.
 
     Benchmarks correct their labels; results with different hashes answer different questions.

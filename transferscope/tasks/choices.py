@@ -22,8 +22,10 @@ DIRECT = "Answer with the option's letter from the given choices directly."
 
 
 def with_style(item: Item, prompt: Prompt) -> Item:
-    """An item with the benchmark's prompt, or with `DIRECT` after it."""
-    return item if prompt == "benchmark" else replace(item, prompt=f"{item.prompt}\n{DIRECT}")
+    """An item with the benchmark's prompt, or with `DIRECT` after it if it has choices."""
+    if prompt == "benchmark" or not item.choices:
+        return item
+    return replace(item, prompt=f"{item.prompt}\n{DIRECT}")
 
 
 def reordered(item: Item, order: Sequence[int]) -> Item:

@@ -12,7 +12,7 @@ import string
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from transferscope.errors import StudyError
 from transferscope.tasks.number_replies import mean_relative_accuracy, number_is_final, read_number
@@ -40,6 +40,8 @@ class OpenAnswer(ABC):
 
     image: int = 0
     """The image of the item that coordinates refer to."""
+    longest: ClassVar[int] = 16
+    """Most tokens of a reply, unless a study sets another number."""
 
     @abstractmethod
     def reply(self, extent: Extent) -> str:
@@ -57,7 +59,7 @@ class OpenAnswer(ABC):
     def __str__(self) -> str:
         """The answer for a reader."""
 
-    def key(self) -> float | str:
+    def key(self) -> str:
         """The answer in the hashes of items."""
         return repr(self)
 
@@ -96,9 +98,6 @@ class NumberAnswer(OpenAnswer):
     def __str__(self) -> str:
         return f"{self.value:g}"
 
-    def key(self) -> float | str:
-        return repr(self) if self.exact else float(self.value)
-
 
 @dataclass(frozen=True)
 class TextAnswer(OpenAnswer):
@@ -113,6 +112,7 @@ class TextAnswer(OpenAnswer):
       or more (Biten et al., "Scene Text Visual Question Answering", eq. 1).
     """
 
+    longest: ClassVar[int] = 32
     forms: tuple[str, ...]
     measure: TextMeasure = "exact"
 
@@ -142,6 +142,7 @@ class TextAnswer(OpenAnswer):
 class PointAnswer(OpenAnswer):
     """A point in an image: right within a radius around it, or within a polygon."""
 
+    longest: ClassVar[int] = 64  # each digit may be a token, and some bases write JSON
     x: float
     """Fraction of the image's width."""
     y: float
@@ -172,6 +173,7 @@ class PointAnswer(OpenAnswer):
 class BoxAnswer(OpenAnswer):
     """A box, in fractions of its image's width and height; the score is intersection over union."""
 
+    longest: ClassVar[int] = 64
     left: float
     top: float
     right: float
