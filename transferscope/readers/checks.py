@@ -257,7 +257,7 @@ def _unreadable(rows: pl.DataFrame) -> Iterator[Check]:
     for (model, source, bounded), part in kinds:
         what = "name no option, so only bounds are known"
         if not bounded:
-            what = "hold no answer of the kind asked for; each is worth 0"
+            what = "hold no answer of the right kind; each is worth 0"
         worst = part.sort("share", descending=True).row(0, named=True)
         targets = part["target"].unique(maintain_order=True).to_list()
         run = None if source is None else str(source)
