@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from transferscope.errors import DataError
-from transferscope.readers import read_results
+from transferscope.readers import read_inputs, read_results
 
 PGF = "seed,ft_task,task,perfection_gap_factor\n"
 ACCURACY = "seed,source,target,accuracy\n"
@@ -49,6 +49,31 @@ def refused(inputs, **options):
     assert "\n" not in message
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
     return message
+
+
+class Read:
+    """One input as the readers leave it; making a matrix of it takes most of the time."""
+
+    def __init__(self, path):
+        (self.one,) = read_inputs([path])
+        self.rows, self.notes, self.checks = self.one.table.rows, self.one.notes, self.one.checks
+
+    def names(self, column):
+        """The values of a column, each once."""
+        return self.rows[column].drop_nulls().unique(maintain_order=True).to_list()
+
+    def cell(self, source, target=None):
+        """The rows of a source, None for the base, on a target; None for all."""
+        rows = self.rows.filter(pl.col("source").eq_missing(source))
+        return rows if target is None else rows.filter(target=target)
+
+    def accuracy(self, source, target=None):
+        """The one accuracy of a source's rows, or the mean of the marks of its items."""
+        rows = self.cell(source, target)
+        if "accuracy" in rows.columns:
+            return rows["accuracy"].item()
+        right = rows["correct"].cast(pl.Float64)
+        return (rows["score"].fill_null(right) if "score" in rows.columns else right).mean()
 
 
 def written(folder, text, name="x.csv"):

@@ -20,13 +20,13 @@ RED, WHITE, BLACK, GREEN = (255, 0, 0), (255, 255, 255), (0, 0, 0), (0, 255, 0)
 def photo(seed: int, size: tuple[int, int] = (500, 375)) -> Image.Image:
     """Something photo-like, never red, black or white: soft blobs of all sizes, and some grain."""
     rng = np.random.default_rng(seed)
-    whole = np.zeros((size[1], size[0], 3))
+    whole = np.zeros((size[1], size[0], 3), np.float32)
     for cells in (2, 4, 8, 16, 32):
         coarse = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
-        whole += np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), dtype=float) / cells
-    whole = (whole - whole.min()) / (whole.max() - whole.min())
-    pixels = 70 + 100 * whole + rng.normal(0, 2, whole.shape)
-    return Image.fromarray(np.clip(pixels, 50, 190).astype(np.uint8))
+        whole += np.asarray(coarse.resize(size, Image.Resampling.BICUBIC)) / np.float32(cells)
+    whole = 70 + 100 * (whole - whole.min()) / (whole.max() - whole.min())
+    whole += rng.integers(-3, 4, whole.shape, np.int8)  # of standard deviation 2
+    return Image.fromarray(np.clip(whole, 50, 190).astype(np.uint8))
 
 
 def save(image: Image.Image, path: Path, **options: Any) -> None:

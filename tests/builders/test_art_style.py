@@ -6,7 +6,7 @@ import pytest
 from messages import raises
 from training_factory import built, difference, files_of, photo, save, shown, turned
 
-from transferscope.builders.art_style import BUILDER
+from transferscope.builders.art_style import candidates
 from transferscope.builders.build import build
 from transferscope.builders.record import Candidate
 from transferscope.errors import DataError
@@ -89,7 +89,7 @@ def test_the_painting_of_the_references_style_stands_where_the_answer_says(
 
 
 def test_only_the_five_styles_are_used_and_no_painting_twice(wikiart: Path) -> None:
-    found = [one for one in BUILDER.candidates(wikiart, 0) if isinstance(one, Candidate)]
+    found = [one for one in candidates(wikiart, 0) if isinstance(one, Candidate)]
     assert len(found) >= 8  # of 30 paintings, at most ten triples
     used = [name for one in found for name in one.facts]
     assert len(set(used)) == len(used)
@@ -101,7 +101,7 @@ def test_only_the_five_styles_are_used_and_no_painting_twice(wikiart: Path) -> N
 
 
 def test_another_seed_puts_other_paintings_together(wikiart: Path) -> None:
-    triples = [[str(one) for one in BUILDER.candidates(wikiart, seed)] for seed in (1, 1, 2)]
+    triples = [[str(one) for one in candidates(wikiart, seed)] for seed in (1, 1, 2)]
     assert triples[0] == triples[1]
     assert triples[0] != triples[2]
 
@@ -114,7 +114,7 @@ def test_grey_palette_turned_and_large_paintings_are_used(wikiart: Path, tmp_pat
     save(photo(2, (80, 60)).convert("P"), folder / origin["match"], format="PNG")
     image, exif = turned(photo(3, (80, 60)))
     save(image, folder / origin["odd"], exif=exif)
-    save(photo(4, (1600, 1500)), folder / rows[1]["origin"]["reference"])
+    save(photo(4, (80, 60)).resize((1600, 1500)), folder / rows[1]["origin"]["reference"])
     done, rows = built(TASK, wikiart, tmp_path / "out", 8)
     assert done.made == 8
     odd = shown(tmp_path / "out", TASK, rows[0])["BA".index(rows[0]["answer"]) + 1]

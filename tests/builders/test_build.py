@@ -2,8 +2,10 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,12 @@ def builder(
             origin={"key": candidate.key},
         )
 
-    return Builder("Toy", ("nothing",), letters, candidates, make)
+    return toy(candidates, make, letters)
+
+
+def toy(candidates: Callable[..., Any], make: Callable[..., Any], letters: int = 2) -> Builder:
+    module: Any = SimpleNamespace(candidates=candidates, make=make)
+    return Builder(module, "Toy", letters, "nothing")
 
 
 @pytest.fixture
@@ -92,9 +99,9 @@ def test_continuing_makes_no_item_again(use, tmp_path: Path) -> None:
 
     def counted(root, candidate, answer, rng):
         made[candidate.key] += 1
-        return one.make(root, candidate, answer, rng)
+        return one.module.make(root, candidate, answer, rng)
 
-    use(Builder("Toy", (), 2, one.candidates, counted))
+    use(toy(one.module.candidates, counted))
     with pytest.raises(Stopped):
         build(TASK, tmp_path, tmp_path / "out", items=20, report=stop_after(8))
     build(TASK, tmp_path, tmp_path / "out", items=20)
@@ -174,7 +181,7 @@ def test_a_build_is_another_where_anything_that_decides_it_is(use, monkeypatch, 
     def settings(changed: Candidate = plain, **options: Any) -> str:
         one = builder(FREE)
         offered = [changed, *(Candidate(key, key, (0, 1)) for key in FREE)]
-        use(Builder("Toy", (), 2, lambda *_: iter(offered), one.make))
+        use(toy(lambda *_: iter(offered), one.module.make))
         return build(TASK, tmp_path, tmp_path / "out", items=4, **options).settings
 
     found = [
@@ -285,9 +292,9 @@ def test_images_of_one_colour_and_other_sides_are_not_alike(use, tmp_path: Path)
 
     def black(root, candidate, answer, rng):
         image = Image.new("RGB", SIZE if int(candidate.key) % 2 else SIZE[::-1])
-        return replace(one.make(root, candidate, answer, rng), images=(image,))
+        return replace(one.module.make(root, candidate, answer, rng), images=(image,))
 
-    use(Builder("Toy", (), 2, one.candidates, black))
+    use(toy(one.module.candidates, black))
     _, rows = built(TASK, tmp_path, tmp_path / "out", 20)
     for row in rows:
         size = SIZE if int(row["origin"]["key"]) % 2 else SIZE[::-1]
@@ -298,9 +305,9 @@ def test_images_that_are_alike_are_written_once(use, tmp_path: Path) -> None:
     one = builder(FREE)
 
     def alike(root, candidate, answer, rng):
-        return one.make(root, candidate, answer, np.random.default_rng(0))
+        return one.module.make(root, candidate, answer, np.random.default_rng(0))
 
-    use(Builder("Toy", (), 2, one.candidates, alike))
+    use(toy(one.module.candidates, alike))
     built(TASK, tmp_path, tmp_path / "out", 20)
     assert len(list((tmp_path / "out" / TASK / "images").iterdir())) == 1
 
@@ -313,9 +320,9 @@ def test_an_item_whose_image_or_source_is_an_evaluation_image_is_left_out(
 
     def like(root, candidate, answer, rng):
         image = photo(1 if candidate.key == "007" else 2)
-        return replace(one.make(root, candidate, answer, rng), **{kind: (image,)})
+        return replace(one.module.make(root, candidate, answer, rng), **{kind: (image,)})
 
-    use(Builder("Toy", (), 2, one.candidates, like))
+    use(toy(one.module.candidates, like))
     against = KnownImages([image_hashes("its name", photo(1))])
     done, rows = built(TASK, tmp_path, tmp_path / "out", 40, against=against)
     assert done.skipped[driver.LEAKED] == {"count": 1, "first": ["007 (like its name)"]}
@@ -325,9 +332,7 @@ def test_an_item_whose_image_or_source_is_an_evaluation_image_is_left_out(
 def test_several_tasks_make_one_suite(use, monkeypatch, tmp_path: Path) -> None:
     use(builder(FREE))
     monkeypatch.setitem(BUILDERS, "Counting", BUILDERS[TASK])
-    toy = builder(FREE)
-    counting = Builder("Toy", (), 2, toy.candidates, toy.make)
-    monkeypatch.setitem(BUILDERS, "Counting", counting)
+    monkeypatch.setitem(BUILDERS, "Counting", builder(FREE))
     versions = []
     for task in (TASK, "Counting"):
         build(task, tmp_path, tmp_path / "out", items=10)
@@ -345,10 +350,10 @@ def test_skips_of_the_list_are_counted_and_twins_are_skipped(use, tmp_path: Path
 
     def listed(root, seed):
         yield Skip("odd", "line 1")
-        yield from one.candidates(root, seed)
-        yield from one.candidates(root, seed)
+        yield from one.module.candidates(root, seed)
+        yield from one.module.candidates(root, seed)
 
-    use(Builder("Toy", (), 2, listed, one.make))
+    use(toy(listed, one.module.make))
     done, _ = built(TASK, tmp_path, tmp_path / "out", 10)
     assert done.skipped["odd"] == {"count": 1, "first": ["line 1"]}
     assert done.skipped["an annotation that is there twice"]["count"] == 10
@@ -468,7 +473,7 @@ def test_a_stopped_command_says_that_it_continues(
     def interrupted(root, candidate, answer, rng):
         raise KeyboardInterrupt
 
-    use(Builder(one.dataset, (), 2, one.candidates, interrupted))
+    use(toy(one.module.candidates, interrupted))
     words = ("build", TASK, "--root", str(diw), "--out", str(tmp_path / "out"))
     code, _, said = run(capsys, monkeypatch, *words)
     assert code == 1

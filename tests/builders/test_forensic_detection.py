@@ -2,13 +2,14 @@
 
 import csv
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from messages import raises
 from PIL import Image
 from training_factory import built, difference, files_of, photo, save, shown, turned
 
-from transferscope.builders.build import build
+from transferscope.builders.build import Built, build
 from transferscope.errors import DataError
 
 TASK = "Forensic_Detection"
@@ -36,8 +37,11 @@ def rows_of_group(group: int) -> list[list[str]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    return photographs(tmp_path / "photographs")
+
+
+def photographs(root: Path) -> Path:
     """Eight groups of one real photograph and four generated ones."""
-    root = tmp_path / "photographs"
     for group in range(8):
         for place, (name, *_) in enumerate(rows_of_group(group)):
             save(photo(10 * group + place, SIZE), root / name)
@@ -45,17 +49,31 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+class Items(NamedTuple):
+    """A build of all groups."""
+
+    done: Built
+    rows: list[dict[str, Any]]
+    out: Path
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> Items:
+    root = photographs(tmp_path_factory.mktemp("items"))
+    return Items(*built(TASK, root, root / "out", 8), root / "out")
+
+
 def middle(seed: int) -> Image.Image:
     """The middle square of a photograph of the fixture, by hand."""
     return photo(seed, SIZE).crop((20, 0, 280, 260)).resize((512, 512), Image.Resampling.LANCZOS)
 
 
-def test_the_real_photograph_stands_where_the_answer_says(folder: Path, tmp_path: Path) -> None:
-    done, rows = built(TASK, folder, tmp_path / "out", 8)
+def test_the_real_photograph_stands_where_the_answer_says(items: Items) -> None:
+    done, rows, out = items
     assert done.answers == {"A": 2, "B": 2, "C": 2, "D": 2}
     for row in rows:
         assert row["prompt"] == PROMPT
-        pictures = shown(tmp_path / "out", TASK, row)
+        pictures = shown(out, TASK, row)
         assert [pixels.shape for pixels in pictures] == [(512, 512, 3)] * 4
         origin = row["origin"]
         group = int(Path(origin["real"]).stem)
@@ -67,12 +85,9 @@ def test_the_real_photograph_stands_where_the_answer_says(folder: Path, tmp_path
             assert difference(pixels, middle(10 * group + place)) < 4
 
 
-def test_three_different_generated_images_of_the_same_group_are_shown(
-    folder: Path, tmp_path: Path
-) -> None:
-    _, rows = built(TASK, folder, tmp_path / "out", 8)
+def test_three_different_generated_images_of_the_same_group_are_shown(items: Items) -> None:
     left_out = set()
-    for row in rows:
+    for row in items.rows:
         origin = row["origin"]
         group = int(Path(origin["real"]).stem)
         numbers = [int(Path(name).stem.split("-")[1]) for name in origin["generated"]]

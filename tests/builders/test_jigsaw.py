@@ -96,7 +96,7 @@ def test_the_wrong_piece_is_a_cell_that_the_first_image_does_not_show(
     tara: Path, tmp_path: Path
 ) -> None:
     places = set()
-    for seed in range(4):
+    for seed in range(3):
         _, rows = built(TASK, tara, tmp_path / f"out{seed}", 8, seed)
         for row in rows:
             places.add(tuple(row["origin"]["wrong_cell"]))
@@ -263,7 +263,7 @@ def test_the_same_photograph_is_a_leak_and_another_is_none(tara: Path, tmp_path:
         image.paste((0, 0, 0), (180, 120, 360, 240))
         return image
 
-    seeds = (2, 5, *range(100, 130))
+    seeds = (2, 5, *range(100, 110))
     against = KnownImages(image_hashes(f"item {seed}", cornerless(seed)) for seed in seeds)
     done, rows = built(TASK, tara, tmp_path / "out", 8, against=against)
     kept = {int(row["origin"]["file"].split("photo")[1][0]) for row in rows}

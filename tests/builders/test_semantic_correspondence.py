@@ -35,8 +35,21 @@ def add(root: Path, number: int, content: dict[str, Any]) -> None:
 
 @pytest.fixture
 def spair(tmp_path: Path) -> Path:
+    return write(tmp_path / "SPair-71k")
+
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Rows]:
+    """All six pairs as items: the folder and its rows."""
+    folder = tmp_path_factory.mktemp("items")
+    return folder / "out", built(TASK, write(folder / "SPair-71k"), folder / "out", 6)[1]
+
+
+def write(root: Path) -> Path:
     """Three images, every one paired with the two others: six pairs."""
-    root = tmp_path / "SPair-71k"
     (root / "PairAnnotation" / "trn").mkdir(parents=True)
     for number, (name, size) in enumerate(SIZES.items()):
         save(photo(number, size), root / "JPEGImages" / "sheep" / f"{name}.jpg", quality=95)
@@ -51,9 +64,9 @@ def on_screen(at: list[float], size: tuple[int, int]) -> list[float]:
     return [(value + 0.5) * 1024 / size[1] - 0.5 for value in at]
 
 
-def test_the_answer_is_the_same_keypoint_on_the_other_image(spair: Path, tmp_path: Path) -> None:
-    done, rows = built(TASK, spair, tmp_path / "out", 6)
-    assert done.made == 6
+def test_the_answer_is_the_same_keypoint_on_the_other_image(items: tuple[Path, Rows]) -> None:
+    _, rows = items
+    assert len(rows) == 6
     for row in rows:
         first, second = (Path(name).stem for name in row["origin"]["files"])
         k = ["0", "1", "4", "5", "12"].index(row["origin"]["keypoint"])
@@ -71,12 +84,10 @@ def test_the_answer_is_the_same_keypoint_on_the_other_image(spair: Path, tmp_pat
         assert len({k, *which}) == 4
 
 
-def test_all_points_are_circled_in_red_at_the_benchmarks_height(
-    spair: Path, tmp_path: Path
-) -> None:
-    _, rows = built(TASK, spair, tmp_path / "out", 4)
-    for row in rows:
-        first, second = shown(tmp_path / "out", TASK, row)
+def test_all_points_are_circled_in_red_at_the_benchmarks_height(items: tuple[Path, Rows]) -> None:
+    out, rows = items
+    for row in rows[:4]:
+        first, second = shown(out, TASK, row)
         assert first.shape[0] == second.shape[0] == 1024
         assert ring(first, row["origin"]["reference"])
         assert all(ring(second, at) for at in row["origin"]["points"].values())
@@ -87,8 +98,8 @@ def test_all_points_are_circled_in_red_at_the_benchmarks_height(
             assert any(abs(x - cx) <= 15 and abs(y - cy) <= 15 for cx, cy in around)
 
 
-def test_prompt_and_choices_are_the_benchmarks(spair: Path, tmp_path: Path) -> None:
-    _, rows = built(TASK, spair, tmp_path / "out", 4)
+def test_prompt_and_choices_are_the_benchmarks(items: tuple[Path, Rows]) -> None:
+    _, rows = items
     assert {row["answer"] for row in rows} == set("ABCD")
     for row in rows:
         assert len(row["prompt"]) == 768  # published statistics of the benchmark

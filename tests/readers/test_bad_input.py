@@ -89,11 +89,17 @@ def test_no_input_at_all_is_refused():
     assert refused([]) == "no input; give at least one file or study folder"
 
 
+@pytest.fixture(scope="module")
+def parquet():
+    """The bytes of a table in Parquet."""
+    file = io.BytesIO()
+    example_study(seeds=1)[0].head(2000).write_parquet(file)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("part", ["head", "tail", "middle", "magic"])
-def test_a_broken_parquet_file_is_refused_without_the_librarys_own_words(write, part):
-    path = write(b"", "x.parquet")
-    example_study(seeds=1)[0].head(2000).write_parquet(path)
-    data = path.read_bytes()
+def test_a_broken_parquet_file_is_refused_without_the_librarys_own_words(write, parquet, part):
+    data = parquet
     half = len(data) // 2
     broken = {
         "head": data[:half],
@@ -288,7 +294,7 @@ def test_a_ceiling_in_percent_is_refused_with_the_remedy(write):
     ),
 )
 def test_any_text_is_read_or_refused_in_one_line(header, parts, tmp_path_factory):
-    path = written(tmp_path_factory.mktemp("any"), header + "".join(parts))
+    path = written(tmp_path_factory.getbasetemp() / "any", header + "".join(parts))
     assert _outcome(path).isprintable()
 
 
@@ -303,7 +309,7 @@ def test_any_damage_to_a_parquet_file_is_read_or_refused_in_one_line(flips, tmp_
     data = bytearray(whole.getvalue())
     for place, bits in flips:
         data[int(place * (len(data) - 1))] ^= bits
-    path = written(tmp_path_factory.mktemp("any"), bytes(data), "x.parquet")
+    path = written(tmp_path_factory.getbasetemp() / "any", bytes(data), "x.parquet")
     assert _outcome(path).isprintable()
 
 

@@ -1,6 +1,7 @@
 """What voids a verdict is found before any effect: on real files and on files made to mislead."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -271,6 +272,7 @@ def test_late_checkpoints_of_one_finetune_may_agree():
     assert [check.severity for check in check_rows(table)] == ["void"]
 
 
+@cache
 def _cell(unreadable: int, measure: str = "raw_gain", of_base: int = 0):
     """100 items of which the base has 50 right and the run 40; the last ones are unreadable."""
     table = rows(base=[0] * 50 + [1] * 50, a__0=[1] * 10 + [0] * 40 + [1] * 50)

@@ -14,10 +14,10 @@ from harness_logs import lines, put, read_one, two_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import raises
-from tables import refused, written
+from tables import Read, refused, written
 
 from transferscope.errors import DataError
-from transferscope.readers import read_inputs, read_results
+from transferscope.readers import read_results
 from transferscope.readers.harness import inspect_ai
 from transferscope.readers.harness.foreign_files import load
 from transferscope.readers.harness.samples import Options
@@ -32,14 +32,6 @@ ROWS = [
     {"source": "Counting", "target": "Jigsaw", "item": 1, "score": 1},
     {"source": "Counting", "target": "Jigsaw", "item": 2, "score": True},
 ]
-
-
-def accuracy(found, source, target):
-    return float(found["accuracy"].isel(model=0, seed=0).sel(source=source, target=target))
-
-
-def base_accuracy(found, target):
-    return float(found["base_accuracy"].isel(model=0, seed=0).sel(target=target))
 
 
 # The predictions table
@@ -57,12 +49,12 @@ def test_source_target_item_and_score_are_enough_in_every_form(form, tmp_path):
         frame.write_parquet(path)
     else:
         frame.write_csv(path, separator={"semicolons": ";", "tabs": "\t"}.get(form, ","))
-    found = read_results(path)
-    assert found["model"].values.tolist() == ["mine"]
-    assert found["seed"].values.tolist() == ["0"]
-    assert base_accuracy(found, "Jigsaw") == 0.5
-    assert accuracy(found, "Counting", "Jigsaw") == 1.0
-    assert float(found["total"].max()) == 2  # whole marks are counts
+    found = Read(path)
+    assert found.names("model") == ["mine"]
+    assert found.names("seed") == ["0"]
+    assert found.accuracy(None, "Jigsaw") == 0.5
+    assert found.accuracy("Counting", "Jigsaw") == 1.0
+    assert found.rows["score"].is_null().all()  # whole marks are counts
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
@@ -76,17 +68,17 @@ def test_a_table_may_name_what_items_share(form, tmp_path):
         frame.write_csv(path)
     else:
         frame.write_parquet(path)
-    assert read_results(path)["item_group"].values.tolist() == [0, 0, 1, 2, 3]
-    (one,) = read_inputs(path)
-    assert one.table.rows["group"].to_list() == ["7", "7", None, None, "8"] * 2
+    assert Read(path).rows["group"].to_list() == ["7", "7", None, None, "8"] * 2
+    if form == "jsonl":
+        assert read_results(path)["item_group"].values.tolist() == [0, 0, 1, 2, 3]
 
 
 def test_a_step_beside_a_source_makes_a_checkpoint(tmp_path):
     rows = [row | {"step": 500 if row["source"] else None} for row in ROWS]
     rows += [row | {"step": 1000.0, "score": 0} for row in ROWS if row["source"]]
-    found = read_results(lines(tmp_path / "x.jsonl", rows))
-    assert found["source"].values.tolist() == ["Counting @ 500", "Counting @ 1000"]
-    assert accuracy(found, "Counting @ 1000", "Jigsaw") == 0.0
+    found = Read(lines(tmp_path / "x.jsonl", rows))
+    assert found.names("source") == ["Counting @ 500", "Counting @ 1000"]
+    assert found.accuracy("Counting @ 1000", "Jigsaw") == 0.0
 
 
 @pytest.mark.parametrize(
@@ -107,14 +99,15 @@ def test_a_row_with_too_much_or_too_little_is_refused(change, tmp_path):
 @pytest.mark.parametrize("base", ["", "base", "Base ", None, "none", "baseline"])
 def test_a_source_called_base_is_the_base(base, tmp_path):
     rows = [row | {"source": row["source"] or base} for row in ROWS]
-    assert base_accuracy(read_results(lines(tmp_path / "x.jsonl", rows)), "Jigsaw") == 0.5
+    assert Read(lines(tmp_path / "x.jsonl", rows)).accuracy(None, "Jigsaw") == 0.5
 
 
 def test_partial_marks_are_kept_and_whole_marks_are_counts(tmp_path):
     rows = [row | {"target": "Size", "score": 0.25} for row in ROWS]
     found = read_results(lines(tmp_path / "x.jsonl", [*ROWS, *rows]))
-    assert accuracy(found, "Counting", "Size") == 0.25
     right = found["correct"].isel(model=0, seed=0).sel(source="Counting")
+    partial = found["accuracy"].isel(model=0, seed=0).sel(source="Counting", target="Size")
+    assert float(partial) == 0.25
     assert float(right.sel(target="Jigsaw")) == 2
     assert np.isnan(float(right.sel(target="Size")))
 
@@ -125,23 +118,23 @@ def test_partial_marks_are_kept_and_whole_marks_are_counts(tmp_path):
 @needs_real
 @pytest.mark.parametrize("name", ["german", "noseed", "percent", "percent2", "pm"])
 def test_one_table_written_in_five_ways_gives_the_same_numbers(name):
-    found = read_results(REAL / "wrong" / "tables" / f"{name}.csv")
-    assert accuracy(found, "SST2", "IMDB") == pytest.approx(0.863)
-    assert accuracy(found, "IMDB", "SST2") == pytest.approx(0.88)
-    assert base_accuracy(found, "SST2") == pytest.approx(0.512)
-    notes = " ".join(found.attrs["notes"])
+    found = Read(REAL / "wrong" / "tables" / f"{name}.csv")
+    assert found.accuracy("SST2", "IMDB") == pytest.approx(0.863)
+    assert found.accuracy("IMDB", "SST2") == pytest.approx(0.88)
+    assert found.accuracy(None, "SST2") == pytest.approx(0.512)
+    notes = " ".join(found.notes)
     assert ("are percent and were divided by 100" in notes) == name.startswith("percent")
     assert ("errors after ± are left out" in notes) == (name == "pm")
 
 
 @needs_real
 def test_a_wide_table_has_a_target_in_each_column_and_says_which():
-    found = read_results(REAL / "wrong" / "tables" / "wide.csv")
-    assert found["target"].values.tolist() == ["SST2", "IMDB", "MNLI"]
-    assert accuracy(found, "MNLI", "IMDB") == 0.70
-    assert base_accuracy(found, "MNLI") == 0.33
+    found = Read(REAL / "wrong" / "tables" / "wide.csv")
+    assert found.names("target") == ["SST2", "IMDB", "MNLI"]
+    assert found.accuracy("MNLI", "IMDB") == 0.70
+    assert found.accuracy(None, "MNLI") == 0.33
     assert "wide.csv: read as a wide table, with the targets 'SST2', 'IMDB', 'MNLI'" in " ".join(
-        found.attrs["notes"]
+        found.notes
     )
 
 
@@ -150,7 +143,7 @@ def test_a_correlation_below_zero_is_refused_and_what_is_left_reads(tmp_path):
     path = REAL / "wrong" / "tables" / "mcc.csv"
     messages.check(refused(path))
     rows = [row for row in path.read_text().splitlines() if row.split(",")[2] != "CoLA"]
-    assert base_accuracy(read_results(written(tmp_path, "\n".join(rows))), "SST2") == 0.512
+    assert Read(written(tmp_path, "\n".join(rows))).accuracy(None, "SST2") == 0.512
 
 
 LONG = "source,target,accuracy\n"
@@ -194,9 +187,9 @@ def test_a_column_that_may_mean_two_things_is_refused(values, message, tmp_path)
 )
 def test_a_column_that_means_one_thing_is_read(values, expected, tmp_path):
     base, tuned = values
-    found = read_results(written(tmp_path, f"{LONG},T,{base}\nS,T,{tuned}\n"))
-    assert base_accuracy(found, "T") == pytest.approx(expected[0])
-    assert accuracy(found, "S", "T") == pytest.approx(expected[1])
+    found = Read(written(tmp_path, f"{LONG},T,{base}\nS,T,{tuned}\n"))
+    assert found.accuracy(None, "T") == pytest.approx(expected[0])
+    assert found.accuracy("S", "T") == pytest.approx(expected[1])
 
 
 STYLES = {
@@ -228,22 +221,22 @@ def test_however_accuracies_are_written_they_are_read_as_they_are_or_refused(
     else:
         text = LONG + "".join(f"{s},T{n},{c}\n" for s in ("", "S") for n, c in enumerate(cells))
     try:
-        found = read_results(written(tmp_path_factory.mktemp("any"), text))
+        found = Read(written(tmp_path_factory.getbasetemp() / "any", text))
     except DataError:
         return
     for n, value in enumerate(values):
-        assert accuracy(found, "S", f"T{n}") == pytest.approx(value, abs=1e-9)
-        assert base_accuracy(found, f"T{n}") == pytest.approx(value, abs=1e-9)
+        assert found.accuracy("S", f"T{n}") == pytest.approx(value, abs=1e-9)
+        assert found.accuracy(None, f"T{n}") == pytest.approx(value, abs=1e-9)
 
 
 def test_a_wide_table_in_percent_with_german_decimals_errors_and_a_mean_is_read(tmp_path):
     text = "source;A;B;Average\nbase;50,5 ± 1,0;20,0;35,25\nA;60,5 ± 0,5;;60,5\n"
-    found = read_results(written(tmp_path, text))
-    assert found["target"].values.tolist() == ["A", "B"]
-    assert accuracy(found, "A", "A") == pytest.approx(0.605)
-    assert np.isnan(accuracy(found, "A", "B"))
-    assert base_accuracy(found, "A") == pytest.approx(0.505)
-    assert "x.csv: column 'Average' is a mean and is left out" in found.attrs["notes"]
+    found = Read(written(tmp_path, text))
+    assert found.names("target") == ["A", "B"]
+    assert found.accuracy("A", "A") == pytest.approx(0.605)
+    assert found.accuracy("A", "B") is None
+    assert found.accuracy(None, "A") == pytest.approx(0.505)
+    assert "x.csv: column 'Average' is a mean and is left out" in found.notes
 
 
 @pytest.mark.parametrize("column", ["lr", "Epochs", "n", "loss", ""])

@@ -10,7 +10,7 @@ from harness_logs import TASK, lmms_blink, lmms_results, mapping, two_runs, vlme
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import raises
-from tables import refused
+from tables import Read, refused
 
 import transferscope as ts
 from transferscope.analysis.settings import Settings
@@ -29,11 +29,11 @@ NAME = "_samples_blink_multi_view_reasoning.jsonl"
 
 
 def accuracy(found):
-    return float(found["accuracy"].sel(target=TASK).item())
+    return found.accuracy("Jigsaw", TASK)
 
 
 def notes(found, words):
-    return [note for note in found.attrs["notes"] if words in note]
+    return [note for note in found.notes if words in note]
 
 
 # Reruns and parts
@@ -45,7 +45,7 @@ def test_the_newer_of_two_runs_in_one_folder_counts(tmp_path, names):
     for time, replies in zip(names, (BASE, TUNED), strict=True):
         file = lmms_blink(tmp_path / "tuned", replies, GOLD, name=time + NAME)
         os.utime(file, (1, 1 if time == names[0] else 2))
-    found = read_results(two_runs(tmp_path))
+    found = Read(two_runs(tmp_path))
     assert accuracy(found) == 6 / 8
     (note,) = notes(found, "newer")
     assert f"tuned/{names[1]}{NAME} counts" in note
@@ -57,21 +57,21 @@ def test_times_in_names_count_before_those_of_the_file_system(tmp_path):
     new = lmms_blink(tmp_path / "tuned", TUNED, GOLD, name="20260102_120000" + NAME)
     lmms_blink(tmp_path / "tuned", BASE, GOLD, name="20260101_120000" + NAME)
     os.utime(new, (1, 1))
-    assert accuracy(read_results(two_runs(tmp_path))) == 6 / 8
+    assert accuracy(Read(two_runs(tmp_path))) == 6 / 8
 
 
 def test_a_rerun_of_vlmevalkit_lies_in_a_folder_with_another_time(tmp_path):
     vlmevalkit(tmp_path / "base", BASE, GOLD)
     vlmevalkit(tmp_path / "tuned" / "M" / "T20260101_Gf2", BASE, GOLD, name="M_BLINK.tsv")
     vlmevalkit(tmp_path / "tuned" / "M" / "T20260102_Ga1", TUNED, GOLD, name="M_BLINK.tsv")
-    assert accuracy(read_results(two_runs(tmp_path))) == 6 / 8
+    assert accuracy(Read(two_runs(tmp_path))) == 6 / 8
 
 
 def test_a_rerun_that_was_cut_short_counts_and_the_note_has_both_sizes(tmp_path):
     lmms_blink(tmp_path / "base", BASE, GOLD)
     lmms_blink(tmp_path / "tuned", BASE, GOLD, name="20260101_120000" + NAME)
     lmms_blink(tmp_path / "tuned", TUNED[2:5], GOLD[2:5], name="20260102_120000" + NAME)
-    found = read_results(two_runs(tmp_path))
+    found = Read(two_runs(tmp_path))
     assert notes(found, "counts (3 items, 8 before), as it is newer")
 
 
@@ -81,7 +81,7 @@ def test_averages_of_a_rerun_are_those_of_the_newer(tmp_path):
     newer = lmms_results(tmp_path / "tuned" / "x", {TASK: 0.75}).read_text()
     (tmp_path / "tuned" / "x" / "20260101_120000_results.json").unlink()
     logs.put(tmp_path / "tuned" / "20260103_120000_results.json", newer)
-    assert accuracy(read_results(two_runs(tmp_path))) == 0.75
+    assert accuracy(Read(two_runs(tmp_path))) == 0.75
 
 
 def test_averages_of_two_runs_are_refused_even_if_they_are_alike(tmp_path):
@@ -117,8 +117,8 @@ def test_rows_that_repeat_an_item_alike_count_once_and_are_noted(tmp_path):
     lmms_blink(tmp_path / "base", BASE, GOLD)
     file = lmms_blink(tmp_path / "tuned", TUNED, GOLD)
     file.write_text(file.read_text() * 2)
-    found = read_results(two_runs(tmp_path))
-    assert float(found["total"].item()) == 8
+    found = Read(two_runs(tmp_path))
+    assert found.cell("Jigsaw").height == 8
     assert notes(found, "8 rows repeat an item alike; each counts once")
 
 
@@ -175,9 +175,9 @@ def test_a_glob_without_steps_is_one_run_of_parts(tmp_path):
     lmms_blink(tmp_path / "base", BASE, GOLD, task="Jigsaw")
     lmms_blink(tmp_path / "t1", TUNED, GOLD)
     lmms_blink(tmp_path / "t2", TUNED, GOLD, task="Jigsaw")
-    found = read_results(mapping(tmp_path, "path: base", 'path: "t?", source: Jigsaw'))
-    assert found["source"].values.tolist() == ["Jigsaw"]
-    assert np.isfinite(found["accuracy"].values).all()
+    found = Read(mapping(tmp_path, "path: base", 'path: "t?", source: Jigsaw'))
+    assert found.names("source") == ["Jigsaw"]
+    assert found.cell("Jigsaw")["target"].value_counts()["count"].to_list() == [8, 8]
     assert notes(found, "t?: matches 2: 't1', 't2'")
 
 
@@ -185,8 +185,8 @@ def test_checkpoints_of_a_glob_are_in_the_order_of_their_steps_and_odd_names_are
     lmms_blink(tmp_path / "base", BASE, GOLD)
     for step in ("90", "500", "x"):
         lmms_blink(tmp_path / "out" / f"checkpoint-{step}", TUNED, GOLD)
-    found = read_results(mapping(tmp_path, "path: base", 'path: "out/*", source: Jigsaw'))
-    assert found["source"].values.tolist() == ["Jigsaw @ 90", "Jigsaw @ 500"]
+    found = Read(mapping(tmp_path, "path: base", 'path: "out/*", source: Jigsaw'))
+    assert found.names("source") == ["Jigsaw @ 90", "Jigsaw @ 500"]
     assert notes(found, "'out/checkpoint-x': left out, as the name has no step")
 
 
@@ -207,7 +207,7 @@ def test_a_broken_log_does_not_end_a_run_that_has_others(tmp_path):
     good.write_text(good.read_text()[:-40])
     logs.put(tmp_path / "tuned" / "odd.csv", "index,answer,prediction\n,A,A\n")
     logs.put(tmp_path / "tuned" / "log.eval", "\0")
-    found = read_results(two_runs(tmp_path))
+    found = Read(two_runs(tmp_path))
     assert accuracy(found) == 6 / 8
     assert len(notes(found, "tuned/: passed over: ")) == 3
     assert notes(found, f"{good.name}: row 8 is cut short; copy the file again")
@@ -266,11 +266,9 @@ def results(folder, metrics, **more):
 def test_score_files_of_vlmevalkit_give_accuracies(tmp_path, name, text, expected):
     for run in ("base", "tuned"):
         logs.put(tmp_path / run / f"M_{name}.csv", text)
-    found = read_results(two_runs(tmp_path))
-    values = found["accuracy"].values.ravel()
-    assert dict(zip(found["target"].values.tolist(), values, strict=True)) == pytest.approx(
-        expected
-    )
+    found = Read(two_runs(tmp_path))
+    values = found.cell("Jigsaw")["target", "accuracy"].rows()
+    assert dict(values) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -289,8 +287,8 @@ def test_a_score_file_without_an_accuracy_is_named_with_the_reason(tmp_path, tex
     for run in ("base", "tuned"):
         lmms_blink(tmp_path / run, BASE, GOLD)
         logs.put(tmp_path / run / "M_MME_score.csv", text)
-    found = read_results(two_runs(tmp_path))
-    assert found["target"].values.tolist() == [TASK]
+    found = Read(two_runs(tmp_path))
+    assert found.names("target") == [TASK]
     assert notes(found, f"base/: passed over: M_MME_score.csv: row 1: {why}")
 
 
@@ -305,12 +303,12 @@ def test_two_metrics_are_not_compared_with_each_other(tmp_path):
 def test_a_metric_is_taken_by_name_for_the_file_or_for_a_run(tmp_path):
     for name, value in (("base", 0.5), ("tuned", 0.6)):
         results(tmp_path / name, {"acc,none": 0.1, "f1,none": value})
-    by_file = read_results(two_runs(tmp_path, head="model: m\nmetric: f1\n"))
-    by_run = read_results(
+    by_file = Read(two_runs(tmp_path, head="model: m\nmetric: f1\n"))
+    by_run = Read(
         mapping(tmp_path, "path: base, metric: f1", "path: tuned, source: Jigsaw, metric: f1")
     )
     for found in (by_file, by_run):
-        assert float(found["accuracy"].item()) == 0.6
+        assert found.accuracy("Jigsaw") == 0.6
 
 
 def test_a_comparison_of_sentences_for_bias_is_no_accuracy(tmp_path):
@@ -330,8 +328,8 @@ def test_a_comparison_of_sentences_for_bias_is_no_accuracy(tmp_path):
     for name in ("base", "tuned"):
         logs.lines(tmp_path / name / "samples_crows_pairs.jsonl", rows)
         lmms_blink(tmp_path / name, BASE, GOLD)
-    found = read_results(two_runs(tmp_path))
-    assert found["target"].values.tolist() == [TASK]
+    found = Read(two_runs(tmp_path))
+    assert found.names("target") == [TASK]
     assert notes(found, "base/: samples_crows_pairs.jsonl: 'crows_pairs' left out: no one accuracy")
 
 

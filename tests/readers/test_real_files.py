@@ -8,10 +8,10 @@ import json
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
-from tables import refused
+from tables import Read, refused
 
-from transferscope.readers import read_results
 from transferscope.suites.blink import BLINK, IQ_TEST
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
@@ -22,10 +22,16 @@ pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason=f"needs the real files
 
 
 def cells(found, name="accuracy"):
-    """Values of the first model, seed and source (where there is one), by target."""
-    values = found[name].values
-    values = values[0, 0, 0] if "source" in found[name].dims else values[0, 0]
-    return dict(zip(found["target"].values.tolist(), values.tolist(), strict=True))
+    """Values of the base (`base_..`) or of the first source, of the first model, by target."""
+    source = None if name.startswith("base_") else found.names("source")[0]
+    rows = found.cell(source).filter(model=found.names("model")[0])
+    if "item" in rows.columns:
+        right = pl.col("correct").cast(pl.Float64)
+        mark = pl.coalesce("score", right) if "score" in rows.columns else right
+        rows = rows.group_by("target", maintain_order=True).agg(
+            accuracy=mark.mean(), correct=right.sum(), total=pl.len().cast(pl.Float64)
+        )
+    return dict(rows["target", name.removeprefix("base_")].rows())
 
 
 def mapped(folder: Path, *runs: str, head: str = "model: m\n") -> Path:
@@ -59,22 +65,22 @@ def test_a_mistake_in_a_mapping_is_refused_in_one_line_that_names_the_files(name
 
 @pytest.mark.parametrize("name", ["glob", "step_text", "source_base"])
 def test_a_glob_a_step_as_text_and_a_source_called_base_mean_what_they_say(name):
-    found = read_results(WRONG / "mapping_mistakes" / f"{name}.yaml")
-    expected = read_results(REAL / "checkpoints-blink-flat" / "mapping.yaml")
-    assert found["source"].values.tolist() == ["blend @ 100"]
+    found = Read(WRONG / "mapping_mistakes" / f"{name}.yaml")
+    expected = Read(REAL / "checkpoints-blink-flat" / "mapping.yaml")
+    assert found.names("source") == ["blend @ 100"]
     assert cells(found) == cells(expected)
     assert cells(found, "base_accuracy") == cells(expected, "base_accuracy")
 
 
 @pytest.mark.parametrize("name", ["lp_rerun", "gen_rerun"])
 def test_of_a_rerun_the_newer_file_counts_and_a_note_names_both(name):
-    found = read_results(WRONG / "mapping_mistakes" / f"{name}.yaml")
+    found = Read(WRONG / "mapping_mistakes" / f"{name}.yaml")
     folder = WRONG / "mapping_mistakes" / ("lp" if name == "lp_rerun" else "g") / "c"
     first, last = sorted(folder.iterdir())
     metric = "acc" if name == "lp_rerun" else "exact_match"
     marks = [json.loads(line)[metric] for line in last.read_text().splitlines()]
     assert cells(found) == {next(iter(cells(found))): pytest.approx(sum(marks) / len(marks))}
-    (note,) = [note for note in found.attrs["notes"] if "newer" in note]
+    (note,) = [note for note in found.notes if "newer" in note]
     assert f"{last.name} counts" in note
     assert f"{first.name}, which is left out" in note
 
@@ -83,11 +89,11 @@ def test_one_glob_over_checkpoints_is_one_run_for_each(tmp_path):
     shutil.copytree(REAL / "checkpoints-blink-flat", tmp_path, dirs_exist_ok=True)
     base, glob = "path: val_predictions/QWEN.json", 'path: "val_predictions/*_checkpoint-*.json"'
     head = "model: m\ngold: val_answers.json\n"
-    found = read_results(mapped(tmp_path, base, f"{glob}, source: blend", head=head))
-    expected = read_results(REAL / "checkpoints-blink-flat" / "mapping.yaml")
-    assert found["source"].values.tolist() == ["blend @ 100", "blend @ 784"]
-    assert found["accuracy"].values.tolist() == expected["accuracy"].values.tolist()
-    (note,) = [note for note in found.attrs["notes"] if "matches 2" in note]
+    found = Read(mapped(tmp_path, base, f"{glob}, source: blend", head=head))
+    expected = Read(REAL / "checkpoints-blink-flat" / "mapping.yaml")
+    assert found.names("source") == ["blend @ 100", "blend @ 784"]
+    assert found.rows["choice", "correct"].equals(expected.rows["choice", "correct"])
+    (note,) = [note for note in found.notes if "matches 2" in note]
     assert f"{FLAT}-784.json" in note
     wrong = glob.replace("_checkpoint-*", "_checkpoint-101*")
     message = refused(mapped(tmp_path, base, f"{wrong}, source: blend", head=head))
@@ -107,7 +113,7 @@ def test_a_copy_of_the_gold_is_no_model_whatever_its_bytes(tmp_path):
 
 
 def test_blinks_accuracies_of_vlmevalkit_are_exact_counts():
-    found = read_results(REAL / "vlmevalkit" / "mapping.yaml")
+    found = Read(REAL / "vlmevalkit" / "mapping.yaml")
     for run, name in (("", "base_"), ("-HICO", "")):
         model = f"Qwen2-VL-2B-Instruct{run}"
         file = REAL / "vlmevalkit" / "all" / model / f"{model}_BLINK_acc.csv"
@@ -120,7 +126,7 @@ def test_blinks_accuracies_of_vlmevalkit_are_exact_counts():
 
 
 def test_benchmarks_of_vlmevalkit_stay_apart_and_none_is_fatal():
-    found = read_results(REAL / "vlmevalkit" / "mapping.yaml")
+    found = Read(REAL / "vlmevalkit" / "mapping.yaml")
     base, tuned = cells(found, "base_accuracy"), cells(found)
     assert base["Object_Localization"] == pytest.approx(0.5327868852459017)
     assert base["MMBench_DEV_EN/object_localization"] == pytest.approx(0.5432098765432098)
@@ -129,13 +135,13 @@ def test_benchmarks_of_vlmevalkit_stay_apart_and_none_is_fatal():
     assert tuned["RealWorldQA"] == pytest.approx(0.6235294117647059)
     assert tuned["MMStar/math"] == pytest.approx(0.428)
     assert "MMBench_DEV_EN/AR" not in base
-    notes = " ".join(found.attrs["notes"])
+    notes = " ".join(found.notes)
     for named in ("MME_score.csv: row 1: sums of points", "'AR', 'CP'", "'fAcc', 'qAcc'"):
         assert named in notes
 
 
 def test_categories_of_three_benchmarks_are_three_targets():
-    found = read_results(WRONG / "vlmeval_merge" / "mapping.yaml")
+    found = Read(WRONG / "vlmeval_merge" / "mapping.yaml")
     totals = cells(found, "base_total")
     assert totals == {
         "Object_Localization": 122,
@@ -147,10 +153,10 @@ def test_categories_of_three_benchmarks_are_three_targets():
 
 
 def test_bias_shares_and_perplexities_are_named_and_no_accuracy():
-    found = read_results(REAL / "lm-eval-0.3" / "mapping.yaml")
-    targets = found["target"].values.tolist()
+    found = Read(REAL / "lm-eval-0.3" / "mapping.yaml")
+    targets = found.names("target")
     assert not [target for target in targets if "crows_pairs" in target]
-    (note,) = [n for n in found.attrs["notes"] if "step133000" in n and "left out" in n]
+    (note,) = [n for n in found.notes if "step133000" in n and "left out" in n]
     assert note.count("crows_pairs") == 22
     assert "no one accuracy among" in note
     assert "'pct_stereotype'" in note
@@ -171,15 +177,14 @@ def test_bias_shares_and_perplexities_are_named_and_no_accuracy():
 
 def test_of_a_metric_of_which_less_is_better_worse_is_worse(tmp_path):
     shutil.copytree(WRONG / "lower_better", tmp_path, dirs_exist_ok=True)
-    found = read_results(WRONG / "lower_better" / "mapping.yaml")
-    assert found["target"].values.tolist() == ["arc_easy"]
-    assert any("'wikitext'" in n and "'bits_per_byte'" in n for n in found.attrs["notes"])
+    found = Read(WRONG / "lower_better" / "mapping.yaml")
+    assert found.names("target") == ["arc_easy"]
+    assert any("'wikitext'" in n and "'bits_per_byte'" in n for n in found.notes)
     runs = ("path: base", "path: ft, source: chat")
-    found = read_results(mapped(tmp_path, *runs, head="model: m\nmetric: bits_per_byte\n"))
+    found = Read(mapped(tmp_path, *runs, head="model: m\nmetric: bits_per_byte\n"))
     assert cells(found, "base_accuracy")["wikitext"] == pytest.approx(1 - 0.6)
     assert cells(found)["wikitext"] == pytest.approx(1 - 0.8)
-    assert cells(found, "pgf")["wikitext"] < 0
-    assert any("1 - bits_per_byte" in note for note in found.attrs["notes"])
+    assert any("1 - bits_per_byte" in note for note in found.notes)
     message = refused(mapped(tmp_path, *runs, head="model: m\nmetric: word_perplexity\n"))
     assert "word_perplexity must be a fraction in [0, 1], got 9.06307" in message
     message = refused(mapped(tmp_path, *runs, head="model: m\nmetric: bits_per_bite\n"))
@@ -187,7 +192,7 @@ def test_of_a_metric_of_which_less_is_better_worse_is_worse(tmp_path):
 
 
 def test_averages_of_vsi_bench_in_fractions_are_no_percent():
-    found = read_results(REAL / "vsi-averages" / "mapping.yaml")
+    found = Read(REAL / "vsi-averages" / "mapping.yaml")
     file = json.loads((REAL / "vsi-averages" / "base" / "results_vsibench.json").read_text())
     base = cells(found, "base_accuracy")
     assert base["obj_appearance_order"] == file["obj_appearance_order_accuracy"]
@@ -196,7 +201,7 @@ def test_averages_of_vsi_bench_in_fractions_are_no_percent():
 
 
 def test_yes_and_no_are_options():
-    found = read_results(WRONG / "pope" / "mapping.yaml")
+    found = Read(WRONG / "pope" / "mapping.yaml")
     (file,) = (WRONG / "pope" / "b").iterdir()
     marks = [json.loads(line)["pope_accuracy"]["score"] for line in file.read_text().splitlines()]
     assert cells(found) == {"pope": pytest.approx(sum(marks) / len(marks))}
@@ -211,10 +216,10 @@ def test_stray_files_are_passed_over_and_named(tmp_path):
     shutil.copy(WRONG / "mapping_mistakes" / "trunc.json", tuned)
     (tuned / "trainer_state.json").write_text('{"log_history": [], "global_step": 5}')
     (tuned / "mine.csv").write_text("a,b\n1,2\n")
-    found = read_results(tmp_path / "mapping.yaml")
-    expected = read_results(REAL / "vlmevalkit" / "mapping.yaml")
+    found = Read(tmp_path / "mapping.yaml")
+    expected = Read(REAL / "vlmevalkit" / "mapping.yaml")
     assert cells(found) == pytest.approx(cells(expected), nan_ok=True)
-    notes = [note for note in found.attrs["notes"] if "passed over" in note and "HICO:" in note]
+    notes = [note for note in found.notes if "passed over" in note and "HICO:" in note]
     assert any("trunc.json: truncated JSON" in note for note in notes)
     assert any("'mine.csv' (not a file of a known harness)" in note for note in notes)
     assert not any("trainer_state" in note for note in notes)

@@ -177,3 +177,6 @@ def test_mixtures_alone_are_the_sources_of_their_study(carry_out, tmp_path):
     matrix = read_results(tmp_path / "alone")
     assert matrix["source"].values.tolist() == ["half and half", "most"]
     assert matrix["control"].values.tolist() == ["reordered"]
+    named = read_results({"9B": tmp_path / "alone"})
+    assert named["source"].values.tolist() == ["half and half", "most"]
+    assert named["model"].values.tolist() == ["9B"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import benchmark_factory as made
@@ -43,18 +44,24 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both benchmarks, training items, a base and two studies."""
-    made.blink(tmp_path / "blink")
-    made.training(tmp_path / "data")
-    made.vsi(tmp_path / "vsi", ROWS)
-    (tmp_path / "vsi" / "arkitscenes" / "gone.mp4").unlink()
-    (tmp_path / "tiny").mkdir()
-    (tmp_path / "tiny" / "weights").write_text("s")
-    (tmp_path / "blink.yaml").write_text(TEXT)
-    (tmp_path / "vsi.yaml").write_text(VIDEO)
-    return tmp_path
+    folder = tmp_path_factory.mktemp("files")
+    made.blink(folder / "blink")
+    made.training(folder / "data")
+    made.vsi(folder / "vsi", ROWS)
+    (folder / "vsi" / "arkitscenes" / "gone.mp4").unlink()
+    (folder / "tiny").mkdir()
+    (folder / "tiny" / "weights").write_text("s")
+    (folder / "blink.yaml").write_text(TEXT)
+    (folder / "vsi.yaml").write_text(VIDEO)
+    return folder
+
+
+@pytest.fixture
+def place(files: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(files, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.fixture

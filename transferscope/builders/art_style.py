@@ -18,7 +18,7 @@ import numpy as np
 
 from transferscope.builders.markers import resized
 from transferscope.builders.prompts import ART_STYLE
-from transferscope.builders.record import Builder, Candidate, Made, Skip
+from transferscope.builders.record import Candidate, Made, Skip
 from transferscope.builders.source_files import find, open_picture, within
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
@@ -123,12 +123,3 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
             "odd": odd,
         },
     )
-
-
-BUILDER = Builder(
-    "WikiArt",
-    ("wikiart_csv/style_train.csv", "wikiart_csv/style_class.txt", "wikiart/*/*.jpg"),
-    2,
-    candidates,
-    make,
-)

@@ -72,11 +72,8 @@ def build(
     """Write training items of a task to a folder; fewer than wanted (`Built.made`) are no error.
 
     Args:
-        task: one of `BUILDERS`.
         root: the original data set's folder.
         out: the suite's folder; further tasks may be built into it.
-        items: number of items to make.
-        seed: decides everything random.
         against: evaluation images that no item may repeat (`leaks.seen_in`).
         report: called after every candidate.
 
@@ -95,9 +92,9 @@ def build(
         raise StudyError(f"--seed must not be negative, but is {seed}")
     check_out(out)
     try:
-        offered, skipped = _list(builder.candidates(root, seed))
+        offered, skipped = _list(builder.module.candidates(root, seed))
     except Misplaced as error:
-        raise DataError(f"{error}; {builder.dataset} holds {', '.join(builder.files)}") from None
+        raise DataError(f"{error}; {builder.dataset} holds {builder.files}") from None
     if not offered:
         raise DataError(f"{root}: no annotation of {builder.dataset} could be used{_why(skipped)}")
     against = against or KnownImages()
@@ -243,7 +240,7 @@ class _Build(NamedTuple):
         own = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
         rng = np.random.default_rng([self.settings["seed"], own])
         try:
-            made = self.builder.make(self.root, candidate, answer, rng)
+            made = self.builder.module.make(self.root, candidate, answer, rng)
         except Unusable as error:
             return {"key": key, "reason": error.reason, "where": error.where}
         for image in {id(image): image for image in (*made.sources, *made.images)}.values():

@@ -5,6 +5,7 @@ own right, which is counter-clockwise round the object as seen from above.
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -101,14 +102,8 @@ def turned_by_background(
     Returns:
         None where too many steps cannot be followed.
     """
-    steps = []
-    before = None
-    for number, view in enumerate(views):
-        if number:
-            moved = _moved(before, view) if before and view else None
-            steps.append(np.nan if moved is None else np.degrees(np.arctan(moved / focal)))
-        before = view
-    known = np.asarray(steps)
+    moves = [_moved(one, other) if one and other else None for one, other in pairwise(views)]
+    known = np.array([np.nan if m is None else np.degrees(np.arctan(m / focal)) for m in moves])
     unknown = np.isnan(known)
     if not len(known) or unknown.mean() > MOST_UNKNOWN:
         return None

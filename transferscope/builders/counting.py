@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from transferscope.builders.prompts import counting
-from transferscope.builders.record import Builder, Candidate, Made, Skip
+from transferscope.builders.record import Candidate, Made, Skip
 from transferscope.builders.source_files import find, json_of, located, open_picture
 from transferscope.errors import DataError
 from transferscope.tasks.open_answers import NumberAnswer
@@ -81,7 +81,6 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     return Made(
         counting(question, choices),
         images=(image,),
-        sources=(image,),
         truth=NumberAnswer(count, exact=True),
         origin={
             "dataset": "TallyQA",
@@ -91,8 +90,3 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
             "data_source": SOURCE,
         },
     )
-
-
-BUILDER = Builder(
-    "TallyQA", ("train.json", "VG_100K/*.jpg", "VG_100K_2/*.jpg"), 4, candidates, make
-)

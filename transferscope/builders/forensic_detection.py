@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from transferscope.builders.prompts import FORENSIC_DETECTION
-from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.record import Candidate, Made, Skip, Unusable
 from transferscope.builders.source_files import find, open_picture, table_of, within
 
 SIDE = 512
@@ -85,8 +85,3 @@ def _square(image: Image.Image, name: str) -> Image.Image:
     if min(image.size) < FEWEST_PIXELS:
         raise Unusable("an image that is too small", name)
     return ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.LANCZOS)
-
-
-BUILDER = Builder(
-    "real and generated photographs of your own", ("manifest.csv",), 4, candidates, make
-)

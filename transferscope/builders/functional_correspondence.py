@@ -27,7 +27,7 @@ from transferscope.builders.markers import (
     to_height,
 )
 from transferscope.builders.prompts import functional_correspondence
-from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.record import Candidate, Made, Skip, Unusable
 from transferscope.builders.source_files import find, open_picture, rows_of, within
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
@@ -141,12 +141,3 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
             marks = {"REF": begin}, points
             return corresponding(wording, (source, target), views, marks, answer, origin)
     raise Unusable("points missing, or too close to each other or to the border", candidate.key)
-
-
-BUILDER = Builder(
-    "FunKPoint",
-    ("annotations.jsonl, annotations.csv, or ACTION/references.csv and tests.csv",),
-    4,
-    candidates,
-    make,
-)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from transferscope.builders.prompts import JIGSAW
-from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.record import Candidate, Made, Skip, Unusable
 from transferscope.builders.source_files import find, located, open_picture, rows_of
 
 ADDRESS = "https://static01.nyt.com/"
@@ -103,6 +103,3 @@ def _at_width(image: Image.Image, name: str) -> Image.Image:
     if not CELL_HEIGHTS[0] <= height // 3 <= CELL_HEIGHTS[1]:
         raise Unusable("an image of other proportions than the benchmark's", name)
     return image.resize((WIDTH, height), Image.Resampling.LANCZOS)
-
-
-BUILDER = Builder("TARA", ("input/train.jsonl", "images/*.jpg"), 2, candidates, make)

@@ -17,17 +17,14 @@ from transferscope.builders.record import Unusable
 from transferscope.builders.source_files import open_picture
 from transferscope.errors import DataError, StudyError
 from transferscope.suites.folder import FolderSuite
-from transferscope.suites.hub import parquet
 from transferscope.suites.similar_images import ImageHashes, KnownImages, image_hashes
+from transferscope.tasks.untrusted import read_parquet
 
 IMAGES = ("image_1", "image_2", "image_3", "image_4")
 
 
 def seen_in(folder: Path) -> KnownImages:
     """The evaluation images of a benchmark's or a suite's folder.
-
-    Args:
-        folder: see the module's text.
 
     Raises:
         StudyError: the folder is neither.
@@ -59,7 +56,11 @@ def seen_in(folder: Path) -> KnownImages:
 
 def _cells(path: Path) -> list[tuple[str, bytes]]:
     """Names and contents of the images in one of the benchmark's files."""
-    frame, cells = parquet(path, IMAGES), []
+    try:
+        frame = read_parquet(path, IMAGES)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+    cells: list[tuple[str, bytes]] = []
     if not frame.columns:
         raise DataError(f"{path}: has no column image_1; is it the benchmark?")
     for column in frame.columns:

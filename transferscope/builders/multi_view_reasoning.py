@@ -28,7 +28,7 @@ from transferscope.builders.camera import (
     view_of,
 )
 from transferscope.builders.prompts import MULTI_VIEW_REASONING
-from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.record import Candidate, Made, Skip, Unusable
 from transferscope.builders.source_files import find, json_of, open_picture, within
 from transferscope.errors import DataError
 
@@ -85,7 +85,6 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     return Made(
         MULTI_VIEW_REASONING,
         images=images,
-        sources=images,
         origin={
             "dataset": "Wild6D",
             "sequence": name,
@@ -168,12 +167,3 @@ def _last(turned: np.ndarray, name: str) -> int:
     if abs(turned[last]) < STEADY * np.abs(np.diff(turned[: last + 1])).sum():
         raise Unusable("a camera that moves to and fro", name)
     return last
-
-
-BUILDER = Builder(
-    "Wild6D",
-    ("CATEGORY/*/*/images/*.jpg", "CATEGORY/*/*/images/*-mask.png", "CATEGORY/*/*/metadata"),
-    2,
-    candidates,
-    make,
-)

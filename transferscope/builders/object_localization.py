@@ -24,10 +24,10 @@ import numpy as np
 
 from transferscope.builders.markers import Box, boxed
 from transferscope.builders.prompts import object_localization
-from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.record import Candidate, Made, Skip, Unusable
 from transferscope.builders.source_files import find, open_picture, within
 from transferscope.errors import DataError
-from transferscope.tasks.open_answers import BoxAnswer
+from transferscope.tasks.open_answers import BoxAnswer, overlap
 from transferscope.tasks.untrusted import read_text
 
 COVERS = (0.15, 0.6)
@@ -183,19 +183,8 @@ def _as_answer(box: Box, size: tuple[int, int]) -> BoxAnswer:
     return BoxAnswer(left, top, right, bottom)
 
 
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes."""
-    wide = max(min(one[2], other[2]) - max(one[0], other[0]), 0)
-    high = max(min(one[3], other[3]) - max(one[1], other[1]), 0)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return wide * high / (sum(areas) - wide * high)
-
-
 def _edges(box: Box, size: tuple[int, int]) -> Box:
     """The outermost pixels of a box, which its edges are drawn on."""
     left, top = (max(round(value), 0) for value in box[:2])
     right, bottom = (min(round(v), side) - 1 for v, side in zip(box[2:], size, strict=True))
     return left, top, max(right, left), max(bottom, top)
-
-
-BUILDER = Builder("LVIS v1", ("lvis_v1_train.json", "train2017/*.jpg"), 2, candidates, make)

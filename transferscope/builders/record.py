@@ -6,12 +6,12 @@ position that `build` chooses. What cannot be an item is a `Skip` in the list, o
 when it is made: both are counted by their reason.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
+from numpy.random import Generator
 from PIL.Image import Image
 
 from transferscope.builders.prompts import Wording
@@ -48,12 +48,8 @@ class Skip(NamedTuple):
 
 
 class Unusable(DataError):
-    """A candidate that turns out not to be an item: its image is damaged, its points too close.
-
-    Args:
-        reason: a few words that are the same for all of its kind.
-        where: file or annotation.
-    """
+    """A candidate that turns out not to be an item, for the reason of a `Skip`: its image is
+    damaged, its points too close."""
 
     def __init__(self, reason: str, where: str) -> None:
         super().__init__(f"{where}: {reason}")
@@ -70,8 +66,9 @@ class Made:
     images: tuple[Image, ...]
     """What the item shows, RGB, markers drawn."""
 
-    sources: tuple[Image, ...]
-    """The images that it was made of, RGB, unmarked: compared with the evaluation images."""
+    sources: tuple[Image, ...] = ()
+    """The images that it was made of, RGB, unmarked, where it does not show these themselves: both
+    are compared with the evaluation images."""
 
     truth: OpenAnswer | None = None
     """The answer of the task's open form; None where the task has none."""
@@ -80,32 +77,36 @@ class Made:
     """Files (relative to the data set's folder), annotation ids, coordinates: JSON values only."""
 
 
-@dataclass(frozen=True)
-class Builder:
+class TaskModule(Protocol):
     """How the items of one task are made."""
 
+    def candidates(self, root: Path, seed: int, /) -> Iterator[Candidate | Skip]:
+        """Everything that the annotations offer, in any order that is always the same.
+
+        Opens annotation files, never images.
+
+        Raises:
+            DataError: the folder does not hold what is looked for, or a file in it is damaged.
+        """
+        ...
+
+    def make(self, root: Path, candidate: Candidate, answer: int, rng: Generator, /) -> Made:
+        """An item whose right choice stands at index `answer`.
+
+        `rng` belongs to this candidate alone, so an item does not depend on those made before it.
+
+        Raises:
+            Unusable: it cannot be an item.
+        """
+        ...
+
+
+class Builder(NamedTuple):
+    """A task's module, and the data set that it reads."""
+
+    module: TaskModule
     dataset: str
-    """Name of the original data set."""
-
-    files: tuple[str, ...]
-    """What the data set's folder holds, as errors name it."""
-
     options: int
     """Number of options of every item."""
-
-    candidates: Callable[[Path, int], Iterator[Candidate | Skip]]
-    """`(root, seed)` to everything that the annotations offer, in any order that is always the
-    same. Opens annotation files, never images.
-
-    Raises:
-        DataError: the folder does not hold what is looked for, or an annotation file is damaged.
-    """
-
-    make: Callable[[Path, Candidate, int, np.random.Generator], Made]
-    """`(root, candidate, answer, rng)` to an item whose right choice stands at index `answer`.
-
-    `rng` belongs to this candidate alone, so an item does not depend on those made before it.
-
-    Raises:
-        Unusable: it cannot be an item.
-    """
+    files: str
+    """What the data set's folder holds, as errors name it."""

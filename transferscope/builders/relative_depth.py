@@ -16,7 +16,7 @@ import numpy as np
 
 from transferscope.builders.markers import circled, legible, resized, scaled
 from transferscope.builders.prompts import RELATIVE_DEPTH
-from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.record import Candidate, Made, Skip, Unusable
 from transferscope.builders.source_files import find, located, open_picture
 from transferscope.tasks.open_answers import letter_of_point
 from transferscope.tasks.untrusted import read_text
@@ -87,12 +87,3 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
             "far": list(ends[1 - answer]),
         },
     )
-
-
-BUILDER = Builder(
-    "Depth in the Wild (DIW)",
-    ("DIW_Annotations/DIW_train_val.csv", "DIW_train_val/*.thumb"),
-    2,
-    candidates,
-    make,
-)

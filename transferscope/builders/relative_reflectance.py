@@ -17,7 +17,7 @@ import numpy as np
 
 from transferscope.builders.markers import WHITE, circled, legible, rounded, to_height
 from transferscope.builders.prompts import RELATIVE_REFLECTANCE
-from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.record import Candidate, Made, Skip, Unusable
 from transferscope.builders.source_files import find, json_of, open_picture, within
 
 PER_PHOTO = 8
@@ -107,8 +107,3 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
             **{letter: rounded(at) for letter, at in points.items()},
         },
     )
-
-
-BUILDER = Builder(
-    "Intrinsic Images in the Wild (IIW)", ("data/*.json", "data/*.png"), 3, candidates, make
-)

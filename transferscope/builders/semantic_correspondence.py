@@ -26,7 +26,7 @@ from transferscope.builders.markers import (
     to_height,
 )
 from transferscope.builders.prompts import SEMANTIC_CORRESPONDENCE
-from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.record import Candidate, Made, Skip, Unusable
 from transferscope.builders.source_files import find, json_of, open_picture, within
 from transferscope.errors import DataError
 
@@ -102,8 +102,3 @@ def _view(
     except (TypeError, ValueError):
         raise Unusable("an incomplete annotation", key) from None
     return image, points
-
-
-BUILDER = Builder(
-    "SPair-71k", ("PairAnnotation/trn/*.json", "JPEGImages/CATEGORY/*.jpg"), 4, candidates, make
-)

@@ -82,7 +82,6 @@ def table_of(
     """`(file:line, row)` for every line of a CSV file; a line of another length is skipped.
 
     Args:
-        path: the file.
         columns: what every row has at least.
         places: where a column stands, from 0, that the header does not name.
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from transferscope.builders.prompts import spatial_relation
-from transferscope.builders.record import Builder, Candidate, Made, Skip
+from transferscope.builders.record import Candidate, Made, Skip
 from transferscope.builders.source_files import find, located, open_picture, rows_of
 
 FOLDERS = tuple(
@@ -89,7 +89,6 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     return Made(
         spatial_relation(question),
         images=(image,),
-        sources=(image,),
         origin={
             "dataset": "VSR",
             "file": name,
@@ -97,12 +96,3 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
             "relation": row["relation"],
         },
     )
-
-
-BUILDER = Builder(
-    "Visual Spatial Reasoning (VSR)",
-    ("data/splits/random/train.jsonl", "data/splits/random/test.jsonl", "data/images/*.jpg"),
-    2,
-    candidates,
-    make,
-)

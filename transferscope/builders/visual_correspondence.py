@@ -27,7 +27,7 @@ from transferscope.builders.markers import (
     to_height,
 )
 from transferscope.builders.prompts import VISUAL_CORRESPONDENCE
-from transferscope.builders.record import Builder, Candidate, Made, Skip, Unusable
+from transferscope.builders.record import Candidate, Made, Skip, Unusable
 from transferscope.builders.source_files import find, open_picture
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
@@ -144,12 +144,3 @@ def _carried(
     in_front = moved[:, 2] * np.sign(carry[2, 2]) > 1e-9
     depth = np.where(in_front, moved[:, 2], 1.0)
     return np.where(in_front[:, None], moved[:, :2] / depth[:, None], -1e6)
-
-
-BUILDER = Builder(
-    "HPatches",
-    ("hpatches-sequences-release/[iv]_*/1.ppm .. 6.ppm and H_1_2 .. H_1_6",),
-    4,
-    candidates,
-    make,
-)

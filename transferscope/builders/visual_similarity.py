@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from transferscope.builders.prompts import VISUAL_SIMILARITY
-from transferscope.builders.record import Builder, Candidate, Made, Skip
+from transferscope.builders.record import Candidate, Made, Skip
 from transferscope.builders.source_files import find, open_picture, table_of, within
 
 PLACES = {"id": 0, "right_vote": 2, "ref_path": 4, "left_path": 5, "right_path": 6}
@@ -60,7 +60,6 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     return Made(
         VISUAL_SIMILARITY,
         images=images,
-        sources=images,
         origin={
             "dataset": "NIGHTS",
             "id": candidate.key,
@@ -69,6 +68,3 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
             "farther": farther,
         },
     )
-
-
-BUILDER = Builder("NIGHTS", ("data.csv", "ref/*/*.png", "distort/*/*.png"), 2, candidates, make)

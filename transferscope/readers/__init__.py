@@ -153,13 +153,13 @@ def matrix_of(read: Sequence[ReadInput], *, ceiling: Ceiling = 1.0) -> xr.Datase
             owner[model] = one.file
     dataset = _matrix([one.table for one in read])
     predictions = [one.table.rows for one in read if one.table.kind == "predictions"]
-    controls = [one.controls for one in read if one.controls is not None]
-    if controls:
-        both = (pl.concat(rows, how="diagonal").drop("row") for rows in (predictions, controls))
-        dataset = with_controls(dataset, *both)
-    if states := [one.states for one in read if one.states is not None]:
-        both = (pl.concat(rows, how="diagonal").drop("row") for rows in (predictions, states))
-        dataset = with_states(dataset, *both)
+    for add, given in (
+        (with_controls, [one.controls for one in read]),
+        (with_states, [one.states for one in read]),
+    ):
+        if known := [rows for rows in given if rows is not None]:
+            both = (pl.concat(rows, how="diagonal").drop("row") for rows in (predictions, known))
+            dataset = add(dataset, *both)
     dataset = dataset.sel(model=list(owner))
     dataset.attrs["inputs"] = [entry for one in read for entry in one.entries]
     notes = [note for one in read for note in [*one.notes, *record_notes(one.records)]]
@@ -217,7 +217,8 @@ def _read_mapping(name: str | None, path: Path) -> ReadInput:
 
 def _read_table(name: str | None, path: Path) -> ReadInput:
     """A table file. If it is another known kind of file, the error states which, with a remedy."""
-    from transferscope.readers.harness.runs import recognized
+    from transferscope.readers.harness import harness_of
+    from transferscope.readers.harness.foreign_files import load
 
     try:
         raw = read_file(path)
@@ -233,12 +234,12 @@ def _read_table(name: str | None, path: Path) -> ReadInput:
             f"{shown(path.name)}: not a mapping file, as it has no `runs:`; a study file is for "
             f"`transferscope run`, and the folder which that writes is for `analyze`"
         )
-    elif path.is_file() and (harness := recognized(path)):
+    elif path.is_file() and (harness := harness_of(load(path))):
         # It names neither the base nor the task finetuned on.
         problem = (
-            f"{shown(path.name)}: a file of {harness}, which is one run alone; compare it with the "
-            f"base by `transferscope compare BASE RUN`, or name the runs in a mapping file "
-            f"(docs/harnesses.md)"
+            f"{shown(path.name)}: a file of {harness.NAME}, which is one run alone; compare it "
+            f"with the base by `transferscope compare BASE RUN`, or name the runs in a mapping "
+            f"file (docs/harnesses.md)"
         )
     raise DataError(problem)
 
@@ -246,36 +247,36 @@ def _read_table(name: str | None, path: Path) -> ReadInput:
 def _read_folder(name: str | None, path: Path, label: str) -> ReadInput:
     """A study folder's predictions and controls; its hash is that of their names and hashes."""
     whole = hashlib.sha256()
-    rows = _stacked(files_by_run(path), label, whole)
-    if rows is None and Path(path, ANALYSIS).is_file():
-        raise DataError(
-            f"{label}: an analysis without its predictions; `transferscope report` draws it again, "
-            f"and `select` reads it"
-        )
+    rows, records = _stacked(files_by_run(path), label, whole), tuple(run_records(path))
     if rows is None:
-        raise DataError(
-            f"{label}: not a study folder, as it has no predictions/*.parquet; for results of "
-            f"other harnesses run `transferscope compare BASE RUN`, or write a mapping file "
-            f"(docs/harnesses.md)"
+        what = (
+            "not a study folder, as it has no predictions/*.parquet; for results of other "
+            "harnesses run `transferscope compare BASE RUN`, or write a mapping file "
+            "(docs/harnesses.md)"
         )
+        if Path(path, ANALYSIS).is_file():
+            what = (
+                "an analysis without its predictions; `transferscope report` draws it again, and "
+                "`select` reads it"
+            )
+        raise DataError(f"{label}: {what}")
     controls, states = _stacked(files_by_run(path, controls=True), label, whole), None
     if controls is not None:
         if controls["source"].is_null().any():
             raise DataError(f"{label}: a table of controls with rows of the base; keep those apart")
         # An interrupted study may hold controls of models without results.
         controls = controls.filter(pl.col("model").is_in(rows["model"].unique().to_list()))
-        controls, states = _states(rows, controls, run_records(path))
-        if name is not None:
-            controls = controls.with_columns(model=pl.lit(name))
-            states = None if states is None else states.with_columns(model=pl.lit(name))
+        controls, states = _states(rows, controls, records)
         if rows["source"].is_null().all():  # mixtures without a source beside them are sources
             known = pl.col("source").is_in([*PLACEBOS, REORDERED])
             rows = pl.concat([rows, controls.filter(~known)], how="diagonal")
             controls = controls.filter(known)
         controls = None if controls.is_empty() else controls
     table = InputTable("predictions", rename_model(rows, name, label), [])
+    controls, states = (
+        each if each is None else rename_model(each, name, label) for each in (controls, states)
+    )
     check_spelling(table.rows.drop("row"), label)
-    records = tuple(run_records(path))
     return ReadInput(
         *(table, label, whole.hexdigest(), records, controls, states),
         checks=check_rows(table.rows),
@@ -287,9 +288,8 @@ def _states(
     rows: pl.DataFrame, controls: pl.DataFrame, records: Sequence[IndexedRun]
 ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
     """The rows of controls alone; and those of snapshots and strengths, with their last ones."""
-    known, steps = set(rows["source"].drop_nulls()), {}
-    for record in records:
-        steps[record["run"]["source"]] = record.get("steps")
+    known = set(rows["source"].drop_nulls())
+    steps = {record["run"]["source"]: record.get("steps") for record in records}
     names = [n for n in controls["source"].unique() if n not in known and task_of(n) in known]
     if not names:
         return controls, None
@@ -333,11 +333,10 @@ def _matrix(tables: list[InputTable]) -> xr.Dataset:
         "accuracy table": from_accuracy,
         "predictions": from_predictions,
     }
-    kinds: list[Kind] = list(dict.fromkeys(table.kind for table in tables))
-    parts = []
-    for kind in kinds:
-        rows = pl.concat([t.rows for t in tables if t.kind == kind], how="diagonal")
-        parts.append(build[kind](rows.drop("row")))
+    of_kind: dict[Kind, list[pl.DataFrame]] = {}
+    for table in tables:
+        of_kind.setdefault(table.kind, []).append(table.rows.drop("row"))
+    parts = [build[kind](pl.concat(rows, how="diagonal")) for kind, rows in of_kind.items()]
     return parts[0] if len(parts) == 1 else _side_by_side(parts)
 
 

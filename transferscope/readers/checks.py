@@ -17,7 +17,8 @@ from transferscope.analysis.verdict import Check, Severity
 from transferscope.predictions import CELL, MOST_UNREADABLE, some, spread_base, unread
 from transferscope.readers.harness.evaluations import Evaluated
 from transferscope.readers.harness.runs import RunKey, RunLog
-from transferscope.readers.harness.samples import CORRECTED, HarnessSample
+from transferscope.readers.harness.samples import HarnessSample
+from transferscope.readers.harness.terms import CORRECTED
 from transferscope.tasks.checkpoints import checkpoint
 from transferscope.tasks.untrusted import shown
 

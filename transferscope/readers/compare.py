@@ -15,7 +15,6 @@ from glob import glob, has_magic
 from itertools import takewhile
 from math import inf
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
@@ -48,16 +47,6 @@ _LONG = 24
 """A single run's name is shortened to its step from so many characters on."""
 
 
-class ComparisonInput(NamedTuple):
-    """Rows of base and runs, and what they are called."""
-
-    evaluated: Evaluated
-    base: str
-    names: Mapping[str, RunName]
-    """{source in the rows: name}"""
-    notes: Sequence[str] = ()
-
-
 def compare(
     base: PathLike,
     runs: Sequence[PathLike] | Mapping[str, PathLike] = (),
@@ -84,14 +73,18 @@ def compare(
     texts = [f"{n}={os.fspath(p)}" for n, p in runs.items()] if isinstance(runs, Mapping) else runs
     texts, file = [os.fspath(each) for each in texts], os.fspath(base)
     answers = None if gold is None else os.fspath(gold)
-    read = _read_runs(file, texts, answers, metric) if texts else _read_whole(Path(file))
-    evaluated, rows = read.evaluated, read.evaluated.rows
+    (name, path), *others = _expanded(file) if texts else [(None, file)]
+    if others:
+        raise DataError(f"{file}: matches {len(others) + 1} files, expected one as the base")
+    evaluated = _read_runs(path, texts, answers, metric) if texts else _read_whole(Path(file))
+    rows = evaluated.rows
     if evaluated.items:
         rows = check_predictions(rows, "the runs")
     elif "accuracy" not in rows.columns:
         rows = rows.with_columns(accuracy=pl.col("correct") / pl.col("total"))
     evaluated = evaluated._replace(rows=rows)
-    names = _in_order(read.names)
+    sources = rows["source"].drop_nulls().unique(maintain_order=True)
+    names = _in_order({source: _run_name(source) for source in sources})
     checks = [
         replace(each, message=_with_names(each.message, names, evaluated))
         for each in check_runs(evaluated)
@@ -101,9 +94,9 @@ def compare(
     if not targets:
         raise DataError("no task is evaluated in both the base and a run")
     conditions = gate(found, limits_of(protect, gain, targets), targets)
-    notes = [_with_names(note, names, evaluated) for note in [*read.notes, *evaluated.notes]]
+    notes = (_with_names(note, names, evaluated) for note in evaluated.notes)
     return Comparison(
-        base=read.base,
+        base=name or "base",
         runs=tuple(found),
         targets=tuple(targets),
         shared=tuple(shared),
@@ -152,16 +145,11 @@ def _with_names(text: str, names: Mapping[str, RunName], evaluated: Evaluated) -
     return text
 
 
-def _read_runs(
-    base: str, runs: Sequence[str], gold: str | None, metric: str | None
-) -> ComparisonInput:
-    (base_name, base_path), *others = _expanded(base)
-    if others:
-        raise DataError(f"{base}: matches {len(others) + 1} files, expected one as the base")
-    named, notes = _named_paths(runs, [base_path, *([gold] if gold else [])])
-    paths = [base_path, *(path for _, path in named)]
+def _read_runs(base: str, runs: Sequence[str], gold: str | None, metric: str | None) -> Evaluated:
+    named, notes = _named_paths(runs, [base, *([gold] if gold else [])])
+    paths = [base, *(path for _, path in named)]
     folder = Path(os.path.commonpath([os.path.abspath(os.path.dirname(p) or ".") for p in paths]))
-    mapped = [MappedRun(path=os.path.relpath(base_path, folder))]
+    mapped = [MappedRun(path=os.path.relpath(base, folder))]
     for name, path in named:
         found = SEED.search(path)
         seed = found["seed"] if found else None
@@ -174,25 +162,20 @@ def _read_runs(
     mapping = MappingFile(gold=answers, metric=metric, runs=tuple(mapped))
     try:
         evaluated = evaluate(mapping, folder, "base")
+        return evaluated._replace(notes=[*notes, *evaluated.notes])
     except DataError as error:
         hint = ""
         if gold is None and "right answers" in str(error):
-            here = Path(base_path).absolute()
+            here = Path(base).absolute()
             near = (place / GOLD for place in [here, *list(here.parents)[:3]])
             file = next((os.path.relpath(each) for each in near if each.is_file()), "")
             hint = "; add --gold " + (file or f"FILE, where FILE is BLINK's {GOLD}")
         if any(each.lower().endswith(_TABLES) for each in paths):
             hint += "; a table of your own holds base (`source` empty) and runs: compare TABLE"
         raise DataError(f"{error}{hint}") from None
-    known = {name for name, _ in named}
-    names = {
-        source: _run_name(source if source in known else checkpoint(source).task)
-        for source in _sources(evaluated)
-    }
-    return ComparisonInput(evaluated, base_name or "base", names, notes)
 
 
-def _read_whole(path: Path) -> ComparisonInput:
+def _read_whole(path: Path) -> Evaluated:
     path = path.expanduser()
     if is_mapping(path):
         evaluated = read_evaluations(path, None)
@@ -212,14 +195,9 @@ def _read_whole(path: Path) -> ComparisonInput:
             f"{shown(path.name)}: holds {len(models)} models ({models[0]!r}, {models[1]!r}, ..), "
             f"expected one base and its runs; use `transferscope analyze` for several"
         )
-    names = {source: _run_name(source) for source in _sources(evaluated)}
-    if not names:
+    if evaluated.rows["source"].is_null().all():
         raise DataError(f"{shown(path.name)}: only base rows, expected runs: compare BASE RUN...")
-    return ComparisonInput(evaluated, "base", names)
-
-
-def _sources(evaluated: Evaluated) -> list[str]:
-    return evaluated.rows["source"].drop_nulls().unique(maintain_order=True).to_list()
+    return evaluated
 
 
 def _expanded(text: str) -> list[tuple[str | None, str]]:

@@ -15,7 +15,6 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
-from transferscope.errors import DataError
 from transferscope.predictions import some
 from transferscope.suites import KNOWN_TASKS
 from transferscope.tasks.untrusted import shown
@@ -36,29 +35,6 @@ _REASONS = (
 )
 
 
-def recover_counts(values: Float[np.ndarray, " source"], items: int | None = None) -> int | None:
-    """The smallest number of base errors that makes every PGF of one target and seed a count.
-
-    Args:
-        values: PGF at ceiling 1 of each source on the target; NaN is not measured.
-        items: the target's number of items, which the errors cannot exceed; if it is None,
-            `MOST_ERRORS` is the limit.
-
-    Returns:
-        The number, a divisor of the true one. None if every value is 0 or NaN, if no number fits,
-        or if all values have so few decimals that they may fit only because they were rounded.
-
-    Raises:
-        DataError: a value is above 1.
-    """
-    column = np.append(np.asarray(values, float), np.nan)[:, None]
-    if np.nanmax(column, initial=0) > 1 + _EXACT:
-        raise DataError(f"a PGF must be at most 1, got {np.nanmax(column):g}")
-    limit = np.array([MOST_ERRORS if items is None else items])
-    errors = _smallest(column, limit, rounded=bool(_decimals(column).max() <= _SHORT))
-    return int(errors[0]) if errors[0] and _different(column)[0] else None
-
-
 def with_counts(dataset: xr.Dataset) -> xr.Dataset:
     """The matrix of a PGF table, with the counts and accuracies behind it where they are certain.
 
@@ -76,18 +52,18 @@ def with_counts(dataset: xr.Dataset) -> xr.Dataset:
             for index, text in enumerate(_REASONS)
             if (reason == index).any()
         ]
-    unsized = [name for name, size in zip(names, items, strict=True) if np.isnan(size)]
-    if unsized:
+    if unsized := [name for name, size in zip(names, items, strict=True) if np.isnan(size)]:
         notes.append(f"accuracies are unknown where the number of items is: {some(unsized)}")
     base_correct = items - errors
     correct = base_correct[:, :, None] + np.round(values * errors[:, :, None])
+    total = np.where(np.isnan(correct), np.nan, items)
     paired = np.broadcast_to(base_correct[:, :, None], correct.shape)
     tuned_dims, base_dims = dataset["pgf"].dims, dataset["base_errors"].dims
     return dataset.assign(
         correct=(tuned_dims, correct),
-        total=(tuned_dims, np.where(np.isnan(correct), np.nan, items)),
+        total=(tuned_dims, total),
         accuracy=(tuned_dims, correct / items),
-        run_total=(tuned_dims, np.where(np.isnan(correct), np.nan, items)),
+        run_total=(tuned_dims, total),
         paired_base_correct=(tuned_dims, paired),
         paired_base_accuracy=(tuned_dims, paired / items),
         base_correct=(base_dims, base_correct),
@@ -102,7 +78,7 @@ def _base_errors(
 ) -> tuple[Float[np.ndarray, "seed target"], Int[np.ndarray, "seed target"]]:
     """One model's base errors, NaN where uncertain, and the index of why in `_REASONS`, else -1."""
     limit = np.where(np.isnan(items), MOST_ERRORS, items).astype(int)
-    errors = _smallest(values, limit, rounded=bool(_decimals(values).max() <= _SHORT))
+    errors = smallest_errors(values, limit)
     different = _different(values)
     changes = np.round(values * errors[:, None])
     conflicts = (changes < -(items - errors)[:, None]).any(axis=1)
@@ -123,15 +99,12 @@ def _base_errors(
     return np.where(reason == -2, errors, np.nan), np.maximum(reason, -1)
 
 
-def _smallest(
-    values: Float[np.ndarray, "*seed source target"],
-    limit: Int[np.ndarray, " target"],
-    *,
-    rounded: bool,
+def smallest_errors(
+    values: Float[np.ndarray, "*seed source target"], limit: Int[np.ndarray, " target"]
 ) -> Int[np.ndarray, "*seed target"]:
-    """Smallest common denominator over sources up to `limit`; 0 if none exists.
+    """Smallest number of base errors up to `limit` that makes each PGF a count; 0 if none does.
 
-    If all values are `rounded` to a few decimals d, they fit 10^d and its divisors, which proves
+    If all values are rounded to a few decimals d, they fit 10^d and its divisors, which proves
     nothing: a denominator g counts only where random d-digit values would hardly all fit it.
     """
 
@@ -146,8 +119,8 @@ def _smallest(
     for i in range(values.shape[-2]):
         common = np.lcm(common, denominators[..., i, :])  # 0 stays 0
         common[common > limit] = 0
-    if rounded:
-        digits = _decimals(values).max(axis=-2).astype(float)
+    digits = _decimals(values).max(axis=-2).astype(float)
+    if digits.max() <= _SHORT:
         common[(common / 10**digits) ** _different(values) > _LUCK] = 0
     return common
 

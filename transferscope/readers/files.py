@@ -118,13 +118,11 @@ def joined(files: Sequence[RawTable], whole: Any) -> RawTable:
         return files[0]
     name = f"{files[0].name} to {files[-1].name}"
     frames = [one.frame for one in files]
-    if any("group" in each.columns for each in frames):
-        # Cells that a study finished before there were groups stand beside later ones.
-        none = pl.lit(None, pl.String).alias("group")
-        groups = ("group" if "group" in each.columns else none for each in frames)
-        frames = [f.select(pl.exclude("group"), g) for f, g in zip(frames, groups, strict=True)]
     try:
-        frame = pl.concat(frames)
+        if len({frozenset(frame.columns) - {"group"} for frame in frames}) > 1:
+            raise pl.exceptions.SchemaError
+        # Cells that a study finished before there were groups stand beside later ones.
+        frame = pl.concat(frames, how="diagonal")
     except pl.exceptions.PolarsError:
         raise DataError(f"{name}: the tables of a run must have the same columns") from None
     return RawTable(name, "", frame, np.concatenate([one.lines for one in files]))

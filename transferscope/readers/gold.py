@@ -45,12 +45,8 @@ def record_notes(records: Iterable[Mapping[str, Any]]) -> list[str]:
 def gold_notes(
     rows: Sequence[pl.DataFrame], gold: Sequence[tuple[str, Mapping[str, str]]]
 ) -> list[str]:
-    """A note for each target whose results were judged by different right answers.
-
-    Args:
-        rows: the predictions of each input.
-        gold: each input's name and hashes.
-    """
+    """A note for each target that was judged by different right answers, by the inputs'
+    predictions, and by their names and hashes."""
     with_answers = [part for part in rows if "answer" in part.columns]
     differing: dict[str, int] = {}
     compared: set[str] = set()

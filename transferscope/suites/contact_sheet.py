@@ -19,12 +19,7 @@ INK, QUIET, GROUND, RIGHT = "#1b1b1b", "#6a6a6a", "#ffffff", "#0a7d33"
 
 
 def contact_sheet(items: Sequence[Item], columns: int = 2) -> bytes:
-    """The items side by side, the right choice in green; a PNG.
-
-    Args:
-        items: what to show, at least one.
-        columns: items in a row.
-    """
+    """One or more items in rows of `columns`, the right choice in green; a PNG."""
     from PIL import Image
 
     cards = [_card(item) for item in items]

@@ -205,7 +205,6 @@ def read_items(path: Path, task: str, folder: Path) -> list[Item]:
 
     Args:
         path: the file; images' paths are relative to its folder.
-        task: the task that the items are of.
         folder: the folder that must contain the images.
 
     Raises:

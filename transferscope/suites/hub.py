@@ -6,16 +6,12 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from transferscope.errors import DataError, MissingExtra, StudyError
+from transferscope.errors import MissingExtra, StudyError
 from transferscope.suites.folder import read_items
 from transferscope.suites.snapshot import Files, names_in
 from transferscope.tasks import Item, ItemList, Split, Suite
-from transferscope.tasks.untrusted import read_parquet
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 @dataclass(eq=False)
@@ -32,15 +28,11 @@ class HubSuite(Suite):
     """A folder with TASK/train.jsonl, as `transferscope build` makes it."""
 
     def __post_init__(self) -> None:
-        for option in ("path", "training"):
-            folder = getattr(self, option)
+        for option, folder, remedy in (
+            ("path", self.path, f"must be a snapshot of {self.hub or 'the data set'}"),
+            ("training", self.training, "`transferscope build` makes one, task by task"),
+        ):
             if folder is not None and not folder.is_dir():
-                made = "`transferscope build` makes one, task by task"
-                remedy = (
-                    f"must be a snapshot of {self.hub or 'the data set'}"
-                    if option == "path"
-                    else made
-                )
                 raise StudyError(f"suite.{option}: {folder}: no such folder; {remedy}")
 
     @property
@@ -138,18 +130,6 @@ class HubSuite(Suite):
                 f"{self.hub}{at}: could not be downloaded from the Hub: {line}; or give a local "
                 "copy as path"
             ) from None
-
-
-def parquet(path: Path, columns: Sequence[str] | None = None) -> "pl.DataFrame":
-    """A Parquet file's columns of these names, as far as it has them; None: all columns.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        return read_parquet(path, columns)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from None
 
 
 def cached(repository: str, revision: str | None) -> Path | None:

@@ -26,13 +26,8 @@ _GROUP = re.compile(r"[\[(]([^\[\]()]*)[\])]")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?|-?\.\d+")
 _LABEL = re.compile(r"^(?:the )?answer(?: is\b|:)\s*", re.I)
 _ARTICLES = {"a", "an", "the"}
-_DIGITS = dict(
-    zip(
-        ("none", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-        (0, *range(10)),
-        strict=True,
-    )
-) | {"ten": 10}
+_NAMED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_DIGITS = {"none": 0} | {word: value for value, word in enumerate(_NAMED)}
 
 
 class OpenAnswer(ABC):
@@ -187,15 +182,18 @@ class BoxAnswer(OpenAnswer):
         place = _read(reply, 4, extent)
         if place is None:
             return None
-        left, top, right, bottom = place
-        wide = max(0.0, min(right, self.right) - max(left, self.left))
-        high = max(0.0, min(bottom, self.bottom) - max(top, self.top))
-        own = (self.right - self.left) * (self.bottom - self.top)
-        other = max(0.0, right - left) * max(0.0, bottom - top)
-        return wide * high / union if (union := own + other - wide * high) > 0 else 0.0
+        return overlap((self.left, self.top, self.right, self.bottom), place)
 
     def __str__(self) -> str:
         return "box ({:.2f}, {:.2f}) to ({:.2f}, {:.2f})".format(*astuple(self)[:4])
+
+
+def overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes: left, top, right, bottom."""
+    wide = max(min(one[2], other[2]) - max(one[0], other[0]), 0.0)
+    high = max(min(one[3], other[3]) - max(one[1], other[1]), 0.0)
+    areas = [max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0) for box in (one, other)]
+    return wide * high / union if (union := sum(areas) - wide * high) > 0 else 0.0
 
 
 def right_of(

@@ -3,8 +3,10 @@
 To add a harness, write a module with `NAME`, `recognize` and `read` (see `Harness`), list it in
 `HARNESSES`, and test it on a real file. What the modules share:
 
-    foreign_files  opens a file; reads single values out of it
-    samples        the records that `read` returns; names of tasks and options
+    foreign_files  opens a file
+    raw            single values out of it
+    terms          names of tasks and options, made alike
+    samples        the records that `read` returns
     metrics        decides which of a harness's numbers is a score
     runs, merging  all files of one run together
     judging        a logged reply -> choice, right or wrong, who read it
@@ -60,6 +62,6 @@ HARNESSES: dict[str, Harness] = {
 """The known harnesses; the first that recognizes a file reads it."""
 
 
-def harness_of(file: ForeignFile) -> Harness | None:
+def harness_of(file: ForeignFile | None) -> Harness | None:
     """The harness that wrote a file; None if it is unknown."""
-    return next((each for each in HARNESSES.values() if each.recognize(file)), None)
+    return next((each for each in HARNESSES.values() if file and each.recognize(file)), None)

@@ -12,22 +12,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from transferscope.readers.harness.foreign_files import (
-    ForeignFile,
-    dict_of,
-    string_of,
-    text_of,
-)
-from transferscope.readers.harness.samples import (
-    ANY,
-    CHOICES,
-    HIDDEN,
-    HarnessLog,
-    HarnessSample,
-    Options,
-    letter_index,
-    target_of_item,
-)
+from transferscope.readers.harness import raw, terms
+from transferscope.readers.harness.foreign_files import ForeignFile
+from transferscope.readers.harness.samples import HarnessLog, HarnessSample, Options
 
 NAME = "BLINK's own evaluation"
 _ITEM = re.compile(r"(?:val|test)_.+_\d+")
@@ -39,18 +26,18 @@ def recognize(file: ForeignFile) -> bool:
 
 def _outputs(file: ForeignFile) -> list[dict[str, Any]]:
     """The rows of an output file; none of any other file."""
-    splits = dict_of(file.value)
+    splits = raw.object(file.value)
     if not splits.keys() <= {"val", "test"} or any(
         type(split) is not list for split in splits.values()
     ):
         return []
     rows = [row for split in splits.values() for row in split]
-    return rows if all("idx" in dict_of(row) for row in rows) else []
+    return rows if all("idx" in raw.object(row) for row in rows) else []
 
 
 def _is_flat(file: ForeignFile) -> bool:
     """Whether the file maps BLINK's items to options, as predictions and gold do."""
-    items = dict_of(file.value).items()
+    items = raw.object(file.value).items()
     return bool(items) and all(_ITEM.fullmatch(k) and isinstance(v, str) for k, v in items)
 
 
@@ -60,9 +47,9 @@ def gold_of(file: ForeignFile) -> Mapping[str, int]:
         raise file.refuse(1, 'a gold file must be {"val_Relative_Depth_1": "(A)", ..}')
     gold = {}
     for row, (item, text) in enumerate(file.value.items(), 1):
-        if text == HIDDEN:
+        if text == terms.HIDDEN:
             continue
-        if (index := letter_index(text)) is None:
+        if (index := terms.letter_index(text)) is None:
             raise file.refuse(row, f"{item} must be an option such as (A), got {text[:40]!r}")
         gold[item] = index
     return gold
@@ -76,20 +63,20 @@ def read(file: ForeignFile, options: Options) -> HarnessLog:
         rows = _outputs(file)
     found, unknown, hidden = [], 0, False
     for number, values in enumerate(rows, 1):
-        item = text_of(values, "idx")
-        target = target_of_item(item)
+        item = raw.text(values, "idx")
+        target = terms.target_of_item(item)
         if target is None:
             raise file.refuse(number, f"idx must be val_TASK_NUMBER, got {item[:60]!r}")
-        answer = letter_index(values.get("answer"))
+        answer = terms.letter_index(values.get("answer"))
         if answer is None:
             answer = options.gold.get(item)
         if answer is None:
-            is_hidden = values.get("answer") == HIDDEN
+            is_hidden = values.get("answer") == terms.HIDDEN
             hidden, unknown = hidden or is_hidden, unknown + (not is_hidden)
             continue
-        reply, parsed = string_of(values, "full_prediction"), text_of(values, "prediction")
-        score = float(letter_index(parsed) == answer)
-        choices = CHOICES.get(target, ANY)
+        reply, parsed = raw.string(values, "full_prediction"), raw.text(values, "prediction")
+        score = float(terms.letter_index(parsed) == answer)
+        choices = terms.CHOICES.get(target, terms.ANY)
         found.append(HarnessSample(target, item, number, reply, choices, answer, parsed, score))
     notes = ["items whose right answer BLINK keeps hidden are left out"] if hidden else []
     if unknown:

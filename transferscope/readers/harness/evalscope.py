@@ -13,26 +13,10 @@ first metric of a report is the score that EvalScope shows.
 from collections.abc import Mapping
 from typing import Any
 
-from transferscope.readers.harness.foreign_files import (
-    ForeignFile,
-    dict_of,
-    fraction_of,
-    list_of,
-    message_text,
-    number_of,
-    string_of,
-    text_of,
-)
+from transferscope.readers.harness import raw, terms
+from transferscope.readers.harness.foreign_files import ForeignFile
 from transferscope.readers.harness.metrics import accuracy_of, less_is_better
-from transferscope.readers.harness.samples import (
-    HarnessLog,
-    HarnessSample,
-    HarnessScore,
-    Options,
-    option_index,
-    options_in,
-    target_name,
-)
+from transferscope.readers.harness.samples import HarnessLog, HarnessSample, HarnessScore, Options
 
 NAME = "EvalScope"
 _ROUNDING = 0.5e-4
@@ -49,7 +33,7 @@ def _is_review(values: Mapping[str, Any]) -> bool:
 
 
 def _is_report(file: ForeignFile) -> bool:
-    return {"dataset_name", "model_name", "metrics"} <= dict_of(file.value).keys()
+    return {"dataset_name", "model_name", "metrics"} <= raw.object(file.value).keys()
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
@@ -67,28 +51,28 @@ def _named(name: str) -> str:
     """The dataset and its subset; a subset called default has no name."""
     for ending in ("_default", "_default_subset", "_OVERALL"):
         name = name.removesuffix(ending)
-    return target_name(name)
+    return terms.target_name(name)
 
 
 def _review(file: ForeignFile, row: int, values: dict[str, Any], target: str) -> HarnessSample:
-    item = text_of(values, "index")
+    item = raw.text(values, "index")
     if not item or not {"sample_score", "choices"} & values.keys():
         raise file.refuse(row, "the review must have an index and a score")
     if "sample_score" in values:
-        score = dict_of(values, "sample_score", "score")
+        score = raw.object(values, "sample_score", "score")
         parsed, gold = score.get("extracted_prediction"), values.get("target")
         reply, marks, main = (score.get(k) for k in ("prediction", "value", "main_score_name"))
-        prompt = message_text(values.get("input"))
+        prompt = raw.messages(values.get("input"))
     else:
-        review = dict_of(values, "choices", 0, "review")
+        review = raw.object(values, "choices", 0, "review")
         parsed, gold, marks = (review.get(k) for k in ("pred", "gold", "result"))
-        reply, main, prompt = string_of(values, "choices", 0, "message", "content"), None, ""
-    found = accuracy_of(marks, main) if isinstance(marks, dict) else ("", fraction_of(marks))
-    choices = options_in(prompt)
+        reply, main, prompt = raw.string(values, "choices", 0, "message", "content"), None, ""
+    found = accuracy_of(marks, main) if isinstance(marks, dict) else ("", raw.fraction(marks))
+    choices = terms.options_in(prompt)
     return HarnessSample(
-        *(target, item, row, string_of(reply), choices),
-        answer=option_index(gold, choices),
-        parsed=text_of(parsed) or None,
+        *(target, item, row, raw.string(reply), choices),
+        answer=terms.option_index(gold, choices),
+        parsed=raw.text(parsed) or None,
         score=found[1] if found else None,
         prompt=prompt or None,
     )
@@ -96,14 +80,14 @@ def _review(file: ForeignFile, row: int, values: dict[str, Any], target: str) ->
 
 def _report(file: ForeignFile) -> HarnessLog:
     """The first metric by subset; the scores are exact if all of them are counts of items."""
-    metrics, dataset = list_of(file.value, "metrics"), text_of(file.value, "dataset_name")
-    name = text_of(metrics, 0, "name") if metrics else "no metric"
+    metrics, dataset = raw.array(file.value, "metrics"), raw.text(file.value, "dataset_name")
+    name = raw.text(metrics, 0, "name") if metrics else "no metric"
     subsets: list[tuple[str, float, int | None]] = []
-    for category in list_of(metrics, 0, "categories"):
-        for subset in map(dict_of, list_of(category, "subsets")):
-            score, total = fraction_of(subset, "score"), number_of(subset, "num")
+    for category in raw.array(metrics, 0, "categories"):
+        for subset in map(raw.object, raw.array(category, "subsets")):
+            score, total = raw.fraction(subset, "score"), raw.number(subset, "num")
             if score is not None and not subset.get("is_aggregate"):
-                subsets.append((text_of(subset, "name"), score, int(total) if total else None))
+                subsets.append((raw.text(subset, "name"), score, int(total) if total else None))
     if not subsets or less_is_better(name):
         note = f"{dataset}: {name} is not an accuracy in [0, 1] and is left out"
         return HarnessLog(notes=(note,))

@@ -134,10 +134,9 @@ def _rows(
     logs: Mapping[RunKey, RunLog], first: Reader, *, items: bool
 ) -> tuple[pl.DataFrame, list[str]]:
     """A row for each run and item, or else for each run and target, and notes."""
-    sampled = list(dict.fromkeys(target for log in logs.values() for target in log.samples))
-    found = sampled
-    if not items:
-        found = dict.fromkeys(t for log in logs.values() for t in (*log.samples, *log.scores))
+    sampled = {target for log in logs.values() for target in log.samples}
+    given = ((*log.samples, *(() if items else log.scores)) for log in logs.values())
+    found = dict.fromkeys(target for targets in given for target in targets)
     order = [t for t in KNOWN_TASKS if t in found] + [t for t in found if t not in KNOWN_TASKS]
     rows: list[tuple[Any, ...]] = []
     notes: list[str] = []

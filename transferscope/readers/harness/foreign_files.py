@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import logging
-import math
 import os
 import re
 import zipfile
@@ -246,77 +245,3 @@ def described(path: Path, file: ForeignFile | None) -> str | None:
         return "an Inspect log"
     silent = ending not in _RESULTS or _CHECKPOINT.fullmatch(path.name)
     return None if silent else "not a file of a known harness"
-
-
-# Single values of a foreign file, which may hold anything anywhere
-
-
-def at(value: Any, *keys: str | int) -> Any:
-    """The value below nested keys and indices of parsed JSON; None if one of them is missing."""
-    for key in keys:
-        if isinstance(value, dict):
-            value = value.get(key)
-        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
-            value = value[key]
-        else:
-            return None
-    return value
-
-
-def dict_of(value: Any, *keys: str | int) -> dict[str, Any]:
-    """The value `at` the keys if it is a JSON object, else an empty one."""
-    found = at(value, *keys)
-    return found if isinstance(found, dict) else {}
-
-
-def list_of(value: Any, *keys: str | int) -> list[Any]:
-    """The value `at` the keys if it is a JSON list, else an empty one."""
-    found = at(value, *keys)
-    return found if isinstance(found, list) else []
-
-
-def string_of(value: Any, *keys: str | int) -> str | None:
-    """The value `at` the keys if it is a string, else None."""
-    found = at(value, *keys)
-    return found if isinstance(found, str) else None
-
-
-def text_of(value: Any, *keys: str | int) -> str:
-    """The value `at` the keys as text: whole floats without decimal point, missing values as ""."""
-    found = at(value, *keys)
-    if found is None or (isinstance(found, float) and math.isnan(found)):
-        return ""
-    if isinstance(found, float) and found.is_integer() and abs(found) < 1e15:
-        return str(int(found))
-    return str(found)
-
-
-def number_of(value: Any, *keys: str | int) -> float | None:
-    """The value `at` the keys as a finite number, also from text; None for anything else."""
-    found = at(value, *keys)
-    if isinstance(found, str):
-        text = found.strip().lower()
-        try:
-            found = text == "true" if text in ("true", "false") else float(text)
-        except ValueError:
-            return None
-    if isinstance(found, int | float) and abs(found) < 1e300 and math.isfinite(found):
-        return float(found)
-    return None
-
-
-def fraction_of(value: Any, *keys: str | int) -> float | None:
-    """The value `at` the keys as a number in [0, 1]; None for anything else."""
-    number = number_of(value, *keys)
-    return number if number is not None and 0 <= number <= 1 else None
-
-
-def message_text(given: Any, key: str = "content") -> str:
-    """The text of a prompt: a string, or the texts of messages, whole or in parts, under `key`."""
-    if isinstance(given, str):
-        return given
-    texts: list[str | None] = []
-    for message in list_of(given):
-        parts = [string_of(part, "text") for part in list_of(message, key)]
-        texts += parts or [string_of(message, key)]
-    return "\n".join(text for text in texts if text is not None)

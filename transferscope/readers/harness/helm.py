@@ -14,22 +14,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transferscope.errors import DataError
-from transferscope.readers.harness.foreign_files import (
-    ForeignFile,
-    at,
-    dict_of,
-    fraction_of,
-    list_of,
-    string_of,
-    text_of,
-)
-from transferscope.readers.harness.samples import (
-    HarnessLog,
-    HarnessSample,
-    HarnessScore,
-    Options,
-    target_name,
-)
+from transferscope.readers.harness import raw, terms
+from transferscope.readers.harness.foreign_files import ForeignFile
+from transferscope.readers.harness.samples import HarnessLog, HarnessSample, HarnessScore, Options
 from transferscope.tasks import LETTERS
 from transferscope.tasks.untrusted import shown
 
@@ -54,7 +41,7 @@ def recognize(file: ForeignFile) -> bool:
 def _kind(file: ForeignFile) -> str | None:
     """Which of the three files it is, by its name in HELM."""
     keys = file.first.keys()
-    if {"count", "sum_squared"} <= keys and "name" in dict_of(file.first, "name"):
+    if {"count", "sum_squared"} <= keys and "name" in raw.object(file.first, "name"):
         return "stats"
     if {"adapter_spec", "request_states"} <= keys:
         return "scenario_state"
@@ -79,7 +66,7 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
     notes = []
     if others := len(rows) - len(samples):
         notes.append(f"{target}: {others} items of other splits than {split} are left out")
-    metrics = {text_of(stat, "name", "name") for stat in list_of(file.first, "stats")}
+    metrics = {raw.text(stat, "name", "name") for stat in raw.array(file.first, "stats")}
     if kind == "per_instance_stats" and _FREE_TEXT & metrics:
         notes.append(f"{target}: scored by exact match; HELM's f1 and the like are not read")
     return HarnessLog(samples, notes=tuple(notes))
@@ -94,24 +81,24 @@ def _target(file: ForeignFile) -> str:
             f"keep the name that HELM gave it, such as mmlu-subject=anatomy,model=NAME"
         )
     kept = [arg for arg in found["args"].split(",") if arg.partition("=")[0] not in _METHOD]
-    return target_name(":".join([found["scenario"], ",".join(kept)]).rstrip(":"))
+    return terms.target_name(":".join([found["scenario"], ",".join(kept)]).rstrip(":"))
 
 
 def _split(splits: list[Any]) -> str:
-    return "test" if "test" in splits else next((text_of(each) for each in splits if each), "")
+    return "test" if "test" in splits else next((raw.text(each) for each in splits if each), "")
 
 
 def _perturbed(values: Mapping[str, Any]) -> bool:
-    return bool(values.get("perturbation") or at(values, "name", "perturbation"))
+    return bool(values.get("perturbation") or raw.at(values, "name", "perturbation"))
 
 
 def _split_and_mean(stats: list[Any]) -> tuple[str, float | None]:
     """The split that counts, and on it the first known metric without perturbations."""
-    split = _split([at(each, "name", "split") for each in stats])
+    split = _split([raw.at(each, "name", "split") for each in stats])
     plain = {
-        text_of(each, "name", "name"): fraction_of(each, "mean")
-        for each in map(dict_of, stats)
-        if not _perturbed(each) and at(each, "name", "split") == split
+        raw.text(each, "name", "name"): raw.fraction(each, "mean")
+        for each in map(raw.object, stats)
+        if not _perturbed(each) and raw.at(each, "name", "split") == split
     }
     known = (plain.get(name) for name in _METRICS)
     return split, next((value for value in known if value is not None), None)
@@ -120,31 +107,31 @@ def _split_and_mean(stats: list[Any]) -> tuple[str, float | None]:
 def _scores(file: ForeignFile, target: str) -> Iterator[tuple[str, HarnessSample]]:
     for row, values in file.rows:
         if not _perturbed(values) and values.get("train_trial_index") == 0:
-            split, score = _split_and_mean(list_of(values, "stats"))
-            yield split, HarnessSample(target, text_of(values, "instance_id"), row, score=score)
+            split, score = _split_and_mean(raw.array(values, "stats"))
+            yield split, HarnessSample(target, raw.text(values, "instance_id"), row, score=score)
 
 
 def _replies(file: ForeignFile, target: str) -> Iterator[tuple[str, HarnessSample]]:
-    for row, state in enumerate(list_of(file.value, "request_states"), 1):
-        instance = dict_of(state, "instance")
+    for row, state in enumerate(raw.array(file.value, "request_states"), 1):
+        instance = raw.object(state, "instance")
         # If each option is a request, no reply names an option: the scores alone count.
-        each_option = at(state, "reference_index") is not None
-        if each_option or at(state, "train_trial_index") != 0 or _perturbed(instance):
+        each_option = raw.at(state, "reference_index") is not None
+        if each_option or raw.at(state, "train_trial_index") != 0 or _perturbed(instance):
             continue
-        mapping = dict_of(state, "output_mapping")
+        mapping = raw.object(state, "output_mapping")
         lettered = list(mapping) == list(LETTERS[: len(mapping)])
-        choices = tuple(map(text_of, mapping.values())) if lettered else ()
+        choices = tuple(map(raw.text, mapping.values())) if lettered else ()
         right = [
-            text_of(each, "output", "text")
-            for each in list_of(instance, "references")
-            if "correct" in list_of(each, "tags")
+            raw.text(each, "output", "text")
+            for each in raw.array(instance, "references")
+            if "correct" in raw.array(each, "tags")
         ]
         indices = [n for n, choice in enumerate(choices) if choice in right]
         sample = HarnessSample(
-            *(target, text_of(instance, "id"), row),
-            reply=string_of(state, "result", "completions", 0, "text"),
+            *(target, raw.text(instance, "id"), row),
+            reply=raw.string(state, "result", "completions", 0, "text"),
             choices=choices,
             answer=indices[0] if len(indices) == 1 else None,
-            prompt=string_of(state, "request", "prompt"),
+            prompt=raw.string(state, "request", "prompt"),
         )
-        yield text_of(instance, "split"), sample
+        yield raw.text(instance, "split"), sample

@@ -11,26 +11,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from transferscope.readers.harness.foreign_files import (
-    ForeignFile,
-    at,
-    dict_of,
-    fraction_of,
-    list_of,
-    number_of,
-    string_of,
-    text_of,
-)
+from transferscope.readers.harness import raw, terms
+from transferscope.readers.harness.foreign_files import ForeignFile
 from transferscope.readers.harness.metrics import accuracy_of
-from transferscope.readers.harness.samples import (
-    HarnessLog,
-    HarnessSample,
-    HarnessScore,
-    Options,
-    option_index,
-    options_of,
-    target_name,
-)
+from transferscope.readers.harness.samples import HarnessLog, HarnessSample, HarnessScore, Options
 
 NAME = "Inspect"
 _VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
@@ -41,18 +25,18 @@ _PARTS = ("dataset", "subset", "subject", "subjects", "category", "split", "lang
 
 
 def recognize(file: ForeignFile) -> bool:
-    return "status" in file.first and {"task", "run_id"} <= dict_of(file.value, "eval").keys()
+    return "status" in file.first and {"task", "run_id"} <= raw.object(file.value, "eval").keys()
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
     """The samples of a log, or its accuracy if it has no samples."""
     log = file.value
-    task, results = log["eval"], dict_of(log, "results")
+    task, results = log["eval"], raw.object(log, "results")
     target, count = _target(task), Counter[str]()
-    samples = [each for each in list_of(log, "samples") if isinstance(each, dict)]
+    samples = [each for each in raw.array(log, "samples") if isinstance(each, dict)]
     scorers = list(dict.fromkeys(n for each in samples for n, v in _scores(each).items() if v))
     scorer = next((name for name in _SCORERS if name in scorers), next(iter(scorers), None))
-    epochs = [number_of(each, "epoch") or 1 for each in samples]
+    epochs = [raw.number(each, "epoch") or 1 for each in samples]
     first = min(epochs, default=1)
     found: list[HarnessSample] = []
     for row, (sample, epoch) in enumerate(zip(samples, epochs, strict=True), 1):
@@ -72,16 +56,16 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
     if others := sorted(set(scorers) - {scorer}):
         notes.append(f"scored by {scorer}; not read: {', '.join(others)}")
     if log["status"] != "success":
-        notes.append(f"status is {text_of(log, 'status')}, so items may be missing")
-    total = number_of(results, "total_samples")
+        notes.append(f"status is {raw.text(log, 'status')}, so items may be missing")
+    total = raw.number(results, "total_samples")
     if samples and total and total > len(samples):
         notes.append(f"holds {len(samples)} samples of {total:.0f}")
     scores = [] if found else _averages(target, results)
     if not samples and not scores:
         notes.append("no samples and no accuracy in the log")
     notes = [f"{file.name}: {note}" for note in notes]
-    limit, items = at(task, "config", "limit"), number_of(task, "dataset", "samples")
-    most = number_of(limit)
+    limit, items = raw.at(task, "config", "limit"), raw.number(task, "dataset", "samples")
+    most = raw.number(limit)
     if limit is not None and not (most and items and most >= items):
         notes.append(f"evaluated with limit {limit}, so not on all items")
     return HarnessLog(found, scores, notes=tuple(notes))
@@ -89,48 +73,48 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
 
 def _target(task: Mapping[str, Any]) -> str:
     """The task's name without its package, with the arguments that choose its items."""
-    parts = (string_of(task, "task_args", key) for key in _PARTS)
-    name = text_of(task, "task").rpartition("/")[2]
-    return target_name(":".join([name, *(part for part in parts if part is not None)]))
+    parts = (raw.string(task, "task_args", key) for key in _PARTS)
+    name = raw.text(task, "task").rpartition("/")[2]
+    return terms.target_name(":".join([name, *(part for part in parts if part is not None)]))
 
 
 def _sample(target: str, row: int, sample: Mapping[str, Any], scorer: str | None) -> HarnessSample:
-    scored = dict_of(_scores(sample), scorer or "")
-    value, choices = scored.get("value"), options_of(sample.get("choices"))
+    scored = raw.object(_scores(sample), scorer or "")
+    value, choices = scored.get("value"), terms.options_of(sample.get("choices"))
     if isinstance(value, dict):
         found = accuracy_of(value)
         score = found[1] if found else None
     else:
         score = _VALUES.get(value) if isinstance(value, str) else None
-        score = fraction_of(value) if score is None else score
+        score = raw.fraction(value) if score is None else score
     right = sample.get("target")
     if isinstance(right, list):
         right = right[0] if len(right) == 1 else None
-    output = dict_of(sample, "output")
-    message = dict_of(output, "choices", 0, "message")
+    output = raw.object(sample, "output")
+    message = raw.object(output, "choices", 0, "message")
     reply = message.get("content", output.get("completion"))
     if isinstance(reply, list):  # its parts of other types are reasoning
-        texts = [string_of(part, "text") for part in reply if at(part, "type") == "text"]
+        texts = [raw.string(part, "text") for part in reply if raw.at(part, "type") == "text"]
         reply = "\n".join(text for text in texts if text is not None)
     return HarnessSample(
-        *(target, text_of(sample, "id"), row, string_of(reply)),
+        *(target, raw.text(sample, "id"), row, raw.string(reply)),
         choices=choices,
-        answer=option_index(right, choices),
-        parsed=text_of(scored, "answer") or None,
+        answer=terms.option_index(right, choices),
+        parsed=raw.text(scored, "answer") or None,
         score=score,
-        prompt=string_of(sample, "input"),
+        prompt=raw.string(sample, "input"),
     )
 
 
 def _scores(sample: Mapping[str, Any]) -> dict[str, Any]:
     """By scorer; older logs have one score of a sample, under `score`."""
-    return dict_of(sample, "scores") or {"score": sample.get("score")}
+    return raw.object(sample, "scores") or {"score": sample.get("score")}
 
 
 def _averages(target: str, results: Mapping[str, Any]) -> list[HarnessScore]:
-    total = number_of(results, "completed_samples")
+    total = raw.number(results, "completed_samples")
     for name in ("accuracy", "mean"):
-        value = fraction_of(results, "scores", 0, "metrics", name, "value")
+        value = raw.fraction(results, "scores", 0, "metrics", name, "value")
         if value is not None:
             return [HarnessScore(target, value, int(total) if total else None)]
     return []

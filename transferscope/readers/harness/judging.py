@@ -10,6 +10,7 @@ Out:  a `JudgedSample` for each, and notes on how often the two readings differ.
 
 import re
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -27,6 +28,8 @@ _RIGHT = 0.5
 """The harness's score of an item with options is 0 or 1."""
 _SURE = 100
 """Items that no model answers without any error."""
+_read = lru_cache(4096)(read_reply)
+"""Short replies are the same for many items, and each item is judged again under a gold file."""
 
 
 class JudgedSample(NamedTuple):
@@ -56,11 +59,11 @@ def judge(sample: HarnessSample, first: Reader = "ours") -> JudgedSample | None:
         return _chosen(sample, sample.logprobs.index(max(sample.logprobs)), None)
     if sample.reply is None and sample.parsed is None:
         return None
-    found = None if sample.reply is None else read_reply(sample.reply, sample.choices)
+    found = None if sample.reply is None else _read(sample.reply, sample.choices)
     ours = None if found is None else _chosen(sample, found, "ours")
     if ours is not None and first == "ours":
         return ours
-    option = None if sample.parsed is None else read_reply(sample.parsed, sample.choices)
+    option = None if sample.parsed is None else _read(sample.parsed, sample.choices)
     right = _scored_right(sample)
     if first == "harness" and sample.score is not None:
         unread = option is None and sample.parsed is not None and not right

@@ -14,16 +14,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transferscope.predictions import some
-from transferscope.readers.harness.foreign_files import (
-    ForeignFile,
-    at,
-    dict_of,
-    fraction_of,
-    list_of,
-    number_of,
-    string_of,
-    text_of,
-)
+from transferscope.readers.harness import raw, terms
+from transferscope.readers.harness.foreign_files import ForeignFile
 from transferscope.readers.harness.metrics import (
     TaskMetric,
     choose,
@@ -33,23 +25,7 @@ from transferscope.readers.harness.metrics import (
     score_of,
     unit_in,
 )
-from transferscope.readers.harness.samples import (
-    CHOICES,
-    HIDDEN,
-    SIZES,
-    YES_NO,
-    HarnessLog,
-    HarnessSample,
-    HarnessScore,
-    Options,
-    first_known,
-    group_of,
-    letter_index,
-    options_in,
-    options_of,
-    target_name,
-    target_of_item,
-)
+from transferscope.readers.harness.samples import HarnessLog, HarnessSample, HarnessScore, Options
 
 NAME = "lm-evaluation-harness"
 MRA = "MRA:.5:.95:.05"
@@ -76,7 +52,7 @@ def recognize(file: ForeignFile) -> bool:
     if are_samples(file):
         return bool(_SAMPLE_KEYS & keys)
     settings = {"model_args", "num_fewshot", "no_cache", "bootstrap_iters"}
-    before_04 = "configs" not in keys and settings & dict_of(at(file.value, "config")).keys()
+    before_04 = "configs" not in keys and settings & raw.object(file.value, "config").keys()
     return are_results(file) and bool(_RESULT_KEYS & keys or before_04)
 
 
@@ -89,7 +65,7 @@ def are_samples(file: ForeignFile) -> bool:
 def are_results(file: ForeignFile) -> bool:
     """Whether the file holds averages of lm-eval or lmms-eval."""
     keys = {"configs", "versions", "n-shot", "n-samples"}
-    return isinstance(at(file.value, "results"), dict) and bool(keys & file.value.keys())
+    return isinstance(raw.at(file.value, "results"), dict) and bool(keys & file.value.keys())
 
 
 def read(file: ForeignFile, options: Options) -> HarnessLog:
@@ -111,7 +87,7 @@ def _read_samples(file: ForeignFile, requested: str | None) -> HarnessLog:
         if values.get("filter") != file.first.get("filter"):
             count["samples of another filter are left out"] += 1
             continue
-        if str(values["target"]).strip() == HIDDEN:
+        if str(values["target"]).strip() == terms.HIDDEN:
             count["items with hidden answers are left out"] += 1
             continue
         given = values.get("resps") or values.get("filtered_resps")
@@ -137,50 +113,52 @@ def _sample(
     file: ForeignFile, row: int, values: dict[str, Any], reply: str | None, score: float | None
 ) -> HarnessSample:
     # VSI-Bench has the question's record under each metric instead of `doc`.
-    records = (v for k, v in values.items() if k == "doc" or "question_type" in dict_of(v))
+    records = (v for k, v in values.items() if k == "doc" or "question_type" in raw.object(v))
     doc = next((each for each in records if isinstance(each, dict)), {})
     if "question_type" in doc:
         return _vsi_sample(file, row, values, doc, reply)
-    blink = dict_of(values, "blink_acc")
-    item = text_of(blink.get("id") or doc.get("idx") or values["doc_id"])
-    target = target_of_item(item)
+    blink = raw.object(values, "blink_acc")
+    item = raw.text(blink.get("id") or doc.get("idx") or values["doc_id"])
+    target = terms.target_of_item(item)
     if target is None and (named := _FILE_NAME.fullmatch(file.name)):
-        target = target_name(named["task"])
+        target = terms.target_name(named["task"])
     elif target is None:
         why = "must name the task, or the file must; call it samples_TASK.jsonl"
         raise file.refuse(row, why)
-    choices = first_known(
-        options_of(doc.get("choices") or doc.get("options")),
-        options_in(_prompt(values)),
-        CHOICES.get(target, ()),
+    choices = terms.first_known(
+        terms.options_of(doc.get("choices") or doc.get("options")),
+        terms.options_in(_prompt(values)),
+        terms.CHOICES.get(target, ()),
     )
     if (logprobs := _logprobs(values)) is not None:
         answer = _index(values["target"], choices, len(logprobs), sure=score is None)
         sample = HarnessSample(target, item, row, None, choices, answer, score=score)
         return sample._replace(logprobs=logprobs)
-    gold, answer = str(values["target"]).strip().lower(), letter_index(values["target"])
-    if answer is None and gold in YES_NO:
-        choices, answer = YES_NO, YES_NO.index(gold)
-    reply = string_of(blink, "pred") if reply is None else reply
-    parsed = text_of(blink, "pred_parsed") if "pred_parsed" in blink else None
+    gold, answer = str(values["target"]).strip().lower(), terms.letter_index(values["target"])
+    if answer is None and gold in terms.YES_NO:
+        choices, answer = terms.YES_NO, terms.YES_NO.index(gold)
+    reply = raw.string(blink, "pred") if reply is None else reply
+    parsed = raw.text(blink, "pred_parsed") if "pred_parsed" in blink else None
     return HarnessSample(target, item, row, reply, choices, answer, parsed, score)
 
 
 def _vsi_sample(
     file: ForeignFile, row: int, values: dict[str, Any], doc: dict[str, Any], reply: str | None
 ) -> HarnessSample:
-    target, item = text_of(doc, "question_type"), text_of(doc.get("id", values["doc_id"]))
-    scored = next((v for v in map(dict_of, values.values()) if {MRA, "accuracy"} & v.keys()), doc)
-    reply = string_of(scored, "prediction") if reply is None else reply
-    parsed = text_of(scored, "prediction") if "prediction" in scored else None
+    target, item = raw.text(doc, "question_type"), raw.text(doc.get("id", values["doc_id"]))
+    scored = next(
+        (v for v in map(raw.object, values.values()) if {MRA, "accuracy"} & v.keys()), doc
+    )
+    reply = raw.string(scored, "prediction") if reply is None else reply
+    parsed = raw.text(scored, "prediction") if "prediction" in scored else None
     if MRA in scored:
-        score = fraction_of(scored, MRA)
+        score = raw.fraction(scored, MRA)
         if score is None:
             raise file.refuse(row, f"{MRA} must be a fraction in [0, 1], got {scored[MRA]!r}")
         return HarnessSample(target, item, row, reply, parsed=parsed, score=score)
-    choices = first_known(options_of(doc.get("options")))
-    answer = letter_index(doc.get("ground_truth", values["target"]))
-    score = fraction_of(scored, "accuracy")
+    choices = terms.first_known(terms.options_of(doc.get("options")))
+    answer = terms.letter_index(doc.get("ground_truth", values["target"]))
+    score = raw.fraction(scored, "accuracy")
     return HarnessSample(target, item, row, reply, choices, answer, parsed, score)
 
 
@@ -189,8 +167,8 @@ def _group(values: dict[str, Any]) -> str | None:
     for name, record in values.items():
         if isinstance(record, dict):
             if name in _MME:
-                return f"{text_of(record, 'category')}/{text_of(record, 'question_id')}"
-            if (group := group_of(record)) is not None:
+                return f"{raw.text(record, 'category')}/{raw.text(record, 'question_id')}"
+            if (group := terms.group_of(record)) is not None:
                 return group
     return None
 
@@ -217,13 +195,13 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _logprobs(values: dict[str, Any]) -> tuple[float, ...] | None:
     """Log-probabilities of compared options, each logged as (log-probability, whether greedy)."""
-    pairs = list_of(values.get("filtered_resps") or values.get("resps"))
+    pairs = raw.array(values.get("filtered_resps") or values.get("resps"))
     inner = [p[0] if isinstance(p, list) and len(p) == 1 else p for p in pairs]
     if len(inner) < 2 or not all(
         isinstance(p, list) and len(p) == 2 and str(p[1]) in ("True", "False") for p in inner
     ):
         return None
-    numbers = [number_of(p[0]) for p in inner]
+    numbers = [raw.number(p[0]) for p in inner]
     return tuple(n for n in numbers if n is not None) if None not in numbers else None
 
 
@@ -239,7 +217,7 @@ def _index(target: Any, choices: tuple[str, ...], size: int, *, sure: bool) -> i
         known = [choice.strip() for choice in choices[:size]]
         clear = all(known) and (text not in known or known.index(text) == index)
         return index if sure or clear else None
-    letter = letter_index(text)
+    letter = terms.letter_index(text)
     if letter is not None and letter < size:
         return letter
     same = [n for n, choice in enumerate(choices) if choice and choice.strip() == text]
@@ -252,7 +230,7 @@ def _marks(values: dict[str, Any]) -> dict[str, float]:
         if isinstance(value, dict):
             keys = ("is_correct", "score", "accuracy", "correct")
             value = next((value[k] for k in keys if k in value), None)
-        if key not in _NO_METRICS and (number := number_of(value)) is not None:
+        if key not in _NO_METRICS and (number := raw.number(value)) is not None:
             found[key] = number
     return found
 
@@ -263,8 +241,8 @@ def _marks(values: dict[str, Any]) -> dict[str, float]:
 def _read_results(file: ForeignFile, requested: str | None) -> HarnessLog:
     """The averages of every task; groups of tasks are left out."""
     value = file.value
-    groups = {group for group, tasks in dict_of(value, "group_subtasks").items() if tasks}
-    groups |= dict_of(value, "groups").keys()
+    groups = {group for group, tasks in raw.object(value, "group_subtasks").items() if tasks}
+    groups |= raw.object(value, "groups").keys()
     if any(task.startswith("blink_") for task in value["results"]):
         groups.add("blink")  # which older files have among their tasks
     scores: list[HarnessScore] = []
@@ -277,11 +255,11 @@ def _read_results(file: ForeignFile, requested: str | None) -> HarnessLog:
         if by_type := _vsi_results(file, found):
             scores += by_type
             continue
-        chosen = choose(plain_names(found), requested, dict_of(value, "higher_is_better", task))
+        chosen = choose(plain_names(found), requested, raw.object(value, "higher_is_better", task))
         if not isinstance(chosen, TaskMetric):
             left_out.setdefault(chosen, []).append(task)
             continue
-        target = target_name(task)
+        target = terms.target_name(task)
         scores.append(HarnessScore(target, chosen.value, _total(value, task, found)))
         metrics[target] = chosen.name
         if chosen.flipped:
@@ -290,14 +268,14 @@ def _read_results(file: ForeignFile, requested: str | None) -> HarnessLog:
     if flipped:
         notes.append(f"{file.name}: less is better, so these are shown: {'; '.join(flipped)}")
     notes += limit_notes(value.get("config"))
-    listed = dict_of(value, "versions").items()
-    versions = {target_name(task): text_of(version) for task, version in listed}
+    listed = raw.object(value, "versions").items()
+    versions = {terms.target_name(task): raw.text(version) for task, version in listed}
     return HarnessLog((), scores, versions, metrics, tuple(notes))
 
 
 def limit_notes(settings: Any) -> tuple[str, ...]:
     """A note if a command's settings limit the number of items."""
-    limit = at(settings, "limit")
+    limit = raw.at(settings, "limit")
     if limit in (None, "", "None"):
         return ()
     return (f"evaluated with limit {limit}, so not on all items",)
@@ -305,18 +283,18 @@ def limit_notes(settings: Any) -> tuple[str, ...]:
 
 def _total(value: dict[str, Any], task: str, metrics: dict[str, Any]) -> int | None:
     """The number of items: from the file, a standard error, or BLINK's known sizes."""
-    counts = at(value, "n-samples", task)
+    counts = raw.at(value, "n-samples", task)
     given = counts.get("effective") if isinstance(counts, dict) else metrics.get("samples")
-    number = number_of(given)
+    number = raw.number(given)
     if number is not None and number >= 1 and number.is_integer():
         return int(number)
     pairs = [
-        (number_of(share), number_of(metrics, re.sub(r"^[^,]+", r"\g<0>_stderr", key)))
+        (raw.number(share), raw.number(metrics, re.sub(r"^[^,]+", r"\g<0>_stderr", key)))
         for key, share in metrics.items()
     ]
     known = items_behind([(p, e) for p, e in pairs if p is not None and e is not None])
     if known is None and not limit_notes(value.get("config")):
-        return SIZES.get(target_name(task))
+        return terms.SIZES.get(terms.target_name(task))
     return known
 
 

@@ -9,8 +9,8 @@ Versions before 0.2.4, and VSI-Bench's own evaluation, which was made from one, 
 """
 
 from transferscope.errors import DataError
-from transferscope.readers.harness import lm_eval
-from transferscope.readers.harness.foreign_files import ForeignFile, at, list_of, string_of
+from transferscope.readers.harness import lm_eval, raw
+from transferscope.readers.harness.foreign_files import ForeignFile
 from transferscope.readers.harness.samples import HarnessLog, Options
 from transferscope.tasks.untrusted import shown
 
@@ -29,14 +29,14 @@ def read(file: ForeignFile, options: Options) -> HarnessLog:
     if len(inner.rows) < len(file.value["logs"]):
         raise DataError(f"{shown(file.name)}: logs: every entry must be an object")
     log = lm_eval.read(inner, options)
-    return log._replace(notes=(*lm_eval.limit_notes(at(file.value, "args")), *log.notes))
+    return log._replace(notes=(*lm_eval.limit_notes(raw.at(file.value, "args")), *log.notes))
 
 
 def _before_024(file: ForeignFile) -> ForeignFile | None:
     """The samples inside an older version's object, named by the task; None for other files."""
-    logs = list_of(file.value, "logs")
+    logs = raw.array(file.value, "logs")
     rows = [(n, row) for n, row in enumerate(logs, 1) if isinstance(row, dict)]
-    task = string_of(file.value, "model_configs", "task")
+    task = raw.string(file.value, "model_configs", "task")
     named = file.name.removesuffix(".json") if task is None else task
     inner = file._replace(name=f"samples_{named}.jsonl", value=None, rows=rows)
     old = bool(logs) and "model_configs" in file.value and lm_eval.are_samples(inner)

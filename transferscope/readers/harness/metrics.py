@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from transferscope.predictions import some
-from transferscope.readers.harness.foreign_files import ForeignFile, fraction_of, number_of
+from transferscope.readers.harness import raw
+from transferscope.readers.harness.foreign_files import ForeignFile
 
 _KNOWN = ("acc", "accuracy", "exact_match", "is_correct", "correct", "em", "pass", "pass@1")
 """Accuracies of one item, the first that is there counts."""
@@ -55,7 +56,7 @@ def accuracy_of(values: Mapping[str, Any], main: Any = None) -> tuple[str, float
     found = {
         name: score
         for name, value in values.items()
-        if (score := fraction_of(value)) is not None and not less_is_better(name)
+        if (score := raw.fraction(value)) is not None and not less_is_better(name)
     }
     if isinstance(main, str) and main in found:
         return main, found[main]
@@ -70,7 +71,7 @@ def plain_names(metrics: Mapping[str, Any]) -> dict[str, float]:
     """lm-eval's metrics without filters (`acc,none` is `acc`) and without standard errors."""
     found: dict[str, float] = {}
     for key, value in metrics.items():
-        name, number = key.partition(",")[0].strip(), number_of(value)
+        name, number = key.partition(",")[0].strip(), raw.number(value)
         if "stderr" not in name and name not in _NO_METRIC and number is not None and key:
             found.setdefault(name, number)
     return found
@@ -87,7 +88,7 @@ def preferred(names: Iterable[str], higher: Mapping[str, Any] | None = None) -> 
 
 def score_of(metric: str | None, marks: Mapping[str, float]) -> float | None:
     """One sample's mark in [0, 1], of which more is better; None if it has none."""
-    value = None if metric is None else fraction_of(marks.get(metric))
+    value = None if metric is None else raw.fraction(marks.get(metric))
     return 1 - value if value is not None and less_is_better(metric or "") else value
 
 
@@ -130,15 +131,12 @@ def unit_in(file: ForeignFile, values: Iterable[float]) -> int:
 
 
 def items_behind(pairs: Iterable[tuple[float, float]]) -> int | None:
-    """The number of items behind accuracies with standard errors; None if it is unknown.
+    """The number of items behind (accuracy, standard error) pairs of them; None if it is unknown.
 
         n = p (1 - p) / stderr^2 + 1, as lm-eval divides by n - 1
 
     It counts only if it is whole, and if accuracy times number is whole. A rounded error fits some
     whole number by luck, so the error must have more than eight decimals.
-
-    Args:
-        pairs: accuracy and standard error of marks of the same items.
     """
     for share, error in pairs:
         if not (0 < share < 1 and error > 0) or round(error, 8) == error:

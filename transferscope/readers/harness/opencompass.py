@@ -11,26 +11,9 @@ Only the file names the dataset.
 from collections.abc import Mapping
 from typing import Any
 
-from transferscope.readers.harness.foreign_files import (
-    ForeignFile,
-    at,
-    dict_of,
-    fraction_of,
-    list_of,
-    message_text,
-    number_of,
-    string_of,
-    text_of,
-)
-from transferscope.readers.harness.samples import (
-    HarnessLog,
-    HarnessSample,
-    HarnessScore,
-    Options,
-    option_index,
-    options_in,
-    target_name,
-)
+from transferscope.readers.harness import raw, terms
+from transferscope.readers.harness.foreign_files import ForeignFile
+from transferscope.readers.harness.samples import HarnessLog, HarnessSample, HarnessScore, Options
 
 NAME = "OpenCompass"
 _SUMMARY = ("dataset", "version", "metric", "mode")
@@ -49,14 +32,14 @@ def _is_summary(file: ForeignFile) -> bool:
 
 
 def _are_predictions(file: ForeignFile) -> bool:
-    items = dict_of(file.value).items()
-    return bool(items) and all(key.isdigit() and "prediction" in dict_of(v) for key, v in items)
+    items = raw.object(file.value).items()
+    return bool(items) and all(key.isdigit() and "prediction" in raw.object(v) for key, v in items)
 
 
 def _details(file: ForeignFile) -> dict[str, dict[str, Any]]:
     """The details of a results file by item; empty for other files."""
-    given = at(file.value, "details")
-    pairs = given.items() if isinstance(given, dict) else enumerate(list_of(given))
+    given = raw.at(file.value, "details")
+    pairs = given.items() if isinstance(given, dict) else enumerate(raw.array(given))
     found = {str(key): each for key, each in pairs if isinstance(each, dict)}
     return found if all(_DETAILS & each.keys() for each in found.values()) else {}
 
@@ -65,7 +48,7 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
     """The samples of results or predictions, or the averages of a summary of one model."""
     if _is_summary(file):
         return _summary(file)
-    target = target_name(file.name.rpartition(".")[0])
+    target = terms.target_name(file.name.rpartition(".")[0])
     if not _are_predictions(file):
         details = _details(file).items()
         samples = [_sample(target, n, *detail) for n, detail in enumerate(details, 1)]
@@ -73,7 +56,7 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
     samples: list[HarnessSample] = []
     for row, (item, values) in enumerate(file.value.items(), 1):
         if isinstance(reply := values["prediction"], str):
-            prompt = message_text(values.get("origin_prompt"), "prompt")
+            prompt = raw.messages(values.get("origin_prompt"), "prompt")
             options = _choices(prompt, values.get("gold"))
             samples.append(HarnessSample(target, item, row, reply, *options, prompt=prompt or None))
     if any(sample.answer is not None for sample in samples):
@@ -87,13 +70,13 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
 
 def _sample(target: str, row: int, item: str, values: Mapping[str, Any]) -> HarnessSample:
     gold = values.get("references", values.get("answer", values.get("answers")))
-    prompt = message_text(values.get("prompt"), "prompt")
-    marks = [fraction_of(each) for each in list_of(values, "correct") or [values.get("correct")]]
+    prompt = raw.messages(values.get("prompt"), "prompt")
+    marks = [raw.fraction(each) for each in raw.array(values, "correct") or [values.get("correct")]]
     known = [mark for mark in marks if mark is not None]
     return HarnessSample(
-        *(target, item, row, string_of(values, "origin_prediction")),
+        *(target, item, row, raw.string(values, "origin_prediction")),
         *_choices(prompt, gold),
-        parsed=text_of(values.get("predictions", values.get("pred"))) or None,
+        parsed=raw.text(values.get("predictions", values.get("pred"))) or None,
         score=sum(known) / len(known) if known and len(known) == len(marks) else None,
         prompt=prompt or None,
     )
@@ -101,14 +84,14 @@ def _sample(target: str, row: int, item: str, values: Mapping[str, Any]) -> Harn
 
 def _choices(prompt: str, gold: Any) -> tuple[tuple[str, ...], int | None]:
     """The prompt's options and the right one; none if the right answer is not one of them."""
-    choices = options_in(prompt)
-    answer = option_index(gold, choices)
+    choices = terms.options_in(prompt)
+    answer = terms.option_index(gold, choices)
     return ((), None) if answer is None else (choices, answer)
 
 
 def _disagreement(file: ForeignFile, samples: list[HarnessSample]) -> tuple[str, ...]:
     """A note if the items do not have the accuracy of the file, as after circular evaluation."""
-    printed = number_of(file.value, "accuracy")
+    printed = raw.number(file.value, "accuracy")
     known = [sample.score for sample in samples if sample.score is not None]
     found = 100 * sum(known) / max(len(known), 1)
     if printed is None or not known or abs(found - printed) <= 0.1:
@@ -125,13 +108,13 @@ def _summary(file: ForeignFile) -> HarnessLog:
         raise file.refuse(1, f"must have one model, got {named}; keep the column of one model")
     scores, others = [], []
     for _, values in file.rows:
-        value, metric = number_of(values, models[0]), text_of(values, "metric")
-        dataset = text_of(values, "dataset")
-        if value is None or text_of(values, "version") == "-":
+        value, metric = raw.number(values, models[0]), raw.text(values, "metric")
+        dataset = raw.text(values, "dataset")
+        if value is None or raw.text(values, "version") == "-":
             continue
         # A custom evaluator may give a fraction, which as percent would be a hundredth of it.
         if metric.lower() in _ACCURACIES and (value == 0 or 1 < value <= 100):
-            scores.append(HarnessScore(target_name(dataset), value / 100))
+            scores.append(HarnessScore(terms.target_name(dataset), value / 100))
         else:
             others.append(f"{dataset} ({metric} {value:g})")
     note = f"{file.name}: no accuracies in percent, so left out: {', '.join(others)}"

@@ -10,22 +10,15 @@ Out:  a `RunLog`: one sample for each target and item, and averages without samp
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from transferscope.errors import DataError
 from transferscope.predictions import some
-from transferscope.readers.harness import HARNESSES, harness_of
-from transferscope.readers.harness.foreign_files import ForeignFile, described, files_in, load
+from transferscope.readers.harness import HARNESSES, harness_of, terms
+from transferscope.readers.harness.foreign_files import described, files_in, load
 from transferscope.readers.harness.mapping import RunPath
 from transferscope.readers.harness.merging import LogFile, TaskPart, by_target, merged
-from transferscope.readers.harness.samples import (
-    SIZES,
-    HarnessLog,
-    HarnessSample,
-    HarnessScore,
-    Options,
-)
+from transferscope.readers.harness.samples import HarnessLog, HarnessSample, HarnessScore, Options
 from transferscope.tasks.untrusted import shown
 
 _MOST_PASSED = 10
@@ -62,13 +55,6 @@ class RunLog:
     notes: list[str] = field(default_factory=list)
 
 
-def recognized(path: Path) -> str | None:
-    """The name of the harness that wrote a file; None if it is unknown."""
-    file = load(path)
-    harness = None if file is None else harness_of(file)
-    return None if harness is None else harness.NAME
-
-
 def read_run(
     paths: Sequence[RunPath], options: Options | None = None, *, base: bool = False
 ) -> RunLog:
@@ -79,125 +65,103 @@ def read_run(
     """
     names = list(dict.fromkeys(path.name for path in paths))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    run = _Merging(RunLog(shown(" and ".join(names[:3]) + more)), base)
-    hashes = hashlib.sha256()
+    log, hashes, count = RunLog(shown(" and ".join(names[:3]) + more)), hashlib.sha256(), 0
+    read: list[tuple[str, LogFile, HarnessLog]] = []
+    passed: list[str] = []
+    foreign: dict[str, list[str]] = {}
     for path in paths:
         for place in files_in(path.path):
-            run.count += 1
+            count += 1
             try:
                 file = load(place)
-                harness = file and harness_of(file)
+                harness = harness_of(file)
                 if file is None or harness is None or file.broken:
-                    run.pass_over(place, file)
+                    if file is not None and file.broken:
+                        passed.append(f"{shown(file.name)}: {file.broken}")
+                    elif what := described(place, file):
+                        foreign.setdefault(what, []).append(shown(place.name))
                     continue
-                log = harness.read(file, options or Options())
+                found = harness.read(file, options or Options())
             except DataError as error:
-                run.passed.append(str(error))
+                passed.append(str(error))
                 continue
             hashes.update(f"{file.name} {file.sha256}\n".encode())
-            run.log.files[shown(f"{file.folder}/{file.name}")] = file.sha256
-            run.add(harness.NAME, LogFile(place, path.entry, place.stat().st_mtime), log)
-    run.finish()
-    run.log.sha256 = hashes.hexdigest()
-    return run.log
+            log.files[shown(f"{file.folder}/{file.name}")] = file.sha256
+            read.append((harness.NAME, LogFile(place, path.entry, place.stat().st_mtime), found))
+    passed += [f"{some(names, 10)} ({what})" for what, names in foreign.items()]
+    log.sha256 = hashes.hexdigest()
+    notes = _merge(log, read, base=base)
+    if not log.harnesses:
+        raise _nothing(log, passed, count)
+    notes += [f"passed over: {one}" for one in passed[:_MOST_PASSED]]
+    if rest := [one.partition(":")[0] for one in passed[_MOST_PASSED:]]:
+        notes.append(f"also passed over: {some(rest, 100)}")
+    for target, items in log.samples.items():
+        size = terms.SIZES.get(target)
+        if size is not None and len(items) > size:
+            notes.append(
+                f"{target} has {len(items)} items, but BLINK's validation split has {size}: some "
+                f"are repeated, or are of another split"
+            )
+    log.notes += [f"{log.label}: {note}" for note in notes]
+    return log
 
 
-@dataclass
-class _Merging:
-    """The files of one run, as far as they are read."""
-
-    log: RunLog
-    base: bool
-    count: int = 0
-    """Of files seen."""
-    parts: dict[tuple[str, str], TaskPart] = field(default_factory=dict)
-    """The files behind what the log has, by "samples" or "scores" and target."""
-    first: dict[str, str] = field(default_factory=dict)
-    """The first file of each target."""
-    reruns: dict[str, list[str]] = field(default_factory=dict)
-    """Targets, by the note that names the newer file."""
-    passed: list[str] = field(default_factory=list)
-    """Files that could not be read, with the reason."""
-    foreign: dict[str, list[str]] = field(default_factory=dict)
-    """Files that no harness recognizes, by what they are."""
-
-    def pass_over(self, place: Path, file: ForeignFile | None) -> None:
-        """Keep the reason why a file is not read, if it needs a note."""
-        if file is not None and file.broken:
-            self.passed.append(f"{shown(file.name)}: {file.broken}")
-        elif what := described(place, file):
-            self.foreign.setdefault(what, []).append(shown(place.name))
-
-    def add(self, harness: str, file: LogFile, new: HarnessLog) -> None:
-        """Merge one file with those before it; refuses files of two runs."""
-        log, name = self.log, shown(file.path.name)
+def _merge(
+    log: RunLog, read: Sequence[tuple[str, LogFile, HarnessLog]], *, base: bool
+) -> list[str]:
+    """Fill the log from its files, by harness, and note reruns; refuses files of two runs."""
+    parts: dict[tuple[str, str], TaskPart] = {}
+    first: dict[str, str] = {}
+    reruns: dict[str, list[str]] = {}
+    for harness, file, new in read:
+        name = shown(file.path.name)
         samples = by_target(new.samples, file.path.name, log.label)
-        scores = {score.target: score for score in new.scores}
-        for target in dict.fromkeys([*samples, *scores]):
+        found = {("samples", target): TaskPart(file, items) for target, items in samples.items()}
+        found |= {("scores", score.target): TaskPart(file, {}, score) for score in new.scores}
+        for _, target in found:
             before = log.harnesses.setdefault(target, harness)
-            first = self.first.setdefault(target, name)
             if before != harness:
                 raise DataError(
-                    f"{log.label}: {target} is there from {before} ({first}) and from {harness} "
-                    f"({name}); keep one of them"
+                    f"{log.label}: {target} is there from {before} ({first[target]}) and from "
+                    f"{harness} ({name}); keep one of them"
                 )
-        for target, items in samples.items():
-            log.samples[target] = dict(
-                self._merge("samples", target, TaskPart(file, items)).samples
-            )
-        for target, score in scores.items():
-            part = self._merge("scores", target, TaskPart(file, {}, score))
-            log.scores[target] = part.score or score
-        for kept, found in ((log.versions, new.versions), (log.metrics, new.metrics)):
-            for target, value in found.items():
-                parts = [self.parts.get((kind, target)) for kind in ("samples", "scores")]
-                if not any(parts) or any(p and p.file == file for p in parts):  # the newer counts
+            first.setdefault(target, name)
+        for (kind, target), part in found.items():
+            if old := parts.get((kind, target)):
+                part, note = merged(old, part, repr(target), base=base)
+                if note:
+                    reruns.setdefault(note, []).append(target)
+            parts[kind, target] = part
+        for kept, given in ((log.versions, new.versions), (log.metrics, new.metrics)):
+            for target, value in given.items():
+                known = [part for (_, named), part in parts.items() if named == target]
+                if not known or any(part.file == file for part in known):  # the newer counts
                     kept[target] = value
         notes = [*new.notes]
         if again := len(new.samples) - sum(map(len, samples.values())):
             notes.append(f"{name}: {again} rows repeat an item alike; each counts once")
         labeled = (f"{log.label}: {note}" for note in notes)
         log.notes.extend(dict.fromkeys(note for note in labeled if note not in log.notes))
+    for (kind, target), part in parts.items():
+        if kind == "samples":
+            log.samples[target] = dict(part.samples)
+        elif part.score:
+            log.scores[target] = part.score
+    return [f"{some(targets, 40)}: {note}" for note, targets in reruns.items()]
 
-    def _merge(self, kind: str, target: str, new: TaskPart) -> TaskPart:
-        if old := self.parts.get((kind, target)):
-            new, note = merged(old, new, repr(target), base=self.base)
-            if note:
-                self.reruns.setdefault(note, []).append(target)
-        self.parts[kind, target] = new
-        return new
 
-    def finish(self) -> None:
-        """Add the notes on the run as a whole; refuses a run of which no file could be read."""
-        log, label = self.log, self.log.label
-        foreign = [f"{some(names, 10)} ({what})" for what, names in self.foreign.items()]
-        passed = [*self.passed, *foreign]
-        if not log.harnesses:
-            self._refuse(passed)
-        notes = [f"{some(targets, 40)}: {note}" for note, targets in self.reruns.items()]
-        notes += [f"passed over: {one}" for one in passed[:_MOST_PASSED]]
-        if rest := [one.partition(":")[0] for one in passed[_MOST_PASSED:]]:
-            notes.append(f"also passed over: {some(rest, 100)}")
-        for target, items in log.samples.items():
-            size = SIZES.get(target)
-            if size is not None and len(items) > size:
-                notes.append(
-                    f"{target} has {len(items)} items, but BLINK's validation split has "
-                    f"{size}: some are repeated, or are of another split"
-                )
-        log.notes += [f"{label}: {note}" for note in notes]
-
-    def _refuse(self, passed: list[str]) -> None:
-        label, notes = self.log.label, self.log.notes
-        if notes:
-            flat = any("without a known answer" in note for note in notes)
-            hint = ". BLINK's prediction files need its file of right answers, as gold" * flat
-            raise DataError(f"{'; '.join(notes[:3])}; no item remains to judge{hint}")
-        if len(passed) == self.count == 1:
-            raise DataError(f"{label}: {passed[0]}")
-        more = f"; and {len(passed) - 3} more" if len(passed) > 3 else ""
-        names = f"; not readable: {'; '.join(passed[:3])}{more}" if passed else ""
-        raise DataError(
-            f"{label}: none of {self.count} files is one of {', '.join(HARNESSES)}{names}; "
-            f"name the folder that holds the harness's output"
-        )
+def _nothing(log: RunLog, passed: Sequence[str], count: int) -> DataError:
+    """The error of a run that has no file of a harness, or none with items to judge."""
+    if notes := log.notes:
+        flat = any("without a known answer" in note for note in notes)
+        hint = ". BLINK's prediction files need its file of right answers, as gold" * flat
+        return DataError(f"{'; '.join(notes[:3])}; no item remains to judge{hint}")
+    if len(passed) == count == 1:
+        return DataError(f"{log.label}: {passed[0]}")
+    more = f"; and {len(passed) - 3} more" if len(passed) > 3 else ""
+    names = f"; not readable: {'; '.join(passed[:3])}{more}" if passed else ""
+    return DataError(
+        f"{log.label}: none of {count} files is one of {', '.join(HARNESSES)}{names}; name the "
+        f"folder that holds the harness's output"
+    )

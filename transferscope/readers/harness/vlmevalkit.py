@@ -17,29 +17,11 @@ from itertools import takewhile
 from typing import Any
 
 from transferscope.predictions import some
-from transferscope.readers.harness.foreign_files import (
-    ForeignFile,
-    fraction_of,
-    number_of,
-    text_of,
-)
+from transferscope.readers.harness import raw, terms
+from transferscope.readers.harness.foreign_files import ForeignFile
 from transferscope.readers.harness.lm_eval import MRA, vsi_scores
 from transferscope.readers.harness.metrics import unit_in
-from transferscope.readers.harness.samples import (
-    CHOICES,
-    SIZES,
-    YES_NO,
-    HarnessLog,
-    HarnessSample,
-    HarnessScore,
-    Options,
-    blink_name,
-    first_known,
-    group_of,
-    letter_index,
-    options_of,
-    target_of_item,
-)
+from transferscope.readers.harness.samples import HarnessLog, HarnessSample, HarnessScore, Options
 from transferscope.tasks import LETTERS
 
 NAME = "VLMEvalKit"
@@ -96,7 +78,9 @@ def _benchmark(file: ForeignFile, categories: Iterable[str]) -> str:
         name = name.removeprefix(folder)
     elif found := _BENCHMARK.search(name):
         name = found[1]
-    elif (own := set(categories)) <= CHOICES.keys() and any("_" in category for category in own):
+    elif (own := set(categories)) <= terms.CHOICES.keys() and any(
+        "_" in category for category in own
+    ):
         return "BLINK"
     else:
         name = name.rpartition("_")[2]
@@ -108,13 +92,13 @@ def _benchmark(file: ForeignFile, categories: Iterable[str]) -> str:
 
 def _read_table(file: ForeignFile) -> HarnessLog:
     failed, found = 0, []
-    categories = (text_of(values, "category").strip() for _, values in file.rows)
+    categories = (raw.text(values, "category").strip() for _, values in file.rows)
     bench = _benchmark(file, categories)
     for row, values in file.rows:
-        if text_of(values, "prediction").startswith(_FAILED):
+        if raw.text(values, "prediction").startswith(_FAILED):
             failed += 1
             continue
-        prompt = text_of(values, "question") or None
+        prompt = raw.text(values, "question") or None
         sample = _sample(file, row, values, bench)
         found.append(sample._replace(prompt=prompt, group=_group(values, sample)))
     note = f"{file.name}: {failed} items that the model did not answer are left out"
@@ -122,38 +106,38 @@ def _read_table(file: ForeignFile) -> HarnessLog:
 
 
 def _sample(file: ForeignFile, row: int, values: dict[str, Any], bench: str) -> HarnessSample:
-    item = text_of(values, "index").strip()
+    item = raw.text(values, "index").strip()
     if not item:
         raise file.refuse(row, "index is empty")
-    reply, gold = text_of(values, "prediction"), text_of(values, "answer").strip()
-    hit, answer = fraction_of(values.get("hit", values.get("score"))), letter_index(gold)
-    if any(words in text_of(values, "log") for words in _NOT_READ):
+    reply, gold = raw.text(values, "prediction"), raw.text(values, "answer").strip()
+    hit, answer = raw.fraction(values.get("hit", values.get("score"))), terms.letter_index(gold)
+    if any(words in raw.text(values, "log") for words in _NOT_READ):
         hit = None
-    if target := text_of(values, "question_type"):  # VSI-Bench
-        mra = fraction_of(values, MRA)
+    if target := raw.text(values, "question_type"):  # VSI-Bench
+        mra = raw.fraction(values, MRA)
         if mra is not None or answer is None:
             return HarnessSample(target, item, row, reply, score=hit if mra is None else mra)
-        choices = first_known(options_of(values.get("candidates")))
-        parsed = text_of(values, "pred_extracted") or None
+        choices = terms.first_known(terms.options_of(values.get("candidates")))
+        parsed = raw.text(values, "pred_extracted") or None
         return HarnessSample(target, item, row, reply, choices, answer, parsed, hit)
-    columns = [text_of(values, column).strip() for column in ("category", "l2-category")]
-    target = target_of_item(item)
+    columns = [raw.text(values, column).strip() for column in ("category", "l2-category")]
+    target = terms.target_of_item(item)
     if target is None and bench == "BLINK":
-        target = next(filter(None, map(blink_name, columns)), None)
+        target = next(filter(None, map(terms.blink_name, columns)), None)
     target = target or "/".join(filter(None, (bench, columns[0] or columns[1])))
-    options = list(takewhile(bool, (text_of(values, letter) for letter in LETTERS)))
-    if not options and gold.lower() in YES_NO:
-        options, answer = [*YES_NO], YES_NO.index(gold.lower())
-    parsed = text_of(values, "extracted") or None
-    return HarnessSample(target, item, row, reply, first_known(options), answer, parsed, hit)
+    options = list(takewhile(bool, (raw.text(values, letter) for letter in LETTERS)))
+    if not options and gold.lower() in terms.YES_NO:
+        options, answer = [*terms.YES_NO], terms.YES_NO.index(gold.lower())
+    parsed = raw.text(values, "extracted") or None
+    return HarnessSample(target, item, row, reply, terms.first_known(options), answer, parsed, hit)
 
 
 def _group(values: dict[str, Any], sample: HarnessSample) -> str | None:
     """The image or video that a row names."""
-    group, parts = group_of(values), sample.item.split("_")
+    group, parts = terms.group_of(values), sample.item.split("_")
     if group is None and sample.target.startswith("HallusionBench") and len(parts) == 6:
         # The kit's accuracy by figure reads the index so: .., set, figure, question.
-        return "/".join((text_of(values, "l2-category"), *parts[:5]))
+        return "/".join((raw.text(values, "l2-category"), *parts[:5]))
     return group
 
 
@@ -170,19 +154,19 @@ def _read_scores(file: ForeignFile) -> HarnessLog:
         return HarnessLog(scores=vsi_scores(file, file.first))
     rows, first = [values for _, values in file.rows], file.first
     bench = _benchmark(file, [name for name in first if name not in ("split", "Overall")])
-    whole = next((v for v in rows if text_of(next(iter(v.values()))).strip() == "Overall"), None)
+    whole = next((v for v in rows if raw.text(next(iter(v.values()))).strip() == "Overall"), None)
     if whole is not None and {"tot", "hit"} <= first.keys():  # MathVista, MathVision
-        right, total = number_of(whole, "hit"), number_of(whole, "tot")
+        right, total = raw.number(whole, "hit"), raw.number(whole, "tot")
         if right is None or not total or not 0 <= right <= total:
             raise file.refuse(1, f"hit is {whole['hit']!r} of {whole['tot']!r}")
         return HarnessLog(scores=[HarnessScore(bench, right / total, int(total))])
     # POPE's Overall is an F1 score; HallusionBench has three columns.
     column = next((name for name in ("acc", "aAcc") if name in first), None)
     if whole is not None and column is not None:
-        value = number_of(whole, column)
+        value = raw.number(whole, column)
         if value is None:
             raise file.refuse(1, f"{column} of all items must be a number, got {whole[column]!r}")
-        numbers = (number_of(values, column) for values in rows)
+        numbers = (raw.number(values, column) for values in rows)
         unit = unit_in(file, (number for number in numbers if number is not None))
         others = [name for name in first if name not in ("split", column)]
         note = f"{file.name}: {column} of all items counts; left out: {some(others)}"
@@ -200,15 +184,15 @@ def _read_scores(file: ForeignFile) -> HarnessLog:
 
 def _categories(file: ForeignFile, values: dict[str, Any], bench: str) -> HarnessLog:
     """A score for each category; one for the whole if there are no categories."""
-    numbers = ((name, number_of(v)) for name, v in values.items() if name != "split")
+    numbers = ((name, raw.number(v)) for name, v in values.items() if name != "split")
     known = {name: number for name, number in numbers if number is not None}
     unit = unit_in(file, known.values())
     categories = [name for name in known if name != "Overall"]
     means: list[str] = []
     if bench == "BLINK":
-        means = [name for name in categories if blink_name(name) is None]
-        tasks = {blink_name(name): known[name] for name in categories}
-        scores = [HarnessScore(t, v / unit, SIZES.get(t)) for t, v in tasks.items() if t]
+        means = [name for name in categories if terms.blink_name(name) is None]
+        tasks = {terms.blink_name(name): known[name] for name in categories}
+        scores = [HarnessScore(t, v / unit, terms.SIZES.get(t)) for t, v in tasks.items() if t]
     elif categories:
         if set(categories) - _MMBENCH_MEANS:
             means = [name for name in categories if name in _MMBENCH_MEANS]
