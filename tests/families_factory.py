@@ -104,6 +104,18 @@ GEMMA_TEMPLATE = """\
 {{ '<end_of_turn>\\n' }}{% endfor %}\
 {% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"""
 
+GEMMA4_TEMPLATE = """\
+{{ bos_token }}{% for message in messages %}\
+{% set role = 'model' if message['role'] == 'assistant' else message['role'] %}\
+{{ '<|turn>' + role + '\\n' }}\
+{% if message['content'] is string %}{{ message['content'] | trim }}{% else %}\
+{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<|image|>' }}\
+{% elif part['type'] == 'text' %}{{ part['text'] | trim }}{% endif %}{% endfor %}{% endif %}\
+{{ '<turn|>\\n' }}{% endfor %}\
+{% if add_generation_prompt %}{{ '<|turn>model\\n' }}\
+{% if not enable_thinking | default(false) %}{{ '<|channel>thought\\n<channel|>' }}{% endif %}\
+{% endif %}"""
+
 
 class _Made(NamedTuple):
     """What a family's maker makes."""
@@ -185,7 +197,7 @@ def _smol_tokenizer() -> Any:
     return made
 
 
-def _gemma_tokenizer() -> Any:
+def _gemma_tokenizer(turns: Sequence[str], **named: str) -> Any:
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     bytes_ = [f"<0x{value:02X}>" for value in range(256)]
     made = Tokenizer(models.BPE())
@@ -198,13 +210,9 @@ def _gemma_tokenizer() -> Any:
     tokenizer = hf.GemmaTokenizer(
         vocab={word: index for index, word in enumerate(known)},
         merges=[tuple(pair) for pair in model["merges"]],
-        extra_special_tokens={
-            "image_token": "<image_soft_token>",
-            "boi_token": "<start_of_image>",
-            "eoi_token": "<end_of_image>",
-        },
+        extra_special_tokens=named,
     )
-    tokenizer.add_tokens(["<start_of_turn>", "<end_of_turn>", "\n", "\n\n"], special_tokens=True)
+    tokenizer.add_tokens([*turns, "\n", "\n\n"], special_tokens=True)
     return tokenizer
 
 
@@ -465,7 +473,12 @@ def _intern(text: dict[str, Any] | None = None) -> _Made:
 
 
 def _gemma() -> _Made:
-    words = _gemma_tokenizer()
+    words = _gemma_tokenizer(
+        ["<start_of_turn>", "<end_of_turn>"],
+        image_token="<image_soft_token>",
+        boi_token="<start_of_image>",
+        eoi_token="<end_of_image>",
+    )
     config = hf.Gemma3Config(
         text_config=TEXT
         | {
@@ -502,6 +515,47 @@ def _gemma() -> _Made:
     return _Made(config, words, GEMMA_TEMPLATE, files, [1, _id(words, "<end_of_turn>")])
 
 
+def _gemma4(text: dict[str, Any] | None = None) -> _Made:
+    """With embeddings in every layer, keys that layers share, and no sounds."""
+    words = _gemma_tokenizer(
+        ["<|turn>", "<turn|>", "<|channel>", "<channel|>", "<|video|>"],
+        image_token="<|image|>",
+        boi_token="<|image>",
+        eoi_token="<image|>",
+        audio_token="<|audio|>",
+        boa_token="<|audio>",
+        eoa_token="<audio|>",
+    )
+    own = {"num_hidden_layers": 4, "num_kv_shared_layers": 2, "head_dim": 12, "sliding_window": 24}
+    own |= {"vocab_size": len(words), "vocab_size_per_layer_input": len(words)}
+    own |= {"hidden_size_per_layer_input": 8, "use_bidirectional_attention": "vision"}
+    own |= {"layer_types": ["sliding_attention", "full_attention"] * 2, "global_head_dim": 16}
+    named = {"image": "<|image|>", "boi": "<|image>", "eoi": "<image|>", "audio": "<|audio|>"}
+    named |= {"boa": "<|audio>", "eoa": "<audio|>", "video": "<|video|>"}
+    config = hf.Gemma4Config(
+        text_config=TEXT | own | (text or {}),
+        vision_config=VISION
+        | {"num_key_value_heads": 2, "head_dim": 16, "patch_size": 4, "pooling_kernel_size": 2},
+        audio_config=None,
+        **{f"{name}_token_id": _id(words, token) for name, token in named.items()},
+    )
+    pictures = {
+        "image_processor_type": "Gemma4ImageProcessor",
+        "patch_size": 4,
+        "pooling_kernel_size": 2,
+        "max_soft_tokens": 70,
+    }
+    parts = {
+        "processor_class": "Gemma4Processor",
+        "image_seq_length": 70,
+        "image_processor": pictures,
+        "video_processor": {"video_processor_type": "Gemma4VideoProcessor"},
+        "feature_extractor": {"feature_extractor_type": "Gemma4AudioFeatureExtractor"},
+    }
+    files = {"processor_config.json": parts}
+    return _Made(config, words, GEMMA4_TEMPLATE, files, [1, _id(words, "<turn|>")])
+
+
 FAMILIES: dict[str, Callable[[], _Made]] = {
     "qwen2-vl": lambda: _qwen("2"),
     "qwen2.5-vl": lambda: _qwen("2.5"),
@@ -511,6 +565,7 @@ FAMILIES: dict[str, Callable[[], _Made]] = {
     "llava-onevision": _onevision,
     "internvl": _intern,
     "gemma3": _gemma,
+    "gemma4": _gemma4,
     "qwen3.5": _qwen35,
     "glm4v": lambda: _glm("Glm4v"),
     "glm4.6v": lambda: _glm("Glm46V"),
@@ -526,6 +581,11 @@ MIXTURES: dict[str, Callable[[], _Made]] = {
     "internvl-llama4": lambda: _intern(
         {"model_type": "llama4_text", "head_dim": 12, "intermediate_size_mlp": 64}
         | {"num_local_experts": 4, "moe_layers": [1]}
+    ),
+    "gemma4-moe": lambda: _gemma4(
+        {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2}
+        | {"moe_intermediate_size": 24, "hidden_size_per_layer_input": 0}
+        | {"num_kv_shared_layers": 0, "attention_k_eq_v": True}
     ),
 }
 """Families with experts. Llama 4's language model stands under InternVL's pictures, as its own

@@ -312,6 +312,10 @@ LAYERS = {
         ["conv.in_proj", "conv.out_proj", *(f"feed_forward.w{n}" for n in (1, 2, 3))],
         [*ATTENTION[:3], "self_attn.out_proj", *(f"feed_forward.w{n}" for n in (1, 2, 3))],
     ],
+    "gemma4": [  # keys and values of the last two layers are those of the first two
+        *([*ATTENTION, *MLP, "per_layer_input_gate", "per_layer_projection"],) * 2,
+        *([ATTENTION[0], ATTENTION[3], *MLP, "per_layer_input_gate", "per_layer_projection"],) * 2,
+    ],
 }  # fmt: skip
 """Linear layers of each decoder layer, where they are others than Llama's."""
 
@@ -338,6 +342,7 @@ def test_adapters_sit_in_every_linear_layer_of_the_decoder_and_nowhere_else(fami
         ("qwen3-vl-moe", "down_proj", "attention"),
         ("qwen3.5-moe", "all", "attention, shared_experts"),
         ("internvl-llama4", "experts", "attention, mlp, shared_experts"),
+        ("gemma4-moe", "all", "attention, mlp"),
     ],
 )
 def test_experts_are_refused_by_name_with_what_to_ask_for(family, wrong, right, loaded):

@@ -12,15 +12,13 @@ from messages import raises
 from tools.glimpse_bases import forward, tokenizer
 from tools.glimpse_bases.__main__ import COMMANDS, arguments, main
 from tools.glimpse_bases.architecture import SIZES, build, parameters
-from tools.glimpse_bases.drawing import LONGEST, Order, draw
 from tools.glimpse_bases.export import save_base
-from tools.glimpse_bases.feeding import IGNORED, Ring, Supply
 from tools.glimpse_bases.growth import grow
 from tools.glimpse_bases.measure import Recipe, Table, finetune, measure, summary
-from tools.glimpse_bases.pretrain import Plan, pretrain, rate_share
+from tools.glimpse_bases.pretrain import IGNORED, Plan, Steps, pretrain, rate_share
 from tools.glimpse_bases.processor import processor
 from tools.glimpse_bases.rows import pack, padded, prompt
-from tools.glimpse_bases.stream import LABELS, example
+from tools.glimpse_bases.stream import example
 from tools.glimpse_bases.weights import (
     EMBEDDING,
     embedding,
@@ -347,58 +345,49 @@ def test_an_option_that_is_not_offered_is_never_chosen(small):
 # Training.
 
 
-def test_drawn_examples_depend_on_index_and_seed_alone(tmp_path):
-    first, again, later = (draw(Order(example, 0, 0.1, start, 6, tmp_path)) for start in (0, 0, 6))
-    for pictures, block in first.items():
-        assert block.ids.shape[1] == LONGEST[pictures]
-        assert np.array_equal(block.ids, again[pictures].ids)
-        assert np.array_equal(np.load(block.pixels), np.load(again[pictures].pixels))
-    assert any(not np.array_equal(b.ids, later[p].ids) for p, b in first.items() if p in later)
-
-
-def test_a_trimmed_batch_keeps_every_answer(tmp_path):
-    pictures, block = max(
-        draw(Order(example, 0, 0.1, 0, 24, tmp_path)).items(), key=lambda pair: len(pair[1].ids)
-    )
-    ring = Ring(pictures, len(block.ids), len(LABELS), torch.device("cpu"))
-    ring.add(torch.from_numpy(np.load(block.pixels)), block)
-    batch = ring.take(3, torch.Generator().manual_seed(0), trim=True)
-    assert batch.pictures == pictures
-    known = {tuple(row[said > 0]) for row, said in zip(block.ids, block.answered, strict=True)}
-    for targets in batch.targets:
-        assert tuple(targets[targets != IGNORED].tolist()) in known
+def test_a_step_has_the_answers_of_its_examples():
+    targets = [
+        row[row != IGNORED].tolist() for one in Steps(Plan("s", 2))[1] for row in one.targets
+    ]
+    said = [
+        [word for _, text in one.turns for word in [*tokenizer.encode(text), layout.TURN_END]]
+        for one in (example(index, 0) for index in range(32, 64))
+    ]
+    assert len(targets) == 32
+    assert sum(answers in targets for answers in said) > 24  # of the others some turns do not fit
 
 
 def test_the_learning_rate_rises_and_falls():
-    assert rate_share(0) == 0
-    assert rate_share(0.03) == pytest.approx(1, abs=0.01)
-    assert rate_share(0.5) == pytest.approx(0.5, abs=0.02)
-    assert rate_share(1) == rate_share(1.5) == pytest.approx(0.03)
+    shares = [rate_share(step, 1000) for step in range(1000)]
+    assert shares[0] < 0.04
+    assert max(shares) == pytest.approx(1, abs=0.01)
+    assert shares.index(max(shares)) == pytest.approx(29, abs=2)
+    assert shares[499] == pytest.approx(0.5, abs=0.02)
+    assert shares[-1] == pytest.approx(0.03)
 
 
-def test_a_training_goes_on_where_it_stopped(tmp_path):
-    supply = Supply(example, chunk=8, fill=16, memory=1e8)
-    plan = Plan(("s",), tmp_path, supply, len(LABELS), 0.05, 0.1, 4, dense=1.0, report_every=0)
-    pretrain(plan, say_nothing)
-    first = json.loads((tmp_path / "state.json").read_text())
-    assert first["steps"] > 0
-    (trainee,) = pretrain(replace(plan, dense=0.0, keep=(0.01,)), say_nothing)
-    second = json.loads((tmp_path / "state.json").read_text())
-    assert second["steps"] > first["steps"]
-    assert second["next_index"] > first["next_index"]
-    assert second["seconds"] > first["seconds"]
-    assert (tmp_path / "s-early-1.safetensors").exists()
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    stages = [line["stage"] for line in lines]
-    assert stages == ["dense"] * first["steps"] + ["joint"] * (len(lines) - first["steps"])
-    assert lines[0]["loss"]["s"][0] == 0  # nothing is answered yet
-    assert lines[-1]["loss"]["s"][0] > 0
-    moments = trainee.optimizer_state()
-    vision = "step.model.visual.blocks.0.attn.qkv.weight"  # the dense stage's moments went on
-    assert int(moments[vision]) == second["steps"]
-    other = replace(plan, supply=replace(supply, seed=1))
+def test_a_training_that_was_stopped_ends_with_the_same_bytes(tmp_path):
+    plan = Plan("s", steps=4, dense=0.5, keep=(0.5,))
+    pretrain(plan, tmp_path / "whole", say_nothing)
+    pretrain(plan, tmp_path / "parts", say_nothing, until=1)
+    pretrain(plan, tmp_path / "parts", say_nothing, until=3)
+    pretrain(plan, tmp_path / "parts", say_nothing, workers=1)
+    for name in ("s.safetensors", "s-50.safetensors", "training.safetensors"):
+        whole, parts = (tmp_path / kind / name for kind in ("whole", "parts"))
+        assert whole.read_bytes() == parts.read_bytes(), name
+    lines = [json.loads(line) for line in (tmp_path / "parts/log.jsonl").read_text().splitlines()]
+    assert lines[0]["answers"] == 0 < lines[-1]["answers"]  # at first only labels are learned
     with raises(DataError):
-        pretrain(other, say_nothing)
+        pretrain(replace(plan, seed=1), tmp_path / "parts", say_nothing)
+
+
+def test_a_vision_tower_left_alone_stays_and_the_rest_learns(small, tmp_path):
+    start = save_weights(tmp_path / "start.safetensors", weights_of(small))
+    plan = Plan("s", steps=1, init=str(start), still=True, choices=1.0)
+    learned = dict(pretrain(plan, tmp_path / "out", say_nothing).model.named_parameters())
+    before = weights_of(small)
+    same = {name: torch.equal(before[name], learned[name].detach()) for name in learned}
+    assert all(same[name] == name.startswith("model.visual.") for name in same)
 
 
 class Tiny:
@@ -406,6 +395,7 @@ class Tiny:
 
     name, version = "tiny", "1"
     tasks = (Task("one", "ON"), Task("two", "TW"))
+    defaults = ("one", "two")
 
     def items(self, task: str, split: str) -> list[Item]:
         return [item(index % 2 if task == "one" else 1) for index in range(8)]

@@ -81,23 +81,23 @@ def _weight_options(command: Command) -> None:
 def _pretrain_options(command: Command) -> None:
     add = command(
         "pretrain",
-        "Train bases for some minutes; the same folder again goes on.",
-        "--sizes s,m --out build/run --minutes 9 --planned 18",
+        "Train a base; the same command again goes on where it stopped.",
+        "--size m --steps 20000 --keep 0.25,0.5 --out build/m",
     ).add_argument
-    add("--sizes", default="s,m,l", help="sizes (default: %(default)s)")
+    add("--size", required=True, help="s, m or l")
     add("--out", type=Path, required=True, help="folder of the training")
-    add("--minutes", type=float, required=True, help="minutes of this call, less the table's")
-    add("--planned", type=float, help="minutes of all calls (default: this call's)")
-    add("--init", type=Path, help="folder with SIZE.safetensors to start from")
+    add("--steps", type=int, required=True, help="steps of the whole training, 32 scenes each")
+    add("--until", type=int, help="step at which this call stops (default: the last)")
+    add("--init", default="", help="file of weights to start from")
     add("--seed", type=int, default=0, help="seed of the stream")
     add("--dose", type=float, default=0.06, help="probability of the task's own question")
-    add("--rate", type=float, default=1.0, help="factor on the learning rates")
+    add("--choices", type=float, default=0.4, help="share of other questions that have choices")
+    add("--guesses", type=float, default=0.0, help="probability of one that nobody can answer")
+    add("--rate", type=float, default=1.0, help="factor on the learning rate")
     add("--dense", type=float, default=0.13, help="share of dense labels alone, without --init")
-    add("--keep", default="0.25,0.5,0.75", help="shares of --planned whose weights are kept")
-    add("--batch", type=int, help="items a step (default: 160 on a GPU, 32 on a CPU)")
-    add("--reuse", type=float, help="uses of an example (default: 1 on a GPU, 2 on a CPU)")
-    add("--workers", type=int, help="drawing processes (default: all CPUs but one, at least 1)")
-    add("--threads", type=int, help="torch's threads")
+    add("--still", action="store_true", help="leave the vision tower as it is")
+    add("--keep", default="", help="shares of the steps after which weights are kept")
+    add("--workers", type=int, default=0, help="drawing processes (default: none)")
     add("--items", type=int, default=200, help="items a task of the table at the end; 0: none")
 
 
@@ -129,49 +129,27 @@ def _measuring_options(command: Command) -> None:
 
 def pretrain(options: argparse.Namespace) -> None:
     """Train, then show how well every task is answered."""
-    # Threads that wait without spinning: on a CPU shared with others, spinning doubles the time.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import torch
-
-    from tools.glimpse_bases.feeding import Supply
     from tools.glimpse_bases.pretrain import Plan, pretrain
-    from tools.glimpse_bases.stream import LABELS, example
     from tools.glimpse_bases.zero_shot import encode_suite, markdown, zero_shot
     from transferscope.suites.glimpse import Glimpse
 
-    gpu = torch.cuda.is_available()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    supply = Supply(
-        example,
-        seed=options.seed,
-        dose=options.dose,
-        workers=options.workers or max(1, (os.cpu_count() or 1) - 1),
-        reuse=options.reuse or (1.0 if gpu else 2.0),
-        chunk=500 if gpu else 64,
-        fill=8000 if gpu else 512,
-        memory=16e9 if gpu else 1e9,
-    )
     plan = Plan(
-        sizes=tuple(options.sizes.split(",")),
-        out=options.out,
-        supply=supply,
-        labels=len(LABELS),
-        minutes=options.minutes,
-        planned=options.planned or options.minutes,
-        batch=options.batch or (160 if gpu else 32),
+        size=options.size,
+        steps=options.steps,
+        seed=options.seed,
         init=options.init,
         rate=options.rate,
         dense=options.dense,
+        dose=options.dose,
+        choices=options.choices,
+        guesses=options.guesses,
+        still=options.still,
         keep=tuple(float(share) for share in options.keep.split(",") if share),
-        device=torch.device("cuda" if gpu else "cpu"),
     )
-    options.out.mkdir(parents=True, exist_ok=True)
-    trainees = pretrain(plan, _say)
+    trainee = pretrain(plan, options.out, _say, options.until, options.workers)
     if options.items:
-        tasks = encode_suite(Glimpse(), options.items)
-        scores = [zero_shot(trainee.model.eval(), tasks) for trainee in trainees]
-        _say(markdown(plan.sizes, scores))
+        scores = zero_shot(trainee.model.eval(), encode_suite(Glimpse(), options.items, "train"))
+        _say(markdown([plan.size], [scores]))
 
 
 def convert(options: argparse.Namespace) -> None:

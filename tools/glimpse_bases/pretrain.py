@@ -1,38 +1,49 @@
-"""Pretraining: the bases learn to see and to answer, from endless drawn scenes.
+"""Pretraining: a base learns to see and to answer, from endless drawn scenes.
 
-All sizes learn from one stream. A call trains for some minutes and leaves everything in a folder;
-the next call with the same folder goes on:
+Step t learns from the stream's examples 32 t to 32 t + 31 and nothing else, so weights are a
+function of the plan alone, and a training that was stopped goes on as if it had not been. Its
+folder:
 
-    state.json                  steps, items, seconds, seed, index of the next example
-    SIZE.safetensors            weights, float32, with the head for the dense labels
-    SIZE-optimizer.safetensors  the optimizer's moments
-    SIZE-early-PERCENT.safetensors  weights on the way, for mixing
-    log.jsonl                   losses and speed, a line every few seconds
+    plan.json                 the plan, which a second call must have as well
+    training.safetensors      all that the next call needs
+    SIZE.safetensors          weights, float32, with the head for the dense labels
+    SIZE-PERCENT.safetensors  weights on the way
+    log.jsonl                 losses and seconds, a line every ten steps
 
-First the vision tower learns dense labels (which words hold at each token of a picture), then
-everything learns answers, with the labels' loss at a small weight. The learning rate rises, then
-falls along a cosine over the planned minutes, whatever the calls they are divided into.
+First the vision tower learns dense labels (which words hold at each token of an image), then
+everything learns answers, with the labels' loss at a small weight; or, with `still`, the language
+model alone. The learning rate rises, then falls along a cosine.
 """
 
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 
+from tools.glimpse_bases.architecture import build, width
 from tools.glimpse_bases.architecture import size as known_size
-from tools.glimpse_bases.feeding import Feeder, Supply, feeder
-from tools.glimpse_bases.trainee import Stage, Trainee
+from tools.glimpse_bases.forward import hidden
+from tools.glimpse_bases.rows import LONGEST, pack, padded
+from tools.glimpse_bases.stream import LABELS, example
 from tools.glimpse_bases.weights import (
+    EMBEDDING,
+    HEAD,
     base_weights,
+    load_weights,
     read_tensors,
     read_weights,
     save_weights,
 )
+from transferscope.engine.glimpse.arithmetic import vision_features
 from transferscope.errors import DataError
 from transferscope.store.atomic import write_whole
 
@@ -40,233 +51,265 @@ RATES = {"s": 2e-3, "m": 1.5e-3, "l": 1e-3}
 """Highest learning rates."""
 
 WARM_UP = 0.03
-"""Share of the planned time in which the learning rate rises."""
+"""Share of the steps in which the learning rate rises."""
 
 LAST_RATE = 0.03
 """The learning rate at the end, in parts of the highest."""
 
-SAVE_EVERY = 120.0
-"""Seconds between two savings of a running training."""
+EXAMPLES = 32
+"""Examples of a step."""
+
+SAVE_EVERY = 100
+"""Steps between two savings."""
+
+IGNORED = -100
+"""Target of a token that the model does not have to write."""
+
+DENSE_SHARE = 0.3
+"""Weight of the dense labels' loss beside the answers'."""
+
+TRAINING = "training.safetensors"
+KINDS = ("step.", "exp_avg.", "exp_avg_sq.")
+"""What AdamW keeps of a weight."""
+
+_VISION = "model.visual."
+_RARE = torch.tensor(3.0)
+"""Weight of a label that holds; most do not."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one call of a pretraining does."""
+    """A pretraining, whole."""
 
-    sizes: tuple[str, ...]
-    """Letters of the sizes that are trained."""
-    out: Path
-    """Folder of the training."""
-    supply: Supply
-    """The stream of examples."""
-    labels: int
-    """Number of dense labels."""
-    minutes: float
-    """How long this call trains, start-up included, the table at the end not."""
-    planned: float
-    """Minutes of all calls together: the learning rate ends with them."""
-    batch: int
-    """Examples of a step, a little more or fewer by number of pictures."""
-    init: Path | None = None
-    """Folder with SIZE.safetensors to start from; without one, start from nothing."""
+    size: str
+    """Letter of the size."""
+    steps: int
+    """Steps of the whole training."""
+    seed: int = 0
+    """Seed of the stream and of fresh weights."""
+    init: str = ""
+    """File of weights to start from; empty: from nothing."""
     rate: float = 1.0
-    """Factor on the highest learning rates."""
+    """Factor on the highest learning rate."""
     dense: float = 0.13
-    """Share of the planned time for the dense labels alone; 0 with `init`."""
+    """Share of the steps for the dense labels alone; 0 with `init`."""
+    dose: float = 0.06
+    """Probability that the task's own question is among an example's."""
+    choices: float = 0.4
+    """Share of the auxiliary questions that have choices."""
+    guesses: float = 0
+    """Probability of a question that nobody can answer."""
+    still: bool = False
+    """Whether the vision tower stays as it is."""
     keep: tuple[float, ...] = ()
-    """Shares of the planned time at which weights are kept for mixing."""
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    """Where to train."""
-    report_every: float = 10.0
-    """Seconds between two lines of progress."""
+    """Shares of the steps after which weights are kept."""
 
 
-@dataclass
-class State:
-    """Where a training stands."""
+class Batch(NamedTuple):
+    """Examples with one number of images."""
 
-    seed: int
-    steps: int = 0
-    items: int = 0
-    """Examples learned from, repeated ones counted again."""
-    seconds: float = 0.0
-    """Time of all calls."""
-    next_index: int = 0
-    """Index of the first example that was never drawn."""
-    stage: Stage = "joint"
-    kept: list[float] = field(default_factory=list)
-    """Shares of the planned time whose weights have been kept."""
+    pixels: Tensor
+    """(rows x images, 112, 112, 3) uint8."""
+    ids: Tensor
+    """(rows, length) int64."""
+    targets: Tensor
+    """(rows, length - 1) int64: the token after each one, or -100."""
+    labels: Tensor
+    """(rows x images, 16, labels) uint8."""
+
+    @property
+    def images(self) -> int:
+        return len(self.pixels) // len(self.ids)
 
 
-def pretrain(plan: Plan, say: Callable[[str], None]) -> list[Trainee]:
-    """Train for the plan's minutes, at least one step; answers with the trained sizes.
+class Steps(Dataset[list[Batch]]):
+    """The batches of each step: a step's examples, by number of images."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def __len__(self) -> int:
+        return self.plan.steps
+
+    def __getitem__(self, step: int) -> list[Batch]:
+        found: dict[int, list[Any]] = {}
+        for index in range(EXAMPLES * step, EXAMPLES * (step + 1)):
+            plan = self.plan
+            drawn = example(
+                index, plan.seed, dose=plan.dose, choices=plan.choices, guesses=plan.guesses
+            )
+            images = len(drawn.images)
+            packed = pack(images, drawn.turns, LONGEST[images])
+            if any(packed.answered):  # one that fits no row is left out
+                found.setdefault(images, []).append((drawn, packed))
+        return [_batch(found[images]) for images in sorted(found)]
+
+
+def _batch(rows: list[Any]) -> Batch:
+    ids = torch.from_numpy(padded([packed.ids for _, packed in rows]))
+    own = torch.from_numpy(padded([packed.answered for _, packed in rows], ids.shape[1]) == 1)
+    return Batch(
+        torch.from_numpy(np.concatenate([drawn.images for drawn, _ in rows])),
+        ids,
+        torch.where(own[:, 1:], ids[:, 1:], IGNORED),
+        torch.from_numpy(np.concatenate([drawn.labels for drawn, _ in rows])),
+    )
+
+
+def pretrain(
+    plan: Plan, out: Path, say: Callable[[str], None], until: int | None = None, workers: int = 0
+) -> "Trainee":
+    """Train to the plan's end, or to step `until`; goes on where the folder stands.
 
     Args:
         say: takes a line of progress now and then.
+        workers: processes that draw ahead; 0: drawn between the steps.
 
     Raises:
-        DataError: the folder or the weights to start from cannot be used.
+        DataError: the folder holds another plan, or the weights to start from cannot be used.
     """
-    began = time.monotonic()
-    state = read_state(plan)
-    trainees = [_trainee(plan, size, state.seed) for size in plan.sizes]
-    before = state.seconds
-    state.stage = _stage(plan, state.seconds)
-    for trainee in trainees:
-        trainee.begin(state.stage)
-        saved = plan.out / f"{trainee.size}-optimizer.safetensors"
-        if saved.exists():
-            trainee.restore(read_tensors(saved))
-    meter = _Meter(plan, say, before)
-    with feeder(plan.supply, state.next_index, plan.device) as source:
-        source.batch(plan.batch)  # waits for the first examples
-        saved_at = time.monotonic()
-        more = True
-        while more:
-            state.seconds = before + time.monotonic() - began
-            state.next_index = source.next
-            if _stage(plan, state.seconds) != state.stage:
-                state.stage = _stage(plan, state.seconds)
-                for trainee in trainees:
-                    trainee.begin(state.stage)
-            _step(plan, state, trainees, source, meter)
-            _keep(plan, state, trainees)
-            if time.monotonic() - saved_at > SAVE_EVERY:
-                save(plan, state, trainees)
-                saved_at = time.monotonic()
-            more = time.monotonic() - began < plan.minutes * 60
-        state.seconds = before + time.monotonic() - began
-        state.next_index = source.next
-    save(plan, state, trainees)
-    meter.show(state)
-    return trainees
+    _check_plan(plan, out)
+    trainee = Trainee(plan, out)
+    first, last = trainee.steps, min(plan.steps, until or plan.steps)
+    losses, began = torch.zeros(2), time.monotonic()
+    for step, batches in zip(range(first, last), _drawn(plan, first, last, workers), strict=True):
+        losses += trainee.step(batches, RATES[plan.size] * plan.rate * rate_share(step, plan.steps))
+        done = step + 1
+        if done % 10 == 0 or done == last:
+            count = done - max(first, (done - 1) // 10 * 10)
+            seconds = (time.monotonic() - began) / (done - first)
+            answers, labels = (losses / count).tolist()
+            line = {"step": done, "answers": round(answers, 4), "labels": round(labels, 4)}
+            with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps({**line, "seconds_a_step": round(seconds, 2)}) + "\n")
+            left = round(seconds * (last - done))
+            say(
+                f"step {done} of {plan.steps}  answers {answers:.3f}  labels {labels:.3f}  "
+                f"{left // 60}:{left % 60:02d} left"
+            )
+            losses.zero_()
+        for share in plan.keep:
+            if done == round(share * plan.steps):
+                kept = out / f"{plan.size}-{round(100 * share)}.safetensors"
+                save_weights(kept, base_weights(trainee.weights))
+        if done % SAVE_EVERY == 0 or done == last:
+            trainee.save(out)
+    return trainee
 
 
-def read_state(plan: Plan) -> State:
-    """Where the training in the plan's folder stands; at its start where there is none.
-
-    Raises:
-        DataError: the folder holds a training with another seed.
-    """
-    path = plan.out / "state.json"
-    if not path.exists():
-        return State(seed=plan.supply.seed)
-    state = State(**json.loads(path.read_text(encoding="utf-8")))
-    if state.seed != plan.supply.seed:
-        raise DataError(
-            f"{path}: trained with seed {state.seed}, not {plan.supply.seed}; name that seed or "
-            f"another folder"
-        )
-    return state
-
-
-def save(plan: Plan, state: State, trainees: list[Trainee]) -> None:
-    """Write everything that the next call needs; `state.json` last."""
-    for trainee in trainees:
-        save_weights(plan.out / f"{trainee.size}.safetensors", trainee.masters)
-        moments = trainee.optimizer_state()
-        if moments:
-            save_weights(plan.out / f"{trainee.size}-optimizer.safetensors", moments)
-    text = json.dumps(asdict(state), indent=1) + "\n"
-    write_whole(plan.out / "state.json", text.encode())
-
-
-def rate_share(progress: float) -> float:
-    """The learning rate at a share of the planned time, in parts of the highest."""
-    progress = min(1.0, progress)
+def rate_share(step: int, steps: int) -> float:
+    """The learning rate of a step, in parts of the highest."""
+    progress = (step + 1) / steps
     wave = 0.5 * (1 + math.cos(math.pi * progress))
     return min(1.0, progress / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * wave)
 
 
-def _stage(plan: Plan, seconds: float) -> Stage:
-    dense = 0.0 if plan.init else plan.dense
-    return "dense" if seconds < dense * plan.planned * 60 else "joint"
+def _check_plan(plan: Plan, out: Path) -> None:
+    """Write the plan into the folder, or compare it with the one that is there."""
+    known_size(plan.size)
+    path, text = out / "plan.json", json.dumps(asdict(plan), indent=1) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise DataError(f"{path}: of another training; name its options or another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text.encode())
 
 
-def _trainee(plan: Plan, size: str, seed: int) -> Trainee:
-    """A size as the folder has it, or else as `init` has it, or else fresh."""
-    known_size(size)
-    start: Mapping[str, Tensor] | None = None
-    own = plan.out / f"{size}.safetensors"
-    if own.exists():
-        start = read_weights(own)
-    elif plan.init is not None:
-        start = read_weights(plan.init / f"{size}.safetensors")
-    return Trainee(size, plan.labels, start, plan.device, seed)
+def _drawn(plan: Plan, first: int, last: int, workers: int) -> Iterator[list[Batch]]:
+    loader = DataLoader(
+        Steps(plan), batch_size=None, sampler=range(first, last), num_workers=workers
+    )
+    return iter(loader)
 
 
-def _step(
-    plan: Plan, state: State, trainees: list[Trainee], source: Feeder, meter: "_Meter"
-) -> None:
-    """One step of every size on one batch."""
-    batch = source.batch(plan.batch)
-    share = rate_share(state.seconds / (plan.planned * 60)) * plan.rate
-    for trainee in trainees:
-        meter.add(trainee.size, trainee.step(batch, RATES[trainee.size] * share))
-    state.steps += 1
-    state.items += len(batch.ids)
-    meter.count(state, len(batch.ids), share)
+class Trainee:
+    """A base, the head that reads its dense labels, and their optimizer."""
 
-
-def _keep(plan: Plan, state: State, trainees: list[Trainee]) -> None:
-    """Keep the weights when a share of the planned time is reached."""
-    progress = state.seconds / (plan.planned * 60)
-    for share in plan.keep:
-        if share <= progress and share not in state.kept:
-            state.kept.append(share)
-            for trainee in trainees:
-                path = plan.out / f"{trainee.size}-early-{round(100 * share)}.safetensors"
-                save_weights(path, base_weights(trainee.masters))
-
-
-class _Meter:
-    """Adds up losses and shows them every few seconds."""
-
-    def __init__(self, plan: Plan, say: Callable[[str], None], before: float) -> None:
-        self._plan, self._say, self._before = plan, say, before
-        self._sums = {size: torch.zeros(2, device=plan.device) for size in plan.sizes}
-        self._steps = self._items = 0
-        self._share = 0.0
-        self._since = time.monotonic()
-
-    def add(self, size: str, losses: Tensor) -> None:
-        self._sums[size] += losses
-
-    def count(self, state: State, items: int, share: float) -> None:
-        self._steps += 1
-        self._items += items
-        self._share = share
-        if time.monotonic() - self._since >= self._plan.report_every:
-            self.show(state)
-
-    def show(self, state: State) -> None:
-        """Write the last seconds' averages to the log and say them."""
-        if not self._steps:
-            return
-        losses = {size: (total / self._steps).tolist() for size, total in self._sums.items()}
-        speed = self._items / (time.monotonic() - self._since)
-        line = {
-            "stage": state.stage,
-            "seconds": round(state.seconds, 1),
-            "step": state.steps,
-            "items": state.items,
-            "items_per_second": round(speed, 1),
-            "rate": round(self._share, 4),
-            "loss": {size: [round(value, 4) for value in pair] for size, pair in losses.items()},
+    def __init__(self, plan: Plan, out: Path) -> None:
+        going, moments = out / TRAINING, {}
+        start = read_weights(Path(plan.init)) if plan.init else None
+        self.steps = 0
+        if going.exists():
+            saved = read_tensors(going)
+            self.steps = int(saved.pop("steps"))
+            moments = {name: saved.pop(name) for name in list(saved) if name.startswith(KINDS)}
+            start = saved
+        self.plan = plan
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model: Any = build(plan.size, plan.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            head = nn.Linear(width(model), len(LABELS))
+        nn.init.constant_(head.bias, -3.0)
+        if start is not None:
+            load_weights(model, start)
+            known = {n.removeprefix(HEAD): w for n, w in start.items() if n.startswith(HEAD)}
+            head.load_state_dict(known or head.state_dict())
+        self.model: Any = model.to(device).train()
+        self.head = head.to(device)
+        self.weights: dict[str, nn.Parameter] = {
+            **dict(self.model.named_parameters()),
+            **{HEAD + name: weight for name, weight in self.head.named_parameters()},
         }
-        with (self._plan.out / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
-        left = max(0.0, self._before + self._plan.minutes * 60 - state.seconds)
-        shown = "  ".join(f"{size} {a:.3f}/{d:.3f}" for size, (a, d) in losses.items())
-        self._say(
-            f"{_clock(state.seconds)} {state.stage} step {state.steps} "
-            f"{speed:.0f} items/s  {shown}  {_clock(left)} left"
+        for name, weight in self.weights.items():
+            weight.requires_grad = not (plan.still and name.startswith((_VISION, HEAD)))
+        learned = [weight for weight in self.weights.values() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [weight for weight in learned if weight.ndim > 1], "weight_decay": 0.03},
+                {"params": [weight for weight in learned if weight.ndim < 2], "weight_decay": 0.0},
+            ],
+            betas=(0.9, 0.98),
+            fused=True,
         )
-        for total in self._sums.values():
-            total.zero_()
-        self._steps = self._items = 0
-        self._since = time.monotonic()
+        for kind_name, value in moments.items():
+            kind, name = kind_name.split(".", 1)
+            weight = self.weights[name]
+            self.optimizer.state[weight][kind] = value.to(weight.device)
 
+    def step(self, batches: list[Batch], rate: float) -> Tensor:
+        """Learn from a step's batches; answers with the losses (2,) of answers and labels."""
+        dense = self.steps < self.plan.dense * self.plan.steps and not self.plan.init
+        tokens = sum(int((batch.targets != IGNORED).sum()) for batch in batches)
+        images = sum(len(batch.pixels) for batch in batches)
+        losses = torch.zeros(2)
+        for batch in batches:
+            answers, labels = self._losses(batch, dense)
+            answers, labels = answers / tokens, labels * (len(batch.pixels) / images)
+            (labels if dense else answers + DENSE_SHARE * labels).backward()
+            losses += torch.stack([answers.detach(), labels.detach()]).cpu()
+        nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.steps += 1
+        return losses
 
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    def _losses(self, batch: Batch, dense: bool) -> tuple[Tensor, Tensor]:
+        """Sum of the answers' cross-entropy (0 in the dense stage), and the labels' loss."""
+        where = self.head.weight.device
+        with torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
+            with torch.set_grad_enabled(not self.plan.still):
+                seen = vision_features(self.model, batch.pixels.to(where))
+                read = self.head(seen).float()
+            labels = functional.binary_cross_entropy_with_logits(
+                read, batch.labels.to(where).float(), pos_weight=_RARE.to(where)
+            ) * (read.shape[-1] / 8)
+            if dense:
+                return torch.zeros_like(labels), labels
+            states = hidden(self.model, batch.ids.to(where), seen, batch.images)[:, :-1]
+            targets = batch.targets.to(where)
+            own = targets != IGNORED
+            logits = functional.linear(states[own], self.weights[EMBEDDING]).float()
+            return functional.cross_entropy(logits, targets[own], reduction="sum"), labels
+
+    def save(self, out: Path) -> None:
+        """Write what the next call needs in one file, and the weights alone."""
+        moments = {
+            f"{kind}.{name}": value
+            for name, weight in self.weights.items()
+            for kind, value in self.optimizer.state.get(weight, {}).items()
+        }
+        steps = {"steps": torch.tensor(self.steps)}
+        save_weights(out / TRAINING, {**self.weights, **moments, **steps})
+        save_weights(out / f"{self.plan.size}.safetensors", self.weights)

@@ -8,6 +8,9 @@ import numpy as np
 from tools.glimpse_bases.tokenizer import encode
 from transferscope.engine.glimpse.prompt_layout import ASSISTANT, PAD, TURN, TURN_END, USER, opening
 
+LONGEST = {1: 152, 2: 192, 3: 168, 4: 176}
+"""Number of images to tokens of a row; what does not fit is left out."""
+
 
 class Packed(NamedTuple):
     """A conversation of several turns in one row."""

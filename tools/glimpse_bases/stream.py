@@ -20,7 +20,7 @@ from transferscope.suites.glimpse import VERSION
 from transferscope.suites.glimpse.canvas import SIZE, frame
 from transferscope.suites.glimpse.figures import KINDS, TOOLS
 from transferscope.suites.glimpse.generators import GENERATORS
-from transferscope.suites.glimpse.scene import COLORS, SHAPES
+from transferscope.suites.glimpse.scene import COLORS, ORDINALS, SHAPES
 from transferscope.suites.glimpse.surfaces import ALBEDO, FAKES, STYLES
 from transferscope.suites.glimpse.tabletop import FITS
 from transferscope.tasks import LETTERS, with_choices
@@ -55,6 +55,13 @@ WEIGHTS: Mapping[str, float] = {
     "Visual_Correspondence": 2,
 }
 """How often a world is drawn, relative to the others; 1 where not named."""
+
+GUESSES = (
+    *(("A is right", "B is right"), ("left", "right"), ("the second image", "the third image")),
+    *(("Point A", "Point B", "Point C", "Point D"), ("A is right", "B is right", "About the same")),
+    *(("yes", "no"), ("1", "2", "3", "4"), tuple(f"the {name} image" for name in ORDINALS)),
+)
+"""Choices of a question that nobody can answer: a base that guesses should prefer no letter."""
 
 WORLDS: dict[str, Callable[[random.Random], Scene]] = {
     **{task: partial(task_scene, task) for task in GENERATORS},
@@ -102,31 +109,42 @@ class Example(NamedTuple):
     """uint8 (n, 16, `len(LABELS)`): which words are true at each place, row by row."""
 
 
-def example(index: int, seed: int, *, dose: float = 0.06) -> Example:
+def example(
+    index: int, seed: int, *, dose: float = 0.06, choices: float = 0.4, guesses: float = 0
+) -> Example:
     """The stream's example number `index`; a pure function of its arguments.
 
     Args:
         index: number of the example, from 0.
         seed: seed of the stream.
         dose: probability that a task's own question is among the turns, before `DOSE`.
+        choices: share of the auxiliary questions that have choices.
+        guesses: probability that a question that nobody can answer is among the turns.
     """
     rng = random.Random(f"{VERSION}/pretrain/{seed}/{index}")
     names = list(WORLDS)
     world = rng.choices(names, [WEIGHTS.get(name, 1) for name in names])[0]
     drawn = WORLDS[world](rng)
     images = np.stack([frame(image) for image in drawn.images])
-    turns = _turns(rng, drawn, dose * DOSE.get(world, 1))
+    turns = _turns(rng, drawn, dose * DOSE.get(world, 1), choices, guesses)
     return Example(world, images, turns, _dense(drawn.labels))
 
 
-def _turns(rng: random.Random, scene: Scene, chance: float) -> list[tuple[str, str]]:
+def _turns(
+    rng: random.Random, scene: Scene, chance: float, choices: float, guesses: float
+) -> list[tuple[str, str]]:
     """Up to six auxiliary turns, some with choices, and the task's own question by chance."""
     chains = rng.sample(scene.asides, len(scene.asides))
     turns: dict[str, str] = {}
     for ask in [ask for chain in chains for ask in chain][:6]:
-        question, answer = _with_choices(rng, ask) if rng.random() < 0.4 else ask[:2]
+        question, answer = _with_choices(rng, ask) if rng.random() < choices else ask[:2]
         turns.setdefault(question, answer)
     listed = list(turns.items())
+    if rng.random() < guesses:
+        options = rng.choice(GUESSES)
+        guess = rng.randrange(len(options))
+        text = with_choices("Which one is right?", options)
+        listed.insert(rng.randrange(len(listed) + 1), (text, f"({LETTERS[guess]})"))
     world = scene.world
     if world and rng.random() < chance:
         text = with_choices(world.question, world.choices, world.lead)

@@ -93,12 +93,29 @@ def _about_points(rng: random.Random, things: list[Thing], marked: dict[str, Thi
     if len(clear) > 1:
         asks += point_questions(rng, clear)
     (a, p), (b, q) = rng.sample(list(marked.items()), 2)
+    asks += _comparisons(a, p, b, q)
     true = relation(p.x - q.x, 0) if rng.random() < 0.5 else relation(0, p.y - q.y)
     gap = p.x - q.x if true in ("left of", "right of") else p.y - q.y
     if abs(gap) > 8:
         yes = rng.random() < 0.5
         text = f"Is point {a} {true if yes else OPPOSITE[true]} point {b}?"
         asks.append([Ask(text, "yes" if yes else "no", YES_NO)])
+    return asks
+
+
+def _comparisons(a: str, p: Thing, b: str, q: Thing) -> Asides:
+    """Answers that name a point and what is true of it, as tasks of two points have them."""
+    asks: Asides = []
+    text = f"Two points are annotated on the image, labeled by {a} and {b}. Which point is"
+    for word, gap in (("left", q.x - p.x), ("top", q.y - p.y)):
+        if abs(gap) > 6:
+            options = tuple(f"{letter} is more to the {word}" for letter in (a, b))
+            asks.append([Ask(f"{text} more to the {word}?", options[gap < 0], options)])
+    gap = p.radius - q.radius
+    if abs(gap) < 0.8 or abs(gap) > 2:
+        options = (f"{a} is larger", f"{b} is larger", "About the same")
+        answer = options[2 if abs(gap) < 0.8 else gap < 0]
+        asks.append([Ask(f"{text} on the larger object?", answer, options)])
     return asks
 
 

@@ -117,12 +117,12 @@ def score(task: str, correct: np.ndarray, questions: Questions) -> Score:
 
 
 def encode_suite(suite: Suite, items: int, where: Split = "eval") -> list[tuple[str, Questions]]:
-    """The first items of a split of a suite's tasks."""
+    """The first items of a split of a suite's tasks, the open forms not."""
     encoded = []
-    for task in suite.tasks:
-        split = suite.items(task.name, where)
+    for task in suite.defaults:
+        split = suite.items(task, where)
         encoded.append(
-            (task.name, encode_items(split[index] for index in range(min(items, len(split)))))
+            (task, encode_items(split[index] for index in range(min(items, len(split)))))
         )
     return encoded
 

@@ -259,16 +259,23 @@ def progress() -> Generator[Callable[[Event], None]]:
     far = TextColumn("{task.fields[far]}", table_column=Column(no_wrap=True))
     bar = Progress(what, BarColumn(14), far, console=console, expand=True)
     lines = Progress(TextColumn("  {task.description}"), console=console)  # one for each worker
-    task, shown_last = bar.add_task("starting", total=None, far=""), {}
+    task = bar.add_task("starting", total=None, far="")
+    shown_last: dict[str, str] = {}
+    printed: dict[str, float] = {}
     workers: dict[str, TaskID] = {}
 
     def on_event(event: Event) -> None:
-        cells, doing, worker = f"{event.cells} of {event.of}", event.doing, event.worker
+        doing, worker = event.doing, event.worker
+        left = seconds_left(time.monotonic() - begun, event.work, event.total)
+        far = f"{event.cells} of {event.of} cells"
+        far += "" if left is None else f", {duration(left)} left"
         if event.note:
             console.print(event.note, markup=False)
-        if doing and doing != shown_last.get(worker) and not live:
+        new = doing != shown_last.get(worker)
+        if doing and not live and (new or time.monotonic() - printed.get(worker, begun) > 60):
             by = f"{worker}: " if worker else ""
-            console.print(f"[{cells} cells] {by}{doing}", markup=False, soft_wrap=True)
+            console.print(f"[{far}] {by}{doing}", markup=False, soft_wrap=True)
+            printed[worker] = time.monotonic()
         shown_last[worker] = doing
         if worker and worker not in workers:
             workers[worker] = lines.add_task("")
@@ -276,8 +283,6 @@ def progress() -> Generator[Callable[[Event], None]]:
             shown = f"{worker}: {doing}" if doing else ""
             lines.update(workers[worker], description=escape(shown), visible=bool(doing))
             doing = f"{sum(bool(shown_last[name]) for name in workers)} at work"
-        left = seconds_left(time.monotonic() - begun, event.work, event.total)
-        far = f"{cells} cells" + ("" if left is None else f", {duration(left)} left")
         bar.update(
             task, description=escape(doing), completed=event.work, total=event.total, far=far
         )

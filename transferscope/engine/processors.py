@@ -55,7 +55,13 @@ def _without_videos(folder: Path) -> Any:
     transformers processes videos with torchvision only, which is missing here. An ImportError if
     another part needs it too.
     """
-    from transformers import PROCESSOR_MAPPING, AutoConfig, AutoImageProcessor, AutoTokenizer
+    from transformers import (
+        PROCESSOR_MAPPING,
+        AutoConfig,
+        AutoFeatureExtractor,
+        AutoImageProcessor,
+        AutoTokenizer,
+    )
 
     family: Any = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder)), None)
     if family is None:
@@ -75,7 +81,11 @@ def _without_videos(folder: Path) -> Any:
             return {name: settings[name] for name in settings if name != "video_processor"}
 
     ImagesOnly.__name__ = family.__name__
-    makers = {"tokenizer": AutoTokenizer, "image_processor": AutoImageProcessor}
+    makers = {
+        "tokenizer": AutoTokenizer,
+        "image_processor": AutoImageProcessor,
+        "feature_extractor": AutoFeatureExtractor,  # of sounds, which no item has
+    }
     names = ImagesOnly.get_attributes()
     if other := [name for name in names if name not in (*makers, "video_processor")]:
         raise ImportError(f"its {other[0]} needs torchvision: pip install torchvision")
