@@ -22,7 +22,7 @@ import transferscope as ts
 from transferscope.analysis import Analysis
 from transferscope.analysis.json_file import from_json
 from transferscope.plots.gallery import caption, escaped, gallery
-from transferscope.plots.numbers import UNKNOWN
+from transferscope.plots.numbers import percent
 from transferscope.plots.rendering import render
 from transferscope.report.record_tables import claim_rows
 from transferscope.store import read_analysis
@@ -218,12 +218,11 @@ def light(svg: str) -> str:
 
 def claims(analysis: Analysis, ids: tuple[str, ...]) -> list[str]:
     """The verdicts on the paper's findings, a line each."""
-    decided = [claim.id for claim in analysis.claims if claim.holds is not None]
-    rows, lines = dict(zip(decided, claim_rows(analysis), strict=True)), []
-    for row in (rows[each] for each in ids if each in rows):
-        ways = f"; in {row.held} analysis variants"
-        ways += f", and in {row.support} of random draws" if row.support != UNKNOWN else ""
-        says = f"“{row.statement}” ({row.source}): {row.verdict}{ways} ({row.evidence})"
+    rows, lines = {claim.id: (verdict, claim) for _, verdict, claim in claim_rows(analysis)}, []
+    for verdict, claim in (rows[each] for each in ids if each in rows):
+        ways, support = f"; in {claim.held} of {claim.tried} analysis variants", claim.support
+        ways += f", and in {percent(support)} of random draws" if support == support else ""
+        says = f"“{claim.statement}” ({claim.source}): {verdict}{ways} ({claim.evidence})"
         lines.append(f"- {escaped(says)}.")
     return ["\n".join(lines)] if lines else []
 

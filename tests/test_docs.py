@@ -80,6 +80,8 @@ def called(arguments: list[str]) -> tuple[int, str]:
     """Exit code, and what is printed."""
     if arguments[0] == "plan":  # else it measures this machine's speed for half a minute
         arguments = [*arguments, "--no-calibration"]
+    if arguments[0] == "figures":  # tests of the command write the other formats
+        arguments = [*arguments, "--format", "svg"]
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setattr(sys, "argv", ["transferscope", *arguments])

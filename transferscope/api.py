@@ -97,7 +97,8 @@ def run(
         study: the study file.
         out: the results folder or its address; default: the study's name.
         executor: `local`, or `ray` for several GPUs.
-        workers: how many with `ray`; default: one for each GPU.
+        workers: processes; default: with `ray` one for each GPU; with `local` one per core where
+            bases are small, else one.
 
     Raises:
         StudyError: the study file is invalid.

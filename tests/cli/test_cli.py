@@ -316,7 +316,7 @@ def test_report_takes_the_analysis_itself_as_select_does(run, tmp_path):
 def test_suites_lists_what_there_is(run):
     code, text, _ = run("suites")
     assert code == 0
-    assert "glimpse  13 tasks, embedded, version glimpse-1; options: difficulty" in text
+    assert "glimpse  13 tasks, embedded, version glimpse-2; options: difficulty" in text
     assert "blink  14 tasks, from BLINK-Benchmark/BLINK on the Hub or a local copy" in text
     assert "vsi-bench  11 tasks, from nyu-visionx/VSI-Bench on the Hub" in text
 

@@ -6,7 +6,6 @@ question at a time in plain words.
 
 import json
 import re
-import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -24,7 +23,6 @@ from messages import raises
 from PIL import Image
 from safetensors.torch import load_file
 
-from transferscope import cli
 from transferscope.engine import processors, score, train
 from transferscope.engine.adapter import load_adapter, save_adapter, stacked
 from transferscope.engine.base_model import Base, load_base
@@ -93,7 +91,7 @@ class Left(NamedTuple):
 
 
 @pytest.fixture
-def study(tmp_path, monkeypatch, capsys):
+def study(tmp_path):
     """Carry out a study of two tasks on a checkpoint, twice; returns what it leaves."""
 
     def carry_out(checkpoint: Path, scoring: str, **recipe: Any) -> Left:
@@ -110,12 +108,8 @@ def study(tmp_path, monkeypatch, capsys):
         }
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
         out = tmp_path / "out"
-        words = ["transferscope", "run", str(tmp_path / "study.yaml"), "--out", str(out)]
-        monkeypatch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as stopped:
-            sys.exit(cli.main())
-        assert stopped.value.code in (0, None), capsys.readouterr().err
-        run_study(read_study(tmp_path / "study.yaml"), out)  # without another analysis
+        for _ in range(2):
+            assert run_study(read_study(tmp_path / "study.yaml"), out).failed == ()
         tables = prediction_files(out)
         return Left(out, suite, pl.concat(map(pl.read_parquet, tables)))
 

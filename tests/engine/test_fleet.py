@@ -307,10 +307,11 @@ def test_dropout_drops_its_share_and_no_mask_resembles_another(probability):
     assert torch.equal(dropout(0, x)[:, : 2 * 60] > 0, one[:, 2 * 60 :] > 0)
 
 
-def test_factors_are_trained_in_float32_whatever_the_base_is_in():
-    base, recipe = factory.small_base(torch.bfloat16), factory.recipe()
-    linears = target_linears(base.model, recipe.targets)
-    stack = train._start(base, [job(0, factory.items(1))], recipe, linears)
+def test_factors_are_trained_in_float32_whatever_the_base_is_in(monkeypatch):
+    made, recipe, start = [], factory.recipe(), Stack.initialize
+    monkeypatch.setattr(Stack, "initialize", lambda *its: made.append(its[0]) or start(*its))
+    train_fleet(factory.small_base(torch.bfloat16), [job(0, factory.items(1))], recipe)
+    (stack,) = made
     assert {its.dtype for its in (*stack.values, *stack.gradients)} == {torch.float32}
     assert stack.scaling == recipe.alpha / recipe.rank
 

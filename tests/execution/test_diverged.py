@@ -53,15 +53,13 @@ def test_an_adapter_that_diverges_leaves_its_neighbours_unharmed(folded, monkeyp
     monkeypatch.setattr(train, "memory_plan", lambda *its: MemoryPlan(3, 1, False))
     monkeypatch.setattr(train, "folding_pays", lambda *its: folded)
     alone = train_fleet(base, jobs(3), factory.recipe())
-    start = train._start
+    initialize = train.Stack.initialize
 
-    def astray(*its):
-        stack = start(*its)
-        with torch.no_grad():
-            stack.values[0][1] = 1e30
-        return stack
+    def astray(stack, seeds):
+        initialize(stack, seeds)
+        stack.values[0][1] = 1e30
 
-    monkeypatch.setattr(train, "_start", astray)
+    monkeypatch.setattr(train.Stack, "initialize", astray)
     together = train_fleet(base, jobs(3), factory.recipe())
     (bad,) = (one for one in together if one.curve.failed)
     assert bad.curve.failed.startswith("diverged: its loss is not finite at step 1 of 2")

@@ -1,9 +1,7 @@
 """An executor is one module and one entry: tried on a toy, which is this module."""
 
 from fake_engine import FakeEngine
-from messages import raises
 
-from transferscope.errors import StudyError
 from transferscope.execution import EXECUTORS, local, open_executor
 from transferscope.execution.runner import run_study
 from transferscope.study.file import parse_study
@@ -34,9 +32,3 @@ def test_an_entry_makes_an_executor(monkeypatch, tmp_path):
     executor = open_executor("toy", workers=3)
     outcome = run_study(study, tmp_path / "out", executor=executor)
     assert (outcome.cells, outcome.of, outcome.failed, asked) == (2, 2, (), [3])
-
-
-def test_this_process_has_no_workers():
-    assert open_executor("local") is None
-    with raises(StudyError):
-        open_executor("local", workers=2)

@@ -308,7 +308,6 @@ main()
     ("how", "said"),
     [
         (["--executor", "ray"], "install the extra: pip install 'transferscope[ray]'"),
-        (["--workers", "2"], "--workers is for --executor ray"),
     ],
 )
 def test_workers_that_cannot_be_had_are_one_line(how, said, tmp_path):

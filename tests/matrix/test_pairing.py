@@ -23,7 +23,7 @@ from transferscope.analysis.settings import Settings
 from transferscope.matrix import apply_ceiling, from_accuracy, from_predictions
 from transferscope.matrix.control_runs import with_controls
 from transferscope.matrix.pairing import left_out
-from transferscope.plots.accuracy_points import items
+from transferscope.plots.numbers import items
 from transferscope.predictions import check_predictions
 from transferscope.readers import read_results
 from transferscope.report.bundle import cells as cells_csv

@@ -13,7 +13,7 @@ import vl_convert
 from analysis_factory import HOSTILE, SIGNS, Shape, make
 
 from transferscope.analysis import Analysis
-from transferscope.plots.composition import Spec, finish, heading, layer, unit
+from transferscope.plots.composition import Spec, finish, heading, layer, table, unit
 from transferscope.plots.gallery import (
     FIGURES,
     FigureKind,
@@ -32,11 +32,11 @@ from transferscope.plots.theme import (
     ON_WEAK,
     PAPER,
     SOFT,
-    inked,
     stops,
 )
 from transferscope.report import figures, page, render
 
+INKS = ["False", "True"]
 Specs = dict[str, dict[str, Any]]
 ONE = ("3B",)
 SHAPES = {
@@ -209,10 +209,12 @@ def test_numbers_on_cells_have_enough_contrast_in_both_schemes():
     for schemed in (lambda color: color, DARK.__getitem__):
         cells = dict(zip(stops(3), map(schemed, DIVERGING), strict=True))
         for value, cell in cells.items():
-            assert contrast(cell, schemed(inked(value, 3))) >= 4.5, value
+            ink = ON_STRONG if abs(value) > 2 else ON_WEAK
+            assert contrast(cell, schemed(ink)) >= 4.5, value
         for value in (-2, 2):  # where the ink changes, so that it is legible on either side
             assert min(contrast(cells[value], schemed(ink)) for ink in (ON_WEAK, ON_STRONG)) >= 4.5
-            assert [inked(value * by, 3) for by in (0.999, 1.001)] == [ON_WEAK, ON_STRONG]
+            drawn = table([{"value": value * by} for by in (0.999, 1.001)], {}, {}, 3, [])
+            assert [row["strong"] for row in drawn["layer"][0]["data"]["values"]] == INKS
 
 
 def test_an_interval_of_explained_variance_that_begins_at_zero_is_drawn(analysis: Analysis):

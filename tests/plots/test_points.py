@@ -47,38 +47,38 @@ def test_points_are_the_change_in_accuracy_that_was_measured(study, analyzed, se
     base, tuned = study
     change = 100 * (tuned - base[:, None]).mean(0)
     analysis = analyzed(**settings)
-    found = harms(analysis)
+    found = harms(analysis).rows
     assert len(found) > 3
-    for row in found:
-        (said,) = CHANGE.findall(row.change)
-        i = int(row.pair[0].removeprefix("task "))
-        if row.pair[1] == "mean":
+    for [source], [target], [lost], [start], _ in found:
+        (said,) = CHANGE.findall(lost.text)
+        i = int(source.text.removeprefix("task "))
+        if target.text == "on average":
             assert number(said) == pytest.approx(np.delete(change[i], i).mean(), abs=0.51)
             continue
-        j = int(row.pair[1].removeprefix("task "))
+        j = int(target.text.removesuffix(" (self-transfer)").removeprefix("task "))
         assert number(said) == pytest.approx(
             change[i, j], abs=0.51 if abs(change[i, j]) > 9 else 0.051
         )
-        assert row.base == f"{100 * base[:, j].mean():.0f}%"
+        assert start.text == f"{100 * base[:, j].mean():.0f}%"
     (first,) = overviews(analysis)
     for pair in (*first.gains, *first.losses):
         i, j = (int(name[-1]) for name in (pair.source, pair.target))
         assert number(pair.value.removesuffix(" points")) == pytest.approx(change[i, j], abs=0.51)
     assert first.gains
     assert first.losses
-    assert found[0].change in page(analysis)
+    assert found[0][2][0].text in page(analysis)
 
 
 def test_open_losses_are_the_lower_ends_of_one_sided_intervals(study, analyzed):
     """A two-sided interval of twice the level ends where the one-sided one does."""
     rows = analyzed(alpha=0.1).models["m"].pgf
-    found = [(g, r) for g in safety(analyzed()) for r in g.finetunes if "loss" in r.models[0].text]
+    found = [row for group in safety(analyzed()) for row in group.rows if "loss" in row[1][0].text]
     assert found
-    for _, finetune in found:
-        lows = [-rows[finetune.name][f"task {j}"].change_ci[0] for j in range(5)]
-        (said,) = CHANGE.findall(finetune.models[0].text)
+    for [source], [loss] in found:
+        lows = [-rows[source.text][f"task {j}"].change_ci[0] for j in range(5)]
+        (said,) = CHANGE.findall(loss.text)
         assert number(said) == pytest.approx(100 * max(lows), abs=0.51)
-        assert finetune.models[0].text.endswith(f"(task {int(np.argmax(lows))})")
+        assert loss.text.endswith(f"(task {int(np.argmax(lows))})")
 
 
 def test_where_accuracies_are_not_known_pgf_is_all_there_is():
@@ -96,5 +96,6 @@ def test_where_accuracies_are_not_known_pgf_is_all_there_is():
 
 
 def test_raw_gains_are_points_and_have_nothing_beside_them(analyzed):
-    assert " raw gain" not in harms(analyzed(measure="raw_gain"))[0].beside
-    assert harms(analyzed(measure="raw_gain"))[0].change.endswith(" points")
+    ((_, _, [change], *_), *_) = harms(analyzed(measure="raw_gain")).rows
+    assert "raw gain" not in change.small
+    assert change.text.endswith(" points")

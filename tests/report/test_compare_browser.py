@@ -24,11 +24,12 @@ def flat(_: Path) -> Comparison:
     return ts.compare(FLAT / "mapping.yaml")
 
 
-def sixty(folder: Path) -> Comparison:
-    """Seven checkpoints on 60 tasks with long and hostile names, some of them harmed."""
+def twenty(folder: Path) -> Comparison:
+    """Seven checkpoints on 20 tasks with long and hostile names, some of them harmed: more rows
+    than are shown unfolded, and more columns than fit beside the curves."""
     rng = np.random.default_rng(0)
     rows = []
-    for task in range(60):
+    for task in range(20):
         base = rng.random(80) < 0.6
         name = f"A_rather_long_name_of_a_task_{task}<script>"
         for step in (None, *range(100, 800, 100)):
@@ -40,7 +41,7 @@ def sixty(folder: Path) -> Comparison:
     return ts.compare(folder / "x.csv", protect=["all:5"])
 
 
-@pytest.fixture(scope="module", params=[flat, sixty])
+@pytest.fixture(scope="module", params=[flat, twenty])
 def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     make: Callable[[Path], Comparison] = request.param
     folder = tmp_path_factory.mktemp("page")

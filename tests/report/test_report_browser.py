@@ -16,8 +16,8 @@ from page_reader import DESKTOP, PHONE, Reader, written
 from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.analysis.headline import TaskPair
 from transferscope.analysis.verdict import beyond_noise
-from transferscope.plots.accuracy_points import points
 from transferscope.plots.labels import labels
+from transferscope.plots.numbers import points
 from transferscope.plots.theme import DIVERGING
 
 NAMES = (*HOSTILE[:5], "<img src=x onerror=\"document.title='owned'\">", *HOSTILE[5:])
@@ -261,12 +261,21 @@ def test_colors_are_told_apart_without_seeing_color():
     assert light[3:] == sorted(light[3:], reverse=True)
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A page with every part and few cells, as axe reads each element; and its tasks."""
+    tasks = ("Art_Style", "Counting", "Jigsaw", "Relative_Depth", "Visual_Similarity")
+    analysis = make(Shape(names=tasks, conduct=True))
+    return written(tmp_path_factory.mktemp("few"), analysis), names(analysis)
+
+
 @pytest.mark.parametrize(("scheme", "rules"), [("light", ()), ("dark", ("color-contrast",))])
 def test_axe_finds_nothing_in_any_tab_or_panel(
-    browser: Any, shared: Reader, analysis: Analysis, scheme: str, rules: tuple[str, ...]
+    browser: Any, few: tuple[Path, list[str]], scheme: str, rules: tuple[str, ...]
 ):
-    reader = Reader(browser, shared.file, color_scheme=scheme).open().drawn()
-    first, second, *_ = names(analysis)
+    file, (first, second, *_) = few
+    reader = Reader(browser, file, color_scheme=scheme).open().drawn()
+    assert reader.each("#safety details, #structure .figures, #findings td", "1")
     views = [{"tab": tab} for tab in reader.each("[role=tab]", "e.value")]
     for view in [*views, {"task": first}, {"source": first, "target": second}]:
         reader.open(**view).drawn()

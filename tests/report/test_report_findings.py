@@ -11,11 +11,12 @@ from rich.console import Console
 
 from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.matrix.collapse import Answers, Behaviour
-from transferscope.plots.labels import Labels, spelled
+from transferscope.plots.labels import Labels, labels, spelled
 from transferscope.plots.numbers import between
 from transferscope.report import page
 from transferscope.report.findings import harms, training
 from transferscope.report.overview import overviews
+from transferscope.report.tables import PageTable
 from transferscope.report.terminal import summary
 from transferscope.selection import mixtures
 
@@ -149,21 +150,29 @@ def pairs(model: ModelAnalysis) -> list[tuple[str, str, Cell]]:
     return [(s, t, c) for s, row in model.pgf.items() for t, c in row.items()]
 
 
+def texts(table: PageTable) -> list[list[str]]:
+    """The words of each row's cells."""
+    return [[line.words for [line] in row] for row in table.rows]
+
+
 def test_losses_that_stand_after_correction_come_first_and_own_tasks_count():
     sure = cell(-0.1, -0.15, -0.05, 0.01)
     own = {"A": replace(verdict("A", {"A": LOSS, "B": sure}), harmed=["A", "B", "mean"])}
     own["A"] = replace(own["A"], mean=-0.1, mean_ci=(-0.15, -0.05))
     found = harms(study(LOSS, sure, GAIN, GAIN, verdicts=own))
-    assert [(h.source, h.target, h.change, h.interval, h.beside, h.sure) for h in found] == [
-        ("A", "A (self-transfer)", "−15 points", "−25 to −5", "−0.30 PGF", True),
-        ("A", "B", "−10 points", "−15 to −5", "−0.20 PGF", True),
-        ("A", "on average", "−10 points", "−15 to −5", "", True),
-    ]
     bonferroni = "holds after Bonferroni’s correction"
-    assert [h.evidence for h in found] == [
-        bonferroni,
-        f"{bonferroni}; holds after FDR correction (q 0.01)",
-        bonferroni,
+    assert [(*row[:3], row[-1]) for row in texts(found)] == [
+        ("A", "A (self-transfer)", "−15 points (−25 to −5; −0.30 PGF)", bonferroni),
+        (
+            *("A", "B", "−10 points (−15 to −5; −0.20 PGF)"),
+            f"{bonferroni}; holds after FDR correction (q 0.01)",
+        ),
+        ("A", "on average", "−10 points (−15 to −5)", bonferroni),
+    ]
+    assert found.sure == 3
+    assert [row[1][0].link for row in found.rows[1:]] == [
+        "model=m&source=A&target=B",
+        "model=m&task=A",
     ]
 
 
@@ -171,10 +180,11 @@ def test_a_loss_beyond_noise_that_no_correction_leaves_may_be_noise():
     sure = cell(-0.1, -0.15, -0.05, 0.01)
     none = {s: replace(verdict(s, {"A": GAIN}), kind="not settled") for s in "AB"}
     found = harms(study(replace(LOSS, q_value=math.nan), sure, LOSS, NONE, verdicts=none))
-    assert [(h.pair, h.sure, h.evidence) for h in found] == [
-        (("A", "B"), True, "holds after FDR correction (q 0.01), not after Bonferroni’s"),
-        (("A", "A"), False, "may be noise among the targets of this finetune"),
-        (("B", "A"), False, "may be noise among all effects (q 0.50)"),
+    assert found.sure == 1
+    assert [(*row[:2], row[-1]) for row in texts(found)] == [
+        ("A", "B", "holds after FDR correction (q 0.01), not after Bonferroni’s"),
+        ("A", "A (self-transfer)", "may be noise among the targets of this finetune"),
+        ("B", "A", "may be noise among all effects (q 0.50)"),
     ]
 
 
@@ -182,44 +192,43 @@ def test_answers_that_collapse_are_a_harm_whatever_the_score():
     fallen = Answers([1.0, 0.0], 0.0, {"0": 0, "1": 0}, 2)
     record = Behaviour({}, {}, {"A": {"B": fallen}}, {})
     own = {"A": verdict("A", {"A": GAIN, "B": GAIN}, collapsed=("B",))}
-    (row,) = harms(study(GAIN, GAIN, GAIN, GAIN, verdicts=own, behaviour=record))
-    assert (row.pair, row.change, row.evidence, row.sure) == (
-        ("A", "B"),
-        "+20 points",
-        "always A",
-        True,
-    )
+    found = harms(study(GAIN, GAIN, GAIN, GAIN, verdicts=own, behaviour=record))
+    ((source, target, change, _, evidence),) = texts(found)
+    assert (source, target, evidence, found.sure) == ("A", "B", "always A", 1)
+    assert change.startswith("+20 points (")
 
 
 def test_without_intervals_there_is_no_harm():
     analysis = make(Shape(models=("m",), seeds=1))
-    assert harms(analysis) == []
+    assert harms(analysis).rows == []
     assert "nan" not in str(overviews(analysis))
 
 
 def test_what_to_train_on_is_what_the_selection_says():
     analysis = make(Shape(models=("3B", "32B")))
-    found, said = mixtures(analysis, "32B"), training(analysis)
-    assert said.model == "32B"  # the largest
-    assert {row.name for row in said.rows} == {t for t, mix in found.items() if mix.choices}
-    assert len(said.rows) + len(said.helpless) == len(found)
-    for row in said.rows:
-        (choice,) = found[row.name].choices
-        assert row.source == choice.source.replace("_", " ")
-        cell = analysis.models["32B"].pgf[choice.source][row.name]
-        expected = float(row.expected.removesuffix(" points"))
+    found, (said, helpless) = mixtures(analysis, "32B"), training(analysis)
+    assert "from the matrix of 32B" in said.intro  # the largest
+    names = {label: name for name, label in labels(analysis).long.items()}
+    targets = [names[row[0][0].text] for row in said.rows]
+    assert {*targets} == {t for t, mix in found.items() if mix.choices}
+    assert len(said.rows) + len(helpless) == len(found)
+    for target, (_, [source], [gain], [helps]) in zip(targets, said.rows, strict=True):
+        (choice,) = found[target].choices
+        assert source.text == choice.source.replace("_", " ")
+        cell = analysis.models["32B"].pgf[choice.source][target]
+        expected = float(gain.text.removesuffix(" points"))
         assert expected == pytest.approx(100 * cell.expected, abs=0.51)
-        assert cell.helps > 0.99 or float(row.helps) == pytest.approx(cell.helps, abs=0.0051)
-    effects = [found[row.name].expected for row in said.rows]
+        assert cell.helps > 0.99 or float(helps.text) == pytest.approx(cell.helps, abs=0.0051)
+    effects = [found[target].expected for target in targets]
     assert effects == sorted(effects, reverse=True)
 
 
 def test_what_a_placebo_does_to_one_target_stands_with_that_target():
-    said = training(make(Shape(models=("m",), conduct=True)))
+    said, _ = training(make(Shape(models=("m",), conduct=True)))
     assert said.rows
-    assert not any("alone has" in note for note in said.notes)
-    for row in said.rows:
-        assert f" on {row.target}: a source must do more." in row.note
+    assert "alone has" not in said.intro
+    for [target], [source], *_ in said.rows:
+        assert f" on {target.text}: a source must do more." in source.small
 
 
 def test_names_in_the_answers_stay_text():

@@ -157,9 +157,11 @@ def test_collapsed_answers_are_listed_once(analysis: Analysis):
     again = collapsing(replace(analysis, models={"3B": analysis.models["3B"]}))
     (row,) = [row for row in section_tables(again)["answers"].rows if "Art Style → V" in str(row)]
     assert row[1] == [("20% unreadable", "", "")]  # for which alone it is listed
-    found = [h for h in harms(again) if h.pair == ("Art_Style", "Visual_Similarity")]
-    assert [h.evidence.split(";")[0] for h in found] == ["always A"]
-    assert found[0].sure
+    losses = harms(again)
+    pairs = [[row[0][0].text, row[1][0].text] for row in losses.rows]
+    place = pairs.index(["Art Style", "Visual Similarity"])
+    assert losses.rows[place][-1][0].text.split(";")[0] == "always A"
+    assert place < losses.sure
 
 
 def test_only_personas_that_noise_does_not_turn_are_named(analysis: Analysis):

@@ -23,7 +23,7 @@ def with_verdict(**changes: Any) -> Analysis:
 
 def groups(analysis: Analysis) -> dict[str, list[tuple[str, str]]]:
     """{title: (text, small text) of each finetune in the first model}"""
-    return {g.title: [r.models[0][:2] for r in g.finetunes] for g in safety(analysis)}
+    return {g.title: [row[1][0][:2] for row in g.rows] for g in safety(analysis)}
 
 
 def test_a_safe_finetune_stands_with_the_loss_that_is_not_ruled_out():
@@ -88,10 +88,10 @@ def test_one_seed_is_told_to_run_a_second():
     analysis = with_verdict(kind="not settled", loss=0.12, needed=1400)
     model = replace(analysis.models["m"], seeds=["0"], seed_share={})
     (_, group) = safety(replace(analysis, models={"m": model}))
-    assert group.words.endswith(
+    assert group.intro.endswith(
         "m: run a second seed first. One seed does not show how far seeds differ."
     )
-    assert "second seed" not in safety(analysis)[1].words
+    assert "second seed" not in safety(analysis)[1].intro
 
 
 def test_nothing_to_test_is_not_settled():
@@ -108,7 +108,7 @@ def test_the_worst_verdict_of_any_model_decides():
         for name, model in analysis.models.items()
     }
     analysis = replace(analysis, models=models)
-    assert [(g.title[:8], [row.name for row in g.finetunes]) for g in safety(analysis)] == [
+    assert [(g.title[:8], [row[0][0].text for row in g.rows]) for g in safety(analysis)] == [
         ("Safe: a ", ["A"]),
         ("Harmful:", ["B"]),
     ]

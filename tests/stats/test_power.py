@@ -26,8 +26,13 @@ def share_seen(seeds: int, items: int, base: float, effect: float, sources: int)
 
 
 @pytest.mark.simulation
-@pytest.mark.parametrize(("items", "base"), [(60, 0.3), (130, 0.5), (500, 0.8)])
-@pytest.mark.parametrize(("seeds", "sources"), [(1, 1), (2, 12), (4, 12), (4, 1)])
+@pytest.mark.parametrize(
+    ("seeds", "sources", "items", "base"),
+    [
+        *((1, 1, 130, 0.5), (2, 12, 130, 0.5), (4, 12, 130, 0.5), (4, 1, 130, 0.5)),
+        *((2, 12, 60, 0.3), (2, 12, 500, 0.8)),
+    ],
+)
 def test_power_is_reached_at_the_effect_it_names(seeds, sources, items, base):
     effect = power(items, seeds, base, sources=sources)
     assert share_seen(seeds, items, base, effect, sources) == pytest.approx(0.8, abs=0.06)

@@ -1,18 +1,14 @@
 """The stream of scenes on which the embedded bases were pretrained."""
 
 import hashlib
-import random
 import re
 from functools import cache
 
 import numpy as np
 
-from tools.glimpse_bases.questions import scene_questions
 from tools.glimpse_bases.stream import HELD_OUT, LABELS, Example, example
 from transferscope.suites.glimpse import Glimpse
 from transferscope.suites.glimpse.generators import GENERATORS
-from transferscope.suites.glimpse.scene import scatter
-from transferscope.suites.glimpse.tabletop import spend_a_question
 
 
 @cache
@@ -62,15 +58,3 @@ def test_every_option_offered_holds_the_answer() -> None:
             if "Select from" in question:
                 offered = re.findall(r"^(\([A-D]\)) ", question, re.MULTILINE)
                 assert answer in offered
-
-
-def test_counting_spends_what_its_two_questions_about_the_scene_draw() -> None:
-    for k in range(300):
-        rng = random.Random(k)
-        things = scatter(rng, rng.randint(1, 7), (8, 14))
-        other = random.Random()
-        other.setstate(rng.getstate())
-        scene_questions(rng, things, 2)
-        spend_a_question(other, things)
-        spend_a_question(other, things)
-        assert other.getstate() == rng.getstate()

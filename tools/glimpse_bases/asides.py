@@ -46,13 +46,11 @@ SLANTS = ("vertical", "horizontal", "rising", "falling")
 
 def _counting(rng: random.Random, world: World) -> Asides:
     (things,), (color, kind) = world.known["things"], world.known["look"]
-    before = random.Random()
-    before.setstate(world.known["before"])
     colored = str(sum(t.color == color for t in things))
     shaped = str(sum(t.shape == kind for t in things))
     count = world.choices[world.answer]
     return [
-        *scene_questions(before, things, 2),
+        *scene_questions(rng, things, 2),
         [Ask(f"How many {color} objects are there?", colored, COUNTS)],
         [Ask(f"How many {kind} objects are there?", shaped, COUNTS)],
         [Ask(f"Count the {color} {kind} objects.", count, COUNTS[:7])],

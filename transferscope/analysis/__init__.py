@@ -210,14 +210,6 @@ class Cliques:
 
 
 @dataclass(frozen=True)
-class NoiseFloor:
-    """The averages with no transfer at all: sampling noise and the shared baseline."""
-
-    transferability: Signed
-    malleability: Signed
-
-
-@dataclass(frozen=True)
 class Gaps:
     """What could not be computed, counted."""
 
@@ -249,7 +241,8 @@ class ModelAnalysis:
     malleability: dict[str, TaskEffect]
     average: TaskProfile
     """Means over tasks."""
-    noise_floor: NoiseFloor | None
+    noise_floor: TaskProfile | None
+    """The averages with no transfer at all: sampling noise and the shared baseline."""
     categories: dict[str, dict[str, Category]]
     """{level | granularity: {category: trend}}"""
     category_axes: dict[str, CategoryAxis]

@@ -35,18 +35,8 @@ from transferscope.analysis import (
     persona,
 )
 from transferscope.analysis.claims import decide_claims
-from transferscope.analysis.model_analysis import (
-    DIMENSION,
-    analyze_model,
-    over_tasks,
-)
-from transferscope.analysis.model_effects import (
-    SIGNS,
-    ModelEffects,
-    effects,
-    model_effects,
-    pair,
-)
+from transferscope.analysis.model_analysis import DIMENSION, analyze_model, over_tasks
+from transferscope.analysis.model_effects import SIGNS, ModelEffects, effects, model_effects, pair
 from transferscope.analysis.parts import Part
 from transferscope.analysis.placebo import decomposition, placebo_notes
 from transferscope.analysis.settings import Settings

@@ -85,19 +85,14 @@ def _tests(one: ModelEffects) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ends = target.ratio(denominator, slope, one.alpha)
         # Of several bases, the mean of the ratios is not the ratio of the means.
         apart = mean[:, j] - target.change / denominator
-        lowest, highest = _bounds(one, j, denominator)
+        # From a loss of all accuracy to a gain of all that is left.
+        lowest, highest = -target.base / denominator, (1 - target.base) / denominator
         for end, values in enumerate(ends):
             ci[:, j, end] = np.clip(values + apart, lowest, highest)
     change_ci = np.stack(effect.interval(one.alpha), axis=-1)
     if not one.in_accuracy:
         ci = effect.change[..., None] + effect.reach(one.alpha)[..., None] * [-1.0, 1.0]
     return ci, change_ci, np.array(effect.p)
-
-
-def _bounds(one: ModelEffects, j: int, denominator: np.ndarray) -> tuple[Any, Any]:
-    """The least and the largest effect there can be: a loss of all accuracy, a gain of the gap."""
-    base = one.runs.by_target[j].base
-    return -base / denominator, (1 - base) / denominator
 
 
 def _mcnemar(one: ModelEffects, matrix: xr.Dataset) -> np.ndarray | None:

@@ -29,6 +29,8 @@ ALPHA = 0.05
 """Level of verdicts."""
 EFFECT = {"variance": math.nan, "df": math.inf, "seeds": math.nan, "seeds_df": math.inf}
 """{field of a cell's `Effect` beside its change: the value that JSON has as null}"""
+RUN = ("name", "finetune", "step", "seeds", "verdict")
+"""Fields of a `ComparedRun` that stand in `runs`; `cells` has the others."""
 
 
 @dataclass(frozen=True)
@@ -191,16 +193,7 @@ class Comparison(ComparisonMethods):
                 "base": self.base,
                 "targets": self.targets,
                 "targets_of_mean": self.shared,
-                "runs": [
-                    {
-                        "name": r.name,
-                        "finetune": r.finetune,
-                        "step": r.step,
-                        "seeds": r.seeds,
-                        "verdict": r.verdict,
-                    }
-                    for r in self.runs
-                ],
+                "runs": [{key: getattr(run, key) for key in RUN} for run in self.runs],
                 "base_accuracy": self.base_accuracy,
                 "cells": self._rows(),
                 "checks": self.checks,

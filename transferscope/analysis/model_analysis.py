@@ -22,7 +22,6 @@ from transferscope.analysis import (
     Gaps,
     Graph,
     ModelAnalysis,
-    NoiseFloor,
     Null,
     Quantity,
     Sign,
@@ -194,7 +193,7 @@ def _profile(
     return TaskProfile(**signed)
 
 
-def _noise_floor(one: ModelEffects, settings: Settings) -> NoiseFloor | None:
+def _noise_floor(one: ModelEffects, settings: Settings) -> TaskProfile | None:
     if (null := one.null) is None:
         return None
     chosen = null if settings.include_self else np.where(one.itself, np.nan, null)
@@ -206,7 +205,7 @@ def _noise_floor(one: ModelEffects, settings: Settings) -> NoiseFloor | None:
         level = [settings.alpha / 2, 1 - settings.alpha / 2]
         ends = {sign: pair(np.quantile(values, level)) for sign, values in drawn.items()}
         signed[name] = Signed(**means, ci=SignedIntervals(**ends))
-    return NoiseFloor(**signed)
+    return TaskProfile(**signed)
 
 
 def _cliques(part: xr.DataArray, one: ModelEffects, settings: Settings) -> Cliques:

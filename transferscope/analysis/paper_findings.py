@@ -18,6 +18,7 @@ import numpy as np
 from transferscope.analysis import Quantity, Sign
 from transferscope.analysis.graph import seed_mean
 from transferscope.analysis.persona import TRAITS, Role
+from transferscope.tasks import LEVELS
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,11 @@ def _number(values: np.ndarray) -> str:
     return f"{float(values[0]):.3f}".replace("-", "−")
 
 
-def _scale(
-    id: str, statement: str, source: str, quantity: Quantity, sign: Sign, *, trend: bool
-) -> Finding:
-    """`trend`: the average rises with size; else: it neither rises nor falls throughout."""
+def _scale(quantity: Quantity, sign: Sign, where: str) -> Finding:
+    """The positive average rises with size; the negative one neither rises nor falls throughout."""
+    trend = sign == "positive"
+    course = "increases" if trend else "has no consistent trend"
+    statement = f"Average {sign} {quantity} {course} with model size"
 
     def holds(panel: Panel) -> np.ndarray:
         steps = [b - a for a, b in pairwise(panel.means())]
@@ -96,14 +98,15 @@ def _scale(
             return f"needs at least {least} models, and {len(panel.models)} given"
         return panel.unknown(panel.means(), "of one task on another")
 
-    return Finding(id, statement, source, quantity, sign, holds, evidence, missing)
+    id = f"scale-{sign}-{quantity}"
+    return Finding(id, statement, where, quantity, sign, holds, evidence, missing)
 
 
 def _category(
-    id: str, statement: str, quantity: Quantity, by: str, above: tuple[str, ...], *below: str
+    id: str, statement: str, quantity: Quantity, above: tuple[str, ...], *below: str
 ) -> Finding:
     """Each category in `above` is above each one in `below`, in every model."""
-    both = (*above, *below)
+    both, by = (*above, *below), "level" if above[0] in LEVELS else "granularity"
 
     def holds(panel: Panel) -> np.ndarray:
         pairs = [(panel.means(by, high), panel.means(by, low)) for high in above for low in below]
@@ -190,72 +193,33 @@ class CliqueFinding:
 
 
 FINDINGS: tuple[Finding | CliqueFinding, ...] = (
-    _scale(
-        "scale-positive-transferability",
-        "Average positive transferability increases with model size",
-        "section 4.2, figure 5a",
-        "transferability",
-        "positive",
-        trend=True,
-    ),
-    _scale(
-        "scale-positive-malleability",
-        "Average positive malleability increases with model size",
-        "section 4.2",
-        "malleability",
-        "positive",
-        trend=True,
-    ),
-    _scale(
-        "scale-negative-transferability",
-        "Average negative transferability has no consistent trend with model size",
-        "section 4.2, figure 5b",
-        "transferability",
-        "negative",
-        trend=False,
-    ),
+    _scale("transferability", "positive", "section 4.2, figure 5a"),
+    _scale("malleability", "positive", "section 4.2"),
+    _scale("transferability", "negative", "section 4.2, figure 5b"),
     _category(
         "low-level-transferable",
         "Low-level tasks have the highest positive transferability in every model",
-        "transferability",
-        "level",
-        ("low",),
-        "mid",
-        "high",
+        *("transferability", ("low",), "mid", "high"),
     ),
     _category(
         "low-level-malleable",
         "Low-level tasks have the highest positive malleability in every model",
-        "malleability",
-        "level",
-        ("low",),
-        "mid",
-        "high",
+        *("malleability", ("low",), "mid", "high"),
     ),
     _category(
         "image-level-transferable",
         "Image-level tasks have higher positive transferability than pixel- and crop-level ones",
-        "transferability",
-        "granularity",
-        ("image",),
-        "pixel",
-        "crop",
+        *("transferability", ("image",), "pixel", "crop"),
     ),
     _category(
         "crop-level-least-transferable",
         "Image- and pixel-level tasks have higher positive transferability than crop-level ones",
-        "transferability",
-        "granularity",
-        ("image", "pixel"),
-        "crop",
+        *("transferability", ("image", "pixel"), "crop"),
     ),
     _category(
         "crop-level-least-malleable",
         "Image- and pixel-level tasks have higher positive malleability than crop-level ones",
-        "malleability",
-        "granularity",
-        ("image", "pixel"),
-        "crop",
+        *("malleability", ("image", "pixel"), "crop"),
     ),
     _role("donor", "Semantic_Correspondence"),
     _role("donor", "Semantic_Correspondence", 0.01),
@@ -276,9 +240,6 @@ FINDINGS: tuple[Finding | CliqueFinding, ...] = (
     CliqueFinding(
         "clique-32b-negative",
         "32B has a negative clique of 4 tasks",
-        "32B",
-        "negative",
-        (4,),
-        "figure 10",
+        *("32B", "negative", (4,), "figure 10"),
     ),
 )

@@ -21,14 +21,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 ExecutorName = Annotated[
     Literal["local", "ray"],
     typer.Option(
-        help="`local`: this process. `ray`: Ray workers, on the cluster that RAY_ADDRESS names or "
+        help="`local`: this machine. `ray`: Ray workers, on the cluster that RAY_ADDRESS names or "
         "on this machine."
     ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        min=1, max=10_000, help="Ray workers; default: one for each GPU, or one without GPUs."
+        min=1,
+        max=10_000,
+        help="Processes; default: one for each GPU with `ray`; on a CPU with `local` one per core "
+        "where bases are small, else one.",
     ),
 ]
 

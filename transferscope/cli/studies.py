@@ -213,14 +213,16 @@ class Carried(NamedTuple):
 
 def carried_out(study: Study, at: Working, executor: Executor | None) -> Carried:
     """The study and its analysis, in the folder where it is worked on."""
-    from transferscope.analysis.analyze import analyze as analyzed
     from transferscope.execution.runner import run_study
-    from transferscope.readers import matrix_of, read_inputs
-    from transferscope.selection import experiment
 
     out = at.folder
     with progress() as on_event:
         outcome = run_study(study, out, on_event=at.watched(on_event), executor=executor)
+    # Not before, as the first step would wait for scipy and xarray.
+    from transferscope.analysis.analyze import analyze as analyzed
+    from transferscope.readers import matrix_of, read_inputs
+    from transferscope.selection import experiment
+
     if not (outcome.cells > 0 and outcome.adapters > 0):
         return Carried(outcome, None, ())
     try:
@@ -268,7 +270,7 @@ def progress() -> Generator[Callable[[Event], None]]:
         doing, worker = event.doing, event.worker
         left = seconds_left(time.monotonic() - begun, event.work, event.total)
         far = f"{event.cells} of {event.of} cells"
-        far += "" if left is None else f", {duration(left)} left"
+        far += f", {duration(left)} left" if left else ""
         if event.note:
             console.print(event.note, markup=False)
         new = doing != shown_last.get(worker)

@@ -16,7 +16,9 @@
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from transferscope.engine.records import (
@@ -108,23 +110,37 @@ class Engine(Protocol):
         ...
 
 
+def check_installed() -> None:
+    """Raise a MissingExtra unless torch, transformers and peft are installed; imports none."""
+    for name in ("torch", "transformers", "peft"):
+        if find_spec(name) is None:
+            raise MissingExtra(
+                f"training needs {name}; install the extra: pip install 'transferscope[train]'"
+            )
+
+
 def load_engine() -> Engine:
     """The engine that trains and scores with torch.
 
     Raises:
         MissingExtra: torch, transformers or peft is not installed.
     """
-    try:
-        import torch  # noqa: F401 - before transformers, which warns if torch is missing
-        from transformers.utils import logging
+    check_installed()
+    from transformers.utils import logging
 
-        from transferscope.engine import torch_engine
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("transferscope"):
-            raise
-        raise MissingExtra(
-            f"training needs {error.name}; install the extra: pip install 'transferscope[train]'"
-        ) from None
+    from transferscope.engine import adapter, base_model, checkpoint, peft_training, score
+
     logging.set_verbosity_error()  # transformers' bars and warnings would break up our progress
     logging.disable_progress_bar()
-    return cast(Engine, torch_engine)
+    found = SimpleNamespace(
+        load_base=base_model.load_base,
+        check_training=peft_training.check_recipe,
+        train_fleet=peft_training.train_adapters,
+        score_fleet=score.score_fleet,
+        scaled=adapter.scaled,
+        save_adapter=adapter.save_adapter,
+        load_adapter=adapter.load_adapter,
+        check_checkpoint=checkpoint.check_checkpoint,
+        load_checkpoint=checkpoint.load_checkpoint,
+    )
+    return cast(Engine, found)

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 GIB = 1 << 30
 
 
-def load_study_base(study: Study, engine: Engine, name: str, out: Path) -> "Base":
+def load_study_base(study: Study, engine: Engine, name: str, out: Path | None = None) -> "Base":
     """A base of a study by name; vision features may be kept in the results folder `out`."""
     model, recipe, budget = study.models[name], study.recipe_of(name), study.budget
-    cache = Path(budget.cache) if budget.cache else out / results.FEATURES
+    cache = Path(budget.cache) if budget.cache and out else out and out / results.FEATURES
     return engine.load_base(
         model.where,
         name=name,

@@ -136,10 +136,8 @@ def merged(model: nn.Module, stack: Stack, index: int) -> Generator[None]:
         for name, (a, b) in stack.factors.items():
             module: Any = model.get_submodule(name)
             kept[name] = module.weight
-            changed = torch.addmm(
-                module.weight, b[index].to(module.weight), a[index].to(module.weight),
-                alpha=stack.scaling,
-            )  # fmt: skip
+            left, right = (factor[index].to(module.weight) for factor in (b, a))
+            changed = torch.addmm(module.weight, left, right, alpha=stack.scaling)
             module.weight = nn.Parameter(changed, requires_grad=False)
         yield
     finally:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import torch
 from torch.utils.checkpoint import checkpoint
 
 from transferscope.engine.base_model import Base
@@ -61,9 +60,8 @@ def _free_bytes(base: Base) -> int | None:
 def folding_pays(base: Base, stack: Stack, dropout: float = 0.0) -> bool:
     """Whether `attached(folded=True)` is faster: on a CPU, for small full-precision weights."""
     params = sum(base.model.get_submodule(name).weight.numel() for name in stack.factors)
-    plain = base.dtype in (torch.float32, torch.float64) and base.quantization is None
     small = params * base.dtype.itemsize * stack.size <= FOLDED_BYTES
-    return base.device.type == "cpu" and plain and not dropout and small
+    return base.device.type == "cpu" and base.mergeable and not dropout and small
 
 
 @contextmanager

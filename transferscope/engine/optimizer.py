@@ -58,10 +58,7 @@ class AdamW:
         """`step` changes `values`; each adapter has its number of `steps`."""
         self._values, self._recipe = values, recipe
         factors = [
-            [
-                lr_lambda(recipe.schedule, recipe.warmup, now, own) if now < own else 0.0
-                for own in steps
-            ]
+            [lr_lambda(recipe.schedule, recipe.warmup, now, own) * (now < own) for own in steps]
             for now in range(max(steps))
         ]
         self._lr_factors = to_device(torch.tensor(factors, dtype=values.dtype), values.device)

@@ -124,17 +124,19 @@ def check_recipe(base: Base, recipe: FullRecipe) -> str:
     Raises:
         StudyError: PEFT does not have an option of `recipe.peft`; see also `train.check_training`.
     """
+    layers = check_training(base, recipe)
+    if recipe.peft is None:
+        return layers
     from peft import LoraConfig
 
-    layers = check_training(base, recipe)
     known = {field.name for field in fields(LoraConfig)} - RUNTIME
-    for name in recipe.peft or {}:
+    for name in recipe.peft:
         if name not in known:
             raise StudyError(f"recipe.peft: {name}: PEFT's LoraConfig has no such option")
         if name in ("r", "lora_alpha", "lora_dropout"):
             own = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}[name]
             raise StudyError(f"recipe.peft: {name}: set recipe.{own}")
-    return layers if recipe.peft is None else f"by PEFT's own layers: {recipe.peft}"
+    return f"by PEFT's own layers: {recipe.peft}"
 
 
 def _tensors(model: Any) -> dict[str, Tensor]:

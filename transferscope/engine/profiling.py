@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from transferscope.engine.base_model import load_base
+from transferscope.engine import load_engine
+from transferscope.engine.bases import load_study_base
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.linears import not_adapted
 from transferscope.engine.processors import first_line
@@ -67,17 +68,7 @@ def calibrate(made: CostEstimate) -> Rates:
         raise DataError(f"training on a single item would take about {one:.0f} s on {device.name}")
     count = max(1, int(SECONDS / one), min(FEW, int(PATIENCE / one)))
     items = list(made.plan.items.split(task, "train")[: min(2 * recipe.batch_size, count)])
-    described = study.models[name]
-    base = load_base(
-        described.where,
-        name=name,
-        precision=recipe.precision,
-        quantization=described.quantization,
-        gpus=max(1, int(described.gpus)),
-        trust_remote_code=described.trust_remote_code,
-        max_pixels=recipe.max_pixels,
-        thinking=described.thinking,
-    )
+    base = load_study_base(study, load_engine(), name)
 
     def now() -> float:
         if base.device.type == "cuda":

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from transferscope.engine.adapter import Adapter, peft_config, peft_tensors
@@ -197,17 +197,6 @@ def _targets(
     return found
 
 
-def _start(
-    base: Base, jobs: Sequence[TrainingJob], recipe: FullRecipe, linears: dict[str, nn.Linear]
-) -> Stack:
-    """Untrained factors, in float32 for a base of any type."""
-    dtype = torch.promote_types(base.dtype, torch.float32)
-    stack = Stack(linears, len(jobs), recipe.rank, recipe.alpha / recipe.rank, dtype)
-    stack.initialize([job.init_seed for job in jobs])
-    stack.require_gradients()
-    return stack
-
-
 @deterministic
 def _train(
     base: Base,
@@ -220,8 +209,11 @@ def _train(
     """Train a group; `report` receives the number of steps that its adapters took so far."""
     linears = target_linears(base.model, recipe.targets)
     config = peft_config(base, recipe, list(linears))
-    copies: list[dict[int, Adapter]] = [{} for _ in group.jobs]
-    stack, log = _start(base, group.jobs, recipe, linears), LossLog(group.steps)
+    copies, log = [dict[int, Adapter]() for _ in group.jobs], LossLog(group.steps)
+    dtype = torch.promote_types(base.dtype, torch.float32)  # for a base of any type
+    stack = Stack(linears, len(group.jobs), recipe.rank, recipe.alpha / recipe.rank, dtype)
+    stack.initialize([job.init_seed for job in group.jobs])
+    stack.require_gradients()
     optimizers = [AdamW(values, recipe, group.steps) for values in stack.values]
     memory, dropout = group.memory, None
     if recipe.dropout:

@@ -10,26 +10,23 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from transferscope.errors import MissingExtra, StudyError
+from transferscope.errors import MissingExtra
 
 if TYPE_CHECKING:
     from transferscope.execution.run_state import RunState
 
 Executor = Callable[["RunState"], None]
-EXECUTORS = {"ray": "transferscope.execution.ray"}
-"""The module of each executor with several workers; `local` is this process."""
+EXECUTORS = {"local": "transferscope.execution.local", "ray": "transferscope.execution.ray"}
+"""The module of each executor."""
 
 
 def open_executor(name: str, workers: int | None = None) -> Executor | None:
-    """An executor by name, for `run_study`; None for this process.
+    """An executor by name, for `run_study`; None for `local` without a number of workers.
 
     Raises:
         MissingExtra: the executor's library is not installed.
-        StudyError: `workers` is given, but the executor is this process.
     """
-    if name == "local":
-        if workers is not None:
-            raise StudyError("--workers is for --executor ray; this process is one worker")
+    if name == "local" and workers is None:
         return None
     try:
         return partial(import_module(EXECUTORS[name]).carry_out, workers=workers)

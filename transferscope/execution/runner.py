@@ -7,12 +7,11 @@ key is in the folder, in any file, is not computed again. An executor does the w
 """
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from transferscope import store as results
-from transferscope.engine import load_engine
+from transferscope.engine import check_installed, load_engine
 from transferscope.engine.bases import check_models, external_hash
 from transferscope.execution import Executor, local
 from transferscope.execution.run_state import Event, Failure, RunState, first_line
@@ -44,7 +43,7 @@ def run_study(
 ) -> Outcome:
     """Do everything in the study that the folder does not have yet.
 
-    `on_event` receives progress; `executor` does the work, by default in this process.
+    `on_event` receives progress; `executor` does the work, by default `local`.
 
     Raises:
         StudyError: a task or model does not exist, or the folder belongs to another study or is in
@@ -54,8 +53,7 @@ def run_study(
     """
     check_models(study)
     if executor is None:
-        engine = load_engine()  # before the folder is made, as torch may be missing
-        executor = partial(local.carry_out, load=lambda: engine)
+        check_installed()  # before the folder is made
     with atomic.locked(out) as folder:
         items = StudyItems(study, results.read_json(folder / results.DIGESTS))
         plan = plan_study(study, items)
@@ -71,7 +69,7 @@ def run_study(
         if items.notes:
             results.log(folder, "notes", notes=items.notes)
         try:
-            executor(state)
+            executor(state) if executor else local.carry_out(state, load_engine)
         except BaseException as error:
             state.log("stopped", error=first_line(error))
             raise

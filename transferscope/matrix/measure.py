@@ -71,11 +71,8 @@ def raw_gain(base: Any, tuned: Any) -> Any:
 class Measure:
     """One way to express the change of a target's accuracy: the change over a denominator."""
 
-    name: str
-    """As in settings, on the command line and in files."""
     label: str
     """As in figures and on the page."""
-    unit: str
     denominator: Callable[[Any, Any], Any]
     """Of (base, ceiling): linear in the base. Where it is not above 0, the effect is undefined."""
     slope: float
@@ -91,29 +88,11 @@ class Measure:
 
 
 MEASURES: dict[str, Measure] = {
-    "pgf": Measure(
-        name="pgf",
-        label="PGF",
-        unit="of the gap to the ceiling",
-        denominator=lambda base, ceiling: ceiling - base,
-        slope=-1.0,
-    ),
-    "relative_gain": Measure(
-        name="relative_gain",
-        label="relative gain",
-        unit="of the base's accuracy",
-        denominator=lambda base, _: base + 0.0,
-        slope=1.0,
-    ),
-    "raw_gain": Measure(
-        name="raw_gain",
-        label="raw gain",
-        unit="of accuracy",
-        denominator=lambda base, _: base * 0 + 1.0,
-        slope=0.0,
-    ),
+    "pgf": Measure("PGF", lambda base, ceiling: ceiling - base, slope=-1.0),
+    "relative_gain": Measure("relative gain", lambda base, _: base + 0.0, slope=1.0),
+    "raw_gain": Measure("raw gain", lambda base, _: base * 0 + 1.0, slope=0.0),
 }
-"""All measures by name."""
+"""All measures, by their names in settings, on the command line and in files."""
 
 
 def check_fraction(name: str, accuracy: Any) -> None:

@@ -122,11 +122,7 @@ _DRAW: dict[str, Callable[..., "Chart"]] = {
 
 
 def _chart(analysis: Analysis, figure: str, suffix: str) -> "Chart":
-    return chart(_spec(analysis, figure, suffix))
-
-
-def _spec(analysis: Analysis, figure: str, suffix: str) -> Spec:
     for each in gallery(analysis, figure):
         if each.stem == figure + suffix:
-            return each.spec
+            return chart(each.spec)
     raise DataError(f"{figure}{suffix}: nothing to draw; this analysis lacks what it shows")

@@ -4,7 +4,7 @@ A row like the correct answers' row, on top, uses the options as often as they a
 of one color is an adapter that gives the same option to every item.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from transferscope.analysis import Analysis
 from transferscope.matrix.collapse import Answers, describe_answers, letter
@@ -78,8 +78,7 @@ def _pieces(cell: Answers | list[float], start: float) -> Iterator[vl.Spec]:
     """One bar's pieces; x is counted in cells from the left."""
     known = isinstance(cell, Answers)
     shares, unreadable = (cell.letters, cell.unreadable) if known else (cell, 0.0)
-    words = ", ".join(f"{letter(n)} {percent(share)}" for n, share in enumerate(shares))
-    record = {"given": answer_words(cell) if known else words}
+    record = {"given": answer_words(cell) if known else _words(shares)}
     record |= {"collapsed": known and bool(cell.collapsed)}
     parts = [(letter(n), share * (1 - unreadable)) for n, share in enumerate(shares)]
     for kind, share in [*parts, (UNREADABLE, unreadable)]:
@@ -91,7 +90,10 @@ def _pieces(cell: Answers | list[float], start: float) -> Iterator[vl.Spec]:
 
 def answer_words(answers: Answers) -> str:
     """The options that a cell's replies choose: `A 31%, B 69%`, `always A in 2 of 4 seeds`."""
-    parts = [f"{letter(n)} {percent(share)}" for n, share in enumerate(answers.letters)]
-    words = describe_answers(answers) if answers.collapsed else ", ".join(parts)
+    words = describe_answers(answers) if answers.collapsed else _words(answers.letters)
     unread = [f"{percent(answers.unreadable)} unreadable"] if answers.unreadable > 0 else []
     return "; ".join([*([words] if words else []), *unread]) or UNKNOWN
+
+
+def _words(shares: Sequence[float]) -> str:
+    return ", ".join(f"{letter(n)} {percent(share)}" for n, share in enumerate(shares))

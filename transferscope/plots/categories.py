@@ -110,7 +110,7 @@ def scale_trend(analysis: Analysis, _: object, title: str) -> vl.Spec | None:
         "Grey bars: averages without any transfer."
         * any(record.noise_floor for record in analysis.models.values()),
     )
-    return vl.finish(vl.beside(*panels, spacing=40, title=head))
+    return vl.finish(vl.part(hconcat=panels, spacing=40, title=head))
 
 
 def _averages(analysis: Analysis, quantity: Quantity) -> list[vl.Spec]:

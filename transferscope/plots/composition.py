@@ -147,22 +147,14 @@ def layer(*specs: Spec, **options: Any) -> Spec:
     return {"layer": list(specs), **options}
 
 
-def beside(*specs: Spec, **options: Any) -> Spec:
-    """Charts from left to right."""
-    return {"hconcat": list(specs), **options}
-
-
-def below(*specs: Spec, **options: Any) -> Spec:
-    """Charts from top to bottom."""
-    return {"vconcat": list(specs), **options}
-
-
 def in_rows(
     panels: Sequence[Spec], abreast: int, across: float, down: float, **options: Any
 ) -> Spec:
     """Panels in rows of `abreast`, with gaps of `across` and `down` pixels."""
     rows = [panels[at : at + abreast] for at in range(0, len(panels), abreast)]
-    return below(*(beside(*row, spacing=across) for row in rows), spacing=down, **options)
+    return part(
+        vconcat=[part(hconcat=row, spacing=across) for row in rows], spacing=down, **options
+    )
 
 
 def panel_title(text: str, *lines: str) -> Spec:
@@ -233,27 +225,18 @@ def chart(spec: Spec) -> "Chart":
 
 
 def _altair(spec: Spec, data: Mapping[str, list[Spec]]) -> Any:
-    """Altair's objects down to each unit: its `from_dict` takes 20 times as long."""
+    """Altair's objects down to each unit: its `from_dict` takes many times as long."""
     import altair as alt
 
     kinds = {"layer": alt.LayerChart, "hconcat": alt.HConcatChart, "vconcat": alt.VConcatChart}
-    for key, kind in kinds.items():
-        if key in spec:
-            inner: Spec = {key: [_altair(each, data) for each in spec[key]]}
-            if "encoding" in spec:
-                inner["encoding"] = alt.SharedEncoding(**spec["encoding"])
-            if "data" in spec:
-                inner["data"] = alt.InlineData(values=data[spec["data"]["name"]])
-            values = [alt.param(**each) for each in spec.get("params", [])]
-            rest = {name: each for name, each in spec.items() if name != "params"}
-            made = kind(**{**rest, **inner})
-            return made.add_params(*values) if values else made
-    options: Spec = {**spec, "encoding": alt.FacetedEncoding(**spec["encoding"])}
+    key, made = next((key for key in kinds if key in spec), ""), dict(spec)
+    if key:
+        made[key] = [_altair(each, data) for each in spec[key]]
+    if "encoding" in spec:
+        kind = alt.SharedEncoding if key else alt.FacetedEncoding
+        made["encoding"] = kind(**spec["encoding"])
     if "data" in spec:
-        options["data"] = alt.InlineData(values=data[spec["data"]["name"]])
-    params = []
-    for each in options.pop("params", []):
-        select = {key: value for key, value in each["select"].items() if key != "type"}
-        params.append(alt.selection_point(name=each["name"], **select))
-    drawn = alt.Chart(**options)
+        made["data"] = alt.InlineData(values=data[spec["data"]["name"]])
+    params = [alt.param(**each) for each in made.pop("params", [])]
+    drawn = kinds.get(key, alt.Chart)(**made)
     return drawn.add_params(*params) if params else drawn

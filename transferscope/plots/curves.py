@@ -8,23 +8,12 @@ from typing import NamedTuple
 from transferscope.analysis import Analysis, Interval
 from transferscope.analysis.comparison import ComparedRun
 from transferscope.analysis.parts import Trajectory
-from transferscope.plots.composition import (
-    Spec,
-    field,
-    finish,
-    heading,
-    in_rows,
-    intervals,
-    layer,
-    part,
-    tips,
-    unit,
-    zero_line,
-)
-from transferscope.plots.labels import MEASURES, clean, counted, labels, listed
+from transferscope.plots import composition as vl
+from transferscope.plots.labels import MEASURES, clean, counted, labels
 from transferscope.plots.numbers import between, has_interval, interval_columns, percent, signed
 from transferscope.plots.theme import MUTED, NEGATIVE, PAPER, POSITIVE, RULE, SOFT, padded
 from transferscope.selection.decision import task
+from transferscope.selection.wording import listed
 from transferscope.tasks.checkpoints import same_task
 
 PANELS, COLUMNS = 24, 4
@@ -56,7 +45,7 @@ Panels = Sequence[tuple[str, Sequence[StepPoint]]]
 """Label and points of each target."""
 
 
-def curves(panels: Panels, title: Spec, columns: int = COLUMNS) -> Spec:
+def curves(panels: Panels, title: vl.Spec, columns: int = COLUMNS) -> vl.Spec:
     """A panel for each target, with its effects over steps or strengths, on one scale.
 
     Args:
@@ -70,45 +59,47 @@ def curves(panels: Panels, title: Spec, columns: int = COLUMNS) -> Spec:
     values = steps[:: math.ceil(len(steps) / 4)]
     # `format` alone would write 250 beside 2,000 as 0.3k.
     written = "~s" if all(isinstance(step, int) for step in steps) else "~g"
-    short = part(
+    short = vl.part(
         labelExpr=f"format(datum.value, '{written}')", labelOverlap="greedy", labelSeparation=8
     )
-    axis = part(title=None, values=values, grid=False, **short)
-    x = field("step:Q", scale=part(domain=[steps[0], steps[-1]], nice=False, padding=8), axis=axis)
+    axis = vl.part(title=None, values=values, grid=False, **short)
+    x = vl.field(
+        "step:Q", scale=vl.part(domain=[steps[0], steps[-1]], nice=False, padding=8), axis=axis
+    )
     # Every effect fits on the scale, and a typical interval around it. Clamped, not clipped: clips
     # are numbered by how often the process has drawn, so that equal pages would differ.
     widths = [point.ci[1] - point.ci[0] for point in every if has_interval(point.ci)]
     margin = median(widths) / 2 if widths else 0.0
     effects = [0.0, *(point.effect for point in every)]
     domain = padded([min(effects) - margin, max(effects) + margin])
-    scale = part(domain=domain, nice=False, clamp=True)
-    y = field("effect:Q", scale=scale, axis=part(title=None, tickCount=4))
+    scale = vl.part(domain=domain, nice=False, clamp=True)
+    y = vl.field("effect:Q", scale=scale, axis=vl.part(title=None, tickCount=4))
     fill, stroke, shape = (
-        field("verdict:N", scale=part(domain=list(MARKS), range=list(looks)), legend=None)
+        vl.field("verdict:N", scale=vl.part(domain=list(MARKS), range=list(looks)), legend=None)
         for looks in zip(*MARKS.values(), strict=True)
     )
     size = max(14, min(50, 600 // len(steps)))
-    look = part(filled=True, size=size, opacity=1, fill=fill, stroke=stroke, shape=shape)
-    look["tooltip"] = tips("step||,", "effect||+.3~f", "interval", "verdict")
+    look = vl.part(filled=True, size=size, opacity=1, fill=fill, stroke=stroke, shape=shape)
+    look["tooltip"] = vl.tips("step||,", "effect||+.3~f", "interval", "verdict")
     drawn = []
     for label, points in known:
         rows = [
             {"step": p.step, "effect": p.effect, "verdict": p.verdict, **interval_columns(p.ci)}
             for p in points
         ]
-        bars = intervals(rows, x=x, y={**y, "field": "low"}, y2="high:Q", color=RULE)
-        line = unit(rows, "line", color=MUTED, strokeWidth=1.8, x=x, y=y)
-        layers = (zero_line(y=y), *bars, line, unit(rows, "point", **look, x=x, y=y))
-        head = part(text=label, fontSize=11, fontWeight=600, color=SOFT, offset=4, limit=135)
-        drawn.append(layer(*layers, width=150, height=110, title=head))
+        bars = vl.intervals(rows, x=x, y={**y, "field": "low"}, y2="high:Q", color=RULE)
+        line = vl.unit(rows, "line", color=MUTED, strokeWidth=1.8, x=x, y=y)
+        layers = (vl.zero_line(y=y), *bars, line, vl.unit(rows, "point", **look, x=x, y=y))
+        head = vl.part(text=label, fontSize=11, fontWeight=600, color=SOFT, offset=4, limit=135)
+        drawn.append(vl.layer(*layers, width=150, height=110, title=head))
     last = [f"{label} {signed(points[-1].effect)}" for label, points in known if points]
     words = f"a line for each target. At the last step: {'; '.join(last[:6])}."
-    return finish(in_rows(drawn, columns, 18, 16, title=title), f"{title['text']}: {words}")
+    return vl.finish(vl.in_rows(drawn, columns, 18, 16, title=title), f"{title['text']}: {words}")
 
 
 def compared_curves(
     runs: Sequence[ComparedRun], targets: Sequence[str], columns: int = COLUMNS
-) -> Spec | None:
+) -> vl.Spec | None:
     """Change in points over the steps of one finetune, a panel for each target.
 
     Args:
@@ -139,10 +130,10 @@ def compared_curves(
     key = f"{KEY}, × not tested"
     if left_out := len({target for run in runs for target in run.cells} - set(targets)):
         key += f" · {counted(left_out, 'task')} not drawn"
-    return curves(panels, heading(f"Over the steps{name}", line, key), columns)
+    return curves(panels, vl.heading(f"Over the steps{name}", line, key), columns)
 
 
-def checkpoint_curves(analysis: Analysis, trajectory: Trajectory, _: str) -> Spec | None:
+def checkpoint_curves(analysis: Analysis, trajectory: Trajectory, _: str) -> vl.Spec | None:
     """Effect over step, a panel for each target, the most harmed first; None for one step."""
     if len(trajectory.steps) < 2:
         return None
@@ -165,7 +156,7 @@ def checkpoint_curves(analysis: Analysis, trajectory: Trajectory, _: str) -> Spe
     measure = MEASURES[analysis.settings.measure]
     over = "training steps" if trajectory.axis == "step" else "LoRA's strength"
     lines = (f"{measure} over {over} · grey line: the base · bars: intervals", key)
-    return curves(panels, heading(about(analysis, trajectory), *lines))
+    return curves(panels, vl.heading(about(analysis, trajectory), *lines))
 
 
 def about(analysis: Analysis, trajectory: Trajectory) -> str:

@@ -16,11 +16,12 @@ from transferscope.plots.categories import categories, category_effects, scale_t
 from transferscope.plots.composition import Spec
 from transferscope.plots.curves import checkpoint_curves
 from transferscope.plots.heatmaps import heatmap, heatmaps
-from transferscope.plots.labels import accounts, clean, labels, listed
+from transferscope.plots.labels import accounts, clean, labels
 from transferscope.plots.networks import clique, graph
 from transferscope.plots.study_limits import decomposition, pgf_behavior, power
 from transferscope.plots.task_figures import personas, task_effects
 from transferscope.plots.training_strategies import strategies
+from transferscope.selection.wording import listed
 from transferscope.store import safe_name
 
 

@@ -18,17 +18,20 @@ from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.analysis.accuracies import Effect, base_accuracy, bases, scales
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import Answers
-from transferscope.plots.accuracy_points import points, points_between, with_measure
+from transferscope.plots import composition as vl
 from transferscope.plots.answer_bars import answer_words
-from transferscope.plots.composition import Spec, field, finish, heading, in_rows, part
-from transferscope.plots.labels import (
-    MEASURES,
-    control_label,
-    counted,
-    labels,
-    row_label,
+from transferscope.plots.labels import MEASURES, control_label, counted, labels, row_label
+from transferscope.plots.numbers import (
+    UNKNOWN,
+    between,
+    chance,
+    known,
+    percent,
+    plain,
+    points,
+    points_between,
+    with_measure,
 )
-from transferscope.plots.numbers import UNKNOWN, between, chance, known, percent, plain
 from transferscope.plots.theme import (
     CHOSEN,
     DIVERGING,
@@ -105,7 +108,7 @@ def heatmap(
     *,
     shown: Shown = "points",
     adjusted: bool = False,
-) -> Spec | None:
+) -> vl.Spec | None:
     """The effects of one model; with `adjusted`, the effects beyond the placebo's.
 
     Sources are rows, targets are columns, and each control has a row at the end.
@@ -122,12 +125,14 @@ def heatmap(
         return None
     controls = {name: each.targets for name, each in record.controls.items() if not adjusted}
     rows += _rows(analysis, record, controls, controls=True)
-    spec = _panel(analysis, rows, _side(rows))
-    spec |= _params(analysis, shown) | {"title": heading(title, *_key(analysis, rows, shown))}
-    return finish(spec, _description(title, {"": rows}))
+    down, across = (len({row[key] for row in rows}) for key in ("row", "target"))
+    side = max(SMALL, min(LARGE, HEIGHT // (down + 1), WIDTH // across))
+    spec = _panel(analysis, rows, side)
+    spec |= _params(analysis, shown) | {"title": vl.heading(title, *_key(analysis, rows, shown))}
+    return vl.finish(spec, _description(title, {"": rows}))
 
 
-def heatmaps(analysis: Analysis, _: object, title: str) -> Spec | None:
+def heatmaps(analysis: Analysis, _: object, title: str) -> vl.Spec | None:
     """The effects of all models beside each other, in cells as large as fit; None for one model."""
     names, found = labels(analysis).models, {}
     for model, label in names.items():
@@ -141,31 +146,26 @@ def heatmaps(analysis: Analysis, _: object, title: str) -> Spec | None:
     side = max(SMALL, min(LARGE, WIDTH // (abreast * columns)))
     for number, (label, rows) in enumerate(found.items()):
         panel = _panel(analysis, rows, side, legend=number == len(found) - 1)
-        panel["title"] = part(text=label, fontSize=12, color=SOFT, offset=6)
+        panel["title"] = vl.part(text=label, fontSize=12, color=SOFT, offset=6)
         if number % abreast:
             panel["encoding"]["y"]["axis"] = None
         panels.append(panel)
     every = [row for rows in found.values() for row in rows]
-    head = heading(title, *_key(analysis, every, "points"))
-    spec = in_rows(panels, abreast, SPACE, SPACE, title=head) | _params(analysis, "points")
-    return finish(spec, _description(title, found))
+    head = vl.heading(title, *_key(analysis, every, "points"))
+    spec = vl.in_rows(panels, abreast, SPACE, SPACE, title=head) | _params(analysis, "points")
+    return vl.finish(spec, _description(title, found))
 
 
-def _params(analysis: Analysis, shown: Shown) -> Spec:
+def _params(analysis: Analysis, shown: Shown) -> vl.Spec:
     if not in_points(analysis):
         shown = "effect"
     params = {"shown": shown, "row": -1, "column": -1, "cross": False}
     return {"params": [{"name": name, "value": value} for name, value in params.items()]}
 
 
-def _side(rows: list[Spec]) -> int:
-    down, across = (len({row[key] for row in rows}) for key in ("row", "target"))
-    return max(SMALL, min(LARGE, HEIGHT // (down + 1), WIDTH // across))
-
-
 def _rows(
     analysis: Analysis, model: ModelAnalysis, cells: Cells, *, controls: bool = False
-) -> list[Spec]:
+) -> list[vl.Spec]:
     """The data of each cell, of all sources or of the controls in `cells`."""
     names, rows = labels(analysis), []
     sources = list(cells) if controls else [task.name for task in analysis.tasks if task.source]
@@ -245,24 +245,26 @@ def _change(analysis: Analysis, model: ModelAnalysis, target: str, cell: Effect 
     return sum(found) / len(found) if found else math.nan
 
 
-def _panel(analysis: Analysis, rows: list[Spec], side: int, *, legend: bool = True) -> Spec:
+def _panel(analysis: Analysis, rows: list[vl.Spec], side: int, *, legend: bool = True) -> vl.Spec:
     """One model's cells with their axes."""
     if side < NUMBER:  # many: without numbers in them, and with less to read beside the pointer
         rows = [{key: each for key, each in row.items() if key not in DETAILS} for row in rows]
     across, down = (list(dict.fromkeys(row[key] for row in rows)) for key in ("column", "row"))
     if (last := sum(task.source for task in analysis.tasks)) < len(down):
         down.insert(last, GAP)
-    gap = part(paddingInner=0.08, paddingOuter=0.04)
-    top = part(title="evaluated on", orient="top", labelOverlap=False, labelLimit=110)
+    gap = vl.part(paddingInner=0.08, paddingOuter=0.04)
+    top = vl.part(title="evaluated on", orient="top", labelOverlap=False, labelLimit=110)
     top["labelAngle"] = 0 if max(map(len, across)) <= 3 and side > 20 else -90
-    left = part(title="finetuned on", labelOverlap=False, labelLimit=220)
-    x = field("column:N", scale=part(domain=across, **gap), axis=top)
-    y = field("row:N", scale=part(domain=down, **gap), axis=left)
+    left = vl.part(title="finetuned on", labelOverlap=False, labelLimit=220)
+    x = vl.field("column:N", scale=vl.part(domain=across, **gap), axis=top)
+    y = vl.field("row:N", scale=vl.part(domain=down, **gap), axis=left)
     top, most = bound(analysis, "points"), bound(analysis)
     text = f"shown === 'effect' ? format(datum.value * {most}, '.2~f') : "
     text += f"format(datum.value * {100 * top:g}, datum.value ? '+.3~f' : 'd')"
-    colors = part(title=None, type="gradient", orient="bottom", gradientThickness=9)
-    colors |= part(gradientLength=min(240, side * 8), labelExpr=text, values=[-1, -0.5, 0, 0.5, 1])
+    colors = vl.part(title=None, type="gradient", orient="bottom", gradientThickness=9)
+    colors |= vl.part(
+        gradientLength=min(240, side * 8), labelExpr=text, values=[-1, -0.5, 0, 0.5, 1]
+    )
     return {
         "data": {"values": rows},
         "transform": [
@@ -278,61 +280,63 @@ def _panel(analysis: Analysis, rows: list[Spec], side: int, *, legend: bool = Tr
     }
 
 
-def _layers(side: int, legend: Spec | None, measure: str) -> list[Spec]:
+def _layers(side: int, legend: vl.Spec | None, measure: str) -> list[vl.Spec]:
     """Cells beyond noise, cells that may be noise, unknown cells, numbers, frames and corners."""
     stops = [-1, -STRONG, -STRONG / 2, 0, STRONG / 2, STRONG, 1]
-    scale = part(domain=stops, range=list(DIVERGING), clamp=True, interpolate="lab")
-    color = field("part:Q", scale=scale, legend=legend)
+    scale = vl.part(domain=stops, range=list(DIVERGING), clamp=True, interpolate="lab")
+    color = vl.field("part:Q", scale=scale, legend=legend)
     shown = {"source": "finetuned on", "target": "evaluated on", "change": "change"}
     shown |= {"measured": measure, "accuracy": "accuracy", "verdict": "verdict", "on": "on"}
     shown |= {"replies": "replies"}
     shown = {key: text for key, text in shown.items() if side >= NUMBER or key not in DETAILS}
-    tooltip = [field(f"{key}:N", title=text) for key, text in shown.items()]
+    tooltip = [vl.field(f"{key}:N", title=text) for key, text in shown.items()]
 
-    def drawn(when: str, mark: str, encoding: Spec | None = None, **look: object) -> Spec:
+    def drawn(when: str, mark: str, encoding: vl.Spec | None = None, **look: object) -> vl.Spec:
         test = [{"filter": when}] if when else []
         return {"transform": test, "mark": {"type": mark, **look}, "encoding": encoding or {}}
 
-    there, inset = "isValid(datum.value)", part(width={"band": 0.92}, height={"band": 0.92})
-    ring, width = part(filled=False, cornerRadius=side / 10), max(1.2, side / 20)
+    there, inset = "isValid(datum.value)", vl.part(width={"band": 0.92}, height={"band": 0.92})
+    ring, width = vl.part(filled=False, cornerRadius=side / 10), max(1.2, side / 20)
     dark = f"datum.kind === 'clear' && abs(datum.part) > {STRONG:.3f}"
     pale = {"test": "datum.kind === 'noise'", "value": SOFT}
-    ink = part(condition=[{"test": dark, "value": ON_STRONG}, pale], value=ON_WEAK)
+    ink = vl.part(condition=[{"test": dark, "value": ON_STRONG}, pale], value=ON_WEAK)
     layers = [
         drawn(
             f"{there} && datum.kind === 'clear'",
             "rect",
-            part(fill=color, tooltip=tooltip),
+            vl.part(fill=color, tooltip=tooltip),
             cornerRadius=side / 10,
         ),
         drawn(
             f"{there} && datum.kind === 'noise'",
             "rect",
-            part(stroke={**color, "legend": None}, tooltip=tooltip),
-            **ring | inset | part(strokeWidth=width, fill=PAPER),
+            vl.part(stroke={**color, "legend": None}, tooltip=tooltip),
+            **ring | inset | vl.part(strokeWidth=width, fill=PAPER),
         ),
-        drawn(f"!{there}", "rect", part(tooltip=tooltip[:3]), color=SHADE, cornerRadius=side / 10),
+        drawn(
+            f"!{there}", "rect", vl.part(tooltip=tooltip[:3]), color=SHADE, cornerRadius=side / 10
+        ),
         drawn(
             f"!{there}",
             "point",
-            **part(shape=HATCH, size=(side * 0.7) ** 2, color=RULE, strokeWidth=1, filled=False),
+            **vl.part(shape=HATCH, size=(side * 0.7) ** 2, color=RULE, strokeWidth=1, filled=False),
         ),
     ]
     # A cell too small for a number has a minus for a harm beyond noise: colors may look alike.
     few = "" if side >= NUMBER else "datum.kind === 'clear' && datum.value < 0"
     label = {"field": "label", "type": "nominal"} if side >= NUMBER else {"value": "−"}
-    look = part(fontSize=12 if side > 34 else 11)
-    layers.append(drawn(few, "text", part(text=label, color=ink), **look))
+    look = vl.part(fontSize=12 if side > 34 else 11)
+    layers.append(drawn(few, "text", vl.part(text=label, color=ink), **look))
     layers.append(
-        drawn("datum.own", "rect", **ring | inset | part(stroke=INK, strokeWidth=width * 0.9))
+        drawn("datum.own", "rect", **ring | inset | vl.part(stroke=INK, strokeWidth=width * 0.9))
     )
-    corner = part(shape=CORNER, size=(side * 0.9) ** 2, filled=True, fill=INK, stroke=PAPER)
+    corner = vl.part(shape=CORNER, size=(side * 0.9) ** 2, filled=True, fill=INK, stroke=PAPER)
     layers.append(drawn("datum.collapsed", "point", **corner, opacity=1, strokeWidth=1))
     layers.append(drawn(IS_CHOSEN, "rect", **ring, stroke=CHOSEN, strokeWidth=2.5))
     return layers
 
 
-def _key(analysis: Analysis, rows: list[Spec], shown: Shown) -> list[str]:
+def _key(analysis: Analysis, rows: list[vl.Spec], shown: Shown) -> list[str]:
     """What is shown, and what each kind of cell means, of the kinds that occur."""
     kinds = {row["kind"] for row in rows}
     words = {
@@ -352,7 +356,7 @@ def _key(analysis: Analysis, rows: list[Spec], shown: Shown) -> list[str]:
     ]
 
 
-def _description(title: str, models: Mapping[str, list[Spec]]) -> str:
+def _description(title: str, models: Mapping[str, list[vl.Spec]]) -> str:
     every = [(model, row) for model, rows in models.items() for row in rows]
     measured = [(model, row) for model, row in every if row["kind"] != "missing"]
     key = "points" if any(row["points"] is not None for _, row in measured) else "effect"

@@ -88,12 +88,6 @@ def in_order(categories: Iterable[str]) -> list[str]:
     return [c for c in order if c in found] + [c for c in found if c not in order]
 
 
-def listed(items: Iterable[str]) -> str:
-    """`a, b and c`."""
-    words = list(items)
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
 def counted(number: int, word: str) -> str:
     """`1 seed`, `4 seeds`."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
@@ -135,16 +129,7 @@ def _covers(model: ModelAnalysis, settings: Settings) -> str:
 def accounts(analysis: Analysis, model: str | None = None) -> str:
     """What the intervals of a model account for, or those of all, once where they agree."""
     models = analysis.models.values() if model is None else [analysis.models[model]]
-    return _once(analysis, [_covers(each, analysis.settings) for each in models])
-
-
-def seeds_of(analysis: Analysis) -> str:
-    """`Means over 4 seeds.`, by model where they differ."""
-    counts = (counted(len(model.seeds), "seed") for model in analysis.models.values())
-    return _once(analysis, [f"Means over {seeds}." for seeds in counts])
-
-
-def _once(analysis: Analysis, sentences: list[str]) -> str:
+    sentences = [_covers(each, analysis.settings) for each in models]
     if len(set(sentences)) == 1:
         return sentences[0]
     pairs = zip(labels(analysis).models.values(), sentences, strict=True)

@@ -6,32 +6,17 @@ path of our own, so each edge is one row of data.
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from transferscope.analysis import Analysis, Clique, CliqueNull, Sign
+from transferscope.analysis import Analysis, Cell, Clique, CliqueNull, Sign
 from transferscope.analysis.verdict import beyond_noise
-from transferscope.plots.accuracy_points import worded
+from transferscope.plots import composition as vl
 from transferscope.plots.against_chance import clique_by_chance
-from transferscope.plots.composition import (
-    Spec,
-    below,
-    beside,
-    by_sign,
-    field,
-    finish,
-    heading,
-    layer,
-    name_axis,
-    panel_title,
-    part,
-    table,
-    tips,
-    unit,
-)
-from transferscope.plots.labels import MEASURES, counted, labels, listed, row_label
-from transferscope.plots.numbers import between, chance, plain, signed
+from transferscope.plots.labels import MEASURES, counted, labels, row_label
+from transferscope.plots.numbers import between, chance, plain, signed, worded
 from transferscope.plots.theme import INK, NEGATIVE, PAPER, POSITIVE, RULE, SOFT, ceil_nice
+from transferscope.selection.wording import listed
 from transferscope.tasks.checkpoints import same_task
 
 NODE, DOT = 17.0, 5.0
@@ -46,17 +31,8 @@ DRAWN = "ceil(keep / 100 * datum.of - 1e-9) >= datum.rank && (!sure || datum.cle
 TOUCHED = "task === '' || datum.source === task || datum.target === task"
 """Whether an arrow is drawn, and whether it stands out, as Vega expressions."""
 Point = tuple[float, float]
-
-
-class Arrow(NamedTuple):
-    """One directed edge to draw."""
-
-    source: str
-    target: str
-    value: float
-    note: str
-    more: Mapping[str, object] = {}
-    """Further columns of its row."""
+Cells = Sequence[tuple[str, str, Cell]]
+"""Each with its source and target."""
 
 
 class Circle(NamedTuple):
@@ -72,56 +48,52 @@ class Circle(NamedTuple):
     """Width and height of the drawing."""
 
 
-def graph(analysis: Analysis, model: str, title: str) -> Spec | None:
+def graph(analysis: Analysis, model: str, title: str) -> vl.Spec | None:
     """The transfer graph of one model: of each sign the strongest effects; None without any.
 
     Its parameter `keep` is the share of each sign in percent, with a slider where it is drawn live;
     at the settings' share these are the edges of the analysis. `sure` leaves out what may be noise,
     and the arrows of `task` stand out.
     """
-    record, names, alpha = analysis.models[model], labels(analysis), analysis.settings.alpha
+    names = labels(analysis)
     cells = [
         (source, target, cell)
-        for source, row in record.pgf.items()
+        for source, row in analysis.models[model].pgf.items()
         for target, cell in row.items()
         if not same_task(source, target) and math.isfinite(cell.mean) and cell.mean
     ]
     if not cells:
         return None
-    signs = [sorted(abs(c.mean) for *_, c in cells if s * c.mean > 0) for s in (1, -1)]
-    arrows = []
-    for source, target, cell in sorted(cells, key=lambda each: -abs(each[2].mean))[:MOST]:
-        sizes = signs[cell.mean < 0]
-        clear = beyond_noise(cell, alpha)
-        note = f"{worded(analysis, cell).text}; " + ("beyond noise" if clear else "may be noise")
-        rank = len(sizes) - bisect_right(sizes, abs(cell.mean)) + 1  # ties are all kept
-        more = {"rank": rank, "of": len(sizes), "clear": bool(clear)}
-        arrows.append(Arrow(source, target, cell.mean, note, more))
     share = 100 * analysis.settings.graph_keep
     keep = min(share, 100 * MANY / len(cells)) if len(cells) * share > 200 * MANY else share
-    pointed = f"over{list(analysis.models).index(model)}"
-    spec = _network(analysis, arrows, [task.name for task in analysis.tasks], pointed)
+    spec = _network(analysis, cells, f"over{list(analysis.models).index(model)}")
     ends = {"input": "range", "min": 1, "max": 100, "step": 1}
     spec["params"] = [
-        part(name="keep", value=round(keep), bind={**ends, "name": "strongest % of each sign "}),
-        part(name="sure", value=False, bind=part(input="checkbox", name="beyond noise only ")),
-        part(name="task", value=""),
+        vl.part(name="keep", value=round(keep), bind={**ends, "name": "strongest % of each sign "}),
+        vl.part(
+            name="sure", value=False, bind=vl.part(input="checkbox", name="beyond noise only ")
+        ),
+        vl.part(name="task", value=""),
     ]
-    spec["title"] = heading(
+    spec["title"] = vl.heading(
         title,
         f"the strongest {round(keep)}% of helpful (blue) and of harmful (orange, dashed) effects",
         f"arrows run from source to target; width: {MEASURES[analysis.settings.measure]}",
     )
-    strongest = arrows[0]
-    return finish(
+    source, target, strongest = max(cells, key=lambda each: abs(each[2].mean))
+    return vl.finish(
         spec,
         f"{title}: {counted(len(cells), 'effect')} between {counted(len(analysis.tasks), 'task')}. "
-        f"Strongest: {names.long[strongest.source]} on {names.long[strongest.target]}, "
-        f"{strongest.note}.",
+        f"Strongest: {names.long[source]} on {names.long[target]}, {_note(analysis, strongest)}.",
     )
 
 
-def clique(analysis: Analysis, model: str, title: str, sign: Sign) -> Spec | None:
+def _note(analysis: Analysis, cell: Cell) -> str:
+    clear = beyond_noise(cell, analysis.settings.alpha)
+    return f"{worded(analysis, cell).text}; " + ("beyond noise" if clear else "may be noise")
+
+
+def clique(analysis: Analysis, model: str, title: str, sign: Sign) -> vl.Spec | None:
     """The effects in the largest set of tasks that all help or all harm each other, beside the
     sizes that its null models reach; None where both explain it.
     """
@@ -131,7 +103,7 @@ def clique(analysis: Analysis, model: str, title: str, sign: Sign) -> Spec | Non
         return None
     largest = max(found, key=lambda each: each.size)
     members = [task.name for task in analysis.tasks if task.name in set(largest.tasks)]
-    rows: list[Spec] = [
+    rows: list[vl.Spec] = [
         {"source": row_label(i, names), "target": names.short[j], "onto": names.long[j]}
         | {"value": cell.mean, "label": plain(cell.mean), "interval": between(cell.ci)}
         for i in members
@@ -142,47 +114,49 @@ def clique(analysis: Analysis, model: str, title: str, sign: Sign) -> Spec | Non
         return None
     short = [names.short[name] for name in members]
     turn = 0 if max(map(len, short)) <= 3 else -90
-    x = name_axis("target", short, "target", orient="top", labelAngle=turn, labelLimit=110)
-    y = name_axis("source", (row_label(name, names) for name in members), "source")
-    tooltip = tips("source", "onto|target", f"value|{MEASURES[analysis.settings.measure]}|+.3f")
+    x = vl.name_axis("target", short, "target", orient="top", labelAngle=turn, labelLimit=110)
+    y = vl.name_axis("source", (row_label(name, names) for name in members), "source")
+    tooltip = vl.tips("source", "onto|target", f"value|{MEASURES[analysis.settings.measure]}|+.3f")
     limit = ceil_nice(max([0.01, *(abs(row["value"]) for row in rows)]))
-    matrix = table(rows, x, y, limit, [*tooltip, *tips("interval")])
-    matrix |= part(width=36 * len(members), height=26 * len(members))
+    matrix = vl.table(rows, x, y, limit, [*tooltip, *vl.tips("interval")])
+    matrix |= vl.part(width=36 * len(members), height=26 * len(members))
     nulls = [null for null in record.cliques.nulls if null.sign == sign and null.sizes]
-    panels = [matrix] + ([below(*map(_null_sizes, nulls), spacing=20)] if nulls else [])
+    panels = [matrix] + (
+        [vl.part(vconcat=list(map(_null_sizes, nulls)), spacing=20)] if nulls else []
+    )
     seeds = "the sign holds in every seed" if largest.every_seed else "not in every seed"
     facts = f"{largest.size} tasks, mean {signed(largest.mean)}; {seeds}"
     if same := sum(each.size == largest.size for each in found) - 1:
         facts += f"; {counted(same, 'other')} of this size"
-    head = heading(
+    head = vl.heading(
         title,
         f"{facts}. It means something where it is larger than the bars: sizes that",
         "arise without such bonds. The paper’s test is weak: cliques of noise pass it too.",
     )
     words = f"{title}: {listed(names.long[name] for name in members)}. "
-    spec = beside(*panels, spacing=36, title=head)
-    return finish(spec, words + " ".join(head["subtitle"]))
+    spec = vl.part(hconcat=panels, spacing=36, title=head)
+    return vl.finish(spec, words + " ".join(head["subtitle"]))
 
 
-def _null_sizes(null: CliqueNull) -> Spec:
+def _null_sizes(null: CliqueNull) -> vl.Spec:
     """How often each size is the largest under a null model, with the observed size."""
     sizes = [*map(int, null.sizes), null.observed]
     order = ["none"] * (0 in sizes) + [str(size) for size in range(3, max(*sizes, 5) + 1)]
     rows = [{"size": s if int(s) else "none", "share": p} for s, p in null.sizes.items()]
-    x = name_axis("size", order, "size of the largest clique", labelAngle=0)
-    y = field("share:Q", axis=part(title="share of draws", format=".0%", tickCount=3))
+    x = vl.name_axis("size", order, "size of the largest clique", labelAngle=0)
+    y = vl.field("share:Q", axis=vl.part(title="share of draws", format=".0%", tickCount=3))
     seen = [{"size": str(null.observed) if null.observed else "none", "label": "observed"}]
-    look = part(x=x, color=POSITIVE if null.sign == "positive" else NEGATIVE)
+    look = vl.part(x=x, color=POSITIVE if null.sign == "positive" else NEGATIVE)
     late = order.index(seen[0]["size"]) > len(order) / 2
-    text = part(align="right", dx=3) if late else part(align="left", dx=-3)
+    text = vl.part(align="right", dx=3) if late else vl.part(align="left", dx=-3)
     p = f"p {chance(null.p_value)}; up to {null.upper} is usual"
-    return layer(
-        unit(rows, "bar", color=RULE, x=x, y=y, tooltip=tips("size", "share||.1%")),
-        unit(seen, "rule", strokeWidth=2.5, **look),
-        unit(seen, "text", text="label:N", fontWeight=600, y={"value": -6}, **look, **text),
+    return vl.layer(
+        vl.unit(rows, "bar", color=RULE, x=x, y=y, tooltip=vl.tips("size", "share||.1%")),
+        vl.unit(seen, "rule", strokeWidth=2.5, **look),
+        vl.unit(seen, "text", text="label:N", fontWeight=600, y={"value": -6}, **look, **text),
         width=max(160, 22 * len(order)),
         height=64,
-        title=panel_title(f"if there were {null_words(null.null)}", p) | part(offset=18),
+        title=vl.panel_title(f"if there were {null_words(null.null)}", p) | vl.part(offset=18),
     )
 
 
@@ -191,60 +165,60 @@ def null_words(null: str) -> str:
     return "no transfer at all" if null == "no transfer" else "only easy and hard targets"
 
 
-def _network(
-    analysis: Analysis, arrows: Sequence[Arrow], tasks: Sequence[str], pointed: str
-) -> Spec:
+def _network(analysis: Analysis, cells: Cells, pointed: str) -> vl.Spec:
     """Arrows between tasks; `pointed` names the selection of the task under the pointer, which
     Altair composes only where it is another in each graph."""
-    circle, names = _circle(analysis, tasks), labels(analysis)
-    place: Spec = {
-        "x": field("x:Q", scale=part(domain=[0, circle.side], zero=False), axis=None),
-        "y": field("y:Q", scale=part(domain=[circle.side, 0], zero=False), axis=None),
+    circle, names = _circle(analysis), labels(analysis)
+    place: vl.Spec = {
+        "x": vl.field("x:Q", scale=vl.part(domain=[0, circle.side], zero=False), axis=None),
+        "y": vl.field("y:Q", scale=vl.part(domain=[circle.side, 0], zero=False), axis=None),
     }
-    layers = []
-    if edges := _edges(analysis, arrows, circle):
-        measure = MEASURES[analysis.settings.measure]
-        value = field("value:Q", title=measure, format="+.3f")
-        tooltip = ["source:N", "target:N", value, field("note:N", title="evidence")]
-        stands_out = {"and": [{"param": pointed}, TOUCHED]}
-        opacity = {"condition": {"test": stands_out, "value": 0.85}, "value": 0.07}
-        look = part(**place, opacity=opacity, tooltip=tooltip, color=by_sign())
-        dash = part(domain=["positive", "negative"], range=[[1, 0], [5, 3]])
-        path, head, width = (
-            field(name, scale=None, legend=None) for name in ("path:N", "head:N", "width:Q")
-        )
-        line = part(shape=path, strokeWidth=width)
-        line["strokeDash"] = field("sign:N", scale=dash, legend=None)
-        # A symbol of size 4 is drawn at scale 1, so the path's numbers are pixels.
-        layers = [
-            unit(edges, "point", filled=False, size=4, **line, **look),
-            unit(edges, "point", filled=True, size=4, strokeWidth=0, shape=head, **look),
-        ]
-        layers = [each | {"transform": [{"filter": DRAWN}]} for each in layers]
+    edges, measure = _edges(analysis, cells, circle), MEASURES[analysis.settings.measure]
+    value = vl.field("value:Q", title=measure, format="+.3f")
+    tooltip = ["source:N", "target:N", value, vl.field("note:N", title="evidence")]
+    stands_out = {"and": [{"param": pointed}, TOUCHED]}
+    opacity = {"condition": {"test": stands_out, "value": 0.85}, "value": 0.07}
+    look = vl.part(**place, opacity=opacity, tooltip=tooltip, color=vl.by_sign())
+    dash = vl.part(domain=["positive", "negative"], range=[[1, 0], [5, 3]])
+    path, head, width = (
+        vl.field(name, scale=None, legend=None) for name in ("path:N", "head:N", "width:Q")
+    )
+    line = vl.part(shape=path, strokeWidth=width)
+    line["strokeDash"] = vl.field("sign:N", scale=dash, legend=None)
+    # A symbol of size 4 is drawn at scale 1, so the path's numbers are pixels.
+    layers = [
+        vl.unit(edges, "point", filled=False, size=4, **line, **look),
+        vl.unit(edges, "point", filled=True, size=4, strokeWidth=0, shape=head, **look),
+    ]
+    layers = [each | {"transform": [{"filter": DRAWN}]} for each in layers]
     nodes = [
         {"source": names.long[name], "label": names.short[name], "x": x, "y": y}
         for name, (x, y) in circle.places.items()
     ]
     # Arrows from the task under the pointer stand out; without a pointer, as in a file, all do.
-    over = part(type="point", fields=["source"], on="pointerover", clear="pointerout")
-    fill = part(fill=PAPER, strokeWidth=1.2) if circle.inside else part(fill=SOFT, strokeWidth=0)
-    disc = part(filled=True, shape="circle", size=math.pi * circle.node**2, stroke=INK, opacity=1)
-    tooltip = [field("source:N", title="task")]
+    over = vl.part(type="point", fields=["source"], on="pointerover", clear="pointerout")
+    fill = (
+        vl.part(fill=PAPER, strokeWidth=1.2) if circle.inside else vl.part(fill=SOFT, strokeWidth=0)
+    )
+    disc = vl.part(
+        filled=True, shape="circle", size=math.pi * circle.node**2, stroke=INK, opacity=1
+    )
+    tooltip = [vl.field("source:N", title="task")]
     layers.append(
-        unit(nodes, "point", tooltip=tooltip, **disc, **fill, **place)
+        vl.unit(nodes, "point", tooltip=tooltip, **disc, **fill, **place)
         | {"name": "nodes", "params": [{"name": pointed, "select": over}]}
     )
     if circle.inside:
-        text = part(fontSize=11, fontWeight=600, color=INK, text="label:N")
-        layers.append(unit(nodes, "text", **text, **place))
+        text = vl.part(fontSize=11, fontWeight=600, color=INK, text="label:N")
+        layers.append(vl.unit(nodes, "text", **text, **place))
     else:
         layers += _outer_labels(nodes, circle, place)
-    return layer(*layers, width=circle.side, height=circle.side)
+    return vl.layer(*layers, width=circle.side, height=circle.side)
 
 
-def _circle(analysis: Analysis, tasks: Sequence[str]) -> Circle:
-    count, short = len(tasks), labels(analysis).short
-    longest = max(len(short[name]) for name in tasks)
+def _circle(analysis: Analysis) -> Circle:
+    short = labels(analysis).short
+    count, longest = len(short), max(map(len, short.values()))
     inside = count <= 24 and longest <= 4
     node = NODE if inside else DOT
     around = count * (2 * node + 96 if inside else 26)
@@ -253,34 +227,38 @@ def _circle(analysis: Analysis, tasks: Sequence[str]) -> Circle:
     angles = [2 * math.pi * position / count - math.pi / 2 for position in range(count)]
     middle = side / 2
     points = [(middle + radius * math.cos(a), middle + radius * math.sin(a)) for a in angles]
-    places = dict(zip(tasks, points, strict=True))
-    return Circle(places, radius, node, inside, side)
+    return Circle(dict(zip(short, points, strict=True)), radius, node, inside, side)
 
 
-def _edges(analysis: Analysis, arrows: Sequence[Arrow], circle: Circle) -> list[Spec]:
+def _edges(analysis: Analysis, cells: Cells, circle: Circle) -> list[vl.Spec]:
+    """The data of the strongest arrows, the weakest first."""
     names = labels(analysis).long
-    largest = max((abs(arrow.value) for arrow in arrows), default=1.0) or 1.0
-    crowd = 40 / max(40, min(len(arrows), MANY))
+    signs = [sorted(abs(c.mean) for *_, c in cells if s * c.mean > 0) for s in (1, -1)]
+    shown = sorted(cells, key=lambda each: -abs(each[2].mean))[:MOST]
+    largest, crowd = abs(shown[0][2].mean), 40 / max(40, min(len(shown), MANY))
     crowd = crowd if circle.inside else min(crowd, 0.7)
     rows = []
-    for arrow in sorted((a for a in arrows if a.value), key=lambda each: abs(each.value)):
-        width = (0.7 + 3.1 * abs(arrow.value) / largest) * crowd
-        path, head = _paths(circle, arrow, width)
-        row: Spec = {"source": names[arrow.source], "target": names[arrow.target]}
-        row |= {"value": arrow.value, "note": arrow.note, "width": round(width, 2)}
-        row["sign"] = "positive" if arrow.value > 0 else "negative"
-        row |= arrow.more
+    for source, target, cell in sorted(shown, key=lambda each: abs(each[2].mean)):
+        width = (0.7 + 3.1 * abs(cell.mean) / largest) * crowd
+        path, head = _paths(circle, source, target, width)
+        row: vl.Spec = {"source": names[source], "target": names[target], "value": cell.mean}
+        row |= {"note": _note(analysis, cell), "width": round(width, 2)}
+        row["sign"] = "positive" if cell.mean > 0 else "negative"
+        sizes = signs[cell.mean < 0]
+        rank = len(sizes) - bisect_right(sizes, abs(cell.mean)) + 1  # ties are all kept
+        row |= {"rank": rank, "of": len(sizes)}
+        row["clear"] = bool(beyond_noise(cell, analysis.settings.alpha))
         rows.append(row | {"path": path, "head": head, "x": 0, "y": 0})
     return rows
 
 
-def _paths(circle: Circle, arrow: Arrow, width: float) -> tuple[str, str]:
+def _paths(circle: Circle, source: str, target: str, width: float) -> tuple[str, str]:
     """The bent line of an arrow and its head, as SVG paths.
 
     Each arrow bends to its own left, so an edge and its reverse never overlap. Between many tasks
     it bends inward as well, off the tasks that stand between its ends.
     """
-    (x0, y0), (x1, y1) = circle.places[arrow.source], circle.places[arrow.target]
+    (x0, y0), (x1, y1) = circle.places[source], circle.places[target]
     length, bend = math.hypot(x1 - x0, y1 - y0), 0.12
     middle = ((x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0))
     if not circle.inside:
@@ -301,16 +279,16 @@ def _toward(start: Point, end: Point, distance: float) -> Point:
     return start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
 
 
-def _outer_labels(rows: list[Spec], circle: Circle, place: Spec) -> list[Spec]:
+def _outer_labels(rows: list[vl.Spec], circle: Circle, place: vl.Spec) -> list[vl.Spec]:
     """Labels that point outward, so that many fit around the circle."""
     center, stretch = circle.side / 2, (circle.radius + circle.node + 4) / circle.radius
-    groups: dict[str, list[Spec]] = {"left": [], "right": []}
+    groups: dict[str, list[vl.Spec]] = {"left": [], "right": []}
     for row in rows:
         x, y = row["x"] - center, row["y"] - center
         turn = math.degrees(math.atan2(y, x))
         align, turn = ("left", turn) if x >= -1e-6 else ("right", turn + 180)
         moved = {"x": center + x * stretch, "y": center + y * stretch, "turn": turn}
         groups[align].append({"label": row["label"], **moved})
-    turn = field("turn:Q", scale=None)
-    look = part(limit=6.6 * LABEL, text="label:N", angle=turn, **place)
-    return [unit(group, "text", align=a, **look) for a, group in groups.items() if group]
+    turn = vl.field("turn:Q", scale=None)
+    look = vl.part(limit=6.6 * LABEL, text="label:N", angle=turn, **place)
+    return [vl.unit(group, "text", align=a, **look) for a, group in groups.items() if group]

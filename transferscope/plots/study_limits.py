@@ -147,4 +147,4 @@ def pgf_behavior(analysis: Analysis, _: object, title: str) -> vl.Spec | None:
         f"Each line: a change in accuracy, in points, over the base (ceiling {percent(ceiling)}).",
         "It counts for more near the ceiling. Gains end at 1; losses do not end at −1.",
     )
-    return vl.finish(vl.below(*parts, spacing=16, title=head))
+    return vl.finish(vl.part(vconcat=parts, spacing=16, title=head))

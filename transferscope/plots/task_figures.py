@@ -7,9 +7,10 @@ from transferscope.analysis import Analysis, Quantity, Sign, TaskEffect
 from transferscope.plots import composition as vl
 from transferscope.plots.against_chance import Role
 from transferscope.plots.against_chance import personas as named_personas
-from transferscope.plots.labels import MEASURES, labels, listed
+from transferscope.plots.labels import MEASURES, labels
 from transferscope.plots.numbers import interval_columns, percent
 from transferscope.plots.theme import INK, MUTED, NEGATIVE, POSITIVE, padded
+from transferscope.selection.wording import listed
 
 SIGNS: tuple[Sign, Sign] = ("positive", "negative")
 PLAYED: dict[Quantity, tuple[Role, Role]] = {
@@ -125,7 +126,7 @@ def _plane(rows: list[vl.Spec], quantity: Quantity, ends: dict[Sign, list[float]
     x, y = (vl.value_axis(sign, f"{sign} {quantity} − average", ends[sign]) for sign in SIGNS)
     tooltip = vl.tips("task", "positive||+.3f", "negative||+.3f", "role")
     layers = [vl.zero_line(x=x), vl.zero_line(y=y)]
-    for role in sorted({row["role"] for row in rows}, key=lambda each: each != "–"):
+    for role in sorted({row["role"] for row in rows}, key=lambda each: (each != "–", each)):
         group = [row for row in rows if row["role"] == role]
         look = vl.part(color=COLORS.get(role, INK), size=36 if role == "–" else 64, opacity=1)
         layers.append(vl.unit(group, "circle", x=x, y=y, tooltip=tooltip, **look))

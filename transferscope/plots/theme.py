@@ -24,7 +24,7 @@ OPTIONS = (
 """Colors of the answer options, A first. None of them means good or bad."""
 DIVERGING = ("#8f3203", "#c15513", "#f2a66f", "#f6f6f4", "#8fbde6", "#2b79bf", "#0b437f")
 """From most harmful to most helpful. Two thirds of the way black and white text are equally
-legible in both schemes, so `inked` needs no scheme."""
+legible in both schemes."""
 
 _OPTIONS = (
     *("#7f8fe0", "#3f88b0", "#52c487", "#a58f3a", "#ec8d9a"),
@@ -69,11 +69,6 @@ def diverging(limit: float, **options: Any) -> dict[str, Any]:
     """The scale of colors of effects, which ends at +-limit."""
     ends = {"domain": stops(limit), "range": list(DIVERGING)}
     return {**ends, **options, "interpolate": "lab"}
-
-
-def inked(value: float, limit: float) -> str:
-    """The text color on a cell of that value."""
-    return ON_STRONG if abs(value) > limit * 2 / 3 else ON_WEAK
 
 
 def padded(values: Iterable[float], share: float = 0.04) -> list[float]:

@@ -1,18 +1,17 @@
 """What the choice of training data is worth: the counterpart of the paper's Figure 8."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.parts import STRATEGIES, Estimate, Experiment, Strategy, Trial
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots import composition as vl
-from transferscope.plots.labels import Labels, counted, labels, listed, spelled
-from transferscope.plots.numbers import UNKNOWN, between, has_interval, known, percent, signed
+from transferscope.plots.labels import Labels, counted, labels, spelled
+from transferscope.plots.numbers import UNKNOWN, between, known, percent, signed
 from transferscope.plots.theme import MUTED, RULE, padded
 from transferscope.selection import THRESHOLDS, Rule
+from transferscope.selection.wording import listed
 
 ROW, WIDTH = 18, 190
 NAMES: dict[Strategy, str] = {
@@ -28,18 +27,6 @@ RULES: dict[Rule, str] = {
     "paper": "every source with a mean effect above {:g}, in equal shares",
     "default": "sources that help with a probability of at least {:g}, weighted by effect",
 }
-
-
-class StrategyRow(NamedTuple):
-    """One target of the table."""
-
-    target: str
-    """The target's label."""
-    informed: str
-    """The informed mixture, or why nothing was chosen."""
-    expected: str
-    cells: list[tuple[str, str]]
-    """Accuracy of each strategy, and its interval, or why it is missing."""
 
 
 def strategies(analysis: Analysis, model: str, title: str) -> vl.Spec | None:
@@ -80,9 +67,9 @@ def _accuracies(trial: Trial, names: Labels) -> list[vl.Spec]:
     for name, arm in trial.arms.items():
         row = _row(name, arm.accuracy, "positive" if name == "informed" else "other")
         row["interval"] = " to ".join(percent(end) for end in arm.accuracy.ci)
-        row["effect"] = f"{_points(arm.effect.mean)} points ({_ends(arm.effect)})"
+        row["effect"] = f"{in_points(arm.effect.mean)} points ({_ends(arm.effect)})"
         why = {"why": arm.why or "not measured"} if row["value"] is None else {}
-        rows.append(row | why | {"trained": _trained(arm.mixtures, names)})
+        rows.append(row | why | {"trained": trained(arm.mixtures, names)})
     return rows
 
 
@@ -129,7 +116,7 @@ def _panel(
     return vl.layer(*layers, **size)
 
 
-def _trained(mixtures: dict[str, dict[str, float]], names: Labels) -> str:
+def trained(mixtures: dict[str, dict[str, float]], names: Labels) -> str:
     """The mixture an arm was trained on; of several their number."""
     if len(mixtures) != 1:
         return counted(len(mixtures), "mixture") if mixtures else UNKNOWN
@@ -138,7 +125,7 @@ def _trained(mixtures: dict[str, dict[str, float]], names: Labels) -> str:
     return listed(f"{names.long.get(task, task)} {percent(shares[task])}" for task in order)
 
 
-def _points(change: float) -> str:
+def in_points(change: float) -> str:
     """`+3.1`"""
     return signed(100 * change, 1)
 
@@ -146,29 +133,6 @@ def _points(change: float) -> str:
 def _ends(estimate: Estimate) -> str:
     """The interval in points: `+0.5 to +5.7`."""
     return between((100 * estimate.ci[0], 100 * estimate.ci[1]), 1)
-
-
-def strategy_rows(analysis: Analysis, model: str) -> list[StrategyRow]:
-    """The experiment on one model, target by target."""
-    experiment, names = analysis.experiment, labels(analysis)
-    if experiment is None or model not in experiment.models:
-        return []
-    rows = []
-    for target, trial in experiment.models[model].targets.items():
-        informed, cells = trial.arms["informed"], []
-        for name in STRATEGIES:
-            arm = trial.arms[name]
-            ends, why = arm.accuracy.ci, arm.why
-            if math.isfinite(arm.accuracy.mean) and has_interval(ends):
-                interval = f"{percent(ends[0])} to {percent(ends[1])}"
-                why = f"{interval}; {why}" if why else interval
-            cells.append((percent(arm.accuracy.mean), why))
-        expected = ""
-        if math.isfinite(reached := informed.effect.mean):
-            expected = f"{_points(trial.expected)} points expected, {_points(reached)} reached"
-        mixture = informed.why or _trained(informed.mixtures, names)
-        rows.append(StrategyRow(names.long.get(target, target), mixture, expected, cells))
-    return rows
 
 
 def experiment_words(experiment: Experiment) -> Iterator[str]:

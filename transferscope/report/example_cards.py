@@ -5,61 +5,24 @@ WebP in base64.
 """
 
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any
 
 from transferscope.analysis import Analysis
 from transferscope.matrix.collapse import letter
 from transferscope.matrix.examples import Exhibits, Flip, Flipped, ShownItem
-from transferscope.plots.labels import clean, counted, labels, listed
+from transferscope.plots.labels import clean, counted, labels
 from transferscope.plots.numbers import UNKNOWN
+from transferscope.selection.wording import listed
+
+Card = dict[str, Any]
 
 
-class FlipLine(NamedTuple):
-    """What one source's adapters did to an item."""
+def example_cards(analysis: Analysis, exhibits: Exhibits | None) -> dict[str, Any] | None:
+    """What the template draws of the models and tasks in the analysis; None without any items.
 
-    way: str
-    """`fixed` or `broken`."""
-    source: str
-    seeds: str
-    answers: str
-    also: str
-
-
-class ItemCard(NamedTuple):
-    """One item."""
-
-    name: str
-    question: str
-    choices: list[tuple[str, bool]]
-    """Each option, and whether it is correct."""
-    correct: str
-    images: list[int]
-    """Places in `Examples.images`."""
-    more: str
-    """The number of images left out."""
-    changes: list[FlipLine]
-
-
-class TargetCards(NamedTuple):
-    """The items of one target, for one model."""
-
-    model: str
-    target: str
-    counts: str
-    cards: list[ItemCard]
-
-
-class Examples(NamedTuple):
-    """All example items."""
-
-    targets: list[TargetCards]
-    notes: list[str]
-    images: list[str]
-    """WebP in base64, each once, however many models show it."""
-
-
-def example_cards(analysis: Analysis, exhibits: Exhibits | None) -> Examples | None:
-    """The items of the models and tasks in the analysis; None without any."""
+    `targets` are the items by model and target, and `images` WebP in base64, each once, however
+    many models show it.
+    """
     if exhibits is None:
         return None
     (names, _, models), targets = labels(analysis), []
@@ -70,21 +33,21 @@ def example_cards(analysis: Analysis, exhibits: Exhibits | None) -> Examples | N
             cells = {s: rows[s][target] for s in names if target in rows.get(s, {})}
             if not cells:
                 continue
-            changes: dict[int, list[FlipLine]] = {}
+            changes: dict[int, list[Card]] = {}
             for source, cell in cells.items():
                 for way, flips in (("broken", cell.most_broken), ("fixed", cell.most_fixed)):
                     for flip in flips:
                         line = _change(way, names[source], flip, cell.seeds)
                         changes.setdefault(flip.item, []).append(line)
             cards = [_card(exhibits.items[n], first[n], lines) for n, lines in changes.items()]
-            cards.sort(key=lambda card: -len(card.changes))
+            cards.sort(key=lambda card: -len(card["changes"]))
             often = [counted(_often(cells, way), "time") for way in ("fixed", "broken")]
             counts = f"{often[0]} fixed and {often[1]} broken in most seeds"
-            shown = f"{counts}; {counted(len(cards), 'item')} here"
-            targets.append(TargetCards(label, names[target], shown, cards))
+            one = {"model": label, "target": names[target], "cards": cards}
+            targets.append(one | {"counts": f"{counts}; {counted(len(cards), 'item')} here"})
     images = [image for item in exhibits.items for image in item.pictures]
     notes = [clean(note) for note in exhibits.notes]
-    return Examples(targets, notes, images) if targets else None
+    return {"targets": targets, "notes": notes, "images": images} if targets else None
 
 
 def _often(cells: dict[str, Flipped], way: str) -> int:
@@ -97,7 +60,8 @@ def _often(cells: dict[str, Flipped], way: str) -> int:
     )
 
 
-def _change(way: str, source: str, flip: Flip, seeds: int) -> FlipLine:
+def _change(way: str, source: str, flip: Flip, seeds: int) -> Card:
+    """What one source's adapters did to an item: `way` is `fixed` or `broken`."""
     also = [f"also by {counted(flip.others, 'other source')}"] if flip.others else []
     if flip.controls:
         also.append(f"and by the control {listed(map(clean, flip.controls))}: no transfer")
@@ -107,10 +71,12 @@ def _change(way: str, source: str, flip: Flip, seeds: int) -> FlipLine:
         words = ("unreadable" if one is None else letter(one) for one in given)
         replies.append(", ".join(words) or UNKNOWN)
     count = f"{len(flip.seeds)} of {counted(seeds, 'seed')}"
-    return FlipLine(way, source, count, " → ".join(replies), "; ".join(also))
+    words = {"answers": " → ".join(replies), "also": "; ".join(also)}
+    return {"way": way, "source": source, "seeds": count, **words}
 
 
-def _card(item: ShownItem, first: int, changes: list[FlipLine]) -> ItemCard:
+def _card(item: ShownItem, first: int, changes: list[Card]) -> Card:
+    """One item; `images` are places in the images of all items."""
     shown, rest = len(item.pictures), item.images - len(item.pictures)
     options = enumerate(item.choices)
     choices = [(f"({letter(n)}) {clean(text)}", n == item.answer) for n, text in options]
@@ -123,4 +89,5 @@ def _card(item: ShownItem, first: int, changes: list[FlipLine]) -> ItemCard:
         correct = f"correct: {letter(item.answer)}"
     more = f"and {counted(rest, 'more image')}" if shown and rest > 0 else ""
     images = list(range(first, first + shown))
-    return ItemCard(clean(item.item), clean(item.question), choices, correct, images, more, changes)
+    texts = {"name": clean(item.item), "question": clean(item.question), "correct": correct}
+    return {**texts, "choices": choices, "images": images, "more": more, "changes": changes}

@@ -6,40 +6,25 @@ and carries their uncertainty. Nothing here is escaped: the template does that.
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.analysis.accuracies import base_accuracy
 from transferscope.analysis.headline import TaskPair, pairs
 from transferscope.analysis.verdict import MEAN, beyond_noise
 from transferscope.matrix.collapse import describe_answers
-from transferscope.plots.accuracy_points import items, points, points_between, worded
 from transferscope.plots.labels import labels, link, spelled
-from transferscope.plots.numbers import UNKNOWN, chance, percent
+from transferscope.plots.numbers import (
+    UNKNOWN,
+    chance,
+    items,
+    percent,
+    points,
+    points_between,
+    worded,
+)
+from transferscope.report.tables import CellLine, PageTable, Row, effect_line, task_line
 from transferscope.selection import mixtures
 from transferscope.selection.wording import probability
-
-
-class Harm(NamedTuple):
-    """A loss beyond noise, or collapsed answers."""
-
-    source: str
-    target: str
-    pair: tuple[str, str]
-    """Both names as they were given."""
-    link: str
-    """The address of its cell on the page."""
-    model: str
-    change: str
-    """In points of accuracy where they are known."""
-    interval: str
-    beside: str
-    """In the analysis's measure."""
-    base: str
-    """The target's base accuracy; empty where it is unknown."""
-    evidence: str
-    sure: bool
-    """Whether it holds after correction for the number of tests."""
 
 
 def one_answer(pair: TaskPair, model: ModelAnalysis) -> str:
@@ -49,18 +34,36 @@ def one_answer(pair: TaskPair, model: ModelAnalysis) -> str:
     return describe_answers(found) if found is not None and found.collapsed else ""
 
 
-def harms(analysis: Analysis) -> list[Harm]:
-    """Every loss beyond noise and every collapse to one answer, the sure ones first."""
-    found: list[tuple[tuple[bool, float], Harm]] = []
+def harms(analysis: Analysis, most: int | None = None) -> PageTable:
+    """Every loss beyond noise and every collapse to one answer, the sure ones first.
+
+    Args:
+        most: losses that are listed; a note has the number of the others.
+    """
+    found: list[tuple[tuple[bool, float], Row]] = []
     for name in analysis.models:
         for pair in pairs(analysis, name):
-            if row := _harm(analysis, name, pair):
-                found.append(((not row.sure, pair.size), row))
+            if (harm := _harm(analysis, name, pair)) is not None:
+                sure, row = harm
+                found.append(((not sure, pair.size), row))
         found += [((False, change), row) for change, row in _mean_harms(analysis, name)]
-    return [row for _, row in sorted(found, key=lambda each: each[0])]
+    found.sort(key=lambda each: each[0])
+    heads, rows = (
+        ["Finetuned on", "Loses", "Change", "From", "Evidence"],
+        [r for _, r in found[:most]],
+    )
+    if len(analysis.models) > 1:
+        heads.insert(2, "Model")
+    else:
+        rows = [[*row[:2], *row[3:]] for row in rows]
+    rest = len(found) - len(rows)
+    intro = f"The {rest} smallest losses are in the table of accuracies only." * bool(rest)
+    sure = sum(not unsure for (unsure, _), _ in found[:most])
+    return PageTable("wide stack", "", intro, heads, rows, sure)
 
 
-def _harm(analysis: Analysis, name: str, pair: TaskPair) -> Harm | None:
+def _harm(analysis: Analysis, name: str, pair: TaskPair) -> tuple[bool, Row] | None:
+    """Whether it holds after correction for the number of tests, and its row."""
     model, alpha = analysis.models[name], analysis.settings.alpha
     source, target, cell = pair
     verdict = model.verdicts.get(source)
@@ -78,101 +81,71 @@ def _harm(analysis: Analysis, name: str, pair: TaskPair) -> Harm | None:
     if not (worse or fallen or held):
         among = f"all effects{q}" if math.isfinite(cell.q_value) else "the targets of this finetune"
         evidence.append(f"may be noise among {among}")
-    names, change = labels(analysis), worded(analysis, cell)
-    long = (names.long[source], names.long[target])
-    base = percent(base_accuracy(analysis, model, target, cell))
-    return Harm(
-        source=long[0],
-        target=long[1] + " (self-transfer)" * pair.own,
-        pair=(source, target),
-        link=link(model=names.models[name], source=long[0], target=long[1]),
-        model=names.models[name],
-        change=change.value,
-        interval=change.interval,
-        beside=change.beside,
-        base=base + items(model, target, cell),
-        evidence="; ".join(evidence),
-        sure=worse or fallen or held,
-    )
+    names, label = labels(analysis).long, labels(analysis).models[name]
+    address = link(model=label, source=names[source], target=names[target])
+    base = percent(base_accuracy(analysis, model, target, cell)) + items(model, target, cell)
+    row = [
+        [task_line(names[source])],
+        [CellLine(names[target] + " (self-transfer)" * pair.own, "", address)],
+        [CellLine(label)],
+        [effect_line(analysis, cell)],
+        *([CellLine(text)] for text in (base, "; ".join(evidence))),
+    ]
+    return worse or fallen or held, row
 
 
-def _mean_harms(analysis: Analysis, name: str) -> Iterator[tuple[float, Harm]]:
+def _mean_harms(analysis: Analysis, name: str) -> Iterator[tuple[float, Row]]:
     """The finetunes that are worse on average over the other targets."""
-    names, model = labels(analysis), analysis.models[name]
-    for source, verdict in model.verdicts.items():
+    names, label = labels(analysis).long, labels(analysis).models[name]
+    for source, verdict in analysis.models[name].verdicts.items():
         if MEAN in verdict.harmed:
+            address = link(model=label, task=names[source])
+            change = points(verdict.mean), points_between(verdict.mean_ci, verdict.mean)
+            rest = (CellLine(label), CellLine(*change), CellLine(UNKNOWN))
             yield (
                 verdict.mean,
-                Harm(
-                    source=names.long[source],
-                    target="on average",
-                    pair=(source, MEAN),
-                    link=link(model=names.models[name], task=names.long[source]),
-                    model=names.models[name],
-                    change=points(verdict.mean),
-                    interval=points_between(verdict.mean_ci, verdict.mean),
-                    beside="",
-                    base=UNKNOWN,
-                    evidence="holds after Bonferroni’s correction",
-                    sure=True,
-                ),
+                [
+                    [task_line(names[source])],
+                    [CellLine("on average", "", address)],
+                    *([line] for line in rest),
+                    [CellLine("holds after Bonferroni’s correction")],
+                ],
             )
 
 
-class Advice(NamedTuple):
-    """What to train on for one target."""
+def training(analysis: Analysis) -> tuple[PageTable, list[str]]:
+    """For each target the other task to train on, by the default rule, the most promising first;
+    and the targets to which no source is likely to add a point.
 
-    target: str
-    name: str
-    """The target's name as it was given."""
-    source: str
-    link: str
-    """The address of the source's effect on it."""
-    expected: str
-    """Change of accuracy to expect on new items and with new seeds."""
-    measured: str
-    helps: str
-    """Probability of a gain of more than a point."""
-    note: str
-    """A caveat on this target, such as the effect of a placebo alone."""
-
-
-class Training(NamedTuple):
-    """What to train on, target by target."""
-
-    model: str
-    """The model whose matrix was read: the last, hence largest."""
-    rows: list[Advice]
-    """The most promising first."""
-    helpless: list[str]
-    """Targets to which no source is likely to add a point."""
-    notes: list[str]
-    """Caveats on all targets."""
-
-
-def training(analysis: Analysis) -> Training:
-    """For each target the other task to train on, by the default rule."""
-    names, model = labels(analysis), list(analysis.models)[-1]
+    The matrix is that of the last, hence largest model.
+    """
+    names, model = labels(analysis).long, list(analysis.models)[-1]
+    label = labels(analysis).models[model]
     found = list(mixtures(analysis, model).values())
     found.sort(key=lambda mix: -mix.expected if mix.choices else math.inf)
-    rows, helpless, notes = [], [], []
+    rows: list[Row] = []
     for mix in found:
-        target = names.long[mix.target]
-        notes += [note for note in mix.notes if mix.target not in note]
-        if not mix.choices:
-            helpless.append(target)
-            continue
-        (choice,) = mix.choices  # the default rule names one source
-        source, cell = names.long[choice.source], analysis.models[model].pgf[choice.source]
-        row = Advice(
-            target=target,
-            name=mix.target,
-            source=source,
-            link=link(model=names.models[model], source=source, target=target),
-            expected=points(choice.expected),
-            measured=worded(analysis, cell[mix.target]).text,
-            helps=probability(choice.helps),
-            note=spelled(" ".join(note for note in mix.notes if mix.target in note), names),
-        )
-        rows.append(row)
-    return Training(names.models[model], rows, helpless, list(dict.fromkeys(notes)))
+        if mix.choices:
+            (choice,) = mix.choices  # the default rule names one source
+            source, target = names[choice.source], names[mix.target]
+            address = link(model=label, source=source, target=target)
+            note = " ".join(note for note in mix.notes if mix.target in note)
+            measured = worded(analysis, analysis.models[model].pgf[choice.source][mix.target]).text
+            rows.append(
+                [
+                    [task_line(target)],
+                    [CellLine(source, spelled(note, labels(analysis)), address)],
+                    [CellLine(points(choice.expected), f"measured {measured}")],
+                    [CellLine(probability(choice.helps))],
+                ]
+            )
+    notes = dict.fromkeys(note for mix in found for note in mix.notes if mix.target not in note)
+    intro = (
+        "For a target without training data: the source with the highest expected gain, if it is "
+        "likely to add more than a point"
+        + f"; from the matrix of {label}" * (len(analysis.models) > 1)
+        + f". {' '.join(notes)}"
+    )
+    heads = ["Target", "Train on", "Expected", "P(more than a point)"]
+    helpless = [names[mix.target] for mix in found if not mix.choices]
+    return PageTable("wide stack", "", intro.strip(), heads, rows), helpless

@@ -13,38 +13,30 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from markupsafe import Markup
 
 from transferscope.analysis import Analysis
-from transferscope.analysis.parts import STRATEGIES
 from transferscope.matrix.examples import Exhibits
-from transferscope.plots.composition import Spec, extent
+from transferscope.plots.composition import extent
 from transferscope.plots.curves import about, changes_over_steps
 from transferscope.plots.gallery import gallery
 from transferscope.plots.heatmaps import in_points
-from transferscope.plots.labels import (
-    MEASURES,
-    accounts,
-    clean,
-    counted,
-    labels,
-    link,
-    listed,
-    spelled,
-)
+from transferscope.plots.labels import MEASURES, accounts, clean, counted, labels, link, spelled
+from transferscope.plots.numbers import percent
 from transferscope.plots.theme import CONFIG, DARK
-from transferscope.plots.training_strategies import NAMES, experiment_words, strategy_rows
+from transferscope.plots.training_strategies import experiment_words
 from transferscope.report.cell_data import cell_data
 from transferscope.report.example_cards import example_cards
 from transferscope.report.findings import harms, training
 from transferscope.report.overview import caveats, overviews
 from transferscope.report.record_tables import claim_rows, record_tables, undecided
 from transferscope.report.safety import by_model, safety
-from transferscope.report.section_tables import section_tables
+from transferscope.report.section_tables import section_tables, strategy_table
 from transferscope.report.tables import glance, personas
 from transferscope.report.template import asset, template
+from transferscope.selection.wording import listed
 from transferscope.tasks.checkpoints import checkpoint
 
 TABS = {
@@ -62,25 +54,10 @@ TABS = {
 """{id: title}; those without content are left out."""
 MAX_CHARACTERS = 3_900_000
 """Characters of scripts, data, images and figures together: the text takes less than 1 MB."""
+Figures = list[dict[str, Any]]
+"""Each a `ReportFigure` as the template draws it."""
 LOSSES = 150
 """Rows of the table of losses; the table of accuracies has all."""
-
-
-class PageFigure(NamedTuple):
-    """A figure on the page."""
-
-    id: str
-    model: str
-    """Its model's label; empty where it shows all."""
-    title: str
-    size: tuple[int, int]
-    """Pixels that are kept free until it is drawn."""
-    reading: str
-    caption: str
-    spec: Spec
-    adjusted: bool
-    group: str
-    """Heading of the folded part that holds it; empty where it is in full view."""
 
 
 def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
@@ -93,16 +70,16 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     data = {
         "look": _data({"config": {**CONFIG, "background": "transparent"}, "dark": DARK}),
         "study": _data(cell_data(analysis)),
-        "images": _data(examples.images if examples else []),
+        "images": _data(examples["images"] if examples else []),
     }
     taken = sum(map(len, (*scripts.values(), *data.values())))
     figures, large = page_figures(analysis, MAX_CHARACTERS - taken)
-    data |= {each.id: _data(each.spec) for group in figures.values() for each in group}
-    claims, twins = claim_rows(analysis), section_tables(analysis).get("twins")
+    data |= {each["id"]: _data(each["spec"]) for group in figures.values() for each in group}
+    claims, tables = claim_rows(analysis), section_tables(analysis)
     filled = {
         "steps": analysis.trajectories,
         "graph": figures["graph"],
-        "structure": twins or any(task.source and task.target for task in analysis.tasks),
+        "structure": "twins" in tables or any(t.source and t.target for t in analysis.tasks),
         "items": examples,
         "findings": claims,
     }
@@ -119,9 +96,10 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
         groups=_groups(analysis, figures["structure"]),
         glance=glance(analysis),
         personas=personas(analysis),
-        twins=twins,
+        tables=tables,
         examples=examples,
         claims=claims,
+        percent=percent,
         undecided=undecided(analysis),
         accounts=accounts(analysis),
         records=record_tables(analysis),
@@ -159,25 +137,20 @@ def _first_screen(analysis: Analysis) -> dict[str, Any]:
 
 def _advice(analysis: Analysis) -> dict[str, Any]:
     """Which finetunes are safe, what they break, and what to train on."""
-    losses, tables = harms(analysis), section_tables(analysis)
+    advice, helpless = training(analysis)
     return {
         "by_model": by_model(analysis),
         "safety": safety(analysis),
-        "harms": losses[:LOSSES],
-        "unlisted": len(losses[LOSSES:]),
-        "replies": tables.get("answers"),
-        "training": training(analysis),
-        "mixtures": tables.get("effects"),
-        "placebo": tables.get("placebo"),
-        "over_steps": tables.get("steps"),
+        "harms": harms(analysis, LOSSES),
+        "training": advice,
+        "helpless": helpless,
         "trials": _trials(analysis),
-        "strategies": [NAMES[name] for name in STRATEGIES],
     }
 
 
-def _groups(analysis: Analysis, figures: list[PageFigure]) -> list[str]:
+def _groups(analysis: Analysis, figures: Figures) -> list[str]:
     """The folded parts of the tab on structure; personas have a sentence where no figure."""
-    found = list(dict.fromkeys(figure.group for figure in figures))
+    found = list(dict.fromkeys(figure["group"] for figure in figures))
     if len(analysis.models) > 1 and "Personas" not in found:
         found.append("Personas")
     return found
@@ -193,10 +166,10 @@ def _numbers(analysis: Analysis) -> dict[str, str]:
     return {"points": "Points", "effect": measure, "accuracy": "Accuracy"}
 
 
-def page_figures(analysis: Analysis, budget: int) -> tuple[dict[str, list[PageFigure]], list[str]]:
+def page_figures(analysis: Analysis, budget: int) -> tuple[dict[str, Figures], list[str]]:
     """{tab: figures}, and the stems of those that do not fit into `budget` characters."""
     models = labels(analysis).models
-    found: dict[str, list[PageFigure]] = {tab: [] for tab in TABS}
+    found: dict[str, Figures] = {tab: [] for tab in TABS}
     left = []
     for number, figure in enumerate(gallery(analysis)):
         spec = {key: part for key, part in figure.spec.items() if key != "config"}
@@ -208,19 +181,14 @@ def page_figures(analysis: Analysis, budget: int) -> tuple[dict[str, list[PageFi
             continue
         budget -= size
         wide, high = extent(spec)
-        found[tab].append(
-            PageFigure(
-                f"figure-{number}",
-                models.get(figure.model, ""),
-                figure.spec["title"]["text"],
-                (wide + 90, high + 100),
-                figure.reading,
-                figure.caption,
-                spec,
-                figure.name == "heatmap-adjusted",
-                figure.group,
-            )
-        )
+        more = {
+            "id": f"figure-{number}",
+            "model": models.get(figure.model, ""),
+            "title": figure.spec["title"]["text"],
+            "size": (wide + 90, high + 100),  # pixels that are kept free until it is drawn
+            "spec": spec,
+        }
+        found[tab].append(figure._asdict() | more)
     return found, left
 
 
@@ -245,7 +213,7 @@ def _trials(analysis: Analysis) -> dict[str, Any] | None:
     return {
         "how": [spelled(line, names) for line in experiment_words(experiment)],
         "models": [
-            (label, [spelled(s, names) for s in one.verdict], strategy_rows(analysis, model))
+            (label, [spelled(s, names) for s in one.verdict], strategy_table(analysis, model))
             for model, one in experiment.models.items()
             if (label := names.models.get(model)) is not None
         ],

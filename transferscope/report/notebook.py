@@ -16,10 +16,9 @@ from transferscope.analysis.headline import headline
 from transferscope.analysis.verdict import ranked
 from transferscope.errors import DataError
 from transferscope.plots.accessor import heatmap_spec
-from transferscope.plots.accuracy_points import points
 from transferscope.plots.composition import VERSION
 from transferscope.plots.labels import MEASURES, Labels, clean, counted, labels, spelled
-from transferscope.plots.numbers import signed
+from transferscope.plots.numbers import points, signed
 from transferscope.report import comparison_words as words
 from transferscope.selection.decision import changes
 

@@ -12,9 +12,8 @@ from transferscope.analysis import Analysis, Cell
 from transferscope.analysis.headline import Headline, TaskPair, headline, pairs, verdict_of
 from transferscope.analysis.verdict import ranked
 from transferscope.matrix.measure import known_mean
-from transferscope.plots.accuracy_points import points, with_measure, worded
 from transferscope.plots.labels import accounts, counted, labels, link, spelled
-from transferscope.plots.numbers import chance
+from transferscope.plots.numbers import chance, points, with_measure, worded
 from transferscope.report.findings import one_answer
 
 Kind = Literal["own", "up", "down", "flat"]

@@ -5,31 +5,17 @@ Nothing here is escaped: the template does that.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from transferscope.analysis import Analysis
+from transferscope.analysis import Analysis, Claim
 from transferscope.plots.against_chance import SUPPORT
-from transferscope.plots.labels import MEASURES, clean, labels, link
+from transferscope.plots.labels import MEASURES, clean, labels
 from transferscope.plots.numbers import UNKNOWN, percent
-from transferscope.report.tables import CellLine, PageTable
+from transferscope.report.tables import CellLine, PageTable, task_line
 
 
-class ClaimRow(NamedTuple):
-    """A published finding and whether it holds here."""
-
-    verdict: str
-    kind: str
-    """`yes`, `mixed` or `no`."""
-    statement: str
-    source: str
-    evidence: str
-    support: str
-    held: str
-    sensitive: str
-
-
-def claim_rows(analysis: Analysis) -> list[ClaimRow]:
-    """The published findings that can be decided here, each under every defensible choice.
+def claim_rows(analysis: Analysis) -> list[tuple[str, str, Claim]]:
+    """The published findings that can be decided here: `yes`, `mixed` or `no`, the verdict in
+    words, and the finding.
 
     A finding of known support holds at `SUPPORT` or more, and does not hold where its reverse has
     that support.
@@ -38,15 +24,12 @@ def claim_rows(analysis: Analysis) -> list[ClaimRow]:
     for claim in analysis.claims:
         if claim.holds is None:
             continue
-        support = claim.support if claim.holds else 1 - claim.support
-        verdict = ("holds", "yes") if claim.holds else ("does not hold", "no")
-        if support < SUPPORT:
-            verdict = (f"not sure (support {percent(claim.support)})", "mixed")
+        kind, verdict = ("yes", "holds") if claim.holds else ("no", "does not hold")
+        if (claim.support if claim.holds else 1 - claim.support) < SUPPORT:
+            kind, verdict = "mixed", f"not sure (support {percent(claim.support)})"
         elif claim.holds and claim.held < claim.tried:
-            verdict = ("depends", "mixed")
-        texts = (claim.statement, claim.source, claim.evidence, percent(claim.support))
-        held = f"{claim.held} of {claim.tried}"
-        rows.append(ClaimRow(*verdict, *texts, held, "; ".join(claim.sensitive_to) or UNKNOWN))
+            kind, verdict = "mixed", "depends"
+        rows.append((kind, verdict, claim))
     return rows
 
 
@@ -66,8 +49,7 @@ def record_tables(analysis: Analysis) -> list[PageTable]:
         bases = (model.base_accuracy.get(task.name, math.nan) for model in analysis.models.values())
         texts = (names.short[task.name], task.level or UNKNOWN, task.granularity or UNKNOWN, use)
         long = names.long[task.name]
-        first = [CellLine(long, "", link(task=long))]
-        tasks.append([first, *([CellLine(each)] for each in (*texts, *map(percent, bases)))])
+        tasks.append([[task_line(long)], *([CellLine(t)] for t in (*texts, *map(percent, bases)))])
     values = vars(analysis.settings).items()
     settings = {name.replace("_", " "): _setting(value) for name, value in values}
     for name, label in names.models.items():

@@ -2,15 +2,14 @@
 
 import math
 from collections import Counter
-from typing import NamedTuple
 
 from transferscope.analysis import Analysis, ModelAnalysis
 from transferscope.analysis.verdict import MEAN, Kind, Verdict
 from transferscope.analysis.verdicts import SEEDS_HELP_MORE
-from transferscope.plots.accuracy_points import points
-from transferscope.plots.labels import Labels, counted, labels, listed
-from transferscope.plots.numbers import UNKNOWN
-from transferscope.report.tables import CellLine, joined
+from transferscope.plots.labels import Labels, counted, labels
+from transferscope.plots.numbers import UNKNOWN, points
+from transferscope.report.tables import CellLine, PageTable, Row, joined, task_line
+from transferscope.selection.wording import listed
 
 NAMED = 3
 """Harmed targets that are named."""
@@ -32,23 +31,6 @@ TITLES: dict[Kind, tuple[str, str]] = {
 SECOND = " {which}: run a second seed first. One seed does not show how far seeds differ."
 
 
-class SafetyRow(NamedTuple):
-    """A finetune and how safe it is in each model."""
-
-    source: str
-    name: str
-    """The source's name as it was given."""
-    models: list[CellLine]
-
-
-class SafetyGroup(NamedTuple):
-    """The finetunes with the same verdict."""
-
-    title: str
-    words: str
-    finetunes: list[SafetyRow]
-
-
 def by_model(analysis: Analysis) -> list[str]:
     """A sentence for each model, where there are several or one has no verdicts."""
     sentences = []
@@ -65,18 +47,19 @@ def by_model(analysis: Analysis) -> list[str]:
     return sentences
 
 
-def safety(analysis: Analysis) -> list[SafetyGroup]:
-    """All finetunes with a verdict, grouped by the worst verdict in any model."""
+def safety(analysis: Analysis) -> list[PageTable]:
+    """All finetunes with a verdict, a table for each: the worst verdict in any model."""
     names, models = labels(analysis), analysis.models.values()
-    rows: dict[Kind, list[tuple[float, SafetyRow]]] = {kind: [] for kind in SHORT}
+    rows: dict[Kind, list[tuple[float, Row]]] = {kind: [] for kind in SHORT}
     for task in analysis.tasks:
         found = [model.verdicts.get(task.name) for model in models]
         if known := [verdict for verdict in found if verdict is not None]:
-            lines = [_line(analysis, model, task.name, names) for model in models]
+            cells = [[_line(analysis, model, task.name, names)] for model in models]
             worst = sorted(known, key=lambda each: list(SHORT).index(_kind(each)))[-1]
             loss = max(0.0 if math.isnan(each.loss) else each.loss for each in known)
-            rows[_kind(worst)].append((loss, SafetyRow(names.long[task.name], task.name, lines)))
+            rows[_kind(worst)].append((loss, [[task_line(names.long[task.name])], *cells]))
     total, groups = sum(map(len, rows.values())), []
+    heads = ["Finetuned on", *names.models.values()]
     alone = [label for n, label in names.models.items() if len(analysis.models[n].seeds) == 1]
     for kind, members in rows.items():
         if members or (kind == "safe" and total):
@@ -85,7 +68,8 @@ def safety(analysis: Analysis) -> list[SafetyGroup]:
             words += SECOND.format(which=listed(alone)) * (kind == "not settled" and bool(alone))
             members.sort(key=lambda each: each[0], reverse=kind == "harms")
             title = f"{title}: {len(members) or 'none'} of {total}"
-            groups.append(SafetyGroup(title, words * bool(members), [row for _, row in members]))
+            found = [row for _, row in members]
+            groups.append(PageTable("wide stack", title, words * bool(members), heads, found))
     return groups
 
 

@@ -11,17 +11,24 @@ from typing import Any
 import numpy as np
 
 from transferscope.analysis import Analysis
-from transferscope.analysis.accuracies import Effect
-from transferscope.analysis.parts import Adjusted, Course, Estimate, Trajectory
+from transferscope.analysis.parts import STRATEGIES, Adjusted, Course, Estimate, Trajectory
 from transferscope.analysis.twins import Moved, twin_pairs
 from transferscope.matrix.collapse import Answers, describe_answers, letter
 from transferscope.matrix.measure import known_mean
-from transferscope.plots.accuracy_points import worded
 from transferscope.plots.curves import number
 from transferscope.plots.labels import MEASURES, clean, control_kind, counted, labels, link
-from transferscope.plots.numbers import UNKNOWN, percent, signed
+from transferscope.plots.numbers import UNKNOWN, has_interval, percent, signed, worded
+from transferscope.plots.training_strategies import NAMES, in_points, trained
 from transferscope.predictions import MOST_UNREADABLE
-from transferscope.report.tables import CellLine, PageTable, Row, estimate_line, joined
+from transferscope.report.tables import (
+    CellLine,
+    PageTable,
+    Row,
+    effect_line,
+    estimate_line,
+    joined,
+    task_line,
+)
 from transferscope.study.controls import REORDERED
 from transferscope.tasks.checkpoints import same_task
 
@@ -85,7 +92,7 @@ def _careful_rows(analysis: Analysis, name: str, label: str) -> Iterator[Row]:
             address = {"source": names[source], "target": onto} if is_task else {"task": onto}
             options = [n for n in sorted(set(answers.collapsed.values())) if n < len(correct)]
             shares = ", ".join(f"{letter(n)} {percent(correct[n])}" for n in options)
-            number = _effect(analysis, effect) if effect else CellLine(UNKNOWN)
+            number = effect_line(analysis, effect) if effect else CellLine(UNKNOWN)
             start = names[source] if is_task else source
             head = CellLine(f"{start} → {onto}", label, link(model=label, **address))
             yield [[head], [_replies(answers)], [CellLine(shares or UNKNOWN)], [number]]
@@ -144,7 +151,7 @@ def _twins(analysis: Analysis) -> PageTable:
     for model, label in models.items():
         for one in sorted(twin_pairs(analysis, model), key=lambda each: MOVED.index(each.moved)):
             source = names[one.choice.source]
-            row = [[CellLine(source, label * (len(models) > 1), link(task=source))]]
+            row = [[task_line(source, label * (len(models) > 1))]]
             row.append([CellLine(names[one.choice.target])])
             for pair in (one.choice, one.open):
                 at = link(model=label, source=source, target=names[pair.target])
@@ -173,8 +180,7 @@ def _mixtures(analysis: Analysis) -> PageTable:
             order = sorted(known, key=lambda target: known[target].mean)
             row = [[CellLine(clean(name), label)], [_estimate(mixture.mean)]]
             for target in (order[-1], order[0]):
-                task, effect = names[target], _estimate(known[target])
-                row.append([CellLine(task, effect.words, link(task=task))])
+                row.append([task_line(names[target], _estimate(known[target]).words)])
             rows.append(row)
     intro = (
         "Finetuned on items of several tasks: the last rows of the heatmap. They are measured like "
@@ -218,9 +224,25 @@ def steps_table(analysis: Analysis) -> PageTable:
     return PageTable("behavior stack", "All finetunes", intro, heads, rows)
 
 
-def _effect(analysis: Analysis, effect: Effect) -> CellLine:
-    words = worded(analysis, effect)
-    return CellLine(words.value, joined(words.interval, words.beside))
+def strategy_table(analysis: Analysis, model: str) -> PageTable:
+    """The experiment on one model, target by target: the informed mixture, and the accuracy after
+    each strategy with its interval, or why it is missing."""
+    experiment, names, rows = analysis.experiment, labels(analysis), []
+    trials = experiment.models[model].targets if experiment and model in experiment.models else {}
+    for target, trial in trials.items():
+        informed, expected = trial.arms["informed"], ""
+        if math.isfinite(reached := informed.effect.mean):
+            expected = f"{in_points(trial.expected)} points expected, {in_points(reached)} reached"
+        mixture = CellLine(informed.why or trained(informed.mixtures, names), expected)
+        row = [[task_line(names.long.get(target, target))], [mixture]]
+        for name in STRATEGIES:
+            accuracy, why = trial.arms[name].accuracy, trial.arms[name].why
+            if math.isfinite(accuracy.mean) and has_interval(accuracy.ci):
+                why = joined(" to ".join(map(percent, accuracy.ci)), why)
+            row.append([CellLine(percent(accuracy.mean), why)])
+        rows.append(row)
+    heads = ["Target", "Mixture from the matrix", *(NAMES[name] for name in STRATEGIES)]
+    return PageTable("wide stack", "", "", heads, rows)
 
 
 def _estimate(estimate: Estimate) -> CellLine:

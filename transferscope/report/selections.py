@@ -16,9 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from transferscope.analysis import Analysis
-from transferscope.plots.accuracy_points import points, worded
 from transferscope.plots.labels import clean, labels
-from transferscope.plots.numbers import UNKNOWN, percent
+from transferscope.plots.numbers import UNKNOWN, percent, points, worded
 from transferscope.selection import Mixture
 from transferscope.selection.wording import probability
 from transferscope.tasks.checkpoints import checkpoint

@@ -8,11 +8,21 @@ from functools import partial
 from typing import NamedTuple
 
 from transferscope.analysis import Analysis, Clique, Interval, ModelAnalysis, Sign, Signed
+from transferscope.analysis.accuracies import Effect
 from transferscope.analysis.parts import Estimate
 from transferscope.plots import against_chance
 from transferscope.plots.against_chance import about_personas, clique_by_chance, has_cliques
-from transferscope.plots.labels import clean, counted, labels, link, listed
-from transferscope.plots.numbers import UNKNOWN, between, chance, has_interval, percent, signed
+from transferscope.plots.labels import clean, counted, labels, link
+from transferscope.plots.numbers import (
+    UNKNOWN,
+    between,
+    chance,
+    has_interval,
+    percent,
+    signed,
+    worded,
+)
+from transferscope.selection.wording import listed
 
 TOP = 3
 """Tasks and cells that one cell of a table names."""
@@ -46,6 +56,8 @@ class PageTable(NamedTuple):
     intro: str
     heads: list[str]
     rows: list[Row]
+    sure: int = 0
+    """Rows, from the first, that hold after correction for the number of tests."""
 
 
 def glance(analysis: Analysis) -> PageTable:
@@ -78,9 +90,20 @@ def interval_text(interval: Interval, digits: int = 2) -> str:
     return between(interval, digits) if has_interval(interval) else ""
 
 
+def effect_line(analysis: Analysis, effect: Effect) -> CellLine:
+    """A change of accuracy, with its interval and the analysis's measure as small text."""
+    words = worded(analysis, effect)
+    return CellLine(words.value, joined(words.interval, words.beside))
+
+
 def estimate_line(estimate: Estimate, more: str = "") -> CellLine:
     """A mean with its interval and more small text."""
     return CellLine(signed(estimate.mean, 3), joined(interval_text(estimate.ci, 3), more))
+
+
+def task_line(label: str, small: str = "") -> CellLine:
+    """A task, with the address of what it gives and takes."""
+    return CellLine(label, small, link(task=label))
 
 
 def joined(*parts: str) -> str:
@@ -154,7 +177,7 @@ def personas(analysis: Analysis) -> PageTable:
     for role, members in against_chance.personas(analysis).items():
         for persona in members:
             task = names[persona.task]
-            cells = [[CellLine(task, "", link(task=task))], [CellLine(role)]]
+            cells = [[task_line(task)], [CellLine(role)]]
             for model in analysis.models:
                 line = CellLine(UNKNOWN)
                 if (evidence := persona.models.get(model)) is not None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from transferscope.plots.labels import clean, listed
+from transferscope.plots.labels import clean
+from transferscope.selection.wording import listed
 
 
 @cache

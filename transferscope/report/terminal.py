@@ -17,12 +17,12 @@ from transferscope.analysis.verdict import Check, ranked
 from transferscope.plots.against_chance import about_personas, personas
 from transferscope.plots.curves import about, changes_over_steps
 from transferscope.plots.labels import MEASURES, control_kind, counted, labels, spelled
-from transferscope.plots.numbers import UNKNOWN, between, has_interval, percent, signed
-from transferscope.plots.training_strategies import NAMES, strategy_rows
+from transferscope.plots.numbers import between, has_interval, percent, signed
+from transferscope.plots.training_strategies import NAMES
 from transferscope.report.overview import overviews
 from transferscope.report.record_tables import claim_rows, undecided
 from transferscope.report.safety import by_model, safety
-from transferscope.report.section_tables import section_tables, steps_table
+from transferscope.report.section_tables import section_tables, steps_table, strategy_table
 from transferscope.report.tables import glance
 
 STYLES = {"mixed": "yellow", "no": "red", "up": "blue", "down": "red"}
@@ -190,8 +190,8 @@ def _trials(analysis: Analysis) -> list[RenderableType]:
         table.add_column("  accuracy on")
         for name in STRATEGIES:
             table.add_column(NAMES[name].removesuffix(" mixture").removesuffix(" mixtures"))
-        for row in strategy_rows(analysis, model):
-            table.add_row(Text(f"  {row.target}"), *(Text(cell) for cell, _ in row.cells))
+        for [target], _, *cells in strategy_table(analysis, model).rows:
+            table.add_row(Text(f"  {target.text}"), *(Text(line.text) for [line] in cells))
         parts += [table, bullets(spelled(line, names) for line in one.verdict)]
     return parts
 
@@ -204,15 +204,14 @@ def _safety(analysis: Analysis) -> Iterator[RenderableType]:
     models = labels(analysis).models.values()
     for group in safety(analysis):
         table = Table.grid(padding=(0, 2))
-        for row in group.finetunes[:NAMED]:
-            several = zip(models, row.models, strict=True)
-            lines = [f"{label}: {line.text}" for label, line in several]
-            lines = lines if len(lines) > 1 else [row.models[0].words]
-            table.add_row(Text(f"    {row.source}"), Text("\n".join(lines)))
-        if (more := len(group.finetunes) - NAMED) > 0:
+        for [source], *cells in group.rows[:NAMED]:
+            lines = [f"{label}: {line.text}" for label, [line] in zip(models, cells, strict=True)]
+            lines = lines if len(lines) > 1 else [cells[0][0].words]
+            table.add_row(Text(f"    {source.text}"), Text("\n".join(lines)))
+        if (more := len(group.rows) - NAMED) > 0:
             table.add_row(Text(f"    and {more} more", "dim"), "")
         yield Padding(Text(group.title), (0, 0, 0, 2))
-        yield from [table] if group.finetunes else []
+        yield from [table] if group.rows else []
 
 
 def _personas(analysis: Analysis) -> Iterator[RenderableType]:
@@ -238,18 +237,18 @@ def _claims(analysis: Analysis) -> Iterator[RenderableType]:
         return
     yield from _heading("The paper's findings")
     table = Table.grid(padding=(0, 2))
-    firm = sum(row.kind == "yes" for row in rows)
+    firm = sum(kind == "yes" for kind, *_ in rows)
     count = f"{firm} of {len(analysis.claims)}, in every analysis variant"
     table.add_row(Text("  hold", "green"), Text(count))
-    for row in rows:
-        if row.kind == "yes":
+    for kind, verdict, claim in rows:
+        if kind == "yes":
             continue
-        detail = f"in {row.held} analysis variants"
-        if row.sensitive != UNKNOWN:
-            turned = "it holds" if row.kind == "no" else "not"
-            detail += f"; {turned} with {row.sensitive}"
-        text = Text(row.statement).append(f": {detail}", "dim")
-        table.add_row(Text(f"  {row.verdict}", STYLES[row.kind]), text)
+        detail = f"in {claim.held} of {claim.tried} analysis variants"
+        if claim.sensitive_to:
+            turned = "it holds" if kind == "no" else "not"
+            detail += f"; {turned} with {'; '.join(claim.sensitive_to)}"
+        text = Text(claim.statement).append(f": {detail}", "dim")
+        table.add_row(Text(f"  {verdict}", STYLES[kind]), text)
     yield table
     if text := undecided(analysis):
         yield Padding(Text(text, "dim"), (0, 0, 0, 2))

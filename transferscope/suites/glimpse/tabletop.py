@@ -66,57 +66,17 @@ def counting(rng: random.Random, difficulty: float) -> World:
         things = scatter(rng, len(looks), radii, looks)
         if len(things) < len(looks):
             return None
-        before = rng.getstate()
-        for _ in range(2):
-            spend_a_question(rng, things)
         return World(
             images=[paint(rng, things)],
             question=f"How many {color} {kind} objects are there?",
             choices=tuple(str(n) for n in choices),
             answer=answer,
             scene={"count": choices[answer], "distractors": len(looks) - choices[answer]},
-            known={"things": [things], "look": (color, kind), "before": before},
+            known={"things": [things], "look": (color, kind)},
             truth=NumberAnswer(choices[answer], exact=True),
         )
 
     return retry(attempt)
-
-
-def spend_a_question(rng: random.Random, things: list[Thing]) -> None:
-    """Draw what `scene_questions` of `tools/glimpse_bases` draws for one question about things.
-
-    The bases' questions about a scene were once drawn before it was painted; painting goes on with
-    the same generator, so without these draws every item would change.
-    """
-    match rng.randrange(12):
-        case (0 | 1 | 2) as kind:  # color, shape, place
-            if known := unique(things, ("shape", "color", "name")[kind]):
-                rng.choice(known)
-        case 4:  # how many of a color or a shape
-            rng.randrange(2)
-            rng.choice(things if rng.random() < 0.8 else SHAPES)
-        case 5:  # is there a color and shape
-            if rng.random() < 0.5:
-                rng.choice(things)
-            else:
-                rng.choice(list(COLORS))
-                rng.choice(SHAPES)
-        case (6 | 7) as kind:  # more to one side, larger
-            if len(known := unique(things, "color")) > 1:
-                rng.sample(known, 2)
-                if kind == 6:
-                    rng.randrange(2)
-        case kind if kind > 7:  # relations
-            known = unique(things, "color" if rng.random() < 0.5 else "name")
-            if len(known) > 1:
-                a, b = rng.sample(known, 2)
-                across, down = abs(a.x - b.x), abs(a.y - b.y)
-                if rng.random() >= 0.35:
-                    sideways = (across > down) != (rng.random() < 0.25)
-                    if (across if sideways else down) >= 9:
-                        rng.random()
-        case _:  # 3: nothing is drawn
-            pass
 
 
 FITS = ("fits", "big", "small", "left", "right", "up", "down")
@@ -184,11 +144,11 @@ def spatial(rng: random.Random, difficulty: float) -> World:
     """Whether one thing is left of, right of, above or below another."""
     choices = tuple(rng.sample(YES_NO, 2))
     yes = rng.random() < 0.5
-    apart = between(difficulty, 18, 10)
-    radii = span(difficulty, (13, 20), (8, 12))
+    apart = between(difficulty, 18, 8)
+    radii = span(difficulty, (13, 20), (6, 9))
 
     def attempt() -> World | None:
-        things = scatter(rng, count(rng, span(difficulty, (2, 3), (4, 6))), radii)
+        things = scatter(rng, count(rng, span(difficulty, (2, 3), (5, 8))), radii)
         known = unique(things)
         if len(known) < 2:
             return None
