@@ -77,9 +77,9 @@ class Glimpse(Suite):
         Raises:
             StudyError: there is no such task or split.
         """
-        twin = TWINS.get(self.check(task, split), task)
-        own = DIFFICULTY.get(twin, 0) if self.difficulty is None else self.difficulty
-        return Items(task, split, own)
+        name = self.check(task, split)
+        own = DIFFICULTY.get(TWINS.get(name, name), 0)
+        return Items(name, split, own if self.difficulty is None else self.difficulty)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
