@@ -417,6 +417,26 @@ def test_measuring_leaves_the_base_alone_and_does_nothing_twice(small, tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_the_table_has_the_tasks_with_choices(saved, tmp_path, capsys):
+    few = [
+        "--seeds",
+        "0",
+        "--sources",
+        "CN",
+        "--train-items",
+        "32",
+        "--epochs",
+        "1",
+        "--eval-items",
+        "2",
+    ]
+    assert main(["measure", "--base", str(saved), "--out", str(tmp_path / "t.jsonl"), *few]) == 0
+    printed = capsys.readouterr().out
+    assert "of 12 beyond 8 points" in printed
+    assert "open" not in printed
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_finetuning_learns_an_answer_and_repeats_itself(small):
     items = encode_items([item(1)] * 16)
     recipe = Recipe(train_items=16, epochs=4, batch=4, rate=4e-3)

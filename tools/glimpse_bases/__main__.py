@@ -257,7 +257,7 @@ def measure(options: argparse.Namespace) -> None:
     from tools.glimpse_bases.architecture import width
     from tools.glimpse_bases.measure import RATES, Recipe, Table, measure, summary
     from transferscope.engine.glimpse.shipped import folder
-    from transferscope.suites.glimpse import Glimpse
+    from transferscope.suites.glimpse import GLIMPSE, Glimpse
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -265,12 +265,11 @@ def measure(options: argparse.Namespace) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model: Any = AutoModelForImageTextToText.from_pretrained(where, dtype=torch.float32)
     model.to(device)
-    suite = Glimpse()
     chosen = options.sources.split(",")
-    tasks = [task.name for task in suite.tasks]
+    tasks = [task.name for task in GLIMPSE]
     sources = [
         task.name
-        for task in suite.tasks
+        for task in GLIMPSE
         if chosen == ["all"] or task.name in chosen or task.abbreviation in chosen
     ]
     if not sources:
@@ -283,8 +282,8 @@ def measure(options: argparse.Namespace) -> None:
     )
     table = Table(options.out, where.name, recipe)
     runs = [(source, int(seed)) for seed in options.seeds.split(",") for source in sources]
-    measure(model, suite, runs, recipe, table, _say)
-    _say(summary(table, suite.tasks))
+    measure(model, Glimpse(), runs, recipe, table, _say)
+    _say(summary(table, GLIMPSE))
 
 
 COMMANDS = {

@@ -243,7 +243,8 @@ class Trainee:
         if start is not None:
             load_weights(model, start)
             known = {n.removeprefix(HEAD): w for n, w in start.items() if n.startswith(HEAD)}
-            head.load_state_dict(known or head.state_dict())
+            if known:
+                head.load_state_dict(known)
         self.model: Any = model.to(device).train()
         self.head = head.to(device)
         self.weights: dict[str, nn.Parameter] = {

@@ -20,9 +20,9 @@ GIB = 1 << 30
 
 
 def load_study_base(study: Study, engine: Engine, name: str, out: Path | None = None) -> "Base":
-    """A base of a study by name; vision features may be kept in the results folder `out`."""
+    """A base of a study by name; vision features may be kept on disk if it has a folder `out`."""
     model, recipe, budget = study.models[name], study.recipe_of(name), study.budget
-    cache = Path(budget.cache) if budget.cache and out else out and out / results.FEATURES
+    cache = out and Path(budget.cache or out / results.FEATURES)
     return engine.load_base(
         model.where,
         name=name,

@@ -23,7 +23,7 @@ from transferscope.engine import Engine, load_engine
 from transferscope.engine.glimpse.shipped import folder as embedded_folder
 from transferscope.errors import DataError, StudyError
 from transferscope.execution.run_state import Attempt, RunState, WorkItem
-from transferscope.execution.shard_worker import ShardWorker, Steps, shard_steps
+from transferscope.execution.shard_worker import ShardWorker, Steps, shard_steps, without_items
 from transferscope.study import cost
 from transferscope.study.plan import Run, Shard
 from transferscope.study.shapes import read_shapes
@@ -211,8 +211,7 @@ class _Process:
         self._call("open", model)
 
     def train(self, todo: Sequence[WorkItem], rows: int | None) -> None:
-        # The process draws its training items anew.
-        self._call("train", [one._replace(training_set=None) for one in todo], rows)
+        self._call("train", without_items(todo), rows)
 
     def next_trained(self) -> None:
         self._call("next_trained")
@@ -220,7 +219,7 @@ class _Process:
     def score(
         self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None
     ) -> None:
-        self._call("score", [one._replace(training_set=None) for one in todo], folders, rows)
+        self._call("score", without_items(todo), folders, rows)
 
     def save_adapter(self, run: Run, folder: Path) -> None:
         self._answer("save_adapter", run, folder.resolve())

@@ -32,6 +32,7 @@ from transferscope.execution.shard_worker import (
     Steps,
     TrainedGroup,
     shard_steps,
+    without_items,
 )
 from transferscope.store.cells import versions
 from transferscope.study.plan import Plan, Run
@@ -120,14 +121,14 @@ class RayHandle:
         return self.actor.open.remote(model)
 
     def train(self, todo: Sequence[WorkItem], rows: int | None) -> Any:
-        return self.actor.train.remote(_without_items(todo), rows)
+        return self.actor.train.remote(without_items(todo), rows)
 
     def next_trained(self) -> Any:
         return self.actor.next_trained.remote()
 
     def score(self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None) -> Any:
         files = {run: _read(folder) for run, folder in folders.items()}
-        return self.actor.score_files.remote(_without_items(todo), files, rows)
+        return self.actor.score_files.remote(without_items(todo), files, rows)
 
     def save_adapter(self, run: Run, folder: Path) -> None:
         _write(folder, ray.get(self.actor.files.remote(run)))
@@ -318,11 +319,6 @@ class _WorkerPool:
 def _public_versions() -> dict[str, str]:
     """Versions without build tags: `2.13.0+cpu` is 2.13.0."""
     return {name: version.partition("+")[0] for name, version in versions().items()}
-
-
-def _without_items(todo: Sequence[WorkItem]) -> list[WorkItem]:
-    """The work as it is sent: a worker draws its training items anew."""
-    return [one._replace(training_set=None) for one in todo]
 
 
 def _write(folder: Path, files: Files) -> None:

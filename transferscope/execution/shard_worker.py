@@ -293,6 +293,11 @@ class WorkerHandle(Protocol):
     def save_adapter(self, run: Run, folder: Path) -> None: ...
 
 
+def without_items(todo: Sequence[WorkItem]) -> list[WorkItem]:
+    """The work as it is sent to another process, which draws its training items anew."""
+    return [one._replace(training_set=None) for one in todo]
+
+
 def shard_steps(state: RunState, worker: WorkerHandle, attempt: Attempt) -> Steps:
     """Train and score what a shard lacks, and put every run's table in place."""
     shard, rows, name = attempt.shard, attempt.rows, worker.name

@@ -40,7 +40,7 @@ DIFFICULTY: Mapping[str, float] = {
     "Spatial_Relation": 1,
     "Visual_Similarity": 0.5,
 }
-"""How hard each task is, so that glimpse-m answers 40 to 80 % of it; 0 where not named."""
+"""How hard each task is, so that glimpse-m answers some 40 to 80 % of it; 0 where not named."""
 
 COUNTS: dict[Split, int] = {"train": 4096, "eval": 300}
 """Items of each task."""
