@@ -66,12 +66,13 @@ def analyze(results: xr.Dataset | Inputs, settings: Settings | None = None) -> A
     import xarray as xr
 
     from transferscope.analysis.analyze import analyze as analyze_matrix
+
+    if isinstance(results, xr.Dataset):
+        return analyze_matrix(results, settings or Settings())
     from transferscope.readers import read_results
     from transferscope.selection.experiment import judged
     from transferscope.study.file import ceilings_of
 
-    if isinstance(results, xr.Dataset):
-        return analyze_matrix(results, settings or Settings())
     folder = Path(results) if isinstance(results, str | os.PathLike) else None
     folder = folder if folder and folder.is_dir() else None
     if settings is None:

@@ -92,7 +92,7 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
             *trajectories(by_model, {name: model.pgf for name, model in models.items()}),
             *states(matrix, settings),
         ],
-        personas_by_chance=_personas_by_chance(by_model, settings),
+        personas_by_chance=_personas_by_chance(by_model),
     )
 
 
@@ -149,7 +149,7 @@ def _decomposition(mu: xr.DataArray, one: ModelEffects) -> Decomposition:
         return found
     known = np.isfinite(mean) & ~one.itself
     drawn = graph.seed_mean(np.moveaxis(one.null, 1, 0))
-    parts = task_effects.variance_shares(np.nan_to_num(drawn), known)
+    parts = task_effects.variance_shares(drawn, known)
     level = [one.alpha / 2, 1 - one.alpha / 2]
     names: tuple[Part, ...] = ("target", "source", "both")
     defined = [name for name in names if np.isfinite(getattr(parts, name)).any()]
@@ -209,12 +209,8 @@ def _with_support(
     return Persona(member.task, models, float(everywhere.mean()))
 
 
-def _personas_by_chance(by_model: dict[str, ModelEffects], settings: Settings) -> dict[str, float]:
-    drawn = [
-        one.null if settings.include_self else np.where(one.itself, np.nan, one.null)
-        for one in by_model.values()
-        if one.null is not None
-    ]
+def _personas_by_chance(by_model: dict[str, ModelEffects]) -> dict[str, float]:
+    drawn = [one.null for one in by_model.values() if one.null is not None]
     if len(drawn) < len(by_model):
         return {}
     return {role: persona.by_chance(drawn, trait) for role, trait in persona.TRAITS.items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from transferscope.analysis import Cell
 from transferscope.analysis.graph import seed_mean
@@ -141,8 +142,8 @@ def _confidence(one: ModelEffects, matrix: xr.Dataset) -> list[list[dict[str, An
 
 def _unreadable(
     one: ModelEffects, matrix: xr.Dataset, name: str | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """How far unreadable replies can move each effect, down and up: (source, target), 0 or more.
+) -> Float[np.ndarray, "2 source target"]:
+    """How far unreadable replies can move each effect, down and up; 0 or more.
 
     Each of them may be right, of the base as of the run. 0 where at most `MOST_UNREADABLE` of the
     replies of base and run are.
@@ -150,29 +151,36 @@ def _unreadable(
     Args:
         name: of the measure; None for that of the settings.
     """
-    size = one.runs.effects.shape[1:]
+    nothing = np.zeros((2, *one.runs.effects.shape[1:]))
     if "unreadable_count" not in matrix:
-        return np.zeros(size), np.zeros(size)
-    of_run = (matrix["unreadable_count"] / matrix["run_total"]).fillna(0)
-    of_base = (matrix["base_unreadable_count"] / matrix["base_total"]).fillna(0)
-    of_base = of_base.broadcast_like(of_run)
-    high = ((of_run > MOST_UNREADABLE) | (of_base > MOST_UNREADABLE)).transpose(*_ORDER).values
+        return nothing
+
+    def known(name: str) -> np.ndarray:
+        """A variable, (seed, source or 1, target or 1)."""
+        found = matrix[name]
+        return (
+            found.expand_dims([d for d in _ORDER if d not in found.dims]).transpose(*_ORDER).values
+        )
+
+    of_run, of_base = (
+        np.nan_to_num(known(f"{prefix}unreadable_count") / known(total))
+        for prefix, total in (("", "run_total"), ("base_", "base_total"))
+    )
+    high = (of_run > MOST_UNREADABLE) | (of_base > MOST_UNREADABLE)
     if not high.any():
-        return np.zeros(size), np.zeros(size)
-    base, tuned = matrix["paired_base_accuracy"], matrix["accuracy"]
-    ceiling, measure = matrix["ceiling"], MEASURES[name or one.settings.measure]
-    least = ceiling - 1 / matrix["total"]  # with one error left PGF is at its lowest
-    if measure.slope == 0:
-        least = ceiling
-    better = xr.where(base + of_base < ceiling, base + of_base, np.fmax(least, base))
-
-    def effect(before: xr.DataArray, after: xr.DataArray) -> np.ndarray:
-        return measure.effect(before, after.clip(max=1), ceiling).transpose(*_ORDER).values
-
-    here = effect(base, tuned)
-    ends = effect(better, tuned), effect(base, tuned + of_run)
-    down, up = (seed_mean(np.where(high, abs(end - here), 0)) for end in ends)
-    return np.nan_to_num(down), np.nan_to_num(up)
+        return nothing
+    base, tuned, ceiling = map(known, ("paired_base_accuracy", "accuracy", "ceiling"))
+    measure = MEASURES[name or one.settings.measure]
+    least = ceiling
+    if measure.slope:
+        least = ceiling - 1 / known("total")  # with one error left PGF is at its lowest
+    better = np.where(base + of_base < ceiling, base + of_base, np.fmax(least, base))
+    here = measure.effect(base, tuned, ceiling)
+    ends = (
+        measure.effect(better, tuned, ceiling),
+        measure.effect(base, np.minimum(tuned + of_run, 1), ceiling),
+    )
+    return np.nan_to_num([seed_mean(np.where(high, abs(end - here), 0)) for end in ends])
 
 
 def _items(one: ModelEffects, matrix: xr.Dataset) -> list[list[dict[str, Any]]]:

@@ -196,10 +196,9 @@ def _profile(
 def _noise_floor(one: ModelEffects, settings: Settings) -> TaskProfile | None:
     if (null := one.null) is None:
         return None
-    chosen = null if settings.include_self else np.where(one.itself, np.nan, null)
     signed = {}
     for name, axis in (("transferability", -1), ("malleability", -2)):
-        parts = task_effects.signed_parts(chosen, axis=axis)
+        parts = task_effects.signed_parts(null, axis=axis)
         drawn = {s: known_mean(getattr(parts, s).reshape(len(null), -1).T) for s in SIGNS}
         means = {sign: float(values.mean()) for sign, values in drawn.items()}
         level = [settings.alpha / 2, 1 - settings.alpha / 2]

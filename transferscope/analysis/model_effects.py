@@ -114,8 +114,13 @@ class ModelEffects:
 
     @cached_property
     def null(self) -> Float[np.ndarray, "draw seed source target"] | None:
-        """Effects without any transfer; None where luck over items is unknown for some target."""
+        """Effects without any transfer; None where luck over items is unknown for some target.
+
+        NaN where an effect has no part in averages; so has one on itself, unless it is included.
+        """
         known = np.isfinite(self.runs.averaged)
+        if not self.settings.include_self:
+            known &= ~self.itself
         unknown = [not one.influence.shape[1] for one in self.runs.counted]
         if not self.has_intervals or any(unknown) or not known.any():
             return None
@@ -126,7 +131,8 @@ class ModelEffects:
         drawn = draws.no_transfer(
             still, seeds=len(self.seeds), seed=self.settings.seed, draws=number
         )
-        return np.where(known, drawn, np.nan)
+        drawn[:, ~known] = np.nan
+        return drawn
 
     @cached_property
     def _tasks(self) -> dict[tuple[Quantity, Sign, bool], np.ndarray]:

@@ -165,17 +165,18 @@ def runs_of(
     counts = every & ~few
     counted = effects_where(counts) if few.any() else whole
 
-    def split(where: np.ndarray) -> Runs:
+    def split(where: slice | np.ndarray) -> Runs:
+        by_target = tuple(one.only(where) for one in whole)
         return Runs(
-            [of.names[k] for k in where],
+            np.array(of.names)[where].tolist(),
             of.mu[:, where],
             of.total[:, where],
             of.changes[:, where],
             few[:, where],
-            tuple(one.only(where) for one in whole),
-            tuple(one.only(where) for one in counted),
+            by_target,
+            by_target if counted is whole else tuple(one.only(where) for one in counted),
         )
 
-    is_source = np.arange(len(of.names)) < of.sources
-    ran = every.any(axis=(0, 2))
-    return split(np.flatnonzero(is_source)), split(np.flatnonzero(~is_source & ran)), of.read
+    ran = np.flatnonzero(every.any(axis=(0, 2)))
+    # A slice is a view: of hundreds of tasks the tables are a quarter of the memory.
+    return split(slice(of.sources)), split(ran[ran >= of.sources]), of.read

@@ -208,7 +208,7 @@ def decomposition(
     ci: dict[Part, Interval] = dict.fromkeys(("target", "source", "both"), (np.nan, np.nan))
     if drawn is not None:
         known = np.isfinite(mean) & ~one.itself
-        parts = variance_shares(np.moveaxis(np.nan_to_num(drawn), -1, 0), known)
+        parts = variance_shares(np.moveaxis(drawn, -1, 0), known)
         for part in ci:
             ci[part] = one.ends(getattr(parts, part), values[part], low=0.0, high=1.0)
     return Decomposition(values["target"], values["source"], values["both"], ci)

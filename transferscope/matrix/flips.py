@@ -59,8 +59,8 @@ def flips(one: xr.Dataset) -> dict[str, dict[str, Flips]]:
             fixed, broken, both = (part[seeds][:, i, here] for part in parts)
             often: list[dict[str, int]] = []
             for times in (fixed.sum(axis=0), broken.sum(axis=0)):
-                order = np.argsort(-times, kind="stable")
-                often.append({items[k]: int(times[k]) for k in order if 2 * times[k] > len(both)})
+                order = np.argsort(-times, kind="stable")[: (2 * times > len(both)).sum()]
+                often.append({items[k]: int(times[k]) for k in order})
             found.setdefault(source, {})[target] = Flips(
                 fixed=float(fixed.sum(axis=1).mean()),
                 broken=float(broken.sum(axis=1).mean()),

@@ -108,8 +108,8 @@ def _over(dim: str, mu: xr.DataArray, include_self: bool, considered: int | None
     # Put together by hand: `xr.apply_ufunc` takes several times as long, dozens of times a study.
     effects = (mu if include_self else without_self(mu)).variable.transpose(..., dim)
     parts = signed_parts(effects.values.astype(float), considered=considered)
-    kept = mu.coords.to_dataset().drop_dims(dim)
-    return kept.assign({name: (effects.dims[:-1], v) for name, v in parts._asdict().items()})
+    kept = mu.coords.to_dataset().drop_dims(dim).coords
+    return xr.Dataset({k: (effects.dims[:-1], v) for k, v in parts._asdict().items()}, kept)
 
 
 def averages(mu: xr.DataArray, *, include_self: bool = False) -> xr.Dataset:
@@ -153,7 +153,7 @@ def category_trends(
             ("transferability", given[sign], "source", of_sources),
             ("malleability", taken[sign], "target", of_targets),
         ):
-            part = part.transpose(..., dim)
+            part = part.variable.transpose(..., dim)
             members = np.where(of[:, None] == categories, part.values[..., None], np.nan)
             trends[f"{name}_{sign}"] = ((*part.dims[:-1], "category"), known_mean(members, -2))
     kept = {dim: mu[dim] for dim in mu.dims if dim not in ("source", "target")}
@@ -208,12 +208,11 @@ def variance_shares(
     where cells are missing (the diagonal always is). NaN where the cells do not vary.
     """
     rows, columns = known.sum(axis=1), known.sum(axis=0)
-    values = np.where(known, effects, 0).astype(float)
+    values = np.where(known, effects, np.float64(0))
     mean = values.sum(axis=(-2, -1), keepdims=True) / max(int(known.sum()), 1)
     centered = np.where(known, values - mean, 0.0)
-    total = (centered**2).sum(axis=(-2, -1))
+    total, squares = (np.einsum("...ij,...ij", each, each) for each in (centered, values))
     # Rounding errors alone are no variance.
-    squares = (values**2).sum(axis=(-2, -1))
     total = np.where(total > 1e-20 * np.maximum(squares, 1e-300), total, np.nan)
     of_sources, of_targets = centered.sum(axis=-1), centered.sum(axis=-2)
     sums = np.concatenate([of_sources, of_targets], axis=-1)

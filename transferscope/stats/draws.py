@@ -6,6 +6,7 @@ each run by itself. Draws are always the last axis.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -33,10 +34,8 @@ def noise(
     """
     drawn = np.empty((len(effects[0].change), len(effects), draws), np.float32)
     for j, one in enumerate(effects):
-        of_items = np.random.default_rng([seed, *names[j].encode()])
         of_seeds = np.random.default_rng([seed, 1, *f"{names[j]}/{model}".encode()])
-        groups = one.influence.shape[1]
-        items = of_items.standard_normal((groups, draws), dtype=np.float32)
+        items = _of_items(seed, names[j], one.influence.shape[1], draws)
         drawn[:, j] = np.nan_to_num(one.influence).astype(np.float32) @ items
         if not np.nan_to_num(one.moved).any() and not one.base_moved:  # one seed
             continue
@@ -49,6 +48,12 @@ def noise(
         runs = of_seeds.standard_normal(drawn[:, j].shape, dtype=np.float32)
         drawn[:, j] += wide * (spread[0] * runs + spread[1] * base)
     return drawn
+
+
+@lru_cache(16)  # the models of a study share them; a target's are a few megabytes
+def _of_items(seed: int, target: str, groups: int, draws: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, *target.encode()])
+    return rng.standard_normal((groups, draws), dtype=np.float32)
 
 
 def no_transfer(
