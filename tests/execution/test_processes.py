@@ -47,6 +47,14 @@ def test_two_processes_make_the_tables_of_one_and_are_replaced_when_killed(tmp_p
     assert tables(tmp_path / "out") == by_this_process(study, tmp_path)
 
 
+def test_a_finished_study_is_finished_at_once(tmp_path):
+    study, faulty = a_study(tmp_path, **{"fleet: 3": "fleet: 1"}), engine(tmp_path)
+    for _ in range(2):
+        outcome, _ = in_two(study, tmp_path, faulty.load)
+        assert (outcome.cells, outcome.of, outcome.failed) == (14, 14, ())
+    assert faulty.trained_runs == RUNS
+
+
 def test_what_fails_in_a_process_is_recorded_and_others_go_on(tmp_path):
     faulty = engine(tmp_path, fail=["Counting"])
     outcome, _ = in_two(a_study(tmp_path), tmp_path, faulty.load)

@@ -11,21 +11,22 @@ import subprocess
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import chain, count, groupby
+from itertools import chain, groupby
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from shutil import which
-from typing import Any, cast
+from typing import Any
 
 from transferscope.engine import Engine, load_engine
 from transferscope.engine.glimpse.shipped import folder as embedded_folder
 from transferscope.errors import DataError, StudyError
-from transferscope.execution.run_state import Attempt, RunState, WorkItem
-from transferscope.execution.shard_worker import ShardWorker, Steps, shard_steps, without_items
+from transferscope.execution.run_state import Attempt, RunState
+from transferscope.execution.shard_worker import ShardWorker
+from transferscope.execution.worker_pool import WorkerHandle, WorkerLost, WorkerPool, shard_steps
 from transferscope.study import cost
-from transferscope.study.plan import Run, Shard
+from transferscope.study.plan import Shard
 from transferscope.study.shapes import read_shapes
 
 LEAST_WORK = 10_000
@@ -94,39 +95,19 @@ def default_workers(state: RunState) -> int:
 
 
 def _in_processes(state: RunState, load: Callable[[], Engine], workers: int) -> None:
-    waiting = deque(
-        part
-        for model in state.study.models
-        for attempt in state.attempts(model)
-        for part in _parts(attempt, -(-len(state.plan.runs) // (PARTS * workers)))
-    )
-    names = (f"p{number}" for number in count(1))
-    processes: list[_Process] = []
-    try:
-        processes.append(_Process(next(names), state, load))
-        processes[0].check()
-        while waiting or any(one.attempt for one in processes):
-            while len(processes) < min(workers, len(processes) + len(waiting)):
-                processes.append(_Process(next(names), state, load))
-            for one in processes:
-                if waiting and not one.attempt:
-                    one.begin(waiting.popleft())
-            busy = {one.pipe: (one, one.attempt) for one in processes if one.attempt}
-            for pipe in wait([*busy]):
-                one, attempt = busy[cast(Connection, pipe)]
-                try:
-                    one.advance()
-                except (RuntimeError, MemoryError) as error:
-                    one.attempt = None
-                    waiting.extendleft(reversed(state.retry(attempt, error, one.name)))
-                except (EOFError, OSError) as error:
-                    processes.remove(one)
-                    lost = RuntimeError(f"process {one.name} ended with {one.stop()}: {error}")
-                    more = state.retry(attempt, lost, one.name, worker_lost=True)
-                    waiting.extendleft(reversed(more))
-    finally:
-        for one in processes:
-            one.stop()
+    size = -(-len(state.plan.runs) // (PARTS * workers))
+    attempts = chain(*(state.attempts(model) for model in state.study.models))
+    parts = chain(*(_parts(attempt, size) for attempt in attempts))
+
+    def start(number: int, _: object) -> _Process:
+        return _Process(f"p{number}", state, load)
+
+    WorkerPool(state, parts, workers, start, _answered).work()
+
+
+def _answered(processes: Sequence[Any]) -> list[WorkerHandle]:
+    pipes = {process.pipe: process for process in processes}
+    return [pipes[pipe] for pipe in wait([*pipes]) if pipes[pipe].receive()]
 
 
 def _parts(attempt: Attempt, size: int) -> list[Attempt]:
@@ -137,16 +118,13 @@ def _parts(attempt: Attempt, size: int) -> list[Attempt]:
     return [Attempt(Shard(model, (*chain(*whole[start : start + size]),))) for start in starts]
 
 
-class _Process:
-    """A `ShardWorker` in another process, with one thread; answers come one by one."""
-
-    node = ""
+class _Process(WorkerHandle):
+    """A process of one thread."""
 
     def __init__(self, name: str, state: RunState, load: Callable[[], Engine]) -> None:
-        self.name, self._state = name, state
-        self.attempt: Attempt | None = None
-        """What it works on."""
-        self._steps: Steps | None = None
+        super().__init__(name)
+        self._state = state
+        self._answer: tuple[str, Any] = "", None
         ours, theirs = socket.socketpair()
         # Not `multiprocessing`, which would run a user's script once more in each process.
         code = f"from {__name__} import serve; serve({theirs.fileno()})"
@@ -160,69 +138,42 @@ class _Process:
                 start_new_session=True,  # else an interrupt would reach it too
             )
         self.pipe = Connection(ours.detach())
-        self.pipe.send((state.plan, load, state.store.folder))
+        self._send((state.plan, load, state.store.folder))
 
-    def begin(self, attempt: Attempt) -> None:
-        """Start a shard."""
-        self.attempt, self._steps = attempt, shard_steps(self._state, self, attempt)
-        self._continue(None)
+    def _send(self, message: tuple[Any, ...]) -> None:
+        with suppress(OSError):  # it is gone, which `receive` reports
+            self.pipe.send(message)
 
-    def advance(self) -> None:
-        """Receive what came: progress, a result, or an error, which is raised."""
-        answers = self._received()
-        if answers:
-            self._continue(answers[0])
+    def call(self, method: str, *arguments: Any) -> None:
+        self._send((method, arguments))
 
-    def _continue(self, result: Any) -> None:
-        assert self._steps is not None
+    def receive(self) -> bool:
+        """Receive progress, which is reported, or the call's result; whether it was the result."""
         try:
-            self._steps.send(result)
-        except StopIteration:
-            self.attempt = self._steps = None
-            self._state.report_progress("", worker=self.name)
-
-    def _received(self) -> list[Any]:
-        kind, value = self.pipe.recv()
-        if kind == "error":
-            raise value
+            kind, value = self.pipe.recv()
+        except (EOFError, OSError) as error:
+            why = f"process {self.name} ended with {self.stop()}: {error}"
+            self._answer = "error", WorkerLost(why)
+            return True
         if kind == "progress":
             self._state.report_progress(*value, worker=self.name)
-            return []
-        return [value]
+            return False
+        self._answer = kind, value
+        return True
+
+    def result(self) -> Any:
+        while not self._answer[0]:
+            self.receive()
+        (kind, value), self._answer = self._answer, ("", None)
+        if kind == "error":
+            raise value
+        return value
 
     def stop(self) -> int:
         """End the process; its exit code."""
         self.pipe.close()
         self._process.kill()
         return self._process.wait()
-
-    def _call(self, method: str, *arguments: Any) -> None:
-        self.pipe.send((method, arguments))
-
-    def _answer(self, method: str, *arguments: Any) -> None:
-        self._call(method, *arguments)
-        while not self._received():
-            pass
-
-    def check(self) -> None:
-        self._answer("check")
-
-    def open(self, model: str) -> None:
-        self._call("open", model)
-
-    def train(self, todo: Sequence[WorkItem], rows: int | None) -> None:
-        self._call("train", without_items(todo), rows)
-
-    def next_trained(self) -> None:
-        self._call("next_trained")
-
-    def score(
-        self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None
-    ) -> None:
-        self._call("score", without_items(todo), folders, rows)
-
-    def save_adapter(self, run: Run, folder: Path) -> None:
-        self._answer("save_adapter", run, folder.resolve())
 
 
 def serve(descriptor: int) -> None:

@@ -1,26 +1,28 @@
 """Works on shards: one base, kept between shards, and the items of a study.
 
-A `ShardWorker` trains and scores the runs it is given. It lives in this process (`local`) or in a
-worker of a cluster (`ray`). It reads models and items, never the results folder, and writes only
-vision features that do not fit in memory. `shard_steps` is the order of work on a shard, in the
-process that has the results folder, wherever the worker is.
+A `ShardWorker` trains and scores the runs it is given. It lives in this process or in another one
+(`worker_pool`). It reads models and items, never the results folder, and writes only vision
+features that do not fit in memory.
 """
 
+import socket
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
+from transferscope import store as results
 from transferscope.engine import Engine, bases
 from transferscope.engine.loss_curve import LossCurve
 from transferscope.engine.records import TrainingJob
 from transferscope.errors import DataError
-from transferscope.execution.run_state import Attempt, RunState, WorkItem, describe
-from transferscope.store.cells import adapter_folder, as_table, versions
+from transferscope.execution.run_state import WorkItem, describe
+from transferscope.store.cells import as_table, versions
 from transferscope.study.plan import Plan, Run, derived_seed
 from transferscope.tasks import Item, choices
 
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 
 Report = Callable[[str, float], None]
 """Receives what a worker does, and how much of it is done, in evaluations of an item."""
-Steps = Generator[Any, Any, None]
-"""Work on a shard: yields a worker's pending result, and is sent the result."""
+Files = dict[str, bytes]
+"""An adapter's files by name."""
 
 
 class TrainedGroup(NamedTuple):
@@ -55,18 +57,19 @@ class ScoredFleet(NamedTuple):
 class ShardWorker:
     """Trains and scores runs over one base at a time.
 
-    `load` makes the engine, on the first call that needs it; vision features may be kept in the
-    folder `features`.
+    `load` makes the engine, on the first call that needs it. Vision features may be kept in the
+    results folder, if this machine has it.
     """
 
     name = node = ""
-    """Set if there are several workers."""
+    """Of a worker elsewhere, a `WorkerHandle` has them."""
 
     def __init__(
-        self, plan: Plan, load: Callable[[], Engine], features: Path, report: Report
+        self, plan: Plan, load: Callable[[], Engine], folder: Path, report: Report
     ) -> None:
         self.study, self.plan, self._load = plan.study, plan, load
-        self._features, self._report = features, report
+        self._features = folder if folder.is_dir() else results.cache_folder()
+        self._report = report
         self._model = self._layers = ""
         self._base: Base | None = None
         self._adapters: dict[Run, Adapter] = {}
@@ -198,6 +201,26 @@ class ShardWorker:
             done += self._amount(part)
         return scored
 
+    def hello(self) -> tuple[str, dict[str, str]]:
+        """Report readiness, with the hostname and the versions of libraries."""
+        return socket.gethostname(), public_versions()
+
+    def files(self, run: Run) -> Files:
+        """The files of an adapter that was trained last."""
+        with TemporaryDirectory() as place:
+            self.save_adapter(run, folder := Path(place, "adapter"))
+            return read_files(folder)
+
+    def score_files(
+        self, todo: Sequence[WorkItem], files: Mapping[Run, Files], rows: int | None
+    ) -> ScoredFleet:
+        """As `score`; adapters that were not trained last come as files."""
+        with TemporaryDirectory() as place:
+            folders = {run: Path(place, str(index)) for index, run in enumerate(files)}
+            for run, folder in folders.items():
+                write_files(folder, files[run])
+            return self.score(todo, folders, rows)
+
     def _scored(
         self,
         base: "Base",
@@ -274,66 +297,18 @@ class Stopwatch:
         return fields | ({"peak_memory_bytes": self._peak()} if self._peak else {})
 
 
-class WorkerHandle(Protocol):
-    """A worker as the head sees it: a `ShardWorker`, or what stands for one elsewhere.
-
-    All methods but `save_adapter` may return a reference that the executor resolves.
-    """
-
-    name: str
-    """Empty if there is only this process."""
-    node: str
-
-    def open(self, model: str) -> Any: ...
-    def train(self, todo: Sequence[WorkItem], rows: int | None) -> Any: ...
-    def next_trained(self) -> Any: ...
-    def score(
-        self, todo: Sequence[WorkItem], folders: Mapping[Run, Path], rows: int | None
-    ) -> Any: ...
-    def save_adapter(self, run: Run, folder: Path) -> None: ...
+def public_versions() -> dict[str, str]:
+    """Versions without build tags: `2.13.0+cpu` is 2.13.0."""
+    return {name: version.partition("+")[0] for name, version in versions().items()}
 
 
-def without_items(todo: Sequence[WorkItem]) -> list[WorkItem]:
-    """The work as it is sent to another process, which draws its training items anew."""
-    return [one._replace(training_set=None) for one in todo]
+def write_files(folder: Path, files: Files) -> None:
+    """Make a folder with these files."""
+    folder.mkdir(parents=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
 
 
-def shard_steps(state: RunState, worker: WorkerHandle, attempt: Attempt) -> Steps:
-    """Train and score what a shard lacks, and put every run's table in place."""
-    shard, rows, name = attempt.shard, attempt.rows, worker.name
-    state.log("start", model=shard.model, runs=shard.runs, worker=name, node=worker.node)
-    tag = {"worker": name} if name else {}
-
-    def open_base() -> Steps:
-        found = yield worker.open(shard.model)
-        first, node = state.hashes.setdefault(shard.model, (found, worker.node))
-        if found != first:
-            problem = f"its files on {worker.node} differ from those on {node}"
-            raise DataError(f"{shard.model}: {problem}")
-
-    if shard.model not in state.hashes:
-        yield from open_base()
-    todo = state.work_items(shard, name)
-    missing = [one for one in todo if one.missing]
-    if missing:
-        yield from open_base()
-    if untrained := [one for one in missing if one.train]:
-        yield worker.train(untrained, rows)
-        diverged: set[Run] = set()
-        while isinstance(trained := (yield worker.next_trained()), TrainedGroup):
-            diverged |= state.keep_adapters(*trained, worker.save_adapter, name)
-        runs = list(dict.fromkeys(one.run.finished for one in untrained))
-        state.log_work("train", runs, trained | tag)
-        todo = [one for one in todo if one.run.finished not in diverged]
-        missing = [one for one in missing if one.run.finished not in diverged]
-        if name:  # a worker elsewhere reports scoring only later
-            state.report_progress(f"{shard.model}: scoring {describe(runs)}", worker=name)
-    tables: dict[Run, dict[str, pl.DataFrame]] = {}
-    if missing:
-        kept = {one.run.adapter for one in missing if one.run.finished.trained and not one.train}
-        folders = {run: state.store.folder / adapter_folder(run) for run in kept}
-        scored: ScoredFleet = yield worker.score(missing, folders, rows)
-        tables = scored.tables
-        for runs, work in scored.work:
-            state.log_work("score", runs, work | tag)
-    state.finish_shard(shard, todo, tables, name)
+def read_files(folder: Path) -> Files:
+    """The files of a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
