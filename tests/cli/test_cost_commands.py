@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import benchmark_factory
@@ -20,6 +21,7 @@ from transferscope.engine import profiling
 from transferscope.engine.base_model import load_base
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.glimpse.shipped import folder
+from transferscope.execution import local as execution
 from transferscope.execution.shard_worker import Stopwatch
 from transferscope.study import Budget
 from transferscope.study.estimate import (
@@ -200,6 +202,24 @@ def test_a_local_model_is_measured_in_tokens_of_its_own(plan, tmp_path):
     assert total["seconds"] == its["seconds"] == its["seconds_left"] == total["seconds_left"] > 0
     params = sum(weight.numel() for weight in base.model.parameters())
     assert its["parameters"] == pytest.approx(params, rel=0.05)  # few weights beside the biases
+
+
+def test_a_plan_is_for_as_many_processes_as_run_would_use(plan, monkeypatch):
+    ticks = iter(range(1000))
+    monkeypatch.setattr(profiling, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    records = []
+    for processes in (1, 3):
+        monkeypatch.setattr(execution, "default_workers", lambda plan, n=processes: n)
+        records.append(json.loads(plan(TEXT.replace("MODEL", "glimpse-s"), "--json")[1]))
+    one, three = records
+    assert [record["device"]["processes"] for record in records] == [1, 3]
+    for key in ("train", "score", "vision"):
+        assert three["total"][f"{key}_seconds"] == pytest.approx(one["total"][f"{key}_seconds"] / 3)
+    assert three["total"]["peak_memory_bytes"] == 3 * one["total"]["peak_memory_bytes"]
+    shown = plan(TEXT.replace("MODEL", "glimpse-s"), "--no-calibration")[1]
+    assert " free, on 3 processes:\n" in shown
+    shown = plan(TEXT.replace("MODEL", "glimpse-s"), "--no-calibration", "--workers", "2")[1]
+    assert "processes" not in shown
 
 
 def test_without_a_calibration_there_are_no_times(plan, monkeypatch):
@@ -395,8 +415,6 @@ def test_the_log_tells_what_training_and_scoring_took(plan, tmp_path):
 
 
 def test_a_simulated_base_is_measured_in_seconds_and_items():
-    from types import SimpleNamespace
-
     assert set(Stopwatch(SimpleNamespace(name="x")).fields(6)) == {
         *("items", "seconds", "items_per_second")
     }

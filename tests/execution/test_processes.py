@@ -6,9 +6,7 @@ import pytest
 from ray_engine import RUNS, Faulty, a_study, by_this_process, tables
 
 from transferscope.execution import local
-from transferscope.execution.run_state import RunState
 from transferscope.execution.runner import run_study
-from transferscope.store.cells import open_store
 from transferscope.study.file import parse_study
 from transferscope.study.plan import plan_study
 
@@ -85,19 +83,18 @@ def no_engine():
         ({"recipe: {": "recipe: {precision: float32, "}, "", 3),
     ],
 )
-def test_there_is_a_process_per_core_where_it_pays(changes, threads, found, tmp_path, monkeypatch):
+def test_there_is_a_process_per_core_where_it_pays(changes, threads, found, monkeypatch):
     text = REAL.replace("items: 40", "items: 4000").replace(": glimpse-s}", ": {where: glimpse-s}}")
     for old, new in changes.items():
         text = text.replace(old, new)
     plan = plan_study(parse_study(text, "study.yaml"))
-    store = open_store(tmp_path, ["glimpse-s"], set(plan.runs), lambda _: None)
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     monkeypatch.setattr(local, "which", lambda _: None)
     monkeypatch.setattr(local.os, "sched_getaffinity", lambda _: range(3), raising=False)
     monkeypatch.setattr(local.cost, "free_memory", lambda: 100 << 30)
-    assert local.default_workers(RunState(plan, store, lambda _: None)) == found
+    assert local.default_workers(plan) == found
     monkeypatch.setattr(local, "which", lambda _: "/usr/bin/nvidia-smi")
-    assert local.default_workers(RunState(plan, store, lambda _: None)) == 1
+    assert local.default_workers(plan) == 1
 
 
 @pytest.mark.slow

@@ -37,6 +37,8 @@ class Wanted(NamedTuple):
     """GiB of a GPU that is not here; None: plan for this machine."""
     tflops: float | None
     """TFLOP/s of the device, given instead of measured."""
+    processes: int | None
+    """None: as many as `run` would use. A makespan is of workers that are one process each."""
 
 
 @dataclass
@@ -56,8 +58,9 @@ class Costs:
             | {f"{key}_flops_per_second": rate for key, rate in rates.get(name, {}).items()}
             for name, cost in self.models.items()
         }
-        name, gpu, memory = self.device
+        name, gpu, memory, processes = self.device
         device = {"name": name, "kind": "gpu" if gpu else "cpu", "free_memory_bytes": memory}
+        device |= {"processes": processes}
         return {"device": device, "models": models, "total": self.total(), "notes": self.notes}
 
     def total(self) -> dict[str, Any]:
@@ -68,7 +71,7 @@ class Costs:
 def costs(
     plan: Plan, wanted: Wanted, left: Mapping[str, float], known: Mapping[str, Rates] | None = None
 ) -> Costs:
-    """What a plan costs; each thing that cannot be known is a note.
+    """What a plan costs where it runs as `run` would; each thing that cannot be known is a note.
 
     Args:
         left: the share of each model's work that is not finished.
@@ -78,16 +81,17 @@ def costs(
         StudyError: a model does not exist.
     """
     from transferscope.engine.bases import check_models
+    from transferscope.execution.local import default_workers
     from transferscope.study.cost import free_memory
     from transferscope.study.estimate import CostEstimate, Device, Rates, sample
 
     check_models(plan.study)
     if wanted.memory is not None:
         device = Device(f"a GPU of {wanted.memory:g} GiB", True, round(wanted.memory * 2**30))
-    elif profiling := profiling_module():
-        device = profiling.this_device()
     else:
-        device = Device("CPU", False, free_memory())
+        profiling = profiling_module()
+        device = profiling.this_device() if profiling else Device("CPU", False, free_memory())
+        device = device._replace(processes=wanted.processes or default_workers(plan))
     found, sampled = Costs(device, {}, dict(known or {}), []), sample(plan)
     notes = found.notes
     measure = known is None and wanted.calibration and wanted.memory is wanted.tflops is None
@@ -289,7 +293,9 @@ def remarks(found: Costs, plan: Plan) -> Iterator[str]:
     free = found.device.memory
     if found.models:
         yield "Not counted: elementwise work, padding, loading bases. Text tokens are estimates."
-        yield f"On {found.device.name}{'' if free is None else f', {amount(free)} free'}:"
+        on = f"On {found.device.name}{'' if free is None else f', {amount(free)} free'}"
+        many = found.device.processes
+        yield f"{on}, on {many} processes:" if many > 1 else f"{on}:"
     for name, cost in found.models.items():
         yield f"  {name}: {_fit(cost, name, plan)}"
         if cost.features_wanted_bytes > cost.features_bytes:

@@ -104,7 +104,7 @@ def plan(
         made = plan_study(read, assume=True)
         done = remaining_work(made, folder)
         summary = made.summary() | {"cells finished": done.cells}
-        wanted = costs.Wanted(not no_calibration, memory, tflops)
+        wanted = costs.Wanted(not no_calibration, memory, tflops, 1 if workers else None)
         found = costs.costs(made, wanted, done.shares)
         found.notes += [*cautions(read, made, found), *made.notes]
         then = None if read.selection is None else costs.judging(read, folder, wanted, found)

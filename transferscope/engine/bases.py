@@ -8,10 +8,12 @@ from transferscope import store as results
 from transferscope.engine import Engine
 from transferscope.engine.glimpse.shipped import folder as embedded_folder
 from transferscope.engine.records import CacheLimits
-from transferscope.errors import StudyError
+from transferscope.errors import DataError, StudyError
 from transferscope.study import Study
+from transferscope.study.cost import weights_bytes
 from transferscope.study.file import EXTERNAL_FILES
 from transferscope.study.plan import Run
+from transferscope.study.shapes import read_shapes
 
 if TYPE_CHECKING:
     from transferscope.engine.base_model import Base
@@ -34,6 +36,17 @@ def load_study_base(study: Study, engine: Engine, name: str, out: Path | None = 
         cache_limits=CacheLimits(int(budget.memory * GIB), cache, int(budget.disk * GIB)),
         thinking=model.thinking,
     )
+
+
+def local_weights(study: Study, name: str) -> int | None:
+    """Bytes of a base's weights in memory; None if it is on the Hub or of no known shapes."""
+    model = study.models[name]
+    where = Path(model.where)
+    try:
+        shapes = read_shapes(where if where.is_dir() else embedded_folder(model.where))
+    except (DataError, StudyError):
+        return None
+    return weights_bytes(shapes, study.recipe_of(name).precision, model.quantization)
 
 
 def check_models(study: Study) -> None:

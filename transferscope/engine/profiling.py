@@ -47,6 +47,8 @@ def this_device() -> Device:
 def calibrate(made: CostEstimate) -> Rates:
     """Load a base, train and score some items of its study, and measure the rate of each step.
 
+    Where several processes will share the work, one is measured, and the rate is of all.
+
     Raises:
         DataError: a single item would take too long, or the base does not fit.
     """
@@ -78,6 +80,8 @@ def calibrate(made: CostEstimate) -> Rates:
     adapters, path = study.budget.fleet if device.gpu else 1, forward_path(base, items)
     once = replace(recipe, epochs=1, steps=None)
     jobs = [TrainingJob("calibration", seed, items, seed, seed, seed) for seed in range(adapters)]
+    threads, processes = torch.get_num_threads(), device.processes
+    torch.set_num_threads(1 if processes > 1 else threads)
     begun = now()
     if cache := getattr(path, "vision_cache", None):  # the features then stay in memory
         cache.features([image for row in path.encode(items) for image in row.item.images])
@@ -88,11 +92,12 @@ def calibrate(made: CostEstimate) -> Rates:
     trained = [one for group in train_fleet(base, jobs, once) for one in group.values()]
     between = now()
     score_fleet(base, trained, items, batch_size=len(items))
-    passes = adapters * len(items)
+    ended, passes = now(), processes * adapters * len(items)
+    torch.set_num_threads(threads)
     return Rates(
-        len(items) * work.vision / (encoded - begun) if cache else None,
+        processes * len(items) * work.vision / (encoded - begun) if cache else None,
         passes * work.training / (between - warm),
-        passes * work.scoring / (now() - between),
+        passes * work.scoring / (ended - between),
     )
 
 

@@ -5,6 +5,7 @@ with a thread per core, whose threads wait for one another after every operation
 tables are the same to the last byte.
 """
 
+import math
 import os
 import socket
 import subprocess
@@ -15,19 +16,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain, groupby
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from shutil import which
 from typing import Any
 
 from transferscope.engine import Engine, load_engine
-from transferscope.engine.glimpse.shipped import folder as embedded_folder
-from transferscope.errors import DataError, StudyError
+from transferscope.engine.bases import local_weights
 from transferscope.execution.run_state import Attempt, RunState
 from transferscope.execution.shard_worker import ShardWorker
 from transferscope.execution.worker_pool import WorkerHandle, WorkerLost, WorkerPool, shard_steps
 from transferscope.study import cost
-from transferscope.study.plan import Shard
-from transferscope.study.shapes import read_shapes
+from transferscope.study.plan import Plan, Shard
 
 LEAST_WORK = 10_000
 """Evaluations of an item below which processes would not pay: each takes seconds to start."""
@@ -50,7 +48,7 @@ def carry_out(
     Raises:
         DataError: an external adapter or model is damaged, or of another base.
     """
-    if (workers := workers or default_workers(state)) > 1:
+    if (workers := workers or default_workers(state.plan)) > 1:
         return _in_processes(state, load, workers)
     worker = ShardWorker(state.plan, load, state.store.folder, state.report_progress)
     worker.check()
@@ -70,28 +68,17 @@ def carry_out(
                 waiting.extendleft(reversed(state.retry(attempt, error)))
 
 
-def default_workers(state: RunState) -> int:
+def default_workers(plan: Plan) -> int:
     """One per core if no GPU is there, bases are small and there is enough work; else 1."""
-    plan, weights = state.plan, 0
     work = sum(plan.training_work(run) + plan.eval_count for run in plan.runs)
     if work < LEAST_WORK or which("nvidia-smi") or os.name == "nt":
         return 1
-    for name, model in plan.study.models.items():
-        try:
-            shapes = read_shapes(
-                Path(model.where) if Path(model.where).is_dir() else embedded_folder(model.where)
-            )
-        except (DataError, StudyError):  # on the Hub
-            return 1
-        precision = plan.study.recipe_of(name).precision
-        weights = max(weights, cost.weights_bytes(shapes, precision, model.quantization))
+    weights = max(local_weights(plan.study, name) or math.inf for name in plan.study.models)
     if weights > SMALL:
         return 1
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
-        cores = int(threads)
-    return max(1, min(cores, (cost.free_memory() or PROCESS) // (PROCESS + weights)))
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    cores = int(threads) if threads.isdigit() else cost.cores()
+    return max(1, min(cores, int((cost.free_memory() or PROCESS) // (PROCESS + weights))))
 
 
 def _in_processes(state: RunState, load: Callable[[], Engine], workers: int) -> None:

@@ -4,19 +4,17 @@ import logging
 import os
 import socket
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import ray
 from ray._private import worker as ray_worker
 
-from transferscope.engine.glimpse.shipped import folder as embedded_folder
-from transferscope.errors import DataError, StudyError
+from transferscope.engine.bases import local_weights
+from transferscope.errors import StudyError
 from transferscope.execution.ray_guard import start_guard
 from transferscope.study import Study
-from transferscope.study.cost import weights_bytes
-from transferscope.study.shapes import read_shapes
+from transferscope.study.cost import cores
 
 GIB = 1 << 30
 OBJECT_STORE = 1 << 30
@@ -57,10 +55,8 @@ def connected(workers: int | None) -> Generator[bool]:
             ray.init(address, **quiet)
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-            cores = len(affinity(0)) if affinity else os.cpu_count() or 1
             options = {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
-            ray.init("local", num_cpus=max(cores, workers or 1), **options, **quiet)
+            ray.init("local", num_cpus=max(cores(), workers or 1), **options, **quiet)
     except Exception as error:  # Ray raises any class
         ray.shutdown()
         raise StudyError(f"--executor ray: {one_line(error)}") from None
@@ -85,11 +81,8 @@ def resources_of(study: Study) -> dict[str, WorkerResources]:
     """For each model a worker's share of a GPU, if there is any, and memory for the weights."""
     found = {}
     for name, model in study.models.items():
-        where, weights = Path(model.where), 0
-        with suppress(DataError, StudyError):  # it is on the Hub, or its shapes are not known
-            shapes = read_shapes(where if where.is_dir() else embedded_folder(model.where))
-            weights = weights_bytes(shapes, study.recipe_of(name).precision, model.quantization)
-        found[name] = WorkerResources(model.gpus if total("GPU") else 0.0, PROCESS + weights)
+        memory = PROCESS + (local_weights(study, name) or 0)
+        found[name] = WorkerResources(model.gpus if total("GPU") else 0.0, memory)
     return found
 
 

@@ -9,6 +9,7 @@ The embedded bases count as any other model, though their path computes less in 
 """
 
 import math
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,6 +133,12 @@ def free_memory() -> int | None:
     if limit.isdigit() and used.isdigit():
         found.append(max(0, int(limit) - int(used)))
     return min(found, default=None)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def weights_bytes(shapes: Shapes, precision: str, quantization: str | None = None) -> int:

@@ -44,10 +44,12 @@ class Device(NamedTuple):
     gpu: bool
     memory: int | None
     """Free bytes; None if unknown."""
+    processes: int = 1
+    """That share the work, each with one thread; 1: a single one, with a thread per core."""
 
 
 class Rates(NamedTuple):
-    """FLOPs per second of each step, in FLOPs as this module estimates them."""
+    """FLOPs per second of each step on a device, in FLOPs as this module estimates them."""
 
     vision: float | None
     """None if images are encoded within the forward."""
@@ -114,7 +116,7 @@ class ModelCost:
     host_bytes: int
     """The process and an embedded suite's images, in the computer's memory."""
     peak_memory_bytes: int
-    """On the device; on a CPU with the process and its images."""
+    """On the device; on a CPU with the processes and their images."""
     adapters_at_once: int
     microbatches: int
     checkpointing: bool
@@ -255,7 +257,7 @@ class CostEstimate:
             pixels = fmean(work.pixel_bytes for work in self.work.values())
             host += round(pixels * (self.plan.eval_count + most * recipe.items))
         peak = self.weights_bytes + features + max(adapters + training, scoring)
-        peak += 0 if gpu else host
+        peak = (peak + (0 if gpu else host)) * self.device.processes
         return {
             "weights_bytes": self.weights_bytes,
             "features_bytes": features,
