@@ -184,15 +184,20 @@ def test_an_embedded_base_is_measured_and_told_in_a_table(plan):
     assert "total time" in shown
 
 
-def test_a_local_model_is_measured_in_tokens_of_its_own(plan, tmp_path):
+def test_a_local_model_is_measured_in_tokens_of_its_own(plan, tmp_path, monkeypatch):
     base = factory.family_base("qwen2_5_vl")
     where = tmp_path / "tiny"
     base.model.save_pretrained(where)
     base.processor.save_pretrained(where)
+    rates = {"float32": 2e11, "bfloat16": 5e11}
+    monkeypatch.setattr(profiling, "product_rate", rates.get)
+    fast = json.loads(plan(TEXT.replace("MODEL", str(where)), "--json", "--no-calibration")[1])
+    rates["bfloat16"] = 1e11
     record = json.loads(plan(TEXT.replace("MODEL", str(where)), "--json")[1])
     its, total = record["models"]["s"], record["total"]
     layers, slow = record["notes"]
-    assert slow.startswith("s: the precision is bfloat16, which is slow on many CPUs")
+    assert slow.startswith("s: a matrix product in bfloat16 takes 2.0 times as long here as in")
+    assert fast["notes"][1:] == [layers]
     assert layers.startswith("s: adapted: 21 linear layers (down_proj, gate_proj, k_proj, o_proj, ")
     assert "; not adapted: vision tower and projector stay frozen (model.visual); head" in layers
     for key in ("train", "score"):

@@ -27,8 +27,6 @@ from transferscope.errors import DataError
 from transferscope.study import cost
 from transferscope.study.estimate import CostEstimate, Device, Rates
 
-CPU, GPU = 5e10, 5e13
-"""FLOPs per second that are foreseen, to choose how many items are timed."""
 SECONDS = 2.0
 """Foreseen duration of the calibrated training."""
 FEW = 8
@@ -42,6 +40,21 @@ def this_device() -> Device:
     if torch.cuda.is_available():
         return Device(torch.cuda.get_device_name(), True, torch.cuda.mem_get_info()[0])
     return Device("CPU", False, cost.free_memory())
+
+
+def product_rate(precision: str) -> float:
+    """FLOPs per second of a matrix product on the device that bases are loaded onto."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows, side, dtype = 512, 1024, getattr(torch, precision)
+    left, right = (torch.ones(n, side, dtype=dtype, device=device) for n in (rows, side))
+
+    def seconds() -> float:
+        begun = time.perf_counter()
+        (left @ right.T).sum().item()  # `item` waits for a GPU
+        return time.perf_counter() - begun
+
+    seconds()  # warm
+    return 2 * rows * side * side / min(seconds() for _ in range(3))
 
 
 def calibrate(made: CostEstimate) -> Rates:
@@ -65,7 +78,7 @@ def calibrate(made: CostEstimate) -> Rates:
         raise DataError("there are no training items to time")
     task = tasks[len(tasks) // 2][1]
     work = made.work[task, "train"]
-    one = (work.training + work.vision) / (GPU if device.gpu else CPU)
+    one = (work.training + work.vision) / product_rate(recipe.precision)
     if one > PATIENCE:
         raise DataError(f"training on a single item would take about {one:.0f} s on {device.name}")
     count = max(1, int(SECONDS / one), min(FEW, int(PATIENCE / one)))
