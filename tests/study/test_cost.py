@@ -1,6 +1,8 @@
 """What a study costs: shapes, parameters, tokens, FLOPs and bytes, against independent counts."""
 
 import math
+import mmap
+import os
 
 import engine_factory as factory
 import numpy as np
@@ -260,3 +262,14 @@ def test_what_is_too_large_is_parted_down_to_one_question_and_then_computed_twic
         tried.append(room)
     parted = [MemoryPlan(3, parts, False) for parts in (2, 4, 6)]
     assert tried == [*parted, MemoryPlan(3, 6, True)]
+
+
+def test_weights_that_are_mapped_from_a_file_are_not_free_memory(tmp_path):
+    size, file = 1 << 30, tmp_path / "model.safetensors"
+    file.touch()
+    os.truncate(file, size)  # sparse: takes no disk, and its pages count as available
+    free = cost.free_memory()
+    if free is None or free < 2 * size:
+        pytest.skip("needs /proc and 2 GiB free")
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ):
+        assert free - cost.free_memory() == pytest.approx(size, abs=size // 2)

@@ -123,16 +123,21 @@ def free_memory() -> int | None:
 
     def text(path: str) -> str:
         try:
-            return Path(path).read_text(encoding="ascii").strip()
+            return Path(path).read_text(encoding="ascii", errors="replace").strip()
         except OSError:  # not Linux, or no control group
             return ""
 
     sizes = dict(line.split(":", 1) for line in text("/proc/meminfo").splitlines() if ":" in line)
     found = [int(sizes["MemAvailable"].split()[0]) << 10] if "MemAvailable" in sizes else []
+    # Weights that are mapped from their files count as available, but every step needs them.
+    for line in text("/proc/self/maps").splitlines() if found else ():
+        if line.endswith(".safetensors"):
+            start, end = (int(place, 16) for place in line.split()[0].split("-"))
+            found[0] -= end - start
     limit, used = (text(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
     if limit.isdigit() and used.isdigit():
         found.append(max(0, int(limit) - int(used)))
-    return min(found, default=None)
+    return max(0, min(found)) if found else None
 
 
 def cores() -> int:
