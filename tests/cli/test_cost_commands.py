@@ -505,7 +505,7 @@ def test_an_embedded_base_keeps_its_own_defaults_without_a_word(plan):
     text = TEXT.replace("MODEL", "glimpse-s")
     assert "usual" not in plan(text, "--no-calibration")[1]
     text = text.replace("recipe: {", "recipe: {learning_rate: 0.1, ")
-    assert "Note: s: the learning rate is 0.1; 0.0025 is usual" in plan(text, "--no-calibration")[1]
+    assert "Note: s: the learning rate is 0.1; 0.0015 is usual" in plan(text, "--no-calibration")[1]
 
 
 def test_the_plan_refuses_experts_before_anything_is_loaded(plan, tmp_path):

@@ -24,7 +24,7 @@ def test_what_is_left_out_is_spelled_out():
     read = study()
     assert len(read.sources) == len(read.targets) == 13
     assert read.seeds == (0, 1)
-    assert read.recipe == Recipe(learning_rate=2.5e-3, precision="float32")
+    assert read.recipe == Recipe(learning_rate=1.5e-3, precision="float32")
     assert read.models["s"].where == "glimpse-s"
 
 

@@ -103,7 +103,7 @@ class Recipe:
     """Linear layers of the decoder layers that get an adapter: `all`, the groups `attention`, `mlp`
     and `shared_experts`, or the ends of layer names."""
     learning_rate: Positive | None = None
-    """Peak learning rate of AdamW; a model may set another. Null: 2.5e-3 for an embedded base,
+    """Peak learning rate of AdamW; a model may set another. Null: 1.5e-3 for an embedded base,
     1e-4 for any other."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after the warmup."""
@@ -169,7 +169,7 @@ class FullRecipe(Recipe):
     precision: Precision  # pyright: ignore[reportGeneralTypeIssues]
 
 
-EMBEDDED: dict[str, Any] = {"learning_rate": 2.5e-3, "precision": "float32"}
+EMBEDDED: dict[str, Any] = {"learning_rate": 1.5e-3, "precision": "float32"}
 """Defaults of a recipe for an embedded base."""
 OTHERS: dict[str, Any] = {"learning_rate": 1e-4, "precision": "bfloat16"}
 """The same for any other base."""

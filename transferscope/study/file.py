@@ -66,8 +66,8 @@ name: demo
 models: {glimpse-m: glimpse-m}
 suite: glimpse
 seeds: 2
-recipe: {items: 320, epochs: 3}
-evaluation: {items: 100}
+recipe: {items: 320, epochs: 2}
+evaluation: {items: 200}
 controls: [format-only, reordered]
 """
 """The study of `transferscope demo`."""
