@@ -1,4 +1,4 @@
-"""How fast a fleet is trained and asked, beside PEFT runs one after another.
+"""How fast a fleet is trained and evaluated, beside PEFT runs one after another.
 
     python benchmarks/fleet.py --embedded glimpse-s     # two minutes on two cores
     python benchmarks/fleet.py --shapes 7b              # random weights in real shapes, on a GPU
@@ -16,8 +16,8 @@ tuned    what a careful user gets out of PEFT: processor outputs made before the
          checkpointing, vision attention without a loop, logits at the answer alone; evaluation by
          one forward that reads the letters.
 
-Ours keeps vision features, as every epoch, seed and adapter of a study finds them; looking at the
-pictures is timed apart, and counted in what a whole study takes. The part of a GPU's matrix product
+Ours keeps vision features, as every epoch, seed and adapter of a study finds them; encoding the
+images is timed apart, and counted in what a whole study takes. The part of a GPU's matrix product
 that is reached is that of the steps in between: a long run less a short one, as what an adapter
 costs to be made, put onto the base and brought back is a larger part of seconds than of minutes.
 """
@@ -33,7 +33,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from peft_runs import Bench, now, peft_generate, peft_letters, peft_run, stock_look
+from peft_runs import Setup, now, peft_generate, peft_letters, peft_run, stock_encode
 from torch import Tensor
 
 from transferscope.engine import train
@@ -74,7 +74,7 @@ class Timed(NamedTuple):
 
 
 def ours_train(
-    bench: Bench, jobs: Sequence[TrainingJob]
+    setup: Setup, jobs: Sequence[TrainingJob]
 ) -> tuple[float, list[float], list[Adapter]]:
     """Seconds, the loss of each step (of all jobs), the adapters."""
     losses: list[Tensor] = []
@@ -86,9 +86,9 @@ def ours_train(
 
     loss = train.reply_loss
     with mock.patch.object(train, "reply_loss", recorded):
-        begun = now(bench)
-        groups = list(train_fleet(bench.base, jobs, bench.recipe))
-        seconds = now(bench) - begun
+        begun = now(setup)
+        groups = list(train_fleet(setup.base, jobs, setup.recipe))
+        seconds = now(setup) - begun
     adapters = {index: one for group in groups for index, one in group.items()}
     return seconds, [float(its.detach()) for its in losses], [adapters[k] for k in sorted(adapters)]
 
@@ -99,22 +99,22 @@ def steady(long: Timed, short: Timed) -> float:
 
 
 def ours_score(
-    bench: Bench, adapters: Sequence[Adapter], items: Sequence[Item]
+    setup: Setup, adapters: Sequence[Adapter], items: Sequence[Item]
 ) -> tuple[float, list[list[Any]]]:
     """Seconds, and each adapter's answers."""
-    begun = now(bench)
-    answers = score_fleet(bench.base, adapters, items, batch_size=bench.answering)
-    return now(bench) - begun, answers
+    begun = now(setup)
+    answers = score_fleet(setup.base, adapters, items, batch_size=setup.answering)
+    return now(setup) - begun, answers
 
 
-def ours_look(bench: Bench, items: Sequence[Item]) -> float:
-    """Seconds to look at all pictures of some items, none kept from before."""
-    bench.base.paths.clear()
-    path: Any = forward_path(bench.base, items)
+def ours_encode(setup: Setup, items: Sequence[Item]) -> float:
+    """Seconds to encode all images of some items, none kept from before."""
+    setup.base.paths.clear()
+    path: Any = forward_path(setup.base, items)
     rows = path.encode(items)
-    begun = now(bench)
-    path.vision_cache.features([picture for row in rows for picture in row.item.images])
-    return now(bench) - begun
+    begun = now(setup)
+    path.vision_cache.features([image for row in rows for image in row.item.images])
+    return now(setup) - begun
 
 
 def in_turn(
@@ -149,12 +149,12 @@ def matmul_ceiling(
     return best
 
 
-def language_flops(bench: Bench, items: Sequence[Item], *, training: bool) -> float:
+def language_flops(setup: Setup, items: Sequence[Item], *, training: bool) -> float:
     """FLOP of the frozen language model for each item on average; adapters are not counted."""
-    text = bench.base.model.config.get_text_config()
-    linears = language_linears(bench.base.model).values()
+    text = setup.base.model.config.get_text_config()
+    linears = language_linears(setup.base.model).values()
     weights = sum(its.in_features * its.out_features for its in linears)
-    lengths = [row.length for row in forward_path(bench.base, items).encode(items)]
+    lengths = [row.length for row in forward_path(setup.base, items).encode(items)]
     width = text.hidden_size * text.num_hidden_layers
     forward = np.mean([2 * weights * its + 2 * width * its**2 for its in lengths])
     backward = np.mean([2 * weights * its + 4 * width * its**2 for its in lengths])
@@ -164,22 +164,24 @@ def language_flops(bench: Bench, items: Sequence[Item], *, training: bool) -> fl
 # What is run.
 
 
-def embedded(name: str, tiny: bool) -> Bench:
+def embedded(name: str, tiny: bool) -> Setup:
     """A declared part of `STUDY`: 4 sources x 1 seed, 128 items, one epoch; 13 x 10 questions."""
     suite = open_suite("glimpse")
     base = load_base(name)
     tasks = [task.name for task in suite.tasks]
-    sources, count, asked = (tasks[:1], 8, 1) if tiny else (tasks[:12:3], 128, 10)
+    sources, count, evaluated = (tasks[:1], 8, 1) if tiny else (tasks[:12:3], 128, 10)
     jobs = [TrainingJob(its, 0, suite.items(its, "train")[:count], 1, 2, 3) for its in sources]
     questions = [
-        item for its in tasks[: 4 if tiny else None] for item in suite.items(its, "eval")[:asked]
+        item
+        for its in tasks[: 4 if tiny else None]
+        for item in suite.items(its, "eval")[:evaluated]
     ]
     recipe = recipe_of(batch_size=4 if tiny else 32, learning_rate=4e-3)
-    return Bench(base, recipe, jobs, questions, 64, checkpointing=False)
+    return Setup(base, recipe, jobs, questions, 64, checkpointing=False)
 
 
-def shaped(name: str, tiny: bool, quantization: str | None = None, gpus: int = 1) -> Bench:
-    """Random weights of Qwen2.5-VL's shapes: two pictures and 64 tokens of text an item."""
+def shaped(name: str, tiny: bool, quantization: str | None = None, gpus: int = 1) -> Setup:
+    """Random weights of Qwen2.5-VL's shapes: two images and 64 tokens of text an item."""
     side, count, batch = (56, 8, 4) if tiny else (448, 32, 8)
     torch.manual_seed(1)  # with it a tiny model learns to reply, so that replies can be compared
     model = random_model(configuration(name, tiny), quantization, gpus)
@@ -192,7 +194,7 @@ def shaped(name: str, tiny: bool, quantization: str | None = None, gpus: int = 1
         for index in range(8)
     ]
     recipe = recipe_of(batch_size=batch)
-    return Bench(base, recipe, jobs, items[8 * count :], 8, checkpointing=True)
+    return Setup(base, recipe, jobs, items[8 * count :], 8, checkpointing=True)
 
 
 def random_model(config: Any, quantization: str | None, gpus: int) -> Any:
@@ -296,7 +298,7 @@ def configuration(name: str, tiny: bool) -> Any:
 
 
 def made_items(count: int, side: int, tokenizer: Any) -> list[Item]:
-    """Items with two pictures of noise, and prompts of 64 tokens."""
+    """Items with two images of noise, and prompts of 64 tokens."""
     rng, choices, items = np.random.default_rng(0), ("box", "point"), []
     question = "Which is closer?"
     while len(tokenizer.encode(with_choices(question, choices))) < 64:
@@ -312,22 +314,22 @@ def made_items(count: int, side: int, tokenizer: Any) -> list[Item]:
 # The tables.
 
 
-def check(bench: Bench) -> tuple[Adapter, Adapter]:
+def check(setup: Setup) -> tuple[Adapter, Adapter]:
     """Print how far ours and theirs are apart; an adapter's start, and what ours made of it."""
-    (job, *_), recipe = bench.jobs, bench.recipe
-    still = bench._replace(recipe=replace(recipe, learning_rate=0.0))
+    (job, *_), recipe = setup.jobs, setup.recipe
+    still = setup._replace(recipe=replace(recipe, learning_rate=0.0))
     _, _, (start,) = ours_train(still, [job._replace(items=job.items[:1])])
-    _, losses, (adapter,) = ours_train(bench, [job])
+    _, losses, (adapter,) = ours_train(setup, [job])
     print(f"loss by step, ours: {', '.join(f'{its:.4f}' for its in losses)}")
     for name, tuned in (("common", False), ("tuned", True)):
-        saving = bench.checkpointing  # which changes no number, and a large model needs
-        _, theirs, numbers = peft_run(bench, job, start, tuned=tuned, checkpointing=saving)
+        saving = setup.checkpointing  # which changes no number, and a large model needs
+        _, theirs, numbers = peft_run(setup, job, start, tuned=tuned, checkpointing=saving)
         far = max(abs(a - b) for a, b in zip(losses, theirs, strict=True))
         moved = max(float((numbers[key] - its).abs().max()) for key, its in adapter.tensors.items())
         print(f"{name}: loss differs by at most {far:.1e}, trained weights by {moved:.1e}")
-    answers = ours_score(bench, [adapter], bench.questions)[1][0]
-    chosen = {"tuned": peft_letters(bench, adapter)[1]}
-    chosen["common"] = peft_generate(bench, adapter, 8, bench.questions)[1]
+    answers = ours_score(setup, [adapter], setup.questions)[1][0]
+    chosen = {"tuned": peft_letters(setup, adapter)[1]}
+    chosen["common"] = peft_generate(setup, adapter, 8, setup.questions)[1]
     for name, choices in chosen.items():
         read = [(a, b) for a, b in zip(answers, choices, strict=True) if b is not None]
         other = [a.margin for a, b in read if a.choice != b]
@@ -339,63 +341,66 @@ def check(bench: Bench) -> tuple[Adapter, Adapter]:
     return start, adapter
 
 
-def measure(bench: Bench, rounds: int, alone: bool) -> dict[str, Timed]:
+def measure(setup: Setup, rounds: int, alone: bool) -> dict[str, Timed]:
     """Every step's times; prints them with the ratio to ours.
 
     Args:
         alone: ours, and nothing of PEFT's.
     """
-    start, adapter = ours_train(bench, bench.jobs[:1])[2] * 2 if alone else check(bench)
+    start, adapter = ours_train(setup, setup.jobs[:1])[2] * 2 if alone else check(setup)
     # A large model's alternatives are timed on one job, its fleet of all of them beside that.
-    large, asked = bench.checkpointing, bench.questions
-    jobs = bench.jobs[:1] if large else bench.jobs
-    everything = [*asked, *(item for job in bench.jobs for item in job.items)]
-    few = asked[: max(1, len(asked) // 4)]
+    large, evaluated = setup.checkpointing, setup.questions
+    jobs = setup.jobs[:1] if large else setup.jobs
+    everything = [*evaluated, *(item for job in setup.jobs for item in job.items)]
+    few = evaluated[: max(1, len(evaluated) // 4)]
     count, learned = count_of(jobs), [item for job in jobs for item in job.items]
 
     def theirs(tuned: bool, checkpointing: bool = False) -> float:
         options = {"tuned": tuned, "checkpointing": checkpointing}
-        return sum(peft_run(bench, job, start, **options)[0] for job in jobs)
+        return sum(peft_run(setup, job, start, **options)[0] for job in jobs)
 
     trained: dict[str, tuple[int, Callable[[], float]]] = {
-        "train, ours": (count, lambda: ours_train(bench, jobs)[0]),
+        "train, ours": (count, lambda: ours_train(setup, jobs)[0]),
         "train, tuned": (count, lambda: theirs(True)),
         "train, common": (count, lambda: theirs(False)),
     }
     if large:
-        fleet, longer = bench.jobs, replace(bench.recipe, epochs=LONGER)
+        fleet, longer = setup.jobs, replace(setup.recipe, epochs=LONGER)
         trained |= {
             f"train, ours, {LONGER} epochs": (
                 LONGER * count,
-                lambda: ours_train(bench._replace(recipe=longer), jobs)[0],
+                lambda: ours_train(setup._replace(recipe=longer), jobs)[0],
             ),
             f"train, ours, {len(fleet)} adapters": (
                 count_of(fleet),
-                lambda: ours_train(bench, fleet)[0],
+                lambda: ours_train(setup, fleet)[0],
             ),
             "train, common, checkpointing": (count, lambda: theirs(False, True)),
         }
     scored = {
-        "evaluate, ours": (len(asked), lambda: ours_score(bench, [adapter], asked)[0]),
-        "evaluate, tuned": (len(asked), lambda: peft_letters(bench, adapter)[0]),
-        "evaluate, common, 8": (len(asked), lambda: peft_generate(bench, adapter, 8, asked)[0]),
-        "evaluate, common, 1": (len(few), lambda: peft_generate(bench, adapter, 1, few)[0]),
+        "evaluate, ours": (len(evaluated), lambda: ours_score(setup, [adapter], evaluated)[0]),
+        "evaluate, tuned": (len(evaluated), lambda: peft_letters(setup, adapter)[0]),
+        "evaluate, common, 8": (
+            len(evaluated),
+            lambda: peft_generate(setup, adapter, 8, evaluated)[0],
+        ),
+        "evaluate, common, 1": (len(few), lambda: peft_generate(setup, adapter, 1, few)[0]),
     }
     if large:
         scored["evaluate, ours, all items"] = (
             len(everything),
-            lambda: ours_score(bench, [adapter], everything)[0],
+            lambda: ours_score(setup, [adapter], everything)[0],
         )
     seen = everything if large else learned
     looked = {
-        "look, ours": (len(seen), lambda: ours_look(bench, seen)),
-        "look, common": (count, lambda: stock_look(bench, learned)),
+        "encode, ours": (len(seen), lambda: ours_encode(setup, seen)),
+        "encode, common": (count, lambda: stock_encode(setup, learned)),
     }
     found = {}
     for runs in (looked, trained, scored):
-        warm = bench.base.device.type == "cuda"
-        if runs is trained:  # every picture has been looked at
-            ours_look(bench, everything)
+        warm = setup.base.device.type == "cuda"
+        if runs is trained:  # every image has been encoded
+            ours_encode(setup, everything)
         if alone:
             runs = {name: runs[name] for name in runs if ", ours" in name}
         times = in_turn(rounds, warm, runs)
@@ -418,35 +423,35 @@ def whole_study(found: dict[str, Timed]) -> None:
     runs = STUDY["sources"] * STUDY["seeds"]
     passes = runs * STUDY["items"] * STUDY["epochs"]
     questions = STUDY["targets"] * STUDY["questions"]
-    answers, pictured = (runs + 1) * questions, runs * STUDY["items"] + questions
+    answers, encoded = (runs + 1) * questions, runs * STUDY["items"] + questions
     generate = max(found["evaluate, common, 8"].rate, found["evaluate, common, 1"].rate)
     seconds = {
         "ours": passes / found["train, ours"].rate
         + answers / found["evaluate, ours"].rate
-        + pictured / found["look, ours"].rate,
+        + encoded / found["encode, ours"].rate,
         "tuned": passes / found["train, tuned"].rate + answers / found["evaluate, tuned"].rate,
         "common": passes / found["train, common"].rate + answers / generate,
     }
     print(
         f"the whole matrix is {passes:,} items trained on, {answers:,} answers and, for ours, the "
-        f"pictures of {pictured:,} items; at these rates:"
+        f"images of {encoded:,} items; at these rates:"
     )
     for name, spent in seconds.items():
         print(f"{name:<30}{spent / 60:>9.1f} min{spent / seconds['ours']:>29.1f}")
 
 
-def ceilings(bench: Bench, found: dict[str, Timed], tiny: bool) -> None:
+def ceilings(setup: Setup, found: dict[str, Timed], tiny: bool) -> None:
     """Print the part of the device's matrix product that ours reaches."""
-    device = bench.base.device
+    device = setup.base.device
     size = 256 if tiny else 8192 if device.type == "cuda" else 2048
-    ceiling = matmul_ceiling(device, bench.base.dtype, size, bench.clock)
+    ceiling = matmul_ceiling(device, setup.base.dtype, size, setup.clock)
     print(f"matrix product of {size}: {ceiling / 1e12:.2f} TFLOP/s; of that")
-    items = bench.jobs[0].items
+    items = setup.jobs[0].items
     longer = {"train, ours": f"train, ours, {LONGER} epochs"}
     longer["evaluate, ours"] = "evaluate, ours, all items"
     for name, long in longer.items():
         rate = steady(found[long], found[name])
-        flops = language_flops(bench, items, training=name.startswith("train")) * rate
+        flops = language_flops(setup, items, training=name.startswith("train")) * rate
         print(f"{name:<30}{flops / ceiling:>9.0%}")
 
 
@@ -470,25 +475,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.busy:
         torch.set_num_threads(1)
     if given.embedded:
-        bench = embedded(given.embedded, given.tiny)
+        setup = embedded(given.embedded, given.tiny)
     else:
-        bench = shaped(given.shapes, given.tiny, given.quantization, given.gpus)
-    bench = bench._replace(clock=time.process_time if given.busy else time.perf_counter)
-    device = bench.base.device
+        setup = shaped(given.shapes, given.tiny, given.quantization, given.gpus)
+    setup = setup._replace(clock=time.process_time if given.busy else time.perf_counter)
+    device = setup.base.device
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     stored = f" in {given.quantization}" if given.quantization else ""
     spread_over = f" over {given.gpus} devices" if given.gpus > 1 else ""
     print(
-        f"{bench.base.name}{stored}{spread_over} on {where}, {bench.base.dtype}, "
+        f"{setup.base.name}{stored}{spread_over} on {where}, {setup.base.dtype}, "
         f"{torch.get_num_threads()} threads"
         f"{', processor seconds' if given.busy else ''}"
     )
-    found = measure(bench, 1 if given.tiny else given.rounds, given.alone)
+    found = measure(setup, 1 if given.tiny else given.rounds, given.alone)
     if given.embedded:
         if not given.alone:
             whole_study(found)
     else:
-        ceilings(bench, found, given.tiny)
+        ceilings(setup, found, given.tiny)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import torch
-from fleet import embedded, matmul_ceiling, ours_look, ours_score, ours_train
+from fleet import embedded, matmul_ceiling, ours_encode, ours_score, ours_train
 from torch.profiler import ProfilerActivity, profile
 
 CLASSES = {
@@ -45,17 +45,17 @@ def profiled(run: Callable[[], object]) -> tuple[Counter[str], float, float]:
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    bench = embedded("glimpse-s", tiny=False)
-    jobs = bench.jobs[:2]
-    _, _, adapters = ours_train(bench, jobs)
-    everything = [*bench.questions, *(item for job in bench.jobs for item in job.items)]
-    ours_score(bench, adapters, bench.questions)
+    setup = embedded("glimpse-s", tiny=False)
+    jobs = setup.jobs[:2]
+    _, _, adapters = ours_train(setup, jobs)
+    everything = [*setup.questions, *(item for job in setup.jobs for item in job.items)]
+    ours_score(setup, adapters, setup.questions)
     runs = {
-        "train": lambda: ours_train(bench, jobs),
-        "score": lambda: ours_score(bench, adapters * 2, bench.questions),
-        "look": lambda: ours_look(bench, everything),
+        "train": lambda: ours_train(setup, jobs),
+        "score": lambda: ours_score(setup, adapters * 2, setup.questions),
+        "encode": lambda: ours_encode(setup, everything),
     }
-    most = matmul_ceiling(bench.base.device, torch.float32, 1024, time.process_time)
+    most = matmul_ceiling(setup.base.device, torch.float32, 1024, time.process_time)
     print(f"a large matrix product: {most / 1e9:.0f} GFLOP/s")
     for name, run in runs.items():
         begun = time.process_time()

@@ -16,7 +16,7 @@ from statistics import median
 
 import torch
 from fleet import configuration, made_items, random_model, recipe_of
-from peft_runs import Bench, lora, now
+from peft_runs import Setup, lora, now
 
 from transferscope.engine import score
 from transferscope.engine.adapter import Adapter, peft_config, stacked
@@ -32,7 +32,7 @@ from transferscope.engine.reference_path import ReferencePath
 ADAPTERS = 8
 
 
-def shaped(layers: int, rows: int, tiny: bool) -> Bench:
+def shaped(layers: int, rows: int, tiny: bool) -> Setup:
     """Qwen2.5-VL-3B's widths: two images of 112 x 112 and 64 tokens of text an item."""
     config = configuration("3b", tiny)
     text, vision = config.text_config, config.vision_config
@@ -41,13 +41,13 @@ def shaped(layers: int, rows: int, tiny: bool) -> Bench:
     processor = load_processor(folder("glimpse-s"))
     base = Base("3b", random_model(config, None, 1), processor, "random")
     items = made_items(rows, 56 if tiny else 112, processor.tokenizer)
-    return Bench(base, recipe_of(), [], items, rows, checkpointing=False)
+    return Setup(base, recipe_of(), [], items, rows, checkpointing=False)
 
 
-def random_adapter(bench: Bench, seed: int) -> Adapter:
+def random_adapter(setup: Setup, seed: int) -> Adapter:
     """An adapter whose B is not zero."""
-    linears = target_linears(bench.base.model, bench.recipe.targets)
-    draw, rank, tensors = torch.Generator().manual_seed(seed), bench.recipe.rank, {}
+    linears = target_linears(setup.base.model, setup.recipe.targets)
+    draw, rank, tensors = torch.Generator().manual_seed(seed), setup.recipe.rank, {}
     for name, linear in linears.items():
         for factor, shape in (
             ("A", (rank, linear.in_features)),
@@ -55,45 +55,45 @@ def random_adapter(bench: Bench, seed: int) -> Adapter:
         ):
             drawn = 0.02 * torch.randn(*shape, generator=draw)
             tensors[f"base_model.model.{name}.lora_{factor}.weight"] = drawn
-    return Adapter(peft_config(bench.base, bench.recipe, list(linears)), tensors)
+    return Adapter(peft_config(setup.base, setup.recipe, list(linears)), tensors)
 
 
-def theirs(bench: Bench, adapter: Adapter, tokens: int) -> tuple[float, list[list[int]]]:
+def theirs(setup: Setup, adapter: Adapter, tokens: int) -> tuple[float, list[list[int]]]:
     """Seconds of PEFT's `generate` for all items at once, and the tokens."""
-    path = ReferencePath(bench.base)
-    inputs = path.inputs(path.encode(bench.questions))
-    with lora(bench, adapter, tuned=False) as model:
+    path = ReferencePath(setup.base)
+    inputs = path.inputs(path.encode(setup.questions))
+    with lora(setup, adapter, tuned=False) as model:
         model.eval()
-        begun = now(bench)
+        begun = now(setup)
         made = model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
-        return now(bench) - begun, made[:, inputs["input_ids"].shape[1] :].tolist()
+        return now(setup) - begun, made[:, inputs["input_ids"].shape[1] :].tolist()
 
 
-def adapted(bench: Bench, adapters: Sequence[Adapter]) -> AbstractContextManager[None]:
+def adapted(setup: Setup, adapters: Sequence[Adapter]) -> AbstractContextManager[None]:
     """A context in which the base has one adapter, as scoring puts it on, or several."""
     if len(adapters) == 1:
-        (group,) = score._adapter_groups(bench.base, adapters, 1)
+        (group,) = score._adapter_groups(setup.base, adapters, 1)
         return group.attach()
-    return attached(bench.base.model, stacked(bench.base, adapters))
+    return attached(setup.base.model, stacked(setup.base, adapters))
 
 
-def ours(bench: Bench, adapters: Sequence[Adapter], tokens: int) -> float:
+def ours(setup: Setup, adapters: Sequence[Adapter], tokens: int) -> float:
     """Seconds of all adapters' replies."""
-    path = forward_path(bench.base, bench.questions)
-    rows = path.encode(bench.questions) * len(adapters)
-    with adapted(bench, adapters):
-        begun = now(bench)
-        replies(bench.base, path, rows, lambda _: False, tokens)
-        return now(bench) - begun
+    path = forward_path(setup.base, setup.questions)
+    rows = path.encode(setup.questions) * len(adapters)
+    with adapted(setup, adapters):
+        begun = now(setup)
+        replies(setup.base, path, rows, lambda _: False, tokens)
+        return now(setup) - begun
 
 
-def check(bench: Bench, adapters: Sequence[Adapter], tokens: int) -> None:
+def check(setup: Setup, adapters: Sequence[Adapter], tokens: int) -> None:
     """Refuse to time what is not the same; also encodes the images, once for ours."""
-    path = forward_path(bench.base, bench.questions)
-    rows = path.encode(bench.questions)
-    expected = [theirs(bench, adapter, tokens)[1] for adapter in adapters]
+    path = forward_path(setup.base, setup.questions)
+    rows = path.encode(setup.questions)
+    expected = [theirs(setup, adapter, tokens)[1] for adapter in adapters]
     for count in (1, len(adapters)):
-        with adapted(bench, adapters[:count]):
+        with adapted(setup, adapters[:count]):
             made = path.generate(rows * count, max_new_tokens=tokens, do_sample=False).tolist()
         assert made == [row for one in expected[:count] for row in one]
     print(f"{len(made)} of {len(made)} replies alike")
@@ -113,20 +113,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.busy:
         torch.set_num_threads(1)
-    bench = shaped(2 if given.tiny else given.layers, given.rows, given.tiny)
-    bench = bench._replace(clock=time.process_time if given.busy else time.perf_counter)
-    adapters = [random_adapter(bench, seed) for seed in range(ADAPTERS)]
-    path = forward_path(bench.base, bench.questions)
+    setup = shaped(2 if given.tiny else given.layers, given.rows, given.tiny)
+    setup = setup._replace(clock=time.process_time if given.busy else time.perf_counter)
+    adapters = [random_adapter(setup, seed) for seed in range(ADAPTERS)]
+    path = forward_path(setup.base, setup.questions)
     print(
-        f"{bench.base.model.config.text_config.num_hidden_layers} layers on {bench.base.device}, "
-        f"{bench.base.dtype}, {torch.get_num_threads()} threads, {given.rows} items of "
-        f"{path.encode(bench.questions)[0].length} tokens for each adapter"
+        f"{setup.base.model.config.text_config.num_hidden_layers} layers on {setup.base.device}, "
+        f"{setup.base.dtype}, {torch.get_num_threads()} threads, {given.rows} items of "
+        f"{path.encode(setup.questions)[0].length} tokens for each adapter"
     )
-    check(bench, adapters, 3)
+    check(setup, adapters, 3)
     runs: dict[str, tuple[int, Callable[[int], float]]] = {
-        "transformers and PEFT": (1, lambda tokens: theirs(bench, adapters[0], tokens)[0]),
-        "ours, one adapter": (1, lambda tokens: ours(bench, adapters[:1], tokens)),
-        f"ours, {ADAPTERS} adapters": (ADAPTERS, lambda tokens: ours(bench, adapters, tokens)),
+        "transformers and PEFT": (1, lambda tokens: theirs(setup, adapters[0], tokens)[0]),
+        "ours, one adapter": (1, lambda tokens: ours(setup, adapters[:1], tokens)),
+        f"ours, {ADAPTERS} adapters": (ADAPTERS, lambda tokens: ours(setup, adapters, tokens)),
     }
     first, further = ({name: [] for name in runs} for _ in range(2))
     for _ in range(given.rounds):

@@ -28,7 +28,7 @@ TOKENS = 4
 """Most tokens that `generate` makes: enough for `(A)`."""
 
 
-class Bench(NamedTuple):
+class Setup(NamedTuple):
     """What is run."""
 
     base: Base
@@ -43,7 +43,7 @@ class Bench(NamedTuple):
 
 
 @contextmanager
-def looking(model: Any, *, tuned: bool) -> Generator[None]:
+def uncompiled(model: Any, *, tuned: bool) -> Generator[None]:
     """A model with nothing compiled, its vision attention as it comes or without a loop."""
     before = model.config.vision_config._attn_implementation
     try:
@@ -58,14 +58,14 @@ def looking(model: Any, *, tuned: bool) -> Generator[None]:
 
 
 @contextmanager
-def lora(bench: Bench, start: Adapter, *, tuned: bool, checkpointing: bool = False) -> Iterator:
+def lora(setup: Setup, start: Adapter, *, tuned: bool, checkpointing: bool = False) -> Iterator:
     """The base as a PEFT model that begins with an adapter's weights; then as it was."""
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
-    model, recipe = bench.base.model, bench.recipe
+    model, recipe = setup.base.model, setup.recipe
     names = list(target_linears(model, recipe.targets))
     config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=names)
-    with looking(model, tuned=tuned), warnings.catch_warnings():
+    with uncompiled(model, tuned=tuned), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         its: Any = get_peft_model(model, config)
         set_peft_model_state_dict(its, start.tensors)
@@ -82,36 +82,36 @@ def lora(bench: Bench, start: Adapter, *, tuned: bool, checkpointing: bool = Fal
 
 
 def peft_run(
-    bench: Bench, job: TrainingJob, start: Adapter, *, tuned: bool, checkpointing: bool = False
+    setup: Setup, job: TrainingJob, start: Adapter, *, tuned: bool, checkpointing: bool = False
 ) -> tuple[float, list[float], dict[str, Tensor]]:
     """One adapter: seconds, the loss of each step, the weights."""
-    recipe, plain = bench.recipe, ReferencePath(bench.base)
+    recipe, plain = setup.recipe, ReferencePath(setup.base)
     count = len(job.items)
     orders = train.epoch_orders(count, recipe.epochs, job.order_seed)
     size = recipe.batch_size
     batches = [order[at : at + size] for order in orders for at in range(0, count, size)]
 
     def made(batch: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
-        return inputs_of(bench, plain, [job.items[index] for index in batch], whole=not tuned)
+        return inputs_of(setup, plain, [job.items[index] for index in batch], whole=not tuned)
 
-    with lora(bench, start, tuned=tuned, checkpointing=checkpointing) as model:
+    with lora(setup, start, tuned=tuned, checkpointing=checkpointing) as model:
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         optimizer = torch.optim.AdamW(
             weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
         ready, losses = [made(batch) if tuned else None for batch in batches], []
-        begun = now(bench)
+        begun = now(setup)
         for step, batch in enumerate(batches):
             share = lr_lambda(recipe.schedule, recipe.warmup, step, len(batches))
             optimizer.param_groups[0]["lr"] = recipe.learning_rate * share
-            inputs, said = ready[step] or made(batch)
-            loss = loss_of(model, inputs, said, tuned=tuned)
+            inputs, replies = ready[step] or made(batch)
+            loss = loss_of(model, inputs, replies, tuned=tuned)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(weights, recipe.max_grad_norm)
             optimizer.step()
             losses.append(loss.detach())
-        seconds = now(bench) - begun
+        seconds = now(setup) - begun
         numbers = {
             name.replace(".default", ""): weight.detach().cpu().clone()
             for name, weight in model.named_parameters()
@@ -121,63 +121,63 @@ def peft_run(
 
 
 def inputs_of(
-    bench: Bench, plain: ReferencePath, items: Sequence[Item], *, whole: bool
+    setup: Setup, plain: ReferencePath, items: Sequence[Item], *, whole: bool
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The processor's tensors, with the answer (its last token only if `whole`), and the answer."""
     texts = [f"({LETTERS[item.answer]})" for item in items]
-    said = reply_tokens(bench.base.processor, texts, end=True)
+    replies = reply_tokens(setup.base.processor, texts, end=True)
     rows = [
         row._replace(answer_ids=answer if whole else answer[:-1])
-        for row, answer in zip(plain.encode(items), said, strict=True)
+        for row, answer in zip(plain.encode(items), replies, strict=True)
     ]
-    return plain.inputs(rows), torch.tensor(said, device=bench.base.device)
+    return plain.inputs(rows), torch.tensor(replies, device=setup.base.device)
 
 
-def loss_of(model: Any, inputs: dict[str, Tensor], said: Tensor, *, tuned: bool) -> Tensor:
+def loss_of(model: Any, inputs: dict[str, Tensor], replies: Tensor, *, tuned: bool) -> Tensor:
     """The mean cross-entropy of the answers' tokens."""
     if tuned:
-        logits = model(**inputs, use_cache=False, logits_to_keep=said.shape[1]).logits.float()
-        return functional.cross_entropy(logits.flatten(0, 1), said.flatten())
+        logits = model(**inputs, use_cache=False, logits_to_keep=replies.shape[1]).logits.float()
+        return functional.cross_entropy(logits.flatten(0, 1), replies.flatten())
     labels = torch.full_like(inputs["input_ids"], -100)
-    labels[:, -said.shape[1] :] = said
+    labels[:, -replies.shape[1] :] = replies
     return model(**inputs, labels=labels, use_cache=False).loss
 
 
 @torch.no_grad()
-def peft_letters(bench: Bench, adapter: Adapter) -> tuple[float, list[int | None]]:
+def peft_letters(setup: Setup, adapter: Adapter) -> tuple[float, list[int | None]]:
     """Seconds and choices of one forward that reads the letters."""
-    plain, its, choices = ReferencePath(bench.base), option_tokens(bench.base.processor), []
-    with lora(bench, adapter, tuned=True) as model:
+    plain, its, choices = ReferencePath(setup.base), option_tokens(setup.base.processor), []
+    with lora(setup, adapter, tuned=True) as model:
         model.eval()
-        batches = list(parted(bench.questions, bench.answering))
+        batches = list(parted(setup.questions, setup.answering))
         ready = [
             plain.inputs([row._replace(answer_ids=its.prefix) for row in plain.encode(batch)])
             for batch in batches
         ]
-        begun = now(bench)
+        begun = now(setup)
         for batch, inputs in zip(batches, ready, strict=True):
             logits = model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1].float()
             table = logits[:, [tail[0] for tail in its.suffixes]].tolist()
             for line, item in zip(table, batch, strict=True):
                 choices.append(int(np.argmax(line[: len(item.choices)])))
-        return now(bench) - begun, choices
+        return now(setup) - begun, choices
 
 
 @torch.no_grad()
 def peft_generate(
-    bench: Bench, adapter: Adapter, size: int, items: Sequence[Item]
+    setup: Setup, adapter: Adapter, size: int, items: Sequence[Item]
 ) -> tuple[float, list[int | None]]:
     """Seconds and choices of `generate`, some items at a time."""
-    plain, decode, choices = ReferencePath(bench.base), bench.base.processor.tokenizer.decode, []
-    with lora(bench, adapter, tuned=False) as model:
+    plain, decode, choices = ReferencePath(setup.base), setup.base.processor.tokenizer.decode, []
+    with lora(setup, adapter, tuned=False) as model:
         model.eval()
-        begun = now(bench)
+        begun = now(setup)
         for batch in parted(items, size):
             inputs = plain.inputs(plain.encode(batch))
             made = model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
             for item, ids in zip(batch, made[:, inputs["input_ids"].shape[1] :], strict=True):
                 choices.append(read_reply(decode(ids, skip_special_tokens=True), item.choices))
-        return now(bench) - begun, choices
+        return now(setup) - begun, choices
 
 
 def parted(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
@@ -186,19 +186,19 @@ def parted(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 @torch.no_grad()
-def stock_look(bench: Bench, items: Sequence[Item]) -> float:
-    """Seconds to look at all pictures through the processor and the tower as it comes."""
-    plain = ReferencePath(bench.base)
-    with looking(bench.base.model, tuned=False):
-        begun = now(bench)
+def stock_encode(setup: Setup, items: Sequence[Item]) -> float:
+    """Seconds to encode all images through the processor and the tower as it comes."""
+    plain = ReferencePath(setup.base)
+    with uncompiled(setup.base.model, tuned=False):
+        begun = now(setup)
         for batch in parted(items, 8):
             its = plain.inputs(plain.encode(batch))
-            bench.base.model.model.get_image_features(its["pixel_values"], its["image_grid_thw"])
-        return now(bench) - begun
+            setup.base.model.model.get_image_features(its["pixel_values"], its["image_grid_thw"])
+        return now(setup) - begun
 
 
-def now(bench: Bench) -> float:
-    """Seconds, when the device has done what it was told."""
-    if bench.base.device.type == "cuda":
+def now(setup: Setup) -> float:
+    """Seconds, when the device has done what was started."""
+    if setup.base.device.type == "cuda":
         torch.cuda.synchronize()
-    return bench.clock()
+    return setup.clock()

@@ -50,7 +50,7 @@ def test_the_benchmark_runs_and_ours_and_theirs_answer_alike(fleet, arguments, l
         same, of = re.search(r"(\d+) of (\d+) choices as ours", choices).groups()
         assert same == of
         assert int(of) > 0
-    for step in ("look", "train", "evaluate"):
+    for step in ("encode", "train", "evaluate"):
         assert [line for line in lines if re.match(rf"{step}, ours +\d+\.\d items/s", line)]
     assert re.match(last, lines[-1])
 

@@ -114,23 +114,23 @@ def test_new_words_are_appended(monkeypatch, tmp_path):
 def test_a_turn_that_does_not_fit_is_left_out_and_answers_are_marked():
     turns = [("Which point?", "A"), ("is " * 50, "B"), ("Which box?", "B")]
     packed = pack(1, turns, longest=50)
-    said = [index for index, own in zip(packed.ids, packed.answered, strict=True) if own]
+    answer_ids = [index for index, own in zip(packed.ids, packed.answered, strict=True) if own]
     end = layout.TURN_END
-    assert said == [*tokenizer.encode("A"), end, *tokenizer.encode("B"), end]
+    assert answer_ids == [*tokenizer.encode("A"), end, *tokenizer.encode("B"), end]
     assert len(packed.ids) <= 50
 
 
 # Arithmetic.
 
 
-@pytest.mark.parametrize("pictures", [1, 2, 3, 4])
-def test_the_fast_forward_equals_processor_and_stock_forward(saved, pictures):
+@pytest.mark.parametrize("images", [1, 2, 3, 4])
+def test_the_fast_forward_equals_processor_and_stock_forward(saved, images):
     from PIL import Image
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     model = AutoModelForImageTextToText.from_pretrained(saved, dtype=torch.float32).eval()
     its = AutoProcessor.from_pretrained(saved)
-    seen, texts = pixels(2, pictures), [QUESTION, QUESTION.removesuffix("closer")]
+    seen, texts = pixels(2, images), [QUESTION, QUESTION.removesuffix("closer")]
     chats = [
         [
             {
@@ -150,7 +150,7 @@ def test_the_fast_forward_equals_processor_and_stock_forward(saved, pictures):
         return_dict=True,
         processor_kwargs={"return_tensors": "pt", "padding": True},
     )
-    rows = [prompt(pictures, text) for text in texts]
+    rows = [prompt(images, text) for text in texts]
     assert [
         ids[-len(row) :] for ids, row in zip(inputs.input_ids.tolist(), rows, strict=True)
     ] == rows
@@ -158,9 +158,7 @@ def test_the_fast_forward_equals_processor_and_stock_forward(saved, pictures):
     with torch.no_grad():
         stock = model(**inputs).logits[:, -1]
         features = vision_features(model, torch.from_numpy(seen).flatten(0, 1))
-        fast = forward.answer_logits(
-            model, torch.from_numpy(padded(rows)), features, pictures, last
-        )
+        fast = forward.answer_logits(model, torch.from_numpy(padded(rows)), features, images, last)
     assert stock.abs().max() > 0.1
     torch.testing.assert_close(fast, stock, rtol=0, atol=1e-4)
 
@@ -319,8 +317,8 @@ def test_an_unknown_base_is_refused_with_the_nearest_name():
 def item(answer: int, choices: int = 2) -> Item:
     texts = ["A is closer", "B is closer", "about the same"][:choices]
     text = with_choices("Which point is closer to the camera?", texts)
-    picture = ArrayImage(pixels())
-    return Item(f"i{answer}", "RD", (picture,), "", tuple(texts), answer, text)
+    image = ArrayImage(pixels())
+    return Item(f"i{answer}", "RD", (image,), "", tuple(texts), answer, text)
 
 
 def test_an_option_that_is_not_offered_is_never_chosen(small):
@@ -349,12 +347,14 @@ def test_a_step_has_the_answers_of_its_examples():
     targets = [
         row[row != IGNORED].tolist() for one in Steps(Plan("s", 2))[1] for row in one.targets
     ]
-    said = [
+    answer_ids = [
         [word for _, text in one.turns for word in [*tokenizer.encode(text), layout.TURN_END]]
         for one in (example(index, 0) for index in range(32, 64))
     ]
     assert len(targets) == 32
-    assert sum(answers in targets for answers in said) > 24  # of the others some turns do not fit
+    assert (
+        sum(answers in targets for answers in answer_ids) > 24
+    )  # of the others some turns do not fit
 
 
 def test_the_learning_rate_rises_and_falls():

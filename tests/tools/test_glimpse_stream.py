@@ -34,8 +34,8 @@ def test_the_stream_never_asks_what_is_held_out() -> None:
     for drawn in stream():
         if drawn.world in HELD_OUT:
             assert not any(q.startswith(starts) for q, _ in drawn.turns)
-    asked = {d.world for d in stream() if any("Select from" in q for q, _ in d.turns)}
-    assert asked & {"Counting", "Multi-view_Reasoning"}
+    worlds = {d.world for d in stream() if any("Select from" in q for q, _ in d.turns)}
+    assert worlds & {"Counting", "Multi-view_Reasoning"}
 
 
 def test_a_stream_example_is_reproducible_and_consistent() -> None:

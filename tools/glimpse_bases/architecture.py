@@ -2,7 +2,7 @@
 
 All of them see with 14-pixel patches, merge 2 x 2 of them, use attention heads of width 32, and
 tie input and output embeddings. `rope_theta` is 200 and the M-RoPE section (2, 4, 10): with the
-large models' values the language model cannot tell the four columns of a picture apart.
+large models' values the language model cannot tell the four columns of a image apart.
 """
 
 from dataclasses import dataclass

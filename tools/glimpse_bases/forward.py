@@ -16,22 +16,22 @@ from transferscope.engine.glimpse.prompt_layout import HEAD, TOKENS, image_slots
 
 
 def hidden(
-    model: Qwen2_5_VLForConditionalGeneration, ids: Tensor, features: Tensor, pictures: int
+    model: Qwen2_5_VLForConditionalGeneration, ids: Tensor, features: Tensor, images: int
 ) -> Tensor:
     """The language model's last hidden states (rows, length, width).
 
     Args:
         ids: (rows, length), padded on the right.
-        features: (rows x pictures, 16, width), as `vision_features` gives them.
-        pictures: how many pictures each row speaks of.
+        features: (rows x images, 16, width), as `vision_features` gives them.
+        images: how many images each row speaks of.
     """
     language: Any = model.model.language_model
     rows, length = ids.shape
     x = functional.embedding(ids, language.embed_tokens.weight)
-    if pictures:
-        seen = features.reshape(rows, pictures * TOKENS, -1).to(x.dtype)
-        x = x.index_copy(1, _slots(pictures, ids.device), seen)
-    cosine, sine = rotation(pictures, length, ids.device, x.dtype)
+    if images:
+        seen = features.reshape(rows, images * TOKENS, -1).to(x.dtype)
+        x = x.index_copy(1, _slots(images, ids.device), seen)
+    cosine, sine = rotation(images, length, ids.device, x.dtype)
     for layer in language.layers:
         attention, y = layer.self_attn, norm(layer.input_layernorm, x)
         q, k, v = (
@@ -52,15 +52,15 @@ def answer_logits(
     model: Qwen2_5_VLForConditionalGeneration,
     ids: Tensor,
     features: Tensor,
-    pictures: int,
+    images: int,
     last: Tensor,
 ) -> Tensor:
     """Scores (rows, vocabulary), float32, of the token that follows place `last` of each row."""
-    states = hidden(model, ids, features, pictures)
-    said = states[torch.arange(len(ids), device=ids.device), last]
-    return functional.linear(said, model.model.language_model.embed_tokens.weight).float()
+    states = hidden(model, ids, features, images)
+    last_states = states[torch.arange(len(ids), device=ids.device), last]
+    return functional.linear(last_states, model.model.language_model.embed_tokens.weight).float()
 
 
 @cache
-def _slots(pictures: int, device: torch.device) -> Tensor:
-    return torch.tensor(image_slots(pictures), device=device)
+def _slots(images: int, device: torch.device) -> Tensor:
+    return torch.tensor(image_slots(images), device=device)

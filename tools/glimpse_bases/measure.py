@@ -134,7 +134,7 @@ def _train(
     """Train what requires gradients, in place."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=0.0)
-    said = torch.tensor(letters())[items.answers]
+    answer_ids = torch.tensor(letters())[items.answers]
     generator = torch.Generator().manual_seed(seed)
     steps = recipe.epochs * (len(items.ids) // recipe.batch)
     order = torch.cat(
@@ -147,10 +147,10 @@ def _train(
         longest = int(items.last[rows].max()) + 1
         ids, last = items.ids[rows, :longest], items.last[rows]
         logits = forward.answer_logits(
-            model, ids.to(seen.device), seen[rows], items.pictures, last.to(seen.device)
+            model, ids.to(seen.device), seen[rows], items.images, last.to(seen.device)
         )
         optimizer.zero_grad()
-        functional.cross_entropy(logits, said[rows].to(seen.device)).backward()
+        functional.cross_entropy(logits, answer_ids[rows].to(seen.device)).backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
 

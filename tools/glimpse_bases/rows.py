@@ -17,25 +17,25 @@ class Packed(NamedTuple):
 
     ids: list[int]
     answered: list[bool]
-    """Which tokens the model has to say itself."""
+    """Which tokens the model has to write itself."""
 
 
-def prompt(pictures: int, text: str) -> list[int]:
-    """One question, up to the place where the answer's first token is said."""
-    return [*opening(pictures), *encode(text), TURN_END, TURN, ASSISTANT]
+def prompt(images: int, text: str) -> list[int]:
+    """One question, up to the place where the answer begins."""
+    return [*opening(images), *encode(text), TURN_END, TURN, ASSISTANT]
 
 
-def pack(pictures: int, turns: Iterable[tuple[str, str]], longest: int) -> Packed:
+def pack(images: int, turns: Iterable[tuple[str, str]], longest: int) -> Packed:
     """Questions and answers in a row of at most `longest` tokens; what is too long is left out."""
-    ids, answered = opening(pictures), [False] * len(opening(pictures))
+    ids, answered = opening(images), [False] * len(opening(images))
     lead: list[int] = []
     for question, answer in turns:
-        asked = [*lead, *encode(question), TURN_END, TURN, ASSISTANT]
-        said = [*encode(answer), TURN_END]
-        if len(ids) + len(asked) + len(said) > longest:
+        question_ids = [*lead, *encode(question), TURN_END, TURN, ASSISTANT]
+        answer_ids = [*encode(answer), TURN_END]
+        if len(ids) + len(question_ids) + len(answer_ids) > longest:
             continue
-        ids += asked + said
-        answered += [False] * len(asked) + [True] * len(said)
+        ids += question_ids + answer_ids
+        answered += [False] * len(question_ids) + [True] * len(answer_ids)
         lead = [TURN, USER]
     return Packed(ids, answered)
 

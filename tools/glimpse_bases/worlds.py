@@ -1,4 +1,4 @@
-"""Scenes with questions and labels: the tasks' own, single pictures, and sets of pictures."""
+"""Scenes with questions and labels: the tasks' own, single images, and sets of images."""
 
 import random
 from typing import NamedTuple
@@ -51,7 +51,7 @@ def task_scene(task: str, rng: random.Random) -> Scene:
 
 
 def single(rng: random.Random) -> Scene:
-    """One picture of one to five things, often with marked points and a caption."""
+    """One image of one to five things, often with marked points and a caption."""
     things = scatter(rng, rng.randint(1, 5), (8, 18))
     image = paint(rng, things)
     labels, asides = thing_labels(things), scene_questions(rng, things, 3)
@@ -120,7 +120,7 @@ def _comparisons(a: str, p: Thing, b: str, q: Thing) -> Asides:
 
 
 def several(rng: random.Random) -> Scene:
-    """Two to four pictures; one may show what the first shows, or almost."""
+    """Two to four images; one may show what the first shows, or almost."""
     shown = [scatter(rng, rng.randint(1, 3), (10, 19)) for _ in range(rng.randint(2, 4))]
     later = range(1, len(shown))
     asides: Asides = []
@@ -148,7 +148,7 @@ def several(rng: random.Random) -> Scene:
 
 
 def _about_one(rng: random.Random, shown: list[list[Thing]]) -> Asides:
-    """A question that needs the right one of several pictures."""
+    """A question that needs the right one of several images."""
     k, kind = rng.randrange(len(shown)), rng.randrange(4)
     if kind == 0:
         return scene_questions(rng, shown[k], 1, f"In the {ORDINALS[k]} image, ")

@@ -24,7 +24,7 @@ class Questions(NamedTuple):
     """Items of one task, encoded."""
 
     pixels: np.ndarray
-    """(items, pictures, 112, 112, 3) uint8."""
+    """(items, images, 112, 112, 3) uint8."""
     ids: Tensor
     """(items, length), padded on the right."""
     last: Tensor
@@ -35,7 +35,7 @@ class Questions(NamedTuple):
     """(items,): number of choices."""
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         return self.pixels.shape[1]
 
 
@@ -59,7 +59,7 @@ class Score(NamedTuple):
 
 
 def encode_items(items: Iterable[Item]) -> Questions:
-    """Encode items that all have the same number of pictures."""
+    """Encode items that all have the same number of images."""
     items = list(items)
     rows = [prompt(len(item.images), item.prompt) for item in items]
     return Questions(
@@ -73,7 +73,7 @@ def encode_items(items: Iterable[Item]) -> Questions:
 
 @torch.no_grad()
 def features(model: Qwen2_5_VLForConditionalGeneration, pixels: np.ndarray) -> Tensor:
-    """Vision features of items' pictures: (items, pictures x 16, width)."""
+    """Vision features of items' images: (items, images x 16, width)."""
     device = model.device
     flat = torch.from_numpy(pixels.reshape(-1, *pixels.shape[2:]))
     seen = [vision_features(model, part.to(device)) for part in flat.split(_batch(device))]
@@ -95,7 +95,7 @@ def right(
         longest = int(questions.last[rows].max()) + 1
         ids, last = questions.ids[rows, :longest].to(device), questions.last[rows].to(device)
         logits = forward.answer_logits(
-            model, ids, seen[rows.to(seen.device)], questions.pictures, last
+            model, ids, seen[rows.to(seen.device)], questions.images, last
         )
         options = logits[:, letter].cpu()
         beyond = torch.arange(len(letter)) >= questions.choices[rows, None]
