@@ -1,5 +1,8 @@
 """How much of a fleet is at work at once: by the memory that is free, and by the jobs' lengths."""
 
+import platform
+import subprocess
+import sys
 from collections import Counter
 
 import engine_factory as factory
@@ -120,3 +123,27 @@ def test_weights_are_folded_where_they_are_small_of_one_type_and_on_a_cpu(monkey
     assert not folding_pays(base, stack(base, 3))
     half = factory.small_base(torch.bfloat16)
     assert not folding_pays(half, stack(half))
+
+
+KEPT = """
+import torch
+from transferscope.engine import memory
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+{first}
+del (large := [torch.ones(6 << 20)])[:]  # from here on, glibc keeps blocks of this size
+blocks = [torch.ones(1 << 20) for _ in range(64)]
+before = resident()
+del blocks[::2]
+print((before - resident()) >> 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="is about glibc")
+@pytest.mark.parametrize("short", [False, True])
+def test_where_memory_is_short_freed_blocks_are_given_back(short):
+    first = "memory._return_freed_memory()" if short else ""
+    code = KEPT.format(first=first)
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    assert (int(printed) > 100) == short  # MiB of 128
