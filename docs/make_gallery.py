@@ -21,10 +21,10 @@ import numpy as np
 import transferscope as ts
 from transferscope.analysis import Analysis
 from transferscope.analysis.json_file import from_json
+from transferscope.plots.composition import render
 from transferscope.plots.gallery import caption, escaped, gallery
 from transferscope.plots.numbers import percent
-from transferscope.plots.rendering import render
-from transferscope.report.record_tables import claim_rows
+from transferscope.report.tables import claim_rows
 from transferscope.store import read_analysis
 from transferscope.suites.blink import BLINK
 from transferscope.suites.vsi import VSI
@@ -182,7 +182,7 @@ def page(analysis: Analysis, simulated: Analysis, chosen: Analysis | None) -> st
         study = simulated if plate.simulated else analysis
         stems = [stem.format(largest) for stem in plate.stems]
         if number == 8 and chosen is not None:
-            study, stems = chosen, [e.stem for e in gallery(chosen) if 8 in e.paper]
+            study, stems = chosen, [e.stem for e in gallery(chosen) if 8 in e.kind.paper]
         parts += [
             f"## Figure {number}",
             f"**The paper:** {plate.shows} **Ours:** {plate.better}",

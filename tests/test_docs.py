@@ -348,7 +348,7 @@ def test_a_study_of_video_targets_has_the_papers_figure_7(make_gallery):
     from transferscope.plots.gallery import gallery
 
     study = make_gallery.video()
-    shown = {each.stem: each.spec for each in gallery(study) if 7 in each.paper}
+    shown = {each.stem: each.spec for each in gallery(study) if 7 in each.kind.paper}
     assert list(shown) == ["heatmap-3B", "heatmap-7B", "heatmaps"]
     spec = shown["heatmaps"]
     cells = [row for rows in spec["datasets"].values() for row in rows if "own" in row]

@@ -147,7 +147,7 @@ def save(analysis: Analysis, folder: PathLike) -> None:
 
 def save_comparison(found: Comparison, folder: PathLike) -> None:
     """Write `comparison.json` and `report.html`; see `Comparison.save`."""
-    from transferscope.report.comparison_page import page
+    from transferscope.report.comparison_forms import page
 
     data = json.dumps(found.to_dict(), indent=1, ensure_ascii=False) + "\n"
     store.save_comparison(folder, data.encode(), page(found))

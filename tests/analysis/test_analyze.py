@@ -20,7 +20,7 @@ from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError, StudyError
 from transferscope.matrix import from_accuracy, from_pgf, from_predictions
 from transferscope.matrix.measure import MEASURES, Measure
-from transferscope.report.overview import overviews
+from transferscope.report.findings import overviews
 from transferscope.stats import simulate
 from transferscope.stats.draws import DRAWS
 

@@ -88,4 +88,4 @@ def test_the_summary_names_what_moved_and_counts_the_rest(study: ts.Analysis) ->
     assert [word for word in text.split() if word in ("both", "opposite")] == ["both"] * 2 + [
         "opposite"
     ]
-    assert "neither: 1 pair " in text
+    assert "neither: 1 pair\n" in text

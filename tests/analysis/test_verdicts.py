@@ -18,7 +18,7 @@ from transferscope.analysis.verdict import beyond_noise
 from transferscope.analysis.verdicts import verdicts
 from transferscope.matrix import from_accuracy, from_predictions
 from transferscope.readers.checks import check_rows
-from transferscope.report.cell_data import cell_data
+from transferscope.report.page_data import cell_data
 from transferscope.stats import simulate
 
 TARGETS = tuple(f"t{k}" for k in range(4))
@@ -269,8 +269,7 @@ def test_confidence_stands_beside_accuracy_and_never_counts():
     assert low < shares["s"].mean() - shares[None].mean() < high
     page = cell_data(ts.analyze(from_predictions(frame)))
     (row,) = page["models"][0]["cells"]
-    shown = row[page["columns"].index("confidence")]
-    assert shown == pytest.approx(cell.confidence, rel=1e-3)
+    assert row["confidence"] == pytest.approx(cell.confidence, rel=1e-3)
     plain = the_model(frame.drop("logprobs"))
     assert plain.pgf["s"]["t"].confidence is None
     assert plain.verdicts == model.verdicts

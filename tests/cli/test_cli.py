@@ -62,7 +62,7 @@ def test_analyze_prints_a_summary_and_writes_the_folder_and_report_draws_it_agai
     out = tmp_path / "study"
     code, text, _ = run("analyze", table, "--out", out)
     assert code == 0
-    for part in ("small", "large", "strongest donors", "Personas", "safe", "by chance"):
+    for part in ("small", "large", "strongest donors", "Personas", "safe", "without any transfer"):
         assert part in text
     assert sorted(path.name for path in out.iterdir()) == ["analysis.json", "report.html"]
     analysis = from_json((out / "analysis.json").read_bytes())
@@ -89,7 +89,7 @@ def test_json_is_the_whole_analysis_and_nothing_else(run, table):
 
 
 def test_figures_are_written_when_asked_for(run, table, tmp_path, monkeypatch):
-    from transferscope.plots import rendering
+    from transferscope.plots import composition
 
     out, one = tmp_path / "study", tmp_path / "one.csv"
     pl.read_csv(table).filter(pl.col("model") == "small").write_csv(one)
@@ -106,15 +106,15 @@ def test_figures_are_written_when_asked_for(run, table, tmp_path, monkeypatch):
     assert {f"{name}.svg" for name in captions} | {f"{name}.png" for name in captions} | {
         "captions.md"
     } == set(written)
-    monkeypatch.setattr(rendering, "render", lambda spec, form: form.encode())
+    monkeypatch.setattr(composition, "render", lambda spec, form: form.encode())
     assert run("figures", out, "--out", tmp_path / "paper", "--format", "pdf")[0] == 0
     assert (tmp_path / "paper" / "heatmap-small.pdf").read_bytes() == b"pdf"
 
 
 def test_figures_come_with_the_analysis_where_that_is_asked(run, table, tmp_path, monkeypatch):
-    from transferscope.plots import rendering
+    from transferscope.plots import composition
 
-    monkeypatch.setattr(rendering, "render", lambda spec, form: form.encode())
+    monkeypatch.setattr(composition, "render", lambda spec, form: form.encode())
     assert run("analyze", table, "--out", tmp_path, "--preset", "paper", "--figures")[0] == 0
     found = {path.suffix for path in (tmp_path / "figures").iterdir()}
     assert found == {".svg", ".pdf", ".png", ".md"}

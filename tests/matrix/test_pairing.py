@@ -27,7 +27,7 @@ from transferscope.plots.numbers import items
 from transferscope.predictions import check_predictions
 from transferscope.readers import read_results
 from transferscope.report.bundle import cells as cells_csv
-from transferscope.report.cell_data import cell_data
+from transferscope.report.page_data import cell_data
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 TASKS = ("Counting", "Jigsaw", "Relative_Depth", "Art_Style")
@@ -345,10 +345,11 @@ def test_the_page_has_each_seeds_change_of_accuracy_by_the_base_on_its_items():
     found = {name: analyze(matrix, replace(QUICK, measure=name)) for name in ("pgf", "raw_gain")}
     page = cell_data(found["pgf"])
     source, target = (page["tasks"].index(name) for name in ("Jigsaw", "Counting"))
-    (row,) = (r for r in page["models"][0]["cells"] if r[:2] == [source, target])
-    assert row[page["columns"].index("items")] == pytest.approx(100 / 3, rel=1e-3)
+    places = (source, target)
+    (row,) = (r for r in page["models"][0]["cells"] if (r["source"], r["target"]) == places)
+    assert row["items"] == pytest.approx(100 / 3, rel=1e-3)
     cells = {name: one.models["m"].pgf["Jigsaw"]["Counting"] for name, one in found.items()}
-    seeds = page["models"][0]["changes"][f"{source},{target}"]
+    seeds = [row[f"seed{n}"] for n in range(3)]
     assert seeds == pytest.approx([cells["raw_gain"].seeds[seed] for seed in "xyz"], rel=1e-3)
     assert cells["pgf"].change == pytest.approx(cells["raw_gain"].mean)
 

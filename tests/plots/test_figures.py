@@ -13,7 +13,7 @@ import vl_convert
 from analysis_factory import HOSTILE, SIGNS, Shape, make
 
 from transferscope.analysis import Analysis
-from transferscope.plots.composition import Spec, finish, heading, layer, table, unit
+from transferscope.plots.composition import Spec, finish, layer, table, unit
 from transferscope.plots.gallery import (
     FIGURES,
     FigureKind,
@@ -457,16 +457,16 @@ def test_a_new_figure_is_one_function_and_one_entry(analysis: Analysis, monkeypa
     def toy(analysis: Analysis, model: str, title: str) -> Spec | None:
         bases = analysis.models[model].base_accuracy
         bars = [{"task": task, "base": value} for task, value in bases.items()]
-        head = heading(title, "Bars are accuracies.", f"There are {len(bars)}.")
-        return finish(layer(unit(bars, "bar", x="base:Q", y="task:N"), title=head))
+        spec = layer(unit(bars, "bar", x="base:Q", y="task:N"))
+        return finish(spec, title, "Bars are accuracies.", f"There are {len(bars)}.")
 
-    kind = FigureKind("method", toy, "{model}: bases", "No intervals.", "Of {model}.")
+    kind = FigureKind("method", toy, "bases", "No intervals.", "Of {model}.")
     monkeypatch.setitem(FIGURES, "toy", kind)
     (made, _) = (figure for figure in gallery(analysis) if figure.stem.startswith("toy"))
     assert caption(made) == (
         "**3B: bases**. Bars are accuracies. There are 13. Of 3B. No intervals."
     )
-    assert made.reading in page(analysis)
+    assert made.kind.reading in page(analysis)
     assert render(made.spec, "svg").startswith(b"<svg")
 
 

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 from analysis_factory import HOSTILE, Shape, make
 
+from transferscope.plots.composition import render
 from transferscope.plots.gallery import caption, captions, gallery
-from transferscope.plots.rendering import render
 from transferscope.store import safe_name
 
 MM = 72 / 25.4
@@ -113,7 +113,7 @@ def test_pictures_have_300_dots_to_the_inch_and_pdf_the_same_size_with_its_fonts
 
 def counterparts(shape: Shape) -> dict[int, list[str]]:
     """{number of the paper's figure: stems of ours}"""
-    return {n: [each.stem for each in figures(shape) if n in each.paper] for n in range(1, 11)}
+    return {n: [each.stem for each in figures(shape) if n in each.kind.paper] for n in range(1, 11)}
 
 
 def test_every_figure_of_the_paper_that_an_analysis_can_show_has_its_counterpart():

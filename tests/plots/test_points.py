@@ -14,9 +14,7 @@ import transferscope as ts
 from transferscope.analysis import Settings
 from transferscope.readers import read_results
 from transferscope.report import page
-from transferscope.report.findings import harms
-from transferscope.report.overview import overviews
-from transferscope.report.safety import safety
+from transferscope.report.findings import harms, overviews, safety
 
 CHANGE = re.compile(r"([+−]?[\d.]+) points")
 

@@ -21,7 +21,7 @@ from transferscope.analysis.comparison import Comparison
 from transferscope.plots.composition import chart
 from transferscope.plots.curves import compared_curves
 from transferscope.readers.compare import short_names
-from transferscope.report.comparison_page import page
+from transferscope.report.comparison_forms import page
 from transferscope.selection.decision import interval
 from transferscope.stats import Effect
 from transferscope.tasks.checkpoints import step_of

@@ -12,7 +12,7 @@ from page_reader import DESKTOP, PHONE, Reader
 
 import transferscope as ts
 from transferscope.analysis.comparison import Comparison
-from transferscope.report.comparison_page import page
+from transferscope.report.comparison_forms import page
 
 FLAT = Path(__file__).resolve().parents[3] / "shared" / "real" / "checkpoints-blink-flat"
 OPEN_ALL = "document.querySelectorAll('details').forEach(e => e.open = true)"

@@ -168,7 +168,7 @@ def test_the_table_of_accuracies_sorts_filters_and_saves(reader: Reader, analysi
     order = {label: name for name, label in labels(analysis).long.items()}
     for row in rows:
         cell = model.pgf[order[row["source"]]][order[row["target"]]]
-        assert float(row["effect"]) == pytest.approx(cell.mean, rel=1e-3, abs=1e-6)
+        assert float(row["effect"]) == pytest.approx(cell.mean, abs=1e-5)
 
 
 LAST = "e.lastChild.textContent"

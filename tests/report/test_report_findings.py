@@ -14,8 +14,7 @@ from transferscope.matrix.collapse import Answers, Behaviour
 from transferscope.plots.labels import Labels, labels, spelled
 from transferscope.plots.numbers import between
 from transferscope.report import page
-from transferscope.report.findings import harms, training
-from transferscope.report.overview import overviews
+from transferscope.report.findings import harms, overviews, training
 from transferscope.report.tables import PageTable
 from transferscope.report.terminal import summary
 from transferscope.selection import mixtures
@@ -143,7 +142,9 @@ def test_the_printed_summary_says_which_way_a_choice_turns_a_finding():
     said = console.export_text()
     assert "in 3 of 8 analysis variants; not with N = all tasks" in said
     assert "in 3 of 8 analysis variants; it holds with N = all tasks" in said
-    assert "−0.100 [−0.200, −0.0002]" in said  # an end that is not 0 is not written so
+    assert (
+        "−0.100 (in another such study −0.200 to −0.0002;" in said
+    )  # an end that is not 0 is not written so
 
 
 def pairs(model: ModelAnalysis) -> list[tuple[str, str, Cell]]:
@@ -207,7 +208,7 @@ def test_without_intervals_there_is_no_harm():
 def test_what_to_train_on_is_what_the_selection_says():
     analysis = make(Shape(models=("3B", "32B")))
     found, (said, helpless) = mixtures(analysis, "32B"), training(analysis)
-    assert "from the matrix of 32B" in said.intro  # the largest
+    assert "From the matrix of 32B." in said.intro  # the largest
     names = {label: name for name, label in labels(analysis).long.items()}
     targets = [names[row[0][0].text] for row in said.rows]
     assert {*targets} == {t for t, mix in found.items() if mix.choices}

@@ -129,7 +129,7 @@ def test_names_with_markup_stay_text():
     section = text[text.index('id="train"') : text.index('id="graph"')]
     assert "<script" not in section
     assert "<img" not in section
-    next(f for f in gallery(hostile) if f.tab == "train")
+    next(f for f in gallery(hostile) if f.kind.tab == "train")
 
 
 @pytest.mark.parametrize("width", [80, 100])
@@ -145,5 +145,5 @@ def test_the_terminal_says_it_in_a_table_and_in_words(analysis: Analysis, width:
 
 
 def test_it_is_the_counterpart_of_the_papers_figure_8(analysis: Analysis):
-    assert [each.stem for each in gallery(analysis) if 8 in each.paper] == ["selection-7B"]
-    assert not [e for e in gallery(replace(analysis, experiment=None)) if 8 in e.paper]
+    assert [each.stem for each in gallery(analysis) if 8 in each.kind.paper] == ["selection-7B"]
+    assert not [e for e in gallery(replace(analysis, experiment=None)) if 8 in e.kind.paper]

@@ -14,8 +14,8 @@ from transferscope.plots.against_chance import personas
 from transferscope.plots.answer_bars import CORRECT
 from transferscope.plots.gallery import gallery
 from transferscope.report import page
-from transferscope.report.cell_data import cell_data
 from transferscope.report.findings import harms
+from transferscope.report.page_data import cell_data
 from transferscope.report.section_tables import remaining_variance, section_tables
 from transferscope.report.terminal import summary
 
@@ -102,9 +102,10 @@ def printed(analysis: Analysis) -> str:
 def test_the_summary_has_a_line_for_collapse_and_one_for_each_control(analysis: Analysis):
     text = printed(analysis)
     assert "1 of 169 cells" in text
-    assert re.search(r"placebo \(format-only\) +mean effect \+0\.\d+ \[", text)
-    assert "45% of the variance, 45% beyond the placebo" in text
-    assert re.search(r"no finetune \(reordered\) +mean effect", text)
+    assert re.search(r"format-only +\+0\.\d+ ", text)
+    assert "placebo, subtracted" in text
+    assert "45% → 45%" in text
+    assert re.search(r"reordered +[+−]0\.\d+ ", text)
 
 
 def test_variance_is_reduced_beyond_the_placebo_only_where_its_interval_shows_it(
@@ -129,7 +130,7 @@ def test_nothing_is_said_where_nothing_is_known():
 def test_the_summary_begins_with_what_happened_and_folds_what_it_cannot_tell(analysis: Analysis):
     text = printed(analysis)
     assert text.index("0 changes nothing") < text.index("of 156 effects help")
-    assert text.index("→") < text.index("The average source and")
+    assert text.index("→") < text.index("averages and extremes")
     silent = replace(analysis.claims[0], holds=None, evidence="needs a model named 9B")
     text = printed(replace(analysis, claims=[analysis.claims[0], *[silent] * 4]))
     assert "4 of 5 cannot be decided: needs a model named 9B." in text

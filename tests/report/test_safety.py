@@ -10,7 +10,7 @@ from test_report_findings import GAIN, NONE, cell, study
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.verdict import Verdict
-from transferscope.report.safety import by_model, safety
+from transferscope.report.findings import by_model, safety
 
 NAN = math.nan
 FINE = Verdict("safe", [], [], 0.032, "B", None, 0.1, (0.08, 0.12), [])

@@ -107,19 +107,19 @@ def show(found: Comparison, out: Path | None, form: str = "") -> None:
     elif form == "csv":
         print(found.table().write_csv(), end="")
     elif form == "markdown":
-        from transferscope.report.comparison_text import markdown
+        from transferscope.report.comparison_forms import markdown
 
         print(markdown(found), end="")
     else:
         from rich.console import Console
 
-        from transferscope.report.comparison_text import summary
+        from transferscope.report.comparison_forms import summary
 
         console = Console()
         console.print(summary(found, console.width))
     if out is not None:
         from transferscope import store as results
-        from transferscope.report.comparison_page import page
+        from transferscope.report.comparison_forms import page
 
         written = results.save_comparison(out, data.encode(), page(found))
         if not form:

@@ -21,7 +21,7 @@ from transferscope.errors import DataError, StudyError, TransferscopeError
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
     from transferscope.matrix.examples import Exhibits
-    from transferscope.plots.rendering import Format
+    from transferscope.plots.composition import Format
     from transferscope.readers import ReadInput
 
 Inputs = Annotated[
@@ -157,7 +157,7 @@ def figures(
     """Write every figure as files for a paper, with their captions in `captions.md`."""
     from transferscope import store as results
     from transferscope.analysis.json_file import from_json
-    from transferscope.plots.rendering import Format
+    from transferscope.plots.composition import Format
 
     wanted = [each for each in get_args(Format) if each in formats.split(",")]
     if len(wanted) < len(formats.split(",")):
@@ -353,8 +353,8 @@ def drawn(
     from rich.console import Console
     from rich.progress import track
 
+    from transferscope.plots.composition import render
     from transferscope.plots.gallery import ReportFigure, captions, gallery
-    from transferscope.plots.rendering import render
 
     found = gallery(analysis)
     jobs: list[tuple[ReportFigure, Format]]

@@ -5,7 +5,7 @@ Out:  Altair charts, which compose with `|` and `&`, and save themselves with `.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.lookup import POINTS, model_named
@@ -44,24 +44,34 @@ class Plots:
 
     def curves(self, finetune: str | None = None) -> "Chart":
         """The effects over the checkpoints of a finetune, by default of each one."""
-        return _checkpoint_figure(self._analysis, "checkpoints", finetune)
+        return _drawn(self._analysis, "checkpoints", finetune)
 
     def __getattr__(self, name: str) -> Callable[..., "Chart"]:
         figure = name.replace("_", "-")
         if figure not in FIGURES:
             known = [each for each in dir(self) if not each.startswith("_")]
             raise AttributeError(unknown("figure", name, known))
-        draw = _DRAW[FIGURES[figure].per]
+        argument, words = ARGUMENTS[FIGURES[figure].per]
 
-        def drawn(*key: Any, **named: Any) -> "Chart":
-            return draw(self._analysis, figure, *key, **named)
+        def drawn(*given: str | None, **named: str | None) -> "Chart":
+            if named.keys() - {argument} or len(given) + len(named) > bool(argument):
+                raise TypeError(f"{name}() takes {f'only `{argument}`' if argument else 'nothing'}")
+            return _drawn(self._analysis, figure, *given, *named.values())
 
-        drawn.__name__ = name
-        drawn.__doc__ = f"{FIGURES[figure].reading}\n\n{draw.__doc__}"
+        drawn.__name__, drawn.__doc__ = name, f"{FIGURES[figure].reading}\n\n{words}"
         return drawn
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *(name.replace("-", "_") for name in FIGURES)]
+
+
+ARGUMENTS = {
+    "model": ("model", "Args: `model`, by default the last, hence largest."),
+    "study": ("", "Without arguments."),
+    "category": ("by", "Args: `by`, one way to group tasks, by default `level`."),
+    "trajectory": ("finetune", "Args: `finetune`, by default all, one above the other."),
+}
+"""What the method of a figure takes, by what the figure is of, with its words."""
 
 
 def heatmap_spec(analysis: Analysis, model: str | None = None, measure: str | None = None) -> Spec:
@@ -74,55 +84,37 @@ def heatmap_spec(analysis: Analysis, model: str | None = None, measure: str | No
     if measure not in shown:
         raise DataError(unknown("measure of a heatmap", measure, shown))
     name = model_named(analysis, model)
-    title = FIGURES["heatmap"].title.format(model=labels(analysis).models[name])
+    title = f"{labels(analysis).models[name]}: {FIGURES['heatmap'].title}"
     spec = heatmap(analysis, name, title, shown=shown[measure])
     if spec is None:
         raise DataError(f"heatmap of {name}: nothing to draw; nothing was measured")
     return spec
 
 
-def _model_figure(analysis: Analysis, figure: str, model: str | None = None) -> "Chart":
-    """Args: `model`, by default the last, hence largest."""
-    return _chart(analysis, figure, f"-{model_named(analysis, model)}")
-
-
-def _study_figure(analysis: Analysis, figure: str) -> "Chart":
-    """Without arguments."""
-    return _chart(analysis, figure, "")
-
-
-def _category_figure(analysis: Analysis, figure: str, by: str = "level") -> "Chart":
-    """Args: `by`, one way to group tasks, by default `level`."""
-    known = [each for model in analysis.models.values() for each in model.categories]
-    if by not in known:
-        raise DataError(unknown("way to group tasks", by, known))
-    return _chart(analysis, figure, f"-{by}")
-
-
-def _checkpoint_figure(analysis: Analysis, figure: str, finetune: str | None = None) -> "Chart":
-    """Args: `finetune`, by default all of them, one above the other."""
+def _drawn(analysis: Analysis, figure: str, key: str | None = None) -> "Chart":
+    """A figure of what `ARGUMENTS` names; of several finetunes one above the other."""
+    per = FIGURES[figure].per
+    if per == "trajectory":
+        known = [each.finetune for each in analysis.trajectories]
+        if key is not None and key not in known:
+            raise DataError(unknown("finetune with checkpoints", key, known))
+        suffixes = [t.stem for t in analysis.trajectories if key in (None, t.finetune)]
+        if not suffixes:
+            raise DataError("no source is a checkpoint, so there are no curves to draw")
+    elif per == "category":
+        known = [each for model in analysis.models.values() for each in model.categories]
+        if (key := key or "level") not in known:
+            raise DataError(unknown("way to group tasks", key, known))
+        suffixes = [f"-{key}"]
+    else:
+        suffixes = [f"-{model_named(analysis, key)}" if per == "model" else ""]
+    specs = {each.stem: each.spec for each in gallery(analysis, figure)}
+    for stem in (figure + suffix for suffix in suffixes):
+        if stem not in specs:
+            raise DataError(f"{stem}: nothing to draw; this analysis lacks what it shows")
+    charts = [chart(specs[figure + suffix]) for suffix in suffixes]
+    if len(charts) == 1:
+        return charts[0]
     import altair
 
-    known = [each.finetune for each in analysis.trajectories]
-    if finetune is not None and finetune not in known:
-        raise DataError(unknown("finetune with checkpoints", finetune, known))
-    found = [t for t in analysis.trajectories if finetune in (None, t.finetune)]
-    charts = [_chart(analysis, figure, t.stem) for t in found]
-    if not charts:
-        raise DataError("no source is a checkpoint, so there are no curves to draw")
-    return charts[0] if len(charts) == 1 else altair.vconcat(*charts)
-
-
-_DRAW: dict[str, Callable[..., "Chart"]] = {
-    "model": _model_figure,
-    "study": _study_figure,
-    "category": _category_figure,
-    "trajectory": _checkpoint_figure,
-}
-
-
-def _chart(analysis: Analysis, figure: str, suffix: str) -> "Chart":
-    for each in gallery(analysis, figure):
-        if each.stem == figure + suffix:
-            return chart(each.spec)
-    raise DataError(f"{figure}{suffix}: nothing to draw; this analysis lacks what it shows")
+    return altair.vconcat(*charts)

@@ -19,14 +19,15 @@ from transferscope.plots.heatmaps import heatmap, heatmaps
 from transferscope.plots.labels import accounts, clean, labels
 from transferscope.plots.networks import clique, graph
 from transferscope.plots.study_limits import decomposition, pgf_behavior, power
-from transferscope.plots.task_figures import personas, task_effects
+from transferscope.plots.task_figures import PLAYED, SIGNS, personas, task_effects
 from transferscope.plots.training_strategies import strategies
 from transferscope.selection.wording import listed
 from transferscope.store import safe_name
 
 
 class FigureKind(NamedTuple):
-    """One kind of figure; its title, reading and caption may have the fields of `gallery`."""
+    """One kind of figure; its title, reading and caption may have the fields of `gallery`. The
+    title of one `per` model follows the model's name."""
 
     tab: str
     """The part of the page that shows it."""
@@ -51,37 +52,35 @@ class ReportFigure(NamedTuple):
     """Its key in `FIGURES`."""
     stem: str
     """Name of its files, without ending; holds model names as they were given."""
-    tab: str
     model: str
     """Empty where it shows all models."""
-    reading: str
-    caption: str
     spec: Spec
-    paper: tuple[int, ...]
-    group: str
+    kind: FigureKind
+    """With its texts filled in, and the paper's figures that it corresponds to here."""
 
 
 CELLS = "Blue helped, orange harmed; a hollow cell may be noise."
-SIGNS = "The sign of each effect is that of its mean over seeds."
+GROUPS, PAIR = "Groups of tasks", "How much is the task, how much the pair"
+SIZE, GIVE = "Transfer and model size", "What tasks give and take"
 FIGURES: dict[str, FigureKind] = {
     "selection": FigureKind(
         "train",
         strategies,
-        "{model}: what the choice of training data is worth",
+        "what the choice of training data is worth",
         "Intervals cover the seeds that did not inform the choice, and the items of each target.",
         paper=(8,),
     ),
     "heatmap": FigureKind(
         "matrix",
         heatmap,
-        "{model}: what each source does to each target",
+        "what each source does to each target",
         reading=f"Each cell is the change of a target after finetuning on a source. {CELLS}",
         paper=(1,),
     ),
     "heatmap-adjusted": FigureKind(
         "matrix",
         partial(heatmap, adjusted=True),
-        "{model}: beyond the placebo",
+        "beyond the placebo",
         "{intervals} The placebo’s noise is part of each, the same for a whole column.",
         "Effects minus those of {placebo}: what a source does beyond teaching an answer’s format.",
     ),
@@ -97,7 +96,7 @@ FIGURES: dict[str, FigureKind] = {
     "graph": FigureKind(
         "graph",
         graph,
-        "{model}: transfer graph",
+        "transfer graph",
         "Arrows are chosen by their mean over seeds; the heatmap shows which may be noise.",
         "An arrow is what one source does to one target.",
         paper=(1,),
@@ -110,62 +109,40 @@ FIGURES: dict[str, FigureKind] = {
         "base, below it worse. A hollow dot may be noise.",
         per="trajectory",
     ),
-    "answers": FigureKind("safety", answer_shares, "{model}: which options are chosen", ""),
-    "transferability": FigureKind(
-        "structure",
-        partial(task_effects, quantity="transferability"),
-        "{model}: what each source gives",
-        group="What tasks give and take",
-    ),
-    "malleability": FigureKind(
-        "structure",
-        partial(task_effects, quantity="malleability"),
-        "{model}: what each target takes",
-        group="What tasks give and take",
-    ),
+    "answers": FigureKind("safety", answer_shares, "which options are chosen", ""),
+    **{
+        name: FigureKind("structure", partial(task_effects, quantity=name), title, group=GIVE)
+        for name, title in zip(
+            PLAYED, ("what each source gives", "what each target takes"), strict=True
+        )
+    },
     "personas": FigureKind("structure", personas, "Personas", "", per="study", group="Personas"),
-    "clique-positive": FigureKind(
-        "structure",
-        partial(clique, sign="positive"),
-        "{model}: the largest set of tasks that help each other",
-        SIGNS,
-        paper=(6,),
-        group="Cliques",
-    ),
-    "clique-negative": FigureKind(
-        "structure",
-        partial(clique, sign="negative"),
-        "{model}: the largest set of tasks that harm each other",
-        SIGNS,
-        paper=(10,),
-        group="Cliques",
-    ),
+    **{
+        f"clique-{sign}": FigureKind(
+            "structure",
+            partial(clique, sign=sign),
+            f"the largest set of tasks that {verb} each other",
+            "The sign of each effect is that of its mean over seeds.",
+            paper=(figure,),
+            group="Cliques",
+        )
+        for sign, verb, figure in zip(SIGNS, ("help", "harm"), (6, 10), strict=True)
+    },
     "categories": FigureKind(
-        "structure", categories, "By {kind}", per="category", paper=(3, 4), group="Groups of tasks"
+        "structure", categories, "By {kind}", per="category", paper=(3, 4), group=GROUPS
     ),
     "category-effects": FigureKind(
         "structure",
         category_effects,
         "By {kind}: from group to group",
         per="category",
-        group="Groups of tasks",
+        group=GROUPS,
     ),
     "scale": FigureKind(
-        "structure",
-        scale_trend,
-        "Transfer and model size",
-        per="study",
-        paper=(5,),
-        group="Model size",
+        "structure", scale_trend, SIZE, per="study", paper=(5,), group="Model size"
     ),
-    "power": FigureKind("method", power, "{model}: the smallest detectable effect", ""),
-    "decomposition": FigureKind(
-        "structure",
-        decomposition,
-        "How much is the task, how much the pair",
-        per="study",
-        group="How much is the task, how much the pair",
-    ),
+    "power": FigureKind("method", power, "the smallest detectable effect", ""),
+    "decomposition": FigureKind("structure", decomposition, PAIR, per="study", group=PAIR),
     "pgf-behavior": FigureKind(
         "method", pgf_behavior, "How PGF behaves", "", per="study", paper=(9,)
     ),
@@ -195,12 +172,12 @@ def gallery(analysis: Analysis, only: str | None = None) -> list[ReportFigure]:
                 "intervals": accounts(analysis, model),
                 "placebo": clean(adjusted.placebo) if adjusted else "",
             }
-            spec = kind.draw(analysis, key, kind.title.format(**words))
-            if spec is not None:
-                texts = kind.reading.format(**words), kind.caption.format(**words)
+            texts = {f: getattr(kind, f).format(**words) for f in ("title", "reading", "caption")}
+            texts["title"] = f"{words['model']}: " * (kind.per == "model") + texts["title"]
+            if spec := kind.draw(analysis, key, texts["title"]):
                 paper = (7,) if foreign and name in ("heatmap", "heatmaps") else kind.paper
-                texts = name, name + suffix, kind.tab, model or "", *texts
-                figures.append(ReportFigure(*texts, spec, paper, kind.group))
+                shown = kind._replace(**texts, paper=paper)
+                figures.append(ReportFigure(name, name + suffix, model or "", spec, shown))
     return figures
 
 
@@ -210,18 +187,18 @@ def captions(figures: Sequence[ReportFigure]) -> str:
     parts = ["# Captions\n"]
     for figure in figures:
         taken.add(file := safe_name(f"{figure.stem}.svg", taken))
-        paper = ""
-        if figure.paper:
-            word = "Figure" if len(figure.paper) == 1 else "Figures"
-            paper = f" As {word} {listed(map(str, figure.paper))} of Sachdeva et al. (CVPR 2026)."
+        numbers, paper = figure.kind.paper, ""
+        if numbers:
+            word = f"Figure{'s' * (len(numbers) > 1)} {listed(map(str, numbers))}"
+            paper = f" As {word} of Sachdeva et al. (CVPR 2026)."
         parts.append(f"## {escaped(file.removesuffix('.svg'))}\n\n{caption(figure)}{paper}\n")
     return "\n".join(parts)
 
 
 def caption(figure: ReportFigure) -> str:
     """What the figure shows, how to read it, and what its intervals account for, as Markdown."""
-    title = figure.spec["title"]["text"]
-    rest = (figure.spec["description"].removeprefix(title), figure.reading, figure.caption)
+    title, kind = figure.spec["title"]["text"], figure.kind
+    rest = (figure.spec["description"].removeprefix(title), kind.reading, kind.caption)
     return f"**{escaped(title)}**{escaped(' '.join(filter(None, rest)))}"
 
 

@@ -19,31 +19,10 @@ from transferscope.analysis.accuracies import Effect, base_accuracy, bases, scal
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.collapse import Answers
 from transferscope.plots import composition as vl
+from transferscope.plots import numbers, theme
 from transferscope.plots.answer_bars import answer_words
 from transferscope.plots.labels import MEASURES, control_label, counted, labels, row_label
-from transferscope.plots.numbers import (
-    UNKNOWN,
-    between,
-    chance,
-    known,
-    percent,
-    plain,
-    points,
-    points_between,
-    with_measure,
-)
-from transferscope.plots.theme import (
-    CHOSEN,
-    DIVERGING,
-    INK,
-    ON_STRONG,
-    ON_WEAK,
-    PAPER,
-    RULE,
-    SHADE,
-    SOFT,
-    ceil_nice,
-)
+from transferscope.plots.numbers import UNKNOWN
 from transferscope.tasks.checkpoints import same_task
 
 Cells = Mapping[str, Mapping[str, Effect]]
@@ -57,8 +36,6 @@ FAINT = 0.1
 """Least end of the color scale: 10 points, or a tenth of the gap."""
 ABREAST, SPACE = 3, 18
 """`heatmaps`: models in a row at most, and the gap between them."""
-DIGITS = 5
-"""Decimals of a value, which the page holds thousands of."""
 DETAILS = ("points_text", "effect_text", "accuracy_text", "accuracy", "on", "replies")
 """Columns that charts of many cells do without."""
 GAP = " "
@@ -92,7 +69,7 @@ def bound(analysis: Analysis, shown: Shown = "effect") -> float:
         return FAINT
     nearly = float(np.quantile([size for each in sizes.values() for size in each], 0.98))
     usual = 2 * float(np.median([max(each) for each in sizes.values()]))
-    return ceil_nice(max(min(nearly, usual), FAINT))
+    return theme.ceil_nice(max(min(nearly, usual), FAINT))
 
 
 def in_points(analysis: Analysis) -> bool:
@@ -127,9 +104,7 @@ def heatmap(
     rows += _rows(analysis, record, controls, controls=True)
     down, across = (len({row[key] for row in rows}) for key in ("row", "target"))
     side = max(SMALL, min(LARGE, HEIGHT // (down + 1), WIDTH // across))
-    spec = _panel(analysis, rows, side)
-    spec |= _params(analysis, shown) | {"title": vl.heading(title, *_key(analysis, rows, shown))}
-    return vl.finish(spec, _description(title, {"": rows}))
+    return _finished(analysis, _panel(analysis, rows, side), title, {"": rows}, shown)
 
 
 def heatmaps(analysis: Analysis, _: object, title: str) -> vl.Spec | None:
@@ -146,21 +121,11 @@ def heatmaps(analysis: Analysis, _: object, title: str) -> vl.Spec | None:
     side = max(SMALL, min(LARGE, WIDTH // (abreast * columns)))
     for number, (label, rows) in enumerate(found.items()):
         panel = _panel(analysis, rows, side, legend=number == len(found) - 1)
-        panel["title"] = vl.part(text=label, fontSize=12, color=SOFT, offset=6)
+        panel["title"] = vl.part(text=label, fontSize=12, color=theme.SOFT, offset=6)
         if number % abreast:
             panel["encoding"]["y"]["axis"] = None
         panels.append(panel)
-    every = [row for rows in found.values() for row in rows]
-    head = vl.heading(title, *_key(analysis, every, "points"))
-    spec = vl.in_rows(panels, abreast, SPACE, SPACE, title=head) | _params(analysis, "points")
-    return vl.finish(spec, _description(title, found))
-
-
-def _params(analysis: Analysis, shown: Shown) -> vl.Spec:
-    if not in_points(analysis):
-        shown = "effect"
-    params = {"shown": shown, "row": -1, "column": -1, "cross": False}
-    return {"params": [{"name": name, "value": value} for name, value in params.items()]}
+    return _finished(analysis, vl.in_rows(panels, abreast, SPACE, SPACE), title, found, "points")
 
 
 def _rows(
@@ -168,77 +133,67 @@ def _rows(
 ) -> list[vl.Spec]:
     """The data of each cell, of all sources or of the controls in `cells`."""
     names, rows = labels(analysis), []
-    sources = list(cells) if controls else [task.name for task in analysis.tasks if task.source]
+    sources = [task.name for task in analysis.tasks if task.source]
     targets = [task.name for task in analysis.tasks if task.target]
     answers: Mapping[str, Mapping[str, Answers]] = {}
     if model.behaviour:
         answers = model.behaviour.controls if controls else model.behaviour.sources
-    first = sum(task.source for task in analysis.tasks) if controls else 0
-    for i, source in enumerate(sources, first):
+    for i, source in enumerate(cells, len(sources)) if controls else enumerate(sources):
         label = control_label(source) if controls else names.long[source]
         for j, target in enumerate(targets):
             cell, replies = cells.get(source, {}).get(target), answers.get(source, {}).get(target)
-            rows.append(
-                {
-                    **{"i": i, "j": j, "source": label, "target": names.long[target]},
-                    "row": label if controls else row_label(source, names),
-                    "brief": label.split(" ")[0] if controls else names.short[source],
-                    "column": names.short[target],
-                    "own": not controls and same_task(source, target),
-                    "collapsed": replies is not None and bool(replies.collapsed),
-                    **_numbers(analysis, model, (source, target), cell),
-                    "replies": answer_words(replies) if replies else UNKNOWN,
-                }
-            )
+            row: vl.Spec = {"i": i, "j": j, "source": label, "target": names.long[target]}
+            row |= {"row": label if controls else row_label(source, names)}
+            row |= {"brief": label.split(" ")[0] if controls else names.short[source]}
+            row |= {"column": names.short[target]}
+            row |= {"own": not controls and same_task(source, target)}
+            row |= {"collapsed": replies is not None and bool(replies.collapsed)}
+            row |= {"replies": answer_words(replies) if replies else UNKNOWN}
+            rows.append(row | _numbers(analysis, model, (source, target), cell))
     return rows
 
 
 def _numbers(
     analysis: Analysis, model: ModelAnalysis, pair: tuple[str, str], cell: Effect | None
-) -> dict[str, object]:
+) -> vl.Spec:
     """Values, and the texts of cells and of what is shown beside the pointer."""
     source, target = pair
-    effect = math.nan if cell is None else cell.mean
-    change = _change(analysis, model, target, cell)
+    change, effect = _change(analysis, model, target, cell), math.nan if cell is None else cell.mean
+    row: vl.Spec = {"points": change, "effect": effect}
     if cell is None or (math.isnan(change) and math.isnan(effect)):
-        return {"kind": "missing", "points": None, "effect": None, "change": "not measured"}
+        return row | {"kind": "missing", "change": "not measured"}
     # What is beyond a placebo is no accuracy: that is of the plain effect.
     plainly = model.pgf.get(source, {}).get(target, cell)
     base = base_accuracy(analysis, model, target, plainly)
     tuned = base + _change(analysis, model, target, plainly)
     clear = beyond_noise(cell, analysis.settings.alpha)
     unknown = "no interval" if model.basis == "none" else "not tested"
-    verdicts = {None: unknown, True: "beyond noise", False: "may be noise"}
-    ends = points_between(getattr(cell, "change_ci", (math.nan, math.nan)), change)
-    row: dict[str, object] = {
-        "kind": "clear" if clear or verdicts[clear] == "no interval" else "noise",
-        "points": known(round(change, DIGITS)),
-        "effect": known(round(effect, DIGITS)),
-        "points_text": plain(100 * change, 0) if math.isfinite(change) else "",
-        "effect_text": plain(effect) if math.isfinite(effect) else "",
-        "accuracy_text": f"{100 * tuned:.0f}" if math.isfinite(tuned) else "",
-        "change": (points(change) or UNKNOWN) + (f" ({ends})" if ends else ""),
-        "measured": with_measure(analysis, math.nan, effect)[0] + f" ({between(cell.ci)})",
-        "verdict": verdicts[clear],
-        "accuracy": f"{percent(base)} → {percent(tuned)}",
-    }
+    verdict = {None: unknown, True: "beyond noise", False: "may be noise"}[clear]
+    row["kind"] = "clear" if clear or verdict == "no interval" else "noise"
+    row["points_text"] = numbers.plain(100 * change, 0) if math.isfinite(change) else ""
+    row["effect_text"] = numbers.plain(effect) if math.isfinite(effect) else ""
+    row["accuracy_text"] = f"{100 * tuned:.0f}" if math.isfinite(tuned) else ""
+    row["change"] = numbers.points(change) or UNKNOWN
+    if ends := numbers.points_between(getattr(cell, "change_ci", (math.nan, math.nan)), change):
+        row["change"] += f" ({ends})"
+    measured, _ = numbers.with_measure(analysis, math.nan, effect)
+    row["measured"] = f"{measured} ({numbers.between(cell.ci)})"
+    row["accuracy"] = f"{numbers.percent(base)} → {numbers.percent(tuned)}"
     if isinstance(cell, Cell):
         if math.isfinite(cell.q_value):
-            row["verdict"] = f"{row['verdict']} (q {chance(cell.q_value)})"
-        known_items = [] if cell.n is None else [f"{cell.n:.4g} items"]
+            verdict += f" (q {numbers.chance(cell.q_value)})"
+        items = f"{cell.n:.4g} items, " if cell.n is not None else ""
         seeds = len(bases(analysis, model, target, cell))
         seeds = seeds or sum(map(math.isfinite, cell.seeds.values()))
-        row["on"] = ", ".join([*known_items, counted(seeds, "seed")])
+        row["on"] = items + counted(seeds, "seed")
         row["on"] += ": too few items for averages" * bool(cell.left_out)
-    return row
+    return row | {"verdict": verdict}
 
 
 def _change(analysis: Analysis, model: ModelAnalysis, target: str, cell: Effect | None) -> float:
     """The change of accuracy; a control's is known seed by seed."""
-    if cell is None:
-        return math.nan
     change: float = getattr(cell, "change", math.nan)
-    if math.isfinite(change):
+    if cell is None or math.isfinite(change):
         return change
     scale = scales(analysis, model, target, cell)
     found = [value * scale[s] for s, value in cell.seeds.items() if s in scale]
@@ -262,9 +217,8 @@ def _panel(analysis: Analysis, rows: list[vl.Spec], side: int, *, legend: bool =
     text = f"shown === 'effect' ? format(datum.value * {most}, '.2~f') : "
     text += f"format(datum.value * {100 * top:g}, datum.value ? '+.3~f' : 'd')"
     colors = vl.part(title=None, type="gradient", orient="bottom", gradientThickness=9)
-    colors |= vl.part(
-        gradientLength=min(240, side * 8), labelExpr=text, values=[-1, -0.5, 0, 0.5, 1]
-    )
+    colors |= vl.part(gradientLength=min(240, side * 8), labelExpr=text)
+    colors |= vl.part(values=[-1, -0.5, 0, 0.5, 1])
     return {
         "data": {"values": rows},
         "transform": [
@@ -282,92 +236,78 @@ def _panel(analysis: Analysis, rows: list[vl.Spec], side: int, *, legend: bool =
 
 def _layers(side: int, legend: vl.Spec | None, measure: str) -> list[vl.Spec]:
     """Cells beyond noise, cells that may be noise, unknown cells, numbers, frames and corners."""
+
+    def drawn(when: str, kind: str, **options: object) -> vl.Spec:
+        return {"transform": [{"filter": when}] if when else [], **vl.mark(kind, **options)}
+
     stops = [-1, -STRONG, -STRONG / 2, 0, STRONG / 2, STRONG, 1]
-    scale = vl.part(domain=stops, range=list(DIVERGING), clamp=True, interpolate="lab")
+    scale = vl.part(domain=stops, range=list(theme.DIVERGING), clamp=True, interpolate="lab")
     color = vl.field("part:Q", scale=scale, legend=legend)
-    shown = {"source": "finetuned on", "target": "evaluated on", "change": "change"}
-    shown |= {"measured": measure, "accuracy": "accuracy", "verdict": "verdict", "on": "on"}
-    shown |= {"replies": "replies"}
-    shown = {key: text for key, text in shown.items() if side >= NUMBER or key not in DETAILS}
-    tooltip = [vl.field(f"{key}:N", title=text) for key, text in shown.items()]
-
-    def drawn(when: str, mark: str, encoding: vl.Spec | None = None, **look: object) -> vl.Spec:
-        test = [{"filter": when}] if when else []
-        return {"transform": test, "mark": {"type": mark, **look}, "encoding": encoding or {}}
-
-    there, inset = "isValid(datum.value)", vl.part(width={"band": 0.92}, height={"band": 0.92})
-    ring, width = vl.part(filled=False, cornerRadius=side / 10), max(1.2, side / 20)
-    dark = f"datum.kind === 'clear' && abs(datum.part) > {STRONG:.3f}"
-    pale = {"test": "datum.kind === 'noise'", "value": SOFT}
-    ink = vl.part(condition=[{"test": dark, "value": ON_STRONG}, pale], value=ON_WEAK)
-    layers = [
-        drawn(
-            f"{there} && datum.kind === 'clear'",
-            "rect",
-            vl.part(fill=color, tooltip=tooltip),
-            cornerRadius=side / 10,
-        ),
-        drawn(
-            f"{there} && datum.kind === 'noise'",
-            "rect",
-            vl.part(stroke={**color, "legend": None}, tooltip=tooltip),
-            **ring | inset | vl.part(strokeWidth=width, fill=PAPER),
-        ),
-        drawn(
-            f"!{there}", "rect", vl.part(tooltip=tooltip[:3]), color=SHADE, cornerRadius=side / 10
-        ),
-        drawn(
-            f"!{there}",
-            "point",
-            **vl.part(shape=HATCH, size=(side * 0.7) ** 2, color=RULE, strokeWidth=1, filled=False),
-        ),
-    ]
+    shown = ("source|finetuned on", "target|evaluated on", "change|change", f"measured|{measure}")
+    shown += ("accuracy|accuracy", "verdict|verdict", "on|on", "replies|replies")
+    many = side < NUMBER
+    tips = vl.tips(*(each for each in shown if not many or each.partition("|")[0] not in DETAILS))
+    there, corners, width = "isValid(datum.value)", side / 10, max(1.2, side / 20)
+    ring = vl.part(filled=False, cornerRadius=corners)
+    inset = ring | vl.part(width={"band": 0.92}, height={"band": 0.92})
+    dark = {"test": f"datum.kind === 'clear' && abs(datum.part) > {STRONG:.3f}"}
+    pale = {"test": "datum.kind === 'noise'", "value": theme.SOFT}
+    ink = vl.part(condition=[dark | {"value": theme.ON_STRONG}, pale], value=theme.ON_WEAK)
+    filled = vl.part(fill=color, tooltip=tips, cornerRadius=corners)
+    hollow = vl.part(stroke={**color, "legend": None}, tooltip=tips, fill=theme.PAPER)
+    blank = vl.part(tooltip=tips[:3], color=theme.SHADE, cornerRadius=corners)
+    hatch = vl.part(shape=HATCH, size=(side * 0.7) ** 2, color=theme.RULE, filled=False)
     # A cell too small for a number has a minus for a harm beyond noise: colors may look alike.
-    few = "" if side >= NUMBER else "datum.kind === 'clear' && datum.value < 0"
-    label = {"field": "label", "type": "nominal"} if side >= NUMBER else {"value": "−"}
-    look = vl.part(fontSize=12 if side > 34 else 11)
-    layers.append(drawn(few, "text", vl.part(text=label, color=ink), **look))
-    layers.append(
-        drawn("datum.own", "rect", **ring | inset | vl.part(stroke=INK, strokeWidth=width * 0.9))
-    )
-    corner = vl.part(shape=CORNER, size=(side * 0.9) ** 2, filled=True, fill=INK, stroke=PAPER)
-    layers.append(drawn("datum.collapsed", "point", **corner, opacity=1, strokeWidth=1))
-    layers.append(drawn(IS_CHOSEN, "rect", **ring, stroke=CHOSEN, strokeWidth=2.5))
-    return layers
-
-
-def _key(analysis: Analysis, rows: list[vl.Spec], shown: Shown) -> list[str]:
-    """What is shown, and what each kind of cell means, of the kinds that occur."""
-    kinds = {row["kind"] for row in rows}
-    words = {
-        "filled: beyond noise": "noise" in kinds,
-        "hollow: may be noise, or not tested": "noise" in kinds,
-        "hatched: not measured": "missing" in kinds,
-        "framed: a task on itself": any(row["own"] for row in rows),
-    }
-    collapsed = any(row["collapsed"] for row in rows)
-    unit = MEASURES[analysis.settings.measure]
-    if in_points(analysis) and shown != "effect":
-        unit = "points of accuracy" if shown == "points" else "accuracy, %, in the colors of points"
+    few = "datum.kind === 'clear' && datum.value < 0" if many else ""
+    label = {"value": "−"} if many else "label:N"
+    corner = vl.part(shape=CORNER, size=(side * 0.9) ** 2, filled=True, fill=theme.INK)
     return [
-        f"{unit}; blue helped, orange harmed",
-        " · ".join(word for word, there in words.items() if there),
-        "cut corner: one option for nearly every item, no transfer" * collapsed,
+        drawn(f"{there} && datum.kind === 'clear'", "rect", **filled),
+        drawn(f"{there} && datum.kind === 'noise'", "rect", **hollow, **inset, strokeWidth=width),
+        drawn(f"!{there}", "rect", **blank),
+        drawn(f"!{there}", "point", **hatch, strokeWidth=1),
+        drawn(few, "text", text=label, color=ink, fontSize=12 if side > 34 else 11),
+        drawn("datum.own", "rect", **inset, stroke=theme.INK, strokeWidth=width * 0.9),
+        drawn("datum.collapsed", "point", **corner, stroke=theme.PAPER, opacity=1, strokeWidth=1),
+        drawn(IS_CHOSEN, "rect", **ring, stroke=theme.CHOSEN, strokeWidth=2.5),
     ]
 
 
-def _description(title: str, models: Mapping[str, list[vl.Spec]]) -> str:
+def _finished(
+    analysis: Analysis, spec: vl.Spec, title: str, models: Mapping[str, list[vl.Spec]], shown: Shown
+) -> vl.Spec:
+    """The figure with its parameters, the kinds of cells that occur, and what it shows in words."""
+    if not in_points(analysis):
+        shown = "effect"
+    params = {"shown": shown, "row": -1, "column": -1, "cross": False}
+    spec["params"] = [{"name": name, "value": value} for name, value in params.items()]
     every = [(model, row) for model, rows in models.items() for row in rows]
     measured = [(model, row) for model, row in every if row["kind"] != "missing"]
-    key = "points" if any(row["points"] is not None for _, row in measured) else "effect"
-    text = "change" if key == "points" else "measured"
-    order = sorted((e for e in measured if e[1][key] is not None), key=lambda each: each[1][key])
-    ends = [
-        f"{model}{', ' * bool(model)}{row['source']} on {row['target']}, {row[text].split(' (')[0]}"
+    noise = any(row["kind"] == "noise" for _, row in every)
+    key = {
+        "filled: beyond noise": noise,
+        "hollow: may be noise, or not tested": noise,
+        "hatched: not measured": len(measured) < len(every),
+        "framed: a task on itself": any(row["own"] for _, row in every),
+    }
+    units = {"points": "points of accuracy", "accuracy": "accuracy, %, in the colors of points"}
+    in_accuracy = any(math.isfinite(row["points"]) for _, row in measured)
+    size, words = ("points", "change") if in_accuracy else ("effect", "measured")
+    order = [(model, row) for model, row in measured if math.isfinite(row[size])]
+    order.sort(key=lambda each: each[1][size])
+    largest, smallest = (
+        f"{f'{model}, ' * bool(model)}{row['source']} on {row['target']}, "
+        + row[words].split(" (")[0]
         for model, row in (order[-1], order[0])
-    ]
+    )
     clear = sum(row["kind"] == "clear" for _, row in measured)
-    return (
-        f"{title}: heatmap of {counted(len(every), 'cell')}, {len(measured):,} measured, {clear:,} "
-        f"drawn as beyond noise. Largest: {ends[0]}. Smallest: {ends[1]}."
+    return vl.finish(
+        spec,
+        title,
+        f"{units.get(shown, MEASURES[analysis.settings.measure])}; blue helped, orange harmed",
+        " · ".join(word for word, there in key.items() if there),
+        "cut corner: one option for nearly every item, no transfer"
+        * any(row["collapsed"] for _, row in every),
+        description=f"{title}: heatmap of {counted(len(every), 'cell')}, {len(measured):,} "
+        f"measured, {clear:,} drawn as beyond noise. Largest: {largest}. Smallest: {smallest}.",
     )

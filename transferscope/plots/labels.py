@@ -6,13 +6,11 @@ printable labels; the page escapes them, and a chart holds them as data only.
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from transferscope.analysis import Analysis, ModelAnalysis
-from transferscope.analysis.settings import Settings
+from transferscope.analysis import Analysis
 from transferscope.matrix.measure import MEASURES as RECORDS
 from transferscope.plots.numbers import percent
 from transferscope.study.controls import PLACEBOS, REORDERED
@@ -56,16 +54,14 @@ def clean(text: str) -> str:
 
 
 def _unique(texts: list[str]) -> list[str]:
-    seen, taken, answer = Counter[str](), set(texts), []
+    found: dict[str, None] = {}
     for text in texts:
-        seen[text] += 1
-        label = text
-        while seen[text] > 1 and label in taken:
-            label = f"{text} ({seen[text]})"
-            seen[text] += label in taken
-        taken.add(label)
-        answer.append(label)
-    return answer
+        label, number = text, 1
+        while label in found or (number > 1 and label in texts):
+            number += 1
+            label = f"{text} ({number})"
+        found[label] = None
+    return list(found)
 
 
 def link(**view: str) -> str:
@@ -111,26 +107,23 @@ def control_kind(name: str) -> str:
     return "no finetune" if name == REORDERED else "mixture"
 
 
-def _covers(model: ModelAnalysis, settings: Settings) -> str:
-    seeds = counted(len(model.seeds), "seed")
-    if model.basis == "none":
-        why = "preset paper" if settings.preset == "paper" else "items unknown"
-        return f"No intervals ({seeds}; {why})."
+def accounts(analysis: Analysis, model: str | None = None) -> str:
+    """What the intervals of a model account for, or those of all, once where they agree."""
+    names, settings, sentences = labels(analysis).models, analysis.settings, dict[str, str]()
     sources = {
         "predictions": "; items paired with the base",
         "counts": "; items from counts of correct answers",
     }
-    source = sources.get(model.items, "") if "items" in model.basis else ""
     missing = {"seeds": ", not the choice of items", "items": ", not the choice of seed"}
-    basis = model.basis + missing.get(model.basis, "")
-    return f"{percent(1 - settings.alpha)} intervals cover {basis} ({seeds}{source})."
-
-
-def accounts(analysis: Analysis, model: str | None = None) -> str:
-    """What the intervals of a model account for, or those of all, once where they agree."""
-    models = analysis.models.values() if model is None else [analysis.models[model]]
-    sentences = [_covers(each, analysis.settings) for each in models]
-    if len(set(sentences)) == 1:
-        return sentences[0]
-    pairs = zip(labels(analysis).models.values(), sentences, strict=True)
-    return " ".join(f"{label}: {sentence}" for label, sentence in pairs)
+    for name in names if model is None else [model]:
+        one = analysis.models[name]
+        seeds = counted(len(one.seeds), "seed")
+        source = sources.get(one.items, "") if "items" in one.basis else ""
+        basis = one.basis + missing.get(one.basis, "")
+        covers = f"{percent(1 - settings.alpha)} intervals cover {basis} ({seeds}{source})."
+        why = "preset paper" if settings.preset == "paper" else "items unknown"
+        none = f"No intervals ({seeds}; {why})."
+        sentences[names[name]] = none if one.basis == "none" else covers
+    if len(set(sentences.values())) == 1:
+        return next(iter(sentences.values()))
+    return " ".join(f"{label}: {sentence}" for label, sentence in sentences.items())

@@ -4,6 +4,7 @@ Blue, solid arrows help; orange, dashed arrows harm; the wider, the stronger. Ea
 path of our own, so each edge is one row of data.
 """
 
+import cmath
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -12,10 +13,10 @@ from typing import NamedTuple
 from transferscope.analysis import Analysis, Cell, Clique, CliqueNull, Sign
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots import composition as vl
+from transferscope.plots import theme
 from transferscope.plots.against_chance import clique_by_chance
 from transferscope.plots.labels import MEASURES, counted, labels, row_label
 from transferscope.plots.numbers import between, chance, plain, signed, worded
-from transferscope.plots.theme import INK, NEGATIVE, PAPER, POSITIVE, RULE, SOFT, ceil_nice
 from transferscope.selection.wording import listed
 from transferscope.tasks.checkpoints import same_task
 
@@ -30,15 +31,15 @@ MANY, MOST = 80, 1200
 DRAWN = "ceil(keep / 100 * datum.of - 1e-9) >= datum.rank && (!sure || datum.clear)"
 TOUCHED = "task === '' || datum.source === task || datum.target === task"
 """Whether an arrow is drawn, and whether it stands out, as Vega expressions."""
-Point = tuple[float, float]
 Cells = Sequence[tuple[str, str, Cell]]
 """Each with its source and target."""
 
 
 class Circle(NamedTuple):
-    """The places of the tasks, in pixels from the top left corner."""
+    """The places of the tasks, in pixels from the top left corner: to the right, and down as the
+    imaginary part."""
 
-    places: dict[str, Point]
+    places: dict[str, complex]
     radius: float
     node: float
     """Radius of a node."""
@@ -67,24 +68,22 @@ def graph(analysis: Analysis, model: str, title: str) -> vl.Spec | None:
     share = 100 * analysis.settings.graph_keep
     keep = min(share, 100 * MANY / len(cells)) if len(cells) * share > 200 * MANY else share
     spec = _network(analysis, cells, f"over{list(analysis.models).index(model)}")
-    ends = {"input": "range", "min": 1, "max": 100, "step": 1}
+    ends = vl.part(input="range", min=1, max=100, step=1, name="strongest % of each sign ")
+    sure = vl.part(input="checkbox", name="beyond noise only ")
     spec["params"] = [
-        vl.part(name="keep", value=round(keep), bind={**ends, "name": "strongest % of each sign "}),
-        vl.part(
-            name="sure", value=False, bind=vl.part(input="checkbox", name="beyond noise only ")
-        ),
+        vl.part(name="keep", value=round(keep), bind=ends),
+        vl.part(name="sure", value=False, bind=sure),
         vl.part(name="task", value=""),
     ]
-    spec["title"] = vl.heading(
-        title,
-        f"the strongest {round(keep)}% of helpful (blue) and of harmful (orange, dashed) effects",
-        f"arrows run from source to target; width: {MEASURES[analysis.settings.measure]}",
-    )
     source, target, strongest = max(cells, key=lambda each: abs(each[2].mean))
     return vl.finish(
         spec,
-        f"{title}: {counted(len(cells), 'effect')} between {counted(len(analysis.tasks), 'task')}. "
-        f"Strongest: {names.long[source]} on {names.long[target]}, {_note(analysis, strongest)}.",
+        title,
+        f"the strongest {round(keep)}% of helpful (blue) and of harmful (orange, dashed) effects",
+        f"arrows run from source to target; width: {MEASURES[analysis.settings.measure]}",
+        description=f"{title}: {counted(len(cells), 'effect')} between "
+        f"{counted(len(analysis.tasks), 'task')}. Strongest: {names.long[source]} on "
+        f"{names.long[target]}, {_note(analysis, strongest)}.",
     )
 
 
@@ -116,26 +115,23 @@ def clique(analysis: Analysis, model: str, title: str, sign: Sign) -> vl.Spec | 
     turn = 0 if max(map(len, short)) <= 3 else -90
     x = vl.name_axis("target", short, "target", orient="top", labelAngle=turn, labelLimit=110)
     y = vl.name_axis("source", (row_label(name, names) for name in members), "source")
-    tooltip = vl.tips("source", "onto|target", f"value|{MEASURES[analysis.settings.measure]}|+.3f")
-    limit = ceil_nice(max([0.01, *(abs(row["value"]) for row in rows)]))
-    matrix = vl.table(rows, x, y, limit, [*tooltip, *vl.tips("interval")])
-    matrix |= vl.part(width=36 * len(members), height=26 * len(members))
-    nulls = [null for null in record.cliques.nulls if null.sign == sign and null.sizes]
-    panels = [matrix] + (
-        [vl.part(vconcat=list(map(_null_sizes, nulls)), spacing=20)] if nulls else []
-    )
-    seeds = "the sign holds in every seed" if largest.every_seed else "not in every seed"
-    facts = f"{largest.size} tasks, mean {signed(largest.mean)}; {seeds}"
+    measure = MEASURES[analysis.settings.measure]
+    tooltip = vl.tips("source", "onto|target", f"value|{measure}|+.3f", "interval")
+    limit = theme.ceil_nice(max([0.01, *(abs(row["value"]) for row in rows)]))
+    panels = [vl.table(rows, x, y, limit, tooltip)]
+    panels[0] |= vl.part(width=36 * len(members), height=26 * len(members))
+    if nulls := [null for null in record.cliques.nulls if null.sign == sign and null.sizes]:
+        panels.append(vl.part(vconcat=list(map(_null_sizes, nulls)), spacing=20))
+    facts = f"{largest.size} tasks, mean {signed(largest.mean)}; "
+    facts += "the sign holds in every seed" if largest.every_seed else "not in every seed"
     if same := sum(each.size == largest.size for each in found) - 1:
         facts += f"; {counted(same, 'other')} of this size"
-    head = vl.heading(
-        title,
+    lines = (
         f"{facts}. It means something where it is larger than the bars: sizes that",
         "arise without such bonds. The paper’s test is weak: cliques of noise pass it too.",
     )
-    words = f"{title}: {listed(names.long[name] for name in members)}. "
-    spec = vl.part(hconcat=panels, spacing=36, title=head)
-    return vl.finish(spec, words + " ".join(head["subtitle"]))
+    words = f"{title}: {listed(names.long[name] for name in members)}. {' '.join(lines)}"
+    return vl.finish(vl.part(hconcat=panels, spacing=36), title, *lines, description=words)
 
 
 def _null_sizes(null: CliqueNull) -> vl.Spec:
@@ -146,23 +142,19 @@ def _null_sizes(null: CliqueNull) -> vl.Spec:
     x = vl.name_axis("size", order, "size of the largest clique", labelAngle=0)
     y = vl.field("share:Q", axis=vl.part(title="share of draws", format=".0%", tickCount=3))
     seen = [{"size": str(null.observed) if null.observed else "none", "label": "observed"}]
-    look = vl.part(x=x, color=POSITIVE if null.sign == "positive" else NEGATIVE)
+    look = vl.part(x=x, color=theme.SIGNS[null.sign == "negative"])
     late = order.index(seen[0]["size"]) > len(order) / 2
     text = vl.part(align="right", dx=3) if late else vl.part(align="left", dx=-3)
+    words = "no transfer at all" if null.null == "no transfer" else "only easy and hard targets"
     p = f"p {chance(null.p_value)}; up to {null.upper} is usual"
     return vl.layer(
-        vl.unit(rows, "bar", color=RULE, x=x, y=y, tooltip=vl.tips("size", "share||.1%")),
+        vl.unit(rows, "bar", color=theme.RULE, x=x, y=y, tooltip=vl.tips("size", "share||.1%")),
         vl.unit(seen, "rule", strokeWidth=2.5, **look),
         vl.unit(seen, "text", text="label:N", fontWeight=600, y={"value": -6}, **look, **text),
         width=max(160, 22 * len(order)),
         height=64,
-        title=vl.panel_title(f"if there were {null_words(null.null)}", p) | vl.part(offset=18),
+        title=vl.panel_title(f"if there were {words}", p) | vl.part(offset=18),
     )
-
-
-def null_words(null: str) -> str:
-    """A null model in words, after `if there were` or `with`."""
-    return "no transfer at all" if null == "no transfer" else "only easy and hard targets"
 
 
 def _network(analysis: Analysis, cells: Cells, pointed: str) -> vl.Spec:
@@ -174,8 +166,7 @@ def _network(analysis: Analysis, cells: Cells, pointed: str) -> vl.Spec:
         "y": vl.field("y:Q", scale=vl.part(domain=[circle.side, 0], zero=False), axis=None),
     }
     edges, measure = _edges(analysis, cells, circle), MEASURES[analysis.settings.measure]
-    value = vl.field("value:Q", title=measure, format="+.3f")
-    tooltip = ["source:N", "target:N", value, vl.field("note:N", title="evidence")]
+    tooltip = vl.tips("source", "target", f"value|{measure}|+.3f", "note|evidence")
     stands_out = {"and": [{"param": pointed}, TOUCHED]}
     opacity = {"condition": {"test": stands_out, "value": 0.85}, "value": 0.07}
     look = vl.part(**place, opacity=opacity, tooltip=tooltip, color=vl.by_sign())
@@ -192,24 +183,20 @@ def _network(analysis: Analysis, cells: Cells, pointed: str) -> vl.Spec:
     ]
     layers = [each | {"transform": [{"filter": DRAWN}]} for each in layers]
     nodes = [
-        {"source": names.long[name], "label": names.short[name], "x": x, "y": y}
-        for name, (x, y) in circle.places.items()
+        {"source": names.long[name], "label": names.short[name], "x": at.real, "y": at.imag}
+        for name, at in circle.places.items()
     ]
     # Arrows from the task under the pointer stand out; without a pointer, as in a file, all do.
     over = vl.part(type="point", fields=["source"], on="pointerover", clear="pointerout")
-    fill = (
-        vl.part(fill=PAPER, strokeWidth=1.2) if circle.inside else vl.part(fill=SOFT, strokeWidth=0)
-    )
-    disc = vl.part(
-        filled=True, shape="circle", size=math.pi * circle.node**2, stroke=INK, opacity=1
-    )
-    tooltip = [vl.field("source:N", title="task")]
+    size, inside = math.pi * circle.node**2, circle.inside
+    disc = vl.part(filled=True, shape="circle", size=size, stroke=theme.INK, opacity=1)
+    disc |= vl.part(fill=theme.PAPER if inside else theme.SOFT, strokeWidth=1.2 * inside)
     layers.append(
-        vl.unit(nodes, "point", tooltip=tooltip, **disc, **fill, **place)
+        vl.unit(nodes, "point", tooltip=vl.tips("source|task"), **disc, **place)
         | {"name": "nodes", "params": [{"name": pointed, "select": over}]}
     )
-    if circle.inside:
-        text = vl.part(fontSize=11, fontWeight=600, color=INK, text="label:N")
+    if inside:
+        text = vl.part(fontSize=11, fontWeight=600, color=theme.INK, text="label:N")
         layers.append(vl.unit(nodes, "text", **text, **place))
     else:
         layers += _outer_labels(nodes, circle, place)
@@ -224,9 +211,8 @@ def _circle(analysis: Analysis) -> Circle:
     around = count * (2 * node + 96 if inside else 26)
     radius = max(78.0, min(330.0, around / (2 * math.pi)))
     side = 2 * (radius + node + (6 if inside else 8 + 6.2 * min(LABEL, longest)))
-    angles = [2 * math.pi * position / count - math.pi / 2 for position in range(count)]
-    middle = side / 2
-    points = [(middle + radius * math.cos(a), middle + radius * math.sin(a)) for a in angles]
+    turns = (2 * math.pi * place / count - math.pi / 2 for place in range(count))
+    points = (complex(side / 2, side / 2) + cmath.rect(radius, turn) for turn in turns)
     return Circle(dict(zip(short, points, strict=True)), radius, node, inside, side)
 
 
@@ -239,15 +225,13 @@ def _edges(analysis: Analysis, cells: Cells, circle: Circle) -> list[vl.Spec]:
     crowd = crowd if circle.inside else min(crowd, 0.7)
     rows = []
     for source, target, cell in sorted(shown, key=lambda each: abs(each[2].mean)):
-        width = (0.7 + 3.1 * abs(cell.mean) / largest) * crowd
+        width, sizes = (0.7 + 3.1 * abs(cell.mean) / largest) * crowd, signs[cell.mean < 0]
         path, head = _paths(circle, source, target, width)
         row: vl.Spec = {"source": names[source], "target": names[target], "value": cell.mean}
-        row |= {"note": _note(analysis, cell), "width": round(width, 2)}
-        row["sign"] = "positive" if cell.mean > 0 else "negative"
-        sizes = signs[cell.mean < 0]
-        rank = len(sizes) - bisect_right(sizes, abs(cell.mean)) + 1  # ties are all kept
-        row |= {"rank": rank, "of": len(sizes)}
-        row["clear"] = bool(beyond_noise(cell, analysis.settings.alpha))
+        row |= {"note": _note(analysis, cell), "width": round(width, 2), "of": len(sizes)}
+        row |= {"sign": "positive" if cell.mean > 0 else "negative"}
+        row |= {"rank": len(sizes) - bisect_right(sizes, abs(cell.mean)) + 1}  # ties are all kept
+        row |= {"clear": bool(beyond_noise(cell, analysis.settings.alpha))}
         rows.append(row | {"path": path, "head": head, "x": 0, "y": 0})
     return rows
 
@@ -258,37 +242,33 @@ def _paths(circle: Circle, source: str, target: str, width: float) -> tuple[str,
     Each arrow bends to its own left, so an edge and its reverse never overlap. Between many tasks
     it bends inward as well, off the tasks that stand between its ends.
     """
-    (x0, y0), (x1, y1) = circle.places[source], circle.places[target]
-    length, bend = math.hypot(x1 - x0, y1 - y0), 0.12
-    middle = ((x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0))
+    start, end = circle.places[source], circle.places[target]
+    middle = (start + end) / 2 - 0.12j * (end - start)
     if not circle.inside:
-        middle = _toward(middle, (circle.side / 2, circle.side / 2), INWARD * circle.radius)
-    start = _toward((x0, y0), middle, circle.node + 1)
-    tip = _toward((x1, y1), middle, circle.node + 2)
-    size = min(4.5 + 1.9 * width, length / 3)
+        middle = _toward(middle, complex(circle.side, circle.side) / 2, INWARD * circle.radius)
+    begin, tip = _toward(start, middle, circle.node + 1), _toward(end, middle, circle.node + 2)
+    size = min(4.5 + 1.9 * width, abs(end - start) / 3)
     neck, back = _toward(tip, middle, size * 0.8), _toward(tip, middle, size)
-    dx, dy = (tip[1] - back[1]) * 0.42, (back[0] - tip[0]) * 0.42
-    left, right = (back[0] + dx, back[1] + dy), (back[0] - dx, back[1] - dy)
-    s, m, n, t, a, b = (f"{x:.1f},{y:.1f}" for x, y in (start, middle, neck, tip, left, right))
+    corner = -0.42j * (tip - back)
+    points = (begin, middle, neck, tip, back + corner, back - corner)
+    s, m, n, t, a, b = (f"{point.real:.1f},{point.imag:.1f}" for point in points)
     return f"M{s}Q{m} {n}", f"M{t}L{a}L{n}L{b}Z"
 
 
-def _toward(start: Point, end: Point, distance: float) -> Point:
-    length = math.hypot(end[0] - start[0], end[1] - start[1]) or 1.0
-    share = distance / length
-    return start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
+def _toward(start: complex, end: complex, distance: float) -> complex:
+    return start + distance * (end - start) / (abs(end - start) or 1.0)
 
 
-def _outer_labels(rows: list[vl.Spec], circle: Circle, place: vl.Spec) -> list[vl.Spec]:
+def _outer_labels(nodes: list[vl.Spec], circle: Circle, place: vl.Spec) -> list[vl.Spec]:
     """Labels that point outward, so that many fit around the circle."""
     center, stretch = circle.side / 2, (circle.radius + circle.node + 4) / circle.radius
     groups: dict[str, list[vl.Spec]] = {"left": [], "right": []}
-    for row in rows:
-        x, y = row["x"] - center, row["y"] - center
-        turn = math.degrees(math.atan2(y, x))
-        align, turn = ("left", turn) if x >= -1e-6 else ("right", turn + 180)
+    for node in nodes:
+        x, y = node["x"] - center, node["y"] - center
+        align, more = ("left", 0) if x >= -1e-6 else ("right", 180)
+        turn = math.degrees(math.atan2(y, x)) + more
         moved = {"x": center + x * stretch, "y": center + y * stretch, "turn": turn}
-        groups[align].append({"label": row["label"], **moved})
+        groups[align].append({"label": node["label"], **moved})
     turn = vl.field("turn:Q", scale=None)
     look = vl.part(limit=6.6 * LABEL, text="label:N", angle=turn, **place)
     return [vl.unit(group, "text", align=a, **look) for a, group in groups.items() if group]

@@ -15,9 +15,9 @@ from transferscope.selection import wording
 UNKNOWN = "–"
 
 
-def known(value: float) -> float | None:
+def known(value: Any) -> Any:
     """`value`, or None for NaN and infinity, which charts and JSON cannot hold."""
-    return value if math.isfinite(value) else None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def has_interval(interval: Interval) -> bool:
@@ -32,8 +32,7 @@ def from_zero(interval: Interval) -> bool | None:
 
 def interval_columns(interval: Interval) -> dict[str, Any]:
     """Columns of a chart's row: both ends, and the interval as text."""
-    low, high = interval
-    return {"low": known(low), "high": known(high), "interval": between(interval)}
+    return {"low": interval[0], "high": interval[1], "interval": between(interval)}
 
 
 def signed(value: float, digits: int = 2) -> str:

@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
+
 from transferscope.analysis import Analysis
 from transferscope.analysis.parts import Part
 from transferscope.plots import composition as vl
+from transferscope.plots import theme
 from transferscope.plots.labels import MEASURES, clean, labels
-from transferscope.plots.numbers import known, percent, plain, signed
-from transferscope.plots.theme import GRID, INK, MUTED, RULE, SOFT
+from transferscope.plots.numbers import percent, plain, signed
 
 SHARES: dict[Part, str] = {
     "target": "which target",
@@ -48,64 +50,55 @@ def power(analysis: Analysis, model: str, title: str) -> vl.Spec | None:
     y = vl.name_axis("target", (row["target"] for row in bands))
     tooltip = vl.tips("target", "high|smallest detectable change, points|.1f", "beside|that is")
     tooltip += vl.tips("items", "seeds", "base|base accuracy")
-    bar = vl.part(color=GRID, cornerRadius=2, height={"band": 0.95}, tooltip=tooltip)
+    bar = vl.part(color=theme.GRID, cornerRadius=2, height={"band": 0.95}, tooltip=tooltip)
     layers = [vl.unit(bands, "bar", x=x | {"field": "low"}, x2="high:Q", y=y, **bar)]
     layers.append(vl.zero_line(x=x))
+    lines = ["Grey band: changes of accuracy that such a study misses at least one time in five."]
     if changes:
         tooltip = vl.tips("source", "target", "value|points|+.1f", "beside|that is")
         dot = vl.part(size=28, opacity=0.65, color=vl.by_sign(), tooltip=tooltip)
         layers.append(vl.unit(changes, "circle", x=x, y=y, **dot))
-    head = vl.heading(
-        title,
-        "Grey band: changes of accuracy that such a study misses at least one time in five.",
-        "Dots: the sources’ changes, grey inside the band, where absence of evidence"
-        * bool(changes),
-        "is not evidence of absence." * bool(changes),
-    )
-    return vl.finish(vl.layer(*layers, width=240, height=21 * len(entries), title=head))
+        lines.append("Dots: the sources’ changes, grey inside the band, where absence of evidence")
+        lines.append("is not evidence of absence.")
+    return vl.finish(vl.layer(*layers, width=240, height=21 * len(entries)), title, *lines)
 
 
 def decomposition(analysis: Analysis, _: object, title: str) -> vl.Spec | None:
     """The share of the variance that targets and sources explain, in each model."""
     panels, unknown = [], (math.nan, math.nan)
-    for model, label in labels(analysis).models.items():
-        if (shares := analysis.decomposition.get(model)) is None:
-            continue
-        rows = []
-        for name, text in SHARES.items():
-            value, interval = getattr(shares, name), shares.ci.get(name, unknown)
-            null = shares.no_transfer.get(name, unknown)
-            row: vl.Spec = {"part": text, "value": value, "label": percent(value)}
-            row |= {"low": known(interval[0]), "high": known(interval[1]), "sign": "other"}
-            row |= {"from": known(null[0]), "until": known(null[1])}
-            row |= {"interval": " to ".join(map(percent, interval))}
-            row |= {"chance": " to ".join(map(percent, null)), "end": max(value, row["high"] or 0)}
-            rows += [row] if math.isfinite(value) else []
-        if rows:
-            panels.append(_shares(rows) | {"title": vl.panel_title(label)})
-    if not panels:
-        return None
-    head = vl.heading(
-        title,
-        "Share of the variance between effects, without self-transfer; the rest is the pair’s.",
-        "Dotted: shares without any transfer, as a base’s luck is in all effects on its target.",
-    )
-    return vl.finish(vl.in_rows(panels, 3, 26, 20, title=head))
-
-
-def _shares(rows: list[vl.Spec]) -> vl.Spec:
     y = vl.name_axis("part", SHARES.values())
     x = vl.value_axis("value", None, [0, 1], format=".0%", labelFlush=False)
     tooltip = vl.tips("part|explained by", "label|share", "interval")
     tooltip += vl.tips("chance|without any transfer")
-    layers = [vl.unit(rows, "bar", color=RULE, x=x, y=y, tooltip=tooltip)]
-    layers += vl.intervals(rows, x=x | {"field": "low"}, x2="high:Q", y=y)
-    if nulls := [row for row in rows if row["until"]]:
-        dotted = vl.part(color=INK, strokeWidth=2.5, strokeDash=[1.5, 3], yOffset=9)
-        layers.append(vl.unit(nulls, "rule", x=x | {"field": "from"}, x2="until:Q", y=y, **dotted))
-    text = vl.part(align="left", dx=6, color=SOFT, text="label:N")
-    layers.append(vl.unit(rows, "text", x=x | {"field": "end"}, y=y, **text))
-    return vl.layer(*layers, width=150, height=100)
+    dotted = vl.part(color=theme.INK, strokeWidth=2.5, strokeDash=[1.5, 3], yOffset=9)
+    text = vl.part(align="left", dx=6, color=theme.SOFT, text="label:N")
+    for model, label in labels(analysis).models.items():
+        if (shares := analysis.decomposition.get(model)) is None:
+            continue
+        rows = []
+        for name, words in SHARES.items():
+            value, ends = getattr(shares, name), shares.ci.get(name, unknown)
+            null = shares.no_transfer.get(name, unknown)
+            row: vl.Spec = {"part": words, "value": value, "label": percent(value), "sign": "other"}
+            row |= {"low": ends[0], "high": ends[1], "from": null[0], "until": null[1]}
+            row |= {"interval": " to ".join(map(percent, ends)), "end": np.fmax(value, ends[1])}
+            rows += [row | {"chance": " to ".join(map(percent, null))}] * math.isfinite(value)
+        layers = [vl.unit(rows, "bar", color=theme.RULE, x=x, y=y, tooltip=tooltip)]
+        layers += vl.intervals(rows, x=x | {"field": "low"}, x2="high:Q", y=y)
+        if nulls := [row for row in rows if row["until"] > 0]:
+            at = x | {"field": "from"}
+            layers.append(vl.unit(nulls, "rule", x=at, x2="until:Q", y=y, **dotted))
+        layers.append(vl.unit(rows, "text", x=x | {"field": "end"}, y=y, **text))
+        panel = vl.layer(*layers, width=150, height=100, title=vl.panel_title(label))
+        panels += [panel] if rows else []
+    if not panels:
+        return None
+    return vl.finish(
+        vl.in_rows(panels, 3, 26, 20),
+        title,
+        "Share of the variance between effects, without self-transfer; the rest is the pair’s.",
+        "Dotted: shares without any transfer, as a base’s luck is in all effects on its target.",
+    )
 
 
 def pgf_behavior(analysis: Analysis, _: object, title: str) -> vl.Spec | None:
@@ -139,12 +132,14 @@ def pgf_behavior(analysis: Analysis, _: object, title: str) -> vl.Spec | None:
     if order := list(dict.fromkeys(row["model"] for row in bases)):
         tooltip = vl.tips("model", "target", "base|base accuracy|.0%")
         y = vl.name_axis("model", order)
-        ticks = vl.unit(bases, "tick", color=MUTED, x=x | {"axis": None}, y=y, tooltip=tooltip)
+        ticks = vl.unit(
+            bases, "tick", color=theme.MUTED, x=x | {"axis": None}, y=y, tooltip=tooltip
+        )
         head = vl.panel_title("base accuracies of this study’s targets")
         parts.append(ticks | vl.part(width=320, height=20 * len(order), title=head))
-    head = vl.heading(
+    return vl.finish(
+        vl.part(vconcat=parts, spacing=16),
         title,
         f"Each line: a change in accuracy, in points, over the base (ceiling {percent(ceiling)}).",
         "It counts for more near the ceiling. Gains end at 1; losses do not end at −1.",
     )
-    return vl.finish(vl.part(vconcat=parts, spacing=16, title=head))

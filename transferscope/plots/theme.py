@@ -12,7 +12,7 @@ from typing import Any
 PAPER, INK, SOFT, MUTED = "#ffffff", "#1c2026", "#4b535e", "#6a7380"
 RULE, GRID, SHADE = "#b4bac3", "#e6e8ec", "#f1f2f5"
 POSITIVE, NEGATIVE = "#1c6bb0", "#c04a0c"
-PALE = ("#a9cbea", "#f3bf9c")
+SIGNS, PALE = (POSITIVE, NEGATIVE), ("#a9cbea", "#f3bf9c")
 """Of positive and negative."""
 ON_WEAK, ON_STRONG = "#000001", "#fffffe"
 CHOSEN = "#c2188b"
@@ -63,12 +63,6 @@ CONFIG: dict[str, Any] = {
 def stops(limit: float) -> list[float]:
     """The values of the colors of `DIVERGING` on a scale that ends at +-limit."""
     return [-limit, -limit * 2 / 3, -limit / 3, 0, limit / 3, limit * 2 / 3, limit]
-
-
-def diverging(limit: float, **options: Any) -> dict[str, Any]:
-    """The scale of colors of effects, which ends at +-limit."""
-    ends = {"domain": stops(limit), "range": list(DIVERGING)}
-    return {**ends, **options, "interpolate": "lab"}
 
 
 def padded(values: Iterable[float], share: float = 0.04) -> list[float]:

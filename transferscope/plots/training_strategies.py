@@ -1,15 +1,16 @@
 """What the choice of training data is worth: the counterpart of the paper's Figure 8."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from transferscope.analysis import Analysis
-from transferscope.analysis.parts import STRATEGIES, Estimate, Experiment, Strategy, Trial
+from transferscope.analysis.parts import STRATEGIES, Estimate, Experiment, Strategy
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.plots import composition as vl
+from transferscope.plots import theme
 from transferscope.plots.labels import Labels, counted, labels, spelled
-from transferscope.plots.numbers import UNKNOWN, between, known, percent, signed
-from transferscope.plots.theme import MUTED, RULE, padded
+from transferscope.plots.numbers import UNKNOWN, between, percent, signed
 from transferscope.selection import THRESHOLDS, Rule
 from transferscope.selection.wording import listed
 
@@ -35,11 +36,17 @@ def strategies(analysis: Analysis, model: str, title: str) -> vl.Spec | None:
     if experiment is None or model not in experiment.models:
         return None
     one, alpha = experiment.models[model], analysis.settings.alpha
-    found = {
-        names.long.get(target, target): (_accuracies(trial, names), trial.differences)
-        for target, trial in one.targets.items()
-    }
-    pairs = [(text, rows, _differences(each, alpha)) for text, (rows, each) in found.items()]
+    pairs: list[tuple[str, list[vl.Spec], list[vl.Spec]]] = []
+    for target, trial in one.targets.items():
+        rows = []  # the accuracy of each strategy, or why it is missing
+        for name, arm in trial.arms.items():
+            row = _row(name, arm.accuracy, "positive" if name == "informed" else "other")
+            row["interval"] = " to ".join(percent(end) for end in arm.accuracy.ci)
+            row["effect"] = f"{in_points(arm.effect.mean)} points ({_ends(arm.effect)})"
+            why = {} if math.isfinite(row["value"]) else {"why": arm.why or "not measured"}
+            rows.append(row | why | {"trained": trained(arm.mixtures, names)})
+        differences = _differences(trial.differences, alpha)
+        pairs.append((names.long.get(target, target), rows, differences))
     mean = _differences(one.differences, alpha)
     levels = [row for _, rows, _ in pairs for row in rows]
     apart = [row for _, _, rows in [*pairs, ("", [], mean)] for row in rows]
@@ -52,25 +59,14 @@ def strategies(analysis: Analysis, model: str, title: str) -> vl.Spec | None:
     if len(pairs) > 1:
         over = right(mean, f"{minus}, mean over targets tried both ways")
         spec["vconcat"].append(over | {"width": 2 * WIDTH + 120})
-    spec["title"] = vl.heading(
+    verdict = " ".join(spelled(sentence, names) for sentence in one.verdict)
+    return vl.finish(
+        spec,
         title,
         "Left: accuracy on the target after each way to train. Grey line: the base.",
         "Right: the informed mixture minus each other way, in points. Hollow: may be noise.",
+        description=f"{title}. {verdict}",
     )
-    verdict = " ".join(spelled(sentence, names) for sentence in one.verdict)
-    return vl.finish(spec, f"{title}. {verdict}")
-
-
-def _accuracies(trial: Trial, names: Labels) -> list[vl.Spec]:
-    """Accuracy of each strategy for one target, or why it is missing."""
-    rows = []
-    for name, arm in trial.arms.items():
-        row = _row(name, arm.accuracy, "positive" if name == "informed" else "other")
-        row["interval"] = " to ".join(percent(end) for end in arm.accuracy.ci)
-        row["effect"] = f"{in_points(arm.effect.mean)} points ({_ends(arm.effect)})"
-        why = {"why": arm.why or "not measured"} if row["value"] is None else {}
-        rows.append(row | why | {"trained": trained(arm.mixtures, names)})
-    return rows
 
 
 def _differences(found: Mapping[Strategy, Estimate], alpha: float) -> list[vl.Spec]:
@@ -85,32 +81,32 @@ def _differences(found: Mapping[Strategy, Estimate], alpha: float) -> list[vl.Sp
 
 def _row(name: Strategy, estimate: Estimate, sign: str) -> vl.Spec:
     """An estimate in percent or points, and the strategy that it is of."""
-    ends = {"low": known(100 * estimate.ci[0]), "high": known(100 * estimate.ci[1])}
-    row = {"way": NAMES[name], "value": known(100 * estimate.mean), "interval": _ends(estimate)}
-    return row | ends | {"sign": sign, "shade": sign}
+    low, high = (100 * end for end in estimate.ci)
+    row = {"way": NAMES[name], "value": 100 * estimate.mean, "interval": _ends(estimate)}
+    return row | {"low": low, "high": high, "sign": sign, "shade": sign}
 
 
 def _panel(
     rows: list[vl.Spec], title: str, *, every: list[vl.Spec], ways: Sequence[Strategy], axis: str
 ) -> vl.Spec:
     """A dot with its interval for each strategy, on the scale of all panels like this one."""
-    ends = [row[key] for row in every for key in ("value", "low", "high") if row[key] is not None]
+    ends = [row[key] for row in every for key in ("value", "low", "high")]
     accuracies = len(ways) == len(NAMES)
-    scale = padded(ends if accuracies and ends else [0.0, *ends])
+    scale = theme.padded(ends if accuracies and any(map(math.isfinite, ends)) else [0.0, *ends])
     x, y = vl.value_axis("value", axis, scale), vl.name_axis("way", (NAMES[way] for way in ways))
-    shown = [row for row in rows if row["value"] is not None]
+    shown = [row for row in rows if math.isfinite(row["value"])]
     base = [row for row in shown if accuracies and row["way"] == NAMES["base"]]
-    layers = [vl.unit(base, "rule", color=RULE, x=x) if base else vl.zero_line(x=x)]
+    layers = [vl.unit(base, "rule", color=theme.RULE, x=x) if base else vl.zero_line(x=x)]
     tooltip = vl.tips("way", f"value|{axis}|+.1f", "interval")
     tooltip += vl.tips("trained|tasks", "effect") if accuracies else []
     layers += vl.dots(shown, x, y, tooltip)
     words = [
         {"way": row["way"], "value": scale[0], "label": row.get("why", UNKNOWN)}
         for row in rows
-        if row["value"] is None
+        if row not in shown
     ]
     if words:
-        text = vl.part(align="left", dx=4, color=MUTED, fontSize=10, limit=WIDTH)
+        text = vl.part(align="left", dx=4, color=theme.MUTED, fontSize=10, limit=WIDTH)
         layers.append(vl.unit(words, "text", x=x, y=y, text="label:N", **text))
     size = vl.part(width=WIDTH, height=ROW * len(ways), title=vl.panel_title(title))
     return vl.layer(*layers, **size)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from transferscope.analysis import Analysis
 from transferscope.matrix.examples import Exhibits
-from transferscope.plots.rendering import Format, render
+from transferscope.plots.composition import Format, render
 
 if TYPE_CHECKING:
     from transferscope.plots.composition import Chart

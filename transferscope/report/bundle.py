@@ -7,9 +7,10 @@ machine that made the folder.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -20,6 +21,7 @@ import yaml
 
 from transferscope import store as results
 from transferscope.analysis import Analysis
+from transferscope.analysis.accuracies import Effect
 from transferscope.analysis.json_file import from_json
 from transferscope.errors import DataError, StudyError
 from transferscope.matrix import measure
@@ -36,6 +38,7 @@ from transferscope.tasks.untrusted import load_yaml, shown
 FORMAT = 1
 """Of the bundle; raised when a reader of an older one would be misled."""
 
+JUDGED = f"the answers by which the choice of data was judged: {results.JUDGING}/ holds studies"
 COLUMNS: dict[str, Any] = {
     **dict.fromkeys(("model", "seed", "kind", "source", "target"), pl.String),
     **dict.fromkeys(("items", "base_correct", "tuned_correct"), pl.Int64),
@@ -78,11 +81,30 @@ def export(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> list[
         files[results.STUDY] = yaml.safe_dump(study, sort_keys=False, allow_unicode=True).encode()
     if analysis is not None:
         files[results.ANALYSIS] = _without_paths(text, places)
-    missing += _missing(folder, given, analysis, rows, unrecorded=bool(tables) and not records)
+    judged = sum(path.is_dir() for path in (folder / results.JUDGING).glob("*/*"))
+    empty = rows.filter(pl.all_horizontal(pl.col("tuned", "pgf").is_null())).height
+    result = f"; {results.ANALYSIS} has the result" * bool(analysis and analysis.experiment)
+    lacks = {
+        f"{results.STUDY}: the folder was not made by `transferscope run`": given is None,
+        f"{results.ANALYSIS}: the folder had not been analyzed": analysis is None,
+        f"{results.INDEX}, and with it versions and hashes": bool(tables) and not records,
+        f"{JUDGED} to export one by one ({judged}){result}": judged > 0,
+        f"{empty:,} of {rows.height:,} cells, which were not measured": empty > 0,
+    }
+    missing += [text for text, is_so in lacks.items() if is_so]
     facts = {**_provenance(folder, study, analysis, records), "missing": missing}
     files[archive.CELLS] = rows.write_csv().encode()
     files[archive.PROVENANCE] = _without_paths(results.as_json(facts), places)
-    files[archive.README] = _readme(files, study.get("name"), missing).encode()
+    # What every file and column is, for people without this package.
+    readme = template("bundle_readme.txt.jinja").render(
+        title=f"Results of the study {study['name']!r}" if study.get("name") else "Results",
+        tables=any(name.startswith(results.PREDICTIONS) for name in files),
+        controls=any(name.startswith(results.CONTROLS) for name in files),
+        analysis=results.ANALYSIS in files,
+        study=results.STUDY in files,
+        missing=missing,
+    )
+    files[archive.README] = f"{readme}\n".encode()
     archive.pack(out, files)
     return missing
 
@@ -133,15 +155,12 @@ def _rows(matrix: xr.Dataset, dim: str, pgf: xr.DataArray) -> pl.DataFrame:
         "ceiling": matrix["ceiling"],
         "pgf": pgf,
     }
-    columns: dict[str, Any] = {}
-    for name, values in numbers.items():
-        spread = values.expand_dims({d: matrix.sizes[d] for d in dims if d not in values.dims})
-        columns[name] = spread.transpose(*dims).values.ravel()
-    labels = np.meshgrid(*(matrix[d].values.astype(object) for d in dims), indexing="ij")
-    for name, values in zip(("model", "seed", "source", "target"), labels, strict=True):
-        columns[name] = values.ravel().tolist()
-    columns["kind"] = [_kind(dim, name) for name in columns["source"]]
-    frame = pl.DataFrame(columns).with_columns(pl.col(pl.Float64).fill_nan(None))
+    arrays = zip(numbers, xr.broadcast(pgf, *numbers.values())[1:], strict=True)
+    values = {name: pl.Series(array.transpose(*dims).values.ravel()) for name, array in arrays}
+    labels = list(product(*(matrix[d].values.tolist() for d in dims)))
+    frame = pl.DataFrame(labels, ["model", "seed", "source", "target"], orient="row")
+    kinds = pl.Series(["source" if dim == "source" else _kind(name) for name in frame["source"]])
+    frame = frame.with_columns(kind=kinds, **values).with_columns(pl.col(pl.Float64).fill_nan(None))
     measured = pl.any_horizontal(pl.col("tuned", "pgf").is_not_null()).any()
     owner = ["model", "seed"] if dim == "source" else ["model", "seed", "source"]
     return frame.select(pl.col(name).cast(kind) for name, kind in COLUMNS.items()).filter(
@@ -149,120 +168,68 @@ def _rows(matrix: xr.Dataset, dim: str, pgf: xr.DataArray) -> pl.DataFrame:
     )
 
 
-def _kind(dim: str, name: str) -> str:
-    if dim == "source":
-        return "source"
-    return "control" if name in (*PLACEBOS, REORDERED) else "mixture"
+def _kind(control: str) -> str:
+    return "control" if control in (*PLACEBOS, REORDERED) else "mixture"
 
 
 def _cells_of_analysis(analysis: Analysis) -> pl.DataFrame:
     """The cells of an analysis, which has no counts, and no value for the ceiling `self`."""
     ceilings, name, rows = analysis.settings.ceiling, analysis.settings.measure, []
     for model, one in analysis.models.items():
-        found = [
-            ("source", source, target, cell.seeds)
-            for source, targets in one.pgf.items()
-            for target, cell in targets.items()
-        ]
-        found += [
-            (_kind("control", control), control, target, estimate.seeds)
-            for control, result in one.controls.items()
-            for target, estimate in result.targets.items()
-        ]
-        for kind, source, target, seeds in found:
+        runs: list[tuple[str, str, Mapping[str, Effect]]]
+        runs = [("source", source, row) for source, row in one.pgf.items()]
+        runs += [(_kind(run), run, result.targets) for run, result in one.controls.items()]
+        cells = [(kind, run, t, cell) for kind, run, row in runs for t, cell in row.items()]
+        for (kind, run, target, cell), seed in product(cells, one.seeds):
             ceiling = ceilings.get(target, np.nan) if isinstance(ceilings, dict) else ceilings
             ceiling = np.nan if isinstance(ceiling, str) else float(ceiling)
-            for seed in one.seeds:
-                effect = seeds.get(seed, np.nan)
-                base = one.base_seeds.get(target, {}).get(seed, np.nan)
-                tuned = round(base + measure.MEASURES[name].change(effect, base, ceiling), 12)
-                gap = ceiling if ceiling > base else np.nan  # PGF is undefined at the ceiling
-                again = float(measure.pgf(*map(np.float64, (base, tuned, gap))))
-                pgf = effect if name == "pgf" else again
-                labels = (model, seed, kind, source, target, None, None, None)
-                rows.append((*labels, base, tuned, ceiling, pgf))
+            effect = cell.seeds.get(seed, np.nan)
+            base = one.base_seeds.get(target, {}).get(seed, np.nan)
+            tuned = round(base + measure.MEASURES[name].change(effect, base, ceiling), 12)
+            gap = ceiling if ceiling > base else np.nan  # PGF is undefined at the ceiling
+            again = float(measure.pgf(*map(np.float64, (base, tuned, gap))))
+            pgf = effect if name == "pgf" else again
+            labels = (model, seed, kind, run, target, None, None, None)
+            rows.append((*labels, base, tuned, ceiling, pgf))
     frame = pl.DataFrame(rows, schema=COLUMNS, orient="row")
     return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
-
-
-def _missing(
-    folder: Path,
-    study: bytes | None,
-    analysis: Analysis | None,
-    rows: pl.DataFrame,
-    *,
-    unrecorded: bool,
-) -> Iterator[str]:
-    """A line for each thing that the folder lacks."""
-    if study is None:
-        yield f"{results.STUDY}: the folder was not made by `transferscope run`"
-    if analysis is None:
-        yield f"{results.ANALYSIS}: the folder had not been analyzed"
-    if unrecorded:
-        yield f"{results.INDEX}, and with it versions and hashes"
-    if judged := sum(path.is_dir() for path in (folder / results.JUDGING).glob("*/*")):
-        has_result = analysis is not None and analysis.experiment is not None
-        yield (
-            "the answers by which the choice of data was judged: "
-            f"{results.JUDGING}/ holds studies to export one by one ({judged})"
-            f"{f'; {results.ANALYSIS} has the result' if has_result else ''}"
-        )
-    if empty := rows.filter(pl.all_horizontal(pl.col("tuned", "pgf").is_null())).height:
-        yield f"{empty:,} of {rows.height:,} cells, which were not measured"
 
 
 def _provenance(
     folder: Path,
     study: Mapping[str, Any],
     analysis: Analysis | None,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[results.IndexedRun],
 ) -> dict[str, Any]:
     """Where the numbers are from; `docs/bundle.md` explains each field."""
 
-    def part(record: Mapping[str, Any], field: str) -> dict[str, Any]:
-        return value if isinstance(value := record.get(field), dict) else {}
-
-    def values_of(parts: Iterator[dict[Any, Any]]) -> dict[str, list[str]]:
-        """Each name with the values that the parts give it, mostly one."""
+    def values_of(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+        """Each name with its values, mostly one."""
         found: dict[str, dict[str, None]] = {}
-        for one in parts:
-            for name, value in one.items():
-                found.setdefault(str(name), {})[str(value)] = None
+        for name, value in pairs:
+            found.setdefault(name, {})[value] = None
         return {name: list(values) for name, values in found.items()}
 
     adapters = []
-    for record in records:
-        model, source, seed = (part(record, "run").get(k) for k in ("model", "source", "seed"))
-        if isinstance(model, str) and isinstance(source, str) and isinstance(seed, int):
-            place = folder / results.adapter_path(model, source, seed) / results.RUN
-            adapters += [made] if (made := results.read_json(place)) else []
-    style = part(study, "evaluation").get("prompt")
+    for run in (one["run"] for one in records):
+        if run["source"] is not None and run["seed"] is not None:
+            place = folder / results.adapter_path(run["model"], run["source"], run["seed"])
+            adapters += [made] if (made := results.read_json(place / results.RUN)) else []
+    evaluation = study.get("evaluation")
+    style = evaluation.get("prompt") if isinstance(evaluation, dict) else None
     inputs = [] if analysis is None else [asdict(one) for one in analysis.inputs]
     return {
         "bundle": FORMAT,
         "written_by": f"transferscope {version('transferscope')}",
         "study": study.get("name"),
-        "versions": values_of(part(one, "versions") for one in records),
-        "bases": values_of({part(one, "run").get("model"): one.get("base")} for one in records),
-        "right_answers": values_of(part(one, "gold") for one in records),
+        "versions": values_of(pair for one in records for pair in one["versions"].items()),
+        "bases": values_of((one["run"]["model"], one["base"]) for one in records),
+        "right_answers": values_of(pair for one in records for pair in one["gold"].items()),
         "prompt": {"style": style, "added": DIRECT if style == "direct" else ""},
         "adapters": adapters,
         "took": measured_costs(folder),
         "analysis": analysis and {"version": analysis.version, "inputs": inputs},
     }
-
-
-def _readme(files: Mapping[str, Any], study: Any, missing: Sequence[str]) -> str:
-    """What every file and column is, for people without this package."""
-    text = template("bundle_readme.txt.jinja").render(
-        title=f"Results of the study {study!r}" if study else "Results",
-        tables=any(name.startswith(results.PREDICTIONS) for name in files),
-        controls=any(name.startswith(results.CONTROLS) for name in files),
-        analysis=results.ANALYSIS in files,
-        study=results.STUDY in files,
-        missing=missing,
-    )
-    return f"{text}\n"
 
 
 def portable(data: bytes, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -4,10 +4,10 @@ Names from files stand in them as they are; the outputs escape them.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from transferscope.analysis.comparison import MEAN, ComparedCell, ComparedRun, Comparison
+from transferscope.analysis.comparison import MEAN, ComparedRun, Comparison
 from transferscope.analysis.verdict import ranked
 from transferscope.selection.decision import NAMED, interval, points, task
 from transferscope.selection.wording import listed
@@ -23,40 +23,35 @@ IN_NO_MEAN = {
 
 
 class Entry(NamedTuple):
-    """One cell of a table."""
+    """One cell of a table, or the head of a row or column."""
 
-    accuracy: str
+    text: str
+    """The accuracy, or the name of a task or run."""
     change: str = ""
     """With its mark, or why there is no verdict."""
     sign: int = 0
     tested: bool = True
     interval: str = ""
-
-
-class Label(NamedTuple):
-    """The head of a row or column."""
-
-    title: str
     items: str = ""
     """Of a task, such as `93 of 150`; empty if unknown, or if it differs between runs."""
     verdict: str = ""
     """Of a run."""
 
+    @property
+    def words(self) -> str:
+        """All but the interval and the verdict, in one line."""
+        return " ".join(
+            filter(None, (self.text, f"({self.items})" * bool(self.items), self.change))
+        )
 
-class Grid(NamedTuple):
-    """A table."""
 
-    down: list[Label]
-    across: list[Label]
-    cells: list[list[Entry]]
+Grid = Sequence[Sequence[Entry]]
+"""Rows of a table; the first row and the first column are heads, the corner is empty."""
 
-    def turned(self) -> "Grid":
-        return Grid(self.across, self.down, [list(each) for each in zip(*self.cells, strict=True)])
 
-    def only(self, columns: Iterable[int]) -> "Grid":
-        kept = list(columns)
-        cells = [[row[n] for n in kept] for row in self.cells]
-        return Grid(self.down, [self.across[n] for n in kept], cells)
+def turned(table: Grid) -> Grid:
+    """Rows as columns."""
+    return list(zip(*table, strict=True))
 
 
 def targets(comparison: Comparison) -> list[str]:
@@ -79,16 +74,29 @@ def most_moved(comparison: Comparison, targets: Sequence[str], most: int) -> lis
 
 def grid(comparison: Comparison, targets: Sequence[str]) -> Grid:
     """Base and runs down, targets across."""
-    across = [Label(task(target), _items(comparison, target)) for target in targets]
-    down = [Label(comparison.base)]
-    cells = [[Entry(_percent(_base(comparison, target))) for target in targets]]
+    heads = []
+    for target in targets:
+        cells = [run.cells[target] for run in comparison.runs if target in run.cells]
+        pairs = {(cell.items, cell.of) for cell in cells if target != MEAN}
+        items = f"{len(comparison.shared)} tasks" * (target == MEAN)
+        if len(pairs) == 1 and 0 not in (pair := pairs.pop()):
+            items = " of ".join(f"{number:,}" for number in dict.fromkeys(pair))
+        heads.append(Entry(task(target), items=items))
+    accuracy = dict(comparison.base_accuracy)
+    means = [run.mean.base for run in comparison.runs if run.mean is not None]
+    if means and max(means) - min(means) < 0.0005:  # else their items differ
+        accuracy[MEAN] = means[0]
+    base = [Entry(_percent(accuracy.get(target, math.nan))) for target in targets]
+    rows = [[Entry(""), *heads], [Entry(comparison.base), *base]]
     for run in comparison.runs:
         ship = "ship, " if run.name == comparison.decision.ship else ""
         seeds = f", {run.seeds} seeds" if run.seeds > 1 else ""
-        down.append(Label(run.name, "", f"{ship}{run.verdict}{seeds}"))
-        heads = zip(targets, across, strict=True)
-        cells.append([_entry(run, target, counted=bool(head.items)) for target, head in heads])
-    return Grid(down, across, cells)
+        cells = (
+            _entry(run, target, counted=bool(head.items))
+            for target, head in zip(targets, heads, strict=True)
+        )
+        rows.append([Entry(run.name, verdict=f"{ship}{run.verdict}{seeds}"), *cells])
+    return rows
 
 
 def _entry(run: ComparedRun, target: str, *, counted: bool) -> Entry:
@@ -96,39 +104,21 @@ def _entry(run: ComparedRun, target: str, *, counted: bool) -> Entry:
     cell = run.cell(target)
     if cell is None or cell.state == "no items":
         return Entry("–", "(0 items)" if cell else "", tested=False)
-    accuracy = _percent(cell.tuned)
     ends = interval(cell) if cell.state in ("tested", "few items") else ""
+    tested, change = False, f"({points(cell.change)})"
     if run.verdict == "void" or cell.state == "void":
-        return Entry(accuracy, "void", tested=False, interval=ends)
-    if cell.state == "unreadable":
-        low, high = map(points, cell.bounds)
-        return Entry(accuracy, f"({low}..{high})", tested=False)
-    tested = cell.state == "tested"
-    change = points(cell.change) + MARKS[cell.sign] if tested else f"({points(cell.change)})"
-    items = f" n {cell.items}" if cell.items and not counted else ""
-    return Entry(accuracy, change + items, cell.sign, tested, ends)
-
-
-def _base(comparison: Comparison, target: str) -> float:
-    """The base's accuracy; unknown for a mean whose items differ between runs."""
-    if target != MEAN:
-        return comparison.base_accuracy[target]
-    found = [run.mean.base for run in comparison.runs if run.mean is not None]
-    return found[0] if found and max(found) - min(found) < 0.0005 else math.nan
+        change = "void"
+    elif cell.state == "unreadable":
+        change = f"({points(cell.bounds[0])}..{points(cell.bounds[1])})"
+    else:
+        if tested := cell.state == "tested":
+            change = points(cell.change) + MARKS[cell.sign]
+        change += f" n {cell.items}" if cell.items and not counted else ""
+    return Entry(_percent(cell.tuned), change, cell.sign if change != "void" else 0, tested, ends)
 
 
 def _percent(accuracy: float) -> str:
     return "–" if math.isnan(accuracy) else f"{100 * accuracy:.1f}"
-
-
-def _items(comparison: Comparison, target: str) -> str:
-    if target == MEAN:
-        return f"{len(comparison.shared)} tasks"
-    cells = [run.cells[target] for run in comparison.runs if target in run.cells]
-    counts = {(cell.items, cell.of) for cell in cells}
-    if len(counts) != 1 or 0 in (pair := counts.pop()):
-        return ""
-    return f"{pair[0]:,}" if pair[0] == pair[1] else f"{pair[0]:,} of {pair[1]:,}"
 
 
 def opening(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
@@ -143,7 +133,7 @@ def opening(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
 def details(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
     """Title and lines of what stands after the table: what broke and improved, what to ship."""
     for title, sign in (("Broke", -1), ("Improved", 1)):
-        yield title, [f"{what} ({how})" if how else what for what, how in moved(comparison, sign)]
+        yield title, [what + f" ({how})" * bool(how) for what, how in moved(comparison, sign)]
     if comparison.decision.reasons:
         yield "Which to ship", list(comparison.decision.reasons)
 
@@ -153,23 +143,22 @@ def moved(comparison: Comparison, sign: int) -> list[tuple[str, str]]:
 
     `checkpoint-100: Jigsaw −20.4 points`, `−32.2 to −8.6; 93 items: 7 fixed, 26 broken`.
     """
-    found = [
-        (f"{run.name}: {task(cell.target)} {points(cell.change)} points", _evidence(cell))
-        for run in comparison.runs
-        for cell in run.moved(sign)
-    ]
+    found = []
+    for run in comparison.runs:
+        for cell in run.moved(sign):
+            flips = "" if cell.fixed is None else f": {cell.fixed} fixed, {cell.broken} broken"
+            flips += ", counts only" * (cell.kind == "counts")
+            evidence = filter(
+                None, (interval(cell), f"{cell.items:,} items{flips}", cell.collapsed)
+            )
+            what = f"{run.name}: {task(cell.target)} {points(cell.change)} points"
+            found.append((what, "; ".join(evidence)))
     cells = [(run, cell) for run in comparison.runs for cell in run.cells.values()]
     tested = sum(cell.state == "tested" and run.verdict != "void" for run, cell in cells)
-    untested = len(cells) - tested
-    nothing = "nothing beyond noise" + (f"; {untested} cells are not tested" if untested else "")
-    return found or [(nothing if tested else "not known: no task can be tested", "")]
-
-
-def _evidence(cell: ComparedCell) -> str:
-    flips = "" if cell.fixed is None else f": {cell.fixed} fixed, {cell.broken} broken"
-    counts = ", counts only" if cell.kind == "counts" else ""
-    collapsed = f"; {cell.collapsed}" if cell.collapsed else ""
-    return f"{interval(cell)}; {cell.items:,} items{flips}{counts}{collapsed}"
+    nothing = "nothing beyond noise" if tested else "not known: no task can be tested"
+    if tested < len(cells) and tested:
+        nothing += f"; {len(cells) - tested} cells are not tested"
+    return found or [(nothing, "")]
 
 
 def gate(comparison: Comparison) -> tuple[str, list[str]]:

@@ -6,20 +6,20 @@ an `<img>`, where it can neither run a script nor load anything.
 
 import base64
 import json
-from collections.abc import Iterator
 
 from markupsafe import Markup, escape
 
 from transferscope.analysis import Analysis
-from transferscope.analysis.comparison import ComparedCell, Comparison
+from transferscope.analysis.comparison import Comparison
 from transferscope.analysis.headline import headline
 from transferscope.analysis.verdict import ranked
 from transferscope.errors import DataError
 from transferscope.plots.accessor import heatmap_spec
 from transferscope.plots.composition import VERSION
-from transferscope.plots.labels import MEASURES, Labels, clean, counted, labels, spelled
-from transferscope.plots.numbers import points, signed
+from transferscope.plots.labels import clean, counted, labels
+from transferscope.plots.numbers import points, worded
 from transferscope.report import comparison_words as words
+from transferscope.report.findings import caveats, facts
 from transferscope.selection.decision import changes
 
 MODELS = 2
@@ -35,40 +35,29 @@ TASKS = 12
 def analysis_lines(analysis: Analysis) -> list[str]:
     """What was analyzed, what happened in each model, the first caveat, and what to call next."""
     names, models = labels(analysis), list(analysis.models)
-    sources = sum(each.source for each in analysis.tasks)
-    targets = sum(each.target for each in analysis.tasks)
-    seeds = sorted({len(model.seeds) for model in analysis.models.values()})
-    many = f"{counted(len(models), 'model')}, {counted(sources, 'source')}, "
-    many += f"{counted(targets, 'target')}, {' or '.join(map(str, seeds))} seed"
-    lines = [f"Analysis: {many}{'' if seeds == [1] else 's'}"]
+    lines = [f"Analysis: {', '.join([counted(len(models), 'model'), *facts(analysis)])}"]
     for name in models[-MODELS:]:
-        lines += _model(analysis, name, names)
+        found = headline(analysis, name)
+        learned = (
+            f"own task learned: {found.learned} of {found.own} ({found.surely} beyond noise); "
+        )
+        of = f"helped {found.helped}, harmed {found.harmed}, not settled {found.not_settled}"
+        lines.append(f"{names.models[name]}: {learned * (found.own > 0)}other tasks: {of}")
+        for title, some in (("gains", found.gains), ("losses", found.losses)):
+            effects = [
+                f"{names.long[source]} → {names.long[target]} {worded(analysis, cell).value}"
+                for source, target, cell in some
+            ]
+            lines += [f"  strongest {title}: {', '.join(effects)}"] if effects else []
     if more := len(models) - MODELS:
         lines += [f"and {counted(more, 'smaller model')}"] if more > 0 else []
-    caveats = [*ranked(analysis.checks), *(spelled(note, names) for note in analysis.notes)]
-    if caveats:
-        first = clean(caveats[0])
+    if found := caveats(analysis)[:-1]:  # the last is what intervals cover
+        first = clean(found[0])
         first = first if len(first) <= LONGEST else f"{first[: LONGEST - 2].rstrip()} …"
-        many = f" ({len(caveats) - 1} more in .checks and .notes)" if len(caveats) > 1 else ""
+        many = f" ({len(found) - 1} more in .checks and .notes)" * (len(found) > 1)
         lines.append(f"Caveat: {first}{many}")
     lines.append("Next: .accuracy() .effects() .to_xarray() .plot.heatmap() .select(task) .save()")
     return lines
-
-
-def _model(analysis: Analysis, name: str, names: Labels) -> Iterator[str]:
-    found = headline(analysis, name)
-    learned = f"own task learned: {found.learned} of {found.own} ({found.surely} beyond noise); "
-    learned *= found.own > 0
-    of = f"helped {found.helped}, harmed {found.harmed}, not settled {found.not_settled}"
-    yield f"{names.models[name]}: {learned}other tasks: {of}"
-    for title, some in (("gains", found.gains), ("losses", found.losses)):
-        effects = [
-            f"{names.long[source]} → {names.long[target]} "
-            + (points(cell.change) or f"{signed(cell.mean)} {MEASURES[analysis.settings.measure]}")
-            for source, target, cell in some
-        ]
-        if effects:
-            yield f"  strongest {title}: {', '.join(effects)}"
 
 
 def analysis_html(analysis: Analysis) -> str:
@@ -94,8 +83,9 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     lines = [f"Comparison: {counted(len(comparison.runs), 'run')} with their base, {targets}"]
     lines.append(comparison.decision.headline)
     for run in comparison.runs[:RUNS]:
-        parts = [_accuracy(run.mean)] if run.mean else []
-        parts.append(run.verdict)
+        parts = [run.verdict]
+        if mean := run.mean:
+            parts.insert(0, f"mean {100 * mean.tuned:.1f} % ({points(mean.change)})")
         for word, sign in (("worse on", -1), ("better on", 1)):
             parts += [f"{word} {changes(moved)}"] if (moved := run.moved(sign)) else []
         lines.append(f"  {run.name}: {'; '.join(parts)}")
@@ -105,24 +95,15 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     return [clean(line) for line in [*lines, "Next: .accuracy() .table() .save()"]]
 
 
-def _accuracy(cell: ComparedCell) -> str:
-    return f"mean {100 * cell.tuned:.1f} % ({points(cell.change)})"
-
-
 def comparison_html(comparison: Comparison) -> str:
     """The verdict and a table: a row for each run, a column for each task that moved most."""
     every = words.targets(comparison)
     kept = words.most_moved(comparison, every, TASKS)
-    found = words.grid(comparison, kept)
-    rows = [["", *(label.title for label in found.across)]]
-    for label, row in zip(found.down, found.cells, strict=True):
-        rows.append([label.title, *(f"{each.accuracy} {each.change}".strip() for each in row)])
-    table = Markup("").join(
-        Markup("<tr>{}</tr>").format(
-            Markup("").join(Markup("<td>{}</td>").format(clean(cell)) for cell in row)
-        )
-        for row in rows
+    rows = (
+        Markup("<td>{}</td>" * len(row)).format(*(clean(each.words) for each in row))
+        for row in words.grid(comparison, kept)
     )
+    table = Markup("").join(Markup("<tr>{}</tr>").format(row) for row in rows)
     left = len(every) - len(kept)
     key = words.legend(comparison)
     key += f" {counted(left, 'task')} that moved less: .accuracy()" * bool(left)

@@ -10,8 +10,21 @@
   const look = read("look");
   const study = read("study");
   const images = read("images");
-  const at = new Map(study.columns.map((name, n) => [name, n]));
   const label = (n) => study.tasks[n];
+
+  /** Rows from {name: [values, places, divisor]}: see `packed` in page_data.py. */
+  function unpacked(columns) {
+    const rows = [];
+    for (const [name, [values, places, divisor]] of Object.entries(columns)) {
+      (places || values).forEach((place, n) => {
+        const value = places ? values[place] : place;
+        rows[n] = rows[n] || {};
+        if (place !== -1 || !places) rows[n][name] = divisor && typeof value === "number" ? value / divisor : value;
+      });
+    }
+    return rows;
+  }
+  for (const each of study.models) each.cells = unpacked(each.cells);
 
   // ---- What is chosen -------------------------------------------------------------------------
 
@@ -110,11 +123,7 @@
     return made;
   }
   const link = (text, view) => make("a", { href: "#" + new URLSearchParams(view) }, text);
-  const bits = (cell) => Object.fromEntries(study.columns.map((name, n) => [name, cell[n]]));
-  const cellOf = (one, i, j) => {
-    const found = one.cells.find((each) => each[0] === i && each[1] === j);
-    return found && bits(found);
-  };
+  const cellOf = (one, i, j) => one.cells.find((each) => each.source === i && each.target === j);
   const verdict = (cell) => (!known(cell.beyond) ? (known(cell.effect_low) ? "not tested" : "no interval")
     : cell.beyond ? "beyond noise" : "may be noise");
   const size = (cell) => (known(cell.change) ? cell.change : cell.effect);
@@ -163,42 +172,41 @@
     const seeds = study.models.map((each) => [each, cellOf(each, i, j)]).filter(([, c]) => c);
     parts.push(make("h3", {}, study.models.length > 1 ? "Models and seeds" : "Seeds"));
     parts.push(table(seeds.map(([each, c]) => {
-      const runs = (each.changes[`${i},${j}`] || []).map((v) => (known(v) ? points(v) : "–"));
+      const runs = each.seeds.map((_, n) => (known(c[`seed${n}`]) ? points(c[`seed${n}`]) : "–"));
       return [each.label, words(c), runs.length > 1 ? runs.join("  ") : ""];
     })));
-    parts.push(...replies(one, i, j), ...flipped(one, i, j));
+    parts.push(...replies(one, cell), ...flipped(one, cell));
     return parts;
   }
 
-  function replies(one, i, j) {
-    const given = one.replies[`${i},${j}`];
-    if (!given) return [];
-    const base = one.base_replies[j];
-    return [make("h3", {}, "Options chosen"), table([["adapter", given, ""], ...(base ? [["base", base, ""]] : [])])];
+  function replies(one, cell) {
+    if (!cell.replies) return [];
+    const base = one.base_replies[cell.target];
+    return [make("h3", {}, "Options chosen"),
+      table([["adapter", cell.replies, ""], ...(base ? [["base", base, ""]] : [])])];
   }
 
-  function flipped(one, i, j) {
-    const found = one.flips[`${i},${j}`];
-    if (!found) return [];
-    const [fixed, broken, items, mostFixed, mostBroken] = found;
+  function flipped(one, cell) {
+    if (!known(cell.fixed)) return [];
+    const [source, target] = [label(cell.source), label(cell.target)];
     const parts = [make("h3", {}, "Items"), make("p", {},
-      make("b", { class: "up" }, `${Math.round(10 * fixed) / 10} fixed`), ", ",
-      make("b", { class: "down" }, `${Math.round(10 * broken) / 10} broken`),
-      ` of ${Math.round(items)}${one.seeds.length > 1 ? ", mean over seeds" : ""}`)];
-    const cards = all(`.examples`).filter((each) => each.dataset.model === one.label && each.dataset.target === label(j))
+      make("b", { class: "up" }, `${Math.round(10 * cell.fixed) / 10} fixed`), ", ",
+      make("b", { class: "down" }, `${Math.round(10 * cell.broken) / 10} broken`),
+      ` of ${Math.round(cell.flipped_of)}${one.seeds.length > 1 ? ", mean over seeds" : ""}`)];
+    const cards = all(`.examples`).filter((each) => each.dataset.model === one.label && each.dataset.target === target)
       .flatMap((each) => all(".card", each))
-      .filter((card) => all(".changes li", card).some((line) => line.dataset.source === label(i)));
+      .filter((card) => all(".changes li", card).some((line) => line.dataset.source === source));
     if (cards.length) {
       const copies = cards.map((card) => {
         const copy = card.cloneNode(true);
-        for (const line of all(".changes li", copy)) if (line.dataset.source !== label(i)) line.remove();
+        for (const line of all(".changes li", copy)) if (line.dataset.source !== source) line.remove();
         return copy;
       });
       const list = make("ul", { class: "cards" }, ...copies);
       fill(list);
       return [...parts, list];
     }
-    const named = [["often fixed", mostFixed], ["often broken", mostBroken]].filter(([, names]) => names.length);
+    const named = [["often fixed", cell.most_fixed], ["often broken", cell.most_broken]].filter(([, names]) => names.length);
     return [...parts, table(named.map(([what, names]) => [what, names.join(", "), ""]))];
   }
 
@@ -208,13 +216,13 @@
     if (study.roles[task].length) parts.push(make("p", {}, `In every model a ${study.roles[task].join(" and a ")}.`));
     const base = one.base[task];
     if (known(base)) parts.push(make("p", {}, `Base accuracy ${percent(base)}.`));
-    for (const [title, mine, other] of [["Finetuning on it", 0, 1], ["What it takes from others", 1, 0]]) {
-      const cells = one.cells.filter((each) => each[mine] === task && each[other] !== task).map(bits)
+    for (const [title, mine, other] of [["Finetuning on it", "source", "target"], ["What it takes from others", "target", "source"]]) {
+      const cells = one.cells.filter((each) => each[mine] === task && each[other] !== task)
         .sort((a, b) => size(b) - size(a));
       if (!cells.length) continue;
       const most = Math.max(...cells.map((each) => Math.abs(size(each)))) || 1;
       parts.push(make("h3", {}, title), make("ul", { class: "bars" }, ...cells.map((cell) => {
-        const name = label(mine ? cell.source : cell.target);
+        const name = label(cell[other]);
         const kind = (size(cell) > 0 ? "up" : "down") + (cell.beyond ? "" : " unsure");
         const bar = make("i", {});
         bar.style.width = `${100 * Math.abs(size(cell)) / most}%`;
@@ -250,7 +258,7 @@
 
   function rows() {
     const task = place(state.task);
-    return model().cells.map(bits)
+    return model().cells
       .map((cell) => ({ ...cell, tuned: known(cell.change) && known(cell.base) ? cell.base + cell.change : null }))
       .filter((cell) => task < 0 || cell.source === task || cell.target === task);
   }
@@ -344,6 +352,7 @@
 
   async function embed(box, isDark) {
     let spec = read(box.dataset.spec);
+    for (const name of Object.keys(spec.datasets)) spec.datasets[name] = unpacked(spec.datasets[name]);
     if (box.classList.contains("map")) spec = narrowed(spec);
     try {
       const made = await window.vegaEmbed(box, isDark ? darkened(spec) : spec, {

@@ -1,34 +1,25 @@
-"""Tables of the page: averages, extremes, cliques and personas, model by model.
+"""Tables of the page, and what they are made of: averages and extremes, personas, claims, records.
 
-Nothing here is escaped: the template does that.
+The terminal's summary prints the same tables. Nothing here is escaped: the template does that.
 """
 
-from collections.abc import Callable
-from functools import partial
+import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from transferscope.analysis import Analysis, Clique, Interval, ModelAnalysis, Sign, Signed
+from transferscope.analysis import Analysis, Claim, Clique, Interval, ModelAnalysis, Sign, Signed
 from transferscope.analysis.accuracies import Effect
 from transferscope.analysis.parts import Estimate
 from transferscope.plots import against_chance
-from transferscope.plots.against_chance import about_personas, clique_by_chance, has_cliques
-from transferscope.plots.labels import clean, counted, labels, link
-from transferscope.plots.numbers import (
-    UNKNOWN,
-    between,
-    chance,
-    has_interval,
-    percent,
-    signed,
-    worded,
-)
+from transferscope.plots.labels import MEASURES, clean, counted, labels, link
+from transferscope.plots.numbers import UNKNOWN, between, chance, percent, signed, worded
 from transferscope.selection.wording import listed
 
 TOP = 3
 """Tasks and cells that one cell of a table names."""
 
 
-class CellLine(NamedTuple):
+class Line(NamedTuple):
     """One line of a table's cell: the main text and the small text after it."""
 
     text: str
@@ -43,118 +34,125 @@ class CellLine(NamedTuple):
         return f"{self.text} ({self.small})" if both else self.text or self.small
 
 
-Row = list[list[CellLine]]
-"""Cells of lines; the first cell names the row."""
+Row = Sequence[str | Line | list[Line]]
+"""Cells: a text, a line, or several lines; the first cell names the row."""
 
 
 class PageTable(NamedTuple):
-    """A table of the page with the paragraph above it."""
+    """A table of the page; `table` makes one."""
 
     kind: str
     """CSS classes."""
     title: str
-    intro: str
     heads: list[str]
-    rows: list[Row]
+    rows: list[list[list[Line]]]
+    """Cells of lines."""
+    intro: str = ""
+    """What must be known of these rows."""
     sure: int = 0
     """Rows, from the first, that hold after correction for the number of tests."""
 
 
-def glance(analysis: Analysis) -> PageTable:
-    """Averages, strongest donors and pirates, and largest cliques, model by model."""
-    models = analysis.models.values()
-    facts: list[tuple[str, str, Callable[[Analysis, ModelAnalysis], list[CellLine]]]] = []
-    if any(model.behaviour for model in models):
-        facts.append(("Collapsed answers", "no transfer", _collapsed))
-    if any(model.adjusted for model in models):
-        facts.append(("Beyond the placebo", "average effect", _beyond_placebo))
-    give, positive, negative = "transferability", {"sign": "positive"}, {"sign": "negative"}
-    facts += [
-        ("Transferability", "average over sources", partial(_averages, quantity=give)),
-        ("Malleability", "average over targets", partial(_averages, quantity="malleability")),
-        ("Strongest donors", f"highest positive {give}", partial(_leaders, **positive)),
-        ("Strongest pirates", f"most negative {give}", partial(_leaders, **negative)),
-    ]
-    if has_cliques(analysis):
-        facts.append(("Largest positive clique", "", partial(_clique, **positive)))
-        facts.append(("Largest negative clique", "", partial(_clique, **negative)))
-    rows = [
-        [[CellLine(title, small)], *(read(analysis, m) or [CellLine(UNKNOWN)] for m in models)]
-        for title, small, read in facts
-    ]
-    return PageTable("glance", "", "", ["", *labels(analysis).models.values()], rows)
+def table(
+    kind: str, title: str, heads: list[str], rows: Iterable[Row], intro: str = "", sure: int = 0
+) -> PageTable:
+    """A table of rows in any form."""
+
+    def lines(cell: str | Line | list[Line]) -> list[Line]:
+        cell = [Line(cell)] if isinstance(cell, str) else cell
+        return cell if isinstance(cell, list) else [cell]
+
+    return PageTable(kind, title, heads, [list(map(lines, row)) for row in rows], intro, sure)
 
 
-def interval_text(interval: Interval, digits: int = 2) -> str:
-    """An interval, or nothing where it is unknown."""
-    return between(interval, digits) if has_interval(interval) else ""
-
-
-def effect_line(analysis: Analysis, effect: Effect) -> CellLine:
+def effect_line(analysis: Analysis, effect: Effect) -> Line:
     """A change of accuracy, with its interval and the analysis's measure as small text."""
     words = worded(analysis, effect)
-    return CellLine(words.value, joined(words.interval, words.beside))
+    return Line(words.value, joined(words.interval, words.beside))
 
 
-def estimate_line(estimate: Estimate, more: str = "") -> CellLine:
+def estimate_line(estimate: Estimate, more: str = "") -> Line:
     """A mean with its interval and more small text."""
-    return CellLine(signed(estimate.mean, 3), joined(interval_text(estimate.ci, 3), more))
+    return Line(signed(estimate.mean, 3), joined(ends(estimate.ci), more))
 
 
-def task_line(label: str, small: str = "") -> CellLine:
+def ends(interval: Interval) -> str:
+    """An interval, or nothing where it is unknown."""
+    return between(interval, 3).replace(UNKNOWN, "")
+
+
+def task_line(label: str, small: str = "") -> Line:
     """A task, with the address of what it gives and takes."""
-    return CellLine(label, small, link(task=label))
+    return Line(label, small, link(task=label))
 
 
 def joined(*parts: str) -> str:
     """The non-empty parts with semicolons."""
-    return "; ".join(part for part in parts if part)
+    return "; ".join(filter(None, parts))
 
 
-def _collapsed(_: Analysis, model: ModelAnalysis) -> list[CellLine]:
-    found = model.behaviour.sources if model.behaviour else {}
-    cells = [answers for row in found.values() for answers in row.values()]
-    if not any(answers.letters for answers in cells):
-        return []
-    fallen = sum(bool(answers.collapsed) for answers in cells)
-    return [CellLine(f"{fallen} of {counted(len(cells), 'cell')}")]
+def glance(analysis: Analysis) -> PageTable:
+    """Averages, strongest donors and pirates, and largest cliques, model by model."""
+    columns = [_glance(analysis, model) for model in analysis.models.values()]
+    known = {fact for column in columns for fact, lines in column.items() if lines is not None}
+    rows = [
+        [Line(*fact), *(column[fact] or [Line(UNKNOWN)] for column in columns)]
+        for fact in columns[0]
+        if fact in known
+    ]
+    return table("glance", "", ["", *labels(analysis).models.values()], rows)
 
 
-def _beyond_placebo(_: Analysis, model: ModelAnalysis) -> list[CellLine]:
-    if (adjusted := model.adjusted) is None:
-        return []
-    control = model.controls[adjusted.placebo].mean
-    placebo = f"{clean(adjusted.placebo)} itself: {signed(control.mean, 3)}"
-    small = joined(placebo, interval_text(control.ci, 3))
-    return [estimate_line(adjusted.mean), CellLine("", small)]
+def _glance(analysis: Analysis, model: ModelAnalysis) -> dict[tuple[str, str], list[Line] | None]:
+    """{fact: its lines} of one model; None where a study is not of the kind that has it."""
+    collapsed, placebo = None, None
+    if model.behaviour:
+        cells = [answers for row in model.behaviour.sources.values() for answers in row.values()]
+        fallen = f"{sum(bool(each.collapsed) for each in cells)} of {counted(len(cells), 'cell')}"
+        collapsed = [Line(fallen)] * model.behaviour.knows_letters
+    if adjusted := model.adjusted:
+        control = model.controls[adjusted.placebo].mean
+        itself = f"{clean(adjusted.placebo)} itself: {signed(control.mean, 3)}"
+        placebo = [estimate_line(adjusted.mean), Line("", joined(itself, ends(control.ci)))]
+    give = "transferability"
+    found = {
+        ("Collapsed answers", "no transfer"): collapsed,
+        ("Beyond the placebo", "average effect"): placebo,
+        ("Transferability", "average over sources"): _averages(model, give),
+        ("Malleability", "average over targets"): _averages(model, "malleability"),
+        ("Strongest donors", f"highest positive {give}"): _leaders(analysis, model, "positive"),
+        ("Strongest pirates", f"most negative {give}"): _leaders(analysis, model, "negative"),
+    }
+    for sign in ("positive", "negative") if against_chance.has_cliques(analysis) else ():
+        found[f"Largest {sign} clique", ""] = _clique(analysis, model, sign)
+    return found
 
 
-def _averages(_: Analysis, model: ModelAnalysis, quantity: str) -> list[CellLine]:
+def _averages(model: ModelAnalysis, quantity: str) -> list[Line]:
     average: Signed = getattr(model.average, quantity)
     floor: Signed | None = getattr(model.noise_floor, quantity) if model.noise_floor else None
     lines = []
     for sign in ("positive", "negative"):
-        again = interval_text(getattr(average.ci, sign), 3)
-        chances = f"without any transfer {between(getattr(floor.ci, sign), 3)}" if floor else ""
-        small = joined(f"in another such study {again}" if again else "", chances)
-        lines.append(CellLine(signed(getattr(average, sign), 3), small))
+        again, chances = ends(getattr(average.ci, sign)), ""
+        if floor:
+            usual = signed(getattr(floor, sign), 3)
+            chances = f"without any transfer {usual}, {between(getattr(floor.ci, sign), 3)}"
+        small = joined(f"in another such study {again}" * bool(again), chances)
+        lines.append(Line(signed(getattr(average, sign), 3), small))
     return lines
 
 
-def _leaders(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> list[CellLine]:
+def _leaders(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> list[Line]:
     names, factor = labels(analysis).long, 1 if sign == "positive" else -1
     found = [(names[t], getattr(each, sign)) for t, each in model.transferability.items()]
     found = [(task, effect) for task, effect in found if factor * effect.mean > 0]
     found.sort(key=lambda each: -factor * each[1].mean)
-    return [
-        CellLine(f"{t} {signed(e.mean, 3)}", interval_text(e.ci, 3), link(task=t))
-        for t, e in found[:TOP]
-    ]
+    return [Line(f"{t} {signed(e.mean, 3)}", ends(e.ci), link(task=t)) for t, e in found[:TOP]]
 
 
-def _clique(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> list[CellLine]:
-    if by_chance := clique_by_chance(model, sign):
-        return [CellLine(by_chance)]
+def _clique(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> list[Line]:
+    if by_chance := against_chance.clique_by_chance(model, sign):
+        return [Line(by_chance)]
     found: list[Clique] = getattr(model.cliques, sign)
     nulls = [
         f"{'no transfer' if null.null == 'no transfer' else 'easy and hard targets'} alone: "
@@ -163,12 +161,12 @@ def _clique(analysis: Analysis, model: ModelAnalysis, sign: Sign) -> list[CellLi
         if null.sign == sign
     ]
     if not found:
-        return [CellLine("none", joined(*nulls))]
+        return [Line("none", joined(*nulls))]
     largest = max(found, key=lambda each: each.size)
     same = sum(each.size == largest.size for each in found) - 1
-    more = f" (and {counted(same, 'other')})" if same else ""
+    more = f" (and {counted(same, 'other')})" * bool(same)
     tasks = listed(labels(analysis).short[task] for task in largest.tasks)
-    return [CellLine(f"{largest.size} tasks{more}", tasks), *(CellLine("", null) for null in nulls)]
+    return [Line(f"{largest.size} tasks{more}", tasks), *(Line("", null) for null in nulls)]
 
 
 def personas(analysis: Analysis) -> PageTable:
@@ -176,23 +174,87 @@ def personas(analysis: Analysis) -> PageTable:
     (names, _, models), rows = labels(analysis), []
     for role, members in against_chance.personas(analysis).items():
         for persona in members:
-            task = names[persona.task]
-            cells = [[task_line(task)], [CellLine(role)]]
+            row: list[str | Line] = [task_line(names[persona.task]), role]
             for model in analysis.models:
-                line = CellLine(UNKNOWN)
+                line = Line(UNKNOWN)
                 if (evidence := persona.models.get(model)) is not None:
                     distance = Estimate(evidence.value - evidence.average, evidence.ci, {})
                     p_value = chance(evidence.p_value)
                     line = estimate_line(distance, f"p {p_value}" * (p_value != UNKNOWN))
-                cells.append([line])
-            rows.append([*cells, [CellLine(percent(persona.support))]])
+                row.append(line)
+            rows.append([*row, percent(persona.support)])
     heads = ["Task", "Persona", *models.values(), "Support"]
-    intro = about_personas(analysis)
-    if rows:
-        intro += (
-            " Listed are those. Donors help more than the average source, pirates harm more. "
-            "Sponges gain more than the average target, sieves lose more. Numbers are distances "
-            "from the model’s average. p is the paper’s test, of one task at a time and over seeds "
-            "alone. Support is the share of random draws of all effects’ noise with this persona."
-        )
-    return PageTable("personas stack", "Personas", intro, heads, rows)
+    intro = against_chance.about_personas(analysis)
+    return table("personas stack", "Personas", heads, rows, intro)
+
+
+def claim_rows(analysis: Analysis) -> list[tuple[str, str, Claim]]:
+    """The published findings that can be decided here: `yes`, `mixed` or `no`, the verdict in
+    words, and the finding.
+
+    A finding of known support holds at `SUPPORT` or more, and does not hold where its reverse has
+    that support.
+    """
+    rows = []
+    for claim in analysis.claims:
+        if claim.holds is None:
+            continue
+        kind, verdict = ("yes", "holds") if claim.holds else ("no", "does not hold")
+        if (claim.support if claim.holds else 1 - claim.support) < against_chance.SUPPORT:
+            kind, verdict = "mixed", f"not sure (support {percent(claim.support)})"
+        elif claim.holds and claim.held < claim.tried:
+            kind, verdict = "mixed", "depends"
+        rows.append((kind, verdict, claim))
+    return rows
+
+
+def undecided(analysis: Analysis) -> str:
+    """How many published findings cannot be decided here, and why; empty where all can."""
+    gaps = [claim.evidence for claim in analysis.claims if claim.holds is None]
+    reasons = "; ".join(dict.fromkeys(gaps))
+    return f"{len(gaps)} of {len(analysis.claims)} cannot be decided: {reasons}." if gaps else ""
+
+
+def record_tables(analysis: Analysis) -> list[PageTable]:
+    """Tasks, settings, inputs and answer hashes."""
+    names, models = labels(analysis), analysis.models.values()
+    tasks: list[Row] = []
+    for task in analysis.tasks:
+        use = " and ".join(["source"] * task.source + ["target"] * task.target)
+        bases = (percent(model.base_accuracy.get(task.name, math.nan)) for model in models)
+        kinds = task.level or UNKNOWN, task.granularity or UNKNOWN
+        row = task_line(names.long[task.name]), names.short[task.name], *kinds, use, *bases
+        tasks.append(row)
+    settings: list[Row] = []
+    for name, value in vars(analysis.settings).items():
+        text = MEASURES.get(value, value) if isinstance(value, str) else str(value)
+        if isinstance(value, bool):
+            text = "yes" if value else "no"
+        elif isinstance(value, int):
+            text = f"{value:,}"
+        elif isinstance(value, dict):
+            text = "; ".join(f"{clean(str(key))} {each:g}" for key, each in value.items())
+        settings.append((name.replace("_", " "), text))
+    for name, label in names.models.items():
+        gaps = analysis.models[name].gaps
+        missing = f"of which {gaps.missing:,} not measured and {gaps.undefined:,} undefined"
+        words = f"{gaps.cells:,}, {missing} (base at or above the ceiling)"
+        settings.append((f"cells of {label}", words))
+    inputs = [(each.model, each.file, each.kind, each.sha256) for each in analysis.inputs]
+    gold = [
+        (names.long.get(target, clean(target)), each.file, value)
+        for each in analysis.inputs
+        for target, value in each.gold.items()
+    ]
+    heads = ["Task", "Short", "Level", "Granularity", "Used as"]
+    heads += [f"Base accuracy, {label}" for label in names.models.values()]
+    hashes = (
+        "Results with different correct answers do not compare; equal answers have equal hashes."
+    )
+    found = [
+        table("", "Tasks", heads, tasks),
+        table("pairs", "Settings", [], settings),
+        table("hashes", "Inputs", ["Model", "File", "Kind", "SHA-256"], inputs),
+        table("hashes", "Correct answers", ["Task", "File", "SHA-256"], gold, hashes),
+    ]
+    return [each for each in found if each.rows]

@@ -4,30 +4,24 @@ Returns `rich` renderables, which `cli` prints. Names are text, never markup.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from transferscope.analysis import Analysis, Interval
-from transferscope.analysis.parts import STRATEGIES
-from transferscope.analysis.verdict import Check, ranked
-from transferscope.plots.against_chance import about_personas, personas
+from transferscope.analysis import Analysis
+from transferscope.analysis.verdict import ranked
 from transferscope.plots.curves import about, changes_over_steps
-from transferscope.plots.labels import MEASURES, control_kind, counted, labels, spelled
-from transferscope.plots.numbers import between, has_interval, percent, signed
-from transferscope.plots.training_strategies import NAMES
-from transferscope.report.overview import overviews
-from transferscope.report.record_tables import claim_rows, undecided
-from transferscope.report.safety import by_model, safety
-from transferscope.report.section_tables import section_tables, steps_table, strategy_table
-from transferscope.report.tables import glance
+from transferscope.plots.labels import MEASURES, counted, labels, spelled
+from transferscope.report.findings import by_model, overviews, safety
+from transferscope.report.section_tables import section_tables, strategy_table
+from transferscope.report.tables import PageTable, claim_rows, glance, joined, personas, undecided
 
 STYLES = {"mixed": "yellow", "no": "red", "up": "blue", "down": "red"}
-ELSEWHERE = ("Transferability", "Malleability")
-"""Rows of the page's table that the table of averages holds."""
+STEPS, UNMOVED = "Over steps and strengths", ("neither", "not tested")
+"""A title, and what is counted alone where a task has two forms."""
 NAMED = 5
 """Finetunes of one verdict that are listed."""
 
@@ -45,210 +39,155 @@ PERSONAS = (
 
 def summary(analysis: Analysis) -> RenderableType:
     """The first screen; per model the averages, extremes and cliques; personas; claims; caveats."""
-    measure = MEASURES[analysis.settings.measure]
-    parts: list[RenderableType] = [*checked(analysis.checks), *_overview(analysis)]
-    parts += [*_safety(analysis), Text()]
-    parts.append(Text(f"The average source and the other tasks ({measure})", "bold"))
-    parts.append(_averages(analysis))
-    for column, name in enumerate(analysis.models, 1):
-        parts += [*_heading(name), Padding(_model(analysis, column, name), (0, 0, 0, 2))]
-    sources = {task.name for task in analysis.tasks if task.source}
-    if rows := steps_table(analysis).rows:
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for head in steps_table(analysis).heads:
-            table.add_column(f"  {head}" if not table.columns else head)
-        for row in rows:
-            table.add_row(*(Text("  " * (cell is row[0]) + cell[0].text) for cell in row))
-        parts += [*_heading("Over steps and strengths"), table]
-    for each in analysis.trajectories:
-        if not sources & {*each.sources}:
-            continue  # a study's own, of which there are many: the page lists them
-        lines = changes_over_steps(analysis, each)
-        parts += _heading(about(analysis, each))
-        parts += [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
-    parts += [*_twins(analysis), *_trials(analysis), *_personas(analysis), *_claims(analysis)]
-    if analysis.notes:
-        parts += [*_heading("Caveats"), bullets(analysis.notes)]
+    parts = list[RenderableType]()
+    if checks := ranked(analysis.checks):
+        marks = ("bold red" if line.startswith("void") else "yellow" for line in checks)
+        lines = ((Text("!", mark), line) for mark, line in zip(marks, checks, strict=True))
+        parts += [Text("Check these first", "bold"), tabulated(lines, gap=1), Text()]
+    if analysis.settings.measure == "pgf":
+        known = any(model.base_seeds for model in analysis.models.values())
+        parts += [Text(POINTS * known + PGF, "dim"), Text()]
+    parts += [*_overview(analysis), *_safety(analysis)]
+    for title, lines in _sections(analysis):
+        if found := list(lines):
+            parts += [Text(), Text(title, "bold"), *map(indented, found)]
     return Group(*parts)
 
 
-def _heading(text: str) -> list[RenderableType]:
-    return [Text(), Text(text, style="bold")]
+def indented(part: RenderableType) -> Padding:
+    """A part two columns from the left."""
+    return Padding(part, (0, 0, 0, 2), expand=False)
+
+
+def tabulated(
+    rows: Iterable[Sequence[str | Text]],
+    heads: Sequence[str] = (),
+    *,
+    first: str = "",
+    right: Container[int] = (),
+    gap: int = 2,
+) -> Table:
+    """Rows of texts below their heads, if any.
+
+    Args:
+        first: style of the first column.
+        right: columns that are flush right, and never folded.
+    """
+    table = Table.grid(padding=(0, gap, 0, 0))
+    table.show_header, table.header_style = bool(heads), "dim"
+    for row in rows:
+        for n in range(len(table.columns), len(row)):
+            table.add_column(heads[n] if heads else "", style=first * (n == 0))
+            if n in right:
+                table.columns[n].justify, table.columns[n].no_wrap = "right", True
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return table
 
 
 def bullets(lines: Iterable[str]) -> Table:
     """Each line with a bullet before it."""
-    table = Table.grid(padding=(0, 1))
-    for line in lines:
-        table.add_row("  •", Text(line))
-    return table
+    return tabulated((("•", line) for line in lines), gap=1)
 
 
-def checked(checks: Sequence[Check]) -> Iterator[RenderableType]:
-    """The checks that void a verdict or put it in doubt, the worst first."""
-    if checks:
-        lines = Table.grid(padding=(0, 1))
-        for line in ranked(checks):
-            lines.add_row(
-                Text("!", "bold red" if line.startswith("void") else "yellow"), Text(line)
-            )
-        yield from (Text("Check these first", style="bold"), lines, Text())
-
-
-def _overview(analysis: Analysis) -> Iterator[RenderableType]:
+def _overview(analysis: Analysis) -> list[RenderableType]:
     """The page's first screen: the counts, and the strongest gains and losses."""
-    if analysis.settings.measure == "pgf":
-        known = any(model.base_seeds for model in analysis.models.values())
-        yield from (Text(POINTS * known + PGF, "dim"), Text())
+    parts = list[RenderableType]()
     for each in overviews(analysis):
-        yield Text(each.model, style="bold")
-        counts = Table.grid(padding=(0, 1))
-        counts.add_column(justify="right")
-        for tile in each.tiles:
-            text = Text(f"of {tile.of:,} {tile.text}").append(f"; {tile.small}", "dim")
-            counts.add_row(Text(f"{tile.number:,}", STYLES.get(tile.kind, "bold")), text)
-        effects = Table.grid(padding=(0, 1))
-        effects.add_column(justify="right", no_wrap=True)
-        for sign, strongest in (("up", each.gains), ("down", each.losses)):
-            for one in strongest:
-                more = "; ".join(filter(None, (one.interval, one.note)))
-                text = Text(f"{one.source} → {one.target}").append(f"  {more}" * bool(more), "dim")
-                effects.add_row(Text(one.value, STYLES[sign]), text)
-        yield Padding(Group(counts, effects), (0, 0, 1, 2))
-
-
-def _with_interval(value: float, ci: Interval) -> str:
-    ends = ", ".join(end.removeprefix("+") for end in between(ci, 3).split(" to "))
-    return f"{signed(value, 3)} [{ends}]" if has_interval(ci) else signed(value, 3)
-
-
-def _averages(analysis: Analysis) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("model", overflow="fold")
-    table.add_column("seeds", justify="right")
-    for head in ("help", "harm", "by chance"):
-        table.add_column(head)
-    for name, model in analysis.models.items():
-        average, floor = model.average.transferability, "–"
-        if model.noise_floor:
-            null = model.noise_floor.transferability
-            floor = f"{signed(null.positive, 3)} {signed(null.negative, 3)}"
-        gain = _with_interval(average.positive, average.ci.positive)
-        harm = _with_interval(average.negative, average.ci.negative)
-        table.add_row(Text(name), str(len(model.seeds)), gain, harm, floor)
-    return table
-
-
-def _model(analysis: Analysis, column: int, name: str) -> Table:
-    """One model's donors, pirates, cliques and collapsed cells as on the page, and its controls."""
-    model = analysis.models[name]
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim")
-    for row in glance(analysis).rows:
-        if (fact := row[0][0].text) not in ELSEWHERE:
-            table.add_row(fact.lower(), Text("; ".join(line.words for line in row[column])))
-    for control, placebo in model.controls.items():
-        text = f"mean effect {_with_interval(placebo.mean.mean, placebo.mean.ci)}"
-        table.add_row(Text(f"{control_kind(control)} ({control})"), Text(text))
-    if (adjusted := model.adjusted) is not None:
-        before, after = analysis.decomposition[name].target, adjusted.decomposition.target
-        shares = f"{percent(before)} of the variance, {percent(after)} beyond the placebo"
-        table.add_row("explained by the target", shares)
-    return table
-
-
-def _twins(analysis: Analysis) -> Iterator[RenderableType]:
-    """What moved in both forms of a task and what in one, where a study has both."""
-    if (found := section_tables(analysis).get("twins")) is None:
-        return
-    yield from _heading(found.title)
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for head in found.heads:
-        table.add_column(head, header_style="dim")
-    others = Counter[str]()
-    for row in found.rows:
-        if (moved := row[-1][0].text) in ("neither", "not tested"):
-            others[moved] += 1
-            continue
-        lines = ([line.text, line.small] for [line] in row)
-        table.add_row(*(Text("\n".join(filter(None, parts))) for parts in lines))
-    rest = Text(
-        "; ".join(f"{moved}: {counted(number, 'pair')}" for moved, number in others.items()), "dim"
-    )
-    yield Padding(Group(*[table] * bool(table.rows), *[rest] * bool(others)), (0, 0, 0, 2))
-
-
-def _trials(analysis: Analysis) -> list[RenderableType]:
-    """The experiment on the choice of training data, where there is one."""
-    if (experiment := analysis.experiment) is None:
-        return []
-    names, parts = labels(analysis), _heading("What the choice of training data is worth")
-    for model, one in experiment.models.items():
-        if len(experiment.models) > 1:
-            parts.append(Text(f"  {model}"))
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        table.add_column("  accuracy on")
-        for name in STRATEGIES:
-            table.add_column(NAMES[name].removesuffix(" mixture").removesuffix(" mixtures"))
-        for [target], _, *cells in strategy_table(analysis, model).rows:
-            table.add_row(Text(f"  {target.text}"), *(Text(line.text) for [line] in cells))
-        parts += [table, bullets(spelled(line, names) for line in one.verdict)]
+        parts.append(Text(each.model, style="bold"))
+        counts = [(f"{t.number:,}", t.kind, f"of {t.of:,} {t.text}", t.small) for t in each.tiles]
+        effects = [
+            (one.value, kind, f"{one.source} → {one.target}", joined(one.interval, one.note))
+            for kind, strongest in (("up", each.gains), ("down", each.losses))
+            for one in strongest
+        ]
+        for rows in (counts, effects):
+            lines = (
+                (Text(number, STYLES.get(kind, "bold")), Text(text).append(more, "dim"))
+                for number, kind, text, small in rows
+                for more in [f"; {small}" * bool(small)]
+            )
+            parts.append(indented(tabulated(lines, right=(0,), gap=1)))
+        parts.append(Text())
     return parts
 
 
 def _safety(analysis: Analysis) -> Iterator[RenderableType]:
     """The finetunes of each verdict, the first of them with what is known."""
     yield Text("Which finetunes are safe", style="bold")
-    for line in by_model(analysis):
-        yield Padding(Text(line), (0, 0, 0, 2))
     models = labels(analysis).models.values()
+    for line in by_model(analysis):
+        yield indented(Text(line))
     for group in safety(analysis):
-        table = Table.grid(padding=(0, 2))
+        yield indented(Text(group.title))
+        rows = []
         for [source], *cells in group.rows[:NAMED]:
             lines = [f"{label}: {line.text}" for label, [line] in zip(models, cells, strict=True)]
-            lines = lines if len(lines) > 1 else [cells[0][0].words]
-            table.add_row(Text(f"    {source.text}"), Text("\n".join(lines)))
+            rows.append((source.text, "\n".join(lines if len(lines) > 1 else [cells[0][0].words])))
         if (more := len(group.rows) - NAMED) > 0:
-            table.add_row(Text(f"    and {more} more", "dim"), "")
-        yield Padding(Text(group.title), (0, 0, 0, 2))
-        yield from [table] if group.rows else []
+            rows.append((Text(f"and {more} more", "dim"), ""))
+        yield from [indented(indented(tabulated(rows)))] if rows else []
 
 
-def _personas(analysis: Analysis) -> Iterator[RenderableType]:
-    """The personas that chance does not explain, or one line; nothing of a single model."""
-    if not (about := about_personas(analysis)):
-        return
-    found, names = personas(analysis), labels(analysis).long
-    yield from _heading("Personas, in every model")
-    yield Padding(Text(about), (0, 0, 0, 2))
-    if any(found.values()):
-        yield Padding(Text(PERSONAS, "dim"), (0, 0, 0, 2))
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="dim")
-        for role, members in found.items():
-            texts = [f"{names[p.task]} ({percent(p.support)})" for p in members]
-            table.add_row(f"  {role}s", Text(", ".join(texts) or "none"))
-        yield table
+def _sections(analysis: Analysis) -> Iterator[tuple[str, Iterable[RenderableType]]]:
+    """What follows the first screen: title and lines; without lines nothing is shown."""
+    found, names = section_tables(analysis), labels(analysis)
+    facts, measure = glance(analysis).rows, MEASURES[analysis.settings.measure]
+    for column, (name, model) in enumerate(analysis.models.items(), 1):
+        lines = (
+            (row[0][0].text.lower(), "; ".join(line.words for line in row[column])) for row in facts
+        )
+        seeds = counted(len(model.seeds), "seed")
+        yield f"{name}: averages and extremes ({measure}, {seeds})", [tabulated(lines, first="dim")]
+    if twins := found.get("twins"):
+        others = Counter(row[-1][0].text for row in twins.rows if row[-1][0].text in UNMOVED)
+        moved = [row for row in twins.rows if row[-1][0].text not in UNMOVED]
+        counts = (f"{word}: {counted(number, 'pair')}" for word, number in others.items())
+        rest = [Text("; ".join(counts), "dim")] if others else []
+        yield twins.title, [*_drawn(twins._replace(rows=moved)), *rest]
+    for key, title in (("steps", STEPS), ("placebo", "Controls"), ("effects", "Mixtures")):
+        yield title, _drawn(found[key]) if key in found else []
+    sources = {task.name for task in analysis.tasks if task.source}
+    for each in analysis.trajectories:
+        if sources & {*each.sources}:  # of a study's own there are many: the page lists them
+            yield about(analysis, each), map(Text, changes_over_steps(analysis, each))
+    for model, one in analysis.experiment.models.items() if analysis.experiment else ():
+        table = strategy_table(analysis, model)
+        rows = ([cell[0].text for cell in (row[0], *row[2:])] for row in table.rows)
+        verdict = bullets(spelled(line, names) for line in one.verdict)
+        title = f"What the choice of training data is worth: accuracy of {model}"
+        yield title, [tabulated(rows, [table.heads[0], *table.heads[2:]]), verdict]
+    table = personas(analysis)
+    named = [(f"{role.text}:", f"{t.text} ({s.text})") for [t], [role], *_, [s] in table.rows]
+    shown = [Text(PERSONAS, "dim"), tabulated(named)] if named else []
+    yield "Personas, in every model", [Text(table.intro), *shown] if table.intro else []
+    yield "The paper's findings", _claims(analysis)
+    yield "Caveats", [bullets(analysis.notes)] if analysis.notes else []
+
+
+def _drawn(table: PageTable) -> list[RenderableType]:
+    """A table of the page, with the small text of a cell below it."""
+    rows = [
+        ["\n".join(text for line in cell for text in line[:2] if text) for cell in row]
+        for row in table.rows
+    ]
+    return [tabulated(rows, table.heads)] if rows else []
 
 
 def _claims(analysis: Analysis) -> Iterator[RenderableType]:
     """The number of findings that hold, and a line for each other one that can be decided."""
-    if not (rows := claim_rows(analysis)):
+    if not (found := claim_rows(analysis)):
         return
-    yield from _heading("The paper's findings")
-    table = Table.grid(padding=(0, 2))
-    firm = sum(kind == "yes" for kind, *_ in rows)
+    firm = sum(kind == "yes" for kind, *_ in found)
     count = f"{firm} of {len(analysis.claims)}, in every analysis variant"
-    table.add_row(Text("  hold", "green"), Text(count))
-    for kind, verdict, claim in rows:
-        if kind == "yes":
-            continue
-        detail = f"in {claim.held} of {claim.tried} analysis variants"
+    rows = [(Text("hold", "green"), Text(count))]
+    for kind, verdict, claim in found:
+        detail = f": in {claim.held} of {claim.tried} analysis variants"
         if claim.sensitive_to:
             turned = "it holds" if kind == "no" else "not"
             detail += f"; {turned} with {'; '.join(claim.sensitive_to)}"
-        text = Text(claim.statement).append(f": {detail}", "dim")
-        table.add_row(Text(f"  {verdict}", STYLES[kind]), text)
-    yield table
-    if text := undecided(analysis):
-        yield Padding(Text(text, "dim"), (0, 0, 0, 2))
+        if kind != "yes":
+            text = Text(claim.statement).append(detail, "dim")
+            rows.append((Text(verdict, STYLES[kind]), text))
+    yield tabulated(rows)
+    if words := undecided(analysis):
+        yield Text(words, "dim")
