@@ -77,15 +77,25 @@ def test_a_merged_checkpoint_answers_as_its_adapter_does(family, tmp_path):
 def test_a_checkpoint_without_a_tokenizer_has_the_bases(base, other):
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.json"):
         (other / name).unlink()
+    set_weights(other, double)
     own, theirs = base.model.state_dict(), load_checkpoint(base, other).model.state_dict()
-    assert all(torch.equal(own[name], theirs[name]) for name in own)
+    differ = [name for name in own if not torch.equal(own[name], theirs[name])]
+    assert differ == ["model.visual.merger.ln_q.weight"]
 
 
 def test_settings_that_change_no_answer_may_differ(base, other):
     config = json.loads((other / "config.json").read_text())
     config |= {"transformers_version": "4.50.0", "use_cache": False, "torch_dtype": "bfloat16"}
     (other / "config.json").write_text(json.dumps(config))
+    set_weights(other, double)
     assert load_checkpoint(base, other).dtype == torch.float32
+
+
+def test_a_checkpoint_may_tie_its_head(base, other):
+    set_config(other, tie_word_embeddings=True, text_config__tie_word_embeddings=True)
+    set_weights(other, lambda weights: weights.pop("lm_head.weight"))
+    tied = load_checkpoint(base, other).model
+    assert tied.lm_head.weight is tied.get_input_embeddings().weight
 
 
 def set_config(folder: Path, **changes: Any) -> None:
@@ -113,6 +123,10 @@ def head(weights: dict[str, torch.Tensor]) -> None:
 
 def less(weights: dict[str, torch.Tensor]) -> None:
     del weights["visual.merger.ln_q.weight"]
+
+
+def double(weights: dict[str, torch.Tensor]) -> None:
+    weights["visual.merger.ln_q.weight"] *= 2
 
 
 def other_token(folder: Path) -> None:

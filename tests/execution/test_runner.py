@@ -696,14 +696,14 @@ def test_the_number_of_threads_changes_no_byte(real, tmp_path, monkeypatch):
     assert one == three
 
 
-def test_a_whole_model_that_is_the_base_answers_as_the_base(real, tmp_path):
+def test_a_whole_model_that_is_the_base_fails_and_one_of_another_base_stops_the_run(real, tmp_path):
     copy = shutil.copytree(real, tmp_path / "merged")
     text = REAL.replace("BASE", str(real)).replace("[format-only]", "[]")
     text = text.replace("seeds: 2", "seeds: 1") + f"adapters: {{Counting: {{0: {copy}}}}}\n"
-    run_study(parse_study(text, "study.yaml"), tmp_path / "out")
-    found = rows(tmp_path / "out").drop("model", "seed")
-    own = found.filter(pl.col("source").is_null()).drop("source")
-    assert found.filter(pl.col("source") == "Counting").drop("source").equals(own)
+    (failure,) = run_study(parse_study(text, "study.yaml"), tmp_path / "out").failed
+    why = f"{copy}: changes no answer: all of its weights equal those of the base"
+    assert failure.error.startswith(why)
+    assert set(rows(tmp_path / "out")["source"]) == {None, "Spatial_Relation"}
     config = (copy / "config.json").read_text()
     (copy / "config.json").write_text(config.replace('"hidden_size": 128', '"hidden_size": 160'))
     with raises(DataError):

@@ -154,6 +154,7 @@ def keys(text: str = TEXT, *, base: str = "b", adapter: str = "", run: Run | Non
 
 
 OTHER = {
+    "method": "full",
     "rank": 8,
     "alpha": 16,
     "dropout": 0.1,

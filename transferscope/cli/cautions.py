@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferscope.cli.costs import profiling_module
+from transferscope.cli.costs import amount, profiling_module
 from transferscope.errors import DataError, StudyError
 
 if TYPE_CHECKING:
     from transferscope.cli.costs import Costs
     from transferscope.study import Study
+    from transferscope.study.estimate import ModelCost
     from transferscope.study.plan import Plan
 
 FAR, LARGE = 10, 1e9
@@ -24,25 +25,28 @@ def cautions(study: Study, plan: Plan, found: Costs) -> Iterator[str]:
     Raises:
         StudyError: a recipe's target matches no layer, or experts.
     """
-    from transferscope.study import EMBEDDED, OTHERS
-
     trained = {run.model for run in plan.runs if run.trained}
+    full = study.recipe.method == "full"
     for name, model in study.models.items():
-        recipe, usual = study.recipe_of(name), (EMBEDDED if model.embedded else OTHERS)
+        recipe = study.recipe_of(name)
+        usual = recipe.defaults(embedded=model.embedded)
         rate, expected = recipe.learning_rate, usual["learning_rate"]
         if name in trained and not expected / FAR <= rate <= FAR * expected:
             effect = "often diverges" if rate > expected else "hardly changes the model"
             yield (
-                f"{name}: the learning rate is {rate:g}; {expected:g} is usual for LoRA on this "
-                f"base, and {rate:g} {effect}"
+                f"{name}: the learning rate is {rate:g}; {expected:g} is usual for "
+                f"{'full finetuning of' if full else 'LoRA on'} this base, and {rate:g} {effect}"
             )
         if name in trained and recipe.peft is not None:
             yield (
                 f"{name}: recipe.peft: PEFT's own layers, one adapter at a time on the reference "
                 "path, with a copy of the base beside it; slower than estimated here"
             )
-        params = found.models[name].parameters if name in found.models else 0
-        if name in trained and not model.embedded and (layers := _layers(study, name)):
+        cost = found.models.get(name)
+        params = cost.parameters if cost else 0
+        if name in trained and full:
+            yield f"{name}: {_of_full(plan, name, cost)}"
+        elif name in trained and not model.embedded and (layers := _layers(study, name)):
             note, params = layers
             if recipe.peft is None:
                 yield f"{name}: {note}"
@@ -59,6 +63,22 @@ def cautions(study: Study, plan: Plan, found: Costs) -> Iterator[str]:
                     f"{name}: a matrix product in bfloat16 takes {slower:.1f} times as long here "
                     "as in float32; recipe.precision: float32 gives slightly other numbers"
                 )
+
+
+def _of_full(plan: Plan, name: str, cost: ModelCost | None) -> str:
+    """How a full finetuning goes, and what it takes of memory and disk."""
+    line = (
+        "recipe.method: full: every weight is trained, one model at a time on the reference path, "
+        "beside the base; slower than estimated here"
+    )
+    if cost:
+        kept = sum(run.model == name and run.finished.trained for run in plan.runs)
+        line += (
+            f"; weights, gradients and AdamW's states take {amount(cost.adapters_bytes)}, each of "
+            f"{kept} models at most {amount(cost.weights_bytes)} on disk, all of them "
+            f"{amount(kept * cost.weights_bytes)}"
+        )
+    return line
 
 
 def _layers(study: Study, name: str) -> tuple[str, int] | None:

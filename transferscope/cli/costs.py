@@ -310,14 +310,15 @@ def remarks(found: Costs, plan: Plan) -> Iterator[str]:
 
 def _fit(cost: ModelCost, model: str, plan: Plan) -> str:
     """What is done to make a base fit, and whether it does."""
-    most = max((len(shard.runs) for shard in plan.shards if shard.model == model), default=0)
+    fleets = [{run.finished for run in one.runs} for one in plan.shards if one.model == model]
+    most = max(map(len, fleets), default=0)
     done = "nothing is trained"
     if any(run.trained and run.model == model for run in plan.runs):
         batch = "whole batches"
         if cost.microbatches > 1:
             batch = f"batches of {plan.recipe.batch_size} in {cost.microbatches} microbatches"
         activations = "recomputed (checkpointing)" if cost.checkpointing else "kept"
-        done = f"{cost.adapters_at_once} of {most} adapters at a time, {batch}"
+        done = f"{cost.adapters_at_once} of {most} {plan.recipe.product}s at a time, {batch}"
         done += f", activations {activations}"
     if cost.fits is None:
         return f"{done}; device memory unknown"

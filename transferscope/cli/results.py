@@ -201,7 +201,8 @@ def export_adapter(
         float, typer.Option(min=0.01, max=100, help="Multiply LoRA's alpha by this.")
     ] = 1.0,
 ) -> None:
-    """Write an adapter that a study trained in PEFT's format, if wished at another strength."""
+    """Write an adapter that a study trained in PEFT's format, if wished at another strength, or a
+    model that it trained in full."""
     from transferscope import store as results
     from transferscope.store import atomic
     from transferscope.store.cells import adapter_folder
@@ -214,15 +215,41 @@ def export_adapter(
     kind = "source" if checkpoint(source).step is None else "snapshot"
     with read_from(place) as folder:
         here = folder / adapter_folder(Run(model, kind, source, seed))
-        config = results.read_json(here / "adapter_config.json")
-        if not config:
+        if (recipe := results.read_json(here / results.RUN).get("recipe")) is None:
             raise DataError(f"{place}: no adapter of {model}, {source}, seed {seed}")
-        if strength != 1:
-            config["lora_alpha"] *= strength
         with atomic.whole_folder(out) as new:
-            shutil.copytree(here, new, ignore=shutil.ignore_patterns(results.RUN))
-            (new / "adapter_config.json").write_bytes(results.as_json(config))
-    print(f"{out}: an adapter for `PeftModel.from_pretrained`, lora_alpha {config['lora_alpha']:g}")
+            if recipe.get("method") == "full":
+                if strength != 1:
+                    raise StudyError(f"--strength scales LoRA's alpha; {source} is a whole model")
+                _export_model(folder, model, here, new, recipe["precision"])
+                made = "a whole model for `from_pretrained`"
+            else:
+                config = results.read_json(here / "adapter_config.json")
+                if strength != 1:
+                    config["lora_alpha"] *= strength
+                shutil.copytree(here, new, ignore=shutil.ignore_patterns(results.RUN))
+                (new / "adapter_config.json").write_bytes(results.as_json(config))
+                alpha = f"lora_alpha {config['lora_alpha']:g}"
+                made = f"an adapter for `PeftModel.from_pretrained`, {alpha}"
+    print(f"{out}: {made}")
+
+
+def _export_model(
+    folder: Path, model: str, changed: Path, out: Path, precision: Literal["float32", "bfloat16"]
+) -> None:
+    from transferscope import store as results
+    from transferscope.engine import load_engine
+    from transferscope.study import Study
+    from transferscope.tasks.untrusted import load_yaml
+
+    text = (folder / results.STUDY).read_text(encoding="utf-8")
+    study = Study.model_validate(load_yaml(text))
+    load_engine()
+    from transferscope.engine.checkpoint import export_checkpoint
+
+    base = study.models[model]
+    trusted = base.trust_remote_code
+    export_checkpoint(base.where, changed, out, precision=precision, trust_remote_code=trusted)
 
 
 @app.command(epilog="Example: `transferscope tasks --json`")

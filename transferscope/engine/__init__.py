@@ -8,7 +8,7 @@
                     has the tokens that they are trained on
     adapter         PEFT files; `checkpoint` for finetuned models in full
     peft_layers, peft_training
-                    PEFT's own layers, one adapter at a time, for what a fleet cannot run
+                    PEFT's own layers and whole models, one at a time, for what a fleet cannot run
     bases           the models of a study; `memory` and `profiling` measure
     records         what execution passes in and gets back
 

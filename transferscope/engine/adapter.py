@@ -23,6 +23,8 @@ from transferscope.study import Recipe
 from transferscope.tasks.untrusted import load_json, read_text
 
 WEIGHTS = "adapter_model.safetensors"
+CHANGED = "changed_weights{suffix}.safetensors"
+"""The files of a finetuned model's weights, as far as they differ from the base's."""
 CONFIG = "adapter_config.json"
 
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
@@ -51,12 +53,12 @@ _ENDLESS = re.compile(r"\)[*+?{]|(?:[(*+?{][^(*+?{]*){5}")
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """The LoRA weights of one source and seed."""
+    """The LoRA weights of one source and seed, or a finetuned model's."""
 
     config: dict[str, Any]
     """As in `adapter_config.json`."""
     tensors: dict[str, Tensor] = field(repr=False)
-    """By PEFT's key, on the CPU."""
+    """By PEFT's key, on the CPU; of a whole model, the weights that differ from the base's."""
     quantization: str | None = None
     """How the base was stored in training. Written beside the tensors, as PEFT's configuration
     has no field for it."""
@@ -66,7 +68,12 @@ class Adapter:
     """The adapter as it was after some of its steps; empty for one from a folder."""
     plain: bool = False
     """Whether it is more than two factors per linear layer of the language model, so that only
-    PEFT's own layers run it."""
+    PEFT's own layers run it, or a whole model."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a model in full; only an adapter has a configuration."""
+        return not self.config
 
 
 def peft_tensors(stack: Stack, index: int) -> dict[str, Tensor]:
@@ -104,11 +111,13 @@ def peft_config(base: Base, recipe: Recipe, names: Sequence[str]) -> dict[str, A
 
 
 def save_adapter(adapter: Adapter, folder: Path) -> Path:
-    """Write an adapter as PEFT does; the folder appears whole or not at all.
+    """Write an adapter as PEFT does, or a model's changed weights, in shards; the folder appears
+    whole or not at all.
 
     Raises:
         DataError: the folder cannot be written, or training failed.
     """
+    from huggingface_hub import save_torch_state_dict
     from safetensors.torch import save
 
     if adapter.curve.failed:
@@ -121,8 +130,12 @@ def save_adapter(adapter: Adapter, folder: Path) -> Path:
         metadata = {"format": "pt"}
         if adapter.quantization:
             metadata["base_quantization"] = adapter.quantization
-        (new / WEIGHTS).write_bytes(save(adapter.tensors, metadata=metadata))
-        (new / CONFIG).write_text(json.dumps(adapter.config, indent=2) + "\n", encoding="utf-8")
+        if adapter.whole:
+            save_torch_state_dict(adapter.tensors, new, filename_pattern=CHANGED)
+        else:
+            (new / WEIGHTS).write_bytes(save(adapter.tensors, metadata=metadata))
+            text = json.dumps(adapter.config, indent=2) + "\n"
+            (new / CONFIG).write_text(text, encoding="utf-8")
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
@@ -137,19 +150,20 @@ def save_adapter(adapter: Adapter, folder: Path) -> Path:
 
 
 def load_adapter(base: Base, folder: Path) -> Adapter:
-    """Read an adapter written by us or by PEFT.
+    """Read an adapter written by us or by PEFT, or a model's changed weights written by us.
 
     Raises:
         DataError: files are missing or damaged, the adapter changes nothing, or it belongs to
             another base.
     """
+    if shards := sorted(folder.glob(CHANGED.format(suffix="*"))):
+        return _load_changed(base, shards)
     config, path = _read_config(folder / CONFIG), folder / WEIGHTS
     linears = language_linears(base.model)
     config, tensors = _with_current_names(config, _read_tensors(path), next(iter(linears), ""))
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        if not tensor.is_floating_point() or not tensor.float().isfinite().all():
-            raise DataError(f"{path}: {key}: must be finite floating-point numbers")
+        _check_finite(path, key, tensor)
         if found := _KEY.fullmatch(key):
             pairs.setdefault(found[1], {})[found[2]] = tensor
     if not pairs:
@@ -177,6 +191,23 @@ def load_adapter(base: Base, folder: Path) -> Adapter:
                 f"got factors {sizes}"
             )
     return Adapter(config, tensors)
+
+
+def _load_changed(base: Base, shards: Sequence[Path]) -> Adapter:
+    own, tensors = dict(base.model.named_parameters()), dict[str, Tensor]()
+    for path in shards:
+        for name, tensor in _read_tensors(path).items():
+            expected = list(own[name].shape) if name in own else "a weight of the base"
+            if expected != (found := list(tensor.shape)):
+                raise DataError(f"{path}: {name}: must be {expected}, got {found}")
+            _check_finite(path, name, tensor)
+            tensors[name] = tensor
+    return Adapter({}, tensors, plain=True)
+
+
+def _check_finite(path: Path, name: str, tensor: Tensor) -> None:
+    if not tensor.is_floating_point() or not tensor.float().isfinite().all():
+        raise DataError(f"{path}: {name}: must be finite floating-point numbers")
 
 
 def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:

@@ -123,7 +123,7 @@ def load_base(
         raise MissingExtra(
             "quantization needs bitsandbytes; install the extra: pip install 'transferscope[quant]'"
         )
-    folder, devices = _folder(where, trust_remote_code), [torch.device("cpu")]
+    folder, devices = base_folder(where, trust_remote_code), [torch.device("cpu")]
     if torch.cuda.is_available():
         if gpus > torch.cuda.device_count():
             raise StudyError(f"gpus: must be at most {torch.cuda.device_count()}, got {gpus}")
@@ -158,7 +158,7 @@ def refuse_open_block(base: Base, what: str) -> None:
 def hash_folder(folder: Path, template_prefix: str = "") -> str:
     """SHA-256 over `MODEL_FILES` by name, and a text put in front of the chat template."""
     content = hashlib.sha256()
-    for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)}):
+    for path in model_files(folder):
         content.update(path.name.encode())
         with path.open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())
@@ -166,7 +166,12 @@ def hash_folder(folder: Path, template_prefix: str = "") -> str:
     return content.hexdigest()
 
 
-def _folder(where: str | Path, trust_remote_code: bool) -> Path:
+def model_files(folder: Path) -> list[Path]:
+    """A folder's `MODEL_FILES`, by name."""
+    return sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
+
+
+def base_folder(where: str | Path, trust_remote_code: bool) -> Path:
     """The local folder of a base; a model on the Hub is downloaded."""
     text, path = str(where), Path(where)
     if path.is_dir():

@@ -1,19 +1,31 @@
 """A finetuned checkpoint: a whole model, merged with an adapter or trained in full.
 
-It becomes a `Base` with the processor of its base, so that both get equal prompts.
+It becomes a `Base` with the processor of its base, so that both get equal prompts. Of a model that
+a study trains in full, the weights that differ from the base's are kept; an export adds the others.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from transferscope.engine.base_model import Base, hash_folder, load_model
+from transferscope.engine.adapter import load_adapter
+from transferscope.engine.base_model import (
+    Base,
+    base_folder,
+    hash_folder,
+    load_base,
+    load_model,
+    model_files,
+)
 from transferscope.engine.devices import layers_by_device
+from transferscope.engine.peft_layers import copied
 from transferscope.engine.processors import first_line
-from transferscope.engine.records import Quantization
+from transferscope.engine.records import Precision, Quantization
 from transferscope.errors import DataError
 
 _MAY_DIFFER = {
@@ -29,16 +41,65 @@ def load_checkpoint(base: Base, folder: Path) -> Base:
 
     Raises:
         DataError: the folder has no safetensors, is damaged, or differs from the base in
-            architecture, in a weight's name or shape, or in a token's id; the message names the
-            first difference.
+            architecture, in a weight's name or shape, or in a token's id, or not at all; the
+            message names the first difference.
     """
     model = _checked_model(base, folder, list(layers_by_device(base.model)), base.quantization)
+    if next(_changed(base, model), None) is None:
+        raise DataError(
+            f"{folder}: changes no answer: all of its weights equal those of the base {base.name}"
+        )
     return replace(base, model=model, weights_hash=hash_folder(folder), paths={})
 
 
 def check_checkpoint(base: Base, folder: Path) -> None:
     """Refuse a checkpoint as `load_checkpoint` does, without reading weights."""
     _checked_model(base, folder, [torch.device("meta")])  # names and shapes only
+
+
+def finetuned(base: Base, tensors: Mapping[str, Tensor]) -> Base:
+    """A copy of a base with some other weights, run by the reference path."""
+    model = copied(base.model)
+    own = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+    return replace(base, model=model, paths={}, plain=True)
+
+
+def changed_weights(base: Base, model: Any) -> dict[str, Tensor]:
+    """The weights of a finetuned model that differ from its base's, in the base's precision, copied
+    to the CPU."""
+    names = {name for name, _ in base.model.named_parameters()}  # a tied weight once
+    found = _changed(base, model)
+    return {name: weight.to("cpu", copy=True) for name, weight in found if name in names}
+
+
+def _changed(base: Base, model: Any) -> Iterator[tuple[str, Tensor]]:
+    weights = dict(model.named_parameters(remove_duplicate=False))  # one may be tied, the other not
+    for name, before in base.model.named_parameters(remove_duplicate=False):
+        after = weights[name].detach().to(before.dtype)
+        if not torch.equal(before, after):
+            yield name, after
+
+
+def export_checkpoint(
+    where: str, changed: Path, out: Path, *, precision: Precision, trust_remote_code: bool
+) -> None:
+    """Write a finetuned model in full, which transformers' `from_pretrained` loads.
+
+    Args:
+        where: its base, as for `load_base`.
+        changed: the folder of its changed weights.
+
+    Raises:
+        DataError: the weights are damaged, or of another base.
+    """
+    base = load_base(where, precision=precision, trust_remote_code=trust_remote_code)
+    finetuned(base, load_adapter(base, changed).tensors).model.save_pretrained(out)
+    for path in model_files(base_folder(where, trust_remote_code)):
+        if ".safetensors" not in path.name:
+            shutil.copyfile(path, out / path.name)
 
 
 def _checked_model(
@@ -68,7 +129,7 @@ def _check_config(base: Base, folder: Path) -> None:
     from transformers import AutoConfig
 
     try:
-        theirs = AutoConfig.from_pretrained(folder)
+        theirs = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise DataError(f"{folder}: not a checkpoint: {first_line(error)}") from None
     ours = base.model.config
@@ -104,7 +165,7 @@ def _check_tokenizer(base: Base, folder: Path) -> None:
     if not (folder / "tokenizer.json").is_file():
         return  # assumed to be the base's
     try:
-        theirs: Any = AutoTokenizer.from_pretrained(folder).get_vocab()
+        theirs: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).get_vocab()
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder}: tokenizer: {first_line(error)}") from None
     ours = base.processor.tokenizer.get_vocab()

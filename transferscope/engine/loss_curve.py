@@ -74,14 +74,21 @@ class LossLog:
         return made
 
 
-def checked_curve(curve: LossCurve, tensors: Any, learning_rate: float) -> LossCurve:
-    """A curve that also fails if the adapter's weights are not finite, or change nothing."""
+def checked_curve(
+    curve: LossCurve, tensors: Any, learning_rate: float, *, whole: bool = False
+) -> LossCurve:
+    """A curve that also fails if the adapter's weights are not finite, or change nothing.
+
+    `whole`: the tensors are those weights of a model that differ from the base's.
+    """
     why = curve.failed
     if not why and not all(one.isfinite().all() for one in tensors.values()):
         why = "diverged: its weights are not finite"
     if why:
         why += f"; lower the learning rate, which is {learning_rate:g}"
-    elif not any(one.any() for key, one in tensors.items() if ".lora_B." in key):
+    elif whole and not tensors:
+        why = "learned nothing: all of its weights equal the base's, so it changes no answer"
+    elif not whole and not any(one.any() for key, one in tensors.items() if ".lora_B." in key):
         why = "learned nothing: all of its lora_B weights are zero, so it changes no answer"
     return curve._replace(failed=why)
 

@@ -63,12 +63,12 @@ def peft_model(base: Base, settings: Mapping[str, Any]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PEFT about transformers
             config = LoraConfig(**{name: settings[name] for name in known & settings.keys()})
-            return get_peft_model(_copied(base.model), config)
+            return get_peft_model(copied(base.model), config)
     except (ValueError, TypeError, KeyError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"PEFT refuses it: {first_line(error)}") from None
 
 
-def _copied(model: Any) -> Any:
+def copied(model: Any) -> Any:
     """A copy of a model, which runs by the code of its class."""
     # A fast path's forward, set on a module, would run the original's layers from the copy.
     forwards = {one: vars(one).pop("forward") for one in model.modules() if "forward" in vars(one)}

@@ -1,27 +1,29 @@
-"""Train an adapter as PEFT's own layers, one at a time.
+"""Train an adapter as PEFT's own layers, or a whole model, one at a time.
 
 This takes what a fleet cannot: DoRA, PiSSA, adapted vision towers, projectors and embeddings,
-`modules_to_save`. Slower, and a copy of the base stands beside it; the numbers are PEFT's.
+`modules_to_save`; and every weight of a model. Slower, and a copy of the base stands beside it; the
+numbers are PEFT's, or those of transformers and AdamW.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from transferscope.engine.adapter import Adapter, peft_config
-from transferscope.engine.base_model import Base
+from transferscope.engine.base_model import Base, refuse_open_block
+from transferscope.engine.checkpoint import changed_weights
 from transferscope.engine.devices import deterministic
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.linears import target_linears
 from transferscope.engine.loss_curve import LossLog, checked_curve
 from transferscope.engine.memory import checkpointing
 from transferscope.engine.optimizer import BETAS, EPSILON, lr_lambda
-from transferscope.engine.peft_layers import RUNTIME, peft_model
+from transferscope.engine.peft_layers import RUNTIME, copied, peft_model
 from transferscope.engine.records import Progress, TrainingJob
 from transferscope.engine.train import check_training, group_jobs, reply_loss, train_fleet
 from transferscope.errors import StudyError
@@ -37,13 +39,13 @@ def train_adapters(
     progress: Progress | None = None,
     snapshots: Collection[int] = (),
 ) -> Iterator[dict[int, Adapter]]:
-    """Train an adapter for each job, as `train.train_fleet`, which does it where it can.
+    """Train an adapter or a model for each job, as `train.train_fleet`, which does it if it can.
 
     Raises:
         StudyError: PEFT does not have an option of `recipe.peft`, or refuses it for this base; see
             also `train_fleet`.
     """
-    if recipe.peft is None:
+    if recipe.peft is None and recipe.method == "lora":
         how: Any = {"rows": rows, "progress": progress, "snapshots": snapshots}
         yield from train_fleet(base, jobs, recipe, **how)
         return
@@ -59,6 +61,42 @@ def train_adapters(
         done += recipe.steps_for(len(job.items))
 
 
+class _Copy(NamedTuple):
+    """A copy of the base that is trained."""
+
+    base: Base
+    weights: list[torch.nn.Parameter]
+    """Those that are trained."""
+    config: dict[str, Any]
+    """Of the adapter; empty for a whole model."""
+    tensors: Callable[[], dict[str, Tensor]]
+    """What an `Adapter` has of the weights now."""
+
+
+def _whole_copy(base: Base) -> _Copy:
+    """A copy in float32, as 16 bits would round a small update away."""
+    model = copied(base.model).float()
+    tuned = replace(base, model=model, paths={}, plain=True)
+    return _Copy(tuned, [*model.parameters()], {}, lambda: changed_weights(base, model))
+
+
+def _layered_copy(base: Base, recipe: FullRecipe) -> _Copy:
+    """A copy with PEFT's own layers."""
+    config = peft_config(base, recipe, list(target_linears(base.model, recipe.targets)))
+    try:
+        model = peft_model(base, config | (recipe.peft or {}))
+    except ValueError as error:
+        raise StudyError(f"recipe.peft: {base.name}: {error}") from None
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    # A `Base` is frozen and in evaluation mode; of it, only the adapter learns.
+    tuned = replace(base, model=model.get_base_model(), paths={}, plain=True)
+    for name, module in model.named_modules():
+        if name.endswith("lora_dropout.default"):
+            module.train()
+    written = _as_written(model.peft_config["default"], base.name)
+    return _Copy(tuned, weights, written, lambda: _tensors(model))
+
+
 @deterministic
 def _train(
     base: Base,
@@ -69,19 +107,10 @@ def _train(
     snapshots: Collection[int],
 ) -> Adapter:
     torch.manual_seed(job.init_seed)
-    config = peft_config(base, recipe, list(target_linears(base.model, recipe.targets)))
-    try:
-        model = peft_model(base, config | (recipe.peft or {}))
-    except ValueError as error:
-        raise StudyError(f"recipe.peft: {base.name}: {error}") from None
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    # A `Base` is frozen and in evaluation mode; of it, only the adapter learns.
-    tuned = replace(base, model=model.get_base_model(), paths={}, plain=True)
+    whole = recipe.method == "full"
+    tuned, weights, config, tensors = _whole_copy(base) if whole else _layered_copy(base, recipe)
     for weight in weights:
         weight.requires_grad_()
-    for name, module in model.named_modules():
-        if name.endswith("lora_dropout.default"):
-            module.train()
     torch.manual_seed(job.dropout_seed)
     # In the base's groups, as the memory and the tokens are the same.
     path = forward_path(tuned, job.items)
@@ -94,14 +123,16 @@ def _train(
         optimizer, lambda step: lr_lambda(recipe.schedule, recipe.warmup, min(step, steps), steps)
     )
     log, copies = LossLog(group.steps), dict[int, Adapter]()
-    written = _as_written(model.peft_config["default"], base.name)
+    mixed = torch.autocast(base.device.type, base.dtype, enabled=tuned.dtype != base.dtype)
     for step, batches in enumerate(group.batches(recipe.batch_size), 1):
         size = len(batches[0])
         microbatch = -(-size // group.memory.parts)
         losses = torch.zeros(1, device=base.device)
         with checkpointing(tuned.model) if group.memory.checkpointing else nullcontext():
             for start in range(0, size, microbatch):
-                total, each = reply_loss(path, group, batches, slice(start, start + microbatch))
+                part = slice(start, start + microbatch)
+                with mixed:
+                    total, each = reply_loss(path, group, batches, part)
                 total.backward()
                 losses = losses + each
         norm = torch.nn.utils.clip_grad_norm_(weights, recipe.max_grad_norm)
@@ -110,12 +141,12 @@ def _train(
         schedule.step()
         report(step)
         if step in snapshots:
-            copies[step] = Adapter(written, _tensors(model), base.quantization, plain=True)
+            copies[step] = Adapter(config, tensors(), base.quantization, plain=True)
         if not log.add(losses, norm[None]):
             break
-    (curve,), tensors = log.curves(), _tensors(model)
-    curve = checked_curve(curve, tensors, recipe.learning_rate)
-    return Adapter(written, tensors, base.quantization, curve, copies, plain=True)
+    (curve,), found = log.curves(), tensors()
+    curve = checked_curve(curve, found, recipe.learning_rate, whole=whole)
+    return Adapter(config, found, base.quantization, curve, copies, plain=True)
 
 
 def check_recipe(base: Base, recipe: FullRecipe) -> str:
@@ -124,6 +155,9 @@ def check_recipe(base: Base, recipe: FullRecipe) -> str:
     Raises:
         StudyError: PEFT does not have an option of `recipe.peft`; see also `train.check_training`.
     """
+    if recipe.method == "full":
+        refuse_open_block(base, "the answer cannot be trained")
+        return "every weight"
     layers = check_training(base, recipe)
     if recipe.peft is None:
         return layers

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from transferscope.engine.adapter import Adapter, stacked
 from transferscope.engine.base_model import Base, refuse_open_block
+from transferscope.engine.checkpoint import finetuned
 from transferscope.engine.devices import deterministic, to_cpu, to_device
 from transferscope.engine.forward_paths import ForwardPath, Row, forward_path
 from transferscope.engine.generation import LONGEST_REPLY, replies
@@ -39,7 +40,7 @@ class _AdapterGroup(NamedTuple):
     indices: list[int]
     """Their places among all adapters."""
     base: Base
-    """The base, or a copy with PEFT's own layers."""
+    """The base, or a copy with PEFT's own layers or other weights."""
     attach: Callable[[], AbstractContextManager[None]] = nullcontext
     """A context in which the base has these adapters."""
 
@@ -148,7 +149,7 @@ def _adapter_groups(
     base: Base, adapters: Sequence[Adapter | None], tokens: int
 ) -> Iterator[_AdapterGroup]:
     """The base alone; then adapters, on a CPU each merged into the weights, else stacked; in the
-    end those that need PEFT's own layers, each in a copy of the base."""
+    end whole models and those that need PEFT's own layers, each in a copy of the base."""
     tuned: list[tuple[int, Adapter]] = []
     plain: list[tuple[int, Adapter]] = []
     for index, adapter in enumerate(adapters):
@@ -167,7 +168,10 @@ def _adapter_groups(
             places = [index for index, _ in part]
             yield _AdapterGroup(places, base, lambda s=stack: attached(base.model, s))
     for index, adapter in plain:
-        copy = with_peft(base, adapter.config, adapter.tensors, base.name)
+        if adapter.whole:
+            copy = finetuned(base, adapter.tensors)
+        else:
+            copy = with_peft(base, adapter.config, adapter.tensors, base.name)
         yield _AdapterGroup([index], copy)
 
 

@@ -30,6 +30,7 @@ from transferscope.engine.reference_path import ReferencePath
 from transferscope.engine.reply_tokens import option_tokens, reply_text, reply_tokens
 from transferscope.errors import StudyError
 from transferscope.study import FullRecipe, Loss
+from transferscope.study.cost import OPTIMIZER_STATES
 from transferscope.tasks import Item
 from transferscope.tasks.open_answers import Label
 
@@ -159,8 +160,11 @@ def group_jobs(
         max(row.length + len(target) for row, target in zip(*own, strict=True))
         for own in zip(rows, targets, strict=True)
     ]
-    adapted = target_linears(base.model, recipe.targets).values()
-    num_params = recipe.rank * sum(one.in_features + one.out_features for one in adapted)
+    if recipe.method == "full":  # the trained copy of each weight is in memory already
+        num_params = base.model.num_parameters() * (OPTIMIZER_STATES - 1) // OPTIMIZER_STATES
+    else:
+        adapted = target_linears(base.model, recipe.targets).values()
+        num_params = recipe.rank * sum(one.in_features + one.out_features for one in adapted)
     least_parts = -(-recipe.batch_size // (max_rows or recipe.batch_size))
     groups: list[_JobGroup] = []
     for index in sorted(range(len(jobs)), key=lambda index: (-longest[index], -steps[index])):

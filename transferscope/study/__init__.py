@@ -6,7 +6,7 @@ keys are errors. `items` has the study's items, `plan` its runs, `estimate` what
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -84,6 +84,8 @@ Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}$")]
 Precision = Literal["float32", "bfloat16"]
 Loss = Literal["reply", "letter"]
+ADAPTERS_ONLY = ("rank", "alpha", "dropout", "targets", "peft")
+"""Fields of a recipe that mean nothing where every weight is trained."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -91,6 +93,9 @@ Loss = Literal["reply", "letter"]
 class Recipe:
     """How one adapter is trained. Every field is part of a run's key."""
 
+    method: Literal["lora", "full"] = "lora"
+    """`full` trains every weight instead of an adapter, one model at a time on the reference path:
+    slower, with weights, gradients and AdamW's states in float32 beside the base."""
     rank: Count = 16
     """LoRA rank (dimension of the update)."""
     alpha: Count = 32
@@ -104,7 +109,7 @@ class Recipe:
     and `shared_experts`, or the ends of layer names."""
     learning_rate: Positive | None = None
     """Peak learning rate of AdamW; a model may set another. Null: 1.5e-3 for an embedded base,
-    1e-4 for any other."""
+    1e-4 for any other; a tenth of that if `method` is `full`."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after the warmup."""
     warmup: Share = 0.1
@@ -136,6 +141,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
             raise ValueError("epochs and steps are both given; give one")
+        for one in fields(self) if self.method == "full" else ():
+            if one.name in ADAPTERS_ONLY and (given := getattr(self, one.name)) != one.default:
+                raise ValueError(f"{one.name}: must be left out with method full, got {given!r}")
         if self.epochs is None and self.steps is None:
             object.__setattr__(self, "epochs", 3)
 
@@ -148,12 +156,25 @@ class Recipe:
         epochs, more = divmod(self.steps_for(items), -(-items // self.batch_size))
         return epochs * items + min(items, more * self.batch_size)
 
+    @property
+    def product(self) -> str:
+        """What training makes."""
+        return "model" if self.method == "full" else "adapter"
+
+    def defaults(self, *, embedded: bool) -> dict[str, Any]:
+        """What null stands for, by field."""
+        usual = EMBEDDED if embedded else OTHERS
+        times = 10 if self.method == "full" else 1
+        return usual | {"learning_rate": round(usual["learning_rate"] / times, 9)}
+
     def key_parts(self) -> dict[str, Any]:
         """The fields as a run's key hashes them."""
         parts = asdict(self)
         parts["clip"] = parts.pop("max_grad_norm")  # the name in the keys of finished runs
         if self.peft is None:
             del parts["peft"]
+        dropped = ADAPTERS_ONLY if self.method == "full" else ("method",)
+        parts = {name: value for name, value in parts.items() if name not in dropped}
         if parts["loss"] == "letter":  # as runs were trained before there was a choice
             del parts["loss"]
         if self.dropout:  # before, masks depended on the size of the microbatch
@@ -170,7 +191,7 @@ class FullRecipe(Recipe):
 
 
 EMBEDDED: dict[str, Any] = {"learning_rate": 1.5e-3, "precision": "float32"}
-"""Defaults of a recipe for an embedded base."""
+"""Defaults of LoRA for an embedded base."""
 OTHERS: dict[str, Any] = {"learning_rate": 1e-4, "precision": "bfloat16"}
 """The same for any other base."""
 PROJECTIONS = (
@@ -357,10 +378,10 @@ class Study(_Strict):
         """The recipe for one model, with its learning rate and the defaults of its family."""
         base = self.models[model]
         chosen = {key: value for key, value in vars(self.recipe).items() if value is not None}
-        chosen = (EMBEDDED if base.embedded else OTHERS) | chosen
+        chosen = self.recipe.defaults(embedded=base.embedded) | chosen
         if base.learning_rate is not None:
             chosen["learning_rate"] = base.learning_rate
-        if base.embedded and self.recipe.targets == ("all",):
+        if base.embedded and self.recipe.targets == ("all",) and self.recipe.method == "lora":
             chosen["targets"] = PROJECTIONS  # the same layers, by the names in finished keys
         return FullRecipe(**chosen)
 

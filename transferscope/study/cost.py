@@ -105,6 +105,11 @@ def training_flops(shapes: Shapes, length: int, adapter_params: int, *, again: b
     return (1 + again) * forward + backward
 
 
+def full_training_flops(shapes: Shapes, length: int, *, again: bool) -> int:
+    """As `training_flops`, where every weight of the language model is trained."""
+    return (3 + again) * forward_flops(shapes, length) + _attention_flops(shapes, length) // 2
+
+
 def _attention_flops(shapes: Shapes, length: int) -> int:
     return 4 * shapes.num_layers * length**2 * shapes.num_heads * shapes.head_dim
 

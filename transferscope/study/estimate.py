@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -79,7 +80,7 @@ class ItemWork(NamedTuple):
     vision: float
     """FLOPs of encoding the images."""
     training: float
-    """FLOPs of a forward and a backward, without vision."""
+    """FLOPs of a forward and a backward, without the forward of vision."""
     scoring: float
     """FLOPs of a forward, without vision."""
     feature_bytes: float
@@ -170,7 +171,10 @@ class CostEstimate:
         self.recipe = recipe = plan.study.recipe_of(model)
         self.runs = [run for run in plan.runs if run.model == model]
         self.shards = [shard.runs for shard in plan.shards if shard.model == model]
-        self.adapter_params = shapes.adapter_params(recipe.targets, recipe.rank)
+        self.full = recipe.method == "full"
+        self.adapter_params = shapes.num_params
+        if not self.full:
+            self.adapter_params = shapes.adapter_params(recipe.targets, recipe.rank)
         self.weights_bytes = cost.weights_bytes(
             shapes, recipe.precision, plan.study.models[model].quantization
         )
@@ -191,7 +195,8 @@ class CostEstimate:
             passes.update(self._passes(run))
         encoded: Mapping[Key, float] = distinct
         budget = self.plan.study.budget
-        if memory["features_wanted_bytes"] > (budget.memory + budget.disk) * GIB:
+        limit = (budget.memory + budget.disk) * GIB
+        if self.full or memory["features_wanted_bytes"] > limit:
             # Each pass encodes its training images again, and each shard those of the targets.
             times = 1 + len(self.shards)
             targets: dict[Key, float] = {
@@ -287,15 +292,16 @@ class CostEstimate:
             text_tokens(item.prompt) + around + 2 * len(item.images) + of_images
             for item, of_images in zip(items, tokens, strict=True)
         ]
+        vision = fmean(sum(cost.vision_flops(shapes, *g) for g in one) for one in grids)
+        training, more = partial(cost.training_flops, adapter_params=self.adapter_params), 0.0
+        if self.full:  # with the backward of the vision tower
+            training, more = cost.full_training_flops, 2 * vision
         return ItemWork(
             tokens=fmean(lengths),
             longest=max(lengths),
             images=fmean(map(len, grids)),
-            vision=fmean(sum(cost.vision_flops(shapes, *g) for g in one) for one in grids),
-            training=fmean(
-                cost.training_flops(shapes, length, self.adapter_params, again=again)
-                for length in lengths
-            ),
+            vision=vision,
+            training=fmean(training(shapes, length, again=again) for length in lengths) + more,
             scoring=fmean(cost.forward_flops(shapes, length) for length in lengths),
             feature_bytes=features * cost.BYTES[self.recipe.precision] * fmean(tokens),
             pixel_bytes=fmean(sum(3 * height * width for height, width in one) for one in sizes),

@@ -22,8 +22,6 @@ from pydantic import ValidationError
 
 from transferscope.errors import StudyError
 from transferscope.study import (
-    EMBEDDED,
-    OTHERS,
     Budget,
     Evaluation,
     Model,
@@ -134,7 +132,7 @@ def parse_study(
     families = {model.embedded for model in study.models.values()}
     if len(families) > 1:  # each family has other defaults
         return study
-    usual = EMBEDDED if families == {True} else OTHERS
+    usual = study.recipe.defaults(embedded=families == {True})
     missing = {key: value for key, value in usual.items() if getattr(study.recipe, key) is None}
     return study.model_copy(update={"recipe": replace(study.recipe, **missing)})
 
@@ -368,7 +366,12 @@ def _check(study: Study) -> None:
         raise StudyError(f"seeds: a seed is given twice in {list(study.seeds)}")
     if len({name.lower().replace(" ", "_") for name in study.models}) < len(study.models):
         raise StudyError("models: two names differ only in case or blanks")
+    full = study.recipe.method == "full"
+    if full and (given := study.evaluation.strengths) != (1.0,):
+        raise StudyError(f"evaluation.strengths: must be [1] with method full, got {[*given]}")
     for name, model in study.models.items():
+        if full and model.quantization:
+            raise StudyError(f"models.{name}.quantization: must be null with method full, got nf4")
         _check_adapters(f"adapters of {name}", study, model.adapters)
 
 

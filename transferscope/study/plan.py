@@ -185,7 +185,7 @@ class Plan:
         states = {"snapshots": kinds["snapshot"], "adapters at other strengths": kinds["strength"]}
         return {
             "bases": kinds["base"],
-            "adapters to train": sum(run.trained for run in self.runs),
+            f"{self.recipe.product}s to train": sum(run.trained for run in self.runs),
             **{name: count for name, count in states.items() if count},
             "external adapters": kinds["external"],
             "bases with reordered options": kinds["rerun"],
@@ -354,7 +354,7 @@ def _shards(
         for seed in study.seeds
     ]
     for runs in groups.values():
-        number = -(-len(runs) // study.budget.fleet)
+        number = -(-len(runs) // (1 if study.recipe.method == "full" else study.budget.fleet))
         cuts = [round(k * len(runs) / number) for k in range(number + 1)]
         for a, b in pairwise(cuts):
             states = (state for run in runs[a:b] for state in _states(study, run, parts))
