@@ -21,7 +21,7 @@ def test_the_signed_rank_test_is_scipys(kind):
         if kind == "zeros":
             sample = np.append(sample, 0.0)
         method = "exact" if kind in ("plain", "one") else "asymptotic"
-        expected = scipy.stats.wilcoxon(sample, alternative="greater", method=method).pvalue
+        _, expected = scipy.stats.wilcoxon(sample, alternative="greater", method=method)
         assert signed_rank(np.append(sample, np.nan)) == pytest.approx(expected, rel=1e-9)
 
 
@@ -42,16 +42,16 @@ def test_the_test_over_seeds_is_scipys(pooled, sides, direction):
     side = "two-sided" if sides == 2 else "greater" if direction > 0 else "less"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = scipy.stats.ttest_ind(
+        _, expected = scipy.stats.ttest_ind(
             values,
             np.broadcast_to(average, values.shape),
             axis=1,
             equal_var=pooled,
             alternative=side,
             nan_policy="omit",
-        ).pvalue
+        )
     found = unpaired_t(values, average, direction, pooled=pooled, sides=sides)
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-9)
 
 
 def test_a_test_of_one_seed_is_unknown():
