@@ -392,3 +392,10 @@ def test_targets_that_are_no_sources_have_their_place():
         expected = task_effects.malleability(mu, considered=considered)["positive"].mean("seed")
         (values,) = study.panel(sponge, claims.Variant(all_tasks=all_tasks)).values
         assert values[:, 0] == pytest.approx(expected.values[0])
+
+
+def test_cliques_of_few_tasks_decide_nothing_about_the_papers():
+    few = {"source": TASKS[:2], "target": TASKS[:2]}
+    effects = a_matrix({"3B": np.full((2, len(TASKS), len(TASKS)), 0.3)}).sel(few)
+    (claim,) = [one for one in claims.decide_claims(effects, {}) if one.id == "clique-3b"]
+    assert (claim.holds, claim.evidence) == (None, "needs 13 tasks, and 2 given")

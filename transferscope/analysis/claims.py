@@ -27,6 +27,8 @@ from transferscope.stats.significance import unpaired_t
 if TYPE_CHECKING:
     import xarray as xr
 
+PAPERS_TASKS = 13
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -164,6 +166,9 @@ def _decide_clique(finding: CliqueFinding, study: _Study) -> Claim:
     model = named(study.models, finding.size)
     if model is None:
         return _claim(finding, f"needs a model named {finding.size}")
+    given = len({*study.mu["source"].values} & {*study.mu["target"].values})
+    if given < PAPERS_TASKS:  # fewer tasks have smaller cliques
+        return _claim(finding, f"needs {PAPERS_TASKS} tasks, and {given} given")
     found = graph.cliques(study.mu.sel(model=[model]), sign=finding.sign)[model]
 
     def sizes(choice: Variant) -> list[int]:
