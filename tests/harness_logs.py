@@ -5,7 +5,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from transferscope.readers.harness.mapping import RunPath
+from transferscope.readers.harness.merging import RunPath
 from transferscope.readers.harness.runs import RunLog, read_run
 
 TASK = "Multi-view_Reasoning"

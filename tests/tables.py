@@ -56,7 +56,7 @@ class Read:
 
     def __init__(self, path):
         (self.one,) = read_inputs([path])
-        self.rows, self.notes, self.checks = self.one.table.rows, self.one.notes, self.one.checks
+        self.rows, self.notes, self.checks = self.one.rows, self.one.notes, self.one.checks
 
     def names(self, column):
         """The values of a column, each once."""

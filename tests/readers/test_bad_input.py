@@ -76,7 +76,7 @@ def test_a_parquet_file_that_unfolds_is_refused_and_its_lists_are_left_alone(tmp
     )
     lists = pl.DataFrame({"item": ["a", "b"], "logprobs": [[0.0] * 1000, [1.0]]})
     lists.write_parquet(path)
-    frame = read_file(path).frame
+    frame = read_file(path).rows
     assert frame["item"].to_list() == ["a", "b"]
     assert frame["logprobs"].to_list() == [None, None]
 

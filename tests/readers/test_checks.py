@@ -15,7 +15,7 @@ from transferscope.analysis.settings import Settings
 from transferscope.analysis.verdict import MOST_LINES, Check, ranked
 from transferscope.matrix import from_predictions
 from transferscope.predictions import check_predictions
-from transferscope.readers.checks import check_rows, check_runs, check_table
+from transferscope.readers.checks import check_rows, check_runs
 from transferscope.readers.harness.evaluations import read_evaluations
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
@@ -214,10 +214,10 @@ def test_two_seeds_of_the_same_averages_are_one_seed():
     frame = pl.DataFrame(table, columns, orient="row")
     moved = (pl.col("source") == "b") & (pl.col("seed") == "1") & (pl.col("target") == "t0")
     frame = frame.with_columns(accuracy=pl.col("accuracy") + pl.when(moved).then(0.1).otherwise(0))
-    (check,) = check_table(frame)
+    (check,) = check_rows(frame)
     assert (check.severity, check.cells, check.copied) == ("caution", (("a", None),), "1")
     assert "they count as one seed" in check.message
-    assert list(check_table(frame.filter(pl.col("target") != "t1"))) == []  # four may agree by luck
+    assert check_rows(frame.filter(pl.col("target") != "t1")) == []  # four may agree by luck
 
 
 def test_a_comparison_counts_copied_seeds_once():

@@ -18,7 +18,7 @@ from transferscope.errors import DataError
 from transferscope.matrix.task_labels import unknown_tasks
 from transferscope.readers import read_results
 from transferscope.readers.harness.foreign_files import ForeignFile
-from transferscope.readers.harness.merging import LogFile, missing_key
+from transferscope.readers.harness.merging import RunPath, missing_key
 from transferscope.readers.harness.metrics import items_behind, unit_in
 from transferscope.tasks.checkpoints import step_of
 
@@ -155,7 +155,7 @@ def test_steps_are_read_from_names(path, step):
 
 def test_times_do_not_tell_evaluations_apart_and_steps_do(tmp_path):
     def evaluation(name):
-        return LogFile(tmp_path / name, 0, 0).evaluation
+        return RunPath(tmp_path / name, name).evaluation
 
     same = (
         "r_2026-01-02T00-00-00.5.json",

@@ -109,7 +109,7 @@ def analyze(
 
             bound = None if ceiling is None else read_ceiling(ceiling)
             read = read_inputs([(name, str(path)) if name else str(path) for name, path in given])
-        if len(given) == 1 and is_comparison(given[0][1], read[0].table.rows):
+        if len(given) == 1 and is_comparison(given[0][1], read[0].rows):
             return compare_instead(given[0][1], out, as_json=as_json)
         with status("reading"):
             bound = _own_ceilings(read) if bound is None else bound
@@ -307,7 +307,7 @@ def exhibits_of(read: Sequence[ReadInput], *, pictures: bool) -> Exhibits | None
 
     inputs = []
     for one in read:
-        if one.table.kind != "predictions":
+        if one.kind != "predictions":
             continue
         suite, why = None, f"{one.file}: no questions and images, because it has no study file"
         try:
@@ -316,7 +316,7 @@ def exhibits_of(read: Sequence[ReadInput], *, pictures: bool) -> Exhibits | None
                 suite = local_suite(one.study, where, folders=not one.bundled)
         except TransferscopeError as error:
             why = f"{one.file}: no questions and images: {error}"
-        inputs.append(ExampleInput(one.table.rows, one.controls, suite, why))
+        inputs.append(ExampleInput(one.rows, one.controls, suite, why))
     if not inputs:
         return None
     with status("choosing example items"):

@@ -14,13 +14,12 @@ import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 import xarray as xr
 
-from transferscope.analysis.verdict import Check
 from transferscope.errors import DataError
 from transferscope.matrix import (
     Ceiling,
@@ -31,12 +30,12 @@ from transferscope.matrix import (
     from_predictions,
 )
 from transferscope.matrix.control_runs import with_controls, with_states
-from transferscope.predictions import CELL, check_predictions, check_unique, spread_base
-from transferscope.readers.checks import check_rows, check_runs, check_table
+from transferscope.predictions import CELL, check_unique, spread_base
+from transferscope.readers.checks import check_rows, check_runs
 from transferscope.readers.counts import with_counts
-from transferscope.readers.files import is_mapping, joined, read_file
-from transferscope.readers.formats import InputTable, Kind, read_table, rename_model
-from transferscope.readers.gold import gold_notes, gold_of, record_notes
+from transferscope.readers.files import Kind, ReadInput, is_mapping, joined, read_file
+from transferscope.readers.formats import read_table, rename_model
+from transferscope.readers.gold import gold_notes, record_notes
 from transferscope.readers.spelling import check_name, check_spelling
 from transferscope.store import (
     ANALYSIS,
@@ -55,51 +54,6 @@ from transferscope.tasks.untrusted import shown
 PathLike = str | os.PathLike[str]
 Inputs = PathLike | Sequence[PathLike | tuple[str, PathLike]] | Mapping[str, PathLike]
 """A path, several, or several under names; in a list, a pair (name, path) names its model."""
-
-
-class ReadInput(NamedTuple):
-    """One input as it was read."""
-
-    table: InputTable
-    file: str
-    sha256: str
-    records: tuple[Mapping[str, Any], ...] = ()
-    """The records that a study keeps beside its tables."""
-    controls: pl.DataFrame | None = None
-    """Rows of placebo runs, from a study folder."""
-    states: pl.DataFrame | None = None
-    """Rows of snapshots and strengths (`Jigsaw @ 40`, `Jigsaw x 0.5`), from a study folder, with
-    the finished adapters among them."""
-    notes: Sequence[str] = ()
-    parts: Sequence[dict[str, str]] = ()
-    """Entries of `attrs["inputs"]`, if the input is more than one file."""
-    checks: Sequence[Check] = ()
-    """Why verdicts are void or doubtful."""
-    study: bytes | None = None
-    """The study file of a study folder."""
-    bundled: bool = False
-    """Whether it comes from a bundle, so that folders it names are those of another machine."""
-
-    @property
-    def models(self) -> list[str]:
-        return self.table.rows["model"].unique(maintain_order=True).to_list()
-
-    @property
-    def gold(self) -> dict[str, str]:
-        return gold_of(self.table.rows, self.records)
-
-    @property
-    def entries(self) -> list[dict[str, Any]]:
-        names = ", ".join(self.models)
-        whole = {
-            "model": names,
-            "file": self.file,
-            "sha256": self.sha256,
-            "kind": self.table.kind if not self.parts else "mapping file",
-            "gold": self.gold,
-        }
-        renamed = {"model": names} if len(self.models) == 1 else {}
-        return [whole, *(part | renamed for part in self.parts)]
 
 
 def read_results(inputs: Inputs, *, ceiling: Ceiling = 1.0) -> xr.Dataset:
@@ -151,8 +105,8 @@ def matrix_of(read: Sequence[ReadInput], *, ceiling: Ceiling = 1.0) -> xr.Datase
                     f"give each its own name, as in NAME=PATH"
                 )
             owner[model] = one.file
-    dataset = _matrix([one.table for one in read])
-    predictions = [one.table.rows for one in read if one.table.kind == "predictions"]
+    dataset = _matrix(read)
+    predictions = [one.rows for one in read if one.kind == "predictions"]
     for add, given in (
         (with_controls, [one.controls for one in read]),
         (with_states, [one.states for one in read]),
@@ -165,11 +119,11 @@ def matrix_of(read: Sequence[ReadInput], *, ceiling: Ceiling = 1.0) -> xr.Datase
     notes = [note for one in read for note in [*one.notes, *record_notes(one.records)]]
     notes += gold_notes(predictions, [(one.file, one.gold) for one in read])
     dataset.attrs["notes"] = list(dict.fromkeys([*notes, *dataset.attrs["notes"]]))
-    checks = [check for one in read for check in one.checks]
-    if len(owner) > 1:
-        named = (f"{shown(c.model)}: {c.message}" if c.model else c.message for c in checks)
-        checks = [replace(c, message=message) for c, message in zip(checks, named, strict=True)]
-    dataset.attrs["checks"] = checks
+    dataset.attrs["checks"] = [
+        replace(c, message=f"{shown(c.model)}: {c.message}") if c.model and len(owner) > 1 else c
+        for one in read
+        for c in one.checks
+    ]
     dataset = dataset.assign_coords(counted=counted(dataset))
     return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
 
@@ -190,9 +144,9 @@ def _read(name: str | None, path: Path) -> ReadInput:
         one = _read_mapping(name, path)
     else:
         one = _read_table(name, path)
-    if one.table.rows["source"].is_null().all():
+    if one.rows["source"].is_null().all():
         raise DataError(f"{one.file}: only base rows; there is nothing to compare the base with")
-    if one.table.kind != "pgf table" and one.table.rows["source"].is_not_null().all():
+    if one.kind != "pgf table" and one.rows["source"].is_not_null().all():
         raise DataError(
             f"{one.file}: no base rows, so there is nothing to compare with; rows of the untuned "
             f"model have an empty source"
@@ -201,18 +155,16 @@ def _read(name: str | None, path: Path) -> ReadInput:
 
 
 def _read_mapping(name: str | None, path: Path) -> ReadInput:
-    """Results of other harnesses that a mapping file names."""
     from transferscope.readers.harness.evaluations import read_evaluations
 
     label = shown(path.name)
     found = read_evaluations(path, name)
-    kind: Kind = "predictions" if found.items else "accuracy table"
-    rows = check_predictions(found.rows, label) if found.items else found.rows
-    table = InputTable(kind, rename_model(rows, name, label), [])
-    check_spelling(table.rows.drop("row"), label)
+    rows = found.rows.drop("reply", strict=False)  # a matrix has no use for it
+    rows = rename_model(rows, name, label)
+    check_spelling(rows.drop("row"), label)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     checks = [replace(c, model=c.model and (name or c.model)) for c in check_runs(found)]
-    return ReadInput(table, label, digest, notes=found.notes, parts=found.inputs, checks=checks)
+    return ReadInput(rows, label, digest, found.notes, parts=found.inputs, checks=checks)
 
 
 def _read_table(name: str | None, path: Path) -> ReadInput:
@@ -221,14 +173,12 @@ def _read_table(name: str | None, path: Path) -> ReadInput:
     from transferscope.readers.harness.foreign_files import load
 
     try:
-        raw = read_file(path)
-        table = read_table(raw, name)
+        one = read_table(read_file(path), name)
     except DataError as error:
         problem = str(error)
     else:
-        check_spelling(table.rows, raw.name)
-        checks = check_table(table.rows)
-        return ReadInput(table, raw.name, raw.sha256, notes=table.notes, checks=checks)
+        check_spelling(one.rows, one.file)
+        return one._replace(checks=check_rows(one.rows))
     if path.suffix.lower() in (".yaml", ".yml"):
         problem = (
             f"{shown(path.name)}: not a mapping file, as it has no `runs:`; a study file is for "
@@ -271,15 +221,13 @@ def _read_folder(name: str | None, path: Path, label: str) -> ReadInput:
             known = pl.col("source").is_in([*PLACEBOS, REORDERED])
             rows = pl.concat([rows, controls.filter(~known)], how="diagonal")
             controls = controls.filter(known)
-        controls = None if controls.is_empty() else controls
-    table = InputTable("predictions", rename_model(rows, name, label), [])
-    controls, states = (
-        each if each is None else rename_model(each, name, label) for each in (controls, states)
-    )
-    check_spelling(table.rows.drop("row"), label)
+        controls = None if controls.is_empty() else rename_model(controls, name, label)
+        states = states if states is None else rename_model(states, name, label)
+    rows = rename_model(rows, name, label)
+    check_spelling(rows.drop("row"), label)
     return ReadInput(
-        *(table, label, whole.hexdigest(), records, controls, states),
-        checks=check_rows(table.rows),
+        *(rows, label, whole.hexdigest(), (), records, controls, states),
+        checks=check_rows(rows),
         study=read_beside(path, STUDY),
     )
 
@@ -313,12 +261,11 @@ def _stacked(runs: list[list[Path]], label: str, whole: Any) -> pl.DataFrame | N
     """
     tables = []
     for files in runs:
-        raw = joined([read_file(file) for file in files], whole)
-        table = read_table(raw, None)
-        if table.kind != "predictions":
-            found = f"{raw.name!r} has the format of a{'n' * (table.kind[0] == 'a')} {table.kind}"
+        one = read_table(joined([read_file(file) for file in files], whole), None)
+        if one.kind != "predictions":
+            found = f"{one.file!r} has the format of a{'n' * (one.kind[0] == 'a')} {one.kind}"
             raise DataError(f"{label}: {found}, expected predictions")
-        tables.append(table.rows.with_columns(file=pl.lit(raw.name)))
+        tables.append(one.rows.with_columns(file=pl.lit(one.file)))
     if not tables:
         return None
     rows = pl.concat(tables, how="diagonal")
@@ -326,8 +273,11 @@ def _stacked(runs: list[list[Path]], label: str, whole: Any) -> pl.DataFrame | N
     return rows.drop("file")
 
 
-def _matrix(tables: list[InputTable]) -> xr.Dataset:
-    """The matrix of all tables; those of one kind are built together, then put side by side."""
+def _matrix(tables: Sequence[ReadInput]) -> xr.Dataset:
+    """The matrix of all tables; those of one kind are built together, then put side by side.
+
+    Items that a model was not evaluated on are -1.
+    """
     build: dict[Kind, Callable[[pl.DataFrame], xr.Dataset]] = {
         "pgf table": lambda rows: with_counts(from_pgf(rows)),
         "accuracy table": from_accuracy,
@@ -337,16 +287,8 @@ def _matrix(tables: list[InputTable]) -> xr.Dataset:
     for table in tables:
         of_kind.setdefault(table.kind, []).append(table.rows.drop("row"))
     parts = [build[kind](pl.concat(rows, how="diagonal")) for kind, rows in of_kind.items()]
-    return parts[0] if len(parts) == 1 else _side_by_side(parts)
-
-
-def _side_by_side(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Matrices of different models as one; items that a model was not evaluated on are -1."""
-
-    def blank(name: Hashable) -> np.generic:
-        return np.int8(-1) if str(name).endswith("item_correct") else np.float64(np.nan)
-
-    first = parts[0]
+    if len(parts) == 1:
+        return parts[0]
     check_same_tasks(
         {
             model: (set(part["source"].values.tolist()), set(part["target"].values.tolist()))
@@ -354,25 +296,22 @@ def _side_by_side(parts: list[xr.Dataset]) -> xr.Dataset:
             for model in part["model"].values.tolist()
         }
     )
-    seeds = list(dict.fromkeys(seed for part in parts for seed in part["seed"].values.tolist()))
-    items = next((part for part in parts if "item" in part.dims), None)
-    aligned: list[xr.Dataset] = []
-    for part in parts:
-        if items is not None and "item" not in part.dims:
-            sizes = {**items.sizes, **part.sizes}
-            labels = {name: items[name] for name in ("item", "item_target", "item_group")}
-            part = part.assign_coords(labels).assign(
-                {
-                    name: (each.dims, np.full([sizes[d] for d in each.dims], blank(name)))
-                    for name, each in items.data_vars.items()
-                    if name not in part
-                }
-            )
-        part = part.reindex(seed=seeds, fill_value={name: blank(name) for name in part.data_vars})
-        aligned.append(part.sel(source=first["source"].values, target=first["target"].values))
+    order = {name: parts[0][name].values for name in ("source", "target")}
+    order["seed"] = np.array(list(dict.fromkeys(s for part in parts for s in part["seed"].values)))
+    blank: dict[Hashable, np.generic] = {
+        name: np.int8(-1) if str(name).endswith("item_correct") else np.float64(np.nan)
+        for part in parts
+        for name in part.data_vars
+    }
     whole = xr.concat(
-        aligned, "model", data_vars="minimal", coords="minimal", compat="override", join="exact"
-    )
+        parts,
+        "model",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="outer",
+        fill_value=blank,
+    ).reindex(order)
     for key in ("notes", "ceiling_notes"):
         whole.attrs[key] = list(dict.fromkeys(note for part in parts for note in part.attrs[key]))
     return whole

@@ -3,7 +3,7 @@
 The worst errors of a comparison leave no trace in its numbers: an adapter that was never loaded,
 one evaluation under two names, another prompt, options in another order. Each is looked for here.
 
-In:   the rows of predictions or accuracies, and the logs behind them where there are any.
+In:   the rows of predictions or accuracies, or the runs of a mapping file with their logs.
 Out:  `Check`s; those of severity `void` name the cells of which nothing can be concluded.
 """
 
@@ -43,23 +43,16 @@ _ANSWER = ("choice", "correct", "score", "logprobs")
 
 def check_runs(evaluated: Evaluated) -> list[Check]:
     """Everything that is wrong with the runs of a mapping, in no order."""
-    rows, logs = evaluated.rows, evaluated.logs
-    found = [*_same_files(logs), *_harnesses(logs), *_questions(logs)]
-    found += check_rows(rows, logs) if evaluated.items else _same_averages(rows)
-    return found
+    logs = evaluated.logs
+    return [*_same_files(logs), *_harnesses(logs), *_questions(logs), *check_rows(evaluated.rows)]
 
 
-def check_table(rows: pl.DataFrame) -> list[Check]:
-    """What the rows of one table give away."""
-    if "item" in rows.columns:
-        return check_rows(rows)
-    return list(_same_averages(rows)) if "accuracy" in rows.columns else []
-
-
-def check_rows(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog] | None = None) -> list[Check]:
-    """What the rows of a predictions table give away; with `logs`, equal replies are known."""
+def check_rows(rows: pl.DataFrame) -> list[Check]:
+    """What the rows of a table give away; its replies, where it has them, count as answers."""
     rows = spread_base(rows)
-    found = [*_all_right(rows), *_same_answers(rows, logs or {})]
+    if "item" not in rows.columns:
+        return list(_same_averages(rows)) if "accuracy" in rows.columns else []
+    found = [*_all_right(rows), *_same_answers(rows)]
     return [*found, *_fewer_items(rows), *_unreadable(rows)]
 
 
@@ -88,28 +81,29 @@ def _all_right(rows: pl.DataFrame) -> Iterator[Check]:
         yield _runs("void", message, model, *_compared_with(source, model, rows))
 
 
-def _equal_to_base(rows: pl.DataFrame, column: str, on: list[str]) -> list[tuple[Any, ...]]:
-    """Each run with the number of values that it and its base have, and of those that are equal."""
+def _equal_to_base(rows: pl.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
+    """Each run with the number of values that it and its base have, and how many are equal."""
+    on = [column for column in ("model", "seed", "target", "item") if column in rows.columns]
     base = rows.filter(pl.col("source").is_null()).drop("source")
     pairs = rows.drop_nulls("source").join(base, on=on, suffix="_base")
-    equal = (pl.col(column) == pl.col(f"{column}_base")).sum()
-    return pairs.group_by(_RUN, maintain_order=True).agg(n=pl.len(), equal=equal).rows()
+    equal = [(pl.col(column) == pl.col(f"{column}_base")).sum() for column in columns]
+    return pairs.group_by(_RUN, maintain_order=True).agg(pl.len(), *equal).rows()
 
 
-def _same_answers(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
+def _same_answers(rows: pl.DataFrame) -> Iterator[Check]:
     """Runs that answer as the base does, or as another run does, item by item."""
-    answer = pl.struct(*(pl.col(c) for c in _ANSWER if c in rows.columns)).hash()
-    option = "choice" if "choice" in rows.columns else pl.lit(None)
-    rows = rows.select(*CELL, "item", answer=answer, option=option)
+    # The same choice in other words is not the same reply.
+    known = [column for column in (*_ANSWER, "reply") if column in rows.columns]
+    answer = pl.struct(pl.col(known).exclude("reply")).hash()
+    option = "choice" if "choice" in known else pl.lit(None)
+    rows = rows.select(*CELL, "item", answer=answer, reply=pl.struct(known).hash(), option=option)
     tuned = rows.drop_nulls("source")
     idle = set()
     several = tuned.group_by("model", "source").agg(pl.col("seed").n_unique() > 1)
     seeds = set(several.filter("seed")["model", "source"].rows())
-    on = ["model", "seed", "target", "item"]
-    for model, seed, source, n, equal in _equal_to_base(rows, "answer", on):
-        run, untuned = _log(logs, model, source, seed), _log(logs, model, None, seed)
+    for model, seed, source, n, equal, alike in _equal_to_base(rows, "answer", "reply"):
         name = shown(source) + f" (seed {shown(seed)})" * ((model, source) in seeds)
-        if n >= FEWEST and n == equal and _same_replies(run, untuned):
+        if n >= FEWEST and n == alike:
             idle.add((model, seed, source))
             message = f"{name} gives the base's answer to all {n:,} items. Was the adapter loaded?"
             yield _runs("void", message, model, source)
@@ -121,32 +115,27 @@ def _same_answers(rows: pl.DataFrame, logs: Mapping[RunKey, RunLog]) -> Iterator
         .group_by(_RUN, maintain_order=True)
         .agg(
             n=pl.len(),
-            all=pl.struct("target", "item", "answer").hash().implode().hash(),
+            all=pl.struct("target", "item", "reply").hash().implode().hash(),
             # Two seeds that collapsed to one option agree without being copies.
             fallen=pl.col("option").eq(pl.col("option").first()).all(ignore_nulls=False),
         )
     )
-    alike: dict[tuple[str, int, bool], list[tuple[str | None, str]]] = {}
-    for model, seed, source, n, all_answers, fallen in whole.sort("source", "seed").rows():
+    first: dict[tuple[str, int, bool], tuple[str, str]] = {}
+    for model, seed, source, n, replies, fallen in whole.sort("source", "seed").rows():
         if n >= FEWEST and (model, seed, source) not in idle:
-            alike.setdefault((model, all_answers, fallen), []).append((seed, source))
-    for (model, _, fallen), runs in alike.items():
-        first, *others = runs
-        for seed, source in others:
-            if fallen and source == first[1]:
-                continue
-            one, two = (_log(logs, model, run, at) for at, run in (first, (seed, source)))
-            if _same_replies(one, two):
-                yield _twins(model, first, (seed, source))
+            run = seed, source
+            twin = first.setdefault((model, replies, fallen), run)
+            if twin is not run and not (fallen and source == twin[1]):
+                yield _twins(model, twin, run)
 
 
-def _twins(model: str, one: tuple[str | None, str], two: tuple[str | None, str]) -> Check:
+def _twins(model: str, one: tuple[str, str], two: tuple[str, str]) -> Check:
     """The check on two runs, (seed, source), that give the same answers."""
     first, second = shown(one[1]), shown(two[1])
     if first == second:
         seeds = f"seeds {one[0]} and {two[0]} of {first} give the same answers to all items"
         check = _runs("caution", f"{seeds}: they count as one seed", model, one[1])
-        return replace(check, copied=str(two[0]))
+        return replace(check, copied=two[0])
     # Late checkpoints of one finetune may well agree; two finetunes do not.
     finetunes = {checkpoint(one[1]).task, checkpoint(two[1]).task}
     both = f"{first} and {second} give the same answers to all items"
@@ -154,28 +143,10 @@ def _twins(model: str, one: tuple[str | None, str], two: tuple[str | None, str])
     return _runs(severity, f"{both}. Is it one evaluation under two names?", model, one[1], two[1])
 
 
-def _log(
-    logs: Mapping[RunKey, RunLog], model: str, source: str | None, seed: str | None
-) -> RunLog | None:
-    return logs.get(RunKey(model, source, seed)) or logs.get(RunKey(model, source, None))
-
-
-def _same_replies(one: RunLog | None, two: RunLog | None) -> bool:
-    """Whether no reply differs; the same choice in other words is not the same answer."""
-    if one is None or two is None:
-        return True
-    return all(
-        sample.reply == two.samples[target][item].reply
-        for target, items in one.samples.items()
-        for item, sample in items.items()
-        if item in two.samples.get(target, {})
-    )
-
-
 def _same_averages(rows: pl.DataFrame) -> Iterator[Check]:
     """Runs whose average equals the base's, or another seed's, on every target."""
-    rows = spread_base(rows).select(*CELL, "accuracy")
-    for model, _, source, n, equal in _equal_to_base(rows, "accuracy", ["model", "seed", "target"]):
+    rows = rows.select(*CELL, "accuracy")
+    for model, _, source, n, equal in _equal_to_base(rows, "accuracy"):
         if n >= FEWEST_AVERAGES and n == equal:
             average = f"{shown(source)} has the base's average on all {n} tasks"
             yield _runs("void", f"{average}. Was the adapter loaded?", model, source)
@@ -226,15 +197,14 @@ def _fewer_items(rows: pl.DataFrame) -> Iterator[Check]:
         .agg(n=pl.len())
         .join(size, on="target", maintain_order="left")
         .filter(pl.col("n") < pl.col("all"))
+        .unique(["model", "source", "target"], keep="first", maintain_order=True)
     )
     alike: dict[tuple[str, str], list[tuple[str | None, list[str]]]] = {}
     for (model, source), part in runs.group_by("model", "source", maintain_order=True):
-        by_target = part.unique("target", keep="first", maintain_order=True)
-        each = [f"{shown(t)} {n} of {all}" for t, n, all in by_target["target", "n", "all"].rows()]
+        each = [f"{shown(t)} {n} of {all}" for t, n, all in part["target", "n", "all"].rows()]
         more = f" and {len(each) - 3} more" if len(each) > 3 else ""
-        run = None if source is None else str(source)
-        which = str(model), ", ".join(each[:3]) + more
-        alike.setdefault(which, []).append((run, by_target["target"].to_list()))
+        same = alike.setdefault((model, ", ".join(each[:3]) + more), [])
+        same.append((source, part["target"].to_list()))
     for (model, which), same in alike.items():  # one line for all runs that lack the same
         names = [_name(source) for source, _ in same]
         listed = f"{', '.join(names[:3])} and {len(names) - 3} more" if len(names) > 3 else None
@@ -251,33 +221,29 @@ def _unreadable(rows: pl.DataFrame) -> Iterator[Check]:
     """Cells with so many unreadable replies that only bounds are known, or many worth nothing."""
     if "unreadable" not in rows.columns:
         return
-    unreadable, unknown = pl.col("unreadable").fill_null(False).mean(), unread(rows).mean()
-    share = rows.group_by(CELL, maintain_order=True).agg(share=unreadable, bounded=unknown > 0)
-    high = share.filter(pl.col("share") > MOST_UNREADABLE)
+    share, unknown = pl.col("unreadable").fill_null(False).mean(), unread(rows).mean()
+    cells = rows.group_by(CELL, maintain_order=True).agg(share=share, bounded=unknown > 0)
+    high = cells.filter(pl.col("share") > MOST_UNREADABLE)
     kinds = high.group_by("model", "source", "bounded", maintain_order=True)
     for (model, source, bounded), part in kinds:
-        what = "name no option, so only bounds are known"
-        if not bounded:
-            what = "hold no answer of the right kind; each is worth 0"
+        bounds = "name no option, so only bounds are known"
+        what = bounds if bounded else "hold no answer of the right kind; each is worth 0"
         worst = part.sort("share", descending=True).row(0, named=True)
         targets = part["target"].unique(maintain_order=True).to_list()
-        run = None if source is None else str(source)
         where = "" if len(targets) == 1 else f" and on {len(targets) - 1} more"
         yield Check(
             "caution",
-            f"{worst['share']:.0%} of the replies of {_name(run)} on {shown(worst['target'])}"
+            f"{worst['share']:.0%} of the replies of {_name(source)} on {shown(worst['target'])}"
             f"{where} {what}",
-            tuple((s, t) for s in _compared_with(run, str(model), rows) for t in targets),
-            str(model),
+            tuple((s, t) for s in _compared_with(source, model, rows) for t in targets),
+            model,
         )
 
 
 def _questions(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
     """Runs that answered other questions than the base of their model did."""
-    bases: dict[str, RunLog] = {}
-    for key, log in logs.items():
-        if key.source is None:
-            bases.setdefault(key.model, log)
+    # The first base of a model counts.
+    bases = {key.model: log for key, log in reversed([*logs.items()]) if key.source is None}
     for key, log in logs.items():
         if key.source is None or key.model not in bases:
             continue
@@ -290,10 +256,9 @@ def _questions(logs: Mapping[RunKey, RunLog]) -> Iterator[Check]:
         found: list[tuple[Severity, str, str]] = []
         for target in (target for target, pairs in shared.items() if not pairs):
             ours, theirs = next(iter(log.samples[target])), next(iter(base[target]))
-            apart = (
-                f" and the base share no item of {shown(target)} (such as {ours!r} and {theirs!r})"
-            )
-            found.append(("void", f"{apart}; evaluate both with one harness", target))
+            apart = f"share no item of {shown(target)} (such as {ours!r} and {theirs!r})"
+            one = f" and the base {apart}; evaluate both with one harness"
+            found.append(("void", one, target))
         for differences in (_prompts, _orders, _groups):
             for target, pairs in shared.items():
                 found += [(*each, target) for each in differences(target, pairs)]
@@ -323,26 +288,26 @@ def _prompts(target: str, pairs: Pairs) -> Iterator[tuple[Severity, str]]:
 
 def _orders(target: str, pairs: Pairs) -> Iterator[tuple[Severity, str]]:
     """Whether the options stand in another order, or the right answers are others."""
-    other: list[tuple[str, bool]] = []  # item, and whether another answer is right
-    # Of these the labels are known to have changed, not the questions.
-    corrected = target in CORRECTED and any(
-        sample.logged_answer is not None for pair in pairs for sample in pair
-    )
-    for one, two in pairs:
-        before = one.answer if one.logged_answer is None else one.logged_answer
-        after = two.answer if two.logged_answer is None else two.logged_answer
+    other: dict[str, bool] = {}  # by item: whether another answer is right
+    for both in pairs:
+        one, two = both
+        before, after = (s.answer if s.logged_answer is None else s.logged_answer for s in both)
         if before is None or after is None:
             continue
         listed = all(one.choices) and sorted(one.choices) == sorted(two.choices)
         # Where the options are known, the right text is what must be the same.
         if one.choices[before] != two.choices[after] if listed else before != after:
-            other.append((two.item, True))
+            other[two.item] = True
         elif listed and one.choices != two.choices:
-            other.append((two.item, False))
-    changed = sum(differs for _, differs in other)
+            other[two.item] = False
+    changed = sum(other.values())
     of = f"of {len(pairs)} items of {shown(target)}"
-    example = f"(such as {other[0][0]!r})" if other else ""
+    example = f"(such as {next(iter(other), '')!r})"
     if changed:
+        # Of these the labels are known to have changed, not the questions.
+        corrected = target in CORRECTED and any(
+            sample.logged_answer is not None for both in pairs for sample in both
+        )
         yield (
             "void" if changed > OTHER_KEY * len(pairs) and not corrected else "caution",
             f": {changed} {of} have another right answer than in the base's file {example}. Their "

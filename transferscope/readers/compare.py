@@ -21,7 +21,6 @@ import polars as pl
 from transferscope.analysis.compared_runs import RunName, compare_runs
 from transferscope.analysis.comparison import Comparison
 from transferscope.errors import DataError
-from transferscope.predictions import check_predictions
 from transferscope.readers import PathLike, read_inputs
 from transferscope.readers.checks import check_runs
 from transferscope.readers.files import is_mapping
@@ -78,13 +77,11 @@ def compare(
         raise DataError(f"{file}: matches {len(others) + 1} files, expected one as the base")
     evaluated = _read_runs(path, texts, answers, metric) if texts else _read_whole(Path(file))
     rows = evaluated.rows
-    if evaluated.items:
-        rows = check_predictions(rows, "the runs")
-    elif "accuracy" not in rows.columns:
+    if "item" not in rows.columns and "accuracy" not in rows.columns:
         rows = rows.with_columns(accuracy=pl.col("correct") / pl.col("total"))
     evaluated = evaluated._replace(rows=rows)
     sources = rows["source"].drop_nulls().unique(maintain_order=True)
-    names = _in_order({source: _run_name(source) for source in sources})
+    names = _in_order([_run_name(source) for source in sources])
     checks = [
         replace(each, message=_with_names(each.message, names, evaluated))
         for each in check_runs(evaluated)
@@ -120,25 +117,23 @@ def is_comparison(path: Path, rows: pl.DataFrame) -> bool:
     return len(finetunes) == 1 or not finetunes & set(rows["target"].unique())
 
 
-def _in_order(names: Mapping[str, RunName]) -> dict[str, RunName]:
+def _in_order(names: Sequence[RunName]) -> dict[str, RunName]:
     """Finetunes as they first appear, each by its steps."""
-    finetunes = list(dict.fromkeys(name.finetune for name in names.values()))
+    finetunes = list(dict.fromkeys(each.finetune for each in names))
 
-    def place(source: str) -> tuple[int, float]:
-        _, finetune, step = names[source]
-        return finetunes.index(finetune), inf if step is None else step
+    def place(one: RunName) -> tuple[int, float]:
+        return finetunes.index(one.finetune), inf if one.step is None else one.step
 
-    return {source: names[source] for source in sorted(names, key=place)}
+    return {one.name: one for one in sorted(names, key=place)}
 
 
 def _with_names(text: str, names: Mapping[str, RunName], evaluated: Evaluated) -> str:
     """A reader's sentence with the names of runs in place of their files' paths."""
     labels = {
-        log.label: "base" if key.source is None else names[key.source].name
+        log.label: key.source or "base"
         for key, log in evaluated.logs.items()
         if key.source is None or key.source in names
     }
-    labels |= {source: named.name for source, named in names.items() if source != named.name}
     for label in sorted(labels, key=len, reverse=True):
         whole = rf"(?<![\w./-]){re.escape(label)}(?![\w/-]|\.\w)"  # not within another name
         text = re.sub(whole, lambda _, name=labels[label]: name, text)
@@ -151,8 +146,7 @@ def _read_runs(base: str, runs: Sequence[str], gold: str | None, metric: str | N
     folder = Path(os.path.commonpath([os.path.abspath(os.path.dirname(p) or ".") for p in paths]))
     mapped = [MappedRun(path=os.path.relpath(base, folder))]
     for name, path in named:
-        found = SEED.search(path)
-        seed = found["seed"] if found else None
+        seed = found["seed"] if (found := SEED.search(path)) else None
         mapped.append(MappedRun(path=os.path.relpath(path, folder), source=name, seed=seed))
         if mapped[-1].source is None:  # some names mean the base in a mapping
             raise DataError(
@@ -184,12 +178,11 @@ def _read_whole(path: Path) -> Evaluated:
             (one,) = read_inputs([path])
         except DataError as error:
             raise DataError(f"{error}. To compare runs: compare BASE RUN...") from None
-        if one.table.kind == "pgf table":
+        if one.kind == "pgf table":
             raise DataError(f"{one.file}: PGF values, expected accuracies or answers to items")
         keys = ("file", "sha256", "kind")
         parts = [{key: str(part[key]) for key in keys} for part in one.entries]
-        items = one.table.kind == "predictions"
-        evaluated = Evaluated(items, one.table.rows, list(one.notes), parts, {})
+        evaluated = Evaluated(one.rows, list(one.notes), parts, {})
     if len(models := evaluated.rows["model"].unique(maintain_order=True).to_list()) > 1:
         raise DataError(
             f"{shown(path.name)}: holds {len(models)} models ({models[0]!r}, {models[1]!r}, ..), "
@@ -267,9 +260,7 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
     short = [text.strip(_EDGE).replace("\\", "/") for text in kept]
     if len(set(short)) < len(short) or not all(short):
         short = [os.path.basename(text.rstrip("/")) or text for text in unique]
-    if len(set(short)) < len(short):
-        short = unique
-    named = dict(zip(unique, short, strict=True))
+    named = dict(zip(unique, short if len(set(short)) == len(short) else unique, strict=True))
     return {path: named[plain[path]] for path in paths}
 
 

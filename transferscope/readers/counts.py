@@ -119,19 +119,15 @@ def smallest_errors(
     for i in range(values.shape[-2]):
         common = np.lcm(common, denominators[..., i, :])  # 0 stays 0
         common[common > limit] = 0
-    digits = _decimals(values).max(axis=-2).astype(float)
+    # Decimals that each value is written with, `_SHORT` + 1 for more; 0 for NaN.
+    given, decimals = np.nan_to_num(values), np.zeros(values.shape, int)
+    for places in range(_SHORT + 1):
+        longer = np.abs(given - np.round(given, places)) > 1e-12 * np.maximum(np.abs(given), 1)
+        decimals = np.where(longer, places + 1, decimals)
+    digits = decimals.max(axis=-2).astype(float)
     if digits.max() <= _SHORT:
         common[(common / 10**digits) ** _different(values) > _LUCK] = 0
     return common
-
-
-def _decimals(values: Float[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
-    """Decimals that a value is written with, `_SHORT` + 1 for more; 0 for NaN."""
-    known, decimals = np.nan_to_num(values), np.zeros(values.shape, int)
-    for places in range(_SHORT + 1):
-        longer = np.abs(known - np.round(known, places)) > 1e-12 * np.maximum(np.abs(known), 1)
-        decimals = np.where(longer, places + 1, decimals)
-    return decimals
 
 
 def _different(values: Float[np.ndarray, "*seed source target"]) -> Int[np.ndarray, "*seed target"]:

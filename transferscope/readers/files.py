@@ -3,7 +3,7 @@
 CSV columns are separated by commas, semicolons or tabs, whichever the header has.
 
 In:   a path.
-Out:  a `RawTable`: columns of CSV and JSON are text, Parquet columns have the file's types.
+Out:  a `ReadInput`, whose columns are not yet checked.
 
 Each error is one line that names the file and the row; no library's own message gets out.
 """
@@ -14,19 +14,22 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int
 
+from transferscope.analysis.verdict import Check
 from transferscope.errors import DataError
 from transferscope.matrix import Ceiling
+from transferscope.readers.gold import gold_of
 from transferscope.store.parquet import parquet_table
 from transferscope.tasks.untrusted import json_lines, load_json, shown
 
+Kind = Literal["pgf table", "accuracy table", "predictions"]
 _TABLE = "expected a table, CSV, JSON lines or Parquet"
 _LONGEST_HEADER = 200
 """Characters of an unknown header that a message shows."""
@@ -56,18 +59,63 @@ _CONTROL = bytes({*range(9), *range(14, 32)} - {0})
 _RUNS = re.compile(rb"^(?:\xef\xbb\xbf)?runs[ \t]*:", re.M)
 
 
-class RawTable(NamedTuple):
-    """A file as it was found."""
+class ReadInput(NamedTuple):
+    """One input: a file as it was found, whose rows `formats.read_table` checks."""
 
-    name: str
-    """File name without its folder."""
+    rows: pl.DataFrame
+    """Text in CSV and JSON, the file's types in Parquet; with `row`, the line in CSV, where the
+    header is line 1, and in JSON lines, else rows from 1. Checked: model, seed, source, target, and
+    those of its kind."""
+    file: str
+    """Its name without its folder."""
     sha256: str
-    frame: pl.DataFrame
-    lines: Int[np.ndarray, " row"]
-    """Line of each row in CSV, where the header is line 1, and in JSON lines; else rows from 1."""
+    notes: Sequence[str] = ()
+    """What was converted."""
+    records: tuple[Mapping[str, Any], ...] = ()
+    """The records that a study keeps beside its tables."""
+    controls: pl.DataFrame | None = None
+    """Rows of placebo runs, from a study folder."""
+    states: pl.DataFrame | None = None
+    """Rows of snapshots and strengths (`Jigsaw @ 40`, `Jigsaw x 0.5`), from a study folder, with
+    the finished adapters among them."""
+    parts: Sequence[dict[str, str]] = ()
+    """Entries of `attrs["inputs"]`, if the input is more than one file."""
+    checks: Sequence[Check] = ()
+    """Why verdicts are void or doubtful."""
+    study: bytes | None = None
+    """The study file of a study folder."""
+    bundled: bool = False
+    """Whether it comes from a bundle, so that folders it names are those of another machine."""
+
+    @property
+    def kind(self) -> Kind:
+        if "item" in self.rows.columns:
+            return "predictions"
+        return "pgf table" if "pgf" in self.rows.columns else "accuracy table"
+
+    @property
+    def models(self) -> list[str]:
+        return self.rows["model"].unique(maintain_order=True).to_list()
+
+    @property
+    def gold(self) -> dict[str, str]:
+        return gold_of(self.rows, self.records)
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        names = ", ".join(self.models)
+        whole = {
+            "model": names,
+            "file": self.file,
+            "sha256": self.sha256,
+            "kind": self.kind if not self.parts else "mapping file",
+            "gold": self.gold,
+        }
+        renamed = {"model": names} if len(self.models) == 1 else {}
+        return [whole, *(part | renamed for part in self.parts)]
 
 
-def read_file(path: str | os.PathLike[str]) -> RawTable:
+def read_file(path: str | os.PathLike[str]) -> ReadInput:
     """Read a CSV, JSON lines or Parquet file; its first bytes decide which of them it is.
 
     Refuses a file without rows and any other file; the message states what it looks like.
@@ -81,13 +129,18 @@ def read_file(path: str | os.PathLike[str]) -> RawTable:
     if data[:4] == b"PAR1" or path.suffix.lower() == ".parquet":
         frame = parquet_table(data, name)
         lines = np.arange(1, frame.height + 1)
-    elif re.match(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*\{)", data):
-        frame, lines = _json(_decoded(data, name), name)
     else:
-        frame, lines = _csv(_decoded(data, name), name)
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            why = "not UTF-8 text; save the file as UTF-8"
+            raise DataError(f"{name}: row {line}: {why}") from None
+        frame, lines = (_json if re.match(r"\s*(\{|\[\s*\{)", text) else _csv)(text, name)
     if frame.is_empty():
         raise DataError(f"{name}: the file has a header but no rows")
-    return RawTable(name, hashlib.sha256(data).hexdigest(), frame, lines)
+    rows = frame.drop("row", "file", strict=False).with_columns(pl.Series("row", lines))
+    return ReadInput(rows, name, hashlib.sha256(data).hexdigest())
 
 
 def read_bytes(path: Path, most: int = -1) -> bytes:
@@ -110,22 +163,21 @@ def is_mapping(path: Path) -> bool:
     return len(start) <= _LARGEST_MAPPING and b"\0" not in start and _RUNS.search(start) is not None
 
 
-def joined(files: Sequence[RawTable], whole: Any) -> RawTable:
+def joined(files: Sequence[ReadInput], whole: Any) -> ReadInput:
     """Files of the same columns as one; the hash `whole` takes in their names and hashes."""
     for one in files:
-        whole.update(f"{one.name} {one.sha256}\n".encode())
+        whole.update(f"{one.file} {one.sha256}\n".encode())
     if len(files) == 1:
         return files[0]
-    name = f"{files[0].name} to {files[-1].name}"
-    frames = [one.frame for one in files]
+    name = f"{files[0].file} to {files[-1].file}"
+    frames = [one.rows for one in files]
     try:
         if len({frozenset(frame.columns) - {"group"} for frame in frames}) > 1:
             raise pl.exceptions.SchemaError
         # Cells that a study finished before there were groups stand beside later ones.
-        frame = pl.concat(frames, how="diagonal")
+        return ReadInput(pl.concat(frames, how="diagonal"), name, "")
     except pl.exceptions.PolarsError:
         raise DataError(f"{name}: the tables of a run must have the same columns") from None
-    return RawTable(name, "", frame, np.concatenate([one.lines for one in files]))
 
 
 def _looks_like(data: bytes, suffix: str) -> str:
@@ -146,14 +198,6 @@ def _looks_like(data: bytes, suffix: str) -> str:
     return ""
 
 
-def _decoded(data: bytes, name: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{name}: row {line}: not UTF-8 text; save the file as UTF-8") from None
-
-
 def _json(text: str, name: str) -> tuple[pl.DataFrame, np.ndarray]:
     """Objects, one a line or in one list, as columns of text; nested values become null."""
     try:
@@ -166,13 +210,12 @@ def _json(text: str, name: str) -> tuple[pl.DataFrame, np.ndarray]:
             f"target, item and score (docs/harnesses.md)"
         )
     rows = list(enumerate(whole, 1) if isinstance(whole, list) else json_lines(text))
-    for good, (_, row) in enumerate(rows):
-        if isinstance(row, ValueError):
-            where = f"row {good + 1}" if good else "the file"
-            cut = "is not a JSON object; was the file cut short?"
-            raise DataError(f"{name}: {where} {cut if good else f'is not JSON; {_TABLE}'}")
     columns: dict[str, None] = {}
-    for number, row in rows:
+    for place, (number, row) in enumerate(rows):
+        if isinstance(row, ValueError):
+            where = f"row {place + 1}" if place else "the file"
+            cut = "is not a JSON object; was the file cut short?"
+            raise DataError(f"{name}: {where} {cut if place else f'is not JSON; {_TABLE}'}")
         if not isinstance(row, dict):
             raise DataError(f"{name}: row {number} is not a JSON object")
         columns |= dict.fromkeys(row)
@@ -188,13 +231,11 @@ def _json(text: str, name: str) -> tuple[pl.DataFrame, np.ndarray]:
 
 def _as_text(value: Any) -> str | None:
     """A JSON value as text; a whole float, as pandas writes an integer, without its point."""
-    if isinstance(value, float) and value != value:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, str | int | float) else None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, str | int | float) and value == value else None
 
 
 def _csv(text: str, name: str) -> tuple[pl.DataFrame, np.ndarray]:
@@ -208,10 +249,19 @@ def _csv(text: str, name: str) -> tuple[pl.DataFrame, np.ndarray]:
         header = [column.strip() for column in next(records)]
     except (csv.Error, StopIteration):
         raise DataError(f"{name}: row 1: not a readable header; {_TABLE}") from None
-    _check_header(header, name)
+    if not header:
+        raise DataError(f"{name}: row 1 is blank; expected the header")
+    again = next((column for column, count in Counter(header).items() if count > 1), None)
+    if again == "":
+        blank = header.count("")
+        raise DataError(f"{name}: row 1: {blank} columns have no name; expected the header")
+    if again:
+        raise DataError(f"{name}: duplicated column {again!r}; keep one")
     not_a_table = ""  # a better reason than any wrong row
     if len(header) == 1:
         column = header[0][:_LONGEST_HEADER]
+        if "|" in header[0]:
+            raise DataError(f"{name}: the header is {column!r}; separate the columns with commas")
         not_a_table = f"the first row, {column!r}, has a single column; {_TABLE}"
     rows, lines, start = [], [], records.line_num + 1
     try:
@@ -232,20 +282,6 @@ def _csv(text: str, name: str) -> tuple[pl.DataFrame, np.ndarray]:
     return pl.DataFrame(rows, dict.fromkeys(header, pl.String), orient="row"), np.array(lines)
 
 
-def _check_header(header: list[str], name: str) -> None:
-    if not header:
-        raise DataError(f"{name}: row 1 is blank; expected the header")
-    again = [column for column, count in Counter(header).items() if count > 1]
-    if again and not again[0]:
-        blank = header.count("")
-        raise DataError(f"{name}: row 1: {blank} columns have no name; expected the header")
-    if again:
-        raise DataError(f"{name}: duplicated column {again[0]!r}; keep one")
-    if len(header) == 1 and "|" in header[0]:
-        found = header[0][:_LONGEST_HEADER]
-        raise DataError(f"{name}: the header is {found!r}; separate the columns with commas")
-
-
 def read_ceiling(text: str) -> Ceiling:
     """The ceiling that an option names: a number, `self`, or the path of a table.
 
@@ -253,30 +289,27 @@ def read_ceiling(text: str) -> Ceiling:
     """
     if text == "self":
         return "self"
-    try:
+    with suppress(ValueError):
         return float(text)
-    except ValueError:
-        pass
     if not Path(text).exists():
         raise DataError(
             f"ceiling {shown(text)!r} is not a number, not 'self', and no such file exists"
         )
-    raw = read_file(text)
+    one = read_file(text)
     for column in ("target", "ceiling"):
-        if column not in raw.frame.columns:
-            found = ", ".join(map(repr, raw.frame.columns))
+        if column not in one.rows.columns:
+            found = ", ".join(map(repr, one.rows.drop("row").columns))
             raise DataError(
-                f"{raw.name}: no column {column!r}; expected target, ceiling; found {found}"
+                f"{one.file}: no column {column!r}; expected target, ceiling; found {found}"
             )
     ceilings: dict[str, float] = {}
-    rows = raw.frame.select("target", "ceiling").rows()
-    for line, (target, value) in zip(raw.lines.tolist(), rows, strict=True):
+    for line, target, value in one.rows.select("row", "target", "ceiling").rows():
         if target in ceilings:
-            raise DataError(f"{raw.name}: row {line}: target {target!r} has a ceiling already")
+            raise DataError(f"{one.file}: row {line}: target {target!r} has a ceiling already")
         try:
             ceilings[str(target)] = float(value)
         except (TypeError, ValueError):
             raise DataError(
-                f"{raw.name}: row {line}: ceiling is {value!r}, expected a fraction in (0, 1]"
+                f"{one.file}: row {line}: ceiling is {value!r}, expected a fraction in (0, 1]"
             ) from None
     return ceilings

@@ -11,8 +11,6 @@ number, or `nan`, is not measured. Names are untrusted and kept exactly as given
 A `DataError` names the file, the row and the column.
 """
 
-from typing import Literal, NamedTuple
-
 import polars as pl
 
 from transferscope.errors import DataError
@@ -25,7 +23,7 @@ from transferscope.predictions import (
     spread_base,
     text_column,
 )
-from transferscope.readers.files import RawTable
+from transferscope.readers.files import Kind, ReadInput
 from transferscope.readers.plain import (
     accuracies,
     is_wide,
@@ -36,8 +34,6 @@ from transferscope.readers.plain import (
 )
 from transferscope.readers.spelling import LONGEST_NAME, name_problem
 from transferscope.store.parquet import without_repeated_scores
-
-Kind = Literal["pgf table", "accuracy table", "predictions"]
 
 FORMATS: dict[Kind, tuple[str, ...]] = {
     "predictions": ("source", "target", "item"),
@@ -63,39 +59,24 @@ _AGREE = 0.0005  # accuracies beside counts may be rounded to three decimals
 _ANSWERS = ("choice", "answer", "correct", "unreadable", "read_by", "score", "group")
 
 
-class InputTable(NamedTuple):
-    """One input's rows, checked."""
-
-    kind: Kind
-    rows: pl.DataFrame
-    """Columns model, seed, source, target, those of its kind, and `row`, the line in the file."""
-    notes: list[str]
-    """What was converted."""
-
-
-def read_table(raw: RawTable, model: str | None) -> InputTable:
+def read_table(raw: ReadInput, model: str | None) -> ReadInput:
     """The rows of one file; refuses columns that fit no format, and invalid rows.
 
     Args:
         model: a name for the table's single model; None keeps the table's own `model` column, or
             else takes the file's name without its ending.
     """
-    frame = raw.frame.select(pl.all().exclude("row", "file"))
-    frame = frame.with_columns(pl.Series("row", raw.lines))
-    named, notes = model or raw.name.rsplit(".", 1)[0], list[str]()
-    if is_wide(raw.frame.columns):
-        kind = "accuracy table"
-        frame, notes = unpivoted(frame, raw.name)
+    frame, name = raw.rows, raw.file
+    named, notes, kind = model or name.rsplit(".", 1)[0], list[str](), _kind(raw)
+    if is_wide(frame.columns):
+        frame, notes = unpivoted(frame, name)
+    if kind == "pgf table":
+        rows, more = _pgf_rows(frame, name, named)
+    elif kind == "predictions":
+        rows, more = _prediction_rows(regular(frame, name, named), name), []
     else:
-        kind = _kind(raw)
-    if kind == "predictions":
-        rows = _prediction_rows(regular(frame, raw.name, named), raw.name)
-    elif kind == "accuracy table":
-        rows, more = _accuracy_rows(regular(frame, raw.name, named), raw.name)
-        notes += more
-    else:
-        rows, notes = _pgf_rows(frame, raw.name, named)
-    return InputTable(kind, rename_model(rows, model, raw.name), notes)
+        rows, more = _accuracy_rows(regular(frame, name, named), name)
+    return raw._replace(rows=rename_model(rows, model, name), notes=[*notes, *more])
 
 
 def rename_model(rows: pl.DataFrame, model: str | None, name: str) -> pl.DataFrame:
@@ -111,8 +92,10 @@ def rename_model(rows: pl.DataFrame, model: str | None, name: str) -> pl.DataFra
     return rows.with_columns(model=pl.lit(model))
 
 
-def _kind(raw: RawTable) -> Kind:
-    found = raw.frame.columns
+def _kind(raw: ReadInput) -> Kind:
+    found = raw.rows.drop("row").columns
+    if is_wide(found):
+        return "accuracy table"
     listed = some([column[:40] for column in found], most=12)
     described = {kind: f"{kind}: {', '.join(FORMATS[kind])}{_VALUES[kind]}" for kind in FORMATS}
     for kind, distinctive in _DISTINCTIVE.items():
@@ -132,11 +115,11 @@ def _kind(raw: RawTable) -> Kind:
         elif len(missing) == len(wanted):
             continue
         raise DataError(
-            f"{raw.name}: missing column {missing[0]!r}; found {listed}; expected of this format, "
+            f"{raw.file}: missing column {missing[0]!r}; found {listed}; expected of this format, "
             f"{described[kind]} (docs/harnesses.md shows examples)"
         )
     raise DataError(
-        f"{raw.name}: found columns {listed}; known formats are {'; '.join(described.values())}; "
+        f"{raw.file}: found columns {listed}; known formats are {'; '.join(described.values())}; "
         f"wide accuracy table: source, and a column for each target (docs/harnesses.md shows "
         f"examples)"
     )
@@ -178,36 +161,33 @@ def _accuracy_rows(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[s
     seedless = rows["seed"].is_null() & rows["source"].is_not_null()
     refuse(seedless, rows, name, "seed is empty; only a base row (empty source) may leave it empty")
     given: dict[str, pl.Series] = {}
+
+    def refuse_where(bad: pl.Series, column: str, expected: str) -> None:
+        refuse_value(bad, frame, name, column, expected)
+
     if "accuracy" in frame.columns:
         given["accuracy"], notes = accuracies(frame, name)
     if {"correct", "total"} <= set(frame.columns):
         for column in ("correct", "total"):
             if frame[column].dtype == pl.String:  # a mark before three digits may mean thousands
                 unclear = frame[column].str.contains(r"\d[.,]\d{3}\s*$").fill_null(False)
-                refuse_value(unclear, frame, name, column, "write it without a mark, such as 1234")
+                refuse_where(unclear, column, "write it without a mark, such as 1234")
             given[column] = numbers(frame, column, name)[0]
-        _check_counts(given, frame, name)
+        correct, total = given["correct"], given["total"]
+        for values in (correct, total):
+            refuse_where(values < 0, values.name, "expected 0 or more")
+            refuse_where(values != values.round(0), values.name, "expected a whole number")
+        refuse_where(total == 0, "total", "expected at least 1")
+        refuse_where(total > _MOST_ITEMS, "total", f"expected at most {_MOST_ITEMS:,}")
+        half = correct.is_null() != total.is_null()
+        refuse(half, frame, name, "one of correct and total is empty; give both or neither")
+        refuse_where(correct > total, "correct", "more than total")
+        if "accuracy" in given:
+            apart = (given["accuracy"] - correct / total).abs() > _AGREE + 1e-9
+            refuse_where(apart, "accuracy", "which is not correct / total")
     rows = rows.with_columns(given.values())
     check_unique(spread_base(rows), CELL, name)
     return rows, notes
-
-
-def _check_counts(given: dict[str, pl.Series], frame: pl.DataFrame, name: str) -> None:
-    def refuse_where(bad: pl.Series, column: str, expected: str) -> None:
-        refuse_value(bad, frame, name, column, expected)
-
-    correct, total = given["correct"], given["total"]
-    for values in (correct, total):
-        refuse_where(values < 0, values.name, "expected 0 or more")
-        refuse_where(values != values.round(0), values.name, "expected a whole number")
-    refuse_where(total == 0, "total", "expected at least 1")
-    refuse_where(total > _MOST_ITEMS, "total", f"expected at most {_MOST_ITEMS:,}")
-    half = correct.is_null() != total.is_null()
-    refuse(half, frame, name, "one of correct and total is empty; give both or neither")
-    refuse_where(correct > total, "correct", "more than total")
-    if "accuracy" in given:
-        apart = (given["accuracy"] - correct / total).abs() > _AGREE + 1e-9
-        refuse_where(apart, "accuracy", "which is not correct / total")
 
 
 def _names(frame: pl.DataFrame, name: str) -> pl.DataFrame:

@@ -47,15 +47,14 @@ def gold_notes(
 ) -> list[str]:
     """A note for each target that was judged by different right answers, by the inputs'
     predictions, and by their names and hashes."""
-    with_answers = [part for part in rows if "answer" in part.columns]
+    parts = [part.select("target", "item", "answer") for part in rows if "answer" in part.columns]
     differing: dict[str, int] = {}
     compared: set[str] = set()
-    if with_answers:
-        items = pl.concat(part.select("target", "item", "answer") for part in with_answers)
-        right = items.drop_nulls().unique().group_by("target", "item").len()
+    if parts:
+        right = pl.concat(parts).drop_nulls().unique().group_by("target", "item").len()
         several = right.filter(pl.col("len") > 1).group_by("target").len().sort("target")
         differing = dict(several.iter_rows())
-    for part in with_answers:
+    for part in parts:
         known = part.group_by("target").agg(pl.col("answer").is_not_null().all())
         compared |= set(known.filter("answer")["target"])
     notes = [

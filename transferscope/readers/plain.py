@@ -86,21 +86,19 @@ def regular(frame: pl.DataFrame, name: str, model: str) -> pl.DataFrame:
 
 
 def _with_steps(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Sources with their steps as checkpoints."""
     text = text_column(frame["step"], frame, name).str.strip_chars()
-    text = text.str.replace(r"\.0+$", "")
-    steps = text.str.extract(r"^(\d{1,15})$").cast(pl.Int64)
-    given = text.is_not_null() & (text != "")
-    refuse(given & steps.is_null(), frame, name, "step must be a whole number")
+    steps = text.str.extract(r"^(\d{1,15})(?:\.0+)?$").cast(pl.Int64)
+    unread = steps.is_null() & (text != "").fill_null(False)
+    refuse(unread, frame, name, "step must be a whole number")
     alone = frame["source"].is_null() & steps.is_not_null() & (steps != 0)
     refuse(alone, frame, name, "a step without a source; name the task finetuned on")
-    twice = [checkpoint(source or "").step is not None for source in frame["source"]]
-    again = pl.Series(twice, dtype=pl.Boolean) & steps.is_not_null()
-    refuse(again, frame, name, "both the source and the column step name a step; keep one")
-    sources = [
-        Checkpoint(source, step).name if source is not None else None
-        for source, step in zip(frame["source"], steps, strict=True)
+    given = list(zip(frame["source"], steps, strict=True))
+    twice = [
+        step is not None and checkpoint(source or "").step is not None for source, step in given
     ]
+    again = pl.Series(twice, dtype=pl.Boolean)
+    refuse(again, frame, name, "both the source and the column step name a step; keep one")
+    sources = [None if source is None else Checkpoint(source, step).name for source, step in given]
     return frame.with_columns(pl.Series("source", sources, pl.String)).drop("step")
 
 
@@ -150,12 +148,18 @@ def accuracies(frame: pl.DataFrame, name: str) -> tuple[pl.Series, list[str]]:
     found, notes = numbers(frame.with_columns(accuracy=bare), "accuracy", name)
     low = "expected 0 to 1. A correlation such as MCC is not an accuracy; leave that target out"
     refuse_value(found < 0, frame, name, "accuracy", low)
-    most = found.max()
-    if signs or (isinstance(most, float) and most > 1):
+    most = max(found.drop_nulls().to_list(), default=0.0)
+    if signs or most > 1:
         expected = "expected a fraction in [0, 1], or percent up to 100"
         refuse_value(found > 100, frame, name, "accuracy", expected)
         if not signs:
-            _refuse_unclear(found, frame, name)
+            remedy = "write all as fractions (0.863), or give every value the sign % (86.3%)"
+            highest = frame["accuracy"][found.arg_max() or 0]
+            mixed = f"beside {highest!r}, so fractions and percent are mixed; {remedy}"
+            refuse_value((found > 0) & (found <= 1), frame, name, "accuracy", mixed)
+            unclear = f"neither a fraction nor clearly percent; {remedy}"
+            if most <= _LEAST_PERCENT:
+                refuse_value(found > 1, frame, name, "accuracy", unclear)
         notes.append(f"{name}: accuracies are percent and were divided by 100")
         found = found / 100
     return found, notes
@@ -167,19 +171,6 @@ def _without_percent(values: pl.Series) -> pl.Series:
         return values
     bare = values.str.replace(r"\s*%\s*$", "")
     return bare.str.replace(r"\s*%(\s*(?:±|\+/-|\+-|\\pm))", "$1")
-
-
-def _refuse_unclear(values: pl.Series, frame: pl.DataFrame, name: str) -> None:
-    """Refuse a column with values above 1 that need not be percent."""
-    remedy = "write all as fractions (0.863), or give every value the sign % (86.3%)"
-    beside = (
-        f"beside {frame['accuracy'][values.arg_max() or 0]!r}, so fractions and percent are mixed"
-    )
-    small = (values > 0) & (values <= 1)
-    refuse_value(small, frame, name, "accuracy", f"{beside}; {remedy}")
-    above = (values > 1) & (values.max() <= pl.Series([_LEAST_PERCENT]))
-    unclear = f"neither a fraction nor clearly percent; {remedy}"
-    refuse_value(above, frame, name, "accuracy", unclear)
 
 
 def refuse_value(

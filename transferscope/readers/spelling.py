@@ -66,7 +66,9 @@ def _check_alike(rows: pl.DataFrame, columns: list[str], what: str, file: str) -
     for column in columns:
         named = rows.select(column, "row").drop_nulls(column)
         for name, row in named.unique(column, keep="first", maintain_order=True).iter_rows():
-            key = _plain(name)
+            text = unicodedata.normalize("NFKC", name).casefold()
+            text = "".join(each for each in text if each.isprintable() or each.isspace())
+            key = " ".join(re.sub(r"_|(?<=\w)-(?=\w)", " ", text).split())
             if what == "seed" and (number := re.fullmatch(r"(?:seed ?)?0*(\d+)(?:\.0*)?", key)):
                 key = number[1]
             before, first_row = seen.setdefault(key, (name, row))
@@ -77,10 +79,3 @@ def _check_alike(rows: pl.DataFrame, columns: list[str], what: str, file: str) -
                     f"{file}:{here} {what} {name!a} and {before!a}{there} differ in spelling "
                     f"alone; write them alike"
                 )
-
-
-def _plain(name: str) -> str:
-    """The part that two spellings of one name share."""
-    text = unicodedata.normalize("NFKC", name).casefold()
-    text = "".join(each for each in text if each.isprintable() or each.isspace())
-    return " ".join(re.sub(r"_|(?<=\w)-(?=\w)", " ", text).split())

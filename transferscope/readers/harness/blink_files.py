@@ -9,12 +9,14 @@ counts as wrong. Raw replies are therefore read again.
 """
 
 import re
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from transferscope.errors import DataError
 from transferscope.readers.harness import raw, terms
-from transferscope.readers.harness.foreign_files import ForeignFile
-from transferscope.readers.harness.samples import HarnessLog, HarnessSample, Options
+from transferscope.readers.harness.foreign_files import ForeignFile, load
+from transferscope.readers.harness.samples import Gold, HarnessLog, HarnessSample, Options
+from transferscope.tasks.untrusted import shown
 
 NAME = "BLINK's own evaluation"
 _ITEM = re.compile(r"(?:val|test)_.+_\d+")
@@ -27,12 +29,10 @@ def recognize(file: ForeignFile) -> bool:
 def _outputs(file: ForeignFile) -> list[dict[str, Any]]:
     """The rows of an output file; none of any other file."""
     splits = raw.object(file.value)
-    if not splits.keys() <= {"val", "test"} or any(
-        type(split) is not list for split in splits.values()
-    ):
-        return []
-    rows = [row for split in splits.values() for row in split]
-    return rows if all("idx" in raw.object(row) for row in rows) else []
+    lists = all(isinstance(split, list) for split in splits.values())
+    rows = [row for split in splits.values() for row in split] if lists else []
+    ours = splits.keys() <= {"val", "test"} and all("idx" in raw.object(row) for row in rows)
+    return rows if ours else []
 
 
 def _is_flat(file: ForeignFile) -> bool:
@@ -41,18 +41,20 @@ def _is_flat(file: ForeignFile) -> bool:
     return bool(items) and all(_ITEM.fullmatch(k) and isinstance(v, str) for k, v in items)
 
 
-def gold_of(file: ForeignFile) -> Mapping[str, int]:
-    """The right options by item; refuses any other file, and an answer that is no option."""
+def read_gold(name: str, folder: Path) -> Gold:
+    """The gold file of a mapping; refuses any other file, and an answer that is no option."""
+    file = load(folder / name)
+    if file is None or file.broken:
+        raise DataError(f"gold: {shown(name)}: {'not JSON' if file is None else file.broken}")
     if not _is_flat(file):
         raise file.refuse(1, 'a gold file must be {"val_Relative_Depth_1": "(A)", ..}')
-    gold = {}
+    gold: dict[str, int] = {}
     for row, (item, text) in enumerate(file.value.items(), 1):
-        if text == terms.HIDDEN:
-            continue
-        if (index := terms.letter_index(text)) is None:
+        if (index := terms.letter_index(text)) is not None:
+            gold[item] = index
+        elif text != terms.HIDDEN:
             raise file.refuse(row, f"{item} must be an option such as (A), got {text[:40]!r}")
-        gold[item] = index
-    return gold
+    return Gold(gold, shown(file.name), file.sha256)
 
 
 def read(file: ForeignFile, options: Options) -> HarnessLog:
@@ -69,7 +71,7 @@ def read(file: ForeignFile, options: Options) -> HarnessLog:
             raise file.refuse(number, f"idx must be val_TASK_NUMBER, got {item[:60]!r}")
         answer = terms.letter_index(values.get("answer"))
         if answer is None:
-            answer = options.gold.get(item)
+            answer = options.gold.answers.get(item)
         if answer is None:
             is_hidden = values.get("answer") == terms.HIDDEN
             hidden, unknown = hidden or is_hidden, unknown + (not is_hidden)
@@ -81,6 +83,6 @@ def read(file: ForeignFile, options: Options) -> HarnessLog:
     notes = ["items whose right answer BLINK keeps hidden are left out"] if hidden else []
     if unknown:
         why = " (the gold lacks them; is it the whole file of right answers?)"
-        why *= bool(options.gold)
+        why *= bool(options.gold.answers)
         notes.append(f"{file.name}: {unknown} items without a known answer are left out{why}")
     return HarnessLog(found, notes=tuple(notes))

@@ -37,7 +37,6 @@ def _is_report(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
-    """The samples of a file of reviews, or the averages of a report."""
     if _is_report(file):
         return _report(file)
     if not _is_review(file.first):

@@ -14,17 +14,17 @@ import polars as pl
 
 from transferscope.errors import DataError
 from transferscope.predictions import COLUMNS, some
+from transferscope.readers.harness.blink_files import read_gold
 from transferscope.readers.harness.judging import (
     JudgedSamples,
     Reader,
     apply_gold,
     judge,
-    read_gold,
     reading_notes,
 )
 from transferscope.readers.harness.mapping import MappingFile, RunPath, expanded, read_mapping
 from transferscope.readers.harness.runs import RunKey, RunLog, read_run
-from transferscope.readers.harness.samples import Options
+from transferscope.readers.harness.samples import Gold, Options
 from transferscope.readers.plain import DEFAULT_SEED
 from transferscope.suites import KNOWN_TASKS
 from transferscope.tasks.checkpoints import Checkpoint, checkpoint
@@ -38,9 +38,8 @@ _JUDGED = ("choice", "answer", "correct", "unreadable", "score", "read_by")
 class Evaluated(NamedTuple):
     """The runs of a mapping file."""
 
-    items: bool
-    """Whether rows are predictions; else they are accuracies."""
     rows: pl.DataFrame
+    """Predictions, with replies, if every run has per-sample logs; else accuracies."""
     notes: list[str]
     inputs: list[dict[str, str]]
     """Model, file, hash and kind of every run."""
@@ -60,9 +59,9 @@ def evaluate(mapping: MappingFile, folder: Path, model: str) -> Evaluated:
     Raises:
         DataError: a file is not what it must be, or the runs cannot be compared.
     """
-    gold = read_gold(mapping.gold, folder)
+    gold = Gold() if mapping.gold is None else read_gold(mapping.gold, folder)
     paths: dict[RunKey, list[RunPath]] = {}
-    metrics: dict[RunKey, str | None] = {}
+    options: dict[RunKey, Options] = {}
     notes: list[str] = []
     for run, parts, found in expanded(mapping.runs, folder):
         source, seed = run.source, run.seed
@@ -70,17 +69,23 @@ def evaluate(mapping: MappingFile, folder: Path, model: str) -> Evaluated:
             source, seed = Checkpoint(source, run.step).name, seed or DEFAULT_SEED
         key = RunKey(run.model or model, source, seed)
         paths.setdefault(key, []).extend(parts)
-        metrics.setdefault(key, run.metric or mapping.metric)
+        options.setdefault(key, Options(gold, run.metric or mapping.metric))
         notes += found
+    models = list(dict.fromkeys(key.model for key in paths))
+    finetunes = list(dict.fromkeys(checkpoint(key.source or "").task for key in paths))
+
+    def place(key: RunKey) -> tuple[int, bool, int, float]:
+        task, step = checkpoint(key.source or "")
+        last = inf if step is None else step
+        return models.index(key.model), key.source is not None, finetunes.index(task), last
+
     logs: dict[RunKey, RunLog] = {}
-    for key in _ordered(paths):
-        options = Options(gold.answers, metrics[key])
-        logs[key] = read_run(paths[key], options, base=key.source is None)
+    for key in sorted(paths, key=place):
+        logs[key] = read_run(paths[key], options[key], base=key.source is None)
         apply_gold(logs[key], gold)
-    notes += _check_metrics(logs, metrics)
+    notes += _check_metrics(logs, options)
     notes += [note for log in logs.values() for note in log.notes]
-    items = all(log.samples for log in logs.values())
-    rows, more = _rows(logs, mapping.replies, items=items)
+    rows, more = _rows(logs, mapping.replies)
     inputs = [
         {
             "model": key.model,
@@ -90,30 +95,16 @@ def evaluate(mapping: MappingFile, folder: Path, model: str) -> Evaluated:
         }
         for key, log in logs.items()
     ]
-    return Evaluated(items, rows, [*notes, *more], inputs, logs)
-
-
-def _ordered(keys: Mapping[RunKey, Any]) -> list[RunKey]:
-    """Models and finetunes as they first appear, the base first, checkpoints by step."""
-    models = list(dict.fromkeys(key.model for key in keys))
-    finetunes = list(dict.fromkeys(checkpoint(key.source or "").task for key in keys))
-
-    def place(key: RunKey) -> tuple[int, bool, int, float]:
-        task, step = checkpoint(key.source or "")
-        last = inf if step is None else step
-        return models.index(key.model), key.source is not None, finetunes.index(task), last
-
-    return sorted(keys, key=place)
+    return Evaluated(rows, [*notes, *more], inputs, logs)
 
 
 def _check_metrics(
-    logs: Mapping[RunKey, RunLog], requested: Mapping[RunKey, str | None]
+    logs: Mapping[RunKey, RunLog], options: Mapping[RunKey, Options]
 ) -> Iterator[str]:
     """Notes on tasks without the mapping's metric; refuses runs without it, and mixed metrics."""
     first: dict[str, tuple[str, RunLog]] = {}
     for key, log in logs.items():
-        metric = requested[key]
-        if metric is not None:
+        if (metric := options[key].metric) is not None:
             others = {t: name for t, name in log.metrics.items() if name.split(" in ")[0] != metric}
             if len(others) == len(log.metrics):
                 why = next((f": {note}" for note in log.notes if metric in note), "")
@@ -130,24 +121,24 @@ def _check_metrics(
                 )
 
 
-def _rows(
-    logs: Mapping[RunKey, RunLog], first: Reader, *, items: bool
-) -> tuple[pl.DataFrame, list[str]]:
+def _rows(logs: Mapping[RunKey, RunLog], first: Reader) -> tuple[pl.DataFrame, list[str]]:
     """A row for each run and item, or else for each run and target, and notes."""
+    items = all(log.samples for log in logs.values())
     sampled = {target for log in logs.values() for target in log.samples}
     given = ((*log.samples, *(() if items else log.scores)) for log in logs.values())
     found = dict.fromkeys(target for targets in given for target in targets)
     order = [t for t in KNOWN_TASKS if t in found] + [t for t in found if t not in KNOWN_TASKS]
     rows: list[tuple[Any, ...]] = []
     notes: list[str] = []
+    mixed: list[str] = []
     for key, log in logs.items():
         judged, more = _judged(log, order, first)
         notes += more
         if items:
             rows += [
-                (*key, target, sample.item, *each[: len(_JUDGED)], sample.group, sample.row)
-                for target, pairs in judged.items()
-                for sample, each in pairs
+                (*key, t, s.item, s.reply, *each[: len(_JUDGED)], s.group, s.row)
+                for t, pairs in judged.items()
+                for s, each in pairs
             ]
             if alone := [target for target in log.scores if target not in order]:
                 left_out = f"averages without per-sample logs left out: {some(alone)}"
@@ -158,25 +149,23 @@ def _rows(
                 f"{log.label}: averages alone, without per-sample logs: replies cannot be read "
                 f"again, and items cannot be paired"
             )
-        for target in order:
-            if cells := _average(log, judged, target):
-                rows.append((*key, target, *cells, len(rows) + 1))
-    for log in () if items else logs.values():
-        if mixed := [t for t in log.scores if t in sampled and t not in log.samples]:
-            notes.append(
-                f"{log.label}: {some(mixed)}: averages of the harness, but replies read in other "
+        averages = ((target, _average(log, judged, target)) for target in order)
+        known = [(*key, target, *cells) for target, cells in averages if cells is not None]
+        rows += [(*row, number) for number, row in enumerate(known, len(rows) + 1)]
+        if both := [t for t in log.scores if t in sampled and t not in log.samples]:
+            mixed.append(
+                f"{log.label}: {some(both)}: averages of the harness, but replies read in other "
                 f"runs: the rules of scoring may differ"
             )
+    columns = ("item", "reply", *_JUDGED, "group") if items else ("accuracy", "correct", "total")
     schema: dict[str, Any] = dict.fromkeys(_KEYS, pl.String)
-    if items:
-        schema |= {column: COLUMNS[column] for column in ("item", *_JUDGED, "group")}
-    else:
-        schema |= dict.fromkeys(("accuracy", "correct", "total"), pl.Float64)
+    schema |= {column: COLUMNS[column] if items else pl.Float64 for column in columns}
     table = pl.DataFrame(rows, schema=schema | {"row": pl.Int64}, orient="row")
     if items:  # a run may lack the names of images, or call them otherwise: see `checks`
         named = pl.col("group").drop_nulls().first()
         table = table.with_columns(group=named.over("target", "item"))
-    return table, notes
+        table = table.select(*(name for name in COLUMNS if name in table.columns), "row")
+    return table, [*notes, *mixed]
 
 
 def _judged(log: RunLog, order: Sequence[str], first: Reader) -> tuple[JudgedSamples, list[str]]:

@@ -27,7 +27,6 @@ def recognize(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
-    """The samples, or the averages of an aggregate."""
     return _samples(file) if file.first.keys() >= _SAMPLE else _averages(file)
 
 
@@ -80,7 +79,7 @@ def _samples(file: ForeignFile) -> HarnessLog:
 def _sample(row: int, values: Mapping[str, Any]) -> HarnessSample:
     choices = terms.options_of(raw.at(values, "input", "choices"))
     right = _first(raw.at(values, "input", "reference"))
-    same = [n for n, choice in enumerate(choices) if choice == raw.text(right).strip()]
+    same = terms.same_option(choices, raw.text(right))
     parsed = [raw.text(each, "extracted_value") for each in raw.array(values, "answer_attribution")]
     score = raw.fraction(values, "evaluation", "score")
     return HarnessSample(
@@ -89,7 +88,7 @@ def _sample(row: int, values: Mapping[str, Any]) -> HarnessSample:
         row,
         raw.string(_first(raw.at(values, "output", "raw"))),
         choices,
-        answer=same[0] if len(same) == 1 else terms.option_index(right, choices),
+        answer=terms.option_index(right, choices) if same is None else same,
         parsed=(parsed[-1] or None) if parsed else None,
         score=raw.fraction(values, "evaluation", "is_correct") if score is None else score,
         prompt=raw.string(values, "input", "raw"),

@@ -81,11 +81,10 @@ def load(path: Path) -> ForeignFile | None:
     data = read_bytes(path, LARGEST + 1)
     if len(data) > LARGEST:
         raise DataError(f"{shown(name)}: must be at most {LARGEST >> 20} MB; the file is larger")
-    parsed = _archive(data, name) if packed else _text(data)
-    if parsed is None:
+    if (parsed := _archive(data, shown(name)) if packed else _text(data)) is None:
         return None
-    folder, sha256 = path.resolve().parent.name, hashlib.sha256(data).hexdigest()
-    return parsed._replace(name=name, sha256=sha256, folder=folder)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return parsed._replace(name=name, sha256=sha256, folder=path.resolve().parent.name)
 
 
 def _text(data: bytes) -> ForeignFile | None:
@@ -109,7 +108,7 @@ def _text(data: bytes) -> ForeignFile | None:
 def _json_lines(text: str, error: ValueError) -> ForeignFile:
     """JSON lines up to the first that is not an object; `error`: why the text is not one value."""
     rows: list[tuple[int, dict[str, Any]]] = []
-    filled = text.rstrip()
+    filled, broken = text.rstrip(), ""
     for number, row in json_lines(text):
         if isinstance(row, dict):
             rows.append((number, row))
@@ -124,8 +123,8 @@ def _json_lines(text: str, error: ValueError) -> ForeignFile:
             broken = f"truncated JSON, {len(text):,} characters; copy the file again"
         else:
             broken = f"not JSON: {error}"
-        return ForeignFile(None, rows, broken)
-    return ForeignFile(None, rows)
+        break
+    return ForeignFile(None, rows, broken)
 
 
 def _table(text: str) -> ForeignFile | None:
@@ -157,14 +156,13 @@ def _archive(data: bytes, name: str) -> ForeignFile | None:
             if not names & {"xl/workbook.xml", *_INSPECT_HEADERS}:
                 return None
             if sum(member.file_size for member in archive.infolist()) > LARGEST:
-                raise DataError(
-                    f"{shown(name)}: must unpack to at most {LARGEST >> 20} MB; it is larger"
-                )
+                most = f"must unpack to at most {LARGEST >> 20} MB"
+                raise DataError(f"{name}: {most}; it is larger")
             return _xlsx(data, name) if "xl/workbook.xml" in names else _inspect(archive, name)
     except (zipfile.BadZipFile, NotImplementedError):
         if not name.lower().endswith(".eval"):
             return None
-        raise DataError(f"{shown(name)}: this Inspect log is cut short; copy it again") from None
+        raise DataError(f"{name}: this Inspect log is cut short; copy it again") from None
 
 
 def _inspect(archive: zipfile.ZipFile, name: str) -> ForeignFile:
@@ -181,11 +179,11 @@ def _inspect(archive: zipfile.ZipFile, name: str) -> ForeignFile:
             samples.append(sample)
     except NotImplementedError:
         raise DataError(
-            f"{shown(name)}: this Inspect log is compressed with zstd; convert it by "
-            f"`inspect log convert {shown(name)} --to json --output-dir json/`"
+            f"{name}: this Inspect log is compressed with zstd; convert it by "
+            f"`inspect log convert {name} --to json --output-dir json/`"
         ) from None
     except _DAMAGED as error:
-        raise DataError(f"{shown(name)}: this Inspect log is damaged: {_line(error)}") from None
+        raise DataError(f"{name}: this Inspect log is damaged: {_line(error)}") from None
     return ForeignFile(log, [(1, log)])
 
 
@@ -195,7 +193,7 @@ def _xlsx(data: bytes, name: str) -> ForeignFile | None:
         import fastexcel  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise MissingExtra(
-            f"{shown(name)}: xlsx needs the extra xlsx (pip install 'transferscope[xlsx]'); or let "
+            f"{name}: xlsx needs the extra xlsx (pip install 'transferscope[xlsx]'); or let "
             f"VLMEvalKit write tables (PRED_FORMAT=tsv), or save the sheet as CSV"
         ) from None
     import polars as pl
@@ -204,7 +202,7 @@ def _xlsx(data: bytes, name: str) -> ForeignFile | None:
     try:
         sheets = pl.read_excel(io.BytesIO(data), sheet_id=0, raise_if_empty=False)
     except Exception as error:
-        raise DataError(f"{shown(name)}: not a readable workbook: {_line(error)}") from None
+        raise DataError(f"{name}: not a readable workbook: {_line(error)}") from None
     # VSI-Bench's workbooks have one sheet for each question type beside the sheet of all.
     frame = sheets.get("ALL", next(iter(sheets.values()), None))
     if frame is None:

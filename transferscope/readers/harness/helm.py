@@ -50,7 +50,6 @@ def _kind(file: ForeignFile) -> str | None:
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
-    """Scores or replies by instance, or the averages of a run."""
     kind = _kind(file)
     if kind is None:
         return HarnessLog()
@@ -126,12 +125,11 @@ def _replies(file: ForeignFile, target: str) -> Iterator[tuple[str, HarnessSampl
             for each in raw.array(instance, "references")
             if "correct" in raw.array(each, "tags")
         ]
-        indices = [n for n, choice in enumerate(choices) if choice in right]
         sample = HarnessSample(
             *(target, raw.text(instance, "id"), row),
             reply=raw.string(state, "result", "completions", 0, "text"),
             choices=choices,
-            answer=indices[0] if len(indices) == 1 else None,
+            answer=terms.same_option(choices, *right),
             prompt=raw.string(state, "request", "prompt"),
         )
         yield raw.text(instance, "split"), sample

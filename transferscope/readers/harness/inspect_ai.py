@@ -20,6 +20,7 @@ NAME = "Inspect"
 _VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _SCORERS = ("choice", "match", "exact", "answer", "pattern", "includes", "accuracy")
 """Scorers that count before others."""
+_AVERAGES = ("accuracy", "mean")
 _PARTS = ("dataset", "subset", "subject", "subjects", "category", "split", "language", "task")
 """Arguments of a task that choose its items, and so are part of the target's name."""
 
@@ -32,7 +33,11 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
     """The samples of a log, or its accuracy if it has no samples."""
     log = file.value
     task, results = log["eval"], raw.object(log, "results")
-    target, count = _target(task), Counter[str]()
+    # The task's name without its package, with the arguments that choose its items.
+    parts = [raw.string(task, "task_args", key) for key in _PARTS]
+    name = raw.text(task, "task").rpartition("/")[2]
+    target = terms.target_name(":".join([name, *(part for part in parts if part is not None)]))
+    count = Counter[str]()
     samples = [each for each in raw.array(log, "samples") if isinstance(each, dict)]
     scorers = list(dict.fromkeys(n for each in samples for n, v in _scores(each).items() if v))
     scorer = next((name for name in _SCORERS if name in scorers), next(iter(scorers), None))
@@ -60,7 +65,13 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
     total = raw.number(results, "total_samples")
     if samples and total and total > len(samples):
         notes.append(f"holds {len(samples)} samples of {total:.0f}")
-    scores = [] if found else _averages(target, results)
+    finished = raw.number(results, "completed_samples")
+    averages = (raw.fraction(results, "scores", 0, "metrics", name, "value") for name in _AVERAGES)
+    scores = [
+        HarnessScore(target, value, int(finished) if finished else None)
+        for value in averages
+        if value is not None and not found
+    ][:1]
     if not samples and not scores:
         notes.append("no samples and no accuracy in the log")
     notes = [f"{file.name}: {note}" for note in notes]
@@ -69,13 +80,6 @@ def read(file: ForeignFile, _options: Options) -> HarnessLog:
     if limit is not None and not (most and items and most >= items):
         notes.append(f"evaluated with limit {limit}, so not on all items")
     return HarnessLog(found, scores, notes=tuple(notes))
-
-
-def _target(task: Mapping[str, Any]) -> str:
-    """The task's name without its package, with the arguments that choose its items."""
-    parts = (raw.string(task, "task_args", key) for key in _PARTS)
-    name = raw.text(task, "task").rpartition("/")[2]
-    return terms.target_name(":".join([name, *(part for part in parts if part is not None)]))
 
 
 def _sample(target: str, row: int, sample: Mapping[str, Any], scorer: str | None) -> HarnessSample:
@@ -109,12 +113,3 @@ def _sample(target: str, row: int, sample: Mapping[str, Any], scorer: str | None
 def _scores(sample: Mapping[str, Any]) -> dict[str, Any]:
     """By scorer; older logs have one score of a sample, under `score`."""
     return raw.object(sample, "scores") or {"score": sample.get("score")}
-
-
-def _averages(target: str, results: Mapping[str, Any]) -> list[HarnessScore]:
-    total = raw.number(results, "completed_samples")
-    for name in ("accuracy", "mean"):
-        value = raw.fraction(results, "scores", 0, "metrics", name, "value")
-        if value is not None:
-            return [HarnessScore(target, value, int(total) if total else None)]
-    return []

@@ -11,14 +11,11 @@ Out:  a `JudgedSample` for each, and notes on how often the two readings differ.
 import re
 from collections import Counter
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from transferscope.errors import DataError
-from transferscope.readers.harness.blink_files import gold_of
-from transferscope.readers.harness.foreign_files import load
 from transferscope.readers.harness.runs import RunLog
-from transferscope.readers.harness.samples import HarnessSample
+from transferscope.readers.harness.samples import Gold, HarnessSample
 from transferscope.tasks.answers import read_reply
 from transferscope.tasks.untrusted import shown
 
@@ -53,8 +50,14 @@ JudgedSamples = dict[str, list[tuple[HarnessSample, JudgedSample]]]
 
 def judge(sample: HarnessSample, first: Reader = "ours") -> JudgedSample | None:
     """The option that the reply chooses, by the reader `first` if it finds one; None: unknown."""
-    if sample.answer is None:
-        return None if sample.score is None else _scored(sample, sample.score)
+    if sample.answer is None:  # the harness's score counts
+        if sample.score is None:
+            return None
+        number = not sample.choices and sample.reply is not None
+        unread = number and sample.score == 0 and not re.search(r"\d", sample.reply or "")
+        partial = sample.score if 0 < sample.score < 1 else None
+        by = None if unread else "harness"
+        return JudgedSample(None, None, sample.score == 1, unread, partial, by)
     if sample.logprobs is not None:
         return _chosen(sample, sample.logprobs.index(max(sample.logprobs)), None)
     if sample.reply is None and sample.parsed is None:
@@ -71,20 +74,16 @@ def judge(sample: HarnessSample, first: Reader = "ours") -> JudgedSample | None:
         differs = ours is not None and ours.differs
         by = None if unread else "harness"
         return JudgedSample(choice, sample.answer, right, unread, None, by, differs)
-    if not _is_guess(sample):
+    # An empty reply has no answer. lmms-eval takes the first letter of a reply: "Both fit" is B,
+    # "The answer is A" is T.
+    word = re.match(r"[(\s]*([A-Za-z]{2,})", sample.reply or "")
+    guess = word is not None and (sample.parsed or "").strip() == word[1][0].upper()
+    if not guess and (sample.reply is None or re.search(r"\w", sample.reply)):
         if option is not None:
             return _chosen(sample, option, "harness")._replace(differs=False)
         if sample.score is not None and not (sample.parsed or "").strip():
             return JudgedSample(None, sample.answer, right, False, None, "harness")
     return ours or JudgedSample(None, sample.answer, False, True, None, None, differs=right)
-
-
-def _scored(sample: HarnessSample, score: float) -> JudgedSample:
-    """An item without a right option: the harness's score counts."""
-    number = not sample.choices and sample.reply is not None
-    unread = number and score == 0 and not re.search(r"\d", sample.reply or "")
-    partial = score if 0 < score < 1 else None
-    return JudgedSample(None, None, score == 1, unread, partial, None if unread else "harness")
 
 
 def _chosen(sample: HarnessSample, choice: int, read_by: Reader | None) -> JudgedSample:
@@ -95,15 +94,6 @@ def _chosen(sample: HarnessSample, choice: int, read_by: Reader | None) -> Judge
 
 def _scored_right(sample: HarnessSample) -> bool:
     return sample.score is not None and sample.score > _RIGHT
-
-
-def _is_guess(sample: HarnessSample) -> bool:
-    """Whether any reading by the harness must be a guess."""
-    if sample.reply is not None and not re.search(r"\w", sample.reply):
-        return True  # an empty reply has no answer
-    # lmms-eval takes the first letter: "Both fit" is B, "The answer is A" is T.
-    word = re.match(r"[(\s]*([A-Za-z]{2,})", sample.reply or "")
-    return word is not None and (sample.parsed or "").strip() == word[1][0].upper()
 
 
 def reading_notes(run: str, harness: str, judged: JudgedSamples, first: Reader) -> list[str]:
@@ -151,25 +141,6 @@ def _example(sample: HarnessSample, judged: JudgedSample) -> str:
         return f"item {sample.item}: {short!r} is right, scored wrong{read}"
     verdict = "unreadable" if judged.unreadable else "wrong"
     return f"item {sample.item}: {short!r} is {verdict}, scored right{read}"
-
-
-class Gold(NamedTuple):
-    """BLINK's right answers."""
-
-    answers: dict[str, int]
-    """By item; empty if no file is given."""
-    name: str = ""
-    sha256: str = ""
-
-
-def read_gold(name: str | None, folder: Path) -> Gold:
-    """The gold file of a mapping; a `DataError` if it is none."""
-    if name is None:
-        return Gold({})
-    file = load(folder / name)
-    if file is None or file.broken:
-        raise DataError(f"gold: {shown(name)}: {'not JSON' if file is None else file.broken}")
-    return Gold(dict(gold_of(file)), shown(file.name), file.sha256)
 
 
 def apply_gold(log: RunLog, gold: Gold) -> None:

@@ -9,7 +9,7 @@ alone. `lmms_eval` writes the same two formats, which this module reads for both
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,12 +17,10 @@ from transferscope.predictions import some
 from transferscope.readers.harness import raw, terms
 from transferscope.readers.harness.foreign_files import ForeignFile
 from transferscope.readers.harness.metrics import (
-    TaskMetric,
-    choose,
     items_behind,
+    less_is_better,
     plain_names,
     preferred,
-    score_of,
     unit_in,
 )
 from transferscope.readers.harness.samples import HarnessLog, HarnessSample, HarnessScore, Options
@@ -94,8 +92,10 @@ def _read_samples(file: ForeignFile, requested: str | None) -> HarnessLog:
         replies = [] if _logprobs(values) else list(_texts(given))
         if len(replies) > 1:
             count["items have several replies, of which the first is read"] += 1
-        score = score_of(metric, _marks(values))
-        sample = _sample(file, row, values, next(iter(replies), None), score)
+        score = None if metric is None else raw.fraction(_marks(values).get(metric))
+        if score is not None and less_is_better(metric or ""):
+            score = 1 - score
+        sample = _sample(file, row, values, replies[0] if replies else None, score)
         if metric is not None and metric == requested:  # so its score decides, not the reply
             sample = HarnessSample(sample.target, sample.item, row, score=score)
         found.append(sample._replace(prompt=_prompt(values) or None, group=_group(values)))
@@ -120,11 +120,11 @@ def _sample(
     blink = raw.object(values, "blink_acc")
     item = raw.text(blink.get("id") or doc.get("idx") or values["doc_id"])
     target = terms.target_of_item(item)
-    if target is None and (named := _FILE_NAME.fullmatch(file.name)):
+    if target is None:
+        if (named := _FILE_NAME.fullmatch(file.name)) is None:
+            why = "must name the task, or the file must; call it samples_TASK.jsonl"
+            raise file.refuse(row, why)
         target = terms.target_name(named["task"])
-    elif target is None:
-        why = "must name the task, or the file must; call it samples_TASK.jsonl"
-        raise file.refuse(row, why)
     choices = terms.first_known(
         terms.options_of(doc.get("choices") or doc.get("options")),
         terms.options_in(_prompt(values)),
@@ -146,9 +146,8 @@ def _vsi_sample(
     file: ForeignFile, row: int, values: dict[str, Any], doc: dict[str, Any], reply: str | None
 ) -> HarnessSample:
     target, item = raw.text(doc, "question_type"), raw.text(doc.get("id", values["doc_id"]))
-    scored = next(
-        (v for v in map(raw.object, values.values()) if {MRA, "accuracy"} & v.keys()), doc
-    )
+    marked = (v for v in map(raw.object, values.values()) if {MRA, "accuracy"} & v.keys())
+    scored = next(marked, doc)
     reply = raw.string(scored, "prediction") if reply is None else reply
     parsed = raw.text(scored, "prediction") if "prediction" in scored else None
     if MRA in scored:
@@ -187,10 +186,8 @@ def _texts(value: Any) -> Iterator[str]:
         each = stack.pop()
         if isinstance(each, str):
             yield each
-        elif isinstance(each, list):
-            stack.extend(reversed(each))
-        elif isinstance(each, dict):
-            stack.extend(reversed(list(each.values())))
+        elif isinstance(each, list | dict):
+            stack += reversed(each if isinstance(each, list) else each.values())
 
 
 def _logprobs(values: dict[str, Any]) -> tuple[float, ...] | None:
@@ -217,11 +214,8 @@ def _index(target: Any, choices: tuple[str, ...], size: int, *, sure: bool) -> i
         known = [choice.strip() for choice in choices[:size]]
         clear = all(known) and (text not in known or known.index(text) == index)
         return index if sure or clear else None
-    letter = terms.letter_index(text)
-    if letter is not None and letter < size:
-        return letter
-    same = [n for n, choice in enumerate(choices) if choice and choice.strip() == text]
-    return same[0] if len(same) == 1 else None
+    letter = terms.option_index(text, range(size))
+    return terms.same_option(choices, text) if letter is None else letter
 
 
 def _marks(values: dict[str, Any]) -> dict[str, float]:
@@ -239,7 +233,10 @@ def _marks(values: dict[str, Any]) -> dict[str, float]:
 
 
 def _read_results(file: ForeignFile, requested: str | None) -> HarnessLog:
-    """The averages of every task; groups of tasks are left out."""
+    """The averages of every task; groups of tasks are left out.
+
+    `requested` is the mapping's metric; a task without it gets its usual accuracy.
+    """
     value = file.value
     groups = {group for group, tasks in raw.object(value, "group_subtasks").items() if tasks}
     groups |= raw.object(value, "groups").keys()
@@ -248,22 +245,34 @@ def _read_results(file: ForeignFile, requested: str | None) -> HarnessLog:
     scores: list[HarnessScore] = []
     metrics: dict[str, str] = {}
     flipped: list[str] = []
-    left_out: dict[str, list[str]] = {}
+    left_out: dict[str, list[str]] = defaultdict(list)
     for task, found in value["results"].items():
         if task in groups or not isinstance(found, dict):
             continue
-        if by_type := _vsi_results(file, found):
-            scores += by_type
+        # VSI-Bench's by question type, which older files have under one key.
+        older = (v for k, v in found.items() if k.partition(",")[0] == "vsibench_score")
+        inner = next((each for each in older if isinstance(each, dict)), None)
+        by_type = inner or (found if "vsibench_overall,none" in found else {})
+        if vsi := vsi_scores(file, by_type, None if inner else 1):
+            scores += vsi
             continue
-        chosen = choose(plain_names(found), requested, raw.object(value, "higher_is_better", task))
-        if not isinstance(chosen, TaskMetric):
-            left_out.setdefault(chosen, []).append(task)
+        numbers, higher = plain_names(found), raw.object(value, "higher_is_better", task)
+        name = requested if requested in numbers else preferred(numbers, higher)
+        if name is None:
+            none = f"no one accuracy among {some(numbers)}; choose one with `metric: NAME`"
+            left_out[none if numbers else "no number"].append(task)
+            continue
+        score, less = numbers[name], less_is_better(name, higher)
+        percent = 1 < score <= 100 and not less
+        if not (percent or 0 <= score <= 1):
+            left_out[f"{name} must be a fraction in [0, 1], got {score:g}"].append(task)
             continue
         target = terms.target_name(task)
-        scores.append(HarnessScore(target, chosen.value, _total(value, task, found)))
-        metrics[target] = chosen.name
-        if chosen.flipped:
-            flipped.append(f"{task}: 1 - {chosen.name}")
+        metrics[target] = f"{name} in percent" if percent else name
+        if less:
+            flipped.append(f"{task}: 1 - {name}")
+        score = 1 - score if less else score / 100 if percent else score
+        scores.append(HarnessScore(target, score, _total(value, task, found)))
     notes = [f"{file.name}: left out: {some(tasks, 40)}: {why}" for why, tasks in left_out.items()]
     if flipped:
         notes.append(f"{file.name}: less is better, so these are shown: {'; '.join(flipped)}")
@@ -288,22 +297,12 @@ def _total(value: dict[str, Any], task: str, metrics: dict[str, Any]) -> int | N
     number = raw.number(given)
     if number is not None and number >= 1 and number.is_integer():
         return int(number)
-    pairs = [
+    known = items_behind(
         (raw.number(share), raw.number(metrics, re.sub(r"^[^,]+", r"\g<0>_stderr", key)))
         for key, share in metrics.items()
-    ]
-    known = items_behind([(p, e) for p, e in pairs if p is not None and e is not None])
-    if known is None and not limit_notes(value.get("config")):
-        return terms.SIZES.get(terms.target_name(task))
-    return known
-
-
-def _vsi_results(file: ForeignFile, metrics: dict[str, Any]) -> list[HarnessScore]:
-    """VSI-Bench's scores by question type, which older files have under one key."""
-    older = (v for k, v in metrics.items() if k.partition(",")[0] == "vsibench_score")
-    if inner := next((each for each in older if isinstance(each, dict)), None):
-        return vsi_scores(file, inner)
-    return vsi_scores(file, metrics, unit=1) if "vsibench_overall,none" in metrics else []
+    )
+    limited = limit_notes(value.get("config"))
+    return known if known or limited else terms.SIZES.get(terms.target_name(task))
 
 
 def vsi_scores(

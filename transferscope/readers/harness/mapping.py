@@ -16,12 +16,13 @@ import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from transferscope.errors import DataError
 from transferscope.predictions import some
+from transferscope.readers.harness.merging import RunPath
 from transferscope.readers.spelling import BASES, LONGEST_NAME, check_name
 from transferscope.study.file import nearest
 from transferscope.tasks.checkpoints import step_of
@@ -62,10 +63,8 @@ Source = Annotated[str | None, BeforeValidator(_source)]
 Step = Annotated[int, Field(strict=True, ge=0, lt=10**15), BeforeValidator(_step)]
 
 
-class MappedRun(BaseModel):
+class MappedRun(BaseModel, extra="forbid", frozen=True):
     """One evaluation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Location
     """A file, a folder whose files are recognized by their content, or a glob."""
@@ -81,10 +80,8 @@ class MappedRun(BaseModel):
     """The harness's metric to take, in place of the mapping's."""
 
 
-class MappingFile(BaseModel):
+class MappingFile(BaseModel, extra="forbid", frozen=True):
     """A mapping file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Name | None = None
     """The base model of all runs."""
@@ -125,8 +122,7 @@ def _explain(error: ValidationError) -> str:
     run = [f"run {parts[1] + 1}"] if in_run else []
     if first["type"] == "extra_forbidden":
         keys = list((MappedRun if in_run else MappingFile).model_fields)
-        unknown = f"unknown key {str(parts[-1])[:60]!r}{nearest(parts[-1], keys)}"
-        return ": ".join([*run, unknown])
+        return ": ".join([*run, f"unknown key {str(parts[-1])[:60]!r}{nearest(parts[-1], keys)}"])
     where = ": ".join([*run, *map(str, parts[2:])]) if run else ".".join(map(str, parts))
     if first["type"] == "missing":
         return f"{where} is missing"
@@ -152,16 +148,6 @@ def _problems(mapping: MappingFile) -> Iterator[str]:
 
 
 # Paths and globs
-
-
-class RunPath(NamedTuple):
-    """One existing path of a run."""
-
-    path: Path
-    name: str
-    """As the mapping names it."""
-    entry: int = 0
-    """Number of the mapping's entry; the matches of one glob share it."""
 
 
 def expanded(

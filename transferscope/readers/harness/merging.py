@@ -27,14 +27,14 @@ _TIME = re.compile(
 )
 
 
-class LogFile(NamedTuple):
-    """A file of a run."""
+class RunPath(NamedTuple):
+    """An existing path of a run, or a file below it."""
 
     path: Path
-    entry: int
+    name: str
+    """As the mapping names it."""
+    entry: int = 0
     """Number of the mapping's entry; matches of one glob share it."""
-    modified: float
-    """Seconds since 1970."""
 
     @property
     def _stem(self) -> str:
@@ -52,17 +52,19 @@ class LogFile(NamedTuple):
         times = [found["iso"] or found["compact"] for found in _TIME.finditer(self._stem)]
         return re.sub(r"\D", "", times[-1]) if times else ""
 
-    def newer(self, other: "LogFile") -> bool:
+    def newer(self, other: "RunPath") -> bool:
         """Whether this file is the later one; times in paths count before modification times."""
         digits = min(len(self._time), len(other._time))  # a date beside a date with a time
         one, two = self._time[:digits], other._time[:digits]
-        return self.modified > other.modified if one == two else one > two
+        if one != two:
+            return one > two
+        return self.path.stat().st_mtime > other.path.stat().st_mtime
 
 
 class TaskPart(NamedTuple):
     """A task's samples or average, from one file or from several files of one evaluation."""
 
-    file: LogFile
+    file: RunPath
     samples: Mapping[str, HarnessSample]
     """By item."""
     score: HarnessScore | None = None
@@ -102,18 +104,23 @@ def merged(old: TaskPart, new: TaskPart, what: str, *, base: bool) -> tuple[Task
     else:
         pairs = [(old.samples[i], new.samples[i]) for i in new.samples if i in old.samples]
         same = bool(pairs) and not any(_clash(*pair) for pair in pairs)
+    # One file may have what the other lacks, as a table has before and after scoring.
+    complete = any(
+        (getattr(old.samples[item], name) is None) != (getattr(new.samples[item], name) is None)
+        for item in new.samples.keys() & old.samples.keys()
+        for name in ("reply", "score", "answer")
+    )
     one_entry = old.file.entry == new.file.entry
-    if one_entry and old.file.evaluation == new.file.evaluation:
-        if same:
-            return _joined(old, new), ""
+    rerun = one_entry and old.file.evaluation == new.file.evaluation
+    one_folder = one_entry and old.file.path.parent == new.file.path.parent
+    if same and (rerun or (one_folder and complete)):
+        return _joined(old, new), ""
+    if rerun:
         first, last = (old, new) if new.file.newer(old.file) else (new, old)
         size = f" ({len(last.samples)} items, {len(first.samples)} before)"
         size *= len(last.samples) != len(first.samples)
         note = f"{last.name} counts{size}, as it is newer than {first.name}, which is left out"
         return last, note
-    one_folder = one_entry and old.file.path.parent == new.file.path.parent
-    if same and one_folder and _complete_each_other(old, new):
-        return _joined(old, new), ""
     lacks = missing_key(str(old.file.path), str(new.file.path), base=base)
     where = "one path holds both: list them as two runs; " if one_entry else "in the mapping, "
     raise DataError(
@@ -124,12 +131,10 @@ def merged(old: TaskPart, new: TaskPart, what: str, *, base: bool) -> tuple[Task
 
 def missing_key(one: str, two: str, *, base: bool) -> str:
     """The mapping's key that would distinguish two files of one run, and how to set it."""
-    steps = step_of(one), step_of(two)
-    if not base and None not in steps and steps[0] != steps[1]:
-        return f"`step` is missing: {steps[0]} for one and {steps[1]} for the other"
     seeds = [found[-1] if found else None for found in map(SEED.findall, (one, two))]
-    if None not in seeds and seeds[0] != seeds[1]:
-        return f"`seed` is missing: {seeds[0]} for one and {seeds[1]} for the other"
+    for key, values in (("step", [step_of(one), step_of(two)] * (not base)), ("seed", seeds)):
+        if values and None not in values and values[0] != values[1]:
+            return f"`{key}` is missing: {values[0]} for one and {values[1]} for the other"
     if base:
         return "`source` is missing: only the base has none"
     return "`source` is missing: give each a source of its own, or a `step` or `seed`"
@@ -148,15 +153,6 @@ def _clash(one: HarnessSample, two: HarnessSample) -> str:
         if left is not None and right is not None and left != right:
             return what
     return ""
-
-
-def _complete_each_other(old: TaskPart, new: TaskPart) -> bool:
-    """Whether one file has what the other lacks, as a table has before and after scoring."""
-    return any(
-        (getattr(old.samples[item], name) is None) != (getattr(new.samples[item], name) is None)
-        for item in new.samples.keys() & old.samples.keys()
-        for name in ("reply", "score", "answer")
-    )
 
 
 def _joined(old: TaskPart, new: TaskPart) -> TaskPart:

@@ -7,9 +7,8 @@ can request them by name; if less is better, the score is 1 minus the value, so 
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from transferscope.predictions import some
 from transferscope.readers.harness import raw
 from transferscope.readers.harness.foreign_files import ForeignFile
 
@@ -33,16 +32,6 @@ _NO_METRIC = ("alias", "samples", "size", "sample_len", "name", "sample_count")
 _WHOLE = 1e-8
 """Relative distance from a whole number up to which a number of items counts as whole."""
 _MOST_ITEMS = 10_000_000
-
-
-class TaskMetric(NamedTuple):
-    """The score of one task."""
-
-    name: str
-    value: float
-    """In [0, 1]; more is better."""
-    flipped: bool = False
-    """Whether the value is 1 minus the file's."""
 
 
 def less_is_better(name: str, higher: Mapping[str, Any] | None = None) -> bool:
@@ -86,43 +75,15 @@ def preferred(names: Iterable[str], higher: Mapping[str, Any] | None = None) -> 
     return next((n for n in _FIRST if n in known), known[0] if len(known) == 1 else None)
 
 
-def score_of(metric: str | None, marks: Mapping[str, float]) -> float | None:
-    """One sample's mark in [0, 1], of which more is better; None if it has none."""
-    value = None if metric is None else raw.fraction(marks.get(metric))
-    return 1 - value if value is not None and less_is_better(metric or "") else value
-
-
-def choose(
-    numbers: Mapping[str, float], requested: str | None, higher: Mapping[str, Any]
-) -> TaskMetric | str:
-    """The score among a task's metrics, or why there is no score.
-
-    Args:
-        requested: the mapping's metric; a task without it gets its usual accuracy.
-        higher: the file's `higher_is_better`, by metric.
-    """
-    name = requested if requested in numbers else preferred(numbers, higher)
-    if name is None:
-        none = f"no one accuracy among {some(numbers)}; choose one with `metric: NAME`"
-        return none if numbers else "no number"
-    value, less = numbers[name], less_is_better(name, higher)
-    if 1 < value <= 100 and not less:
-        return TaskMetric(f"{name} in percent", value / 100)
-    if not 0 <= value <= 1:
-        return f"{name} must be a fraction in [0, 1], got {value:g}"
-    return TaskMetric(name, 1 - value if less else value, less)
-
-
 def unit_in(file: ForeignFile, values: Iterable[float]) -> int:
     """1 if a file's numbers are fractions, 100 if they are percent.
 
     Refuses a mixture: beside 57.6, a 0.57 may mean 57 % or 0.57 %.
     """
     known = [value for value in values if value]
-    if all(0 < value <= 1 for value in known):
-        return 1
-    if all(1 < value <= 100 for value in known):
-        return 100
+    for unit, least in ((1, 0), (100, 1)):
+        if all(least < value <= unit for value in known):
+            return unit
     if all(0 < value <= 100 for value in known):
         both = f"{min(known):g} and {max(known):g}"
         raise file.refuse(1, f"has {both}: fractions or percent? use one unit")
@@ -130,7 +91,7 @@ def unit_in(file: ForeignFile, values: Iterable[float]) -> int:
     raise file.refuse(1, f"must have fractions or percent, got {worst:g}")
 
 
-def items_behind(pairs: Iterable[tuple[float, float]]) -> int | None:
+def items_behind(pairs: Iterable[tuple[float | None, float | None]]) -> int | None:
     """The number of items behind (accuracy, standard error) pairs of them; None if it is unknown.
 
         n = p (1 - p) / stderr^2 + 1, as lm-eval divides by n - 1
@@ -139,12 +100,12 @@ def items_behind(pairs: Iterable[tuple[float, float]]) -> int | None:
     whole number by luck, so the error must have more than eight decimals.
     """
     for share, error in pairs:
-        if not (0 < share < 1 and error > 0) or round(error, 8) == error:
+        if not (share and error and 0 < share < 1 and error > 0) or round(error, 8) == error:
             continue
         items = share * (1 - share) / error**2 + 1
         whole = round(items)
-        if not 1 < whole <= _MOST_ITEMS or abs(items - whole) > _WHOLE * whole:
-            continue
-        if abs(share * whole - round(share * whole)) <= _WHOLE * whole:
+        right = share * whole
+        off = max(abs(items - whole), abs(right - round(right)))
+        if 1 < whole <= _MOST_ITEMS and off <= _WHOLE * whole:
             return whole
     return None

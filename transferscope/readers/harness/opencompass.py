@@ -8,7 +8,7 @@
 Only the file names the dataset.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transferscope.readers.harness import raw, terms
@@ -45,59 +45,45 @@ def _details(file: ForeignFile) -> dict[str, dict[str, Any]]:
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
-    """The samples of results or predictions, or the averages of a summary of one model."""
     if _is_summary(file):
         return _summary(file)
     target = terms.target_name(file.name.rpartition(".")[0])
-    if not _are_predictions(file):
-        details = _details(file).items()
-        samples = [_sample(target, n, *detail) for n, detail in enumerate(details, 1)]
-        return HarnessLog(samples, notes=_disagreement(file, samples))
-    samples: list[HarnessSample] = []
-    for row, (item, values) in enumerate(file.value.items(), 1):
-        if isinstance(reply := values["prediction"], str):
-            prompt = raw.messages(values.get("origin_prompt"), "prompt")
-            options = _choices(prompt, values.get("gold"))
-            samples.append(HarnessSample(target, item, row, reply, *options, prompt=prompt or None))
-    if any(sample.answer is not None for sample in samples):
-        return HarnessLog(samples)
-    note = (
-        "OpenCompass's predictions hold no scores; evaluate with --dump-eval-details and name its "
-        "folder results/"
-    )
-    return HarnessLog(notes=(note,))
-
-
-def _sample(target: str, row: int, item: str, values: Mapping[str, Any]) -> HarnessSample:
-    gold = values.get("references", values.get("answer", values.get("answers")))
-    prompt = raw.messages(values.get("prompt"), "prompt")
-    marks = [raw.fraction(each) for each in raw.array(values, "correct") or [values.get("correct")]]
-    known = [mark for mark in marks if mark is not None]
-    return HarnessSample(
-        *(target, item, row, raw.string(values, "origin_prediction")),
-        *_choices(prompt, gold),
-        parsed=raw.text(values.get("predictions", values.get("pred"))) or None,
-        score=sum(known) / len(known) if known and len(known) == len(marks) else None,
-        prompt=prompt or None,
-    )
-
-
-def _choices(prompt: str, gold: Any) -> tuple[tuple[str, ...], int | None]:
-    """The prompt's options and the right one; none if the right answer is not one of them."""
-    choices = terms.options_in(prompt)
-    answer = terms.option_index(gold, choices)
-    return ((), None) if answer is None else (choices, answer)
-
-
-def _disagreement(file: ForeignFile, samples: list[HarnessSample]) -> tuple[str, ...]:
-    """A note if the items do not have the accuracy of the file, as after circular evaluation."""
+    if _are_predictions(file):
+        names = {"prompt": "origin_prompt", "origin_prediction": "prediction", "references": "gold"}
+        items = {k: {to: v.get(name) for to, name in names.items()} for k, v in file.value.items()}
+        samples = [each for each in _samples(target, items) if each.reply is not None]
+        if any(sample.answer is not None for sample in samples):
+            return HarnessLog(samples)
+        note = "evaluate with --dump-eval-details and name its folder results/"
+        return HarnessLog(notes=(f"OpenCompass's predictions hold no scores; {note}",))
+    samples = list(_samples(target, _details(file)))
     printed = raw.number(file.value, "accuracy")
     known = [sample.score for sample in samples if sample.score is not None]
     found = 100 * sum(known) / max(len(known), 1)
     if printed is None or not known or abs(found - printed) <= 0.1:
-        return ()
+        return HarnessLog(samples)
+    # As after circular evaluation.
     note = f"prints an accuracy of {printed:g} %, but its items have {found:.4g} %, which counts"
-    return (f"{file.name}: {note}",)
+    return HarnessLog(samples, notes=(f"{file.name}: {note}",))
+
+
+def _samples(target: str, items: Mapping[str, Mapping[str, Any]]) -> Iterator[HarnessSample]:
+    for row, (item, values) in enumerate(items.items(), 1):
+        gold = values.get("references", values.get("answer", values.get("answers")))
+        prompt = raw.messages(values.get("prompt"), "prompt")
+        choices = terms.options_in(prompt)
+        answer = terms.option_index(gold, choices)
+        given = raw.array(values, "correct") or [values.get("correct")]
+        marks = [raw.fraction(each) for each in given]
+        known = [mark for mark in marks if mark is not None]
+        yield HarnessSample(
+            *(target, item, row, raw.string(values, "origin_prediction")),
+            choices=() if answer is None else choices,  # else the options are others
+            answer=answer,
+            parsed=raw.text(values.get("predictions", values.get("pred"))) or None,
+            score=sum(known) / len(known) if known and len(known) == len(marks) else None,
+            prompt=prompt or None,
+        )
 
 
 def _summary(file: ForeignFile) -> HarnessLog:

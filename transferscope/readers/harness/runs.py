@@ -16,8 +16,7 @@ from transferscope.errors import DataError
 from transferscope.predictions import some
 from transferscope.readers.harness import HARNESSES, harness_of, terms
 from transferscope.readers.harness.foreign_files import described, files_in, load
-from transferscope.readers.harness.mapping import RunPath
-from transferscope.readers.harness.merging import LogFile, TaskPart, by_target, merged
+from transferscope.readers.harness.merging import RunPath, TaskPart, by_target, merged
 from transferscope.readers.harness.samples import HarnessLog, HarnessSample, HarnessScore, Options
 from transferscope.tasks.untrusted import shown
 
@@ -65,54 +64,52 @@ def read_run(
     """
     names = list(dict.fromkeys(path.name for path in paths))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    log, hashes, count = RunLog(shown(" and ".join(names[:3]) + more)), hashlib.sha256(), 0
-    read: list[tuple[str, LogFile, HarnessLog]] = []
+    log, hashes = RunLog(shown(" and ".join(names[:3]) + more)), hashlib.sha256()
+    read: list[tuple[str, RunPath, HarnessLog]] = []
     passed: list[str] = []
     foreign: dict[str, list[str]] = {}
-    for path in paths:
-        for place in files_in(path.path):
-            count += 1
-            try:
-                file = load(place)
-                harness = harness_of(file)
-                if file is None or harness is None or file.broken:
-                    if file is not None and file.broken:
-                        passed.append(f"{shown(file.name)}: {file.broken}")
-                    elif what := described(place, file):
-                        foreign.setdefault(what, []).append(shown(place.name))
-                    continue
-                found = harness.read(file, options or Options())
-            except DataError as error:
-                passed.append(str(error))
+    places = [path._replace(path=file) for path in paths for file in files_in(path.path)]
+    for place in places:
+        try:
+            file = load(place.path)
+            harness = harness_of(file)
+            if file is None or harness is None or file.broken:
+                if file is not None and file.broken:
+                    passed.append(f"{shown(file.name)}: {file.broken}")
+                elif what := described(place.path, file):
+                    foreign.setdefault(what, []).append(shown(place.path.name))
                 continue
-            hashes.update(f"{file.name} {file.sha256}\n".encode())
-            log.files[shown(f"{file.folder}/{file.name}")] = file.sha256
-            read.append((harness.NAME, LogFile(place, path.entry, place.stat().st_mtime), found))
+            found = harness.read(file, options or Options())
+        except DataError as error:
+            passed.append(str(error))
+            continue
+        hashes.update(f"{file.name} {file.sha256}\n".encode())
+        log.files[shown(f"{file.folder}/{file.name}")] = file.sha256
+        read.append((harness.NAME, place, found))
     passed += [f"{some(names, 10)} ({what})" for what, names in foreign.items()]
     log.sha256 = hashes.hexdigest()
     notes = _merge(log, read, base=base)
     if not log.harnesses:
-        raise _nothing(log, passed, count)
+        raise _nothing(log, passed, len(places))
     notes += [f"passed over: {one}" for one in passed[:_MOST_PASSED]]
     if rest := [one.partition(":")[0] for one in passed[_MOST_PASSED:]]:
         notes.append(f"also passed over: {some(rest, 100)}")
-    for target, items in log.samples.items():
-        size = terms.SIZES.get(target)
-        if size is not None and len(items) > size:
-            notes.append(
-                f"{target} has {len(items)} items, but BLINK's validation split has {size}: some "
-                f"are repeated, or are of another split"
-            )
+    notes += [
+        f"{target} has {len(items)} items, but BLINK's validation split has {size}: some are "
+        f"repeated, or are of another split"
+        for target, items in log.samples.items()
+        if (size := terms.SIZES.get(target)) is not None and len(items) > size
+    ]
     log.notes += [f"{log.label}: {note}" for note in notes]
     return log
 
 
 def _merge(
-    log: RunLog, read: Sequence[tuple[str, LogFile, HarnessLog]], *, base: bool
+    log: RunLog, read: Sequence[tuple[str, RunPath, HarnessLog]], *, base: bool
 ) -> list[str]:
     """Fill the log from its files, by harness, and note reruns; refuses files of two runs."""
     parts: dict[tuple[str, str], TaskPart] = {}
-    first: dict[str, str] = {}
+    first: dict[str, str] = {}  # the first file of each target
     reruns: dict[str, list[str]] = {}
     for harness, file, new in read:
         name = shown(file.path.name)
@@ -138,11 +135,10 @@ def _merge(
                 known = [part for (_, named), part in parts.items() if named == target]
                 if not known or any(part.file == file for part in known):  # the newer counts
                     kept[target] = value
-        notes = [*new.notes]
-        if again := len(new.samples) - sum(map(len, samples.values())):
-            notes.append(f"{name}: {again} rows repeat an item alike; each counts once")
-        labeled = (f"{log.label}: {note}" for note in notes)
-        log.notes.extend(dict.fromkeys(note for note in labeled if note not in log.notes))
+        again = len(new.samples) - sum(map(len, samples.values()))
+        alike = [f"{name}: {again} rows repeat an item alike; each counts once"] * bool(again)
+        labeled = [f"{log.label}: {note}" for note in (*new.notes, *alike)]
+        log.notes[:] = dict.fromkeys([*log.notes, *labeled])
     for (kind, target), part in parts.items():
         if kind == "samples":
             log.samples[target] = dict(part.samples)

@@ -52,10 +52,18 @@ class HarnessLog(NamedTuple):
     """What a reader of the results must know; the run's name is put before each."""
 
 
+class Gold(NamedTuple):
+    """BLINK's right answers."""
+
+    answers: Mapping[str, int] = MappingProxyType({})
+    """By item; empty if no file is given."""
+    name: str = ""
+    sha256: str = ""
+
+
 class Options(NamedTuple):
     """What the mapping file requests of a harness's module."""
 
-    gold: Mapping[str, int] = MappingProxyType({})
-    """BLINK's right answers by item; empty if no gold file is given."""
+    gold: Gold = Gold()
     metric: str | None = None
     """The metric to take in tasks that have it."""

@@ -54,10 +54,17 @@ def letter_index(value: Any) -> int | None:
     return LETTERS.index(found[1]) if found else None
 
 
-def option_index(letter: Any, choices: Sequence[str]) -> int | None:
+def option_index(letter: Any, choices: Sequence[object]) -> int | None:
     """The index of an option letter; None if the choices have no such option."""
     index = letter_index(letter)
     return index if index is not None and index < len(choices) else None
+
+
+def same_option(choices: Sequence[str], *texts: str) -> int | None:
+    """The index of the only option with one of the texts; None if not exactly one has it."""
+    wanted = {text.strip() for text in texts} - {""}
+    same = [n for n, choice in enumerate(choices) if choice.strip() in wanted]
+    return same[0] if len(same) == 1 else None
 
 
 def options_in(prompt: str) -> tuple[str, ...]:

@@ -59,7 +59,6 @@ def recognize(file: ForeignFile) -> bool:
 
 
 def read(file: ForeignFile, _options: Options) -> HarnessLog:
-    """The samples of a result table, or the averages of a score file."""
     return _read_table(file) if file.first.keys() >= _TABLE else _read_scores(file)
 
 
@@ -78,9 +77,7 @@ def _benchmark(file: ForeignFile, categories: Iterable[str]) -> str:
         name = name.removeprefix(folder)
     elif found := _BENCHMARK.search(name):
         name = found[1]
-    elif (own := set(categories)) <= terms.CHOICES.keys() and any(
-        "_" in category for category in own
-    ):
+    elif (own := set(categories)) <= terms.CHOICES.keys() and "_" in "".join(own):
         return "BLINK"
     else:
         name = name.rpartition("_")[2]
@@ -91,16 +88,19 @@ def _benchmark(file: ForeignFile, categories: Iterable[str]) -> str:
 
 
 def _read_table(file: ForeignFile) -> HarnessLog:
-    failed, found = 0, []
-    categories = (raw.text(values, "category").strip() for _, values in file.rows)
-    bench = _benchmark(file, categories)
+    bench = _benchmark(file, (raw.text(values, "category").strip() for _, values in file.rows))
+    found = []
     for row, values in file.rows:
         if raw.text(values, "prediction").startswith(_FAILED):
-            failed += 1
             continue
+        sample, group = _sample(file, row, values, bench), terms.group_of(values)
+        parts = sample.item.split("_")
+        if group is None and sample.target.startswith("HallusionBench") and len(parts) == 6:
+            # The kit's accuracy by figure reads the index so: .., set, figure, question.
+            group = "/".join((raw.text(values, "l2-category"), *parts[:5]))
         prompt = raw.text(values, "question") or None
-        sample = _sample(file, row, values, bench)
-        found.append(sample._replace(prompt=prompt, group=_group(values, sample)))
+        found.append(sample._replace(prompt=prompt, group=group))
+    failed = len(file.rows) - len(found)
     note = f"{file.name}: {failed} items that the model did not answer are left out"
     return HarnessLog(found, notes=(note,) if failed else ())
 
@@ -132,15 +132,6 @@ def _sample(file: ForeignFile, row: int, values: dict[str, Any], bench: str) -> 
     return HarnessSample(target, item, row, reply, terms.first_known(options), answer, parsed, hit)
 
 
-def _group(values: dict[str, Any], sample: HarnessSample) -> str | None:
-    """The image or video that a row names."""
-    group, parts = terms.group_of(values), sample.item.split("_")
-    if group is None and sample.target.startswith("HallusionBench") and len(parts) == 6:
-        # The kit's accuracy by figure reads the index so: .., set, figure, question.
-        return "/".join((raw.text(values, "l2-category"), *parts[:5]))
-    return group
-
-
 # Score files
 
 
@@ -153,7 +144,7 @@ def _read_scores(file: ForeignFile) -> HarnessLog:
     if _is_vsi(file):
         return HarnessLog(scores=vsi_scores(file, file.first))
     rows, first = [values for _, values in file.rows], file.first
-    bench = _benchmark(file, [name for name in first if name not in ("split", "Overall")])
+    bench = _benchmark(file, first.keys() - {"split", "Overall"})
     whole = next((v for v in rows if raw.text(next(iter(v.values()))).strip() == "Overall"), None)
     if whole is not None and {"tot", "hit"} <= first.keys():  # MathVista, MathVision
         right, total = raw.number(whole, "hit"), raw.number(whole, "tot")
@@ -187,18 +178,21 @@ def _categories(file: ForeignFile, values: dict[str, Any], bench: str) -> Harnes
     numbers = ((name, raw.number(v)) for name, v in values.items() if name != "split")
     known = {name: number for name, number in numbers if number is not None}
     unit = unit_in(file, known.values())
-    categories = [name for name in known if name != "Overall"]
+    whole = known.pop("Overall", None)
     means: list[str] = []
     if bench == "BLINK":
-        means = [name for name in categories if terms.blink_name(name) is None]
-        tasks = {terms.blink_name(name): known[name] for name in categories}
-        scores = [HarnessScore(t, v / unit, terms.SIZES.get(t)) for t, v in tasks.items() if t]
-    elif categories:
-        if set(categories) - _MMBENCH_MEANS:
-            means = [name for name in categories if name in _MMBENCH_MEANS]
-        kept = [name for name in categories if name not in means]
-        scores = [HarnessScore(f"{bench}/{n}", known[n] / unit) for n in kept]
+        tasks = {name: terms.blink_name(name) for name in known}
+        means = [name for name, task in tasks.items() if task is None]
+        scores = [
+            HarnessScore(t, known[n] / unit, terms.SIZES.get(t)) for n, t in tasks.items() if t
+        ]
+    elif known:
+        if known.keys() - _MMBENCH_MEANS:
+            means = [name for name in known if name in _MMBENCH_MEANS]
+        scores = [
+            HarnessScore(f"{bench}/{n}", v / unit) for n, v in known.items() if n not in means
+        ]
     else:
-        scores = [HarnessScore(bench, known["Overall"] / unit)] if "Overall" in known else []
+        scores = [] if whole is None else [HarnessScore(bench, whole / unit)]
     note = f"{file.name}: means of tasks, left out: {some(means, 10)}"
     return HarnessLog(scores=scores, notes=(note,) if means else ())
