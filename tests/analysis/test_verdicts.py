@@ -183,7 +183,7 @@ def test_without_effects_no_more_is_found_than_is_promised(seeds, options):
     matrix = from_predictions(pl.concat(frames).drop("choice", "answer", "unreadable"))
     for model in names:
         one = model_effects(matrix, matrix["pgf"], model, Settings())
-        found = cells(one, matrix.sel(model=model))
+        found = cells(one)
         others = [c for s, row in found.items() for t, c in row.items() if s != t]
         holds.append(any(cell.q_value <= 0.05 for cell in others))
         beyond += [cell.p_value <= 0.05 for cell in others]

@@ -331,11 +331,11 @@ def test_shares_of_the_variance_are_of_known_effects_on_others_and_from_0_to_1(s
     shares = variance_shares(mean, ~itself)
     drawn = np.repeat(mean[..., None], 300, axis=2)
     drawn[itself] = rng.standard_normal((4, 300))
-    found = placebo.decomposition(evidence, mean, drawn, shares)
+    found = placebo.decomposition(evidence, mean, drawn)
     for name, share in shares._asdict().items():
         assert found.ci[name] == pytest.approx((share, share), abs=1e-6)
     noisy = mean[..., None] + rng.standard_normal((4, 4, 300))
-    found = placebo.decomposition(evidence, mean, noisy, shares)
+    found = placebo.decomposition(evidence, mean, noisy)
     assert found.both == pytest.approx(1)
     assert found.ci["both"][1] == found.ci["target"][1] == 1
     assert found.ci["source"][0] == 0

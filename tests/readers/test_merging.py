@@ -15,7 +15,7 @@ from tables import Read, refused
 import transferscope as ts
 from transferscope.analysis.settings import Settings
 from transferscope.errors import DataError
-from transferscope.matrix.task_labels import unknown_tasks
+from transferscope.matrix.transfer_matrix import unknown_tasks
 from transferscope.readers import read_results
 from transferscope.readers.harness.foreign_files import ForeignFile
 from transferscope.readers.harness.merging import RunPath, missing_key

@@ -26,8 +26,7 @@ from transferscope.matrix import from_predictions
 from transferscope.predictions import check_predictions
 from transferscope.readers import read_results
 from transferscope.selection import Mixture, experiment
-from transferscope.selection.arms import contenders, experiment_of, judging_study
-from transferscope.selection.trials import judge
+from transferscope.selection.trials import contenders, experiment_of, judge, judging_study
 from transferscope.store.progress import judging_progress
 from transferscope.study.file import parse_study, resolved
 from transferscope.study.plan import plan_study

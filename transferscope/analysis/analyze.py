@@ -21,12 +21,10 @@ from scipy.special import ndtri
 
 from transferscope.analysis import (
     Analysis,
-    Decomposition,
     Input,
     ModelAnalysis,
-    Persona,
-    Personas,
     Power,
+    Quantity,
     Scale,
     Sign,
     TaskRecord,
@@ -35,14 +33,12 @@ from transferscope.analysis import (
     persona,
 )
 from transferscope.analysis.claims import decide_claims
-from transferscope.analysis.model_analysis import DIMENSION, analyze_model, over_tasks
-from transferscope.analysis.model_effects import SIGNS, ModelEffects, effects, model_effects, pair
-from transferscope.analysis.parts import Part
+from transferscope.analysis.model_analysis import analyze_model
+from transferscope.analysis.model_effects import SIGNS, ModelEffects, effects, model_effects
 from transferscope.analysis.placebo import decomposition, placebo_notes
 from transferscope.analysis.settings import Settings
 from transferscope.analysis.trajectory import states, trajectories
-from transferscope.matrix import task_effects
-from transferscope.matrix.collapse import Behaviour, behavior_notes
+from transferscope.matrix.collapse import behavior_notes
 from transferscope.matrix.measure import known_mean
 from transferscope.matrix.pairing import left_out
 from transferscope.stats.effects import POWER
@@ -72,8 +68,9 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
     mu = effects(matrix, settings.measure)
     names = mu["model"].values.tolist()
     by_model = {name: model_effects(matrix, mu, name, settings) for name in names}
-    models = {name: analyze_model(matrix, mu, one, settings) for name, one in by_model.items()}
+    models = {name: analyze_model(one) for name, one in by_model.items()}
     tasks = _tasks(mu)
+    nulls = [one.null for one in by_model.values() if one.null is not None]
     mu = mu.where(~left_out(matrix))  # all that follows is averages
     return Analysis(
         version=version("transferscope"),
@@ -81,8 +78,11 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
         inputs=[Input(**entry) for entry in matrix.attrs["inputs"]],
         tasks=tasks,
         models=models,
-        personas=_personas(mu, by_model, settings),
-        decomposition={name: _decomposition(mu, by_model[name]) for name in names},
+        personas=persona.personas(mu, include_self=settings.include_self, effects=by_model),
+        decomposition={
+            name: decomposition(one, graph.seed_mean(one.runs.averaged), one.drawn, one.null)
+            for name, one in by_model.items()
+        },
         scale=_scale(by_model, models, settings),
         claims=decide_claims(mu, by_model),
         power=_power(by_model),
@@ -92,7 +92,11 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
             *trajectories(by_model, {name: model.pgf for name, model in models.items()}),
             *states(matrix, settings),
         ],
-        personas_by_chance=_personas_by_chance(by_model),
+        personas_by_chance={
+            role: persona.by_chance(nulls, trait)
+            for role, trait in persona.TRAITS.items()
+            if len(nulls) == len(names)
+        },
     )
 
 
@@ -139,81 +143,26 @@ def _tasks(mu: xr.DataArray) -> list[TaskRecord]:
     return [TaskRecord(name=name, **entry) for name, entry in records.items()]
 
 
-def _decomposition(mu: xr.DataArray, one: ModelEffects) -> Decomposition:
-    part = mu.sel(model=[one.model], seed=one.seeds)
-    shares = {str(name): part.item() for name, part in task_effects.decompose(part).items()}
-    mean = graph.seed_mean(one.runs.averaged)
-    shares = task_effects.VarianceShares(**shares)
-    found = decomposition(one, mean, one.drawn, shares)
-    if one.null is None:
-        return found
-    known = np.isfinite(mean) & ~one.itself
-    drawn = graph.seed_mean(np.moveaxis(one.null, 1, 0))
-    parts = task_effects.variance_shares(drawn, known)
-    level = [one.alpha / 2, 1 - one.alpha / 2]
-    names: tuple[Part, ...] = ("target", "source", "both")
-    defined = [name for name in names if np.isfinite(getattr(parts, name)).any()]
-    by_chance = {name: pair(np.nanquantile(getattr(parts, name), level)) for name in defined}
-    return replace(found, no_transfer=by_chance)
-
-
 def _scale(
     by_model: dict[str, ModelEffects], models: dict[str, ModelAnalysis], settings: Settings
 ) -> Scale:
-    trends = {}
-    for quantity in DIMENSION:
+    def trend(quantity: Quantity) -> Trend:
         averages = [getattr(model.average, quantity) for model in models.values()]
         values = {sign: [getattr(each, sign) for each in averages] for sign in SIGNS}
-        steps: dict[Sign, list[Interval]] = {sign: [] for sign in SIGNS}
+        ci: dict[Sign, list[Interval]] = {}
+        steps: dict[Sign, list[Interval]] = {}
         for sign in SIGNS:
+            ci[sign] = [getattr(each.ci, sign) for each in averages]
             drawn = [
-                over_tasks(one.of_tasks(quantity, sign, include_self=settings.include_self))
+                known_mean(one.of_tasks(quantity, sign, include_self=settings.include_self))
                 for one in by_model.values()
             ]
-            for one, (a, b), (x, y) in zip(
-                list(by_model.values())[1:], pairwise(drawn), pairwise(values[sign]), strict=True
-            ):
-                steps[sign].append(one.ends(None if a is None or b is None else b - a, y - x))
-        ci: dict[Sign, list[Interval]] = {
-            sign: [getattr(each.ci, sign) for each in averages] for sign in SIGNS
-        }
-        trends[quantity] = Trend(**values, ci=ci, steps=steps)
-    return Scale(models=list(by_model), **trends)
+            larger = list(by_model.values())[1:]
+            both = zip(larger, pairwise(drawn), pairwise(values[sign]), strict=True)
+            steps[sign] = [one.ends(b - a, y - x) for one, (a, b), (x, y) in both]
+        return Trend(**values, ci=ci, steps=steps)
 
-
-def _personas(mu: xr.DataArray, by_model: dict[str, ModelEffects], settings: Settings) -> Personas:
-    found = persona.personas(mu, include_self=settings.include_self)
-    if not all(one.has_intervals for one in by_model.values()):
-        return found
-    return Personas(
-        **{
-            role: [_with_support(p, trait, by_model, settings) for p in getattr(found, role)]
-            for role, trait in persona.TRAITS.items()
-        }
-    )
-
-
-def _with_support(
-    member: Persona, trait: persona.Trait, by_model: dict[str, ModelEffects], settings: Settings
-) -> Persona:
-    """The persona with intervals, and the share of draws in which it plays its role everywhere."""
-    everywhere, models = np.asarray(True), {}
-    for name, one in by_model.items():
-        tasks = one.sources if trait.quantity == "transferability" else list(one.targets)
-        drawn = one.of_tasks(trait.quantity, trait.sign, include_self=settings.include_self)
-        assert drawn is not None  # the caller made sure that every model has some
-        known = member.models[name]
-        ahead = (drawn - known_mean(drawn))[tasks.index(member.task)]
-        models[name] = replace(known, ci=one.ends(ahead, known.value - known.average))
-        everywhere = everywhere & (trait.direction * ahead > 0)
-    return Persona(member.task, models, float(everywhere.mean()))
-
-
-def _personas_by_chance(by_model: dict[str, ModelEffects]) -> dict[str, float]:
-    drawn = [one.null for one in by_model.values() if one.null is not None]
-    if len(drawn) < len(by_model):
-        return {}
-    return {role: persona.by_chance(drawn, trait) for role, trait in persona.TRAITS.items()}
+    return Scale(list(by_model), trend("transferability"), trend("malleability"))
 
 
 def _power(by_model: dict[str, ModelEffects]) -> list[Power]:
@@ -228,7 +177,7 @@ def _power(by_model: dict[str, ModelEffects]) -> list[Power]:
                 continue
             smallest, base = float(np.median(far[known])), float(np.median(table.base[known]))
             gap = float(np.median(one.denominator(table, j)[0][known]))
-            items = one.items_of(j)
+            items = round(float(np.nanmedian(one.runs.items[..., j])))
             rows.append(Power(name, target, items, len(one.seeds), base, smallest / gap, smallest))
     return rows
 
@@ -241,7 +190,8 @@ def _notes(
 ) -> Iterator[str]:
     yield from matrix.attrs["notes"]
     for name, model in models.items():
-        yield from behavior_notes(name, _without_harms(model))
+        harms = {source: verdict.collapsed for source, verdict in model.verdicts.items()}
+        yield from behavior_notes(name, model.behaviour, harms)
         yield from placebo_notes(name, model.controls, model.adjusted)
     if settings.preset == "paper":
         yield "Preset 'paper': the paper's tests alone, without intervals or null models."
@@ -260,21 +210,6 @@ def _notes(
     for name, one in by_model.items():
         for note in _limits(one, models[name]):
             yield f"{name}: {note}"
-
-
-def _without_harms(model: ModelAnalysis) -> Behaviour | None:
-    """How replies are given, without the collapses that a verdict names already."""
-    if model.behaviour is None:
-        return None
-    named = {source: verdict.collapsed for source, verdict in model.verdicts.items()}
-    sources = {
-        source: {
-            target: replace(answers, collapsed={}) if target in named.get(source, ()) else answers
-            for target, answers in row.items()
-        }
-        for source, row in model.behaviour.sources.items()
-    }
-    return replace(model.behaviour, sources=sources)
 
 
 def _limits(one: ModelEffects, model: ModelAnalysis) -> Iterator[str]:

@@ -17,11 +17,14 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 from transferscope.analysis import Claim, Quantity, Sign, graph
-from transferscope.analysis.model_effects import ModelEffects
+from transferscope.analysis.model_effects import AXES, ModelEffects
 from transferscope.analysis.paper_findings import FINDINGS, CliqueFinding, Finding, Panel, named
-from transferscope.matrix import task_effects
+from transferscope.matrix.measure import known_mean
+from transferscope.matrix.pairing import averaged
+from transferscope.matrix.task_effects import same_task, signed_parts
 from transferscope.stats.significance import unpaired_t
 
 if TYPE_CHECKING:
@@ -54,67 +57,61 @@ WORDS: dict[str, tuple[str, str]] = {
 
 
 class _Study:
-    """The matrix, with the values and tests of each choice computed once."""
+    """The effects of all models, with the values of each choice computed once."""
 
     def __init__(self, mu: xr.DataArray, effects: dict[str, ModelEffects]) -> None:
-        self.mu, self.effects = mu, effects
-        self.models = tuple(mu["model"].values.tolist())
+        self.mu, self.effects = averaged(mu).transpose("model", "seed", "source", "target"), effects
+        self.itself = same_task(mu["source"].values.tolist(), mu["target"].values.tolist())
+        self.models: tuple[str, ...] = tuple(mu["model"].values.tolist())
         self.values = cache(self._values)
-        self.means = cache(self._means)
-        self.tests = cache(self._tests)
 
-    def _values(self, quantity: Quantity, choice: Variant) -> xr.Dataset:
-        mu = self.mu.mean("seed", keepdims=True) if choice.mean_first else self.mu
-        other = "target" if quantity == "transferability" else "source"
-        considered = self.mu.sizes[other] if choice.all_tasks else None
-        effect = getattr(task_effects, quantity)(
-            mu, include_self=choice.include_self, considered=considered
-        )
-        return effect.transpose("model", "seed", ...)
+    def _values(
+        self, quantity: Quantity, sign: Sign, choice: Variant
+    ) -> Float[np.ndarray, "model seed task"]:
+        measured, axis = self.mu.values.astype(float), AXES[quantity]
+        if choice.mean_first:
+            measured = known_mean(measured, axis=1)[:, None]
+        if not choice.include_self:
+            measured = np.where(self.itself, np.nan, measured)
+        considered = measured.shape[axis] if choice.all_tasks else None
+        return getattr(signed_parts(measured, axis=axis, considered=considered), sign)
 
-    def _means(self, quantity: Quantity, sign: Sign, choice: Variant) -> Panel:
-        means = self.values(quantity, choice)[sign].mean("seed").values
-        return self._panel(quantity, [row[:, None] for row in means])
-
-    def _panel(self, quantity: Quantity, values: list[np.ndarray]) -> Panel:
-        dim, prefix = ("source", "source_") if quantity == "transferability" else ("target", "")
+    def panel(
+        self, finding: Finding, choice: Variant, values: list[np.ndarray] | None = None
+    ) -> Panel:
+        """The finding's values under a choice, or the given ones."""
+        if values is None:
+            plain = replace(choice, welch=False, two_sided=False)  # values need no test
+            means = known_mean(self.values(finding.quantity, finding.sign, plain), axis=1)
+            values = list(means[..., None])
+        transferred = finding.quantity == "transferability"
+        dim, prefix = ("source", "source_") if transferred else ("target", "")
         categories = {by: self.mu[prefix + by].values for by in ("level", "granularity")}
         return Panel(self.models, tuple(self.mu[dim].values.tolist()), values, categories)
 
-    def panel(self, finding: Finding, choice: Variant) -> Panel:
-        """The finding's values under a choice."""
-        plain = replace(choice, welch=False, two_sided=False)  # values need no test
-        return self.means(finding.quantity, finding.sign, plain)
-
-    def drawn(self, finding: Finding) -> Panel | None:
+    def drawn(self, finding: Finding, choice: Variant) -> Panel | None:
         """The finding's values in every bootstrap draw."""
         draws = [
-            one.of_tasks(finding.quantity, finding.sign, include_self=finding.include_self)
+            one.of_tasks(finding.quantity, finding.sign, include_self=choice.include_self)
             for one in self.effects.values()
+            if one.has_intervals
         ]
-        known = [values for values in draws if values is not None]
-        complete = len(known) == len(self.models)
-        return self._panel(finding.quantity, known) if complete else None
-
-    def _tests(self, quantity: Quantity, sign: Sign, choice: Variant) -> np.ndarray:
-        """The p-value of every task in every model, (model, task)."""
-        plain = replace(choice, welch=False, two_sided=False)
-        effect = self.values(quantity, plain)[sign]
-        return unpaired_t(
-            effect.values,
-            effect.mean(str(effect.dims[-1])).values[..., None],
-            1 if sign == "positive" else -1,
-            pooled=not choice.welch,
-            sides=2 if choice.two_sided else 1,
-        )
+        return self.panel(finding, choice, draws) if len(draws) == len(self.models) else None
 
     def p_values(self, finding: Finding, choice: Variant) -> dict[str, float]:
         """The tested task's p-value in each model."""
         assert finding.test is not None
         # A test over seeds cannot use their mean.
-        p_values = self.tests(finding.quantity, finding.sign, replace(choice, mean_first=False))
-        column = p_values[:, self.panel(finding, choice).tasks.index(finding.test[0])]
-        return dict(zip(self.models, column.tolist(), strict=True))
+        plain = replace(choice, mean_first=False, welch=False, two_sided=False)
+        values = self.values(finding.quantity, finding.sign, plain)
+        found = unpaired_t(
+            values[..., self.panel(finding, choice).tasks.index(finding.test[0])],
+            known_mean(values, axis=-1),
+            1 if finding.sign == "positive" else -1,
+            pooled=not choice.welch,
+            sides=2 if choice.two_sided else 1,
+        )
+        return dict(zip(self.models, found.tolist(), strict=True))
 
 
 def decide_claims(mu: xr.DataArray, effects: dict[str, ModelEffects]) -> list[Claim]:
@@ -157,7 +154,7 @@ def _decide(finding: Finding, study: _Study) -> Claim:
         for model, p in study.p_values(finding, paper).items():
             known = "no p-value, as no seed differs" if np.isnan(p) else f"p = {p:.2g}"
             text += f"; {known} ({model})"
-    elif drawn := study.drawn(finding):
+    elif drawn := study.drawn(finding, paper):
         support = float(np.mean(finding.holds(drawn)))
     return _claim(finding, text, support, (paper, holds, options))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Outcome = Literal["pass", "fail", "cannot tell"]
+State = Literal["tested", "few items", "unreadable", "averages", "void", "no items"]
 RunVerdict = Literal["harms", "no harm", "not settled", "nothing to test", "void"]
 TOLERANCE = 0.05
 """A run does no harm if it loses less than this on every target."""
@@ -31,6 +33,12 @@ EFFECT = {"variance": math.nan, "df": math.inf, "seeds": math.nan, "seeds_df": m
 """{field of a cell's `Effect` beside its change: the value that JSON has as null}"""
 RUN = ("name", "finetune", "step", "seeds", "verdict")
 """Fields of a `ComparedRun` that stand in `runs`; `cells` has the others."""
+CELL = (
+    *("run", "step", "target", "items", "of", "base", "tuned", "change", "low", "high", "loss"),
+    *("fixed", "broken", "p", "q", "sign", "collapsed", "kind", "state", "bounds", *EFFECT),
+)
+RENAMED = {"tuned": "accuracy", "loss": "largest_loss", "sign": "beyond_noise"}
+"""What `cells` has of each cell, and what some of it is called there."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class ComparedCell:
 
     target: str
     kind: Literal["paired", "counts", "averages"]
-    state: Literal["tested", "few items", "unreadable", "averages", "void", "no items"]
+    state: State
     """`tested`, or why there is no verdict."""
     items: int
     """Items that both base and run answered; 0 where only averages are known."""
@@ -146,6 +154,11 @@ class Comparison(ComparisonMethods):
     def run(self, name: str) -> ComparedRun:
         return next(run for run in self.runs if run.name == name)
 
+    def every_cell(self) -> Iterator[tuple[ComparedRun, ComparedCell]]:
+        """Each run with each of its cells, the mean over targets last."""
+        for run in self.runs:
+            yield from ((run, cell) for cell in [*run.cells.values(), run.mean] if cell)
+
     def table(self) -> pl.DataFrame:
         """A row for each run and target, and for each mean: accuracy, change, interval, q."""
         import polars as pl
@@ -154,33 +167,15 @@ class Comparison(ComparisonMethods):
         return table.drop("bounds", *EFFECT)
 
     def _rows(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "run": run.name,
-                "step": run.step,
-                "target": cell.target,
-                "items": cell.items,
-                "of": cell.of,
-                "base": cell.base,
-                "accuracy": cell.tuned,
-                "change": cell.change,
-                "low": cell.effect.interval()[0],
-                "high": cell.effect.interval()[1],
-                "largest_loss": cell.loss,
-                "fixed": cell.fixed,
-                "broken": cell.broken,
-                "p": cell.effect.p,
-                "q": cell.q,
-                "beyond_noise": cell.sign,
-                "collapsed": cell.collapsed,
-                "kind": cell.kind,
-                "state": cell.state,
-                "bounds": cell.bounds,
-                **{name: getattr(cell.effect, name) for name in EFFECT},
-            }
-            for run in self.runs
-            for cell in [*run.cells.values(), *([run.mean] if run.mean else [])]
-        ]
+        """The cells as `comparison.json` has them."""
+        rows: list[dict[str, Any]] = []
+        for run, cell in self.every_cell():
+            low, high = cell.effect.interval()
+            known = {**vars(cell), **vars(cell.effect), "run": run.name, "step": run.step}
+            known |= {"low": low, "high": high, "p": cell.effect.p}
+            known |= {"change": cell.change, "loss": cell.loss}
+            rows.append({RENAMED.get(name, name): known[name] for name in CELL})
+        return rows
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain data for JSON, NaN as None."""
@@ -219,8 +214,8 @@ def from_json(data: bytes, name: str = "the comparison") -> Comparison:
         for row in read["cells"]:
             effect = {key: none if row[key] is None else row[key] for key, none in EFFECT.items()}
             change = math.nan if row["change"] is None else row["change"]
-            renamed = {"tuned": row["accuracy"], "sign": row["beyond_noise"]}
-            renamed["effect"] = Effect(change=change, **effect)
+            renamed = {name: row[other] for name, other in RENAMED.items()}
+            renamed |= {"effect": Effect(change=change, **effect)}
             cells.setdefault(row["run"], []).append(row | renamed)
         for run in read["runs"]:
             rows = cells.get(run["name"], [])

@@ -86,10 +86,9 @@ def transfer_graph(mu: xr.DataArray, *, keep: float = 0.2) -> "dict[str, nx.DiGr
         raise StudyError(f"keep, the share of edges to keep, must be in (0, 1], got {keep:g}")
     sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
     same = same_task(sources, targets)
-    mu = averaged(mu)
     graphs = {}
-    for model in mu["model"].values.tolist():
-        mean = seed_mean(_seeds_first(mu, model))
+    for model, effects in _by_model(mu).items():
+        mean = seed_mean(effects)
         graph = nx.DiGraph()
         graph.add_nodes_from(dict.fromkeys([*sources, *targets]))
         for i, j in strongest_edges(mean, same, keep):
@@ -98,8 +97,10 @@ def transfer_graph(mu: xr.DataArray, *, keep: float = 0.2) -> "dict[str, nx.DiGr
     return graphs
 
 
-def _seeds_first(mu: xr.DataArray, model: str) -> np.ndarray:
-    return mu.sel(model=model).transpose("seed", "source", "target").values
+def _by_model(mu: xr.DataArray) -> dict[str, np.ndarray]:
+    """{model: effects that have a part in averages, (seed, source, target)}"""
+    values = averaged(mu).transpose("model", "seed", "source", "target").values
+    return dict(zip(mu["model"].values.tolist(), values, strict=True))
 
 
 def cliques(mu: xr.DataArray, *, sign: Sign = "positive") -> dict[str, list[Clique]]:
@@ -122,14 +123,14 @@ def cliques(mu: xr.DataArray, *, sign: Sign = "positive") -> dict[str, list[Cliq
     """
     sources, targets = mu["source"].values.tolist(), mu["target"].values.tolist()
     shared = [task for task in sources if task in set(targets)]
-    square = averaged(mu).sel(source=shared, target=shared)
-    return {
-        model: _model_cliques(_seeds_first(square, model), shared, sign)
-        for model in mu["model"].values.tolist()
-    }
+    square = mu.sel(source=shared, target=shared)
+    return {model: cliques_of(one, shared, sign) for model, one in _by_model(square).items()}
 
 
-def _model_cliques(effects: np.ndarray, tasks: list[str], sign: Sign) -> list[Clique]:
+def cliques_of(
+    effects: Float[np.ndarray, "seed task task"], tasks: list[str], sign: Sign
+) -> list[Clique]:
+    """The cliques of one model; see `cliques`."""
     import networkx as nx
 
     direction = 1 if sign == "positive" else -1

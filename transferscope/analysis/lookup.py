@@ -1,11 +1,10 @@
-"""Tasks, models and measures of an analysis by the names that a person types.
+"""Tasks and models of an analysis by the names that a person types.
 
 An unknown name is a `DataError` with the nearest known one and all that are known.
 """
 
 from transferscope.analysis import Analysis
 from transferscope.errors import DataError
-from transferscope.matrix.measure import MEASURES
 from transferscope.tasks.naming import task_of, unknown
 
 POINTS = "points"
@@ -26,11 +25,4 @@ def model_named(analysis: Analysis, name: str | None) -> str:
         return list(analysis.models)[-1]
     if name not in analysis.models:
         raise DataError(unknown("model", name, analysis.models))
-    return name
-
-
-def measure_named(name: str) -> str:
-    """A key of `MEASURES`, or `points`."""
-    if name not in (known := [POINTS, *MEASURES]):
-        raise DataError(unknown("measure", name, known))
     return name

@@ -1,6 +1,6 @@
 """The analysis of one model: its cells, tasks, categories, graph and cliques.
 
-In:   the matrix, the model's `ModelEffects` and its null model without transfer.
+In:   the model's `ModelEffects`.
 Out:  an `analysis.ModelAnalysis`.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,94 +32,70 @@ from transferscope.analysis import (
 )
 from transferscope.analysis.cell_effects import cells
 from transferscope.analysis.graph import seed_mean
-from transferscope.analysis.model_effects import SIGNS, ModelEffects, pair
+from transferscope.analysis.model_effects import AXES, SIGNS, ModelEffects, pair
 from transferscope.analysis.placebo import control_effects
-from transferscope.analysis.settings import Settings
 from transferscope.analysis.verdicts import seed_share, verdicts
-from transferscope.matrix import task_effects
 from transferscope.matrix.collapse import behavior
 from transferscope.matrix.flips import flips
 from transferscope.matrix.measure import known_mean
 from transferscope.matrix.pairing import most_items
-from transferscope.matrix.task_effects import Axis
+from transferscope.matrix.task_effects import Axis, signed_parts
 from transferscope.stats.draws import NULL_DRAWS, affordable, column_shift
 from transferscope.tasks import GRANULARITIES, LEVELS
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 BOUNDS: dict[Sign, tuple[float, float]] = {"positive": (0.0, np.inf), "negative": (-np.inf, 0.0)}
 ORDER: dict[Axis, tuple[str, ...]] = {"level": LEVELS, "granularity": GRANULARITIES}
-DIMENSION: dict[Quantity, str] = {"transferability": "source", "malleability": "target"}
+Members = dict[Quantity, np.ndarray]
+"""Which sources, and which targets, are in a category."""
 
 
-def analyze_model(
-    matrix: xr.Dataset,
-    mu: xr.DataArray,
-    one: ModelEffects,
-    settings: Settings,
-) -> ModelAnalysis:
+def analyze_model(one: ModelEffects) -> ModelAnalysis:
     """One model's part of the analysis.
 
     Everything but the cells themselves is computed without the cells that are left out.
-
-    Args:
-        matrix: of all models, as `mu`.
     """
-    base = matrix.sel(model=one.model, seed=one.seeds)
-    part = mu.sel(model=[one.model], seed=one.seeds)
-    gaps = _gaps(base, part[0])
-    part = part.copy(data=one.runs.averaged[None])
-    found, answers = cells(one, base), behavior(matrix.sel(model=one.model))
+    found, answers = cells(one), behavior(one.matrix)
     mean = seed_mean(one.runs.averaged)
     edges = [
         Edge(s, t, float(mean[i, j]), found[s][t].q_value)
-        for i, j in graph.strongest_edges(mean, one.itself, settings.graph_keep)
+        for i, j in graph.strongest_edges(mean, one.itself, one.settings.graph_keep)
         for s, t in [(one.sources[i], one.targets[j])]
     ]
+    measured = np.isfinite(one.read("pgf")) | np.isfinite(one.read("accuracy"))
+    undefined = measured & np.isnan(one.runs.effects)
     controls = control_effects(one)
-    trends = {by: _categories(part, one, by, settings.include_self) for by in ORDER}
-    means = task_effects.averages(part, include_self=settings.include_self).isel(model=0)
-    targets = one.targets
-    accuracy = base["base_accuracy"].transpose("target", "seed")
-    most = most_items(matrix).sel(model=one.model).transpose("target")
-    errors = base["base_errors"].transpose("target", "seed").values
+    trends = {by: _categories(one, by) for by in ORDER}
+    accuracy, errors = (
+        dict(zip(one.targets, one.read(f"base_{name}")[:, 0].T, strict=True))
+        for name in ("accuracy", "errors")
+    )
     return ModelAnalysis(
         seeds=one.seeds,
         basis=one.basis,
         items=one.items,
-        gaps=gaps,
-        base_accuracy=dict(zip(targets, accuracy.mean("seed").values.tolist(), strict=True)),
+        gaps=Gaps(measured.size, int((~measured).sum()), int(undefined.sum())),
+        base_accuracy={target: float(known_mean(values)) for target, values in accuracy.items()},
         base_errors={
-            target: {seed: _whole(value) for seed, value in one.by_seed(row).items()}
-            for target, row in zip(targets, errors, strict=True)
+            target: {seed: _whole(value) for seed, value in one.by_seed(values).items()}
+            for target, values in errors.items()
         },
         pgf=found,
-        transferability=_task_effects(part, one, "transferability", settings.include_self),
-        malleability=_task_effects(part, one, "malleability", settings.include_self),
-        average=_profile(one, means.mean("seed"), settings.include_self),
-        noise_floor=_noise_floor(one, settings),
+        transferability=_task_effects(one, "transferability", one.sources),
+        malleability=_task_effects(one, "malleability", one.targets),
+        average=_profile(one, one.settings.include_self),
+        noise_floor=_noise_floor(one),
         categories={by: records for by, (records, _) in trends.items()},
         category_axes={by: axis for by, (_, axis) in trends.items()},
         graph=Graph(edges),
-        cliques=_cliques(part, one, settings),
+        cliques=_cliques(one),
         behaviour=answers,
         verdicts=verdicts(one, found, answers),
         seed_share=seed_share(one) if one.has_intervals else {},
-        flips=flips(matrix.sel(model=one.model)),
+        flips=flips(one.matrix),
         controls=controls.controls,
         adjusted=controls.adjusted,
-        base_seeds={t: one.by_seed(row) for t, row in zip(targets, accuracy.values, strict=True)},
-        most_items=dict(zip(targets, map(_whole, most.values.tolist()), strict=True)),
-    )
-
-
-def _gaps(base: xr.Dataset, mu: xr.DataArray) -> Gaps:
-    measured = (base["pgf"].notnull() | base["accuracy"].notnull()).transpose(*mu.dims)
-    return Gaps(
-        cells=mu.size,
-        missing=int((~measured).sum()),
-        undefined=int((measured.values & mu.isnull().values).sum()),
+        base_seeds={target: one.by_seed(values) for target, values in accuracy.items()},
+        most_items=dict(zip(one.targets, map(_whole, most_items(one.matrix).values), strict=True)),
     )
 
 
@@ -128,152 +103,104 @@ def _whole(number: float) -> int | None:
     return None if np.isnan(number) else round(number)
 
 
-def over_tasks(draws: np.ndarray | None) -> np.ndarray | None:
-    """Mean over tasks (the first axis) of those that have a value."""
-    return None if draws is None else known_mean(draws)
-
-
 def _task_effects(
-    part: xr.DataArray, one: ModelEffects, quantity: Quantity, include_self: bool
+    one: ModelEffects, quantity: Quantity, tasks: Iterable[str]
 ) -> dict[str, TaskEffect]:
-    effect = getattr(task_effects, quantity)(part, include_self=include_self).isel(model=0)
-    effect = effect.transpose("seed", DIMENSION[quantity])
-    mean = {name: values.mean("seed").values for name, values in effect.items()}
-    draws = {sign: one.of_tasks(quantity, sign, include_self=include_self) for sign in SIGNS}
+    include_self = one.settings.include_self
+    parts = one.by_task(quantity, include_self=include_self)
 
     def estimate(k: int, sign: Sign) -> Estimate:
-        drawn = draws[sign]
-        value = float(mean[sign][k])
-        ci = one.ends(None if drawn is None else drawn[k], value, *BOUNDS[sign])
-        return Estimate(value, ci, one.by_seed(effect[sign].values[:, k]))
+        values = getattr(parts, sign)[:, k]
+        drawn = one.of_tasks(quantity, sign, include_self=include_self)[k]
+        mean = float(known_mean(values))
+        return Estimate(mean, one.ends(drawn, mean, *BOUNDS[sign]), one.by_seed(values))
 
+    breadths = np.stack([known_mean(part) for part in parts[2:]], axis=-1).tolist()
     return {
-        name: TaskEffect(
-            positive=estimate(k, "positive"),
-            negative=estimate(k, "negative"),
-            breadth_positive=float(mean["breadth_positive"][k]),
-            breadth_negative=float(mean["breadth_negative"][k]),
-        )
-        for k, name in enumerate(effect[DIMENSION[quantity]].values.tolist())
+        name: TaskEffect(estimate(k, "positive"), estimate(k, "negative"), *breadths[k])
+        for k, name in enumerate(tasks)
     }
 
 
-def _signed(
-    one: ModelEffects, means: Iterable[float], draws: Iterable[np.ndarray | None]
-) -> Signed:
-    """A positive and a negative mean with their intervals.
+def _signed(one: ModelEffects, values: Iterable[np.ndarray], drawn: Iterable[np.ndarray]) -> Signed:
+    """A positive and a negative mean over tasks or pairs, with their intervals.
 
     Args:
-        draws: those of the parts (first axis) that each is a mean of.
+        values: of each sign, (seed, task); drawn: the same, (task, draw).
     """
-    positive, negative = means
+    means = [float(known_mean(known_mean(each, 1))) for each in values]
     ci = [
-        one.ends(over_tasks(drawn), mean, *BOUNDS[sign])
-        for sign, mean, drawn in zip(SIGNS, (positive, negative), draws, strict=True)
+        one.ends(known_mean(draws), mean, *BOUNDS[sign])
+        for sign, mean, draws in zip(SIGNS, means, drawn, strict=True)
     ]
-    return Signed(positive, negative, SignedIntervals(*ci))
+    return Signed(*means, ci=SignedIntervals(*ci))
 
 
-def _profile(
-    one: ModelEffects,
-    means: xr.Dataset,
-    include_self: bool,
-    members: dict[Quantity, np.ndarray] | None = None,
-) -> TaskProfile:
+def _profile(one: ModelEffects, include_self: bool, members: Members | None = None) -> TaskProfile:
     """Mean transferability and malleability of all tasks, or of the given `members`."""
     signed = {}
-    for quantity in DIMENSION:
+    for quantity in AXES:
         chosen = members[quantity] if members else slice(None)
-        tasks = [one.of_tasks(quantity, sign, include_self=include_self) for sign in SIGNS]
-        signed[quantity] = _signed(
-            one,
-            [means[f"{quantity}_{sign}"].item() for sign in SIGNS],
-            [None if draws is None else draws[chosen] for draws in tasks],
-        )
+        parts = one.by_task(quantity, include_self=include_self)
+        drawn = (one.of_tasks(quantity, sign, include_self=include_self)[chosen] for sign in SIGNS)
+        signed[quantity] = _signed(one, (each[:, chosen] for each in parts[:2]), drawn)
     return TaskProfile(**signed)
 
 
-def _noise_floor(one: ModelEffects, settings: Settings) -> TaskProfile | None:
+def _noise_floor(one: ModelEffects) -> TaskProfile | None:
     if (null := one.null) is None:
         return None
     signed = {}
-    for name, axis in (("transferability", -1), ("malleability", -2)):
-        parts = task_effects.signed_parts(null, axis=axis)
-        drawn = {s: known_mean(getattr(parts, s).reshape(len(null), -1).T) for s in SIGNS}
-        means = {sign: float(values.mean()) for sign, values in drawn.items()}
-        level = [settings.alpha / 2, 1 - settings.alpha / 2]
-        ends = {sign: pair(np.quantile(values, level)) for sign, values in drawn.items()}
-        signed[name] = Signed(**means, ci=SignedIntervals(**ends))
+    for quantity, axis in AXES.items():
+        sides = signed_parts(null, axis=axis)[:2]
+        drawn = [known_mean(side.reshape(len(null), -1).T) for side in sides]
+        level = [one.alpha / 2, 1 - one.alpha / 2]
+        ends = SignedIntervals(*(pair(np.quantile(values, level)) for values in drawn))
+        signed[quantity] = Signed(*(float(values.mean()) for values in drawn), ci=ends)
     return TaskProfile(**signed)
 
 
-def _cliques(part: xr.DataArray, one: ModelEffects, settings: Settings) -> Cliques:
-    found = {sign: graph.cliques(part, sign=sign)[one.model] for sign in SIGNS}
+def _cliques(one: ModelEffects) -> Cliques:
+    shared = [name for name in one.sources if name in one.targets]
+    places = [[names.index(name) for name in shared] for names in (one.sources, one.targets)]
+    square, effects = np.ix_(*places), one.runs.averaged
+    found = {sign: graph.cliques_of(effects[:, *square], shared, sign) for sign in SIGNS}
     complete = all(len(listed) < graph.MOST_CLIQUES for listed in found.values())
-    row = {name: i for i, name in enumerate(one.sources)}
-    column = {name: j for j, name in enumerate(one.targets)}
-    if one.drawn is not None:
-        for listed in found.values():
-            for k, clique in enumerate(listed):
-                block = one.drawn[
-                    np.ix_([row[n] for n in clique.tasks], [column[n] for n in clique.tasks])
-                ]
-                apart = block[~np.eye(clique.size, dtype=bool)]
-                listed[k] = replace(clique, ci=one.ends(over_tasks(apart), clique.mean))
-    shared = [name for name in one.sources if name in column]
-    square = np.ix_([row[n] for n in shared], [column[n] for n in shared])
+    drawn = one.drawn[square]
+    for listed in found.values():
+        for k, clique in enumerate(listed):
+            members = [shared.index(name) for name in clique.tasks]
+            apart = drawn[np.ix_(members, members)][~np.eye(clique.size, dtype=bool)]
+            listed[k] = replace(clique, ci=one.ends(known_mean(apart), clique.mean))
     tried: list[CliqueNull] = []
-    if settings.preset == "default" and len(shared) >= graph.SMALLEST_CLIQUE:
-        mean = seed_mean(one.runs.averaged)[square]
-        same = np.eye(len(shared), dtype=bool)
-        number = affordable(NULL_DRAWS, one.runs.effects.size)
-        means: dict[Null, np.ndarray] = {
-            "column shift": column_shift(mean, same, number, settings.seed)
-        }
+    if one.settings.preset == "default" and len(shared) >= graph.SMALLEST_CLIQUE:
+        mean, number = seed_mean(effects)[square], affordable(NULL_DRAWS, effects.size)
+        shifted = column_shift(mean, np.eye(len(shared), dtype=bool), number, one.settings.seed)
+        means: dict[Null, np.ndarray] = {"column shift": shifted}
         if one.null is not None:
             by_chance = seed_mean(np.moveaxis(one.null, 1, 0))
             means = {"no transfer": by_chance[:, *square], **means}
         tried = [
-            graph.clique_null(
-                name, sign, max((c.size for c in found[sign]), default=0), values, settings.alpha
-            )
+            graph.clique_null(name, sign, largest, values, one.alpha)
             for name, values in means.items()
             for sign in SIGNS
+            for largest in [max((clique.size for clique in found[sign]), default=0)]
         ]
     return Cliques(found["positive"], found["negative"], complete, tried)
 
 
-def _members(part: xr.DataArray, by: Axis, quantity: Quantity, category: str) -> np.ndarray:
-    return part[by if quantity == "malleability" else f"source_{by}"].values == category
-
-
-def _profiles(
-    part: xr.DataArray, one: ModelEffects, by: Axis, *, include_self: bool
-) -> dict[str, TaskProfile]:
-    """The profile of each category."""
-    trends = task_effects.category_trends(part, by, include_self=include_self)
-    trends = trends.isel(model=0).mean("seed")
-    return {
-        category: _profile(
-            one,
-            trends.sel(category=category),
-            include_self,
-            {quantity: _members(part, by, quantity, category) for quantity in DIMENSION},
-        )
-        for category in ORDER[by]
-        if category in trends["category"].values
-    }
-
-
-def _categories(
-    part: xr.DataArray, one: ModelEffects, by: Axis, include_self: bool
-) -> tuple[dict[str, Category], CategoryAxis]:
+def _categories(one: ModelEffects, by: Axis) -> tuple[dict[str, Category], CategoryAxis]:
     """The categories' trends, which of them change without self-transfer, and their effects."""
-    counted = _profiles(part, one, by, include_self=True)
-    apart = _profiles(part, one, by, include_self=False)
-    names = [*part["target"].values.tolist(), *part["source"].values.tolist()]
-    labels = [*part[by].values.tolist(), *part[f"source_{by}"].values.tolist()]
-    tasks = {c: [n for n, label in zip(names, labels, strict=True) if label == c] for c in counted}
+    givers, takers = one.matrix[f"source_{by}"].values, one.matrix[by].values
+    members: dict[str, Members] = {
+        category: {"transferability": givers == category, "malleability": takers == category}
+        for category in ORDER[by]
+        if category in givers or category in takers
+    }
+    counted, apart = (
+        {category: _profile(one, include_self, of) for category, of in members.items()}
+        for include_self in (True, False)
+    )
 
     def order(profiles: dict[str, TaskProfile], quantity: Quantity, sign: Sign) -> list[str]:
         def value(name: str) -> float:
@@ -283,42 +210,43 @@ def _categories(
 
     rests = [
         f"{quantity}.{sign}"
-        for quantity in DIMENSION
+        for quantity in AXES
         for sign in SIGNS
         if order(counted, quantity, sign) != order(apart, quantity, sign)
     ]
+    names = [*zip(one.targets, takers, strict=True), *zip(one.sources, givers, strict=True)]
     records = {
         category: Category(
-            tasks=list(dict.fromkeys(tasks[category])),
+            tasks=list(dict.fromkeys(name for name, label in names if label == category)),
             transferability=profile.transferability,
             malleability=profile.malleability,
             without_self=apart[category],
         )
         for category, profile in counted.items()
     }
-    return records, CategoryAxis(rests, _category_effects(part, one, by, include_self))
+    return records, CategoryAxis(rests, _category_effects(one, members))
 
 
 def _category_effects(
-    part: xr.DataArray, one: ModelEffects, by: Axis, include_self: bool
+    one: ModelEffects, members: dict[str, Members]
 ) -> dict[str, dict[str, Signed]]:
-    means = task_effects.category_effects(part, by, include_self=include_self)
-    means = means.isel(model=0).mean("seed")
-    apart = np.zeros_like(one.itself) if include_self else one.itself
-    rows, columns = (means[f"{end}_category"].values.tolist() for end in ("source", "target"))
-    effects: dict[str, dict[str, Signed]] = {}
-    sides = None, None
-    if one.drawn is not None:
-        sides = np.maximum(one.drawn, 0), np.minimum(one.drawn, 0)
-    for giving in [c for c in ORDER[by] if c in rows]:
-        for taking in [c for c in ORDER[by] if c in columns]:
-            block = np.outer(
-                _members(part, by, "transferability", giving),
-                _members(part, by, "malleability", taking),
-            )
-            place = rows.index(giving), columns.index(taking)
+    considered = np.ones_like(one.itself) if one.settings.include_self else ~one.itself
+    # A pair counts in both means: with its effect in the one of its sign, with 0 in the other.
+    values, drawn = (
+        [side(effects, 0) for side in (np.maximum, np.minimum)]
+        for effects in (one.runs.averaged, one.drawn)
+    )
 
-            drawn = [None if side is None else side[block & ~apart] for side in sides]
-            values = [means[sign].values[place].item() for sign in SIGNS]
-            effects.setdefault(giving, {})[taking] = _signed(one, values, drawn)
-    return effects
+    def signed(giving: np.ndarray, taking: np.ndarray) -> Signed:
+        block = np.outer(giving, taking) & considered
+        return _signed(one, [side[:, block] for side in values], [side[block] for side in drawn])
+
+    return {
+        giver: {
+            taker: signed(giving["transferability"], taking["malleability"])
+            for taker, taking in members.items()
+            if taking["malleability"].any()
+        }
+        for giver, giving in members.items()
+        if giving["transferability"].any()
+    }

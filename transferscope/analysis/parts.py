@@ -5,11 +5,12 @@ Effects are in the units of `settings.measure`; a number that is not known is Na
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from transferscope.tasks.number import Interval, Number
 
 Part = Literal["target", "source", "both"]
+PARTS: tuple[Part, ...] = get_args(Part)
 Strategy = Literal["base", "direct", "informed", "random", "all"]
 STRATEGIES: dict[Strategy, str] = {
     "base": "the base",

@@ -17,7 +17,7 @@ Out:  a `Placebo` record for each control, and `Adjusted`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +25,8 @@ from jaxtyping import Float
 
 from transferscope.analysis.graph import seed_mean
 from transferscope.analysis.model_effects import ModelEffects, pair
-from transferscope.analysis.model_runs import Runs
 from transferscope.analysis.parts import (
+    PARTS,
     Adjusted,
     BeyondPlacebo,
     Decomposition,
@@ -35,10 +35,10 @@ from transferscope.analysis.parts import (
     Placebo,
 )
 from transferscope.matrix.measure import known_mean
-from transferscope.matrix.task_effects import VarianceShares, variance_shares
-from transferscope.stats import Effect, over_targets
+from transferscope.matrix.task_effects import variance_shares
+from transferscope.stats import over_targets, stacked
 from transferscope.stats.draws import intervals
-from transferscope.stats.expectation import expectation
+from transferscope.stats.expectation import Expected, expectation
 from transferscope.study.controls import PLACEBOS
 from transferscope.tasks.number import Interval
 from transferscope.tasks.untrusted import shown
@@ -61,7 +61,7 @@ def control_effects(one: ModelEffects) -> ControlEffects:
     if not runs.names:
         return ControlEffects({}, None)
     means = over_targets(one.scaled(runs), runs.averaged)
-    of_mean = known_mean(runs.averaged, -1)
+    of_mean, far = known_mean(runs.averaged, -1), means.reach(one.alpha)[:, None] * [-1.0, 1.0]
     ratios = [t.ratio(*one.denominator(t, j), one.alpha) for j, t in enumerate(runs.by_target)]
     found = {
         name: Placebo(
@@ -69,20 +69,15 @@ def control_effects(one: ModelEffects) -> ControlEffects:
                 target: _estimate(one, runs.effects[:, i, j], [end[i] for end in ratios[j]])
                 for j, target in enumerate(one.targets)
             },
-            mean=_estimate(one, of_mean[:, i], _interval(one, means, i)),
+            mean=_estimate(one, of_mean[:, i], means.change[i] + far[i]),
         )
         for i, name in enumerate(runs.names)
     }
     return ControlEffects(found, _adjusted(one))
 
 
-def _interval(one: ModelEffects, effect: Effect, *at: int) -> list[float]:
-    reach = effect.reach(one.alpha)[at]
-    return [effect.change[at] - reach, effect.change[at] + reach]
-
-
 def _estimate(
-    one: ModelEffects, by_seed: Float[np.ndarray, " seed"], ends: list[float]
+    one: ModelEffects, by_seed: Float[np.ndarray, " seed"], ends: Sequence[float] | np.ndarray
 ) -> Estimate:
     mean = float(known_mean(by_seed))
     known = one.has_intervals and np.isfinite(mean)
@@ -99,13 +94,17 @@ def _adjusted(one: ModelEffects) -> Adjusted | None:
     known = np.isfinite(mean) & ~one.itself
     plain = seed_mean(one.runs.averaged)[known].var() if known.any() else 0.0
     ratio = float(mean[known].var() / plain) if plain > 0 else np.nan
-    drawn = _drawn(one, runs, k)
-    beyond = None if drawn is None else mean[..., None] + drawn
+    beyond = np.full((*mean.shape, 1), np.nan)
+    if one.has_intervals:  # the errors of items and of the base are the same
+        pairs = zip(one.scaled(one.runs), one.scaled(runs), strict=True)
+        beyond = mean[..., None] + one.noise([run.beyond(placebo, k) for run, placebo in pairs])
+    by_seed = known_mean(apart[:, ~one.itself], axis=-1)
+    drawn = known_mean(beyond[~one.itself])
     return Adjusted(
         placebo=runs.names[k],
         cells=_cells(one, k, apart),
-        mean=_mean(one, apart, beyond),
-        decomposition=decomposition(one, mean, beyond, variance_shares(mean, known)),
+        mean=_estimate(one, by_seed, intervals(drawn, known_mean(by_seed), one.alpha)),
+        decomposition=decomposition(one, mean, beyond),
         variance=ratio,
         variance_ci=_ratio_interval(one, ratio, known, beyond),
     )
@@ -115,59 +114,35 @@ def _cells(one: ModelEffects, k: int, apart: np.ndarray) -> dict[str, dict[str, 
     """Every source's effect beyond that of control `k`, in the measure and in accuracy."""
     pairs = list(zip(one.runs.counted, one.controls.counted, strict=True))
     gains = [run.beyond(placebo, k) for run, placebo in pairs]
-    scales = [one.denominator(run, j) for j, (run, _) in enumerate(pairs)]
-    expected = np.full((3, *one.itself.shape), np.nan)
+    scales = np.stack([one.denominator(run, j)[0] for j, (run, _) in enumerate(pairs)], axis=-1)
+    effect, mean = stacked([gain.effect for gain in gains]), known_mean(apart)
+    expected = Expected(*np.full((3, *mean.shape), np.nan))
+    change = effect.change if one.in_accuracy else expected.mean
     if one.has_intervals and one.in_accuracy:
-        expected = np.array(expectation(gains, one.itself))
-    effects = [gain.effect for gain in gains]
-    reach = np.stack([effect.reach(one.alpha) for effect in effects], axis=-1)
-    if not one.has_intervals:
-        reach = np.full(reach.shape, np.nan)
-    found: dict[str, dict[str, BeyondPlacebo]] = {}
-    for i, source in enumerate(one.sources):
-        found[source] = {}
-        for j, target in enumerate(one.targets):
-            change, far = float(effects[j].change[i]), float(reach[i, j])
-            seeds = apart[:, i, j]
-            mean, wide = float(known_mean(seeds)), far / float(scales[j][0][i])
-            found[source][target] = BeyondPlacebo(
-                mean=mean,
-                ci=(mean - wide, mean + wide),
-                seeds=one.by_seed(seeds),
-                change=change if one.in_accuracy else np.nan,
-                change_ci=(change - far, change + far) if one.in_accuracy else (np.nan, np.nan),
-                expected=float(expected[0, i, j]),
-                helps=float(expected[1, i, j]),
-                harms=float(expected[2, i, j]),
-            )
-    return found
-
-
-def _drawn(one: ModelEffects, runs: Runs, k: int) -> np.ndarray | None:
-    """Draws of the errors of effects beyond control `k`; the same of the items and the base."""
-    if one.drawn is None:
-        return None
-    pairs = zip(one.scaled(one.runs), one.scaled(runs), strict=True)
-    return one.noise([run.beyond(placebo, k) for run, placebo in pairs])
-
-
-def _mean(one: ModelEffects, apart: np.ndarray, beyond: np.ndarray | None) -> Estimate:
-    by_seed = known_mean(apart[:, ~one.itself], axis=-1)
-    ends = [np.nan, np.nan]
-    if beyond is not None:
-        drawn = known_mean(beyond[~one.itself])
-        ends = list(intervals(drawn, known_mean(by_seed), one.alpha))
-    return _estimate(one, by_seed, ends)
+        expected = expectation(gains, one.itself)
+    reach = effect.reach(one.alpha) if one.has_intervals else np.full(mean.shape, np.nan)
+    ends = reach[..., None] * [-1.0, 1.0]
+    return one.records(
+        BeyondPlacebo,
+        {"seeds": apart},
+        mean=mean,
+        ci=mean[..., None] + ends / scales[..., None],
+        change=change,
+        change_ci=change[..., None] + ends,
+        expected=expected.mean,
+        helps=expected.helps,
+        harms=expected.harms,
+    )
 
 
 def _ratio_interval(
-    one: ModelEffects, ratio: float, known: np.ndarray, beyond: np.ndarray | None
+    one: ModelEffects, ratio: float, known: np.ndarray, beyond: np.ndarray
 ) -> Interval:
     """Interval of the off-diagonal variance of `beyond` draws over that of the plain effects'.
 
     That of its logarithm, transformed back, as a ratio of variances is lopsided.
     """
-    if beyond is None or one.drawn is None or not ratio > 0:
+    if not (one.has_intervals and ratio > 0):
         return np.nan, np.nan
     drawn = np.log(beyond[known].var(axis=0) / one.drawn[known].var(axis=0))
     return pair(np.exp(intervals(drawn, np.asarray(np.log(ratio)), one.alpha)))
@@ -195,20 +170,26 @@ def placebo_notes(
 def decomposition(
     one: ModelEffects,
     mean: Float[np.ndarray, "source target"],
-    drawn: np.ndarray | None,
-    shares: VarianceShares,
+    drawn: np.ndarray,
+    null: np.ndarray | None = None,
 ) -> Decomposition:
     """The shares of a seed-mean matrix's off-diagonal variance, with their intervals.
 
     Args:
         drawn: draws of the matrix, (source, target, draw).
-        shares: of `mean`.
+        null: draws of each seed's matrix without transfer, (draw, seed, source, target).
     """
-    values = {name: float(share) for name, share in shares._asdict().items()}
-    ci: dict[Part, Interval] = dict.fromkeys(("target", "source", "both"), (np.nan, np.nan))
-    if drawn is not None:
-        known = np.isfinite(mean) & ~one.itself
-        parts = variance_shares(np.moveaxis(drawn, -1, 0), known)
-        for part in ci:
-            ci[part] = one.ends(getattr(parts, part), values[part], low=0.0, high=1.0)
-    return Decomposition(values["target"], values["source"], values["both"], ci)
+    known = np.isfinite(mean) & ~one.itself
+    values = {n: float(share) for n, share in variance_shares(mean, known)._asdict().items()}
+    parts = variance_shares(np.moveaxis(drawn, -1, 0), known)
+    ci: dict[Part, Interval] = {
+        part: one.ends(getattr(parts, part), values[part], low=0.0, high=1.0) for part in PARTS
+    }
+    by_chance: dict[Part, Interval] = {}
+    if null is not None:
+        parts = variance_shares(seed_mean(np.moveaxis(null, 1, 0)), known)
+        level = [one.alpha / 2, 1 - one.alpha / 2]
+        for part in PARTS:
+            if np.isfinite(shares := getattr(parts, part)).any():
+                by_chance[part] = pair(np.nanquantile(shares, level))
+    return Decomposition(values["target"], values["source"], values["both"], ci, by_chance)

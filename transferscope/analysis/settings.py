@@ -11,7 +11,7 @@ from transferscope.matrix.measure import MEASURES
 
 def _known_measure(name: str) -> str:
     if name not in MEASURES:
-        raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {name!r}")
+        raise StudyError(f"measure must be one of {', '.join(MEASURES)}, got {name!r}")
     return name
 
 
@@ -44,10 +44,7 @@ class Settings:
         Raises:
             StudyError: naming the setting, its value and the allowed values.
         """
-        try:
-            _known_measure(self.measure)
-        except ValueError as error:
-            raise StudyError(str(error)) from None
+        _known_measure(self.measure)
         for name, low, high in (
             ("alpha", 0.0, 1.0),
             ("graph_keep", 0.0, 1.0 + 1e-12),

@@ -7,15 +7,16 @@ Out:  polars tables, in which null is unknown, or an `xarray.Dataset`, in which 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from transferscope.analysis import Analysis, ModelAnalysis
+from transferscope.analysis import Analysis, Cell, ModelAnalysis
 from transferscope.analysis.accuracies import base_accuracy, bases, ceiling, scales
-from transferscope.analysis.headline import TaskPair, pairs, verdict_of
-from transferscope.analysis.lookup import POINTS, measure_named
-from transferscope.analysis.twins import twin_pairs
+from transferscope.analysis.headline import TaskPair, pairs, twin_pairs, verdict_of
+from transferscope.analysis.lookup import POINTS
+from transferscope.errors import DataError
 from transferscope.matrix.measure import MEASURES, NO_GAP
+from transferscope.tasks.naming import unknown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,26 +32,12 @@ VERDICTS = {1: "helped", -1: "harmed", 0: "not settled", None: None}
 
 def accuracy(analysis: Analysis) -> pl.DataFrame:
     """One row for each model, source and target: the accuracy before and after finetuning."""
-    rows: list[dict[str, Any]] = []
-    for name, model, pair in _every(analysis):
-        cell = pair.cell
-        base = base_accuracy(analysis, model, pair.target, cell)
-        low, high = cell.change_ci
-        rows.append(
-            {
-                "model": name,
-                "source": pair.source,
-                "target": pair.target,
-                "n": cell.n,
-                "base": base,
-                "tuned": base + cell.change,
-                "points": 100 * cell.change,
-                "low": 100 * low,
-                "high": 100 * high,
-                "q": cell.q_value,
-            }
-        )
-    return _table(rows)
+    rows: list[tuple[Any, ...]] = []
+    for name, model, (source, target, cell) in _every(analysis):
+        base = base_accuracy(analysis, model, target, cell)
+        accuracies = base, base + cell.change
+        rows.append((name, source, target, cell.n, *accuracies, *_points(cell), cell.q_value))
+    return _table("model source target n base tuned points low high q", rows)
 
 
 def effects(analysis: Analysis, measure: str = POINTS) -> pl.DataFrame:
@@ -59,29 +46,18 @@ def effects(analysis: Analysis, measure: str = POINTS) -> pl.DataFrame:
     Raises:
         DataError: there is no such measure.
     """
-    measure_named(measure)
-    rows: list[dict[str, Any]] = []
+    if measure not in (known := [POINTS, *MEASURES]):
+        raise DataError(unknown("measure", measure, known))
+    rows: list[tuple[Any, ...]] = []
     for name, model, pair in _every(analysis):
-        cell = pair.cell
-        effect, (low, high) = _in_measure(analysis, model, pair, measure)
-        in_accuracy = {POINTS: 100, "raw_gain": 1}.get(measure, math.nan)
-        rows.append(
-            {
-                "model": name,
-                "source": pair.source,
-                "target": pair.target,
-                "effect": effect,
-                "low": low,
-                "high": high,
-                "p": cell.p_value,
-                "q": cell.q_value,
-                "expected": in_accuracy * cell.expected,
-                "n": cell.n,
-                "seeds": sum(map(math.isfinite, cell.seeds.values())),
-                "verdict": VERDICTS[verdict_of(pair, analysis.settings.alpha)],
-            }
-        )
-    return _table(rows)
+        source, target, cell = pair
+        expected = {POINTS: 100, "raw_gain": 1}.get(measure, math.nan) * cell.expected
+        effect = *_in_measure(analysis, model, pair, measure), cell.p_value, cell.q_value, expected
+        seeds = sum(map(math.isfinite, cell.seeds.values()))
+        verdict = VERDICTS[verdict_of(pair, analysis.settings.alpha)]
+        rows.append((name, source, target, *effect, cell.n, seeds, verdict))
+    columns = "model source target effect low high p q expected n seeds verdict"
+    return _table(columns, rows)
 
 
 def to_xarray(analysis: Analysis, measure: str = POINTS) -> xr.Dataset:
@@ -102,26 +78,32 @@ def to_xarray(analysis: Analysis, measure: str = POINTS) -> xr.Dataset:
     return found.assign_attrs(measure=measure)
 
 
-TWINS = (
-    *("model", "source", "choice", "open"),
-    *("choice_points", "choice_low", "choice_high", "open_points", "open_low", "open_high"),
-    "moved",
-)
-
-
 def twins(analysis: Analysis) -> pl.DataFrame:
     """One row for each model, source and task that was evaluated in both forms."""
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[Any, ...]] = []
     for model in analysis.models:
-        for pair in twin_pairs(analysis, model):
-            effects = [
-                100 * number
-                for cell in (pair.choice.cell, pair.open.cell)
-                for number in (cell.change, *cell.change_ci)
-            ]
-            names = (model, pair.choice.source, pair.choice.target, pair.open.target)
-            rows.append(dict(zip(TWINS, (*names, *effects, pair.moved), strict=True)))
-    return _table(rows, TWINS)
+        for choice, other, moved in twin_pairs(analysis, model):
+            names = model, choice.source, choice.target, other.target
+            rows.append((*names, *_points(choice.cell), *_points(other.cell), moved))
+    numbers = "choice_points choice_low choice_high open_points open_low open_high"
+    return _table(f"model source choice open {numbers} moved", rows)
+
+
+def compared(comparison: Comparison) -> pl.DataFrame:
+    """One row for each run and target, and for each mean over targets."""
+    rows: list[tuple[Any, ...]] = []
+    for run, cell in comparison.every_cell():
+        verdict = {1: "better", -1: "worse", 0: "not settled"}[cell.sign]
+        known = run.name, run.step, cell.target, cell.items or None, cell.base, cell.tuned
+        change = [100 * float(number) for number in (cell.change, *cell.effect.interval())]
+        verdict = verdict if cell.state == "tested" else None
+        rows.append((*known, *change, cell.q, verdict, cell.state))
+    return _table("run step target n base tuned points low high q verdict state", rows)
+
+
+def _points(cell: Cell) -> list[float]:
+    """The change of accuracy and its interval in percentage points."""
+    return [100 * number for number in (cell.change, *cell.change_ci)]
 
 
 def _every(analysis: Analysis) -> Iterator[tuple[str, ModelAnalysis, TaskPair]]:
@@ -132,16 +114,16 @@ def _every(analysis: Analysis) -> Iterator[tuple[str, ModelAnalysis, TaskPair]]:
 
 def _in_measure(
     analysis: Analysis, model: ModelAnalysis, pair: TaskPair, measure: str
-) -> tuple[float, tuple[float, float]]:
+) -> Sequence[float]:
     """An effect and its interval, which is unknown in any measure but accuracy and the analysis's
     own: it does not follow from the record."""
-    cell, settings = pair.cell, analysis.settings
-    if measure == settings.measure:
-        return cell.mean, cell.ci
+    cell = pair.cell
+    if measure == analysis.settings.measure:
+        return cell.mean, *cell.ci
     if measure == POINTS:
-        return 100 * cell.change, (100 * cell.change_ci[0], 100 * cell.change_ci[1])
+        return _points(cell)
     if measure == "raw_gain":
-        return cell.change, cell.change_ci
+        return cell.change, *cell.change_ci
     top = ceiling(analysis, pair.target)
     scale = scales(analysis, model, pair.target, cell)
     found: list[float] = []
@@ -149,38 +131,12 @@ def _in_measure(
         whole = MEASURES[measure].denominator(base, top)
         if seed in scale and whole > NO_GAP:
             found.append(cell.seeds[seed] * scale[seed] / whole)
-    return (sum(found) / len(found) if found else math.nan), (math.nan, math.nan)
+    return (sum(found) / len(found) if found else math.nan), math.nan, math.nan
 
 
-def compared(comparison: Comparison) -> pl.DataFrame:
-    """One row for each run and target, and for each mean over targets."""
-    rows: list[dict[str, Any]] = []
-    for run in comparison.runs:
-        for cell in [*run.cells.values(), *([run.mean] if run.mean else [])]:
-            tested, (low, high) = cell.state == "tested", cell.effect.interval()
-            verdict = {1: "better", -1: "worse", 0: "not settled"}[cell.sign]
-            rows.append(
-                {
-                    "run": run.name,
-                    "step": run.step,
-                    "target": cell.target,
-                    "n": cell.items or None,
-                    "base": cell.base,
-                    "tuned": cell.tuned,
-                    "points": 100 * cell.change,
-                    "low": 100 * float(low),
-                    "high": 100 * float(high),
-                    "q": cell.q,
-                    "verdict": verdict if tested else None,
-                    "state": cell.state,
-                }
-            )
-    return _table(rows)
-
-
-def _table(rows: list[dict[str, Any]], columns: Iterable[str] = ()) -> pl.DataFrame:
+def _table(columns: str, rows: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
     import polars as pl
 
     kinds: dict[str, Any] = {**dict.fromkeys(WORDS, pl.String), **dict.fromkeys(WHOLE, pl.Int64)}
-    schema = {name: kinds.get(name, pl.Float64) for name in columns or rows[0]}
-    return pl.DataFrame(rows, schema).fill_nan(None)
+    schema = {name: kinds.get(name, pl.Float64) for name in columns.split()}
+    return pl.DataFrame(rows, schema, orient="row").fill_nan(None)

@@ -22,7 +22,6 @@ from transferscope.analysis.settings import Settings
 from transferscope.analysis.verdict import beyond_noise
 from transferscope.matrix.measure import MEASURES
 from transferscope.tasks.checkpoints import checkpoint, strength, task_of
-from transferscope.tasks.number import Interval
 
 Axis = Literal["step", "strength"]
 Cells = Mapping[str, Mapping[str, Cell]]
@@ -65,7 +64,7 @@ def states(matrix: xr.Dataset, settings: Settings) -> list[Trajectory]:
     )
     mu = mu.transpose(*beside["pgf"].dims).assign_coords(beside["pgf"].coords)
     by_model = {m: model_effects(beside, mu, m, settings) for m in mu["model"].values.tolist()}
-    found = {m: cells(one, beside.sel(model=m, seed=one.seeds)) for m, one in by_model.items()}
+    found = {m: cells(one) for m, one in by_model.items()}
     return [*trajectories(by_model, found), *trajectories(by_model, found, "strength")]
 
 
@@ -78,32 +77,21 @@ def _course(
         for step, cell in cells.items()
     }
     measured = [step for step, cell in cells.items() if np.isfinite(cell.mean)]
-    change, ci, moved = np.nan, (np.nan, np.nan), 0
+    change, ci = np.nan, (np.nan, np.nan)
     if len(measured) > 1:
-        ends = [one.sources.index(sources[measured[end]]) for end in (0, -1)]
-        change, ci = _change(one, ends[0], ends[1], one.targets.index(target))
-        moved = _sign(ci)
+        before, after = (one.sources.index(sources[measured[end]]) for end in (0, -1))
+        both, scale = one.between(before, after, one.targets.index(target))
+        reach = float(both.effect.reach(one.alpha)[0]) / scale if one.has_intervals else np.nan
+        change = float(both.change[0]) / scale
+        ci = change - reach, change + reach
     return Course(
         effects=[cell.mean for cell in cells.values()],
         ci=[cell.ci for cell in cells.values()],
         beyond=list(beyond.values()),
         change=change,
         change_ci=ci,
-        change_beyond=moved,
+        change_beyond=int(ci[0] > 0) - int(ci[1] < 0),
         helped_from=next((step for step, sign in beyond.items() if sign > 0), None),
         harmed_from=next((step for step, sign in beyond.items() if sign < 0), None),
         points=[cell.change for cell in cells.values()],
     )
-
-
-def _sign(ci: Interval) -> int:
-    """The sign of all values in an interval; 0 where it holds 0 or is unknown."""
-    return int(ci[0] > 0) - int(ci[1] < 0)
-
-
-def _change(one: ModelEffects, before: int, after: int, j: int) -> tuple[float, Interval]:
-    """The effect of one source minus that of another, on the items that both answered."""
-    both, scale = one.between(before, after, j)
-    reach = float(both.effect.reach(one.alpha)[0]) / scale if one.has_intervals else np.nan
-    change = float(both.change[0]) / scale
-    return change, (change - reach, change + reach)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -40,15 +41,15 @@ def verdicts(
     times = effect.times_needed(tolerance)
     others = np.where(one.runs.left_out | one.itself, np.nan, one.runs.changes)
     mean = over_targets(one.runs.counted, others)
-    ends, p_of_mean = np.stack(mean.interval(alpha), axis=-1), mean.p
+    ends, names = np.stack(mean.interval(alpha), axis=-1).tolist(), [*one.targets, MEAN]
+    changes = np.column_stack([effect.change, mean.change])
+    # The mean over one other target is no second question.
+    several = np.isfinite(others).any(axis=0).sum(axis=-1) > 1
+    every_p = np.column_stack([p, np.where(several, mean.p, np.nan)])
     found: dict[str, Verdict] = {}
     for i, source in enumerate(one.sources):
-        names = [*one.targets, MEAN]
-        change = np.append(effect.change[i], mean.change[i])
-        # The mean over one other target is no second question.
-        several = np.isfinite(others[:, i]).any(axis=0).sum() > 1
-        lost = worse(change, np.append(p[i], p_of_mean[i] if several else np.nan), alpha)
-        harmed = [names[j] for j in np.argsort(change) if lost[j]]
+        lost = worse(changes[i], every_p[i], alpha)
+        harmed = [names[j] for j in np.argsort(changes[i]) if lost[j]]
         collapsed = _collapsed(behavior, source, one.targets)
         tested = np.isfinite(p[i])
         where = int(np.nanargmax(losses[i])) if tested.any() else None
@@ -70,7 +71,7 @@ def verdicts(
             where="" if where is None else one.targets[where],
             needed=math.ceil(needed) if needed <= MOST_ITEMS else None,
             mean=float(mean.change[i]),
-            mean_ci=(float(ends[i, 0]), float(ends[i, 1])),
+            mean_ci=tuple(ends[i]),
             untested=[t for t, known in zip(one.targets, tested, strict=True) if not known],
         )
     return found
@@ -94,7 +95,8 @@ def seed_share(one: ModelEffects) -> dict[str, float]:
     """How much of the squared reach of a target's intervals is due to seeds, mean over sources."""
     effect = stacked([each.effect for each in one.runs.counted])
     with np.errstate(invalid="ignore", divide="ignore"):
-        items = effect.without_seeds.reach(one.alpha) ** 2 / effect.reach(one.alpha) ** 2
+        of_items = replace(effect, seeds=np.zeros_like(effect.seeds)).reach(one.alpha) ** 2
+        items = of_items / effect.reach(one.alpha) ** 2
     share = np.where(np.isfinite(items) & one.repeated, 1 - items, np.nan)
     known = np.isfinite(share).sum(axis=0)
     mean = np.nansum(share, axis=0) / np.where(known > 0, known, np.nan)

@@ -268,8 +268,14 @@ def _answers(
     return found
 
 
-def behavior_notes(model: str, record: Behaviour | None) -> list[str]:
-    """Notes on how one model answers."""
+def behavior_notes(
+    model: str, record: Behaviour | None, harms: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """Notes on how one model answers.
+
+    Args:
+        harms: {source: targets} of collapses that a verdict names already.
+    """
     if record is None:
         return []
 
@@ -277,9 +283,10 @@ def behavior_notes(model: str, record: Behaviour | None) -> list[str]:
         more = f" and {len(cells) - LISTED} more" if len(cells) > LISTED else ""
         return ", ".join(cells[:LISTED]) + more
 
-    def fallen(row: Mapping[str, Answers], before: str = "") -> list[str]:
-        cells = [(name, answers) for name, answers in row.items() if answers.collapsed]
-        return [f"{before}{shown(name)} ({describe_answers(each)})" for name, each in cells]
+    def fallen(row: Mapping[str, Answers], source: str = "") -> list[str]:
+        before, named = f"{shown(source)} → " * bool(source), (harms or {}).get(source, ())
+        cells = {name: one for name, one in row.items() if one.collapsed and name not in named}
+        return [f"{before}{shown(name)} ({describe_answers(one)})" for name, one in cells.items()]
 
     notes, model = [], shown(model)
     if base := fallen(record.base):
@@ -289,7 +296,7 @@ def behavior_notes(model: str, record: Behaviour | None) -> list[str]:
         )
     total = sum(len(row) for row in record.sources.values())
     for found, of in ((record.sources, f"of {total} cells"), (record.controls, "of the controls")):
-        cells = [cell for name, row in found.items() for cell in fallen(row, f"{shown(name)} → ")]
+        cells = [cell for name, row in found.items() for cell in fallen(row, name)]
         if cells:
             notes.append(
                 f"{model}: {of}, {len(cells)} {'holds' if len(cells) == 1 else 'hold'} collapsed "

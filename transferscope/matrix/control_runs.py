@@ -6,7 +6,6 @@ transferability, no clique sees them.
 
 from typing import Any
 
-import numpy as np
 import polars as pl
 import xarray as xr
 
@@ -42,9 +41,7 @@ def with_controls(
         raise DataError("controls: a row without source; the base's rows belong to predictions")
     if taken := [name for name in names if name in dataset["source"].values]:
         raise DataError(f"controls: {taken[0]!r} is the name of a source too; rename one")
-    kept = controls.filter(
-        pl.col(d).is_in(dataset[d].values.tolist()) for d in ("model", "seed", "target")
-    )
+    kept = _of_matrix(dataset, controls)
     notes = list(dataset.attrs["notes"])
     if odd := controls.height - kept.height:
         notes.append(
@@ -55,31 +52,41 @@ def with_controls(
     if kept.is_empty():
         return dataset
     # Items by target and name: the same name may stand for items of two targets.
-    keys = pl.format("{}\0{}", "target", "item")
-    base = predictions.filter(pl.col("source").is_null())
-    rows = pl.concat([base, kept], how="diagonal").with_columns(item=keys)
-    parts = [_part(rows.filter(pl.col("model") == model)) for model in sorted(set(kept["model"]))]
+    rows = _with_base(predictions, kept).with_columns(item=pl.format("{}\0{}", "target", "item"))
+    part = from_predictions(rows, same_tasks=False).rename(source="control")
+    part = part[[name for name in _VARIABLES if name in part]].reset_coords(drop=True)
     shared = predictions.select("target", "item").unique()["item"].is_duplicated().any()
-    pairs = zip(
-        dataset["item_target"].values.tolist(), dataset["item"].values.tolist(), strict=True
-    )
+    items = [dataset[name].values.tolist() for name in ("item_target", "item")]
     labels: dict[str, Any] = {
         **{d: dataset[d].values for d in ("model", "seed", "target")},
-        "control": np.array(kept["source"].unique(maintain_order=True).to_list(), dtype=str),
-        "item": [f"{target}\0{n[len(target) + 1 :] if shared else n}" for target, n in pairs],
+        "item": [
+            f"{target}\0{name[len(target) + 1 :] if shared else name}"
+            for target, name in zip(*items, strict=True)
+        ],
     }
-    labels["option"] = range(max(one.sizes.get("option", 0) for one in (dataset, *parts)))
-    if "option" in dataset.sizes:  # a control may choose one that no other run does
-        more = len(labels["option"]) - dataset.sizes["option"]
-        dataset = dataset.pad(option=(0, more), constant_values=0) if more else dataset
-    fill = {"item_correct": -1}
-    whole = xr.concat(parts, "model", join="outer", fill_value=fill)
-    whole = whole.reindex(labels, fill_value=fill).drop_vars(["item", "option"], errors="ignore")
-    order = ("model", "seed", "control", "target", "item", "option")
-    whole = whole.transpose(*order, missing_dims="ignore")
-    return dataset.assign_coords(control=labels["control"]).assign(
-        {f"control_{name}": whole[name] for name in _VARIABLES if name in whole}
+    if "option" in part.dims:
+        part = part.assign_coords(option=range(part.sizes["option"]))
+        options = max(one.sizes.get("option", 0) for one in (dataset, part))
+        labels["option"] = range(options)
+        # A control may choose one that no other run does.
+        if more := options - dataset.sizes.get("option", options):
+            dataset = dataset.pad(option=(0, more), constant_values=0)
+    part = part.reindex(labels, fill_value={"item_correct": -1})
+    part = part.drop_vars(["item", "option"], errors="ignore")
+    return dataset.assign({f"control_{name}": each for name, each in part.items()})
+
+
+def _of_matrix(dataset: xr.Dataset, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows whose model, seed and target the matrix has."""
+    return rows.filter(
+        pl.col(d).is_in(dataset[d].values.tolist()) for d in ("model", "seed", "target")
     )
+
+
+def _with_base(predictions: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows, after those of their models' bases."""
+    base = pl.col("source").is_null() & pl.col("model").is_in(rows["model"].unique().to_list())
+    return pl.concat([predictions.filter(base), rows], how="diagonal")
 
 
 def with_states(dataset: xr.Dataset, predictions: pl.DataFrame, states: pl.DataFrame) -> xr.Dataset:
@@ -87,19 +94,8 @@ def with_states(dataset: xr.Dataset, predictions: pl.DataFrame, states: pl.DataF
 
     The latter is `attrs["states"]`, at ceiling 1; arguments as for `with_controls`.
     """
-    kept = states.filter(
-        pl.col(d).is_in(dataset[d].values.tolist()) for d in ("model", "seed", "target")
-    )
-    base = pl.col("source").is_null() & pl.col("model").is_in(kept["model"].unique().to_list())
-    rows = pl.concat([predictions.filter(base), kept], how="diagonal")
+    rows = _with_base(predictions, _of_matrix(dataset, states))
     return dataset.assign_attrs(states=from_predictions(rows))
-
-
-def _part(rows: pl.DataFrame) -> xr.Dataset:
-    """What is measured of one model's controls, without coordinates that are no index."""
-    part = from_predictions(rows).rename(source="control")
-    part = part[[name for name in _VARIABLES if name in part]].reset_coords(drop=True)
-    return part.assign_coords(option=range(part.sizes.get("option", 0)))
 
 
 def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:

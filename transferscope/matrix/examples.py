@@ -7,7 +7,7 @@ another suite, and shows nothing. `exhibits.json` is beside `analysis.json` and 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple
@@ -165,12 +165,14 @@ class _Chosen(NamedTuple):
     way: str
     others: int
     controls: list[str]
+    knows: bool
+    """Whether choices are known."""
+    by_seed: list[dict[str, Any]]
 
 
 def choose_examples(inputs: Sequence[ExampleInput], *, images: bool = True) -> Exhibits:
     """The items to show, with small copies of their images unless `images` is false."""
-    changes = [_changes(one.rows, one.rows) for one in inputs]
-    counted = [_counted(part) for part in changes]
+    counted = [_counted(_changes(one.rows, one.rows)) for one in inputs]
     ranked = pl.concat(
         part.with_columns(input=pl.lit(number))
         for number, one in enumerate(inputs)
@@ -193,7 +195,7 @@ def choose_examples(inputs: Sequence[ExampleInput], *, images: bool = True) -> E
         )
     shown, places = _shown(inputs, kept, images, notes)
     models: dict[str, dict[str, dict[str, Flipped]]] = {}
-    for number, part in enumerate(counted):
+    for part in counted:
         for names, rows in part.group_by(_CELL, maintain_order=True):
             model, source, target = map(str, names)
             seeds = int(rows["seeds"][0])
@@ -202,10 +204,10 @@ def choose_examples(inputs: Sequence[ExampleInput], *, images: bool = True) -> E
             )
             cell = Flipped(seeds, fixed, broken, [], [])
             models.setdefault(model, {}).setdefault(source, {})[target] = cell
-        here = [one for one in kept if one.input == number]
-        for one, flip in zip(here, _flips(changes[number], here, places), strict=True):
-            cell = models[one.model][one.source][one.target]
-            (cell.most_fixed if one.way == "fixed" else cell.most_broken).append(flip)
+    for one in kept:
+        cell = models[one.model][one.source][one.target]
+        flip = _flip(one, places[one.input, one.target, one.item])
+        (cell.most_fixed if one.way == "fixed" else cell.most_broken).append(flip)
     found = Exhibits(shown, models, notes)
     if (size := len(to_json(found))) > MOST_BYTES:  # a study of very many cells
         return Exhibits([], {}, [f"no items are shown: they would take {size:,} bytes of the page"])
@@ -223,16 +225,22 @@ def _changes(rows: pl.DataFrame, bases: pl.DataFrame) -> pl.DataFrame:
     base = marked(bases).filter(pl.col("source").is_null())
     base = base.select(*keys, base="mark", base_choice="choice")
     both = marked(rows).drop_nulls("source").join(base, on=keys, maintain_order="left")
+    chosen = pl.col("choice", "base_choice").is_not_null().any().over("model", "target")
     return both.with_columns(
         fixed=(pl.col("base") == 0) & (pl.col("mark") == 1),
         broken=(pl.col("base") == 1) & (pl.col("mark") == 0),
+        knows=pl.all_horizontal(chosen),
     )
 
 
 def _counted(changes: pl.DataFrame) -> pl.DataFrame:
     """In how many of its cell's seeds each changed item was fixed and broken."""
     seeds = changes.group_by(_CELL).agg(seeds=pl.col("seed").n_unique())
-    items = changes.group_by(_KEYS, maintain_order=True).agg(pl.col(*_WAYS).sum().cast(pl.Int64))
+    items = changes.group_by(_KEYS, maintain_order=True).agg(
+        pl.col(*_WAYS).sum().cast(pl.Int64),
+        pl.col("knows").first(),
+        by_seed=pl.struct("seed", "choice", "base_choice", *_WAYS),
+    )
     changed = pl.any_horizontal(pl.col(*_WAYS) > 0)
     return items.filter(changed).join(seeds, on=_CELL, maintain_order="left")
 
@@ -261,27 +269,17 @@ def _ranked(counted: pl.DataFrame, controls: pl.DataFrame) -> Iterator[pl.DataFr
         yield often.with_columns(rank=pl.int_range(pl.len()).over(_CELL))
 
 
-def _flips(
-    changes: pl.DataFrame, chosen: Sequence[_Chosen], places: Mapping[tuple[int, str, str], int]
-) -> Iterator[Flip]:
-    """The chosen flips, seed by seed."""
-    known = changes.group_by("model", "target").agg(
-        knows=pl.col("choice").is_not_null().any() & pl.col("base_choice").is_not_null().any()
+def _flip(one: _Chosen, place: int) -> Flip:
+    """A chosen flip, seed by seed."""
+    chosen = one.by_seed if one.knows else []
+    return Flip(
+        item=place,
+        seeds=[row["seed"] for row in one.by_seed if row[one.way]],
+        base={row["seed"]: row["base_choice"] for row in chosen},
+        tuned={row["seed"]: row["choice"] for row in chosen},
+        others=one.others,
+        controls=one.controls,
     )
-    names = [(one.model, one.source, one.target, one.item) for one in chosen]
-    wanted = pl.DataFrame(names, dict.fromkeys(_KEYS, pl.String), orient="row").unique()
-    rows = changes.join(wanted, on=_KEYS, how="semi").join(known, on=["model", "target"])
-    found = rows.rows_by_key(_KEYS, named=True)
-    for one in chosen:
-        by_seed = found[one.model, one.source, one.target, one.item]
-        yield Flip(
-            item=places[one.input, one.target, one.item],
-            seeds=[row["seed"] for row in by_seed if row[one.way]],
-            base={row["seed"]: row["base_choice"] for row in by_seed if row["knows"]},
-            tuned={row["seed"]: row["choice"] for row in by_seed if row["knows"]},
-            others=one.others,
-            controls=one.controls,
-        )
 
 
 def _shown(

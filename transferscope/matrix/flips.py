@@ -5,6 +5,7 @@ seed of four is noise; look at the few that flip in most seeds. One seed cannot 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -46,29 +47,26 @@ def flips(one: xr.Dataset) -> dict[str, dict[str, Flips]]:
         return {}
     base = one["base_item_correct"].transpose("seed", "item").values[:, None]
     tuned = one["item_correct"].transpose("seed", "source", "item").values
-    parts = (base == 0) & (tuned == 1), (base == 1) & (tuned == 0), (base >= 0) & (tuned >= 0)
+    ways = {"fixed": (base == 0) & (tuned == 1), "broken": (base == 1) & (tuned == 0)}
+    known = (base >= 0) & (tuned >= 0)
     names, target_of = one["item"].values, one["item_target"].values
     found: dict[str, dict[str, Flips]] = {}
     for target in one["target"].values.tolist():
         here = np.flatnonzero(target_of == target)
         items = names[here].tolist()
         for i, source in enumerate(one["source"].values.tolist()):
-            seeds = parts[2][:, i, here].any(axis=1)
+            both = known[:, i, here]
+            seeds = both.any(axis=1)
             if not seeds.any():
                 continue
-            fixed, broken, both = (part[seeds][:, i, here] for part in parts)
-            often: list[dict[str, int]] = []
-            for times in (fixed.sum(axis=0), broken.sum(axis=0)):
-                order = np.argsort(-times, kind="stable")[: (2 * times > len(both)).sum()]
-                often.append({items[k]: int(times[k]) for k in order})
-            found.setdefault(source, {})[target] = Flips(
-                fixed=float(fixed.sum(axis=1).mean()),
-                broken=float(broken.sum(axis=1).mean()),
-                items=float(both.sum(axis=1).mean()),
-                seeds=len(both),
-                often_fixed=len(often[0]),
-                often_broken=len(often[1]),
-                most_fixed=dict(list(often[0].items())[:LISTED]),
-                most_broken=dict(list(often[1].items())[:LISTED]),
-            )
+            counts: dict[str, Any] = {}
+            for way, changed in ways.items():
+                times = changed[seeds][:, i, here].sum(axis=0)
+                often = np.argsort(-times, kind="stable")[: (2 * times > seeds.sum()).sum()]
+                counts[way] = float(times.sum() / seeds.sum())
+                counts[f"often_{way}"] = len(often)
+                counts[f"most_{way}"] = {items[k]: int(times[k]) for k in often[:LISTED]}
+            items_known = float(both[seeds].sum(axis=1).mean())
+            cell = Flips(items=items_known, seeds=int(seeds.sum()), **counts)
+            found.setdefault(source, {})[target] = cell
     return found

@@ -65,25 +65,21 @@ def most_items(matrix: xr.Dataset) -> xr.DataArray:
     return xr.apply_ufunc(np.fmax, tuned, base)
 
 
-def cell_items(matrix: xr.Dataset, total: str = "total") -> xr.DataArray:
+def cell_items(matrix: xr.Dataset) -> xr.DataArray:
     """Items behind each effect; where only counts are known, the fewer of base and run.
 
     NaN where the run's number is unknown, as where it was not measured.
     """
-    fewer = xr.apply_ufunc(np.fmin, matrix[total], matrix["base_total"])
-    return fewer.where(matrix[total].notnull())
+    fewer = xr.apply_ufunc(np.fmin, matrix["total"], matrix["base_total"])
+    return fewer.where(matrix["total"].notnull())
 
 
-def left_out(matrix: xr.Dataset, total: str = "total") -> xr.DataArray:
+def left_out(matrix: xr.Dataset) -> xr.DataArray:
     """Which cells have no part in averages: fewer than half of the items of the largest run.
 
     Unknown numbers leave nothing out.
-
-    Args:
-        total: the variable with the cells' items; `control_total` for those of controls.
     """
-    items = cell_items(matrix, total)
-    return (2 * items < most_items(matrix)).transpose(*matrix[total].dims)
+    return (2 * cell_items(matrix) < most_items(matrix)).transpose(*matrix["total"].dims)
 
 
 def averaged(mu: xr.DataArray) -> xr.DataArray:

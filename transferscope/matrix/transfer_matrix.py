@@ -5,7 +5,9 @@ Out:  the matrix at ceiling 1, an `xarray.Dataset`.
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +20,6 @@ from transferscope.matrix.ceiling import apply_ceiling, number_of
 from transferscope.matrix.collapse import LARGEST, positions, with_answers
 from transferscope.matrix.measure import pgf
 from transferscope.matrix.pairing import counts, pairing_notes
-from transferscope.matrix.task_labels import task_labels, unknown_tasks
 from transferscope.predictions import (
     CELL,
     check_groups,
@@ -27,6 +28,8 @@ from transferscope.predictions import (
     spread_base,
     with_marks,
 )
+from transferscope.suites import KNOWN_TASKS
+from transferscope.tasks.checkpoints import checkpoint
 from transferscope.tasks.untrusted import shown
 
 _BASE_CELL = ("model", "seed", "target")
@@ -56,17 +59,18 @@ def from_pgf(table: pl.DataFrame) -> xr.Dataset:
     return _dataset(axes, {"pgf": _scatter(table, axes, "pgf", CELL)})
 
 
-def from_accuracy(table: pl.DataFrame) -> xr.Dataset:
+def from_accuracy(table: pl.DataFrame, *, same_tasks: bool = True) -> xr.Dataset:
     """The matrix of a long accuracy table, at ceiling 1.
 
     Args:
         table: columns model, seed, source, target, and accuracy, or correct and total, or all
             three with null where only the others are known. A null source is the base; a base
             without seed serves all seeds of its model.
+        same_tasks: refuse models that differ in their tasks.
     """
     table = spread_base(table)
     check_unique(table, CELL, "accuracy table")
-    axes = _axes(table)
+    axes = _axes(table, same_tasks=same_tasks)
     base, tuned = table.filter(pl.col("source").is_null()), table.drop_nulls("source")
     variables = {}
     for column in ("accuracy", "correct", "total"):
@@ -82,16 +86,17 @@ def from_accuracy(table: pl.DataFrame) -> xr.Dataset:
     return dataset.assign_attrs(notes=[*notes, *dataset.attrs["notes"]])
 
 
-def from_predictions(table: pl.DataFrame) -> xr.Dataset:
+def from_predictions(table: pl.DataFrame, *, same_tasks: bool = True) -> xr.Dataset:
     """The matrix of a predictions table, at ceiling 1, with every item's answer.
 
     Args:
         table: as `check_predictions` returns it.
+        same_tasks: as in `from_accuracy`.
     """
     table = with_marks(spread_base(table))
     check_unique(table, (*CELL, "item"), "predictions")
     check_groups(table, "predictions")
-    dataset = with_answers(from_accuracy(counts(table)), table)
+    dataset = with_answers(from_accuracy(counts(table), same_tasks=same_tasks), table)
     labels = {d: dataset[d].values.tolist() for d in CELL}
     items = table.select("target", "item").unique(maintain_order=True)
     by_target = pl.col("target").cast(pl.Enum(labels["target"]))
@@ -156,14 +161,15 @@ def check_same_tasks(tasks: Mapping[str, tuple[set[str], set[str]]]) -> None:
                 )
 
 
-def _axes(table: pl.DataFrame) -> _Axes:
+def _axes(table: pl.DataFrame, *, same_tasks: bool = True) -> _Axes:
     """Labels in order of first appearance; tasks that are both take the target's order."""
     if table.drop_nulls("source").is_empty():
         raise DataError("no row has a source: at least one finetuned run is needed beside the base")
     grouped = table.group_by("model", maintain_order=True).agg(
         pl.col("source").drop_nulls().unique(), pl.col("target").unique()
     )
-    check_same_tasks({model: (set(one), set(two)) for model, one, two in grouped.rows()})
+    if same_tasks:
+        check_same_tasks({model: (set(one), set(two)) for model, one, two in grouped.rows()})
     labels = {d: table[d].drop_nulls().unique(maintain_order=True).to_list() for d in CELL}
     if set(labels["source"]) == set(labels["target"]):
         labels["source"] = labels["target"]
@@ -207,10 +213,67 @@ def _dataset(axes: _Axes, given: dict[str, np.ndarray]) -> xr.Dataset:
         for name, values in given.items()
     }
     variables["ceiling"] = ("target",), np.ones(len(labels["target"]))
-    coordinates = task_labels(axes.labels["source"], axes.labels["target"])
+    coordinates = _task_labels(axes.labels["source"], axes.labels["target"])
     dataset = xr.Dataset(variables, labels | coordinates)
     dataset.attrs = {"notes": _notes(dataset, axes), "ceiling_notes": [], "inputs": []}
     return apply_ceiling(dataset, 1.0)
+
+
+def _task_labels(sources: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
+    """Coordinates `level`, `granularity`, `abbreviation` of targets, `source_...` of sources.
+
+    No two tasks share an abbreviation. What is not known is "". A source may be a checkpoint of a
+    finetune, `Jigsaw @ 500`: it has the level and granularity of `Jigsaw`.
+    """
+    runs = [checkpoint(name) for name in sources]
+    short = _abbreviations(list(dict.fromkeys([*targets, *(run.task for run in runs)])))
+    steps = ["" if run.step is None else f" {run.step}" for run in runs]
+    coordinates: dict[str, Any] = {}
+    for dim, prefix, names, ends in (
+        ("target", "", targets, [""] * len(targets)),
+        ("source", "source_", [run.task for run in runs], steps),
+    ):
+        known = [KNOWN_TASKS.get(name) for name in names]
+        for field in ("level", "granularity"):
+            values = [(getattr(task, field) if task else None) or "" for task in known]
+            coordinates[prefix + field] = (dim, np.array(values, dtype=str))
+        labels = [short[name] + end for name, end in zip(names, ends, strict=True)]
+        coordinates[f"{prefix}abbreviation"] = (dim, np.array(labels))
+    return coordinates
+
+
+def _abbreviations(tasks: Sequence[str]) -> dict[str, str]:
+    short = {task: KNOWN_TASKS[task].abbreviation for task in tasks if task in KNOWN_TASKS}
+    for task in tasks:
+        if task not in short:
+            words = re.findall(r"\d+|[^\W\d_]+", task) or ["T"]
+            first = [word[:4] if word.isdigit() else word[0] for word in words[:4]]
+            start = words[0][:2] if len(words) == 1 else "".join(first)
+            apart = "-" if start[-1].isdigit() else ""
+            ends = ["", *(f"{apart}{n}" for n in range(2, len(tasks) + 2))]
+            free = (start.upper() + end for end in ends)
+            short[task] = next(name for name in free if name not in short.values())
+    return short
+
+
+def unknown_tasks(sources: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """A note that names the tasks in no known suite, with what they may be misspellings of."""
+    tasks = dict.fromkeys([*targets, *(checkpoint(name).task for name in sources)])
+    unknown = [task for task in tasks if task not in KNOWN_TASKS]
+    if not unknown:
+        return []
+
+    def letters(name: str) -> str:
+        return re.sub(r"[\W_]+", "", name).lower()[:40]
+
+    plain = {letters(name): name for name in KNOWN_TASKS}
+    hints = [
+        f"for {name!r} did you mean {plain[near[0]]!r}?"
+        for name in unknown[:50]  # names are untrusted and the comparison is slow
+        if (near := get_close_matches(letters(name), plain, n=1, cutoff=0.85))
+    ]
+    near = f"; {'; '.join(hints[:5])}" if hints else ""
+    return [f"in no known suite, so level and granularity are unknown: {some(unknown)}{near}"]
 
 
 def _notes(dataset: xr.Dataset, axes: _Axes) -> list[str]:

@@ -26,8 +26,7 @@ from transferscope.readers.checks import check_runs
 from transferscope.readers.files import is_mapping
 from transferscope.readers.harness.evaluations import Evaluated, evaluate, read_evaluations
 from transferscope.readers.harness.mapping import MappedRun, MappingFile, natural
-from transferscope.selection.decision import decide
-from transferscope.selection.gate import gate, limits_of
+from transferscope.selection.decision import decide, gate, limits_of
 from transferscope.tasks.checkpoints import SEED, STEP, checkpoint, step_of
 from transferscope.tasks.untrusted import shown
 

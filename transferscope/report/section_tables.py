@@ -14,8 +14,8 @@ import numpy as np
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.accuracies import Effect
+from transferscope.analysis.headline import Moved, twin_pairs
 from transferscope.analysis.parts import STRATEGIES, Adjusted, Course, Estimate, Trajectory
-from transferscope.analysis.twins import Moved, twin_pairs
 from transferscope.matrix.collapse import Answers, describe_answers, letter
 from transferscope.matrix.measure import known_mean
 from transferscope.plots.curves import number

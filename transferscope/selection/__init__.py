@@ -22,6 +22,7 @@ from transferscope.analysis import Analysis, Cell
 from transferscope.errors import StudyError
 from transferscope.matrix.collapse import describe_answers
 from transferscope.predictions import MOST_UNREADABLE
+from transferscope.selection import wording
 from transferscope.selection.mixture_record import (
     RISK,
     THRESHOLDS,
@@ -34,15 +35,7 @@ from transferscope.selection.mixture_record import (
     Rule,
     SourceEffect,
 )
-from transferscope.selection.wording import (
-    beyond,
-    evidence,
-    measured,
-    notes,
-    points,
-    signed,
-    verdict,
-)
+from transferscope.selection.wording import points, signed
 from transferscope.study import apportioned
 from transferscope.study.file import nearest
 from transferscope.tasks.checkpoints import checkpoint
@@ -89,7 +82,7 @@ def mixture(
     choices = [
         ChosenSource(
             *(each.source, shares[each.source], parts.get(each.source)),
-            *(each.expected, each.gain.change_ci, each.gain.helps, evidence(request, each)),
+            *(each.expected, each.gain.change_ci, each.gain.helps, wording.evidence(request, each)),
         )
         for each in taken
     ]
@@ -100,12 +93,12 @@ def mixture(
         rule=rule,
         threshold=threshold,
         choices=choices,
-        left_out=_left_out(request, effects),
+        left_out=_left_out(effects),
         expected=expected,
-        verdict=verdict(request, effects, choices, expected),
-        notes=notes(request, effects, taken, named=model is not None),
+        verdict=wording.verdict(request, effects, choices, expected),
+        notes=wording.notes(request, effects, taken, named=model is not None),
         yardstick=request.yardstick,
-        guards=_guards(request, shares),
+        guards=[_guard(request, shares, task, loss) for task, loss in request.protect.items()],
     )
 
 
@@ -207,10 +200,10 @@ def _objection(request: Request, each: SourceEffect) -> tuple[Reason, str] | Non
         why = f"its answers are {describe_answers(answers)}: any gain is that option's luck"
         return "collapsed answers", why
     elif gain.expected <= 0:
-        return "does not help", f"does not help: {measured(request, each)}"
+        return "does not help", f"does not help: {wording.measured(request, each)}"
     elif gain.helps < threshold:
         chance = f"with a probability of {int(100 * gain.helps) / 100:.2f}, below {threshold:g}"
-        return "not surely helping", f"adds a point{beyond(request)} {chance}"
+        return "not surely helping", f"adds a point{wording.beyond(request)} {chance}"
     return None
 
 
@@ -246,17 +239,7 @@ def _loses(cells: Sequence[Cell], shares: Sequence[float], loss: float, alpha: f
     return float(ndtr((-loss - change) / (reach / float(ndtri(1 - alpha / 2)))))
 
 
-def _guards(request: Request, shares: Mapping[str, float]) -> list[Guard]:
-    guards, of = [], list(shares.values())
-    for task, loss in request.protect.items():
-        cells = [request.matrix.pgf[source][task] for source in shares]
-        change = sum(s * c.change for s, c in zip(of, cells, strict=True)) if of else math.nan
-        probability = _loses(cells, of, loss, request.alpha) if of else math.nan
-        guards.append(Guard(task, loss, request.risk, change, probability))
-    return guards
-
-
-def _left_out(request: Request, effects: Sequence[SourceEffect]) -> list[LeftOut]:
+def _left_out(effects: Sequence[SourceEffect]) -> list[LeftOut]:
     """The most promising first; sources with unknown effects come last."""
     left = [
         LeftOut(each.source, each.reason, each.why, each.expected, each.gain.helps)
@@ -264,3 +247,12 @@ def _left_out(request: Request, effects: Sequence[SourceEffect]) -> list[LeftOut
         if each.reason is not None
     ]
     return sorted(left, key=lambda one: (math.isnan(one.expected), -one.expected, one.source))
+
+
+def _guard(request: Request, shares: Mapping[str, float], task: str, loss: float) -> Guard:
+    of, change, probability = list(shares.values()), math.nan, math.nan
+    cells = [request.matrix.pgf[source][task] for source in shares]
+    if of:
+        change = sum(s * c.change for s, c in zip(of, cells, strict=True))
+        probability = _loses(cells, of, loss, request.alpha)
+    return Guard(task, loss, request.risk, change, probability)

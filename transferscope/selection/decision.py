@@ -1,22 +1,33 @@
-"""Which run of a comparison to ship, in sentences, and what its items leave open.
+"""Which run of a comparison to ship, in sentences, and the gate: conditions that runs must meet.
+
+--protect Jigsaw:2     the run must not lose more than 2 points on Jigsaw
+--gain Counting:5      the run must gain at least 5 points on Counting
+--protect all:3        every target; `mean` is the mean over targets
 
 Accuracies are in percent and changes in points.
 """
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from transferscope.analysis.comparison import (
+    ALPHA,
+    MEAN,
     TOLERANCE,
     ComparedCell,
     ComparedRun,
     Condition,
     Decision,
+    Outcome,
 )
 from transferscope.analysis.verdict import Check
 from transferscope.analysis.verdicts import MOST_ITEMS
-from transferscope.selection.wording import listed, points
+from transferscope.errors import DataError
+from transferscope.selection.wording import in_points, listed, points
+from transferscope.study.file import nearest
 
+ALL = "all"
 NAMED = 3
 """Tasks that a sentence names at most."""
 
@@ -52,12 +63,11 @@ def _harm(run: ComparedRun, worse: str = "worse on", unit: str = "") -> str:
 
 def why_untested(cell: ComparedCell) -> str:
     """Why a cell has no verdict."""
-    if cell.state == "few items":
-        return f"{cell.items:,} of {cell.of:,} items are shared with the base, too few"
-    if cell.state == "unreadable":
-        low, high = map(points, cell.bounds)
-        return f"over 5 % of the replies are unreadable, so the change is between {low} and {high}"
+    low, high = map(points, cell.bounds)
     return {
+        "few items": f"{cell.items:,} of {cell.of:,} items are shared with the base, too few",
+        "unreadable": "over 5 % of the replies are unreadable, so the change is between "
+        f"{low} and {high}",
         "averages": "only averages are known, so there is no interval",
         "void": "void",
         "no items": "no item is shared with the base",
@@ -130,8 +140,7 @@ def _mean_words(run: ComparedRun) -> str:
     if run.mean is None:
         return "no mean over tasks"
     name = "mean " if len(run.cells) > 1 else ""
-    ends = f" ({interval(run.mean)})" if interval(run.mean) else ""
-    return f"{name}{points(run.mean.change)} points{ends}"
+    return name + in_points(run.mean.change, run.mean.effect.interval())
 
 
 def _untested(live: list[ComparedRun]) -> Decision:
@@ -244,3 +253,94 @@ def _hidden(run: ComparedRun) -> Iterator[str]:
     if untested := [cell for cell in run.cells.values() if cell.state != "tested"]:
         names = listed((task(cell.target) for cell in untested), NAMED)
         yield f"Not tested at {run.name}: {names}, where any loss may be hidden."
+
+
+class Limit(NamedTuple):
+    """A condition."""
+
+    kind: str
+    """`protect` or `gain`."""
+    target: str
+    points: float
+    """A fraction of accuracy: 0.02 for 2 points."""
+
+    @property
+    def least(self) -> float:
+        """The change must be above this."""
+        return -self.points if self.kind == "protect" else self.points
+
+
+def limits_of(protect: Sequence[str], gain: Sequence[str], targets: Sequence[str]) -> list[Limit]:
+    """The conditions from their texts.
+
+    Raises:
+        DataError: a text is not TASK:POINTS, or no run has the task.
+    """
+    known, limits = [*targets, ALL, MEAN], []
+    for kind, texts in (("protect", protect), ("gain", gain)):
+        for text in texts:
+            target, _, number = text.rpartition(":")
+            try:
+                size = float(number)
+            except ValueError:
+                size = -1.0
+            if not target or not 0 <= size <= 100:
+                raise DataError(
+                    f"--{kind} {text}: expected TASK:POINTS, such as {targets[0]}:2, with 0 to 100 "
+                    f"points of accuracy"
+                )
+            if target not in known:
+                raise DataError(f"--{kind} {text}: no task {target!r}{nearest(target, known)}")
+            limits.append(Limit(kind, target, size / 100))
+    return limits
+
+
+def gate(
+    runs: Sequence[ComparedRun], limits: Sequence[Limit], targets: Sequence[str]
+) -> list[Condition]:
+    """The outcome of every condition for every run."""
+    found = []
+    for limit in limits:
+        text = f"{limit.kind} {limit.target}:{100 * limit.points:g}"
+        found += [Condition(text, run.name, *_of_run(run, limit, targets)) for run in runs]
+    return found
+
+
+def _of_run(run: ComparedRun, limit: Limit, targets: Sequence[str]) -> tuple[Outcome, str]:
+    """A condition for one run, with the reason."""
+    if run.verdict == "void":
+        return "cannot tell", "the run is void"
+    chosen = targets if limit.target == ALL else [limit.target]
+    # Failing on some target is a union over targets, passing on all an intersection.
+    found = [_on_target(run, target, limit, ALPHA / len(chosen)) for target in chosen]
+    for outcome in ("fail", "cannot tell"):
+        if reasons := [why for each, why in found if each == outcome]:
+            more = f"; and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+            return outcome, reasons[0] + more
+    if len(found) == 1:
+        return found[0]
+    least = min((run.cells[target] for target in chosen), key=lambda cell: cell.effect.lower())
+    lowest = points(least.effect.lower())
+    return "pass", f"all {len(found)} tasks; lowest {task(least.target)}, at least {lowest}"
+
+
+def _on_target(run: ComparedRun, target: str, limit: Limit, level: float) -> tuple[Outcome, str]:
+    cell, name = run.cell(target), task(target)
+    if cell is None:
+        return "cannot tell", f"{name}: not evaluated on items that the base answered"
+    change, low, high = cell.change, cell.effect.lower(), cell.effect.upper(level)
+    if cell.state == "tested" and high < limit.least:
+        return "fail", f"{name} {points(change)}, at most {points(high)}"
+    if cell.collapsed:
+        return "fail", f"{name} {points(change)}, answers collapsed ({cell.collapsed})"
+    if cell.state != "tested":
+        return "cannot tell", f"{name}: {why_untested(cell)}"
+    if low > limit.least:
+        return "pass", f"{name} {points(change)}, at least {points(low)}"
+    # Items that settle it if the truth is as measured; a loss that may be noise counts as none.
+    noise = limit.kind == "protect" and cell.effect.p > ALPHA
+    needed = items_needed(cell, abs((0 if noise else change) - limit.least))
+    return "cannot tell", (
+        f"{name} {points(change)}, from {points(low)} to {points(cell.effect.upper())} on "
+        f"{cell.items:,} items; {needed}"
+    )

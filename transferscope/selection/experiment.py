@@ -1,7 +1,7 @@
 """The experiment of the paper's Figure 8: is a mixture that the matrix chose any better?
 
 It has two stages. The study's own seeds measure the matrix, in the folder itself, and a mixture is
-chosen from it for each target. Then the contenders for a target (`arms`) are trained with other
+chosen from it for each target. Then the contenders for a target (`trials`) are trained with other
 seeds: a separate study in `judging/MODEL/TARGET/`. The choice is made anew each time from the
 finished matrix, never from what judges it. If it changes, that study changes, and the run does
 what is then missing.
@@ -25,9 +25,8 @@ from transferscope.errors import DataError, StudyError
 from transferscope.execution.run_state import Event, RunState
 from transferscope.execution.runner import Outcome, run_study
 from transferscope.matrix import apply_ceiling, from_predictions
-from transferscope.selection import Mixture, arms, mixture
-from transferscope.selection.arms import Contender, Contenders, experiment_of, judging_study
-from transferscope.selection.trials import judge
+from transferscope.selection import Mixture, mixture, trials
+from transferscope.selection.trials import Contender, Contenders, experiment_of, judging_study
 from transferscope.store import atomic
 from transferscope.store.parquet import all_answers
 from transferscope.store.progress import progress_of
@@ -80,7 +79,7 @@ def carry_out(
     for model, mixes in choose(study, analysis).items():
         for target, mix in mixes.items():
             shares, trains = _shares(study, mix), target in trainable
-            competing = arms.contenders(study, target, shares, has_training_data=trains)
+            competing = trials.contenders(study, target, shares, has_training_data=trains)
             contests[model][target] = competing
             seconds[model, target] = judging_study(study, model, target, competing)
     plans = {key: plan_study(second) for key, second in seconds.items()}
@@ -164,7 +163,7 @@ def _judged(study: Study, folder: str | Path, analysis: Analysis) -> Experiment 
             eval_items = Counter(matrix["item_target"].values.tolist())
             there = set(matrix["target"].values.tolist())
             contests = {target: contests[target] for target in contests if target in there}
-            models[model] = judge(matrix, model, contests, mixes, analysis.settings)
+            models[model] = trials.judge(matrix, model, contests, mixes, analysis.settings)
     if not models:
         return None
     if selection.items is None:
@@ -225,7 +224,7 @@ def second_stage(study: Study, out: str | Path) -> Iterator[tuple[Path, Study]]:
     for model in study.models:
         for target in experiment_of(study).targets:
             trains = target in trainable
-            most = arms.most_contenders(study, target, has_training_data=trains)
+            most = trials.most_contenders(study, target, has_training_data=trains)
             competing = known.get(model, {}).get(target, most)
             folder = results.judging_folder(out, model, target)
             yield folder, judging_study(study, model, target, competing)

@@ -72,11 +72,6 @@ class Effect:
         return self.interval(2 * level)[1]
 
     @property
-    def without_seeds(self) -> Effect:
-        """What is known of these very adapters."""
-        return replace(self, seeds=np.zeros_like(self.seeds))
-
-    @property
     def p(self) -> Any:
         """Two-sided p-value of no change, at least 1e-16."""
         low, high = np.full(np.shape(self.change), -16.0), np.zeros(np.shape(self.change))
@@ -278,7 +273,7 @@ def _seed_means(values: np.ndarray, count: np.ndarray) -> np.ndarray:
 def counted_effects(
     base: Float[np.ndarray, "seed source"],
     tuned: Float[np.ndarray, "seed source"],
-    items: float,
+    items: float | Float[np.ndarray, " source"],
     *,
     correlation: float,
     others: Bool[np.ndarray, " source"] | None = None,
@@ -292,14 +287,15 @@ def counted_effects(
 
     Args:
         base, tuned: accuracies, NaN where not measured.
-        items: of the target; NaN where unknown: then only seeds say how certain the changes are.
+        items: of the target, or of each run; NaN where unknown: then only seeds say how certain
+            the changes are.
     """
     ran = np.isfinite(base) & np.isfinite(tuned)
     seeds = ran.sum(axis=0)
     of_base, of_run = (np.where(ran, values, np.nan) for values in (base, tuned))
     first, then = known_mean(of_base), known_mean(of_run)
     df, of_seeds = np.full(len(first), np.inf), over_seeds(of_run, of_base, others)
-    if np.isnan(items):
+    if np.isnan(items).all():
         nothing = np.zeros((len(first), 0))
         return TargetEffects(then - first, first, nothing, nothing, df, seeds, *of_seeds)
     base_spread, spread = (
@@ -311,7 +307,8 @@ def counted_effects(
     # A difficulty that all share, the base's own answers, each source's own, and the half items.
     shared, alone = np.sqrt(correlation), np.sqrt((1 - correlation) * base_spread)
     none = np.zeros((len(first), len(first)))
-    change_halves, base_halves = _halves(then - first, first, np.full(len(first), items))
+    every = np.broadcast_to(np.asarray(items, float), first.shape)
+    change_halves, base_halves = _halves(then - first, first, every)
     influence = np.column_stack(
         [
             shared * (np.sqrt(spread) - np.sqrt(base_spread)),

@@ -42,11 +42,6 @@ class SimulatedModel:
     """How far a run as a whole moves from its adapter's true accuracy, which is the mean over such
     runs: a standard deviation on the scale of the normal scores. None for not at all."""
 
-    @property
-    def tuned_accuracy(self) -> Float[np.ndarray, "source target"]:
-        """True accuracy after finetuning."""
-        return self.base_accuracy + self.pgf * (1 - self.base_accuracy)
-
 
 class SimulatedAnswers(NamedTuple):
     """One target's answers: 1 correct, 0 wrong, -1 not answered."""
@@ -77,13 +72,11 @@ def simulate_answers(world: SimulatedModel, seeds: int, seed: int) -> list[Simul
         difficulty = np.sqrt(shared) * rng.standard_normal(count)
         base = difficulty + np.sqrt(1 - shared) * rng.standard_normal(count)
         right = base < scipy.special.ndtri(world.base_accuracy[j])
-        effects = [world.pgf[:, j], np.array([pgf[j] for pgf in world.controls.values()])]
-        moves = [None if world.training is None else world.training[:, j], None]
-        parts = (seeds, own, 1 - shared - own)
-        tuned, controls = (
-            _answered(world.base_accuracy[j], pgf, difficulty, parts, moved, rng)
-            for pgf, moved in zip(effects, moves, strict=True)
-        )
+        moved = None if world.training is None else world.training[:, j]
+        of_controls = np.array([pgf[j] for pgf in world.controls.values()])
+        accuracy, parts = world.base_accuracy[j], (seeds, own, 1 - shared - own)
+        tuned = _answered(accuracy, world.pgf[:, j], difficulty, parts, moved, rng)
+        controls = _answered(accuracy, of_controls, difficulty, parts, None, rng)
         once = np.broadcast_to(right, (seeds, count)).astype(np.int8)
         answers.append(SimulatedAnswers(once, tuned, controls))
     return answers
